@@ -1,0 +1,108 @@
+{{- define "mirrorstream.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{- /* 52 characters leave room for the suffixes of services and pods. */}}
+{{- define "mirrorstream.fullname" -}}
+{{- if .Values.fullnameOverride }}
+{{- .Values.fullnameOverride | trunc 52 | trimSuffix "-" }}
+{{- else }}
+{{- $name := include "mirrorstream.name" . }}
+{{- ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) | trunc 52 | trimSuffix "-" }}
+{{- end }}
+{{- end }}
+
+{{- define "mirrorstream.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "mirrorstream.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: worker
+{{- end }}
+
+{{- define "mirrorstream.labels" -}}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{ include "mirrorstream.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- end }}
+
+{{- define "mirrorstream.serviceAccountName" -}}
+{{- default (ternary (include "mirrorstream.fullname" .) "default" .Values.serviceAccount.create) .Values.serviceAccount.name }}
+{{- end }}
+
+{{- define "mirrorstream.image" -}}
+{{- with .Values.image }}
+{{- if .digest }}{{ printf "%s@%s" .repository .digest }}
+{{- else }}{{ printf "%s:%s" .repository (default $.Chart.AppVersion .tag) }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- /* What the setting `model` gets, by source. */}}
+{{- define "mirrorstream.model" -}}
+{{- with .Values.model }}
+{{- if eq .source "hub" }}
+{{- required "model.name: model.source hub needs it" .name }}
+{{- else }}
+{{- list "/models" .path | join "/" | trimSuffix "/" }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "mirrorstream.offline" -}}
+{{- ternary "0" "1" (and (eq .Values.model.source "hub") (ne .Values.model.name "mirror-tiny")) }}
+{{- end }}
+
+{{- define "mirrorstream.modelVolume" -}}
+name: model
+{{- if eq .Values.model.source "pvc" }}
+persistentVolumeClaim:
+  claimName: {{ required "model.pvc.claimName: model.source pvc needs it" .Values.model.pvc.claimName }}
+  readOnly: true
+{{- else }}
+{{- $version := default .Capabilities.KubeVersion.Version .Values.kubeVersion }}
+{{- if not (semverCompare ">=1.35.0-0" $version) }}
+{{- fail (printf "model.source: image needs Kubernetes 1.35 or later, seen %s; an older one drops the volume without a word" $version) }}
+{{- end }}
+image:
+  reference: {{ required "model.image.reference: model.source image needs it" .Values.model.image.reference | quote }}
+  pullPolicy: {{ .Values.model.image.pullPolicy }}
+{{- end }}
+{{- end }}
+
+{{- /* The worker's YAML file: the free settings and those that follow from what is mounted. */}}
+{{- define "mirrorstream.config" -}}
+{{- $config := deepCopy .Values.config }}
+{{- if and $config.static_membership (ne .Values.workload.kind "StatefulSet") }}
+{{- fail "config.static_membership: needs workload.kind StatefulSet, for one stable name a worker" }}
+{{- end }}
+{{- $_ := set $config "model" (include "mirrorstream.model" .) }}
+{{- with .Values.model.revision }}{{ $_ := set $config "revision" . }}{{ end }}
+{{- if .Values.kafka.existingSecret }}{{ $_ := set $config "kafka_secrets" "/etc/mirrorstream/kafka" }}{{ end }}
+{{- if .Values.registry.existingSecret }}{{ $_ := set $config "schema_registry_auth_file" "/etc/mirrorstream/registry/auth" }}{{ end }}
+{{- toYaml $config }}
+{{- end }}
+
+{{- /* A setting with the worker's default, which also lets 0 through. */}}
+{{- define "mirrorstream.setting" -}}
+{{- $config := index . 0 }}{{ $name := index . 1 }}{{ $default := index . 2 }}
+{{- if hasKey $config $name }}{{ index $config $name }}{{ else }}{{ $default }}{{ end }}
+{{- end }}
+
+{{- define "mirrorstream.httpPort" -}}
+{{- include "mirrorstream.setting" (list .Values.config "http_port" 8080) | int }}
+{{- end }}
+
+{{- /* Drain, then 30 s to flush, leave the group, and send the last spans. */}}
+{{- define "mirrorstream.gracePeriod" -}}
+{{- add (include "mirrorstream.setting" (list .Values.config "drain_timeout_s" 60) | float64 | ceil | int) 30 }}
+{{- end }}
+
+{{- /* Input topics by line; the setting is a list, or names by comma. */}}
+{{- define "mirrorstream.kedaTopics" -}}
+{{- $topics := .Values.keda.topics | default .Values.config.input_topics | default (list "impressions") }}
+{{- if kindIs "string" $topics }}{{ $topics = splitList "," $topics }}{{ end }}
+{{- range $topics }}
+{{- if hasPrefix "^" . }}{{ fail (printf "keda.topics: config.input_topics has the pattern %s; name the topics to watch" .) }}{{ end }}
+{{ trim . }}
+{{- end }}
+{{- end }}

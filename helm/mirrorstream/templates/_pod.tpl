@@ -1,0 +1,226 @@
+{{- define "mirrorstream.env" -}}
+- name: POD_NAME
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.name
+- name: POD_NAMESPACE
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.namespace
+- name: NODE_NAME
+  valueFrom:
+    fieldRef:
+      fieldPath: spec.nodeName
+{{- if eq .Values.workload.kind "StatefulSet" }}
+- name: MIRRORSTREAM_WORKER_ID
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.name
+{{- end }}
+- name: MIRRORSTREAM_HTTP_HOST
+  value: "0.0.0.0"
+- name: HOME
+  value: /home/mirrorstream
+- name: XDG_CACHE_HOME
+  value: /home/mirrorstream/.cache
+- name: HF_HOME
+  value: /home/mirrorstream/.cache/huggingface
+- name: VLLM_CACHE_ROOT
+  value: /home/mirrorstream/.cache/vllm
+- name: TRITON_CACHE_DIR
+  value: /home/mirrorstream/.cache/triton
+- name: TORCHINDUCTOR_CACHE_DIR
+  value: /home/mirrorstream/.cache/torchinductor
+- name: NUMBA_CACHE_DIR
+  value: /home/mirrorstream/.cache/numba
+- name: HF_HUB_OFFLINE
+  value: {{ include "mirrorstream.offline" . | quote }}
+- name: HF_HUB_DISABLE_TELEMETRY
+  value: "1"
+{{- if .Values.huggingface.existingSecret }}
+- name: HF_TOKEN_PATH
+  value: /etc/mirrorstream/huggingface/token
+{{- end }}
+- name: VLLM_NO_USAGE_STATS
+  value: "1"
+- name: DO_NOT_TRACK
+  value: "1"
+- name: OTEL_RESOURCE_ATTRIBUTES
+  value: {{ list "k8s.pod.name=$(POD_NAME),k8s.namespace.name=$(POD_NAMESPACE),k8s.node.name=$(NODE_NAME)" .Values.otel.OTEL_RESOURCE_ATTRIBUTES | compact | join "," | quote }}
+{{- range $name, $value := omit .Values.otel "OTEL_RESOURCE_ATTRIBUTES" }}
+- name: {{ $name }}
+  value: {{ $value | toString | quote }}
+{{- end }}
+{{- with .Values.extraEnv }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{- define "mirrorstream.resources" -}}
+{{- $resources := deepCopy .Values.resources }}
+{{- if .Values.gpu.enabled }}
+{{- $resources = merge (dict "limits" (dict .Values.gpu.resourceName .Values.gpu.count)) $resources }}
+{{- end }}
+{{- toYaml $resources }}
+{{- end }}
+
+{{- define "mirrorstream.mounts" -}}
+- name: config
+  mountPath: /etc/mirrorstream/config.yaml
+  subPath: config.yaml
+  readOnly: true
+{{- if .Values.kafka.existingSecret }}
+- name: kafka
+  mountPath: /etc/mirrorstream/kafka
+  readOnly: true
+{{- end }}
+{{- if .Values.registry.existingSecret }}
+- name: registry
+  mountPath: /etc/mirrorstream/registry
+  readOnly: true
+{{- end }}
+{{- if .Values.huggingface.existingSecret }}
+- name: huggingface
+  mountPath: /etc/mirrorstream/huggingface
+  readOnly: true
+{{- end }}
+{{- if ne .Values.model.source "hub" }}
+- name: model
+  mountPath: /models
+  readOnly: true
+{{- end }}
+- name: home
+  mountPath: /home/mirrorstream
+- name: tmp
+  mountPath: /tmp
+- name: shm
+  mountPath: /dev/shm
+{{- with .Values.extraVolumeMounts }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{- define "mirrorstream.volumes" -}}
+- name: config
+  configMap:
+    name: {{ include "mirrorstream.fullname" . }}
+{{- with .Values.kafka }}
+{{- if .existingSecret }}
+- name: kafka
+  secret:
+    secretName: {{ .existingSecret }}
+    defaultMode: 0440
+    {{- with .items }}
+    items:
+      {{- toYaml . | nindent 6 }}
+    {{- end }}
+{{- end }}
+{{- end }}
+{{- range $name, $path := dict "registry" "auth" "huggingface" "token" }}
+{{- with index $.Values $name }}
+{{- if .existingSecret }}
+- name: {{ $name }}
+  secret:
+    secretName: {{ .existingSecret }}
+    defaultMode: 0440
+    items:
+      - key: {{ .key }}
+        path: {{ $path }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- if ne .Values.model.source "hub" }}
+- {{- include "mirrorstream.modelVolume" . | nindent 2 }}
+{{- end }}
+- name: home
+  emptyDir:
+    sizeLimit: {{ .Values.cache.sizeLimit }}
+- name: tmp
+  emptyDir:
+    sizeLimit: {{ .Values.tmp.sizeLimit }}
+- name: shm
+  emptyDir:
+    medium: Memory
+    sizeLimit: {{ .Values.shm.sizeLimit }}
+{{- with .Values.extraVolumes }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{- define "mirrorstream.spread" -}}
+{{- $selector := dict "labelSelector" (dict "matchLabels" (include "mirrorstream.selectorLabels" . | fromYaml)) }}
+{{- range .Values.topologySpreadConstraints }}
+- {{- merge (deepCopy .) $selector | toYaml | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{- define "mirrorstream.pod" -}}
+metadata:
+  annotations:
+    checksum/config: {{ include "mirrorstream.config" . | sha256sum }}
+    {{- with .Values.podAnnotations }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+  labels:
+    {{- merge (include "mirrorstream.selectorLabels" . | fromYaml) .Values.podLabels | toYaml | nindent 4 }}
+spec:
+  serviceAccountName: {{ include "mirrorstream.serviceAccountName" . }}
+  automountServiceAccountToken: false
+  enableServiceLinks: false
+  terminationGracePeriodSeconds: {{ include "mirrorstream.gracePeriod" . }}
+  securityContext:
+    {{- toYaml .Values.podSecurityContext | nindent 4 }}
+  {{- with .Values.imagePullSecrets }}
+  imagePullSecrets:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with .Values.runtimeClassName }}
+  runtimeClassName: {{ . }}
+  {{- end }}
+  {{- with .Values.priorityClassName }}
+  priorityClassName: {{ . }}
+  {{- end }}
+  {{- with .Values.nodeSelector }}
+  nodeSelector:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with .Values.affinity }}
+  affinity:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with concat .Values.tolerations (ternary .Values.gpu.tolerations list .Values.gpu.enabled) }}
+  tolerations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with .Values.topologySpreadConstraints }}
+  topologySpreadConstraints:
+    {{- include "mirrorstream.spread" $ | trim | nindent 4 }}
+  {{- end }}
+  containers:
+    - name: worker
+      image: {{ include "mirrorstream.image" . | quote }}
+      imagePullPolicy: {{ .Values.image.pullPolicy }}
+      args: [run, --config, /etc/mirrorstream/config.yaml]
+      securityContext:
+        {{- toYaml .Values.securityContext | nindent 8 }}
+      env:
+        {{- include "mirrorstream.env" . | nindent 8 }}
+      ports:
+        - name: http
+          containerPort: {{ include "mirrorstream.httpPort" . }}
+      startupProbe:
+        httpGet: { path: /readyz, port: http }
+        {{- toYaml .Values.probes.startup | nindent 8 }}
+      readinessProbe:
+        httpGet: { path: /readyz, port: http }
+        {{- toYaml .Values.probes.readiness | nindent 8 }}
+      livenessProbe:
+        httpGet: { path: /livez, port: http }
+        {{- toYaml .Values.probes.liveness | nindent 8 }}
+      resources:
+        {{- include "mirrorstream.resources" . | nindent 8 }}
+      volumeMounts:
+        {{- include "mirrorstream.mounts" . | nindent 8 }}
+  volumes:
+    {{- include "mirrorstream.volumes" . | nindent 4 }}
+{{- end }}

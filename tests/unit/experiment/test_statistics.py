@@ -1,0 +1,199 @@
+"""What the figures promise: watching does no harm, an effect is found, too little data gives no interval."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from worker.experiment.statistics import (
+    EVEN,
+    MIN_DIFFERING,
+    MIN_USERS,
+    Estimate,
+    Interval,
+    UserMeans,
+    Verdict,
+    estimate,
+    half_width,
+    judge,
+)
+
+ALPHA, PLANNED = 0.05, 5_000
+RUNS, USERS, EVENTS = 200, 3_000, 7_500
+
+
+def _estimate(values: Sequence[float], num_differ: int | None = None) -> Estimate:
+    differ = len(values) if num_differ is None else num_differ
+    return estimate(values, num_differ=differ, alpha=ALPHA, planned_users=PLANNED)
+
+
+def _missed_while_watched() -> tuple[float, float]:
+    """Run A/A tests with user effects, a look after every event; return the shares of runs that cried effect.
+
+    The first is by the confidence sequence, the second by 1.96 standard errors.  All runs advance together.
+    """
+    rng = np.random.default_rng(1)
+    effects = rng.normal(0, 0.1, (RUNS, USERS))
+    who, noise = rng.integers(0, USERS, (EVENTS, RUNS)), rng.normal(0, 0.15, (EVENTS, RUNS))
+    always = np.array([np.inf, *(half_width(n, 1, alpha=ALPHA, planned_users=PLANNED) for n in range(1, USERS + 1))])
+    once = np.array([np.inf, *(1.96 / n**0.5 for n in range(1, USERS + 1))])
+    always[:MIN_USERS] = once[:MIN_USERS] = np.inf
+    totals, counts, run = np.zeros((RUNS, USERS)), np.zeros((RUNS, USERS)), np.arange(RUNS)
+    seen, first, second = np.zeros(RUNS, int), np.zeros(RUNS), np.zeros(RUNS)  # users; sums of means and squares
+    missed = np.zeros((2, RUNS), bool)
+    for user, extra in zip(who, noise, strict=True):
+        count, total = counts[run, user], totals[run, user]
+        old = total / np.maximum(count, 1)
+        total, count = total + effects[run, user] + extra, count + 1
+        new = total / count
+        counts[run, user], totals[run, user] = count, total
+        seen, first, second = seen + (count == 1), first + new - old, second + new**2 - old**2
+        mean = first / seen
+        sd = np.sqrt(np.maximum(second - seen * mean**2, 0) / np.maximum(seen - 1, 1))
+        with np.errstate(invalid="ignore"):  # inf * 0 before there are enough users: no miss
+            missed |= abs(mean) > np.stack([always[seen], once[seen]]) * sd
+    return float(missed[0].mean()), float(missed[1].mean())
+
+
+def test_watching_an_a_a_test_at_every_event_misses_no_more_than_alpha() -> None:
+    """The confidence sequence keeps its promise over all looks; 1.96 standard errors break theirs."""
+    always, once = _missed_while_watched()
+    assert always <= ALPHA + 2 * (ALPHA * (1 - ALPHA) / RUNS) ** 0.5
+    assert once > 0.3
+
+
+def test_a_tenth_of_a_standard_deviation_is_found_within_the_planned_users() -> None:
+    """A small effect is found, and found on the right side."""
+    values = np.random.default_rng(2).normal(EVEN + 0.02, 0.2, PLANNED).tolist()
+    looks = [_estimate(values[:n]) for n in range(MIN_USERS, PLANNED + 1, 100)]
+    found = [look.users for look in looks if look.interval and look.interval.low > EVEN]
+    assert found
+    assert not [look for look in looks if look.interval and look.interval.high < EVEN]
+
+
+def test_the_interval_is_as_wide_as_published() -> None:
+    """At the planned users it is 1.55 times as wide as a fixed-time one (facts: 1.6)."""
+    assert half_width(5_000, 1, alpha=0.05, planned_users=5_000) == pytest.approx(0.04292, abs=1e-5)
+    assert half_width(5_000, 2, alpha=0.05, planned_users=5_000) == pytest.approx(0.08585, abs=1e-5)
+
+
+@pytest.mark.parametrize("other", [500, 50_000])
+def test_the_interval_is_tightest_at_the_planned_users(other: int) -> None:
+    """Planning for another number of users costs width."""
+    planned = half_width(5_000, 1, alpha=0.05, planned_users=5_000)
+    assert planned < half_width(5_000, 1, alpha=0.05, planned_users=other)
+
+
+@pytest.mark.parametrize(
+    ("users", "differing", "why"),
+    [
+        (0, 0, "0 users seen and 100 wanted, 0 users whose slates differ and 50 wanted"),
+        (99, 99, "99 users seen and 100 wanted"),
+        (1_000, 49, "49 users whose slates differ and 50 wanted"),
+    ],
+)
+def test_too_few_users_give_no_interval_but_say_how_many_are_wanted(users: int, differing: int, why: str) -> None:
+    """With few users the interval would be too narrow, even 0 wide."""
+    result = _estimate([0.4, 0.6] * (users // 2) + [0.5] * (users % 2), differing)
+    assert result.interval is None
+    assert result.withheld == why
+
+
+def test_the_interval_starts_at_100_users_of_whom_50_differ() -> None:
+    """Both limits are wanted, and no more."""
+    values = [0.4, 0.6] * (MIN_DIFFERING // 2) + [EVEN] * (MIN_USERS - MIN_DIFFERING)
+    assert _estimate(values, MIN_DIFFERING).interval is not None
+
+
+def test_equal_values_give_no_interval() -> None:
+    """A simulator that always says the same is not a certain one."""
+    result = _estimate([0.1 * 3] * 500 + [0.3] * 500)  # 0.1 * 3 is not quite 0.3
+    assert result.interval is None
+    assert result.withheld == "all 1,000 users have one value, 0.300: no spread to judge by"
+
+
+def test_the_order_of_users_does_not_show() -> None:
+    """A readout rebuilt from the topic, in another order of partitions, has the same figures to the last bit."""
+    values = np.random.default_rng(3).random(2_000).tolist()
+    assert _estimate(values) == _estimate(sorted(values))
+
+
+def test_the_interval_stays_within_the_shares_there_are() -> None:
+    """No share is below 0 or above 1."""
+    low_end, high_end = (_estimate([end] * 60 + [1 - end] + [end] * 60).interval for end in (0.0, 1.0))
+    assert low_end is not None
+    assert high_end is not None
+    assert (low_end.low, high_end.high) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize(("alpha", "planned_users"), [(0.0, 100), (1.0, 100), (float("nan"), 100), (0.05, 0)])
+def test_a_senseless_plan_is_refused(alpha: float, planned_users: int) -> None:
+    """An alpha is a probability, and a plan has users."""
+    with pytest.raises(ValueError, match="want an alpha"):
+        half_width(100, 1, alpha=alpha, planned_users=planned_users)
+
+
+def test_a_user_counts_once_however_active() -> None:
+    """The mean over users is not the mean over events."""
+    means = UserMeans()
+    for value in [1.0] * 98:
+        means.add("busy", value, differs=True)
+    means.add("idle", 0.0, differs=True)
+    assert means.overall(ALPHA, PLANNED).value == EVEN
+
+
+def test_the_diluted_effect_is_the_trigger_share_of_the_triggered_one() -> None:
+    """Users whose slates never differ add 0.5 each and nothing else."""
+    means = UserMeans()
+    for number, share in enumerate(np.random.default_rng(4).random(300).tolist()):
+        means.add(f"u{number}", EVEN, differs=False)
+        if number % 3 == 0:
+            means.add(f"u{number}", share, differs=True)
+    overall, triggered = means.overall(ALPHA, PLANNED), means.triggered(ALPHA, PLANNED)
+    assert (overall.users, triggered.users) == (300, 100)
+    assert overall.value is not None
+    assert triggered.value is not None
+    assert overall.value - EVEN == pytest.approx((triggered.value - EVEN) / 3)
+
+
+def test_a_missing_pair_widens_the_worst_case_and_leaves_the_mean_alone() -> None:
+    """A user with missing pairs only has no mean, but is in the worst case."""
+    means = UserMeans()
+    means.add("u", 0.8, differs=True)
+    means.add("u", None, differs=True)
+    means.add("v", None, differs=True)
+    assert (means.overall(ALPHA, PLANNED).value, means.triggered(ALPHA, PLANNED).users) == (0.8, 1)
+    assert str(means.worst_case()) == "0.200 to 0.950"
+    assert UserMeans().worst_case() is None
+
+
+_ABOVE, _BELOW, _AROUND = Interval(0.52, 0.56), Interval(0.44, 0.48), Interval(0.49, 0.53)
+
+
+@pytest.mark.parametrize(
+    ("interval", "worst", "missing", "verdict"),
+    [
+        (_ABOVE, Interval(0.54, 0.54), 0, Verdict.CANDIDATE_PREFERRED),
+        (_BELOW, Interval(0.46, 0.46), 0, Verdict.CONTROL_PREFERRED),
+        (_AROUND, Interval(0.51, 0.51), 0, Verdict.KEEP_RUNNING),
+        (None, Interval(0.51, 0.51), 0, Verdict.KEEP_RUNNING),
+        (_ABOVE, Interval(0.53, 0.55), 10, Verdict.CANDIDATE_PREFERRED),  # 1 % missing is allowed
+        (_ABOVE, Interval(0.53, 0.55), 11, Verdict.DO_NOT_TRUST),
+        (None, None, 1_000, Verdict.DO_NOT_TRUST),  # nothing but failures is not "too few users"
+        (_ABOVE, Interval(0.495, 0.57), 10, Verdict.DO_NOT_TRUST),
+        (_BELOW, Interval(0.43, 0.5), 10, Verdict.DO_NOT_TRUST),
+        (_AROUND, Interval(0.495, 0.52), 10, Verdict.KEEP_RUNNING),  # there is no preference to be turned round
+    ],
+)
+def test_the_verdict(interval: Interval | None, worst: Interval | None, missing: int, verdict: Verdict) -> None:
+    """A preference needs an interval on one side of 0.5 and missing pairs that could not turn it round."""
+    overall = Estimate(500, 0.5, interval, "" if interval else "too few")
+    result, reason = judge(overall, worst, pairs=1_000, missing=missing, planned_users=PLANNED)
+    assert result is verdict
+    assert reason
+
+
+def test_a_few_missing_pairs_at_the_start_are_no_reason_for_distrust() -> None:
+    """One failure in the first 50 pairs is 2 %, and says little."""
+    overall = Estimate(50, 0.5, None, "too few")
+    assert judge(overall, Interval(0.4, 0.6), pairs=50, missing=1, planned_users=PLANNED)[0] is Verdict.KEEP_RUNNING

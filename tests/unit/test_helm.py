@@ -1,0 +1,186 @@
+"""The chart, rendered by Helm itself: valid Kubernetes, restricted, without passwords, and true to the settings."""
+
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import helm_python
+import pytest
+import yaml
+from kubernetes_validate import validate  # type: ignore[import-untyped]
+
+from worker import __version__
+from worker.settings import Settings, load
+
+CHART = Path(__file__).parents[2] / "helm" / "mirrorstream"
+OLDEST, NEWEST = "1.31", "1.37"  # Kubernetes; the oldest that is promised, the newest that can be checked
+CUSTOM = {"ScaledObject", "PodMonitor"}  # declared by their operators, unknown to Kubernetes
+
+Values: TypeAlias = dict[str, Any]
+Objects: TypeAlias = dict[str, Any]
+
+SECRETS: Values = {
+    "kafka": {"existingSecret": "kafka-client", "items": [{"key": "password", "path": "sasl.password"}]},
+    "registry": {"existingSecret": "registry-client", "key": "basic"},
+    "huggingface": {"existingSecret": "hub"},
+}
+STATEFUL: Values = {
+    **SECRETS,
+    "workload": {"kind": "StatefulSet"},
+    "config": {"static_membership": True, "drain_timeout_s": 12.5, "http_port": 9090, "window_max_tokens": 5_000_000},
+    "model": {"source": "pvc", "path": "mirror", "pvc": {"claimName": "models"}},
+}
+SCALED: Values = {
+    "keda": {"enabled": True, "authenticationRef": {"name": "kafka"}, "triggerMetadata": {"tls": "enable"}},
+    "config": {"input_topics": "a, b", "start_from": "earliest"},
+    "metrics": {"podMonitor": {"enabled": True, "labels": {"release": "prometheus"}}},
+    "otel": {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://otel:4318"},
+}
+CPU: Values = {"gpu": {"enabled": False}, "config": {"engine": "choice-model"}, "model": {"name": "mirror-tiny"}}
+IMAGE: Values = {"kubeVersion": "v1.36.1", "model": {"source": "image", "image": {"reference": "models@sha256:0"}}}
+VARIANTS = {"default": {}, "stateful": STATEFUL, "scaled": SCALED, "cpu": CPU, "image": IMAGE}
+
+
+@pytest.fixture(scope="module")
+def chart() -> helm_python.Chart:
+    """Load the chart as Helm does."""
+    return helm_python.Chart.load(CHART)
+
+
+def render(chart: helm_python.Chart, values: Values) -> Objects:
+    """Return the rendered objects by kind; of services, by the last part of the name."""
+    files = chart.render(values, name="rel", namespace="ns").items()
+    objects = [yaml.safe_load(text) for name, text in files if name.endswith(".yaml") and text.strip()]
+    return {o["metadata"]["name"].split("-")[-1] if o["kind"] == "Service" else o["kind"]: o for o in objects}
+
+
+def pod(objects: Objects) -> dict[str, Any]:
+    """Return the pod of the workload."""
+    found: dict[str, Any] = (objects.get("Deployment") or objects["StatefulSet"])["spec"]["template"]["spec"]
+    return found
+
+
+def environment(objects: Objects) -> dict[str, str | None]:
+    """Return the worker's environment; a value by reference is None.  No name stands twice."""
+    variables = pod(objects)["containers"][0]["env"]
+    found = {variable["name"]: variable.get("value") for variable in variables}
+    assert len(found) == len(variables)
+    return found
+
+
+def test_lint_strict_is_quiet() -> None:
+    """Helm finds nothing, except that we have no icon."""
+    messages = helm_python.lint(CHART, strict=True)["messages"]
+    assert [message for message in messages if "icon" not in message["error"]] == []
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_every_object_is_valid_kubernetes(chart: helm_python.Chart, name: str) -> None:
+    """No unknown or misplaced field, which an API server drops in silence."""
+    for kind, found in render(chart, VARIANTS[name]).items():
+        if kind not in CUSTOM:
+            validate(found, NEWEST if name in {"image", "scaled"} else OLDEST, strict=True)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_every_setting_is_one_of_the_worker(
+    chart: helm_python.Chart, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker starts with the rendered file and environment, and stops before the pod is killed."""
+    objects = render(chart, VARIANTS[name])
+    config = tmp_path / "config.yaml"
+    config.write_text(objects["ConfigMap"]["data"]["config.yaml"], encoding="utf-8")
+    assert yaml.safe_load(config.read_text(encoding="utf-8")).keys() <= Settings.model_fields.keys()
+    for variable, value in environment(objects).items():
+        if variable.startswith("MIRRORSTREAM_"):
+            monkeypatch.setenv(variable, value or "rel-0")
+    settings = load(config)
+    assert pod(objects)["terminationGracePeriodSeconds"] >= settings.drain_timeout_s + 30
+    assert pod(objects)["containers"][0]["ports"][0]["containerPort"] == settings.http_port
+    assert settings.http_host == "0.0.0.0"  # noqa: S104 - the kubelet asks from outside
+    assert (settings.worker_id == "rel-0") == (name == "stateful")
+
+
+def test_the_pod_is_restricted_probed_and_has_a_gpu(chart: helm_python.Chart) -> None:
+    """The defaults meet the restricted standard; what must be written to is a volume."""
+    spec = pod(render(chart, {}))
+    worker = spec["containers"][0]
+    assert spec["securityContext"].items() >= {"runAsNonRoot": True, "runAsUser": 10001}.items()
+    assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    restricted = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
+    assert worker["securityContext"] == restricted
+    probes = {kind: worker[f"{kind}Probe"]["httpGet"]["path"] for kind in ("startup", "readiness", "liveness")}
+    assert probes == {"startup": "/readyz", "readiness": "/readyz", "liveness": "/livez"}
+    assert worker["resources"]["limits"]["nvidia.com/gpu"] == 1
+    assert (spec["automountServiceAccountToken"], spec["enableServiceLinks"]) == (False, False)
+    writable = {m["mountPath"] for m in worker["volumeMounts"] if not m.get("readOnly")}
+    assert writable == {"/home/mirrorstream", "/tmp", "/dev/shm"}  # noqa: S108 - paths in a pod
+
+
+def test_secrets_are_files_by_reference(chart: helm_python.Chart) -> None:
+    """The chart makes no Secret, and what it names is mounted where the settings look."""
+    objects = render(chart, SECRETS)
+    config = yaml.safe_load(objects["ConfigMap"]["data"]["config.yaml"])
+    mounts = {m["name"]: m["mountPath"] for m in pod(objects)["containers"][0]["volumeMounts"]}
+    volumes = {v["name"]: v["secret"] for v in pod(objects)["volumes"] if "secret" in v}
+    assert "Secret" not in objects
+    named = {name: volume["secretName"] for name, volume in volumes.items()}
+    assert named == {name: values["existingSecret"] for name, values in SECRETS.items()}
+    assert volumes["registry"]["items"] == [{"key": "basic", "path": "auth"}]
+    assert config["kafka_secrets"] == mounts["kafka"]
+    assert config["schema_registry_auth_file"] == f"{mounts['registry']}/auth"
+    assert environment(objects)["HF_TOKEN_PATH"] == f"{mounts['huggingface']}/token"
+
+
+def test_the_image_is_the_one_the_chart_runs(chart: helm_python.Chart) -> None:
+    """Version and user of chart, image and package are one; what has a user by name could not prove it is not root."""
+    dockerfile = (CHART.parents[1] / "Dockerfile").read_text(encoding="utf-8")
+    security = chart.values["podSecurityContext"]
+    assert f"USER {security['runAsUser']}:{security['runAsGroup']}\n" in dockerfile
+    assert 'ENTRYPOINT ["mirrorstream"]\n' in dockerfile
+    assert f"ARG VERSION={__version__}\n" in dockerfile
+    assert chart.metadata["appVersion"] == __version__
+
+
+def test_variants(chart: helm_python.Chart) -> None:
+    """A StatefulSet has a headless service, KEDA owns the replicas, and a CPU pod knows no GPU."""
+    stateful, scaled, cpu = (render(chart, values) for values in (STATEFUL, SCALED, CPU))
+    assert stateful["StatefulSet"]["spec"]["serviceName"] == stateful["headless"]["metadata"]["name"]
+    assert "replicas" not in scaled["Deployment"]["spec"]
+    triggers = [trigger["metadata"] for trigger in scaled["ScaledObject"]["spec"]["triggers"]]
+    seen = [(t["topic"], t["offsetResetPolicy"], t["tls"]) for t in triggers]
+    assert seen == [("a", "earliest", "enable"), ("b", "earliest", "enable")]
+    assert scaled["ScaledObject"]["spec"]["scaleTargetRef"]["name"] == scaled["Deployment"]["metadata"]["name"]
+    assert "nvidia" not in yaml.safe_dump(cpu)
+    assert [environment(o)["HF_HUB_OFFLINE"] for o in (render(chart, {}), stateful, cpu)] == ["0", "1", "1"]
+
+
+@pytest.mark.parametrize(
+    ("values", "wanted"),
+    [
+        ({"replicaCount": -1}, "minimum"),
+        ({"workload": {"sort": "Deployment"}}, "sort"),
+        ({"gpu": {"count": "1"}}, "count"),
+        ({"config": {"worker_id": "a"}}, "worker_id"),
+        ({"config": {"kafka_options": {"sasl.password": "x"}}}, "sasl.password"),
+        ({"config": {"schema_registry_url": "http://me:secret@registry"}}, "schema_registry_url"),
+        ({"config": {"static_membership": True}}, "StatefulSet"),
+        ({"otel": {"OTEL_EXPORTER_OTLP_HEADERS": "key=x"}}, "OTEL_EXPORTER_OTLP_HEADERS"),
+        ({**IMAGE, "kubeVersion": "1.34.3"}, "needs Kubernetes 1.35"),
+        ({"model": {"source": "pvc"}}, "model.pvc.claimName"),
+        ({"keda": {"enabled": True}, "config": {"input_topics": ["^imp"]}}, "name the topics"),
+    ],
+)
+def test_wrong_values_are_refused(chart: helm_python.Chart, values: Values, wanted: str) -> None:
+    """What cannot work, or would put a secret into a ConfigMap, fails at install and says why."""
+    with pytest.raises(helm_python.HelmError, match=wanted):
+        chart.render(values)
+
+
+def test_values_are_in_the_schema_and_the_readme(chart: helm_python.Chart) -> None:
+    """Every value is checked and explained; a change of it restarts the workers."""
+    readme = (CHART / "README.md").read_text(encoding="utf-8")
+    schema = chart.schema or {}
+    assert chart.values.keys() == schema["properties"].keys() - {"global"}
+    assert [name for name in chart.values if f"| `{name}`" not in readme and f"| `{name}." not in readme] == []
+    before, after = (render(chart, v)["Deployment"]["spec"]["template"] for v in ({}, {"config": {"draws": 4}}))
+    assert before["metadata"]["annotations"] != after["metadata"]["annotations"]

@@ -1,0 +1,8 @@
+"""Mirrorstream: impressions in, simulated responses with rationales out, exactly once.
+
+Start reading in `worker.pipeline`; the nouns are in `worker.records`.
+"""
+
+from importlib.metadata import version
+
+__version__ = version("mirrorstream")

@@ -1,0 +1,252 @@
+"""Builds every object of a worker and runs it: the only place where parts are wired.
+
+Order of start: settings, engine with warm-up and self-test, Kafka and its topics, producer, subscribe.  A member that
+joins the group cold would hold partitions that it cannot serve.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from worker import profiles
+from worker.batching import MicroBatcher
+from worker.codec import Encoder
+from worker.engines.choice_model import ChoiceModel
+from worker.errors import Fatal, Retryable, Stuck
+from worker.handover import FlushLimits, Handover
+from worker.health import Health
+from worker.kafka import admin, registry
+from worker.kafka.sink import KafkaSink
+from worker.kafka.source import KafkaSource
+from worker.pipeline import Pipeline, Rules
+from worker.ports import Engine
+from worker.prepare import Asking
+from worker.prompt import Profile
+from worker.questions import Depths
+from worker.responses import Setup
+from worker.sampling import Sampling, UserBudget
+from worker.settings import Settings
+from worker.telemetry import Telemetry, start_tracing
+from worker.window import Window
+
+log = logging.getLogger(__name__)
+
+LIVE_S = 60.0  # a loop or poll thread that has not turned for this long will not
+CHOICE_MODEL_DRAWS = 10_000  # at once: it has no engine to fill
+OVERBOOK = 1.25  # requests kept at vLLM beside those that run, so that a finished one is replaced at once
+RETRY_S, MAX_RETRY_S = 1.0, 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Backfill:
+    """Read what is there and end, instead of going on for ever."""
+
+    until_end: bool = False
+    until: datetime | None = None
+
+
+def run(settings: Settings, backfill: Backfill | None = None) -> int:
+    """Run a worker until it is told to stop; return the exit code."""
+    logging.basicConfig(
+        level=settings.log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    provider = start_tracing()
+    try:
+        asyncio.run(serve(settings, backfill or Backfill()))
+    except Stuck as error:
+        # A thread inside the client cannot be ended, so neither can this process in an orderly way.
+        log.critical("%s", error)
+        os._exit(error.exit_code)
+    except Fatal as error:
+        log.critical("%s", error)
+        return error.exit_code
+    finally:
+        if provider is not None:
+            provider.shutdown()
+    return 0
+
+
+async def serve(settings: Settings, backfill: Backfill) -> None:
+    """Build the parts in order, work, and take them down.  Raises `Fatal`."""
+    stop = asyncio.Event()
+    _on_signals(stop)
+    state = _State()
+    engine = make_engine(settings)
+    telemetry = Telemetry(engine.card)
+    health = Health(
+        settings.http_host, settings.http_port, live=state.live, ready=state.ready, metrics=telemetry.exposition
+    )
+    log.info("health and metrics on port %d", health.port)
+    try:
+        await _unless(stop, engine.start())
+        if not stop.is_set():
+            await _unless(stop, _wait_for_kafka(settings, state))
+        if not stop.is_set():
+            await _work(settings, backfill, engine, telemetry, state, stop)
+    finally:
+        health.close()
+        await engine.stop()
+
+
+def make_engine(settings: Settings) -> Engine:
+    """Return the engine that the settings name, not started."""
+    if settings.engine == "choice-model":
+        return ChoiceModel(latency_s=settings.choice_latency_s)
+    from worker.engines.vllm import VllmEngine  # noqa: PLC0415 - only where it is asked for
+
+    return VllmEngine(settings, profiles.load(settings.prompt_profile))
+
+
+async def _work(
+    settings: Settings, backfill: Backfill, engine: Engine, telemetry: Telemetry, state: "_State", stop: asyncio.Event
+) -> None:
+    source = KafkaSource(settings, until_end=backfill.until_end, until=backfill.until)
+    rules = await asyncio.to_thread(_rules, settings, engine)
+    encoder = await asyncio.to_thread(_encoder, settings)
+    pipeline = Pipeline(
+        source=source,
+        engine=engine,
+        sink=KafkaSink(settings, source),
+        schemas=registry.Schemas(settings.schema_registry_url, settings.schema_registry_auth_file),
+        watch=telemetry,
+        rules=rules,
+        encoder=encoder,
+        batcher=MicroBatcher(
+            max_records=settings.batch_max_records, max_tokens=settings.batch_max_tokens, linger_s=settings.linger_s
+        ),
+        window=Window(
+            max_records=settings.window_max_records,
+            max_bytes=settings.window_max_bytes,
+            max_tokens=settings.window_max_tokens,
+        ),
+        handover=Handover(
+            FlushLimits(settings.flush_interval_s, settings.flush_max_records, settings.flush_max_bytes)
+        ),
+    )
+    state.live = lambda: _stale("event loop", pipeline.last_tick_s) or _stale("poll thread", source.last_poll_s)
+    state.ready = lambda: pipeline.held_up
+    log.info("worker ready: %s, group %s, topics %s", engine.card.model, settings.group_id, settings.input_topics)
+    await pipeline.run(stop)
+
+
+def _rules(settings: Settings, engine: Engine) -> Rules:
+    profile = profiles.load(settings.prompt_profile)
+    limit = admin.max_message_bytes(settings, [settings.output_topic, settings.dead_letter_topic])
+    return Rules(
+        sampling=Sampling(
+            sample_rate=settings.sample_rate,
+            sample_rates=settings.sample_rates,
+            salt=settings.sample_salt,
+            experiments=frozenset(settings.experiments),
+            include_test=settings.include_test,
+            include_bots=settings.include_bots,
+            max_age_s=settings.max_age_s,
+        ),
+        user_budget=UserBudget(settings.max_events_per_user_per_day),
+        setup=_setup(settings, engine, profile),
+        asking=_asking(settings, engine, profile),
+        output_topic=settings.output_topic,
+        dead_letter_topic=settings.dead_letter_topic,
+        max_message_bytes=min(settings.max_message_bytes, limit) - 1_000,  # the broker counts its own framing
+        pass_headers=frozenset(settings.pass_headers),
+        question_timeout_s=settings.question_timeout_s,
+        max_draws=int(settings.max_num_seqs * OVERBOOK) if engine.card.reads_prompt else CHOICE_MODEL_DRAWS,
+        drain_timeout_s=settings.drain_timeout_s,
+    )
+
+
+def _setup(settings: Settings, engine: Engine, profile: Profile) -> Setup:
+    reads = engine.card.reads_prompt
+    return Setup(
+        card=engine.card,
+        prompt_profile=profile.name if reads else None,
+        prompt_sha256=profile.sha256 if reads else None,
+        draws=settings.draws,
+        depths=Depths(settings.slate_depth, settings.duel_depth),
+        history_limit=settings.history_limit,
+    ).with_fingerprint()
+
+
+def _asking(settings: Settings, engine: Engine, profile: Profile) -> Asking:
+    asking = Asking(
+        profile=profile,
+        depths=Depths(settings.slate_depth, settings.duel_depth),
+        draws=settings.draws,
+        history_limit=settings.history_limit,
+        seeded=settings.seeded,
+        tokenise=None,
+    )
+    if not engine.card.reads_prompt:
+        return asking
+    return replace(asking, tokenise=engine.tokenise, max_prompt_tokens=engine.card.max_prompt_tokens)
+
+
+def _encoder(settings: Settings) -> Encoder:
+    url = settings.schema_registry_url
+    if url is None:
+        return Encoder("SimulatedResponse")
+    wait_s = RETRY_S
+    while True:
+        try:
+            subject = f"{settings.output_topic}-value"
+            number = registry.schema_id(url, settings.schema_registry_auth_file, subject, "SimulatedResponse")
+            return Encoder("SimulatedResponse", schema_id=number)
+        except Retryable as error:
+            log.warning("%s; next try in %.0f s", error, wait_s)
+            time.sleep(wait_s)
+            wait_s = min(MAX_RETRY_S, 2 * wait_s)
+
+
+async def _wait_for_kafka(settings: Settings, state: "_State") -> None:
+    topics = [*settings.input_topics, settings.output_topic, settings.dead_letter_topic]
+    lines = admin.wait_for_topics(settings, topics)
+    while (line := await asyncio.to_thread(next, lines, None)) is not None:
+        state.ready = lambda line=line: line  # type: ignore[misc]
+        log.warning("%s", line)
+
+
+class _State:
+    """What the health pages say; replaced as the start goes on."""
+
+    live: Callable[[], str]
+    ready: Callable[[], str]
+
+    def __init__(self) -> None:
+        self.live = lambda: ""
+        self.ready = lambda: "the engine is loading"
+
+
+def _stale(what: str, last_s: float) -> str:
+    silent_s = time.monotonic() - last_s
+    return f"the {what} has not turned for {silent_s:.0f} s" if silent_s > LIVE_S else ""
+
+
+def _on_signals(stop: asyncio.Event) -> None:
+    """SIGTERM and SIGINT drain; a second one ends at once."""
+    loop = asyncio.get_running_loop()
+
+    def on_signal(number: int) -> None:
+        if stop.is_set():
+            os._exit(128 + number)
+        log.info("signal %d: draining; a second one ends at once", number)
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal, number)
+
+
+async def _unless(stop: asyncio.Event, work: "asyncio._CoroutineLike[None]") -> None:
+    """Do the work, or leave it as soon as `stop` is set."""
+    task, stopped = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
+    await asyncio.wait([task, stopped], return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    if task.done():
+        task.result()
+    else:
+        task.cancel()

@@ -1,0 +1,208 @@
+"""The command `mirrorstream`; each command is a few lines that call a part.
+
+Exit codes: 0 done, 1 fatal, 2 settings or usage, 3 the engine will not come back, 4 fenced, 5 a client call is stuck.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from worker import __version__
+from worker.errors import BadSettings, MirrorstreamError
+from worker.settings import Settings, load, parse_time
+
+app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False,
+    help="Streaming user simulation for recommender A/B shadow tests.",
+)  # fmt: skip
+topics_app = typer.Typer(no_args_is_help=True, help="Make the topics.")
+schemas_app = typer.Typer(no_args_is_help=True, help="Register the schemas.")
+experiment_app = typer.Typer(no_args_is_help=True, help="Read experiments.")
+app.add_typer(topics_app, name="topics")
+app.add_typer(schemas_app, name="schemas")
+app.add_typer(experiment_app, name="experiment")
+console = Console(stderr=True)
+
+Config = Annotated[Path | None, typer.Option("--config", "-c", help="YAML file of settings.")]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", "-s", help="One setting, NAME=VALUE; wins over file and environment.")
+]
+Bootstrap = Annotated[str | None, typer.Option("--bootstrap", "-b", help="Brokers, HOST:PORT by comma.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
+
+
+@app.command(epilog="Example: mirrorstream run --config worker.yaml --set sample_rate=0.1")
+def run(
+    config: Config = None,
+    bootstrap: Bootstrap = None,
+    settings: Set = None,
+    until_end: Annotated[bool, typer.Option(help="Backfill: read what is there now, then exit 0.")] = False,
+    from_: Annotated[str | None, typer.Option("--from", help="Start at this time where nothing is committed.")] = None,
+    to: Annotated[str | None, typer.Option("--to", help="With --until-end: stop before this time.")] = None,
+) -> None:
+    """Run a worker: impressions in, simulated responses out."""
+    from worker import app as worker  # noqa: PLC0415 - keeps --help quick
+
+    extra: dict[str, Any] = {"start_from": parse_time(from_)} if from_ else {}
+    if to and not until_end:
+        raise BadSettings("--to: needs --until-end")
+    backfill = worker.Backfill(until_end, parse_time(to) if to else None)
+    raise typer.Exit(worker.run(_settings(config, bootstrap, settings, **extra), backfill))
+
+
+@app.command(epilog="Example: mirrorstream check --config worker.yaml")
+def check(config: Config = None, bootstrap: Bootstrap = None, settings: Set = None, as_json: Json = False) -> None:
+    """Check settings, Kafka, topics, registry and engine: each line ok, or what to do."""
+    from worker.checks import run_all  # noqa: PLC0415
+
+    results = list(run_all(_settings(config, bootstrap, settings)))
+    if as_json:
+        typer.echo(json.dumps([{"what": r.what, "ok": r.ok, "detail": r.detail} for r in results]))
+    else:
+        for result in results:
+            mark = "[green]ok  [/]" if result.ok else "[red]FAIL[/]"
+            Console().print(f"{mark} {result.what}: {escape(result.detail)}", highlight=False)
+    raise typer.Exit(0 if all(result.ok for result in results) else 1)
+
+
+@app.command(epilog="Example: mirrorstream demo --events 200 --engine choice-model --json")
+def demo(
+    events: Annotated[int, typer.Option(min=1, max=1_000_000, help="Impressions to simulate.")] = 500,
+    engine: Annotated[str, typer.Option(help="vllm or choice-model.")] = "vllm",
+    bootstrap: Annotated[str | None, typer.Option(help="A real Kafka instead of the embedded broker.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of users and films.")] = 1,
+    as_json: Json = False,
+) -> None:
+    """Everything on this machine: a broker, sample traffic, a worker and the result."""
+    from worker.demo import show  # noqa: PLC0415
+
+    raise typer.Exit(show.run(events=events, engine=engine, bootstrap=bootstrap, seed=seed, as_json=as_json))
+
+
+@app.command(epilog="Example: mirrorstream replay --movielens ml-latest-small --events 2000 --rate 100")
+def replay(
+    file: Annotated[Path | None, typer.Argument(help="JSON Lines of impressions.")] = None,
+    movielens: Annotated[Path | None, typer.Option(help="MovieLens folder; exercises the pipeline, no evidence.")] = None,
+    events: Annotated[int, typer.Option(min=0, help="At most so many; 0 is all.")] = 0,
+    rate: Annotated[float, typer.Option(min=0, help="Messages a second; 0 is as fast as Kafka takes them.")] = 0,
+    outcomes_topic: Annotated[str | None, typer.Option(help="Also send outcomes there.")] = None,
+    config: Config = None,
+    bootstrap: Bootstrap = None,
+    settings: Set = None,
+    as_json: Json = False,
+) -> None:
+    """Send impressions from a file to the input topic."""
+    from worker.commands import replay_file  # noqa: PLC0415
+
+    if (file is None) == (movielens is None):
+        raise BadSettings("replay: want a file of JSON Lines or --movielens FOLDER, one of them")
+    found = _settings(config, bootstrap, settings)
+    summary = replay_file(found, file, movielens, limit=events, rate=rate, outcomes_topic=outcomes_topic, console=console)
+    typer.echo(json.dumps(summary) if as_json else "\n".join(f"{name}: {value}" for name, value in summary.items()))
+
+
+@topics_app.command("create", epilog="Example: mirrorstream topics create --partitions 12 --replication 3")
+def topics_create(
+    partitions: Annotated[int, typer.Option(min=1, help="Partitions of each topic.")] = 12,
+    replication: Annotated[int, typer.Option(help="Replicas; -1 is the broker's default.")] = -1,
+    outcomes_topic: Annotated[str, typer.Option(help="Topic of real outcomes.")] = "outcomes",
+    config: Config = None,
+    bootstrap: Bootstrap = None,
+    settings: Set = None,
+) -> None:
+    """Create the topics that are missing."""
+    from worker.kafka import admin  # noqa: PLC0415
+
+    found = _settings(config, bootstrap, settings)
+    names = [topic for topic in found.input_topics if not topic.startswith("^")]
+    names += [found.output_topic, found.dead_letter_topic, outcomes_topic]
+    made = admin.create(found, dict.fromkeys(names, partitions), replication=replication)
+    for name in names:
+        typer.echo(f"{name}: {'created' if name in made else 'is there'}")
+
+
+@schemas_app.command("register", epilog="Example: mirrorstream schemas register --set schema_registry_url=http://localhost:8081")
+def schemas_register(config: Config = None, settings: Set = None) -> None:
+    """Register the schemas of all topics, FULL_TRANSITIVE."""
+    from worker.kafka import registry  # noqa: PLC0415
+
+    found = _settings(config, None, settings)
+    if found.schema_registry_url is None:
+        raise BadSettings("schema_registry_url: is not set; where shall the schemas go?")
+    subjects = {f"{topic}-value": "RecommendationImpression" for topic in found.input_topics if not topic.startswith("^")}
+    subjects |= {f"{found.output_topic}-value": "SimulatedResponse", "outcomes-value": "Outcome"}
+    ids = registry.register(found.schema_registry_url, found.schema_registry_auth_file, subjects)
+    for subject, number in ids.items():
+        typer.echo(f"{subject}: id {number}")
+
+
+@experiment_app.command("report", epilog="Example: mirrorstream experiment report --experiment demo --json")
+def experiment_report(
+    experiment: Annotated[str | None, typer.Option(help="Only this experiment.")] = None,
+    alpha: Annotated[float, typer.Option(min=0.0001, max=0.5, help="Error probability of the interval.")] = 0.05,
+    planned_users: Annotated[int, typer.Option(min=100, help="Users that the interval is tuned for.")] = 5000,
+    config: Config = None,
+    bootstrap: Bootstrap = None,
+    settings: Set = None,
+    as_json: Json = False,
+) -> None:
+    """Tell which variant simulated users prefer, from the responses topic."""
+    from worker.commands import report_experiment  # noqa: PLC0415
+    from worker.experiment.report import render  # noqa: PLC0415
+
+    found = _settings(config, bootstrap, settings)
+    report = report_experiment(found, experiment=experiment, alpha=alpha, planned_users=planned_users)
+    if as_json:
+        typer.echo(json.dumps(report.as_json()))
+    else:
+        Console().print(render(report))
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+) -> None:
+    """Streaming user simulation for recommender A/B shadow tests."""
+
+
+def _settings(config: Path | None, bootstrap: str | None, assignments: list[str] | None, **extra: Any) -> Settings:
+    overrides: dict[str, Any] = {}
+    for assignment in assignments or ():
+        name, separator, value = assignment.partition("=")
+        if not separator:
+            message = f"--set {assignment}: want NAME=VALUE"
+            raise BadSettings(message)
+        overrides[name] = _value(value)
+    if bootstrap:
+        overrides["bootstrap_servers"] = bootstrap
+    return load(config, overrides | extra)
+
+
+def _value(text: str) -> Any:
+    """Read lists and maps as JSON; everything else is text, which the settings turn into their own types."""
+    if text[:1] in "[{" and text:
+        try:
+            return json.loads(text)
+        except ValueError:
+            return text
+    return text
+
+
+def main() -> None:
+    """Run the command; our own errors are one message and an exit code, never a traceback."""
+    try:
+        app()
+    except MirrorstreamError as error:
+        console.print(f"[red]error:[/] {escape(str(error))}", highlight=False)
+        sys.exit(getattr(error, "exit_code", 1))

@@ -1,0 +1,257 @@
+"""Avro bytes to records and back, checked against `schemas/*.avsc`.
+
+Framings on input, told apart by the first bytes or a header:
+
+    0x00 + 4-byte schema id            Confluent's prefix; the id is looked up in a registry
+    header __value_schema_id           0x01 + 16-byte GUID, the payload bare; looked up in a registry
+    0xC3 0x01 + 8-byte fingerprint     Avro's single-object encoding, CRC-64-AVRO, little-endian
+
+Bytes are untrusted.  A writer schema is decoded only if it passes `lint`: fastavro 1.13 ends the process on a
+recursive schema with a 5 KB message, and gives 100 M elements for a 5-byte `array<null>`; no `try` can
+catch either.  Logical types are taken off, so that times stay integers.  After decoding, every byte must
+be used up and every bound of `worker.records` must hold.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from enum import Enum
+from functools import cache
+from importlib.resources import files
+from io import BytesIO
+from pathlib import Path
+from typing import Any, TypeAlias, cast
+
+import fastavro
+from fastavro.schema import fingerprint, parse_schema, to_parsing_canonical_form
+from pydantic import TypeAdapter, ValidationError
+
+from worker.errors import Poison
+from worker.records import Headers, Impression, Slate
+
+Schema: TypeAlias = dict[str, Any] | list[Any] | str
+
+CONFLUENT_MAGIC = 0
+SINGLE_OBJECT_MAGIC = b"\xc3\x01"
+GUID_HEADER = "__value_schema_id"
+MAX_SCHEMA_DEPTH = 16  # nested types; the widest of our own schemas has 7
+MAX_SCHEMA_FIELDS = 400  # our own impression has 71
+_PRIMITIVES = frozenset({"null", "boolean", "int", "long", "float", "double", "bytes", "string"})
+_PLAIN_TYPES = frozenset({str, int, float, bool, type(None)})
+_IMPRESSION: TypeAdapter[Impression] = TypeAdapter(Impression)
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaRef:
+    """Which schema wrote a payload: the registry's id, its GUID in hex, or a CRC-64-AVRO fingerprint in hex."""
+
+    kind: str  # id, guid, fingerprint
+    value: str
+
+
+@cache
+def schema_text(name: str) -> str:
+    """Return one of our own schemas as written, by its record name."""
+    packaged = files("worker") / "_schemas" / f"{name}.avsc"
+    if packaged.is_file():
+        return packaged.read_text(encoding="utf-8")
+    return (Path(__file__).parent.parent / "schemas" / f"{name}.avsc").read_text(encoding="utf-8")
+
+
+@cache
+def own_schema(name: str) -> Schema:
+    """Return one of our own schemas, ready for fastavro, logical types taken off."""
+    return cast("Schema", parse_schema(_without_logical_types(json.loads(schema_text(name)))))
+
+
+def schema_fingerprint(schema: str) -> bytes:
+    """Return the CRC-64-AVRO fingerprint of a schema's parsing canonical form, 8 bytes, little-endian."""
+    return bytes.fromhex(fingerprint(to_parsing_canonical_form(json.loads(schema)), "CRC-64-AVRO"))
+
+
+def split(value: bytes, headers: Headers) -> tuple[SchemaRef, bytes]:
+    """Tell which schema wrote a message and where its payload starts.  Raises `Poison`."""
+    guid = next((data for name, data in headers if name == GUID_HEADER and data), None)
+    if guid and guid[0] == 1 and len(guid) == 17:  # noqa: PLR2004 - a byte of magic and a GUID
+        return SchemaRef("guid", guid[1:].hex()), value
+    if value[:2] == SINGLE_OBJECT_MAGIC and len(value) > 10:  # noqa: PLR2004 - magic and fingerprint
+        return SchemaRef("fingerprint", value[2:10].hex()), value[10:]
+    if value[:1] == bytes([CONFLUENT_MAGIC]) and len(value) > 5:  # noqa: PLR2004 - magic and id
+        return SchemaRef("id", str(int.from_bytes(value[1:5], "big"))), value[5:]
+    message = f"{len(value)} bytes that start with 0x{value[:2].hex()}, want 0x00 and a schema id or 0xc301"
+    raise Poison("magic", message)
+
+
+def writer_schema(text: str) -> Schema:
+    """Parse and lint a foreign writer schema.  Raises `Poison`."""
+    try:
+        raw = json.loads(text)
+        lint(raw)
+        return cast("Schema", parse_schema(_without_logical_types(raw)))
+    except Poison:
+        raise
+    except (ValueError, TypeError, KeyError, RecursionError, fastavro.schema.SchemaParseException) as error:
+        message = f"writer schema is not Avro: {type(error).__name__}"
+        raise Poison("schema", message) from error
+
+
+def lint(schema: Schema) -> None:
+    """Refuse what a decoder cannot bound: recursion, deep or wide types, and items of no size.  Raises `Poison`."""
+    _Lint().visit(schema, depth=0)
+
+
+def decode(payload: bytes, writer: Schema) -> Impression:
+    """Decode and validate one impression.  Raises `Poison`."""
+    return impression(decode_plain(payload, writer, "RecommendationImpression"))
+
+
+def decode_plain(payload: bytes, writer: Schema, name: str) -> Mapping[str, object]:
+    """Decode one record of ours as plain data, not validated further.  Raises `Poison`."""
+    stream = BytesIO(payload)
+    try:
+        found = fastavro.schemaless_reader(stream, writer, own_schema(name))  # type: ignore[arg-type]
+    except UnicodeDecodeError as error:
+        reason = "utf8"
+        raise Poison(reason, "a string is not UTF-8") from error
+    except Exception as error:  # the decoder raises whatever it runs into; the text may hold payload
+        reason = "avro"
+        raise Poison(reason, f"not decodable: {type(error).__name__}") from error
+    if stream.tell() != len(payload):
+        message = f"{len(payload) - stream.tell()} bytes left after the record"
+        raise Poison("avro", message)
+    return cast("Mapping[str, object]", found)
+
+
+def impression(plain: Mapping[str, object]) -> Impression:
+    """Validate an impression from plain data, Avro's or JSON's.  Raises `Poison` with every problem's place."""
+    try:
+        found = _IMPRESSION.validate_python(plain)
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:5])
+        reason = "limit" if all(e["type"].startswith(("string_too", "too_")) for e in error.errors()) else "invalid"
+        raise Poison(reason, problems) from error
+    _check_variants(found)
+    for slate in found.slates:
+        _check_slate(slate)
+    return found
+
+
+def plain(value: object) -> object:
+    """Turn our records into the dicts and lists that fastavro and JSON take."""
+    if type(value) in _PLAIN_TYPES:  # most values by far, so asked first
+        return value
+    if is_dataclass(value):
+        return {name: plain(getattr(value, name)) for name in _names(type(value))}
+    if isinstance(value, (tuple, list)):
+        return [plain(item) for item in value]
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    return value.value if isinstance(value, Enum) else value
+
+
+class Encoder:
+    """Encodes one of our own record types, framed by a registry's id or as a single object."""
+
+    def __init__(self, name: str, *, schema_id: int | None = None) -> None:
+        """Take the record's name and, with a registry, the id of its schema there."""
+        self._schema = own_schema(name)
+        if schema_id is None:
+            self._frame = SINGLE_OBJECT_MAGIC + schema_fingerprint(schema_text(name))
+        else:
+            self._frame = bytes([CONFLUENT_MAGIC]) + schema_id.to_bytes(4, "big")
+
+    def encode(self, record: object) -> bytes:
+        """Return the framed bytes of a record (a dataclass or plain data)."""
+        stream = BytesIO()
+        stream.write(self._frame)
+        fastavro.schemaless_writer(stream, self._schema, plain(record))  # type: ignore[arg-type]
+        return stream.getvalue()
+
+
+class _Lint:
+    def __init__(self) -> None:
+        self._named: dict[str, bool] = {}  # name to: may be empty on the wire; absent while it is still open
+        self._open: set[str] = set()
+        self._num_fields = 0
+
+    def visit(self, schema: Schema, *, depth: int, namespace: str = "") -> bool:
+        """Return whether a value of this type may take no bytes."""
+        if depth > MAX_SCHEMA_DEPTH:
+            raise Poison("schema", f"writer schema is nested deeper than {MAX_SCHEMA_DEPTH}")
+        if isinstance(schema, list):
+            for branch in schema:
+                self.visit(branch, depth=depth + 1, namespace=namespace)
+            return False  # the branch's index takes a byte
+        if isinstance(schema, str):
+            return self._name(schema, namespace)
+        kind = schema["type"]
+        if kind in ("array", "map"):
+            return self._collection(schema, depth, namespace)
+        if kind in ("record", "error", "enum", "fixed"):
+            return self._declaration(schema, depth, namespace)
+        return self.visit(kind, depth=depth + 1, namespace=namespace)
+
+    def _name(self, name: str, namespace: str) -> bool:
+        if name in _PRIMITIVES:
+            return name == "null"
+        full = name if "." in name or not namespace else f"{namespace}.{name}"
+        if full in self._open or name in self._open:
+            raise Poison("schema", "writer schema is recursive, which no decoder can bound")
+        if full not in self._named and name not in self._named:
+            raise Poison("schema", "writer schema names a type that it does not declare")
+        return self._named.get(full, self._named.get(name, False))
+
+    def _collection(self, schema: dict[str, Any], depth: int, namespace: str) -> bool:
+        items = schema["items"] if schema["type"] == "array" else schema["values"]
+        empty = self.visit(items, depth=depth + 1, namespace=namespace)
+        if empty and schema["type"] == "array":
+            raise Poison("schema", "writer schema has an array of items that take no bytes")
+        return False
+
+    def _declaration(self, schema: dict[str, Any], depth: int, namespace: str) -> bool:
+        namespace = schema.get("namespace", namespace)
+        name = schema["name"]
+        full = name if "." in name or not namespace else f"{namespace}.{name}"
+        if schema["type"] == "enum":
+            self._named[full] = False
+        elif schema["type"] == "fixed":
+            self._named[full] = schema["size"] == 0
+        else:
+            self._open.add(full)
+            self._num_fields += len(schema["fields"])
+            if self._num_fields > MAX_SCHEMA_FIELDS:
+                raise Poison("schema", f"writer schema has more than {MAX_SCHEMA_FIELDS} fields")
+            sizes = [self.visit(f["type"], depth=depth + 1, namespace=namespace) for f in schema["fields"]]
+            self._open.discard(full)
+            self._named[full] = all(sizes)
+        return self._named[full]
+
+
+@cache
+def _names(kind: type) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(kind))
+
+
+def _without_logical_types(schema: Schema) -> Schema:
+    if isinstance(schema, dict):
+        return {key: _without_logical_types(value) for key, value in schema.items() if key != "logicalType"}
+    if isinstance(schema, list):
+        return [_without_logical_types(value) for value in schema]
+    return schema
+
+
+def _check_variants(found: Impression) -> None:
+    variants = [slate.variant for slate in found.slates]
+    if len(set(variants)) < len(variants):
+        raise Poison("invalid", f"slates: {len(variants)} slates of {len(set(variants))} variants, want one each")
+    controls = sum(slate.role == "CONTROL" for slate in found.slates)
+    if controls > 1:
+        raise Poison("invalid", f"slates: {controls} slates are CONTROL, want at most one")
+
+
+def _check_slate(slate: Slate) -> None:
+    positions = [item.position for item in slate.items]
+    if len(set(positions)) < len(positions):
+        raise Poison("invalid", f"slate {slate.variant}: two items have one position")
+    if not all(item.text or item.attributes for item in slate.items):
+        raise Poison("invalid", f"slate {slate.variant}: an item has neither text nor attributes")

@@ -1,0 +1,69 @@
+"""What commands do that is more than a call: replaying a file, reading the responses topic."""
+
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from worker import codec, replay
+from worker.codec import Encoder
+from worker.experiment.report import Report, Tally
+from worker.kafka import admin, registry
+from worker.settings import Settings
+
+
+def replay_file(
+    settings: Settings,
+    file: Path | None,
+    movielens: Path | None,
+    *,
+    limit: int,
+    rate: float,
+    outcomes_topic: str | None,
+    console: Console,
+) -> dict[str, object]:
+    """Send a file's impressions to the first input topic, with a progress bar; return a summary."""
+    moments = (
+        replay.from_movielens(movielens, limit=limit) if movielens else replay.from_json_lines(file or Path(), limit=limit)
+    )
+    topic = settings.input_topics[0]
+    messages = replay.messages(
+        moments,
+        topic=topic,
+        outcomes_topic=outcomes_topic,
+        impressions=_encoder(settings, topic, "RecommendationImpression"),
+        outcomes=_encoder(settings, outcomes_topic or "outcomes", "Outcome") if outcomes_topic else Encoder("Outcome"),
+    )
+    publisher = admin.Publisher(settings)
+    sent: dict[str, int] = {}
+    start_s = time.monotonic()
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task(topic, total=limit or None)
+        for message in replay.paced(messages, rate):
+            publisher.send(message)
+            sent[message.topic] = sent.get(message.topic, 0) + 1
+            progress.advance(task, message.topic == topic)
+    publisher.close()
+    seconds = time.monotonic() - start_s
+    note = {"note": "exercises the pipeline; no evidence about any ranker"} if movielens else {}
+    return {"sent": sent, "seconds": round(seconds, 1), "per_second": round(sum(sent.values()) / seconds, 1)} | note
+
+
+def report_experiment(settings: Settings, *, experiment: str | None, alpha: float, planned_users: int) -> Report:
+    """Read the responses topic whole and report on it."""
+    tally = Tally()
+    schemas = registry.Schemas(settings.schema_registry_url, settings.schema_registry_auth_file)
+    for _, value in admin.read_topic(settings, settings.output_topic):
+        if value is not None:
+            ref, payload = codec.split(value, ())
+            tally.add(codec.decode_plain(payload, schemas.fetch_now(ref), "SimulatedResponse"))
+    return tally.report(alpha=alpha, planned_users=planned_users, experiment=experiment)
+
+
+def _encoder(settings: Settings, topic: str, name: str) -> Encoder:
+    url = settings.schema_registry_url
+    if url is None:
+        return Encoder(name)
+    return Encoder(name, schema_id=registry.schema_id(url, settings.schema_registry_auth_file, f"{topic}-value", name))

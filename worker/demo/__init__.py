@@ -1,0 +1,1 @@
+"""A demonstration in one process: generated traffic, an embedded broker, and mirror-tiny with its training."""

@@ -1,0 +1,68 @@
+r"""The rationale that mirror-tiny learns to write: seven labelled lines that lead to the choice.
+
+    Stimulus, Stimulus Factors          why now; any one of a few moods
+    Knowledge, Knowledge Factors        the best liked and the worst liked features among the options
+    Evaluation, Evaluation Style        the features of the option that is chosen
+    Behavior: [C]                       its letter
+
+A small model cannot weigh twelve options at once; it can name what it likes, then find who has it.
+"""
+
+import random
+from collections.abc import Sequence
+
+from worker.demo.scenes import Lesson, named_features
+from worker.prompt import letter
+
+_MOODS = (
+    ("I have a free evening and want something good", "Time of Day, Boredom"),
+    ("I feel like trying something after a long day", "Fatigue/Restlessness"),
+    ("I am curious what is on offer today", "Curiosity"),
+    ("It is the weekend and I have time", "Day of Week, Boredom"),
+    ("I am in a good mood and look around", "Emotional State"),
+    ("A notification brought me here", "Notification, Curiosity"),
+    ("It rains outside and I stay at home", "Weather, Location"),
+    ("Friends told me to look here", "Social Factors"),
+    ("I want to get some new ideas", "Inspiration, Curiosity"),
+)
+_LIKES = ("I enjoyed {} before", "I know that I like {}", "My history says {}", "I gave good ratings to {}")
+_DISLIKES = ("but not {}", "and I avoid {}", "while {} let me down")
+_UNKNOWN = ("I know little about these options", "Nothing here is known to me")
+_FACTORS = ("Features, User Preferences/History", "Past Experience, Personal Relevance", "User Preferences/History, Quality")
+_UNKNOWN_FACTORS = ("Novelty, Features", "Novelty, Risk")
+_VERDICTS = (
+    ("{} fits me best", "Logical"),
+    ("{} is what I want now", "Impulsive"),
+    ("{} feels right to me", "Intuitive"),
+    ("{} is my usual pick", "Habitual"),
+    ("{} beats the rest", "Logical"),
+)
+_MAX_NAMED = 2
+
+
+def write(lesson: Lesson, rng: random.Random) -> str:
+    """Return the assistant's turn after the prefix, to the closing bracket."""
+    mood, mood_factors = rng.choice(_MOODS)
+    knowledge, knowledge_factors = _knowledge(lesson, rng)
+    verdict, style = rng.choice(_VERDICTS)
+    winner = named_features(lesson.options[lesson.best].item.attributes)
+    return (
+        f" {mood}.\nStimulus Factors: {mood_factors}\n"
+        f"Knowledge: {knowledge}.\nKnowledge Factors: {knowledge_factors}\n"
+        f"Evaluation: {verdict.format(_listed(winner))}.\nEvaluation Style: {style}\n"
+        f"Behavior: [{letter(lesson.best)}]"
+    )
+
+
+def _knowledge(lesson: Lesson, rng: random.Random) -> tuple[str, str]:
+    offered = {name for option in lesson.options for name in named_features(option.item.attributes)}
+    ranked = sorted(offered, key=lambda name: (-lesson.likes.get(name.lower(), 0.0), name))
+    liked = [name for name in ranked if lesson.likes.get(name.lower(), 0.0) > 0][:_MAX_NAMED]
+    disliked = [name for name in ranked if lesson.likes.get(name.lower(), 0.0) < 0][-1:]
+    parts = [rng.choice(_LIKES).format(_listed(liked))] if liked else [rng.choice(_UNKNOWN)]
+    parts += [rng.choice(_DISLIKES).format(_listed(disliked))] if disliked else []
+    return ", ".join(parts), rng.choice(_FACTORS if liked else _UNKNOWN_FACTORS)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join(names)

@@ -1,0 +1,86 @@
+"""Chat messages to token ids, so that event text can never become a special or added token.
+
+The chat template is rendered once, with marks where the texts go.  Its own pieces, `<|im_start|>` and the like, are
+encoded with the whole tokenizer; texts with a copy of it that has no added tokens, so `<|im_end|>` inside a title is
+only characters.  Special tokens split text anyway, so the ids are those of the joined string for honest text.
+"""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from worker.errors import Fatal
+from worker.prompt import Prompt, letter
+from worker.questions import MAX_OPTIONS
+
+_MARKS = ("MARK-OF-THE-SYSTEM-TEXT", "MARK-OF-THE-USER-TEXT", "MARK-OF-THE-ASSISTANT-TEXT")
+
+
+class Tokens:
+    """The tokenizer of one model."""
+
+    def __init__(self, tokenizer: Any, stop: str) -> None:  # noqa: ANN401 - transformers' tokenizer has no useful type
+        """Take a fast tokenizer of `transformers`, and the string before a letter.  Raises `Fatal` if letters do not fit."""
+        from tokenizers import Tokenizer  # noqa: PLC0415 - comes with vLLM only
+
+        backend = json.loads(tokenizer.backend_tokenizer.to_str())
+        self._added = frozenset(int(token["id"]) for token in backend.get("added_tokens", ()))
+        self._plain = Tokenizer.from_str(json.dumps({**backend, "added_tokens": [], "post_processor": None}))
+        pieces = _pieces(tokenizer)
+        self._pieces = [tuple(tokenizer.encode(piece, add_special_tokens=False)) for piece in pieces]
+        self.letters = self._letters(stop)
+
+    def encode(self, text: str) -> tuple[int, ...]:
+        """Encode text as text."""
+        ids = tuple(self._plain.encode(text, add_special_tokens=False).ids)
+        assert self._added.isdisjoint(ids), "text became a special token"
+        return ids
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Return the text of ids."""
+        return str(self._plain.decode(list(ids), skip_special_tokens=False))
+
+    def chat(self, prompt: Prompt) -> tuple[int, ...]:
+        """Return the ids of a prompt, up to the end of its prefix."""
+        before, between, last = self._pieces
+        return (
+            before + self.encode(prompt.system) + between + self.encode(prompt.user) + last + self.encode(prompt.prefix)
+        )
+
+    def continued(self, prompt_ids: tuple[int, ...], generated_ids: Sequence[int], text: str) -> tuple[int, ...]:
+        """Return the ids of a prompt and the `text` written after it, reusing generated ids as far as they are its text.
+
+        The ids may run past a stop string (`[B` can be one token), so ids that are not a start of the text are
+        dropped and the rest of the text is encoded anew.
+        """
+        kept = len(generated_ids)
+        while kept and not text.startswith(self.decode(generated_ids[:kept])):
+            kept -= 1
+        rest = text[len(self.decode(generated_ids[:kept])) :] if kept else text
+        return prompt_ids + tuple(generated_ids[:kept]) + (self.encode(rest) if rest else ())
+
+    def _letters(self, stop: str) -> tuple[int, ...]:
+        """Return the token of each letter after `stop`; a letter that is not one token could not be measured."""
+        found = []
+        for slot in range(MAX_OPTIONS):
+            alone = self.encode(letter(slot))
+            if len(alone) != 1 or self.encode(stop + letter(slot)) != self.encode(stop) + alone:
+                message = f"tokenizer: {letter(slot)!r} after {stop!r} is not one token of its own; this model cannot be read"
+                raise Fatal(message)
+            found += alone
+        return tuple(found)
+
+
+def _pieces(tokenizer: Any) -> list[str]:  # noqa: ANN401
+    """Render the chat template with marks for texts and cut it there: what stands before each of the three."""
+    roles = ("system", "user", "assistant")
+    messages = [{"role": role, "content": mark} for role, mark in zip(roles, _MARKS, strict=True)]
+    rendered = tokenizer.apply_chat_template(messages, tokenize=False, continue_final_message=True)
+    pieces = []
+    for mark in _MARKS:
+        piece, found, rendered = rendered.partition(mark)
+        if not found:
+            message = "chat template: a system, user or assistant text does not stand in it once; this model cannot be asked"
+            raise Fatal(message)
+        pieces.append(piece)
+    return pieces

@@ -1,0 +1,275 @@
+"""vLLM in this process (AsyncLLM): the rationale in one pass, the letters' probabilities in a second.
+
+    pass 1   prompt + "Thought:\\nStimulus:"   -> rationale, up to and with "Behavior: ["
+    pass 2   all of that                       -> one position, exact log-probabilities of the offered letters
+
+The second pass finds its prompt in the prefix cache but for the last block.  vLLM is imported only in `start`: it
+costs 5 s.  Works with 0.26 to 0.33.
+"""
+
+import asyncio
+import itertools
+import logging
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from worker.draws import Ask, Drawn, EngineCard, Usage
+from worker.engines.tokens import Tokens
+from worker.errors import EngineDead, Fatal
+from worker.prompt import Profile, Prompt
+from worker.questions import MAX_OPTIONS, Status
+from worker.settings import Settings
+
+log = logging.getLogger(__name__)
+
+TINY = "mirror-tiny"
+CPU_KV_CACHE_BYTES = 512 << 20  # without a number vLLM takes 92 % of the memory on a CPU
+LETTER_TOKENS = 2  # what pass 2 adds: one generated position, and one for a boundary token encoded anew
+ABORT_AGAIN_S = 0.1
+_ENVIRONMENT = {
+    "VLLM_NO_USAGE_STATS": "1",
+    "DO_NOT_TRACK": "1",
+    "VLLM_LOGGING_LEVEL": "WARNING",
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # 62 against 34 requests/s on two cores with the default binding
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # one child less beside AsyncLLM: starts in 11 s instead of 30 s
+}
+
+
+class VllmEngine:
+    """The engine; one event loop for its whole life."""
+
+    def __init__(self, settings: Settings, profile: Profile) -> None:
+        """Take the settings; nothing is loaded before `start`."""
+        self._settings = settings
+        self._profile = profile
+        self._requests = itertools.count()
+        self._aborts: set[asyncio.Task[None]] = set()
+        self._llm: Any = None
+        self.card = EngineCard(
+            engine="vllm",
+            engine_version=_vllm_version(),
+            model=settings.model,
+            revision=settings.revision,
+            sampling=_sampling(settings),
+            reads_prompt=True,
+        )
+
+    async def start(self) -> None:
+        """Load the model, check its tokenizer, warm both passes up by a self-test.  Raises `Fatal`."""
+        for name, value in _ENVIRONMENT.items():
+            os.environ.setdefault(name, value)
+        try:
+            self._load()
+        except Fatal:
+            raise
+        except Exception as error:
+            message = f"vLLM did not start with {self._settings.model}: {type(error).__name__}: {error}"
+            raise Fatal(message) from error
+        await self._self_test()
+
+    async def stop(self) -> None:
+        """End the engine's processes."""
+        if self._llm is not None:
+            self._llm.shutdown()
+            self._llm = None
+
+    def tokenise(self, prompt: Prompt) -> tuple[int, ...]:
+        """Return the ids of a whole prompt."""
+        return self._tokens.chat(prompt)
+
+    async def draw(self, ask: Ask) -> Drawn:
+        """Answer one draw in two passes."""
+        first = await self._generate(ask, ask.prompt_ids, self._rationale_params(ask))
+        written = first.outputs[0]
+        usage = _usage(first)
+        stop = self._profile.stop
+        if written.finish_reason != "stop":
+            status = Status.LENGTH if written.finish_reason == "length" else Status.ENGINE_ERROR
+            return Drawn(status, text=written.text, finish_reason=written.finish_reason, usage=usage)
+        # The model may end its turn without the stop string; as in the reference it is then appended.
+        text = written.text if written.text.endswith(stop) else f"{written.text.rstrip()}\n{stop}"
+        ids = self._tokens.continued(ask.prompt_ids, written.token_ids, text)
+        second = await self._generate(ask, ids, self._letter_params(ask.num_slots))
+        probabilities, mass = self._letters(second, ask.num_slots)
+        return Drawn(
+            Status.OK,
+            probabilities,
+            letter_mass=mass,
+            text=text.removesuffix(stop),
+            finish_reason=written.finish_reason,
+            usage=usage + _usage(second),
+        )
+
+    # -- loading
+
+    def _load(self) -> None:
+        try:
+            from transformers import AutoConfig, AutoTokenizer  # noqa: PLC0415
+            from vllm import SamplingParams  # noqa: PLC0415
+            from vllm.engine.arg_utils import AsyncEngineArgs  # noqa: PLC0415
+            from vllm.sampling_params import RequestOutputKind  # noqa: PLC0415
+            from vllm.v1.engine.async_llm import AsyncLLM  # noqa: PLC0415
+        except ImportError as error:
+            message = f"vLLM is not installed ({error}): install mirrorstream[gpu] or [cpu], or set engine=choice-model"
+            raise Fatal(message) from error
+        self._params, self._final = SamplingParams, RequestOutputKind.FINAL_ONLY
+        model, revision = str(model_path(self._settings.model)), self._settings.revision
+        config = AutoConfig.from_pretrained(model, revision=revision)
+        self._max_model_len = min(self._settings.max_model_len, int(config.max_position_embeddings))
+        room = self._max_model_len - self._settings.max_tokens - LETTER_TOKENS
+        self.card = replace(self.card, max_prompt_tokens=room)
+        tokenizer = AutoTokenizer.from_pretrained(model, revision=revision)
+        self._tokens = Tokens(tokenizer, self._profile.stop)
+        self._llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**self._engine_args(model)))
+
+    def _engine_args(self, model: str) -> dict[str, Any]:
+        settings = self._settings
+        on_cpu = _installed("vllm-cpu")
+        args: dict[str, Any] = {
+            "model": model,
+            "revision": settings.revision,
+            "tokenizer_revision": settings.revision,
+            "max_model_len": self._max_model_len,
+            "max_num_seqs": settings.max_num_seqs,
+            "generation_config": "vllm",  # else the model folder's file changes the sampling
+            "enable_prefix_caching": True,
+            "max_logprobs": MAX_OPTIONS,
+            "otlp_traces_endpoint": os.environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"),
+        }
+        if on_cpu:
+            args |= {"enforce_eager": True, "kv_cache_memory_bytes": CPU_KV_CACHE_BYTES}
+        if settings.kv_cache_bytes:
+            args["kv_cache_memory_bytes"] = settings.kv_cache_bytes
+        return args | settings.vllm_options
+
+    async def _self_test(self) -> None:
+        """Ask one question through both passes: the first use of letter probabilities costs seconds."""
+        prompt = Prompt(self._profile.system["default"], "# Exposure List\n[A] a\n\n[B] b\n\n", self._profile.prefix["default"])
+        ids = self.tokenise(prompt)
+        first = self._params(max_tokens=4, temperature=0.0, output_kind=self._final)
+        await self._run(ids, first, {})
+        answer = await self._run((*ids, *self._tokens.encode(f" x\n{self._profile.stop}")), self._letter_params(2), {})
+        probabilities, mass = self._letters(answer, 2)
+        if not math.isfinite(mass) or abs(sum(probabilities) - 1) > 1e-6:  # noqa: PLR2004 - rounding
+            message = f"self-test: letter probabilities {probabilities}, mass {mass}; want two that sum to 1"
+            raise Fatal(message)
+
+    # -- asking
+
+    def _rationale_params(self, ask: Ask) -> Any:  # noqa: ANN401 - vLLM's type, imported late
+        settings = self._settings
+        return self._params(
+            temperature=settings.temperature,
+            top_p=settings.top_p,
+            max_tokens=settings.max_tokens,
+            seed=ask.seed,
+            stop=[self._profile.stop],
+            include_stop_str_in_output=True,
+            output_kind=self._final,
+        )
+
+    def _letter_params(self, num_slots: int) -> Any:  # noqa: ANN401
+        letters = list(self._tokens.letters[:num_slots])
+        return self._params(max_tokens=1, temperature=0.0, logprob_token_ids=letters, output_kind=self._final)
+
+    def _letters(self, output: Any, num_slots: int) -> tuple[tuple[float, ...], float]:  # noqa: ANN401
+        """Return the probability of each letter given that one is chosen, and their mass together."""
+        found = output.outputs[0].logprobs[0]
+        raw = [math.exp(found[token].logprob) for token in self._tokens.letters[:num_slots]]
+        mass = math.fsum(raw)
+        if not mass > 0:
+            message = "every offered letter has probability 0"
+            raise ValueError(message)
+        return tuple(p / mass for p in raw), min(1.0, mass)
+
+    async def _generate(self, ask: Ask, ids: Sequence[int], params: Any) -> Any:  # noqa: ANN401
+        return await self._run(ids, params, ask.trace_headers, priority=ask.priority)
+
+    async def _run(self, ids: Sequence[int], params: Any, trace: Any, *, priority: int = 0) -> Any:  # noqa: ANN401
+        """Run one request.  A cancelled one is aborted, but never inside vLLM's add_request, which would leak (#57061)."""
+        request_id = f"q{next(self._requests)}"
+        work = asyncio.ensure_future(self._consume(ids, params, request_id, dict(trace) or None, priority))
+        try:
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:
+            abort = asyncio.ensure_future(self._abort(request_id, work))
+            self._aborts.add(abort)
+            abort.add_done_callback(self._aborts.discard)
+            raise
+
+    async def _consume(
+        self, ids: Sequence[int], params: Any, request_id: str, trace: dict[str, str] | None, priority: int  # noqa: ANN401
+    ) -> Any:  # noqa: ANN401
+        from vllm.v1.engine.exceptions import EngineDeadError  # noqa: PLC0415
+
+        try:
+            final = None
+            async for output in self._llm.generate(
+                _token_prompt(ids), params, request_id, trace_headers=trace, priority=priority
+            ):
+                final = output
+        except EngineDeadError as error:
+            message = "vLLM's engine core is gone"
+            raise EngineDead(message) from error
+        if final is None:
+            message = "vLLM gave no output"
+            raise RuntimeError(message)
+        return final
+
+    async def _abort(self, request_id: str, work: "asyncio.Future[Any]") -> None:
+        """Abort until the request has ended: an abort before it is added has no effect."""
+        while not work.done():
+            await self._llm.abort(request_id)
+            await asyncio.wait([work], timeout=ABORT_AGAIN_S)
+        if not work.cancelled():
+            work.exception()  # read, so that asyncio does not report it
+
+
+def model_path(model: str) -> str | Path:
+    """Return the folder of the model that ships with this package, or the name as it is."""
+    return Path(__file__).parent.parent / "models" / TINY if model == TINY else model
+
+
+def _token_prompt(ids: Sequence[int]) -> Any:  # noqa: ANN401
+    """Wrap ids the way this vLLM wants them: `tokens_input` from 0.27 on, a dict before."""
+    try:
+        from vllm.inputs import tokens_input  # noqa: PLC0415
+    except ImportError:
+        return {"prompt_token_ids": list(ids)}
+    return tokens_input(list(ids))
+
+
+def _usage(output: Any) -> Usage:  # noqa: ANN401
+    return Usage(
+        prompt_tokens=len(output.prompt_token_ids),
+        cached_tokens=output.num_cached_tokens or 0,
+        completion_tokens=len(output.outputs[0].token_ids),
+    )
+
+
+def _sampling(settings: Settings) -> dict[str, str]:
+    return {
+        "temperature": str(settings.temperature),
+        "top_p": str(settings.top_p),
+        "max_tokens": str(settings.max_tokens),
+        "seeded": str(settings.seeded).lower(),
+        "passes": "2",
+    }
+
+
+def _installed(distribution: str) -> bool:
+    try:
+        version(distribution)
+    except PackageNotFoundError:
+        return False
+    return True
+
+
+def _vllm_version() -> str:
+    name = next((name for name in ("vllm", "vllm-cpu") if _installed(name)), None)
+    return version(name) if name else "not installed"

@@ -1,0 +1,65 @@
+"""`/livez`, `/readyz` and `/metrics` over HTTP, from a thread of their own, so that a busy loop cannot hide.
+
+    livez    503 if the worker makes no progress: the poll thread or the event loop has stopped turning
+    readyz   503 with the reason until the engine is warm and the group is joined, and whenever work is held up
+    metrics  Prometheus' text format
+
+Kafka being away makes a worker unready, never dead: a restart would not bring it back.
+"""
+
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from prometheus_client import CONTENT_TYPE_LATEST
+
+
+class Health:
+    """The server; each page is a function that returns the reason why not, "" if all is well."""
+
+    def __init__(
+        self, host: str, port: int, *, live: Callable[[], str], ready: Callable[[], str], metrics: Callable[[], bytes]
+    ) -> None:
+        """Listen at once; port 0 takes a free one."""
+        self._server = ThreadingHTTPServer((host, port), _handler(live, ready, metrics))
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever, name="health", daemon=True)
+        self._thread.start()
+
+    @property
+    def port(self) -> int:
+        """The port that is listened on."""
+        return int(self._server.server_address[1])
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def _handler(
+    live: Callable[[], str], ready: Callable[[], str], metrics: Callable[[], bytes]
+) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:  # noqa: N802 - the name is the library's
+            """Answer one page."""
+            path = self.path.partition("?")[0]
+            if path == "/metrics":
+                self._answer(200, metrics(), CONTENT_TYPE_LATEST)
+            elif path in ("/livez", "/readyz"):
+                reason = live() if path == "/livez" else ready()
+                self._answer(503 if reason else 200, f"{reason or 'ok'}\n".encode(), "text/plain; charset=utf-8")
+            else:
+                self._answer(404, b"not found; want /livez, /readyz or /metrics\n", "text/plain; charset=utf-8")
+
+        def _answer(self, code: int, body: bytes, content_type: str) -> None:
+            self.send_response(code)
+            self.send_header("Content-Type", content_type)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is the library's
+            """Say nothing: a probe every few seconds is not worth a line."""
+
+    return Handler

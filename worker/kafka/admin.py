@@ -1,0 +1,150 @@
+"""Topics: made, waited for, checked; and read whole for reports."""
+
+import logging
+import time
+from collections.abc import Iterable, Iterator, Mapping
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
+
+from worker.errors import Fatal, Retryable
+from worker.kafka import client
+from worker.records import Message
+from worker.settings import Settings
+
+log = logging.getLogger(__name__)
+
+TIMEOUT_S = 10.0
+MAX_WAIT_S = 30.0  # between two tries to reach Kafka
+
+
+def partitions(settings: Settings) -> dict[str, int]:
+    """Return every topic and its number of partitions.  Raises `Retryable` if Kafka does not answer."""
+    try:
+        found = AdminClient(client.common(settings)).list_topics(timeout=TIMEOUT_S)
+    except KafkaException as error:
+        reason = client.kafka_error(error)
+        client.raise_if_hopeless(reason, "list topics")
+        message = f"Kafka at {settings.bootstrap_servers} does not answer: {reason.name()}"
+        raise Retryable(message) from error
+    return {name: len(topic.partitions) for name, topic in found.topics.items()}
+
+
+def create(settings: Settings, topics: Mapping[str, int], *, replication: int = -1) -> list[str]:
+    """Create the topics that are missing, name to partitions; return those that were made."""
+    missing = {name: number for name, number in topics.items() if name not in partitions(settings)}
+    wanted = [NewTopic(name, num_partitions=number, replication_factor=replication) for name, number in missing.items()]
+    admin = AdminClient(client.common(settings))  # kept: its futures fail when it is collected
+    for name, future in admin.create_topics(wanted).items() if wanted else ():
+        try:
+            future.result(TIMEOUT_S)
+        except KafkaException as error:
+            reason = client.kafka_error(error)
+            if reason.code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                message = f"topic {name}: {reason.name()}: {reason.str()}; it was not created"
+                raise Fatal(message) from error
+    return sorted(missing)
+
+
+def max_message_bytes(settings: Settings, topics: Iterable[str]) -> int:
+    """Return the least `max.message.bytes` of these topics."""
+    resources = [ConfigResource(ResourceType.TOPIC, topic) for topic in topics]
+    try:
+        admin = AdminClient(client.common(settings))
+        found = admin.describe_configs(resources)
+        return min(int(future.result(TIMEOUT_S)["max.message.bytes"].value) for future in found.values())
+    except (KafkaException, KeyError) as error:
+        log.warning("max.message.bytes cannot be read (%s); the setting stands", type(error).__name__)
+        return settings.max_message_bytes
+
+
+def read_topic(settings: Settings, topic: str) -> Iterator[tuple[bytes | None, bytes | None]]:
+    """Yield (key, value) of everything that is committed in a topic now, partition by partition in offset order."""
+    consumer = Consumer({
+        **client.common(settings),
+        "group.id": f"{settings.group_id}-reader",
+        "enable.auto.commit": False,
+        "isolation.level": "read_committed",
+        "enable.partition.eof": True,
+        "auto.offset.reset": "earliest",
+    })
+    try:
+        number = partitions(settings).get(topic, 0)
+        if not number:
+            message = f"topic {topic} does not exist at {settings.bootstrap_servers}"
+            raise Fatal(message)
+        consumer.assign([TopicPartition(topic, index, 0) for index in range(number)])
+        yield from _until_end(consumer, number)
+    finally:
+        consumer.close()
+
+
+def _until_end(consumer: Consumer, number: int) -> Iterator[tuple[bytes | None, bytes | None]]:
+    ended: set[int | None] = set()
+    while len(ended) < number:
+        message = consumer.poll(TIMEOUT_S)
+        if message is None:
+            raise Retryable("Kafka does not answer while a topic is read")
+        error = message.error()
+        if error is None:
+            yield message.key(), message.value()
+        elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001
+            ended.add(message.partition())
+        else:
+            client.raise_if_hopeless(error, "read")
+
+
+class Publisher:
+    """A plain producer, for replays: bounded memory, every failure told."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Connect lazily, as the client does."""
+        self._producer = Producer(client.producer(settings, None))
+        self._failed: list[str] = []
+
+    def send(self, message: Message) -> None:
+        """Queue a message; waits while the queue is full.  Raises `Fatal` if an earlier one failed."""
+        while True:
+            try:
+                self._producer.produce(
+                    message.topic, message.value, message.key, headers=list(message.headers), on_delivery=self._on_delivery
+                )
+                break
+            except BufferError:
+                self._producer.poll(0.1)
+        self._producer.poll(0)
+        self._raise_failed()
+
+    def close(self, timeout_s: float = 60.0) -> None:
+        """Wait until everything is delivered.  Raises `Fatal` if anything is not."""
+        left = self._producer.flush(timeout_s)
+        self._raise_failed()
+        if left:
+            message = f"{left} messages were not delivered within {timeout_s:.0f} s"
+            raise Fatal(message)
+
+    def _on_delivery(self, error: KafkaError | None, _message: object) -> None:
+        if error is not None:
+            self._failed.append(f"{error.name()}: {error.str()}")
+
+    def _raise_failed(self) -> None:
+        if self._failed:
+            message = f"{len(self._failed)} messages were not delivered; the first: {self._failed[0]}"
+            raise Fatal(message)
+
+
+def wait_for_topics(settings: Settings, topics: Iterable[str]) -> Iterator[str]:
+    """Yield a line for every try that fails, and end once Kafka answers and the topics are there."""
+    wanted = {topic for topic in topics if not topic.startswith("^")}
+    wait_s = 1.0
+    while True:
+        try:
+            missing = sorted(wanted - partitions(settings).keys())
+        except Retryable as error:
+            yield f"{error}; next try in {wait_s:.0f} s"
+        else:
+            if not missing:
+                return
+            yield f"no topic {', '.join(missing)} (`mirrorstream topics create` makes them); next try in {wait_s:.0f} s"
+        time.sleep(wait_s)
+        wait_s = min(MAX_WAIT_S, wait_s * 2)

@@ -1,0 +1,117 @@
+"""Settings to librdkafka's configuration, and its errors to ours.
+
+Known-good values, each with the failure that it prevents.  Keys a user may add go in before ours, so that none of
+these can be overridden (`worker.settings.RESERVED_KAFKA_OPTIONS` refuses those that carry the guarantee).
+"""
+
+from pathlib import Path
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException
+
+from worker.errors import BadSettings, Fatal, Fenced
+from worker.settings import Settings
+
+
+_FENCED = frozenset({
+    KafkaError._FENCED,  # noqa: SLF001 - the client's public name for a local error starts with an underscore
+    KafkaError.INVALID_PRODUCER_EPOCH,
+    KafkaError.FENCED_INSTANCE_ID,
+    KafkaError.PRODUCER_FENCED,
+    KafkaError.UNRELEASED_INSTANCE_ID,
+})  # fmt: skip
+_DENIED = frozenset({
+    KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED,
+    KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+    KafkaError.SASL_AUTHENTICATION_FAILED,
+})  # fmt: skip
+PREFETCH_MESSAGES = 1_000  # a partition; the default of 100,000 holds memory and work that a rebalance throws away
+
+
+def common(settings: Settings) -> dict[str, Any]:
+    """Return what every client shares: the user's own options, secrets from files, brokers."""
+    return {
+        "socket.keepalive.enable": True,  # NAT and load balancers drop idle connections
+        "enable.metrics.push": False,  # KIP-714 would send client metrics to the broker unasked
+        **settings.kafka_options,
+        **_secrets(settings.kafka_secrets),
+        "bootstrap.servers": settings.bootstrap_servers,
+        "client.id": settings.worker_id or "mirrorstream",
+        "log_level": 3,  # errors only; states are told by our own lines
+    }
+
+
+def consumer(settings: Settings, *, tell_end: bool) -> dict[str, Any]:
+    """Return the configuration of the impressions' consumer."""
+    classic = {
+        "partition.assignment.strategy": "cooperative-sticky",
+        "session.timeout.ms": int(settings.session_timeout_s * 1000),
+    }
+    return {
+        "queued.min.messages": PREFETCH_MESSAGES,
+        "queued.max.messages.kbytes": 16_384,
+        "fetch.queue.backoff.ms": 50,  # the default of 1 s stalls with a small queue
+        "fetch.wait.max.ms": 100,
+        **common(settings),
+        "group.id": settings.group_id,
+        "group.protocol": settings.group_protocol,
+        # Under the new protocol both are the broker's; setting them there fails at construction.
+        **(classic if settings.group_protocol == "classic" else {}),
+        **({"group.instance.id": settings.worker_id} if settings.static_membership else {}),
+        "enable.auto.commit": False,  # offsets go through the transaction
+        "enable.auto.offset.store": False,
+        "isolation.level": "read_committed",
+        # Where there is no committed offset the source sets a position itself; this is only for one out of range.
+        "auto.offset.reset": "error" if settings.on_data_loss == "stop" else "earliest",
+        "max.poll.interval.ms": max(600_000, int(settings.session_timeout_s * 1000)),  # polling never waits for work
+        "allow.auto.create.topics": False,
+        "enable.partition.eof": tell_end,
+    }
+
+
+def producer(settings: Settings, transactional_id: str | None) -> dict[str, Any]:
+    """Return the configuration of the producer; without an id it has no transactions."""
+    transactional = {
+        "transactional.id": transactional_id,
+        "transaction.timeout.ms": int(settings.transaction_timeout_s * 1000),
+    }
+    return {
+        "linger.ms": 5,
+        "compression.type": "lz4",
+        **common(settings),
+        **(transactional if transactional_id else {}),
+        "enable.idempotence": True,
+        "acks": "all",
+        "message.timeout.ms": int(settings.transaction_timeout_s * 800),  # below the transaction's, which it must be
+        "message.max.bytes": settings.max_message_bytes + 10_000,  # headers and the record's own fields
+        "partitioner": "murmur2_random",  # Java's, so that outputs co-partition with inputs by Java producers
+    }
+
+
+def kafka_error(error: BaseException) -> KafkaError:
+    """Return the client's error inside its exception."""
+    if isinstance(error, KafkaException) and error.args and isinstance(error.args[0], KafkaError):
+        return error.args[0]
+    raise error
+
+
+def raise_if_hopeless(error: KafkaError, what: str) -> None:
+    """Raise what must end the worker: `Fenced`, or `Fatal` for missing rights."""
+    if error.code() in _FENCED:
+        message = f"{what}: {error.name()}: another holder took over this identity; this worker stops"
+        raise Fenced(message)
+    if error.code() in _DENIED:
+        message = f"{what}: {error.name()}: {error.str()}; give the worker's principal this right"
+        raise Fatal(message)
+
+
+def _secrets(folder: Path | None) -> dict[str, str]:
+    """Read options from files named like the option, as a mounted secret has them; hidden files are the mount's own."""
+    if folder is None:
+        return {}
+    try:
+        paths = [path for path in sorted(folder.iterdir()) if path.is_file() and not path.name.startswith(".")]
+        return {path.name: path.read_text(encoding="utf-8").rstrip("\n") for path in paths}
+    except OSError as error:
+        message = f"kafka_secrets: {folder}: {error.strerror}; want a folder of files named like librdkafka options"
+        raise BadSettings(message) from error

@@ -1,0 +1,214 @@
+"""7 produce, 8 commit: short transactions in a thread of their own, and what to make of each way they can end.
+
+    ended by                              the flush is
+    commit returned                       committed
+    an abortable error, abort returned    aborted: it had no effect
+    a time-out of commit or abort,
+    a fatal error of this producer        in doubt: only a new producer and the broker can tell
+    fenced                                somebody else's: the worker exits, it never re-initialises
+
+librdkafka has no KIP-890: after a time-out its producer cannot be used again.  A call that does not return at all
+(librdkafka#5456) cannot be ended from outside: `Stuck` tells the caller to end the process.
+"""
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+from uuid import uuid4
+
+from confluent_kafka import KafkaError, KafkaException, Producer
+
+from worker.errors import Fatal, Stuck
+from worker.handover import Aborted, Committed, Flush, InDoubt, Settled
+from worker.kafka import client
+from worker.kafka.source import KafkaSource, topic_partitions
+from worker.records import Message, Partition
+from worker.settings import Settings
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+GRACE_S = 5.0  # a call that overstays its own time-out by this much will never return
+INIT_TIMEOUT_S = 30.0  # of init_transactions, which may wait for an old transaction to end
+RETRY_S = 0.2
+
+Outcome = Committed | Aborted | InDoubt
+
+
+class KafkaSink:
+    """Responses and dead letters to Kafka, with their offsets, exactly once."""
+
+    def __init__(self, settings: Settings, source: KafkaSource) -> None:
+        """Take the settings and the source whose offsets are committed."""
+        self._settings = settings
+        self._source = source
+        self._transactional = settings.delivery == "exactly-once"
+        # A stable name lets a restart fence its own past at once; without one, the name lives as long as the process.
+        name = f"{settings.transactional_id_prefix}-{settings.worker_id or uuid4()}"
+        self.transactional_id = name if self._transactional else None
+        self._producer: Producer | None = None
+        self._failed: list[KafkaError] = []
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="transaction")
+
+    async def open(self) -> None:
+        """Make the producer and settle whatever its identity left behind.  Raises `Fatal`, `Stuck`."""
+        await self._in_thread(self._rebuild, INIT_TIMEOUT_S * 2)
+
+    async def flush(self, flush: Flush) -> Outcome:
+        """Publish a flush and commit its offsets in one transaction; return how that ended."""
+        run = self._transaction if self._transactional else self._at_least_once
+        return await self._in_thread(lambda: run(flush), self._settings.transaction_timeout_s * 3)
+
+    async def settle(self, partitions: frozenset[Partition]) -> Settled:
+        """Replace the producer, which settles its last transaction, and read the committed offsets."""
+        committed = await self._in_thread(lambda: self._settle(partitions), INIT_TIMEOUT_S * 4)
+        return Settled(committed, time.monotonic())
+
+    async def close(self) -> None:
+        """Give the producer a moment to go; what is committed is durable already."""
+        if self._producer is not None:
+            await self._in_thread(self._close, GRACE_S * 2)
+        self._thread.shutdown(wait=False)
+
+    async def _in_thread(self, call: Callable[[], T], timeout_s: float) -> T:
+        future = asyncio.get_running_loop().run_in_executor(self._thread, call)
+        done, _ = await asyncio.wait([future], timeout=timeout_s + GRACE_S)
+        if done:
+            return future.result()
+        message = f"a producer call has not returned after {timeout_s + GRACE_S:.0f} s; nothing can end it; the process ends"
+        raise Stuck(message)
+
+    # -- the transaction thread
+
+    def _transaction(self, flush: Flush) -> Outcome:
+        producer = self._producer
+        assert producer is not None
+        try:
+            producer.begin_transaction()
+            self._produce(producer, flush.messages)
+            self._send_offsets(producer, flush)
+        except (KafkaException, BufferError) as error:
+            return self._abort(producer, error)
+        try:
+            producer.commit_transaction(self._settings.transaction_timeout_s)
+        except KafkaException as error:
+            return self._after_commit(producer, client.kafka_error(error))
+        return Committed()
+
+    def _produce(self, producer: Producer, messages: Iterable[Message]) -> None:
+        for message in messages:
+            while True:
+                try:
+                    producer.produce(
+                        message.topic, message.value, message.key, headers=list(message.headers), on_delivery=self._on_delivery
+                    )
+                    break
+                except BufferError:  # the client's own queue is full: let it send
+                    producer.poll(RETRY_S)
+        producer.poll(0)
+
+    def _on_delivery(self, error: KafkaError | None, _message: object) -> None:
+        if error is not None:
+            self._failed.append(error)
+
+    def _send_offsets(self, producer: Producer, flush: Flush) -> None:
+        """Add the offsets; a passing error is tried again with the same arguments, within the transaction's time."""
+        deadline_s = time.monotonic() + self._settings.transaction_timeout_s
+        offsets = topic_partitions(flush.offsets)
+        while True:
+            left_s = deadline_s - time.monotonic()
+            try:
+                producer.send_offsets_to_transaction(offsets, flush.metadata, max(left_s, RETRY_S))
+            except KafkaException as error:
+                if not client.kafka_error(error).retriable() or left_s <= RETRY_S:
+                    raise
+                time.sleep(RETRY_S)
+            else:
+                return
+
+    def _after_commit(self, producer: Producer, error: KafkaError) -> Outcome:
+        if error.txn_requires_abort():
+            return self._abort(producer, KafkaException(error))
+        client.raise_if_hopeless(error, "commit")
+        log.warning("commit: %s: in doubt; asking the broker", error.name())
+        return InDoubt()
+
+    def _abort(self, producer: Producer, cause: KafkaException | BufferError) -> Outcome:
+        if isinstance(cause, KafkaException):
+            error = client.kafka_error(cause)
+            client.raise_if_hopeless(error, "transaction")
+            log.warning("transaction: %s: %s; aborting, the same bytes go again", error.name(), error.str())
+            if error.fatal():
+                return InDoubt()
+        self._raise_failed()
+        try:
+            producer.abort_transaction(self._settings.transaction_timeout_s)
+        except KafkaException as failed:
+            error = client.kafka_error(failed)
+            client.raise_if_hopeless(error, "abort")
+            log.warning("abort: %s: in doubt; asking the broker", error.name())
+            return InDoubt()
+        return Aborted(time.monotonic())
+
+    def _raise_failed(self) -> None:
+        """Raise if a delivery failed for a reason that trying again cannot mend."""
+        failed, self._failed = self._failed, []
+        for error in failed:
+            client.raise_if_hopeless(error, "produce")
+            if error.code() in {KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE}:
+                message = f"produce: {error.str()}: lower max_message_bytes or raise the topic's max.message.bytes"
+                raise Fatal(message)
+
+    def _at_least_once(self, flush: Flush) -> Outcome:
+        producer = self._producer
+        assert producer is not None
+        self._produce(producer, flush.messages)
+        waiting = producer.flush(self._settings.transaction_timeout_s)
+        if waiting or self._failed:
+            self._raise_failed()
+            return Aborted(time.monotonic())
+        try:
+            self._source.commit(flush.offsets)
+        except KafkaException as error:
+            log.warning("commit: %s; the same bytes go again", client.kafka_error(error).name())
+            return Aborted(time.monotonic())
+        return Committed()
+
+    def _settle(self, partitions: frozenset[Partition]) -> dict[Partition, int]:
+        self._rebuild()
+        while True:
+            try:
+                return self._source.committed(partitions)
+            except KafkaException as error:
+                reason = client.kafka_error(error)
+                client.raise_if_hopeless(reason, "committed offsets")
+                log.warning("committed offsets: %s; asking again", reason.name())
+                time.sleep(RETRY_S * 5)
+
+    def _rebuild(self) -> None:
+        """Make a new producer; with the same transactional id the broker first ends what the old one left open."""
+        old, self._producer = self._producer, None
+        if old is not None:
+            # Closing waits for the client's own threads; the new producer does not.
+            threading.Thread(target=old.close, args=(GRACE_S,), daemon=True, name="old-producer").start()
+        producer = Producer(client.producer(self._settings, self.transactional_id))
+        while self._transactional:
+            try:
+                producer.init_transactions(INIT_TIMEOUT_S)
+                break
+            except KafkaException as error:
+                reason = client.kafka_error(error)
+                client.raise_if_hopeless(reason, "init_transactions")
+                if not reason.retriable():
+                    message = f"init_transactions: {reason.name()}: {reason.str()}; the worker stops"
+                    raise Fatal(message) from error
+                log.warning("init_transactions: %s; trying again", reason.name())
+        self._producer = producer
+
+    def _close(self) -> None:
+        assert self._producer is not None
+        self._producer.close(GRACE_S)

@@ -1,0 +1,369 @@
+"""1 poll: the consumer in a thread of its own, which polls for ever and answers rebalances.
+
+Records go to the event loop in batches; rebalances go there as events of `worker.handover`.  A revoke callback
+waits, within a bound, until the loop says that the partitions may go.
+
+Every call to the consumer is made in this thread: the client lets one call in at a time (2.16), so another thread would
+wait for a poll to leave it a gap.  What others want to know, they ask for (`freeze`, `committed`), and it is answered
+between two polls or inside a waiting revoke callback.  That also makes one step of reading the group's metadata and the
+assignment's epochs: metadata from before a partition moved must never meet a flush that holds it.
+
+Messages are polled one by one: a batch call can return records that were fetched before a rebalance callback
+inside it.
+"""
+
+import asyncio
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from datetime import datetime
+from typing import TypeVar
+
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from worker.errors import Fatal
+from worker.handover import Assigned, Frozen, Lost, Revoking
+from worker.kafka import client
+from worker.records import Partition, Record
+from worker.settings import Settings
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+MAX_POLLED = 500  # records of one hand-over to the loop
+POLL_S = 0.01  # longest wait for the first of them: how long a question, a pause or a stop waits
+MAX_BACKLOG = 2  # hand-overs that the loop has not taken yet
+HOLD_S = 0.25  # a full window waits this long before partitions pause: a pause empties the prefetch queue
+CALL_TIMEOUT_S = 30.0  # of one question to the broker inside a callback
+_CGMD_GENERATION = slice(7, 11)  # of serialised group metadata: "CGMDv2:", then the generation as int32
+
+Delivery = list[Record] | Assigned | Revoking | Lost | Frozen | Fatal | None  # None: everything up to the end is read
+
+
+class KafkaSource:
+    """Impressions from Kafka."""
+
+    def __init__(self, settings: Settings, *, until_end: bool = False, until: datetime | None = None) -> None:
+        """Take the settings; with `until_end`, read up to where the partitions end now, or at `until`."""
+        self._settings = settings
+        self._until_end = until_end
+        self._until = until
+        self._consumer = Consumer(client.consumer(settings, tell_end=until_end))
+        self._thread = threading.Thread(target=self._run, name="poll", daemon=True)
+        self._questions: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._epochs: dict[Partition, int] = {}
+        self._num_epochs = 0
+        self._ends: dict[Partition, int] = {}  # until_end: where each unread partition ends
+        self._wanted_pause: frozenset[Partition] = frozenset()
+        self._paused: frozenset[Partition] = frozenset()
+        self._pause_since_s: float | None = None
+        self._backlog = threading.Semaphore(MAX_BACKLOG)
+        self._may_go = threading.Event()
+        self._stopping = threading.Event()
+        self._assigned_once = False
+        self.last_poll_s = time.monotonic()
+
+    # -- called from the loop
+
+    def open(self, deliver: Callable[[Delivery], None]) -> None:
+        """Join the group; `deliver` is called in the running loop with everything that happens."""
+        loop = asyncio.get_running_loop()
+        self._deliver: Callable[[Delivery], None] = lambda what: _call(loop, deliver, what)
+        self._thread.start()
+
+    def took(self) -> None:
+        """Say that a delivered batch is taken: the next may come."""
+        self._backlog.release()
+
+    def pause_only(self, partitions: frozenset[Partition]) -> None:
+        """Pause these assigned partitions and resume all others, at the next poll."""
+        self._wanted_pause = partitions
+
+    def freeze(self) -> None:
+        """Ask for the group's metadata and the assignment's epochs, read in one step: `Frozen` is delivered."""
+        self._questions.put(self._answer_freeze)
+
+    def let_go(self) -> None:
+        """Let the waiting revoke callback return."""
+        self._questions.put(self._may_go.set)
+
+    def committed(self, partitions: frozenset[Partition]) -> dict[Partition, int]:
+        """Ask the broker for committed offsets; -1 where there is none.  Blocks; not for the loop's thread."""
+        wanted = [TopicPartition(partition.topic, partition.number) for partition in partitions]
+        found = self._in_thread(lambda: self._consumer.committed(wanted, timeout=CALL_TIMEOUT_S))
+        return {_partition(one): one.offset if one.offset >= 0 else -1 for one in found}
+
+    def commit(self, offsets: dict[Partition, int]) -> None:
+        """Commit outside of transactions, for at-least-once.  Blocks; not for the loop's thread."""
+        self._in_thread(lambda: self._consumer.commit(offsets=topic_partitions(offsets), asynchronous=False))
+
+    async def close(self) -> None:
+        """Leave the group."""
+        self._stopping.set()
+        self._questions.put(self._may_go.set)
+        if self._thread.is_alive():
+            await asyncio.to_thread(self._thread.join, CALL_TIMEOUT_S)
+
+    # -- the poll thread
+
+    def _run(self) -> None:
+        try:
+            self._consumer.subscribe(
+                self._settings.input_topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+            )
+            while not self._stopping.is_set():
+                self._answer_questions()
+                self._apply_pause()
+                self._hand_over(self._poll_some())
+            self._consumer.close()
+        except Fatal as error:
+            self._deliver(error)
+        except Exception as error:
+            log.exception("poll thread ended")
+            self._deliver(Fatal(f"poll thread: {type(error).__name__}: {error}; the worker stops"))
+
+    def _in_thread(self, call: Callable[[], T]) -> T:
+        """Have a call made in the poll thread and wait for what it gives."""
+        answer: Future[T] = Future()
+
+        def make() -> None:
+            try:
+                answer.set_result(call())
+            except KafkaException as error:
+                answer.set_exception(error)
+
+        self._questions.put(make)
+        return answer.result(timeout=2 * CALL_TIMEOUT_S)
+
+    def _answer_questions(self, wait_s: float = 0.0) -> None:
+        """Answer what was asked; wait for a first question as long as `wait_s`."""
+        try:
+            question = self._questions.get(timeout=wait_s) if wait_s else self._questions.get_nowait()
+            while True:
+                question()
+                question = self._questions.get_nowait()
+        except queue.Empty:
+            return
+
+    def _answer_freeze(self) -> None:
+        metadata = self._consumer.consumer_group_metadata()
+        self._deliver(Frozen(metadata, _generation(metadata), dict(self._epochs)))
+
+    def _poll_some(self) -> list[Record]:
+        records: list[Record] = []
+        message = self._consumer.poll(POLL_S)
+        while message is not None:
+            record = self._record(message)
+            if record is not None:
+                records.append(record)
+            if len(records) >= MAX_POLLED:
+                break
+            message = self._consumer.poll(0)
+        self.last_poll_s = time.monotonic()
+        return records
+
+    def _hand_over(self, records: list[Record]) -> None:
+        """Give records to the loop; while it has enough, go on polling for rebalances, without records."""
+        if not records:
+            return
+        since_s = time.monotonic()
+        while not self._backlog.acquire(timeout=POLL_S):
+            if self._stopping.is_set():
+                return
+            self._answer_questions()
+            if time.monotonic() - since_s > HOLD_S:
+                self._poll_paused()
+        self._deliver(records)
+
+    def _poll_paused(self) -> None:
+        """Poll once for callbacks alone, every partition paused."""
+        self._set_paused(frozenset(self._epochs))
+        message = self._consumer.poll(0)
+        self.last_poll_s = time.monotonic()
+        if message is not None and message.error() is None:
+            # Cannot happen while paused; if it does, reading it again is right and dropping it is not.
+            self._consumer.seek(TopicPartition(message.topic(), message.partition(), message.offset()))
+
+    def _record(self, message: Message) -> Record | None:
+        partition = Partition(message.topic() or "", message.partition() or 0)
+        error = message.error()
+        if error is not None:
+            self._on_error(error, partition, message)
+            return None
+        offset = message.offset()
+        end = self._ends.get(partition) if self._until_end else None
+        if self._until_end and (end is None or offset >= end):
+            self._reached(partition)
+            return None
+        epoch = self._epochs.get(partition)
+        if epoch is None:
+            return None
+        return Record(
+            partition=partition,
+            epoch=epoch,
+            offset=offset,
+            key=message.key(),
+            value=message.value(),
+            headers=tuple(message.headers() or ()),
+            timestamp_ms=message.timestamp()[1],
+        )
+
+    def _on_error(self, error: KafkaError, partition: Partition, message: Message) -> None:
+        code = error.code()
+        if code == KafkaError._PARTITION_EOF:  # noqa: SLF001
+            if message.offset() >= self._ends.get(partition, 0):
+                self._reached(partition)
+            return
+        client.raise_if_hopeless(error, f"poll {partition}")
+        if code == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001
+            text = f"{partition}: the committed offset is no longer there: {error.str()}; on_data_loss=skip goes on"
+            raise Fatal(text)
+        if error.fatal():
+            raise Fatal(f"poll {partition}: {error.name()}: {error.str()}; the worker stops")
+        log.warning("poll %s: %s: %s; going on", partition, error.name(), error.str())
+
+    def _reached(self, partition: Partition) -> None:
+        """Note that a partition is read to its end; the last one ends the run."""
+        if self._ends.pop(partition, None) is not None:
+            log.info("%s is read to its end", partition)
+        if not self._ends and self._assigned_once:
+            self._deliver(None)
+
+    # -- pausing
+
+    def _apply_pause(self) -> None:
+        wanted = self._wanted_pause & frozenset(self._epochs)
+        if not wanted - self._paused:
+            self._pause_since_s = None
+            self._set_paused(wanted)
+            return
+        now_s = time.monotonic()
+        self._pause_since_s = self._pause_since_s or now_s
+        if now_s - self._pause_since_s >= HOLD_S:
+            self._set_paused(wanted)
+        else:
+            time.sleep(0.005)  # not polling for this short while keeps what is fetched
+
+    def _set_paused(self, wanted: frozenset[Partition]) -> None:
+        paused = self._paused & frozenset(self._epochs)
+        if wanted - paused:
+            self._consumer.pause([TopicPartition(p.topic, p.number) for p in wanted - paused])
+        if paused - wanted:
+            self._consumer.resume([TopicPartition(p.topic, p.number) for p in paused - wanted])
+        self._paused = wanted
+
+    # -- rebalance callbacks, inside poll
+
+    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._assigned_once = True
+        started = self._start_positions(consumer, partitions)
+        if self._until_end:
+            self._find_ends(consumer, partitions)
+        consumer.incremental_assign(partitions)
+        for partition in map(_partition, partitions):
+            self._num_epochs += 1
+            self._epochs[partition] = self._num_epochs
+            self._deliver(Assigned(partition, self._num_epochs, started.get(partition)))
+        if self._paused or self._wanted_pause:  # the window is full: what comes meanwhile waits too
+            self._set_paused(frozenset(self._epochs))
+        log.info("assigned %s", ", ".join(map(str, map(_partition, partitions))) or "nothing new")
+
+    def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        gone = frozenset(map(_partition, partitions))
+        deadline_s = time.monotonic() + self._settings.revoke_timeout_s
+        self._may_go.clear()
+        if not self._stopping.is_set():
+            self._deliver(Revoking(gone, deadline_s))
+            while not self._may_go.is_set() and time.monotonic() < deadline_s + 1:
+                self._answer_questions(wait_s=POLL_S)
+        self._forget(gone)
+        consumer.incremental_unassign(partitions)
+        log.info("revoked %s", ", ".join(map(str, gone)))
+
+    def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        gone = frozenset(map(_partition, partitions))
+        self._forget(gone)
+        self._deliver(Lost(gone))
+        consumer.incremental_unassign(partitions)
+        log.warning("lost %s: this member was silent for too long", ", ".join(map(str, gone)))
+
+    def _forget(self, partitions: frozenset[Partition]) -> None:
+        for partition in partitions:
+            self._epochs.pop(partition, None)
+            self._ends.pop(partition, None)
+        self._paused -= partitions
+
+    def _start_positions(self, consumer: Consumer, partitions: list[TopicPartition]) -> dict[Partition, int]:
+        """Set each partition's position: the committed offset, else by `start_from`, which is then to be committed."""
+        committed = self._ask(lambda: consumer.committed(partitions, timeout=CALL_TIMEOUT_S))
+        new = [one for one in committed if one.offset < 0]
+        started = {_partition(one): one.offset for one in self._by_start_from(consumer, new)}
+        for one, found in zip(partitions, committed, strict=True):
+            one.offset = found.offset if found.offset >= 0 else started[_partition(one)]
+        return started
+
+    def _by_start_from(self, consumer: Consumer, new: list[TopicPartition]) -> list[TopicPartition]:
+        start = self._settings.start_from
+        if not new or isinstance(start, datetime):
+            return self._at_time(consumer, new, start) if isinstance(start, datetime) else []
+        side = 0 if start == "earliest" else 1
+        return [TopicPartition(one.topic, one.partition, self._watermarks(consumer, one)[side]) for one in new]
+
+    def _at_time(self, consumer: Consumer, partitions: list[TopicPartition], when: datetime) -> list[TopicPartition]:
+        """Return the first offset at or after a time; the partition's end if there is none."""
+        if not partitions:
+            return []
+        time_ms = int(when.timestamp() * 1000)
+        asked = [TopicPartition(one.topic, one.partition, time_ms) for one in partitions]
+        found = self._ask(lambda: consumer.offsets_for_times(asked, timeout=CALL_TIMEOUT_S))
+        for one in found:
+            if one.offset in (OFFSET_END, OFFSET_BEGINNING) or one.offset < 0:
+                one.offset = self._watermarks(consumer, one)[1]
+        return found
+
+    def _find_ends(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        if self._until:
+            ends = {_partition(one): one.offset for one in self._at_time(consumer, partitions, self._until)}
+        else:
+            ends = {_partition(one): self._watermarks(consumer, one)[1] for one in partitions}
+        self._ends |= ends
+        for one in partitions:
+            if one.offset >= self._ends[_partition(one)]:
+                self._reached(_partition(one))
+
+    def _watermarks(self, consumer: Consumer, one: TopicPartition) -> tuple[int, int]:
+        return self._ask(lambda: consumer.get_watermark_offsets(one, timeout=CALL_TIMEOUT_S))
+
+    def _ask(self, call: Callable[[], T]) -> T:
+        """Ask the broker inside a callback; a broker that is away is asked again until the worker stops."""
+        while True:
+            try:
+                return call()
+            except KafkaException as error:
+                client.raise_if_hopeless(client.kafka_error(error), "start positions")
+                log.warning("start positions: %s; asking again", client.kafka_error(error).name())
+                if self._stopping.wait(1.0):
+                    raise
+
+
+def topic_partitions(offsets: dict[Partition, int]) -> list[TopicPartition]:
+    """Turn offsets to commit into the client's own form."""
+    return [TopicPartition(partition.topic, partition.number, offset) for partition, offset in offsets.items()]
+
+
+def _partition(one: TopicPartition) -> Partition:
+    return Partition(one.topic, one.partition)
+
+
+def _generation(metadata: object) -> int:
+    """Return the generation inside serialised group metadata; -1 while the member is not in the group."""
+    data = bytes(metadata) if isinstance(metadata, (bytes, bytearray)) else b""
+    return int.from_bytes(data[_CGMD_GENERATION], "little", signed=True) if data.startswith(b"CGMDv2:") else -1
+
+
+def _call(loop: asyncio.AbstractEventLoop, deliver: Callable[[Delivery], None], what: Delivery) -> None:
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(deliver, what)

@@ -1,0 +1,80 @@
+"""Which offset may be committed, given which records are done.
+
+A partition is read in order but finished out of order, because its questions overlap in the engine.  Kafka's
+committed offset is the next record to read, so going past the oldest record in flight would skip it for
+ever.  Offsets have gaps (compaction, transaction markers); we track records, never ranges.
+
+>>> offsets = Offsets()
+>>> for offset in (10, 11, 14): offsets.start(offset)      # 12, 13 compacted away
+True
+True
+True
+>>> offsets.finish(10); offsets.finish(14); offsets.commit_offset()
+11
+>>> offsets.finish(11); offsets.commit_offset()
+15
+>>> offsets.start(14)      # handed out a second time: refused
+False
+"""
+
+from collections.abc import Iterator
+
+
+class Offsets:
+    """One partition in one assignment.  Kept by `Handover`, dropped with the assignment."""
+
+    def __init__(self, *, resume_at: int | None = None) -> None:
+        """Start empty; `resume_at` is a start position that is not committed yet and shall be."""
+        self._in_flight: dict[int, bool] = {}  # offset to finished, in the order of reading
+        self._highest = -1 if resume_at is None else resume_at - 1
+        self._uncommitted_start = resume_at
+
+    def __len__(self) -> int:
+        """Count the records that are started and not yet committed."""
+        return len(self._in_flight)
+
+    def start(self, offset: int) -> bool:
+        """Take a record on; False if one at or above this offset was started before."""
+        if offset <= self._highest:
+            return False
+        self._highest = offset
+        self._in_flight[offset] = False
+        return True
+
+    def finish(self, offset: int) -> None:
+        """Mark a record as answered; it may be released once all before it are."""
+        if self._in_flight.get(offset, True):
+            message = f"offset {offset} is finished twice or was never started"
+            raise AssertionError(message)
+        self._in_flight[offset] = True
+
+    def head(self) -> Iterator[int]:
+        """List the finished offsets that no unfinished one stands before, in order."""
+        for offset, finished in self._in_flight.items():
+            if not finished:
+                return
+            yield offset
+
+    def commit_offset(self, *, past: int | None = None) -> int | None:
+        """Return where a restart shall read on if everything up to `past` (default: the head) is released.
+
+        None if nothing was released and the start position needs no commit.
+        """
+        released = list(self.head()) if past is None else [past]
+        return released[-1] + 1 if released else self._uncommitted_start
+
+    @property
+    def start_to_commit(self) -> int | None:
+        """The start position while it has no commit yet."""
+        return self._uncommitted_start
+
+    def forget(self, commit_offset: int) -> None:
+        """Drop what a commit has covered."""
+        self._uncommitted_start = None
+        for offset in [offset for offset in self.head() if offset < commit_offset]:
+            del self._in_flight[offset]
+
+    @property
+    def oldest(self) -> int | None:
+        """The oldest record in flight, which holds the commit."""
+        return next((offset for offset, finished in self._in_flight.items() if not finished), None)

@@ -1,0 +1,134 @@
+"""What the pipeline asks of the outside: where records come from, who answers, where answers go, who watches.
+
+The real ones are `worker.kafka`, `worker.engines` and `worker.telemetry`; the tests' fakes of each fit on one screen.
+"""
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from worker import handover
+from worker.codec import Schema, SchemaRef
+from worker.draws import Ask, Drawn, EngineCard
+from worker.errors import Fatal
+from worker.handover import Assigned, Flush, Frozen, Lost, Revoking
+from worker.prompt import Prompt
+from worker.records import Impression, Partition, Record
+from worker.responses import SimulatedResponse
+from worker.sampling import Skip
+
+Delivery = list[Record] | Assigned | Revoking | Lost | Frozen | Fatal | None  # None: everything up to the end is read
+FlushOutcome = handover.Committed | handover.Aborted | handover.InDoubt
+
+
+class Source(Protocol):
+    """Where records come from.  Everything returns at once but `close`."""
+
+    def open(self, deliver: Callable[[Delivery], None]) -> None:
+        """Join the group; `deliver` is called in the running loop."""
+
+    def took(self) -> None:
+        """Hear that a delivered list of records is taken."""
+
+    def pause_only(self, partitions: frozenset[Partition]) -> None:
+        """Pause these partitions and resume the others."""
+
+    def freeze(self) -> None:
+        """Ask for group metadata and assignment epochs, read in one step: `Frozen` is delivered."""
+
+    def let_go(self) -> None:
+        """Let the waiting revoke callback return."""
+
+    async def close(self) -> None:
+        """Leave the group."""
+
+
+class Engine(Protocol):
+    """Who answers."""
+
+    @property
+    def card(self) -> EngineCard:
+        """Who it is; known from `start` on."""
+
+    async def start(self) -> None:
+        """Load, warm up, test itself.  Raises `Fatal` if it cannot answer."""
+
+    async def stop(self) -> None:
+        """Free everything."""
+
+    def tokenise(self, prompt: Prompt) -> tuple[int, ...]:
+        """Return the tokens of a whole prompt, for an engine whose card says `reads_prompt`."""
+
+    async def draw(self, ask: Ask) -> Drawn:
+        """Answer one draw.  Cancelling it aborts the request; `EngineDead` says that nobody is left to answer."""
+
+
+class Sink(Protocol):
+    """Where answers go, with their offsets, in one transaction."""
+
+    async def open(self) -> None:
+        """Settle what this identity left behind."""
+
+    async def flush(self, flush: Flush) -> FlushOutcome:
+        """Publish and commit; say how that ended.  Raises `Fatal`."""
+
+    async def settle(self, partitions: frozenset[Partition]) -> handover.Settled:
+        """Rebuild the producer, then read these partitions' committed offsets."""
+
+    async def close(self) -> None:
+        """Close the producer."""
+
+
+class Schemas(Protocol):
+    """Writer schemas by reference."""
+
+    def known(self, ref: SchemaRef) -> Schema | None:
+        """Return one that was fetched before."""
+
+    async def fetch(self, ref: SchemaRef) -> Schema:
+        """Return one.  Raises `Poison` if there is none, `Retryable` if nobody can say now."""
+
+
+class Chat(Protocol):
+    """The span of one draw."""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The trace context for the engine."""
+
+    def done(self, drawn: Drawn, seconds: float) -> None:
+        """Hear what the engine said."""
+
+
+class Watch(Protocol):
+    """Who counts and traces."""
+
+    def consumed(self) -> None:
+        """Count a record taken on."""
+
+    def stale(self) -> None:
+        """Count a record whose assignment is over."""
+
+    def skipped(self, reason: Skip) -> None:
+        """Count a record that is not simulated."""
+
+    def dead_letter(self, reason: str) -> None:
+        """Count a record that can never be answered."""
+
+    def answered(self, responses: tuple[SimulatedResponse, ...], *, end_to_end_s: float) -> None:
+        """Count an event's responses."""
+
+    def state(self, *, in_flight: int, assigned: int, paused: int, head_s: float) -> None:
+        """Take the gauges."""
+
+    def flushed(self, outcome: str, seconds: float) -> None:
+        """Count a transaction."""
+
+    def process(self, record: Record, impression: Impression) -> AbstractContextManager[Mapping[str, str]]:
+        """Span one impression; gives the trace context for its responses."""
+
+    def chat(self, ask: Ask) -> AbstractContextManager[Chat]:
+        """Span one draw."""
+
+    def flush(self, num_messages: int) -> AbstractContextManager[None]:
+        """Span one transaction."""

@@ -1,0 +1,93 @@
+"""4 prompt: from one impression to everything that an engine shall be asked about it.
+
+The questions of an impression stand side by side, and their prompts share everything up to the options, so an
+engine with a prefix cache computes the user once.  A prompt that does not fit the model loses its oldest history
+first, never an option; one that does not fit even without history is not asked (OUT_OF_BUDGET).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from worker import chance
+from worker.draws import Ask, Drawn
+from worker.prompt import Profile, Prompt, Scene, build, render_option, scene
+from worker.questions import Depths, Question, Status, plan, presented_order
+from worker.records import Impression, Record
+
+Tokenise = Callable[[Prompt], tuple[int, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """How every impression is asked; the same for one run of the worker."""
+
+    profile: Profile
+    depths: Depths
+    draws: int
+    history_limit: int
+    seeded: bool
+    tokenise: Tokenise | None  # None: the engine reads the impression itself
+    max_prompt_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """One question with its draws; `refused` stands for all draws where the prompt does not fit."""
+
+    question: Question
+    asks: tuple[Ask, ...]
+    flags: frozenset[str]
+    refused: Drawn | None = None
+
+
+def prepare(record: Record, impression: Impression, asking: Asking) -> tuple[Prepared, ...]:
+    """Return the questions of an impression, in order, each with its draws ready for the engine."""
+    questions = plan(impression, lambda item: render_option(asking.profile, impression, item), asking.depths)
+    if asking.tokenise is None:
+        return tuple(_prepare_plain(record, impression, question, asking) for question in questions)
+    shared = scene(asking.profile, impression, asking.history_limit)
+    return tuple(_prepare_prompts(record, impression, question, asking, shared) for question in questions)
+
+
+def num_tokens(prepared: tuple[Prepared, ...]) -> int:
+    """Count the prompt tokens of all draws."""
+    return sum(len(ask.prompt_ids) for one in prepared for ask in one.asks)
+
+
+def _prepare_plain(record: Record, impression: Impression, question: Question, asking: Asking) -> Prepared:
+    return Prepared(question, _asks(record, impression, question, asking), frozenset())
+
+
+def _prepare_prompts(
+    record: Record, impression: Impression, question: Question, asking: Asking, shared: Scene
+) -> Prepared:
+    asks = _asks(record, impression, question, asking)
+    flags = shared.flags
+    for dropped in range(len(shared.history) + 1):
+        part = replace(shared, history=shared.history[dropped:])
+        tokenised = [replace(ask, prompt_ids=_tokens(ask, asking, part)) for ask in asks]
+        if all(len(ask.prompt_ids) <= asking.max_prompt_tokens for ask in tokenised):
+            return Prepared(question, tuple(tokenised), flags | ({"history_cut"} if dropped else set()))
+    return Prepared(question, asks, flags, refused=Drawn(Status.OUT_OF_BUDGET))
+
+
+def _tokens(ask: Ask, asking: Asking, shared: Scene) -> tuple[int, ...]:
+    assert asking.tokenise is not None
+    options = [ask.question.options[index] for index in ask.order]
+    return asking.tokenise(build(asking.profile, shared, options))
+
+
+def _asks(record: Record, impression: Impression, question: Question, asking: Asking) -> tuple[Ask, ...]:
+    """Return one ask a draw; none for a question that needs no engine."""
+    if question.status is not None:
+        return ()
+    return tuple(
+        Ask(
+            ask_id=f"{record.where}.{record.epoch}/{question.name}/{draw}",
+            impression=impression,
+            question=question,
+            order=presented_order(impression.event_id, draw, question.options),
+            seed=chance.seed(impression.event_id, str(draw)) if asking.seeded else None,
+        )
+        for draw in range(asking.draws)
+    )

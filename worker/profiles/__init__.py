@@ -1,0 +1,79 @@
+"""Prompt profiles as files: the ones that ship with this package, and any by path.
+
+A profile's SHA-256 is that of the file's bytes and goes into every response, so that readers can tell which
+wording an answer came from.
+"""
+
+from collections.abc import Mapping
+from hashlib import sha256
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from worker.errors import BadSettings
+from worker.prompt import Layout, Profile
+
+
+class _LayoutFile(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    profile: str
+    item: str
+    exposure: str
+    history: str
+    needs: str = ""
+
+
+class _ProfileFile(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    name: str
+    system: Mapping[str, str]
+    user: str
+    prefix: Mapping[str, str]
+    stop: str
+    sampling: Mapping[str, float] = {}
+    domains: Mapping[str, _LayoutFile]
+
+
+def load(name_or_path: str) -> Profile:
+    """Load a profile that ships with the package by its name, or any by its path.
+
+    Raises `BadSettings` if there is none or if the file is not a profile.
+    """
+    data = _read(name_or_path)
+    try:
+        content: Any = yaml.safe_load(data)
+        parsed = _ProfileFile.model_validate(content)
+    except (yaml.YAMLError, ValidationError) as error:
+        message = f"prompt profile {name_or_path}: {error}; the worker does not start"
+        raise BadSettings(message) from error
+    if "generic" not in parsed.domains:
+        message = f"prompt profile {name_or_path}: no domain `generic`, which every other falls back to"
+        raise BadSettings(message)
+    return Profile(
+        name=parsed.name,
+        sha256=sha256(data).hexdigest(),
+        system=parsed.system,
+        user=parsed.user,
+        prefix=parsed.prefix,
+        stop=parsed.stop,
+        domains={name: Layout(**layout.model_dump()) for name, layout in parsed.domains.items()},
+        sampling=parsed.sampling,
+    )
+
+
+def names() -> list[str]:
+    """List the profiles that ship with the package."""
+    return sorted(entry.name.removesuffix(".yaml") for entry in files(__name__).iterdir() if entry.name.endswith(".yaml"))
+
+
+def _read(name_or_path: str) -> bytes:
+    if name_or_path in names():
+        return files(__name__).joinpath(f"{name_or_path}.yaml").read_bytes()
+    try:
+        return Path(name_or_path).read_bytes()
+    except OSError as error:
+        message = f"prompt profile {name_or_path}: {error.strerror}; wanted one of {', '.join(names())} or a path"
+        raise BadSettings(message) from error

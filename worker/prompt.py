@@ -1,0 +1,201 @@
+r"""Impression to chat messages: what the simulated user is shown.
+
+    system      the profile's wording; the same for every question, so its prefix is cached once for all
+    user        # User Profile, ## History, # Exposure List; options last, so the questions of one
+                impression share everything before them
+    assistant   "Thought:\nStimulus:"   the model goes on from here
+
+The layouts are the reference model's interface (UserMirrorer, arXiv 2508.18142, generator/template.py) and
+must match it to the byte; the words come from a prompt profile (`worker.profiles`).  Every item text ends in a
+newline and items are joined by one, so a blank line stands between them.
+
+History is cut to entries strictly before the impression: an entry at its time may be the click itself.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from worker.questions import Option
+from worker.records import Domain, HistoryEntry, Impression, Item, User
+from worker.sanitise import clean, suspicious
+
+MAX_OPTION_CHARS = 600  # characters of one option or history item: 150 tokens, a long item of the reference data
+MAX_PROFILE_CHARS = 1_500
+MAX_REVIEW_CHARS = 300
+_NEW_RELEASE_DAYS = 365  # since 1 January of the title's year, as in the reference
+_PLACEHOLDER = re.compile(r"\{(\w+)\}")
+_YEAR = re.compile(r"\((\d{4})\)\s*$")
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The layouts of one domain; `needs` is the attribute without which an item falls back to plain lines."""
+
+    profile: str
+    item: str
+    exposure: str
+    history: str
+    needs: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """A prompt profile: all wording that the model sees."""
+
+    name: str
+    sha256: str
+    system: Mapping[str, str]  # by mode: default, direct
+    user: str
+    prefix: Mapping[str, str]  # by mode
+    stop: str
+    domains: Mapping[str, Layout]
+    sampling: Mapping[str, float] = field(default_factory=dict)
+
+    def layout(self, domain: Domain) -> Layout:
+        """Return the layout of a domain; a domain without its own has the generic one."""
+        return self.domains.get(domain, self.domains["generic"])
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """Two messages and the start of the third, to be continued by the model."""
+
+    system: str
+    user: str
+    prefix: str
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What all questions of one impression share: profile and history, rendered once."""
+
+    profile_text: str
+    history: tuple[str, ...]  # oldest first
+    flags: frozenset[str]
+
+
+def letter(slot: int) -> str:
+    """Return the letter of a 0-based slot: A for 0."""
+    return chr(ord("A") + slot)
+
+
+def time_diff(then_us: int | None, now_us: int) -> str:
+    """Return the largest unit only, as the reference writes it; "earlier" if the time is not known.
+
+    >>> [time_diff(t, 90_000_000_000) for t in (0, 29_000_000_000, 86_400_000_000, 90_000_000_001, None)]
+    ['1 day ago', '16 hours ago', '1 hour ago', 'just now', 'earlier']
+    """
+    if then_us is None:
+        return "earlier"
+    seconds = (now_us - then_us) // 1_000_000
+    for unit, length in (("year", 31_536_000), ("month", 2_592_000), ("day", 86_400), ("hour", 3_600), ("minute", 60)):
+        count = seconds // length
+        if count >= 1:
+            return f"{count} {unit}{'s' if count > 1 else ''} ago"
+    return "just now"
+
+
+def fill(template: str, values: Mapping[str, str]) -> str:
+    """Fill placeholders; a line of which every placeholder is missing is left out.
+
+    >>> fill("{title} - {genres}\\nRating: {rating}", {"title": "Heat"})
+    'Heat - '
+    """
+    lines = []
+    for line in template.split("\n"):
+        names = _PLACEHOLDER.findall(line)
+        if not names or any(values.get(name) for name in names):
+            lines.append(_PLACEHOLDER.sub(lambda match: values.get(match[1]) or "", line))
+    return "\n".join(lines)
+
+
+def render_option(profile: Profile, impression: Impression, item: Item) -> str:
+    """Return an item as an option's text: its own text if it has one, else the domain's layout of its attributes."""
+    if item.text:
+        return clean(item.text, MAX_OPTION_CHARS) + "\n"
+    layout = profile.layout(impression.domain)
+    values = _values(item.attributes, layout)
+    values["new_release"] = _new_release(values.get("title", ""), impression.occurred_at)
+    if layout.needs and layout.needs not in values:
+        layout = profile.domains["generic"]
+    return fill(layout.exposure, values)
+
+
+def scene(profile: Profile, impression: Impression, history_limit: int) -> Scene:
+    """Render what the questions share: the user's profile and the last `history_limit` entries before the impression."""
+    layout = profile.layout(impression.domain)
+    before = [
+        entry
+        for entry in impression.user.history
+        if entry.occurred_at is None or entry.occurred_at < impression.occurred_at
+    ]
+    kept = before[-history_limit:] if history_limit else []
+    flags = {"history_cut"} if len(kept) < len(before) else set()
+    if any(suspicious(text) for text in _texts(impression)):
+        flags.add("injection_suspected")
+    return Scene(
+        profile_text=_user_profile(impression.user, layout),
+        history=tuple(_history_entry(profile, layout, entry, impression.occurred_at) for entry in kept),
+        flags=frozenset(flags),
+    )
+
+
+def build(profile: Profile, shared: Scene, options: Sequence[Option], *, mode: str = "default") -> Prompt:
+    """Return the prompt for options in presented order; the first is [A]."""
+    exposure = "\n".join(f"[{letter(slot)}] {option.text}" for slot, option in enumerate(options))
+    values = {"profile": shared.profile_text, "history": "\n".join(shared.history), "exposure": exposure}
+    user = _PLACEHOLDER.sub(lambda match: values.get(match[1], match[0]), profile.user)
+    return Prompt(profile.system[mode], user, profile.prefix[mode])
+
+
+def _values(attributes: Mapping[str, str], layout: Layout) -> dict[str, str]:
+    values = {name: clean(value, MAX_OPTION_CHARS) for name, value in attributes.items()}
+    if "{lines}" in layout.exposure or layout.needs not in values:
+        values["lines"] = "\n".join(f"{clean(name, 60)}: {value}" for name, value in values.items())
+    return values
+
+
+def _user_profile(user: User, layout: Layout) -> str:
+    if user.profile_text is not None:
+        return "\n".join(clean(line, MAX_PROFILE_CHARS) for line in user.profile_text[:MAX_PROFILE_CHARS].split("\n"))
+    if not user.profile:
+        return ""
+    values = {name: clean(value, MAX_PROFILE_CHARS) for name, value in user.profile.items()}
+    values["lines"] = "\n".join(f"{clean(name, 60)}: {value}" for name, value in values.items())
+    return fill(layout.profile, values)
+
+
+def _history_entry(profile: Profile, layout: Layout, entry: HistoryEntry, now_us: int) -> str:
+    values = _values(entry.item.attributes, layout)
+    text = clean(entry.item.text, MAX_OPTION_CHARS) if entry.item.text else ""
+    plain = layout if layout.needs in values or not layout.needs else profile.domains["generic"]
+    values |= {
+        "item": text or fill(plain.item, values) or clean(entry.item.item_id, 60),
+        "time_diff": time_diff(entry.occurred_at, now_us),
+        "rating": "" if entry.rating is None else f"{entry.rating:.1f}",
+        "action": clean(entry.action or "", 60),
+        "review": clean(entry.review or "", MAX_REVIEW_CHARS),
+    }
+    return fill(layout.history, values)
+
+
+def _new_release(title: str, now_us: int) -> str:
+    year = _YEAR.search(title)
+    if not year or not 1 <= int(year[1]):
+        return ""
+    age_days = (datetime.fromtimestamp(now_us / 1e6, UTC) - datetime(int(year[1]), 1, 1, tzinfo=UTC)).days
+    return "[New Release]" if age_days <= _NEW_RELEASE_DAYS else ""
+
+
+def _texts(impression: Impression) -> list[str]:
+    """List every untrusted text that can reach the prompt."""
+    user = impression.user
+    texts = [user.profile_text or "", *user.profile.values()]
+    for entry in user.history:
+        texts += [entry.item.text or "", entry.review or "", *entry.item.attributes.values()]
+    for slate in impression.slates:
+        for item in slate.items:
+            texts += [item.text or "", *item.attributes.values()]
+    return texts

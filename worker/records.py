@@ -1,0 +1,300 @@
+"""The nouns: what comes in, what is asked, what goes out.
+
+A `Record` is one Kafka message as read.  Decoded, it is an `Impression`: one moment of one user with the
+slate that was shown and the shadow slates beside it.  An impression leads to questions (`worker.questions`),
+and each question to one `SimulatedResponse` (`worker.responses`).  A record that can never be answered leads
+to one `DeadLetter` instead.
+
+The field names of `Impression` are those of `schemas/RecommendationImpression.avsc`; the bounds stand in the
+annotations, and `worker.codec` holds every decoded record against them.  Times are microseconds since 1970
+UTC, as on the wire.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Annotated
+
+from annotated_types import Ge, Gt, Le, MaxLen, MinLen
+
+# Bounds on what one impression may hold.  They keep one record within about 1 MB, Kafka's default
+# `message.max.bytes`, and a prompt's source text within what the history and depth limits can cut.
+MAX_ID = 256  # characters
+MAX_TEXT = 4_000  # characters of one text, about ten times a long item text of the reference data
+MAX_MAP = 64  # entries of a map
+MAX_SLATES = 16
+MAX_ITEMS = 200  # items of one slate
+MAX_HISTORY = 200  # entries of the history
+# Years 1970 to 2262: what int64 nanoseconds hold, so that any tool downstream can read the time.
+MAX_TIME_US = 9_223_372_036_854_775
+
+Id = Annotated[str, MinLen(1), MaxLen(MAX_ID)]
+Text = Annotated[str, MaxLen(MAX_TEXT)]
+Texts = Annotated[Mapping[Id, Text], MaxLen(MAX_MAP)]
+TimeUs = Annotated[int, Ge(0), Le(MAX_TIME_US)]
+Probability = Annotated[float, Ge(0), Le(1)]
+Propensity = Annotated[float, Gt(0), Le(1)]
+Place = Annotated[int, Ge(0), Le(1_000_000)]
+
+
+class Domain(StrEnum):
+    """What is recommended; chooses the layout of the prompt."""
+
+    MOVIES = "movies"
+    NEWS = "news"
+    BOOKS = "books"
+    MUSIC = "music"
+    PRODUCTS = "products"
+    GAMES = "games"
+    VIDEOS = "videos"
+    APPS = "apps"
+    GENERIC = "generic"
+    UNKNOWN = "UNKNOWN"
+
+
+class IdKind(StrEnum):
+    """What a user id stands for."""
+
+    USER = "USER"
+    DEVICE = "DEVICE"
+    SESSION = "SESSION"
+    UNKNOWN = "UNKNOWN"
+
+
+class Role(StrEnum):
+    """The part of a variant in the comparison."""
+
+    CONTROL = "CONTROL"
+    CANDIDATE = "CANDIDATE"
+    UNKNOWN = "UNKNOWN"
+
+
+class Layout(StrEnum):
+    """How a slate is laid out."""
+
+    LIST = "LIST"
+    GRID = "GRID"
+    CAROUSEL = "CAROUSEL"
+    UNKNOWN = "UNKNOWN"
+
+
+class PropensityKind(StrEnum):
+    """What a slate propensity is a probability of."""
+
+    SLATE = "SLATE"
+    MARGINAL = "MARGINAL"
+    CONDITIONAL = "CONDITIONAL"
+    UNKNOWN = "UNKNOWN"
+
+
+class ItemKind(StrEnum):
+    """How an item came into a slate."""
+
+    ORGANIC = "ORGANIC"
+    AD = "AD"
+    PINNED = "PINNED"
+    UNKNOWN = "UNKNOWN"
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryItem:
+    """The item of a past interaction."""
+
+    item_id: Id
+    text: Text | None = None
+    attributes: Texts = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryEntry:
+    """One past interaction; `rating` is on the domain's scale."""
+
+    item: HistoryItem
+    action: Id | None = None
+    rating: float | None = None
+    review: Text | None = None
+    occurred_at: TimeUs | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """Who saw the slate; `history` is oldest first."""
+
+    user_id: Id
+    id_kind: IdKind = IdKind.UNKNOWN
+    profile: Texts = field(default_factory=dict)
+    profile_text: Text | None = None
+    segments: Texts = field(default_factory=dict)
+    is_bot: bool = False
+    history: Annotated[tuple[HistoryEntry, ...], MaxLen(MAX_HISTORY)] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """How a user came to be in an experiment."""
+
+    unit: Id | None = None
+    bucket: int | None = None
+    arm: Id | None = None
+    probability: Propensity | None = None
+    assigned_at: TimeUs | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """The experiment that an impression belongs to."""
+
+    experiment_id: Id
+    layer: Id | None = None
+    assignment: Assignment | None = None
+    holdout: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One item of a slate; `position` is 0-based."""
+
+    item_id: Id
+    position: Place
+    row: Place | None = None
+    column: Place | None = None
+    kind: ItemKind = ItemKind.UNKNOWN
+    viewed: bool | None = None
+    text: Text | None = None
+    attributes: Texts = field(default_factory=dict)
+    score: float | None = None
+    value: float | None = None
+    propensity: Propensity | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Slate:
+    """The ordered items that one variant offers."""
+
+    variant: Id
+    items: Annotated[tuple[Item, ...], MinLen(1), MaxLen(MAX_ITEMS)]
+    role: Role = Role.UNKNOWN
+    shown: bool = False
+    policy_id: Id | None = None
+    surface: Id | None = None
+    page: Place | None = None
+    layout: Layout = Layout.UNKNOWN
+    slate_propensity: Propensity | None = None
+    propensity_kind: PropensityKind = PropensityKind.UNKNOWN
+    target_propensity: Probability | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Impression:
+    """One moment of one user: the slate that was shown, and the shadow slates beside it."""
+
+    event_id: Id
+    occurred_at: TimeUs
+    user: User
+    slates: Annotated[tuple[Slate, ...], MinLen(1), MaxLen(MAX_SLATES)]
+    request_id: Id | None = None
+    domain: Domain = Domain.UNKNOWN
+    experiment: Experiment | None = None
+    context: Texts = field(default_factory=dict)
+    is_test: bool = False
+
+    @property
+    def experiment_id(self) -> str:
+        """The experiment's id, or "" outside of experiments."""
+        return self.experiment.experiment_id if self.experiment else ""
+
+
+class ActionKind(StrEnum):
+    """What a real user did with an item."""
+
+    CLICK = "CLICK"
+    VIEW = "VIEW"
+    PURCHASE = "PURCHASE"
+    LIKE = "LIKE"
+    HIDE = "HIDE"
+    UNKNOWN = "UNKNOWN"
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One thing that a real user did."""
+
+    item_id: Id
+    position: Place | None = None
+    kind: ActionKind = ActionKind.UNKNOWN
+    value: float | None = None
+    dwell_ms: int | None = None
+    occurred_at: TimeUs | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the real user did with a shown slate; no action and a closed window is a real no."""
+
+    outcome_id: Id
+    event_id: Id
+    user_id: Id
+    variant: Id
+    observed_at: TimeUs
+    request_id: Id | None = None
+    experiment_id: Id | None = None
+    actions: tuple[Action, ...] = ()
+    window_closed: bool = False
+    is_test: bool = False
+
+
+Headers = tuple[tuple[str, bytes | None], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """One partition of one topic."""
+
+    topic: str
+    number: int
+
+    def __str__(self) -> str:
+        """For people: `impressions[3]`."""
+        return f"{self.topic}[{self.number}]"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One Kafka message as read, in one assignment (`epoch`) of its partition."""
+
+    partition: Partition
+    epoch: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers = ()
+    timestamp_ms: int = 0
+
+    @property
+    def where(self) -> str:
+        """For people: `impressions[3]@1842`."""
+        return f"{self.partition}@{self.offset}"
+
+    @property
+    def num_bytes(self) -> int:
+        """What the record holds of the window, bytes."""
+        return len(self.value or b"") + len(self.key or b"")
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message to be produced: a response or a dead letter."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: Headers = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A record that can never be answered, and why."""
+
+    record: Record
+    reason: str  # a word, for metrics: magic, schema, avro, limit, invalid, engine_killer
+    detail: str  # a sentence, for people

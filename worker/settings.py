@@ -1,0 +1,245 @@
+"""Every knob once: name, unit, range, default and why.  Frozen after start.
+
+A value comes from, in rising priority: the default here, the YAML file (`--config`), an environment variable
+(MIRRORSTREAM_ and the name in capitals), a flag of the command.  All problems are told in one message.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import AwareDatetime, BeforeValidator, Field, TypeAdapter, ValidationError, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    YamlConfigSettingsSource,
+)
+
+from worker.errors import BadSettings
+
+ENV_PREFIX = "MIRRORSTREAM_"
+# librdkafka keys that carry the delivery guarantee; a setting of ours stands for each, or none may change it.
+RESERVED_KAFKA_OPTIONS = frozenset({
+    "auto.offset.reset", "bootstrap.servers", "enable.auto.commit", "enable.auto.offset.store", "enable.idempotence",
+    "acks", "group.id", "group.instance.id", "group.protocol", "isolation.level", "partition.assignment.strategy",
+    "partitioner", "transactional.id", "transaction.timeout.ms", "message.timeout.ms", "session.timeout.ms",
+})  # fmt: skip
+# Kubernetes gives such variables to every pod beside a service of our name; they are no typing errors.
+_SERVICE_LINK = re.compile(r"_(SERVICE|PORT)(_|$)")
+
+
+def _split(value: object) -> object:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+Names = Annotated[list[str], NoDecode, BeforeValidator(_split)]  # in the environment: by comma
+
+
+class Settings(BaseSettings):
+    """The settings of one worker."""
+
+    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="forbid", frozen=True, env_ignore_empty=True)
+
+    # Kafka
+    bootstrap_servers: str = Field("localhost:9092", min_length=1, description="Brokers, host:port by comma")
+    group_id: str = Field("mirrorstream", min_length=1, description="Consumer group; partitions are shared within it")
+    input_topics: Names = Field(
+        ["impressions"], min_length=1, description="Topics to read; `^regex` reads all that match"
+    )
+    output_topic: str = Field("responses", min_length=1, description="Topic of simulated responses")
+    dead_letter_topic: str = Field("impressions.dlq", min_length=1, description="Topic of records never answered")
+    delivery: Literal["exactly-once", "at-least-once"] = Field(
+        "exactly-once", description="at-least-once needs no transactions; a restart may publish again"
+    )
+    transactional_id_prefix: str = Field("mirrorstream", min_length=1, description="Prefix that ACLs are given for")
+    worker_id: str | None = Field(
+        None, pattern=r"^[A-Za-z0-9._-]{1,100}$", description="Stable name (pod ordinal): a restart goes on at once"
+    )
+    static_membership: bool = Field(
+        default=False, description="Use worker_id as group.instance.id; partitions wait for a restart"
+    )
+    group_protocol: Literal["classic", "consumer"] = Field(
+        "classic", description="consumer is KIP-848, brokers from 4.0 on"
+    )
+    start_from: Literal["earliest", "latest"] | AwareDatetime = Field(
+        "latest", description="Where to start without a committed offset; also a time such as 2026-11-01T00:00Z"
+    )
+    on_data_loss: Literal["stop", "skip"] = Field(
+        "stop", description="Committed offset no longer there: stop, or skip to the oldest record"
+    )
+    session_timeout_s: float = Field(45.0, ge=6, le=1800, description="Silence after which a member is gone, seconds")
+    transaction_timeout_s: float = Field(10.0, ge=2, le=900, description="Bound of one transaction, seconds")
+    kafka_options: dict[str, str] = Field({}, description="Further librdkafka options, e.g. security.protocol")
+    kafka_secrets: Path | None = Field(
+        None, description="Folder whose files are librdkafka options by name, e.g. sasl.password"
+    )
+    schema_registry_url: str | None = Field(None, description="Schema registry; without it single-object encoding")
+    schema_registry_auth_file: Path | None = Field(None, description="File with user:password for the registry")
+    pass_headers: Names = Field([], description="Input headers that go on to the responses, by name")
+
+    # Who is simulated
+    sample_rate: float = Field(1.0, gt=0, le=1, description="Share of users simulated, whole users")
+    sample_rates: dict[str, float] = Field({}, description="The same by experiment id; wins over sample_rate")
+    sample_salt: str = Field("", description="Changes which users are taken")
+    experiments: Names = Field([], description="Only these experiment ids; empty is all")
+    include_test: bool = Field(default=False, description="Simulate records marked is_test")
+    include_bots: bool = Field(default=False, description="Simulate users marked is_bot")
+    max_age_s: float = Field(0.0, ge=0, description="Skip older impressions, seconds; 0 is any age")
+    max_events_per_user_per_day: int = Field(0, ge=0, description="Per worker and UTC day of the event; 0 is no limit")
+
+    # What is asked
+    draws: int = Field(2, ge=1, le=64, description="Rationales a question; even numbers balance the order")
+    slate_depth: int = Field(12, ge=1, le=26, description="Positions asked of a slate")
+    duel_depth: int = Field(6, ge=1, le=13, description="Positions asked of each side of a duel")
+    history_limit: int = Field(10, ge=0, le=200, description="History entries shown; the reference saw at most 10")
+    prompt_profile: str = Field("mirror-v1", min_length=1, description="Prompt profile: a name or a path")
+    question_timeout_s: float = Field(120.0, gt=0, le=3600, description="Deadline of one try of a question, seconds")
+
+    # The engine
+    engine: Literal["vllm", "choice-model"] = Field("vllm", description="Who answers")
+    model: str = Field("mirror-tiny", min_length=1, description="Model: mirror-tiny, a folder, or a hub name")
+    revision: str | None = Field(None, description="Revision of the model; pin a commit in production")
+    temperature: float = Field(1.0, gt=0, le=2, description="Sampling temperature of the rationale")
+    top_p: float = Field(0.8, gt=0, le=1, description="Nucleus of the rationale; 0.8 is the reference's")
+    max_tokens: int = Field(1024, ge=16, le=8192, description="Tokens of one rationale")
+    seeded: bool = Field(default=True, description="Seed each draw, so that a run repeats; leaves vLLM's batched sampling")
+    max_model_len: int = Field(8192, ge=512, description="Tokens of prompt and rationale together")
+    max_num_seqs: int = Field(256, ge=1, description="Requests that vLLM runs at once")
+    kv_cache_bytes: int | None = Field(None, ge=1, description="KV cache, bytes; on a CPU default 512 MiB")
+    vllm_options: dict[str, Any] = Field({}, description="Further vLLM engine arguments, e.g. tensor_parallel_size")
+    choice_latency_s: float = Field(0.0, ge=0, le=60, description="How long the choice model takes a draw, seconds")
+
+    # Batching and bounds
+    linger_s: float = Field(0.02, ge=0, le=5, description="Longest wait for a micro-batch to fill, seconds")
+    batch_max_records: int = Field(64, ge=1, description="Records that close a micro-batch")
+    batch_max_tokens: int = Field(200_000, ge=1, description="Prompt tokens that close a micro-batch")
+    window_max_records: int = Field(1024, ge=2, description="Records in flight; more pause the partitions")
+    window_max_bytes: int = Field(64 << 20, ge=1 << 20, description="Bytes of records in flight")
+    window_max_tokens: int = Field(4_000_000, ge=1000, description="Prompt tokens in flight")
+    flush_interval_s: float = Field(0.1, gt=0, le=10, description="Longest wait of a finished event, seconds")
+    flush_max_records: int = Field(256, ge=1, description="Events of one transaction")
+    flush_max_bytes: int = Field(1_000_000, ge=1000, description="Bytes of one transaction")
+    max_message_bytes: int = Field(1_000_000, ge=10_000, description="Largest message produced; the topics' limit")
+    revoke_timeout_s: float = Field(20.0, ge=0, le=300, description="How long a rebalance waits for a flush, seconds")
+    drain_timeout_s: float = Field(60.0, ge=0, le=3600, description="How long a stop waits for work in flight, seconds")
+
+    # Operation
+    http_host: str = Field("127.0.0.1", description="Where /livez, /readyz and /metrics listen; 0.0.0.0 in a pod")
+    http_port: int = Field(8080, ge=0, le=65535, description="Port of the same; 0 takes a free one")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - no .env file is read
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags win over the environment, the environment over the file."""
+        return init_settings, env_settings, YamlConfigSettingsSource(settings_cls)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Settings":
+        problems = [*self._topic_problems(), *self._kafka_problems()]
+        problems += [f"sample_rates.{e}: {r}, want (0, 1]" for e, r in self.sample_rates.items() if not 0 < r <= 1]
+        if self.static_membership and not self.worker_id:
+            problems.append("static_membership: needs worker_id, one name a worker")
+        if self.max_tokens >= self.max_model_len:
+            problems.append(f"max_tokens: {self.max_tokens} leave no room for a prompt in {self.max_model_len}")
+        if problems:
+            raise ValueError("\n".join(problems))
+        return self
+
+    def _topic_problems(self) -> list[str]:
+        """Find an input topic that this worker writes: a response must never be taken for an impression."""
+        written = {self.output_topic, self.dead_letter_topic}
+        try:
+            read = read_topics(self.input_topics, written)
+        except re.error as error:
+            return [f"input_topics: {self.input_topics} holds no regular expression: {error}"]
+        problems = [f"input_topics: {topic} is a topic this worker writes" for topic in read]
+        if len(written) == 1:
+            problems.append("dead_letter_topic: is the output topic; want one of its own")
+        return problems
+
+    def _kafka_problems(self) -> list[str]:
+        reserved = sorted(RESERVED_KAFKA_OPTIONS & self.kafka_options.keys())
+        return [f"kafka_options.{name}: is not yours to set, it carries the delivery guarantee" for name in reserved]
+
+
+def read_topics(patterns: list[str], topics: set[str]) -> list[str]:
+    """Return which of `topics` the input patterns read; `^` starts a regular expression, as in librdkafka.
+
+    >>> read_topics(["^impressions.*"], {"impressions.dlq", "responses"})
+    ['impressions.dlq']
+    """
+    return sorted(
+        topic
+        for topic in topics
+        if any(re.match(pattern, topic) if pattern.startswith("^") else pattern == topic for pattern in patterns)
+    )
+
+
+def load(config: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Settings:
+    """Build the settings from a YAML file, the environment and flags.  Raises `BadSettings` with all problems."""
+    if config is not None:
+        _check_file(config)
+
+    class FileSettings(Settings):
+        model_config = SettingsConfigDict(yaml_file=config)
+
+    problems = _unknown_variables()
+    try:
+        found = FileSettings(**dict(overrides or {}))
+    except ValidationError as error:
+        problems += [_problem(dict(problem)) for problem in error.errors()]
+    except ValueError as error:  # an environment variable of a list or map that is not JSON
+        problems.append(str(error))
+    if problems:
+        raise BadSettings("\n".join(problems))
+    return Settings.model_construct(**dict(found))
+
+
+def parse_time(text: str) -> datetime:
+    """Parse a time with its zone, such as 2026-11-01T00:00Z.  Raises `BadSettings`."""
+    try:
+        return TypeAdapter(AwareDatetime).validate_python(text)
+    except ValidationError as error:
+        message = f"{text!r} is no time; want one with its zone, such as 2026-11-01T00:00Z"
+        raise BadSettings(message) from error
+
+
+def _unknown_variables() -> list[str]:
+    known = {f"{ENV_PREFIX}{name.upper()}" for name in Settings.model_fields}
+    found = sorted(name for name in os.environ if name.startswith(ENV_PREFIX) and name not in known)
+    return [f"{name}: is no setting" for name in found if not _SERVICE_LINK.search(name)]
+
+
+def _check_file(path: Path) -> None:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        message = f"{path}: cannot be read: {error}"
+        raise BadSettings(message) from error
+    except yaml.YAMLError as error:
+        message = f"{path}: is not YAML: {error}"
+        raise BadSettings(message) from error
+    if not isinstance(content, dict):
+        message = f"{path}: holds {type(content).__name__}, want a mapping of settings"
+        raise BadSettings(message)
+
+
+def _problem(error: Mapping[str, Any]) -> str:
+    place = ".".join(str(part) for part in error["loc"][:2])
+    text = str(error["msg"]).removeprefix("Value error, ")
+    if error["type"] == "extra_forbidden":
+        return f"{place}: is no setting"
+    return f"{place}: {text}; seen {error['input']!r}" if place else text

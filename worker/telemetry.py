@@ -1,0 +1,225 @@
+"""The only file with metric, span and attribute names (OpenTelemetry's messaging and gen_ai names still change).
+
+Spans of one impression:
+
+    process impressions     CONSUMER, child of the context in the record's headers
+      chat MODEL            INTERNAL, one a draw; its context goes into vLLM
+    flush responses         CLIENT, one a transaction
+
+The context of `process` goes into the headers of every response.  Exporters come from the standard OTEL_* variables;
+without an endpoint nothing is exported and a span costs next to nothing.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from opentelemetry import propagate, trace
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.trace import SpanKind, StatusCode, Tracer
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from worker import __version__
+from worker.draws import Ask, Drawn, EngineCard
+from worker.questions import Kind, Status
+from worker.records import Headers, Impression, Record
+from worker.responses import SimulatedResponse
+from worker.sampling import Skip
+
+_LLM_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+_FLUSH_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+DEAD_LETTER_REASONS = ("magic", "schema", "avro", "utf8", "limit", "invalid")
+FLUSH_OUTCOMES = ("committed", "aborted", "indoubt")
+_TRACE_HEADERS = frozenset({"traceparent", "tracestate"})
+
+
+def start_tracing() -> TracerProvider | None:
+    """Set up export as the OTEL_* variables say; None if they name no endpoint.  Before vLLM is imported."""
+    endpoint = os.environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT")
+    if not endpoint or os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
+        return None
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415 - 0.2 s
+
+    resource = Resource.create({"service.name": os.environ.get("OTEL_SERVICE_NAME", "mirrorstream"), "service.version": __version__})
+    provider = TracerProvider(resource=resource)
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    trace.set_tracer_provider(provider)
+    return provider
+
+
+class Telemetry:
+    """Counts and traces; one label set a family, every series there at 0 from the start."""
+
+    def __init__(self, card: EngineCard, *, registry: CollectorRegistry = REGISTRY, tracer: Tracer | None = None) -> None:
+        """Make the metrics in `registry`; spans go to `tracer`, by default the global provider's."""
+        self._card = card
+        self._registry = registry
+        self._tracer = tracer or trace.get_tracer("mirrorstream", __version__)
+        name = "mirrorstream_"
+        self._consumed = Counter(name + "records_consumed_total", "Records taken on", registry=registry)
+        self._stale = Counter(name + "records_stale_total", "Records of an assignment that is over", registry=registry)
+        self._skipped = _counter(registry, name + "records_skipped_total", "Records not simulated", "reason", Skip)
+        self._dead = _counter(
+            registry, name + "dead_letters_total", "Records never answered", "reason", DEAD_LETTER_REASONS
+        )
+        self._responses = Counter(
+            name + "responses_total", "Responses finished", ["question", "status"], registry=registry
+        )
+        for kind in Kind:
+            for status in Status:
+                self._responses.labels(kind, status)
+        self._flushes = _counter(registry, name + "flushes_total", "Transactions by end", "outcome", FLUSH_OUTCOMES)
+        self._flush_s = Histogram(
+            name + "flush_duration_seconds", "One transaction", buckets=_FLUSH_SECONDS, registry=registry
+        )
+        self._draw_s = Histogram(
+            name + "draw_duration_seconds", "One draw in the engine", buckets=_LLM_SECONDS, registry=registry
+        )
+        self._end_to_end_s = Histogram(
+            name + "end_to_end_seconds", "Record's timestamp to finished answer", buckets=_LLM_SECONDS, registry=registry
+        )
+        self._tokens = _counter(
+            registry, name + "tokens_total", "Tokens by direction", "direction", ("prompt", "cached", "completion")
+        )
+        self._in_flight = Gauge(name + "in_flight_records", "Records in flight", registry=registry)
+        self._assigned = Gauge(name + "assigned_partitions", "Partitions owned", registry=registry)
+        self._paused = Gauge(name + "paused_partitions", "Partitions paused for the window", registry=registry)
+        self._head_s = Gauge(name + "head_of_line_seconds", "Age of the oldest record in flight", registry=registry)
+        build = Gauge(name + "build_info", "What runs", ["version", "engine", "model"], registry=registry)
+        build.labels(__version__, card.engine, card.model).set(1)
+
+    # -- counts
+
+    def consumed(self) -> None:
+        """Count a record taken on."""
+        self._consumed.inc()
+
+    def stale(self) -> None:
+        """Count a record or result that came after its assignment had ended."""
+        self._stale.inc()
+
+    def skipped(self, reason: Skip) -> None:
+        """Count a record that is not simulated."""
+        self._skipped.labels(reason).inc()
+
+    def dead_letter(self, reason: str) -> None:
+        """Count a record that can never be answered."""
+        self._dead.labels(reason).inc()
+
+    def answered(self, responses: tuple[SimulatedResponse, ...], *, end_to_end_s: float) -> None:
+        """Count an event's responses."""
+        for response in responses:
+            self._responses.labels(response.question, response.status).inc()
+        self._end_to_end_s.observe(max(0.0, end_to_end_s))
+
+    def state(self, *, in_flight: int, assigned: int, paused: int, head_s: float) -> None:
+        """Take the gauges."""
+        self._in_flight.set(in_flight)
+        self._assigned.set(assigned)
+        self._paused.set(paused)
+        self._head_s.set(head_s)
+
+    def flushed(self, outcome: str, seconds: float) -> None:
+        """Count a transaction and its duration."""
+        self._flushes.labels(outcome.lower()).inc()
+        self._flush_s.observe(seconds)
+
+    def exposition(self) -> bytes:
+        """Return all metrics in the Prometheus text format, vLLM's among them."""
+        return generate_latest(self._registry)
+
+    # -- spans
+
+    @contextmanager
+    def process(self, record: Record, impression: Impression) -> Iterator[Mapping[str, str]]:
+        """Span one impression and give its context, for the headers of its responses; a broken context in the headers is taken for none."""
+        attributes = {
+            "messaging.system": "kafka",
+            "messaging.operation.name": "process",
+            "messaging.operation.type": "process",
+            "messaging.destination.name": record.partition.topic,
+            "messaging.destination.partition.id": str(record.partition.number),
+            "messaging.kafka.offset": record.offset,
+            "messaging.message.id": impression.event_id,
+            "mirrorstream.experiment.id": impression.experiment_id,
+        }
+        name = f"process {record.partition.topic}"
+        parent = propagate.extract(_carrier(record.headers))
+        with self._tracer.start_as_current_span(name, parent, SpanKind.CONSUMER, attributes):
+            headers: dict[str, str] = {}
+            propagate.inject(headers)
+            yield headers
+
+    @contextmanager
+    def chat(self, ask: Ask) -> Iterator["ChatSpan"]:
+        """Span one draw; its headers go to the engine."""
+        with self._tracer.start_as_current_span(f"chat {self._card.model}", kind=SpanKind.INTERNAL) as span:
+            if span.is_recording():
+                span.set_attributes({
+                    "gen_ai.operation.name": "chat",
+                    "gen_ai.provider.name": self._card.engine,
+                    "gen_ai.request.model": self._card.model,
+                    "mirrorstream.question": ask.question.name,
+                })
+            headers: dict[str, str] = {}
+            propagate.inject(headers)
+            yield ChatSpan(self, span, {name: value for name, value in headers.items() if name in _TRACE_HEADERS})
+
+    @contextmanager
+    def flush(self, num_messages: int) -> Iterator[None]:
+        """Span one transaction."""
+        with self._tracer.start_as_current_span("flush responses", kind=SpanKind.CLIENT) as span:
+            span.set_attribute("messaging.system", "kafka")
+            span.set_attribute("messaging.operation.name", "flush")
+            span.set_attribute("messaging.batch.message_count", num_messages)
+            yield
+
+    def drawn(self, span: trace.Span, drawn: Drawn, seconds: float) -> None:
+        """Count a draw and finish its span."""
+        usage = drawn.usage
+        self._draw_s.observe(seconds)
+        self._tokens.labels("prompt").inc(usage.prompt_tokens)
+        self._tokens.labels("cached").inc(usage.cached_tokens)
+        self._tokens.labels("completion").inc(usage.completion_tokens)
+        if span.is_recording():
+            span.set_attributes({
+                "gen_ai.usage.input_tokens": usage.prompt_tokens,
+                "gen_ai.usage.output_tokens": usage.completion_tokens,
+                "gen_ai.usage.cache_read.input_tokens": usage.cached_tokens,
+                "gen_ai.response.finish_reasons": [drawn.finish_reason or ""],
+            })
+            if drawn.status is not Status.OK:
+                span.set_attribute("error.type", drawn.status)
+                span.set_status(StatusCode.ERROR)
+
+
+@dataclass(frozen=True, slots=True)
+class ChatSpan:
+    """One draw under way."""
+
+    telemetry: Telemetry
+    span: trace.Span
+    headers: Mapping[str, str]
+
+    def done(self, drawn: Drawn, seconds: float) -> None:
+        """Tell what the engine said."""
+        self.telemetry.drawn(self.span, drawn, seconds)
+
+
+def _carrier(headers: Headers) -> dict[str, str]:
+    """Return the W3C headers as text; the last of a name wins, bytes that are no ASCII are no context."""
+    found = {}
+    for name, value in headers:
+        if name.lower() in _TRACE_HEADERS and value is not None and value.isascii():
+            found[name.lower()] = value.decode()
+    return found
+
+
+def _counter(registry: CollectorRegistry, name: str, text: str, label: str, values: object) -> Counter:
+    counter = Counter(name, text, [label], registry=registry)
+    for value in values:  # type: ignore[attr-defined]
+        counter.labels(value)
+    return counter
