@@ -29,7 +29,7 @@ from worker.ports import Engine
 from worker.prepare import Asking
 from worker.prompt import Profile
 from worker.questions import Depths
-from worker.responses import Setup
+from worker.respond import Setup
 from worker.sampling import Sampling, UserBudget
 from worker.settings import Settings
 from worker.telemetry import Telemetry, start_tracing
@@ -125,9 +125,7 @@ async def _work(
             max_bytes=settings.window_max_bytes,
             max_tokens=settings.window_max_tokens,
         ),
-        handover=Handover(
-            FlushLimits(settings.flush_interval_s, settings.flush_max_records, settings.flush_max_bytes)
-        ),
+        handover=Handover(FlushLimits(settings.flush_interval_s, settings.flush_max_records, settings.flush_max_bytes)),
     )
     state.live = lambda: _stale("event loop", pipeline.last_tick_s) or _stale("poll thread", source.last_poll_s)
     state.ready = lambda: pipeline.held_up

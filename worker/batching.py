@@ -11,7 +11,6 @@ engine's speed (measured on two cores with vLLM 0.32).
 (None, None, ['c'])
 """
 
-
 from typing import Generic, TypeVar
 
 T = TypeVar("T")

@@ -87,7 +87,9 @@ def demo(
 @app.command(epilog="Example: mirrorstream replay --movielens ml-latest-small --events 2000 --rate 100")
 def replay(
     file: Annotated[Path | None, typer.Argument(help="JSON Lines of impressions.")] = None,
-    movielens: Annotated[Path | None, typer.Option(help="MovieLens folder; exercises the pipeline, no evidence.")] = None,
+    movielens: Annotated[
+        Path | None, typer.Option(help="MovieLens folder; exercises the pipeline, no evidence.")
+    ] = None,
     events: Annotated[int, typer.Option(min=0, help="At most so many; 0 is all.")] = 0,
     rate: Annotated[float, typer.Option(min=0, help="Messages a second; 0 is as fast as Kafka takes them.")] = 0,
     outcomes_topic: Annotated[str | None, typer.Option(help="Also send outcomes there.")] = None,
@@ -102,7 +104,9 @@ def replay(
     if (file is None) == (movielens is None):
         raise BadSettings("replay: want a file of JSON Lines or --movielens FOLDER, one of them")
     found = _settings(config, bootstrap, settings)
-    summary = replay_file(found, file, movielens, limit=events, rate=rate, outcomes_topic=outcomes_topic, console=console)
+    summary = replay_file(
+        found, file, movielens, limit=events, rate=rate, outcomes_topic=outcomes_topic, console=console
+    )
     typer.echo(json.dumps(summary) if as_json else "\n".join(f"{name}: {value}" for name, value in summary.items()))
 
 
@@ -126,7 +130,9 @@ def topics_create(
         typer.echo(f"{name}: {'created' if name in made else 'is there'}")
 
 
-@schemas_app.command("register", epilog="Example: mirrorstream schemas register --set schema_registry_url=http://localhost:8081")
+@schemas_app.command(
+    "register", epilog="Example: mirrorstream schemas register --set schema_registry_url=http://localhost:8081"
+)
 def schemas_register(config: Config = None, settings: Set = None) -> None:
     """Register the schemas of all topics, FULL_TRANSITIVE."""
     from worker.kafka import registry  # noqa: PLC0415
@@ -134,7 +140,9 @@ def schemas_register(config: Config = None, settings: Set = None) -> None:
     found = _settings(config, None, settings)
     if found.schema_registry_url is None:
         raise BadSettings("schema_registry_url: is not set; where shall the schemas go?")
-    subjects = {f"{topic}-value": "RecommendationImpression" for topic in found.input_topics if not topic.startswith("^")}
+    subjects = {
+        f"{topic}-value": "RecommendationImpression" for topic in found.input_topics if not topic.startswith("^")
+    }
     subjects |= {f"{found.output_topic}-value": "SimulatedResponse", "outcomes-value": "Outcome"}
     ids = registry.register(found.schema_registry_url, found.schema_registry_auth_file, subjects)
     for subject, number in ids.items():
@@ -171,7 +179,9 @@ def _version(value: bool) -> None:
 
 @app.callback()
 def root(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
     """Streaming user simulation for recommender A/B shadow tests."""
 

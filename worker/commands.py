@@ -25,7 +25,9 @@ def replay_file(
 ) -> dict[str, object]:
     """Send a file's impressions to the first input topic, with a progress bar; return a summary."""
     moments = (
-        replay.from_movielens(movielens, limit=limit) if movielens else replay.from_json_lines(file or Path(), limit=limit)
+        replay.from_movielens(movielens, limit=limit)
+        if movielens
+        else replay.from_json_lines(file or Path(), limit=limit)
     )
     topic = settings.input_topics[0]
     messages = replay.messages(

@@ -19,160 +19,34 @@ what became of it, and its metadata is never refreshed inside it: metadata read 
 let the coordinator accept offsets that are no longer ours (KIP-447 fences the generation, not the partition).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from worker.offsets import Offsets
 from worker.records import Message, Partition
+from worker.signals import (
+    Aborted,
+    Assigned,
+    Command,
+    Committed,
+    Drop,
+    Event,
+    Flush,
+    Freeze,
+    Frozen,
+    Head,
+    InDoubt,
+    LetGo,
+    Lost,
+    Rebuild,
+    Release,
+    Revoking,
+    Send,
+    Settled,
+    Tick,
+)
 
 MAX_BACKOFF_S = 5.0
-
-
-# -- events ------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Assigned:
-    """A partition is ours from now on; `resume_at` is a start position without a commit."""
-
-    partition: Partition
-    epoch: int
-    resume_at: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Revoking:
-    """The group wants partitions back; the callback waits until `LetGo` or `deadline_s`."""
-
-    partitions: frozenset[Partition]
-    deadline_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class Lost:
-    """Partitions are no longer ours, and may be somebody else's already."""
-
-    partitions: frozenset[Partition]
-
-
-@dataclass(frozen=True, slots=True)
-class Tick:
-    """Time has come to `now_s`; `urgent` does not wait for the flush interval."""
-
-    now_s: float
-    urgent: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Frozen:
-    """What the consumer said in one step: group metadata, its generation, and the epoch of each owned partition."""
-
-    metadata: object
-    generation: int
-    epochs: Mapping[Partition, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Committed:
-    """The flush is durable."""
-
-
-@dataclass(frozen=True, slots=True)
-class Aborted:
-    """The flush had no effect."""
-
-    now_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class InDoubt:
-    """Nobody knows whether the flush had an effect."""
-
-
-@dataclass(frozen=True, slots=True)
-class Settled:
-    """A new producer has settled the old transaction; the broker's committed offsets, by partition."""
-
-    committed: Mapping[Partition, int]
-    now_s: float
-
-
-Event = Assigned | Revoking | Lost | Tick | Frozen | Committed | Aborted | InDoubt | Settled
-
-
-# -- commands ----------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Freeze:
-    """Read metadata and epochs in one step and answer with `Frozen`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Head:
-    """The finished head of one partition: its messages in order, and the offset to commit."""
-
-    partition: Partition
-    epoch: int
-    commit_offset: int
-    messages: tuple[Message, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Flush:
-    """What leaves in one transaction."""
-
-    heads: tuple[Head, ...]
-    metadata: object = None
-
-    @property
-    def messages(self) -> Iterable[Message]:
-        """Every message, by partition in offset order."""
-        return (message for head in self.heads for message in head.messages)
-
-    @property
-    def offsets(self) -> dict[Partition, int]:
-        """The offset to commit, by partition."""
-        return {head.partition: head.commit_offset for head in self.heads}
-
-
-@dataclass(frozen=True, slots=True)
-class Send:
-    """Run this flush; answer with `Committed`, `Aborted` or `InDoubt`."""
-
-    flush: Flush
-
-
-@dataclass(frozen=True, slots=True)
-class Rebuild:
-    """Make a new producer with the same identity, then read these partitions' committed offsets: `Settled`."""
-
-    partitions: frozenset[Partition]
-
-
-@dataclass(frozen=True, slots=True)
-class LetGo:
-    """The revoke callback may return; what these partitions have in flight is void."""
-
-    partitions: frozenset[Partition]
-
-
-@dataclass(frozen=True, slots=True)
-class Drop:
-    """What these partitions have in flight is void."""
-
-    partitions: frozenset[Partition]
-
-
-@dataclass(frozen=True, slots=True)
-class Release:
-    """A partition's records before this offset are durable: their share of the window is free."""
-
-    partition: Partition
-    commit_offset: int
-
-
-Command = Freeze | Send | Rebuild | LetGo | Drop | Release
 
 
 @dataclass(frozen=True, slots=True)

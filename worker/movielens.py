@@ -29,7 +29,7 @@ from uuid import NAMESPACE_URL, uuid5
 import numpy as np
 from numpy.typing import NDArray
 
-from worker import records
+from worker import outcomes, records
 from worker.errors import BadSettings, Fatal
 
 # The usual end of a web session.  On ml-latest-small, with the defaults of `moments`, it gives 6,522 events of
@@ -89,7 +89,7 @@ def read(folder: Path) -> Ratings:
 
 def moments(
     ratings: Ratings, *, slate_size: int = 10, min_history: int = 5, limit: int | None = None
-) -> Iterator[tuple[records.Impression, records.Outcome]]:
+) -> Iterator[tuple[records.Impression, outcomes.Outcome]]:
     """Yield the first `limit` events by time, then user; None is all.
 
     A burst with fewer than `min_history` ratings before it gives no event, nor does one for which either list
@@ -100,7 +100,7 @@ def moments(
     return islice(_moments(ratings, slate_size, min_history), limit)
 
 
-def _moments(data: Ratings, size: int, min_history: int) -> Iterator[tuple[records.Impression, records.Outcome]]:
+def _moments(data: Ratings, size: int, min_history: int) -> Iterator[tuple[records.Impression, outcomes.Outcome]]:
     crowd, num_known = _Crowd(data.ratings), 0
     for burst in sorted(_bursts(data.ratings, min_history), key=lambda burst: burst.begin):
         while data.ratings[num_known].at_s < burst.begin.at_s:  # the burst's own ratings end this walk
@@ -200,15 +200,15 @@ def _impression(
     )
 
 
-def _outcome(impression: records.Impression, burst: _Burst, popular: Sequence[int]) -> records.Outcome:
+def _outcome(impression: records.Impression, burst: _Burst, popular: Sequence[int]) -> outcomes.Outcome:
     """Tell whether control showed the next liked film; a user who likes nothing any more has clicked nothing."""
     liked = next((rating for rating in burst.after if rating.stars >= LIKED), None)
     observed_at = (liked or burst.after[-1]).at_s * 1_000_000
-    actions: tuple[records.Action, ...] = ()
+    actions: tuple[outcomes.Action, ...] = ()
     if liked and liked.film_id in popular:
-        position, kind = popular.index(liked.film_id), records.ActionKind.CLICK
-        actions = (records.Action(str(liked.film_id), position, kind, occurred_at=observed_at),)
-    return records.Outcome(
+        position, kind = popular.index(liked.film_id), outcomes.ActionKind.CLICK
+        actions = (outcomes.Action(str(liked.film_id), position, kind, occurred_at=observed_at),)
+    return outcomes.Outcome(
         outcome_id=str(uuid5(_NAMESPACE, f"outcome {impression.event_id}")),
         event_id=impression.event_id,
         user_id=impression.user.user_id,

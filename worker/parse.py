@@ -34,7 +34,15 @@ _GROUPS = frozenset({
     "internal states", "external cues", "product/service attributes", "information source & presentation",
     "prior knowledge",
 })  # fmt: skip
-_LABELS = ("Stimulus Factors", "Stimulus", "Knowledge Factors", "Knowledge", "Evaluation Style", "Evaluation", "Behavior")
+_LABELS = (
+    "Stimulus Factors",
+    "Stimulus",
+    "Knowledge Factors",
+    "Knowledge",
+    "Evaluation Style",
+    "Evaluation",
+    "Behavior",
+)
 _HEADING = re.compile(rf"^[ \t*#]*({'|'.join(_LABELS)})[ \t*]*:[ \t*]*", re.MULTILINE | re.IGNORECASE)
 
 

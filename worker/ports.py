@@ -7,18 +7,18 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from worker import handover
+from worker import signals
 from worker.codec import Schema, SchemaRef
 from worker.draws import Ask, Drawn, EngineCard
 from worker.errors import Fatal
-from worker.handover import Assigned, Flush, Frozen, Lost, Revoking
+from worker.signals import Assigned, Flush, Frozen, Lost, Revoking
 from worker.prompt import Prompt
 from worker.records import Impression, Partition, Record
 from worker.responses import SimulatedResponse
 from worker.sampling import Skip
 
 Delivery = list[Record] | Assigned | Revoking | Lost | Frozen | Fatal | None  # None: everything up to the end is read
-FlushOutcome = handover.Committed | handover.Aborted | handover.InDoubt
+FlushOutcome = signals.Committed | signals.Aborted | signals.InDoubt
 
 
 class Source(Protocol):
@@ -72,7 +72,7 @@ class Sink(Protocol):
     async def flush(self, flush: Flush) -> FlushOutcome:
         """Publish and commit; say how that ended.  Raises `Fatal`."""
 
-    async def settle(self, partitions: frozenset[Partition]) -> handover.Settled:
+    async def settle(self, partitions: frozenset[Partition]) -> signals.Settled:
         """Rebuild the producer, then read these partitions' committed offsets."""
 
     async def close(self) -> None:

@@ -138,7 +138,9 @@ def _slate_questions(lists: list[tuple[Slate, tuple[Option, ...]]], depth: int) 
         yield Question(Kind.SLATE, slate, None, asked, len(options), status, copy_of)
 
 
-def _duel(control: tuple[Slate, tuple[Option, ...]], candidate: tuple[Slate, tuple[Option, ...]], depth: int) -> Question:
+def _duel(
+    control: tuple[Slate, tuple[Option, ...]], candidate: tuple[Slate, tuple[Option, ...]], depth: int
+) -> Question:
     (slate_a, a), (slate_b, b) = control, candidate
     length = min(depth, len(a), len(b))
     while length < min(len(a), len(b)) and len(_merged(a[: length + 1], b[: length + 1])) <= TRAINED_OPTIONS:
@@ -157,7 +159,9 @@ def _merged(a: tuple[Option, ...], b: tuple[Option, ...]) -> tuple[Option, ...]:
     for option in b:
         key = (option.item_id, option.text)
         mine = merged.get(key)
-        merged[key] = option if mine is None else Option(
-            mine.item_id, mine.text, mine.position, mine.variants + option.variants, mine.kind, mine.item
+        merged[key] = (
+            option
+            if mine is None
+            else Option(mine.item_id, mine.text, mine.position, mine.variants + option.variants, mine.kind, mine.item)
         )
     return tuple(merged.values())

@@ -12,7 +12,8 @@ from pathlib import Path
 from worker import codec, movielens
 from worker.codec import Encoder
 from worker.errors import BadSettings, Poison
-from worker.records import Impression, Message, Outcome
+from worker.outcomes import Outcome
+from worker.records import Impression, Message
 
 
 def from_movielens(folder: Path, *, limit: int) -> Iterator[tuple[Impression, Outcome | None]]:
@@ -63,7 +64,9 @@ def _impression(path: Path, number: int, line: str) -> Impression:
     try:
         content = json.loads(line)
         if not isinstance(content, dict):
-            message = f"{path}, line {number}: holds {type(content).__name__}, want an object; nothing more was replayed"
+            message = (
+                f"{path}, line {number}: holds {type(content).__name__}, want an object; nothing more was replayed"
+            )
             raise BadSettings(message)
         return codec.impression(content)
     except json.JSONDecodeError as error:

@@ -101,5 +101,3 @@ class UserBudget:
             events.add(event_id)
             return True
         return False
-
-

@@ -108,7 +108,9 @@ class Settings(BaseSettings):
     temperature: float = Field(1.0, gt=0, le=2, description="Sampling temperature of the rationale")
     top_p: float = Field(0.8, gt=0, le=1, description="Nucleus of the rationale; 0.8 is the reference's")
     max_tokens: int = Field(1024, ge=16, le=8192, description="Tokens of one rationale")
-    seeded: bool = Field(default=True, description="Seed each draw, so that a run repeats; leaves vLLM's batched sampling")
+    seeded: bool = Field(
+        default=True, description="Seed each draw, so that a run repeats; leaves vLLM's batched sampling"
+    )
     max_model_len: int = Field(8192, ge=512, description="Tokens of prompt and rationale together")
     max_num_seqs: int = Field(256, ge=1, description="Requests that vLLM runs at once")
     kv_cache_bytes: int | None = Field(None, ge=1, description="KV cache, bytes; on a CPU default 512 MiB")

@@ -43,7 +43,9 @@ def start_tracing() -> TracerProvider | None:
         return None
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415 - 0.2 s
 
-    resource = Resource.create({"service.name": os.environ.get("OTEL_SERVICE_NAME", "mirrorstream"), "service.version": __version__})
+    resource = Resource.create(
+        {"service.name": os.environ.get("OTEL_SERVICE_NAME", "mirrorstream"), "service.version": __version__}
+    )
     provider = TracerProvider(resource=resource)
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     trace.set_tracer_provider(provider)
@@ -53,7 +55,9 @@ def start_tracing() -> TracerProvider | None:
 class Telemetry:
     """Counts and traces; one label set a family, every series there at 0 from the start."""
 
-    def __init__(self, card: EngineCard, *, registry: CollectorRegistry = REGISTRY, tracer: Tracer | None = None) -> None:
+    def __init__(
+        self, card: EngineCard, *, registry: CollectorRegistry = REGISTRY, tracer: Tracer | None = None
+    ) -> None:
         """Make the metrics in `registry`; spans go to `tracer`, by default the global provider's."""
         self._card = card
         self._registry = registry
@@ -79,7 +83,10 @@ class Telemetry:
             name + "draw_duration_seconds", "One draw in the engine", buckets=_LLM_SECONDS, registry=registry
         )
         self._end_to_end_s = Histogram(
-            name + "end_to_end_seconds", "Record's timestamp to finished answer", buckets=_LLM_SECONDS, registry=registry
+            name + "end_to_end_seconds",
+            "Record's timestamp to finished answer",
+            buckets=_LLM_SECONDS,
+            registry=registry,
         )
         self._tokens = _counter(
             registry, name + "tokens_total", "Tokens by direction", "direction", ("prompt", "cached", "completion")
@@ -158,12 +165,14 @@ class Telemetry:
         """Span one draw; its headers go to the engine."""
         with self._tracer.start_as_current_span(f"chat {self._card.model}", kind=SpanKind.INTERNAL) as span:
             if span.is_recording():
-                span.set_attributes({
-                    "gen_ai.operation.name": "chat",
-                    "gen_ai.provider.name": self._card.engine,
-                    "gen_ai.request.model": self._card.model,
-                    "mirrorstream.question": ask.question.name,
-                })
+                span.set_attributes(
+                    {
+                        "gen_ai.operation.name": "chat",
+                        "gen_ai.provider.name": self._card.engine,
+                        "gen_ai.request.model": self._card.model,
+                        "mirrorstream.question": ask.question.name,
+                    }
+                )
             headers: dict[str, str] = {}
             propagate.inject(headers)
             yield ChatSpan(self, span, {name: value for name, value in headers.items() if name in _TRACE_HEADERS})
@@ -185,12 +194,14 @@ class Telemetry:
         self._tokens.labels("cached").inc(usage.cached_tokens)
         self._tokens.labels("completion").inc(usage.completion_tokens)
         if span.is_recording():
-            span.set_attributes({
-                "gen_ai.usage.input_tokens": usage.prompt_tokens,
-                "gen_ai.usage.output_tokens": usage.completion_tokens,
-                "gen_ai.usage.cache_read.input_tokens": usage.cached_tokens,
-                "gen_ai.response.finish_reasons": [drawn.finish_reason or ""],
-            })
+            span.set_attributes(
+                {
+                    "gen_ai.usage.input_tokens": usage.prompt_tokens,
+                    "gen_ai.usage.output_tokens": usage.completion_tokens,
+                    "gen_ai.usage.cache_read.input_tokens": usage.cached_tokens,
+                    "gen_ai.response.finish_reasons": [drawn.finish_reason or ""],
+                }
+            )
             if drawn.status is not Status.OK:
                 span.set_attribute("error.type", drawn.status)
                 span.set_status(StatusCode.ERROR)

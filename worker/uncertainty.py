@@ -72,7 +72,9 @@ def summarise(draws: Sequence[Sequence[float]], *, at: float) -> Summary:
     )
 
 
-def duel_share(probabilities: Sequence[float], variants: Sequence[Sequence[str]], candidate: str) -> tuple[float, float]:
+def duel_share(
+    probabilities: Sequence[float], variants: Sequence[Sequence[str]], candidate: str
+) -> tuple[float, float]:
     """Return (share of the candidate, contested mass): its own options' mass and half of the shared ones'.
 
     >>> duel_share((0.5, 0.2, 0.3), (("a",), ("a", "b"), ("b",)), "b")

@@ -66,9 +66,7 @@ class Window:
 
     def paused(self, assigned: Collection[Partition]) -> frozenset[Partition]:
         """Return the assigned partitions that shall be paused now."""
-        load = max(
-            self.num_records / self._max_records, self._bytes / self._max_bytes, self._tokens / self._max_tokens
-        )
+        load = max(self.num_records / self._max_records, self._bytes / self._max_bytes, self._tokens / self._max_tokens)
         self._full = load >= 1 or (self._full and load > LOW_MARK)
         if self._full:
             return frozenset(assigned)

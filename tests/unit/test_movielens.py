@@ -9,7 +9,8 @@ import pytest
 
 from worker.errors import BadSettings, Fatal
 from worker.movielens import BURST_GAP_S, NEIGHBOURS, NUM_LIKED, SHRINK, moments, read
-from worker.records import Action, ActionKind, Domain, Impression, Outcome, Role
+from worker.outcomes import Action, ActionKind, Outcome
+from worker.records import Domain, Impression, Role
 
 Line = tuple[int, int, float, int]  # user, film, stars, seconds
 

@@ -100,9 +100,13 @@ def figures(asked: Sequence[Asked]) -> dict[str, object]:
         "first_of_5_one_draw": _share([_first(one.first.slots, one.lesson) for one in five]),
         "first_of_5_pair": _share([_first(one.mean, one.lesson) for one in five]),
         "probability_of_first_of_5": round(fmean(one.mean[one.lesson.best] for one in five), 3),
-        "first_pair_by_options": {count: _share([_first(one.mean, one.lesson) for one in some]) for count, some in by_count.items()},
+        "first_pair_by_options": {
+            count: _share([_first(one.mean, one.lesson) for one in some]) for count, some in by_count.items()
+        },
         "first_pair_by_domain": _by_domain(clear),
-        "slot_probability_of_5": _slots([answer for one in asked if len(one.lesson.options) == FIVE for answer in (one.first, one.second)]),
+        "slot_probability_of_5": _slots(
+            [answer for one in asked if len(one.lesson.options) == FIVE for answer in (one.first, one.second)]
+        ),
         "decoy_loses": _share([_decoy_loses(one) for one in five if _decoy(one.lesson) is not None]),
     }
 
@@ -119,19 +123,36 @@ def _ask(folder: Path, asked: Sequence[Lesson]) -> list[Answer]:
         max_model_len=2048, max_num_seqs=128, dtype="bfloat16", seed=0,
     )  # fmt: skip
     heads = [tokenizer.encode(_text(lesson)).ids for lesson in asked]
-    think = SamplingParams(temperature=1.0, top_p=0.8, max_tokens=_MAX_TOKENS, stop=[_PROFILE.stop], include_stop_str_in_output=True)
+    think = SamplingParams(
+        temperature=1.0, top_p=0.8, max_tokens=_MAX_TOKENS, stop=[_PROFILE.stop], include_stop_str_in_output=True
+    )
     thoughts = _generate(engine, heads, [think] * len(heads))
     texts = [text for text, _, _ in thoughts]
-    letters = [[tokenizer.encode(prompt.letter(slot)).ids[0] for slot in range(len(lesson.options))] for lesson in asked]
-    tails = [head + tokenizer.encode(text if text.endswith(_PROFILE.stop) else f"{text}{_PROFILE.stop}").ids for head, text in zip(heads, texts, strict=True)]
+    letters = [
+        [tokenizer.encode(prompt.letter(slot)).ids[0] for slot in range(len(lesson.options))] for lesson in asked
+    ]
+    tails = [
+        head + tokenizer.encode(text if text.endswith(_PROFILE.stop) else f"{text}{_PROFILE.stop}").ids
+        for head, text in zip(heads, texts, strict=True)
+    ]
     choose = [SamplingParams(temperature=1.0, max_tokens=1, logprob_token_ids=ids) for ids in letters]
     chosen = _generate(engine, tails, choose)
-    return [_answer(text, reason, [logs[i] for i in ids]) for (text, reason, _), (_, _, logs), ids in zip(thoughts, chosen, letters, strict=True)]
+    return [
+        _answer(text, reason, [logs[i] for i in ids])
+        for (text, reason, _), (_, _, logs), ids in zip(thoughts, chosen, letters, strict=True)
+    ]
 
 
 def _generate(engine: "LLM", prompts, params):
     outputs = engine.generate([{"prompt_token_ids": ids} for ids in prompts], params, use_tqdm=False)
-    return [(o.outputs[0].text, o.outputs[0].finish_reason, {i: l.logprob for i, l in o.outputs[0].logprobs[0].items()} if o.outputs[0].logprobs else {}) for o in outputs]
+    return [
+        (
+            o.outputs[0].text,
+            o.outputs[0].finish_reason,
+            {i: l.logprob for i, l in o.outputs[0].logprobs[0].items()} if o.outputs[0].logprobs else {},
+        )
+        for o in outputs
+    ]
 
 
 def _text(lesson: Lesson) -> str:
@@ -141,6 +162,7 @@ def _text(lesson: Lesson) -> str:
 
 def _answer(text: str, reason: str, logs: Sequence[float]) -> Answer:
     import math
+
     weights = [math.exp(log) for log in logs]
     total = math.fsum(weights)
     complete = reason == "stop" and parse(text)[1] is ParseStatus.COMPLETE
@@ -157,7 +179,10 @@ def _first(slots: Sequence[float], lesson: Lesson) -> bool:
 
 def _by_domain(asked: Sequence[Asked]) -> dict[str, float]:
     domains = sorted({one.lesson.impression.domain for one in asked})
-    return {domain: _share([_first(one.mean, one.lesson) for one in asked if one.lesson.impression.domain is domain]) for domain in domains}
+    return {
+        domain: _share([_first(one.mean, one.lesson) for one in asked if one.lesson.impression.domain is domain])
+        for domain in domains
+    }
 
 
 def _slots(answers: Sequence[Answer]) -> list[float]:
@@ -166,6 +191,7 @@ def _slots(answers: Sequence[Answer]) -> list[float]:
 
 def _decoy(lesson: Lesson) -> int | None:
     from worker.engines.choice_model import features
+
     worst = min(range(len(lesson.options)), key=lesson.appeal.__getitem__)
     option = lesson.options[worst]
     found = [f for f in features(option.text, option.item.attributes) if not f.startswith("$")]

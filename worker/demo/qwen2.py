@@ -43,11 +43,16 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, turn: KeysValues, before: KeysValues | None) -> tuple[Tensor, KeysValues]:
         """Attend to `before` and to all earlier places of `x`; return also the keys and values of `x`."""
-        split = [linear(x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for linear in (self.q_proj, self.k_proj, self.v_proj)]
+        split = [
+            linear(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for linear in (self.q_proj, self.k_proj, self.v_proj)
+        ]
         own = (_rotate(split[1], turn), split[2])
         keys, values, mask = *own, None
         if before:
-            keys, values = (torch.cat((old.expand(len(x), -1, -1, -1), new), 2) for old, new in zip(before, own, strict=True))
+            keys, values = (
+                torch.cat((old.expand(len(x), -1, -1, -1), new), 2) for old, new in zip(before, own, strict=True)
+            )
             mask = torch.ones(x.shape[1], keys.shape[2], dtype=torch.bool).tril(keys.shape[2] - x.shape[1])
         query = _rotate(split[0], turn)
         mixed = functional.scaled_dot_product_attention(query, keys, values, mask, is_causal=mask is None)

@@ -28,7 +28,11 @@ _MOODS = (
 _LIKES = ("I enjoyed {} before", "I know that I like {}", "My history says {}", "I gave good ratings to {}")
 _DISLIKES = ("but not {}", "and I avoid {}", "while {} let me down")
 _UNKNOWN = ("I know little about these options", "Nothing here is known to me")
-_FACTORS = ("Features, User Preferences/History", "Past Experience, Personal Relevance", "User Preferences/History, Quality")
+_FACTORS = (
+    "Features, User Preferences/History",
+    "Past Experience, Personal Relevance",
+    "User Preferences/History, Quality",
+)
 _UNKNOWN_FACTORS = ("Novelty, Features", "Novelty, Risk")
 _VERDICTS = (
     ("{} fits me best", "Logical"),

@@ -47,7 +47,20 @@ CATEGORIES = (
     "Baking", "Camping", "Coffee", "Cycling", "Fishing", "Garden", "Jazz", "Kitchen", "Knitting", "Lighting",
     "Painting", "Puzzles", "Running", "Sailing", "Tea", "Toys", "Travel", "Yoga",
 )  # fmt: skip
-TAGS = ("bright", "classic", "compact", "handmade", "light", "local", "modern", "organic", "quiet", "simple", "warm", "wooden")
+TAGS = (
+    "bright",
+    "classic",
+    "compact",
+    "handmade",
+    "light",
+    "local",
+    "modern",
+    "organic",
+    "quiet",
+    "simple",
+    "warm",
+    "wooden",
+)
 _FIRST = (
     "Amber", "Autumn", "Blue", "Broken", "Crimson", "Distant", "Empty", "Endless", "Frozen", "Golden", "Hidden", "Hollow",
     "Iron", "Last", "Little", "Lonely", "Lost", "Midnight", "Northern", "Paper", "Quiet", "Second", "Silent", "Silver",
@@ -58,8 +71,30 @@ _SECOND = (
     "Mountain", "Orchard", "Parade", "Promise", "River", "Road", "Season", "Shadow", "Signal", "Sky", "Station", "Stranger",
     "Summit", "Tower", "Train", "Valley", "Window",
 )  # fmt: skip
-_OCCUPATIONS = ("artist", "clerk", "doctor", "engineer", "farmer", "lawyer", "librarian", "programmer", "retired", "student", "teacher", "writer")
-_PLACES = ("Austin, TX", "Boise, ID", "Chicago, IL", "Denver, CO", "Miami, FL", "Portland, OR", "Salem, MA", "Tucson, AZ")
+_OCCUPATIONS = (
+    "artist",
+    "clerk",
+    "doctor",
+    "engineer",
+    "farmer",
+    "lawyer",
+    "librarian",
+    "programmer",
+    "retired",
+    "student",
+    "teacher",
+    "writer",
+)
+_PLACES = (
+    "Austin, TX",
+    "Boise, ID",
+    "Chicago, IL",
+    "Denver, CO",
+    "Miami, FL",
+    "Portland, OR",
+    "Salem, MA",
+    "Tucson, AZ",
+)
 _AGES = ("Under 18", "18-24", "25-34", "35-44", "45+")
 _ACTIONS = ("bought", "clicked", "saved", "viewed")
 
@@ -144,7 +179,11 @@ def _lesson(rng: random.Random, profile: Profile, num_options: int, max_history:
     shape = _shape(rng)
     pool = [_attributes(rng, domain, _some_features(rng, domain, liking), shape) for _ in range(num_options)]
     likes = taste(user.history)
-    if user.history and _lead([_appeal(attributes, likes) for attributes in pool]) < _MIN_LEAD and rng.random() < _CLEAR_SHARE:
+    if (
+        user.history
+        and _lead([_appeal(attributes, likes) for attributes in pool]) < _MIN_LEAD
+        and rng.random() < _CLEAR_SHARE
+    ):
         return None
     impression = _impression(rng, user, domain, _split(rng, pool), START_US + rng.randrange(_DAY_US))
     question = _question(rng, profile, impression)
@@ -265,7 +304,12 @@ def _catalogue(domain: Domain, seed: int) -> list[tuple[str, Mapping[str, str], 
 
 
 def _ranked(
-    rng: random.Random, catalogue: Sequence[tuple[str, Mapping[str, str], float]], liking: Taste, *, lift: float, size: int
+    rng: random.Random,
+    catalogue: Sequence[tuple[str, Mapping[str, str], float]],
+    liking: Taste,
+    *,
+    lift: float,
+    size: int,
 ) -> tuple[Slate, Slate]:
     """Rank a random half of the catalogue, what the user has not seen, twice."""
     fresh = rng.sample(catalogue, len(catalogue) // 2)
@@ -280,7 +324,9 @@ def _ranked(
 def _slate(variant: str, role: Role, items: Sequence[tuple[str, Mapping[str, str]]], *, shown: bool) -> Slate:
     return Slate(
         variant=variant,
-        items=tuple(Item(item_id, position, attributes=attributes) for position, (item_id, attributes) in enumerate(items)),
+        items=tuple(
+            Item(item_id, position, attributes=attributes) for position, (item_id, attributes) in enumerate(items)
+        ),
         role=role,
         shown=shown,
         policy_id="popularity" if role is Role.CONTROL else "popularity+taste",

@@ -70,12 +70,16 @@ STAGES = (Stage(0.3, 4, 5, False), Stage(0.75, 12, 10, False), Stage(1.0, 12, 10
 
 
 import os
-if os.environ.get("ONE"): STAGES = (Stage(1.0, 4, 5, False),)
+
+if os.environ.get("ONE"):
+    STAGES = (Stage(1.0, 4, 5, False),)
 
 
 def texts(seed: str, stage: Stage = STAGES[-1]) -> Iterator[tuple[str, str]]:
     """Yield user message and assistant turn, for ever."""
-    for number, lesson in enumerate(lessons(_PROFILE, seed, options=(2, stage.max_options), max_history=stage.max_history)):
+    for number, lesson in enumerate(
+        lessons(_PROFILE, seed, options=(2, stage.max_options), max_history=stage.max_history)
+    ):
         shared = prompt.scene(_PROFILE, lesson.impression, MAX_HISTORY)
         built = prompt.build(_PROFILE, shared, lesson.options)
         rng = random.Random(f"{seed}/rationale/{number}")
@@ -90,7 +94,9 @@ def make_tokenizer() -> Tokenizer:
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = normalizers.NFC()
     split = pre_tokenizers.Split(Regex(_SPLIT), "isolated")
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+    )
     tokenizer.decoder = decoders.ByteLevel()
     corpus = [re.sub(r"\[[A-Z]\]", "", user + turn) for user, turn in islice(texts("tokenizer"), 2_000)]
     corpus += [_PROFILE.system["default"], _PROFILE.system["direct"]] * 50
@@ -153,11 +159,13 @@ class Optimiser:
     def __init__(self, model: Qwen2, settings: Settings) -> None:
         """Split the parameters by the optimiser that suits them."""
         matrices = [weight for weight in model.layers.parameters() if weight.dim() > 1]
-        if not settings.muon: matrices=[]
+        if not settings.muon:
+            matrices = []
         others = [weight for weight in model.parameters() if not any(weight is one for one in matrices)]
         self._parameters = [*matrices, *others]
         self._parts = [torch.optim.AdamW(others, lr=settings.rate, betas=(0.9, 0.98), weight_decay=0.01)]
-        if matrices: self._parts.append(torch.optim.Muon(matrices, lr=settings.muon, weight_decay=0.01))
+        if matrices:
+            self._parts.append(torch.optim.Muon(matrices, lr=settings.muon, weight_decay=0.01))
         for part in self._parts:
             for group in part.param_groups:
                 group["full_lr"] = group["lr"]
@@ -182,7 +190,7 @@ def train(tokenizer: Tokenizer, shape: Shape, settings: Settings, out: Path) -> 
     begin = time.monotonic()
     curve: list[dict[str, float]] = []
     step = 0
-    sums = [0.0]*3
+    sums = [0.0] * 3
     for stage in STAGES:
         for batch in teacher.batches(stage):
             done = (time.monotonic() - begin) / 60 / settings.minutes
@@ -194,16 +202,32 @@ def train(tokenizer: Tokenizer, shape: Shape, settings: Settings, out: Path) -> 
             step += 1
             sums = [a + b for a, b in zip(sums, parts)]
             if step % 25 == 0:
-                curve.append({"step": step, "minutes": round(done * settings.minutes, 2), **dict(zip(("plain", "telling", "letter"), (round(a / 25, 3) for a in sums)))})
+                curve.append(
+                    {
+                        "step": step,
+                        "minutes": round(done * settings.minutes, 2),
+                        **dict(zip(("plain", "telling", "letter"), (round(a / 25, 3) for a in sums))),
+                    }
+                )
                 sums = [0.0] * 3
                 print(json.dumps(curve[-1]), flush=True)
-    report = {"settings": asdict(settings), "shape": asdict(shape), "parameters": sum(p.numel() for p in model.parameters()), "steps": step, "curve": curve}
+    report = {
+        "settings": asdict(settings),
+        "shape": asdict(shape),
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "steps": step,
+        "curve": curve,
+    }
     save(model, tokenizer, report, out)
     return report
 
 
 def _schedule(done: float, warm_up: float) -> float:
-    return done / warm_up if done < warm_up else 0.02 + 0.98 * (1 + math.cos(math.pi * (done - warm_up) / (1 - warm_up))) / 2
+    return (
+        done / warm_up
+        if done < warm_up
+        else 0.02 + 0.98 * (1 + math.cos(math.pi * (done - warm_up) / (1 - warm_up))) / 2
+    )
 
 
 def _loss(model: Qwen2, batch: Batch, prefix: Tensor | None, settings: Settings) -> tuple[Tensor, list[float]]:
@@ -214,7 +238,9 @@ def _loss(model: Qwen2, batch: Batch, prefix: Tensor | None, settings: Settings)
         logits = model.logits(states).float()
     losses = functional.cross_entropy(logits, batch.rows[:, 1:].flatten()[wanted], reduction="none")
     weights = weights[wanted]
-    parts = [losses.detach()[weights == w].mean().item() for w in (1.0, settings.telling_weight, settings.letter_weight)]
+    parts = [
+        losses.detach()[weights == w].mean().item() for w in (1.0, settings.telling_weight, settings.letter_weight)
+    ]
     return (losses * weights).sum() / weights.sum(), parts
 
 

@@ -65,7 +65,9 @@ class Tokens:
         for slot in range(MAX_OPTIONS):
             alone = self.encode(letter(slot))
             if len(alone) != 1 or self.encode(stop + letter(slot)) != self.encode(stop) + alone:
-                message = f"tokenizer: {letter(slot)!r} after {stop!r} is not one token of its own; this model cannot be read"
+                message = (
+                    f"tokenizer: {letter(slot)!r} after {stop!r} is not one token of its own; this model cannot be read"
+                )
                 raise Fatal(message)
             found += alone
         return tuple(found)
@@ -80,7 +82,9 @@ def _pieces(tokenizer: Any) -> list[str]:  # noqa: ANN401
     for mark in _MARKS:
         piece, found, rendered = rendered.partition(mark)
         if not found:
-            message = "chat template: a system, user or assistant text does not stand in it once; this model cannot be asked"
+            message = (
+                "chat template: a system, user or assistant text does not stand in it once; this model cannot be asked"
+            )
             raise Fatal(message)
         pieces.append(piece)
     return pieces

@@ -149,7 +149,9 @@ class VllmEngine:
 
     async def _self_test(self) -> None:
         """Ask one question through both passes: the first use of letter probabilities costs seconds."""
-        prompt = Prompt(self._profile.system["default"], "# Exposure List\n[A] a\n\n[B] b\n\n", self._profile.prefix["default"])
+        prompt = Prompt(
+            self._profile.system["default"], "# Exposure List\n[A] a\n\n[B] b\n\n", self._profile.prefix["default"]
+        )
         ids = self.tokenise(prompt)
         first = self._params(max_tokens=4, temperature=0.0, output_kind=self._final)
         await self._run(ids, first, {})
@@ -203,7 +205,12 @@ class VllmEngine:
             raise
 
     async def _consume(
-        self, ids: Sequence[int], params: Any, request_id: str, trace: dict[str, str] | None, priority: int  # noqa: ANN401
+        self,
+        ids: Sequence[int],
+        params: Any,
+        request_id: str,
+        trace: dict[str, str] | None,
+        priority: int,  # noqa: ANN401
     ) -> Any:  # noqa: ANN401
         from vllm.v1.engine.exceptions import EngineDeadError  # noqa: PLC0415
 

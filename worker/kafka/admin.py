@@ -60,14 +60,16 @@ def max_message_bytes(settings: Settings, topics: Iterable[str]) -> int:
 
 def read_topic(settings: Settings, topic: str) -> Iterator[tuple[bytes | None, bytes | None]]:
     """Yield (key, value) of everything that is committed in a topic now, partition by partition in offset order."""
-    consumer = Consumer({
-        **client.common(settings),
-        "group.id": f"{settings.group_id}-reader",
-        "enable.auto.commit": False,
-        "isolation.level": "read_committed",
-        "enable.partition.eof": True,
-        "auto.offset.reset": "earliest",
-    })
+    consumer = Consumer(
+        {
+            **client.common(settings),
+            "group.id": f"{settings.group_id}-reader",
+            "enable.auto.commit": False,
+            "isolation.level": "read_committed",
+            "enable.partition.eof": True,
+            "auto.offset.reset": "earliest",
+        }
+    )
     try:
         number = partitions(settings).get(topic, 0)
         if not number:
@@ -107,7 +109,11 @@ class Publisher:
         while True:
             try:
                 self._producer.produce(
-                    message.topic, message.value, message.key, headers=list(message.headers), on_delivery=self._on_delivery
+                    message.topic,
+                    message.value,
+                    message.key,
+                    headers=list(message.headers),
+                    on_delivery=self._on_delivery,
                 )
                 break
             except BufferError:

@@ -65,7 +65,11 @@ class Schemas:
             message = f"writer schema {ref.kind} {ref.value} is unknown here"
             raise Poison("schema", message)
         try:
-            found = self._client.get_schema(int(ref.value)) if ref.kind == "id" else self._client.get_schema_by_guid(ref.value)
+            found = (
+                self._client.get_schema(int(ref.value))
+                if ref.kind == "id"
+                else self._client.get_schema_by_guid(ref.value)
+            )
         except SchemaRegistryError as error:
             if error.http_status_code == NOT_FOUND:
                 message = f"writer schema {ref.kind} {ref.value} is not in the registry"
@@ -120,6 +124,8 @@ def _config(url: str | None, auth_file: Path | None) -> dict[str, object]:
     return config
 
 
-def _bound(remembered: dict[SchemaRef, object] | dict[SchemaRef, codec.Schema] | dict[SchemaRef, tuple[float, Poison]]) -> None:
+def _bound(
+    remembered: dict[SchemaRef, object] | dict[SchemaRef, codec.Schema] | dict[SchemaRef, tuple[float, Poison]],
+) -> None:
     while len(remembered) >= MAX_KNOWN:
         del remembered[next(iter(remembered))]

@@ -23,9 +23,10 @@ from uuid import uuid4
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from worker.errors import Fatal, Stuck
-from worker.handover import Aborted, Committed, Flush, InDoubt, Settled
+from worker.signals import Aborted, Committed, Flush, InDoubt, Settled
 from worker.kafka import client
-from worker.kafka.source import KafkaSource, topic_partitions
+from worker.kafka.positions import topic_partitions
+from worker.kafka.source import KafkaSource
 from worker.records import Message, Partition
 from worker.settings import Settings
 
@@ -79,7 +80,9 @@ class KafkaSink:
         done, _ = await asyncio.wait([future], timeout=timeout_s + GRACE_S)
         if done:
             return future.result()
-        message = f"a producer call has not returned after {timeout_s + GRACE_S:.0f} s; nothing can end it; the process ends"
+        message = (
+            f"a producer call has not returned after {timeout_s + GRACE_S:.0f} s; nothing can end it; the process ends"
+        )
         raise Stuck(message)
 
     # -- the transaction thread
@@ -104,7 +107,11 @@ class KafkaSink:
             while True:
                 try:
                     producer.produce(
-                        message.topic, message.value, message.key, headers=list(message.headers), on_delivery=self._on_delivery
+                        message.topic,
+                        message.value,
+                        message.key,
+                        headers=list(message.headers),
+                        on_delivery=self._on_delivery,
                     )
                     break
                 except BufferError:  # the client's own queue is full: let it send

@@ -22,11 +22,12 @@ from concurrent.futures import Future
 from datetime import datetime
 from typing import TypeVar
 
-from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from worker.errors import Fatal
-from worker.handover import Assigned, Frozen, Lost, Revoking
+from worker.signals import Assigned, Frozen, Lost, Revoking
 from worker.kafka import client
+from worker.kafka.positions import CALL_TIMEOUT_S, Positions, partition_of, topic_partitions
 from worker.records import Partition, Record
 from worker.settings import Settings
 
@@ -37,7 +38,6 @@ MAX_POLLED = 500  # records of one hand-over to the loop
 POLL_S = 0.01  # longest wait for the first of them: how long a question, a pause or a stop waits
 MAX_BACKLOG = 2  # hand-overs that the loop has not taken yet
 HOLD_S = 0.25  # a full window waits this long before partitions pause: a pause empties the prefetch queue
-CALL_TIMEOUT_S = 30.0  # of one question to the broker inside a callback
 _CGMD_GENERATION = slice(7, 11)  # of serialised group metadata: "CGMDv2:", then the generation as int32
 
 Delivery = list[Record] | Assigned | Revoking | Lost | Frozen | Fatal | None  # None: everything up to the end is read
@@ -63,6 +63,7 @@ class KafkaSource:
         self._backlog = threading.Semaphore(MAX_BACKLOG)
         self._may_go = threading.Event()
         self._stopping = threading.Event()
+        self._positions = Positions(settings, self._stopping)
         self._assigned_once = False
         self.last_poll_s = time.monotonic()
 
@@ -94,7 +95,7 @@ class KafkaSource:
         """Ask the broker for committed offsets; -1 where there is none.  Blocks; not for the loop's thread."""
         wanted = [TopicPartition(partition.topic, partition.number) for partition in partitions]
         found = self._in_thread(lambda: self._consumer.committed(wanted, timeout=CALL_TIMEOUT_S))
-        return {_partition(one): one.offset if one.offset >= 0 else -1 for one in found}
+        return {partition_of(one): one.offset if one.offset >= 0 else -1 for one in found}
 
     def commit(self, offsets: dict[Partition, int]) -> None:
         """Commit outside of transactions, for at-least-once.  Blocks; not for the loop's thread."""
@@ -259,20 +260,23 @@ class KafkaSource:
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._assigned_once = True
-        started = self._start_positions(consumer, partitions)
-        if self._until_end:
-            self._find_ends(consumer, partitions)
+        started = self._positions.start(consumer, partitions)
+        ends = self._positions.ends(consumer, partitions, self._until) if self._until_end else {}
+        self._ends |= ends
         consumer.incremental_assign(partitions)
-        for partition in map(_partition, partitions):
+        for partition in map(partition_of, partitions):
             self._num_epochs += 1
             self._epochs[partition] = self._num_epochs
             self._deliver(Assigned(partition, self._num_epochs, started.get(partition)))
+        for one in partitions:
+            if one.offset >= ends.get(partition_of(one), one.offset + 1):
+                self._reached(partition_of(one))
         if self._paused or self._wanted_pause:  # the window is full: what comes meanwhile waits too
             self._set_paused(frozenset(self._epochs))
-        log.info("assigned %s", ", ".join(map(str, map(_partition, partitions))) or "nothing new")
+        log.info("assigned %s", ", ".join(map(str, map(partition_of, partitions))) or "nothing new")
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        gone = frozenset(map(_partition, partitions))
+        gone = frozenset(map(partition_of, partitions))
         deadline_s = time.monotonic() + self._settings.revoke_timeout_s
         self._may_go.clear()
         if not self._stopping.is_set():
@@ -284,7 +288,7 @@ class KafkaSource:
         log.info("revoked %s", ", ".join(map(str, gone)))
 
     def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        gone = frozenset(map(_partition, partitions))
+        gone = frozenset(map(partition_of, partitions))
         self._forget(gone)
         self._deliver(Lost(gone))
         consumer.incremental_unassign(partitions)
@@ -295,67 +299,6 @@ class KafkaSource:
             self._epochs.pop(partition, None)
             self._ends.pop(partition, None)
         self._paused -= partitions
-
-    def _start_positions(self, consumer: Consumer, partitions: list[TopicPartition]) -> dict[Partition, int]:
-        """Set each partition's position: the committed offset, else by `start_from`, which is then to be committed."""
-        committed = self._ask(lambda: consumer.committed(partitions, timeout=CALL_TIMEOUT_S))
-        new = [one for one in committed if one.offset < 0]
-        started = {_partition(one): one.offset for one in self._by_start_from(consumer, new)}
-        for one, found in zip(partitions, committed, strict=True):
-            one.offset = found.offset if found.offset >= 0 else started[_partition(one)]
-        return started
-
-    def _by_start_from(self, consumer: Consumer, new: list[TopicPartition]) -> list[TopicPartition]:
-        start = self._settings.start_from
-        if not new or isinstance(start, datetime):
-            return self._at_time(consumer, new, start) if isinstance(start, datetime) else []
-        side = 0 if start == "earliest" else 1
-        return [TopicPartition(one.topic, one.partition, self._watermarks(consumer, one)[side]) for one in new]
-
-    def _at_time(self, consumer: Consumer, partitions: list[TopicPartition], when: datetime) -> list[TopicPartition]:
-        """Return the first offset at or after a time; the partition's end if there is none."""
-        if not partitions:
-            return []
-        time_ms = int(when.timestamp() * 1000)
-        asked = [TopicPartition(one.topic, one.partition, time_ms) for one in partitions]
-        found = self._ask(lambda: consumer.offsets_for_times(asked, timeout=CALL_TIMEOUT_S))
-        for one in found:
-            if one.offset in (OFFSET_END, OFFSET_BEGINNING) or one.offset < 0:
-                one.offset = self._watermarks(consumer, one)[1]
-        return found
-
-    def _find_ends(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        if self._until:
-            ends = {_partition(one): one.offset for one in self._at_time(consumer, partitions, self._until)}
-        else:
-            ends = {_partition(one): self._watermarks(consumer, one)[1] for one in partitions}
-        self._ends |= ends
-        for one in partitions:
-            if one.offset >= self._ends[_partition(one)]:
-                self._reached(_partition(one))
-
-    def _watermarks(self, consumer: Consumer, one: TopicPartition) -> tuple[int, int]:
-        return self._ask(lambda: consumer.get_watermark_offsets(one, timeout=CALL_TIMEOUT_S))
-
-    def _ask(self, call: Callable[[], T]) -> T:
-        """Ask the broker inside a callback; a broker that is away is asked again until the worker stops."""
-        while True:
-            try:
-                return call()
-            except KafkaException as error:
-                client.raise_if_hopeless(client.kafka_error(error), "start positions")
-                log.warning("start positions: %s; asking again", client.kafka_error(error).name())
-                if self._stopping.wait(1.0):
-                    raise
-
-
-def topic_partitions(offsets: dict[Partition, int]) -> list[TopicPartition]:
-    """Turn offsets to commit into the client's own form."""
-    return [TopicPartition(partition.topic, partition.number, offset) for partition, offset in offsets.items()]
-
-
-def _partition(one: TopicPartition) -> Partition:
-    return Partition(one.topic, one.partition)
 
 
 def _generation(metadata: object) -> int:

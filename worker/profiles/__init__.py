@@ -66,7 +66,9 @@ def load(name_or_path: str) -> Profile:
 
 def names() -> list[str]:
     """List the profiles that ship with the package."""
-    return sorted(entry.name.removesuffix(".yaml") for entry in files(__name__).iterdir() if entry.name.endswith(".yaml"))
+    return sorted(
+        entry.name.removesuffix(".yaml") for entry in files(__name__).iterdir() if entry.name.endswith(".yaml")
+    )
 
 
 def _read(name_or_path: str) -> bytes:
