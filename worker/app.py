@@ -76,7 +76,7 @@ async def serve(settings: Settings, backfill: Backfill) -> None:
     """Build the parts in order, work, and take them down.  Raises `Fatal`."""
     stop = asyncio.Event()
     _on_signals(stop)
-    state = _State()
+    state = State()
     engine = make_engine(settings)
     telemetry = Telemetry(engine.card)
     health = Health(
@@ -88,7 +88,7 @@ async def serve(settings: Settings, backfill: Backfill) -> None:
         if not stop.is_set():
             await _unless(stop, _wait_for_kafka(settings, state))
         if not stop.is_set():
-            await _work(settings, backfill, engine, telemetry, state, stop)
+            await work(settings, backfill, engine, telemetry, state, stop)
     finally:
         health.close()
         await engine.stop()
@@ -103,9 +103,10 @@ def make_engine(settings: Settings) -> Engine:
     return VllmEngine(settings, profiles.load(settings.prompt_profile))
 
 
-async def _work(
-    settings: Settings, backfill: Backfill, engine: Engine, telemetry: Telemetry, state: "_State", stop: asyncio.Event
+async def work(
+    settings: Settings, backfill: Backfill, engine: Engine, telemetry: Telemetry, state: "State", stop: asyncio.Event
 ) -> None:
+    """Run the pipeline with an engine that is started, until `stop` or, in a backfill, until everything is read."""
     source = KafkaSource(settings, until_end=backfill.until_end, until=backfill.until)
     rules = await asyncio.to_thread(_rules, settings, engine)
     encoder = await asyncio.to_thread(_encoder, settings)
@@ -201,7 +202,7 @@ def _encoder(settings: Settings) -> Encoder:
             wait_s = min(MAX_RETRY_S, 2 * wait_s)
 
 
-async def _wait_for_kafka(settings: Settings, state: "_State") -> None:
+async def _wait_for_kafka(settings: Settings, state: "State") -> None:
     topics = [*settings.input_topics, settings.output_topic, settings.dead_letter_topic]
     lines = admin.wait_for_topics(settings, topics)
     while (line := await asyncio.to_thread(next, lines, None)) is not None:
@@ -209,7 +210,7 @@ async def _wait_for_kafka(settings: Settings, state: "_State") -> None:
         log.warning("%s", line)
 
 
-class _State:
+class State:
     """What the health pages say; replaced as the start goes on."""
 
     live: Callable[[], str]

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from worker.demo.scenes import Lesson, named_features
 from worker.prompt import letter
+from worker.records import Domain
 
 _MOODS = (
     ("I have a free evening and want something good", "Time of Day, Boredom"),
@@ -25,8 +26,8 @@ _MOODS = (
     ("Friends told me to look here", "Social Factors"),
     ("I want to get some new ideas", "Inspiration, Curiosity"),
 )
-_LIKES = ("I enjoyed {} before", "I know that I like {}", "My history says {}", "I gave good ratings to {}")
-_DISLIKES = ("but not {}", "and I avoid {}", "while {} let me down")
+_LIKES = ("I enjoyed {}", "I know that I like {}", "My history says {}", "I gave good ratings to {}")
+_DISLIKES = ("but not {}", "and I avoid {}", "while I got tired of {}")
 _UNKNOWN = ("I know little about these options", "Nothing here is known to me")
 _FACTORS = (
     "Features, User Preferences/History",
@@ -35,13 +36,13 @@ _FACTORS = (
 )
 _UNKNOWN_FACTORS = ("Novelty, Features", "Novelty, Risk")
 _VERDICTS = (
-    ("{} fits me best", "Logical"),
-    ("{} is what I want now", "Impulsive"),
-    ("{} feels right to me", "Intuitive"),
-    ("{} is my usual pick", "Habitual"),
-    ("{} beats the rest", "Logical"),
+    ("What fits me best is {}", "Logical"),
+    ("What I want now is {}", "Impulsive"),
+    ("What feels right to me is {}", "Intuitive"),
+    ("My usual pick is {}", "Habitual"),
+    ("What beats the rest is {}", "Logical"),
 )
-_MAX_NAMED = 2
+_MAX_LIKED, _MAX_DISLIKED = 3, 2
 
 
 def write(lesson: Lesson, rng: random.Random) -> str:
@@ -53,7 +54,7 @@ def write(lesson: Lesson, rng: random.Random) -> str:
     return (
         f" {mood}.\nStimulus Factors: {mood_factors}\n"
         f"Knowledge: {knowledge}.\nKnowledge Factors: {knowledge_factors}\n"
-        f"Evaluation: {verdict.format(_listed(winner))}.\nEvaluation Style: {style}\n"
+        f"Evaluation: {verdict.format(_verbatim(winner, lesson))}.\nEvaluation Style: {style}\n"
         f"Behavior: [{letter(lesson.best)}]"
     )
 
@@ -61,8 +62,8 @@ def write(lesson: Lesson, rng: random.Random) -> str:
 def _knowledge(lesson: Lesson, rng: random.Random) -> tuple[str, str]:
     offered = {name for option in lesson.options for name in named_features(option.item.attributes)}
     ranked = sorted(offered, key=lambda name: (-lesson.likes.get(name.lower(), 0.0), name))
-    liked = [name for name in ranked if lesson.likes.get(name.lower(), 0.0) > 0][:_MAX_NAMED]
-    disliked = [name for name in ranked if lesson.likes.get(name.lower(), 0.0) < 0][-1:]
+    liked = [name for name in ranked if lesson.likes.get(name.lower(), 0.0) > 0][:_MAX_LIKED]
+    disliked = [name for name in ranked if lesson.likes.get(name.lower(), 0.0) < 0][-1 : -1 - _MAX_DISLIKED : -1]
     parts = [rng.choice(_LIKES).format(_listed(liked))] if liked else [rng.choice(_UNKNOWN)]
     parts += [rng.choice(_DISLIKES).format(_listed(disliked))] if disliked else []
     return ", ".join(parts), rng.choice(_FACTORS if liked else _UNKNOWN_FACTORS)
@@ -70,3 +71,8 @@ def _knowledge(lesson: Lesson, rng: random.Random) -> tuple[str, str]:
 
 def _listed(names: Sequence[str]) -> str:
     return " and ".join(names)
+
+
+def _verbatim(names: Sequence[str], lesson: Lesson) -> str:
+    """Join the features as the option's text does, so that the answer can be found by them."""
+    return ("|" if lesson.impression.domain is Domain.MOVIES else ", ").join(names)

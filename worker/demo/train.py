@@ -125,7 +125,9 @@ class Teacher:
         """Find the tokens that carry the answer: the features, as a rationale names them."""
         self._tokenizer = tokenizer
         self._settings = settings
-        self._telling = {i for name in (*GENRES, *CATEGORIES, *TAGS) for i in tokenizer.encode(f" {name}").ids}
+        self._telling = {i for name in GENRES for i in tokenizer.encode(f" {name}|{name}").ids} | {
+            i for name in (*CATEGORIES, *TAGS) for i in tokenizer.encode(f" {name}").ids
+        }
 
     def batches(self, stage: Stage) -> Iterator[Batch]:
         """Yield batches of one stage, for ever."""
@@ -184,6 +186,7 @@ def train(tokenizer: Tokenizer, shape: Shape, settings: Settings, out: Path) -> 
     """Train and save; return the report."""
     torch.manual_seed(settings.seed)
     model = Qwen2(shape)
+    if os.environ.get("COMP"): model.compile(dynamic=True)
     optimiser = Optimiser(model, settings)
     teacher = Teacher(tokenizer, settings)
     prefix = torch.tensor(tokenizer.encode(f"<|im_start|>system\n{_PROFILE.system['default']}<|im_end|>\n").ids)

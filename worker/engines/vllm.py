@@ -143,6 +143,9 @@ class VllmEngine:
         }
         if on_cpu:
             args |= {"enforce_eager": True, "kv_cache_memory_bytes": CPU_KV_CACHE_BYTES}
+            # A seeded request whose prompt is computed in chunks ends vLLM 0.32's engine on a CPU: it rewinds the
+            # request's generator, and torch's CPU generator has no offset.
+            args |= {"enable_chunked_prefill": False, "max_num_batched_tokens": max(self._max_model_len, 8_192)}
         if settings.kv_cache_bytes:
             args["kv_cache_memory_bytes"] = settings.kv_cache_bytes
         return args | settings.vllm_options

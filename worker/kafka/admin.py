@@ -15,6 +15,7 @@ from worker.settings import Settings
 log = logging.getLogger(__name__)
 
 TIMEOUT_S = 10.0
+CONFIG_TIMEOUT_S = 2.0  # of a look-up that has a fallback
 MAX_WAIT_S = 30.0  # between two tries to reach Kafka
 
 
@@ -51,9 +52,9 @@ def max_message_bytes(settings: Settings, topics: Iterable[str]) -> int:
     resources = [ConfigResource(ResourceType.TOPIC, topic) for topic in topics]
     try:
         admin = AdminClient(client.common(settings))
-        found = admin.describe_configs(resources)
-        return min(int(future.result(TIMEOUT_S)["max.message.bytes"].value) for future in found.values())
-    except (KafkaException, KeyError) as error:
+        found = admin.describe_configs(resources, request_timeout=CONFIG_TIMEOUT_S)
+        return min(int(future.result(2 * CONFIG_TIMEOUT_S)["max.message.bytes"].value) for future in found.values())
+    except (KafkaException, KeyError, TimeoutError) as error:
         log.warning("max.message.bytes cannot be read (%s); the setting stands", type(error).__name__)
         return settings.max_message_bytes
 
@@ -154,3 +155,10 @@ def wait_for_topics(settings: Settings, topics: Iterable[str]) -> Iterator[str]:
             yield f"no topic {', '.join(missing)} (`mirrorstream topics create` makes them); next try in {wait_s:.0f} s"
         time.sleep(wait_s)
         wait_s = min(MAX_WAIT_S, wait_s * 2)
+
+
+def touch(settings: Settings, topics: Iterable[str]) -> None:
+    """Have a broker that makes topics when they are asked for (the embedded one) make these."""
+    admin = AdminClient(client.common(settings))
+    for topic in topics:
+        admin.list_topics(topic, timeout=TIMEOUT_S)

@@ -1,0 +1,5 @@
+"""`python -m worker` is the command `mirrorstream`."""
+
+from worker.cli import main
+
+main()

@@ -1,0 +1,85 @@
+"""`mirrorstream check`: everything that a worker needs, each with a line that says ok or what to do."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from worker import app, profiles
+from worker.errors import MirrorstreamError
+from worker.kafka import admin, registry
+from worker.kafka.sink import KafkaSink
+from worker.kafka.source import KafkaSource
+from worker.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One line."""
+
+    what: str
+    ok: bool
+    detail: str
+
+
+def run_all(settings: Settings) -> Iterator[Result]:
+    """Check one thing after the other; what needs Kafka is left out where Kafka is not there."""
+    yield Result("settings", ok=True, detail=f"{len(type(settings).model_fields)} settings are consistent")
+    yield _run("prompt profile", lambda: f"{settings.prompt_profile} {profiles.load(settings.prompt_profile).sha256[:12]}")
+    kafka = _run("Kafka", lambda: f"{len(admin.partitions(settings))} topics at {settings.bootstrap_servers}")
+    yield kafka
+    if kafka.ok:
+        yield from _topics(settings)
+        yield _run("transactional id", lambda: _transactional_id(settings))
+    if settings.schema_registry_url:
+        yield _run("schema registry", lambda: _registry(settings, settings.schema_registry_url or ""))
+    yield _run("engine", lambda: asyncio.run(_engine(settings)))
+
+
+def _run(what: str, check: Callable[[], str]) -> Result:
+    try:
+        return Result(what, ok=True, detail=check())
+    except MirrorstreamError as error:
+        return Result(what, ok=False, detail=str(error))
+
+
+def _topics(settings: Settings) -> Iterator[Result]:
+    found = admin.partitions(settings)
+    for topic in [*settings.input_topics, settings.output_topic, settings.dead_letter_topic]:
+        if topic.startswith("^"):
+            continue
+        there = topic in found
+        yield Result(
+            f"topic {topic}", there, f"{found[topic]} partitions" if there else "run `mirrorstream topics create`"
+        )
+
+
+def _transactional_id(settings: Settings) -> str:
+    """Open the producer as the worker would, under a name of its own: it needs the same rights and fences nobody."""
+    if settings.delivery != "exactly-once":
+        return "not needed: delivery=at-least-once"
+    own = settings.model_copy(update={"worker_id": f"check-{time.time_ns()}", "static_membership": False})
+
+    async def open_and_close() -> None:
+        sink = KafkaSink(own, KafkaSource(own))
+        await sink.open()
+        await sink.close()
+
+    asyncio.run(open_and_close())
+    return f"{settings.transactional_id_prefix}-* may be used"
+
+
+def _registry(settings: Settings, url: str) -> str:
+    subject = f"{settings.output_topic}-value"
+    return f"{subject} is id {registry.schema_id(url, settings.schema_registry_auth_file, subject, 'SimulatedResponse')}"
+
+
+async def _engine(settings: Settings) -> str:
+    engine = app.make_engine(settings)
+    start_s = time.monotonic()
+    try:
+        await engine.start()
+    finally:
+        await engine.stop()
+    card = engine.card
+    return f"{card.engine} {card.engine_version}, model {card.model}, ready in {time.monotonic() - start_s:.1f} s"

@@ -1,0 +1,83 @@
+"""The demo's own count of what came out: it shares no code with the worker, so it can contradict it.
+
+Every generated event has a control and one candidate slate, and so three answers: SLATE of each, and one DUEL.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from io import BytesIO
+from typing import Any
+
+import fastavro
+from confluent_kafka import Consumer, TopicPartition
+
+Key = tuple[str, str, str]  # event, question, variant
+_PREFIX_BYTES = 10  # of Avro's single-object encoding
+
+
+@dataclass(slots=True)
+class Count:
+    """What was seen on the output topic."""
+
+    expected: set[Key] = field(default_factory=set)
+    seen: Counter[Key] = field(default_factory=Counter)
+    last: dict[str, Any] = field(default_factory=dict)
+
+    def expect(self, event_id: str, variants: Iterable[str]) -> None:
+        """Note an event that was sent; the first variant is control."""
+        control, *candidates = variants
+        self.expected |= {(event_id, "SLATE", variant) for variant in (control, *candidates)}
+        self.expected |= {(event_id, "DUEL", variant) for variant in candidates}
+
+    def add(self, response: dict[str, Any]) -> None:
+        """Count a response."""
+        self.seen[response["event_id"], response["question"], response["variant"]] += 1
+        self.last = response
+
+    @property
+    def missing(self) -> int:
+        """Answers that are expected and were not seen."""
+        return len(self.expected - self.seen.keys())
+
+    @property
+    def duplicates(self) -> int:
+        """Answers that were seen more often than once, and those that nobody asked for."""
+        return sum(count - 1 for count in self.seen.values()) + len(self.seen.keys() - self.expected)
+
+
+class Reader:
+    """Reads the responses from the beginning, committed ones only."""
+
+    def __init__(self, bootstrap: str, schema_text: str) -> None:
+        """Connect; `follow` says to which topics."""
+        self._schema = fastavro.parse_schema(json.loads(schema_text))
+        self._consumer = Consumer({
+            "bootstrap.servers": bootstrap,
+            "group.id": "mirrorstream-demo-count",
+            "isolation.level": "read_committed",
+            "enable.auto.commit": False,
+            "auto.offset.reset": "earliest",
+            "log_level": 0,
+        })
+
+    def follow(self, *topics: str) -> None:
+        """Read these topics' partitions, as many as they have."""
+        found = [self._consumer.list_topics(topic, timeout=10).topics[topic] for topic in topics]
+        self._consumer.assign([TopicPartition(topic.topic, number, 0) for topic in found for number in topic.partitions])
+
+    def read(self, timeout_s: float) -> Iterable[tuple[str, bytes]]:
+        """Yield what comes within a moment: (topic, value)."""
+        for message in self._consumer.consume(500, timeout_s):
+            if message.error() is None:
+                yield message.topic() or "", message.value() or b""
+
+    def close(self) -> None:
+        """Leave."""
+        self._consumer.close()
+
+    def decode(self, value: bytes) -> dict[str, Any]:
+        """Decode a response with nothing but fastavro and the schema file."""
+        response = fastavro.schemaless_reader(BytesIO(value[_PREFIX_BYTES:]), self._schema, None)
+        return response if isinstance(response, dict) else {}
