@@ -13,7 +13,7 @@ export UV_COMPILE_BYTECODE := 1  # else importing vLLM takes 12.7 s instead of 5
 # One environment; each use adds what it needs and nothing is installed twice.
 $(UV):
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==0.9.*
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
 
 $(VENV)/run.done: requirements/run.txt pyproject.toml | $(UV)
 	$(UV) pip install --quiet --python $(BIN)/python --require-hashes --no-deps -r requirements/run.txt

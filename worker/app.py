@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -88,7 +88,7 @@ async def serve(settings: Settings, backfill: Backfill) -> None:
         if not stop.is_set():
             await _unless(stop, _wait_for_kafka(settings, state))
         if not stop.is_set():
-            await work(settings, backfill, engine, telemetry, state, stop)
+            await work(settings, backfill, engine, telemetry, state=state, stop=stop)
     finally:
         health.close()
         await engine.stop()
@@ -98,13 +98,19 @@ def make_engine(settings: Settings) -> Engine:
     """Return the engine that the settings name, not started."""
     if settings.engine == "choice-model":
         return ChoiceModel(latency_s=settings.choice_latency_s)
-    from worker.engines.vllm import VllmEngine  # noqa: PLC0415 - only where it is asked for
+    from worker.engines.vllm import VllmEngine
 
     return VllmEngine(settings, profiles.load(settings.prompt_profile))
 
 
 async def work(
-    settings: Settings, backfill: Backfill, engine: Engine, telemetry: Telemetry, state: "State", stop: asyncio.Event
+    settings: Settings,
+    backfill: Backfill,
+    engine: Engine,
+    telemetry: Telemetry,
+    *,
+    state: "State",
+    stop: asyncio.Event,
 ) -> None:
     """Run the pipeline with an engine that is started, until `stop` or, in a backfill, until everything is read."""
     source = KafkaSource(settings, until_end=backfill.until_end, until=backfill.until)
@@ -217,6 +223,7 @@ class State:
     ready: Callable[[], str]
 
     def __init__(self) -> None:
+        """Be alive and not ready."""
         self.live = lambda: ""
         self.ready = lambda: "the engine is loading"
 
@@ -240,7 +247,7 @@ def _on_signals(stop: asyncio.Event) -> None:
         loop.add_signal_handler(number, on_signal, number)
 
 
-async def _unless(stop: asyncio.Event, work: "asyncio._CoroutineLike[None]") -> None:
+async def _unless(stop: asyncio.Event, work: Coroutine[object, object, None]) -> None:
     """Do the work, or leave it as soon as `stop` is set."""
     task, stopped = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
     await asyncio.wait([task, stopped], return_when=asyncio.FIRST_COMPLETED)

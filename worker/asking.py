@@ -1,4 +1,4 @@
-"""5 generate: every draw of a question to the engine, within a deadline; what fails becomes a status, never a lost event."""
+"""5 generate: every draw of a question to the engine, within a deadline; a failure is a status, never a lost event."""
 
 import asyncio
 import logging

@@ -25,7 +25,9 @@ class Result:
 def run_all(settings: Settings) -> Iterator[Result]:
     """Check one thing after the other; what needs Kafka is left out where Kafka is not there."""
     yield Result("settings", ok=True, detail=f"{len(type(settings).model_fields)} settings are consistent")
-    yield _run("prompt profile", lambda: f"{settings.prompt_profile} {profiles.load(settings.prompt_profile).sha256[:12]}")
+    yield _run(
+        "prompt profile", lambda: f"{settings.prompt_profile} {profiles.load(settings.prompt_profile).sha256[:12]}"
+    )
     kafka = _run("Kafka", lambda: f"{len(admin.partitions(settings))} topics at {settings.bootstrap_servers}")
     yield kafka
     if kafka.ok:
@@ -71,7 +73,9 @@ def _transactional_id(settings: Settings) -> str:
 
 def _registry(settings: Settings, url: str) -> str:
     subject = f"{settings.output_topic}-value"
-    return f"{subject} is id {registry.schema_id(url, settings.schema_registry_auth_file, subject, 'SimulatedResponse')}"
+    return (
+        f"{subject} is id {registry.schema_id(url, settings.schema_registry_auth_file, subject, 'SimulatedResponse')}"
+    )
 
 
 async def _engine(settings: Settings) -> str:

@@ -46,7 +46,7 @@ def run(
     to: Annotated[str | None, typer.Option("--to", help="With --until-end: stop before this time.")] = None,
 ) -> None:
     """Run a worker: impressions in, simulated responses out."""
-    from worker import app as worker  # noqa: PLC0415 - keeps --help quick
+    from worker import app as worker
 
     extra: dict[str, Any] = {"start_from": parse_time(from_)} if from_ else {}
     if to and not until_end:
@@ -58,7 +58,7 @@ def run(
 @app.command(epilog="Example: mirrorstream check --config worker.yaml")
 def check(config: Config = None, bootstrap: Bootstrap = None, settings: Set = None, as_json: Json = False) -> None:
     """Check settings, Kafka, topics, registry and engine: each line ok, or what to do."""
-    from worker.checks import run_all  # noqa: PLC0415
+    from worker.checks import run_all
 
     results = list(run_all(_settings(config, bootstrap, settings)))
     if as_json:
@@ -79,7 +79,7 @@ def demo(
     as_json: Json = False,
 ) -> None:
     """Everything on this machine: a broker, sample traffic, a worker and the result."""
-    from worker.demo import show  # noqa: PLC0415
+    from worker.demo import show
 
     raise typer.Exit(show.run(events=events, engine=engine, bootstrap=bootstrap, seed=seed, as_json=as_json))
 
@@ -99,7 +99,7 @@ def replay(
     as_json: Json = False,
 ) -> None:
     """Send impressions from a file to the input topic."""
-    from worker.commands import replay_file  # noqa: PLC0415
+    from worker.commands import replay_file
 
     if (file is None) == (movielens is None):
         raise BadSettings("replay: want a file of JSON Lines or --movielens FOLDER, one of them")
@@ -120,7 +120,7 @@ def topics_create(
     settings: Set = None,
 ) -> None:
     """Create the topics that are missing."""
-    from worker.kafka import admin  # noqa: PLC0415
+    from worker.kafka import admin
 
     found = _settings(config, bootstrap, settings)
     names = [topic for topic in found.input_topics if not topic.startswith("^")]
@@ -135,7 +135,7 @@ def topics_create(
 )
 def schemas_register(config: Config = None, settings: Set = None) -> None:
     """Register the schemas of all topics, FULL_TRANSITIVE."""
-    from worker.kafka import registry  # noqa: PLC0415
+    from worker.kafka import registry
 
     found = _settings(config, None, settings)
     if found.schema_registry_url is None:
@@ -160,8 +160,8 @@ def experiment_report(
     as_json: Json = False,
 ) -> None:
     """Tell which variant simulated users prefer, from the responses topic."""
-    from worker.commands import report_experiment  # noqa: PLC0415
-    from worker.experiment.report import render  # noqa: PLC0415
+    from worker.commands import report_experiment
+    from worker.experiment.report import render
 
     found = _settings(config, bootstrap, settings)
     report = report_experiment(found, experiment=experiment, alpha=alpha, planned_users=planned_users)

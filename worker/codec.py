@@ -2,13 +2,14 @@
 
 Framings on input, told apart by the first bytes or a header:
 
-    0x00 + 4-byte schema id            Confluent's prefix; the id is looked up in a registry
+    0x00 + 4-byte schema id            Confluent's prefix; the id, 31 bits of it, is looked up in a registry
     header __value_schema_id           0x01 + 16-byte GUID, the payload bare; looked up in a registry
     0xC3 0x01 + 8-byte fingerprint     Avro's single-object encoding, CRC-64-AVRO, little-endian
 
 Bytes are untrusted.  A writer schema is decoded only if it passes `lint`: fastavro 1.13 ends the process on a
 recursive schema with a 5 KB message, and gives 100 M elements for a 5-byte `array<null>`; no `try` can
-catch either.  Logical types are taken off, so that times stay integers.  After decoding, every byte must
+catch either.  Logical types are taken off, so that times stay integers, and so is what fastavro leaves in a schema
+it has parsed: it would be believed.  After decoding, every byte must
 be used up and every bound of `worker.records` must hold.
 """
 
@@ -27,7 +28,17 @@ from fastavro.schema import fingerprint, parse_schema, to_parsing_canonical_form
 from pydantic import TypeAdapter, ValidationError
 
 from worker.errors import Poison
-from worker.records import Headers, Impression, Slate
+from worker.records import (
+    Assignment,
+    Experiment,
+    Headers,
+    HistoryEntry,
+    HistoryItem,
+    Impression,
+    Item,
+    Slate,
+    User,
+)
 
 Schema: TypeAlias = dict[str, Any] | list[Any] | str
 
@@ -37,6 +48,11 @@ GUID_HEADER = "__value_schema_id"
 MAX_SCHEMA_DEPTH = 16  # nested types; the widest of our own schemas has 7
 MAX_SCHEMA_FIELDS = 400  # our own impression has 71
 _PRIMITIVES = frozenset({"null", "boolean", "int", "long", "float", "double", "bytes", "string"})
+_FIELDS = frozenset(
+    field.name
+    for kind in (Impression, User, HistoryEntry, HistoryItem, Experiment, Assignment, Slate, Item)
+    for field in fields(kind)
+)
 _PLAIN_TYPES = frozenset({str, int, float, bool, type(None)})
 _IMPRESSION: TypeAdapter[Impression] = TypeAdapter(Impression)
 
@@ -61,7 +77,7 @@ def schema_text(name: str) -> str:
 @cache
 def own_schema(name: str) -> Schema:
     """Return one of our own schemas, ready for fastavro, logical types taken off."""
-    return cast("Schema", parse_schema(_without_logical_types(json.loads(schema_text(name)))))
+    return cast("Schema", parse_schema(_bare(json.loads(schema_text(name)))))
 
 
 def schema_fingerprint(schema: str) -> bytes:
@@ -76,7 +92,7 @@ def split(value: bytes, headers: Headers) -> tuple[SchemaRef, bytes]:
         return SchemaRef("guid", guid[1:].hex()), value
     if value[:2] == SINGLE_OBJECT_MAGIC and len(value) > 10:  # noqa: PLR2004 - magic and fingerprint
         return SchemaRef("fingerprint", value[2:10].hex()), value[10:]
-    if value[:1] == bytes([CONFLUENT_MAGIC]) and len(value) > 5:  # noqa: PLR2004 - magic and id
+    if value[:1] == bytes([CONFLUENT_MAGIC]) and len(value) > 5 and value[1] < 0x80:  # noqa: PLR2004 - magic and id
         return SchemaRef("id", str(int.from_bytes(value[1:5], "big"))), value[5:]
     message = f"{len(value)} bytes that start with 0x{value[:2].hex()}, want 0x00 and a schema id or 0xc301"
     raise Poison("magic", message)
@@ -87,7 +103,7 @@ def writer_schema(text: str) -> Schema:
     try:
         raw = json.loads(text)
         lint(raw)
-        return cast("Schema", parse_schema(_without_logical_types(raw)))
+        return cast("Schema", parse_schema(_bare(raw)))
     except Poison:
         raise
     except (ValueError, TypeError, KeyError, RecursionError, fastavro.schema.SchemaParseException) as error:
@@ -109,7 +125,7 @@ def decode_plain(payload: bytes, writer: Schema, name: str) -> Mapping[str, obje
     """Decode one record of ours as plain data, not validated further.  Raises `Poison`."""
     stream = BytesIO(payload)
     try:
-        found = fastavro.schemaless_reader(stream, writer, own_schema(name))  # type: ignore[arg-type]
+        found = fastavro.schemaless_reader(stream, writer, own_schema(name))
     except UnicodeDecodeError as error:
         reason = "utf8"
         raise Poison(reason, "a string is not UTF-8") from error
@@ -127,7 +143,7 @@ def impression(plain: Mapping[str, object]) -> Impression:
     try:
         found = _IMPRESSION.validate_python(plain)
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:5])
+        problems = "; ".join(f"{_place(e['loc'])}: {e['msg']}" for e in error.errors()[:5])
         reason = "limit" if all(e["type"].startswith(("string_too", "too_")) for e in error.errors()) else "invalid"
         raise Poison(reason, problems) from error
     _check_variants(found)
@@ -136,11 +152,16 @@ def impression(plain: Mapping[str, object]) -> Impression:
     return found
 
 
+def _place(loc: tuple[int | str, ...]) -> str:
+    """Name the place of a problem; the key of a map is foreign text, which no log shall hold."""
+    return ".".join(str(part) if isinstance(part, int) or part in _FIELDS else "KEY" for part in loc)
+
+
 def plain(value: object) -> object:
     """Turn our records into the dicts and lists that fastavro and JSON take."""
     if type(value) in _PLAIN_TYPES:  # most values by far, so asked first
         return value
-    if is_dataclass(value):
+    if is_dataclass(value) and not isinstance(value, type):
         return {name: plain(getattr(value, name)) for name in _names(type(value))}
     if isinstance(value, (tuple, list)):
         return [plain(item) for item in value]
@@ -164,7 +185,7 @@ class Encoder:
         """Return the framed bytes of a record (a dataclass or plain data)."""
         stream = BytesIO()
         stream.write(self._frame)
-        fastavro.schemaless_writer(stream, self._schema, plain(record))  # type: ignore[arg-type]
+        fastavro.schemaless_writer(stream, self._schema, plain(record))
         return stream.getvalue()
 
 
@@ -194,12 +215,14 @@ class _Lint:
     def _name(self, name: str, namespace: str) -> bool:
         if name in _PRIMITIVES:
             return name == "null"
-        full = name if "." in name or not namespace else f"{namespace}.{name}"
-        if full in self._open or name in self._open:
+        full = _full_name(name, namespace)
+        if full in self._open:
             raise Poison("schema", "writer schema is recursive, which no decoder can bound")
-        if full not in self._named and name not in self._named:
+        if full not in self._named:
             raise Poison("schema", "writer schema names a type that it does not declare")
-        return self._named.get(full, self._named.get(name, False))
+        if self._named[full]:  # two of these in a record, two of those in the next: 2**n values in no bytes
+            raise Poison("schema", "writer schema uses a type of no bytes more than once")
+        return False
 
     def _collection(self, schema: dict[str, Any], depth: int, namespace: str) -> bool:
         items = schema["items"] if schema["type"] == "array" else schema["values"]
@@ -209,9 +232,7 @@ class _Lint:
         return False
 
     def _declaration(self, schema: dict[str, Any], depth: int, namespace: str) -> bool:
-        namespace = schema.get("namespace", namespace)
-        name = schema["name"]
-        full = name if "." in name or not namespace else f"{namespace}.{name}"
+        full = _full_name(schema["name"], schema.get("namespace", namespace))
         if schema["type"] == "enum":
             self._named[full] = False
         elif schema["type"] == "fixed":
@@ -221,10 +242,16 @@ class _Lint:
             self._num_fields += len(schema["fields"])
             if self._num_fields > MAX_SCHEMA_FIELDS:
                 raise Poison("schema", f"writer schema has more than {MAX_SCHEMA_FIELDS} fields")
-            sizes = [self.visit(f["type"], depth=depth + 1, namespace=namespace) for f in schema["fields"]]
+            inner = full.rpartition(".")[0]
+            sizes = [self.visit(field["type"], depth=depth + 1, namespace=inner) for field in schema["fields"]]
             self._open.discard(full)
             self._named[full] = all(sizes)
         return self._named[full]
+
+
+def _full_name(name: str, namespace: str) -> str:
+    """Resolve a name as fastavro does: another rule here would let a schema show us one type and decode another."""
+    return name if "." in name or not namespace else f"{namespace}.{name}"
 
 
 @cache
@@ -232,11 +259,12 @@ def _names(kind: type) -> tuple[str, ...]:
     return tuple(field.name for field in fields(kind))
 
 
-def _without_logical_types(schema: Schema) -> Schema:
+def _bare(schema: Schema) -> Schema:
+    """Take off logical types and fastavro's marks of a parsed schema, whose named types would be believed unseen."""
     if isinstance(schema, dict):
-        return {key: _without_logical_types(value) for key, value in schema.items() if key != "logicalType"}
+        return {key: _bare(value) for key, value in schema.items() if key != "logicalType" and not key.startswith("__")}
     if isinstance(schema, list):
-        return [_without_logical_types(value) for value in schema]
+        return [_bare(value) for value in schema]
     return schema
 
 

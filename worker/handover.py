@@ -122,7 +122,7 @@ class Handover:
 
     # -- the machine
 
-    def handle(self, event: Event) -> list[Command]:
+    def handle(self, event: Event) -> list[Command]:  # noqa: PLR0911 - one return an event
         """Take an event, return what to do."""
         match event:
             case Assigned():

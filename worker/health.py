@@ -41,7 +41,7 @@ def _handler(
     live: Callable[[], str], ready: Callable[[], str], metrics: Callable[[], bytes]
 ) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:  # noqa: N802 - the name is the library's
+        def do_GET(self) -> None:
             """Answer one page."""
             path = self.path.partition("?")[0]
             if path == "/metrics":

@@ -2,7 +2,8 @@ r"""Completion text to a rationale, total: any string gives a record, never an e
 
 The model goes on from "Thought:\nStimulus:", so its text starts inside the Stimulus section:
 
->>> rationale, status = parse(" I was bored.\nStimulus Factors: Internal States (Boredom), Hype\nKnowledge: Two comedies.\n"
+>>> rationale, status = parse(
+...     " I was bored.\nStimulus Factors: Internal States (Boredom), Hype\nKnowledge: Two comedies.\n"
 ...     "Knowledge Factors: Features, Personal Relevance (Thematic)\nEvaluation: B is funnier.\n"
 ...     "Evaluation Style: Intuitive\nBehavior: [")
 >>> rationale.stimulus, rationale.stimulus_factors, rationale.other, status.value
@@ -41,9 +42,8 @@ _LABELS = (
     "Knowledge",
     "Evaluation Style",
     "Evaluation",
-    "Behavior",
 )
-_HEADING = re.compile(rf"^[ \t*#]*({'|'.join(_LABELS)})[ \t*]*:[ \t*]*", re.MULTILINE | re.IGNORECASE)
+_HEADING = re.compile(rf"^[ \t*#]*({'|'.join(_LABELS)}|Thought|Behavior)[ \t*]*:[ \t*]*", re.MULTILINE | re.IGNORECASE)
 
 
 class ParseStatus(StrEnum):
@@ -102,12 +102,13 @@ def _sections(text: str) -> dict[str, str]:
 def _factors(text: str, vocabulary: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Split into known factors, in the vocabulary's spelling, and others as written.
 
-    A factor may come back inside its group, "Internal States (Boredom)", and hold a slash or a comma itself.
+    A factor may come back inside its group, "Internal States (Boredom)" or "Internal States: Boredom", and may hold
+    a slash itself.
     """
     known: list[str] = []
     other: list[str] = []
     spelling = {factor.lower(): factor for factor in vocabulary}
-    for raw in re.split(r"[,;\n()]|\s[-*]\s", text):
+    for raw in re.split(r"[,;:\n()]|\s[-*]\s", text):
         word = raw.strip(" .*-[]\"'\t")
         factor = spelling.get(word.lower())
         if factor:
@@ -124,8 +125,7 @@ def _style(text: str) -> str | None:
 
 
 def _status(sections: dict[str, str]) -> ParseStatus:
-    wanted = [label.lower() for label in _LABELS if label != "Behavior"]
-    present = sum(label in sections for label in wanted)
-    if present == len(wanted):
+    present = sum(label.lower() in sections for label in _LABELS)
+    if present == len(_LABELS):
         return ParseStatus.COMPLETE
     return ParseStatus.PARTIAL if present else ParseStatus.NONE

@@ -13,14 +13,14 @@ never happens inside one.
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from worker.asking import Asker
 from worker.batching import MicroBatcher
 from worker.codec import Encoder
 from worker.deadletters import to_message
-from worker.errors import EngineDead, EngineGone, Fatal, Poison
+from worker.errors import Fatal, Poison
 from worker.flight import Flight, InFlight
 from worker.handover import Handover
 from worker.intake import Decoded, Intake
@@ -31,6 +31,7 @@ from worker.respond import Setup, respond, shorten, source_of
 from worker.responses import SimulatedResponse
 from worker.sampling import Sampling, UserBudget
 from worker.signals import Assigned, Command, Drop, Flush, Freeze, LetGo, Rebuild, Release, Send, Tick
+from worker.supervision import Supervisor
 from worker.window import Window
 
 log = logging.getLogger(__name__)
@@ -92,27 +93,25 @@ class Pipeline:
         self._flight = Flight(window)
         self._inbox: asyncio.Queue[list[Record]] = asyncio.Queue()
         self._assigned: set[Partition] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._supervisor = Supervisor()
         self._all_read = asyncio.Event()
         self._state = "joining the group"
         self.last_tick_s = clock()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Work until `stop` is set or everything is read, then drain.  Raises `Fatal`; nothing more is committed then."""
+        """Work until `stop` is set or all is read, then drain.  Raises `Fatal`; nothing more is committed then."""
         try:
             await self._sink.open()
             self._source.open(self._on_delivery)
             self._state = ""
-            self._spawn(self._take_all())
-            self._spawn(self._tick_all())
-            await self._until(stop, self._all_read)
+            self._supervisor.spawn(self._take_all())
+            self._supervisor.spawn(self._tick_all())
+            await self._supervisor.until(stop, self._all_read)
             self._state = "stopping"
             await self._drain()
         finally:
             self._state = "stopping"
-            for task in list(self._tasks):
-                task.cancel()
+            self._supervisor.cancel_all()
             await self._source.close()
         await self._sink.close()
 
@@ -127,9 +126,9 @@ class Pipeline:
         if isinstance(delivery, list):
             self._inbox.put_nowait(delivery)
         elif isinstance(delivery, Fatal):
-            self._fail(delivery)
+            self._supervisor.fail(delivery)
         elif delivery is None:
-            self._spawn(self._finish_reading())
+            self._supervisor.spawn(self._finish_reading())
         else:
             if isinstance(delivery, Assigned):
                 self._assigned.add(delivery.partition)
@@ -182,7 +181,7 @@ class Pipeline:
         """Send a micro-batch to the engine, one user's events side by side: they share the longest prefix."""
         for ready in sorted(batch or (), key=lambda ready: ready.decoded.impression.user.user_id):
             if self._flight.holds(ready.entry):
-                ready.entry.task = self._spawn(self._answer(ready))
+                ready.entry.task = self._supervisor.spawn(self._answer(ready))
 
     # -- 5 generate, 6 parse
 
@@ -239,9 +238,9 @@ class Pipeline:
                 case Freeze():
                     self._source.freeze()
                 case Send(flush):
-                    self._spawn(self._flush(flush))
+                    self._supervisor.spawn(self._flush(flush))
                 case Rebuild(partitions):
-                    self._spawn(self._settle(partitions))
+                    self._supervisor.spawn(self._settle(partitions))
                 case Release(partition, commit_offset):
                     self._flight.release(partition, commit_offset)
                 case LetGo(partitions):
@@ -276,37 +275,11 @@ class Pipeline:
             head_s=0.0 if oldest_s is None else self._clock() - oldest_s,
         )
 
-    # -- tasks, failure, stop
-
-    def _spawn(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._on_done)
-        return task
-
-    def _on_done(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self._fail(error)
-
-    def _fail(self, error: BaseException) -> None:
-        """End the run; an error that nobody expected is our own bug and ends it too."""
-        if isinstance(error, EngineDead):
-            error = EngineGone(f"the engine died: {error}; nothing unfinished is committed, the worker stops")
-        if not self._failure.done():
-            self._failure.set_exception(error)
-
-    async def _until(self, *events: asyncio.Event) -> None:
-        waits = [asyncio.ensure_future(event.wait()) for event in events]
-        await asyncio.wait([*waits, self._failure], return_when=asyncio.FIRST_COMPLETED)
-        for wait in waits:
-            wait.cancel()
-        if self._failure.done():
-            self._failure.result()
+    # -- the end
 
     async def _finish_reading(self) -> None:
         """Wait until everything that was read is answered and committed."""
-        while self._inbox.qsize() or not self._empty():
+        while self._inbox.qsize() or not self._empty():  # noqa: ASYNC110 - many things end it, none alone
             await asyncio.sleep(TICK_S)
         self._all_read.set()
 
@@ -315,10 +288,9 @@ class Pipeline:
         self._admit(self._batcher.close())
         self._pause()
         deadline_s = self._clock() + self._rules.drain_timeout_s
-        while not self._empty() and self._clock() < deadline_s and not self._failure.done():
+        while not self._empty() and self._clock() < deadline_s:
+            self._supervisor.raise_failure()
             await asyncio.sleep(TICK_S)
-        if self._failure.done():
-            self._failure.result()
 
     def _empty(self) -> bool:
         return not self._handover.in_flight and self._handover.idle

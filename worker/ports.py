@@ -11,11 +11,11 @@ from worker import signals
 from worker.codec import Schema, SchemaRef
 from worker.draws import Ask, Drawn, EngineCard
 from worker.errors import Fatal
-from worker.signals import Assigned, Flush, Frozen, Lost, Revoking
 from worker.prompt import Prompt
 from worker.records import Impression, Partition, Record
 from worker.responses import SimulatedResponse
 from worker.sampling import Skip
+from worker.signals import Assigned, Flush, Frozen, Lost, Revoking
 
 Delivery = list[Record] | Assigned | Revoking | Lost | Frozen | Fatal | None  # None: everything up to the end is read
 FlushOutcome = signals.Committed | signals.Aborted | signals.InDoubt

@@ -24,6 +24,7 @@ from worker.sanitise import clean, suspicious
 MAX_OPTION_CHARS = 600  # characters of one option or history item: 150 tokens, a long item of the reference data
 MAX_PROFILE_CHARS = 1_500
 MAX_REVIEW_CHARS = 300
+MAX_NAME_CHARS = 60  # of an attribute's name, an action, or an id that stands for its item
 _NEW_RELEASE_DAYS = 365  # since 1 January of the title's year, as in the reference
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 _YEAR = re.compile(r"\((\d{4})\)\s*$")
@@ -98,9 +99,9 @@ def time_diff(then_us: int | None, now_us: int) -> str:
 
 
 def fill(template: str, values: Mapping[str, str]) -> str:
-    """Fill placeholders; a line of which every placeholder is missing is left out.
+    r"""Fill placeholders; a line of which every placeholder is missing is left out.
 
-    >>> fill("{title} - {genres}\\nRating: {rating}", {"title": "Heat"})
+    >>> fill("{title} - {genres}\nRating: {rating}", {"title": "Heat"})
     'Heat - '
     """
     lines = []
@@ -113,18 +114,19 @@ def fill(template: str, values: Mapping[str, str]) -> str:
 
 def render_option(profile: Profile, impression: Impression, item: Item) -> str:
     """Return an item as an option's text: its own text if it has one, else the domain's layout of its attributes."""
-    if item.text:
-        return clean(item.text, MAX_OPTION_CHARS) + "\n"
+    text = clean(item.text or "", MAX_OPTION_CHARS)
+    if text:
+        return text + "\n"
     layout = profile.layout(impression.domain)
     values = _values(item.attributes, layout)
     values["new_release"] = _new_release(values.get("title", ""), impression.occurred_at)
-    if layout.needs and layout.needs not in values:
+    if layout.needs and not values.get(layout.needs):
         layout = profile.domains["generic"]
-    return fill(layout.exposure, values)
+    return fill(layout.exposure, values) or clean(item.item_id, MAX_NAME_CHARS) + "\n"
 
 
 def scene(profile: Profile, impression: Impression, history_limit: int) -> Scene:
-    """Render what the questions share: the user's profile and the last `history_limit` entries before the impression."""
+    """Render what the questions share: profile, and the last `history_limit` entries before the impression."""
     layout = profile.layout(impression.domain)
     before = [
         entry
@@ -152,9 +154,15 @@ def build(profile: Profile, shared: Scene, options: Sequence[Option], *, mode: s
 
 def _values(attributes: Mapping[str, str], layout: Layout) -> dict[str, str]:
     values = {name: clean(value, MAX_OPTION_CHARS) for name, value in attributes.items()}
-    if "{lines}" in layout.exposure or layout.needs not in values:
-        values["lines"] = "\n".join(f"{clean(name, 60)}: {value}" for name, value in values.items())
+    if "{lines}" in layout.exposure or not values.get(layout.needs):
+        values["lines"] = _lines(attributes, MAX_OPTION_CHARS)
     return values
+
+
+def _lines(attributes: Mapping[str, str], max_chars: int) -> str:
+    """Write a line an attribute; name and value are cleaned as one, or a name could make a label of its line."""
+    lines = (clean(f"{name[:MAX_NAME_CHARS]}: {value}", max_chars) for name, value in attributes.items() if value)
+    return "\n".join(line for line in lines if line)
 
 
 def _user_profile(user: User, layout: Layout) -> str:
@@ -163,19 +171,19 @@ def _user_profile(user: User, layout: Layout) -> str:
     if not user.profile:
         return ""
     values = {name: clean(value, MAX_PROFILE_CHARS) for name, value in user.profile.items()}
-    values["lines"] = "\n".join(f"{clean(name, 60)}: {value}" for name, value in values.items())
+    values["lines"] = _lines(user.profile, MAX_PROFILE_CHARS)
     return fill(layout.profile, values)
 
 
 def _history_entry(profile: Profile, layout: Layout, entry: HistoryEntry, now_us: int) -> str:
     values = _values(entry.item.attributes, layout)
-    text = clean(entry.item.text, MAX_OPTION_CHARS) if entry.item.text else ""
-    plain = layout if layout.needs in values or not layout.needs else profile.domains["generic"]
+    text = clean(entry.item.text or "", MAX_OPTION_CHARS)
+    plain = layout if values.get(layout.needs) or not layout.needs else profile.domains["generic"]
     values |= {
-        "item": text or fill(plain.item, values) or clean(entry.item.item_id, 60),
+        "item": text or fill(plain.item, values) or clean(entry.item.item_id, MAX_NAME_CHARS),
         "time_diff": time_diff(entry.occurred_at, now_us),
         "rating": "" if entry.rating is None else f"{entry.rating:.1f}",
-        "action": clean(entry.action or "", 60),
+        "action": clean(entry.action or "", MAX_NAME_CHARS),
         "review": clean(entry.review or "", MAX_REVIEW_CHARS),
     }
     return fill(layout.history, values)
@@ -183,7 +191,7 @@ def _history_entry(profile: Profile, layout: Layout, entry: HistoryEntry, now_us
 
 def _new_release(title: str, now_us: int) -> str:
     year = _YEAR.search(title)
-    if not year or not 1 <= int(year[1]):
+    if not year or not int(year[1]) >= 1:
         return ""
     age_days = (datetime.fromtimestamp(now_us / 1e6, UTC) - datetime(int(year[1]), 1, 1, tzinfo=UTC)).days
     return "[New Release]" if age_days <= _NEW_RELEASE_DAYS else ""
@@ -192,10 +200,14 @@ def _new_release(title: str, now_us: int) -> str:
 def _texts(impression: Impression) -> list[str]:
     """List every untrusted text that can reach the prompt."""
     user = impression.user
-    texts = [user.profile_text or "", *user.profile.values()]
+    texts = [user.profile_text or "", *_named(user.profile)]
     for entry in user.history:
-        texts += [entry.item.text or "", entry.review or "", *entry.item.attributes.values()]
+        texts += [entry.item.text or "", entry.action or "", entry.review or "", *_named(entry.item.attributes)]
     for slate in impression.slates:
         for item in slate.items:
-            texts += [item.text or "", *item.attributes.values()]
+            texts += [item.text or "", *_named(item.attributes)]
     return texts
+
+
+def _named(attributes: Mapping[str, str]) -> list[str]:
+    return [f"{name}: {value}" for name, value in attributes.items()]

@@ -101,13 +101,16 @@ def presented_order(event_id: str, draw: int, options: tuple[Option, ...]) -> tu
     """Return the index into `options` for each slot, top to bottom.
 
     The order is that of a hash of the event and the item, so items that two questions share keep their
-    relative order.  Draws come in pairs: an odd draw is the turned-round order of the even one before it.
+    relative order; the texts of a headline test go by a hash too, or one of them would always come first.
+    Draws come in pairs: an odd draw is the turned-round order of the even one before it.
     """
     pair = str(draw // 2)
-    order = sorted(
-        range(len(options)),
-        key=lambda i: (digest(event_id, pair, options[i].item_id), options[i].text),
-    )
+
+    def key(index: int) -> tuple[bytes, bytes]:
+        option = options[index]
+        return digest(event_id, pair, option.item_id), digest(event_id, pair, option.item_id, option.text)
+
+    order = sorted(range(len(options)), key=key)
     return tuple(reversed(order) if draw % 2 else order)
 
 

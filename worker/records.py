@@ -32,6 +32,7 @@ Id = Annotated[str, MinLen(1), MaxLen(MAX_ID)]
 Text = Annotated[str, MaxLen(MAX_TEXT)]
 Texts = Annotated[Mapping[Id, Text], MaxLen(MAX_MAP)]
 TimeUs = Annotated[int, Ge(0), Le(MAX_TIME_US)]
+Rating = Annotated[float, Ge(-1e6), Le(1e6)]  # of any scale; no NaN, which pandas writes for a missing one
 Probability = Annotated[float, Ge(0), Le(1)]
 Propensity = Annotated[float, Gt(0), Le(1)]
 Place = Annotated[int, Ge(0), Le(1_000_000)]
@@ -111,7 +112,7 @@ class HistoryEntry:
 
     item: HistoryItem
     action: Id | None = None
-    rating: float | None = None
+    rating: Rating | None = None
     review: Text | None = None
     occurred_at: TimeUs | None = None
 
@@ -257,5 +258,5 @@ class DeadLetter:
     """A record that can never be answered, and why."""
 
     record: Record
-    reason: str  # a word, for metrics: magic, schema, avro, limit, invalid, engine_killer
+    reason: str  # a word, for metrics: magic, schema, avro, utf8, limit, invalid, engine_killer
     detail: str  # a sentence, for people

@@ -1,7 +1,7 @@
 """Impressions from a file to the topic: JSON Lines, or a MovieLens folder.
 
-The replay exercises the pipeline.  MovieLens users were never shown these slates, so what comes out of it is no evidence
-about any ranker.
+The replay exercises the pipeline.  MovieLens users were never shown these slates, so what comes out of it is no
+evidence about any ranker.
 """
 
 import json
@@ -22,7 +22,7 @@ def from_movielens(folder: Path, *, limit: int) -> Iterator[tuple[Impression, Ou
 
 
 def from_json_lines(path: Path, *, limit: int) -> Iterator[tuple[Impression, Outcome | None]]:
-    """Yield the impression of each line, in the field names of the schema.  Raises `BadSettings` with the line's number."""
+    """Yield the impression of each line, in the schema's field names.  Raises `BadSettings` with the line's number."""
     try:
         with path.open(encoding="utf-8") as lines:
             for number, line in enumerate(lines, 1):

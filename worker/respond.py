@@ -1,7 +1,7 @@
 """6 parse: from the draws of a question to one `SimulatedResponse`.
 
-A question that no engine was asked (IDENTICAL, SAME_SET, TRIVIAL) and one that failed (LENGTH, TIMEOUT, ...) are answered by
-a response with that status, never by a made-up probability.
+A question that no engine was asked (IDENTICAL, SAME_SET, TRIVIAL) and one that failed (LENGTH, TIMEOUT, ...) are
+answered by a response with that status, never by a made-up probability.
 """
 
 import json
@@ -75,7 +75,7 @@ def respond(
     for one in asked:
         copied = slates.get(one.question.copy_of) if one.question.copy_of else None
         body = _body(impression, one, copied, setup)
-        frame = _frame(impression, one, setup, source, sample_rate, produced_at_us)
+        frame = _frame(impression, one, setup, source, sample_rate=sample_rate, produced_at_us=produced_at_us)
         responses.append(SimulatedResponse(**frame, **body))  # type: ignore[arg-type]
     return tuple(responses)
 
@@ -92,7 +92,7 @@ def source_of(record: Record, schema_id: str | None) -> Source:
 
 
 def _frame(
-    impression: Impression, one: Asked, setup: Setup, source: Source, sample_rate: float, produced_at_us: int
+    impression: Impression, one: Asked, setup: Setup, source: Source, *, sample_rate: float, produced_at_us: int
 ) -> dict[str, object]:
     """Return the fields that do not depend on the answer."""
     experiment = impression.experiment

@@ -20,6 +20,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import SpanKind, StatusCode, Tracer
+from opentelemetry.util.types import AttributeValue
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from worker import __version__
@@ -31,7 +32,7 @@ from worker.sampling import Skip
 
 _LLM_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 _FLUSH_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
-DEAD_LETTER_REASONS = ("magic", "schema", "avro", "utf8", "limit", "invalid")
+DEAD_LETTER_REASONS = ("magic", "schema", "avro", "utf8", "limit", "invalid", "engine_killer")
 FLUSH_OUTCOMES = ("committed", "aborted", "indoubt")
 _TRACE_HEADERS = frozenset({"traceparent", "tracestate"})
 
@@ -41,7 +42,7 @@ def start_tracing() -> TracerProvider | None:
     endpoint = os.environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT")
     if not endpoint or os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
         return None
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415 - 0.2 s
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
     resource = Resource.create(
         {"service.name": os.environ.get("OTEL_SERVICE_NAME", "mirrorstream"), "service.version": __version__}
@@ -142,8 +143,8 @@ class Telemetry:
 
     @contextmanager
     def process(self, record: Record, impression: Impression) -> Iterator[Mapping[str, str]]:
-        """Span one impression and give its context, for the headers of its responses; a broken context in the headers is taken for none."""
-        attributes = {
+        """Span one impression and give its context for its responses; a broken context in the headers is none."""
+        attributes: dict[str, AttributeValue] = {
             "messaging.system": "kafka",
             "messaging.operation.name": "process",
             "messaging.operation.type": "process",

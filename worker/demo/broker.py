@@ -1,7 +1,7 @@
 """A broker that needs nothing but Python: librdkafka's built-in test cluster, in a process of its own.
 
-It serves plumbing, not proof: it does not apply offsets that are sent in a transaction and does not hide aborted records,
-so nothing about delivery is shown on it.  `demo --bootstrap` runs the same on a real Kafka.
+It serves plumbing, not proof: it does not apply offsets that are sent in a transaction and does not hide aborted
+records, so nothing about delivery is shown on it.  `demo --bootstrap` runs the same on a real Kafka.
 """
 
 import subprocess

@@ -53,19 +53,23 @@ class Reader:
     def __init__(self, bootstrap: str, schema_text: str) -> None:
         """Connect; `follow` says to which topics."""
         self._schema = fastavro.parse_schema(json.loads(schema_text))
-        self._consumer = Consumer({
-            "bootstrap.servers": bootstrap,
-            "group.id": "mirrorstream-demo-count",
-            "isolation.level": "read_committed",
-            "enable.auto.commit": False,
-            "auto.offset.reset": "earliest",
-            "log_level": 0,
-        })
+        self._consumer = Consumer(
+            {
+                "bootstrap.servers": bootstrap,
+                "group.id": "mirrorstream-demo-count",
+                "isolation.level": "read_committed",
+                "enable.auto.commit": False,
+                "auto.offset.reset": "earliest",
+                "log_level": 0,
+            }
+        )
 
     def follow(self, *topics: str) -> None:
         """Read these topics' partitions, as many as they have."""
         found = [self._consumer.list_topics(topic, timeout=10).topics[topic] for topic in topics]
-        self._consumer.assign([TopicPartition(topic.topic, number, 0) for topic in found for number in topic.partitions])
+        self._consumer.assign(
+            [TopicPartition(topic.topic, number, 0) for topic in found for number in topic.partitions]
+        )
 
     def read(self, timeout_s: float) -> Iterable[tuple[str, bytes]]:
         """Yield what comes within a moment: (topic, value)."""

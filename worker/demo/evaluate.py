@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING
 
 from worker import profiles, prompt
 from worker.demo.scenes import MAX_HISTORY, Lesson, lessons
-from worker.draws import by_option
 from worker.parse import ParseStatus, parse
 
 if TYPE_CHECKING:
@@ -114,8 +113,8 @@ def figures(asked: Sequence[Asked]) -> dict[str, object]:
 def _ask(folder: Path, asked: Sequence[Lesson]) -> list[Answer]:
     """Put each lesson's options in their order to the model."""
     os.environ.update(_ENVIRONMENT)
-    from tokenizers import Tokenizer  # noqa: PLC0415 - heavy, and only wanted here
-    from vllm import LLM, SamplingParams  # noqa: PLC0415
+    from tokenizers import Tokenizer
+    from vllm import LLM, SamplingParams
 
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     engine = LLM(

@@ -138,11 +138,11 @@ def impressions(
     catalogues = {domain: _catalogue(domain, seed) for domain in (Domain.MOVIES, Domain.GENERIC)}
     for event in range(events_per_user):
         for number in range(num_users):
-            rng = random.Random(f"{seed}/user/{number}")  # noqa: S311 - not for secrets
+            rng = random.Random(f"{seed}/user/{number}")
             domain = Domain.GENERIC if rng.random() < generic_share else Domain.MOVIES
             liking = _taste(rng, domain)
             user = _user(rng, domain, liking, MAX_HISTORY)
-            rng = random.Random(f"{seed}/event/{number}/{event}")  # noqa: S311
+            rng = random.Random(f"{seed}/event/{number}/{event}")
             slates = _ranked(rng, catalogues[domain], liking, lift=lift, size=slate_size)
             at = start_us + event * _DAY_US + rng.randrange(_DAY_US)
             yield _impression(rng, user, domain, slates, at)
@@ -153,7 +153,7 @@ def lessons(
 ) -> Iterator[Lesson]:
     """Yield questions for ever, SLATE and DUEL by chance, with this many `options`, from and to."""
     for number in count():
-        rng = random.Random(f"{seed}/lesson/{number}")  # noqa: S311
+        rng = random.Random(f"{seed}/lesson/{number}")
         lesson = _lesson(rng, profile, rng.randint(*options), max_history)
         if lesson:
             yield lesson
@@ -297,7 +297,7 @@ def _mean(liking: Taste, names: Sequence[str]) -> float:
 
 def _catalogue(domain: Domain, seed: int) -> list[tuple[str, Mapping[str, str], float]]:
     """Make items with ids and popularities in (0, 1]."""
-    rng = random.Random(f"{seed}/catalogue/{domain}")  # noqa: S311
+    rng = random.Random(f"{seed}/catalogue/{domain}")
     shape = frozenset({"name", "category", "tags", "price"})
     made = [_attributes(rng, domain, _some_features(rng, domain, {}), shape) for _ in range(CATALOGUE)]
     return [(f"{domain}-{number:04d}", attributes, rng.random() ** 2) for number, attributes in enumerate(made)]

@@ -99,7 +99,9 @@ def _make_topics(settings: Settings, *, embedded: bool) -> None:
 @contextmanager
 def _worker(choices: dict[str, Any], log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Run `mirrorstream run` as users do, its log in a file; SIGTERM drains it."""
-    assignments = [f"{name}={json.dumps(value) if isinstance(value, list) else value}" for name, value in choices.items()]
+    assignments = [
+        f"{name}={json.dumps(value) if isinstance(value, list) else value}" for name, value in choices.items()
+    ]
     command = [sys.executable, "-m", "worker", "run", *(part for one in assignments for part in ("--set", one))]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MIRRORSTREAM_")}
     with log.open("wb") as output:
@@ -114,9 +116,7 @@ def _worker(choices: dict[str, Any], log: Path) -> Iterator[subprocess.Popen[byt
             process.kill()
 
 
-def _follow(
-    demo: Demo, settings: Settings, process: subprocess.Popen[bytes], console: Console, log: Path
-) -> None:
+def _follow(demo: Demo, settings: Settings, process: subprocess.Popen[bytes], console: Console, log: Path) -> None:
     """Feed events and read answers until all are there."""
     reader = Reader(settings.bootstrap_servers, schema_text("SimulatedResponse"))
     reader.follow(settings.output_topic, settings.dead_letter_topic)

@@ -51,9 +51,11 @@ class Settings:
     batch: int = 32
     rate: float = 3e-3
     muon: float = 0.02
-    telling_weight: float = 3.0
+    plain_weight: float = 0.3
+    telling_weight: float = 2.0
+    rating_weight: float = 0.5
     warm_up: float = 0.03  # share of the time
-    letter_weight: float = 4.0  # of the answer in the loss, a rationale token counts 1
+    letter_weight: float = 5.0  # of the answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,9 +148,18 @@ class Teacher:
         prefix = _PROFILE.prefix["default"]
         head = self._tokenizer.encode(f"<|im_start|>user\n{user}<|im_end|>\n<|im_start|>assistant\n{prefix}").ids
         tail = self._tokenizer.encode(turn.removeprefix(prefix) + "<|im_end|>\n").ids
-        weights = [0.0] * len(head) + [self._settings.telling_weight if i in self._telling else 1.0 for i in tail]
-        weights[-4:] = [self._settings.letter_weight, 1.0, 1.0, 0.0]
+        weights = self._ratings(head) + [
+            self._settings.telling_weight if i in self._telling else self._settings.plain_weight for i in tail
+        ]
+        weights[-4:] = [self._settings.letter_weight, 0.1, 0.1, 0.0]
         return torch.tensor(head + tail), torch.tensor(weights)
+
+    def _ratings(self, head: list[int]) -> list[float]:
+        """Give weight to the history's ratings: to foresee them is to know the user's taste."""
+        marks = self._tokenizer.encode("Rating: ").ids
+        return [
+            self._settings.rating_weight if head[max(0, i - len(marks)) : i] == marks else 0.0 for i in range(len(head))
+        ]
 
 
 def _padded(rows: tuple[Tensor, ...]) -> Tensor:
@@ -186,14 +197,15 @@ def train(tokenizer: Tokenizer, shape: Shape, settings: Settings, out: Path) -> 
     """Train and save; return the report."""
     torch.manual_seed(settings.seed)
     model = Qwen2(shape)
-    if os.environ.get("COMP"): model.compile(dynamic=True)
+    if os.environ.get("COMP"):
+        model.compile(dynamic=True)
     optimiser = Optimiser(model, settings)
     teacher = Teacher(tokenizer, settings)
     prefix = torch.tensor(tokenizer.encode(f"<|im_start|>system\n{_PROFILE.system['default']}<|im_end|>\n").ids)
     begin = time.monotonic()
     curve: list[dict[str, float]] = []
     step = 0
-    sums = [0.0] * 3
+    sums = [0.0] * 4
     for stage in STAGES:
         for batch in teacher.batches(stage):
             done = (time.monotonic() - begin) / 60 / settings.minutes
@@ -209,10 +221,10 @@ def train(tokenizer: Tokenizer, shape: Shape, settings: Settings, out: Path) -> 
                     {
                         "step": step,
                         "minutes": round(done * settings.minutes, 2),
-                        **dict(zip(("plain", "telling", "letter"), (round(a / 25, 3) for a in sums))),
+                        **dict(zip(("plain", "rating", "telling", "letter"), (round(a / 25, 3) for a in sums))),
                     }
                 )
-                sums = [0.0] * 3
+                sums = [0.0] * 4
                 print(json.dumps(curve[-1]), flush=True)
     report = {
         "settings": asdict(settings),

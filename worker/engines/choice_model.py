@@ -56,7 +56,7 @@ def taste(history: Sequence[HistoryEntry]) -> dict[str, float]:
     """Return how much a history likes each feature, in [-1, 1]: the mean over the entries that have it."""
     sums: dict[str, tuple[float, int]] = {}
     for entry in history:
-        liking = _UNRATED if entry.rating is None else (entry.rating - _RATING_MIDDLE) / _RATING_SPAN
+        liking = _UNRATED if entry.rating is None else _liking(entry.rating)
         for feature in features(entry.item.text, entry.item.attributes):
             total, count = sums.get(feature, (0.0, 0))
             sums[feature] = (total + liking, count + 1)
@@ -118,6 +118,11 @@ class ChoiceModel:
 def _utility(likes: Mapping[str, float], slot: int, slot_features: Collection[str]) -> float:
     overlap = math.fsum(likes.get(feature, 0.0) for feature in slot_features) / (len(slot_features) or 1)
     return TASTE * overlap - POSITION * math.log1p(slot)
+
+
+def _liking(rating: float) -> float:
+    """Return the liking of a rating; one on another scale is bounded, or its utility would overflow."""
+    return max(-1.0, min(1.0, (rating - _RATING_MIDDLE) / _RATING_SPAN))
 
 
 def _before(entry: HistoryEntry, occurred_at: int) -> bool:

@@ -19,9 +19,9 @@ _MARKS = ("MARK-OF-THE-SYSTEM-TEXT", "MARK-OF-THE-USER-TEXT", "MARK-OF-THE-ASSIS
 class Tokens:
     """The tokenizer of one model."""
 
-    def __init__(self, tokenizer: Any, stop: str) -> None:  # noqa: ANN401 - transformers' tokenizer has no useful type
-        """Take a fast tokenizer of `transformers`, and the string before a letter.  Raises `Fatal` if letters do not fit."""
-        from tokenizers import Tokenizer  # noqa: PLC0415 - comes with vLLM only
+    def __init__(self, tokenizer: Any, stop: str) -> None:
+        """Take a fast tokenizer and the string before a letter.  Raises `Fatal` if letters cannot be read with it."""
+        from tokenizers import Tokenizer
 
         backend = json.loads(tokenizer.backend_tokenizer.to_str())
         self._added = frozenset(int(token["id"]) for token in backend.get("added_tokens", ()))
@@ -48,7 +48,7 @@ class Tokens:
         )
 
     def continued(self, prompt_ids: tuple[int, ...], generated_ids: Sequence[int], text: str) -> tuple[int, ...]:
-        """Return the ids of a prompt and the `text` written after it, reusing generated ids as far as they are its text.
+        """Return the ids of a prompt and the `text` written after it; generated ids are kept as far as they are its text.
 
         The ids may run past a stop string (`[B` can be one token), so ids that are not a start of the text are
         dropped and the rest of the text is encoded anew.
@@ -61,7 +61,7 @@ class Tokens:
 
     def _letters(self, stop: str) -> tuple[int, ...]:
         """Return the token of each letter after `stop`; a letter that is not one token could not be measured."""
-        found = []
+        found: list[int] = []
         for slot in range(MAX_OPTIONS):
             alone = self.encode(letter(slot))
             if len(alone) != 1 or self.encode(stop + letter(slot)) != self.encode(stop) + alone:
@@ -73,7 +73,7 @@ class Tokens:
         return tuple(found)
 
 
-def _pieces(tokenizer: Any) -> list[str]:  # noqa: ANN401
+def _pieces(tokenizer: Any) -> list[str]:
     """Render the chat template with marks for texts and cut it there: what stands before each of the three."""
     roles = ("system", "user", "assistant")
     messages = [{"role": role, "content": mark} for role, mark in zip(roles, _MARKS, strict=True)]

@@ -1,6 +1,6 @@
-"""vLLM in this process (AsyncLLM): the rationale in one pass, the letters' probabilities in a second.
+r"""vLLM in this process (AsyncLLM): the rationale in one pass, the letters' probabilities in a second.
 
-    pass 1   prompt + "Thought:\\nStimulus:"   -> rationale, up to and with "Behavior: ["
+    pass 1   prompt + "Thought:\nStimulus:"   -> rationale, up to and with "Behavior: ["
     pass 2   all of that                       -> one position, exact log-probabilities of the offered letters
 
 The second pass finds its prompt in the prefix cache but for the last block.  vLLM is imported only in `start`: it
@@ -109,11 +109,11 @@ class VllmEngine:
 
     def _load(self) -> None:
         try:
-            from transformers import AutoConfig, AutoTokenizer  # noqa: PLC0415
-            from vllm import SamplingParams  # noqa: PLC0415
-            from vllm.engine.arg_utils import AsyncEngineArgs  # noqa: PLC0415
-            from vllm.sampling_params import RequestOutputKind  # noqa: PLC0415
-            from vllm.v1.engine.async_llm import AsyncLLM  # noqa: PLC0415
+            from transformers import AutoConfig, AutoTokenizer
+            from vllm import SamplingParams
+            from vllm.engine.arg_utils import AsyncEngineArgs
+            from vllm.sampling_params import RequestOutputKind
+            from vllm.v1.engine.async_llm import AsyncLLM
         except ImportError as error:
             message = f"vLLM is not installed ({error}): install mirrorstream[gpu] or [cpu], or set engine=choice-model"
             raise Fatal(message) from error
@@ -166,7 +166,7 @@ class VllmEngine:
 
     # -- asking
 
-    def _rationale_params(self, ask: Ask) -> Any:  # noqa: ANN401 - vLLM's type, imported late
+    def _rationale_params(self, ask: Ask) -> Any:
         settings = self._settings
         return self._params(
             temperature=settings.temperature,
@@ -178,11 +178,11 @@ class VllmEngine:
             output_kind=self._final,
         )
 
-    def _letter_params(self, num_slots: int) -> Any:  # noqa: ANN401
+    def _letter_params(self, num_slots: int) -> Any:
         letters = list(self._tokens.letters[:num_slots])
         return self._params(max_tokens=1, temperature=0.0, logprob_token_ids=letters, output_kind=self._final)
 
-    def _letters(self, output: Any, num_slots: int) -> tuple[tuple[float, ...], float]:  # noqa: ANN401
+    def _letters(self, output: Any, num_slots: int) -> tuple[tuple[float, ...], float]:
         """Return the probability of each letter given that one is chosen, and their mass together."""
         found = output.outputs[0].logprobs[0]
         raw = [math.exp(found[token].logprob) for token in self._tokens.letters[:num_slots]]
@@ -192,11 +192,11 @@ class VllmEngine:
             raise ValueError(message)
         return tuple(p / mass for p in raw), min(1.0, mass)
 
-    async def _generate(self, ask: Ask, ids: Sequence[int], params: Any) -> Any:  # noqa: ANN401
+    async def _generate(self, ask: Ask, ids: Sequence[int], params: Any) -> Any:
         return await self._run(ids, params, ask.trace_headers, priority=ask.priority)
 
-    async def _run(self, ids: Sequence[int], params: Any, trace: Any, *, priority: int = 0) -> Any:  # noqa: ANN401
-        """Run one request.  A cancelled one is aborted, but never inside vLLM's add_request, which would leak (#57061)."""
+    async def _run(self, ids: Sequence[int], params: Any, trace: Any, *, priority: int = 0) -> Any:
+        """Run one request; a cancelled one is aborted, but never inside add_request, which leaks (vllm#57061)."""
         request_id = f"q{next(self._requests)}"
         work = asyncio.ensure_future(self._consume(ids, params, request_id, dict(trace) or None, priority))
         try:
@@ -213,9 +213,9 @@ class VllmEngine:
         params: Any,
         request_id: str,
         trace: dict[str, str] | None,
-        priority: int,  # noqa: ANN401
-    ) -> Any:  # noqa: ANN401
-        from vllm.v1.engine.exceptions import EngineDeadError  # noqa: PLC0415
+        priority: int,
+    ) -> Any:
+        from vllm.v1.engine.exceptions import EngineDeadError
 
         try:
             final = None
@@ -245,16 +245,16 @@ def model_path(model: str) -> str | Path:
     return Path(__file__).parent.parent / "models" / TINY if model == TINY else model
 
 
-def _token_prompt(ids: Sequence[int]) -> Any:  # noqa: ANN401
+def _token_prompt(ids: Sequence[int]) -> Any:
     """Wrap ids the way this vLLM wants them: `tokens_input` from 0.27 on, a dict before."""
     try:
-        from vllm.inputs import tokens_input  # noqa: PLC0415
+        from vllm.inputs import tokens_input
     except ImportError:
         return {"prompt_token_ids": list(ids)}
     return tokens_input(list(ids))
 
 
-def _usage(output: Any) -> Usage:  # noqa: ANN401
+def _usage(output: Any) -> Usage:
     return Usage(
         prompt_tokens=len(output.prompt_token_ids),
         cached_tokens=output.num_cached_tokens or 0,

@@ -12,7 +12,6 @@ from confluent_kafka import KafkaError, KafkaException
 from worker.errors import BadSettings, Fatal, Fenced
 from worker.settings import Settings
 
-
 _FENCED = frozenset({
     KafkaError._FENCED,  # noqa: SLF001 - the client's public name for a local error starts with an underscore
     KafkaError.INVALID_PRODUCER_EPOCH,

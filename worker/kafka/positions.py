@@ -61,14 +61,15 @@ class Positions:
             return []
         time_ms = int(when.timestamp() * 1000)
         asked = [TopicPartition(one.topic, one.partition, time_ms) for one in partitions]
-        found = self._ask(lambda: consumer.offsets_for_times(asked, timeout=CALL_TIMEOUT_S))
+        found: list[TopicPartition] = self._ask(lambda: consumer.offsets_for_times(asked, timeout=CALL_TIMEOUT_S))
         for one in found:
             if one.offset < 0:
                 one.offset = self._watermarks(consumer, one)[1]
         return found
 
     def _watermarks(self, consumer: Consumer, one: TopicPartition) -> tuple[int, int]:
-        return self._ask(lambda: consumer.get_watermark_offsets(one, timeout=CALL_TIMEOUT_S))
+        low, high = self._ask(lambda: consumer.get_watermark_offsets(one, timeout=CALL_TIMEOUT_S))
+        return int(low), int(high)
 
     def _ask(self, call: Callable[[], T]) -> T:
         while True:

@@ -40,13 +40,12 @@ class Schemas:
 
     async def fetch(self, ref: SchemaRef) -> codec.Schema:
         """Return a writer schema.  Raises `Poison` if there is none or it is refused, `Retryable` if nobody can say."""
-        return self._known.get(ref) or await asyncio.to_thread(self.fetch_now, ref)
+        return await asyncio.to_thread(self.fetch_now, ref)
 
     def fetch_now(self, ref: SchemaRef) -> codec.Schema:
         """Do the same, blocking."""
-        known = self._known.get(ref)
-        if known is not None:
-            return known
+        if ref in self._known:
+            return self._known[ref]
         since_s, refusal = self._refused.get(ref, (0.0, None))
         if refusal is not None and time.monotonic() - since_s < REMEMBER_S:
             raise Poison(refusal.reason, str(refusal))

@@ -23,12 +23,12 @@ from uuid import uuid4
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from worker.errors import Fatal, Stuck
-from worker.signals import Aborted, Committed, Flush, InDoubt, Settled
 from worker.kafka import client
 from worker.kafka.positions import topic_partitions
 from worker.kafka.source import KafkaSource
 from worker.records import Message, Partition
 from worker.settings import Settings
+from worker.signals import Aborted, Committed, Flush, InDoubt, Settled
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")

@@ -25,11 +25,12 @@ from typing import TypeVar
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from worker.errors import Fatal
-from worker.signals import Assigned, Frozen, Lost, Revoking
 from worker.kafka import client
+from worker.kafka.pausing import HOLD_S, Pauser
 from worker.kafka.positions import CALL_TIMEOUT_S, Positions, partition_of, topic_partitions
 from worker.records import Partition, Record
 from worker.settings import Settings
+from worker.signals import Assigned, Frozen, Lost, Revoking
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -37,7 +38,6 @@ T = TypeVar("T")
 MAX_POLLED = 500  # records of one hand-over to the loop
 POLL_S = 0.01  # longest wait for the first of them: how long a question, a pause or a stop waits
 MAX_BACKLOG = 2  # hand-overs that the loop has not taken yet
-HOLD_S = 0.25  # a full window waits this long before partitions pause: a pause empties the prefetch queue
 _CGMD_GENERATION = slice(7, 11)  # of serialised group metadata: "CGMDv2:", then the generation as int32
 
 Delivery = list[Record] | Assigned | Revoking | Lost | Frozen | Fatal | None  # None: everything up to the end is read
@@ -58,8 +58,7 @@ class KafkaSource:
         self._num_epochs = 0
         self._ends: dict[Partition, int] = {}  # until_end: where each unread partition ends
         self._wanted_pause: frozenset[Partition] = frozenset()
-        self._paused: frozenset[Partition] = frozenset()
-        self._pause_since_s: float | None = None
+        self._pauser = Pauser(self._consumer)
         self._backlog = threading.Semaphore(MAX_BACKLOG)
         self._may_go = threading.Event()
         self._stopping = threading.Event()
@@ -117,7 +116,7 @@ class KafkaSource:
             )
             while not self._stopping.is_set():
                 self._answer_questions()
-                self._apply_pause()
+                self._pauser.apply(self._wanted_pause, self._epochs)
                 self._hand_over(self._poll_some())
             self._consumer.close()
         except Fatal as error:
@@ -181,7 +180,7 @@ class KafkaSource:
 
     def _poll_paused(self) -> None:
         """Poll once for callbacks alone, every partition paused."""
-        self._set_paused(frozenset(self._epochs))
+        self._pauser.set(frozenset(self._epochs), self._epochs)
         message = self._consumer.poll(0)
         self.last_poll_s = time.monotonic()
         if message is not None and message.error() is None:
@@ -233,29 +232,6 @@ class KafkaSource:
         if not self._ends and self._assigned_once:
             self._deliver(None)
 
-    # -- pausing
-
-    def _apply_pause(self) -> None:
-        wanted = self._wanted_pause & frozenset(self._epochs)
-        if not wanted - self._paused:
-            self._pause_since_s = None
-            self._set_paused(wanted)
-            return
-        now_s = time.monotonic()
-        self._pause_since_s = self._pause_since_s or now_s
-        if now_s - self._pause_since_s >= HOLD_S:
-            self._set_paused(wanted)
-        else:
-            time.sleep(0.005)  # not polling for this short while keeps what is fetched
-
-    def _set_paused(self, wanted: frozenset[Partition]) -> None:
-        paused = self._paused & frozenset(self._epochs)
-        if wanted - paused:
-            self._consumer.pause([TopicPartition(p.topic, p.number) for p in wanted - paused])
-        if paused - wanted:
-            self._consumer.resume([TopicPartition(p.topic, p.number) for p in paused - wanted])
-        self._paused = wanted
-
     # -- rebalance callbacks, inside poll
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
@@ -271,8 +247,8 @@ class KafkaSource:
         for one in partitions:
             if one.offset >= ends.get(partition_of(one), one.offset + 1):
                 self._reached(partition_of(one))
-        if self._paused or self._wanted_pause:  # the window is full: what comes meanwhile waits too
-            self._set_paused(frozenset(self._epochs))
+        if self._wanted_pause:  # the window is full: what comes meanwhile waits too
+            self._pauser.set(frozenset(self._epochs), self._epochs)
         log.info("assigned %s", ", ".join(map(str, map(partition_of, partitions))) or "nothing new")
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
@@ -298,7 +274,7 @@ class KafkaSource:
         for partition in partitions:
             self._epochs.pop(partition, None)
             self._ends.pop(partition, None)
-        self._paused -= partitions
+        self._pauser.forget(partitions)
 
 
 def _generation(metadata: object) -> int:

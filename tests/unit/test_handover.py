@@ -1,0 +1,306 @@
+"""The flush and rebalance machine: every event in any order that the world allows, held against a plain ledger."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import assume, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from worker.handover import MAX_BACKOFF_S, FlushLimits, Handover
+from worker.records import Message, Partition
+from worker.signals import (
+    Aborted,
+    Assigned,
+    Command,
+    Committed,
+    Drop,
+    Event,
+    Flush,
+    Freeze,
+    Frozen,
+    Head,
+    InDoubt,
+    LetGo,
+    Lost,
+    Rebuild,
+    Release,
+    Revoking,
+    Send,
+    Settled,
+    Tick,
+)
+
+A, B = Partition("impressions", 0), Partition("impressions", 1)
+LIMITS = FlushLimits(interval_s=0.1, max_records=3, max_bytes=100)
+NOTHING: frozenset[Partition] = frozenset()
+
+
+def message(text: str) -> Message:
+    return Message("responses", None, text.encode())
+
+
+@dataclass
+class Ledger:
+    """One partition in one assignment: every record ever started, and how far commits have come."""
+
+    resume_at: int | None
+    over: bool = False
+    started: list[int] = field(default_factory=list)
+    results: dict[int, tuple[Message, ...]] = field(default_factory=dict)
+    committed: int = -1
+
+    def unfinished(self) -> list[int]:
+        return [offset for offset in self.started if offset not in self.results]
+
+
+class World(RuleBasedStateMachine):
+    """Source, broker and engine in the order that one poll thread and one transaction thread allow."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.machine = Handover(LIMITS)
+        self.now_s = 0.0
+        self.ledgers: dict[tuple[Partition, int], Ledger] = {}
+        self.source: dict[Partition, int] = {}  # epochs, as the poll thread knows them
+        self.num_epochs = 0
+        self.frozen: Frozen | None = None  # the last answer to a freeze
+        self.freezing = False
+        self.flush: Flush | None = None
+        self.in_doubt = False
+        self.revoking: Revoking | None = None  # its callback waits
+        self.num_let_go = self.num_revoked = self.num_given_up = 0
+
+    # -- commands
+
+    def tell(self, event: Event) -> None:
+        for command in self.machine.handle(event):
+            self.obey(command)
+
+    def obey(self, command: Command) -> None:
+        match command:
+            case Freeze():
+                assert not self.freezing
+                assert self.flush is None
+                self.freezing = True
+            case Send(flush):
+                self.send(flush)
+            case Rebuild(partitions):
+                assert self.flush is not None
+                assert partitions == set(self.flush.offsets)
+            case Release(partition, commit_offset):
+                assert not self.ledgers[partition, self.source[partition]].over
+                assert self.ledgers[partition, self.source[partition]].committed == commit_offset
+            case LetGo(partitions):
+                self.let_go(partitions)
+            case Drop(partitions):
+                self.end(partitions)
+
+    def send(self, flush: Flush) -> None:
+        assert self.flush is None, "two flushes at once"
+        assert self.frozen is not None
+        assert self.frozen.generation >= 0
+        assert flush.metadata is self.frozen.metadata, "metadata of another freeze"
+        assert flush.heads
+        assert sum(len(self.covered(head)) for head in flush.heads) <= LIMITS.max_records
+        for head in flush.heads:
+            ledger = self.ledgers[head.partition, head.epoch]
+            assert not ledger.over
+            assert self.frozen.epochs[head.partition] == head.epoch
+            self.check_whole(head, ledger)
+        self.flush = flush
+
+    def covered(self, head: Head) -> list[int]:
+        ledger = self.ledgers[head.partition, head.epoch]
+        return [offset for offset in ledger.started if ledger.committed <= offset < head.commit_offset]
+
+    def check_whole(self, head: Head, ledger: Ledger) -> None:
+        """All that lies between two commits, all of it finished, in order, and not a message more."""
+        covered = self.covered(head)
+        assert not set(covered) & set(ledger.unfinished()), "passes an unfinished record"
+        assert head.messages == tuple(one for offset in covered for one in ledger.results[offset])
+        assert head.commit_offset == (covered[-1] + 1 if covered else ledger.resume_at)
+        assert head.commit_offset > ledger.committed
+
+    def let_go(self, partitions: frozenset[Partition]) -> None:
+        assert self.revoking is not None, "nobody waits"
+        assert self.revoking.partitions == partitions
+        self.revoking = None
+        self.num_let_go += 1
+        self.forget(partitions)
+        self.end(partitions)
+
+    def forget(self, partitions: frozenset[Partition]) -> None:
+        for partition in partitions:
+            self.source.pop(partition, None)
+
+    def end(self, partitions: frozenset[Partition]) -> None:
+        for (partition, epoch), ledger in self.ledgers.items():
+            ledger.over |= partition in partitions and self.source.get(partition) != epoch
+
+    def live(self) -> dict[tuple[Partition, int], Ledger]:
+        return {key: ledger for key, ledger in self.ledgers.items() if not ledger.over}
+
+    # -- the pipeline's thread
+
+    @rule(which=st.integers(0, 9), gap=st.integers(0, 2))
+    def start(self, which: int, gap: int) -> None:
+        """A record read in some assignment, perhaps one that is over by now, perhaps read before."""
+        assume(self.ledgers)
+        (partition, epoch), ledger = list(self.ledgers.items())[-1 - which % len(self.ledgers)]
+        offset = max([*ledger.started, (ledger.resume_at or 0) - 1]) + gap
+        taken = self.machine.start(partition, epoch, offset)
+        assert taken == (not ledger.over and gap > 0)
+        ledger.started += [offset] if taken else []
+
+    @rule(which=st.integers(0, 9), num_messages=st.integers(0, 2))
+    def finish(self, which: int, num_messages: int) -> None:
+        open_ones = [(key, offset) for key, ledger in self.ledgers.items() for offset in ledger.unfinished()]
+        assume(open_ones)
+        (partition, epoch), offset = open_ones[which % len(open_ones)]
+        messages = tuple(message(f"{partition}/{epoch}/{offset}/{n}") for n in range(num_messages))
+        taken = self.machine.finish(partition, epoch, offset, messages)
+        assert taken != self.ledgers[partition, epoch].over
+        self.ledgers[partition, epoch].results[offset] = messages
+
+    @rule(wait_s=st.sampled_from([0.0, 0.05, 0.2, 6.0]), urgent=st.booleans())
+    def tick(self, wait_s: float, urgent: bool) -> None:  # noqa: FBT001 - drawn by name
+        self.now_s += wait_s
+        self.tell(Tick(self.now_s, urgent))
+        assert self.revoking is None or self.now_s < self.revoking.deadline_s, "a deadline passed unheard"
+
+    # -- the poll thread
+
+    @precondition(lambda self: self.freezing)
+    @rule(generation=st.sampled_from([-1, 5, 5, 5]))
+    def answer_freeze(self, generation: int) -> None:
+        self.freezing = False
+        self.frozen = Frozen(object(), generation, dict(self.source))
+        self.tell(self.frozen)
+
+    @precondition(lambda self: self.revoking is None)
+    @rule(partition=st.sampled_from([A, B]), resume_at=st.none() | st.integers(0, 3))
+    def assign(self, partition: Partition, resume_at: int | None) -> None:
+        assume(partition not in self.source)
+        self.num_epochs += 1
+        self.source[partition] = self.num_epochs
+        for (owner, _), ledger in self.ledgers.items():
+            ledger.over |= owner == partition
+        self.ledgers[partition, self.num_epochs] = Ledger(resume_at)
+        self.tell(Assigned(partition, self.num_epochs, resume_at))
+
+    @precondition(lambda self: self.revoking is None)
+    @rule(partitions=st.frozensets(st.sampled_from([A, B])), wait_s=st.sampled_from([0.0, 0.1, 5.0]))
+    def revoke(self, partitions: frozenset[Partition], wait_s: float) -> None:
+        """Also with nothing in it, as a cooperative rebalance that takes nothing away."""
+        self.revoking = Revoking(partitions & frozenset(self.source), self.now_s + wait_s)
+        self.num_revoked += 1
+        self.tell(self.revoking)
+
+    @precondition(lambda self: self.revoking is not None)
+    @rule()
+    def give_up(self) -> None:
+        """The loop was too slow: the callback returns unheard, and whatever comes next finds the machine behind."""
+        assert self.revoking is not None
+        self.forget(self.revoking.partitions)
+        self.revoking = None
+        self.num_given_up += 1
+
+    @precondition(lambda self: self.revoking is None)
+    @rule(partitions=st.frozensets(st.sampled_from([A, B]), min_size=1))
+    def lose(self, partitions: frozenset[Partition]) -> None:
+        gone = partitions & frozenset(self.source)
+        assume(gone)
+        self.forget(gone)
+        self.tell(Lost(gone))
+        assert all(ledger.over for (partition, _), ledger in self.ledgers.items() if partition in gone)
+
+    # -- the transaction thread
+
+    @precondition(lambda self: self.flush is not None and not self.in_doubt)
+    @rule()
+    def commit(self) -> None:
+        self.land(Committed())
+
+    @precondition(lambda self: self.flush is not None and not self.in_doubt)
+    @rule()
+    def abort(self) -> None:
+        self.flush = None
+        self.tell(Aborted(self.now_s))
+
+    @precondition(lambda self: self.flush is not None and not self.in_doubt)
+    @rule()
+    def doubt(self) -> None:
+        self.in_doubt = True
+        self.tell(InDoubt())
+
+    @precondition(lambda self: self.in_doubt)
+    @rule(landed=st.booleans(), others=st.booleans())
+    def settle(self, landed: bool, others: bool) -> None:  # noqa: FBT001 - drawn by name
+        """`others`: who owns a partition after us has committed past this flush."""
+        assert self.flush is not None
+        self.in_doubt = False
+        answer = {}
+        for head in self.flush.heads:
+            before = self.ledgers[head.partition, head.epoch].committed
+            answer[head.partition] = head.commit_offset if landed else before
+            if others and self.source.get(head.partition) != head.epoch:
+                answer[head.partition] = head.commit_offset + 1
+        event = Settled(answer, self.now_s)
+        if landed:
+            self.land(event)
+        else:
+            self.flush = None
+            self.tell(event)
+
+    def land(self, event: Event) -> None:
+        assert self.flush is not None
+        for head in self.flush.heads:
+            self.ledgers[head.partition, head.epoch].committed = head.commit_offset
+        self.flush = None
+        self.tell(event)
+
+    # -- what always holds
+
+    @invariant()
+    def every_revocation_has_at_most_one_answer(self) -> None:
+        waits = self.revoking is not None
+        assert self.num_let_go + self.num_given_up + waits == self.num_revoked
+
+    @invariant()
+    def in_flight_counts_what_is_started_and_not_committed(self) -> None:
+        behind = {key for key in self.live() if self.source.get(key[0]) != key[1]}
+        if not behind and not self.in_doubt:
+            live = self.live().values()
+            wanted = sum(offset >= ledger.committed for ledger in live for offset in ledger.started)
+            assert self.machine.in_flight == wanted
+
+    def teardown(self) -> None:
+        """When the world calms down, everything that is still ours is committed and nothing is held back."""
+        for _ in range(2 * LIMITS.max_records * (2 + sum(len(one.started) for one in self.ledgers.values()))):
+            for (partition, epoch), ledger in self.live().items():
+                for offset in ledger.unfinished():
+                    self.machine.finish(partition, epoch, offset, ())
+                    ledger.results[offset] = ()
+            self.tick(MAX_BACKOFF_S, urgent=False)
+            if self.freezing:
+                self.answer_freeze(5)
+            if self.in_doubt:
+                self.settle(landed=False, others=False)
+            elif self.flush is not None:
+                self.commit()
+        assert self.revoking is None
+        assert self.num_let_go + self.num_given_up == self.num_revoked
+        assert not self.freezing
+        for (partition, epoch), ledger in self.live().items():
+            if self.source.get(partition) == epoch:
+                assert ledger.committed == (ledger.started[-1] + 1 if ledger.started else ledger.resume_at or -1)
+        if all(self.source.get(partition) == epoch for partition, epoch in self.live()):
+            assert self.machine.idle
+            assert self.machine.in_flight == 0
+        super().teardown()
+
+
+TestEveryInterleaving = World.TestCase
+TestEveryInterleaving.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)

@@ -1,0 +1,75 @@
+"""The window counts what is in flight and pauses for it: `Window` against a plain list of records."""
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from worker.records import Partition
+from worker.window import LOW_MARK, Window
+
+A, B, C = (Partition("impressions", number) for number in range(3))
+MAX_RECORDS, MAX_BYTES, MAX_TOKENS = 8, 1_000, 500
+QUICK = settings(max_examples=60, deadline=None)
+Step = tuple[Partition, int, int, bool]  # partition, bytes, tokens; else remove the n-th
+STEPS = st.lists(
+    st.tuples(st.sampled_from([A, B, C]), st.integers(0, 300), st.integers(0, 200), st.booleans()), max_size=40
+)
+
+
+def window() -> Window:
+    return Window(max_records=MAX_RECORDS, max_bytes=MAX_BYTES, max_tokens=MAX_TOKENS)
+
+
+def load(held: list[tuple[Partition, int, int]]) -> float:
+    """Which share of the tightest budget is used."""
+    num_bytes, num_tokens = sum(one[1] for one in held), sum(one[2] for one in held)
+    return max(len(held) / MAX_RECORDS, num_bytes / MAX_BYTES, num_tokens / MAX_TOKENS)
+
+
+@QUICK
+@given(STEPS, st.sets(st.sampled_from([A, B, C])))
+def test_the_window_pauses_as_a_list_of_what_is_in_flight_says(steps: list[Step], assigned: set[Partition]) -> None:
+    """All at the high mark until the low one; before that only who holds more than half while others wait."""
+    found, held, full = window(), list[tuple[Partition, int, int]](), False
+    for partition, num_bytes, num_tokens, remove in steps:
+        if remove and held:
+            where, size, tokens = held.pop(num_bytes % len(held))
+            found.remove(where, num_bytes=size, num_tokens=tokens)
+        else:
+            found.add(partition, num_bytes=num_bytes)
+            found.grow(num_tokens=num_tokens)
+            held.append((partition, num_bytes, num_tokens))
+        full = load(held) >= 1 or (full and load(held) > LOW_MARK)
+        greedy = {one for one in assigned if sum(where == one for where, _, _ in held) > MAX_RECORDS / 2}
+        wanted = assigned if full else greedy if len(assigned) > 1 else set()
+        assert found.paused(assigned) == wanted
+        assert (found.num_records, found.num_bytes) == (len(held), sum(one[1] for one in held))
+
+
+@QUICK
+@given(STEPS)
+def test_what_is_given_back_leaves_an_empty_window(steps: list[Step]) -> None:
+    found = window()
+    for partition, num_bytes, num_tokens, _ in steps:
+        found.add(partition, num_bytes=num_bytes)
+        found.grow(num_tokens=num_tokens)
+    for partition, num_bytes, num_tokens, _ in reversed(steps):
+        found.remove(partition, num_bytes=num_bytes, num_tokens=num_tokens)
+    assert (found.num_records, found.num_bytes) == (0, 0)
+    assert found.paused({A, B, C}) == frozenset()
+
+
+def test_tokens_alone_fill_the_window_and_giving_them_back_opens_it() -> None:
+    found = window()
+    found.add(A, num_bytes=1)
+    found.grow(num_tokens=MAX_TOKENS)
+    assert found.paused({A, B}) == {A, B}
+    found.remove(A, num_bytes=1, num_tokens=MAX_TOKENS)
+    assert found.paused({A, B}) == frozenset()
+
+
+def test_one_partition_alone_may_use_the_whole_window() -> None:
+    found = window()
+    for _ in range(MAX_RECORDS - 1):
+        found.add(A, num_bytes=1)
+    assert found.paused({A}) == frozenset()
+    assert found.paused({A, B}) == {A}
