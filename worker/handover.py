@@ -126,13 +126,14 @@ class Handover:
         """Take an event, return what to do."""
         match event:
             case Assigned():
+                overdue = self._overdue()
                 self._owned[event.partition] = _Owned(event.epoch, Offsets(resume_at=event.resume_at))
-                return []
+                return overdue
             case Revoking():
-                self._revoking = event
-                return self._advance_revoke()
+                overdue, self._revoking = self._overdue(), event
+                return overdue + self._advance_revoke()
             case Lost():
-                return [Drop(self._disown(event.partitions))]
+                return [*self._overdue(), Drop(self._disown(event.partitions))]
             case Tick():
                 return self._tick(event)
             case Frozen():
@@ -237,6 +238,11 @@ class Handover:
         return self._committed()
 
     # -- rebalance
+
+    def _overdue(self) -> list[Command]:
+        """Drop what a revocation still held: callbacks come one after another, so the next one means it gave up waiting."""
+        revoking, self._revoking = self._revoking, None
+        return [Drop(self._disown(revoking.partitions))] if revoking else []
 
     def _advance_revoke(self, *, tried: bool = False) -> list[Command]:
         """Bring a revocation on: wait for the running flush, send the finished head once, let go."""

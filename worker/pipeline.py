@@ -112,7 +112,8 @@ class Pipeline:
         finally:
             self._state = "stopping"
             self._supervisor.cancel_all()
-            await self._source.close()
+            if not self._supervisor.stuck:
+                await self._source.close()
         await self._sink.close()
 
     @property

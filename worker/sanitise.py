@@ -37,7 +37,7 @@ _ROLE = re.compile(r"(?im)^\s*(system|assistant)\s*:")
 
 
 def clean(text: str, max_chars: int) -> str:
-    """Return `text` on one line, visible, at most `max_chars` long, with nothing that looks like a part of the prompt."""
+    """Return `text` on one visible line of at most `max_chars`, with nothing that looks like a part of the prompt."""
     line = _visible(text[: 4 * max_chars]).strip()[:max_chars].rstrip()
     line = _OPTION.sub(lambda found: found[0].translate(_BREAK), _HEADING.sub("", line))
     return _LABEL.sub(r"\1;", line)

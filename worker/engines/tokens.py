@@ -48,7 +48,7 @@ class Tokens:
         )
 
     def continued(self, prompt_ids: tuple[int, ...], generated_ids: Sequence[int], text: str) -> tuple[int, ...]:
-        """Return the ids of a prompt and the `text` written after it; generated ids are kept as far as they are its text.
+        """Return the ids of a prompt and the `text` written after it; generated ids are kept where they are its text.
 
         The ids may run past a stop string (`[B` can be one token), so ids that are not a start of the text are
         dropped and the rest of the text is encoded anew.

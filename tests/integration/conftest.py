@@ -1,0 +1,59 @@
+"""One Kafka and one vLLM for the whole run; a missing Java, Maven or vLLM is an error that says what to install."""
+
+import re
+import secrets
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from warnings import catch_warnings, simplefilter
+
+import pytest
+import pytest_asyncio
+
+from worker import profiles
+from worker.engines.vllm import VllmEngine
+from worker.settings import Settings, load
+
+from .harness import Stage
+from .judge import Judge
+from .kafka_broker import KafkaCluster
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[KafkaCluster]:
+    """One broker; every test has topics and a group of its own."""
+    with KafkaCluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def stage(kafka: KafkaCluster, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stage]:
+    """Names for this test; whatever it started is ended, and shown if it failed."""
+    name = re.sub(r"[^a-z0-9]+", "-", request.node.name.removeprefix("test_").lower())[:40]
+    stage = Stage(kafka.bootstrap_servers, f"{name}-{secrets.token_hex(3)}", tmp_path)
+    yield stage
+    for worker in stage.workers:
+        worker.end()
+        print(f"--- {worker.process.args}\n{worker.log[-4_000:]}")  # noqa: T201 - pytest shows it when a test fails
+
+
+@pytest.fixture
+def judge(stage: Stage) -> Judge:
+    """Who counts this test's responses."""
+    return Judge(stage.bootstrap, topic=stage.topic, responses=stage.responses, group=stage.name)
+
+
+@pytest.fixture(scope="session")
+def vllm_settings() -> Settings:
+    """The model that ships with the package, small enough for two cores."""
+    return load(None, {"model": "mirror-tiny", "max_tokens": 160, "max_num_seqs": 64, "start_from": "earliest"})
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def vllm_engine(vllm_settings: Settings) -> AsyncIterator[VllmEngine]:
+    """The engine; it dies in a second event loop, so all tests share the session's."""
+    engine = VllmEngine(vllm_settings, profiles.load(vllm_settings.prompt_profile))
+    with catch_warnings():
+        simplefilter("ignore")  # not ours: vLLM's own imports warn
+        await engine.start()
+    yield engine
+    await engine.stop()

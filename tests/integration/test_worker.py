@@ -1,0 +1,123 @@
+"""From a file to responses and a report, by the commands alone: each event answered once, everything committed."""
+
+import csv
+import json
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from .events import GENRES, encode, event_id, impression
+from .harness import Stage, as_flags, mirrorstream, send, send_raw
+from .judge import Judge, key_of, single_object
+from .kafka_broker import KafkaCluster
+
+NUM_USERS, NUM_ROUNDS, NUM_FILMS = 40, 12, 59  # a prime, so that no user meets a film twice
+DAY_S = 86_400
+START_MS = 1_767_225_600_000  # 1 January 2026, UTC
+
+
+@pytest.fixture
+def movielens(tmp_path: Path) -> Path:
+    """A folder in MovieLens' format: every user rates one film a day, so every day after the fifth is an event."""
+    folder = tmp_path / "ml"
+    folder.mkdir()
+    with (folder / "movies.csv").open("w", newline="") as file:
+        rows = [(i, f"Film {i} (2000)", f"{GENRES[i % 5]}|{GENRES[i * 3 % 5]}") for i in range(1, NUM_FILMS + 1)]
+        csv.writer(file).writerows([("movieId", "title", "genres"), *rows])
+    with (folder / "ratings.csv").open("w", newline="") as file:
+        ratings = [
+            (user, (user * 5 + day * (user % 7 + 3)) % NUM_FILMS + 1, 3.0 + user * day % 3, 1_000_000_000 + day * DAY_S + user * 60)
+            for user in range(1, NUM_USERS + 1)
+            for day in range(NUM_ROUNDS)
+        ]
+        csv.writer(file).writerows([("userId", "movieId", "rating", "timestamp"), *ratings])
+    return folder
+
+
+def test_a_file_is_replayed_answered_once_and_reported(
+    stage: Stage, judge: Judge, kafka: KafkaCluster, movielens: Path
+) -> None:
+    assert mirrorstream("topics", "create", "--partitions", "4", *as_flags(stage.settings())).returncode == 0
+    replayed = stage.command("replay", "--movielens", str(movielens), "--json")
+    assert replayed.returncode == 0, replayed.stderr
+    num_events = json.loads(replayed.stdout)["sent"][stage.topic]
+    assert num_events >= 100
+
+    assert stage.run("--until-end").exit_code() == 0
+    verdict = judge.verdict()
+    verdict.assert_exactly_once()
+    assert len(verdict.expected) == 3 * num_events
+
+    # Kafka's own client reads the same, and finds each response under its user.
+    rows = kafka.console_consumer(stage.responses, timeout_ms=3_000)
+    assert Counter(key_of(single_object(row.value or b"") or {}) for row in rows) == verdict.seen
+    assert all(row.key == (single_object(row.value or b"") or {})["user_id"].encode() for row in rows)
+
+    # A second run of the group finds nothing left to do.
+    assert stage.run("--until-end").exit_code() == 0
+    assert judge.verdict() == verdict
+
+    reported = stage.command("experiment", "report", "--json")
+    assert reported.returncode == 0, reported.stderr
+    assert str(num_events) in reported.stdout
+
+
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+def test_both_group_protocols_answer_once(stage: Stage, judge: Judge, protocol: str) -> None:
+    stage.create(partitions=3)
+    send(stage, map(impression, range(100)))
+    assert stage.run("--until-end", group_protocol=protocol).exit_code() == 0
+    judge.verdict().assert_exactly_once()
+
+
+def test_at_least_once_answers_everything_without_a_transaction(stage: Stage, judge: Judge) -> None:
+    stage.create(partitions=3)
+    send(stage, map(impression, range(100)))
+    worker = stage.run("--until-end", delivery="at-least-once")
+    assert worker.exit_code() == 0
+    judge.verdict().assert_at_least_once()
+    # No marker stands between the records: the offsets of each partition have no gap.
+    assert all(last - first + 1 == count for first, last, count in _runs(judge))
+
+
+def test_a_backfill_answers_what_came_between_two_times(stage: Stage, judge: Judge) -> None:
+    stage.create(partitions=3)
+    send(stage, map(impression, range(60)), start_ms=START_MS, step_ms=60_000)
+    begin, end = (datetime.fromtimestamp(START_MS / 1000 + 60 * minute, UTC).isoformat() for minute in (20, 40))
+    assert stage.run("--until-end", "--from", begin, "--to", end).exit_code() == 0
+    answered = Counter(str(answer["event_id"]) for answer in judge.answers())
+    assert answered == {event_id(number): 3 for number in range(20, 40)}
+
+    # The same group goes on from there to the end, without the first twenty.
+    assert stage.run("--until-end").exit_code() == 0
+    verdict = judge.verdict()
+    assert {event for event, _, _ in verdict.seen} == {event_id(number) for number in range(20, 60)}
+    assert not verdict.duplicated
+    assert verdict.committed == verdict.ends
+
+
+def test_a_trace_goes_from_the_impression_to_its_responses(stage: Stage, judge: Judge) -> None:
+    stage.create(partitions=1)
+    trace_id = "0af7651916cd43dd8448eb211c80319c"
+    headers = [("traceparent", f"00-{trace_id}-b7ad6b7169203331-01".encode()), ("tenant", b"t1"), ("secret", b"s")]
+    send_raw(stage, [(b"user", encode(impression(0)))], headers=headers)
+    assert stage.run("--until-end", pass_headers="tenant").exit_code() == 0
+    found = [dict(message.headers() or []) for message in judge.messages()]
+    assert [found_headers["traceparent"].decode().split("-")[1] for found_headers in found] == [trace_id] * 3
+    assert all(found_headers["tenant"] == b"t1" and "secret" not in found_headers for found_headers in found)
+
+
+def test_an_empty_topic_ends_a_backfill(stage: Stage, judge: Judge) -> None:
+    stage.create(partitions=2)
+    assert stage.run("--until-end").exit_code() == 0
+    assert judge.answers() == []
+
+
+def _runs(judge: Judge) -> list[tuple[int, int, int]]:
+    """Return first offset, last offset and number of responses by partition."""
+    offsets: dict[int, list[int]] = {}
+    for message in judge.messages():
+        offsets.setdefault(message.partition(), []).append(message.offset())
+    return [(min(found), max(found), len(found)) for found in offsets.values()]
