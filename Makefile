@@ -5,7 +5,8 @@ EVENTS ?= 500
 VENV := .venv
 BIN := $(VENV)/bin
 UV := $(BIN)/uv
-export UV_COMPILE_BYTECODE := 1  # else importing vLLM takes 12.7 s instead of 5.5 s, in each of its processes
+# Without bytecode, importing vLLM takes 12.7 s instead of 5.5 s, in each of its processes.
+export UV_COMPILE_BYTECODE := 1
 
 .PHONY: setup demo test test-long lint format lock clean
 .DEFAULT_GOAL := demo

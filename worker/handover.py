@@ -102,8 +102,13 @@ class Handover:
         return True
 
     def due(self) -> bool:
-        """Say whether so much is finished that a flush shall not wait for its interval."""
-        return self._finished_records >= self._limits.max_records or self._finished_bytes >= self._limits.max_bytes
+        """Say whether so much can leave that a flush shall not wait for its interval; not while one is under way."""
+        most, most_bytes = self._limits.max_records, self._limits.max_bytes
+        if self._busy or (self._finished_records < most and self._finished_bytes < most_bytes):
+            return False
+        # What is finished behind an unfinished record cannot leave: it must not make each finish a flush of its own.
+        ready = [owned.results[offset] for owned in self._owned.values() for offset in owned.offsets.head()]
+        return len(ready) >= most or sum(map(_num_bytes, ready)) >= most_bytes
 
     @property
     def in_flight(self) -> int:
@@ -240,7 +245,7 @@ class Handover:
     # -- rebalance
 
     def _overdue(self) -> list[Command]:
-        """Drop what a revocation still held: callbacks come one after another, so the next one means it gave up waiting."""
+        """Drop what a revocation still held: callbacks come one after another, so the next one means it gave up."""
         revoking, self._revoking = self._revoking, None
         return [Drop(self._disown(revoking.partitions))] if revoking else []
 

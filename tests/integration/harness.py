@@ -14,11 +14,14 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.client import HTTPConnection
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +29,7 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from .events import encode
+from .events import encode, impression
 
 COMMAND_TIMEOUT_S = 120.0
 WAIT_S = 60.0  # for something that takes seconds alone
@@ -164,6 +167,29 @@ class Worker:
         self.until(lambda: self.page("/readyz")[0] == 200 and self.metric("assigned_partitions") > 0, "ready worker")
 
 
+@contextmanager
+def feeding(stage: Stage, *, rate: float) -> Iterator[Callable[[], int]]:
+    """Send impressions at a steady rate until the function that this gives is called; it returns how many."""
+    stop = threading.Event()
+
+    def events() -> Iterator[dict[str, Any]]:
+        for number in count():
+            if stop.wait(1 / rate):
+                return
+            yield impression(number)
+
+    def end() -> int:
+        stop.set()
+        return sent.result(WAIT_S)
+
+    with ThreadPoolExecutor(1) as pool:
+        sent = pool.submit(send, stage, events())
+        try:
+            yield end
+        finally:
+            stop.set()
+
+
 def mirrorstream(*words: str, timeout_s: float = COMMAND_TIMEOUT_S, **more: str) -> "subprocess.CompletedProcess[str]":
     """Run one command to its end; `more` are environment variables."""
     command = [sys.executable, "-m", "worker", *words]
@@ -184,10 +210,10 @@ def as_flags(settings: Mapping[str, Any]) -> list[str]:
     return [word for name, text in texts.items() for word in ("--set", f"{name}={text}")]
 
 
-def send(stage: Stage, events: Iterable[Mapping[str, Any]], *, step_ms: int = 0, start_ms: int = 0) -> None:
-    """Send impressions keyed by their user, at these record times if a start is given."""
-    values = [(event["user"]["user_id"].encode(), encode(event)) for event in events]
-    send_raw(stage, values, step_ms=step_ms, start_ms=start_ms)
+def send(stage: Stage, events: Iterable[Mapping[str, Any]], *, step_ms: int = 0, start_ms: int = 0) -> int:
+    """Send impressions keyed by their user, at these record times if a start is given; return how many."""
+    values = ((event["user"]["user_id"].encode(), encode(event)) for event in events)
+    return send_raw(stage, values, step_ms=step_ms, start_ms=start_ms)
 
 
 def send_raw(
@@ -197,11 +223,14 @@ def send_raw(
     headers: list[tuple[str, bytes | None]] | None = None,
     step_ms: int = 0,
     start_ms: int = 0,
-) -> None:
-    """Send keys and values as they are."""
+) -> int:
+    """Send keys and values as they are; return how many."""
     producer = Producer({"bootstrap.servers": stage.bootstrap, "partitioner": "murmur2_random", "linger.ms": 5})
-    for place, (key, value) in enumerate(records):
-        times = {"timestamp": start_ms + place * step_ms} if start_ms else {}
+    num_sent = 0
+    for key, value in records:
+        times = {"timestamp": start_ms + num_sent * step_ms} if start_ms else {}
         producer.produce(stage.topic, value, key, headers=headers or [], **times)
         producer.poll(0)
+        num_sent += 1
     assert producer.flush(WAIT_S) == 0
+    return num_sent

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import UTC, datetime
 from io import BytesIO
+from random import Random
 from typing import Any
 
 import fastavro
@@ -16,9 +17,9 @@ from worker.records import (
     Headers,
     HistoryEntry,
     HistoryItem,
+    IdKind,
     Impression,
     Item,
-    ItemKind,
     Partition,
     Record,
     Role,
@@ -47,7 +48,7 @@ HOSTILE = (
     "{exposure} {history}",
     "\ufe0f\u200b",
     "'\"]}```",
-    "𝔅𝔢𝔥𝔞𝔳𝔦𝔬𝔯: [𝔄]",
+    "𝔅𝔢𝔥𝔞𝔳𝔦𝔬𝔯: [𝔄]",  # noqa: RUF001 - the same in another alphabet, on purpose
     "İstanbul ﷺ",
 )
 
@@ -96,43 +97,47 @@ def payload(plain: object, schema: codec.Schema | None = None) -> bytes:
     return stream.getvalue()
 
 
-_texts = st.sampled_from(HOSTILE) | st.text(max_size=12)
-_ids = st.sampled_from("ABCDEFGH")
-_maps = st.dictionaries(st.sampled_from(("title", "genres", "Behavior", "## History", "lines")), _texts, max_size=3)
-_times = st.integers(AT_US - 400 * DAY_US, AT_US + DAY_US)
-_entries = st.builds(
-    HistoryEntry,
-    st.builds(HistoryItem, _ids, st.none() | _texts, _maps),
-    st.none() | st.just("viewed"),
-    st.none() | st.floats(-10, 10),
-    st.none() | _texts,
-    st.none() | _times,
-)
+def _character(number: int) -> str:
+    """Return any character; surrogates, which no UTF-8 holds, become one that is not."""
+    return chr(number if not 0xD800 <= number < 0xE000 else 0xFFFD)
 
 
-@st.composite
-def _slates(draw: st.DrawFn, variant: str, role: Role) -> Slate:
-    ids = draw(st.lists(_ids, min_size=1, max_size=8))
-    items = [
-        Item(item_id, position, kind=draw(st.sampled_from(ItemKind)), text=text, attributes=attributes)
-        for position, item_id in enumerate(ids)
-        for text, attributes in [draw(st.tuples(_texts, st.just({})) | st.tuples(st.none(), _maps))]
-    ]
-    usable = tuple(item for item in items if item.text or item.attributes)
-    return Slate(variant, usable or (Item("Z", 0, text="z"),), role, shown=draw(st.booleans()))
+# Any text.  Not `st.text()`: its first use reads all of Unicode's categories, which takes seconds.
+_characters = st.integers(0, 0x7F).map(chr) | st.integers(0, 0x10FFFF).map(_character)
+wild_texts = st.lists(st.sampled_from(HOSTILE) | _characters, max_size=6).map("".join)
 
 
-@st.composite
-def impressions(draw: st.DrawFn) -> Impression:
-    """Draw an impression that is valid, with texts that are not kind."""
-    candidates = draw(st.integers(0, 2))
-    slates = [draw(_slates("control", draw(st.sampled_from((Role.CONTROL, Role.UNKNOWN)))))]
-    slates += [draw(_slates(f"candidate-{number}", Role.CANDIDATE)) for number in range(candidates)]
-    user = User("u-1", profile=draw(_maps), profile_text=draw(st.none() | _texts), segments=draw(_maps))
+def wild_impression(texts: list[str], chance: Random) -> Impression:
+    """Make an impression that is valid, of any shape, with these texts anywhere a text may stand."""
+
+    def text() -> str | None:
+        return chance.choice((None, *texts))
+
+    def attributes() -> dict[str, str]:
+        names = ("title", "genres", "Behavior", "## History", "lines", chance.choice(texts) or "name")
+        return {name: chance.choice(texts) for name in chance.sample(names, chance.randrange(4))}
+
+    def item(position: int) -> Item:
+        made = Item(chance.choice("ABCDEFGH"), position, text=text(), attributes=attributes())
+        return made if made.text or made.attributes else replace(made, text="plain")
+
+    def entry() -> HistoryEntry:
+        rating, at_us = chance.choice((None, 0.5, -3.0, 100.0)), chance.choice((None, AT_US, AT_US - DAY_US, 0))
+        return HistoryEntry(HistoryItem("A", text(), attributes()), text() or None, rating, text(), at_us)
+
+    def wild_slate(variant: str, role: Role) -> Slate:
+        items = tuple(item(position) for position in range(chance.randint(1, 8)))
+        return Slate(variant, items, role, shown=chance.random() < 0.5)
+
+    roles = (chance.choice((Role.CONTROL, Role.UNKNOWN)), Role.CANDIDATE, Role.CANDIDATE)[: chance.randint(1, 3)]
+    user = User("u-1", IdKind.DEVICE, attributes(), text(), attributes())
     return impression(
-        *slates,
-        event_id=draw(st.uuids().map(str)),
-        domain=draw(st.sampled_from(Domain)),
-        user=replace(user, history=tuple(draw(st.lists(_entries, max_size=4)))),
-        experiment=draw(st.none() | st.builds(Experiment, st.just("exp"), holdout=st.booleans())),
+        *(wild_slate(f"variant-{number}", role) for number, role in enumerate(roles)),
+        event_id=f"event-{chance.random()}",
+        domain=chance.choice(list(Domain)),
+        user=replace(user, history=tuple(entry() for _ in range(chance.randrange(4)))),
+        experiment=chance.choice((None, Experiment("exp", holdout=True), Experiment("exp", "l", Assignment(bucket=7)))),
     )
+
+
+impressions = st.builds(wild_impression, st.lists(wild_texts, min_size=3, max_size=3), st.integers(0, 9999).map(Random))

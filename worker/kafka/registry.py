@@ -8,7 +8,7 @@ import asyncio
 import time
 from pathlib import Path
 
-import httpx
+import httpx2
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from confluent_kafka.schema_registry.error import SchemaRegistryError
 
@@ -75,7 +75,7 @@ class Schemas:
                 raise Poison("schema", message) from error
             message = f"schema registry: {error.http_status_code} for {ref.kind} {ref.value}"
             raise Retryable(message) from error
-        except (httpx.HTTPError, OSError) as error:
+        except (httpx2.HTTPError, OSError) as error:
             message = f"schema registry: {type(error).__name__} for {ref.kind} {ref.value}"
             raise Retryable(message) from error
         return found.schema_str or ""
@@ -89,7 +89,7 @@ def register(url: str, auth_file: Path | None, subjects: dict[str, str]) -> dict
         for subject, name in subjects.items():
             ids[subject] = client.register_schema(subject, Schema(codec.schema_text(name), "AVRO"))
             client.set_compatibility(subject, "FULL_TRANSITIVE")
-    except (SchemaRegistryError, httpx.HTTPError, OSError) as error:
+    except (SchemaRegistryError, httpx2.HTTPError, OSError) as error:
         message = f"schema registry {url}: {error}; nothing more was registered"
         raise Retryable(message) from error
     return ids
@@ -106,7 +106,7 @@ def schema_id(url: str, auth_file: Path | None, subject: str, name: str) -> int:
             raise BadSettings(message) from error
         message = f"schema registry {url}: {error}"
         raise Retryable(message) from error
-    except (httpx.HTTPError, OSError) as error:
+    except (httpx2.HTTPError, OSError) as error:
         message = f"schema registry {url}: {type(error).__name__}"
         raise Retryable(message) from error
     return int(found.schema_id or 0)

@@ -1,0 +1,132 @@
+"""Two workers of one group under load: killed, stopped, added, removed; nothing is lost and nothing comes twice."""
+
+import signal
+from contextlib import ExitStack
+
+import pytest
+
+from .events import impression
+from .harness import Stage, Worker, feeding, send
+from .judge import Judge
+
+NUM_EVENTS = 2_000
+LOAD = {"choice_latency_s": 0.5, "window_max_records": 64, "transaction_timeout_s": 3}
+QUICK = {"choice_latency_s": 0, "window_max_records": 1024}
+RATE = 150.0  # events a second, of the tests that need a steady load
+
+
+def load(stage: Stage, num_events: int = NUM_EVENTS) -> None:
+    """Fill six partitions with work that takes a while."""
+    stage.create(partitions=6)
+    stage.overrides |= LOAD
+    send(stage, map(impression, range(num_events)))
+
+
+def until_shared(a: Worker, b: Worker) -> None:
+    """Wait until both have half of the partitions, and the first holds records that are not finished."""
+    a.until(lambda: all(one.metric("assigned_partitions") == 3 for one in (a, b)), "three partitions each")
+    until_busy(a)
+
+
+def until_busy(worker: Worker) -> None:
+    worker.until(lambda: worker.metric("in_flight_records") > 0, "record in flight")
+
+
+def until_all_committed(worker: Worker, judge: Judge) -> None:
+    worker.until(judge.all_committed, "commit up to the ends of all partitions", timeout_s=90)
+
+
+def test_a_killed_worker_loses_and_repeats_nothing(stage: Stage, judge: Judge) -> None:
+    load(stage)
+    with stage.worker(worker_id="a") as a, stage.worker(worker_id="b") as b:
+        until_shared(a, b)
+        a.kill()
+        committed, ends = judge.offsets()
+        assert sum(committed[one] < ends[one] for one in ends) > 3, "no partition of the killed worker was unfinished"
+        with stage.worker(worker_id="a") as again:
+            until_all_committed(again, judge)
+            assert [again.stop(), b.stop()] == [0, 0]
+    judge.verdict().assert_exactly_once()
+
+
+def test_a_killed_worker_without_a_name_is_taken_over(stage: Stage, judge: Judge) -> None:
+    """Its open transaction ends by time-out alone; until then readers and its heir wait, and nothing is lost."""
+    load(stage)
+    with stage.worker() as a, stage.worker() as b:
+        until_shared(a, b)
+        a.kill()
+        until_all_committed(b, judge)
+        assert b.metric("assigned_partitions") == 6
+        assert b.stop() == 0
+    judge.verdict().assert_exactly_once()
+
+
+def test_a_static_member_comes_back_to_its_partitions(stage: Stage, judge: Judge) -> None:
+    load(stage)
+    stage.overrides |= {"static_membership": True, "session_timeout_s": 30}
+    with stage.worker(worker_id="a") as a, stage.worker(worker_id="b") as b:
+        until_shared(a, b)
+        a.kill()
+        moves = b.log.count("revoked")
+        with stage.worker(worker_id="a") as again:
+            until_all_committed(again, judge)
+            assert again.metric("assigned_partitions") == 3
+            assert b.log.count("revoked") == moves  # nobody else was asked to move
+            assert [again.stop(), b.stop()] == [0, 0]
+    judge.verdict().assert_exactly_once()
+
+
+def test_sigterm_under_load_exits_0_and_commits_all_that_is_out(stage: Stage, judge: Judge) -> None:
+    stage.create(partitions=6)
+    stage.overrides |= LOAD
+    with feeding(stage, rate=RATE) as end_of_feed, stage.worker(worker_id="a") as a:
+        a.until(lambda: a.metric("responses_total") > 0 and a.metric("in_flight_records") > 0, "responses under load")
+        assert a.stop() == 0
+        end_of_feed()
+    verdict = judge.verdict()
+    assert verdict.missing, "everything was answered before the stop"
+    assert not verdict.duplicated
+    assert sum(verdict.committed.values()) * 3 == len(verdict.seen)  # all that is out is committed, and nothing else
+    assert stage.run("--until-end", worker_id="a", **QUICK).exit_code() == 0
+    judge.verdict().assert_exactly_once()
+
+
+def test_a_second_sigterm_ends_it_at_once(stage: Stage, judge: Judge) -> None:
+    load(stage, 100)
+    with stage.worker(worker_id="a", choice_latency_s=60) as a:
+        until_busy(a)
+        a.process.send_signal(signal.SIGTERM)
+        a.until(lambda: "draining" in a.log, "drain")
+        a.process.send_signal(signal.SIGTERM)
+        assert a.exit_code(10) == 128 + signal.SIGTERM
+    assert stage.run("--until-end", worker_id="a", **QUICK).exit_code() == 0
+    judge.verdict().assert_exactly_once()
+
+
+def test_what_takes_longer_than_the_drain_is_left_to_the_next_run(stage: Stage, judge: Judge) -> None:
+    load(stage, 100)
+    with stage.worker(worker_id="a", choice_latency_s=60, drain_timeout_s=0.5) as a:
+        until_busy(a)
+        assert a.stop(20) == 0
+    assert judge.answers() == []
+    assert stage.run("--until-end", worker_id="a", **QUICK).exit_code() == 0
+    judge.verdict().assert_exactly_once()
+
+
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+def test_one_worker_two_and_one_again(stage: Stage, judge: Judge, protocol: str) -> None:
+    stage.create(partitions=6)
+    stage.overrides |= LOAD | {"group_protocol": protocol}
+    with ExitStack() as running:
+        end_of_feed = running.enter_context(feeding(stage, rate=RATE))
+        a = running.enter_context(stage.worker(worker_id="a"))
+        until_busy(a)
+        b = running.enter_context(stage.worker(worker_id="b"))
+        until_shared(b, a)
+        assert b.stop() == 0
+        a.until(lambda: a.metric("assigned_partitions") == 6, "all partitions again")
+        until_busy(a)
+        assert end_of_feed() > 500
+        until_all_committed(a, judge)
+        assert a.stop() == 0
+    judge.verdict().assert_exactly_once()
