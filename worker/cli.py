@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from worker import __version__
+from worker import __version__, cli_prompts
 from worker.errors import BadSettings, MirrorstreamError
 from worker.settings import Settings, load, parse_time
 
@@ -26,6 +26,7 @@ experiment_app = typer.Typer(no_args_is_help=True, help="Read experiments.")
 app.add_typer(topics_app, name="topics")
 app.add_typer(schemas_app, name="schemas")
 app.add_typer(experiment_app, name="experiment")
+app.add_typer(cli_prompts.app, name="prompts")
 console = Console(stderr=True)
 
 Config = Annotated[Path | None, typer.Option("--config", "-c", help="YAML file of settings.")]

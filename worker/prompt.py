@@ -211,3 +211,9 @@ def _texts(impression: Impression) -> list[str]:
 
 def _named(attributes: Mapping[str, str]) -> list[str]:
     return [f"{name}: {value}" for name, value in attributes.items()]
+
+
+def attributes(layout: Layout) -> list[str]:
+    """List the attribute names that a domain's layout of items uses; none where every attribute is shown as a line."""
+    found = _PLACEHOLDER.findall(layout.item + layout.exposure)
+    return sorted(set(found) - {"lines", "new_release", "item", "time_diff", "rating", "action", "review"})

@@ -16,6 +16,7 @@ from enum import StrEnum
 from typing import Annotated
 
 from annotated_types import Ge, Gt, Le, MaxLen, MinLen
+from pydantic import FailFast
 
 # Bounds on what one impression may hold.  They keep one record within about 1 MB, Kafka's default
 # `message.max.bytes`, and a prompt's source text within what the history and depth limits can cut.
@@ -27,6 +28,9 @@ MAX_ITEMS = 200  # items of one slate
 MAX_HISTORY = 200  # entries of the history
 # Years 1970 to 2262: what int64 nanoseconds hold, so that any tool downstream can read the time.
 MAX_TIME_US = 9_223_372_036_854_775
+
+# Only valid entries count against a length, so a million bad ones, 1 MB, would be a million problems: 10 s and 1.6 GB.
+FIRST_BAD = FailFast()
 
 Id = Annotated[str, MinLen(1), MaxLen(MAX_ID)]
 Text = Annotated[str, MaxLen(MAX_TEXT)]
@@ -127,7 +131,7 @@ class User:
     profile_text: Text | None = None
     segments: Texts = field(default_factory=dict)
     is_bot: bool = False
-    history: Annotated[tuple[HistoryEntry, ...], MaxLen(MAX_HISTORY)] = ()
+    history: Annotated[tuple[HistoryEntry, ...], MaxLen(MAX_HISTORY), FIRST_BAD] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +177,7 @@ class Slate:
     """The ordered items that one variant offers."""
 
     variant: Id
-    items: Annotated[tuple[Item, ...], MinLen(1), MaxLen(MAX_ITEMS)]
+    items: Annotated[tuple[Item, ...], MinLen(1), MaxLen(MAX_ITEMS), FIRST_BAD]
     role: Role = Role.UNKNOWN
     shown: bool = False
     policy_id: Id | None = None
@@ -192,7 +196,7 @@ class Impression:
     event_id: Id
     occurred_at: TimeUs
     user: User
-    slates: Annotated[tuple[Slate, ...], MinLen(1), MaxLen(MAX_SLATES)]
+    slates: Annotated[tuple[Slate, ...], MinLen(1), MaxLen(MAX_SLATES), FIRST_BAD]
     request_id: Id | None = None
     domain: Domain = Domain.UNKNOWN
     experiment: Experiment | None = None

@@ -231,7 +231,7 @@ def test_no_event_text_can_pass_for_the_prompts_structure(shown: Impression) -> 
         assert [line[:4] for line in lines if re.match(r"\[\s*[A-Za-z]\s*\]", line)] == [
             f"[{letter(slot)}] " for slot in range(len(question.options))
         ]
-        assert [line for line in lines if re.match(r"#+ (History|Exposure List)", line)] == [
+        assert [line for line in lines if re.match(r"#+ (History|Exposure List)\b", line)] == [
             "## History",
             "# Exposure List",
         ]

@@ -74,7 +74,7 @@ STAGES = (Stage(0.3, 4, 5, False), Stage(0.75, 12, 10, False), Stage(1.0, 12, 10
 import os
 
 if os.environ.get("ONE"):
-    STAGES = (Stage(1.0, 4, 5, False),)
+    STAGES = tuple(Stage(*x) for x in json.loads(os.environ["ONE"]))
 
 
 def texts(seed: str, stage: Stage = STAGES[-1]) -> Iterator[tuple[str, str]]:
@@ -253,7 +253,7 @@ def _loss(model: Qwen2, batch: Batch, prefix: Tensor | None, settings: Settings)
         logits = model.logits(states).float()
     losses = functional.cross_entropy(logits, batch.rows[:, 1:].flatten()[wanted], reduction="none")
     weights = weights[wanted]
-    parts = [
+    parts = [losses.detach()[(weights - w).abs() < 1e-4].sum().item() / max(1, ((weights - w).abs() < 1e-4).sum().item()) for w in (settings.plain_weight, settings.rating_weight, settings.telling_weight, settings.letter_weight)]
         losses.detach()[weights == w].mean().item() for w in (1.0, settings.telling_weight, settings.letter_weight)
     ]
     return (losses * weights).sum() / weights.sum(), parts

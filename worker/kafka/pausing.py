@@ -44,5 +44,8 @@ class Pauser:
         self._paused = wanted
 
     def forget(self, partitions: frozenset[Partition]) -> None:
-        """Drop what is no longer assigned; a partition that comes back comes back unpaused."""
+        """Resume what is about to leave: the client keeps a pause for a partition that comes back (librdkafka 2.16)."""
+        gone = self._paused & partitions
+        if gone:
+            self._consumer.resume([TopicPartition(one.topic, one.number) for one in gone])
         self._paused -= partitions

@@ -37,6 +37,7 @@ T = TypeVar("T")
 
 MAX_POLLED = 500  # records of one hand-over to the loop
 POLL_S = 0.01  # longest wait for the first of them: how long a question, a pause or a stop waits
+NO_PARTITIONS_S = 10.0  # how long a backfill's member without partitions waits for some
 MAX_BACKLOG = 2  # hand-overs that the loop has not taken yet
 _CGMD_GENERATION = slice(7, 11)  # of serialised group metadata: "CGMDv2:", then the generation as int32
 
@@ -63,7 +64,8 @@ class KafkaSource:
         self._may_go = threading.Event()
         self._stopping = threading.Event()
         self._positions = Positions(settings, self._stopping)
-        self._assigned_once = False
+        self._assigned_s: float | None = None  # when the group last gave partitions, if only none
+        self._told_end = False
         self.last_poll_s = time.monotonic()
 
     # -- called from the loop
@@ -118,6 +120,7 @@ class KafkaSource:
                 self._answer_questions()
                 self._pauser.apply(self._wanted_pause, self._epochs)
                 self._hand_over(self._poll_some())
+                self._look_for_end()
             self._consumer.close()
         except Fatal as error:
             self._deliver(error)
@@ -187,6 +190,14 @@ class KafkaSource:
             # Cannot happen while paused; if it does, reading it again is right and dropping it is not.
             self._consumer.seek(TopicPartition(message.topic(), message.partition(), message.offset()))
 
+    def _look_for_end(self) -> None:
+        """End a backfill once every assigned partition is read; a member that got none waits a little for some."""
+        if not self._until_end or self._told_end or self._ends or self._assigned_s is None:
+            return
+        if self._epochs or time.monotonic() - self._assigned_s > NO_PARTITIONS_S:
+            self._told_end = True
+            self._deliver(None)
+
     def _record(self, message: Message) -> Record | None:
         partition = Partition(message.topic() or "", message.partition() or 0)
         error = message.error()
@@ -226,16 +237,13 @@ class KafkaSource:
         log.warning("poll %s: %s: %s; going on", partition, error.name(), error.str())
 
     def _reached(self, partition: Partition) -> None:
-        """Note that a partition is read to its end; the last one ends the run."""
+        """Note that a partition is read to its end."""
         if self._ends.pop(partition, None) is not None:
             log.info("%s is read to its end", partition)
-        if not self._ends and self._assigned_once:
-            self._deliver(None)
 
     # -- rebalance callbacks, inside poll
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        self._assigned_once = True
         started = self._positions.start(consumer, partitions)
         ends = self._positions.ends(consumer, partitions, self._until) if self._until_end else {}
         self._ends |= ends
@@ -247,6 +255,7 @@ class KafkaSource:
         for one in partitions:
             if one.offset >= ends.get(partition_of(one), one.offset + 1):
                 self._reached(partition_of(one))
+        self._assigned_s = time.monotonic()
         if self._wanted_pause:  # the window is full: what comes meanwhile waits too
             self._pauser.set(frozenset(self._epochs), self._epochs)
         log.info("assigned %s", ", ".join(map(str, map(partition_of, partitions))) or "nothing new")

@@ -1,0 +1,273 @@
+"""Fakes of everything outside the loop (`worker.ports`), and a clock that jumps: minutes take milliseconds."""
+
+import asyncio
+import functools
+import selectors
+from collections import Counter, deque
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, ParamSpec
+
+from worker.codec import Schema, SchemaRef
+from worker.draws import Ask, Drawn, EngineCard
+from worker.errors import Poison, Retryable
+from worker.ports import Chat, Delivery, FlushOutcome
+from worker.prompt import Prompt
+from worker.questions import Status
+from worker.records import Headers, Impression, Message, Partition, Record
+from worker.responses import SimulatedResponse
+from worker.sampling import Skip
+from worker.signals import Assigned, Committed, Flush, Frozen, InDoubt, Lost, Revoking, Settled
+
+P = ParamSpec("P")
+LIMIT_S = 600.0  # of a scenario, in its own time: one that hangs fails
+
+
+# -- time
+
+
+class _Jumps(selectors.SelectSelector):
+    """Never waits: where nothing is ready, time goes on at once."""
+
+    now_s = 0.0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        ready = super().select(0)
+        self.now_s += 0.0 if ready else timeout or 0.0
+        return ready
+
+
+class JumpingLoop(asyncio.SelectorEventLoop):
+    """An event loop with a time of its own, from 0."""
+
+    def __init__(self) -> None:
+        self._jumps = _Jumps()
+        super().__init__(self._jumps)
+
+    def time(self) -> float:
+        return self._jumps.now_s
+
+
+def jumping(scenario: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
+    """Run a test in jumping time."""
+
+    @functools.wraps(scenario)
+    def test(*args: P.args, **kwargs: P.kwargs) -> None:
+        with asyncio.Runner(loop_factory=JumpingLoop) as runner:
+            runner.run(asyncio.wait_for(scenario(*args, **kwargs), LIMIT_S))
+
+    return test
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for something that other tasks bring about."""
+    while not condition():  # noqa: ASYNC110 - the condition is plain data
+        await asyncio.sleep(0.01)
+
+
+# -- the outside
+
+
+class FakeSource:
+    """A group of one member, whose partitions the test gives and takes."""
+
+    def __init__(self) -> None:
+        self.generation = 1
+        self.epochs: dict[Partition, int] = {}
+        self.paused: frozenset[Partition] = frozenset()
+        self.calls: Counter[str] = Counter()
+        self.deliver: Callable[[Delivery], None] = self._not_open
+
+    def _not_open(self, delivery: Delivery) -> None:
+        raise AssertionError(delivery)
+
+    def open(self, deliver: Callable[[Delivery], None]) -> None:
+        self.deliver = deliver
+
+    def took(self) -> None:
+        self.calls["took"] += 1
+
+    def pause_only(self, partitions: frozenset[Partition]) -> None:
+        self.paused = partitions
+
+    def freeze(self) -> None:
+        asyncio.get_running_loop().call_soon(
+            lambda: self.deliver(Frozen(("metadata", self.generation), self.generation, dict(self.epochs)))
+        )
+
+    def let_go(self) -> None:
+        self.calls["let_go"] += 1
+
+    async def close(self) -> None:
+        self.calls["close"] += 1
+
+    def assign(self, *partitions: Partition, resume_at: int | None = None) -> None:
+        for partition in partitions:
+            self.calls["assign"] += 1
+            self.epochs[partition] = self.calls["assign"]
+            self.deliver(Assigned(partition, self.epochs[partition], resume_at))
+
+    async def revoke(self, *partitions: Partition, within_s: float = 20.0) -> None:
+        """Return when the loop lets go, as the callback does."""
+        before = self.calls["let_go"]
+        self.deliver(Revoking(frozenset(partitions), asyncio.get_running_loop().time() + within_s))
+        await until(lambda: self.calls["let_go"] > before)
+        self._forget(*partitions)
+
+    def lose(self, *partitions: Partition) -> None:
+        self._forget(*partitions)
+        self.deliver(Lost(frozenset(partitions)))
+
+    def _forget(self, *partitions: Partition) -> None:
+        self.epochs = {partition: epoch for partition, epoch in self.epochs.items() if partition not in partitions}
+
+    def read(self, partition: Partition, first: int, *values: bytes | None, headers: Headers = ()) -> None:
+        """Deliver records with consecutive offsets, in the present assignment."""
+        now_ms = int(asyncio.get_running_loop().time() * 1000)
+        self.deliver(
+            [
+                Record(partition, self.epochs[partition], first + n, b"key", value, headers, now_ms)
+                for n, value in enumerate(values)
+            ]
+        )
+
+
+class FakeEngine:
+    """Answers at once, evenly and at length; `answer` and `gates` (by event id) make it worse."""
+
+    card = EngineCard("fake", "1", "fake", None, {}, reads_prompt=False)
+
+    def __init__(self, text: str = "Stimulus: a film.\nBehavior: [") -> None:
+        self.text = text
+        self.answer: Callable[[Ask], Drawn] = self.even
+        self.gates: dict[str, asyncio.Event] = {}
+        self.asks: list[Ask] = []
+        self.num_cancelled = 0
+
+    def even(self, ask: Ask) -> Drawn:
+        return Drawn(Status.OK, (1 / ask.num_slots,) * ask.num_slots, 1.0, self.text, "stop")
+
+    async def start(self) -> None:
+        """Have nothing to load."""
+
+    async def stop(self) -> None:
+        """Have nothing to free."""
+
+    def tokenise(self, prompt: Prompt) -> tuple[int, ...]:
+        raise NotImplementedError
+
+    async def draw(self, ask: Ask) -> Drawn:
+        self.asks.append(ask)
+        try:
+            if gate := self.gates.get(ask.impression.event_id):
+                await gate.wait()
+        except asyncio.CancelledError:
+            self.num_cancelled += 1
+            raise
+        return self.answer(ask)
+
+
+class FakeSink:
+    """A log and committed offsets.  `ends`: how the next flushes end; a flush in doubt may have landed all the same."""
+
+    def __init__(self) -> None:
+        self.ends: deque[FlushOutcome | Exception] = deque()
+        self.lands_in_doubt = False
+        self.flushes: list[Flush] = []
+        self.log: list[Message] = []
+        self.committed: dict[Partition, int] = {}
+        self.calls: Counter[str] = Counter()
+
+    async def open(self) -> None:
+        self.calls["open"] += 1
+
+    async def flush(self, flush: Flush) -> FlushOutcome:
+        self.flushes.append(flush)
+        await asyncio.sleep(0.005)
+        end = self.ends.popleft() if self.ends else Committed()
+        if isinstance(end, Exception):
+            raise end
+        if isinstance(end, Committed) or (isinstance(end, InDoubt) and self.lands_in_doubt):
+            self.log += flush.messages
+            self.committed |= flush.offsets
+        return end
+
+    async def settle(self, partitions: frozenset[Partition]) -> Settled:
+        self.calls["settle"] += 1
+        await asyncio.sleep(0.005)
+        return Settled({one: self.committed.get(one, -1) for one in partitions}, asyncio.get_running_loop().time())
+
+    async def close(self) -> None:
+        self.calls["close"] += 1
+
+
+class FakeSchemas:
+    """A registry that knows these schemas, `outages` tries from now."""
+
+    def __init__(self, schemas: Mapping[SchemaRef, Schema], *, outages: int = 0) -> None:
+        self._schemas = schemas
+        self._fetched: dict[SchemaRef, Schema] = {}
+        self.outages = outages
+
+    def known(self, ref: SchemaRef) -> Schema | None:
+        return self._fetched.get(ref)
+
+    async def fetch(self, ref: SchemaRef) -> Schema:
+        await asyncio.sleep(0.001)
+        if self.outages:
+            self.outages -= 1
+            raise Retryable("the registry is away")
+        if ref not in self._schemas:
+            raise Poison("schema", "no such schema")
+        self._fetched[ref] = self._schemas[ref]
+        return self._fetched[ref]
+
+
+class _FakeChat:
+    headers: Mapping[str, str] = {"traceparent": "00-chat"}
+
+    def done(self, drawn: Drawn, seconds: float) -> None:
+        """Look away."""
+
+
+class FakeWatch:
+    """Counts by name; `gauges` are the last ones, `most_paused` the most."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self.gauges: dict[str, float] = {}
+        self.most_paused = 0
+
+    def consumed(self) -> None:
+        self.counts["consumed"] += 1
+
+    def stale(self) -> None:
+        self.counts["stale"] += 1
+
+    def skipped(self, reason: Skip) -> None:
+        self.counts[f"skipped {reason}"] += 1
+
+    def dead_letter(self, reason: str) -> None:
+        self.counts[f"dead letter {reason}"] += 1
+
+    def answered(self, responses: tuple[SimulatedResponse, ...], *, end_to_end_s: float) -> None:
+        self.counts["answered"] += len(responses)
+
+    def state(self, *, in_flight: int, assigned: int, paused: int, head_s: float) -> None:
+        self.gauges = {"in_flight": in_flight, "assigned": assigned, "paused": paused, "head_s": head_s}
+        self.most_paused = max(self.most_paused, paused)
+
+    def flushed(self, outcome: str, seconds: float) -> None:
+        self.counts[f"flush {outcome}"] += 1
+
+    @contextmanager
+    def process(self, record: Record, impression: Impression) -> Iterator[Mapping[str, str]]:
+        yield {"traceparent": f"00-{impression.event_id}"}
+
+    @contextmanager
+    def chat(self, ask: Ask) -> Iterator[Chat]:
+        self.counts["chat"] += 1
+        yield _FakeChat()
+
+    def flush(self, num_messages: int) -> AbstractContextManager[None]:
+        return nullcontext()

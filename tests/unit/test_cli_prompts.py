@@ -1,0 +1,78 @@
+"""`prompts render` and `prompts parse`: how users debug, so they need no Kafka and no vLLM."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from worker.cli import app
+from worker.errors import BadSettings
+
+IMPRESSION = {
+    "event_id": "0b9ad3f5-5d3c-4d3e-9a53-1f0f5a1c7e11",
+    "occurred_at": 1_764_500_000_000_000,
+    "domain": "movies",
+    "user": {
+        "user_id": "u1",
+        "history": [
+            {"item": {"item_id": "m1", "attributes": {"title": "Heat (1995)", "genres": "Crime"}}, "rating": 5.0}
+        ],
+    },
+    "slates": [
+        {"variant": "a", "role": "CONTROL", "items": [{"item_id": "2", "position": 0, "text": "Fargo"}]},
+        {"variant": "b", "role": "CANDIDATE", "items": [{"item_id": "3", "position": 0, "text": "Ronin"}]},
+    ],
+}
+
+
+def run(*arguments: str, text: str | None = None) -> str:
+    result = CliRunner().invoke(app, ["prompts", *arguments], input=text, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+@pytest.fixture
+def impression(tmp_path: Path) -> Path:
+    path = tmp_path / "impression.json"
+    path.write_text(json.dumps(IMPRESSION))
+    return path
+
+
+def test_render_prints_what_the_model_is_shown(impression: Path) -> None:
+    system, user, assistant = json.loads(run("render", "--impression", str(impression), "--duel", "b"))
+    assert [message["role"] for message in (system, user, assistant)] == ["system", "user", "assistant"]
+    assert "A movie viewed earlier\nHeat (1995) Crime \nMy Behavior:\nRating: 5.0/5.0\n" in user["content"]
+    assert {"[A] Fargo", "[B] Ronin"} <= set(user["content"].split("\n")) or {"[A] Ronin", "[B] Fargo"} <= set(
+        user["content"].split("\n")
+    )
+    assert assistant["content"] == "Thought:\nStimulus:"
+
+
+def test_the_second_draw_turns_the_order_round(impression: Path) -> None:
+    def options(draw: str) -> list[str]:
+        user = json.loads(run("render", "--impression", str(impression), "--duel", "b", "--draw", draw))[1]["content"]
+        return [line[4:] for line in user.split("\n") if line.startswith("[")]
+
+    assert options("1") == options("0")[::-1]
+
+
+def test_render_names_the_questions_that_there_are(impression: Path) -> None:
+    with pytest.raises(BadSettings, match="SLATE:a, SLATE:b, DUEL:b"):
+        run("render", "--impression", str(impression), "--variant", "c")
+
+
+def test_parse_reads_a_completion_from_standard_input() -> None:
+    record = json.loads(run("parse", "--options", "2", text=" I am bored.\nEvaluation Style: Logical\nBehavior: [B]"))
+    assert record["rationale"]["stimulus"] == "I am bored."
+    assert (record["parse_status"], record["behavior"]) == ("PARTIAL", "B")
+
+
+def test_parse_does_not_believe_a_letter_that_was_not_offered() -> None:
+    assert json.loads(run("parse", "--options", "2", text="Behavior: [C]"))["behavior"] is None
+
+
+def test_neither_needs_vllm() -> None:
+    run("list", "--json")
+    assert "vllm" not in sys.modules

@@ -1,0 +1,280 @@
+"""Foreign schemas: older and newer writers are read, and what would end the process is refused."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from examples import AT_US, impression, payload, seen
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from worker import codec
+from worker.errors import Poison
+from worker.records import Domain, Impression, Item, Slate, User
+
+OWN_TEXT = codec.schema_text("RecommendationImpression")
+SHOWN = impression(history=(seen("Heat (1995)", 1),))
+PAYLOAD = payload(SHOWN)
+LIMIT_S = 20.0  # for the child that decodes dangerous payloads; it takes one second
+
+JsonRecord = dict[str, Any]
+
+
+def refusal(schema: str) -> str:
+    """Return the reason for which a schema is refused."""
+    with pytest.raises(Poison) as caught:
+        codec.writer_schema(schema)
+    return caught.value.reason
+
+
+def own_with(*added: JsonRecord, **top: object) -> str:
+    """Write our own schema with further fields, as another writer's."""
+    schema = json.loads(OWN_TEXT)
+    return json.dumps({**schema, "fields": [*schema["fields"], *added], **top})
+
+
+def of_record(*types: object, name: str = "R", **more: object) -> JsonRecord:
+    """Make a record schema with a field of each type."""
+    return {
+        "type": "record",
+        "name": name,
+        "fields": [{"name": f"f{n}", "type": t} for n, t in enumerate(types)],
+        **more,
+    }
+
+
+def test_an_older_writer_without_the_optional_fields_is_read_with_their_defaults() -> None:
+    def required(schema: Any) -> Any:
+        if isinstance(schema, list):
+            return [required(branch) for branch in schema]
+        if not isinstance(schema, dict):
+            return schema
+        fields = [{**f, "type": required(f["type"])} for f in schema.get("fields", ()) if "default" not in f]
+        nested = {key: required(schema[key]) for key in ("items", "values", "type") if key in schema}
+        return {**schema, **nested, **({"fields": fields} if "fields" in schema else {})}
+
+    old = json.loads(OWN_TEXT)
+    old = required(old)
+    # No older schema had items without any text, so this field was always there.
+    slate_type = next(f for f in old["fields"] if f["name"] == "slates")["type"]["items"]
+    item_type = next(f for f in slate_type["fields"] if f["name"] == "items")["type"]["items"]
+    item_type["fields"].append({"name": "text", "type": "string"})
+    writer = codec.writer_schema(json.dumps(old))
+    plain = {
+        "event_id": "e",
+        "occurred_at": AT_US,
+        "user": {"user_id": "u"},
+        "slates": [{"variant": "a", "items": [{"item_id": "i", "position": 0, "text": "x"}]}],
+    }
+    assert codec.decode(payload(plain, writer), writer) == Impression(
+        "e", AT_US, User("u"), (Slate("a", (Item("i", 0, text="x"),)),)
+    )
+
+
+def test_a_newer_writers_fields_and_words_are_passed_over() -> None:
+    schema = json.loads(own_with({"name": "added", "type": {"type": "array", "items": of_record("string", "long")}}))
+    next(f for f in schema["fields"] if f["name"] == "domain")["type"]["symbols"] += ["podcasts"]
+    writer = codec.writer_schema(json.dumps(schema))
+    plain = {**codec.plain(SHOWN), "domain": "podcasts", "added": [{"f0": "x", "f1": 1}]}  # type: ignore[dict-item]
+    assert codec.decode(payload(plain, writer), writer) == replace(SHOWN, domain=Domain.UNKNOWN)
+
+
+def test_a_writer_of_another_record_is_refused() -> None:
+    writer = codec.writer_schema(json.dumps(of_record("string", name="Other")))
+    with pytest.raises(Poison) as caught:
+        codec.decode(b"\x02x", writer)
+    assert caught.value.reason == "avro"
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        json.loads(OWN_TEXT),
+        "string",
+        ["null", "string"],
+        of_record("int", {"type": "map", "values": "null"}),  # a key takes a byte
+        of_record({"type": "array", "items": ["null", "int"]}),  # and so does a branch
+        of_record({"type": "array", "items": {"type": "enum", "name": "E", "symbols": ["A"]}}),
+        of_record({"type": "enum", "name": "E", "symbols": ["A"]}, "E", name="a.b.R"),  # found in a.b
+        of_record({"type": "enum", "name": "E", "symbols": ["A"], "namespace": "c"}, "c.E", namespace="a"),
+        of_record(of_record(name="Empty"), of_record("null", name="Nothing")),
+        of_record({"type": "long", "logicalType": "no-such-type"}),
+        of_record({"type": "bytes", "logicalType": "decimal", "precision": "many"}),  # taken off, so it cannot harm
+    ],
+)
+def test_a_plain_schema_passes_the_lint(schema: Any) -> None:
+    codec.writer_schema(json.dumps(schema))
+
+
+def nested(depth: int) -> Any:
+    return {"type": "array", "items": nested(depth - 1)} if depth else "int"
+
+
+REFUSED: dict[str, Any] = {
+    "recursion": of_record(["null", "R"]),
+    "recursion through an array": of_record({"type": "array", "items": "R"}),
+    "recursion over two": of_record(of_record(["null", "a.R"], name="S"), name="R", namespace="a"),
+    "recursion by the full name": of_record(["null", "a.b.R"], name="a.b.R"),
+    "recursion by the short name": of_record(["null", "R"], name="a.b.R"),
+    "recursion behind another of that name": of_record(
+        {"type": "fixed", "name": "R", "namespace": "", "size": 1}, ["null", "R"], name="a.R"
+    ),
+    "depth": nested(20),
+    "a great depth": json.loads("[" * 900 + '"int"' + "]" * 900),
+    "width": of_record(*["int"] * 401),
+    "width over two": of_record(of_record(*["int"] * 200, name="S"), of_record(*["int"] * 200, name="T")),
+    "array of null": {"type": "array", "items": "null"},
+    "array of an empty record": {"type": "array", "items": of_record()},
+    "array of a record of nulls": {"type": "array", "items": of_record("null", of_record("null", name="S"))},
+    "array of fixed of no size": {"type": "array", "items": {"type": "fixed", "name": "F", "size": 0}},
+    "array of an empty record by name": of_record(of_record(name="S"), {"type": "array", "items": "S"}),
+    "a record of nothing, doubled": of_record(of_record("null", name="S0"), of_record("S0", "S0", name="S1")),
+    "unknown type": of_record("unknown"),
+    "a name that is not there yet": of_record("E", {"type": "enum", "name": "E", "symbols": ["A"]}),
+    "a name twice": of_record(of_record(name="S"), of_record(name="S")),
+    "no name": {"type": "record", "fields": []},
+    "no type": {"name": "R"},
+    "null": None,
+    "a number": 5,
+    "a record without fields": {"type": "record", "name": "R"},
+    "fields that are none": {"type": "record", "name": "R", "fields": [5]},
+    "a name that is a number": {"type": "record", "name": 5, "fields": []},
+    "an enum without symbols": {"type": "enum", "name": "E"},
+}
+
+
+@pytest.mark.parametrize("schema", REFUSED.values(), ids=list(REFUSED))
+def test_a_schema_that_no_decoder_can_bound_is_refused(schema: Any) -> None:
+    assert refusal(json.dumps(schema)) == "schema"
+
+
+@pytest.mark.parametrize("text", ["", "{", "[" * 100_000, "\ud800", "int", '{"type": NaN}'])
+def test_a_text_that_is_no_schema_is_refused(text: str) -> None:
+    assert refusal(text) == "schema"
+
+
+words = st.sampled_from(("record", "array", "null", "int", "R", "enum", "fixed", "map", "a.R", "", 0, None, True))
+keys = st.sampled_from(("type", "name", "fields", "items", "values", "namespace", "symbols", "size", "default"))
+schemas = st.recursive(
+    words, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=4), max_leaves=8
+)
+
+
+@given(schemas)
+@settings(max_examples=80, deadline=None)
+def test_any_json_is_a_schema_or_refused(schema: Any) -> None:
+    try:
+        codec.writer_schema(json.dumps(schema))
+    except Poison as poison:
+        assert poison.reason == "schema"  # noqa: PT017 - either end is right
+
+
+# -- what ends the process, or fills its memory; no `try` can catch it, so it runs in a child
+
+DEEP = b"\x02" * 200_000 + b"\x00"
+NODE = of_record(["null", "Node"], name="Node")
+DOUBLED = [of_record("null", name="S0"), *(of_record(f"S{n}", f"S{n}", name=f"S{n + 1}") for n in range(40))]
+TRUSTED = {
+    "__fastavro_parsed": True,
+    "__named_schemas": {"mirrorstream.v1.Role": {**NODE, "name": "mirrorstream.v1.Role"}},
+}
+AFTER = PAYLOAD  # a field that only the writer has comes after ours
+HUGE = b"\xfe\xff\xff\xff\xff\xff\xff\xff\x7f"  # 2**62 - 1, as a count or a length
+LEAST = b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"  # -2**63
+
+DANGEROUS: dict[str, tuple[str, bytes]] = {
+    "recursive": (json.dumps(NODE), DEEP),
+    "recursive field that only the writer has": (own_with({"name": "x", "type": NODE}), AFTER + DEEP),
+    "recursive array": (
+        own_with({"name": "x", "type": of_record({"type": "array", "items": "N"}, name="N")}),
+        AFTER + DEEP,
+    ),
+    "recursive behind another of that name": (
+        own_with(
+            {
+                "name": "x",
+                "type": of_record(
+                    {"type": "fixed", "name": "N", "namespace": "", "size": 1}, ["null", "N"], name="a.N"
+                ),
+            }
+        ),
+        AFTER + b"x" + DEEP,
+    ),
+    "array of null": (json.dumps({"type": "array", "items": "null"}), b"\x80\x84\xaf\x5f\x00"),
+    "array of null that only the writer has": (
+        own_with({"name": "x", "type": {"type": "array", "items": "null"}}),
+        AFTER + HUGE + b"\x00",
+    ),
+    "nothing, doubled 40 times": (
+        own_with(*({"name": f"x{n}", "type": t} for n, t in enumerate(DOUBLED))),
+        AFTER,
+    ),
+    "a schema that says it is parsed": (
+        own_with({"name": "x", "type": "Role"}, **TRUSTED),
+        AFTER + b"\x02" * 100 + DEEP,
+    ),
+    "a schema nested without end": ('{"type":"array","items":' * 50_000 + '"int"' + "}" * 50_000, b""),
+    "a field of 2 GB that only the writer has": (
+        own_with({"name": "x", "type": {"type": "fixed", "name": "F", "size": 2**31 - 1}}),
+        AFTER + b"x",
+    ),
+    "a string of 2**62 bytes": (OWN_TEXT, HUGE + b"x"),
+    "a string of -2**63 bytes": (OWN_TEXT, LEAST + b"x"),
+    "2**62 slates": (OWN_TEXT, PAYLOAD[:40] + HUGE * 20),
+    "-2**63 of a field that only the writer has": (
+        own_with({"name": "x", "type": {"type": "array", "items": "int"}}),
+        AFTER + LEAST + LEAST,
+    ),
+    "a number without end": (OWN_TEXT, b"\xff" * 100_000),
+    "noise": (OWN_TEXT, bytes(range(256)) * 1000),
+}
+
+# What only the writer has is passed over, cut off or not: all fields of ours stand before it.
+HARMLESS = {"a field of 2 GB that only the writer has"}
+
+_CHILD = """
+import json, resource, sys
+from worker import codec
+from worker.errors import Poison
+
+resource.setrlimit(resource.RLIMIT_AS, (2_000_000_000, 2_000_000_000))
+for line in sys.stdin:
+    name, schema, payload = json.loads(line)
+    try:
+        codec.decode(bytes.fromhex(payload), codec.writer_schema(schema))
+        end = "read"
+    except Poison as poison:
+        end = poison.reason
+    print(json.dumps([name, end]), flush=True)
+print("whole", flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def ends() -> Mapping[str, str]:
+    """Decode all that is dangerous in one child, and tell how each ended."""
+    lines = "".join(json.dumps([name, schema, data.hex()]) + "\n" for name, (schema, data) in DANGEROUS.items())
+    root = Path(codec.__file__).parent.parent
+    child = subprocess.run(
+        [sys.executable, "-c", _CHILD],
+        input=lines, capture_output=True, text=True, timeout=LIMIT_S, check=False, cwd=root,
+    )  # fmt: skip
+    found = child.stdout.splitlines()
+    met = dict(json.loads(line) for line in found if line != "whole")
+    if found[-1:] != ["whole"]:
+        unmet = next(name for name in DANGEROUS if name not in met)
+        met[unmet] = f"the process ended with {child.returncode}: {child.stderr[-500:]}"
+    return met
+
+
+@pytest.mark.parametrize("name", DANGEROUS)
+def test_a_dangerous_payload_is_refused_and_the_process_lives(ends: Mapping[str, str], name: str) -> None:
+    if name == "a schema that says it is parsed":  # it is believed no more, so its field is the plain enum it names
+        assert ends[name] == "avro"
+    wanted = {"read"} if name in HARMLESS else {"schema", "avro", "utf8", "limit", "invalid"}
+    assert ends.get(name, "not reached") in wanted

@@ -1,0 +1,86 @@
+"""A dead letter carries the original and says why, and no topic refuses it for its size."""
+
+from dataclasses import replace
+
+import pytest
+from examples import record
+
+from worker import __version__
+from worker.deadletters import FRAME_BYTES, MAX_DETAIL_BYTES, to_message
+from worker.records import DeadLetter, Headers, Message, Record
+
+LIMIT = 10_000  # the least that the settings allow
+
+
+def letter(of: Record | None = None, detail: str = "0 slates", limit: int = LIMIT) -> Message:
+    return to_message(DeadLetter(of or record(b"\x00bytes"), "invalid", detail), "impressions.dlq", max_bytes=limit)
+
+
+def why(message: Message) -> dict[str, str]:
+    return {name[3:]: (value or b"").decode() for name, value in message.headers if name.startswith("ms-")}
+
+
+def num_bytes(message: Message) -> int:
+    headers = sum(len(name.encode()) + len(value or b"") + FRAME_BYTES for name, value in message.headers)
+    return headers + len(message.key or b"") + len(message.value or b"")
+
+
+def test_a_dead_letter_is_the_original_and_says_why_and_where_from() -> None:
+    message = letter(record(b"\xff\x00", headers=(("traceparent", b"00-1"), ("empty", None))))
+    assert (message.topic, message.key, message.value) == ("impressions.dlq", b"u-1", b"\xff\x00")
+    assert message.headers[:2] == (("traceparent", b"00-1"), ("empty", None))
+    assert why(message) == {
+        "reason": "invalid",
+        "detail": "0 slates",
+        "source-topic": "impressions",
+        "source-partition": "3",
+        "source-offset": "1842",
+        "source-timestamp-ms": "973080000000",
+        "worker-version": __version__,
+    }
+
+
+def test_a_record_without_key_and_value_stays_without() -> None:
+    message = letter(record(None, key=None))
+    assert (message.key, message.value) == (None, None)
+
+
+def test_a_letter_that_comes_again_says_why_once() -> None:
+    again = letter(replace(record(), headers=letter().headers), detail="now utf8")
+    names = [name for name, _ in again.headers]
+    assert len(names) == len(set(names))
+    assert why(again)["detail"] == "now utf8"
+
+
+@pytest.mark.parametrize("detail", ["x" * 5_000, "\u0e01" * 5_000, "x" + "\U0001f600" * 5_000, "\ud800" * 5_000])
+def test_a_long_detail_is_cut_at_a_whole_character(detail: str) -> None:
+    found = why(letter(detail=detail))["detail"]
+    assert MAX_DETAIL_BYTES - 4 < len(found.encode()) <= MAX_DETAIL_BYTES
+    assert detail.startswith(found) or found == "?" * MAX_DETAIL_BYTES
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "headers", "cut"),
+    [
+        (b"k", b"v" * 5_000, (), set()),
+        (b"k", b"v" * 20_000, (), {"truncated"}),
+        (b"k", b"v" * 5_000, (("h", b"x" * 3_000),), {"truncated"}),
+        (b"k", b"v" * 5_000, (("h", b"x" * 20_000),), {"dropped-headers"}),
+        (b"k", b"", tuple((f"h{number}", None) for number in range(5_000)), {"dropped-headers"}),
+        (b"k", b"", (("\u0e01" * 4_000, b""),), {"dropped-headers"}),
+        (b"k" * 20_000, b"v", (("h", b"x"),), {"truncated-key", "dropped-headers", "truncated"}),
+        (b"k" * 5_999, b"v" * 9_000, (("h", b"x" * 9_000),), {"dropped-headers", "truncated"}),
+        (None, None, (("h", b"x" * 20_000),), {"dropped-headers"}),
+    ],
+)
+def test_what_does_not_fit_the_topic_is_cut_and_named(
+    key: bytes | None, value: bytes | None, headers: Headers, cut: set[str]
+) -> None:
+    message = letter(record(value, headers, key), detail="\u0e01" * 5_000)
+    assert num_bytes(message) <= LIMIT
+    assert why(message).keys() & {"truncated", "dropped-headers", "truncated-key"} == cut
+    assert (value or b"").startswith(message.value or b"")
+
+
+def test_a_cut_value_tells_how_long_it_was() -> None:
+    assert why(letter(record(b"v" * 20_000)))["truncated"] == "20000"

@@ -1,0 +1,110 @@
+"""`mirrorstream prompts`: what the model is shown, and how its answer is read; no Kafka and no vLLM needed."""
+
+import json
+import re
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from worker import codec, profiles, prompt
+from worker.errors import BadSettings, Poison
+from worker.parse import parse
+from worker.questions import Depths, Kind, Question, plan, presented_order
+from worker.records import Impression
+from worker.settings import parse_time
+
+app = typer.Typer(no_args_is_help=True, help="Look at prompts and at how completions are read.")
+_BEHAVIOR = re.compile(r"Behavior:\s*\[([A-Z])\]?")
+
+ProfileName = Annotated[str, typer.Option("--profile", "-p", help="Prompt profile: a name or a path.")]
+
+
+@app.command("list", epilog="Example: mirrorstream prompts list --json")
+def list_profiles(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
+    """List the profiles that ship with the package, their hashes, and the attributes that each domain's layout uses."""
+    found = [profiles.load(name) for name in profiles.names()]
+    rows = [
+        {
+            "name": profile.name,
+            "sha256": profile.sha256,
+            "domains": {domain: prompt.attributes(layout) for domain, layout in profile.domains.items()},
+        }
+        for profile in found
+    ]
+    typer.echo(json.dumps(rows) if as_json else "\n".join(f"{row['name']} {row['sha256']}" for row in rows))
+
+
+@app.command(epilog="Example: mirrorstream prompts show mirror-v1")
+def show(name: Annotated[str, typer.Argument(help="Prompt profile: a name or a path.")]) -> None:
+    """Print a profile's system text."""
+    profile = profiles.load(name)
+    for mode, text in profile.system.items():
+        typer.echo(f"[{mode}]\n{text}\n")
+
+
+@app.command(epilog="Example: mirrorstream prompts render --impression impression.json --duel candidate")
+def render(
+    impression: Annotated[Path, typer.Option(help="JSON file of one impression.")],
+    profile: ProfileName = "mirror-v1",
+    variant: Annotated[str | None, typer.Option(help="The SLATE question of this variant; default: the first.")] = None,
+    duel: Annotated[str | None, typer.Option(help="The DUEL question of this candidate.")] = None,
+    mode: Annotated[str, typer.Option(help="default or direct.")] = "default",
+    draw: Annotated[int, typer.Option(min=0, help="Which draw's order; odd ones are reversed.")] = 0,
+    at: Annotated[str | None, typer.Option(help="Render as if the impression were at this time.")] = None,
+) -> None:
+    """Print the chat messages of one question as JSON."""
+    found = _read(impression)
+    if at:
+        found = replace(found, occurred_at=int(parse_time(at).timestamp() * 1e6))
+    loaded = profiles.load(profile)
+    if mode not in loaded.system:
+        raise BadSettings(f"--mode {mode}: want one of {', '.join(loaded.system)}")
+    question = _question(plan(found, lambda item: prompt.render_option(loaded, found, item), Depths()), variant, duel)
+    options = [question.options[index] for index in presented_order(found.event_id, draw, question.options)]
+    built = prompt.build(loaded, prompt.scene(loaded, found, 10), options, mode=mode)
+    roles = ("system", "user", "assistant")
+    texts = (built.system, built.user, built.prefix)
+    messages = [{"role": role, "content": text} for role, text in zip(roles, texts, strict=True)]
+    typer.echo(json.dumps(messages, ensure_ascii=False, indent=2))
+
+
+@app.command("parse", epilog="Example: mirrorstream prompts parse --options 5 < completion.txt")
+def parse_completion(
+    options: Annotated[int, typer.Option(min=1, max=26, help="How many options were offered.")],
+) -> None:
+    """Read a completion on standard input and print the parsed record as JSON.
+
+    The worker takes its choice from the letters' probabilities; `behavior` only tells what the text says.
+    """
+    text = sys.stdin.buffer.read().decode("utf-8", "replace")
+    rationale, status = parse(text)
+    said = _BEHAVIOR.search(text)
+    behavior = said[1] if said and ord(said[1]) - ord("A") < options else None
+    record = {"rationale": codec.plain(rationale), "parse_status": status.value, "behavior": behavior}
+    typer.echo(json.dumps(record, ensure_ascii=False))
+
+
+def _read(path: Path) -> Impression:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise BadSettings(f"{path}: holds {type(content).__name__}, want one impression as an object")
+        return codec.impression(content)
+    except (OSError, ValueError) as error:
+        raise BadSettings(f"{path}: cannot be read as JSON: {error}") from error
+    except Poison as poison:
+        raise BadSettings(f"{path}: {poison}") from poison
+
+
+def _question(questions: tuple[Question, ...], variant: str | None, duel: str | None) -> Question:
+    if variant and duel:
+        raise BadSettings("--variant and --duel: want one of them")
+    kind, wanted = (Kind.DUEL, duel) if duel else (Kind.SLATE, variant)
+    for question in questions:
+        if question.kind is kind and wanted in (None, question.variant):
+            return question
+    there = ", ".join(question.name for question in questions)
+    raise BadSettings(f"{kind}:{wanted}: is no question of this impression; there are {there}")
