@@ -7,6 +7,7 @@ only characters.  Special tokens split text anyway, so the ids are those of the 
 
 import json
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from worker.errors import Fatal
@@ -28,6 +29,7 @@ class Tokens:
         self._plain = Tokenizer.from_str(json.dumps({**backend, "added_tokens": [], "post_processor": None}))
         pieces = _pieces(tokenizer)
         self._pieces = [tuple(tokenizer.encode(piece, add_special_tokens=False)) for piece in pieces]
+        self._encode_fixed = lru_cache(maxsize=16)(self.encode)  # system texts and prefixes: the same for every prompt
         self.letters = self._letters(stop)
 
     def encode(self, text: str) -> tuple[int, ...]:
@@ -44,7 +46,12 @@ class Tokens:
         """Return the ids of a prompt, up to the end of its prefix."""
         before, between, last = self._pieces
         return (
-            before + self.encode(prompt.system) + between + self.encode(prompt.user) + last + self.encode(prompt.prefix)
+            before
+            + self._encode_fixed(prompt.system)
+            + between
+            + self.encode(prompt.user)
+            + last
+            + self._encode_fixed(prompt.prefix)
         )
 
     def continued(self, prompt_ids: tuple[int, ...], generated_ids: Sequence[int], text: str) -> tuple[int, ...]:
