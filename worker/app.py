@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import TypeVar
 
 from worker import profiles
 from worker.batching import MicroBatcher
@@ -36,6 +37,7 @@ from worker.telemetry import Telemetry, start_tracing
 from worker.window import Window
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 LIVE_S = 60.0  # a loop or poll thread that has not turned for this long will not
 CHOICE_MODEL_DRAWS = 10_000  # at once: it has no engine to fill
@@ -86,7 +88,7 @@ async def serve(settings: Settings, backfill: Backfill) -> None:
     try:
         await _unless(stop, engine.start())
         if not stop.is_set():
-            await _unless(stop, _wait_for_kafka(settings, state))
+            await _until_there(lambda: _find_topics(settings), state, stop)
         if not stop.is_set():
             await work(settings, backfill, engine, telemetry, state=state, stop=stop)
     finally:
@@ -113,9 +115,12 @@ async def work(
     stop: asyncio.Event,
 ) -> None:
     """Run the pipeline with an engine that is started, until `stop` or, in a backfill, until everything is read."""
+    encoder = await _until_there(lambda: _encoder(settings), state, stop)
+    if encoder is None:
+        return
+    settings = await asyncio.to_thread(_fit_topics, settings)
     source = KafkaSource(settings, until_end=backfill.until_end, until=backfill.until)
     rules = await asyncio.to_thread(_rules, settings, engine)
-    encoder = await asyncio.to_thread(_encoder, settings)
     pipeline = Pipeline(
         source=source,
         engine=engine,
@@ -134,15 +139,22 @@ async def work(
         ),
         handover=Handover(FlushLimits(settings.flush_interval_s, settings.flush_max_records, settings.flush_max_bytes)),
     )
-    state.live = lambda: _stale("event loop", pipeline.last_tick_s) or _stale("poll thread", source.last_poll_s)
-    state.ready = lambda: pipeline.held_up
+    state.works(
+        live=lambda: _stale("event loop", pipeline.last_tick_s) or _stale("poll thread", source.last_poll_s),
+        ready=lambda: pipeline.held_up,
+    )
     log.info("worker ready: %s, group %s, topics %s", engine.card.model, settings.group_id, settings.input_topics)
     await pipeline.run(stop)
 
 
+def _fit_topics(settings: Settings) -> Settings:
+    """Lower `max_message_bytes` to what both output topics take; the broker holds whole batches against it too."""
+    limit = admin.max_message_bytes(settings, [settings.output_topic, settings.dead_letter_topic])
+    return settings.model_copy(update={"max_message_bytes": min(settings.max_message_bytes, limit)})
+
+
 def _rules(settings: Settings, engine: Engine) -> Rules:
     profile = profiles.load(settings.prompt_profile)
-    limit = admin.max_message_bytes(settings, [settings.output_topic, settings.dead_letter_topic])
     return Rules(
         sampling=Sampling(
             sample_rate=settings.sample_rate,
@@ -158,7 +170,7 @@ def _rules(settings: Settings, engine: Engine) -> Rules:
         asking=_asking(settings, engine, profile),
         output_topic=settings.output_topic,
         dead_letter_topic=settings.dead_letter_topic,
-        max_message_bytes=min(settings.max_message_bytes, limit) - 1_000,  # the broker counts its own framing
+        max_message_bytes=settings.max_message_bytes - 1_000,  # the broker counts its own framing
         pass_headers=frozenset(settings.pass_headers),
         question_timeout_s=settings.question_timeout_s,
         max_draws=int(settings.max_num_seqs * OVERBOOK) if engine.card.reads_prompt else CHOICE_MODEL_DRAWS,
@@ -192,40 +204,57 @@ def _asking(settings: Settings, engine: Engine, profile: Profile) -> Asking:
     return replace(asking, tokenise=engine.tokenise, max_prompt_tokens=engine.card.max_prompt_tokens)
 
 
+def _find_topics(settings: Settings) -> bool:
+    admin.require_topics(settings, [*settings.input_topics, settings.output_topic, settings.dead_letter_topic])
+    return True
+
+
 def _encoder(settings: Settings) -> Encoder:
-    url = settings.schema_registry_url
+    url, subject = settings.schema_registry_url, f"{settings.output_topic}-value"
     if url is None:
         return Encoder("SimulatedResponse")
+    number = registry.schema_id(url, settings.schema_registry_auth_file, subject, "SimulatedResponse")
+    return Encoder("SimulatedResponse", schema_id=number)
+
+
+async def _until_there(look: Callable[[], T], state: "State", stop: asyncio.Event) -> T | None:
+    """Look, in a thread, until nothing is away any more; None if the worker is to stop meanwhile."""
     wait_s = RETRY_S
-    while True:
+    while not stop.is_set():
         try:
-            subject = f"{settings.output_topic}-value"
-            number = registry.schema_id(url, settings.schema_registry_auth_file, subject, "SimulatedResponse")
-            return Encoder("SimulatedResponse", schema_id=number)
+            return await asyncio.to_thread(look)
         except Retryable as error:
+            state.waits(str(error))
             log.warning("%s; next try in %.0f s", error, wait_s)
-            time.sleep(wait_s)
-            wait_s = min(MAX_RETRY_S, 2 * wait_s)
-
-
-async def _wait_for_kafka(settings: Settings, state: "State") -> None:
-    topics = [*settings.input_topics, settings.output_topic, settings.dead_letter_topic]
-    lines = admin.wait_for_topics(settings, topics)
-    while (line := await asyncio.to_thread(next, lines, None)) is not None:
-        state.ready = lambda line=line: line  # type: ignore[misc]
-        log.warning("%s", line)
+        await asyncio.wait([stopped := asyncio.ensure_future(stop.wait())], timeout=wait_s)
+        stopped.cancel()
+        wait_s = min(MAX_RETRY_S, 2 * wait_s)
+    return None
 
 
 class State:
-    """What the health pages say; replaced as the start goes on."""
-
-    live: Callable[[], str]
-    ready: Callable[[], str]
+    """What the health pages say, as the start goes on."""
 
     def __init__(self) -> None:
         """Be alive and not ready."""
-        self.live = lambda: ""
-        self.ready = lambda: "the engine is loading"
+        self._live: Callable[[], str] = str
+        self.waits("the engine is loading")
+
+    def live(self) -> str:
+        """Why it is not alive, "" if it is."""
+        return self._live()
+
+    def ready(self) -> str:
+        """Why it is not ready, "" if it is."""
+        return self._ready()
+
+    def waits(self, reason: str) -> None:
+        """Be not ready, for this reason."""
+        self._ready: Callable[[], str] = lambda: reason
+
+    def works(self, *, live: Callable[[], str], ready: Callable[[], str]) -> None:
+        """Ask the parts from now on."""
+        self._live, self._ready = live, ready
 
 
 def _stale(what: str, last_s: float) -> str:

@@ -143,8 +143,11 @@ def impression(plain: Mapping[str, object]) -> Impression:
     try:
         found = _IMPRESSION.validate_python(plain)
     except ValidationError as error:
-        problems = "; ".join(f"{_place(e['loc'])}: {e['msg']}" for e in error.errors()[:5])
-        reason = "limit" if all(e["type"].startswith(("string_too", "too_")) for e in error.errors()) else "invalid"
+        errors = error.errors()[:5]
+        reason = "limit" if all(e["type"].startswith(("string_too", "too_")) for e in errors) else "invalid"
+        # A list that lost its bad entry is told as too short as well; that is no second problem.
+        told = [e for n, e in enumerate(errors) if not any(o["loc"][: len(e["loc"])] == e["loc"] for o in errors[:n])]
+        problems = "; ".join(f"{_place(e['loc'])}: {e['msg']}" for e in told)
         raise Poison(reason, problems) from error
     _check_variants(found)
     for slate in found.slates:

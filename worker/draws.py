@@ -18,7 +18,7 @@ class Ask:
     `prompt_ids` are the tokens of the whole prompt, empty for an engine that reads the impression itself.
     """
 
-    ask_id: str  # unique in this process, also for a retry
+    ask_id: str  # names the draw in logs; a retry has the same
     impression: Impression
     question: Question
     order: tuple[int, ...]  # index into the question's options, by slot

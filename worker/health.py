@@ -13,6 +13,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from prometheus_client import CONTENT_TYPE_LATEST
 
+CLOSE_WAIT_S = 0.1  # at most; the library's own is 0.5, which every stop of a worker would take longer
+
 
 class Health:
     """The server; each page is a function that returns the reason why not, "" if all is well."""
@@ -23,7 +25,9 @@ class Health:
         """Listen at once; port 0 takes a free one."""
         self._server = ThreadingHTTPServer((host, port), _handler(live, ready, metrics))
         self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, name="health", daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(CLOSE_WAIT_S,), name="health", daemon=True
+        )
         self._thread.start()
 
     @property

@@ -244,4 +244,8 @@ def _problem(error: Mapping[str, Any]) -> str:
     text = str(error["msg"]).removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":
         return f"{place}: is no setting"
-    return f"{place}: {text}; seen {error['input']!r}" if place else text
+    if not place:
+        return text
+    # A password that YAML read as a number is refused by its type; it must not be told.
+    secret = place.startswith("kafka_options")
+    return f"{place}: {text}" if secret else f"{place}: {text}; seen {error['input']!r}"

@@ -14,7 +14,7 @@ from io import BytesIO
 from typing import Any
 
 import fastavro
-from confluent_kafka import Consumer, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from .events import prefix, schema_text
 
@@ -108,7 +108,7 @@ class Judge:
         consumer = self._consumer(self._group)
         try:
             parts = _partitions(consumer, self._topic)
-            committed = {one.partition: one.offset for one in consumer.committed(parts, READ_TIMEOUT_S)}
+            committed = {one.partition: one.offset for one in _committed(consumer, parts)}
             return committed, {one.partition: consumer.get_watermark_offsets(one, READ_TIMEOUT_S)[1] for one in parts}
         finally:
             consumer.close()
@@ -181,6 +181,20 @@ def _decode(payload: bytes, writer: Any) -> dict[str, Any] | None:
     except (EOFError, ValueError, IndexError, OverflowError):
         return None
     return found if isinstance(found, dict) and stream.tell() == len(payload) else None
+
+
+def _committed(consumer: Consumer, parts: list[TopicPartition]) -> list[TopicPartition]:
+    """Ask for committed offsets, again while the broker looks for the group's coordinator."""
+    deadline_s = time.monotonic() + READ_TIMEOUT_S
+    while True:
+        try:
+            found: list[TopicPartition] = consumer.committed(parts, READ_TIMEOUT_S)
+        except KafkaException:
+            if time.monotonic() > deadline_s:
+                raise
+            time.sleep(0.1)
+        else:
+            return found
 
 
 def _partitions(consumer: Consumer, topic: str) -> list[TopicPartition]:

@@ -1,5 +1,6 @@
 """Records that are valid, for tests to change one thing of: a film fan, and slates of a few films."""
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime
 from io import BytesIO
@@ -95,6 +96,24 @@ def payload(plain: object, schema: codec.Schema | None = None) -> bytes:
     writer = codec.own_schema("RecommendationImpression") if schema is None else schema
     fastavro.schemaless_writer(stream, writer, codec.plain(plain))
     return stream.getvalue()
+
+
+def avro_types(name: str) -> dict[str, Any]:
+    """Return the records and enums of one of our schemas by name."""
+    found: dict[str, Any] = {}
+
+    def visit(schema: Any) -> None:
+        if isinstance(schema, list):
+            for branch in schema:
+                visit(branch)
+        elif isinstance(schema, dict):
+            if schema["type"] in ("record", "enum"):
+                found[schema["name"]] = schema
+            for inner in (*schema.get("fields", ()), schema.get("items"), schema.get("values"), schema["type"]):
+                visit(inner)
+
+    visit(json.loads(codec.schema_text(name)))
+    return found
 
 
 def _character(number: int) -> str:

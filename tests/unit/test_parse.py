@@ -131,7 +131,7 @@ labels = st.sampled_from(("Stimulus Factors:", "Knowledge :", "\nEvaluation Styl
 
 
 @given(st.lists(labels | wild_texts, max_size=8).map("\n".join))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_any_text_gives_a_bounded_rationale(text: str) -> None:
     rationale, status = parse(text)
     assert status in ParseStatus

@@ -221,7 +221,7 @@ def test_a_placeholder_in_a_title_is_plain_text() -> None:
 
 
 @given(impressions)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_no_event_text_can_pass_for_the_prompts_structure(shown: Impression) -> None:
     """Headings and options are ours and as many as we wrote, whatever the event says."""
     shared = scene(PROFILE, shown, 10)

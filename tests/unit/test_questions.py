@@ -131,7 +131,7 @@ def test_a_longer_slate_is_cut_and_its_full_length_told() -> None:
 
 
 @given(slate_ids, slate_ids, st.integers(1, 13))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_a_duel_is_always_even_and_within_its_bounds(control: str, candidate: str, depth: int) -> None:
     duel = pair(control, candidate, Depths(duel=depth))[2]
     mine, theirs = side(duel, "control"), side(duel, "candidate")
@@ -175,7 +175,7 @@ def shown(question: Question, draw: int, event_id: str = "event") -> str:
 
 
 @given(slate_ids, slate_ids, st.sampled_from(("e1", "e2", "e3")), st.integers(0, 3))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_items_that_two_questions_share_keep_their_relative_order(
     control: str, candidate: str, event_id: str, draw: int
 ) -> None:

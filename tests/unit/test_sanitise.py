@@ -62,7 +62,7 @@ def test_text_is_cleaned_as_written_down_here(text: str, cleaned: str) -> None:
 @example("[Animation", 2)  # a cut must not bare an option
 @example("Behavior:", 9)
 @example("x [New", 3)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_whatever_comes_in_nothing_that_comes_out_looks_like_the_prompt(text: str, max_chars: int) -> None:
     line = clean(text, max_chars)
     assert len(line) <= max_chars
@@ -75,7 +75,7 @@ def test_whatever_comes_in_nothing_that_comes_out_looks_like_the_prompt(text: st
 
 @given(hostile_texts, hostile_texts)
 @example("x [", "B] y")
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_two_fields_side_by_side_make_no_option(one: str, other: str) -> None:
     assert not re.search(r"\[\s*[A-Za-z]\s*\]", f"{clean(one, 50)} {clean(other, 50)}")
 

@@ -42,7 +42,7 @@ def test_entropies_are_those_of_the_books_in_bits(
 
 
 @given(draws, st.floats(0, 1, exclude_max=True))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_any_draws_give_a_distribution_and_entropies_in_range(rows: list[tuple[float, ...]], at: float) -> None:
     found = summarise(rows, at=at)
     assert isclose(sum(found.probabilities), 1.0)
@@ -88,7 +88,7 @@ def test_the_share_of_a_duel_is_its_own_mass_and_half_of_what_is_shared(
 
 
 @given(_rows(3))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_the_shares_of_both_sides_add_up_to_one(rows: list[tuple[float, ...]]) -> None:
     for row in rows:
         (mine, contested), (theirs, _) = (duel_share(row, VARIANTS, name) for name in ("candidate", "control"))

@@ -1,7 +1,6 @@
 """Topics: made, waited for, checked; and read whole for reports."""
 
 import logging
-import time
 from collections.abc import Iterable, Iterator, Mapping
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
@@ -16,7 +15,6 @@ log = logging.getLogger(__name__)
 
 TIMEOUT_S = 10.0
 CONFIG_TIMEOUT_S = 2.0  # of a look-up that has a fallback
-MAX_WAIT_S = 30.0  # between two tries to reach Kafka
 
 
 def partitions(settings: Settings) -> dict[str, int]:
@@ -140,21 +138,12 @@ class Publisher:
             raise Fatal(message)
 
 
-def wait_for_topics(settings: Settings, topics: Iterable[str]) -> Iterator[str]:
-    """Yield a line for every try that fails, and end once Kafka answers and the topics are there."""
-    wanted = {topic for topic in topics if not topic.startswith("^")}
-    wait_s = 1.0
-    while True:
-        try:
-            missing = sorted(wanted - partitions(settings).keys())
-        except Retryable as error:
-            yield f"{error}; next try in {wait_s:.0f} s"
-        else:
-            if not missing:
-                return
-            yield f"no topic {', '.join(missing)} (`mirrorstream topics create` makes them); next try in {wait_s:.0f} s"
-        time.sleep(wait_s)
-        wait_s = min(MAX_WAIT_S, wait_s * 2)
+def require_topics(settings: Settings, topics: Iterable[str]) -> None:
+    """Raise `Retryable` if Kafka does not answer, or if one of the topics is not there."""
+    missing = sorted({topic for topic in topics if not topic.startswith("^")} - partitions(settings).keys())
+    if missing:
+        message = f"no topic {', '.join(missing)} (`mirrorstream topics create` makes them)"
+        raise Retryable(message)
 
 
 def touch(settings: Settings, topics: Iterable[str]) -> None:

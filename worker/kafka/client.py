@@ -82,6 +82,7 @@ def producer(settings: Settings, transactional_id: str | None) -> dict[str, Any]
         "enable.idempotence": True,
         "acks": "all",
         "message.timeout.ms": int(settings.transaction_timeout_s * 800),  # below the transaction's, which it must be
+        "batch.size": settings.max_message_bytes,  # a broker refuses a batch that is larger than one message may be
         "message.max.bytes": settings.max_message_bytes + 10_000,  # headers and the record's own fields
         "partitioner": "murmur2_random",  # Java's, so that outputs co-partition with inputs by Java producers
     }

@@ -151,6 +151,7 @@ class KafkaSink:
             log.warning("transaction: %s: %s; aborting, the same bytes go again", error.name(), error.str())
             if error.fatal():
                 return InDoubt()
+            self._failed.append(error)
         self._raise_failed()
         try:
             producer.abort_transaction(self._settings.transaction_timeout_s)
@@ -162,7 +163,7 @@ class KafkaSink:
         return Aborted(time.monotonic())
 
     def _raise_failed(self) -> None:
-        """Raise if a delivery failed for a reason that trying again cannot mend."""
+        """Raise if anything failed for a reason that trying again cannot mend."""
         failed, self._failed = self._failed, []
         for error in failed:
             client.raise_if_hopeless(error, "produce")
@@ -173,7 +174,10 @@ class KafkaSink:
     def _at_least_once(self, flush: Flush) -> Outcome:
         producer = self._producer
         assert producer is not None
-        self._produce(producer, flush.messages)
+        try:
+            self._produce(producer, flush.messages)
+        except KafkaException as error:
+            self._failed.append(client.kafka_error(error))
         waiting = producer.flush(self._settings.transaction_timeout_s)
         if waiting or self._failed:
             self._raise_failed()

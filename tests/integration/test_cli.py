@@ -1,0 +1,144 @@
+"""The command as people meet it: what is wrong is said in words, what is away is waited for."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from worker.cli import app
+
+from .events import impression
+from .harness import Stage, as_flags, environment, mirrorstream, send
+from .judge import Judge
+from .kafka_broker import KafkaCluster
+
+
+def commands(of: click.Command, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    """Yield every command with the words that call it."""
+    if not isinstance(of, click.Group):
+        yield words, of
+        return
+    for name, command in of.commands.items():
+        yield from commands(command, (*words, name))
+
+
+def test_every_command_has_help_with_an_example() -> None:
+    found = dict(commands(typer.main.get_command(app)))
+    assert {("run",), ("check",), ("demo",), ("replay",), ("experiment", "report")} <= found.keys()
+    for words, command in found.items():
+        shown = CliRunner().invoke(app, [*words, "--help"])
+        assert shown.exit_code == 0
+        assert f"mirrorstream {' '.join(words)}" in (command.epilog or ""), f"{words}: want an example of itself"
+        assert "Example: " in shown.stdout
+
+
+def test_help_imports_neither_the_model_nor_kafka() -> None:
+    code = """
+import sys
+from typer.testing import CliRunner
+from worker.cli import app
+for words in ([], ["run"], ["demo"]):
+    assert CliRunner().invoke(app, [*words, "--help"]).exit_code == 0
+print(sorted({"vllm", "torch", "transformers", "confluent_kafka", "numpy"} & sys.modules.keys()))"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment(), timeout=60, check=True
+    )
+    assert done.stdout == "[]\n"
+
+
+def test_all_problems_of_the_settings_are_told_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "worker.yaml"
+    file.write_text("sample_rate: 2\nnot_a_setting: 1\ninput_topics: [responses]\n")
+    done = mirrorstream("run", "--config", str(file), "--set", "draws=0", MIRRORSTREAM_DRAW="2")
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    for part in ("sample_rate", "not_a_setting", "draws", "MIRRORSTREAM_DRAW"):
+        assert part in done.stderr
+    assert "want NAME=VALUE" in mirrorstream("run", "--set", "draws").stderr
+    assert "is a topic this worker writes" in mirrorstream("run", "--set", "input_topics=responses").stderr
+
+
+def test_a_flag_wins_over_the_environment_and_that_over_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "worker.yaml"
+    file.write_text("prompt_profile: file\nbootstrap_servers: 127.0.0.1:1\n")
+    words = ("check", "--json", "--config", str(file), "--set", "engine=choice-model")
+
+    def profile(*more: str, **variables: str) -> str:
+        lines = json.loads(mirrorstream(*words, *more, **variables).stdout)
+        return str(next(line["detail"] for line in lines if line["what"] == "prompt profile"))
+
+    assert "file" in profile()
+    assert "environment" in profile(MIRRORSTREAM_PROMPT_PROFILE="environment")
+    assert "mirror-v1" in profile("--set", "prompt_profile=mirror-v1", MIRRORSTREAM_PROMPT_PROFILE="environment")
+
+
+def test_a_worker_waits_for_kafka_says_so_and_starts_by_itself(stage: Stage) -> None:
+    later = KafkaCluster()  # its address is known, nothing listens there yet
+    stage.bootstrap = later.bootstrap_servers
+    with stage.worker() as worker:
+        worker.until(lambda: "does not answer" in worker.page("/readyz")[1], "reason why it is not ready")
+        assert worker.page("/readyz")[0] == 503
+        assert worker.page("/livez") == (200, "ok\n")  # a restart would not bring Kafka back
+        assert f"Kafka at {stage.bootstrap} does not answer" in worker.log
+        with later:
+            worker.until(lambda: "mirrorstream topics create" in worker.page("/readyz")[1], "reason of missing topics")
+            stage.create()
+            send(stage, map(impression, range(10)))
+            worker.until_ready()
+            judge = Judge(stage.bootstrap, topic=stage.topic, responses=stage.responses, group=stage.name)
+            worker.until(judge.all_committed, "commit to the end")
+            judge.verdict().assert_exactly_once()
+            assert worker.stop() == 0
+
+
+def test_sigterm_ends_a_worker_that_waits_for_kafka(stage: Stage) -> None:
+    with stage.worker(bootstrap_servers="127.0.0.1:1") as worker:
+        worker.until(lambda: "does not answer" in worker.log, "line about Kafka")
+        assert worker.stop(25) == 0  # within Kubernetes' 30 s
+        assert "Traceback" not in worker.log
+
+
+def test_check_says_ok_or_what_to_do(stage: Stage) -> None:
+    def check() -> tuple[int, dict[str, tuple[bool, str]]]:
+        done = stage.command("check", "--json")
+        return done.returncode, {line["what"]: (line["ok"], line["detail"]) for line in json.loads(done.stdout)}
+
+    code, lines = check()
+    assert code == 1
+    assert lines[f"topic {stage.topic}"] == (False, "run `mirrorstream topics create`")
+    made = mirrorstream("topics", "create", "--partitions", "2", *as_flags(stage.settings()))
+    assert made.returncode == 0
+    assert f"{stage.topic}: created" in made.stdout
+    assert f"{stage.topic}: is there" in mirrorstream("topics", "create", *as_flags(stage.settings())).stdout
+    code, lines = check()
+    assert (code, [what for what, (ok, _) in lines.items() if not ok]) == (0, [])
+    assert lines[f"topic {stage.topic}"][1] == "2 partitions"
+    assert {"settings", "prompt profile", "Kafka", "transactional id", "engine"} <= lines.keys()
+    away = stage.command("check", bootstrap_servers="127.0.0.1:1")
+    assert away.returncode == 1
+    assert "FAIL Kafka: Kafka at 127.0.0.1:1 does not answer" in away.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (("replay",), "want a file of JSON Lines or --movielens"),
+        (("replay", "/nowhere.jsonl"), "/nowhere.jsonl"),
+        (("replay", "--movielens", "/nowhere"), "/nowhere"),
+        (("run", "--to", "2026-01-01T00:00Z"), "needs --until-end"),
+        (("run", "--from", "yesterday"), "is no time"),
+        (("schemas", "register"), "schema_registry_url"),
+        (("run", "--config", "/nowhere.yaml"), "/nowhere.yaml"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_no_traceback(words: tuple[str, ...], problem: str) -> None:
+    done = mirrorstream(*words, "--set", "bootstrap_servers=127.0.0.1:1") if words[0] != "schemas" else mirrorstream(*words)
+    assert done.returncode in {1, 2}
+    assert problem in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,206 @@
+"""Where settings come from, in which priority, and that all that is wrong with them is told at once."""
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from worker.errors import BadSettings
+from worker.settings import ENV_PREFIX, RESERVED_KAFKA_OPTIONS, Settings, load, parse_time, read_topics
+
+
+@pytest.fixture(autouse=True)
+def _no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hide what the machine that runs the tests has set."""
+    for name in list(os.environ):
+        if name.startswith(ENV_PREFIX):
+            monkeypatch.delenv(name)
+
+
+def problems(*, config: Path | None = None, **flags: Any) -> list[str]:
+    """Return the lines of the one message."""
+    with pytest.raises(BadSettings) as caught:
+        load(config, flags)
+    return str(caught.value).splitlines()
+
+
+def file(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "settings.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+# -- where they come from
+
+
+def test_the_defaults_stand_alone() -> None:
+    found = load()
+    assert type(found) is Settings
+    assert (found.input_topics, found.output_topic, found.draws) == (["impressions"], "responses", 2)
+    assert found == load()
+
+
+def test_a_flag_wins_over_the_environment_and_that_over_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = file(tmp_path, "draws: 4\nslate_depth: 4\nduel_depth: 4\n")
+    monkeypatch.setenv("MIRRORSTREAM_DRAWS", "6")
+    monkeypatch.setenv("MIRRORSTREAM_SLATE_DEPTH", "6")
+    found = load(config, {"draws": 8})
+    assert (found.draws, found.slate_depth, found.duel_depth, found.history_limit) == (8, 6, 4, 10)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("INPUT_TOPICS", "a, b ,,c", ["a", "b", "c"]),
+        ("EXPERIMENTS", "e1", ["e1"]),
+        ("SAMPLE_RATES", '{"exp": 0.5}', {"exp": 0.5}),
+        ("KAFKA_OPTIONS", '{"security.protocol": "SSL"}', {"security.protocol": "SSL"}),
+        ("SEEDED", "false", False),
+        ("START_FROM", "2026-11-01T00:00Z", datetime(2026, 11, 1, tzinfo=UTC)),
+        ("START_FROM", "earliest", "earliest"),
+        ("KAFKA_SECRETS", "/run/secrets", Path("/run/secrets")),
+        ("REVISION", "", None),  # an empty variable is none
+    ],
+)
+def test_a_variable_is_read_in_its_type(monkeypatch: pytest.MonkeyPatch, name: str, text: str, value: object) -> None:
+    monkeypatch.setenv(ENV_PREFIX + name, text)
+    assert getattr(load(), name.lower()) == value
+
+
+def test_settings_are_frozen() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        load().draws = 3  # type: ignore[misc]
+
+
+# -- what is wrong is told at once
+
+
+def test_all_problems_are_in_one_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MIRRORSTREAM_TOP_P", "7")
+    monkeypatch.setenv("MIRRORSTREAM_NO_SUCH", "1")
+    found = problems(config=file(tmp_path, "linger_s: soon\nno_such: 1\n"), draws=0)
+    assert sorted(line.split(":")[0] for line in found) == [
+        "MIRRORSTREAM_NO_SUCH",
+        "draws",
+        "linger_s",
+        "no_such",
+        "top_p",
+    ]
+    assert "draws: Input should be greater than or equal to 1; seen 0" in found
+
+
+def test_settings_that_do_not_go_together_are_all_told() -> None:
+    found = problems(
+        output_topic="impressions",
+        dead_letter_topic="impressions",
+        static_membership=True,
+        max_tokens=1024,
+        max_model_len=1024,
+        sample_rates={"exp": 2.0},
+        kafka_options={"group.id": "mine"},
+    )
+    assert [line.split(":")[0] for line in found] == [
+        "input_topics",
+        "dead_letter_topic",
+        "kafka_options.group.id",
+        "sample_rates.exp",
+        "static_membership",
+        "max_tokens",
+    ]
+
+
+def test_a_variable_that_kubernetes_sets_is_no_typing_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("MIRRORSTREAM_SERVICE_HOST", "MIRRORSTREAM_PORT_8080_TCP_ADDR", "MIRRORSTREAM_PORT"):
+        monkeypatch.setenv(name, "10.0.0.1")
+    load()
+
+
+def test_a_map_that_is_no_json_is_told_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MIRRORSTREAM_SAMPLE_RATES", "{exp: 1")
+    assert "sample_rates" in "\n".join(problems())
+
+
+@pytest.mark.parametrize(
+    ("text", "words"), [("[", "not YAML"), ("- a\n- b\n", "want a mapping"), ("", "want a mapping"), ("a", "mapping")]
+)
+def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path, text: str, words: str) -> None:
+    assert words in "\n".join(problems(config=file(tmp_path, text)))
+
+
+def test_a_file_that_is_not_there_or_not_text_is_refused(tmp_path: Path) -> None:
+    assert "cannot be read" in problems(config=tmp_path / "none.yaml")[0]
+    (tmp_path / "bytes.yaml").write_bytes(b"\xff\xfe")
+    assert "cannot be read" in problems(config=tmp_path / "bytes.yaml")[0]
+
+
+# -- what would break a promise
+
+
+@pytest.mark.parametrize(
+    ("topics", "told"),
+    [
+        (["responses"], "responses"),
+        (["impressions", "impressions.dlq"], "impressions.dlq"),
+        (["^impressions.*"], "impressions.dlq"),
+        (["^.*"], "responses"),
+        (["^(impressions|responses)$"], "responses"),
+        (["other", "^resp"], "responses"),  # a pattern need not match to the end
+    ],
+)
+def test_a_topic_that_this_worker_writes_is_never_read(topics: list[str], told: str) -> None:
+    assert f"input_topics: {told} is a topic this worker writes" in problems(input_topics=topics)
+
+
+@pytest.mark.parametrize(
+    "topics", [["impressions"], ["^impressions$"], ["^impressions-[a-z]+$"], ["responses.v2"], ["a", "b"]]
+)
+def test_other_topics_are_read(topics: list[str]) -> None:
+    assert load(overrides={"input_topics": topics}).input_topics == topics
+
+
+def test_a_pattern_that_is_none_is_refused() -> None:
+    assert "no regular expression" in problems(input_topics=["^("])[0]
+
+
+def test_a_name_is_no_pattern() -> None:
+    assert read_topics(["resp.*"], {"responses", "resp.*"}) == ["resp.*"]
+
+
+@pytest.mark.parametrize("name", sorted(RESERVED_KAFKA_OPTIONS))
+def test_no_option_can_take_the_delivery_guarantee_away(name: str) -> None:
+    assert problems(kafka_options={name: "x"}) == [
+        f"kafka_options.{name}: is not yours to set, it carries the delivery guarantee"
+    ]
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        {"sample_rate": 0.0},
+        {"sample_rate": 1.5},
+        {"draws": 65},
+        {"slate_depth": 27},
+        {"duel_depth": 14},
+        {"worker_id": "a b"},
+        {"start_from": "2026-11-01T00:00"},  # whose midnight?
+        {"input_topics": []},
+        {"engine": "gpt"},
+        {"transaction_timeout_s": 1},
+    ],
+)
+def test_a_value_out_of_its_range_is_refused(flags: dict[str, Any]) -> None:
+    assert problems(**flags)[0].startswith(next(iter(flags)))
+
+
+def test_every_setting_says_what_it_is() -> None:
+    assert [name for name, field in Settings.model_fields.items() if not field.description] == []
+
+
+def test_a_time_needs_its_zone() -> None:
+    assert parse_time("2026-11-01T00:00Z") == datetime(2026, 11, 1, tzinfo=UTC)
+    with pytest.raises(BadSettings, match="with its zone"):
+        parse_time("2026-11-01T00:00")

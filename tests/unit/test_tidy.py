@@ -1,0 +1,152 @@
+"""Dependencies point inwards, each outside system has one place, and files stay small: the layout, checked."""
+
+import ast
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from statistics import median
+
+WORKER = Path(__file__).parents[2] / "worker"
+MODULES = {
+    ".".join(("worker", *path.relative_to(WORKER).with_suffix("").parts)).removesuffix(".__init__"): path
+    for path in sorted(WORKER.rglob("*.py"))
+}
+
+CORE = {
+    f"worker.{name}"
+    for name in (
+        "batching", "chance", "codec", "deadletters", "draws", "errors", "handover", "offsets", "outcomes", "parse",
+        "prepare", "prompt", "questions", "records", "respond", "responses", "sampling", "sanitise", "signals",
+        "uncertainty", "window",
+    )
+}  # fmt: skip
+LOOP = {f"worker.{name}" for name in ("pipeline", "asking", "flight", "intake", "ports", "supervision")}
+# What has no side: nothing of it reads a file, a clock, the environment or chance, but for what IMPURE names.
+PURE = {
+    "collections", "dataclasses", "datetime", "enum", "functools", "hashlib", "itertools", "json", "math", "re",
+    "typing", "unicodedata", "uuid",
+}  # fmt: skip
+IMPURE = {"now", "today", "utcnow", "uuid1", "uuid4", "open", "print", "input"}
+# The schema text ships with the package, and Avro and validation are what `codec` is for; in `records` both are only
+# annotations, which `codec` reads.
+EXTRA = {
+    "worker.codec": {"fastavro", "importlib", "io", "pathlib", "pydantic"},
+    "worker.records": {"annotated_types", "pydantic"},
+}
+LOOP_EXTRA = {"asyncio", "contextlib", "logging", "time"}
+ONLY_IN = {
+    "confluent_kafka": ("worker.kafka",),
+    "vllm": ("worker.engines.vllm",),
+    "opentelemetry": ("worker.telemetry",),
+    "prometheus_client": ("worker.telemetry", "worker.health"),
+}
+# Who wires parts may know them all; `demo` and `experiment` are processes of their own and wire themselves.
+WIRING = ("worker.app", "worker.cli", "worker.cli_prompts", "worker.commands", "worker.checks", "worker.__main__")
+OWN_PROCESS = ("worker.demo", "worker.experiment")
+DATA = ("worker.settings", "worker.profiles")  # shell that is read everywhere: values, no outside system of their own
+MOST_SHELL_TO_SHELL = 1  # a ratchet, to be lowered: `replay` reads `movielens`
+
+MAX_LINES = 300
+MAX_MEDIAN_LINES = 110
+
+
+def within(module: str, *places: str) -> bool:
+    """Say whether a module is one of these or below one."""
+    return any(module == place or module.startswith(f"{place}.") for place in places)
+
+
+@cache
+def tree(module: str) -> ast.Module:
+    return ast.parse(MODULES[module].read_text(encoding="utf-8"))
+
+
+@cache
+def imports(module: str) -> tuple[str, ...]:
+    """List what a module imports, anywhere in it: our own modules by full name, of others the top package."""
+    found = []
+    for node in ast.walk(tree(module)):
+        if isinstance(node, ast.Import):
+            found += [name.name for name in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}: relative import"
+            full = [f"{node.module}.{name.name}" for name in node.names]
+            found += [name if name in MODULES else node.module or "" for name in full]
+    return tuple(name if name.startswith("worker") else name.partition(".")[0] for name in found)
+
+
+def reaching(modules: set[str], allowed: set[str], extra: dict[str, set[str]]) -> Iterator[str]:
+    for module in sorted(modules):
+        for name in imports(module):
+            # `worker` alone is the version.
+            if name not in allowed | extra.get(module, set()) | {"worker"}:
+                yield f"{module} imports {name}"
+
+
+def test_core_imports_only_core_and_what_has_no_side() -> None:
+    assert list(reaching(CORE, CORE | PURE, EXTRA)) == []
+
+
+def test_core_never_waits_and_reads_no_clock_file_or_chance() -> None:
+    breaches = []
+    for module in sorted(CORE):
+        for node in ast.walk(tree(module)):
+            name = getattr(node, "id", "") or getattr(node, "attr", "")
+            if isinstance(node, (ast.Name, ast.Attribute)) and name in IMPURE:
+                breaches.append(f"{module}:{node.lineno} uses {name}")
+            if isinstance(node, (ast.AsyncFunctionDef, ast.Await, ast.AsyncFor, ast.AsyncWith, ast.Global)):
+                breaches.append(f"{module}:{node.lineno} is {type(node).__name__}")
+    assert breaches == []
+
+
+def test_the_loop_knows_the_outside_only_as_protocols() -> None:
+    assert list(reaching(LOOP, CORE | LOOP | PURE | LOOP_EXTRA, {})) == []
+
+
+def test_each_outside_system_has_one_place() -> None:
+    breaches = [
+        f"{module} imports {name}"
+        for module in MODULES
+        for name in imports(module)
+        if name in ONLY_IN and not within(module, *ONLY_IN[name])
+    ]
+    assert breaches == []
+
+
+def test_no_shell_file_imports_another_but_where_parts_are_wired() -> None:
+    shell = set(MODULES) - CORE - LOOP - {"worker"}
+    breaches = [
+        f"{module} imports {name}"
+        for module in sorted(shell)
+        if not within(module, *WIRING, *OWN_PROCESS)
+        for name in imports(module)
+        if name in shell and not within(name, *DATA) and not same_folder(module, name)
+    ]
+    assert len(breaches) <= MOST_SHELL_TO_SHELL, breaches
+
+
+def same_folder(module: str, name: str) -> bool:
+    """Say whether both stand below one folder of `worker`."""
+    folder = ".".join(module.split(".")[:2])
+    return folder != module and within(name, folder)
+
+
+def test_nothing_imports_who_wires() -> None:
+    breaches = [
+        f"{module} imports {name}"
+        for module in MODULES
+        if not within(module, *WIRING)
+        for name in imports(module)
+        if within(name, *WIRING)
+    ]
+    assert breaches == []
+
+
+def test_no_file_is_long_and_most_are_short() -> None:
+    lines = {module: len(path.read_text(encoding="utf-8").splitlines()) for module, path in MODULES.items()}
+    assert {module: num for module, num in lines.items() if num > MAX_LINES} == {}
+    assert median(lines.values()) <= MAX_MEDIAN_LINES
+
+
+def test_every_module_that_has_a_ring_is_there() -> None:
+    assert set(MODULES) >= CORE | LOOP | set(EXTRA)
+    assert not CORE & LOOP
