@@ -26,6 +26,7 @@ from worker.kafka import admin, registry
 from worker.kafka.sink import KafkaSink
 from worker.kafka.source import KafkaSource
 from worker.pipeline import Pipeline, Rules
+from worker.outgoing import Outgoing
 from worker.ports import Engine
 from worker.prepare import Asking
 from worker.prompt import Profile
@@ -58,6 +59,7 @@ def run(settings: Settings, backfill: Backfill | None = None) -> int:
     logging.basicConfig(
         level=settings.log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
+    logging.getLogger("httpx2").setLevel(logging.WARNING)  # the registry's client would tell every call
     provider = start_tracing()
     try:
         asyncio.run(serve(settings, backfill or Backfill()))
@@ -121,6 +123,7 @@ async def work(
     settings = await asyncio.to_thread(_fit_topics, settings)
     source = KafkaSource(settings, until_end=backfill.until_end, until=backfill.until)
     rules = await asyncio.to_thread(_rules, settings, engine)
+    outgoing = Outgoing(encoder, settings.output_topic, rules.max_message_bytes, frozenset(settings.pass_headers))
     pipeline = Pipeline(
         source=source,
         engine=engine,
@@ -128,7 +131,7 @@ async def work(
         schemas=registry.Schemas(settings.schema_registry_url, settings.schema_registry_auth_file),
         watch=telemetry,
         rules=rules,
-        encoder=encoder,
+        outgoing=outgoing,
         batcher=MicroBatcher(
             max_records=settings.batch_max_records, max_tokens=settings.batch_max_tokens, linger_s=settings.linger_s
         ),
@@ -168,10 +171,8 @@ def _rules(settings: Settings, engine: Engine) -> Rules:
         user_budget=UserBudget(settings.max_events_per_user_per_day),
         setup=_setup(settings, engine, profile),
         asking=_asking(settings, engine, profile),
-        output_topic=settings.output_topic,
         dead_letter_topic=settings.dead_letter_topic,
         max_message_bytes=settings.max_message_bytes - 1_000,  # the broker counts its own framing
-        pass_headers=frozenset(settings.pass_headers),
         question_timeout_s=settings.question_timeout_s,
         max_draws=int(settings.max_num_seqs * OVERBOOK) if engine.card.reads_prompt else CHOICE_MODEL_DRAWS,
         drain_timeout_s=settings.drain_timeout_s,

@@ -77,6 +77,7 @@ class Handover:
         self._revoking: Revoking | None = None
         self._running: Flush | None = None  # sent, or in doubt
         self._again: Flush | None = None  # aborted: these very bytes go next
+        self._head_sent = False  # since the last Revoking
         self._freezing = False
         self._finished_records = 0
         self._finished_bytes = 0
@@ -135,7 +136,7 @@ class Handover:
                 self._owned[event.partition] = _Owned(event.epoch, Offsets(resume_at=event.resume_at))
                 return overdue
             case Revoking():
-                overdue, self._revoking = self._overdue(), event
+                overdue, self._revoking, self._head_sent = self._overdue(), event, False
                 return overdue + self._advance_revoke()
             case Lost():
                 return [*self._overdue(), Drop(self._disown(event.partitions))]
@@ -182,6 +183,7 @@ class Handover:
             self._next_s += self._limits.interval_s
             return self._advance_revoke(tried=True)
         self._running = Flush(held, event.metadata)
+        self._head_sent = True
         return [Send(self._running)]
 
     def _holds(self, head: Head, event: Frozen) -> bool:
@@ -254,7 +256,8 @@ class Handover:
         revoking = self._revoking
         if revoking is None or self._busy:
             return []
-        if not tried and any(head.partition in revoking.partitions for head in self._next_heads()):
+        # Once: records go on finishing meanwhile, and the group waits for this callback.
+        if not (tried or self._head_sent) and any(head.partition in revoking.partitions for head in self._next_heads()):
             return self._freeze()
         return self._let_go(revoking)
 

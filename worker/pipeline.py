@@ -18,17 +18,16 @@ from dataclasses import dataclass
 
 from worker.asking import Asker
 from worker.batching import MicroBatcher
-from worker.codec import Encoder
 from worker.deadletters import to_message
 from worker.errors import Fatal, Poison
 from worker.flight import Flight, InFlight
 from worker.handover import Handover
 from worker.intake import Decoded, Intake
+from worker.outgoing import Outgoing
 from worker.ports import Delivery, Engine, Schemas, Sink, Source, Watch
 from worker.prepare import Asking, Prepared, num_tokens, prepare
-from worker.records import DeadLetter, Headers, Message, Partition, Record
-from worker.respond import Setup, respond, shorten, source_of
-from worker.responses import SimulatedResponse
+from worker.records import DeadLetter, Message, Partition, Record
+from worker.respond import Setup, respond, source_of
 from worker.sampling import Sampling, UserBudget
 from worker.signals import Assigned, Command, Drop, Flush, Freeze, LetGo, Rebuild, Release, Send, Tick
 from worker.supervision import Supervisor
@@ -47,10 +46,8 @@ class Rules:
     user_budget: UserBudget
     setup: Setup
     asking: Asking
-    output_topic: str
     dead_letter_topic: str
     max_message_bytes: int
-    pass_headers: frozenset[str]
     question_timeout_s: float
     max_draws: int  # in the engine at once
     drain_timeout_s: float
@@ -77,7 +74,7 @@ class Pipeline:
         schemas: Schemas,
         watch: Watch,
         rules: Rules,
-        encoder: Encoder,
+        outgoing: Outgoing,
         batcher: MicroBatcher[Ready],
         window: Window,
         handover: Handover,
@@ -86,7 +83,7 @@ class Pipeline:
     ) -> None:
         """Take the parts, made by `worker.app`; must be called inside the running loop."""
         self._source, self._sink, self._watch, self._rules = source, sink, watch, rules
-        self._encoder, self._batcher, self._handover = encoder, batcher, handover
+        self._outgoing, self._batcher, self._handover = outgoing, batcher, handover
         self._wall, self._clock = wall, clock
         self._intake = Intake(schemas, rules.sampling, rules.user_budget, wall=wall)
         self._asker = Asker(engine, watch, max_draws=rules.max_draws, timeout_s=rules.question_timeout_s, clock=clock)
@@ -131,9 +128,9 @@ class Pipeline:
         elif delivery is None:
             self._supervisor.spawn(self._finish_reading())
         else:
+            self._do(self._handover.handle(delivery))
             if isinstance(delivery, Assigned):
                 self._assigned.add(delivery.partition)
-            self._do(self._handover.handle(delivery))
 
     async def _take_all(self) -> None:
         while True:
@@ -141,6 +138,7 @@ class Pipeline:
                 if self._state:
                     return  # stopping: what is not taken on is not committed, and the next owner reads it
                 await self._take(record)
+            self._inbox.task_done()
             self._source.took()
             self._pause()
 
@@ -164,6 +162,9 @@ class Pipeline:
             self._bury(entry, poison)
 
     def _bury(self, entry: InFlight, poison: Poison) -> None:
+        if not self._flight.holds(entry):
+            self._watch.stale()
+            return
         self._watch.dead_letter(poison.reason)
         log.warning("%s: %s: %s; dead-lettered", entry.record.where, poison.reason, poison)
         letter = DeadLetter(entry.record, poison.reason, str(poison))
@@ -200,17 +201,11 @@ class Pipeline:
                 sample_rate=self._rules.sampling.rate(impression.experiment_id),
                 produced_at_us=int(self._wall() * 1e6),
             )
-        passed = tuple(header for header in record.headers if header[0] in self._rules.pass_headers)
-        headers = passed + tuple((name, value.encode()) for name, value in trace.items())
         self._watch.answered(responses, end_to_end_s=self._wall() - record.timestamp_ms / 1000)
-        self._finish(ready.entry, tuple(self._message(response, headers) for response in responses))
-
-    def _message(self, response: SimulatedResponse, headers: Headers) -> Message:
-        """Encode a response; one too large for the topic loses its long texts and is flagged."""
-        value = self._encoder.encode(response)
-        if len(value) > self._rules.max_message_bytes:
-            value = self._encoder.encode(shorten(response))
-        return Message(self._rules.output_topic, response.user_id.encode(), value, headers)
+        try:
+            self._finish(ready.entry, self._outgoing.messages(record, responses, trace))
+        except Poison as poison:
+            self._bury(ready.entry, poison)
 
     # -- 7 produce, 8 commit: as the handover decides
 
@@ -246,7 +241,7 @@ class Pipeline:
                     self._flight.release(partition, commit_offset)
                 case LetGo(partitions):
                     self._drop(partitions)
-                    self._source.let_go()
+                    self._source.let_go(partitions)
                 case Drop(partitions):
                     self._drop(partitions)
 
@@ -279,8 +274,9 @@ class Pipeline:
     # -- the end
 
     async def _finish_reading(self) -> None:
-        """Wait until everything that was read is answered and committed."""
-        while self._inbox.qsize() or not self._empty():  # noqa: ASYNC110 - many things end it, none alone
+        """Wait until everything that was read is taken on, answered and committed."""
+        await self._inbox.join()
+        while not self._empty():  # noqa: ASYNC110 - many things end it, none alone
             await asyncio.sleep(TICK_S)
         self._all_read.set()
 
@@ -290,8 +286,8 @@ class Pipeline:
         self._pause()
         deadline_s = self._clock() + self._rules.drain_timeout_s
         while not self._empty() and self._clock() < deadline_s:
-            self._supervisor.raise_failure()
             await asyncio.sleep(TICK_S)
+            self._supervisor.raise_failure()
 
     def _empty(self) -> bool:
         return not self._handover.in_flight and self._handover.idle

@@ -36,8 +36,8 @@ class Source(Protocol):
     def freeze(self) -> None:
         """Ask for group metadata and assignment epochs, read in one step: `Frozen` is delivered."""
 
-    def let_go(self) -> None:
-        """Let the waiting revoke callback return."""
+    def let_go(self, partitions: frozenset[Partition]) -> None:
+        """Let the revoke callback return that waits for these partitions."""
 
     async def close(self) -> None:
         """Leave the group."""

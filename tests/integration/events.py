@@ -52,9 +52,7 @@ def impression(number: int, *, num_items: int = 3, num_users: int = 100, **field
 
 
 def slate(variant: str, role: str, first: int, num_items: int) -> dict[str, Any]:
-    items = [
-        {"item_id": f"film-{first + i}", "position": i, "attributes": film(first + i)} for i in range(num_items)
-    ]
+    items = [{"item_id": f"film-{first + i}", "position": i, "attributes": film(first + i)} for i in range(num_items)]
     return {"variant": variant, "role": role, "shown": role == "CONTROL", "items": items}
 
 

@@ -71,7 +71,9 @@ class Stage:
 
     def create(self, partitions: int = 3, config: Mapping[str, str] | None = None) -> None:
         """Make the input topic, and the two outputs with `config`."""
-        outputs = [NewTopic(name, partitions, config=dict(config or {})) for name in (self.responses, self.dead_letters)]
+        outputs = [
+            NewTopic(name, partitions, config=dict(config or {})) for name in (self.responses, self.dead_letters)
+        ]
         admin = AdminClient({"bootstrap.servers": self.bootstrap})
         for future in admin.create_topics([NewTopic(self.topic, partitions), *outputs]).values():
             future.result(WAIT_S)

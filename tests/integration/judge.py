@@ -1,8 +1,8 @@
 """Counts what came out against what went in, with nothing of the worker's: Kafka's client, fastavro, the schema files.
 
-    expected   for each readable impression one SLATE a variant, and one DUEL a candidate if there is a control
-    seen       responses under read_committed, by (event id, question, variant)
-    committed  the group's offsets against the ends of the input's partitions
+expected   for each readable impression one SLATE a variant, and one DUEL a candidate if there is a control
+seen       responses under read_committed, by (event id, question, variant)
+committed  the group's offsets against the ends of the input's partitions
 """
 
 import json

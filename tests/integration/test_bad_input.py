@@ -40,7 +40,10 @@ BAD: Mapping[str, tuple[bytes, str]] = {  # name to value and reason
     "item without text and attributes": (changed(items=[item(attributes={})]), "invalid"),
     "one position twice": (changed(items=[item(3), item(3)]), "invalid"),
     "one variant twice": (changed(variant="shadow"), "invalid"),
-    "two controls": (encode(impression(0, slates=[impression(0)["slates"][0] | {"variant": v} for v in "ab"])), "invalid"),
+    "two controls": (
+        encode(impression(0, slates=[impression(0)["slates"][0] | {"variant": v} for v in "ab"])),
+        "invalid",
+    ),
     "year 300000": (encode(impression(0, occurred_at=2**63 - 1)), "invalid"),
     "text that is not UTF-8": (encode(impression(0)).replace(TITLE.encode(), b"\xff\xfe" + TITLE[2:].encode()), "utf8"),
 }

@@ -5,8 +5,8 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-import click
 import pytest
 import typer
 from typer.testing import CliRunner
@@ -19,9 +19,9 @@ from .judge import Judge
 from .kafka_broker import KafkaCluster
 
 
-def commands(of: click.Command, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
-    """Yield every command with the words that call it."""
-    if not isinstance(of, click.Group):
+def commands(of: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Yield every command with the words that call it; typer brings a click of its own, so its types have no name."""
+    if not hasattr(of, "commands"):
         yield words, of
         return
     for name, command in of.commands.items():
@@ -64,9 +64,9 @@ def test_all_problems_of_the_settings_are_told_at_once(tmp_path: Path) -> None:
     assert "is a topic this worker writes" in mirrorstream("run", "--set", "input_topics=responses").stderr
 
 
-def test_a_flag_wins_over_the_environment_and_that_over_the_file(tmp_path: Path) -> None:
+def test_a_flag_wins_over_the_environment_and_that_over_the_file(kafka: KafkaCluster, tmp_path: Path) -> None:
     file = tmp_path / "worker.yaml"
-    file.write_text("prompt_profile: file\nbootstrap_servers: 127.0.0.1:1\n")
+    file.write_text(f"prompt_profile: file\nbootstrap_servers: {kafka.bootstrap_servers}\n")
     words = ("check", "--json", "--config", str(file), "--set", "engine=choice-model")
 
     def profile(*more: str, **variables: str) -> str:
@@ -138,7 +138,11 @@ def test_check_says_ok_or_what_to_do(stage: Stage) -> None:
     ],
 )
 def test_a_mistake_is_one_sentence_and_no_traceback(words: tuple[str, ...], problem: str) -> None:
-    done = mirrorstream(*words, "--set", "bootstrap_servers=127.0.0.1:1") if words[0] != "schemas" else mirrorstream(*words)
+    done = (
+        mirrorstream(*words, "--set", "bootstrap_servers=127.0.0.1:1")
+        if words[0] != "schemas"
+        else mirrorstream(*words)
+    )
     assert done.returncode in {1, 2}
     assert problem in done.stderr
     assert "Traceback" not in done.stderr

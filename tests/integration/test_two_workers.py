@@ -36,9 +36,7 @@ def until_all_committed(worker: Worker, judge: Judge) -> None:
     worker.until(judge.all_committed, "commit up to the ends of all partitions", timeout_s=90)
 
 
-def test_a_killed_worker_loses_and_repeats_nothing(
-    stage: Stage, judge: Judge, end_of_feed: Callable[[], int]
-) -> None:
+def test_a_killed_worker_loses_and_repeats_nothing(stage: Stage, judge: Judge, end_of_feed: Callable[[], int]) -> None:
     with stage.worker(worker_id="a") as a, stage.worker(worker_id="b") as b:
         until_shared(a, b)
         a.kill()

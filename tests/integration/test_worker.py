@@ -28,7 +28,12 @@ def movielens(tmp_path: Path) -> Path:
         csv.writer(file).writerows([("movieId", "title", "genres"), *rows])
     with (folder / "ratings.csv").open("w", newline="") as file:
         ratings = [
-            (user, (user * 5 + day * (user % 7 + 3)) % NUM_FILMS + 1, 3.0 + user * day % 3, 1_000_000_000 + day * DAY_S + user * 60)
+            (
+                user,
+                (user * 5 + day * (user % 7 + 3)) % NUM_FILMS + 1,
+                3.0 + user * day % 3,
+                1_000_000_000 + day * DAY_S + user * 60,
+            )
             for user in range(1, NUM_USERS + 1)
             for day in range(NUM_ROUNDS)
         ]

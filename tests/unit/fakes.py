@@ -95,7 +95,7 @@ class FakeSource:
             lambda: self.deliver(Frozen(("metadata", self.generation), self.generation, dict(self.epochs)))
         )
 
-    def let_go(self) -> None:
+    def let_go(self, partitions: frozenset[Partition]) -> None:
         self.calls["let_go"] += 1
 
     async def close(self) -> None:
@@ -173,6 +173,7 @@ class FakeSink:
     def __init__(self) -> None:
         self.ends: deque[FlushOutcome | Exception] = deque()
         self.lands_in_doubt = False
+        self.flush_s = 0.005
         self.flushes: list[Flush] = []
         self.log: list[Message] = []
         self.committed: dict[Partition, int] = {}
@@ -183,7 +184,7 @@ class FakeSink:
 
     async def flush(self, flush: Flush) -> FlushOutcome:
         self.flushes.append(flush)
-        await asyncio.sleep(0.005)
+        await asyncio.sleep(self.flush_s)
         end = self.ends.popleft() if self.ends else Committed()
         if isinstance(end, Exception):
             raise end

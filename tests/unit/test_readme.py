@@ -26,7 +26,14 @@ def _plain(value: object) -> str:
 
 def _range(metadata: list[object]) -> str:
     """Return the bounds as mathematics writes them."""
-    low = next((f"[{bound.ge}" if isinstance(bound, Ge) else f"({bound.gt}" for bound in metadata if isinstance(bound, Ge | Gt)), "")
+    low = next(
+        (
+            f"[{bound.ge}" if isinstance(bound, Ge) else f"({bound.gt}"
+            for bound in metadata
+            if isinstance(bound, Ge | Gt)
+        ),
+        "",
+    )
     high = next((f"{bound.le}]" for bound in metadata if isinstance(bound, Le)), "")
     return f"{low or '('}, {high or ')'}" if low or high else ""
 

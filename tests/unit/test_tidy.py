@@ -15,7 +15,8 @@ MODULES = {
 CORE = {
     f"worker.{name}"
     for name in (
-        "batching", "chance", "codec", "deadletters", "draws", "errors", "handover", "offsets", "outcomes", "parse",
+        "batching", "chance", "codec", "deadletters",
+    "outgoing", "draws", "errors", "handover", "offsets", "outcomes", "parse",
         "prepare", "prompt", "questions", "records", "respond", "responses", "sampling", "sanitise", "signals",
         "uncertainty", "window",
     )
@@ -71,7 +72,7 @@ def imports(module: str) -> tuple[str, ...]:
             assert node.level == 0, f"{module}: relative import"
             full = [f"{node.module}.{name.name}" for name in node.names]
             found += [name if name in MODULES else node.module or "" for name in full]
-    return tuple(name if name.startswith("worker") else name.partition(".")[0] for name in found)
+    return tuple(dict.fromkeys(name if name.startswith("worker") else name.partition(".")[0] for name in found))
 
 
 def reaching(modules: set[str], allowed: set[str], extra: dict[str, set[str]]) -> Iterator[str]:

@@ -24,6 +24,7 @@ _DENIED = frozenset({
     KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED,
     KafkaError.SASL_AUTHENTICATION_FAILED,
 })  # fmt: skip
+_CGMD_GENERATION = slice(7, 11)  # of serialised group metadata: "CGMDv2:", then the generation as int32
 PREFETCH_MESSAGES = 1_000  # a partition; the default of 100,000 holds memory and work that a rebalance throws away
 
 
@@ -86,6 +87,12 @@ def producer(settings: Settings, transactional_id: str | None) -> dict[str, Any]
         "message.max.bytes": settings.max_message_bytes + 10_000,  # headers and the record's own fields
         "partitioner": "murmur2_random",  # Java's, so that outputs co-partition with inputs by Java producers
     }
+
+
+def generation(metadata: object) -> int:
+    """Return the generation inside serialised group metadata; -1 while the member is not in the group."""
+    data = bytes(metadata) if isinstance(metadata, (bytes, bytearray)) else b""
+    return int.from_bytes(data[_CGMD_GENERATION], "little", signed=True) if data.startswith(b"CGMDv2:") else -1
 
 
 def kafka_error(error: BaseException) -> KafkaError:

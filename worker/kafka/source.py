@@ -39,7 +39,6 @@ MAX_POLLED = 500  # records of one hand-over to the loop
 POLL_S = 0.01  # longest wait for the first of them: how long a question, a pause or a stop waits
 NO_PARTITIONS_S = 10.0  # how long a backfill's member without partitions waits for some
 MAX_BACKLOG = 2  # hand-overs that the loop has not taken yet
-_CGMD_GENERATION = slice(7, 11)  # of serialised group metadata: "CGMDv2:", then the generation as int32
 
 Delivery = list[Record] | Assigned | Revoking | Lost | Frozen | Fatal | None  # None: everything up to the end is read
 
@@ -61,7 +60,7 @@ class KafkaSource:
         self._wanted_pause: frozenset[Partition] = frozenset()
         self._pauser = Pauser(self._consumer)
         self._backlog = threading.Semaphore(MAX_BACKLOG)
-        self._may_go = threading.Event()
+        self._revoking: frozenset[Partition] | None = None  # what the waiting revoke callback holds
         self._stopping = threading.Event()
         self._positions = Positions(settings, self._stopping)
         self._assigned_s: float | None = None  # when the group last gave partitions, if only none
@@ -88,9 +87,9 @@ class KafkaSource:
         """Ask for the group's metadata and the assignment's epochs, read in one step: `Frozen` is delivered."""
         self._questions.put(self._answer_freeze)
 
-    def let_go(self) -> None:
-        """Let the waiting revoke callback return."""
-        self._questions.put(self._may_go.set)
+    def let_go(self, partitions: frozenset[Partition]) -> None:
+        """Let the revoke callback return that waits for these partitions; a later one is not meant."""
+        self._questions.put(lambda: self._let_go(partitions))
 
     def committed(self, partitions: frozenset[Partition]) -> dict[Partition, int]:
         """Ask the broker for committed offsets; -1 where there is none.  Blocks; not for the loop's thread."""
@@ -105,7 +104,6 @@ class KafkaSource:
     async def close(self) -> None:
         """Leave the group."""
         self._stopping.set()
-        self._questions.put(self._may_go.set)
         if self._thread.is_alive():
             await asyncio.to_thread(self._thread.join, CALL_TIMEOUT_S)
 
@@ -153,7 +151,7 @@ class KafkaSource:
 
     def _answer_freeze(self) -> None:
         metadata = self._consumer.consumer_group_metadata()
-        self._deliver(Frozen(metadata, _generation(metadata), dict(self._epochs)))
+        self._deliver(Frozen(metadata, client.generation(metadata), dict(self._epochs)))
 
     def _poll_some(self) -> list[Record]:
         records: list[Record] = []
@@ -263,14 +261,20 @@ class KafkaSource:
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         gone = frozenset(map(partition_of, partitions))
         deadline_s = time.monotonic() + self._settings.revoke_timeout_s
-        self._may_go.clear()
-        if not self._stopping.is_set():
-            self._deliver(Revoking(gone, deadline_s))
-            while not self._may_go.is_set() and time.monotonic() < deadline_s + 1:
-                self._answer_questions(wait_s=POLL_S)
+        self._revoking = gone
+        self._deliver(Revoking(gone, deadline_s))
+        while self._revoking is not None and time.monotonic() < deadline_s + 1 and not self._stopping.is_set():
+            self._answer_questions(wait_s=POLL_S)
         self._forget(gone)
+        if self._revoking is not None:  # nobody let it go in time: what is in flight there is void now
+            self._revoking = None
+            self._deliver(Lost(gone))
         consumer.incremental_unassign(partitions)
         log.info("revoked %s", ", ".join(map(str, gone)))
+
+    def _let_go(self, partitions: frozenset[Partition]) -> None:
+        if self._revoking == partitions:
+            self._revoking = None
 
     def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         gone = frozenset(map(partition_of, partitions))
@@ -284,12 +288,6 @@ class KafkaSource:
             self._epochs.pop(partition, None)
             self._ends.pop(partition, None)
         self._pauser.forget(partitions)
-
-
-def _generation(metadata: object) -> int:
-    """Return the generation inside serialised group metadata; -1 while the member is not in the group."""
-    data = bytes(metadata) if isinstance(metadata, (bytes, bytearray)) else b""
-    return int.from_bytes(data[_CGMD_GENERATION], "little", signed=True) if data.startswith(b"CGMDv2:") else -1
 
 
 def _call(loop: asyncio.AbstractEventLoop, deliver: Callable[[Delivery], None], what: Delivery) -> None:

@@ -1,0 +1,105 @@
+"""A schema registry on the loopback that speaks the calls a client makes, can be away, and counts what it is asked.
+
+GET  /schemas/ids/{id}              POST /subjects/{subject}            look up
+GET  /schemas/guids/{guid}          POST /subjects/{subject}/versions   register
+                                    PUT  /config/{subject}              compatibility
+"""
+
+import json
+import re
+import threading
+from collections import Counter
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import unquote, urlsplit
+from uuid import UUID
+
+
+class Registry:
+    """The server; `failing` is the status that every call gets, 0 for none."""
+
+    def __init__(self) -> None:
+        self.failing = 0
+        self.asked: Counter[str] = Counter()
+        self.compatibility: dict[str, str] = {}
+        self.schemas: dict[int, str] = {}
+        self._subjects: dict[str, list[int]] = {}
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._server.daemon_threads = True
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: "type[BaseException] | BaseException | TracebackType | None") -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def add(self, subject: str, text: str) -> int:
+        """Register a schema; one text has one id."""
+        same = (number for number, known in self.schemas.items() if json.loads(known) == json.loads(text))
+        number = next(same, len(self.schemas) + 1)
+        self.schemas[number] = text
+        versions = self._subjects.setdefault(subject, [])
+        if number not in versions:
+            versions.append(number)
+        return number
+
+    def answer(self, method: str, path: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        self.asked[f"{method} {path}"] += 1
+        if self.failing:
+            return self.failing, {"error_code": self.failing, "message": "away"}
+        if found := re.fullmatch(r"/schemas/ids/(\d+)", path):
+            return self._schema(int(found[1]))
+        if found := re.fullmatch(r"/schemas/guids/(\S+)", path):
+            return self._schema(next((number for number in self.schemas if guid(number) == UUID(found[1])), 0))
+        if found := re.fullmatch(r"/config/(.+)", path):
+            self.compatibility[found[1]] = body["compatibility"]
+            return 200, body
+        if found := re.fullmatch(r"/subjects/(.+)/versions", path):
+            return 200, {"id": self.add(found[1], body["schema"])}
+        if found := re.fullmatch(r"/subjects/(.+)", path):
+            return self._look_up(found[1], body["schema"])
+        return 404, {"error_code": 404, "message": path}
+
+    def _schema(self, number: int) -> tuple[int, dict[str, Any]]:
+        if number not in self.schemas:
+            return 404, {"error_code": 40403, "message": "Schema not found"}
+        return 200, {"schema": self.schemas[number], "guid": str(guid(number))}
+
+    def _look_up(self, subject: str, text: str) -> tuple[int, dict[str, Any]]:
+        for version, number in enumerate(self._subjects.get(subject, ()), 1):
+            if json.loads(self.schemas[number]) == json.loads(text):
+                return 200, {"subject": subject, "id": number, "version": version, "schema": text}
+        return 404, {"error_code": 40401, "message": "Subject not found"}
+
+
+def guid(number: int) -> UUID:
+    """Return the GUID that the schema with this id has."""
+    return UUID(int=number)
+
+
+def _handler(registry: Registry) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            path = unquote(urlsplit(self.path).path)
+            status, found = registry.answer(self.command, path, json.loads(body or b"{}"))
+            data = json.dumps(found).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/vnd.schemaregistry.v1+json")
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        do_POST = do_PUT = do_GET  # noqa: N815 - the names are the library's
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    return Handler

@@ -1,0 +1,139 @@
+"""Confluent's framing with a schema registry: its outage holds records up, its "not found" makes a dead letter."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from .events import encode, event_id, impression, payload, schema_text
+from .harness import Stage, mirrorstream, send_raw
+from .judge import Judge, confluent
+from .schema_registry import Registry, guid
+
+
+@pytest.fixture
+def registry(stage: Stage) -> Iterator[Registry]:
+    """A registry with this stage's schemas, and a stage that uses it."""
+    with Registry() as registry:
+        stage.overrides |= {"schema_registry_url": registry.url}
+        registry.add(f"{stage.topic}-value", schema_text("RecommendationImpression"))
+        registry.add(f"{stage.responses}-value", schema_text("SimulatedResponse"))
+        yield registry
+
+
+@pytest.fixture
+def judge(stage: Stage, registry: Registry) -> Judge:
+    """Who reads both topics with the registry's schemas."""
+    return Judge(
+        stage.bootstrap, topic=stage.topic, responses=stage.responses, group=stage.name,
+        decode_in=confluent(registry.schemas), decode_out=confluent(registry.schemas),
+    )  # fmt: skip
+
+
+def framed(number: int, schema_id: int = 1) -> tuple[bytes, bytes]:
+    return b"user", b"\x00" + schema_id.to_bytes(4, "big") + payload(impression(number))
+
+
+def test_registered_schemas_frame_both_topics(stage: Stage, judge: Judge, registry: Registry) -> None:
+    stage.create(partitions=1)
+    done = mirrorstream(
+        "schemas", "register", *(w for name in ("input_topics", "output_topic", "schema_registry_url", "dead_letter_topic")
+                                 for w in ("--set", f"{name}={stage.settings()[name]}"))
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert f"{stage.responses}-value: id 2" in done.stdout
+    assert set(registry.compatibility.values()) == {"FULL_TRANSITIVE"}
+    assert {f"{stage.topic}-value", f"{stage.responses}-value"} <= registry.compatibility.keys()
+
+    send_raw(stage, map(framed, range(20)))
+    assert stage.run("--until-end").exit_code() == 0
+    judge.verdict().assert_exactly_once()
+    assert {message.value()[:5] for message in judge.messages()} == {b"\x00\x00\x00\x00\x02"}
+    assert {answer["source"]["schema_id"] for answer in judge.answers()} == {"1"}
+    assert registry.asked["GET /schemas/ids/1"] == 1
+
+
+def test_an_older_writer_a_guid_and_no_registry_framing_are_read_too(
+    stage: Stage, judge: Judge, registry: Registry
+) -> None:
+    """Producers are not all of one age, and some put the schema into a header or need no registry at all."""
+    stage.create(partitions=1)
+    older = json.loads(schema_text("RecommendationImpression"))
+    older["fields"] = [field for field in older["fields"] if field["name"] not in {"context", "is_test"}]
+    number = registry.add("older", json.dumps(older))
+    without = payload(impression(1))[:-2]  # an empty map and a false, one byte each, stand at the end
+    send_raw(stage, [(b"user", b"\x00" + number.to_bytes(4, "big") + without)])
+    send_raw(stage, [(b"user", payload(impression(2)))], headers=[("__value_schema_id", b"\x01" + guid(1).bytes)])
+    send_raw(stage, [(b"user", encode(impression(3)))])
+    assert stage.run("--until-end").exit_code() == 0
+    assert {str(answer["event_id"]) for answer in judge.answers()} == {event_id(number) for number in (1, 2, 3)}
+    assert judge.read(stage.dead_letters) == []
+    assert judge.all_committed()
+
+
+@pytest.mark.parametrize("how", ["error 500", "connection refused"])
+def test_an_outage_holds_records_up_until_it_is_over(stage: Stage, judge: Judge, registry: Registry, how: str) -> None:
+    stage.create(partitions=1)
+    with stage.worker(drain_timeout_s=1) as worker:
+        worker.until_ready()
+        if how == "error 500":
+            registry.failing = 500
+        else:
+            registry.__exit__(None, None, None)
+        send_raw(stage, map(framed, range(20)))
+        worker.until(lambda: "schema registry" in worker.page("/readyz")[1], "reason why it is not ready")
+        assert judge.read(stage.dead_letters) == judge.messages() == []
+        if how == "error 500":
+            registry.failing = 0
+            worker.until(judge.all_committed, "commit to the end")
+            assert worker.page("/readyz") == (200, "ok\n")
+        assert worker.stop() == 0
+    if how == "connection refused":
+        with Registry() as again:
+            again.schemas = registry.schemas
+            again.add(f"{stage.responses}-value", schema_text("SimulatedResponse"))
+            assert stage.run("--until-end", schema_registry_url=again.url).exit_code() == 0
+    assert judge.read(stage.dead_letters) == []
+    judge.verdict().assert_exactly_once()
+
+
+def test_a_registry_away_at_the_start_is_waited_for(stage: Stage, judge: Judge, registry: Registry) -> None:
+    stage.create(partitions=1)
+    send_raw(stage, map(framed, range(20)))
+    registry.failing = 503
+    with stage.worker("--until-end") as worker:
+        worker.until(lambda: "schema registry" in worker.page("/readyz")[1], "reason why it is not ready")
+        registry.failing = 0
+        assert worker.exit_code() == 0
+    judge.verdict().assert_exactly_once()
+
+
+def test_sigterm_ends_a_worker_that_waits_for_the_registry(stage: Stage, registry: Registry) -> None:
+    stage.create(partitions=1)
+    registry.failing = 503
+    with stage.worker() as worker:
+        worker.until(lambda: "next try in" in worker.log, "line about the registry")
+        assert worker.stop(15) == 0
+
+
+def test_an_unregistered_output_is_a_clear_end(stage: Stage) -> None:
+    stage.create(partitions=1)
+    with Registry() as empty:
+        worker = stage.run(schema_registry_url=empty.url)
+    assert worker.exit_code() == 2
+    assert "mirrorstream schemas register" in worker.log
+    assert "Traceback" not in worker.log
+
+
+def test_unknown_ids_are_dead_letters_and_a_storm_of_them_asks_once(
+    stage: Stage, judge: Judge, registry: Registry
+) -> None:
+    stage.create(partitions=1)
+    send_raw(stage, [framed(number, schema_id=99) for number in range(300)])
+    send_raw(stage, [framed(1)])
+    assert stage.run("--until-end").exit_code() == 0
+    letters = judge.read(stage.dead_letters)
+    assert len(letters) == 300
+    assert {dict(letter.headers())["ms-reason"] for letter in letters} == {b"schema"}
+    assert registry.asked["GET /schemas/ids/99"] == 1
+    judge.verdict().assert_exactly_once()

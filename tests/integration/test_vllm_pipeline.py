@@ -1,0 +1,49 @@
+"""The whole path with nothing replaced: real Kafka, real vLLM, a model that was trained for the prompt."""
+
+import asyncio
+from collections import Counter
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from worker.app import Backfill, State, work
+from worker.engines.vllm import VllmEngine
+from worker.settings import Settings, load
+from worker.telemetry import Telemetry
+
+from .events import impression
+from .harness import Stage, send
+from .judge import Judge
+
+NUM_EVENTS = 12
+
+
+async def test_every_question_is_answered_with_its_reasons(
+    stage: Stage, judge: Judge, vllm_engine: VllmEngine, vllm_settings: Settings
+) -> None:
+    stage.create(partitions=3)
+    send(stage, (impression(number, num_items=5) for number in range(NUM_EVENTS)))
+    settings = load(None, stage.settings(engine="vllm", max_tokens=160, max_num_seqs=64))
+    telemetry = Telemetry(vllm_engine.card, registry=CollectorRegistry())
+    async with asyncio.timeout(180):
+        await work(settings, Backfill(until_end=True), vllm_engine, telemetry, state=State(), stop=asyncio.Event())
+
+    judge.verdict().assert_exactly_once()
+    answers = judge.answers()
+    assert len(answers) == 3 * NUM_EVENTS
+    statuses = Counter(answer["status"] for answer in answers)
+    assert statuses["OK"] == len(answers), statuses
+    draws = [draw for answer in answers for draw in answer["draws"]]
+    assert len(draws) == 2 * len(answers)
+    assert all(draw["text"] and len(draw["probabilities"]) > 1 for draw in draws)
+    complete = [draw for draw in draws if draw["parse_status"] == "COMPLETE"]
+    assert len(complete) > len(draws) / 2, Counter(draw["parse_status"] for draw in draws)
+    assert all(draw["rationale"]["stimulus"] for draw in complete)
+    for answer in answers:
+        assert sum(option["probability"] for option in answer["options"]) == pytest.approx(1)
+        assert answer["mutual_information"] is not None
+        assert answer["provenance"]["engine"] == "vllm"
+        assert answer["usage"]["completion_tokens"] > 0
+    duels = [answer["duel_share"] for answer in answers if answer["question"] == "DUEL"]
+    assert all(0 <= share <= 1 for share in duels)
+    assert b'mirrorstream_tokens_total{direction="cached"}' in telemetry.exposition()
