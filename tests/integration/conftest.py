@@ -1,5 +1,6 @@
 """One Kafka and one vLLM for the whole run; a missing Java, Maven or vLLM is an error that says what to install."""
 
+import gc
 import re
 import secrets
 from collections.abc import AsyncIterator, Iterator
@@ -13,7 +14,7 @@ from worker import profiles
 from worker.engines.vllm import VllmEngine
 from worker.settings import Settings, load
 
-from .harness import Stage
+from .harness import LOG_CHARS, Stage
 from .judge import Judge
 from .kafka_broker import KafkaCluster
 
@@ -33,7 +34,7 @@ def stage(kafka: KafkaCluster, request: pytest.FixtureRequest, tmp_path: Path) -
     yield stage
     for worker in stage.workers:
         worker.end()
-        print(f"--- {worker.process.args}\n{worker.log[-4_000:]}")  # noqa: T201 - pytest shows it when a test fails
+        print(f"--- {worker.words}\n{worker.log[-LOG_CHARS:]}")  # noqa: T201 - pytest shows it when a test fails
 
 
 @pytest.fixture
@@ -56,4 +57,7 @@ async def vllm_engine(vllm_settings: Settings) -> AsyncIterator[VllmEngine]:
         simplefilter("ignore")  # not ours: vLLM's own imports warn
         await engine.start()
     yield engine
-    await engine.stop()
+    with catch_warnings():
+        simplefilter("ignore")  # nor are the sockets that it leaves to the garbage collector
+        await engine.stop()
+        gc.collect()

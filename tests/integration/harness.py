@@ -16,7 +16,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -103,8 +103,8 @@ class Stage:
 class Worker:
     """One process `python -m worker run ...`; its log is a file."""
 
-    def __init__(self, words: Iterable[str], log: Path) -> None:
-        self._log = log
+    def __init__(self, words: Sequence[str], log: Path) -> None:
+        self.words, self._log = words, log
         # Dies with the thread that starts it, so that a test run that is killed leaves nothing behind.
         command = ["setpriv", "--pdeathsig", "KILL", sys.executable, "-m", "worker", *words]
         with log.open("wb") as output:
@@ -192,11 +192,11 @@ def feeding(stage: Stage, *, rate: float) -> Iterator[Callable[[], int]]:
             stop.set()
 
 
-def mirrorstream(*words: str, timeout_s: float = COMMAND_TIMEOUT_S, **more: str) -> "subprocess.CompletedProcess[str]":
+def mirrorstream(*words: str, **more: str) -> "subprocess.CompletedProcess[str]":
     """Run one command to its end; `more` are environment variables."""
     command = [sys.executable, "-m", "worker", *words]
     return subprocess.run(
-        command, capture_output=True, text=True, env=environment() | more, timeout=timeout_s, check=False
+        command, capture_output=True, text=True, env=environment() | more, timeout=COMMAND_TIMEOUT_S, check=False
     )
 
 
@@ -222,7 +222,7 @@ def send_raw(
     stage: Stage,
     records: Iterable[tuple[bytes | None, bytes | None]],
     *,
-    headers: list[tuple[str, bytes | None]] | None = None,
+    headers: Sequence[tuple[str, bytes | None]] = (),
     step_ms: int = 0,
     start_ms: int = 0,
 ) -> int:
@@ -231,7 +231,7 @@ def send_raw(
     num_sent = 0
     for key, value in records:
         times = {"timestamp": start_ms + num_sent * step_ms} if start_ms else {}
-        producer.produce(stage.topic, value, key, headers=headers or [], **times)
+        producer.produce(stage.topic, value, key, headers=list(headers), **times)
         producer.poll(0)
         num_sent += 1
     assert producer.flush(WAIT_S) == 0

@@ -10,7 +10,6 @@ import re
 import threading
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
 from typing import Any, Self
 from urllib.parse import unquote, urlsplit
 from uuid import UUID
@@ -36,7 +35,11 @@ class Registry:
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
         return self
 
-    def __exit__(self, *_: "type[BaseException] | BaseException | TracebackType | None") -> None:
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Take no calls any more; may be called twice."""
         self._server.shutdown()
         self._server.server_close()
 
@@ -51,13 +54,20 @@ class Registry:
         return number
 
     def answer(self, method: str, path: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        """Return status and body of one call."""
         self.asked[f"{method} {path}"] += 1
         if self.failing:
             return self.failing, {"error_code": self.failing, "message": "away"}
+        return self._get(path) if method == "GET" else self._change(path, body)
+
+    def _get(self, path: str) -> tuple[int, dict[str, Any]]:
         if found := re.fullmatch(r"/schemas/ids/(\d+)", path):
             return self._schema(int(found[1]))
         if found := re.fullmatch(r"/schemas/guids/(\S+)", path):
             return self._schema(next((number for number in self.schemas if guid(number) == UUID(found[1])), 0))
+        return 404, {"error_code": 404, "message": path}
+
+    def _change(self, path: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         if found := re.fullmatch(r"/config/(.+)", path):
             self.compatibility[found[1]] = body["compatibility"]
             return 200, body
@@ -99,7 +109,7 @@ def _handler(registry: Registry) -> type[BaseHTTPRequestHandler]:
 
         do_POST = do_PUT = do_GET  # noqa: N815 - the names are the library's
 
-        def log_message(self, format: str, *args: object) -> None:
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is the library's
             pass
 
     return Handler

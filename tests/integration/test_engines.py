@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import islice
@@ -48,10 +49,10 @@ def some_impressions(count: int) -> list[Impression]:
 
 
 async def until(condition: Callable[[], bool], what: str) -> None:
-    async with asyncio.timeout(WAIT_S):
-        while not condition():
-            await asyncio.sleep(POLL_S)
-    assert condition(), what
+    deadline_s = time.monotonic() + WAIT_S
+    while not condition():
+        assert time.monotonic() < deadline_s, f"no {what} within {WAIT_S} s"
+        await asyncio.sleep(POLL_S)
 
 
 async def test_every_draw_is_a_distribution_over_its_slots(engine: Engine, vllm_settings: Settings) -> None:
@@ -75,14 +76,6 @@ async def test_the_same_draw_gives_the_same_answer(engine: Engine, vllm_settings
     second = await engine.draw(replace(ask, ask_id="again"))
     assert second.slot_probabilities == pytest.approx(first.slot_probabilities, abs=SAME)
     assert second.text == first.text
-
-
-async def test_another_order_is_read_as_another_order(engine: Engine, vllm_settings: Settings) -> None:
-    """Slots stand as presented: turned round, the answer is not simply that of the same slots."""
-    first, turned = asks_of(some_impressions(1)[0], engine, vllm_settings)[:2]
-    assert turned.order == first.order[::-1]
-    answers = [await engine.draw(ask) for ask in (first, turned)]
-    assert answers[0].slot_probabilities != pytest.approx(answers[1].slot_probabilities, abs=SAME)
 
 
 async def test_twelve_options_are_asked_at_once(engine: Engine, vllm_settings: Settings) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from .events import encode, event_id, impression, payload, schema_text
-from .harness import Stage, mirrorstream, send_raw
+from .harness import Stage, as_flags, mirrorstream, send_raw
 from .judge import Judge, confluent
 from .schema_registry import Registry, guid
 
@@ -36,10 +36,8 @@ def framed(number: int, schema_id: int = 1) -> tuple[bytes, bytes]:
 
 def test_registered_schemas_frame_both_topics(stage: Stage, judge: Judge, registry: Registry) -> None:
     stage.create(partitions=1)
-    done = mirrorstream(
-        "schemas", "register", *(w for name in ("input_topics", "output_topic", "schema_registry_url", "dead_letter_topic")
-                                 for w in ("--set", f"{name}={stage.settings()[name]}"))
-    )  # fmt: skip
+    names = ("input_topics", "output_topic", "dead_letter_topic", "schema_registry_url")
+    done = mirrorstream("schemas", "register", *as_flags({name: stage.settings()[name] for name in names}))
     assert done.returncode == 0, done.stderr
     assert f"{stage.responses}-value: id 2" in done.stdout
     assert set(registry.compatibility.values()) == {"FULL_TRANSITIVE"}
@@ -79,7 +77,7 @@ def test_an_outage_holds_records_up_until_it_is_over(stage: Stage, judge: Judge,
         if how == "error 500":
             registry.failing = 500
         else:
-            registry.__exit__(None, None, None)
+            registry.stop()
         send_raw(stage, map(framed, range(20)))
         worker.until(lambda: "schema registry" in worker.page("/readyz")[1], "reason why it is not ready")
         assert judge.read(stage.dead_letters) == judge.messages() == []
