@@ -19,14 +19,14 @@ from worker import profiles
 from worker.batching import MicroBatcher
 from worker.codec import Encoder
 from worker.engines.choice_model import ChoiceModel
-from worker.errors import Fatal, Retryable, Stuck
+from worker.errors import Fatal, Retryable
 from worker.handover import FlushLimits, Handover
 from worker.health import Health
 from worker.kafka import admin, registry
 from worker.kafka.sink import KafkaSink
 from worker.kafka.source import KafkaSource
-from worker.pipeline import Pipeline, Rules
 from worker.outgoing import Outgoing
+from worker.pipeline import Pipeline, Rules
 from worker.ports import Engine
 from worker.prepare import Asking
 from worker.prompt import Profile
@@ -40,6 +40,7 @@ from worker.window import Window
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
+FRAMING_BYTES = 6_000  # of a message beside its value: headers, at most 4,000 of them passed on, and the broker's own
 LIVE_S = 60.0  # a loop or poll thread that has not turned for this long will not
 CHOICE_MODEL_DRAWS = 10_000  # at once: it has no engine to fill
 OVERBOOK = 1.25  # requests kept at vLLM beside those that run, so that a finished one is replaced at once
@@ -63,10 +64,6 @@ def run(settings: Settings, backfill: Backfill | None = None) -> int:
     provider = start_tracing()
     try:
         asyncio.run(serve(settings, backfill or Backfill()))
-    except Stuck as error:
-        # A thread inside the client cannot be ended, so neither can this process in an orderly way.
-        log.critical("%s", error)
-        os._exit(error.exit_code)
     except Fatal as error:
         log.critical("%s", error)
         return error.exit_code
@@ -122,12 +119,13 @@ async def work(
         return
     settings = await asyncio.to_thread(_fit_topics, settings)
     source = KafkaSource(settings, until_end=backfill.until_end, until=backfill.until)
+    sink = KafkaSink(settings, source)
     rules = await asyncio.to_thread(_rules, settings, engine)
     outgoing = Outgoing(encoder, settings.output_topic, rules.max_message_bytes, frozenset(settings.pass_headers))
     pipeline = Pipeline(
         source=source,
         engine=engine,
-        sink=KafkaSink(settings, source),
+        sink=sink,
         schemas=registry.Schemas(settings.schema_registry_url, settings.schema_registry_auth_file),
         watch=telemetry,
         rules=rules,
@@ -142,6 +140,9 @@ async def work(
         ),
         handover=Handover(FlushLimits(settings.flush_interval_s, settings.flush_max_records, settings.flush_max_bytes)),
     )
+    await _unless(stop, sink.open())  # before the group is joined: this may wait for an old transaction to end
+    if stop.is_set():
+        return
     state.works(
         live=lambda: _stale("event loop", pipeline.last_tick_s) or _stale("poll thread", source.last_poll_s),
         ready=lambda: pipeline.held_up,
@@ -172,7 +173,7 @@ def _rules(settings: Settings, engine: Engine) -> Rules:
         setup=_setup(settings, engine, profile),
         asking=_asking(settings, engine, profile),
         dead_letter_topic=settings.dead_letter_topic,
-        max_message_bytes=settings.max_message_bytes - 1_000,  # the broker counts its own framing
+        max_message_bytes=settings.max_message_bytes - FRAMING_BYTES,
         question_timeout_s=settings.question_timeout_s,
         max_draws=int(settings.max_num_seqs * OVERBOOK) if engine.card.reads_prompt else CHOICE_MODEL_DRAWS,
         drain_timeout_s=settings.drain_timeout_s,

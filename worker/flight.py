@@ -37,7 +37,7 @@ class Flight:
     def grow(self, entry: InFlight, num_tokens: int) -> None:
         """Add the prompt tokens of a record, known once it is decoded."""
         entry.num_tokens = num_tokens
-        self._window.grow(num_tokens=num_tokens)
+        self._window.grow(entry.record.partition, num_tokens=num_tokens)
 
     def holds(self, entry: InFlight) -> bool:
         """Say whether a record is still ours to answer."""
@@ -61,6 +61,11 @@ class Flight:
     def paused(self, assigned: Collection[Partition]) -> frozenset[Partition]:
         """Return the partitions that shall pause for the window."""
         return self._window.paused(assigned)
+
+    @property
+    def full(self) -> bool:
+        """Say whether no further record shall be taken on now."""
+        return self._window.full
 
     def oldest_s(self) -> float | None:
         """Return when the record that has waited longest at the head of its partition was taken."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from worker import codec
 from worker.codec import Schema, SchemaRef
-from worker.errors import Retryable
+from worker.errors import Poison, Retryable
 from worker.ports import Schemas
 from worker.records import Impression, Record
 from worker.sampling import Sampling, Skip, UserBudget
@@ -37,6 +37,8 @@ class Intake:
 
     async def decode(self, record: Record) -> Decoded | Skip:
         """Return the impression, or why it is not simulated.  Raises `Poison` if it can never be."""
+        if record.problem:
+            raise Poison("headers", record.problem)
         if record.value is None:
             return Skip.TOMBSTONE
         ref, payload = codec.split(record.value, record.headers)

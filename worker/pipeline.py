@@ -92,13 +92,13 @@ class Pipeline:
         self._assigned: set[Partition] = set()
         self._supervisor = Supervisor()
         self._all_read = asyncio.Event()
+        self._finishing: asyncio.Task[None] | None = None
         self._state = "joining the group"
         self.last_tick_s = clock()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set or all is read, then drain.  Raises `Fatal`; nothing more is committed then."""
         try:
-            await self._sink.open()
             self._source.open(self._on_delivery)
             self._state = ""
             self._supervisor.spawn(self._take_all())
@@ -109,14 +109,13 @@ class Pipeline:
         finally:
             self._state = "stopping"
             self._supervisor.cancel_all()
-            if not self._supervisor.stuck:
-                await self._source.close()
+            await self._source.close()
         await self._sink.close()
 
     @property
     def held_up(self) -> str:
         """Why the worker is not ready, "" if it is."""
-        return self._state or self._intake.held_up
+        return self._state or self._intake.held_up or self._sink.held_up
 
     # -- 1 poll: what the source delivers
 
@@ -126,18 +125,23 @@ class Pipeline:
         elif isinstance(delivery, Fatal):
             self._supervisor.fail(delivery)
         elif delivery is None:
-            self._supervisor.spawn(self._finish_reading())
+            self._finishing = self._supervisor.spawn(self._finish_reading())
         else:
             self._do(self._handover.handle(delivery))
             if isinstance(delivery, Assigned):
                 self._assigned.add(delivery.partition)
+                if self._finishing:
+                    self._finishing.cancel()  # there is more to read after all
 
     async def _take_all(self) -> None:
         while True:
             for record in await self._inbox.get():
+                while self._flight.full and not self._state:  # noqa: ASYNC110 - many things make room
+                    await asyncio.sleep(TICK_S)
                 if self._state:
                     return  # stopping: what is not taken on is not committed, and the next owner reads it
                 await self._take(record)
+                await asyncio.sleep(0)  # a long list must not keep the loop from answers and rebalances
             self._inbox.task_done()
             self._source.took()
             self._pause()

@@ -66,8 +66,9 @@ class Engine(Protocol):
 class Sink(Protocol):
     """Where answers go, with their offsets, in one transaction."""
 
-    async def open(self) -> None:
-        """Settle what this identity left behind."""
+    @property
+    def held_up(self) -> str:
+        """Why nothing gets through now, "" if it does."""
 
     async def flush(self, flush: Flush) -> FlushOutcome:
         """Publish and commit; say how that ended.  Raises `Fatal`."""

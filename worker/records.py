@@ -235,6 +235,7 @@ class Record:
     value: bytes | None
     headers: Headers = ()
     timestamp_ms: int = 0
+    problem: str = ""  # why the client could not read it whole
 
     @property
     def where(self) -> str:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
-from worker.errors import EngineDead, EngineGone, Stuck
+from worker.errors import EngineDead, EngineGone
 
 
 class Supervisor:
@@ -43,11 +43,6 @@ class Supervisor:
         for wait in waits:
             wait.cancel()
         self.raise_failure()
-
-    @property
-    def stuck(self) -> bool:
-        """Say whether a client call never returned: then nothing of that client may be closed."""
-        return self._failure.done() and isinstance(self._failure.exception(), Stuck)
 
     def cancel_all(self) -> None:
         """Cancel what still runs."""

@@ -32,7 +32,7 @@ from worker.sampling import Skip
 
 _LLM_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 _FLUSH_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
-DEAD_LETTER_REASONS = ("magic", "schema", "avro", "utf8", "limit", "invalid", "too_large", "engine_killer")
+DEAD_LETTER_REASONS = ("magic", "schema", "avro", "utf8", "limit", "invalid", "too_large", "headers", "engine_killer")
 FLUSH_OUTCOMES = ("committed", "aborted", "indoubt")
 _TRACE_HEADERS = frozenset({"traceparent", "tracestate"})
 

@@ -16,12 +16,12 @@ True
 frozenset()
 """
 
-from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from worker.records import Partition
 
 LOW_MARK = 0.5  # share of the budget at which paused partitions resume
+MOST = 0.5  # share of the budget that one partition may hold while others wait
 
 
 class Window:
@@ -29,47 +29,60 @@ class Window:
 
     def __init__(self, *, max_records: int, max_bytes: int, max_tokens: int) -> None:
         """Take the budget."""
-        self._max_records = max_records
-        self._max_bytes = max_bytes
-        self._max_tokens = max_tokens
-        self._records: Counter[Partition] = Counter()
-        self._bytes = 0
-        self._tokens = 0
+        self._max = (max_records, max_bytes, max_tokens)
+        self._held: dict[Partition, list[int]] = {}  # records, bytes and tokens of each partition
         self._full = False
 
     @property
     def num_records(self) -> int:
         """Records in flight."""
-        return self._records.total()
+        return self._totals()[0]
 
     @property
     def num_bytes(self) -> int:
         """Bytes in flight."""
-        return self._bytes
+        return self._totals()[1]
+
+    @property
+    def full(self) -> bool:
+        """Say whether no further record shall be taken on now."""
+        return self._load(self._totals()) >= 1
 
     def add(self, partition: Partition, *, num_bytes: int) -> None:
         """Take a record into the budget."""
-        self._records[partition] += 1
-        self._bytes += num_bytes
+        self._change(partition, 1, num_bytes, 0)
 
-    def grow(self, *, num_tokens: int) -> None:
+    def grow(self, partition: Partition, *, num_tokens: int) -> None:
         """Add the prompt tokens of a record taken before; they are known only once it is decoded."""
-        self._tokens += num_tokens
+        self._change(partition, 0, 0, num_tokens)
 
     def remove(self, partition: Partition, *, num_bytes: int, num_tokens: int = 0) -> None:
         """Give a record's share back."""
-        self._records[partition] -= 1
-        self._bytes -= num_bytes
-        self._tokens -= num_tokens
-        if not self._records[partition]:
-            del self._records[partition]
+        self._change(partition, -1, -num_bytes, -num_tokens)
 
     def paused(self, assigned: Collection[Partition]) -> frozenset[Partition]:
         """Return the assigned partitions that shall be paused now."""
-        load = max(self.num_records / self._max_records, self._bytes / self._max_bytes, self._tokens / self._max_tokens)
+        load = self._load(self._totals())
         self._full = load >= 1 or (self._full and load > LOW_MARK)
-        if self._full:
+        shares = {partition: self._load(self._held.get(partition, (0, 0, 0))) for partition in assigned}
+        if load >= 1:
             return frozenset(assigned)
-        if len(assigned) < 2:  # noqa: PLR2004 - nobody else waits
+        if self._full:  # one that holds little is not to blame, and must not wait for another's slow head
+            return frozenset(p for p, share in shares.items() if share > LOW_MARK / len(shares))
+        if len(shares) < 2:  # noqa: PLR2004 - nobody else waits
             return frozenset()
-        return frozenset(p for p in assigned if self._records[p] > self._max_records / 2)
+        return frozenset(p for p, share in shares.items() if share > MOST)
+
+    def _change(self, partition: Partition, *changes: int) -> None:
+        held = [old + change for old, change in zip(self._held.get(partition, (0, 0, 0)), changes, strict=True)]
+        if any(held):
+            self._held[partition] = held
+        else:
+            self._held.pop(partition, None)
+
+    def _totals(self) -> Sequence[int]:
+        return [sum(column) for column in zip(*self._held.values(), strict=True)] or (0, 0, 0)
+
+    def _load(self, held: Sequence[int]) -> float:
+        """Return the share of the budget that is nearest to its end."""
+        return max(part / whole for part, whole in zip(held, self._max, strict=True))

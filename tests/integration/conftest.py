@@ -1,5 +1,6 @@
 """One Kafka and one vLLM for the whole run; a missing Java, Maven or vLLM is an error that says what to install."""
 
+import asyncio
 import gc
 import re
 import secrets
@@ -60,4 +61,5 @@ async def vllm_engine(vllm_settings: Settings) -> AsyncIterator[VllmEngine]:
     with catch_warnings():
         simplefilter("ignore")  # nor are the sockets that it leaves to the garbage collector
         await engine.stop()
+        await asyncio.sleep(0.1)  # its tasks, which were cancelled, hold them until they have ended
         gc.collect()

@@ -66,7 +66,17 @@ def test_a_file_is_replayed_answered_once_and_reported(
 
     reported = stage.command("experiment", "report", "--json")
     assert reported.returncode == 0, reported.stderr
-    assert str(num_events) in reported.stdout
+    report = json.loads(reported.stdout)
+    assert report["data_health"] | {"read": 0} == dict.fromkeys(report["data_health"], 0)
+    assert report["data_health"]["read"] == 3 * num_events
+    (section,) = report["sections"]
+    (comparison,) = section["comparisons"]
+    assert (section["responses"], section["slates"], comparison["events"]) == (
+        3 * num_events,
+        2 * num_events,
+        num_events,
+    )
+    assert (comparison["control"], comparison["candidate"], comparison["missing"]) == ("popularity", "item-knn", 0)
 
 
 @pytest.mark.parametrize("protocol", ["classic", "consumer"])

@@ -178,9 +178,7 @@ class FakeSink:
         self.log: list[Message] = []
         self.committed: dict[Partition, int] = {}
         self.calls: Counter[str] = Counter()
-
-    async def open(self) -> None:
-        self.calls["open"] += 1
+        self.held_up = ""
 
     async def flush(self, flush: Flush) -> FlushOutcome:
         self.flushes.append(flush)

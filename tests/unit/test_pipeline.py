@@ -528,7 +528,7 @@ async def test_a_partition_that_comes_back_is_answered_anew_from_its_commit() ->
 
 
 @jumping
-async def test_a_full_window_pauses_every_partition_until_it_is_half_empty() -> None:
+async def test_a_full_window_pauses_every_partition_and_who_filled_it_until_it_is_half_empty() -> None:
     world = World(max_records=4)
     async with working(world):
         for number in range(4):
@@ -538,7 +538,7 @@ async def test_a_full_window_pauses_every_partition_until_it_is_half_empty() -> 
         assert world.source.paused == {A, B}
         world.engine.gates["event-0"].set()
         await world.committed(A, 1)
-        assert world.source.paused == {A, B}, "the marks stand apart"
+        assert world.source.paused == {A}, "the marks stand apart for who holds much; B holds nothing"
         world.engine.gates["event-1"].set()
         await world.committed(A, 2)
         await until(lambda: world.source.paused == frozenset())
@@ -642,3 +642,15 @@ async def test_an_answer_to_a_freeze_of_no_member_sends_nothing() -> None:
         world.source.generation = 2
         await world.committed(A, 1)
     assert [flush.metadata for flush in world.sink.flushes] == [("metadata", 2)]
+
+
+@jumping
+async def test_a_record_that_the_client_could_not_read_whole_is_a_dead_letter() -> None:
+    """A header's name that is not UTF-8 must not stop the partition."""
+    async with working() as world:
+        world.source.assign(A)
+        bad = Record(A, world.source.epochs[A], 0, b"key", event(), problem="a header's name is not UTF-8")
+        world.source.deliver([bad])
+        await world.committed(A, 1)
+    assert dict(world.sink.log[0].headers)["ms-reason"] == b"headers"
+    assert world.sink.log[0].value == event()

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from worker.records import Partition
-from worker.window import LOW_MARK, Window
+from worker.window import LOW_MARK, MOST, Window
 
 A, B, C = (Partition("impressions", number) for number in range(3))
 MAX_RECORDS, MAX_BYTES, MAX_TOKENS = 8, 1_000, 500
@@ -28,7 +28,7 @@ def load(held: list[tuple[Partition, int, int]]) -> float:
 @QUICK
 @given(STEPS, st.sets(st.sampled_from([A, B, C])))
 def test_the_window_pauses_as_a_list_of_what_is_in_flight_says(steps: list[Step], assigned: set[Partition]) -> None:
-    """All at the high mark until the low one; before that only who holds more than half while others wait."""
+    """All at the high mark; then, until the low one, who holds more than its part; before, who holds over half."""
     found, held, full = window(), list[tuple[Partition, int, int]](), False
     for partition, num_bytes, num_tokens, remove in steps:
         if remove and held:
@@ -36,11 +36,12 @@ def test_the_window_pauses_as_a_list_of_what_is_in_flight_says(steps: list[Step]
             found.remove(where, num_bytes=size, num_tokens=tokens)
         else:
             found.add(partition, num_bytes=num_bytes)
-            found.grow(num_tokens=num_tokens)
+            found.grow(partition, num_tokens=num_tokens)
             held.append((partition, num_bytes, num_tokens))
         full = load(held) >= 1 or (full and load(held) > LOW_MARK)
-        greedy = {one for one in assigned if sum(where == one for where, _, _ in held) > MAX_RECORDS / 2}
-        wanted = assigned if full else greedy if len(assigned) > 1 else set()
+        limit = LOW_MARK / max(1, len(assigned)) if full else MOST if len(assigned) > 1 else 1
+        wanted = {one for one in assigned if load([entry for entry in held if entry[0] == one]) > limit}
+        wanted = assigned if load(held) >= 1 else wanted
         assert found.paused(assigned) == wanted
         assert (found.num_records, found.num_bytes) == (len(held), sum(one[1] for one in held))
 
@@ -51,7 +52,7 @@ def test_what_is_given_back_leaves_an_empty_window(steps: list[Step]) -> None:
     found = window()
     for partition, num_bytes, num_tokens, _ in steps:
         found.add(partition, num_bytes=num_bytes)
-        found.grow(num_tokens=num_tokens)
+        found.grow(partition, num_tokens=num_tokens)
     for partition, num_bytes, num_tokens, _ in reversed(steps):
         found.remove(partition, num_bytes=num_bytes, num_tokens=num_tokens)
     assert (found.num_records, found.num_bytes) == (0, 0)
@@ -61,7 +62,7 @@ def test_what_is_given_back_leaves_an_empty_window(steps: list[Step]) -> None:
 def test_tokens_alone_fill_the_window_and_giving_them_back_opens_it() -> None:
     found = window()
     found.add(A, num_bytes=1)
-    found.grow(num_tokens=MAX_TOKENS)
+    found.grow(A, num_tokens=MAX_TOKENS)
     assert found.paused({A, B}) == {A, B}
     found.remove(A, num_bytes=1, num_tokens=MAX_TOKENS)
     assert found.paused({A, B}) == frozenset()
@@ -72,4 +73,17 @@ def test_one_partition_alone_may_use_the_whole_window() -> None:
     for _ in range(MAX_RECORDS - 1):
         found.add(A, num_bytes=1)
     assert found.paused({A}) == frozenset()
+    assert found.paused({A, B}) == {A}
+
+
+def test_a_partition_with_a_slow_head_does_not_keep_the_others_from_reading() -> None:
+    """A holds more than half for long; once B has finished what filled the window, B reads on."""
+    found = window()
+    for _ in range(5):
+        found.add(A, num_bytes=1)
+    for _ in range(3):
+        found.add(B, num_bytes=1)
+    assert found.paused({A, B}) == {A, B}
+    for _ in range(3):
+        found.remove(B, num_bytes=1)
     assert found.paused({A, B}) == {A}

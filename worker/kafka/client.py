@@ -7,18 +7,17 @@ these can be overridden (`worker.settings.RESERVED_KAFKA_OPTIONS` refuses those 
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from worker.errors import BadSettings, Fatal, Fenced
 from worker.settings import Settings
 
-_FENCED = frozenset({
+PRODUCER_FENCED = frozenset({
     KafkaError._FENCED,  # noqa: SLF001 - the client's public name for a local error starts with an underscore
     KafkaError.INVALID_PRODUCER_EPOCH,
-    KafkaError.FENCED_INSTANCE_ID,
     KafkaError.PRODUCER_FENCED,
-    KafkaError.UNRELEASED_INSTANCE_ID,
 })  # fmt: skip
+_FENCED = PRODUCER_FENCED | {KafkaError.FENCED_INSTANCE_ID, KafkaError.UNRELEASED_INSTANCE_ID}
 _DENIED = frozenset({
     KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED,
     KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED,
@@ -102,10 +101,21 @@ def kafka_error(error: BaseException) -> KafkaError:
     raise error
 
 
+def checked(partitions: list[TopicPartition]) -> list[TopicPartition]:
+    """Return the broker's answer by partition; raises if a partition holds an error instead of an offset."""
+    for one in partitions:
+        if one.error is not None:
+            raise KafkaException(one.error)
+    return partitions
+
+
 def raise_if_hopeless(error: KafkaError, what: str) -> None:
     """Raise what must end the worker: `Fenced`, or `Fatal` for missing rights."""
     if error.code() in _FENCED:
-        message = f"{what}: {error.name()}: another holder took over this identity; this worker stops"
+        message = (
+            f"{what}: {error.name()}: another holder took over this identity, or the broker timed our transaction out;"
+            " this worker stops"
+        )
         raise Fenced(message)
     if error.code() in _DENIED:
         message = f"{what}: {error.name()}: {error.str()}; give the worker's principal this right"

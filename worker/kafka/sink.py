@@ -15,15 +15,15 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from collections.abc import Iterable
+from contextlib import suppress
 from uuid import uuid4
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
-from worker.errors import Fatal, Stuck
+from worker.errors import Fatal
 from worker.kafka import client
+from worker.kafka.calls import GRACE_S, Calls
 from worker.kafka.positions import topic_partitions
 from worker.kafka.source import KafkaSource
 from worker.records import Message, Partition
@@ -31,10 +31,9 @@ from worker.settings import Settings
 from worker.signals import Aborted, Committed, Flush, InDoubt, Settled
 
 log = logging.getLogger(__name__)
-T = TypeVar("T")
 
-GRACE_S = 5.0  # a call that overstays its own time-out by this much will never return
-INIT_TIMEOUT_S = 30.0  # of init_transactions, which may wait for an old transaction to end
+INIT_TIMEOUT_S = 10.0  # of one init_transactions, which may wait for an old transaction to end; it is tried again
+ASK_TIMEOUT_S = 40.0  # of one look at the committed offsets, which waits for the poll thread
 RETRY_S = 0.2
 
 Outcome = Committed | Aborted | InDoubt
@@ -53,51 +52,58 @@ class KafkaSink:
         self.transactional_id = name if self._transactional else None
         self._producer: Producer | None = None
         self._failed: list[KafkaError] = []
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="transaction")
+        self._calls = Calls("transaction")
+        self.held_up = ""  # why nothing gets through now
 
     async def open(self) -> None:
-        """Make the producer and settle whatever its identity left behind.  Raises `Fatal`, `Stuck`."""
-        await self._in_thread(self._rebuild, INIT_TIMEOUT_S * 2)
+        """Make the producer and settle what its identity left behind; tries until Kafka answers.  Raises `Fatal`."""
+        await self._renew()
 
     async def flush(self, flush: Flush) -> Outcome:
-        """Publish a flush and commit its offsets in one transaction; return how that ended."""
+        """Publish a flush and commit its offsets in one transaction; return how that ended.  Raises `Fatal`."""
         run = self._transaction if self._transactional else self._at_least_once
-        return await self._in_thread(lambda: run(flush), self._settings.transaction_timeout_s * 3)
+        outcome = await self._calls.make(lambda: run(flush), self._settings.transaction_timeout_s * 3)
+        self.held_up = "" if isinstance(outcome, Committed) else "Kafka takes no transaction"
+        return outcome
 
     async def settle(self, partitions: frozenset[Partition]) -> Settled:
-        """Replace the producer, which settles its last transaction, and read the committed offsets."""
-        committed = await self._in_thread(lambda: self._settle(partitions), INIT_TIMEOUT_S * 4)
-        return Settled(committed, time.monotonic())
+        """Replace the producer, which settles its last transaction, and read the committed offsets.  Raises `Fatal`."""
+        await self._renew()
+        while True:
+            committed = await self._calls.make(lambda: self._committed_once(partitions), ASK_TIMEOUT_S)
+            if committed is not None:
+                return Settled(committed, time.monotonic())
+            await asyncio.sleep(RETRY_S * 5)
 
     async def close(self) -> None:
         """Give the producer a moment to go; what is committed is durable already."""
-        if self._producer is not None:
-            await self._in_thread(self._close, GRACE_S * 2)
-        self._thread.shutdown(wait=False)
+        producer = self._producer
+        if producer is not None:
+            await self._calls.make(lambda: _close(producer), GRACE_S * 2)
 
-    async def _in_thread(self, call: Callable[[], T], timeout_s: float) -> T:
-        future = asyncio.get_running_loop().run_in_executor(self._thread, call)
-        done, _ = await asyncio.wait([future], timeout=timeout_s + GRACE_S)
-        if done:
-            return future.result()
-        message = (
-            f"a producer call has not returned after {timeout_s + GRACE_S:.0f} s; nothing can end it; the process ends"
-        )
-        raise Stuck(message)
+    async def _renew(self) -> None:
+        """Make a new producer; with the same transactional id the broker first ends what the old one left open."""
+        await self._calls.make(self._replace, GRACE_S)
+        while reason := await self._calls.make(self._init_once, INIT_TIMEOUT_S):
+            self.held_up = f"Kafka: init_transactions: {reason}"
+            log.warning("%s; trying again", self.held_up)
+            await asyncio.sleep(RETRY_S * 5)
 
     # -- the transaction thread
 
     def _transaction(self, flush: Flush) -> Outcome:
         producer = self._producer
         assert producer is not None
+        deadline_s = time.monotonic() + self._settings.transaction_timeout_s
         try:
             producer.begin_transaction()
             self._produce(producer, flush.messages)
-            self._send_offsets(producer, flush)
+            self._send_offsets(producer, flush, deadline_s)
         except (KafkaException, BufferError) as error:
             return self._abort(producer, error)
         try:
-            producer.commit_transaction(self._settings.transaction_timeout_s)
+            left_s = deadline_s - time.monotonic()
+            producer.commit_transaction(max(left_s, 1.0))
         except KafkaException as error:
             return self._after_commit(producer, client.kafka_error(error))
         return Committed()
@@ -122,9 +128,8 @@ class KafkaSink:
         if error is not None:
             self._failed.append(error)
 
-    def _send_offsets(self, producer: Producer, flush: Flush) -> None:
+    def _send_offsets(self, producer: Producer, flush: Flush, deadline_s: float) -> None:
         """Add the offsets; a passing error is tried again with the same arguments, within the transaction's time."""
-        deadline_s = time.monotonic() + self._settings.transaction_timeout_s
         offsets = topic_partitions(flush.offsets)
         while True:
             left_s = deadline_s - time.monotonic()
@@ -140,16 +145,16 @@ class KafkaSink:
     def _after_commit(self, producer: Producer, error: KafkaError) -> Outcome:
         if error.txn_requires_abort():
             return self._abort(producer, KafkaException(error))
-        client.raise_if_hopeless(error, "commit")
+        self._raise_if_hopeless(error, "commit")
         log.warning("commit: %s: in doubt; asking the broker", error.name())
         return InDoubt()
 
     def _abort(self, producer: Producer, cause: KafkaException | BufferError) -> Outcome:
         if isinstance(cause, KafkaException):
             error = client.kafka_error(cause)
-            client.raise_if_hopeless(error, "transaction")
+            self._raise_if_hopeless(error, "transaction")
             log.warning("transaction: %s: %s; aborting, the same bytes go again", error.name(), error.str())
-            if error.fatal():
+            if error.fatal() or error.code() in client.PRODUCER_FENCED:
                 return InDoubt()
             self._failed.append(error)
         self._raise_failed()
@@ -157,7 +162,7 @@ class KafkaSink:
             producer.abort_transaction(self._settings.transaction_timeout_s)
         except KafkaException as failed:
             error = client.kafka_error(failed)
-            client.raise_if_hopeless(error, "abort")
+            self._raise_if_hopeless(error, "abort")
             log.warning("abort: %s: in doubt; asking the broker", error.name())
             return InDoubt()
         return Aborted(time.monotonic())
@@ -166,7 +171,7 @@ class KafkaSink:
         """Raise if anything failed for a reason that trying again cannot mend."""
         failed, self._failed = self._failed, []
         for error in failed:
-            client.raise_if_hopeless(error, "produce")
+            self._raise_if_hopeless(error, "produce")
             if error.code() in {KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE}:
                 message = f"produce: {error.str()}: lower max_message_bytes or raise the topic's max.message.bytes"
                 raise Fatal(message)
@@ -184,42 +189,54 @@ class KafkaSink:
             return Aborted(time.monotonic())
         try:
             self._source.commit(flush.offsets)
-        except KafkaException as error:
-            log.warning("commit: %s; the same bytes go again", client.kafka_error(error).name())
+        except (KafkaException, TimeoutError) as error:
+            log.warning("commit: %s; the same bytes go again", error)
             return Aborted(time.monotonic())
         return Committed()
 
-    def _settle(self, partitions: frozenset[Partition]) -> dict[Partition, int]:
-        self._rebuild()
-        while True:
-            try:
-                return self._source.committed(partitions)
-            except KafkaException as error:
-                reason = client.kafka_error(error)
-                client.raise_if_hopeless(reason, "committed offsets")
-                log.warning("committed offsets: %s; asking again", reason.name())
-                time.sleep(RETRY_S * 5)
+    def _committed_once(self, partitions: frozenset[Partition]) -> dict[Partition, int] | None:
+        """Read the committed offsets; None if the broker does not say now."""
+        try:
+            return self._source.committed(partitions)
+        except TimeoutError:
+            log.warning("committed offsets: the poll thread is busy; asking again")
+        except KafkaException as error:
+            reason = client.kafka_error(error)
+            client.raise_if_hopeless(reason, "committed offsets")
+            log.warning("committed offsets: %s; asking again", reason.name())
+        return None
 
-    def _rebuild(self) -> None:
-        """Make a new producer; with the same transactional id the broker first ends what the old one left open."""
+    def _replace(self) -> None:
         old, self._producer = self._producer, None
         if old is not None:
             # Closing waits for the client's own threads; the new producer does not.
-            threading.Thread(target=old.close, args=(GRACE_S,), daemon=True, name="old-producer").start()
-        producer = Producer(client.producer(self._settings, self.transactional_id))
-        while self._transactional:
-            try:
-                producer.init_transactions(INIT_TIMEOUT_S)
-                break
-            except KafkaException as error:
-                reason = client.kafka_error(error)
-                client.raise_if_hopeless(reason, "init_transactions")
-                if not reason.retriable():
-                    message = f"init_transactions: {reason.name()}: {reason.str()}; the worker stops"
-                    raise Fatal(message) from error
-                log.warning("init_transactions: %s; trying again", reason.name())
-        self._producer = producer
+            threading.Thread(target=_close, args=(old,), daemon=True, name="old-producer").start()
+        self._producer = Producer(client.producer(self._settings, self.transactional_id))
 
-    def _close(self) -> None:
+    def _init_once(self) -> str:
+        """Start transactions; return why not, if trying again can help."""
         assert self._producer is not None
-        self._producer.close(GRACE_S)
+        if not self._transactional:
+            return ""
+        try:
+            self._producer.init_transactions(INIT_TIMEOUT_S)
+        except KafkaException as error:
+            reason = client.kafka_error(error)
+            client.raise_if_hopeless(reason, "init_transactions")
+            if not reason.retriable():
+                message = f"init_transactions: {reason.name()}: {reason.str()}; the worker stops"
+                raise Fatal(message) from error
+            return str(reason.name())
+        return ""
+
+    def _raise_if_hopeless(self, error: KafkaError, what: str) -> None:
+        """Raise what must end the worker; a fence is our own time-out if nobody else can have our name."""
+        if error.code() in client.PRODUCER_FENCED and self._settings.worker_id is None:
+            log.warning("%s: %s: the broker ended our transaction; asking it", what, error.name())
+            return
+        client.raise_if_hopeless(error, what)
+
+
+def _close(producer: Producer) -> None:
+    with suppress(KafkaException):  # a producer that is fenced or in doubt says so once more
+        producer.close(GRACE_S)

@@ -14,30 +14,29 @@ inside it.
 
 import asyncio
 import logging
-import queue
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
 from datetime import datetime
-from typing import TypeVar
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from worker.errors import Fatal
 from worker.kafka import client
+from worker.kafka.mailbox import Mailbox
+from worker.kafka.messages import to_record
 from worker.kafka.pausing import HOLD_S, Pauser
-from worker.kafka.positions import CALL_TIMEOUT_S, Positions, partition_of, topic_partitions
+from worker.kafka.positions import CALL_TIMEOUT_S, Positions, Stopped, partition_of, topic_partitions
 from worker.records import Partition, Record
 from worker.settings import Settings
 from worker.signals import Assigned, Frozen, Lost, Revoking
 
 log = logging.getLogger(__name__)
-T = TypeVar("T")
 
 MAX_POLLED = 500  # records of one hand-over to the loop
 POLL_S = 0.01  # longest wait for the first of them: how long a question, a pause or a stop waits
 NO_PARTITIONS_S = 10.0  # how long a backfill's member without partitions waits for some
+LEAVE_S = 30.0  # longest wait for the poll thread to leave the group
 MAX_BACKLOG = 2  # hand-overs that the loop has not taken yet
 
 Delivery = list[Record] | Assigned | Revoking | Lost | Frozen | Fatal | None  # None: everything up to the end is read
@@ -53,7 +52,7 @@ class KafkaSource:
         self._until = until
         self._consumer = Consumer(client.consumer(settings, tell_end=until_end))
         self._thread = threading.Thread(target=self._run, name="poll", daemon=True)
-        self._questions: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._mailbox = Mailbox()
         self._epochs: dict[Partition, int] = {}
         self._num_epochs = 0
         self._ends: dict[Partition, int] = {}  # until_end: where each unread partition ends
@@ -62,7 +61,7 @@ class KafkaSource:
         self._backlog = threading.Semaphore(MAX_BACKLOG)
         self._revoking: frozenset[Partition] | None = None  # what the waiting revoke callback holds
         self._stopping = threading.Event()
-        self._positions = Positions(settings, self._stopping)
+        self._positions = Positions(settings, self._breathe)
         self._assigned_s: float | None = None  # when the group last gave partitions, if only none
         self._told_end = False
         self.last_poll_s = time.monotonic()
@@ -72,6 +71,7 @@ class KafkaSource:
     def open(self, deliver: Callable[[Delivery], None]) -> None:
         """Join the group; `deliver` is called in the running loop with everything that happens."""
         loop = asyncio.get_running_loop()
+        self.last_poll_s = time.monotonic()
         self._deliver: Callable[[Delivery], None] = lambda what: _call(loop, deliver, what)
         self._thread.start()
 
@@ -85,27 +85,27 @@ class KafkaSource:
 
     def freeze(self) -> None:
         """Ask for the group's metadata and the assignment's epochs, read in one step: `Frozen` is delivered."""
-        self._questions.put(self._answer_freeze)
+        self._mailbox.post(self._answer_freeze)
 
     def let_go(self, partitions: frozenset[Partition]) -> None:
         """Let the revoke callback return that waits for these partitions; a later one is not meant."""
-        self._questions.put(lambda: self._let_go(partitions))
+        self._mailbox.post(lambda: self._let_go(partitions))
 
     def committed(self, partitions: frozenset[Partition]) -> dict[Partition, int]:
         """Ask the broker for committed offsets; -1 where there is none.  Blocks; not for the loop's thread."""
         wanted = [TopicPartition(partition.topic, partition.number) for partition in partitions]
-        found = self._in_thread(lambda: self._consumer.committed(wanted, timeout=CALL_TIMEOUT_S))
+        found = client.checked(self._mailbox.ask(lambda: self._consumer.committed(wanted, timeout=CALL_TIMEOUT_S)))
         return {partition_of(one): one.offset if one.offset >= 0 else -1 for one in found}
 
     def commit(self, offsets: dict[Partition, int]) -> None:
         """Commit outside of transactions, for at-least-once.  Blocks; not for the loop's thread."""
-        self._in_thread(lambda: self._consumer.commit(offsets=topic_partitions(offsets), asynchronous=False))
+        self._mailbox.ask(lambda: self._consumer.commit(offsets=topic_partitions(offsets), asynchronous=False))
 
     async def close(self) -> None:
         """Leave the group."""
         self._stopping.set()
         if self._thread.is_alive():
-            await asyncio.to_thread(self._thread.join, CALL_TIMEOUT_S)
+            await asyncio.to_thread(self._thread.join, LEAVE_S)
 
     # -- the poll thread
 
@@ -115,39 +115,27 @@ class KafkaSource:
                 self._settings.input_topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
             )
             while not self._stopping.is_set():
-                self._answer_questions()
+                self._mailbox.empty()
                 self._pauser.apply(self._wanted_pause, self._epochs)
                 self._hand_over(self._poll_some())
                 self._look_for_end()
-            self._consumer.close()
+        except Stopped:
+            log.info("stopped while partitions were assigned")
         except Fatal as error:
             self._deliver(error)
         except Exception as error:
             log.exception("poll thread ended")
             self._deliver(Fatal(f"poll thread: {type(error).__name__}: {error}; the worker stops"))
+        finally:
+            # Also after a failure: a member that does not leave holds its partitions for a whole session.
+            self._stopping.set()
+            self._consumer.close()
 
-    def _in_thread(self, call: Callable[[], T]) -> T:
-        """Have a call made in the poll thread and wait for what it gives."""
-        answer: Future[T] = Future()
-
-        def make() -> None:
-            try:
-                answer.set_result(call())
-            except KafkaException as error:
-                answer.set_exception(error)
-
-        self._questions.put(make)
-        return answer.result(timeout=2 * CALL_TIMEOUT_S)
-
-    def _answer_questions(self, wait_s: float = 0.0) -> None:
-        """Answer what was asked; wait for a first question as long as `wait_s`."""
-        try:
-            question = self._questions.get(timeout=wait_s) if wait_s else self._questions.get_nowait()
-            while True:
-                question()
-                question = self._questions.get_nowait()
-        except queue.Empty:
-            return
+    def _breathe(self) -> bool:
+        """Answer others while a callback waits for the broker; say whether to go on waiting."""
+        self._mailbox.empty()
+        self.last_poll_s = time.monotonic()
+        return not self._stopping.is_set()
 
     def _answer_freeze(self) -> None:
         metadata = self._consumer.consumer_group_metadata()
@@ -174,7 +162,7 @@ class KafkaSource:
         while not self._backlog.acquire(timeout=POLL_S):
             if self._stopping.is_set():
                 return
-            self._answer_questions()
+            self._mailbox.empty()
             if time.monotonic() - since_s > HOLD_S:
                 self._poll_paused()
         self._deliver(records)
@@ -184,8 +172,9 @@ class KafkaSource:
         self._pauser.set(frozenset(self._epochs), self._epochs)
         message = self._consumer.poll(0)
         self.last_poll_s = time.monotonic()
-        if message is not None and message.error() is None:
-            # Cannot happen while paused; if it does, reading it again is right and dropping it is not.
+        if message is not None and message.error() is not None:
+            self._record(message)  # raises what must end the worker
+        elif message is not None:  # cannot be while paused; reading it again is right, dropping it is not
             self._consumer.seek(TopicPartition(message.topic(), message.partition(), message.offset()))
 
     def _look_for_end(self) -> None:
@@ -210,15 +199,7 @@ class KafkaSource:
         epoch = self._epochs.get(partition)
         if epoch is None:
             return None
-        return Record(
-            partition=partition,
-            epoch=epoch,
-            offset=offset,
-            key=message.key(),
-            value=message.value(),
-            headers=tuple(message.headers() or ()),
-            timestamp_ms=message.timestamp()[1],
-        )
+        return to_record(message, partition, epoch)
 
     def _on_error(self, error: KafkaError, partition: Partition, message: Message) -> None:
         code = error.code()
@@ -254,6 +235,7 @@ class KafkaSource:
             if one.offset >= ends.get(partition_of(one), one.offset + 1):
                 self._reached(partition_of(one))
         self._assigned_s = time.monotonic()
+        self._told_end = self._told_end and not partitions
         if self._wanted_pause:  # the window is full: what comes meanwhile waits too
             self._pauser.set(frozenset(self._epochs), self._epochs)
         log.info("assigned %s", ", ".join(map(str, map(partition_of, partitions))) or "nothing new")
@@ -264,7 +246,8 @@ class KafkaSource:
         self._revoking = gone
         self._deliver(Revoking(gone, deadline_s))
         while self._revoking is not None and time.monotonic() < deadline_s + 1 and not self._stopping.is_set():
-            self._answer_questions(wait_s=POLL_S)
+            self._mailbox.empty(wait_s=POLL_S)
+            self.last_poll_s = time.monotonic()
         self._forget(gone)
         if self._revoking is not None:  # nobody let it go in time: what is in flight there is void now
             self._revoking = None
@@ -279,6 +262,7 @@ class KafkaSource:
     def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         gone = frozenset(map(partition_of, partitions))
         self._forget(gone)
+        self._assigned_s = None  # losing everything is not being given nothing
         self._deliver(Lost(gone))
         consumer.incremental_unassign(partitions)
         log.warning("lost %s: this member was silent for too long", ", ".join(map(str, gone)))
@@ -288,6 +272,7 @@ class KafkaSource:
             self._epochs.pop(partition, None)
             self._ends.pop(partition, None)
         self._pauser.forget(partitions)
+        self._assigned_s = time.monotonic() if self._assigned_s is not None else None
 
 
 def _call(loop: asyncio.AbstractEventLoop, deliver: Callable[[Delivery], None], what: Delivery) -> None:
