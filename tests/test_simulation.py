@@ -476,7 +476,7 @@ class World:
     """Two processes and a broker; `play` runs trouble, then calm, and asks the judge."""
 
     def __init__(self, seed: int, make_handover: Callable[[], Handover]) -> None:
-        self.chance = random.Random(seed)  # noqa: S311 - a seed that repeats the run is the point
+        self.chance = random.Random(seed)
         self.make_handover = make_handover
         self.calm = False
         self.trace: list[object] = []

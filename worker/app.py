@@ -40,7 +40,8 @@ from worker.window import Window
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-FRAMING_BYTES = 6_000  # of a message beside its value: headers, at most 4,000 of them passed on, and the broker's own
+BROKER_BYTES = 1_000  # what the broker counts beside a message's key, value and headers
+HEADER_BYTES = 5_000  # of a response's headers: at most 4,000 passed on, and the trace context
 LIVE_S = 60.0  # a loop or poll thread that has not turned for this long will not
 CHOICE_MODEL_DRAWS = 10_000  # at once: it has no engine to fill
 OVERBOOK = 1.25  # requests kept at vLLM beside those that run, so that a finished one is replaced at once
@@ -121,7 +122,8 @@ async def work(
     source = KafkaSource(settings, until_end=backfill.until_end, until=backfill.until)
     sink = KafkaSink(settings, source)
     rules = await asyncio.to_thread(_rules, settings, engine)
-    outgoing = Outgoing(encoder, settings.output_topic, rules.max_message_bytes, frozenset(settings.pass_headers))
+    max_bytes = rules.max_message_bytes - HEADER_BYTES
+    outgoing = Outgoing(encoder, settings.output_topic, max_bytes, frozenset(settings.pass_headers))
     pipeline = Pipeline(
         source=source,
         engine=engine,
@@ -173,7 +175,7 @@ def _rules(settings: Settings, engine: Engine) -> Rules:
         setup=_setup(settings, engine, profile),
         asking=_asking(settings, engine, profile),
         dead_letter_topic=settings.dead_letter_topic,
-        max_message_bytes=settings.max_message_bytes - FRAMING_BYTES,
+        max_message_bytes=settings.max_message_bytes - BROKER_BYTES,
         question_timeout_s=settings.question_timeout_s,
         max_draws=int(settings.max_num_seqs * OVERBOOK) if engine.card.reads_prompt else CHOICE_MODEL_DRAWS,
         drain_timeout_s=settings.drain_timeout_s,

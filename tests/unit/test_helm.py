@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 import helm_python
 import pytest
 import yaml
-from kubernetes_validate import validate  # type: ignore[import-untyped]
+from kubernetes_validate import validate
 
 from worker import __version__
 from worker.settings import Settings, load

@@ -130,7 +130,8 @@ def test_candidate_is_the_slow_item_knn_of_strictly_earlier_ratings(tmp_path: Pa
         slow.append(slow_near(lines, *place(impression)))
         uncut.append(slow_near(lines, *place(impression), neighbours=NUM_FILMS))
         assert shown(impression, Role.CANDIDATE) == slow[-1]
-    assert len(slow) > 50 and slow != uncut
+    assert len(slow) > 50
+    assert slow != uncut
 
 
 def test_the_future_changes_no_list(tmp_path: Path) -> None:

@@ -1,31 +1,37 @@
 r"""Measure mirror-tiny in vLLM, both passes, on scenes it has not seen: `python -m worker.demo.evaluate DIR`.
 
     pass 1   temperature 1.0, top_p 0.8, to "Behavior: ["     is the rationale complete?
-    pass 2   one position, the letters' probabilities          is the choice model's first option the first?
+    pass 2   one position, the letters' probabilities          is the choice model's first option the most probable?
 
-Each scene is asked twice, in one order and in the reverse, as the worker does.  The figures go into the model
+Each scene is asked twice, in one order and in the reverse, as the worker does.  The figures go into the model's
 folder: training.json and the model card.
 """
 
 import argparse
 import json
+import math
 import os
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING
+from typing import Any
 
-from worker import profiles, prompt
-from worker.demo.scenes import MAX_HISTORY, Lesson, lessons
+from worker.demo import corpus, folder
+from worker.demo.scenes import Lesson, impressions, lessons, score
 from worker.parse import ParseStatus, parse
+from worker.prompt import letter, render_option
+from worker.questions import Depths, Kind, Question, plan
+from worker.records import Impression
 
-if TYPE_CHECKING:
-    from vllm import LLM
-
-_PROFILE = profiles.load("mirror-v1")
+FIVE = 5  # options in the main test
+NUM_FIVE = 200  # scenes
+NUM_OTHER = 40  # scenes of each other number of options
+NUM_DUELS = 100
+MAX_TOKENS = 160  # more than twice a rationale
+_KV_CACHE_BYTES = 512 << 20
 _ENVIRONMENT = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
@@ -33,26 +39,21 @@ _ENVIRONMENT = {
     "VLLM_LOGGING_LEVEL": "WARNING",
     "HF_HUB_OFFLINE": "1",
 }
-FIVE = 5  # options in the main test
-NUM_FIVE = 200
-NUM_OTHER = 30  # scenes of each other number of options
-_KV_CACHE_BYTES = 512 << 20
-_MAX_TOKENS = 160  # more than twice a rationale
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One draw; probabilities by slot of the presented order."""
+    """One draw; probabilities by slot of the order in which the options stood."""
 
     text: str
     complete: bool
     slots: tuple[float, ...]
-    mass: float
+    mass: float  # of all offered letters, before they were made to sum to 1
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A lesson and its two draws, the second in reverse order."""
+    """A lesson and its two draws, the second with the options turned round."""
 
     lesson: Lesson
     first: Answer
@@ -63,150 +64,184 @@ class Asked:
         """Probability by slot of the first order, mean of both draws."""
         return tuple(fmean(pair) for pair in zip(self.first.slots, reversed(self.second.slots), strict=True))
 
+    @property
+    def right(self) -> bool:
+        """Whether the most probable option of the pair is the best one."""
+        return _most(self.mean) == self.lesson.best
+
+    @property
+    def num_options(self) -> int:
+        """How many options are offered."""
+        return len(self.lesson.options)
+
+    @property
+    def decoy(self) -> int | None:
+        """The slot of the worst option if the history dislikes all of its features."""
+        return self.lesson.decoy
+
 
 def held_out() -> list[Lesson]:
-    """Return the scenes of the test."""
-    found: list[Lesson] = []
-    for count in range(2, 13):
-        found += islice(lessons(_PROFILE, "held-out", num_options=count), NUM_FIVE if count == FIVE else NUM_OTHER)
+    """Return the scenes of the test, 2 to 12 options each."""
+    return [
+        lesson
+        for count in range(2, 13)
+        for lesson in islice(
+            lessons(corpus.PROFILE, "held-out", options=(count, count)), NUM_FIVE if count == FIVE else NUM_OTHER
+        )
+    ]
+
+
+def duels() -> list[Lesson]:
+    """Return the duels of the demo's traffic."""
+    found = []
+    for impression in impressions(0, num_users=NUM_DUELS, events_per_user=1):
+        question = _duel(impression)
+        found.append(score(impression, question.options))
     return found
 
 
-def measure(folder: Path) -> dict[str, object]:
+def _duel(impression: Impression) -> Question:
+    questions = plan(impression, partial(render_option, corpus.PROFILE, impression), Depths())
+    return next(question for question in questions if question.kind is Kind.DUEL)
+
+
+def measure(place: Path) -> dict[str, object]:
     """Ask every scene twice and return the figures."""
-    scenes = held_out()
+    scenes = [*held_out(), *duels()]
     turned = [replace(lesson, options=lesson.options[::-1]) for lesson in scenes]
-    answers = _ask(folder, [*scenes, *turned])
-    asked = [Asked(*three) for three in zip(scenes, answers[: len(scenes)], answers[len(scenes) :], strict=True)]
-    for example in asked[:: len(asked) // 3]:
-        print(example.lesson.best, example.first, flush=True)
-    return figures(asked)
+    answers = Engine(place).ask([*scenes, *turned])
+    asked = [Asked(*one) for one in zip(scenes, answers[: len(scenes)], answers[len(scenes) :], strict=True)]
+    return {
+        **figures(asked[:-NUM_DUELS]),
+        "demo_duels": duel_figures(asked[-NUM_DUELS:]),
+        "example": asked[0].first.text,
+    }
 
 
 def figures(asked: Sequence[Asked]) -> dict[str, object]:
-    """Sum up; accuracy counts scenes with one best option, chance is 1 in the number of options."""
-    clear = [one for one in asked if one.lesson.margin > 0]
-    five = [one for one in clear if len(one.lesson.options) == FIVE]
-    by_count: dict[int, list[Asked]] = defaultdict(list)
-    for one in clear:
-        by_count[len(one.lesson.options)].append(one)
-    draws = [answer for one in asked for answer in (one.first, one.second)]
+    """Sum up; accuracy is over the scenes that have one best option, where chance is 1 in the number of options."""
+    one_best = [one for one in asked if one.lesson.margin > 0]
+    five = [one for one in one_best if one.num_options == FIVE]
+    draws = [draw for one in asked for draw in (one.first, one.second)]
+    fives = [draw for draw in draws if len(draw.slots) == FIVE]
+    decoys = [one.mean[one.decoy] < 1 / FIVE for one in five if one.decoy is not None]
     return {
         "scenes": len(asked),
-        "scenes_of_5": len(five),
-        "complete": _share([answer.complete for answer in draws]),
-        "letter_mass": round(fmean(answer.mass for answer in draws), 4),
-        "first_of_5_one_draw": _share([_first(one.first.slots, one.lesson) for one in five]),
-        "first_of_5_pair": _share([_first(one.mean, one.lesson) for one in five]),
-        "probability_of_first_of_5": round(fmean(one.mean[one.lesson.best] for one in five), 3),
-        "first_pair_by_options": {
-            count: _share([_first(one.mean, one.lesson) for one in some]) for count, some in by_count.items()
+        "scenes_with_one_best": len(one_best),
+        "complete": _share([draw.complete for draw in draws]),
+        "letter_mass": round(fmean(draw.mass for draw in draws), 4),
+        "five_options": {
+            "scenes": len(five),
+            "right_one_draw": _share([_most(one.first.slots) == one.lesson.best for one in five]),
+            "right_pair": _share([one.right for one in five]),
+            "probability_of_best": round(fmean(one.mean[one.lesson.best] for one in five), 3),
+            "probability_by_slot": [round(fmean(draw.slots[slot] for draw in fives), 3) for slot in range(FIVE)],
+            "scenes_with_decoy": len(decoys),
+            "decoy_below_chance": _share(decoys),
         },
-        "first_pair_by_domain": _by_domain(clear),
-        "slot_probability_of_5": _slots(
-            [answer for one in asked if len(one.lesson.options) == FIVE for answer in (one.first, one.second)]
+        "right_pair_by_options": _by(one_best, lambda one: f"{one.num_options}"),
+        "right_pair_by_domain": _by(one_best, lambda one: one.lesson.impression.domain.value),
+        "right_pair_by_history": _by(
+            one_best, lambda one: f"{min(9, len(one.lesson.impression.user.history) // 3 * 3)}+"
         ),
-        "decoy_loses": _share([_decoy_loses(one) for one in five if _decoy(one.lesson) is not None]),
     }
 
 
-def _ask(folder: Path, asked: Sequence[Lesson]) -> list[Answer]:
-    """Put each lesson's options in their order to the model."""
-    os.environ.update(_ENVIRONMENT)
-    from tokenizers import Tokenizer
-    from vllm import LLM, SamplingParams
-
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    engine = LLM(
-        model=str(folder), enforce_eager=True, kv_cache_memory_bytes=_KV_CACHE_BYTES, generation_config="vllm",
-        max_model_len=2048, max_num_seqs=128, dtype="bfloat16", seed=0,
-    )  # fmt: skip
-    heads = [tokenizer.encode(_text(lesson)).ids for lesson in asked]
-    think = SamplingParams(
-        temperature=1.0, top_p=0.8, max_tokens=_MAX_TOKENS, stop=[_PROFILE.stop], include_stop_str_in_output=True
-    )
-    thoughts = _generate(engine, heads, [think] * len(heads))
-    texts = [text for text, _, _ in thoughts]
-    letters = [
-        [tokenizer.encode(prompt.letter(slot)).ids[0] for slot in range(len(lesson.options))] for lesson in asked
-    ]
-    tails = [
-        head + tokenizer.encode(text if text.endswith(_PROFILE.stop) else f"{text}{_PROFILE.stop}").ids
-        for head, text in zip(heads, texts, strict=True)
-    ]
-    choose = [SamplingParams(temperature=1.0, max_tokens=1, logprob_token_ids=ids) for ids in letters]
-    chosen = _generate(engine, tails, choose)
-    return [
-        _answer(text, reason, [logs[i] for i in ids])
-        for (text, reason, _), (_, _, logs), ids in zip(thoughts, chosen, letters, strict=True)
-    ]
-
-
-def _generate(engine: "LLM", prompts, params):
-    outputs = engine.generate([{"prompt_token_ids": ids} for ids in prompts], params, use_tqdm=False)
-    return [
-        (
-            o.outputs[0].text,
-            o.outputs[0].finish_reason,
-            {i: l.logprob for i, l in o.outputs[0].logprobs[0].items()} if o.outputs[0].logprobs else {},
-        )
-        for o in outputs
-    ]
-
-
-def _text(lesson: Lesson) -> str:
-    built = prompt.build(_PROFILE, prompt.scene(_PROFILE, lesson.impression, MAX_HISTORY), lesson.options)
-    return f"<|im_start|>system\n{built.system}<|im_end|>\n<|im_start|>user\n{built.user}<|im_end|>\n<|im_start|>assistant\n{built.prefix}"
-
-
-def _answer(text: str, reason: str, logs: Sequence[float]) -> Answer:
-    import math
-
-    weights = [math.exp(log) for log in logs]
-    total = math.fsum(weights)
-    complete = reason == "stop" and parse(text)[1] is ParseStatus.COMPLETE
-    return Answer(text, complete, tuple(weight / total for weight in weights), total)
-
-
-def _share(values: Sequence[bool]) -> float:
-    return round(fmean(values), 3) if values else float("nan")
-
-
-def _first(slots: Sequence[float], lesson: Lesson) -> bool:
-    return max(range(len(slots)), key=slots.__getitem__) == lesson.best
-
-
-def _by_domain(asked: Sequence[Asked]) -> dict[str, float]:
-    domains = sorted({one.lesson.impression.domain for one in asked})
+def duel_figures(asked: Sequence[Asked]) -> dict[str, object]:
+    """Compare the candidate's share of what only one side offers: mirror-tiny's, and the choice model's."""
+    shares = []
+    for one in asked:
+        sides = [option.variants for option in one.lesson.options]
+        odds = [1 / (1 / appeal - 1) for appeal in one.lesson.appeal]
+        shares.append((_candidate_share(sides, one.mean), _candidate_share(sides, odds)))
+    mine, theirs = zip(*shares, strict=True)
     return {
-        domain: _share([_first(one.mean, one.lesson) for one in asked if one.lesson.impression.domain is domain])
-        for domain in domains
+        "duels": len(shares),
+        "candidate_share": round(fmean(mine), 3),
+        "candidate_share_choice_model": round(fmean(theirs), 3),
+        "complete": _share([draw.complete for one in asked for draw in (one.first, one.second)]),
     }
 
 
-def _slots(answers: Sequence[Answer]) -> list[float]:
-    return [round(fmean(answer.slots[slot] for answer in answers), 3) for slot in range(FIVE)]
+def _candidate_share(sides: Sequence[tuple[str, ...]], chances: Sequence[float]) -> float:
+    won = math.fsum(chance for side, chance in zip(sides, chances, strict=True) if side == ("candidate",))
+    lost = math.fsum(chance for side, chance in zip(sides, chances, strict=True) if side == ("control",))
+    return won / (won + lost)
 
 
-def _decoy(lesson: Lesson) -> int | None:
-    from worker.engines.choice_model import features
+class Engine:
+    """vLLM on the CPU, in this process."""
 
-    worst = min(range(len(lesson.options)), key=lesson.appeal.__getitem__)
-    option = lesson.options[worst]
-    found = [f for f in features(option.text, option.item.attributes) if not f.startswith("$")]
-    return worst if all(lesson.likes.get(f, 0.0) < 0 for f in found) else None
+    def __init__(self, place: Path) -> None:
+        """Load the model."""
+        os.environ.update(_ENVIRONMENT)
+        import vllm
+        from tokenizers import Tokenizer
+
+        self._encode: Callable[[str], list[int]] = lambda text: list(tokenizer.encode(text).ids)
+        tokenizer = Tokenizer.from_file(str(place / "tokenizer.json"))
+        self._params = vllm.SamplingParams
+        self._llm = vllm.LLM(
+            model=str(place),
+            dtype="bfloat16",
+            enforce_eager=True,
+            generation_config="vllm",
+            kv_cache_memory_bytes=_KV_CACHE_BYTES,
+            max_model_len=2048,
+            max_num_seqs=128,
+            seed=0,
+        )
+
+    def ask(self, asked: Sequence[Lesson]) -> list[Answer]:
+        """Return one draw of each lesson, with its options in their order."""
+        stop = corpus.PROFILE.stop
+        prompts = [corpus.system() + corpus.question(lesson) for lesson in asked]
+        think = self._params(
+            temperature=1.0, top_p=0.8, max_tokens=MAX_TOKENS, stop=[stop], include_stop_str_in_output=True
+        )
+        thoughts = self._generate(prompts, [think] * len(asked))
+        letters = [[self._encode(letter(slot))[0] for slot in range(len(lesson.options))] for lesson in asked]
+        choose = [self._params(max_tokens=1, logprob_token_ids=ids) for ids in letters]
+        ended = [thought.text if thought.text.endswith(stop) else thought.text + stop for thought in thoughts]
+        choices = self._generate([head + text for head, text in zip(prompts, ended, strict=True)], choose)
+        return [
+            _answer(thought.text, thought.finish_reason, [choice.logprobs[0][token].logprob for token in ids])
+            for thought, choice, ids in zip(thoughts, choices, letters, strict=True)
+        ]
+
+    def _generate(self, prompts: Sequence[str], params: Sequence[Any]) -> list[Any]:
+        tokens = [{"prompt_token_ids": self._encode(text)} for text in prompts]
+        return [output.outputs[0] for output in self._llm.generate(tokens, params, use_tqdm=False)]
 
 
-def _decoy_loses(one: Asked) -> bool:
-    decoy = _decoy(one.lesson)
-    return decoy is not None and one.mean[decoy] < 1 / len(one.lesson.options)
+def _answer(text: str, finish_reason: str, log_probabilities: Sequence[float]) -> Answer:
+    weights = [math.exp(log) for log in log_probabilities]
+    mass = math.fsum(weights)
+    complete = finish_reason == "stop" and parse(text)[1] is ParseStatus.COMPLETE
+    return Answer(text, complete, tuple(weight / mass for weight in weights), mass)
+
+
+def _most(slots: Sequence[float]) -> int:
+    return max(range(len(slots)), key=slots.__getitem__)
+
+
+def _share(values: Sequence[bool]) -> float | None:
+    return round(fmean(values), 3) if values else None
+
+
+def _by(asked: Sequence[Asked], name: Callable[[Asked], str]) -> dict[str, float | None]:
+    names = list(dict.fromkeys(name(one) for one in asked))
+    return {key: _share([one.right for one in asked if name(one) == key]) for key in names}
 
 
 def main() -> None:
+    """Measure from the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
-    args = parser.parse_args()
-    print(json.dumps(measure(args.folder), indent=1))
+    place = parser.parse_args().folder
+    found = measure(place)
+    folder.add_figures(place, found)
+    print(json.dumps(found, indent=1))  # noqa: T201 - what the command is for
 
 
 if __name__ == "__main__":

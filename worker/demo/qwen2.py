@@ -1,18 +1,25 @@
-"""Qwen2 in the size of a demo: the same computation and names of weights as the real one, and a shared prefix.
+"""Qwen2 in the size of a demo: the arithmetic and the weights' names of the real one, as functions of a dictionary.
 
-All prompts begin with the same system message.  `forward` takes it once, as a batch of one, and lets every row
+    x += attention(norm(x)); x += mlp(norm(x))      in each layer, causal, rotary positions, tied embeddings
+
+All prompts begin with the same system message.  `read` takes it once, as one row, and lets every row of a batch
 attend to its keys and values; on a CPU that halves the cost of a training step.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 ROPE_THETA = 10_000.0
 EPSILON = 1e-6
+_SPREAD = 0.02 * math.sqrt(768)  # GPT-2's initial weights, scaled to the width
+
+Weights = Mapping[str, Tensor]
+KeysValues = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,113 +32,94 @@ class Shape:
     heads: int = 2
     intermediate: int = 384
 
-
-KeysValues = tuple[Tensor, Tensor]
-
-
-class Attention(nn.Module):
-    """Causal self-attention with rotary positions; biases on queries, keys and values, as Qwen2 has them."""
-
-    def __init__(self, shape: Shape) -> None:
-        """Make the four projections."""
-        super().__init__()
-        self.heads = shape.heads
-        self.q_proj = nn.Linear(shape.hidden, shape.hidden)
-        self.k_proj = nn.Linear(shape.hidden, shape.hidden)
-        self.v_proj = nn.Linear(shape.hidden, shape.hidden)
-        self.o_proj = nn.Linear(shape.hidden, shape.hidden, bias=False)
-
-    def forward(self, x: Tensor, turn: KeysValues, before: KeysValues | None) -> tuple[Tensor, KeysValues]:
-        """Attend to `before` and to all earlier places of `x`; return also the keys and values of `x`."""
-        split = [
-            linear(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-            for linear in (self.q_proj, self.k_proj, self.v_proj)
-        ]
-        own = (_rotate(split[1], turn), split[2])
-        keys, values, mask = *own, None
-        if before:
-            keys, values = (
-                torch.cat((old.expand(len(x), -1, -1, -1), new), 2) for old, new in zip(before, own, strict=True)
-            )
-            mask = torch.ones(x.shape[1], keys.shape[2], dtype=torch.bool).tril(keys.shape[2] - x.shape[1])
-        query = _rotate(split[0], turn)
-        mixed = functional.scaled_dot_product_attention(query, keys, values, mask, is_causal=mask is None)
-        return self.o_proj(mixed.transpose(1, 2).flatten(2)), own
+    @property
+    def head(self) -> int:
+        """The width of one head."""
+        return self.hidden // self.heads
 
 
-class Mlp(nn.Module):
-    """The gated feed-forward part."""
+def initial(shape: Shape) -> dict[str, Tensor]:
+    """Draw the weights; what is added to the stream starts smaller in a deep network."""
+    spread = _SPREAD / shape.hidden**0.5
+    last = spread / (2 * shape.layers) ** 0.5
+    h, i = shape.hidden, shape.intermediate
+    weights = {"embed_tokens.weight": torch.randn(shape.vocabulary, h) * spread, "norm.weight": torch.ones(h)}
+    for number in range(shape.layers):
+        at = f"layers.{number}."
+        for name in ("q", "k", "v"):
+            weights[f"{at}self_attn.{name}_proj.weight"] = torch.randn(h, h) * spread
+            weights[f"{at}self_attn.{name}_proj.bias"] = torch.zeros(h)
+        weights[f"{at}self_attn.o_proj.weight"] = torch.randn(h, h) * last
+        weights[f"{at}mlp.gate_proj.weight"] = torch.randn(i, h) * spread
+        weights[f"{at}mlp.up_proj.weight"] = torch.randn(i, h) * spread
+        weights[f"{at}mlp.down_proj.weight"] = torch.randn(h, i) * last
+        weights[f"{at}input_layernorm.weight"] = torch.ones(h)
+        weights[f"{at}post_attention_layernorm.weight"] = torch.ones(h)
+    return weights
 
-    def __init__(self, shape: Shape) -> None:
-        """Make the three projections."""
-        super().__init__()
-        self.gate_proj = nn.Linear(shape.hidden, shape.intermediate, bias=False)
-        self.up_proj = nn.Linear(shape.hidden, shape.intermediate, bias=False)
-        self.down_proj = nn.Linear(shape.intermediate, shape.hidden, bias=False)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return what is added to the stream."""
-        out: Tensor = self.down_proj(functional.silu(self.gate_proj(x)) * self.up_proj(x))
-        return out
+def read(weights: Weights, shape: Shape, rows: Tensor, prefix: Tensor | None = None) -> Tensor:
+    """Return the last states of `rows` (batch, length), each read after `prefix` (length)."""
+    if prefix is None:
+        return _run(weights, shape, rows, [])[0]
+    _, before = _run(weights, shape, prefix[None], [])
+    return _run(weights, shape, rows, before)[0]
 
 
-class Layer(nn.Module):
-    """Attention, then the feed-forward part, each after a norm."""
+def logits(weights: Weights, states: Tensor) -> Tensor:
+    """Score every token of the vocabulary."""
+    return functional.linear(states, weights["embed_tokens.weight"])
 
-    def __init__(self, shape: Shape) -> None:
-        """Make both parts."""
-        super().__init__()
-        self.self_attn = Attention(shape)
-        self.mlp = Mlp(shape)
-        self.input_layernorm = nn.RMSNorm(shape.hidden, eps=EPSILON)
-        self.post_attention_layernorm = nn.RMSNorm(shape.hidden, eps=EPSILON)
 
-    def forward(self, x: Tensor, turn: KeysValues, before: KeysValues | None) -> tuple[Tensor, KeysValues]:
-        """Return the stream after this layer, and its keys and values."""
-        mixed, own = self.self_attn(self.input_layernorm(x), turn, before)
+def _run(weights: Weights, shape: Shape, rows: Tensor, before: list[KeysValues]) -> tuple[Tensor, list[KeysValues]]:
+    """Return the last states, and each layer's keys and values."""
+    start = before[0][0].shape[2] if before else 0
+    turn = _turn(start, rows.shape[1], shape.head)
+    x = functional.embedding(rows, weights["embed_tokens.weight"])
+    kept = []
+    for number in range(shape.layers):
+        layer = {
+            name.removeprefix(at): weight
+            for name, weight in weights.items()
+            if name.startswith(at := f"layers.{number}.")
+        }
+        mixed, own = _attend(
+            layer, shape, _norm(x, layer["input_layernorm.weight"]), turn, before[number] if before else None
+        )
         x = x + mixed
-        return x + self.mlp(self.post_attention_layernorm(x)), own
+        x = x + _mlp(layer, _norm(x, layer["post_attention_layernorm.weight"]))
+        kept.append(own)
+    return _norm(x, weights["norm.weight"]), kept
 
 
-class Qwen2(nn.Module):
-    """The decoder with tied embeddings."""
+def _attend(
+    layer: Weights, shape: Shape, x: Tensor, turn: KeysValues, before: KeysValues | None
+) -> tuple[Tensor, KeysValues]:
+    """Attend to `before` and to all earlier places of `x`; return also the keys and values of `x`."""
+    query, key, value = (
+        functional.linear(x, layer[f"self_attn.{name}_proj.weight"], layer[f"self_attn.{name}_proj.bias"])
+        .unflatten(-1, (shape.heads, shape.head))
+        .transpose(1, 2)
+        for name in ("q", "k", "v")
+    )
+    query, key = _rotate(query, turn), _rotate(key, turn)
+    keys, values, mask = key, value, None
+    if before:
+        keys, values = (
+            torch.cat((old.expand(len(x), -1, -1, -1), new), 2) for old, new in zip(before, (key, value), strict=True)
+        )
+        mask = torch.ones(x.shape[1], keys.shape[2], dtype=torch.bool).tril(keys.shape[2] - x.shape[1])
+    mixed = functional.scaled_dot_product_attention(query, keys, values, mask, is_causal=mask is None)
+    return functional.linear(mixed.transpose(1, 2).flatten(2), layer["self_attn.o_proj.weight"]), (key, value)
 
-    def __init__(self, shape: Shape) -> None:
-        """Draw the weights, small, as GPT-2 does."""
-        super().__init__()
-        self.shape = shape
-        self.embed_tokens = nn.Embedding(shape.vocabulary, shape.hidden)
-        self.layers = nn.ModuleList(Layer(shape) for _ in range(shape.layers))
-        self.norm = nn.RMSNorm(shape.hidden, eps=EPSILON)
-        for name, weight in self.named_parameters():
-            if name.endswith("bias"):
-                nn.init.zeros_(weight)
-            elif weight.dim() > 1:
-                deep = math.sqrt(2 * shape.layers) if name.endswith(("o_proj.weight", "down_proj.weight")) else 1.0
-                nn.init.normal_(weight, std=0.02 * math.sqrt(768 / shape.hidden) / deep)
 
-    def forward(self, rows: Tensor, prefix: Tensor | None = None) -> Tensor:
-        """Return the last states of `rows` (batch, length), read after `prefix` (length)."""
-        start = 0
-        before: list[KeysValues] | None = None
-        if prefix is not None:
-            _, before = self._run(prefix[None], 0, None)
-            start = len(prefix)
-        states, _ = self._run(rows, start, before)
-        return states
+def _mlp(layer: Weights, x: Tensor) -> Tensor:
+    gate = functional.silu(functional.linear(x, layer["mlp.gate_proj.weight"]))
+    return functional.linear(gate * functional.linear(x, layer["mlp.up_proj.weight"]), layer["mlp.down_proj.weight"])
 
-    def logits(self, states: Tensor) -> Tensor:
-        """Score every token of the vocabulary."""
-        return functional.linear(states, self.embed_tokens.weight)
 
-    def _run(self, rows: Tensor, start: int, before: list[KeysValues] | None) -> tuple[Tensor, list[KeysValues]]:
-        turn = _turn(start, rows.shape[1], self.shape.hidden // self.shape.heads)
-        x = self.embed_tokens(rows)
-        all_own = []
-        for number, layer in enumerate(self.layers):
-            x, own = layer(x, turn, before[number] if before else None)
-            all_own.append(own)
-        return self.norm(x), all_own
+def _norm(x: Tensor, weight: Tensor) -> Tensor:
+    return functional.rms_norm(x, weight.shape, weight, EPSILON)
 
 
 def _turn(start: int, length: int, width: int) -> KeysValues:

@@ -11,7 +11,8 @@ A small model cannot weigh twelve options at once; it can name what it likes, th
 import random
 from collections.abc import Sequence
 
-from worker.demo.scenes import Lesson, named_features
+from worker.demo.invented import named_features
+from worker.demo.scenes import Lesson
 from worker.prompt import letter
 from worker.records import Domain
 
@@ -49,14 +50,19 @@ def write(lesson: Lesson, rng: random.Random) -> str:
     """Return the assistant's turn after the prefix, to the closing bracket."""
     mood, mood_factors = rng.choice(_MOODS)
     knowledge, knowledge_factors = _knowledge(lesson, rng)
-    verdict, style = rng.choice(_VERDICTS)
-    winner = named_features(lesson.options[lesson.best].item.attributes)
     return (
         f" {mood}.\nStimulus Factors: {mood_factors}\n"
-        f"Knowledge: {knowledge}.\nKnowledge Factors: {knowledge_factors}\n"
-        f"Evaluation: {verdict.format(_verbatim(winner, lesson))}.\nEvaluation Style: {style}\n"
-        f"Behavior: [{letter(lesson.best)}]"
+        f"Knowledge: {knowledge}.\nKnowledge Factors: {knowledge_factors}\n{conclude(lesson, lesson.best, rng)}"
     )
+
+
+def conclude(lesson: Lesson, slot: int, rng: random.Random) -> str:
+    """Return the last three lines of a rationale that leads to this slot."""
+    verdict, style = rng.choice(_VERDICTS)
+    named = named_features(lesson.options[slot].item.attributes)
+    # As the option's text joins them, so that the answer can be found by them.
+    joined = ("|" if lesson.impression.domain is Domain.MOVIES else ", ").join(named)
+    return f"Evaluation: {verdict.format(joined)}.\nEvaluation Style: {style}\nBehavior: [{letter(slot)}]"
 
 
 def _knowledge(lesson: Lesson, rng: random.Random) -> tuple[str, str]:
@@ -71,8 +77,3 @@ def _knowledge(lesson: Lesson, rng: random.Random) -> tuple[str, str]:
 
 def _listed(names: Sequence[str]) -> str:
     return " and ".join(names)
-
-
-def _verbatim(names: Sequence[str], lesson: Lesson) -> str:
-    """Join the features as the option's text does, so that the answer can be found by them."""
-    return ("|" if lesson.impression.domain is Domain.MOVIES else ", ").join(names)

@@ -1,124 +1,76 @@
-"""Generated users, items and impressions whose right answer is known: traffic for the demo, lessons for mirror-tiny.
+"""Generated impressions whose right answer is known: traffic for the demo, lessons for mirror-tiny.
 
     hidden taste  ->  ratings in the history  ->  liked features  ->  the option that has them
 
-A user likes a few features and dislikes a few; both show in the ratings of the history.  Which option such a user
-takes is not decided here but by the choice model (`worker.engines.choice_model`), from the history alone, as any
-reader of the prompt could.  Films have made-up titles and MovieLens' genres; generic items have a category, tags
-and a price.  Everything follows from the seed.
+Users and items are those of `worker.demo.invented`.  Which option a user takes is not decided here but by the choice
+model (`worker.engines.choice_model`), from the history alone, as any reader of the prompt could.  Everything follows
+from the seed.
 """
 
 import math
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from uuid import UUID
 
+from worker.demo.invented import (
+    DAY_US,
+    MAX_HISTORY,
+    START_US,
+    Attributes,
+    Taste,
+    attributes,
+    hidden_taste,
+    invent_user,
+    item_features,
+    mean_liking,
+    named_features,
+    optional,
+)
 from worker.engines.choice_model import choice_probabilities, features, taste
 from worker.prompt import Profile, render_option
-from worker.questions import Depths, Option, Question, plan, presented_order
-from worker.records import (
-    Assignment,
-    Domain,
-    Experiment,
-    HistoryEntry,
-    HistoryItem,
-    IdKind,
-    Impression,
-    Item,
-    Layout,
-    Role,
-    Slate,
-    User,
-)
+from worker.questions import TRAINED_OPTIONS, Depths, Option, plan, presented_order
+from worker.records import Assignment, Domain, Experiment, Impression, Item, Layout, Role, Slate, User
 
-START_US = 1_767_225_600_000_000  # 1 January 2026, UTC
-_DAY_US = 86_400_000_000
-MAX_HISTORY = 10  # entries, what the reference model was trained with
 CATALOGUE = 400  # items of one domain that the demo's rankers choose from
-
-GENRES = (
-    "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama", "Fantasy",
-    "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western",
-)  # fmt: skip
-CATEGORIES = (
-    "Baking", "Camping", "Coffee", "Cycling", "Fishing", "Garden", "Jazz", "Kitchen", "Knitting", "Lighting",
-    "Painting", "Puzzles", "Running", "Sailing", "Tea", "Toys", "Travel", "Yoga",
-)  # fmt: skip
-TAGS = (
-    "bright",
-    "classic",
-    "compact",
-    "handmade",
-    "light",
-    "local",
-    "modern",
-    "organic",
-    "quiet",
-    "simple",
-    "warm",
-    "wooden",
-)
-_FIRST = (
-    "Amber", "Autumn", "Blue", "Broken", "Crimson", "Distant", "Empty", "Endless", "Frozen", "Golden", "Hidden", "Hollow",
-    "Iron", "Last", "Little", "Lonely", "Lost", "Midnight", "Northern", "Paper", "Quiet", "Second", "Silent", "Silver",
-    "Summer", "Velvet", "Wild", "Winter",
-)  # fmt: skip
-_SECOND = (
-    "Bridge", "Carnival", "Castle", "Garden", "Harbour", "Highway", "Island", "Letter", "Lighthouse", "Machine", "Mirror",
-    "Mountain", "Orchard", "Parade", "Promise", "River", "Road", "Season", "Shadow", "Signal", "Sky", "Station", "Stranger",
-    "Summit", "Tower", "Train", "Valley", "Window",
-)  # fmt: skip
-_OCCUPATIONS = (
-    "artist",
-    "clerk",
-    "doctor",
-    "engineer",
-    "farmer",
-    "lawyer",
-    "librarian",
-    "programmer",
-    "retired",
-    "student",
-    "teacher",
-    "writer",
-)
-_PLACES = (
-    "Austin, TX",
-    "Boise, ID",
-    "Chicago, IL",
-    "Denver, CO",
-    "Miami, FL",
-    "Portland, OR",
-    "Salem, MA",
-    "Tucson, AZ",
-)
-_AGES = ("Under 18", "18-24", "25-34", "35-44", "45+")
-_ACTIONS = ("bought", "clicked", "saved", "viewed")
-
-_MOVIES_SHARE = 0.6
+_MOVIES_SHARE = 0.6  # of the lessons
 _MIN_LEAD = 0.03  # of appeal, about 0.06 of the choice model's overlap
-_CLEAR_SHARE = 0.95  # of the scenes whose best option leads by less are left out
-
-Taste = Mapping[str, float]  # by feature, -1 hates it, 1 loves it
+_CLEAR_SHARE = 0.95  # of the lessons whose best option leads by less are left out
+_ALL = Depths(slate=TRAINED_OPTIONS, duel=TRAINED_OPTIONS)
 
 
 @dataclass(frozen=True, slots=True)
 class Lesson:
-    """One question whose answer is known; `options` in presented order, `appeal` by slot."""
+    """One question whose answer is known; `options` in presented order."""
 
     impression: Impression
     options: tuple[Option, ...]
     likes: Taste  # by lower-case feature, what the choice model reads from the history
-    appeal: tuple[float, ...]  # by slot, free of the position that the choice model prefers
+    appeal: tuple[float, ...]  # by slot: P(chosen | offered alone), free of the choice model's liking for first places
     best: int  # the slot with most appeal, drawn among equals
 
     @property
     def margin(self) -> float:
         """How far the best option leads; 0 if another one equals it."""
         return _lead(self.appeal)
+
+    @property
+    def decoy(self) -> int | None:
+        """The slot of the worst option if the history dislikes all that is named of it."""
+        worst = min(range(len(self.appeal)), key=self.appeal.__getitem__)
+        named = named_features(self.options[worst].item.attributes)
+        return worst if all(self.likes.get(name.lower(), 0.0) < 0 for name in named) else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Ware:
+    """An item of the catalogue; popularity in [0, 1)."""
+
+    item_id: str
+    attributes: Attributes
+    popularity: float
 
 
 def impressions(
@@ -140,12 +92,12 @@ def impressions(
         for number in range(num_users):
             rng = random.Random(f"{seed}/user/{number}")
             domain = Domain.GENERIC if rng.random() < generic_share else Domain.MOVIES
-            liking = _taste(rng, domain)
-            user = _user(rng, domain, liking, MAX_HISTORY)
+            liking = hidden_taste(rng, domain)
+            user = invent_user(rng, domain, liking, MAX_HISTORY)
             rng = random.Random(f"{seed}/event/{number}/{event}")
             slates = _ranked(rng, catalogues[domain], liking, lift=lift, size=slate_size)
-            at = start_us + event * _DAY_US + rng.randrange(_DAY_US)
-            yield _impression(rng, user, domain, slates, at)
+            at_us = start_us + event * DAY_US + rng.randrange(DAY_US)
+            yield _impression(rng, user, domain, slates, at_us)
 
 
 def lessons(
@@ -159,44 +111,34 @@ def lessons(
             yield lesson
 
 
-def named_features(attributes: Mapping[str, str]) -> tuple[str, ...]:
-    """Return an item's genres, or its category and tags, as written.
-
-    >>> named_features({"title": "Heat (1995)", "genres": "Action|Crime"})
-    ('Action', 'Crime')
-    """
-    if "genres" in attributes:
-        return tuple(attributes["genres"].split("|"))
-    found = [attributes.get("category", ""), *attributes.get("tags", "").split(", ")]
-    return tuple(word for word in found if word)
+def score(impression: Impression, options: Sequence[Option], *, seed: str = "") -> Lesson:
+    """Let the choice model answer; equals are drawn by the seed."""
+    likes = taste(impression.user.history)
+    appeal = tuple(_appeal(option.item.attributes, likes) for option in options)
+    top = [slot for slot, value in enumerate(appeal) if value == max(appeal)]
+    return Lesson(impression, tuple(options), likes, appeal, random.Random(f"{seed}/best").choice(top))
 
 
 def _lesson(rng: random.Random, profile: Profile, num_options: int, max_history: int) -> Lesson | None:
     """Make one question; None for most of those whose best option hardly leads."""
     domain = Domain.MOVIES if rng.random() < _MOVIES_SHARE else Domain.GENERIC
-    liking = _taste(rng, domain)
-    user = _user(rng, domain, liking, max_history)
-    shape = _shape(rng)
-    pool = [_attributes(rng, domain, _some_features(rng, domain, liking), shape) for _ in range(num_options)]
+    liking = hidden_taste(rng, domain)
+    user = invent_user(rng, domain, liking, max_history)
+    extra = optional(rng)
+    pool = [attributes(rng, domain, item_features(rng, domain, liking, extra), extra) for _ in range(num_options)]
     likes = taste(user.history)
-    if (
-        user.history
-        and _lead([_appeal(attributes, likes) for attributes in pool]) < _MIN_LEAD
-        and rng.random() < _CLEAR_SHARE
-    ):
+    lead = _lead([_appeal(item, likes) for item in pool])
+    if user.history and lead < _MIN_LEAD and rng.random() < _CLEAR_SHARE:
         return None
-    impression = _impression(rng, user, domain, _split(rng, pool), START_US + rng.randrange(_DAY_US))
-    question = _question(rng, profile, impression)
+    impression = _impression(rng, user, domain, _split(rng, pool), START_US + rng.randrange(DAY_US))
+    question = plan(impression, partial(render_option, profile, impression), _ALL)[-1]
     order = presented_order(impression.event_id, rng.randrange(2), question.options)
-    options = tuple(question.options[i] for i in order)
-    appeal = tuple(_appeal(option.item.attributes, likes) for option in options)
-    best = rng.choice([slot for slot, value in enumerate(appeal) if value == max(appeal)])
-    return Lesson(impression, options, likes, appeal, best)
+    return score(impression, [question.options[i] for i in order], seed=impression.event_id)
 
 
-def _appeal(attributes: Mapping[str, str], likes: Taste) -> float:
+def _appeal(item: Attributes, likes: Taste) -> float:
     """Return P(chosen | offered alone): what the choice model thinks of an item wherever it stands."""
-    return round(choice_probabilities([features(None, attributes)], likes)[1], 6)
+    return round(choice_probabilities([features(None, item)], likes)[1], 6)
 
 
 def _lead(appeal: Sequence[float]) -> float:
@@ -204,131 +146,46 @@ def _lead(appeal: Sequence[float]) -> float:
     return first - second
 
 
-def _question(rng: random.Random, profile: Profile, impression: Impression) -> Question:
-    questions = plan(impression, partial(render_option, profile, impression), Depths(slate=12, duel=12))
-    return questions[-1] if len(impression.slates) > 1 else rng.choice(questions)
+def _split(rng: random.Random, pool: Sequence[Attributes]) -> tuple[Slate, ...]:
+    """Offer a pool as one slate, or as two that may share some items and together hold all of it."""
+    wares = [_Ware(f"item-{number}", item, 0.0) for number, item in enumerate(pool)]
+    size = rng.randint(math.ceil(len(wares) / 2), len(wares))
+    if size == len(wares) or rng.random() < 0.5:  # noqa: PLR2004 - one half SLATE, one half DUEL
+        return (_slate("control", Role.CONTROL, wares),)
+    return _slate("control", Role.CONTROL, wares[:size]), _slate("candidate", Role.CANDIDATE, wares[-size:])
 
 
-def _split(rng: random.Random, pool: Sequence[Mapping[str, str]]) -> tuple[Slate, ...]:
-    """Offer a pool as one slate, or as two that share some items and together hold all of it."""
-    items = [(f"item-{rng.randrange(10**6)}", attributes) for attributes in pool]
-    size = rng.randint(math.ceil(len(items) / 2), len(items))
-    if rng.random() < 0.5 or size == len(items):  # noqa: PLR2004
-        return (_slate("control", Role.CONTROL, items, shown=True),)
-    return (
-        _slate("control", Role.CONTROL, items[:size], shown=True),
-        _slate("candidate", Role.CANDIDATE, items[-size:], shown=False),
-    )
-
-
-def _taste(rng: random.Random, domain: Domain) -> Taste:
-    """Draw which features are liked and disliked; all others leave the user cold."""
-    names = GENRES if domain is Domain.MOVIES else CATEGORIES
-    chosen = rng.sample(names, rng.randint(4, 6))
-    liking = {name: (1.0 if rank % 2 == 0 else -1.0) for rank, name in enumerate(chosen)}
-    if domain is Domain.GENERIC:
-        tags = rng.sample(TAGS, 4)
-        liking |= {name: (1.0 if rank % 2 == 0 else -1.0) for rank, name in enumerate(tags)}
-    return liking
-
-
-def _some_features(rng: random.Random, domain: Domain, liking: Taste) -> tuple[str, ...]:
-    """Draw an item's features, those that the user cares for more often than chance."""
-    if domain is Domain.GENERIC:
-        return (_feature(rng, CATEGORIES, liking), *rng.sample(TAGS, rng.choice((1, 1, 2))))
-    wanted = rng.choice((1, 1, 2, 2, 3))
-    return tuple(sorted({_feature(rng, GENRES, liking) for _ in range(wanted)}))
-
-
-def _feature(rng: random.Random, names: Sequence[str], liking: Taste) -> str:
-    cared = [name for name in names if name in liking]
-    return rng.choice(cared if cared and rng.random() < 0.5 else names)  # noqa: PLR2004
-
-
-def _shape(rng: random.Random) -> frozenset[str]:
-    """Draw which attributes the generic items of one scene have."""
-    return frozenset({"name", "category"} | {name for name in ("tags", "price") if rng.random() < 0.6})  # noqa: PLR2004
-
-
-def _attributes(rng: random.Random, domain: Domain, names: Sequence[str], shape: frozenset[str]) -> dict[str, str]:
-    title = f"{rng.choice(('', '', 'The '))}{rng.choice(_FIRST)} {rng.choice(_SECOND)}"
-    if domain is Domain.MOVIES:
-        return {"title": f"{title} ({rng.randint(1950, 2025)})", "genres": "|".join(names)}
-    values = {
-        "name": title,
-        "category": names[0],
-        "tags": ", ".join(names[1:]),
-        "price": f"${rng.randint(3, 90)}.{rng.randrange(100):02d}",
-    }
-    return {name: value for name, value in values.items() if name in shape}
-
-
-def _user(rng: random.Random, domain: Domain, liking: Taste, max_history: int) -> User:
-    profile = {
-        "gender": rng.choice(("male", "female")),
-        "age": rng.choice(_AGES),
-        "occupation": rng.choice(_OCCUPATIONS),
-        "location": rng.choice(_PLACES),
-    }
-    shape = _shape(rng)
-    entries = [_entry(rng, domain, liking, shape) for _ in range(rng.randint(0, max_history))]
-    return User(
-        user_id=f"user-{rng.randrange(10**8):08d}",
-        id_kind=IdKind.USER,
-        profile=profile if rng.random() < 0.8 else {},  # noqa: PLR2004
-        history=tuple(sorted(entries, key=lambda entry: entry.occurred_at or 0)),
-    )
-
-
-def _entry(rng: random.Random, domain: Domain, liking: Taste, shape: frozenset[str]) -> HistoryEntry:
-    """Make a rated interaction: 3 stars, and up to 2 more or less by the mean liking of the item's features."""
-    names = _some_features(rng, domain, liking)
-    return HistoryEntry(
-        item=HistoryItem(f"item-{rng.randrange(10**6)}", attributes=_attributes(rng, domain, names, shape)),
-        action=rng.choice(_ACTIONS) if domain is Domain.GENERIC else "viewed",
-        rating=float(round(3 + 2 * _mean(liking, names))),
-        occurred_at=START_US - int(_DAY_US * 10 ** rng.uniform(-2, 3)),
-    )
-
-
-def _mean(liking: Taste, names: Sequence[str]) -> float:
-    return math.fsum(liking.get(name, 0.0) for name in names) / (len(names) or 1)
-
-
-def _catalogue(domain: Domain, seed: int) -> list[tuple[str, Mapping[str, str], float]]:
-    """Make items with ids and popularities in (0, 1]."""
+def _catalogue(domain: Domain, seed: int) -> list[_Ware]:
     rng = random.Random(f"{seed}/catalogue/{domain}")
-    shape = frozenset({"name", "category", "tags", "price"})
-    made = [_attributes(rng, domain, _some_features(rng, domain, {}), shape) for _ in range(CATALOGUE)]
-    return [(f"{domain}-{number:04d}", attributes, rng.random() ** 2) for number, attributes in enumerate(made)]
+    extra = frozenset({"tags", "price"})
+    return [
+        _Ware(
+            f"{domain}-{number:04d}",
+            attributes(rng, domain, item_features(rng, domain, {}, extra), extra),
+            rng.random(),
+        )
+        for number in range(CATALOGUE)
+    ]
 
 
 def _ranked(
-    rng: random.Random,
-    catalogue: Sequence[tuple[str, Mapping[str, str], float]],
-    liking: Taste,
-    *,
-    lift: float,
-    size: int,
+    rng: random.Random, catalogue: Sequence[_Ware], liking: Taste, *, lift: float, size: int
 ) -> tuple[Slate, Slate]:
-    """Rank a random half of the catalogue, what the user has not seen, twice."""
+    """Rank a random half of the catalogue, what the user has not seen, once by each policy."""
     fresh = rng.sample(catalogue, len(catalogue) // 2)
-    popular = sorted(fresh, key=lambda entry: -entry[2])[:size]
-    wanted = sorted(fresh, key=lambda entry: -entry[2] - lift * _mean(liking, named_features(entry[1])))[:size]
-    return (
-        _slate("control", Role.CONTROL, [entry[:2] for entry in popular], shown=True),
-        _slate("candidate", Role.CANDIDATE, [entry[:2] for entry in wanted], shown=False),
+    popular = sorted(fresh, key=lambda ware: -ware.popularity)
+    wanted = sorted(
+        fresh, key=lambda ware: -ware.popularity - lift * mean_liking(liking, named_features(ware.attributes))
     )
+    return _slate("control", Role.CONTROL, popular[:size]), _slate("candidate", Role.CANDIDATE, wanted[:size])
 
 
-def _slate(variant: str, role: Role, items: Sequence[tuple[str, Mapping[str, str]]], *, shown: bool) -> Slate:
+def _slate(variant: str, role: Role, wares: Sequence[_Ware]) -> Slate:
     return Slate(
         variant=variant,
-        items=tuple(
-            Item(item_id, position, attributes=attributes) for position, (item_id, attributes) in enumerate(items)
-        ),
+        items=tuple(Item(ware.item_id, place, attributes=ware.attributes) for place, ware in enumerate(wares)),
         role=role,
-        shown=shown,
+        shown=role is Role.CONTROL,
         policy_id="popularity" if role is Role.CONTROL else "popularity+taste",
         surface="home",
         layout=Layout.LIST,

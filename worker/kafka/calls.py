@@ -10,6 +10,7 @@ import os
 import queue
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 from worker.errors import Stuck
@@ -37,9 +38,9 @@ class Calls:
             try:
                 result = call()
             except BaseException as error:  # noqa: BLE001 - whatever it is, the caller in the loop gets it
-                _tell(loop, answer, error=error)
+                _tell(loop, answer, partial(answer.set_exception, error))
             else:
-                _tell(loop, answer, result=result)
+                _tell(loop, answer, partial(answer.set_result, result))
 
         self._queue.put(work)
         done, _ = await asyncio.wait([answer], timeout=timeout_s + GRACE_S)
@@ -53,20 +54,10 @@ class Calls:
             self._queue.get()()
 
 
-def _tell(
-    loop: asyncio.AbstractEventLoop,
-    answer: "asyncio.Future[T]",
-    *,
-    result: T | None = None,
-    error: BaseException | None = None,
-) -> None:
-    def tell() -> None:
-        if answer.done():
-            return
-        if error is not None:
-            answer.set_exception(error)
-        else:
-            answer.set_result(result)  # type: ignore[arg-type] - the result of a call that gives None is None
+def _tell(loop: asyncio.AbstractEventLoop, answer: "asyncio.Future[T]", tell: Callable[[], None]) -> None:
+    def once() -> None:
+        if not answer.done():
+            tell()
 
     if not loop.is_closed():
-        loop.call_soon_threadsafe(tell)
+        loop.call_soon_threadsafe(once)
