@@ -7,6 +7,7 @@ answer is remembered for a while, so that a storm of unknown ids asks once each.
 import asyncio
 import time
 from pathlib import Path
+from uuid import UUID
 
 import httpx2
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
@@ -17,6 +18,7 @@ from worker.codec import SchemaRef
 from worker.errors import BadSettings, Poison, Retryable
 
 NOT_FOUND = 404
+PASSING = frozenset({401, 403, 407, 408, 429})  # answers of 4xx that another try, or an operator, can mend
 REMEMBER_S = 60.0  # how long "not found" and "refused" stand
 MAX_KNOWN = 10_000  # schemas remembered; more would be an attack, not evolution
 OWN = ("RecommendationImpression", "SimulatedResponse", "Outcome", "ExperimentDefinition", "ExperimentReadout")
@@ -64,14 +66,14 @@ class Schemas:
             message = f"writer schema {ref.kind} {ref.value} is unknown here"
             raise Poison("schema", message)
         try:
-            found = (
-                self._client.get_schema(int(ref.value))
-                if ref.kind == "id"
-                else self._client.get_schema_by_guid(ref.value)
-            )
+            if ref.kind == "id":
+                found = self._client.get_schema(int(ref.value))
+            else:
+                found = self._client.get_schema_by_guid(str(UUID(hex=ref.value)))  # with dashes, as the client's own
         except SchemaRegistryError as error:
-            if error.http_status_code == NOT_FOUND:
-                message = f"writer schema {ref.kind} {ref.value} is not in the registry"
+            code = error.http_status_code
+            if 400 <= code < 500 and code not in PASSING:  # noqa: PLR2004 - HTTP's: the request will never be right
+                message = f"writer schema {ref.kind} {ref.value} is not in the registry ({code})"
                 raise Poison("schema", message) from error
             message = f"schema registry: {error.http_status_code} for {ref.kind} {ref.value}"
             raise Retryable(message) from error
