@@ -81,9 +81,7 @@ async def serve(settings: Settings, backfill: Backfill) -> None:
     state = State()
     engine = make_engine(settings)
     telemetry = Telemetry(engine.card)
-    health = Health(
-        settings.http_host, settings.http_port, live=state.live, ready=state.ready, metrics=telemetry.exposition
-    )
+    health = _health(settings, state, telemetry)
     log.info("health and metrics on port %d", health.port)
     try:
         await _unless(stop, engine.start())
@@ -94,6 +92,17 @@ async def serve(settings: Settings, backfill: Backfill) -> None:
     finally:
         health.close()
         await engine.stop()
+
+
+def _health(settings: Settings, state: "State", telemetry: Telemetry) -> Health:
+    try:
+        return Health(
+            settings.http_host, settings.http_port, live=state.live, ready=state.ready, metrics=telemetry.exposition
+        )
+    except OSError as error:
+        raise Fatal(
+            f"http_port {settings.http_port} on {settings.http_host}: {error.strerror}; 0 takes a free port"
+        ) from error
 
 
 def make_engine(settings: Settings) -> Engine:

@@ -43,8 +43,10 @@ def run(
     bootstrap: Bootstrap = None,
     settings: Set = None,
     until_end: Annotated[bool, typer.Option(help="Backfill: read what is there now, then exit 0.")] = False,
-    from_: Annotated[str | None, typer.Option("--from", help="Start at this time where nothing is committed.")] = None,
-    to: Annotated[str | None, typer.Option("--to", help="With --until-end: stop before this time.")] = None,
+    from_: Annotated[
+        str | None, typer.Option("--from", help="Start at this record time where nothing is committed.")
+    ] = None,
+    to: Annotated[str | None, typer.Option("--to", help="With --until-end: stop before this record time.")] = None,
 ) -> None:
     """Run a worker: impressions in, simulated responses out."""
     from worker import app as worker
@@ -52,6 +54,8 @@ def run(
     extra: dict[str, Any] = {"start_from": parse_time(from_)} if from_ else {}
     if to and not until_end:
         raise BadSettings("--to: needs --until-end")
+    if from_ and to and parse_time(from_) >= parse_time(to):
+        raise BadSettings(f"--from {from_} --to {to}: is an empty range")
     backfill = worker.Backfill(until_end, parse_time(to) if to else None)
     raise typer.Exit(worker.run(_settings(config, bootstrap, settings, **extra), backfill))
 

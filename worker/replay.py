@@ -7,6 +7,7 @@ evidence about any ranker.
 import json
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import fields
 from pathlib import Path
 
 from worker import codec, movielens
@@ -14,6 +15,9 @@ from worker.codec import Encoder
 from worker.errors import BadSettings, Poison
 from worker.outcomes import Outcome
 from worker.records import Impression, Message
+
+YEAR_2000_US = 946_684_800_000_000  # a smaller time is one in seconds or milliseconds
+FIELDS = frozenset(field.name for field in fields(Impression))
 
 
 def from_movielens(folder: Path, *, limit: int) -> Iterator[tuple[Impression, Outcome | None]]:
@@ -68,10 +72,16 @@ def _impression(path: Path, number: int, line: str) -> Impression:
                 f"{path}, line {number}: holds {type(content).__name__}, want an object; nothing more was replayed"
             )
             raise BadSettings(message)
-        return codec.impression(content)
+        unknown = sorted(content.keys() - FIELDS)
+        if unknown:
+            raise BadSettings(f"{path}, line {number}: {', '.join(unknown)}: is no field of an impression")
+        found = codec.impression(content)
     except json.JSONDecodeError as error:
         message = f"{path}, line {number}: is not JSON: {error.msg}; nothing more was replayed"
         raise BadSettings(message) from error
     except Poison as poison:
         message = f"{path}, line {number}: {poison}; nothing more was replayed"
         raise BadSettings(message) from poison
+    if found.occurred_at < YEAR_2000_US:
+        raise BadSettings(f"{path}, line {number}: occurred_at: {found.occurred_at}, want microseconds since 1970")
+    return found

@@ -204,7 +204,7 @@ def load(config: Path | None = None, overrides: Mapping[str, Any] | None = None)
     except ValidationError as error:
         problems += [_problem(dict(problem)) for problem in error.errors()]
     except ValueError as error:  # an environment variable of a list or map that is not JSON
-        problems.append(str(error))
+        problems.append(_source_problem(str(error)))
     if problems:
         raise BadSettings("\n".join(problems))
     return Settings.model_construct(**dict(found))
@@ -217,6 +217,12 @@ def parse_time(text: str) -> datetime:
     except ValidationError as error:
         message = f"{text!r} is no time; want one with its zone, such as 2026-11-01T00:00Z"
         raise BadSettings(message) from error
+
+
+def _source_problem(text: str) -> str:
+    """Tell which variable is not the JSON that a map needs."""
+    field = re.search(r'field "(\w+)" from source "EnvSettingsSource"', text)
+    return f'{ENV_PREFIX}{field[1].upper()}: want JSON, such as {{"name": 0.1}}' if field else text
 
 
 def _unknown_variables() -> list[str]:

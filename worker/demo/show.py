@@ -62,6 +62,7 @@ def run(*, events: int, engine: str, bootstrap: str | None, seed: int, as_json: 
         log = stack.enter_context(tempfile.NamedTemporaryFile("w+", prefix="mirrorstream-demo-", suffix=".log"))
         process = stack.enter_context(_worker(choices, Path(log.name)))
         _follow(demo, settings, process, console, Path(log.name))
+    console.print()
     console.print(render(demo.tally.report()))
     summary = _summary(demo, bootstrap)
     if as_json:

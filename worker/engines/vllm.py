@@ -115,7 +115,10 @@ class VllmEngine:
             from vllm.sampling_params import RequestOutputKind
             from vllm.v1.engine.async_llm import AsyncLLM
         except ImportError as error:
-            message = f"vLLM is not installed ({error}): install mirrorstream[gpu] or [cpu], or set engine=choice-model"
+            message = (
+                f"vLLM is not installed ({error}): run `make setup`, or install requirements/gpu.txt or cpu.txt, or set"
+                " engine=choice-model"
+            )
             raise Fatal(message) from error
         self._params, self._final = SamplingParams, RequestOutputKind.FINAL_ONLY
         model, revision = str(model_path(self._settings.model)), self._settings.revision

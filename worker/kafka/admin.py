@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
 
-from worker.errors import Fatal, Retryable
+from worker.errors import BadSettings, Fatal, Retryable
 from worker.kafka import client
 from worker.records import Message
 from worker.settings import Settings
@@ -23,6 +23,8 @@ def partitions(settings: Settings) -> dict[str, int]:
         found = AdminClient(client.common(settings)).list_topics(timeout=TIMEOUT_S)
     except KafkaException as error:
         reason = client.kafka_error(error)
+        if reason.code() == KafkaError._INVALID_ARG:  # noqa: SLF001
+            raise BadSettings(f"kafka_options: {reason.str()}") from error
         client.raise_if_hopeless(reason, "list topics")
         message = f"Kafka at {settings.bootstrap_servers} does not answer: {reason.name()}"
         raise Retryable(message) from error
@@ -72,7 +74,9 @@ def read_topic(settings: Settings, topic: str) -> Iterator[tuple[bytes | None, b
     try:
         number = partitions(settings).get(topic, 0)
         if not number:
-            message = f"topic {topic} does not exist at {settings.bootstrap_servers}"
+            message = (
+                f"topic {topic} does not exist at {settings.bootstrap_servers}; `mirrorstream topics create` makes it"
+            )
             raise Fatal(message)
         consumer.assign([TopicPartition(topic, index, 0) for index in range(number)])
         yield from _until_end(consumer, number)
