@@ -1,6 +1,7 @@
 """`prompts render` and `prompts parse`: how users debug, so they need no Kafka and no vLLM."""
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -73,6 +74,7 @@ def test_parse_does_not_believe_a_letter_that_was_not_offered() -> None:
     assert json.loads(run("parse", "--options", "2", text="Behavior: [C]"))["behavior"] is None
 
 
-def test_neither_needs_vllm() -> None:
-    run("list", "--json")
-    assert "vllm" not in sys.modules
+def test_neither_needs_vllm_or_kafka() -> None:
+    """In a process of its own: other tests of this run import both."""
+    code = "import sys, worker.cli_prompts; sys.exit(any(name in sys.modules for name in ('vllm', 'confluent_kafka')))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
