@@ -145,7 +145,7 @@ demo and the tests run both passes in vLLM on a CPU, without a download.
 
 ## Training
 
-`python -m worker.demo.train`: {minutes} minutes in {processes} processes of one thread on a CPU, {steps} steps,
+`python -m worker.demo.train`: {minutes} minutes on a CPU in {processes} process(es), {steps} steps,
 {scenes_seen} scenes, seed {seed}.  Settings, stages and the loss curve are in `training.json`.
 
 ## Evaluation
