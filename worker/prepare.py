@@ -2,17 +2,19 @@
 
 The questions of an impression stand side by side, and their prompts share everything up to the options, so an
 engine with a prefix cache computes the user once.  A prompt that does not fit the model loses its oldest history
-first, never an option; one that does not fit even without history is not asked (OUT_OF_BUDGET).
+first, then the ends of long texts, never an option; one that does not fit even so is not asked (OUT_OF_BUDGET).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from worker import chance
 from worker.draws import Ask, Drawn
 from worker.prompt import Profile, Prompt, Scene, build, render_option, scene
-from worker.questions import Depths, Question, Status, plan, presented_order
+from worker.questions import Depths, Option, Question, Status, plan, presented_order
 from worker.records import Impression, Record
+
+_SHORTER_CHARS = (300, 150, 80, 40)  # characters of each text, where a prompt does not fit even without history
 
 Tokenise = Callable[[Prompt], tuple[int, ...]]
 
@@ -28,6 +30,7 @@ class Asking:
     seeded: bool
     tokenise: Tokenise | None  # None: the engine reads the impression itself
     max_prompt_tokens: int = 0
+    mode: str = "default"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,19 +65,31 @@ def _prepare_prompts(
     record: Record, impression: Impression, question: Question, asking: Asking, shared: Scene
 ) -> Prepared:
     asks = _asks(record, impression, question, asking)
-    flags = shared.flags
-    for dropped in range(len(shared.history) + 1):
-        part = replace(shared, history=shared.history[dropped:])
-        tokenised = [replace(ask, prompt_ids=_tokens(ask, asking, part)) for ask in asks]
+    flags = shared.flags | ({"untrained_mode"} if asking.mode == "direct" else set())
+    for part, options, cut in _ever_shorter(shared, question.options):
+        tokenised = [replace(ask, prompt_ids=_tokens(ask, asking, part, options)) for ask in asks]
         if all(len(ask.prompt_ids) <= asking.max_prompt_tokens for ask in tokenised):
-            return Prepared(question, tuple(tokenised), flags | ({"history_cut"} if dropped else set()))
+            return Prepared(question, tuple(tokenised), flags | cut)
     return Prepared(question, asks, flags, refused=Drawn(Status.OUT_OF_BUDGET))
 
 
-def _tokens(ask: Ask, asking: Asking, shared: Scene) -> tuple[int, ...]:
+def _ever_shorter(
+    shared: Scene, options: tuple[Option, ...]
+) -> Iterator[tuple[Scene, tuple[Option, ...], frozenset[str]]]:
+    """Yield what may be shown, and the flags of what was cut: oldest history, then long texts, never an option."""
+    num_entries = len(shared.history)
+    for dropped in range(num_entries + 1):
+        cut = frozenset({"history_cut"} if dropped else ())
+        yield replace(shared, history=shared.history[dropped:]), options, cut
+    for max_chars in _SHORTER_CHARS:
+        profile_text = shared.profile_text[:max_chars].rstrip()
+        short = tuple(replace(option, text=option.text[:max_chars].rstrip() + "\n") for option in options)
+        yield replace(shared, history=(), profile_text=profile_text), short, cut | {"text_cut"}
+
+
+def _tokens(ask: Ask, asking: Asking, shared: Scene, options: tuple[Option, ...]) -> tuple[int, ...]:
     assert asking.tokenise is not None
-    options = [ask.question.options[index] for index in ask.order]
-    return asking.tokenise(build(asking.profile, shared, options))
+    return asking.tokenise(build(asking.profile, shared, [options[index] for index in ask.order], mode=asking.mode))
 
 
 def _asks(record: Record, impression: Impression, question: Question, asking: Asking) -> tuple[Ask, ...]:

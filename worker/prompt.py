@@ -13,20 +13,23 @@ History is cut to entries strictly before the impression: an entry at its time m
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from worker.questions import Option
-from worker.records import Domain, HistoryEntry, Impression, Item, User
-from worker.sanitise import clean, suspicious
+from worker.records import Domain, HistoryEntry, HistoryItem, Impression, Item, User
+from worker.sanitise import altered, clean, suspicious
+from worker.template import fill, names
 
 MAX_OPTION_CHARS = 600  # characters of one option or history item: 150 tokens, a long item of the reference data
 MAX_PROFILE_CHARS = 1_500
 MAX_REVIEW_CHARS = 300
 MAX_NAME_CHARS = 60  # of an attribute's name, an action, or an id that stands for its item
 _NEW_RELEASE_DAYS = 365  # since 1 January of the title's year, as in the reference
-_PLACEHOLDER = re.compile(r"\{(\w+)\}")
+# Places that are filled from elsewhere than attributes.
+_OURS = frozenset({"lines", "new_release", "item", "time_diff", "rating", "action", "summary", "review"})
 _YEAR = re.compile(r"\((\d{4})\)\s*$")
 
 
@@ -98,20 +101,6 @@ def time_diff(then_us: int | None, now_us: int) -> str:
     return "just now"
 
 
-def fill(template: str, values: Mapping[str, str]) -> str:
-    r"""Fill placeholders; a line of which every placeholder is missing is left out.
-
-    >>> fill("{title} - {genres}\nRating: {rating}", {"title": "Heat"})
-    'Heat - '
-    """
-    lines = []
-    for line in template.split("\n"):
-        names = _PLACEHOLDER.findall(line)
-        if not names or any(values.get(name) for name in names):
-            lines.append(_PLACEHOLDER.sub(lambda match: values.get(match[1]) or "", line))
-    return "\n".join(lines)
-
-
 def render_option(profile: Profile, impression: Impression, item: Item) -> str:
     """Return an item as an option's text: its own text if it has one, else the domain's layout of its attributes."""
     text = clean(item.text or "", MAX_OPTION_CHARS)
@@ -134,9 +123,7 @@ def scene(profile: Profile, impression: Impression, history_limit: int) -> Scene
         if entry.occurred_at is None or entry.occurred_at < impression.occurred_at
     ]
     kept = before[-history_limit:] if history_limit else []
-    flags = {"history_cut"} if len(kept) < len(before) else set()
-    if any(suspicious(text) for text in _texts(impression)):
-        flags.add("injection_suspected")
+    flags = _text_flags(impression) | ({"history_cut"} if len(kept) < len(before) else set())
     return Scene(
         profile_text=_user_profile(impression.user, layout),
         history=tuple(_history_entry(profile, layout, entry, impression.occurred_at) for entry in kept),
@@ -148,8 +135,7 @@ def build(profile: Profile, shared: Scene, options: Sequence[Option], *, mode: s
     """Return the prompt for options in presented order; the first is [A]."""
     exposure = "\n".join(f"[{letter(slot)}] {option.text}" for slot, option in enumerate(options))
     values = {"profile": shared.profile_text, "history": "\n".join(shared.history), "exposure": exposure}
-    user = _PLACEHOLDER.sub(lambda match: values.get(match[1], match[0]), profile.user)
-    return Prompt(profile.system[mode], user, profile.prefix[mode])
+    return Prompt(profile.system[mode], fill(profile.user, values), profile.prefix[mode])
 
 
 def _values(attributes: Mapping[str, str], layout: Layout) -> dict[str, str]:
@@ -184,9 +170,17 @@ def _history_entry(profile: Profile, layout: Layout, entry: HistoryEntry, now_us
         "time_diff": time_diff(entry.occurred_at, now_us),
         "rating": "" if entry.rating is None else f"{entry.rating:.1f}",
         "action": clean(entry.action or "", MAX_NAME_CHARS),
-        "review": clean(entry.review or "", MAX_REVIEW_CHARS),
+        **_review(entry.review or "", layout),
     }
     return fill(layout.history, values)
+
+
+def _review(text: str, layout: Layout) -> dict[str, str]:
+    """Return a review as one text, or as summary and text where the layout has both: its first line sums it up."""
+    if "summary" not in names(layout.history):
+        return {"review": clean(text, MAX_REVIEW_CHARS)}
+    summary, _, rest = text.strip().partition("\n")
+    return {"summary": clean(summary, MAX_REVIEW_CHARS), "review": clean(rest, MAX_REVIEW_CHARS)}
 
 
 def _new_release(title: str, now_us: int) -> str:
@@ -197,23 +191,53 @@ def _new_release(title: str, now_us: int) -> str:
     return "[New Release]" if age_days <= _NEW_RELEASE_DAYS else ""
 
 
-def _texts(impression: Impression) -> list[str]:
-    """List every untrusted text that can reach the prompt."""
+def _texts(impression: Impression) -> Iterator[tuple[str, int]]:
+    """List every untrusted text that can reach the prompt, and how many characters of it may."""
     user = impression.user
-    texts = [user.profile_text or "", *_named(user.profile)]
+    yield user.profile_text or "", MAX_PROFILE_CHARS
+    yield from _named(user.profile, MAX_PROFILE_CHARS)
     for entry in user.history:
-        texts += [entry.item.text or "", entry.action or "", entry.review or "", *_named(entry.item.attributes)]
+        yield entry.action or "", MAX_NAME_CHARS
+        yield entry.review or "", MAX_REVIEW_CHARS
+        yield from _item_texts(entry.item)
     for slate in impression.slates:
         for item in slate.items:
-            texts += [item.text or "", *_named(item.attributes)]
-    return texts
+            yield from _item_texts(item)
 
 
-def _named(attributes: Mapping[str, str]) -> list[str]:
-    return [f"{name}: {value}" for name, value in attributes.items()]
+def _item_texts(item: Item | HistoryItem) -> Iterator[tuple[str, int]]:
+    yield item.text or "", MAX_OPTION_CHARS
+    yield from _named(item.attributes, MAX_OPTION_CHARS)
 
 
-def attributes(layout: Layout) -> list[str]:
-    """List the attribute names that a domain's layout of items uses; none where every attribute is shown as a line."""
-    found = _PLACEHOLDER.findall(layout.item + layout.exposure)
-    return sorted(set(found) - {"lines", "new_release", "item", "time_diff", "rating", "action", "review"})
+def _named(attributes: Mapping[str, str], max_chars: int) -> Iterator[tuple[str, int]]:
+    return ((f"{name}: {value}", max_chars) for name, value in attributes.items())
+
+
+def _text_flags(impression: Impression) -> set[str]:
+    """Tell what is done to the texts, and whether one of them reads like an instruction."""
+    flags = set()
+    for text, max_chars in _texts(impression):
+        if len(text) > max_chars:
+            flags.add("text_cut")
+        flags |= _found(text) if len(text) <= MAX_OPTION_CHARS else _found.__wrapped__(text)
+    return flags
+
+
+@lru_cache(maxsize=20_000)  # titles and attributes come again in every slate; of at most MAX_OPTION_CHARS, so 20 MB
+def _found(text: str) -> frozenset[str]:
+    flags = {"sanitised": altered(text), "injection_suspected": suspicious(text)}
+    return frozenset(flag for flag, found in flags.items() if found)
+
+
+def attributes(layout: Layout) -> dict[str, list[str]]:
+    """List the attribute names that a domain's layout uses, of the user's profile, items, and items of the history.
+
+    Where every attribute is shown as a line there are none to list.
+    """
+    item = names(layout.exposure) - _OURS
+    return {
+        "profile": sorted(names(layout.profile) - _OURS),
+        "item": sorted(item),
+        "history": sorted((names(layout.item) | names(layout.history)) - _OURS - item),
+    }

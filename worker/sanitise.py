@@ -52,6 +52,20 @@ def suspicious(text: str) -> bool:
     return bool(_SUSPECT.search(_visible(text)) or _ROLE.search(text))
 
 
+def altered(text: str) -> bool:
+    r"""Say whether `clean` takes something invisible out of a text or breaks something in it; spaces do not count.
+
+    >>> altered("Heat\u200b"), altered("[B] Heat"), altered(" Heat\n(1995) "), altered("Amélie")
+    (True, True, False, False)
+    """
+    line = _visible(text).strip()
+    if clean(line, len(line) + 1) != line:
+        return True
+    return not (text.isascii() and text.isprintable()) and any(
+        unicodedata.category(char) in _DROPPED and not char.isspace() for char in _SELECTORS.sub("\u200b", text)
+    )
+
+
 def _visible(text: str) -> str:
     """Return the text normalised and on one line, without what cannot be seen."""
     if text.isascii() and text.isprintable():

@@ -97,7 +97,7 @@ def test_an_empty_profile_and_history_leave_their_headings() -> None:
 
 def test_a_domain_without_a_layout_of_its_own_has_lines_by_name() -> None:
     entry = HistoryEntry(HistoryItem("x", attributes={"artist": "Nico"}), "played", 4.0, "Lovely", AT_US - 60_000_000)
-    shown = impression(domain=Domain.MUSIC, user=User("u-1", profile={"country": "DE"}, history=(entry,)))
+    shown = impression(domain=Domain.UNKNOWN, user=User("u-1", profile={"country": "DE"}, history=(entry,)))
     item = Item("1", 0, attributes={"artist": "Can", "tags": "krautrock"})
     assert user_message(shown, item) == (
         "# User Profile\ncountry: DE\n\n\n## History\nAn item met 1 minute ago\nartist: Nico\nMy Behavior: played\n"

@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from worker import template
 from worker.errors import BadSettings
 from worker.prompt import Layout, Profile
 
@@ -52,6 +53,9 @@ def load(name_or_path: str) -> Profile:
     if "generic" not in parsed.domains:
         message = f"prompt profile {name_or_path}: no domain `generic`, which every other falls back to"
         raise BadSettings(message)
+    for name, layout in parsed.domains.items():
+        for part in (layout.profile, layout.item, layout.exposure, layout.history):
+            template.check(part, f"prompt profile {name_or_path}, domain {name}")
     return Profile(
         name=parsed.name,
         sha256=sha256(data).hexdigest(),
