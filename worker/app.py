@@ -9,7 +9,6 @@ import logging
 import os
 import signal
 import sys
-import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -21,7 +20,7 @@ from worker.codec import Encoder
 from worker.engines.choice_model import ChoiceModel
 from worker.errors import Fatal, Retryable
 from worker.handover import FlushLimits, Handover
-from worker.health import Health
+from worker.health import Health, State, stale
 from worker.kafka import admin, registry
 from worker.kafka.sink import KafkaSink
 from worker.kafka.source import KafkaSource
@@ -42,7 +41,6 @@ T = TypeVar("T")
 
 BROKER_BYTES = 1_000  # what the broker counts beside a message's key, value and headers
 HEADER_BYTES = 5_000  # of a response's headers: at most 4,000 passed on, and the trace context
-LIVE_S = 60.0  # a loop or poll thread that has not turned for this long will not
 CHOICE_MODEL_DRAWS = 10_000  # at once: it has no engine to fill
 OVERBOOK = 1.25  # requests kept at vLLM beside those that run, so that a finished one is replaced at once
 RETRY_S, MAX_RETRY_S = 1.0, 30.0
@@ -94,7 +92,7 @@ async def serve(settings: Settings, backfill: Backfill) -> None:
         await engine.stop()
 
 
-def _health(settings: Settings, state: "State", telemetry: Telemetry) -> Health:
+def _health(settings: Settings, state: State, telemetry: Telemetry) -> Health:
     try:
         return Health(
             settings.http_host, settings.http_port, live=state.live, ready=state.ready, metrics=telemetry.exposition
@@ -120,7 +118,7 @@ async def work(
     engine: Engine,
     telemetry: Telemetry,
     *,
-    state: "State",
+    state: State,
     stop: asyncio.Event,
 ) -> None:
     """Run the pipeline with an engine that is started, until `stop` or, in a backfill, until everything is read."""
@@ -155,7 +153,7 @@ async def work(
     if stop.is_set():
         return
     state.works(
-        live=lambda: _stale("event loop", pipeline.last_tick_s) or _stale("poll thread", source.last_poll_s),
+        live=lambda: stale("event loop", pipeline.last_tick_s) or stale("poll thread", source.last_poll_s),
         ready=lambda: pipeline.held_up,
     )
     log.info("worker ready: %s, group %s, topics %s", engine.card.model, settings.group_id, settings.input_topics)
@@ -211,6 +209,7 @@ def _asking(settings: Settings, engine: Engine, profile: Profile) -> Asking:
         history_limit=settings.history_limit,
         seeded=settings.seeded,
         tokenise=None,
+        mode=settings.mode,
     )
     if not engine.card.reads_prompt:
         return asking
@@ -230,7 +229,7 @@ def _encoder(settings: Settings) -> Encoder:
     return Encoder("SimulatedResponse", schema_id=number)
 
 
-async def _until_there(look: Callable[[], T], state: "State", stop: asyncio.Event) -> T | None:
+async def _until_there(look: Callable[[], T], state: State, stop: asyncio.Event) -> T | None:
     """Look, in a thread, until nothing is away any more; None if the worker is to stop meanwhile."""
     wait_s = RETRY_S
     while not stop.is_set():
@@ -243,36 +242,6 @@ async def _until_there(look: Callable[[], T], state: "State", stop: asyncio.Even
         stopped.cancel()
         wait_s = min(MAX_RETRY_S, 2 * wait_s)
     return None
-
-
-class State:
-    """What the health pages say, as the start goes on."""
-
-    def __init__(self) -> None:
-        """Be alive and not ready."""
-        self._live: Callable[[], str] = str
-        self.waits("the engine is loading")
-
-    def live(self) -> str:
-        """Why it is not alive, "" if it is."""
-        return self._live()
-
-    def ready(self) -> str:
-        """Why it is not ready, "" if it is."""
-        return self._ready()
-
-    def waits(self, reason: str) -> None:
-        """Be not ready, for this reason."""
-        self._ready: Callable[[], str] = lambda: reason
-
-    def works(self, *, live: Callable[[], str], ready: Callable[[], str]) -> None:
-        """Ask the parts from now on."""
-        self._live, self._ready = live, ready
-
-
-def _stale(what: str, last_s: float) -> str:
-    silent_s = time.monotonic() - last_s
-    return f"the {what} has not turned for {silent_s:.0f} s" if silent_s > LIVE_S else ""
 
 
 def _on_signals(stop: asyncio.Event) -> None:

@@ -8,11 +8,13 @@ Kafka being away makes a worker unready, never dead: a restart would not bring i
 """
 
 import threading
+import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from prometheus_client import CONTENT_TYPE_LATEST
 
+LIVE_S = 60.0  # a loop or poll thread that has not turned for this long will not
 CLOSE_WAIT_S = 0.1  # at most; the library's own is 0.5, which every stop of a worker would take longer
 
 
@@ -67,3 +69,34 @@ def _handler(
             """Say nothing: a probe every few seconds is not worth a line."""
 
     return Handler
+
+
+class State:
+    """What the health pages say, as the start goes on."""
+
+    def __init__(self) -> None:
+        """Be alive and not ready."""
+        self._live: Callable[[], str] = str
+        self.waits("the engine is loading")
+
+    def live(self) -> str:
+        """Why it is not alive, "" if it is."""
+        return self._live()
+
+    def ready(self) -> str:
+        """Why it is not ready, "" if it is."""
+        return self._ready()
+
+    def waits(self, reason: str) -> None:
+        """Be not ready, for this reason."""
+        self._ready: Callable[[], str] = lambda: reason
+
+    def works(self, *, live: Callable[[], str], ready: Callable[[], str]) -> None:
+        """Ask the parts from now on."""
+        self._live, self._ready = live, ready
+
+
+def stale(what: str, last_s: float) -> str:
+    """Return why a part that last turned at `last_s`, on the monotonic clock, is dead; "" if it is not."""
+    silent_s = time.monotonic() - last_s
+    return f"the {what} has not turned for {silent_s:.0f} s" if silent_s > LIVE_S else ""

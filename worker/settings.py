@@ -99,6 +99,12 @@ class Settings(BaseSettings):
     duel_depth: int = Field(6, ge=1, le=13, description="Positions asked of each side of a duel")
     history_limit: int = Field(10, ge=0, le=200, description="History entries shown; the reference saw at most 10")
     prompt_profile: str = Field("mirror-v1", min_length=1, description="Prompt profile: a name or a path")
+    mode: Literal["default", "direct"] = Field(
+        "default", description="default: rationale, then letters; direct: letters alone, flagged untrained_mode"
+    )
+    passes: Literal[1, 2] = Field(
+        2, description="Requests a draw: 2, or 1 that reads the letters where the rationale ends"
+    )
     question_timeout_s: float = Field(120.0, gt=0, le=3600, description="Deadline of one try of a question, seconds")
 
     # The engine

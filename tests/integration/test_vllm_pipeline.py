@@ -6,8 +6,9 @@ from collections import Counter
 import pytest
 from prometheus_client import CollectorRegistry
 
-from worker.app import Backfill, State, work
+from worker.app import Backfill, work
 from worker.engines.vllm import VllmEngine
+from worker.health import State
 from worker.settings import Settings, load
 from worker.telemetry import Telemetry
 

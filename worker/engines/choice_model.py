@@ -4,8 +4,9 @@
     P(option)       = exp(utility) / (sum of exp(utility) + exp(NO_CHOICE))
 
 The overlap is the mean, over the option's features, of how much the user's history likes that feature: a
-rating of 5 counts 1, of 1 counts -1, an entry without a rating 0.5.  Features are the words between `|`, `,` and `/` of
-every attribute but the title; a bare text has its longer words.  The mass that goes to no choice is
+rating of 5 counts 1, of 1 counts -1; an entry without a rating counts 0.5, or -0.5 if the user skipped or hid the item.
+Features are the words between `|`, `,` and `/` of every attribute but the title, numbers left out; a bare text has its
+longer words.  The mass that goes to no choice is
 `1 - letter_mass`.
 
 >>> taste = {"drama": 1.0, "horror": -1.0}
@@ -30,9 +31,11 @@ POSITION = 0.15
 NO_CHOICE = -1.0
 _NAMES = frozenset({"title", "name", "description", "year"})  # attributes that name an item rather than describe it
 _SPLIT = re.compile(r"[|,/;]")
+_LETTER = re.compile(r"[^\W\d_]")
 _WORD = re.compile(r"[^\W\d_]{4,}")
 _RATING_MIDDLE, _RATING_SPAN = 3.0, 2.0
 _UNRATED = 0.5
+_REFUSALS = frozenset({"skip", "skipped", "hide", "hidden", "dislike", "disliked", "not read"})  # actions
 
 
 def features(text: str | None, attributes: Mapping[str, str]) -> frozenset[str]:
@@ -47,7 +50,7 @@ def _features(text: str | None, attributes: tuple[tuple[str, str], ...]) -> froz
         for name, value in attributes
         if name not in _NAMES
         for word in _SPLIT.split(value)
-        if word.strip()
+        if _LETTER.search(word)
     }
     return frozenset(found or (word.lower() for word in _WORD.findall(text or "")))
 
@@ -56,7 +59,7 @@ def taste(history: Sequence[HistoryEntry]) -> dict[str, float]:
     """Return how much a history likes each feature, in [-1, 1]: the mean over the entries that have it."""
     sums: dict[str, tuple[float, int]] = {}
     for entry in history:
-        liking = _UNRATED if entry.rating is None else _liking(entry.rating)
+        liking = _unrated(entry.action) if entry.rating is None else _liking(entry.rating)
         for feature in features(entry.item.text, entry.item.attributes):
             total, count = sums.get(feature, (0.0, 0))
             sums[feature] = (total + liking, count + 1)
@@ -118,6 +121,10 @@ class ChoiceModel:
 def _utility(likes: Mapping[str, float], slot: int, slot_features: Collection[str]) -> float:
     overlap = math.fsum(likes.get(feature, 0.0) for feature in slot_features) / (len(slot_features) or 1)
     return TASTE * overlap - POSITION * math.log1p(slot)
+
+
+def _unrated(action: str | None) -> float:
+    return -_UNRATED if action and action.lower() in _REFUSALS else _UNRATED
 
 
 def _liking(rating: float) -> float:

@@ -1,10 +1,7 @@
-r"""vLLM in this process (AsyncLLM): the rationale in one pass, the letters' probabilities in a second.
+"""vLLM in this process (AsyncLLM); `worker.engines.passes` tells what each draw asks of it.
 
-    pass 1   prompt + "Thought:\nStimulus:"   -> rationale, up to and with "Behavior: ["
-    pass 2   all of that                       -> one position, exact log-probabilities of the offered letters
-
-The second pass finds its prompt in the prefix cache but for the last block.  vLLM is imported only in `start`: it
-costs 5 s.  Works with 0.26 to 0.33.
+The second pass of a draw finds its prompt in the prefix cache but for the last block.  vLLM is imported only in
+`start`: it costs 5 s.  Works with 0.26 to 0.33.
 """
 
 import asyncio
@@ -18,7 +15,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from worker.draws import Ask, Drawn, EngineCard, Usage
+from worker.draws import Ask, Drawn, EngineCard
+from worker.engines.passes import Passes, usage_of
 from worker.engines.tokens import Tokens
 from worker.errors import EngineDead, Fatal
 from worker.prompt import Profile, Prompt
@@ -83,27 +81,33 @@ class VllmEngine:
         return self._tokens.chat(prompt)
 
     async def draw(self, ask: Ask) -> Drawn:
-        """Answer one draw in two passes."""
-        first = await self._generate(ask, ask.prompt_ids, self._rationale_params(ask))
+        """Answer one draw, in the form that the settings name."""
+        if self._settings.mode == "direct":
+            return await self._choose(ask, ask.prompt_ids, Drawn(Status.OK, finish_reason="stop"))
+        if self._settings.passes == 1:
+            output = await self._generate(ask, ask.prompt_ids, self._passes.rationale_and_letter(ask))
+            drawn = self._passes.read_both(output, ask.num_slots)
+            return drawn or await self._after_rationale(ask, output)
+        return await self._after_rationale(ask, await self._generate(ask, ask.prompt_ids, self._passes.rationale(ask)))
+
+    async def _after_rationale(self, ask: Ask, first: Any) -> Drawn:
+        """Take a rationale as written, and ask for the letters after it."""
         written = first.outputs[0]
-        usage = _usage(first)
         stop = self._profile.stop
         if written.finish_reason != "stop":
             status = Status.LENGTH if written.finish_reason == "length" else Status.ENGINE_ERROR
-            return Drawn(status, text=written.text, finish_reason=written.finish_reason, usage=usage)
+            return Drawn(status, text=written.text, finish_reason=written.finish_reason, usage=usage_of(first))
         # The model may end its turn without the stop string; as in the reference it is then appended.
         text = written.text if written.text.endswith(stop) else f"{written.text.rstrip()}\n{stop}"
         ids = self._tokens.continued(ask.prompt_ids, written.token_ids, text)
-        second = await self._generate(ask, ids, self._letter_params(ask.num_slots))
-        probabilities, mass = self._letters(second, ask.num_slots)
-        return Drawn(
-            Status.OK,
-            probabilities,
-            letter_mass=mass,
-            text=text.removesuffix(stop),
-            finish_reason=written.finish_reason,
-            usage=usage + _usage(second),
-        )
+        drawn = Drawn(Status.OK, text=text.removesuffix(stop), finish_reason="stop", usage=usage_of(first))
+        return await self._choose(ask, ids, drawn)
+
+    async def _choose(self, ask: Ask, ids: Sequence[int], drawn: Drawn) -> Drawn:
+        """Add the letters' probabilities after `ids` to a draw."""
+        output = await self._generate(ask, ids, self._passes.letters(ask.num_slots))
+        probabilities, mass = self._passes.read_letters(output, ask.num_slots)
+        return replace(drawn, slot_probabilities=probabilities, letter_mass=mass, usage=drawn.usage + usage_of(output))
 
     # -- loading
 
@@ -120,7 +124,6 @@ class VllmEngine:
                 " engine=choice-model"
             )
             raise Fatal(message) from error
-        self._params, self._final = SamplingParams, RequestOutputKind.FINAL_ONLY
         model, revision = str(model_path(self._settings.model)), self._settings.revision
         config = AutoConfig.from_pretrained(model, revision=revision)
         self._max_model_len = min(self._settings.max_model_len, int(config.max_position_embeddings))
@@ -128,6 +131,9 @@ class VllmEngine:
         self.card = replace(self.card, max_prompt_tokens=room)
         tokenizer = AutoTokenizer.from_pretrained(model, revision=revision)
         self._tokens = Tokens(tokenizer, self._profile.stop)
+        self._passes = Passes(
+            self._settings, self._profile.stop, self._tokens, SamplingParams, RequestOutputKind.FINAL_ONLY
+        )
         self._llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**self._engine_args(model)))
 
     def _engine_args(self, model: str) -> dict[str, Any]:
@@ -154,46 +160,19 @@ class VllmEngine:
         return args | settings.vllm_options
 
     async def _self_test(self) -> None:
-        """Ask one question through both passes: the first use of letter probabilities costs seconds."""
+        """Ask one question in each kind of request: the first use of letter probabilities costs seconds."""
         prompt = Prompt(
             self._profile.system["default"], "# Exposure List\n[A] a\n\n[B] b\n\n", self._profile.prefix["default"]
         )
         ids = self.tokenise(prompt)
-        first = self._params(max_tokens=4, temperature=0.0, output_kind=self._final)
-        await self._run(ids, first, {})
-        answer = await self._run((*ids, *self._tokens.encode(f" x\n{self._profile.stop}")), self._letter_params(2), {})
-        probabilities, mass = self._letters(answer, 2)
+        await self._run(ids, self._passes.params(max_tokens=4, temperature=0.0, output_kind=self._passes.final), {})
+        after = (*ids, *self._tokens.encode(f" x\n{self._profile.stop}"))
+        probabilities, mass = self._passes.read_letters(await self._run(after, self._passes.letters(2), {}), 2)
         if not math.isfinite(mass) or abs(sum(probabilities) - 1) > 1e-6:  # noqa: PLR2004 - rounding
             message = f"self-test: letter probabilities {probabilities}, mass {mass}; want two that sum to 1"
             raise Fatal(message)
 
     # -- asking
-
-    def _rationale_params(self, ask: Ask) -> Any:
-        settings = self._settings
-        return self._params(
-            temperature=settings.temperature,
-            top_p=settings.top_p,
-            max_tokens=settings.max_tokens,
-            seed=ask.seed,
-            stop=[self._profile.stop],
-            include_stop_str_in_output=True,
-            output_kind=self._final,
-        )
-
-    def _letter_params(self, num_slots: int) -> Any:
-        letters = list(self._tokens.letters[:num_slots])
-        return self._params(max_tokens=1, temperature=0.0, logprob_token_ids=letters, output_kind=self._final)
-
-    def _letters(self, output: Any, num_slots: int) -> tuple[tuple[float, ...], float]:
-        """Return the probability of each letter given that one is chosen, and their mass together."""
-        found = output.outputs[0].logprobs[0]
-        raw = [math.exp(found[token].logprob) for token in self._tokens.letters[:num_slots]]
-        mass = math.fsum(raw)
-        if not mass > 0:
-            message = "every offered letter has probability 0"
-            raise ValueError(message)
-        return tuple(p / mass for p in raw), min(1.0, mass)
 
     async def _generate(self, ask: Ask, ids: Sequence[int], params: Any) -> Any:
         return await self._run(ids, params, ask.trace_headers, priority=ask.priority)
@@ -257,21 +236,16 @@ def _token_prompt(ids: Sequence[int]) -> Any:
     return tokens_input(list(ids))
 
 
-def _usage(output: Any) -> Usage:
-    return Usage(
-        prompt_tokens=len(output.prompt_token_ids),
-        cached_tokens=output.num_cached_tokens or 0,
-        completion_tokens=len(output.outputs[0].token_ids),
-    )
-
-
 def _sampling(settings: Settings) -> dict[str, str]:
+    if settings.mode == "direct":
+        return {"mode": "direct"}
     return {
+        "mode": "default",
         "temperature": str(settings.temperature),
         "top_p": str(settings.top_p),
         "max_tokens": str(settings.max_tokens),
         "seeded": str(settings.seeded).lower(),
-        "passes": "2",
+        "passes": str(settings.passes),
     }
 
 

@@ -1,0 +1,100 @@
+r"""How a draw becomes requests to vLLM, and how their outputs become probabilities.
+
+    two passes   prompt + "Thought:\nStimulus:"   -> rationale, up to and with "Behavior: ["
+                 all of that                      -> one position: exact log-probabilities of the offered letters
+    one pass     prompt + "Thought:\nStimulus:"   -> rationale and letter; the letters' log-probabilities at every step,
+                                                     read where the letter was written
+    direct       prompt + "Behavior: ["           -> one position, no rationale
+
+Temperature and top-p shape the rationale alone: log-probabilities are those before both.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from worker.draws import Ask, Drawn, Usage
+from worker.engines.tokens import Tokens
+from worker.prompt import letter
+from worker.questions import Status
+from worker.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Passes:
+    """Makes the requests of one worker; `params` is vLLM's SamplingParams, `final` its FINAL_ONLY."""
+
+    settings: Settings
+    stop: str
+    tokens: Tokens
+    params: Any
+    final: Any
+
+    def rationale(self, ask: Ask) -> Any:
+        """Ask for a rationale, to the stop string."""
+        return self._written(ask, stop=[self.stop])
+
+    def rationale_and_letter(self, ask: Ask) -> Any:
+        """Ask for a rationale and a letter, with the log-probabilities of all offered letters at every step."""
+        stops = [self.stop + letter(slot) for slot in range(ask.num_slots)]
+        return self._written(ask, stop=stops, logprob_token_ids=list(self.tokens.letters[: ask.num_slots]))
+
+    def letters(self, num_slots: int) -> Any:
+        """Ask for one position."""
+        ids = list(self.tokens.letters[:num_slots])
+        return self.params(max_tokens=1, temperature=0.0, logprob_token_ids=ids, output_kind=self.final)
+
+    def read_letters(self, output: Any, num_slots: int) -> tuple[tuple[float, ...], float]:
+        """Return the probability of each letter given that one is chosen, and their mass together."""
+        return self._probabilities(output.outputs[0].logprobs[0], num_slots)
+
+    def read_both(self, output: Any, num_slots: int) -> Drawn | None:
+        """Read the output of a single pass; None if the model ended its turn without an answer."""
+        written = output.outputs[0]
+        usage = usage_of(output)
+        if written.finish_reason == "length":
+            return Drawn(Status.LENGTH, text=written.text, finish_reason="length", usage=usage)
+        step = self._answer_step(written.token_ids)
+        if step is None:
+            return None
+        probabilities, mass = self._probabilities(written.logprobs[step], num_slots)
+        text = self.tokens.decode(written.token_ids[:step]).removesuffix(self.stop)
+        return Drawn(Status.OK, probabilities, letter_mass=mass, text=text, finish_reason="stop", usage=usage)
+
+    def _written(self, ask: Ask, **more: Any) -> Any:
+        settings = self.settings
+        return self.params(
+            temperature=settings.temperature,
+            top_p=settings.top_p,
+            max_tokens=settings.max_tokens,
+            seed=ask.seed,
+            include_stop_str_in_output=True,
+            output_kind=self.final,
+            **more,
+        )
+
+    def _answer_step(self, ids: Sequence[int]) -> int | None:
+        """Return the step before which the text first ended with the stop string."""
+        for step in range(len(ids)):
+            # The stop string ends in one of its own tokens, so few steps are decoded.
+            if self.tokens.decode(ids[max(0, step - len(self.stop)) : step]).endswith(self.stop):
+                return step
+        return None
+
+    def _probabilities(self, found: Mapping[int, Any], num_slots: int) -> tuple[tuple[float, ...], float]:
+        raw = [math.exp(found[token].logprob) for token in self.tokens.letters[:num_slots]]
+        mass = math.fsum(raw)
+        if not mass > 0:
+            message = "every offered letter has probability 0"
+            raise ValueError(message)
+        return tuple(p / mass for p in raw), min(1.0, mass)
+
+
+def usage_of(output: Any) -> Usage:
+    """Return the tokens of one request."""
+    return Usage(
+        prompt_tokens=len(output.prompt_token_ids),
+        cached_tokens=output.num_cached_tokens or 0,
+        completion_tokens=len(output.outputs[0].token_ids),
+    )
