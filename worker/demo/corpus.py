@@ -1,7 +1,7 @@
 """What mirror-tiny reads: lessons as chat text, its tokenizer, and batches of token rows.
 
 The text is what the worker sends, `worker.prompt.build` of profile mirror-v1 in Qwen2's chat format.  Only what the
-model is to write has weight in the loss, and the ratings in the history: to foresee them is to know the taste.
+model is to write has weight in the loss.
 """
 
 import random
@@ -15,30 +15,34 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 from torch import Tensor
 
 from worker import profiles, prompt
-from worker.demo.invented import CATEGORIES, GENRES, MAX_HISTORY, TAGS
+from worker.demo.hints import Reader, Row
+from worker.demo.invented import FEATURES, MAX_HISTORY
 from worker.demo.rationale import write
 from worker.demo.scenes import Lesson, lessons
 
 PROFILE = profiles.load("mirror-v1")
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 MAX_VOCABULARY = 2048
-_SPLIT = (  # Qwen2's
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
+# Qwen2's, but for two things that make rows short and look-ups plain: a feature's name is one token wherever it stands,
+# and a number is not cut into digits.
+_NAME = rf"(?:{'|'.join(FEATURES)})(?![\p{{L}}-])"
+_SPLIT = (
+    rf"{_NAME}|(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{{L}}\p{{N}}]?(?!{_NAME})\p{{L}}+|\p{{N}}+(?:[./]\p{{N}}+)*"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
+MAX_ROW = 640  # tokens of a lesson, the system message not counted
 _SORTED_BATCHES = 8  # how many batches are sorted by length together
 
 # Weights of tokens in the loss.
-PLAIN, RATING, FEATURE, LETTER = 0.3, 0.5, 2.0, 5.0
+PLAIN, FEATURE, LETTER = 0.3, 2.0, 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
     """What is taught until this share of the time.
 
-    Short scenes come first: they show the same structure at less cost, and without a history the answer is simply
-    the option whose features the rationale names.  The system message is the same in all prompts and dear, so it
-    comes last.
+    Short scenes come first: they show the same structure at less cost.  The system message is the same in all prompts
+    and dear, so it comes last.
     """
 
     until: float
@@ -48,20 +52,20 @@ class Stage:
 
 
 STAGES = (
-    Stage(0.08, max_options=3, max_history=0),
-    Stage(0.14, max_options=8, max_history=0),
-    Stage(0.40, max_options=5, max_history=6),
-    Stage(0.75, max_options=12, max_history=MAX_HISTORY),
+    Stage(0.12, max_options=5, max_history=4),
+    Stage(0.72, max_options=12, max_history=MAX_HISTORY),
     Stage(1.00, max_options=12, max_history=MAX_HISTORY, system=True),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Rows padded on the right; `weights` are those of each row's tokens in the loss."""
+    """Rows padded on the right; `weights` are those of each row's tokens in the loss, hints start with the row."""
 
-    rows: Tensor
-    weights: Tensor
+    rows: Tensor  # (batch, length)
+    weights: Tensor  # (batch, length)
+    looks: Tensor  # (looks, 5): row, then as `hints.Look`
+    says: Tensor  # (says, 4): row, then as `hints.Say`
 
 
 def question(lesson: Lesson) -> str:
@@ -105,42 +109,45 @@ def _tokenizer_texts() -> Iterator[str]:
 
 def batches(tokenizer: Tokenizer, stage: Stage, *, seed: str, size: int) -> Iterator[Batch]:
     """Yield batches of one stage for ever, each of rows of about equal lengths."""
-    rows = _rows(tokenizer, stage, seed)
+    found = _rows(tokenizer, stage, seed)
     order = random.Random(stage.until)  # the same for all seeds, so that processes take long batches together
     while True:
-        pool = sorted(islice(rows, _SORTED_BATCHES * size), key=lambda row: len(row[0]))
+        pool = sorted(islice(found, _SORTED_BATCHES * size), key=lambda row: len(row.ids))
         starts = list(range(0, len(pool), size))
         order.shuffle(starts)
         for start in starts:
-            ids, weights = zip(*pool[start : start + size], strict=True)
-            yield Batch(_padded(ids), _padded(weights))
+            yield _batch(pool[start : start + size])
 
 
-def _rows(tokenizer: Tokenizer, stage: Stage, seed: str) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield the tokens of lessons and their weights."""
+def _rows(tokenizer: Tokenizer, stage: Stage, seed: str) -> Iterator[Row]:
+    """Yield lessons as tokens; the few that would make a batch slow are left out."""
+    reader = Reader(tokenizer)
     found = lessons(PROFILE, seed, options=(2, stage.max_options), max_history=stage.max_history)
-    features = _feature_tokens(tokenizer)
-    bracket = tokenizer.encode("Behavior: [").ids[-1]
-    mark = tokenizer.encode("Rating: ").ids
     for number, lesson in enumerate(found):
-        rng = random.Random(f"{seed}/rationale/{number}")
-        head = tokenizer.encode(question(lesson)).ids
-        weights = [RATING if head[max(0, at - len(mark)) : at] == mark else 0.0 for at in range(len(head))]
-        tail = tokenizer.encode(write(lesson, rng) + "<|im_end|>\n").ids
-        weights += [FEATURE if token in features else PLAIN for token in tail]
-        weights[len(head) + _last(tail, bracket) + 1] = LETTER
-        weights[-1] = 0.0
-        yield torch.tensor(head + tail), torch.tensor(weights)
+        rationale = write(lesson, random.Random(f"{seed}/rationale/{number}")) + "<|im_end|>\n"
+        row = reader.read(lesson, question(lesson), rationale)
+        if len(row.ids) <= MAX_ROW:
+            yield row
 
 
-def _last(ids: Sequence[int], wanted: int) -> int:
-    return len(ids) - 1 - ids[::-1].index(wanted)
+def _batch(rows: Sequence[Row]) -> Batch:
+    looks = [(number, *look) for number, row in enumerate(rows) for look in row.looks]
+    says = [(number, *say) for number, row in enumerate(rows) for say in row.says]
+    return Batch(
+        _padded([torch.tensor(row.ids) for row in rows]),
+        _padded([_weights(row) for row in rows]),
+        torch.tensor(looks),
+        torch.tensor(says),
+    )
 
 
-def _feature_tokens(tokenizer: Tokenizer) -> frozenset[int]:
-    """Return the tokens with which a rationale names features."""
-    named = [f" {name}" for name in (*GENRES, *CATEGORIES, *TAGS)] + [f"|{name}" for name in GENRES]
-    return frozenset(token for name in named for token in tokenizer.encode(name).ids)
+def _weights(row: Row) -> Tensor:
+    weights = torch.full((len(row.ids),), PLAIN)
+    weights[: row.asked] = 0
+    weights[list(row.features)] = FEATURE
+    weights[row.answer] = LETTER
+    weights[-1] = 0
+    return weights
 
 
 def _padded(rows: Sequence[Tensor]) -> Tensor:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-ROPE_THETA = 10_000.0
+ROPE_THETA = 1e6  # Qwen2's: half of a head's width hardly turns, so that a head can look for content far away
 EPSILON = 1e-6
 _SPREAD = 0.02 * math.sqrt(768)  # GPT-2's initial weights, scaled to the width
 
@@ -29,7 +29,7 @@ class Shape:
     vocabulary: int
     hidden: int = 128
     layers: int = 4
-    heads: int = 2
+    heads: int = 4
     intermediate: int = 384
 
     @property
@@ -58,24 +58,37 @@ def initial(shape: Shape) -> dict[str, Tensor]:
     return weights
 
 
-def read(weights: Weights, shape: Shape, rows: Tensor, prefix: Tensor | None = None) -> Tensor:
-    """Return the last states of `rows` (batch, length), each read after `prefix` (length)."""
-    if prefix is None:
-        return _run(weights, shape, rows, [])[0]
-    _, before = _run(weights, shape, prefix[None], [])
+def read(weights: Weights, shape: Shape, rows: Tensor, prefix: Tensor | None = None) -> list[Tensor]:
+    """Return the states of `rows` (batch, length), each read after `prefix` (length): at first and after each layer."""
+    before = _run(weights, shape, prefix[None], [])[1] if prefix is not None else []
     return _run(weights, shape, rows, before)[0]
 
 
 def logits(weights: Weights, states: Tensor) -> Tensor:
-    """Score every token of the vocabulary."""
-    return functional.linear(states, weights["embed_tokens.weight"])
+    """Score every token of the vocabulary by states of any layer."""
+    return functional.linear(_norm(states, weights["norm.weight"]), weights["embed_tokens.weight"])
 
 
-def _run(weights: Weights, shape: Shape, rows: Tensor, before: list[KeysValues]) -> tuple[Tensor, list[KeysValues]]:
-    """Return the last states, and each layer's keys and values."""
+def attention(weights: Weights, shape: Shape, states: Tensor, layer: int, head: int) -> Tensor:
+    """Return the scores (batch, length, length) by which one head chooses what it looks at, before the mask."""
+    at = f"layers.{layer}."
+    x = _norm(states, weights[f"{at}input_layernorm.weight"])
+    turn = _turn(0, states.shape[1], shape.head)
+    own = slice(head * shape.head, (head + 1) * shape.head)
+    query, key = (
+        _rotate(functional.linear(x, weights[f"{at}{name}.weight"][own], weights[f"{at}{name}.bias"][own]), turn)
+        for name in ("self_attn.q_proj", "self_attn.k_proj")
+    )
+    return query @ key.transpose(1, 2) / math.sqrt(shape.head)
+
+
+def _run(
+    weights: Weights, shape: Shape, rows: Tensor, before: list[KeysValues]
+) -> tuple[list[Tensor], list[KeysValues]]:
+    """Return the states before and after each layer, and each layer's keys and values."""
     start = before[0][0].shape[2] if before else 0
     turn = _turn(start, rows.shape[1], shape.head)
-    x = functional.embedding(rows, weights["embed_tokens.weight"])
+    states = [functional.embedding(rows, weights["embed_tokens.weight"])]
     kept = []
     for number in range(shape.layers):
         layer = {
@@ -83,13 +96,14 @@ def _run(weights: Weights, shape: Shape, rows: Tensor, before: list[KeysValues])
             for name, weight in weights.items()
             if name.startswith(at := f"layers.{number}.")
         }
+        x = states[-1]
         mixed, own = _attend(
             layer, shape, _norm(x, layer["input_layernorm.weight"]), turn, before[number] if before else None
         )
         x = x + mixed
-        x = x + _mlp(layer, _norm(x, layer["post_attention_layernorm.weight"]))
+        states.append(x + _mlp(layer, _norm(x, layer["post_attention_layernorm.weight"])))
         kept.append(own)
-    return _norm(x, weights["norm.weight"]), kept
+    return states, kept
 
 
 def _attend(

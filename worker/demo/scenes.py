@@ -29,14 +29,17 @@ from worker.demo.invented import (
     named_features,
     optional,
 )
-from worker.engines.choice_model import choice_probabilities, features, taste
+from worker.engines.choice_model import NO_CHOICE, TASTE, choice_probabilities, features, taste
 from worker.prompt import Profile, render_option
 from worker.questions import TRAINED_OPTIONS, Depths, Option, plan, presented_order
 from worker.records import Assignment, Domain, Experiment, Impression, Item, Layout, Role, Slate, User
 
 CATALOGUE = 400  # items of one domain that the demo's rankers choose from
-_MOVIES_SHARE = 0.6  # of the lessons
-_MIN_LEAD = 0.03  # of appeal, about 0.06 of the choice model's overlap
+_SHARES = {  # of the lessons; long layouts are rare, for they take long
+    Domain.MOVIES: 0.36, Domain.GENERIC: 0.16, Domain.NEWS: 0.1, Domain.MUSIC: 0.1, Domain.PRODUCTS: 0.07,
+    Domain.APPS: 0.07, Domain.VIDEOS: 0.07, Domain.GAMES: 0.04, Domain.BOOKS: 0.03,
+}  # fmt: skip
+_MIN_LEAD = 0.06  # of appeal, about 0.1 of the choice model's overlap
 _CLEAR_SHARE = 0.95  # of the lessons whose best option leads by less are left out
 _ALL = Depths(slate=TRAINED_OPTIONS, duel=TRAINED_OPTIONS)
 
@@ -50,6 +53,11 @@ class Lesson:
     likes: Taste  # by lower-case feature, what the choice model reads from the history
     appeal: tuple[float, ...]  # by slot: P(chosen | offered alone), free of the choice model's liking for first places
     best: int  # the slot with most appeal, drawn among equals
+
+    @property
+    def overlap(self) -> tuple[float, ...]:
+        """The mean liking of each option's features by slot, -1 to 1; what `appeal` was made from."""
+        return tuple((math.log(one / (1 - one)) + NO_CHOICE) / TASTE for one in self.appeal)
 
     @property
     def margin(self) -> float:
@@ -121,7 +129,7 @@ def score(impression: Impression, options: Sequence[Option], *, seed: str = "") 
 
 def _lesson(rng: random.Random, profile: Profile, num_options: int, max_history: int) -> Lesson | None:
     """Make one question; None for most of those whose best option hardly leads."""
-    domain = Domain.MOVIES if rng.random() < _MOVIES_SHARE else Domain.GENERIC
+    (domain,) = rng.choices(list(_SHARES), list(_SHARES.values()))
     liking = hidden_taste(rng, domain)
     user = invent_user(rng, domain, liking, max_history)
     extra = optional(rng)

@@ -19,12 +19,12 @@ from torch import Tensor, distributed, multiprocessing
 from torch.nn import functional
 
 from worker.demo import corpus, folder
-from worker.demo.corpus import FEATURE, LETTER, PLAIN, RATING, STAGES, Batch, Stage
-from worker.demo.qwen2 import Shape, initial, logits, read
+from worker.demo.corpus import FEATURE, LETTER, PLAIN, STAGES, Batch, Stage
+from worker.demo.qwen2 import Shape, attention, initial, logits, read
 
-_REPORT_STEPS = 25
+_REPORT_STEPS = 50
 _SAVE_MINUTES = 4.0
-_PARTS = {"plain": PLAIN, "rating": RATING, "feature": FEATURE, "letter": LETTER}
+_PARTS = {"plain": PLAIN, "feature": FEATURE, "letter": LETTER}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +34,12 @@ class Settings:
     minutes: float = 35.0
     seed: int = 1
     processes: int = 2
-    batch: int = 16  # rows of one process
+    batch: int = 8  # rows of one process
     matrix_rate: float = 0.02  # Muon's
     other_rate: float = 3e-3  # AdamW's
     warm_up: float = 0.02  # share of the time
     last_rate: float = 0.02  # share of the full rate at the end
+    hints: float = 1.0  # weight of the hints' losses beside that of the text
 
 
 class Optimiser:
@@ -72,17 +73,21 @@ class Curve:
         """Start empty."""
         self.points: list[dict[str, float]] = []
         self._sums = torch.zeros(len(_PARTS), 2)
+        self._hints = torch.zeros(2)
 
-    def add(self, step: int, minutes: float, losses: Tensor, weights: Tensor) -> None:
+    def add(self, step: int, minutes: float, losses: Tensor, weights: Tensor, hints: Tensor) -> None:
         """Take one step's losses; every `_REPORT_STEPS` make a point."""
         for number, weight in enumerate(_PARTS.values()):
             chosen = losses[(weights - weight).abs() < 1e-3]  # noqa: PLR2004 - weights went through float32
             self._sums[number] += torch.tensor([chosen.sum().item(), len(chosen)])
+        self._hints += hints / _REPORT_STEPS
         if step % _REPORT_STEPS == 0:
             means = (self._sums[:, 0] / self._sums[:, 1].clamp(min=1)).tolist()
             named = {name: round(mean, 3) for name, mean in zip(_PARTS, means, strict=True)}
             self.points.append({"step": step, "minutes": round(minutes, 1), **named})
+            self.points[-1] |= {"looks": round(self._hints[0].item(), 3), "says": round(self._hints[1].item(), 3)}
             self._sums.zero_()
+            self._hints.zero_()
             print(json.dumps(self.points[-1]), flush=True)  # noqa: T201 - progress of a command
 
 
@@ -100,12 +105,12 @@ def train(  # noqa: PLR0917 - spawn passes by position
     clock = _Clock(settings)
     saved = 0.0
     for step, (stage, batch) in enumerate(_lessons(tokenizer, settings, rank, clock), start=1):
-        losses, counted = _losses(weights, shape, batch, system if stage.system else None)
-        (losses * counted).sum().div(counted.sum()).backward()
+        losses, counted, hinted = _losses(weights, shape, batch, system if stage.system else None)
+        (losses.mul(counted).sum().div(counted.sum()) + settings.hints * hinted.sum()).backward()
         clock.done = _share(list(weights.values()), clock.now(), settings.processes)
         optimiser.step(_schedule(clock.done, settings))
         if rank == 0:
-            curve.add(step, clock.done * settings.minutes, losses.detach(), counted)
+            curve.add(step, clock.done * settings.minutes, losses.detach(), counted, hinted.detach())
             if (clock.done - saved) * settings.minutes > _SAVE_MINUTES or clock.done >= 1:
                 saved = clock.done
                 report = {
@@ -136,14 +141,42 @@ def _lessons(tokenizer: Tokenizer, settings: Settings, rank: int, clock: _Clock)
             yield stage, batch
 
 
-def _losses(weights: dict[str, Tensor], shape: Shape, batch: Batch, system: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Return the loss of each token that counts, and its weight."""
+def _losses(
+    weights: dict[str, Tensor], shape: Shape, batch: Batch, system: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the loss of each token that counts, its weight, and the mean losses of both kinds of hints."""
     counted = batch.weights[:, 1:].flatten()
     at = counted.nonzero()[:, 0]
     with torch.autocast("cpu", torch.bfloat16):
-        states = read(weights, shape, batch.rows[:, :-1], system).flatten(0, 1)[at]
-        scores = logits(weights, states).float()
-    return functional.cross_entropy(scores, batch.rows[:, 1:].flatten()[at], reduction="none"), counted[at]
+        states = read(weights, shape, batch.rows[:, :-1], system)
+        scores = logits(weights, states[-1].flatten(0, 1)[at]).float()
+        hinted = torch.stack((_look_loss(weights, shape, states, batch.looks), _say_loss(weights, states, batch.says)))
+    losses = functional.cross_entropy(scores, batch.rows[:, 1:].flatten()[at], reduction="none")
+    return losses, counted[at], hinted
+
+
+def _look_loss(weights: dict[str, Tensor], shape: Shape, states: list[Tensor], looks: Tensor) -> Tensor:
+    """Return the mean of -ln(attention that a head pays to all that it shall see), heads counted alike."""
+    losses = []
+    for layer, head in looks[:, 1:3].unique(dim=0).tolist():
+        row, at, seen = looks[(looks[:, 1] == layer) & (looks[:, 2] == head)][:, (0, 3, 4)].T
+        scores = attention(weights, shape, states[layer], layer, head).float()
+        wanted = torch.zeros_like(scores, dtype=torch.bool)
+        wanted[row, at, seen] = True
+        asking = wanted.any(-1)
+        before = torch.ones(scores.shape[1:], dtype=torch.bool).tril().expand_as(scores)[asking]
+        paid = scores[asking].masked_fill(~before, -math.inf).log_softmax(-1)
+        losses.append(-paid.masked_fill(~wanted[asking], -math.inf).logsumexp(-1).mean())
+    return torch.stack(losses).mean()
+
+
+def _say_loss(weights: dict[str, Tensor], states: list[Tensor], says: Tensor) -> Tensor:
+    """Return the mean of -ln(probability of what a place shall know), layers counted alike."""
+    losses = []
+    for layers in says[:, 1].unique().tolist():
+        row, _, at, token = says[says[:, 1] == layers].T
+        losses.append(functional.cross_entropy(logits(weights, states[layers][row, at]).float(), token))
+    return torch.stack(losses).mean()
 
 
 def _share(weights: list[Tensor], now: float, processes: int) -> float:
