@@ -9,12 +9,12 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TypeVar
 
-from worker import profiles
+from worker import position_bias, profiles
 from worker.batching import MicroBatcher
 from worker.codec import Encoder
 from worker.engines.choice_model import ChoiceModel
@@ -38,6 +38,7 @@ from worker.window import Window
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+PositionProfiles = Mapping[int, tuple[float, ...]]  # by number of options
 
 BROKER_BYTES = 1_000  # what the broker counts beside a message's key, value and headers
 HEADER_BYTES = 5_000  # of a response's headers: at most 4,000 passed on, and the trace context
@@ -78,6 +79,10 @@ async def serve(settings: Settings, backfill: Backfill) -> None:
     _on_signals(stop)
     state = State()
     engine = make_engine(settings)
+    if settings.engine != "choice-model" and (
+        doubt := profiles.doubt(settings.model, profiles.load(settings.prompt_profile))
+    ):
+        log.warning("%s", doubt)
     telemetry = Telemetry(engine.card)
     health = _health(settings, state, telemetry)
     log.info("health and metrics on port %d", health.port)
@@ -128,7 +133,8 @@ async def work(
     settings = await asyncio.to_thread(_fit_topics, settings)
     source = KafkaSource(settings, until_end=backfill.until_end, until=backfill.until)
     sink = KafkaSink(settings, source)
-    rules = await asyncio.to_thread(_rules, settings, engine)
+    positions = await _position_profiles(settings, engine, telemetry)
+    rules = await asyncio.to_thread(_rules, settings, engine, positions)
     max_bytes = rules.max_message_bytes - HEADER_BYTES
     outgoing = Outgoing(encoder, settings.output_topic, max_bytes, frozenset(settings.pass_headers))
     pipeline = Pipeline(
@@ -166,7 +172,18 @@ def _fit_topics(settings: Settings) -> Settings:
     return settings.model_copy(update={"max_message_bytes": min(settings.max_message_bytes, limit)})
 
 
-def _rules(settings: Settings, engine: Engine) -> Rules:
+async def _position_profiles(settings: Settings, engine: Engine, telemetry: Telemetry) -> PositionProfiles:
+    """Measure the position profile of the longest slate that is asked, or of all where it is to be divided out."""
+    longest = max(2, settings.slate_depth)
+    sizes = range(2, longest + 1) if settings.position_debias else [longest]
+    found = await position_bias.measure(engine, asking(settings, engine), sizes)
+    telemetry.position_profile(found)
+    for size, profile in found.items():
+        log.info("position profile, %d options: %s", size, position_bias.percent(profile))
+    return found if settings.position_debias else {}
+
+
+def _rules(settings: Settings, engine: Engine, positions: PositionProfiles) -> Rules:
     profile = profiles.load(settings.prompt_profile)
     return Rules(
         sampling=Sampling(
@@ -179,8 +196,8 @@ def _rules(settings: Settings, engine: Engine) -> Rules:
             max_age_s=settings.max_age_s,
         ),
         user_budget=UserBudget(settings.max_events_per_user_per_day),
-        setup=_setup(settings, engine, profile),
-        asking=_asking(settings, engine, profile),
+        setup=_setup(settings, engine, profile, positions),
+        asking=asking(settings, engine),
         dead_letter_topic=settings.dead_letter_topic,
         max_message_bytes=settings.max_message_bytes - BROKER_BYTES,
         question_timeout_s=settings.question_timeout_s,
@@ -189,7 +206,7 @@ def _rules(settings: Settings, engine: Engine) -> Rules:
     )
 
 
-def _setup(settings: Settings, engine: Engine, profile: Profile) -> Setup:
+def _setup(settings: Settings, engine: Engine, profile: Profile, positions: PositionProfiles) -> Setup:
     reads = engine.card.reads_prompt
     return Setup(
         card=engine.card,
@@ -198,12 +215,14 @@ def _setup(settings: Settings, engine: Engine, profile: Profile) -> Setup:
         draws=settings.draws,
         depths=Depths(settings.slate_depth, settings.duel_depth),
         history_limit=settings.history_limit,
+        position_profiles=positions,
     ).with_fingerprint()
 
 
-def _asking(settings: Settings, engine: Engine, profile: Profile) -> Asking:
-    asking = Asking(
-        profile=profile,
+def asking(settings: Settings, engine: Engine) -> Asking:
+    """Return how every impression is asked of a started engine."""
+    found = Asking(
+        profile=profiles.load(settings.prompt_profile),
         depths=Depths(settings.slate_depth, settings.duel_depth),
         draws=settings.draws,
         history_limit=settings.history_limit,
@@ -212,8 +231,8 @@ def _asking(settings: Settings, engine: Engine, profile: Profile) -> Asking:
         mode=settings.mode,
     )
     if not engine.card.reads_prompt:
-        return asking
-    return replace(asking, tokenise=engine.tokenise, max_prompt_tokens=engine.card.max_prompt_tokens)
+        return found
+    return replace(found, tokenise=engine.tokenise, max_prompt_tokens=engine.card.max_prompt_tokens)
 
 
 def _find_topics(settings: Settings) -> bool:

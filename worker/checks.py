@@ -5,11 +5,12 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from worker import app, profiles
+from worker import app, position_bias, profiles
 from worker.errors import MirrorstreamError
 from worker.kafka import admin, registry
 from worker.kafka.sink import KafkaSink
 from worker.kafka.source import KafkaSource
+from worker.ports import Engine
 from worker.settings import Settings
 
 
@@ -20,14 +21,20 @@ class Result:
     what: str
     ok: bool
     detail: str
+    warning: bool = False
 
 
-def run_all(settings: Settings) -> Iterator[Result]:
-    """Check one thing after the other; what needs Kafka is left out where Kafka is not there."""
+def run_all(settings: Settings, *, position_profile: bool = False) -> Iterator[Result]:
+    """Check one thing after the other; what needs Kafka is left out where Kafka is not there.
+
+    `position_profile` asks the engine also how much it likes each slot: seconds on a GPU, a minute on a CPU.
+    """
     yield Result("settings", ok=True, detail=f"{len(type(settings).model_fields)} settings are consistent")
     yield _run(
         "prompt profile", lambda: f"{settings.prompt_profile} {profiles.load(settings.prompt_profile).sha256[:12]}"
     )
+    if doubt := _doubt(settings):
+        yield Result("wording", ok=True, detail=doubt, warning=True)
     kafka = _run("Kafka", lambda: f"{len(admin.partitions(settings))} topics at {settings.bootstrap_servers}")
     yield kafka
     if kafka.ok:
@@ -35,7 +42,7 @@ def run_all(settings: Settings) -> Iterator[Result]:
         yield _run("transactional id", lambda: _transactional_id(settings))
     if settings.schema_registry_url:
         yield _run("schema registry", lambda: _registry(settings, settings.schema_registry_url or ""))
-    yield _run("engine", lambda: asyncio.run(_engine(settings)))
+    yield from asyncio.run(_engine(settings, position_profile=position_profile))
 
 
 def _run(what: str, check: Callable[[], str]) -> Result:
@@ -43,6 +50,13 @@ def _run(what: str, check: Callable[[], str]) -> Result:
         return Result(what, ok=True, detail=check())
     except MirrorstreamError as error:
         return Result(what, ok=False, detail=str(error))
+
+
+def _doubt(settings: Settings) -> str:
+    try:
+        return profiles.doubt(settings.model, profiles.load(settings.prompt_profile))
+    except MirrorstreamError:
+        return ""  # told by the check of the profile
 
 
 def _topics(settings: Settings) -> Iterator[Result]:
@@ -78,12 +92,33 @@ def _registry(settings: Settings, url: str) -> str:
     )
 
 
-async def _engine(settings: Settings) -> str:
-    engine = app.make_engine(settings)
+async def _engine(settings: Settings, *, position_profile: bool) -> list[Result]:
     start_s = time.monotonic()
     try:
-        await engine.start()
-    finally:
-        await engine.stop()
-    card = engine.card
-    return f"{card.engine} {card.engine_version}, model {card.model}, ready in {time.monotonic() - start_s:.1f} s"
+        engine = app.make_engine(settings)
+        try:
+            await engine.start()
+            card = engine.card
+            took_s = time.monotonic() - start_s
+            detail = f"{card.engine} {card.engine_version}, model {card.model}, ready in {took_s:.1f} s"
+            results = [Result("engine", ok=True, detail=detail)]
+            if position_profile:
+                results += await _positions(settings, engine)
+            return results
+        finally:
+            await engine.stop()
+    except MirrorstreamError as error:
+        return [Result("engine", ok=False, detail=str(error))]
+
+
+async def _positions(settings: Settings, engine: Engine) -> list[Result]:
+    sizes = range(2, max(2, settings.slate_depth) + 1)
+    found = await position_bias.measure(engine, app.asking(settings, engine), sizes)
+    return [
+        Result(
+            f"position profile, {size} options",
+            ok=True,
+            detail=f"{position_bias.percent(profile)}; spread {100 * position_bias.spread(profile):.1f} points",
+        )
+        for size, profile in found.items()
+    ]

@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 fatal, 2 settings or usage, 3 the engine will not come bac
 
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -61,16 +62,24 @@ def run(
 
 
 @app.command(epilog="Example: mirrorstream check --config worker.yaml")
-def check(config: Config = None, bootstrap: Bootstrap = None, settings: Set = None, as_json: Json = False) -> None:
+def check(
+    config: Config = None,
+    bootstrap: Bootstrap = None,
+    settings: Set = None,
+    position_profile: Annotated[
+        bool, typer.Option("--position-profile", help="Also measure how much the model likes each slot.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Check settings, Kafka, topics, registry and engine: each line ok, or what to do."""
     from worker.checks import run_all
 
-    results = list(run_all(_settings(config, bootstrap, settings)))
+    results = list(run_all(_settings(config, bootstrap, settings), position_profile=position_profile))
     if as_json:
-        typer.echo(json.dumps([{"what": r.what, "ok": r.ok, "detail": r.detail} for r in results]))
+        typer.echo(json.dumps([asdict(result) for result in results]))
     else:
         for result in results:
-            mark = "[green]ok  [/]" if result.ok else "[red]FAIL[/]"
+            mark = "[red]FAIL[/]" if not result.ok else "[yellow]warn[/]" if result.warning else "[green]ok  [/]"
             Console().print(f"{mark} {result.what}: {escape(result.detail)}", highlight=False)
     raise typer.Exit(0 if all(result.ok for result in results) else 1)
 

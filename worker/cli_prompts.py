@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+import yaml
 
-from worker import codec, profiles, prompt
+from worker import codec, profiles, prompt, prompt_import
 from worker.errors import BadSettings, Poison
 from worker.parse import parse
 from worker.questions import Depths, Kind, Question, plan, presented_order
@@ -69,6 +70,23 @@ def render(
     texts = (built.system, built.user, built.prefix)
     messages = [{"role": role, "content": text} for role, text in zip(roles, texts, strict=True)]
     typer.echo(json.dumps(messages, ensure_ascii=False, indent=2))
+
+
+@app.command("import", epilog="Example: mirrorstream prompts import template.py --out reference.yaml")
+def import_profile(
+    file: Annotated[Path, typer.Argument(help="A local copy of the reference's generator/template.py; never run.")],
+    out: Annotated[Path, typer.Option(help="Where the profile is written; use it as prompt_profile.")],
+) -> None:
+    """Write a profile with the wording that the reference model was trained with."""
+    ours = yaml.safe_load(profiles.text("mirror-v1"))
+    try:
+        content, origin = prompt_import.convert(file.read_bytes(), ours, out.stem)
+        out.write_text(content, encoding="utf-8")
+    except OSError as error:
+        raise BadSettings(f"{error.filename}: {error.strerror}") from error
+    except BadSettings as error:
+        raise BadSettings(f"{file}: {error}") from error
+    typer.echo(f"{out}: {profiles.load(str(out)).sha256}, from {origin}")
 
 
 @app.command("parse", epilog="Example: mirrorstream prompts parse --options 5 < completion.txt")

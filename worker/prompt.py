@@ -56,6 +56,7 @@ class Profile:
     stop: str
     domains: Mapping[str, Layout]
     sampling: Mapping[str, float] = field(default_factory=dict)
+    imported_from: str | None = None  # SHA-256 of the reference's file that the wording was taken from
 
     def layout(self, domain: Domain) -> Layout:
         """Return the layout of a domain; a domain without its own has the generic one."""

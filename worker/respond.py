@@ -5,7 +5,7 @@ answered by a response with that status, never by a made-up probability.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from uuid import UUID, uuid5
@@ -16,7 +16,7 @@ from worker.parse import ParseStatus, parse
 from worker.questions import Depths, Kind, Question, Status
 from worker.records import Impression, Record
 from worker.responses import AskedOption, Draw, Provenance, SimulatedResponse, Source, Timings
-from worker.uncertainty import Summary, duel_share, summarise
+from worker.uncertainty import Summary, debiased, duel_share, summarise
 
 _NAMESPACE = UUID("6f1f4a5e-3c43-5a0b-9a53-6d7ff0f6a1c1")  # of response ids; never changes
 MAX_DRAW_TEXT = 8_000  # characters of a rationale as written, twice what 1,024 tokens take
@@ -33,12 +33,14 @@ class Setup:
     depths: Depths
     history_limit: int
     config_fingerprint: str = ""
+    position_profiles: Mapping[int, tuple[float, ...]] = field(default_factory=dict)  # to divide out, by options
 
     def with_fingerprint(self) -> "Setup":
         """Return this with its fingerprint: what must be equal for answers to be pooled; not the engine's version."""
         parts = [
             self.card.engine, self.card.model, self.card.revision, self.prompt_sha256, dict(self.card.sampling),
             self.draws, self.depths.slate, self.depths.duel, self.history_limit, "SLATE+DUEL",
+            *(["position_debias"] if self.position_profiles else ()),
         ]  # fmt: skip
         return replace(self, config_fingerprint=sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16])
 
@@ -128,7 +130,8 @@ def _frame(
 def _body(impression: Impression, one: Asked, copied: Asked | None, setup: Setup) -> dict[str, object]:
     """Return the fields of the answer; of the copied question's where there is one, whose options are the same."""
     answered = copied or one
-    draws = tuple(_draw(drawn, order) for drawn, order in zip(answered.drawn, answered.orders, strict=True))
+    pairs = zip(answered.drawn, answered.orders, strict=True)
+    draws = tuple(_draw(drawn, order, setup.position_profiles) for drawn, order in pairs)
     status = _status(one, copied)
     summary = _summary(impression, answered, draws)
     share, contested = _share(one.question, summary)
@@ -181,12 +184,15 @@ def _options(question: Question, summary: Summary | None) -> tuple[AskedOption, 
     )
 
 
-def _draw(drawn: Drawn, order: tuple[int, ...]) -> Draw:
+def _draw(drawn: Drawn, order: tuple[int, ...], position_profiles: Mapping[int, tuple[float, ...]]) -> Draw:
     rationale, parse_status = (None, ParseStatus.NONE) if drawn.text is None else parse(drawn.text)
+    slots, profile = drawn.slot_probabilities, position_profiles.get(len(order))
+    if slots and profile:
+        slots = debiased(slots, profile)
     return Draw(
         rationale=rationale,
         text=drawn.text[:MAX_DRAW_TEXT] if drawn.text is not None else None,
-        probabilities=by_option(order, drawn.slot_probabilities) if drawn.slot_probabilities else (),
+        probabilities=by_option(order, slots) if slots else (),
         presented_order=order,
         finish_reason=drawn.finish_reason,
         parse_status=parse_status,

@@ -105,6 +105,9 @@ class Settings(BaseSettings):
     passes: Literal[1, 2] = Field(
         2, description="Requests a draw: 2, or 1 that reads the letters where the rationale ends"
     )
+    position_debias: bool = Field(
+        default=False, description="Divide the position profile measured at start out of every draw"
+    )
     question_timeout_s: float = Field(120.0, gt=0, le=3600, description="Deadline of one try of a question, seconds")
 
     # The engine

@@ -96,6 +96,9 @@ class Telemetry:
         self._assigned = Gauge(name + "assigned_partitions", "Partitions owned", registry=registry)
         self._paused = Gauge(name + "paused_partitions", "Partitions paused for the window", registry=registry)
         self._head_s = Gauge(name + "head_of_line_seconds", "Age of the oldest record in flight", registry=registry)
+        self._positions = Gauge(
+            name + "position_share", "P(slot) on content-free slates", ["options", "slot"], registry=registry
+        )
         build = Gauge(name + "build_info", "What runs", ["version", "engine", "model"], registry=registry)
         build.labels(__version__, card.engine, card.model).set(1)
 
@@ -129,6 +132,12 @@ class Telemetry:
         self._assigned.set(assigned)
         self._paused.set(paused)
         self._head_s.set(head_s)
+
+    def position_profile(self, profiles: Mapping[int, tuple[float, ...]]) -> None:
+        """Take the engine's position profile, by number of options."""
+        for size, profile in profiles.items():
+            for slot, share in enumerate(profile):
+                self._positions.labels(str(size), str(slot)).set(share)
 
     def flushed(self, outcome: str, seconds: float) -> None:
         """Count a transaction and its duration."""

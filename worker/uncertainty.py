@@ -57,6 +57,17 @@ def sample(probabilities: Sequence[float], at: float) -> int:
     return max(range(len(probabilities)), key=probabilities.__getitem__)  # rounding: the sum fell short of `at`
 
 
+def debiased(slots: Sequence[float], profile: Sequence[float]) -> tuple[float, ...]:
+    """Return probabilities by slot with a position profile divided out (PriDe, arXiv 2309.03882).
+
+    >>> debiased((0.4, 0.4, 0.2), (0.5, 0.25, 0.25))
+    (0.25, 0.5, 0.25)
+    """
+    weights = [probability / share for probability, share in zip(slots, profile, strict=True)]
+    total = fsum(weights)
+    return tuple(weight / total for weight in weights)
+
+
 def summarise(draws: Sequence[Sequence[float]], *, at: float) -> Summary:
     """Bring draws together; each is the probability of every option, in one order, summing to 1."""
     mean = tuple(fsum(column) / len(draws) for column in zip(*draws, strict=True))

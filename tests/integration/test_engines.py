@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from worker import profiles
-from worker.app import _asking
+from worker.app import asking
 from worker.demo import scenes
 from worker.draws import Ask
 from worker.engines.choice_model import ChoiceModel
@@ -39,8 +38,7 @@ def engine(request: pytest.FixtureRequest) -> Engine:
 
 def asks_of(impression: Impression, engine: Engine, settings: Settings) -> list[Ask]:
     """Return every draw of every question of an impression."""
-    asking = _asking(settings, engine, profiles.load(settings.prompt_profile))
-    prepared = prepare(Record(Partition("t", 0), 1, 0, None, None), impression, asking)
+    prepared = prepare(Record(Partition("t", 0), 1, 0, None, None), impression, asking(settings, engine))
     return [ask for one in prepared for ask in one.asks]
 
 

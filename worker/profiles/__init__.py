@@ -17,6 +17,8 @@ from worker import template
 from worker.errors import BadSettings
 from worker.prompt import Layout, Profile
 
+REFERENCE = "usermirror"  # in the names of the reference models, and of folders that hold one
+
 
 class _LayoutFile(BaseModel):
     model_config = ConfigDict(extra="forbid")
@@ -36,6 +38,7 @@ class _ProfileFile(BaseModel):
     stop: str
     sampling: Mapping[str, float] = {}
     domains: Mapping[str, _LayoutFile]
+    imported_from: str | None = None
 
 
 def load(name_or_path: str) -> Profile:
@@ -65,6 +68,7 @@ def load(name_or_path: str) -> Profile:
         stop=parsed.stop,
         domains={name: Layout(**layout.model_dump()) for name, layout in parsed.domains.items()},
         sampling=parsed.sampling,
+        imported_from=parsed.imported_from,
     )
 
 
@@ -73,6 +77,25 @@ def names() -> list[str]:
     return sorted(
         entry.name.removesuffix(".yaml") for entry in files(__name__).iterdir() if entry.name.endswith(".yaml")
     )
+
+
+def doubt(model: str, profile: Profile) -> str:
+    """Return why a model's answers with this profile are not what it was trained for; "" if nothing speaks against it.
+
+    >>> doubt("mirror-tiny", load("mirror-v1"))
+    ''
+    """
+    if REFERENCE not in model.lower() or profile.imported_from:
+        return ""
+    return (
+        f"{model} was trained with another wording than that of {profile.name}: run `mirrorstream prompts import` on a"
+        " copy of the reference's template.py and set prompt_profile to the file it writes"
+    )
+
+
+def text(name: str) -> str:
+    """Return the file of a profile that ships with the package."""
+    return files(__name__).joinpath(f"{name}.yaml").read_text(encoding="utf-8")
 
 
 def _read(name_or_path: str) -> bytes:

@@ -1,0 +1,81 @@
+"""`prompts import`: the reference's wording out of its file, which is read and never run."""
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from worker import profiles
+from worker.cli import app
+from worker.errors import BadSettings
+
+SECTIONS = (
+    "Stimulus: s\nStimulus Factors: f\nKnowledge: k\nKnowledge Factors: f\nEvaluation: e\nEvaluation Style: s\n"
+    "Behavior: [X]"
+)
+DEFAULT = f"Be a user. Write:\n{SECTIONS}"
+DIRECT = "You get a user profile and an exposure list. Tell in one letter which of the items the user takes."
+LAYOUT = "# User Profile\n{profile}\n\n## History\n{history}\n\n# Exposure List\n{action_list}\n"
+# Not the reference's text, which is its authors'; its shape.
+SOURCE = f'''
+"""Templates, such as {DEFAULT!r}."""
+import os
+
+os.abort()
+
+def system(kind):
+    """Return {DIRECT!r}."""
+    if kind == "default":
+        return {DEFAULT!r}
+    return {DIRECT!r}
+
+USER = {LAYOUT!r}
+'''
+
+
+def convert(tmp_path: Path, source: str) -> Path:
+    (tmp_path / "template.py").write_text(source, encoding="utf-8")
+    out = tmp_path / "reference.yaml"
+    arguments = ["prompts", "import", str(tmp_path / "template.py"), "--out", str(out)]
+    result = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert result.exit_code == 0
+    assert profiles.load(str(out)).sha256 in result.output
+    return out
+
+
+def test_the_imported_profile_has_its_wording_and_our_layouts(tmp_path: Path) -> None:
+    found, ours = profiles.load(str(convert(tmp_path, SOURCE))), profiles.load("mirror-v1")
+    assert found.system == {"default": DEFAULT, "direct": DIRECT}
+    assert (found.user, found.domains, found.prefix, found.stop) == (ours.user, ours.domains, ours.prefix, ours.stop)
+    assert found.name == "reference"
+    assert found.sha256 != ours.sha256
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("def", "is no Python file"),
+        ("a\0b", "is no Python file"),
+        ("", "holds 0 texts that could be the default system text"),
+        (f"a = {DEFAULT!r}\nb = {DEFAULT + ' Now.'!r}", "holds 2 texts that could be the default system text"),
+        (f"a = {DEFAULT!r}", "holds 0 texts that could be the direct system text"),
+        (SOURCE.replace("## History", "## History\\n"), "the user layout is not the one"),
+    ],
+)
+def test_a_file_that_is_not_the_template_is_refused(tmp_path: Path, source: str, words: str) -> None:
+    with pytest.raises(BadSettings, match=words):
+        convert(tmp_path, source)
+    assert not (tmp_path / "reference.yaml").exists()
+
+
+def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
+    arguments = ["prompts", "import", str(tmp_path / "none.py"), "--out", str(tmp_path / "x.yaml")]
+    with pytest.raises(BadSettings, match=r"none\.py: No such file"):
+        CliRunner().invoke(app, arguments, catch_exceptions=False)
+
+
+def test_the_reference_model_with_another_wording_is_doubted(tmp_path: Path) -> None:
+    imported, ours = profiles.load(str(convert(tmp_path, SOURCE))), profiles.load("mirror-v1")
+    assert "prompts import" in profiles.doubt("Joinn/UserMirrorrer-Qwen-DPO", ours)
+    assert not profiles.doubt("Joinn/UserMirrorrer-Qwen-DPO", imported)
+    assert not profiles.doubt("mirror-tiny", ours)
