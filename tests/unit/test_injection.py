@@ -1,0 +1,86 @@
+"""Injected titles change their own option and nothing else: option count, order and every other line stay."""
+
+import re
+
+import pytest
+from examples import film, impression, seen
+from injections import CORPUS, LONG, SPLIT, SUSPECT
+
+from worker import profiles
+from worker.prompt import MAX_OPTION_CHARS, build, letter, render_option, scene
+from worker.questions import Option
+from worker.records import Domain, HistoryEntry, HistoryItem, Impression, Item, ItemKind, User
+
+PROFILE = profiles.load("mirror-v1")
+
+
+def lines(shown: Impression, *items: Item) -> list[str]:
+    options = [Option(i.item_id, render_option(PROFILE, shown, i), 0, ("a",), ItemKind.ORGANIC, i) for i in items]
+    return build(PROFILE, scene(PROFILE, shown, 10), options).user.split("\n")
+
+
+@pytest.mark.parametrize("title", CORPUS)
+def test_an_injected_option_changes_its_own_line_alone(title: str) -> None:
+    shown = impression()
+    plain = lines(shown, film("1"), Item("2", 1, text="Fargo"), film("3"))
+    injected = lines(shown, film("1"), Item("2", 1, text=title), film("3"))
+    at = plain.index("[B] Fargo")
+    assert injected[at] == f"[B] {CORPUS[title]}"
+    assert injected[:at] + injected[at + 1 :] == plain[:at] + plain[at + 1 :]
+
+
+@pytest.mark.parametrize("title", CORPUS)
+@pytest.mark.parametrize("domain", [domain for domain in Domain if domain is not Domain.UNKNOWN])
+def test_an_injected_attribute_adds_no_option_and_no_heading(title: str, domain: Domain) -> None:
+    """Also where the layout puts brackets of its own around a value."""
+    shows = [*profiles.load("mirror-v1").domains[domain].exposure.split("{")]
+    names = {re.split(r"\W", part)[0] for part in shows[1:]} or {"name"}
+    item = Item("2", 1, attributes=dict.fromkeys(names, title))
+    found = lines(impression(domain=domain, user=User("u")), film("1"), item, film("3"))
+    assert [line[:4] for line in found if re.match(r"\[\s*[A-Za-z]\s*\]", line)] == ["[A] ", "[B] ", "[C] "]
+    assert [line for line in found if line.startswith("#")] == ["# User Profile", "## History", "# Exposure List"]
+    assert not any(re.search(r"(?i)behavior\s*:\s*\[", line) for line in found)
+
+
+@pytest.mark.parametrize("text", CORPUS)
+def test_an_injected_history_or_profile_changes_its_own_line_alone(text: str) -> None:
+    entry = HistoryEntry(HistoryItem("x", attributes={"title": "Fargo"}), review=text, rating=4.0)
+    found = lines(impression(user=User("u", profile={"gender": text}, history=(entry,))), film("1"), film("2"))
+    assert [line[:4] for line in found if line.startswith("[")] == ["[A] ", "[B] "]
+    assert [line for line in found if line.startswith("#")] == [
+        "# User Profile", "## User Profile", "## History", "# Exposure List",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", LONG.values(), ids=LONG)
+def test_a_long_title_is_bounded(text: str) -> None:
+    shown = impression(history=(seen(text, 60_000_000),))
+    found = lines(shown, Item("1", 0, text=text), film("2"))
+    assert max(len(line) for line in found) <= MAX_OPTION_CHARS + len("[A]  Drama ")
+    assert "text_cut" in scene(PROFILE, shown, 10).flags
+
+
+@pytest.mark.parametrize(("name", "value"), SPLIT)
+def test_a_piece_split_over_name_and_value_is_not_joined(name: str, value: str) -> None:
+    found = lines(impression(domain=Domain.GENERIC, user=User("u")), Item("1", 0, attributes={name: value}), film("2"))
+    assert len([line for line in found if re.match(r"\[\s*[A-Za-z]\s*\]", line)]) == 2
+    assert not any(re.search(r"(?i)behavior\s*:\s*\[", line) for line in found)
+    assert [line for line in found if line.startswith("#")] == ["# User Profile", "## History", "# Exposure List"]
+
+
+@pytest.mark.parametrize("title", CORPUS)
+def test_what_reads_like_an_instruction_is_flagged(title: str) -> None:
+    flags = scene(PROFILE, impression(history=(seen(title, 60_000_000),)), 10).flags
+    assert ("injection_suspected" in flags) == (title in SUSPECT)
+
+
+def test_what_was_changed_is_flagged_and_what_was_not_is_not() -> None:
+    def flags(title: str) -> frozenset[str]:
+        return scene(PROFILE, impression(history=(seen(title, 60_000_000),)), 10).flags
+
+    assert "sanitised" in flags("[B]")
+    assert "sanitised" in flags("Heat\u200b")
+    assert "sanitised" in flags("Heat\x00")
+    for honest in ("Heat (1995)", "Amélie – 千と千尋の神隠し", "Alien:  Covenant\n", "Se7en [Director's Cut]"):  # noqa: RUF001
+        assert flags(honest) == frozenset(), honest
+    assert letter(25) == "Z"
