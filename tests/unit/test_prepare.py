@@ -9,7 +9,7 @@ from worker.prepare import Asking, Prepared, Tokenise, num_tokens, prepare
 from worker.profiles import load
 from worker.prompt import Prompt
 from worker.questions import Depths, Status
-from worker.records import Impression, Role
+from worker.records import Impression, Role, User
 
 HISTORY = tuple(seen(title, (9 - n) * DAY_US) for n, title in enumerate(("One", "Two", "Three")))
 SHOWN = impression(history=HISTORY)
@@ -130,3 +130,36 @@ def test_a_prompt_that_fits_in_no_way_is_not_asked_and_says_so() -> None:
 
 def test_flags_of_the_scene_go_to_every_question() -> None:
     assert all("history_cut" in one.flags for one in prepared(history_limit=2))
+
+
+def test_a_prompt_that_does_not_fit_without_history_loses_the_ends_of_long_texts_and_no_option() -> None:
+    """A title of 290 words is cut at ever fewer characters, until the prompt fits."""
+    long = slate("a", "ABC")
+    long = replace(long, items=tuple(replace(item, text=f"{item.item_id} " + "w " * 290) for item in long.items))
+    prompts: list[Prompt] = []
+
+    def keep(prompt: Prompt) -> tuple[int, ...]:
+        prompts.append(prompt)
+        return count_words(prompt)
+
+    bare = longest(prepared(impression(slate("a", "ABC"), user=User("u"))))
+    one = prepared(impression(long, history=HISTORY), tokenise=keep, max_prompt_tokens=bare + 200)[0]
+    assert one.refused is None
+    assert one.flags == {"text_cut", "history_cut"}
+    assert "A movie viewed" not in prompts[-1].user
+    assert sorted(line[4] for line in prompts[-1].user.split("\n") if line.startswith("[")) == ["A", "B", "C"]
+    assert all(len(ask.prompt_ids) <= bare + 200 for ask in one.asks)
+
+
+def test_direct_mode_asks_for_the_letter_alone_and_says_that_nobody_trained_for_it() -> None:
+    prompts: list[Prompt] = []
+
+    def keep(prompt: Prompt) -> tuple[int, ...]:
+        prompts.append(prompt)
+        return (1,)
+
+    found = prepared(tokenise=keep, mode="direct")
+    assert {prompt.prefix for prompt in prompts} == {"Behavior: ["}
+    assert {prompt.system for prompt in prompts} == {load("mirror-v1").system["direct"]}
+    assert all("untrained_mode" in one.flags for one in found)
+    assert not any("untrained_mode" in one.flags for one in prepared())

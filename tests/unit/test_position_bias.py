@@ -1,0 +1,74 @@
+"""The position profile: measured on slates that say nothing, and divided out where it is asked for."""
+
+from dataclasses import replace
+from math import isclose
+
+import pytest
+from examples import impression, record, slate
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from worker import position_bias
+from worker.draws import Ask, Drawn
+from worker.engines.choice_model import POSITION, ChoiceModel
+from worker.prepare import Asking, prepare
+from worker.profiles import load
+from worker.questions import Depths, Status
+from worker.respond import Asked, Setup, respond, source_of
+from worker.uncertainty import debiased
+
+ASKING = Asking(load("mirror-v1"), Depths(), 2, 10, seeded=True, tokenise=None)
+
+
+class Failing(ChoiceModel):
+    """An engine that cannot answer slates of three."""
+
+    async def draw(self, ask: Ask) -> Drawn:
+        return Drawn(Status.LENGTH) if ask.num_slots == 3 else await super().draw(ask)
+
+
+async def test_the_profile_is_the_engines_own_liking_for_places() -> None:
+    """The choice model's is known: of options that are alike, slot k has a share in proportion to (1 + k)^-POSITION."""
+    found = await position_bias.measure(ChoiceModel(), ASKING, [2, 12, 26])
+    assert sorted(found) == [2, 12, 26]
+    for size, profile in found.items():
+        weights = [(1 + slot) ** -POSITION for slot in range(size)]
+        assert profile == pytest.approx([weight / sum(weights) for weight in weights])
+
+
+async def test_a_size_that_cannot_be_measured_is_left_out() -> None:
+    assert sorted(await position_bias.measure(Failing(), ASKING, [2, 3])) == [2]
+
+
+def test_every_text_is_asked_in_orders_that_balance() -> None:
+    asks = position_bias._asks(ASKING, 5, "An item")
+    assert len(asks) == position_bias.DRAWS
+    assert [ask.order for ask in asks[1::2]] == [ask.order[::-1] for ask in asks[::2]]
+
+
+shares = st.lists(st.floats(0.01, 1), min_size=2, max_size=26)
+
+
+@given(shares)
+@settings(max_examples=50, deadline=None)
+def test_who_only_likes_places_likes_nothing_once_that_is_divided_out(weights: list[float]) -> None:
+    profile = [weight / sum(weights) for weight in weights]
+    assert all(isclose(share, 1 / len(profile)) for share in debiased(profile, profile))
+    assert debiased(profile, [1 / len(profile)] * len(profile)) == pytest.approx(profile)
+
+
+def test_a_response_is_corrected_only_where_a_profile_is_given_and_then_pools_apart() -> None:
+    shown = impression(slate("a", "AB"))
+    (one,) = prepare(record(), shown, ASKING)
+    asked = Asked(one.question, (Drawn(Status.OK, (0.6, 0.4)),) * 2, tuple(ask.order for ask in one.asks))
+    setup = Setup(ChoiceModel().card, None, None, 2, Depths(), 10).with_fingerprint()
+    corrected = replace(setup, position_profiles={2: (0.6, 0.4)}).with_fingerprint()
+
+    def draws(setup: Setup) -> list[tuple[float, ...]]:
+        (found,) = respond(shown, [asked], setup, source_of(record(), None), sample_rate=1.0, produced_at_us=1)
+        return [draw.probabilities for draw in found.draws]
+
+    assert sorted(draws(setup)) == [(0.4, 0.6), (0.6, 0.4)]
+    assert draws(corrected) == [pytest.approx((0.5, 0.5))] * 2
+    assert draws(replace(setup, position_profiles={3: (0.5, 0.3, 0.2)})) == draws(setup)
+    assert corrected.config_fingerprint != setup.config_fingerprint
