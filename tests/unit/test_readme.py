@@ -1,14 +1,14 @@
-"""README says what the code says: the settings table is made from the settings.  Run as a program, this rewrites it."""
+"""README says what the code says: its tables are made from the code.  Run as a program, this rewrites it."""
 
 import re
 from pathlib import Path
 
 from annotated_types import Ge, Gt, Le
 
+from worker import profiles, prompt
 from worker.settings import Settings
 
 README = Path(__file__).parents[2] / "README.md"
-_TABLE = re.compile(r"(<!-- settings -->\n).*?(<!-- /settings -->)", re.DOTALL)
 
 
 def settings_table() -> str:
@@ -17,6 +17,16 @@ def settings_table() -> str:
     for name, field in Settings.model_fields.items():
         default = "" if field.default in (None, "", [], {}) else f"`{_plain(field.default)}`"
         rows.append(f"| `{name}` | {default} | {_range(field.metadata)} | {field.description} |")
+    return "\n".join(rows) + "\n"
+
+
+def domains_table() -> str:
+    """Return the attributes that each domain's layout shows."""
+    rows = ["| domain | of an item | of a past item also | of the user |", "| --- | --- | --- | --- |"]
+    for domain, layout in profiles.load("mirror-v1").domains.items():
+        shown = [", ".join(f"`{name}`" for name in names) for names in prompt.attributes(layout).values()]
+        user, item, past = (text or ("" if domain != "generic" else "any") for text in shown)
+        rows.append(f"| `{domain}` | {item} | {past} | {user or 'any'} |")
     return "\n".join(rows) + "\n"
 
 
@@ -38,10 +48,29 @@ def _range(metadata: list[object]) -> str:
     return f"{low or '('}, {high or ')'}" if low or high else ""
 
 
-def test_the_settings_table_is_the_settings() -> None:
-    found = _TABLE.search(README.read_text(encoding="utf-8"))
-    assert found, "README has no settings table"
-    assert found[0] == f"{found[1]}{settings_table()}{found[2]}", "run `python -m tests.unit.test_readme`"
+TABLES = {"settings": settings_table, "domains": domains_table}
+
+
+def rewritten(text: str) -> str:
+    """Return README with its tables made anew."""
+    for name, table in TABLES.items():
+        mark = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
+        found = mark.search(text)
+        assert found, f"README has no table of {name}"
+        text = text[: found.end(1)] + table() + text[found.start(2) :]
+    return text
+
+
+def test_the_tables_are_what_the_code_says() -> None:
+    text = README.read_text(encoding="utf-8")
+    assert text == rewritten(text), "run `python -m tests.unit.test_readme`"
+
+
+def test_every_test_file_that_readme_names_exists() -> None:
+    named = re.findall(r"`(?:tests/(?:unit/|integration/)?)?(test_\w+\.py)`", README.read_text(encoding="utf-8"))
+    there = {path.name for path in (README.parent / "tests").rglob("test_*.py")}
+    assert set(named) <= there
+    assert len(named) > 10
 
 
 def test_every_path_that_readme_links_to_exists() -> None:
@@ -50,5 +79,4 @@ def test_every_path_that_readme_links_to_exists() -> None:
 
 
 if __name__ == "__main__":
-    text = README.read_text(encoding="utf-8")
-    README.write_text(_TABLE.sub(lambda found: found[1] + settings_table() + found[2], text), encoding="utf-8")
+    README.write_text(rewritten(README.read_text(encoding="utf-8")), encoding="utf-8")

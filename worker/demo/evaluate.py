@@ -27,9 +27,10 @@ from worker.questions import Depths, Kind, Question, plan
 from worker.records import Impression
 
 FIVE = 5  # options in the main test
-NUM_FIVE = 200  # scenes
+NUM_FIVE = 500  # scenes
 NUM_OTHER = 40  # scenes of each other number of options
 NUM_DUELS = 100
+NUM_DECOYS = 100
 MAX_TOKENS = 160  # more than twice a rationale
 _KV_CACHE_BYTES = 512 << 20
 _ENVIRONMENT = {
@@ -74,11 +75,6 @@ class Asked:
         """How many options are offered."""
         return len(self.lesson.options)
 
-    @property
-    def decoy(self) -> int | None:
-        """The slot of the worst option if the history dislikes all of its features."""
-        return self.lesson.decoy
-
 
 def held_out() -> list[Lesson]:
     """Return the scenes of the test, 2 to 12 options each."""
@@ -100,6 +96,24 @@ def duels() -> list[Lesson]:
     return found
 
 
+def decoys() -> list[Lesson]:
+    """Return duels of control (best, other) against candidate (other, decoy), as options (best, other, decoy)."""
+    found = lessons(corpus.PROFILE, "decoys", options=(FIVE, FIVE))
+    planted = (_planted(lesson) for lesson in found if lesson.decoy is not None and lesson.margin > 0)
+    return list(islice(planted, NUM_DECOYS))
+
+
+def _planted(lesson: Lesson) -> Lesson:
+    assert lesson.decoy is not None
+    other = next(slot for slot in range(FIVE) if slot not in {lesson.best, lesson.decoy})
+    return replace(lesson, options=tuple(lesson.options[slot] for slot in (lesson.best, other, lesson.decoy)))
+
+
+def decoy_figure(asked: Sequence[Asked]) -> float | None:
+    """Return how often the decoy's side has less than half of the duel."""
+    return _share([one.mean[2] + one.mean[1] / 2 < 0.5 for one in asked])  # noqa: PLR2004 - a tie
+
+
 def _duel(impression: Impression) -> Question:
     questions = plan(impression, partial(render_option, corpus.PROFILE, impression), Depths())
     return next(question for question in questions if question.kind is Kind.DUEL)
@@ -107,13 +121,12 @@ def _duel(impression: Impression) -> Question:
 
 def measure(place: Path) -> dict[str, object]:
     """Ask every scene twice and return the figures."""
-    scenes = [*held_out(), *duels()]
-    turned = [replace(lesson, options=lesson.options[::-1]) for lesson in scenes]
-    answers = Engine(place).ask([*scenes, *turned])
-    asked = [Asked(*one) for one in zip(scenes, answers[: len(scenes)], answers[len(scenes) :], strict=True)]
+    engine = Engine(place)
+    asked = engine.ask_twice(held_out())
     return {
-        **figures(asked[:-NUM_DUELS]),
-        "demo_duels": duel_figures(asked[-NUM_DUELS:]),
+        **figures(asked),
+        "decoy_loses": decoy_figure(engine.ask_twice(decoys())),
+        "demo_duels": duel_figures(engine.ask_twice(duels())),
         "example": asked[0].first.text,
     }
 
@@ -124,7 +137,7 @@ def figures(asked: Sequence[Asked]) -> dict[str, object]:
     five = [one for one in one_best if one.num_options == FIVE]
     draws = [draw for one in asked for draw in (one.first, one.second)]
     fives = [draw for draw in draws if len(draw.slots) == FIVE]
-    decoys = [one.mean[one.decoy] < 1 / FIVE for one in five if one.decoy is not None]
+    by_slot = [fmean(draw.slots[slot] for draw in fives) for slot in range(FIVE)]
     return {
         "scenes": len(asked),
         "scenes_with_one_best": len(one_best),
@@ -135,9 +148,8 @@ def figures(asked: Sequence[Asked]) -> dict[str, object]:
             "right_one_draw": _share([_most(one.first.slots) == one.lesson.best for one in five]),
             "right_pair": _share([one.right for one in five]),
             "probability_of_best": round(fmean(one.mean[one.lesson.best] for one in five), 3),
-            "probability_by_slot": [round(fmean(draw.slots[slot] for draw in fives), 3) for slot in range(FIVE)],
-            "scenes_with_decoy": len(decoys),
-            "decoy_below_chance": _share(decoys),
+            "probability_by_slot": [round(share, 3) for share in by_slot],
+            "slot_bias_points": round(100 * max(abs(share - 1 / FIVE) for share in by_slot), 1),
         },
         "right_pair_by_options": _by(one_best, lambda one: f"{one.num_options}"),
         "right_pair_by_domain": _by(one_best, lambda one: one.lesson.impression.domain.value),
@@ -191,6 +203,12 @@ class Engine:
             max_num_seqs=128,
             seed=0,
         )
+
+    def ask_twice(self, scenes: Sequence[Lesson]) -> list[Asked]:
+        """Ask every scene in its order and turned round."""
+        turned = [replace(lesson, options=lesson.options[::-1]) for lesson in scenes]
+        answers = self.ask([*scenes, *turned])
+        return [Asked(*one) for one in zip(scenes, answers[: len(scenes)], answers[len(scenes) :], strict=True)]
 
     def ask(self, asked: Sequence[Lesson]) -> list[Answer]:
         """Return one draw of each lesson, with its options in their order."""

@@ -114,13 +114,18 @@ def _card(report: Mapping[str, Any]) -> str:
         num_five=five["scenes"],
         by_options=by_options.rstrip(),
         slots=slots,
-        decoys=five["scenes_with_decoy"],
-        decoy=_percent(five["decoy_below_chance"]),
+        bias=f"{five['slot_bias_points']:.1f}",
+        decoy=_percent(found["decoy_loses"]),
+        by_domain=_table(found["right_pair_by_domain"]),
         duels=duels["duels"],
         candidate=_percent(duels["candidate_share"]),
         candidate_choice_model=_percent(duels["candidate_share_choice_model"]),
         example=f"Stimulus:{found['example']}",
     )
+
+
+def _table(shares: Mapping[str, float]) -> str:
+    return "\n".join(f"| {name} | {100 * share:.0f} % |" for name, share in shares.items())
 
 
 def _percent(share: float) -> str:
@@ -145,8 +150,9 @@ demo and the tests run both passes in vLLM on a CPU, without a download.
 
 ## Training
 
-`python -m worker.demo.train`: {minutes} minutes on a CPU in {processes} process(es), {steps} steps,
-{scenes_seen} scenes, seed {seed}.  Settings, stages and the loss curve are in `training.json`.
+`python -m worker.demo.train --minutes {minutes} --seed {seed}`: two CPU cores, {processes} processes, {steps} steps,
+{scenes_seen} scenes of all domains.  Hints tell the network where to look while it learns (`worker/demo/hints.py`).
+Settings, stages and the loss curve are in `training.json`.
 
 ## Evaluation
 
@@ -159,13 +165,17 @@ choice model; scenes where two are equal are left out.
 | rationales complete and ended | {complete} |
 | right, 5 options, one draw | {one_draw} of {num_five} scenes |
 | right, 5 options, mean of both draws | {pair} |
-| probability by slot, 5 options | {slots} |
-| an option with disliked features only is less probable than chance | {decoy} of {decoys} |
+| probability by slot, 5 options | {slots} (largest bias {bias} points) |
+| a planted decoy, disliked in all its features, loses its duel | {decoy} of 100 |
 | demo: probability of the candidate's items in {duels} duels | {candidate} (choice model: {candidate_choice_model}) |
 
 | options | right, both draws | chance |
 | --- | --- | --- |
 {by_options}
+
+| domain, 2 to 12 options | right, both draws |
+| --- | --- |
+{by_domain}
 
 One rationale, as written:
 
