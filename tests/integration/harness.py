@@ -170,13 +170,16 @@ class Worker:
 
 
 @contextmanager
-def feeding(stage: Stage, *, rate: float) -> Iterator[Callable[[], int]]:
-    """Send impressions at a steady rate until the function that this gives is called; it returns how many."""
+def feeding(stage: Stage, *, rate: float, least: int = 0) -> Iterator[Callable[[], int]]:
+    """Send impressions at a steady rate until the function that this gives is called; it returns how many.
+
+    What is short of `least` by then is sent at once.
+    """
     stop = threading.Event()
 
     def events() -> Iterator[dict[str, Any]]:
         for number in count():
-            if stop.wait(1 / rate):
+            if stop.wait(1 / rate) and number >= least:
                 return
             yield impression(number)
 
