@@ -89,7 +89,7 @@ async def serve(settings: Settings, backfill: Backfill) -> None:
     try:
         await _unless(stop, engine.start())
         if not stop.is_set():
-            await _until_there(lambda: _find_topics(settings), state, stop)
+            await _until_there(lambda: _find_topics(settings, wait=not backfill.until_end), state, stop)
         if not stop.is_set():
             await work(settings, backfill, engine, telemetry, state=state, stop=stop)
     finally:
@@ -164,6 +164,7 @@ async def work(
     )
     log.info("worker ready: %s, group %s, topics %s", engine.card.model, settings.group_id, settings.input_topics)
     await pipeline.run(stop)
+    log.info("worker done: %s", telemetry.totals())
 
 
 def _fit_topics(settings: Settings) -> Settings:
@@ -235,8 +236,10 @@ def asking(settings: Settings, engine: Engine) -> Asking:
     return replace(found, tokenise=engine.tokenise, max_prompt_tokens=engine.card.max_prompt_tokens)
 
 
-def _find_topics(settings: Settings) -> bool:
-    admin.require_topics(settings, [*settings.input_topics, settings.output_topic, settings.dead_letter_topic])
+def _find_topics(settings: Settings, *, wait: bool) -> bool:
+    """Look for the topics; a backfill of one that is not there has nothing to wait for."""
+    topics = [*settings.input_topics, settings.output_topic, settings.dead_letter_topic]
+    admin.require_topics(settings, topics, wait=wait)
     return True
 
 

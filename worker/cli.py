@@ -140,8 +140,9 @@ def topics_create(
     names = [topic for topic in found.input_topics if not topic.startswith("^")]
     names += [found.output_topic, found.dead_letter_topic, outcomes_topic]
     made = admin.create(found, dict.fromkeys(names, partitions), replication=replication)
+    there = admin.partitions(found)
     for name in names:
-        typer.echo(f"{name}: {'created' if name in made else 'is there'}")
+        typer.echo(f"{name}: {'created' if name in made else 'is there'}, {there.get(name, partitions)} partitions")
 
 
 @schemas_app.command(

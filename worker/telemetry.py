@@ -144,6 +144,18 @@ class Telemetry:
         self._flushes.labels(outcome.lower()).inc()
         self._flush_s.observe(seconds)
 
+    def totals(self) -> str:
+        """Return what was done, in one line for people."""
+
+        def total(family: str) -> int:
+            samples = (sample for metric in self._registry.collect() for sample in metric.samples)
+            return int(sum(sample.value for sample in samples if sample.name == f"mirrorstream_{family}_total"))
+
+        return (
+            f"{total('records_consumed')} records taken on, {total('records_skipped')} skipped,"
+            f" {total('responses')} responses, {total('dead_letters')} dead letters"
+        )
+
     def exposition(self) -> bytes:
         """Return all metrics in the Prometheus text format, vLLM's among them."""
         return generate_latest(self._registry)

@@ -104,6 +104,20 @@ def test_sigterm_ends_a_worker_that_waits_for_kafka(stage: Stage) -> None:
         assert "Traceback" not in worker.log
 
 
+def test_a_backfill_of_a_topic_that_is_not_there_ends_at_once(stage: Stage) -> None:
+    worker = stage.run("--until-end")
+    assert worker.exit_code() == 1
+    assert f"no topic {stage.topic}" in worker.log
+
+
+def test_a_backfill_says_what_it_has_done(stage: Stage) -> None:
+    stage.create(partitions=2)
+    send(stage, (impression(number) for number in range(3)))
+    worker = stage.run("--until-end")
+    assert worker.exit_code() == 0
+    assert "worker done: 3 records taken on, 0 skipped, 9 responses, 0 dead letters" in worker.log
+
+
 def test_check_says_ok_or_what_to_do(stage: Stage) -> None:
     def check() -> tuple[int, dict[str, tuple[bool, str]]]:
         done = stage.command("check", "--json")
@@ -114,8 +128,8 @@ def test_check_says_ok_or_what_to_do(stage: Stage) -> None:
     assert lines[f"topic {stage.topic}"] == (False, "run `mirrorstream topics create`")
     made = mirrorstream("topics", "create", "--partitions", "2", *as_flags(stage.settings()))
     assert made.returncode == 0
-    assert f"{stage.topic}: created" in made.stdout
-    assert f"{stage.topic}: is there" in mirrorstream("topics", "create", *as_flags(stage.settings())).stdout
+    assert f"{stage.topic}: created, 2 partitions" in made.stdout
+    assert f"{stage.topic}: is there, 2 partitions" in mirrorstream("topics", "create", *as_flags(stage.settings())).stdout
     code, lines = check()
     assert (code, [what for what, (ok, _) in lines.items() if not ok]) == (0, [])
     assert lines[f"topic {stage.topic}"][1] == "2 partitions"

@@ -105,6 +105,19 @@ def test_nothing_that_is_counted_makes_a_new_series(watched: Watched) -> None:
     assert watched.value("end_to_end_seconds_sum") == 0.0  # a clock ahead of ours is no negative time
 
 
+def test_totals_are_told_in_a_line(watched: Watched) -> None:
+    watched.telemetry.consumed()
+    watched.telemetry.skipped(Skip.SAMPLE)
+    watched.telemetry.dead_letter("avro")
+    assert watched.telemetry.totals() == "1 records taken on, 1 skipped, 0 responses, 1 dead letters"
+
+
+def test_the_position_profile_is_a_series_a_slot(watched: Watched) -> None:
+    watched.telemetry.position_profile({2: (0.6, 0.4)})
+    assert watched.value("position_share", options="2", slot="0") == 0.6
+    assert watched.value("position_share", options="2", slot="1") == 0.4
+
+
 @pytest.mark.parametrize("reason", ["magic", "schema", "avro", "utf8", "limit", "invalid", "engine_killer"])
 def test_every_reason_for_a_dead_letter_has_its_series(watched: Watched, reason: str) -> None:
     assert watched.value("dead_letters_total", reason=reason) == 0.0

@@ -142,12 +142,12 @@ class Publisher:
             raise Fatal(message)
 
 
-def require_topics(settings: Settings, topics: Iterable[str]) -> None:
-    """Raise `Retryable` if Kafka does not answer, or if one of the topics is not there."""
+def require_topics(settings: Settings, topics: Iterable[str], *, wait: bool) -> None:
+    """Raise `Retryable` if Kafka does not answer; if a topic is not there, that too, or `Fatal` without `wait`."""
     missing = sorted({topic for topic in topics if not topic.startswith("^")} - partitions(settings).keys())
     if missing:
         message = f"no topic {', '.join(missing)} (`mirrorstream topics create` makes them)"
-        raise Retryable(message)
+        raise Retryable(message) if wait else Fatal(message)
 
 
 def touch(settings: Settings, topics: Iterable[str]) -> None:
