@@ -216,6 +216,7 @@ def _setup(settings: Settings, engine: Engine, profile: Profile, positions: Posi
         draws=settings.draws,
         depths=Depths(settings.slate_depth, settings.duel_depth),
         history_limit=settings.history_limit,
+        words=profile.words,
         position_profiles=positions,
     ).with_fingerprint()
 

@@ -92,13 +92,14 @@ def import_profile(
 @app.command("parse", epilog="Example: mirrorstream prompts parse --options 5 < completion.txt")
 def parse_completion(
     options: Annotated[int, typer.Option(min=1, max=26, help="How many options were offered.")],
+    profile: ProfileName = "mirror-v1",
 ) -> None:
     """Read a completion on standard input and print the parsed record as JSON.
 
     The worker takes its choice from the letters' probabilities; `behavior` only tells what the text says.
     """
     text = sys.stdin.buffer.read().decode("utf-8", "replace")
-    rationale, status = parse(text)
+    rationale, status = parse(text, profiles.load(profile).words)
     said = _BEHAVIOR.search(text)
     behavior = said[1] if said and ord(said[1]) - ord("A") < options else None
     record = {"rationale": codec.plain(rationale), "parse_status": status.value, "behavior": behavior}

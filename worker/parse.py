@@ -15,35 +15,12 @@ The choice is not read from the text: it comes from the letters' probabilities.
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
+
+from worker.words import REFERENCE, SECTIONS, Words
 
 MAX_SECTION_CHARS = 4_000
 MAX_FACTORS = 20
-
-STIMULUS_FACTORS = (
-    "Boredom", "Hunger", "Thirst", "Fatigue/Restlessness", "Emotional State", "Curiosity", "Need for Achievement",
-    "Inspiration", "Time of Day", "Day of Week", "Weather", "Location", "Social Factors", "Special Occasion",
-    "Notification", "Advertising", "Financial Situation", "Availability",
-)  # fmt: skip
-KNOWLEDGE_FACTORS = (
-    "Price", "Quality", "Features", "Convenience", "Novelty", "Brand Reputation", "Personal Relevance", "Functional",
-    "Thematic", "Identity-Based", "Emotional Appeal", "Time Commitment", "Risk", "Visual Presentation",
-    "Recommendation Source", "Review Content/Sentiment", "Rating Score/Distribution", "Social Proof", "Past Experience",
-    "User Preferences/History",
-)  # fmt: skip
-EVALUATION_STYLES = ("Logical", "Intuitive", "Impulsive", "Habitual")
-_GROUPS = frozenset({
-    "internal states", "external cues", "product/service attributes", "information source & presentation",
-    "prior knowledge",
-})  # fmt: skip
-_LABELS = (
-    "Stimulus Factors",
-    "Stimulus",
-    "Knowledge Factors",
-    "Knowledge",
-    "Evaluation Style",
-    "Evaluation",
-)
-_HEADING = re.compile(rf"^[ \t*#]*({'|'.join(_LABELS)}|Thought|Behavior)[ \t*]*:[ \t*]*", re.MULTILINE | re.IGNORECASE)
 
 
 class ParseStatus(StrEnum):
@@ -67,39 +44,49 @@ class Rationale:
     other: tuple[str, ...] = ()  # factors outside of the vocabularies, as written
 
 
-def parse(text: str) -> tuple[Rationale, ParseStatus]:
-    """Read the sections of a completion; the first one of a name wins, `Behavior` ends the text."""
-    sections = _sections(text)
-    stimulus, other_stimulus = _factors(sections.get("stimulus factors", ""), STIMULUS_FACTORS)
-    knowledge, other_knowledge = _factors(sections.get("knowledge factors", ""), KNOWLEDGE_FACTORS)
+def parse(text: str, words: Words = REFERENCE) -> tuple[Rationale, ParseStatus]:
+    """Read the sections of a completion; the first one of a name wins, the behavior ends the text."""
+    sections = _sections(text, words)
+    stimulus, other_stimulus = _factors(sections.get("stimulus_factors", ""), words.stimulus_factors, words)
+    knowledge, other_knowledge = _factors(sections.get("knowledge_factors", ""), words.knowledge_factors, words)
     rationale = Rationale(
         stimulus=sections.get("stimulus") or None,
         stimulus_factors=stimulus,
         knowledge=sections.get("knowledge") or None,
         knowledge_factors=knowledge,
         evaluation=sections.get("evaluation") or None,
-        evaluation_style=_style(sections.get("evaluation style", "")),
+        evaluation_style=_style(sections.get("evaluation_style", ""), words.evaluation_styles),
         other=(other_stimulus + other_knowledge)[:MAX_FACTORS],
     )
     return rationale, _status(sections)
 
 
-def _sections(text: str) -> dict[str, str]:
-    """Split at headings; what stands before the first one is the Stimulus section that the prefix began."""
-    headings = list(_HEADING.finditer(text))
-    starts = [("stimulus", 0)] + [(match[1].lower(), match.end()) for match in headings]
+@lru_cache(maxsize=8)
+def _headings(words: Words) -> tuple[re.Pattern[str], dict[str, str]]:
+    """Return what a heading looks like, and the section of each label in lower case."""
+    longest_first = sorted(words.labels, key=len, reverse=True)
+    labels = "|".join(re.escape(label) for label in longest_first)
+    heading = re.compile(rf"^[ \t*#]*({labels})[ \t*]*:[ \t*]*", re.MULTILINE | re.IGNORECASE)
+    return heading, {label.lower(): section for label, section in zip(words.labels, SECTIONS, strict=True)}
+
+
+def _sections(text: str, words: Words) -> dict[str, str]:
+    """Split at headings; what stands before the first one is the stimulus that the prefix began."""
+    heading, section_of = _headings(words)
+    headings = list(heading.finditer(text))
+    starts = [("stimulus", 0)] + [(section_of[match[1].lower()], match.end()) for match in headings]
     ends = [match.start() for match in headings] + [len(text)]
     found: dict[str, str] = {}
-    for (label, start), end in zip(starts, ends, strict=True):
-        if label == "behavior":
+    for (section, start), end in zip(starts, ends, strict=True):
+        if section == "behavior":
             break
-        section = text[start:end].strip()[:MAX_SECTION_CHARS]
-        if section:
-            found.setdefault(label, section)
+        content = text[start:end].strip()[:MAX_SECTION_CHARS]
+        if content:
+            found.setdefault(section, content)
     return found
 
 
-def _factors(text: str, vocabulary: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _factors(text: str, vocabulary: tuple[str, ...], words: Words) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Split into known factors, in the vocabulary's spelling, and others as written.
 
     A factor may come back inside its group, "Internal States (Boredom)" or "Internal States: Boredom", and may hold
@@ -108,24 +95,26 @@ def _factors(text: str, vocabulary: tuple[str, ...]) -> tuple[tuple[str, ...], t
     known: list[str] = []
     other: list[str] = []
     spelling = {factor.lower(): factor for factor in vocabulary}
+    groups = {group.lower() for group in words.groups}
     for raw in re.split(r"[,;:\n()]|\s[-*]\s", text):
         word = raw.strip(" .*-[]\"'\t")
         factor = spelling.get(word.lower())
         if factor:
             known.append(factor)
-        elif word and word.lower() not in _GROUPS:
+        elif word and word.lower() not in groups:
             other.append(word[:MAX_SECTION_CHARS])
     return tuple(dict.fromkeys(known))[:MAX_FACTORS], tuple(dict.fromkeys(other))[:MAX_FACTORS]
 
 
-def _style(text: str) -> str | None:
+def _style(text: str, styles: tuple[str, ...]) -> str | None:
     """Return the style in the vocabulary's spelling if the text starts with one, else the text."""
     plain = text.strip(" .*")
-    return next((style for style in EVALUATION_STYLES if plain.lower().startswith(style.lower())), plain) or None
+    return next((style for style in styles if plain.lower().startswith(style.lower())), plain) or None
 
 
 def _status(sections: dict[str, str]) -> ParseStatus:
-    present = sum(label.lower() in sections for label in _LABELS)
-    if present == len(_LABELS):
+    wanted = [section for section in SECTIONS if section not in {"thought", "behavior"}]
+    present = sum(section in sections for section in wanted)
+    if present == len(wanted):
         return ParseStatus.COMPLETE
     return ParseStatus.PARTIAL if present else ParseStatus.NONE

@@ -14,7 +14,7 @@ History is cut to entries strictly before the impression: an entry at its time m
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 
@@ -22,6 +22,7 @@ from worker.questions import Option
 from worker.records import Domain, HistoryEntry, HistoryItem, Impression, Item, User
 from worker.sanitise import altered, clean, suspicious
 from worker.template import fill, names
+from worker.words import Words
 
 MAX_OPTION_CHARS = 600  # characters of one option or history item: 150 tokens, a long item of the reference data
 MAX_PROFILE_CHARS = 1_500
@@ -45,6 +46,15 @@ class Layout:
 
 
 @dataclass(frozen=True, slots=True)
+class Writing:
+    """How a rationale is sampled."""
+
+    temperature: float
+    top_p: float
+    max_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
 class Profile:
     """A prompt profile: all wording that the model sees."""
 
@@ -55,7 +65,8 @@ class Profile:
     prefix: Mapping[str, str]  # by mode
     stop: str
     domains: Mapping[str, Layout]
-    sampling: Mapping[str, float] = field(default_factory=dict)
+    words: Words
+    writing: Writing
     imported_from: str | None = None  # SHA-256 of the reference's file that the wording was taken from
 
     def layout(self, domain: Domain) -> Layout:

@@ -17,6 +17,7 @@ from worker.questions import Depths, Kind, Question, Status
 from worker.records import Impression, Record
 from worker.responses import AskedOption, Draw, Provenance, SimulatedResponse, Source, Timings
 from worker.uncertainty import Summary, debiased, duel_share, summarise
+from worker.words import REFERENCE, Words
 
 _NAMESPACE = UUID("6f1f4a5e-3c43-5a0b-9a53-6d7ff0f6a1c1")  # of response ids; never changes
 MAX_DRAW_TEXT = 8_000  # characters of a rationale as written, twice what 1,024 tokens take
@@ -33,6 +34,7 @@ class Setup:
     depths: Depths
     history_limit: int
     config_fingerprint: str = ""
+    words: Words = REFERENCE
     position_profiles: Mapping[int, tuple[float, ...]] = field(default_factory=dict)  # to divide out, by options
 
     def with_fingerprint(self) -> "Setup":
@@ -131,7 +133,7 @@ def _body(impression: Impression, one: Asked, copied: Asked | None, setup: Setup
     """Return the fields of the answer; of the copied question's where there is one, whose options are the same."""
     answered = copied or one
     pairs = zip(answered.drawn, answered.orders, strict=True)
-    draws = tuple(_draw(drawn, order, setup.position_profiles) for drawn, order in pairs)
+    draws = tuple(_draw(drawn, order, setup) for drawn, order in pairs)
     status = _status(one, copied)
     summary = _summary(impression, answered, draws)
     share, contested = _share(one.question, summary)
@@ -184,9 +186,9 @@ def _options(question: Question, summary: Summary | None) -> tuple[AskedOption, 
     )
 
 
-def _draw(drawn: Drawn, order: tuple[int, ...], position_profiles: Mapping[int, tuple[float, ...]]) -> Draw:
-    rationale, parse_status = (None, ParseStatus.NONE) if drawn.text is None else parse(drawn.text)
-    slots, profile = drawn.slot_probabilities, position_profiles.get(len(order))
+def _draw(drawn: Drawn, order: tuple[int, ...], setup: Setup) -> Draw:
+    rationale, parse_status = (None, ParseStatus.NONE) if drawn.text is None else parse(drawn.text, setup.words)
+    slots, profile = drawn.slot_probabilities, setup.position_profiles.get(len(order))
     if slots and profile:
         slots = debiased(slots, profile)
     return Draw(

@@ -114,9 +114,15 @@ class Settings(BaseSettings):
     engine: Literal["vllm", "choice-model"] = Field("vllm", description="Who answers")
     model: str = Field("mirror-tiny", min_length=1, description="Model: mirror-tiny, a folder, or a hub name")
     revision: str | None = Field(None, description="Revision of the model; pin a commit in production")
-    temperature: float = Field(1.0, gt=0, le=2, description="Sampling temperature of the rationale")
-    top_p: float = Field(0.8, gt=0, le=1, description="Nucleus of the rationale; 0.8 is the reference's")
-    max_tokens: int = Field(1024, ge=16, le=8192, description="Tokens of one rationale")
+    temperature: float | None = Field(
+        None, gt=0, le=2, description="Sampling temperature of the rationale; unset: the profile's, 1.0"
+    )
+    top_p: float | None = Field(
+        None, gt=0, le=1, description="Nucleus of the rationale; unset: the profile's, 0.8 as in the reference"
+    )
+    max_tokens: int | None = Field(
+        None, ge=16, le=8192, description="Tokens of one rationale; unset: the profile's, 1024"
+    )
     seeded: bool = Field(
         default=True, description="Seed each draw, so that a run repeats; leaves vLLM's batched sampling"
     )
@@ -163,7 +169,7 @@ class Settings(BaseSettings):
         problems += [f"sample_rates.{e}: {r}, want (0, 1]" for e, r in self.sample_rates.items() if not 0 < r <= 1]
         if self.static_membership and not self.worker_id:
             problems.append("static_membership: needs worker_id, one name a worker")
-        if self.max_tokens >= self.max_model_len:
+        if self.max_tokens is not None and self.max_tokens >= self.max_model_len:
             problems.append(f"max_tokens: {self.max_tokens} leave no room for a prompt in {self.max_model_len}")
         if problems:
             raise ValueError("\n".join(problems))

@@ -129,7 +129,9 @@ def test_check_says_ok_or_what_to_do(stage: Stage) -> None:
     made = mirrorstream("topics", "create", "--partitions", "2", *as_flags(stage.settings()))
     assert made.returncode == 0
     assert f"{stage.topic}: created, 2 partitions" in made.stdout
-    assert f"{stage.topic}: is there, 2 partitions" in mirrorstream("topics", "create", *as_flags(stage.settings())).stdout
+    assert (
+        f"{stage.topic}: is there, 2 partitions" in mirrorstream("topics", "create", *as_flags(stage.settings())).stdout
+    )
     code, lines = check()
     assert (code, [what for what, (ok, _) in lines.items() if not ok]) == (0, [])
     assert lines[f"topic {stage.topic}"][1] == "2 partitions"

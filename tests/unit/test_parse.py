@@ -6,15 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from worker.parse import (
-    EVALUATION_STYLES,
-    KNOWLEDGE_FACTORS,
     MAX_FACTORS,
     MAX_SECTION_CHARS,
-    STIMULUS_FACTORS,
     ParseStatus,
     Rationale,
     parse,
 )
+from worker.words import REFERENCE, Words
 
 COMPLETE, PARTIAL, NONE = ParseStatus.COMPLETE, ParseStatus.PARTIAL, ParseStatus.NONE
 
@@ -117,14 +115,29 @@ def test_a_style_of_its_own_is_kept_as_written() -> None:
 
 
 def test_every_word_of_the_vocabularies_is_found_in_its_own_spelling() -> None:
-    text = f"x\nStimulus Factors: {', '.join(STIMULUS_FACTORS)}\nKnowledge Factors: {', '.join(KNOWLEDGE_FACTORS)}"
+    stimulus, knowledge = (", ".join(words) for words in (REFERENCE.stimulus_factors, REFERENCE.knowledge_factors))
+    text = f"x\nStimulus Factors: {stimulus}\nKnowledge Factors: {knowledge}"
     rationale, _ = parse(text.lower())
-    assert rationale.stimulus_factors == STIMULUS_FACTORS
-    assert rationale.knowledge_factors == KNOWLEDGE_FACTORS
+    assert rationale.stimulus_factors == REFERENCE.stimulus_factors
+    assert rationale.knowledge_factors == REFERENCE.knowledge_factors
     assert rationale.other == ()
     assert all(
-        parse(f"\nEvaluation Style: {style.lower()}")[0].evaluation_style == style for style in EVALUATION_STYLES
+        parse(f"\nEvaluation Style: {style.lower()}")[0].evaluation_style == style
+        for style in REFERENCE.evaluation_styles
     )
+
+
+def test_a_profile_of_other_words_is_read_by_them() -> None:
+    german = Words(
+        ("Gedanke", "Reiz", "Reizfaktoren", "Wissen", "Wissensfaktoren", "Urteil", "Stil", "Wahl"),
+        ("Hunger",), ("Preis",), ("Logisch",), ("Innen",),
+    )  # fmt: skip
+    text = " Ich bin wach.\nReizfaktoren: Innen (Hunger)\nWissen: w\nWissensfaktoren: preis\n"
+    text += "Urteil: u\nStil: logisch\nWahl: ["
+    rationale, status = parse(text, german)
+    assert status is COMPLETE
+    assert (rationale.stimulus_factors, rationale.knowledge_factors) == (("Hunger",), ("Preis",))
+    assert (rationale.stimulus, rationale.evaluation_style, rationale.other) == ("Ich bin wach.", "Logisch", ())
 
 
 labels = st.sampled_from(("Stimulus Factors:", "Knowledge :", "\nEvaluation Style:", "Behavior: [", "\n", "Thought:"))
@@ -137,8 +150,8 @@ def test_any_text_gives_a_bounded_rationale(text: str) -> None:
     assert status in ParseStatus
     sections = (rationale.stimulus, rationale.knowledge, rationale.evaluation, rationale.evaluation_style)
     assert all(section is None or 0 < len(section) <= MAX_SECTION_CHARS for section in sections)
-    assert set(rationale.stimulus_factors) <= set(STIMULUS_FACTORS)
-    assert set(rationale.knowledge_factors) <= set(KNOWLEDGE_FACTORS)
+    assert set(rationale.stimulus_factors) <= set(REFERENCE.stimulus_factors)
+    assert set(rationale.knowledge_factors) <= set(REFERENCE.knowledge_factors)
     assert parse(text) == (rationale, status)
 
 

@@ -11,10 +11,11 @@ from examples import AT_US, DAY_US, HOUR_US, film, impression, impressions, seen
 from hypothesis import given, settings
 
 from worker.errors import BadSettings
-from worker.profiles import load, names
+from worker.profiles import load, names, text
 from worker.prompt import build, letter, render_option, scene, time_diff
 from worker.questions import Depths, Option, plan
 from worker.records import Domain, HistoryEntry, HistoryItem, Impression, Item, ItemKind, User
+from worker.words import REFERENCE
 
 PROFILE = load("mirror-v1")
 
@@ -247,6 +248,10 @@ def test_the_packaged_profile_is_told_by_the_sha_of_its_bytes() -> None:
     assert PROFILE.sha256 == sha256(files("worker.profiles").joinpath("mirror-v1.yaml").read_bytes()).hexdigest()
 
 
+def test_the_packaged_profile_has_the_reference_models_words() -> None:
+    assert PROFILE.words == REFERENCE
+
+
 def test_a_profile_loads_from_a_path_and_differs_by_its_sha(tmp_path: Path) -> None:
     path = tmp_path / "own.yaml"
     path.write_bytes(files("worker.profiles").joinpath("mirror-v1.yaml").read_bytes() + b"# mine\n")
@@ -261,7 +266,10 @@ def test_a_profile_loads_from_a_path_and_differs_by_its_sha(tmp_path: Path) -> N
         ("- a list", "own.yaml"),
         ("name: x", "own.yaml"),
         ("name: x\nsystem: {}\nuser: u\nprefix: {}\nstop: s\ndomains: {}\ntypo: 1", "typo"),
-        ("name: x\nsystem: {}\nuser: u\nprefix: {}\nstop: s\ndomains: {}", "generic"),
+        (re.sub(r"(?s)domains:.*", "domains: {}", text("mirror-v1")), "generic"),
+        (text("mirror-v1").replace("top_p: 0.8", "top_p: 1.8"), "top_p"),
+        (text("mirror-v1").replace("  thought: Thought\n", ""), "labels.thought"),
+        (text("mirror-v1").replace("{price?NA}", "{price:dear}"), "unknown form 'dear'"),
     ],
 )
 def test_a_file_that_is_no_profile_is_bad_settings(tmp_path: Path, content: str, words: str) -> None:

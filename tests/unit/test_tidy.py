@@ -18,7 +18,7 @@ CORE = {
         "batching", "chance", "codec", "deadletters",
     "outgoing", "draws", "errors", "handover", "offsets", "outcomes", "parse",
         "prepare", "prompt", "questions", "records", "respond", "responses", "sampling", "sanitise", "signals",
-        "template", "uncertainty", "window",
+        "template", "uncertainty", "window", "words",
     )
 }  # fmt: skip
 LOOP = {f"worker.{name}" for name in ("pipeline", "asking", "flight", "intake", "ports", "supervision")}

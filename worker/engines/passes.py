@@ -16,7 +16,7 @@ from typing import Any
 
 from worker.draws import Ask, Drawn, Usage
 from worker.engines.tokens import Tokens
-from worker.prompt import letter
+from worker.prompt import Profile, Writing, letter
 from worker.questions import Status
 from worker.settings import Settings
 
@@ -26,10 +26,15 @@ class Passes:
     """Makes the requests of one worker; `params` is vLLM's SamplingParams, `final` its FINAL_ONLY."""
 
     settings: Settings
-    stop: str
+    profile: Profile
     tokens: Tokens
     params: Any
     final: Any
+
+    @property
+    def stop(self) -> str:
+        """What ends a rationale."""
+        return self.profile.stop
 
     def rationale(self, ask: Ask) -> Any:
         """Ask for a rationale, to the stop string."""
@@ -63,11 +68,11 @@ class Passes:
         return Drawn(Status.OK, probabilities, letter_mass=mass, text=text, finish_reason="stop", usage=usage)
 
     def _written(self, ask: Ask, **more: Any) -> Any:
-        settings = self.settings
+        writing = writing_of(self.settings, self.profile)
         return self.params(
-            temperature=settings.temperature,
-            top_p=settings.top_p,
-            max_tokens=settings.max_tokens,
+            temperature=writing.temperature,
+            top_p=writing.top_p,
+            max_tokens=writing.max_tokens,
             seed=ask.seed,
             include_stop_str_in_output=True,
             output_kind=self.final,
@@ -89,6 +94,16 @@ class Passes:
             message = "every offered letter has probability 0"
             raise ValueError(message)
         return tuple(p / mass for p in raw), min(1.0, mass)
+
+
+def writing_of(settings: Settings, profile: Profile) -> Writing:
+    """Return how rationales are sampled: as the settings say, else as the profile does."""
+    ours = profile.writing
+    return Writing(
+        temperature=ours.temperature if settings.temperature is None else settings.temperature,
+        top_p=ours.top_p if settings.top_p is None else settings.top_p,
+        max_tokens=ours.max_tokens if settings.max_tokens is None else settings.max_tokens,
+    )
 
 
 def usage_of(output: Any) -> Usage:

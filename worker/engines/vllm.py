@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from worker.draws import Ask, Drawn, EngineCard
-from worker.engines.passes import Passes, usage_of
+from worker.engines.passes import Passes, usage_of, writing_of
 from worker.engines.tokens import Tokens
-from worker.errors import EngineDead, Fatal
+from worker.errors import BadSettings, EngineDead, Fatal
 from worker.prompt import Profile, Prompt
 from worker.questions import MAX_OPTIONS, Status
 from worker.settings import Settings
@@ -53,7 +53,7 @@ class VllmEngine:
             engine_version=_vllm_version(),
             model=settings.model,
             revision=settings.revision,
-            sampling=_sampling(settings),
+            sampling=_sampling(settings, profile),
             reads_prompt=True,
         )
 
@@ -127,13 +127,14 @@ class VllmEngine:
         model, revision = str(model_path(self._settings.model)), self._settings.revision
         config = AutoConfig.from_pretrained(model, revision=revision)
         self._max_model_len = min(self._settings.max_model_len, int(config.max_position_embeddings))
-        room = self._max_model_len - self._settings.max_tokens - LETTER_TOKENS
+        room = self._max_model_len - writing_of(self._settings, self._profile).max_tokens - LETTER_TOKENS
+        if room <= 0:
+            message = f"max_model_len: {self._max_model_len} tokens leave no room for a prompt beside the rationale"
+            raise BadSettings(message)
         self.card = replace(self.card, max_prompt_tokens=room)
         tokenizer = AutoTokenizer.from_pretrained(model, revision=revision)
         self._tokens = Tokens(tokenizer, self._profile.stop)
-        self._passes = Passes(
-            self._settings, self._profile.stop, self._tokens, SamplingParams, RequestOutputKind.FINAL_ONLY
-        )
+        self._passes = Passes(self._settings, self._profile, self._tokens, SamplingParams, RequestOutputKind.FINAL_ONLY)
         self._llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**self._engine_args(model)))
 
     def _engine_args(self, model: str) -> dict[str, Any]:
@@ -236,14 +237,15 @@ def _token_prompt(ids: Sequence[int]) -> Any:
     return tokens_input(list(ids))
 
 
-def _sampling(settings: Settings) -> dict[str, str]:
+def _sampling(settings: Settings, profile: Profile) -> dict[str, str]:
     if settings.mode == "direct":
         return {"mode": "direct"}
+    writing = writing_of(settings, profile)
     return {
         "mode": "default",
-        "temperature": str(settings.temperature),
-        "top_p": str(settings.top_p),
-        "max_tokens": str(settings.max_tokens),
+        "temperature": str(writing.temperature),
+        "top_p": str(writing.top_p),
+        "max_tokens": str(writing.max_tokens),
         "seeded": str(settings.seeded).lower(),
         "passes": str(settings.passes),
     }

@@ -4,41 +4,21 @@ A profile's SHA-256 is that of the file's bytes and goes into every response, so
 wording an answer came from.
 """
 
-from collections.abc import Mapping
 from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from worker import template
 from worker.errors import BadSettings
-from worker.prompt import Layout, Profile
+from worker.profiles.form import ProfileFile
+from worker.prompt import Layout, Profile, Writing
+from worker.words import Words
 
 REFERENCE = "usermirror"  # in the names of the reference models, and of folders that hold one
-
-
-class _LayoutFile(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-    profile: str
-    item: str
-    exposure: str
-    history: str
-    needs: str = ""
-
-
-class _ProfileFile(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-    name: str
-    system: Mapping[str, str]
-    user: str
-    prefix: Mapping[str, str]
-    stop: str
-    sampling: Mapping[str, float] = {}
-    domains: Mapping[str, _LayoutFile]
-    imported_from: str | None = None
 
 
 def load(name_or_path: str) -> Profile:
@@ -49,7 +29,7 @@ def load(name_or_path: str) -> Profile:
     data = _read(name_or_path)
     try:
         content: Any = yaml.safe_load(data)
-        parsed = _ProfileFile.model_validate(content)
+        parsed = ProfileFile.model_validate(content)
     except (yaml.YAMLError, ValidationError) as error:
         message = f"prompt profile {name_or_path}: {error}; the worker does not start"
         raise BadSettings(message) from error
@@ -67,7 +47,8 @@ def load(name_or_path: str) -> Profile:
         prefix=parsed.prefix,
         stop=parsed.stop,
         domains={name: Layout(**layout.model_dump()) for name, layout in parsed.domains.items()},
-        sampling=parsed.sampling,
+        words=Words(tuple(parsed.labels.model_dump().values()), **parsed.vocabularies.model_dump()),
+        writing=Writing(**parsed.sampling.model_dump()),
         imported_from=parsed.imported_from,
     )
 
