@@ -8,10 +8,15 @@ from worker.prompt import build, letter, render_option, scene
 from worker.questions import Depths, plan
 
 NUM = 10_000
+WHOLE = (
+    " a\nStimulus Factors: Hunger\nKnowledge: b\nKnowledge Factors: Price\nEvaluation: c\nEvaluation Style: Logical\n"
+)
 PIECES = (
     "Stimulus:", "Stimulus Factors:", "Knowledge:", "Knowledge Factors: ", "Evaluation:", "Evaluation Style: ",
     "Behavior: [", "Thought:", "Boredom", "Internal States (", ")", ", ", "/", "Logical", "**", "##", "\n", "\r\n", " ",
-    "\t", "\x00", "\u2028", "é", "千", "\U0001f3ac", "[A]", "[", "]", "Price; Risk", "x" * 5_000,
+    "\t", "\x00", "\u2028", "\n\u017ftimulus: ",
+    "\nEvaluat\u0131on: ", "\nSt\u0130mulus: ", WHOLE, "é", "千", "\U0001f3ac", "[A]", "[", "]", "Price; Risk",
+    "x" * 5_000,
 )  # fmt: skip
 
 
@@ -30,7 +35,7 @@ def test_ten_thousand_random_texts_parse() -> None:
         seen.add(status)
         texts = (rationale.stimulus, rationale.knowledge, rationale.evaluation, rationale.evaluation_style)
         assert all(text is None or len(text) <= MAX_SECTION_CHARS for text in texts), seed
-    assert seen >= {ParseStatus.PARTIAL, ParseStatus.NONE}
+    assert seen == set(ParseStatus)
 
 
 def test_ten_thousand_random_impressions_render() -> None:

@@ -127,13 +127,13 @@ async def work(
     stop: asyncio.Event,
 ) -> None:
     """Run the pipeline with an engine that is started, until `stop` or, in a backfill, until everything is read."""
+    positions = await _unless(stop, _position_profiles(settings, engine, telemetry))
     encoder = await _until_there(lambda: _encoder(settings), state, stop)
-    if encoder is None:
+    if encoder is None or positions is None:
         return
     settings = await asyncio.to_thread(_fit_topics, settings)
     source = KafkaSource(settings, until_end=backfill.until_end, until=backfill.until)
     sink = KafkaSink(settings, source)
-    positions = await _position_profiles(settings, engine, telemetry)
     rules = await asyncio.to_thread(_rules, settings, engine, positions)
     max_bytes = rules.max_message_bytes - HEADER_BYTES
     outgoing = Outgoing(encoder, settings.output_topic, max_bytes, frozenset(settings.pass_headers))
@@ -174,14 +174,19 @@ def _fit_topics(settings: Settings) -> Settings:
 
 
 async def _position_profiles(settings: Settings, engine: Engine, telemetry: Telemetry) -> PositionProfiles:
-    """Measure the position profile of the longest slate that is asked, or of all where it is to be divided out."""
-    longest = max(2, settings.slate_depth)
-    sizes = range(2, longest + 1) if settings.position_debias else [longest]
-    found = await position_bias.measure(engine, asking(settings, engine), sizes)
+    """Measure the position profile of the longest question, or of all where it is to be divided out."""
+    how = asking(settings, engine)
+    sizes = position_bias.sizes(how.depths)
+    wanted = sizes if settings.position_debias else sizes[-1:]
+    found = await position_bias.measure(engine, how, wanted, timeout_s=settings.question_timeout_s)
     telemetry.position_profile(found)
     for size, profile in found.items():
         log.info("position profile, %d options: %s", size, position_bias.percent(profile))
-    return found if settings.position_debias else {}
+    if not settings.position_debias:
+        return {}
+    if missing := set(wanted) - found.keys():
+        raise Fatal(f"position_debias: no profile of {sorted(missing)} options could be measured; nothing is simulated")
+    return found
 
 
 def _rules(settings: Settings, engine: Engine, positions: PositionProfiles) -> Rules:
@@ -209,8 +214,9 @@ def _rules(settings: Settings, engine: Engine, positions: PositionProfiles) -> R
 
 def _setup(settings: Settings, engine: Engine, profile: Profile, positions: PositionProfiles) -> Setup:
     reads = engine.card.reads_prompt
+    debias = {"position_debias": "true"} if positions else {}
     return Setup(
-        card=engine.card,
+        card=replace(engine.card, sampling={**engine.card.sampling, **debias}),
         prompt_profile=profile.name if reads else None,
         prompt_sha256=profile.sha256 if reads else None,
         draws=settings.draws,
@@ -281,12 +287,12 @@ def _on_signals(stop: asyncio.Event) -> None:
         loop.add_signal_handler(number, on_signal, number)
 
 
-async def _unless(stop: asyncio.Event, work: Coroutine[object, object, None]) -> None:
-    """Do the work, or leave it as soon as `stop` is set."""
+async def _unless(stop: asyncio.Event, work: Coroutine[object, object, T]) -> T | None:
+    """Do the work and return what it gives, or leave it as soon as `stop` is set."""
     task, stopped = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
     await asyncio.wait([task, stopped], return_when=asyncio.FIRST_COMPLETED)
     stopped.cancel()
     if task.done():
-        task.result()
-    else:
-        task.cancel()
+        return task.result()
+    task.cancel()
+    return None

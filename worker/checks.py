@@ -53,6 +53,8 @@ def _run(what: str, check: Callable[[], str]) -> Result:
 
 
 def _doubt(settings: Settings) -> str:
+    if settings.engine == "choice-model":
+        return ""
     try:
         return profiles.doubt(settings.model, profiles.load(settings.prompt_profile))
     except MirrorstreamError:
@@ -112,8 +114,9 @@ async def _engine(settings: Settings, *, position_profile: bool) -> list[Result]
 
 
 async def _positions(settings: Settings, engine: Engine) -> list[Result]:
-    sizes = range(2, max(2, settings.slate_depth) + 1)
-    found = await position_bias.measure(engine, app.asking(settings, engine), sizes)
+    asking = app.asking(settings, engine)
+    sizes = position_bias.sizes(asking.depths)
+    found = await position_bias.measure(engine, asking, sizes, timeout_s=settings.question_timeout_s)
     return [
         Result(
             f"position profile, {size} options",

@@ -14,11 +14,11 @@ from worker import codec, profiles, prompt, prompt_import
 from worker.errors import BadSettings, Poison
 from worker.parse import parse
 from worker.questions import Depths, Kind, Question, plan, presented_order
-from worker.records import Impression
+from worker.records import MAX_TIME_US, Impression
 from worker.settings import parse_time
 
 app = typer.Typer(no_args_is_help=True, help="Look at prompts and at how completions are read.")
-_BEHAVIOR = re.compile(r"Behavior:\s*\[([A-Z])\]?")
+_BEHAVIOR = re.compile(r"(?i:behavior):\s*\[([A-Z])\b")
 
 ProfileName = Annotated[str, typer.Option("--profile", "-p", help="Prompt profile: a name or a path.")]
 
@@ -58,8 +58,11 @@ def render(
 ) -> None:
     """Print the chat messages of one question as JSON."""
     found = _read(impression)
-    if at:
-        found = replace(found, occurred_at=int(parse_time(at).timestamp() * 1e6))
+    if at is not None:
+        at_us = int(parse_time(at).timestamp() * 1e6)
+        if not 0 <= at_us <= MAX_TIME_US:
+            raise BadSettings(f"--at {at}: want a time from 1970 to 2262")
+        found = replace(found, occurred_at=at_us)
     loaded = profiles.load(profile)
     if mode not in loaded.system:
         raise BadSettings(f"--mode {mode}: want one of {', '.join(loaded.system)}")
@@ -80,13 +83,17 @@ def import_profile(
     """Write a profile with the wording that the reference model was trained with."""
     ours = yaml.safe_load(profiles.text("mirror-v1"))
     try:
+        if out.exists() and out.samefile(file):
+            raise BadSettings("--out is the file itself")
         content, origin = prompt_import.convert(file.read_bytes(), ours, out.stem)
-        out.write_text(content, encoding="utf-8")
+        new = out.with_name(f".{out.name}.new")
+        new.write_bytes(content)
+        new.rename(out)
     except OSError as error:
-        raise BadSettings(f"{error.filename}: {error.strerror}") from error
+        raise BadSettings(f"{error.filename or out}: {error.strerror}") from error
     except BadSettings as error:
         raise BadSettings(f"{file}: {error}") from error
-    typer.echo(f"{out}: {profiles.load(str(out)).sha256}, from {origin}")
+    typer.echo(f"{out}: {profiles.load(str(out.resolve())).sha256}, from {origin}")
 
 
 @app.command("parse", epilog="Example: mirrorstream prompts parse --options 5 < completion.txt")
@@ -108,20 +115,22 @@ def parse_completion(
 
 def _read(path: Path) -> Impression:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
         if not isinstance(content, dict):
             raise BadSettings(f"{path}: holds {type(content).__name__}, want one impression as an object")
         return codec.impression(content)
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise BadSettings(f"{path}: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
         raise BadSettings(f"{path}: cannot be read as JSON: {error}") from error
     except Poison as poison:
         raise BadSettings(f"{path}: {poison}") from poison
 
 
 def _question(questions: tuple[Question, ...], variant: str | None, duel: str | None) -> Question:
-    if variant and duel:
+    if variant is not None and duel is not None:
         raise BadSettings("--variant and --duel: want one of them")
-    kind, wanted = (Kind.DUEL, duel) if duel else (Kind.SLATE, variant)
+    kind, wanted = (Kind.DUEL, duel) if duel is not None else (Kind.SLATE, variant)
     for question in questions:
         if question.kind is kind and wanted in (None, question.variant):
             return question

@@ -62,19 +62,19 @@ def parse(text: str, words: Words = REFERENCE) -> tuple[Rationale, ParseStatus]:
 
 
 @lru_cache(maxsize=8)
-def _headings(words: Words) -> tuple[re.Pattern[str], dict[str, str]]:
-    """Return what a heading looks like, and the section of each label in lower case."""
-    longest_first = sorted(words.labels, key=len, reverse=True)
-    labels = "|".join(re.escape(label) for label in longest_first)
-    heading = re.compile(rf"^[ \t*#]*({labels})[ \t*]*:[ \t*]*", re.MULTILINE | re.IGNORECASE)
-    return heading, {label.lower(): section for label, section in zip(words.labels, SECTIONS, strict=True)}
+def _headings(words: Words) -> tuple[re.Pattern[str], list[str]]:
+    """Return what a heading looks like, with a group a label, and the sections in the order of the groups."""
+    longest_first = sorted(zip(words.labels, SECTIONS, strict=True), key=lambda pair: -len(pair[0]))
+    labels = "|".join(f"({re.escape(label)})" for label, _ in longest_first)
+    heading = re.compile(rf"^[ \t*#]*(?:{labels})[ \t*]*:[ \t*]*", re.MULTILINE | re.IGNORECASE)
+    return heading, [section for _, section in longest_first]
 
 
 def _sections(text: str, words: Words) -> dict[str, str]:
     """Split at headings; what stands before the first one is the stimulus that the prefix began."""
-    heading, section_of = _headings(words)
+    heading, order = _headings(words)
     headings = list(heading.finditer(text))
-    starts = [("stimulus", 0)] + [(section_of[match[1].lower()], match.end()) for match in headings]
+    starts = [("stimulus", 0)] + [(order[(match.lastindex or 1) - 1], match.end()) for match in headings]
     ends = [match.start() for match in headings] + [len(text)]
     found: dict[str, str] = {}
     for (section, start), end in zip(starts, ends, strict=True):

@@ -10,16 +10,20 @@ two turned-round orders already cancels what is even in them.  `position_debias`
 """
 
 import asyncio
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from math import fsum
 
 from worker.draws import Ask, Drawn
+from worker.errors import EngineDead
 from worker.ports import Engine
 from worker.prepare import Asking, prepare
 from worker.prompt import letter
-from worker.questions import MAX_OPTIONS, Depths, Status
+from worker.questions import MAX_OPTIONS, TRAINED_OPTIONS, Depths, Status
 from worker.records import Domain, Impression, Item, Partition, Record, Slate, User
+
+log = logging.getLogger(__name__)
 
 DRAWS = 4  # of each text
 TEXTS = ("An item", "N/A", "...")  # what says nothing
@@ -28,13 +32,20 @@ _NOBODY = Record(Partition("position-profile", 0), 0, 0, None, None)
 Profile = tuple[float, ...]  # by slot, summing to 1
 
 
-async def measure(engine: Engine, asking: Asking, sizes: Iterable[int]) -> dict[int, Profile]:
-    """Return the position profile of a started engine for each number of options; a size that failed is left out."""
-    wanted = list(sizes)
-    asks = {size: [ask for text in TEXTS for ask in _asks(asking, size, text)] for size in wanted}
-    drawn = await asyncio.gather(*(engine.draw(ask) for size in wanted for ask in asks[size]))
-    found = {size: drawn[number * len(TEXTS) * DRAWS :][: len(TEXTS) * DRAWS] for number, size in enumerate(wanted)}
-    return {size: mean for size, draws in found.items() if (mean := _mean(draws))}
+async def measure(engine: Engine, asking: Asking, sizes: Iterable[int], *, timeout_s: float) -> dict[int, Profile]:
+    """Return the position profile of a started engine for each number of options; a size that failed is left out.
+
+    Raises `EngineDead`.
+    """
+    asks = {size: [ask for text in TEXTS for ask in _asks(asking, size, text)] for size in sizes}
+    drawn = await asyncio.gather(*(_draw(engine, ask, timeout_s) for several in asks.values() for ask in several))
+    found = iter(drawn)
+    return {size: mean for size, several in asks.items() if (mean := _mean([next(found) for _ in several]))}
+
+
+def sizes(depths: Depths) -> range:
+    """Return every number of options that a question of these depths can have."""
+    return range(2, min(MAX_OPTIONS, max(TRAINED_OPTIONS, depths.slate, 2 * depths.duel)) + 1)
 
 
 def spread(profile: Profile) -> float:
@@ -55,11 +66,23 @@ def percent(profile: Profile) -> str:
     return ", ".join(f"{letter(slot)} {100 * share:.1f} %" for slot, share in enumerate(profile))
 
 
+async def _draw(engine: Engine, ask: Ask, timeout_s: float) -> Drawn:
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await engine.draw(ask)
+    except EngineDead:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever goes wrong, a profile is no reason not to work
+        log.warning("position profile, %d options: %s", ask.num_slots, type(error).__name__)
+        return Drawn(Status.ENGINE_ERROR)
+
+
 def _asks(asking: Asking, size: int, text: str) -> Sequence[Ask]:
     items = tuple(Item(f"{text}-{number}", number, text=text) for number in range(size))
     nobody = Impression(f"position-profile-{text}", 0, User("nobody"), (Slate("any", items),), domain=Domain.GENERIC)
     all_asked = replace(asking, draws=DRAWS, depths=Depths(MAX_OPTIONS, MAX_OPTIONS))
-    return prepare(_NOBODY, nobody, all_asked)[0].asks
+    (prepared,) = prepare(_NOBODY, nobody, all_asked)
+    return () if prepared.refused else prepared.asks
 
 
 def _mean(draws: Sequence[Drawn]) -> Profile:

@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 
 from worker import chance
 from worker.draws import Ask, Drawn
-from worker.prompt import Profile, Prompt, Scene, build, render_option, scene
+from worker.prompt import Profile, Prompt, Scene, build, option_flags, render_option, scene
 from worker.questions import Depths, Option, Question, Status, plan, presented_order
 from worker.records import Impression, Record
+from worker.sanitise import settle
 
 _SHORTER_CHARS = (300, 150, 80, 40)  # characters of each text, where a prompt does not fit even without history
 
@@ -66,6 +67,7 @@ def _prepare_prompts(
 ) -> Prepared:
     asks = _asks(record, impression, question, asking)
     flags = shared.flags | ({"untrained_mode"} if asking.mode == "direct" else set())
+    flags = flags.union(*(option_flags(asking.profile, impression, option.item) for option in question.options))
     for part, options, cut in _ever_shorter(shared, question.options):
         tokenised = [replace(ask, prompt_ids=_tokens(ask, asking, part, options)) for ask in asks]
         if all(len(ask.prompt_ids) <= asking.max_prompt_tokens for ask in tokenised):
@@ -77,14 +79,25 @@ def _ever_shorter(
     shared: Scene, options: tuple[Option, ...]
 ) -> Iterator[tuple[Scene, tuple[Option, ...], frozenset[str]]]:
     """Yield what may be shown, and the flags of what was cut: oldest history, then long texts, never an option."""
-    num_entries = len(shared.history)
-    for dropped in range(num_entries + 1):
-        cut = frozenset({"history_cut"} if dropped else ())
-        yield replace(shared, history=shared.history[dropped:]), options, cut
+    for dropped in range(len(shared.history) + 1):
+        yield replace(shared, history=shared.history[dropped:]), options, _flags(dropped=dropped)
+    flags = _flags(dropped=len(shared.history)) | {"text_cut"}
     for max_chars in _SHORTER_CHARS:
-        profile_text = shared.profile_text[:max_chars].rstrip()
-        short = tuple(replace(option, text=option.text[:max_chars].rstrip() + "\n") for option in options)
-        yield replace(shared, history=(), profile_text=profile_text), short, cut | {"text_cut"}
+        short = tuple(replace(option, text=_shorter(option.text, max_chars)) for option in options)
+        yield replace(shared, history=(), profile_text=_shorter(shared.profile_text, max_chars)), short, flags
+
+
+def _flags(*, dropped: int) -> frozenset[str]:
+    return frozenset({"history_cut"} if dropped else ())
+
+
+def _shorter(text: str, max_chars: int) -> str:
+    """Cut a text that is too long; what it ends in stays, and a cut opens no bracket."""
+    body = text.rstrip("\n")
+    if len(body) <= max_chars:
+        return text
+    head, _, last = body[:max_chars].rpartition("\n")
+    return f"{head}\n{settle(last)}{text[len(body) :]}" if head else settle(last) + text[len(body) :]
 
 
 def _tokens(ask: Ask, asking: Asking, shared: Scene, options: tuple[Option, ...]) -> tuple[int, ...]:

@@ -13,14 +13,14 @@ History is cut to entries strictly before the impression: an entry at its time m
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import lru_cache
 
+from worker.inspection import Cleaner
 from worker.questions import Option
-from worker.records import Domain, HistoryEntry, HistoryItem, Impression, Item, User
-from worker.sanitise import altered, clean, suspicious
+from worker.records import Domain, HistoryEntry, Impression, Item, User
+from worker.sanitise import clean, settle
 from worker.template import fill, names
 from worker.words import Words
 
@@ -113,17 +113,23 @@ def time_diff(then_us: int | None, now_us: int) -> str:
     return "just now"
 
 
-def render_option(profile: Profile, impression: Impression, item: Item) -> str:
+def render_option(profile: Profile, impression: Impression, item: Item, cleaner: Cleaner | None = None) -> str:
     """Return an item as an option's text: its own text if it has one, else the domain's layout of its attributes."""
-    text = clean(item.text or "", MAX_OPTION_CHARS)
+    cleaner = cleaner or Cleaner()
+    text = cleaner.clean(item.text or "", MAX_OPTION_CHARS)
     if text:
         return text + "\n"
-    layout = profile.layout(impression.domain)
-    values = _values(item.attributes, layout)
+    exposure = _fitting(profile, impression.domain, item.attributes).exposure
+    values = _values(item.attributes, exposure, cleaner)
     values["new_release"] = _new_release(values.get("title", ""), impression.occurred_at)
-    if layout.needs and not values.get(layout.needs):
-        layout = profile.domains["generic"]
-    return fill(layout.exposure, values) or clean(item.item_id, MAX_NAME_CHARS) + "\n"
+    return fill(exposure, values, settle) or cleaner.clean(item.item_id, MAX_NAME_CHARS) + "\n"
+
+
+def option_flags(profile: Profile, impression: Impression, item: Item) -> set[str]:
+    """Return the flags of what an option shows."""
+    cleaner = Cleaner()
+    render_option(profile, impression, item, cleaner)
+    return cleaner.flags
 
 
 def scene(profile: Profile, impression: Impression, history_limit: int) -> Scene:
@@ -135,11 +141,11 @@ def scene(profile: Profile, impression: Impression, history_limit: int) -> Scene
         if entry.occurred_at is None or entry.occurred_at < impression.occurred_at
     ]
     kept = before[-history_limit:] if history_limit else []
-    flags = _text_flags(impression) | ({"history_cut"} if len(kept) < len(before) else set())
+    cleaner = Cleaner()
     return Scene(
-        profile_text=_user_profile(impression.user, layout),
-        history=tuple(_history_entry(profile, layout, entry, impression.occurred_at) for entry in kept),
-        flags=frozenset(flags),
+        profile_text=_user_profile(impression.user, layout, cleaner),
+        history=tuple(_history_entry(profile, impression, entry, cleaner) for entry in kept),
+        flags=frozenset(cleaner.flags | ({"history_cut"} if len(kept) < len(before) else set())),
     )
 
 
@@ -150,49 +156,64 @@ def build(profile: Profile, shared: Scene, options: Sequence[Option], *, mode: s
     return Prompt(profile.system[mode], fill(profile.user, values), profile.prefix[mode])
 
 
-def _values(attributes: Mapping[str, str], layout: Layout) -> dict[str, str]:
-    values = {name: clean(value, MAX_OPTION_CHARS) for name, value in attributes.items()}
-    if "{lines}" in layout.exposure or not values.get(layout.needs):
-        values["lines"] = _lines(attributes, MAX_OPTION_CHARS)
+def _fitting(profile: Profile, domain: Domain, attributes: Mapping[str, str]) -> Layout:
+    """Return a domain's layout, or the generic one for an item without the attribute that names it."""
+    layout = profile.layout(domain)
+    named = not layout.needs or clean(attributes.get(layout.needs, ""), MAX_OPTION_CHARS)
+    return layout if named else profile.domains["generic"]
+
+
+def _values(
+    attributes: Mapping[str, str], template: str, cleaner: Cleaner, max_chars: int = MAX_OPTION_CHARS
+) -> dict[str, str]:
+    """Clean the attributes that a template shows."""
+    shown = names(template)
+    values = {name: cleaner.clean(attributes[name], max_chars) for name in sorted(shown - _OURS) if name in attributes}
+    if "lines" in shown:
+        values["lines"] = _lines(attributes, max_chars, cleaner)
     return values
 
 
-def _lines(attributes: Mapping[str, str], max_chars: int) -> str:
+def _lines(attributes: Mapping[str, str], max_chars: int, cleaner: Cleaner) -> str:
     """Write a line an attribute; name and value are cleaned as one, or a name could make a label of its line."""
-    lines = (clean(f"{name[:MAX_NAME_CHARS]}: {value}", max_chars) for name, value in attributes.items() if value)
-    return "\n".join(line for line in lines if line)
+    named = (f"{name[:MAX_NAME_CHARS]}: {value}" for name, value in attributes.items() if value)
+    return "\n".join(line for line in (cleaner.clean(text, max_chars) for text in named) if line)
 
 
-def _user_profile(user: User, layout: Layout) -> str:
+def _user_profile(user: User, layout: Layout, cleaner: Cleaner) -> str:
     if user.profile_text is not None:
-        return "\n".join(clean(line, MAX_PROFILE_CHARS) for line in user.profile_text[:MAX_PROFILE_CHARS].split("\n"))
+        lines = user.profile_text[:MAX_PROFILE_CHARS].split("\n")
+        return "\n".join(cleaner.clean(line, MAX_PROFILE_CHARS) for line in lines)
     if not user.profile:
         return ""
-    values = {name: clean(value, MAX_PROFILE_CHARS) for name, value in user.profile.items()}
-    values["lines"] = _lines(user.profile, MAX_PROFILE_CHARS)
-    return fill(layout.profile, values)
+    return fill(layout.profile, _values(user.profile, layout.profile, cleaner, MAX_PROFILE_CHARS), settle)
 
 
-def _history_entry(profile: Profile, layout: Layout, entry: HistoryEntry, now_us: int) -> str:
-    values = _values(entry.item.attributes, layout)
-    text = clean(entry.item.text or "", MAX_OPTION_CHARS)
-    plain = layout if values.get(layout.needs) or not layout.needs else profile.domains["generic"]
-    values |= {
-        "item": text or fill(plain.item, values) or clean(entry.item.item_id, MAX_NAME_CHARS),
-        "time_diff": time_diff(entry.occurred_at, now_us),
+def _history_entry(profile: Profile, impression: Impression, entry: HistoryEntry, cleaner: Cleaner) -> str:
+    layout = profile.layout(impression.domain)
+    template = _fitting(profile, impression.domain, entry.item.attributes).item
+    text = cleaner.clean(entry.item.text or "", MAX_OPTION_CHARS)
+    if not text:
+        text = fill(template, _values(entry.item.attributes, template, cleaner), settle)
+    values = _values(entry.item.attributes, layout.history, cleaner) | {
+        "item": text or cleaner.clean(entry.item.item_id, MAX_NAME_CHARS),
+        "time_diff": time_diff(entry.occurred_at, impression.occurred_at),
         "rating": "" if entry.rating is None else f"{entry.rating:.1f}",
-        "action": clean(entry.action or "", MAX_NAME_CHARS),
-        **_review(entry.review or "", layout),
     }
+    shown = names(layout.history)
+    if "action" in shown:
+        values["action"] = cleaner.clean(entry.action or "", MAX_NAME_CHARS)
+    if "review" in shown:
+        values |= _review(entry.review or "", cleaner, split="summary" in shown)
     return fill(layout.history, values)
 
 
-def _review(text: str, layout: Layout) -> dict[str, str]:
-    """Return a review as one text, or as summary and text where the layout has both: its first line sums it up."""
-    if "summary" not in names(layout.history):
-        return {"review": clean(text, MAX_REVIEW_CHARS)}
+def _review(text: str, cleaner: Cleaner, *, split: bool) -> dict[str, str]:
+    """Return a review as one text, or as summary and text: its first line sums it up."""
+    if not split:
+        return {"review": cleaner.clean(text, MAX_REVIEW_CHARS)}
     summary, _, rest = text.strip().partition("\n")
-    return {"summary": clean(summary, MAX_REVIEW_CHARS), "review": clean(rest, MAX_REVIEW_CHARS)}
+    return {"summary": cleaner.clean(summary, MAX_REVIEW_CHARS), "review": cleaner.clean(rest, MAX_REVIEW_CHARS)}
 
 
 def _new_release(title: str, now_us: int) -> str:
@@ -201,45 +222,6 @@ def _new_release(title: str, now_us: int) -> str:
         return ""
     age_days = (datetime.fromtimestamp(now_us / 1e6, UTC) - datetime(int(year[1]), 1, 1, tzinfo=UTC)).days
     return "[New Release]" if age_days <= _NEW_RELEASE_DAYS else ""
-
-
-def _texts(impression: Impression) -> Iterator[tuple[str, int]]:
-    """List every untrusted text that can reach the prompt, and how many characters of it may."""
-    user = impression.user
-    yield user.profile_text or "", MAX_PROFILE_CHARS
-    yield from _named(user.profile, MAX_PROFILE_CHARS)
-    for entry in user.history:
-        yield entry.action or "", MAX_NAME_CHARS
-        yield entry.review or "", MAX_REVIEW_CHARS
-        yield from _item_texts(entry.item)
-    for slate in impression.slates:
-        for item in slate.items:
-            yield from _item_texts(item)
-
-
-def _item_texts(item: Item | HistoryItem) -> Iterator[tuple[str, int]]:
-    yield item.text or "", MAX_OPTION_CHARS
-    yield from _named(item.attributes, MAX_OPTION_CHARS)
-
-
-def _named(attributes: Mapping[str, str], max_chars: int) -> Iterator[tuple[str, int]]:
-    return ((f"{name}: {value}", max_chars) for name, value in attributes.items())
-
-
-def _text_flags(impression: Impression) -> set[str]:
-    """Tell what is done to the texts, and whether one of them reads like an instruction."""
-    flags = set()
-    for text, max_chars in _texts(impression):
-        if len(text) > max_chars:
-            flags.add("text_cut")
-        flags |= _found(text) if len(text) <= MAX_OPTION_CHARS else _found.__wrapped__(text)
-    return flags
-
-
-@lru_cache(maxsize=20_000)  # titles and attributes come again in every slate; of at most MAX_OPTION_CHARS, so 20 MB
-def _found(text: str) -> frozenset[str]:
-    flags = {"sanitised": altered(text), "injection_suspected": suspicious(text)}
-    return frozenset(flag for flag, found in flags.items() if found)
 
 
 def attributes(layout: Layout) -> dict[str, list[str]]:

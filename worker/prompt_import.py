@@ -5,12 +5,12 @@ looked at, and told apart by what they hold.
 
     default system text    names the labels of all six sections
     direct system text     speaks of an exposure list and names none of them
-    user layout            has the three headings; it must be ours, for the domains' layouts are
+    user layout            has the three headings; where there is one it must be ours, for the domains' layouts are
 """
 
 import ast
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from hashlib import sha256
 from typing import Any
 
@@ -25,39 +25,53 @@ _PLACE = re.compile(r"\{\w*\}")
 _MIN_CHARS = 60  # of a system text; shorter literals are names and labels
 
 
-def convert(source: bytes, ours: Mapping[str, Any], name: str) -> tuple[str, str]:
+def convert(source: bytes, ours: Mapping[str, Any], name: str) -> tuple[bytes, str]:
     """Return a profile as YAML, with the source's system texts and the rest of `ours`, and a word on its origin.
 
-    Raises `BadSettings` if the source holds not exactly one text of each kind, or another layout.
+    Raises `BadSettings` if the source holds not exactly one system text of each kind, or another user layout.
     """
-    texts = list(dict.fromkeys(_literals(source)))
+    whole, parts = _texts(source)
     system = {
-        "default": _one("default system text", [text for text in texts if all(label in text for label in _LABELS)]),
-        "direct": _one("direct system text", [text for text in texts if _is_direct(text)]),
+        "default": _one("default system text", [text for text in whole if all(label in text for label in _LABELS)]),
+        "direct": _one("direct system text", [text for text in whole if _is_direct(text)]),
     }
-    for layout in (text for text in texts if all(heading in text for heading in _HEADINGS)):
+    for layout in (text for text in (*whole, *parts) if all(heading in text for heading in _HEADINGS)):
         if _shape(layout) != _shape(str(ours["user"])):
             message = f"the user layout is not the one that this project renders: {layout!r}; nothing is written"
             raise BadSettings(message)
     found = sha256(source).hexdigest()
     known = "the file that the layouts were taken from" if found.startswith(KNOWN_SHA256) else "another version"
     content = {**ours, "name": name, "imported_from": found, "system": system}
-    return "# The wording is that of the file it was imported from.\n" + yaml.safe_dump(
-        content, sort_keys=False, allow_unicode=True, width=10_000
-    ), known
+    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=10_000)
+    return f"# The wording is that of the file it was imported from.\n{text}".encode(), known
 
 
-def _literals(source: bytes) -> Iterator[str]:
-    """Yield every string literal that is not a docstring, outside spaces stripped."""
+def _texts(source: bytes) -> tuple[list[str], list[str]]:
+    """Return the string literals that are no docstrings, and f-strings with {} for their holes; each once."""
     try:
         tree = ast.parse(source)
-    except (SyntaxError, ValueError) as error:
-        message = f"is no Python file: {error}"
+        nodes = list(ast.walk(tree))
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        message = f"is no Python file: {str(error) or type(error).__name__}"
         raise BadSettings(message) from error
-    docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
-            yield node.value.strip()
+    formatted = [node for node in nodes if isinstance(node, ast.JoinedStr)]
+    left_out = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
+    left_out |= {id(piece) for node in formatted for piece in node.values}
+    whole = [
+        node.value
+        for node in nodes
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in left_out
+    ]
+    parts = ["".join(str(p.value) if isinstance(p, ast.Constant) else "{}" for p in node.values) for node in formatted]
+    return [text for text in dict.fromkeys(whole) if _is_text(text)], parts
+
+
+def _is_text(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # a lone surrogate
+        return False
+    return True
 
 
 def _is_direct(text: str) -> bool:

@@ -42,7 +42,6 @@ class Setup:
         parts = [
             self.card.engine, self.card.model, self.card.revision, self.prompt_sha256, dict(self.card.sampling),
             self.draws, self.depths.slate, self.depths.duel, self.history_limit, "SLATE+DUEL",
-            *(["position_debias"] if self.position_profiles else ()),
         ]  # fmt: skip
         return replace(self, config_fingerprint=sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16])
 

@@ -22,6 +22,7 @@ from pydantic_settings import (
 )
 
 from worker.errors import BadSettings
+from worker.prompt import Writing
 
 ENV_PREFIX = "MIRRORSTREAM_"
 # librdkafka keys that carry the delivery guarantee; a setting of ours stands for each, or none may change it.
@@ -102,8 +103,8 @@ class Settings(BaseSettings):
     mode: Literal["default", "direct"] = Field(
         "default", description="default: rationale, then letters; direct: letters alone, flagged untrained_mode"
     )
-    passes: Literal[1, 2] = Field(
-        2, description="Requests a draw: 2, or 1 that reads the letters where the rationale ends"
+    passes: int = Field(
+        2, ge=1, le=2, description="Requests a draw: 2, or 1 that reads the letters where the rationale ends"
     )
     position_debias: bool = Field(
         default=False, description="Divide the position profile measured at start out of every draw"
@@ -174,6 +175,14 @@ class Settings(BaseSettings):
         if problems:
             raise ValueError("\n".join(problems))
         return self
+
+    def writing(self, ours: Writing) -> Writing:
+        """Return how rationales are sampled: as set here, else as the profile has it."""
+        return Writing(
+            temperature=ours.temperature if self.temperature is None else self.temperature,
+            top_p=ours.top_p if self.top_p is None else self.top_p,
+            max_tokens=ours.max_tokens if self.max_tokens is None else self.max_tokens,
+        )
 
     def _topic_problems(self) -> list[str]:
         """Find an input topic that this worker writes: a response must never be taken for an impression."""

@@ -18,8 +18,9 @@ A line whose places all lack a value is left out.  A list's parts stand between 
 '1k plays, 4 stars: a b...'
 """
 
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from worker.errors import BadSettings
 
@@ -30,9 +31,13 @@ _JOINED = re.compile(r"(\d*)([^\w\s]\s?)")
 _THOUSAND, _MILLION = 1_000, 1_000_000
 
 
-def fill(template: str, values: Mapping[str, str]) -> str:
-    """Fill a template; a line whose places all lack a value is left out."""
-    return "\n".join(line for line in (_line(line, values) for line in template.split("\n")) if line is not None)
+def fill(template: str, values: Mapping[str, str], settle: Callable[[str], str] | None = None) -> str:
+    """Fill a template; a line whose places all lack a value is left out.
+
+    `settle` has the last word on every line that values made.
+    """
+    lines = (_line(line, values, settle) for line in template.split("\n"))
+    return "\n".join(line for line in lines if line is not None)
 
 
 def names(template: str) -> set[str]:
@@ -49,11 +54,12 @@ def check(template: str, where: str) -> None:
             raise BadSettings(message)
 
 
-def _line(line: str, values: Mapping[str, str]) -> str | None:
+def _line(line: str, values: Mapping[str, str], settle: Callable[[str], str] | None) -> str | None:
     places = list(_PLACE.finditer(line))
     if places and not any(values.get(place[1]) or place[3] is not None for place in places):
         return None
-    return _PLACE.sub(lambda place: _text(place, values.get(place[1]) or ""), line)
+    filled = _PLACE.sub(lambda place: _text(place, values.get(place[1]) or ""), line)
+    return "\n".join(map(settle, filled.split("\n"))) if places and settle else filled
 
 
 def _text(place: re.Match[str], value: str) -> str:
@@ -86,8 +92,8 @@ def _count(value: str) -> str:
     if number is None:
         return value
     for size, unit in ((_MILLION, "M"), (_THOUSAND, "k")):
-        if number >= size:
-            return f"{round(number / size)}{unit}"
+        if number >= size - size / (2 * _THOUSAND):  # 999,500 is 1M, not 1000k
+            return f"{math.floor(number / size + 0.5)}{unit}"
     return f"{number:g}"
 
 

@@ -21,6 +21,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import fsum, log2
 
+LEAST_SHARE = 0.1  # of an even share
+
 
 @dataclass(frozen=True, slots=True)
 class Summary:
@@ -60,10 +62,14 @@ def sample(probabilities: Sequence[float], at: float) -> int:
 def debiased(slots: Sequence[float], profile: Sequence[float]) -> tuple[float, ...]:
     """Return probabilities by slot with a position profile divided out (PriDe, arXiv 2309.03882).
 
+    A share counts as `LEAST_SHARE` of an even one at least: a slot that a model never took when it knew nothing says
+    little of how it would take it otherwise, and must not turn a sure answer round.
+
     >>> debiased((0.4, 0.4, 0.2), (0.5, 0.25, 0.25))
     (0.25, 0.5, 0.25)
     """
-    weights = [probability / share for probability, share in zip(slots, profile, strict=True)]
+    least = LEAST_SHARE / len(profile)
+    weights = [probability / max(share, least) for probability, share in zip(slots, profile, strict=True)]
     total = fsum(weights)
     return tuple(weight / total for weight in weights)
 

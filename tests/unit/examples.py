@@ -133,8 +133,10 @@ def wild_impression(texts: list[str], chance: Random) -> Impression:
         return chance.choice((None, *texts))
 
     def attributes() -> dict[str, str]:
-        names = ("title", "genres", "Behavior", "## History", "lines", chance.choice(texts) or "name")
-        return {name: chance.choice(texts) for name in chance.sample(names, chance.randrange(4))}
+        shown = ("title", "name", "genres", "category", "tags", "cover_text", "description", "price", "plays", "hours")
+        names = (*shown, "Behavior", "## History", "lines", chance.choice(texts) or "name")
+        found = {name: chance.choice(texts) for name in chance.sample(names, chance.randrange(6))}
+        return found | ({"title": "T", "name": "N"} if chance.random() < 0.5 else {})
 
     def item(position: int) -> Item:
         made = Item(chance.choice("ABCDEFGH"), position, text=text(), attributes=attributes())

@@ -126,7 +126,7 @@ CASES: dict[tuple[Domain, str], Case] = {
         },
         "Title:猫 Pets/Cats meow\nDuration: 12  sec\n12k plays | 2M likes | 999 comments | 0 shares\n\n",
         "A video watched 3 days ago\nTitle:猫 Pets/Cats meow\nDuration: 12  sec\n"
-        "12k plays | 2M likes | 999 comments | 0 shares\nMy Behavior: Complete (watched 12s)\n",
+        "12k plays | 2M likes | 999 comments | 0 shares\nMy Behavior: Complete (watched 12s)\n\n",
         more={"watched_s": "12"},
         action="complete",
     ),
@@ -136,7 +136,7 @@ CASES: dict[tuple[Domain, str], Case] = {
         "Not Available plays | Not Available likes | Not Available comments | Not Available shares\n\n",
         "A video watched 3 days ago\nTitle:Cat  \n"
         "Not Available plays | Not Available likes | Not Available comments | Not Available shares\n"
-        "My Behavior: Skip (watched 0s)\n",
+        "My Behavior: Skip (watched 0s)\n\n",
     ),
     (Domain.APPS, "full"): Case(
         {
@@ -145,12 +145,12 @@ CASES: dict[tuple[Domain, str], Case] = {
         },
         "Tidé (4.2/5.0 - 900 reviews)\nCategory: Tools\nDeveloper: X\nPrice: $2.99\n\n",
         "Tidé (4.2/5.0 - 900 reviews)\nCategory: Tools\nDeveloper: X\nPrice: $2.99\n"
-        f"Description: {' '.join(WORDS.split()[:20])}...\nMy Rating: 4\nMy Reviews: Works\n",
+        f"Description: {' '.join(WORDS.split()[:20])}...\nMy Rating: 4\nMy Reviews: Works\n\n",
         rating=4.0,
         review="Works",
     ),
     (Domain.APPS, "missing"): Case(
-        {"name": "Tide"}, "Tide (/5.0 -  reviews)\nPrice: Free\n\n", "Tide (/5.0 -  reviews)\nPrice: Free\n"
+        {"name": "Tide"}, "Tide (/5.0 -  reviews)\nPrice: Free\n\n", "Tide (/5.0 -  reviews)\nPrice: Free\n\n"
     ),
     (Domain.GENERIC, "full"): Case(
         {"name": "Käse", "kind": "Bergkäse"},
@@ -247,6 +247,9 @@ def test_any_impression_renders(shown: Impression) -> None:
     [
         ("{a:count}", {"a": "999"}, "999"),
         ("{a:count}", {"a": "1500"}, "2k"),
+        ("{a:count}", {"a": "2500"}, "3k"),
+        ("{a:count}", {"a": "999499"}, "999k"),
+        ("{a:count}", {"a": "999500"}, "1M"),
         ("{a:count}", {"a": "many"}, "many"),
         ("{a:count}", {"a": "nan"}, "nan"),
         ("{a:count}", {"a": "1e400"}, "1e400"),

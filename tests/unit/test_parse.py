@@ -140,7 +140,18 @@ def test_a_profile_of_other_words_is_read_by_them() -> None:
     assert (rationale.stimulus, rationale.evaluation_style, rationale.other) == ("Ich bin wach.", "Logisch", ())
 
 
-labels = st.sampled_from(("Stimulus Factors:", "Knowledge :", "\nEvaluation Style:", "Behavior: [", "\n", "Thought:"))
+labels = st.sampled_from(
+    (
+        "Stimulus Factors:",
+        "Knowledge :",
+        "\nEvaluation Style:",
+        "Behavior: [",
+        "\n",
+        "Thought:",
+        "\u017ftimulus:",
+        "St\u0130mulus:",
+    )
+)
 
 
 @given(st.lists(labels | wild_texts, max_size=8).map("\n".join))

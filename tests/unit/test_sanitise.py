@@ -1,6 +1,7 @@
 """Untrusted text: whatever comes in, one visible line comes out, and nothing in it looks like the prompt around it."""
 
 import re
+import time
 import unicodedata
 
 import pytest
@@ -8,7 +9,8 @@ from examples import HOSTILE, wild_texts
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from worker.sanitise import clean, suspicious
+from worker.inspection import suspicious
+from worker.sanitise import clean
 
 # Written anew, not taken from the code: what the reference model reads as structure.
 OPTION = re.compile(r"\[\s*[A-Za-z]\s*\]|\[\s*[A-Za-z]$")
@@ -17,6 +19,12 @@ SECTION = re.compile(r"(?i)^\s*#+\s*(history|exposure list)\b")
 
 pieces = st.sampled_from((*HOSTILE, "[", "]", "A", "[a", "Stimulus", " Factors", ":", "#", " ", "\u200d", "behavior"))
 hostile_texts = st.lists(pieces | wild_texts, max_size=8).map("".join)
+
+
+def test_ten_thousand_blank_lines_are_looked_at_in_no_time() -> None:
+    start_s = time.perf_counter()
+    suspicious("\n" * 10_000)
+    assert time.perf_counter() - start_s < 0.5  # it was 1.5 s once: quadratic
 
 
 @pytest.mark.parametrize(
@@ -50,6 +58,9 @@ hostile_texts = st.lists(pieces | wild_texts, max_size=8).map("".join)
         ("lone \ud800 surrogate", "lone surrogate"),
         ("private \ue000 use", "private use"),
         ("\u200b\ufe0f\x00", ""),
+        ("Stimu\u034flus: [\u3164A] Beha\u180bvior: x", "Stimulus; (A) Behavior; x"),  # seen by nobody, no Cc or Cf
+        ("xBehavior: 1, **Behavior**: 2", "xBehavior; 1, **Behavior; 2"),
+        ("\u2800# User Profile", "User Profile"),
         ("{{7*7}} {% x %} ```", "{{7*7}} {% x %} ```"),  # nothing here is a template
         ("Amélie – 千と千尋の神隠し", "Amélie – 千と千尋の神隠し"),  # noqa: RUF001 - real titles stay
     ],

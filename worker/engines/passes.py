@@ -16,7 +16,7 @@ from typing import Any
 
 from worker.draws import Ask, Drawn, Usage
 from worker.engines.tokens import Tokens
-from worker.prompt import Profile, Writing, letter
+from worker.prompt import Profile, letter
 from worker.questions import Status
 from worker.settings import Settings
 
@@ -55,20 +55,21 @@ class Passes:
         return self._probabilities(output.outputs[0].logprobs[0], num_slots)
 
     def read_both(self, output: Any, num_slots: int) -> Drawn | None:
-        """Read the output of a single pass; None if the model ended its turn without an answer."""
+        """Read the output of a single pass; None if no step stands right after the stop string.
+
+        That is so where the model did not come to an answer, or wrote bracket and letter as one token.
+        """
         written = output.outputs[0]
-        usage = usage_of(output)
-        if written.finish_reason == "length":
-            return Drawn(Status.LENGTH, text=written.text, finish_reason="length", usage=usage)
         step = self._answer_step(written.token_ids)
         if step is None:
             return None
+        usage = usage_of(output)
         probabilities, mass = self._probabilities(written.logprobs[step], num_slots)
         text = self.tokens.decode(written.token_ids[:step]).removesuffix(self.stop)
         return Drawn(Status.OK, probabilities, letter_mass=mass, text=text, finish_reason="stop", usage=usage)
 
     def _written(self, ask: Ask, **more: Any) -> Any:
-        writing = writing_of(self.settings, self.profile)
+        writing = self.settings.writing(self.profile.writing)
         return self.params(
             temperature=writing.temperature,
             top_p=writing.top_p,
@@ -94,16 +95,6 @@ class Passes:
             message = "every offered letter has probability 0"
             raise ValueError(message)
         return tuple(p / mass for p in raw), min(1.0, mass)
-
-
-def writing_of(settings: Settings, profile: Profile) -> Writing:
-    """Return how rationales are sampled: as the settings say, else as the profile does."""
-    ours = profile.writing
-    return Writing(
-        temperature=ours.temperature if settings.temperature is None else settings.temperature,
-        top_p=ours.top_p if settings.top_p is None else settings.top_p,
-        max_tokens=ours.max_tokens if settings.max_tokens is None else settings.max_tokens,
-    )
 
 
 def usage_of(output: Any) -> Usage:

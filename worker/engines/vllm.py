@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from worker.draws import Ask, Drawn, EngineCard
-from worker.engines.passes import Passes, usage_of, writing_of
+from worker.engines.passes import Passes, usage_of
 from worker.engines.tokens import Tokens
 from worker.errors import BadSettings, EngineDead, Fatal
 from worker.prompt import Profile, Prompt
@@ -94,11 +94,12 @@ class VllmEngine:
         """Take a rationale as written, and ask for the letters after it."""
         written = first.outputs[0]
         stop = self._profile.stop
-        if written.finish_reason != "stop":
+        answered = written.text.find(stop)
+        if answered < 0 and written.finish_reason != "stop":
             status = Status.LENGTH if written.finish_reason == "length" else Status.ENGINE_ERROR
             return Drawn(status, text=written.text, finish_reason=written.finish_reason, usage=usage_of(first))
         # The model may end its turn without the stop string; as in the reference it is then appended.
-        text = written.text if written.text.endswith(stop) else f"{written.text.rstrip()}\n{stop}"
+        text = written.text[: answered + len(stop)] if answered >= 0 else f"{written.text.rstrip()}\n{stop}"
         ids = self._tokens.continued(ask.prompt_ids, written.token_ids, text)
         drawn = Drawn(Status.OK, text=text.removesuffix(stop), finish_reason="stop", usage=usage_of(first))
         return await self._choose(ask, ids, drawn)
@@ -127,7 +128,7 @@ class VllmEngine:
         model, revision = str(model_path(self._settings.model)), self._settings.revision
         config = AutoConfig.from_pretrained(model, revision=revision)
         self._max_model_len = min(self._settings.max_model_len, int(config.max_position_embeddings))
-        room = self._max_model_len - writing_of(self._settings, self._profile).max_tokens - LETTER_TOKENS
+        room = self._max_model_len - self._settings.writing(self._profile.writing).max_tokens - LETTER_TOKENS
         if room <= 0:
             message = f"max_model_len: {self._max_model_len} tokens leave no room for a prompt beside the rationale"
             raise BadSettings(message)
@@ -161,7 +162,7 @@ class VllmEngine:
         return args | settings.vllm_options
 
     async def _self_test(self) -> None:
-        """Ask one question in each kind of request: the first use of letter probabilities costs seconds."""
+        """Ask one question in two passes: the first use of letter probabilities costs seconds."""
         prompt = Prompt(
             self._profile.system["default"], "# Exposure List\n[A] a\n\n[B] b\n\n", self._profile.prefix["default"]
         )
@@ -240,7 +241,7 @@ def _token_prompt(ids: Sequence[int]) -> Any:
 def _sampling(settings: Settings, profile: Profile) -> dict[str, str]:
     if settings.mode == "direct":
         return {"mode": "direct"}
-    writing = writing_of(settings, profile)
+    writing = settings.writing(profile.writing)
     return {
         "mode": "default",
         "temperature": str(writing.temperature),
