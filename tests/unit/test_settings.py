@@ -204,3 +204,13 @@ def test_a_time_needs_its_zone() -> None:
     assert parse_time("2026-11-01T00:00Z") == datetime(2026, 11, 1, tzinfo=UTC)
     with pytest.raises(BadSettings, match="with its zone"):
         parse_time("2026-11-01T00:00")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [name for name, field in Settings.model_fields.items() if isinstance(field.default, bool | int | float | str)],
+)
+def test_every_default_can_be_given_as_text(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    default = Settings.model_fields[name].default
+    monkeypatch.setenv(f"MIRRORSTREAM_{name.upper()}", str(default))
+    assert getattr(load(), name) == default
