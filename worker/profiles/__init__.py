@@ -5,6 +5,7 @@ wording an answer came from.
 """
 
 from collections.abc import Iterator
+from functools import cache
 from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
@@ -25,9 +26,11 @@ ODD_YAML = (ValueError, AttributeError, KeyError, RecursionError)
 REFERENCE = "usermirror"  # in the names of the reference models, and of folders that hold one
 
 
+@cache
 def load(name_or_path: str) -> Profile:
     """Load a profile that ships with the package by its name, or any by its path.
 
+    It is read once a process: all parts of a worker have the same, even if the file changes while it starts.
     Raises `BadSettings` if there is none or if the file is not a profile.
     """
     data = _read(name_or_path)
