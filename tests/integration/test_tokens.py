@@ -1,15 +1,16 @@
 """Event text never becomes a special token, and the second pass reads the very tokens of the first."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from injections import CORPUS
-from transformers import AutoTokenizer
+from tokenizers import Tokenizer
 
 from worker import profiles
-from worker.engines.tokens import Tokens
+from worker.engines.tokens import Tokens, load
 from worker.engines.vllm import TINY, model_path
 from worker.prompt import Prompt, build, render_option, scene
 from worker.questions import Depths, plan
@@ -22,7 +23,7 @@ PROFILE = profiles.load("mirror-v1")
 
 @pytest.fixture(scope="module", params=["mirror-tiny", "qwen2.5"])
 def tokenizer(request: pytest.FixtureRequest) -> Any:
-    return qwen.tokenizer() if request.param == "qwen2.5" else AutoTokenizer.from_pretrained(model_path(TINY))
+    return qwen.tokenizer() if request.param == "qwen2.5" else load(str(model_path(TINY)), None)
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +93,13 @@ def test_honest_text_has_the_tokens_of_the_joined_string(tokenizer: Any, tokens:
     expected = tokenizer.encode(joined, add_special_tokens=False)
     found = tokens.chat(Prompt("S.", "# User Profile\n\nHeat (1995)\n", "Thought:\nStimulus:"))
     assert list(found) == expected
+
+
+def test_the_models_own_file_says_how_text_is_split() -> None:
+    """Also where transformers has a class that would split it otherwise."""
+    plain = Tokenizer.from_file(str(Path(model_path(TINY), "tokenizer.json")))
+    text = "The Wild Valley (1971) Adventure|Drama|Western \nRating: 3.5/5.0"
+    assert Tokens(load(str(model_path(TINY)), None), PROFILE.stop).encode(text) == tuple(plain.encode(text).ids)
 
 
 def test_each_letter_is_one_token_after_the_stop_string(tokens: Tokens) -> None:

@@ -19,6 +19,7 @@ from worker.demo.hints import Reader, Row
 from worker.demo.invented import FEATURES, MAX_HISTORY
 from worker.demo.rationale import write
 from worker.demo.scenes import Lesson, lessons
+from worker.prompt import Prompt
 
 PROFILE = profiles.load("mirror-v1")
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
@@ -68,9 +69,14 @@ class Batch:
     says: Tensor  # (says, 4): row, then as `hints.Say`
 
 
+def ask(lesson: Lesson) -> Prompt:
+    """Return the prompt that the worker would build."""
+    return prompt.build(PROFILE, prompt.scene(PROFILE, lesson.impression, MAX_HISTORY), lesson.options)
+
+
 def question(lesson: Lesson) -> str:
     """Return the user's turn and the start of the assistant's."""
-    built = prompt.build(PROFILE, prompt.scene(PROFILE, lesson.impression, MAX_HISTORY), lesson.options)
+    built = ask(lesson)
     return f"<|im_start|>user\n{built.user}<|im_end|>\n<|im_start|>assistant\n{built.prefix}"
 
 

@@ -8,23 +8,25 @@ folder: training.json and the model card.
 """
 
 import argparse
+import asyncio
 import json
 import math
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 from worker.demo import corpus, folder
 from worker.demo.scenes import Lesson, impressions, lessons, score
+from worker.draws import Ask, Drawn
+from worker.engines.vllm import VllmEngine
 from worker.parse import ParseStatus, parse
-from worker.prompt import letter, render_option
-from worker.questions import Depths, Kind, Question, plan
+from worker.prompt import render_option
+from worker.questions import Depths, Kind, Question, Status, plan
 from worker.records import Impression
+from worker.settings import load
 
 FIVE = 5  # options in the main test
 NUM_FIVE = 500  # scenes
@@ -32,14 +34,6 @@ NUM_OTHER = 40  # scenes of each other number of options
 NUM_DUELS = 100
 NUM_DECOYS = 100
 MAX_TOKENS = 160  # more than twice a rationale
-_KV_CACHE_BYTES = 512 << 20
-_ENVIRONMENT = {
-    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-    "VLLM_NO_USAGE_STATS": "1",
-    "VLLM_LOGGING_LEVEL": "WARNING",
-    "HF_HUB_OFFLINE": "1",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,16 +117,21 @@ def _duel(impression: Impression) -> Question:
     return next(question for question in questions if question.kind is Kind.DUEL)
 
 
-def measure(place: Path) -> dict[str, object]:
+async def measure(place: Path) -> dict[str, object]:
     """Ask every scene twice and return the figures."""
-    engine = Engine(place)
-    asked = engine.ask_twice(held_out())
-    return {
-        **figures(asked),
-        "decoy_loses": decoy_figure(engine.ask_twice(decoys())),
-        "demo_duels": duel_figures(engine.ask_twice(duels())),
-        "example": asked[0].first.text,
-    }
+    settings = load(None, {"model": str(place), "max_tokens": MAX_TOKENS, "max_num_seqs": 128, "max_model_len": 2048})
+    engine = VllmEngine(settings, corpus.PROFILE)
+    await engine.start()
+    try:
+        asked = await ask_twice(engine, held_out())
+        return {
+            **figures(asked),
+            "decoy_loses": decoy_figure(await ask_twice(engine, decoys())),
+            "demo_duels": duel_figures(await ask_twice(engine, duels())),
+            "example": asked[0].first.text,
+        }
+    finally:
+        await engine.stop()
 
 
 def figures(asked: Sequence[Asked]) -> dict[str, object]:
@@ -185,62 +184,26 @@ def _candidate_share(sides: Sequence[tuple[str, ...]], chances: Sequence[float])
     return won / (won + lost)
 
 
-class Engine:
-    """vLLM on the CPU, in this process."""
-
-    def __init__(self, place: Path) -> None:
-        """Load the model."""
-        os.environ.update(_ENVIRONMENT)
-        import vllm
-        from tokenizers import Tokenizer
-
-        self._encode: Callable[[str], list[int]] = lambda text: list(tokenizer.encode(text).ids)
-        tokenizer = Tokenizer.from_file(str(place / "tokenizer.json"))
-        self._params = vllm.SamplingParams
-        self._llm = vllm.LLM(
-            model=str(place),
-            dtype="bfloat16",
-            enforce_eager=True,
-            generation_config="vllm",
-            kv_cache_memory_bytes=_KV_CACHE_BYTES,
-            max_model_len=2048,
-            max_num_seqs=128,
-            seed=0,
-        )
-
-    def ask_twice(self, scenes: Sequence[Lesson]) -> list[Asked]:
-        """Ask every scene in its order and turned round."""
-        turned = [replace(lesson, options=lesson.options[::-1]) for lesson in scenes]
-        answers = self.ask([*scenes, *turned])
-        return [Asked(*one) for one in zip(scenes, answers[: len(scenes)], answers[len(scenes) :], strict=True)]
-
-    def ask(self, asked: Sequence[Lesson]) -> list[Answer]:
-        """Return one draw of each lesson, with its options in their order."""
-        stop = corpus.PROFILE.stop
-        prompts = [corpus.system() + corpus.question(lesson) for lesson in asked]
-        think = self._params(
-            temperature=1.0, top_p=0.8, max_tokens=MAX_TOKENS, stop=[stop], include_stop_str_in_output=True
-        )
-        thoughts = self._generate(prompts, [think] * len(asked))
-        letters = [[self._encode(letter(slot))[0] for slot in range(len(lesson.options))] for lesson in asked]
-        choose = [self._params(max_tokens=1, logprob_token_ids=ids) for ids in letters]
-        ended = [thought.text if thought.text.endswith(stop) else thought.text + stop for thought in thoughts]
-        choices = self._generate([head + text for head, text in zip(prompts, ended, strict=True)], choose)
-        return [
-            _answer(thought.text, thought.finish_reason, [choice.logprobs[0][token].logprob for token in ids])
-            for thought, choice, ids in zip(thoughts, choices, letters, strict=True)
-        ]
-
-    def _generate(self, prompts: Sequence[str], params: Sequence[Any]) -> list[Any]:
-        tokens = [{"prompt_token_ids": self._encode(text)} for text in prompts]
-        return [output.outputs[0] for output in self._llm.generate(tokens, params, use_tqdm=False)]
+async def ask_twice(engine: VllmEngine, scenes: Sequence[Lesson]) -> list[Asked]:
+    """Ask every scene in its order and turned round."""
+    turned = [replace(lesson, options=lesson.options[::-1]) for lesson in scenes]
+    asks = [_ask(engine, lesson, seed) for seed, lesson in enumerate([*scenes, *turned])]
+    answers = [_answer(drawn) for drawn in await asyncio.gather(*map(engine.draw, asks))]
+    return [Asked(*one) for one in zip(scenes, answers[: len(scenes)], answers[len(scenes) :], strict=True)]
 
 
-def _answer(text: str, finish_reason: str, log_probabilities: Sequence[float]) -> Answer:
-    weights = [math.exp(log) for log in log_probabilities]
-    mass = math.fsum(weights)
-    complete = finish_reason == "stop" and parse(text)[1] is ParseStatus.COMPLETE
-    return Answer(text, complete, tuple(weight / mass for weight in weights), mass)
+def _ask(engine: VllmEngine, lesson: Lesson, seed: int) -> Ask:
+    """Return one draw of a lesson, as the worker would ask it, with its options in their order."""
+    count = len(lesson.options)
+    question = Question(Kind.SLATE, lesson.impression.slates[0], None, lesson.options, count)
+    ids = engine.tokenise(corpus.ask(lesson))
+    return Ask(f"scene {seed}", lesson.impression, question, tuple(range(count)), prompt_ids=ids, seed=seed)
+
+
+def _answer(drawn: Drawn) -> Answer:
+    complete = drawn.status is Status.OK and parse(drawn.text or "")[1] is ParseStatus.COMPLETE
+    slots = drawn.slot_probabilities or (0.0,)  # of no answer: right in nothing
+    return Answer(drawn.text or "", complete, slots, drawn.letter_mass or 0.0)
 
 
 def _most(slots: Sequence[float]) -> int:
@@ -261,7 +224,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     place = parser.parse_args().folder
-    found = measure(place)
+    found = asyncio.run(measure(place))
     folder.add_figures(place, found)
     print(json.dumps(found, indent=1))  # noqa: T201 - what the command is for
 

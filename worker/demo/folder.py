@@ -71,7 +71,7 @@ def _config(shape: Shape, tokenizer: Tokenizer) -> dict[str, object]:
 
 def _tokenizer_config() -> dict[str, object]:
     return {
-        "tokenizer_class": "Qwen2Tokenizer",
+        "tokenizer_class": "PreTrainedTokenizerFast",
         "additional_special_tokens": [name for name in SPECIAL if name != "<|endoftext|>"],
         "bos_token": None,
         "eos_token": "<|im_end|>",

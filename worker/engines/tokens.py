@@ -80,6 +80,20 @@ class Tokens:
         return tuple(found)
 
 
+def load(model: str, revision: str | None) -> Any:
+    """Return a model's tokenizer as its `tokenizer.json` has it.
+
+    transformers 5 rebuilds some tokenizers, Qwen2's among them, with the split of its own class, whatever the file
+    says; a model that was trained with another split would read other tokens than it knows.
+    """
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+    try:
+        return PreTrainedTokenizerFast.from_pretrained(model, revision=revision)
+    except (OSError, ValueError):  # a model without that file
+        return AutoTokenizer.from_pretrained(model, revision=revision)
+
+
 def _pieces(tokenizer: Any) -> list[str]:
     """Render the chat template with marks for texts and cut it there: what stands before each of the three."""
     roles = ("system", "user", "assistant")

@@ -17,7 +17,7 @@ from typing import Any
 
 from worker.draws import Ask, Drawn, EngineCard
 from worker.engines.passes import Passes, usage_of
-from worker.engines.tokens import Tokens
+from worker.engines.tokens import Tokens, load
 from worker.errors import BadSettings, EngineDead, Fatal
 from worker.prompt import Profile, Prompt
 from worker.questions import MAX_OPTIONS, Status
@@ -114,7 +114,7 @@ class VllmEngine:
 
     def _load(self) -> None:
         try:
-            from transformers import AutoConfig, AutoTokenizer
+            from transformers import AutoConfig
             from vllm import SamplingParams
             from vllm.engine.arg_utils import AsyncEngineArgs
             from vllm.sampling_params import RequestOutputKind
@@ -133,8 +133,7 @@ class VllmEngine:
             message = f"max_model_len: {self._max_model_len} tokens leave no room for a prompt beside the rationale"
             raise BadSettings(message)
         self.card = replace(self.card, max_prompt_tokens=room)
-        tokenizer = AutoTokenizer.from_pretrained(model, revision=revision)
-        self._tokens = Tokens(tokenizer, self._profile.stop)
+        self._tokens = Tokens(load(model, revision), self._profile.stop)
         self._passes = Passes(self._settings, self._profile, self._tokens, SamplingParams, RequestOutputKind.FINAL_ONLY)
         self._llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**self._engine_args(model)))
 
