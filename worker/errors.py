@@ -15,6 +15,9 @@ Exit codes: 0 done, 1 fatal, 2 settings, 3 the engine will not come back, 4 fenc
 
 from typing import ClassVar
 
+# What PyYAML raises beside its own errors, for an impossible date, an odd tag, or a nest of brackets.
+ODD_YAML = (ValueError, AttributeError, KeyError, RecursionError)
+
 
 class MirrorstreamError(Exception):
     """Every error that this package raises on purpose."""

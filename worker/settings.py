@@ -21,7 +21,7 @@ from pydantic_settings import (
     YamlConfigSettingsSource,
 )
 
-from worker.errors import BadSettings
+from worker.errors import ODD_YAML, BadSettings
 from worker.prompt import Writing
 
 ENV_PREFIX = "MIRRORSTREAM_"
@@ -237,8 +237,10 @@ def load(config: Path | None = None, overrides: Mapping[str, Any] | None = None)
 def parse_time(text: str) -> datetime:
     """Parse a time with its zone, such as 2026-11-01T00:00Z.  Raises `BadSettings`."""
     try:
+        if text.strip().isdecimal():
+            raise ValueError(text)  # else it would be read as seconds since 1970
         return TypeAdapter(AwareDatetime).validate_python(text)
-    except ValidationError as error:
+    except ValueError as error:
         message = f"{text!r} is no time; want one with its zone, such as 2026-11-01T00:00Z"
         raise BadSettings(message) from error
 
@@ -261,8 +263,8 @@ def _check_file(path: Path) -> None:
     except (OSError, UnicodeDecodeError) as error:
         message = f"{path}: cannot be read: {error}"
         raise BadSettings(message) from error
-    except yaml.YAMLError as error:
-        message = f"{path}: is not YAML: {error}"
+    except (yaml.YAMLError, *ODD_YAML) as error:
+        message = f"{path}: is not YAML: {str(error) or type(error).__name__}"
         raise BadSettings(message) from error
     if not isinstance(content, dict):
         message = f"{path}: holds {type(content).__name__}, want a mapping of settings"

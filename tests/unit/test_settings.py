@@ -125,7 +125,15 @@ def test_a_map_that_is_no_json_is_told_by_its_name(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize(
-    ("text", "words"), [("[", "not YAML"), ("- a\n- b\n", "want a mapping"), ("", "want a mapping"), ("a", "mapping")]
+    ("text", "words"),
+    [
+        ("[", "not YAML"),
+        ("start_from: 2026-13-01", "not YAML"),
+        ("[" * 3000, "not YAML"),
+        ("- a\n- b\n", "want a mapping"),
+        ("", "want a mapping"),
+        ("a", "mapping"),
+    ],
 )
 def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path, text: str, words: str) -> None:
     assert words in "\n".join(problems(config=file(tmp_path, text)))
@@ -204,6 +212,8 @@ def test_a_time_needs_its_zone() -> None:
     assert parse_time("2026-11-01T00:00Z") == datetime(2026, 11, 1, tzinfo=UTC)
     with pytest.raises(BadSettings, match="with its zone"):
         parse_time("2026-11-01T00:00")
+    with pytest.raises(BadSettings, match="with its zone"):
+        parse_time("2026")
 
 
 @pytest.mark.parametrize(

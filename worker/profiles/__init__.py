@@ -4,7 +4,6 @@ A profile's SHA-256 is that of the file's bytes and goes into every response, so
 wording an answer came from.
 """
 
-from collections.abc import Iterator
 from functools import cache
 from hashlib import sha256
 from importlib.resources import files
@@ -15,14 +14,11 @@ import yaml
 from pydantic import ValidationError
 
 from worker import template
-from worker.errors import BadSettings
-from worker.profiles.form import ProfileFile
+from worker.errors import ODD_YAML, BadSettings
+from worker.profiles.form import ProfileFile, problems
 from worker.prompt import Layout, Profile, Writing
-from worker.records import Domain
 from worker.words import Words
 
-# What PyYAML raises beside its own errors, for an impossible date, an odd tag, or a nest of brackets.
-ODD_YAML = (ValueError, AttributeError, KeyError, RecursionError)
 REFERENCE = "usermirror"  # in the names of the reference models, and of folders that hold one
 
 
@@ -40,8 +36,8 @@ def load(name_or_path: str) -> Profile:
     except (yaml.YAMLError, ValidationError, *ODD_YAML) as error:
         message = f"prompt profile {name_or_path}: {str(error) or type(error).__name__}; the worker does not start"
         raise BadSettings(message) from error
-    if problems := list(_problems(parsed)):
-        message = f"prompt profile {name_or_path}: {'; '.join(problems)}; the worker does not start"
+    if found := list(problems(parsed)):
+        message = f"prompt profile {name_or_path}: {'; '.join(found)}; the worker does not start"
         raise BadSettings(message)
     template.check(parsed.user, f"prompt profile {name_or_path}, user")
     for name, layout in parsed.domains.items():
@@ -66,24 +62,6 @@ def names() -> list[str]:
     return sorted(
         entry.name.removesuffix(".yaml") for entry in files(__name__).iterdir() if entry.name.endswith(".yaml")
     )
-
-
-def _problems(parsed: ProfileFile) -> Iterator[str]:
-    """Yield what makes a profile unfit for work."""
-    if "generic" not in parsed.domains:
-        yield "no domain `generic`, which every other falls back to"
-    if unknown := sorted(parsed.domains.keys() - set(Domain)):
-        yield f"unknown domains {', '.join(unknown)}"
-    if template.names(parsed.user) != {"profile", "history", "exposure"}:
-        yield "`user` wants the places {profile?}, {history?} and {exposure?}, all of them and no other"
-    for part, texts in (("system", parsed.system), ("prefix", parsed.prefix)):
-        if texts.keys() != {"default", "direct"}:
-            yield f"`{part}` wants a text for default and one for direct"
-    if not parsed.stop or parsed.prefix.get("direct") != parsed.stop:
-        yield "`stop` and the prefix of direct mode want to be the same text: the letter is read after it"
-    for name, layout in parsed.domains.items():
-        if layout.needs and layout.needs not in template.names(layout.exposure):
-            yield f"domain {name} needs `{layout.needs}`, which its exposure does not show"
 
 
 def doubt(model: str, profile: Profile) -> str:

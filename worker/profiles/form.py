@@ -1,8 +1,11 @@
 """The form of a prompt profile's file: what must be there, and nothing else may."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from worker import template
+from worker.records import Domain
 
 
 class LayoutPart(BaseModel):
@@ -63,3 +66,21 @@ class ProfileFile(BaseModel):
     sampling: WritingPart
     domains: Mapping[str, LayoutPart]
     imported_from: str | None = None
+
+
+def problems(parsed: ProfileFile) -> Iterator[str]:
+    """Yield what makes a profile unfit for work."""
+    if "generic" not in parsed.domains:
+        yield "no domain `generic`, which every other falls back to"
+    if unknown := sorted(parsed.domains.keys() - set(Domain)):
+        yield f"unknown domains {', '.join(unknown)}"
+    if template.names(parsed.user) != {"profile", "history", "exposure"}:
+        yield "`user` wants the places {profile?}, {history?} and {exposure?}, all of them and no other"
+    for part, texts in (("system", parsed.system), ("prefix", parsed.prefix)):
+        if texts.keys() != {"default", "direct"}:
+            yield f"`{part}` wants a text for default and one for direct"
+    if not parsed.stop or parsed.prefix.get("direct") != parsed.stop:
+        yield "`stop` and the prefix of direct mode want to be the same text: the letter is read after it"
+    for name, layout in parsed.domains.items():
+        if layout.needs and layout.needs not in template.names(layout.exposure):
+            yield f"domain {name} needs `{layout.needs}`, which its exposure does not show"
