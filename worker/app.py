@@ -6,19 +6,16 @@ joins the group cold would hold partitions that it cannot serve.
 
 import asyncio
 import logging
-import os
-import signal
 import sys
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TypeVar
 
 from worker import position_bias, profiles
 from worker.batching import MicroBatcher
 from worker.codec import Encoder
 from worker.engines.choice_model import ChoiceModel
-from worker.errors import Fatal, Retryable
+from worker.errors import Fatal
 from worker.handover import FlushLimits, Handover
 from worker.health import Health, State, stale
 from worker.kafka import admin, registry
@@ -34,17 +31,16 @@ from worker.respond import Setup
 from worker.sampling import Sampling, UserBudget
 from worker.settings import Settings
 from worker.telemetry import Telemetry, start_tracing
+from worker.waiting import on_signals, unless, until_there
 from worker.window import Window
 
 log = logging.getLogger(__name__)
-T = TypeVar("T")
 PositionProfiles = Mapping[int, tuple[float, ...]]  # by number of options
 
 BROKER_BYTES = 1_000  # what the broker counts beside a message's key, value and headers
 HEADER_BYTES = 5_000  # of a response's headers: at most 4,000 passed on, and the trace context
 CHOICE_MODEL_DRAWS = 10_000  # at once: it has no engine to fill
 OVERBOOK = 1.25  # requests kept at vLLM beside those that run, so that a finished one is replaced at once
-RETRY_S, MAX_RETRY_S = 1.0, 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +72,7 @@ def run(settings: Settings, backfill: Backfill | None = None) -> int:
 async def serve(settings: Settings, backfill: Backfill) -> None:
     """Build the parts in order, work, and take them down.  Raises `Fatal`."""
     stop = asyncio.Event()
-    _on_signals(stop)
+    on_signals(stop)
     state = State()
     engine = make_engine(settings)
     if settings.engine != "choice-model" and (
@@ -87,9 +83,9 @@ async def serve(settings: Settings, backfill: Backfill) -> None:
     health = _health(settings, state, telemetry)
     log.info("health and metrics on port %d", health.port)
     try:
-        await _unless(stop, engine.start())
+        await unless(stop, engine.start())
         if not stop.is_set():
-            await _until_there(lambda: _find_topics(settings, wait=not backfill.until_end), state, stop)
+            await until_there(lambda: _find_topics(settings, wait=not backfill.until_end), state.waits, stop)
         if not stop.is_set():
             await work(settings, backfill, engine, telemetry, state=state, stop=stop)
     finally:
@@ -127,9 +123,38 @@ async def work(
     stop: asyncio.Event,
 ) -> None:
     """Run the pipeline with an engine that is started, until `stop` or, in a backfill, until everything is read."""
-    positions = await _unless(stop, _position_profiles(settings, engine, telemetry))
-    encoder = await _until_there(lambda: _encoder(settings), state, stop)
-    if encoder is None or positions is None:
+    debias = settings.position_debias
+    measuring = asyncio.ensure_future(
+        position_bias.at_start(
+            engine,
+            asking(settings, engine),
+            debias=debias,
+            timeout_s=settings.question_timeout_s,
+            tell=telemetry.position_profile,
+        )
+    )
+    try:
+        # Only debiasing waits for the profile; else it is measured beside the first records.
+        positions = await unless(stop, measuring) if debias else {}
+        if positions is not None:
+            await _work(settings, backfill, engine, telemetry, positions, state=state, stop=stop)
+    finally:
+        measuring.cancel()
+        await asyncio.gather(measuring, return_exceptions=True)
+
+
+async def _work(
+    settings: Settings,
+    backfill: Backfill,
+    engine: Engine,
+    telemetry: Telemetry,
+    positions: PositionProfiles,
+    *,
+    state: State,
+    stop: asyncio.Event,
+) -> None:
+    encoder = await until_there(lambda: _encoder(settings), state.waits, stop)
+    if encoder is None:
         return
     settings = await asyncio.to_thread(_fit_topics, settings)
     source = KafkaSource(settings, until_end=backfill.until_end, until=backfill.until)
@@ -155,7 +180,7 @@ async def work(
         ),
         handover=Handover(FlushLimits(settings.flush_interval_s, settings.flush_max_records, settings.flush_max_bytes)),
     )
-    await _unless(stop, sink.open())  # before the group is joined: this may wait for an old transaction to end
+    await unless(stop, sink.open())  # before the group is joined: this may wait for an old transaction to end
     if stop.is_set():
         return
     state.works(
@@ -171,22 +196,6 @@ def _fit_topics(settings: Settings) -> Settings:
     """Lower `max_message_bytes` to what both output topics take; the broker holds whole batches against it too."""
     limit = admin.max_message_bytes(settings, [settings.output_topic, settings.dead_letter_topic])
     return settings.model_copy(update={"max_message_bytes": min(settings.max_message_bytes, limit)})
-
-
-async def _position_profiles(settings: Settings, engine: Engine, telemetry: Telemetry) -> PositionProfiles:
-    """Measure the position profile of the longest question, or of all where it is to be divided out."""
-    how = asking(settings, engine)
-    sizes = position_bias.sizes(how.depths)
-    wanted = sizes if settings.position_debias else sizes[-1:]
-    found = await position_bias.measure(engine, how, wanted, timeout_s=settings.question_timeout_s)
-    telemetry.position_profile(found)
-    for size, profile in found.items():
-        log.info("position profile, %d options: %s", size, position_bias.percent(profile))
-    if not settings.position_debias:
-        return {}
-    if missing := set(wanted) - found.keys():
-        raise Fatal(f"position_debias: no profile of {sorted(missing)} options could be measured; nothing is simulated")
-    return found
 
 
 def _rules(settings: Settings, engine: Engine, positions: PositionProfiles) -> Rules:
@@ -256,43 +265,3 @@ def _encoder(settings: Settings) -> Encoder:
         return Encoder("SimulatedResponse")
     number = registry.schema_id(url, settings.schema_registry_auth_file, subject, "SimulatedResponse")
     return Encoder("SimulatedResponse", schema_id=number)
-
-
-async def _until_there(look: Callable[[], T], state: State, stop: asyncio.Event) -> T | None:
-    """Look, in a thread, until nothing is away any more; None if the worker is to stop meanwhile."""
-    wait_s = RETRY_S
-    while not stop.is_set():
-        try:
-            return await asyncio.to_thread(look)
-        except Retryable as error:
-            state.waits(str(error))
-            log.warning("%s; next try in %.0f s", error, wait_s)
-        await asyncio.wait([stopped := asyncio.ensure_future(stop.wait())], timeout=wait_s)
-        stopped.cancel()
-        wait_s = min(MAX_RETRY_S, 2 * wait_s)
-    return None
-
-
-def _on_signals(stop: asyncio.Event) -> None:
-    """SIGTERM and SIGINT drain; a second one ends at once."""
-    loop = asyncio.get_running_loop()
-
-    def on_signal(number: int) -> None:
-        if stop.is_set():
-            os._exit(128 + number)
-        log.info("signal %d: draining; a second one ends at once", number)
-        stop.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, on_signal, number)
-
-
-async def _unless(stop: asyncio.Event, work: Coroutine[object, object, T]) -> T | None:
-    """Do the work and return what it gives, or leave it as soon as `stop` is set."""
-    task, stopped = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
-    await asyncio.wait([task, stopped], return_when=asyncio.FIRST_COMPLETED)
-    stopped.cancel()
-    if task.done():
-        return task.result()
-    task.cancel()
-    return None

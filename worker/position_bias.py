@@ -11,12 +11,12 @@ two turned-round orders already cancels what is even in them.  `position_debias`
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from math import fsum
 
 from worker.draws import Ask, Drawn
-from worker.errors import EngineDead
+from worker.errors import EngineDead, EngineGone, Fatal
 from worker.ports import Engine
 from worker.prepare import Asking, prepare
 from worker.prompt import letter
@@ -41,6 +41,28 @@ async def measure(engine: Engine, asking: Asking, sizes: Iterable[int], *, timeo
     drawn = await asyncio.gather(*(_draw(engine, ask, timeout_s) for several in asks.values() for ask in several))
     found = iter(drawn)
     return {size: mean for size, several in asks.items() if (mean := _mean([next(found) for _ in several]))}
+
+
+async def at_start(
+    engine: Engine, asking: Asking, *, debias: bool, timeout_s: float, tell: Callable[[Mapping[int, Profile]], None]
+) -> Mapping[int, Profile]:
+    """Measure and tell the profile of the longest question; of all, to be divided out, with `debias`.
+
+    Raises `Fatal` if one that is to be divided out cannot be had.
+    """
+    every = sizes(asking.depths)
+    wanted = every if debias else every[-1:]
+    try:
+        found = await measure(engine, asking, wanted, timeout_s=timeout_s)
+    except EngineDead as error:
+        raise EngineGone(str(error)) from error
+    tell(found)
+    for size, profile in found.items():
+        log.info("position profile, %d options: %s", size, percent(profile))
+    if debias and (missing := set(wanted) - found.keys()):
+        message = f"position_debias: no profile of {sorted(missing)} options could be measured; nothing is simulated"
+        raise Fatal(message)
+    return found if debias else {}
 
 
 def sizes(depths: Depths) -> range:

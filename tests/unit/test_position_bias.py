@@ -1,6 +1,7 @@
 """The position profile: measured on slates that say nothing, and divided out where it is asked for."""
 
 from asyncio import Event
+from collections.abc import Mapping
 from dataclasses import replace
 from math import isclose
 
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from worker import position_bias
 from worker.draws import Ask, Drawn
 from worker.engines.choice_model import POSITION, ChoiceModel
+from worker.errors import Fatal
 from worker.prepare import Asking, prepare
 from worker.profiles import load
 from worker.questions import Depths, Status
@@ -49,6 +51,19 @@ async def test_an_engine_that_fails_or_hangs_is_no_reason_not_to_work() -> None:
             raise ValueError(ask.num_slots)
 
     assert await position_bias.measure(Broken(), ASKING, [2, 3], timeout_s=0.001) == {}
+
+
+async def test_what_is_to_be_divided_out_must_be_had() -> None:
+    told: list[Mapping[int, tuple[float, ...]]] = []
+
+    async def at_start(engine: ChoiceModel, *, debias: bool) -> Mapping[int, tuple[float, ...]]:
+        return await position_bias.at_start(engine, ASKING, debias=debias, timeout_s=9, tell=told.append)
+
+    assert await at_start(ChoiceModel(), debias=False) == {}
+    assert sorted(told[-1]) == [12]
+    assert sorted(await at_start(ChoiceModel(), debias=True)) == list(range(2, 13))
+    with pytest.raises(Fatal, match=r"no profile of \[3\] options"):
+        await at_start(Failing(), debias=True)
 
 
 async def test_what_does_not_fit_is_not_asked() -> None:
