@@ -25,7 +25,7 @@ ProfileName = Annotated[str, typer.Option("--profile", "-p", help="Prompt profil
 
 @app.command("list", epilog="Example: mirrorstream prompts list --json")
 def list_profiles(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
-    """List the profiles that ship with the package, their hashes, and the attributes that each domain's layout uses."""
+    """List the profiles that ship with the package and their hashes; as JSON also the attributes of each domain."""
     found = [profiles.load(name) for name in profiles.names()]
     rows = [
         {
@@ -53,10 +53,14 @@ def render(
     variant: Annotated[str | None, typer.Option(help="The SLATE question of this variant; default: the first.")] = None,
     duel: Annotated[str | None, typer.Option(help="The DUEL question of this candidate.")] = None,
     mode: Annotated[str, typer.Option(help="default or direct.")] = "default",
-    draw: Annotated[int, typer.Option(min=0, help="Which draw's order; odd ones are reversed.")] = 0,
-    at: Annotated[str | None, typer.Option(help="Render as if the impression were at this time.")] = None,
+    draw: Annotated[
+        int, typer.Option(min=0, help="Which draw's order: 0, 2, ... by a hash, 1, 3, ... the same turned round.")
+    ] = 0,
+    at: Annotated[
+        str | None, typer.Option(help="As if the impression were at this time, such as 2026-11-01T00:00Z.")
+    ] = None,
 ) -> None:
-    """Print the chat messages of one question as JSON."""
+    """Print the chat messages of one question as JSON; what a response would be flagged with goes to standard error."""
     found = _read(impression)
     if at is not None:
         at_us = int(parse_time(at).timestamp() * 1e6)
@@ -68,7 +72,9 @@ def render(
         raise BadSettings(f"--mode {mode}: want one of {', '.join(loaded.system)}")
     question = _question(plan(found, lambda item: prompt.render_option(loaded, found, item), Depths()), variant, duel)
     options = [question.options[index] for index in presented_order(found.event_id, draw, question.options)]
-    built = prompt.build(loaded, prompt.scene(loaded, found, 10), options, mode=mode)
+    shared = prompt.scene(loaded, found, 10)
+    built = prompt.build(loaded, shared, options, mode=mode)
+    _note(loaded, found, question, shared)
     roles = ("system", "user", "assistant")
     texts = (built.system, built.user, built.prefix)
     messages = [{"role": role, "content": text} for role, text in zip(roles, texts, strict=True)]
@@ -85,7 +91,7 @@ def import_profile(
     try:
         if out.exists() and out.samefile(file):
             raise BadSettings("--out is the file itself")
-        content, origin = prompt_import.convert(file.read_bytes(), ours, out.stem)
+        content, origin = prompt_import.convert(file.read_bytes(), ours)
         new = out.with_name(f".{out.name}.new")
         new.write_bytes(content)
         new.rename(out)
@@ -103,7 +109,8 @@ def parse_completion(
 ) -> None:
     """Read a completion on standard input and print the parsed record as JSON.
 
-    The worker takes its choice from the letters' probabilities; `behavior` only tells what the text says.
+    The text goes on after "Stimulus:", where the model began; COMPLETE means that all six sections are there. The
+    worker takes its choice from the letters' probabilities; `behavior` only tells what the text says.
     """
     text = sys.stdin.buffer.read().decode("utf-8", "replace")
     rationale, status = parse(text, profiles.load(profile).words)
@@ -125,6 +132,18 @@ def _read(path: Path) -> Impression:
         raise BadSettings(f"{path}: cannot be read as JSON: {error}") from error
     except Poison as poison:
         raise BadSettings(f"{path}: {poison}") from poison
+
+
+def _note(profile: prompt.Profile, impression: Impression, question: Question, shared: prompt.Scene) -> None:
+    """Tell what one would not see in the prompt."""
+    flags = shared.flags.union(*(prompt.option_flags(profile, impression, one.item) for one in question.options))
+    late = sum((entry.occurred_at or 0) >= impression.occurred_at for entry in impression.user.history)
+    if question.status:
+        typer.echo(f"status {question.status}: the worker would not ask this", err=True)
+    if flags:
+        typer.echo(f"flags: {', '.join(sorted(flags))}", err=True)
+    if late:
+        typer.echo(f"{late} history entries are not before the impression and are not shown", err=True)
 
 
 def _question(questions: tuple[Question, ...], variant: str | None, duel: str | None) -> Question:

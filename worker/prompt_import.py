@@ -25,23 +25,35 @@ _PLACE = re.compile(r"\{\w*\}")
 _MIN_CHARS = 60  # of a system text; shorter literals are names and labels
 
 
-def convert(source: bytes, ours: Mapping[str, Any], name: str) -> tuple[bytes, str]:
+def convert(source: bytes, ours: Mapping[str, Any]) -> tuple[bytes, str]:
     """Return a profile as YAML, with the source's system texts and the rest of `ours`, and a word on its origin.
 
     Raises `BadSettings` if the source holds not exactly one system text of each kind, or another user layout.
     """
     whole, parts = _texts(source)
     system = {
-        "default": _one("default system text", [text for text in whole if all(label in text for label in _LABELS)]),
-        "direct": _one("direct system text", [text for text in whole if _is_direct(text)]),
+        "default": _one(
+            "default system text",
+            [text for text in whole if all(label in text for label in _LABELS)],
+            f"it names {' '.join(_LABELS)}",
+        ),
+        "direct": _one(
+            "direct system text",
+            [text for text in whole if _is_direct(text)],
+            f"it speaks of an exposure list in {_MIN_CHARS} characters or more and names none of the sections",
+        ),
     }
     for layout in (text for text in (*whole, *parts) if all(heading in text for heading in _HEADINGS)):
         if _shape(layout) != _shape(str(ours["user"])):
             message = f"the user layout is not the one that this project renders: {layout!r}; nothing is written"
             raise BadSettings(message)
     found = sha256(source).hexdigest()
-    known = "the file that the layouts were taken from" if found.startswith(KNOWN_SHA256) else "another version"
-    content = {**ours, "name": name, "imported_from": found, "system": system}
+    known = (
+        "the file that the layouts were taken from"
+        if found.startswith(KNOWN_SHA256)
+        else "another version of it than the layouts were taken from: look at a prompt with `prompts render`"
+    )
+    content = {**ours, "name": "reference", "imported_from": found, "system": system}
     text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=10_000)
     return f"# The wording is that of the file it was imported from.\n{text}".encode(), known
 
@@ -79,9 +91,9 @@ def _is_direct(text: str) -> bool:
     return len(text) >= _MIN_CHARS and "exposure list" in text.lower() and not named
 
 
-def _one(what: str, found: list[str]) -> str:
+def _one(what: str, found: list[str], sign: str) -> str:
     if len(found) != 1:
-        message = f"holds {len(found)} texts that could be the {what}, want one; nothing is written"
+        message = f"holds {len(found)} texts that could be the {what}, want one ({sign}); nothing is written"
         raise BadSettings(message)
     return found[0]
 

@@ -51,6 +51,21 @@ def test_render_prints_what_the_model_is_shown(impression: Path) -> None:
     assert assistant["content"] == "Thought:\nStimulus:"
 
 
+def test_render_tells_what_one_would_not_see_in_the_prompt(tmp_path: Path) -> None:
+    path = tmp_path / "impression.json"
+    shown = json.loads(json.dumps(IMPRESSION))
+    shown["slates"][0]["items"][0]["text"] = "[A] Fargo"
+    shown["user"]["history"][0]["occurred_at"] = shown["occurred_at"]
+    path.write_text(json.dumps(shown))
+    result = CliRunner().invoke(app, ["prompts", "render", "--impression", str(path)], catch_exceptions=False)
+    assert json.loads(result.stdout)
+    assert result.stderr.splitlines() == [
+        "status TRIVIAL: the worker would not ask this",
+        "flags: sanitised",
+        "1 history entries are not before the impression and are not shown",
+    ]
+
+
 def test_the_second_draw_turns_the_order_round(impression: Path) -> None:
     def options(draw: str) -> list[str]:
         user = json.loads(run("render", "--impression", str(impression), "--duel", "b", "--draw", draw))[1]["content"]

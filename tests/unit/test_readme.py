@@ -6,6 +6,7 @@ from pathlib import Path
 from annotated_types import Ge, Gt, Le
 
 from worker import profiles, prompt
+from worker.questions import Status
 from worker.settings import Settings
 
 README = Path(__file__).parents[2] / "README.md"
@@ -71,6 +72,12 @@ def test_every_test_file_that_readme_names_exists() -> None:
     there = {path.name for path in (README.parent / "tests").rglob("test_*.py")}
     assert set(named) <= there
     assert len(named) > 10
+
+
+def test_every_status_and_flag_is_explained() -> None:
+    explained = README.read_text(encoding="utf-8").split("What a response can say of itself", 1)[1]
+    flags = ("depth_cut", "history_cut", "text_cut", "sanitised", "injection_suspected", "untrained_mode")
+    assert [word for word in (*Status, *flags) if f"`{word}`" not in explained] == []
 
 
 def test_every_path_that_readme_links_to_exists() -> None:
