@@ -187,7 +187,10 @@ async def _work(
         live=lambda: stale("event loop", pipeline.last_tick_s) or stale("poll thread", source.last_poll_s),
         ready=lambda: pipeline.held_up,
     )
-    log.info("worker ready: %s, group %s, topics %s", engine.card.model, settings.group_id, settings.input_topics)
+    log.info(
+        "worker ready: %s, configuration %s, group %s, topics %s",
+        engine.card.model, rules.setup.config_fingerprint, settings.group_id, settings.input_topics,
+    )  # fmt: skip
     await pipeline.run(stop)
     log.info("worker done: %s", telemetry.totals())
 

@@ -227,6 +227,8 @@ def load(config: Path | None = None, overrides: Mapping[str, Any] | None = None)
         found = FileSettings(**dict(overrides or {}))
     except ValidationError as error:
         problems += [_problem(dict(problem)) for problem in error.errors()]
+    except RecursionError:
+        problems.append("a list or map in the environment or a flag is nested too deeply")
     except ValueError as error:  # an environment variable of a list or map that is not JSON
         problems.append(_source_problem(str(error)))
     if problems:
