@@ -6,7 +6,7 @@ import pytest
 from examples import film, impression, seen
 from injections import CORPUS, LONG, SPLIT, SUSPECT
 
-from worker import profiles
+from worker import profiles, template
 from worker.prompt import MAX_OPTION_CHARS, build, render_option, scene
 from worker.questions import Option
 from worker.records import Domain, HistoryEntry, HistoryItem, Impression, Item, ItemKind, User
@@ -29,17 +29,16 @@ def test_an_injected_option_changes_its_own_line_alone(title: str) -> None:
     assert injected[:at] + injected[at + 1 :] == plain[:at] + plain[at + 1 :]
 
 
-@pytest.mark.parametrize("title", CORPUS)
 @pytest.mark.parametrize("domain", [domain for domain in Domain if domain is not Domain.UNKNOWN])
-def test_an_injected_attribute_adds_no_option_and_no_heading(title: str, domain: Domain) -> None:
-    """Also where the layout puts brackets of its own around a value."""
-    shows = [*profiles.load("mirror-v1").domains[domain].exposure.split("{")]
-    names = {re.split(r"\W", part)[0] for part in shows[1:]} or {"name"}
-    item = Item("2", 1, attributes=dict.fromkeys(names, title))
-    found = lines(impression(domain=domain, user=User("u")), film("1"), item, film("3"))
-    assert [line[:4] for line in found if re.match(r"\[\s*[A-Za-z]\s*\]", line)] == ["[A] ", "[B] ", "[C] "]
-    assert [line for line in found if line.startswith("#")] == ["# User Profile", "## History", "# Exposure List"]
-    assert not any(re.search(r"(?i)behavior\s*:\s*\[", line) for line in found)
+def test_an_injected_attribute_adds_no_option_and_no_heading(domain: Domain) -> None:
+    """Every title in every attribute that the layout shows, also where it puts brackets of its own around a value."""
+    names = template.names(PROFILE.domains[domain].exposure) - {"lines", "new_release"} or {"name"}
+    for title in CORPUS:
+        item = Item("2", 1, attributes=dict.fromkeys(names, title))
+        found = lines(impression(domain=domain, user=User("u")), film("1"), item, film("3"))
+        assert [line[:4] for line in found if re.match(r"\[\s*[A-Za-z]\s*\]", line)] == ["[A] ", "[B] ", "[C] "]
+        assert [line for line in found if line.startswith("#")] == ["# User Profile", "## History", "# Exposure List"]
+        assert not any(re.search(r"(?i)behavior\s*:\s*\[", line) for line in found)
 
 
 @pytest.mark.parametrize("text", CORPUS)
