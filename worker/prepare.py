@@ -50,7 +50,19 @@ def prepare(record: Record, impression: Impression, asking: Asking) -> tuple[Pre
     if asking.tokenise is None:
         return tuple(_prepare_plain(record, impression, question, asking) for question in questions)
     shared = scene(asking.profile, impression, asking.history_limit)
-    return tuple(_prepare_prompts(record, impression, question, asking, shared) for question in questions)
+    # An item stands in several questions; its texts are looked at once.
+    shown = {id(option.item): option.item for question in questions for option in question.options}
+    flags = {key: option_flags(asking.profile, impression, item) for key, item in shown.items()}
+    return tuple(
+        _prepare_prompts(
+            record, impression, question, asking, _flagged(shared, [flags[id(one.item)] for one in question.options])
+        )
+        for question in questions
+    )
+
+
+def _flagged(shared: Scene, flags: list[set[str]]) -> Scene:
+    return replace(shared, flags=shared.flags.union(*flags))
 
 
 def num_tokens(prepared: tuple[Prepared, ...]) -> int:
@@ -67,7 +79,6 @@ def _prepare_prompts(
 ) -> Prepared:
     asks = _asks(record, impression, question, asking)
     flags = shared.flags | ({"untrained_mode"} if asking.mode == "direct" else set())
-    flags = flags.union(*(option_flags(asking.profile, impression, option.item) for option in question.options))
     for part, options, cut in _ever_shorter(shared, question.options):
         tokenised = [replace(ask, prompt_ids=_tokens(ask, asking, part, options)) for ask in asks]
         if all(len(ask.prompt_ids) <= asking.max_prompt_tokens for ask in tokenised):

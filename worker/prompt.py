@@ -13,7 +13,7 @@ History is cut to entries strictly before the impression: an entry at its time m
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -23,6 +23,8 @@ from worker.records import Domain, HistoryEntry, Impression, Item, User
 from worker.sanitise import clean, settle
 from worker.template import fill, names
 from worker.words import Words
+
+Clean = Callable[[str, int], str]  # a text and how much of it may be shown, to what is shown
 
 MAX_OPTION_CHARS = 600  # characters of one option or history item: 150 tokens, a long item of the reference data
 MAX_PROFILE_CHARS = 1_500
@@ -113,22 +115,21 @@ def time_diff(then_us: int | None, now_us: int) -> str:
     return "just now"
 
 
-def render_option(profile: Profile, impression: Impression, item: Item, cleaner: Cleaner | None = None) -> str:
+def render_option(profile: Profile, impression: Impression, item: Item, cleaned: Clean = clean) -> str:
     """Return an item as an option's text: its own text if it has one, else the domain's layout of its attributes."""
-    cleaner = cleaner or Cleaner()
-    text = cleaner.clean(item.text or "", MAX_OPTION_CHARS)
+    text = cleaned(item.text or "", MAX_OPTION_CHARS)
     if text:
         return text + "\n"
     exposure = _fitting(profile, impression.domain, item.attributes).exposure
-    values = _values(item.attributes, exposure, cleaner)
+    values = _values(item.attributes, exposure, cleaned)
     values["new_release"] = _new_release(values.get("title", ""), impression.occurred_at)
-    return fill(exposure, values, settle) or cleaner.clean(item.item_id, MAX_NAME_CHARS) + "\n"
+    return fill(exposure, values, settle) or cleaned(item.item_id, MAX_NAME_CHARS) + "\n"
 
 
 def option_flags(profile: Profile, impression: Impression, item: Item) -> set[str]:
     """Return the flags of what an option shows."""
     cleaner = Cleaner()
-    render_option(profile, impression, item, cleaner)
+    render_option(profile, impression, item, cleaner.clean)
     return cleaner.flags
 
 
@@ -164,20 +165,20 @@ def _fitting(profile: Profile, domain: Domain, attributes: Mapping[str, str]) ->
 
 
 def _values(
-    attributes: Mapping[str, str], template: str, cleaner: Cleaner, max_chars: int = MAX_OPTION_CHARS
+    attributes: Mapping[str, str], template: str, cleaned: Clean, max_chars: int = MAX_OPTION_CHARS
 ) -> dict[str, str]:
     """Clean the attributes that a template shows."""
     shown = names(template)
-    values = {name: cleaner.clean(attributes[name], max_chars) for name in sorted(shown - _OURS) if name in attributes}
+    values = {name: cleaned(attributes[name], max_chars) for name in sorted(shown - _OURS) if name in attributes}
     if "lines" in shown:
-        values["lines"] = _lines(attributes, max_chars, cleaner)
+        values["lines"] = _lines(attributes, max_chars, cleaned)
     return values
 
 
-def _lines(attributes: Mapping[str, str], max_chars: int, cleaner: Cleaner) -> str:
+def _lines(attributes: Mapping[str, str], max_chars: int, cleaned: Clean) -> str:
     """Write a line an attribute; name and value are cleaned as one, or a name could make a label of its line."""
     named = (f"{name[:MAX_NAME_CHARS]}: {value}" for name, value in attributes.items() if value)
-    return "\n".join(line for line in (cleaner.clean(text, max_chars) for text in named) if line)
+    return "\n".join(line for line in (cleaned(text, max_chars) for text in named) if line)
 
 
 def _user_profile(user: User, layout: Layout, cleaner: Cleaner) -> str:
@@ -186,7 +187,7 @@ def _user_profile(user: User, layout: Layout, cleaner: Cleaner) -> str:
         return "\n".join(cleaner.clean(line, MAX_PROFILE_CHARS) for line in lines)
     if not user.profile:
         return ""
-    return fill(layout.profile, _values(user.profile, layout.profile, cleaner, MAX_PROFILE_CHARS), settle)
+    return fill(layout.profile, _values(user.profile, layout.profile, cleaner.clean, MAX_PROFILE_CHARS), settle)
 
 
 def _history_entry(profile: Profile, impression: Impression, entry: HistoryEntry, cleaner: Cleaner) -> str:
@@ -194,8 +195,8 @@ def _history_entry(profile: Profile, impression: Impression, entry: HistoryEntry
     template = _fitting(profile, impression.domain, entry.item.attributes).item
     text = cleaner.clean(entry.item.text or "", MAX_OPTION_CHARS)
     if not text:
-        text = fill(template, _values(entry.item.attributes, template, cleaner), settle)
-    values = _values(entry.item.attributes, layout.history, cleaner) | {
+        text = fill(template, _values(entry.item.attributes, template, cleaner.clean), settle)
+    values = _values(entry.item.attributes, layout.history, cleaner.clean) | {
         "item": text or cleaner.clean(entry.item.item_id, MAX_NAME_CHARS),
         "time_diff": time_diff(entry.occurred_at, impression.occurred_at),
         "rating": "" if entry.rating is None else f"{entry.rating:.1f}",
