@@ -50,6 +50,8 @@ SHORT_WAITS: Mapping[str, str] = {  # what production needs and a test would onl
     "group.consumer.min.heartbeat.interval.ms": "1000",
     "group.initial.rebalance.delay.ms": "0",
     "transaction.abort.timed.out.transaction.cleanup.interval.ms": "1000",
+    "log.initial.task.delay.ms": "500",  # retention is looked at from the start and often, so that what it would
+    "log.retention.check.interval.ms": "500",  # delete is missing in every run and not in one of twenty
 }
 
 
@@ -219,6 +221,8 @@ def _properties(i: int, client_ports: list[int], controller_ports: list[int]) ->
         "transaction.state.log.num.partitions": "5",
         "transaction.state.log.replication.factor": str(copies),
         "transaction.state.log.min.isr": str(in_sync),
+        # Tests date records back, and Kafka would delete what is older than a week.
+        "log.retention.ms": "-1",
         "log.cleaner.dedupe.buffer.size": "2097152",  # the default of 128 MiB is a quarter of the heap
     }
 
