@@ -664,7 +664,7 @@ class AlwaysBelieves(Handover):
     """Takes what is in doubt for committed, whatever the broker says."""
 
     def _settled(self, event: Settled) -> list[Command]:
-        return self._committed()
+        return self._committed(certain=False)
 
 
 class Forgetful(Handover):

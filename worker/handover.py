@@ -102,6 +102,11 @@ class Handover:
         self._finished_bytes += _num_bytes(messages)
         return True
 
+    def remark(self, partition: Partition, note: str) -> None:
+        """Commit this note with the partition's offset from now on (`worker.notes`); a new one goes by itself, too."""
+        if partition in self._owned:
+            self._owned[partition].offsets.note = note
+
     def due(self) -> bool:
         """Say whether so much can leave that a flush shall not wait for its interval; not while one is under way."""
         most, most_bytes = self._limits.max_records, self._limits.max_bytes
@@ -133,7 +138,7 @@ class Handover:
         match event:
             case Assigned():
                 overdue = self._overdue()
-                self._owned[event.partition] = _Owned(event.epoch, Offsets(resume_at=event.resume_at))
+                self._owned[event.partition] = _Owned(event.epoch, Offsets(resume_at=event.resume_at, note=event.note))
                 return overdue
             case Revoking():
                 overdue, self._revoking, self._head_sent = self._overdue(), event, False
@@ -145,7 +150,7 @@ class Handover:
             case Frozen():
                 return self._frozen(event)
             case Committed():
-                return self._committed()
+                return self._committed(certain=True)
             case Aborted():
                 return self._aborted(event.now_s)
             case InDoubt():
@@ -204,20 +209,21 @@ class Handover:
                 messages += owned.results[offset]
                 room -= 1
                 room_bytes -= _num_bytes(owned.results[offset])
-            commit_offset = owned.offsets.commit_offset(past=taken[-1]) if taken else owned.offsets.start_to_commit
+            commit_offset = owned.offsets.commit_offset(past=taken[-1]) if taken else owned.offsets.unreleased
             if commit_offset is not None:
-                yield Head(partition, owned.epoch, commit_offset, tuple(messages))
+                yield Head(partition, owned.epoch, commit_offset, tuple(messages), owned.offsets.note)
 
-    def _committed(self) -> list[Command]:
+    def _committed(self, *, certain: bool) -> list[Command]:
+        """Forget what was committed; where only the offsets say so, its notes go once more."""
         assert self._running is not None
         flush, self._running = self._running, None
         self._backoff_s = 0.0
         releases: list[Command] = [
-            Release(head.partition, head.commit_offset) for head in flush.heads if self._forget(head)
+            Release(head.partition, head.commit_offset) for head in flush.heads if self._forget(head, certain=certain)
         ]
         return releases + self._advance_revoke()
 
-    def _forget(self, head: Head) -> bool:
+    def _forget(self, head: Head, *, certain: bool) -> bool:
         owned = self._owned.get(head.partition)
         if owned is None or owned.epoch != head.epoch:
             return False
@@ -225,7 +231,7 @@ class Handover:
             messages = owned.results.pop(offset)
             self._finished_records -= 1
             self._finished_bytes -= _num_bytes(messages)
-        owned.offsets.forget(head.commit_offset)
+        owned.offsets.forget(head.commit_offset, head.note if certain else None)
         return True
 
     def _aborted(self, now_s: float) -> list[Command]:
@@ -242,7 +248,7 @@ class Handover:
             owned = self._owned.get(head.partition)
             if owned and owned.epoch == head.epoch and event.committed.get(head.partition, -1) < head.commit_offset:
                 return self._aborted(event.now_s)
-        return self._committed()
+        return self._committed(certain=False)
 
     # -- rebalance
 

@@ -15,6 +15,8 @@ True
 15
 >>> offsets.start(14)      # handed out a second time: refused
 False
+
+A short note is committed beside the offset.  One that changes is committed by itself, at the unchanged offset.
 """
 
 from collections.abc import Iterator
@@ -23,11 +25,12 @@ from collections.abc import Iterator
 class Offsets:
     """One partition in one assignment.  Kept by `Handover`, dropped with the assignment."""
 
-    def __init__(self, *, resume_at: int | None = None) -> None:
-        """Start empty; `resume_at` is a start position that is not committed yet and shall be."""
+    def __init__(self, *, resume_at: int | None = None, note: str = "") -> None:
+        """Start empty; `resume_at` is a start that is not committed yet and shall be, `note` stands by the commit."""
         self._in_flight: dict[int, bool] = {}  # offset to finished, in the order of reading
         self._highest = -1 if resume_at is None else resume_at - 1
         self._uncommitted_start = resume_at
+        self.note = self._committed_note = note
 
     def __len__(self) -> int:
         """Count the records that are started and not yet committed."""
@@ -58,19 +61,22 @@ class Offsets:
     def commit_offset(self, *, past: int | None = None) -> int | None:
         """Return where a restart shall read on if everything up to `past` (default: the head) is released.
 
-        None if nothing was released and the start position needs no commit.
+        None if nothing was released and nothing else needs a commit.
         """
         released = list(self.head()) if past is None else [past]
-        return released[-1] + 1 if released else self._uncommitted_start
+        return released[-1] + 1 if released else self.unreleased
 
     @property
-    def start_to_commit(self) -> int | None:
-        """The start position while it has no commit yet."""
-        return self._uncommitted_start
+    def unreleased(self) -> int | None:
+        """What to commit although nothing is released: a start without a commit, or where we are with a new note."""
+        if self._uncommitted_start is not None or self.note == self._committed_note or self._highest < 0:
+            return self._uncommitted_start
+        return next(iter(self._in_flight), self._highest + 1)
 
-    def forget(self, commit_offset: int) -> None:
-        """Drop what a commit has covered."""
+    def forget(self, commit_offset: int, note: str | None = None) -> None:
+        """Drop what a commit has covered; `note` is what was committed with it, None if that is not certain."""
         self._uncommitted_start = None
+        self._committed_note = self._committed_note if note is None else note
         for offset in [offset for offset in self.head() if offset < commit_offset]:
             del self._in_flight[offset]
 

@@ -13,11 +13,15 @@ from worker.records import Message, Partition
 
 @dataclass(frozen=True, slots=True)
 class Assigned:
-    """A partition is ours from now on; `resume_at` is a start position without a commit."""
+    """A partition is ours from now on.
+
+    `resume_at` is a start position without a commit, `note` what stands beside the committed offset.
+    """
 
     partition: Partition
     epoch: int
     resume_at: int | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +94,13 @@ class Freeze:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The finished head of one partition: its messages in order, and the offset to commit."""
+    """The finished head of one partition: its messages in order, and the offset to commit with its note."""
 
     partition: Partition
     epoch: int
     commit_offset: int
     messages: tuple[Message, ...]
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)

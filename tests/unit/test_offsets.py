@@ -92,11 +92,30 @@ def test_only_what_a_commit_covers_is_forgotten(steps: list[Step], resume_at: in
 
 def test_a_start_position_is_committed_once_and_no_record_before_it_is_taken() -> None:
     offsets = Offsets(resume_at=7)
-    assert offsets.commit_offset() == offsets.start_to_commit == 7
+    assert offsets.commit_offset() == offsets.unreleased == 7
     assert not offsets.start(6)
     offsets.forget(7)
     assert offsets.commit_offset() is None
-    assert offsets.start_to_commit is None
+    assert offsets.unreleased is None
+
+
+def test_a_new_note_is_committed_where_a_restart_shall_read_on() -> None:
+    offsets = Offsets(note="old")
+    offsets.note = "new"
+    assert offsets.unreleased is None  # nothing was read here yet: nobody knows where that is
+    offsets.start(5)
+    offsets.start(8)
+    offsets.finish(8)
+    assert offsets.commit_offset() == offsets.unreleased == 5
+    offsets.forget(5, "new")
+    assert offsets.commit_offset() is None
+    offsets.note = "newer"
+    offsets.forget(5)  # it is not certain that this went with its note
+    assert offsets.unreleased == 5
+    offsets.finish(5)
+    offsets.forget(9, "newer")
+    offsets.note = ""
+    assert offsets.unreleased == 9
 
 
 def test_a_record_that_is_started_again_is_refused_even_after_its_commit() -> None:

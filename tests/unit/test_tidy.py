@@ -16,7 +16,7 @@ CORE = {
     f"worker.{name}"
     for name in (
         "batching", "chance", "codec", "deadletters",
-    "outgoing", "draws", "errors", "handover", "inspection", "offsets", "outcomes", "parse",
+    "outgoing", "draws", "errors", "handover", "inspection", "notes", "offsets", "outcomes", "parse",
         "prepare", "prompt", "questions", "records", "respond", "responses", "sampling", "sanitise", "signals",
         "template", "uncertainty", "window", "words",
     )

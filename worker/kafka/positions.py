@@ -6,21 +6,29 @@ flush, so a partition that stays quiet, or moves to another member, is not looke
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from worker.kafka import client
 from worker.records import Partition
 from worker.settings import Settings
+from worker.signals import Head
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 CALL_TIMEOUT_S = 2.0  # of one question to the broker inside a callback; between two tries others are answered
 AGAIN_S = 0.5
+
+
+class Start(NamedTuple):
+    """Where a partition begins: `resume_at` if no commit stands behind its position yet, and the commit's note."""
+
+    resume_at: int | None
+    note: str
 
 
 class Positions:
@@ -31,8 +39,8 @@ class Positions:
         self._settings = settings
         self._breathe = breathe
 
-    def start(self, consumer: Consumer, partitions: list[TopicPartition]) -> dict[Partition, int]:
-        """Set each partition's position; return those that no commit stands behind yet.
+    def start(self, consumer: Consumer, partitions: list[TopicPartition]) -> dict[Partition, Start]:
+        """Set each partition's position; return how it stands with the commits.
 
         A partition without a committed offset is new to the group.  If the group has read its topic before, the
         partition was born later and starts at its beginning; else `start_from` holds.
@@ -46,7 +54,7 @@ class Positions:
         started = {partition_of(one): one.offset for one in found}
         for one, at in zip(partitions, committed, strict=True):
             one.offset = at.offset if at.offset >= 0 else started[partition_of(one)]
-        return started
+        return {partition_of(one): Start(started.get(partition_of(one)), one.metadata or "") for one in committed}
 
     def ends(
         self, consumer: Consumer, partitions: list[TopicPartition], until: datetime | None
@@ -116,6 +124,6 @@ def partition_of(one: TopicPartition) -> Partition:
     return Partition(one.topic, one.partition)
 
 
-def topic_partitions(offsets: dict[Partition, int]) -> list[TopicPartition]:
-    """Turn offsets to commit into the client's own form."""
-    return [TopicPartition(partition.topic, partition.number, offset) for partition, offset in offsets.items()]
+def topic_partitions(heads: Iterable[Head]) -> list[TopicPartition]:
+    """Turn offsets to commit, with their notes, into the client's own form."""
+    return [TopicPartition(one.partition.topic, one.partition.number, one.commit_offset, one.note) for one in heads]

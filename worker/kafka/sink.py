@@ -130,7 +130,7 @@ class KafkaSink:
 
     def _send_offsets(self, producer: Producer, flush: Flush, deadline_s: float) -> None:
         """Add the offsets; a passing error is tried again with the same arguments, within the transaction's time."""
-        offsets = topic_partitions(flush.offsets)
+        offsets = topic_partitions(flush.heads)
         while True:
             left_s = deadline_s - time.monotonic()
             try:
@@ -188,7 +188,7 @@ class KafkaSink:
             self._raise_failed()
             return Aborted(time.monotonic())
         try:
-            self._source.commit(flush.offsets)
+            self._source.commit(flush.heads)
         except (KafkaException, TimeoutError) as error:
             log.warning("commit: %s; the same bytes go again", error)
             return Aborted(time.monotonic())

@@ -16,7 +16,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
@@ -29,7 +29,7 @@ from worker.kafka.pausing import HOLD_S, Pauser
 from worker.kafka.positions import CALL_TIMEOUT_S, Positions, Stopped, partition_of, topic_partitions
 from worker.records import Partition, Record
 from worker.settings import Settings
-from worker.signals import Assigned, Frozen, Lost, Revoking
+from worker.signals import Assigned, Frozen, Head, Lost, Revoking
 
 log = logging.getLogger(__name__)
 
@@ -97,9 +97,9 @@ class KafkaSource:
         found = client.checked(self._mailbox.ask(lambda: self._consumer.committed(wanted, timeout=CALL_TIMEOUT_S)))
         return {partition_of(one): one.offset if one.offset >= 0 else -1 for one in found}
 
-    def commit(self, offsets: dict[Partition, int]) -> None:
+    def commit(self, heads: Iterable[Head]) -> None:
         """Commit outside of transactions, for at-least-once.  Blocks; not for the loop's thread."""
-        self._mailbox.ask(lambda: self._consumer.commit(offsets=topic_partitions(offsets), asynchronous=False))
+        self._mailbox.ask(lambda: self._consumer.commit(offsets=topic_partitions(heads), asynchronous=False))
 
     async def close(self) -> None:
         """Leave the group."""
@@ -230,7 +230,7 @@ class KafkaSource:
         for partition in map(partition_of, partitions):
             self._num_epochs += 1
             self._epochs[partition] = self._num_epochs
-            self._deliver(Assigned(partition, self._num_epochs, started.get(partition)))
+            self._deliver(Assigned(partition, self._num_epochs, *started[partition]))
         for one in partitions:
             if one.offset >= ends.get(partition_of(one), one.offset + 1):
                 self._reached(partition_of(one))

@@ -1,0 +1,73 @@
+"""What a worker leaves beside a committed offset for the partition's next owner: a short text, Kafka's offset metadata.
+
+Suspects are records that were in an engine when it died, with the number of deaths; the next owner asks them alone, so
+that one killer prompt does not end one engine after another.  An open breaker stays open over a restart.
+
+>>> Note(suspects={1000: 1, 1001: 1, 1004: 2}).encode()
+'{"mirrorstream":1,"suspects":{"1":[1000,1],"2":[1004]}}'
+>>> Note.decode(_) == Note(suspects={1000: 1, 1001: 1, 1004: 2})
+True
+>>> Note().encode(), Note.decode("somebody else's")
+('', Note(suspects={}, breaker=''))
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
+from typing import Any
+
+MAX_CHARS = 4_000  # brokers take 4,096 (offset.metadata.max.bytes) and refuse the whole commit if it is longer
+MAX_BREAKER_CHARS = 200
+MAX_OFFSET = 2**63 - 1
+_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """`suspects` is the number of engine deaths by offset; `breaker` why dead letters are held, "" if they are not."""
+
+    suspects: Mapping[int, int] = field(default_factory=dict)
+    breaker: str = ""
+
+    def encode(self) -> str:
+        """Return at most 4,000 characters, all ASCII; "" for an empty note.
+
+        Where that is too short, the suspects with the fewest deaths and the highest offsets are left out.
+        """
+        most = sorted(self.suspects.items(), key=lambda one: (-one[1], one[0]))
+        text = self._text(most)
+        while len(text) > MAX_CHARS:
+            most = most[: len(most) * 3 // 4]
+            text = self._text(most)
+        return text
+
+    def _text(self, suspects: Sequence[tuple[int, int]]) -> str:
+        by_deaths = {str(deaths): sorted(offset for offset, n in suspects if n == deaths) for _, deaths in suspects}
+        gaps = {deaths: list(_gaps(by_deaths[deaths])) for deaths in sorted(by_deaths)}
+        breaker = self.breaker.encode("ascii", "replace").decode()[:MAX_BREAKER_CHARS]
+        content: dict[str, Any] = {"suspects": gaps, "breaker": breaker}
+        kept = {name: value for name, value in content.items() if value}
+        return json.dumps({"mirrorstream": _VERSION, **kept}, separators=(",", ":")) if kept else ""
+
+    @classmethod
+    def decode(cls, text: str) -> "Note":
+        """Read a note; whatever is not one of ours says nothing."""
+        try:
+            content = json.loads(text)
+            if content["mirrorstream"] != _VERSION:
+                return cls()
+            suspects = {
+                int(offset): int(deaths)
+                for deaths, gaps in content.get("suspects", {}).items()
+                for offset in accumulate(gaps)
+                if 0 <= offset <= MAX_OFFSET
+            }
+            return cls(suspects, str(content.get("breaker", "")))
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            return cls()
+
+
+def _gaps(offsets: list[int]) -> Iterator[int]:
+    """Yield the first offset and then the distances, which are short."""
+    return (after - before for before, after in zip([0, *offsets], offsets, strict=False))
