@@ -53,10 +53,8 @@ def _run(what: str, check: Callable[[], str]) -> Result:
 
 
 def _doubt(settings: Settings) -> str:
-    if settings.engine == "choice-model":
-        return ""
     try:
-        return profiles.doubt(settings.model, profiles.load(settings.prompt_profile))
+        return profiles.doubt(settings.engine, settings.model, profiles.load(settings.prompt_profile))
     except MirrorstreamError:
         return ""  # told by the check of the profile
 

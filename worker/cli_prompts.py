@@ -18,7 +18,6 @@ from worker.records import MAX_TIME_US, Impression
 from worker.settings import parse_time
 
 app = typer.Typer(no_args_is_help=True, help="Look at prompts and at how completions are read.")
-_BEHAVIOR = re.compile(r"(?i:behavior):\s*\[([A-Z])\b")
 
 ProfileName = Annotated[str, typer.Option("--profile", "-p", help="Prompt profile: a name or a path.")]
 
@@ -112,12 +111,21 @@ def parse_completion(
     The text goes on after "Stimulus:", where the model began; COMPLETE means that all six sections are there. The
     worker takes its choice from the letters' probabilities; `behavior` only tells what the text says.
     """
-    text = sys.stdin.buffer.read().decode("utf-8", "replace")
-    rationale, status = parse(text, profiles.load(profile).words)
-    said = _BEHAVIOR.search(text)
+    text, words = _completion(), profiles.load(profile).words
+    rationale, status = parse(text, words)
+    said = re.search(rf"(?i:{re.escape(words.labels[-1])}):\s*\[([A-Z])\b", text)
     behavior = said[1] if said and ord(said[1]) - ord("A") < options else None
     record = {"rationale": codec.plain(rationale), "parse_status": status.value, "behavior": behavior}
     typer.echo(json.dumps(record, ensure_ascii=False))
+
+
+def _completion() -> str:
+    if sys.stdin is None:  # closed
+        raise BadSettings("standard input is closed; want a completion there")
+    try:
+        return sys.stdin.buffer.read().decode("utf-8", "replace")
+    except OSError as error:
+        raise BadSettings(f"standard input: {error.strerror}; want a completion there") from error
 
 
 def _read(path: Path) -> Impression:

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field, replace
 from worker.questions import Question, Status
 from worker.records import Impression
 
+PositionProfile = tuple[float, ...]  # by slot, summing to 1: the share each gets where all options are the same
+
 
 @dataclass(frozen=True, slots=True)
 class Ask:

@@ -1,8 +1,8 @@
 """How much probability each slot gets where all options are the same: a model's liking for places, not for items.
 
 A content-free slate offers one text under every letter.  Whoever reads options alone gives each 1/K; what a model gives
-instead is its position profile.  It is measured when a worker starts, for the number of options that slates have
-most, and on demand (`check --position-profile`).
+instead is its position profile.  It is measured when a worker starts, for the number of options of the longest
+question, and on demand (`check --position-profile`); every response that is made from then on carries it.
 
 The reference model never saw the right answer in the last slot, so such profiles are not flat.  Asking each question in
 two turned-round orders already cancels what is even in them.  `position_debias` divides the profile out as well
@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from math import fsum
 
-from worker.draws import Ask, Drawn
+from worker.draws import Ask, Drawn, PositionProfile
 from worker.errors import EngineDead, EngineGone, Fatal
 from worker.ports import Engine
 from worker.prepare import Asking, prepare
@@ -29,10 +29,10 @@ DRAWS = 4  # of each text
 TEXTS = ("An item", "N/A", "...")  # what says nothing
 _NOBODY = Record(Partition("position-profile", 0), 0, 0, None, None)
 
-Profile = tuple[float, ...]  # by slot, summing to 1
 
-
-async def measure(engine: Engine, asking: Asking, sizes: Iterable[int], *, timeout_s: float) -> dict[int, Profile]:
+async def measure(
+    engine: Engine, asking: Asking, sizes: Iterable[int], *, timeout_s: float
+) -> dict[int, PositionProfile]:
     """Return the position profile of a started engine for each number of options; a size that failed is left out.
 
     Raises `EngineDead`.
@@ -44,8 +44,13 @@ async def measure(engine: Engine, asking: Asking, sizes: Iterable[int], *, timeo
 
 
 async def at_start(
-    engine: Engine, asking: Asking, *, debias: bool, timeout_s: float, tell: Callable[[Mapping[int, Profile]], None]
-) -> Mapping[int, Profile]:
+    engine: Engine,
+    asking: Asking,
+    *,
+    debias: bool,
+    timeout_s: float,
+    tell: Callable[[Mapping[int, PositionProfile]], None],
+) -> None:
     """Measure and tell the profile of the longest question; of all, to be divided out, with `debias`.
 
     Raises `Fatal` if one that is to be divided out cannot be had.
@@ -62,7 +67,6 @@ async def at_start(
     if debias and (missing := set(wanted) - found.keys()):
         message = f"position_debias: no profile of {sorted(missing)} options could be measured; nothing is simulated"
         raise Fatal(message)
-    return found if debias else {}
 
 
 def sizes(depths: Depths) -> range:
@@ -70,7 +74,7 @@ def sizes(depths: Depths) -> range:
     return range(2, min(MAX_OPTIONS, max(TRAINED_OPTIONS, depths.slate, 2 * depths.duel)) + 1)
 
 
-def spread(profile: Profile) -> float:
+def spread(profile: PositionProfile) -> float:
     """Return how far the slot that is liked most lies above that liked least, in probability.
 
     >>> round(spread((0.5, 0.3, 0.2)), 3)
@@ -79,7 +83,7 @@ def spread(profile: Profile) -> float:
     return max(profile) - min(profile)
 
 
-def percent(profile: Profile) -> str:
+def percent(profile: PositionProfile) -> str:
     """Write a profile for people.
 
     >>> percent((0.5, 0.3, 0.2))
@@ -107,6 +111,6 @@ def _asks(asking: Asking, size: int, text: str) -> Sequence[Ask]:
     return () if prepared.refused else prepared.asks
 
 
-def _mean(draws: Sequence[Drawn]) -> Profile:
+def _mean(draws: Sequence[Drawn]) -> PositionProfile:
     answered = [drawn.slot_probabilities for drawn in draws if drawn.status is Status.OK]
     return tuple(fsum(column) / len(answered) for column in zip(*answered, strict=True))

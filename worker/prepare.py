@@ -79,7 +79,7 @@ def _prepare_prompts(
 ) -> Prepared:
     asks = _asks(record, impression, question, asking)
     flags = shared.flags | ({"untrained_mode"} if asking.mode == "direct" else set())
-    for part, options, cut in _ever_shorter(shared, question.options):
+    for part, options, cut in _ever_shorter(shared, question.options, asking.profile.words.labels):
         tokenised = [replace(ask, prompt_ids=_tokens(ask, asking, part, options)) for ask in asks]
         if all(len(ask.prompt_ids) <= asking.max_prompt_tokens for ask in tokenised):
             return Prepared(question, tuple(tokenised), flags | cut)
@@ -87,28 +87,28 @@ def _prepare_prompts(
 
 
 def _ever_shorter(
-    shared: Scene, options: tuple[Option, ...]
+    shared: Scene, options: tuple[Option, ...], labels: tuple[str, ...]
 ) -> Iterator[tuple[Scene, tuple[Option, ...], frozenset[str]]]:
     """Yield what may be shown, and the flags of what was cut: oldest history, then long texts, never an option."""
     for dropped in range(len(shared.history) + 1):
         yield replace(shared, history=shared.history[dropped:]), options, _flags(dropped=dropped)
     flags = _flags(dropped=len(shared.history)) | {"text_cut"}
     for max_chars in _SHORTER_CHARS:
-        short = tuple(replace(option, text=_shorter(option.text, max_chars)) for option in options)
-        yield replace(shared, history=(), profile_text=_shorter(shared.profile_text, max_chars)), short, flags
+        short = tuple(replace(option, text=_shorter(option.text, max_chars, labels)) for option in options)
+        yield replace(shared, history=(), profile_text=_shorter(shared.profile_text, max_chars, labels)), short, flags
 
 
 def _flags(*, dropped: int) -> frozenset[str]:
     return frozenset({"history_cut"} if dropped else ())
 
 
-def _shorter(text: str, max_chars: int) -> str:
+def _shorter(text: str, max_chars: int, labels: tuple[str, ...]) -> str:
     """Cut a text that is too long; what it ends in stays, and a cut opens no bracket."""
     body = text.rstrip("\n")
     if len(body) <= max_chars:
         return text
     head, _, last = body[:max_chars].rpartition("\n")
-    return f"{head}\n{settle(last)}{text[len(body) :]}" if head else settle(last) + text[len(body) :]
+    return (f"{head}\n" if head else "") + settle(last, labels) + text[len(body) :]
 
 
 def _tokens(ask: Ask, asking: Asking, shared: Scene, options: tuple[Option, ...]) -> tuple[int, ...]:

@@ -16,6 +16,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 
 from worker.inspection import Cleaner
 from worker.questions import Option
@@ -115,20 +116,22 @@ def time_diff(then_us: int | None, now_us: int) -> str:
     return "just now"
 
 
-def render_option(profile: Profile, impression: Impression, item: Item, cleaned: Clean = clean) -> str:
+def render_option(profile: Profile, impression: Impression, item: Item, cleaned: Clean | None = None) -> str:
     """Return an item as an option's text: its own text if it has one, else the domain's layout of its attributes."""
+    labels = profile.words.labels
+    cleaned = cleaned or partial(clean, labels=labels)
     text = cleaned(item.text or "", MAX_OPTION_CHARS)
     if text:
         return text + "\n"
     exposure = _fitting(profile, impression.domain, item.attributes).exposure
     values = _values(item.attributes, exposure, cleaned)
     values["new_release"] = _new_release(values.get("title", ""), impression.occurred_at)
-    return fill(exposure, values, settle) or cleaned(item.item_id, MAX_NAME_CHARS) + "\n"
+    return fill(exposure, values, partial(settle, labels=labels)) or cleaned(item.item_id, MAX_NAME_CHARS) + "\n"
 
 
 def option_flags(profile: Profile, impression: Impression, item: Item) -> set[str]:
     """Return the flags of what an option shows."""
-    cleaner = Cleaner()
+    cleaner = Cleaner(profile.words.labels)
     render_option(profile, impression, item, cleaner.clean)
     return cleaner.flags
 
@@ -142,7 +145,7 @@ def scene(profile: Profile, impression: Impression, history_limit: int) -> Scene
         if entry.occurred_at is None or entry.occurred_at < impression.occurred_at
     ]
     kept = before[-history_limit:] if history_limit else []
-    cleaner = Cleaner()
+    cleaner = Cleaner(profile.words.labels)
     return Scene(
         profile_text=_user_profile(impression.user, layout, cleaner),
         history=tuple(_history_entry(profile, impression, entry, cleaner) for entry in kept),
@@ -160,7 +163,7 @@ def build(profile: Profile, shared: Scene, options: Sequence[Option], *, mode: s
 def _fitting(profile: Profile, domain: Domain, attributes: Mapping[str, str]) -> Layout:
     """Return a domain's layout, or the generic one for an item without the attribute that names it."""
     layout = profile.layout(domain)
-    named = not layout.needs or clean(attributes.get(layout.needs, ""), MAX_OPTION_CHARS)
+    named = not layout.needs or clean(attributes.get(layout.needs, ""), MAX_OPTION_CHARS, profile.words.labels)
     return layout if named else profile.domains["generic"]
 
 
@@ -187,7 +190,7 @@ def _user_profile(user: User, layout: Layout, cleaner: Cleaner) -> str:
         return "\n".join(cleaner.clean(line, MAX_PROFILE_CHARS) for line in lines)
     if not user.profile:
         return ""
-    return fill(layout.profile, _values(user.profile, layout.profile, cleaner.clean, MAX_PROFILE_CHARS), settle)
+    return fill(layout.profile, _values(user.profile, layout.profile, cleaner.clean, MAX_PROFILE_CHARS), cleaner.settle)
 
 
 def _history_entry(profile: Profile, impression: Impression, entry: HistoryEntry, cleaner: Cleaner) -> str:
@@ -195,7 +198,7 @@ def _history_entry(profile: Profile, impression: Impression, entry: HistoryEntry
     template = _fitting(profile, impression.domain, entry.item.attributes).item
     text = cleaner.clean(entry.item.text or "", MAX_OPTION_CHARS)
     if not text:
-        text = fill(template, _values(entry.item.attributes, template, cleaner.clean), settle)
+        text = fill(template, _values(entry.item.attributes, template, cleaner.clean), cleaner.settle)
     values = _values(entry.item.attributes, layout.history, cleaner.clean) | {
         "item": text or cleaner.clean(entry.item.item_id, MAX_NAME_CHARS),
         "time_diff": time_diff(entry.occurred_at, impression.occurred_at),

@@ -11,7 +11,7 @@ from hashlib import sha256
 from uuid import UUID, uuid5
 
 from worker.chance import seed, unit
-from worker.draws import Drawn, EngineCard, Usage, by_option
+from worker.draws import Drawn, EngineCard, PositionProfile, Usage, by_option
 from worker.parse import ParseStatus, parse
 from worker.questions import Depths, Kind, Question, Status
 from worker.records import Impression, Record
@@ -25,7 +25,10 @@ MAX_DRAW_TEXT = 8_000  # characters of a rationale as written, twice what 1,024 
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What is the same for every response of one run of the worker."""
+    """What is the same for every response of one run of the worker.
+
+    The position profiles are measured beside the first records: who measures fills the mapping.
+    """
 
     card: EngineCard
     prompt_profile: str | None
@@ -35,7 +38,8 @@ class Setup:
     history_limit: int
     config_fingerprint: str = ""
     words: Words = REFERENCE
-    position_profiles: Mapping[int, tuple[float, ...]] = field(default_factory=dict)  # to divide out, by options
+    position_profiles: Mapping[int, PositionProfile] = field(default_factory=dict)  # by number of options
+    position_debias: bool = False  # divide them out of every draw
 
     def with_fingerprint(self) -> "Setup":
         """Return this with its fingerprint: what must be equal for answers to be pooled; not the engine's version."""
@@ -188,7 +192,7 @@ def _options(question: Question, summary: Summary | None) -> tuple[AskedOption, 
 def _draw(drawn: Drawn, order: tuple[int, ...], setup: Setup) -> Draw:
     rationale, parse_status = (None, ParseStatus.NONE) if drawn.text is None else parse(drawn.text, setup.words)
     slots, profile = drawn.slot_probabilities, setup.position_profiles.get(len(order))
-    if slots and profile:
+    if slots and profile and setup.position_debias:
         slots = debiased(slots, profile)
     return Draw(
         rationale=rationale,
@@ -216,4 +220,5 @@ def _provenance(impression: Impression, setup: Setup) -> Provenance:
         sampling=setup.card.sampling,
         seed=seed(impression.event_id, "0"),
         config_fingerprint=setup.config_fingerprint,
+        position_profile=setup.position_profiles.get(max(setup.position_profiles, default=0)),
     )

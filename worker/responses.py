@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from worker.draws import Usage
+from worker.draws import PositionProfile, Usage
 from worker.parse import ParseStatus, Rationale
 from worker.questions import Kind, Status
 from worker.records import ItemKind, Role
@@ -46,6 +46,7 @@ class Provenance:
     sampling: Mapping[str, str]
     seed: int
     config_fingerprint: str
+    position_profile: PositionProfile | None  # of the longest question
 
 
 @dataclass(frozen=True, slots=True)

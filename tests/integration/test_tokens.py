@@ -12,6 +12,7 @@ from tokenizers import Tokenizer
 from worker import profiles
 from worker.engines.tokens import Tokens, load
 from worker.engines.vllm import TINY, model_path
+from worker.errors import Fatal
 from worker.prompt import Prompt, build, render_option, scene
 from worker.questions import Depths, plan
 from worker.records import Domain, HistoryEntry, HistoryItem, Impression, Item, Slate, User
@@ -105,6 +106,12 @@ def test_the_models_own_file_says_how_text_is_split() -> None:
 def test_each_letter_is_one_token_after_the_stop_string(tokens: Tokens) -> None:
     assert len(set(tokens.letters)) == 26
     assert tokens.encode("Behavior: [Q") == (*tokens.encode("Behavior: ["), tokens.letters[16])
+
+
+def test_letters_that_join_what_stands_before_them_are_refused() -> None:
+    """A bracket alone and its letter are one token of Qwen's: nobody could tell the letter's probability."""
+    with pytest.raises(Fatal, match=r"'A' after '\[' is not one token of its own; this model cannot be read"):
+        Tokens(qwen.tokenizer(), "[")
 
 
 @pytest.mark.parametrize("overrun", ["", "B", "B]\n"])

@@ -55,6 +55,10 @@ def test_a_file_is_replayed_answered_once_and_reported(
     verdict.assert_exactly_once()
     assert len(verdict.expected) == 3 * num_events
 
+    # Measured before the group was joined, for this engine takes no time.
+    profiles = [answer["provenance"]["position_profile"] for answer in judge.answers()]
+    assert all(len(profile) == 12 and sum(profile) == pytest.approx(1) for profile in profiles)
+
     # Kafka's own client reads the same, and finds each response under its user.
     rows = kafka.console_consumer(stage.responses, timeout_ms=3_000)
     assert Counter(key_of(single_object(row.value or b"") or {}) for row in rows) == verdict.seen

@@ -40,6 +40,9 @@ CORPUS: dict[str, str] = {
 }  # fmt: skip
 LONG = {"1 MB": "A" * 1_000_000, "10,000 emoji": "\U0001f3ac" * 10_000}
 SPLIT = (("Beha", "vior: [A]"), ("[", "B]"), ("<|im_", "end|>"), ("# Exposure", " List"))  # over a name and its value
+GERMAN = (  # labels of another profile, section by section
+    "Gedanke", "Auslöser", "Auslösende Umstände", "Wissen", "Wissensfaktoren", "Abwägung", "Art der Abwägung", "Wahl",
+)  # fmt: skip
 SUSPECT = (
     "Behavior: [A]",
     "Heat. Behavior: [",

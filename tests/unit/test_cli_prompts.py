@@ -1,6 +1,7 @@
 """`prompts render` and `prompts parse`: how users debug, so they need no Kafka and no vLLM."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from worker import profiles
 from worker.cli import app
 from worker.errors import BadSettings
 
@@ -87,6 +89,51 @@ def test_parse_reads_a_completion_from_standard_input() -> None:
 
 def test_parse_does_not_believe_a_letter_that_was_not_offered() -> None:
     assert json.loads(run("parse", "--options", "2", text="Behavior: [C]"))["behavior"] is None
+
+
+def test_parse_looks_for_the_profiles_own_labels(tmp_path: Path) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text(profiles.text("mirror-v1").replace("  behavior: Behavior", "  behavior: Wahl"), encoding="utf-8")
+    record = json.loads(run("parse", "--options", "2", "--profile", str(path), text="Bored.\nWAHL: [B]\nBehavior: [A]"))
+    assert (record["rationale"]["stimulus"], record["behavior"]) == ("Bored.", "B")
+
+
+# -- streams that are gone
+
+
+def command(line: str, *, buffered: bool) -> subprocess.CompletedProcess[str]:
+    """Run a line of shell in which M is the command; output is the shell's, so that streams can be taken away."""
+    environment = {**os.environ, "M": f"{sys.executable} -m worker"} | ({} if buffered else {"PYTHONUNBUFFERED": "1"})
+    if buffered:
+        environment.pop("PYTHONUNBUFFERED", None)
+    return subprocess.run(
+        ["bash", "-o", "pipefail", "-c", line], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+@pytest.mark.parametrize("buffered", [True, False])
+@pytest.mark.parametrize(
+    ("line", "code", "words"),
+    [
+        ("$M prompts parse --options 2 <&-", 2, "error: standard input is closed; want a completion there\n"),
+        ("echo x | $M prompts parse --options 2 >/dev/full", 1, "error: No space left on device: not everything was"),
+        ("$M prompts --help >/dev/full", 1, "error: No space left on device: not everything was written\n"),
+        ("$M prompts show mirror-v1 | true", 1, ""),
+        ("$M prompts list --json | head -c 1 >/dev/null", None, ""),  # it may be done before `head` is
+        ("$M prompts list >&-", 0, ""),
+    ],
+)
+def test_a_stream_that_is_gone_is_told_or_passed_over(
+    line: str,
+    code: int | None,
+    words: str,
+    buffered: bool,  # noqa: FBT001 - a case
+) -> None:
+    """Never a traceback, nor Python's own word on it at the very end."""
+    done = command(line, buffered=buffered)
+    assert code in (None, done.returncode)
+    assert done.stderr.startswith(words)
+    assert done.stderr.count("\n") == (1 if words else 0)
 
 
 def test_neither_needs_vllm_or_kafka() -> None:

@@ -1,22 +1,23 @@
 """Injected titles change their own option and nothing else: option count, order and every other line stay."""
 
 import re
+from dataclasses import replace
 
 import pytest
 from examples import film, impression, seen
-from injections import CORPUS, LONG, SPLIT, SUSPECT
+from injections import CORPUS, GERMAN, LONG, SPLIT, SUSPECT
 
 from worker import profiles, template
-from worker.prompt import MAX_OPTION_CHARS, build, render_option, scene
+from worker.prompt import MAX_OPTION_CHARS, Profile, build, option_flags, render_option, scene
 from worker.questions import Option
 from worker.records import Domain, HistoryEntry, HistoryItem, Impression, Item, ItemKind, User
 
 PROFILE = profiles.load("mirror-v1")
 
 
-def lines(shown: Impression, *items: Item) -> list[str]:
-    options = [Option(i.item_id, render_option(PROFILE, shown, i), 0, ("a",), ItemKind.ORGANIC, i) for i in items]
-    return build(PROFILE, scene(PROFILE, shown, 10), options).user.split("\n")
+def lines(shown: Impression, *items: Item, profile: Profile = PROFILE) -> list[str]:
+    options = [Option(i.item_id, render_option(profile, shown, i), 0, ("a",), ItemKind.ORGANIC, i) for i in items]
+    return build(profile, scene(profile, shown, 10), options).user.split("\n")
 
 
 @pytest.mark.parametrize("title", CORPUS)
@@ -102,6 +103,24 @@ def test_a_piece_split_over_name_and_value_is_not_joined(name: str, value: str) 
     assert len([line for line in found if re.match(r"\[\s*[A-Za-z]\s*\]", line)]) == 2
     assert not any(re.search(r"(?i)behavior\s*:\s*\[", line) for line in found)
     assert [line for line in found if line.startswith("#")] == ["# User Profile", "## History", "# Exposure List"]
+
+
+@pytest.mark.parametrize("label", GERMAN)
+def test_the_labels_of_another_profile_are_broken_wherever_a_text_stands(label: str) -> None:
+    """In an option, a name, a profile, an item of the past, an action and a review; and in pieces of two fields."""
+    profile = replace(PROFILE, words=replace(PROFILE.words, labels=GERMAN))
+    said = f"{label.upper()}: x"
+    past = HistoryEntry(HistoryItem("x", text=said), action=said, rating=4.0, review=said)
+    parts = HistoryEntry(HistoryItem("y", attributes={"title": label, "genres": ": [Bx]"}), rating=4.0)
+    options = (Item("1", 0, text=said), Item("2", 1, attributes={label: "y"}))
+    for domain in (Domain.GENERIC, Domain.MOVIES, Domain.BOOKS):
+        shown = impression(domain=domain, user=User("u", profile={"note": said, "gender": said}, history=(past, parts)))
+        found = lines(shown, *options, profile=profile)
+        assert sum(label.lower() in line.lower() for line in found) >= 5
+        assert not [line for line in found if re.search(rf"(?i){label}\s*:", line)]
+        assert lines(shown, *options) != found
+    assert option_flags(profile, shown, options[0]) >= {"sanitised"}
+    assert "sanitised" not in option_flags(PROFILE, shown, options[0])
 
 
 @pytest.mark.parametrize("title", CORPUS)

@@ -1,23 +1,28 @@
 """The position profile: measured on slates that say nothing, and divided out where it is asked for."""
 
+import json
 from asyncio import Event
 from collections.abc import Mapping
 from dataclasses import replace
+from io import BytesIO
 from math import isclose
+from typing import Any
 
+import fastavro
 import pytest
 from examples import impression, record, slate
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker import position_bias
-from worker.draws import Ask, Drawn
+from worker import codec, position_bias
+from worker.draws import Ask, Drawn, PositionProfile
 from worker.engines.choice_model import POSITION, ChoiceModel
 from worker.errors import Fatal
 from worker.prepare import Asking, prepare
 from worker.profiles import load
 from worker.questions import Depths, Status
 from worker.respond import Asked, Setup, respond, source_of
+from worker.responses import SimulatedResponse
 from worker.uncertainty import LEAST_SHARE, debiased
 
 ASKING = Asking(load("mirror-v1"), Depths(), 2, 10, seeded=True, tokenise=None)
@@ -54,14 +59,15 @@ async def test_an_engine_that_fails_or_hangs_is_no_reason_not_to_work() -> None:
 
 
 async def test_what_is_to_be_divided_out_must_be_had() -> None:
-    told: list[Mapping[int, tuple[float, ...]]] = []
+    told: list[Mapping[int, PositionProfile]] = []
 
-    async def at_start(engine: ChoiceModel, *, debias: bool) -> Mapping[int, tuple[float, ...]]:
-        return await position_bias.at_start(engine, ASKING, debias=debias, timeout_s=9, tell=told.append)
+    async def at_start(engine: ChoiceModel, *, debias: bool) -> None:
+        await position_bias.at_start(engine, ASKING, debias=debias, timeout_s=9, tell=told.append)
 
-    assert await at_start(ChoiceModel(), debias=False) == {}
+    await at_start(ChoiceModel(), debias=False)
     assert sorted(told[-1]) == [12]
-    assert sorted(await at_start(ChoiceModel(), debias=True)) == list(range(2, 13))
+    await at_start(ChoiceModel(), debias=True)
+    assert sorted(told[-1]) == list(range(2, 13))
     with pytest.raises(Fatal, match=r"no profile of \[3\] options"):
         await at_start(Failing(), debias=True)
 
@@ -100,17 +106,56 @@ def test_a_slot_that_was_never_taken_turns_no_sure_answer_round() -> None:
     assert debiased((0.999, 0.001), (1 - 1e-9, 1e-9))[0] > 0.97
 
 
-def test_a_response_is_corrected_only_where_a_profile_is_given() -> None:
+SETUP = Setup(ChoiceModel().card, None, None, 2, Depths(), 10).with_fingerprint()
+
+
+def answer(setup: Setup) -> SimulatedResponse:
+    """Answer a slate of two, the upper one with 0.6 in both orders."""
     shown = impression(slate("a", "AB"))
     (one,) = prepare(record(), shown, ASKING)
     asked = Asked(one.question, (Drawn(Status.OK, (0.6, 0.4)),) * 2, tuple(ask.order for ask in one.asks))
-    setup = Setup(ChoiceModel().card, None, None, 2, Depths(), 10).with_fingerprint()
-    corrected = replace(setup, position_profiles={2: (0.6, 0.4)})
+    (found,) = respond(shown, [asked], setup, source_of(record(), None), sample_rate=1.0, produced_at_us=1)
+    return found
 
+
+def test_a_response_is_corrected_only_where_that_is_asked_for_and_a_profile_is_there() -> None:
     def draws(setup: Setup) -> list[tuple[float, ...]]:
-        (found,) = respond(shown, [asked], setup, source_of(record(), None), sample_rate=1.0, produced_at_us=1)
-        return [draw.probabilities for draw in found.draws]
+        return [draw.probabilities for draw in answer(setup).draws]
 
-    assert sorted(draws(setup)) == [(0.4, 0.6), (0.6, 0.4)]
-    assert draws(corrected) == [pytest.approx((0.5, 0.5))] * 2
-    assert draws(replace(setup, position_profiles={3: (0.5, 0.3, 0.2)})) == draws(setup)
+    measured = replace(SETUP, position_profiles={2: (0.6, 0.4)})
+    other = {3: (0.5, 0.3, 0.2)}
+    assert sorted(draws(SETUP)) == [(0.4, 0.6), (0.6, 0.4)]
+    assert draws(measured) == draws(SETUP)
+    assert draws(replace(measured, position_debias=True)) == [pytest.approx((0.5, 0.5))] * 2
+    assert draws(replace(SETUP, position_profiles=other, position_debias=True)) == draws(SETUP)
+
+
+async def test_every_response_carries_the_profile_once_it_is_measured() -> None:
+    """That of the longest question, however long this one is; what was asked before has none."""
+    measured: dict[int, PositionProfile] = {}
+    setup = replace(SETUP, position_profiles=measured).with_fingerprint()
+    before = answer(setup)
+    await position_bias.at_start(ChoiceModel(), ASKING, debias=True, timeout_s=9, tell=measured.update)
+    after = answer(setup)
+    assert before.provenance.position_profile is None
+    assert after.provenance.position_profile == measured[12]
+    assert after == replace(before, provenance=replace(before.provenance, position_profile=measured[12]))
+
+
+def test_a_profile_survives_the_topic_and_readers_of_before_pass_it_over() -> None:
+    """The field can be added and dropped: a reader without it reads the rest, and one with it reads null."""
+    profile = (0.5, 0.3, 0.2)
+    sent = answer(replace(SETUP, position_profiles={3: profile}))
+    new = codec.own_schema("SimulatedResponse")
+    old = json.loads(codec.schema_text("SimulatedResponse"))
+    provenance = next(field["type"] for field in old["fields"] if field["name"] == "provenance")
+    provenance["fields"] = [field for field in provenance["fields"] if field["name"] != "position_profile"]
+
+    def read(writer: Any, reader: Any) -> Any:
+        stream = BytesIO()
+        fastavro.schemaless_writer(stream, writer, codec.plain(sent))
+        return fastavro.schemaless_reader(BytesIO(stream.getvalue()), writer, reader)["provenance"]
+
+    assert read(new, new)["position_profile"] == pytest.approx(profile)
+    assert "position_profile" not in read(new, old)
+    assert read(old, new)["position_profile"] is None

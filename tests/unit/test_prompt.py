@@ -296,6 +296,10 @@ def test_a_profile_loads_from_a_path_and_differs_by_its_sha(tmp_path: Path) -> N
         ("name: " + "[" * 1_200, "own.yaml"),
         (text("mirror-v1").replace("top_p: 0.8", "top_p: 1.8"), "top_p"),
         (text("mirror-v1").replace("  thought: Thought\n", ""), "labels.thought"),
+        (
+            text("mirror-v1").replace("  behavior: Behavior", "  behavior: '\u200b'"),
+            "`labels` wants a text for behavior",
+        ),
         (text("mirror-v1").replace("{price?NA}", "{price:dear}"), "unknown form 'dear'"),
     ],
 )

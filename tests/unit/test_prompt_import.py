@@ -1,13 +1,17 @@
 """`prompts import`: the reference's wording out of its file, which is read and never run."""
 
+from itertools import islice
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from worker import profiles
+from worker.checks import run_all
 from worker.cli import app
 from worker.errors import BadSettings
+from worker.kafka import admin
+from worker.settings import load
 
 SECTIONS = (
     "Stimulus: s\nStimulus Factors: f\nKnowledge: k\nKnowledge Factors: f\nEvaluation: e\nEvaluation Style: s\n"
@@ -76,6 +80,20 @@ def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
 
 def test_the_reference_model_with_another_wording_is_doubted(tmp_path: Path) -> None:
     imported, ours = profiles.load(str(convert(tmp_path, SOURCE))), profiles.load("mirror-v1")
-    assert "prompts import" in profiles.doubt("Joinn/UserMirrorrer-Qwen-DPO", ours)
-    assert not profiles.doubt("Joinn/UserMirrorrer-Qwen-DPO", imported)
-    assert not profiles.doubt("mirror-tiny", ours)
+    assert "prompts import" in profiles.doubt("vllm", "Joinn/UserMirrorrer-Qwen-DPO", ours)
+    assert not profiles.doubt("vllm", "Joinn/UserMirrorrer-Qwen-DPO", imported)
+    assert not profiles.doubt("vllm", "mirror-tiny", ours)
+    assert not profiles.doubt("choice-model", "Joinn/UserMirrorrer-Qwen-DPO", ours)  # it reads no prompt
+
+
+def test_check_warns_of_the_reference_model_with_another_wording(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(admin, "TIMEOUT_S", 0.01)  # Kafka comes after the wording, and is not there
+
+    def warnings(**settings: str) -> list[str]:
+        found = islice(run_all(load(None, {"model": "Joinn/UserMirrorrer-Qwen-DPO", **settings})), 3)
+        return [one.what for one in found if one.warning]
+
+    assert warnings() == ["wording"]
+    assert warnings(prompt_profile=str(convert(tmp_path, SOURCE)), bootstrap_servers="127.0.0.1:1") == []

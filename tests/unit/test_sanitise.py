@@ -8,9 +8,13 @@ import pytest
 from examples import HOSTILE, wild_texts
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from injections import GERMAN
 
 from worker.inspection import suspicious
 from worker.sanitise import clean
+from worker.words import REFERENCE
+
+LABELS = REFERENCE.labels
 
 # Written anew, not taken from the code: what the reference model reads as structure.
 OPTION = re.compile(r"\[\s*[A-Za-z]\s*\]|\[\s*[A-Za-z]$")
@@ -23,7 +27,7 @@ hostile_texts = st.lists(pieces | wild_texts, max_size=8).map("".join)
 
 def test_ten_thousand_blank_lines_are_looked_at_in_no_time() -> None:
     start_s = time.perf_counter()
-    suspicious("\n" * 10_000)
+    suspicious("\n" * 10_000, LABELS)
     assert time.perf_counter() - start_s < 0.5  # it was 1.5 s once: quadratic
 
 
@@ -66,7 +70,7 @@ def test_ten_thousand_blank_lines_are_looked_at_in_no_time() -> None:
     ],
 )
 def test_text_is_cleaned_as_written_down_here(text: str, cleaned: str) -> None:
-    assert clean(text, 100) == cleaned
+    assert clean(text, 100, LABELS) == cleaned
 
 
 @given(hostile_texts, st.integers(1, 40))
@@ -75,7 +79,7 @@ def test_text_is_cleaned_as_written_down_here(text: str, cleaned: str) -> None:
 @example("x [New", 3)
 @settings(max_examples=60, deadline=None)
 def test_whatever_comes_in_nothing_that_comes_out_looks_like_the_prompt(text: str, max_chars: int) -> None:
-    line = clean(text, max_chars)
+    line = clean(text, max_chars, LABELS)
     assert len(line) <= max_chars
     assert line.isprintable()
     assert line == line.strip()
@@ -88,18 +92,20 @@ def test_whatever_comes_in_nothing_that_comes_out_looks_like_the_prompt(text: st
 @example("x [", "B] y")
 @settings(max_examples=25, deadline=None)
 def test_two_fields_side_by_side_make_no_option(one: str, other: str) -> None:
-    assert not re.search(r"\[\s*[A-Za-z]\s*\]", f"{clean(one, 50)} {clean(other, 50)}")
+    assert not re.search(r"\[\s*[A-Za-z]\s*\]", f"{clean(one, 50, LABELS)} {clean(other, 50, LABELS)}")
 
 
 def test_a_long_text_is_cut() -> None:
-    assert clean("ab" * 500_000, 600) == "ab" * 300
-    assert len(clean("\ufdfa" * 10_000, 600)) == 600  # one character that NFKC makes 18 of
-    assert len(clean("\U0001f600" * 10_000, 600)) == 600
+    assert clean("ab" * 500_000, 600, LABELS) == "ab" * 300
+    assert len(clean("\ufdfa" * 10_000, 600, LABELS)) == 600  # one character that NFKC makes 18 of
+    assert len(clean("\U0001f600" * 10_000, 600, LABELS)) == 600
 
 
 def test_normalising_goes_first_so_that_look_alikes_are_met_as_what_they_become() -> None:
     assert all(
-        unicodedata.normalize("NFKC", clean(text, 100)) == clean(text, 100) for text in HOSTILE if "\u0130" not in text
+        unicodedata.normalize("NFKC", clean(text, 100, LABELS)) == clean(text, 100, LABELS)
+        for text in HOSTILE
+        if "\u0130" not in text
     )
 
 
@@ -120,9 +126,32 @@ def test_normalising_goes_first_so_that_look_alikes_are_met_as_what_they_become(
     ],
 )
 def test_an_instruction_to_the_model_is_flagged(text: str) -> None:
-    assert suspicious(text)
+    assert suspicious(text, LABELS)
 
 
 @pytest.mark.parametrize("text", ["Heat (1995)", "The System: A Love Story", "You must remember this", "", "<i>"])
 def test_a_plain_title_is_not_flagged(text: str) -> None:
-    assert not suspicious(text)
+    assert not suspicious(text, LABELS)
+
+
+@pytest.mark.parametrize(
+    ("text", "cleaned"),
+    [
+        ("Wahl: [A]", "Wahl; (A)"),
+        ("**WAHL** : [A]", "**WAHL; (A)"),
+        ("auslo\u0308ser: x", "auslöser; x"),  # decomposed
+        ("Art  der\nAbwägung\uff1a x", "Art der Abwägung; x"),
+        ("Heat. Auslösende Umstände: Hunger", "Heat. Auslösende Umstände; Hunger"),
+        ("Wissen\u200b: x", "Wissen; x"),
+        ("Die Wahl (2003)", "Die Wahl (2003)"),
+        ("Stimulus: a film", "Stimulus: a film"),  # nothing that this profile's prompts hold
+    ],
+)
+def test_the_labels_are_those_of_the_profile_in_use(text: str, cleaned: str) -> None:
+    assert clean(text, 100, GERMAN) == cleaned
+
+
+def test_an_answer_under_the_profiles_own_label_is_flagged() -> None:
+    assert suspicious("Heat. Wahl : [A]", GERMAN)
+    assert not suspicious("Heat. Wahl : [A]", LABELS)
+    assert suspicious("Behavior: [A]", GERMAN)  # what the reference models write is suspect anywhere

@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from worker import template
 from worker.records import Domain
+from worker.sanitise import visible
 
 
 class LayoutPart(BaseModel):
@@ -76,6 +77,8 @@ def problems(parsed: ProfileFile) -> Iterator[str]:
         yield f"unknown domains {', '.join(unknown)}"
     if template.names(parsed.user) != {"profile", "history", "exposure"}:
         yield "`user` wants the places {profile?}, {history?} and {exposure?}, all of them and no other"
+    if unseen := [section for section, label in parsed.labels.model_dump().items() if not visible(label).strip()]:
+        yield f"`labels` wants a text for {', '.join(unseen)}"
     for part, texts in (("system", parsed.system), ("prefix", parsed.prefix)):
         if texts.keys() != {"default", "direct"}:
             yield f"`{part}` wants a text for default and one for direct"
