@@ -14,6 +14,7 @@ from datetime import datetime
 from worker import position_bias, profiles
 from worker.batching import MicroBatcher
 from worker.codec import Encoder
+from worker.draws import PositionProfile
 from worker.engines.choice_model import ChoiceModel
 from worker.errors import Fatal
 from worker.handover import FlushLimits, Handover
@@ -22,20 +23,20 @@ from worker.kafka import admin, registry
 from worker.kafka.sink import KafkaSink
 from worker.kafka.source import KafkaSource
 from worker.outgoing import Outgoing
-from worker.pipeline import Pipeline, Rules
+from worker.pipeline import Pipeline
 from worker.ports import Engine
 from worker.prepare import Asking
 from worker.prompt import Profile
 from worker.questions import Depths
 from worker.respond import Setup
+from worker.rules import Rules
 from worker.sampling import Sampling, UserBudget
 from worker.settings import Settings
 from worker.telemetry import Telemetry, start_tracing
-from worker.waiting import on_signals, unless, until_there
+from worker.waiting import in_loop, on_signals, unless, until_there
 from worker.window import Window
 
 log = logging.getLogger(__name__)
-PositionProfiles = Mapping[int, tuple[float, ...]]  # by number of options
 
 BROKER_BYTES = 1_000  # what the broker counts beside a message's key, value and headers
 HEADER_BYTES = 5_000  # of a response's headers: at most 4,000 passed on, and the trace context
@@ -75,9 +76,7 @@ async def serve(settings: Settings, backfill: Backfill) -> None:
     on_signals(stop)
     state = State()
     engine = make_engine(settings)
-    if settings.engine != "choice-model" and (
-        doubt := profiles.doubt(settings.model, profiles.load(settings.prompt_profile))
-    ):
+    if doubt := profiles.doubt(settings.engine, settings.model, profiles.load(settings.prompt_profile)):
         log.warning("%s", doubt)
     telemetry = Telemetry(engine.card)
     health = _health(settings, state, telemetry)
@@ -96,7 +95,12 @@ async def serve(settings: Settings, backfill: Backfill) -> None:
 def _health(settings: Settings, state: State, telemetry: Telemetry) -> Health:
     try:
         return Health(
-            settings.http_host, settings.http_port, live=state.live, ready=state.ready, metrics=telemetry.exposition
+            settings.http_host,
+            settings.http_port,
+            live=state.live,
+            ready=state.ready,
+            metrics=telemetry.exposition,
+            accept=state.accept,
         )
     except OSError as error:
         raise Fatal(
@@ -124,20 +128,22 @@ async def work(
 ) -> None:
     """Run the pipeline with an engine that is started, until `stop` or, in a backfill, until everything is read."""
     debias = settings.position_debias
+    measured: dict[int, PositionProfile] = {}
+
+    def tell(found: Mapping[int, PositionProfile]) -> None:
+        measured.update(found)
+        telemetry.position_profile(found)
+
     measuring = asyncio.ensure_future(
         position_bias.at_start(
-            engine,
-            asking(settings, engine),
-            debias=debias,
-            timeout_s=settings.question_timeout_s,
-            tell=telemetry.position_profile,
+            engine, asking(settings, engine), debias=debias, timeout_s=settings.question_timeout_s, tell=tell
         )
     )
     try:
-        # Only debiasing waits for the profile; else it is measured beside the first records.
-        positions = await unless(stop, measuring) if debias else {}
-        if positions is not None:
-            await _work(settings, backfill, engine, telemetry, positions, state=state, stop=stop)
+        if debias:  # only this waits for the profile; else it is measured beside the first records
+            await unless(stop, measuring)
+        if not stop.is_set():
+            await _work(settings, backfill, engine, telemetry, measured, state=state, stop=stop)
     finally:
         measuring.cancel()
         await asyncio.gather(measuring, return_exceptions=True)
@@ -148,7 +154,7 @@ async def _work(
     backfill: Backfill,
     engine: Engine,
     telemetry: Telemetry,
-    positions: PositionProfiles,
+    positions: Mapping[int, PositionProfile],
     *,
     state: State,
     stop: asyncio.Event,
@@ -186,6 +192,7 @@ async def _work(
     state.works(
         live=lambda: stale("event loop", pipeline.last_tick_s) or stale("poll thread", source.last_poll_s),
         ready=lambda: pipeline.held_up,
+        accept=in_loop(pipeline.quarantine.accept),
     )
     log.info(
         "worker ready: %s, configuration %s, group %s, topics %s",
@@ -201,7 +208,7 @@ def _fit_topics(settings: Settings) -> Settings:
     return settings.model_copy(update={"max_message_bytes": min(settings.max_message_bytes, limit)})
 
 
-def _rules(settings: Settings, engine: Engine, positions: PositionProfiles) -> Rules:
+def _rules(settings: Settings, engine: Engine, positions: Mapping[int, PositionProfile]) -> Rules:
     profile = profiles.load(settings.prompt_profile)
     return Rules(
         sampling=Sampling(
@@ -220,13 +227,14 @@ def _rules(settings: Settings, engine: Engine, positions: PositionProfiles) -> R
         max_message_bytes=settings.max_message_bytes - BROKER_BYTES,
         question_timeout_s=settings.question_timeout_s,
         max_draws=int(settings.max_num_seqs * OVERBOOK) if engine.card.reads_prompt else CHOICE_MODEL_DRAWS,
+        max_restarts=settings.max_engine_restarts,
         drain_timeout_s=settings.drain_timeout_s,
     )
 
 
-def _setup(settings: Settings, engine: Engine, profile: Profile, positions: PositionProfiles) -> Setup:
+def _setup(settings: Settings, engine: Engine, profile: Profile, positions: Mapping[int, PositionProfile]) -> Setup:
     reads = engine.card.reads_prompt
-    debias = {"position_debias": "true"} if positions else {}
+    debias = {"position_debias": "true"} if settings.position_debias else {}
     return Setup(
         card=replace(engine.card, sampling={**engine.card.sampling, **debias}),
         prompt_profile=profile.name if reads else None,
@@ -236,6 +244,7 @@ def _setup(settings: Settings, engine: Engine, profile: Profile, positions: Posi
         history_limit=settings.history_limit,
         words=profile.words,
         position_profiles=positions,
+        position_debias=settings.position_debias,
     ).with_fingerprint()
 
 

@@ -2,61 +2,84 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Iterable
+from typing import TypeVar
 
 from worker.draws import Ask, Drawn
 from worker.errors import EngineDead
+from worker.keeping import Keeper
 from worker.ports import Engine, Watch
 from worker.prepare import Prepared
 from worker.questions import Status
+from worker.records import Record
 from worker.respond import Asked
 from worker.responses import Timings
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 TRIES = 2  # of one draw: a deadline that passes is given one more
 
 
 class Asker:
-    """Keeps at most `max_draws` in the engine at once, in the order of asking."""
+    """Asks in the order in which the keeper lets draws in."""
 
     def __init__(
-        self, engine: Engine, watch: Watch, *, max_draws: int, timeout_s: float, clock: Callable[[], float]
+        self, engine: Engine, keeper: Keeper, watch: Watch, *, timeout_s: float, clock: Callable[[], float]
     ) -> None:
-        """Take the engine and the bounds; a deadline runs from when the engine gets the draw."""
-        self._engine, self._watch, self._timeout_s, self._clock = engine, watch, timeout_s, clock
-        self._slots = asyncio.Semaphore(max_draws)
+        """Take the engine and who keeps it; a deadline runs from when the engine gets the draw."""
+        self._engine, self._keeper, self._watch = engine, keeper, watch
+        self._timeout_s, self._clock = timeout_s, clock
 
-    async def ask(self, one: Prepared, *, taken_s: float) -> Asked:
-        """Ask one question in all its draws.  Raises `EngineDead`."""
+    async def ask_all(self, record: Record, questions: Iterable[Prepared], *, taken_s: float) -> list[Asked]:
+        """Ask all questions of a record.  Raises `Poison` if the engine dies of them."""
+        with self._keeper.answering(record):
+            return await _together(self._ask(record, one, taken_s=taken_s) for one in questions)
+
+    async def _ask(self, record: Record, one: Prepared, *, taken_s: float) -> Asked:
+        """Ask one question in all its draws."""
         started_s = self._clock()
-        drawn: list[Drawn] = [one.refused] * len(one.asks) if one.refused else await self._draws(one.asks)
+        drawn = [one.refused] * len(one.asks) if one.refused else await self._draws(record, one.asks)
         timings = Timings(queue_s=started_s - taken_s, engine_s=self._clock() - started_s)
         return Asked(one.question, tuple(drawn), tuple(ask.order for ask in one.asks), one.flags, timings)
 
-    async def _draws(self, asks: tuple[Ask, ...]) -> list[Drawn]:
-        return await asyncio.gather(*(self._draw(ask) for ask in asks)) if asks else []
+    async def _draws(self, record: Record, asks: tuple[Ask, ...]) -> list[Drawn]:
+        return await _together(self._draw(record, ask) for ask in asks)
 
-    async def _draw(self, ask: Ask) -> Drawn:
+    async def _draw(self, record: Record, ask: Ask) -> Drawn:
         drawn = Drawn(Status.TIMEOUT)
         for _ in range(TRIES):
-            async with self._slots:
-                with self._watch.chat(ask) as chat:
-                    started_s = self._clock()
-                    drawn = await self._once(ask.with_trace(chat.headers))
-                    chat.done(drawn, self._clock() - started_s)
+            drawn = await self._keeper.ask(record, lambda: self._send(ask))
             if drawn.status is not Status.TIMEOUT:
                 break
         return drawn
 
-    async def _once(self, ask: Ask) -> Drawn:
+    async def _send(self, ask: Ask) -> Drawn:
+        with self._watch.chat(ask) as chat:
+            started_s = self._clock()
+            drawn = await self._once(ask.with_trace(chat.headers), started_s)
+            chat.done(drawn, self._clock() - started_s)
+        return drawn
+
+    async def _once(self, ask: Ask, started_s: float) -> Drawn:
         try:
             async with asyncio.timeout(self._timeout_s):
                 return await self._engine.draw(ask)
         except TimeoutError:
+            await self._keeper.look_after(started_s)
             return Drawn(Status.TIMEOUT)
         except EngineDead:
             raise
         except Exception as error:  # noqa: BLE001 - whatever the engine makes of one prompt must not lose the event
             log.warning("%s: the engine failed: %s", ask.ask_id, type(error).__name__)
             return Drawn(Status.ENGINE_ERROR)
+
+
+async def _together(work: Iterable[Coroutine[object, object, T]]) -> list[T]:
+    """Return what all give, in order; after the first failure the others are cancelled."""
+    tasks = [asyncio.ensure_future(one) for one in work]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()

@@ -3,7 +3,9 @@
 Exit codes: 0 done, 1 fatal, 2 settings or usage, 3 the engine will not come back, 4 fenced, 5 a client call is stuck.
 """
 
+import errno
 import json
+import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -13,9 +15,10 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from worker import __version__, cli_prompts
+from worker import __version__, cli_dlq, cli_prompts
+from worker.cli_options import Bootstrap, Config, Json, Set, settings_of
 from worker.errors import BadSettings, MirrorstreamError
-from worker.settings import Settings, load, parse_time
+from worker.settings import parse_time
 
 app = typer.Typer(
     no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False,
@@ -28,14 +31,9 @@ app.add_typer(topics_app, name="topics")
 app.add_typer(schemas_app, name="schemas")
 app.add_typer(experiment_app, name="experiment")
 app.add_typer(cli_prompts.app, name="prompts")
+app.add_typer(cli_dlq.app, name="dlq")
 console = Console(stderr=True)
-
-Config = Annotated[Path | None, typer.Option("--config", "-c", help="YAML file of settings.")]
-Set = Annotated[
-    list[str] | None, typer.Option("--set", "-s", help="One setting, NAME=VALUE; wins over file and environment.")
-]
-Bootstrap = Annotated[str | None, typer.Option("--bootstrap", "-b", help="Brokers, HOST:PORT by comma.")]
-Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})  # what a write to standard output fails with on a full disk
 
 
 @app.command(epilog="Example: mirrorstream run --config worker.yaml --set sample_rate=0.1")
@@ -58,7 +56,7 @@ def run(
     if from_ and to and parse_time(from_) >= parse_time(to):
         raise BadSettings(f"--from {from_} --to {to}: is an empty range")
     backfill = worker.Backfill(until_end, parse_time(to) if to else None)
-    raise typer.Exit(worker.run(_settings(config, bootstrap, settings, **extra), backfill))
+    raise typer.Exit(worker.run(settings_of(config, bootstrap, settings, **extra), backfill))
 
 
 @app.command(epilog="Example: mirrorstream check --config worker.yaml")
@@ -74,7 +72,7 @@ def check(
     """Check settings, Kafka, topics, registry and engine: each line ok, or what to do."""
     from worker.checks import run_all
 
-    results = list(run_all(_settings(config, bootstrap, settings), position_profile=position_profile))
+    results = list(run_all(settings_of(config, bootstrap, settings), position_profile=position_profile))
     if as_json:
         typer.echo(json.dumps([asdict(result) for result in results]))
     else:
@@ -117,7 +115,7 @@ def replay(
 
     if (file is None) == (movielens is None):
         raise BadSettings("replay: want a file of JSON Lines or --movielens FOLDER, one of them")
-    found = _settings(config, bootstrap, settings)
+    found = settings_of(config, bootstrap, settings)
     summary = replay_file(
         found, file, movielens, limit=events, rate=rate, outcomes_topic=outcomes_topic, console=console
     )
@@ -136,7 +134,7 @@ def topics_create(
     """Create the topics that are missing."""
     from worker.kafka import admin
 
-    found = _settings(config, bootstrap, settings)
+    found = settings_of(config, bootstrap, settings)
     names = [topic for topic in found.input_topics if not topic.startswith("^")]
     names += [found.output_topic, found.dead_letter_topic, outcomes_topic]
     made = admin.create(found, dict.fromkeys(names, partitions), replication=replication)
@@ -152,7 +150,7 @@ def schemas_register(config: Config = None, settings: Set = None) -> None:
     """Register the schemas of all topics, FULL_TRANSITIVE."""
     from worker.kafka import registry
 
-    found = _settings(config, None, settings)
+    found = settings_of(config, None, settings)
     if found.schema_registry_url is None:
         raise BadSettings("schema_registry_url: is not set; where shall the schemas go?")
     subjects = {
@@ -178,7 +176,7 @@ def experiment_report(
     from worker.commands import report_experiment
     from worker.experiment.report import render
 
-    found = _settings(config, bootstrap, settings)
+    found = settings_of(config, bootstrap, settings)
     report = report_experiment(found, experiment=experiment, alpha=alpha, planned_users=planned_users)
     if as_json:
         typer.echo(json.dumps(report.as_json()))
@@ -201,29 +199,6 @@ def root(
     """Streaming user simulation for recommender A/B shadow tests."""
 
 
-def _settings(config: Path | None, bootstrap: str | None, assignments: list[str] | None, **extra: Any) -> Settings:
-    overrides: dict[str, Any] = {}
-    for assignment in assignments or ():
-        name, separator, value = assignment.partition("=")
-        if not separator:
-            message = f"--set {assignment}: want NAME=VALUE"
-            raise BadSettings(message)
-        overrides[name] = _value(value)
-    if bootstrap:
-        overrides["bootstrap_servers"] = bootstrap
-    return load(config, overrides | extra)
-
-
-def _value(text: str) -> Any:
-    """Read lists and maps as JSON; everything else is text, which the settings turn into their own types."""
-    if text[:1] in "[{" and text:
-        try:
-            return json.loads(text)
-        except ValueError:
-            return text
-    return text
-
-
 def main() -> None:
     """Run the command; our own errors are one message and an exit code, never a traceback."""
     try:
@@ -231,3 +206,10 @@ def main() -> None:
     except MirrorstreamError as error:
         console.print(f"[red]error:[/] {escape(str(error))}", highlight=False)
         sys.exit(getattr(error, "exit_code", 1))
+    except OSError as error:  # a reader that went away is typer's: it ends without a word
+        if error.errno not in _FULL:
+            raise
+        if sys.stdout is not None:  # what is still in its buffer would fail again at the end, with a traceback
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        console.print(f"[red]error:[/] {error.strerror}: not everything was written", highlight=False)
+        sys.exit(1)

@@ -1,6 +1,9 @@
-"""What commands do that is more than a call: replaying a file, reading the responses topic."""
+"""What commands do that is more than a call: replaying a file, reading the responses topic, asking a worker."""
 
 import time
+import urllib.error
+import urllib.request
+from http.client import HTTPException
 from pathlib import Path
 
 from rich.console import Console
@@ -8,9 +11,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from worker import codec, replay
 from worker.codec import Encoder
+from worker.errors import BadSettings, Fatal, Poison, Retryable
 from worker.experiment.report import Report, Tally
 from worker.kafka import admin, registry
+from worker.records import Record
 from worker.settings import Settings
+
+ACCEPT_S = 15.0  # how long a worker may take to answer
 
 
 def replay_file(
@@ -62,6 +69,33 @@ def report_experiment(settings: Settings, *, experiment: str | None, alpha: floa
             ref, payload = codec.split(value, ())
             tally.add(codec.decode_plain(payload, schemas.fetch_now(ref), "SimulatedResponse"))
     return tally.report(alpha=alpha, planned_users=planned_users, experiment=experiment)
+
+
+def decoded_letter(settings: Settings, letter: Record) -> tuple[object, str | None]:
+    """Return the record inside a dead letter as far as Avro reads it, or why it does not."""
+    if letter.value is None:
+        return None, None
+    schemas = registry.Schemas(settings.schema_registry_url, settings.schema_registry_auth_file)
+    try:
+        ref, payload = codec.split(letter.value, letter.headers)
+        return codec.decode_plain(payload, schemas.fetch_now(ref), "RecommendationImpression"), None
+    except (Poison, Retryable) as error:
+        return None, str(error)
+
+
+def accept_dead_letters(url: str, num_next: int) -> str:
+    """Tell a worker that what its breaker holds really is bad; return what it says."""
+    if not url.startswith(("http://", "https://")):
+        raise BadSettings(f"--url {url}: want http://HOST:PORT")
+    request = urllib.request.Request(f"{url.rstrip('/')}/breaker/accept?next={num_next}", method="POST")  # noqa: S310
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy has no way to this machine
+    try:
+        with direct.open(request, timeout=ACCEPT_S) as answer:
+            return str(answer.read().decode(errors="replace")).strip()
+    except urllib.error.HTTPError as error:
+        raise Fatal(f"{url}: {error.code}: {error.read().decode(errors='replace').strip()}") from error
+    except (OSError, HTTPException, ValueError) as error:
+        raise Fatal(f"{url}: no worker answers there: {getattr(error, 'reason', error)}") from error
 
 
 def _encoder(settings: Settings, topic: str, name: str) -> Encoder:

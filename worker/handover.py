@@ -262,8 +262,11 @@ class Handover:
         revoking = self._revoking
         if revoking is None or self._busy:
             return []
-        # Once: records go on finishing meanwhile, and the group waits for this callback.
-        if not (tried or self._head_sent) and any(head.partition in revoking.partitions for head in self._next_heads()):
+        # Once: records go on finishing meanwhile, and the group waits for this callback.  But a new note is news of a
+        # death, which is rare, and not to hear of it costs the next owner an engine.
+        going = revoking.partitions & self._owned.keys()
+        wanted = not self._head_sent or any(self._owned[partition].offsets.has_new_note for partition in going)
+        if wanted and not tried and any(head.partition in going for head in self._next_heads()):
             return self._freeze()
         return self._let_go(revoking)
 

@@ -4,6 +4,11 @@
     readyz   503 with the reason until the engine is warm and the group is joined, and whenever work is held up
     metrics  Prometheus' text format
 
+    POST breaker/accept?next=N    closes the breaker on dead letters; only for callers on this machine or in this pod
+
+Whoever may run a command beside the worker may close its breaker, so there is no password; a call that came through a
+proxy, a mesh or a browser's page names that in a header, and is refused.
+
 Kafka being away makes a worker unready, never dead: a restart would not bring it back.
 """
 
@@ -11,9 +16,14 @@ import threading
 import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import IPv6Address, ip_address
+from urllib.parse import parse_qs, urlsplit
 
 from prometheus_client import CONTENT_TYPE_LATEST
 
+TEXT = "text/plain; charset=utf-8"
+FROM_ELSEWHERE = ("Origin", "Forwarded", "X-Forwarded-For", "Via")  # headers of what came from outside all the same
+MAX_NEXT_DIGITS = 8
 LIVE_S = 60.0  # a loop or poll thread that has not turned for this long will not
 CLOSE_WAIT_S = 0.1  # at most; the library's own is 0.5, which every stop of a worker would take longer
 
@@ -22,10 +32,17 @@ class Health:
     """The server; each page is a function that returns the reason why not, "" if all is well."""
 
     def __init__(
-        self, host: str, port: int, *, live: Callable[[], str], ready: Callable[[], str], metrics: Callable[[], bytes]
+        self,
+        host: str,
+        port: int,
+        *,
+        live: Callable[[], str],
+        ready: Callable[[], str],
+        metrics: Callable[[], bytes],
+        accept: Callable[[int], str],
     ) -> None:
-        """Listen at once; port 0 takes a free one."""
-        self._server = ThreadingHTTPServer((host, port), _handler(live, ready, metrics))
+        """Listen at once; port 0 takes a free one.  `accept` closes the breaker and returns what was done."""
+        self._server = ThreadingHTTPServer((host, port), _handler(live, ready, metrics, accept))
         self._server.daemon_threads = True
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(CLOSE_WAIT_S,), name="health", daemon=True
@@ -44,7 +61,7 @@ class Health:
 
 
 def _handler(
-    live: Callable[[], str], ready: Callable[[], str], metrics: Callable[[], bytes]
+    live: Callable[[], str], ready: Callable[[], str], metrics: Callable[[], bytes], accept: Callable[[int], str]
 ) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -54,9 +71,22 @@ def _handler(
                 self._answer(200, metrics(), CONTENT_TYPE_LATEST)
             elif path in ("/livez", "/readyz"):
                 reason = live() if path == "/livez" else ready()
-                self._answer(503 if reason else 200, f"{reason or 'ok'}\n".encode(), "text/plain; charset=utf-8")
+                self._answer(503 if reason else 200, f"{reason or 'ok'}\n".encode(), TEXT)
             else:
-                self._answer(404, b"not found; want /livez, /readyz or /metrics\n", "text/plain; charset=utf-8")
+                self._answer(404, b"not found; want /livez, /readyz or /metrics\n", TEXT)
+
+        def do_POST(self) -> None:
+            """Close the breaker."""
+            url = urlsplit(self.path)
+            num_next = parse_qs(url.query).get("next", ["0"])[-1]
+            if url.path != "/breaker/accept":
+                self._answer(404, b"not found; want /breaker/accept\n", TEXT)
+            elif not _is_here(self.client_address[0]) or any(name in self.headers for name in FROM_ELSEWHERE):
+                self._answer(403, b"only from the worker's own machine or pod: `mirrorstream dlq accept`\n", TEXT)
+            elif not (num_next.isascii() and num_next.isdecimal() and len(num_next) <= MAX_NEXT_DIGITS):
+                self._answer(400, b"next: want a number\n", TEXT)
+            else:
+                self._answer(200, f"{accept(int(num_next))}\n".encode(), TEXT)
 
         def _answer(self, code: int, body: bytes, content_type: str) -> None:
             self.send_response(code)
@@ -71,12 +101,19 @@ def _handler(
     return Handler
 
 
+def _is_here(host: str) -> bool:
+    address = ip_address(host.partition("%")[0])
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return (mapped or address).is_loopback
+
+
 class State:
     """What the health pages say, as the start goes on."""
 
     def __init__(self) -> None:
         """Be alive and not ready."""
         self._live: Callable[[], str] = str
+        self._accept: Callable[[int], str] = lambda _: "the worker has not started"
         self.waits("the engine is loading")
 
     def live(self) -> str:
@@ -91,9 +128,13 @@ class State:
         """Be not ready, for this reason."""
         self._ready: Callable[[], str] = lambda: reason
 
-    def works(self, *, live: Callable[[], str], ready: Callable[[], str]) -> None:
+    def accept(self, num_next: int) -> str:
+        """Close the breaker; return what was done."""
+        return self._accept(num_next)
+
+    def works(self, *, live: Callable[[], str], ready: Callable[[], str], accept: Callable[[int], str]) -> None:
         """Ask the parts from now on."""
-        self._live, self._ready = live, ready
+        self._live, self._ready, self._accept = live, ready, accept
 
 
 def stale(what: str, last_s: float) -> str:

@@ -43,8 +43,8 @@ class Note:
         return text
 
     def _text(self, suspects: Sequence[tuple[int, int]]) -> str:
-        by_deaths = {str(deaths): sorted(offset for offset, n in suspects if n == deaths) for _, deaths in suspects}
-        gaps = {deaths: list(_gaps(by_deaths[deaths])) for deaths in sorted(by_deaths)}
+        every = sorted({deaths for _, deaths in suspects})
+        gaps = {str(deaths): list(_gaps(sorted(offset for offset, n in suspects if n == deaths))) for deaths in every}
         breaker = self.breaker.encode("ascii", "replace").decode()[:MAX_BREAKER_CHARS]
         content: dict[str, Any] = {"suspects": gaps, "breaker": breaker}
         kept = {name: value for name, value in content.items() if value}

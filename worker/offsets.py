@@ -67,9 +67,14 @@ class Offsets:
         return released[-1] + 1 if released else self.unreleased
 
     @property
+    def has_new_note(self) -> bool:
+        """Say whether the note is not what was committed last."""
+        return self.note != self._committed_note
+
+    @property
     def unreleased(self) -> int | None:
         """What to commit although nothing is released: a start without a commit, or where we are with a new note."""
-        if self._uncommitted_start is not None or self.note == self._committed_note or self._highest < 0:
+        if self._uncommitted_start is not None or not self.has_new_note or self._highest < 0:
             return self._uncommitted_start
         return next(iter(self._in_flight), self._highest + 1)
 

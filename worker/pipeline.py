@@ -18,39 +18,28 @@ from dataclasses import dataclass
 
 from worker.asking import Asker
 from worker.batching import MicroBatcher
+from worker.committing import Committer
 from worker.deadletters import to_message
-from worker.errors import Fatal, Poison
+from worker.errors import EngineGone, Fatal, Poison
 from worker.flight import Flight, InFlight
 from worker.handover import Handover
 from worker.intake import Decoded, Intake
+from worker.keeping import Keeper
+from worker.notes import Note
 from worker.outgoing import Outgoing
 from worker.ports import Delivery, Engine, Schemas, Sink, Source, Watch
-from worker.prepare import Asking, Prepared, num_tokens, prepare
+from worker.prepare import Prepared, num_tokens, prepare
+from worker.quarantine import Quarantine
 from worker.records import DeadLetter, Message, Partition, Record
-from worker.respond import Setup, respond, source_of
-from worker.sampling import Sampling, UserBudget
-from worker.signals import Assigned, Command, Drop, Flush, Freeze, LetGo, Rebuild, Release, Send, Tick
+from worker.respond import respond, source_of
+from worker.rules import Rules
+from worker.signals import Assigned
 from worker.supervision import Supervisor
 from worker.window import Window
 
 log = logging.getLogger(__name__)
 
 TICK_S = 0.01  # how often the loop looks at its clocks
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """What the pipeline decides by, from the settings."""
-
-    sampling: Sampling
-    user_budget: UserBudget
-    setup: Setup
-    asking: Asking
-    dead_letter_topic: str
-    max_message_bytes: int
-    question_timeout_s: float
-    max_draws: int  # in the engine at once
-    drain_timeout_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,16 +74,45 @@ class Pipeline:
         self._source, self._sink, self._watch, self._rules = source, sink, watch, rules
         self._outgoing, self._batcher, self._handover = outgoing, batcher, handover
         self._wall, self._clock = wall, clock
-        self._intake = Intake(schemas, rules.sampling, rules.user_budget, wall=wall)
-        self._asker = Asker(engine, watch, max_draws=rules.max_draws, timeout_s=rules.question_timeout_s, clock=clock)
         self._flight = Flight(window)
+        self.quarantine = Quarantine(
+            Intake(schemas, rules.sampling, rules.user_budget, wall=wall),
+            watch,
+            flight=self._flight,
+            handover=handover,
+            ready=self._batch,
+            finish=self._finish,
+            bury=self._bury,
+            remark=self._remark,
+            clock=clock,
+        )
         self._inbox: asyncio.Queue[list[Record]] = asyncio.Queue()
-        self._assigned: set[Partition] = set()
         self._supervisor = Supervisor()
+        self._keeper = Keeper(
+            engine,
+            self._supervisor,
+            watch,
+            max_draws=rules.max_draws,
+            max_restarts=rules.max_restarts,
+            timeout_s=rules.question_timeout_s,
+            remark=self._remark,
+            clock=clock,
+        )
+        self._asker = Asker(engine, self._keeper, watch, timeout_s=rules.question_timeout_s, clock=clock)
+        self._committer = Committer(
+            source,
+            sink,
+            watch,
+            handover=handover,
+            flight=self._flight,
+            supervisor=self._supervisor,
+            on_release=self._on_release,
+            on_drop=self._keeper.suspects.drop,
+            clock=clock,
+        )
         self._all_read = asyncio.Event()
         self._finishing: asyncio.Task[None] | None = None
         self._state = "joining the group"
-        self.last_tick_s = clock()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set or all is read, then drain.  Raises `Fatal`; nothing more is committed then."""
@@ -103,9 +121,14 @@ class Pipeline:
             self._state = ""
             self._supervisor.spawn(self._take_all())
             self._supervisor.spawn(self._tick_all())
+            self._supervisor.spawn(self.quarantine.run())
             await self._supervisor.until(stop, self._all_read)
             self._state = "stopping"
             await self._drain()
+        except EngineGone:
+            self._state = "the engine is gone"
+            await self._hand_on()
+            raise
         finally:
             self._state = "stopping"
             self._supervisor.cancel_all()
@@ -115,7 +138,17 @@ class Pipeline:
     @property
     def held_up(self) -> str:
         """Why the worker is not ready, "" if it is."""
-        return self._state or self._intake.held_up or self._sink.held_up
+        return self._state or self._keeper.held_up or self.quarantine.held_up or self._sink.held_up
+
+    @property
+    def _waits(self) -> bool:
+        """Say whether new records must wait, room or not."""
+        return bool(self._keeper.held_up) or self.quarantine.shut
+
+    @property
+    def last_tick_s(self) -> float:
+        """When the loop last looked at its clocks, monotonic seconds."""
+        return self._committer.last_tick_s
 
     # -- 1 poll: what the source delivers
 
@@ -127,43 +160,26 @@ class Pipeline:
         elif delivery is None:
             self._finishing = self._supervisor.spawn(self._finish_reading())
         else:
-            self._do(self._handover.handle(delivery))
+            self._committer.hear(delivery)
             if isinstance(delivery, Assigned):
-                self._assigned.add(delivery.partition)
+                note = Note.decode(delivery.note)
+                self._keeper.suspects.restore(delivery.partition, note.suspects)
+                self.quarantine.restore(delivery.partition, note.breaker)
                 if self._finishing:
                     self._finishing.cancel()  # there is more to read after all
 
     async def _take_all(self) -> None:
         while True:
             for record in await self._inbox.get():
-                while self._flight.full and not self._state:  # noqa: ASYNC110 - many things make room
+                while (self._flight.full or self._waits) and not self._state:  # noqa: ASYNC110 - many things make room
                     await asyncio.sleep(TICK_S)
                 if self._state:
                     return  # stopping: what is not taken on is not committed, and the next owner reads it
-                await self._take(record)
+                await self.quarantine.take(record)  # 2 decode
                 await asyncio.sleep(0)  # a long list must not keep the loop from answers and rebalances
             self._inbox.task_done()
             self._source.took()
             self._pause()
-
-    async def _take(self, record: Record) -> None:
-        """Take one record on: decode it, decide whether it is simulated, hand it to a micro-batch."""
-        if not self._handover.start(record.partition, record.epoch, record.offset):
-            self._watch.stale()
-            return
-        entry = self._flight.take(record, self._clock())
-        self._watch.consumed()
-        try:
-            decoded = await self._intake.decode(record)
-            if not self._flight.holds(entry):
-                self._watch.stale()
-            elif isinstance(decoded, Decoded):
-                self._batch(entry, decoded)
-            else:
-                self._watch.skipped(decoded)
-                self._finish(entry, ())
-        except Poison as poison:
-            self._bury(entry, poison)
 
     def _bury(self, entry: InFlight, poison: Poison) -> None:
         if not self._flight.holds(entry):
@@ -192,24 +208,25 @@ class Pipeline:
     # -- 5 generate, 6 parse
 
     async def _answer(self, ready: Ready) -> None:
+        try:
+            self._finish(ready.entry, await self._respond(ready))
+        except Poison as poison:
+            self._bury(ready.entry, poison)
+
+    async def _respond(self, ready: Ready) -> tuple[Message, ...]:
+        """Ask everything and put it in words.  Raises `Poison` if the engine dies of it, or nothing can carry it."""
         record, impression = ready.entry.record, ready.decoded.impression
         with self._watch.process(record, impression) as trace:
-            asked = await asyncio.gather(
-                *(self._asker.ask(one, taken_s=ready.entry.taken_s) for one in ready.questions)
-            )
             responses = respond(
                 impression,
-                asked,
+                await self._asker.ask_all(record, ready.questions, taken_s=ready.entry.taken_s),
                 self._rules.setup,
                 source_of(record, ready.decoded.schema.value),
                 sample_rate=self._rules.sampling.rate(impression.experiment_id),
                 produced_at_us=int(self._wall() * 1e6),
             )
         self._watch.answered(responses, end_to_end_s=self._wall() - record.timestamp_ms / 1000)
-        try:
-            self._finish(ready.entry, self._outgoing.messages(record, responses, trace))
-        except Poison as poison:
-            self._bury(ready.entry, poison)
+        return self._outgoing.messages(record, responses, trace)
 
     # -- 7 produce, 8 commit: as the handover decides
 
@@ -219,58 +236,32 @@ class Pipeline:
         if not self._handover.finish(record.partition, record.epoch, record.offset, messages):
             self._watch.stale()
         elif self._handover.due():
-            self._tick(urgent=True)
+            self._committer.tick(urgent=True)
 
-    def _tick(self, *, urgent: bool = False) -> None:
-        self.last_tick_s = self._clock()
-        self._do(self._handover.handle(Tick(self.last_tick_s, urgent)))
+    def _remark(self, partition: Partition) -> None:
+        """Leave word for the partition's next owner, beside its committed offset."""
+        note = Note(self._keeper.suspects.deaths(partition), self.quarantine.note(partition))
+        self._handover.remark(partition, note.encode())
+
+    def _on_release(self, partition: Partition, commit_offset: int) -> None:
+        if self._keeper.suspects.forget(partition, commit_offset):
+            self._remark(partition)
 
     async def _tick_all(self) -> None:
         while True:
             self._admit(self._batcher.due(now_s=self._clock()))
-            self._tick(urgent=bool(self._state))
+            self._committer.tick(urgent=bool(self._state))
             self._pause()
             await asyncio.sleep(TICK_S)
 
-    def _do(self, commands: list[Command]) -> None:
-        for command in commands:
-            match command:
-                case Freeze():
-                    self._source.freeze()
-                case Send(flush):
-                    self._supervisor.spawn(self._flush(flush))
-                case Rebuild(partitions):
-                    self._supervisor.spawn(self._settle(partitions))
-                case Release(partition, commit_offset):
-                    self._flight.release(partition, commit_offset)
-                case LetGo(partitions):
-                    self._drop(partitions)
-                    self._source.let_go(partitions)
-                case Drop(partitions):
-                    self._drop(partitions)
-
-    async def _flush(self, flush: Flush) -> None:
-        started_s = self._clock()
-        with self._watch.flush(sum(len(head.messages) for head in flush.heads)):
-            outcome = await self._sink.flush(flush)
-        self._watch.flushed(type(outcome).__name__, self._clock() - started_s)
-        self._do(self._handover.handle(outcome))
-        self._tick(urgent=self._handover.due())
-
-    async def _settle(self, partitions: frozenset[Partition]) -> None:
-        self._do(self._handover.handle(await self._sink.settle(partitions)))
-
-    def _drop(self, partitions: frozenset[Partition]) -> None:
-        self._assigned -= partitions
-        self._flight.drop(partitions)
-
     def _pause(self) -> None:
-        paused = frozenset(self._assigned) if self._state else self._flight.paused(self._assigned)
+        assigned = self._committer.assigned
+        paused = frozenset(assigned) if self._state or self._waits else self._flight.paused(assigned)
         self._source.pause_only(paused)
         oldest_s = self._flight.oldest_s()
         self._watch.state(
             in_flight=self._handover.in_flight,
-            assigned=len(self._assigned),
+            assigned=len(assigned),
             paused=len(paused),
             head_s=0.0 if oldest_s is None else self._clock() - oldest_s,
         )
@@ -289,9 +280,20 @@ class Pipeline:
         self._admit(self._batcher.close())
         self._pause()
         deadline_s = self._clock() + self._rules.drain_timeout_s
-        while not self._empty() and self._clock() < deadline_s:
+        while not self._drained() and self._clock() < deadline_s:
             await asyncio.sleep(TICK_S)
             self._supervisor.raise_failure()
+
+    def _drained(self) -> bool:
+        """Say whether nothing more can be committed; behind a record that is not even decoded, nothing can."""
+        heads = ((one, self._handover.oldest(one)) for one in self._committer.assigned)
+        return self._handover.idle and all(at is None or self.quarantine.keeps(one, at) for one, at in heads)
+
+    async def _hand_on(self) -> None:
+        """Without an engine: what is finished is committed, and what the next owners must know."""
+        deadline_s = self._clock() + self._rules.drain_timeout_s
+        while not self._handover.idle and self._clock() < deadline_s:  # noqa: ASYNC110 - many things make it idle
+            await asyncio.sleep(TICK_S)
 
     def _empty(self) -> bool:
         return not self._handover.in_flight and self._handover.idle

@@ -51,16 +51,19 @@ class Engine(Protocol):
         """Who it is; known from `start` on."""
 
     async def start(self) -> None:
-        """Load, warm up, test itself.  Raises `Fatal` if it cannot answer."""
+        """Load, warm up, test itself; again after `stop`.  Raises `Fatal` if it cannot answer."""
 
     async def stop(self) -> None:
-        """Free everything."""
+        """Free everything, also of an engine that died or hangs; what it was asked ends with `EngineDead`."""
 
     def tokenise(self, prompt: Prompt) -> tuple[int, ...]:
         """Return the tokens of a whole prompt, for an engine whose card says `reads_prompt`."""
 
     async def draw(self, ask: Ask) -> Drawn:
         """Answer one draw.  Cancelling it aborts the request; `EngineDead` says that nobody is left to answer."""
+
+    async def probe(self) -> None:
+        """Answer something tiny.  Raises `EngineDead`; does not return where the engine hangs."""
 
 
 class Sink(Protocol):
@@ -121,6 +124,12 @@ class Watch(Protocol):
 
     def state(self, *, in_flight: int, assigned: int, paused: int, head_s: float) -> None:
         """Take the gauges."""
+
+    def engine_died(self) -> None:
+        """Count a death of the engine."""
+
+    def breaker(self, *, is_open: bool) -> None:
+        """Take whether dead letters are held."""
 
     def flushed(self, outcome: str, seconds: float) -> None:
         """Count a transaction."""

@@ -110,6 +110,7 @@ class Settings(BaseSettings):
         default=False, description="Divide the position profile measured at start out of every draw"
     )
     question_timeout_s: float = Field(120.0, gt=0, le=3600, description="Deadline of one try of a question, seconds")
+    max_engine_restarts: int = Field(3, ge=0, description="Restarts of a dead engine in a row; then the worker exits")
 
     # The engine
     engine: Literal["vllm", "choice-model"] = Field("vllm", description="Who answers")

@@ -4,8 +4,6 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
-from worker.errors import EngineDead, EngineGone
-
 
 class Supervisor:
     """Spawns tasks and waits for events or the first failure; made inside the running loop."""
@@ -25,8 +23,6 @@ class Supervisor:
 
     def fail(self, error: BaseException) -> None:
         """End the run; an error that nobody expected is our own bug and ends it too."""
-        if isinstance(error, EngineDead):
-            error = EngineGone(f"the engine died: {error}; nothing unfinished is committed, the worker stops")
         if not self._failure.done():
             self._failure.set_exception(error)
 

@@ -24,7 +24,7 @@ from opentelemetry.util.types import AttributeValue
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from worker import __version__
-from worker.draws import Ask, Drawn, EngineCard
+from worker.draws import Ask, Drawn, EngineCard, PositionProfile
 from worker.questions import Kind, Status
 from worker.records import Headers, Impression, Record
 from worker.responses import SimulatedResponse
@@ -70,6 +70,7 @@ class Telemetry:
         self._dead = _counter(
             registry, name + "dead_letters_total", "Records never answered", "reason", DEAD_LETTER_REASONS
         )
+        self._engine_deaths = Counter(name + "engine_deaths_total", "Engine deaths and hangs", registry=registry)
         self._responses = Counter(
             name + "responses_total", "Responses finished", ["question", "status"], registry=registry
         )
@@ -96,6 +97,7 @@ class Telemetry:
         self._assigned = Gauge(name + "assigned_partitions", "Partitions owned", registry=registry)
         self._paused = Gauge(name + "paused_partitions", "Partitions paused for the window", registry=registry)
         self._head_s = Gauge(name + "head_of_line_seconds", "Age of the oldest record in flight", registry=registry)
+        self._breaker = Gauge(name + "breaker_open", "1 while dead letters are held", registry=registry)
         self._positions = Gauge(
             name + "position_share", "P(slot) on content-free slates", ["options", "slot"], registry=registry
         )
@@ -133,11 +135,19 @@ class Telemetry:
         self._paused.set(paused)
         self._head_s.set(head_s)
 
-    def position_profile(self, profiles: Mapping[int, tuple[float, ...]]) -> None:
+    def position_profile(self, profiles: Mapping[int, PositionProfile]) -> None:
         """Take the engine's position profile, by number of options."""
         for size, profile in profiles.items():
             for slot, share in enumerate(profile):
                 self._positions.labels(str(size), str(slot)).set(share)
+
+    def breaker(self, *, is_open: bool) -> None:
+        """Take whether dead letters are held."""
+        self._breaker.set(is_open)
+
+    def engine_died(self) -> None:
+        """Count a death of the engine."""
+        self._engine_deaths.inc()
 
     def flushed(self, outcome: str, seconds: float) -> None:
         """Count a transaction and its duration."""

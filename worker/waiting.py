@@ -11,8 +11,10 @@ from worker.errors import Retryable
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+A = TypeVar("A")
 
 RETRY_S, MAX_RETRY_S = 1.0, 30.0
+CALL_S = 10.0  # longest wait of another thread for the loop
 
 
 async def until_there(look: Callable[[], T], tell: Callable[[str], None], stop: asyncio.Event) -> T | None:
@@ -42,6 +44,19 @@ def on_signals(stop: asyncio.Event) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal, number)
+
+
+def in_loop(work: Callable[[A], T]) -> Callable[[A], T]:
+    """Return a function for other threads that does the work in the running loop and waits for it."""
+    loop = asyncio.get_running_loop()
+
+    def call(argument: A) -> T:
+        async def run() -> T:
+            return work(argument)
+
+        return asyncio.run_coroutine_threadsafe(run(), loop).result(CALL_S)
+
+    return call
 
 
 async def unless(stop: asyncio.Event, work: Awaitable[T]) -> T | None:

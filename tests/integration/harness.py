@@ -46,6 +46,8 @@ class Stage:
     folder: Path
     overrides: dict[str, Any] = field(default_factory=dict)
     workers: list["Worker"] = field(default_factory=list)
+    module: str = "worker"  # what `python -m` runs for a worker
+    variables: dict[str, str] = field(default_factory=dict)  # of its environment
 
     @property
     def topic(self) -> str:
@@ -86,7 +88,8 @@ class Stage:
     def worker(self, *words: str, **settings: Any) -> Iterator["Worker"]:
         """Start a worker; at the end of the block it is killed if it still runs."""
         log = self.folder / f"worker-{len(self.workers)}.log"
-        worker = Worker(["run", *words, *as_flags(self.settings(**settings))], log)
+        command = ["run", *words, *as_flags(self.settings(**settings))]
+        worker = Worker(command, log, module=self.module, variables=self.variables)
         self.workers.append(worker)
         try:
             yield worker
@@ -103,12 +106,16 @@ class Stage:
 class Worker:
     """One process `python -m worker run ...`; its log is a file."""
 
-    def __init__(self, words: Sequence[str], log: Path) -> None:
+    def __init__(
+        self, words: Sequence[str], log: Path, *, module: str = "worker", variables: Mapping[str, str] | None = None
+    ) -> None:
         self.words, self._log = words, log
         # Dies with the thread that starts it, so that a test run that is killed leaves nothing behind.
-        command = ["setpriv", "--pdeathsig", "KILL", sys.executable, "-m", "worker", *words]
+        command = ["setpriv", "--pdeathsig", "KILL", sys.executable, "-m", module, *words]
         with log.open("wb") as output:
-            self.process = subprocess.Popen(command, stdout=output, stderr=output, env=environment())
+            self.process = subprocess.Popen(
+                command, stdout=output, stderr=output, env={**environment(), **(variables or {})}
+            )
 
     @property
     def log(self) -> str:

@@ -3,10 +3,12 @@
 import asyncio
 import copy
 import math
+import random
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,6 +27,7 @@ from worker.settings import Settings
 from .harness import POLL_S, WAIT_S
 
 ENGINES = ("choice-model", "vllm")
+ABORTS_AT_ONCE = 50
 FORM = 1e-3  # how far letter probabilities may differ between forms of one draw
 SAME = 1e-2  # the same prompt in another batch can differ in vLLM's last bits
 
@@ -199,6 +202,31 @@ async def test_event_text_never_becomes_a_special_token(vllm_engine: VllmEngine,
     added = vllm_engine._tokens._added
     assert sum(token in added for token in ask.prompt_ids) == sum(token in added for token in plain.prompt_ids)
     assert (await vllm_engine.draw(ask)).status is Status.OK
+
+
+@pytest.mark.long
+async def test_ten_thousand_aborts_leak_nothing(vllm_engine: VllmEngine, vllm_settings: Settings) -> None:
+    """Aborted at every moment of their life, from before they are added to just before they end (vllm#57061)."""
+    asks = [ask for one in some_impressions(20) for ask in asks_of(one, vllm_engine, vllm_settings)]
+    chance = random.Random(1)
+    memory: list[int] = []
+    for number in range(10_000 // ABORTS_AT_ONCE):
+        draws = [asyncio.ensure_future(vllm_engine.draw(chance.choice(asks))) for _ in range(ABORTS_AT_ONCE)]
+        for draw in draws:
+            await asyncio.sleep(chance.choice((0.0, 0.0, 0.002, 0.02)))
+            draw.cancel()
+        await asyncio.gather(*draws, return_exceptions=True)
+        if number % 10 == 0:
+            await until(lambda: unfinished(vllm_engine) == 0, "engine without requests")
+            memory.append(resident_kib())
+    await until(lambda: not unfinished(vllm_engine) and not vllm_engine._aborts, "engine without requests")
+    assert resident_kib() <= 1.05 * max(memory[: len(memory) // 5])
+
+
+def resident_kib() -> int:
+    """Return this process' resident memory."""
+    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmRSS")]
+    return int(line.split()[1])
 
 
 def in_form(engine: VllmEngine, **changes: Any) -> VllmEngine:

@@ -9,6 +9,7 @@ from .events import encode, event_id, impression, payload, schema_text
 from .harness import Stage, as_flags, mirrorstream, send_raw
 from .judge import Judge, confluent
 from .schema_registry import Registry, guid
+from .test_dead_letters import dlq
 
 
 @pytest.fixture
@@ -72,20 +73,20 @@ def test_an_older_writer_a_guid_and_no_registry_framing_are_read_too(
 @pytest.mark.parametrize("how", ["error 500", "connection refused"])
 def test_an_outage_holds_records_up_until_it_is_over(stage: Stage, judge: Judge, registry: Registry, how: str) -> None:
     stage.create(partitions=1)
-    with stage.worker(drain_timeout_s=1) as worker:
+    with stage.worker(drain_timeout_s=100) as worker:
         worker.until_ready()
         if how == "error 500":
             registry.failing = 500
         else:
             registry.stop()
-        send_raw(stage, map(framed, range(20)))
+        send_raw(stage, map(framed, range(100)))  # more than open the breaker, if an outage counted
         worker.until(lambda: "schema registry" in worker.page("/readyz")[1], "reason why it is not ready")
         assert judge.read(stage.dead_letters) == judge.messages() == []
         if how == "error 500":
             registry.failing = 0
             worker.until(judge.all_committed, "commit to the end")
             assert worker.page("/readyz") == (200, "ok\n")
-        assert worker.stop() == 0
+        assert worker.stop(20) == 0  # what is not decoded is worth no waiting: it is not committed
     if how == "connection refused":
         with Registry() as again:
             again.schemas = registry.schemas
@@ -123,15 +124,32 @@ def test_an_unregistered_output_is_a_clear_end(stage: Stage) -> None:
     assert "Traceback" not in worker.log
 
 
+def test_letters_of_a_schema_that_is_registered_later_are_answered_after_their_replay(
+    stage: Stage, judge: Judge, registry: Registry
+) -> None:
+    stage.create(partitions=1)
+    send_raw(stage, [framed(number, schema_id=3) for number in range(5)])
+    assert stage.run("--until-end").exit_code() == 0
+    assert dlq(stage, "list")["reasons"] == {"schema": 5}
+    late = json.loads(schema_text("RecommendationImpression")) | {"doc": "the same, registered late"}
+    assert registry.add("late", json.dumps(late)) == 3
+    assert dlq(stage, "replay", "--reason", "schema")["put_back"] == {stage.topic: 5}
+    assert stage.run("--until-end").exit_code() == 0
+    seen = judge.verdict().seen
+    assert set(seen.values()) == {1}
+    assert {event for event, _, _ in seen} == {event_id(number) for number in range(5)}
+    assert len(judge.read(stage.dead_letters)) == 5
+
+
 def test_unknown_ids_are_dead_letters_and_a_storm_of_them_asks_once(
     stage: Stage, judge: Judge, registry: Registry
 ) -> None:
     stage.create(partitions=1)
-    send_raw(stage, [framed(number, schema_id=99) for number in range(300)])
+    send_raw(stage, [framed(number, schema_id=99) for number in range(49)])  # one more would open the breaker
     send_raw(stage, [framed(1)])
     assert stage.run("--until-end").exit_code() == 0
     letters = judge.read(stage.dead_letters)
-    assert len(letters) == 300
+    assert len(letters) == 49
     assert {dict(letter.headers())["ms-reason"] for letter in letters} == {b"schema"}
     assert registry.asked["GET /schemas/ids/99"] == 1
     judge.verdict().assert_exactly_once()

@@ -143,15 +143,27 @@ class FakeEngine:
         self.gates: dict[str, asyncio.Event] = {}
         self.asks: list[Ask] = []
         self.num_cancelled = 0
+        self.num_starts = self.num_stops = 0
+        self.hangs = False
 
     def even(self, ask: Ask) -> Drawn:
         return Drawn(Status.OK, (1 / ask.num_slots,) * ask.num_slots, 1.0, self.text, "stop")
 
     async def start(self) -> None:
         """Have nothing to load."""
+        self.num_starts += 1
 
     async def stop(self) -> None:
-        """Have nothing to free."""
+        """Free nothing, but end what it was asked."""
+        self.num_stops += 1
+        for gate in self.gates.values():
+            gate.set()
+        self.gates = {}
+
+    async def probe(self) -> None:
+        """Be there, unless it hangs."""
+        if self.hangs:
+            await asyncio.Event().wait()
 
     def tokenise(self, prompt: Prompt) -> tuple[int, ...]:
         raise NotImplementedError
@@ -255,6 +267,12 @@ class FakeWatch:
     def state(self, *, in_flight: int, assigned: int, paused: int, head_s: float) -> None:
         self.gauges = {"in_flight": in_flight, "assigned": assigned, "paused": paused, "head_s": head_s}
         self.most_paused = max(self.most_paused, paused)
+
+    def breaker(self, *, is_open: bool) -> None:
+        self.counts["breaker opened" if is_open else "breaker closed"] += 1
+
+    def engine_died(self) -> None:
+        self.counts["engine death"] += 1
 
     def flushed(self, outcome: str, seconds: float) -> None:
         self.counts[f"flush {outcome}"] += 1

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from worker.deadletters import to_message
-from worker.records import DeadLetter, Partition, Record
+from worker.records import DeadLetter, Headers, Partition, Record
 from worker.settings import Settings
 
 SCHEMAS = Path(__file__).parents[2] / "schemas"
@@ -90,14 +90,17 @@ def test_state_is_compacted(topic: str) -> None:
     assert DOCUMENT["channels"][topic]["bindings"]["kafka"]["topicConfiguration"] == {"cleanup.policy": ["compact"]}
 
 
-@pytest.mark.parametrize(("max_bytes", "truncated"), [(1_000_000, False), (10_000, True)])
-def test_dead_letter_headers_are_those_published(max_bytes: int, truncated: bool) -> None:  # noqa: FBT001 - a case
+@pytest.mark.parametrize(
+    ("max_bytes", "headers", "more"),
+    [(1_000_000, (), []), (10_000, (), ["ms-truncated"]), (1_000_000, (("ms-attempt", b"2"),), ["ms-attempt"])],
+)
+def test_dead_letter_headers_are_those_published(max_bytes: int, headers: Headers, more: list[str]) -> None:
     """The worker writes the headers of the document, `ms-truncated` only where it cut the value."""
-    record = Record(Partition("impressions", 3), epoch=0, offset=1842, key=b"u", value=b"x" * 20_000)
+    record = Record(Partition("impressions", 3), epoch=0, offset=1842, key=b"u", value=b"x" * 20_000, headers=headers)
     letter = to_message(DeadLetter(record, "magic", "no Avro"), "impressions.dlq", max_bytes=max_bytes)
     published = DOCUMENT["components"]["schemas"]["DeadLetterHeaders"]
-    assert published["properties"].keys() - set(published["required"]) == {"ms-truncated"}
-    assert {name for name, _ in letter.headers} == {*published["required"], *(["ms-truncated"] if truncated else [])}
+    assert published["properties"].keys() - set(published["required"]) == {"ms-attempt", "ms-truncated"}
+    assert {name for name, _ in letter.headers} == {*published["required"], *more}
 
 
 def test_every_avro_type_and_field_says_what_it_is() -> None:

@@ -6,7 +6,8 @@ import pytest
 from examples import record
 
 from worker import __version__
-from worker.deadletters import FRAME_BYTES, MAX_DETAIL_BYTES, to_message
+from worker.deadletters import FRAME_BYTES, MAX_DETAIL_BYTES, attempts, put_back, to_message
+from worker.errors import Poison
 from worker.records import DeadLetter, Headers, Message, Record
 
 LIMIT = 10_000  # the least that the settings allow
@@ -84,3 +85,43 @@ def test_what_does_not_fit_the_topic_is_cut_and_named(
 
 def test_a_cut_value_tells_how_long_it_was() -> None:
     assert why(letter(record(b"v" * 20_000)))["truncated"] == "20000"
+
+
+# -- the way back
+
+
+def as_read(message: Message) -> Record:
+    """The letter as a reader of the dead letters has it."""
+    return replace(record(message.value, message.headers, message.key), offset=7)
+
+
+def test_a_record_that_is_put_back_is_the_original_and_counts_how_often() -> None:
+    original = record(b"\xff\x00", headers=(("traceparent", b"00-1"), ("empty", None)))
+    for attempt in range(1, 4):
+        message = put_back(as_read(letter(original)))
+        assert (message.topic, message.key, message.value) == ("impressions", b"u-1", b"\xff\x00")
+        assert message.headers == (("traceparent", b"00-1"), ("empty", None), ("ms-attempt", str(attempt).encode()))
+        original = replace(original, headers=message.headers)
+    assert why(letter(original))["attempt"] == "3"
+
+
+@pytest.mark.parametrize("text", [b"", b"-1", b"1.5", b"many", b"\xff", "\u0663".encode(), b"9" * 5_000])
+def test_a_count_that_is_not_ours_counts_as_none(text: bytes) -> None:
+    assert attempts((("ms-attempt", text),)) == 0
+    assert "attempt" not in why(letter(record(headers=(("ms-attempt", text),))))
+
+
+@pytest.mark.parametrize(
+    ("of", "reason"),
+    [
+        (letter(record(b"v" * 20_000)), "truncated"),
+        (letter(record(key=b"k" * 20_000)), "truncated"),
+        (letter(record(headers=(("h", b"x" * 20_000),))), "truncated"),
+        (to_message(DeadLetter(record(), "headers", "not UTF-8"), "impressions.dlq", max_bytes=LIMIT), "headers"),
+        (Message("impressions.dlq", b"k", b"somebody else's"), "source"),
+    ],
+)
+def test_a_letter_that_lacks_part_of_its_record_is_not_put_back(of: Message, reason: str) -> None:
+    with pytest.raises(Poison) as caught:
+        put_back(as_read(of))
+    assert caught.value.reason == reason

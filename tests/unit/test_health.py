@@ -6,7 +6,7 @@ from http.client import HTTPConnection
 
 import pytest
 
-from worker.health import Health
+from worker.health import Health, _is_here
 
 
 @dataclass
@@ -31,16 +31,25 @@ def worker() -> Worker:
 def health() -> Iterator[Health]:
     """Serve once; closing takes a moment."""
     found = Health(
-        "127.0.0.1", 0, live=lambda: _WORKER.dead, ready=lambda: _WORKER.unready, metrics=lambda: b"metric 1\n"
+        "127.0.0.1",
+        0,
+        live=lambda: _WORKER.dead,
+        ready=lambda: _WORKER.unready,
+        metrics=lambda: b"metric 1\n",
+        accept=lambda num_next: f"accepted, and {num_next} more",
     )
     yield found
     found.close()
 
 
 def get(health: Health, path: str) -> tuple[int, str]:
+    return call(health, "GET", path)
+
+
+def call(health: Health, method: str, path: str, **headers: str) -> tuple[int, str]:
     connection = HTTPConnection("127.0.0.1", health.port, timeout=5)
     try:
-        connection.request("GET", path)
+        connection.request(method, path, headers={name.replace("_", "-"): text for name, text in headers.items()})
         answer = connection.getresponse()
         return answer.status, answer.read().decode()
     finally:
@@ -73,8 +82,34 @@ def test_any_other_page_is_not_found_and_names_those_that_are(health: Health, pa
     assert "/livez, /readyz or /metrics" in text
 
 
+def test_the_breaker_is_closed_by_a_call_from_here(health: Health) -> None:
+    assert call(health, "POST", "/breaker/accept") == (200, "accepted, and 0 more\n")
+    assert call(health, "POST", "/breaker/accept?next=70") == (200, "accepted, and 70 more\n")
+    assert call(health, "POST", "/breaker/accept?next=-1")[0] == 400
+    assert call(health, "POST", f"/breaker/accept?next={'9' * 5_000}")[0] == 400
+    assert call(health, "GET", "/breaker/accept")[0] == 404
+    assert call(health, "POST", "/livez")[0] == 404
+
+
+@pytest.mark.parametrize("header", ["Origin", "X_Forwarded_For", "Forwarded", "Via"])
+def test_a_call_that_was_passed_on_does_not_close_the_breaker(health: Health, header: str) -> None:
+    """A page in a browser on this machine, or the proxy of a mesh, also calls from the loopback."""
+    assert call(health, "POST", "/breaker/accept", **{header: "https://example.org"})[0] == 403
+
+
+@pytest.mark.parametrize(
+    ("host", "here"),
+    [
+        ("127.0.0.1", True), ("127.8.9.10", True), ("::1", True), ("::ffff:127.0.0.1", True),
+        ("10.1.2.3", False), ("192.168.0.1", False), ("::ffff:10.1.2.3", False), ("fe80::1%eth0", False),
+    ],
+)  # fmt: skip
+def test_only_the_loopback_is_here(host: str, *, here: bool) -> None:
+    assert _is_here(host) is here
+
+
 def test_a_closed_server_listens_no_more() -> None:
-    health = Health("127.0.0.1", 0, live=str, ready=str, metrics=bytes)
+    health = Health("127.0.0.1", 0, live=str, ready=str, metrics=bytes, accept=str)
     assert get(health, "/livez")[0] == 200
     health.close()
     with pytest.raises(ConnectionRefusedError):

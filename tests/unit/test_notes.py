@@ -1,7 +1,7 @@
 """What stands beside a committed offset: it always fits, comes back as it was, and foreign text says nothing."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from worker.notes import MAX_BREAKER_CHARS, MAX_OFFSET, Note
@@ -32,6 +32,7 @@ def test_a_damaged_note_says_nothing(text: str) -> None:
     assert Note.decode(text) == Note()
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2_000), st.integers(1, 10**15), st.text())
 def test_a_note_always_fits_beside_an_offset(num_suspects: int, gap: int, breaker: str) -> None:
     suspects = {gap * number: 1 + number % 2 for number in range(num_suspects)}

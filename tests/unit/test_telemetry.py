@@ -80,7 +80,13 @@ def test_every_series_is_there_at_zero_from_the_start(watched: Watched) -> None:
     ]
     zero += [
         watched.value(name)
-        for name in ("in_flight_records", "assigned_partitions", "paused_partitions", "head_of_line_seconds")
+        for name in (
+            "in_flight_records",
+            "assigned_partitions",
+            "paused_partitions",
+            "head_of_line_seconds",
+            "breaker_open",
+        )
     ]
     assert set(zero) == {0.0}
 
@@ -99,7 +105,9 @@ def test_nothing_that_is_counted_makes_a_new_series(watched: Watched) -> None:
         watched.telemetry.flushed(outcome, 0.01)
     watched.telemetry.state(in_flight=1, assigned=2, paused=1, head_s=0.5)
     watched.telemetry.answered((), end_to_end_s=-5.0)
+    watched.telemetry.breaker(is_open=True)
     assert series() == before
+    assert watched.value("breaker_open") == 1.0
     assert watched.value("records_skipped_total", reason="sample") == 1.0
     assert watched.value("flushes_total", outcome="indoubt") == 1.0
     assert watched.value("end_to_end_seconds_sum") == 0.0  # a clock ahead of ours is no negative time

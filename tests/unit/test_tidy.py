@@ -15,17 +15,22 @@ MODULES = {
 CORE = {
     f"worker.{name}"
     for name in (
-        "batching", "chance", "codec", "deadletters",
-    "outgoing", "draws", "errors", "handover", "inspection", "notes", "offsets", "outcomes", "parse",
-        "prepare", "prompt", "questions", "records", "respond", "responses", "sampling", "sanitise", "signals",
-        "template", "uncertainty", "window", "words",
+        "batching", "breaker", "chance", "codec", "deadletters", "draws", "errors", "handover", "inspection", "notes",
+        "offsets", "outcomes", "outgoing", "parse", "prepare", "prompt", "questions", "records", "replayed", "respond",
+        "responses", "sampling", "sanitise", "signals", "suspects", "template", "uncertainty", "window", "words",
     )
 }  # fmt: skip
-LOOP = {f"worker.{name}" for name in ("pipeline", "asking", "flight", "intake", "ports", "supervision")}
+LOOP = {
+    f"worker.{name}"
+    for name in (
+        "asking", "committing", "flight", "intake", "keeping", "pipeline", "ports", "quarantine", "rules",
+        "supervision",
+    )
+}  # fmt: skip
 # What has no side: nothing of it reads a file, a clock, the environment or chance, but for what IMPURE names.
 PURE = {
-    "collections", "dataclasses", "datetime", "enum", "functools", "hashlib", "itertools", "json", "math", "re",
-    "typing", "unicodedata", "uuid",
+    "base64", "binascii", "collections", "dataclasses", "datetime", "enum", "functools", "hashlib", "itertools", "json",
+    "math", "re", "typing", "unicodedata", "uuid", "zlib",
 }  # fmt: skip
 IMPURE = {"now", "today", "utcnow", "uuid1", "uuid4", "open", "print", "input"}
 # The schema text ships with the package, and Avro and validation are what `codec` is for; in `records` both are only
@@ -42,7 +47,10 @@ ONLY_IN = {
     "prometheus_client": ("worker.telemetry", "worker.health"),
 }
 # Who wires parts may know them all; `demo` and `experiment` are processes of their own and wire themselves.
-WIRING = ("worker.app", "worker.cli", "worker.cli_prompts", "worker.commands", "worker.checks", "worker.__main__")
+WIRING = (
+    "worker.app", "worker.cli", "worker.cli_dlq", "worker.cli_options", "worker.cli_prompts", "worker.commands",
+    "worker.checks", "worker.__main__",
+)  # fmt: skip
 OWN_PROCESS = ("worker.demo", "worker.experiment")
 DATA = ("worker.settings", "worker.profiles")  # shell that is read everywhere: values, no outside system of their own
 MOST_SHELL_TO_SHELL = 1  # a ratchet, to be lowered: `replay` reads `movielens`

@@ -95,6 +95,9 @@ class ChoiceModel:
     async def start(self) -> None:
         """Have nothing to load."""
 
+    async def probe(self) -> None:
+        """Be there."""
+
     async def stop(self) -> None:
         """Have nothing to free."""
 

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from worker.draws import Ask, Drawn, EngineCard
+from worker.engines.loading import in_thread
+from worker.engines.orphan import PARENT
 from worker.engines.passes import Passes, usage_of
 from worker.engines.tokens import Tokens, load
 from worker.errors import BadSettings, EngineDead, Fatal
@@ -48,6 +50,7 @@ class VllmEngine:
         self._requests = itertools.count()
         self._aborts: set[asyncio.Task[None]] = set()
         self._llm: Any = None
+        self._stopped: asyncio.Future[None]  # of the present life
         self.card = EngineCard(
             engine="vllm",
             engine_version=_vllm_version(),
@@ -61,8 +64,10 @@ class VllmEngine:
         """Load the model, check its tokenizer, warm both passes up by a self-test.  Raises `Fatal`."""
         for name, value in _ENVIRONMENT.items():
             os.environ.setdefault(name, value)
+        os.environ[PARENT] = str(os.getpid())
+        self._stopped = asyncio.get_running_loop().create_future()
         try:
-            self._load()
+            await in_thread(self._load)  # tens of seconds, in which the loop must answer rebalances and signals
         except Fatal:
             raise
         except Exception as error:
@@ -71,10 +76,17 @@ class VllmEngine:
         await self._self_test()
 
     async def stop(self) -> None:
-        """End the engine's processes."""
-        if self._llm is not None:
-            self._llm.shutdown()
-            self._llm = None
+        """End the engine's processes; one that is stopped (SIGSTOP) is killed by vLLM after 5 s."""
+        llm, self._llm = self._llm, None
+        if llm is not None:
+            self._stopped.set_result(None)
+            if llm.output_handler is not None:
+                llm.output_handler.cancel()  # else it reports the end of its engine as an error
+            await asyncio.to_thread(llm.shutdown)
+
+    async def probe(self) -> None:
+        """Have the letters of two options read."""
+        await self._run(self._probe_ids, self._passes.letters(2), {})
 
     def tokenise(self, prompt: Prompt) -> tuple[int, ...]:
         """Return the ids of a whole prompt."""
@@ -167,8 +179,9 @@ class VllmEngine:
         )
         ids = self.tokenise(prompt)
         await self._run(ids, self._passes.params(max_tokens=4, temperature=0.0, output_kind=self._passes.final), {})
-        after = (*ids, *self._tokens.encode(f" x\n{self._profile.stop}"))
-        probabilities, mass = self._passes.read_letters(await self._run(after, self._passes.letters(2), {}), 2)
+        self._probe_ids = (*ids, *self._tokens.encode(f" x\n{self._profile.stop}"))
+        output = await self._run(self._probe_ids, self._passes.letters(2), {})
+        probabilities, mass = self._passes.read_letters(output, 2)
         if not math.isfinite(mass) or abs(sum(probabilities) - 1) > 1e-6:  # noqa: PLR2004 - rounding
             message = f"self-test: letter probabilities {probabilities}, mass {mass}; want two that sum to 1"
             raise Fatal(message)
@@ -180,47 +193,54 @@ class VllmEngine:
 
     async def _run(self, ids: Sequence[int], params: Any, trace: Any, *, priority: int = 0) -> Any:
         """Run one request; a cancelled one is aborted, but never inside add_request, which leaks (vllm#57061)."""
+        llm, stopped = self._llm, self._stopped
+        if llm is None:
+            raise EngineDead("vLLM is not running")
         request_id = f"q{next(self._requests)}"
-        work = asyncio.ensure_future(self._consume(ids, params, request_id, dict(trace) or None, priority))
+        work = asyncio.ensure_future(
+            _consume(llm, ids, params, request_id, trace=dict(trace) or None, priority=priority)
+        )
         try:
-            return await asyncio.shield(work)
+            await asyncio.wait([work, stopped], return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
-            abort = asyncio.ensure_future(self._abort(request_id, work))
+            abort = asyncio.ensure_future(_abort(llm, request_id, work, stopped))
             self._aborts.add(abort)
             abort.add_done_callback(self._aborts.discard)
             raise
+        if not work.done():
+            work.cancel()
+            raise EngineDead("vLLM was stopped")
+        return work.result()
 
-    async def _consume(
-        self,
-        ids: Sequence[int],
-        params: Any,
-        request_id: str,
-        trace: dict[str, str] | None,
-        priority: int,
-    ) -> Any:
-        from vllm.v1.engine.exceptions import EngineDeadError
 
-        try:
-            final = None
-            async for output in self._llm.generate(
-                _token_prompt(ids), params, request_id, trace_headers=trace, priority=priority
-            ):
-                final = output
-        except EngineDeadError as error:
-            message = "vLLM's engine core is gone"
-            raise EngineDead(message) from error
-        if final is None:
-            message = "vLLM gave no output"
-            raise RuntimeError(message)
-        return final
+async def _consume(
+    llm: Any, ids: Sequence[int], params: Any, request_id: str, *, trace: dict[str, str] | None, priority: int
+) -> Any:
+    from vllm.v1.engine.exceptions import EngineDeadError
 
-    async def _abort(self, request_id: str, work: "asyncio.Future[Any]") -> None:
-        """Abort until the request has ended: an abort before it is added has no effect."""
-        while not work.done():
-            await self._llm.abort(request_id)
-            await asyncio.wait([work], timeout=ABORT_AGAIN_S)
-        if not work.cancelled():
-            work.exception()  # read, so that asyncio does not report it
+    try:
+        final = None
+        async for output in llm.generate(
+            _token_prompt(ids), params, request_id, trace_headers=trace, priority=priority
+        ):
+            final = output
+    except EngineDeadError as error:
+        raise EngineDead("vLLM's engine core is gone") from error
+    if final is None:
+        message = "vLLM gave no output"
+        raise RuntimeError(message)
+    return final
+
+
+async def _abort(llm: Any, request_id: str, work: "asyncio.Future[Any]", stopped: "asyncio.Future[None]") -> None:
+    """Abort until the request has ended: an abort before it is added has no effect."""
+    while not work.done() and not stopped.done():
+        await llm.abort(request_id)
+        await asyncio.wait([work, stopped], timeout=ABORT_AGAIN_S, return_when=asyncio.FIRST_COMPLETED)
+    if not work.done():
+        work.cancel()
+    elif not work.cancelled():
+        work.exception()  # read, so that asyncio does not report it
 
 
 def model_path(model: str) -> str | Path:

@@ -31,6 +31,15 @@ def partitions(settings: Settings) -> dict[str, int]:
     return {name: len(topic.partitions) for name, topic in found.topics.items()}
 
 
+def num_partitions(settings: Settings, topic: str) -> int:
+    """Return a topic's number of partitions.  Raises `Fatal` if it is not there."""
+    number = partitions(settings).get(topic, 0)
+    if not number:
+        message = f"topic {topic} does not exist at {settings.bootstrap_servers}; `mirrorstream topics create` makes it"
+        raise Fatal(message)
+    return number
+
+
 def create(settings: Settings, topics: Mapping[str, int], *, replication: int = -1) -> list[str]:
     """Create the topics that are missing, name to partitions; return those that were made."""
     missing = {name: number for name, number in topics.items() if name not in partitions(settings)}
@@ -61,23 +70,9 @@ def max_message_bytes(settings: Settings, topics: Iterable[str]) -> int:
 
 def read_topic(settings: Settings, topic: str) -> Iterator[tuple[bytes | None, bytes | None]]:
     """Yield (key, value) of everything that is committed in a topic now, partition by partition in offset order."""
-    consumer = Consumer(
-        {
-            **client.common(settings),
-            "group.id": f"{settings.group_id}-reader",
-            "enable.auto.commit": False,
-            "isolation.level": "read_committed",
-            "enable.partition.eof": True,
-            "auto.offset.reset": "earliest",
-        }
-    )
+    consumer = Consumer(client.reader(settings, f"{settings.group_id}-reader"))
     try:
-        number = partitions(settings).get(topic, 0)
-        if not number:
-            message = (
-                f"topic {topic} does not exist at {settings.bootstrap_servers}; `mirrorstream topics create` makes it"
-            )
-            raise Fatal(message)
+        number = num_partitions(settings, topic)
         consumer.assign([TopicPartition(topic, index, 0) for index in range(number)])
         yield from _until_end(consumer, number)
     finally:

@@ -68,6 +68,18 @@ def consumer(settings: Settings, *, tell_end: bool) -> dict[str, Any]:
     }
 
 
+def reader(settings: Settings, group_id: str) -> dict[str, Any]:
+    """Return the configuration of a consumer without a subscription, which reads topics to their ends."""
+    return {
+        **common(settings),
+        "group.id": group_id,
+        "enable.auto.commit": False,
+        "isolation.level": "read_committed",
+        "enable.partition.eof": True,
+        "auto.offset.reset": "earliest",
+    }
+
+
 def producer(settings: Settings, transactional_id: str | None) -> dict[str, Any]:
     """Return the configuration of the producer; without an id it has no transactions."""
     transactional = {

@@ -21,7 +21,7 @@ from datetime import datetime
 
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
-from worker.errors import Fatal
+from worker.errors import Fatal, Fenced
 from worker.kafka import client
 from worker.kafka.mailbox import Mailbox
 from worker.kafka.messages import to_record
@@ -211,8 +211,10 @@ class KafkaSource:
         if code == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001
             text = f"{partition}: the committed offset is no longer there: {error.str()}; on_data_loss=skip goes on"
             raise Fatal(text)
-        if error.fatal():
-            raise Fatal(f"poll {partition}: {error.name()}: {error.str()}; the worker stops")
+        if error.fatal() or code == KafkaError._FATAL:  # noqa: SLF001
+            # A static member that was killed finds its own name taken until its session ends (KIP-848): as fenced.
+            kind = Fenced if self._settings.static_membership else Fatal
+            raise kind(f"poll: {error.name()}: {error.str()}; the worker stops")
         log.warning("poll %s: %s: %s; going on", partition, error.name(), error.str())
 
     def _reached(self, partition: Partition) -> None:

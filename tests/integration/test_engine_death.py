@@ -1,0 +1,85 @@
+"""Engines that die or hang under a real worker: what was not their fault is answered once, and the group goes on."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from .events import event_id, impression
+from .harness import POLL_S, Stage, Worker, send
+from .judge import Judge
+from .mortal import engine_cores
+
+KILLER = 4
+START_S = 180.0  # of vLLM on two cores beside other work
+
+
+@pytest.fixture(autouse=True)
+def mortal(stage: Stage) -> None:
+    stage.module, stage.variables = "tests.integration.mortal", {"KILLERS": event_id(KILLER)}
+
+
+def reasons(judge: Judge, stage: Stage) -> list[str]:
+    headers = [dict(message.headers() or []) for message in judge.read(stage.dead_letters)]
+    return [(found["ms-reason"] or b"").decode() for found in headers]
+
+
+def all_but_the_killer_once(judge: Judge, stage: Stage) -> None:
+    verdict = judge.verdict()
+    assert {event for event, _, _ in verdict.missing} == {event_id(KILLER)}
+    assert not verdict.duplicated
+    assert verdict.committed == verdict.ends
+    assert reasons(judge, stage) == ["engine_killer"]
+
+
+def deaths(*workers: Worker) -> int:
+    return sum(worker.log.count("the engine died: ") - worker.log.count("deaths in a row") for worker in workers)
+
+
+def test_one_killer_prompt_ends_at_most_two_engines_of_a_group(stage: Stage, judge: Judge) -> None:
+    """The first worker starts no second engine; the next owner knows whom to suspect from the note at the offset."""
+    stage.create(partitions=2)
+    with stage.worker(worker_id="a", max_engine_restarts=0, choice_latency_s=0.2) as a:
+        a.until_ready()
+        send(stage, map(impression, range(200)))
+        assert a.exit_code() == 3
+        with stage.worker(worker_id="b", choice_latency_s=0.01) as b:
+            b.until(judge.all_committed, "commit up to the ends")
+            b.until(lambda: b.metric("engine_deaths_total") == 1, "one death of the second engine")
+            assert b.page("/readyz")[0] == 200
+            assert b.stop() == 0
+    all_but_the_killer_once(judge, stage)
+
+
+def until_gone(core: int) -> None:
+    """Wait for the end of an engine core whose worker was killed."""
+    deadline_s = time.monotonic() + 10
+    while Path(f"/proc/{core}").exists():
+        assert time.monotonic() < deadline_s, f"engine core {core} outlives its worker"
+        time.sleep(POLL_S)
+
+
+def test_a_killer_prompt_and_a_hang_cost_vllm_restarts_and_no_answer(stage: Stage, judge: Judge) -> None:
+    stage.overrides |= {"engine": "vllm", "max_tokens": 120, "max_num_seqs": 16, "question_timeout_s": 10}
+    stage.create(partitions=2)
+    with stage.worker(worker_id="a") as a:
+        a.until(lambda: a.metric("assigned_partitions") == 2, "warm engine", timeout_s=START_S)
+        send(stage, map(impression, range(8)))
+        a.until(judge.all_committed, "commit past the killer", timeout_s=2 * START_S)
+        assert a.metric("engine_deaths_total") == 2
+
+        (core,) = engine_cores(a.process.pid)
+        os.kill(core, signal.SIGSTOP)
+        stopped_s = time.monotonic()
+        send(stage, map(impression, range(8, 10)))
+        a.until(lambda: a.metric("engine_deaths_total") == 3, "a hang that is noticed", timeout_s=90)
+        assert a.page("/livez")[0] == 200
+        assert "starting it again" in a.page("/readyz")[1]
+        a.until(judge.all_committed, "commit after the hang", timeout_s=START_S)
+        print(f"recovery engine hang: {time.monotonic() - stopped_s:.1f} s")  # noqa: T201
+        (core,) = engine_cores(a.process.pid)
+        a.kill()
+        until_gone(core)
+    all_but_the_killer_once(judge, stage)

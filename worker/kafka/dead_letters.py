@@ -1,0 +1,251 @@
+"""The dead-letter topic: read to its end, and put back to where its records came from, exactly once.
+
+Records go back in transactions that also commit, for a group of the replay's own, which letters they were.  The
+transactional id is one for all replays of a worker's group, so a second one fences the first, and positions are read
+after that: no letter is put back twice, whatever ends a run.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+
+from worker.deadletters import put_back
+from worker.errors import Fatal, Poison, Retryable
+from worker.kafka import admin, client
+from worker.kafka.messages import to_record
+from worker.kafka.positions import partition_of
+from worker.records import Message, Partition, Record
+from worker.replayed import Replayed, Wanted
+from worker.settings import Settings, read_topics
+
+T = TypeVar("T")
+
+TIMEOUT_S = 10.0
+INIT_TIMEOUT_S = 60.0  # a run that was killed leaves a transaction that the broker ends first
+RETRY_S = 0.2
+MAX_TOLD = 100
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a replay did, or would do: records put back by topic, letters left by why; the first that never can be."""
+
+    put_back: Counter[str] = field(default_factory=Counter)
+    left: Counter[str] = field(default_factory=Counter)
+    impossible: dict[str, str] = field(default_factory=dict)  # where, and why; at most MAX_TOLD
+
+
+def read(settings: Settings) -> Iterator[Record]:
+    """Yield every committed letter that is there now, partition by partition in offset order."""
+    with closing(_consumer(settings)) as consumer:
+        starts, ends = _range(settings, consumer)
+        yield from _between(consumer, starts, ends)
+
+
+def find(settings: Settings, number: int, offset: int) -> Record:
+    """Return one letter.  Raises `Fatal` if there is none at this place."""
+    topic = settings.dead_letter_topic
+    with closing(_consumer(settings)) as consumer:
+        starts, ends = _range(settings, consumer)
+        one = Partition(topic, number)
+        if one in ends and starts[one] <= offset < ends[one]:
+            for record in _between(consumer, {one: offset}, {one: offset + 1}):
+                return record
+    raise Fatal(f"{topic}[{number}]@{offset}: no letter is there; `mirrorstream dlq list` shows those that are")
+
+
+def replay(
+    settings: Settings,
+    *,
+    reason: str | None,
+    since_ms: int,
+    max_attempts: int,
+    limit: int,
+    dry_run: bool,
+    tell: Callable[[int], None],
+) -> Outcome:
+    """Put letters back that no run before has put back, at most `limit` of them; 0 is all that are there now.
+
+    `tell` hears now and then how many were put back.
+    """
+    inputs = read_topics(settings.input_topics, set(admin.partitions(settings)))
+    wanted = Wanted(frozenset(inputs), reason, since_ms, max_attempts)
+    with closing(_consumer(settings)) as consumer:
+        sender = None if dry_run else _Sender(settings, consumer)
+        outcome, replayed = Outcome(), _Positions(settings, consumer)
+        for letter in replayed.letters():
+            if limit and outcome.put_back.total() >= limit:
+                break
+            message, settled = _judge(letter, wanted, outcome)
+            replayed.look(letter, settled=settled)
+            if message is not None and sender is not None and sender.add(message, replayed):
+                tell(outcome.put_back.total())
+        if sender is not None:
+            sender.send(replayed)
+        return outcome
+
+
+def _judge(letter: Record, wanted: Wanted, outcome: Outcome) -> tuple[Message | None, bool]:
+    """Return the record to put back, or None; and whether no later run needs to look at the letter."""
+    if why := wanted.left(letter):
+        outcome.left[why] += 1
+        return None, False
+    try:
+        message = put_back(letter)
+    except Poison as poison:
+        outcome.left["cannot be put back"] += 1
+        if len(outcome.impossible) < MAX_TOLD:
+            outcome.impossible[letter.where] = str(poison)
+        return None, True
+    outcome.put_back[message.topic] += 1
+    return message, True
+
+
+class _Positions:
+    """Where the replay's group stands in each partition."""
+
+    def __init__(self, settings: Settings, consumer: Consumer) -> None:
+        self._consumer = consumer
+        starts, self._ends = _range(settings, consumer)
+        asked = [TopicPartition(partition.topic, partition.number) for partition in starts]
+        committed = {partition_of(one): one for one in _ask(lambda: consumer.committed(asked, timeout=TIMEOUT_S))}
+        self._starts = {one: max(low, committed[one].offset) for one, low in starts.items()}
+        self._replayed = {
+            one: Replayed(at.offset, at.metadata or "") if at.offset >= 0 else Replayed(self._starts[one])
+            for one, at in committed.items()
+        }
+        self._changed: set[Partition] = set()
+
+    def letters(self) -> Iterator[Record]:
+        """Yield the letters that are not settled yet."""
+        for letter in _between(self._consumer, self._starts, self._ends):
+            if self._replayed[letter.partition].settled(letter.offset):
+                self._replayed[letter.partition].look(letter.offset, settled=True)
+            else:
+                yield letter
+
+    def look(self, letter: Record, *, settled: bool) -> None:
+        self._replayed[letter.partition].look(letter.offset, settled=settled)
+        self._changed.add(letter.partition)
+
+    def to_commit(self) -> list[TopicPartition]:
+        """Return what has changed since the last call."""
+        changed, self._changed = self._changed, set()
+        found = ((one, self._replayed[one]) for one in changed)
+        return [TopicPartition(one.topic, one.number, at.commit_offset, at.note) for one, at in found]
+
+
+class _Sender:
+    """Gathers records and sends them with the positions, a transaction a batch."""
+
+    def __init__(self, settings: Settings, consumer: Consumer) -> None:
+        self._settings, self._consumer = settings, consumer
+        name = f"{settings.transactional_id_prefix}-{_group(settings)}"
+        self._producer = Producer(client.producer(settings, name))
+        self._batch: list[Message] = []
+        self._num_bytes = 0
+        _ask(lambda: self._producer.init_transactions(INIT_TIMEOUT_S))
+
+    def add(self, message: Message, positions: _Positions) -> bool:
+        """Take a record; say whether a batch was sent for it."""
+        self._batch.append(message)
+        self._num_bytes += len(message.value or b"")
+        most, most_bytes = self._settings.flush_max_records, self._settings.flush_max_bytes
+        if len(self._batch) < most and self._num_bytes < most_bytes:
+            return False
+        self.send(positions)
+        return True
+
+    def send(self, positions: _Positions) -> None:
+        """Send what was gathered.  Raises `Retryable` if that failed: the next run goes on where this one stands."""
+        offsets, batch = positions.to_commit(), self._batch
+        self._batch, self._num_bytes = [], 0
+        if not offsets:
+            return
+        try:
+            self._producer.begin_transaction()
+            for one in batch:
+                self._producer.produce(one.topic, one.value, one.key, headers=list(one.headers))
+                self._producer.poll(0)
+            self._send_offsets(offsets)
+            self._producer.commit_transaction(self._settings.transaction_timeout_s)
+        except (KafkaException, BufferError) as error:
+            with suppress(KafkaException):
+                self._producer.abort_transaction(TIMEOUT_S)
+            reason = client.kafka_error(error) if isinstance(error, KafkaException) else None
+            if reason is not None:
+                client.raise_if_hopeless(reason, "dlq replay")
+            raise Retryable(
+                f"dlq replay: {reason.str() if reason else error}; the last {len(batch)} letters may not be put back:"
+                " run it again, it goes on where it stands and puts none back twice"
+            ) from error
+
+    def _send_offsets(self, offsets: list[TopicPartition]) -> None:
+        """Add the positions; a group that is new may need a moment."""
+        deadline_s = time.monotonic() + self._settings.transaction_timeout_s / 2
+        while True:
+            try:
+                self._producer.send_offsets_to_transaction(offsets, self._consumer.consumer_group_metadata(), TIMEOUT_S)
+            except KafkaException as error:
+                if not client.kafka_error(error).retriable() or time.monotonic() > deadline_s:
+                    raise
+                time.sleep(RETRY_S)
+            else:
+                return
+
+
+def _group(settings: Settings) -> str:
+    return f"{settings.group_id}-dlq-replay"
+
+
+def _consumer(settings: Settings) -> Consumer:
+    return Consumer(client.reader(settings, _group(settings)))
+
+
+def _range(settings: Settings, consumer: Consumer) -> tuple[Mapping[Partition, int], Mapping[Partition, int]]:
+    """Return where each partition of the topic begins and ends now."""
+    topic = settings.dead_letter_topic
+    number = admin.num_partitions(settings, topic)
+    starts, ends = {}, {}
+    for index in range(number):
+        one = TopicPartition(topic, index)
+        marks = _ask(lambda one=one: consumer.get_watermark_offsets(one, timeout=TIMEOUT_S))  # type: ignore[misc]
+        starts[partition_of(one)], ends[partition_of(one)] = marks
+    return starts, ends
+
+
+def _between(consumer: Consumer, starts: Mapping[Partition, int], ends: Mapping[Partition, int]) -> Iterator[Record]:
+    """Yield what stands from the starts up to the ends: letters that come meanwhile are another run's."""
+    for partition, start in starts.items():
+        if start < ends[partition]:
+            consumer.assign([TopicPartition(partition.topic, partition.number, start)])
+            yield from _until(consumer, partition, ends[partition])
+
+
+def _until(consumer: Consumer, partition: Partition, end: int) -> Iterator[Record]:
+    while True:
+        message = consumer.poll(TIMEOUT_S)
+        if message is None:
+            raise Retryable(f"Kafka does not answer while {partition} is read")
+        error = message.error()
+        if error is not None and error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001
+            client.raise_if_hopeless(error, "read")
+        elif error is None and message.offset() < end:
+            yield to_record(message, partition, 0)
+        if (error is None or error.code() == KafkaError._PARTITION_EOF) and message.offset() >= end - 1:  # noqa: SLF001
+            return
+
+
+def _ask(call: Callable[[], T]) -> T:
+    """Ask the broker.  Raises `Fatal` for what will never go, else `Retryable`."""
+    try:
+        return call()
+    except KafkaException as error:
+        reason = client.kafka_error(error)
+        client.raise_if_hopeless(reason, "dead letters")
+        raise Retryable(f"dead letters: {reason.name()}: {reason.str()}; try again") from error

@@ -1,0 +1,182 @@
+"""5 generate: keeps the engine, which may die: who may ask it now, and what follows a death.
+
+    serving     everybody may ask, at most `max_draws` at once
+    down        nobody; the engine is started again in place, while the worker stays in the group with all paused
+    suspects    one record at a time, of those that were in it when it died (`worker.suspects`); then serving again
+
+A killer is poison.  An engine that dies again and again with nothing answered between, or that cannot be started, ends
+the worker: `EngineGone`.  An engine that hangs is dead too: when a draw passes its deadline, and nothing else was
+answered since it was sent, a probe of one token tells.
+"""
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+
+from worker.draws import Drawn
+from worker.errors import EngineDead, EngineGone, Fatal, Poison
+from worker.ports import Engine, Watch
+from worker.questions import Status
+from worker.records import Partition, Record
+from worker.supervision import Supervisor
+from worker.suspects import KILLER_DEATHS, Suspects, Where
+
+log = logging.getLogger(__name__)
+
+MAX_PROBE_S = 30.0  # for one token, of an engine that has answered nothing for a whole deadline
+MAX_START_S = 1_800.0  # of an engine again: 11 minutes cold are on record (vllm#20264 and others)
+RESTART_WAIT_S = 1.0  # before the next try of an engine that did not start
+
+
+class Keeper:
+    """One engine, seen through its deaths; made inside the running loop."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        supervisor: Supervisor,
+        watch: Watch,
+        *,
+        max_draws: int,
+        max_restarts: int,
+        timeout_s: float,
+        remark: Callable[[Partition], None],
+        clock: Callable[[], float],
+    ) -> None:
+        """Take a started engine; `remark` is called with each partition whose suspects have changed."""
+        self.suspects = Suspects()
+        self._engine, self._supervisor, self._watch = engine, supervisor, watch
+        self._max_restarts, self._remark, self._clock = max_restarts, remark, clock
+        self._probe_s = min(MAX_PROBE_S, timeout_s)
+        self._slots = asyncio.Semaphore(max_draws)
+        self._inside: Counter[Where] = Counter()
+        self._changed = asyncio.Event()
+        self._probing = asyncio.Lock()
+        self._down = ""
+        self._life = 0  # how often the engine was started anew
+        self._num_deaths = 0  # since anything was answered
+        self._last_answer_s = clock()
+
+    @property
+    def held_up(self) -> str:
+        """Why new records must wait, "" if they need not."""
+        if self._down:
+            return f"{self._down}; starting it again"
+        waiting = self.suspects.waiting
+        return f"the engine died: {waiting} records that it may have died of are asked alone" if waiting else ""
+
+    @contextmanager
+    def answering(self, record: Record) -> Iterator[None]:
+        """Wrap the answering of one record, all its questions."""
+        where = (record.partition, record.offset)
+        self.suspects.enter(where)
+        try:
+            yield
+            if self.suspects.clear(where):
+                self._remark(record.partition)
+        finally:
+            self.suspects.leave(where)
+            self._wake()
+
+    async def ask(self, record: Record, send: Callable[[], Awaitable[Drawn]]) -> Drawn:
+        """Send a draw when it is this record's turn; again if the engine dies.  Raises `Poison` for a killer."""
+        where = (record.partition, record.offset)
+        while True:
+            await self._turn(where)
+            async with self._slots:
+                if not self._may_ask(where):
+                    continue
+                life = self._life
+                self._inside[where] += 1
+                try:
+                    return self._heard(await send())
+                except EngineDead as error:
+                    self._on_death(error, life)
+                finally:
+                    self._leave(where)
+
+    async def look_after(self, sent_s: float) -> None:
+        """After a draw's deadline has passed: raise `EngineDead` if the engine hangs."""
+        life = self._life
+        async with self._probing:
+            if self._last_answer_s > sent_s:
+                return
+            if life != self._life or self._down:
+                raise EngineDead("the engine hung")
+            try:
+                async with asyncio.timeout(self._probe_s):
+                    await self._engine.probe()
+            except TimeoutError:
+                raise EngineDead(f"the engine hangs: no answer to a probe within {self._probe_s:.0f} s") from None
+            self._last_answer_s = self._clock()
+
+    # -- turns
+
+    async def _turn(self, where: Where) -> None:
+        while not self._may_ask(where):
+            if self.suspects.is_killer(where):
+                raise Poison("engine_killer", f"the engine died {KILLER_DEATHS} times with it, the last time alone")
+            await self._changed.wait()
+
+    def _may_ask(self, where: Where) -> bool:
+        if self._down or self.suspects.is_killer(where):
+            return False
+        return self.suspects.may_ask(where, self._inside)
+
+    def _heard(self, drawn: Drawn) -> Drawn:
+        if drawn.status is not Status.TIMEOUT:
+            self._num_deaths = 0  # a killer that is found is no answer: an engine that dies of everything must end us
+            self._last_answer_s = self._clock()
+        return drawn
+
+    def _leave(self, where: Where) -> None:
+        self._inside[where] -= 1
+        if not self._inside[where]:
+            del self._inside[where]
+            if self.suspects.waiting:
+                self._wake()
+
+    def _wake(self) -> None:
+        """Let everybody who waits look again."""
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    # -- death
+
+    def _on_death(self, error: EngineDead, life: int) -> None:
+        """Hear of a death; of one life everybody inside hears, and the first one counts."""
+        if life != self._life or self._down:
+            return
+        self._down = f"the engine died: {error}"
+        self._num_deaths += 1
+        self._watch.engine_died()
+        self.suspects.blame(self._inside)
+        for partition in {partition for partition, _ in self._inside}:
+            self._remark(partition)
+        log.error("%s, with %d records in it", self._down, len(self._inside))
+        self._supervisor.spawn(self._revive())
+        self._wake()
+
+    async def _revive(self) -> None:
+        """Start the engine again, within the bound.  Raises `EngineGone`."""
+        while True:
+            if self._num_deaths > self._max_restarts:
+                raise EngineGone(f"{self._down}; {self._num_deaths} deaths in a row, the worker stops")
+            await self._engine.stop()
+            try:
+                async with asyncio.timeout(MAX_START_S):
+                    await self._engine.start()
+                break
+            except TimeoutError:
+                raise EngineGone(f"{self._down}; no new one within {MAX_START_S:.0f} s, the worker stops") from None
+            except (Fatal, EngineDead) as error:
+                log.exception("the engine did not start")
+                self._down = f"the engine died and did not start: {error}"
+                self._num_deaths += 1
+            await asyncio.sleep(RESTART_WAIT_S)
+        log.info("the engine is there again; %d records are asked alone", self.suspects.waiting)
+        self._life += 1
+        self._down = ""
+        self._wake()
