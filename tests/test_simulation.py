@@ -1,29 +1,41 @@
 """One thread, one seed, a time of its own: the delivery core against a strict broker, in every order that chance finds.
 
-Real are `Handover`, `Offsets`, `MicroBatcher`, `Flight` and `Window`.  Around them one or two processes of three
-threads (poll, loop, transaction), which go on step by step as `random.Random(seed)` says, and a broker in memory: a
-log, a consumer group with generations, transactions with producer epochs whose offsets are pending until markers are
-written.  Members are thrown out, loops stall, processes die and start again, answers get lost, requests arrive late.
+Real are `Handover`, `Offsets`, `MicroBatcher`, `Flight`, `Window`, `Suspects` and `Note`.  Around them one or two
+processes of three threads (poll, loop, transaction), which go on step by step as `random.Random(seed)` says, and a
+broker in memory (`simulated_broker`).  Members are thrown out, loops stall, processes die and start again, answers get
+lost, requests arrive late; engines stall, die of a prompt or of nothing, and some do not come back.
 
-The judge sits where a transaction is applied.  At the end every event has each of its results exactly once, no commit
-ever passed an event without its results, and nothing is in flight.
+The judge sits where a transaction is applied.  At the end every event has each of its results exactly once, or one dead
+letter if an engine died of it, no commit ever passed an event without, no killer has cost the group more than two
+engines but for what a disaster made it forget, and nothing is in flight.
 
-    SIMULATION_SEEDS=300 SIMULATION_FIRST=0 python -m pytest tests/test_simulation.py
+    SIMULATION_SEEDS=2000 SIMULATION_FIRST=0 python -m pytest tests/test_simulation.py
 """
 
 import os
 import random
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
+from simulated_broker import (
+    PARTITIONS,
+    Broker,
+    FencedError,
+    Plan,
+    RefusedError,
+    Wrong,
+    dead_letter,
+    is_killer,
+    results,
+)
 
 from worker import handover as handover_module
 from worker.batching import MicroBatcher
 from worker.flight import Flight, InFlight
 from worker.handover import FlushLimits, Handover
+from worker.notes import Note
 from worker.offsets import Offsets
 from worker.records import Message, Partition, Record
 from worker.signals import (
@@ -47,187 +59,15 @@ from worker.signals import (
     Settled,
     Tick,
 )
+from worker.suspects import KILLER_DEATHS, Suspects, Where
 from worker.window import Window
 
-FIRST, SEEDS = int(os.environ.get("SIMULATION_FIRST", "0")), int(os.environ.get("SIMULATION_SEEDS", "300"))
-SEEDS_OF_A_BLOCK = 50
-PARTITIONS = tuple(Partition("impressions", number) for number in range(3))
+FIRST, SEEDS = int(os.environ.get("SIMULATION_FIRST", "0")), int(os.environ.get("SIMULATION_SEEDS", "2000"))
+SEEDS_OF_A_BLOCK = 100
 STEPS = 1_500  # of trouble; then the world calms down
 MAX_ROUNDS = 800  # of calm; what is not done by then never will be
-REVOKE_S, TRANSACTION_S = 2.0, 10.0
+REVOKE_S = 2.0
 Thread = Iterator[None]
-
-
-class Wrong(AssertionError):
-    """What the judge says."""
-
-
-class FencedError(Exception):
-    """Somebody else has this transactional id: the process ends."""
-
-
-class RefusedError(Exception):
-    """An abortable error."""
-
-
-def results(partition: Partition, offset: int) -> tuple[Message, ...]:
-    """What an event must lead to: some lead to one message, some to two, some are skipped and lead to none."""
-    names = (f"{partition}/{offset}/{number}" for number in range(offset % 3))
-    return tuple(Message("responses", None, name.encode()) for name in names)
-
-
-# -- the broker
-
-
-@dataclass
-class Transactions:
-    """One transactional id: its epoch and its open transaction; `ends` from the decision until markers are written."""
-
-    epoch: int = 0
-    messages: list[Message] = field(default_factory=list)
-    offsets: dict[Partition, int] = field(default_factory=dict)
-    opened_s: float | None = None
-    ends: str = ""
-
-    def clear(self) -> None:
-        self.messages, self.offsets, self.opened_s, self.ends = [], {}, None, ""
-
-
-class Plan(NamedTuple):
-    """What one member is told in one generation."""
-
-    revoke: frozenset[Partition]
-    assign: tuple[Partition, ...]
-
-
-class Broker:
-    """Log, transactions and group; every call that a real one would refuse is refused."""
-
-    def __init__(self, chance: random.Random) -> None:
-        self.chance = chance
-        self.now_s = 0.0
-        self.log: dict[Partition, list[int]] = {one: [] for one in PARTITIONS}  # offsets, with gaps
-        self.found: Counter[bytes] = Counter()  # results that readers of committed records see
-        self.committed: dict[Partition, int] = {}
-        self.ids: dict[str, Transactions] = {}
-        self.late: deque[tuple[str, int]] = deque()  # commits on their way, whose senders gave up waiting
-        self.generation = 0
-        self.members: list[str] = []
-        self.owners: dict[Partition, str] = {}
-        self.plans: dict[str, Plan] = {}  # told, but not carried out yet
-        self.unbalanced = False
-
-    def append(self) -> None:
-        log = self.log[self.chance.choice(PARTITIONS)]
-        log.append((log[-1] if log else 4) + self.chance.choice((1, 1, 1, 3)))
-
-    # transactions
-
-    def init_producer(self, name: str) -> int:
-        """Fence whoever had this id, and settle what was left open."""
-        mine = self.ids.setdefault(name, Transactions())
-        if mine.ends:
-            self.write_markers(mine)
-        mine.clear()
-        mine.epoch += 1
-        return mine.epoch
-
-    def produce(self, name: str, epoch: int, messages: Iterable[Message]) -> None:
-        self._open(name, epoch).messages.extend(messages)
-
-    def add_offsets(self, name: str, epoch: int, metadata: object, offsets: dict[Partition, int]) -> None:
-        """As KIP-447: the generation is checked, the partition is not, and -1 is not checked at all."""
-        mine = self._open(name, epoch)
-        assert isinstance(metadata, tuple)
-        member, generation = metadata
-        if generation >= 0 and (member not in self.members or generation != self.generation):
-            raise RefusedError
-        mine.offsets |= offsets
-
-    def end(self, name: str, epoch: int, how: str) -> None:
-        mine = self._fence(name, epoch)
-        if not mine.ends and mine.opened_s is not None:
-            mine.ends = how
-
-    def _open(self, name: str, epoch: int) -> Transactions:
-        mine = self._fence(name, epoch)
-        assert not mine.ends, "the client waits for the markers of the last transaction"
-        if mine.opened_s is None:
-            mine.opened_s = self.now_s
-        return mine
-
-    def _fence(self, name: str, epoch: int) -> Transactions:
-        if self.ids[name].epoch != epoch:
-            raise FencedError
-        return self.ids[name]
-
-    def write_markers(self, mine: Transactions) -> None:
-        if mine.ends == "commit":
-            self._apply(mine)
-        mine.clear()
-
-    def expire(self) -> None:
-        for mine in self.ids.values():
-            if mine.opened_s is not None and not mine.ends and self.now_s - mine.opened_s > TRANSACTION_S:
-                mine.clear()
-                mine.epoch += 1
-
-    def arrive_late(self) -> None:
-        name, epoch = self.late.popleft()
-        if self.ids[name].epoch == epoch:
-            self.end(name, epoch, "commit")
-
-    def _apply(self, mine: Transactions) -> None:
-        """The judge: results before offsets, each once, and offsets only over what has its results."""
-        for message in mine.messages:
-            self.found[message.value or b""] += 1
-            if self.found[message.value or b""] > 1:
-                raise Wrong(f"{message.value!r} is there twice")
-        for partition, commit_offset in mine.offsets.items():
-            before = self.committed.get(partition, -1)
-            if commit_offset < before:
-                raise Wrong(f"{partition}: the commit went back from {before} to {commit_offset}")
-            for offset in self.log[partition]:
-                passed = before <= offset < commit_offset
-                if passed and not all(self.found[one.value or b""] for one in results(partition, offset)):
-                    raise Wrong(f"{partition}@{offset}: passed by a commit at {commit_offset} without its results")
-            self.committed[partition] = commit_offset
-
-    def committed_offset(self, partition: Partition) -> int | None:
-        """Return the committed offset, -1 without one; None while a transaction that holds one is open."""
-        pending = any(partition in mine.offsets for mine in self.ids.values())
-        return None if pending else self.committed.get(partition, -1)
-
-    # the group: cooperative, so what moves is revoked in one generation and assigned in a later one
-
-    def join(self, member: str) -> None:
-        self.members.append(member)
-        self.unbalanced = True
-
-    def leave(self, member: str) -> None:
-        self.members.remove(member)
-        self.plans.pop(member, None)
-        self.owners = {partition: owner for partition, owner in self.owners.items() if owner != member}
-        self.unbalanced = True
-
-    def rebalance(self) -> None:
-        if not self.unbalanced or self.plans or not self.members:
-            return
-        self.unbalanced = False
-        self.generation += 1
-        wanted = {partition: self.chance.choice(self.members) for partition in PARTITIONS}
-        for member in self.members:
-            revoke = (one for one in PARTITIONS if self.owners.get(one) == member != wanted[one])
-            assign = tuple(one for one in PARTITIONS if one not in self.owners and wanted[one] == member)
-            self.plans[member] = Plan(frozenset(revoke), assign)
-        for member, plan in self.plans.items():
-            self.owners |= dict.fromkeys(plan.assign, member)
-
-    def carried_out(self, member: str, plan: Plan) -> None:
-        if self.plans.get(member) is plan:
-            del self.plans[member]
-            self.owners = {partition: owner for partition, owner in self.owners.items() if partition not in plan.revoke}
-            self.unbalanced |= bool(plan.revoke)
 
 
 # -- a process: three threads, each of which stops wherever another could go on
@@ -251,12 +91,17 @@ class Process:
         self.paused: frozenset[Partition] = frozenset()
         self.questions: deque[Callable[[], None]] = deque()  # from the other threads to the poll thread
         self.mailbox: deque[list[Record] | Event] = deque()  # from the poll thread to the loop
+        self.refused = False  # how the last transaction ended
         self.outcomes: deque[Event] = deque()  # from the transaction thread to the loop
         self.handover = self.world.make_handover()
         self.batcher = MicroBatcher[InFlight](max_records=3, max_tokens=100, linger_s=0.02)
         self.window = Window(max_records=8, max_bytes=10_000, max_tokens=10_000)
         self.flight = Flight(self.window)
+        self.suspects = Suspects()
+        self.waiting: list[InFlight] = []  # for the engine
         self.engine: list[InFlight] = []
+        self.engine_down = 0  # turns until it is there again
+        self.engine_gone = False  # for good: the worker ends
         self.stalled = 0  # turns that the loop will miss
         self.producer_epoch = -1
         self.polling: Thread = self.poll_thread()
@@ -307,6 +152,7 @@ class Process:
             self.answer_questions()
         if not self.may_go:
             self.world.note(self.name, "gave up")
+            self.world.num_disasters += 1
         self.forget(gone)
 
     def on_assign(self, partition: Partition) -> Thread:
@@ -316,7 +162,8 @@ class Process:
         self.num_epochs += 1
         self.epochs[partition] = self.num_epochs
         self.positions[partition] = start if committed < 0 else committed
-        self.mailbox.append(Assigned(partition, self.num_epochs, start if committed < 0 else None))
+        note = self.broker.notes.get(partition, "")
+        self.mailbox.append(Assigned(partition, self.num_epochs, start if committed < 0 else None, note))
 
     def lose(self) -> None:
         gone = frozenset(self.epochs)
@@ -362,9 +209,11 @@ class Process:
         elif at < 0.4 and self.mailbox:
             self.hear(self.mailbox.popleft())
         elif at < 0.6 and self.outcomes:
-            self.do(self.handover.handle(self.outcomes.popleft()))
-        elif at < 0.85 and self.engine:
-            self.finish(self.engine.pop(self.chance.randrange(len(self.engine))))
+            outcome = self.outcomes.popleft()
+            self.refused = not isinstance(outcome, Committed)
+            self.do(self.handover.handle(outcome))
+        elif at < 0.85 and (self.waiting or self.engine or self.engine_down):
+            self.engine_step()
         else:
             self.tick(urgent=at > 0.95)
 
@@ -374,6 +223,8 @@ class Process:
                 self.take(record)
         else:
             self.do(self.handover.handle(what))
+            if isinstance(what, Assigned):
+                self.suspects.restore(what.partition, Note.decode(what.note).suspects)
         self.paused = self.flight.paused(self.epochs)
 
     def take(self, record: Record) -> None:
@@ -383,12 +234,53 @@ class Process:
             self.ask(self.batcher.add(entry, tokens=entry.num_tokens, now_s=self.broker.now_s))
 
     def ask(self, batch: list[InFlight] | None) -> None:
-        self.engine += [entry for entry in batch or () if self.flight.holds(entry)]
+        for entry in batch or ():
+            if self.flight.holds(entry) and results(*where(entry)):
+                self.suspects.enter(where(entry))
+                self.waiting.append(entry)
+            else:
+                self.finish(entry, ())
 
-    def finish(self, entry: InFlight) -> None:
+    def engine_step(self) -> None:
+        """Let somebody in, or answer one that is in, or die."""
+        if self.engine_down or self.engine_gone:
+            self.engine_down = max(0, self.engine_down - 1)
+            return
+        inside = [entry for entry in self.engine if self.flight.holds(entry)]
+        killers = [entry for entry in self.waiting if self.suspects.is_killer(where(entry))]
+        welcome = [one for one in self.waiting if self.suspects.may_ask(where(one), [where(two) for two in inside])]
+        if killers:
+            self.waiting.remove(killers[0])
+            self.finish(killers[0], (dead_letter(*where(killers[0])),))
+        elif welcome and self.chance.random() < 0.6:
+            self.waiting.remove(chosen := self.chance.choice(welcome))
+            self.engine.append(chosen)
+        elif inside and (any(is_killer(entry.record.offset) for entry in inside) or self.world.faulty(0.01)):
+            self.engine_dies(inside)
+        elif self.engine and not self.world.faulty(0.2):
+            entry = self.engine.pop(self.chance.randrange(len(self.engine)))
+            if self.flight.holds(entry) and self.suspects.clear(where(entry)):
+                self.remark(entry.record.partition)
+            self.finish(entry, results(*where(entry)))
+
+    def engine_dies(self, inside: list[InFlight]) -> None:
+        self.world.died_of.update(where(entry) for entry in inside)
+        self.world.died_alone |= {where(entry) for entry in inside if len(inside) == 1}
+        self.suspects.blame(where(entry) for entry in inside)
+        self.waiting, self.engine = inside + self.waiting, []
+        for partition in {entry.record.partition for entry in inside}:
+            self.remark(partition)
+        self.engine_down = self.chance.randrange(10)
+        self.engine_gone = self.world.faulty(0.1)
+
+    def remark(self, partition: Partition) -> None:
+        self.handover.remark(partition, Note(self.suspects.deaths(partition)).encode())
+
+    def finish(self, entry: InFlight, messages: tuple[Message, ...]) -> None:
         """Also of an assignment that is over: an engine does not always hear of it in time."""
         record = entry.record
-        messages = results(record.partition, record.offset)
+        if self.flight.holds(entry):
+            self.suspects.leave(where(entry))
         taken = self.handover.finish(record.partition, record.epoch, record.offset, messages)
         if taken != self.flight.holds(entry):
             raise Wrong(f"{record.where}: handover and flight disagree whether it is in flight")
@@ -412,11 +304,22 @@ class Process:
                     self.sending = self.settle(partitions)
                 case Release(partition, commit_offset):
                     self.flight.release(partition, commit_offset)
+                    if self.suspects.forget(partition, commit_offset):
+                        self.remark(partition)
                 case LetGo(partitions):
-                    self.flight.drop(partitions)
+                    self.drop(partitions)
                     self.questions.append(self.answer_let_go)
                 case Drop(partitions):
-                    self.flight.drop(partitions)
+                    self.drop(partitions)
+
+    def drop(self, partitions: frozenset[Partition]) -> None:
+        for entry in [*self.waiting, *self.engine]:
+            if entry.record.partition in partitions and self.flight.holds(entry):
+                self.suspects.leave(where(entry))
+        self.world.num_disasters += self.refused  # the last flush before the partitions went, and its notes
+        self.flight.drop(partitions)
+        self.suspects.drop(partitions)
+        self.waiting = [entry for entry in self.waiting if self.flight.holds(entry)]
 
     # the transaction thread
 
@@ -434,7 +337,7 @@ class Process:
             yield
             self.broker.produce(self.name, self.producer_epoch, messages[half:])
             yield
-            self.broker.add_offsets(self.name, self.producer_epoch, flush.metadata, flush.offsets)
+            self.broker.add_offsets(self.name, self.producer_epoch, flush.metadata, flush.heads)
             yield
             if faulty(0.05):
                 raise RefusedError
@@ -481,6 +384,9 @@ class World:
         self.calm = False
         self.trace: list[object] = []
         self.broker = Broker(self.chance)
+        self.died_of: Counter[Where] = Counter()  # engines, by each record that was in them
+        self.died_alone: set[Where] = set()  # of these, with nobody else in them
+        self.num_disasters = 0  # after which a group may not know whom to suspect
         self.processes = [Process(self, f"worker-{number}") for number in range(self.chance.choice((1, 2, 2, 2)))]
         self.troubles = self.chance.choice((0.2, 1.0, 1.0, 2.0))
         for _ in range(self.chance.randrange(20)):
@@ -527,10 +433,19 @@ class World:
                 process.transaction_step()
         except FencedError:
             self.note(process.name, "fenced")
-            process.die()
+            self.end_process(process)
         if self.faulty(0.004):
             self.note(process.name, "died")
+            self.end_process(process)
+        elif process.alive and process.engine_gone and process.handover.idle:
+            self.note(process.name, "left, because its engine is gone")
+            if process.member in self.broker.members:
+                self.broker.leave(process.member)
             process.die()
+
+    def end_process(self, process: Process) -> None:
+        self.num_disasters += 1
+        process.die()
 
     def broker_step(self) -> None:
         broker, at = self.broker, self.chance.random()
@@ -551,6 +466,7 @@ class World:
         elif broker.members and self.faulty(0.03):
             member = self.chance.choice(broker.members)
             self.note(member, "thrown out")
+            self.num_disasters += 1
             broker.leave(member)
         elif self.faulty(0.04):
             broker.now_s += self.chance.choice((0.3, 2.5, 4.0, 11.0))
@@ -599,9 +515,11 @@ class World:
         """Say what is wrong when all should be done."""
         for partition in PARTITIONS:
             for offset in self.broker.log[partition]:
-                missing = [one for one in results(partition, offset) if self.broker.found[one.value or b""] != 1]
-                if missing:
-                    raise Wrong(f"{partition}@{offset}: {len(missing)} results are not there")
+                if not self.broker.answered(partition, offset):
+                    raise Wrong(f"{partition}@{offset}: its results are not there")
+                buried = self.broker.found[dead_letter(partition, offset).value or b""]
+                if buried and (partition, offset) not in self.died_alone:
+                    raise Wrong(f"{partition}@{offset}: buried, though no engine has died of it alone")
             if self.broker.committed.get(partition) != self.end(partition):
                 raise Wrong(f"{partition}: commit {self.broker.committed.get(partition)}, end {self.end(partition)}")
         for process in self.processes:
@@ -610,6 +528,13 @@ class World:
                 raise Wrong(f"{process.name}: {held} in flight at the end")
         if not self.at_rest():
             raise Wrong("the world does not come to rest")
+        costly = [one for one, deaths in self.died_of.items() if deaths > KILLER_DEATHS * (1 + self.num_disasters)]
+        if costly:
+            raise Wrong(f"{costly} cost more than {KILLER_DEATHS} engines, {self.num_disasters} disasters")
+
+
+def where(entry: InFlight) -> Where:
+    return entry.record.partition, entry.record.offset
 
 
 def make_handover(kind: type[Handover] = Handover) -> Handover:
@@ -674,6 +599,13 @@ class Forgetful(Handover):
         return []
 
 
+class Silent(Handover):
+    """Tells the next owner of a partition nothing."""
+
+    def remark(self, partition: Partition, note: str) -> None:
+        """Keep it."""
+
+
 class Impatient(Offsets):
     """Commits what is finished, whatever stands before it."""
 
@@ -699,6 +631,7 @@ def verdict(kind: type[Handover], num_seeds: int = 300) -> str:
         (AlwaysAgain, "twice"),
         (AlwaysBelieves, "without its results|are not there|in flight"),
         (Forgetful, "are not there|in flight|come to rest"),
+        (Silent, "cost more than"),
     ],
 )
 def test_a_handover_without_one_of_its_rules_is_found_out(kind: type[Handover], found: str) -> None:
@@ -709,3 +642,8 @@ def test_a_handover_without_one_of_its_rules_is_found_out(kind: type[Handover], 
 def test_commits_past_an_unfinished_event_are_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(handover_module, "Offsets", Impatient)
     assert "without its results" in verdict(Handover)
+
+
+def test_suspects_that_are_asked_together_are_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Suspects, "may_ask", lambda *_: True)
+    assert "though no engine has died of it alone" in verdict(Handover)
