@@ -23,7 +23,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -37,7 +37,7 @@ END_TIMEOUT_S = 30.0  # a polite end hands the leaderships over first
 RUN_TIMEOUT_S = 60.0  # a console consumer may take this on top of its own time-out
 LOG_LINES = 30  # of a failed process, in the error
 READY_LINE = b"Kafka Server started"  # logged after the controller has admitted the broker
-PORTS = range(20_000, 32_768)  # below Linux' ephemeral ports, see `_free_ports`
+PORTS = range(20_000, 32_768)  # below Linux' ephemeral ports, see `free_ports`
 JVM_OPTIONS = ("-Xmx512m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")  # a quick start, not a quick broker
 INSTALL = {"java": "openjdk-17-jre-headless or later", "mvn": "maven", "setpriv": "util-linux"}  # Debian's names
 
@@ -86,20 +86,24 @@ class ConsoleRow:
 class KafkaCluster:
     """Brokers that start with the `with` block and are killed, with all they stored, at its end."""
 
-    def __init__(self, brokers: int = 1, *, settings: Mapping[str, str] = SHORT_WAITS) -> None:
+    def __init__(
+        self, brokers: int = 1, *, settings: Mapping[str, str] = SHORT_WAITS, proxies: Sequence[int] = ()
+    ) -> None:
         """Write the brokers' configurations; nothing runs before the `with` block.
 
         `settings` win over this module's own.  An empty mapping gives Kafka's default waits, for measurements.
+        `proxies` are ports, one a broker, that clients of a second listener are told instead of the broker's own,
+        which is in `proxied`.
         """
         self._temporary = tempfile.TemporaryDirectory(prefix="mirrorstream-kafka-", ignore_cleanup_errors=True)
         folder = Path(self._temporary.name)
-        ports = _free_ports(2 * brokers)
-        clients, controllers = ports[:brokers], ports[brokers:]
+        ports = free_ports(2 * brokers + len(proxies))
+        clients, controllers, self.proxied = ports[:brokers], ports[brokers : 2 * brokers], ports[2 * brokers :]
         self.bootstrap_servers = ",".join(f"127.0.0.1:{port}" for port in clients)
-        self._brokers = [
-            _Broker(folder / f"broker-{i}", _properties(i, clients, controllers) | dict(settings))
-            for i in range(brokers)
-        ]
+        properties = [_properties(i, clients, controllers) for i in range(brokers)]
+        for own, port, told in zip(properties, self.proxied, proxies, strict=False):
+            own.update(_second_listener(own, port, told))
+        self._brokers = [_Broker(folder / f"broker-{i}", own | dict(settings)) for i, own in enumerate(properties)]
         # A child's death signal is tied to the thread that started it.  One thread that lives as long as the
         # cluster starts them all, so that `restart` may be called from a test's short-lived thread.
         self._starter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="kafka-starter")
@@ -227,7 +231,18 @@ def _properties(i: int, client_ports: list[int], controller_ports: list[int]) ->
     }
 
 
-def _free_ports(count: int) -> list[int]:
+def _second_listener(own: Mapping[str, str], port: int, told: int) -> dict[str, str]:
+    """Return settings that add a listener whose clients are told another port: brokers go on without the proxy."""
+    first = own["listeners"].partition(",")[0]
+    return {
+        "listeners": f"{own['listeners']},PROXIED://127.0.0.1:{port}",
+        "advertised.listeners": f"{first},PROXIED://127.0.0.1:{told}",
+        "listener.security.protocol.map": f"{own['listener.security.protocol.map']},PROXIED:PLAINTEXT",
+        "inter.broker.listener.name": "PLAINTEXT",
+    }
+
+
+def free_ports(count: int) -> list[int]:
     """Return ports that no outgoing connection takes while a killed broker is away.
 
     A client that dials a closed port among Linux' ephemeral ones can even get it for itself, and be connected.

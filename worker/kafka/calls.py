@@ -1,7 +1,8 @@
 """One thread for one client's blocking calls, with a deadline on each.
 
-A call that outlives its deadline will never return (librdkafka#5456), and a thread inside the client cannot be
-ended; nor may anything close that client.  So the process ends at once, with an exit code of its own.
+A call that outlives its deadline by 5 s will never return (librdkafka#5456), and a thread inside the client cannot be
+ended; nor may anything close that client.  So the worker is unready from the deadline on, and then the process ends at
+once, with an exit code of its own.
 """
 
 import asyncio
@@ -9,6 +10,7 @@ import logging
 import os
 import queue
 import threading
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
@@ -19,6 +21,8 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 GRACE_S = 5.0  # what a call may overstay its own time-out by
+LOOK_S = 0.5  # how often a call that takes long is looked at
+MAX_LOOKS = int(GRACE_S / LOOK_S)
 
 
 class Calls:
@@ -26,15 +30,25 @@ class Calls:
 
     def __init__(self, name: str) -> None:
         """Start the thread."""
+        self.overdue = ""  # what is said of a call that overstays, "" if none does
+        self._deadline_s = 0.0  # of the call that is being made
         self._queue: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         threading.Thread(target=self._run, name=name, daemon=True).start()
 
+    def allow(self, timeout_s: float) -> None:
+        """Say, in the thread and before each of the client's calls, how long it takes at most."""
+        self._deadline_s = time.monotonic() + timeout_s
+
     async def make(self, call: Callable[[], T], timeout_s: float) -> T:
-        """Make a call and return what it gives; ends the process if it does not return."""
+        """Make a call and return what it gives; ends the process if it does not return.
+
+        `timeout_s` is that of the first of the client's calls in it; others say theirs by `allow`.
+        """
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[T] = loop.create_future()
 
         def work() -> None:
+            self.allow(timeout_s)
             try:
                 result = call()
             except BaseException as error:  # noqa: BLE001 - whatever it is, the caller in the loop gets it
@@ -42,12 +56,30 @@ class Calls:
             else:
                 _tell(loop, answer, partial(answer.set_result, result))
 
+        self.allow(timeout_s)
         self._queue.put(work)
-        done, _ = await asyncio.wait([answer], timeout=timeout_s + GRACE_S)
-        if not done:
-            log.critical("a client call has not returned after %.0f s; nothing can end it", timeout_s + GRACE_S)
-            os._exit(Stuck.exit_code)
+        left = MAX_LOOKS
+        while not (await asyncio.wait([answer], timeout=LOOK_S))[0]:
+            left = self._look(left)
+        self.overdue = ""
         return answer.result()
+
+    def _look(self, left: int) -> int:
+        """See whether the present call overstays; return how often one may be found so, after the last end the process.
+
+        Counted in looks and not in seconds, so that a process that was frozen gives its calls time when it wakes.
+        """
+        if time.monotonic() < self._deadline_s:
+            return MAX_LOOKS
+        if not left:
+            log.critical(
+                "a call of Kafka's client has not returned %.0f s after its time-out; nothing can end it", GRACE_S
+            )
+            os._exit(Stuck.exit_code)
+        if not self.overdue:
+            self.overdue = "a call of Kafka's client has not returned within its time-out"
+            log.error("%s; in %.0f s the process ends", self.overdue, GRACE_S)
+        return left - 1
 
     def _run(self) -> None:
         while True:

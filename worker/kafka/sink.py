@@ -24,6 +24,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 from worker.errors import Fatal
 from worker.kafka import client
 from worker.kafka.calls import GRACE_S, Calls
+from worker.kafka.mailbox import ANSWER_S
 from worker.kafka.positions import topic_partitions
 from worker.kafka.source import KafkaSource
 from worker.records import Message, Partition
@@ -53,7 +54,7 @@ class KafkaSink:
         self._producer: Producer | None = None
         self._failed: list[KafkaError] = []
         self._calls = Calls("transaction")
-        self.held_up = ""  # why nothing gets through now
+        self._refuses = ""  # why Kafka takes nothing
 
     async def open(self) -> None:
         """Make the producer and settle what its identity left behind; tries until Kafka answers.  Raises `Fatal`."""
@@ -62,9 +63,14 @@ class KafkaSink:
     async def flush(self, flush: Flush) -> Outcome:
         """Publish a flush and commit its offsets in one transaction; return how that ended.  Raises `Fatal`."""
         run = self._transaction if self._transactional else self._at_least_once
-        outcome = await self._calls.make(lambda: run(flush), self._settings.transaction_timeout_s * 3)
-        self.held_up = "" if isinstance(outcome, Committed) else "Kafka takes no transaction"
+        outcome = await self._calls.make(lambda: run(flush), self._settings.transaction_timeout_s)
+        self._refuses = "" if isinstance(outcome, Committed) else "Kafka takes no transaction"
         return outcome
+
+    @property
+    def held_up(self) -> str:
+        """Why nothing gets through now, "" if it does."""
+        return self._calls.overdue or self._refuses
 
     async def settle(self, partitions: frozenset[Partition]) -> Settled:
         """Replace the producer, which settles its last transaction, and read the committed offsets.  Raises `Fatal`."""
@@ -85,8 +91,8 @@ class KafkaSink:
         """Make a new producer; with the same transactional id the broker first ends what the old one left open."""
         await self._calls.make(self._replace, GRACE_S)
         while reason := await self._calls.make(self._init_once, INIT_TIMEOUT_S):
-            self.held_up = f"Kafka: init_transactions: {reason}"
-            log.warning("%s; trying again", self.held_up)
+            self._refuses = f"Kafka: init_transactions: {reason}"
+            log.warning("%s; trying again", self._refuses)
             await asyncio.sleep(RETRY_S * 5)
 
     # -- the transaction thread
@@ -102,8 +108,9 @@ class KafkaSink:
         except (KafkaException, BufferError) as error:
             return self._abort(producer, error)
         try:
-            left_s = deadline_s - time.monotonic()
-            producer.commit_transaction(max(left_s, 1.0))
+            left_s = max(deadline_s - time.monotonic(), 1.0)
+            self._calls.allow(left_s)
+            producer.commit_transaction(left_s)
         except KafkaException as error:
             return self._after_commit(producer, client.kafka_error(error))
         return Committed()
@@ -158,6 +165,7 @@ class KafkaSink:
                 return InDoubt()
             self._failed.append(error)
         self._raise_failed()
+        self._calls.allow(self._settings.transaction_timeout_s)
         try:
             producer.abort_transaction(self._settings.transaction_timeout_s)
         except KafkaException as failed:
@@ -187,6 +195,7 @@ class KafkaSink:
         if waiting or self._failed:
             self._raise_failed()
             return Aborted(time.monotonic())
+        self._calls.allow(ANSWER_S)
         try:
             self._source.commit(flush.heads)
         except (KafkaException, TimeoutError) as error:

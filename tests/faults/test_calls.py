@@ -1,0 +1,122 @@
+"""Transactional calls that are slow, stuck, or made by two with one name; nothing is lost and nothing comes twice."""
+
+import time
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+from integration.harness import Stage, Worker
+from integration.judge import Judge
+
+from .fault import POINTS, Fault, Point
+from .group import assignments
+from .slow import gated
+from .traffic import TRANSACTION_S, Tell, traffic, until
+from .victim import victim
+
+CALL_S = 4.0  # longer than a member takes to hear of a rebalance
+STUCK_S = 5.0  # what README promises beside the transaction's own time-out
+SLACK_S = 3.0  # of a process that ends on a busy machine
+LONG = pytest.mark.long
+
+
+SHORT_SHARE = {("send_offsets", "classic"), ("commit", "consumer")}  # in every run, not only in a long one
+CASES = [
+    pytest.param(point, protocol, id=f"{point}-{protocol}", marks=[] if (point, protocol) in SHORT_SHARE else [LONG])
+    for protocol in ("classic", "consumer")
+    for point in POINTS
+]
+
+
+@pytest.mark.parametrize(("point", "protocol"), CASES)
+def test_a_revoked_partition_waits_for_the_call_that_is_under_way(
+    stage: Stage, judge: Judge, tell: Tell, point: Point, protocol: str
+) -> None:
+    """A member joins while the call lasts; what it was given comes to it when the call has ended, and not before."""
+    quick = {"heartbeat.interval.ms": "500"} if protocol == "classic" else {}
+    stage.overrides |= {"group_protocol": protocol, "kafka_options": quick}
+    slow = Fault(point, "before", nth=10, do="sleep", seconds=CALL_S, marker=str(stage.folder / "marker"))
+    gate = stage.folder / "gate"
+    with (
+        traffic(stage) as load,
+        gated(stage, gate, transaction_timeout_s=3 * CALL_S) as b,
+        victim(stage, slow, transaction_timeout_s=3 * CALL_S) as a,
+    ):
+        a.until(lambda: a.mark is not None, "slow call")
+        load.fault()
+        ends_s = time.monotonic() + CALL_S
+        gate.touch()
+        until(lambda: 0 < max(assignments(stage, decided=True), default=0) < 3, "partition asked back")
+        assert b.metric("assigned_partitions") == 0
+        assert time.monotonic() < ends_s, "the rebalance came after the call"
+        b.until(lambda: b.metric("assigned_partitions") > 0, "partition of its own")
+        assert time.monotonic() > ends_s - 0.5
+        load.until_again()
+        load.settle(judge)
+        assert [a.stop(), b.stop()] == [0, 0]
+    judge.verdict().assert_exactly_once()
+    tell(f"revoke during a {point} of {CALL_S:.0f} s, {protocol}", load.pause_s())
+
+
+@pytest.mark.parametrize(
+    "point", [pytest.param(point, marks=[] if point == "send_offsets" else [LONG]) for point in POINTS]
+)
+def test_a_call_that_never_returns_ends_the_worker_which_says_so_first(
+    stage: Stage, judge: Judge, tell: Tell, point: Point
+) -> None:
+    stuck = Fault(point, "before", nth=10, do="hang", marker=str(stage.folder / "marker"))
+    with traffic(stage) as load, victim(stage, stuck, worker_id="a") as a:
+        a.until(lambda: a.mark is not None, "stuck call")
+        load.fault()
+        told: set[str] = set()
+
+        def ended() -> bool:
+            code, reason = a.page("/readyz")
+            told.update([reason.strip()] if code == 503 else [])
+            return a.process.poll() is not None
+
+        until(ended, "end of the worker", timeout_s=TRANSACTION_S + STUCK_S + SLACK_S)
+        assert a.exit_code() == 5
+        assert "has not returned" in a.log
+        assert told, "it was ready to the end"
+        with stage.worker(worker_id="a") as again:
+            load.until_again()
+            load.settle(judge)
+            assert again.stop() == 0
+    judge.verdict().assert_exactly_once()
+    tell(f"{point} that never returns, and a restart", load.pause_s())
+
+
+@pytest.mark.parametrize("name", [pytest.param("", id="nameless"), pytest.param("a", id="named", marks=LONG)])
+def test_a_transaction_that_the_broker_has_timed_out_goes_again(
+    stage: Stage, judge: Judge, tell: Tell, name: str
+) -> None:
+    """Its end is refused as by a fence.  Who has a name cannot tell the two, and leaves the rest to a restart."""
+    late = Fault("commit", "before", nth=10, do="sleep", seconds=2 * TRANSACTION_S, marker=str(stage.folder / "marker"))
+    settings: dict[str, Any] = {"worker_id": name} if name else {}
+    with traffic(stage) as load, ExitStack() as stack:
+        a: Worker = stack.enter_context(victim(stage, late, **settings))
+        load.until_flowing()
+        load.fault()
+        a.until(lambda: "_FENCED" in a.log, "fence")
+        if name:
+            assert a.exit_code() == 4
+            a = stack.enter_context(stage.worker(**settings))
+        load.until_again()
+        load.settle(judge)
+        assert a.stop() == 0
+    judge.verdict().assert_exactly_once()
+    tell(f"a commit that is {TRANSACTION_S:.0f} s too late{', and a restart' if name else ''}", load.pause_s())
+
+
+def test_of_two_holders_of_one_name_the_older_goes(stage: Stage, judge: Judge, tell: Tell) -> None:
+    with traffic(stage) as load, stage.worker(worker_id="a") as older:
+        load.until_flowing()
+        with stage.worker(worker_id="a") as newer:
+            assert older.exit_code() == 4
+            load.fault()
+            load.until_again()
+            load.settle(judge)
+            assert newer.stop() == 0
+    judge.verdict().assert_exactly_once()
+    tell("fenced by another holder of its name, after it has gone", load.pause_s())
