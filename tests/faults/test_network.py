@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 
 import pytest
 from integration.harness import Stage
@@ -92,3 +92,20 @@ def test_a_slow_network_delays_answers_and_breaks_nothing(stage: Stage, judge: J
         assert a.stop() == 0
     judge.verdict().assert_exactly_once()
     tell("each request and each answer 0.3 s late", load.pause_s())
+
+
+def test_a_worker_that_starts_before_kafka_says_so_and_begins_when_it_is_there(
+    stage: Stage, judge: Judge, proxy: Proxy, tell: Tell
+) -> None:
+    with traffic(stage) as load, ExitStack() as stack:
+        with proxy.cut():
+            a = stack.enter_context(stage.worker(bootstrap_servers=proxy.bootstrap_servers))
+            a.until(lambda: "next try in" in a.log, "try that failed")
+            status, reason = a.page("/readyz")
+            assert (status, a.page("/livez")[0]) == (503, 200), reason
+        load.fault()
+        load.until_flowing()
+        load.settle(judge)
+        assert a.stop() == 0
+    judge.verdict().assert_exactly_once()
+    tell("Kafka there after the worker", load.pause_s())
