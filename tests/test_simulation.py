@@ -100,6 +100,7 @@ class Process:
         self.suspects = Suspects()
         self.waiting: list[InFlight] = []  # for the engine
         self.engine: list[InFlight] = []
+        self.proven = False  # the engine has answered something since it died last
         self.engine_down = 0  # turns until it is there again
         self.engine_gone = False  # for good: the worker ends
         self.stalled = 0  # turns that the loop will miss
@@ -163,7 +164,8 @@ class Process:
         self.epochs[partition] = self.num_epochs
         self.positions[partition] = start if committed < 0 else committed
         note = self.broker.notes.get(partition, "")
-        self.mailbox.append(Assigned(partition, self.num_epochs, start if committed < 0 else None, note))
+        resume_at, known = (start, None) if committed < 0 else (None, committed)
+        self.mailbox.append(Assigned(partition, self.num_epochs, resume_at, note, known))
 
     def lose(self) -> None:
         gone = frozenset(self.epochs)
@@ -248,8 +250,10 @@ class Process:
             return
         inside = [entry for entry in self.engine if self.flight.holds(entry)]
         killers = [entry for entry in self.waiting if self.suspects.is_killer(where(entry))]
-        welcome = [one for one in self.waiting if self.suspects.may_ask(where(one), [where(two) for two in inside])]
-        if killers:
+        here = [where(entry) for entry in inside]
+        others = (entry for entry in self.waiting if entry not in killers)
+        welcome = [entry for entry in others if self.suspects.may_ask(where(entry), here)]
+        if killers and (self.proven or not self.suspects.others):
             self.waiting.remove(killers[0])
             self.finish(killers[0], (dead_letter(*where(killers[0])),))
         elif welcome and self.chance.random() < 0.6:
@@ -259,6 +263,7 @@ class Process:
             self.engine_dies(inside)
         elif self.engine and not self.world.faulty(0.2):
             entry = self.engine.pop(self.chance.randrange(len(self.engine)))
+            self.proven = True
             if self.flight.holds(entry) and self.suspects.clear(where(entry)):
                 self.remark(entry.record.partition)
             self.finish(entry, results(*where(entry)))
@@ -270,6 +275,7 @@ class Process:
         self.waiting, self.engine = inside + self.waiting, []
         for partition in {entry.record.partition for entry in inside}:
             self.remark(partition)
+        self.proven = False
         self.engine_down = self.chance.randrange(10)
         self.engine_gone = self.world.faulty(0.1)
 

@@ -138,7 +138,9 @@ class Handover:
         match event:
             case Assigned():
                 overdue = self._overdue()
-                self._owned[event.partition] = _Owned(event.epoch, Offsets(resume_at=event.resume_at, note=event.note))
+                self._owned[event.partition] = _Owned(
+                    event.epoch, Offsets(resume_at=event.resume_at, committed=event.committed, note=event.note)
+                )
                 return overdue
             case Revoking():
                 overdue, self._revoking, self._head_sent = self._overdue(), event, False
@@ -231,7 +233,7 @@ class Handover:
             messages = owned.results.pop(offset)
             self._finished_records -= 1
             self._finished_bytes -= _num_bytes(messages)
-        owned.offsets.forget(head.commit_offset, head.note if certain else None)
+        owned.offsets.forget(head.commit_offset, head.note, certain=certain)
         return True
 
     def _aborted(self, now_s: float) -> list[Command]:

@@ -4,9 +4,10 @@
     down        nobody; the engine is started again in place, while the worker stays in the group with all paused
     suspects    one record at a time, of those that were in it when it died (`worker.suspects`); then serving again
 
-A killer is poison.  An engine that dies again and again with nothing answered between, or that cannot be started, ends
-the worker: `EngineGone`.  An engine that hangs is dead too: when a draw passes its deadline, and nothing else was
-answered since it was sent, a probe of one token tells.
+A killer is poison, once the engine has answered anybody else since: an engine that dies of everything convicts nobody.
+One that dies again and again with nothing answered between, or that cannot be started, ends the worker: `EngineGone`.
+An engine that hangs is dead too: when a draw passes its deadline, and nothing else was answered since it was sent, a
+probe of one token tells.  After a stop signal a death is no news: the engine may have got the same signal.
 """
 
 import asyncio
@@ -16,7 +17,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
 from worker.draws import Drawn
-from worker.errors import EngineDead, EngineGone, Fatal, Poison
+from worker.errors import EngineDead, EngineGone, Poison
 from worker.ports import Engine, Watch
 from worker.questions import Status
 from worker.records import Partition, Record
@@ -25,7 +26,8 @@ from worker.suspects import KILLER_DEATHS, Suspects, Where
 
 log = logging.getLogger(__name__)
 
-MAX_PROBE_S = 30.0  # for one token, of an engine that has answered nothing for a whole deadline
+PROBE_S = 30.0  # for one token, of an engine that has answered nothing for a whole deadline; one step may take seconds
+LONE_S = 60.0  # a killer that nothing else is asked beside waits so long for somebody who is answered
 MAX_START_S = 1_800.0  # of an engine again: 11 minutes cold are on record (vllm#20264 and others)
 RESTART_WAIT_S = 1.0  # before the next try of an engine that did not start
 
@@ -41,15 +43,15 @@ class Keeper:
         *,
         max_draws: int,
         max_restarts: int,
-        timeout_s: float,
         remark: Callable[[Partition], None],
+        stopping: Callable[[], bool],
         clock: Callable[[], float],
     ) -> None:
         """Take a started engine; `remark` is called with each partition whose suspects have changed."""
         self.suspects = Suspects()
         self._engine, self._supervisor, self._watch = engine, supervisor, watch
         self._max_restarts, self._remark, self._clock = max_restarts, remark, clock
-        self._probe_s = min(MAX_PROBE_S, timeout_s)
+        self._stopping = stopping
         self._slots = asyncio.Semaphore(max_draws)
         self._inside: Counter[Where] = Counter()
         self._changed = asyncio.Event()
@@ -57,7 +59,13 @@ class Keeper:
         self._down = ""
         self._life = 0  # how often the engine was started anew
         self._num_deaths = 0  # since anything was answered
+        self._proven = False  # it has answered something since its last death
         self._last_answer_s = clock()
+
+    @property
+    def is_down(self) -> bool:
+        """Say whether nobody is there to answer."""
+        return bool(self._down)
 
     @property
     def held_up(self) -> str:
@@ -106,10 +114,14 @@ class Keeper:
             if life != self._life or self._down:
                 raise EngineDead("the engine hung")
             try:
-                async with asyncio.timeout(self._probe_s):
+                async with asyncio.timeout(PROBE_S):
                     await self._engine.probe()
             except TimeoutError:
-                raise EngineDead(f"the engine hangs: no answer to a probe within {self._probe_s:.0f} s") from None
+                raise EngineDead(f"the engine hangs: no answer to a probe within {PROBE_S:.0f} s") from None
+            except EngineDead:
+                raise
+            except Exception as error:
+                raise EngineDead(f"the engine failed at a probe: {type(error).__name__}: {error}") from error
             self._last_answer_s = self._clock()
 
     # -- turns
@@ -117,8 +129,19 @@ class Keeper:
     async def _turn(self, where: Where) -> None:
         while not self._may_ask(where):
             if self.suspects.is_killer(where):
+                await self._conviction()
                 raise Poison("engine_killer", f"the engine died {KILLER_DEATHS} times with it, the last time alone")
             await self._changed.wait()
+
+    async def _conviction(self) -> None:
+        """Wait until the engine has answered somebody since its last death, or nobody else has come for a while."""
+        while not self._proven:
+            try:
+                async with asyncio.timeout(LONE_S):
+                    await self._changed.wait()
+            except TimeoutError:
+                if not self.suspects.others and not self._down:
+                    return
 
     def _may_ask(self, where: Where) -> bool:
         if self._down or self.suspects.is_killer(where):
@@ -126,9 +149,11 @@ class Keeper:
         return self.suspects.may_ask(where, self._inside)
 
     def _heard(self, drawn: Drawn) -> Drawn:
-        if drawn.status is not Status.TIMEOUT:
-            self._num_deaths = 0  # a killer that is found is no answer: an engine that dies of everything must end us
+        if drawn.status not in {Status.TIMEOUT, Status.ENGINE_ERROR}:
             self._last_answer_s = self._clock()
+            if not self._proven:
+                self._num_deaths, self._proven = 0, True
+                self._wake()
         return drawn
 
     def _leave(self, where: Where) -> None:
@@ -150,7 +175,11 @@ class Keeper:
         if life != self._life or self._down:
             return
         self._down = f"the engine died: {error}"
+        if self._stopping():
+            log.warning("%s, while the worker stops: what it had is left to the next owner", self._down)
+            return
         self._num_deaths += 1
+        self._proven = False
         self._watch.engine_died()
         self.suspects.blame(self._inside)
         for partition in {partition for partition, _ in self._inside}:
@@ -164,14 +193,14 @@ class Keeper:
         while True:
             if self._num_deaths > self._max_restarts:
                 raise EngineGone(f"{self._down}; {self._num_deaths} deaths in a row, the worker stops")
-            await self._engine.stop()
             try:
                 async with asyncio.timeout(MAX_START_S):
+                    await self._engine.stop()
                     await self._engine.start()
                 break
             except TimeoutError:
                 raise EngineGone(f"{self._down}; no new one within {MAX_START_S:.0f} s, the worker stops") from None
-            except (Fatal, EngineDead) as error:
+            except Exception as error:
                 log.exception("the engine did not start")
                 self._down = f"the engine died and did not start: {error}"
                 self._num_deaths += 1

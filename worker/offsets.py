@@ -25,12 +25,15 @@ from collections.abc import Iterator
 class Offsets:
     """One partition in one assignment.  Kept by `Handover`, dropped with the assignment."""
 
-    def __init__(self, *, resume_at: int | None = None, note: str = "") -> None:
+    def __init__(self, *, resume_at: int | None = None, committed: int | None = None, note: str = "") -> None:
         """Start empty; `resume_at` is a start that is not committed yet and shall be, `note` stands by the commit."""
         self._in_flight: dict[int, bool] = {}  # offset to finished, in the order of reading
-        self._highest = -1 if resume_at is None else resume_at - 1
+        start = committed if resume_at is None else resume_at
+        self._highest = -1 if start is None else start - 1
+        self._is_placed = start is not None  # else only a record tells where we are
         self._uncommitted_start = resume_at
-        self.note = self._committed_note = note
+        self.note = note
+        self._committed_note: str | None = note  # None if nobody knows
 
     def __len__(self) -> int:
         """Count the records that are started and not yet committed."""
@@ -41,6 +44,7 @@ class Offsets:
         if offset <= self._highest:
             return False
         self._highest = offset
+        self._is_placed = True
         self._in_flight[offset] = False
         return True
 
@@ -74,14 +78,17 @@ class Offsets:
     @property
     def unreleased(self) -> int | None:
         """What to commit although nothing is released: a start without a commit, or where we are with a new note."""
-        if self._uncommitted_start is not None or not self.has_new_note or self._highest < 0:
+        if self._uncommitted_start is not None or not self.has_new_note or not self._is_placed:
             return self._uncommitted_start
         return next(iter(self._in_flight), self._highest + 1)
 
-    def forget(self, commit_offset: int, note: str | None = None) -> None:
-        """Drop what a commit has covered; `note` is what was committed with it, None if that is not certain."""
+    def forget(self, commit_offset: int, note: str = "", *, certain: bool = True) -> None:
+        """Drop what a commit has covered; it is not always `certain` that the note that went with it is there."""
         self._uncommitted_start = None
-        self._committed_note = self._committed_note if note is None else note
+        if certain or note == self._committed_note:
+            self._committed_note = note
+        else:
+            self._committed_note = None
         for offset in [offset for offset in self.head() if offset < commit_offset]:
             del self._in_flight[offset]
 

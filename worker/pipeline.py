@@ -94,8 +94,8 @@ class Pipeline:
             watch,
             max_draws=rules.max_draws,
             max_restarts=rules.max_restarts,
-            timeout_s=rules.question_timeout_s,
             remark=self._remark,
+            stopping=lambda: self._state == "stopping",
             clock=clock,
         )
         self._asker = Asker(engine, self._keeper, watch, timeout_s=rules.question_timeout_s, clock=clock)
@@ -285,9 +285,10 @@ class Pipeline:
             self._supervisor.raise_failure()
 
     def _drained(self) -> bool:
-        """Say whether nothing more can be committed; behind a record that is not even decoded, nothing can."""
+        """Say whether nothing more can be committed: behind a record that is not even decoded, or without an engine."""
         heads = ((one, self._handover.oldest(one)) for one in self._committer.assigned)
-        return self._handover.idle and all(at is None or self.quarantine.keeps(one, at) for one, at in heads)
+        stuck = self._keeper.is_down or all(at is None or self.quarantine.keeps(one, at) for one, at in heads)
+        return self._handover.idle and stuck
 
     async def _hand_on(self) -> None:
         """Without an engine: what is finished is committed, and what the next owners must know."""

@@ -60,6 +60,7 @@ async def at_start(
     try:
         found = await measure(engine, asking, wanted, timeout_s=timeout_s)
     except EngineDead as error:
+        log.warning("position profile: the engine died while it was measured; responses carry none")
         raise EngineGone(str(error)) from error
     tell(found)
     for size, profile in found.items():

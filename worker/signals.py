@@ -15,13 +15,14 @@ from worker.records import Message, Partition
 class Assigned:
     """A partition is ours from now on.
 
-    `resume_at` is a start position without a commit, `note` what stands beside the committed offset.
+    `resume_at` is a start position without a commit; else `committed` is the committed offset, and `note` stands by it.
     """
 
     partition: Partition
     epoch: int
     resume_at: int | None = None
     note: str = ""
+    committed: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

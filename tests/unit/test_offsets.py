@@ -100,22 +100,34 @@ def test_a_start_position_is_committed_once_and_no_record_before_it_is_taken() -
 
 
 def test_a_new_note_is_committed_where_a_restart_shall_read_on() -> None:
-    offsets = Offsets(note="old")
+    offsets = Offsets()
     offsets.note = "new"
-    assert offsets.unreleased is None  # nothing was read here yet: nobody knows where that is
+    assert offsets.unreleased is None  # nothing was read or told: nobody knows where that is
+    offsets = Offsets(committed=4, note="old")
+    offsets.note = "new"
+    assert offsets.unreleased == 4
     offsets.start(5)
     offsets.start(8)
     offsets.finish(8)
     assert offsets.commit_offset() == offsets.unreleased == 5
     offsets.forget(5, "new")
     assert offsets.commit_offset() is None
-    offsets.note = "newer"
-    offsets.forget(5)  # it is not certain that this went with its note
-    assert offsets.unreleased == 5
     offsets.finish(5)
-    offsets.forget(9, "newer")
+    offsets.forget(9, "new")
     offsets.note = ""
     assert offsets.unreleased == 9
+
+
+def test_a_note_that_may_not_be_there_is_committed_again_whatever_it_is_by_then() -> None:
+    offsets = Offsets(committed=4)
+    offsets.note = "new"
+    offsets.forget(4, "new", certain=False)
+    offsets.note = ""
+    assert offsets.unreleased == 4
+    offsets.forget(4, "", certain=False)
+    assert offsets.unreleased == 4
+    offsets.forget(4, "")
+    assert offsets.unreleased is None
 
 
 def test_a_record_that_is_started_again_is_refused_even_after_its_commit() -> None:

@@ -73,7 +73,11 @@ class VllmEngine:
         except Exception as error:
             message = f"vLLM did not start with {self._settings.model}: {type(error).__name__}: {error}"
             raise Fatal(message) from error
-        await self._self_test()
+        try:
+            await self._self_test()
+        except EngineDead as error:
+            message = f"vLLM died in its self-test with {self._settings.model}: {error}"
+            raise Fatal(message) from error
 
     async def stop(self) -> None:
         """End the engine's processes; one that is stopped (SIGSTOP) is killed by vLLM after 5 s."""
@@ -229,6 +233,9 @@ async def _consume(
     if final is None:
         message = "vLLM gave no output"
         raise RuntimeError(message)
+    if final.outputs[0].finish_reason == "abort":
+        # A core that is told to end (SIGTERM, Ctrl-C) answers all it has with this; of our own aborts nobody reads.
+        raise EngineDead("vLLM's engine core gave up what it was asked")
     return final
 
 

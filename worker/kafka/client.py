@@ -129,6 +129,8 @@ def raise_if_hopeless(error: KafkaError, what: str) -> None:
             " this worker stops"
         )
         raise Fenced(message)
+    if error.code() == KafkaError.OFFSET_METADATA_TOO_LARGE:
+        raise Fatal(f"{what}: {error.name()}: the brokers' offset.metadata.max.bytes is below its default of 4096")
     if error.code() in _DENIED:
         message = f"{what}: {error.name()}: {error.str()}; give the worker's principal this right"
         raise Fatal(message)

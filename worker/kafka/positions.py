@@ -25,10 +25,11 @@ AGAIN_S = 0.5
 
 
 class Start(NamedTuple):
-    """Where a partition begins: `resume_at` if no commit stands behind its position yet, and the commit's note."""
+    """Where a partition begins: `resume_at` if no commit stands behind it yet, else the commit and its note."""
 
     resume_at: int | None
     note: str
+    committed: int | None
 
 
 class Positions:
@@ -54,7 +55,12 @@ class Positions:
         started = {partition_of(one): one.offset for one in found}
         for one, at in zip(partitions, committed, strict=True):
             one.offset = at.offset if at.offset >= 0 else started[partition_of(one)]
-        return {partition_of(one): Start(started.get(partition_of(one)), one.metadata or "") for one in committed}
+        return {
+            partition_of(one): Start(
+                started.get(partition_of(one)), one.metadata or "", one.offset if one.offset >= 0 else None
+            )
+            for one in committed
+        }
 
     def ends(
         self, consumer: Consumer, partitions: list[TopicPartition], until: datetime | None
