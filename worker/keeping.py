@@ -4,16 +4,17 @@
     down        nobody; the engine is started again in place, while the worker stays in the group with all paused
     suspects    one record at a time, of those that were in it when it died (`worker.suspects`); then serving again
 
-A killer is poison, once the engine has answered anybody else since: an engine that dies of everything convicts nobody.
-One that dies again and again with nothing answered between, or that cannot be started, ends the worker: `EngineGone`.
-An engine that hangs is dead too: when a draw passes its deadline, and nothing else was answered since it was sent, a
-probe of one token tells.  After a stop signal a death is no news: the engine may have got the same signal.
+A killer is poison, once the engine has answered any other record since: one that dies of everything convicts nobody.
+Before a suspect is asked, a probe shows that the engine is sound: else its death would be the suspect's.  An engine
+that dies again and again with nothing answered between, or that cannot be started, ends the worker: `EngineGone`.  One
+that hangs is dead too: when a draw passes its deadline, and nothing else was answered since it was sent, a probe of one
+token tells.  After a stop signal a death is no news: the engine may have got the same signal.
 """
 
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator
 from contextlib import contextmanager
 
 from worker.draws import Drawn
@@ -59,7 +60,9 @@ class Keeper:
         self._down = ""
         self._life = 0  # how often the engine was started anew
         self._num_deaths = 0  # since anything was answered
-        self._proven = False  # it has answered something since its last death
+        self._proven = False  # it has answered a whole record since its last death
+        self._heard_of: set[Where] = set()  # records under way of which this life has answered a draw
+        self._vouched: set[Where] = set()  # suspects that the engine was found sound for
         self._last_answer_s = clock()
 
     @property
@@ -82,9 +85,10 @@ class Keeper:
         self.suspects.enter(where)
         try:
             yield
-            if self.suspects.clear(where):
-                self._remark(record.partition)
+            self._answered(where)
         finally:
+            self._heard_of.discard(where)
+            self._vouched.discard(where)
             self.suspects.leave(where)
             self._wake()
 
@@ -94,14 +98,15 @@ class Keeper:
         while True:
             await self._turn(where)
             async with self._slots:
+                await self._vouch(where)
                 if not self._may_ask(where):
                     continue
                 life = self._life
                 self._inside[where] += 1
                 try:
-                    return self._heard(await send())
+                    return self._heard(where, await send(), life)
                 except EngineDead as error:
-                    self._on_death(error, life)
+                    self._on_death(error, life, self._inside)
                 finally:
                     self._leave(where)
 
@@ -113,16 +118,33 @@ class Keeper:
                 return
             if life != self._life or self._down:
                 raise EngineDead("the engine hung")
-            try:
-                async with asyncio.timeout(PROBE_S):
-                    await self._engine.probe()
-            except TimeoutError:
-                raise EngineDead(f"the engine hangs: no answer to a probe within {PROBE_S:.0f} s") from None
-            except EngineDead:
-                raise
-            except Exception as error:
-                raise EngineDead(f"the engine failed at a probe: {type(error).__name__}: {error}") from error
+            await self._probe()
             self._last_answer_s = self._clock()
+
+    async def _vouch(self, where: Where) -> None:
+        """See that the engine is sound before the first draw of a suspect's turn; if it is not, nobody is to blame."""
+        if not self.suspects.is_suspect(where):
+            return
+        async with self._probing:
+            if where in self._vouched or not self._may_ask(where):
+                return
+            life = self._life
+            try:
+                await self._probe()
+                self._vouched.add(where)
+            except EngineDead as error:
+                self._on_death(error, life, ())
+
+    async def _probe(self) -> None:
+        try:
+            async with asyncio.timeout(PROBE_S):
+                await self._engine.probe()
+        except TimeoutError:
+            raise EngineDead(f"the engine hangs: no answer to a probe within {PROBE_S:.0f} s") from None
+        except EngineDead:
+            raise
+        except Exception as error:
+            raise EngineDead(f"the engine failed at a probe: {type(error).__name__}: {error}") from error
 
     # -- turns
 
@@ -148,13 +170,18 @@ class Keeper:
             return False
         return self.suspects.may_ask(where, self._inside)
 
-    def _heard(self, drawn: Drawn) -> Drawn:
-        if drawn.status not in {Status.TIMEOUT, Status.ENGINE_ERROR}:
+    def _heard(self, where: Where, drawn: Drawn, life: int) -> Drawn:
+        if drawn.status not in {Status.TIMEOUT, Status.ENGINE_ERROR} and life == self._life and not self._down:
             self._last_answer_s = self._clock()
-            if not self._proven:
-                self._num_deaths, self._proven = 0, True
-                self._wake()
+            self._heard_of.add(where)
         return drawn
+
+    def _answered(self, where: Where) -> None:
+        """Take note of a whole record answered: of a killer, an engine may answer some draws and die of others."""
+        if where in self._heard_of and not self._proven:
+            self._num_deaths, self._proven = 0, True
+        if self.suspects.clear(where):
+            self._remark(where[0])
 
     def _leave(self, where: Where) -> None:
         self._inside[where] -= 1
@@ -170,7 +197,7 @@ class Keeper:
 
     # -- death
 
-    def _on_death(self, error: EngineDead, life: int) -> None:
+    def _on_death(self, error: EngineDead, life: int, blamed: Collection[Where]) -> None:
         """Hear of a death; of one life everybody inside hears, and the first one counts."""
         if life != self._life or self._down:
             return
@@ -180,11 +207,13 @@ class Keeper:
             return
         self._num_deaths += 1
         self._proven = False
+        self._heard_of.clear()
+        self._vouched.clear()
         self._watch.engine_died()
-        self.suspects.blame(self._inside)
-        for partition in {partition for partition, _ in self._inside}:
+        self.suspects.blame(blamed)
+        for partition in {partition for partition, _ in blamed}:
             self._remark(partition)
-        log.error("%s, with %d records in it", self._down, len(self._inside))
+        log.error("%s, with %d records in it", self._down, len(blamed))
         self._supervisor.spawn(self._revive())
         self._wake()
 

@@ -33,7 +33,7 @@ from worker.quarantine import Quarantine
 from worker.records import DeadLetter, Message, Partition, Record
 from worker.respond import respond, source_of
 from worker.rules import Rules
-from worker.signals import Assigned
+from worker.signals import Assigned, Lost
 from worker.supervision import Supervisor
 from worker.window import Window
 
@@ -161,12 +161,12 @@ class Pipeline:
             self._finishing = self._supervisor.spawn(self._finish_reading())
         else:
             self._committer.hear(delivery)
+            if isinstance(delivery, Assigned | Lost) and self._finishing:
+                self._finishing.cancel()  # there is more to read after all
             if isinstance(delivery, Assigned):
                 note = Note.decode(delivery.note)
                 self._keeper.suspects.restore(delivery.partition, note.suspects)
                 self.quarantine.restore(delivery.partition, note.breaker)
-                if self._finishing:
-                    self._finishing.cancel()  # there is more to read after all
 
     async def _take_all(self) -> None:
         while True:

@@ -17,6 +17,7 @@ True
 [True, False, False]
 """
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 
 from worker.records import Partition
@@ -32,7 +33,7 @@ class Suspects:
     def __init__(self) -> None:
         """Suspect nobody."""
         self._deaths: dict[Where, int] = {}
-        self._answering: set[Where] = set()
+        self._answering: Counter[Where] = Counter()  # twice for a while, if it was lost and is ours again
         self._waiting: dict[Where, None] = {}  # suspects under way
         self._from_end = False  # who of them is next
 
@@ -43,13 +44,15 @@ class Suspects:
 
     def enter(self, where: Where) -> None:
         """Note that a record is being answered."""
-        self._answering.add(where)
+        self._answering[where] += 1
         self._line_up(where)
 
     def leave(self, where: Where) -> None:
         """Note that it is no longer, however that ended."""
-        self._answering.discard(where)
-        self._waiting.pop(where, None)
+        self._answering[where] -= 1
+        if not self._answering[where]:
+            del self._answering[where]
+            self._waiting.pop(where, None)
 
     def may_ask(self, where: Where, inside: Collection[Where]) -> bool:
         """Say whether a record may ask an engine that these records are in."""
@@ -70,6 +73,10 @@ class Suspects:
             self._waiting.pop(where, None)
             self._line_up(where)
         self._from_end = not self._from_end
+
+    def is_suspect(self, where: Where) -> bool:
+        """Say whether an engine has died with a record in it."""
+        return where in self._deaths
 
     def is_killer(self, where: Where) -> bool:
         """Say whether a record must not be asked again."""

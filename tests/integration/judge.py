@@ -20,7 +20,7 @@ from .events import prefix, schema_text
 
 Key = tuple[str, str, str]  # event id, question, variant
 
-READ_TIMEOUT_S = 30.0
+READ_TIMEOUT_S = 30.0  # without anything read
 _WRITERS = {
     prefix(name): fastavro.parse_schema(json.loads(schema_text(name)))
     for name in ("RecommendationImpression", "SimulatedResponse")
@@ -129,6 +129,7 @@ class Judge:
             while left:
                 assert time.monotonic() < deadline_s, f"{topic}: not read to its ends {left} in {READ_TIMEOUT_S} s"
                 for message in consumer.consume(1000, 0.1):
+                    deadline_s = time.monotonic() + READ_TIMEOUT_S
                     assert message.error() is None, message.error()
                     yield message
                 # The position passes over aborted records and markers too, which no message shows.

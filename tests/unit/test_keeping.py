@@ -10,6 +10,7 @@ from worker import keeping
 from worker.draws import Ask, Drawn
 from worker.errors import EngineDead, EngineGone, Fatal
 from worker.notes import Note
+from worker.questions import Kind
 from worker.signals import Assigned, Lost
 
 
@@ -246,6 +247,62 @@ async def test_an_engine_that_only_fails_is_not_one_that_answers() -> None:
     await world.read(*events(10))
     assert isinstance(await running, EngineGone)
     assert dead_letters(world) == []
+
+
+@jumping
+async def test_an_engine_that_answers_some_draws_and_dies_of_others_ends_the_worker() -> None:
+    world = World(max_restarts=3)
+    killed_by(world, *(f"event-{number}" for number in range(30)))
+    kill = world.engine.answer
+    world.engine.answer = lambda ask: kill(ask) if ask.question.kind is Kind.DUEL else world.engine.even(ask)
+    running = asyncio.create_task(failing(world))
+    await until(lambda: world.pipeline.held_up == "")
+    await world.read(*events(30))
+    assert isinstance(await running, EngineGone)
+    assert dead_letters(world) == []
+
+
+@jumping
+async def test_a_suspect_is_not_blamed_for_an_engine_that_was_dead_before_it_came() -> None:
+    world = World()
+    killed_by(world, "event-9")
+    was_sound = world.engine.probe
+    failures = [EngineDead("out of memory, while idle")]
+
+    async def probe() -> None:
+        if failures:
+            raise failures.pop()
+        await was_sound()
+
+    world.engine.probe = probe  # type: ignore[method-assign]
+    async with working(world):
+        world.source.epochs[A] = 1
+        world.source.deliver(Assigned(A, 1, None, Note({0: 1}).encode()))
+        await world.read(event())
+        await world.committed(A, 1)
+    assert dead_letters(world) == []
+    assert world.watch.counts["engine death"] == 1
+
+
+@jumping
+async def test_an_answer_that_comes_after_the_death_is_no_sign_of_life() -> None:
+    world = World(max_restarts=0)
+    deaths = [EngineDead("killed by signal 9")]
+
+    def first_dies(ask: Ask) -> Drawn:
+        if deaths:
+            raise deaths.pop()
+        return world.engine.even(ask)
+
+    world.engine.answer = first_dies
+    world.engine.gates["event-0"] = asyncio.Event()
+    running = asyncio.create_task(failing(world))
+    await until(lambda: world.pipeline.held_up == "")
+    await world.read(event())
+    await until(lambda: len(world.engine.asks) == QUESTIONS * DRAWS)
+    world.engine.gates["event-0"].set()
+    assert isinstance(await running, EngineGone)
+    assert world.engine.num_starts == 0
 
 
 @jumping

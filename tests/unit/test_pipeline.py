@@ -485,8 +485,27 @@ async def test_the_run_does_not_end_while_a_delivery_is_only_half_taken() -> Non
     world.source.deliver(None)
     await until(lambda: bool(world.pipeline.held_up))
     world.source.lose(A)
+    world.source.deliver(None)
     await running
     assert world.sink.committed == {B: 1}
+
+
+@jumping
+async def test_a_backfill_that_loses_its_partitions_is_not_done() -> None:
+    world = World()
+    world.engine.gates["event-0"] = asyncio.Event()
+    running = asyncio.create_task(world.pipeline.run(world.stop))
+    await until(lambda: world.pipeline.held_up == "")
+    await world.read(event())
+    world.source.deliver(None)
+    world.source.lose(A)
+    await asyncio.sleep(1.0)
+    assert not running.done()
+    world.engine.gates.clear()
+    await world.read(event())
+    world.source.deliver(None)
+    await running
+    assert world.sink.committed == {A: 1}
 
 
 @jumping

@@ -31,6 +31,7 @@ class Calls:
     def __init__(self, name: str) -> None:
         """Start the thread."""
         self.overdue = ""  # what is said of a call that overstays, "" if none does
+        self._busy = False
         self._deadline_s = 0.0  # of the call that is being made
         self._queue: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         threading.Thread(target=self._run, name=name, daemon=True).start()
@@ -48,6 +49,7 @@ class Calls:
         answer: asyncio.Future[T] = loop.create_future()
 
         def work() -> None:
+            self._busy = True
             self.allow(timeout_s)
             try:
                 result = call()
@@ -55,8 +57,11 @@ class Calls:
                 _tell(loop, answer, partial(answer.set_exception, error))
             else:
                 _tell(loop, answer, partial(answer.set_result, result))
+            finally:
+                self._busy = False
 
-        self.allow(timeout_s)
+        if not self._busy:  # else the call that is being made has its own time
+            self.allow(timeout_s)
         self._queue.put(work)
         left = MAX_LOOKS
         while not (await asyncio.wait([answer], timeout=LOOK_S))[0]:

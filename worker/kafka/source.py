@@ -265,6 +265,7 @@ class KafkaSource:
         gone = frozenset(map(partition_of, partitions))
         self._forget(gone)
         self._assigned_s = None  # losing everything is not being given nothing
+        self._told_end = False  # nor is it having read everything
         self._deliver(Lost(gone))
         consumer.incremental_unassign(partitions)
         log.warning("lost %s: this member was silent for too long", ", ".join(map(str, gone)))
