@@ -3,10 +3,13 @@
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import dataclass
 from typing import TypeVar
 
 from worker.draws import Ask, Drawn
 from worker.errors import EngineDead
+from worker.flight import InFlight
+from worker.intake import Decoded
 from worker.keeping import Keeper
 from worker.ports import Engine, Watch
 from worker.prepare import Prepared
@@ -21,6 +24,15 @@ T = TypeVar("T")
 TRIES = 2  # of one draw: a deadline that passes is given one more
 
 
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """One impression, ready for the engine."""
+
+    entry: InFlight
+    decoded: Decoded
+    questions: tuple[Prepared, ...]
+
+
 class Asker:
     """Asks in the order in which the keeper lets draws in."""
 
@@ -31,10 +43,11 @@ class Asker:
         self._engine, self._keeper, self._watch = engine, keeper, watch
         self._timeout_s, self._clock = timeout_s, clock
 
-    async def ask_all(self, record: Record, questions: Iterable[Prepared], *, taken_s: float) -> list[Asked]:
-        """Ask all questions of a record.  Raises `Poison` if the engine dies of them."""
-        with self._keeper.answering(record):
-            return await _together(self._ask(record, one, taken_s=taken_s) for one in questions)
+    async def ask_all(self, ready: Ready) -> list[Asked]:
+        """Ask all questions of an impression.  Raises `Poison` if the engine dies of them."""
+        entry = ready.entry
+        with self._keeper.answering(entry.record):
+            return await _together(self._ask(entry.record, one, taken_s=entry.taken_s) for one in ready.questions)
 
     async def _ask(self, record: Record, one: Prepared, *, taken_s: float) -> Asked:
         """Ask one question in all its draws."""

@@ -23,6 +23,7 @@ MAX_ROW = 50  # bad ones one after the other
 NUM_LAST = 200
 MAX_SHARE = 0.2  # of the last NUM_LAST
 PROBE_S = 30.0
+ALLOWED_S = 3_600.0  # how long a person's word holds for records to come: it was about what stood there then
 
 
 class Breaker:
@@ -36,6 +37,7 @@ class Breaker:
         self._row = 0
         self._probe_s = 0.0
         self._allowed = 0
+        self._allowed_until_s = 0.0
 
     def good(self) -> None:
         """Count a record that could be decoded; it closes an open breaker."""
@@ -48,7 +50,7 @@ class Breaker:
         """Count a record that could not be decoded; the one too many opens the breaker."""
         if self.why:
             return
-        if self._allowed:
+        if self._allowed and now_s < self._allowed_until_s:
             self._allowed -= 1
             return
         self._count(reason)
@@ -63,10 +65,13 @@ class Breaker:
         if not self.why:
             self.why, self._probe_s = why, now_s + PROBE_S
 
-    def accept(self, num_next: int = 0) -> None:
-        """Close by hand: the records really are bad, and so may be as many of the next ones, which are not counted."""
+    def accept(self, num_next: int = 0, *, now_s: float) -> None:
+        """Close by hand: the records really are bad.
+
+        So may be as many of those that come within an hour, which are not counted.
+        """
         self._close()
-        self._allowed = num_next
+        self._allowed, self._allowed_until_s = num_next, now_s + ALLOWED_S
 
     def probes(self, *, now_s: float) -> bool:
         """Say whether a probe is due, once every 30 s while it is open."""

@@ -93,7 +93,7 @@ def show(
             typer.echo(f"{name}: {json.dumps(value, indent=2) if name == 'record' else value}")
 
 
-@app.command(epilog="Example: mirrorstream dlq replay --reason schema --dry-run")
+@app.command(epilog="First use: mirrorstream dlq replay --from-start --reason schema --dry-run")
 def replay(
     reason: Annotated[str | None, typer.Option(help="Only letters of this reason.")] = None,
     since: Annotated[
@@ -103,6 +103,13 @@ def replay(
     max_attempts: Annotated[
         int, typer.Option(min=1, max=100, help="Leave a letter whose record was put back so often.")
     ] = 3,
+    from_start: Annotated[
+        bool,
+        typer.Option(
+            "--from-start",
+            help="Begin with the oldest letter where no position is known: at first use, or when none ran for 7 days.",
+        ),
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
     config: Config = None,
     bootstrap: Bootstrap = None,
@@ -119,6 +126,7 @@ def replay(
             since_ms=int(parse_time(since).timestamp() * 1000) if since else 0,
             max_attempts=max_attempts,
             limit=limit,
+            from_start=from_start,
             dry_run=dry_run,
             tell=lambda number: tell(f"{number} put back"),
         )
@@ -145,7 +153,8 @@ def accept(
         "http://127.0.0.1:8080"
     ),
     next_: Annotated[
-        int, typer.Option("--next", min=0, max=10_000_000, help="And so many more bad records without a word.")
+        int,
+        typer.Option("--next", min=0, max=9_999_999, help="And so many more bad records, for an hour."),
     ] = 0,
 ) -> None:
     """Close a worker's breaker by hand: what it holds really is bad, and leaves as dead letters."""

@@ -18,6 +18,8 @@ PREFIX = "ms-"
 ATTEMPT = "attempt"  # how often the record was put back before this letter
 MAX_DIGITS = 6  # of a count of ours; anything longer is somebody else's header
 CUT = ("truncated", "truncated-key", "dropped-headers")
+WHY = ("reason", "detail", "source-topic", "source-partition", "source-offset", "source-timestamp-ms", "worker-version")
+OURS = frozenset(PREFIX + name for name in (*WHY, ATTEMPT, *CUT))  # any other header is the producer's
 MAX_DETAIL_BYTES = 1_000  # the rest of it is for people with the original at hand
 OVERHEAD_BYTES = 4_000  # room for our headers and framing below the topic's limit
 FRAME_BYTES = 10  # of one header: its two lengths, 5 bytes each at most
@@ -40,7 +42,7 @@ def to_message(letter: DeadLetter, topic: str, *, max_bytes: int) -> Message:
     room = max(0, max_bytes - OVERHEAD_BYTES)
     key = _cut(record.key, room, why, "truncated-key")
     room -= len(key or b"")
-    original = tuple((name, value) for name, value in record.headers if not name.startswith(PREFIX))
+    original = tuple((name, value) for name, value in record.headers if name not in OURS)
     used = sum(len(name.encode()) + len(value or b"") + FRAME_BYTES for name, value in original)
     if used > room:
         why["dropped-headers"] = str(len(original))
@@ -78,8 +80,8 @@ def put_back(letter: Record) -> Message:
         raise Poison("truncated", f"it was too large for its topic: {', '.join(PREFIX + name for name in cut)}")
     if not why.get("source-topic"):
         raise Poison("source", f"it has no header {PREFIX}source-topic")
-    count = (PREFIX + ATTEMPT, str(attempts(letter.headers) + 1).encode())
-    own = tuple(header for header in letter.headers if not header[0].startswith(PREFIX))
+    count = (PREFIX + ATTEMPT, str(min(attempts(letter.headers) + 1, 10**MAX_DIGITS - 1)).encode())
+    own = tuple(header for header in letter.headers if header[0] not in OURS)
     return Message(why["source-topic"], letter.key, letter.value, (*own, count))
 
 

@@ -67,10 +67,10 @@ class Flight:
         """Say whether no further record shall be taken on now."""
         return self._window.full
 
-    def oldest_s(self) -> float | None:
-        """Return when the record that has waited longest at the head of its partition was taken."""
+    def head_s(self, now_s: float) -> float:
+        """Return how long the record has waited that stands longest at the head of its partition, 0 without one."""
         heads = (next(iter(entries.values())).taken_s for entries in self._entries.values() if entries)
-        return min(heads, default=None)
+        return now_s - min(heads, default=now_s)
 
     def _free(self, entry: InFlight) -> None:
         record = entry.record

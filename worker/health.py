@@ -6,24 +6,29 @@
 
     POST breaker/accept?next=N    closes the breaker on dead letters; only for callers on this machine or in this pod
 
-Whoever may run a command beside the worker may close its breaker, so there is no password; a call that came through a
-proxy, a mesh or a browser's page names that in a header, and is refused.
+Whoever may run a command beside the worker may close its breaker, so there is no password.  Such a call comes from
+127.0.0.1 or ::1, asks for that or for localhost, and has the headers of `mirrorstream dlq accept` and no other.
+Proxies, meshes and browsers add headers of theirs, keep the name that was asked for, or (Istio) come from 127.0.0.6:
+all refused.  One that hands raw TCP on to the loopback unmarked cannot be told from a caller in the pod.
 
 Kafka being away makes a worker unready, never dead: a restart would not bring it back.
 """
 
+import re
 import threading
 import time
 from collections.abc import Callable
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from ipaddress import IPv6Address, ip_address
 from urllib.parse import parse_qs, urlsplit
 
 from prometheus_client import CONTENT_TYPE_LATEST
 
 TEXT = "text/plain; charset=utf-8"
-FROM_ELSEWHERE = ("Origin", "Forwarded", "X-Forwarded-For", "Via")  # headers of what came from outside all the same
-MAX_NEXT_DIGITS = 8
+HERE = frozenset({"127.0.0.1", "::1"})
+HERE_BY_NAME = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:\d{1,5})?", re.ASCII | re.IGNORECASE)
+OUR_HEADERS = frozenset({"host", "accept-encoding", "connection", "content-length", "user-agent"})  # urllib's
+MAX_NEXT_DIGITS = 7
 LIVE_S = 60.0  # a loop or poll thread that has not turned for this long will not
 CLOSE_WAIT_S = 0.1  # at most; the library's own is 0.5, which every stop of a worker would take longer
 
@@ -81,7 +86,7 @@ def _handler(
             num_next = parse_qs(url.query).get("next", ["0"])[-1]
             if url.path != "/breaker/accept":
                 self._answer(404, b"not found; want /breaker/accept\n", TEXT)
-            elif not _is_here(self.client_address[0]) or any(name in self.headers for name in FROM_ELSEWHERE):
+            elif not _is_here(self.client_address[0], self.headers):
                 self._answer(403, b"only from the worker's own machine or pod: `mirrorstream dlq accept`\n", TEXT)
             elif not (num_next.isascii() and num_next.isdecimal() and len(num_next) <= MAX_NEXT_DIGITS):
                 self._answer(400, b"next: want a number\n", TEXT)
@@ -101,10 +106,14 @@ def _handler(
     return Handler
 
 
-def _is_here(host: str) -> bool:
-    address = ip_address(host.partition("%")[0])
-    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-    return (mapped or address).is_loopback
+def _is_here(peer: str, headers: Message) -> bool:
+    names = headers.get_all("Host", [])
+    return (
+        peer in HERE
+        and len(names) == 1
+        and HERE_BY_NAME.fullmatch(names[0]) is not None
+        and {name.lower() for name in headers} <= OUR_HEADERS
+    )
 
 
 class State:

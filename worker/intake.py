@@ -54,14 +54,14 @@ class Intake:
     async def _fetch(self, ref: SchemaRef) -> Schema:
         """Ask the registry until it answers: an outage holds records up, it never makes dead letters of them."""
         wait_s = FIRST_WAIT_S
-        while True:
-            try:
-                schema = await self._schemas.fetch(ref)
-            except Retryable as error:
-                self.held_up = str(error)
-                log.warning("%s; next try in %.1f s", error, wait_s)
-                await asyncio.sleep(wait_s)
-                wait_s = min(MAX_WAIT_S, 2 * wait_s)
-            else:
-                self.held_up = ""
-                return schema
+        try:
+            while True:
+                try:
+                    return await self._schemas.fetch(ref)
+                except Retryable as error:
+                    self.held_up = str(error)
+                    log.warning("%s; next try in %.1f s", error, wait_s)
+                    await asyncio.sleep(wait_s)
+                    wait_s = min(MAX_WAIT_S, 2 * wait_s)
+        finally:
+            self.held_up = ""

@@ -14,9 +14,8 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
-from worker.asking import Asker
+from worker.asking import Asker, Ready
 from worker.batching import MicroBatcher
 from worker.committing import Committer
 from worker.deadletters import to_message
@@ -28,7 +27,7 @@ from worker.keeping import Keeper
 from worker.notes import Note
 from worker.outgoing import Outgoing
 from worker.ports import Delivery, Engine, Schemas, Sink, Source, Watch
-from worker.prepare import Prepared, num_tokens, prepare
+from worker.prepare import num_tokens, prepare
 from worker.quarantine import Quarantine
 from worker.records import DeadLetter, Message, Partition, Record
 from worker.respond import respond, source_of
@@ -40,15 +39,6 @@ from worker.window import Window
 log = logging.getLogger(__name__)
 
 TICK_S = 0.01  # how often the loop looks at its clocks
-
-
-@dataclass(frozen=True, slots=True)
-class Ready:
-    """One impression, ready for the engine."""
-
-    entry: InFlight
-    decoded: Decoded
-    questions: tuple[Prepared, ...]
 
 
 class Pipeline:
@@ -146,6 +136,11 @@ class Pipeline:
         return bool(self._keeper.held_up) or self.quarantine.shut
 
     @property
+    def _full(self) -> bool:
+        """Say whether there is no room; a probe of the breaker needs none."""
+        return self._flight.full and not self.quarantine.lets_one_in
+
+    @property
     def last_tick_s(self) -> float:
         """When the loop last looked at its clocks, monotonic seconds."""
         return self._committer.last_tick_s
@@ -171,7 +166,7 @@ class Pipeline:
     async def _take_all(self) -> None:
         while True:
             for record in await self._inbox.get():
-                while (self._flight.full or self._waits) and not self._state:  # noqa: ASYNC110 - many things make room
+                while (self._full or self._waits) and not self._state:  # noqa: ASYNC110 - many things make room
                     await asyncio.sleep(TICK_S)
                 if self._state:
                     return  # stopping: what is not taken on is not committed, and the next owner reads it
@@ -219,7 +214,7 @@ class Pipeline:
         with self._watch.process(record, impression) as trace:
             responses = respond(
                 impression,
-                await self._asker.ask_all(record, ready.questions, taken_s=ready.entry.taken_s),
+                await self._asker.ask_all(ready),
                 self._rules.setup,
                 source_of(record, ready.decoded.schema.value),
                 sample_rate=self._rules.sampling.rate(impression.experiment_id),
@@ -256,14 +251,14 @@ class Pipeline:
 
     def _pause(self) -> None:
         assigned = self._committer.assigned
-        paused = frozenset(assigned) if self._state or self._waits else self._flight.paused(assigned)
+        full = self._flight.paused(() if self.quarantine.lets_one_in else assigned)
+        paused = frozenset(assigned) if self._state or self._waits else full
         self._source.pause_only(paused)
-        oldest_s = self._flight.oldest_s()
         self._watch.state(
             in_flight=self._handover.in_flight,
             assigned=len(assigned),
             paused=len(paused),
-            head_s=0.0 if oldest_s is None else self._clock() - oldest_s,
+            head_s=self._flight.head_s(self._clock()),
         )
 
     # -- the end

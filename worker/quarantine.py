@@ -25,6 +25,8 @@ from worker.sampling import Skip
 
 log = logging.getLogger(__name__)
 
+MAX_OVER = 1_000  # records a probe may let in past a full window: 8 h of them, then a person must say
+PROBE_TIMEOUT_S = 10.0  # longer is an outage of the registry
 TURN_S = 0.01  # how often letters that wait are looked at
 
 
@@ -62,11 +64,20 @@ class Quarantine:
         self._decoding: set[InFlight] = set()
         self._noted: set[Partition] = set()  # whose note says that the breaker is open
         self._lets_one_in = False
+        self._num_let_in = 0  # since the breaker opened
 
     @property
     def shut(self) -> bool:
         """Say whether no further record shall be taken on."""
         return bool(self._breaker.why) and not self._lets_one_in
+
+    @property
+    def lets_one_in(self) -> bool:
+        """Say whether the next record shall be taken on even if the window is full.
+
+        What is held may fill the window, and while the breaker is open only a further record makes room.
+        """
+        return self._lets_one_in and self._num_let_in < MAX_OVER
 
     @property
     def held_up(self) -> str:
@@ -85,6 +96,7 @@ class Quarantine:
         if not self._handover.start(record.partition, record.epoch, record.offset):
             self._watch.stale()
             return
+        self._num_let_in += self._lets_one_in
         self._lets_one_in = False
         entry = self._flight.take(record, self._clock())
         self._watch.consumed()
@@ -105,7 +117,7 @@ class Quarantine:
         """Close the breaker by hand, and let as many more bad records pass; return what was done."""
         if not self._breaker.why:
             return "the breaker is not open"
-        self._breaker.accept(num_next)
+        self._breaker.accept(num_next, now_s=self._clock())
         self._closed("accepted")
         return f"closed: {len(self._held)} held records leave as dead letters; the counting starts anew"
 
@@ -149,7 +161,9 @@ class Quarantine:
         if not self._flight.holds(entry):
             self._watch.stale()
             return
-        if decoded is not Skip.TOMBSTONE:
+        if decoded is Skip.TOMBSTONE:
+            self._lets_one_in = bool(self._breaker.why)  # it says nothing of decoding: the probe is still to come
+        else:
             self._good()
         if isinstance(decoded, Decoded):
             self._ready(entry, decoded)
@@ -182,14 +196,20 @@ class Quarantine:
     async def _probe(self) -> None:
         oldest = next(iter(self._held.values()), None)
         if oldest is not None:
+            self._decoding.add(oldest.entry)
             try:
-                decoded = await self._intake.decode(oldest.entry.record)
+                async with asyncio.timeout(PROBE_TIMEOUT_S):
+                    decoded = await self._intake.decode(oldest.entry.record)
+            except TimeoutError:
+                return  # the registry is away: it says neither that the record is bad nor that it is good
             except Poison as poison:
                 oldest.poison = poison
             else:
                 if self._forget(oldest.entry):
                     self._pass(oldest.entry, decoded)
                 return
+            finally:
+                self._decoding.discard(oldest.entry)
         self._lets_one_in = bool(self._breaker.why)
 
     async def _let_go(self) -> None:
@@ -226,7 +246,7 @@ class Quarantine:
         log.error("breaker open: %s; no dead letters leave, and nothing is taken on", self._breaker.why)
 
     def _closed(self, why: str) -> None:
-        self._lets_one_in = False
+        self._lets_one_in, self._num_let_in = False, 0
         self._watch.breaker(is_open=False)
         log.warning("breaker closed: %s; %d held records go on", why, len(self._held))
         noted, self._noted = self._noted, set()

@@ -67,10 +67,10 @@ class Replayed:
     def look(self, offset: int, *, settled: bool) -> None:
         """Take what became of a letter."""
         self._next = offset + 1
-        if settled:
-            self._settled.add(offset)
-        elif self._first_left is None:
+        if not settled and self._first_left is None:
             self._first_left = offset
+        keep = settled and self._first_left is not None  # else the commit offset says it
+        (self._settled.add if keep else self._settled.discard)(offset)
 
     @property
     def commit_offset(self) -> int:

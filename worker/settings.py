@@ -60,7 +60,9 @@ class Settings(BaseSettings):
     )
     transactional_id_prefix: str = Field("mirrorstream", min_length=1, description="Prefix that ACLs are given for")
     worker_id: str | None = Field(
-        None, pattern=r"^[A-Za-z0-9._-]{1,100}$", description="Stable name (pod ordinal): a restart goes on at once"
+        None,
+        pattern=r"^[A-Za-z0-9._-]{1,100}$",
+        description="Stable name (pod ordinal): a restart ends its own open transaction at once",
     )
     static_membership: bool = Field(
         default=False, description="Use worker_id as group.instance.id; partitions wait for a restart"

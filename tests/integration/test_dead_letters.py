@@ -6,7 +6,8 @@ import time
 from typing import Any
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import ConsumerGroupTopicPartitions, Producer
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 from typer.testing import CliRunner
 
 from worker.cli import app
@@ -25,6 +26,11 @@ def dlq(stage: Stage, *words: str) -> Any:
     done = CliRunner().invoke(app, ["dlq", *words, "--json", *as_flags(stage.settings())], catch_exceptions=False)
     assert done.exit_code == 0, done.output
     return json.loads(done.stdout)
+
+
+def first(stage: Stage, *words: str) -> Any:
+    """Run the first replay of a group."""
+    return dlq(stage, "replay", "--from-start", *words)
 
 
 @pytest.fixture
@@ -61,11 +67,12 @@ def test_list_and_show_tell_why_and_what(letters: Stage) -> None:
 
 def test_replay_puts_each_record_back_once_as_it_was(letters: Stage, judge: Judge) -> None:
     before = judge.read(letters.topic)
-    assert dlq(letters, "replay", "--dry-run")["put_back"] == {letters.topic: 2}
+    assert first(letters, "--dry-run")["put_back"] == {letters.topic: 2}
     assert len(judge.read(letters.topic)) == len(before), "a dry run sends nothing"
-    assert dlq(letters, "replay", "--reason", "limit")["put_back"] == {letters.topic: 1}
+    assert first(letters, "--reason", "limit")["put_back"] == {letters.topic: 1}
     assert dlq(letters, "replay", "--limit", "1")["put_back"] == {letters.topic: 1}
-    assert dlq(letters, "replay")["put_back"] == {}, "what was put back is not put back again, in whatever order"
+    for words in ((), ("--from-start",)):  # where the position is known, it stands
+        assert dlq(letters, "replay", *words)["put_back"] == {}, "nothing goes back again, in whatever order"
     again = judge.read(letters.topic)[len(before) :]
     assert [(one.key(), one.value()) for one in again] == [BAD[1], BAD[0]]
     for one in again:
@@ -74,7 +81,7 @@ def test_replay_puts_each_record_back_once_as_it_was(letters: Stage, judge: Judg
 
 def test_a_record_that_is_bad_for_ever_is_put_back_a_few_times(letters: Stage, judge: Judge) -> None:
     for attempt in (1, 2):
-        assert dlq(letters, "replay", "--max-attempts", "2")["put_back"] == {letters.topic: 2}
+        assert first(letters, "--max-attempts", "2")["put_back"] == {letters.topic: 2}
         assert letters.run("--until-end").exit_code() == 0
         assert [row["attempts"] for row in dlq(letters, "list", "--limit", "2")["newest"]] == [attempt] * 2
     for _ in range(2):
@@ -83,15 +90,80 @@ def test_a_record_that_is_bad_for_ever_is_put_back_a_few_times(letters: Stage, j
     assert dlq(letters, "replay")["put_back"] == {letters.topic: 2}, "with a higher bound they go"
 
 
+def test_where_the_broker_has_forgotten_nothing_goes_back_by_itself(stage: Stage, judge: Judge) -> None:
+    """The group has no members, so its positions are deleted after `offsets.retention.minutes`."""
+    stage.create(partitions=1)
+    send_raw(stage, [BAD[0], BAD[1]])
+    assert stage.run("--until-end").exit_code() == 0
+    for _ in range(2):
+        for words in ((), ("--dry-run", "--since", "2020-01-01T00:00Z")):
+            refused = stage.command("dlq", "replay", *words)
+            assert refused.returncode == 1
+            assert f"{stage.dead_letters}[0]: group {stage.name}-dlq-replay has no position" in refused.stderr
+            assert "--from-start" in refused.stderr
+        before = len(judge.read(stage.topic))
+        assert first(stage)["put_back"] == {stage.topic: 2}
+        assert dlq(stage, "replay")["put_back"] == {}
+        assert len(judge.read(stage.topic)) == before + 2
+        admin = AdminClient({"bootstrap.servers": stage.bootstrap})
+        for deleted in admin.delete_consumer_groups([f"{stage.name}-dlq-replay"]).values():
+            deleted.result(10)
+
+
+def test_each_replay_commits_where_it_stands_in_every_partition(stage: Stage, judge: Judge) -> None:
+    """Else the one without new letters is forgotten before the others."""
+    stage.create(partitions=3)
+    send_raw(stage, [BAD[0]])
+    assert stage.run("--until-end").exit_code() == 0
+    assert first(stage)["put_back"] == {stage.topic: 1}
+    group = ConsumerGroupTopicPartitions(f"{stage.name}-dlq-replay")
+    admin = AdminClient({"bootstrap.servers": stage.bootstrap})
+    (found,) = admin.list_consumer_group_offsets([group]).values()
+    offsets = [one.offset for one in found.result(10).topic_partitions]
+    assert len(offsets) == 3
+    assert sorted(offsets)[:2] == [0, 0]
+
+
+def test_what_goes_back_fits_its_topic_and_what_never_can_is_told(stage: Stage, judge: Judge) -> None:
+    """The broker holds a whole batch against the topic's limit, so small records could be too large together."""
+    stage.create(partitions=1)
+    stage.overrides["kafka_options"] = {"compression.type": "none"}
+    producer = Producer({"bootstrap.servers": stage.bootstrap})
+    headers = [("ms-reason", b"schema"), ("ms-source-topic", stage.topic.encode())]
+    for _ in range(20):
+        producer.produce(stage.dead_letters, bytes(2_000), b"user", headers=headers)
+    assert producer.flush(30) == 0
+    limit_topic(stage, 11_000)
+    assert first(stage)["put_back"] == {stage.topic: 20}
+    producer.produce(stage.dead_letters, bytes(12_000), b"user", headers=headers)
+    assert producer.flush(30) == 0
+    refused = stage.command("dlq", "replay")
+    assert refused.returncode == 1
+    assert f"raise max.message.bytes of {stage.topic}" in refused.stderr
+    assert "the longest value 12000 bytes" in refused.stderr
+    limit_topic(stage, 20_000)
+    assert dlq(stage, "replay")["put_back"] == {stage.topic: 1}
+    assert len(judge.read(stage.topic)) == 21
+
+
+def limit_topic(stage: Stage, max_bytes: int) -> None:
+    """Set the input topic's `max.message.bytes`."""
+    entry = ConfigEntry("max.message.bytes", str(max_bytes), incremental_operation=AlterConfigOpType.SET)
+    resource = ConfigResource(ResourceType.TOPIC, stage.topic, incremental_configs=[entry])
+    admin = AdminClient({"bootstrap.servers": stage.bootstrap})  # kept: its futures fail when it is collected
+    for done in admin.incremental_alter_configs([resource]).values():
+        done.result(10)
+
+
 def test_a_letter_that_is_cut_and_one_of_another_topic_stay(stage: Stage, judge: Judge) -> None:
     stage.create(partitions=1, config={"max.message.bytes": "20000"})
     send_raw(stage, [(b"user", bytes(range(256)) * 100), (b"user", b"hello")])
     assert stage.run("--until-end", kafka_options={"compression.type": "none"}).exit_code() == 0
-    outcome = dlq(stage, "replay", "--dry-run")
+    outcome = first(stage, "--dry-run")
     assert (outcome["put_back"], outcome["left"]) == ({stage.topic: 1}, {"cannot be put back": 1})
     assert "ms-truncated" in outcome["impossible"][f"{stage.dead_letters}[0]@0"]
     stage.overrides["input_topics"] = stage.responses.replace("-out", "-other")
-    assert dlq(stage, "replay", "--dry-run")["left"]["of a topic that is no input"] == 2
+    assert first(stage, "--dry-run")["left"]["of a topic that is no input"] == 2
 
 
 def test_reason_and_age_choose_which_letters_go(stage: Stage, judge: Judge) -> None:
@@ -99,7 +171,7 @@ def test_reason_and_age_choose_which_letters_go(stage: Stage, judge: Judge) -> N
     send_raw(stage, [(b"user", UNKNOWN + payload(impression(1)))])
     assert stage.run("--until-end").exit_code() == 0
     assert dlq(stage, "list")["reasons"] == {"schema": 1}
-    assert dlq(stage, "replay", "--since", "2100-01-01T00:00Z")["left"] == {"too old": 1}
+    assert first(stage, "--since", "2100-01-01T00:00Z")["left"] == {"too old": 1}
     assert dlq(stage, "replay", "--reason", "magic")["left"] == {"of another reason": 1}
     assert dlq(stage, "replay", "--reason", "schema")["put_back"] == {stage.topic: 1}
     assert judge.read(stage.topic)[-1].value() == UNKNOWN + payload(impression(1))
@@ -112,7 +184,7 @@ def test_a_replay_that_is_killed_is_ended_by_the_next_one(stage: Stage, judge: J
     for number in range(NUM_LETTERS):
         producer.produce(stage.dead_letters, str(number).encode(), b"user", headers=headers)
     assert producer.flush(30) == 0
-    words = ("dlq", "replay", *as_flags(stage.settings(flush_max_records=5)))
+    words = ("dlq", "replay", "--from-start", *as_flags(stage.settings(flush_max_records=5)))
     killed = Worker(words, stage.folder / "replay.log")
     stage.workers.append(killed)
     killed.until(lambda: len(judge.read(stage.topic)) > 0, "first records put back")

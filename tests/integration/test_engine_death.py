@@ -12,7 +12,7 @@ from .harness import POLL_S, Stage, Worker, send
 from .judge import Judge
 from .mortal import engine_cores
 
-KILLER = 4
+KILLER = 2
 START_S = 180.0  # of vLLM on two cores beside other work
 
 
@@ -62,18 +62,18 @@ def until_gone(core: int) -> None:
 
 
 def test_a_killer_prompt_and_a_hang_cost_vllm_restarts_and_no_answer(stage: Stage, judge: Judge) -> None:
-    stage.overrides |= {"engine": "vllm", "max_tokens": 120, "max_num_seqs": 16, "question_timeout_s": 10}
+    stage.overrides |= {"engine": "vllm", "max_tokens": 60, "max_num_seqs": 16, "question_timeout_s": 10}
     stage.create(partitions=2)
     with stage.worker(worker_id="a") as a:
         a.until(lambda: a.metric("assigned_partitions") == 2, "warm engine", timeout_s=START_S)
-        send(stage, map(impression, range(8)))
+        send(stage, map(impression, range(4)))
         a.until(judge.all_committed, "commit past the killer", timeout_s=2 * START_S)
         assert a.metric("engine_deaths_total") == 2
 
         (core,) = engine_cores(a.process.pid)
         os.kill(core, signal.SIGSTOP)
         stopped_s = time.monotonic()
-        send(stage, map(impression, range(8, 10)))
+        send(stage, map(impression, range(4, 5)))
         a.until(lambda: a.metric("engine_deaths_total") == 3, "a hang that is noticed", timeout_s=90)
         assert a.page("/livez")[0] == 200
         assert "starting it again" in a.page("/readyz")[1]

@@ -133,7 +133,7 @@ def test_letters_of_a_schema_that_is_registered_later_are_answered_after_their_r
     assert dlq(stage, "list")["reasons"] == {"schema": 5}
     late = json.loads(schema_text("RecommendationImpression")) | {"doc": "the same, registered late"}
     assert registry.add("late", json.dumps(late)) == 3
-    assert dlq(stage, "replay", "--reason", "schema")["put_back"] == {stage.topic: 5}
+    assert dlq(stage, "replay", "--from-start", "--reason", "schema")["put_back"] == {stage.topic: 5}
     assert stage.run("--until-end").exit_code() == 0
     seen = judge.verdict().seen
     assert set(seen.values()) == {1}

@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker.breaker import MAX_ROW, NUM_LAST, PROBE_S, Breaker
+from worker.breaker import ALLOWED_S, MAX_ROW, NUM_LAST, PROBE_S, Breaker
 
 QUICK = settings(max_examples=100, deadline=None)
 # Runs of good and bad outcomes, so that both limits are met.
@@ -77,11 +77,22 @@ def test_a_record_that_decodes_closes_it_and_the_counting_starts_anew() -> None:
 
 def test_accepted_it_lets_as_many_more_pass_as_was_said() -> None:
     breaker = fed([False] * MAX_ROW)
-    breaker.accept(1_000)
+    breaker.accept(1_000, now_s=0.0)
     for _ in range(1_000 + MAX_ROW - 1):
         breaker.bad("avro", now_s=0.0)
     assert breaker.why == ""
     breaker.bad("avro", now_s=0.0)
+    assert breaker.why
+
+
+def test_what_was_accepted_in_advance_is_not_allowed_for_ever() -> None:
+    breaker = fed([False] * MAX_ROW)
+    breaker.accept(1_000_000, now_s=7.0)
+    for _ in range(MAX_ROW):
+        breaker.bad("avro", now_s=7.0 + ALLOWED_S - 1)
+    assert breaker.why == ""
+    for _ in range(MAX_ROW):
+        breaker.bad("avro", now_s=7.0 + ALLOWED_S)
     assert breaker.why
 
 

@@ -6,7 +6,7 @@ import pytest
 from examples import record
 
 from worker import __version__
-from worker.deadletters import FRAME_BYTES, MAX_DETAIL_BYTES, attempts, put_back, to_message
+from worker.deadletters import FRAME_BYTES, MAX_DETAIL_BYTES, OURS, attempts, put_back, to_message
 from worker.errors import Poison
 from worker.records import DeadLetter, Headers, Message, Record
 
@@ -39,6 +39,15 @@ def test_a_dead_letter_is_the_original_and_says_why_and_where_from() -> None:
         "source-timestamp-ms": "973080000000",
         "worker-version": __version__,
     }
+
+
+def test_headers_of_the_producer_that_only_look_like_ours_stay() -> None:
+    own = (("ms-tenant", b"t1"), ("ms-", b""), ("ms-attempts", b"7"))
+    message = letter(record(headers=(*own, ("ms-reason", b"theirs"), ("ms-truncated", b"9"))))
+    assert message.headers[:3] == own
+    assert (why(message)["reason"], "truncated" in why(message)) == ("invalid", False)
+    assert put_back(as_read(message)).headers == (*own, ("ms-attempt", b"1"))
+    assert {f"ms-{name}" for name in why(message)} - {name for name, _ in own} <= OURS
 
 
 def test_a_record_without_key_and_value_stays_without() -> None:
@@ -103,6 +112,12 @@ def test_a_record_that_is_put_back_is_the_original_and_counts_how_often() -> Non
         assert message.headers == (("traceparent", b"00-1"), ("empty", None), ("ms-attempt", str(attempt).encode()))
         original = replace(original, headers=message.headers)
     assert why(letter(original))["attempt"] == "3"
+
+
+@pytest.mark.parametrize(("before", "after"), [(b"999998", 999_999), (b"999999", 999_999)])
+def test_a_count_stays_one_that_is_read(before: bytes, after: int) -> None:
+    message = put_back(as_read(letter(record(headers=(("ms-attempt", before),)))))
+    assert attempts(message.headers) == after
 
 
 @pytest.mark.parametrize("text", [b"", b"-1", b"1.5", b"many", b"\xff", "\u0663".encode(), b"9" * 5_000])

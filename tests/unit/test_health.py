@@ -2,10 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from email import message_from_string
+from email.message import Message
 from http.client import HTTPConnection
 
 import pytest
 
+from worker.commands import accept_dead_letters
 from worker.health import Health, _is_here
 
 
@@ -91,21 +94,58 @@ def test_the_breaker_is_closed_by_a_call_from_here(health: Health) -> None:
     assert call(health, "POST", "/livez")[0] == 404
 
 
-@pytest.mark.parametrize("header", ["Origin", "X_Forwarded_For", "Forwarded", "Via"])
+def test_the_command_closes_it_and_no_count_of_its_is_too_long(health: Health) -> None:
+    assert accept_dead_letters(f"http://127.0.0.1:{health.port}", 9_999_999) == "accepted, and 9999999 more"
+    assert accept_dead_letters(f"http://LocalHost:{health.port}/", 0) == "accepted, and 0 more"
+    assert call(health, "POST", "/breaker/accept?next=10000000")[0] == 400
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "Host",
+        "Origin",
+        "X_Forwarded_For",
+        "Forwarded",
+        "Via",
+        "X_Forwarded_Client_Cert",
+        "l5d_client_id",
+        "X_Real_IP",
+        "Cookie",
+    ],
+)
 def test_a_call_that_was_passed_on_does_not_close_the_breaker(health: Health, header: str) -> None:
     """A page in a browser on this machine, or the proxy of a mesh, also calls from the loopback."""
     assert call(health, "POST", "/breaker/accept", **{header: "https://example.org"})[0] == 403
 
 
 @pytest.mark.parametrize(
-    ("host", "here"),
+    ("names", "here"),
     [
-        ("127.0.0.1", True), ("127.8.9.10", True), ("::1", True), ("::ffff:127.0.0.1", True),
-        ("10.1.2.3", False), ("192.168.0.1", False), ("::ffff:10.1.2.3", False), ("fe80::1%eth0", False),
+        (["127.0.0.1"], True), (["localhost:8080"], True), (["[::1]:8080"], True), (["LOCALHOST"], True),
+        (["mirrorstream.example.org"], False), (["10.1.2.3:8080"], False), (["localhost.example.org"], False),
+        (["me@localhost"], False), (["localhost:"], False), ([""], False), ([], False),
+        (["localhost", "example.org"], False),
     ],
 )  # fmt: skip
-def test_only_the_loopback_is_here(host: str, *, here: bool) -> None:
-    assert _is_here(host) is here
+def test_a_call_that_asks_for_another_name_is_from_elsewhere(names: list[str], *, here: bool) -> None:
+    assert _is_here("127.0.0.1", headers(names)) is here
+
+
+@pytest.mark.parametrize(
+    ("peer", "here"),
+    [
+        ("127.0.0.1", True), ("::1", True),
+        ("127.0.0.6", False), ("10.1.2.3", False), ("::ffff:127.0.0.1", False), ("fe80::1%eth0", False),
+    ],
+)  # fmt: skip
+def test_only_the_loopback_is_here(peer: str, *, here: bool) -> None:
+    assert _is_here(peer, headers(["localhost"])) is here
+
+
+def headers(names: list[str]) -> Message:
+    """Give headers with these hosts."""
+    return message_from_string("".join(f"Host: {name}\n" for name in names) + "\n")
 
 
 def test_a_closed_server_listens_no_more() -> None:

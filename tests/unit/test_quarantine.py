@@ -9,7 +9,7 @@ from examples import impression
 from fakes import jumping, until
 from world import IMPRESSIONS, POISON, QUESTIONS, A, B, World, event, events, response, working
 
-from worker import codec
+from worker import codec, quarantine
 from worker.breaker import MAX_ROW, PROBE_S
 from worker.codec import SchemaRef
 from worker.notes import Note
@@ -112,6 +112,60 @@ async def test_one_more_record_is_let_in_a_probe_until_one_decodes() -> None:
         assert 3 * PROBE_S < asyncio.get_running_loop().time() - started_s < 3 * PROBE_S + 1
         assert world.pipeline.held_up == ""
     assert topics(world) == {"impressions.dlq": MAX_ROW + 2, "responses": 2 * QUESTIONS}
+
+
+@jumping
+async def test_a_tombstone_does_not_use_a_probe_up() -> None:
+    world = World()
+    async with working(world):
+        started_s = asyncio.get_running_loop().time()
+        await opened(world, None, None, event("good"))
+        await world.committed(A, MAX_ROW + 3)
+        assert asyncio.get_running_loop().time() - started_s < PROBE_S + 1
+        assert world.watch.counts["breaker closed"] == 1
+
+
+async def full(world: World, *more: bytes | None) -> None:
+    """Open the breaker behind a slow record, in a window that has no room for more than was read then."""
+    gate = world.engine.gates["slow"] = asyncio.Event()
+    await world.read(event("slow"), *BAD, *more)
+    await until(lambda: world.watch.counts["breaker opened"] == 1)
+    gate.set()
+    await world.committed(A, 1)
+
+
+@jumping
+async def test_a_full_window_does_not_keep_the_probe_out() -> None:
+    """What is held makes no room, so the breaker would stay open whatever comes."""
+    world = World(max_records=1 + MAX_ROW)
+    async with working(world):
+        await full(world, POISON, None, POISON, event("good"), event("next"))
+        await world.committed(A, 1 + MAX_ROW + 5)
+
+
+@jumping
+async def test_a_full_window_does_not_keep_the_probe_from_reading_on() -> None:
+    world = World(max_records=1 + MAX_ROW)
+    async with working(world):
+        await full(world)
+        for offset, value in enumerate((POISON, POISON, event("good"), event("next")), 1 + MAX_ROW):
+            assert world.source.paused == {A}
+            await until(lambda: world.source.paused == frozenset())
+            world.source.read(A, offset, value)
+            await asyncio.sleep(1.0)
+        await world.committed(A, 1 + MAX_ROW + 4)
+
+
+@jumping
+async def test_past_a_full_window_probes_let_in_only_so_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quarantine, "MAX_OVER", 2)
+    world = World(max_records=1 + MAX_ROW)
+    async with working(world):
+        await full(world, *BAD)
+        await asyncio.sleep(5 * PROBE_S)
+        assert world.window.num_records == MAX_ROW + 2
+        world.pipeline.quarantine.accept(1_000)
+        await world.committed(A, 1 + 2 * MAX_ROW)
 
 
 @jumping

@@ -54,6 +54,21 @@ def test_a_note_is_short_where_few_letters_are_left() -> None:
     assert len(replayed.note) < 500
 
 
+def test_what_the_commit_offset_says_is_not_kept() -> None:
+    """It would grow with every letter, and each batch looks through all of it."""
+    replayed = Replayed(0)
+    for offset in range(1_000):
+        replayed.look(offset, settled=True)
+    assert (replayed.commit_offset, len(replayed._settled)) == (1_000, 0)
+    replayed.look(1_000, settled=False)
+    replayed.look(1_001, settled=True)
+    again = Replayed(replayed.commit_offset, replayed.note)
+    assert again.settled(1_001)
+    for offset in (1_000, 1_001):
+        again.look(offset, settled=True)
+    assert (again.commit_offset, again.note, len(again._settled)) == (1_002, "", 0)
+
+
 def test_more_than_kafka_holds_is_refused_and_not_forgotten() -> None:
     replayed = Replayed(0)
     for offset in range(100_000):

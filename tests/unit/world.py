@@ -13,12 +13,13 @@ from examples import impression
 from fakes import FakeEngine, FakeSchemas, FakeSink, FakeSource, FakeWatch, until
 
 from worker import codec, profiles
+from worker.asking import Ready
 from worker.batching import MicroBatcher
 from worker.codec import Encoder, SchemaRef
 from worker.errors import Fatal
 from worker.handover import FlushLimits, Handover
 from worker.outgoing import Outgoing
-from worker.pipeline import Pipeline, Ready
+from worker.pipeline import Pipeline
 from worker.prepare import Asking
 from worker.questions import Depths
 from worker.records import Headers, Message, Partition, User

@@ -3,6 +3,10 @@
 Records go back in transactions that also commit, for a group of the replay's own, which letters they were.  The
 transactional id is one for all replays of a worker's group, so a second one fences the first, and positions are read
 after that: no letter is put back twice, whatever ends a run.
+
+The group never has members, so the broker deletes each position some time after its last commit
+(`offsets.retention.minutes`, 7 days).  Every run therefore commits all of them, and one that finds letters and no
+position starts nowhere by itself: these may be letters that were put back long ago.
 """
 
 import time
@@ -66,18 +70,21 @@ def replay(
     since_ms: int,
     max_attempts: int,
     limit: int,
+    from_start: bool,
     dry_run: bool,
     tell: Callable[[int], None],
 ) -> Outcome:
     """Put letters back that no run before has put back, at most `limit` of them; 0 is all that are there now.
 
-    `tell` hears now and then how many were put back.
+    `tell` hears now and then how many were put back.  Raises `Fatal` without `from_start` if the group has no position
+    where there are letters.
     """
     inputs = read_topics(settings.input_topics, set(admin.partitions(settings)))
+    settings = _fit_topics(settings, inputs)
     wanted = Wanted(frozenset(inputs), reason, since_ms, max_attempts)
     with closing(_consumer(settings)) as consumer:
         sender = None if dry_run else _Sender(settings, consumer)
-        outcome, replayed = Outcome(), _Positions(settings, consumer)
+        outcome, replayed = Outcome(), _Positions(settings, consumer, from_start=from_start)
         for letter in replayed.letters():
             if limit and outcome.put_back.total() >= limit:
                 break
@@ -88,6 +95,12 @@ def replay(
         if sender is not None:
             sender.send(replayed)
         return outcome
+
+
+def _fit_topics(settings: Settings, inputs: list[str]) -> Settings:
+    """Lower `max_message_bytes` to what every input topic takes; the broker holds whole batches against it too."""
+    limit = admin.max_message_bytes(settings, inputs) if inputs else settings.max_message_bytes
+    return settings.model_copy(update={"max_message_bytes": min(settings.max_message_bytes, limit)})
 
 
 def _judge(letter: Record, wanted: Wanted, outcome: Outcome) -> tuple[Message | None, bool]:
@@ -109,17 +122,25 @@ def _judge(letter: Record, wanted: Wanted, outcome: Outcome) -> tuple[Message | 
 class _Positions:
     """Where the replay's group stands in each partition."""
 
-    def __init__(self, settings: Settings, consumer: Consumer) -> None:
+    def __init__(self, settings: Settings, consumer: Consumer, *, from_start: bool) -> None:
         self._consumer = consumer
         starts, self._ends = _range(settings, consumer)
         asked = [TopicPartition(partition.topic, partition.number) for partition in starts]
-        committed = {partition_of(one): one for one in _ask(lambda: consumer.committed(asked, timeout=TIMEOUT_S))}
+        committed = {partition_of(one): one for one in _committed(consumer, asked)}
+        unknown = [one for one, low in starts.items() if committed[one].offset < 0 and low < self._ends[one]]
+        if unknown and not from_start:
+            raise Fatal(
+                f"{', '.join(map(str, unknown))}: group {_group(settings)} has no position, so which of these letters"
+                " were put back is not known; none was now.  If this is the first replay: --from-start.  If not, the"
+                " last one is longer ago than the broker keeps positions (offsets.retention.minutes): --from-start then"
+                " puts every letter back that is still there, so choose by --since and --reason"
+            )
         self._starts = {one: max(low, committed[one].offset) for one, low in starts.items()}
         self._replayed = {
             one: Replayed(at.offset, at.metadata or "") if at.offset >= 0 else Replayed(self._starts[one])
             for one, at in committed.items()
         }
-        self._changed: set[Partition] = set()
+        self._changed = set(starts)  # all, so that none of them ages while others are committed
 
     def letters(self) -> Iterator[Record]:
         """Yield the letters that are not settled yet."""
@@ -180,6 +201,7 @@ class _Sender:
             reason = client.kafka_error(error) if isinstance(error, KafkaException) else None
             if reason is not None:
                 client.raise_if_hopeless(reason, "dlq replay")
+                _raise_if_too_large(reason, batch)
             raise Retryable(
                 f"dlq replay: {reason.str() if reason else error}; the last {len(batch)} letters may not be put back:"
                 " run it again, it goes on where it stands and puts none back twice"
@@ -197,6 +219,16 @@ class _Sender:
                 time.sleep(RETRY_S)
             else:
                 return
+
+
+def _raise_if_too_large(reason: KafkaError, batch: list[Message]) -> None:
+    if reason.code() == KafkaError.MSG_SIZE_TOO_LARGE:
+        topics, longest = sorted({one.topic for one in batch}), max(len(one.value or b"") for one in batch)
+        raise Fatal(
+            f"dlq replay: {reason.name()}: {reason.str()}; of the last {len(batch)} letters, the longest value"
+            f" {longest} bytes, none was put back: raise max.message.bytes of {', '.join(topics)}, and the setting"
+            " max_message_bytes if it is less; then run it again, it goes on where it stands"
+        )
 
 
 def _group(settings: Settings) -> str:
@@ -239,6 +271,11 @@ def _until(consumer: Consumer, partition: Partition, end: int) -> Iterator[Recor
             yield to_record(message, partition, 0)
         if (error is None or error.code() == KafkaError._PARTITION_EOF) and message.offset() >= end - 1:  # noqa: SLF001
             return
+
+
+def _committed(consumer: Consumer, asked: list[TopicPartition]) -> list[TopicPartition]:
+    """Return the committed positions; one that the broker does not tell now is no position, but an error."""
+    return _ask(lambda: client.checked(consumer.committed(asked, timeout=TIMEOUT_S)))
 
 
 def _ask(call: Callable[[], T]) -> T:
