@@ -139,12 +139,8 @@ def option_flags(profile: Profile, impression: Impression, item: Item) -> set[st
 def scene(profile: Profile, impression: Impression, history_limit: int) -> Scene:
     """Render what the questions share: profile, and the last `history_limit` entries before the impression."""
     layout = profile.layout(impression.domain)
-    before = [
-        entry
-        for entry in impression.user.history
-        if entry.occurred_at is None or entry.occurred_at < impression.occurred_at
-    ]
-    kept = before[-history_limit:] if history_limit else []
+    before = impression.past()
+    kept = before[-history_limit:] if history_limit else ()
     cleaner = Cleaner(profile.words.labels)
     return Scene(
         profile_text=_user_profile(impression.user, layout, cleaner),

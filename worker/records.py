@@ -208,6 +208,19 @@ class Impression:
         """The experiment's id, or "" outside of experiments."""
         return self.experiment.experiment_id if self.experiment else ""
 
+    def past(self) -> tuple[HistoryEntry, ...]:
+        """Return the history that cannot hold the answer: what came strictly before the impression.
+
+        An entry without a time is taken to have, unless its item is among those that are offered.
+        """
+        offered = {item.item_id for slate in self.slates for item in slate.items}
+        return tuple(
+            entry
+            for entry in self.user.history
+            if entry.item.item_id not in offered or entry.occurred_at is not None
+            if entry.occurred_at is None or entry.occurred_at < self.occurred_at
+        )
+
 
 Headers = tuple[tuple[str, bytes | None], ...]
 

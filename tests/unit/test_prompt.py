@@ -178,6 +178,14 @@ def test_only_what_came_strictly_before_the_impression_is_shown(ago_us: int | No
     assert "history_cut" not in found.flags  # what must not be seen is not cut
 
 
+def test_an_entry_without_a_time_of_an_item_that_is_offered_may_be_the_answer_and_is_not_shown() -> None:
+    offered = impression().slates[0].items[0].item_id
+    known = HistoryEntry(HistoryItem(offered, attributes={"title": "Heat (1995)"}), "viewed")
+    assert scene(PROFILE, impression(history=(known,)), 10).history == ()
+    earlier = replace(known, occurred_at=impression().occurred_at - DAY_US)
+    assert len(scene(PROFILE, impression(history=(earlier,)), 10).history) == 1  # seen before, and offered again
+
+
 @pytest.mark.parametrize(
     ("limit", "titles"), [(10, ["One", "Two", "Three"]), (3, ["One", "Two", "Three"]), (2, ["Two", "Three"]), (0, [])]
 )

@@ -116,8 +116,7 @@ class ChoiceModel:
 
     def _taste(self, impression: Impression) -> dict[str, float]:
         if self._met is None or self._met[0] is not impression:
-            history = [entry for entry in impression.user.history if _before(entry, impression.occurred_at)]
-            self._met = (impression, taste(history))
+            self._met = (impression, taste(impression.past()))
         return self._met[1]
 
 
@@ -133,7 +132,3 @@ def _unrated(action: str | None) -> float:
 def _liking(rating: float) -> float:
     """Return the liking of a rating; one on another scale is bounded, or its utility would overflow."""
     return max(-1.0, min(1.0, (rating - _RATING_MIDDLE) / _RATING_SPAN))
-
-
-def _before(entry: HistoryEntry, occurred_at: int) -> bool:
-    return entry.occurred_at is None or entry.occurred_at < occurred_at
