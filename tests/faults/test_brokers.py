@@ -31,7 +31,7 @@ ROLES: dict[str, Callable[[Stage], tuple[str, int]]] = {  # to the topic and par
         pytest.param(OUTPUT, marks=pytest.mark.long),
         pytest.param("leader of an input partition", marks=pytest.mark.long),
         "transaction coordinator",
-        "group coordinator",
+        pytest.param("group coordinator", marks=pytest.mark.long),
     ],
 )
 def test_a_killed_broker_is_done_without_until_it_is_back(

@@ -20,7 +20,7 @@ SLACK_S = 3.0  # of a process that ends on a busy machine
 LONG = pytest.mark.long
 
 
-SHORT_SHARE = {("send_offsets", "classic"), ("commit", "consumer")}  # in every run, not only in a long one
+SHORT_SHARE = {("send_offsets", "classic")}  # in every run, not only in a long one
 CASES = [
     pytest.param(point, protocol, id=f"{point}-{protocol}", marks=[] if (point, protocol) in SHORT_SHARE else [LONG])
     for protocol in ("classic", "consumer")

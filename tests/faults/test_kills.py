@@ -40,7 +40,8 @@ def test_one_seed_is_one_plan() -> None:
 
 
 def with_and_without(mutant: Mutant) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("mutant", [None, mutant], ids=["whole", "mutant"])
+    whole = pytest.param(None, id="whole", marks=pytest.mark.long)
+    return pytest.mark.parametrize("mutant", [whole, pytest.param(mutant, id="mutant")])
 
 
 def assert_found_out(verdict: Verdict, mutant: Mutant | None) -> None:

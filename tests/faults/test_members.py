@@ -60,7 +60,8 @@ def until_at(a: Victim) -> None:
     a.until(lambda: a.metric("in_flight_records") > 0, "record in flight")
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.long
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
 def test_members_that_join_leave_and_die_under_load(stage: Stage, judge: Judge, tell: Tell, protocol: str) -> None:
     chance = random.Random(SEED)
     stage.overrides |= {"group_protocol": protocol}

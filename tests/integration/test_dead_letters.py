@@ -227,7 +227,7 @@ def accept(worker: Worker, *words: str) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("delivery", ["exactly-once", "at-least-once"])
+@pytest.mark.parametrize("delivery", ["exactly-once", pytest.param("at-least-once", marks=pytest.mark.long)])
 def test_a_broken_topic_is_held_over_a_restart_until_somebody_accepts_it(
     stage: Stage, judge: Judge, delivery: str
 ) -> None:
@@ -263,6 +263,7 @@ def test_a_broken_topic_is_held_over_a_restart_until_somebody_accepts_it(
     judge.verdict().assert_exactly_once()
 
 
+@pytest.mark.long
 def test_a_producer_that_is_mended_closes_it(stage: Stage, judge: Judge) -> None:
     """Within half a minute: the probe lets one record in, and what was held is looked at once more."""
     stage.create(partitions=1)
