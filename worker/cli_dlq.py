@@ -93,7 +93,7 @@ def show(
             typer.echo(f"{name}: {json.dumps(value, indent=2) if name == 'record' else value}")
 
 
-@app.command(epilog="First use: mirrorstream dlq replay --from-start --reason schema --dry-run")
+@app.command(epilog="Example: mirrorstream dlq replay --from-start --reason schema --dry-run")
 def replay(
     reason: Annotated[str | None, typer.Option(help="Only letters of this reason.")] = None,
     since: Annotated[

@@ -20,7 +20,6 @@ from .victim import Victim, victim
 SEED = 4
 NUM_MOVES = 8
 MAX_RESTARTS = 20  # within a session
-PROTOCOLS = [pytest.param("classic", marks=pytest.mark.long), "consumer"]  # `test_two_workers` has more of the first
 
 
 def until_shared(stage: Stage, *parts: int) -> None:
@@ -86,7 +85,8 @@ def test_members_that_join_leave_and_die_under_load(stage: Stage, judge: Judge, 
     tell(f"{NUM_MOVES} members joining, leaving and dying, {protocol}", load.pause_s())
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.long
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
 def test_static_members_are_restarted_one_by_one_and_nobody_moves(
     stage: Stage, judge: Judge, tell: Tell, protocol: str
 ) -> None:
