@@ -237,8 +237,9 @@ class Process:
 
     def ask(self, batch: list[InFlight] | None) -> None:
         for entry in batch or ():
-            if self.flight.holds(entry) and results(*where(entry)):
+            if self.flight.holds(entry):
                 self.suspects.enter(where(entry))
+            if self.flight.holds(entry) and results(*where(entry)):
                 self.waiting.append(entry)
             else:
                 self.finish(entry, ())

@@ -237,7 +237,11 @@ def send_raw(
     start_ms: int = 0,
 ) -> int:
     """Send keys and values as they are; return how many."""
-    producer = Producer({"bootstrap.servers": stage.bootstrap, "partitioner": "murmur2_random", "linger.ms": 5})
+    producer = Producer({
+        "bootstrap.servers": stage.bootstrap, "partitioner": "murmur2_random", "linger.ms": 5,
+        # Else a batch that meets a new topic without a leader comes after the next one, or twice.
+        "enable.idempotence": True,
+    })  # fmt: skip
     num_sent = 0
     for key, value in records:
         times = {"timestamp": start_ms + num_sent * step_ms} if start_ms else {}

@@ -10,7 +10,7 @@ import signal
 import threading
 import time
 
-PARENT = "MIRRORSTREAM_ENGINE_PARENT"  # environment: the process id of the worker
+PARENT = "ENGINE_OF_MIRRORSTREAM"  # environment: the process id of the worker; not with the prefix of settings
 LOOK_S = 1.0
 
 
