@@ -162,7 +162,7 @@ async def _work(
     encoder = await until_there(lambda: _encoder(settings), state.waits, stop)
     if encoder is None:
         return
-    settings = await asyncio.to_thread(_fit_topics, settings)
+    settings = await asyncio.to_thread(admin.fitted, settings, [settings.output_topic, settings.dead_letter_topic])
     source = KafkaSource(settings, until_end=backfill.until_end, until=backfill.until)
     sink = KafkaSink(settings, source)
     rules = await asyncio.to_thread(_rules, settings, engine, positions)
@@ -200,12 +200,6 @@ async def _work(
     )  # fmt: skip
     await pipeline.run(stop)
     log.info("worker done: %s", telemetry.totals())
-
-
-def _fit_topics(settings: Settings) -> Settings:
-    """Lower `max_message_bytes` to what both output topics take; the broker holds whole batches against it too."""
-    limit = admin.max_message_bytes(settings, [settings.output_topic, settings.dead_letter_topic])
-    return settings.model_copy(update={"max_message_bytes": min(settings.max_message_bytes, limit)})
 
 
 def _rules(settings: Settings, engine: Engine, positions: Mapping[int, PositionProfile]) -> Rules:

@@ -32,9 +32,8 @@ TURN_S = 0.01  # how often letters that wait are looked at
 
 @dataclass(slots=True)
 class _Held:
-    """A record that could not be decoded."""
+    """Why a record could not be decoded."""
 
-    entry: InFlight
     poison: Poison
     again: bool = False  # decode it once more before its letter leaves
 
@@ -60,7 +59,7 @@ class Quarantine:
         self._ready, self._finish, self._bury, self._remark = ready, finish, bury, remark
         self._clock = clock
         self._breaker = Breaker()
-        self._held: dict[tuple[Partition, int], _Held] = {}
+        self._held: dict[InFlight, _Held] = {}  # in the order in which they came
         self._decoding: set[InFlight] = set()
         self._noted: set[Partition] = set()  # whose note says that the breaker is open
         self._lets_one_in = False
@@ -84,8 +83,8 @@ class Quarantine:
         """Why the worker is not ready, "" if it is."""
         if not self._breaker.why:
             return self._intake.held_up
-        oldest = next(iter(self._held.values()), None)
-        example = f" (such as {oldest.entry.record.where}: {oldest.poison})" if oldest else ""
+        oldest = next(iter(self._held), None)
+        example = f" (such as {oldest.record.where}: {self._held[oldest].poison})" if oldest else ""
         return (
             f"breaker open: {self._breaker.why}{example}; {len(self._held)} held, nothing is taken on: mend the"
             " producer or the registry, or say that they are bad: `mirrorstream dlq accept`"
@@ -107,7 +106,7 @@ class Quarantine:
         while True:
             await asyncio.sleep(TURN_S)
             # What a rebalance took is void.
-            self._held = {place: one for place, one in self._held.items() if self._flight.holds(one.entry)}
+            self._held = {entry: one for entry, one in self._held.items() if self._flight.holds(entry)}
             if not self._breaker.why:
                 await self._let_go()
             elif self._breaker.probes(now_s=self._clock()):
@@ -137,7 +136,7 @@ class Quarantine:
 
     def keeps(self, partition: Partition, offset: int) -> bool:
         """Say whether a record waits for what nobody here can bring about: the registry, a mend, a person."""
-        held = (one.entry for one in self._held.values() if self._breaker.why)
+        held = self._held if self._breaker.why else ()
         return any(
             (entry.record.partition, entry.record.offset) == (partition, offset) and self._flight.holds(entry)
             for entry in (*self._decoding, *held)
@@ -176,7 +175,7 @@ class Quarantine:
             self._watch.stale()
             return
         was_open = bool(self._breaker.why)
-        self._held[entry.record.partition, entry.record.offset] = _Held(entry, poison)
+        self._held[entry] = _Held(poison)
         self._breaker.bad(poison.reason, now_s=self._clock())
         if self._breaker.why and not was_open:
             self._opened()
@@ -194,35 +193,36 @@ class Quarantine:
             self._closed("a record could be decoded")
 
     async def _probe(self) -> None:
-        oldest = next(iter(self._held.values()), None)
+        oldest = next(iter(self._held), None)
         if oldest is not None:
-            self._decoding.add(oldest.entry)
+            self._decoding.add(oldest)
             try:
                 async with asyncio.timeout(PROBE_TIMEOUT_S):
-                    decoded = await self._intake.decode(oldest.entry.record)
+                    decoded = await self._intake.decode(oldest.record)
             except TimeoutError:
                 return  # the registry is away: it says neither that the record is bad nor that it is good
             except Poison as poison:
-                oldest.poison = poison
+                if oldest in self._held:
+                    self._held[oldest].poison = poison
             else:
-                if self._forget(oldest.entry):
-                    self._pass(oldest.entry, decoded)
+                if self._forget(oldest):
+                    self._pass(oldest, decoded)
                 return
             finally:
-                self._decoding.discard(oldest.entry)
+                self._decoding.discard(oldest)
         self._lets_one_in = bool(self._breaker.why)
 
     async def _let_go(self) -> None:
         """Decode what was held once more, and let letters leave that nothing stands before."""
-        for one in list(self._held.values()):
+        for entry, one in list(self._held.items()):
             if self._breaker.why:
                 return
             if one.again:
                 one.again = False
-                if self._forget(one.entry):
-                    await self._decode(one.entry)
-            elif self._is_head(one.entry):
-                self._release(one.entry, one.poison)
+                if self._forget(entry):
+                    await self._decode(entry)
+            elif self._is_head(entry):
+                self._release(entry, one.poison)
 
     def _is_head(self, entry: InFlight) -> bool:
         return self._handover.oldest(entry.record.partition) == entry.record.offset
@@ -233,11 +233,7 @@ class Quarantine:
 
     def _forget(self, entry: InFlight) -> bool:
         """Hold a record no more; False if it was not held, or is no longer ours."""
-        place = (entry.record.partition, entry.record.offset)
-        if place not in self._held or self._held[place].entry is not entry:
-            return False
-        del self._held[place]
-        return self._flight.holds(entry)
+        return self._held.pop(entry, None) is not None and self._flight.holds(entry)
 
     # -- what others are told
 
@@ -255,6 +251,6 @@ class Quarantine:
 
     def _leave_word(self) -> None:
         """Have the next owners of what is held open their breakers."""
-        for partition in {place[0] for place in self._held} - self._noted:
+        for partition in {entry.record.partition for entry in self._held} - self._noted:
             self._noted.add(partition)
             self._remark(partition)

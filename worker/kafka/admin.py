@@ -56,6 +56,12 @@ def create(settings: Settings, topics: Mapping[str, int], *, replication: int = 
     return sorted(missing)
 
 
+def fitted(settings: Settings, topics: Iterable[str]) -> Settings:
+    """Lower `max_message_bytes` to what all these topics take; the broker holds whole batches against it too."""
+    limit = min(settings.max_message_bytes, max_message_bytes(settings, topics))
+    return settings.model_copy(update={"max_message_bytes": limit})
+
+
 def max_message_bytes(settings: Settings, topics: Iterable[str]) -> int:
     """Return the least `max.message.bytes` of these topics."""
     resources = [ConfigResource(ResourceType.TOPIC, topic) for topic in topics]

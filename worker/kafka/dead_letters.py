@@ -80,7 +80,7 @@ def replay(
     where there are letters.
     """
     inputs = read_topics(settings.input_topics, set(admin.partitions(settings)))
-    settings = _fit_topics(settings, inputs)
+    settings = admin.fitted(settings, inputs) if inputs else settings
     wanted = Wanted(frozenset(inputs), reason, since_ms, max_attempts)
     with closing(_consumer(settings)) as consumer:
         sender = None if dry_run else _Sender(settings, consumer)
@@ -95,12 +95,6 @@ def replay(
         if sender is not None:
             sender.send(replayed)
         return outcome
-
-
-def _fit_topics(settings: Settings, inputs: list[str]) -> Settings:
-    """Lower `max_message_bytes` to what every input topic takes; the broker holds whole batches against it too."""
-    limit = admin.max_message_bytes(settings, inputs) if inputs else settings.max_message_bytes
-    return settings.model_copy(update={"max_message_bytes": min(settings.max_message_bytes, limit)})
 
 
 def _judge(letter: Record, wanted: Wanted, outcome: Outcome) -> tuple[Message | None, bool]:
