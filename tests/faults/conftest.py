@@ -1,13 +1,11 @@
 """Three brokers for all of these tests; a missing Java or Maven is an error that says what to install."""
 
-import re
-import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from integration.harness import LOG_CHARS, Stage
-from integration.judge import Judge
+from integration.harness import Stage
+from integration.judge import Judge, judge_of
 from integration.kafka_broker import KafkaCluster
 
 from .proxy import Proxy
@@ -30,19 +28,15 @@ def kafka(proxy: Proxy) -> Iterator[KafkaCluster]:
 
 @pytest.fixture
 def stage(kafka: KafkaCluster, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stage]:
-    """Names for this test; whatever it started is ended, and shown if it failed."""
-    name = re.sub(r"[^a-z0-9]+", "-", request.node.name.removeprefix("test_").lower())[:40]
-    stage = Stage(kafka.bootstrap_servers, f"{name}-{secrets.token_hex(3)}", tmp_path)
-    yield stage
-    for worker in stage.workers:
-        worker.end()
-        print(f"--- {worker.words}\n{worker.log[-LOG_CHARS:]}")  # noqa: T201 - pytest shows it when a test fails
+    """What this test has of the cluster."""
+    with Stage.of_test(kafka.bootstrap_servers, request.node.name, tmp_path) as stage:
+        yield stage
 
 
 @pytest.fixture
 def judge(stage: Stage) -> Judge:
     """Who counts this test's responses."""
-    return Judge(stage.bootstrap, topic=stage.topic, responses=stage.responses, group=stage.name)
+    return judge_of(stage)
 
 
 @pytest.fixture

@@ -19,9 +19,10 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from integration.harness import LOG_CHARS, Stage, feeding
+from integration.judge import judge_of
 
 from .fault import POINTS, WHENS, Fault, Mark
-from .tally import Arrivals, Tally, judge_of, tally
+from .tally import Arrivals, Tally, tally
 from .victim import Victim, start
 
 Protocol = Literal["classic", "consumer"]

@@ -22,7 +22,7 @@ from statistics import median
 from confluent_kafka import Producer
 from integration.events import encode, impression, slate
 from integration.harness import Stage, Worker
-from integration.judge import Judge
+from integration.judge import Judge, judge_of
 from integration.kafka_broker import KafkaCluster
 
 PARTITIONS = 6
@@ -78,9 +78,7 @@ class Soak:
             threads = [threading.Thread(target=work, daemon=True) for work in (self._feed, self._visit)]
             for thread in threads:
                 thread.start()
-            judge = Judge(
-                self._stage.bootstrap, topic=self._stage.topic, responses=self._stage.responses, group=self._stage.name
-            )
+            judge = judge_of(self._stage)
             self._watch(worker, judge, threads[0])
             self._done.set()
             threads[1].join()

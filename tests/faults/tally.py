@@ -10,7 +10,7 @@ from typing import Self
 from confluent_kafka import Consumer, IsolationLevel, Message, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 from integration.harness import Stage
-from integration.judge import Judge, Key, key_of, single_object
+from integration.judge import Judge, Key, judge_of, key_of, single_object
 
 from .fault import Mark
 
@@ -44,10 +44,6 @@ class EagerJudge(Judge):
 
     def _consumer(self, group: str) -> Consumer:
         return _consumer(self._bootstrap, group, "read_uncommitted")
-
-
-def judge_of(stage: Stage, kind: type[Judge] = Judge) -> Judge:
-    return kind(stage.bootstrap, topic=stage.topic, responses=stage.responses, group=stage.name)
 
 
 def tally(stage: Stage) -> Tally:

@@ -11,6 +11,7 @@ A wait that ends without its condition shows the end of the worker's log.
 import json
 import os
 import re
+import secrets
 import signal
 import subprocess
 import sys
@@ -48,6 +49,17 @@ class Stage:
     workers: list["Worker"] = field(default_factory=list)
     module: str = "worker"  # what `python -m` runs for a worker
     variables: dict[str, str] = field(default_factory=dict)  # of its environment
+
+    @classmethod
+    @contextmanager
+    def of_test(cls, bootstrap: str, test: str, folder: Path) -> Iterator["Stage"]:
+        """Give a test names of its own; whatever it started is ended, and shown if it failed."""
+        name = re.sub(r"[^a-z0-9]+", "-", test.removeprefix("test_").lower())[:40]
+        stage = cls(bootstrap, f"{name}-{secrets.token_hex(3)}", folder)
+        yield stage
+        for worker in stage.workers:
+            worker.end()
+            print(f"--- {worker.words}\n{worker.log[-LOG_CHARS:]}")  # noqa: T201 - pytest shows it when a test fails
 
     @property
     def topic(self) -> str:

@@ -17,6 +17,7 @@ import fastavro
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from .events import prefix, schema_text
+from .harness import Stage
 
 Key = tuple[str, str, str]  # event id, question, variant
 
@@ -144,6 +145,11 @@ class Judge:
             "bootstrap.servers": self._bootstrap, "group.id": group, "isolation.level": "read_committed",
             "enable.auto.commit": False, "auto.offset.reset": "earliest", "fetch.wait.max.ms": 50,
         })  # fmt: skip
+
+
+def judge_of(stage: Stage, kind: type[Judge] = Judge) -> Judge:
+    """Return who counts a stage's responses."""
+    return kind(stage.bootstrap, topic=stage.topic, responses=stage.responses, group=stage.name)
 
 
 def questions(impression: dict[str, Any]) -> Iterator[Key]:

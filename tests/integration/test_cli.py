@@ -15,7 +15,7 @@ from worker.cli import app
 
 from .events import impression
 from .harness import Stage, as_flags, environment, mirrorstream, send
-from .judge import Judge
+from .judge import judge_of
 from .kafka_broker import KafkaCluster
 
 
@@ -91,7 +91,7 @@ def test_a_worker_waits_for_kafka_says_so_and_starts_by_itself(stage: Stage) -> 
             stage.create()
             send(stage, map(impression, range(10)))
             worker.until_ready()
-            judge = Judge(stage.bootstrap, topic=stage.topic, responses=stage.responses, group=stage.name)
+            judge = judge_of(stage)
             worker.until(judge.all_committed, "commit to the end")
             judge.verdict().assert_exactly_once()
             assert worker.stop() == 0

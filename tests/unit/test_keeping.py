@@ -14,6 +14,16 @@ from worker.questions import Kind
 from worker.signals import Assigned, Lost
 
 
+async def gone(world: World, *records: bytes) -> EngineGone:
+    """Run a worker that reads these until its engine is gone for good."""
+    running = asyncio.create_task(failing(world))
+    await until(lambda: world.pipeline.held_up == "")
+    await world.read(*records)
+    error = await running
+    assert isinstance(error, EngineGone)
+    return error
+
+
 def killed_by(world: World, *killers: str) -> None:
     """Let the engine die of these events; it dies for everybody that is in it."""
     alive = [True]
@@ -107,11 +117,7 @@ async def test_nothing_is_read_while_the_engine_is_away() -> None:
 async def test_what_an_engine_died_with_is_told_to_the_next_owner_at_the_unchanged_offset() -> None:
     world = World(max_restarts=0)
     killed_by(world, "event-1")
-    running = asyncio.create_task(failing(world))
-    await until(lambda: world.pipeline.held_up == "")
-    await world.read(*events(3))
-    error = await running
-    assert isinstance(error, EngineGone)
+    error = await gone(world, *events(3))
     assert "signal 9" in str(error)
     last = world.sink.flushes[-1].heads[-1]
     assert last.commit_offset == world.sink.committed[A] <= 1
@@ -128,11 +134,7 @@ async def test_an_engine_that_does_not_start_again_ends_the_worker() -> None:
         raise Fatal("no GPU")
 
     world.engine.start = no_start  # type: ignore[method-assign]
-    running = asyncio.create_task(failing(world))
-    await until(lambda: world.pipeline.held_up == "")
-    await world.read(event())
-    error = await running
-    assert isinstance(error, EngineGone)
+    error = await gone(world, event())
     assert "no GPU" in str(error)
 
 
@@ -142,10 +144,7 @@ async def test_an_engine_that_starts_for_ever_ends_the_worker(monkeypatch: pytes
     world = World()
     killed_by(world, "event-0")
     slow_start(world)
-    running = asyncio.create_task(failing(world))
-    await until(lambda: world.pipeline.held_up == "")
-    await world.read(event())
-    assert isinstance(await running, EngineGone)
+    await gone(world, event())
 
 
 @jumping
@@ -242,10 +241,7 @@ async def test_an_engine_that_only_fails_is_not_one_that_answers() -> None:
         return answer(ask)
 
     world.engine.answer = fails
-    running = asyncio.create_task(failing(world))
-    await until(lambda: world.pipeline.held_up == "")
-    await world.read(*events(10))
-    assert isinstance(await running, EngineGone)
+    await gone(world, *events(10))
     assert dead_letters(world) == []
 
 
@@ -255,10 +251,7 @@ async def test_an_engine_that_answers_some_draws_and_dies_of_others_ends_the_wor
     killed_by(world, *(f"event-{number}" for number in range(30)))
     kill = world.engine.answer
     world.engine.answer = lambda ask: kill(ask) if ask.question.kind is Kind.DUEL else world.engine.even(ask)
-    running = asyncio.create_task(failing(world))
-    await until(lambda: world.pipeline.held_up == "")
-    await world.read(*events(30))
-    assert isinstance(await running, EngineGone)
+    await gone(world, *events(30))
     assert dead_letters(world) == []
 
 
