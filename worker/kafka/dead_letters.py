@@ -22,6 +22,7 @@ from worker.deadletters import put_back
 from worker.errors import Fatal, Poison, Retryable
 from worker.kafka import admin, client
 from worker.kafka.messages import to_record
+from worker.kafka.offsets import send_offsets
 from worker.kafka.positions import partition_of
 from worker.records import Message, Partition, Record
 from worker.replayed import Replayed, Wanted
@@ -31,7 +32,6 @@ T = TypeVar("T")
 
 TIMEOUT_S = 10.0
 INIT_TIMEOUT_S = 60.0  # a run that was killed leaves a transaction that the broker ends first
-RETRY_S = 0.2
 MAX_TOLD = 100
 
 
@@ -187,7 +187,8 @@ class _Sender:
             for one in batch:
                 self._producer.produce(one.topic, one.value, one.key, headers=list(one.headers))
                 self._producer.poll(0)
-            self._send_offsets(offsets)
+            deadline_s = time.monotonic() + self._settings.transaction_timeout_s / 2
+            send_offsets(self._producer, offsets, self._consumer.consumer_group_metadata(), deadline_s=deadline_s)
             self._producer.commit_transaction(self._settings.transaction_timeout_s)
         except (KafkaException, BufferError) as error:
             with suppress(KafkaException):
@@ -200,19 +201,6 @@ class _Sender:
                 f"dlq replay: {reason.str() if reason else error}; the last {len(batch)} letters may not be put back:"
                 " run it again, it goes on where it stands and puts none back twice"
             ) from error
-
-    def _send_offsets(self, offsets: list[TopicPartition]) -> None:
-        """Add the positions; a group that is new may need a moment."""
-        deadline_s = time.monotonic() + self._settings.transaction_timeout_s / 2
-        while True:
-            try:
-                self._producer.send_offsets_to_transaction(offsets, self._consumer.consumer_group_metadata(), TIMEOUT_S)
-            except KafkaException as error:
-                if not client.kafka_error(error).retriable() or time.monotonic() > deadline_s:
-                    raise
-                time.sleep(RETRY_S)
-            else:
-                return
 
 
 def _raise_if_too_large(reason: KafkaError, batch: list[Message]) -> None:

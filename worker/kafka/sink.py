@@ -25,6 +25,7 @@ from worker.errors import Fatal
 from worker.kafka import client
 from worker.kafka.calls import GRACE_S, Calls
 from worker.kafka.mailbox import ANSWER_S
+from worker.kafka.offsets import RETRY_S, send_offsets
 from worker.kafka.positions import topic_partitions
 from worker.kafka.source import KafkaSource
 from worker.records import Message, Partition
@@ -35,7 +36,6 @@ log = logging.getLogger(__name__)
 
 INIT_TIMEOUT_S = 10.0  # of one init_transactions, which may wait for an old transaction to end; it is tried again
 ASK_TIMEOUT_S = 40.0  # of one look at the committed offsets, which waits for the poll thread
-RETRY_S = 0.2
 
 Outcome = Committed | Aborted | InDoubt
 
@@ -104,7 +104,7 @@ class KafkaSink:
         try:
             producer.begin_transaction()
             self._produce(producer, flush.messages)
-            self._send_offsets(producer, flush, deadline_s)
+            send_offsets(producer, topic_partitions(flush.heads), flush.metadata, deadline_s=deadline_s)
         except (KafkaException, BufferError) as error:
             return self._abort(producer, error)
         try:
@@ -134,20 +134,6 @@ class KafkaSink:
     def _on_delivery(self, error: KafkaError | None, _message: object) -> None:
         if error is not None:
             self._failed.append(error)
-
-    def _send_offsets(self, producer: Producer, flush: Flush, deadline_s: float) -> None:
-        """Add the offsets; a passing error is tried again with the same arguments, within the transaction's time."""
-        offsets = topic_partitions(flush.heads)
-        while True:
-            left_s = deadline_s - time.monotonic()
-            try:
-                producer.send_offsets_to_transaction(offsets, flush.metadata, max(left_s, RETRY_S))
-            except KafkaException as error:
-                if not client.kafka_error(error).retriable() or left_s <= RETRY_S:
-                    raise
-                time.sleep(RETRY_S)
-            else:
-                return
 
     def _after_commit(self, producer: Producer, error: KafkaError) -> Outcome:
         if error.txn_requires_abort():

@@ -1,0 +1,26 @@
+"""8 commit: offsets into a transaction."""
+
+import time
+
+from confluent_kafka import KafkaException, Producer, TopicPartition
+
+from worker.kafka import client
+
+RETRY_S = 0.2
+
+
+def send_offsets(producer: Producer, offsets: list[TopicPartition], metadata: object, *, deadline_s: float) -> None:
+    """Add the offsets; a passing error is tried again with the same arguments, until `deadline_s` (monotonic).
+
+    Raises `KafkaException`.
+    """
+    while True:
+        left_s = deadline_s - time.monotonic()
+        try:
+            producer.send_offsets_to_transaction(offsets, metadata, max(left_s, RETRY_S))
+        except KafkaException as error:
+            if not client.kafka_error(error).retriable() or left_s <= RETRY_S:
+                raise
+            time.sleep(RETRY_S)
+        else:
+            return
