@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from worker.draws import Ask, Drawn
-from worker.errors import EngineDead
+from worker.errors import EngineDead, Retryable
 from worker.flight import InFlight
 from worker.intake import Decoded
 from worker.keeping import Keeper
@@ -81,7 +81,7 @@ class Asker:
         except TimeoutError:
             await self._keeper.look_after(started_s)
             return Drawn(Status.TIMEOUT)
-        except EngineDead:
+        except (EngineDead, Retryable):
             raise
         except Exception as error:  # noqa: BLE001 - whatever the engine makes of one prompt must not lose the event
             log.warning("%s: the engine failed: %s", ask.ask_id, type(error).__name__)

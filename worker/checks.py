@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from worker import app, position_bias, profiles
+from worker.engines.vllm_server import VllmServerEngine
 from worker.errors import MirrorstreamError
 from worker.kafka import admin, registry
 from worker.kafka.sink import KafkaSink
@@ -101,7 +102,7 @@ async def _engine(settings: Settings, *, position_profile: bool) -> list[Result]
             card = engine.card
             took_s = time.monotonic() - start_s
             detail = f"{card.engine} {card.engine_version}, model {card.model}, ready in {took_s:.1f} s"
-            results = [Result("engine", ok=True, detail=detail)]
+            results = [Result("engine", ok=True, detail=detail), *_servers(engine)]
             if position_profile:
                 results += await _positions(settings, engine)
             return results
@@ -109,6 +110,13 @@ async def _engine(settings: Settings, *, position_profile: bool) -> list[Result]
             await engine.stop()
     except MirrorstreamError as error:
         return [Result("engine", ok=False, detail=str(error))]
+
+
+def _servers(engine: Engine) -> Iterator[Result]:
+    """Tell of each server of vLLM; those that are down are no reason not to start with the others."""
+    if isinstance(engine, VllmServerEngine):
+        for url, why in engine.why_not.items():
+            yield Result(f"server {url}", ok=True, detail=why or "answers", warning=bool(why))
 
 
 async def _positions(settings: Settings, engine: Engine) -> list[Result]:

@@ -26,7 +26,7 @@ class Ask:
     order: tuple[int, ...]  # index into the question's options, by slot
     prompt_ids: tuple[int, ...] = ()
     seed: int | None = None
-    priority: int = 0  # lower is sooner
+    priority: int = 0  # lower is sooner, where the engine has a queue of its own
     trace_headers: Mapping[str, str] = field(default_factory=dict)
 
     @property

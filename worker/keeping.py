@@ -1,6 +1,7 @@
 """5 generate: keeps the engine, which may die: who may ask it now, and what follows a death.
 
-    serving     everybody may ask, at most `max_draws` at once
+    serving     everybody may ask, about `max_draws` at once (`worker.seats`)
+    away        nobody: it cannot be reached, for as long as that takes; all paused, nobody suspected
     down        nobody; the engine is started again in place, while the worker stays in the group with all paused
     suspects    one record at a time, of those that were in it when it died (`worker.suspects`); then serving again
 
@@ -18,7 +19,8 @@ from collections.abc import Awaitable, Callable, Collection, Iterator
 from contextlib import contextmanager
 
 from worker.draws import Drawn
-from worker.errors import EngineDead, EngineGone, Poison
+from worker.errors import EngineDead, EngineGone, Poison, Retryable
+from worker.gate import Gate
 from worker.ports import Engine, Watch
 from worker.questions import Status
 from worker.records import Partition, Record
@@ -31,6 +33,7 @@ PROBE_S = 30.0  # for one token, of an engine that has answered nothing for a wh
 LONE_S = 60.0  # a killer that nothing else is asked beside waits so long for somebody who is answered
 MAX_START_S = 1_800.0  # of an engine again: 11 minutes cold are on record (vllm#20264 and others)
 RESTART_WAIT_S = 1.0  # before the next try of an engine that did not start
+AWAY_S, MAX_AWAY_S = 1.0, 10.0  # before the next look for an engine that cannot be reached
 
 
 class Keeper:
@@ -53,11 +56,12 @@ class Keeper:
         self._engine, self._supervisor, self._watch = engine, supervisor, watch
         self._max_restarts, self._remark, self._clock = max_restarts, remark, clock
         self._stopping = stopping
-        self._slots = asyncio.Semaphore(max_draws)
+        self._gate = Gate(max_draws)
+        engine.on_step(self._gate.hear)
         self._inside: Counter[Where] = Counter()
         self._changed = asyncio.Event()
         self._probing = asyncio.Lock()
-        self._down = ""
+        self._down = self._away = ""
         self._life = 0  # how often the engine was started anew
         self._num_deaths = 0  # since anything was answered
         self._proven = False  # it has answered a whole record since its last death
@@ -68,13 +72,15 @@ class Keeper:
     @property
     def is_down(self) -> bool:
         """Say whether nobody is there to answer."""
-        return bool(self._down)
+        return bool(self._down or self._away)
 
     @property
     def held_up(self) -> str:
         """Why new records must wait, "" if they need not."""
         if self._down:
             return f"{self._down}; starting it again"
+        if self._away:
+            return f"the engine cannot be reached: {self._away}"
         waiting = self.suspects.waiting
         return f"the engine died: {waiting} records that it may have died of are asked alone" if waiting else ""
 
@@ -97,7 +103,7 @@ class Keeper:
         where = (record.partition, record.offset)
         while True:
             await self._turn(where)
-            async with self._slots:
+            async with self._gate:
                 await self._vouch(where)
                 if not self._may_ask(where):
                     continue
@@ -107,17 +113,21 @@ class Keeper:
                     return self._heard(where, await send(), life)
                 except EngineDead as error:
                     self._on_death(error, life, self._inside)
+                except Retryable as error:
+                    self._on_away(error)
                 finally:
                     self._leave(where)
 
     async def look_after(self, sent_s: float) -> None:
-        """After a draw's deadline has passed: raise `EngineDead` if the engine hangs."""
+        """After a draw's deadline has passed: raise `EngineDead` if the engine hangs, `Retryable` if it is away."""
         life = self._life
         async with self._probing:
             if self._last_answer_s > sent_s:
                 return
             if life != self._life or self._down:
                 raise EngineDead("the engine hung")
+            if self._away:
+                raise Retryable(self._away)
             await self._probe()
             self._last_answer_s = self._clock()
 
@@ -134,6 +144,8 @@ class Keeper:
                 self._vouched.add(where)
             except EngineDead as error:
                 self._on_death(error, life, ())
+            except Retryable as error:
+                self._on_away(error)
 
     async def _probe(self) -> None:
         try:
@@ -141,7 +153,7 @@ class Keeper:
                 await self._engine.probe()
         except TimeoutError:
             raise EngineDead(f"the engine hangs: no answer to a probe within {PROBE_S:.0f} s") from None
-        except EngineDead:
+        except (EngineDead, Retryable):
             raise
         except Exception as error:
             raise EngineDead(f"the engine failed at a probe: {type(error).__name__}: {error}") from error
@@ -162,11 +174,11 @@ class Keeper:
                 async with asyncio.timeout(LONE_S):
                     await self._changed.wait()
             except TimeoutError:
-                if not self.suspects.others and not self._down:
+                if not self.suspects.others and not self.is_down:
                     return
 
     def _may_ask(self, where: Where) -> bool:
-        if self._down or self.suspects.is_killer(where):
+        if self.is_down or self.suspects.is_killer(where):
             return False
         return self.suspects.may_ask(where, self._inside)
 
@@ -194,6 +206,33 @@ class Keeper:
         """Let everybody who waits look again."""
         self._changed.set()
         self._changed = asyncio.Event()
+
+    # -- away
+
+    def _on_away(self, error: Retryable) -> None:
+        """Hear that the engine cannot be reached; what it had is asked again once it can."""
+        if self.is_down:
+            return
+        self._away = str(error)
+        log.warning("%s", self.held_up)
+        self._supervisor.spawn(self._find_again())
+
+    async def _find_again(self) -> None:
+        """Look for the engine until it answers; one that turns out to be dead is started anew, and nobody is blamed."""
+        wait_s, life = AWAY_S, self._life
+        while self._away:
+            await asyncio.sleep(wait_s)
+            wait_s = min(MAX_AWAY_S, 2 * wait_s)
+            try:
+                await self._probe()
+                self._away = ""
+                log.info("the engine can be reached again")
+            except Retryable as error:
+                self._away = str(error)
+            except EngineDead as error:
+                self._away = ""
+                self._on_death(error, life, ())
+        self._wake()
 
     # -- death
 

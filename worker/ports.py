@@ -51,7 +51,10 @@ class Engine(Protocol):
         """Who it is; known from `start` on."""
 
     async def start(self) -> None:
-        """Load, warm up, test itself; again after `stop`.  Raises `Fatal` if it cannot answer."""
+        """Load, warm up, test itself; again after `stop`.
+
+        Raises `Fatal` if it cannot answer, `Retryable` if what it needs is away; it may then be tried again.
+        """
 
     async def stop(self) -> None:
         """Free everything, also of an engine that died or hangs; what it was asked ends with `EngineDead`."""
@@ -60,10 +63,16 @@ class Engine(Protocol):
         """Return the tokens of a whole prompt, for an engine whose card says `reads_prompt`."""
 
     async def draw(self, ask: Ask) -> Drawn:
-        """Answer one draw.  Cancelling it aborts the request; `EngineDead` says that nobody is left to answer."""
+        """Answer one draw; cancelling it aborts the request.
+
+        Raises `EngineDead` if nobody is left to answer, `Retryable` if nobody can be reached, which is nobody's fault.
+        """
+
+    def on_step(self, hear: Callable[[int, int], None]) -> None:
+        """Have `hear(running, waiting)` called in the loop after each step; not by an engine that cannot tell."""
 
     async def probe(self) -> None:
-        """Answer something tiny.  Raises `EngineDead`; does not return where the engine hangs."""
+        """Answer something tiny.  Raises as `draw`; does not return where the engine hangs."""
 
 
 class Sink(Protocol):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from worker import chance
 from worker.draws import Ask, Drawn
 from worker.prompt import Profile, Prompt, Scene, build, option_flags, render_option, scene
-from worker.questions import Depths, Option, Question, Status, plan, presented_order
+from worker.questions import Depths, Option, Question, Status, plan, presented_orders
 from worker.records import Impression, Record
 from worker.sanitise import settle
 
@@ -125,8 +125,9 @@ def _asks(record: Record, impression: Impression, question: Question, asking: As
             ask_id=f"{record.where}.{record.epoch}/{question.name}/{draw}",
             impression=impression,
             question=question,
-            order=presented_order(impression.event_id, draw, question.options),
+            order=order,
             seed=chance.seed(impression.event_id, str(draw)) if asking.seeded else None,
+            priority=record.timestamp_ms,  # the oldest first: what comes after it in its partition waits for it
         )
-        for draw in range(asking.draws)
+        for draw, order in enumerate(presented_orders(impression.event_id, asking.draws, question.options))
     )

@@ -25,6 +25,7 @@ from worker.errors import ODD_YAML, BadSettings
 from worker.prompt import Writing
 
 ENV_PREFIX = "MIRRORSTREAM_"
+_SERVER = re.compile(r"https?://[^\s/@?#]+(/[^\s@?#]*)?")
 # librdkafka keys that carry the delivery guarantee; a setting of ours stands for each, or none may change it.
 RESERVED_KAFKA_OPTIONS = frozenset({
     "auto.offset.reset", "bootstrap.servers", "enable.auto.commit", "enable.auto.offset.store", "enable.idempotence",
@@ -115,7 +116,9 @@ class Settings(BaseSettings):
     max_engine_restarts: int = Field(3, ge=0, description="Restarts of a dead engine in a row; then the worker exits")
 
     # The engine
-    engine: Literal["vllm", "choice-model"] = Field("vllm", description="Who answers")
+    engine: Literal["vllm", "vllm-server", "choice-model"] = Field("vllm", description="Who answers")
+    server_urls: Names = Field([], description="Servers of engine vllm-server, such as http://gpu-1:8000, by comma")
+    server_auth_file: Path | None = Field(None, description="File with the bearer token for these servers")
     model: str = Field("mirror-tiny", min_length=1, description="Model: mirror-tiny, a folder, or a hub name")
     revision: str | None = Field(None, description="Revision of the model; pin a commit in production")
     temperature: float | None = Field(
@@ -173,6 +176,12 @@ class Settings(BaseSettings):
         problems += [f"sample_rates.{e}: {r}, want (0, 1]" for e, r in self.sample_rates.items() if not 0 < r <= 1]
         if self.static_membership and not self.worker_id:
             problems.append("static_membership: needs worker_id, one name a worker")
+        if self.engine == "vllm-server" and not self.server_urls:
+            problems.append("server_urls: engine vllm-server needs at least one, such as http://gpu-1:8000")
+        if self.engine == "vllm-server" and self.passes == 1:
+            problems.append("passes: want 2 with engine vllm-server, which takes no more than four stop strings")
+        if not all(map(_SERVER.fullmatch, self.server_urls)):
+            problems.append("server_urls: want http://HOST:PORT each, without a password")
         if self.max_tokens is not None and self.max_tokens >= self.max_model_len:
             problems.append(f"max_tokens: {self.max_tokens} leave no room for a prompt in {self.max_model_len}")
         if problems:

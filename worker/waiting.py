@@ -19,10 +19,15 @@ CALL_S = 10.0  # longest wait of another thread for the loop
 
 async def until_there(look: Callable[[], T], tell: Callable[[str], None], stop: asyncio.Event) -> T | None:
     """Look, in a thread, until nothing is away any more, and tell what is; None if the worker is to stop meanwhile."""
+    return await until_done(lambda: asyncio.to_thread(look), tell, stop)
+
+
+async def until_done(work: Callable[[], Awaitable[T]], tell: Callable[[str], None], stop: asyncio.Event) -> T | None:
+    """Do a piece of work again until nothing that it needs is away, as `until_there`."""
     wait_s = RETRY_S
     while not stop.is_set():
         try:
-            return await asyncio.to_thread(look)
+            return await work()
         except Retryable as error:
             tell(str(error))
             log.warning("%s; next try in %.0f s", error, wait_s)

@@ -11,11 +11,13 @@ import pytest_asyncio
 
 from worker import profiles
 from worker.engines.vllm import VllmEngine
+from worker.engines.vllm_server import VllmServerEngine
 from worker.settings import Settings, load
 
 from .harness import Stage
 from .judge import Judge, judge_of
 from .kafka_broker import KafkaCluster
+from .served import TOKEN, Served
 
 
 @pytest.fixture(scope="session")
@@ -57,3 +59,29 @@ async def vllm_engine(vllm_settings: Settings) -> AsyncIterator[VllmEngine]:
         await engine.stop()
         await asyncio.sleep(0.1)  # its tasks, which were cancelled, hold them until they have ended
         gc.collect()
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """One `vllm serve`."""
+    with Served(tmp_path_factory.mktemp("served") / "serve.log") as served:
+        served.until_ready()
+        yield served
+
+
+@pytest.fixture(scope="session")
+def server_settings(vllm_settings: Settings, served: Served, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """The same model and writing as in process, asked over HTTP."""
+    token = tmp_path_factory.mktemp("auth") / "token"
+    token.write_text(f"{TOKEN}\n", encoding="utf-8")
+    changes = {"engine": "vllm-server", "server_urls": [served.url], "server_auth_file": token}
+    return vllm_settings.model_copy(update=changes)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def server_engine(server_settings: Settings) -> AsyncIterator[VllmServerEngine]:
+    """The engine that asks it."""
+    engine = VllmServerEngine(server_settings, profiles.load(server_settings.prompt_profile))
+    await engine.start()
+    yield engine
+    await engine.stop()

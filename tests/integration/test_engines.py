@@ -1,4 +1,4 @@
-"""One contract for every engine: what `worker.ports.Engine` promises, held against the choice model and a real vLLM."""
+"""One contract for every engine: what `worker.ports.Engine` promises, held against the real ones."""
 
 import asyncio
 import copy
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -17,7 +17,9 @@ from worker.app import asking
 from worker.demo import scenes
 from worker.draws import Ask
 from worker.engines.choice_model import ChoiceModel
+from worker.engines.prompted import PromptedEngine
 from worker.engines.vllm import VllmEngine
+from worker.engines.vllm_server import VllmServerEngine
 from worker.ports import Engine
 from worker.prepare import prepare
 from worker.questions import Status
@@ -26,18 +28,19 @@ from worker.settings import Settings
 
 from .harness import POLL_S, WAIT_S
 
-ENGINES = ("choice-model", "vllm")
+FIXTURES = {"vllm": "vllm_engine", "vllm-server": "server_engine"}
 ABORTS_AT_ONCE = 50
+P = TypeVar("P", bound=PromptedEngine)
 FORM = 1e-3  # how far letter probabilities may differ between forms of one draw
 SAME = 1e-2  # the same prompt in another batch can differ in vLLM's last bits
 
 
-@pytest.fixture(params=ENGINES)
+@pytest.fixture(params=["choice-model", *FIXTURES])
 def engine(request: pytest.FixtureRequest) -> Engine:
     """Each engine, started."""
     if request.param == "choice-model":
         return ChoiceModel()
-    found: VllmEngine = request.getfixturevalue("vllm_engine")
+    found: Engine = request.getfixturevalue(FIXTURES[request.param])
     return found
 
 
@@ -123,12 +126,13 @@ async def test_a_cancel_before_the_request_is_in_the_engine_leaves_nothing_behin
     assert (await vllm_engine.draw(asks[0])).status is Status.OK
 
 
-@pytest.mark.parametrize("passes", [1, 2])
+@pytest.mark.parametrize(("fixture", "passes"), [("vllm_engine", 1), ("vllm_engine", 2), ("server_engine", 2)])
 async def test_a_rationale_that_does_not_end_is_length_and_no_guess(
-    vllm_engine: VllmEngine, vllm_settings: Settings, passes: int
+    request: pytest.FixtureRequest, vllm_settings: Settings, fixture: str, passes: int
 ) -> None:
-    short = in_form(vllm_engine, max_tokens=16, passes=passes)
-    drawn = await short.draw(asks_of(some_impressions(1)[0], vllm_engine, vllm_settings)[0])
+    engine: VllmEngine | VllmServerEngine = request.getfixturevalue(fixture)
+    short = in_form(engine, max_tokens=16, passes=passes)
+    drawn = await short.draw(asks_of(some_impressions(1)[0], engine, vllm_settings)[0])
     assert (drawn.status, drawn.finish_reason) == (Status.LENGTH, "length")
     assert drawn.slot_probabilities == ()
     assert drawn.text
@@ -229,7 +233,7 @@ def resident_kib() -> int:
     return int(line.split()[1])
 
 
-def in_form(engine: VllmEngine, **changes: Any) -> VllmEngine:
+def in_form(engine: P, **changes: Any) -> P:
     """Return the same engine with other settings of how it is asked."""
     other = copy.copy(engine)
     other._settings = engine._settings.model_copy(update=changes)

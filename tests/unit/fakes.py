@@ -160,6 +160,9 @@ class FakeEngine:
             gate.set()
         self.gates = {}
 
+    def on_step(self, hear: Callable[[int, int], None]) -> None:
+        self.hear = hear
+
     async def probe(self) -> None:
         """Be there, unless it hangs."""
         if self.hangs:

@@ -22,6 +22,7 @@ SECRETS: Values = {
     "kafka": {"existingSecret": "kafka-client", "items": [{"key": "password", "path": "sasl.password"}]},
     "registry": {"existingSecret": "registry-client", "key": "basic"},
     "huggingface": {"existingSecret": "hub"},
+    "server": {"existingSecret": "served", "key": "api-key"},
 }
 STATEFUL: Values = {
     **SECRETS,
@@ -36,8 +37,12 @@ SCALED: Values = {
     "otel": {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://otel:4318"},
 }
 CPU: Values = {"gpu": {"enabled": False}, "config": {"engine": "choice-model"}, "model": {"name": "mirror-tiny"}}
+SERVED: Values = {
+    "gpu": {"enabled": False},
+    "config": {"engine": "vllm-server", "server_urls": ["http://vllm-0:8000", "http://vllm-1:8000"]},
+}
 IMAGE: Values = {"kubeVersion": "v1.36.1", "model": {"source": "image", "image": {"reference": "models@sha256:0"}}}
-VARIANTS = {"default": {}, "stateful": STATEFUL, "scaled": SCALED, "cpu": CPU, "image": IMAGE}
+VARIANTS = {"default": {}, "stateful": STATEFUL, "scaled": SCALED, "cpu": CPU, "image": IMAGE, "served": SERVED}
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +130,8 @@ def test_secrets_are_files_by_reference(chart: helm_python.Chart) -> None:
     assert "Secret" not in objects
     named = {name: volume["secretName"] for name, volume in volumes.items()}
     assert named == {name: values["existingSecret"] for name, values in SECRETS.items()}
+    assert volumes["server"]["items"] == [{"key": "api-key", "path": "token"}]
+    assert config["server_auth_file"] == f"{mounts['server']}/token"
     assert volumes["registry"]["items"] == [{"key": "basic", "path": "auth"}]
     assert config["kafka_secrets"] == mounts["kafka"]
     assert config["schema_registry_auth_file"] == f"{mounts['registry']}/auth"
@@ -161,6 +168,8 @@ def test_variants(chart: helm_python.Chart) -> None:
         ({"workload": {"sort": "Deployment"}}, "sort"),
         ({"gpu": {"count": "1"}}, "count"),
         ({"config": {"worker_id": "a"}}, "worker_id"),
+        ({"config": {"server_auth_file": "/token"}}, "server_auth_file"),
+        ({"config": {"server_urls": ["http://me:secret@vllm"]}}, "server_urls"),
         ({"config": {"kafka_options": {"sasl.password": "x"}}}, "sasl.password"),
         ({"config": {"schema_registry_url": "http://me:secret@registry"}}, "schema_registry_url"),
         ({"config": {"static_membership": True}}, "StatefulSet"),

@@ -8,7 +8,7 @@ from world import DRAWS, QUESTIONS, A, B, World, event, events, failing, respons
 
 from worker import keeping
 from worker.draws import Ask, Drawn
-from worker.errors import EngineDead, EngineGone, Fatal
+from worker.errors import EngineDead, EngineGone, Fatal, Retryable
 from worker.notes import Note
 from worker.questions import Kind
 from worker.signals import Assigned, Lost
@@ -383,3 +383,119 @@ async def test_a_revoked_suspect_lets_the_others_go_on() -> None:
         await world.committed(A, 1)
     assert answered(world) == ["event-9"]
     assert dead_letters(world) == []
+
+
+# -- an engine that cannot be reached
+
+
+def unreachable(world: World) -> asyncio.Event:
+    """Let nobody reach the engine until the event is set."""
+    back = asyncio.Event()
+    sound = world.engine.probe
+
+    def answer(ask: Ask) -> Drawn:
+        if not back.is_set():
+            raise Retryable("http://gpu-1:8000: no connection")
+        return world.engine.even(ask)
+
+    async def probe() -> None:
+        if not back.is_set():
+            raise Retryable("http://gpu-1:8000: HTTP 503")
+        await sound()
+
+    world.engine.answer, world.engine.probe = answer, probe  # type: ignore[method-assign]
+    return back
+
+
+def blames_nobody(world: World) -> None:
+    assert world.watch.counts["engine death"] == 0
+    assert (world.engine.num_starts, world.engine.num_stops) == (0, 0)
+    assert dead_letters(world) == []
+    assert {head.note for flush in world.sink.flushes for head in flush.heads} <= {""}
+
+
+@jumping
+async def test_an_outage_costs_no_question_no_suspect_and_no_restart_however_long_it_lasts() -> None:
+    world = World(max_restarts=0)
+    back = unreachable(world)
+    async with working(world):
+        await world.read(*events(6))
+        await until(lambda: "gpu-1:8000: no connection" in world.pipeline.held_up)
+        await until(lambda: world.source.paused == {A})
+        await asyncio.sleep(500.0)
+        assert world.pipeline.held_up == "the engine cannot be reached: http://gpu-1:8000: HTTP 503"
+        assert world.sink.log == []
+        back.set()
+        await world.committed(A, 6)
+        await until(lambda: world.pipeline.held_up == "" and not world.source.paused)
+    assert statuses(world) == {"OK": 6 * QUESTIONS}
+    blames_nobody(world)
+
+
+@jumping
+async def test_an_outage_that_is_only_silence_is_found_at_the_deadline_and_costs_no_question() -> None:
+    world = World()
+    back = unreachable(world)
+    world.engine.gates["event-0"] = asyncio.Event()
+    async with working(world):
+        await world.read(event())
+        await until(lambda: "cannot be reached" in world.pipeline.held_up)
+        assert asyncio.get_running_loop().time() < 2.0 + 1.0  # the deadline, and no time for each draw's probe
+        world.engine.gates.clear()
+        back.set()
+        await world.committed(A, 1)
+    assert statuses(world) == {"OK": QUESTIONS}
+    blames_nobody(world)
+
+
+@jumping
+async def test_a_stop_does_not_wait_for_the_end_of_an_outage() -> None:
+    world = World()
+    unreachable(world)
+    async with working(world):
+        await world.read(event())
+        await until(lambda: "cannot be reached" in world.pipeline.held_up)
+        world.stop.set()
+        started_s = asyncio.get_running_loop().time()
+        await until(lambda: world.sink.calls["close"] == 1)
+        assert asyncio.get_running_loop().time() < started_s + 1.0
+        world.handover.handle(Lost(frozenset({A})))  # what is left is the next owner's
+        world.window.remove(A, num_bytes=world.window.num_bytes, num_tokens=0)
+    assert world.sink.flushes == []
+
+
+@jumping
+async def test_an_engine_that_was_out_of_reach_and_is_found_dead_is_started_again_and_nobody_blamed() -> None:
+    world = World()
+    unreachable(world)
+
+    async def probe() -> None:
+        if not world.engine.num_starts:
+            raise EngineDead("killed by signal 9")
+
+    async def start() -> None:
+        world.engine.num_starts += 1
+        world.engine.answer = world.engine.even
+
+    world.engine.probe, world.engine.start = probe, start  # type: ignore[method-assign]
+    async with working(world):
+        await world.read(*events(3))
+        await world.committed(A, 3)
+    assert world.watch.counts["engine death"] == 1
+    assert dead_letters(world) == []
+    assert statuses(world) == {"OK": 3 * QUESTIONS}
+
+
+@jumping
+async def test_a_suspect_that_meets_an_outage_is_no_killer() -> None:
+    world = World()
+    back = unreachable(world)
+    async with working(world):
+        world.source.epochs[A] = 1
+        world.source.deliver(Assigned(A, 1, None, Note({0: 1}).encode()))
+        await world.read(event())
+        await until(lambda: "cannot be reached" in world.pipeline.held_up)
+        back.set()
+        await world.committed(A, 1)
+    assert dead_letters(world) == []
+    assert statuses(world) == {"OK": QUESTIONS}

@@ -57,6 +57,7 @@ def test_a_flag_wins_over_the_environment_and_that_over_the_file(
     [
         ("INPUT_TOPICS", "a, b ,,c", ["a", "b", "c"]),
         ("EXPERIMENTS", "e1", ["e1"]),
+        ("SERVER_URLS", "http://a:8000, https://b/v1", ["http://a:8000", "https://b/v1"]),
         ("SAMPLE_RATES", '{"exp": 0.5}', {"exp": 0.5}),
         ("KAFKA_OPTIONS", '{"security.protocol": "SSL"}', {"security.protocol": "SSL"}),
         ("SEEDED", "false", False),
@@ -110,6 +111,21 @@ def test_settings_that_do_not_go_together_are_all_told() -> None:
         "sample_rates.exp",
         "static_membership",
         "max_tokens",
+    ]
+
+
+@pytest.mark.parametrize(
+    "url", ["gpu-1:8000", "http://me:secret@gpu-1", "ftp://gpu-1", "http://", "http://gpu-1?key=1"]
+)
+def test_a_server_is_an_address_without_a_secret(url: str) -> None:
+    told = problems(engine="vllm-server", server_urls=["http://gpu-0:8000", url])
+    assert told == ["server_urls: want http://HOST:PORT each, without a password"]
+
+
+def test_servers_need_an_address_and_take_two_passes() -> None:
+    assert problems(engine="vllm-server", passes=1) == [
+        "server_urls: engine vllm-server needs at least one, such as http://gpu-1:8000",
+        "passes: want 2 with engine vllm-server, which takes no more than four stop strings",
     ]
 
 

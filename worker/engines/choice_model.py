@@ -17,7 +17,7 @@ longer words.  The mass that goes to no choice is
 import asyncio
 import math
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import lru_cache
 
 from worker import __version__
@@ -105,10 +105,17 @@ class ChoiceModel:
         """Read no prompt; part of the protocol."""
         raise NotImplementedError(prompt)
 
+    def on_step(self, hear: Callable[[int, int], None]) -> None:
+        """Have no queue to tell of."""
+
     async def draw(self, ask: Ask) -> Drawn:
         """Answer at once, or after `latency_s`."""
         if self._latency_s:
             await asyncio.sleep(self._latency_s)
+        return self.answer(ask)
+
+    def answer(self, ask: Ask) -> Drawn:
+        """Answer now: there is nothing to wait for."""
         options = ask.question.options
         slots = [features(options[i].text, options[i].item.attributes) for i in ask.order]
         probabilities, mass = choice_probabilities(slots, self._taste(ask.impression))

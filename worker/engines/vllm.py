@@ -1,35 +1,34 @@
-"""vLLM in this process (AsyncLLM); `worker.engines.passes` tells what each draw asks of it.
+"""vLLM in this process (AsyncLLM).
 
-The second pass of a draw finds its prompt in the prefix cache but for the last block.  vLLM is imported only in
-`start`: it costs 5 s.  Works with 0.26 to 0.33.
+vLLM is imported only in `start`: it costs 5 s.  Works with 0.26 to 0.33.
 """
 
 import asyncio
 import itertools
 import logging
-import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from worker.draws import Ask, Drawn, EngineCard
+from worker.draws import EngineCard
+from worker.engines import occupancy
 from worker.engines.loading import in_thread
 from worker.engines.orphan import PARENT
-from worker.engines.passes import Passes, usage_of
+from worker.engines.passes import Passes
+from worker.engines.prompted import PromptedEngine, sampling
 from worker.engines.tokens import Tokens, load
-from worker.errors import BadSettings, EngineDead, Fatal
-from worker.prompt import Profile, Prompt
-from worker.questions import MAX_OPTIONS, Status
+from worker.errors import EngineDead, Fatal
+from worker.prompt import Profile
+from worker.questions import MAX_OPTIONS
 from worker.settings import Settings
 
 log = logging.getLogger(__name__)
 
 TINY = "mirror-tiny"
 CPU_KV_CACHE_BYTES = 512 << 20  # without a number vLLM takes 92 % of the memory on a CPU
-LETTER_TOKENS = 2  # what pass 2 adds: one generated position, and one for a boundary token encoded anew
 ABORT_AGAIN_S = 0.1
 _ENVIRONMENT = {
     "VLLM_NO_USAGE_STATS": "1",
@@ -40,23 +39,23 @@ _ENVIRONMENT = {
 }
 
 
-class VllmEngine:
+class VllmEngine(PromptedEngine):
     """The engine; one event loop for its whole life."""
 
     def __init__(self, settings: Settings, profile: Profile) -> None:
         """Take the settings; nothing is loaded before `start`."""
-        self._settings = settings
-        self._profile = profile
+        super().__init__(settings, profile)
         self._requests = itertools.count()
         self._aborts: set[asyncio.Task[None]] = set()
         self._llm: Any = None
+        self._hear: Callable[[int, int], None] = lambda _running, _waiting: None
         self._stopped: asyncio.Future[None]  # of the present life
         self.card = EngineCard(
             engine="vllm",
             engine_version=_vllm_version(),
             model=settings.model,
             revision=settings.revision,
-            sampling=_sampling(settings, profile),
+            sampling=sampling(settings, profile),
             reads_prompt=True,
         )
 
@@ -88,43 +87,12 @@ class VllmEngine:
                 llm.output_handler.cancel()  # else it reports the end of its engine as an error
             await asyncio.to_thread(llm.shutdown)
 
-    async def probe(self) -> None:
-        """Have the letters of two options read."""
-        await self._run(self._probe_ids, self._passes.letters(2), {})
+    def on_step(self, hear: Callable[[int, int], None]) -> None:
+        """Have `hear(running, waiting)` called after each step of the engine."""
+        self._hear = hear
 
-    def tokenise(self, prompt: Prompt) -> tuple[int, ...]:
-        """Return the ids of a whole prompt."""
-        return self._tokens.chat(prompt)
-
-    async def draw(self, ask: Ask) -> Drawn:
-        """Answer one draw, in the form that the settings name."""
-        if self._settings.mode == "direct":
-            return await self._choose(ask, ask.prompt_ids, Drawn(Status.OK, finish_reason="stop"))
-        if self._settings.passes == 1:
-            output = await self._generate(ask, ask.prompt_ids, self._passes.rationale_and_letter(ask))
-            drawn = self._passes.read_both(output, ask.num_slots)
-            return drawn or await self._after_rationale(ask, output)
-        return await self._after_rationale(ask, await self._generate(ask, ask.prompt_ids, self._passes.rationale(ask)))
-
-    async def _after_rationale(self, ask: Ask, first: Any) -> Drawn:
-        """Take a rationale as written, and ask for the letters after it."""
-        written = first.outputs[0]
-        stop = self._profile.stop
-        answered = written.text.find(stop)
-        if answered < 0 and written.finish_reason != "stop":
-            status = Status.LENGTH if written.finish_reason == "length" else Status.ENGINE_ERROR
-            return Drawn(status, text=written.text, finish_reason=written.finish_reason, usage=usage_of(first))
-        # The model may end its turn without the stop string; as in the reference it is then appended.
-        text = written.text[: answered + len(stop)] if answered >= 0 else f"{written.text.rstrip()}\n{stop}"
-        ids = self._tokens.continued(ask.prompt_ids, written.token_ids, text)
-        drawn = Drawn(Status.OK, text=text.removesuffix(stop), finish_reason="stop", usage=usage_of(first))
-        return await self._choose(ask, ids, drawn)
-
-    async def _choose(self, ask: Ask, ids: Sequence[int], drawn: Drawn) -> Drawn:
-        """Add the letters' probabilities after `ids` to a draw."""
-        output = await self._generate(ask, ids, self._passes.letters(ask.num_slots))
-        probabilities, mass = self._passes.read_letters(output, ask.num_slots)
-        return replace(drawn, slot_probabilities=probabilities, letter_mass=mass, usage=drawn.usage + usage_of(output))
+    def _tell(self, running: int, waiting: int) -> None:
+        self._hear(running, waiting)
 
     # -- loading
 
@@ -144,14 +112,11 @@ class VllmEngine:
         model, revision = str(model_path(self._settings.model)), self._settings.revision
         config = AutoConfig.from_pretrained(model, revision=revision)
         self._max_model_len = min(self._settings.max_model_len, int(config.max_position_embeddings))
-        room = self._max_model_len - self._settings.writing(self._profile.writing).max_tokens - LETTER_TOKENS
-        if room <= 0:
-            message = f"max_model_len: {self._max_model_len} tokens leave no room for a prompt beside the rationale"
-            raise BadSettings(message)
-        self.card = replace(self.card, max_prompt_tokens=room)
+        self.card = replace(self.card, max_prompt_tokens=self._room(self._max_model_len))
         self._tokens = Tokens(load(model, revision), self._profile.stop)
         self._passes = Passes(self._settings, self._profile, self._tokens, SamplingParams, RequestOutputKind.FINAL_ONLY)
-        self._llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**self._engine_args(model)))
+        args = AsyncEngineArgs(**self._engine_args(model))
+        self._llm = AsyncLLM.from_engine_args(args, stat_loggers=[occupancy.teller(self._tell)])
 
     def _engine_args(self, model: str) -> dict[str, Any]:
         settings = self._settings
@@ -164,6 +129,7 @@ class VllmEngine:
             "max_num_seqs": settings.max_num_seqs,
             "generation_config": "vllm",  # else the model folder's file changes the sampling
             "enable_prefix_caching": True,
+            "scheduling_policy": "priority",  # as `Ask.priority` says
             "max_logprobs": MAX_OPTIONS,
             "otlp_traces_endpoint": os.environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"),
         }
@@ -176,24 +142,7 @@ class VllmEngine:
             args["kv_cache_memory_bytes"] = settings.kv_cache_bytes
         return args | settings.vllm_options
 
-    async def _self_test(self) -> None:
-        """Ask one question in two passes: the first use of letter probabilities costs seconds."""
-        prompt = Prompt(
-            self._profile.system["default"], "# Exposure List\n[A] a\n\n[B] b\n\n", self._profile.prefix["default"]
-        )
-        ids = self.tokenise(prompt)
-        await self._run(ids, self._passes.params(max_tokens=4, temperature=0.0, output_kind=self._passes.final), {})
-        self._probe_ids = (*ids, *self._tokens.encode(f" x\n{self._profile.stop}"))
-        output = await self._run(self._probe_ids, self._passes.letters(2), {})
-        probabilities, mass = self._passes.read_letters(output, 2)
-        if not math.isfinite(mass) or abs(sum(probabilities) - 1) > 1e-6:  # noqa: PLR2004 - rounding
-            message = f"self-test: letter probabilities {probabilities}, mass {mass}; want two that sum to 1"
-            raise Fatal(message)
-
     # -- asking
-
-    async def _generate(self, ask: Ask, ids: Sequence[int], params: Any) -> Any:
-        return await self._run(ids, params, ask.trace_headers, priority=ask.priority)
 
     async def _run(self, ids: Sequence[int], params: Any, trace: Any, *, priority: int = 0) -> Any:
         """Run one request; a cancelled one is aborted, but never inside add_request, which leaks (vllm#57061)."""
@@ -224,9 +173,7 @@ async def _consume(
 
     try:
         final = None
-        async for output in llm.generate(
-            _token_prompt(ids), params, request_id, trace_headers=trace, priority=priority
-        ):
+        async for output in llm.generate(token_prompt(ids), params, request_id, trace_headers=trace, priority=priority):
             final = output
     except EngineDeadError as error:
         raise EngineDead("vLLM's engine core is gone") from error
@@ -255,27 +202,13 @@ def model_path(model: str) -> str | Path:
     return Path(__file__).parent.parent / "models" / TINY if model == TINY else model
 
 
-def _token_prompt(ids: Sequence[int]) -> Any:
+def token_prompt(ids: Sequence[int]) -> Any:
     """Wrap ids the way this vLLM wants them: `tokens_input` from 0.27 on, a dict before."""
     try:
         from vllm.inputs import tokens_input
     except ImportError:
         return {"prompt_token_ids": list(ids)}
     return tokens_input(list(ids))
-
-
-def _sampling(settings: Settings, profile: Profile) -> dict[str, str]:
-    if settings.mode == "direct":
-        return {"mode": "direct"}
-    writing = settings.writing(profile.writing)
-    return {
-        "mode": "default",
-        "temperature": str(writing.temperature),
-        "top_p": str(writing.top_p),
-        "max_tokens": str(writing.max_tokens),
-        "seeded": str(settings.seeded).lower(),
-        "passes": str(settings.passes),
-    }
 
 
 def _installed(distribution: str) -> bool:

@@ -79,6 +79,7 @@ image:
 {{- with .Values.model.revision }}{{ $_ := set $config "revision" . }}{{ end }}
 {{- if .Values.kafka.existingSecret }}{{ $_ := set $config "kafka_secrets" "/etc/mirrorstream/kafka" }}{{ end }}
 {{- if .Values.registry.existingSecret }}{{ $_ := set $config "schema_registry_auth_file" "/etc/mirrorstream/registry/auth" }}{{ end }}
+{{- if .Values.server.existingSecret }}{{ $_ := set $config "server_auth_file" "/etc/mirrorstream/server/token" }}{{ end }}
 {{- toYaml $config }}
 {{- end }}
 

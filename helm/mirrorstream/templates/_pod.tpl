@@ -79,6 +79,11 @@
   mountPath: /etc/mirrorstream/registry
   readOnly: true
 {{- end }}
+{{- if .Values.server.existingSecret }}
+- name: server
+  mountPath: /etc/mirrorstream/server
+  readOnly: true
+{{- end }}
 {{- if .Values.huggingface.existingSecret }}
 - name: huggingface
   mountPath: /etc/mirrorstream/huggingface
@@ -116,7 +121,7 @@
     {{- end }}
 {{- end }}
 {{- end }}
-{{- range $name, $path := dict "registry" "auth" "huggingface" "token" }}
+{{- range $name, $path := dict "registry" "auth" "server" "token" "huggingface" "token" }}
 {{- with index $.Values $name }}
 {{- if .existingSecret }}
 - name: {{ $name }}

@@ -1,0 +1,174 @@
+"""vLLM somewhere else: one or more `vllm serve MODEL` over HTTP, for fleets where GPUs are served apart from workers.
+
+Prompts are tokenised here and sent as token ids; the letters' probabilities come back by token id, as exact as from
+vLLM in this process, and `letter_mass` is what they have of all tokens.  There is no second-best way to read them: a
+server that cannot tell them is not asked, since letters cut off by a top-k would look impossible.  A draw takes two
+passes: one would need a stop string for each letter, and a server takes no more than four.
+
+A server is used only after a look: it serves the model under the name that we have for it, with room for our prompts,
+and has our letters at our token ids.  Which weights and which revision it loaded, it does not tell: `revision` is what
+the tokenizer is loaded with here, and what provenance then claims.
+"""
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from worker.draws import Ask, EngineCard
+from worker.engines import wire
+from worker.engines.fleet import Fleet
+from worker.engines.loading import in_thread
+from worker.engines.passes import Passes
+from worker.engines.prompted import PromptedEngine, sampling
+from worker.engines.server import Server, Unanswered
+from worker.engines.tokens import Tokens, load
+from worker.engines.vllm import model_path
+from worker.errors import BadSettings, EngineDead, Fatal
+from worker.prompt import Profile, letter
+from worker.questions import MAX_OPTIONS
+from worker.settings import Settings
+
+log = logging.getLogger(__name__)
+
+LETTERS = frozenset(letter(slot) for slot in range(MAX_OPTIONS))
+
+
+class VllmServerEngine(PromptedEngine):
+    """The engine; one event loop for each of its lives."""
+
+    def __init__(self, settings: Settings, profile: Profile) -> None:
+        """Take the settings; nobody is asked before `start`."""
+        super().__init__(settings, profile)
+        self._fleet: Fleet | None = None
+        self._max_model_len = 0  # what every server must have room for, once that is known
+        self._served: dict[str, int | None] = {}  # longest sequence by server
+        self.card = EngineCard(
+            engine="vllm-server",
+            engine_version="unknown",
+            model=settings.model,
+            revision=settings.revision,
+            sampling=sampling(settings, profile),
+            reads_prompt=True,
+        )
+
+    @property
+    def why_not(self) -> dict[str, str]:
+        """Why each server is not asked, "" if it is."""
+        return self._fleet.why_not if self._fleet else {}
+
+    async def start(self) -> None:
+        """Load the tokenizer, look at all servers, test both passes.  Raises `Fatal`, `Retryable` if none answers."""
+        self._tokens = await in_thread(self._load)
+        self._passes = Passes(self._settings, self._profile, self._tokens, wire.params, None)
+        token = _token(self._settings.server_auth_file)
+        self._max_model_len = 0
+        self._fleet = Fleet([Server(url, token) for url in dict.fromkeys(self._settings.server_urls)], self._look)
+        try:
+            await self._fleet.open()
+            await self._introduce(self._fleet.up)
+            await self._self_test()
+        except (ValueError, RuntimeError) as error:
+            await self.stop()
+            raise Fatal(f"the servers failed at the self-test: {error}") from error
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        """Close all connections; the servers abort what they were asked."""
+        fleet, self._fleet = self._fleet, None
+        if fleet is not None:
+            await fleet.close()
+
+    async def probe(self) -> None:
+        """Have a token from each server.  Raises `Retryable` if none gives one."""
+        await self._alive().probe()
+
+    async def _generate(self, ask: Ask, ids: Sequence[int], params: Any) -> Any:
+        return await self._ask(ask.impression.user.user_id, ids, params, ask.trace_headers)
+
+    async def _run(self, ids: Sequence[int], params: Any, trace: Mapping[str, str], *, priority: int = 0) -> Any:
+        del priority  # a server refuses it unless it was started with --scheduling-policy priority, which is not told
+        return await self._ask("", ids, params, trace)
+
+    async def _ask(self, user_id: str, ids: Sequence[int], params: Mapping[str, Any], trace: Mapping[str, str]) -> Any:
+        body = {**params, "model": self._settings.model, "prompt": list(ids)}
+        return wire.output(ids, await self._alive().ask(user_id, body, trace))
+
+    def _alive(self) -> Fleet:
+        if self._fleet is None:
+            raise EngineDead("no server is asked any more")
+        return self._fleet
+
+    # -- starting
+
+    def _load(self) -> Tokens:
+        try:
+            tokenizer = load(str(model_path(self._settings.model)), self._settings.revision)
+        except ImportError as error:
+            message = f"the tokenizer needs transformers ({error}): pip install 'mirrorstream[server]'"
+            raise Fatal(message) from error
+        except (OSError, ValueError) as error:
+            message = f"model {self._settings.model}: no tokenizer: {error}"
+            raise Fatal(message) from error
+        return Tokens(tokenizer, self._profile.stop)
+
+    async def _introduce(self, servers: Sequence[Server]) -> None:
+        """Fill in the card: versions, and room for what every server that is there can take."""
+        lengths = [length for server in servers if (length := self._served.get(server.url))]
+        self._max_model_len = min([self._settings.max_model_len, *lengths])
+        versions = sorted(set(await asyncio.gather(*(server.version() for server in servers))))
+        if len(versions) > 1:
+            log.warning("servers of different versions: %s", ", ".join(versions))
+        self.card = replace(
+            self.card, engine_version=", ".join(versions), max_prompt_tokens=self._room(self._max_model_len)
+        )
+
+    # -- looking
+
+    async def _look(self, server: Server) -> None:
+        """See that a server is the one wanted.  Raises `Fatal` if it is not, `Unanswered` if it cannot say now."""
+        served = await server.models()
+        if not served:  # a gateway whose own servers are not there yet
+            raise Unanswered("serves no model", begun=False)
+        model = self._settings.model
+        if model not in served:
+            raise BadSettings(
+                f"{server.url}: serves {', '.join(served)}, want {model}: start it with --served-model-name {model}"
+            )
+        length = self._served[server.url] = served[model]
+        if length and length < self._max_model_len:
+            raise BadSettings(f"{server.url}: max_model_len {length}, want {self._max_model_len} as the others have")
+        await self._look_at_letters(server)
+
+    async def _look_at_letters(self, server: Server) -> None:
+        """Have all letters told by name: an older vLLM gives others, another tokenizer has them at other ids."""
+        body = {
+            **self._passes.letters(MAX_OPTIONS),
+            "model": self._settings.model,
+            "prompt": list(self._probe_ids()),
+            "return_tokens_as_token_ids": False,
+        }
+        try:
+            logprobs = (await server.complete(body, {})).choices[0].logprobs
+        except ValueError as error:
+            raise Fatal(f"{server.url}: refuses letter probabilities: {error}; want vLLM 0.32 or newer") from error
+        told = {name.strip() for step in (logprobs.top_logprobs if logprobs else ()) for name in step or ()}
+        if missing := sorted(LETTERS - told):
+            raise Fatal(
+                f"{server.url}: tells no probability of {' '.join(missing)} at our token ids; want vLLM 0.32 or newer,"
+                f" with the tokenizer of {self._settings.model}"
+            )
+
+
+def _token(path: Path | None) -> str | None:
+    if path is None:
+        return None
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        message = f"server_auth_file: {path}: {error.strerror}; want a file with the bearer token"
+        raise BadSettings(message) from error

@@ -1,0 +1,104 @@
+"""A request as the body of `/v1/completions`, and its answer as vLLM's own `RequestOutput` would have it.
+
+Of what a plain `vllm serve` offers only this takes token ids and gives them back (`return_token_ids`), and gives the
+exact log-probabilities of listed tokens (`logprob_token_ids`, 0.32); `/inference/v1/generate` has to be switched on.
+Only tokens that the server has told are there: one that is missing is an error of whoever reads it, never probability
+0.  What is not asked for, a server fills in from the model's `generation_config.json`; so everything is asked for.
+
+>>> body = params(max_tokens=1, temperature=0.0, logprob_token_ids=[32, 33], output_kind=None)
+>>> body["logprobs"], body["repetition_penalty"], body["top_p"]
+(2, 1.0, 1.0)
+>>> letters = {"top_logprobs": [{"token_id:32": -0.1, "token_id:33": -9999.0}]}
+>>> told = {"choices": [{"text": "A", "token_ids": [32], "finish_reason": "length", "logprobs": letters}]}
+>>> written = output([1, 2, 3], Answer.model_validate(told)).outputs[0]
+>>> {token: found.logprob for token, found in written.logprobs[0].items()}
+{32: -0.1, 33: -9999.0}
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+_BY_ID = "token_id:"  # how vLLM names a token by its id
+_PLAIN = {
+    "top_p": 1.0,
+    "top_k": 0,
+    "min_p": 0.0,
+    "repetition_penalty": 1.0,
+    "presence_penalty": 0.0,
+    "frequency_penalty": 0.0,
+    "return_token_ids": True,
+    "return_tokens_as_token_ids": True,
+}
+
+
+class _Logprobs(BaseModel):
+    top_logprobs: list[dict[str, float] | None]
+
+
+class Choice(BaseModel):
+    """What was written."""
+
+    text: str
+    token_ids: list[int]
+    finish_reason: str | None = None
+    logprobs: _Logprobs | None = None
+
+
+class _Details(BaseModel):
+    cached_tokens: int | None = None
+
+
+class _Usage(BaseModel):
+    prompt_tokens_details: _Details | None = None
+
+
+class Answer(BaseModel):
+    """What the worker reads of an answer."""
+
+    choices: list[Choice] = Field(min_length=1)
+    usage: _Usage = _Usage()
+
+
+@dataclass(frozen=True, slots=True)
+class Logprob:
+    """Of one token at one step; vLLM writes -9999 where it is minus infinity."""
+
+    logprob: float
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """One completion."""
+
+    text: str
+    token_ids: list[int]
+    logprobs: list[dict[int, Logprob]]  # by step
+    finish_reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One answered request."""
+
+    outputs: tuple[Written]
+    prompt_token_ids: Sequence[int]
+    num_cached_tokens: int | None  # None unless the server runs with --enable-prompt-tokens-details
+
+
+def params(*, output_kind: None, logprob_token_ids: Sequence[int] = (), **asked: Any) -> dict[str, Any]:  # noqa: ARG001
+    """Take what vLLM's SamplingParams takes; a server's answer is always the final one."""
+    letters = {"logprob_token_ids": list(logprob_token_ids), "logprobs": len(logprob_token_ids)}
+    return {**_PLAIN, **asked, **(letters if logprob_token_ids else {})}
+
+
+def output(ids: Sequence[int], answer: Answer) -> Output:
+    """Return the answer to a prompt of these tokens.  Raises `ValueError` if its tokens are not told by id."""
+    choice = answer.choices[0]
+    steps = choice.logprobs.top_logprobs if choice.logprobs else []
+    found = [{int(name.removeprefix(_BY_ID)): Logprob(value) for name, value in (step or {}).items()} for step in steps]
+    details = answer.usage.prompt_tokens_details
+    written = Written(choice.text, choice.token_ids, found, choice.finish_reason)
+    return Output((written,), ids, details.cached_tokens if details else None)
