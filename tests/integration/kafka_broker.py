@@ -132,6 +132,11 @@ class KafkaCluster:
             broker.end(signal.SIGKILL)
         self._temporary.cleanup()
 
+    @property
+    def log(self) -> str:
+        """What the brokers have said since each was last started."""
+        return "".join(broker.log.read_text(errors="replace") for broker in self._brokers)
+
     def kill(self, i: int) -> None:
         """End broker `i` without warning; its data stays for `restart`."""
         self._brokers[i].end(signal.SIGKILL)
@@ -182,21 +187,21 @@ class _Broker:
         self.config = folder / "server.properties"
         lines = [f"{key}={value}\n" for key, value in {**properties, "log.dirs": str(folder / "data")}.items()]
         self.config.write_text("".join(lines))
-        self._log = folder / "broker.log"  # of the latest start
+        self.log = folder / "broker.log"  # of the latest start
         self._process: subprocess.Popen[bytes] | None = None
 
     def launch(self, java: list[str]) -> None:
         command = [*java, str(self.config)]
-        with self._log.open("wb") as log:
+        with self.log.open("wb") as log:
             self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
     def await_ready(self) -> None:
         deadline_s = time.monotonic() + READY_TIMEOUT_S
-        while READY_LINE not in (log := self._log.read_bytes()):
+        while READY_LINE not in (log := self.log.read_bytes()):
             ended = self._process is None or self._process.poll() is not None
             if ended or time.monotonic() > deadline_s:
                 problem = "the broker ended" if ended else f"the broker is not ready after {READY_TIMEOUT_S:.0f} s"
-                raise KafkaFailed(str(self._log), f"{problem}, want `{READY_LINE.decode()}`", log)
+                raise KafkaFailed(str(self.log), f"{problem}, want `{READY_LINE.decode()}`", log)
             time.sleep(0.05)
 
     def end(self, how: signal.Signals) -> None:

@@ -1,5 +1,6 @@
-"""What the client makes of a pause when the partition leaves and comes back: it would never be read again."""
+"""Pausing keeps a slow worker in its group; and a partition that leaves paused and comes back is read again."""
 
+import re
 import time
 
 from confluent_kafka import Consumer, TopicPartition
@@ -9,6 +10,8 @@ from worker.records import Partition
 
 from .events import impression
 from .harness import WAIT_S, Stage, send
+from .judge import Judge
+from .kafka_broker import KafkaCluster
 
 
 def first_offset(consumer: Consumer) -> int:
@@ -40,3 +43,18 @@ def test_a_partition_that_left_paused_comes_back_unpaused(stage: Stage) -> None:
         assert first_offset(consumer) == 50
     finally:
         consumer.close()
+
+
+def test_an_engine_slower_than_the_poll_interval_costs_no_rebalance(
+    stage: Stage, judge: Judge, kafka: KafkaCluster
+) -> None:
+    """20 s an event, over a limit of 6 s between polls: the partitions are paused, and polling goes on."""
+    stage.create(partitions=2)
+    send(stage, map(impression, range(8)))
+    slow = {"choice_latency_s": 20, "window_max_records": 4, "kafka_options": {"max.poll.interval.ms": "6000"}}
+    worker = stage.run("--until-end", **slow)
+    assert worker.exit_code() == 0
+    judge.verdict().assert_exactly_once()
+    assert len(judge.verdict().expected) == 8 * 3
+    joins = re.findall(rf"Stabilized group {stage.name} generation \d+", kafka.log)
+    assert len(joins) == 1, joins
