@@ -68,6 +68,18 @@ def test_no_text_at_all_becomes_an_added_token(tokenizer: Any, tokens: Tokens, t
     assert all(0 <= token < len(tokenizer) for token in ids)
 
 
+_lines = st.sampled_from(["\n", "\n\n", "[", "#", "[A] ", " ", "a", ".", "1", "\r", "\u0301"]) | _pieces
+
+
+@given(st.lists(_lines, max_size=12).map("".join))
+@settings(max_examples=1_000, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_text_that_is_encoded_block_by_block_has_the_tokens_of_the_whole(tokens: Tokens, text: str) -> None:
+    text = text.encode("utf-8", "replace").decode()
+    before, whole = (tokens.chat(Prompt("System.", user, "Thought:")) for user in ("", text))
+    added = tokens.encode(text)
+    assert whole in [before[:at] + added + before[at:] for at in range(len(before) + 1)]
+
+
 @pytest.mark.parametrize("title", CORPUS)
 def test_a_hostile_title_changes_no_token_beyond_those_that_touch_it(tokens: Tokens, title: str) -> None:
     """The whole prompt, token for token, from both ends: only what stands between differs."""

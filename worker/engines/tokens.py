@@ -6,14 +6,22 @@ only characters.  Special tokens split text anyway, so the ids are those of the 
 """
 
 import json
+import re
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import chain
 from typing import Any
 
 from worker.errors import Fatal
 from worker.prompt import Prompt, letter
 from worker.questions import MAX_OPTIONS
 
+KEPT_BLOCKS = 2_048  # of at most some hundred characters each: a few MB
+# An option, an entry or a heading begins a block.  A tokenizer like Qwen2's ends a word at a line break, so the tokens
+# of blocks are those of the text; an event's prompts share most of their blocks, and each is encoded once.
+_BLOCK = re.compile(r"(?<=\n)(?=[\[#])")
+_ENDS = ("a\n", "1\n", ".\n", ")\n\n", "] \n", "\t\n \n", "\u00e9\n", "\U0001f600\n\n")  # what a block may end in
+_STARTS = ("[A] a", "[1", "# A", "## 1", "[[", "#\n")
 _MARKS = ("MARK-OF-THE-SYSTEM-TEXT", "MARK-OF-THE-USER-TEXT", "MARK-OF-THE-ASSISTANT-TEXT")
 
 
@@ -29,7 +37,8 @@ class Tokens:
         self._plain = Tokenizer.from_str(json.dumps({**backend, "added_tokens": [], "post_processor": None}))
         pieces = _pieces(tokenizer)
         self._pieces = [tuple(tokenizer.encode(piece, add_special_tokens=False)) for piece in pieces]
-        self._encode_fixed = lru_cache(maxsize=16)(self.encode)  # system texts and prefixes: the same for every prompt
+        self._encode_kept = lru_cache(maxsize=KEPT_BLOCKS)(self.encode)
+        self._has_blocks = _has_blocks(self._plain)
         self.letters = self._letters(stop)
 
     def encode(self, text: str) -> tuple[int, ...]:
@@ -47,12 +56,17 @@ class Tokens:
         before, between, last = self._pieces
         return (
             before
-            + self._encode_fixed(prompt.system)
+            + self._encode_kept(prompt.system)
             + between
-            + self.encode(prompt.user)
+            + self._encode_blocks(prompt.user)
             + last
-            + self._encode_fixed(prompt.prefix)
+            + self._encode_kept(prompt.prefix)
         )
+
+    def _encode_blocks(self, text: str) -> tuple[int, ...]:
+        if not self._has_blocks:
+            return self.encode(text)
+        return tuple(chain.from_iterable(map(self._encode_kept, _BLOCK.split(text))))
 
     def continued(self, prompt_ids: tuple[int, ...], generated_ids: Sequence[int], text: str) -> tuple[int, ...]:
         """Return the ids of a prompt and the `text` written after it; generated ids are kept where they are its text.
@@ -78,6 +92,15 @@ class Tokens:
                 raise Fatal(message)
             found += alone
         return tuple(found)
+
+
+def _has_blocks(plain: Any) -> bool:
+    """Say whether this tokenizer splits every text where a block begins, whatever stands before."""
+    split = plain.pre_tokenizer
+    if split is None or type(plain.normalizer).__name__ not in {"NoneType", "NFC"}:
+        return False
+    starts = ((end, [at for _, (at, _) in split.pre_tokenize_str(end + start)]) for end in _ENDS for start in _STARTS)
+    return all(len(end) in at for end, at in starts)
 
 
 def load(model: str, revision: str | None) -> Any:
