@@ -2,6 +2,7 @@
 #
 #     docker build --tag mirrorstream .                                                          vLLM on an NVIDIA GPU
 #     docker build --tag mirrorstream:cpu --build-arg REQUIREMENTS=cpu.txt .                     vLLM on the CPU
+#     docker build --tag mirrorstream:server --build-arg REQUIREMENTS=server.txt --build-arg SYSTEM_PACKAGES= .   vLLM elsewhere
 #     docker build --tag mirrorstream:run --build-arg REQUIREMENTS=run.txt --build-arg SYSTEM_PACKAGES= .   no LLM
 #
 # Pin the base by digest in production: --build-arg BASE=python:3.12-slim@sha256:...

@@ -2,13 +2,15 @@
 PYTHON ?= python3
 ENGINE ?= vllm
 EVENTS ?= 500
+BENCH ?=
 VENV := .venv
+PEERS := .venv-peers
 BIN := $(VENV)/bin
 UV := $(BIN)/uv
 # Without bytecode, importing vLLM takes 12.7 s instead of 5.5 s, in each of its processes.
 export UV_COMPILE_BYTECODE := 1
 
-.PHONY: setup demo test test-long lint format lock clean
+.PHONY: setup demo bench test test-long lint format lock clean
 .DEFAULT_GOAL := demo
 
 # One environment; each use adds what it needs and nothing is installed twice.
@@ -34,10 +36,21 @@ setup: $(VENV)/test.done
 demo: $(if $(filter choice-model,$(ENGINE)),$(VENV)/run.done,$(VENV)/cpu.done)
 	$(BIN)/mirrorstream demo --engine $(ENGINE) --events $(EVENTS)
 
+# The other frameworks, whose Kafka client is older than ours; the worker itself without its dependencies.
+$(PEERS)/done: requirements/peers.txt | $(UV)
+	$(UV) venv --quiet --clear --python $(BIN)/python $(PEERS)
+	$(UV) pip install --quiet --python $(PEERS)/bin/python --require-hashes --no-deps -r requirements/peers.txt
+	$(UV) pip install --quiet --python $(PEERS)/bin/python --no-deps --editable .
+	touch $@
+
+# make bench BENCH="--bootstrap localhost:9092 --json"
+bench: $(VENV)/cpu.done $(PEERS)/done
+	$(BIN)/mirrorstream bench --peers $(PEERS)/bin/python $(BENCH)
+
 test: setup lint
 	$(BIN)/python -m pytest
 
-test-long: setup
+test-long: setup $(PEERS)/done
 	$(BIN)/python -m pytest -m "long or not long"
 
 lint: setup
@@ -56,6 +69,8 @@ lock: | $(UV)
 	$(COMPILE) -c requirements/test.txt -o requirements/run.txt
 	$(COMPILE) --extra cpu -c requirements/test.txt -o requirements/cpu.txt
 	$(COMPILE) --extra gpu -o requirements/gpu.txt
+	$(COMPILE) --extra server -c requirements/test.txt -o requirements/server.txt
+	$(COMPILE:pyproject.toml=) --group peers -o requirements/peers.txt
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(PEERS) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import TypeVar
 
 from worker.draws import Ask, Drawn
@@ -45,27 +46,20 @@ class Asker:
 
     async def ask_all(self, ready: Ready) -> list[Asked]:
         """Ask all questions of an impression.  Raises `Poison` if the engine dies of them."""
-        entry = ready.entry
-        with self._keeper.answering(entry.record):
-            return await _together(self._ask(entry.record, one, taken_s=entry.taken_s) for one in ready.questions)
+        record, started_s = ready.entry.record, self._clock()
+        asks = [ask for one in ready.questions if not one.refused for ask in one.asks]
+        with self._keeper.answering(record):
+            drawn = iter(await _together(self._draw(record, ask) for ask in asks))
+        return [_asked(one, drawn, taken_s=ready.entry.taken_s, started_s=started_s) for one in ready.questions]
 
-    async def _ask(self, record: Record, one: Prepared, *, taken_s: float) -> Asked:
-        """Ask one question in all its draws."""
-        started_s = self._clock()
-        drawn = [one.refused] * len(one.asks) if one.refused else await self._draws(record, one.asks)
-        timings = Timings(queue_s=started_s - taken_s, engine_s=self._clock() - started_s)
-        return Asked(one.question, tuple(drawn), tuple(ask.order for ask in one.asks), one.flags, timings)
-
-    async def _draws(self, record: Record, asks: tuple[Ask, ...]) -> list[Drawn]:
-        return await _together(self._draw(record, ask) for ask in asks)
-
-    async def _draw(self, record: Record, ask: Ask) -> Drawn:
+    async def _draw(self, record: Record, ask: Ask) -> tuple[Drawn, float]:
+        """Return what a draw gave, and when."""
         drawn = Drawn(Status.TIMEOUT)
         for _ in range(TRIES):
             drawn = await self._keeper.ask(record, lambda: self._send(ask))
             if drawn.status is not Status.TIMEOUT:
                 break
-        return drawn
+        return drawn, self._clock()
 
     async def _send(self, ask: Ask) -> Drawn:
         with self._watch.chat(ask) as chat:
@@ -86,6 +80,14 @@ class Asker:
         except Exception as error:  # noqa: BLE001 - whatever the engine makes of one prompt must not lose the event
             log.warning("%s: the engine failed: %s", ask.ask_id, type(error).__name__)
             return Drawn(Status.ENGINE_ERROR)
+
+
+def _asked(one: Prepared, drawn: Iterator[tuple[Drawn, float]], *, taken_s: float, started_s: float) -> Asked:
+    """Take a question's draws from those of all; it ended with its last one."""
+    given = [(one.refused, started_s)] * len(one.asks) if one.refused else list(islice(drawn, len(one.asks)))
+    ended_s = max((at_s for _, at_s in given), default=started_s)
+    timings = Timings(queue_s=started_s - taken_s, engine_s=ended_s - started_s)
+    return Asked(one.question, tuple(one for one, _ in given), tuple(ask.order for ask in one.asks), one.flags, timings)
 
 
 async def _together(work: Iterable[Coroutine[object, object, T]]) -> list[T]:

@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from worker import __version__, cli_dlq, cli_prompts
+from worker import __version__, cli_bench, cli_dlq, cli_prompts
 from worker.cli_options import Bootstrap, Config, Json, Set, settings_of
 from worker.errors import BadSettings, MirrorstreamError
 from worker.settings import parse_time
@@ -32,6 +32,9 @@ app.add_typer(schemas_app, name="schemas")
 app.add_typer(experiment_app, name="experiment")
 app.add_typer(cli_prompts.app, name="prompts")
 app.add_typer(cli_dlq.app, name="dlq")
+app.command(epilog="Example: mirrorstream bench --bootstrap localhost:9092 --rounds 5 --chart bench.svg")(
+    cli_bench.bench
+)
 console = Console(stderr=True)
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})  # what a write to standard output fails with on a full disk
 

@@ -98,20 +98,30 @@ def plan(impression: Impression, render: Callable[[Item], str], depths: Depths) 
 
 
 def presented_order(event_id: str, draw: int, options: tuple[Option, ...]) -> tuple[int, ...]:
-    """Return the index into `options` for each slot, top to bottom.
+    """Return the index into `options` for each slot, top to bottom, of one draw."""
+    return presented_orders(event_id, draw + 1, options)[draw]
+
+
+def presented_orders(event_id: str, num_draws: int, options: tuple[Option, ...]) -> list[tuple[int, ...]]:
+    """Return the index into `options` for each slot, top to bottom, of each draw.
 
     The order is that of a hash of the event and the item, so items that two questions share keep their
     relative order; the texts of a headline test go by a hash too, or one of them would always come first.
     Draws come in pairs: an odd draw is the turned-round order of the even one before it.
     """
-    pair = str(draw // 2)
+    even = [_hashed(event_id, str(pair), options) for pair in range((num_draws + 1) // 2)]
+    return [order for one in even for order in (one, one[::-1])][:num_draws]
 
-    def key(index: int) -> tuple[bytes, bytes]:
+
+def _hashed(event_id: str, pair: str, options: tuple[Option, ...]) -> tuple[int, ...]:
+    texts_differ = len({option.item_id for option in options}) < len(options)
+
+    def key(index: int) -> tuple[bytes, ...]:
         option = options[index]
-        return digest(event_id, pair, option.item_id), digest(event_id, pair, option.item_id, option.text)
+        by_item = digest(event_id, pair, option.item_id)
+        return (by_item, digest(event_id, pair, option.item_id, option.text)) if texts_differ else (by_item,)
 
-    order = sorted(range(len(options)), key=key)
-    return tuple(reversed(order) if draw % 2 else order)
+    return tuple(sorted(range(len(options)), key=key))
 
 
 def _options(slate: Slate, render: Callable[[Item], str]) -> tuple[Option, ...]:

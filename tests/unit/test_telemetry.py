@@ -219,6 +219,20 @@ def test_a_draw_that_failed_says_how(watched: Watched) -> None:
     assert dict(span.attributes or {})["error.type"] == "TIMEOUT"
 
 
+def test_without_an_exporter_the_records_context_is_handed_on_and_draws_are_counted() -> None:
+    registry = CollectorRegistry()
+    telemetry = Telemetry(CARD, registry=registry)
+    given = []
+    for headers in ((), (("traceparent", TRACEPARENT),)):
+        with telemetry.process(record(headers=headers), impression()) as context, telemetry.chat(an_ask()) as chat:
+            chat.done(Drawn(Status.OK, (1.0,), usage=Usage(10, 8, 5)), 0.2)
+            given.append((dict(context), dict(chat.headers)))
+    upstream = {"traceparent": TRACEPARENT.decode()}
+    assert given == [({}, {}), (upstream, upstream)]
+    assert registry.get_sample_value("mirrorstream_tokens_total", {"direction": "cached"}) == 16.0
+    assert registry.get_sample_value("mirrorstream_draw_duration_seconds_count") == 2.0
+
+
 def test_a_flush_is_a_span_of_its_own(watched: Watched) -> None:
     with watched.telemetry.flush(12):
         pass

@@ -4,6 +4,7 @@ Every generated event has a control and one candidate slate, and so three answer
 """
 
 import json
+import time
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ import fastavro
 from confluent_kafka import Consumer, TopicPartition
 
 Key = tuple[str, str, str]  # event, question, variant
+KNOWN_S = 10.0  # until a broker that has made a topic tells of its partitions
 _PREFIX_BYTES = 10  # of Avro's single-object encoding
 
 
@@ -65,17 +67,21 @@ class Reader:
         )
 
     def follow(self, *topics: str) -> None:
-        """Read these topics' partitions, as many as they have."""
-        found = [self._consumer.list_topics(topic, timeout=10).topics[topic] for topic in topics]
-        self._consumer.assign(
-            [TopicPartition(topic.topic, number, 0) for topic in found for number in topic.partitions]
-        )
+        """Read these topics' partitions, as many as they have; a broker may not know yet what it has just made."""
+        deadline_s = time.monotonic() + KNOWN_S
+        while not all(found := [self._partitions(topic) for topic in topics]) and time.monotonic() < deadline_s:
+            time.sleep(0.1)
+        self._consumer.assign([one for several in found for one in several])
 
     def read(self, timeout_s: float) -> Iterable[tuple[str, bytes]]:
         """Yield what comes within a moment: (topic, value)."""
         for message in self._consumer.consume(500, timeout_s):
             if message.error() is None:
                 yield message.topic() or "", message.value() or b""
+
+    def _partitions(self, topic: str) -> list[TopicPartition]:
+        numbers = self._consumer.list_topics(topic, timeout=KNOWN_S).topics[topic].partitions
+        return [TopicPartition(topic, number, 0) for number in numbers]
 
     def close(self) -> None:
         """Leave."""

@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 TINY = "mirror-tiny"
 CPU_KV_CACHE_BYTES = 512 << 20  # without a number vLLM takes 92 % of the memory on a CPU
 ABORT_AGAIN_S = 0.1
+TRACES = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"  # where vLLM sends spans of its own
 _ENVIRONMENT = {
     "VLLM_NO_USAGE_STATS": "1",
     "DO_NOT_TRACK": "1",
@@ -131,7 +132,7 @@ class VllmEngine(PromptedEngine):
             "enable_prefix_caching": True,
             "scheduling_policy": "priority",  # as `Ask.priority` says
             "max_logprobs": MAX_OPTIONS,
-            "otlp_traces_endpoint": os.environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"),
+            "otlp_traces_endpoint": os.environ.get(TRACES),
         }
         if on_cpu:
             args |= {"enforce_eager": True, "kv_cache_memory_bytes": CPU_KV_CACHE_BYTES}
@@ -150,9 +151,8 @@ class VllmEngine(PromptedEngine):
         if llm is None:
             raise EngineDead("vLLM is not running")
         request_id = f"q{next(self._requests)}"
-        work = asyncio.ensure_future(
-            _consume(llm, ids, params, request_id, trace=dict(trace) or None, priority=priority)
-        )
+        headers = dict(trace) if os.environ.get(TRACES) else None  # vLLM warns of what it does not use
+        work = asyncio.ensure_future(_consume(llm, ids, params, request_id, trace=headers, priority=priority))
         try:
             await asyncio.wait([work, stopped], return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:

@@ -34,7 +34,7 @@ from worker.signals import Assigned, Frozen, Head, Lost, Revoking
 log = logging.getLogger(__name__)
 
 MAX_POLLED = 500  # records of one hand-over to the loop
-POLL_S = 0.01  # longest wait for the first of them: how long a question, a pause or a stop waits
+POLL_S = 0.02  # longest wait for the first of them: how long a question, a pause or a stop waits
 NO_PARTITIONS_S = 10.0  # how long a backfill's member without partitions waits for some
 LEAVE_S = 30.0  # longest wait for the poll thread to leave the group
 MAX_BACKLOG = 2  # hand-overs that the loop has not taken yet

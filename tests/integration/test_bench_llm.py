@@ -1,0 +1,33 @@
+"""The bench with a real vLLM and a real Kafka, in its short form: that it reports, not what it reports."""
+
+import json
+from pathlib import Path
+
+from .harness import mirrorstream
+from .kafka_broker import KafkaCluster
+
+RATIOS = ("ratio_to_async_engine", "ratio_to_generate", "ratio_to_reference_loop", "ratio_to_barrier")
+
+
+def test_two_small_rounds_beside_the_engine_report_every_figure(kafka: KafkaCluster, tmp_path: Path) -> None:
+    chart = tmp_path / "bench.svg"
+    small = ["--parts", "llm,latency", "--rounds", "2", "--events", "6", "--tokens", "8", "--latency-s", "3"]
+    contenders = ["--contenders", "generate,reference,async,barrier,worker"]
+    done = mirrorstream(
+        "bench", "--bootstrap", kafka.bootstrap_servers, *small, *contenders, "--chart", str(chart), "--json",
+        "--set", "max_num_seqs=8",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    for name in (*RATIOS, "second_pass_cached_share", "pair_prompt_token_share", "ordering_cost_ms"):
+        assert report[name]["low"] <= report[name]["middle"] <= report[name]["high"], name
+    assert 0 < report["second_pass_cached_share"]["middle"] <= 1
+    assert report["figures"]["worker"]["prompt_tokens"] > report["figures"]["worker"]["cached_tokens"] > 0
+    assert report["goals"]["ratio_to_async_engine"]["goal"] == ">= 0.92"
+    assert "events/s" in chart.read_text()
+
+
+def test_an_unknown_part_is_refused_before_anything_starts() -> None:
+    done = mirrorstream("bench", "--parts", "llm,speed")
+    assert done.returncode == 2
+    assert "--parts llm,speed: want llm, latency, repeat, plain, scaling" in done.stderr

@@ -1,0 +1,63 @@
+"""A report names every figure as documented, and a goal is met only by its interval's near end."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from worker.bench.report import RATIOS, Report, save_chart, to_json
+from worker.bench.rounds import Measured
+
+SPEEDS = {"worker": 95.0, "async": 100.0, "generate": 101.0, "reference": 99.0, "barrier": 80.0}
+
+
+def report(rounds: int = 5) -> Report:
+    measured = [
+        Measured(name, number, events=1000, seconds=1000 / (speed + number), figures={"cpu_s_per_event": 0.01})
+        for number in range(rounds)
+        for name, speed in SPEEDS.items()
+    ]
+    figures = {"second_pass_cached_share": [0.995] * rounds, "p99_over_ordered_engine_ms": [100.0, 500.0] * rounds}
+    return Report({"gpu": None}, measured, figures)
+
+
+def test_the_json_line_has_a_figure_with_its_interval_for_every_pair_that_ran() -> None:
+    found = json.loads(to_json(report()))
+    ran = {name for name, pair in RATIOS.items() if set(pair) <= SPEEDS.keys()}
+    assert ran == {"ratio_to_async_engine", "ratio_to_generate", "ratio_to_reference_loop", "ratio_to_barrier"}
+    assert ran <= found.keys()
+    ratio = found["ratio_to_async_engine"]
+    assert ratio["low"] < ratio["middle"] < ratio["high"]
+    assert ratio["middle"] == pytest.approx(0.95, abs=0.002)
+    assert found["figures"]["events_per_s"]["worker"]["middle"] == pytest.approx(97)
+    assert found["figures"]["worker"]["cpu_s_per_event"] == pytest.approx(0.01)
+
+
+def test_a_figure_without_a_measurement_is_left_out_and_never_zero() -> None:
+    assert "ratio_to_quix" not in json.loads(to_json(report()))
+    assert "scaling_2" not in json.loads(to_json(report()))
+
+
+def test_the_goal_beside_the_engine_is_that_of_the_device() -> None:
+    found = report()
+    assert found.verdicts()["ratio_to_async_engine"] == (">= 0.92", "met")
+    found.about["gpu"] = "NVIDIA H200"
+    assert found.verdicts()["ratio_to_async_engine"] == (">= 0.97", "missed")
+
+
+def test_an_interval_that_holds_the_goal_resolves_nothing() -> None:
+    assert report().verdicts()["p99_over_ordered_engine_ms"] == ("<= 250", "not resolved")
+
+
+def test_one_round_has_no_interval_and_resolves_nothing() -> None:
+    found = json.loads(to_json(report(rounds=1)))
+    assert found["ratio_to_barrier"]["low"] == 0
+    assert found["ratio_to_barrier"]["high"] is None
+    assert found["goals"]["ratio_to_barrier"]["verdict"] == "not resolved"
+
+
+def test_the_chart_is_an_svg_with_every_contender(tmp_path: Path) -> None:
+    save_chart(report(), tmp_path / "bench.svg")
+    text = (tmp_path / "bench.svg").read_text()
+    assert text.startswith("<svg")
+    assert all(name in text for name in SPEEDS)

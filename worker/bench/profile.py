@@ -1,0 +1,80 @@
+"""Where our own code spends its CPU: a running worker sampled from outside by py-spy, every thread that is not idle.
+
+A sample counts for the innermost function of this package on the stack, with the libraries that it calls:
+
+>>> stacks = ["_run (asyncio/events.py:80);_batch (worker/pipeline.py:190);encode (tokenizers/api.py:5) 6",
+...           "poll (worker/kafka/source.py:70) 3", "step (vllm/v1/engine.py:9) 1"]
+>>> [f"{cost.where}: {cost.share:.0%}" for cost in costs(stacks)]
+['worker/pipeline.py _batch: 60%', 'worker/kafka/source.py poll: 30%', 'libraries alone: 10%']
+"""
+
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from worker.errors import Fatal
+
+RATE_HZ = 200
+WORTH = 0.03  # of an event's CPU time: what costs more is explained in README
+MOST = 5  # costs that are told at least
+_AROUND = ("worker/bench/", "worker/cli", "worker/app.py", "worker/__main__.py")  # below them all else stands
+_FRAME = re.compile(r"(?P<function>.+) \((?P<file>worker/.+):\d+\)")
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """One function and the share of all samples that count for it."""
+
+    where: str
+    share: float
+
+
+def costs(stacks: Iterable[str]) -> list[Cost]:
+    """Sum up py-spy's raw output, dearest first."""
+    found: Counter[str] = Counter()
+    for line in stacks:
+        stack, _, number = line.rpartition(" ")
+        found[_ours(stack.split(";"))] += int(number)
+    total = found.total() or 1
+    return [Cost(where, number / total) for where, number in found.most_common()]
+
+
+def worth_telling(found: list[Cost]) -> list[Cost]:
+    """Return the first five, and all others above 3 %."""
+    return [cost for place, cost in enumerate(found) if place < MOST or cost.share > WORTH]
+
+
+@contextmanager
+def sampling(pid: int) -> Iterator[list[str]]:
+    """Sample a process within the block; the list holds its stacks afterwards.  Raises `Fatal` without py-spy."""
+    program = shutil.which("py-spy") or shutil.which("py-spy", path=str(Path(__file__).parents[2] / ".venv/bin"))
+    if program is None:
+        raise Fatal("--profile: needs py-spy on the PATH (`pip install py-spy`)")
+    stacks: list[str] = []
+    with tempfile.TemporaryDirectory(prefix="mirrorstream-profile-") as folder:
+        output = Path(folder) / "stacks"
+        command = [program, "record", "--pid", str(pid), "--rate", str(RATE_HZ), "--format", "raw", "--nonblocking",
+                   "--duration", "86400", "--output", str(output)]  # fmt: skip
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        try:
+            yield stacks
+        finally:
+            process.send_signal(signal.SIGINT)
+            _, said = process.communicate(timeout=60)
+        if not output.exists():
+            raise Fatal(f"--profile: py-spy says: {said.strip()[-300:]}")
+        stacks += output.read_text(encoding="utf-8").splitlines()
+
+
+def _ours(frames: list[str]) -> str:
+    for frame in reversed(frames):
+        if (found := _FRAME.fullmatch(frame)) and not found["file"].startswith(_AROUND):
+            return f"{found['file']} {found['function']}"
+    return "libraries alone"

@@ -1,0 +1,154 @@
+"""What a bench has found: figures with intervals, goals with verdicts; as a table, as JSON and as a chart (SVG)."""
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from io import StringIO
+from pathlib import Path
+from statistics import fmean
+
+from rich.bar import Bar
+from rich.console import Console, Group, RenderableType
+from rich.table import Column, Table
+from rich.text import Text
+
+from worker.bench.profile import Cost
+from worker.bench.rounds import Interval, Measured, interval, ratio, verdict
+
+# JSON name: the contender that is held against another one
+RATIOS = {
+    "ratio_to_async_engine": ("worker", "async"),
+    "ratio_to_generate": ("worker", "generate"),
+    "ratio_to_reference_loop": ("worker", "reference"),
+    "ratio_to_barrier": ("worker", "barrier"),
+    "ratio_seeded_to_unseeded": ("async", "unseeded"),
+    "ratio_two_passes_to_one": ("async", "one-pass"),
+    "ratio_to_bare": ("plain-worker", "bare"),
+    "ratio_to_quix": ("plain-worker", "quix"),
+    "ratio_to_faststream": ("plain-worker", "faststream"),
+}
+# Goals that hold everywhere; those of `ratio_to_async_engine` depend on the hardware.
+AT_LEAST = {
+    "ratio_to_reference_loop": 1.0, "ratio_to_barrier": 1.15, "ratio_to_quix": 1.0, "ratio_to_bare": 0.6,
+    "second_pass_cached_share": 0.99, "scaling_2": 0.95, "scaling_4": 0.95,
+}  # fmt: skip
+AT_MOST = {"p99_over_ordered_engine_ms": 250.0, "pair_prompt_token_share_over_ideal": 1.05}
+ASYNC_GOAL = {"gpu": 0.97, "cpu": 0.92}
+WIDTH = 118
+
+
+@dataclass(slots=True)
+class Report:
+    """All that was measured."""
+
+    about: dict[str, object]  # hardware, versions, settings, command
+    measured: list[Measured] = field(default_factory=list)
+    figures: dict[str, list[float]] = field(default_factory=dict)  # further figures, one value a round
+    costs: dict[str, list[Cost]] = field(default_factory=dict)  # of our own code, by contender, dearest first
+
+    @property
+    def device(self) -> str:
+        """Say `gpu` or `cpu`."""
+        return "gpu" if self.about.get("gpu") else "cpu"
+
+    def intervals(self) -> dict[str, Interval]:
+        """Return every figure that was measured, by its name in the JSON."""
+        there = {one.contender for one in self.measured}
+        found = {name: ratio(self.measured, *pair) for name, pair in RATIOS.items() if there.issuperset(pair)}
+        return found | {name: interval(values) for name, values in self.figures.items() if values}
+
+    def verdicts(self) -> dict[str, tuple[str, str]]:
+        """Return goal and verdict of every figure that has a goal."""
+        at_least = AT_LEAST | {"ratio_to_async_engine": ASYNC_GOAL[self.device]}
+        found = {}
+        for name, each in self.intervals().items():
+            if name in at_least:
+                found[name] = (f">= {at_least[name]:g}", verdict(each, at_least=at_least[name]))
+            elif name in AT_MOST:
+                found[name] = (f"<= {AT_MOST[name]:g}", verdict(each, at_most=AT_MOST[name]))
+        return found
+
+    def speeds(self) -> dict[str, Interval]:
+        """Return events/s of every contender."""
+        names = dict.fromkeys(one.contender for one in self.measured)
+        return {name: interval([one.events_per_s for one in self.measured if one.contender == name]) for name in names}
+
+    def means(self) -> dict[str, dict[str, float]]:
+        """Return the mean of every further figure of every contender."""
+        found: dict[str, dict[str, float]] = {}
+        for name in self.speeds():
+            rows = [one.figures for one in self.measured if one.contender == name]
+            found[name] = {key: fmean(row[key] for row in rows) for key in rows[0]}
+        return found
+
+
+def to_json(report: Report) -> str:
+    """Return one JSON line; a bound that one round alone leaves open is null."""
+    found: dict[str, object] = {name: _finite(each.to_json()) for name, each in report.intervals().items()}
+    found["goals"] = {name: {"goal": goal, "verdict": said} for name, (goal, said) in report.verdicts().items()}
+    found["figures"] = {
+        "events_per_s": {name: _finite(each.to_json()) for name, each in report.speeds().items()},
+        **report.means(),
+    }
+    found["costs"] = {name: {cost.where: round(cost.share, 4) for cost in each} for name, each in report.costs.items()}
+    found["about"] = report.about
+    return json.dumps(found)
+
+
+def render(report: Report) -> RenderableType:
+    """Return the report for people."""
+    costs = [_cost_table(name, each) for name, each in report.costs.items()]
+    tables = (_speed_table(report), _figure_table(report), *costs)
+    return Group(*(part for table in tables for part in (table, Text())), *map(Text, _about(report.about)))
+
+
+def save_chart(report: Report, path: Path) -> None:
+    """Write tables and bars as SVG."""
+    console = Console(record=True, width=WIDTH, file=StringIO(), force_terminal=True)
+    console.print(render(report))
+    console.save_svg(str(path), title="mirrorstream bench")
+
+
+def _speed_table(report: Report) -> Table:
+    table = Table("contender", "events/s", "90 % interval", "", title="speed", title_justify="left")
+    speeds = report.speeds()
+    most = max((one.middle for one in speeds.values()), default=1.0)
+    for name, one in speeds.items():
+        table.add_row(name, f"{one.middle:,.2f}", _bounds(one), Bar(most, 0, one.middle, width=40))
+    return table
+
+
+def _figure_table(report: Report) -> Table:
+    table = Table(
+        Column("figure", no_wrap=True),
+        "value",
+        "90 % interval",
+        "goal",
+        "verdict",
+        title="figures",
+        title_justify="left",
+    )
+    verdicts = report.verdicts()
+    for name, one in report.intervals().items():
+        table.add_row(name, f"{one.middle:,.3f}", _bounds(one), *verdicts.get(name, ("", "")))
+    return table
+
+
+def _cost_table(contender: str, costs: list[Cost]) -> Table:
+    table = Table("our own code, with what it calls", "CPU", title=f"costs of {contender}", title_justify="left")
+    for cost in costs:
+        table.add_row(cost.where, f"{cost.share:.1%}")
+    return table
+
+
+def _bounds(one: Interval) -> str:
+    return f"{one.low:,.3f} to {one.high:,.3f}" if math.isfinite(one.low) else "one round: none"
+
+
+def _about(about: Mapping[str, object]) -> Iterable[str]:
+    return (f"{name}: {value}" for name, value in about.items())
+
+
+def _finite(values: Mapping[str, float]) -> dict[str, float | None]:
+    return {name: value if math.isfinite(value) else None for name, value in values.items()}

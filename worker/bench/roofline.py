@@ -1,0 +1,64 @@
+"""The least time that a GPU needs for a load: what it must read from memory, and what it must compute.
+
+    decode    each step reads all weights once for the whole batch, and the KV cache of every sequence
+    prefill   two operations a weight and token (attention's own are left out: under 5 % below 2,000 tokens)
+
+Peaks are the makers' data sheets, dense bf16 without sparsity, read 2026-11.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from worker.bench.shape import BYTES, kv_bytes_per_token, num_parameters
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """A data sheet."""
+
+    bytes_per_s: float
+    flops: float
+
+
+GPUS = {
+    "H200": Gpu(4.8e12, 989e12),
+    "H100": Gpu(3.35e12, 989e12),
+    "A100": Gpu(2.0e12, 312e12),
+    "L40S": Gpu(0.864e12, 362e12),
+    "L4": Gpu(0.3e12, 121e12),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """What a load made the engine do."""
+
+    computed: int  # prompt tokens that no cache had
+    written: int
+    mean_context: float  # tokens behind a sequence while it is decoded
+    sequences: int  # decoded at once
+
+
+def gpu_of(name: str) -> Gpu | None:
+    """Return the data sheet of a GPU by the driver's name for it, None if it is not known.
+
+    >>> gpu_of("NVIDIA H200") == GPUS["H200"], gpu_of("NVIDIA L40S") == GPUS["L40S"], gpu_of("CPU")
+    (True, True, None)
+    """
+    return next((sheet for word, sheet in GPUS.items() if word in name.split()), None)
+
+
+def least_seconds(shape: Mapping[str, Any], gpu: Gpu, tokens: Tokens) -> float:
+    """Return the time that no engine can beat on this GPU.
+
+    >>> from worker.bench.shape import QWEN25_3B
+    >>> tokens = Tokens(computed=0, written=64, mean_context=0, sequences=64)  # one step
+    >>> round(least_seconds(QWEN25_3B, GPUS["H200"], tokens) * 1000, 2)        # 6.2 GB at 4.8 TB/s, ms
+    1.29
+    """
+    weights = num_parameters(shape)
+    steps = tokens.written / tokens.sequences
+    read = steps * weights * BYTES + tokens.written * tokens.mean_context * kv_bytes_per_token(shape)
+    decode = max(read / gpu.bytes_per_s, 2 * weights * tokens.written / gpu.flops)
+    return decode + 2 * weights * tokens.computed / gpu.flops

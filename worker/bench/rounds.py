@@ -1,0 +1,83 @@
+"""What one contender did in one round, and how two contenders compare over all rounds.
+
+Machines drift: other work comes and goes, clocks change.  So contenders take turns within a round, and only figures of
+one round are divided by each other.  The interval is Student's t on the logarithms of those ratios.
+
+>>> rounds = [Measured("worker", n, 90 + n, 10.0) for n in range(5)]
+>>> rounds += [Measured("bare", n, 100, 10.0) for n in range(5)]
+>>> found = ratio(rounds, "worker", "bare")
+>>> round(found.low, 3), round(found.middle, 3), round(found.high, 3)
+(0.905, 0.92, 0.935)
+>>> verdict(found, at_least=0.9), verdict(found, at_least=0.93), verdict(found, at_least=0.95)
+('met', 'not resolved', 'missed')
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean, stdev
+
+from scipy.stats import t as student
+
+CONFIDENCE = 0.90
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One contender in one round."""
+
+    contender: str
+    number: int  # of the round
+    events: int
+    seconds: float
+    figures: Mapping[str, float] = field(default_factory=dict)  # further absolute figures, unit last in the name
+
+    @property
+    def events_per_s(self) -> float:
+        """How fast it was."""
+        return self.events / self.seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A figure and its 90 % interval."""
+
+    low: float
+    middle: float
+    high: float
+
+    def to_json(self) -> dict[str, float]:
+        """Return the three, rounded to four digits after the point."""
+        return {"low": round(self.low, 4), "middle": round(self.middle, 4), "high": round(self.high, 4)}
+
+
+def ratio(measured: Iterable[Measured], one: str, other: str) -> Interval:
+    """Return by how much `one` is faster than `other`, from the rounds that have both.  Raises `ValueError` if none."""
+    speeds: dict[int, dict[str, float]] = {}
+    for each in measured:
+        speeds.setdefault(each.number, {})[each.contender] = each.events_per_s
+    pairs = [found[one] / found[other] for found in speeds.values() if one in found and other in found]
+    if not pairs:
+        message = f"no round has both {one} and {other}"
+        raise ValueError(message)
+    logs = interval([math.log(pair) for pair in pairs])
+    return Interval(math.exp(logs.low), math.exp(logs.middle), math.exp(logs.high))
+
+
+def interval(values: Sequence[float]) -> Interval:
+    """Return the mean of one figure a round; its interval is without bounds where there is one round only."""
+    middle = fmean(values)
+    if len(values) < 2:  # noqa: PLR2004 - one value has no spread
+        return Interval(-math.inf, middle, math.inf)
+    half = student.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * stdev(values) / math.sqrt(len(values))
+    return Interval(middle - half, middle, middle + half)
+
+
+def verdict(found: Interval, *, at_least: float | None = None, at_most: float | None = None) -> str:
+    """Say whether a goal is met: by the interval's near end, else it is missed by the far one, or not resolved."""
+    if at_least is not None:
+        good, bad = found.low >= at_least, found.high < at_least
+    else:
+        assert at_most is not None
+        good, bad = found.high <= at_most, found.low > at_most
+    return "met" if good else "missed" if bad else "not resolved"

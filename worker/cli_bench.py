@@ -1,0 +1,63 @@
+"""`mirrorstream bench`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from worker.cli_options import Bootstrap, Config, Json, Set, settings_of
+from worker.errors import BadSettings
+
+PARTS = ("llm", "latency", "repeat", "plain", "scaling")
+
+
+def bench(
+    parts: Annotated[str, typer.Option(help=f"Which of {', '.join(PARTS)}, by comma.")] = ",".join(PARTS),
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds; in each all contenders take a turn.")] = 5,
+    events: Annotated[int | None, typer.Option(min=1, help="Events with an LLM; default 20 questions a seat.")] = None,
+    plain_events: Annotated[int, typer.Option(min=100, help="Events without an LLM.")] = 20_000,
+    tokens: Annotated[int | None, typer.Option(min=4, help="Median length of a rationale.")] = None,
+    latency_s: Annotated[float, typer.Option(min=1, help="Seconds of traffic that latency is measured on.")] = 30,
+    model_shape: Annotated[
+        str | None, typer.Option(help="qwen2.5-3b: that architecture with random weights, nothing to download.")
+    ] = None,
+    load_format: Annotated[str | None, typer.Option(help="dummy, with --model-shape: says so aloud.")] = None,
+    peers: Annotated[
+        Path | None, typer.Option(help="Python of the environment with Quix Streams and FastStream.")
+    ] = None,
+    contenders: Annotated[str | None, typer.Option(help="With an LLM, by comma; default all.")] = None,
+    profile: Annotated[bool, typer.Option(help="Also name the first five costs of our own code (py-spy).")] = False,
+    chart: Annotated[Path | None, typer.Option(help="Write the report as SVG.")] = None,
+    config: Config = None,
+    bootstrap: Bootstrap = None,
+    settings: Set = None,
+    as_json: Json = False,
+) -> None:
+    """Measure the worker beside its engine, simpler loops and other frameworks: one run, one table."""
+    from worker.bench import command, llm
+
+    if load_format not in {None, "dummy"} or (load_format and not model_shape):
+        raise BadSettings(f"--load-format {load_format}: want dummy, and --model-shape beside it")
+    options = command.Options(
+        parts=_some(parts, PARTS, "--parts"),
+        rounds=rounds,
+        events=events,
+        plain_events=plain_events,
+        tokens=tokens,
+        latency_s=latency_s,
+        model_shape=model_shape,
+        peers=peers,
+        contenders=tuple(one for one in llm.CONTENDERS if one in _some(contenders, llm.CONTENDERS, "--contenders")),
+        profile=profile,
+        chart=chart,
+        as_json=as_json,
+    )
+    raise typer.Exit(command.run(settings_of(config, bootstrap, settings), bootstrap, options))
+
+
+def _some(text: str | None, known: tuple[str, ...], option: str) -> frozenset[str]:
+    """Read names by comma; all that are known if nothing is said."""
+    names = frozenset(known if text is None else filter(None, text.split(",")))
+    if not names or names - set(known):
+        raise BadSettings(f"{option} {text}: want {', '.join(known)}")
+    return names
