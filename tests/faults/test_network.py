@@ -77,6 +77,7 @@ def test_a_worker_cut_off_for_longer_than_its_session_is_taken_over_and_comes_ba
     tell(f"network {how} for longer than the session, until another member answers", load.pause_s())
 
 
+@pytest.mark.long
 def test_a_slow_network_delays_answers_and_breaks_nothing(stage: Stage, judge: Judge, proxy: Proxy, tell: Tell) -> None:
     """Each of a transaction's five requests takes 0.6 s there and back."""
     with (

@@ -32,7 +32,7 @@ from confluent_kafka.cimpl import NewTopic
 
 from .events import encode, impression
 
-COMMAND_TIMEOUT_S = 120.0
+COMMAND_TIMEOUT_S = 300.0
 WAIT_S = 60.0  # for something that takes seconds alone
 POLL_S = 0.05
 LOG_CHARS = 4_000

@@ -61,6 +61,7 @@ def until_gone(core: int) -> None:
         time.sleep(POLL_S)
 
 
+@pytest.mark.long  # vLLM starts five times
 def test_a_killer_prompt_and_a_hang_cost_vllm_restarts_and_no_answer(stage: Stage, judge: Judge) -> None:
     stage.overrides |= {"engine": "vllm", "max_tokens": 60, "max_num_seqs": 16, "question_timeout_s": 10}
     stage.create(partitions=2)

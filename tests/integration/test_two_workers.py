@@ -121,7 +121,7 @@ def test_what_takes_longer_than_the_drain_is_left_to_the_next_run(
     judge.verdict().assert_exactly_once()
 
 
-@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+@pytest.mark.parametrize("protocol", ["classic", pytest.param("consumer", marks=pytest.mark.long)])
 def test_one_worker_two_and_one_again(
     stage: Stage, judge: Judge, end_of_feed: Callable[[], int], protocol: str
 ) -> None:

@@ -228,6 +228,7 @@ async def test_a_question_that_is_refused_is_asked_of_nobody_else(status: str) -
 # -- a worker
 
 
+@pytest.mark.long
 async def test_a_worker_waits_for_its_server_and_loses_nothing(
     stage: Stage, judge: Judge, served: Served, server_settings: Settings
 ) -> None:

@@ -31,6 +31,7 @@ from worker.demo.broker import embedded_broker
 from worker.errors import BadSettings
 from worker.settings import Settings
 
+PLAIN = frozenset({"plain", "scaling"})  # parts without an LLM
 LOADS = (50, 80)  # percent of capacity at which latency is measured
 LEAST_QUESTIONS = 20  # times max_num_seqs
 SEQUENCES = {"cpu": 16, "gpu": 256}  # of max_num_seqs where it is not set
@@ -61,24 +62,35 @@ class Options:
 
 def run(settings: Settings, bootstrap: str | None, options: Options) -> int:
     """Run the bench and print its report; return 0."""
-    console = Console(stderr=True)
+    if bootstrap is None and options.parts & PLAIN:
+        raise BadSettings("bench: contenders without an LLM need a real Kafka; want --bootstrap HOST:PORT")
+    report = Report(_about(settings, bootstrap))
+    try:
+        _measure(settings, bootstrap, options, report)
+    finally:  # what was measured before something failed is told all the same
+        if report.measured:
+            _tell(report, options)
+    return 0
+
+
+def _measure(settings: Settings, bootstrap: str | None, options: Options, report: Report) -> None:
+    say = Console(stderr=True).log
     with ExitStack() as stack:
         servers = bootstrap or stack.enter_context(embedded_broker())
-        report = Report(_about(settings, bootstrap))
         own = stack.enter_context(_shaped(settings.model_copy(update={"bootstrap_servers": servers}), options))
-        if options.parts & {"llm", "latency", "repeat"}:
-            asyncio.run(_with_engine(own, options, report, console.log, embedded=bootstrap is None))
-        if options.parts & {"plain", "scaling"}:
-            if bootstrap is None:
-                raise BadSettings("bench: contenders without an LLM need a real Kafka; want --bootstrap HOST:PORT")
-            _without(bootstrap, options, report, console.log)
+        if options.parts - PLAIN:
+            asyncio.run(_with_engine(own, options, report, say, embedded=bootstrap is None))
+        if options.parts & PLAIN:
+            _without(servers, options, report, say)
+
+
+def _tell(report: Report, options: Options) -> None:
     if options.chart:
         save_chart(report, options.chart)
     if options.as_json:
         sys.stdout.write(to_json(report) + "\n")
     else:
         Console(width=WIDTH).print(render(report))
-    return 0
 
 
 async def _with_engine(settings: Settings, options: Options, report: Report, say: Say, *, embedded: bool) -> None:

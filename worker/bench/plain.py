@@ -34,6 +34,7 @@ def run_plain(bootstrap: str, *, events: int, rounds: int, peers: Path | None, s
 
     Raises `Fatal` if contenders write different responses, or one ends.
     """
+    peers = peers.absolute() if peers else None  # contenders run in folders of their own
     contenders = ("bare", *_frameworks(peers, say), WORKER)
     bench = _Bench(bootstrap, {"bare": Path(sys.executable)} | dict.fromkeys(_PEERS, peers or Path()))
     with interruptible():

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, closing
 
+from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from worker.bench import traffic
@@ -103,8 +104,11 @@ def _await_shares(bootstrap: str, group: str, workers: Sequence[Contending]) -> 
 
 
 def _shares(admin: AdminClient, group: str) -> list[int]:
-    """Return how many partitions each member has."""
-    found = admin.describe_consumer_groups([group])[group].result(_JOIN_S)
+    """Return how many partitions each member has; nothing while there is no such group."""
+    try:
+        found = admin.describe_consumer_groups([group])[group].result(_JOIN_S)
+    except KafkaException:
+        return []
     return [len(member.assignment.topic_partitions) for member in found.members if member.assignment]
 
 
