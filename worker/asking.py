@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TypeVar
 
@@ -47,7 +47,10 @@ class Asker:
     async def ask_all(self, ready: Ready) -> list[Asked]:
         """Ask all questions of an impression.  Raises `Poison` if the engine dies of them."""
         record, started_s = ready.entry.record, self._clock()
-        asks = [ask for one in ready.questions if not one.refused for ask in one.asks]
+        # The oldest first: what comes after it in its partition waits for it.  By our clock, not by the record's time:
+        # one that is dated ahead would wait for ever.
+        rank = int(1000 * ready.entry.taken_s)
+        asks = [replace(ask, priority=rank) for one in ready.questions if not one.refused for ask in one.asks]
         with self._keeper.answering(record):
             drawn = iter(await _together(self._draw(record, ask) for ask in asks))
         return [_asked(one, drawn, taken_s=ready.entry.taken_s, started_s=started_s) for one in ready.questions]

@@ -20,6 +20,8 @@ class Gate(asyncio.Semaphore):
 
     def hear(self, running: int, waiting: int) -> None:
         """Take what the engine says after a step: how many draws it runs, and how many only wait in it."""
+        if self._owed:
+            return  # what waits in the engine still holds those that are to go
         before = self.limit
         self._seats.hear(running=running, waiting=waiting, full=self.locked())
         self._owed += max(0, before - self.limit)

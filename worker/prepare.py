@@ -127,7 +127,6 @@ def _asks(record: Record, impression: Impression, question: Question, asking: As
             question=question,
             order=order,
             seed=chance.seed(impression.event_id, str(draw)) if asking.seeded else None,
-            priority=record.timestamp_ms,  # the oldest first: what comes after it in its partition waits for it
         )
         for draw, order in enumerate(presented_orders(impression.event_id, asking.draws, question.options))
     )

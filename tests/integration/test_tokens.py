@@ -8,9 +8,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from injections import CORPUS
 from tokenizers import Tokenizer
+from tokenizers.models import BPE
+from tokenizers.pre_tokenizers import ByteLevel
 
 from worker import profiles
-from worker.engines.tokens import Tokens, load
+from worker.engines.tokens import Tokens, _has_blocks, load
 from worker.engines.vllm import TINY, model_path
 from worker.errors import Fatal
 from worker.prompt import Prompt, build, render_option, scene
@@ -69,6 +71,14 @@ def test_no_text_at_all_becomes_an_added_token(tokenizer: Any, tokens: Tokens, t
 
 
 _lines = st.sampled_from(["\n", "\n\n", "[", "#", "[A] ", " ", "a", ".", "1", "\r", "\u0301"]) | _pieces
+
+
+def test_a_tokenizer_that_joins_line_breaks_only_at_an_end_is_not_cut_into_blocks() -> None:
+    """GPT-2's: the second of two line breaks before a bracket is a word of its own, but not at the end of a text."""
+    assert _has_blocks(Tokenizer.from_str(qwen.tokenizer().backend_tokenizer.to_str()))
+    plain = Tokenizer(BPE())
+    plain.pre_tokenizer = ByteLevel(add_prefix_space=False)
+    assert not _has_blocks(plain)
 
 
 @given(st.lists(_lines, max_size=12).map("".join))

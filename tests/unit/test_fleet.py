@@ -77,8 +77,8 @@ def fleet_of(*some: FakeServer) -> Fleet:
     return Fleet(list(some), lambda server: server.look())  # type: ignore[arg-type, attr-defined]
 
 
-async def ask(one: Fleet, user: str = "user") -> Answer:
-    return await one.ask(user, {}, {})
+async def ask(one: Fleet, user: str = "user", name: str = "") -> Answer:
+    return await one.ask(name, user, {}, {})
 
 
 @jumping
@@ -164,6 +164,25 @@ async def test_a_request_that_servers_die_of_is_given_up_before_it_ends_them_all
     with pytest.raises(RuntimeError, match="3 servers failed"):
         await ask(one)
     assert sum(server.num_asked for server in some) == 3
+    await one.close()
+
+
+@jumping
+async def test_a_request_that_the_only_server_dies_of_is_given_up_after_as_many_outages() -> None:
+    """Each death is an outage, after which it is asked again; without memory for ever."""
+    (server,) = servers(1)
+    one = fleet_of(server)
+    await one.open()
+    for _ in range(2):
+        server.away = LOST
+        with pytest.raises(Retryable):
+            await ask(one, name="killer")
+        server.away = None
+        await asyncio.sleep(fleet.MAX_RETRY_S + 1)
+    server.fails = [LOST]
+    with pytest.raises(RuntimeError, match="3 servers failed"):
+        await ask(one, name="killer")
+    assert await ask(one, name="innocent") == ANSWER
     await one.close()
 
 

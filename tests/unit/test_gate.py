@@ -53,6 +53,14 @@ async def test_seats_that_are_gone_are_given_to_nobody() -> None:
     assert not gate.locked()
 
 
+async def test_what_is_to_go_is_not_taken_off_again_while_it_still_waits_in_the_engine() -> None:
+    gate = Gate(32)
+    await taken(gate, 32)
+    for _ in range(3):
+        hear(gate, running=8, waiting=24)
+    assert gate.limit == 10
+
+
 async def test_who_waits_comes_in_when_a_seat_is_added() -> None:
     gate = Gate(8)
     await taken(gate, 8)

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -183,12 +184,21 @@ def _shaped(settings: Settings, options: Options) -> Iterator[Settings]:
 def _about(settings: Settings, bootstrap: str | None) -> dict[str, object]:
     return {
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
-        "command": " ".join(["mirrorstream", *sys.argv[1:]]),
+        "command": " ".join(["mirrorstream", *_without_values(sys.argv[1:])]),
         "machine": f"{platform.processor() or platform.machine()}, {_num_cpus()} CPU cores",
         "python": platform.python_version(),
         "broker": "a real Kafka" if bootstrap else "embedded; guarantees are not proven on it",
         "delivery": settings.delivery,
     }
+
+
+def _without_values(words: list[str]) -> list[str]:
+    """Leave out what settings are set to: a report is for others to see.
+
+    >>> _without_values(["bench", "--set", "kafka_options={}", "--set=model=x", "--json"])
+    ['bench', '--set', 'kafka_options=...', '--set=model=...', '--json']
+    """
+    return [re.sub(r"^((?:--set=)?\w+=).*", r"\1...", word, flags=re.DOTALL) for word in words]
 
 
 def _engine_about(bench: Bench, median: int) -> dict[str, object]:
@@ -211,10 +221,9 @@ def _roofline(bench: Bench, report: Report, options: Options) -> dict[str, objec
     """Say how far the engine's own ceiling is from what the GPU's data sheet allows."""
     gpu = roofline.gpu_of(str(report.about.get("gpu")))
     speeds = report.speeds()
-    if gpu is None or options.model_shape is None or "async" not in speeds or not bench.engine.noted:
+    if gpu is None or options.model_shape is None or "async" not in speeds or not bench.done:
         return {}
-    tokens = bench.engine.done_tokens(bench.settings.max_num_seqs)
-    least_s = roofline.least_seconds(shape.SHAPES[options.model_shape], gpu, tokens)
+    least_s = roofline.least_seconds(shape.SHAPES[options.model_shape], gpu, bench.done[-1])
     share = least_s * speeds["async"].middle / len(bench.load.asks)
     return {"roofline": f"{least_s:.1f} s for the load; AsyncLLM reaches {share:.0%} of it"}
 

@@ -16,6 +16,7 @@ from worker.bench.load import Lengths
 from worker.bench.roofline import Tokens
 from worker.draws import Ask, Drawn
 from worker.engines.passes import Passes, usage_of
+from worker.engines.prompted import SECOND_PASS_FIRST
 from worker.engines.vllm import VllmEngine, model_path, token_prompt
 from worker.prompt import Profile
 from worker.settings import Settings
@@ -114,7 +115,7 @@ class BenchEngine(VllmEngine):
         """Ask for the rationale, and then for the letters after it."""
         written = await self._bare(ask.prompt_ids, self._passes.rationale(ask), ask.priority)
         ids = (*ask.prompt_ids, *written.outputs[0].token_ids, *self.stop_ids())
-        await self._bare(ids, self._passes.letters(ask.num_slots), ask.priority)
+        await self._bare(ids, self._passes.letters(ask.num_slots), ask.priority - SECOND_PASS_FIRST)
 
     async def write_and_choose(self, ask: Ask) -> None:
         """Ask for the rationale with the letters' log-probabilities at every step: what a single pass costs."""

@@ -139,7 +139,7 @@ class _Feed:
         for event, message in zip(self._events, self._messages, strict=True):
             due_s += gaps.expovariate(self._rate)
             time.sleep(max(0.0, due_s - time.time()))
-            self.sent_s[event.event_id] = time.time()
+            self.sent_s[event.event_id] = due_s  # not when this thread came to it: it may be late, and users are not
             publisher.send(message)
         publisher.close()
 

@@ -15,13 +15,14 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from worker import app, profiles
 from worker.bench import cached
 from worker.bench.engine import BenchEngine
 from worker.bench.load import Lengths, Load, make
 from worker.bench.offline import Offline, offline
+from worker.bench.roofline import Tokens
 from worker.bench.rounds import Measured
 from worker.bench.stream import Topics, stream
 from worker.draws import Ask
@@ -41,6 +42,7 @@ class Bench:
     engine: BenchEngine
     load: Load
     topics: Topics
+    done: list[Tokens] = field(default_factory=list)  # by the worker, a round each
 
 
 @asynccontextmanager
@@ -127,6 +129,7 @@ WAYS = {"async": _async, "unseeded": _unseeded, "one-pass": _one_pass, "barrier"
 async def _worker(bench: Bench, number: int) -> Measured:
     streamed = await stream(bench.settings, bench.engine, bench.topics, f"round-{number}")
     noted, block = bench.engine.noted, bench.engine.block_size
+    bench.done.append(bench.engine.done_tokens(bench.settings.max_num_seqs))
     prompts = [ask.prompt_ids for ask in bench.load.draws]
     computed, ideal = cached.first_pass_computed(noted), cached.ideal_computed(prompts, block=block)
     whole = sum(map(len, prompts))

@@ -61,7 +61,10 @@ class Offline:
     def run(self, way: str) -> float:
         """Have all draws answered, `all` at once or in `groups`; return the seconds it took."""
         self.say(way)
-        return float(self.hear() or "nan")
+        line = self.hear()
+        if not line:
+            raise Fatal("bench: vLLM's offline engine ended; its words stand above")
+        return float(line)
 
 
 def _work(engine: BenchEngine, load: Load) -> dict[str, Any]:

@@ -26,6 +26,7 @@ LOOK_S = 20.0  # for one token, of a server that has answered nothing since; bel
 RETRY_S, MAX_RETRY_S = 0.5, 10.0  # before the next look at one that is down
 GRACE_S = 2.0  # with all down: time for a look to mend what was a moment's failure
 MAX_LOST = 3  # servers that may fail at one request
+MAX_REMEMBERED = 10_000  # requests; more than are ever asked at once
 
 
 class Fleet:
@@ -38,6 +39,7 @@ class Fleet:
         self._why_not = dict.fromkeys(self._servers, "not looked at yet")
         self._doubted = {url: asyncio.Event() for url in self._servers}
         self._any_up = asyncio.Event()
+        self._lost: dict[str, int] = {}  # servers that failed at a request before all were down, by its name
         self._closed = False
         self._watches: list[asyncio.Task[None]] = []
 
@@ -64,11 +66,18 @@ class Fleet:
         await self._see_all()
         self._require_one()
 
-    async def ask(self, user_id: str, body: Mapping[str, Any], headers: Mapping[str, str]) -> Answer:
-        """Have tokens written by one of them.  Raises `Retryable` if all are down, `ValueError` if none ever will."""
-        num_lost = 0
+    async def ask(self, name: str, user_id: str, body: Mapping[str, Any], headers: Mapping[str, str]) -> Answer:
+        """Have tokens written by one of them; `name` is the same when it is asked again, "" for what never is.
+
+        Raises `Retryable` if all are down, `ValueError` if none ever will.
+        """
+        num_lost = self._lost.pop(name, 0)
         while num_lost < MAX_LOST:
-            server = await self._choose(user_id)
+            try:
+                server = await self._choose(user_id)
+            except Retryable:
+                self._remember(name, num_lost)
+                raise
             try:
                 return await server.complete(body, headers)
             except Unanswered as error:
@@ -76,6 +85,13 @@ class Fleet:
                 num_lost += error.begun
         message = f"{MAX_LOST} servers failed in the middle of their answer"
         raise RuntimeError(message)
+
+    def _remember(self, name: str, num_lost: int) -> None:
+        """Keep what a request has cost over an outage: the only server there is may have died of it."""
+        if name and num_lost:
+            self._lost[name] = num_lost
+        while len(self._lost) > MAX_REMEMBERED:
+            del self._lost[next(iter(self._lost))]
 
     async def close(self) -> None:
         """Let go of them; what they were asked ends with `EngineDead`."""

@@ -18,8 +18,8 @@ from worker.questions import Status
 from worker.settings import Settings
 
 LETTER_TOKENS = 2  # what pass 2 adds: one generated position, and one for a boundary token encoded anew
-# Before every first pass, which is ranked by its record's time in ms: one token is all that a nearly finished draw
-# still needs, and its prompt may be driven out of the cache while it waits.
+# Before every first pass, which is ranked by when its record was taken on, in ms: one token is all that a nearly
+# finished draw still needs, and its prompt may be driven out of the cache while it waits.
 SECOND_PASS_FIRST = 1 << 45
 
 

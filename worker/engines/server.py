@@ -85,7 +85,11 @@ class Server:
 
     async def complete(self, body: Mapping[str, Any], headers: Mapping[str, str]) -> Answer:
         """Have tokens written.  Raises `Unanswered`, and `ValueError` if it will never answer this."""
-        answer = Answer.model_validate_json(await self._call("POST", "/v1/completions", json=body, headers=headers))
+        content = await self._call("POST", "/v1/completions", json=body, headers=headers)
+        try:
+            answer = Answer.model_validate_json(content)
+        except ValueError as error:
+            raise Unanswered("tells no completion, as something else would", begun=True) from error
         if answer.choices[0].finish_reason == "abort":  # a server that is told to end answers all it has with this
             raise Unanswered("gave up what it was asked", begun=True)
         self.heard_s = asyncio.get_running_loop().time()

@@ -95,12 +95,15 @@ class Tokens:
 
 
 def _has_blocks(plain: Any) -> bool:
-    """Say whether this tokenizer splits every text where a block begins, whatever stands before."""
+    """Say whether this tokenizer splits a text where a block begins, and both sides as if each stood alone."""
     split = plain.pre_tokenizer
     if split is None or type(plain.normalizer).__name__ not in {"NoneType", "NFC"}:
         return False
-    starts = ((end, [at for _, (at, _) in split.pre_tokenize_str(end + start)]) for end in _ENDS for start in _STARTS)
-    return all(len(end) in at for end, at in starts)
+
+    def words(text: str) -> list[str]:
+        return [word for word, _ in split.pre_tokenize_str(text)]
+
+    return all(words(end + start) == words(end) + words(start) for end in _ENDS for start in _STARTS)
 
 
 def load(model: str, revision: str | None) -> Any:

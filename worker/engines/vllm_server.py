@@ -88,15 +88,17 @@ class VllmServerEngine(PromptedEngine):
         await self._alive().probe()
 
     async def _generate(self, ask: Ask, ids: Sequence[int], params: Any) -> Any:
-        return await self._ask(ask.impression.user.user_id, ids, params, ask.trace_headers)
+        return await self._ask(ask.ask_id, ask.impression.user.user_id, ids, params, ask.trace_headers)
 
     async def _run(self, ids: Sequence[int], params: Any, trace: Mapping[str, str], *, priority: int = 0) -> Any:
         del priority  # a server refuses it unless it was started with --scheduling-policy priority, which is not told
-        return await self._ask("", ids, params, trace)
+        return await self._ask("", "", ids, params, trace)
 
-    async def _ask(self, user_id: str, ids: Sequence[int], params: Mapping[str, Any], trace: Mapping[str, str]) -> Any:
+    async def _ask(
+        self, name: str, user_id: str, ids: Sequence[int], params: Mapping[str, Any], trace: Mapping[str, str]
+    ) -> Any:
         body = {**params, "model": self._settings.model, "prompt": list(ids)}
-        return wire.output(ids, await self._alive().ask(user_id, body, trace))
+        return wire.output(ids, await self._alive().ask(name, user_id, body, trace))
 
     def _alive(self) -> Fleet:
         if self._fleet is None:
