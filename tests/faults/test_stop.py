@@ -91,6 +91,7 @@ def test_after_a_kill_in_a_transaction_the_same_name_goes_on_at_once(stage: Stag
     tell("killed in a transaction and restarted under its name", load.pause_s())
 
 
+@pytest.mark.long
 def test_after_a_kill_in_a_transaction_another_member_takes_over_when_it_has_timed_out(
     stage: Stage, judge: Judge, tell: Tell
 ) -> None:

@@ -113,6 +113,7 @@ def test_a_killed_broker_comes_back_with_its_data() -> None:
         assert read_until(kafka, "kept", b"after") == [b"before", b"after"]
 
 
+@pytest.mark.long
 def test_one_of_three_brokers_may_be_away() -> None:
     """Two brokers are enough to commit, and nothing is lost when the third comes back."""
     with KafkaCluster(brokers=3) as kafka:

@@ -64,6 +64,7 @@ def test_a_killed_worker_without_a_name_is_taken_over(
     judge.verdict().assert_exactly_once()
 
 
+@pytest.mark.long
 def test_a_static_member_comes_back_to_its_partitions(
     stage: Stage, judge: Judge, end_of_feed: Callable[[], int]
 ) -> None:

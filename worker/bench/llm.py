@@ -53,7 +53,10 @@ async def started(settings: Settings, *, events: int, median: int, embedded: boo
     try:
         load = make(app.asking(settings, engine), events=events)
         topics = await asyncio.to_thread(Topics.make, settings, load, embedded=embedded)
-        yield Bench(settings, engine, load, topics)
+        try:
+            yield Bench(settings, engine, load, topics)
+        finally:
+            await asyncio.to_thread(topics.drop, settings)
     finally:
         await engine.stop()
 

@@ -6,8 +6,9 @@ Joining the group and closing stand outside that time: they are paid once a life
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from confluent_kafka.admin import AdminClient
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.sampling import TraceIdRatioBased
@@ -19,11 +20,12 @@ from worker.bench.load import Load
 from worker.codec import schema_text
 from worker.demo.counting import Count, Reader
 from worker.health import State
-from worker.kafka import admin
+from worker.kafka import admin, client
 from worker.settings import Settings
 from worker.telemetry import Telemetry
 
 PARTITIONS = 4
+DROP_S = 30.0
 TRACED = 0.01  # of the impressions
 QUIET_S = 2.0  # without a further response: what comes later than that is not looked for
 
@@ -35,6 +37,7 @@ class Topics:
     name: str
     load: Load
     embedded: bool  # broker
+    made: set[str] = field(default_factory=set)
 
     @classmethod
     def make(cls, settings: Settings, load: Load, *, embedded: bool) -> "Topics":
@@ -52,6 +55,13 @@ class Topics:
         """Where the events are."""
         return f"{self.name}-in"
 
+    def drop(self, settings: Settings) -> None:
+        """Delete all that was made: no run leaves data on somebody's Kafka."""
+        if not self.embedded and self.made:
+            asked = AdminClient(client.common(settings))
+            for future in asked.delete_topics(sorted(self.made)).values():
+                future.exception(DROP_S)  # one that cannot be deleted is no reason to lose what was measured
+
     def settings(self, settings: Settings, run: str) -> Settings:
         """Return the settings of one run, with a group and outputs of its own."""
         name = f"{self.name}-{run}"
@@ -63,6 +73,7 @@ class Topics:
 
     def create(self, settings: Settings, *names: str) -> None:
         """Make topics; the embedded broker does so when it is asked for them."""
+        self.made.update(names)
         if self.embedded:
             admin.touch(settings, names)
         else:
