@@ -9,10 +9,10 @@ import gc
 import logging
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
-from worker import position_bias, profiles
+from worker import configured, position_bias, profiles
 from worker.batching import MicroBatcher
 from worker.codec import Encoder
 from worker.draws import PositionProfile
@@ -26,12 +26,6 @@ from worker.kafka.source import KafkaSource
 from worker.outgoing import Outgoing
 from worker.pipeline import Pipeline
 from worker.ports import Engine
-from worker.prepare import Asking
-from worker.prompt import Profile
-from worker.questions import Depths
-from worker.respond import Setup
-from worker.rules import Rules
-from worker.sampling import Sampling, UserBudget
 from worker.settings import Settings
 from worker.telemetry import Telemetry, start_tracing
 from worker.waiting import in_loop, on_signals, unless, until_done, until_there
@@ -39,11 +33,8 @@ from worker.window import Window
 
 log = logging.getLogger(__name__)
 
-BROKER_BYTES = 1_000  # what the broker counts beside a message's key, value and headers
 HEADER_BYTES = 5_000  # of a response's headers: at most 4,000 passed on, and the trace context
-CHOICE_MODEL_DRAWS = 10_000  # at once: it has no engine to fill
 GC_THRESHOLD = (50_000, 20, 100)  # objects, and generations before the older ones; Python's are 700, 10, 10
-OVERBOOK = 1.25  # requests kept at vLLM beside those that run, so that a finished one is replaced at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +134,7 @@ async def work(
 
     measuring = asyncio.ensure_future(
         position_bias.at_start(
-            engine, asking(settings, engine), debias=debias, timeout_s=settings.question_timeout_s, tell=tell
+            engine, configured.asking(settings, engine), debias=debias, timeout_s=settings.question_timeout_s, tell=tell
         )
     )
     try:
@@ -173,7 +164,7 @@ async def answer_all(
     settings = await asyncio.to_thread(admin.fitted, settings, [settings.output_topic, settings.dead_letter_topic])
     source = KafkaSource(settings, until_end=backfill.until_end, until=backfill.until)
     sink = KafkaSink(settings, source)
-    rules = await asyncio.to_thread(_rules, settings, engine, positions)
+    rules = await asyncio.to_thread(configured.rules, settings, engine, positions)
     max_bytes = rules.max_message_bytes - HEADER_BYTES
     outgoing = Outgoing(encoder, settings.output_topic, max_bytes, frozenset(settings.pass_headers))
     pipeline = Pipeline(
@@ -213,67 +204,6 @@ async def answer_all(
     gc.set_threshold(*GC_THRESHOLD)
     await pipeline.run(stop)
     log.info("worker done: %s", telemetry.totals())
-
-
-def _rules(settings: Settings, engine: Engine, positions: Mapping[int, PositionProfile]) -> Rules:
-    profile = profiles.load(settings.prompt_profile)
-    return Rules(
-        sampling=Sampling(
-            sample_rate=settings.sample_rate,
-            sample_rates=settings.sample_rates,
-            salt=settings.sample_salt,
-            experiments=frozenset(settings.experiments),
-            include_test=settings.include_test,
-            include_bots=settings.include_bots,
-            max_age_s=settings.max_age_s,
-        ),
-        user_budget=UserBudget(settings.max_events_per_user_per_day),
-        setup=_setup(settings, engine, profile, positions),
-        asking=asking(settings, engine),
-        dead_letter_topic=settings.dead_letter_topic,
-        max_message_bytes=settings.max_message_bytes - BROKER_BYTES,
-        question_timeout_s=settings.question_timeout_s,
-        max_draws=max_draws(settings, engine),
-        max_restarts=settings.max_engine_restarts,
-        drain_timeout_s=settings.drain_timeout_s,
-    )
-
-
-def max_draws(settings: Settings, engine: Engine) -> int:
-    """Return how many draws are given to the engine at once."""
-    return int(settings.max_num_seqs * OVERBOOK) if engine.card.reads_prompt else CHOICE_MODEL_DRAWS
-
-
-def _setup(settings: Settings, engine: Engine, profile: Profile, positions: Mapping[int, PositionProfile]) -> Setup:
-    reads = engine.card.reads_prompt
-    debias = {"position_debias": "true"} if settings.position_debias else {}
-    return Setup(
-        card=replace(engine.card, sampling={**engine.card.sampling, **debias}),
-        prompt_profile=profile.name if reads else None,
-        prompt_sha256=profile.sha256 if reads else None,
-        draws=settings.draws,
-        depths=Depths(settings.slate_depth, settings.duel_depth),
-        history_limit=settings.history_limit,
-        words=profile.words,
-        position_profiles=positions,
-        position_debias=settings.position_debias,
-    ).with_fingerprint()
-
-
-def asking(settings: Settings, engine: Engine) -> Asking:
-    """Return how every impression is asked of a started engine."""
-    found = Asking(
-        profile=profiles.load(settings.prompt_profile),
-        depths=Depths(settings.slate_depth, settings.duel_depth),
-        draws=settings.draws,
-        history_limit=settings.history_limit,
-        seeded=settings.seeded,
-        tokenise=None,
-        mode=settings.mode,
-    )
-    if not engine.card.reads_prompt:
-        return found
-    return replace(found, tokenise=engine.tokenise, max_prompt_tokens=engine.card.max_prompt_tokens)
 
 
 def _find_topics(settings: Settings, *, wait: bool) -> bool:

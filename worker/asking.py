@@ -85,12 +85,13 @@ class Asker:
             return Drawn(Status.ENGINE_ERROR)
 
 
-def _asked(one: Prepared, drawn: Iterator[tuple[Drawn, float]], *, taken_s: float, started_s: float) -> Asked:
+def _asked(one: Prepared, answers: Iterator[tuple[Drawn, float]], *, taken_s: float, started_s: float) -> Asked:
     """Take a question's draws from those of all; it ended with its last one."""
-    given = [(one.refused, started_s)] * len(one.asks) if one.refused else list(islice(drawn, len(one.asks)))
+    given = [(one.refused, started_s)] * len(one.asks) if one.refused else list(islice(answers, len(one.asks)))
     ended_s = max((at_s for _, at_s in given), default=started_s)
     timings = Timings(queue_s=started_s - taken_s, engine_s=ended_s - started_s)
-    return Asked(one.question, tuple(one for one, _ in given), tuple(ask.order for ask in one.asks), one.flags, timings)
+    drawn, orders = tuple(answer for answer, _ in given), tuple(ask.order for ask in one.asks)
+    return Asked(one.question, drawn, orders, one.flags, timings)
 
 
 async def _together(work: Iterable[Coroutine[object, object, T]]) -> list[T]:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from worker import app, position_bias, profiles
+from worker import app, configured, position_bias, profiles
 from worker.engines.vllm_server import VllmServerEngine
 from worker.errors import MirrorstreamError
 from worker.kafka import admin, registry
@@ -120,7 +120,7 @@ def _servers(engine: Engine) -> Iterator[Result]:
 
 
 async def _positions(settings: Settings, engine: Engine) -> list[Result]:
-    asking = app.asking(settings, engine)
+    asking = configured.asking(settings, engine)
     sizes = position_bias.sizes(asking.depths)
     found = await position_bias.measure(engine, asking, sizes, timeout_s=settings.question_timeout_s)
     return [

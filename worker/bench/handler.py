@@ -9,16 +9,15 @@ bring their own.  What a contender adds around it is what is measured.
 import asyncio
 import time
 
-from worker import codec, position_bias, profiles
+from worker import codec, configured, position_bias
 from worker.codec import Encoder, SchemaRef, own_schema, schema_fingerprint, schema_text
 from worker.draws import PositionProfile
 from worker.engines.choice_model import ChoiceModel
 from worker.errors import Poison
 from worker.outgoing import Outgoing
 from worker.prepare import Asking, Prepared, prepare
-from worker.questions import Depths
 from worker.records import Message, Record
-from worker.respond import Asked, Setup, respond, source_of
+from worker.respond import Asked, respond, source_of
 from worker.settings import Settings
 
 _INPUT = "RecommendationImpression"
@@ -31,8 +30,9 @@ class Handler:
         """Take where the answers go; must not be called inside a running loop."""
         settings = Settings.model_construct()  # the defaults alone: the environment is not every contender's
         self._engine = ChoiceModel()
-        self._asking = _asking(settings)
-        self._setup = _setup(settings, self._engine, asyncio.run(_positions(self._engine, self._asking)))
+        self._asking = configured.asking(settings, self._engine)
+        positions = asyncio.run(_positions(settings, self._engine, self._asking))
+        self._setup = configured.setup(settings, self._engine, positions)
         self._outgoing = Outgoing(
             Encoder("SimulatedResponse"), output_topic, settings.max_message_bytes, frozenset(settings.pass_headers)
         )
@@ -59,31 +59,9 @@ class Handler:
         return Asked(one.question, drawn, tuple(ask.order for ask in one.asks), one.flags)
 
 
-def _asking(settings: Settings) -> Asking:
-    return Asking(
-        profile=profiles.load(settings.prompt_profile),
-        depths=Depths(settings.slate_depth, settings.duel_depth),
-        draws=settings.draws,
-        history_limit=settings.history_limit,
-        seeded=settings.seeded,
-        tokenise=None,
-    )
-
-
-def _setup(settings: Settings, engine: ChoiceModel, positions: dict[int, PositionProfile]) -> Setup:
-    return Setup(
-        card=engine.card,
-        prompt_profile=None,
-        prompt_sha256=None,
-        draws=settings.draws,
-        depths=Depths(settings.slate_depth, settings.duel_depth),
-        history_limit=settings.history_limit,
-        words=profiles.load(settings.prompt_profile).words,
-        position_profiles=positions,
-    ).with_fingerprint()
-
-
-async def _positions(engine: ChoiceModel, asking: Asking) -> dict[int, PositionProfile]:
+async def _positions(settings: Settings, engine: ChoiceModel, asking: Asking) -> dict[int, PositionProfile]:
     """Measure what a worker measures when it starts; each of its responses carries it."""
-    longest = position_bias.sizes(asking.depths)[-1:]
-    return await position_bias.measure(engine, asking, longest, timeout_s=10.0)
+    found: dict[int, PositionProfile] = {}
+    timeout_s = settings.question_timeout_s
+    await position_bias.at_start(engine, asking, debias=False, timeout_s=timeout_s, tell=found.update)
+    return found

@@ -20,8 +20,9 @@ import numpy as np
 from worker import app
 from worker.bench.engine import Noted
 from worker.bench.llm import Bench
-from worker.bench.load import QUESTIONS_AN_EVENT, Load
+from worker.bench.load import Load
 from worker.bench.stream import watch
+from worker.bench.traffic import QUESTIONS_AN_EVENT
 from worker.codec import schema_text
 from worker.demo.counting import Reader
 from worker.errors import Fatal
@@ -54,22 +55,18 @@ class Times:
 
 async def latency(bench: Bench, load: Load, *, rate: float, run: str) -> dict[str, float]:
     """Feed events at `rate` a second to a worker; return percentiles in milliseconds."""
-    settings = bench.topics.settings(bench.settings, run)
-    settings = settings.model_copy(update={"input_topics": [f"{settings.group_id}-in"]})
-    await asyncio.to_thread(
-        bench.topics.create, settings, *settings.input_topics, settings.output_topic, settings.dead_letter_topic
-    )
     await bench.engine.forget()
-    feed = _Feed(load, settings, rate)
-    stop = asyncio.Event()
-    worker = asyncio.ensure_future(
-        app.answer_all(settings, app.Backfill(), bench.engine, watch(bench.engine), {}, state=State(), stop=stop)
-    )
-    try:
-        await asyncio.to_thread(feed.run)
-    finally:
-        stop.set()
-        await worker
+    with bench.stage.run(run, empty=True) as settings:
+        feed = _Feed(load, settings, rate)
+        stop = asyncio.Event()
+        worker = asyncio.ensure_future(
+            app.answer_all(settings, app.Backfill(), bench.engine, watch(bench.engine), {}, state=State(), stop=stop)
+        )
+        try:
+            await asyncio.to_thread(feed.run)
+        finally:
+            stop.set()
+            await worker
     return percentiles(times(feed.sent_s, bench.engine.noted, feed.places, feed.committed_s).values())
 
 

@@ -17,17 +17,16 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 
-from worker import app, profiles
+from worker import configured, profiles
 from worker.bench import cached
 from worker.bench.engine import BenchEngine
 from worker.bench.load import Lengths, Load, make
 from worker.bench.offline import Offline, offline
 from worker.bench.roofline import Tokens
-from worker.bench.rounds import Measured
-from worker.bench.stream import Topics, stream
+from worker.bench.rounds import Measured, turns
+from worker.bench.stream import Stage, staged, stream
 from worker.draws import Ask
 from worker.errors import Fatal
-from worker.prepare import Asking
 from worker.settings import Settings
 
 CONTENDERS = ("generate", "reference", "async", "unseeded", "one-pass", "barrier", "worker")
@@ -41,7 +40,7 @@ class Bench:
     settings: Settings
     engine: BenchEngine
     load: Load
-    topics: Topics
+    stage: Stage
     done: list[Tokens] = field(default_factory=list)  # by the worker, a round each
 
 
@@ -51,19 +50,11 @@ async def started(settings: Settings, *, events: int, median: int, embedded: boo
     engine = BenchEngine(settings, profiles.load(settings.prompt_profile), Lengths(median))
     await engine.start()
     try:
-        load = make(app.asking(settings, engine), events=events)
-        topics = await asyncio.to_thread(Topics.make, settings, load, embedded=embedded)
-        try:
-            yield Bench(settings, engine, load, topics)
-        finally:
-            await asyncio.to_thread(topics.drop, settings)
+        load = make(configured.asking(settings, engine), events=events)
+        with staged(settings, load, embedded=embedded) as stage:
+            yield Bench(settings, engine, load, stage)
     finally:
         await engine.stop()
-
-
-def asking_of(bench: Bench) -> Asking:
-    """Return how the bench's impressions are asked."""
-    return app.asking(bench.settings, bench.engine)
 
 
 async def run_rounds(
@@ -74,8 +65,7 @@ async def run_rounds(
     needs_offline = not OFFLINE.isdisjoint(contenders)
     with offline(bench.engine, bench.load) if needs_offline else nullcontext() as process:
         for number in range(rounds):
-            turn = number % len(contenders)
-            for name in (*contenders[turn:], *contenders[:turn]):
+            for name in turns(contenders, number):
                 await bench.engine.forget()
                 found.append(await _measure(bench, process, name, number))
                 say(f"round {number + 1} of {rounds}, {name}: {found[-1].events_per_s:.2f} events/s")
@@ -98,7 +88,7 @@ async def _measure(bench: Bench, process: Offline | None, name: str, number: int
 
 
 async def _all_at_once(bench: Bench, asks: Sequence[Ask], one: Callable[[Ask], Awaitable[None]]) -> None:
-    slots = asyncio.Semaphore(app.max_draws(bench.settings, bench.engine))
+    slots = asyncio.Semaphore(configured.max_draws(bench.settings, bench.engine))
 
     async def in_turn(ask: Ask) -> None:
         async with slots:
@@ -130,7 +120,7 @@ WAYS = {"async": _async, "unseeded": _unseeded, "one-pass": _one_pass, "barrier"
 
 
 async def _worker(bench: Bench, number: int) -> Measured:
-    streamed = await stream(bench.settings, bench.engine, bench.topics, f"round-{number}")
+    streamed = await stream(bench.stage, bench.engine, f"round-{number}")
     noted, block = bench.engine.noted, bench.engine.block_size
     bench.done.append(bench.engine.done_tokens(bench.settings.max_num_seqs))
     prompts = [ask.prompt_ids for ask in bench.load.draws]

@@ -20,7 +20,6 @@ from worker.records import Impression, Message, Partition, Record
 LENGTHS: tuple[int, ...] = tuple(json.loads((Path(__file__).parent / "lengths.json").read_text(encoding="utf-8")))
 MEDIAN = 128  # tokens, of the list
 MIN_TOKENS = 4
-QUESTIONS_AN_EVENT = 3  # of the demo's traffic: two slates and their duel
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ not count.  Before anything is measured, all must have written the same response
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -16,9 +16,9 @@ from worker.bench.contenders import WORKER, Run
 from worker.bench.outputs import Outputs, compare
 from worker.bench.processes import Contending, interruptible, running
 from worker.bench.profile import sampling
-from worker.bench.rounds import Measured
+from worker.bench.rounds import Measured, turns
 from worker.bench.stretch import Stretch
-from worker.bench.topics import new_name, topics
+from worker.bench.topics import new_name, plain_client, topics
 from worker.demo.counting import Count, Key
 from worker.errors import Fatal
 
@@ -53,16 +53,6 @@ def profile_plain(bootstrap: str, *, events: int) -> list[str]:
         return bench.stacks(WORKER)
 
 
-def turns(contenders: Sequence[str], number: int) -> list[str]:
-    """Return the order of a round: each round begins with another one.
-
-    >>> turns("abc", 0), turns("abc", 1)
-    (['a', 'b', 'c'], ['b', 'c', 'a'])
-    """
-    first = number % len(contenders)
-    return [*contenders[first:], *contenders[:first]]
-
-
 class _Bench:
     """One Kafka, and topics on it with names of their own."""
 
@@ -75,7 +65,7 @@ class _Bench:
     def loaded(self, events: int) -> Iterator[None]:
         """Have so many events on an input topic."""
         self._topic = f"{self._name}-{events}-in"
-        with topics(self._bootstrap, {self._topic: traffic.PARTITIONS}):
+        with topics(plain_client(self._bootstrap), {self._topic: traffic.PARTITIONS}):
             self._expected = traffic.publish(self._bootstrap, self._topic, traffic.impressions(events))
             yield
 
@@ -114,7 +104,7 @@ class _Bench:
         run = Run(self._bootstrap, self._topic, name, f"{name}.dlq")
         command = run.worker() if contender == WORKER else run.peer(contender, self._pythons[contender])
         with (
-            topics(self._bootstrap, {run.output: traffic.PARTITIONS, run.dead_letters: 1}),
+            topics(plain_client(self._bootstrap), {run.output: traffic.PARTITIONS, run.dead_letters: 1}),
             closing(Outputs(self._bootstrap, run.output)) as outputs,
             running(command) as contending,
         ):
@@ -122,7 +112,7 @@ class _Bench:
 
 
 def _measured(contender: str, number: int, stretch: Stretch, count: Count, memory_bytes: int) -> Measured:
-    events = round(stretch.num / traffic.ANSWERS)
+    events = round(stretch.num / traffic.QUESTIONS_AN_EVENT)
     figures = {
         "cpu_s_per_event": stretch.cpu_s / events,
         "memory_bytes": memory_bytes,

@@ -17,7 +17,7 @@ from statistics import fmean, stdev
 from scipy.stats import kstest
 from scipy.stats import t as student
 
-from worker import app
+from worker import configured
 from worker.bench.engine import BenchEngine
 from worker.bench.load import make_asks
 from worker.demo import scenes
@@ -46,12 +46,11 @@ async def flips(engine: BenchEngine, asks: Sequence[Ask]) -> dict[str, float]:
 
 async def equal_variants(settings: Settings, engine: BenchEngine, *, experiments: int, users: int) -> dict[str, float]:
     """Run A/A experiments; return the p-value of the hypothesis that their p-values are uniform."""
-    asking = app.asking(settings, engine)
-    slots = asyncio.Semaphore(app.max_draws(settings, engine))
+    asking = configured.asking(settings, engine)
 
     async def share(impression: Impression) -> float | None:
         asks = [ask for ask in make_asks(0, impression, asking) if ask.question.kind is Kind.DUEL]
-        drawn = await asyncio.gather(*(_draw(engine, slots, ask) for ask in asks))
+        drawn = await asyncio.gather(*(engine.draw(ask) for ask in asks))
         return _share(asks, drawn)
 
     p_values = []
@@ -89,11 +88,6 @@ def _equal(number: int, users: int) -> Iterator[Impression]:
 def _slate(variant: str, role: Role, items: Sequence[Item]) -> Slate:
     dealt = tuple(replace(item, position=place) for place, item in enumerate(items))
     return Slate(variant=variant, items=dealt, role=role, shown=role is Role.CONTROL)
-
-
-async def _draw(engine: BenchEngine, slots: asyncio.Semaphore, ask: Ask) -> Drawn:
-    async with slots:
-        return await engine.draw(ask)
 
 
 def _share(asks: Sequence[Ask], drawn: Sequence[Drawn]) -> float | None:

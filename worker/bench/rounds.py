@@ -51,6 +51,16 @@ class Interval:
         return {"low": round(self.low, 4), "middle": round(self.middle, 4), "high": round(self.high, 4)}
 
 
+def turns(contenders: Sequence[str], number: int) -> list[str]:
+    """Return the order of a round: each round begins with another one.
+
+    >>> turns("abc", 0), turns("abc", 1)
+    (['a', 'b', 'c'], ['b', 'c', 'a'])
+    """
+    first = number % len(contenders)
+    return [*contenders[first:], *contenders[:first]]
+
+
 def ratio(measured: Iterable[Measured], one: str, other: str) -> Interval:
     """Return by how much `one` is faster than `other`, from the rounds that have both.  Raises `ValueError` if none."""
     speeds: dict[int, dict[str, float]] = {}

@@ -19,7 +19,7 @@ from worker.bench.outputs import Outputs
 from worker.bench.processes import Contending, interruptible, machine_cpu, running
 from worker.bench.rounds import Measured
 from worker.bench.stretch import Stretch
-from worker.bench.topics import new_name, topics
+from worker.bench.topics import new_name, plain_client, topics
 from worker.errors import Fatal
 
 SIZES = (1, 2, 4)
@@ -74,7 +74,8 @@ def _measure(bootstrap: str, size: int, number: int) -> Measured:
     run = Run(bootstrap, f"{name}-in", name, f"{name}.dlq")
     command = run.worker(choice_latency_s=LATENCY_S, window_max_records=WINDOW_RECORDS)
     with ExitStack() as stack:
-        stack.enter_context(topics(bootstrap, {run.topic: PARTITIONS, run.output: PARTITIONS, run.dead_letters: 1}))
+        partitions = {run.topic: PARTITIONS, run.output: PARTITIONS, run.dead_letters: 1}
+        stack.enter_context(topics(plain_client(bootstrap), partitions))
         outputs = stack.enter_context(closing(Outputs(bootstrap, run.output)))
         workers = [stack.enter_context(running(command)) for _ in range(size)]
         _await_shares(bootstrap, run.output, workers)
@@ -87,13 +88,15 @@ def _measure(bootstrap: str, size: int, number: int) -> Measured:
         share = (machine_cpu()[0] - used_s) / (machine_cpu()[1] - had_s)
     if not stretch.passed:
         raise Fatal(f"{size} workers: {stretch.total} responses came at once: too few to measure a rate")
-    figures = {"machine_cpu_share": share, "cpu_s_per_event": stretch.cpu_s * traffic.ANSWERS / stretch.num}
-    return Measured(f"workers_{size}", number, round(stretch.num / traffic.ANSWERS), stretch.seconds, figures)
+    figures = {"machine_cpu_share": share, "cpu_s_per_event": stretch.cpu_s * traffic.QUESTIONS_AN_EVENT / stretch.num}
+    return Measured(
+        f"workers_{size}", number, round(stretch.num / traffic.QUESTIONS_AN_EVENT), stretch.seconds, figures
+    )
 
 
 def _await_shares(bootstrap: str, group: str, workers: Sequence[Contending]) -> None:
     """Wait until every worker has its share of the partitions.  Raises `Fatal`."""
-    admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 2})
+    admin = AdminClient(plain_client(bootstrap))
     deadline_s = time.monotonic() + _JOIN_S
     while _shares(admin, group) != [PARTITIONS // len(workers)] * len(workers):
         for worker in workers:

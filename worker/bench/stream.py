@@ -5,79 +5,73 @@ Joining the group and closing stand outside that time: they are paid once a life
 
 import asyncio
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 
-from confluent_kafka.admin import AdminClient
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.sampling import TraceIdRatioBased
 from prometheus_client import CollectorRegistry
 
 from worker import app
+from worker.bench import traffic
 from worker.bench.engine import BenchEngine
 from worker.bench.load import Load
+from worker.bench.topics import new_name, topics
 from worker.codec import schema_text
 from worker.demo.counting import Count, Reader
+from worker.draws import Ask
 from worker.health import State
 from worker.kafka import admin, client
 from worker.settings import Settings
-from worker.telemetry import Telemetry
+from worker.telemetry import ChatSpan, Telemetry
 
-PARTITIONS = 4
-DROP_S = 30.0
 TRACED = 0.01  # of the impressions
 QUIET_S = 2.0  # without a further response: what comes later than that is not looked for
 
 
 @dataclass(frozen=True, slots=True)
-class Topics:
-    """The input that all rounds read."""
+class Stage:
+    """A Kafka with an input that all rounds read."""
 
-    name: str
+    settings: Settings
     load: Load
+    name: str
     embedded: bool  # broker
-    made: set[str] = field(default_factory=set)
-
-    @classmethod
-    def make(cls, settings: Settings, load: Load, *, embedded: bool) -> "Topics":
-        """Make the input topic and fill it."""
-        topics = cls(f"mirrorstream-bench-{time.time_ns()}", load, embedded)
-        topics.create(settings, topics.input)
-        publisher = admin.Publisher(settings)
-        for message in load.messages(topics.input):
-            publisher.send(message)
-        publisher.close()
-        return topics
 
     @property
     def input(self) -> str:
         """Where the events are."""
         return f"{self.name}-in"
 
-    def drop(self, settings: Settings) -> None:
-        """Delete all that was made: no run leaves data on somebody's Kafka."""
-        if not self.embedded and self.made:
-            asked = AdminClient(client.common(settings))
-            for future in asked.delete_topics(sorted(self.made)).values():
-                future.exception(DROP_S)  # one that cannot be deleted is no reason to lose what was measured
-
-    def settings(self, settings: Settings, run: str) -> Settings:
-        """Return the settings of one run, with a group and outputs of its own."""
-        name = f"{self.name}-{run}"
+    @contextmanager
+    def run(self, name: str, *, empty: bool = False) -> Iterator[Settings]:
+        """Give a run's settings, with a group and outputs of its own; with `empty` also an input of its own."""
+        name = f"{self.name}-{name}"
+        topic, output, dead_letters = f"{name}-in" if empty else self.input, f"{name}-out", f"{name}-dlq"
         own = {
-            "input_topics": [self.input], "output_topic": f"{name}-out", "dead_letter_topic": f"{name}-dlq",
+            "input_topics": [topic], "output_topic": output, "dead_letter_topic": dead_letters,
             "group_id": name, "start_from": "earliest",
         }  # fmt: skip
-        return settings.model_copy(update=own)
+        with self.topics(output, dead_letters, *([topic] if empty else [])):
+            yield self.settings.model_copy(update=own)
 
-    def create(self, settings: Settings, *names: str) -> None:
-        """Make topics; the embedded broker does so when it is asked for them."""
-        self.made.update(names)
-        if self.embedded:
-            admin.touch(settings, names)
-        else:
-            admin.create(settings, dict.fromkeys(names, PARTITIONS))
+    def topics(self, *names: str) -> AbstractContextManager[None]:
+        """Have topics for a block."""
+        return topics(client.common(self.settings), dict.fromkeys(names, traffic.PARTITIONS), embedded=self.embedded)
+
+
+@contextmanager
+def staged(settings: Settings, load: Load, *, embedded: bool) -> Iterator[Stage]:
+    """Give a stage with the load on it."""
+    stage = Stage(settings, load, new_name(), embedded)
+    with stage.topics(stage.input):
+        publisher = admin.Publisher(settings)
+        for message in load.messages(stage.input):
+            publisher.send(message)
+        publisher.close()
+        yield stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +89,10 @@ class Watch(Telemetry):
 
     first_s = last_s = 0.0
 
-    def chat(self, ask: object) -> object:  # type: ignore[override]
+    def chat(self, ask: Ask) -> AbstractContextManager[ChatSpan]:
         """Note the first draw."""
         self.first_s = self.first_s or time.monotonic()
-        return super().chat(ask)  # type: ignore[arg-type]
+        return super().chat(ask)
 
     def flushed(self, outcome: str, seconds: float) -> None:
         """Note the last flush."""
@@ -120,14 +114,14 @@ def watch(engine: BenchEngine) -> Watch:
     return Watch(engine.card, registry=CollectorRegistry(), tracer=provider.get_tracer("bench"))
 
 
-async def stream(settings: Settings, engine: BenchEngine, topics: Topics, run: str) -> Streamed:
+async def stream(stage: Stage, engine: BenchEngine, run: str) -> Streamed:
     """Run the worker over the whole input."""
-    own = topics.settings(settings, run)
-    await asyncio.to_thread(topics.create, settings, own.output_topic, own.dead_letter_topic)
-    seen, cpu_s = watch(engine), time.process_time()
-    await app.answer_all(own, app.Backfill(until_end=True), engine, seen, {}, state=State(), stop=asyncio.Event())
-    cpu_s = time.process_time() - cpu_s
-    count = await asyncio.to_thread(_count, own, topics.load)
+    with stage.run(run) as settings:
+        seen, cpu_s = watch(engine), time.process_time()
+        backfill, state, stop = app.Backfill(until_end=True), State(), asyncio.Event()
+        await app.answer_all(settings, backfill, engine, seen, {}, state=state, stop=stop)
+        cpu_s = time.process_time() - cpu_s
+        count = await asyncio.to_thread(_count, settings, stage.load)
     return Streamed(seen.last_s - seen.first_s, cpu_s, count.missing, count.duplicates)
 
 

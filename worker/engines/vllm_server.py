@@ -12,7 +12,7 @@ the tokenizer is loaded with here, and what provenance then claims.
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -82,6 +82,9 @@ class VllmServerEngine(PromptedEngine):
         fleet, self._fleet = self._fleet, None
         if fleet is not None:
             await fleet.close()
+
+    def on_step(self, hear: Callable[[int, int], None]) -> None:
+        """Know nothing of the servers' queues."""
 
     async def probe(self) -> None:
         """Have a token from each server.  Raises `Retryable` if none gives one."""

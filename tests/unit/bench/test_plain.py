@@ -11,8 +11,7 @@ from worker.bench.contenders import GUARANTEES, WORKER, Run
 from worker.bench.handler import Handler
 from worker.bench.outputs import compare
 from worker.bench.peers.options import Options
-from worker.bench.plain import turns
-from worker.bench.rounds import Measured
+from worker.bench.rounds import Measured, turns
 from worker.bench.scaling import efficiency
 from worker.bench.stretch import Stretch
 from worker.codec import Encoder, decode_plain, own_schema
@@ -52,7 +51,7 @@ def test_the_handler_answers_every_question_of_a_record(impressions: list[Impres
     assert [(one["question"], one["variant"], one["status"]) for one in found] == [
         ("SLATE", "control", "OK"), ("SLATE", "candidate", "OK"), ("DUEL", "candidate", "OK"),
     ]  # fmt: skip
-    assert len(found) == traffic.ANSWERS
+    assert len(found) == traffic.QUESTIONS_AN_EVENT
     assert all(one.key == impressions[0].user.user_id.encode() and one.topic == "out" for one in messages)
     assert all(one["source"] == found[0]["source"] for one in found)
     assert found[0]["source"] == {"topic": "in", "partition": 2, "offset": 5, "schema_id": PREFIX[2:].hex()}

@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 from statistics import median
 
-WORKER = Path(__file__).parents[2] / "worker"
+WORKER = Path(__file__).parents[1] / "worker"
 MODULES = {
     ".".join(("worker", *path.relative_to(WORKER).with_suffix("").parts)).removesuffix(".__init__"): path
     for path in sorted(WORKER.rglob("*.py"))
