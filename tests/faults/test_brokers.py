@@ -4,42 +4,41 @@ Which one matters: the leader of a partition, and the coordinators of the group 
 which are the leaders of a partition of Kafka's own topics, chosen by the hash of a name.
 """
 
-from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
-from integration.harness import Stage, Worker
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from integration.harness import WAIT_S, Stage, Worker
 from integration.judge import Judge
 from integration.kafka_broker import KafkaCluster
 
 from .group import coordinator, leader
-from .traffic import TRANSACTION_S, Tell, Traffic, traffic
+from .traffic import TRANSACTION_S, Tell, Traffic, traffic, until
 
 INTERNAL_PARTITIONS = 5  # of both topics, in the test brokers
 PATIENT_S = 30.0  # a transaction that outlives the choice of a new leader
-OUTPUT = "leader of an output partition"
-ROLES: dict[str, Callable[[Stage], tuple[str, int]]] = {  # to the topic and partition that its broker leads
-    OUTPUT: lambda stage: (stage.responses, 0),
-    "leader of an input partition": lambda stage: (stage.topic, 0),
-    "transaction coordinator": lambda stage: ("__transaction_state", internal_partition(f"{stage.name}-a")),
-    "group coordinator": lambda stage: ("__consumer_offsets", internal_partition(stage.name)),
-}
+OUTPUT, INPUT = "leader of an output partition", "leader of an input partition"
+TRANSACTIONS, GROUP = "transaction coordinator", "group coordinator"
+BOTH = "coordinator of the group and of transactions"  # of which librdkafka#5511 tells that the client would hang
 
 
 @pytest.mark.parametrize(
     "role",
     [
         pytest.param(OUTPUT, marks=pytest.mark.long),
-        pytest.param("leader of an input partition", marks=pytest.mark.long),
-        "transaction coordinator",
-        pytest.param("group coordinator", marks=pytest.mark.long),
+        pytest.param(INPUT, marks=pytest.mark.long),
+        pytest.param(TRANSACTIONS, marks=pytest.mark.long),
+        pytest.param(GROUP, marks=pytest.mark.long),
+        BOTH,
     ],
 )
 def test_a_killed_broker_is_done_without_until_it_is_back(
     stage: Stage, judge: Judge, kafka: KafkaCluster, tell: Tell, role: str
 ) -> None:
-    with traffic(stage) as load, stage.worker(worker_id="a", transaction_timeout_s=PATIENT_S) as a:
+    name = worker_id(stage, both=role == BOTH)
+    with traffic(stage) as load, stage.worker(worker_id=name, transaction_timeout_s=PATIENT_S) as a:
         load.until_flowing()
-        kill_and_restart(kafka, load, a, role)
+        kill_and_restart(kafka, load, a, led_by(role, stage, name))
         load.settle(judge)
         assert a.stop() == 0
     judge.verdict().assert_exactly_once()
@@ -53,20 +52,20 @@ def test_a_transaction_whose_time_is_up_before_there_is_a_new_leader_goes_again(
     """The broker may end it by itself, and whoever has no name knows that it was no other holder of it."""
     with traffic(stage) as load, stage.worker() as a:
         load.until_flowing()
-        kill_and_restart(kafka, load, a, OUTPUT)
+        kill_and_restart(kafka, load, a, (stage.responses, 0))
         load.settle(judge)
         assert a.stop() == 0
     judge.verdict().assert_exactly_once()
     tell(f"{OUTPUT} killed, transactions of at most {TRANSACTION_S:.0f} s", load.pause_s())
 
 
-def kill_and_restart(kafka: KafkaCluster, load: Traffic, a: Worker, role: str) -> None:
-    """Kill the broker that has a role, wait until answers come without it, and bring it back."""
-    dead = leader(load.stage, *ROLES[role](load.stage))
+def kill_and_restart(kafka: KafkaCluster, load: Traffic, a: Worker, place: tuple[str, int]) -> None:
+    """Kill the broker that leads a topic's partition, wait until answers come without it, and bring it back."""
+    dead = leader(load.stage, *place)
     load.fault()
     kafka.kill(dead)
     try:
-        a.until(lambda: leader(load.stage, *ROLES[role](load.stage)) not in {dead, -1}, f"new {role}")
+        a.until(lambda: leader(load.stage, *place) not in {dead, -1}, f"new leader of {place}")
         load.until_again()
     finally:
         kafka.restart(dead)
@@ -77,7 +76,46 @@ def kill_and_restart(kafka: KafkaCluster, load: Traffic, a: Worker, role: str) -
 def test_a_coordinator_is_found_by_the_hash_of_its_name(stage: Stage) -> None:
     with traffic(stage) as load, stage.worker():
         load.until_flowing()
-        assert coordinator(stage) == leader(stage, *ROLES["group coordinator"](stage))
+        assert coordinator(stage) == leader(stage, *offsets_of(stage))
+
+
+def led_by(role: str, stage: Stage, name: str) -> tuple[str, int]:
+    """Return the topic and partition whose leader has a role for a worker of this name."""
+    return {
+        OUTPUT: (stage.responses, 0),
+        INPUT: (stage.topic, 0),
+        TRANSACTIONS: transactions_of(stage, name),
+        GROUP: offsets_of(stage),
+        BOTH: offsets_of(stage),
+    }[role]
+
+
+def worker_id(stage: Stage, *, both: bool) -> str:
+    """Return a name for a worker; the broker that coordinates its transactions is the group's too, or is not."""
+    client = {"bootstrap.servers": stage.bootstrap}
+    Producer({**client, "transactional.id": stage.name}).init_transactions(WAIT_S)
+    consumer = Consumer({**client, "group.id": stage.name})
+
+    def is_coordinated() -> bool:  # what asks for Kafka's own topics makes them
+        with suppress(KafkaException):
+            return bool(consumer.committed([TopicPartition(stage.topic, 0)], WAIT_S))
+        return False
+
+    until(is_coordinated, "group coordinator")
+    of_group = leader(stage, *offsets_of(stage))
+    return next(
+        name for name in "abcdefghijklmnop" if (leader(stage, *transactions_of(stage, name)) == of_group) == both
+    )
+
+
+def transactions_of(stage: Stage, name: str) -> tuple[str, int]:
+    """Return where the transactions of a worker of this name are kept."""
+    return "__transaction_state", internal_partition(f"{stage.name}-{name}")
+
+
+def offsets_of(stage: Stage) -> tuple[str, int]:
+    """Return where the group's offsets are kept."""
+    return "__consumer_offsets", internal_partition(stage.name)
 
 
 def internal_partition(name: str) -> int:

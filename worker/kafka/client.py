@@ -24,6 +24,9 @@ _DENIED = frozenset({
     KafkaError.SASL_AUTHENTICATION_FAILED,
 })  # fmt: skip
 _CGMD_GENERATION = slice(7, 11)  # of serialised group metadata: "CGMDv2:", then the generation as int32
+# A call that waits for a group coordinator whose broker is gone hangs until any other broker's connection changes state
+# (librdkafka#5511): one that is closed because nobody uses it, as all are while the call hangs, wakes it up.
+IDLE_MS = 3_000
 PREFETCH_MESSAGES = 1_000  # a partition; the default of 100,000 holds memory and work that a rebalance throws away
 
 
@@ -91,6 +94,7 @@ def producer(settings: Settings, transactional_id: str | None) -> dict[str, Any]
         "compression.type": "lz4",
         **common(settings),
         **(transactional if transactional_id else {}),
+        "connections.max.idle.ms": IDLE_MS,
         "enable.idempotence": True,
         "acks": "all",
         "message.timeout.ms": int(settings.transaction_timeout_s * 800),  # below the transaction's, which it must be
