@@ -122,9 +122,14 @@ async def _speed(bench: Bench, options: Options, report: Report, say: Say) -> No
 async def _profile(bench: Bench, report: Report, say: Say) -> None:
     await bench.engine.forget()
     with profile.sampling(os.getpid()) as stacks:
-        await stream(bench.stage, bench.engine, "profile")
-    report.costs["worker"] = profile.worth_telling(profile.costs(stacks))
+        streamed = await stream(bench.stage, bench.engine, "profile")
+    _weigh(report, "worker", stacks, streamed.cpu_s / len(bench.load.asks))
     say("profile of the worker with the LLM: done")
+
+
+def _weigh(report: Report, contender: str, stacks: list[str], cpu_s_per_event: float) -> None:
+    report.costs[contender] = profile.worth_telling(profile.costs(stacks))
+    report.stages[contender] = {stage: share * cpu_s_per_event for stage, share in profile.stages(stacks).items()}
 
 
 async def _latency(bench: Bench, options: Options, report: Report, say: Say) -> None:
@@ -159,8 +164,7 @@ def _without(bootstrap: str, options: Options, report: Report, say: Say) -> None
             bootstrap, events=options.plain_events, rounds=options.rounds, peers=options.peers, say=say
         )
     if options.profile:
-        stacks = profile_plain(bootstrap, events=options.plain_events)
-        report.costs[WORKER] = profile.worth_telling(profile.costs(stacks))
+        _weigh(report, WORKER, *profile_plain(bootstrap, events=options.plain_events))
     if "scaling" in options.parts:
         report.figures |= run_scaling(bootstrap, rounds=options.rounds, say=say)
 

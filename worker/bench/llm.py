@@ -12,6 +12,7 @@ Kafka runs during all of them, and the prefix cache is empty at the start of eac
 """
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, nullcontext
@@ -22,6 +23,7 @@ from worker.bench import cached
 from worker.bench.engine import BenchEngine
 from worker.bench.load import Lengths, Load, make
 from worker.bench.offline import Offline, offline
+from worker.bench.processes import cpu_s, memory_bytes, tree
 from worker.bench.roofline import Tokens
 from worker.bench.rounds import Measured, turns
 from worker.bench.stream import Stage, staged, stream
@@ -73,18 +75,30 @@ async def run_rounds(
 
 
 async def _measure(bench: Bench, process: Offline | None, name: str, number: int) -> Measured:
+    pids = _pids(process, offline=name in OFFLINE)
+    before_s = cpu_s(pids)
+    seconds, figures = await _run(bench, process, name, number)
+    num_events = len(bench.load.asks)
+    costs = {"cpu_s_per_event": (cpu_s(pids) - before_s) / num_events, "memory_bytes": memory_bytes(pids)}
+    return Measured(name, number, num_events, seconds, {**costs, **figures})
+
+
+async def _run(bench: Bench, process: Offline | None, name: str, number: int) -> tuple[float, dict[str, float]]:
+    """Return the seconds that one contender takes, and what else is known of it."""
     if name == "worker":
         return await _worker(bench, number)
-    cpu_s = time.process_time()
     if name in OFFLINE:
         assert process is not None
-        seconds = await asyncio.to_thread(process.run, "all" if name == "generate" else "groups")
-        return Measured(name, number, len(bench.load.asks), seconds)
+        return await asyncio.to_thread(process.run, "all" if name == "generate" else "groups"), {}
     started_s = time.monotonic()
     await WAYS[name](bench)
-    seconds = time.monotonic() - started_s
-    figures = {"cpu_s_per_event": (time.process_time() - cpu_s) / len(bench.load.asks)}
-    return Measured(name, number, len(bench.load.asks), seconds, figures)
+    return time.monotonic() - started_s, {}
+
+
+def _pids(process: Offline | None, *, offline: bool) -> list[int]:
+    """List a contender's processes: the engine's core is one of its own, and so is the offline engine."""
+    theirs = tree(process.pid) if process else []
+    return theirs if offline else [pid for pid in tree(os.getpid()) if pid not in theirs]
 
 
 async def _all_at_once(bench: Bench, asks: Sequence[Ask], one: Callable[[Ask], Awaitable[None]]) -> None:
@@ -119,7 +133,7 @@ async def _barrier(bench: Bench) -> None:
 WAYS = {"async": _async, "unseeded": _unseeded, "one-pass": _one_pass, "barrier": _barrier}
 
 
-async def _worker(bench: Bench, number: int) -> Measured:
+async def _worker(bench: Bench, number: int) -> tuple[float, dict[str, float]]:
     streamed = await stream(bench.stage, bench.engine, f"round-{number}")
     noted, block = bench.engine.noted, bench.engine.block_size
     bench.done.append(bench.engine.done_tokens(bench.settings.max_num_seqs))
@@ -130,7 +144,6 @@ async def _worker(bench: Bench, number: int) -> Measured:
         message = f"bench: {streamed.missing} answers are missing and {streamed.duplicates} came twice; no figure holds"
         raise Fatal(message)
     figures = {
-        "cpu_s_per_event": streamed.cpu_s / len(bench.load.asks),
         "second_pass_cached_share": cached.second_pass_share(noted, block=block),
         "prompt_tokens": sum(one.prompt_tokens for one in noted),
         "cached_tokens": sum(one.cached_tokens for one in noted),
@@ -138,4 +151,4 @@ async def _worker(bench: Bench, number: int) -> Measured:
         "pair_prompt_token_share_ideal": ideal / whole,
         "pair_prompt_token_share_over_ideal": computed / ideal,
     }
-    return Measured("worker", number, len(bench.load.asks), streamed.seconds, figures)
+    return streamed.seconds, figures

@@ -47,6 +47,7 @@ class Offline:
         """Take it started."""
         assert process.stdin is not None
         assert process.stdout is not None
+        self.pid = process.pid
         self._in, self._out = process.stdin, process.stdout
 
     def say(self, line: str) -> None:

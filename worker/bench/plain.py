@@ -46,8 +46,8 @@ def run_plain(bootstrap: str, *, events: int, rounds: int, peers: Path | None, s
             return [bench.measure(contender, number, say) for number, contender in order]
 
 
-def profile_plain(bootstrap: str, *, events: int) -> list[str]:
-    """Return stacks of the worker while it answers so many events, as py-spy samples them."""
+def profile_plain(bootstrap: str, *, events: int) -> tuple[list[str], float]:
+    """Return stacks of the worker while it answers so many events, as py-spy samples them, and its CPU s an event."""
     bench = _Bench(bootstrap, {})
     with interruptible(), bench.loaded(events):
         return bench.stacks(WORKER)
@@ -84,19 +84,20 @@ class _Bench:
             memory_bytes = contending.peak_bytes()
             contending.end()
             count = outputs.count(self._expected)
-        if not stretch.passed:
-            raise Fatal(f"{contender}: {stretch.total} responses came at once: too few events to measure a rate")
+        _require_rate(contender, stretch)
         found = _measured(contender, number, stretch, count, memory_bytes)
         say(_line(found))
         return found
 
-    def stacks(self, contender: str) -> list[str]:
-        """Sample a contender from its first answer to its last."""
+    def stacks(self, contender: str) -> tuple[list[str], float]:
+        """Sample a contender from its first answer to its last; return its CPU seconds an event too."""
+        stretch = Stretch(len(self._expected))
         with self._running(contender, "profile") as (outputs, contending):
             outputs.follow(Stretch(1), contending)
             with sampling(contending.process.pid) as stacks:
-                outputs.follow(Stretch(len(self._expected)), contending)
-            return stacks
+                outputs.follow(stretch, contending)
+            _require_rate(contender, stretch)
+            return stacks, stretch.cpu_s * traffic.QUESTIONS_AN_EVENT / stretch.num
 
     @contextmanager
     def _running(self, contender: str, suffix: str) -> Iterator[tuple[Outputs, Contending]]:
@@ -109,6 +110,11 @@ class _Bench:
             running(command) as contending,
         ):
             yield outputs, contending
+
+
+def _require_rate(contender: str, stretch: Stretch) -> None:
+    if not stretch.passed:
+        raise Fatal(f"{contender}: {stretch.total} responses came at once: too few events to measure a rate")
 
 
 def _measured(contender: str, number: int, stretch: Stretch, count: Count, memory_bytes: int) -> Measured:

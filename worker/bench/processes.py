@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,11 +43,11 @@ class Contending:
 
     def cpu_s(self) -> float:
         """Return what it and its descendants have used, seconds of CPU."""
-        return sum(_cpu_s(pid) for pid in tree(self.process.pid))
+        return cpu_s(tree(self.process.pid))
 
     def peak_bytes(self) -> int:
         """Return the most memory that it and its living descendants have held, each by itself."""
-        return sum(_peak_bytes(pid) for pid in tree(self.process.pid))
+        return memory_bytes(tree(self.process.pid), "VmHWM")
 
     def end(self) -> None:
         """Ask it to end, and make it."""
@@ -101,16 +101,22 @@ def tree(pid: int) -> list[int]:
     return found
 
 
-def _cpu_s(pid: int) -> float:
-    return sum(map(int, _stat(pid)[_CPU])) / _TICKS
+def cpu_s(pids: Iterable[int]) -> float:
+    """Return what processes, and children of theirs that have ended, have used: seconds of CPU."""
+    return sum(sum(map(int, _stat(pid)[_CPU])) for pid in pids) / _TICKS
 
 
-def _peak_bytes(pid: int) -> int:
+def memory_bytes(pids: Iterable[int], line: str = "VmRSS") -> int:
+    """Return what processes hold, each by itself; with `VmHWM` the most that each has held."""
+    return sum(_memory_bytes(pid, f"{line}:") for pid in pids)
+
+
+def _memory_bytes(pid: int, name: str) -> int:
     try:
         lines = (_PROC / str(pid) / "status").read_text().splitlines()
     except OSError:  # it has ended meanwhile
         return 0
-    return sum(int(line.split()[1]) * _KIB for line in lines if line.startswith("VmHWM:"))
+    return sum(int(line.split()[1]) * _KIB for line in lines if line.startswith(name))
 
 
 def _stat(pid: int) -> list[str]:

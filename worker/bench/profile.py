@@ -6,6 +6,12 @@ A sample counts for the innermost function of this package on the stack, with th
 ...           "poll (worker/kafka/source.py:70) 3", "step (vllm/v1/engine.py:9) 1"]
 >>> [f"{cost.where}: {cost.share:.0%}" for cost in costs(stacks)]
 ['worker/pipeline.py _batch: 60%', 'worker/kafka/source.py poll: 30%', 'libraries alone: 10%']
+
+A stage, numbered as in `worker.pipeline`, has the samples whose innermost function of a stage is one of its own:
+
+>>> stages(["_batch (worker/pipeline.py:190);chat (worker/engines/tokens.py:20);seed (worker/chance.py:5) 6",
+...         "poll (worker/kafka/source.py:70) 3", "step (vllm/v1/engine.py:9) 1"])
+{'1 poll': 0.3, '4 prompt': 0.6, 'libraries alone': 0.1}
 """
 
 import re
@@ -25,6 +31,21 @@ RATE_HZ = 200
 WORTH = 0.03  # of an event's CPU time: what costs more is explained in README
 MOST = 5  # costs that are told at least
 _AROUND = ("worker/bench/", "worker/cli", "worker/app.py", "worker/__main__.py")  # below them all else stands
+# By the beginning of "file function"; the first that fits.
+_STAGES = (
+    ("7 produce", ("worker/codec.py encode", "worker/codec.py plain", "worker/outgoing", "worker/responses",
+                   "worker/kafka/sink", "worker/kafka/calls")),
+    ("1 poll", ("worker/kafka/source", "worker/kafka/mailbox", "worker/kafka/messages", "worker/kafka/pausing")),
+    ("2 decode", ("worker/codec", "worker/intake", "worker/inspection", "worker/sampling", "worker/kafka/registry")),
+    ("3 batch", ("worker/batching", "worker/window", "worker/flight")),
+    ("4 prompt", ("worker/prepare", "worker/prompt", "worker/template", "worker/sanitise", "worker/questions",
+                  "worker/engines/tokens")),
+    ("5 generate", ("worker/engines", "worker/asking", "worker/gate", "worker/keeping", "worker/seats")),
+    ("6 parse", ("worker/parse", "worker/respond", "worker/uncertainty")),
+    ("8 commit", ("worker/committing", "worker/handover", "worker/offsets", "worker/kafka/offsets", "worker/notes")),
+    ("tracing and metrics", ("worker/telemetry",)),
+)  # fmt: skip
+_LOOP, _LIBRARIES = "the loop itself", "libraries alone"
 _FRAME = re.compile(r"(?P<function>.+) \((?P<file>worker/.+):\d+\)")
 
 
@@ -44,6 +65,15 @@ def costs(stacks: Iterable[str]) -> list[Cost]:
         found[_ours(stack.split(";"))] += int(number)
     total = found.total() or 1
     return [Cost(where, number / total) for where, number in found.most_common()]
+
+
+def stages(stacks: Iterable[str]) -> dict[str, float]:
+    """Return every stage's share of all samples."""
+    found: Counter[str] = Counter()
+    for line in stacks:
+        stack, _, number = line.rpartition(" ")
+        found[_stage(stack.split(";"))] += int(number)
+    return {stage: number / found.total() for stage, number in sorted(found.items())}
 
 
 def worth_telling(found: list[Cost]) -> list[Cost]:
@@ -74,7 +104,17 @@ def sampling(pid: int) -> Iterator[list[str]]:
 
 
 def _ours(frames: list[str]) -> str:
+    return next(_functions(frames), _LIBRARIES)
+
+
+def _stage(frames: list[str]) -> str:
+    functions = list(_functions(frames))
+    found = (stage for function in functions for stage, begins in _STAGES if function.startswith(begins))
+    return next(found, _LOOP if functions else _LIBRARIES)
+
+
+def _functions(frames: list[str]) -> Iterator[str]:
+    """Yield this package's functions on a stack, the innermost first."""
     for frame in reversed(frames):
         if (found := _FRAME.fullmatch(frame)) and not found["file"].startswith(_AROUND):
-            return f"{found['file']} {found['function']}"
-    return "libraries alone"
+            yield f"{found['file']} {found['function']}"

@@ -36,6 +36,7 @@ AT_LEAST = {
 AT_MOST = {"p99_over_ordered_engine_ms": 250.0, "pair_prompt_token_share_over_ideal": 1.05}
 ASYNC_GOAL = {"gpu": 0.97, "cpu": 0.92}
 WIDTH = 118
+_COSTS = ("cpu_s_per_event", "memory_bytes")
 
 
 @dataclass(slots=True)
@@ -46,6 +47,7 @@ class Report:
     measured: list[Measured] = field(default_factory=list)
     figures: dict[str, list[float]] = field(default_factory=dict)  # further figures, one value a round
     costs: dict[str, list[Cost]] = field(default_factory=dict)  # of our own code, by contender, dearest first
+    stages: dict[str, dict[str, float]] = field(default_factory=dict)  # by contender: seconds of CPU an event by stage
 
     @property
     def device(self) -> str:
@@ -92,6 +94,7 @@ def to_json(report: Report) -> str:
         **report.means(),
     }
     found["costs"] = {name: {cost.where: round(cost.share, 4) for cost in each} for name, each in report.costs.items()}
+    found["stages_cpu_s_per_event"] = report.stages
     found["about"] = report.about
     return json.dumps(found)
 
@@ -99,7 +102,8 @@ def to_json(report: Report) -> str:
 def render(report: Report) -> RenderableType:
     """Return the report for people."""
     costs = [_cost_table(name, each) for name, each in report.costs.items()]
-    tables = (_speed_table(report), _figure_table(report), *costs)
+    stages = [_stage_table(name, each) for name, each in report.stages.items()]
+    tables = (_speed_table(report), _figure_table(report), *stages, *costs)
     return Group(*(part for table in tables for part in (table, Text())), *map(Text, _about(report.about)))
 
 
@@ -111,11 +115,14 @@ def save_chart(report: Report, path: Path) -> None:
 
 
 def _speed_table(report: Report) -> Table:
-    table = Table("contender", "events/s", "90 % interval", "", title="speed", title_justify="left")
-    speeds = report.speeds()
+    names = ("contender", "events/s", "90 % interval", "", "CPU ms an event", "MiB")
+    table = Table(*names, title="speed", title_justify="left")
+    speeds, means = report.speeds(), report.means()
     most = max((one.middle for one in speeds.values()), default=1.0)
     for name, one in speeds.items():
-        table.add_row(name, f"{one.middle:,.2f}", _bounds(one), Bar(most, 0, one.middle, width=40))
+        bar, cpu_s, memory_bytes = Bar(most, 0, one.middle, width=30), *map(means[name].get, _COSTS)
+        cells = ("" if cpu_s is None else f"{1000 * cpu_s:,.2f}", "" if memory_bytes is None else _mib(memory_bytes))
+        table.add_row(name, f"{one.middle:,.2f}", _bounds(one), bar, *cells)
     return table
 
 
@@ -140,6 +147,17 @@ def _cost_table(contender: str, costs: list[Cost]) -> Table:
     for cost in costs:
         table.add_row(cost.where, f"{cost.share:.1%}")
     return table
+
+
+def _stage_table(contender: str, stages: Mapping[str, float]) -> Table:
+    table = Table("stage", "CPU ms an event", title=f"stages of {contender}, one process", title_justify="left")
+    for name, cpu_s in stages.items():
+        table.add_row(name, f"{1000 * cpu_s:,.3f}")
+    return table
+
+
+def _mib(number: float) -> str:
+    return f"{number / 2**20:,.0f}"
 
 
 def _bounds(one: Interval) -> str:
