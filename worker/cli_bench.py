@@ -26,7 +26,7 @@ def bench(
         Path | None, typer.Option(help="Python of the environment with Quix Streams and FastStream.")
     ] = None,
     contenders: Annotated[str | None, typer.Option(help="With an LLM, by comma; default all.")] = None,
-    profile: Annotated[bool, typer.Option(help="Also name the first five costs of our own code (py-spy).")] = False,
+    profile: Annotated[bool, typer.Option(help="Also CPU by stage, and our own first costs (py-spy).")] = True,
     chart: Annotated[Path | None, typer.Option(help="Write the report as SVG.")] = None,
     config: Config = None,
     bootstrap: Bootstrap = None,

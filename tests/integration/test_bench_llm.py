@@ -6,13 +6,13 @@ from pathlib import Path
 from .harness import mirrorstream
 from .kafka_broker import KafkaCluster
 
-RATIOS = ("ratio_to_async_engine", "ratio_to_barrier")
+RATIOS = ("ratio_to_async_engine", "ratio_to_generate", "ratio_to_barrier")
 
 
 def test_two_small_rounds_beside_the_engine_report_every_figure(kafka: KafkaCluster, tmp_path: Path) -> None:
     chart = tmp_path / "bench.svg"
     small = ["--parts", "llm,latency", "--rounds", "2", "--events", "6", "--tokens", "8", "--latency-s", "1"]
-    contenders = ["--contenders", "async,barrier,worker"]
+    contenders = ["--contenders", "generate,async,barrier,worker", "--no-profile"]
     done = mirrorstream(
         "bench", "--bootstrap", kafka.bootstrap_servers, *small, *contenders, "--chart", str(chart), "--json",
         "--set", "max_num_seqs=8",
@@ -22,7 +22,11 @@ def test_two_small_rounds_beside_the_engine_report_every_figure(kafka: KafkaClus
     for name in (*RATIOS, "second_pass_cached_share", "pair_prompt_token_share", "ordering_cost_ms"):
         assert report[name]["low"] <= report[name]["middle"] <= report[name]["high"], name
     assert 0 < report["second_pass_cached_share"]["middle"] <= 1
-    assert report["figures"]["worker"]["prompt_tokens"] > report["figures"]["worker"]["cached_tokens"] > 0
+    for contender in ("generate", "async", "worker"):
+        figures = report["figures"]["by_contender"][contender]
+        assert figures["prompt_tokens_cached"] > figures["prompt_tokens_computed"] > 0
+        assert figures["cpu_s_per_event"] > 0
+        assert figures["peak_bytes"] > 100 << 20
     assert report["goals"]["ratio_to_async_engine"]["goal"] == ">= 0.92"
     assert "events/s" in chart.read_text()
 

@@ -67,17 +67,21 @@ def run(settings: Settings, bootstrap: str | None, options: Options) -> int:
     """Run the bench and print its report; return 0."""
     if bootstrap is None and options.parts & PLAIN:
         raise BadSettings("bench: contenders without an LLM need a real Kafka; want --bootstrap HOST:PORT")
+    if options.model_shape and "repeat" in options.parts:
+        raise BadSettings("bench: random weights end no rationale: want --parts without repeat")
     report = Report(_about(settings, bootstrap))
     try:
         _measure(settings, bootstrap, options, report)
     finally:  # what was measured before something failed is told all the same
-        if report.measured:
+        if report.measured or report.figures:
             _tell(report, options)
     return 0
 
 
 def _measure(settings: Settings, bootstrap: str | None, options: Options, report: Report) -> None:
     say = Console(stderr=True).log
+    if options.profile and not profile.program():
+        say("no CPU by stage: that takes py-spy on the PATH (`pip install py-spy`)")
     with ExitStack() as stack:
         servers = bootstrap or stack.enter_context(embedded_broker())
         own = stack.enter_context(_shaped(settings.model_copy(update={"bootstrap_servers": servers}), options))
@@ -103,7 +107,7 @@ async def _with_engine(settings: Settings, options: Options, report: Report, say
         report.about |= _engine_about(bench, median)
         if "llm" in options.parts:
             await _speed(bench, options, report, say)
-        if options.profile:
+        if options.profile and profile.program():
             await _profile(bench, report, say)
         if "latency" in options.parts:
             await _latency(bench, options, report, say)
@@ -114,7 +118,7 @@ async def _with_engine(settings: Settings, options: Options, report: Report, say
 async def _speed(bench: Bench, options: Options, report: Report, say: Say) -> None:
     report.measured += await llm.run_rounds(bench, rounds=options.rounds, contenders=options.contenders, say=say)
     ours = [one.figures for one in report.measured if one.contender == "worker"]
-    for name in ("second_pass_cached_share", "pair_prompt_token_share", "pair_prompt_token_share_over_ideal"):
+    for name in llm.CACHE_FIGURES if ours else ():
         report.figures[name] = [figures[name] for figures in ours]
     report.about |= _roofline(bench, report, options)
 
@@ -122,7 +126,7 @@ async def _speed(bench: Bench, options: Options, report: Report, say: Say) -> No
 async def _profile(bench: Bench, report: Report, say: Say) -> None:
     await bench.engine.forget()
     with profile.sampling(os.getpid()) as stacks:
-        streamed = await stream(bench.stage, bench.engine, "profile")
+        streamed = await stream(bench.stage, bench.engine, "profile", [os.getpid()])
     _weigh(report, "worker", stacks, streamed.cpu_s / len(bench.load.asks))
     say("profile of the worker with the LLM: done")
 
@@ -141,7 +145,7 @@ async def _latency(bench: Bench, options: Options, report: Report, say: Say) -> 
         rate = speeds["worker"].middle * percent / 100
         load = make(asking, events=max(10, round(rate * options.latency_s)), seed=2)
         for number in range(options.rounds):
-            found = await latency(bench, load, rate=rate, run=f"latency-{percent}-{number}")
+            found = await latency(bench, load, rate=rate, number=number, run=f"latency-{percent}-{number}")
             say(f"latency at {percent} %, round {number + 1}: committed p99 {found['committed_p99_ms']:.0f} ms")
             for name, value in found.items():
                 report.figures.setdefault(f"{name}_at_{percent}", []).append(value)
@@ -163,8 +167,8 @@ def _without(bootstrap: str, options: Options, report: Report, say: Say) -> None
         report.measured += run_plain(
             bootstrap, events=options.plain_events, rounds=options.rounds, peers=options.peers, say=say
         )
-    if options.profile:
-        _weigh(report, WORKER, *profile_plain(bootstrap, events=options.plain_events))
+        if options.profile and profile.program():
+            _weigh(report, WORKER, *profile_plain(bootstrap, events=options.plain_events))
     if "scaling" in options.parts:
         report.figures |= run_scaling(bootstrap, rounds=options.rounds, say=say)
 

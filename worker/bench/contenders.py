@@ -23,6 +23,9 @@ GUARANTEES: Mapping[str, str] = {
     "quix": "exactly once",
     "faststream": "at least once",
     WORKER: "exactly once",
+    "worker": "exactly once",
+    "seats": "exactly once",
+    "unranked": "exactly once",
 }
 
 

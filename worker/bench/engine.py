@@ -14,7 +14,7 @@ from typing import Any
 
 from worker.bench.load import Lengths
 from worker.bench.roofline import Tokens
-from worker.draws import Ask, Drawn
+from worker.draws import Ask, Drawn, Usage
 from worker.engines.passes import Passes, usage_of
 from worker.engines.prompted import SECOND_PASS_FIRST
 from worker.engines.vllm import VllmEngine, model_path, token_prompt
@@ -56,6 +56,8 @@ class BenchEngine(VllmEngine):
         """Take the settings; nothing is loaded before `start`."""
         super().__init__(settings, profile)
         self.noted: list[Noted] = []
+        self.prompt_tokens = self.cached_tokens = 0  # of all prompts since the round began
+        self._tells = self._ranks = True
         self._lengths = lengths
         self._written: dict[str, int] = {}  # tokens that a draw's first pass has computed
         self._names = itertools.count()
@@ -101,6 +103,7 @@ class BenchEngine(VllmEngine):
         await self._llm.reset_prefix_cache()
         self.noted.clear()
         self._written.clear()
+        self.prompt_tokens = self.cached_tokens = 0
 
     @contextmanager
     def natural(self) -> Iterator[None]:
@@ -110,6 +113,15 @@ class BenchEngine(VllmEngine):
             yield
         finally:
             self._passes = forced
+
+    @contextmanager
+    def without(self, *, seats: bool = False, ranks: bool = False) -> Iterator[None]:
+        """Be silent about the queue, so that seats stay as they are, or serve first come first, within the block."""
+        self._tells, self._ranks = not seats, not ranks
+        try:
+            yield
+        finally:
+            self._tells = self._ranks = True
 
     async def write_then_choose(self, ask: Ask) -> None:
         """Ask for the rationale, and then for the letters after it."""
@@ -128,7 +140,12 @@ class BenchEngine(VllmEngine):
         name = f"bare{next(self._names)}"
         async for output in self._llm.generate(token_prompt(ids), params, name, priority=priority):
             final = output
+        self._count(usage_of(final))
         return final
+
+    def _count(self, usage: Usage) -> None:
+        self.prompt_tokens += usage.prompt_tokens
+        self.cached_tokens += usage.cached_tokens
 
     # -- the worker's way, noted
 
@@ -141,6 +158,7 @@ class BenchEngine(VllmEngine):
     async def _generate(self, ask: Ask, ids: Any, params: Any) -> Any:
         output = await super()._generate(ask, ids, params)
         usage, second = usage_of(output), params.max_tokens == 1
+        self._count(usage)
         known = self._written.pop(ask.ask_id, 0) if second else 0
         if not second:  # the last token that was written was never read
             self._written[ask.ask_id] = usage.prompt_tokens + usage.completion_tokens - 1
@@ -151,6 +169,13 @@ class BenchEngine(VllmEngine):
             )
         )
         return output
+
+    def _tell(self, running: int, waiting: int) -> None:
+        if self._tells:
+            super()._tell(running, waiting)
+
+    async def _run(self, ids: Any, params: Any, trace: Any, *, priority: int = 0) -> Any:
+        return await super()._run(ids, params, trace, priority=priority if self._ranks else 0)
 
     async def _after_rationale(self, ask: Ask, first: Any) -> Drawn:
         if self._passes is not self._plain:

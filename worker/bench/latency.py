@@ -53,11 +53,11 @@ class Times:
     committed_s: float
 
 
-async def latency(bench: Bench, load: Load, *, rate: float, run: str) -> dict[str, float]:
-    """Feed events at `rate` a second to a worker; return percentiles in milliseconds."""
+async def latency(bench: Bench, load: Load, *, rate: float, number: int, run: str) -> dict[str, float]:
+    """Feed events at `rate` a second to a worker, at times that the number draws; return percentiles, milliseconds."""
     await bench.engine.forget()
     with bench.stage.run(run, empty=True) as settings:
-        feed = _Feed(load, settings, rate)
+        feed = _Feed(load, settings, rate, number)
         stop = asyncio.Event()
         worker = asyncio.ensure_future(
             app.answer_all(settings, app.Backfill(), bench.engine, watch(bench.engine), {}, state=State(), stop=stop)
@@ -109,10 +109,10 @@ def _ordered(engine_s: Mapping[str, float], places: Mapping[str, Place]) -> dict
 class _Feed:
     """Sends events at a rate, and reads their answers in a thread beside it."""
 
-    def __init__(self, load: Load, settings: Settings, rate: float) -> None:
+    def __init__(self, load: Load, settings: Settings, rate: float, seed: int) -> None:
         self._events = list(load.impressions)
         self._messages = load.messages(settings.input_topics[0])
-        self._settings, self._rate = settings, rate
+        self._settings, self._rate, self._gaps = settings, rate, random.Random(seed)
         self._left: dict[str, int] = {one.event_id: QUESTIONS_AN_EVENT for one in self._events}
         self._open = len(self._events)
         self.sent_s: dict[str, float] = {}
@@ -130,11 +130,10 @@ class _Feed:
             raise Fatal(f"bench: {self._open} of {len(self._events)} events were not answered")
 
     def _send(self) -> None:
-        gaps = random.Random(1)
         publisher = admin.Publisher(self._settings)
         due_s = time.time()
         for event, message in zip(self._events, self._messages, strict=True):
-            due_s += gaps.expovariate(self._rate)
+            due_s += self._gaps.expovariate(self._rate)
             time.sleep(max(0.0, due_s - time.time()))
             self.sent_s[event.event_id] = due_s  # not when this thread came to it: it may be late, and users are not
             publisher.send(message)

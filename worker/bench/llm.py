@@ -7,6 +7,8 @@
     one-pass    the same with log-probabilities of the letters at every step instead of a second pass
     barrier     a consumer that asks for `max_num_seqs` draws and waits for all of them
     worker      the worker on Kafka, exactly once, 1 % of the spans sampled
+    seats       the same with a number of seats that stays, 1.25 times `max_num_seqs`
+    unranked    the same without an order in vLLM's queue: first come, first served
 
 Kafka runs during all of them, and the prefix cache is empty at the start of each.
 """
@@ -14,7 +16,7 @@ Kafka runs during all of them, and the prefix cache is empty at the start of eac
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 
@@ -23,16 +25,22 @@ from worker.bench import cached
 from worker.bench.engine import BenchEngine
 from worker.bench.load import Lengths, Load, make
 from worker.bench.offline import Offline, offline
-from worker.bench.processes import cpu_s, memory_bytes, tree
+from worker.bench.processes import cpu_s, forget_peaks, peak_bytes, tree
 from worker.bench.roofline import Tokens
 from worker.bench.rounds import Measured, turns
 from worker.bench.stream import Stage, staged, stream
 from worker.draws import Ask
 from worker.errors import Fatal
+from worker.gate import Gate
 from worker.settings import Settings
 
-CONTENDERS = ("generate", "reference", "async", "unseeded", "one-pass", "barrier", "worker")
-OFFLINE = frozenset({"generate", "reference"})
+CONTENDERS = ("generate", "reference", "async", "unseeded", "one-pass", "barrier", "worker", "seats", "unranked")
+OFFLINE = {"generate": "all", "reference": "groups"}
+CACHE_FIGURES = (
+    "second_pass_cached_share", "pair_prompt_token_share", "pair_prompt_token_share_ideal",
+    "pair_prompt_token_share_over_ideal",
+)  # fmt: skip
+WITHOUT = {"worker": {}, "seats": {"seats": True}, "unranked": {"ranks": True}}  # what the worker does
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +52,17 @@ class Bench:
     load: Load
     stage: Stage
     done: list[Tokens] = field(default_factory=list)  # by the worker, a round each
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """What one contender did in one round."""
+
+    seconds: float
+    cpu_s: float  # all its processes
+    prompt_tokens: int  # of both passes
+    cached_tokens: int  # of them
+    figures: Mapping[str, float] = field(default_factory=dict)
 
 
 @asynccontextmanager
@@ -64,7 +83,7 @@ async def run_rounds(
 ) -> list[Measured]:
     """Let the contenders take turns; each round begins with another one."""
     found: list[Measured] = []
-    needs_offline = not OFFLINE.isdisjoint(contenders)
+    needs_offline = any(name in OFFLINE for name in contenders)
     with offline(bench.engine, bench.load) if needs_offline else nullcontext() as process:
         for number in range(rounds):
             for name in turns(contenders, number):
@@ -76,23 +95,32 @@ async def run_rounds(
 
 async def _measure(bench: Bench, process: Offline | None, name: str, number: int) -> Measured:
     pids = _pids(process, offline=name in OFFLINE)
-    before_s = cpu_s(pids)
-    seconds, figures = await _run(bench, process, name, number)
+    forget_peaks(pids)
+    ran = await _run(bench, process, name, number, pids)
     num_events = len(bench.load.asks)
-    costs = {"cpu_s_per_event": (cpu_s(pids) - before_s) / num_events, "memory_bytes": memory_bytes(pids)}
-    return Measured(name, number, num_events, seconds, {**costs, **figures})
+    figures = {
+        "cpu_s_per_event": ran.cpu_s / num_events,
+        "peak_bytes": peak_bytes(pids),
+        "prompt_tokens_computed": ran.prompt_tokens - ran.cached_tokens,
+        "prompt_tokens_cached": ran.cached_tokens,
+    }
+    return Measured(name, number, num_events, ran.seconds, {**figures, **ran.figures})
 
 
-async def _run(bench: Bench, process: Offline | None, name: str, number: int) -> tuple[float, dict[str, float]]:
-    """Return the seconds that one contender takes, and what else is known of it."""
-    if name == "worker":
-        return await _worker(bench, number)
+async def _run(bench: Bench, process: Offline | None, name: str, number: int, pids: Sequence[int]) -> Ran:
+    """Run one contender over the load."""
+    engine = bench.engine
+    if name in WITHOUT:
+        with engine.without(**WITHOUT[name]):
+            return await _worker(bench, f"{name}-{number}", pids)
+    used_s, started_s = cpu_s(pids), time.monotonic()
     if name in OFFLINE:
         assert process is not None
-        return await asyncio.to_thread(process.run, "all" if name == "generate" else "groups"), {}
-    started_s = time.monotonic()
+        seconds, prompt_tokens, cached_tokens = await asyncio.to_thread(process.run, OFFLINE[name])
+        return Ran(seconds, cpu_s(pids) - used_s, round(prompt_tokens), round(cached_tokens))
     await WAYS[name](bench)
-    return time.monotonic() - started_s, {}
+    seconds = time.monotonic() - started_s
+    return Ran(seconds, cpu_s(pids) - used_s, engine.prompt_tokens, engine.cached_tokens)
 
 
 def _pids(process: Offline | None, *, offline: bool) -> list[int]:
@@ -102,10 +130,11 @@ def _pids(process: Offline | None, *, offline: bool) -> list[int]:
 
 
 async def _all_at_once(bench: Bench, asks: Sequence[Ask], one: Callable[[Ask], Awaitable[None]]) -> None:
-    slots = asyncio.Semaphore(configured.max_draws(bench.settings, bench.engine))
+    gate = Gate(configured.max_draws(bench.settings, bench.engine))  # the worker's window
+    bench.engine.on_step(gate.hear)
 
     async def in_turn(ask: Ask) -> None:
-        async with slots:
+        async with gate:
             await one(ask)
 
     await asyncio.gather(*map(in_turn, asks))
@@ -133,22 +162,20 @@ async def _barrier(bench: Bench) -> None:
 WAYS = {"async": _async, "unseeded": _unseeded, "one-pass": _one_pass, "barrier": _barrier}
 
 
-async def _worker(bench: Bench, number: int) -> tuple[float, dict[str, float]]:
-    streamed = await stream(bench.stage, bench.engine, f"round-{number}")
-    noted, block = bench.engine.noted, bench.engine.block_size
-    bench.done.append(bench.engine.done_tokens(bench.settings.max_num_seqs))
-    prompts = [ask.prompt_ids for ask in bench.load.draws]
-    computed, ideal = cached.first_pass_computed(noted), cached.ideal_computed(prompts, block=block)
-    whole = sum(map(len, prompts))
+async def _worker(bench: Bench, run: str, pids: Sequence[int]) -> Ran:
+    streamed, engine = await stream(bench.stage, bench.engine, run, pids), bench.engine
     if streamed.missing or streamed.duplicates:
         message = f"bench: {streamed.missing} answers are missing and {streamed.duplicates} came twice; no figure holds"
         raise Fatal(message)
-    figures = {
-        "second_pass_cached_share": cached.second_pass_share(noted, block=block),
-        "prompt_tokens": sum(one.prompt_tokens for one in noted),
-        "cached_tokens": sum(one.cached_tokens for one in noted),
-        "pair_prompt_token_share": computed / whole,
-        "pair_prompt_token_share_ideal": ideal / whole,
-        "pair_prompt_token_share_over_ideal": computed / ideal,
-    }
-    return streamed.seconds, figures
+    bench.done.append(engine.done_tokens(bench.settings.max_num_seqs))
+    tokens = (engine.prompt_tokens, engine.cached_tokens)
+    return Ran(streamed.seconds, streamed.cpu_s, *tokens, _cache_figures(bench))
+
+
+def _cache_figures(bench: Bench) -> dict[str, float]:
+    noted, block = bench.engine.noted, bench.engine.block_size
+    prompts = [ask.prompt_ids for ask in bench.load.draws]
+    computed, ideal = cached.first_pass_computed(noted), cached.ideal_computed(prompts, block=block)
+    whole = sum(map(len, prompts))
+    share = cached.second_pass_share(noted, block=block)
+    return dict(zip(CACHE_FIGURES, (share, computed / whole, ideal / whole, computed / ideal), strict=True))

@@ -7,7 +7,7 @@ percentile of 1.8 times that, shuffled; which one a draw gets depends on its eve
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from worker import chance
@@ -64,6 +64,7 @@ def messages(impressions: Sequence[Impression], topic: str) -> list[Message]:
 
 
 def make_asks(number: int, impression: Impression, asking: Asking) -> tuple[Ask, ...]:
-    """Return all draws of one event."""
+    """Return all draws of one event, ranked by its number."""
     record = Record(Partition("bench", 0), number, 0, None, None)
-    return tuple(ask for question in prepare(record, impression, asking) for ask in question.asks)
+    asks = (ask for question in prepare(record, impression, asking) for ask in question.asks)
+    return tuple(replace(ask, priority=number) for ask in asks)

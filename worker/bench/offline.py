@@ -4,7 +4,7 @@
     <- {"arguments": {...}, "stop_ids": [...], "draws": [[ids, length, seed, temperature, top_p, letters], ...]}
     -> ready
     <- all | groups
-    -> seconds
+    -> [seconds, prompt tokens, those of them that were cached]
 
 `all` asks everything at once, pass 1 and then pass 2.  `groups` is the reference framework's loop: questions with
 equally many options are a batch, and each batch is written before it is chosen.
@@ -59,13 +59,14 @@ class Offline:
         """Return the next line, "" if the process has ended."""
         return self._out.readline().strip()
 
-    def run(self, way: str) -> float:
-        """Have all draws answered, `all` at once or in `groups`; return the seconds it took."""
+    def run(self, way: str) -> list[float]:
+        """Have all draws answered, `all` at once or in `groups`; return the seconds it took, and its prompt tokens."""
         self.say(way)
         line = self.hear()
         if not line:
             raise Fatal("bench: vLLM's offline engine ended; its words stand above")
-        return float(line)
+        found: list[float] = json.loads(line)
+        return found
 
 
 def _work(engine: BenchEngine, load: Load) -> dict[str, Any]:
@@ -96,9 +97,10 @@ def serve() -> None:
     for line in sys.stdin:
         llm.reset_prefix_cache()
         started_s = time.monotonic()
-        for batch in _groups(work["draws"]) if line.strip() == "groups" else [work["draws"]]:
-            _answer(llm, batch, work["stop_ids"])
-        out.write(f"{time.monotonic() - started_s}\n")
+        batches = _groups(work["draws"]) if line.strip() == "groups" else [work["draws"]]
+        counts = [_answer(llm, batch, work["stop_ids"]) for batch in batches]
+        seconds = time.monotonic() - started_s
+        out.write(json.dumps([seconds, *map(sum, zip(*counts, strict=True))]) + "\n")
         out.flush()
 
 
@@ -109,7 +111,8 @@ def _groups(draws: Sequence[Any]) -> list[list[Any]]:
     return list(found.values())
 
 
-def _answer(llm: Any, draws: Sequence[Any], stop_ids: Sequence[int]) -> None:
+def _answer(llm: Any, draws: Sequence[Any], stop_ids: Sequence[int]) -> tuple[int, int]:
+    """Answer draws in two passes; return the prompt tokens of both, and those of them that were cached."""
     from vllm import SamplingParams
 
     prompts = [{"prompt_token_ids": ids} for ids, *_ in draws]
@@ -122,8 +125,13 @@ def _answer(llm: Any, draws: Sequence[Any], stop_ids: Sequence[int]) -> None:
         {"prompt_token_ids": [*draw[0], *one.outputs[0].token_ids, *stop_ids]}
         for draw, one in zip(draws, written, strict=True)
     ]
-    choosing = [SamplingParams(max_tokens=1, temperature=0.0, logprob_token_ids=letters) for *_, letters in draws]
-    llm.generate(prompts, choosing, use_tqdm=False)
+    choosing = [
+        SamplingParams(max_tokens=1, temperature=0.0, logprob_token_ids=letters, detokenize=False)
+        for *_, letters in draws
+    ]
+    chosen = llm.generate(prompts, choosing, use_tqdm=False)
+    outputs = [*written, *chosen]
+    return sum(len(one.prompt_token_ids) for one in outputs), sum(one.num_cached_tokens or 0 for one in outputs)
 
 
 if __name__ == "__main__":

@@ -81,11 +81,11 @@ class _Bench:
         stretch = Stretch(len(self._expected))
         with self._running(contender, str(number)) as (outputs, contending):
             outputs.follow(stretch, contending)
-            memory_bytes = contending.peak_bytes()
+            peak_bytes = contending.peak_bytes()
             contending.end()
             count = outputs.count(self._expected)
         _require_rate(contender, stretch)
-        found = _measured(contender, number, stretch, count, memory_bytes)
+        found = _measured(contender, number, stretch, count, peak_bytes)
         say(_line(found))
         return found
 
@@ -117,11 +117,11 @@ def _require_rate(contender: str, stretch: Stretch) -> None:
         raise Fatal(f"{contender}: {stretch.total} responses came at once: too few events to measure a rate")
 
 
-def _measured(contender: str, number: int, stretch: Stretch, count: Count, memory_bytes: int) -> Measured:
+def _measured(contender: str, number: int, stretch: Stretch, count: Count, peak_bytes: int) -> Measured:
     events = round(stretch.num / traffic.QUESTIONS_AN_EVENT)
     figures = {
         "cpu_s_per_event": stretch.cpu_s / events,
-        "memory_bytes": memory_bytes,
+        "peak_bytes": peak_bytes,
         "missing": count.missing,
         "duplicates": count.duplicates,
     }
@@ -132,7 +132,7 @@ def _line(found: Measured) -> str:
     figures = found.figures
     return (
         f"round {found.number + 1}, {found.contender}: {found.events_per_s:.0f} events/s,"
-        f" {1000 * figures['cpu_s_per_event']:.2f} ms of CPU an event, {figures['memory_bytes'] / 2**20:.0f} MiB,"
+        f" {1000 * figures['cpu_s_per_event']:.2f} ms of CPU an event, {figures['peak_bytes'] / 2**20:.0f} MiB,"
         f" {figures['missing']:.0f} missing, {figures['duplicates']:.0f} twice"
     )
 

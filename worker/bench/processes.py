@@ -47,7 +47,7 @@ class Contending:
 
     def peak_bytes(self) -> int:
         """Return the most memory that it and its living descendants have held, each by itself."""
-        return memory_bytes(tree(self.process.pid), "VmHWM")
+        return peak_bytes(tree(self.process.pid))
 
     def end(self) -> None:
         """Ask it to end, and make it."""
@@ -106,17 +106,23 @@ def cpu_s(pids: Iterable[int]) -> float:
     return sum(sum(map(int, _stat(pid)[_CPU])) for pid in pids) / _TICKS
 
 
-def memory_bytes(pids: Iterable[int], line: str = "VmRSS") -> int:
-    """Return what processes hold, each by itself; with `VmHWM` the most that each has held."""
-    return sum(_memory_bytes(pid, f"{line}:") for pid in pids)
+def peak_bytes(pids: Iterable[int]) -> int:
+    """Return the most memory that each process has held, all together."""
+    return sum(_peak_bytes(pid) for pid in pids)
 
 
-def _memory_bytes(pid: int, name: str) -> int:
+def forget_peaks(pids: Iterable[int]) -> None:
+    """Count the most memory of each process anew (proc(5), clear_refs)."""
+    for pid in pids:
+        (_PROC / str(pid) / "clear_refs").write_text("5")
+
+
+def _peak_bytes(pid: int) -> int:
     try:
         lines = (_PROC / str(pid) / "status").read_text().splitlines()
     except OSError:  # it has ended meanwhile
         return 0
-    return sum(int(line.split()[1]) * _KIB for line in lines if line.startswith(name))
+    return sum(int(line.split()[1]) * _KIB for line in lines if line.startswith("VmHWM:"))
 
 
 def _stat(pid: int) -> list[str]:

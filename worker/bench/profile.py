@@ -18,9 +18,10 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,22 +59,13 @@ class Cost:
 
 
 def costs(stacks: Iterable[str]) -> list[Cost]:
-    """Sum up py-spy's raw output, dearest first."""
-    found: Counter[str] = Counter()
-    for line in stacks:
-        stack, _, number = line.rpartition(" ")
-        found[_ours(stack.split(";"))] += int(number)
-    total = found.total() or 1
-    return [Cost(where, number / total) for where, number in found.most_common()]
+    """Sum up py-spy's raw output by function, dearest first."""
+    return [Cost(where, share) for where, share in _shares(stacks, _ours).most_common()]
 
 
 def stages(stacks: Iterable[str]) -> dict[str, float]:
     """Return every stage's share of all samples."""
-    found: Counter[str] = Counter()
-    for line in stacks:
-        stack, _, number = line.rpartition(" ")
-        found[_stage(stack.split(";"))] += int(number)
-    return {stage: number / found.total() for stage, number in sorted(found.items())}
+    return dict(sorted(_shares(stacks, _stage).items()))
 
 
 def worth_telling(found: list[Cost]) -> list[Cost]:
@@ -81,17 +73,21 @@ def worth_telling(found: list[Cost]) -> list[Cost]:
     return [cost for place, cost in enumerate(found) if place < MOST or cost.share > WORTH]
 
 
+def program() -> str | None:
+    """Return where py-spy is, None if it is not installed."""
+    return shutil.which("py-spy") or shutil.which("py-spy", path=str(Path(sys.executable).parent))
+
+
 @contextmanager
 def sampling(pid: int) -> Iterator[list[str]]:
-    """Sample a process within the block; the list holds its stacks afterwards.  Raises `Fatal` without py-spy."""
-    program = shutil.which("py-spy") or shutil.which("py-spy", path=str(Path(__file__).parents[2] / ".venv/bin"))
-    if program is None:
-        raise Fatal("--profile: needs py-spy on the PATH (`pip install py-spy`)")
+    """Sample a process within the block; the list holds its stacks afterwards.  Raises `Fatal` if py-spy fails."""
     stacks: list[str] = []
     with tempfile.TemporaryDirectory(prefix="mirrorstream-profile-") as folder:
         output = Path(folder) / "stacks"
-        command = [program, "record", "--pid", str(pid), "--rate", str(RATE_HZ), "--format", "raw", "--nonblocking",
-                   "--duration", "86400", "--output", str(output)]  # fmt: skip
+        command = [
+            program() or "py-spy", "record", "--nonblocking", "--format", "raw", "--rate", str(RATE_HZ),
+            "--pid", str(pid), "--duration", "86400", "--output", str(output),
+        ]  # fmt: skip
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         try:
             yield stacks
@@ -101,6 +97,16 @@ def sampling(pid: int) -> Iterator[list[str]]:
         if not output.exists():
             raise Fatal(f"--profile: py-spy says: {said.strip()[-300:]}")
         stacks += output.read_text(encoding="utf-8").splitlines()
+
+
+def _shares(stacks: Iterable[str], name: Callable[[list[str]], str]) -> Counter[str]:
+    """Share the samples out by the name that each stack is given; a line is `frame;frame;frame number`."""
+    found: Counter[str] = Counter()
+    for line in filter(None, stacks):
+        stack, _, number = line.rpartition(" ")
+        found[name(stack.split(";"))] += int(number)
+    total = found.total()
+    return Counter({each: number / total for each, number in found.items()})
 
 
 def _ours(frames: list[str]) -> str:

@@ -13,6 +13,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Column, Table
 from rich.text import Text
 
+from worker.bench.contenders import GUARANTEES
 from worker.bench.profile import Cost
 from worker.bench.rounds import Interval, Measured, interval, ratio, verdict
 
@@ -24,10 +25,17 @@ RATIOS = {
     "ratio_to_barrier": ("worker", "barrier"),
     "ratio_seeded_to_unseeded": ("async", "unseeded"),
     "ratio_two_passes_to_one": ("async", "one-pass"),
+    "ratio_following_to_fixed_seats": ("worker", "seats"),
+    "ratio_ranked_to_unranked": ("worker", "unranked"),
     "ratio_to_bare": ("plain-worker", "bare"),
     "ratio_to_quix": ("plain-worker", "quix"),
     "ratio_to_faststream": ("plain-worker", "faststream"),
 }
+# What stands first in the JSON line; null if it was not measured.
+HEADLINES = (
+    *RATIOS, "p99_over_ordered_engine_ms", "ordering_cost_ms", "second_pass_cached_share", "pair_prompt_token_share",
+    "scaling_2", "scaling_4",
+)  # fmt: skip
 # Goals that hold everywhere; those of `ratio_to_async_engine` depend on the hardware.
 AT_LEAST = {
     "ratio_to_reference_loop": 1.0, "ratio_to_barrier": 1.15, "ratio_to_quix": 1.0, "ratio_to_bare": 0.6,
@@ -36,7 +44,10 @@ AT_LEAST = {
 AT_MOST = {"p99_over_ordered_engine_ms": 250.0, "pair_prompt_token_share_over_ideal": 1.05}
 ASYNC_GOAL = {"gpu": 0.97, "cpu": 0.92}
 WIDTH = 118
-_COSTS = ("cpu_s_per_event", "memory_bytes")
+_COSTS = {
+    "cpu_s_per_event": "CPU ms", "peak_bytes": "peak MiB", "prompt_tokens_computed": "computed",
+    "prompt_tokens_cached": "cached",
+}  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -86,15 +97,18 @@ class Report:
 
 
 def to_json(report: Report) -> str:
-    """Return one JSON line; a bound that one round alone leaves open is null."""
-    found: dict[str, object] = {name: _finite(each.to_json()) for name, each in report.intervals().items()}
+    """Return one JSON line: the headlines, and everything else under `figures`; an open bound is null."""
+    intervals = {name: _finite(each.to_json()) for name, each in report.intervals().items()}
+    found: dict[str, object] = {name: intervals.get(name) for name in HEADLINES}
+    found |= {name: "void" for name, values in report.figures.items() if not values}
     found["goals"] = {name: {"goal": goal, "verdict": said} for name, (goal, said) in report.verdicts().items()}
     found["figures"] = {
         "events_per_s": {name: _finite(each.to_json()) for name, each in report.speeds().items()},
-        **report.means(),
+        "by_contender": report.means(),
+        "stages_cpu_s_per_event": report.stages,
+        **{name: each for name, each in intervals.items() if name not in HEADLINES},
     }
     found["costs"] = {name: {cost.where: round(cost.share, 4) for cost in each} for name, each in report.costs.items()}
-    found["stages_cpu_s_per_event"] = report.stages
     found["about"] = report.about
     return json.dumps(found)
 
@@ -115,15 +129,24 @@ def save_chart(report: Report, path: Path) -> None:
 
 
 def _speed_table(report: Report) -> Table:
-    names = ("contender", "events/s", "90 % interval", "", "CPU ms an event", "MiB")
-    table = Table(*names, title="speed", title_justify="left")
+    names = ("contender", "events/s", "90 % interval", "", *_COSTS.values(), "delivery")
+    table = Table(*names, title="speed; costs and tokens an event", title_justify="left")
     speeds, means = report.speeds(), report.means()
     most = max((one.middle for one in speeds.values()), default=1.0)
+    num_events = {one.contender: one.events for one in report.measured}
     for name, one in speeds.items():
-        bar, cpu_s, memory_bytes = Bar(most, 0, one.middle, width=30), *map(means[name].get, _COSTS)
-        cells = ("" if cpu_s is None else f"{1000 * cpu_s:,.2f}", "" if memory_bytes is None else _mib(memory_bytes))
-        table.add_row(name, f"{one.middle:,.2f}", _bounds(one), bar, *cells)
+        costs = (_cost(means[name].get(key), key, num_events[name]) for key in _COSTS)
+        bar = Bar(most, 0, one.middle, width=12)
+        table.add_row(name, f"{one.middle:,.2f}", _bounds(one), bar, *costs, GUARANTEES.get(name, "-"))
     return table
+
+
+def _cost(value: float | None, name: str, num_events: int) -> str:
+    if value is None:
+        return ""
+    if name == "peak_bytes":
+        return f"{value / 2**20:,.0f}"
+    return f"{1000 * value:,.2f}" if name == "cpu_s_per_event" else f"{value / num_events:,.0f}"
 
 
 def _figure_table(report: Report) -> Table:
@@ -154,10 +177,6 @@ def _stage_table(contender: str, stages: Mapping[str, float]) -> Table:
     for name, cpu_s in stages.items():
         table.add_row(name, f"{1000 * cpu_s:,.3f}")
     return table
-
-
-def _mib(number: float) -> str:
-    return f"{number / 2**20:,.0f}"
 
 
 def _bounds(one: Interval) -> str:

@@ -6,6 +6,7 @@
 Peaks are the makers' data sheets, dense bf16 without sparsity, read 2026-11.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -43,10 +44,10 @@ class Tokens:
 def gpu_of(name: str) -> Gpu | None:
     """Return the data sheet of a GPU by the driver's name for it, None if it is not known.
 
-    >>> gpu_of("NVIDIA H200") == GPUS["H200"], gpu_of("NVIDIA L40S") == GPUS["L40S"], gpu_of("CPU")
+    >>> gpu_of("NVIDIA H200") == GPUS["H200"], gpu_of("NVIDIA A100-SXM4-80GB") == GPUS["A100"], gpu_of("CPU")
     (True, True, None)
     """
-    return next((sheet for word, sheet in GPUS.items() if word in name.split()), None)
+    return next((sheet for word, sheet in GPUS.items() if word in re.split(r"[\s-]", name)), None)
 
 
 def least_seconds(shape: Mapping[str, Any], gpu: Gpu, tokens: Tokens) -> float:

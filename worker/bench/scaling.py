@@ -72,6 +72,7 @@ def _measure(bootstrap: str, size: int, number: int) -> Measured:
     """Start the workers on an empty topic, wait until they share it, and then send."""
     name = f"{new_name()}-{size}"
     run = Run(bootstrap, f"{name}-in", name, f"{name}.dlq")
+    impressions = list(traffic.impressions(EVENTS * size))  # made before: answers must not pile up while they are
     command = run.worker(choice_latency_s=LATENCY_S, window_max_records=WINDOW_RECORDS)
     with ExitStack() as stack:
         partitions = {run.topic: PARTITIONS, run.output: PARTITIONS, run.dead_letters: 1}
@@ -79,10 +80,8 @@ def _measure(bootstrap: str, size: int, number: int) -> Measured:
         outputs = stack.enter_context(closing(Outputs(bootstrap, run.output)))
         workers = [stack.enter_context(running(command)) for _ in range(size)]
         _await_shares(bootstrap, run.output, workers)
-        traffic_in = traffic.impressions(EVENTS * size)
-        stretch = Stretch(
-            len(traffic.publish(bootstrap, run.topic, traffic_in, partitions=PARTITIONS)), last_share=LAST_SHARE
-        )
+        expected = traffic.publish(bootstrap, run.topic, impressions, partitions=PARTITIONS)
+        stretch = Stretch(len(expected), last_share=LAST_SHARE)
         used_s, had_s = machine_cpu()
         outputs.follow(stretch, *workers)
         share = (machine_cpu()[0] - used_s) / (machine_cpu()[1] - had_s)

@@ -18,6 +18,7 @@ from worker import app
 from worker.bench import traffic
 from worker.bench.engine import BenchEngine
 from worker.bench.load import Load
+from worker.bench.processes import cpu_s
 from worker.bench.topics import new_name, topics
 from worker.codec import schema_text
 from worker.demo.counting import Count, Reader
@@ -79,24 +80,26 @@ class Streamed:
     """What one run did."""
 
     seconds: float
-    cpu_s: float  # of this process, all its threads
+    cpu_s: float  # in that time
     missing: int
     duplicates: int
 
 
 class Watch(Telemetry):
-    """Telemetry that knows when the first draw was sent and the last flush was committed, monotonic seconds."""
+    """Telemetry that knows when the first draw was sent and the last flush committed, and the CPU used by then."""
 
-    first_s = last_s = 0.0
+    pids: Sequence[int] = ()  # whose CPU counts
+    first_s = last_s = first_cpu_s = last_cpu_s = 0.0
 
     def chat(self, ask: Ask) -> AbstractContextManager[ChatSpan]:
         """Note the first draw."""
-        self.first_s = self.first_s or time.monotonic()
+        if not self.first_s:
+            self.first_s, self.first_cpu_s = time.monotonic(), cpu_s(self.pids)
         return super().chat(ask)
 
     def flushed(self, outcome: str, seconds: float) -> None:
         """Note the last flush."""
-        self.last_s = time.monotonic()
+        self.last_s, self.last_cpu_s = time.monotonic(), cpu_s(self.pids)
         super().flushed(outcome, seconds)
 
 
@@ -114,15 +117,16 @@ def watch(engine: BenchEngine) -> Watch:
     return Watch(engine.card, registry=CollectorRegistry(), tracer=provider.get_tracer("bench"))
 
 
-async def stream(stage: Stage, engine: BenchEngine, run: str) -> Streamed:
-    """Run the worker over the whole input."""
+async def stream(stage: Stage, engine: BenchEngine, run: str, pids: Sequence[int]) -> Streamed:
+    """Run the worker over the whole input; the CPU is that of these processes."""
     with stage.run(run) as settings:
-        seen, cpu_s = watch(engine), time.process_time()
+        seen = watch(engine)
+        seen.pids = pids
         backfill, state, stop = app.Backfill(until_end=True), State(), asyncio.Event()
         await app.answer_all(settings, backfill, engine, seen, {}, state=state, stop=stop)
-        cpu_s = time.process_time() - cpu_s
         count = await asyncio.to_thread(_count, settings, stage.load)
-    return Streamed(seen.last_s - seen.first_s, cpu_s, count.missing, count.duplicates)
+    used_s = seen.last_cpu_s - seen.first_cpu_s
+    return Streamed(seen.last_s - seen.first_s, used_s, count.missing, count.duplicates)
 
 
 def _count(settings: Settings, load: Load) -> Count:

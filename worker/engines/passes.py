@@ -46,9 +46,11 @@ class Passes:
         return self._written(ask, stop=stops, logprob_token_ids=list(self.tokens.letters[: ask.num_slots]))
 
     def letters(self, num_slots: int) -> Any:
-        """Ask for one position."""
+        """Ask for one position, as token ids: vLLM's front end would decode each letter anew."""
         ids = list(self.tokens.letters[:num_slots])
-        return self.params(max_tokens=1, temperature=0.0, logprob_token_ids=ids, output_kind=self.final)
+        return self.params(
+            max_tokens=1, temperature=0.0, logprob_token_ids=ids, output_kind=self.final, detokenize=False
+        )
 
     def read_letters(self, output: Any, num_slots: int) -> tuple[tuple[float, ...], float]:
         """Return the probability of each letter given that one is chosen, and their mass together."""

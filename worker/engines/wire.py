@@ -88,8 +88,14 @@ class Output:
     num_cached_tokens: int | None  # None unless the server runs with --enable-prompt-tokens-details
 
 
-def params(*, output_kind: None, logprob_token_ids: Sequence[int] = (), **asked: Any) -> dict[str, Any]:  # noqa: ARG001
-    """Take what vLLM's SamplingParams takes; a server's answer is always the final one."""
+def params(
+    *,
+    output_kind: None,  # noqa: ARG001 - a server's answer is always the final one
+    detokenize: bool = True,  # noqa: ARG001 - and always has its text
+    logprob_token_ids: Sequence[int] = (),
+    **asked: Any,
+) -> dict[str, Any]:
+    """Take what vLLM's SamplingParams takes."""
     letters = {"logprob_token_ids": list(logprob_token_ids), "logprobs": len(logprob_token_ids)}
     return {**_PLAIN, **asked, **(letters if logprob_token_ids else {})}
 

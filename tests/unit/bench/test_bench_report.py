@@ -30,12 +30,18 @@ def test_the_json_line_has_a_figure_with_its_interval_for_every_pair_that_ran() 
     assert ratio["low"] < ratio["middle"] < ratio["high"]
     assert ratio["middle"] == pytest.approx(0.95, abs=0.002)
     assert found["figures"]["events_per_s"]["worker"]["middle"] == pytest.approx(97)
-    assert found["figures"]["worker"]["cpu_s_per_event"] == pytest.approx(0.01)
+    assert found["figures"]["by_contender"]["worker"]["cpu_s_per_event"] == pytest.approx(0.01)
 
 
-def test_a_figure_without_a_measurement_is_left_out_and_never_zero() -> None:
-    assert "ratio_to_quix" not in json.loads(to_json(report()))
-    assert "scaling_2" not in json.loads(to_json(report()))
+def test_a_figure_without_a_measurement_is_null_and_one_that_holds_nothing_is_void() -> None:
+    measured = report()
+    measured.figures |= {"scaling_4": [], "flip_rate": [0.01, 0.02]}
+    found = json.loads(to_json(measured))
+    assert found["ratio_to_quix"] is None
+    assert found["scaling_2"] is None
+    assert found["scaling_4"] == "void"
+    assert found["figures"]["flip_rate"]["middle"] == pytest.approx(0.015)
+    assert "flip_rate" not in found
 
 
 def test_the_goal_beside_the_engine_is_that_of_the_device() -> None:
