@@ -189,7 +189,11 @@ async def answer_all(
     if stop.is_set():
         return
     state.works(
-        live=lambda: stale("event loop", pipeline.last_tick_s) or stale("poll thread", source.last_poll_s),
+        live=lambda: (
+            stale("event loop", pipeline.last_tick_s)
+            or stale("poll thread", source.last_poll_s)
+            or pipeline.watchdog.why
+        ),
         ready=lambda: pipeline.held_up,
         accept=in_loop(pipeline.quarantine.accept),
     )

@@ -87,7 +87,8 @@ def accept_dead_letters(url: str, num_next: int) -> str:
     """Tell a worker that what its breaker holds really is bad; return what it says."""
     if not url.startswith(("http://", "https://")):
         raise BadSettings(f"--url {url}: want http://HOST:PORT")
-    request = urllib.request.Request(f"{url.rstrip('/')}/breaker/accept?next={num_next}", method="POST")  # noqa: S310
+    page = f"{url.rstrip('/')}/breaker/accept?next={num_next}"
+    request = urllib.request.Request(page, method="POST")  # noqa: S310 - made sure of above
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy has no way to this machine
     try:
         with direct.open(request, timeout=ACCEPT_S) as answer:

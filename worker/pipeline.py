@@ -34,6 +34,7 @@ from worker.respond import respond, source_of
 from worker.rules import Rules
 from worker.signals import Assigned, Lost
 from worker.supervision import Supervisor
+from worker.watchdog import PATIENCE_S, Watchdog
 from worker.window import Window
 
 log = logging.getLogger(__name__)
@@ -65,6 +66,7 @@ class Pipeline:
         self._outgoing, self._batcher, self._handover = outgoing, batcher, handover
         self._wall, self._clock = wall, clock
         self._flight = Flight(window)
+        self.watchdog = Watchdog(2 * rules.question_timeout_s + PATIENCE_S)  # a question has one more try
         self.quarantine = Quarantine(
             Intake(schemas, rules.sampling, rules.user_budget, wall=wall),
             watch,
@@ -128,7 +130,8 @@ class Pipeline:
     @property
     def held_up(self) -> str:
         """Why the worker is not ready, "" if it is."""
-        return self._state or self._keeper.held_up or self.quarantine.held_up or self._sink.held_up
+        reason = self._state or self._keeper.held_up or self.quarantine.held_up or self._sink.held_up
+        return reason or self.watchdog.why
 
     @property
     def _waits(self) -> bool:
@@ -228,6 +231,7 @@ class Pipeline:
     def _finish(self, entry: InFlight, messages: tuple[Message, ...]) -> None:
         """Hand an event's messages over; they leave once every record before it is finished."""
         record = entry.record
+        self.watchdog.moved(self._clock())
         if not self._handover.finish(record.partition, record.epoch, record.offset, messages):
             self._watch.stale()
         elif self._handover.due():
@@ -246,6 +250,7 @@ class Pipeline:
         while True:
             self._admit(self._batcher.due(now_s=self._clock()))
             self._committer.tick(urgent=bool(self._state))
+            self.watchdog.look(busy=bool(self._handover.in_flight), reason=self.held_up, now_s=self._clock())
             self._pause()
             await asyncio.sleep(TICK_S)
 

@@ -57,7 +57,7 @@ def main() -> int:
     options = parse()
     with tempfile.TemporaryDirectory(prefix="mirrorstream-faults-") as folder, KafkaCluster(brokers=3) as kafka:
         report = kill_all(kafka, Path(folder), options)
-    print(json.dumps(report.figures(), indent=2) if options.json else report.table())  # noqa: T201
+    print(json.dumps(report.figures(), indent=2) if options.json else report.table())
     for problem in report.problems():
         say(f"broken: {problem}")
     return 1 if report.problems() else 0

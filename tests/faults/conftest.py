@@ -45,6 +45,6 @@ def tell(capsys: pytest.CaptureFixture[str]) -> Callable[[str, float], None]:
 
     def line(fault: str, seconds: float) -> None:
         with capsys.disabled():
-            print(f"\nrecovery {fault}: {seconds:.1f} s")  # noqa: T201
+            print(f"\nrecovery {fault}: {seconds:.1f} s")
 
     return line

@@ -1,14 +1,18 @@
 """A million events through the choice model on a real Kafka, one in a thousand poison, a rebalance a minute.
 
-    python -m tests.faults.soak --events 1000000 --json
+    python -m tests.faults.soak --events 1000000 --seed 1 --json
 
-One worker runs from the first event to the last; another joins once a minute and leaves again.  The feed stays a
-little ahead.  It fails (exit status 1) if anything is lost or twice, if the worker's memory grows by 5 % or more after
-the first fifth, or if anything is in flight or not committed at the end.
+One worker runs from the first event to the last; another joins about once a minute and leaves again.  The feed stays a
+little ahead, and when it ends the lag must fall to nothing.  It fails (exit status 1) if anything is lost or twice, if
+the worker's memory grows by 5 % or more after the first fifth, if the lag does not fall, or if anything is in flight or
+not committed at the end.
+
+The seed decides which events are poison, one in each thousand, and how long the visitors stay away.
 """
 
 import argparse
 import json
+import random
 import sys
 import tempfile
 import threading
@@ -29,6 +33,7 @@ PARTITIONS = 6
 POISON, POISON_EVERY = b"not Avro", 1_000
 MAX_AHEAD = 50_000  # records that the feed is ahead of the worker
 REBALANCE_S, VISIT_S = 60.0, 15.0
+UNEVEN = 0.2  # how much longer or shorter a visitor may stay away
 LOOK_S = 2.0
 WARM, MAX_GROWTH = 0.2, 0.05  # the part of the run before memory counts, and how much it may grow from there
 OVERRIDES = {"session_timeout_s": 10, "transaction_timeout_s": 5, "flush_interval_s": 0.1}
@@ -40,6 +45,7 @@ class Report:
 
     date: str
     events: int
+    seed: int
     poison: int
     seconds: float
     events_per_s: float
@@ -49,6 +55,9 @@ class Report:
     dead_letters: int
     in_flight: int
     uncommitted: int
+    lag_max: int  # records, of the looks during the run
+    lag_end_of_feed: int  # the first look after the last record was sent
+    lag_end: int  # the last look
     memory_warm: float
     memory_end: float
     memory_growth: float
@@ -58,15 +67,18 @@ class Report:
         """Name what is not as it must be."""
         wrong = [name for name in ("lost", "duplicated", "in_flight", "uncommitted") if getattr(self, name)]
         wrong += ["dead_letters"] if self.dead_letters != self.poison else []
+        wrong += ["lag"] if self.lag_end or not self.lag_max else []  # one that never rose has not fallen
         return wrong + (["memory_growth"] if self.memory_growth >= MAX_GROWTH else [])
 
 
 class Soak:
-    """One run; samples of the worker's memory by the number of records that it has taken on."""
+    """One run; samples of the worker's memory by the number of records that it has taken on, and of the group's lag."""
 
-    def __init__(self, stage: Stage, num_events: int) -> None:
-        self._stage, self._num_events = stage, num_events
+    def __init__(self, stage: Stage, num_events: int, seed: int = 1) -> None:
+        self._stage, self._num_events, self._seed = stage, num_events, seed
+        self._poison = _poison(num_events, seed)
         self._samples: list[tuple[float, float]] = []
+        self._lags: list[tuple[int, bool]] = []  # and whether the feed was at work
         self._taken = 0.0
         self._done = threading.Event()
         self.num_visits = 0
@@ -91,7 +103,7 @@ class Soak:
         producer = Producer({
             "bootstrap.servers": self._stage.bootstrap, "partitioner": "murmur2_random", "linger.ms": 20,
         })  # fmt: skip
-        for number, (key, value) in enumerate(_records(self._num_events)):
+        for number, (key, value) in enumerate(_records(self._num_events, self._poison)):
             producer.produce(self._stage.topic, value, key)
             if number % 1_000 == 0:
                 producer.poll(0)
@@ -100,7 +112,8 @@ class Soak:
         producer.flush()
 
     def _visit(self) -> None:
-        while not self._done.wait(REBALANCE_S - VISIT_S):
+        chance = random.Random(self._seed)
+        while not self._done.wait((REBALANCE_S - VISIT_S) * chance.uniform(1 - UNEVEN, 1 + UNEVEN)):
             with self._stage.worker(worker_id=f"visitor-{self.num_visits}") as visitor:
                 visitor.until(lambda: visitor.metric("assigned_partitions") > 0, "partitions for a visitor")
                 self._done.wait(VISIT_S)
@@ -110,22 +123,28 @@ class Soak:
 
     def _watch(self, worker: Worker, judge: Judge, feed: threading.Thread) -> None:
         before = 0.0
-        while feed.is_alive() or not judge.all_committed():
+        while self._look_at_lag(judge, feeding=feed.is_alive()):
             assert worker.process.poll() is None, f"the worker ended with {worker.process.returncode}"
             taken = worker.metric("records_consumed_total")
             self._taken, before = self._taken + taken - before, taken
             self._samples.append((self._taken, _memory_mib(worker.process.pid)))
-            print(f"{self._taken:.0f} of {self._num_events}, {self._samples[-1][1]:.0f} MiB", file=sys.stderr)  # noqa: T201
+            print(f"{self._taken:.0f} of {self._num_events}, {self._samples[-1][1]:.0f} MiB", file=sys.stderr)
             time.sleep(LOOK_S)
+
+    def _look_at_lag(self, judge: Judge, *, feeding: bool) -> bool:
+        """Note the group's lag; say whether there is still something to do."""
+        committed, ends = judge.offsets()
+        self._lags.append((sum(end - max(committed[number], 0) for number, end in ends.items()), feeding))
+        return feeding or self._lags[-1][0] > 0
 
     def _report(self, judge: Judge, seconds: float, in_flight: int) -> Report:
         verdict = judge.verdict()
-        warm = [memory for taken, memory in self._samples if WARM <= taken / self._num_events < 1.5 * WARM]
-        end = [memory for taken, memory in self._samples if taken / self._num_events >= 1 - WARM / 2]
+        warm, end = self._memory_between(WARM, 1.5 * WARM), self._memory_between(1 - WARM / 2, 2)
         return Report(
             date=datetime.now(UTC).date().isoformat(),
             events=self._num_events,
-            poison=len(range(0, self._num_events, POISON_EVERY)),
+            seed=self._seed,
+            poison=len(self._poison),
             seconds=round(seconds, 1),
             events_per_s=round(self._num_events / seconds, 1),
             rebalances=2 * self.num_visits,
@@ -134,17 +153,34 @@ class Soak:
             dead_letters=len(judge.read(self._stage.dead_letters)),
             in_flight=in_flight,
             uncommitted=sum(verdict.ends.values()) - sum(verdict.committed.values()),
-            memory_warm=round(median(warm), 1),
-            memory_end=round(median(end), 1),
-            memory_growth=round(median(end) / median(warm) - 1, 4),
+            lag_max=max(lag for lag, _ in self._lags),
+            lag_end_of_feed=next(lag for lag, feeding in self._lags if not feeding),
+            lag_end=self._lags[-1][0],
+            memory_warm=round(warm, 1),
+            memory_end=round(end, 1),
+            memory_growth=round(end / warm - 1, 4),
         )
 
+    def _memory_between(self, first: float, end: float) -> float:
+        """Return the median from one part of the run to another; of a run too short for it, what is nearest."""
+        found = [memory for taken, memory in self._samples if first <= taken / self._num_events < end]
+        nearest = min(self._samples, key=lambda sample: abs(sample[0] / self._num_events - first))
+        return median(found or [nearest[1]])
 
-def _records(num_events: int) -> Iterator[tuple[bytes, bytes]]:
+
+def _poison(num_events: int, seed: int) -> frozenset[int]:
+    """Choose one event of each thousand."""
+    chance = random.Random(seed)
+    return frozenset(
+        chance.randrange(first, min(first + POISON_EVERY, num_events)) for first in range(0, num_events, POISON_EVERY)
+    )
+
+
+def _records(num_events: int, poison: frozenset[int]) -> Iterator[tuple[bytes, bytes]]:
     """Yield keys and values: one slate an event, so that a million of them stay a matter of minutes."""
     for number in range(num_events):
         event = impression(number, slates=[slate("control", "CONTROL", number, 3)])
-        yield event["user"]["user_id"].encode(), encode(event) if number % POISON_EVERY else POISON
+        yield event["user"]["user_id"].encode(), POISON if number in poison else encode(event)
 
 
 def _memory_mib(pid: int) -> float:
@@ -157,14 +193,15 @@ def main() -> int:
     """Run, print the report, and say by the exit status whether it is as it must be."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--events", type=int, default=1_000_000, help="how many (default 1,000,000)")
+    parser.add_argument("--seed", type=int, default=1, help="of the poison and the visitors' times (1)")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     words = parser.parse_args()
     with KafkaCluster() as kafka, tempfile.TemporaryDirectory(prefix="mirrorstream-soak-") as folder:
         stage = Stage(kafka.bootstrap_servers, "soak", Path(folder), dict(OVERRIDES))
-        report = Soak(stage, words.events).run()
+        report = Soak(stage, words.events, words.seed).run()
     found = asdict(report) | {"problems": report.problems}
     text = json.dumps(found, indent=2) if words.json else "\n".join(f"{name:15} {found[name]}" for name in found)
-    print(text)  # noqa: T201
+    print(text)
     return 1 if report.problems else 0
 
 

@@ -7,15 +7,11 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Self
 
-from confluent_kafka import Consumer, IsolationLevel, Message, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka import Consumer, Message, TopicPartition
 from integration.harness import Stage
 from integration.judge import Judge, Key, judge_of, key_of, single_object
 
 from .fault import Mark
-
-STABLE_WITHIN_S = 20.0  # a killed worker's open transaction ends by its time-out and the broker's next look for such
-ASK_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +44,6 @@ class EagerJudge(Judge):
 
 def tally(stage: Stage) -> Tally:
     """Count a stage on which nothing runs any more."""
-    stable = _until_stable(stage)
     judge = judge_of(stage)
     verdict, answers = judge.verdict(), judge.messages()
     seen = {(message.partition(), message.offset()) for message in answers}
@@ -63,7 +58,7 @@ def tally(stage: Stage) -> Tally:
             if (message.partition(), message.offset()) not in seen
         ),
         all_committed=verdict.committed == verdict.ends,
-        all_stable=stable,
+        all_stable=not verdict.open,
     )
 
 
@@ -79,28 +74,6 @@ def _duplicated(keys: Collection[Key], answers: Iterable[Message]) -> tuple[Plac
 
 def _place(message: Message) -> Place:
     return Place(message.partition() or 0, message.timestamp()[1] / 1000)
-
-
-def _until_stable(stage: Stage) -> bool:
-    """Wait until every transaction has ended: then last stable offset and high watermark are one."""
-    topics = [stage.topic, stage.responses, stage.dead_letters]
-    deadline_s = time.monotonic() + STABLE_WITHIN_S
-    while True:
-        levels = (IsolationLevel.READ_COMMITTED, IsolationLevel.READ_UNCOMMITTED)
-        stable, ends = (_ends(stage.bootstrap, topics, level) for level in levels)
-        if stable == ends or time.monotonic() > deadline_s:
-            return stable == ends
-        time.sleep(0.2)
-
-
-def _ends(bootstrap: str, topics: list[str], level: IsolationLevel) -> dict[tuple[str, int], int]:
-    admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 2})
-    found = admin.list_topics(timeout=ASK_S).topics
-    wanted = {
-        TopicPartition(topic, number): OffsetSpec.latest() for topic in topics for number in found[topic].partitions
-    }
-    answers = admin.list_offsets(wanted, isolation_level=level, request_timeout=ASK_S)
-    return {(one.topic, one.partition): answer.result(ASK_S).offset for one, answer in answers.items()}
 
 
 class Arrivals:

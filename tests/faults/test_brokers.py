@@ -49,11 +49,13 @@ def test_a_killed_broker_is_done_without_until_it_is_back(
 def test_a_transaction_whose_time_is_up_before_there_is_a_new_leader_goes_again(
     stage: Stage, judge: Judge, kafka: KafkaCluster, tell: Tell
 ) -> None:
-    """The broker may end it by itself, and whoever has no name knows that it was no other holder of it."""
+    """It is aborted for records that nobody takes; where the broker was first, who has no name asks it."""
     with traffic(stage) as load, stage.worker() as a:
         load.until_flowing()
         kill_and_restart(kafka, load, a, (stage.responses, 0))
         load.settle(judge)
+        num_failed = a.metric("flushes_total") - a.metric('flushes_total{outcome="committed"}')
+        assert num_failed > 0, "no transaction met the fault"
         assert a.stop() == 0
     judge.verdict().assert_exactly_once()
     tell(f"{OUTPUT} killed, transactions of at most {TRANSACTION_S:.0f} s", load.pause_s())

@@ -112,11 +112,11 @@ def test_a_transaction_that_the_broker_has_timed_out_goes_again(
 def test_of_two_holders_of_one_name_the_older_goes(stage: Stage, judge: Judge, tell: Tell) -> None:
     with traffic(stage) as load, stage.worker(worker_id="a") as older:
         load.until_flowing()
+        load.fault()
         with stage.worker(worker_id="a") as newer:
             assert older.exit_code() == 4
-            load.fault()
             load.until_again()
             load.settle(judge)
             assert newer.stop() == 0
     judge.verdict().assert_exactly_once()
-    tell("fenced by another holder of its name, after it has gone", load.pause_s())
+    tell("fenced by another holder of its name", load.pause_s())

@@ -27,7 +27,7 @@ QUICK: dict[str, Any] = {"choice_latency_s": 0, "window_max_records": 1024}
 )
 def test_kills_at_all_points_lose_and_repeat_nothing(kafka: KafkaCluster, tmp_path: Path, words: str) -> None:
     report = kill_all(kafka, tmp_path, parse(words.split()))
-    print(report.table())  # noqa: T201 - pytest shows it when a test fails
+    print(report.table())
     assert report.problems() == []
 
 

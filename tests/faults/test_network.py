@@ -5,14 +5,16 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 
 import pytest
-from integration.harness import Stage
+from integration.events import impression
+from integration.harness import POLL_S, Stage, Worker, send
 from integration.judge import Judge
 
 from .proxy import END_TXN, Proxy
-from .traffic import SESSION_S, TRANSACTION_S, Tell, traffic
+from .traffic import LOAD, SESSION_S, TRANSACTION_S, Tell, traffic
 
 # Refused at once, as by a machine that is up without its broker; or no answer at all, as when a cable is out.
 AWAY: dict[str, Callable[[Proxy], AbstractContextManager[None]]] = {"cut": Proxy.cut, "silent": Proxy.black_hole}
+GRACE_S = 5.0  # what a call of the client's may overstay its time-out by, before the worker ends itself
 
 
 def test_a_commit_whose_answer_is_lost_is_neither_repeated_nor_forgotten(
@@ -38,17 +40,86 @@ def test_a_network_that_is_away_for_longer_than_a_transaction_may_take(
     stage: Stage, judge: Judge, proxy: Proxy, tell: Tell, how: str
 ) -> None:
     away_s = TRANSACTION_S + 2
-    assert away_s < SESSION_S
-    with traffic(stage) as load, stage.worker(bootstrap_servers=proxy.bootstrap_servers) as a:
+    settings = {"bootstrap_servers": proxy.bootstrap_servers, "session_timeout_s": 4 * TRANSACTION_S}
+    with traffic(stage) as load, stage.worker(**settings) as a:
         load.until_flowing()
         with AWAY[how](proxy):
-            time.sleep(away_s)
+            ends_s = time.monotonic() + away_s
+            # A commit may give up for its records' sake, and only then does the abort's own time begin.
+            a.until(lambda: a.page("/readyz")[0] == 503, "unready worker", timeout_s=2 * TRANSACTION_S + 1)
+            time.sleep(max(0.0, ends_s - time.monotonic()))
         load.fault()
         load.until_again()
+        a.until(lambda: a.page("/readyz")[0] == 200, "ready worker")
         load.settle(judge)
+        assert num_failed(a) > 0
+        assert "lost" not in a.log, "the session ended too"
         assert a.stop() == 0
     judge.verdict().assert_exactly_once()
     tell(f"network {how} for {away_s:.0f} s, after it is back", load.pause_s())
+
+
+def num_failed(worker: Worker) -> float:
+    """Count transactions that did not end in a commit that was heard of."""
+    return worker.metric("flushes_total") - worker.metric('flushes_total{outcome="committed"}')
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("transaction_s", [TRANSACTION_S, 10.0])
+def test_an_outage_that_outlasts_a_transaction_its_abort_and_the_grace_of_both(
+    stage: Stage, judge: Judge, proxy: Proxy, tell: Tell, transaction_s: float
+) -> None:
+    """The worker is unready all the while.  If the client's calls come back it goes on by itself, else its restart."""
+    away_s = 2 * transaction_s + GRACE_S + 3
+    stage.overrides |= {"transaction_timeout_s": transaction_s, "bootstrap_servers": proxy.bootstrap_servers}
+    with traffic(stage) as load, ExitStack() as stack:
+        a = stack.enter_context(stage.worker())
+        load.until_flowing()
+        with proxy.black_hole():
+            ends_s = time.monotonic() + away_s
+            a.until(lambda: a.page("/readyz")[0] == 503, "unready worker", timeout_s=2 * transaction_s + 1)
+            while time.monotonic() < ends_s and a.process.poll() is None:
+                assert a.page("/readyz")[0] != 200
+                time.sleep(POLL_S)
+            time.sleep(max(0.0, ends_s - time.monotonic()))
+        load.fault()
+        code = a.process.poll()
+        assert code in {None, 5}
+        if code is not None:
+            assert "has not returned" in a.log
+            a = stack.enter_context(stage.worker())
+        load.until_again()
+        a.until_ready()
+        load.settle(judge)
+        assert code == 5 or num_failed(a) > 0
+        assert a.stop() == 0
+    judge.verdict().assert_exactly_once()
+    how = "the same process" if code is None else "its restart"
+    tell(f"network silent for {away_s:.0f} s, transactions of {transaction_s:.0f} s, by {how}", load.pause_s())
+
+
+@pytest.mark.long
+def test_an_idle_worker_waits_out_an_outage(stage: Stage, judge: Judge, proxy: Proxy, tell: Tell) -> None:
+    """It has no call that could be stuck; that its partitions are gone is all that shows."""
+    away_s = 2 * TRANSACTION_S + GRACE_S + 3
+    assert away_s > SESSION_S
+    stage.overrides = LOAD | stage.overrides
+    stage.create()
+    with stage.worker(bootstrap_servers=proxy.bootstrap_servers) as a:
+        send(stage, map(impression, range(30)))
+        a.until(judge.all_committed, "commit of what came before")
+        with proxy.black_hole():
+            ends_s = time.monotonic() + away_s
+            a.until(lambda: a.metric("assigned_partitions") == 0, "loss of all partitions", timeout_s=2 * SESSION_S)
+            time.sleep(max(0.0, ends_s - time.monotonic()))
+            assert a.page("/livez")[0] == 200
+        back_s = time.monotonic()
+        send(stage, map(impression, range(30, 60)))
+        a.until(judge.all_committed, "commit of what came after")
+        tell(f"network silent for {away_s:.0f} s, an idle worker, after it is back", time.monotonic() - back_s)
+        assert num_failed(a) == 0
+        assert a.stop() == 0
+    judge.verdict().assert_exactly_once()
 
 
 @pytest.mark.long

@@ -18,7 +18,7 @@ from .victim import victim
 
 NUM_STOPS = 4
 DRAIN_S = 5.0
-LEAVE_S = 5.0  # to take everything down, on a busy machine
+LEAVE_S = 3.0  # to take everything down
 START_S = 15.0  # of a process, on a busy machine
 TAKE_OVER_S = 10.0  # to look up positions again, read, answer and commit, on a busy machine
 CLEAN_UP_S = 1.0  # how often the test brokers look for transactions that are over their time

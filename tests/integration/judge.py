@@ -3,6 +3,7 @@
 expected   for each readable impression one SLATE a variant, and one DUEL a candidate if there is a control
 seen       responses under read_committed, by (event id, question, variant)
 committed  the group's offsets against the ends of the input's partitions
+open       transactions that nobody ended: readers stop before them, and see nothing of what comes after
 """
 
 import json
@@ -11,17 +12,22 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from io import BytesIO
-from typing import Any
+from typing import Any, TypeVar
 
 import fastavro
-from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, IsolationLevel, KafkaException, Message, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from .events import prefix, schema_text
 from .harness import Stage
 
 Key = tuple[str, str, str]  # event id, question, variant
+Place = tuple[str, int]  # topic and partition
+T = TypeVar("T")
 
 READ_TIMEOUT_S = 30.0  # without anything read
+STABLE_WITHIN_S = 20.0  # a killed worker's open transaction ends by its time-out and the broker's next look for such
+POLL_S = 0.2
 _WRITERS = {
     prefix(name): fastavro.parse_schema(json.loads(schema_text(name)))
     for name in ("RecommendationImpression", "SimulatedResponse")
@@ -37,6 +43,7 @@ class Verdict:
     seen: Counter[Key]
     committed: dict[int, int]
     ends: dict[int, int]
+    open: frozenset[Place] = frozenset()  # where a transaction has no end: the last stable offset stays below the end
 
     @property
     def missing(self) -> frozenset[Key]:
@@ -51,13 +58,14 @@ class Verdict:
         return frozenset(self.seen.keys() - self.expected)
 
     def assert_exactly_once(self) -> None:
-        """Every question answered once, nothing else answered, everything committed."""
+        """Every question answered once, nothing else answered, everything committed, no transaction open."""
         self.assert_at_least_once()
         assert not self.duplicated, f"{len(self.duplicated)} duplicated, such as {sorted(self.duplicated)[:3]}"
 
     def assert_at_least_once(self) -> None:
-        """Every question answered, nothing else answered, everything committed."""
+        """Every question answered, nothing else answered, everything committed, no transaction open."""
         assert self.expected, "there was nothing to judge"
+        assert not self.open, f"a transaction is open in {sorted(self.open)}"
         assert not self.missing, f"{len(self.missing)} of {len(self.expected)} missing: {sorted(self.missing)[:3]}"
         assert not self.unasked, f"{len(self.unasked)} answers that nobody asked for: {sorted(self.unasked)[:3]}"
         assert self.committed == self.ends, f"committed {self.committed}, ends {self.ends}"
@@ -72,15 +80,18 @@ class Judge:
         *,
         topic: str,
         responses: str,
+        dead_letters: str,
         group: str,
         decode_in: "Callable[[bytes], dict[str, Any] | None] | None" = None,
         decode_out: "Callable[[bytes], dict[str, Any] | None] | None" = None,
     ) -> None:
         self._bootstrap, self._topic, self._responses, self._group = bootstrap, topic, responses, group
+        self._topics = (topic, responses, dead_letters)
         self._decode_in, self._decode_out = decode_in or single_object, decode_out or single_object
 
     def verdict(self) -> Verdict:
-        """Read everything that is there."""
+        """Read everything that is there, once the transactions that are open now have ended, if they do."""
+        left_open = self._left_open()
         impressions = [self._decode_in(message.value()) for message in self._read(self._topic) if message.value()]
         committed, ends = self.offsets()
         return Verdict(
@@ -88,6 +99,7 @@ class Judge:
             seen=Counter(map(key_of, self.answers())),
             committed=committed,
             ends=ends,
+            open=left_open,
         )
 
     def answers(self) -> list[dict[str, Any]]:
@@ -109,7 +121,8 @@ class Judge:
         consumer = self._consumer(self._group)
         try:
             parts = _partitions(consumer, self._topic)
-            committed = {one.partition: one.offset for one in _committed(consumer, parts)}
+            found = _patiently(lambda: consumer.committed(parts, READ_TIMEOUT_S))
+            committed = {one.partition: one.offset for one in found}
             return committed, {one.partition: consumer.get_watermark_offsets(one, READ_TIMEOUT_S)[1] for one in parts}
         finally:
             consumer.close()
@@ -118,6 +131,29 @@ class Judge:
         """Say whether the group has nothing left to read."""
         committed, ends = self.offsets()
         return committed == ends
+
+    def _left_open(self) -> frozenset[Place]:
+        """Wait until what is in the topics now is stable; return where it does not become so."""
+        ends = _patiently(lambda: self._offsets(IsolationLevel.READ_UNCOMMITTED))
+        deadline_s = time.monotonic() + STABLE_WITHIN_S
+        while True:
+            stable = _patiently(lambda: self._offsets(IsolationLevel.READ_COMMITTED))
+            left = frozenset(place for place, end in ends.items() if stable[place] < end)
+            if not left or time.monotonic() > deadline_s:
+                return left
+            time.sleep(POLL_S)
+
+    def _offsets(self, level: IsolationLevel) -> dict[Place, int]:
+        """Return the high watermark of every partition, or its last stable offset."""
+        admin = AdminClient({"bootstrap.servers": self._bootstrap, "log_level": 2})
+        found = admin.list_topics(timeout=READ_TIMEOUT_S).topics
+        wanted = {
+            TopicPartition(topic, number): OffsetSpec.latest()
+            for topic in self._topics
+            for number in found[topic].partitions
+        }
+        answers = admin.list_offsets(wanted, isolation_level=level, request_timeout=READ_TIMEOUT_S)
+        return {(one.topic, one.partition): answer.result(READ_TIMEOUT_S).offset for one, answer in answers.items()}
 
     def _read(self, topic: str) -> Iterator[Message]:
         """Yield what is committed in a topic up to its end now, partition by partition in offset order."""
@@ -149,7 +185,13 @@ class Judge:
 
 def judge_of(stage: Stage, kind: type[Judge] = Judge) -> Judge:
     """Return who counts a stage's responses."""
-    return kind(stage.bootstrap, topic=stage.topic, responses=stage.responses, group=stage.name)
+    return kind(
+        stage.bootstrap,
+        topic=stage.topic,
+        responses=stage.responses,
+        dead_letters=stage.dead_letters,
+        group=stage.name,
+    )
 
 
 def questions(impression: dict[str, Any]) -> Iterator[Key]:
@@ -190,18 +232,16 @@ def _decode(payload: bytes, writer: Any) -> dict[str, Any] | None:
     return found if isinstance(found, dict) and stream.tell() == len(payload) else None
 
 
-def _committed(consumer: Consumer, parts: list[TopicPartition]) -> list[TopicPartition]:
-    """Ask for committed offsets, again while the broker looks for the group's coordinator."""
+def _patiently(call: Callable[[], T]) -> T:
+    """Ask again while the broker looks for a group's coordinator, or a partition for its leader."""
     deadline_s = time.monotonic() + READ_TIMEOUT_S
     while True:
         try:
-            found: list[TopicPartition] = consumer.committed(parts, READ_TIMEOUT_S)
+            return call()
         except KafkaException:
             if time.monotonic() > deadline_s:
                 raise
-            time.sleep(0.1)
-        else:
-            return found
+            time.sleep(POLL_S)
 
 
 def _partitions(consumer: Consumer, topic: str) -> list[TopicPartition]:

@@ -1,7 +1,8 @@
 """The worker with engines that can be killed by a prompt: `python -m tests.integration.mortal run ...`.
 
 KILLERS   event ids by comma: a draw of one of them ends the engine, whoever else is in it
-KILL      the signal that vLLM's engine core gets, KILL by default; the choice model, which has none, just dies
+
+vLLM's engine core gets SIGKILL; the choice model, which has none, just dies.
 """
 
 import asyncio
@@ -16,7 +17,6 @@ from worker.engines.vllm import VllmEngine
 from worker.errors import EngineDead
 
 KILLERS = frozenset(os.environ.get("KILLERS", "").split(","))
-SIGNAL = signal.Signals[f"SIG{os.environ.get('KILL', 'KILL')}"]
 
 
 class MortalChoiceModel(ChoiceModel):
@@ -46,7 +46,7 @@ class MortalVllm(VllmEngine):
     async def draw(self, ask: Ask) -> Drawn:
         if ask.impression.event_id in KILLERS:
             for core in engine_cores(os.getpid()):
-                os.kill(core, SIGNAL)
+                os.kill(core, signal.SIGKILL)
         return await super().draw(ask)
 
 

@@ -1,4 +1,4 @@
-"""A schema registry on the loopback that speaks the calls a client makes, can be away, and counts what it is asked.
+"""A schema registry on the loopback that speaks the calls a client makes, can be away or silent, and counts its calls.
 
 GET  /schemas/ids/{id}              POST /subjects/{subject}            look up
 GET  /schemas/guids/{guid}          POST /subjects/{subject}/versions   register
@@ -16,10 +16,12 @@ from uuid import UUID
 
 
 class Registry:
-    """The server; `failing` is the status that every call gets, 0 for none."""
+    """The server; `failing` is the status that every call gets, 0 for none; until it `speaks`, no call gets any."""
 
     def __init__(self) -> None:
         self.failing = 0
+        self.speaks = threading.Event()
+        self.speaks.set()
         self.asked: Counter[str] = Counter()
         self.compatibility: dict[str, str] = {}
         self.schemas: dict[int, str] = {}
@@ -40,6 +42,7 @@ class Registry:
 
     def stop(self) -> None:
         """Take no calls any more; may be called twice."""
+        self.speaks.set()
         self._server.shutdown()
         self._server.server_close()
 
@@ -99,6 +102,10 @@ def _handler(registry: Registry) -> type[BaseHTTPRequestHandler]:
         def do_GET(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             path = unquote(urlsplit(self.path).path)
+            if not registry.speaks.is_set():
+                registry.asked[f"{self.command} {path}"] += 1
+                registry.speaks.wait()
+                return  # whoever asked has given up, or is told by the end of the connection
             status, found = registry.answer(self.command, path, json.loads(body or b"{}"))
             data = json.dumps(found).encode()
             self.send_response(status)

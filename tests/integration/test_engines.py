@@ -158,7 +158,7 @@ async def test_the_second_pass_finds_its_prompt_in_the_cache(
     assert len(seconds) == len(asks)
     possible = sum((len(one.prompt_token_ids) - 1) // block * block for one in seconds)
     cached = sum(one.num_cached_tokens or 0 for one in seconds)
-    assert cached >= 0.85 * possible > 0
+    assert cached >= 0.9 * possible > 0
 
 
 async def test_one_pass_reads_the_same_letters_as_two(vllm_engine: VllmEngine, vllm_settings: Settings) -> None:

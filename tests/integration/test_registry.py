@@ -26,8 +26,8 @@ def registry(stage: Stage) -> Iterator[Registry]:
 def judge(stage: Stage, registry: Registry) -> Judge:
     """Who reads both topics with the registry's schemas."""
     return Judge(
-        stage.bootstrap, topic=stage.topic, responses=stage.responses, group=stage.name,
-        decode_in=confluent(registry.schemas), decode_out=confluent(registry.schemas),
+        stage.bootstrap, topic=stage.topic, responses=stage.responses, dead_letters=stage.dead_letters,
+        group=stage.name, decode_in=confluent(registry.schemas), decode_out=confluent(registry.schemas),
     )  # fmt: skip
 
 
@@ -70,20 +70,24 @@ def test_an_older_writer_a_guid_and_no_registry_framing_are_read_too(
     assert judge.all_committed()
 
 
-@pytest.mark.parametrize("how", ["error 500", "connection refused"])
+@pytest.mark.parametrize("how", ["error 500", "silence", "connection refused"])
 def test_an_outage_holds_records_up_until_it_is_over(stage: Stage, judge: Judge, registry: Registry, how: str) -> None:
     stage.create(partitions=1)
     with stage.worker(drain_timeout_s=100) as worker:
         worker.until_ready()
         if how == "error 500":
             registry.failing = 500
+        elif how == "silence":  # connections are taken, calls never answered: only a time-out of ours ends them
+            registry.speaks.clear()
         else:
             registry.stop()
         send_raw(stage, map(framed, range(100)))  # more than open the breaker, if an outage counted
         worker.until(lambda: "schema registry" in worker.page("/readyz")[1], "reason why it is not ready")
+        assert worker.page("/livez")[0] == 200  # a restart would not bring the registry back
         assert judge.read(stage.dead_letters) == judge.messages() == []
-        if how == "error 500":
+        if how != "connection refused":
             registry.failing = 0
+            registry.speaks.set()
             worker.until(judge.all_committed, "commit to the end")
             assert worker.page("/readyz") == (200, "ok\n")
         assert worker.stop(20) == 0  # what is not decoded is worth no waiting: it is not committed

@@ -425,6 +425,34 @@ async def test_what_is_in_flight_returns_to_nothing() -> None:
         assert world.window.num_records == 0
 
 
+@jumping
+async def test_a_record_that_nobody_works_on_any_more_is_noticed() -> None:
+    """The task is lost and the count stays: what a leak looks like from outside."""
+    async with working() as world:
+        world.engine.gates = {"event-0": asyncio.Event()}
+        await world.read(event())
+        await until(lambda: bool(world.engine.asks))
+        for task in asyncio.all_tasks():
+            if "_answer" in repr(task.get_coro()):
+                task.cancel()
+        await asyncio.sleep(60.0)
+        assert world.pipeline.held_up == ""
+        await asyncio.sleep(10.0)
+        assert "no record was finished" in world.pipeline.held_up
+        world.source.lose(A)
+        await until(lambda: world.pipeline.held_up == "")
+
+
+@jumping
+async def test_a_question_that_runs_into_its_deadline_is_work() -> None:
+    async with working() as world:
+        world.engine.gates = {"event-0": asyncio.Event()}
+        await world.read(event())
+        await world.committed(A, 1)
+        await asyncio.sleep(100.0)
+        assert world.pipeline.held_up == ""
+
+
 # -- the end
 
 

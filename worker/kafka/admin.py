@@ -23,7 +23,7 @@ def partitions(settings: Settings) -> dict[str, int]:
         found = AdminClient(client.common(settings)).list_topics(timeout=TIMEOUT_S)
     except KafkaException as error:
         reason = client.kafka_error(error)
-        if reason.code() == KafkaError._INVALID_ARG:  # noqa: SLF001
+        if reason.code() == client.INVALID_ARG:
             raise BadSettings(f"kafka_options: {reason.str()}") from error
         client.raise_if_hopeless(reason, "list topics")
         message = f"Kafka at {settings.bootstrap_servers} does not answer: {reason.name()}"
@@ -94,7 +94,7 @@ def _until_end(consumer: Consumer, number: int) -> Iterator[tuple[bytes | None, 
         error = message.error()
         if error is None:
             yield message.key(), message.value()
-        elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001
+        elif error.code() == client.PARTITION_EOF:
             ended.add(message.partition())
         else:
             client.raise_if_hopeless(error, "read")

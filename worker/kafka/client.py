@@ -18,6 +18,11 @@ PRODUCER_FENCED = frozenset({
     KafkaError.PRODUCER_FENCED,
 })  # fmt: skip
 _FENCED = PRODUCER_FENCED | {KafkaError.FENCED_INSTANCE_ID, KafkaError.UNRELEASED_INSTANCE_ID}
+# librdkafka's own codes; only their Python names begin with an underscore.
+PARTITION_EOF = KafkaError._PARTITION_EOF  # noqa: SLF001 - see above
+AUTO_OFFSET_RESET = KafkaError._AUTO_OFFSET_RESET  # noqa: SLF001 - see above
+FATAL = KafkaError._FATAL  # noqa: SLF001 - see above
+INVALID_ARG = KafkaError._INVALID_ARG  # noqa: SLF001 - see above
 _DENIED = frozenset({
     KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED,
     KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED,

@@ -247,11 +247,11 @@ def _until(consumer: Consumer, partition: Partition, end: int) -> Iterator[Recor
         if message is None:
             raise Retryable(f"Kafka does not answer while {partition} is read")
         error = message.error()
-        if error is not None and error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001
+        if error is not None and error.code() != client.PARTITION_EOF:
             client.raise_if_hopeless(error, "read")
         elif error is None and message.offset() < end:
             yield to_record(message, partition, 0)
-        if (error is None or error.code() == KafkaError._PARTITION_EOF) and message.offset() >= end - 1:  # noqa: SLF001
+        if (error is None or error.code() == client.PARTITION_EOF) and message.offset() >= end - 1:
             return
 
 

@@ -15,11 +15,10 @@ def send_offsets(producer: Producer, offsets: list[TopicPartition], metadata: ob
     Raises `KafkaException`.
     """
     while True:
-        left_s = deadline_s - time.monotonic()
         try:
-            producer.send_offsets_to_transaction(offsets, metadata, max(left_s, RETRY_S))
+            producer.send_offsets_to_transaction(offsets, metadata, max(deadline_s - time.monotonic(), RETRY_S))
         except KafkaException as error:
-            if not client.kafka_error(error).retriable() or left_s <= RETRY_S:
+            if not client.kafka_error(error).retriable() or time.monotonic() + RETRY_S >= deadline_s:
                 raise
             time.sleep(RETRY_S)
         else:

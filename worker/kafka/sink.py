@@ -185,6 +185,8 @@ class KafkaSink:
         try:
             self._source.commit(flush.heads)
         except (KafkaException, TimeoutError) as error:
+            if isinstance(error, KafkaException):
+                client.raise_if_hopeless(client.kafka_error(error), "commit")
             log.warning("commit: %s; the same bytes go again", error)
             return Aborted(time.monotonic())
         return Committed()
@@ -203,6 +205,7 @@ class KafkaSink:
 
     def _replace(self) -> None:
         old, self._producer = self._producer, None
+        self._failed.clear()  # what failed before is the old one's
         if old is not None:
             # Closing waits for the client's own threads; the new producer does not.
             threading.Thread(target=_close, args=(old,), daemon=True, name="old-producer").start()

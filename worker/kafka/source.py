@@ -99,7 +99,8 @@ class KafkaSource:
 
     def commit(self, heads: Iterable[Head]) -> None:
         """Commit outside of transactions, for at-least-once.  Blocks; not for the loop's thread."""
-        self._mailbox.ask(lambda: self._consumer.commit(offsets=topic_partitions(heads), asynchronous=False))
+        offsets = topic_partitions(heads)
+        client.checked(self._mailbox.ask(lambda: self._consumer.commit(offsets=offsets, asynchronous=False)))
 
     async def close(self) -> None:
         """Leave the group."""
@@ -203,15 +204,15 @@ class KafkaSource:
 
     def _on_error(self, error: KafkaError, partition: Partition, message: Message) -> None:
         code = error.code()
-        if code == KafkaError._PARTITION_EOF:  # noqa: SLF001
+        if code == client.PARTITION_EOF:
             if message.offset() >= self._ends.get(partition, 0):
                 self._reached(partition)
             return
         client.raise_if_hopeless(error, f"poll {partition}")
-        if code == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001
+        if code == client.AUTO_OFFSET_RESET:
             text = f"{partition}: the committed offset is no longer there: {error.str()}; on_data_loss=skip goes on"
             raise Fatal(text)
-        if error.fatal() or code == KafkaError._FATAL:  # noqa: SLF001
+        if error.fatal() or code == client.FATAL:
             # A static member that was killed finds its own name taken until its session ends (KIP-848): as fenced.
             kind = Fenced if self._settings.static_membership else Fatal
             raise kind(f"poll: {error.name()}: {error.str()}; the worker stops")

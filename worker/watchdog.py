@@ -1,0 +1,36 @@
+"""Whether work moves: a count that leaks or a task that nobody wakes stops a worker in silence (parallel-consumer#857).
+
+Records are in flight, nothing is waited for, and none was finished for longer than deadlines can explain:
+
+>>> watchdog = Watchdog(patience_s=100.0)
+>>> watchdog.look(busy=True, reason="", now_s=0.0); watchdog.look(busy=True, reason="", now_s=99.0); watchdog.why
+''
+>>> watchdog.look(busy=True, reason="", now_s=101.0); watchdog.why
+'no record was finished for 101 s, and nothing is waited for'
+>>> watchdog.look(busy=True, reason="Kafka takes no transaction", now_s=102.0); watchdog.why
+''
+"""
+
+PATIENCE_S = 60.0  # beyond all deadlines of a question, until a worker that finishes nothing is taken for broken
+
+
+class Watchdog:
+    """Looks at the clock; `why` says what it found, "" while work moves."""
+
+    def __init__(self, patience_s: float) -> None:
+        """Take how long nothing may be finished."""
+        self.why = ""
+        self._patience_s = patience_s
+        self._moved_s: float | None = None
+
+    def moved(self, now_s: float) -> None:
+        """Hear that a record was finished."""
+        self._moved_s = now_s
+
+    def look(self, *, busy: bool, reason: str, now_s: float) -> None:
+        """Look: `busy` if records are in flight, `reason` what holds them up, "" if nothing does."""
+        if self._moved_s is None or not busy or reason not in {"", self.why}:
+            self._moved_s = now_s
+        idle_s = now_s - self._moved_s
+        stalled = idle_s > self._patience_s
+        self.why = f"no record was finished for {idle_s:.0f} s, and nothing is waited for" if stalled else ""
