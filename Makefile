@@ -1,4 +1,4 @@
-# Each target sets itself up: a plain Python 3.11 or newer is enough (the tests also need Java 17 and Maven).
+# Each target sets itself up on x86-64 Linux: a plain Python 3.11 to 3.14 is enough (the tests also need Java 17 and Maven).
 PYTHON ?= python3
 ENGINE ?= vllm
 EVENTS ?= 500
@@ -13,8 +13,18 @@ export UV_COMPILE_BYTECODE := 1
 .PHONY: setup demo bench test test-long lint format lock clean
 .DEFAULT_GOAL := demo
 
+# The locks hold wheels for this alone; pip would only tell of the first that it does not find.
+define FITS
+import platform as p, sys
+v, here = sys.version_info[:2], (p.python_implementation(), p.system(), p.machine())
+ok = (3, 11) <= v < (3, 15) and here == ("CPython", "Linux", "x86_64")
+sys.exit(0 if ok else "want CPython 3.11 to 3.14 on x86-64 Linux (make PYTHON=...), not %s %d.%d on %s %s" % (here[0], v[0], v[1], here[1], here[2]))
+endef
+export FITS
+
 # One environment; each use adds what it needs and nothing is installed twice.
 $(UV):
+	@$(PYTHON) -c "$$FITS"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
 

@@ -59,7 +59,7 @@ def run(
     if from_ and to and parse_time(from_) >= parse_time(to):
         raise BadSettings(f"--from {from_} --to {to}: is an empty range")
     backfill = worker.Backfill(until_end, parse_time(to) if to else None)
-    raise typer.Exit(worker.run(settings_of(config, bootstrap, settings, **extra), backfill))
+    raise typer.Exit(worker.run(settings_of(config, bootstrap, settings, files=True, **extra), backfill))
 
 
 @app.command(epilog="Example: mirrorstream check --config worker.yaml")

@@ -6,7 +6,6 @@ from typing import Annotated, Any
 
 import typer
 
-from worker.errors import BadSettings
 from worker.settings import Settings, load
 
 Config = Annotated[Path | None, typer.Option("--config", "-c", help="YAML file of settings.")]
@@ -17,18 +16,19 @@ Bootstrap = Annotated[str | None, typer.Option("--bootstrap", "-b", help="Broker
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
 
 
-def settings_of(config: Path | None, bootstrap: str | None, assignments: list[str] | None, **extra: Any) -> Settings:
-    """Build the settings from a command's options; `extra` wins over them.  Raises `BadSettings`."""
-    overrides: dict[str, Any] = {}
-    for assignment in assignments or ():
-        name, separator, value = assignment.partition("=")
-        if not separator:
-            message = f"--set {assignment}: want NAME=VALUE"
-            raise BadSettings(message)
-        overrides[name] = _value(value)
+def settings_of(
+    config: Path | None, bootstrap: str | None, assignments: list[str] | None, *, files: bool = False, **extra: Any
+) -> Settings:
+    """Build the settings from a command's options; `extra` wins over them.  Raises `BadSettings`.
+
+    `files` is for a command that needs all that the settings name.
+    """
+    parts = [assignment.partition("=") for assignment in assignments or ()]
+    problems = ["--set " + "".join(part) + ": want NAME=VALUE" for part in parts if not (part[0] and part[1])]
+    overrides = {name: _value(value) for name, separator, value in parts if name and separator}
     if bootstrap:
         overrides["bootstrap_servers"] = bootstrap
-    return load(config, overrides | extra)
+    return load(config, overrides | extra, files=files, problems=problems)
 
 
 def _value(text: str) -> Any:
@@ -36,6 +36,6 @@ def _value(text: str) -> Any:
     if text[:1] in "[{" and text:
         try:
             return json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             return text
     return text

@@ -31,6 +31,7 @@ def rules(settings: Settings, engine: Engine, positions: Mapping[int, PositionPr
             experiments=frozenset(settings.experiments),
             include_test=settings.include_test,
             include_bots=settings.include_bots,
+            include_holdout=settings.include_holdout,
             max_age_s=settings.max_age_s,
         ),
         user_budget=UserBudget(settings.max_events_per_user_per_day),

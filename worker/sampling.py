@@ -43,6 +43,7 @@ class Sampling:
     experiments: frozenset[str] = frozenset()  # empty: all
     include_test: bool = False
     include_bots: bool = False
+    include_holdout: bool = False
     max_age_s: float = 0.0  # 0: any age
 
     def rate(self, experiment_id: str) -> float:
@@ -60,7 +61,7 @@ class Sampling:
             return Skip.TEST
         if impression.user.is_bot and not self.include_bots:
             return Skip.BOT
-        if impression.experiment and impression.experiment.holdout:
+        if impression.experiment and impression.experiment.holdout and not self.include_holdout:
             return Skip.HOLDOUT
         if self.experiments and experiment not in self.experiments:
             return Skip.EXPERIMENT

@@ -25,6 +25,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histo
 
 from worker import __version__
 from worker.draws import Ask, Drawn, EngineCard, PositionProfile
+from worker.errors import BadSettings
 from worker.questions import Kind, Status
 from worker.records import Headers, Impression, Record
 from worker.responses import SimulatedResponse
@@ -34,13 +35,13 @@ _LLM_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60,
 _FLUSH_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 DEAD_LETTER_REASONS = ("magic", "schema", "avro", "utf8", "limit", "invalid", "too_large", "headers", "engine_killer")
 FLUSH_OUTCOMES = ("committed", "aborted", "indoubt")
+PROTOCOL = "http/protobuf"  # of OTLP
 _TRACE_HEADERS = frozenset({"traceparent", "tracestate"})
 
 
 def start_tracing() -> TracerProvider | None:
-    """Set up export as the OTEL_* variables say; None if they name no endpoint.  Before vLLM is imported."""
-    endpoint = os.environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT")
-    if not endpoint or os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
+    """Set up export as the OTEL_* variables say; None if they want none.  Before vLLM.  Raises `BadSettings`."""
+    if not _exports():
         return None
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
@@ -51,6 +52,27 @@ def start_tracing() -> TracerProvider | None:
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     trace.set_tracer_provider(provider)
     return provider
+
+
+def _exports() -> bool:
+    """Say whether the environment asks for traces.  Raises `BadSettings` if it does so in a way that we have not."""
+    _, endpoint = _variable("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+    _, disabled = _variable("OTEL_SDK_DISABLED")
+    _, exporter = _variable("OTEL_TRACES_EXPORTER")
+    if not endpoint or disabled.lower() == "true" or exporter.lower() == "none":
+        return False
+    if exporter not in {"", "otlp"}:
+        raise BadSettings(f"OTEL_TRACES_EXPORTER: {exporter}; want otlp or none")
+    name, protocol = _variable("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
+    if protocol not in {"", PROTOCOL}:
+        raise BadSettings(f"{name}: {protocol}; want {PROTOCOL}, the only exporter that is installed")
+    return True
+
+
+def _variable(*names: str) -> tuple[str, str]:
+    """Return the first of these variables that is set, and its text; an empty one is not set, as OpenTelemetry says."""
+    found = ((name, os.environ.get(name, "").strip()) for name in names)
+    return next(((name, text) for name, text in found if text), ("", ""))
 
 
 class Telemetry:
@@ -88,10 +110,7 @@ class Telemetry:
             name + "draw_duration_seconds", "One draw in the engine", buckets=_LLM_SECONDS, registry=registry
         )
         self._end_to_end_s = Histogram(
-            name + "end_to_end_seconds",
-            "Record's timestamp to finished answer",
-            buckets=_LLM_SECONDS,
-            registry=registry,
+            name + "end_to_end_seconds", "Record's timestamp to answer", buckets=_LLM_SECONDS, registry=registry
         )
         tokens = Counter(name + "tokens_total", "Tokens by direction", ["direction"], registry=registry)
         self._prompt_tokens, self._cached_tokens = tokens.labels("prompt"), tokens.labels("cached")

@@ -59,7 +59,7 @@ class Stage:
         yield stage
         for worker in stage.workers:
             worker.end()
-            print(f"--- {worker.words}\n{worker.log[-LOG_CHARS:]}")  # noqa: T201 - pytest shows it when a test fails
+            print(f"--- {worker.words}\n{worker.log[-LOG_CHARS:]}")
 
     @property
     def topic(self) -> str:

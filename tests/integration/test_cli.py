@@ -55,13 +55,23 @@ print(sorted({"vllm", "torch", "transformers", "confluent_kafka", "numpy"} & sys
 def test_all_problems_of_the_settings_are_told_at_once(tmp_path: Path) -> None:
     file = tmp_path / "worker.yaml"
     file.write_text("sample_rate: 2\nnot_a_setting: 1\ninput_topics: [responses]\n")
-    done = mirrorstream("run", "--config", str(file), "--set", "draws=0", MIRRORSTREAM_DRAW="2")
+    flags = (
+        "draws=0",
+        "linger_s",
+        f"kafka_secrets={tmp_path}/none",
+        "prompt_profile=no-such",
+        "static_membership=true",
+    )
+    words = [word for flag in flags for word in ("--set", flag)]
+    done = mirrorstream("run", "--config", str(file), *words, MIRRORSTREAM_DRAW="2", MIRRORSTREAM_SAMPLE_RATES="{a:1}")
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
-    for part in ("sample_rate", "not_a_setting", "draws", "MIRRORSTREAM_DRAW"):
-        assert part in done.stderr
-    assert "want NAME=VALUE" in mirrorstream("run", "--set", "draws").stderr
-    assert "is a topic this worker writes" in mirrorstream("run", "--set", "input_topics=responses").stderr
+    told = [
+        "sample_rate: ", "not_a_setting: ", "draws: ", "MIRRORSTREAM_DRAW: ", "--set linger_s: want NAME=VALUE",
+        "input_topics: responses is a topic this worker writes", "static_membership: needs worker_id",
+        "sample_rates: want JSON", "kafka_secrets: ", "prompt profile no-such: ",
+    ]  # fmt: skip
+    assert [part for part in told if part not in done.stderr] == []
 
 
 def test_a_flag_wins_over_the_environment_and_that_over_the_file(kafka: KafkaCluster, tmp_path: Path) -> None:

@@ -6,17 +6,47 @@ from collections import Counter
 import pytest
 from prometheus_client import CollectorRegistry
 
+from worker import profiles
 from worker.app import Backfill, work
+from worker.engines import vllm
 from worker.engines.vllm import VllmEngine
+from worker.errors import Fatal
 from worker.health import State
 from worker.settings import Settings, load
-from worker.telemetry import Telemetry
+from worker.telemetry import PROTOCOL, Telemetry
 
 from .events import impression
 from .harness import Stage, send
 from .judge import Judge
 
 NUM_EVENTS = 12
+
+
+def test_a_machine_without_libnuma_is_told_what_to_install(
+    vllm_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vllm, "on_cpu", lambda: True)
+    monkeypatch.setattr(vllm, "NUMA", "libno-such-library.so.1")
+    with pytest.raises(Fatal, match="needs libnuma: apt-get install libnuma1"):
+        VllmEngine(vllm_settings, profiles.load(vllm_settings.prompt_profile))._load()
+
+
+@pytest.mark.parametrize(
+    ("variables", "endpoint"),
+    [
+        ({}, "http://127.0.0.1:1/v1/traces"),
+        ({"OTEL_TRACES_EXPORTER": "none"}, None),
+        ({"OTEL_SDK_DISABLED": "true"}, None),
+    ],
+)
+def test_vllm_traces_where_the_worker_does(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], endpoint: str | None
+) -> None:
+    monkeypatch.setenv(vllm.TRACES, "http://127.0.0.1:1/v1/traces")
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert vllm._traces_endpoint() == endpoint
+    assert vllm._ENVIRONMENT["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"] == PROTOCOL
 
 
 async def test_every_question_is_answered_with_its_reasons(

@@ -5,15 +5,17 @@ import json
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from .events import GENRES, encode, event_id, impression
 from .harness import Stage, as_flags, mirrorstream, send, send_raw
-from .judge import Judge, key_of, single_object
+from .judge import Judge, Verdict, key_of, single_object
 from .kafka_broker import KafkaCluster
 
 NUM_USERS, NUM_ROUNDS, NUM_FILMS = 40, 12, 59  # a prime, so that no user meets a film twice
+NUM_VLLM_EVENTS = 12
 DAY_S = 86_400
 START_MS = 1_767_225_600_000  # 1 January 2026, UTC
 
@@ -41,28 +43,36 @@ def movielens(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_file_is_replayed_answered_once_and_reported(
-    stage: Stage, judge: Judge, kafka: KafkaCluster, movielens: Path
-) -> None:
+def replayed(stage: Stage, folder: Path, *words: str) -> int:
+    """Make the topics and replay a folder by the commands; return how many events were sent."""
     assert mirrorstream("topics", "create", "--partitions", "4", *as_flags(stage.settings())).returncode == 0
-    replayed = stage.command("replay", "--movielens", str(movielens), "--json")
-    assert replayed.returncode == 0, replayed.stderr
-    num_events = json.loads(replayed.stdout)["sent"][stage.topic]
-    assert num_events >= 100
+    done = stage.command("replay", "--movielens", str(folder), *words, "--json")
+    assert done.returncode == 0, done.stderr
+    return int(json.loads(done.stdout)["sent"][stage.topic])
 
-    assert stage.run("--until-end").exit_code() == 0
+
+def answered_once(stage: Stage, judge: Judge, kafka: KafkaCluster, num_events: int, **settings: Any) -> Verdict:
+    """Run a worker to the end; every event is answered once, by the judge's count and by Kafka's own client."""
+    assert stage.run("--until-end", **settings).exit_code() == 0
     verdict = judge.verdict()
     verdict.assert_exactly_once()
     assert len(verdict.expected) == 3 * num_events
+    rows = kafka.console_consumer(stage.responses, timeout_ms=3_000)
+    assert Counter(key_of(single_object(row.value or b"") or {}) for row in rows) == verdict.seen
+    assert all(row.key == (single_object(row.value or b"") or {})["user_id"].encode() for row in rows)
+    return verdict
+
+
+def test_a_file_is_replayed_answered_once_and_reported(
+    stage: Stage, judge: Judge, kafka: KafkaCluster, movielens: Path
+) -> None:
+    num_events = replayed(stage, movielens)
+    assert num_events >= 100
+    verdict = answered_once(stage, judge, kafka, num_events)
 
     # Measured before the group was joined, for this engine takes no time.
     profiles = [answer["provenance"]["position_profile"] for answer in judge.answers()]
     assert all(len(profile) == 12 and sum(profile) == pytest.approx(1) for profile in profiles)
-
-    # Kafka's own client reads the same, and finds each response under its user.
-    rows = kafka.console_consumer(stage.responses, timeout_ms=3_000)
-    assert Counter(key_of(single_object(row.value or b"") or {}) for row in rows) == verdict.seen
-    assert all(row.key == (single_object(row.value or b"") or {})["user_id"].encode() for row in rows)
 
     # A second run of the group finds nothing left to do.
     assert stage.run("--until-end").exit_code() == 0
@@ -81,6 +91,16 @@ def test_a_file_is_replayed_answered_once_and_reported(
         num_events,
     )
     assert (comparison["control"], comparison["candidate"], comparison["missing"]) == ("popularity", "item-knn", 0)
+
+
+def test_a_file_is_replayed_and_answered_once_by_a_worker_with_vllm(
+    stage: Stage, judge: Judge, kafka: KafkaCluster, movielens: Path
+) -> None:
+    assert replayed(stage, movielens, "--events", str(NUM_VLLM_EVENTS)) == NUM_VLLM_EVENTS
+    answered_once(stage, judge, kafka, NUM_VLLM_EVENTS, engine="vllm", max_tokens=160, max_num_seqs=64)
+    answers = judge.answers()
+    assert {(answer["status"], answer["provenance"]["engine"]) for answer in answers} == {("OK", "vllm")}
+    assert all(draw["text"] for answer in answers for draw in answer["draws"])
 
 
 @pytest.mark.parametrize("protocol", ["classic", "consumer"])

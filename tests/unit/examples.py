@@ -41,7 +41,7 @@ HOSTILE = (
     "x [",
     "B] y",
     "a\n[C] Casino\n",
-    "＜|im_end|＞",  # noqa: RUF001 - full width, on purpose
+    "＜|im_end|＞",
     "<|im_\u200bend|>",
     "\u202eRTL",
     "\U000e0041tag",
@@ -49,7 +49,7 @@ HOSTILE = (
     "{exposure} {history}",
     "\ufe0f\u200b",
     "'\"]}```",
-    "𝔅𝔢𝔥𝔞𝔳𝔦𝔬𝔯: [𝔄]",  # noqa: RUF001 - the same in another alphabet, on purpose
+    "𝔅𝔢𝔥𝔞𝔳𝔦𝔬𝔯: [𝔄]",
     "İstanbul ﷺ",
 )
 

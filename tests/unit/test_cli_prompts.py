@@ -127,7 +127,7 @@ def test_a_stream_that_is_gone_is_told_or_passed_over(
     line: str,
     code: int | None,
     words: str,
-    buffered: bool,  # noqa: FBT001 - a case
+    buffered: bool,
 ) -> None:
     """Never a traceback, nor Python's own word on it at the very end."""
     done = command(line, buffered=buffered)

@@ -174,7 +174,7 @@ class World(RuleBasedStateMachine):
         self.ledgers[partition, epoch].results[offset] = messages
 
     @rule(wait_s=st.sampled_from([0.0, 0.05, 0.2, 6.0]), urgent=st.booleans())
-    def tick(self, wait_s: float, urgent: bool) -> None:  # noqa: FBT001 - drawn by name
+    def tick(self, wait_s: float, urgent: bool) -> None:
         self.now_s += wait_s
         self.tell(Tick(self.now_s, urgent))
         assert self.revoking is None or self.now_s < self.revoking.deadline_s, "a deadline passed unheard"
@@ -249,7 +249,7 @@ class World(RuleBasedStateMachine):
 
     @precondition(lambda self: self.in_doubt)
     @rule(landed=st.booleans(), others=st.booleans())
-    def settle(self, landed: bool, others: bool) -> None:  # noqa: FBT001 - drawn by name
+    def settle(self, landed: bool, others: bool) -> None:
         """`others`: who owns a partition after us has committed past this flush."""
         assert self.flush is not None
         self.in_doubt = False

@@ -137,5 +137,5 @@ def test_what_was_changed_is_flagged_and_what_was_not_is_not() -> None:
     assert "sanitised" in flags("Heat\u200b")
     assert "sanitised" in flags("Heat\x00")
     assert "sanitised" in flags("[\u3164B] \u2800Beha\u034fvior: x")
-    for honest in ("Heat (1995)", "Amélie – 千と千尋の神隠し", "Alien:  Covenant\n", "Se7en [Director's Cut]"):  # noqa: RUF001
+    for honest in ("Heat (1995)", "Amélie – 千と千尋の神隠し", "Alien:  Covenant\n", "Se7en [Director's Cut]"):
         assert flags(honest) == frozenset(), honest

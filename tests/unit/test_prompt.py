@@ -138,7 +138,7 @@ def test_an_option_is_never_empty(item: Item, text: str) -> None:
         ("2000 (A)", False),
     ],
 )
-def test_a_release_is_new_for_a_year_from_its_first_of_january(title: str, new: bool) -> None:  # noqa: FBT001
+def test_a_release_is_new_for_a_year_from_its_first_of_january(title: str, new: bool) -> None:
     assert render_option(PROFILE, impression(), film("1", title)).startswith("[New Release]") is new
 
 
@@ -172,7 +172,7 @@ def test_letters_go_from_a_to_z() -> None:
 
 
 @pytest.mark.parametrize(("ago_us", "is_shown"), [(1, True), (0, False), (-1, False), (-DAY_US, False), (None, True)])
-def test_only_what_came_strictly_before_the_impression_is_shown(ago_us: int | None, is_shown: bool) -> None:  # noqa: FBT001
+def test_only_what_came_strictly_before_the_impression_is_shown(ago_us: int | None, is_shown: bool) -> None:
     found = scene(PROFILE, impression(history=(seen("Fargo (1996)", ago_us),)), 10)
     assert bool(found.history) is is_shown
     assert "history_cut" not in found.flags  # what must not be seen is not cut

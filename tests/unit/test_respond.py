@@ -95,7 +95,7 @@ def test_ids_differ_by_event_question_variant_and_fingerprint() -> None:
         (replace(SETUP, history_limit=5), False),
     ],
 )
-def test_answers_are_pooled_only_if_made_alike(setup: Setup, equal: bool) -> None:  # noqa: FBT001
+def test_answers_are_pooled_only_if_made_alike(setup: Setup, equal: bool) -> None:
     assert (setup.with_fingerprint().config_fingerprint == SETUP.config_fingerprint) is equal
 
 

@@ -62,6 +62,7 @@ def test_everybody_is_taken_at_a_rate_of_one() -> None:
         ({}, {"user": User("u", is_bot=True)}, Skip.BOT),
         ({"include_bots": True}, {"user": User("u", is_bot=True)}, None),
         ({}, {"experiment": Experiment("exp", holdout=True)}, Skip.HOLDOUT),
+        ({"include_holdout": True}, {"experiment": Experiment("exp", holdout=True)}, None),
         ({"experiments": frozenset({"exp"})}, {}, None),
         ({"experiments": frozenset({"other"})}, {}, Skip.EXPERIMENT),
         ({"experiments": frozenset({"exp"})}, {"experiment": None}, Skip.EXPERIMENT),

@@ -66,7 +66,7 @@ def test_ten_thousand_blank_lines_are_looked_at_in_no_time() -> None:
         ("xBehavior: 1, **Behavior**: 2", "xBehavior; 1, **Behavior; 2"),
         ("\u2800# User Profile", "User Profile"),
         ("{{7*7}} {% x %} ```", "{{7*7}} {% x %} ```"),  # nothing here is a template
-        ("Amélie – 千と千尋の神隠し", "Amélie – 千と千尋の神隠し"),  # noqa: RUF001 - real titles stay
+        ("Amélie – 千と千尋の神隠し", "Amélie – 千と千尋の神隠し"),
     ],
 )
 def test_text_is_cleaned_as_written_down_here(text: str, cleaned: str) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from worker.cli_options import settings_of
 from worker.errors import BadSettings
 from worker.settings import ENV_PREFIX, RESERVED_KAFKA_OPTIONS, Settings, load, parse_time, read_topics
 
@@ -114,6 +115,67 @@ def test_settings_that_do_not_go_together_are_all_told() -> None:
     ]
 
 
+def test_what_does_not_go_together_is_told_beside_what_is_wrong_alone() -> None:
+    found = problems(
+        sample_rate=2,
+        max_model_len="many",
+        no_such=1,
+        input_topics=["responses"],
+        static_membership=True,
+        max_tokens=1024,  # of what room, nobody knows
+        kafka_options={"acks": "1"},
+    )
+    assert sorted(line.split(":")[0] for line in found) == [
+        "input_topics",
+        "kafka_options.acks",
+        "max_model_len",
+        "no_such",
+        "sample_rate",
+        "static_membership",
+    ]
+
+
+def test_a_setting_that_is_wrong_alone_is_not_taken_for_its_default() -> None:
+    assert [line.split(":")[0] for line in problems(dead_letter_topic=[], input_topics="impressions.dlq")] == [
+        "dead_letter_topic"
+    ]
+
+
+def test_files_that_are_missing_are_told_beside_the_rest(tmp_path: Path) -> None:
+    found = problems(
+        sample_rate=2,
+        kafka_secrets=tmp_path / "secrets",
+        prompt_profile="no-such",
+        engine="vllm-server",
+        server_urls="http://gpu",
+        server_auth_file=tmp_path / "token",
+    )
+    assert [line.split(":")[0] for line in found] == [
+        "sample_rate",
+        "kafka_secrets",
+        "server_auth_file",
+        "prompt profile no-such",
+    ]
+    assert f"kafka_secrets: {tmp_path / 'secrets'}: No such file or directory; want a folder" in found[1]
+
+
+def test_only_who_reads_them_needs_the_files(tmp_path: Path) -> None:
+    flags = {"kafka_secrets": tmp_path / "secrets", "prompt_profile": "no-such"}  # a report reads no profile
+    assert load(None, flags).kafka_secrets == tmp_path / "secrets"
+    with pytest.raises(BadSettings, match=r"kafka_secrets: .*\nprompt profile no-such: "):
+        load(None, flags, files=True)
+
+
+def test_a_flag_without_a_value_is_told_beside_the_rest() -> None:
+    with pytest.raises(BadSettings) as caught:
+        settings_of(None, None, ["draws", "sample_rate=2", "=3"])
+    assert [line.split(": ")[0] for line in str(caught.value).splitlines()] == [
+        "--set draws",
+        "--set =3",
+        "sample_rate",
+    ]
+
+
 @pytest.mark.parametrize(
     "url", ["gpu-1:8000", "http://me:secret@gpu-1", "ftp://gpu-1", "http://", "http://gpu-1?key=1"]
 )
@@ -135,9 +197,23 @@ def test_a_variable_that_kubernetes_sets_is_no_typing_error(monkeypatch: pytest.
     load()
 
 
-def test_a_map_that_is_no_json_is_told_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_map_that_is_no_json_is_told_by_its_name_beside_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MIRRORSTREAM_SAMPLE_RATES", "{exp: 1")
-    assert problems() == ['MIRRORSTREAM_SAMPLE_RATES: want JSON, such as {"name": 0.1}']
+    monkeypatch.setenv("MIRRORSTREAM_KAFKA_OPTIONS", "{sasl.password: secret}")
+    assert sorted(problems(draws=0)) == [
+        "draws: Input should be greater than or equal to 1; seen 0",
+        'kafka_options: want JSON, such as {"name": "value"}',
+        """sample_rates: want JSON, such as {"name": "value"}; seen '{exp: 1'""",
+    ]
+
+
+@pytest.mark.parametrize("name", ["vllm_options", "kafka_options"])
+def test_a_map_that_is_nested_too_deeply_is_no_json(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    deep = '{"a":' * 100_000
+    monkeypatch.setenv(f"MIRRORSTREAM_{name.upper()}", deep)
+    assert problems()[0].startswith(f"{name}: want JSON")
+    with pytest.raises(BadSettings, match=f"{name}: want JSON"):
+        settings_of(None, None, [f"{name}={deep}"])
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,10 @@
 """Series that are there at 0 from the start, and spans that join the context of the record."""
 
+import os
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
+from typing import ClassVar
 
 import pytest
 from examples import impression, record
@@ -11,6 +15,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 from prometheus_client import CollectorRegistry
 
 from worker.draws import Ask, Drawn, EngineCard, Usage
+from worker.errors import BadSettings
 from worker.prepare import Asking, prepare
 from worker.profiles import load
 from worker.questions import Depths, Kind, Status
@@ -241,12 +246,101 @@ def test_a_flush_is_a_span_of_its_own(watched: Watched) -> None:
     assert dict(span.attributes or {})["messaging.batch.message_count"] == 12
 
 
+# -- export
+
+
+@pytest.fixture
+def _no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hide what the machine that runs the tests has set, and keep the provider from the other tests."""
+    for name in [name for name in os.environ if name.startswith("OTEL_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr("opentelemetry.trace.set_tracer_provider", lambda _: None)
+
+
+NOWHERE = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"}
+
+
 @pytest.mark.parametrize(
-    "variables", [{}, {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", "OTEL_SDK_DISABLED": "TRUE"}]
+    "variables",
+    [
+        {},
+        {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"},
+        NOWHERE | {"OTEL_SDK_DISABLED": "TRUE"},
+        NOWHERE | {"OTEL_TRACES_EXPORTER": "none"},
+    ],
 )
-def test_nothing_is_exported_without_an_endpoint(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]) -> None:
-    for name in ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_SDK_DISABLED"):
-        monkeypatch.delenv(name, raising=False)
+@pytest.mark.usefixtures("_no_variables")
+def test_nothing_is_exported_without_an_endpoint_or_where_it_is_switched_off(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]
+) -> None:
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert start_tracing() is None
+
+
+@pytest.mark.parametrize(
+    ("variables", "told"),
+    [
+        ({"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, "OTEL_EXPORTER_OTLP_PROTOCOL: grpc; want http/protobuf"),
+        (
+            {"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/json", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"},
+            "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL: http/json; want http/protobuf",
+        ),
+        ({"OTEL_TRACES_EXPORTER": "zipkin"}, "OTEL_TRACES_EXPORTER: zipkin; want otlp or none"),
+    ],
+)
+@pytest.mark.usefixtures("_no_variables")
+def test_an_exporter_that_is_not_installed_is_refused(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], told: str
+) -> None:
+    for name, value in (NOWHERE | variables).items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(BadSettings, match=told):
+        start_tracing()
+
+
+class Collector(BaseHTTPRequestHandler):
+    """Keeps what is posted."""
+
+    posted: ClassVar[list[tuple[str, str | None, bytes]]] = []
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.posted.append((self.path, self.headers["Content-Type"], body))
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
+        pass
+
+
+@pytest.fixture
+def collector() -> Iterator[str]:
+    with HTTPServer(("127.0.0.1", 0), Collector) as server:
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("protocol", ["", "http/protobuf"])
+@pytest.mark.usefixtures("_no_variables")
+def test_spans_are_posted_to_the_endpoint_of_the_environment(
+    monkeypatch: pytest.MonkeyPatch, collector: str, protocol: str
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)
+    monkeypatch.setenv("OTEL_SERVICE_NAME", "shadow-worker")
+    Collector.posted.clear()
+    provider = start_tracing()
+    assert provider is not None
+    own = Telemetry(CARD, registry=CollectorRegistry(), tracer=provider.get_tracer("test"))
+    with own.process(record(), impression()):
+        pass
+    provider.shutdown()
+    ((path, kind, body),) = Collector.posted
+    assert (path, kind) == ("/v1/traces", "application/x-protobuf")
+    assert b"process impressions" in body
+    assert b"shadow-worker" in body

@@ -16,6 +16,7 @@ from confluent_kafka import Consumer, TopicPartition
 
 Key = tuple[str, str, str]  # event, question, variant
 KNOWN_S = 10.0  # until a broker that has made a topic tells of its partitions
+QUESTIONS = 3  # of an event
 _PREFIX_BYTES = 10  # of Avro's single-object encoding
 
 
@@ -26,9 +27,11 @@ class Count:
     expected: set[Key] = field(default_factory=set)
     seen: Counter[Key] = field(default_factory=Counter)
     last: dict[str, Any] = field(default_factory=dict)
+    unsent: int = 0  # events that are still to be sent
 
     def expect(self, event_id: str, variants: Iterable[str]) -> None:
         """Note an event that was sent; the first variant is control."""
+        self.unsent = max(0, self.unsent - 1)
         control, *candidates = variants
         self.expected |= {(event_id, "SLATE", variant) for variant in (control, *candidates)}
         self.expected |= {(event_id, "DUEL", variant) for variant in candidates}
@@ -40,8 +43,13 @@ class Count:
 
     @property
     def missing(self) -> int:
-        """Answers that are expected and were not seen."""
-        return len(self.expected - self.seen.keys())
+        """Answers that were not seen, of events that were sent and of those that never were."""
+        return len(self.expected - self.seen.keys()) + QUESTIONS * self.unsent
+
+    @property
+    def answered(self) -> int:
+        """Events that were sent and of which an answer was seen."""
+        return len({event for event, _, _ in self.expected & self.seen.keys()})
 
     @property
     def duplicates(self) -> int:

@@ -4,6 +4,7 @@ vLLM is imported only in `start`: it costs 5 s.  Works with 0.26 to 0.33.
 """
 
 import asyncio
+import ctypes
 import itertools
 import logging
 import os
@@ -30,6 +31,7 @@ log = logging.getLogger(__name__)
 TINY = "mirror-tiny"
 CPU_KV_CACHE_BYTES = 512 << 20  # without a number vLLM takes 92 % of the memory on a CPU
 ABORT_AGAIN_S = 0.1
+NUMA = "libnuma.so.1"  # vLLM's own code for a CPU is linked against it
 TRACES = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"  # where vLLM sends spans of its own
 _ENVIRONMENT = {
     "VLLM_NO_USAGE_STATS": "1",
@@ -37,6 +39,7 @@ _ENVIRONMENT = {
     "VLLM_LOGGING_LEVEL": "WARNING",
     "VLLM_LOGGING_STREAM": "ext://sys.stderr",  # standard output is for what a command prints, JSON among it
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # 62 against 34 requests/s on two cores with the default binding
+    "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/protobuf",  # as our own spans; vLLM's default is grpc, at another port
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # one child less beside AsyncLLM: starts in 11 s instead of 30 s
 }
 
@@ -48,7 +51,7 @@ class VllmEngine(PromptedEngine):
         """Take the settings; nothing is loaded before `start`."""
         super().__init__(settings, profile)
         self._requests = itertools.count()
-        self._traces = os.environ.get(TRACES)
+        self._traces = _traces_endpoint()
         self._aborts: set[asyncio.Task[None]] = set()
         self._llm: Any = None
         self._hear: Callable[[int, int], None] = lambda _running, _waiting: None
@@ -58,7 +61,7 @@ class VllmEngine(PromptedEngine):
             engine_version=_vllm_version(),
             model=settings.model,
             revision=settings.revision,
-            sampling=sampling(settings, profile),
+            sampling={**sampling(settings, profile), "batch_invariant": str(_batch_invariant()).lower()},
             reads_prompt=True,
         )
 
@@ -100,6 +103,8 @@ class VllmEngine(PromptedEngine):
     # -- loading
 
     def _load(self) -> None:
+        if on_cpu():
+            _need_numa()
         try:
             from transformers import AutoConfig
             from vllm import SamplingParams
@@ -198,6 +203,20 @@ async def _abort(llm: Any, request_id: str, work: "asyncio.Future[Any]", stopped
         work.exception()  # read, so that asyncio does not report it
 
 
+def _traces_endpoint() -> str | None:
+    """Return where vLLM sends spans of its own; None where traces are switched off, as for the worker's."""
+    off = os.environ.get("OTEL_TRACES_EXPORTER", "").strip().lower() == "none"
+    disabled = os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
+    return None if off or disabled else os.environ.get(TRACES)
+
+
+def _need_numa() -> None:
+    try:
+        ctypes.CDLL(NUMA)
+    except OSError as error:
+        raise Fatal(f"vLLM on a CPU needs libnuma: apt-get install libnuma1 ({error})") from error
+
+
 def model_path(model: str) -> str | Path:
     """Return the folder of the model that ships with this package, or the name as it is."""
     return Path(__file__).parent.parent / "models" / TINY if model == TINY else model
@@ -210,6 +229,11 @@ def token_prompt(ids: Sequence[int]) -> Any:
     except ImportError:
         return {"prompt_token_ids": list(ids)}
     return tokens_input(list(ids))
+
+
+def _batch_invariant() -> bool:
+    """Say whether vLLM is told to compute a draw alike alone and in any batch (vllm#5898)."""
+    return os.environ.get("VLLM_BATCH_INVARIANT", "0") not in {"", "0"}
 
 
 def on_cpu() -> bool:

@@ -4,15 +4,24 @@ A value comes from, in rising priority: the default here, the YAML file (`--conf
 (MIRRORSTREAM_ and the name in capitals), a flag of the command.  All problems are told in one message.
 """
 
+import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AwareDatetime, BeforeValidator, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import (
+    AwareDatetime,
+    BeforeValidator,
+    Field,
+    ModelWrapValidatorHandler,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -23,15 +32,13 @@ from pydantic_settings import (
 
 from worker.errors import ODD_YAML, BadSettings
 from worker.prompt import Writing
+from worker.settings import together
+from worker.settings.together import RESERVED_KAFKA_OPTIONS, read_topics
+
+__all__ = ["ENV_PREFIX", "RESERVED_KAFKA_OPTIONS", "Settings", "load", "parse_time", "read_topics"]
 
 ENV_PREFIX = "MIRRORSTREAM_"
-_SERVER = re.compile(r"https?://[^\s/@?#]+(/[^\s@?#]*)?")
-# librdkafka keys that carry the delivery guarantee; a setting of ours stands for each, or none may change it.
-RESERVED_KAFKA_OPTIONS = frozenset({
-    "auto.offset.reset", "bootstrap.servers", "enable.auto.commit", "enable.auto.offset.store", "enable.idempotence",
-    "acks", "group.id", "group.instance.id", "group.protocol", "isolation.level", "partition.assignment.strategy",
-    "partitioner", "transactional.id", "transaction.timeout.ms", "message.timeout.ms", "session.timeout.ms",
-})  # fmt: skip
+MAX_SEEN = 200  # characters told of a value that is wrong
 # Kubernetes gives such variables to every pod beside a service of our name; they are no typing errors.
 _SERVICE_LINK = re.compile(r"_(SERVICE|PORT)(_|$)")
 
@@ -40,7 +47,15 @@ def _split(value: object) -> object:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
+def _json(value: object) -> object:
+    try:
+        return json.loads(value) if isinstance(value, str) else value
+    except (ValueError, RecursionError):
+        raise ValueError('want JSON, such as {"name": "value"}') from None
+
+
 Names = Annotated[list[str], NoDecode, BeforeValidator(_split)]  # in the environment: by comma
+Options = Annotated[dict[str, str], NoDecode, BeforeValidator(_json)]  # as text: JSON
 
 
 class Settings(BaseSettings):
@@ -79,7 +94,7 @@ class Settings(BaseSettings):
     )
     session_timeout_s: float = Field(45.0, ge=6, le=1800, description="Silence after which a member is gone, seconds")
     transaction_timeout_s: float = Field(10.0, ge=2, le=900, description="Bound of one transaction, seconds")
-    kafka_options: dict[str, str] = Field({}, description="Further librdkafka options, e.g. security.protocol")
+    kafka_options: Options = Field({}, description="Further librdkafka options, e.g. security.protocol")
     kafka_secrets: Path | None = Field(
         None, description="Folder whose files are librdkafka options by name, e.g. sasl.password"
     )
@@ -89,11 +104,14 @@ class Settings(BaseSettings):
 
     # Who is simulated
     sample_rate: float = Field(1.0, gt=0, le=1, description="Share of users simulated, whole users")
-    sample_rates: dict[str, float] = Field({}, description="The same by experiment id; wins over sample_rate")
+    sample_rates: Annotated[dict[str, float], NoDecode, BeforeValidator(_json)] = Field(
+        {}, description="The same by experiment id; wins over sample_rate"
+    )
     sample_salt: str = Field("", description="Changes which users are taken")
     experiments: Names = Field([], description="Only these experiment ids; empty is all")
     include_test: bool = Field(default=False, description="Simulate records marked is_test")
     include_bots: bool = Field(default=False, description="Simulate users marked is_bot")
+    include_holdout: bool = Field(default=False, description="Simulate users marked experiment.holdout")
     max_age_s: float = Field(0.0, ge=0, description="Skip older impressions, seconds; 0 is any age")
     max_events_per_user_per_day: int = Field(0, ge=0, description="Per worker and UTC day of the event; 0 is no limit")
 
@@ -136,7 +154,9 @@ class Settings(BaseSettings):
     max_model_len: int = Field(8192, ge=512, description="Tokens of prompt and rationale together")
     max_num_seqs: int = Field(256, ge=1, description="Requests that vLLM runs at once")
     kv_cache_bytes: int | None = Field(None, ge=1, description="KV cache, bytes; on a CPU default 512 MiB")
-    vllm_options: dict[str, Any] = Field({}, description="Further vLLM engine arguments, e.g. tensor_parallel_size")
+    vllm_options: Annotated[dict[str, Any], NoDecode, BeforeValidator(_json)] = Field(
+        {}, description="Further vLLM engine arguments, e.g. tensor_parallel_size"
+    )
     choice_latency_s: float = Field(0.0, ge=0, le=60, description="How long the choice model takes a draw, seconds")
 
     # Batching and bounds
@@ -165,28 +185,28 @@ class Settings(BaseSettings):
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - no .env file is read
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the interface's
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Let flags win over the environment, and the environment over the file."""
         return init_settings, env_settings, YamlConfigSettingsSource(settings_cls)
 
-    @model_validator(mode="after")
-    def _consistent(self) -> "Settings":
-        problems = [*self._topic_problems(), *self._kafka_problems()]
-        problems += [f"sample_rates.{e}: {r}, want (0, 1]" for e, r in self.sample_rates.items() if not 0 < r <= 1]
-        if self.static_membership and not self.worker_id:
-            problems.append("static_membership: needs worker_id, one name a worker")
-        if self.engine == "vllm-server" and not self.server_urls:
-            problems.append("server_urls: engine vllm-server needs at least one, such as http://gpu-1:8000")
-        if self.engine == "vllm-server" and self.passes == 1:
-            problems.append("passes: want 2 with engine vllm-server, which takes no more than four stop strings")
-        if not all(map(_SERVER.fullmatch, self.server_urls)):
-            problems.append("server_urls: want http://HOST:PORT each, without a password")
-        if self.max_tokens is not None and self.max_tokens >= self.max_model_len:
-            problems.append(f"max_tokens: {self.max_tokens} leave no room for a prompt in {self.max_model_len}")
+    @model_validator(mode="wrap")
+    @classmethod
+    def _checked(cls, data: Any, check: ModelWrapValidatorHandler["Settings"]) -> "Settings":
+        """Check every setting, and between those that are right; tell everything at once."""
+        problems: list[str] = []
+        wrong: set[object] = set()
+        try:
+            found = check(data)
+        except ValidationError as error:
+            problems += [_problem(dict(problem)) for problem in error.errors()]
+            wrong = {problem["loc"][0] for problem in error.errors()}
+            found = check({name: value for name, value in data.items() if name not in wrong})
+        right = {name: value for name, value in found if name not in wrong}
+        problems += together.problems(right)
         if problems:
-            raise ValueError("\n".join(problems))
-        return self
+            raise BadSettings("\n".join([*problems, *together.missing(right)]))
+        return found
 
     def writing(self, ours: Writing) -> Writing:
         """Return how rationales are sampled: as set here, else as the profile has it."""
@@ -196,56 +216,34 @@ class Settings(BaseSettings):
             max_tokens=ours.max_tokens if self.max_tokens is None else self.max_tokens,
         )
 
-    def _topic_problems(self) -> list[str]:
-        """Find an input topic that this worker writes: a response must never be taken for an impression."""
-        written = {self.output_topic, self.dead_letter_topic}
-        try:
-            read = read_topics(self.input_topics, written)
-        except re.error as error:
-            return [f"input_topics: {self.input_topics} holds no regular expression: {error}"]
-        problems = [f"input_topics: {topic} is a topic this worker writes" for topic in read]
-        if len(written) == 1:
-            problems.append("dead_letter_topic: is the output topic; want one of its own")
-        return problems
 
-    def _kafka_problems(self) -> list[str]:
-        reserved = sorted(RESERVED_KAFKA_OPTIONS & self.kafka_options.keys())
-        return [f"kafka_options.{name}: is not yours to set, it carries the delivery guarantee" for name in reserved]
+def load(
+    config: Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    files: bool = False,
+    problems: Sequence[str] = (),
+) -> Settings:
+    """Build the settings from a YAML file, the environment and flags.  Raises `BadSettings` with all problems.
 
-
-def read_topics(patterns: list[str], topics: set[str]) -> list[str]:
-    """Return which of `topics` the input patterns read; `^` starts a regular expression, as in librdkafka.
-
-    >>> read_topics(["^impressions.*"], {"impressions.dlq", "responses"})
-    ['impressions.dlq']
+    `files` is for who needs what they name; `problems` are those found before.
     """
-    return sorted(
-        topic
-        for topic in topics
-        if any(re.match(pattern, topic) if pattern.startswith("^") else pattern == topic for pattern in patterns)
-    )
-
-
-def load(config: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Settings:
-    """Build the settings from a YAML file, the environment and flags.  Raises `BadSettings` with all problems."""
     if config is not None:
-        _check_file(config)
+        _check_file(config, problems)
 
     class FileSettings(Settings):
         model_config = SettingsConfigDict(yaml_file=config)
 
-    problems = _unknown_variables()
+    told = [*problems, *_unknown_variables()]
     try:
-        found = FileSettings(**dict(overrides or {}))
-    except ValidationError as error:
-        problems += [_problem(dict(problem)) for problem in error.errors()]
-    except RecursionError:
-        problems.append("a list or map in the environment or a flag is nested too deeply")
-    except ValueError as error:  # an environment variable of a list or map that is not JSON
-        problems.append(_source_problem(str(error)))
-    if problems:
-        raise BadSettings("\n".join(problems))
-    return Settings.model_construct(**dict(found))
+        found = dict(FileSettings(**dict(overrides or {})))
+    except BadSettings as error:
+        raise BadSettings("\n".join([*told, str(error)])) from None
+    if files or told:
+        told += together.missing(found)
+    if told:
+        raise BadSettings("\n".join(told))
+    return Settings.model_construct(**found)
 
 
 def parse_time(text: str) -> datetime:
@@ -259,30 +257,24 @@ def parse_time(text: str) -> datetime:
         raise BadSettings(message) from error
 
 
-def _source_problem(text: str) -> str:
-    """Tell which variable is not the JSON that a map needs."""
-    field = re.search(r'field "(\w+)" from source "EnvSettingsSource"', text)
-    return f'{ENV_PREFIX}{field[1].upper()}: want JSON, such as {{"name": 0.1}}' if field else text
-
-
 def _unknown_variables() -> list[str]:
     known = {f"{ENV_PREFIX}{name.upper()}" for name in Settings.model_fields}
     found = sorted(name for name in os.environ if name.startswith(ENV_PREFIX) and name not in known)
     return [f"{name}: is no setting" for name in found if not _SERVICE_LINK.search(name)]
 
 
-def _check_file(path: Path) -> None:
+def _check_file(path: Path, problems: Sequence[str]) -> None:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         message = f"{path}: cannot be read: {error}"
-        raise BadSettings(message) from error
+        raise BadSettings("\n".join([*problems, message])) from error
     except (yaml.YAMLError, *ODD_YAML) as error:
         message = f"{path}: is not YAML: {str(error) or type(error).__name__}"
-        raise BadSettings(message) from error
+        raise BadSettings("\n".join([*problems, message])) from error
     if not isinstance(content, dict):
         message = f"{path}: holds {type(content).__name__}, want a mapping of settings"
-        raise BadSettings(message)
+        raise BadSettings("\n".join([*problems, message]))
 
 
 def _problem(error: Mapping[str, Any]) -> str:
@@ -290,8 +282,6 @@ def _problem(error: Mapping[str, Any]) -> str:
     text = str(error["msg"]).removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":
         return f"{place}: is no setting"
-    if not place:
-        return text
     # A password that YAML read as a number is refused by its type; it must not be told.
     secret = place.startswith("kafka_options")
-    return f"{place}: {text}" if secret else f"{place}: {text}; seen {error['input']!r}"
+    return f"{place}: {text}" if secret else f"{place}: {text}; seen {repr(error['input'])[:MAX_SEEN]}"
