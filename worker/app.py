@@ -194,7 +194,7 @@ async def answer_all(
             or stale("poll thread", source.last_poll_s)
             or pipeline.watchdog.why
         ),
-        ready=lambda: pipeline.held_up,
+        ready=lambda: pipeline.held_up or source.held_up,
         accept=in_loop(pipeline.quarantine.accept),
     )
     log.info(

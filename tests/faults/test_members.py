@@ -12,6 +12,8 @@ import pytest
 from integration.harness import Stage, Worker
 from integration.judge import Judge
 
+from worker.settings import Settings
+
 from .fault import Fault
 from .group import assignments
 from .traffic import SESSION_S, Tell, traffic, until
@@ -20,6 +22,7 @@ from .victim import Victim, victim
 SEED = 4
 NUM_MOVES = 8
 MAX_RESTARTS = 20  # within a session
+DEFAULTS = ("session_timeout_s", "transaction_timeout_s", "flush_interval_s")
 
 
 def until_shared(stage: Stage, *parts: int) -> None:
@@ -57,6 +60,24 @@ def until_at(a: Victim) -> None:
     """Wait until it is where it shall freeze, with records in flight."""
     a.until(lambda: a.fault is None or a.mark is not None, "slow commit")
     a.until(lambda: a.metric("in_flight_records") > 0, "record in flight")
+
+
+@pytest.mark.long
+def test_with_the_settings_that_a_worker_has_by_default_another_takes_over(
+    stage: Stage, judge: Judge, tell: Tell
+) -> None:
+    stage.overrides |= {name: Settings.model_fields[name].default for name in DEFAULTS}
+    with traffic(stage) as load, stage.worker() as a, stage.worker() as b:
+        until_shared(stage, 1, 2)
+        load.until_flowing()
+        load.fault()
+        a.kill()
+        until(lambda: assignments(stage) == [3], "member that has all", timeout_s=90)
+        load.until_again()
+        load.settle(judge)
+        assert b.stop() == 0
+    judge.verdict().assert_exactly_once()
+    tell(f"worker killed, with the defaults of {', '.join(DEFAULTS)}", load.pause_s())
 
 
 @pytest.mark.long

@@ -100,7 +100,7 @@ def test_an_outage_that_outlasts_a_transaction_its_abort_and_the_grace_of_both(
 
 @pytest.mark.long
 def test_an_idle_worker_waits_out_an_outage(stage: Stage, judge: Judge, proxy: Proxy, tell: Tell) -> None:
-    """It has no call that could be stuck; that its partitions are gone is all that shows."""
+    """It has no call that could be stuck: that the group has lost it is all that shows."""
     away_s = 2 * TRANSACTION_S + GRACE_S + 3
     assert away_s > SESSION_S
     stage.overrides = LOAD | stage.overrides
@@ -110,13 +110,15 @@ def test_an_idle_worker_waits_out_an_outage(stage: Stage, judge: Judge, proxy: P
         a.until(judge.all_committed, "commit of what came before")
         with proxy.black_hole():
             ends_s = time.monotonic() + away_s
-            a.until(lambda: a.metric("assigned_partitions") == 0, "loss of all partitions", timeout_s=2 * SESSION_S)
+            a.until(lambda: a.page("/readyz")[0] == 503, "unready worker", timeout_s=2 * SESSION_S)
+            assert a.metric("assigned_partitions") == 0
             time.sleep(max(0.0, ends_s - time.monotonic()))
             assert a.page("/livez")[0] == 200
         back_s = time.monotonic()
         send(stage, map(impression, range(30, 60)))
         a.until(judge.all_committed, "commit of what came after")
         tell(f"network silent for {away_s:.0f} s, an idle worker, after it is back", time.monotonic() - back_s)
+        a.until(lambda: a.page("/readyz")[0] == 200, "ready worker")
         assert num_failed(a) == 0
         assert a.stop() == 0
     judge.verdict().assert_exactly_once()

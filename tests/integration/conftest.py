@@ -1,4 +1,7 @@
-"""One Kafka and one vLLM for the whole run; a missing Java, Maven or vLLM is an error that says what to install."""
+"""One Kafka, one vLLM in process and one `vllm serve` for the whole run; workers and the bench start their own.
+
+A missing Java, Maven or vLLM is an error that says what to install.
+"""
 
 import asyncio
 import gc

@@ -130,13 +130,15 @@ def save_chart(report: Report, path: Path) -> None:
 
 def _speed_table(report: Report) -> Table:
     names = ("contender", "events/s", "90 % interval", "", *_COSTS.values(), "delivery")
-    table = Table(*names, title="speed; costs and tokens an event", title_justify="left")
+    table = Table(
+        *(Column(name, no_wrap=True) for name in names), title="speed; costs and tokens an event", title_justify="left"
+    )
     speeds, means = report.speeds(), report.means()
     most = max((one.middle for one in speeds.values()), default=1.0)
     num_events = {one.contender: one.events for one in report.measured}
     for name, one in speeds.items():
         costs = (_cost(means[name].get(key), key, num_events[name]) for key in _COSTS)
-        bar = Bar(most, 0, one.middle, width=12)
+        bar = Bar(most, 0, one.middle, width=8)
         table.add_row(name, f"{one.middle:,.2f}", _bounds(one), bar, *costs, GUARANTEES.get(name, "-"))
     return table
 

@@ -24,6 +24,7 @@ from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 from worker.errors import Fatal, Fenced
 from worker.kafka import client
 from worker.kafka.mailbox import Mailbox
+from worker.kafka.membership import Membership
 from worker.kafka.messages import to_record
 from worker.kafka.pausing import HOLD_S, Pauser
 from worker.kafka.positions import CALL_TIMEOUT_S, Positions, Stopped, partition_of, topic_partitions
@@ -64,9 +65,15 @@ class KafkaSource:
         self._positions = Positions(settings, self._breathe)
         self._assigned_s: float | None = None  # when the group last gave partitions, if only none
         self._told_end = False
+        self._membership = Membership(self._consumer)
         self.last_poll_s = time.monotonic()
 
     # -- called from the loop
+
+    @property
+    def held_up(self) -> str:
+        """Why nothing can come, "" while this worker is a member of its group."""
+        return self._membership.why_not
 
     def open(self, deliver: Callable[[Delivery], None]) -> None:
         """Join the group; `deliver` is called in the running loop with everything that happens."""
@@ -119,6 +126,7 @@ class KafkaSource:
                 self._mailbox.empty()
                 self._pauser.apply(self._wanted_pause, self._epochs)
                 self._hand_over(self._poll_some())
+                self._membership.look(self.last_poll_s)
                 self._look_for_end()
         except Stopped:
             log.info("stopped while partitions were assigned")
@@ -265,6 +273,7 @@ class KafkaSource:
     def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         gone = frozenset(map(partition_of, partitions))
         self._forget(gone)
+        self._membership.lost()
         self._assigned_s = None  # losing everything is not being given nothing
         self._told_end = False  # nor is it having read everything
         self._deliver(Lost(gone))
