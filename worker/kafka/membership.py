@@ -34,5 +34,9 @@ class Membership:
         self._lost_in = self._generation()
         self.why_not = NOT_IN
 
+    def joined(self) -> None:
+        """Hear that the group gave this member its share: whatever the generation, it is in."""
+        self._lost_in, self.why_not = 0, ""
+
     def _generation(self) -> int:
         return client.generation(self._consumer.consumer_group_metadata())

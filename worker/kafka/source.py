@@ -245,6 +245,7 @@ class KafkaSource:
         for one in partitions:
             if one.offset >= ends.get(partition_of(one), one.offset + 1):
                 self._reached(partition_of(one))
+        self._membership.joined()
         self._assigned_s = time.monotonic()
         self._told_end = self._told_end and not partitions
         if self._wanted_pause:  # the window is full: what comes meanwhile waits too
