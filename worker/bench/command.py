@@ -25,7 +25,7 @@ from worker.bench.latency import latency
 from worker.bench.llm import Bench
 from worker.bench.load import make
 from worker.bench.plain import profile_plain, run_plain
-from worker.bench.report import WIDTH, Report, render, save_chart, to_json
+from worker.bench.report import HEIGHT, WIDTH, Report, render, save_chart, to_json
 from worker.bench.scaling import run_scaling
 from worker.bench.stream import stream
 from worker.bench.traffic import QUESTIONS_AN_EVENT
@@ -97,7 +97,7 @@ def _tell(report: Report, options: Options) -> None:
     if options.as_json:
         sys.stdout.write(to_json(report) + "\n")
     else:
-        Console(width=WIDTH).print(render(report))
+        Console(width=WIDTH, height=HEIGHT).print(render(report))
 
 
 async def _with_engine(settings: Settings, options: Options, report: Report, say: Say, *, embedded: bool) -> None:

@@ -43,7 +43,7 @@ AT_LEAST = {
 }  # fmt: skip
 AT_MOST = {"p99_over_ordered_engine_ms": 250.0, "pair_prompt_token_share_over_ideal": 1.05}
 ASYNC_GOAL = {"gpu": 0.97, "cpu": 0.92}
-WIDTH = 118
+WIDTH, HEIGHT = 118, 25  # with a height Rich believes the width, also where TERM says dumb
 _COSTS = {
     "cpu_s_per_event": "CPU ms", "peak_bytes": "peak MiB", "prompt_tokens_computed": "computed",
     "prompt_tokens_cached": "cached",
@@ -123,7 +123,7 @@ def render(report: Report) -> RenderableType:
 
 def save_chart(report: Report, path: Path) -> None:
     """Write tables and bars as SVG."""
-    console = Console(record=True, width=WIDTH, file=StringIO(), force_terminal=True)
+    console = Console(record=True, width=WIDTH, height=HEIGHT, file=StringIO(), force_terminal=True)
     console.print(render(report))
     console.save_svg(str(path), title="mirrorstream bench")
 

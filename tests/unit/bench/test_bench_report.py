@@ -62,8 +62,10 @@ def test_one_round_has_no_interval_and_resolves_nothing() -> None:
     assert found["goals"]["ratio_to_barrier"]["verdict"] == "not resolved"
 
 
-def test_the_chart_is_an_svg_with_every_contender(tmp_path: Path) -> None:
+@pytest.mark.parametrize("term", ["xterm", "dumb"])
+def test_the_chart_is_an_svg_with_every_contender(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, term: str) -> None:
+    monkeypatch.setenv("TERM", term)
     save_chart(report(), tmp_path / "bench.svg")
     text = (tmp_path / "bench.svg").read_text()
     assert text.startswith("<svg")
-    assert all(name in text for name in SPEEDS)
+    assert all(name in text for name in (*SPEEDS, "events/s"))
