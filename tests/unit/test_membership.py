@@ -17,7 +17,7 @@ class FakeConsumer:
 
 def test_nobody_is_a_member_before_the_first_generation() -> None:
     consumer = FakeConsumer()
-    membership = Membership(consumer)  # type: ignore[arg-type]  # all that it asks
+    membership = Membership(consumer)
     for number, generation in enumerate((-1, 0)):  # not joined; joining, under KIP-848
         consumer.generation = generation
         membership.look(number * LOOK_S)
@@ -29,7 +29,7 @@ def test_nobody_is_a_member_before_the_first_generation() -> None:
 
 def test_who_was_lost_is_a_member_again_with_a_later_generation_or_a_share() -> None:
     consumer = FakeConsumer(7)
-    membership = Membership(consumer)  # type: ignore[arg-type]  # as above
+    membership = Membership(consumer)
     membership.look(0.0)
     membership.lost()
     membership.look(1.0)  # librdkafka keeps the old generation
