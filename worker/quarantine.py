@@ -105,11 +105,11 @@ class Quarantine:
         """Let letters leave and probe, for ever."""
         while True:
             await asyncio.sleep(TURN_S)
-            # What a rebalance took is void.
-            self._held = {entry: one for entry, one in self._held.items() if self._flight.holds(entry)}
             if not self._breaker.why:
+                self._drop_void()
                 await self._let_go()
             elif self._breaker.probes(now_s=self._clock()):
+                self._drop_void()
                 await self._probe()
 
     def accept(self, num_next: int) -> str:
@@ -223,6 +223,10 @@ class Quarantine:
                     await self._decode(entry)
             elif self._is_head(entry):
                 self._release(entry, one.poison)
+
+    def _drop_void(self) -> None:
+        """Hold no more what a rebalance took."""
+        self._held = {entry: one for entry, one in self._held.items() if self._flight.holds(entry)}
 
     def _is_head(self, entry: InFlight) -> bool:
         return self._handover.oldest(entry.record.partition) == entry.record.offset

@@ -85,9 +85,10 @@ def test_epoch_check(stage: Stage, judge: Judge, mutant: Mutant | None, tmp_path
     The first worker's transactions are refused until a second one has its share of the partitions.
     """
     stage.create(partitions=6)
-    send(stage, map(impression, range(600)))
-    fault = Fault("send_offsets", "after", nth=3, do="refuse", marker=str(tmp_path / "mark"))
-    with victim(stage, fault, mutant=mutant, worker_id="a", **UNEVEN) as a:
+    send(stage, map(impression, range(UNEVEN["window_max_records"])))
+    fault = Fault("send_offsets", "after", do="refuse", marker=str(tmp_path / "mark"))
+    # Answers wait long enough for the first flush to have some of every partition, whichever the second worker gets.
+    with victim(stage, fault, mutant=mutant, worker_id="a", **UNEVEN, flush_interval_s=1) as a:
         a.until(lambda: a.mark is not None, "refused transaction")
         with victim(stage, worker_id="b", **QUICK) as b:
             b.until(lambda: b.metric("assigned_partitions") == 3, "half of the partitions")

@@ -55,10 +55,11 @@ class Traffic:
         """Say that what is measured starts now."""
         self._since_s = time.monotonic()
 
-    def until_again(self, *, timeout_s: float = WAIT_S) -> None:
-        """Wait until every partition has given an answer after this call."""
+    def until_again(self, *, timeout_s: float = WAIT_S, unless: Callable[[], bool] = bool) -> None:
+        """Wait until every partition has given an answer after this call, or, without a failure, until `unless`."""
         since_s = time.monotonic()
-        until(lambda: self._all_after(since_s), "answers in every partition again", timeout_s=timeout_s)
+        what = "answers in every partition again"
+        until(lambda: self._all_after(since_s) or unless(), what, timeout_s=timeout_s)
 
     def settle(self, judge: Judge) -> None:
         """Send no more and wait until everything is committed."""

@@ -32,6 +32,8 @@ _CGMD_GENERATION = slice(7, 11)  # of serialised group metadata: "CGMDv2:", then
 # A call that waits for a group coordinator whose broker is gone hangs until any other broker's connection changes state
 # (librdkafka#5511): one that is closed because nobody uses it, as all are while the call hangs, wakes it up.
 IDLE_MS = 3_000
+# The default of 10 s keeps a worker away from brokers that are long back: it adds itself to every recovery.
+RECONNECT_MS = 1_000
 PREFETCH_MESSAGES = 1_000  # a partition; the default of 100,000 holds memory and work that a rebalance throws away
 
 
@@ -39,6 +41,7 @@ def common(settings: Settings) -> dict[str, Any]:
     """Return what every client shares: the user's own options, secrets from files, brokers."""
     return {
         "socket.keepalive.enable": True,  # NAT and load balancers drop idle connections
+        "reconnect.backoff.max.ms": RECONNECT_MS,
         "enable.metrics.push": False,  # KIP-714 would send client metrics to the broker unasked
         **settings.kafka_options,
         **_secrets(settings.kafka_secrets),
