@@ -6,7 +6,7 @@ import pytest
 from fakes import jumping, until
 from world import DRAWS, QUESTIONS, A, B, World, event, events, failing, response, statuses, working
 
-from worker import keeping, pipeline
+from worker import keeping, pipeline, quarantine
 from worker.draws import Ask, Drawn
 from worker.errors import EngineDead, EngineGone, Fatal, Retryable
 from worker.notes import Note
@@ -18,6 +18,7 @@ from worker.signals import Assigned, Lost
 def coarse(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the loop look at its clocks ten times a second: minutes of its time stay cheap."""
     monkeypatch.setattr(pipeline, "TICK_S", 0.1)
+    monkeypatch.setattr(quarantine, "TURN_S", 0.1)
 
 
 async def gone(world: World, *records: bytes) -> EngineGone:

@@ -25,6 +25,7 @@ UNKNOWN = b"\x00\x00\x00\x00\x07"  # Confluent's prefix with an id that the regi
 def coarse(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the loop look at its clocks ten times a second: minutes of its time stay cheap."""
     monkeypatch.setattr(pipeline, "TICK_S", 0.1)
+    monkeypatch.setattr(quarantine, "TURN_S", 0.1)
 
 
 def topics(world: World) -> dict[str, int]:
