@@ -1,6 +1,6 @@
 """Three brokers for all of these tests; a missing Java or Maven is an error that says what to install."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -37,14 +37,3 @@ def stage(kafka: KafkaCluster, request: pytest.FixtureRequest, tmp_path: Path) -
 def judge(stage: Stage) -> Judge:
     """Who counts this test's responses."""
     return judge_of(stage)
-
-
-@pytest.fixture
-def tell(capsys: pytest.CaptureFixture[str]) -> Callable[[str, float], None]:
-    """Prints how long a fault kept answers from readers, also when the test passes."""
-
-    def line(fault: str, seconds: float) -> None:
-        with capsys.disabled():
-            print(f"\nrecovery {fault}: {seconds:.1f} s")
-
-    return line

@@ -8,12 +8,12 @@ from contextlib import suppress
 
 import pytest
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
-from integration.harness import WAIT_S, Stage, Worker
+from integration.harness import WAIT_S, Stage, Tell, Worker
 from integration.judge import Judge
 from integration.kafka_broker import KafkaCluster
 
 from .group import coordinator, leader
-from .traffic import TRANSACTION_S, Tell, Traffic, traffic, until
+from .traffic import TRANSACTION_S, Traffic, traffic, until
 
 INTERNAL_PARTITIONS = 5  # of both topics, in the test brokers
 PATIENT_S = 30.0  # a transaction that outlives the choice of a new leader

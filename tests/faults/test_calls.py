@@ -5,13 +5,13 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from integration.harness import Stage, Worker
+from integration.harness import Stage, Tell, Worker
 from integration.judge import Judge
 
 from .fault import POINTS, Fault, Point
 from .group import assignments
 from .slow import gated
-from .traffic import TRANSACTION_S, Tell, traffic, until
+from .traffic import TRANSACTION_S, traffic, until
 from .victim import victim
 
 CALL_S = 4.0  # longer than a member takes to hear of a rebalance

@@ -9,14 +9,14 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pytest
-from integration.harness import Stage, Worker
+from integration.harness import Stage, Tell, Worker
 from integration.judge import Judge
 
 from worker.settings import Settings
 
 from .fault import Fault
 from .group import assignments
-from .traffic import SESSION_S, Tell, traffic, until
+from .traffic import SESSION_S, traffic, until
 from .victim import Victim, victim
 
 SEED = 4

@@ -6,11 +6,11 @@ from contextlib import AbstractContextManager, ExitStack
 
 import pytest
 from integration.events import impression
-from integration.harness import POLL_S, Stage, Worker, send
+from integration.harness import POLL_S, Stage, Tell, Worker, send
 from integration.judge import Judge
 
 from .proxy import END_TXN, Proxy
-from .traffic import LOAD, SESSION_S, TRANSACTION_S, Tell, Traffic, traffic
+from .traffic import LOAD, SESSION_S, TRANSACTION_S, Traffic, traffic
 
 # Refused at once, as by a machine that is up without its broker; or no answer at all, as when a cable is out.
 AWAY: dict[str, Callable[[Proxy], AbstractContextManager[None]]] = {"cut": Proxy.cut, "silent": Proxy.black_hole}

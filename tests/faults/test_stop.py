@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 from integration.events import event_id, impression
-from integration.harness import Stage, send
+from integration.harness import Stage, Tell, send
 from integration.judge import Judge, key_of, single_object
 
 from .fault import Fault
 from .group import assignments
 from .slow import gated, stuck_on
-from .traffic import SESSION_S, Tell, traffic, until
+from .traffic import SESSION_S, traffic, until
 from .victim import victim
 
 NUM_STOPS = 4

@@ -24,8 +24,6 @@ from integration.events import encode, impression
 from integration.harness import POLL_S, WAIT_S, Stage
 from integration.judge import Judge
 
-Tell = Callable[[str, float], None]  # the fixture `tell`: what failed, and the pause, seconds
-
 SESSION_S = 6.0  # the shortest that a broker takes
 TRANSACTION_S = 3.0
 LOAD = {

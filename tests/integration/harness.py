@@ -36,6 +36,7 @@ COMMAND_TIMEOUT_S = 300.0
 WAIT_S = 60.0  # for something that takes seconds alone
 POLL_S = 0.05
 LOG_CHARS = 4_000
+Tell = Callable[[str, float], None]  # the fixture `tell`: what failed, and the pause, seconds
 
 
 @dataclass(slots=True)

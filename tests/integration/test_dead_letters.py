@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from worker.cli import app
 
 from .events import encode, event_id, impression, payload
-from .harness import Stage, Worker, as_flags, mirrorstream, send_raw
+from .harness import Stage, Tell, Worker, as_flags, mirrorstream, send_raw
 from .judge import Judge
 
 BAD = [(b"user", b"hello"), (b"user", encode(impression(0, slates=[])))]  # reasons magic and limit
@@ -265,14 +265,16 @@ def test_a_broken_topic_is_held_over_a_restart_until_somebody_accepts_it(
 
 
 @pytest.mark.long
-def test_a_producer_that_is_mended_closes_it(stage: Stage, judge: Judge) -> None:
+def test_a_producer_that_is_mended_closes_it(stage: Stage, judge: Judge, tell: Tell) -> None:
     """Within half a minute: the probe lets one record in, and what was held is looked at once more."""
     stage.create(partitions=1)
     send_raw(stage, [(b"user", b"bad")] * 50)
     with stage.worker() as worker:
         worker.until(lambda: breaker_open(worker), "open breaker")
         send_raw(stage, [(b"user", encode(impression(number))) for number in range(5)])
+        mended_s = time.monotonic()
         worker.until(judge.all_committed, "commit to the end", timeout_s=90)
+        tell("breaker, after the producer is mended", time.monotonic() - mended_s)
         assert worker.page("/readyz") == (200, "ok\n")
         assert worker.stop() == 0
     assert len(judge.read(stage.dead_letters)) == 50

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from .events import event_id, impression
-from .harness import POLL_S, Stage, Worker, send
+from .harness import POLL_S, Stage, Tell, Worker, send
 from .judge import Judge
 from .mortal import engine_cores
 
@@ -83,13 +83,15 @@ def until_gone(core: int) -> None:
 
 
 @pytest.mark.long  # vLLM starts five times
-def test_a_killer_prompt_and_a_hang_cost_vllm_restarts_and_no_answer(stage: Stage, judge: Judge) -> None:
+def test_a_killer_prompt_and_a_hang_cost_vllm_restarts_and_no_answer(stage: Stage, judge: Judge, tell: Tell) -> None:
     stage.overrides |= {"engine": "vllm", "max_tokens": 60, "max_num_seqs": 16, "question_timeout_s": 10}
     stage.create(partitions=2)
     with stage.worker(worker_id="a") as a:
         a.until(lambda: a.metric("assigned_partitions") == 2, "warm engine", timeout_s=START_S)
         send(stage, map(impression, range(4)))
+        sent_s = time.monotonic()
         a.until(judge.all_committed, "commit past the killer", timeout_s=2 * START_S)
+        tell("engine dead twice of one prompt, which is buried", time.monotonic() - sent_s)
         assert a.metric("engine_deaths_total") == 2
 
         (core,) = engine_cores(a.process.pid)
@@ -100,7 +102,7 @@ def test_a_killer_prompt_and_a_hang_cost_vllm_restarts_and_no_answer(stage: Stag
         assert a.page("/livez")[0] == 200
         assert "starting it again" in a.page("/readyz")[1]
         a.until(judge.all_committed, "commit after the hang", timeout_s=START_S)
-        print(f"recovery engine hang: {time.monotonic() - stopped_s:.1f} s")
+        tell("engine stopped, noticed and started again", time.monotonic() - stopped_s)
         (core,) = engine_cores(a.process.pid)
         a.kill()
         until_gone(core)

@@ -1,12 +1,13 @@
 """Confluent's framing with a schema registry: its outage holds records up, its "not found" makes a dead letter."""
 
 import json
+import time
 from collections.abc import Iterator
 
 import pytest
 
 from .events import encode, event_id, impression, payload, schema_text
-from .harness import Stage, as_flags, mirrorstream, send_raw
+from .harness import Stage, Tell, as_flags, mirrorstream, send_raw
 from .judge import Judge, confluent
 from .schema_registry import Registry, guid
 from .test_dead_letters import dlq
@@ -71,7 +72,9 @@ def test_an_older_writer_a_guid_and_no_registry_framing_are_read_too(
 
 
 @pytest.mark.parametrize("how", ["error 500", "silence", "connection refused"])
-def test_an_outage_holds_records_up_until_it_is_over(stage: Stage, judge: Judge, registry: Registry, how: str) -> None:
+def test_an_outage_holds_records_up_until_it_is_over(
+    stage: Stage, judge: Judge, registry: Registry, tell: Tell, how: str
+) -> None:
     stage.create(partitions=1)
     with stage.worker(drain_timeout_s=100) as worker:
         worker.until_ready()
@@ -88,7 +91,9 @@ def test_an_outage_holds_records_up_until_it_is_over(stage: Stage, judge: Judge,
         if how != "connection refused":
             registry.failing = 0
             registry.speaks.set()
+            back_s = time.monotonic()
             worker.until(judge.all_committed, "commit to the end")
+            tell(f"schema registry, {how}, after it is back", time.monotonic() - back_s)
             assert worker.page("/readyz") == (200, "ok\n")
         assert worker.stop(20) == 0  # what is not decoded is worth no waiting: it is not committed
     if how == "connection refused":

@@ -20,7 +20,7 @@ from worker.questions import Status
 from worker.settings import Settings
 
 from .events import impression
-from .harness import WAIT_S, Stage, send
+from .harness import WAIT_S, Stage, Tell, send
 from .judge import Judge
 from .served import Served, Switch, free_port
 from .test_engines import FORM, asks_of, in_form, some_impressions, until
@@ -113,12 +113,16 @@ async def test_one_that_refuses_connections_is_not_missed(
     assert gone in caplog.text
 
 
-async def test_what_one_server_had_when_it_went_another_answers(served: Served, server_settings: Settings) -> None:
+async def test_what_one_server_had_when_it_went_another_answers(
+    served: Served, server_settings: Settings, tell: Tell
+) -> None:
     async with Switch(served.port) as switch, started(server_settings, server_urls=[served.url, switch.url]) as engine:
         draws = [asyncio.create_task(engine.draw(ask)) for ask in some_asks(engine, server_settings)]
         await until(lambda: num_pending(engine, switch.url) > 0, "requests behind the switch")
         await switch.close()
+        gone_s = time.monotonic()
         assert {(await draw).status for draw in draws} == {Status.OK}
+        tell("one of two servers away, until another has answered all that it had", time.monotonic() - gone_s)
         assert engine.why_not[switch.url]
         await switch.open()
         await until(lambda: not engine.why_not[switch.url], "server that is asked again")
@@ -230,7 +234,7 @@ async def test_a_question_that_is_refused_is_asked_of_nobody_else(status: str) -
 
 @pytest.mark.long
 async def test_a_worker_waits_for_its_server_and_loses_nothing(
-    stage: Stage, judge: Judge, served: Served, server_settings: Settings
+    stage: Stage, judge: Judge, served: Served, server_settings: Settings, tell: Tell
 ) -> None:
     """Away before the start, away with draws in it: never dead, never suspected, and ready again by itself."""
     stage.create(partitions=2)
@@ -255,7 +259,11 @@ async def test_a_worker_waits_for_its_server_and_loses_nothing(
             await see(lambda: worker.metric("paused_partitions") == 2, "paused partitions")
             assert worker.page("/livez")[0] == 200
             await asyncio.sleep(5)
+            num_before = worker.metric("responses_total")
             await switch.open()
+            back_s = time.monotonic()
+            await see(lambda: worker.metric("responses_total") > num_before, "response again")
+            tell("all servers away, after one is back", time.monotonic() - back_s)
             await see(judge.all_committed, "commit up to the ends")
             await see(lambda: worker.page("/readyz")[0] == 200, "ready worker")
             assert worker.metric("engine_deaths_total") == worker.metric("dead_letters_total") == 0
