@@ -29,6 +29,7 @@ from worker.settings import Settings
 from .harness import POLL_S, WAIT_S
 
 FIXTURES = {"vllm": "vllm_engine", "vllm-server": "server_engine"}
+MAX_GROWTH = 0.05  # of memory, after the first fifth of the aborts
 ABORTS_AT_ONCE = 50
 P = TypeVar("P", bound=PromptedEngine)
 FORM = 1e-3  # how far letter probabilities may differ between forms of one draw
@@ -209,7 +210,9 @@ async def test_event_text_never_becomes_a_special_token(vllm_engine: VllmEngine,
 
 
 @pytest.mark.long
-async def test_ten_thousand_aborts_leak_nothing(vllm_engine: VllmEngine, vllm_settings: Settings) -> None:
+async def test_ten_thousand_aborts_leak_nothing(
+    vllm_engine: VllmEngine, vllm_settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Aborted at every moment of their life, from before they are added to just before they end (vllm#57061)."""
     asks = [ask for one in some_impressions(20) for ask in asks_of(one, vllm_engine, vllm_settings)]
     chance = random.Random(1)
@@ -224,7 +227,10 @@ async def test_ten_thousand_aborts_leak_nothing(vllm_engine: VllmEngine, vllm_se
             await until(lambda: unfinished(vllm_engine) == 0, "engine without requests")
             memory.append(resident_kib())
     await until(lambda: not unfinished(vllm_engine) and not vllm_engine._aborts, "engine without requests")
-    assert resident_kib() <= 1.05 * max(memory[: len(memory) // 5])
+    growth = resident_kib() / max(memory[: len(memory) // 5]) - 1
+    with capsys.disabled():
+        print(f"\n10,000 aborts, seed 1: memory grew by {growth:.2%} after the first fifth, 0 requests unfinished")
+    assert growth <= MAX_GROWTH
 
 
 def resident_kib() -> int:
