@@ -1,8 +1,17 @@
-"""What tests against real parts share."""
+"""What several of the tests' folders share."""
 
 from collections.abc import Callable
 
 import pytest
+
+from worker import pipeline, quarantine
+
+
+@pytest.fixture
+def coarse(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the loop look at its clocks ten times a second: in jumping time, minutes stay cheap."""
+    monkeypatch.setattr(pipeline, "TICK_S", 0.1)
+    monkeypatch.setattr(quarantine, "TURN_S", 0.1)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import itertools
 import selectors
 from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Iterator, Mapping
@@ -60,9 +61,10 @@ def jumping(scenario: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, Non
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Wait for something that other tasks bring about."""
+    """Wait for something that other tasks bring about; what takes long is looked at less often."""
+    looks = itertools.chain(itertools.repeat(0.01, 100), itertools.repeat(0.1))
     while not condition():  # noqa: ASYNC110 - the condition is plain data
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(next(looks))
 
 
 # -- the outside

@@ -6,19 +6,14 @@ import pytest
 from fakes import jumping, until
 from world import DRAWS, QUESTIONS, A, B, World, event, events, failing, response, statuses, working
 
-from worker import keeping, pipeline, quarantine
+from worker import keeping
 from worker.draws import Ask, Drawn
 from worker.errors import EngineDead, EngineGone, Fatal, Retryable
 from worker.notes import Note
 from worker.questions import Kind
 from worker.signals import Assigned, Lost
 
-
-@pytest.fixture(autouse=True)
-def coarse(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the loop look at its clocks ten times a second: minutes of its time stay cheap."""
-    monkeypatch.setattr(pipeline, "TICK_S", 0.1)
-    monkeypatch.setattr(quarantine, "TURN_S", 0.1)
+pytestmark = pytest.mark.usefixtures("coarse")
 
 
 async def gone(world: World, *records: bytes) -> EngineGone:

@@ -425,6 +425,7 @@ async def test_what_is_in_flight_returns_to_nothing() -> None:
         assert world.window.num_records == 0
 
 
+@pytest.mark.usefixtures("coarse")
 @jumping
 async def test_a_record_that_nobody_works_on_any_more_is_noticed() -> None:
     """The task is lost and the count stays: what a leak looks like from outside."""
@@ -443,6 +444,7 @@ async def test_a_record_that_nobody_works_on_any_more_is_noticed() -> None:
         await until(lambda: world.pipeline.held_up == "")
 
 
+@pytest.mark.usefixtures("coarse")
 @jumping
 async def test_a_question_that_runs_into_its_deadline_is_work() -> None:
     async with working() as world:

@@ -9,23 +9,18 @@ from examples import impression
 from fakes import jumping, until
 from world import IMPRESSIONS, POISON, QUESTIONS, A, B, World, event, events, response, working
 
-from worker import codec, pipeline, quarantine
+from worker import codec, quarantine
 from worker.breaker import MAX_ROW, PROBE_S
 from worker.codec import SchemaRef
 from worker.notes import Note
 from worker.records import Partition, User
 from worker.signals import Assigned
 
+pytestmark = pytest.mark.usefixtures("coarse")
+
 BAD = [POISON] * MAX_ROW
 LETTERS = MAX_ROW - 1  # that leave before the breaker opens
 UNKNOWN = b"\x00\x00\x00\x00\x07"  # Confluent's prefix with an id that the registry does not have
-
-
-@pytest.fixture(autouse=True)
-def coarse(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the loop look at its clocks ten times a second: minutes of its time stay cheap."""
-    monkeypatch.setattr(pipeline, "TICK_S", 0.1)
-    monkeypatch.setattr(quarantine, "TURN_S", 0.1)
 
 
 def topics(world: World) -> dict[str, int]:
