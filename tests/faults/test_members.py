@@ -68,8 +68,8 @@ def test_with_the_settings_that_a_worker_has_by_default_another_takes_over(
 ) -> None:
     stage.overrides |= {name: Settings.model_fields[name].default for name in DEFAULTS}
     with traffic(stage) as load, stage.worker() as a, stage.worker() as b:
-        until_shared(stage, 1, 2)
         load.until_flowing()
+        until_shared(stage, 1, 2)
         load.fault()
         a.kill()
         until(lambda: assignments(stage) == [3], "member that has all", timeout_s=90)
