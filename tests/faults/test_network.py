@@ -137,7 +137,6 @@ def test_an_idle_worker_waits_out_an_outage(stage: Stage, judge: Judge, proxy: P
         a.until(judge.all_committed, "commit of what came after")
         tell(f"network silent for {away_s:.0f} s, an idle worker, after it is back", time.monotonic() - back_s)
         a.until(lambda: a.page("/readyz")[0] == 200, "ready worker")
-        assert num_failed(a) == 0
         assert a.stop() == 0
     judge.verdict().assert_exactly_once()
 
