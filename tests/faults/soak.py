@@ -1,6 +1,7 @@
 """A million events through the choice model on a real Kafka, one in a thousand poison, a rebalance a minute.
 
     python -m tests.faults.soak --events 1000000 --seed 1 --json
+    python -m tests.faults.soak --events 1000000 --seed 1 --json --traced    # and every span, over OTLP
 
 One worker runs from the first event to the last; another joins about once a minute and leaves again.  The feed stays a
 little ahead, and when it ends the lag must fall to nothing.  It fails (exit status 1) if anything is lost or twice, if
@@ -18,6 +19,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,6 +30,8 @@ from integration.events import encode, impression, slate
 from integration.harness import Stage, Worker
 from integration.judge import Judge, judge_of
 from integration.kafka_broker import KafkaCluster
+
+from .collector import Collector
 
 PARTITIONS = 6
 POISON, POISON_EVERY = b"not Avro", 1_000
@@ -61,12 +65,14 @@ class Report:
     memory_warm: float
     memory_end: float
     memory_growth: float
+    spans: int | None  # that a collector got; None without tracing
 
     @property
     def problems(self) -> list[str]:
         """Name what is not as it must be."""
         wrong = [name for name in ("lost", "duplicated", "in_flight", "uncommitted") if getattr(self, name)]
         wrong += ["dead_letters"] if self.dead_letters != self.poison else []
+        wrong += ["spans"] if self.spans is not None and self.spans < self.events else []
         wrong += ["lag"] if self.lag_end or not self.lag_max else []  # one that never rose has not fallen
         return wrong + (["memory_growth"] if self.memory_growth >= MAX_GROWTH else [])
 
@@ -74,8 +80,8 @@ class Report:
 class Soak:
     """One run; samples of the worker's memory by the number of records that it has taken on, and of the group's lag."""
 
-    def __init__(self, stage: Stage, num_events: int, seed: int = 1) -> None:
-        self._stage, self._num_events, self._seed = stage, num_events, seed
+    def __init__(self, stage: Stage, num_events: int, seed: int = 1, *, collector: Collector | None = None) -> None:
+        self._stage, self._num_events, self._seed, self._collector = stage, num_events, seed, collector
         self._poison = _poison(num_events, seed)
         self._samples: list[tuple[float, float]] = []
         self._lags: list[tuple[int, bool]] = []  # and whether the feed was at work
@@ -159,6 +165,7 @@ class Soak:
             memory_warm=round(warm, 1),
             memory_end=round(end, 1),
             memory_growth=round(end / warm - 1, 4),
+            spans=self._collector.num_spans if self._collector else None,
         )
 
     def _memory_between(self, first: float, end: float) -> float:
@@ -194,11 +201,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--events", type=int, default=1_000_000, help="how many (default 1,000,000)")
     parser.add_argument("--seed", type=int, default=1, help="of the poison and the visitors' times (1)")
+    parser.add_argument("--traced", action="store_true", help="export every span to a collector of its own")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     words = parser.parse_args()
-    with KafkaCluster() as kafka, tempfile.TemporaryDirectory(prefix="mirrorstream-soak-") as folder:
+    with (
+        KafkaCluster() as kafka,
+        tempfile.TemporaryDirectory(prefix="mirrorstream-soak-") as folder,
+        Collector() if words.traced else nullcontext() as collector,
+    ):
         stage = Stage(kafka.bootstrap_servers, "soak", Path(folder), dict(OVERRIDES))
-        report = Soak(stage, words.events, words.seed).run()
+        stage.variables |= collector.variables if collector else {}
+        report = Soak(stage, words.events, words.seed, collector=collector).run()
     found = asdict(report) | {"problems": report.problems}
     text = json.dumps(found, indent=2) if words.json else "\n".join(f"{name:15} {found[name]}" for name in found)
     print(text)
