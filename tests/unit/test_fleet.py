@@ -18,11 +18,15 @@ from worker.errors import BadSettings, EngineDead, Fatal, Retryable
 ANSWER = Answer.model_validate({"choices": [{"text": "A", "token_ids": [32]}]})
 REFUSED = Unreachable("no connection", begun=False)
 BUSY = Unanswered("HTTP 503", begun=False)
+LATER = Unanswered("HTTP 429", begun=False, after_s=30.0)
 LOST = Unanswered("connection lost", begun=True)
 
 
 class FakeServer:
-    """Answers, or fails as it is told: `fails` requests, `away` looks too; `silent` is a server that says nothing."""
+    """Answers, or fails as it is told: `fails` requests, `away` looks too.
+
+    One that is `silent` says nothing; one that `stalls` answers looks alone.
+    """
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -30,7 +34,7 @@ class FakeServer:
         self.num_pending = self.num_asked = self.num_looks = 0
         self.fails: list[Exception] = []
         self.away: Exception | None = None
-        self.silent = False
+        self.silent = self.stalls = False
         self._cut = asyncio.Event()
 
     async def complete(self, body: Mapping[str, Any], headers: Mapping[str, str]) -> Answer:
@@ -54,7 +58,7 @@ class FakeServer:
 
     async def _say(self) -> None:
         await asyncio.sleep(0.01)
-        if self.silent:
+        if self.silent or self.stalls:
             await self._cut.wait()
             raise Unanswered("no sign of life", begun=True)
 
@@ -190,6 +194,95 @@ async def test_busy_servers_are_asked_again_for_as_long_as_it_takes() -> None:
         a.fails, b.fails = [BUSY] * 20, [BUSY] * 20
         assert await ask(one) == ANSWER
         assert now_s() > 5.0
+
+
+@jumping
+async def test_a_busy_server_that_says_when_to_ask_again_is_left_alone_until_then() -> None:
+    (a,) = servers(1)
+    async with opened(a) as one:
+        a.fails = [LATER]
+        for _ in range(20):  # as whoever keeps the engine does: wait, and look
+            with pytest.raises(Retryable, match="HTTP 429"):
+                await ask(one)
+            with pytest.raises(Retryable, match="HTTP 429"):
+                await one.probe()
+            if now_s() > 24.0:
+                break
+        assert (a.num_asked, a.num_looks) == (1, 1)
+        await asyncio.sleep(31.0 - now_s())
+        assert await ask(one) == ANSWER
+        assert now_s() < 32.0
+
+
+@jumping
+async def test_what_a_busy_server_may_ask_for_has_a_bound_and_others_are_asked_meanwhile() -> None:
+    a, b = servers(2)
+    async with opened(a, b) as one:
+        a.fails, b.fails = [Unanswered("HTTP 503", begun=False, after_s=math.inf)], []
+        assert await asyncio.gather(*(ask(one, f"u{number}") for number in range(20))) == [ANSWER] * 20
+        await asyncio.sleep(fleet.MAX_REST_S - 1.0)
+        assert one.why_not == {a.url: "HTTP 503", b.url: ""}
+        await asyncio.sleep(2.0)
+        assert one.why_not == {a.url: "", b.url: ""}
+
+
+@jumping
+async def test_a_look_that_ends_well_cuts_no_rest_short() -> None:
+    a, b = servers(2)
+    async with opened(a, b) as one:
+
+        async def told_meanwhile() -> None:
+            one._mark(a, "HTTP 429", 30.0)  # type: ignore[arg-type]
+
+        a.look = told_meanwhile  # type: ignore[method-assign]
+        await one.probe()
+        assert one.why_not == {a.url: "HTTP 429", b.url: ""}
+
+
+async def stalled(one: Fleet, user: str, name: str) -> None:
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(5.0):
+            await ask(one, user, name)
+
+
+@jumping
+async def test_a_draw_whose_deadline_passed_is_asked_of_another_and_its_user_comes_home() -> None:
+    """The first one goes on answering looks, so it is up; both requests of the draw avoid it."""
+    some = servers(3)
+    async with opened(*some) as one:
+        await ask(one, "u1")
+        (home,) = (server for server in some if server.num_asked)
+        home.stalls = True
+        await stalled(one, "u1", "draw")
+        assert await ask(one, "u1", "draw") == await ask(one, "u1", "draw") == ANSWER
+        assert (one.why_not[home.url], home.num_asked) == ("", 2)
+        home.stalls = False
+        one.forget("draw")
+        assert await ask(one, "u1", "draw") == await ask(one, "u1", "other") == ANSWER
+        assert home.num_asked == 4
+
+
+@jumping
+async def test_a_draw_goes_back_to_the_server_that_failed_it_where_no_other_is_up() -> None:
+    a, b = servers(2)
+    b.away = REFUSED
+    async with opened(a, b) as one:
+        a.stalls = True
+        await stalled(one, "user", "draw")
+        a.stalls = False
+        assert await ask(one, name="draw") == ANSWER
+        assert a.num_asked == 2
+
+
+@jumping
+async def test_no_more_is_remembered_than_a_bound_of_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fleet, "MAX_REMEMBERED", 5)
+    (a,) = servers(1)
+    async with opened(a) as one:
+        for number in range(20):
+            a.fails = [BUSY]
+            assert await ask(one, name=f"draw-{number}") == ANSWER
+        assert list(one._pasts) == [f"draw-{number}" for number in range(15, 20)]
 
 
 @jumping

@@ -67,6 +67,14 @@ def test_where_no_step_stands_after_the_stop_string_one_pass_has_nothing(pieces:
     assert passes().read_both(output(*pieces), 2) is None
 
 
+@pytest.mark.parametrize("wrong", [float("inf"), float("nan"), 1.0, 0.0])
+def test_letters_that_have_no_probabilities_at_all_are_an_error_and_no_guess(wrong: float) -> None:
+    found = output("A")
+    found.outputs[0].logprobs = [{token: SimpleNamespace(logprob=wrong) for token in LETTERS}]
+    with pytest.raises(ValueError, match=r"log-probability|sum to 2"):
+        passes().read_letters(found, 2)
+
+
 def test_letters_of_no_probability_are_an_error_and_no_guess() -> None:
     found = output("A")
     found.outputs[0].logprobs = [{token: SimpleNamespace(logprob=float("-inf")) for token in LETTERS}]

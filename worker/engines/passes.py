@@ -20,6 +20,8 @@ from worker.prompt import Profile, letter
 from worker.questions import Status
 from worker.settings import Settings
 
+ROUNDING = 1e-3  # how far above 0 a log-probability, and above 1 a sum of probabilities, may come out
+
 
 @dataclass(frozen=True, slots=True)
 class Passes:
@@ -91,12 +93,24 @@ class Passes:
         return None
 
     def _probabilities(self, found: Mapping[int, Any], num_slots: int) -> tuple[tuple[float, ...], float]:
-        raw = [math.exp(found[token].logprob) for token in self.tokens.letters[:num_slots]]
-        mass = math.fsum(raw)
+        logprobs = [found[token].logprob for token in self.tokens.letters[:num_slots]]
+        mass = mass_of(logprobs)
         if not mass > 0:
             message = "every offered letter has probability 0"
             raise ValueError(message)
-        return tuple(p / mass for p in raw), min(1.0, mass)
+        return tuple(math.exp(logprob) / mass for logprob in logprobs), min(1.0, mass)
+
+
+def mass_of(logprobs: Sequence[float]) -> float:
+    """Return what tokens of one step have together.  Raises `ValueError` where these are no log-probabilities."""
+    if not all(logprob <= ROUNDING for logprob in logprobs):  # which NaN is not, either
+        message = "a log-probability is no number, or above 0"
+        raise ValueError(message)
+    mass = math.fsum(map(math.exp, logprobs))
+    if mass > 1 + ROUNDING:
+        message = f"probabilities of one step sum to {mass:.4g}"
+        raise ValueError(message)
+    return mass
 
 
 def usage_of(output: Any) -> Usage:

@@ -7,6 +7,7 @@ only characters.  Special tokens split text anyway, so the ids are those of the 
 
 import json
 import re
+from bisect import bisect_left
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import chain
@@ -74,11 +75,26 @@ class Tokens:
         The ids may run past a stop string (`[B` can be one token), so ids that are not a start of the text are
         dropped and the rest of the text is encoded anew.
         """
-        kept = len(generated_ids)
-        while kept and not text.startswith(self.decode(generated_ids[:kept])):
-            kept -= 1
+        kept = self._num_agreed(generated_ids, text)
         rest = text[len(self.decode(generated_ids[:kept])) :] if kept else text
         return prompt_ids + tuple(generated_ids[:kept]) + (self.encode(rest) if rest else ())
+
+    def _num_agreed(self, ids: Sequence[int], text: str) -> int:
+        """Return how many ids, as many as can be, are a start of the text.
+
+        What some ids say, more ids say too, but for U+FFFD at the end: a character whose bytes are not all there.
+        Without it, ids that are no start of the text stay none with more, so those are found by halving.
+        """
+
+        def disagrees(num: int) -> bool:
+            return not text.startswith(self.decode(ids[:num]).rstrip("\ufffd"))
+
+        num = len(ids)
+        if not text.startswith(self.decode(ids)):
+            num = bisect_left(range(len(ids) + 1), x=True, key=disagrees) - 1
+        while num > 0 and not text.startswith(self.decode(ids[:num])):
+            num -= 1
+        return num
 
     def _letters(self, stop: str) -> tuple[int, ...]:
         """Return the token of each letter after `stop`; a letter that is not one token could not be measured."""

@@ -12,27 +12,31 @@ the tokenizer is loaded with here, and what provenance then claims.
 
 import asyncio
 import logging
+import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from worker.draws import Ask, EngineCard
+from worker.draws import Ask, Drawn, EngineCard
 from worker.engines import wire
 from worker.engines.fleet import Fleet
 from worker.engines.loading import in_thread
-from worker.engines.passes import Passes
+from worker.engines.passes import Passes, mass_of
 from worker.engines.prompted import PromptedEngine, sampling
 from worker.engines.server import Server, Unanswered
 from worker.engines.tokens import Tokens, load
 from worker.engines.vllm import model_path
-from worker.errors import BadSettings, EngineDead, Fatal
+from worker.errors import BadSettings, EngineDead, Fatal, Retryable
 from worker.prompt import Profile, letter
 from worker.questions import MAX_OPTIONS
 from worker.settings import Settings
 
 log = logging.getLogger(__name__)
 
+SELF_TEST_S = 30.0  # on one server; the first use of letter probabilities costs seconds
+_TOKEN = re.compile(r"[ -~]*")  # what a header can carry, and an operator can read
 LETTERS = frozenset(letter(slot) for slot in range(MAX_OPTIONS))
 
 
@@ -69,7 +73,7 @@ class VllmServerEngine(PromptedEngine):
         try:
             await self._fleet.open()
             await self._introduce(self._fleet.up)
-            await self._self_test()
+            await self._test()
         except (ValueError, RuntimeError) as error:
             await self.stop()
             raise Fatal(f"the servers failed at the self-test: {error}") from error
@@ -90,12 +94,19 @@ class VllmServerEngine(PromptedEngine):
         """Have a token from each server.  Raises `Retryable` if none gives one."""
         await self._alive().probe()
 
+    async def draw(self, ask: Ask) -> Drawn:
+        """Answer one draw; what servers did to it is known until it has an answer."""
+        drawn = await super().draw(ask)
+        if self._fleet is not None:
+            self._fleet.forget(ask.ask_id)
+        return drawn
+
     async def _generate(self, ask: Ask, ids: Sequence[int], params: Any) -> Any:
         return await self._ask(ask.ask_id, ask.impression.user.user_id, ids, params, ask.trace_headers)
 
     async def _run(self, ids: Sequence[int], params: Any, trace: Mapping[str, str], *, priority: int = 0) -> Any:
         del priority  # a server refuses it unless it was started with --scheduling-policy priority, which is not told
-        return await self._ask("", "", ids, params, trace)
+        return await self._ask("self-test", "", ids, params, trace)
 
     async def _ask(
         self, name: str, user_id: str, ids: Sequence[int], params: Mapping[str, Any], trace: Mapping[str, str]
@@ -121,6 +132,14 @@ class VllmServerEngine(PromptedEngine):
             raise Fatal(message) from error
         return Tokens(tokenizer, self._profile.stop)
 
+    async def _test(self) -> None:
+        """Test both passes, again on another server where one says nothing.  Raises `Retryable` if neither answers."""
+        for _ in range(2):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(SELF_TEST_S):
+                    return await self._self_test()
+        raise Retryable(f"the servers give no answer to the self-test within {SELF_TEST_S:.0f} s")
+
     async def _introduce(self, servers: Sequence[Server]) -> None:
         """Fill in the card: versions, and room for what every server that is there can take."""
         lengths = [length for server in servers if (length := self._served.get(server.url))]
@@ -141,9 +160,8 @@ class VllmServerEngine(PromptedEngine):
             raise Unanswered("serves no model", begun=False)
         model = self._settings.model
         if model not in served:
-            raise BadSettings(
-                f"{server.url}: serves {', '.join(served)}, want {model}: start it with --served-model-name {model}"
-            )
+            others = server.told(", ".join(served))
+            raise BadSettings(f"{server.url}: serves {others}, want {model}: start it with --served-model-name {model}")
         length = self._served[server.url] = served[model]
         if length and length < self._max_model_len:
             raise BadSettings(f"{server.url}: max_model_len {length}, want {self._max_model_len} as the others have")
@@ -161,19 +179,27 @@ class VllmServerEngine(PromptedEngine):
             logprobs = (await server.complete(body, {})).choices[0].logprobs
         except ValueError as error:
             raise Fatal(f"{server.url}: refuses letter probabilities: {error}; want vLLM 0.32 or newer") from error
-        told = {name.strip() for step in (logprobs.top_logprobs if logprobs else ()) for name in step or ()}
-        if missing := sorted(LETTERS - told):
+        told = next(iter(logprobs.top_logprobs), None) if logprobs else None
+        if missing := sorted(LETTERS - {name.strip() for name in told or ()}):
             raise Fatal(
                 f"{server.url}: tells no probability of {' '.join(missing)} at our token ids; want vLLM 0.32 or newer,"
                 f" with the tokenizer of {self._settings.model}"
             )
+        try:
+            mass_of(list((told or {}).values()))
+        except ValueError as error:  # as with --logprobs-mode raw_logits
+            raise Unanswered(f"tells letter probabilities that are none: {error}", begun=False) from error
 
 
 def _token(path: Path | None) -> str | None:
     if path is None:
         return None
     try:
-        return path.read_text(encoding="utf-8").strip()
+        token = path.read_text(encoding="latin-1").strip()
     except OSError as error:
         message = f"server_auth_file: {path}: {error.strerror}; want a file with the bearer token"
         raise BadSettings(message) from error
+    if not _TOKEN.fullmatch(token):
+        message = f"server_auth_file: {path}: not one line of printable ASCII; want a file with the bearer token"
+        raise BadSettings(message)
+    return token

@@ -4,6 +4,7 @@ Of what a plain `vllm serve` offers only this takes token ids and gives them bac
 exact log-probabilities of listed tokens (`logprob_token_ids`, 0.32); `/inference/v1/generate` has to be switched on.
 Only tokens that the server has told are there: one that is missing is an error of whoever reads it, never probability
 0.  What is not asked for, a server fills in from the model's `generation_config.json`; so everything is asked for.
+An answer that vLLM would not give to what was asked is no answer: `check`.
 
 >>> body = params(max_tokens=1, temperature=0.0, logprob_token_ids=[32, 33], output_kind=None)
 >>> body["logprobs"], body["repetition_penalty"], body["top_p"]
@@ -15,13 +16,17 @@ Only tokens that the server has told are there: one that is missing is an error 
 {32: -0.1, 33: -9999.0}
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
-_BY_ID = "token_id:"  # how vLLM names a token by its id
+from worker.engines.passes import mass_of
+
+MAX_CHARS = 256  # of one token's text: the longest that we know are runs of 128 blanks
+_BY_ID = re.compile(r"token_id:(0|[1-9][0-9]{0,9})")  # how vLLM names a token by its id
 _PLAIN = {
     "top_p": 1.0,
     "top_k": 0,
@@ -42,13 +47,13 @@ class Choice(BaseModel):
     """What was written."""
 
     text: str
-    token_ids: list[int]
-    finish_reason: str | None = None
+    token_ids: list[Annotated[int, Field(ge=0, lt=1 << 31)]]
+    finish_reason: str | None = Field(None, max_length=100)
     logprobs: _Logprobs | None = None
 
 
 class _Details(BaseModel):
-    cached_tokens: int | None = None
+    cached_tokens: int | None = Field(None, ge=0)
 
 
 class _Usage(BaseModel):
@@ -59,7 +64,7 @@ class Answer(BaseModel):
     """What the worker reads of an answer."""
 
     choices: list[Choice] = Field(min_length=1)
-    usage: _Usage = _Usage()
+    usage: _Usage | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +105,38 @@ def params(
     return {**_PLAIN, **asked, **(letters if logprob_token_ids else {})}
 
 
+def check(answer: Answer, body: Mapping[str, Any]) -> None:
+    """See that an answer is one to this body.  Raises `ValueError` if it is longer than asked, or lacks letters."""
+    choice, most = answer.choices[0], body["max_tokens"]
+    if len(choice.token_ids) > most or len(choice.text) > MAX_CHARS * most:
+        message = f"{len(choice.token_ids)} tokens of {len(choice.text)} characters, want at most {most} tokens"
+        raise ValueError(message)
+    letters = body.get("logprob_token_ids", ())
+    if letters and body["return_tokens_as_token_ids"]:
+        told = next(iter(_steps(choice)), {})
+        if missing := [token for token in letters if token not in told]:
+            message = f"no log-probability of {len(missing)} of {len(letters)} letters"
+            raise ValueError(message)
+        mass_of([told[token].logprob for token in letters])
+
+
 def output(ids: Sequence[int], answer: Answer) -> Output:
     """Return the answer to a prompt of these tokens.  Raises `ValueError` if its tokens are not told by id."""
     choice = answer.choices[0]
+    details = answer.usage.prompt_tokens_details if answer.usage else None
+    cached = details.cached_tokens if details else None
+    written = Written(choice.text, choice.token_ids, _steps(choice), choice.finish_reason)
+    return Output((written,), ids, None if cached is None else min(cached, len(ids)))
+
+
+def _steps(choice: Choice) -> list[dict[int, Logprob]]:
     steps = choice.logprobs.top_logprobs if choice.logprobs else []
-    found = [{int(name.removeprefix(_BY_ID)): Logprob(value) for name, value in (step or {}).items()} for step in steps]
-    details = answer.usage.prompt_tokens_details
-    written = Written(choice.text, choice.token_ids, found, choice.finish_reason)
-    return Output((written,), ids, details.cached_tokens if details else None)
+    return [{_id(name): Logprob(value) for name, value in (step or {}).items()} for step in steps]
+
+
+def _id(name: str) -> int:
+    found = _BY_ID.fullmatch(name)
+    if found is None:
+        message = "a token is not told by its id"
+        raise ValueError(message)
+    return int(found[1])

@@ -108,6 +108,9 @@ class Settings(BaseSettings):
         {}, description="The same by experiment id; wins over sample_rate"
     )
     sample_salt: str = Field("", description="Changes which users are taken")
+    calibration_share: float = Field(
+        0.05, ge=0, le=1, description="Share of users who are asked about control even where every slate is the same"
+    )
     experiments: Names = Field([], description="Only these experiment ids; empty is all")
     include_test: bool = Field(default=False, description="Simulate records marked is_test")
     include_bots: bool = Field(default=False, description="Simulate users marked is_bot")

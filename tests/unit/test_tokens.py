@@ -1,0 +1,61 @@
+"""How much of what was written is kept as its own tokens: the same as trying every length, in few tries."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import Tokenizer
+
+from worker.engines.tokens import Tokens
+from worker.engines.vllm import TINY, model_path
+
+PLAIN = Tokenizer.from_file(str(Path(model_path(TINY), "tokenizer.json")))
+NUM_BYTES = 256 + 16  # the first ids are single bytes: parts of characters among them
+
+
+class Counting(Tokens):
+    def __init__(self) -> None:
+        self._plain: Any = PLAIN
+        self.num_decoded = 0
+
+    def decode(self, ids: Any) -> str:
+        self.num_decoded += 1
+        return super().decode(ids)
+
+
+def agreed_one_by_one(tokens: Tokens, ids: list[int], text: str) -> int:
+    num = len(ids)
+    while num and not text.startswith(tokens.decode(ids[:num])):
+        num -= 1
+    return num
+
+
+texts = st.text(st.sampled_from(" abcé日\U0001f600\ufffd[\n"), max_size=12)
+some_ids = st.lists(st.integers(0, NUM_BYTES), max_size=12) | texts.map(lambda text: PLAIN.encode(text).ids)
+
+
+@settings(deadline=None)  # a busy machine is no counterexample
+@given(some_ids, some_ids, st.integers(0, 12), texts)
+def test_as_many_ids_are_kept_as_are_a_start_of_the_text(start: list[int], rest: list[int], cut: int, end: str) -> None:
+    tokens = Counting()
+    for text in (tokens.decode(start) + end, tokens.decode(start + rest)[:cut] + end, end):
+        assert tokens._num_agreed(start + rest, text) == agreed_one_by_one(tokens, start + rest, text)
+
+
+def test_a_character_in_several_tokens_is_kept_or_dropped_as_a_whole() -> None:
+    tokens = Counting()
+    face = PLAIN.encode("\U0001f600").ids
+    assert len(face) > 1
+    assert tokens._num_agreed(face, "\U0001f600!") == len(face)
+    assert tokens._num_agreed([*face, *face[:1]], "\U0001f600!") == len(face)
+
+
+@pytest.mark.parametrize("num", [160, 5_000])
+def test_ids_that_have_nothing_of_the_text_are_found_out_in_few_tries(num: int) -> None:
+    """One try each took a second for each 1,000 ids, on the event loop."""
+    tokens = Counting()
+    (other,) = PLAIN.encode("a").ids
+    assert tokens._num_agreed([other] * num, "xyz") == 0
+    assert tokens.num_decoded < 20
