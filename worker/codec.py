@@ -42,6 +42,7 @@ from worker.records import (
 
 Schema: TypeAlias = dict[str, Any] | list[Any] | str
 
+READ = ("RecommendationImpression", "SimulatedResponse", "Outcome", "ExperimentDefinition")
 CONFLUENT_MAGIC = 0
 SINGLE_OBJECT_MAGIC = b"\xc3\x01"
 GUID_HEADER = "__value_schema_id"
@@ -261,10 +262,9 @@ def _full_name(name: str, namespace: str) -> str:
 def _known(schema: Schema) -> Schema:
     """Return our own schema where this one equals it: fastavro compares the two for every record, the same one at once.
 
-    A record of two slates of ten items takes 140 us instead of 172 (two cores, 2026-11).
+    A response of 2.6 KB takes 48 us instead of 95 (two cores, 2026-11).
     """
-    ours = own_schema("RecommendationImpression")
-    return ours if schema == ours else schema
+    return next((ours for ours in map(own_schema, READ) if schema == ours), schema)
 
 
 @cache

@@ -66,6 +66,7 @@ def setup(settings: Settings, engine: Engine, positions: Mapping[int, PositionPr
         words=profile.words,
         position_profiles=positions,
         position_debias=settings.position_debias,
+        calibration_share=settings.calibration_share,
     ).with_fingerprint()
 
 
@@ -79,6 +80,7 @@ def asking(settings: Settings, engine: Engine) -> Asking:
         seeded=settings.seeded,
         tokenise=None,
         mode=settings.mode,
+        calibration_share=settings.calibration_share,
     )
     if not engine.card.reads_prompt:
         return found

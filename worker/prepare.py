@@ -32,6 +32,11 @@ class Asking:
     tokenise: Tokenise | None  # None: the engine reads the impression itself
     max_prompt_tokens: int = 0
     mode: str = "default"
+    calibration_share: float = 1.0  # of the users: asked even where all slates are one list
+
+    def calibrates(self, user_id: str) -> bool:
+        """Decide by a hash, so that every worker decides alike."""
+        return chance.unit("calibration", user_id) < self.calibration_share
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +51,12 @@ class Prepared:
 
 def prepare(record: Record, impression: Impression, asking: Asking) -> tuple[Prepared, ...]:
     """Return the questions of an impression, in order, each with its draws ready for the engine."""
-    questions = plan(impression, lambda item: render_option(asking.profile, impression, item), asking.depths)
+    questions = plan(
+        impression,
+        lambda item: render_option(asking.profile, impression, item),
+        asking.depths,
+        calibrating=asking.calibrates(impression.user.user_id),
+    )
     if asking.tokenise is None:
         return tuple(_prepare_plain(record, impression, question, asking) for question in questions)
     shared = scene(asking.profile, impression, asking.history_limit)

@@ -9,11 +9,13 @@ A SLATE is one variant's own list.  A DUEL is control and one candidate merged: 
 rendered text, so that a headline test is a test.  Both lists of a duel are cut to the same length: an
 indifferent simulator would prefer the longer one otherwise (0.67 for 10 items against 5).
 
-Not everything is worth asking: `Question.status` says what needs no engine (IDENTICAL, SAME_SET, TRIVIAL).
+Not everything is worth asking: `Question.status` says what needs no engine (IDENTICAL, SAME_SET, TRIVIAL).  Where all
+slates are one list there is nothing to compare: control is asked for a share of the users, to be held against what
+they really do, and NOT_SAMPLED for the others.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from worker.chance import digest
@@ -37,6 +39,7 @@ class Status(StrEnum):
     IDENTICAL = "IDENTICAL"  # the slate equals one that was asked: its answer is copied
     SAME_SET = "SAME_SET"  # a duel of two orders of one set: 0.5 without asking
     TRIVIAL = "TRIVIAL"  # one option
+    NOT_SAMPLED = "NOT_SAMPLED"  # all slates are one list, and the user is not of those who are asked even so
     LENGTH = "LENGTH"  # the rationale did not end within its tokens
     TIMEOUT = "TIMEOUT"
     ENGINE_ERROR = "ENGINE_ERROR"
@@ -61,6 +64,7 @@ class Option:
     variants: tuple[str, ...]
     kind: ItemKind
     item: Item
+    candidate_position: int | None = None  # DUEL: its place in the candidate's slate, if it is there
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,15 +90,28 @@ class Question:
         return f"{self.kind}:{self.variant}"
 
 
-def plan(impression: Impression, render: Callable[[Item], str], depths: Depths) -> tuple[Question, ...]:
-    """Return the questions of an impression: one SLATE per variant, one DUEL per candidate if there is a control."""
+def plan(
+    impression: Impression, render: Callable[[Item], str], depths: Depths, *, calibrating: bool = True
+) -> tuple[Question, ...]:
+    """Return the questions of an impression: one SLATE per variant, one DUEL per candidate if there is a control.
+
+    Slates that are all one list are asked about if `calibrating`.
+    """
     lists = [(slate, _options(slate, render)) for slate in impression.slates]
     questions = list(_slate_questions(lists, depths.slate))
+    if all_alike(questions) and not calibrating:
+        questions = [replace(one, status=Status.NOT_SAMPLED, copy_of=None) for one in questions]
     control = next((pair for pair in lists if pair[0].role is Role.CONTROL), None)
     if control:
         candidates = (pair for pair in lists if pair[0].role is Role.CANDIDATE)
         questions += [_duel(control, candidate, depths.duel) for candidate in candidates]
     return tuple(questions)
+
+
+def all_alike(slates: Iterable[Question]) -> bool:
+    """Say whether there is one slate that is asked, and every other is a copy of it."""
+    asked = [one.status for one in slates]
+    return len(asked) > 1 and asked.count(None) == 1 and asked.count(Status.IDENTICAL) == len(asked) - 1
 
 
 def presented_order(event_id: str, draw: int, options: tuple[Option, ...]) -> tuple[int, ...]:
@@ -172,9 +189,6 @@ def _merged(a: tuple[Option, ...], b: tuple[Option, ...]) -> tuple[Option, ...]:
     for option in b:
         key = (option.item_id, option.text)
         mine = merged.get(key)
-        merged[key] = (
-            option
-            if mine is None
-            else Option(mine.item_id, mine.text, mine.position, mine.variants + option.variants, mine.kind, mine.item)
-        )
+        variants = mine.variants + option.variants if mine else option.variants
+        merged[key] = replace(mine or option, variants=variants, candidate_position=option.position)
     return tuple(merged.values())

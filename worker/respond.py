@@ -1,7 +1,7 @@
 """6 parse: from the draws of a question to one `SimulatedResponse`.
 
-A question that no engine was asked (IDENTICAL, SAME_SET, TRIVIAL) and one that failed (LENGTH, TIMEOUT, ...) are
-answered by a response with that status, never by a made-up probability.
+A question that no engine was asked (IDENTICAL, SAME_SET, TRIVIAL, NOT_SAMPLED) and one that failed (LENGTH, TIMEOUT,
+...) are answered by a response with that status, never by a made-up probability.
 """
 
 import json
@@ -13,7 +13,7 @@ from uuid import UUID, uuid5
 from worker.chance import seed, unit
 from worker.draws import Drawn, EngineCard, PositionProfile, Usage, by_option
 from worker.parse import ParseStatus, parse
-from worker.questions import Depths, Kind, Question, Status
+from worker.questions import Depths, Kind, Question, Status, all_alike
 from worker.records import Impression, Record
 from worker.responses import AskedOption, Draw, Provenance, SimulatedResponse, Source, Timings
 from worker.uncertainty import Summary, debiased, duel_share, summarise
@@ -40,6 +40,7 @@ class Setup:
     words: Words = REFERENCE
     position_profiles: Mapping[int, PositionProfile] = field(default_factory=dict)  # by number of options
     position_debias: bool = False  # divide them out of every draw
+    calibration_share: float = 1.0  # of the users: asked even where all slates are one list; changes no answer
 
     def with_fingerprint(self) -> "Setup":
         """Return this with its fingerprint: what must be equal for answers to be pooled; not the engine's version."""
@@ -76,13 +77,18 @@ def respond(
     sample_rate: float,
     produced_at_us: int,
 ) -> tuple[SimulatedResponse, ...]:
-    """Return one response a question, in the order of the questions."""
+    """Return one response a question, in the order of the questions.
+
+    `sample_rate` is the share of users who are simulated; slates that are all alike are asked of fewer.
+    """
     slates = {a.question.variant: a for a in asked if a.question.kind is Kind.SLATE}
+    alike_rate = sample_rate * (setup.calibration_share if all_alike(a.question for a in slates.values()) else 1.0)
     responses = []
     for one in asked:
         copied = slates.get(one.question.copy_of) if one.question.copy_of else None
         body = _body(impression, one, copied, setup)
-        frame = _frame(impression, one, setup, source, sample_rate=sample_rate, produced_at_us=produced_at_us)
+        rate = alike_rate if one.question.kind is Kind.SLATE else sample_rate
+        frame = _frame(impression, one, setup, source, sample_rate=rate, produced_at_us=produced_at_us)
         responses.append(SimulatedResponse(**frame, **body))  # type: ignore[arg-type]
     return tuple(responses)
 
@@ -121,6 +127,9 @@ def _frame(
         "control_variant": one.question.control.variant if one.question.control else None,
         "role": one.question.slate.role,
         "shown": one.question.slate.shown,
+        "slate_propensity": one.question.slate.slate_propensity,
+        "propensity_kind": one.question.slate.propensity_kind,
+        "target_propensity": one.question.slate.target_propensity,
         "options_total": one.question.options_total,
         "options_asked": len(one.question.options),
         "sample_rate": sample_rate,
@@ -184,7 +193,15 @@ def _share(question: Question, summary: Summary | None) -> tuple[float | None, f
 def _options(question: Question, summary: Summary | None) -> tuple[AskedOption, ...]:
     probabilities: Sequence[float | None] = summary.probabilities if summary else [None] * len(question.options)
     return tuple(
-        AskedOption(option.item_id, option.position, option.variants, option.kind, probability)
+        AskedOption(
+            option.item_id,
+            option.position,
+            option.variants,
+            option.kind,
+            probability,
+            option.item.value,
+            option.candidate_position,
+        )
         for option, probability in zip(question.options, probabilities, strict=True)
     )
 

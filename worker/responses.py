@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from worker.draws import PositionProfile, Usage
 from worker.parse import ParseStatus, Rationale
 from worker.questions import Kind, Status
-from worker.records import ItemKind, Role
+from worker.records import ItemKind, PropensityKind, Role
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +18,8 @@ class AskedOption:
     variants: tuple[str, ...]
     kind: ItemKind
     probability: float | None
+    value: float | None
+    candidate_position: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,9 @@ class SimulatedResponse:
     control_variant: str | None
     role: Role
     shown: bool
+    slate_propensity: float | None
+    propensity_kind: PropensityKind
+    target_propensity: float | None
     options: tuple[AskedOption, ...]
     options_total: int
     options_asked: int

@@ -65,6 +65,16 @@ def test_what_needs_no_engine_has_no_asks() -> None:
     assert num_tokens(found) == sum(len(ask.prompt_ids) for ask in found[0].asks) > 0
 
 
+def test_whole_users_are_asked_about_slates_that_are_all_alike() -> None:
+    """Where no slate differs a fifth of the users is asked, each always or never."""
+    rules, alike = asking(calibration_share=0.2), (slate("a", "XY", Role.CONTROL), slate("b", "XY"))
+    shown = [[impression(*alike, user=User(f"u{user}"), event_id=f"e{event}") for event in range(3)]
+             for user in range(400)]  # fmt: skip
+    asked = [{bool(prepare(record(), one, rules)[0].asks) for one in of_user} for of_user in shown]
+    assert all(len(ways) == 1 for ways in asked)
+    assert 0.14 < sum(True in ways for ways in asked) / len(asked) < 0.26
+
+
 def test_an_engine_that_reads_the_impression_gets_no_prompt() -> None:
     found = prepared(tokenise=None)
     assert num_tokens(found) == 0

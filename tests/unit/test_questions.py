@@ -162,6 +162,27 @@ def test_what_needs_no_engine_is_not_asked(control: str, candidate: str, statuse
     assert tuple(question.status for question in pair(control, candidate)) == statuses
 
 
+@pytest.mark.parametrize(
+    ("slates", "status"),
+    [
+        ("ABC ABC", Status.NOT_SAMPLED),
+        ("ABC ABC ABC", Status.NOT_SAMPLED),
+        ("ABC ABC ABD", None),  # one candidate differs: control is asked
+        ("ABC", None),  # nothing to compare with
+        ("A A", Status.TRIVIAL),
+    ],
+)
+def test_control_is_asked_of_a_share_where_no_slate_differs(slates: str, status: Status | None) -> None:
+    """The whole event goes without an engine where nothing can be compared, if the user is not of the share."""
+    roles = [CONTROL, CANDIDATE, CANDIDATE]
+    shown = impression(*(slate(f"v{n}", letters, roles[n]) for n, letters in enumerate(slates.split())))
+    found = plan(shown, read, Depths(), calibrating=False)
+    assert found[0].status is status
+    if status is Status.NOT_SAMPLED:
+        assert all(question.status and question.copy_of is None for question in found)
+    assert plan(shown, read, Depths())[0].status is (Status.TRIVIAL if status is Status.TRIVIAL else None)
+
+
 def test_a_copy_names_the_variant_that_is_asked() -> None:
     found = plan(impression(slate("x", "AB"), slate("y", "BA"), slate("z", "AB")), read, Depths())
     assert [q.copy_of for q in found] == [None, None, "x"]

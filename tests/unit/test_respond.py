@@ -18,7 +18,7 @@ from worker.parse import ParseStatus, Rationale
 from worker.prepare import Asking, prepare
 from worker.profiles import load
 from worker.questions import Depths, Kind, Status, plan
-from worker.records import Impression, ItemKind, Role, Slate
+from worker.records import Impression, ItemKind, PropensityKind, Role, Slate
 from worker.respond import MAX_DRAW_TEXT, Asked, Setup, respond, response_id, shorten, source_of
 from worker.responses import SimulatedResponse
 
@@ -114,6 +114,24 @@ def test_a_response_tells_the_event_the_question_and_where_it_came_from() -> Non
     assert found.provenance.prompt_sha256 == "5f"
 
 
+def test_a_response_echoes_what_a_reader_needs_of_the_slate_and_its_items() -> None:
+    """Expected utility needs each item's worth, and doubly robust figures what the policies' probabilities were."""
+    control = slate("control", "AB", Role.CONTROL)
+    worth = tuple(replace(item, value=2.5 + item.position) for item in control.items)
+    logged = replace(control, items=worth, slate_propensity=0.25, propensity_kind=PropensityKind.SLATE)
+    other = replace(slate("candidate", "CD", Role.CANDIDATE), target_propensity=0.5)
+    found = answer(impression(logged, other))
+    first, second = found["SLATE_control"], found["SLATE_candidate"]
+    assert [option.value for option in first.options] == [2.5, 3.5]
+    assert [option.value for option in second.options] == [None, None]
+    assert (first.slate_propensity, first.propensity_kind, first.target_propensity) == (
+        0.25,
+        PropensityKind.SLATE,
+        None,
+    )
+    assert (second.slate_propensity, second.target_propensity) == (None, 0.5)
+
+
 def test_probabilities_are_by_option_and_the_mean_over_draws() -> None:
     found = answer(impression())["SLATE_control"]
     first, second = found.draws
@@ -142,6 +160,16 @@ def test_a_copy_has_the_answer_and_the_id_of_what_it_copies() -> None:
     assert copy.usage == Usage()  # nothing was asked for it
     duel = found["DUEL_candidate"]
     assert (duel.status, duel.duel_share, duel.contested_mass, duel.draws) == (Status.IDENTICAL, 0.5, 0.0, ())
+
+
+def test_slates_that_are_all_alike_say_of_how_many_users_they_were_asked() -> None:
+    """A tenth of the simulated quarter; the duel needs no engine, so it stands for all of the quarter."""
+    setup, shown = replace(SETUP, calibration_share=0.1), two("ABC", "ABC")
+    found = respond(shown, answered(shown), setup, source_of(record(), "17"), sample_rate=0.25, produced_at_us=0)
+    assert [one.sample_rate for one in found] == [0.025, 0.025, 0.25]
+    shown = two("ABC", "ABD")
+    found = respond(shown, answered(shown), setup, source_of(record(), "17"), sample_rate=0.25, produced_at_us=0)
+    assert [one.sample_rate for one in found] == [0.25] * 3
 
 
 def test_a_copy_of_a_failure_is_that_failure() -> None:
@@ -232,6 +260,7 @@ def test_a_response_has_the_fields_of_its_schema_in_their_order(name: str, of: A
         ("ParseStatus", ParseStatus),
         ("OptionKind", ItemKind),
         ("ResponseRole", Role),
+        ("ResponsePropensityKind", PropensityKind),
     ],
 )
 def test_the_schema_knows_every_word_that_a_response_can_say(name: str, of: type[Enum]) -> None:

@@ -1,7 +1,7 @@
 """Topics: made, waited for, checked; and read whole for reports."""
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
@@ -40,10 +40,20 @@ def num_partitions(settings: Settings, topic: str) -> int:
     return number
 
 
-def create(settings: Settings, topics: Mapping[str, int], *, replication: int = -1) -> list[str]:
+def create(
+    settings: Settings, topics: Mapping[str, int], *, compacted: Collection[str] = (), replication: int = -1
+) -> list[str]:
     """Create the topics that are missing, name to partitions; return those that were made."""
     missing = {name: number for name, number in topics.items() if name not in partitions(settings)}
-    wanted = [NewTopic(name, num_partitions=number, replication_factor=replication) for name, number in missing.items()]
+    wanted = [
+        NewTopic(
+            name,
+            num_partitions=number,
+            replication_factor=replication,
+            config={"cleanup.policy": "compact"} if name in compacted else {},
+        )
+        for name, number in missing.items()
+    ]
     admin = AdminClient(client.common(settings))  # kept: its futures fail when it is collected
     for name, future in admin.create_topics(wanted).items() if wanted else ():
         try:

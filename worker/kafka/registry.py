@@ -114,6 +114,11 @@ def schema_id(url: str, auth_file: Path | None, subject: str, name: str) -> int:
     return int(found.schema_id or 0)
 
 
+def encoder(url: str | None, auth_file: Path | None, topic: str, name: str) -> codec.Encoder:
+    """Return an encoder of one of our records for a topic; without a registry, single-object.  Raises `BadSettings`."""
+    return codec.Encoder(name, schema_id=schema_id(url, auth_file, f"{topic}-value", name) if url else None)
+
+
 def _config(url: str | None, auth_file: Path | None) -> dict[str, object]:
     config: dict[str, object] = {"url": url, "timeout": 10, "max.retries": 1, "cache.capacity": MAX_KNOWN}
     if auth_file is not None:
