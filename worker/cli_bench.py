@@ -12,12 +12,16 @@ PARTS = ("llm", "latency", "repeat", "plain", "scaling")
 
 
 def bench(
-    parts: Annotated[str, typer.Option(help=f"Which of {', '.join(PARTS)}, by comma.")] = ",".join(PARTS),
+    parts: Annotated[
+        str, typer.Option(help=f"Which of {', '.join(PARTS)}, by comma; the last two need --bootstrap.")
+    ] = ",".join(PARTS),
     rounds: Annotated[int, typer.Option(min=1, help="Rounds; in each all contenders take a turn.")] = 5,
     events: Annotated[int | None, typer.Option(min=1, help="Events with an LLM; default 20 questions a seat.")] = None,
     plain_events: Annotated[int, typer.Option(min=100, help="Events without an LLM.")] = 20_000,
     tokens: Annotated[int | None, typer.Option(min=4, help="Median length of a rationale.")] = None,
-    latency_s: Annotated[float, typer.Option(min=1, help="Seconds of traffic that latency is measured on.")] = 30,
+    latency_s: Annotated[
+        float, typer.Option(min=1, max=3_600, help="Seconds of traffic that latency is measured on.")
+    ] = 30,
     model_shape: Annotated[
         str | None, typer.Option(help="qwen2.5-3b: that architecture with random weights, nothing to download.")
     ] = None,

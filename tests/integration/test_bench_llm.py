@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from .harness import mirrorstream
 from .kafka_broker import KafkaCluster
 
@@ -31,7 +33,26 @@ def test_two_small_rounds_beside_the_engine_report_every_figure(kafka: KafkaClus
     assert "events/s" in chart.read_text()
 
 
-def test_an_unknown_part_is_refused_before_anything_starts() -> None:
-    done = mirrorstream("bench", "--parts", "llm,speed")
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--parts", "llm,speed"], "--parts llm,speed: want llm, latency, repeat, plain, scaling"),
+        (["--parts", "llm", "--chart", "/no/such/folder/x.svg"], "--chart /no/such/folder/x.svg: No such file"),
+        (["--parts", "llm", "--peers", "/no/such/python"], "--peers /no/such/python: want the Python of"),
+        (["--parts", "llm", "--peers", "/"], "--peers /: want the Python of"),
+        (["--parts", "llm", "--latency-s", "inf"], "--latency-s"),
+        (["--parts", "plain"], "want --bootstrap HOST:PORT"),
+    ],
+)
+def test_what_cannot_be_measured_or_written_is_refused_before_anything_starts(words: list[str], said: str) -> None:
+    done = mirrorstream("bench", *words)
     assert done.returncode == 2
-    assert "--parts llm,speed: want llm, latency, repeat, plain, scaling" in done.stderr
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_kafka_that_does_not_answer_is_named_before_anything_starts() -> None:
+    done = mirrorstream("bench", "--parts", "plain", "--bootstrap", "127.0.0.1:1")
+    assert done.returncode == 1
+    assert "--bootstrap 127.0.0.1:1: " in done.stderr
+    assert "Traceback" not in done.stderr

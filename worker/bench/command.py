@@ -16,6 +16,8 @@ from pathlib import Path
 from shutil import which
 from typing import Any
 
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
 from rich.console import Console
 
 from worker import configured
@@ -25,13 +27,15 @@ from worker.bench.latency import latency
 from worker.bench.llm import Bench
 from worker.bench.load import make
 from worker.bench.plain import profile_plain, run_plain
+from worker.bench.processes import interruptible
 from worker.bench.report import HEIGHT, WIDTH, Report, render, save_chart, to_json
-from worker.bench.scaling import run_scaling
+from worker.bench.scaling import SCALED, VOID, run_scaling
 from worker.bench.stream import stream
 from worker.bench.traffic import QUESTIONS_AN_EVENT
 from worker.demo.broker import embedded_broker
 from worker.engines.vllm import on_cpu
-from worker.errors import BadSettings
+from worker.errors import BadSettings, Fatal
+from worker.kafka import client
 from worker.settings import Settings
 
 PLAIN = frozenset({"plain", "scaling"})  # parts without an LLM
@@ -41,6 +45,8 @@ SEQUENCES = {"cpu": 16, "gpu": 256}  # of max_num_seqs where it is not set
 MEDIAN = {"cpu": 32, "gpu": 128}  # tokens of a rationale
 FLIP_DRAWS = 120
 GPU_SHARE = 0.45  # of the memory, for one of two engines
+KAFKA_S = 10.0  # within which a broker answers
+NO_DEADLINE_S = 3_600.0  # a slow model is to be measured, not taken for one that hangs
 
 Say = Callable[[str], None]
 
@@ -69,13 +75,36 @@ def run(settings: Settings, bootstrap: str | None, options: Options) -> int:
         raise BadSettings("bench: contenders without an LLM need a real Kafka; want --bootstrap HOST:PORT")
     if options.model_shape and "repeat" in options.parts:
         raise BadSettings("bench: random weights end no rationale: want --parts without repeat")
-    report = Report(_about(settings, bootstrap))
+    if options.chart:
+        _check_chart(options.chart)
+    if options.peers and (options.peers.is_dir() or not os.access(options.peers, os.X_OK)):
+        raise BadSettings(f"--peers {options.peers}: want the Python of an environment, such as .venv-peers/bin/python")
+    if bootstrap:
+        _check_kafka(settings, bootstrap)
+    report = Report(_about(bootstrap))
     try:
-        _measure(settings, bootstrap, options, report)
-    finally:  # what was measured before something failed is told all the same
+        with interruptible():
+            _measure(settings, bootstrap, options, report)
+    finally:  # what was measured before something failed, or a signal came, is told all the same
         if report.measured or report.figures:
             _tell(report, options)
     return 0
+
+
+def _check_chart(path: Path) -> None:
+    """See that the chart can be written: after an hour of rounds is too late."""
+    try:
+        with path.open("a"):
+            pass
+    except OSError as error:
+        raise BadSettings(f"--chart {path}: {error.strerror}; want a file that can be written") from error
+
+
+def _check_kafka(settings: Settings, bootstrap: str) -> None:
+    try:
+        AdminClient(client.common(settings) | {"bootstrap.servers": bootstrap}).list_topics(timeout=KAFKA_S)
+    except KafkaException as error:
+        raise Fatal(f"--bootstrap {bootstrap}: {error.args[0].str()}; want a Kafka that answers") from error
 
 
 def _measure(settings: Settings, bootstrap: str | None, options: Options, report: Report) -> None:
@@ -92,19 +121,20 @@ def _measure(settings: Settings, bootstrap: str | None, options: Options, report
 
 
 def _tell(report: Report, options: Options) -> None:
-    if options.chart:
-        save_chart(report, options.chart)
     if options.as_json:
         sys.stdout.write(to_json(report) + "\n")
+        sys.stdout.flush()
     else:
         Console(width=WIDTH, height=HEIGHT).print(render(report))
+    if options.chart:
+        save_chart(report, options.chart)
 
 
 async def _with_engine(settings: Settings, options: Options, report: Report, say: Say, *, embedded: bool) -> None:
     events = options.events or ceil(LEAST_QUESTIONS * settings.max_num_seqs / QUESTIONS_AN_EVENT)
     median = options.tokens or MEDIAN[_kind()]
     async with llm.started(settings, events=events, median=median, embedded=embedded) as bench:
-        report.about |= _engine_about(bench, median)
+        report.about |= _engine_about(bench, median, options.model_shape)
         if "llm" in options.parts:
             await _speed(bench, options, report, say)
         if options.profile and profile.program():
@@ -171,12 +201,13 @@ def _without(bootstrap: str, options: Options, report: Report, say: Say) -> None
             _weigh(report, WORKER, *profile_plain(bootstrap, events=options.plain_events))
     if "scaling" in options.parts:
         report.figures |= run_scaling(bootstrap, rounds=options.rounds, say=say)
+        report.void |= {name: VOID for name in SCALED if not report.figures[name]}
 
 
 @contextmanager
 def _shaped(settings: Settings, options: Options) -> Iterator[Settings]:
     """Give the settings of the bench's engine: its size fits the device, and dummy weights if they are asked for."""
-    update: dict[str, Any] = {}
+    update: dict[str, Any] = {"question_timeout_s": NO_DEADLINE_S}
     if settings.max_num_seqs == Settings.model_fields["max_num_seqs"].default:
         update["max_num_seqs"] = SEQUENCES[_kind()]
     if _kind() == "gpu":  # two engines share it: the worker's and the offline one
@@ -191,14 +222,13 @@ def _shaped(settings: Settings, options: Options) -> Iterator[Settings]:
         yield settings.model_copy(update=update | {"model": str(folder), "vllm_options": vllm_options})
 
 
-def _about(settings: Settings, bootstrap: str | None) -> dict[str, object]:
+def _about(bootstrap: str | None) -> dict[str, object]:
     return {
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
         "command": " ".join(["mirrorstream", *_without_values(sys.argv[1:])]),
-        "machine": f"{platform.processor() or platform.machine()}, {_num_cpus()} CPU cores",
+        "machine": f"{_cpu_model()}, {_num_cpus()} CPU cores",
         "python": platform.python_version(),
         "broker": "a real Kafka" if bootstrap else "embedded; guarantees are not proven on it",
-        "delivery": settings.delivery,
     }
 
 
@@ -211,13 +241,15 @@ def _without_values(words: list[str]) -> list[str]:
     return [re.sub(r"^((?:--set=)?\w+=).*", r"\1...", word, flags=re.DOTALL) for word in words]
 
 
-def _engine_about(bench: Bench, median: int) -> dict[str, object]:
+def _engine_about(bench: Bench, median: int, model_shape: str | None) -> dict[str, object]:
     device = bench.engine.device
+    model = bench.settings.model if "/" not in bench.settings.model else Path(bench.settings.model).name
     return {
         "gpu": None if device == "cpu" else device,
         "driver": _driver(),
         "vllm": bench.engine.card.engine_version,
-        "model": bench.settings.model if "/" not in bench.settings.model else Path(bench.settings.model).name,
+        "model": f"{model_shape}, random weights" if model_shape else model,
+        "delivery": bench.settings.delivery,
         "max_num_seqs": bench.settings.max_num_seqs,
         "block_size": bench.engine.block_size,
         "events": len(bench.load.asks),
@@ -229,7 +261,9 @@ def _engine_about(bench: Bench, median: int) -> dict[str, object]:
 
 def _roofline(bench: Bench, report: Report, options: Options) -> dict[str, object]:
     """Say how far the engine's own ceiling is from what the GPU's data sheet allows."""
-    gpu = roofline.gpu_of(str(report.about.get("gpu")))
+    if report.about.get("gpu") is None:
+        return {"roofline": "none on a CPU"}
+    gpu = roofline.gpu_of(str(report.about["gpu"]))
     speeds = report.speeds()
     if gpu is None or options.model_shape is None or "async" not in speeds or not bench.done:
         return {}
@@ -240,6 +274,16 @@ def _roofline(bench: Bench, report: Report, options: Options) -> dict[str, objec
 
 def _kind() -> str:
     return "cpu" if on_cpu() else "gpu"
+
+
+def _cpu_model() -> str:
+    """Return the processor as Linux names it; elsewhere its architecture."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.processor() or platform.machine())
 
 
 def _num_cpus() -> int:

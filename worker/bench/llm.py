@@ -167,6 +167,10 @@ async def _worker(bench: Bench, run: str, pids: Sequence[int]) -> Ran:
     if streamed.missing or streamed.duplicates:
         message = f"bench: {streamed.missing} answers are missing and {streamed.duplicates} came twice; no figure holds"
         raise Fatal(message)
+    again = sum(not one.second for one in engine.noted) - len(bench.load.draws)
+    if streamed.failed or again:
+        message = f"bench: {streamed.failed} answers failed and {again} draws were asked again; no figure holds"
+        raise Fatal(message)
     bench.done.append(engine.done_tokens(bench.settings.max_num_seqs))
     tokens = (engine.prompt_tokens, engine.cached_tokens)
     return Ran(streamed.seconds, streamed.cpu_s, *tokens, _cache_figures(bench))

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from worker.bench.contenders import GUARANTEES
 from worker.bench.profile import Cost
-from worker.bench.rounds import Interval, Measured, interval, ratio, verdict
+from worker.bench.rounds import Interval, Measured, geometric, interval, ratio, verdict
 
 # JSON name: the contender that is held against another one
 RATIOS = {
@@ -57,6 +57,7 @@ class Report:
     about: dict[str, object]  # hardware, versions, settings, command
     measured: list[Measured] = field(default_factory=list)
     figures: dict[str, list[float]] = field(default_factory=dict)  # further figures, one value a round
+    void: dict[str, str] = field(default_factory=dict)  # figures that no round gave, and why
     costs: dict[str, list[Cost]] = field(default_factory=dict)  # of our own code, by contender, dearest first
     stages: dict[str, dict[str, float]] = field(default_factory=dict)  # by contender: seconds of CPU an event by stage
 
@@ -85,7 +86,7 @@ class Report:
     def speeds(self) -> dict[str, Interval]:
         """Return events/s of every contender."""
         names = dict.fromkeys(one.contender for one in self.measured)
-        return {name: interval([one.events_per_s for one in self.measured if one.contender == name]) for name in names}
+        return {name: geometric([one.events_per_s for one in self.measured if one.contender == name]) for name in names}
 
     def means(self) -> dict[str, dict[str, float]]:
         """Return the mean of every further figure of every contender."""
@@ -100,7 +101,7 @@ def to_json(report: Report) -> str:
     """Return one JSON line: the headlines, and everything else under `figures`; an open bound is null."""
     intervals = {name: _finite(each.to_json()) for name, each in report.intervals().items()}
     found: dict[str, object] = {name: intervals.get(name) for name in HEADLINES}
-    found |= {name: "void" for name, values in report.figures.items() if not values}
+    found["void"] = report.void
     found["goals"] = {name: {"goal": goal, "verdict": said} for name, (goal, said) in report.verdicts().items()}
     found["figures"] = {
         "events_per_s": {name: _finite(each.to_json()) for name, each in report.speeds().items()},
@@ -164,6 +165,8 @@ def _figure_table(report: Report) -> Table:
     verdicts = report.verdicts()
     for name, one in report.intervals().items():
         table.add_row(name, f"{one.middle:,.3f}", _bounds(one), *verdicts.get(name, ("", "")))
+    for name, why in report.void.items():
+        table.add_row(name, "-", why, f">= {AT_LEAST[name]:g}" if name in AT_LEAST else "", "not resolved")
     return table
 
 

@@ -70,7 +70,18 @@ def ratio(measured: Iterable[Measured], one: str, other: str) -> Interval:
     if not pairs:
         message = f"no round has both {one} and {other}"
         raise ValueError(message)
-    logs = interval([math.log(pair) for pair in pairs])
+    return geometric(pairs)
+
+
+def geometric(values: Sequence[float]) -> Interval:
+    """Return the geometric mean of positive figures, one a round: speeds and ratios of them, whose ends stay positive.
+
+    >>> str(geometric([2.0]))
+    'Interval(low=-inf, middle=2.0, high=inf)'
+    """
+    if len(values) < 2:  # noqa: PLR2004 - one value has no spread
+        return interval(values)
+    logs = interval([math.log(value) for value in values])
     return Interval(math.exp(logs.low), math.exp(logs.middle), math.exp(logs.high))
 
 

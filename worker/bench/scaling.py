@@ -29,6 +29,8 @@ WINDOW_RECORDS = 24  # a worker answers about this many in LATENCY_S and a flush
 EVENTS = 400  # for each worker: about 18 s
 LAST_SHARE = 0.15  # workers do not all end together
 MAX_CPU = 0.5  # of the machine, the broker's and everybody else's counted
+SCALED = tuple(f"scaling_{size}" for size in SIZES[1:])
+VOID = f"void: the CPU, above {MAX_CPU:.0%} in every round, was the limit"
 _JOIN_S = 60.0
 
 Say = Callable[[str], None]
@@ -47,7 +49,7 @@ def run_scaling(bootstrap: str, *, rounds: int, say: Say) -> dict[str, list[floa
                 say(_line(measured[-1]))
     for one in filter(is_void, measured):
         say(f"void: {_line(one)}: above {MAX_CPU:.0%} the CPU is the limit")
-    figures = {f"scaling_{size}": efficiency(measured, size) for size in SIZES[1:]}
+    figures = {name: efficiency(measured, size) for name, size in zip(SCALED, SIZES[1:], strict=True)}
     return figures | {"scaling_machine_cpu_share": [one.figures["machine_cpu_share"] for one in measured]}
 
 

@@ -29,6 +29,7 @@ from worker.settings import Settings
 from worker.telemetry import ChatSpan, Telemetry
 
 TRACED = 0.01  # of the impressions
+FAILURES = frozenset({"LENGTH", "TIMEOUT", "ENGINE_ERROR", "OUT_OF_BUDGET"})
 QUIET_S = 2.0  # without a further response: what comes later than that is not looked for
 
 
@@ -83,6 +84,7 @@ class Streamed:
     cpu_s: float  # in that time
     missing: int
     duplicates: int
+    failed: int  # answers without probabilities
 
 
 class Watch(Telemetry):
@@ -124,14 +126,14 @@ async def stream(stage: Stage, engine: BenchEngine, run: str, pids: Sequence[int
         seen.pids = pids
         backfill, state, stop = app.Backfill(until_end=True), State(), asyncio.Event()
         await app.answer_all(settings, backfill, engine, seen, {}, state=state, stop=stop)
-        count = await asyncio.to_thread(_count, settings, stage.load)
+        count, failed = await asyncio.to_thread(_count, settings, stage.load)
     used_s = seen.last_cpu_s - seen.first_cpu_s
-    return Streamed(seen.last_s - seen.first_s, used_s, count.missing, count.duplicates)
+    return Streamed(seen.last_s - seen.first_s, used_s, count.missing, count.duplicates, failed)
 
 
-def _count(settings: Settings, load: Load) -> Count:
-    """Count what a reader sees, with none of the worker's code."""
-    count = Count()
+def _count(settings: Settings, load: Load) -> tuple[Count, int]:
+    """Count what a reader sees, with none of the worker's code, and how many of it failed."""
+    count, failed = Count(), 0
     for one in load.impressions:
         count.expect(one.event_id, [slate.variant for slate in one.slates])
     reader = Reader(settings.bootstrap_servers, schema_text("SimulatedResponse"))
@@ -140,6 +142,8 @@ def _count(settings: Settings, load: Load) -> Count:
     while time.monotonic() - last_s < QUIET_S:
         for _, value in reader.read(0.2):
             last_s = time.monotonic()
-            count.add(reader.decode(value))
+            response = reader.decode(value)
+            count.add(response)
+            failed += response["status"] in FAILURES
     reader.close()
-    return count
+    return count, failed
