@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from worker import __version__, cli_bench, cli_dlq, cli_prompts
+from worker import __version__, cli_bench, cli_dlq, cli_experiment, cli_prompts
 from worker.cli_options import Bootstrap, Config, Json, Set, settings_of
 from worker.errors import BadSettings, MirrorstreamError
 from worker.settings import parse_time
@@ -26,16 +26,16 @@ app = typer.Typer(
 )  # fmt: skip
 topics_app = typer.Typer(no_args_is_help=True, help="Make the topics.")
 schemas_app = typer.Typer(no_args_is_help=True, help="Register the schemas.")
-experiment_app = typer.Typer(no_args_is_help=True, help="Read experiments.")
 app.add_typer(topics_app, name="topics")
 app.add_typer(schemas_app, name="schemas")
-app.add_typer(experiment_app, name="experiment")
+app.add_typer(cli_experiment.app, name="experiment")
 app.add_typer(cli_prompts.app, name="prompts")
 app.add_typer(cli_dlq.app, name="dlq")
 app.command(epilog="Example: mirrorstream bench --bootstrap localhost:9092 --rounds 5 --chart bench.svg")(
     cli_bench.bench
 )
 console = Console(stderr=True)
+COMPACTED = {"experiments": "ExperimentDefinition", "readouts": "ExperimentReadout"}  # one record an experiment
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})  # what a write to standard output fails with on a full disk
 
 
@@ -140,10 +140,11 @@ def topics_create(
     found = settings_of(config, bootstrap, settings)
     names = [topic for topic in found.input_topics if not topic.startswith("^")]
     names += [found.output_topic, found.dead_letter_topic, outcomes_topic]
-    made = admin.create(found, dict.fromkeys(names, partitions), replication=replication)
+    topics = dict.fromkeys(names, partitions) | dict.fromkeys(COMPACTED, 1)
+    made = admin.create(found, topics, compacted=COMPACTED, replication=replication)
     there = admin.partitions(found)
-    for name in names:
-        typer.echo(f"{name}: {'created' if name in made else 'is there'}, {there.get(name, partitions)} partitions")
+    for name in topics:
+        typer.echo(f"{name}: {'created' if name in made else 'is there'}, {there.get(name, topics[name])} partitions")
 
 
 @schemas_app.command(
@@ -160,31 +161,10 @@ def schemas_register(config: Config = None, settings: Set = None) -> None:
         f"{topic}-value": "RecommendationImpression" for topic in found.input_topics if not topic.startswith("^")
     }
     subjects |= {f"{found.output_topic}-value": "SimulatedResponse", "outcomes-value": "Outcome"}
+    subjects |= {f"{topic}-value": name for topic, name in COMPACTED.items()}
     ids = registry.register(found.schema_registry_url, found.schema_registry_auth_file, subjects)
     for subject, number in ids.items():
         typer.echo(f"{subject}: id {number}")
-
-
-@experiment_app.command("report", epilog="Example: mirrorstream experiment report --experiment demo --json")
-def experiment_report(
-    experiment: Annotated[str | None, typer.Option(help="Only this experiment.")] = None,
-    alpha: Annotated[float, typer.Option(min=0.0001, max=0.5, help="Error probability of the interval.")] = 0.05,
-    planned_users: Annotated[int, typer.Option(min=100, help="Users that the interval is tuned for.")] = 5000,
-    config: Config = None,
-    bootstrap: Bootstrap = None,
-    settings: Set = None,
-    as_json: Json = False,
-) -> None:
-    """Tell which variant simulated users prefer, from the responses topic."""
-    from worker.commands import report_experiment
-    from worker.experiment.report import render
-
-    found = settings_of(config, bootstrap, settings)
-    report = report_experiment(found, experiment=experiment, alpha=alpha, planned_users=planned_users)
-    if as_json:
-        typer.echo(json.dumps(report.as_json()))
-    else:
-        Console().print(render(report))
 
 
 def _version(value: bool) -> None:

@@ -1,4 +1,4 @@
-"""What commands do that is more than a call: replaying a file, reading the responses topic, asking a worker."""
+"""What commands do that is more than a call: replaying a file, reading a dead letter, asking a worker."""
 
 import time
 import urllib.error
@@ -12,7 +12,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from worker import codec, replay
 from worker.codec import Encoder
 from worker.errors import BadSettings, Fatal, Poison, Retryable
-from worker.experiment.report import Report, Tally
 from worker.kafka import admin, registry
 from worker.records import Record
 from worker.settings import Settings
@@ -37,12 +36,13 @@ def replay_file(
         else replay.from_json_lines(file or Path(), limit=limit)
     )
     topic = settings.input_topics[0]
+    registered = (settings.schema_registry_url, settings.schema_registry_auth_file)
     messages = replay.messages(
         moments,
         topic=topic,
         outcomes_topic=outcomes_topic,
-        impressions=_encoder(settings, topic, "RecommendationImpression"),
-        outcomes=_encoder(settings, outcomes_topic or "outcomes", "Outcome") if outcomes_topic else Encoder("Outcome"),
+        impressions=registry.encoder(*registered, topic, "RecommendationImpression"),
+        outcomes=registry.encoder(*registered, outcomes_topic, "Outcome") if outcomes_topic else Encoder("Outcome"),
     )
     publisher = admin.Publisher(settings)
     sent: dict[str, int] = {}
@@ -58,17 +58,6 @@ def replay_file(
     seconds = time.monotonic() - start_s
     note = {"note": "exercises the pipeline; no evidence about any ranker"} if movielens else {}
     return {"sent": sent, "seconds": round(seconds, 1), "per_second": round(sum(sent.values()) / seconds, 1)} | note
-
-
-def report_experiment(settings: Settings, *, experiment: str | None, alpha: float, planned_users: int) -> Report:
-    """Read the responses topic whole and report on it."""
-    tally = Tally()
-    schemas = registry.Schemas(settings.schema_registry_url, settings.schema_registry_auth_file)
-    for _, value in admin.read_topic(settings, settings.output_topic):
-        if value is not None:
-            ref, payload = codec.split(value, ())
-            tally.add(codec.decode_plain(payload, schemas.fetch_now(ref), "SimulatedResponse"))
-    return tally.report(alpha=alpha, planned_users=planned_users, experiment=experiment)
 
 
 def decoded_letter(settings: Settings, letter: Record) -> tuple[object, str | None]:
@@ -97,10 +86,3 @@ def accept_dead_letters(url: str, num_next: int) -> str:
         raise Fatal(f"{url}: {error.code}: {error.read().decode(errors='replace').strip()}") from error
     except (OSError, HTTPException, ValueError) as error:
         raise Fatal(f"{url}: no worker answers there: {getattr(error, 'reason', error)}") from error
-
-
-def _encoder(settings: Settings, topic: str, name: str) -> Encoder:
-    url = settings.schema_registry_url
-    if url is None:
-        return Encoder(name)
-    return Encoder(name, schema_id=registry.schema_id(url, settings.schema_registry_auth_file, f"{topic}-value", name))

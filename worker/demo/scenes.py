@@ -30,6 +30,7 @@ from worker.demo.invented import (
     optional,
 )
 from worker.engines.choice_model import NO_CHOICE, TASTE, choice_probabilities, features, taste
+from worker.experiment.definition import Definition
 from worker.prompt import Profile, render_option
 from worker.questions import TRAINED_OPTIONS, Depths, Option, plan, presented_order
 from worker.records import Assignment, Domain, Experiment, Impression, Item, Layout, Role, Slate, User
@@ -198,6 +199,11 @@ def _slate(variant: str, role: Role, wares: Sequence[_Ware]) -> Slate:
         surface="home",
         layout=Layout.LIST,
     )
+
+
+def definition(num_users: int) -> Definition:
+    """Return what is to be found out of `num_users` users, as one would state it before."""
+    return Definition("demo", 0, "control", ("candidate",), margin=0.02, planned_users=num_users)
 
 
 def _impression(rng: random.Random, user: User, domain: Domain, slates: tuple[Slate, ...], at_us: int) -> Impression:

@@ -24,8 +24,12 @@ from worker.codec import Encoder, schema_text
 from worker.demo import scenes
 from worker.demo.broker import embedded_broker
 from worker.demo.counting import QUESTIONS, Count, Reader
+from worker.demo.page import hold, shown
 from worker.errors import Fatal
-from worker.experiment.report import Tally, render
+from worker.experiment import assembly
+from worker.experiment.answers import Answer, read
+from worker.experiment.state import State
+from worker.experiment.terminal import render
 from worker.kafka import admin
 from worker.records import Impression, Message
 from worker.settings import Settings, load
@@ -47,7 +51,7 @@ class Demo:
     first_s: float = 0.0  # from the command to the first response
     dead_letters: int = 0
     count: Count = field(init=False)
-    tally: Tally = field(default_factory=Tally)
+    answers: list[Answer] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Count what is to be sent as missing."""
@@ -76,15 +80,28 @@ def run(*, events: int, engine: str, bootstrap: str | None, seed: int, as_json: 
         _make_topics(settings, embedded=bootstrap is None)
         log = stack.enter_context(tempfile.NamedTemporaryFile("w+", prefix="mirrorstream-demo-", suffix=".log"))
         process = stack.enter_context(_worker(choices, Path(log.name)))
+        page = stack.enter_context(shown(settings, scenes.definition(events)))
+        console.print(f"Watch it at {page}")
         _follow(demo, settings, process, console, Path(log.name))
+        summary = _report(demo, bootstrap, console, as_json=as_json)
+        if console.is_terminal and not as_json:
+            hold(page, console)
+    return 0 if not summary["missing"] and not summary["duplicates"] else 1
+
+
+def _report(demo: Demo, bootstrap: str | None, console: Console, *, as_json: bool) -> dict[str, object]:
+    """Say what came of it, to people and to programs."""
     console.print()
-    console.print(render(demo.tally.report()))
+    state = State()
+    state.define(scenes.definition(demo.events))
+    state.take(demo.answers, health={"read": len(demo.answers)}, positions={})
+    console.print(render(assembly.report(state, assembly.Defaults())))
     summary = _summary(demo, bootstrap)
     if as_json:
         sys.stdout.write(json.dumps(summary) + "\n")
     else:
         console.print(Panel("\n".join(f"{name}: {value}" for name, value in summary.items()), title="counted"))
-    return 0 if not summary["missing"] and not summary["duplicates"] else 1
+    return summary
 
 
 def _choices(servers: str, engine: str) -> dict[str, Any]:
@@ -167,7 +184,8 @@ def _take(demo: Demo, settings: Settings, reader: Reader, topic: str, value: byt
     demo.first_s = demo.first_s or time.monotonic() - demo.started_s
     demo.count.add(reader.decode(value))
     _, payload = codec.split(value, ())
-    demo.tally.add(codec.decode_plain(payload, codec.own_schema("SimulatedResponse"), "SimulatedResponse"))
+    decoded = codec.decode_plain(payload, codec.own_schema("SimulatedResponse"), "SimulatedResponse")
+    demo.answers.append(read(decoded))
 
 
 class _Feed:

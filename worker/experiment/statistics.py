@@ -1,9 +1,4 @@
-"""What may be said about a simulated preference while one watches: interval, worst case and verdict.
-
-The unit is the user, the value the mean of the user's events so far, 0.5 where neither side is preferred:
-
-    UserMeans  ->  overall, triggered: estimate with interval  ->  judge  ->  candidate preferred | control preferred
-               ->  worst case of the missing pairs             ->             keep running        | do not trust
+"""What may be said about a mean over users while one watches: an estimate, and an interval once there are enough.
 
 The interval is an asymptotic confidence sequence (Waudby-Smith, Arbour, Sinha, Kennedy and Ramdas,
 "Time-uniform central limit theory and asymptotic confidence sequences"): it holds at every look together, where
@@ -15,7 +10,6 @@ The interval is an asymptotic confidence sequence (Waudby-Smith, Arbour, Sinha, 
 '40 users seen and 100 wanted, 0 users whose slates differ and 50 wanted'
 """
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -27,12 +21,11 @@ EVEN = 0.5  # the duel share of two equal slates
 MIN_USERS = 100
 MIN_DIFFERING = 50  # users whose slates differ
 
-MAX_MISSING = 0.01  # share of pairs without an answer
-MIN_PAIRS = 100  # below, the share of missing pairs says little
 _NO_SPREAD = 1e-9  # standard deviation below which values are equal up to rounding
 
 ESTIMAND = "simulated"
-BASIS = "exploratory (no definition stood before the data)"
+BASIS = "exploratory (no definition)"
+DEFINED = "defined"
 CANNOT_TELL = (
     "This is what simulated users would pick, not what real users did.",
     "It looks one step ahead, from histories that control made: no learning, no wearing off of what is new.",
@@ -41,7 +34,7 @@ CANNOT_TELL = (
     "Two orders of the same items count as 0.5: this simulator does not see display order.",
     "Response times and page layout play no part.",
     "The reasons that simulated users give are text of the same model, not causes.",
-    "Each candidate has an interval of its own; nothing corrects for reading several.",
+    "Each candidate has an interval of its own; among several, Holm's correction decides, not the intervals.",
 )
 
 
@@ -50,6 +43,7 @@ class Verdict(StrEnum):
 
     CANDIDATE_PREFERRED = "CANDIDATE_PREFERRED"
     CONTROL_PREFERRED = "CONTROL_PREFERRED"
+    NO_DIFFERENCE = "NO_DIFFERENCE"
     KEEP_RUNNING = "KEEP_RUNNING"
     DO_NOT_TRUST = "DO_NOT_TRUST"
 
@@ -61,7 +55,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """Two ends, both in [0, 1]."""
+    """Two ends, lower first."""
 
     low: float
     high: float
@@ -83,71 +77,21 @@ class Estimate:
     value: float | None
     interval: Interval | None
     withheld: str = ""
+    sd: float | None = None  # of the users' values, where there is an interval
 
 
-@dataclass(slots=True)
-class _User:
-    total: float = 0.0  # of the values
-    answered: int = 0
-    missing: int = 0
-    differs: bool = False  # an answered pair had slates that differ
-
-
-class UserMeans:
-    """One mean a user, estimated anew with each pair; about 0.3 KB a user.
-
-    >>> means = UserMeans()
-    >>> means.add("u", 0.8, differs=True), means.add("u", EVEN, differs=False), means.add("v", EVEN, differs=False)
-    (None, None, None)
-    >>> means.overall(0.05, 5_000).value, means.triggered(0.05, 5_000).value
-    (0.575, 0.65)
-    >>> means.add("v", None, differs=False)
-    >>> str(means.worst_case())
-    '0.450 to 0.700'
-    """
-
-    def __init__(self) -> None:
-        """Start with no user."""
-        self._users: defaultdict[str, _User] = defaultdict(_User)
-
-    def add(self, user_id: str, value: float | None, *, differs: bool) -> None:
-        """Count one pair; a value of None is a missing answer."""
-        user = self._users[user_id]
-        if value is None:
-            user.missing += 1
-            return
-        user.total += value
-        user.answered += 1
-        user.differs |= differs
-
-    def overall(self, alpha: float, planned_users: int) -> Estimate:
-        """Return the mean over all users with an answer."""
-        return _mean_of([user for user in self._users.values() if user.answered], alpha, planned_users)
-
-    def triggered(self, alpha: float, planned_users: int) -> Estimate:
-        """Return the mean over the users whose slates differ, all their pairs."""
-        return _mean_of([user for user in self._users.values() if user.differs], alpha, planned_users)
-
-    def worst_case(self) -> Interval | None:
-        """Return the mean over all users if every missing pair were 0, and if every one were 1."""
-        users = [(user, user.answered + user.missing) for user in self._users.values()]
-        if not users:
-            return None
-        low = fsum(user.total / pairs for user, pairs in users) / len(users)
-        high = fsum((user.total + user.missing) / pairs for user, pairs in users) / len(users)
-        return Interval(low, min(1.0, high))
-
-
-def _mean_of(users: Sequence[_User], alpha: float, planned_users: int) -> Estimate:
-    values = [user.total / user.answered for user in users]
-    differing = sum(user.differs for user in users)
-    return estimate(values, num_differ=differing, alpha=alpha, planned_users=planned_users)
-
-
-def estimate(values: Sequence[float], *, num_differ: int, alpha: float, planned_users: int) -> Estimate:
+def estimate(
+    values: Sequence[float],
+    *,
+    num_differ: int,
+    alpha: float,
+    planned_users: int,
+    bounds: tuple[float, float] = (0.0, 1.0),
+) -> Estimate:
     """Return the mean of one value a user with its interval, valid at every look together with all others.
 
-    The result does not depend on the order of the values.  `planned_users` is where the interval is tightest.
+    The result does not depend on the order of the values.  `planned_users` is where the interval is tightest; it
+    never passes `bounds`, between which all values lie.
     """
     n = len(values)
     mean = fsum(values) / n if n else None
@@ -157,7 +101,7 @@ def estimate(values: Sequence[float], *, num_differ: int, alpha: float, planned_
     if sd < _NO_SPREAD:
         return Estimate(n, mean, None, f"all {n:,} users have one value, {mean:.3f}: no spread to judge by")
     half = half_width(n, sd, alpha=alpha, planned_users=planned_users)
-    return Estimate(n, mean, Interval(max(0.0, mean - half), min(1.0, mean + half)))
+    return Estimate(n, mean, Interval(max(bounds[0], mean - half), min(bounds[1], mean + half)), sd=sd)
 
 
 def half_width(n: int, sd: float, *, alpha: float, planned_users: int) -> float:
@@ -168,30 +112,34 @@ def half_width(n: int, sd: float, *, alpha: float, planned_users: int) -> float:
     return sd * sqrt(2 * spread / (n * n * rho2) * log(sqrt(spread) / alpha))
 
 
+def log_e(of: Estimate, *, null: float, alpha: float, planned_users: int) -> float | None:
+    """Return the logarithm of the e-value against a mean of `null`; None without an interval.
+
+    It is the normal mixture whose inversion the interval is: it passes ln(1 / alpha) where the interval leaves `null`.
+    """
+    if of.sd is None or of.value is None:
+        return None
+    rho2 = (-2 * log(alpha) + log(-2 * log(alpha) + 1)) / planned_users
+    spread = of.users * rho2 + 1
+    z = of.users * (of.value - null) / of.sd
+    return z * z * rho2 / (2 * spread) - log(spread) / 2
+
+
+def holm(p_values: Sequence[float | None]) -> list[float | None]:
+    """Adjust always-valid p-values for reading several (Holm 1979); one that is not there yet counts as 1."""
+    if len(p_values) < 2:  # noqa: PLR2004 - one needs no correction, nor the second that the import takes
+        return list(p_values)
+    from statsmodels.stats.multitest import multipletests
+
+    adjusted = multipletests([1.0 if p is None else p for p in p_values], method="holm")[1].tolist()
+    return [None if p is None else float(a) for p, a in zip(p_values, adjusted, strict=True)]
+
+
 def check(*, alpha: float, planned_users: int) -> None:
     """Raise `ValueError` for what no interval can be made of."""
     if not 0 < alpha < 1 or planned_users < 1:
         message = f"alpha {alpha}, planned_users {planned_users}: want an alpha in (0, 1) and a user or more"
         raise ValueError(message)
-
-
-def judge(
-    overall: Estimate, worst: Interval | None, *, pairs: int, missing: int, planned_users: int
-) -> tuple[Verdict, str]:
-    """Return the verdict with its reason, a sentence without its full stop."""
-    if pairs >= MIN_PAIRS and missing > MAX_MISSING * pairs:
-        share = f"{missing:,} of {pairs:,} pairs have no answer ({missing / pairs:.1%})"
-        return Verdict.DO_NOT_TRUST, f"{share}, more than {MAX_MISSING:.0%}"
-    if overall.interval is None:
-        return Verdict.KEEP_RUNNING, overall.withheld
-    if EVEN in overall.interval:
-        seen = f"{overall.users:,} users seen, {planned_users:,} planned"
-        return Verdict.KEEP_RUNNING, f"the interval {overall.interval} holds {EVEN}: no preference shown yet; {seen}"
-    if worst is None or EVEN in worst:
-        return Verdict.DO_NOT_TRUST, f"the {missing:,} missing pairs could turn it round: worst case {worst}"
-    up = overall.interval.low > EVEN
-    verdict = Verdict.CANDIDATE_PREFERRED if up else Verdict.CONTROL_PREFERRED
-    return verdict, f"the interval {overall.interval} lies {'above' if up else 'below'} {EVEN}"
 
 
 def _too_few(users: int, differing: int) -> str:

@@ -5,18 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from worker.experiment.statistics import (
-    EVEN,
-    MIN_DIFFERING,
-    MIN_USERS,
-    Estimate,
-    Interval,
-    UserMeans,
-    Verdict,
-    estimate,
-    half_width,
-    judge,
-)
+from worker.experiment.statistics import EVEN, MIN_DIFFERING, MIN_USERS, Estimate, estimate, half_width, holm, log_e
 
 ALPHA, PLANNED = 0.05, 5_000
 RUNS, USERS, EVENTS = 200, 3_000, 7_500
@@ -133,67 +122,21 @@ def test_a_senseless_plan_is_refused(alpha: float, planned_users: int) -> None:
         half_width(100, 1, alpha=alpha, planned_users=planned_users)
 
 
-def test_a_user_counts_once_however_active() -> None:
-    """The mean over users is not the mean over events."""
-    means = UserMeans()
-    for value in [1.0] * 98:
-        means.add("busy", value, differs=True)
-    means.add("idle", 0.0, differs=True)
-    assert means.overall(ALPHA, PLANNED).value == EVEN
+@pytest.mark.parametrize("shift", [-0.03, -0.01, 0.0, 0.005, 0.012, 0.03])
+def test_an_experiment_has_an_e_value_that_says_what_its_interval_says(shift: float) -> None:
+    """It passes 1 / alpha where the interval leaves the null, at any alpha that the interval was made with."""
+    for users in (150, 1_000, 4_000):
+        values = np.random.default_rng(users).normal(EVEN + shift, 0.2, users).clip(0, 1).tolist()
+        found = _estimate(values)
+        e_value = log_e(found, null=EVEN, alpha=ALPHA, planned_users=PLANNED)
+        assert found.interval is not None
+        assert e_value is not None
+        assert (EVEN not in found.interval) == (e_value > -np.log(ALPHA))
+    assert log_e(_estimate([0.6] * 10), null=EVEN, alpha=ALPHA, planned_users=PLANNED) is None
 
 
-def test_the_diluted_effect_is_the_trigger_share_of_the_triggered_one() -> None:
-    """Users whose slates never differ add 0.5 each and nothing else."""
-    means = UserMeans()
-    for number, share in enumerate(np.random.default_rng(4).random(300).tolist()):
-        means.add(f"u{number}", EVEN, differs=False)
-        if number % 3 == 0:
-            means.add(f"u{number}", share, differs=True)
-    overall, triggered = means.overall(ALPHA, PLANNED), means.triggered(ALPHA, PLANNED)
-    assert (overall.users, triggered.users) == (300, 100)
-    assert overall.value is not None
-    assert triggered.value is not None
-    assert overall.value - EVEN == pytest.approx((triggered.value - EVEN) / 3)
-
-
-def test_a_missing_pair_widens_the_worst_case_and_leaves_the_mean_alone() -> None:
-    """A user with missing pairs only has no mean, but is in the worst case."""
-    means = UserMeans()
-    means.add("u", 0.8, differs=True)
-    means.add("u", None, differs=True)
-    means.add("v", None, differs=True)
-    assert (means.overall(ALPHA, PLANNED).value, means.triggered(ALPHA, PLANNED).users) == (0.8, 1)
-    assert str(means.worst_case()) == "0.200 to 0.950"
-    assert UserMeans().worst_case() is None
-
-
-_ABOVE, _BELOW, _AROUND = Interval(0.52, 0.56), Interval(0.44, 0.48), Interval(0.49, 0.53)
-
-
-@pytest.mark.parametrize(
-    ("interval", "worst", "missing", "verdict"),
-    [
-        (_ABOVE, Interval(0.54, 0.54), 0, Verdict.CANDIDATE_PREFERRED),
-        (_BELOW, Interval(0.46, 0.46), 0, Verdict.CONTROL_PREFERRED),
-        (_AROUND, Interval(0.51, 0.51), 0, Verdict.KEEP_RUNNING),
-        (None, Interval(0.51, 0.51), 0, Verdict.KEEP_RUNNING),
-        (_ABOVE, Interval(0.53, 0.55), 10, Verdict.CANDIDATE_PREFERRED),  # 1 % missing is allowed
-        (_ABOVE, Interval(0.53, 0.55), 11, Verdict.DO_NOT_TRUST),
-        (None, None, 1_000, Verdict.DO_NOT_TRUST),  # nothing but failures is not "too few users"
-        (_ABOVE, Interval(0.495, 0.57), 10, Verdict.DO_NOT_TRUST),
-        (_BELOW, Interval(0.43, 0.5), 10, Verdict.DO_NOT_TRUST),
-        (_AROUND, Interval(0.495, 0.52), 10, Verdict.KEEP_RUNNING),  # there is no preference to be turned round
-    ],
-)
-def test_the_verdict(interval: Interval | None, worst: Interval | None, missing: int, verdict: Verdict) -> None:
-    """A preference needs an interval on one side of 0.5 and missing pairs that could not turn it round."""
-    overall = Estimate(500, 0.5, interval, "" if interval else "too few")
-    result, reason = judge(overall, worst, pairs=1_000, missing=missing, planned_users=PLANNED)
-    assert result is verdict
-    assert reason
-
-
-def test_a_few_missing_pairs_at_the_start_are_no_reason_for_distrust() -> None:
-    """One failure in the first 50 pairs is 2 %, and says little."""
-    overall = Estimate(50, 0.5, None, "too few")
-    assert judge(overall, Interval(0.4, 0.6), pairs=50, missing=1, planned_users=PLANNED)[0] is Verdict.KEEP_RUNNING
+def test_an_experiment_corrects_for_several_candidates_by_holm() -> None:
+    """The smallest is multiplied by all, the next by one less, and none gets smaller than the one before."""
+    assert holm([0.01]) == [0.01]
+    assert holm([0.01, 0.04, None, 0.03]) == pytest.approx([0.04, 0.09, None, 0.09])
+    assert holm([]) == []

@@ -1,0 +1,102 @@
+"""Whether simulated effects of the past became real ones."""
+
+import numpy as np
+import pytest
+
+from worker.errors import BadSettings
+from worker.experiment.backtest import MIN_TESTS, Finished, backtest, read
+from worker.experiment.statistics import Interval
+
+
+def finished(num: int, slope: float, *, noise: float = 0.002, seed: int = 1) -> list[Finished]:
+    """Make tests whose real lift is `slope` times the simulated effect, with noise of a known size."""
+    rng = np.random.default_rng(seed)
+    simulated = rng.normal(0, 0.03, num)
+    real = slope * simulated + rng.normal(0, noise, num)
+    return [
+        Finished(f"e{index}", float(x), float(y), Interval(float(y) - 1.96 * noise, float(y) + 1.96 * noise))
+        for index, (x, y) in enumerate(zip(simulated, real, strict=True))
+    ]
+
+
+def test_an_experiment_backtest_finds_a_slope_that_is_there() -> None:
+    """The interval holds the truth in about 95 % of tables, and excludes 0."""
+    found = [backtest(finished(30, 0.4, seed=seed)) for seed in range(200)]
+    held = [one.slope_interval is not None and 0.4 in one.slope_interval for one in found]
+    assert 0.90 <= np.mean(held) <= 0.99
+    assert all(one.slope_interval is not None and one.slope_interval.low > 0 for one in found)
+    assert "went with larger real ones" in found[0].words
+
+
+def test_an_experiment_backtest_finds_no_slope_where_there_is_none() -> None:
+    """A simulator that knows nothing is not made to look as if it did: 5 % of tables at most, about."""
+    found = [backtest(finished(30, 0.0, seed=seed)) for seed in range(200)]
+    assert np.mean(["no relation" in one.words for one in found]) >= 0.90
+    assert np.mean([one.rank_interval is not None and 0 in one.rank_interval for one in found]) >= 0.90
+
+
+def test_an_experiment_backtest_warns_of_a_simulator_that_is_the_wrong_way_round() -> None:
+    found = backtest(finished(30, -0.4))
+    assert "do not use this simulator" in found.words
+    assert found.direction_accuracy is not None
+    assert found.direction_accuracy < 0.2
+
+
+def test_an_experiment_backtest_counts_a_direction_only_where_there_is_one() -> None:
+    """A lift whose interval holds 0 has none; a simulated 0 is right about nothing."""
+    tests = [
+        Finished("a", 0.1, 0.02), Finished("b", 0.1, -0.02), Finished("c", 0.1, 0.01, Interval(-0.01, 0.03)),
+        Finished("d", 0.0, 0.02),
+    ]  # fmt: skip
+    found = backtest(tests)
+    assert (found.tests, found.with_direction) == (4, 3)
+    assert found.direction_accuracy == pytest.approx(1 / 3)
+    assert str(found.direction_interval) == "0.061 to 0.792"  # Wilson's, of 1 in 3
+    assert (found.slope, found.rank_correlation, found.covered) == (None, None, None)
+    assert "too few" in found.words
+
+
+def test_an_experiment_backtest_covers_as_often_as_the_intervals_promise() -> None:
+    """Each test is predicted by the others; a little less than 95 %, for the line is not known exactly."""
+    found = [backtest(finished(60, 0.4, seed=seed)) for seed in range(20)]
+    share = sum(one.covered or 0 for one in found) / sum(one.coverage_of for one in found)
+    assert 0.90 <= share <= 0.97
+
+
+def test_an_experiment_backtest_predicts_each_test_by_the_others_alone() -> None:
+    """The closed form counts what fitting a line without each test counts."""
+    tests = finished(12, 0.4, noise=0.01, seed=3)
+    covered = 0
+    for index, one in enumerate(tests):
+        others = tests[:index] + tests[index + 1 :]
+        slope, intercept = np.polyfit([each.simulated for each in others], [each.real for each in others], 1)
+        covered += one.interval is not None and intercept + slope * one.simulated in one.interval
+    assert backtest(tests).covered == covered
+
+
+def test_an_experiment_backtest_of_tests_that_are_all_alike_says_so() -> None:
+    found = backtest([Finished(f"e{index}", 0.1, 0.02) for index in range(2 * MIN_TESTS)])
+    assert (found.slope, found.direction_accuracy) == (None, 1.0)
+    assert "all alike" in found.words
+    assert backtest([]).direction_accuracy is None
+
+
+def test_an_experiment_backtest_reads_a_table() -> None:
+    rows = ["experiment,simulated,real,low,high", "a,0.1,0.02,0.01,0.03", "b,-0.1,-0.02,,"]
+    assert read(rows) == [Finished("a", 0.1, 0.02, Interval(0.01, 0.03)), Finished("b", -0.1, -0.02)]
+
+
+@pytest.mark.parametrize(
+    ("rows", "problem"),
+    [
+        ([], "no column experiment, real, simulated"),
+        (["experiment,real", "a,1"], "no column simulated"),
+        (["experiment,simulated,real", "a,high,1"], "row 2"),
+        (["experiment,simulated,real", "a,1,2", "b,,1"], "row 3"),
+        (["experiment,simulated,real", "a,nan,1"], "row 2"),
+        (["experiment,simulated,real,low,high", "a,1,1,2,3"], "not between"),
+    ],
+)
+def test_an_experiment_backtest_says_which_row_is_wrong(rows: list[str], problem: str) -> None:
+    with pytest.raises(BadSettings, match=problem):
+        read(rows)

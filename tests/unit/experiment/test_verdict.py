@@ -1,0 +1,82 @@
+"""When a word may be said about a candidate."""
+
+import pytest
+
+from worker.experiment.readout import Check, Effect, Guarded
+from worker.experiment.statistics import Estimate, Interval, Verdict
+from worker.experiment.verdict import Evidence, judge
+
+ABOVE, BELOW, AROUND = Interval(0.52, 0.56), Interval(0.44, 0.48), Interval(0.49, 0.53)
+
+
+def evidence(interval: Interval | None, *, p_value: float | None = None, **changes: object) -> Evidence:
+    """Make what a verdict rests on; 500 users of 5,000, nothing missing."""
+    overall = Estimate(500, 0.5, interval, "" if interval else "too few users")
+    effect = Effect("duel_share", 0.5, overall, overall, p_value)
+    base = {"alpha": 0.05, "planned_users": 5_000, "margin": None, "num_candidates": 1, "missing": 0,
+            "worst_case": interval}  # fmt: skip
+    return Evidence(primary=effect, **(base | changes))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("interval", "worst", "missing", "verdict"),
+    [
+        (ABOVE, Interval(0.54, 0.54), 0, Verdict.CANDIDATE_PREFERRED),
+        (BELOW, Interval(0.46, 0.46), 0, Verdict.CONTROL_PREFERRED),
+        (AROUND, Interval(0.51, 0.51), 0, Verdict.KEEP_RUNNING),
+        (None, Interval(0.51, 0.51), 0, Verdict.KEEP_RUNNING),
+        (ABOVE, Interval(0.53, 0.55), 10, Verdict.CANDIDATE_PREFERRED),
+        (ABOVE, Interval(0.495, 0.57), 10, Verdict.DO_NOT_TRUST),
+        (BELOW, Interval(0.43, 0.5), 10, Verdict.DO_NOT_TRUST),
+        (ABOVE, None, 10, Verdict.DO_NOT_TRUST),
+        (AROUND, Interval(0.495, 0.52), 10, Verdict.KEEP_RUNNING),  # there is no preference to be turned round
+    ],
+)
+def test_an_experiment_verdict(
+    interval: Interval | None, worst: Interval | None, missing: int, verdict: Verdict
+) -> None:
+    """A preference needs an interval on one side of 0.5 and missing pairs that could not turn it round."""
+    result, reason = judge(evidence(interval, worst_case=worst, missing=missing))
+    assert result is verdict
+    assert reason
+
+
+@pytest.mark.parametrize(
+    ("interval", "margin", "verdict"),
+    [
+        (AROUND, 0.031, Verdict.NO_DIFFERENCE),
+        (AROUND, 0.029, Verdict.KEEP_RUNNING),
+        (ABOVE, 0.061, Verdict.NO_DIFFERENCE),  # sure, and too small to matter
+        (ABOVE, 0.059, Verdict.CANDIDATE_PREFERRED),
+        (None, 0.5, Verdict.KEEP_RUNNING),
+    ],
+)
+def test_an_experiment_finds_no_difference_only_within_its_margin(
+    interval: Interval | None, margin: float, verdict: Verdict
+) -> None:
+    """The whole interval must lie within."""
+    assert judge(evidence(interval, margin=margin))[0] is verdict
+
+
+def test_an_experiment_with_several_candidates_prefers_one_only_if_holm_agrees() -> None:
+    """The interval of one candidate alone is too easily beside 0.5 when there are many."""
+    assert judge(evidence(ABOVE, p_value=0.05, num_candidates=4))[0] is Verdict.CANDIDATE_PREFERRED
+    verdict, reason = judge(evidence(ABOVE, p_value=0.051, num_candidates=4))
+    assert (verdict, "Holm over 4 candidates" in reason) == (Verdict.KEEP_RUNNING, True)
+
+
+def test_an_experiment_with_a_failed_check_is_not_to_be_trusted() -> None:
+    """The check that failed is named; an open one forbids nothing."""
+    checks = [Check("open one", "OPEN", "not yet"), Check("last slot", "FAILED", "0.31 where 0.20 is fair")]
+    assert judge(evidence(ABOVE, checks=checks)) == (Verdict.DO_NOT_TRUST, "last slot: 0.31 where 0.20 is fair")
+    assert judge(evidence(ABOVE, checks=checks[:1]))[0] is Verdict.CANDIDATE_PREFERRED
+    blurred = Check("position profile", "FAILED", "the last slot gets more", forbids=False)
+    assert judge(evidence(ABOVE, checks=[blurred]))[0] is Verdict.CANDIDATE_PREFERRED
+
+
+def test_an_experiment_that_prefers_the_candidate_names_a_broken_guardrail() -> None:
+    """It is part of the sentence, and no reason to prefer control."""
+    broken = Guarded("entropy", 0.1, "BROKEN", "entropy -0.300 to -0.200, want more than -0.1")
+    verdict, reason = judge(evidence(ABOVE, guardrails=[broken]))
+    assert (verdict, broken.words in reason) == (Verdict.CANDIDATE_PREFERRED, True)
+    assert broken.words not in judge(evidence(BELOW, guardrails=[broken]))[1]

@@ -1,0 +1,123 @@
+"""What is to be found out, stated before the data: variants, the metric that decides, and how sure one wants to be.
+
+    experiment_id: home-ranker-7
+    start: 2026-11-01T00:00:00Z          # events from here on count
+    control: control
+    candidates: [candidate]
+    margin: 0.02                         # of the duel share: less than this makes no difference
+    guardrails: [{metric: entropy, margin: 0.1}]
+
+Whoever changes the primary metric, its margin, alpha, the unit or the planned users after looking has started a new
+experiment: `Definition.key` changes, and events from `revised_at` on are counted in an epoch of their own.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, date, datetime, time
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
+
+from worker.chance import digest
+from worker.errors import ODD_YAML, BadSettings
+from worker.records import Id
+
+
+class State(StrEnum):
+    """Where an experiment stands; what a DRAFT says of its data is not taken as said before."""
+
+    DRAFT = "DRAFT"
+    RUNNING = "RUNNING"
+    STOPPED = "STOPPED"
+    UNKNOWN = "UNKNOWN"
+
+
+def _as_us(value: object) -> object:
+    """Take a time as YAML or JSON has it; one without an offset is UTC."""
+    if isinstance(value, str):
+        value = datetime.fromisoformat(value)
+    if isinstance(value, date) and not isinstance(value, datetime):
+        value = datetime.combine(value, time())
+    if isinstance(value, datetime):
+        aware = value if value.tzinfo else value.replace(tzinfo=UTC)
+        return round(aware.timestamp() * 1_000_000)
+    return value
+
+
+Moment = Annotated[int, BeforeValidator(_as_us), Field(ge=0)]
+Metric = Literal["duel_share", "reciprocal_rank", "utility", "entropy"]
+
+
+@dataclass(frozen=True, slots=True)
+class Guardrail:
+    """A metric of which the candidate may lose `margin` at most, in the metric's unit."""
+
+    metric: Metric
+    margin: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """One shadow experiment; times in microseconds since 1970-01-01 UTC, `stop` is not part of it."""
+
+    experiment_id: Id
+    start: Moment
+    control: Id
+    candidates: Annotated[tuple[Id, ...], Field(min_length=1)]
+    stop: Moment | None = None
+    revised_at: Moment | None = None
+    primary_metric: Metric = "duel_share"
+    margin: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    guardrails: tuple[Guardrail, ...] = ()
+    alpha: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    unit: Literal["user"] = "user"
+    planned_users: Annotated[int, Field(ge=1)] = 5_000
+    outcome_window_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 86_400.0
+    segments: tuple[Id, ...] = ()
+    state: State = State.RUNNING
+
+    @property
+    def since(self) -> int:
+        """Events from here on count under this form."""
+        return max(self.start, self.revised_at or 0)
+
+    @property
+    def key(self) -> str:
+        """Name the form that the figures depend on; another key is another epoch."""
+        parts = (self.control, self.primary_metric, self.margin, self.alpha, self.unit, self.planned_users)
+        return digest(*map(str, parts)).hex()[:12]
+
+
+_DEFINITION: TypeAdapter[Definition] = TypeAdapter(Definition)
+
+
+def load(path: Path) -> Definition:
+    """Read a YAML file.  Raises `BadSettings` with every problem of it."""
+    try:
+        return from_record(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (OSError, yaml.YAMLError, *ODD_YAML) as error:
+        raise BadSettings(f"{path}: {error}") from error
+    except BadSettings as error:
+        raise BadSettings(f"{path}: {error}") from error
+
+
+def from_record(record: object) -> Definition:
+    """Take an `ExperimentDefinition` as Avro or YAML has it.  Raises `BadSettings` with every problem of it."""
+    try:
+        found = _DEFINITION.validate_python(dict(record) if isinstance(record, Mapping) else record)
+    except ValidationError as error:
+        problems = (f"{'.'.join(map(str, one['loc'])) or 'definition'}: {one['msg']}" for one in error.errors())
+        raise BadSettings("; ".join(problems)) from error
+    if found.control in found.candidates or len(set(found.candidates)) < len(found.candidates):
+        raise BadSettings(f"candidates: {found.candidates}: want each once, and none is control ({found.control})")
+    if found.stop is not None and found.stop <= found.start:
+        raise BadSettings("stop: want a time after start")
+    return found
+
+
+def as_record(definition: Definition) -> dict[str, object]:
+    """Return a definition as `schemas/ExperimentDefinition.avsc` has it."""
+    return asdict(definition)

@@ -1,0 +1,8 @@
+"""The web page of `mirrorstream experiment serve`: reads a report, changes nothing.
+
+Source  ->  app        routes, and which report they answer from
+            access     who may ask, and the headers of every answer
+            views      a Readout as what the templates show; charts, forecast, text and addresses help
+            api        the same as JSON, and its reference
+            serving    the address to listen on
+"""

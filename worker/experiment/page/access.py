@@ -1,0 +1,122 @@
+"""Who may ask, and with what headers every answer leaves; before any route is looked at.
+
+    Host     on the loopback, only its own names: a foreign page whose name was turned to 127.0.0.1 (DNS rebinding) is
+             refused with 421
+    method   GET and HEAD; anything else is 405, because nothing here can be changed.  The one exception is the login
+             form, which exists where there is a token
+    token    as `Authorization: Bearer`, or as the cookie that the login form sets, because a browser sends no such
+             header of its own accord.  A token in an address would be kept by histories and proxies, so none is read
+
+The cookie is not the token but a keyed digest of it, and both are compared in constant time.
+"""
+
+import hmac
+import re
+from collections.abc import Collection
+from hashlib import sha256
+from urllib.parse import quote
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import cookie_parser
+from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
+LOGIN = "/login"
+STATIC = "/static/"
+COOKIE = "mirrorstream_page"
+READS = ("GET", "HEAD")
+HEADERS = {
+    "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; "
+    "object-src 'none'",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+_HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^:\[\]]+)(?::\d{1,5})?")
+
+
+class Token:
+    """The secret that a reader needs."""
+
+    def __init__(self, token: str) -> None:
+        """Take the secret; an empty one would let everybody in."""
+        if not token:
+            message = "token: empty, want a secret of some length or none at all"
+            raise ValueError(message)
+        self._token = token.encode()
+        self.cookie = hmac.new(self._token, b"mirrorstream experiment page", sha256).hexdigest()
+
+    def fits(self, given: str) -> bool:
+        """Say whether this is the token, in the same time for any that is not."""
+        return hmac.compare_digest(given.encode(errors="replace"), self._token)
+
+    def admits(self, headers: Headers) -> bool:
+        """Say whether a request carries the token or the cookie of it."""
+        scheme, _, given = headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer" and self.fits(given.strip()):
+            return True
+        cookie = cookie_parser(headers.get("cookie", "")).get(COOKIE, "")
+        return hmac.compare_digest(cookie.encode(errors="replace"), self.cookie.encode())
+
+
+class Access:
+    """Stands before the application."""
+
+    def __init__(self, app: ASGIApp, *, token: Token | None, hosts: Collection[str] | None) -> None:
+        """Take whom to let in; `hosts` None lets every name in."""
+        self._app, self._token, self._hosts = app, token, hosts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, or hand on."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        refused = self._refused(scope)
+        # FastAPI's routes know no HEAD; the server, which does, sends no body.
+        asked = dict(scope, method="GET") if scope["method"] == "HEAD" else scope
+        await (refused or self._app)(asked, receive, _sealed(send))
+
+    def _refused(self, scope: Scope) -> Response | None:
+        headers, path = Headers(scope=scope), scope["path"]
+        if self._hosts is not None and not known_host(headers.get("host", ""), self._hosts):
+            return PlainTextResponse(f"This page answers to {', '.join(sorted(self._hosts))} alone.\n", 421)
+        login = self._token is not None and path == LOGIN
+        if scope["method"] not in READS and not (login and scope["method"] == "POST"):
+            return PlainTextResponse("Read only.\n", 405, {"Allow": ", ".join(READS)})
+        if self._token is None or login or path.startswith(STATIC) or self._token.admits(headers):
+            return None
+        return _unauthorised(path, headers)
+
+
+def known_host(host: str, known: Collection[str]) -> bool:
+    """Say whether a Host header names one of these, whatever the port.
+
+    >>> [known_host(host, LOOPBACK) for host in ("localhost:80", "[::1]:80", "LOCALHOST", "localhost.evil.org", "")]
+    [True, True, True, False, False]
+    """
+    found = _HOST.fullmatch(host)
+    return found is not None and found[1].lower() in known
+
+
+def _unauthorised(path: str, headers: Headers) -> Response:
+    """Send a browser to the form, and tell a program what it lacks."""
+    if "text/html" in headers.get("accept", "") and not path.startswith("/api/"):
+        return RedirectResponse(f"{LOGIN}?next={quote(path, safe='/', errors='replace')}", 303)
+    body = {"detail": "want the token as Authorization: Bearer"}
+    return JSONResponse(body, 401, {"WWW-Authenticate": 'Bearer realm="mirrorstream"'})
+
+
+def _sealed(send: Send) -> Send:
+    """Return `send` with our headers on each answer."""
+
+    async def sealed(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            headers.update(HEADERS)
+            headers.setdefault("Cache-Control", "no-store")
+        await send(message)
+
+    return sealed

@@ -1,0 +1,144 @@
+"""The routes of the page, and which report each answers from.
+
+    /                       the index, or the experiment if there is but one
+    /experiments/{key}      one experiment; ?epoch= and ?candidate= choose among several
+    /api, /api/...          JSON and its reference
+    /login                  only where there is a token
+    /static/...             what the pages need; nothing comes from elsewhere
+
+Routes are `async` and ask the source in the event loop: one that keeps a database connection is never asked from two
+threads.  The page says of which version it is, read before the report, so that a change in between is shown next.
+"""
+
+import re
+from collections.abc import Collection
+from urllib.parse import parse_qs
+
+from fastapi import FastAPI, Request
+from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.exceptions import HTTPException
+from starlette.staticfiles import StaticFiles
+
+import worker
+from worker.experiment.page import api, reference, views
+from worker.experiment.page.access import COOKIE, LOGIN, LOOPBACK, Access, Token
+from worker.experiment.page.addresses import find, page_of
+from worker.experiment.page.ports import Source
+from worker.experiment.page.rendering import HERE, environment
+
+MAX_FORM_BYTES = 4_096  # the login form's
+
+
+def create_app(source: Source, *, token: str | None = None, hosts: Collection[str] | None = LOOPBACK) -> FastAPI:
+    """Return the application; `hosts` are the names that it answers to, None for any."""
+    app = FastAPI(
+        title="Mirrorstream experiments",
+        version=worker.__version__,
+        description=api.__doc__ or "",
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+    )
+    secret = Token(token) if token is not None else None
+    pages = Pages(source, app)
+    app.include_router(api.router(source, token=secret is not None))
+    app.add_api_route("/", pages.index, include_in_schema=False)
+    app.add_api_route("/experiments/{key}", pages.experiment, include_in_schema=False)
+    app.add_api_route("/api", pages.reference, include_in_schema=False)
+    app.add_api_route("/api/openapi.json", pages.document, include_in_schema=False)
+    if secret is not None:
+        login = Login(secret, pages)
+        app.add_api_route(LOGIN, login.form, methods=["GET"], include_in_schema=False)
+        app.add_api_route(LOGIN, login.check, methods=["POST"], include_in_schema=False)
+    app.mount("/static", StaticFiles(directory=HERE / "static"))
+    app.add_exception_handler(HTTPException, pages.problem)
+    app.add_middleware(Access, token=secret, hosts=hosts)
+    return app
+
+
+class Pages:
+    """The pages for people."""
+
+    def __init__(self, source: Source, app: FastAPI) -> None:
+        """Take where the figures come from, and what describes itself."""
+        self._source, self._app = source, app
+        self._templates = environment()
+
+    async def index(self) -> Response:
+        """Show all experiments, or go to the only one."""
+        now, report = self._source.version(), self._source.report()
+        if len(report.readouts) == 1:
+            return RedirectResponse(page_of(report.readouts[0].experiment_id), 302)
+        return self.render("index.html", version=now, entries=views.index(report.readouts), report=report)
+
+    async def experiment(self, key: str, epoch: str | None = None, candidate: str | None = None) -> Response:
+        """Show one."""
+        now, report = self._source.version(), self._source.report()
+        readout = find(report.readouts, key)
+        page = readout and views.page(readout, epoch=epoch, candidate=candidate)
+        if page is None:
+            raise HTTPException(404, "There is no such experiment, epoch or candidate.")
+        return self.render("experiment.html", version=now, page=page, report=report)
+
+    async def reference(self) -> Response:
+        """Show what programs can ask."""
+        document = reference.tidy(self._app.openapi())
+        operations, shapes = reference.operations(document), reference.shapes(document)
+        return self.render("reference.html", document=document, operations=operations, shapes=shapes)
+
+    async def document(self) -> Response:
+        """Give the same to programs."""
+        return JSONResponse(reference.tidy(self._app.openapi()))
+
+    async def problem(self, request: Request, error: Exception) -> Response:
+        """Say what went wrong, as JSON under `/api/`."""
+        assert isinstance(error, HTTPException)
+        if request.url.path.startswith("/api/"):
+            return JSONResponse({"detail": error.detail}, error.status_code)
+        return self.render("message.html", status=error.status_code, code=error.status_code, words=error.detail)
+
+    def render(self, template: str, *, status: int = 200, **shown: object) -> HTMLResponse:
+        """Fill a template."""
+        return HTMLResponse(self._templates.get_template(template).render(shown), status)
+
+
+class Login:
+    """A form, because browsers send no bearer token of their own accord."""
+
+    def __init__(self, token: Token, pages: Pages) -> None:
+        """Take what is asked for."""
+        self._token, self._pages = token, pages
+
+    async def form(self, request: Request) -> Response:
+        """Ask for the token."""
+        return self._pages.render("login.html", next=_local(request.query_params.get("next", "/")), wrong=False)
+
+    async def check(self, request: Request) -> Response:
+        """Set the cookie and go on to where one was going."""
+        fields = parse_qs((await _body(request)).decode(errors="replace"))
+        after = _local(fields.get("next", ["/"])[0])
+        if not self._token.fits(fields.get("token", [""])[0].strip()):
+            return self._pages.render("login.html", status=401, next=after, wrong=True)
+        answer = RedirectResponse(after, 303)
+        secure = request.url.scheme == "https"
+        answer.set_cookie(COOKIE, self._token.cookie, httponly=True, samesite="strict", secure=secure)
+        return answer
+
+
+async def _body(request: Request) -> bytes:
+    """Read a form, no more than one can be."""
+    body = b""
+    async for part in request.stream():
+        body += part
+        if len(body) > MAX_FORM_BYTES:
+            raise HTTPException(413, "The form is too long.")
+    return body
+
+
+def _local(address: str) -> str:
+    r"""Return a path of this page, "/" for an address that leads elsewhere.
+
+    >>> [_local(address) for address in ("/experiments/a", "//evil.org", "/\\evil.org", "https://evil.org", "")]
+    ['/experiments/a', '/', '/', '/', '/']
+    """
+    return address if re.fullmatch(r"/(?![/\\])[!-~]*", address) else "/"

@@ -1,0 +1,17 @@
+"""What the page is told: the outside as one small Protocol, so that the page knows neither Kafka nor SQLite."""
+
+from typing import Protocol
+
+from worker.experiment.readout import Report
+
+
+class Source(Protocol):
+    """Where the figures come from; asked from one thread."""
+
+    def report(self) -> Report:
+        """Return the figures of now; cheap to call again while nothing changed."""
+        ...
+
+    def version(self) -> int:
+        """Return a number that grows with every change."""
+        ...

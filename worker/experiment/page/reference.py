@@ -1,0 +1,106 @@
+"""The OpenAPI document as rows for a template; the usual viewers of it load scripts from servers of others.
+
+paths -> Operation(path, what it does, Answer(status, schema) ...)
+components -> Shape(name, Field(name, type, required) ...)
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One property of a shape, or one parameter."""
+
+    name: str
+    type: str
+    required: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One path."""
+
+    method: str
+    path: str
+    words: str
+    parameters: tuple[Field, ...]
+    answers: tuple[tuple[str, str], ...]  # status, type
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """One object of the document."""
+
+    name: str
+    words: str
+    fields: tuple[Field, ...]
+    values: tuple[str, ...]  # of an enumeration
+
+
+def tidy(document: dict[str, Any]) -> dict[str, Any]:
+    """Take out an answer that FastAPI declares wherever there is a parameter: no text is a wrong key, only unknown."""
+    for methods in document["paths"].values():
+        for operation in methods.values():
+            operation["responses"].pop("422", None)
+    for name in ("HTTPValidationError", "ValidationError"):
+        document["components"]["schemas"].pop(name, None)
+    return document
+
+
+def operations(document: Mapping[str, Any]) -> list[Operation]:
+    """List what can be asked."""
+    return [
+        Operation(
+            method.upper(),
+            path,
+            found.get("description", ""),
+            tuple(Field(one["name"], type_of(one["schema"]), one["required"]) for one in found.get("parameters", ())),
+            tuple(_answers(found["responses"])),
+        )
+        for path, methods in document["paths"].items()
+        for method, found in methods.items()
+    ]
+
+
+def shapes(document: Mapping[str, Any]) -> list[Shape]:
+    """List the objects that answers are made of, by name."""
+    found = document.get("components", {}).get("schemas", {})
+    return [
+        Shape(
+            name,
+            shape.get("description", ""),
+            tuple(
+                Field(each, type_of(schema), each in shape.get("required", ()))
+                for each, schema in shape.get("properties", {}).items()
+            ),
+            tuple(shape.get("enum", ())),
+        )
+        for name, shape in sorted(found.items())
+    ]
+
+
+def type_of(schema: Mapping[str, Any]) -> str:
+    """Write a schema as one would say it.
+
+    >>> type_of({"anyOf": [{"type": "array", "items": {"$ref": "#/components/schemas/Point"}}, {"type": "null"}]})
+    'list of Point or null'
+    """
+    if "$ref" in schema:
+        return str(schema["$ref"]).rpartition("/")[2]
+    if "anyOf" in schema:
+        return " or ".join(type_of(one) for one in schema["anyOf"])
+    if "enum" in schema:
+        return " | ".join(map(str, schema["enum"]))
+    if schema.get("type") == "array":
+        return f"list of {type_of(schema.get('items', {}))}"
+    if isinstance(schema.get("additionalProperties"), Mapping):
+        return f"map of {type_of(schema['additionalProperties'])}"
+    return str(schema.get("const", schema.get("type", "any")))
+
+
+def _answers(responses: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for status, response in responses.items():
+        content = response.get("content", {}).get("application/json", {})
+        yield status, type_of(content["schema"]) if "schema" in content else response.get("description", "")

@@ -1,0 +1,30 @@
+"""The templates, as both the page and the file fill them.
+
+    at      before every id of a view, so that several views fit into one document; "" on the page
+    home    where all experiments are listed
+"""
+
+from functools import cache
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from worker.experiment import statistics as stats
+from worker.experiment.page import text, views
+
+HERE = Path(__file__).parent
+
+
+@cache
+def environment() -> Environment:
+    """Return the templates: everything is escaped, and a name that is not there is an error."""
+    found = Environment(
+        loader=FileSystemLoader(HERE / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    found.filters |= text.FILTERS | {"skill": views.skill}
+    found.globals |= {"METRICS": views.METRICS, "BASIS": stats.BASIS, "at": "", "home": "/"}
+    return found

@@ -1,0 +1,74 @@
+"""Listens where it was told, says so in one line, and serves until it is interrupted."""
+
+import ipaddress
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+
+import typer
+import uvicorn
+
+from worker.errors import BadSettings
+from worker.experiment.page.access import LOOPBACK
+from worker.experiment.page.app import create_app
+from worker.experiment.page.ports import Source
+
+GRACE_S = 2  # a page that is being read when it ends
+
+
+def serve(
+    source: Source, *, host: str, port: int, token: str | None = None, say: Callable[[str], object] = typer.echo
+) -> None:
+    """Serve until SIGINT or SIGTERM; port 0 takes a free one.  Raises `BadSettings` if the address is not to be had.
+
+    `source` is asked from the calling thread alone.  `say` is given one line, once the address is listened on.
+    """
+    # uvicorn hands on the signal that ended it, and one may come before uvicorn listens for it.
+    with listen(host, port) as listening, suppress(KeyboardInterrupt):
+        say(f"Experiments at {address(listening)} (read only{', with a token' if token else ''}; Ctrl-C ends it)")
+        server(source, token=token, hosts=LOOPBACK if is_loopback(host) else None).run(sockets=[listening])
+
+
+def server(source: Source, *, token: str | None = None, hosts: frozenset[str] | None = LOOPBACK) -> uvicorn.Server:
+    """Return a server that logs nothing but its own failures."""
+    app = create_app(source, token=token, hosts=hosts)
+    return uvicorn.Server(
+        uvicorn.Config(
+            app,
+            log_level="error",
+            access_log=False,
+            server_header=False,
+            lifespan="off",
+            ws="none",
+            timeout_graceful_shutdown=GRACE_S,
+        )
+    )
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Take the address before anything is said of it."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host.strip("[]"), port), family=family)
+    except (OSError, OverflowError) as error:
+        raise BadSettings(f"{host}:{port}: {error}; choose another with --host and --port") from error
+
+
+def address(listening: socket.socket) -> str:
+    """Return what to type into a browser."""
+    host, port = listening.getsockname()[:2]
+    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether only this machine can reach an address.
+
+    >>> [is_loopback(host) for host in ("127.0.0.1", "::1", "localhost", "0.0.0.0", "example.org")]
+    [True, True, True, False, False]
+    """
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False

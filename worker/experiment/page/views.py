@@ -1,0 +1,235 @@
+"""A Readout as the templates show it: which epoch and candidate, in what words, and where each mark stands.
+
+Pure: the same readout gives the same view.  No figure is computed here that `readout` lacks, but for shares of its
+counts, positions on a scale and the forecast of the end.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from worker.experiment.page import charts
+from worker.experiment.page.addresses import epoch_key, page_of
+from worker.experiment.page.charts import Mark, Scale
+from worker.experiment.page.forecast import Finish, finish
+from worker.experiment.readout import (
+    Agreement,
+    Check,
+    Comparison,
+    Effect,
+    Epoch,
+    Example,
+    Offered,
+    Point,
+    Readout,
+    Segment,
+)
+from worker.experiment.statistics import Verdict
+
+# B is always the candidate, A control.  The look of each is set in `page.css`.
+HEADLINES: Mapping[Verdict, str] = {
+    Verdict.CANDIDATE_PREFERRED: "Yes, B is preferred",
+    Verdict.CONTROL_PREFERRED: "No, A is preferred",
+    Verdict.NO_DIFFERENCE: "No difference that matters",
+    Verdict.KEEP_RUNNING: "Not shown yet: keep running",
+    Verdict.DO_NOT_TRUST: "Do not trust these figures",
+}
+METRICS: Mapping[str, str] = {
+    "duel_share": "How often what only B offers is chosen, and half of what both offer; 0.5 is no preference.",
+    "reciprocal_rank": "B less A. How high in its own list the choice stands: 1 is the first place, 0.5 the second.",
+    "utility": "B less A. What the choice is worth, by the values of the items.",
+    "entropy": "B less A, in bits. How widely the choices spread over a list.",
+    "click_probability": "B less A. Probability of any click of a real user.",
+}
+# The pairs of an event whose lists are the same, or hold the same items, do not differ.
+SAME = ("IDENTICAL", "SAME_SET")
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentRow:
+    """One value of one segment."""
+
+    segment: Segment
+    mark: Mark
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """What one list offers alone, or both do, with the share of choices that it won."""
+
+    options: tuple[Offered, ...]
+    mass: float
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """One duel by its sides."""
+
+    example: Example
+    only_a: Side
+    only_b: Side
+    both: Side
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """Another epoch or candidate of the same experiment."""
+
+    epoch: Epoch
+    comparison: Comparison | None
+    address: str
+    here: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """One candidate against control, ready to be shown."""
+
+    comparison: Comparison
+    headline: str
+    confidence: str  # "95"
+    scale: Scale
+    overall: Mark
+    margin: Mark  # of no difference, around the null
+    finish: Finish
+    timeline: tuple[Point, ...]
+    told: str
+    differing: float | None  # of the events, those whose lists are not of the same items
+    checks: tuple[Check, ...]  # what failed first
+    segments: tuple[SegmentRow, ...]
+    segment_scale: Scale
+    wins: tuple[Shown, ...]
+    losses: tuple[Shown, ...]
+
+    @property
+    def primary(self) -> Effect:
+        """The effect that decides."""
+        return self.comparison.primary
+
+    @property
+    def broken(self) -> bool:
+        """Say whether the candidate loses too much elsewhere."""
+        return any(guarded.state == "BROKEN" for guarded in self.comparison.guardrails)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One experiment: an epoch of it, and a candidate of that."""
+
+    readout: Readout
+    epoch: Epoch | None
+    compared: Compared | None
+    epochs: tuple[Link, ...]
+    candidates: tuple[Link, ...]
+
+
+def page(readout: Readout, *, epoch: str | None = None, candidate: str | None = None) -> Page | None:
+    """Return the page of one epoch and candidate, the current and first of its own accord; None if there is no such."""
+    found = [one for one in readout.epochs if epoch in {None, epoch_key(one)}]
+    if not found:
+        return Page(readout, None, None, (), ()) if epoch is None and candidate is None else None
+    chosen = found[-1]
+    comparisons = [one for one in chosen.comparisons if candidate in {None, one.candidate}]
+    if candidate is not None and not comparisons:
+        return None
+    comparison = comparisons[0] if comparisons else None
+    return Page(
+        readout,
+        chosen,
+        compared(readout, comparison) if comparison else None,
+        tuple(_epoch_link(readout, one, chosen) for one in readout.epochs),
+        tuple(_candidate_link(readout, chosen, one, comparison, epoch) for one in chosen.comparisons),
+    )
+
+
+def _epoch_link(readout: Readout, epoch: Epoch, chosen: Epoch) -> Link:
+    name = None if epoch is readout.current else epoch_key(epoch)
+    first = epoch.comparisons[0] if epoch.comparisons else None
+    return Link(epoch, first, page_of(readout.experiment_id, epoch=name), epoch is chosen)
+
+
+def _candidate_link(
+    readout: Readout, epoch: Epoch, comparison: Comparison, chosen: Comparison | None, name: str | None
+) -> Link:
+    address = page_of(readout.experiment_id, epoch=name, candidate=comparison.candidate)
+    return Link(epoch, comparison, address, comparison is chosen)
+
+
+def compared(readout: Readout, comparison: Comparison) -> Compared:
+    """Return what is shown of one candidate."""
+    primary = comparison.primary
+    margin = (readout.definition.margin if readout.definition else None) or 0.0
+    scale = charts.scale(primary.null, [primary.overall], margin=margin)
+    segments = charts.scale(primary.null, [one.overall for one in comparison.segments])
+    around = (scale.place(primary.null - margin), scale.place(primary.null + margin)) if margin else (None, None)
+    return Compared(
+        comparison=comparison,
+        headline=HEADLINES[comparison.verdict],
+        confidence=f"{100 * (1 - readout.alpha):g}",
+        scale=scale,
+        overall=scale.mark(primary.overall),
+        margin=Mark(None, *around),
+        finish=finish(comparison.timeline, planned_users=readout.planned_users),
+        timeline=charts.thinned(comparison.timeline),
+        told=charts.told(comparison.timeline, null=primary.null),
+        differing=_differing(comparison.statuses),
+        checks=tuple(sorted(comparison.checks, key=lambda one: one.state != "FAILED")),
+        segments=tuple(SegmentRow(one, segments.mark(one.overall)) for one in comparison.segments),
+        segment_scale=segments,
+        wins=tuple(_shown(one, comparison) for one in comparison.wins),
+        losses=tuple(_shown(one, comparison) for one in comparison.losses),
+    )
+
+
+def _differing(statuses: Mapping[str, int]) -> float | None:
+    """Return the share of events whose lists hold other items, of those that were answered or needed no answer.
+
+    >>> _differing({"OK": 6, "SAME_SET": 1, "IDENTICAL": 1, "TIMEOUT": 9})
+    0.75
+    """
+    same = sum(statuses.get(status, 0) for status in SAME)
+    different = statuses.get("OK", 0)
+    return different / (same + different) if same + different else None
+
+
+def skill(epoch: Epoch) -> Agreement | None:
+    """Return how much more than chance the simulator knows about real clicks, as far as it is known."""
+    figures = epoch.calibration.figures if epoch.calibration else ()
+    return next((one for one in figures if one.name == "skill_uniform"), None)
+
+
+def _shown(example: Example, comparison: Comparison) -> Shown:
+    def side(*, in_a: bool, in_b: bool) -> Side:
+        options = [
+            one
+            for one in example.options
+            if ((comparison.control in one.variants), (comparison.candidate in one.variants)) == (in_a, in_b)
+        ]
+        return Side(tuple(sorted(options, key=_by_position)), sum(one.probability for one in options))
+
+    return Shown(example, side(in_a=True, in_b=False), side(in_a=False, in_b=True), side(in_a=True, in_b=True))
+
+
+def _by_position(one: Offered) -> tuple[int, str]:
+    return one.position, one.item_id
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One experiment in the index; of several candidates, each is named."""
+
+    readout: Readout
+    address: str
+    compared: Sequence[Compared]
+
+
+def index(readouts: Sequence[Readout]) -> tuple[Entry, ...]:
+    """Return the experiments, the one with the newest event first."""
+    newest = sorted(readouts, key=lambda one: -one.current.last_occurred_at if one.epochs else 0)
+    return tuple(
+        Entry(
+            one,
+            page_of(one.experiment_id),
+            [compared(one, each) for each in (one.current.comparisons if one.epochs else ())],
+        )
+        for one in newest
+    )

@@ -1,0 +1,202 @@
+"""What a reader of an experiment is told: the nouns of the terminal, the page, the JSON and the topic alike.
+
+    Readout                     one experiment, now
+      Epoch ...                 one configuration under one definition; the last one is current, none are pooled
+        Comparison ...          one candidate against control: verdict, effects, checks, timeline, segments
+          Effect ...            one metric; the first is the primary
+        Example ...             events whose duel went furthest, either way
+
+Nothing here is computed: `assembly` fills it from the state.  Times are microseconds since 1970-01-01 UTC.  A
+figure that is not to be had is None, never NaN, and every figure carries its estimand.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+
+from worker.experiment import statistics as stats
+from worker.experiment.definition import Definition
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """One metric of a candidate against control; users whose slates do not differ count in `overall` alone."""
+
+    metric: str
+    null: float  # its value where neither side is better: 0.5 for a share, 0 for a difference
+    overall: stats.Estimate  # all users with an answer: the diluted effect
+    triggered: stats.Estimate  # users whose slates differ
+    p_value: float | None = None  # always valid; of the primary only, and by Holm over the candidates
+    note: str = ""  # what the figure rests on, in words, if it is more than the estimand says
+    estimand: str = stats.ESTIMAND
+
+
+@dataclass(frozen=True, slots=True)
+class Guarded:
+    """A guardrail: the candidate may not lose more than `margin` of this metric."""
+
+    metric: str
+    margin: float
+    state: str  # OK, BROKEN, OPEN
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Something that would make the figures worthless; FAILED forbids a preference, unless it only blurs them."""
+
+    name: str
+    state: str  # OK, FAILED, OPEN
+    words: str
+    figures: Mapping[str, float] = field(default_factory=dict)
+    forbids: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """The primary metric, overall, of all events before `until`."""
+
+    until: int
+    users: int
+    value: float
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """The primary metric among the users of one value of one segment."""
+
+    name: str
+    value: str
+    overall: stats.Estimate
+    notable: bool  # stands out after e-BH over all segments
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """How often a factor was given as a reason, of the rationales with a choice on either side."""
+
+    factor: str
+    control: float
+    candidate: float
+
+
+@dataclass(frozen=True, slots=True)
+class Offered:
+    """One option of a duel; shared if it has both variants."""
+
+    item_id: str
+    position: int  # 0-based, in the slate of the first of `variants`
+    variants: tuple[str, ...]
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One duel: what stood side by side, how likely each was chosen, and why, in the model's words."""
+
+    event_id: str
+    occurred_at: int
+    user_id: str
+    duel_share: float
+    options: tuple[Offered, ...]
+    rationales: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One candidate against one control; shares are None until there is something to share out."""
+
+    candidate: str
+    control: str
+    verdict: stats.Verdict
+    reason: str
+    events: int  # pairs, missing ones too
+    statuses: Mapping[str, int]  # pairs by status; BAD_VALUE is an OK one whose share is no number in [0, 1]
+    effects: tuple[Effect, ...]
+    trigger_share: float | None  # users whose slates differ, of all with an answer
+    contested_mass: float | None  # mean over the pairs that have one
+    missing: int
+    missing_share: float  # of all pairs
+    worst_case: stats.Interval | None  # the primary overall, with the missing pairs set to 0 and to 1
+    overlap: float | None = None  # mean share of the options of a duel that both sides offer
+    rank_correlation: float | None = None  # mean Kendall tau of the places of what both offer, two items or more
+    noise: str = ""  # how far answers move when asked again
+    closed: stats.Estimate | None = None  # the primary over users whose first day is over, without a central limit
+    guardrails: tuple[Guarded, ...] = ()
+    checks: tuple[Check, ...] = ()
+    timeline: tuple[Point, ...] = ()
+    segments: tuple[Segment, ...] = ()
+    reasons: tuple[Reason, ...] = ()
+    wins: tuple[Example, ...] = ()  # largest duel share first
+    losses: tuple[Example, ...] = ()  # smallest first
+    basis: str = stats.BASIS
+
+    @property
+    def primary(self) -> Effect:
+        """The effect that decides."""
+        return self.effects[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """One figure of how simulated choices agree with real clicks, with a fixed-time interval."""
+
+    name: str
+    value: float
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Calibrated:
+    """Control's shown slates with their outcomes; without figures the words say why."""
+
+    slates: int
+    pending: int  # without a click, their window still open
+    clicks: int
+    figures: tuple[Agreement, ...]
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """What one configuration said under one form of the definition."""
+
+    config_fingerprint: str
+    definition_key: str  # "" where no definition stood before the data
+    first_occurred_at: int
+    last_occurred_at: int
+    responses: int
+    slates: int  # SLATE answers among them
+    comparisons: tuple[Comparison, ...]
+    calibration: Calibrated | None = None  # None without outcomes
+
+
+@dataclass(frozen=True, slots=True)
+class Readout:
+    """One experiment at one moment; epochs by their newest event, the current one last."""
+
+    experiment_id: str | None
+    alpha: float
+    planned_users: int
+    epochs: tuple[Epoch, ...]
+    definition: Definition | None = None
+    cannot_tell: tuple[str, ...] = stats.CANNOT_TELL
+
+    @property
+    def current(self) -> Epoch:
+        """The epoch with the newest event."""
+        return self.epochs[-1]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All that was read: the experiments by id, and the state of the data."""
+
+    readouts: tuple[Readout, ...]
+    data_health: Mapping[str, int] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, object]:
+        """Return this as what `json.dumps` takes; no NaN, None where a figure is not to be had."""
+        return asdict(self)
