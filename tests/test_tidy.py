@@ -29,6 +29,16 @@ LOOP = {
         "supervision",
     )
 }  # fmt: skip
+# The mathematics of the readout: as pure as the core, and numpy carries it.
+READOUT = {
+    f"worker.experiment.{name}"
+    for name in (
+        "against", "answers", "backtest", "calibration", "canary", "closed", "drawn", "evalues", "head", "observed",
+        "observing", "overlap", "pairs", "placebos", "published", "readout", "shown", "statistics", "told", "trust",
+        "users", "verdict",
+    )
+}  # fmt: skip
+NUMERIC = {"csv", "numpy", "scipy", "statsmodels", "operator", "pydantic"}
 # What has no side: nothing of it reads a file, a clock, the environment or chance, but for what IMPURE names.
 PURE = {
     "base64", "binascii", "collections", "dataclasses", "datetime", "enum", "functools", "hashlib", "itertools", "json",
@@ -55,8 +65,8 @@ ONLY_IN = {
 }
 # Who wires parts may know them all; `bench`, `demo` and `experiment` are processes of their own and wire themselves.
 WIRING = (
-    "worker.app", "worker.cli", "worker.cli_bench", "worker.cli_dlq", "worker.cli_options", "worker.cli_prompts",
-    "worker.commands", "worker.checks", "worker.__main__",
+    "worker.app", "worker.cli", "worker.cli_bench", "worker.cli_dlq", "worker.cli_experiment", "worker.cli_options",
+    "worker.cli_prompts", "worker.commands", "worker.checks", "worker.__main__",
 )  # fmt: skip
 OWN_PROCESS = ("worker.bench", "worker.demo", "worker.experiment")
 DATA = ("worker.settings", "worker.profiles")  # shell that is read everywhere: values, no outside system of their own
@@ -100,6 +110,11 @@ def reaching(modules: set[str], allowed: set[str], extra: dict[str, set[str]]) -
 
 def test_core_imports_only_core_and_what_has_no_side() -> None:
     assert list(reaching(CORE, CORE | PURE, EXTRA)) == []
+
+
+def test_the_mathematics_of_the_readout_has_no_side_either() -> None:
+    """A definition is a noun there; that it can be read from a file is the shell's."""
+    assert list(reaching(READOUT, CORE | READOUT | PURE | NUMERIC | {"worker.experiment.definition"}, {})) == []
 
 
 def test_core_never_waits_and_reads_no_clock_file_or_chance() -> None:

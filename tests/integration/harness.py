@@ -93,6 +93,11 @@ class Stage:
         for future in admin.create_topics([NewTopic(self.topic, partitions), *outputs]).values():
             future.result(WAIT_S)
 
+    def create_topic(self, name: str) -> None:
+        """Make one more topic, of one partition."""
+        admin = AdminClient({"bootstrap.servers": self.bootstrap})  # kept: its futures fail when it is collected
+        admin.create_topics([NewTopic(name, 1)])[name].result(WAIT_S)
+
     def command(self, *words: str, **settings: Any) -> "subprocess.CompletedProcess[str]":
         """Run one command to its end, with this stage's settings."""
         return mirrorstream(*words, *as_flags(self.settings(**settings)))
@@ -245,11 +250,12 @@ def send_raw(
     stage: Stage,
     records: Iterable[tuple[bytes | None, bytes | None]],
     *,
+    topic: str = "",
     headers: Sequence[tuple[str, bytes | None]] = (),
     step_ms: int = 0,
     start_ms: int = 0,
 ) -> int:
-    """Send keys and values as they are; return how many."""
+    """Send keys and values as they are, to the input topic unless told; return how many."""
     producer = Producer({
         "bootstrap.servers": stage.bootstrap, "partitioner": "murmur2_random", "linger.ms": 5,
         # Else a batch that meets a new topic without a leader comes after the next one, or twice.
@@ -258,7 +264,7 @@ def send_raw(
     num_sent = 0
     for key, value in records:
         times = {"timestamp": start_ms + num_sent * step_ms} if start_ms else {}
-        producer.produce(stage.topic, value, key, headers=list(headers), **times)
+        producer.produce(topic or stage.topic, value, key, headers=list(headers), **times)
         producer.poll(0)
         num_sent += 1
     assert producer.flush(WAIT_S) == 0

@@ -83,9 +83,9 @@ def test_a_file_is_replayed_answered_once_and_reported(
     report = json.loads(reported.stdout)
     assert report["data_health"] | {"read": 0} == dict.fromkeys(report["data_health"], 0)
     assert report["data_health"]["read"] == 3 * num_events
-    (section,) = report["sections"]
-    (comparison,) = section["comparisons"]
-    assert (section["responses"], section["slates"], comparison["events"]) == (
+    (epoch,) = report["readouts"][0]["epochs"]
+    (comparison,) = epoch["comparisons"]
+    assert (epoch["responses"], epoch["slates"], comparison["events"]) == (
         3 * num_events,
         2 * num_events,
         num_events,

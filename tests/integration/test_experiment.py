@@ -1,0 +1,131 @@
+"""The readout on a real Kafka: figures that survive kills, bad records, and a topic that grows."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .answered import records_of, responses, send
+from .harness import Stage, as_flags, environment, mirrorstream, send_raw
+
+
+def report(stage: Stage, *words: str) -> dict[str, Any]:
+    """Run `experiment report --json` to its end."""
+    found = stage.command("experiment", "report", "--json", *words)
+    assert found.returncode == 0, found.stderr
+    return dict(json.loads(found.stdout))
+
+
+def definition(folder: Path) -> Path:
+    path = folder / "shelf.yaml"
+    path.write_text(
+        "experiment_id: shelf\nstart: 2026-01-01\ncontrol: control\ncandidates: [candidate]\nsegments: [country]\n"
+    )
+    return path
+
+
+def killed(stage: Stage, path: Path, chance: random.Random) -> bool:
+    """Start a reader and kill it while it reads; return whether it was at work and had not ended."""
+    command = [sys.executable, "-m", "worker", "experiment", "report", "--json", "--state", str(path),
+               *as_flags(stage.settings())]  # fmt: skip
+    before = path.stat().st_mtime_ns if path.exists() else 0
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment()) as reader:
+        wal = Path(f"{path}-wal")
+        until_s = time.monotonic() + 60
+        while reader.poll() is None and time.monotonic() < until_s:
+            if wal.exists() and wal.stat().st_mtime_ns > before and wal.stat().st_size:
+                break
+            time.sleep(0.01)
+        time.sleep(chance.uniform(0, 0.3))
+        at_work = reader.poll() is None
+        os.kill(reader.pid, signal.SIGKILL)
+    return at_work
+
+
+@pytest.mark.parametrize(
+    ("kills", "events"), [(4, 6_000), pytest.param(50, 100_000, marks=pytest.mark.long)], ids=["share", "whole"]
+)
+def test_an_experiment_reader_that_is_killed_ends_with_the_figures_of_one_that_is_not(
+    stage: Stage, tmp_path: Path, kills: int, events: int
+) -> None:
+    """Sums and positions move together, so every response counts once whatever ends the reader."""
+    stage.create(partitions=3)
+    num_sent = send(stage.bootstrap, stage.responses, responses(events, effect=0.02))
+    chance, path = random.Random(1), tmp_path / "state.db"
+    at_work = sum(killed(stage, path, chance) for _ in range(kills))
+    assert at_work >= kills // 2
+    after = report(stage, "--state", str(path))
+    assert after == report(stage)
+    assert after["data_health"] == {"read": num_sent}
+    assert after["readouts"][0]["epochs"][0]["responses"] == num_sent
+
+
+def test_an_experiment_goes_on_from_its_state_and_can_be_made_anew(stage: Stage, tmp_path: Path) -> None:
+    """What comes later is added; a rebuild, and a definition that comes late, end with the same figures."""
+    stage.create(partitions=3)
+    first, second = list(responses(200)), list(responses(200, seed=2, experiment="other"))
+    state = ("--state", str(tmp_path / "state.db"))
+    defined = ("--definition", str(definition(tmp_path)))
+    send(stage.bootstrap, stage.responses, iter(first))
+    assert report(stage, *state)["data_health"] == {"read": 600}
+    send(stage.bootstrap, stage.responses, iter(second))
+    grown = report(stage, *state, *defined)
+    assert [one["experiment_id"] for one in grown["readouts"]] == ["other", "shelf"]
+    assert grown == report(stage, *defined)
+    rebuilt = stage.command("experiment", "rebuild", *state)
+    assert rebuilt.returncode == 0, rebuilt.stderr
+    assert report(stage, *state) == grown
+
+    forgotten = mirrorstream("experiment", "forget", "user-20", *state)
+    assert forgotten.returncode == 0, forgotten.stderr
+    assert report(stage, *state)["data_health"]["read"] == 1_200
+    assert "user-20" not in json.dumps(report(stage, *state))
+
+
+def test_an_experiment_takes_bad_records_for_what_they_are(stage: Stage) -> None:
+    """Each is counted by its reason, and none ends the reader or changes a figure."""
+    stage.create(partitions=3)
+    send(stage.bootstrap, stage.responses, responses(50))
+    clean = report(stage)
+    single_object, confluent = b"\xc3\x01" + bytes(40), b"\x00\x00\x00\x00\x01x"
+    bad = (None, b"", b"no Avro", single_object, confluent)
+    send_raw(stage, [(b"user-1", value) for value in bad], topic=stage.responses)
+    found = report(stage)
+    assert found["readouts"] == clean["readouts"]
+    assert found["data_health"] == {"magic": 2, "read": 155, "schema": 2, "tombstone": 1}
+
+
+def test_an_experiment_is_defined_and_published_on_topics(stage: Stage, tmp_path: Path) -> None:
+    """Who reads the topics needs no file: the definition comes from one, the readout goes to the other."""
+    stage.create(partitions=3)
+    send(stage.bootstrap, stage.responses, responses(300, effect=0.1))
+    defined, readouts = f"{stage.name}-defined", f"{stage.name}-readouts"
+    nowhere = stage.command("experiment", "define", str(definition(tmp_path)), "--definitions-topic", defined)
+    assert (nowhere.returncode, "does not exist" in nowhere.stderr) == (1, True)
+    for topic in (defined, readouts):
+        stage.create_topic(topic)
+    done = stage.command("experiment", "define", str(definition(tmp_path)), "--definitions-topic", defined)
+    assert done.returncode == 0, done.stderr
+    found = report(stage, "--definitions-topic", defined, "--readouts-topic", readouts)
+    (readout,) = found["readouts"]
+    assert readout["definition"]["segments"] == ["country"]
+    (published,) = records_of(stage.bootstrap, readouts, "ExperimentReadout")
+    comparison = readout["epochs"][0]["comparisons"][0]
+    assert (published["experiment_id"], published["exploratory"]) == ("shelf", False)
+    assert (published["verdict"], published["reason"]) == (comparison["verdict"], comparison["reason"])
+    first = published["effects"][0]
+    assert (first["metric"], first["estimand"]) == ("duel_share", "SIMULATED")
+    assert first["value"] == comparison["effects"][0]["overall"]["value"]
+
+
+def test_an_experiment_without_its_topic_says_so(stage: Stage) -> None:
+    found = stage.command("experiment", "report")
+    assert found.returncode == 1
+    assert "no responses yet" in found.stderr
