@@ -75,9 +75,9 @@ format: setup
 COMPILE := $(UV) pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-annotate --no-header --quiet --upgrade
 lock: | $(UV)
-	$(COMPILE) --extra cpu --group dev -o requirements/test.txt
-	$(COMPILE) -c requirements/test.txt -o requirements/run.txt
-	$(COMPILE) --extra cpu -c requirements/test.txt -o requirements/cpu.txt
+	$(COMPILE) --extra cpu --extra experiment --group dev -o requirements/test.txt
+	$(COMPILE) --extra experiment -c requirements/test.txt -o requirements/run.txt
+	$(COMPILE) --extra cpu --extra experiment -c requirements/test.txt -o requirements/cpu.txt
 	$(COMPILE) --extra gpu -o requirements/gpu.txt
 	$(COMPILE) --extra server -c requirements/test.txt -o requirements/server.txt
 	$(COMPILE:pyproject.toml=) --group peers -o requirements/peers.txt
