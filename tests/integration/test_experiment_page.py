@@ -306,8 +306,10 @@ def test_the_policy_of_an_experiment_page_is_enforced(browser: Browser, base: st
     """Were a tag to slip through, the browser would still run no inline script and load nothing from elsewhere."""
     with Tab.opened(browser, base) as tab:
         tab.page.goto("/")
+        # `evaluate` waits for ever: without a policy nothing is refused, and the promise must end all the same.
         refused = tab.page.evaluate("""() => new Promise((done) => {
             const refused = [];
+            setTimeout(() => done(refused), 5_000);
             document.addEventListener('securitypolicyviolation', (event) => {
                 refused.push(event.effectiveDirective);
                 if (refused.length === 2) done(refused.sort());

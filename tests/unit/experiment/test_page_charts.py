@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from page_client import Elements, client
 
-from worker.experiment.page.rendering import HERE
 from worker.experiment.page.charts import MAX_POINTS, Scale, scale, thinned
 from worker.experiment.page.forecast import finish
+from worker.experiment.page.rendering import HERE
 from worker.experiment.readout import Point
 from worker.experiment.statistics import Estimate, Interval
 

@@ -1,7 +1,7 @@
 """The templates, as both the page and the file fill them.
 
-    at      before every id of a view, so that several views fit into one document; "" on the page
-    home    where all experiments are listed
+at      before every id of a view, so that several views fit into one document; "" on the page
+home    where all experiments are listed
 """
 
 from functools import cache
