@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from worker.cli_options import Bootstrap, Config, Json, Set, settings_of
+from worker.cli_options import Bootstrap, Config, Json, Set, check_writable, settings_of
 from worker.errors import BadSettings
 
 PARTS = ("llm", "latency", "repeat", "plain", "scaling")
@@ -42,6 +42,7 @@ def bench(
 
     if load_format not in {None, "dummy"} or (load_format and not model_shape):
         raise BadSettings(f"--load-format {load_format}: want dummy, and --model-shape beside it")
+    check_writable("--chart", chart)
     options = command.Options(
         parts=_some(parts, PARTS, "--parts"),
         rounds=rounds,

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import time
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from worker.cli_options import Bootstrap, Config, Json, Set, settings_of
+from worker.cli_options import Bootstrap, Config, Json, Set, check_writable, settings_of
 from worker.errors import BadSettings
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ def report(
         tuple[str, str] | None,
         typer.Option(metavar="FINGERPRINT FINGERPRINT", help="Two configurations on the same events of --experiment."),
     ] = None,
+    html: Annotated[Path | None, typer.Option(help="Also write the pages to one file, which needs no server.")] = None,
     config: Config = None,
     bootstrap: Bootstrap = None,
     settings: Set = None,
@@ -50,6 +52,7 @@ def report(
 ) -> None:
     """Tell which variant simulated users prefer, from the responses topic."""
     from worker.experiment import command
+    from worker.experiment.page import document
     from worker.experiment.terminal import render, render_twice
 
     options = _options(
@@ -57,6 +60,9 @@ def report(
         alpha=alpha, planned_users=planned_users, include_test=include_test,
     )  # fmt: skip
     where = settings_of(config, bootstrap, settings)
+    if html and compare:
+        raise BadSettings("--html: want it without --compare, which has no page")
+    check_writable("--html", html)
     if compare:
         if experiment is None:
             raise BadSettings("--compare: want --experiment too, for pairs form only within one")
@@ -69,6 +75,8 @@ def report(
     found = command.report(where, options, experiment=experiment)
     if readouts_topic:
         command.publish(where, found, topic=readouts_topic)
+    if html:
+        html.write_text(document.render(found, written_at=time.time_ns() // 1_000), encoding="utf-8")
     if as_json:
         typer.echo(json.dumps(found.as_json()))
     else:

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from worker.errors import BadSettings
 from worker.settings import Settings, load
 
 Config = Annotated[Path | None, typer.Option("--config", "-c", help="YAML file of settings.")]
@@ -29,6 +30,19 @@ def settings_of(
     if bootstrap:
         overrides["bootstrap_servers"] = bootstrap
     return load(config, overrides | extra, files=files, problems=problems)
+
+
+def check_writable(option: str, path: Path | None) -> None:
+    """See that a result can be written before the work for it is done.  Raises `BadSettings`."""
+    if path is None:
+        return
+    existed = path.exists()
+    try:
+        path.open("ab").close()
+        if not existed:
+            path.unlink()  # nothing is left behind where the work fails
+    except OSError as error:
+        raise BadSettings(f"{option} {path}: {error.strerror}; want a file that can be written") from error
 
 
 def _value(text: str) -> Any:

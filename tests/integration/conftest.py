@@ -11,12 +11,14 @@ from warnings import catch_warnings, simplefilter
 
 import pytest
 import pytest_asyncio
+from playwright.sync_api import Browser
 
 from worker import profiles
 from worker.engines.vllm import VllmEngine
 from worker.engines.vllm_server import VllmServerEngine
 from worker.settings import Settings, load
 
+from .browser import chromium
 from .harness import Stage
 from .judge import Judge, judge_of
 from .kafka_broker import KafkaCluster
@@ -41,6 +43,13 @@ def stage(kafka: KafkaCluster, request: pytest.FixtureRequest, tmp_path: Path) -
 def judge(stage: Stage) -> Judge:
     """Who counts this test's responses."""
     return judge_of(stage)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """One browser for a file."""
+    with chromium() as browser:
+        yield browser
 
 
 @pytest.fixture(scope="session")

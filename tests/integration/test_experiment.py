@@ -125,6 +125,25 @@ def test_an_experiment_is_defined_and_published_on_topics(stage: Stage, tmp_path
     assert first["value"] == comparison["effects"][0]["overall"]["value"]
 
 
+def test_an_experiment_is_written_to_a_file_with_the_same_figures(stage: Stage, tmp_path: Path) -> None:
+    """What --json prints stands in the file of --html; a file that cannot be written is refused before any reading."""
+    stage.create(partitions=3)
+    send(stage.bootstrap, stage.responses, responses(3_000, effect=0.1))
+    path = tmp_path / "report.html"
+    found = report(stage, "--html", str(path))
+    overall = found["readouts"][0]["epochs"][0]["comparisons"][0]["effects"][0]["overall"]
+    text = path.read_text(encoding="utf-8")
+    assert f"{overall['value']:.3f}" in text
+    assert f"{overall['interval']['low']:.3f} to {overall['interval']['high']:.3f}" in text
+
+    refused = stage.command(
+        "experiment", "report", "--html", str(tmp_path / "no" / "report.html"), "--state", str(path)
+    )
+    assert refused.returncode == 2
+    assert "report.html: No such file or directory; want a file that can be written" in refused.stderr
+    assert path.read_text(encoding="utf-8") == text  # --state was not even opened
+
+
 def test_an_experiment_without_its_topic_says_so(stage: Stage) -> None:
     found = stage.command("experiment", "report")
     assert found.returncode == 1

@@ -23,7 +23,7 @@ from worker.experiment.page.views import HEADLINES
 from worker.experiment.readout import Readout
 from worker.experiment.statistics import Verdict
 
-from .browser import WAIT_MS, Tab, chromium
+from .browser import WAIT_MS, Tab
 
 DESKTOP, PHONE = {"width": 1200, "height": 900}, {"width": 360, "height": 740}
 ZOOMED = {"width": 640, "height": 400}  # 1280 by 800 at 200 %
@@ -60,13 +60,6 @@ def serving(source: made.Changing, *, token: str | None = None) -> Iterator[str]
             serves.should_exit = True
             thread.join(WAIT_MS / 1000)
             assert not thread.is_alive()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """One browser for this file."""
-    with chromium() as browser:
-        yield browser
 
 
 @pytest.fixture

@@ -75,8 +75,6 @@ def run(settings: Settings, bootstrap: str | None, options: Options) -> int:
         raise BadSettings("bench: contenders without an LLM need a real Kafka; want --bootstrap HOST:PORT")
     if options.model_shape and "repeat" in options.parts:
         raise BadSettings("bench: random weights end no rationale: want --parts without repeat")
-    if options.chart:
-        _check_chart(options.chart)
     if options.peers and (options.peers.is_dir() or not os.access(options.peers, os.X_OK)):
         raise BadSettings(f"--peers {options.peers}: want the Python of an environment, such as .venv-peers/bin/python")
     if bootstrap:
@@ -89,15 +87,6 @@ def run(settings: Settings, bootstrap: str | None, options: Options) -> int:
         if report.measured or report.figures:
             _tell(report, options)
     return 0
-
-
-def _check_chart(path: Path) -> None:
-    """See that the chart can be written: after an hour of rounds is too late."""
-    try:
-        with path.open("a"):
-            pass
-    except OSError as error:
-        raise BadSettings(f"--chart {path}: {error.strerror}; want a file that can be written") from error
 
 
 def _check_kafka(settings: Settings, bootstrap: str) -> None:

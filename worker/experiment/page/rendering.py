@@ -1,6 +1,7 @@
 """The templates, as both the page and the file fill them.
 
 at      before every id of a view, so that several views fit into one document; "" on the page
+named, named_by    after every name of a landmark, for the same reason: words, or the id of words
 home    where all experiments are listed
 """
 
@@ -26,5 +27,12 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     found.filters |= text.FILTERS | {"skill": views.skill}
-    found.globals |= {"METRICS": views.METRICS, "BASIS": stats.BASIS, "at": "", "home": "/"}
+    found.globals |= {
+        "METRICS": views.METRICS,
+        "BASIS": stats.BASIS,
+        "at": "",
+        "named": "",
+        "named_by": "",
+        "home": "/",
+    }
     return found

@@ -6,6 +6,7 @@ counts, positions on a scale and the forecast of the end.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from worker.experiment.page import charts
 from worker.experiment.page.addresses import epoch_key, page_of
@@ -24,6 +25,14 @@ from worker.experiment.readout import (
     Segment,
 )
 from worker.experiment.statistics import Verdict
+
+
+class Address(Protocol):
+    """Where an experiment is shown, with an epoch or a candidate where one was chosen."""
+
+    def __call__(self, experiment_id: str | None, /, *, epoch: str | None, candidate: str | None) -> str:
+        """Return what a link leads to."""
+
 
 # B is always the candidate, A control.  The look of each is set in `page.css`.
 HEADLINES: Mapping[Verdict, str] = {
@@ -122,8 +131,13 @@ class Page:
     candidates: tuple[Link, ...]
 
 
-def page(readout: Readout, *, epoch: str | None = None, candidate: str | None = None) -> Page | None:
-    """Return the page of one epoch and candidate, the current and first of its own accord; None if there is no such."""
+def page(
+    readout: Readout, *, epoch: str | None = None, candidate: str | None = None, address: Address = page_of
+) -> Page | None:
+    """Return the page of one epoch and candidate, the current and first of its own accord; None if there is no such.
+
+    `address` tells where the others are.
+    """
     found = [one for one in readout.epochs if epoch in {None, epoch_key(one)}]
     if not found:
         return Page(readout, None, None, (), ()) if epoch is None and candidate is None else None
@@ -136,22 +150,18 @@ def page(readout: Readout, *, epoch: str | None = None, candidate: str | None = 
         readout,
         chosen,
         compared(readout, comparison) if comparison else None,
-        tuple(_epoch_link(readout, one, chosen) for one in readout.epochs),
-        tuple(_candidate_link(readout, chosen, one, comparison, epoch) for one in chosen.comparisons),
+        tuple(_epoch_link(readout, one, chosen, address) for one in readout.epochs),
+        tuple(
+            Link(chosen, one, address(readout.experiment_id, epoch=epoch, candidate=one.candidate), one is comparison)
+            for one in chosen.comparisons
+        ),
     )
 
 
-def _epoch_link(readout: Readout, epoch: Epoch, chosen: Epoch) -> Link:
+def _epoch_link(readout: Readout, epoch: Epoch, chosen: Epoch, address: Address) -> Link:
     name = None if epoch is readout.current else epoch_key(epoch)
     first = epoch.comparisons[0] if epoch.comparisons else None
-    return Link(epoch, first, page_of(readout.experiment_id, epoch=name), epoch is chosen)
-
-
-def _candidate_link(
-    readout: Readout, epoch: Epoch, comparison: Comparison, chosen: Comparison | None, name: str | None
-) -> Link:
-    address = page_of(readout.experiment_id, epoch=name, candidate=comparison.candidate)
-    return Link(epoch, comparison, address, comparison is chosen)
+    return Link(epoch, first, address(readout.experiment_id, epoch=name, candidate=None), epoch is chosen)
 
 
 def compared(readout: Readout, comparison: Comparison) -> Compared:
@@ -222,13 +232,13 @@ class Entry:
     compared: Sequence[Compared]
 
 
-def index(readouts: Sequence[Readout]) -> tuple[Entry, ...]:
+def index(readouts: Sequence[Readout], *, address: Address = page_of) -> tuple[Entry, ...]:
     """Return the experiments, the one with the newest event first."""
     newest = sorted(readouts, key=lambda one: -one.current.last_occurred_at if one.epochs else 0)
     return tuple(
         Entry(
             one,
-            page_of(one.experiment_id),
+            address(one.experiment_id, epoch=None, candidate=None),
             [compared(one, each) for each in (one.current.comparisons if one.epochs else ())],
         )
         for one in newest

@@ -1,7 +1,7 @@
-// Draws the timeline from the table below it, so that both always say the same.  uPlot is in this folder.
+// Draws each timeline from the table below it, so that both always say the same.  uPlot is in this folder.
 "use strict";
 (() => {
-  let plot = null;
+  const plots = new Map(); // by the element that they stand in
 
   const ink = (name) => {
     const probe = document.createElement("span");
@@ -12,10 +12,12 @@
     return colour;
   };
   const number = (text) => (text === "" || text === undefined ? null : Number(text));
-  const rows = () => [...document.querySelectorAll("#chart-table tbody tr")].map((row) => row.dataset);
+  const near = (place, what) => place.closest("section").querySelectorAll(what);
+  const rows = (place) => [...near(place, ".drawing tbody tr")].map((row) => row.dataset);
 
-  function data(even) {
-    const found = rows();
+  function data(place) {
+    const found = rows(place);
+    const even = Number(place.dataset.null);
     return [
       found.map((row) => Number(row.at) / 1e6),
       found.map((row) => number(row.high)),
@@ -48,9 +50,8 @@
 
   // What stands under the pointer, in words.
   function tell(u) {
-    const place = document.getElementById("chart-hover");
+    const [place] = near(u.root, ".hover");
     const i = u.cursor.idx;
-    if (!place) return;
     if (i === null || i === undefined) { place.textContent = ""; return; }
     const [at, high, low, value] = u.data.map((each) => each[i]);
     const when = new Date(at * 1e3).toISOString().slice(0, 16).replace("T", " ");
@@ -58,15 +59,14 @@
     place.textContent = `Before ${when} UTC: ${value.toFixed(3)} (${ends})`;
   }
 
-  function draw() {
-    const place = document.getElementById("chart");
-    plot?.destroy();
-    plot = null;
-    if (!place || !window.uPlot || !rows().length) return;
+  function draw(place) {
+    plots.get(place)?.destroy();
+    plots.delete(place);
+    if (!window.uPlot || !rows(place).length) return;
     const even = Number(place.dataset.null);
     const [line, band, text, grid] = ["ink-line", "ink-band", "ink-text", "ink-grid"].map(ink);
     const axis = { stroke: text, grid: { stroke: grid, width: 1 }, ticks: { show: false }, font: "12px system-ui, sans-serif" };
-    plot = new uPlot({
+    plots.set(place, new uPlot({
       width: place.clientWidth,
       height: place.clientHeight,
       tzDate: (s) => uPlot.tzDate(new Date(s * 1e3), "Etc/UTC"),
@@ -84,20 +84,22 @@
         { stroke: text, width: 1.5, dash: [5, 5], points: { show: false } },
       ],
       bands: [{ series: [1, 2], fill: band }],
-    }, data(even), place);
+    }, data(place), place));
   }
 
-  let drawn = false;
-  const again = () => { drawn = true; draw(); };
+  const again = () => document.querySelectorAll(".plot").forEach(draw);
   document.addEventListener("figures", () => {
-    const place = document.getElementById("chart");
-    if (place?.contains(plot?.root)) plot.setData(data(Number(place.dataset.null)));
-    else again();
+    plots.forEach((plot, place) => { if (!place.isConnected) { plot.destroy(); plots.delete(place); } });
+    document.querySelectorAll(".plot").forEach((place) => {
+      const plot = plots.get(place);
+      if (plot && place.contains(plot.root)) plot.setData(data(place)); else draw(place);
+    });
   });
-  document.addEventListener("themechange", () => { if (drawn) draw(); });
+  let drawn = false; // the theme is told before the first drawing, too
+  document.addEventListener("themechange", () => { if (drawn) again(); });
   new ResizeObserver(() => {
-    const place = document.getElementById("chart");
-    if (plot && place) plot.setSize({ width: place.clientWidth, height: place.clientHeight });
+    plots.forEach((plot, place) => plot.setSize({ width: place.clientWidth, height: place.clientHeight }));
   }).observe(document.getElementById("main"));
+  drawn = true;
   again();
 })();
