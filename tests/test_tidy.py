@@ -33,9 +33,9 @@ LOOP = {
 READOUT = {
     f"worker.experiment.{name}"
     for name in (
-        "against", "answers", "backtest", "calibration", "canary", "closed", "drawn", "evalues", "head", "observed",
-        "observing", "overlap", "pairs", "placebos", "published", "readout", "shown", "statistics", "told", "trust",
-        "users", "verdict",
+        "adjusted", "against", "answers", "backtest", "calibration", "canary", "closed", "drawn", "evalues", "head",
+        "observed", "observing", "overlap", "pairs", "placebos", "published", "readout", "shown", "statistics", "told",
+        "trust", "users", "verdict",
     )
 }  # fmt: skip
 NUMERIC = {"csv", "numpy", "scipy", "statsmodels", "operator", "pydantic"}

@@ -36,6 +36,7 @@ from worker.experiment.readout import (
     Segment,
 )  # fmt: skip
 from worker.experiment.real import duels, exposures, has_outcomes, seen, without_response
+from worker.experiment.secondary import second_looks
 from worker.experiment.shown import Seen
 from worker.experiment.state import State
 from worker.experiment.told import CANDIDATE, CONTROL
@@ -147,7 +148,7 @@ class _Assembly:
         *,
         num_candidates: int,
     ) -> Comparison:
-        effects += tuple(self._real_effects(candidate, control))
+        effects += (*second_looks(self._primary, users), *self._real_effects(candidate, control))
         pairs = [pair for pair in self._pairs if (pair.candidate, pair.control) == (candidate, control)]
         events = sum(pair.count for pair in pairs)
         missing = events - sum(pair.count for pair in pairs if pair.status in ANSWERED)

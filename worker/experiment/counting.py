@@ -30,7 +30,7 @@ UNIT = 1 << 30  # values to 1e-9; 8e9 fits an integer of SQLite's, the sum of a 
 BUCKET_US = 60_000_000
 MAX_USERS_CACHED = 1_000_000  # about 0.1 GB
 
-FLIP, CHANCE = "flip", "flip_chance"  # series that are no metrics of a candidate
+FLIP, CHANCE, OVERLAP = "flip", "flip_chance", "overlap"  # series that are no metrics of a candidate
 _KEPT = """event, question, variant, control, role, name, occurred_at, status, v0, v1, v2, contested, segments,
     factors, drawn, overlap, tau, experiment, fingerprint"""
 _FROM = "from answer join user on user.id = answer.user join stream on stream.id = answer.stream"
@@ -185,6 +185,8 @@ class Counting:
         if pair.metric == DUEL_SHARE:
             if answer.drawn:
                 self._add_draws(epoch, user, pair, answer.drawn)
+            if answer.overlap is not None:
+                self._add_beside(epoch, user, pair, OVERLAP, answer.overlap)
             self._measures.take_lists(
                 epoch, pair.candidate, pair.control, {"overlap": answer.overlap, "tau": answer.tau}
             )
@@ -199,10 +201,13 @@ class Counting:
     def _add_draws(self, epoch: int, user: int, pair: Pair, drawn: Drawn) -> None:
         """Add what the draws say of the engine; flips by user, for the questions of one user are not independent."""
         self._measures.take_draws(epoch, pair.candidate, pair.control, drawn)
-        for metric, value in ((FLIP, drawn.flip), (CHANCE, drawn.chance)):
-            series = self._id("series", epoch=epoch, candidate=pair.candidate, control=pair.control,
-                              metric=metric, segment="")  # fmt: skip
-            self._sums[series, user, 0].add(replace(pair, metric=metric, value=value))
+        self._add_beside(epoch, user, pair, FLIP, drawn.flip)
+        self._add_beside(epoch, user, pair, CHANCE, drawn.chance)
+
+    def _add_beside(self, epoch: int, user: int, pair: Pair, metric: str, value: float | None) -> None:
+        series = self._id("series", epoch=epoch, candidate=pair.candidate, control=pair.control,
+                          metric=metric, segment="")  # fmt: skip
+        self._sums[series, user, 0].add(replace(pair, metric=metric, value=value))
 
     def _user(self, name: str) -> int:
         found = self._users.get(name)

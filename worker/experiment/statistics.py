@@ -13,7 +13,7 @@ The interval is an asymptotic confidence sequence (Waudby-Smith, Arbour, Sinha, 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from math import fsum, log, sqrt
+from math import fsum, isfinite, log, sqrt
 
 EVEN = 0.5  # the duel share of two equal slates
 
@@ -95,13 +95,29 @@ def estimate(
     """
     n = len(values)
     mean = fsum(values) / n if n else None
-    if mean is None or n < MIN_USERS or num_differ < MIN_DIFFERING:
-        return Estimate(n, mean, None, _too_few(n, num_differ))
-    sd = sqrt(fsum((value - mean) ** 2 for value in values) / (n - 1))
+    sd = sqrt(fsum((value - mean) ** 2 for value in values) / (n - 1)) if mean is not None and n > 1 else 0.0
+    return around(mean, sd, users=n, num_differ=num_differ, alpha=alpha, planned_users=planned_users, bounds=bounds)
+
+
+def around(
+    mean: float | None,
+    sd: float,
+    *,
+    users: int,
+    num_differ: int,
+    alpha: float,
+    planned_users: int,
+    bounds: tuple[float, float] = (0.0, 1.0),
+) -> Estimate:
+    """Return a mean with its interval, as `estimate` does, from the standard deviation of what it is a mean of."""
+    if mean is None or users < MIN_USERS or num_differ < MIN_DIFFERING:
+        return Estimate(users, mean, None, _too_few(users, num_differ))
+    if not isfinite(mean) or not isfinite(sd):
+        raise ValueError(f"mean {mean}, sd {sd} over {users:,} users: want numbers")
     if sd < _NO_SPREAD:
-        return Estimate(n, mean, None, f"all {n:,} users have one value, {mean:.3f}: no spread to judge by")
-    half = half_width(n, sd, alpha=alpha, planned_users=planned_users)
-    return Estimate(n, mean, Interval(max(bounds[0], mean - half), min(bounds[1], mean + half)), sd=sd)
+        return Estimate(users, mean, None, f"all {users:,} users have one value, {mean:.3f}: no spread to judge by")
+    half = half_width(users, sd, alpha=alpha, planned_users=planned_users)
+    return Estimate(users, mean, Interval(max(bounds[0], mean - half), min(bounds[1], mean + half)), sd=sd)
 
 
 def half_width(n: int, sd: float, *, alpha: float, planned_users: int) -> float:

@@ -16,7 +16,7 @@ from math import fsum, isinf
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.experiment import closed
+from worker.experiment import adjusted, closed
 from worker.experiment import statistics as stats
 
 MAX_POINTS = 60  # of a timeline
@@ -63,14 +63,19 @@ class Users:
 
     def __init__(self, sums: Sums, rule: Rule) -> None:
         """Add up the rows of each user."""
-        _, index = np.unique(sums.user, return_inverse=True)
+        self._ids, index = np.unique(sums.user, return_inverse=True)
         self._sums, self._rule, self._index = sums, rule, index
         self._num = int(index.max()) + 1 if index.size else 0
         self._answered, self._total, self._differs = self._until(len(sums.user), np.arange(len(sums.user)))
         self._missing = np.bincount(index, sums.missing, self._num)
 
+    @property
+    def ids(self) -> Counts:
+        """The users who have a value, ascending."""
+        return np.asarray(self._ids[self._answered > 0])
+
     def values(self) -> Values:
-        """Return the value of each user who has one, in no particular order."""
+        """Return the value of each user who has one, in the order of `ids`."""
         seen = self._answered > 0
         return np.asarray(self._total[seen] / self._answered[seen])
 
@@ -123,6 +128,34 @@ class Users:
     def triggered(self) -> stats.Estimate:
         """Return the mean over the users whose slates differ, all their pairs."""
         return self._estimate(self._differs > 0, self._answered, self._total, self._differs)
+
+    def by_event(self, *, triggered: bool = False) -> stats.Estimate:
+        """Return the mean over answered events of all users, or of those whose slates differ."""
+        who = self._differs > 0 if triggered else self._answered > 0
+        return self._around(adjusted.by_event(self._total[who], self._answered[who]), who)
+
+    def cuped(self, covariate: "Users") -> stats.Estimate | None:
+        """Return the overall mean adjusted by a covariate (CUPED); None where every eligible user has an answer.
+
+        Eligible are the users whom `covariate` knows; one with an answer whom it does not know is left out.
+        """
+        both, mine, theirs = np.intersect1d(self.ids, covariate.ids, assume_unique=True, return_indices=True)
+        everyone = covariate.values()
+        if both.size == everyone.size:
+            return None
+        found = adjusted.cuped(self.values()[mine], everyone[theirs], everyone)
+        return self._around(found, np.isin(self._ids, both))
+
+    def _around(self, found: adjusted.Moments | None, who: NDArray[np.bool_]) -> stats.Estimate:
+        return stats.around(
+            found.mean if found else None,
+            found.sd if found else 0.0,
+            users=found.users if found else int(np.count_nonzero(who)),
+            num_differ=int(np.count_nonzero(self._differs[who])),
+            alpha=self._rule.alpha,
+            planned_users=self._rule.planned_users,
+            bounds=self._rule.bounds,
+        )
 
     def worst_case(self) -> stats.Interval | None:
         """Return the mean over all users if every missing pair were at the lower bound, and at the upper.

@@ -96,12 +96,13 @@ def test_an_experiment_weighs_slates_in_pairs() -> None:
     pair = [slate(variant="control", values=(1, 2)), slate(probabilities=(1, 0), values=(4, 0), entropy_total=0.25)]
     effects = {effect.metric: effect for effect in only(report_of([*pair, response()])).effects}
     values = {name: effect.overall.value for name, effect in effects.items()}
-    assert list(values) == ["duel_share", "entropy", "reciprocal_rank", "utility"]
+    assert list(values) == ["duel_share", "entropy", "reciprocal_rank", "utility", "duel_share_by_event"]
     assert values == {
         "duel_share": pytest.approx(0.6),
         "reciprocal_rank": 0.25,
         "utility": 2.5,
         "entropy": -0.75,
+        "duel_share_by_event": pytest.approx(0.6),
     }
     assert {effect.null for effect in effects.values()} == {0.5, 0.0}
 
@@ -236,3 +237,34 @@ def test_an_experiment_whose_answers_are_missing_on_one_side_alone_is_not_truste
     one = only(report_of(records))
     assert [check.state for check in one.checks if check.name == "missing by side"] == [state]
     assert (one.verdict is Verdict.DO_NOT_TRUST) == (state == "FAILED")
+
+
+def offered(num_shared: int) -> list[dict[str, object]]:
+    """Make ten options, the first of them of both slates."""
+    return [
+        {"item_id": f"i{number}", "position": number, "kind": "ORGANIC", "probability": 0.1,
+         "variants": ["control", "candidate"] if number < num_shared else ["candidate"]}
+        for number in range(10)
+    ]  # fmt: skip
+
+
+def test_an_experiment_makes_up_for_users_without_an_answer_by_overlap() -> None:
+    """Those who offer much in common are closer to 0.5; where such users have no answer, the plain mean is too high.
+
+    With all answered there is no second figure.
+    """
+    shares = {user: 0.9 - 0.04 * (user % 10) for user in range(200)}
+    options = {user: offered(user % 10) for user in shares}
+    complete = [response(user, duel_share=share, options=options[user]) for user, share in shares.items()]
+    assert "duel_share_adjusted" not in {effect.metric for effect in only(report_of(complete)).effects}
+
+    late = [
+        response(user, duel_share=None, status="TIMEOUT", options=options[user]) if user % 10 > 7 else answered
+        for user, answered in enumerate(complete)
+    ]
+    found = {effect.metric: effect.overall for effect in only(report_of(late)).effects}
+    truth, answered = sum(shares.values()) / 200, [0.9 - 0.04 * place for place in range(8)]
+    assert found["duel_share"].value == pytest.approx(sum(answered) / 8)
+    assert found["duel_share_adjusted"].value == pytest.approx(truth)
+    assert found["duel_share_adjusted"].users == 160
+    assert found["duel_share_adjusted"].interval is not None

@@ -74,3 +74,29 @@ def test_an_experiment_has_the_same_figures_whatever_numbers_users_were_given() 
     other = users(*((int(names[number]), 0, float(share), True) for number, share in enumerate(shares)))
     assert one.overall() == other.overall()
     assert one.overall().interval is not None
+
+
+def test_an_experiment_weighs_users_in_the_headline_and_events_beside_it() -> None:
+    """One user of 121 events decides nothing in the first and much in the second."""
+    pairs = [(user, 0, 0.4 + 0.001 * user, True) for user in range(120)] + [
+        (0, minute, 1.0, True) for minute in range(120)
+    ]
+    found = users(*pairs)
+    overall, event = found.overall(), found.by_event()
+    assert overall.value is not None
+    assert event.value is not None
+    assert (overall.value < 0.47, event.value > 0.7) == (True, True)
+    assert event.interval is not None
+    assert overall.interval is not None
+    assert event.interval.high - event.interval.low > 3 * (overall.interval.high - overall.interval.low)
+
+
+def test_an_experiment_is_adjusted_only_where_eligible_users_have_no_answer() -> None:
+    """Matched by user: the value of one goes with the overlap of the same one."""
+    shares = [(user, 0, 0.3 + 0.004 * user, True) for user in range(100, 220)]
+    everyone = users(*((user, 0, user / 240, True) for user in range(240)))
+    assert users(*shares).cuped(users(*((user, 0, user / 240, True) for user in range(100, 220)))) is None
+    found = users(*shares).cuped(everyone)
+    assert found is not None
+    assert found.users == 120
+    assert found.value == pytest.approx(0.3 + 0.004 * 119.5)  # the line at the mean user of all

@@ -44,6 +44,8 @@ HEADLINES: Mapping[Verdict, str] = {
 }
 METRICS: Mapping[str, str] = {
     "duel_share": "How often what only B offers is chosen, and half of what both offer; 0.5 is no preference.",
+    "duel_share_by_event": "The same with every event weighed alike; the headline weighs every user alike.",
+    "duel_share_adjusted": "The same over all eligible users, those without an answer made up for.",
     "reciprocal_rank": "B less A. How high in its own list the choice stands: 1 is the first place, 0.5 the second.",
     "utility": "B less A. What the choice is worth, by the values of the items.",
     "entropy": "B less A, in bits. How widely the choices spread over a list.",
