@@ -2,7 +2,7 @@
 
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from io import BytesIO
 from typing import Any
 from uuid import uuid4
@@ -12,8 +12,6 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from .events import START_US, event_id, prefix, schema_text
 
-_SCHEMA = fastavro.parse_schema(json.loads(schema_text("SimulatedResponse")))
-_PREFIX = prefix("SimulatedResponse")
 OPTIONS = {"SLATE": 8, "DUEL": 12}
 TEXT = " I want something light tonight.\nStimulus Factors: Boredom\nKnowledge: Two comedies are there.\n" * 9
 RATIONALE = {
@@ -36,8 +34,9 @@ def responses(
             yield _event(number, user, experiment) | asked
 
 
-def send(bootstrap: str, topic: str, records: Iterator[dict[str, Any]]) -> int:
-    """Put responses on a topic, keyed by user, in one transaction a thousand; return how many."""
+def send(bootstrap: str, topic: str, records: Iterator[dict[str, Any]], name: str = "SimulatedResponse") -> int:
+    """Put records of a schema on a topic, keyed by user, in one transaction a thousand; return how many."""
+    encode = encoder(name)
     producer = Producer({
         "bootstrap.servers": bootstrap, "partitioner": "murmur2_random", "linger.ms": 5, "compression.type": "lz4",
         "transactional.id": topic,
@@ -71,11 +70,17 @@ def records_of(bootstrap: str, topic: str, name: str) -> list[dict[str, Any]]:
     return [fastavro.schemaless_reader(BytesIO(value[len(head) :]), schema, None) for value in values]
 
 
-def encode(record: dict[str, Any]) -> bytes:
-    stream = BytesIO()
-    stream.write(_PREFIX)
-    fastavro.schemaless_writer(stream, _SCHEMA, record)
-    return stream.getvalue()
+def encoder(name: str) -> Callable[[dict[str, Any]], bytes]:
+    """Return what writes a record of this schema, without a registry."""
+    schema, head = fastavro.parse_schema(json.loads(schema_text(name))), prefix(name)
+
+    def encode(record: dict[str, Any]) -> bytes:
+        stream = BytesIO(head)
+        stream.seek(len(head))
+        fastavro.schemaless_writer(stream, schema, record)
+        return stream.getvalue()
+
+    return encode
 
 
 def _event(number: int, user: int, experiment: str) -> dict[str, Any]:

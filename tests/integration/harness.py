@@ -93,10 +93,10 @@ class Stage:
         for future in admin.create_topics([NewTopic(self.topic, partitions), *outputs]).values():
             future.result(WAIT_S)
 
-    def create_topic(self, name: str) -> None:
-        """Make one more topic, of one partition."""
+    def create_topic(self, name: str, *, partitions: int = 1) -> None:
+        """Make one more topic."""
         admin = AdminClient({"bootstrap.servers": self.bootstrap})  # kept: its futures fail when it is collected
-        admin.create_topics([NewTopic(name, 1)])[name].result(WAIT_S)
+        admin.create_topics([NewTopic(name, partitions)])[name].result(WAIT_S)
 
     def command(self, *words: str, **settings: Any) -> "subprocess.CompletedProcess[str]":
         """Run one command to its end, with this stage's settings."""

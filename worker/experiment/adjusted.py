@@ -11,10 +11,12 @@ never the verdict.
 The covariate (CUPED: Deng, Xu, Kohavi and Walker 2013) is known of every eligible user, also of those without an
 answer: where the answered differ from all, their mean is moved by what the covariate explains.  Simulated users see
 both variants, so each is his own control, and where all are answered there is nothing left to adjust: the same figure.
+
+Sums are rounded once, so figures do not depend on the order in which users were first seen.
 """
 
 from dataclasses import dataclass
-from math import sqrt
+from math import fsum, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,9 +42,10 @@ def by_event(total: Values, answered: Values) -> Moments | None:
     n = total.size
     if not n:
         return None
-    ratio = float(total.sum() / answered.sum())
-    linear = n * (total - ratio * answered) / answered.sum()  # its mean is 0
-    return Moments(n, ratio, float(linear.std(ddof=1)) if n > 1 else 0.0)
+    events = fsum(answered)
+    ratio = fsum(total) / events
+    linear = n * (total - ratio * answered) / events  # its mean is 0
+    return Moments(n, ratio, sqrt(fsum(linear**2) / (n - 1)) if n > 1 else 0.0)
 
 
 def cuped(values: Values, covariate: Values, everyone: Values) -> Moments | None:
@@ -54,9 +57,11 @@ def cuped(values: Values, covariate: Values, everyone: Values) -> Moments | None
     n = values.size
     if n < 3 or np.ptp(covariate) == 0:  # noqa: PLR2004 - a line through two points leaves no spread
         return None
-    spread = np.cov(values, covariate)
-    slope = float(spread[0, 1] / spread[1, 1])
-    mean = float(values.mean() - slope * (covariate.mean() - everyone.mean()))
-    unexplained = max(0.0, float(spread[0, 0]) - slope * float(spread[0, 1]))
+    mean, around = fsum(values) / n, fsum(covariate) / n
+    dv, dx = values - mean, covariate - around
+    of_values, of_covariate, of_both = (fsum(one) / (n - 1) for one in (dv * dv, dx * dx, dv * dx))
+    slope = of_both / of_covariate
+    unexplained = max(0.0, of_values - slope * of_both)
     # What is explained is averaged over everyone: with all answered, this is the variance of the values again.
-    return Moments(n, mean, sqrt(unexplained + n / everyone.size * slope**2 * float(spread[1, 1])))
+    variance = unexplained + n / everyone.size * slope**2 * of_covariate
+    return Moments(n, mean - slope * (around - fsum(everyone) / everyone.size), sqrt(variance))

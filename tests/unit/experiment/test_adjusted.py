@@ -60,3 +60,16 @@ def test_an_experiment_adjusts_nothing_from_too_few(values: list[float]) -> None
     assert cuped(few, few, few) is None
     assert cuped(np.array([0.1, 0.2, 0.3]), np.ones(3), np.ones(9)) is None  # nothing to explain with
     assert (by_event(few, np.ones(few.size)) is None) == (not values)
+
+
+def test_an_experiment_looks_twice_in_any_order_of_users() -> None:
+    """Users are numbered as they come, and partitions come as they like: not the last digit may change."""
+    rng = np.random.default_rng(4)
+    values, covariate, events = rng.random((3, 5_000))
+    for _ in range(20):
+        order = rng.permutation(5_000)
+        assert by_event(values[order], events[order]) == by_event(values, events)
+        first = rng.permutation(3_000)
+        assert cuped(values[first], covariate[first], covariate[order]) == cuped(
+            values[:3_000], covariate[:3_000], covariate
+        )
