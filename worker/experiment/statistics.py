@@ -110,10 +110,10 @@ def around(
     bounds: tuple[float, float] = (0.0, 1.0),
 ) -> Estimate:
     """Return a mean with its interval, as `estimate` does, from the standard deviation of what it is a mean of."""
+    if mean is not None and not (isfinite(mean) and isfinite(sd)):
+        return Estimate(users, None, None, f"the values of {users:,} users do not add up to a number")
     if mean is None or users < MIN_USERS or num_differ < MIN_DIFFERING:
         return Estimate(users, mean, None, _too_few(users, num_differ))
-    if not isfinite(mean) or not isfinite(sd):
-        raise ValueError(f"mean {mean}, sd {sd} over {users:,} users: want numbers")
     if sd < _NO_SPREAD:
         return Estimate(users, mean, None, f"all {users:,} users have one value, {mean:.3f}: no spread to judge by")
     half = half_width(users, sd, alpha=alpha, planned_users=planned_users)

@@ -140,3 +140,12 @@ def test_an_experiment_corrects_for_several_candidates_by_holm() -> None:
     assert holm([0.01]) == [0.01]
     assert holm([0.01, 0.04, None, 0.03]) == pytest.approx([0.04, 0.09, None, 0.09])
     assert holm([]) == []
+
+
+@pytest.mark.parametrize("odd", [float("nan"), float("inf"), -float("inf")])
+def test_an_experiment_gives_no_figure_of_values_that_are_no_numbers(odd: float) -> None:
+    """Neither a value nor an interval, whether there are enough users or not."""
+    for others in (3, 300):
+        found = estimate([0.4, 0.6] * others + [odd], num_differ=100, alpha=0.05, planned_users=5_000)
+        assert (found.value, found.interval, found.users) == (None, None, 2 * others + 1)
+        assert found.withheld == f"the values of {2 * others + 1} users do not add up to a number"
