@@ -18,15 +18,13 @@ from worker.kafka import client
 from worker.settings import Settings
 
 WORKER = "plain-worker"  # the real one; `worker` is the one with an LLM
-GUARANTEES: Mapping[str, str] = {
+PLAIN: Mapping[str, str] = {
     "bare": "exactly once",
     "quix": "exactly once",
     "faststream": "at least once",
     WORKER: "exactly once",
-    "worker": "exactly once",
-    "seats": "exactly once",
-    "unranked": "exactly once",
 }
+GUARANTEES: Mapping[str, str] = PLAIN | dict.fromkeys(("worker", "seats", "unranked"), "exactly once")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +46,7 @@ class Run:
     def peer(self, name: str, python: Path) -> list[str]:
         """Return the command of another loop, to be run by the interpreter that has its framework."""
         settings = Settings.model_construct(**self._choices())
-        exactly_once = GUARANTEES[name] == "exactly once"
+        exactly_once = PLAIN[name] == "exactly once"
         options = Options(
             topic=self.topic,
             output=self.output,

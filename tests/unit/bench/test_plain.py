@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from worker.bench import traffic
-from worker.bench.contenders import GUARANTEES, WORKER, Run
+from worker.bench.contenders import PLAIN, WORKER, Run
 from worker.bench.handler import Handler
 from worker.bench.outputs import compare
 from worker.bench.peers.options import Options
@@ -65,7 +65,7 @@ def test_the_handler_takes_no_foreign_schema(impressions: list[Impression]) -> N
 
 def test_peers_get_the_fetch_settings_and_the_commits_of_the_worker() -> None:
     defaults = Settings.model_construct()
-    for name, guarantee in GUARANTEES.items():
+    for name, guarantee in PLAIN.items():
         if name == WORKER:
             continue
         python, *module, text = RUN.peer(name, Path("python"))
