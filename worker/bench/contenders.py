@@ -24,7 +24,7 @@ PLAIN: Mapping[str, str] = {
     "faststream": "at least once",
     WORKER: "exactly once",
 }
-GUARANTEES: Mapping[str, str] = PLAIN | dict.fromkeys(("worker", "seats", "unranked"), "exactly once")
+GUARANTEES: Mapping[str, str] = {**PLAIN, **dict.fromkeys(("worker", "seats", "unranked"), "exactly once")}
 
 
 @dataclass(frozen=True, slots=True)
