@@ -33,7 +33,8 @@ LOOP = {
 READOUT = {
     f"worker.experiment.{name}"
     for name in (
-        "adjusted", "against", "answers", "backtest", "calibration", "canary", "closed", "drawn", "evalues", "head",
+        "adjusted", "against", "answers", "backtest", "calibration", "canary", "closed", "drawn", "evalues", "given",
+        "head",
         "observed", "observing", "overlap", "pairs", "placebos", "published", "readout", "shown", "statistics", "told",
         "trust", "users", "verdict",
     )

@@ -19,6 +19,7 @@ from worker.experiment.checking import checks, guarded
 from worker.experiment.counting import BUCKET_US
 from worker.experiment.definition import Definition
 from worker.experiment.evalues import Sums, e_bh
+from worker.experiment.given import reasons
 from worker.experiment.measures import measures, of_users
 from worker.experiment.pairs import DUEL_SHARE, METRICS
 from worker.experiment.placebos import Placebo
@@ -31,7 +32,6 @@ from worker.experiment.readout import (
     Offered,
     Point,
     Readout,
-    Reason,
     Report,
     Segment,
 )  # fmt: skip
@@ -39,7 +39,6 @@ from worker.experiment.real import duels, exposures, has_outcomes, seen, without
 from worker.experiment.secondary import second_looks
 from worker.experiment.shown import Seen
 from worker.experiment.state import State
-from worker.experiment.told import CANDIDATE, CONTROL
 from worker.experiment.users import Rule, Users
 from worker.experiment.verdict import Evidence, judge
 
@@ -192,7 +191,7 @@ class _Assembly:
             checks=checked,
             timeline=tuple(_points(primary)) if primary else (),
             segments=self._segments(users),
-            reasons=tuple(_reasons(queries.reasons(self._db, self._row.id, candidate, control))),
+            reasons=reasons(queries.reasons(self._db, self._row.id, candidate, control), self._rule(DUEL_SHARE)),
             wins=self._examples(candidate, control, wins=True),
             losses=self._examples(candidate, control, wins=False),
             basis=stats.BASIS if self._form is None else stats.DEFINED,
@@ -269,19 +268,6 @@ def _example(event_id: str, occurred_at: int, user_id: str, share: float, told: 
     options, rationales = json.loads(told)
     offered = (Offered(item, position, tuple(variants), p) for item, position, variants, p in options)
     return Example(event_id, occurred_at, user_id, share, tuple(offered), tuple(rationales))
-
-
-def _reasons(counts: Mapping[tuple[str, str], int]) -> list[Reason]:
-    """Return the share of each side's draws that name a factor, the one with the largest difference first."""
-    draws = {side: counts.get((side, ""), 0) for side in (CONTROL, CANDIDATE)}
-    if not all(draws.values()):
-        return []
-    factors = {factor for _, factor in counts if factor}
-    found = [
-        Reason(factor, *(counts.get((side, factor), 0) / draws[side] for side in (CONTROL, CANDIDATE)))
-        for factor in factors
-    ]
-    return sorted(found, key=lambda one: (-abs(one.candidate - one.control), one.factor))
 
 
 def _contested(pairs: Sequence[PairRow]) -> float | None:

@@ -20,9 +20,11 @@ from worker.experiment.answers import SLATE_METRICS, Answer
 from worker.experiment.definition import Definition
 from worker.experiment.drawn import Drawn
 from worker.experiment.examples import Examples
+from worker.experiment.given import ANY
 from worker.experiment.measures import Measures
 from worker.experiment.pairs import DUEL_SHARE, Aside, Pair, pairs, placed
 from worker.experiment.real import Real
+from worker.experiment.told import CANDIDATE
 from worker.outcomes import Outcome
 from worker.questions import Kind
 
@@ -31,6 +33,7 @@ BUCKET_US = 60_000_000
 MAX_USERS_CACHED = 1_000_000  # about 0.1 GB
 
 FLIP, CHANCE, OVERLAP = "flip", "flip_chance", "overlap"  # series that are no metrics of a candidate
+REASON = "reason"  # series whose rows are in the table of this name; the segment is a factor
 _KEPT = """event, question, variant, control, role, name, occurred_at, status, v0, v1, v2, contested, segments,
     factors, drawn, overlap, tau, experiment, fingerprint"""
 _FROM = "from answer join user on user.id = answer.user join stream on stream.id = answer.stream"
@@ -68,7 +71,7 @@ class Counting:
         self._pairs: defaultdict[tuple[int, str, str, str], list[int]] = defaultdict(lambda: [0, 0, 0])
         self._epochs: dict[int, list[int]] = {}
         self._asides: defaultdict[tuple[int, str], int] = defaultdict(int)
-        self._reasons: defaultdict[tuple[int, str, str, str, str], int] = defaultdict(int)
+        self._reasons: defaultdict[tuple[int, int], list[int]] = defaultdict(lambda: [0, 0])
         self._examples, self._real, self._measures = Examples(self._db), Real(self._db), Measures(self._db)
 
     def take(self, answer: Answer, forms: Sequence[Definition]) -> bool:
@@ -127,8 +130,9 @@ class Counting:
             [(*key, count) for key, count in self._asides.items()],
         )
         self._db.executemany(
-            "insert into reason values (?, ?, ?, ?, ?, ?) on conflict do update set count = count + excluded.count",
-            [(*key, count) for key, count in self._reasons.items()],
+            """insert into reason values (?, ?, ?, ?) on conflict do update set control = control + excluded.control,
+            candidate = candidate + excluded.candidate""",
+            [(*key, *counts) for key, counts in sorted(self._reasons.items())],
         )
         self._examples.flush()
         self._measures.flush()
@@ -194,15 +198,20 @@ class Counting:
             sums[0] += 1
             sums[1] += round((answer.contested_mass or 0.0) * UNIT)
             sums[2] += answer.contested_mass is not None
-            for side, *factors in answer.factors:
-                for factor in ("", *factors):  # "" counts the draws
-                    self._reasons[epoch, pair.candidate, pair.control, side, factor] += 1
+            self._add_reasons(epoch, user, pair, answer.factors)
 
     def _add_draws(self, epoch: int, user: int, pair: Pair, drawn: Drawn) -> None:
         """Add what the draws say of the engine; flips by user, for the questions of one user are not independent."""
         self._measures.take_draws(epoch, pair.candidate, pair.control, drawn)
         self._add_beside(epoch, user, pair, FLIP, drawn.flip)
         self._add_beside(epoch, user, pair, CHANCE, drawn.chance)
+
+    def _add_reasons(self, epoch: int, user: int, pair: Pair, told: Sequence[tuple[str, ...]]) -> None:
+        for side, *factors in told:
+            for factor in (ANY, *factors):
+                series = self._id("series", epoch=epoch, candidate=pair.candidate, control=pair.control,
+                                  metric=REASON, segment=factor)  # fmt: skip
+                self._reasons[series, user][side == CANDIDATE] += 1
 
     def _add_beside(self, epoch: int, user: int, pair: Pair, metric: str, value: float | None) -> None:
         series = self._id("series", epoch=epoch, candidate=pair.candidate, control=pair.control,
@@ -234,10 +243,10 @@ class Counting:
 
     def _drop(self, stream: int) -> None:
         epochs = "(select id from epoch where stream = ?)"
-        self._db.execute(
-            f"delete from total where series in (select id from series where epoch in {epochs})", (stream,)
-        )
-        for table in ("series", "pair", "reason", "measure"):
+        for table in ("total", "reason"):
+            series = f"(select id from series where epoch in {epochs})"
+            self._db.execute(f"delete from {table} where series in {series}", (stream,))
+        for table in ("series", "pair", "measure"):
             self._db.execute(f"delete from {table} where epoch in {epochs}", (stream,))
         for table in ("epoch", "aside"):
             self._db.execute(f"delete from {table} where stream = ?", (stream,))

@@ -4,7 +4,8 @@ import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from worker.experiment.counting import UNIT
+from worker.experiment.counting import REASON, UNIT
+from worker.experiment.given import Named
 from worker.experiment.users import Sums
 
 NOTHING = Sums.of([], unit=UNIT)
@@ -71,18 +72,19 @@ def compared(db: sqlite3.Connection, epoch: int) -> list[tuple[str, str]]:
 def sums(db: sqlite3.Connection, epoch: int, candidate: str, control: str) -> Iterator[tuple[str, str, Sums]]:
     """Yield (metric, segment, sums) of a comparison; segment is name=value, or "" for all users."""
     query = """select id, metric, segment from series where epoch = ? and candidate = ? and control = ?
-        order by metric, segment"""
-    for series, metric, segment in db.execute(query, (epoch, candidate, control)).fetchall():
+        and metric != ? order by metric, segment"""
+    for series, metric, segment in db.execute(query, (epoch, candidate, control, REASON)).fetchall():
         rows = db.execute(
             "select user, bucket, answered, missing, total, differs from total where series = ?", (series,)
         )
         yield metric, segment, Sums.of(rows.fetchall(), unit=UNIT)
 
 
-def reasons(db: sqlite3.Connection, epoch: int, candidate: str, control: str) -> dict[tuple[str, str], int]:
-    """Return by (side, factor) how many draws named it; the factor "" counts the draws of a side."""
-    query = "select side, factor, count from reason where epoch = ? and candidate = ? and control = ?"
-    return {(side, factor): count for side, factor, count in db.execute(query, (epoch, candidate, control))}
+def reasons(db: sqlite3.Connection, epoch: int, candidate: str, control: str) -> Iterator[Named]:
+    """Yield how many draws of each user named a factor."""
+    query = """select segment, user, reason.control, reason.candidate from series join reason on series = id
+        where epoch = ? and series.candidate = ? and series.control = ? and metric = ?"""
+    return map(Named._make, db.execute(query, (epoch, candidate, control, REASON)))
 
 
 def examples(

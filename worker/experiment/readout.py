@@ -79,6 +79,7 @@ class Reason:
     factor: str
     control: float
     candidate: float
+    notable: bool = False  # the two shares differ, after e-BH over all factors
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ from worker.experiment.definition import Definition, as_record, from_record
 from worker.outcomes import Outcome
 from worker.records import Partition
 
-VERSION = 1  # of the tables; a file of another version is made anew by `mirrorstream experiment rebuild`
+VERSION = 2  # of the tables; a file of another version is made anew by `mirrorstream experiment rebuild`
 
 _TABLES = """
 create table if not exists position(topic text, partition int, next int, primary key (topic, partition)) without rowid;
@@ -50,8 +50,8 @@ create table if not exists series(id integer primary key, epoch int, candidate t
     segment text, unique (epoch, candidate, control, metric, segment));
 create table if not exists pair(epoch int, candidate text, control text, status text, count int, contested int,
     num_contested int, primary key (epoch, candidate, control, status)) without rowid;
-create table if not exists reason(epoch int, candidate text, control text, side text, factor text, count int,
-    primary key (epoch, candidate, control, side, factor)) without rowid;
+create table if not exists reason(series int, user int, control int, candidate int, primary key (series, user))
+    without rowid;
 create table if not exists measure(epoch int, candidate text, control text, name text, n int, total int, squares int,
     primary key (epoch, candidate, control, name)) without rowid;
 create table if not exists slot(stream int, size int, slot int, n int, total int, squares int,

@@ -43,7 +43,7 @@ def _factors(record: Mapping[str, Any], variants: Sequence[tuple[str, ...]]) -> 
             side = _side(first, record)
             if side:
                 named = dict.fromkeys([*rationale["stimulus_factors"], *rationale["knowledge_factors"]])
-                yield (side, *(name[:MAX_FACTOR_CHARS] for name in list(named)[:MAX_FACTORS]))
+                yield (side, *(name[:MAX_FACTOR_CHARS] for name in list(named)[:MAX_FACTORS] if name))
 
 
 def _side(first: tuple[str, ...], record: Mapping[str, Any]) -> str:

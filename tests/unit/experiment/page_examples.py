@@ -146,7 +146,7 @@ def comparison(value: float = 0.534, **changes: object) -> Comparison:
         ),
         reasons=(
             Reason("topic", 0.61, 0.68),
-            Reason("novelty", 0.22, 0.35),
+            Reason("novelty", 0.22, 0.35, notable=True),
             Reason("popularity", 0.48, 0.29),
             Reason("price", 0.08, 0.07),
         ),

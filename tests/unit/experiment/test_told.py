@@ -68,6 +68,7 @@ def test_an_experiment_bounds_what_a_writer_puts_into_factors() -> None:
     record = duel(0, 2, *(f"{number}" * 500 for number in range(50)))
     ((side, *factors),) = told(record).factors
     assert (side, len(factors), max(map(len, factors))) == ("candidate", MAX_FACTORS, 64)
+    assert told(duel(0, 2, "", "Price")).factors == (("candidate", "Price"),)
 
 
 def test_an_experiment_shows_the_duels_that_went_furthest() -> None:
