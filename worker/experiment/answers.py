@@ -12,11 +12,11 @@ its range is no answer, and `Answer.trouble` says so; a slate of one item (TRIVI
 0.75
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from math import fsum, isfinite, nan
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from math import fsum, isfinite, log2, nan
 from operator import mul
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AliasPath, Field, TypeAdapter, ValidationError
 
@@ -25,7 +25,7 @@ from worker.experiment.drawn import Drawn, drawn
 from worker.experiment.overlap import overlap, tau
 from worker.experiment.statistics import EVEN
 from worker.experiment.told import Told, told
-from worker.questions import Kind, Status
+from worker.questions import MAX_OPTIONS, Kind, Status
 from worker.records import Id, Place, PropensityKind, TimeUs
 
 SLATE_METRICS = ("reciprocal_rank", "utility", "entropy")
@@ -33,6 +33,7 @@ ANSWERED = (Status.OK, Status.IDENTICAL, Status.SAME_SET, Status.NOT_SAMPLED)
 BAD_VALUE, UNKNOWN = "BAD_VALUE", "UNKNOWN"
 _STATUSES = frozenset(Status)
 MAX_VALUE = 1e6  # of a slate's expected utility, either way
+MAX_BITS = log2(MAX_OPTIONS) + 1e-9  # of an entropy
 _OFF_BY = 1e-3  # how far the sum of probabilities may be from 1
 _NOTHING = (None,) * len(SLATE_METRICS)
 
@@ -91,8 +92,13 @@ def read(record: Mapping[str, object]) -> Answer:
         raise Poison("unknown_question", f"question {row.question}, want SLATE or DUEL")
     if row.question == Kind.DUEL and row.control_variant in (None, row.variant):
         raise Poison("malformed", f"a duel of {row.variant} against {row.control_variant}")
-    asked = row.question == Kind.DUEL and row.status == Status.OK
-    return _answer(row, told(record) if asked else None, drawn(record) if asked else None)
+    answer, asked = _answer(row), row.question == Kind.DUEL and row.status == Status.OK
+    if not asked:
+        return answer
+    if not all(map(_is_distribution, _duel_probabilities(record))):
+        return replace(answer, values=(None,), status=BAD_VALUE, contested_mass=None, trouble="bad_probability")
+    found = told(record)
+    return replace(answer, told=found, factors=found.factors, drawn=drawn(record))
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +142,7 @@ class _Row:
 _ROW: TypeAdapter[_Row] = TypeAdapter(_Row)
 
 
-def _answer(row: _Row, duel_told: Told | None, duel_drawn: Drawn | None) -> Answer:
+def _answer(row: _Row) -> Answer:
     duel = row.question == Kind.DUEL
     status = row.status if row.status in _STATUSES else UNKNOWN
     values, trouble = _duel_values(row, status) if duel else _slate_values(row, status)
@@ -155,12 +161,10 @@ def _answer(row: _Row, duel_told: Told | None, duel_drawn: Drawn | None) -> Answ
         contested_mass=_in_unit(row.contested_mass) if duel and status == Status.OK else None,
         segments=row.segments,
         is_test=row.is_test,
-        told=duel_told,
         shown=_shown(row, asked=status != Status.NOT_SAMPLED and values is not _NOTHING) if not duel else None,
         target_propensity=_in_unit(row.target_propensity) if not duel else None,
-        factors=duel_told.factors if duel_told else (),
-        drawn=duel_drawn,
-        **(_alike(row) if duel else {}),
+        overlap=_overlap(row) if duel else None,
+        tau=_tau(row) if duel else None,
         trouble=trouble,
     )
 
@@ -178,11 +182,18 @@ def _shown(row: _Row, *, asked: bool) -> Shown | None:
     )
 
 
-def _alike(row: _Row) -> dict[str, float | None]:
-    """Return how alike the two slates of a duel are."""
-    shared = [one for one in row.options if len(one.variants) > 1]
-    places = [(one.position, one.candidate_position) for one in shared if one.candidate_position is not None]
-    return {"overlap": overlap(len(shared), len(row.options)), "tau": tau(places)}
+def _overlap(row: _Row) -> float | None:
+    return overlap(len(_shared(row)), len(row.options))
+
+
+def _tau(row: _Row) -> float | None:
+    places = [(one.position, one.candidate_position) for one in _shared(row)]
+    return tau([(mine, theirs) for mine, theirs in places if theirs is not None])
+
+
+def _shared(row: _Row) -> list[_Option]:
+    """Return the options of a duel that both sides offer."""
+    return [one for one in row.options if len(one.variants) > 1]
 
 
 def _duel_values(row: _Row, status: str) -> tuple[tuple[float | None], str]:
@@ -206,10 +217,10 @@ def _slate_values(row: _Row, status: str) -> tuple[tuple[float | None, ...], str
         return _NOTHING, "bad_probability"
     worth = [option.value or 0.0 for option in row.options]
     rank = reciprocal_rank(probabilities, [option.position for option in row.options])
-    utility = fsum(map(mul, probabilities, worth)) if valued else None
-    if utility is not None and abs(utility) > MAX_VALUE:
+    utility = sum(map(mul, probabilities, worth)) if valued else None
+    if utility is not None and not abs(utility) <= MAX_VALUE:  # of numbers near the largest it is inf or NaN
         return _NOTHING, "bad_utility"
-    entropy = row.entropy_total if row.entropy_total is not None and isfinite(row.entropy_total) else None
+    entropy = row.entropy_total if row.entropy_total is not None and 0 <= row.entropy_total <= MAX_BITS else None
     return (rank, utility, entropy), ""
 
 
@@ -218,8 +229,16 @@ def reciprocal_rank(probabilities: Sequence[float], positions: Sequence[int]) ->
     return fsum(p / (position + 1) for p, position in zip(probabilities, positions, strict=True))
 
 
+def _duel_probabilities(record: Mapping[str, Any]) -> Iterator[Sequence[float]]:
+    """Yield what a duel says of its options, then each of its draws; what says nothing is left out."""
+    said = [one["probability"] for one in record["options"]]
+    for probabilities in (said, *(draw.get("probabilities") or () for draw in record.get("draws", ()))):
+        if any(p is not None for p in probabilities):
+            yield [nan if p is None else p for p in probabilities]
+
+
 def _is_distribution(probabilities: Sequence[float]) -> bool:
-    return all(p >= 0 for p in probabilities) and abs(fsum(probabilities) - 1) < _OFF_BY
+    return all(0 <= p <= 1 + _OFF_BY for p in probabilities) and abs(fsum(probabilities) - 1) < _OFF_BY
 
 
 def _in_unit(value: float | None) -> float | None:

@@ -29,11 +29,10 @@ class Drawn:
 
 
 def drawn(record: Mapping[str, Any]) -> Drawn | None:
-    """Take an answered DUEL as Avro decodes it; None without two whole draws."""
-    draws = [draw for draw in record.get("draws", ())[:2] if draw.get("probabilities") and draw.get("presented_order")]
+    """Take an answered DUEL as Avro decodes it; None without two whole draws, or of one option."""
     variants = [tuple(option["variants"]) for option in record["options"]]
-    whole = all(sorted(draw["presented_order"]) == list(range(len(variants))) for draw in draws)
-    if len(draws) < 2 or not whole or any(len(draw["probabilities"]) != len(variants) for draw in draws):  # noqa: PLR2004 - a pair
+    draws = [draw for draw in record.get("draws", ())[:2] if _is_whole(draw, len(variants))]
+    if min(len(draws), len(variants)) < 2:  # noqa: PLR2004 - a pair, of what can change places
         return None
     first, second = (draw["probabilities"] for draw in draws)
     even, odd = (duel_share(one, variants, record["variant"])[0] for one in (first, second))
@@ -48,6 +47,11 @@ def drawn(record: Mapping[str, Any]) -> Drawn | None:
         late=late,
         slots=tuple(sum(column) / len(column) for column in slots),
     )
+
+
+def _is_whole(draw: Mapping[str, Any], num_options: int) -> bool:
+    order, probabilities = draw.get("presented_order") or (), draw.get("probabilities") or ()
+    return len(probabilities) == num_options and sorted(order) == list(range(num_options))
 
 
 def _height(order: Sequence[int], variants: Sequence[tuple[str, ...]], candidate: str) -> float:

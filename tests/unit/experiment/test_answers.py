@@ -52,11 +52,21 @@ def test_experiment_answers_take_no_share_that_is_none(share: float | None) -> N
     assert answer.missing
 
 
-@pytest.mark.parametrize("probabilities", [(nan, 0.5), (0.9, 0.9), (-0.1, 1.1), (None, None), ()])
+@pytest.mark.parametrize("probabilities", [(nan, 0.5), (1.7e308, 1.7e308), (0.9, 0.9), (-0.1, 1.1), (None, None), ()])
 def test_experiment_answers_take_no_probabilities_that_are_none(probabilities: tuple[float, ...]) -> None:
     """Nothing is computed from letters that are no distribution."""
     answer = read(slate(probabilities=probabilities, values=(None,) * len(probabilities)))
     assert (answer.values, answer.trouble) == ((None, None, None), "bad_probability")
+
+
+@pytest.mark.parametrize("probabilities", [(nan, 0.5), (inf, 0.0), (0.9, 0.9), (None, 1.0)])
+def test_experiment_answers_take_no_duel_whose_probabilities_are_none(probabilities: tuple[float, ...]) -> None:
+    """Those of its options, and those of each draw; a share beside them is not believed."""
+    options = slate(probabilities=probabilities, values=(None, None))["options"]
+    draws = [{"probabilities": list(probabilities), "presented_order": [0, 1]}] * 2
+    for answer in (read(response(options=options)), read(response(draws=draws))):
+        assert (answer.values, answer.status, answer.trouble) == ((None,), "BAD_VALUE", "bad_probability")
+        assert (answer.told, answer.drawn, answer.contested_mass, answer.factors) == (None, None, None, ())
 
 
 @pytest.mark.parametrize(
@@ -66,6 +76,8 @@ def test_experiment_answers_take_no_probabilities_that_are_none(probabilities: t
         ((1.0, None), None, ""),
         ((1.0, nan), None, ""),
         ((3 * MAX_VALUE, MAX_VALUE), None, "bad_utility"),
+        ((1.79e308, 1.79e308), None, "bad_utility"),
+        ((inf, 1.0), None, ""),
     ],
 )
 def test_experiment_answers_have_a_utility_if_every_item_has_a_value(

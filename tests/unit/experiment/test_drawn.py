@@ -23,7 +23,7 @@ def duel(
         for one, way in ((first, order), (second, order[::-1]))
     ]
     options = [
-        {"item_id": f"i{index}", "position": index, "variants": sides, "probability": 0.1, "value": None}
+        {"item_id": f"i{index}", "position": index, "variants": sides, "probability": 1 / 3, "value": None}
         for index, sides in enumerate(SIDES)
     ]
     return response(number, number, options=options, draws=draws, **changes)  # type: ignore[arg-type]

@@ -1,0 +1,146 @@
+"""Whatever a writer puts into responses and outcomes: the reader goes on, and every figure is a number.
+
+Records are made from the schemas alone, field by field: any value that Avro can carry, most of them absurd, with few
+names so that they meet.
+"""
+
+import json
+import random
+from collections.abc import Iterator
+from dataclasses import asdict
+from io import BytesIO
+from math import inf, isfinite, nan
+from typing import Any
+from urllib.parse import quote
+from uuid import UUID
+
+import fastavro
+import pytest
+from made import AT_US
+from page_client import client
+
+from worker.codec import decode_plain, own_schema, schema_text
+from worker.experiment.assembly import Defaults, report
+from worker.experiment.published import record as published
+from worker.experiment.reader import Records, Topics
+from worker.experiment.state import State
+from worker.records import Partition, Record
+
+TOPICS = Topics("responses", outcomes="outcomes")
+NAMES = {
+    "variant": ["control", "candidate", "other"], "control_variant": ["control", "candidate"],
+    "event_id": [f"e{number}" for number in range(30)], "user_id": [f"u{number}" for number in range(20)],
+    "experiment_id": ["exp", "shelf", "", "exp~split"], "item_id": ["i0", "i1", "i2"],
+}  # fmt: skip
+TEXTS = ["", "a", "control", "\0", "\u202e", "\u00e9" * 300, "<script>", "{{ 7 * 7 }}", "%s", "9" * 70]
+NUMBERS = [0.0, -0.0, 0.5, 1.0, 2.0, -1.0, 1e-320, 1e308, -1e308, nan, inf, -inf]
+WHOLE = {"int": [0, 1, 2, -1, 2**31 - 1, -(2**31)], "long": [0, 1, -1, AT_US, 2**63 - 1, -(2**63)]}
+
+
+class Absurd:
+    """Makes values of schemas."""
+
+    def __init__(self, seed: int) -> None:
+        self._chance = random.Random(seed)
+        self._types: dict[str, Any] = {}
+
+    def records(self, number: int) -> Iterator[Record]:
+        """Yield records of both topics, in Avro as a writer may send it."""
+        schemas = {name: json.loads(schema_text(name)) for name in ("SimulatedResponse", "Outcome")}
+        parsed = {name: fastavro.parse_schema(schema) for name, schema in schemas.items()}
+        for offset in range(number):
+            name = self._chance.choice(["SimulatedResponse"] * 4 + ["Outcome"])
+            made = self._value(schemas[name], "")
+            if name == "SimulatedResponse" and self._chance.random() < 0.9:
+                self._nearly_good(made)
+            stream = BytesIO()
+            fastavro.schemaless_writer(stream, parsed[name], made)
+            topic = TOPICS.outcomes if name == "Outcome" else TOPICS.responses
+            yield Record(Partition(topic, 0), 0, offset, None, stream.getvalue())
+
+    def _value(self, schema: Any, name: str) -> Any:
+        if isinstance(schema, list):
+            return self._value(self._chance.choice(schema), name)
+        if isinstance(schema, dict):
+            return self._made(schema, name)
+        return self._value(self._types[schema], name) if schema in self._types else self._plain(schema, name)
+
+    def _made(self, schema: dict[str, Any], name: str) -> Any:
+        kind = schema["type"]
+        if kind in ("record", "enum"):
+            self._types[schema["name"]] = schema
+        if kind == "record":
+            return {field["name"]: self._value(field["type"], field["name"]) for field in schema["fields"]}
+        if kind == "enum":
+            return self._chance.choice(schema["symbols"])
+        if kind == "array":
+            return [self._value(schema["items"], name) for _ in range(self._few())]
+        if kind == "map":
+            return {f"k{index}": self._value(schema["values"], name) for index in range(self._few())}
+        is_id = schema.get("logicalType") == "uuid"
+        return str(UUID(int=self._chance.getrandbits(128))) if is_id else self._value(kind, name)
+
+    def _often(self) -> bool:
+        return self._chance.random() < 0.8
+
+    def _few(self) -> int:
+        return self._chance.choice([0, 1, 2, 2, 3])
+
+    def _plain(self, kind: str, name: str) -> Any:
+        pick = self._chance.choice
+        if kind == "string":
+            return pick(NAMES[name] if name in NAMES and self._chance.random() < 0.95 else TEXTS)
+        if kind in WHOLE:
+            return pick(WHOLE[kind])
+        if kind in ("double", "float"):
+            return pick([*NUMBERS, self._chance.random()])
+        return {"null": None, "boolean": pick([True, False]), "bytes": b"x"}[kind]
+
+    def _nearly_good(self, made: dict[str, Any]) -> None:
+        """Give a response most of what it takes to be counted, so that what is absurd gets further."""
+        num = len(made["options"])
+        fair = [1 / num] * num if num else []
+        made["question"] = self._chance.choice(["SLATE", "DUEL"])
+        made["status"] = self._chance.choice(["OK", "OK", "OK", made["status"]])
+        if made["question"] == "DUEL":
+            made |= {"variant": "candidate", "control_variant": "control"}
+            made["duel_share"] = self._chance.random() if self._often() else made["duel_share"]
+        if self._often():
+            made["occurred_at"] = AT_US + self._chance.randrange(10**12)
+        for option in made["options"]:
+            option["probability"] = 1 / num if self._often() else option["probability"]
+        if len(made["draws"]) == 1:
+            made["draws"] *= 2
+        for draw in made["draws"]:
+            draw["probabilities"] = fair if self._often() else [self._chance.choice(NUMBERS) for _ in range(num)]
+            draw["presented_order"] = self._chance.sample(range(num), num)
+
+
+def not_numbers(value: object, path: str = "") -> Iterator[str]:
+    """Yield where a figure is NaN or infinite."""
+    if isinstance(value, float) and not isfinite(value):
+        yield f"{path} is {value}"
+    for name, inner in value.items() if isinstance(value, dict) else ():
+        yield from not_numbers(inner, f"{path}.{name}")
+    for inner in value if isinstance(value, (list, tuple)) else ():
+        yield from not_numbers(inner, path)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_an_experiment_takes_whatever_avro_can_carry(seed: int) -> None:
+    """No record ends the reader, and report, page, API and published readout hold finite numbers alone."""
+    state = State()
+    records = Records(
+        state, lambda record, name: decode_plain(record.value or b"", own_schema(name), name), TOPICS,
+        include_test=True,
+    )  # fmt: skip
+    for record in Absurd(seed).records(800):
+        records.take([record], {record.partition: record.offset + 1})
+    found = report(state, Defaults())
+    assert list(not_numbers(asdict(found))) == []
+    assert any(one.current.comparisons for one in found.readouts)
+    for readout in found.readouts:
+        assert list(not_numbers(published(readout, produced_at=AT_US))) == []
+        pages = client(readout)
+        for path in ("/", f"/experiments/{quote(readout.experiment_id or '', safe='')}", "/api/experiments"):
+            assert pages.get(path).status_code < 500
