@@ -3,12 +3,14 @@
     shown slates + outcomes  ->  columns  ->  calibration            every figure with a fixed-time interval
                                           ->  head (first half)  ->  bridge over the duels of the second half
 
-Both say in words why they are not there yet.  The bridge assumes logit choice and carries its own estimand.
+Both say in words why they are not there yet.  The bridge assumes logit choice and carries its own estimand.  Where
+both slates are one list nothing has to be carried over, nor asked: such an event is a difference of 0.
 """
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from math import fsum
 
 import numpy as np
 
@@ -25,6 +27,7 @@ METRIC = "click_probability"
 ESTIMAND = f"{heads.ESTIMAND} ({heads.ASSUMPTION})"
 
 Duels = Mapping[str, tuple[float, float]]  # by event: duel share, contested mass
+Unchanged = tuple[str, int, int]  # event, user and time of an event whose slates are one list
 
 
 def calibrated(seen: Sequence[Seen]) -> Calibrated:
@@ -48,30 +51,38 @@ class Bridge:
     """Click probabilities (control, candidate) by event of the second half; without any, `withheld` says why."""
 
     by_event: Mapping[str, tuple[float, float]]
-    user: Mapping[str, int]
+    user: Mapping[str, int]  # by event, also of those in `unchanged`
+    unchanged: frozenset[str] = frozenset()  # events whose slates are one list
+    head: heads.Head | None = None
     withheld: str = ""
 
 
-def bridge(seen: Sequence[Seen], duels: Duels) -> Bridge:
-    """Fit the head on the first half of the time, and carry it over to the candidate in the second."""
+def bridge(seen: Sequence[Seen], duels: Duels, unchanged: Sequence[Unchanged] = ()) -> Bridge:
+    """Fit the head on the first half of the time that is known, and carry it over to the candidate from there on."""
     known = [one for one in seen if one.clicked is not None]
-    first, second = _halves(known)
+    middle = _middle(known)
+    first = [one for one in known if one.occurred_at < middle]
     head = heads.fit(columns(one.row for one in first)) if first else heads.Refused("no outcomes yet")
-    pairs = [(one, *duels[one.event_id]) for one in second if one.event_id in duels and usable(one.row)]
-    if isinstance(head, heads.Refused) or not pairs:
-        reason = head.reason if isinstance(head, heads.Refused) else "no duels with a shown control slate yet"
-        return Bridge({}, {}, reason)
-    table = columns(one.row for one, _, _ in pairs)
-    share, contested = (np.array([pair[index] for pair in pairs]) for index in (1, 2))
-    own, shared = share - (1 - contested) / 2, 1 - contested
-    found = heads.bridged(head, table, mass_a=1 - own, mass_b=own + shared)
+    if isinstance(head, heads.Refused):
+        return Bridge({}, {}, withheld=head.reason)
+    same = {event: user for event, user, at in unchanged if at >= middle}
+    later = [one for one in seen if one.occurred_at >= middle and one.event_id in duels and one.event_id not in same]
+    asked = sorted((one for one in later if usable(one.row)), key=lambda one: (one.occurred_at, str(one.user)))
+    if not asked:
+        return Bridge({}, {}, withheld="no duels with a shown control slate yet")
+    found = _carried(head, asked, duels)
     if isinstance(found, heads.Refused):
-        return Bridge({}, {}, found.reason)
+        return Bridge({}, {}, withheld=found.reason)
     both = zip(found.control.tolist(), found.candidate.tolist(), strict=True)
-    return Bridge(
-        {one.event_id: clicks for (one, _, _), clicks in zip(pairs, both, strict=True)},
-        {one.event_id: one.user for one, _, _ in pairs},
-    )
+    by_event = {one.event_id: clicks for one, clicks in zip(asked, both, strict=True)}
+    return Bridge(by_event, same | {one.event_id: one.user for one in asked}, frozenset(same), head)
+
+
+def _carried(head: heads.Head, asked: Sequence[Seen], duels: Duels) -> heads.Bridged | heads.Refused:
+    """Bridge slates in the order in which `columns` has them."""
+    share, contested = np.array([duels[one.event_id] for one in asked]).T
+    own, shared = share - (1 - contested) / 2, 1 - contested
+    return heads.bridged(head, columns(one.row for one in asked), mass_a=1 - own, mass_b=own + shared)
 
 
 def bridged(over: Bridge, rule: Rule) -> Effect:
@@ -81,29 +92,40 @@ def bridged(over: Bridge, rule: Rule) -> Effect:
     by_user: defaultdict[int, list[float]] = defaultdict(list)
     for event, (control, candidate) in over.by_event.items():
         by_user[over.user[event]].append(candidate - control)
-    values = [sum(differences) / len(differences) for differences in by_user.values()]
-    return _effect(
+    triggered = {user for user, differences in by_user.items() if any(differences)}
+    for event in over.unchanged:
+        by_user[over.user[event]].append(0.0)
+    values = {user: fsum(differences) / len(differences) for user, differences in by_user.items()}
+    everyone, differing = list(values.values()), [values[user] for user in triggered]
+    overall, of_those = (
         stats.estimate(
-            values,
-            num_differ=sum(value != 0 for value in values),
+            found,
+            num_differ=len(triggered),
             alpha=rule.alpha,
             planned_users=rule.planned_users,
             bounds=(-1.0, 1.0),
         )
+        for found in (everyone, differing)
+    )
+    return _effect(overall, of_those, note=_given(over.head))
+
+
+def _given(head: heads.Head | None) -> str:
+    if head is None:
+        return ""
+    return (
+        f"given the head: its slope {head.slope:.2f} has a standard error of {head.slope_se:.2f}, not in the interval"
     )
 
 
-def _effect(estimate: stats.Estimate) -> Effect:
-    return Effect(METRIC, 0.0, estimate, estimate, estimand=ESTIMAND)
+def _effect(overall: stats.Estimate, triggered: stats.Estimate | None = None, note: str = "") -> Effect:
+    return Effect(METRIC, 0.0, overall, triggered or overall, estimand=ESTIMAND, note=note)
 
 
-def _halves(known: Sequence[Seen]) -> tuple[list[Seen], list[Seen]]:
-    """Split by time, one moment never in both; ordered as `columns` orders its rows."""
-    ordered = sorted(known, key=lambda one: (one.occurred_at, str(one.user)))
-    if not ordered:
-        return [], []
-    middle = ordered[len(ordered) // 2].occurred_at
-    return [one for one in ordered if one.occurred_at < middle], [one for one in ordered if one.occurred_at >= middle]
+def _middle(known: Sequence[Seen]) -> int:
+    """Return the time that splits what is known in two; one moment is never in both halves."""
+    times = sorted(one.occurred_at for one in known)
+    return times[len(times) // 2] if times else 0
 
 
 def _agreement(name: str, figure: Figure) -> Agreement:

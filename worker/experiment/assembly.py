@@ -35,7 +35,7 @@ from worker.experiment.readout import (
     Report,
     Segment,
 )  # fmt: skip
-from worker.experiment.real import duels, exposures, has_outcomes, seen, without_response
+from worker.experiment.real import duels, exposures, has_outcomes, seen, unchanged, without_response
 from worker.experiment.secondary import second_looks
 from worker.experiment.shown import Seen
 from worker.experiment.state import State
@@ -206,11 +206,10 @@ class _Assembly:
         """Yield the click probability, bridged and observed, if there are outcomes."""
         if not has_outcomes(self._db):
             return
-        over, rule = bridge(self._seen, duels(self._db, self._row.id, candidate, control)), self._rule(DUEL_SHARE)
+        named, rule = (self._db, self._row.id, candidate, control), self._rule(DUEL_SHARE)
+        over = bridge(self._seen, duels(*named), unchanged(*named))
         yield bridged(over, rule)
-        yield from observing.effects(
-            list(exposures(self._db, self._row.id, candidate, control, window_us=self._window_us)), over, rule
-        )
+        yield from observing.effects(list(exposures(*named, window_us=self._window_us)), over, rule)
 
     def _segments(self, users: Mapping[tuple[str, str], Users]) -> tuple[Segment, ...]:
         """Return each segment's estimate; those that e-BH picks out of all are notable."""

@@ -26,7 +26,7 @@ from worker.experiment.shown import Columns, Flags, Floats, Ints
 MIN_CLICKS = 200
 MAX_POSITIONS = 12  # later ones share the last one's b
 RIDGE = 0.1  # a normal prior of sd 3.2 on each parameter but c0
-MIN_PROBABILITY = 1e-6  # the logarithm of a letter that was never named stays finite
+MIN_PROBABILITY = 1e-6  # the logarithm of a letter or a mass that was never named stays finite
 
 ESTIMAND = "bridged"
 ASSUMPTION = "assumes logit choice"
@@ -145,11 +145,12 @@ def bridged(head: Head | Refused, slates: Columns, *, mass_a: Floats, mass_b: Fl
     """Carry control's click probability over to the candidate, by the masses of one merged question an event."""
     if isinstance(head, Refused):
         return head
-    bad = int((~((mass_a > 0) & (mass_b > 0) & np.isfinite(mass_a) & np.isfinite(mass_b))).sum())
+    bad = int((~(np.isfinite(mass_a) & np.isfinite(mass_b))).sum())
     if bad or not mass_a.size:
-        return Refused(f"{bad:,} of {mass_a.size:,} events without a mass above 0 on both sides")
+        return Refused(f"{bad:,} of {mass_a.size:,} events without a mass on both sides")
     control = head.click_probability(slates)
-    candidate = np.asarray(expit(logit(control) + head.slope * np.log(mass_b / mass_a)))
+    ratio = np.maximum(mass_b, MIN_PROBABILITY) / np.maximum(mass_a, MIN_PROBABILITY)
+    candidate = np.asarray(expit(logit(control) + head.slope * np.log(ratio)))
     return Bridged(control, candidate, head.version)
 
 

@@ -3,8 +3,9 @@
     shown      (configuration, event, variant)   items, positions, simulated probabilities
     outcome    (event, variant)                  items that were clicked, whether the window is closed
 
-An event may have several outcome records: clicks add up, and one that closes the window closes it.  Without a click,
-an outcome says "no" only if its window is closed, or has passed while the feed moved on; until then it is pending.
+An event may have several outcome records: clicks add up, and one that closes the window closes it.  Clicked or not,
+an outcome counts once its window is closed, or has passed while the feed moved on; until then it is pending.  A click
+that counted at once would be known sooner than a no, and rates would be too high while events come in.
 """
 
 import json
@@ -77,7 +78,7 @@ def seen(db: sqlite3.Connection, epoch: int, variant: str, *, window_us: int) ->
         clicked = {item for item, when in json.loads(clicks or "[]") if when < at + window_us}
         indices = tuple(index for index, name in enumerate(names) if name in clicked)
         over = closed or watermark >= at + window_us
-        known = bool(indices) or (over and not clicked)  # a click below the depth asked is neither a no nor an option
+        known = over and (indices or not clicked)  # a click below the depth asked is neither a no nor an option
         yield Seen(event, user, at, names, positions, probabilities, indices if known else None, weight)
 
 
@@ -104,7 +105,7 @@ def exposures(
             event_id=event,
             user=user,
             shown_candidate=bool(of_candidate),
-            outcome=1.0 if clicked else 0.0 if over else None,
+            outcome=float(clicked) if over else None,
             identical=status == Status.IDENTICAL,
             duel_share=share,
             propensity=propensity,
@@ -124,11 +125,24 @@ def has_outcomes(db: sqlite3.Connection) -> bool:
     return db.execute("select 1 from outcome limit 1").fetchone() is not None
 
 
+def unchanged(db: sqlite3.Connection, epoch: int, candidate: str, control: str) -> list[tuple[str, int, int]]:
+    """Return (event, user, time) where the real user saw control's slate and the candidate's is the same list."""
+    query = """select shown.event, shown.user, shown.occurred_at from shown join epoch on epoch.stream = shown.stream
+        join answer duel on duel.stream = shown.stream and duel.event = shown.event and duel.question = 'DUEL'
+            and duel.variant = ? and duel.control = shown.variant
+        where epoch.id = ? and shown.variant = ? and duel.status = 'IDENTICAL'
+        and shown.occurred_at between epoch.first and epoch.last"""
+    return db.execute(query, (candidate, epoch, control)).fetchall()
+
+
 def duels(db: sqlite3.Connection, epoch: int, candidate: str, control: str) -> dict[str, tuple[float, float]]:
-    """Return (duel share, contested mass) by event; slates that do not differ contest nothing."""
+    """Return (duel share, contested mass) by event; slates that do not differ contest nothing.
+
+    A duel that was asked and does not say what it contests is left out: its two masses are not known.
+    """
     query = """select event, v0, coalesce(contested, 0) from answer join epoch on epoch.stream = answer.stream
         where epoch.id = ? and question = 'DUEL' and variant = ? and control = ? and v0 is not null
-        and occurred_at between epoch.first and epoch.last"""
+        and (status != 'OK' or contested is not null) and occurred_at between epoch.first and epoch.last"""
     return {event: (share, contested) for event, share, contested in db.execute(query, (epoch, candidate, control))}
 
 

@@ -183,6 +183,8 @@ class State:
             streams = "select distinct stream from answer where user = ?"
             touched = self._db.execute(f"select distinct experiment from stream where id in ({streams})", found)
             experiments = touched.fetchall()
+            mine = "select stream, event from answer where user = ?"
+            self._db.execute(f"delete from target where (stream, event) in ({mine})", found)
             gone = self._db.execute("delete from answer where user = ?", found).rowcount
             for table in ("example", "shown", "outcome"):
                 self._db.execute(f"delete from {table} where user = ?", found)
@@ -194,18 +196,7 @@ class State:
     def reset(self) -> None:
         """Forget all that was read, positions too; definitions and forgotten users stay."""
         with self._transaction():
-            for table in (
-                *_DERIVED,
-                "answer",
-                "slot",
-                "example",
-                "shown",
-                "outcome",
-                "user",
-                "stream",
-                "position",
-                "health",
-            ):
+            for table in (*_DERIVED, *_READ):
                 self._db.execute(f"delete from {table}")
             self._counting.clear()
 

@@ -50,6 +50,20 @@ def test_an_experiment_bridges_no_lift_where_there_is_none() -> None:
     assert 0 in effect.overall.interval
 
 
+def test_an_experiment_dilutes_the_bridged_lift_by_events_whose_slates_are_one_list() -> None:
+    """Three of four events are unchanged, and of those only 5 % were asked: each counts all the same."""
+    seen, duels, truth = world(4_000, lift=0.5)
+    changed = [one for n, one in enumerate(seen) if n % 4 == 0 or n % 20 == 1]
+    duels = {event: (0.5, 0.0) if int(event[1:]) % 4 else both for event, both in duels.items()}
+    unchanged = [(one.event_id, one.user, one.occurred_at) for n, one in enumerate(seen) if n % 4]
+    effect = bridged(bridge(changed, duels, unchanged), RULE)
+    assert effect.overall.users == 1_000
+    assert effect.overall.value == pytest.approx(truth / 4, abs=0.01)
+    assert effect.triggered.users == 500  # of two events a user, every other user has one that changed
+    assert effect.triggered.value == pytest.approx(truth / 2, abs=0.02)
+    assert "slope" in effect.note
+
+
 @pytest.mark.parametrize(
     ("num", "with_duels", "why"),
     [

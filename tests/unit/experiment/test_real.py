@@ -1,9 +1,10 @@
 """What is known of what real users did: clicks, a real no, and what is still pending."""
 
 import json
+from collections.abc import Callable
 
 import pytest
-from made import AT_US, MINUTE_US, answers, slate
+from made import AT_US, MINUTE_US, answers, response, slate
 
 from worker.errors import Poison
 from worker.experiment import queries
@@ -48,7 +49,7 @@ def found(state: State) -> list[Seen]:
 
 
 def test_an_experiment_sees_what_was_clicked_beside_what_was_simulated() -> None:
-    (one,) = found(after(outcome(0, 0, ("i1", 2))))
+    (one,) = found(after(outcome(0, 0, ("i1", 2), closed=True)))
     assert (one.items, one.positions, one.probabilities, one.clicked) == (("i0", "i1"), (0, 1), (0.7, 0.3), (1,))
 
 
@@ -60,14 +61,15 @@ def test_an_experiment_sees_what_was_clicked_beside_what_was_simulated() -> None
         ([outcome(closed=True, at=1)], ()),
         ([outcome(closed=False, at=10)], ()),  # the feed has moved past the window
         ([outcome(7, 30)], ()),  # of another event: the feed moves all the same
-        ([outcome(0, 0, ("i0", 9))], (0,)),
+        ([outcome(0, 0, ("i0", 1), at=9)], None),  # a click is not known sooner than a no
+        ([outcome(0, 0, ("i0", 9), at=10)], (0,)),
         ([outcome(0, 0, ("i0", 11), at=11)], ()),  # too late to count
         ([outcome(0, 0, ("i9", 1), closed=True)], None),  # an item that was not asked about
-        ([outcome(0, 0, ("i0", 1)), outcome(0, 0, ("i1", 2))], (0, 1)),
+        ([outcome(0, 0, ("i0", 1)), outcome(0, 0, ("i1", 2), closed=True)], (0, 1)),
         ([outcome(0, 0, ("i0", 1)), outcome(0, 0, ("i0", 1)), outcome(closed=True)], (0,)),
     ],
 )
-def test_an_experiment_takes_no_click_for_a_no_only_when_the_window_is_over(
+def test_an_experiment_takes_an_outcome_only_when_its_window_is_over(
     outcomes: list[Outcome], clicked: tuple[int, ...] | None
 ) -> None:
     """Pending is None; several outcomes of an event add up, in any order."""
@@ -77,7 +79,7 @@ def test_an_experiment_takes_no_click_for_a_no_only_when_the_window_is_over(
 
 def test_an_experiment_counts_only_actions_that_are_clicks() -> None:
     seen_only = outcome(closed=True, actions=[{"item_id": "i0", "kind": "VIEW"}, {"item_id": "i1", "kind": "LIKE"}])
-    bought = outcome(actions=[{"item_id": "i1", "kind": "PURCHASE"}])
+    bought = outcome(closed=True, actions=[{"item_id": "i1", "kind": "PURCHASE"}])
     assert found(after(seen_only))[0].clicked == ()
     assert found(after(bought))[0].clicked == (1,)
 
@@ -110,6 +112,21 @@ def test_an_experiment_forgets_what_a_user_did() -> None:
     state.take([], outcomes=[outcome(0, 0, ("i1", 2))], health={}, positions={})
     assert state.db.execute("select (select count(*) from shown) + (select count(*) from outcome)").fetchone() == (0,)
     assert state.health() == {"forgotten_user": 1}
+
+
+@pytest.mark.parametrize("leave", [lambda state: state.forget("u0"), lambda state: state.reset()])
+def test_an_experiment_leaves_no_row_of_who_is_forgotten_or_of_what_is_read_anew(
+    leave: Callable[[State], None],
+) -> None:
+    """In no table: a propensity that stayed would be taken for that of another configuration."""
+    state = after(outcome(0, 0, ("i1", 2)))
+    there = [slate(0, 0, shown=False, target_propensity=0.5), response(0, 0, duel_share=0.9)]
+    state.take(answers(there), health={}, positions={})
+    assert state.db.execute("select count(*) from target").fetchone() == (1,)
+    leave(state)
+    kept = ("definition", "forgotten", "change", "stream", "position", "health", "sqlite_stat1")
+    dumped = [line for line in state.db.iterdump() if line.startswith("INSERT INTO")]
+    assert [line for line in dumped if not line.startswith(tuple(f'INSERT INTO "{name}"' for name in kept))] == []
 
 
 def test_an_experiment_bounds_the_clicks_of_an_event() -> None:
