@@ -75,7 +75,7 @@ def _health(state: State) -> dict[str, int]:
 
 
 def _readout(state: State, name: str, rows: Sequence[EpochRow], defaults: Defaults) -> Readout:
-    forms = {form.key: form for form in state.forms(name)}
+    forms = {form.epoch: form for form in state.forms(name)}
     latest = state.forms(name)[-1] if forms else None
     return Readout(
         experiment_id=name or None,
@@ -124,14 +124,26 @@ class _Assembly:
             for pair in compared
         ]
         effects = [self._effects(found) for found in users]
-        p_values = stats.holm([self._p_value(found[0]) for found in effects])
+        p_values = stats.holm([self._p_value(found[0]) for found in effects], of=self._num_candidates(compared))
         return tuple(
-            self._comparison(*pair, found, (replace(first, p_value=p_value), *rest), num_candidates=len(compared))
+            self._comparison(
+                *pair, found, (replace(first, p_value=p_value), *rest), num_candidates=self._num_candidates(compared)
+            )
             for pair, found, (first, *rest), p_value in zip(compared, users, effects, p_values, strict=True)
         )
 
+    def _num_candidates(self, compared: Sequence[tuple[str, str]]) -> int:
+        """Return how many are looked at: all that are defined, also those that nothing was heard of yet."""
+        return max(len(compared), len(self._form.candidates) if self._form else 0)
+
     def _log_e(self, of: stats.Estimate, null: float) -> float | None:
         return stats.log_e(of, null=null, alpha=self._alpha, planned_users=self._planned_users)
+
+    def _corrected(self, of: stats.Estimate, num_candidates: int) -> stats.Interval | None:
+        """Return the interval that several candidates share alpha in; None for one, whose interval has all of it."""
+        if num_candidates == 1:
+            return None
+        return stats.at_level(of, self._alpha / num_candidates, planned_users=self._planned_users)
 
     def _p_value(self, effect: Effect) -> float | None:
         """Return the always-valid p-value of this look."""
@@ -166,6 +178,7 @@ class _Assembly:
                 num_candidates=num_candidates,
                 missing=primary.num_missing if primary else 0,
                 worst_case=worst,
+                corrected=self._corrected(effects[0].overall, num_candidates),
                 checks=checked,
                 guardrails=guardrails,
             )

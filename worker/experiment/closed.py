@@ -9,9 +9,13 @@ users and any values in their bounds, if each user's value has one mean given th
 empirical-Bernstein sequence (Waudby-Smith and Ramdas 2024, "Estimating means of bounded random variables by betting",
 theorem 2).  It pays in width, and says nothing before users close.
 
->>> values = np.tile([0.4, 0.6], 500)
->>> str(interval(values, low=0.0, high=1.0, alpha=0.05)), interval(values[:0], low=0.0, high=1.0, alpha=0.05)
-('0.488 to 0.512', None)
+Nobody knows who of one minute closed first, and any order that looks at the values would be a lie.  So users of one
+moment are bet on alike, by what was known before it: their order plays no part.
+
+>>> values, moments = np.tile([0.4, 0.6], 500), np.arange(1_000)
+>>> str(interval(values, moments, low=0.0, high=1.0, alpha=0.05))
+'0.488 to 0.512'
+>>> interval(values[:0], moments[:0], low=0.0, high=1.0, alpha=0.05)
 """
 
 import numpy as np
@@ -20,13 +24,15 @@ from numpy.typing import NDArray
 from worker.experiment.statistics import Interval
 
 Values = NDArray[np.float64]
+Moments = NDArray[np.int64]
 MAX_BET = 0.5  # of the paper: lambda stays away from 1, where psi is infinite
 
 
-def interval(values: Values, *, low: float, high: float, alpha: float) -> Interval | None:
-    """Return the interval after the last of `values`, which lie in [low, high] and stand in the order they closed.
+def interval(values: Values, moments: Moments, *, low: float, high: float, alpha: float) -> Interval | None:
+    """Return the interval after the last of `values`, which lie in [low, high].
 
-    It is valid at every look together; None without values.  Raises `ValueError` for one out of bounds or NaN.
+    `moments` say when each closed, ascending.  It is valid at every look together; None without values.  Raises
+    `ValueError` for a value out of bounds or NaN.
     """
     if not values.size:
         return None
@@ -34,11 +40,12 @@ def interval(values: Values, *, low: float, high: float, alpha: float) -> Interv
         message = f"closed users: want values in [{low:g}, {high:g}]"
         raise ValueError(message)
     x = (values - low) / (high - low)
-    count = np.arange(1, x.size + 1)
-    mean = (0.5 + np.cumsum(x)) / (count + 1)
-    variance = (0.25 + np.cumsum((x - mean) ** 2)) / (count + 1)
-    mean, variance = np.append(0.5, mean[:-1]), np.append(0.25, variance[:-1])  # what was known before each value
-    bet = np.minimum(np.sqrt(2 * np.log(2 / alpha) / (variance * count * np.log1p(count))), MAX_BET)
+    before, upto = (np.searchsorted(moments, moments, side) for side in ("left", "right"))  # how many closed
+    count = np.arange(1, x.size + 2)  # of values after none, one, two ..., and the prior's one
+    means = (0.5 + np.append(0, np.cumsum(x))) / count
+    variances = (0.25 + np.append(0, np.cumsum((x - means[upto]) ** 2))) / count
+    mean, variance = means[before], variances[before]
+    bet = np.minimum(np.sqrt(2 * np.log(2 / alpha) / (variance * upto * np.log1p(upto))), MAX_BET)
     centre = (bet * x).sum() / bet.sum()
     paid = np.log(2 / alpha) + ((x - mean) ** 2 * (-np.log1p(-bet) - bet)).sum()
     half = paid / bet.sum()

@@ -163,7 +163,7 @@ class Counting:
         if isinstance(form, Aside):
             self._asides[stream, form] += 1
             return
-        epoch = self._id("epoch", stream=stream, key=form.key if form else "")
+        epoch = self._id("epoch", stream=stream, key=form.epoch if form else "")
         self._note(epoch, answer)
         for pair in pairs(answer, others, form):
             self._add(epoch, user, answer, pair, form)

@@ -85,8 +85,13 @@ class Definition:
         return max(self.start, self.revised_at or 0)
 
     @property
+    def epoch(self) -> str:
+        """Name the epoch: a rule that was left and is taken up again begins anew, its first events are not pooled."""
+        return self.key if self.revised_at is None else f"{self.key}@{self.revised_at}"
+
+    @property
     def key(self) -> str:
-        """Name the form that the figures depend on; another key is another epoch."""
+        """Name the rule that the figures depend on; another key is another epoch."""
         parts = (self.control, self.primary_metric, self.margin, self.alpha, self.unit, self.planned_users)
         return digest(*map(str, parts)).hex()[:12]
 

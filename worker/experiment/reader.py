@@ -23,6 +23,7 @@ from worker.records import Partition, Record
 
 log = logging.getLogger(__name__)
 
+MAX_AHEAD_US = 86_400_000_000  # of a record's own time before Kafka's; time zones mixed up are less than a day
 IDLE_S = 0.5  # how long a batch waits to fill: how old a page may be
 Decode = Callable[[Record, str], Mapping[str, object]]
 
@@ -80,6 +81,7 @@ class Records:
         if record.value is None:
             raise Poison("tombstone", "no value")
         outcome = read_outcome(self._decode(record, "Outcome"))
+        _check_clock(outcome.observed_at, record)
         if outcome.is_test and not self._include_test:
             health["test"] += 1
             return []
@@ -89,10 +91,17 @@ class Records:
         if record.value is None:
             raise Poison("tombstone", "no value")
         answer = read(self._decode(record, "SimulatedResponse"))
+        _check_clock(answer.occurred_at, record)
         if answer.is_test and not self._include_test:
             health["test"] += 1
             return []
         return [answer]
+
+
+def _check_clock(at_us: int, record: Record) -> None:
+    """Refuse what happened after it was written: one record from 2100 would close every window that is open."""
+    if record.timestamp_ms > 0 and at_us > record.timestamp_ms * 1_000 + MAX_AHEAD_US:
+        raise Poison("clock_astray", f"{record.where}: of {at_us} us, written at {record.timestamp_ms} ms")
 
 
 def catch_up(following: Following, records: Records) -> None:

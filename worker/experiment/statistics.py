@@ -120,6 +120,14 @@ def around(
     return Estimate(users, mean, Interval(max(bounds[0], mean - half), min(bounds[1], mean + half)), sd=sd)
 
 
+def at_level(of: Estimate, alpha: float, *, planned_users: int) -> Interval | None:
+    """Return the interval of an estimate at another alpha; None where it has none."""
+    if of.sd is None or of.value is None:
+        return None
+    half = half_width(of.users, of.sd, alpha=alpha, planned_users=planned_users)
+    return Interval(of.value - half, of.value + half)
+
+
 def half_width(n: int, sd: float, *, alpha: float, planned_users: int) -> float:
     """Return half the width of the confidence sequence at its n-th user; `sd` is that of the n values."""
     check(alpha=alpha, planned_users=planned_users)
@@ -141,14 +149,18 @@ def log_e(of: Estimate, *, null: float, alpha: float, planned_users: int) -> flo
     return z * z * rho2 / (2 * spread) - log(spread) / 2
 
 
-def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Adjust always-valid p-values for reading several (Holm 1979); one that is not there yet counts as 1."""
-    if len(p_values) < 2:  # noqa: PLR2004 - one needs no correction, nor the second that the import takes
+def holm(p_values: Sequence[float | None], *, of: int = 0) -> list[float | None]:
+    """Adjust always-valid p-values for reading several (Holm 1979), `of` so many if there are more to come.
+
+    One that is not there yet counts as 1.
+    """
+    absent = [1.0] * (of - len(p_values))
+    if len(p_values) + len(absent) < 2:  # noqa: PLR2004 - one needs no correction, nor the second that the import takes
         return list(p_values)
     from statsmodels.stats.multitest import multipletests
 
-    adjusted = multipletests([1.0 if p is None else p for p in p_values], method="holm")[1].tolist()
-    return [None if p is None else float(a) for p, a in zip(p_values, adjusted, strict=True)]
+    adjusted = multipletests([1.0 if p is None else p for p in p_values] + absent, method="holm")[1].tolist()
+    return [None if p is None else float(a) for p, a in zip(p_values, adjusted, strict=False)]
 
 
 def check(*, alpha: float, planned_users: int) -> None:

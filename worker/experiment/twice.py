@@ -4,8 +4,9 @@
     e1      duel share 0.7    0.6               difference -0.1
     e2      0.5               (not asked)       left out, and counted
 
-Only events that both answered are compared: nothing else differs between them.  The difference is a mean over users
-in the confidence sequence of every other figure; that of the log loss on real clicks holds at one look.
+Only events that both answered are compared, of the newest epoch of each: nothing else differs between them.  The
+difference is a mean over users in the confidence sequence of every other figure; that of the log loss on real clicks
+holds at one look.
 """
 
 import sqlite3
@@ -28,9 +29,10 @@ WINDOW_US = 86_400_000_000  # of a click, the same for both
 _PAIRS = """select one.user, one.v0, two.v0, one.status = 'OK' from answer one join answer two
     on two.event = one.event and two.question = 'DUEL' and two.variant = one.variant and two.control = one.control
     where one.stream = ? and two.stream = ? and one.question = 'DUEL' and one.variant = ? and one.control = ?
+    and one.occurred_at between ? and ? and two.occurred_at between ? and ?
     and one.v0 is not null and two.v0 is not null order by one.event"""
 _ANSWERED = """select count(*) from answer where stream = ? and question = 'DUEL' and variant = ? and control = ?
-    and v0 is not null"""
+    and occurred_at between ? and ? and v0 is not null"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ def compare(
     both = set(queries.compared(db, rows[0].id)) & set(queries.compared(db, rows[1].id))
     found = []
     for candidate, control in sorted(both):
-        one = _twice(db, rows[0].stream, rows[1].stream, (candidate, control), alpha=alpha, planned_users=planned_users)
+        one = _twice(db, rows, (candidate, control), alpha=alpha, planned_users=planned_users)
         seen_twice = (real.seen(db, row.id, control, window_us=WINDOW_US) for row in rows)
         found.append(replace(one, log_loss=_log_loss(*seen_twice)))
     return found
@@ -77,10 +79,11 @@ def _newest(rows: Sequence[EpochRow], experiment: str, start: str) -> EpochRow:
 
 
 def _twice(
-    db: sqlite3.Connection, first: int, second: int, pair: tuple[str, str], *, alpha: float, planned_users: int
+    db: sqlite3.Connection, epochs: Sequence[EpochRow], pair: tuple[str, str], *, alpha: float, planned_users: int
 ) -> Twice:
-    rows = db.execute(_PAIRS, (first, second, *pair)).fetchall()
-    answered = [db.execute(_ANSWERED, (stream, *pair)).fetchone()[0] for stream in (first, second)]
+    times = [(epoch.first, epoch.last) for epoch in epochs]
+    rows = db.execute(_PAIRS, (*(epoch.stream for epoch in epochs), *pair, *times[0], *times[1])).fetchall()
+    answered = [db.execute(_ANSWERED, (one.stream, *pair, one.first, one.last)).fetchone()[0] for one in epochs]
     contested = [(a, b) for _, a, b, differs in rows if differs]
     shares = [_by_user((user, row[side]) for user, *row in rows) for side in (0, 1)]
     differences = _by_user((user, b - a) for user, a, b, _ in rows)

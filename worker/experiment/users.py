@@ -88,20 +88,20 @@ class Users:
 
         None too of a metric without bounds.
         """
-        values, (low, high) = self._closed_values(window_buckets), self._rule.bounds
+        (values, moments), (low, high) = self._closed_values(window_buckets), self._rule.bounds
         if not values.size or isinf(high - low):
             return None
-        found = closed.interval(values, low=low, high=high, alpha=self._rule.alpha)
+        found = closed.interval(values, moments, low=low, high=high, alpha=self._rule.alpha)
         return stats.Estimate(values.size, float(values.mean()), found)
 
-    def _closed_values(self, window_buckets: int) -> Values:
-        """Return the means over the first window of each user whose window is over, in the order in which they ended.
+    def _closed_values(self, window_buckets: int) -> tuple[Values, Counts]:
+        """Return the means over the first window of each user whose window is over, and when it began, ascending.
 
-        The data's own newest event says what is over.  Ties go by value, so that the order of arrival plays no part.
+        The data's own newest event says what is over.
         """
         sums = self._sums
         if not self._num:
-            return np.empty(0)
+            return np.empty(0), np.empty(0, np.int64)
         first = np.full(self._num, np.iinfo(np.int64).max)
         np.minimum.at(first, self._index, sums.bucket)
         inside = sums.bucket < first[self._index] + window_buckets
@@ -109,7 +109,8 @@ class Users:
         total = np.bincount(self._index[inside], sums.total[inside], self._num) / sums.unit
         over = (first + window_buckets <= sums.bucket.max()) & (answered > 0)
         values = total[over] / answered[over]
-        return np.asarray(values[np.lexsort((values, first[over]))])
+        order = np.lexsort((values, first[over]))  # by value within a moment: sums round alike, whoever came first
+        return values[order], first[over][order]
 
     @property
     def num_pairs(self) -> int:

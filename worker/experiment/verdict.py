@@ -2,7 +2,7 @@
 
     a check failed that forbids                        do not trust
     too few users, or no interval                      keep running
-    whole interval within the margin                   no difference
+    whole interval within the margin                   no difference (of k candidates: the interval at alpha / k)
     interval beside the null, Holm agrees
         missing pairs could turn it round              do not trust
         above | below                                  candidate | control preferred
@@ -30,6 +30,7 @@ class Evidence:
     num_candidates: int
     missing: int
     worst_case: Interval | None
+    corrected: Interval | None = None  # the primary's interval at alpha / num_candidates; None with one candidate
     checks: Sequence[Check] = ()
     guardrails: Sequence[Guarded] = ()
 
@@ -42,8 +43,9 @@ def judge(on: Evidence) -> tuple[Verdict, str]:
         return Verdict.DO_NOT_TRUST, "; ".join(f"{check.name}: {check.words}" for check in failed)
     if overall.interval is None:
         return Verdict.KEEP_RUNNING, overall.withheld
-    if on.margin is not None and max(abs(overall.interval.low - null), abs(overall.interval.high - null)) <= on.margin:
-        return Verdict.NO_DIFFERENCE, f"the interval {overall.interval} lies within {on.margin:g} of {null:g}"
+    widest = on.corrected or overall.interval
+    if on.margin is not None and max(abs(widest.low - null), abs(widest.high - null)) <= on.margin:
+        return Verdict.NO_DIFFERENCE, f"the interval {widest} lies within {on.margin:g} of {null:g}"
     if null not in overall.interval:
         return _beside(on, overall.interval)
     return Verdict.KEEP_RUNNING, f"the interval {overall.interval} holds {null:g}: no preference shown yet; {_seen(on)}"

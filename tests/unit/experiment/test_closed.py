@@ -28,7 +28,8 @@ def missed(draw: str, runs: int, users: int, *, seed: int = 1) -> float:
 def watched(values: Values) -> list[Interval | None]:
     """Return the interval at every user up to 20, and at every tenth from there on."""
     looks = [*range(1, 20), *range(20, values.size + 1, 10)]
-    return [interval(values[:look], low=0.0, high=1.0, alpha=ALPHA) for look in looks]
+    moments = np.arange(values.size)
+    return [interval(values[:look], moments[:look], low=0.0, high=1.0, alpha=ALPHA) for look in looks]
 
 
 def drawn(draw: str, rng: np.random.Generator, users: int) -> tuple[Values, float]:
@@ -57,16 +58,40 @@ def test_400_watched_experiments_of_closed_users_miss_no_more_than_alpha(draw: s
 def test_closed_users_of_an_experiment_cost_little_width() -> None:
     """At 5,000 users of sd 0.2 at most 1.5 times the asymptotic half width (1.28 in theory and here)."""
     values = np.clip(np.random.default_rng(0).normal(0.53, 0.2, 5_000), 0, 1)
-    found = interval(values, low=0.0, high=1.0, alpha=ALPHA)
+    found = interval(values, np.arange(values.size), low=0.0, high=1.0, alpha=ALPHA)
     assert found is not None
     asymptotic = half_width(values.size, float(values.std(ddof=1)), alpha=ALPHA, planned_users=5_000)
     assert asymptotic < (found.high - found.low) / 2 < 1.5 * asymptotic
 
 
+@pytest.mark.parametrize("at_once", [10, 200, 1_000])
+@pytest.mark.parametrize("draw", ["even", "rare", "triggered"])
+def test_closed_users_of_an_experiment_may_close_at_once(draw: str, at_once: int) -> None:
+    """Sorted by value within a moment, as they stand, they still miss no more than alpha."""
+    rng, runs, wrong = np.random.default_rng(1), 200, 0
+    for _ in range(runs):
+        values, truth = drawn(draw, rng, 1_000)
+        moments = np.arange(values.size) // at_once
+        values = values[np.lexsort((values, moments))]
+        looks = range(at_once, values.size + 1, at_once)
+        found = [interval(values[:look], moments[:look], low=0.0, high=1.0, alpha=ALPHA) for look in looks]
+        wrong += any(one is not None and truth not in one for one in found)
+    assert wrong / runs <= ALPHA + SLACK / runs**0.5
+
+
+def test_closed_users_of_an_experiment_that_close_in_a_minute_stand_in_no_order() -> None:
+    values, moments = np.random.default_rng(2).random(600), np.arange(600) // 30
+    turned = np.concatenate([part[::-1] for part in np.split(values, 20)])
+    one, other = (interval(each, moments, low=0.0, high=1.0, alpha=ALPHA) for each in (values, turned))
+    assert one is not None
+    assert other is not None
+    assert (one.low, one.high) == pytest.approx((other.low, other.high), abs=1e-12)
+
+
 @pytest.mark.parametrize("value", [nan, -0.1, 1.1])
 def test_a_closed_value_of_an_experiment_out_of_bounds_is_refused(value: float) -> None:
     with pytest.raises(ValueError, match="want values in"):
-        interval(np.array([0.5, value]), low=0.0, high=1.0, alpha=ALPHA)
+        interval(np.array([0.5, value]), np.arange(2), low=0.0, high=1.0, alpha=ALPHA)
 
 
 def closed(*records: dict[str, object]) -> Estimate | None:

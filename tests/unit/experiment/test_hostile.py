@@ -16,13 +16,13 @@ from uuid import UUID
 
 import fastavro
 import pytest
-from made import AT_US
+from made import AT_US, response
 from page_client import client
 
 from worker.codec import decode_plain, own_schema, schema_text
 from worker.experiment.assembly import Defaults, report
 from worker.experiment.published import record as published
-from worker.experiment.reader import Records, Topics
+from worker.experiment.reader import MAX_AHEAD_US, Records, Topics
 from worker.experiment.state import State
 from worker.records import Partition, Record
 
@@ -144,3 +144,21 @@ def test_an_experiment_takes_whatever_avro_can_carry(seed: int) -> None:
         pages = client(readout)
         for path in ("/", f"/experiments/{quote(readout.experiment_id or '', safe='')}", "/api/experiments"):
             assert pages.get(path).status_code < 500
+
+
+def test_an_experiment_counts_a_clock_that_is_astray_and_believes_none_of_it() -> None:
+    """A response and an outcome of the year 2100 close no window and open no time."""
+    seen = {"outcome_id": str(UUID(int=1)), "user_id": "u0", "variant": "control"}
+    made: dict[str, dict[str, object]] = {"responses": response(0, 0, duel_share=0.7), "outcomes": seen}
+    state = State()
+    records = Records(state, lambda record, _: json.loads(record.value or b"{}"), TOPICS)
+    written_ms = AT_US // 1_000
+    for offset, ahead_us in enumerate([0, MAX_AHEAD_US, MAX_AHEAD_US + 1, 74 * 365 * MAX_AHEAD_US]):
+        for topic, name in (("responses", "occurred_at"), ("outcomes", "observed_at")):
+            value = json.dumps(made[topic] | {name: AT_US + ahead_us, "event_id": f"e{offset}"}).encode()
+            record = Record(Partition(topic, 0), 0, offset, None, value, timestamp_ms=written_ms)
+            records.take([record], {record.partition: offset + 1})
+    assert state.health() == {"clock_astray": 4, "outcomes": 4, "read": 4}
+    (only,) = report(state, Defaults()).readouts
+    assert only.current.last_occurred_at == AT_US + MAX_AHEAD_US
+    assert state.db.execute("select max(observed_at) from outcome").fetchone() == (AT_US + MAX_AHEAD_US,)

@@ -150,7 +150,11 @@ def test_an_experiment_whose_rule_changes_after_a_look_counts_on_in_an_epoch_of_
     changed = state.define(replace(DEFINED, alpha=0.1))
     assert changed.revised_at == AT_US + 2 * MINUTE_US + 1
     take(state, answers(response(0, event) for event in range(3, 5)))
-    assert sorted((row[2], row[5]) for row in counted(state)["epoch"]) == sorted([(DEFINED.key, 3), (changed.key, 2)])
+    assert sorted((row[2], row[5]) for row in counted(state)["epoch"]) == sorted([(DEFINED.key, 3), (changed.epoch, 2)])
+    back = state.define(DEFINED)
+    take(state, answers([response(0, 5)]))
+    assert back.key == DEFINED.key
+    assert sorted(row[5] for row in counted(state)["epoch"]) == [1, 2, 3]  # what was left is not taken up again
 
 
 def test_an_experiment_whose_stop_or_segments_change_stays_in_its_epoch() -> None:

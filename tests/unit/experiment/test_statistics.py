@@ -5,7 +5,17 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from worker.experiment.statistics import EVEN, MIN_DIFFERING, MIN_USERS, Estimate, estimate, half_width, holm, log_e
+from worker.experiment.statistics import (
+    EVEN,
+    MIN_DIFFERING,
+    MIN_USERS,
+    Estimate,
+    at_level,
+    estimate,
+    half_width,
+    holm,
+    log_e,
+)
 
 ALPHA, PLANNED = 0.05, 5_000
 RUNS, USERS, EVENTS = 200, 3_000, 7_500
@@ -140,6 +150,18 @@ def test_an_experiment_corrects_for_several_candidates_by_holm() -> None:
     assert holm([0.01]) == [0.01]
     assert holm([0.01, 0.04, None, 0.03]) == pytest.approx([0.04, 0.09, None, 0.09])
     assert holm([]) == []
+    assert holm([0.01], of=3) == pytest.approx([0.03])
+    assert holm([None], of=3) == [None]
+
+
+def test_an_experiment_widens_an_interval_for_a_smaller_alpha() -> None:
+    values = [0.4, 0.6] * 500
+    one, other = (estimate(values, num_differ=1_000, alpha=alpha, planned_users=5_000) for alpha in (0.05, 0.0125))
+    found = at_level(one, 0.0125, planned_users=5_000)
+    assert found is not None
+    assert other.interval is not None
+    assert (found.low, found.high) == pytest.approx((other.interval.low, other.interval.high))
+    assert at_level(Estimate(3, 0.5, None), 0.01, planned_users=5_000) is None
 
 
 @pytest.mark.parametrize("odd", [float("nan"), float("inf"), -float("inf")])

@@ -1,13 +1,14 @@
 """Two configurations that answered the same events."""
 
 import pytest
-from made import answers, response
+from made import AT_US, MINUTE_US, answers, response
 from rich.console import Console
 from test_real import outcome
 from truth import Engine, World, generate
 from written import outcomes, responses
 
 from worker.errors import BadSettings
+from worker.experiment.definition import Definition
 from worker.experiment.real import read_outcome
 from worker.experiment.state import State
 from worker.experiment.terminal import render_twice
@@ -39,6 +40,16 @@ def test_an_experiment_compares_configurations_on_the_events_that_both_answered(
     assert (found.first_share, found.second_share) == pytest.approx((0.6, 0.6))
     assert found.difference.value == pytest.approx(0)
     assert found.same_side == 0.5
+
+
+def test_an_experiment_compares_only_events_of_its_definitions_time() -> None:
+    records = [
+        response(user, event, fingerprint=name) for user in range(3) for event in (0, 5) for name in ("f1", "f2")
+    ]
+    state = counted(*records, response(4, 0))
+    assert (of(state).events, of(state).first_only) == (6, 1)
+    state.define(Definition("exp", AT_US + MINUTE_US, "control", ("candidate",)))
+    assert (of(state).events, of(state).first_only) == (3, 0)
 
 
 def test_an_experiment_shows_a_difference_between_two_models() -> None:

@@ -65,6 +65,12 @@ def test_an_experiment_with_several_candidates_prefers_one_only_if_holm_agrees()
     assert (verdict, "Holm over 4 candidates" in reason) == (Verdict.KEEP_RUNNING, True)
 
 
+def test_an_experiment_with_several_candidates_finds_no_difference_only_at_its_share_of_alpha() -> None:
+    wider = Interval(0.48, 0.54)
+    assert judge(evidence(AROUND, margin=0.035, corrected=wider, num_candidates=4))[0] is Verdict.KEEP_RUNNING
+    assert judge(evidence(AROUND, margin=0.041, corrected=wider, num_candidates=4))[0] is Verdict.NO_DIFFERENCE
+
+
 def test_an_experiment_with_a_failed_check_is_not_to_be_trusted() -> None:
     """The check that failed is named; an open one forbids nothing."""
     checks = [Check("open one", "OPEN", "not yet"), Check("last slot", "FAILED", "0.31 where 0.20 is fair")]
