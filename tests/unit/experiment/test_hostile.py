@@ -148,7 +148,7 @@ def test_an_experiment_takes_whatever_avro_can_carry(seed: int) -> None:
 
 def test_an_experiment_counts_a_clock_that_is_astray_and_believes_none_of_it() -> None:
     """A response and an outcome of the year 2100 close no window and open no time."""
-    seen = {"outcome_id": str(UUID(int=1)), "user_id": "u0", "variant": "control"}
+    seen: dict[str, object] = {"outcome_id": str(UUID(int=1)), "user_id": "u0", "variant": "control"}
     made: dict[str, dict[str, object]] = {"responses": response(0, 0, duel_share=0.7), "outcomes": seen}
     state = State()
     records = Records(state, lambda record, _: json.loads(record.value or b"{}"), TOPICS)

@@ -32,7 +32,9 @@ def responses(log: Log, engine: Engine, *, seed: int) -> Iterator[Record]:
         yield slate(variant="control", **frame, options=control, **_shown(log, n, log.slate_propensity[n], b=False))
         yield slate(**frame, options=candidate, status="IDENTICAL" if same else "OK",
                     target_propensity=float(log.target_propensity[n]), **_shown(log, n, None, b=True))  # fmt: skip
-        yield response(**frame, options=_duel(control, candidate), duel_share=float(shares[n]),
+        merged = _duel(_options(log, n, log.slate_a[n], letters["both"][n], "control"),
+                       _options(log, n, log.slate_b[n], letters["both"][n], "candidate"))  # fmt: skip
+        yield response(**frame, options=merged, duel_share=float(shares[n]),
                        status="IDENTICAL" if same else "OK", contested_mass=float(contested[n]))  # fmt: skip
 
 
