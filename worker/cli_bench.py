@@ -13,8 +13,11 @@ PARTS = ("llm", "latency", "repeat", "plain", "scaling")
 
 def bench(
     parts: Annotated[
-        str, typer.Option(help=f"Which of {', '.join(PARTS)}, by comma; the last two need --bootstrap.")
-    ] = ",".join(PARTS),
+        str | None,
+        typer.Option(
+            help=f"Which of {', '.join(PARTS)}, by comma; the last two need --bootstrap. Default: what can run."
+        ),
+    ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Rounds; in each all contenders take a turn.")] = 5,
     events: Annotated[int | None, typer.Option(min=1, help="Events with an LLM; default 20 questions a seat.")] = None,
     plain_events: Annotated[int, typer.Option(min=100, help="Events without an LLM.")] = 20_000,
@@ -44,7 +47,7 @@ def bench(
         raise BadSettings(f"--load-format {load_format}: want dummy, and --model-shape beside it")
     check_writable("--chart", chart)
     options = command.Options(
-        parts=_some(parts, PARTS, "--parts"),
+        parts=_some(parts, PARTS, "--parts") if parts is not None else _that_can(bootstrap, model_shape),
         rounds=rounds,
         events=events,
         plain_events=plain_events,
@@ -58,6 +61,12 @@ def bench(
         as_json=as_json,
     )
     raise typer.Exit(command.run(settings_of(config, bootstrap, settings), bootstrap, options))
+
+
+def _that_can(bootstrap: str | None, model_shape: str | None) -> frozenset[str]:
+    """Return the parts that have what they take: a real Kafka, a model that ends its rationales."""
+    without = {"plain", "scaling"} if bootstrap is None else set()
+    return frozenset(PARTS) - without - ({"repeat"} if model_shape else set())
 
 
 def _some(text: str | None, known: tuple[str, ...], option: str) -> frozenset[str]:

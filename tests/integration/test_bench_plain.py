@@ -8,6 +8,7 @@ from confluent_kafka.admin import AdminClient
 
 from worker.bench.contenders import PLAIN
 from worker.bench.plain import run_plain
+from worker.bench.rounds import Measured
 
 from .kafka_broker import KafkaCluster
 
@@ -17,7 +18,8 @@ NUM_EVENTS = 600
 
 def check(kafka: KafkaCluster, contenders: set[str], peers: Path | None) -> list[str]:
     said: list[str] = []
-    measured = run_plain(kafka.bootstrap_servers, events=NUM_EVENTS, rounds=1, peers=peers, say=said.append)
+    measured: list[Measured] = []
+    run_plain(kafka.bootstrap_servers, measured, events=NUM_EVENTS, rounds=1, peers=peers, say=said.append)
     assert {one.contender for one in measured} == contenders
     for one in measured:
         assert one.events_per_s > 0

@@ -1,19 +1,13 @@
 """The bench as a whole: which halves run, in which order, and what is told of them."""
 
 import asyncio
-import json
 import os
-import platform
-import re
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from math import ceil
 from pathlib import Path
-from shutil import which
 from typing import Any
 
 from confluent_kafka import KafkaException
@@ -21,7 +15,7 @@ from confluent_kafka.admin import AdminClient
 from rich.console import Console
 
 from worker import configured
-from worker.bench import llm, profile, repeat, roofline, shape
+from worker.bench import about, llm, profile, repeat, shape
 from worker.bench.contenders import WORKER
 from worker.bench.latency import latency
 from worker.bench.llm import Bench
@@ -29,7 +23,8 @@ from worker.bench.load import make
 from worker.bench.plain import profile_plain, run_plain
 from worker.bench.processes import interruptible
 from worker.bench.report import HEIGHT, WIDTH, Report, render, save_chart, to_json
-from worker.bench.scaling import SCALED, VOID, run_scaling
+from worker.bench.rounds import Measured, geometric
+from worker.bench.scaling import SCALED, VOID, figures_of, run_scaling
 from worker.bench.stream import stream
 from worker.bench.traffic import QUESTIONS_AN_EVENT
 from worker.demo.broker import embedded_broker
@@ -79,7 +74,7 @@ def run(settings: Settings, bootstrap: str | None, options: Options) -> int:
         raise BadSettings(f"--peers {options.peers}: want the Python of an environment, such as .venv-peers/bin/python")
     if bootstrap:
         _check_kafka(settings, bootstrap)
-    report = Report(_about(bootstrap))
+    report = Report(about.machine(bootstrap))
     try:
         with interruptible():
             _measure(settings, bootstrap, options, report)
@@ -123,7 +118,7 @@ async def _with_engine(settings: Settings, options: Options, report: Report, say
     events = options.events or ceil(LEAST_QUESTIONS * settings.max_num_seqs / QUESTIONS_AN_EVENT)
     median = options.tokens or MEDIAN[_kind()]
     async with llm.started(settings, events=events, median=median, embedded=embedded) as bench:
-        report.about |= _engine_about(bench, median, options.model_shape)
+        report.about |= about.engine(bench, median, options.model_shape)
         if "llm" in options.parts:
             await _speed(bench, options, report, say)
         if options.profile and profile.program():
@@ -135,11 +130,13 @@ async def _with_engine(settings: Settings, options: Options, report: Report, say
 
 
 async def _speed(bench: Bench, options: Options, report: Report, say: Say) -> None:
-    report.measured += await llm.run_rounds(bench, rounds=options.rounds, contenders=options.contenders, say=say)
-    ours = [one.figures for one in report.measured if one.contender == "worker"]
-    for name in llm.CACHE_FIGURES if ours else ():
-        report.figures[name] = [figures[name] for figures in ours]
-    report.about |= _roofline(bench, report, options)
+    try:
+        await llm.run_rounds(bench, report.measured, rounds=options.rounds, contenders=options.contenders, say=say)
+    finally:
+        ours = [one.figures for one in report.measured if one.contender == "worker"]
+        for name in llm.CACHE_FIGURES if ours else ():
+            report.figures[name] = [figures[name] for figures in ours]
+        report.about["roofline"] = about.ceiling(bench, report, options.model_shape)
 
 
 async def _profile(bench: Bench, report: Report, say: Say) -> None:
@@ -156,12 +153,13 @@ def _weigh(report: Report, contender: str, stacks: list[str], cpu_s_per_event: f
 
 
 async def _latency(bench: Bench, options: Options, report: Report, say: Say) -> None:
-    asking, speeds = configured.asking(bench.settings, bench.engine), report.speeds()
-    if "worker" not in speeds:
-        report.measured += await llm.run_rounds(bench, rounds=1, contenders=("worker",), say=say)
-        speeds = report.speeds()
+    asking, capacity = configured.asking(bench.settings, bench.engine), report.speeds().get("worker")
+    if capacity is None:  # apart from the report: it belongs to no round, and no ratio may be made of it
+        alone: list[Measured] = []
+        await llm.run_rounds(bench, alone, rounds=1, contenders=("worker",), say=say)
+        capacity = geometric([one.events_per_s for one in alone])
     for percent in LOADS:
-        rate = speeds["worker"].middle * percent / 100
+        rate = capacity.middle * percent / 100
         load = make(asking, events=max(10, round(rate * options.latency_s)), seed=2)
         for number in range(options.rounds):
             found = await latency(bench, load, rate=rate, number=number, run=f"latency-{percent}-{number}")
@@ -183,14 +181,23 @@ async def _repeat(bench: Bench, options: Options, report: Report, say: Say) -> N
 
 def _without(bootstrap: str, options: Options, report: Report, say: Say) -> None:
     if "plain" in options.parts:
-        report.measured += run_plain(
-            bootstrap, events=options.plain_events, rounds=options.rounds, peers=options.peers, say=say
+        run_plain(
+            bootstrap,
+            report.measured,
+            events=options.plain_events,
+            rounds=options.rounds,
+            peers=options.peers,
+            say=say,
         )
         if options.profile and profile.program():
             _weigh(report, WORKER, *profile_plain(bootstrap, events=options.plain_events))
     if "scaling" in options.parts:
-        report.figures |= run_scaling(bootstrap, rounds=options.rounds, say=say)
-        report.void |= {name: VOID for name in SCALED if not report.figures[name]}
+        scaled: list[Measured] = []
+        try:
+            run_scaling(bootstrap, scaled, rounds=options.rounds, say=say)
+        finally:
+            report.figures |= figures_of(scaled)
+            report.void |= {name: VOID for name in SCALED if scaled and not report.figures[name]}
 
 
 @contextmanager
@@ -211,77 +218,5 @@ def _shaped(settings: Settings, options: Options) -> Iterator[Settings]:
         yield settings.model_copy(update=update | {"model": str(folder), "vllm_options": vllm_options})
 
 
-def _about(bootstrap: str | None) -> dict[str, object]:
-    return {
-        "date": f"{datetime.now(UTC):%Y-%m-%d}",
-        "command": " ".join(["mirrorstream", *_without_values(sys.argv[1:])]),
-        "machine": f"{_cpu_model()}, {_num_cpus()} CPU cores",
-        "python": platform.python_version(),
-        "broker": "a real Kafka" if bootstrap else "embedded; guarantees are not proven on it",
-    }
-
-
-def _without_values(words: list[str]) -> list[str]:
-    """Leave out what settings are set to: a report is for others to see.
-
-    >>> _without_values(["bench", "--set", "kafka_options={}", "--set=model=x", "--json"])
-    ['bench', '--set', 'kafka_options=...', '--set=model=...', '--json']
-    """
-    return [re.sub(r"^((?:--set=)?\w+=).*", r"\1...", word, flags=re.DOTALL) for word in words]
-
-
-def _engine_about(bench: Bench, median: int, model_shape: str | None) -> dict[str, object]:
-    device = bench.engine.device
-    model = bench.settings.model if "/" not in bench.settings.model else Path(bench.settings.model).name
-    return {
-        "gpu": None if device == "cpu" else device,
-        "driver": _driver(),
-        "vllm": bench.engine.card.engine_version,
-        "model": f"{model_shape}, random weights" if model_shape else model,
-        "delivery": bench.settings.delivery,
-        "max_num_seqs": bench.settings.max_num_seqs,
-        "block_size": bench.engine.block_size,
-        "events": len(bench.load.asks),
-        "draws": len(bench.load.draws),
-        "median_rationale_tokens": median,
-        "engine_options": json.dumps(bench.settings.vllm_options),
-    }
-
-
-def _roofline(bench: Bench, report: Report, options: Options) -> dict[str, object]:
-    """Say how far the engine's own ceiling is from what the GPU's data sheet allows."""
-    if report.about.get("gpu") is None:
-        return {"roofline": "none on a CPU"}
-    gpu = roofline.gpu_of(str(report.about["gpu"]))
-    speeds = report.speeds()
-    if gpu is None or options.model_shape is None or "async" not in speeds or not bench.done:
-        return {}
-    least_s = roofline.least_seconds(shape.SHAPES[options.model_shape], gpu, bench.done[-1])
-    share = least_s * speeds["async"].middle / len(bench.load.asks)
-    return {"roofline": f"{least_s:.1f} s for the load; AsyncLLM reaches {share:.0%} of it"}
-
-
 def _kind() -> str:
     return "cpu" if on_cpu() else "gpu"
-
-
-def _cpu_model() -> str:
-    """Return the processor as Linux names it; elsewhere its architecture."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(named, platform.processor() or platform.machine())
-
-
-def _num_cpus() -> int:
-    return len(os.sched_getaffinity(0))
-
-
-def _driver() -> str | None:
-    program = which("nvidia-smi")
-    if program is None:
-        return None
-    query = [program, "--query-gpu=driver_version", "--format=csv,noheader"]
-    return subprocess.run(query, capture_output=True, text=True, check=False, timeout=30).stdout.strip() or None

@@ -90,11 +90,13 @@ class BenchEngine(VllmEngine):
 
     def done_tokens(self, sequences: int) -> Tokens:
         """Sum up what was noted since the round began, for a roofline."""
-        first = [one for one in self.noted if not one.second]
+        decoded = [one.completion_tokens - 1 for one in self.noted]
+        behind = [one.prompt_tokens + one.completion_tokens / 2 for one in self.noted]
         return Tokens(
             computed=sum(one.prompt_tokens - one.cached_tokens for one in self.noted),
-            written=sum(one.completion_tokens for one in self.noted),
-            mean_context=fmean(one.prompt_tokens for one in first),
+            written=sum(decoded),
+            passes=len(self.noted),
+            mean_context=fmean(behind, decoded),
             sequences=sequences,
         )
 

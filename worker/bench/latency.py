@@ -19,9 +19,9 @@ import numpy as np
 
 from worker import app
 from worker.bench.engine import Noted
-from worker.bench.llm import Bench
+from worker.bench.llm import Bench, require_sound
 from worker.bench.load import Load
-from worker.bench.stream import watch
+from worker.bench.stream import FAILURES, watch
 from worker.bench.traffic import QUESTIONS_AN_EVENT
 from worker.codec import schema_text
 from worker.demo.counting import Reader
@@ -67,6 +67,7 @@ async def latency(bench: Bench, load: Load, *, rate: float, number: int, run: st
         finally:
             stop.set()
             await worker
+    require_sound(bench.engine, len(load.draws), failed=feed.num_failed)
     return percentiles(times(feed.sent_s, bench.engine.noted, feed.places, feed.committed_s).values())
 
 
@@ -118,6 +119,7 @@ class _Feed:
         self.sent_s: dict[str, float] = {}
         self.committed_s: dict[str, float] = {}
         self.places: dict[str, Place] = {}
+        self.num_failed = 0
 
     def run(self) -> None:
         """Send everything, and wait for the last answer.  Raises `Fatal` if none comes for a while."""
@@ -153,6 +155,7 @@ class _Feed:
         event, source = str(response["event_id"]), response["source"]
         assert isinstance(source, dict)
         self.places[event] = Place(source["partition"], source["offset"])
+        self.num_failed += response["status"] in FAILURES
         self._left[event] -= 1
         if self._left[event] == 0:
             self.committed_s[event] = now_s

@@ -79,10 +79,9 @@ async def started(settings: Settings, *, events: int, median: int, embedded: boo
 
 
 async def run_rounds(
-    bench: Bench, *, rounds: int, contenders: tuple[str, ...], say: Callable[[str], None]
-) -> list[Measured]:
-    """Let the contenders take turns; each round begins with another one."""
-    found: list[Measured] = []
+    bench: Bench, found: list[Measured], *, rounds: int, contenders: tuple[str, ...], say: Callable[[str], None]
+) -> None:
+    """Let the contenders take turns, each round beginning with another one, and add to `found` as it goes."""
     needs_offline = any(name in OFFLINE for name in contenders)
     with offline(bench.engine, bench.load) if needs_offline else nullcontext() as process:
         for number in range(rounds):
@@ -90,7 +89,6 @@ async def run_rounds(
                 await bench.engine.forget()
                 found.append(await _measure(bench, process, name, number))
                 say(f"round {number + 1} of {rounds}, {name}: {found[-1].events_per_s:.2f} events/s")
-    return found
 
 
 async def _measure(bench: Bench, process: Offline | None, name: str, number: int) -> Measured:
@@ -167,13 +165,17 @@ async def _worker(bench: Bench, run: str, pids: Sequence[int]) -> Ran:
     if streamed.missing or streamed.duplicates:
         message = f"bench: {streamed.missing} answers are missing and {streamed.duplicates} came twice; no figure holds"
         raise Fatal(message)
-    again = sum(not one.second for one in engine.noted) - len(bench.load.draws)
-    if streamed.failed or again:
-        message = f"bench: {streamed.failed} answers failed and {again} draws were asked again; no figure holds"
-        raise Fatal(message)
+    require_sound(engine, len(bench.load.draws), failed=streamed.failed)
     bench.done.append(engine.done_tokens(bench.settings.max_num_seqs))
     tokens = (engine.prompt_tokens, engine.cached_tokens)
     return Ran(streamed.seconds, streamed.cpu_s, *tokens, _cache_figures(bench))
+
+
+def require_sound(engine: BenchEngine, num_draws: int, *, failed: int) -> None:
+    """Raise `Fatal` if answers failed, or draws were asked more than once since the round began."""
+    again = sum(not one.second for one in engine.noted) - num_draws
+    if failed or again:
+        raise Fatal(f"bench: {failed} answers failed and {again} draws were asked again; no figure holds")
 
 
 def _cache_figures(bench: Bench) -> dict[str, float]:

@@ -12,7 +12,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from worker.bench import traffic
-from worker.bench.contenders import WORKER, Run
+from worker.bench.contenders import PLAIN, WORKER, Run
 from worker.bench.outputs import Outputs, compare
 from worker.bench.processes import Contending, interruptible, running
 from worker.bench.profile import sampling
@@ -29,10 +29,11 @@ _PEERS = ("quix", "faststream")
 Say = Callable[[str], None]
 
 
-def run_plain(bootstrap: str, *, events: int, rounds: int, peers: Path | None, say: Say) -> list[Measured]:
-    """Measure every contender in every round; `peers` is the interpreter that has the other frameworks.
+def run_plain(bootstrap: str, found: list[Measured], *, events: int, rounds: int, peers: Path | None, say: Say) -> None:
+    """Measure every contender in every round and add to `found` as it goes.
 
-    Raises `Fatal` if contenders write different responses, or one ends.
+    `peers` is the interpreter that has the other frameworks.  Raises `Fatal` if contenders write different responses,
+    if one ends, or if one that promises exactly once leaves an answer out or gives it twice.
     """
     peers = peers.absolute() if peers else None  # contenders run in folders of their own
     contenders = ("bare", *_frameworks(peers, say), WORKER)
@@ -43,7 +44,7 @@ def run_plain(bootstrap: str, *, events: int, rounds: int, peers: Path | None, s
             say(f"the same bytes from {', '.join(contenders)}, times set aside: {NUM_COMPARED} events' responses")
         with bench.loaded(events):
             order = [(number, one) for number in range(rounds) for one in turns(contenders, number)]
-            return [bench.measure(contender, number, say) for number, contender in order]
+            found.extend(bench.measure(contender, number, say) for number, contender in order)
 
 
 def profile_plain(bootstrap: str, *, events: int) -> tuple[list[str], float]:
@@ -85,6 +86,7 @@ class _Bench:
             contending.end()
             count = outputs.count(self._expected)
         _require_rate(contender, stretch)
+        require_promise(contender, count)
         found = _measured(contender, number, stretch, count, peak_bytes)
         say(_line(found))
         return found
@@ -115,6 +117,13 @@ class _Bench:
 def _require_rate(contender: str, stretch: Stretch) -> None:
     if not stretch.passed:
         raise Fatal(f"{contender}: {stretch.total} responses came at once: too few events to measure a rate")
+
+
+def require_promise(contender: str, count: Count) -> None:
+    """Raise `Fatal` where exactly once was not: duplicates would stand in for what is missing in the rate."""
+    if PLAIN[contender] == "exactly once" and (count.missing or count.duplicates):
+        seen = f"{count.missing} answers are missing and {count.duplicates} came twice"
+        raise Fatal(f"{contender}: {seen}, want each exactly once; no figure holds")
 
 
 def _measured(contender: str, number: int, stretch: Stretch, count: Count, peak_bytes: int) -> Measured:

@@ -31,7 +31,13 @@ from worker.errors import Fatal
 RATE_HZ = 200
 WORTH = 0.03  # of an event's CPU time: what costs more is explained in README
 MOST = 5  # costs that are told at least
-_AROUND = ("worker/bench/", "worker/cli", "worker/app.py", "worker/__main__.py")  # below them all else stands
+_AROUND = (
+    "worker/bench/",
+    "worker/demo/",
+    "worker/cli",
+    "worker/app.py",
+    "worker/__main__.py",
+)  # below them all else stands
 # By the beginning of "file function"; the first that fits.
 _STAGES = (
     ("7 produce", ("worker/codec.py encode", "worker/codec.py plain", "worker/outgoing", "worker/responses",

@@ -22,6 +22,7 @@ from worker.bench.engine import BenchEngine
 from worker.bench.load import make_asks
 from worker.demo import scenes
 from worker.draws import Ask, Drawn, by_option
+from worker.errors import Fatal
 from worker.questions import Kind, Status
 from worker.records import Impression, Item, Role, Slate
 from worker.settings import Settings
@@ -38,6 +39,8 @@ async def flips(engine: BenchEngine, asks: Sequence[Ask]) -> dict[str, float]:
         await engine.forget()
         together = await asyncio.gather(*map(engine.draw, asks))
     pairs = [(one, other) for one, other in zip(alone, together, strict=True) if _both_answered(one, other)]
+    if not pairs:
+        raise Fatal("bench: no draw was answered both alone and in a batch; no flip rate")
     return {
         "flip_rate": fmean(_top(one) != _top(other) for one, other in pairs),
         "rationale_changed_share": fmean(one.text != other.text for one, other in pairs),
@@ -69,8 +72,11 @@ def p_value(shares: Sequence[float]) -> float:
 
     >>> round(p_value([0.4, 0.6, 0.45, 0.55]), 3), round(p_value([0.8, 0.9, 0.85, 0.8]), 3)
     (1.0, 0.001)
+    >>> p_value([]), p_value([0.5, 0.5])  # nothing speaks against it
+    (1.0, 1.0)
     """
-    error = stdev(shares) / math.sqrt(len(shares))
+    if len(shares) < 2 or not (error := stdev(shares) / math.sqrt(len(shares))):  # noqa: PLR2004 - one has no spread
+        return 1.0
     return 2 * float(student.sf(abs(fmean(shares) - 0.5) / error, len(shares) - 1))
 
 

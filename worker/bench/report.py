@@ -16,6 +16,7 @@ from rich.text import Text
 from worker.bench.contenders import GUARANTEES
 from worker.bench.profile import Cost
 from worker.bench.rounds import Interval, Measured, geometric, interval, ratio, verdict
+from worker.bench.scaling import SCALED
 
 # JSON name: the contender that is held against another one
 RATIOS = {
@@ -70,7 +71,8 @@ class Report:
         """Return every figure that was measured, by its name in the JSON."""
         there = {one.contender for one in self.measured}
         found = {name: ratio(self.measured, *pair) for name, pair in RATIOS.items() if there.issuperset(pair)}
-        return found | {name: interval(values) for name, values in self.figures.items() if values}
+        kind = {name: geometric if name in SCALED else interval for name in self.figures}
+        return found | {name: kind[name](values) for name, values in self.figures.items() if values}
 
     def verdicts(self) -> dict[str, tuple[str, str]]:
         """Return goal and verdict of every figure that has a goal."""

@@ -36,12 +36,11 @@ _JOIN_S = 60.0
 Say = Callable[[str], None]
 
 
-def run_scaling(bootstrap: str, *, rounds: int, say: Say) -> dict[str, list[float]]:
-    """Measure 1, 2 and 4 workers in every round, turned round in every other one; return figures by round.
+def run_scaling(bootstrap: str, measured: list[Measured], *, rounds: int, say: Say) -> None:
+    """Measure 1, 2 and 4 workers in every round, turned round in every other one; add to `measured` as it goes.
 
     Raises `Fatal` if a worker ends.
     """
-    measured = []
     with interruptible():
         for number in range(rounds):
             for size in SIZES if number % 2 == 0 else SIZES[::-1]:
@@ -49,6 +48,10 @@ def run_scaling(bootstrap: str, *, rounds: int, say: Say) -> dict[str, list[floa
                 say(_line(measured[-1]))
     for one in filter(is_void, measured):
         say(f"void: {_line(one)}: above {MAX_CPU:.0%} the CPU is the limit")
+
+
+def figures_of(measured: Sequence[Measured]) -> dict[str, list[float]]:
+    """Return what was found, by round."""
     figures = {name: efficiency(measured, size) for name, size in zip(SCALED, SIZES[1:], strict=True)}
     return figures | {"scaling_machine_cpu_share": [one.figures["machine_cpu_share"] for one in measured]}
 

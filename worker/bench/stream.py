@@ -1,4 +1,4 @@
-"""The worker on Kafka, in this process, with an engine that is warm; timed from its first draw to its last commit.
+"""The worker on Kafka, in this process, with an engine that is warm; timed from its first record to its last commit.
 
 Joining the group and closing stand outside that time: they are paid once a life, not once an event.
 """
@@ -22,11 +22,10 @@ from worker.bench.processes import cpu_s
 from worker.bench.topics import new_name, topics
 from worker.codec import schema_text
 from worker.demo.counting import Count, Reader
-from worker.draws import Ask
 from worker.health import State
 from worker.kafka import admin, client
 from worker.settings import Settings
-from worker.telemetry import ChatSpan, Telemetry
+from worker.telemetry import Telemetry
 
 TRACED = 0.01  # of the impressions
 FAILURES = frozenset({"LENGTH", "TIMEOUT", "ENGINE_ERROR", "OUT_OF_BUDGET"})
@@ -88,16 +87,16 @@ class Streamed:
 
 
 class Watch(Telemetry):
-    """Telemetry that knows when the first draw was sent and the last flush committed, and the CPU used by then."""
+    """Telemetry that knows when the first record was taken on, when the last flush was committed, and its CPU."""
 
     pids: Sequence[int] = ()  # whose CPU counts
     first_s = last_s = first_cpu_s = last_cpu_s = 0.0
 
-    def chat(self, ask: Ask) -> AbstractContextManager[ChatSpan]:
-        """Note the first draw."""
+    def consumed(self) -> None:
+        """Note the first record: decoding and prompts are part of what is measured."""
         if not self.first_s:
             self.first_s, self.first_cpu_s = time.monotonic(), cpu_s(self.pids)
-        return super().chat(ask)
+        super().consumed()
 
     def flushed(self, outcome: str, seconds: float) -> None:
         """Note the last flush."""

@@ -11,10 +11,12 @@ from worker.bench.contenders import PLAIN, WORKER, Run
 from worker.bench.handler import Handler
 from worker.bench.outputs import compare
 from worker.bench.peers.options import Options
+from worker.bench.plain import require_promise
 from worker.bench.rounds import Measured, turns
 from worker.bench.scaling import efficiency
 from worker.bench.stretch import Stretch
 from worker.codec import Encoder, decode_plain, own_schema
+from worker.demo.counting import Count
 from worker.errors import Fatal, Poison
 from worker.records import Impression, Partition, Record
 from worker.settings import Settings
@@ -99,6 +101,16 @@ def test_what_came_at_once_gives_no_rate() -> None:
     stretch = Stretch(100)
     stretch.saw(100, at_s=1.0, cpu_s=1.0)
     assert not stretch.passed
+
+
+def test_who_promises_exactly_once_has_no_rate_without_it() -> None:
+    """What came twice would stand in for what is missing."""
+    lost = Count()
+    lost.expect("event", ["control", "candidate"])
+    require_promise("bare", Count())
+    require_promise("faststream", lost)
+    with pytest.raises(Fatal, match="bare: 3 answers are missing and 0 came twice"):
+        require_promise("bare", lost)
 
 
 def test_contenders_that_differ_are_named() -> None:
