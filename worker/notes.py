@@ -9,6 +9,12 @@ that one killer prompt does not end one engine after another.  An open breaker s
 True
 >>> Note().encode(), Note.decode("somebody else's")
 ('', Note(suspects={}, breaker=''))
+
+At Kafka the id of the topic stands in the same text, for a topic that is made anew keeps its name (`topic_history`):
+
+>>> text = with_topic_id(Note(suspects={7: 1}).encode(), "TeUE4O3qTsK")
+>>> text, topic_id_of(text), Note.decode(text)
+('{"mirrorstream":1,"suspects":{"1":[7]},"topic":"TeUE4O3qTsK"}', 'TeUE4O3qTsK', Note(suspects={7: 1}, breaker=''))
 """
 
 import json
@@ -66,6 +72,22 @@ class Note:
             return cls(suspects, str(content.get("breaker", "")))
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return cls()
+
+
+def with_topic_id(text: str, topic_id: str) -> str:
+    """Return an encoded note with the id of the topic that its offset belongs to; about 35 characters more."""
+    if not text:
+        return f'{{"mirrorstream":{_VERSION},"topic":"{topic_id}"}}'
+    return f'{text[:-1]},"topic":"{topic_id}"}}'
+
+
+def topic_id_of(text: str) -> str:
+    """Return the id of the topic in an encoded note, "" if there is none."""
+    try:
+        content = json.loads(text)
+        return str(content.get("topic", "")) if content["mirrorstream"] == _VERSION else ""
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return ""
 
 
 def _gaps(offsets: list[int]) -> Iterator[int]:

@@ -32,7 +32,7 @@ from worker.quarantine import Quarantine
 from worker.records import DeadLetter, Message, Partition, Record
 from worker.respond import respond, source_of
 from worker.rules import Rules
-from worker.signals import Assigned, Lost
+from worker.signals import Assigned, Lost, TopicNews
 from worker.supervision import Supervisor
 from worker.watchdog import PATIENCE_S, Watchdog
 from worker.window import Window
@@ -157,6 +157,8 @@ class Pipeline:
             self._supervisor.fail(delivery)
         elif delivery is None:
             self._finishing = self._supervisor.spawn(self._finish_reading())
+        elif isinstance(delivery, TopicNews):
+            self._watch.topic(delivery)
         else:
             self._committer.hear(delivery)
             if isinstance(delivery, Assigned | Lost) and self._finishing:

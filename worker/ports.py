@@ -15,9 +15,11 @@ from worker.prompt import Prompt
 from worker.records import Impression, Partition, Record
 from worker.responses import SimulatedResponse
 from worker.sampling import Skip
-from worker.signals import Assigned, Flush, Frozen, Lost, Revoking
+from worker.signals import Assigned, Flush, Frozen, Lost, Revoking, TopicNews
 
-Delivery = list[Record] | Assigned | Revoking | Lost | Frozen | Fatal | None  # None: everything up to the end is read
+Delivery = (
+    list[Record] | Assigned | Revoking | Lost | Frozen | TopicNews | Fatal | None
+)  # None: everything up to the end is read
 FlushOutcome = signals.Committed | signals.Aborted | signals.InDoubt
 
 
@@ -139,6 +141,9 @@ class Watch(Protocol):
 
     def breaker(self, *, is_open: bool) -> None:
         """Take whether dead letters are held."""
+
+    def topic(self, news: TopicNews) -> None:
+        """Count a topic that was made anew or deleted, and take whether it keeps the worker from being ready."""
 
     def flushed(self, outcome: str, seconds: float) -> None:
         """Count a transaction."""

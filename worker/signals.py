@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from worker.records import Message, Partition
+from worker.topic_history import TopicChange
 
 # -- events ------------------------------------------------------------------------------------------
 
@@ -83,6 +84,18 @@ class Settled:
 
 
 Event = Assigned | Revoking | Lost | Tick | Frozen | Committed | Aborted | InDoubt | Settled
+
+
+@dataclass(frozen=True, slots=True)
+class TopicNews:
+    """What happened to an input topic; `is_held` while it keeps the worker from being ready.
+
+    No event of the `Handover`, which hears of partitions alone.  `change` is None once a topic is well again.
+    """
+
+    topic: str
+    change: TopicChange | None
+    is_held: bool
 
 
 # -- commands ----------------------------------------------------------------------------------------

@@ -30,6 +30,7 @@ from worker.questions import Kind, Status
 from worker.records import Headers, Impression, Record
 from worker.responses import SimulatedResponse
 from worker.sampling import Skip
+from worker.signals import TopicNews
 
 _LLM_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 _FLUSH_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -120,6 +121,18 @@ class Telemetry:
         self._paused = Gauge(name + "paused_partitions", "Partitions paused for the window", registry=registry)
         self._head_s = Gauge(name + "head_of_line_seconds", "Age of the oldest record in flight", registry=registry)
         self._breaker = Gauge(name + "breaker_open", "1 while dead letters are held", registry=registry)
+        self._topic_changes = Counter(
+            name + "topic_changes_total",
+            "Input topics made anew or deleted under a reader",
+            ["topic", "change"],
+            registry=registry,
+        )
+        self._topic_held = Gauge(
+            name + "topic_held",
+            "1 while an input topic keeps the worker from being ready",
+            ["topic"],
+            registry=registry,
+        )
         self._positions = Gauge(
             name + "position_share", "P(slot) on content-free slates", ["options", "slot"], registry=registry
         )
@@ -166,6 +179,12 @@ class Telemetry:
     def breaker(self, *, is_open: bool) -> None:
         """Take whether dead letters are held."""
         self._breaker.set(is_open)
+
+    def topic(self, news: TopicNews) -> None:
+        """Count a topic that was made anew or deleted, and take whether it keeps the worker from being ready."""
+        if news.change is not None:
+            self._topic_changes.labels(news.topic, news.change).inc()
+        self._topic_held.labels(news.topic).set(news.is_held)
 
     def engine_died(self) -> None:
         """Count a death of the engine."""

@@ -18,7 +18,7 @@ from worker.questions import Status
 from worker.records import Headers, Impression, Message, Partition, Record
 from worker.responses import SimulatedResponse
 from worker.sampling import Skip
-from worker.signals import Assigned, Committed, Flush, Frozen, InDoubt, Lost, Revoking, Settled
+from worker.signals import Assigned, Committed, Flush, Frozen, InDoubt, Lost, Revoking, Settled, TopicNews
 
 P = ParamSpec("P")
 LIMIT_S = 600.0  # of a scenario, in its own time: one that hangs fails
@@ -275,6 +275,9 @@ class FakeWatch:
 
     def breaker(self, *, is_open: bool) -> None:
         self.counts["breaker opened" if is_open else "breaker closed"] += 1
+
+    def topic(self, news: TopicNews) -> None:
+        self.counts[f"topic {news.change}"] += 1
 
     def engine_died(self) -> None:
         self.counts["engine death"] += 1

@@ -9,7 +9,7 @@ import pytest
 
 from worker.cli_options import settings_of
 from worker.errors import BadSettings
-from worker.settings import ENV_PREFIX, RESERVED_KAFKA_OPTIONS, Settings, load, parse_time, read_topics
+from worker.settings import ENV_PREFIX, RESERVED_KAFKA_OPTIONS, Settings, load, parse_time
 
 
 @pytest.fixture(autouse=True)
@@ -262,12 +262,29 @@ def test_other_topics_are_read(topics: list[str]) -> None:
     assert load(overrides={"input_topics": topics}).input_topics == topics
 
 
-def test_a_pattern_that_is_none_is_refused() -> None:
-    assert "no regular expression" in problems(input_topics=["^("])[0]
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+def test_a_pattern_that_is_none_is_refused(protocol: str) -> None:
+    assert "regular expression" in problems(input_topics=["^("], group_protocol=protocol)[0]
 
 
-def test_a_name_is_no_pattern() -> None:
-    assert read_topics(["resp.*"], {"responses", "resp.*"}) == ["resp.*"]
+@pytest.mark.parametrize(
+    ("text", "topics"),
+    [
+        ("a,b", ["a", "b"]),
+        ("^eu-[0-9]{1,3}$", ["^eu-[0-9]{1,3}$"]),
+        ("^a{1,2},^b[,x]+, c", ["^a{1,2}", "^b[,x]+", "c"]),
+        ("^(a,b|c){2,}$,d", ["^(a,b|c){2,}$", "d"]),
+        ("^x[[:alpha:],]+,d", ["^x[[:alpha:],]+", "d"]),
+        (r"^a\,b,c", [r"^a\,b", "c"]),
+        ('["^a{1,2}", "b"]', ["^a{1,2}", "b"]),
+    ],
+)
+def test_patterns_with_commas_survive_flags_and_environment(
+    monkeypatch: pytest.MonkeyPatch, text: str, topics: list[str]
+) -> None:
+    assert load(overrides={"input_topics": text}).input_topics == topics
+    monkeypatch.setenv("MIRRORSTREAM_INPUT_TOPICS", text)
+    assert load().input_topics == topics
 
 
 @pytest.mark.parametrize("name", sorted(RESERVED_KAFKA_OPTIONS))

@@ -5,14 +5,15 @@ much as the outcome: after a time-out of the commit nobody may abort, and who is
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 import pytest
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from worker.errors import Fatal, Fenced
 from worker.kafka import offsets, sink
+from worker.kafka.positions import topic_partitions
 from worker.kafka.sink import KafkaSink
 from worker.records import Message, Partition
 from worker.settings import load
@@ -133,13 +134,25 @@ class FakeSource:
 
     def __init__(self, *failures: Exception) -> None:
         self._failures = deque(failures)
+        self.ids: Exception | bool = True  # whether topics are what they were; an exception: nobody can say
+        self.asked_ids = self.num_flushed = 0
 
-    def commit(self, heads: Iterable[Head]) -> None:
+    def offsets_of(self, heads: Collection[Head]) -> list[TopicPartition] | None:
+        self.asked_ids += 1
+        if isinstance(self.ids, Exception):
+            raise self.ids
+        ids = dict.fromkeys((head.partition for head in heads), "A")
+        return topic_partitions(heads, ids) if self.ids else None
+
+    def flushed(self, heads: Collection[Head]) -> None:
+        self.num_flushed += 1
+
+    def commit(self, offsets: list[TopicPartition]) -> None:
         if self._failures:
             raise self._failures.popleft()
 
     def committed(self, partitions: frozenset[Partition]) -> dict[Partition, int]:
-        self.commit(())
+        self.commit([])
         return dict.fromkeys(partitions, 7)
 
 
@@ -228,6 +241,24 @@ async def test_what_is_made_of_each_error(bench: Bench, failures: dict[str, Any]
     assert len(bench.producers) == 1
     if not issubclass(outcome, Fatal):
         assert bool(opened.held_up) == (outcome is not Committed)
+
+
+@pytest.mark.parametrize("delivery", ["exactly-once", "at-least-once"])
+@pytest.mark.parametrize("ids", [False, KafkaException(TIMED_OUT)], ids=["made anew", "nobody can say"])
+async def test_nothing_is_published_for_a_topic_that_may_be_another_one(
+    bench: Bench, ids: Exception | bool, delivery: str
+) -> None:
+    """What was read of the old topic and what is committed to the new one must never meet."""
+    source = FakeSource()
+    opened = await bench.open(source, settings={"delivery": delivery})
+    source.ids = ids
+    assert await ended(opened) is Aborted
+    assert bench.calls == ""
+    assert opened.held_up
+    assert source.num_flushed == 0
+    source.ids = True
+    assert await ended(opened) is Committed
+    assert source.num_flushed == 1
 
 
 async def ended(opened: KafkaSink, flush: Flush = FLUSH) -> type:

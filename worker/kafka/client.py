@@ -34,6 +34,8 @@ _CGMD_GENERATION = slice(7, 11)  # of serialised group metadata: "CGMDv2:", then
 IDLE_MS = 3_000
 # The default of 10 s keeps a worker away from brokers that are long back: it adds itself to every recovery.
 RECONNECT_MS = 1_000
+# How late a topic that a pattern finds, or a new partition, may be read; the default is five minutes.
+REFRESH_MS = 30_000
 PREFETCH_MESSAGES = 1_000  # a partition; the default of 100,000 holds memory and work that a rebalance throws away
 
 
@@ -58,6 +60,7 @@ def consumer(settings: Settings, *, tell_end: bool) -> dict[str, Any]:
         "session.timeout.ms": int(settings.session_timeout_s * 1000),
     }
     return {
+        "topic.metadata.refresh.interval.ms": REFRESH_MS,
         "queued.min.messages": PREFETCH_MESSAGES,
         "queued.max.messages.kbytes": 16_384,
         "fetch.queue.backoff.ms": 50,  # the default of 1 s stalls with a small queue

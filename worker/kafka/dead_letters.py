@@ -26,7 +26,8 @@ from worker.kafka.offsets import send_offsets
 from worker.kafka.positions import partition_of
 from worker.records import Message, Partition, Record
 from worker.replayed import Replayed, Wanted
-from worker.settings import Settings, read_topics
+from worker.settings import Settings
+from worker.topic_patterns import TopicPatterns
 
 T = TypeVar("T")
 
@@ -79,7 +80,8 @@ def replay(
     `tell` hears now and then how many were put back.  Raises `Fatal` without `from_start` if the group has no position
     where there are letters.
     """
-    inputs = read_topics(settings.input_topics, set(admin.partitions(settings)))
+    patterns = TopicPatterns(settings.input_topics, settings.group_protocol)
+    inputs = patterns.read(admin.partitions(settings))
     settings = admin.fitted(settings, inputs) if inputs else settings
     wanted = Wanted(frozenset(inputs), reason, since_ms, max_attempts)
     with closing(_consumer(settings)) as consumer:

@@ -49,3 +49,15 @@ class Pauser:
         if gone:
             self._consumer.resume([TopicPartition(one.topic, one.number) for one in gone])
         self._paused -= partitions
+
+    def hold(self, partitions: frozenset[Partition]) -> None:
+        """Fetch nothing of these partitions, which are not read, until `read_from`."""
+        if partitions:
+            self._consumer.pause([TopicPartition(one.topic, one.number) for one in partitions])
+
+    def read_from(self, partition: Partition, offset: int) -> None:
+        """Have the client fetch a partition from this offset on, whatever it was doing with it."""
+        one = TopicPartition(partition.topic, partition.number, offset)
+        self._consumer.incremental_unassign([one])
+        self._consumer.incremental_assign([one])
+        self._consumer.resume([one])  # the client keeps a pause for a partition that comes back (librdkafka 2.16)

@@ -1,108 +1,265 @@
 """Where a partition starts, and where a backfill ends.
 
-`start_from` holds only where the group has no committed offset.  The position found then is committed with the first
-flush, so a partition that stays quiet, or moves to another member, is not looked up a second time.
+What decides is `worker.topic_history`: the committed offset and the id of the topic beside it, and what the group
+remembers of the topic.  `start_from` holds only at the first start of a group; it is then resolved once, for all
+partitions of all input topics, and remembered, so that no member takes the commits of its peers for a long history.
 """
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
 
+from worker import notes
 from worker.kafka import client
+from worker.kafka.group_memory import GroupMemory, Remembered, answer
+from worker.kafka.topic_ids import TopicIds, TopicState
+from worker.notes import Note
 from worker.records import Partition
 from worker.settings import Settings
 from worker.signals import Head
+from worker.topic_guard import ABSENT_S
+from worker.topic_history import Commit, KnownTopic, Place, TopicFacts, place
+from worker.topic_patterns import TopicPatterns, shown
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 CALL_TIMEOUT_S = 2.0  # of one question to the broker inside a callback; between two tries others are answered
 AGAIN_S = 0.5
+KEEP_S = 3_600.0  # the group's memory ages as offsets do, 7 days by default
 
 
-class Start(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Start:
     """Where a partition begins: `resume_at` if no commit stands behind it yet, else the commit and its note."""
 
     resume_at: int | None
     note: str
     committed: int | None
+    topic_id: str
+
+    @property
+    def offset(self) -> int:
+        """The first offset to read."""
+        found = self.committed if self.resume_at is None else self.resume_at
+        assert found is not None
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class MadeAnew:
+    """A topic that is not the one which the group has read."""
+
+    topic: str
+    old_id: str
+    new_id: str
+
+    def __str__(self) -> str:
+        """For people."""
+        return (
+            f"{self.topic}: was made anew: its id is {self.new_id}, the group has read {self.old_id or 'another one'}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Starts:
+    """Where partitions begin; those of topics that are absent, or made anew with `on_data_loss=stop`, begin nowhere."""
+
+    by_partition: Mapping[Partition, Start]
+    made_anew: tuple[MadeAnew, ...] = ()
+    absent: frozenset[str] = field(default_factory=frozenset)
 
 
 class Positions:
     """Asks the broker inside rebalance callbacks; one that is away is asked again until the worker stops."""
 
-    def __init__(self, settings: Settings, breathe: Callable[[], bool]) -> None:
+    def __init__(self, settings: Settings, topic_ids: TopicIds, breathe: Callable[[], bool]) -> None:
         """Take the settings, and what to do between two tries; it says whether to go on."""
         self._settings = settings
+        self._topic_ids = topic_ids
+        self._memory = GroupMemory(settings)
+        self._patterns = TopicPatterns(settings.input_topics, settings.group_protocol)
+        self._admin = AdminClient(client.common(settings))
         self._breathe = breathe
 
-    def start(self, consumer: Consumer, partitions: list[TopicPartition]) -> dict[Partition, Start]:
-        """Set each partition's position; return how it stands with the commits.
+    def start(self, consumer: Consumer, partitions: Iterable[Partition]) -> Starts:
+        """Return where each partition begins, and write what is new of its topic to the group's memory.
 
-        A partition without a committed offset is new to the group.  If the group has read its topic before, the
-        partition was born later and starts at its beginning; else `start_from` holds.
+        Raises `Stopped` if the worker stops meanwhile, `Fatal` without rights.
         """
-        committed = self._committed(consumer, partitions)
-        new = [one for one in committed if one.offset < 0]
-        known = self._known_topics(consumer, {one.topic for one in new})
-        born_later = [one for one in new if one.topic in known]
-        first = [one for one in new if one.topic not in known]
-        found = self._at_side(consumer, born_later, 0) + self._by_start_from(consumer, first)
-        started = {partition_of(one): one.offset for one in found}
-        for one, at in zip(partitions, committed, strict=True):
-            one.offset = at.offset if at.offset >= 0 else started[partition_of(one)]
-        return {
-            partition_of(one): Start(
-                started.get(partition_of(one)), one.metadata or "", one.offset if one.offset >= 0 else None
+        wanted = list(partitions)
+        if not wanted:
+            return Starts({})
+        states = self.present({one.topic for one in wanted})
+        there = [one for one in wanted if one.topic in states]
+        commits = self._committed(consumer, there)
+        remembered = self._ask(self._memory.read)
+        facts = {topic: self._facts(consumer, topic, state, remembered, commits) for topic, state in states.items()}
+        places = {
+            one: place(
+                facts[one.topic],
+                committed=_commit(commits[one]),
+                first_start=remembered.first_start(one, facts[one.topic].topic_id),
             )
-            for one in committed
+            for one in there
         }
+        if Place.START_FROM in places.values() or not self._memory.knows_these_inputs(remembered.memory):
+            remembered = self._begin(consumer)
+        anew = {one.topic for one, at in places.items() if at is Place.MADE_ANEW}
+        held = anew if self._settings.on_data_loss == "stop" else set()
+        self._remember({one: at for one, at in places.items() if one.topic not in held}, facts, remembered)
+        starts = {
+            one: self._start(
+                consumer,
+                at,
+                commits[one],
+                remembered.first_start(one, facts[one.topic].topic_id),
+                facts[one.topic].topic_id,
+            )
+            for one, at in places.items()
+            if one.topic not in held
+        }
+        old_ids = {topic: _old_id(topic, facts[topic].topic_id, commits, remembered) for topic in anew}
+        made_anew = tuple(MadeAnew(topic, old_ids[topic], facts[topic].topic_id) for topic in sorted(anew))
+        return Starts(starts, made_anew, frozenset({one.topic for one in wanted} - states.keys()))
 
-    def ends(
-        self, consumer: Consumer, partitions: list[TopicPartition], until: datetime | None
-    ) -> dict[Partition, int]:
+    def keep(self, topic_ids: Mapping[str, str]) -> None:
+        """Write to the group's memory what a peer may have overwritten.  Raises `KafkaException`, `Fatal`."""
+        known = {topic: KnownTopic(topic_id, was_committed=True) for topic, topic_id in topic_ids.items()}
+        self._memory.keep(known, self._num_parts(), every_s=KEEP_S)
+
+    def present(self, topics: set[str]) -> dict[str, TopicState]:
+        """Return the topics that are there; absence is believed only after a while."""
+        deadline_s = time.monotonic() + ABSENT_S
+        while True:
+            states = self._ask(lambda: self._topic_ids.look(topics))
+            absent = [topic for topic, state in states.items() if state is None]
+            if not absent or time.monotonic() > deadline_s:
+                return {topic: state for topic, state in states.items() if state is not None}
+            self._wait()
+
+    def _facts(
+        self,
+        consumer: Consumer,
+        topic: str,
+        state: TopicState,
+        remembered: Remembered,
+        commits: Mapping[Partition, TopicPartition],
+    ) -> TopicFacts:
+        known = remembered.memory.topics.get(topic)
+        has_commits = any(one.offset >= 0 for partition, one in commits.items() if partition.topic == topic)
+        if not has_commits:  # those of partitions that are others' tell, too
+            every = self._committed(consumer, [Partition(topic, number) for number in range(state.num_partitions)])
+            has_commits = any(one.offset >= 0 for one in every.values())
+        return TopicFacts(
+            state.topic_id,
+            known_id=known.topic_id if known else "",
+            has_commits=has_commits,
+            was_committed=bool(known and known.was_committed),
+            born_later=known is None and self._memory.knows_these_inputs(remembered.memory),
+        )
+
+    def _begin(self, consumer: Consumer) -> Remembered:
+        """Resolve `start_from` for all input topics that the group has not read, unless a peer did; return the memory.
+
+        All of them, for with a pattern each member may be given other topics, and a topic that is not among these later
+        on was born later.
+        """
+        topics = self._patterns.read(self._ask(self._topic_ids.names))
+        states = self.present(set(topics))
+        remembered = self._ask(self._memory.read)
+        facts = {topic: self._facts(consumer, topic, state, remembered, {}) for topic, state in states.items()}
+        new = {
+            topic for topic, fact in facts.items() if place(fact, committed=None, first_start=None) is Place.START_FROM
+        }
+        every = [Partition(topic, number) for topic in new for number in range(states[topic].num_partitions)]
+        starts = self._by_start_from(every)
+        again = self._ask(self._memory.read)
+        mine = {topic for topic in new if not _is_begun(topic, facts[topic].topic_id, again)}
+        unknown = mine | {topic for topic, fact in facts.items() if not fact.known_id} - again.memory.topics.keys()
+        if unknown or not self._memory.knows_these_inputs(again.memory):
+            known = {topic: KnownTopic(facts[topic].topic_id, facts[topic].has_commits) for topic in unknown}
+            first_starts = {one: offset for one, offset in starts.items() if one.topic in mine}
+            self._ask(lambda: self._memory.write(known, first_starts, self._num_parts(), begins=True))
+            again = self._ask(self._memory.read)
+        if mine:
+            group, start = self._settings.group_id, self._settings.start_from
+            log.info("first start of group %s: %s from %s", group, shown(sorted(mine)), start)
+        return again
+
+    def _remember(
+        self, places: Mapping[Partition, Place], facts: Mapping[str, TopicFacts], remembered: Remembered
+    ) -> None:
+        """Add the topics of these partitions to the memory, where it does not hold them as they are."""
+        known = {}
+        for topic in {one.topic for one in places}:
+            topic_id = facts[topic].topic_id
+            before = remembered.memory.topics.get(topic)
+            was_committed = before is not None and before.topic_id == topic_id and before.was_committed
+            known[topic] = KnownTopic(topic_id, was_committed or facts[topic].has_commits)
+        if not known.items() <= remembered.memory.topics.items():
+            self._ask(lambda: self._memory.write(known, {}, self._num_parts()))
+
+    def _start(self, consumer: Consumer, at: Place, commit: TopicPartition, first: int | None, topic_id: str) -> Start:
+        """Return where one partition begins; `commit` names it, `first` is its first start."""
+        if at is Place.COMMITTED:
+            return Start(None, Note.decode(commit.metadata or "").encode(), commit.offset, topic_id)
+        if at not in (Place.FIRST_START, Place.START_FROM) or first is None:  # it was born later
+            first = self.beginning(consumer, partition_of(commit))
+        return Start(first, "", None, topic_id)
+
+    def _num_parts(self) -> int:
+        found = self._topic_ids.look([self._settings.dead_letter_topic])[self._settings.dead_letter_topic]
+        if found is None:
+            raise KafkaException(KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART))
+        return found.num_partitions
+
+    def beginning(self, consumer: Consumer, partition: Partition) -> int:
+        """Return the oldest offset of a partition."""
+        return self._watermarks(consumer, TopicPartition(partition.topic, partition.number))[0]
+
+    def ends(self, consumer: Consumer, partitions: Iterable[Partition], until: datetime | None) -> dict[Partition, int]:
         """Return where each partition ends: at a time, else now."""
-        found = self._at_time(consumer, partitions, until) if until else self._at_side(consumer, partitions, 1)
-        return {partition_of(one): one.offset for one in found}
+        wanted = list(partitions)
+        if until:
+            return self._at_time(wanted, until)
+        return {one: self._watermarks(consumer, TopicPartition(one.topic, one.number))[1] for one in wanted}
 
-    def _known_topics(self, consumer: Consumer, topics: set[str]) -> set[str]:
-        """Return the topics that the group has a committed offset in, on whatever partition."""
-        known = set()
-        for topic in topics:
-            found = self._ask(lambda topic=topic: consumer.list_topics(topic, timeout=CALL_TIMEOUT_S))  # type: ignore[misc]
-            every = [TopicPartition(topic, number) for number in found.topics[topic].partitions]
-            if any(one.offset >= 0 for one in self._committed(consumer, every)):
-                known.add(topic)
-        return known
+    def _committed(self, consumer: Consumer, partitions: list[Partition]) -> dict[Partition, TopicPartition]:
+        wanted = [TopicPartition(one.topic, one.number) for one in partitions]
+        found = self._ask(lambda: client.checked(consumer.committed(wanted, timeout=CALL_TIMEOUT_S))) if wanted else []
+        return {partition_of(one): one for one in found}
 
-    def _committed(self, consumer: Consumer, partitions: list[TopicPartition]) -> list[TopicPartition]:
-        return self._ask(lambda: client.checked(consumer.committed(partitions, timeout=CALL_TIMEOUT_S)))
-
-    def _by_start_from(self, consumer: Consumer, new: list[TopicPartition]) -> list[TopicPartition]:
+    def _by_start_from(self, partitions: list[Partition]) -> dict[Partition, int]:
         start = self._settings.start_from
         if isinstance(start, datetime):
-            return self._at_time(consumer, new, start)
-        return self._at_side(consumer, new, 0 if start == "earliest" else 1)
+            return self._at_time(partitions, start)
+        return self._offsets(partitions, OffsetSpec.earliest() if start == "earliest" else OffsetSpec.latest())
 
-    def _at_side(self, consumer: Consumer, partitions: list[TopicPartition], side: int) -> list[TopicPartition]:
-        """Return each partition at its beginning (side 0) or its end (side 1)."""
-        return [TopicPartition(one.topic, one.partition, self._watermarks(consumer, one)[side]) for one in partitions]
-
-    def _at_time(self, consumer: Consumer, partitions: list[TopicPartition], when: datetime) -> list[TopicPartition]:
+    def _at_time(self, partitions: list[Partition], when: datetime) -> dict[Partition, int]:
         """Return the first offset at or after a time; the partition's end if there is none."""
+        found = self._offsets(partitions, OffsetSpec.for_timestamp(int(when.timestamp() * 1000)))
+        later = self._offsets([one for one, offset in found.items() if offset < 0], OffsetSpec.latest())
+        return found | later
+
+    def _offsets(self, partitions: list[Partition], spec: OffsetSpec) -> dict[Partition, int]:
+        """Return an offset of each partition, asked in one go; -1 where the broker has none."""
         if not partitions:
-            return []
-        time_ms = int(when.timestamp() * 1000)
-        asked = [TopicPartition(one.topic, one.partition, time_ms) for one in partitions]
-        found = self._ask(lambda: client.checked(consumer.offsets_for_times(asked, timeout=CALL_TIMEOUT_S)))
-        for one in found:
-            if one.offset < 0:
-                one.offset = self._watermarks(consumer, one)[1]
-        return found
+            return {}
+        asked = {TopicPartition(one.topic, one.number): spec for one in partitions}
+        committed = IsolationLevel.READ_COMMITTED
+
+        def ask() -> dict[Partition, int]:
+            found = self._admin.list_offsets(asked, isolation_level=committed, request_timeout=CALL_TIMEOUT_S)
+            return {partition_of(one): int(answer(future).offset) for one, future in found.items()}
+
+        return self._ask(ask)
 
     def _watermarks(self, consumer: Consumer, one: TopicPartition) -> tuple[int, int]:
         low, high = self._ask(lambda: consumer.get_watermark_offsets(one, timeout=CALL_TIMEOUT_S))
@@ -116,9 +273,12 @@ class Positions:
                 reason = client.kafka_error(error)
                 client.raise_if_hopeless(reason, "start positions")
                 log.warning("start positions: %s; asking again", reason.name())
-            if not self._breathe():
-                raise Stopped("stopped while the broker was asked for start positions")
-            time.sleep(AGAIN_S)
+            self._wait()
+
+    def _wait(self) -> None:
+        if not self._breathe():
+            raise Stopped("stopped while the broker was asked for start positions")
+        time.sleep(AGAIN_S)
 
 
 class Stopped(Exception):
@@ -130,6 +290,33 @@ def partition_of(one: TopicPartition) -> Partition:
     return Partition(one.topic, one.partition)
 
 
-def topic_partitions(heads: Iterable[Head]) -> list[TopicPartition]:
-    """Turn offsets to commit, with their notes, into the client's own form."""
-    return [TopicPartition(one.partition.topic, one.partition.number, one.commit_offset, one.note) for one in heads]
+def topic_partitions(heads: Iterable[Head], topic_ids: Mapping[Partition, str]) -> list[TopicPartition]:
+    """Turn offsets to commit, with their notes and the ids of their topics, into the client's own form."""
+    return [
+        TopicPartition(
+            one.partition.topic,
+            one.partition.number,
+            one.commit_offset,
+            notes.with_topic_id(one.note, topic_ids[one.partition]),
+        )
+        for one in heads
+    ]
+
+
+def _commit(one: TopicPartition) -> Commit | None:
+    return Commit(one.offset, notes.topic_id_of(one.metadata or "")) if one.offset >= 0 else None
+
+
+def _old_id(topic: str, new_id: str, commits: Mapping[Partition, TopicPartition], remembered: Remembered) -> str:
+    """Return the id that a topic had before, "" if nobody wrote it down."""
+    known = remembered.memory.topics.get(topic)
+    beside = [notes.topic_id_of(one.metadata or "") for where, one in commits.items() if where.topic == topic]
+    every = [known.topic_id if known else "", *beside]
+    return next((one for one in every if one not in ("", new_id)), "")
+
+
+def _is_begun(topic: str, topic_id: str, remembered: Remembered) -> bool:
+    """Say whether a peer has written the first start of this topic down."""
+    known = remembered.memory.topics.get(topic)
+    is_known = known is not None and known.topic_id == topic_id and not known.was_committed
+    return is_known and any(one.topic == topic for one in remembered.first_starts)

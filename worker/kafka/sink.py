@@ -19,14 +19,13 @@ from collections.abc import Iterable
 from contextlib import suppress
 from uuid import uuid4
 
-from confluent_kafka import KafkaError, KafkaException, Producer
+from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
 from worker.errors import Fatal
 from worker.kafka import client
 from worker.kafka.calls import GRACE_S, Calls
 from worker.kafka.mailbox import ANSWER_S
 from worker.kafka.offsets import RETRY_S, send_offsets
-from worker.kafka.positions import topic_partitions
 from worker.kafka.source import KafkaSource
 from worker.records import Message, Partition
 from worker.settings import Settings
@@ -64,6 +63,8 @@ class KafkaSink:
         """Publish a flush and commit its offsets in one transaction; return how that ended.  Raises `Fatal`."""
         run = self._transaction if self._transactional else self._at_least_once
         outcome = await self._calls.make(lambda: run(flush), self._settings.transaction_timeout_s)
+        if isinstance(outcome, Committed):
+            self._source.flushed(flush.heads)
         self._refuses = "" if isinstance(outcome, Committed) else "Kafka takes no transaction"
         return outcome
 
@@ -100,11 +101,14 @@ class KafkaSink:
     def _transaction(self, flush: Flush) -> Outcome:
         producer = self._producer
         assert producer is not None
+        offsets = self._offsets_of(flush)
+        if offsets is None:
+            return Aborted(time.monotonic())
         deadline_s = time.monotonic() + self._settings.transaction_timeout_s
         try:
             producer.begin_transaction()
             self._produce(producer, flush.messages)
-            send_offsets(producer, topic_partitions(flush.heads), flush.metadata, deadline_s=deadline_s)
+            send_offsets(producer, offsets, flush.metadata, deadline_s=deadline_s)
         except (KafkaException, BufferError) as error:
             return self._abort(producer, error)
         try:
@@ -114,6 +118,16 @@ class KafkaSink:
         except KafkaException as error:
             return self._after_commit(producer, client.kafka_error(error))
         return Committed()
+
+    def _offsets_of(self, flush: Flush) -> list[TopicPartition] | None:
+        """Return what to commit; None if a topic is another one now, or nobody can say."""
+        try:
+            return self._source.offsets_of(flush.heads)
+        except KafkaException as error:
+            reason = client.kafka_error(error)
+            client.raise_if_hopeless(reason, "topic ids")
+            log.warning("topic ids: %s; asking again before anything is committed", reason.name())
+            return None
 
     def _produce(self, producer: Producer, messages: Iterable[Message]) -> None:
         for message in messages:
@@ -173,6 +187,9 @@ class KafkaSink:
     def _at_least_once(self, flush: Flush) -> Outcome:
         producer = self._producer
         assert producer is not None
+        offsets = self._offsets_of(flush)
+        if offsets is None:
+            return Aborted(time.monotonic())
         try:
             self._produce(producer, flush.messages)
         except KafkaException as error:
@@ -183,7 +200,7 @@ class KafkaSink:
             return Aborted(time.monotonic())
         self._calls.allow(ANSWER_S)
         try:
-            self._source.commit(flush.heads)
+            self._source.commit(offsets)
         except (KafkaException, TimeoutError) as error:
             if isinstance(error, KafkaException):
                 client.raise_if_hopeless(client.kafka_error(error), "commit")

@@ -16,21 +16,26 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from datetime import datetime
 
-from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+from confluent_kafka import OFFSET_END, Consumer, KafkaError, Message, TopicPartition
 
+from worker import notes
 from worker.errors import Fatal, Fenced
 from worker.kafka import client
+from worker.kafka.input_topics import InputTopics
 from worker.kafka.mailbox import Mailbox
 from worker.kafka.membership import Membership
 from worker.kafka.messages import to_record
 from worker.kafka.pausing import HOLD_S, Pauser
-from worker.kafka.positions import CALL_TIMEOUT_S, Positions, Stopped, partition_of, topic_partitions
+from worker.kafka.positions import CALL_TIMEOUT_S, Positions, Start, Starts, Stopped, partition_of
+from worker.kafka.topic_ids import TopicIds
+from worker.ports import Delivery
 from worker.records import Partition, Record
 from worker.settings import Settings
 from worker.signals import Assigned, Frozen, Head, Lost, Revoking
+from worker.topic_guard import Look
 
 log = logging.getLogger(__name__)
 
@@ -39,8 +44,6 @@ POLL_S = 0.02  # longest wait for the first of them: how long a question, a paus
 NO_PARTITIONS_S = 10.0  # how long a backfill's member without partitions waits for some
 LEAVE_S = 30.0  # longest wait for the poll thread to leave the group
 MAX_BACKLOG = 2  # hand-overs that the loop has not taken yet
-
-Delivery = list[Record] | Assigned | Revoking | Lost | Frozen | Fatal | None  # None: everything up to the end is read
 
 
 class KafkaSource:
@@ -62,7 +65,11 @@ class KafkaSource:
         self._backlog = threading.Semaphore(MAX_BACKLOG)
         self._revoking: frozenset[Partition] | None = None  # what the waiting revoke callback holds
         self._stopping = threading.Event()
-        self._positions = Positions(settings, self._breathe)
+        topic_ids = TopicIds(settings)
+        self._topics = InputTopics(settings, topic_ids, until_end=until_end)
+        self._positions = Positions(settings, topic_ids, self._breathe)
+        self._given: set[Partition] = set()  # by the group; those without an epoch are of topics that are not read
+        self._id_of_epoch: dict[int, str] = {}  # the id of the topic that an assignment's records come from
         self._assigned_s: float | None = None  # when the group last gave partitions, if only none
         self._told_end = False
         self._membership = Membership(self._consumer)
@@ -72,8 +79,8 @@ class KafkaSource:
 
     @property
     def held_up(self) -> str:
-        """Why nothing can come, "" while this worker is a member of its group."""
-        return self._membership.why_not
+        """Why nothing can come, "" while this worker is a member of its group and its topics are there."""
+        return self._topics.why or self._membership.why_not
 
     def open(self, deliver: Callable[[Delivery], None]) -> None:
         """Join the group; `deliver` is called in the running loop with everything that happens."""
@@ -81,6 +88,7 @@ class KafkaSource:
         self.last_poll_s = time.monotonic()
         self._deliver: Callable[[Delivery], None] = lambda what: _call(loop, deliver, what)
         self._thread.start()
+        self._topics.open(self._deliver, self._positions.keep)
 
     def took(self) -> None:
         """Say that a delivered batch is taken: the next may come."""
@@ -99,19 +107,40 @@ class KafkaSource:
         self._mailbox.post(lambda: self._let_go(partitions))
 
     def committed(self, partitions: frozenset[Partition]) -> dict[Partition, int]:
-        """Ask the broker for committed offsets; -1 where there is none.  Blocks; not for the loop's thread."""
+        """Ask the broker for committed offsets; -1 where there is none.  Blocks; not for the loop's thread.
+
+        One that was committed for a topic which was made anew since is none: it says nothing of today's records.
+        """
         wanted = [TopicPartition(partition.topic, partition.number) for partition in partitions]
         found = client.checked(self._mailbox.ask(lambda: self._consumer.committed(wanted, timeout=CALL_TIMEOUT_S)))
-        return {partition_of(one): one.offset if one.offset >= 0 else -1 for one in found}
+        ids = {one: self._id_of_epoch.get(epoch, "") for one, epoch in dict(self._epochs).items()}
+        return {
+            partition_of(one): one.offset
+            if one.offset >= 0 and notes.topic_id_of(one.metadata or "") in ("", ids.get(partition_of(one), ""))
+            else -1
+            for one in found
+        }
 
-    def commit(self, heads: Iterable[Head]) -> None:
+    def commit(self, offsets: list[TopicPartition]) -> None:
         """Commit outside of transactions, for at-least-once.  Blocks; not for the loop's thread."""
-        offsets = topic_partitions(heads)
         client.checked(self._mailbox.ask(lambda: self._consumer.commit(offsets=offsets, asynchronous=False)))
+
+    def offsets_of(self, heads: Collection[Head]) -> list[TopicPartition] | None:
+        """Return what to commit; None if a topic is not the one any more that the records were read from.
+
+        Blocks; not for the loop's thread.  Raises `KafkaException` if nobody can say.
+        """
+        return self._topics.offsets_of(heads, {one.partition: self._id_of_epoch.get(one.epoch, "") for one in heads})
+
+    def flushed(self, heads: Collection[Head]) -> None:
+        """Hear that the offsets of these heads are committed."""
+        ids = {one.partition: self._id_of_epoch.get(one.epoch, "") for one in heads}
+        self._topics.flushed({partition: topic_id for partition, topic_id in ids.items() if topic_id})
 
     async def close(self) -> None:
         """Leave the group."""
         self._stopping.set()
+        self._topics.close()
         if self._thread.is_alive():
             await asyncio.to_thread(self._thread.join, LEAVE_S)
 
@@ -128,6 +157,7 @@ class KafkaSource:
                 self._hand_over(self._poll_some())
                 self._membership.look(self.last_poll_s)
                 self._look_for_end()
+                self._judge_topics()
         except Stopped:
             log.info("stopped while partitions were assigned")
         except Fatal as error:
@@ -172,6 +202,7 @@ class KafkaSource:
             if self._stopping.is_set():
                 return
             self._mailbox.empty()
+            self._judge_topics()  # the loop may wait for a flush, and that for a topic
             if time.monotonic() - since_s > HOLD_S:
                 self._poll_paused()
         self._deliver(records)
@@ -218,8 +249,10 @@ class KafkaSource:
             return
         client.raise_if_hopeless(error, f"poll {partition}")
         if code == client.AUTO_OFFSET_RESET:
-            text = f"{partition}: the committed offset is no longer there: {error.str()}; on_data_loss=skip goes on"
-            raise Fatal(text)
+            self._on_out_of_range(partition, error)
+            return
+        if code == KafkaError.UNKNOWN_TOPIC_OR_PART:
+            return  # the watch tells, by the topic's id
         if error.fatal() or code == client.FATAL:
             # A static member that was killed finds its own name taken until its session ends (KIP-848): as fenced.
             kind = Fenced if self._settings.static_membership else Fatal
@@ -234,26 +267,44 @@ class KafkaSource:
     # -- rebalance callbacks, inside poll
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        started = self._positions.start(consumer, partitions)
-        ends = self._positions.ends(consumer, partitions, self._until) if self._until_end else {}
-        self._ends |= ends
+        given = [partition_of(one) for one in partitions]
+        self._topics.refuse(one.topic for one in given)
+        starts = self._positions.start(consumer, given)
+        self._given.update(given)
+        for one, partition in zip(partitions, given, strict=True):
+            start = starts.by_partition.get(partition)
+            one.offset = start.offset if start else OFFSET_END
         consumer.incremental_assign(partitions)
-        for partition in map(partition_of, partitions):
-            self._num_epochs += 1
-            self._epochs[partition] = self._num_epochs
-            self._deliver(Assigned(partition, self._num_epochs, *started[partition]))
-        for one in partitions:
-            if one.offset >= ends.get(partition_of(one), one.offset + 1):
-                self._reached(partition_of(one))
+        consumer.resume(partitions)  # the client keeps a pause for a partition that comes back (librdkafka 2.16)
+        self._pauser.hold(frozenset(given) - starts.by_partition.keys())
+        self._take_starts(consumer, starts)
         self._membership.joined()
         self._assigned_s = time.monotonic()
         self._told_end = self._told_end and not partitions
         if self._wanted_pause:  # the window is full: what comes meanwhile waits too
             self._pauser.set(frozenset(self._epochs), self._epochs)
-        log.info("assigned %s", ", ".join(map(str, map(partition_of, partitions))) or "nothing new")
+        log.info("assigned %s", ", ".join(map(str, given)) or "nothing new")
+
+    def _take_starts(self, consumer: Consumer, starts: Starts) -> None:
+        """Begin an assignment of each partition that has a start, and tell of the topics that have none."""
+        ends = self._positions.ends(consumer, starts.by_partition, self._until) if self._until_end else {}
+        self._ends |= ends
+        for partition, start in starts.by_partition.items():
+            self._num_epochs += 1
+            self._epochs[partition] = self._num_epochs
+            self._id_of_epoch[self._num_epochs] = start.topic_id
+            self._topics.reads(partition.topic, start.topic_id)
+            self._deliver(Assigned(partition, self._num_epochs, start.resume_at, start.note, start.committed))
+            if start.offset >= ends.get(partition, start.offset + 1):
+                self._reached(partition)
+        for one in starts.made_anew:
+            self._topics.made_anew(one)
+        for topic in starts.absent:
+            self._lose_topic(topic)
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         gone = frozenset(map(partition_of, partitions))
+        self._give_up(gone)
         deadline_s = time.monotonic() + self._settings.revoke_timeout_s
         self._revoking = gone
         self._deliver(Revoking(gone, deadline_s))
@@ -273,6 +324,7 @@ class KafkaSource:
 
     def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         gone = frozenset(map(partition_of, partitions))
+        self._give_up(gone)
         self._forget(gone)
         self._membership.lost()
         self._assigned_s = None  # losing everything is not being given nothing
@@ -281,12 +333,80 @@ class KafkaSource:
         consumer.incremental_unassign(partitions)
         log.warning("lost %s: this member was silent for too long", ", ".join(map(str, gone)))
 
+    def _give_up(self, partitions: frozenset[Partition]) -> None:
+        self._given -= partitions
+        self._topics.is_given_up({one.topic for one in partitions} - {one.topic for one in self._given})
+
     def _forget(self, partitions: frozenset[Partition]) -> None:
         for partition in partitions:
-            self._epochs.pop(partition, None)
+            epoch = self._epochs.pop(partition, None)
+            self._id_of_epoch.pop(epoch or 0, None)
             self._ends.pop(partition, None)
         self._pauser.forget(partitions)
         self._assigned_s = time.monotonic() if self._assigned_s is not None else None
+
+    # -- topics that are not what they were
+
+    def _judge_topics(self) -> None:
+        """Drop partitions of topics that are gone, and place those of topics that are others now."""
+        self._act(self._topics.judge_seen())
+
+    def _act(self, look: Look) -> None:
+        for topic in sorted(look.gone):
+            self._lose_topic(topic)
+        if look.again:
+            self._place_again(look.again)
+
+    def _lose_topic(self, topic: str) -> None:
+        """Drop what is in flight of a topic that is gone: its records are, too, and it holds up all others' offsets."""
+        num_dropped = self._drop(frozenset(one for one in self._given if one.topic == topic))
+        self._topics.is_absent(topic, num_dropped)
+        if num_dropped and self._until_end:
+            raise Fatal(f"topic {topic} was deleted while it was read; what was answered is committed")
+
+    def _place_again(self, topics: frozenset[str]) -> None:
+        """Read topics anew that came back, or came back as others; the group's assignment stays as it is."""
+        given = frozenset(one for one in self._given if one.topic in topics)
+        self._drop(given)
+        for topic in topics - {one.topic for one in given}:
+            self._topics.is_back(topic)
+        if given:
+            starts = self._positions.start(self._consumer, given)
+            for partition, start in starts.by_partition.items():
+                self._pauser.read_from(partition, start.offset)
+            self._take_starts(self._consumer, starts)
+            self._told_end = False
+
+    def _drop(self, partitions: frozenset[Partition]) -> int:
+        """End the assignments of these partitions; return how many had one."""
+        read = frozenset(partitions & self._epochs.keys())
+        self._forget(read)
+        if read:
+            self._deliver(Lost(read))
+            self._pauser.hold(read)
+        return len(read)
+
+    def _on_out_of_range(self, partition: Partition, error: KafkaError) -> None:
+        """Go on where the position of a partition is no longer there, as `on_data_loss` says."""
+        epoch = self._epochs.get(partition)
+        if epoch is None:
+            return
+        states = self._positions.present({partition.topic})
+        self._act(self._topics.judge({partition.topic: states.get(partition.topic)}))
+        if self._epochs.get(partition) != epoch:
+            return  # the topic is another one: that was it
+        if self._settings.on_data_loss == "stop":
+            raise Fatal(
+                f"{partition}: the committed offset is no longer there: {error.str()}; on_data_loss=skip goes on"
+            )
+        topic_id = self._id_of_epoch[epoch]
+        oldest = self._positions.beginning(self._consumer, partition)
+        log.warning(
+            "%s: its position is no longer there; on_data_loss=skip: going on at the oldest, %d", partition, oldest
+        )
+        self._drop(frozenset({partition}))
+        self._pauser.read_from(partition, oldest)
+        self._take_starts(self._consumer, Starts({partition: Start(oldest, "", None, topic_id)}))
 
 
 def _call(loop: asyncio.AbstractEventLoop, deliver: Callable[[Delivery], None], what: Delivery) -> None:

@@ -33,13 +33,15 @@ from pydantic_settings import (
 from worker.errors import ODD_YAML, BadSettings
 from worker.prompt import Writing
 from worker.settings import together
-from worker.settings.together import RESERVED_KAFKA_OPTIONS, read_topics
+from worker.settings.together import RESERVED_KAFKA_OPTIONS
 
-__all__ = ["ENV_PREFIX", "RESERVED_KAFKA_OPTIONS", "Settings", "load", "parse_time", "read_topics"]
+__all__ = ["ENV_PREFIX", "RESERVED_KAFKA_OPTIONS", "Settings", "load", "parse_time"]
 
 ENV_PREFIX = "MIRRORSTREAM_"
 MAX_SEEN = 200  # characters told of a value that is wrong
 # Kubernetes gives such variables to every pod beside a service of our name; they are no typing errors.
+# One entry of a list of topics: brackets, with what they hold, and anything else but a comma; `\\,` is no comma either.
+_TOPIC = re.compile(r"(?:\\.|\[\^?\]?(?:\[:\w+:\]|[^\]])*\]|\{[^}]*\}|\([^)]*\)|[^,])+")
 _SERVICE_LINK = re.compile(r"_(SERVICE|PORT)(_|$)")
 
 
@@ -54,6 +56,15 @@ def _json(value: object) -> object:
         raise ValueError('want JSON, such as {"name": "value"}') from None
 
 
+def _split_topics(value: object) -> object:
+    """Split topics and patterns at commas that stand in no brackets: no topic has one, `^eu{1,3}` does."""
+    if not isinstance(value, str):
+        return value
+    if value.lstrip().startswith("["):
+        return _json(value)
+    return [part.strip() for part in _TOPIC.findall(value) if part.strip()]
+
+
 Names = Annotated[list[str], NoDecode, BeforeValidator(_split)]  # in the environment: by comma
 Options = Annotated[dict[str, str], NoDecode, BeforeValidator(_json)]  # as text: JSON
 
@@ -66,7 +77,7 @@ class Settings(BaseSettings):
     # Kafka
     bootstrap_servers: str = Field("localhost:9092", min_length=1, description="Brokers, host:port by comma")
     group_id: str = Field("mirrorstream", min_length=1, description="Consumer group; partitions are shared within it")
-    input_topics: Names = Field(
+    input_topics: Annotated[list[str], NoDecode, BeforeValidator(_split_topics)] = Field(
         ["impressions"], min_length=1, description="Topics to read; `^regex` reads all that match"
     )
     output_topic: str = Field("responses", min_length=1, description="Topic of simulated responses")

@@ -15,6 +15,7 @@ from typing import Any
 
 from worker import profiles
 from worker.errors import BadSettings
+from worker.topic_patterns import INTERNAL, TopicPatterns
 
 _SERVER = re.compile(r"https?://[^\s/@?#]+(/[^\s@?#]*)?")
 # librdkafka keys that carry the delivery guarantee; a setting of ours stands for each, or none may change it.
@@ -35,19 +36,6 @@ def missing(values: Mapping[str, Any]) -> Iterator[str]:
     return _told(_FILES, values)
 
 
-def read_topics(patterns: list[str], topics: set[str]) -> list[str]:
-    """Return which of `topics` the input patterns read; `^` starts a regular expression, as in librdkafka.
-
-    >>> read_topics(["^impressions.*"], {"impressions.dlq", "responses"})
-    ['impressions.dlq']
-    """
-    return sorted(
-        topic
-        for topic in topics
-        if any(re.match(pattern, topic) if pattern.startswith("^") else pattern == topic for pattern in patterns)
-    )
-
-
 def _told(checks: tuple[Callable[..., Iterator[str]], ...], values: Mapping[str, Any]) -> Iterator[str]:
     for check in checks:
         names = signature(check).parameters
@@ -58,14 +46,16 @@ def _told(checks: tuple[Callable[..., Iterator[str]], ...], values: Mapping[str,
 # -- between settings
 
 
-def _read(input_topics: list[str], output_topic: str, dead_letter_topic: str) -> Iterator[str]:
+def _read(input_topics: list[str], output_topic: str, dead_letter_topic: str, group_protocol: str) -> Iterator[str]:
     """Find an input topic that this worker writes: a response must never be taken for an impression."""
     try:
-        read = read_topics(input_topics, {output_topic, dead_letter_topic})
-    except re.error as error:
-        yield f"input_topics: {input_topics} holds no regular expression: {error}"
+        never = TopicPatterns(input_topics, group_protocol).never([output_topic, dead_letter_topic])
+    except BadSettings as error:
+        yield str(error)
     else:
-        yield from (f"input_topics: {topic} is a topic this worker writes" for topic in read)
+        for topic in never:
+            what = "Kafka's own" if topic in INTERNAL else "a topic this worker writes"
+            yield f"input_topics: {topic} is {what}"
 
 
 def _written(output_topic: str, dead_letter_topic: str) -> Iterator[str]:

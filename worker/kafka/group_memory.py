@@ -1,0 +1,129 @@
+"""What a consumer group remembers of its topics, apart from them: Kafka deletes a topic's offsets together with it.
+
+A group of its own, `{group_id}-topics`, without members, holds two things as committed offsets:
+
+    dead-letter topic, by partition    metadata: the ids of the input topics that the group reads (`topic_history`)
+    input topic, each partition        offset: where the group's first start put it; metadata: the topic's id
+
+The second is written at the first start for all partitions in one request, by whichever member comes first, before any
+of them is read: a member that is late, or that takes over from one that died, finds where the group started and does
+not take the commits of its peers for a long history.  Both age as all offsets do (`offsets.retention.minutes`) and are
+written again every hour while a worker runs.
+"""
+
+import hashlib
+import logging
+import time
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from worker.kafka import client
+from worker.records import Partition
+from worker.settings import Settings
+from worker.topic_history import KnownTopic, Memory, merged, pack
+
+log = logging.getLogger(__name__)
+
+TIMEOUT_S = 5.0  # of one request
+MAX_CHARS = 4_000  # brokers take 4,096 (offset.metadata.max.bytes)
+MAX_PARTS = 16  # partitions of the dead-letter topic that are used: room for about 800 topics
+SUFFIX = "-topics"  # of the group's name
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """The memory, and the first start of each partition that has one with the id of its topic then."""
+
+    memory: Memory
+    first_starts: Mapping[Partition, tuple[int, str]]
+
+    def first_start(self, partition: Partition, topic_id: str) -> int | None:
+        """Return where the group's first start put a partition of this very topic, None if it did not."""
+        offset, of_topic = self.first_starts.get(partition, (None, ""))
+        return offset if of_topic == topic_id else None
+
+
+class GroupMemory:
+    """Reads and writes the memory of one group; may be used by several threads."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Connect lazily, as the client does."""
+        self._admin = AdminClient(client.common(settings))
+        self._group = settings.group_id + SUFFIX
+        self._anchor = settings.dead_letter_topic
+        self._inputs = _digest(settings.input_topics)
+        self._written_s = 0.0
+
+    def read(self) -> Remembered:
+        """Return what the group remembers.  Raises `KafkaException`, `Fatal` without rights."""
+        request = [ConsumerGroupTopicPartitions(self._group)]
+        found = answer(self._admin.list_consumer_group_offsets(request, request_timeout=TIMEOUT_S)[self._group])
+        kept = [one for one in client.checked(found.topic_partitions) if one.offset >= 0]
+        texts = [one.metadata or "" for one in kept if one.topic == self._anchor]
+        starts = {
+            Partition(one.topic, one.partition): (one.offset, one.metadata or "")
+            for one in kept
+            if one.topic != self._anchor
+        }
+        return Remembered(merged(texts), starts)
+
+    def knows_these_inputs(self, memory: Memory) -> bool:
+        """Say whether the group was last started with the same input topics and patterns as now."""
+        return memory.inputs == self._inputs
+
+    def write(
+        self,
+        known: Mapping[str, KnownTopic],
+        first_starts: Mapping[Partition, int],
+        num_parts: int,
+        *,
+        begins: bool = False,
+    ) -> None:
+        """Add topics to the memory, with the first starts of their partitions.
+
+        `begins` says that now every input topic is known: one that is not known later on was born later.  Members write
+        at the same time: what one of them overwrites is written again by `keep`.  `num_parts` is the number of the
+        dead-letter topic's partitions.  Raises `KafkaException`.
+        """
+        memory = self.read().memory
+        memory = Memory({**memory.topics, **known}, self._inputs if begins else memory.inputs)
+        parts, left_out = pack(memory, max_chars=MAX_CHARS, num_parts=min(num_parts, MAX_PARTS))
+        if left_out:
+            log.warning(
+                "%d input topics are more than group %s can remember in %d partitions of %s (%s and others): whether"
+                " these are made anew while no worker runs will not be noticed; want more partitions",
+                len(memory.topics), self._group, num_parts, self._anchor, left_out[0],
+            )  # fmt: skip
+        offsets = [TopicPartition(self._anchor, number, 0, text) for number, text in enumerate(parts)]
+        offsets += [
+            TopicPartition(one.topic, one.number, offset, known[one.topic].topic_id)
+            for one, offset in first_starts.items()
+        ]
+        request = [ConsumerGroupTopicPartitions(self._group, offsets)]
+        found = answer(self._admin.alter_consumer_group_offsets(request, request_timeout=TIMEOUT_S)[self._group])
+        client.checked(found.topic_partitions)
+        self._written_s = time.monotonic()
+
+    def keep(self, known: Mapping[str, KnownTopic], num_parts: int, *, every_s: float) -> None:
+        """Write what this member knows once more if it is gone from the memory, or if that was long ago."""
+        memory = self.read().memory
+        is_there = known.items() <= memory.topics.items()
+        if not is_there or time.monotonic() - self._written_s > every_s:
+            self.write(known, {}, num_parts)
+
+
+def _digest(input_topics: Iterable[str]) -> str:
+    return hashlib.blake2b("\n".join(sorted(input_topics)).encode(), digest_size=9).hexdigest()
+
+
+def answer(future: "Future[Any]") -> Any:
+    """Wait for what an admin call gives.  Raises `KafkaException`, also if nothing comes in time."""
+    try:
+        return future.result(2 * TIMEOUT_S)
+    except TimeoutError:
+        raise KafkaException(KafkaError(KafkaError._TIMED_OUT)) from None  # noqa: SLF001 - a public code

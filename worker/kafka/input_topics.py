@@ -1,0 +1,153 @@
+"""The input topics of one worker: whether they are there, whether they are the same, and what is said about them.
+
+The poll thread asks and acts (`KafkaSource`); a watch looks every second; the transaction thread asks before each
+commit.  What follows from a look is decided in `worker.topic_guard` and `worker.topic_history`.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping
+
+from confluent_kafka import TopicPartition
+
+from worker.errors import Fatal
+from worker.kafka.positions import MadeAnew, topic_partitions
+from worker.kafka.topic_ids import TopicIds
+from worker.kafka.topic_watch import Topics, TopicWatch
+from worker.records import Partition
+from worker.settings import Settings
+from worker.signals import Head, TopicNews
+from worker.topic_guard import Look, TopicGuard
+from worker.topic_history import TopicChange
+from worker.topic_patterns import TopicPatterns, shown
+
+log = logging.getLogger(__name__)
+
+TOLD_S = 30.0  # how long a worker that must stop says so on /readyz and /metrics before it ends: two scrapes
+
+
+class InputTopics:
+    """Looked at in a thread of its own; `tell` is called in the poll thread alone, from `open` on."""
+
+    def __init__(self, settings: Settings, topic_ids: TopicIds, *, until_end: bool) -> None:
+        """Take the settings; a backfill (`until_end`) does not wait with its end: nobody looks at its pages."""
+        self._settings = settings
+        self._topic_ids = topic_ids
+        self._patterns = TopicPatterns(settings.input_topics, settings.group_protocol)
+        self._guard = TopicGuard(self._patterns.names)
+        self._told_s = 0.0 if until_end else TOLD_S
+        self._seen: Topics | None = None  # not judged yet
+        self._flushed: dict[str, str] = {}  # topics, with their ids, that offsets were committed in
+        self._ends: tuple[float, str] | None = None  # when this worker ends itself, monotonic seconds, and why
+        self._tell: Callable[[TopicNews], None] = lambda _: None
+        self._keep_memory: Callable[[Mapping[str, str]], None] = lambda _: None
+        self._watch = TopicWatch(topic_ids, lambda: self._guard.topics, self._looked, self._keep)
+
+    @property
+    def why(self) -> str:
+        """Why the worker is not ready, "" if no topic speaks against it."""
+        return self._guard.why
+
+    def open(self, tell: Callable[[TopicNews], None], keep_memory: Callable[[Mapping[str, str]], None]) -> None:
+        """Start to look; `keep_memory` is called now and then, in the watch's thread."""
+        self._tell, self._keep_memory = tell, keep_memory
+        self._watch.open()
+
+    def close(self) -> None:
+        """Look no more."""
+        self._watch.close()
+
+    def refuse(self, topics: Iterable[str]) -> None:
+        """Raise `Fatal` if the group gave a topic that this worker writes, whatever the patterns seemed to say."""
+        if own := {self._settings.output_topic, self._settings.dead_letter_topic} & set(topics):
+            raise Fatal(
+                f"input_topics: the group gave {shown(sorted(own))}, which this worker writes; the worker stops"
+            )
+
+    # -- asked by the transaction thread
+
+    def offsets_of(self, heads: Collection[Head], ids: Mapping[Partition, str]) -> list[TopicPartition] | None:
+        """Return what to commit if all topics have the ids that these records were read with.
+
+        None if not: what is read next of such a topic must not be taken for progress.  The question comes after the
+        records were read, so a topic that has its id now had it then.  Blocks.  Raises `KafkaException` if nobody can
+        say.
+        """
+        found = self._topic_ids.look({partition.topic for partition in ids})
+        now = {topic: state.topic_id if state else None for topic, state in found.items()}
+        if any(now[partition.topic] != topic_id for partition, topic_id in ids.items()):
+            self._seen = found
+            return None
+        return topic_partitions(heads, ids)
+
+    def flushed(self, ids: Mapping[Partition, str]) -> None:
+        """Hear that offsets were committed: from now on their absence means that somebody deleted them."""
+        self._flushed |= {partition.topic: topic_id for partition, topic_id in ids.items()}
+
+    # -- asked by the poll thread
+
+    def judge_seen(self) -> Look:
+        """Return what follows from what the watch saw; not inside a callback that is in the middle of placing topics.
+
+        Raises `Fatal` once a worker that must stop has said so for long enough.
+        """
+        if self._ends and time.monotonic() >= self._ends[0]:
+            raise Fatal(self._ends[1])
+        seen, self._seen = self._seen, None
+        return self.judge(seen or {})
+
+    def judge(self, found: Topics) -> Look:
+        """Return what follows from the topics as they are now."""
+        ids = {topic: state.topic_id if state else None for topic, state in found.items()}
+        return self._guard.look(ids, now_s=time.monotonic())
+
+    def reads(self, topic: str, topic_id: str) -> None:
+        """Take that a topic is read from now on."""
+        if self._guard.reads(topic, topic_id):
+            self._tell(TopicNews(topic, None, is_held=False))
+
+    def is_back(self, topic: str) -> None:
+        """Take that a topic is there again, of which the group has given nothing yet."""
+        self._tell(TopicNews(topic, None, is_held=False))
+
+    def is_absent(self, topic: str, num_dropped: int) -> None:
+        """Take that a topic is not there; `num_dropped` of its partitions were being read."""
+        self._guard.is_absent(topic)
+        self._tell(TopicNews(topic, TopicChange.DELETED if num_dropped else None, is_held=True))
+        if num_dropped:
+            log.error(
+                "topic %s was deleted: %d of its partitions are dropped with what is in flight; other topics go on",
+                topic, num_dropped,
+            )  # fmt: skip
+        else:
+            log.warning("topic %s does not exist; waiting for it", topic)
+
+    def is_given_up(self, topics: Iterable[str]) -> None:
+        """Take that the group took the last partitions of these topics away."""
+        for topic in topics:
+            self._guard.is_given_up(topic)
+
+    def made_anew(self, one: MadeAnew) -> None:
+        """Say that a topic was made anew, and hold it if so it shall be."""
+        is_held = self._settings.on_data_loss == "stop"
+        self._tell(TopicNews(one.topic, TopicChange.MADE_ANEW, is_held))
+        if not is_held:
+            log.warning("%s; on_data_loss=skip: it is read from its start, what was in flight is dropped", one)
+            return
+        why = f"topic {one}; nothing of it is read: on_data_loss=skip reads it from its start"
+        self._guard.is_held(one.topic, why)
+        log.error("%s; the worker ends in %.0f s", why, self._told_s)
+        self._ends = self._ends or (time.monotonic() + self._told_s, why)
+
+    # -- the watch's thread
+
+    def _looked(self, found: Topics) -> None:
+        self._seen = found
+
+    def _keep(self) -> None:
+        """Look at the patterns and the memory.  Raises `KafkaException`, `Fatal`."""
+        if self._patterns.patterns:
+            matching = self._patterns.read(self._topic_ids.names())
+            why = "" if matching else f"input_topics: {shown(self._settings.input_topics)} matches no topic"
+            self._guard.no_match(why)
+        self._keep_memory(dict(self._flushed))
