@@ -28,6 +28,7 @@ from worker.pipeline import Pipeline
 from worker.ports import Engine
 from worker.settings import Settings
 from worker.telemetry import Telemetry, start_tracing
+from worker.topic_patterns import shown
 from worker.waiting import in_loop, on_signals, unless, until_done, until_there
 from worker.window import Window
 
@@ -77,7 +78,10 @@ async def serve(settings: Settings, backfill: Backfill) -> None:
     try:
         await until_done(lambda: unless(stop, engine.start()), state.waits, stop)
         if not stop.is_set():
-            await until_there(lambda: _find_topics(settings, wait=not backfill.until_end), state.waits, stop)
+            topics = await until_there(
+                lambda: admin.require_topics(settings, wait=not backfill.until_end), state.waits, stop
+            )
+            log.info("input topics: %s", shown(topics or ()))
         if not stop.is_set():
             await work(settings, backfill, engine, telemetry, state=state, stop=stop)
     finally:
@@ -208,13 +212,6 @@ async def answer_all(
     gc.set_threshold(*GC_THRESHOLD)
     await pipeline.run(stop)
     log.info("worker done: %s", telemetry.totals())
-
-
-def _find_topics(settings: Settings, *, wait: bool) -> bool:
-    """Look for the topics; a backfill of one that is not there has nothing to wait for."""
-    topics = [*settings.input_topics, settings.output_topic, settings.dead_letter_topic]
-    admin.require_topics(settings, topics, wait=wait)
-    return True
 
 
 def _encoder(settings: Settings) -> Encoder:

@@ -21,7 +21,7 @@ from worker.experiment.readout import Report
 from worker.experiment.state import State
 from worker.experiment.twice import Twice
 from worker.kafka import admin, registry
-from worker.kafka.following import Following
+from worker.kafka.following import Following, Reached
 from worker.records import Message, Record
 from worker.settings import Settings
 
@@ -169,7 +169,8 @@ def _state(options: Options) -> State:
 @contextmanager
 def _following(settings: Settings, options: Options, state: State) -> Iterator[Following]:
     topics = _topics(settings, options)
-    with closing(Following(settings, topics.names, state.positions())) as following:
+    start = Reached(state.positions(), state.topic_ids())
+    with closing(Following(settings, topics.names, start)) as following:
         if topics.responses in following.missing:
             raise Fatal(f"topic {topics.responses} does not exist at {settings.bootstrap_servers}: no responses yet")
         yield following

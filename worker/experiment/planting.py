@@ -13,12 +13,13 @@ from contextlib import closing, suppress
 
 from worker import codec
 from worker.chance import unit
-from worker.errors import Poison
+from worker.errors import BadSettings, Poison
 from worker.experiment.placebos import Placebo, placebo
 from worker.kafka import admin, registry
-from worker.kafka.following import Following
+from worker.kafka.following import Following, Reached
 from worker.records import Impression, Item, Message, Record, Role
 from worker.settings import Settings
+from worker.topic_patterns import is_pattern
 
 LEAST_DECOYS = 50  # of a domain: fewer would come again and again
 MAX_ITEMS = 10_000  # of a domain that are remembered, about 20 MB
@@ -65,9 +66,11 @@ def plant(settings: Settings, experiment: str, *, share: float, tell: Callable[[
     Raises `Retryable` or `Fatal` as Kafka and the registry do; a second run after it adds nothing twice.
     """
     topic = settings.input_topics[0]
+    if is_pattern(topic):
+        raise BadSettings(f"input_topics: {topic} is a pattern; placebos need the name of one topic")
     where = (settings.schema_registry_url, settings.schema_registry_auth_file)
     encoder, schemas = registry.encoder(*where, topic, "RecommendationImpression"), registry.Schemas(*where)
-    following, publisher = Following(settings, [topic], {}), admin.Publisher(settings)
+    following, publisher = Following(settings, [topic], Reached({})), admin.Publisher(settings)
     decoys, sent, num_read = Decoys(), Counter[str](), 0
     with closing(following), closing(publisher):
         while not following.at_end:

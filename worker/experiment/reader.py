@@ -17,9 +17,9 @@ from worker.experiment.answers import Answer, read
 from worker.experiment.definition import Definition, from_record
 from worker.experiment.real import read_outcome
 from worker.experiment.state import State
-from worker.kafka.following import Following
+from worker.kafka.following import Following, Reached
 from worker.outcomes import Outcome
-from worker.records import Partition, Record
+from worker.records import Record
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class Records:
         """Decode by `decode(record, name of the schema)`; traffic marked `is_test` is left out unless asked for."""
         self._state, self._decode, self._topics, self._include_test = state, decode, topics, include_test
 
-    def take(self, records: Iterable[Record], positions: Mapping[Partition, int]) -> None:
+    def take(self, records: Iterable[Record], reached: Reached) -> None:
         """Count a batch and move on.  Raises `Retryable` with nothing moved if a schema cannot be fetched now."""
         health: Counter[str] = Counter()
         answers: list[Answer] = []
@@ -72,7 +72,15 @@ class Records:
                 health["bad_definition"] += 1
         for definition in definitions:
             self._state.define(definition)
-        self._state.take(answers, outcomes=outcomes, health=health, positions=positions)
+        health.update({"topic_made_anew": len(reached.made_anew)})
+        self._state.take(
+            answers,
+            outcomes=outcomes,
+            health=health,
+            positions=reached.positions,
+            topic_ids=reached.topic_ids,
+            made_anew=reached.made_anew,
+        )
 
     def _definition(self, record: Record) -> list[Definition]:
         return [] if record.value is None else [from_record(self._decode(record, "ExperimentDefinition"))]
@@ -115,11 +123,11 @@ def keep_up(following: Following, records: Records, stop: Event) -> None:
     away = ""
     while not stop.is_set():
         try:
-            found, positions = following.batch(IDLE_S)
+            found, reached = following.batch(IDLE_S)
             while not stop.is_set():
                 try:
-                    if found:
-                        records.take(found, positions)
+                    if found or reached.made_anew:
+                        records.take(found, reached)
                     break
                 except Retryable as error:
                     away = _told(str(error), away)

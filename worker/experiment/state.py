@@ -4,6 +4,7 @@
     total      mergeable sums by comparison, metric, segment, user and minute: made from the answers (`counting`)
     example    the duels that went furthest, with what people are shown of them (`examples`)
     position   the next offset of each partition
+    topic      the id of each topic that the positions belong to: one that is made anew keeps its name, not its id
 
 `take` writes the answers of a batch, what they add to the sums, and the positions after it in one transaction: a
 reader that is killed goes on where its last commit left it, and counts nothing twice or never.  The sums depend
@@ -33,6 +34,7 @@ VERSION = 2  # of the tables; a file of another version is made anew by `mirrors
 _TABLES = """
 create table if not exists position(topic text, partition int, next int, primary key (topic, partition)) without rowid;
 create table if not exists change(number int);
+create table if not exists topic(name text primary key, id text) without rowid;
 create table if not exists health(name text primary key, count int) without rowid;
 create table if not exists definition(experiment text, since int, record text, primary key (experiment, since))
     without rowid;
@@ -67,7 +69,7 @@ create table if not exists outcome(event text, variant text, user int, clicks te
 create table if not exists total(series int, user int, bucket int, answered int, missing int, total int, differs int,
     primary key (series, user, bucket)) without rowid;
 """
-_READ = ("answer", "slot", "example", "shown", "target", "outcome", "user", "stream", "position", "health")
+_READ = ("answer", "slot", "example", "shown", "target", "outcome", "user", "stream", "position", "topic", "health")
 _DERIVED = ("epoch", "aside", "series", "pair", "reason", "measure", "total")
 
 
@@ -83,8 +85,9 @@ class State:
             found = self._db.execute("pragma user_version").fetchone()[0]
             if found not in (0, VERSION):
                 raise Fatal(f"{path}: a state of version {found}, want {VERSION}; `experiment rebuild` makes it anew")
+            if not self._db.execute("select 1 from sqlite_master where name = 'topic'").fetchone():
+                self._db.executescript(_TABLES)  # of a file from before there were topic ids this adds their table
             if not found:
-                self._db.executescript(_TABLES)
                 self._db.execute(f"pragma user_version = {VERSION}")
         except sqlite3.DatabaseError as error:
             raise Fatal(f"{path}: {error}; want a file that this program made, or none") from error
@@ -121,6 +124,10 @@ class State:
         rows = self._db.execute("select topic, partition, next from position")
         return {Partition(topic, number): offset for topic, number, offset in rows}
 
+    def topic_ids(self) -> dict[str, str]:
+        """Return the id of each topic that the positions belong to; a file of an older version has none."""
+        return dict(self._db.execute("select name, id from topic"))
+
     def forms(self, experiment_id: str) -> Sequence[Definition]:
         """Return the forms of an experiment's definition, by `since`."""
         return self._forms.get(experiment_id, ())
@@ -136,8 +143,13 @@ class State:
         outcomes: Iterable[Outcome] = (),
         health: Mapping[str, int],
         positions: Mapping[Partition, int],
+        topic_ids: Mapping[str, str] | None = None,
+        made_anew: Sequence[str] = (),
     ) -> None:
-        """Count answers that are new and move on to `positions`, in one transaction; `health` counts what was read."""
+        """Count answers that are new and move on to `positions`, in one transaction; `health` counts what was read.
+
+        `topic_ids` are the topics' that the positions belong to; old positions of those in `made_anew` are forgotten.
+        """
         counted = Counter(health)
         with self._transaction():
             for outcome in outcomes:
@@ -146,6 +158,8 @@ class State:
                 trouble = self._trouble(answer)
                 counted[trouble] += bool(trouble)
             self._counting.flush()
+            self._db.executemany("delete from position where topic = ?", [(topic,) for topic in made_anew])
+            self._db.executemany("insert or replace into topic values (?, ?)", list((topic_ids or {}).items()))
             rows = [(where.topic, where.number, offset) for where, offset in positions.items()]
             self._db.executemany("insert or replace into position values (?, ?, ?)", rows)
             self._db.executemany(

@@ -10,6 +10,7 @@ from worker.errors import BadSettings, Fatal, Retryable
 from worker.kafka import client
 from worker.records import Message
 from worker.settings import Settings
+from worker.topic_patterns import TopicPatterns, shown
 
 log = logging.getLogger(__name__)
 
@@ -153,12 +154,26 @@ class Publisher:
             raise Fatal(message)
 
 
-def require_topics(settings: Settings, topics: Iterable[str], *, wait: bool) -> None:
-    """Raise `Retryable` if Kafka does not answer; if a topic is not there, that too, or `Fatal` without `wait`."""
-    missing = sorted({topic for topic in topics if not topic.startswith("^")} - partitions(settings).keys())
-    if missing:
-        message = f"no topic {', '.join(missing)} (`mirrorstream topics create` makes them)"
+def require_topics(settings: Settings, *, wait: bool) -> list[str]:
+    """Return the input topics that are there, if the others that a worker needs are, too.
+
+    One input topic is enough for a worker that waits, which reads the others once they are there; a backfill has
+    nothing to wait for and wants all.  Raises `Retryable` if Kafka does not answer; if topics are missing, that too, or
+    `Fatal` without `wait`.
+    """
+    found = partitions(settings)
+    patterns = TopicPatterns(settings.input_topics, settings.group_protocol)
+    inputs = patterns.read(found)
+    missing = sorted({settings.output_topic, settings.dead_letter_topic} - found.keys())
+    if not wait or not inputs:
+        missing += sorted(patterns.names - found.keys())
+    problems = [f"no topic {', '.join(missing)} (`mirrorstream topics create` makes them)"] if missing else []
+    if not inputs and patterns.patterns:
+        problems.append(f"input_topics: {shown(patterns.patterns)} matches no topic")
+    if problems:
+        message = "; ".join(problems)
         raise Retryable(message) if wait else Fatal(message)
+    return inputs
 
 
 def touch(settings: Settings, topics: Iterable[str]) -> None:

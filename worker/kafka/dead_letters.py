@@ -24,6 +24,7 @@ from worker.kafka import admin, client
 from worker.kafka.messages import to_record
 from worker.kafka.offsets import send_offsets
 from worker.kafka.positions import partition_of
+from worker.kafka.topic_ids import TopicIds
 from worker.records import Message, Partition, Record
 from worker.replayed import Replayed, Wanted
 from worker.settings import Settings
@@ -85,7 +86,8 @@ def replay(
     settings = admin.fitted(settings, inputs) if inputs else settings
     wanted = Wanted(frozenset(inputs), reason, since_ms, max_attempts)
     with closing(_consumer(settings)) as consumer:
-        sender = None if dry_run else _Sender(settings, consumer)
+        same_topic = _SameTopic(settings)
+        sender = None if dry_run else _Sender(settings, consumer, same_topic)
         outcome, replayed = Outcome(), _Positions(settings, consumer, from_start=from_start)
         for letter in replayed.letters():
             if limit and outcome.put_back.total() >= limit:
@@ -160,8 +162,8 @@ class _Positions:
 class _Sender:
     """Gathers records and sends them with the positions, a transaction a batch."""
 
-    def __init__(self, settings: Settings, consumer: Consumer) -> None:
-        self._settings, self._consumer = settings, consumer
+    def __init__(self, settings: Settings, consumer: Consumer, same_topic: "_SameTopic") -> None:
+        self._settings, self._consumer, self._same_topic = settings, consumer, same_topic
         name = f"{settings.transactional_id_prefix}-{_group(settings)}"
         self._producer = Producer(client.producer(settings, name))
         self._batch: list[Message] = []
@@ -184,6 +186,7 @@ class _Sender:
         self._batch, self._num_bytes = [], 0
         if not offsets:
             return
+        self._same_topic.check()
         try:
             self._producer.begin_transaction()
             for one in batch:
@@ -203,6 +206,26 @@ class _Sender:
                 f"dlq replay: {reason.str() if reason else error}; the last {len(batch)} letters may not be put back:"
                 " run it again, it goes on where it stands and puts none back twice"
             ) from error
+
+
+class _SameTopic:
+    """Whether the dead letters still are the topic that a run began with: its positions say nothing of another."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._topic, self._topic_ids = settings.dead_letter_topic, TopicIds(settings)
+        self._began = self._now()
+
+    def check(self) -> None:
+        """Raise `Fatal` if the topic was made anew meanwhile."""
+        if (now := self._now()) != self._began:
+            raise Fatal(
+                f"topic {self._topic}: was made anew during the replay: its id is {now or 'none'}, read was"
+                f" {self._began}; the letters read last were not put back, run it again for those that are there now"
+            )
+
+    def _now(self) -> str:
+        state = _ask(lambda: self._topic_ids.look([self._topic]))[self._topic]
+        return state.topic_id if state else ""
 
 
 def _raise_if_too_large(reason: KafkaError, batch: list[Message]) -> None:

@@ -2,35 +2,61 @@
 
 All partitions, those that are born later too, committed records only.  A topic that is not there yet is looked for
 again.  A position whose records have expired goes on at the first that is left, and `expired` says how many are gone.
+
+A position belongs to a topic's id, not to its name: after each batch the ids are asked, and a topic that was made anew
+ends the reader, or is read from its start with `on_data_loss=skip`.
 """
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
-from worker.errors import Retryable
-from worker.kafka import admin, client
+from worker.errors import Fatal, Retryable
+from worker.kafka import client
 from worker.kafka.messages import to_record
+from worker.kafka.topic_ids import TopicIds, TopicState
 from worker.records import Partition, Record
 from worker.settings import Settings
+
+log = logging.getLogger(__name__)
 
 TIMEOUT_S = 10.0
 LOOK_S = 30.0  # how often new partitions are looked for
 MAX_BATCH = 2_000  # records, about 6 MB of responses
 
 
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """Where a reader stands after a batch: next offsets, the topics' ids, and topics that were made anew before it.
+
+    What was kept of a topic in `made_anew` belongs to another topic: its old positions say nothing any more.
+    """
+
+    positions: Mapping[Partition, int]
+    topic_ids: Mapping[str, str] = field(default_factory=dict)
+    made_anew: tuple[str, ...] = ()
+
+
 class Following:
     """The reader of some topics; not for several threads."""
 
-    def __init__(self, settings: Settings, topics: Sequence[str], positions: Mapping[Partition, int]) -> None:
-        """Start at the positions, and where there is none at the beginning.  Raises `Retryable` without Kafka."""
+    def __init__(self, settings: Settings, topics: Sequence[str], start: Reached) -> None:
+        """Start at the positions, and where there is none at the beginning.
+
+        Raises `Retryable` without Kafka, `Fatal` if a topic was made anew and `on_data_loss` is stop.
+        """
         self._settings, self._topics = settings, tuple(dict.fromkeys(topics))
+        self._topic_ids = TopicIds(settings)
         self._consumer = Consumer(client.reader(settings, f"{settings.group_id}-experiment"))
-        self._next = dict(positions)
+        self._next = dict(start.positions)
+        self._ids = dict(start.topic_ids)
+        self._made_anew: list[str] = []  # not told yet
         self._assigned: set[Partition] = set()
         self._at_end: set[Partition] = set()
-        self._looked_s = 0.0
+        self._looked_s = float("-inf")
         self.expired = 0
         try:
             self._look()
@@ -49,22 +75,35 @@ class Following:
         found = {partition.topic for partition in self._assigned}
         return tuple(topic for topic in self._topics if topic not in found)
 
-    def batch(self, timeout_s: float) -> tuple[list[Record], dict[Partition, int]]:
-        """Return what came within a time, and the position after it by partition.  Raises `Retryable`, `Fatal`."""
+    def batch(self, timeout_s: float) -> tuple[list[Record], Reached]:
+        """Return what came within a time, and where the reader stands after it.  Raises `Retryable`, `Fatal`."""
         if time.monotonic() - self._looked_s > LOOK_S:
             self._look()
-        records = []
-        for message in self._consumer.consume(MAX_BATCH, timeout_s):
-            partition = Partition(message.topic() or "", message.partition() or 0)
-            if self._is_record(message, partition):
-                record = to_record(message, partition, 0)
-                records.append(record)
-                self._next[partition] = record.offset + 1
-        return records, {record.partition: self._next[record.partition] for record in records}
+        try:
+            records = self._records(timeout_s)
+            found = self._states({record.partition.topic for record in records})
+            if any(self._is_another(topic, state) for topic, state in found.items()):
+                records = []  # some may be of the old topic, some of the new: all are read again
+                self._look()
+        except Retryable:
+            self._looked_s, self._assigned = float("-inf"), set()  # what was fetched is fetched again
+            raise
+        self._next |= {record.partition: record.offset + 1 for record in records}
+        made_anew, self._made_anew = tuple(self._made_anew), []
+        moved = {record.partition: self._next[record.partition] for record in records}
+        return records, Reached(moved, dict(self._ids), made_anew)
 
     def close(self) -> None:
         """Leave Kafka."""
         self._consumer.close()
+
+    def _records(self, timeout_s: float) -> list[Record]:
+        records = []
+        for message in self._consumer.consume(MAX_BATCH, timeout_s):
+            partition = Partition(message.topic() or "", message.partition() or 0)
+            if self._is_record(message, partition):
+                records.append(to_record(message, partition, 0))
+        return records
 
     def _is_record(self, message: Message, partition: Partition) -> bool:
         error = message.error()
@@ -77,23 +116,59 @@ class Following:
             client.raise_if_hopeless(error, "read")
         return False
 
+    def _states(self, topics: set[str]) -> Mapping[str, TopicState | None]:
+        try:
+            return self._topic_ids.look(topics)
+        except KafkaException as error:
+            name = client.kafka_error(error).name()
+            raise Retryable(f"Kafka at {self._settings.bootstrap_servers} does not answer: {name}") from error
+
+    def _is_another(self, topic: str, state: TopicState | None) -> bool:
+        return state is not None and self._ids.get(topic, state.topic_id) != state.topic_id
+
     def _look(self) -> None:
-        """Take on partitions that are new."""
-        numbers = admin.partitions(self._settings)
-        found = {Partition(topic, number) for topic in self._topics for number in range(numbers.get(topic, 0))}
+        """Take on partitions that are new, and topics that were made anew."""
+        states = {topic: state for topic, state in self._states(set(self._topics)).items() if state is not None}
+        found = {Partition(topic, number) for topic, state in states.items() for number in range(state.num_partitions)}
+        anew = {topic for topic, state in states.items() if self._is_another(topic, state)}
+        anew |= {topic for topic in states.keys() - self._ids.keys() if self._is_past_its_end(topic, found)}
+        for topic in sorted(anew):
+            self._take_anew(topic, states[topic].topic_id)
+        self._ids |= {topic: state.topic_id for topic, state in states.items()}
         self._looked_s = time.monotonic()
-        if found != self._assigned:
+        if found != self._assigned or anew:
             starts = [TopicPartition(one.topic, one.number, self._start(one)) for one in sorted(found, key=str)]
             self._consumer.assign(starts)
             self._assigned, self._at_end = found, set()
 
+    def _take_anew(self, topic: str, new_id: str) -> None:
+        """Begin a topic from its start that is not the one which was read.  Raises `Fatal` if that is not wanted."""
+        problem = f"topic {topic}: was made anew: its id is {new_id}, read was {self._ids.get(topic) or 'another one'}"
+        if self._settings.on_data_loss == "stop":
+            raise Fatal(
+                f"{problem}; nothing more is read: on_data_loss=skip reads the new one from its start and keeps what"
+                " was counted, `experiment rebuild` counts only what is there now"
+            )
+        log.warning("%s; on_data_loss=skip: it is read from its start", problem)
+        self._next = {one: offset for one, offset in self._next.items() if one.topic != topic}
+        self._made_anew.append(topic)
+
+    def _is_past_its_end(self, topic: str, found: set[Partition]) -> bool:
+        """Say whether a position whose topic's id nobody wrote down stands where this topic has not come yet."""
+        known = [one for one in self._next if one.topic == topic]
+        return any(one not in found or self._next[one] > self._watermarks(one)[1] for one in known)
+
     def _start(self, partition: Partition) -> int:
         """Return where to read on, which is no earlier than what the broker still has."""
+        low, high = self._watermarks(partition)
+        wanted = self._next.get(partition, low)
+        self.expired += max(0, low - wanted)
+        return min(max(low, wanted), high)
+
+    def _watermarks(self, partition: Partition) -> tuple[int, int]:
         try:
             asked = TopicPartition(partition.topic, partition.number)
             low, high = self._consumer.get_watermark_offsets(asked, TIMEOUT_S)
         except KafkaException as error:
             raise Retryable(f"{partition}: {client.kafka_error(error).name()} while its ends were asked for") from error
-        wanted = self._next.get(partition, low)
-        self.expired += max(0, low - wanted)
-        return int(min(max(low, wanted), high))  # past the end: the topic was made anew
+        return int(low), int(high)

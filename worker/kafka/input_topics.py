@@ -7,8 +7,9 @@ commit.  What follows from a look is decided in `worker.topic_guard` and `worker
 import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
 
-from confluent_kafka import TopicPartition
+from confluent_kafka import KafkaException, TopicPartition
 
 from worker.errors import Fatal
 from worker.kafka.positions import MadeAnew, topic_partitions
@@ -81,8 +82,15 @@ class InputTopics:
         return topic_partitions(heads, ids)
 
     def flushed(self, ids: Mapping[Partition, str]) -> None:
-        """Hear that offsets were committed: from now on their absence means that somebody deleted them."""
-        self._flushed |= {partition.topic: topic_id for partition, topic_id in ids.items()}
+        """Hear that offsets were committed: from now on their absence means that somebody deleted them.
+
+        The first time for each topic this is written to the group's memory.  Blocks.
+        """
+        topics = {partition.topic: topic_id for partition, topic_id in ids.items()}
+        if not topics.items() <= self._flushed.items():
+            self._flushed |= topics
+            with suppress(KafkaException, Fatal):  # the watch writes it later, and tells what is wrong
+                self._keep_memory(dict(self._flushed))
 
     # -- asked by the poll thread
 

@@ -134,6 +134,10 @@ class Positions:
         known = {topic: KnownTopic(topic_id, was_committed=True) for topic, topic_id in topic_ids.items()}
         self._memory.keep(known, self._num_parts(), every_s=KEEP_S)
 
+    def refresh(self, consumer: Consumer) -> None:
+        """Have the client look at all topics: one that is another now may have partitions to share out anew."""
+        self._ask(lambda: consumer.list_topics(timeout=CALL_TIMEOUT_S))
+
     def present(self, topics: set[str]) -> dict[str, TopicState]:
         """Return the topics that are there; absence is believed only after a while."""
         deadline_s = time.monotonic() + ABSENT_S

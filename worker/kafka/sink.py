@@ -62,9 +62,7 @@ class KafkaSink:
     async def flush(self, flush: Flush) -> Outcome:
         """Publish a flush and commit its offsets in one transaction; return how that ended.  Raises `Fatal`."""
         run = self._transaction if self._transactional else self._at_least_once
-        outcome = await self._calls.make(lambda: run(flush), self._settings.transaction_timeout_s)
-        if isinstance(outcome, Committed):
-            self._source.flushed(flush.heads)
+        outcome = await self._calls.make(lambda: self._told(flush, run(flush)), self._settings.transaction_timeout_s)
         self._refuses = "" if isinstance(outcome, Committed) else "Kafka takes no transaction"
         return outcome
 
@@ -97,6 +95,11 @@ class KafkaSink:
             await asyncio.sleep(RETRY_S * 5)
 
     # -- the transaction thread
+
+    def _told(self, flush: Flush, outcome: Outcome) -> Outcome:
+        if isinstance(outcome, Committed):
+            self._source.flushed(flush.heads)
+        return outcome
 
     def _transaction(self, flush: Flush) -> Outcome:
         producer = self._producer

@@ -371,6 +371,7 @@ class KafkaSource:
         for topic in topics - {one.topic for one in given}:
             self._topics.is_back(topic)
         if given:
+            self._positions.refresh(self._consumer)
             starts = self._positions.start(self._consumer, given)
             for partition, start in starts.by_partition.items():
                 self._pauser.read_from(partition, start.offset)

@@ -24,6 +24,7 @@ from worker.experiment.assembly import Defaults, report
 from worker.experiment.published import record as published
 from worker.experiment.reader import MAX_AHEAD_US, Records, Topics
 from worker.experiment.state import State
+from worker.kafka.following import Reached
 from worker.records import Partition, Record
 
 TOPICS = Topics("responses", outcomes="outcomes")
@@ -135,7 +136,7 @@ def test_an_experiment_takes_whatever_avro_can_carry(seed: int) -> None:
         include_test=True,
     )  # fmt: skip
     for record in Absurd(seed).records(800):
-        records.take([record], {record.partition: record.offset + 1})
+        records.take([record], Reached({record.partition: record.offset + 1}))
     found = report(state, Defaults())
     assert list(not_numbers(asdict(found))) == []
     assert any(one.current.comparisons for one in found.readouts)
@@ -157,7 +158,7 @@ def test_an_experiment_counts_a_clock_that_is_astray_and_believes_none_of_it() -
         for topic, name in (("responses", "occurred_at"), ("outcomes", "observed_at")):
             value = json.dumps(made[topic] | {name: AT_US + ahead_us, "event_id": f"e{offset}"}).encode()
             record = Record(Partition(topic, 0), 0, offset, None, value, timestamp_ms=written_ms)
-            records.take([record], {record.partition: offset + 1})
+            records.take([record], Reached({record.partition: offset + 1}))
     assert state.health() == {"clock_astray": 4, "outcomes": 4, "read": 4}
     (only,) = report(state, Defaults()).readouts
     assert only.current.last_occurred_at == AT_US + MAX_AHEAD_US

@@ -1,0 +1,233 @@
+"""A topic is its id, not its name: what a worker and every other reader make of topics that change under them."""
+
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from worker.experiment.state import State
+
+from .answered import responses
+from .answered import send as send_responses
+from .events import encode, event_id, impression
+from .harness import Stage, Worker, send, send_raw
+from .judge import Judge
+
+WAIT_S = 30.0
+PROTOCOLS = pytest.mark.parametrize("protocol", ["classic", "consumer"])
+
+
+def events(*numbers: int) -> list[dict[str, object]]:
+    return [impression(number) for number in numbers]
+
+
+def delete(stage: Stage, topic: str) -> None:
+    admin = AdminClient({"bootstrap.servers": stage.bootstrap})
+    admin.delete_topics([topic])[topic].result(WAIT_S)
+
+
+def make(stage: Stage, topic: str, partitions: int) -> None:
+    """Make a topic whose namesake may still be on its way out."""
+    admin = AdminClient({"bootstrap.servers": stage.bootstrap})
+    deadline_s = time.monotonic() + WAIT_S
+    while True:
+        try:
+            admin.create_topics([NewTopic(topic, partitions)])[topic].result(WAIT_S)
+        except KafkaException:
+            assert time.monotonic() < deadline_s
+            time.sleep(0.1)
+        else:
+            return
+
+
+def make_anew(stage: Stage, topic: str, *, partitions: int = 1) -> None:
+    delete(stage, topic)
+    make(stage, topic, partitions)
+
+
+def value(number: int) -> bytes:
+    return encode(impression(number))
+
+
+def answered(judge: Judge) -> list[str]:
+    """Return the events that were answered, one entry an answer to the duel."""
+    return sorted(one["event_id"] for one in judge.answers() if one["question"] == "DUEL")
+
+
+def ids(numbers: Iterable[int]) -> list[str]:
+    return sorted(map(event_id, numbers))
+
+
+def until_answered(worker: Worker, judge: Judge, numbers: Iterable[int]) -> None:
+    wanted = ids(numbers)
+    worker.until(lambda: answered(judge) == wanted, f"{len(wanted)} events answered, each once")
+
+
+@PROTOCOLS
+@pytest.mark.parametrize(("partitions", "num_new"), [(1, 20), (3, 60)], ids=["fewer", "more and wider"])
+def test_a_topic_made_anew_under_a_worker_is_read_from_its_start(
+    stage: Stage, judge: Judge, protocol: str, partitions: int, num_new: int
+) -> None:
+    stage.create(partitions=1)
+    with stage.worker(on_data_loss="skip", group_protocol=protocol, start_from="latest") as worker:
+        worker.until_ready()
+        send(stage, events(*range(30)))
+        until_answered(worker, judge, range(30))
+        make_anew(stage, stage.topic, partitions=partitions)
+        send(stage, events(*range(100, 100 + num_new)))
+        until_answered(worker, judge, [*range(30), *range(100, 100 + num_new)])
+        worker.until(lambda: worker.page("/readyz")[0] == 200, "ready worker")
+        assert worker.metric("topic_changes_total") >= 1
+        assert f"{stage.topic}: was made anew: its id is" in worker.log
+
+
+@PROTOCOLS
+def test_a_topic_made_anew_stops_a_worker_over_restarts_until_somebody_decides(
+    stage: Stage, judge: Judge, protocol: str
+) -> None:
+    """`start_from=latest` is what skipped the new topic's records at the second start."""
+    stage.create(partitions=1)
+    stage.module = "tests.integration.hasty"
+    own = {"on_data_loss": "stop", "group_protocol": protocol, "start_from": "latest"}
+    with stage.worker(**own) as worker:
+        worker.until_ready()
+        send(stage, events(*range(30)))
+        until_answered(worker, judge, range(30))
+        make_anew(stage, stage.topic)
+        send(stage, events(*range(100, 120)))
+        worker.until(lambda: worker.metric("topic_held") == 1, "held topic")
+        status, why = worker.page("/readyz")
+        assert status == 503
+        assert f"topic {stage.topic}: was made anew" in why
+        assert worker.exit_code(WAIT_S) == 1
+    for _ in range(2):
+        assert stage.run(**own).process.returncode == 1
+    assert answered(judge) == ids(range(30))
+    with stage.worker(**{**own, "on_data_loss": "skip"}) as worker:
+        until_answered(worker, judge, [*range(30), *range(100, 120)])
+        assert worker.stop() == 0
+    with stage.worker(**own) as worker:  # decided: it stays so
+        worker.until_ready()
+        send(stage, events(200))
+        until_answered(worker, judge, [*range(30), *range(100, 120), 200])
+
+
+def test_a_topic_made_anew_between_two_starts_is_no_first_start(stage: Stage, judge: Judge) -> None:
+    """Kafka deletes the group's offsets with the topic: nothing of it is left but the group's memory."""
+    stage.create(partitions=2)
+    with stage.worker(start_from="latest") as worker:
+        worker.until_ready()
+        send(stage, events(*range(10)))
+        until_answered(worker, judge, range(10))
+        assert worker.stop() == 0
+    make_anew(stage, stage.topic, partitions=2)
+    send(stage, events(*range(100, 130)))
+    with stage.worker(start_from="latest", on_data_loss="skip") as worker:
+        until_answered(worker, judge, [*range(10), *range(100, 130)])
+
+
+def test_a_deleted_topic_holds_up_no_other(stage: Stage, judge: Judge) -> None:
+    stage.create(partitions=1)
+    other = f"{stage.name}-other"
+    stage.create_topic(other)
+    with stage.worker(input_topics=f"{stage.topic},{other}", on_data_loss="skip") as worker:
+        worker.until(lambda: worker.metric("assigned_partitions") == 2, "both topics")
+        send(stage, events(*range(10)))
+        until_answered(worker, judge, range(10))
+        delete(stage, other)
+        worker.until(lambda: worker.page("/readyz") == (503, f"topic {other} does not exist\n"), "unready worker")
+        assert worker.metric("topic_held") == 1
+        send(stage, events(*range(10, 20)))
+        until_answered(worker, judge, range(20))
+        make(stage, other, 1)
+        send_raw(stage, [(b"k", value(30))], topic=other)
+        until_answered(worker, judge, [*range(20), 30])
+        worker.until(lambda: worker.page("/readyz")[0] == 200, "ready worker")
+        assert worker.metric("topic_held") == 0
+
+
+def test_a_backfill_of_a_topic_made_anew_is_refused_or_reads_all_of_it(stage: Stage, judge: Judge) -> None:
+    stage.create(partitions=1)
+    send(stage, events(*range(10)))
+    assert stage.run("--until-end").process.returncode == 0
+    make_anew(stage, stage.topic)
+    send(stage, events(*range(100, 105)))
+    refused = stage.run("--until-end")
+    assert refused.process.returncode == 1
+    assert "was made anew" in refused.log
+    assert stage.run("--until-end", on_data_loss="skip").process.returncode == 0
+    assert answered(judge) == ids([*range(10), *range(100, 105)])
+
+
+def test_a_topic_that_is_born_later_under_a_pattern_is_read_from_its_start(stage: Stage, judge: Judge) -> None:
+    stage.create(partitions=1)
+    own = {"input_topics": f"^{stage.name}-in.*", "start_from": "latest",
+           "kafka_options": {"topic.metadata.refresh.interval.ms": "1000"}}  # fmt: skip
+    with stage.worker(**own) as worker:
+        worker.until_ready()
+        assert f"input topics: {stage.topic}" in worker.log
+        later = f"{stage.topic}-later"
+        stage.create_topic(later)
+        send_raw(stage, [(b"k", value(number)) for number in range(20)], topic=later)
+        until_answered(worker, judge, range(20))
+        assert worker.stop() == 0
+    even_later = f"{stage.topic}-even-later"
+    stage.create_topic(even_later)
+    send_raw(stage, [(b"k", value(30))], topic=even_later)
+    with stage.worker(**own) as worker:  # nor is it skipped if nobody ran when it was born
+        until_answered(worker, judge, [*range(20), 30])
+
+
+def test_offsets_that_somebody_deleted_are_a_start_from_the_beginning(stage: Stage, judge: Judge) -> None:
+    """To delete a group is how people let a worker begin anew: `start_from` holds, not what the group remembers."""
+    stage.create(partitions=1)
+    send(stage, events(*range(5)))
+    assert stage.run("--until-end", start_from="earliest").process.returncode == 0
+    admin = AdminClient({"bootstrap.servers": stage.bootstrap})
+    admin.delete_consumer_groups([stage.name])[stage.name].result(WAIT_S)
+    with stage.worker(start_from="latest") as worker:
+        worker.until_ready()
+        send(stage, events(100))
+        until_answered(worker, judge, [*range(5), 100])
+
+
+def test_an_experiment_reader_tells_a_topic_made_anew_from_one_that_grew(stage: Stage, tmp_path: Path) -> None:
+    stage.create_topic(stage.responses)
+    assert send_responses(stage.bootstrap, stage.responses, responses(40)) == 120
+    path = tmp_path / "shelf.db"
+    state = ["--state", str(path)]
+
+    def read(**settings: object) -> int:
+        done = stage.command("experiment", "report", *state, **settings)
+        assert done.returncode == 0, done.stderr
+        state_file = State(path)
+        try:
+            return state_file.health()["read"]
+        finally:
+            state_file.close()
+
+    assert read() == 120
+    make_anew(stage, stage.responses)
+    assert send_responses(stage.bootstrap, stage.responses, responses(60, seed=2)) == 180
+    refused = stage.command("experiment", "report", *state)
+    assert refused.returncode == 1
+    assert f"topic {stage.responses}: was made anew" in refused.stderr
+    assert read(on_data_loss="skip") == 300
+    assert read() == 300  # decided: it stays so
+
+
+def test_a_replay_of_dead_letters_that_were_made_anew_puts_none_back_unasked(stage: Stage, judge: Judge) -> None:
+    stage.create(partitions=1)
+    send_raw(stage, [(b"k", b"bad")])
+    assert stage.run("--until-end").process.returncode == 0
+    first = stage.command("dlq", "replay", "--from-start", "--json")
+    assert first.returncode == 0, first.stderr
+    make_anew(stage, stage.dead_letters)
+    send_raw(stage, [(b"k", b"bad too")])
+    assert stage.run("--until-end").process.returncode == 0
+    second = stage.command("dlq", "replay")
+    assert second.returncode == 1
+    assert "has no position" in second.stderr
