@@ -16,10 +16,11 @@ MODULES = {
 CORE = {
     f"worker.{name}"
     for name in (
-        "batching", "breaker", "chance", "codec", "deadletters", "draws", "engines.endpoints", "errors", "handover",
-        "inspection", "notes", "offsets", "outcomes", "outgoing", "parse", "prepare", "prompt", "questions", "records",
-        "replayed", "respond", "responses", "sampling", "sanitise", "seats", "signals", "suspects", "template",
-        "topic_guard", "topic_history", "topic_patterns", "uncertainty", "watchdog", "window", "words",
+        "avro", "avro_readers", "batching", "breaker", "chance", "codec", "deadletters", "draws", "engines.endpoints",
+        "errors", "handover", "inspection", "logical", "notes", "offsets", "outcomes", "outgoing", "parse", "prepare",
+        "prompt", "questions", "records", "replayed", "respond", "responses", "sampling", "sanitise", "schema_limits",
+        "seats", "signals", "suspects", "template", "topic_guard", "topic_history", "topic_patterns", "uncertainty",
+        "watchdog", "window", "words",
     )
 }  # fmt: skip
 LOOP = {
@@ -43,13 +44,13 @@ NUMERIC = {"csv", "numpy", "scipy", "statsmodels", "operator", "pydantic"}
 # What has no side: nothing of it reads a file, a clock, the environment or chance, but for what IMPURE names.
 PURE = {
     "base64", "binascii", "collections", "dataclasses", "datetime", "enum", "functools", "hashlib", "itertools", "json",
-    "math", "re", "typing", "unicodedata", "uuid", "zlib",
+    "math", "re", "string", "struct", "typing", "unicodedata", "uuid", "zlib",
 }  # fmt: skip
 IMPURE = {"now", "today", "utcnow", "uuid1", "uuid4", "open", "print", "input"}
 # The schema text ships with the package, and Avro and validation are what `codec` is for; in `records` both are only
 # annotations, which `codec` reads.
 EXTRA = {
-    "worker.codec": {"fastavro", "importlib", "io", "pathlib", "pydantic"},
+    "worker.codec": {"fastavro", "importlib", "io", "pathlib", "pydantic", "pydantic_core"},
     "worker.records": {"annotated_types", "pydantic"},
     # The C library's and RE2's matchers: the client and the broker use these, and any other would find other topics.
     "worker.topic_patterns": {"ctypes", "re2", "weakref"},

@@ -14,7 +14,7 @@ from worker import codec, profiles, prompt, prompt_import
 from worker.errors import BadSettings, Poison
 from worker.parse import parse
 from worker.questions import Depths, Kind, Question, plan, presented_order
-from worker.records import MAX_TIME_US, Impression
+from worker.records import MAX_TIME_US, MAX_YEAR, MIN_TIME_US, MIN_YEAR, Impression
 from worker.settings import parse_time
 
 app = typer.Typer(no_args_is_help=True, help="Look at prompts and at how completions are read.")
@@ -63,8 +63,8 @@ def render(
     found = _read(impression)
     if at is not None:
         at_us = int(parse_time(at).timestamp() * 1e6)
-        if not 0 <= at_us <= MAX_TIME_US:
-            raise BadSettings(f"--at {at}: want a time from 1970 to 2262")
+        if not MIN_TIME_US <= at_us <= MAX_TIME_US:
+            raise BadSettings(f"--at {at}: want a time from {MIN_YEAR} to {MAX_YEAR}")
         found = replace(found, occurred_at=at_us)
     loaded = profiles.load(profile)
     if mode not in loaded.system:

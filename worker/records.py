@@ -26,16 +26,22 @@ MAX_MAP = 64  # entries of a map
 MAX_SLATES = 16
 MAX_ITEMS = 200  # items of one slate
 MAX_HISTORY = 200  # entries of the history
-# Years 1970 to 2262: what int64 nanoseconds hold, so that any tool downstream can read the time.
-MAX_TIME_US = 9_223_372_036_854_775
+MAX_ENTRIES = 10_000  # entries of all maps of one impression: three for each of 16 x 200 items
+# A time outside these years is one in another unit: the wrong one of seconds, milliseconds, microseconds and
+# nanoseconds is off by 1,000 or more, so it means 1970 to 1971 or a year after 19,900.  The oldest of MovieLens's
+# ratings is of 1995.
+MIN_YEAR, MAX_YEAR = 1990, 2099
+MIN_TIME_US = 631_152_000_000_000  # 1990-01-01 UTC
+MAX_TIME_US = 4_102_444_799_999_999  # the last of 2099 UTC
 
 # Only valid entries count against a length, so a million bad ones, 1 MB, would be a million problems: 10 s and 1.6 GB.
 FIRST_BAD = FailFast()
 
 Id = Annotated[str, MinLen(1), MaxLen(MAX_ID)]
 Text = Annotated[str, MaxLen(MAX_TEXT)]
-Texts = Annotated[Mapping[Id, Text], MaxLen(MAX_MAP)]
-TimeUs = Annotated[int, Ge(0), Le(MAX_TIME_US)]
+Texts = Annotated[Mapping[Id, Text], MaxLen(MAX_MAP), FIRST_BAD]
+TimeUs = Annotated[int, Ge(MIN_TIME_US), Le(MAX_TIME_US)]
+Int32 = Annotated[int, Ge(-(2**31)), Le(2**31 - 1)]  # what Avro's int holds
 Rating = Annotated[float, Ge(-1e6), Le(1e6)]  # of any scale; no NaN, which pandas writes for a missing one
 Probability = Annotated[float, Ge(0), Le(1)]
 Propensity = Annotated[float, Gt(0), Le(1)]
@@ -139,7 +145,7 @@ class Assignment:
     """How a user came to be in an experiment."""
 
     unit: Id | None = None
-    bucket: int | None = None
+    bucket: Int32 | None = None
     arm: Id | None = None
     probability: Propensity | None = None
     assigned_at: TimeUs | None = None

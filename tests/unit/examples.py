@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import cache
 from io import BytesIO
 from random import Random
 from typing import Any
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from worker import codec
 from worker.records import (
+    MIN_TIME_US,
     Assignment,
     Domain,
     Experiment,
@@ -90,12 +92,26 @@ def record(value: bytes | None = b"", headers: Headers = (), key: bytes | None =
     return Record(Partition("impressions", 3), 1, 1842, key, value, headers, timestamp_ms=AT_US // 1000)
 
 
-def payload(plain: object, schema: codec.Schema | None = None) -> bytes:
-    """Write a record as bare Avro, by default with our own impression schema."""
+@cache
+def _parsed(text: str) -> Any:
+    return fastavro.parse_schema(json.loads(text))
+
+
+def payload(plain: object, schema: str = "") -> bytes:
+    """Write a record as bare Avro by the text of a schema, by default our own of impressions."""
     stream = BytesIO()
-    writer = codec.own_schema("RecommendationImpression") if schema is None else schema
+    writer = _parsed(schema or codec.schema_text("RecommendationImpression"))
     fastavro.schemaless_writer(stream, writer, codec.plain(plain))
     return stream.getvalue()
+
+
+def varint(number: int) -> bytes:
+    """Write a number as Avro does."""
+    rest, made = (number << 1) ^ (number >> 63), b""
+    while rest > 0x7F:
+        made += bytes([rest & 0x7F | 0x80])
+        rest >>= 7
+    return made + bytes([rest])
 
 
 def avro_types(name: str) -> dict[str, Any]:
@@ -143,7 +159,10 @@ def wild_impression(texts: list[str], chance: Random) -> Impression:
         return made if made.text or made.attributes else replace(made, text="plain")
 
     def entry() -> HistoryEntry:
-        rating, at_us = chance.choice((None, 0.5, -3.0, 100.0)), chance.choice((None, AT_US, AT_US - DAY_US, 0))
+        rating, at_us = (
+            chance.choice((None, 0.5, -3.0, 100.0)),
+            chance.choice((None, AT_US, AT_US - DAY_US, MIN_TIME_US)),
+        )
         return HistoryEntry(HistoryItem("A", text(), attributes()), text() or None, rating, text(), at_us)
 
     def wild_slate(variant: str, role: Role) -> Slate:

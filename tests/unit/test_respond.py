@@ -1,12 +1,17 @@
 """From draws to responses: their ids, their statuses, and that each is what the schema says."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import fields, replace
+from datetime import UTC, datetime, timedelta
 from enum import Enum
+from io import BytesIO
 from math import isclose
 from types import MappingProxyType
 from typing import Any
+from uuid import UUID
 
+import fastavro
 import pytest
 from examples import avro_types, impression, impressions, record, slate, wild_texts
 from hypothesis import given, settings
@@ -294,6 +299,18 @@ def test_every_response_to_any_impression_encodes_and_decodes_back(
         assert decoded == codec.plain(response)
         if response.choice is not None:
             assert isclose(sum(option.probability or 0.0 for option in response.options), 1.0)
+
+
+def test_a_reader_with_logical_types_reads_a_response() -> None:
+    """Its schema declares them, so any tool's reader makes a UUID and times of what we write."""
+    found = next(iter(answer(impression()).values()))
+    written = BytesIO(codec.Encoder("SimulatedResponse").encode(found)[10:])
+    schema = fastavro.parse_schema(json.loads(codec.schema_text("SimulatedResponse")))
+    read: Any = fastavro.schemaless_reader(written, schema, None)
+    epoch = datetime(1970, 1, 1, tzinfo=UTC)
+    assert read["response_id"] == UUID(found.response_id)
+    assert read["occurred_at"] == epoch + timedelta(microseconds=found.occurred_at)
+    assert read["produced_at"] == epoch + timedelta(microseconds=found.produced_at)
 
 
 def test_slates_of_every_role_can_be_answered() -> None:

@@ -1,5 +1,6 @@
 """What is taken from a response, and what is refused."""
 
+import json
 from io import BytesIO
 from math import inf, nan
 
@@ -7,7 +8,7 @@ import fastavro
 import pytest
 from made import response, slate
 
-from worker.codec import own_schema
+from worker.codec import decode_plain, own_schema, schema_text
 from worker.errors import Poison
 from worker.experiment.answers import MAX_VALUE, read
 
@@ -15,9 +16,9 @@ from worker.experiment.answers import MAX_VALUE, read
 def test_experiment_answers_read_a_response_of_the_real_schema() -> None:
     """What is read here is what the schema has, defaults and all."""
     stream = BytesIO()
-    schema = own_schema("SimulatedResponse")
+    schema = json.loads(schema_text("SimulatedResponse"))
     fastavro.schemaless_writer(stream, schema, slate(values=(2.0, 4.0), segments={"country": "NL"}))
-    decoded = fastavro.schemaless_reader(BytesIO(stream.getvalue()), schema, None)
+    decoded = decode_plain(stream.getvalue(), own_schema("SimulatedResponse"), "SimulatedResponse")
     assert isinstance(decoded, dict)
     answer = read(decoded)
     assert (answer.values, answer.segments, answer.missing, answer.trouble) == (

@@ -1,5 +1,6 @@
 """What a definition may say, and what it is told when it says something else."""
 
+import json
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import fastavro
 import pytest
 
-from worker.codec import own_schema
+from worker.codec import decode_plain, own_schema, schema_text
 from worker.errors import BadSettings
 from worker.experiment.definition import Definition, Guardrail, State, from_record, load
 
@@ -37,10 +38,10 @@ def test_an_experiment_is_defined_by_a_file(tmp_path: Path) -> None:
 
 def test_an_experiment_is_defined_by_a_record_of_the_real_schema() -> None:
     """What the schema has by default is what a definition has by default."""
-    schema, stream = own_schema("ExperimentDefinition"), BytesIO()
+    schema, stream = json.loads(schema_text("ExperimentDefinition")), BytesIO()
     record = {"experiment_id": "x", "start": START_US, "control": "a", "candidates": ["b"], "state": "RUNNING"}
     fastavro.schemaless_writer(stream, schema, record)
-    decoded = fastavro.schemaless_reader(BytesIO(stream.getvalue()), schema, None)
+    decoded = decode_plain(stream.getvalue(), own_schema("ExperimentDefinition"), "ExperimentDefinition")
     assert from_record(decoded) == Definition("x", START_US, "a", ("b",), state=State.RUNNING)
 
 
