@@ -34,6 +34,8 @@ _CGMD_GENERATION = slice(7, 11)  # of serialised group metadata: "CGMDv2:", then
 IDLE_MS = 3_000
 # The default of 10 s keeps a worker away from brokers that are long back: it adds itself to every recovery.
 RECONNECT_MS = 1_000
+PREFETCH_KBYTES = 16_384  # of the whole consumer
+FETCH_BYTES = 16 << 20  # of one answer, compressed, which comes on top of what is prefetched; 50 MiB by default
 PREFETCH_MESSAGES = 1_000  # a partition; the default of 100,000 holds memory and work that a rebalance throws away
 
 
@@ -59,7 +61,9 @@ def consumer(settings: Settings, *, tell_end: bool) -> dict[str, Any]:
     }
     return {
         "queued.min.messages": PREFETCH_MESSAGES,
-        "queued.max.messages.kbytes": 16_384,
+        "queued.max.messages.kbytes": PREFETCH_KBYTES,
+        "fetch.max.bytes": FETCH_BYTES,
+        "check.crcs": True,  # a damaged gzip batch hangs librdkafka 2.16 for ever; its checksum is looked at before
         "fetch.queue.backoff.ms": 50,  # the default of 1 s stalls with a small queue
         "fetch.wait.max.ms": 100,
         **common(settings),
@@ -82,6 +86,7 @@ def consumer(settings: Settings, *, tell_end: bool) -> dict[str, Any]:
 def reader(settings: Settings, group_id: str) -> dict[str, Any]:
     """Return the configuration of a consumer without a subscription, which reads topics to their ends."""
     return {
+        "check.crcs": True,  # as the impressions' consumer
         **common(settings),
         "group.id": group_id,
         "enable.auto.commit": False,

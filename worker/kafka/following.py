@@ -4,6 +4,7 @@ All partitions, those that are born later too, committed records only.  A topic 
 again.  A position whose records have expired goes on at the first that is left, and `expired` says how many are gone.
 """
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
 
@@ -12,11 +13,14 @@ from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 from worker.errors import Retryable
 from worker.kafka import admin, client
 from worker.kafka.messages import to_record
+from worker.kafka.unreadable import ADVICE, refused_by_client
 from worker.records import Partition, Record
 from worker.settings import Settings
 
+log = logging.getLogger(__name__)
+
 TIMEOUT_S = 10.0
-LOOK_S = 30.0  # how often new partitions are looked for
+LOOK_S = 30.0  # how often new partitions are looked for, and what could not be read is read again
 MAX_BATCH = 2_000  # records, about 6 MB of responses
 
 
@@ -31,6 +35,8 @@ class Following:
         self._assigned: set[Partition] = set()
         self._at_end: set[Partition] = set()
         self._looked_s = 0.0
+        self._held: set[Partition] = set()  # behind a batch that cannot be read, until the next look
+        self._broken = ""  # why, until it is told
         self.expired = 0
         try:
             self._look()
@@ -60,6 +66,11 @@ class Following:
                 record = to_record(message, partition, 0)
                 records.append(record)
                 self._next[partition] = record.offset + 1
+            elif why := refused_by_client(message):
+                self._hold(partition, why)
+        if self._broken and not records:
+            broken, self._broken = self._broken, ""
+            raise Retryable(f"{broken}; nothing behind it is read; {ADVICE}")
         return records, {record.partition: self._next[record.partition] for record in records}
 
     def close(self) -> None:
@@ -68,24 +79,35 @@ class Following:
 
     def _is_record(self, message: Message, partition: Partition) -> bool:
         error = message.error()
+        if partition in self._held:
+            return False  # the client may have lost its place there
         if error is None:
             self._at_end.discard(partition)
             return True
         if error.code() == client.PARTITION_EOF:
             self._at_end.add(partition)
-        else:
+        elif not refused_by_client(message):
             client.raise_if_hopeless(error, "read")
+            log.warning("read %s: %s: %s; going on", partition, error.name(), error.str())
         return False
 
+    def _hold(self, partition: Partition, why: str) -> None:
+        """Read nothing more of a partition until the next look; the others go on."""
+        if partition not in self._held:
+            self._held.add(partition)
+            self._broken = why
+            self._consumer.pause([TopicPartition(partition.topic, partition.number)])
+
     def _look(self) -> None:
-        """Take on partitions that are new."""
+        """Take on partitions that are new, and read on where nothing could be read."""
         numbers = admin.partitions(self._settings)
         found = {Partition(topic, number) for topic in self._topics for number in range(numbers.get(topic, 0))}
         self._looked_s = time.monotonic()
-        if found != self._assigned:
+        if found != self._assigned or self._held:
+            self._consumer.resume([TopicPartition(one.topic, one.number) for one in self._held])
             starts = [TopicPartition(one.topic, one.number, self._start(one)) for one in sorted(found, key=str)]
             self._consumer.assign(starts)
-            self._assigned, self._at_end = found, set()
+            self._assigned, self._at_end, self._held = found, set(), set()
 
     def _start(self, partition: Partition) -> int:
         """Return where to read on, which is no earlier than what the broker still has."""
