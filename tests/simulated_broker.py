@@ -16,6 +16,7 @@ from worker.signals import Head
 PARTITIONS = tuple(Partition("impressions", number) for number in range(3))
 TRANSACTION_S = 10.0
 KILLERS = 16  # about one event in so many
+REFUSED = 23  # the same
 
 
 class Wrong(AssertionError):
@@ -44,6 +45,11 @@ def dead_letter(partition: Partition, offset: int) -> Message:
 def is_killer(offset: int) -> bool:
     """Say whether an engine that is asked this event dies; one that is skipped is not asked."""
     return offset % KILLERS == KILLERS // 2 and offset % 3 != 0
+
+
+def is_refused(offset: int) -> bool:
+    """Say whether the broker refuses the results of this event, whatever is tried; it takes its dead letter."""
+    return offset % REFUSED == REFUSED // 2 and offset % 3 != 0
 
 
 @dataclass
@@ -166,7 +172,7 @@ class Broker:
         answers = [self.found[one.value or b""] for one in results(partition, offset)]
         if self.found[dead_letter(partition, offset).value or b""]:
             return not any(answers)
-        return all(answers) and not is_killer(offset)
+        return all(answers) and not is_killer(offset) and not is_refused(offset)
 
     def committed_offset(self, partition: Partition) -> int | None:
         """Return the committed offset, -1 without one; None while a transaction that holds one is open."""

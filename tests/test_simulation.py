@@ -28,6 +28,7 @@ from simulated_broker import (
     Wrong,
     dead_letter,
     is_killer,
+    is_refused,
     results,
 )
 
@@ -53,7 +54,10 @@ from worker.signals import (
     LetGo,
     Lost,
     Rebuild,
+    Refusal,
+    Refused,
     Release,
+    Replace,
     Revoking,
     Send,
     Settled,
@@ -313,11 +317,18 @@ class Process:
                     self.flight.release(partition, commit_offset)
                     if self.suspects.forget(partition, commit_offset):
                         self.remark(partition)
+                case Replace(refusal):
+                    self.replace(refusal)
                 case LetGo(partitions):
                     self.drop(partitions)
                     self.questions.append(self.answer_let_go)
                 case Drop(partitions):
                     self.drop(partitions)
+
+    def replace(self, refusal: Refusal) -> None:
+        if (entry := self.flight.find(refusal.partition, refusal.offset)) is not None:
+            letter = dead_letter(refusal.partition, refusal.offset)
+            self.handover.replace(refusal.partition, entry.record.epoch, refusal.offset, (letter,))
 
     def drop(self, partitions: frozenset[Partition]) -> None:
         for entry in [*self.waiting, *self.engine]:
@@ -346,13 +357,27 @@ class Process:
             yield
             self.broker.add_offsets(self.name, self.producer_epoch, flush.metadata, flush.heads)
             yield
-            if faulty(0.05):
+            if faulty(0.05) or self.refused_by_broker(flush):
                 raise RefusedError
         except RefusedError:
-            self.outcomes.append(self.ended("abort", Aborted(self.broker.now_s)))
+            refused = self.refused_by_broker(flush)
+            self.outcomes.append(self.ended("abort", refused or Aborted(self.broker.now_s)))
         else:
             self.outcomes.append(self.ended("commit", Committed()))
         self.world.note(self.name, self.outcomes[-1])
+
+    def refused_by_broker(self, flush: Flush) -> Refused | None:
+        """Return what the broker says of messages that it refuses: at times no more than that there is one."""
+        letters = {dead_letter(*place): place for place in places(flush)}
+        sent = set(flush.messages)
+        whole = [place for letter, place in letters.items() if letter not in sent]
+        bad = [place for place in whole if is_refused(place[1])]
+        if not bad:
+            return None
+        certain = len(whole) == 1 or self.chance.random() < 0.3
+        named = bad if certain else whole
+        found = tuple(Refusal(partition, offset, "refused", "") for partition, offset in named)
+        return Refused(found, certain, self.broker.now_s)
 
     def ended(self, how: str, answer: Event) -> Event:
         """End a transaction; the request may get lost, or its answer, or it is so late that nobody waits any more."""
@@ -525,7 +550,7 @@ class World:
                 if not self.broker.answered(partition, offset):
                     raise Wrong(f"{partition}@{offset}: its results are not there")
                 buried = self.broker.found[dead_letter(partition, offset).value or b""]
-                if buried and (partition, offset) not in self.died_alone:
+                if buried and (partition, offset) not in self.died_alone and not is_refused(offset):
                     raise Wrong(f"{partition}@{offset}: buried, though no engine has died of it alone")
             if self.broker.committed.get(partition) != self.end(partition):
                 raise Wrong(f"{partition}: commit {self.broker.committed.get(partition)}, end {self.end(partition)}")
@@ -538,6 +563,11 @@ class World:
         costly = [one for one, deaths in self.died_of.items() if deaths > KILLER_DEATHS * (1 + self.num_disasters)]
         if costly:
             raise Wrong(f"{costly} cost more than {KILLER_DEATHS} engines, {self.num_disasters} disasters")
+
+
+def places(flush: Flush) -> list[Where]:
+    """List the records that have messages in a flush."""
+    return list(dict.fromkeys((head.partition, offset) for head in flush.heads for offset in head.origins))
 
 
 def where(entry: InFlight) -> Where:
@@ -606,6 +636,20 @@ class Forgetful(Handover):
         return []
 
 
+class Stubborn(Handover):
+    """Sends what the broker refuses again, as it is."""
+
+    def replace(self, partition: Partition, epoch: int, offset: int, messages: tuple[Message, ...]) -> bool:
+        return False
+
+
+class Hasty(Handover):
+    """Takes every record of a batch that is refused for a bad one."""
+
+    def _refused(self, event: Refused) -> list[Command]:
+        return super()._refused(replace(event, certain=True))
+
+
 class Silent(Handover):
     """Tells the next owner of a partition nothing."""
 
@@ -639,6 +683,8 @@ def verdict(kind: type[Handover], num_seeds: int = 300) -> str:
         (AlwaysBelieves, "without its results|are not there|in flight"),
         (Forgetful, "are not there|in flight|come to rest"),
         (Silent, "cost more than"),
+        (Stubborn, "come to rest|are not there|in flight"),
+        (Hasty, "buried, though"),
     ],
 )
 def test_a_handover_without_one_of_its_rules_is_found_out(kind: type[Handover], found: str) -> None:

@@ -19,15 +19,15 @@ CORE = {
         "avro", "avro_readers", "batching", "breaker", "chance", "codec", "deadletters", "draws", "engines.endpoints",
         "errors", "handover", "inspection", "logical", "notes", "offsets", "outcomes", "outgoing", "parse", "prepare",
         "prompt", "questions", "records", "replayed", "respond", "responses", "sampling", "sanitise", "schema_limits",
-        "seats", "signals", "suspects", "template", "topic_guard", "topic_history", "topic_patterns", "uncertainty",
-        "watchdog", "window", "words",
+        "seats", "shares", "signals", "suspects", "template", "topic_guard", "topic_history", "topic_patterns",
+        "uncertainty", "watchdog", "window", "words",
     )
 }  # fmt: skip
 LOOP = {
     f"worker.{name}"
     for name in (
-        "asking", "committing", "flight", "gate", "intake", "keeping", "pipeline", "ports", "quarantine", "rules",
-        "supervision",
+        "asking", "committing", "flight", "gate", "intake", "keeping", "pipeline", "ports", "quarantine", "refusals",
+        "rules", "supervision",
     )
 }  # fmt: skip
 # The mathematics of the readout: as pure as the core, and numpy carries it.

@@ -34,7 +34,6 @@ from worker.window import Window
 
 log = logging.getLogger(__name__)
 
-HEADER_BYTES = 5_000  # of a response's headers: at most 4,000 passed on, and the trace context
 GC_THRESHOLD = (50_000, 20, 100)  # objects, and generations before the older ones; Python's are 700, 10, 10
 
 
@@ -169,8 +168,8 @@ async def answer_all(
     source = KafkaSource(settings, until_end=backfill.until_end, until=backfill.until)
     sink = KafkaSink(settings, source)
     rules = await asyncio.to_thread(configured.rules, settings, engine, positions)
-    max_bytes = rules.max_message_bytes - HEADER_BYTES
-    outgoing = Outgoing(encoder, settings.output_topic, max_bytes, frozenset(settings.pass_headers))
+    pass_headers = frozenset(settings.pass_headers)
+    outgoing = Outgoing(encoder, settings.output_topic, rules.max_message_bytes, pass_headers)
     pipeline = Pipeline(
         source=source,
         engine=engine,
@@ -199,7 +198,7 @@ async def answer_all(
             or pipeline.watchdog.why
         ),
         ready=lambda: pipeline.held_up or source.held_up,
-        accept=in_loop(pipeline.quarantine.accept),
+        accept=in_loop(lambda num_next: _accept(source, pipeline, num_next)),
     )
     log.info(
         "worker ready: %s, configuration %s, group %s, topics %s",
@@ -212,6 +211,14 @@ async def answer_all(
     gc.set_threshold(*GC_THRESHOLD)
     await pipeline.run(stop)
     log.info("worker done: %s", telemetry.totals())
+
+
+def _accept(source: KafkaSource, pipeline: Pipeline, num_next: int) -> str:
+    """Pass what a person says is bad; return what was done."""
+    passed = source.accept()
+    if passed and not pipeline.quarantine.held_up:
+        return passed
+    return "; ".join(filter(None, (passed, pipeline.quarantine.accept(num_next))))
 
 
 def _encoder(settings: Settings) -> Encoder:

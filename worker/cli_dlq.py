@@ -40,7 +40,7 @@ def list_letters(
     with _progress() as tell:
         for letter in dead_letters.read(found):
             reasons[told(letter.headers).get("reason", "")] += 1
-            newest.append((letter.timestamp_ms, letter.partition.number, letter.offset, _row(letter)))
+            newest.append((letter.timestamp_ms or 0, letter.partition.number, letter.offset, _row(letter)))
             if len(newest) > 2 * limit:  # what is shown is held, never the topic
                 newest = nlargest(limit, newest)
                 tell(f"{reasons.total()} letters read")
@@ -184,7 +184,9 @@ def _row(letter: Record) -> dict[str, Any]:
     }
 
 
-def _time(timestamp_ms: int) -> str:
+def _time(timestamp_ms: int | None) -> str:
+    if timestamp_ms is None:
+        return "no time"
     try:
         return datetime.fromtimestamp(timestamp_ms / 1000, UTC).isoformat(timespec="seconds")
     except (ValueError, OverflowError, OSError):  # any producer may write any time

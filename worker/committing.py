@@ -5,16 +5,33 @@ It decides nothing: what may be published and committed together, and when a par
 
 from collections.abc import Callable, Collection
 
-from worker.flight import Flight
+from worker.flight import Flight, InFlight
 from worker.handover import Handover
 from worker.ports import Sink, Source, Watch
 from worker.records import Partition
-from worker.signals import Assigned, Command, Drop, Event, Flush, Freeze, LetGo, Rebuild, Release, Send, Tick
+from worker.signals import (
+    Assigned,
+    Command,
+    Drop,
+    Event,
+    Flush,
+    Freeze,
+    LetGo,
+    Rebuild,
+    Refusal,
+    Release,
+    Replace,
+    Send,
+    Tick,
+)
 from worker.supervision import Supervisor
 
 
 class Committer:
-    """Between the handover and the outside; `on_release` and `on_drop` hear what is durable and what is void."""
+    """Between the handover and the outside.
+
+    `on_release` and `on_drop` are called with what is durable and what is void, `on_refusal` with what Kafka refuses.
+    """
 
     def __init__(
         self,
@@ -25,7 +42,8 @@ class Committer:
         handover: Handover,
         flight: Flight,
         supervisor: Supervisor,
-        on_release: Callable[[Partition, int], None],
+        on_release: Callable[[Partition, int, list[InFlight]], None],
+        on_refusal: Callable[[Refusal], None],
         on_drop: Callable[[Collection[Partition]], None],
         clock: Callable[[], float],
     ) -> None:
@@ -33,6 +51,7 @@ class Committer:
         self._source, self._sink, self._watch = source, sink, watch
         self._handover, self._flight, self._supervisor = handover, flight, supervisor
         self._on_release, self._on_drop, self._clock = on_release, on_drop, clock
+        self._on_refusal = on_refusal
         self.assigned: set[Partition] = set()
         self.last_tick_s = clock()
 
@@ -57,8 +76,9 @@ class Committer:
                 case Rebuild(partitions):
                     self._supervisor.spawn(self._settle(partitions))
                 case Release(partition, commit_offset):
-                    self._flight.release(partition, commit_offset)
-                    self._on_release(partition, commit_offset)
+                    self._on_release(partition, commit_offset, self._flight.release(partition, commit_offset))
+                case Replace(refusal):
+                    self._on_refusal(refusal)
                 case LetGo(partitions):
                     self._drop(partitions)
                     self._source.let_go(partitions)

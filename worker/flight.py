@@ -1,9 +1,14 @@
-"""What is in flight: every record taken on and not yet committed, by partition, with its share of the window."""
+"""What is in flight: every record taken on and not yet committed, by partition, with its share of the window.
+
+The window counts memory: the record as it came, then what was decoded and asked in addition, and once it is answered
+its messages instead, which wait for their turn to be published.
+"""
 
 import asyncio
 from collections import defaultdict
 from collections.abc import Collection
 from dataclasses import dataclass
+from itertools import takewhile
 
 from worker.records import Partition, Record
 from worker.window import Window
@@ -15,7 +20,9 @@ class InFlight:
 
     record: Record
     taken_s: float
+    num_bytes: int = 0  # of memory, beside the record itself
     num_tokens: int = 0
+    num_letters: int = 0  # dead letters made of it so far; Kafka may refuse one, and then takes a smaller one
     task: asyncio.Task[None] | None = None
 
 
@@ -34,21 +41,31 @@ class Flight:
         self._window.add(record.partition, num_bytes=record.num_bytes)
         return entry
 
-    def grow(self, entry: InFlight, num_tokens: int) -> None:
-        """Add the prompt tokens of a record, known once it is decoded."""
-        entry.num_tokens = num_tokens
-        self._window.grow(entry.record.partition, num_tokens=num_tokens)
+    def grow(self, entry: InFlight, num_tokens: int, num_bytes: int = 0) -> None:
+        """Set the prompt tokens of a record, and the bytes of memory that it takes beside its own."""
+        if not self.holds(entry):
+            return
+        self._window.grow(
+            entry.record.partition, num_bytes=num_bytes - entry.num_bytes, num_tokens=num_tokens - entry.num_tokens
+        )
+        entry.num_tokens, entry.num_bytes = num_tokens, num_bytes
+
+    def find(self, partition: Partition, offset: int) -> InFlight | None:
+        """Return a record in flight; None if it is no longer ours, or committed."""
+        return self._entries.get(partition, {}).get(offset)
 
     def holds(self, entry: InFlight) -> bool:
         """Say whether a record is still ours to answer."""
         record = entry.record
         return self._entries.get(record.partition, {}).get(record.offset) is entry
 
-    def release(self, partition: Partition, commit_offset: int) -> None:
-        """Forget what a commit has covered."""
+    def release(self, partition: Partition, commit_offset: int) -> list[InFlight]:
+        """Forget what a commit has covered, and return it."""
         entries = self._entries[partition]
-        for offset in [offset for offset in entries if offset < commit_offset]:
-            self._free(entries.pop(offset))
+        released = [entries.pop(offset) for offset in list(takewhile(lambda one: one < commit_offset, entries))]
+        for entry in released:
+            self._free(entry)
+        return released
 
     def drop(self, partitions: Collection[Partition]) -> None:
         """Forget partitions that are no longer ours; what the engine still works on for them is aborted."""
@@ -74,4 +91,4 @@ class Flight:
 
     def _free(self, entry: InFlight) -> None:
         record = entry.record
-        self._window.remove(record.partition, num_bytes=record.num_bytes, num_tokens=entry.num_tokens)
+        self._window.remove(record.partition, num_bytes=record.num_bytes + entry.num_bytes, num_tokens=entry.num_tokens)

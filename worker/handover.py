@@ -11,19 +11,31 @@ tests drives this same machine through every interleaving.
     Aborted         -> Freeze (later)      the same bytes again, with new metadata, less what moved away
     InDoubt         -> Rebuild             a new producer settles the old transaction, then the broker is asked
     Settled                                at or past the flush's offsets: it was committed; else it goes again
+    Refused         -> Replace             Kafka takes no message of a record: its one dead letter goes instead
     Revoking        -> Freeze, LetGo       the finished head leaves first, within a bound, then the epoch moves on
     Lost            -> Drop                at once: the partition may already be somebody else's
 
 A flush is frozen as (records, offsets, epochs, group metadata).  It is never sent again without an answer to
 what became of it, and its metadata is never refreshed inside it: metadata read after a partition moved would
 let the coordinator accept offsets that are no longer ours (KIP-447 fences the generation, not the partition).
+
+A flush is shared by all partitions that have something finished (`worker.shares`).  With P of them:
+
+- each gets at least `max_records // P` records and `max_bytes / P` bytes of a flush, if it has them, in its turn
+- each is in every flush while P <= `max_records` and its next record is no larger than `max_bytes / P`
+- each is in at least one of any `ceil(P / max_records)` flushes, and in one of any P if records are larger
+
+Revoked partitions go first.  Where a broker does not say which message of a batch it refuses, flushes shrink until the
+record is found, and grow again with each commit.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 from worker.offsets import Offsets
 from worker.records import Message, Partition
+from worker.shares import Room, divide
 from worker.signals import (
     Aborted,
     Assigned,
@@ -39,7 +51,10 @@ from worker.signals import (
     LetGo,
     Lost,
     Rebuild,
+    Refusal,
+    Refused,
     Release,
+    Replace,
     Revoking,
     Send,
     Settled,
@@ -47,6 +62,9 @@ from worker.signals import (
 )
 
 MAX_BACKOFF_S = 5.0
+# How much smaller a flush is after one that was refused: that costs 0.6 s, for the client then aborts the next one too,
+# and a commit costs 0.03 s (librdkafka 2.16, Kafka 4.3.1, two busy cores, 2026-11).
+SHRINK = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +83,11 @@ class _Owned:
     epoch: int
     offsets: Offsets
     results: dict[int, tuple[Message, ...]] = field(default_factory=dict)
+    blocked_until_s: float = 0.0  # Kafka refuses even the dead letter at its head: nothing leaves before this
+
+    def head(self) -> Iterator[tuple[int, int]]:
+        """List the offsets that may leave, each with the bytes of its messages."""
+        return ((offset, _num_bytes(self.results[offset])) for offset in self.offsets.head())
 
 
 class Handover:
@@ -77,6 +100,9 @@ class Handover:
         self._revoking: Revoking | None = None
         self._running: Flush | None = None  # sent, or in doubt
         self._again: Flush | None = None  # aborted: these very bytes go next
+        self._turn: dict[Partition, None] = {}  # in the order in which they are served next
+        self._max_records = limits.max_records  # of the next flush: fewer while a refused record is searched for
+        self._now_s = 0.0
         self._head_sent = False  # since the last Revoking
         self._freezing = False
         self._finished_records = 0
@@ -102,6 +128,21 @@ class Handover:
         self._finished_bytes += _num_bytes(messages)
         return True
 
+    def replace(self, partition: Partition, epoch: int, offset: int, messages: tuple[Message, ...]) -> bool:
+        """Take other messages for a finished record, whose first ones Kafka refuses; False if it is no longer ours."""
+        owned = self._owned.get(partition)
+        if owned is None or owned.epoch != epoch or offset not in owned.results:
+            return False
+        self._finished_bytes += _num_bytes(messages) - _num_bytes(owned.results[offset])
+        owned.results[offset] = messages
+        return True
+
+    def block(self, partition: Partition, epoch: int, until_s: float) -> None:
+        """Release nothing of a partition before `until_s`: Kafka refuses even the dead letter at its head."""
+        owned = self._owned.get(partition)
+        if owned is not None and owned.epoch == epoch:
+            owned.blocked_until_s = until_s
+
     def remark(self, partition: Partition, note: str) -> None:
         """Commit this note with the partition's offset from now on (`worker.notes`); a new one goes by itself, too."""
         if partition in self._owned:
@@ -113,8 +154,13 @@ class Handover:
         if self._busy or (self._finished_records < most and self._finished_bytes < most_bytes):
             return False
         # What is finished behind an unfinished record cannot leave: it must not make each finish a flush of its own.
-        ready = [owned.results[offset] for owned in self._owned.values() for offset in owned.offsets.head()]
-        return len(ready) >= most or sum(map(_num_bytes, ready)) >= most_bytes
+        room = Room(most, most_bytes)
+        for owned in self._owned.values():
+            for _, num_bytes in owned.head() if owned.blocked_until_s <= self._now_s else ():
+                room.take(num_bytes)
+                if not room:
+                    return True
+        return False
 
     @property
     def in_flight(self) -> int:
@@ -124,7 +170,7 @@ class Handover:
     @property
     def idle(self) -> bool:
         """True if no flush is under way or waits."""
-        return self._running is None and self._again is None and not self._freezing and not any(self._heads())
+        return self._running is None and self._again is None and not self._freezing and not self._has_head
 
     def oldest(self, partition: Partition) -> int | None:
         """Return the record that holds a partition's commit."""
@@ -133,7 +179,7 @@ class Handover:
 
     # -- the machine
 
-    def handle(self, event: Event) -> list[Command]:  # noqa: PLR0911 - one return an event
+    def handle(self, event: Event) -> list[Command]:  # noqa: C901, PLR0911 - one return per event
         """Take an event, return what to do."""
         match event:
             case Assigned():
@@ -141,6 +187,7 @@ class Handover:
                 self._owned[event.partition] = _Owned(
                     event.epoch, Offsets(resume_at=event.resume_at, committed=event.committed, note=event.note)
                 )
+                self._turn[event.partition] = None
                 return overdue
             case Revoking():
                 overdue, self._revoking, self._head_sent = self._overdue(), event, False
@@ -160,14 +207,16 @@ class Handover:
                 return [Rebuild(frozenset(self._running.offsets))]
             case Settled():
                 return self._settled(event)
+            case Refused():
+                return self._refused(event)
 
     def _tick(self, event: Tick) -> list[Command]:
-        revoking = self._revoking
+        revoking, self._now_s = self._revoking, event.now_s
         if revoking and event.now_s >= revoking.deadline_s:
             return self._let_go(revoking)
         if self._busy or (event.now_s < self._next_s and not (event.urgent and not self._backoff_s)):
             return []
-        if self._again is None and not any(self._heads()):
+        if self._again is None and not self._has_head:
             return []
         self._next_s = event.now_s + self._limits.interval_s
         return self._freeze()
@@ -183,7 +232,7 @@ class Handover:
     def _frozen(self, event: Frozen) -> list[Command]:
         """Freeze the flush: only heads whose assignment still holds, at the moment the metadata was read."""
         self._freezing = False
-        heads = self._again.heads if self._again else tuple(self._heads())
+        heads = self._again.heads if self._again else tuple(self._heads(self._take()))
         held = tuple(head for head in heads if self._holds(head, event))
         self._again = None
         if not held or event.generation < 0:  # a coordinator does not check generation -1
@@ -197,29 +246,51 @@ class Handover:
         owned = self._owned.get(head.partition)
         return owned is not None and owned.epoch == head.epoch == event.epochs.get(head.partition)
 
-    def _heads(self) -> Iterable[Head]:
-        """Take the finished head of each partition, within the limits of one flush; a revoked one goes first."""
-        wanted = self._revoking.partitions if self._revoking else frozenset()
-        room, room_bytes = self._limits.max_records, self._limits.max_bytes
-        for partition, owned in sorted(self._owned.items(), key=lambda pair: pair[0] not in wanted):
-            messages: list[Message] = []
-            taken: list[int] = []
-            for offset in owned.offsets.head():
-                if room <= 0 or room_bytes <= 0:
-                    break
-                taken.append(offset)
-                messages += owned.results[offset]
-                room -= 1
-                room_bytes -= _num_bytes(owned.results[offset])
-            commit_offset = owned.offsets.commit_offset(past=taken[-1]) if taken else owned.offsets.unreleased
+    @property
+    def _has_head(self) -> bool:
+        """Say whether a flush would hold anything."""
+        return any(map(self._leaves, self._owned.values()))
+
+    def _leaves(self, owned: _Owned) -> bool:
+        """Say whether a partition has something to release or to commit."""
+        released = owned.offsets.has_head and owned.blocked_until_s <= self._now_s
+        return released or owned.offsets.unreleased is not None
+
+    def _heads(self, taken: dict[Partition, list[int]]) -> Iterable[Head]:
+        """Make the heads of what was taken; a partition of which nothing was may still have a position to commit."""
+        for partition, owned in self._owned.items():
+            offsets = taken.get(partition, [])
+            commit_offset = owned.offsets.commit_offset(past=offsets[-1]) if offsets else owned.offsets.unreleased
             if commit_offset is not None:
-                yield Head(partition, owned.epoch, commit_offset, tuple(messages), owned.offsets.note)
+                messages = tuple(message for offset in offsets for message in owned.results[offset])
+                origins = tuple(offset for offset in offsets for _ in owned.results[offset])
+                yield Head(partition, owned.epoch, commit_offset, messages, owned.offsets.note, origins)
+
+    def _take(self) -> dict[Partition, list[int]]:
+        """Choose what leaves in the next flush, and whose turn it is after it.
+
+        A revoked partition goes first.  All others share alike what a flush takes; those that get nothing are the first
+        of the next one, and where all get something, the first of this one is the last of the next.
+        """
+        wanted = self._revoking.partitions if self._revoking else frozenset()
+        able = [
+            p for p in self._turn if self._owned[p].offsets.has_head and self._owned[p].blocked_until_s <= self._now_s
+        ]
+        room = Room(self._max_records, self._limits.max_bytes)
+        taken: dict[Partition, list[int]] = {}
+        for group in ([p for p in able if p in wanted], [p for p in able if p not in wanted]):
+            taken |= divide([(partition, self._owned[partition].head()) for partition in group], room)
+        served = [partition for partition in self._turn if partition in taken]
+        waiting = [partition for partition in self._turn if partition not in taken]
+        self._turn = dict.fromkeys(waiting + served[1:] + served[:1])
+        return taken
 
     def _committed(self, *, certain: bool) -> list[Command]:
         """Forget what was committed; where only the offsets say so, its notes go once more."""
         assert self._running is not None
         flush, self._running = self._running, None
         self._backoff_s = 0.0
+        self._max_records = min(self._limits.max_records, 2 * self._max_records)
         releases: list[Command] = [
             Release(head.partition, head.commit_offset) for head in flush.heads if self._forget(head, certain=certain)
         ]
@@ -229,7 +300,7 @@ class Handover:
         owned = self._owned.get(head.partition)
         if owned is None or owned.epoch != head.epoch:
             return False
-        for offset in [offset for offset in owned.offsets.head() if offset < head.commit_offset]:
+        for offset in list(takewhile(lambda offset: offset < head.commit_offset, owned.offsets.head())):
             messages = owned.results.pop(offset)
             self._finished_records -= 1
             self._finished_bytes -= _num_bytes(messages)
@@ -242,6 +313,22 @@ class Handover:
         self._backoff_s = min(MAX_BACKOFF_S, 2 * self._backoff_s or self._limits.interval_s)
         self._next_s = now_s + self._backoff_s
         return self._advance_revoke(tried=True)
+
+    def _refused(self, event: Refused) -> list[Command]:
+        """Have what Kafka refuses replaced, or look for it in smaller flushes; none of it goes again as it is."""
+        assert self._running is not None
+        self._running, self._again = None, None
+        self._next_s, self._backoff_s = event.now_s, 0.0
+        replaced: list[Command] = []
+        if event.certain:
+            replaced += [Replace(one) for one in event.refusals if self._awaits(one)]
+        else:
+            self._max_records = max(1, min(self._max_records, len(event.refusals)) // SHRINK)
+        return replaced + self._advance_revoke(tried=True)
+
+    def _awaits(self, refusal: Refusal) -> bool:
+        owned = self._owned.get(refusal.partition)
+        return owned is not None and refusal.offset in owned.results
 
     def _settled(self, event: Settled) -> list[Command]:
         """Judge by the partitions that are still ours; a transaction is whole, so one of them tells for all."""
@@ -268,12 +355,15 @@ class Handover:
         # death, which is rare, and not to hear of it costs the next owner an engine.
         going = revoking.partitions & self._owned.keys()
         wanted = not self._head_sent or any(self._owned[partition].offsets.has_new_note for partition in going)
-        if wanted and not tried and any(head.partition in going for head in self._next_heads()):
+        if wanted and not tried and self._waits_in(going):
             return self._freeze()
         return self._let_go(revoking)
 
-    def _next_heads(self) -> Iterable[Head]:
-        return self._again.heads if self._again else self._heads()
+    def _waits_in(self, going: frozenset[Partition]) -> bool:
+        """Say whether the next flush would hold something of these partitions."""
+        if self._again:
+            return any(head.partition in going for head in self._again.heads)
+        return any(self._leaves(self._owned[partition]) for partition in going)
 
     def _let_go(self, revoking: Revoking) -> list[Command]:
         self._revoking = None
@@ -283,6 +373,7 @@ class Handover:
     def _disown(self, partitions: frozenset[Partition]) -> frozenset[Partition]:
         for partition in partitions:
             owned = self._owned.pop(partition, None)
+            self._turn.pop(partition, None)
             for messages in owned.results.values() if owned else ():
                 self._finished_records -= 1
                 self._finished_bytes -= _num_bytes(messages)
@@ -290,4 +381,4 @@ class Handover:
 
 
 def _num_bytes(messages: tuple[Message, ...]) -> int:
-    return sum(len(message.value or b"") for message in messages)
+    return sum(message.payload_bytes for message in messages)

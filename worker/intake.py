@@ -37,6 +37,8 @@ class Intake:
 
     async def decode(self, record: Record) -> Decoded | Skip:
         """Return the impression, or why it is not simulated.  Raises `Poison` if it can never be."""
+        if record.unreadable_from is not None:
+            raise Poison("unreadable", record.problem)
         if record.problem:
             raise Poison("headers", record.problem)
         if record.value is None:

@@ -20,6 +20,7 @@ A short note is committed beside the offset.  One that changes is committed by i
 """
 
 from collections.abc import Iterator
+from itertools import takewhile
 
 
 class Offsets:
@@ -62,6 +63,11 @@ class Offsets:
                 return
             yield offset
 
+    @property
+    def has_head(self) -> bool:
+        """Say whether the oldest record is finished, so that something can be released."""
+        return next(iter(self._in_flight.values()), False)
+
     def commit_offset(self, *, past: int | None = None) -> int | None:
         """Return where a restart shall read on if everything up to `past` (default: the head) is released.
 
@@ -89,7 +95,7 @@ class Offsets:
             self._committed_note = note
         else:
             self._committed_note = None
-        for offset in [offset for offset in self.head() if offset < commit_offset]:
+        for offset in list(takewhile(lambda offset: offset < commit_offset, self.head())):
             del self._in_flight[offset]
 
     @property

@@ -1,11 +1,16 @@
-"""7 produce: responses to messages, each small enough for its topic."""
+"""7 produce: responses to messages, each small enough for its topic.
+
+All of a message counts against the topic's limit: value, key, headers and what Kafka adds.  One that is too large
+first loses the header `tracestate`, which W3C lets everybody drop, then its long texts.  If it does not fit even so,
+its event is a dead letter.
+"""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from worker.codec import Encoder
 from worker.errors import Poison
-from worker.records import Headers, Message, Record
+from worker.records import HEADER_FRAME_BYTES, Headers, Message, Record
 from worker.respond import shorten
 from worker.responses import SimulatedResponse
 
@@ -14,7 +19,7 @@ MAX_PASSED_BYTES = 4_000  # of passed headers together; more would make a respon
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """Where responses go, and how."""
+    """Where responses go, and how; `max_bytes` is the topic's `max.message.bytes`."""
 
     encoder: Encoder
     topic: str
@@ -31,14 +36,22 @@ class Outgoing:
         return tuple(self._message(response, headers) for response in responses)
 
     def _message(self, response: SimulatedResponse, headers: Headers) -> Message:
-        """Encode a response; one too large loses its long texts and is flagged."""
-        value = self.encoder.encode(response)
-        if len(value) > self.max_bytes:
-            value = self.encoder.encode(shorten(response))
-        if len(value) > self.max_bytes:  # what is echoed is too large: no try would ever get it out
-            raise Poison("too_large", f"a response of {len(value)} bytes, want at most {self.max_bytes}")
-        return Message(self.topic, response.user_id.encode(), value, headers)
+        """Encode a response; one too large loses `tracestate`, then its long texts, and is flagged."""
+        key = response.user_id.encode()
+        message = Message(self.topic, key, self.encoder.encode(response), headers)
+        if message.num_bytes > self.max_bytes:
+            headers = tuple(header for header in headers if header[0].lower() != "tracestate")
+            message = Message(self.topic, key, message.value, headers)
+        if message.num_bytes > self.max_bytes:
+            message = Message(self.topic, key, self.encoder.encode(shorten(response)), headers)
+        if message.num_bytes > self.max_bytes:  # what is echoed is too large: no try would ever get it out
+            raise Poison(
+                "too_large",
+                f"a response of {message.num_bytes} bytes with its key and headers; topic {self.topic} takes at most"
+                f" {self.max_bytes}",
+            )
+        return message
 
 
 def _num_bytes(headers: Headers) -> int:
-    return sum(len(name) + len(value or b"") for name, value in headers)
+    return sum(len(name.encode()) + len(value or b"") + HEADER_FRAME_BYTES for name, value in headers)

@@ -13,7 +13,7 @@ never happens inside one.
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from worker.asking import Asker, Ready
 from worker.batching import MicroBatcher
@@ -27,9 +27,10 @@ from worker.keeping import Keeper
 from worker.notes import Note
 from worker.outgoing import Outgoing
 from worker.ports import Delivery, Engine, Schemas, Sink, Source, Watch
-from worker.prepare import num_tokens, prepare
+from worker.prepare import num_bytes, num_tokens, prepare
 from worker.quarantine import Quarantine
 from worker.records import DeadLetter, Message, Partition, Record
+from worker.refusals import Refusals
 from worker.respond import respond, source_of
 from worker.rules import Rules
 from worker.signals import Assigned, Lost, TopicNews
@@ -40,6 +41,8 @@ from worker.window import Window
 log = logging.getLogger(__name__)
 
 TICK_S = 0.01  # how often the loop looks at its clocks
+# A record from before 2000 has a time in seconds, or none: it would count as one that waited for decades.
+MIN_WRITTEN_MS = 946_684_800_000
 
 
 class Pipeline:
@@ -91,6 +94,9 @@ class Pipeline:
             clock=clock,
         )
         self._asker = Asker(engine, self._keeper, watch, timeout_s=rules.question_timeout_s, clock=clock)
+        self._refusals = Refusals(
+            watch, handover=handover, flight=self._flight, to_message=self._to_message, clock=clock
+        )
         self._committer = Committer(
             source,
             sink,
@@ -99,7 +105,8 @@ class Pipeline:
             flight=self._flight,
             supervisor=self._supervisor,
             on_release=self._on_release,
-            on_drop=self._keeper.suspects.drop,
+            on_refusal=self._refusals.replace,
+            on_drop=self._on_drop,
             clock=clock,
         )
         self._all_read = asyncio.Event()
@@ -130,8 +137,8 @@ class Pipeline:
     @property
     def held_up(self) -> str:
         """Why the worker is not ready, "" if it is."""
-        reason = self._state or self._keeper.held_up or self.quarantine.held_up or self._sink.held_up
-        return reason or self.watchdog.why
+        reason = self._state or self._keeper.held_up or self.quarantine.held_up
+        return reason or self._refusals.held_up or self._sink.held_up or self.watchdog.why
 
     @property
     def _waits(self) -> bool:
@@ -187,15 +194,17 @@ class Pipeline:
             return
         self._watch.dead_letter(poison.reason)
         log.warning("%s: %s: %s; dead-lettered", entry.record.where, poison.reason, poison)
-        letter = DeadLetter(entry.record, poison.reason, str(poison))
-        message = to_message(letter, self._rules.dead_letter_topic, max_bytes=self._rules.max_message_bytes)
-        self._finish(entry, (message,))
+        entry.num_letters += 1
+        self._finish(entry, (self._to_message(DeadLetter(entry.record, poison.reason, str(poison))),))
+
+    def _to_message(self, letter: DeadLetter) -> Message:
+        return to_message(letter, self._rules.dead_letter_topic, max_bytes=self._rules.max_message_bytes)
 
     # -- 3 batch, 4 prompt
 
     def _batch(self, entry: InFlight, decoded: Decoded) -> None:
         questions = prepare(entry.record, decoded.impression, self._rules.asking)
-        self._flight.grow(entry, num_tokens(questions))
+        self._flight.grow(entry, num_tokens(questions), num_bytes(entry.record, decoded.impression, questions))
         ready = Ready(entry, decoded, questions)
         self._admit(self._batcher.add(ready, tokens=entry.num_tokens, now_s=self._clock()))
 
@@ -225,8 +234,13 @@ class Pipeline:
                 sample_rate=self._rules.sampling.rate(impression.experiment_id),
                 produced_at_us=int(self._wall() * 1e6),
             )
-        self._watch.answered(responses, end_to_end_s=self._wall() - record.timestamp_ms / 1000)
+        self._watch.answered(responses, end_to_end_s=self._age_s(record))
         return self._outgoing.messages(record, responses, trace)
+
+    def _age_s(self, record: Record) -> float | None:
+        """Return how long ago a record was written; None without a time, or with one that is no time of a record."""
+        written_ms = record.timestamp_ms
+        return self._wall() - written_ms / 1000 if written_ms is not None and written_ms >= MIN_WRITTEN_MS else None
 
     # -- 7 produce, 8 commit: as the handover decides
 
@@ -234,6 +248,7 @@ class Pipeline:
         """Hand an event's messages over; they leave once every record before it is finished."""
         record = entry.record
         self.watchdog.moved(self._clock())
+        self._flight.grow(entry, 0, sum(message.num_bytes for message in messages))
         if not self._handover.finish(record.partition, record.epoch, record.offset, messages):
             self._watch.stale()
         elif self._handover.due():
@@ -244,9 +259,14 @@ class Pipeline:
         note = Note(self._keeper.suspects.deaths(partition), self.quarantine.note(partition))
         self._handover.remark(partition, note.encode())
 
-    def _on_release(self, partition: Partition, commit_offset: int) -> None:
+    def _on_release(self, partition: Partition, commit_offset: int, entries: list[InFlight]) -> None:
+        self._refusals.released(partition, entries)
         if self._keeper.suspects.forget(partition, commit_offset):
             self._remark(partition)
+
+    def _on_drop(self, partitions: Collection[Partition]) -> None:
+        self._keeper.suspects.drop(partitions)
+        self._refusals.drop(partitions)
 
     async def _tick_all(self) -> None:
         while True:
@@ -267,6 +287,8 @@ class Pipeline:
             paused=len(paused),
             head_s=self._flight.head_s(self._clock()),
         )
+        found, waiting = self._source.unreadable()
+        self._watch.unreadable(found=found, waiting=waiting)
 
     # -- the end
 

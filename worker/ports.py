@@ -20,7 +20,7 @@ from worker.signals import Assigned, Flush, Frozen, Lost, Revoking, TopicNews
 Delivery = (
     list[Record] | Assigned | Revoking | Lost | Frozen | TopicNews | Fatal | None
 )  # None: everything up to the end is read
-FlushOutcome = signals.Committed | signals.Aborted | signals.InDoubt
+FlushOutcome = signals.Committed | signals.Aborted | signals.InDoubt | signals.Refused
 
 
 class Source(Protocol):
@@ -31,6 +31,9 @@ class Source(Protocol):
 
     def took(self) -> None:
         """Hear that a delivered list of records is taken."""
+
+    def unreadable(self) -> tuple[int, int]:
+        """Return how many unreadable batches were found since the last call, and how many hold a partition now."""
 
     def pause_only(self, partitions: frozenset[Partition]) -> None:
         """Pause these partitions and resume the others."""
@@ -115,7 +118,17 @@ class Chat(Protocol):
         """Hear what the engine said."""
 
 
-class Watch(Protocol):
+class RefusalWatch(Protocol):
+    """Who counts what Kafka refuses."""
+
+    def refused(self, reason: str) -> None:
+        """Count a record of which Kafka refuses a message."""
+
+    def dead_letter(self, reason: str) -> None:
+        """Count a record that can never be answered."""
+
+
+class Watch(RefusalWatch, Protocol):
     """Who counts and traces."""
 
     def consumed(self) -> None:
@@ -127,11 +140,11 @@ class Watch(Protocol):
     def skipped(self, reason: Skip) -> None:
         """Count a record that is not simulated."""
 
-    def dead_letter(self, reason: str) -> None:
-        """Count a record that can never be answered."""
+    def answered(self, responses: tuple[SimulatedResponse, ...], *, end_to_end_s: float | None) -> None:
+        """Count an event's responses; None if nobody knows when its record was written."""
 
-    def answered(self, responses: tuple[SimulatedResponse, ...], *, end_to_end_s: float) -> None:
-        """Count an event's responses."""
+    def unreadable(self, *, found: int, waiting: int) -> None:
+        """Take how many unreadable batches were found since the last call, and how many hold a partition now."""
 
     def state(self, *, in_flight: int, assigned: int, paused: int, head_s: float) -> None:
         """Take the gauges."""

@@ -230,6 +230,14 @@ class Impression:
 
 Headers = tuple[tuple[str, bytes | None], ...]
 
+# Memory of a record beside its bytes, and of each header: measured with tracemalloc, CPython 3.11, 2026-11.
+RECORD_BYTES = 256
+HEADER_BYTES = 128
+# What a message takes in a batch of its own beside its bytes: 61 for the batch and up to 36 for the record, 10 for each
+# header (Kafka's record format, version 2; 74 were found with one header, Kafka 4.3.1, 2026-11).
+MESSAGE_FRAME_BYTES = 100
+HEADER_FRAME_BYTES = 10
+
 
 @dataclass(frozen=True, slots=True)
 class Partition:
@@ -253,8 +261,9 @@ class Record:
     key: bytes | None
     value: bytes | None
     headers: Headers = ()
-    timestamp_ms: int = 0
+    timestamp_ms: int | None = None  # None if its producer gave none
     problem: str = ""  # why the client could not read it whole
+    unreadable_from: int | None = None  # no client can read this offset up to `offset`: they stand in a broken batch
 
     @property
     def where(self) -> str:
@@ -263,8 +272,9 @@ class Record:
 
     @property
     def num_bytes(self) -> int:
-        """What the record holds of the window, bytes."""
-        return len(self.value or b"") + len(self.key or b"")
+        """Memory that the record holds, bytes: its key, value and headers, and the objects around them."""
+        headers = sum(len(name) + len(value or b"") + HEADER_BYTES for name, value in self.headers)
+        return len(self.value or b"") + len(self.key or b"") + headers + RECORD_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,11 +286,31 @@ class Message:
     value: bytes | None
     headers: Headers = ()
 
+    @property
+    def num_bytes(self) -> int:
+        """The most that it takes of its topic's `max.message.bytes`, bytes: uncompressed, in a batch of its own."""
+        return self.payload_bytes + HEADER_FRAME_BYTES * len(self.headers) + MESSAGE_FRAME_BYTES
+
+    @property
+    def payload_bytes(self) -> int:
+        """Its key, value and headers, bytes."""
+        headers = sum(len(name.encode()) + len(value or b"") for name, value in self.headers)
+        return len(self.value or b"") + len(self.key or b"") + headers
+
+
+class LetterForm(StrEnum):
+    """How much of a record its dead letter holds; each form is for a topic that refuses the one before."""
+
+    FULL = "full"  # all of it, cut to the topic's limit
+    KEYED = "keyed"  # the same with a key, which a compacted topic wants
+    BARE = "bare"  # where it stands and why, and nothing of it
+
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
     """A record that can never be answered, and why."""
 
     record: Record
-    reason: str  # a word, for metrics: magic, schema, avro, utf8, limit, invalid, engine_killer
+    reason: str  # a word, for metrics: one of `worker.telemetry.DEAD_LETTER_REASONS`
     detail: str  # a sentence, for people
+    form: LetterForm = LetterForm.FULL

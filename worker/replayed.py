@@ -42,7 +42,7 @@ class Wanted:
             return "of another reason"
         if self.reason is None and why.get("reason") == KILLER:
             return f"of reason {KILLER}, which must be asked for"
-        if letter.timestamp_ms < self.since_ms:
+        if self.since_ms and (letter.timestamp_ms or 0) < self.since_ms:
             return "too old"
         if attempts(letter.headers) >= self.max_attempts:
             return "put back too often"

@@ -83,7 +83,33 @@ class Settled:
     now_s: float
 
 
-Event = Assigned | Revoking | Lost | Tick | Frozen | Committed | Aborted | InDoubt | Settled
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Kafka refuses a message of this record, whatever is tried.
+
+    `reason` is a word for the dead letter (`too_large`, `refused`), `detail` a sentence that names the topic.
+    """
+
+    partition: Partition
+    offset: int
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The flush had no effect, because Kafka refuses a message in it.
+
+    A broker refuses a whole batch: where it does not say which message it means, `refusals` lists every record that has
+    one in that batch, and `certain` is False.
+    """
+
+    refusals: tuple[Refusal, ...]
+    certain: bool
+    now_s: float
+
+
+Event = Assigned | Revoking | Lost | Tick | Frozen | Committed | Aborted | InDoubt | Settled | Refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,13 +134,17 @@ class Freeze:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The finished head of one partition: its messages in order, and the offset to commit with its note."""
+    """The finished head of one partition: its messages in order, and the offset to commit with its note.
+
+    `origins` are the offsets of the records that the messages answer: one per message, same order.
+    """
 
     partition: Partition
     epoch: int
     commit_offset: int
     messages: tuple[Message, ...]
     note: str = ""
+    origins: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,4 +201,11 @@ class Release:
     commit_offset: int
 
 
-Command = Freeze | Send | Rebuild | LetGo | Drop | Release
+@dataclass(frozen=True, slots=True)
+class Replace:
+    """Kafka takes no message of this record: answer with `Handover.replace` and its one dead letter."""
+
+    refusal: Refusal
+
+
+Command = Freeze | Send | Rebuild | LetGo | Drop | Release | Replace

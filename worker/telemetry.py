@@ -34,8 +34,12 @@ from worker.signals import TopicNews
 
 _LLM_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 _FLUSH_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
-DEAD_LETTER_REASONS = ("magic", "schema", "avro", "utf8", "limit", "invalid", "too_large", "headers", "engine_killer")
-FLUSH_OUTCOMES = ("committed", "aborted", "indoubt")
+DEAD_LETTER_REASONS = (
+    "magic", "schema", "avro", "utf8", "limit", "invalid", "too_large", "refused", "headers", "engine_killer",
+    "unreadable",
+)  # fmt: skip
+REFUSAL_REASONS = ("too_large", "refused")
+FLUSH_OUTCOMES = ("committed", "aborted", "indoubt", "refused")
 PROTOCOL = "http/protobuf"  # of OTLP
 _TRACE_HEADERS = frozenset({"traceparent", "tracestate"})
 
@@ -95,6 +99,18 @@ class Telemetry:
         self._skipped = _counter(registry, name + "records_skipped_total", "Records not simulated", "reason", Skip)
         self._dead = _counter(
             registry, name + "dead_letters_total", "Records never answered", "reason", DEAD_LETTER_REASONS
+        )
+        self._refused = _counter(
+            registry, name + "refusals_total", "Records whose messages Kafka refused", "reason", REFUSAL_REASONS
+        )
+        self._untimed = Counter(
+            name + "records_without_time_total", "Answered records without a usable timestamp", registry=registry
+        )
+        self._unreadable = Counter(
+            name + "unreadable_batches_total", "Batches that the Kafka client cannot read", registry=registry
+        )
+        self._unreadable_now = Gauge(
+            name + "unreadable_partitions", "Partitions held by a batch that cannot be read", registry=registry
         )
         self._engine_deaths = Counter(name + "engine_deaths_total", "Engine deaths and hangs", registry=registry)
         self._responses = Counter(
@@ -157,11 +173,23 @@ class Telemetry:
         """Count a record that can never be answered."""
         self._dead.labels(reason).inc()
 
-    def answered(self, responses: tuple[SimulatedResponse, ...], *, end_to_end_s: float) -> None:
-        """Count an event's responses."""
+    def refused(self, reason: str) -> None:
+        """Count a record of which Kafka refuses a message."""
+        self._refused.labels(reason).inc()
+
+    def unreadable(self, *, found: int, waiting: int) -> None:
+        """Count batches that cannot be read, and take how many hold a partition now."""
+        self._unreadable.inc(found)
+        self._unreadable_now.set(waiting)
+
+    def answered(self, responses: tuple[SimulatedResponse, ...], *, end_to_end_s: float | None) -> None:
+        """Count an event's responses; one that nobody knows the age of has no latency."""
         for response in responses:
             self._responses_of[response.question, response.status].inc()
-        self._end_to_end_s.observe(max(0.0, end_to_end_s))
+        if end_to_end_s is None:
+            self._untimed.inc()
+        else:
+            self._end_to_end_s.observe(max(0.0, end_to_end_s))
 
     def state(self, *, in_flight: int, assigned: int, paused: int, head_s: float) -> None:
         """Take the gauges."""

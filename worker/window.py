@@ -52,9 +52,9 @@ class Window:
         """Take a record into the budget."""
         self._change(partition, 1, num_bytes, 0)
 
-    def grow(self, partition: Partition, *, num_tokens: int) -> None:
-        """Add the prompt tokens of a record taken before; they are known only once it is decoded."""
-        self._change(partition, 0, 0, num_tokens)
+    def grow(self, partition: Partition, *, num_bytes: int = 0, num_tokens: int = 0) -> None:
+        """Change what a record taken before holds, by this much; it is known only once it is decoded, or answered."""
+        self._change(partition, 0, num_bytes, num_tokens)
 
     def remove(self, partition: Partition, *, num_bytes: int, num_tokens: int = 0) -> None:
         """Give a record's share back."""

@@ -92,6 +92,9 @@ class FakeSource:
     def pause_only(self, partitions: frozenset[Partition]) -> None:
         self.paused = partitions
 
+    def unreadable(self) -> tuple[int, int]:
+        return 0, 0
+
     def freeze(self) -> None:
         asyncio.get_running_loop().call_soon(
             lambda: self.deliver(Frozen(("metadata", self.generation), self.generation, dict(self.epochs)))
@@ -253,6 +256,7 @@ class FakeWatch:
         self.counts: Counter[str] = Counter()
         self.gauges: dict[str, float] = {}
         self.most_paused = 0
+        self.trace: Mapping[str, str] = {}  # instead of one by event id
 
     def consumed(self) -> None:
         self.counts["consumed"] += 1
@@ -266,8 +270,15 @@ class FakeWatch:
     def dead_letter(self, reason: str) -> None:
         self.counts[f"dead letter {reason}"] += 1
 
-    def answered(self, responses: tuple[SimulatedResponse, ...], *, end_to_end_s: float) -> None:
+    def answered(self, responses: tuple[SimulatedResponse, ...], *, end_to_end_s: float | None) -> None:
         self.counts["answered"] += len(responses)
+        self.counts["untimed"] += end_to_end_s is None
+
+    def refused(self, reason: str) -> None:
+        self.counts[f"refused {reason}"] += 1
+
+    def unreadable(self, *, found: int, waiting: int) -> None:
+        self.counts["unreadable"] += found
 
     def state(self, *, in_flight: int, assigned: int, paused: int, head_s: float) -> None:
         self.gauges = {"in_flight": in_flight, "assigned": assigned, "paused": paused, "head_s": head_s}
@@ -287,7 +298,7 @@ class FakeWatch:
 
     @contextmanager
     def process(self, record: Record, impression: Impression) -> Iterator[Mapping[str, str]]:
-        yield {"traceparent": f"00-{impression.event_id}"}
+        yield self.trace or {"traceparent": f"00-{impression.event_id}"}
 
     @contextmanager
     def chat(self, ask: Ask) -> Iterator[Chat]:

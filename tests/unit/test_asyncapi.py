@@ -99,7 +99,8 @@ def test_dead_letter_headers_are_those_published(max_bytes: int, headers: Header
     record = Record(Partition("impressions", 3), epoch=0, offset=1842, key=b"u", value=b"x" * 20_000, headers=headers)
     letter = to_message(DeadLetter(record, "magic", "no Avro"), "impressions.dlq", max_bytes=max_bytes)
     published = DOCUMENT["components"]["schemas"]["DeadLetterHeaders"]
-    assert published["properties"].keys() - set(published["required"]) == {"ms-attempt", "ms-truncated"}
+    optional = {"ms-attempt", "ms-truncated", "ms-added-key", "ms-source-last-offset"}
+    assert published["properties"].keys() - set(published["required"]) == optional
     assert {name for name, _ in letter.headers} == {*published["required"], *more}
 
 

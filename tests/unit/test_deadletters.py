@@ -6,9 +6,9 @@ import pytest
 from examples import record
 
 from worker import __version__
-from worker.deadletters import FRAME_BYTES, MAX_DETAIL_BYTES, OURS, attempts, put_back, to_message
+from worker.deadletters import MAX_DETAIL_BYTES, OURS, attempts, forms, put_back, to_message
 from worker.errors import Poison
-from worker.records import DeadLetter, Headers, Message, Record
+from worker.records import HEADER_FRAME_BYTES, DeadLetter, Headers, LetterForm, Message, Record
 
 LIMIT = 10_000  # the least that the settings allow
 
@@ -22,7 +22,7 @@ def why(message: Message) -> dict[str, str]:
 
 
 def num_bytes(message: Message) -> int:
-    headers = sum(len(name.encode()) + len(value or b"") + FRAME_BYTES for name, value in message.headers)
+    headers = sum(len(name.encode()) + len(value or b"") + HEADER_FRAME_BYTES for name, value in message.headers)
     return headers + len(message.key or b"") + len(message.value or b"")
 
 
@@ -140,3 +140,41 @@ def test_a_letter_that_lacks_part_of_its_record_is_not_put_back(of: Message, rea
     with pytest.raises(Poison) as caught:
         put_back(as_read(of))
     assert caught.value.reason == reason
+
+
+# -- forms, for topics that refuse the whole letter
+
+
+def test_a_keyless_record_is_tried_with_a_key_that_the_way_back_takes_off_again() -> None:
+    found = record(b"bytes", (("h", b"v"),), None)
+    assert forms(found) == (LetterForm.FULL, LetterForm.KEYED, LetterForm.BARE)
+    message = to_message(DeadLetter(found, "refused", "why", LetterForm.KEYED), "dlq", max_bytes=LIMIT)
+    assert (message.key, message.value) == (b"impressions[3]@1842", b"bytes")
+    back = put_back(replace(found, key=message.key, headers=message.headers))
+    assert (back.key, back.value) == (None, b"bytes")
+
+
+def test_a_record_with_a_key_goes_bare_at_once() -> None:
+    assert forms(record(b"bytes")) == (LetterForm.FULL, LetterForm.BARE)
+
+
+@pytest.mark.parametrize("key", [None, b"k" * 900_000])
+def test_a_bare_letter_is_small_says_where_from_and_cannot_go_back(key: bytes | None) -> None:
+    found = record(b"v" * 900_000, (("h", b"x" * 900_000),), key)
+    message = to_message(DeadLetter(found, "too_large", "\u0e01" * 5_000, LetterForm.BARE), "dlq", max_bytes=LIMIT)
+    assert message.num_bytes < 2_000
+    assert why(message)["source-offset"] == "1842"
+    with pytest.raises(Poison, match="too large"):
+        put_back(replace(found, key=message.key, value=message.value, headers=message.headers))
+
+
+def test_a_letter_of_an_unreadable_batch_names_all_its_offsets_and_cannot_go_back() -> None:
+    found = replace(record(None), offset=9, unreadable_from=5, problem="offsets 5 to 9: _BAD_COMPRESSION")
+    message = to_message(DeadLetter(found, "unreadable", found.problem), "dlq", max_bytes=LIMIT)
+    assert (why(message)["source-offset"], why(message)["source-last-offset"]) == ("5", "9")
+    with pytest.raises(Poison, match="no client could read it"):
+        put_back(replace(found, headers=message.headers))
+
+
+def test_a_record_without_a_time_says_what_kafka_says() -> None:
+    assert why(letter(replace(record(b"x"), timestamp_ms=None)))["source-timestamp-ms"] == "-1"

@@ -1,10 +1,11 @@
 """The flush and rebalance machine: every event in any order that the world allows, held against a plain ledger."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -25,7 +26,10 @@ from worker.signals import (
     LetGo,
     Lost,
     Rebuild,
+    Refusal,
+    Refused,
     Release,
+    Replace,
     Revoking,
     Send,
     Settled,
@@ -355,7 +359,7 @@ def test_a_flush_takes_the_finished_head_and_its_commit_frees_it() -> None:
     machine = owner(3, 4)
     machine.start(A, 1, 6)
     flush = sent(machine)
-    assert flush == Flush((Head(A, 1, 5, (message(f"{A}/3"), message(f"{A}/4"))),), "metadata")
+    assert flush == Flush((Head(A, 1, 5, (message(f"{A}/3"), message(f"{A}/4")), origins=(3, 4)),), "metadata")
     assert machine.in_flight == 3
     assert machine.handle(Committed()) == [Release(A, 5)]
     assert (machine.in_flight, machine.oldest(A), machine.oldest(B)) == (1, 6, None)
@@ -568,3 +572,158 @@ def test_a_partition_that_came_back_is_not_let_go_by_a_revocation_that_gave_up()
     assert machine.handle(Committed()) == []
     assert machine.start(A, 2, 2)
     assert machine.in_flight == 1
+
+
+# -- what a broker refuses
+
+
+def refused(machine: Handover, *offsets: int, certain: bool = True, now_s: float = 0.0) -> list[Command]:
+    found = tuple(Refusal(A, offset, "too_large", "topic responses refuses it") for offset in offsets)
+    return machine.handle(Refused(found, certain, now_s))
+
+
+def test_a_refused_record_is_replaced_and_goes_with_its_dead_letter() -> None:
+    machine = owner(1, 2, 3)
+    sent(machine)
+    (command,) = refused(machine, 2)
+    assert isinstance(command, Replace)
+    assert (command.refusal.partition, command.refusal.offset) == (A, 2)
+    assert machine.replace(A, 1, 2, (message("letter"),))
+    flush = sent(machine)
+    assert [one.value for one in flush.messages] == [f"{A}/1".encode(), b"letter", f"{A}/3".encode()]
+    assert flush.offsets == {A: 4}
+
+
+def test_what_is_no_longer_ours_is_not_replaced() -> None:
+    machine = owner(1)
+    sent(machine)
+    machine.handle(Lost(frozenset({A})))
+    assert refused(machine, 1) == []
+    assert not machine.replace(A, 1, 1, (message("letter"),))
+    assert machine.idle
+
+
+def test_where_a_batch_is_refused_flushes_shrink_until_one_record_is_alone_and_grow_again() -> None:
+    limits = FlushLimits(max_records=16)
+    machine = Handover(limits)
+    machine.handle(Assigned(A, 1))
+    finish(machine, A, *range(40))
+    sizes = []
+    flush = sent_to(machine, {A: 1})
+    while len(flush.heads[0].origins) > 1:
+        sizes.append(len(flush.heads[0].origins))
+        assert refused(machine, *flush.heads[0].origins, certain=False) == []
+        flush = sent_to(machine, {A: 1})
+    assert sizes == [16, 2]
+    for size in (1, 2, 4, 8, 16):
+        assert len(flush.heads[0].origins) == size
+        machine.handle(Committed())
+        flush = sent_to(machine, {A: 1}) if size < 16 else flush
+
+
+def test_a_partition_whose_letter_is_refused_waits_alone() -> None:
+    machine = owner(1)
+    finish(machine, B, 5)
+    sent(machine)
+    refused(machine, 1)
+    machine.block(A, 1, 30.0)
+    assert sent(machine, 1.0).offsets == {B: 6}
+    machine.handle(Committed())
+    assert machine.handle(Tick(29.0)) == []
+    assert not machine.due()
+    assert machine.idle
+    assert sent(machine, 31.0).offsets == {A: 2}
+
+
+def sent_to(machine: Handover, epochs: dict[Partition, int], now_s: float = 0.0) -> Flush:
+    assert machine.handle(Tick(now_s, urgent=True)) == [Freeze()]
+    (command,) = freeze(machine, epochs=epochs)
+    assert isinstance(command, Send)
+    return command.flush
+
+
+# -- fair shares
+
+
+@dataclass
+class Backlog:
+    """A machine that owns some partitions, each with finished records of one size, more of which come as they leave."""
+
+    sizes: list[int]  # bytes of a record, by partition
+    limits: FlushLimits
+
+    def __post_init__(self) -> None:
+        self.machine = Handover(self.limits)
+        self.partitions = [Partition("impressions", number) for number in range(len(self.sizes))]
+        self.epochs = dict.fromkeys(self.partitions, 1)
+        self.following = dict.fromkeys(self.partitions, 0)
+        for partition in self.partitions:
+            self.machine.handle(Assigned(partition, 1))
+
+    def flush(self, now_s: float) -> dict[Partition, tuple[int, int]]:
+        """Refill every partition and flush once; return records and bytes by partition."""
+        for partition, size in zip(self.partitions, self.sizes, strict=True):
+            for _ in range(2 * self.limits.max_records):
+                offset = self.following[partition]
+                if offset - self.released(partition) >= 2 * self.limits.max_records:
+                    break
+                self.following[partition] += 1
+                assert self.machine.start(partition, 1, offset)
+                self.machine.finish(partition, 1, offset, (Message("responses", None, b"x" * size),))
+        flush = sent_to(self.machine, self.epochs, now_s)
+        self.machine.handle(Committed())
+        return {
+            head.partition: (len(head.origins), sum(one.payload_bytes for one in head.messages)) for head in flush.heads
+        }
+
+    def released(self, partition: Partition) -> int:
+        return self.following[partition] - len(self.machine._owned[partition].offsets)
+
+
+@given(
+    sizes=st.lists(st.integers(1, 1_500), min_size=1, max_size=12),
+    max_records=st.integers(1, 20),
+    max_bytes=st.integers(100, 3_000),
+)
+def test_no_partition_waits_for_anothers_backlog(sizes: list[int], max_records: int, max_bytes: int) -> None:
+    """The bounds that the docstring of the machine promises, with every partition always busy."""
+    backlog = Backlog(sizes, FlushLimits(max_records=max_records, max_bytes=max_bytes))
+    num = len(sizes)
+    flushes = [backlog.flush(float(now)) for now in range(3 * num)]
+    small = max(sizes) <= max_bytes / num
+    within = -(-num // max_records) if small else num
+    for partition, size in zip(backlog.partitions, sizes, strict=True):
+        gaps = [flush for flush, taken in enumerate(flushes) if partition in taken]
+        assert gaps, f"{partition} never leaves"
+        assert max(after - before for before, after in zip([-1, *gaps], gaps, strict=False)) <= within
+        if small and num <= max_records:
+            share = max(1, min(max_records // num, max_bytes // num // size))
+            assert all(taken[partition][0] >= share for taken in flushes)
+    for taken in flushes:
+        assert sum(records for records, _ in taken.values()) <= max_records
+        assert sum(num_bytes for _, num_bytes in taken.values()) < max_bytes + max(sizes)
+
+
+def test_large_records_of_one_partition_leave_the_others_their_share_of_the_bytes() -> None:
+    backlog = Backlog([900, 10, 10, 10], FlushLimits(max_records=100, max_bytes=1_000))
+    totals: Counter[Partition] = Counter()
+    for now in range(100):
+        totals.update({one: num_bytes for one, (_, num_bytes) in backlog.flush(float(now)).items()})
+    assert all(totals[one] >= 10_000 for one in backlog.partitions[1:]), totals
+
+
+def test_what_one_partition_does_not_need_the_others_get() -> None:
+    machine = Handover(FlushLimits(max_records=8))
+    machine.handle(Assigned(A, 1))
+    machine.handle(Assigned(B, 1))
+    finish(machine, A, *range(20))
+    finish(machine, B, 0)
+    assert sent(machine).offsets == {A: 7, B: 1}
+
+
+def test_two_partitions_with_backlogs_share_alike() -> None:
+    backlog = Backlog([1, 1], FlushLimits(max_records=4))
+    totals: Counter[Partition] = Counter()
+    for now in range(100):
+        totals.update({one: records for one, (records, _) in backlog.flush(float(now)).items()})
+    assert set(totals.values()) == {200}

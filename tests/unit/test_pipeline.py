@@ -26,8 +26,9 @@ from worker.draws import Ask, Drawn
 from worker.errors import Fatal, Fenced
 from worker.questions import Status
 from worker.records import Record, User
+from worker.refusals import MAX_ROW
 from worker.sampling import Sampling
-from worker.signals import Aborted, InDoubt, Revoking
+from worker.signals import Aborted, Committed, InDoubt, Refusal, Refused, Revoking
 
 # -- one record
 
@@ -125,6 +126,134 @@ async def test_a_response_too_large_even_without_its_texts_makes_its_event_a_dea
         await world.committed(A, 2)
     assert all(len(message.value or b"") <= 6_000 for message in world.sink.log)
     assert Counter(message.topic for message in world.sink.log) == {"impressions.dlq": 1, "responses": QUESTIONS}
+
+
+@jumping
+async def test_a_tracestate_that_makes_a_response_too_large_is_dropped_before_its_texts() -> None:
+    world = World(max_message_bytes=6_000)
+    state = ("tracestate", b"k=" + b"v" * 5_500)
+    world.watch.trace = {"traceparent": "00-a", "tracestate": state[1].decode()}
+    async with working(world):
+        await world.read(event(), headers=(("tenant", b"t"), state))
+        await world.committed(A, 1)
+    assert len(world.sink.log) == QUESTIONS
+    for message in world.sink.log:
+        assert message.headers == (("tenant", b"t"), ("traceparent", b"00-a"))
+        assert response(message)["flags"] == []
+        assert message.num_bytes <= 6_000
+
+
+@jumping
+async def test_keys_and_headers_count_against_the_topics_limit() -> None:
+    """A response that fits by its value alone and not with its key would be refused for ever."""
+    world = World(max_message_bytes=6_000)
+    async with working(world):
+        wide = impression(event_id="wide", user=User("u" * 250, segments={"plan": "x" * 3_900}))
+        await world.read(IMPRESSIONS.encode(wide), headers=(("tenant", b"t" * 2_000),))
+        await world.committed(A, 1)
+    (letter,) = world.sink.log
+    assert dict(letter.headers)["ms-reason"] == b"too_large"
+    assert "topic responses takes at most 6000" in (dict(letter.headers)["ms-detail"] or b"").decode()
+
+
+# -- what Kafka refuses
+
+
+def refusing(*offsets: int, reason: str = "too_large") -> Refused:
+    found = tuple(Refusal(A, offset, reason, "topic responses refuses it") for offset in offsets)
+    return Refused(found, certain=True, now_s=0.0)
+
+
+@jumping
+async def test_a_refused_response_costs_its_event_alone() -> None:
+    async with working() as world:
+        world.sink.ends.append(refusing(1))
+        await world.read(event("event-0"), event("event-1"), event("event-2"))
+        await world.committed(A, 3)
+        assert world.pipeline.held_up == ""
+    topics = Counter(message.topic for message in world.sink.log)
+    assert topics == {"responses": 2 * QUESTIONS, "impressions.dlq": 1}
+    (letter,) = [message for message in world.sink.log if message.topic == "impressions.dlq"]
+    assert letter.value == event("event-1")
+    assert dict(letter.headers)["ms-reason"] == b"too_large"
+    assert world.watch.counts["refused too_large"] == 1
+    assert world.watch.counts["dead letter too_large"] == 1
+    assert world.watch.counts["flush Refused"] == 1
+
+
+@jumping
+async def test_a_refused_dead_letter_goes_in_a_smaller_form_and_then_waits_aloud() -> None:
+    """Its partition waits; the other one goes on, and when the topic is mended it goes too."""
+    async with working() as world:
+        world.sink.ends.extend([refusing(0)] * 2)
+        await world.read(POISON, event("event-1"))
+        await until(lambda: "no dead letter of it either" in world.pipeline.held_up)
+        assert world.sink.committed == {}
+        await world.read(event("event-2"), partition=B)
+        await world.committed(B, 1)
+        await world.committed(A, 2)
+        assert world.pipeline.held_up == ""
+    (letter,) = [message for message in world.sink.log if message.topic == "impressions.dlq"]
+    assert (letter.key, letter.value) == (b"impressions[0]@0", b"")
+    assert dict(letter.headers)["ms-truncated"] == str(len(POISON)).encode()
+    assert world.watch.counts["dead letter magic"] == 1
+
+
+@jumping
+async def test_a_topic_that_refuses_every_event_is_not_drained_into_dead_letters() -> None:
+    async with working() as world:
+        for number in range(MAX_ROW + 1):
+            world.sink.ends.extend([refusing(number, reason="refused"), Committed()])
+            await world.read(event(f"event-{number}"), first=number)
+            if number < MAX_ROW:
+                await world.committed(A, number + 1)
+        await until(lambda: f"{MAX_ROW} events in a row" in world.pipeline.held_up)
+        await world.committed(A, MAX_ROW + 1)
+        assert world.pipeline.held_up == ""
+    topics = Counter(message.topic for message in world.sink.log)
+    assert topics == {"impressions.dlq": MAX_ROW, "responses": QUESTIONS}
+
+
+# -- records that say less than others
+
+
+@pytest.mark.parametrize("written_ms", [None, 0, 1_793_534_400])
+@jumping
+async def test_a_record_without_a_usable_time_has_no_latency(written_ms: int | None) -> None:
+    async with working() as world:
+        world.source.assign(A)
+        world.source.deliver([Record(A, 1, 0, b"k", event(), timestamp_ms=written_ms)])
+        await world.committed(A, 1)
+    assert world.watch.counts["untimed"] == 1
+    assert len(world.sink.log) == QUESTIONS
+
+
+@jumping
+async def test_a_batch_that_nobody_can_read_is_one_dead_letter_and_its_whole_range_is_committed() -> None:
+    async with working() as world:
+        world.source.assign(A)
+        problem = "offsets 5 to 9: _BAD_COMPRESSION"
+        world.source.deliver([Record(A, 1, 9, None, None, problem=problem, unreadable_from=5)])
+        await world.committed(A, 10)
+    (letter,) = world.sink.log
+    told = dict(letter.headers)
+    assert (told["ms-reason"], told["ms-source-offset"], told["ms-source-last-offset"]) == (b"unreadable", b"5", b"9")
+    assert letter.value is None
+
+
+@jumping
+async def test_headers_decoded_records_and_waiting_messages_fill_the_window() -> None:
+    async with working() as world:
+        gate = world.engine.gates["event-0"] = asyncio.Event()
+        await world.read(event("event-0"), headers=(("blob", b"x" * 10_000),))
+        await until(lambda: bool(world.engine.asks))
+        assert world.window.num_bytes > 10_000 + 3 * len(event("event-0"))
+        await world.read(*events(2)[1:], first=1)
+        await until(lambda: len(world.engine.asks) == 2 * QUESTIONS * DRAWS)
+        await until(lambda: not world.engine.gates.get("event-1"))
+        gate.set()
+        await world.committed(A, 2)
+        assert world.window.num_bytes == 0
 
 
 @jumping

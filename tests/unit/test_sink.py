@@ -17,11 +17,13 @@ from worker.kafka.positions import topic_partitions
 from worker.kafka.sink import KafkaSink
 from worker.records import Message, Partition
 from worker.settings import load
-from worker.signals import Aborted, Committed, Flush, Head, InDoubt, Settled
+from worker.signals import Aborted, Committed, Flush, Head, InDoubt, Refused, Settled
 
 IN = Partition("impressions", 0)
-FLUSH = Flush((Head(IN, 1, 12, (Message("responses", b"user", b"answer"),)),), b"metadata")
-TWO = Flush((Head(IN, 1, 12, (Message("responses", b"user", b"one"), Message("responses", b"user", b"two"))),))
+FLUSH = Flush((Head(IN, 1, 12, (Message("responses", b"user", b"answer"),), origins=(11,)),), b"metadata")
+ONE, OTHER = Message("responses", b"user", b"one"), Message("responses", b"user", b"two")
+TWO = Flush((Head(IN, 1, 12, (ONE, OTHER), origins=(10, 11)),))  # of two records
+SAME = Flush((Head(IN, 1, 12, (ONE, OTHER), origins=(11, 11)),))  # of one
 
 PASSING = KafkaError(KafkaError.COORDINATOR_LOAD_IN_PROGRESS, retriable=True)
 ABORTABLE = KafkaError(KafkaError.UNKNOWN_MEMBER_ID, txn_requires_abort=True)
@@ -35,6 +37,8 @@ NOTE_TOO_LARGE = KafkaError(KafkaError.OFFSET_METADATA_TOO_LARGE, txn_requires_a
 UNDELIVERED = KafkaError(KafkaError._MSG_TIMED_OUT)
 TOO_LARGE = KafkaError(KafkaError.MSG_SIZE_TOO_LARGE)
 BATCH_TOO_LARGE = KafkaError(KafkaError.RECORD_LIST_TOO_LARGE)
+INVALID = KafkaError(KafkaError.INVALID_RECORD)
+POLICY = KafkaError(KafkaError.POLICY_VIOLATION)
 
 Failure = Any  # an error of the client's, a kind of exception, or None
 BEGUN = "begin produce send_offsets"
@@ -107,6 +111,9 @@ class FakeProducer:
         self._report()
         self.calls.append("flush")
         return int(self._next("flush") is not None)
+
+    def list_topics(self, topic: str, timeout_s: float) -> None:
+        """Know of none that is missing."""
 
     def close(self, timeout_s: float) -> None:
         self.calls.append("close")
@@ -306,17 +313,88 @@ async def test_one_message_that_is_not_delivered_takes_all_of_its_flush_back(
     assert bench.calls.endswith("abort begin produce produce send_offsets commit")
 
 
-@pytest.mark.parametrize("error", [TOO_LARGE, BATCH_TOO_LARGE], ids=["message", "batch"])
-@pytest.mark.parametrize("where", ["produce", "delivery"])
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [(TOO_LARGE, "too_large"), (BATCH_TOO_LARGE, "too_large"), (INVALID, "refused"), (POLICY, "refused")],
+    ids=told,
+)
 @pytest.mark.parametrize("delivery", ["exactly-once", "at-least-once"])
-async def test_a_message_that_is_too_large_ends_the_worker_with_advice(
-    bench: Bench, delivery: str, where: str, error: KafkaError
+async def test_a_message_that_the_broker_refuses_names_its_record(
+    bench: Bench, delivery: str, error: KafkaError, reason: str
 ) -> None:
-    """The same bytes would fail for ever."""
-    opened = await bench.open(settings={"delivery": delivery}, **{where: [None, error]})
-    with pytest.raises(Fatal, match=r"lower max_message_bytes or raise the topic's max\.message\.bytes"):
-        await opened.flush(TWO)
-    assert "abort" not in bench.calls
+    opened = await bench.open(settings={"delivery": delivery}, delivery=[None, error])
+    found = await opened.flush(TWO)
+    assert isinstance(found, Refused)
+    assert [(one.partition, one.offset, one.reason) for one in found.refusals] == [(IN, 11, reason)]
+    assert found.certain
+    assert "topic responses refuses it" in found.refusals[0].detail
+    assert opened.held_up == ""
+
+
+@pytest.mark.parametrize("delivery", ["exactly-once", "at-least-once"])
+async def test_a_batch_that_is_refused_as_a_whole_says_nothing_of_which_record_is_meant(
+    bench: Bench, delivery: str
+) -> None:
+    """The next flush then sends its messages one by one, up to the one that is refused."""
+    opened = await bench.open(settings={"delivery": delivery}, delivery=[INVALID, INVALID, None, INVALID])
+    found = await opened.flush(TWO)
+    assert isinstance(found, Refused)
+    assert [one.offset for one in found.refusals] == [10, 11]
+    assert not found.certain
+    before = len(bench.producers[-1].calls)
+    found = await opened.flush(TWO)
+    assert isinstance(found, Refused)
+    assert [one.offset for one in found.refusals] == [11]
+    assert found.certain
+    assert "produce flush produce flush" in " ".join(bench.producers[-1].calls[before:])
+
+
+async def test_two_messages_of_one_record_that_are_refused_are_that_record(bench: Bench) -> None:
+    opened = await bench.open(delivery=[INVALID, INVALID])
+    found = await opened.flush(SAME)
+    assert isinstance(found, Refused)
+    assert found.certain
+
+
+@pytest.mark.parametrize("delivery", ["exactly-once", "at-least-once"])
+async def test_messages_that_the_client_itself_refuses_are_all_named_at_once(bench: Bench, delivery: str) -> None:
+    opened = await bench.open(settings={"delivery": delivery}, produce=[TOO_LARGE, TOO_LARGE])
+    found = await opened.flush(TWO)
+    assert isinstance(found, Refused)
+    assert [one.offset for one in found.refusals] == [10, 11]
+    assert found.certain
+
+
+async def test_a_refusal_whose_abort_is_in_doubt_is_in_doubt(bench: Bench) -> None:
+    opened = await bench.open(delivery=INVALID, abort=TIMED_OUT)
+    assert await ended(opened) is InDoubt
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART), "does not exist"),
+        (KafkaError(KafkaError.INVALID_TIMESTAMP), "clock"),
+        (KafkaError(KafkaError.INVALID_MSG), "network"),
+        (KafkaError(KafkaError.UNSUPPORTED_COMPRESSION_TYPE), "compression.type"),
+        (KafkaError(KafkaError.NOT_ENOUGH_REPLICAS), "min.insync.replicas"),
+        (KafkaError(KafkaError.UNKNOWN), "UNKNOWN"),
+    ],
+    ids=told,
+)
+async def test_what_would_refuse_every_other_message_too_waits_and_names_the_topic(
+    bench: Bench, error: KafkaError, words: str
+) -> None:
+    opened = await bench.open(delivery=error)
+    assert await ended(opened) is Aborted
+    assert "topic responses" in opened.held_up
+    assert words in opened.held_up
+
+
+async def test_a_missing_right_ends_the_worker_and_names_the_topic(bench: Bench) -> None:
+    opened = await bench.open(delivery=KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED))
+    with pytest.raises(Fatal, match="produce to topic responses"):
+        await opened.flush(FLUSH)
 
 
 @pytest.mark.parametrize(

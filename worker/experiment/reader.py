@@ -108,7 +108,7 @@ class Records:
 
 def _check_clock(at_us: int, record: Record) -> None:
     """Refuse what happened after it was written: one record from 2100 would close every window that is open."""
-    if record.timestamp_ms > 0 and at_us > record.timestamp_ms * 1_000 + MAX_AHEAD_US:
+    if record.timestamp_ms and at_us > record.timestamp_ms * 1_000 + MAX_AHEAD_US:
         raise Poison("clock_astray", f"{record.where}: of {at_us} us, written at {record.timestamp_ms} ms")
 
 

@@ -8,6 +8,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, Resourc
 
 from worker.errors import BadSettings, Fatal, Retryable
 from worker.kafka import client
+from worker.kafka.unreadable import ADVICE, refused_by_client
 from worker.records import Message
 from worker.settings import Settings
 from worker.topic_patterns import TopicPatterns, shown
@@ -107,6 +108,8 @@ def _until_end(consumer: Consumer, number: int) -> Iterator[tuple[bytes | None, 
             yield message.key(), message.value()
         elif error.code() == client.PARTITION_EOF:
             ended.add(message.partition())
+        elif why := refused_by_client(message):
+            raise Retryable(f"{why}; nothing behind it was read; {ADVICE}")
         else:
             client.raise_if_hopeless(error, "read")
 

@@ -36,6 +36,8 @@ IDLE_MS = 3_000
 RECONNECT_MS = 1_000
 # How late a topic that a pattern finds, or a new partition, may be read; the default is five minutes.
 REFRESH_MS = 30_000
+PREFETCH_KBYTES = 16_384  # of the whole consumer
+FETCH_BYTES = 16 << 20  # of one answer, compressed, which comes on top of what is prefetched; 50 MiB by default
 PREFETCH_MESSAGES = 1_000  # a partition; the default of 100,000 holds memory and work that a rebalance throws away
 
 
@@ -62,7 +64,9 @@ def consumer(settings: Settings, *, tell_end: bool) -> dict[str, Any]:
     return {
         "topic.metadata.refresh.interval.ms": REFRESH_MS,
         "queued.min.messages": PREFETCH_MESSAGES,
-        "queued.max.messages.kbytes": 16_384,
+        "queued.max.messages.kbytes": PREFETCH_KBYTES,
+        "fetch.max.bytes": FETCH_BYTES,
+        "check.crcs": True,  # a damaged gzip batch hangs librdkafka 2.16 for ever; its checksum is looked at before
         "fetch.queue.backoff.ms": 50,  # the default of 1 s stalls with a small queue
         "fetch.wait.max.ms": 100,
         **common(settings),
@@ -85,6 +89,7 @@ def consumer(settings: Settings, *, tell_end: bool) -> dict[str, Any]:
 def reader(settings: Settings, group_id: str) -> dict[str, Any]:
     """Return the configuration of a consumer without a subscription, which reads topics to their ends."""
     return {
+        "check.crcs": True,  # as the impressions' consumer
         **common(settings),
         "group.id": group_id,
         "enable.auto.commit": False,

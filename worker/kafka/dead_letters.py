@@ -24,7 +24,9 @@ from worker.kafka import admin, client
 from worker.kafka.messages import to_record
 from worker.kafka.offsets import send_offsets
 from worker.kafka.positions import partition_of
+from worker.kafka.refused import REASONS
 from worker.kafka.topic_ids import TopicIds
+from worker.kafka.unreadable import ADVICE, refused_by_client
 from worker.records import Message, Partition, Record
 from worker.replayed import Replayed, Wanted
 from worker.settings import Settings
@@ -94,7 +96,7 @@ def replay(
                 break
             message, settled = _judge(letter, wanted, outcome)
             replayed.look(letter, settled=settled)
-            if message is not None and sender is not None and sender.add(message, replayed):
+            if message is not None and sender is not None and sender.add(letter, message, replayed):
                 tell(outcome.put_back.total())
         if sender is not None:
             sender.send(replayed)
@@ -166,13 +168,14 @@ class _Sender:
         self._settings, self._consumer, self._same_topic = settings, consumer, same_topic
         name = f"{settings.transactional_id_prefix}-{_group(settings)}"
         self._producer = Producer(client.producer(settings, name))
-        self._batch: list[Message] = []
+        self._batch: list[tuple[Record, Message]] = []  # each letter, and what goes back
         self._num_bytes = 0
+        self._transactional_id = name
         _ask(lambda: self._producer.init_transactions(INIT_TIMEOUT_S))
 
-    def add(self, message: Message, positions: _Positions) -> bool:
-        """Take a record; say whether a batch was sent for it."""
-        self._batch.append(message)
+    def add(self, letter: Record, message: Message, positions: _Positions) -> bool:
+        """Take a letter's record; say whether a batch was sent for it."""
+        self._batch.append((letter, message))
         self._num_bytes += len(message.value or b"")
         most, most_bytes = self._settings.flush_max_records, self._settings.flush_max_bytes
         if len(self._batch) < most and self._num_bytes < most_bytes:
@@ -189,7 +192,7 @@ class _Sender:
         self._same_topic.check()
         try:
             self._producer.begin_transaction()
-            for one in batch:
+            for _, one in batch:
                 self._producer.produce(one.topic, one.value, one.key, headers=list(one.headers))
                 self._producer.poll(0)
             deadline_s = time.monotonic() + self._settings.transaction_timeout_s / 2
@@ -201,11 +204,51 @@ class _Sender:
             reason = client.kafka_error(error) if isinstance(error, KafkaException) else None
             if reason is not None:
                 client.raise_if_hopeless(reason, "dlq replay")
-                _raise_if_too_large(reason, batch)
+                if reason.code() in REASONS:
+                    self._raise_refused(reason, batch)
             raise Retryable(
                 f"dlq replay: {reason.str() if reason else error}; the last {len(batch)} letters may not be put back:"
                 " run it again, it goes on where it stands and puts none back twice"
             ) from error
+
+    def _raise_refused(self, reason: KafkaError, batch: list[tuple[Record, Message]]) -> None:
+        """Raise `Fatal` with the letter whose record its topic refuses: sent one by one, and taken back."""
+        self._producer = Producer(client.producer(self._settings, self._transactional_id))
+        _ask(lambda: self._producer.init_transactions(INIT_TIMEOUT_S))
+        self._producer.begin_transaction()
+        refused = next((one for one in batch if self._is_refused(one[1])), None)
+        with suppress(KafkaException):
+            self._producer.abort_transaction(TIMEOUT_S)
+        if refused is None:
+            return
+        letter, message = refused
+        longest = max(len(one.value or b"") for _, one in batch)
+        advice = (
+            f"raise max.message.bytes of {message.topic}, and the setting max_message_bytes if it is less"
+            if REASONS[reason.code()] == "too_large"
+            else f"mend topic {message.topic}, such as its cleanup.policy"
+        )
+        raise Fatal(
+            f"dlq replay: topic {message.topic} refuses the record of {letter.where}, {message.num_bytes} bytes:"
+            f" {reason.name()}; of the last {len(batch)} letters, the longest value {longest} bytes, none was put back:"
+            f" {advice}; then run it again, it goes on where it stands.  To leave this letter out, choose by --reason"
+            " or --since"
+        )
+
+    def _is_refused(self, message: Message) -> bool:
+        failed: list[KafkaError] = []
+        try:
+            self._producer.produce(
+                message.topic,
+                message.value,
+                message.key,
+                headers=list(message.headers),
+                on_delivery=lambda error, _: failed.append(error) if error is not None else None,
+            )
+            self._producer.flush(TIMEOUT_S)
+        except KafkaException as error:
+            failed.append(client.kafka_error(error))
+        return any(error.code() in REASONS for error in failed)
 
 
 class _SameTopic:
@@ -226,16 +269,6 @@ class _SameTopic:
     def _now(self) -> str:
         state = _ask(lambda: self._topic_ids.look([self._topic]))[self._topic]
         return state.topic_id if state else ""
-
-
-def _raise_if_too_large(reason: KafkaError, batch: list[Message]) -> None:
-    if reason.code() == KafkaError.MSG_SIZE_TOO_LARGE:
-        topics, longest = sorted({one.topic for one in batch}), max(len(one.value or b"") for one in batch)
-        raise Fatal(
-            f"dlq replay: {reason.name()}: {reason.str()}; of the last {len(batch)} letters, the longest value"
-            f" {longest} bytes, none was put back: raise max.message.bytes of {', '.join(topics)}, and the setting"
-            " max_message_bytes if it is less; then run it again, it goes on where it stands"
-        )
 
 
 def _group(settings: Settings) -> str:
@@ -272,6 +305,8 @@ def _until(consumer: Consumer, partition: Partition, end: int) -> Iterator[Recor
         if message is None:
             raise Retryable(f"Kafka does not answer while {partition} is read")
         error = message.error()
+        if why := refused_by_client(message):
+            raise Retryable(f"{why}; nothing behind it was read; {ADVICE}")
         if error is not None and error.code() != client.PARTITION_EOF:
             client.raise_if_hopeless(error, "read")
         elif error is None and message.offset() < end:

@@ -18,13 +18,14 @@ from worker.errors import Fatal, Retryable
 from worker.kafka import client
 from worker.kafka.messages import to_record
 from worker.kafka.topic_ids import TopicIds, TopicState
+from worker.kafka.unreadable import ADVICE, refused_by_client
 from worker.records import Partition, Record
 from worker.settings import Settings
 
 log = logging.getLogger(__name__)
 
 TIMEOUT_S = 10.0
-LOOK_S = 30.0  # how often new partitions are looked for
+LOOK_S = 30.0  # how often new partitions are looked for, and what could not be read is read again
 MAX_BATCH = 2_000  # records, about 6 MB of responses
 
 
@@ -57,6 +58,8 @@ class Following:
         self._assigned: set[Partition] = set()
         self._at_end: set[Partition] = set()
         self._looked_s = float("-inf")
+        self._held: set[Partition] = set()  # behind a batch that cannot be read, until the next look
+        self._broken = ""  # why, until it is told
         self.expired = 0
         try:
             self._look()
@@ -88,6 +91,9 @@ class Following:
         except Retryable:
             self._looked_s, self._assigned = float("-inf"), set()  # what was fetched is fetched again
             raise
+        if self._broken and not records:
+            broken, self._broken = self._broken, ""
+            raise Retryable(f"{broken}; nothing behind it is read; {ADVICE}")
         self._next |= {record.partition: record.offset + 1 for record in records}
         made_anew, self._made_anew = tuple(self._made_anew), []
         moved = {record.partition: self._next[record.partition] for record in records}
@@ -103,18 +109,30 @@ class Following:
             partition = Partition(message.topic() or "", message.partition() or 0)
             if self._is_record(message, partition):
                 records.append(to_record(message, partition, 0))
+            elif why := refused_by_client(message):
+                self._hold(partition, why)
         return records
 
     def _is_record(self, message: Message, partition: Partition) -> bool:
         error = message.error()
+        if partition in self._held:
+            return False  # the client may have lost its place there
         if error is None:
             self._at_end.discard(partition)
             return True
         if error.code() == client.PARTITION_EOF:
             self._at_end.add(partition)
-        else:
+        elif not refused_by_client(message):
             client.raise_if_hopeless(error, "read")
+            log.warning("read %s: %s: %s; going on", partition, error.name(), error.str())
         return False
+
+    def _hold(self, partition: Partition, why: str) -> None:
+        """Read nothing more of a partition until the next look; the others go on."""
+        if partition not in self._held:
+            self._held.add(partition)
+            self._broken = why
+            self._consumer.pause([TopicPartition(partition.topic, partition.number)])
 
     def _states(self, topics: set[str]) -> Mapping[str, TopicState | None]:
         try:
@@ -136,10 +154,11 @@ class Following:
             self._take_anew(topic, states[topic].topic_id)
         self._ids |= {topic: state.topic_id for topic, state in states.items()}
         self._looked_s = time.monotonic()
-        if found != self._assigned or anew:
+        if found != self._assigned or anew or self._held:
+            self._consumer.resume([TopicPartition(one.topic, one.number) for one in self._held])
             starts = [TopicPartition(one.topic, one.number, self._start(one)) for one in sorted(found, key=str)]
             self._consumer.assign(starts)
-            self._assigned, self._at_end = found, set()
+            self._assigned, self._at_end, self._held = found, set(), set()
 
     def _take_anew(self, topic: str, new_id: str) -> None:
         """Begin a topic from its start that is not the one which was read.  Raises `Fatal` if that is not wanted."""

@@ -1,6 +1,6 @@
 """The client's message to our `Record`."""
 
-from confluent_kafka import Message
+from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Message
 
 from worker.records import Headers, Partition, Record
 
@@ -15,9 +15,15 @@ def to_record(message: Message, partition: Partition, epoch: int) -> Record:
         key=message.key(),
         value=message.value(),
         headers=headers,
-        timestamp_ms=message.timestamp()[1],
+        timestamp_ms=_timestamp_ms(message),
         problem=problem,
     )
+
+
+def _timestamp_ms(message: Message) -> int | None:
+    """Return its time; old producers and bridges give none, which Kafka writes as -1."""
+    kind, time_ms = message.timestamp()
+    return None if kind == TIMESTAMP_NOT_AVAILABLE or time_ms < 0 else int(time_ms)
 
 
 def _headers(message: Message) -> tuple[Headers, str]:

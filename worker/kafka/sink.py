@@ -3,6 +3,7 @@
     ended by                              the flush is
     commit returned                       committed
     an abortable error, abort returned    aborted: it had no effect
+    the same, by a message's own fault    refused (`worker.kafka.refused`): its event is dead-lettered
     a time-out of commit or abort,
     a fatal error of this producer        in doubt: only a new producer and the broker can tell
     fenced                                somebody else's: the worker exits, it never re-initialises
@@ -15,7 +16,6 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Iterable
 from contextlib import suppress
 from uuid import uuid4
 
@@ -26,17 +26,19 @@ from worker.kafka import client
 from worker.kafka.calls import GRACE_S, Calls
 from worker.kafka.mailbox import ANSWER_S
 from worker.kafka.offsets import RETRY_S, send_offsets
+from worker.kafka.refused import REASONS, Failure, refusals, told
 from worker.kafka.source import KafkaSource
 from worker.records import Message, Partition
 from worker.settings import Settings
-from worker.signals import Aborted, Committed, Flush, InDoubt, Settled
+from worker.signals import Aborted, Committed, Flush, InDoubt, Refused, Settled
 
 log = logging.getLogger(__name__)
 
 INIT_TIMEOUT_S = 10.0  # of one init_transactions, which may wait for an old transaction to end; it is tried again
+MAX_ONE_BY_ONE = 24  # messages of a flush that are sent one by one, to learn which of them a broker refuses
 ASK_TIMEOUT_S = 40.0  # of one look at the committed offsets, which waits for the poll thread
 
-Outcome = Committed | Aborted | InDoubt
+Outcome = Committed | Aborted | InDoubt | Refused
 
 
 class KafkaSink:
@@ -51,9 +53,11 @@ class KafkaSink:
         name = f"{settings.transactional_id_prefix}-{settings.worker_id or uuid4()}"
         self.transactional_id = name if self._transactional else None
         self._producer: Producer | None = None
-        self._failed: list[KafkaError] = []
+        self._failed: list[Failure] = []
+        self._searching = False  # for a message that is refused: since one was, nothing was committed
         self._calls = Calls("transaction")
         self._refuses = ""  # why Kafka takes nothing
+        self._why = ""  # the same, of the flush that is under way
 
     async def open(self) -> None:
         """Make the producer and settle what its identity left behind; tries until Kafka answers.  Raises `Fatal`."""
@@ -63,7 +67,8 @@ class KafkaSink:
         """Publish a flush and commit its offsets in one transaction; return how that ended.  Raises `Fatal`."""
         run = self._transaction if self._transactional else self._at_least_once
         outcome = await self._calls.make(lambda: self._told(flush, run(flush)), self._settings.transaction_timeout_s)
-        self._refuses = "" if isinstance(outcome, Committed) else "Kafka takes no transaction"
+        self._searching = not isinstance(outcome, Committed) and (self._searching or isinstance(outcome, Refused))
+        self._refuses = "" if isinstance(outcome, Committed | Refused) else self._why or "Kafka takes no transaction"
         return outcome
 
     @property
@@ -104,13 +109,16 @@ class KafkaSink:
     def _transaction(self, flush: Flush) -> Outcome:
         producer = self._producer
         assert producer is not None
+        self._why, self._failed = "", []
         offsets = self._offsets_of(flush)
         if offsets is None:
             return Aborted(time.monotonic())
         deadline_s = time.monotonic() + self._settings.transaction_timeout_s
         try:
             producer.begin_transaction()
-            self._produce(producer, flush.messages)
+            self._produce(producer, flush, deadline_s)
+            if self._failed:  # no use to commit what cannot be whole
+                return self._abort(producer, KafkaException(self._failed[0].error))
             send_offsets(producer, offsets, flush.metadata, deadline_s=deadline_s)
         except (KafkaException, BufferError) as error:
             return self._abort(producer, error)
@@ -132,25 +140,48 @@ class KafkaSink:
             log.warning("topic ids: %s; asking again before anything is committed", reason.name())
             return None
 
-    def _produce(self, producer: Producer, messages: Iterable[Message]) -> None:
-        for message in messages:
-            while True:
-                try:
-                    producer.produce(
-                        message.topic,
-                        message.value,
-                        message.key,
-                        headers=list(message.headers),
-                        on_delivery=self._on_delivery,
-                    )
-                    break
-                except BufferError:  # the client's own queue is full: let it send
-                    producer.poll(RETRY_S)
+    def _produce(self, producer: Producer, flush: Flush, deadline_s: float) -> None:
+        """Give all messages to the client; one that it refuses itself is noted, and the others go on.
+
+        A broker refuses whole batches: while a bad message is searched for, few messages go one by one, each in a batch
+        of its own, up to the first that fails.
+        """
+        one_by_one = self._searching and sum(len(head.messages) for head in flush.heads) <= MAX_ONE_BY_ONE
+        for head in flush.heads:
+            for offset, message in zip(head.origins, head.messages, strict=True):
+                self._produce_one(producer, message, head.partition, offset)
+                if one_by_one:
+                    producer.flush(max(deadline_s - time.monotonic(), RETRY_S))
+                    if self._failed:
+                        return
         producer.poll(0)
 
-    def _on_delivery(self, error: KafkaError | None, _message: object) -> None:
-        if error is not None:
-            self._failed.append(error)
+    def _produce_one(self, producer: Producer, message: Message, partition: Partition, offset: int) -> None:
+        failed = self._failed  # of this flush: a report may come when the next one is under way
+
+        def on_delivery(error: KafkaError | None, _message: object) -> None:
+            if error is not None:
+                failed.append(Failure(partition, offset, message.topic, error))
+
+        while True:
+            try:
+                producer.produce(
+                    message.topic,
+                    message.value,
+                    message.key,
+                    headers=list(message.headers),
+                    on_delivery=on_delivery,
+                )
+            except BufferError:  # the client's own queue is full: let it send
+                producer.poll(RETRY_S)
+            except KafkaException as refused:
+                error = client.kafka_error(refused)
+                if error.code() not in REASONS:
+                    raise
+                failed.append(Failure(partition, offset, message.topic, error, is_local=True))
+                return
+            else:
+                return
 
     def _after_commit(self, producer: Producer, error: KafkaError) -> Outcome:
         if error.txn_requires_abort():
@@ -160,14 +191,13 @@ class KafkaSink:
         return InDoubt()
 
     def _abort(self, producer: Producer, cause: KafkaException | BufferError) -> Outcome:
+        self._raise_failures()
         if isinstance(cause, KafkaException):
             error = client.kafka_error(cause)
             self._raise_if_hopeless(error, "transaction")
-            log.warning("transaction: %s: %s; aborting, the same bytes go again", error.name(), error.str())
+            log.warning("transaction: %s: %s; aborting", error.name(), error.str())
             if error.fatal() or error.code() in client.PRODUCER_FENCED:
                 return InDoubt()
-            self._failed.append(error)
-        self._raise_failed()
         self._calls.allow(self._settings.transaction_timeout_s)
         try:
             producer.abort_transaction(self._settings.transaction_timeout_s)
@@ -176,31 +206,42 @@ class KafkaSink:
             self._raise_if_hopeless(error, "abort")
             log.warning("abort: %s: in doubt; asking the broker", error.name())
             return InDoubt()
-        return Aborted(time.monotonic())
+        return self._had_no_effect(producer)
 
-    def _raise_failed(self) -> None:
-        """Raise if anything failed for a reason that trying again cannot mend."""
-        failed, self._failed = self._failed, []
-        for error in failed:
-            self._raise_if_hopeless(error, "produce")
-            if error.code() in {KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE}:
-                message = f"produce: {error.str()}: lower max_message_bytes or raise the topic's max.message.bytes"
-                raise Fatal(message)
+    def _raise_failures(self) -> None:
+        """Raise if a message failed for a reason that must end the worker."""
+        for one in self._failed:
+            self._raise_if_hopeless(one.error, f"produce to topic {one.topic}")
+
+    def _had_no_effect(self, producer: Producer) -> Outcome:
+        """Return what a flush is that was taken back: refused for the fault of some message, else aborted."""
+        local = refusals(one for one in self._failed if one.is_local)
+        found = local or refusals(self._failed)
+        if found:
+            return Refused(found, certain=bool(local) or len(found) == 1, now_s=time.monotonic())
+        self._why = told(self._failed, producer)
+        log.warning("%sthe same bytes go again", self._why and f"{self._why}; ")
+        return Aborted(time.monotonic())
 
     def _at_least_once(self, flush: Flush) -> Outcome:
         producer = self._producer
         assert producer is not None
+        self._why, self._failed = "", []
         offsets = self._offsets_of(flush)
         if offsets is None:
             return Aborted(time.monotonic())
+        deadline_s = time.monotonic() + self._settings.transaction_timeout_s
+        broken: KafkaError | None = None
         try:
-            self._produce(producer, flush.messages)
+            self._produce(producer, flush, deadline_s)
         except KafkaException as error:
-            self._failed.append(client.kafka_error(error))
+            broken = client.kafka_error(error)
         waiting = producer.flush(self._settings.transaction_timeout_s)
-        if waiting or self._failed:
-            self._raise_failed()
-            return Aborted(time.monotonic())
+        if waiting or self._failed or broken is not None:
+            if broken is not None:
+                self._raise_if_hopeless(broken, "produce")
+            self._raise_failures()
+            return self._had_no_effect(producer)
         self._calls.allow(ANSWER_S)
         try:
             self._source.commit(offsets)

@@ -23,7 +23,7 @@ from confluent_kafka import OFFSET_END, Consumer, KafkaError, Message, TopicPart
 
 from worker import notes
 from worker.errors import Fatal, Fenced
-from worker.kafka import client
+from worker.kafka import client, unreadable
 from worker.kafka.input_topics import InputTopics
 from worker.kafka.mailbox import Mailbox
 from worker.kafka.membership import Membership
@@ -31,6 +31,7 @@ from worker.kafka.messages import to_record
 from worker.kafka.pausing import HOLD_S, Pauser
 from worker.kafka.positions import CALL_TIMEOUT_S, Positions, Start, Starts, Stopped, partition_of
 from worker.kafka.topic_ids import TopicIds
+from worker.kafka.unreadable import Unreadable
 from worker.ports import Delivery
 from worker.records import Partition, Record
 from worker.settings import Settings
@@ -40,6 +41,7 @@ from worker.topic_guard import Look
 log = logging.getLogger(__name__)
 
 MAX_POLLED = 500  # records of one hand-over to the loop
+MAX_POLLED_BYTES = 4 << 20  # of memory; the last one may go over it
 POLL_S = 0.02  # longest wait for the first of them: how long a question, a pause or a stop waits
 NO_PARTITIONS_S = 10.0  # how long a backfill's member without partitions waits for some
 LEAVE_S = 30.0  # longest wait for the poll thread to leave the group
@@ -73,14 +75,26 @@ class KafkaSource:
         self._assigned_s: float | None = None  # when the group last gave partitions, if only none
         self._told_end = False
         self._membership = Membership(self._consumer)
+        self._unreadable = Unreadable(settings)
+        self._next: dict[Partition, int] = {}  # the first offset that was not handed over
         self.last_poll_s = time.monotonic()
 
     # -- called from the loop
 
     @property
     def held_up(self) -> str:
-        """Why nothing can come, "" while this worker is a member of its group and its topics are there."""
-        return self._topics.why or self._membership.why_not
+        """Why nothing can come, "" while this worker is a member of its group, and its topics can be read."""
+        return self._topics.why or self._membership.why_not or self._unreadable.held_up
+
+    def unreadable(self) -> tuple[int, int]:
+        """Return how many unreadable batches were found since the last call, and how many hold a partition now."""
+        found, self._unreadable.num_found = self._unreadable.num_found, 0
+        return found, self._unreadable.num_held
+
+    def accept(self) -> str:
+        """Pass the unreadable batches that hold partitions now; return what is done, "" if there are none."""
+        num = self._unreadable.accept()
+        return f"{num} unreadable batches are passed, with a dead letter each" if num else ""
 
     def open(self, deliver: Callable[[Delivery], None]) -> None:
         """Join the group; `deliver` is called in the running loop with everything that happens."""
@@ -153,8 +167,9 @@ class KafkaSource:
             )
             while not self._stopping.is_set():
                 self._mailbox.empty()
-                self._pauser.apply(self._wanted_pause, self._epochs)
+                self._pauser.apply(self._wanted_pause | self._unreadable.paused(), self._epochs)
                 self._hand_over(self._poll_some())
+                self._hand_over(self._pass_unreadable())
                 self._membership.look(self.last_poll_s)
                 self._look_for_end()
                 self._judge_topics()
@@ -182,12 +197,14 @@ class KafkaSource:
 
     def _poll_some(self) -> list[Record]:
         records: list[Record] = []
+        num_bytes = 0
         message = self._consumer.poll(POLL_S)
         while message is not None:
             record = self._record(message)
             if record is not None:
                 records.append(record)
-            if len(records) >= MAX_POLLED:
+                num_bytes += record.num_bytes
+            if len(records) >= MAX_POLLED or num_bytes >= MAX_POLLED_BYTES:
                 break
             message = self._consumer.poll(0)
         self.last_poll_s = time.monotonic()
@@ -217,6 +234,27 @@ class KafkaSource:
         elif message is not None:  # cannot be while paused; reading it again is right, dropping it is not
             self._consumer.seek(TopicPartition(message.topic(), message.partition(), message.offset()))
 
+    def _pass_unreadable(self) -> list[Record]:
+        """Look again at partitions that a batch holds; return a record for each batch that is passed."""
+        again, passing = self._unreadable.due()
+        for partition, first in again.items():
+            self._read_from(partition, first)
+        records = []
+        for partition, first in passing.items():
+            end = unreadable.find_end(self._settings, partition, first, self._breathe)
+            record = self._unreadable.passed(partition, self._epochs[partition], end)
+            if record is not None:
+                self._read_from(partition, record.offset + 1)
+                records.append(record)
+                if record.offset + 1 >= self._ends.get(partition, record.offset + 2):
+                    self._reached(partition)
+        return records
+
+    def _read_from(self, partition: Partition, offset: int) -> None:
+        self._next[partition] = offset
+        self._pauser.set(self._wanted_pause | self._unreadable.paused(), self._epochs)
+        self._consumer.seek(TopicPartition(partition.topic, partition.number, offset))
+
     def _look_for_end(self) -> None:
         """End a backfill once every assigned partition is read; a member that got none waits a little for some."""
         if not self._until_end or self._told_end or self._ends or self._assigned_s is None:
@@ -232,6 +270,9 @@ class KafkaSource:
             self._on_error(error, partition, message)
             return None
         offset = message.offset()
+        if self._unreadable.is_held(partition):
+            return None  # it is read again once what stands before it is read or passed
+        self._unreadable.read(partition)
         end = self._ends.get(partition) if self._until_end else None
         if self._until_end and (end is None or offset >= end):
             self._reached(partition)
@@ -239,13 +280,19 @@ class KafkaSource:
         epoch = self._epochs.get(partition)
         if epoch is None:
             return None
+        self._next[partition] = offset + 1
         return to_record(message, partition, epoch)
 
     def _on_error(self, error: KafkaError, partition: Partition, message: Message) -> None:
         code = error.code()
+        if self._unreadable.is_held(partition):
+            return  # the client goes on with what it cannot read, and may lose its place
         if code == client.PARTITION_EOF:
             if message.offset() >= self._ends.get(partition, 0):
                 self._reached(partition)
+            return
+        if code in unreadable.CODES and partition in self._epochs:
+            self._on_unreadable(error, partition, message.offset() or 0)
             return
         client.raise_if_hopeless(error, f"poll {partition}")
         if code == client.AUTO_OFFSET_RESET:
@@ -258,6 +305,18 @@ class KafkaSource:
             kind = Fenced if self._settings.static_membership else Fatal
             raise kind(f"poll: {error.name()}: {error.str()}; the worker stops")
         log.warning("poll %s: %s: %s; going on", partition, error.name(), error.str())
+
+    def _on_unreadable(self, error: KafkaError, partition: Partition, offset: int) -> None:
+        """Hold a partition at a batch that the client cannot read; the offset is the batch's first, or damaged too."""
+        first = self._next.get(partition, offset)
+        asked = TopicPartition(partition.topic, partition.number)
+        if first < offset < (self._consumer.get_watermark_offsets(asked, cached=True) or (0, 0))[1]:
+            first = offset  # what stands between them is no record: a transaction's marker, or aborted
+        if self._until_end and first >= self._ends.get(partition, 0):
+            self._reached(partition)
+            return
+        self._unreadable.found(partition, first, error)
+        self._pauser.set(self._wanted_pause | self._unreadable.paused(), self._epochs)
 
     def _reached(self, partition: Partition) -> None:
         """Note that a partition is read to its end."""
@@ -294,6 +353,7 @@ class KafkaSource:
             self._epochs[partition] = self._num_epochs
             self._id_of_epoch[self._num_epochs] = start.topic_id
             self._topics.reads(partition.topic, start.topic_id)
+            self._next[partition] = start.offset
             self._deliver(Assigned(partition, self._num_epochs, start.resume_at, start.note, start.committed))
             if start.offset >= ends.get(partition, start.offset + 1):
                 self._reached(partition)
@@ -342,7 +402,9 @@ class KafkaSource:
             epoch = self._epochs.pop(partition, None)
             self._id_of_epoch.pop(epoch or 0, None)
             self._ends.pop(partition, None)
+            self._next.pop(partition, None)
         self._pauser.forget(partitions)
+        self._unreadable.forget(partitions)
         self._assigned_s = time.monotonic() if self._assigned_s is not None else None
 
     # -- topics that are not what they were

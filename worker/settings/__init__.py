@@ -178,7 +178,7 @@ class Settings(BaseSettings):
     batch_max_records: int = Field(64, ge=1, description="Records that close a micro-batch")
     batch_max_tokens: int = Field(200_000, ge=1, description="Prompt tokens that close a micro-batch")
     window_max_records: int = Field(1024, ge=2, description="Records in flight; more pause the partitions")
-    window_max_bytes: int = Field(64 << 20, ge=1 << 20, description="Bytes of records in flight")
+    window_max_bytes: int = Field(64 << 20, ge=1 << 20, description="Memory of records in flight, bytes")
     window_max_tokens: int = Field(4_000_000, ge=1000, description="Prompt tokens in flight")
     flush_interval_s: float = Field(0.1, gt=0, le=10, description="Longest wait of a finished event, seconds")
     flush_max_records: int = Field(256, ge=1, description="Events of one transaction")

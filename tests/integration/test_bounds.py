@@ -1,0 +1,77 @@
+"""What a worker holds in memory, and how long a partition waits for others: both within what README states."""
+
+import re
+import time
+from pathlib import Path
+from random import Random
+
+from confluent_kafka import Producer
+
+from .events import encode, impression
+from .harness import Stage, Worker, send_raw
+from .judge import Judge
+
+MIB = 1 << 20
+BACKLOG = 60  # records of each partition
+
+
+def memory(worker: Worker) -> int:
+    """Return the worker's resident memory, bytes."""
+    found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{worker.process.pid}/status").read_text())
+    assert found is not None
+    return int(found[1]) * 1024
+
+
+def test_records_with_large_headers_stay_within_the_window(stage: Stage) -> None:
+    """Prefetch and answers in transit come on top (README, memory), and no more."""
+    stage.create(partitions=1)
+    blob = Random(1).randbytes(800_000)
+    options = {"queued.max.messages.kbytes": "2048", "fetch.max.bytes": "2097152"}
+    with stage.worker(
+        choice_latency_s=60, window_max_bytes=8 * MIB, drain_timeout_s=0, kafka_options=options
+    ) as worker:
+        worker.until_ready()
+        before = memory(worker)
+        send_raw(stage, [(b"k", encode(impression(number))) for number in range(120)], headers=[("blob", blob)])
+        worker.until(lambda: worker.metric("paused_partitions") == 1, "a paused partition")
+        time.sleep(3)
+        assert 8 <= worker.metric("in_flight_records") <= 12
+        grown = memory(worker) - before
+        print(f"grown by {grown / MIB:.0f} MiB from {before / MIB:.0f} MiB")
+        # window + 3 lists of 4 MiB and a record on their way to the loop + prefetch and two answers
+        assert grown < (8 + 3 * 5 + 2 + 2 * 2 + 8) * MIB
+
+
+def test_no_partition_waits_for_anothers_backlog(stage: Stage, judge: Judge) -> None:
+    """Four partitions whose answers are all there at once, and flushes of two records: they leave in turn."""
+    stage.create_topic(stage.topic, partitions=4)
+    stage.create_topic(stage.responses)  # one partition has the order in which events left
+    stage.create_topic(stage.dead_letters)
+    producer = Producer({"bootstrap.servers": stage.bootstrap, "linger.ms": 50})
+    for number in range(4 * BACKLOG):
+        producer.produce(stage.topic, encode(impression(number)), b"k", partition=number % 4)
+    assert producer.flush(30) == 0
+    assert stage.run("--until-end", flush_max_records=2, choice_latency_s=3).exit_code() == 0
+    judge.verdict().assert_exactly_once()
+    order = list(dict.fromkeys((one["source"]["partition"], one["source"]["offset"]) for one in judge.answers()))
+    left = [number for number, _ in order]
+    first = max(left.index(number) for number in range(4)) + 2 * 4  # the last answers were there by then
+    end = min(len(left) - left[::-1].index(number) for number in range(4))  # one has none left
+    assert end - first > BACKLOG, "the answers did not come at once"
+    waits = [set(left[at : at + 2 * 4]) for at in range(first, end - 2 * 4)]
+    assert all(len(found) == 4 for found in waits), left
+
+
+def test_a_record_without_a_timestamp_has_no_latency(stage: Stage, judge: Judge) -> None:
+    stage.create(partitions=1)
+    producer = Producer({"bootstrap.servers": stage.bootstrap})
+    for number, time_ms in enumerate((0, -1, 0, 1)):  # 0: now; -1: none; 1: one in seconds, or none
+        producer.produce(stage.topic, encode(impression(number)), b"k", timestamp=time_ms)
+    assert producer.flush(30) == 0
+    with stage.worker() as worker:
+        worker.until(judge.all_committed, "everything committed")
+        assert worker.metric("end_to_end_seconds_count") == 2
+        assert worker.metric("end_to_end_seconds_sum") < 60
+        assert worker.metric("records_without_time_total") == 2
+        assert worker.stop() == 0
+    judge.verdict().assert_exactly_once()

@@ -1,0 +1,194 @@
+"""1 poll: batches that the client cannot read hold their partition; how one is found, and where it ends.
+
+librdkafka reports such a batch (librdkafka#5260: one that decompresses to more than `receive.message.max.bytes`; a
+wrong checksum; an unknown format) as an error event with the batch's first offset, and asks for it again for ever.
+
+    found      the partition pauses, the worker is unready and says where; told once
+    stop       looked at again every 60 s: a new setting or retention may have ended it
+    skip       one dead letter for all offsets of the batch, without a value; reading goes on behind it
+
+The client does not say where a batch ends.  A consumer of its own asks for later and later offsets, until what comes is
+no longer this batch: doubling steps, then halving (`find_end`).
+"""
+
+import logging
+import time
+from collections.abc import Callable, Collection
+from contextlib import closing
+from dataclasses import dataclass
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from worker.kafka import client
+from worker.records import Partition, Record
+from worker.settings import Settings
+
+log = logging.getLogger(__name__)
+
+CODES = frozenset({
+    KafkaError._BAD_COMPRESSION, KafkaError._BAD_MSG,  # noqa: SLF001 - librdkafka's own codes begin with an underscore
+    KafkaError._NOT_IMPLEMENTED, KafkaError.MSG_SIZE_TOO_LARGE,  # noqa: SLF001 - see above
+})  # fmt: skip
+LOOK_S = 60.0  # until a partition that waits is looked at again
+AGAIN_S = 5.0  # until the end of a batch is searched for again, where Kafka did not answer
+PROBE_S = 10.0  # longest wait for one look at an offset
+POLL_S = 0.5
+ADVICE = "to read a large one, raise receive.message.max.bytes in kafka_options"
+MAX_SEEN = 200  # characters of the client's own words
+
+
+@dataclass(slots=True)
+class Held:
+    """A partition that a batch holds: the first offset that is not read, and why."""
+
+    first: int
+    why: str
+    look_again_s: float
+    is_looking: bool = False
+
+
+class Unreadable:
+    """What the poll thread knows of batches that it cannot read.
+
+    `held_up`, `num_held` and `accept` are for any thread.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        """Know of none."""
+        self._settings = settings
+        self._held: dict[Partition, Held] = {}
+        self._skips = settings.on_data_loss == "skip"
+        self._accepted = False
+        self.num_found = 0
+
+    @property
+    def held_up(self) -> str:
+        """Why partitions wait, "" if none does."""
+        held = dict(self._held)
+        told = "; ".join(f"{partition}@{one.first}: {one.why}" for partition, one in sorted(held.items(), key=str))
+        advice = "the batch is being passed" if self._skips else (
+            f"to pass it: on_data_loss=skip, or `mirrorstream dlq accept`; {ADVICE}"
+        )  # fmt: skip
+        return f"a batch cannot be read: {told}; {advice}" if told else ""
+
+    @property
+    def num_held(self) -> int:
+        """How many partitions wait."""
+        return len(self._held)
+
+    def accept(self) -> int:
+        """Pass what holds partitions now, as if `on_data_loss` was skip; return how many that are."""
+        self._accepted = bool(self._held)
+        return len(self._held)
+
+    def is_held(self, partition: Partition) -> bool:
+        """Say whether nothing of a partition may be taken, because it stands behind a batch that is not read."""
+        held = self._held.get(partition)
+        return held is not None and not held.is_looking
+
+    def paused(self) -> frozenset[Partition]:
+        """Return the partitions that wait."""
+        return frozenset(partition for partition, one in self._held.items() if not one.is_looking)
+
+    def found(self, partition: Partition, first: int, error: KafkaError) -> None:
+        """Note a batch that cannot be read from `first` on; one that is known already is not told again."""
+        before = self._held.get(partition)
+        why = f"{error.name()}: {error.str()[:MAX_SEEN]}"
+        wait_s = 0.0 if self._skips else LOOK_S
+        self._held[partition] = Held(first, why, time.monotonic() + wait_s)
+        if before is None or before.first != first:
+            self.num_found += 1
+            log.error("%s@%d: a batch cannot be read: %s; the partition waits", partition, first, why)
+
+    def read(self, partition: Partition) -> None:
+        """Note that a record came from a partition that was looked at again."""
+        if self._held.pop(partition, None) is not None:
+            log.warning("%s can be read again", partition)
+
+    def forget(self, partitions: Collection[Partition]) -> None:
+        """Forget partitions that are no longer ours."""
+        for partition in partitions:
+            self._held.pop(partition, None)
+
+    def due(self) -> tuple[dict[Partition, int], dict[Partition, int]]:
+        """Return the offsets to read again from, and the first offsets of batches to pass; each is due now."""
+        now_s = time.monotonic()
+        passing = self._skips or self._accepted
+        due = {one: held for one, held in self._held.items() if not held.is_looking}
+        if passing:
+            ready = {one: held.first for one, held in due.items() if self._accepted or now_s >= held.look_again_s}
+            return {}, ready
+        again = {one: held.first for one, held in due.items() if now_s >= held.look_again_s}
+        for one in again:
+            self._held[one].is_looking = True
+        return again, {}
+
+    def passed(self, partition: Partition, epoch: int, end: int | None) -> Record | None:
+        """Return what stands for a batch that ends before `end`; None if that is not known now, to be asked again."""
+        held = self._held[partition]
+        if end is None:
+            held.look_again_s = time.monotonic() + AGAIN_S
+            return None
+        del self._held[partition]
+        self._accepted = self._accepted and bool(self._held)
+        where = f"offsets {held.first} to {end - 1}"
+        log.warning("%s: %s are passed over, unread; one dead letter says so", partition, where)
+        return Record(partition, epoch, end - 1, None, None, problem=f"{where}: {held.why}", unreadable_from=held.first)
+
+
+def find_end(settings: Settings, partition: Partition, first: int, breathe: Callable[[], bool]) -> int | None:
+    """Return the first offset behind the batch that holds `first`; None if Kafka does not say now."""
+    options = {**client.reader(settings, f"{settings.group_id}-probe"), "isolation.level": "read_uncommitted"}
+    with closing(Consumer(options)) as consumer:
+        try:
+            _, high = consumer.get_watermark_offsets(TopicPartition(partition.topic, partition.number), PROBE_S)
+            return _search(first, high, lambda at: _is_behind(consumer, partition, first, at, breathe))
+        except (KafkaException, TimeoutError) as error:
+            log.warning("%s@%d: the end of the batch cannot be found now: %s", partition, first, error)
+            return None
+
+
+def _search(first: int, high: int, is_behind: Callable[[int], bool]) -> int:
+    """Return the smallest offset above `first` for which `is_behind` holds; it does for `high`.
+
+    >>> _search(10, 1_000, lambda at: at >= 97)
+    97
+    >>> _search(10, 11, lambda at: False), _search(10, 50, lambda at: False)
+    (11, 50)
+    """
+    inside, step = first, 1
+    while inside + step < high and not is_behind(inside + step):
+        inside, step = inside + step, 2 * step
+    behind = min(inside + step, high)
+    while behind - inside > 1:
+        middle = (inside + behind) // 2
+        if is_behind(middle):
+            behind = middle
+        else:
+            inside = middle
+    return max(behind, first + 1)
+
+
+def _is_behind(consumer: Consumer, partition: Partition, first: int, at: int, breathe: Callable[[], bool]) -> bool:
+    """Say whether an offset stands behind the batch that holds `first`.  Raises `TimeoutError` if Kafka is silent."""
+    consumer.assign([TopicPartition(partition.topic, partition.number, at)])
+    deadline_s = time.monotonic() + PROBE_S
+    while time.monotonic() < deadline_s and breathe():
+        message = consumer.poll(POLL_S)
+        error = message.error() if message is not None else None
+        if message is None:
+            continue
+        if error is None or error.code() == client.PARTITION_EOF:
+            return True
+        if error.code() in CODES:  # with the offset at which the batch begins that holds `at`
+            return int(message.offset() or 0) > first
+    raise TimeoutError(f"no answer for offset {at}")
+
+
+def refused_by_client(message: Message) -> str:
+    """Return why the client cannot read what stands at a message's place, "" if it is not that."""
+    error = message.error()
+    if error is None or error.code() not in CODES:
+        return ""
+    place = f"{message.topic()}[{message.partition()}]@{message.offset()}"
+    return f"{place}: a batch cannot be read: {error.name()}: {error.str()[:MAX_SEEN]}"
