@@ -74,7 +74,7 @@ class Following:
         if error.code() == client.PARTITION_EOF:
             self._at_end.add(partition)
         else:
-            client.raise_if_hopeless(error, "read")
+            client.raise_if_hopeless(error, f"read {partition}")
         return False
 
     def _look(self) -> None:

@@ -29,6 +29,7 @@ TIMEOUT_S = 10.0
 START_TIMEOUT_S = 3.0  # the same when a worker starts, which goes on without an answer
 TOPICS_GROUP = "{}-topics"  # keeps which topic an offset was of
 REPLAY_GROUP = "{}-dlq-replay"
+MIN_MESSAGE_BYTES = 10_000  # the least of the setting max_message_bytes
 LOOK_S = 60.0  # longest time that `unwritable` takes
 _EMBEDDED = "mockCluster"  # librdkafka's own broker, for demos: it knows neither rights nor settings
 
@@ -181,6 +182,9 @@ def problems(settings: Settings, topic: Topic) -> Iterator[str]:
         elif what is Role.OUTPUT:
             yield "cleanup.policy is compact: all but a user's last response would go; set cleanup.policy=delete"
 
+    if what is not Role.INPUT and (limit := _limit(topic)) is not None and limit < MIN_MESSAGE_BYTES:
+        yield f"max.message.bytes is {limit}, want at least {MIN_MESSAGE_BYTES}, as max_message_bytes does"
+
 
 def warnings(settings: Settings, topic: Topic) -> Iterator[str]:
     """Yield what of a topic is worth a look, and keeps nobody from working."""
@@ -192,8 +196,7 @@ def warnings(settings: Settings, topic: Topic) -> Iterator[str]:
         return
     if what is Role.INPUT and _compacted(topic):
         yield "cleanup.policy is compact: impressions with one key replace each other, some before they are read"
-    limit = topic.config.get("max.message.bytes", "")
-    if what is not Role.INPUT and limit.isdecimal() and int(limit) < settings.max_message_bytes:
+    if what is not Role.INPUT and (limit := _limit(topic)) is not None and limit < settings.max_message_bytes:
         yield f"max.message.bytes {limit} is below max_message_bytes {settings.max_message_bytes}: longer texts are cut"
 
 
@@ -222,6 +225,11 @@ def unwritable(settings: Settings) -> str:
 
 def _compacted(topic: Topic) -> bool:
     return "compact" in (topic.config or {}).get("cleanup.policy", "")
+
+
+def _limit(topic: Topic) -> int | None:
+    text = (topic.config or {}).get("max.message.bytes", "")
+    return int(text) if text.isdecimal() else None
 
 
 def _listed(rights: Iterable[str]) -> str:
