@@ -1,4 +1,4 @@
-"""What follows from a broker's description of topics and groups: what keeps a worker from its work, and what is told."""
+"""What follows from a broker's description of topics and groups: what keeps a worker from its work, what is told."""
 
 import pytest
 
