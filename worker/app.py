@@ -17,10 +17,10 @@ from worker.batching import MicroBatcher
 from worker.codec import Encoder
 from worker.draws import PositionProfile
 from worker.engines.choice_model import ChoiceModel
-from worker.errors import Fatal
+from worker.errors import Fatal, masked
 from worker.handover import FlushLimits, Handover
 from worker.health import Health, State, stale
-from worker.kafka import admin, registry
+from worker.kafka import admin, client, registry, rights
 from worker.kafka.sink import KafkaSink
 from worker.kafka.source import KafkaSource
 from worker.outgoing import Outgoing
@@ -47,9 +47,9 @@ class Backfill:
 
 def run(settings: Settings, backfill: Backfill | None = None) -> int:
     """Run a worker until it is told to stop; return the exit code."""
-    logging.basicConfig(
-        level=settings.log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Masking("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=settings.log_level.upper(), handlers=[handler])
     logging.getLogger("httpx2").setLevel(logging.WARNING)  # it would tell every call
     provider = start_tracing()
     try:
@@ -63,8 +63,17 @@ def run(settings: Settings, backfill: Backfill | None = None) -> int:
     return 0
 
 
+class _Masking(logging.Formatter):
+    """A formatter that shows no password of an address, whoever logs it: a proxy's, or a collector's of traces."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line without passwords."""
+        return masked(super().format(record))
+
+
 async def serve(settings: Settings, backfill: Backfill) -> None:
     """Build the parts in order, work, and take them down.  Raises `Fatal`."""
+    client.check(settings)  # before the engine, which takes its time
     stop = asyncio.Event()
     on_signals(stop)
     state = State()
@@ -77,9 +86,7 @@ async def serve(settings: Settings, backfill: Backfill) -> None:
     try:
         await until_done(lambda: unless(stop, engine.start()), state.waits, stop)
         if not stop.is_set():
-            topics = await until_there(
-                lambda: admin.require_topics(settings, wait=not backfill.until_end), state.waits, stop
-            )
+            topics = await until_there(lambda: rights.require(settings, wait=not backfill.until_end), state.waits, stop)
             log.info("input topics: %s", shown(topics or ()))
         if not stop.is_set():
             await work(settings, backfill, engine, telemetry, state=state, stop=stop)

@@ -3,16 +3,16 @@
 import asyncio
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from worker import app, configured, position_bias, profiles
 from worker.engines.vllm_server import VllmServerEngine
-from worker.errors import MirrorstreamError
-from worker.kafka import admin, registry
+from worker.errors import MirrorstreamError, masked
+from worker.kafka import admin, client, registry, rights
 from worker.kafka.sink import KafkaSink
 from worker.kafka.source import KafkaSource
 from worker.ports import Engine
-from worker.settings import Settings
+from worker.settings import Settings, secret_files
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +29,16 @@ def run_all(settings: Settings, *, position_profile: bool = False) -> Iterator[R
     """Check one thing after the other; what needs Kafka is left out where Kafka is not there.
 
     `position_profile` asks the engine also how much it likes each slot: seconds on a GPU, a minute on a CPU.
+    No line holds a password of an address.
     """
+    for result in _all(settings, position_profile=position_profile):
+        yield replace(result, detail=masked(result.detail))
+
+
+def _all(settings: Settings, *, position_profile: bool) -> Iterator[Result]:
     yield Result("settings", ok=True, detail=f"{len(type(settings).model_fields)} settings are consistent")
+    if settings.kafka_options or settings.kafka_secrets:
+        yield _run("Kafka options", lambda: _options(settings))
     yield _run(
         "prompt profile", lambda: f"{settings.prompt_profile} {profiles.load(settings.prompt_profile).sha256[:12]}"
     )
@@ -40,6 +48,7 @@ def run_all(settings: Settings, *, position_profile: bool = False) -> Iterator[R
     yield kafka
     if kafka.ok:
         yield from _topics(settings)
+        yield from _groups(settings)
         yield _run("transactional id", lambda: _transactional_id(settings))
     if settings.schema_registry_url:
         yield _run("schema registry", lambda: _registry(settings, settings.schema_registry_url or ""))
@@ -60,21 +69,57 @@ def _doubt(settings: Settings) -> str:
         return ""  # told by the check of the profile
 
 
+def _options(settings: Settings) -> str:
+    """Tell which options come from where; never a value."""
+    client.check(settings)
+    files = secret_files.read(settings.kafka_secrets)
+    told = [", ".join(sorted({*settings.kafka_options, *files.options})) or "none"]
+    if files.passed_over:
+        told.append(f"passed over in kafka_secrets: {', '.join(files.passed_over)}")
+    return "; ".join(told)
+
+
 def _topics(settings: Settings) -> Iterator[Result]:
-    found = admin.partitions(settings)
-    for topic in [*settings.input_topics, settings.output_topic, settings.dead_letter_topic]:
-        if topic.startswith("^"):
-            continue
-        there = topic in found
-        yield Result(
-            f"topic {topic}", there, f"{found[topic]} partitions" if there else "run `mirrorstream topics create`"
-        )
+    """Tell of each topic by its name, once."""
+    try:
+        inputs, why = rights.input_topics(settings)
+        if why:
+            yield Result("input topics", ok=False, detail=why)
+        found = rights.describe(settings, [*inputs, settings.output_topic, settings.dead_letter_topic])
+    except MirrorstreamError as error:
+        yield Result("topics", ok=False, detail=str(error))
+        return
+    yield from (_topic(settings, topic) for topic in found.values())
+
+
+def _topic(settings: Settings, topic: rights.Topic) -> Result:
+    """Tell what is wrong with a topic, else what is worth a look, else how large it is."""
+    what = f"topic {topic.name}"
+    if wrong := list(rights.problems(settings, topic)):
+        return Result(what, ok=False, detail="; ".join(wrong))
+    if not topic.partitions:
+        return Result(what, ok=False, detail="run `mirrorstream topics create`")
+    doubts = list(rights.warnings(settings, topic))
+    return Result(what, ok=True, detail="; ".join([f"{topic.partitions} partitions", *doubts]), warning=bool(doubts))
+
+
+def _groups(settings: Settings) -> Iterator[Result]:
+    """Tell whether the groups may be used; what `dlq replay` needs keeps no worker from its work."""
+    replay = rights.REPLAY_GROUP.format(settings.group_id)
+    for group in rights.groups(settings, [*rights.own_groups(settings), replay]):
+        lacks = next(rights.missing_group_rights([group]), "").partition(": ")[2]
+        optional = group.name == replay
+        if lacks and optional:
+            lacks += "; only `mirrorstream dlq replay` needs it"
+        detail = lacks or ("may be read" if group.readable else "the broker does not tell rights: not checked")
+        doubt = bool(lacks) or group.readable is None
+        yield Result(f"group {group.name}", ok=optional or not lacks, detail=detail, warning=doubt)
 
 
 def _transactional_id(settings: Settings) -> str:
     """Open the producer as the worker would, under a name of its own: it needs the same rights and fences nobody."""
     if settings.delivery != "exactly-once":
-        return "not needed: delivery=at-least-once"
+        return "not needed: delivery=at-least-once"  # an idempotent producer needs Write on a topic alone (KIP-679)
     own = settings.model_copy(update={"worker_id": f"check-{time.time_ns()}", "static_membership": False})
 
     async def open_and_close() -> None:

@@ -17,7 +17,7 @@ from rich.markup import escape
 
 from worker import __version__, cli_bench, cli_dlq, cli_experiment, cli_prompts
 from worker.cli_options import Bootstrap, Config, Json, Set, settings_of
-from worker.errors import BadSettings, MirrorstreamError
+from worker.errors import BadSettings, MirrorstreamError, masked
 from worker.settings import parse_time
 
 app = typer.Typer(
@@ -187,7 +187,7 @@ def main() -> None:
     try:
         app()
     except MirrorstreamError as error:
-        console.print(f"[red]error:[/] {escape(str(error))}", highlight=False)
+        console.print(f"[red]error:[/] {escape(masked(str(error)))}", highlight=False)
         sys.exit(getattr(error, "exit_code", 1))
     except OSError as error:  # a reader that went away is typer's: it ends without a word
         if error.errno not in _FULL:

@@ -25,7 +25,7 @@ def settings_of(
     `files` is for a command that needs all that the settings name.
     """
     parts = [assignment.partition("=") for assignment in assignments or ()]
-    problems = ["--set " + "".join(part) + ": want NAME=VALUE" for part in parts if not (part[0] and part[1])]
+    problems = [f"--set {_name(part[0])}: want NAME=VALUE" for part in parts if not (part[0] and part[1])]
     overrides = {name: _value(value) for name, separator, value in parts if name and separator}
     if bootstrap:
         overrides["bootstrap_servers"] = bootstrap
@@ -43,6 +43,11 @@ def check_writable(option: str, path: Path | None) -> None:
             path.unlink()  # nothing is left behind where the work fails
     except OSError as error:
         raise BadSettings(f"{option} {path}: {error.strerror}; want a file that can be written") from error
+
+
+def _name(text: str) -> str:
+    """Return what may be told of an assignment that is none: the setting's name, if it has one."""
+    return text if text in Settings.model_fields else "..."
 
 
 def _value(text: str) -> Any:

@@ -90,4 +90,6 @@ class EngineCard:
     revision: str | None
     sampling: Mapping[str, str]
     reads_prompt: bool  # False: the engine reads the impression, no prompt is built
+    # What was found to run, such as the data type: told, and no part of the fingerprint unless it is in `sampling` too.
+    runs: Mapping[str, str] = field(default_factory=dict)
     max_prompt_tokens: int = 0  # what leaves room for the completion; 0 where no prompt is read

@@ -13,10 +13,37 @@
 Exit codes: 0 done, 1 fatal, 2 settings, 3 the engine will not come back, 4 fenced, 5 stuck.
 """
 
+import re
 from typing import ClassVar
 
 # What PyYAML raises beside its own errors, for an impossible date, an odd tag, or a nest of brackets.
 ODD_YAML = (ValueError, AttributeError, KeyError, RecursionError)
+_QUOTED = re.compile(r"(['\"])(?!\W\1).*\1", re.DOTALL)  # a single sign, such as '@', is no secret
+_PASSWORD = re.compile(r"://[^\s\"'<>]*@")
+
+
+def masked(text: str) -> str:
+    """Return a text without the user and the password that its addresses carry.
+
+    >>> masked("http://me:s3cret@registry:8081 does not answer")
+    'http://***@registry:8081 does not answer'
+    """
+    return _PASSWORD.sub("://***@", text)
+
+
+def yaml_problem(error: Exception) -> str:
+    """Return where a YAML text is wrong and how, without the text itself, which may hold a password.
+
+    >>> yaml_problem(ValueError("invalid literal for int() with base 10: 's3cret'"))
+    'invalid literal for int() with base 10: ... (ValueError)'
+    """
+    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+    problem = getattr(error, "problem", None) or getattr(error, "reason", None)  # `reason`: characters YAML never has
+    if mark is None and problem is None:
+        return f"{_QUOTED.sub('...', str(error))} ({type(error).__name__})"
+    where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+    context = getattr(error, "context", None)
+    return where + ", ".join(_QUOTED.sub("...", str(part)) for part in (context, problem) if part)
 
 
 class MirrorstreamError(Exception):

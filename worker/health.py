@@ -24,6 +24,8 @@ from urllib.parse import parse_qs, urlsplit
 
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from worker.errors import masked
+
 TEXT = "text/plain; charset=utf-8"
 HERE = frozenset({"127.0.0.1", "::1"})
 HERE_BY_NAME = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:\d{1,5})?", re.ASCII | re.IGNORECASE)
@@ -75,7 +77,7 @@ def _handler(
             if path == "/metrics":
                 self._answer(200, metrics(), CONTENT_TYPE_LATEST)
             elif path in ("/livez", "/readyz"):
-                reason = live() if path == "/livez" else ready()
+                reason = masked(live() if path == "/livez" else ready())
                 self._answer(503 if reason else 200, f"{reason or 'ok'}\n".encode(), TEXT)
             else:
                 self._answer(404, b"not found; want /livez, /readyz or /metrics\n", TEXT)

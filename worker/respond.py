@@ -234,7 +234,7 @@ def _provenance(impression: Impression, setup: Setup) -> Provenance:
         engine_version=setup.card.engine_version,
         prompt_profile=setup.prompt_profile,
         prompt_sha256=setup.prompt_sha256,
-        sampling=setup.card.sampling,
+        sampling={**setup.card.runs, **setup.card.sampling},
         seed=seed(impression.event_id, "0"),
         config_fingerprint=setup.config_fingerprint,
         position_profile=setup.position_profiles.get(max(setup.position_profiles, default=0)),

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import typer
+from confluent_kafka.admin import AdminClient
 from typer.testing import CliRunner
 
 from worker.cli import app
@@ -150,7 +151,45 @@ def test_check_says_ok_or_what_to_do(stage: Stage) -> None:
     assert {"settings", "prompt profile", "Kafka", "transactional id", "engine"} <= lines.keys()
     away = stage.command("check", bootstrap_servers="127.0.0.1:1")
     assert away.returncode == 1
-    assert "FAIL Kafka: Kafka at 127.0.0.1:1 does not answer" in away.stdout
+    assert "FAIL Kafka: Kafka at 127.0.0.1:1 does not answer: 127.0.0.1:1: Connect to" in away.stdout
+    assert "Connection refused" in away.stdout
+
+
+def test_a_compacted_topic_of_the_workers_own_is_refused_by_check_and_run(stage: Stage) -> None:
+    """A broker refuses a dead letter without a key there, and the flush with it, for ever."""
+    stage.create(config={"cleanup.policy": "compact"})
+    done = stage.command("check", "--json")
+    lines = {line["what"]: line["detail"] for line in json.loads(done.stdout) if not line["ok"]}
+    assert list(lines) == [f"topic {stage.responses}", f"topic {stage.dead_letters}"]
+    assert all("cleanup.policy is compact" in detail for detail in lines.values())
+    worker = stage.run()
+    assert worker.exit_code() == 1
+    assert f"topic {stage.dead_letters}: cleanup.policy is compact" in worker.log
+
+
+def test_an_option_of_the_users_is_the_one_that_brokers_see(stage: Stage) -> None:
+    stage.create(partitions=1)
+    with stage.worker(kafka_options={"client.id": "team-x"}) as worker:
+        worker.until_ready()
+        admin = AdminClient({"bootstrap.servers": stage.bootstrap})
+        [member] = admin.describe_consumer_groups([stage.name])[stage.name].result(30).members
+        assert member.client_id == "team-x"
+
+
+def test_a_mounted_secret_may_hold_files_of_other_tools_and_no_unknown_ones(stage: Stage, tmp_path: Path) -> None:
+    stage.create(partitions=1)
+    folder = tmp_path / "secret"
+    folder.mkdir()
+    (folder / "user.p12").write_bytes(bytes(range(128, 256)))
+    (folder / "client.id").write_text("team-x\n")
+    worker = stage.run("--until-end", kafka_secrets=str(folder))
+    assert worker.exit_code() == 0
+    assert "kafka_secrets: passed over user.p12" in worker.log
+    (folder / "other.p12").write_bytes(bytes(range(128, 256)))
+    worker = stage.run("--until-end", kafka_secrets=str(folder))
+    assert worker.exit_code() == 2
+    assert "kafka_secrets: other.p12 is not a text file" in worker.log
+    assert "Traceback" not in worker.log
 
 
 @pytest.mark.parametrize(

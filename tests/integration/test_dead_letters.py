@@ -181,7 +181,7 @@ def test_reason_and_age_choose_which_letters_go(stage: Stage, judge: Judge) -> N
 
 def test_a_replay_that_is_killed_is_ended_by_the_next_one(stage: Stage, judge: Judge) -> None:
     stage.create(partitions=1)
-    producer = Producer({"bootstrap.servers": stage.bootstrap})
+    producer = Producer({"bootstrap.servers": stage.bootstrap, "enable.idempotence": True})
     headers = [("ms-reason", b"schema"), ("ms-source-topic", stage.topic.encode())]
     for number in range(NUM_LETTERS):
         producer.produce(stage.dead_letters, str(number).encode(), b"user", headers=headers)

@@ -69,6 +69,8 @@ async def test_it_says_who_answers_and_what_the_prompt_may_have(
         **ours.sampling,
         "batch_invariant": "false",
     } == theirs.sampling  # a server does not tell
+    assert theirs.runs == {"dtype": "bfloat16"}  # as mirror-tiny was made: told, and no other fingerprint
+    assert ours.runs["served_from"].endswith("mirror-tiny")
     drawn = await server_engine.draw(some_asks(server_engine, vllm_settings)[0])
     again = await server_engine.draw(some_asks(server_engine, vllm_settings)[0])
     assert drawn.usage.prompt_tokens == again.usage.prompt_tokens > again.usage.cached_tokens > 0

@@ -172,6 +172,8 @@ def test_variants(chart: helm_python.Chart) -> None:
         ({"config": {"server_urls": ["http://me:secret@vllm"]}}, "server_urls"),
         ({"config": {"kafka_options": {"sasl.password": "x"}}}, "sasl.password"),
         ({"config": {"schema_registry_url": "http://me:secret@registry"}}, "schema_registry_url"),
+        ({"config": {"bootstrap_servers": "me:secret@kafka:9092"}}, "bootstrap_servers"),
+        ({"config": {"vllm_options": {"hf_token": "x"}}}, "hf_token"),
         ({"config": {"static_membership": True}}, "StatefulSet"),
         ({"otel": {"OTEL_EXPORTER_OTLP_HEADERS": "key=x"}}, "OTEL_EXPORTER_OTLP_HEADERS"),
         ({**IMAGE, "kubeVersion": "1.34.3"}, "needs Kubernetes 1.35"),

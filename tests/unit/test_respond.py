@@ -78,6 +78,13 @@ def test_an_id_is_the_same_for_ever() -> None:
     assert response_id("event", question, "0123456789abcdef") == "479cf0c0-8568-5c1c-9c34-71b16c5dcaa5"
 
 
+def test_provenance_tells_how_it_is_set_and_what_runs() -> None:
+    setup = replace(SETUP, card=replace(CARD, runs={"dtype": "float32"})).with_fingerprint()
+    shown = impression()
+    [one, *_] = respond(shown, answered(shown), setup, source_of(record(), None), sample_rate=1, produced_at_us=1)
+    assert one.provenance.sampling == {"temperature": "1.0", "dtype": "float32"}
+
+
 def test_ids_differ_by_event_question_variant_and_fingerprint() -> None:
     questions = plan(two("ABC", "BCD"), lambda item: item.item_id, Depths())
     ids = {response_id(event, q, config) for event in ("e1", "e2") for q in questions for config in ("c1", "c2")}
@@ -89,6 +96,7 @@ def test_ids_differ_by_event_question_variant_and_fingerprint() -> None:
     [
         (SETUP, True),
         (replace(SETUP, card=replace(CARD, engine_version="0.34.0")), True),  # an upgrade pools with what it follows
+        (replace(SETUP, card=replace(CARD, runs={"dtype": "bfloat16"})), True),  # what was found is told
         (replace(SETUP, prompt_profile="renamed"), True),  # the bytes count, not the name
         (replace(SETUP, card=replace(CARD, model="other")), False),
         (replace(SETUP, card=replace(CARD, revision=None)), False),

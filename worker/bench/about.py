@@ -13,6 +13,7 @@ from shutil import which
 from worker.bench import roofline, shape
 from worker.bench.llm import Bench
 from worker.bench.report import Report
+from worker.settings import vllm_options
 
 
 def machine(bootstrap: str | None) -> dict[str, object]:
@@ -41,7 +42,7 @@ def engine(bench: Bench, median: int, model_shape: str | None) -> dict[str, obje
         "events": len(bench.load.asks),
         "draws": len(bench.load.draws),
         "median_rationale_tokens": median,
-        "engine_options": json.dumps(bench.settings.vllm_options),
+        "engine_options": json.dumps({n: vllm_options.told(n, v) for n, v in bench.settings.vllm_options.items()}),
     }
 
 

@@ -53,6 +53,7 @@ class Unreachable(Unanswered):
 class _Model(BaseModel):
     id: str
     max_model_len: int | None = None
+    root: str | None = None  # what was loaded, where that is not its name
 
 
 class _Models(BaseModel):
@@ -66,6 +67,7 @@ class Server:
         """Take the address, with or without `/v1` at its end, and the bearer token.  Raises `BadSettings`."""
         self.url = url.rstrip("/").removesuffix("/v1")
         self._token = token
+        self.loaded: dict[str, str] = {}  # what it says that it loaded, by the name that it serves it under
         self.heard_s = -math.inf  # when it last answered a request for tokens, in the loop's time
         self._pending: set[asyncio.Timeout] = set()
         self._client = _client(self.url, token)
@@ -81,6 +83,7 @@ class Server:
             found = _Models.model_validate_json(await self._call("GET", "/v1/models"))
         except ValueError:  # whose own text has what was told
             raise Unanswered("tells no models, as something else would", begun=False) from None
+        self.loaded = {model.id: self.told(model.root) for model in found.data if model.root}
         return {model.id: model.max_model_len for model in found.data}
 
     async def version(self) -> str:

@@ -8,7 +8,7 @@ import ctypes
 import itertools
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -24,7 +24,7 @@ from worker.engines.tokens import Tokens, load
 from worker.errors import EngineDead, Fatal
 from worker.prompt import Profile
 from worker.questions import MAX_OPTIONS
-from worker.settings import Settings
+from worker.settings import Settings, vllm_options
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +61,11 @@ class VllmEngine(PromptedEngine):
             engine_version=_vllm_version(),
             model=settings.model,
             revision=settings.revision,
-            sampling={**sampling(settings, profile), "batch_invariant": str(_batch_invariant()).lower()},
+            sampling={
+                **sampling(settings, profile),
+                "batch_invariant": str(_batch_invariant()).lower(),
+                **{f"vllm.{name}": told for name, told in vllm_options.changing(settings.vllm_options).items()},
+            },
             reads_prompt=True,
         )
 
@@ -76,7 +80,8 @@ class VllmEngine(PromptedEngine):
         except Fatal:
             raise
         except Exception as error:
-            message = f"vLLM did not start with {self._settings.model}: {type(error).__name__}: {error}"
+            why = vllm_options.without_values(f"{type(error).__name__}: {error}", self._settings.vllm_options)
+            message = f"vLLM did not start with {self._settings.model}: {why}"
             raise Fatal(message) from error
         try:
             await self._self_test()
@@ -125,6 +130,8 @@ class VllmEngine(PromptedEngine):
         self._passes = Passes(self._settings, self._profile, self._tokens, SamplingParams, RequestOutputKind.FINAL_ONLY)
         args = AsyncEngineArgs(**self._engine_args(model))
         self._llm = AsyncLLM.from_engine_args(args, stat_loggers=[occupancy.teller(self._tell)])
+        found = running(getattr(self._llm, "vllm_config", None))
+        self.card = with_running(self.card, found, declared(config))
 
     def _engine_args(self, model: str) -> dict[str, Any]:
         settings = self._settings
@@ -201,6 +208,44 @@ async def _abort(llm: Any, request_id: str, work: "asyncio.Future[Any]", stopped
         work.cancel()
     elif not work.cancelled():
         work.exception()  # read, so that asyncio does not report it
+
+
+def running(config: Any) -> dict[str, str]:
+    """Return what an engine's own configuration says of how the model runs, as far as this vLLM tells.
+
+    Only what is not plain: no quantisation, a cache of the model's own type and no speculation are not told.
+    """
+    model = getattr(config, "model_config", None)
+    speculation = getattr(config, "speculative_config", None)
+    found = {
+        "dtype": _plain(getattr(model, "dtype", None)),
+        "quantization": _plain(getattr(model, "quantization", None)),
+        "kv_cache_dtype": _plain(getattr(getattr(config, "cache_config", None), "cache_dtype", None)),
+        "speculation": _plain(speculation and getattr(speculation, "method", "on")),
+    }
+    return {name: value for name, value in found.items() if value not in {"", "auto"}}
+
+
+def declared(config: Any) -> dict[str, str]:
+    """Return the same as the model's folder has it: what runs when nothing is set and the processor can."""
+    quantization = getattr(config, "quantization_config", None)
+    method = quantization.get("quant_method") if isinstance(quantization, dict) else quantization
+    dtype = getattr(config, "dtype", None) or getattr(config, "torch_dtype", None)
+    found = {"dtype": _plain(dtype), "quantization": _plain(getattr(method, "quant_method", method))}
+    return {name: value for name, value in found.items() if value}
+
+
+def with_running(card: EngineCard, found: Mapping[str, str], own: Mapping[str, str]) -> EngineCard:
+    """Return the card with what runs; what is not as the model's folder has it changes the fingerprint.
+
+    A model that runs as it was made keeps the fingerprint that it had before this was told; awq_marlin runs awq.
+    """
+    other = {name: value for name, value in found.items() if not value.startswith(own.get(name, "not set"))}
+    return replace(card, runs=dict(found), sampling={**card.sampling, **other})
+
+
+def _plain(value: Any) -> str:
+    return "" if value is None else str(value).removeprefix("torch.")
 
 
 def _traces_endpoint() -> str | None:

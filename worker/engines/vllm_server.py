@@ -6,8 +6,9 @@ server that cannot tell them is not asked, since letters cut off by a top-k woul
 passes: one would need a stop string for each letter, and a server takes no more than four.
 
 A server is used only after a look: it serves the model under the name that we have for it, with room for our prompts,
-and has our letters at our token ids.  Which weights and which revision it loaded, it does not tell: `revision` is what
-the tokenizer is loaded with here, and what provenance then claims.
+and has our letters at our token ids.  Provenance tells what folder or name it says it loaded (`served_from`).  Which
+revision, which data type and which quantisation run there, it does not tell: `revision` is what the tokenizer is loaded
+with here, and what provenance then claims.
 """
 
 import asyncio
@@ -148,8 +149,19 @@ class VllmServerEngine(PromptedEngine):
         if len(versions) > 1:
             log.warning("servers of different versions: %s", ", ".join(versions))
         self.card = replace(
-            self.card, engine_version=", ".join(versions), max_prompt_tokens=self._room(self._max_model_len)
+            self.card,
+            engine_version=", ".join(versions),
+            max_prompt_tokens=self._room(self._max_model_len),
+            runs=self._loaded(servers),
         )
+
+    def _loaded(self, servers: Sequence[Server]) -> dict[str, str]:
+        """Return what the servers say they loaded under our model's name, for provenance; they tell no data types."""
+        model = self._settings.model
+        found = sorted({root for server in servers if (root := server.loaded.get(model, model)) != model})
+        if found:
+            log.info("model %s is served from %s, as the servers say", model, ", ".join(found))
+        return {"served_from": ", ".join(found)} if found else {}
 
     # -- looking
 

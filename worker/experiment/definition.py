@@ -22,7 +22,7 @@ import yaml
 from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 
 from worker.chance import digest
-from worker.errors import ODD_YAML, BadSettings
+from worker.errors import ODD_YAML, BadSettings, yaml_problem
 from worker.records import Id
 
 
@@ -103,8 +103,10 @@ def load(path: Path) -> Definition:
     """Read a YAML file.  Raises `BadSettings` with every problem of it."""
     try:
         return from_record(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (OSError, yaml.YAMLError, *ODD_YAML) as error:
+    except OSError as error:
         raise BadSettings(f"{path}: {error}") from error
+    except (yaml.YAMLError, *ODD_YAML) as error:
+        raise BadSettings(f"{path}: is not YAML: {yaml_problem(error)}") from error
     except BadSettings as error:
         raise BadSettings(f"{path}: {error}") from error
 

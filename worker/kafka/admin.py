@@ -1,36 +1,51 @@
 """Topics: made, waited for, checked; and read whole for reports."""
 
 import logging
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
+from confluent_kafka.admin import AdminClient, ClusterMetadata, ConfigResource, NewTopic, ResourceType
 
-from worker.errors import BadSettings, Fatal, Retryable
+from worker.errors import Fatal, Retryable
 from worker.kafka import client
 from worker.kafka.unreadable import ADVICE, refused_by_client
 from worker.records import Message
 from worker.settings import Settings
-from worker.topic_patterns import TopicPatterns, shown
 
 log = logging.getLogger(__name__)
 
 TIMEOUT_S = 10.0
 CONFIG_TIMEOUT_S = 2.0  # of a look-up that has a fallback
+MAX_REASONS = 3  # why brokers do not answer
+_TIMES = re.compile(r" \(after .*?\)$")
+
+
+def metadata(settings: Settings) -> ClusterMetadata:
+    """Return what the cluster tells of itself.  Raises `Retryable` with the client's reasons."""
+    reasons: dict[str, None] = {}
+    told = {"error_cb": lambda error: reasons.setdefault(_reason(error))}
+    admin = AdminClient(client.common(settings) | told)
+    try:
+        return admin.list_topics(timeout=TIMEOUT_S)
+    except KafkaException as error:
+        reason = client.kafka_error(error)
+        client.raise_if_hopeless(reason, "list topics")
+        admin.poll(0)  # calls `error_cb`
+        why = "; ".join([each for each in reasons if each][:MAX_REASONS]) or reason.name()
+        raise Retryable(f"Kafka at {settings.bootstrap_servers} does not answer: {why}") from error
 
 
 def partitions(settings: Settings) -> dict[str, int]:
-    """Return every topic and its number of partitions.  Raises `Retryable` if Kafka does not answer."""
-    try:
-        found = AdminClient(client.common(settings)).list_topics(timeout=TIMEOUT_S)
-    except KafkaException as error:
-        reason = client.kafka_error(error)
-        if reason.code() == client.INVALID_ARG:
-            raise BadSettings(f"kafka_options: {reason.str()}") from error
-        client.raise_if_hopeless(reason, "list topics")
-        message = f"Kafka at {settings.bootstrap_servers} does not answer: {reason.name()}"
-        raise Retryable(message) from error
-    return {name: len(topic.partitions) for name, topic in found.topics.items()}
+    """Return every topic that we may describe, and its number of partitions.  Raises `Retryable`."""
+    return {name: len(topic.partitions) for name, topic in metadata(settings).topics.items()}
+
+
+def _reason(error: KafkaError) -> str:
+    """Return what became of one connection, without what differs from try to try."""
+    if error.code() == client.ALL_BROKERS_DOWN:
+        return ""
+    return _TIMES.sub("", str(error.str())).replace("/bootstrap", "")
 
 
 def num_partitions(settings: Settings, topic: str) -> int:
@@ -71,6 +86,8 @@ def create(
 def fitted(settings: Settings, topics: Iterable[str]) -> Settings:
     """Lower `max_message_bytes` to what all these topics take; the broker holds whole batches against it too."""
     limit = min(settings.max_message_bytes, max_message_bytes(settings, topics))
+    if limit < settings.max_message_bytes:
+        log.info("max_message_bytes: %d here, the least max.message.bytes of the topics", limit)
     return settings.model_copy(update={"max_message_bytes": limit})
 
 
@@ -155,28 +172,6 @@ class Publisher:
         if self._failed:
             message = f"{len(self._failed)} messages were not delivered; the first: {self._failed[0]}"
             raise Fatal(message)
-
-
-def require_topics(settings: Settings, *, wait: bool) -> list[str]:
-    """Return the input topics that are there, if the others that a worker needs are, too.
-
-    One input topic is enough for a worker that waits, which reads the others once they are there; a backfill has
-    nothing to wait for and wants all.  Raises `Retryable` if Kafka does not answer; if topics are missing, that too, or
-    `Fatal` without `wait`.
-    """
-    found = partitions(settings)
-    patterns = TopicPatterns(settings.input_topics, settings.group_protocol)
-    inputs = patterns.read(found)
-    missing = sorted({settings.output_topic, settings.dead_letter_topic} - found.keys())
-    if not wait or not inputs:
-        missing += sorted(patterns.names - found.keys())
-    problems = [f"no topic {', '.join(missing)} (`mirrorstream topics create` makes them)"] if missing else []
-    if not inputs and patterns.patterns:
-        problems.append(f"input_topics: {shown(patterns.patterns)} matches no topic")
-    if problems:
-        message = "; ".join(problems)
-        raise Retryable(message) if wait else Fatal(message)
-    return inputs
 
 
 def touch(settings: Settings, topics: Iterable[str]) -> None:

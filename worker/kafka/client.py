@@ -1,15 +1,15 @@
 """Settings to librdkafka's configuration, and its errors to ours.
 
-Known-good values, each with the failure that it prevents.  Keys a user may add go in before ours, so that none of
-these can be overridden (`worker.settings.RESERVED_KAFKA_OPTIONS` refuses those that carry the guarantee).
+Known-good values, each with the failure that it prevents.  What stands before the user's own options is a default of
+ours, and theirs win; what stands after them, they may not set (`worker.settings.kafka_options` says why).
 """
 
-from pathlib import Path
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 from worker.errors import BadSettings, Fatal, Fenced
+from worker.kafka import options
 from worker.settings import Settings
 
 PRODUCER_FENCED = frozenset({
@@ -21,8 +21,8 @@ _FENCED = PRODUCER_FENCED | {KafkaError.FENCED_INSTANCE_ID, KafkaError.UNRELEASE
 # librdkafka's own codes; only their Python names begin with an underscore.
 PARTITION_EOF = KafkaError._PARTITION_EOF  # noqa: SLF001 - see above
 AUTO_OFFSET_RESET = KafkaError._AUTO_OFFSET_RESET  # noqa: SLF001 - see above
+ALL_BROKERS_DOWN = KafkaError._ALL_BROKERS_DOWN  # noqa: SLF001 - see above
 FATAL = KafkaError._FATAL  # noqa: SLF001 - see above
-INVALID_ARG = KafkaError._INVALID_ARG  # noqa: SLF001 - see above
 _DENIED = frozenset({
     KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED,
     KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED,
@@ -42,16 +42,15 @@ PREFETCH_MESSAGES = 1_000  # a partition; the default of 100,000 holds memory an
 
 
 def common(settings: Settings) -> dict[str, Any]:
-    """Return what every client shares: the user's own options, secrets from files, brokers."""
+    """Return what every client shares: the user's own options, secrets from files, brokers.  Raises `BadSettings`."""
     return {
         "socket.keepalive.enable": True,  # NAT and load balancers drop idle connections
         "reconnect.backoff.max.ms": RECONNECT_MS,
         "enable.metrics.push": False,  # KIP-714 would send client metrics to the broker unasked
-        **settings.kafka_options,
-        **_secrets(settings.kafka_secrets),
-        "bootstrap.servers": settings.bootstrap_servers,
         "client.id": settings.worker_id or "mirrorstream",
         "log_level": 2,  # what matters is told by our own lines; a broker that is away would fill the log
+        **options.given(settings),
+        "bootstrap.servers": settings.bootstrap_servers,
     }
 
 
@@ -69,6 +68,8 @@ def consumer(settings: Settings, *, tell_end: bool) -> dict[str, Any]:
         "check.crcs": True,  # a damaged gzip batch hangs librdkafka 2.16 for ever; its checksum is looked at before
         "fetch.queue.backoff.ms": 50,  # the default of 1 s stalls with a small queue
         "fetch.wait.max.ms": 100,
+        "max.poll.interval.ms": max(600_000, int(settings.session_timeout_s * 1000)),  # polling never waits for work
+        "allow.auto.create.topics": False,
         **common(settings),
         "group.id": settings.group_id,
         "group.protocol": settings.group_protocol,
@@ -80,8 +81,6 @@ def consumer(settings: Settings, *, tell_end: bool) -> dict[str, Any]:
         "isolation.level": "read_committed",
         # Where there is no committed offset the source sets a position itself; this is only for one out of range.
         "auto.offset.reset": "error" if settings.on_data_loss == "stop" else "earliest",
-        "max.poll.interval.ms": max(600_000, int(settings.session_timeout_s * 1000)),  # polling never waits for work
-        "allow.auto.create.topics": False,
         "enable.partition.eof": tell_end,
     }
 
@@ -105,19 +104,34 @@ def producer(settings: Settings, transactional_id: str | None) -> dict[str, Any]
         "transactional.id": transactional_id,
         "transaction.timeout.ms": int(settings.transaction_timeout_s * 1000),
     }
-    return {
+    found = {
         "linger.ms": 5,
         "compression.type": "lz4",
+        "batch.size": settings.max_message_bytes,
         **common(settings),
         **(transactional if transactional_id else {}),
         "connections.max.idle.ms": IDLE_MS,
         "enable.idempotence": True,
         "acks": "all",
         "message.timeout.ms": int(settings.transaction_timeout_s * 800),  # below the transaction's, which it must be
-        "batch.size": settings.max_message_bytes,  # a broker refuses a batch that is larger than one message may be
         "message.max.bytes": settings.max_message_bytes + 10_000,  # headers and the record's own fields
         "partitioner": "murmur2_random",  # Java's, so that outputs co-partition with inputs by Java producers
     }
+    # A broker refuses a batch that is larger than one message may be; the topics' limit may be below the setting.
+    size = str(found["batch.size"])
+    return found | {"batch.size": min(int(size) if size.isdecimal() else 0, settings.max_message_bytes)}
+
+
+def check(settings: Settings) -> None:
+    """Make a producer and a consumer as the worker would, which ask nobody.  Raises `BadSettings` if one is refused.
+
+    Options can be right alone and wrong together, such as max.poll.interval.ms below session_timeout_s.
+    """
+    try:
+        Producer(producer(settings, "check" if settings.delivery == "exactly-once" else None)).close(0)
+        Consumer(consumer(settings, tell_end=False)).close()
+    except KafkaException as error:
+        raise BadSettings(f"kafka_options: {options.told(kafka_error(error), options.given(settings))}") from error
 
 
 def generation(metadata: object) -> int:
@@ -154,15 +168,3 @@ def raise_if_hopeless(error: KafkaError, what: str) -> None:
     if error.code() in _DENIED:
         message = f"{what}: {error.name()}: {error.str()}; give the worker's principal this right"
         raise Fatal(message)
-
-
-def _secrets(folder: Path | None) -> dict[str, str]:
-    """Read options from files named like the option, as a mounted secret has them; hidden files are the mount's own."""
-    if folder is None:
-        return {}
-    try:
-        paths = [path for path in sorted(folder.iterdir()) if path.is_file() and not path.name.startswith(".")]
-        return {path.name: path.read_text(encoding="utf-8").rstrip("\n") for path in paths}
-    except OSError as error:
-        message = f"kafka_secrets: {folder}: {error.strerror}; want a folder of files named like librdkafka options"
-        raise BadSettings(message) from error

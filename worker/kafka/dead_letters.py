@@ -308,7 +308,7 @@ def _until(consumer: Consumer, partition: Partition, end: int) -> Iterator[Recor
         if why := refused_by_client(message):
             raise Retryable(f"{why}; nothing behind it was read; {ADVICE}")
         if error is not None and error.code() != client.PARTITION_EOF:
-            client.raise_if_hopeless(error, "read")
+            client.raise_if_hopeless(error, f"read {partition}")
         elif error is None and message.offset() < end:
             yield to_record(message, partition, 0)
         if (error is None or error.code() == client.PARTITION_EOF) and message.offset() >= end - 1:

@@ -123,7 +123,7 @@ class Following:
         if error.code() == client.PARTITION_EOF:
             self._at_end.add(partition)
         elif not refused_by_client(message):
-            client.raise_if_hopeless(error, "read")
+            client.raise_if_hopeless(error, f"read {partition}")
             log.warning("read %s: %s: %s; going on", partition, error.name(), error.str())
         return False
 

@@ -22,7 +22,7 @@ from uuid import uuid4
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
 from worker.errors import Fatal
-from worker.kafka import client
+from worker.kafka import client, rights
 from worker.kafka.calls import GRACE_S, Calls
 from worker.kafka.mailbox import ANSWER_S
 from worker.kafka.offsets import RETRY_S, send_offsets
@@ -281,7 +281,7 @@ class KafkaSink:
             self._producer.init_transactions(INIT_TIMEOUT_S)
         except KafkaException as error:
             reason = client.kafka_error(error)
-            client.raise_if_hopeless(reason, "init_transactions")
+            client.raise_if_hopeless(reason, f"init_transactions of {self.transactional_id}")
             if not reason.retriable():
                 message = f"init_transactions: {reason.name()}: {reason.str()}; the worker stops"
                 raise Fatal(message) from error
@@ -293,6 +293,9 @@ class KafkaSink:
         if error.code() in client.PRODUCER_FENCED and self._settings.worker_id is None:
             log.warning("%s: %s: the broker ended our transaction; asking it", what, error.name())
             return
+        if error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:  # the client does not say of which topic
+            self._calls.allow(rights.LOOK_S)
+            what = f"{what}: {rights.unwritable(self._settings)}"
         client.raise_if_hopeless(error, what)
 
 

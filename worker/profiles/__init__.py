@@ -14,7 +14,7 @@ import yaml
 from pydantic import ValidationError
 
 from worker import template
-from worker.errors import ODD_YAML, BadSettings
+from worker.errors import ODD_YAML, BadSettings, yaml_problem
 from worker.profiles.form import ProfileFile, problems
 from worker.prompt import Layout, Profile, Writing
 from worker.words import Words
@@ -33,8 +33,10 @@ def load(name_or_path: str) -> Profile:
     try:
         content: Any = yaml.safe_load(data)
         parsed = ProfileFile.model_validate(content)
-    except (yaml.YAMLError, ValidationError, *ODD_YAML) as error:
-        message = f"prompt profile {name_or_path}: {str(error) or type(error).__name__}; the worker does not start"
+    except ValidationError as error:
+        raise BadSettings(f"prompt profile {name_or_path}: {error}; the worker does not start") from error
+    except (yaml.YAMLError, *ODD_YAML) as error:
+        message = f"prompt profile {name_or_path}: is not YAML: {yaml_problem(error)}; the worker does not start"
         raise BadSettings(message) from error
     if found := list(problems(parsed)):
         message = f"prompt profile {name_or_path}: {'; '.join(found)}; the worker does not start"

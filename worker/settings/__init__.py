@@ -30,15 +30,17 @@ from pydantic_settings import (
     YamlConfigSettingsSource,
 )
 
-from worker.errors import ODD_YAML, BadSettings
+from worker.errors import ODD_YAML, BadSettings, masked, yaml_problem
 from worker.prompt import Writing
 from worker.settings import together
-from worker.settings.together import RESERVED_KAFKA_OPTIONS
+from worker.settings.kafka_options import RESERVED_KAFKA_OPTIONS
 
 __all__ = ["ENV_PREFIX", "RESERVED_KAFKA_OPTIONS", "Settings", "load", "parse_time"]
 
 ENV_PREFIX = "MIRRORSTREAM_"
 MAX_SEEN = 200  # characters told of a value that is wrong
+# Settings whose values may hold a password, or be one that YAML read as a number: never told.
+_UNTOLD = frozenset({"bootstrap_servers", "kafka_options", "schema_registry_url", "server_urls", "vllm_options"})
 # Kubernetes gives such variables to every pod beside a service of our name; they are no typing errors.
 # One entry of a list of topics: brackets, with what they hold, and anything else but a comma; `\\,` is no comma either.
 _TOPIC = re.compile(r"(?:\\.|\[\^?\]?(?:\[:\w+:\]|[^\]])*\]|\{[^}]*\}|\([^)]*\)|[^,])+")
@@ -277,14 +279,26 @@ def _unknown_variables() -> list[str]:
     return [f"{name}: is no setting" for name in found if not _SERVICE_LINK.search(name)]
 
 
+class _Placed(yaml.SafeLoader):
+    """A safe loader that says where a value is that cannot be read, such as the date 2026-13-01."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:  # noqa: FBT001, FBT002 - PyYAML's own
+        try:
+            return super().construct_object(node, deep=deep)
+        except RecursionError:
+            raise
+        except ODD_YAML as error:
+            raise yaml.constructor.ConstructorError(None, None, yaml_problem(error), node.start_mark) from error
+
+
 def _check_file(path: Path, problems: Sequence[str]) -> None:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), _Placed)  # noqa: S506 - a SafeLoader that tells places
     except (OSError, UnicodeDecodeError) as error:
         message = f"{path}: cannot be read: {error}"
         raise BadSettings("\n".join([*problems, message])) from error
     except (yaml.YAMLError, *ODD_YAML) as error:
-        message = f"{path}: is not YAML: {str(error) or type(error).__name__}"
+        message = f"{path}: is not YAML: {yaml_problem(error)}"
         raise BadSettings("\n".join([*problems, message])) from error
     if not isinstance(content, dict):
         message = f"{path}: holds {type(content).__name__}, want a mapping of settings"
@@ -296,6 +310,13 @@ def _problem(error: Mapping[str, Any]) -> str:
     text = str(error["msg"]).removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":
         return f"{place}: is no setting"
-    # A password that YAML read as a number is refused by its type; it must not be told.
-    secret = place.startswith("kafka_options")
-    return f"{place}: {text}" if secret else f"{place}: {text}; seen {repr(error['input'])[:MAX_SEEN]}"
+    return f"{place}: {text}{'' if error['loc'][0] in _UNTOLD else _seen(error['input'])}"
+
+
+def _seen(value: object) -> str:
+    """Return what is told of a wrong value; of a list or map, which may hold anything, only that it is one."""
+    if isinstance(value, Mapping):
+        return "; seen a map"
+    if isinstance(value, list | tuple | set):
+        return "; seen a list"
+    return f"; seen {masked(repr(value))[:MAX_SEEN]}"

@@ -7,7 +7,6 @@ never about a default that nobody chose.
 ['static_membership: needs worker_id, one name a worker']
 """
 
-import re
 from collections.abc import Callable, Iterator, Mapping
 from inspect import signature
 from pathlib import Path
@@ -15,15 +14,10 @@ from typing import Any
 
 from worker import profiles
 from worker.errors import BadSettings
+from worker.settings import addresses, secret_files
+from worker.settings import kafka_options as librdkafka
+from worker.settings import vllm_options as engine_arguments
 from worker.topic_patterns import INTERNAL, TopicPatterns
-
-_SERVER = re.compile(r"https?://[^\s/@?#]+(/[^\s@?#]*)?")
-# librdkafka keys that carry the delivery guarantee; a setting of ours stands for each, or none may change it.
-RESERVED_KAFKA_OPTIONS = frozenset({
-    "auto.offset.reset", "bootstrap.servers", "enable.auto.commit", "enable.auto.offset.store", "enable.idempotence",
-    "acks", "group.id", "group.instance.id", "group.protocol", "isolation.level", "partition.assignment.strategy",
-    "partitioner", "transactional.id", "transaction.timeout.ms", "message.timeout.ms", "session.timeout.ms",
-})  # fmt: skip
 
 
 def problems(values: Mapping[str, Any]) -> Iterator[str]:
@@ -34,6 +28,15 @@ def problems(values: Mapping[str, Any]) -> Iterator[str]:
 def missing(values: Mapping[str, Any]) -> Iterator[str]:
     """Yield which files are not there."""
     return _told(_FILES, values)
+
+
+def secret_problems(kafka_secrets: Path | None, kafka_options: Mapping[str, str]) -> Iterator[str]:
+    """Yield what is wrong with the mounted options."""
+    found = secret_files.read(kafka_secrets)
+    yield from found.problems
+    for name in sorted(kafka_options.keys() & found.options.keys()):
+        if kafka_options[name] != found.options[name]:
+            yield f"kafka_options.{name}: kafka_secrets has a file of this name with another value; want one of them"
 
 
 def _told(checks: tuple[Callable[..., Iterator[str]], ...], values: Mapping[str, Any]) -> Iterator[str]:
@@ -64,8 +67,24 @@ def _written(output_topic: str, dead_letter_topic: str) -> Iterator[str]:
 
 
 def _options(kafka_options: dict[str, str]) -> Iterator[str]:
-    for name in sorted(RESERVED_KAFKA_OPTIONS & kafka_options.keys()):
-        yield f"kafka_options.{name}: is not yours to set, it carries the delivery guarantee"
+    for name in sorted(kafka_options):
+        if (why := librdkafka.refusal(name)) is not None:
+            yield f"kafka_options.{name}: {why}"
+
+
+def _batch(kafka_options: dict[str, str], max_message_bytes: int) -> Iterator[str]:
+    size = kafka_options.get("batch.size", "1")
+    if not size.isdecimal() or int(size) > max_message_bytes:  # a broker refuses a batch as it does one message
+        yield f"kafka_options.batch.size: want a number of bytes, at most max_message_bytes, {max_message_bytes}"
+
+
+def _engine(vllm_options: dict[str, Any]) -> Iterator[str]:
+    yield from engine_arguments.problems(vllm_options)
+
+
+def _elsewhere(engine: str, vllm_options: dict[str, Any]) -> Iterator[str]:
+    if engine == "vllm-server" and vllm_options:
+        yield "vllm_options: engine vllm-server takes none; the servers' own flags say how they run"
 
 
 def _rates(sample_rates: dict[str, float]) -> Iterator[str]:
@@ -87,24 +106,21 @@ def _passes(engine: str, passes: int) -> Iterator[str]:
         yield "passes: want 2 with engine vllm-server, which takes no more than four stop strings"
 
 
-def _addresses(server_urls: list[str]) -> Iterator[str]:
-    if not all(map(_SERVER.fullmatch, server_urls)):
-        yield "server_urls: want http://HOST:PORT each, without a password"
-
-
 def _room(max_tokens: int | None, max_model_len: int) -> Iterator[str]:
     if max_tokens is not None and max_tokens >= max_model_len:
         yield f"max_tokens: {max_tokens} leave no room for a prompt in {max_model_len}"
 
 
-_TOGETHER = (_read, _written, _options, _rates, _member, _servers, _passes, _addresses, _room)
+_TOGETHER = (
+    _read, _written, addresses.topics, addresses.identities, addresses.brokers, addresses.registry, _options, _batch,
+    _rates, _member, _servers, _passes, addresses.servers, _engine, _elsewhere, _room,
+)  # fmt: skip
 
 # -- files
 
 
-def _kafka_secrets(kafka_secrets: Path | None) -> Iterator[str]:
-    if kafka_secrets is not None and (why := _unreadable(kafka_secrets, folder=True)):
-        yield f"kafka_secrets: {why}; want a folder of files named like librdkafka options"
+def _kafka_secrets(kafka_secrets: Path | None, kafka_options: dict[str, str]) -> Iterator[str]:
+    yield from secret_problems(kafka_secrets, kafka_options)
 
 
 def _registry_auth(schema_registry_url: str | None, schema_registry_auth_file: Path | None) -> Iterator[str]:
@@ -124,13 +140,10 @@ def _profile(prompt_profile: str) -> Iterator[str]:
         yield str(error)
 
 
-def _unreadable(path: Path, *, folder: bool = False) -> str:
-    """Return why a file or folder cannot be read; "" if it can."""
+def _unreadable(path: Path) -> str:
+    """Return why a file cannot be read; "" if it can."""
     try:
-        if folder:
-            next(path.iterdir(), None)
-        else:
-            path.open("rb").close()
+        path.open("rb").close()
     except OSError as error:
         return f"{path}: {error.strerror}"
     return ""

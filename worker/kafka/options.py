@@ -1,0 +1,84 @@
+"""The user's own librdkafka options, of `kafka_options` and the files of `kafka_secrets`, as the client sees them.
+
+Whether an option exists and takes its value, the client itself says, by being made with it: no list of ours can be as
+right.  What it says is told without passwords.
+"""
+
+import logging
+import re
+from collections.abc import Iterator, Mapping
+from functools import cache, lru_cache
+
+from confluent_kafka import KafkaError, KafkaException, Producer
+
+from worker.errors import BadSettings, masked
+from worker.settings import Settings, secret_files
+from worker.settings.kafka_options import nearest
+from worker.settings.together import secret_problems
+
+log = logging.getLogger(__name__)
+
+_UNKNOWN = re.compile(r'No such configuration property: "(.*)"', re.DOTALL)
+_PREFIX = re.compile(r"^Failed to create \w+: ")
+_SECRET = re.compile(r"passw|secret|\.pem$|passphrase|sasl\.oauthbearer\.config|jaas", re.IGNORECASE)
+MIN_SECRET_CHARS = 4  # what is shorter would mask words
+
+
+def given(settings: Settings) -> dict[str, str]:
+    """Return the user's options.  Raises `BadSettings` with all that is wrong with them."""
+    files = secret_files.read(settings.kafka_secrets)
+    options = {**settings.kafka_options, **files.options}
+    problems = [*secret_problems(settings.kafka_secrets, settings.kafka_options)]
+    for name, why in refused(tuple(options.items())):
+        where = f"kafka_secrets: {name}" if name in files.options else f"kafka_options.{name}".rstrip(".")
+        problems.append(f"{where}: {why}")
+    if problems:
+        raise BadSettings("\n".join(problems))
+    if files.passed_over:
+        _tell_passed_over(str(settings.kafka_secrets), files.passed_over)
+    return options
+
+
+@lru_cache(maxsize=8)  # a mounted secret may change while the worker runs
+def refused(options: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+    """Return what the client refuses of some options, and why; the name is "" where it is about several."""
+    return tuple(_refused(dict(options))) if options else ()
+
+
+def told(error: KafkaError, options: Mapping[str, str]) -> str:
+    """Return what the client says, without the passwords among the options."""
+    text = _PREFIX.sub("", str(error.str()))
+    for name, value in options.items():
+        if _SECRET.search(name) and len(value) >= MIN_SECRET_CHARS:
+            text = text.replace(value, "***")
+    return masked(text)
+
+
+def _refused(options: dict[str, str]) -> Iterator[tuple[str, str]]:
+    while True:
+        try:
+            Producer({"bootstrap.servers": "127.0.0.1:1", "log_level": 0, **options}).close(0)
+        except KafkaException as error:
+            reason: KafkaError = error.args[0]
+            unknown = _UNKNOWN.search(str(reason.str()))
+            if unknown is None or unknown[1] not in options:
+                yield "", told(reason, options)
+                return
+            name = unknown[1]
+            del options[name]
+            other = nearest(name)
+            yield name, "is no librdkafka option" + (f"; did you mean {other}?" if other else "")
+        except (TypeError, ValueError, AttributeError) as error:  # what only a program can set
+            yield "", f"an option is not for settings ({type(error).__name__})"
+            return
+        else:
+            return
+
+
+@cache
+def _tell_passed_over(folder: str, names: tuple[str, ...]) -> None:
+    log.info(
+        "kafka_secrets: passed over %s, which this client does not read; what it shall use needs the name of a"
+        " librdkafka option, such as ssl.key.location, or kafka_options that name its path below %s",
+        ", ".join(names), folder,
+    )  # fmt: skip

@@ -1,0 +1,256 @@
+"""What a worker needs of a Kafka cluster, topic by topic and group by group, and what of it is not there.
+
+`describe` asks the broker, once for all topics; what follows from its answer is decided without it:
+
+    input topics             Read, Describe
+    output topic             Write, Describe
+    dead-letter topic        Write, Describe; Read, since what the topics' ids were is committed for it
+    groups G, G-topics       Read (G is group_id)
+    transactional ids        Write, Describe on what starts with the prefix; found by opening a producer
+
+A broker tells a client's rights with a topic or group (KIP-430).  One that does not, such as an embedded one, is taken
+to give all.  A topic that may not be described cannot be told from one that is not there: the broker hides both.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
+
+from worker.errors import Fatal, MirrorstreamError, Retryable
+from worker.kafka import admin, client
+from worker.settings import Settings
+from worker.topic_patterns import TopicPatterns, shown
+
+TIMEOUT_S = 10.0
+START_TIMEOUT_S = 3.0  # the same when a worker starts, which goes on without an answer
+TOPICS_GROUP = "{}-topics"  # keeps which topic an offset was of
+REPLAY_GROUP = "{}-dlq-replay"
+MIN_MESSAGE_BYTES = 10_000  # the least of the setting max_message_bytes
+LOOK_S = 60.0  # longest time that `unwritable` takes
+_EMBEDDED = "mockCluster"  # librdkafka's own broker, for demos: it knows neither rights nor settings
+
+
+class Role(StrEnum):
+    """What a topic is for a worker."""
+
+    INPUT = "input"
+    OUTPUT = "output"
+    DEAD_LETTERS = "dead letters"
+
+
+NEEDS: Mapping[Role, frozenset[str]] = {
+    Role.INPUT: frozenset({"READ", "DESCRIBE"}),
+    Role.OUTPUT: frozenset({"WRITE", "DESCRIBE"}),
+    Role.DEAD_LETTERS: frozenset({"WRITE", "DESCRIBE", "READ"}),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """A topic as the broker describes it; `partitions` is 0 where it does not."""
+
+    name: str
+    partitions: int = 0
+    denied: bool = False  # it may not be described
+    rights: frozenset[str] | None = None  # of ours; None: the broker does not tell
+    config: Mapping[str, str] | None = None  # None: the broker does not tell
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A consumer group, and whether Read is ours: None if the broker does not tell."""
+
+    name: str
+    readable: bool | None
+
+
+def role(settings: Settings, topic: str) -> Role:
+    """Return what a topic is for this worker."""
+    if topic == settings.dead_letter_topic:
+        return Role.DEAD_LETTERS
+    return Role.OUTPUT if topic == settings.output_topic else Role.INPUT
+
+
+# -- what the broker says
+
+
+def describe(settings: Settings, names: Iterable[str], *, timeout_s: float = TIMEOUT_S) -> dict[str, Topic]:
+    """Return these topics with our rights and their settings.  Raises `Retryable` if Kafka does not answer.
+
+    Within `timeout_s` a broker says what it knows beside a topic's partitions, or it is taken not to tell.
+    """
+    cluster = admin.metadata(settings)
+    there = {name: len(topic.partitions) for name, topic in cluster.topics.items()}
+    names = list(dict.fromkeys(names))
+    if not names or str(cluster.cluster_id).startswith(_EMBEDDED):
+        return {name: Topic(name, there.get(name, 0)) for name in names}
+    asked = AdminClient(client.common(settings))
+    configs = asked.describe_configs(
+        [ConfigResource(ResourceType.TOPIC, name) for name in names], request_timeout=timeout_s
+    )
+    topics = asked.describe_topics(
+        TopicCollection(names), include_authorized_operations=True, request_timeout=timeout_s
+    )
+    config_of = {resource.name: _config(future, timeout_s) for resource, future in configs.items()}
+    return {
+        name: _topic(Topic(name, there.get(name, 0), config=config_of.get(name)), future, timeout_s)
+        for name, future in topics.items()
+    }
+
+
+def groups(settings: Settings, names: Sequence[str], *, timeout_s: float = TIMEOUT_S) -> list[Group]:
+    """Return whether these groups are ours to read; a group need not be there for that."""
+    asked = AdminClient(client.common(settings))
+    found = []
+    for name in names:
+        readable = None
+        try:
+            future = asked.describe_consumer_groups(
+                [name], include_authorized_operations=True, request_timeout=timeout_s
+            )[name]
+            rights = _names(future.result(2 * timeout_s).authorized_operations)
+            readable = None if rights is None else "READ" in rights
+        except KafkaException as error:
+            if client.kafka_error(error).code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
+                readable = False
+        except TimeoutError:
+            pass
+        found.append(Group(name, readable))
+    return found
+
+
+def require(settings: Settings, *, wait: bool) -> list[str]:
+    """Return the input topics that are there, if a worker can start.
+
+    Raises what keeps it from starting: `Retryable` where waiting may help, else `Fatal`.  One input topic is enough for
+    a worker that waits, which reads the others once they are there; without `wait` all are wanted.  A right that is
+    lacking, or a compacted topic, is never waited for.
+    """
+    inputs, why = input_topics(settings)
+    outputs = [settings.output_topic, settings.dead_letter_topic]
+    found = describe(settings, [*inputs, *outputs], timeout_s=START_TIMEOUT_S).values()
+    wrong = [f"topic {topic.name}: {why}" for topic in found for why in problems(settings, topic)]
+    wrong += missing_group_rights(groups(settings, own_groups(settings), timeout_s=START_TIMEOUT_S))
+    if wrong:
+        raise Fatal("\n".join([*wrong, "the worker does not start; `mirrorstream check` tells what it needs"]))
+    there = {topic.name for topic in found if topic.partitions}
+    missing = [topic for topic in outputs if topic not in there]
+    if not wait or not there & set(inputs):
+        missing += [topic for topic in inputs if topic not in there]
+    told = [f"no topic {', '.join(sorted(missing))} (`mirrorstream topics create` makes them)"] if missing else []
+    if message := "; ".join([*told, *([why] if why else [])]):
+        raise Retryable(message) if wait else Fatal(message)
+    return [topic for topic in inputs if topic in there]
+
+
+def input_topics(settings: Settings) -> tuple[list[str], str]:
+    """Return the input topics, those that patterns find and those that have a name; and why there are none, or "".
+
+    Raises `Retryable` if Kafka does not answer.
+    """
+    patterns = TopicPatterns(settings.input_topics, settings.group_protocol)
+    found = patterns.read(admin.partitions(settings)) if patterns.patterns else []
+    every = sorted({*found, *patterns.names})
+    return every, "" if every else f"input_topics: {shown(patterns.patterns)} matches no topic"
+
+
+def _topic(topic: Topic, future: "Future[Any]", timeout_s: float) -> Topic:
+    try:
+        told = future.result(2 * timeout_s)
+    except TimeoutError:
+        return topic
+    except KafkaException as error:
+        denied = client.kafka_error(error).code() == KafkaError.TOPIC_AUTHORIZATION_FAILED
+        return replace(topic, denied=denied)
+    return replace(topic, partitions=len(told.partitions), rights=_names(told.authorized_operations))
+
+
+def _config(future: "Future[Any]", timeout_s: float) -> dict[str, str] | None:
+    try:
+        return {name: entry.value or "" for name, entry in future.result(2 * timeout_s).items()}
+    except (KafkaException, TimeoutError):
+        return None  # told as not known, where it matters
+
+
+def _names(operations: Sequence[object] | None) -> frozenset[str] | None:
+    """Return rights by name; None if the broker tells none, since it tells at least Describe of what it describes."""
+    return frozenset(str(getattr(one, "name", one)) for one in operations) if operations else None
+
+
+# -- what follows from it
+
+
+def problems(settings: Settings, topic: Topic) -> Iterator[str]:
+    """Yield what of a topic keeps a worker from its work, but for one that is not there."""
+    what = role(settings, topic.name)
+    if topic.denied:
+        yield f"may not be described, or is not there: give the worker's principal {_listed(NEEDS[what])} on it"
+        return
+    if topic.rights is not None and (lacking := NEEDS[what] - topic.rights):
+        yield f"the worker's principal has no {_listed(lacking)} on it; a topic of {what} needs {_listed(NEEDS[what])}"
+    if topic.partitions and _compacted(topic):
+        if what is Role.DEAD_LETTERS:
+            yield (
+                "cleanup.policy is compact: a broker refuses dead letters without a key there, and replaces the others"
+                " by key; set cleanup.policy=delete"
+            )
+        elif what is Role.OUTPUT:
+            yield "cleanup.policy is compact: all but a user's last response would go; set cleanup.policy=delete"
+
+    if what is not Role.INPUT and (limit := _limit(topic)) is not None and limit < MIN_MESSAGE_BYTES:
+        yield f"max.message.bytes is {limit}, want at least {MIN_MESSAGE_BYTES}, as max_message_bytes does"
+
+
+def warnings(settings: Settings, topic: Topic) -> Iterator[str]:
+    """Yield what of a topic is worth a look, and keeps nobody from working."""
+    what = role(settings, topic.name)
+    if not topic.partitions:
+        return
+    if topic.config is None:
+        yield "its cleanup.policy and max.message.bytes cannot be read (DescribeConfigs): not checked"
+        return
+    if what is Role.INPUT and _compacted(topic):
+        yield "cleanup.policy is compact: impressions with one key replace each other, some before they are read"
+    if what is not Role.INPUT and (limit := _limit(topic)) is not None and limit < settings.max_message_bytes:
+        yield f"max.message.bytes {limit} is below max_message_bytes {settings.max_message_bytes}: longer texts are cut"
+
+
+def missing_group_rights(found: Iterable[Group]) -> Iterator[str]:
+    """Yield the groups that are not ours to read."""
+    for group in found:
+        if group.readable is False:
+            yield f"group {group.name}: the worker's principal has no Read on it"
+
+
+def own_groups(settings: Settings) -> list[str]:
+    """Return the groups that a worker commits offsets for."""
+    return [settings.group_id, TOPICS_GROUP.format(settings.group_id)]
+
+
+def unwritable(settings: Settings) -> str:
+    """Return which topic of ours may not be written, both if the broker does not say: for errors without a name."""
+    names = [settings.output_topic, settings.dead_letter_topic]
+    try:
+        found = describe(settings, names)
+    except (MirrorstreamError, KafkaException):
+        found = {}
+    lines = [f"topic {name}: {why}" for name, topic in found.items() for why in problems(settings, topic)]
+    return "; ".join(lines) or f"topic {' or '.join(names)}"
+
+
+def _compacted(topic: Topic) -> bool:
+    return "compact" in (topic.config or {}).get("cleanup.policy", "")
+
+
+def _limit(topic: Topic) -> int | None:
+    text = (topic.config or {}).get("max.message.bytes", "")
+    return int(text) if text.isdecimal() else None
+
+
+def _listed(rights: Iterable[str]) -> str:
+    return " and ".join(sorted(right.capitalize() for right in rights))
