@@ -14,7 +14,7 @@ be used up and every bound of `worker.records` must hold.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from enum import Enum
 from functools import cache
@@ -99,12 +99,16 @@ def split(value: bytes, headers: Headers) -> tuple[SchemaRef, bytes]:
     raise Poison("magic", message)
 
 
-def writer_schema(text: str) -> Schema:
-    """Parse and lint a foreign writer schema.  Raises `Poison`."""
+def writer_schema(text: str, references: Sequence[str] = ()) -> Schema:
+    """Parse and lint a foreign schema; `references` are what it refers to, dependencies first.  Raises `Poison`."""
     try:
+        lint, named = _Lint(), dict[str, dict[str, Any]]()
+        for raw in map(json.loads, references):
+            lint.visit(raw, depth=0)
+            parse_schema(_bare(raw), named_schemas=named)
         raw = json.loads(text)
-        lint(raw)
-        return _known(cast("Schema", parse_schema(_bare(raw))))
+        lint.visit(raw, depth=0)
+        return _known(cast("Schema", parse_schema(_bare(raw), named_schemas=named)))
     except Poison:
         raise
     except (ValueError, TypeError, KeyError, RecursionError, fastavro.schema.SchemaParseException) as error:
