@@ -140,6 +140,9 @@ class Watch(Protocol):
     def breaker(self, *, is_open: bool) -> None:
         """Take whether dead letters are held."""
 
+    def held(self, by_breaker: int, *, waiting: int) -> None:
+        """Take how many records the breaker holds, and how many wait for their writer's schema."""
+
     def flushed(self, outcome: str, seconds: float) -> None:
         """Count a transaction."""
 

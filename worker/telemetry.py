@@ -120,6 +120,8 @@ class Telemetry:
         self._paused = Gauge(name + "paused_partitions", "Partitions paused for the window", registry=registry)
         self._head_s = Gauge(name + "head_of_line_seconds", "Age of the oldest record in flight", registry=registry)
         self._breaker = Gauge(name + "breaker_open", "1 while dead letters are held", registry=registry)
+        held = Gauge(name + "held_records", "Records that cannot be decoded now", ["why"], registry=registry)
+        self._held, self._waiting = held.labels("breaker"), held.labels("schema")
         self._positions = Gauge(
             name + "position_share", "P(slot) on content-free slates", ["options", "slot"], registry=registry
         )
@@ -166,6 +168,11 @@ class Telemetry:
     def breaker(self, *, is_open: bool) -> None:
         """Take whether dead letters are held."""
         self._breaker.set(is_open)
+
+    def held(self, by_breaker: int, *, waiting: int) -> None:
+        """Take how many records the breaker holds, and how many wait for their writer's schema."""
+        self._held.set(by_breaker)
+        self._waiting.set(waiting)
 
     def engine_died(self) -> None:
         """Count a death of the engine."""
