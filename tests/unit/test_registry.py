@@ -346,6 +346,20 @@ async def test_a_schema_is_made_of_all_that_it_refers_to(ref: SchemaRef) -> None
     }
 
 
+async def test_schemas_that_are_fetched_at_once_ask_once_for_what_they_share() -> None:
+    subjects = Subjects(root=(record("root", ("leaf", "n.leaf")), ["leaf"]), leaf=(record("leaf", ("x", "int")), []))
+    async with scripted(subjects) as server:
+        schemas = Schemas(server.url)
+        refs = [SchemaRef("guid", f"{number:032x}") for number in range(1, 6)]
+        given_up = asyncio.create_task(schemas.fetch(refs[0]))
+        others = [asyncio.create_task(schemas.fetch(ref)) for ref in refs[1:]]
+        while "/subjects/leaf/versions/1?deleted=true" not in server.asked:  # noqa: ASYNC110 - plain data
+            await asyncio.sleep(0.001)
+        given_up.cancel()
+        await asyncio.gather(*others)
+    assert server.asked["/subjects/leaf/versions/1?deleted=true"] == 1
+
+
 async def test_an_impression_whose_user_is_a_schema_of_its_own_is_decoded() -> None:
     main = json.loads(IMPRESSION)
     [field] = [field for field in main["fields"] if field["name"] == "user"]

@@ -90,6 +90,7 @@ class Schemas:
         }
         self._foreign = ByteLru[SchemaRef, codec.Schema](MAX_SCHEMA_BYTES)
         self._documents = ByteLru[_Reference, _Document](MAX_DOCUMENT_BYTES)
+        self._asking: dict[_Reference, asyncio.Future[_Document]] = {}
         self._refused = ByteLru[SchemaRef, tuple[float, Poison]](MAX_REFUSED_BYTES)
 
     def known(self, ref: SchemaRef) -> codec.Schema | None:
@@ -164,8 +165,20 @@ class Schemas:
             raise Poison("schema", f"writer schema refers to more than {MAX_REFERENCES} schemas")
 
     async def _referred(self, reference: _Reference) -> _Document:
+        """Return a schema that others refer to; who asks for it meanwhile waits for the same answer."""
         if (known := self._documents.get(reference)) is not None:
             return known
+        if (asking := self._asking.get(reference)) is None:
+            asking = self._asking[reference] = asyncio.ensure_future(self._ask(reference))
+            asking.add_done_callback(lambda task: self._asked(reference, task))
+        return await asyncio.shield(asking)  # one who gives up must not take it from the others
+
+    def _asked(self, reference: _Reference, task: asyncio.Future[_Document]) -> None:
+        del self._asking[reference]
+        if not task.cancelled():
+            task.exception()  # told to whoever waits; nobody may be left
+
+    async def _ask(self, reference: _Reference) -> _Document:
         assert self._client is not None
         try:
             said = await self._client.call("GET", reference.path)
