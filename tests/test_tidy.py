@@ -16,18 +16,18 @@ MODULES = {
 CORE = {
     f"worker.{name}"
     for name in (
-        "avro", "avro_readers", "batching", "breaker", "chance", "codec", "deadletters", "draws", "engines.endpoints",
-        "errors", "handover", "inspection", "logical", "notes", "offsets", "outcomes", "outgoing", "parse", "prepare",
-        "prompt", "questions", "records", "replayed", "respond", "responses", "sampling", "sanitise", "schema_limits",
-        "seats", "shares", "signals", "suspects", "template", "topic_guard", "topic_history", "topic_patterns",
-        "uncertainty", "watchdog", "window", "words",
+        "avro", "avro_readers", "batching", "breaker", "byte_lru", "chance", "codec", "deadletters", "draws",
+        "engines.endpoints", "errors", "handover", "inspection", "logical", "notes", "offsets", "outcomes",
+        "outgoing", "parse", "prepare", "prompt", "questions", "records", "replayed", "respond", "responses",
+        "sampling", "sanitise", "schema_limits", "seats", "shares", "signals", "suspects", "template", "topic_guard",
+        "topic_history", "topic_patterns", "uncertainty", "watchdog", "window", "words",
     )
 }  # fmt: skip
 LOOP = {
     f"worker.{name}"
     for name in (
-        "asking", "committing", "flight", "gate", "intake", "keeping", "pipeline", "ports", "quarantine", "refusals",
-        "rules", "supervision",
+        "asking", "committing", "flight", "gate", "intake", "keeping", "parking", "pipeline", "ports", "quarantine",
+        "refusals", "rules", "schema_waits", "supervision",
     )
 }  # fmt: skip
 # The mathematics of the readout: as pure as the core, and numpy carries it.
@@ -63,7 +63,7 @@ ONLY_IN = {
     "faststream": ("worker.bench.peers.faststream",),
     # mirror-tiny is judged by vLLM alone, and the bench asks it with nothing of ours between
     "vllm": ("worker.engines.vllm", "worker.engines.occupancy", "worker.demo.evaluate", "worker.bench"),
-    "httpx2": ("worker.kafka.registry", "worker.engines.server"),
+    "httpx2": ("worker.kafka.registry_client", "worker.engines.server"),
     "opentelemetry": ("worker.telemetry", "worker.bench.stream"),
     "prometheus_client": ("worker.telemetry", "worker.health", "worker.bench.stream"),
 }
@@ -76,7 +76,7 @@ OWN_PROCESS = ("worker.bench", "worker.demo", "worker.experiment")
 DATA = ("worker.settings", "worker.profiles")  # shell that is read everywhere: values, no outside system of their own
 MOST_SHELL_TO_SHELL = 1  # a ratchet, to be lowered: `replay` reads `movielens`
 
-MAX_LINES = 420
+MAX_LINES = 480
 MAX_MEDIAN_LINES = 110
 
 

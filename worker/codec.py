@@ -57,6 +57,7 @@ from worker.records import (
 Reader: TypeAlias = Callable[[bytes], Mapping[str, object]]
 
 CONFLUENT_MAGIC = 0
+OWN = ("RecommendationImpression", "SimulatedResponse", "Outcome", "ExperimentDefinition", "ExperimentReadout")
 SINGLE_OBJECT_MAGIC = b"\xc3\x01"
 GUID_HEADER = "__value_schema_id"
 # What a record may hold while it is read; any other of our records is bounded by `schema_limits.MAX_VALUES` alone.
@@ -112,6 +113,20 @@ def schema_text(name: str) -> str:
 def own_schema(name: str) -> Schema:
     """Return one of our own schemas, by its record name."""
     return writer_schema(schema_text(name))
+
+
+def as_own(text: str) -> Schema | None:
+    """Return our own schema if this text is one of ours, however it is laid out; None if it is not, or no JSON."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return next((own_schema(name) for name in OWN if _own_json(name) == found), None)
+
+
+@cache
+def _own_json(name: str) -> object:
+    return json.loads(schema_text(name))
 
 
 def schema_fingerprint(schema: str) -> bytes:

@@ -75,14 +75,17 @@ class Flight:
                     entry.task.cancel()
                 self._free(entry)
 
-    def paused(self, assigned: Collection[Partition]) -> frozenset[Partition]:
+    def paused(self, assigned: Collection[Partition], stuck: Collection[Partition] = ()) -> frozenset[Partition]:
         """Return the partitions that shall pause for the window."""
-        return self._window.paused(assigned)
+        return self._window.paused(assigned, stuck)
 
-    @property
-    def full(self) -> bool:
-        """Say whether no further record shall be taken on now."""
-        return self._window.full
+    def full(self, stuck: Collection[Partition] = ()) -> bool:
+        """Say whether no further record shall be taken on now, of a partition that is not stuck."""
+        return self._window.full(stuck)
+
+    def crowded(self, stuck: Collection[Partition]) -> frozenset[Partition]:
+        """Return the stuck partitions that hold all that they may."""
+        return self._window.crowded(stuck)
 
     def head_s(self, now_s: float) -> float:
         """Return how long the record has waited that stands longest at the head of its partition, 0 without one."""

@@ -15,6 +15,8 @@ from worker.sampling import Sampling, Skip, UserBudget
 log = logging.getLogger(__name__)
 
 FIRST_WAIT_S, MAX_WAIT_S = 0.5, 10.0  # between two tries to reach the registry
+TRIES_A_LINE = 10  # one log line in so many tries of one schema
+MAX_FETCHES = 8  # schemas that are asked for at once: a flood of unknown ids must not become one on the registry
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +35,40 @@ class Intake:
     ) -> None:
         """Take the rules."""
         self._schemas, self._sampling, self._user_budget, self._wall = schemas, sampling, user_budget, wall
-        self.held_up = ""  # why nothing can be decoded now
+        self._fetching = asyncio.Semaphore(MAX_FETCHES)
+        self.outages: dict[SchemaRef, str] = {}  # schemas that nobody could give so far, and why
 
-    async def decode(self, record: Record) -> Decoded | Skip:
-        """Return the impression, or why it is not simulated.  Raises `Poison` if it can never be."""
+    def missing(self, record: Record) -> SchemaRef | None:
+        """Return the writer schema that must be fetched before a record can be decoded; None if none must."""
+        ref = _ref(record)
+        return ref if ref is not None and self._schemas.known(ref) is None else None
+
+    async def fetch(self, ref: SchemaRef) -> Schema:
+        """Ask the registry until it answers: an outage holds records up, it never makes dead letters of them.
+
+        Raises `Poison` if the registry says that there is no such schema, or the schema is refused.
+        """
+        wait_s, tries = FIRST_WAIT_S, 0
+        try:
+            while True:
+                try:
+                    async with self._fetching:
+                        return await self._schemas.fetch(ref)
+                except Retryable as error:
+                    self.outages[ref] = str(error)
+                    if tries % TRIES_A_LINE == 0:
+                        log.warning("writer schema %s %s: %s; next try in %.1f s", ref.kind, ref.value, error, wait_s)
+                    tries += 1
+                    await asyncio.sleep(wait_s)
+                    wait_s = min(MAX_WAIT_S, 2 * wait_s)
+        finally:
+            self.outages.pop(ref, None)
+
+    async def decode(self, record: Record, schema: Schema | None = None) -> Decoded | Skip:
+        """Return the impression, or why it is not simulated; `schema` is its writer's if that was just fetched.
+
+        Raises `Poison` if it can never be.
+        """
         if record.unreadable_from is not None:
             raise Poison("unreadable", record.problem)
         if record.problem:
@@ -44,8 +76,8 @@ class Intake:
         if record.value is None:
             return Skip.TOMBSTONE
         ref, payload = codec.split(record.value, record.headers)
-        schema = self._schemas.known(ref) or await self._fetch(ref)
-        impression = codec.decode(payload, schema)
+        schema = self._schemas.known(ref) if schema is None else schema
+        impression = codec.decode(payload, await self.fetch(ref) if schema is None else schema)
         skip = self._sampling.skip(impression, now_s=self._wall())
         if skip is None and not self._user_budget.takes(
             impression.user.user_id, impression.event_id, impression.occurred_at
@@ -53,17 +85,17 @@ class Intake:
             skip = Skip.USER_BUDGET
         return skip or Decoded(impression, ref)
 
-    async def _fetch(self, ref: SchemaRef) -> Schema:
-        """Ask the registry until it answers: an outage holds records up, it never makes dead letters of them."""
-        wait_s = FIRST_WAIT_S
-        try:
-            while True:
-                try:
-                    return await self._schemas.fetch(ref)
-                except Retryable as error:
-                    self.held_up = str(error)
-                    log.warning("%s; next try in %.1f s", error, wait_s)
-                    await asyncio.sleep(wait_s)
-                    wait_s = min(MAX_WAIT_S, 2 * wait_s)
-        finally:
-            self.held_up = ""
+
+def writer(record: Record) -> str:
+    """Return who wrote a record, as far as it says so: the kind and value of its schema's reference."""
+    ref = _ref(record)
+    return f"{ref.kind} {ref.value}" if ref is not None else "without a schema"
+
+
+def _ref(record: Record) -> SchemaRef | None:
+    if record.problem or record.value is None:
+        return None
+    try:
+        return codec.split(record.value, record.headers)[0]
+    except Poison:
+        return None

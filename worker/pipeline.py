@@ -70,6 +70,7 @@ class Pipeline:
         self._wall, self._clock = wall, clock
         self._flight = Flight(window)
         self.watchdog = Watchdog(2 * rules.question_timeout_s + PATIENCE_S)  # a question has one more try
+        self._supervisor = Supervisor()
         self.quarantine = Quarantine(
             Intake(schemas, rules.sampling, rules.user_budget, wall=wall),
             watch,
@@ -79,10 +80,11 @@ class Pipeline:
             finish=self._finish,
             bury=self._bury,
             remark=self._remark,
+            has_room=lambda: not (self.quarantine.full() or self._waits or self._state),
+            spawn=self._supervisor.spawn,
             clock=clock,
         )
         self._inbox: asyncio.Queue[list[Record]] = asyncio.Queue()
-        self._supervisor = Supervisor()
         self._keeper = Keeper(
             engine,
             self._supervisor,
@@ -143,12 +145,7 @@ class Pipeline:
     @property
     def _waits(self) -> bool:
         """Say whether new records must wait, room or not."""
-        return bool(self._keeper.held_up) or self.quarantine.shut
-
-    @property
-    def _full(self) -> bool:
-        """Say whether there is no room; a probe of the breaker needs none."""
-        return self._flight.full and not self.quarantine.lets_one_in
+        return bool(self._keeper.held_up)
 
     @property
     def last_tick_s(self) -> float:
@@ -178,15 +175,18 @@ class Pipeline:
     async def _take_all(self) -> None:
         while True:
             for record in await self._inbox.get():
-                while (self._full or self._waits) and not self._state:  # noqa: ASYNC110 - many things make room
+                while self._must_wait(record) and not self._state:  # noqa: ASYNC110 - many things make room
                     await asyncio.sleep(TICK_S)
                 if self._state:
                     return  # stopping: what is not taken on is not committed, and the next owner reads it
-                await self.quarantine.take(record)  # 2 decode
+                await self.quarantine.offer(record)  # 2 decode
                 await asyncio.sleep(0)  # a long list must not keep the loop from answers and rebalances
             self._inbox.task_done()
-            self._source.took()
             self._pause()
+            self._source.took()
+
+    def _must_wait(self, record: Record) -> bool:
+        return self._waits or (self.quarantine.full() and self.quarantine.needs_room(record))
 
     def _bury(self, entry: InFlight, poison: Poison) -> None:
         if not self._flight.holds(entry):
@@ -267,19 +267,20 @@ class Pipeline:
     def _on_drop(self, partitions: Collection[Partition]) -> None:
         self._keeper.suspects.drop(partitions)
         self._refusals.drop(partitions)
+        self.quarantine.drop(partitions)
 
     async def _tick_all(self) -> None:
         while True:
             self._admit(self._batcher.due(now_s=self._clock()))
             self._committer.tick(urgent=bool(self._state))
-            self.watchdog.look(busy=bool(self._handover.in_flight), reason=self.held_up, now_s=self._clock())
+            reason = "records are held" if self.quarantine.blocked else self.held_up
+            self.watchdog.look(busy=bool(self._handover.in_flight), reason=reason, now_s=self._clock())
             self._pause()
             await asyncio.sleep(TICK_S)
 
     def _pause(self) -> None:
         assigned = self._committer.assigned
-        full = self._flight.paused(() if self.quarantine.lets_one_in else assigned)
-        paused = frozenset(assigned) if self._state or self._waits else full
+        paused = frozenset(assigned) if self._state or self._waits else self.quarantine.paused(assigned)
         self._source.pause_only(paused)
         self._watch.state(
             in_flight=self._handover.in_flight,
@@ -289,6 +290,7 @@ class Pipeline:
         )
         found, waiting = self._source.unreadable()
         self._watch.unreadable(found=found, waiting=waiting)
+        self._watch.held(self.quarantine.num_held, waiting=self.quarantine.num_waiting)
 
     # -- the end
 
@@ -321,4 +323,4 @@ class Pipeline:
             await asyncio.sleep(TICK_S)
 
     def _empty(self) -> bool:
-        return not self._handover.in_flight and self._handover.idle
+        return not self._handover.in_flight and not self.quarantine.parks and self._handover.idle

@@ -158,6 +158,9 @@ class Watch(RefusalWatch, Protocol):
     def topic(self, news: TopicNews) -> None:
         """Count a topic that was made anew or deleted, and take whether it keeps the worker from being ready."""
 
+    def held(self, by_breaker: int, *, waiting: int) -> None:
+        """Take how many records the breaker holds, and how many wait for their writer's schema."""
+
     def flushed(self, outcome: str, seconds: float) -> None:
         """Count a transaction."""
 

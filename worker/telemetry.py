@@ -149,6 +149,8 @@ class Telemetry:
             ["topic"],
             registry=registry,
         )
+        held = Gauge(name + "held_records", "Records that cannot be decoded now", ["why"], registry=registry)
+        self._held, self._waiting = held.labels("breaker"), held.labels("schema")
         self._positions = Gauge(
             name + "position_share", "P(slot) on content-free slates", ["options", "slot"], registry=registry
         )
@@ -213,6 +215,11 @@ class Telemetry:
         if news.change is not None:
             self._topic_changes.labels(news.topic, news.change).inc()
         self._topic_held.labels(news.topic).set(news.is_held)
+
+    def held(self, by_breaker: int, *, waiting: int) -> None:
+        """Take how many records the breaker holds, and how many wait for their writer's schema."""
+        self._held.set(by_breaker)
+        self._waiting.set(waiting)
 
     def engine_died(self) -> None:
         """Count a death of the engine."""

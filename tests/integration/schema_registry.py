@@ -1,8 +1,10 @@
 """A schema registry on the loopback that speaks the calls a client makes, can be away or silent, and counts its calls.
 
-GET  /schemas/ids/{id}              POST /subjects/{subject}            look up
-GET  /schemas/guids/{guid}          POST /subjects/{subject}/versions   register
-                                    PUT  /config/{subject}              compatibility
+GET  /schemas/ids/{id}                        POST /subjects/{subject}            look up
+GET  /schemas/guids/{guid}                    POST /subjects/{subject}/versions   register
+GET  /subjects/{subject}/versions/{version}   PUT  /config/{subject}              compatibility
+
+Something else can answer in its place (`page`: a login page, an ingress without a backend).
 """
 
 import json
@@ -20,6 +22,9 @@ class Registry:
 
     def __init__(self) -> None:
         self.failing = 0
+        self.page: tuple[int, str] | None = None  # status and HTML that every call gets
+        self.away: set[int] = set()  # ids that it cannot give
+        self.references: dict[int, list[tuple[str, int]]] = {}  # by id: subjects and versions
         self.speaks = threading.Event()
         self.speaks.set()
         self.asked: Counter[str] = Counter()
@@ -46,11 +51,12 @@ class Registry:
         self._server.shutdown()
         self._server.server_close()
 
-    def add(self, subject: str, text: str) -> int:
-        """Register a schema; one text has one id."""
+    def add(self, subject: str, text: str, *references: tuple[str, int]) -> int:
+        """Register a schema, and the (subject, version) that it refers to; one text has one id."""
         same = (number for number, known in self.schemas.items() if json.loads(known) == json.loads(text))
         number = next(same, len(self.schemas) + 1)
         self.schemas[number] = text
+        self.references[number] = list(references)
         versions = self._subjects.setdefault(subject, [])
         if number not in versions:
             versions.append(number)
@@ -68,6 +74,13 @@ class Registry:
             return self._schema(int(found[1]))
         if found := re.fullmatch(r"/schemas/guids/(\S+)", path):
             return self._schema(next((number for number in self.schemas if guid(number) == UUID(found[1])), 0))
+        if found := re.fullmatch(r"/subjects/(.+)/versions/(\d+)", path):
+            versions = self._subjects.get(found[1], [])
+            if not versions:
+                return 404, {"error_code": 40401, "message": "Subject not found"}
+            if int(found[2]) > len(versions):
+                return 404, {"error_code": 40402, "message": "Version not found"}
+            return self._schema(versions[int(found[2]) - 1])
         return 404, {"error_code": 404, "message": path}
 
     def _change(self, path: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
@@ -83,7 +96,14 @@ class Registry:
     def _schema(self, number: int) -> tuple[int, dict[str, Any]]:
         if number not in self.schemas:
             return 404, {"error_code": 40403, "message": "Schema not found"}
-        return 200, {"schema": self.schemas[number], "guid": str(guid(number))}
+        if number in self.away:
+            return 503, {"error_code": 50301, "message": "away"}
+        listed = [
+            {"name": "n", "subject": subject, "version": version}
+            for subject, version in self.references.get(number, ())
+        ]
+        more = {"references": listed} if listed else {}
+        return 200, {"schema": self.schemas[number], "guid": str(guid(number)), "id": number, **more}
 
     def _look_up(self, subject: str, text: str) -> tuple[int, dict[str, Any]]:
         for version, number in enumerate(self._subjects.get(subject, ()), 1):
@@ -106,10 +126,14 @@ def _handler(registry: Registry) -> type[BaseHTTPRequestHandler]:
                 registry.asked[f"{self.command} {path}"] += 1
                 registry.speaks.wait()
                 return  # whoever asked has given up, or is told by the end of the connection
-            status, found = registry.answer(self.command, path, json.loads(body or b"{}"))
-            data = json.dumps(found).encode()
+            if registry.page is not None:
+                registry.asked[f"{self.command} {path}"] += 1
+                status, data, kind = registry.page[0], registry.page[1].encode(), "text/html"
+            else:
+                status, found = registry.answer(self.command, path, json.loads(body or b"{}"))
+                data, kind = json.dumps(found).encode(), "application/vnd.schemaregistry.v1+json"
             self.send_response(status)
-            self.send_header("Content-Type", "application/vnd.schemaregistry.v1+json")
+            self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
             self.wfile.write(data)

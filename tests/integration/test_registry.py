@@ -71,7 +71,11 @@ def test_an_older_writer_a_guid_and_no_registry_framing_are_read_too(
     assert judge.all_committed()
 
 
-@pytest.mark.parametrize("how", ["error 500", "silence", "connection refused"])
+HTML = "<html><body>Please log in</body></html>"
+PAGES = {"a login page": (200, HTML), "an ingress' own 404": (404, HTML)}
+
+
+@pytest.mark.parametrize("how", ["error 500", "silence", "connection refused", *PAGES])
 def test_an_outage_holds_records_up_until_it_is_over(
     stage: Stage, judge: Judge, registry: Registry, tell: Tell, how: str
 ) -> None:
@@ -80,6 +84,8 @@ def test_an_outage_holds_records_up_until_it_is_over(
         worker.until_ready()
         if how == "error 500":
             registry.failing = 500
+        elif how in PAGES:
+            registry.page = PAGES[how]
         elif how == "silence":  # connections are taken, calls never answered: only a time-out of ours ends them
             registry.speaks.clear()
         else:
@@ -89,7 +95,7 @@ def test_an_outage_holds_records_up_until_it_is_over(
         assert worker.page("/livez")[0] == 200  # a restart would not bring the registry back
         assert judge.read(stage.dead_letters) == judge.messages() == []
         if how != "connection refused":
-            registry.failing = 0
+            registry.failing, registry.page = 0, None
             registry.speaks.set()
             back_s = time.monotonic()
             worker.until(judge.all_committed, "commit to the end")
@@ -108,12 +114,75 @@ def test_an_outage_holds_records_up_until_it_is_over(
 def test_a_registry_away_at_the_start_is_waited_for(stage: Stage, judge: Judge, registry: Registry) -> None:
     stage.create(partitions=1)
     send_raw(stage, map(framed, range(20)))
-    registry.failing = 503
-    with stage.worker("--until-end") as worker:
-        worker.until(lambda: "schema registry" in worker.page("/readyz")[1], "reason why it is not ready")
+    registry.page = PAGES["a login page"]
+    url = registry.url.replace("//", "//user:secret@")
+    with stage.worker("--until-end", schema_registry_url=url) as worker:
+        worker.until(lambda: "that is no schema registry" in worker.page("/readyz")[1], "reason why it is not ready")
+        registry.page, registry.failing = None, 503
+        worker.until(lambda: "says 503" in worker.page("/readyz")[1], "another reason")
         registry.failing = 0
         assert worker.exit_code() == 0
+    assert "Traceback" not in worker.log
+    assert "secret" not in worker.log
     judge.verdict().assert_exactly_once()
+
+
+@pytest.mark.parametrize("words", [("schemas", "register"), ("check",)])
+def test_a_command_that_meets_a_login_page_says_so(stage: Stage, registry: Registry, words: tuple[str, ...]) -> None:
+    stage.create(partitions=1)
+    registry.page = PAGES["a login page"]
+    done = stage.command(*words) if words == ("check",) else mirrorstream(
+        *words, *as_flags({name: stage.settings()[name] for name in ("schema_registry_url", "input_topics")})
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "that is no schema registry" in " ".join((done.stdout + done.stderr).split())
+    assert "Traceback" not in done.stderr
+
+
+def test_a_schema_made_of_others_is_fetched_whole(stage: Stage, judge: Judge, registry: Registry) -> None:
+    """Some teams register `User` as a schema of its own, which others name under `references`."""
+    stage.create(partitions=1)
+    main = json.loads(schema_text("RecommendationImpression"))
+    [field] = [field for field in main["fields"] if field["name"] == "user"]
+    user = dict(field["type"], namespace=main["namespace"])
+    field["type"] = f"{main['namespace']}.{user['name']}"
+    registry.add("user-value", json.dumps(user))
+    number = registry.add("made-of-others", json.dumps(main), ("user-value", 1))
+    missing = registry.add("lacks-one", json.dumps(main | {"doc": "another"}), ("nobody", 1))
+    send_raw(stage, [framed(1, number), framed(2, missing)])
+    send_raw(stage, [(b"user", payload(impression(3)))], headers=[("__value_schema_id", b"\x01" + guid(number).bytes)])
+    assert stage.run("--until-end").exit_code() == 0
+    assert {str(answer["event_id"]) for answer in judge.answers()} == {event_id(1), event_id(3)}
+    [letter] = judge.read(stage.dead_letters)
+    assert b"refers to nobody version 1, which is not in the registry" in dict(letter.headers())["ms-detail"]
+    assert registry.asked["GET /subjects/user-value/versions/1"] == 1
+
+
+def test_an_id_that_the_registry_cannot_give_holds_its_own_records(
+    stage: Stage, judge: Judge, registry: Registry
+) -> None:
+    stage.create(partitions=2)
+    late = registry.add("late", json.dumps(json.loads(schema_text("RecommendationImpression")) | {"doc": "late"}))
+    registry.away = {late}
+    with stage.worker() as worker:
+        worker.until_ready()
+        send_raw(stage, [framed(0), framed(1, late), *map(framed, range(2, 100))])  # one user: one partition
+        send_raw(stage, [(b"somebody", value) for _, value in map(framed, range(100, 300))])
+        assert sorted(judge.offsets()[1].values()) == [100, 200], "two partitions"
+        worker.until(
+            lambda: len({str(one["event_id"]) for one in judge.answers()}) == 201, "answers of the other partition"
+        )
+        worker.until(lambda: "wait for writer schema id" in worker.page("/readyz")[1], "reason why it is not ready")
+        assert "error code 50301" in worker.page("/readyz")[1]
+        assert worker.metric("held_records") == 1
+        assert judge.read(stage.dead_letters) == []
+        registry.away = set()
+        worker.until(judge.all_committed, "commit to the end")
+        assert worker.page("/readyz") == (200, "ok\n")
+        assert worker.stop() == 0
+    seen = judge.verdict().seen
+    assert set(seen.values()) == {1}
+    assert {event for event, _, _ in seen} == {event_id(number) for number in range(300)}
 
 
 def test_sigterm_ends_a_worker_that_waits_for_the_registry(stage: Stage, registry: Registry) -> None:

@@ -221,20 +221,27 @@ class FakeSink:
 
 
 class FakeSchemas:
-    """A registry that knows these schemas, `outages` tries from now."""
+    """A registry that knows these schemas, `outages` tries from now; it can never give those that are `away`."""
 
     def __init__(self, schemas: Mapping[SchemaRef, Schema], *, outages: int = 0) -> None:
         self._schemas = schemas
         self._fetched: dict[SchemaRef, Schema] = {}
         self.outages = outages
+        self.away: set[SchemaRef] = set()
+        self.asked: Counter[SchemaRef] = Counter()
+        self.most_at_once = self._at_once = 0
 
     def known(self, ref: SchemaRef) -> Schema | None:
         return self._fetched.get(ref)
 
     async def fetch(self, ref: SchemaRef) -> Schema:
+        self.asked[ref] += 1
+        self._at_once += 1
+        self.most_at_once = max(self.most_at_once, self._at_once)
         await asyncio.sleep(0.001)
-        if self.outages:
-            self.outages -= 1
+        self._at_once -= 1
+        if self.outages or ref in self.away:
+            self.outages = max(0, self.outages - 1)
             raise Retryable("the registry is away")
         if ref not in self._schemas:
             raise Poison("schema", "no such schema")
@@ -257,6 +264,7 @@ class FakeWatch:
         self.gauges: dict[str, float] = {}
         self.most_paused = 0
         self.trace: Mapping[str, str] = {}  # instead of one by event id
+        self.held_now = self.waiting_now = 0
 
     def consumed(self) -> None:
         self.counts["consumed"] += 1
@@ -289,6 +297,9 @@ class FakeWatch:
 
     def topic(self, news: TopicNews) -> None:
         self.counts[f"topic {news.change}"] += 1
+
+    def held(self, by_breaker: int, *, waiting: int) -> None:
+        self.held_now, self.waiting_now = by_breaker, waiting
 
     def engine_died(self) -> None:
         self.counts["engine death"] += 1

@@ -29,9 +29,11 @@ CONFIGURATIONS: dict[str, Callable[[Settings], dict[str, Any]]] = {
 # A value for each option of ours that a user may set, which is not our own.
 OTHER = {
     "allow.auto.create.topics": "true", "batch.size": "5000", "client.id": "team-x", "compression.type": "zstd",
-    "enable.metrics.push": "true", "fetch.queue.backoff.ms": "77", "fetch.wait.max.ms": "77", "linger.ms": "77",
+    "enable.metrics.push": "true", "fetch.max.bytes": "7777777", "fetch.queue.backoff.ms": "77",
+    "fetch.wait.max.ms": "77", "linger.ms": "77",
     "log_level": "3", "max.poll.interval.ms": "77000", "queued.max.messages.kbytes": "777",
     "queued.min.messages": "77", "reconnect.backoff.max.ms": "7777", "socket.keepalive.enable": "false",
+    "topic.metadata.refresh.interval.ms": "7777",
 }  # fmt: skip
 KEYS = sorted({(kind, key) for kind, make in CONFIGURATIONS.items() for key in make(load())})
 

@@ -93,6 +93,7 @@ def test_every_series_is_there_at_zero_from_the_start(watched: Watched) -> None:
             "breaker_open",
         )
     ]
+    zero += [watched.value("held_records", why=why) for why in ("breaker", "schema")]
     assert set(zero) == {0.0}
 
 
@@ -111,7 +112,10 @@ def test_nothing_that_is_counted_makes_a_new_series(watched: Watched) -> None:
     watched.telemetry.state(in_flight=1, assigned=2, paused=1, head_s=0.5)
     watched.telemetry.answered((), end_to_end_s=-5.0)
     watched.telemetry.breaker(is_open=True)
+    watched.telemetry.held(3, waiting=2)
     assert series() == before
+    assert watched.value("held_records", why="breaker") == 3.0
+    assert watched.value("held_records", why="schema") == 2.0
     assert watched.value("breaker_open") == 1.0
     assert watched.value("records_skipped_total", reason="sample") == 1.0
     assert watched.value("flushes_total", outcome="indoubt") == 1.0

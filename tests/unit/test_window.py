@@ -87,3 +87,25 @@ def test_a_partition_with_a_slow_head_does_not_keep_the_others_from_reading() ->
     for _ in range(3):
         found.remove(B, num_bytes=1)
     assert found.paused({A, B}) == {A}
+
+
+@QUICK
+@given(STEPS, st.sets(st.sampled_from([A, B, C]), min_size=1))
+def test_stuck_partitions_share_half_and_the_others_are_never_full_because_of_them(
+    steps: list[Step], stuck: set[Partition]
+) -> None:
+    found, held = window(), list[tuple[Partition, int, int]]()
+    for partition, num_bytes, num_tokens, _ in steps:
+        found.add(partition, num_bytes=num_bytes)
+        found.grow(partition, num_tokens=num_tokens)
+        held.append((partition, num_bytes, num_tokens))
+        crowded = {one for one in stuck if load([entry for entry in held if entry[0] == one]) >= MOST / len(stuck)}
+        assert found.crowded(stuck) == crowded
+        assert found.paused({A, B, C}, stuck) & stuck == crowded
+        if not any(entry[0] not in stuck for entry in held):
+            assert not found.full(stuck)
+            assert found.paused({A, B, C}, stuck) == crowded
+        if load([entry for entry in held if entry[0] not in stuck]) < 1 - MOST:
+            assert not found.full(stuck)
+        if load([entry for entry in held if entry[0] not in stuck]) >= 1:
+            assert found.full(stuck)

@@ -1,117 +1,221 @@
-"""Writer schemas by id: from a schema registry, or our own by fingerprint.
+"""Writer schemas by reference: from a schema registry, with the schemas that they refer to, or our own by fingerprint.
 
-A registry that is away is no reason to dead-letter: `Retryable`.  One that says "not found" is: `Poison`, and the
-answer is remembered for a while, so that a storm of unknown ids asks once each.
+    id or GUID  ->  text and references (subject, version)  ->  theirs, and so on  ->  parsed, dependencies first
+
+A registry that is away, or something else in its place, is no reason to dead-letter: `Retryable`.  A registry that says
+"no such schema" is: `Poison`, and the answer is cached for 60 s, so that a storm of unknown ids asks once each.
+
+Everything foreign is bounded in bytes, and our own schemas are never evicted by it.
 """
 
 import asyncio
+import json
 import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import quote
 from uuid import UUID
 
-import httpx2
-from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
-from confluent_kafka.schema_registry.error import SchemaRegistryError
-
 from worker import codec
+from worker.byte_lru import ByteLru
 from worker.codec import SchemaRef
 from worker.errors import BadSettings, Poison, Retryable
+from worker.kafka.registry_client import NoSuchSchema, RegistryClient
 
-NOT_FOUND = 404
-PASSING = frozenset({401, 403, 407, 408, 429})  # answers of 4xx that another try, or an operator, can mend
-REMEMBER_S = 60.0  # how long "not found" and "refused" stand
-MAX_KNOWN = 10_000  # schemas remembered; more would be an attack, not evolution
-OWN = ("RecommendationImpression", "SimulatedResponse", "Outcome", "ExperimentDefinition", "ExperimentReadout")
+T = TypeVar("T")
+
+NEGATIVE_TTL_S = 60.0  # how long "no such schema" and a refusal are cached
+MAX_SCHEMA_BYTES = 64 << 20  # of parsed foreign schemas: 180 of the size of our impression's, the widest that we know
+MAX_DOCUMENT_BYTES = 8 << 20  # of texts that others refer to
+MAX_REFUSED_BYTES = 4 << 20
+REFUSED_BYTES = 600  # of one refusal besides its words: the exception, its reference and the time
+MAX_OWN = 1_000  # references to our own schemas, which no foreign one evicts; a registry gives each one id and one GUID
+MAX_REFERENCE_DEPTH = 8  # a type in a type in a type, each in a schema of its own; nesting may be 16 deep at all
+MAX_REFERENCES = 64  # schemas; our widest has 8 named types
+MAX_REFERENCE_BYTES = 1 << 20  # of text in total, as much as a registry takes for one schema
+ATTEMPTS, RETRY_S = 2, 0.5  # of a command; the worker tries for ever
+
+
+@dataclass(frozen=True, slots=True)
+class _Reference:
+    """Where a schema stands that another one refers to."""
+
+    subject: str
+    version: int
+
+    def __str__(self) -> str:
+        return f"{ascii(self.subject)[1:-1][:100]} version {self.version}"
+
+    @property
+    def path(self) -> str:
+        """Where it is read; a deleted version too, since what was written with it is still there."""
+        return f"/subjects/{quote(self.subject, safe='')}/versions/{self.version}?deleted=true"
+
+
+@dataclass(frozen=True, slots=True)
+class _Document:
+    """A schema as the registry has it."""
+
+    text: str
+    references: tuple[_Reference, ...]
+
+    @property
+    def num_bytes(self) -> int:
+        return len(self.text.encode("utf-8", "surrogatepass"))
+
+
+@dataclass(slots=True)
+class _Found:
+    """What one schema refers to, as far as it was followed."""
+
+    texts: dict[_Reference, str] = field(default_factory=dict)  # dependencies first
+    num_bytes: int = 0
 
 
 class Schemas:
     """Writer schemas, parsed and linted, by reference."""
 
     def __init__(self, url: str | None, auth_file: Path | None = None) -> None:
-        """Take the registry's address, or None for our own schemas alone."""
-        self._client = SchemaRegistryClient(_config(url, auth_file)) if url else None
-        self._known: dict[SchemaRef, codec.Schema] = {
-            SchemaRef("fingerprint", codec.schema_fingerprint(text).hex()): codec.writer_schema(text)
-            for text in map(codec.schema_text, OWN)
+        """Take the registry's address, or None for our own schemas alone.  Raises `BadSettings`."""
+        self._client = RegistryClient(url, auth_file) if url else None
+        self._own: dict[SchemaRef, codec.Schema] = {
+            SchemaRef("fingerprint", codec.schema_fingerprint(codec.schema_text(name)).hex()): codec.own_schema(name)
+            for name in codec.OWN
         }
-        self._refused: dict[SchemaRef, tuple[float, Poison]] = {}
+        self._foreign = ByteLru[SchemaRef, codec.Schema](MAX_SCHEMA_BYTES)
+        self._documents = ByteLru[_Reference, _Document](MAX_DOCUMENT_BYTES)
+        self._asking: dict[_Reference, asyncio.Future[_Document]] = {}
+        self._refused = ByteLru[SchemaRef, tuple[float, Poison]](MAX_REFUSED_BYTES)
 
     def known(self, ref: SchemaRef) -> codec.Schema | None:
         """Return a writer schema that was fetched before."""
-        return self._known.get(ref)
+        return self._own.get(ref) or self._foreign.get(ref)
 
     async def fetch(self, ref: SchemaRef) -> codec.Schema:
-        """Return a writer schema.  Raises `Poison` if there is none or it is refused, `Retryable` if nobody can say."""
-        return await asyncio.to_thread(self.fetch_now, ref)
+        """Return a writer schema.
 
-    def fetch_now(self, ref: SchemaRef) -> codec.Schema:
-        """Do the same, blocking."""
-        if ref in self._known:
-            return self._known[ref]
-        since_s, refusal = self._refused.get(ref, (0.0, None))
-        if refusal is not None and time.monotonic() - since_s < REMEMBER_S:
+        Raises `Poison` if the registry has none or it is refused, `Retryable` if nobody can say now.
+        """
+        if (known := self.known(ref)) is not None:
+            return known
+        since_s, refusal = self._refused.get(ref) or (0.0, None)
+        if refusal is not None and time.monotonic() - since_s < NEGATIVE_TTL_S:
             raise Poison(refusal.reason, str(refusal))
         try:
-            schema = codec.writer_schema(self._ask(ref))
+            root = await self._root(ref)
+            references = await self._follow(root)
+            own = codec.as_own(root.text)
+            if own is None:
+                schema = await asyncio.to_thread(codec.writer_schema, root.text, references)
+            else:
+                schema = own
         except Poison as poison:
-            _bound(self._refused)
-            self._refused[ref] = (time.monotonic(), poison)
+            num_bytes = REFUSED_BYTES + len(str(poison))
+            self._refused.put(ref, (time.monotonic(), poison), num_bytes=num_bytes)
             raise
-        _bound(self._known)
-        self._known[ref] = schema
+        if own is not None and len(self._own) < MAX_OWN:
+            self._own[ref] = own
+        else:
+            self._foreign.put(ref, schema, num_bytes=schema.num_bytes)
         return schema
 
-    def _ask(self, ref: SchemaRef) -> str:
+    def fetch_now(self, ref: SchemaRef) -> codec.Schema:
+        """Do the same, blocking; not inside a running loop."""
+        known = self.known(ref)
+        return asyncio.run(_some_times(lambda: self.fetch(ref))) if known is None else known
+
+    async def _root(self, ref: SchemaRef) -> _Document:
         if self._client is None or ref.kind == "fingerprint":
-            message = f"writer schema {ref.kind} {ref.value} is unknown here"
-            raise Poison("schema", message)
+            raise Poison("schema", f"writer schema {ref.kind} {ref.value} is unknown here")
+        place = f"ids/{int(ref.value)}" if ref.kind == "id" else f"guids/{UUID(hex=ref.value)}"  # a GUID with dashes
         try:
-            if ref.kind == "id":
-                found = self._client.get_schema(int(ref.value))
-            else:
-                found = self._client.get_schema_by_guid(str(UUID(hex=ref.value)))  # with dashes, as the client's own
-        except SchemaRegistryError as error:
-            code = error.http_status_code
-            if 400 <= code < 500 and code not in PASSING:  # noqa: PLR2004 - HTTP's: the request will never be right
-                message = f"writer schema {ref.kind} {ref.value} is not in the registry ({code})"
-                raise Poison("schema", message) from error
-            message = f"schema registry: {error.http_status_code} for {ref.kind} {ref.value}"
-            raise Retryable(message) from error
-        except (httpx2.HTTPError, OSError) as error:
-            message = f"schema registry: {type(error).__name__} for {ref.kind} {ref.value}"
-            raise Retryable(message) from error
-        return found.schema_str or ""
+            return _document(
+                await self._client.call("GET", f"/schemas/{place}"), f"{ref.kind} {ref.value}", self._client.shown
+            )
+        except NoSuchSchema as error:
+            message = f"writer schema {ref.kind} {ref.value} is not in the registry ({error})"
+            raise Poison("schema", message) from error
+
+    async def _follow(self, root: _Document) -> Sequence[str]:
+        """Return the texts of all schemas that one refers to, directly or not, dependencies first."""
+        found = _Found(num_bytes=root.num_bytes)
+        for reference in root.references:
+            await self._visit(reference, (), found)
+        return list(found.texts.values())
+
+    async def _visit(self, reference: _Reference, path: tuple[_Reference, ...], found: _Found) -> None:
+        if reference in path:
+            cycle = " -> ".join(map(str, (*path[path.index(reference) :], reference)))
+            raise Poison("schema", f"writer schema refers to itself: {cycle}")
+        if reference in found.texts:
+            return
+        if len(path) >= MAX_REFERENCE_DEPTH:
+            raise Poison("schema", f"writer schema refers more than {MAX_REFERENCE_DEPTH} schemas deep: {reference}")
+        document = await self._referred(reference)
+        found.num_bytes += document.num_bytes
+        if found.num_bytes > MAX_REFERENCE_BYTES:
+            raise Poison("schema", f"writer schema and its references have more than {MAX_REFERENCE_BYTES} bytes")
+        for one in document.references:
+            await self._visit(one, (*path, reference), found)
+        found.texts[reference] = document.text
+        if len(found.texts) > MAX_REFERENCES:
+            raise Poison("schema", f"writer schema refers to more than {MAX_REFERENCES} schemas")
+
+    async def _referred(self, reference: _Reference) -> _Document:
+        """Return a schema that others refer to; who asks for it meanwhile waits for the same answer."""
+        if (known := self._documents.get(reference)) is not None:
+            return known
+        if (asking := self._asking.get(reference)) is None:
+            asking = self._asking[reference] = asyncio.ensure_future(self._ask(reference))
+            asking.add_done_callback(lambda task: self._asked(reference, task))
+        return await asyncio.shield(asking)  # one who gives up must not take it from the others
+
+    def _asked(self, reference: _Reference, task: asyncio.Future[_Document]) -> None:
+        del self._asking[reference]
+        if not task.cancelled():
+            task.exception()  # told to whoever waits; nobody may be left
+
+    async def _ask(self, reference: _Reference) -> _Document:
+        assert self._client is not None
+        try:
+            said = await self._client.call("GET", reference.path)
+        except NoSuchSchema as error:
+            message = f"writer schema refers to {reference}, which is not in the registry ({error})"
+            raise Poison("schema", message) from error
+        document = _document(said, str(reference), self._client.shown)
+        self._documents.put(reference, document, num_bytes=document.num_bytes)
+        return document
 
 
 def register(url: str, auth_file: Path | None, subjects: dict[str, str]) -> dict[str, int]:
     """Register our schemas, subject to record name, with FULL_TRANSITIVE compatibility; return the id by subject."""
-    client = SchemaRegistryClient(_config(url, auth_file))
+    client = RegistryClient(url, auth_file)
     ids = {}
     try:
         for subject, name in subjects.items():
-            ids[subject] = client.register_schema(subject, Schema(codec.schema_text(name), "AVRO"))
-            client.set_compatibility(subject, "FULL_TRANSITIVE")
-    except (SchemaRegistryError, httpx2.HTTPError, OSError) as error:
-        message = f"schema registry {url}: {error}; nothing more was registered"
-        raise Retryable(message) from error
+            where = quote(subject, safe="")
+            ids[subject] = _id(_call_now(client, "POST", f"/subjects/{where}/versions", _body(name)), subject, client)
+            said = _call_now(client, "PUT", f"/config/{where}", {"compatibility": "FULL_TRANSITIVE"})
+            if not isinstance(said.get("compatibility"), str):
+                raise _other_shape(client.shown, f"the compatibility of {subject}", "compatibility")
+    except (Retryable, NoSuchSchema) as error:
+        raise Retryable(f"{error}; nothing more was registered") from error
     return ids
 
 
 def schema_id(url: str, auth_file: Path | None, subject: str, name: str) -> int:
-    """Return the id that one of our schemas has under a subject.  Raises `BadSettings` if it is not registered."""
-    client = SchemaRegistryClient(_config(url, auth_file))
+    """Return the id that one of our schemas has under a subject.
+
+    Raises `BadSettings` if it is not registered, `Retryable` if the registry does not answer.
+    """
+    client = RegistryClient(url, auth_file)
     try:
-        found = client.lookup_schema(subject, Schema(codec.schema_text(name), "AVRO"))
-    except SchemaRegistryError as error:
-        if error.http_status_code == NOT_FOUND:
-            message = f"subject {subject}: {name} is not registered; run `mirrorstream schemas register`"
-            raise BadSettings(message) from error
-        message = f"schema registry {url}: {error}"
-        raise Retryable(message) from error
-    except (httpx2.HTTPError, OSError) as error:
-        message = f"schema registry {url}: {type(error).__name__}"
-        raise Retryable(message) from error
-    return int(found.schema_id or 0)
+        return _id(_call_now(client, "POST", f"/subjects/{quote(subject, safe='')}", _body(name)), subject, client)
+    except NoSuchSchema as error:
+        message = f"subject {subject}: {name} is not registered; run `mirrorstream schemas register`"
+        raise BadSettings(message) from error
 
 
 def encoder(url: str | None, auth_file: Path | None, topic: str, name: str) -> codec.Encoder:
@@ -119,19 +223,62 @@ def encoder(url: str | None, auth_file: Path | None, topic: str, name: str) -> c
     return codec.Encoder(name, schema_id=schema_id(url, auth_file, f"{topic}-value", name) if url else None)
 
 
-def _config(url: str | None, auth_file: Path | None) -> dict[str, object]:
-    config: dict[str, object] = {"url": url, "timeout": 10, "max.retries": 1, "cache.capacity": MAX_KNOWN}
-    if auth_file is not None:
+def _body(name: str) -> dict[str, str]:
+    return {"schema": codec.schema_text(name), "schemaType": "AVRO"}
+
+
+def _call_now(client: RegistryClient, method: str, path: str, body: object) -> Mapping[str, Any]:
+    return asyncio.run(_some_times(lambda: client.call(method, path, body)))
+
+
+async def _some_times(call: Callable[[], Awaitable[T]]) -> T:
+    """Call once more where nobody answered: one lost packet shall not end a command."""
+    for _ in range(ATTEMPTS - 1):
         try:
-            config["basic.auth.user.info"] = auth_file.read_text(encoding="utf-8").strip()
-        except OSError as error:
-            message = f"schema_registry_auth_file: {auth_file}: {error.strerror}; want a file with user:password"
-            raise BadSettings(message) from error
-    return config
+            return await call()
+        except Retryable:
+            await asyncio.sleep(RETRY_S)
+    return await call()
 
 
-def _bound(
-    remembered: dict[SchemaRef, object] | dict[SchemaRef, codec.Schema] | dict[SchemaRef, tuple[float, Poison]],
-) -> None:
-    while len(remembered) >= MAX_KNOWN:
-        del remembered[next(iter(remembered))]
+def _id(said: Mapping[str, Any], subject: str, client: RegistryClient) -> int:
+    found = said.get("id")
+    if not isinstance(found, int) or isinstance(found, bool) or not 0 <= found < 1 << 31:
+        raise _other_shape(client.shown, f"the id of {subject}", "id")
+    return found
+
+
+def _document(said: Mapping[str, Any], what: str, registry: str) -> _Document:
+    """Check an answer's shape.  Raises `Retryable` for one that no registry gives, `Poison` for what is not Avro."""
+    text, kind, references = said.get("schema"), said.get("schemaType"), said.get("references")
+    if not isinstance(text, str) or not isinstance(kind, str | None) or not isinstance(references, list | None):
+        raise _other_shape(registry, what, "schema")
+    if kind not in {None, "AVRO"}:
+        raise Poison("schema", f"writer schema {what} is {ascii(kind)[1:-1][:20]}, want AVRO")
+    if not _is_json(text):  # a registry reads what it is given
+        raise _other_shape(registry, what, "schema")
+    found = [_reference(one) for one in references or ()]
+    if None in found:
+        raise _other_shape(registry, what, "references")
+    return _Document(text, tuple(filter(None, found)))
+
+
+def _reference(said: object) -> _Reference | None:
+    """Return where a reference leads, None for something else; version -1 is a registry's word for the latest."""
+    subject = said.get("subject") if isinstance(said, dict) else None
+    version = said.get("version") if isinstance(said, dict) else None
+    if isinstance(subject, str) and isinstance(version, int) and not isinstance(version, bool):
+        return _Reference(subject, version) if subject and (version > 0 or version == -1) else None
+    return None
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _other_shape(registry: str, what: str, name: str) -> Retryable:
+    return Retryable(f"schema registry {registry} answers JSON of another shape for {what}: without a proper `{name}`")

@@ -46,6 +46,8 @@ _FIXED = {
     "offset.store.path": _NO_EFFECT,
     "offset.store.sync.interval.ms": _NO_EFFECT,
     # A producer whose coordinator is gone hangs until an idle connection of it is closed (librdkafka#5511).
+    # A damaged gzip batch hangs librdkafka 2.16 for ever; its checksum is looked at before.
+    "check.crcs": "is the worker's: without it a damaged batch can hang the client in silence",
     "connections.max.idle.ms": "is the worker's: an idle connection that closes wakes up a producer that hangs",
     "consume.callback.max.messages": "has no effect here; use window_max_records",
     "enable.partition.eof": "is the worker's: a backfill finds the end of a partition by it",
