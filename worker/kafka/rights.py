@@ -23,6 +23,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
 from worker.errors import Fatal, MirrorstreamError, Retryable
 from worker.kafka import admin, client
+from worker.kafka.topic_ids import EMBEDDED
 from worker.settings import Settings
 from worker.topic_patterns import TopicPatterns, shown
 
@@ -32,7 +33,6 @@ TOPICS_GROUP = "{}-topics"  # keeps which topic an offset was of
 REPLAY_GROUP = "{}-dlq-replay"
 MIN_MESSAGE_BYTES = 10_000  # the least of the setting max_message_bytes
 LOOK_S = 60.0  # longest time that `unwritable` takes
-_EMBEDDED = "mockCluster"  # librdkafka's own broker, for demos: it knows neither rights nor settings
 
 
 class Role(StrEnum):
@@ -87,7 +87,7 @@ def describe(settings: Settings, names: Iterable[str], *, timeout_s: float = TIM
     cluster = admin.metadata(settings)
     there = {name: len(topic.partitions) for name, topic in cluster.topics.items()}
     names = list(dict.fromkeys(names))
-    if not names or str(cluster.cluster_id).startswith(_EMBEDDED):
+    if not names or str(cluster.cluster_id).startswith(EMBEDDED):  # which knows neither rights nor settings
         return {name: Topic(name, there.get(name, 0)) for name in names}
     asked = AdminClient(client.common(settings))
     configs = asked.describe_configs(
