@@ -80,7 +80,7 @@ class Settings(BaseSettings):
     bootstrap_servers: str = Field("localhost:9092", min_length=1, description="Brokers, host:port by comma")
     group_id: str = Field("mirrorstream", min_length=1, description="Consumer group; partitions are shared within it")
     input_topics: Annotated[list[str], NoDecode, BeforeValidator(_split_topics)] = Field(
-        ["impressions"], min_length=1, description="Topics to read; `^regex` reads all that match"
+        ["impressions"], min_length=1, description="Topics to read, by comma; `^regex` reads all that match"
     )
     output_topic: str = Field("responses", min_length=1, description="Topic of simulated responses")
     dead_letter_topic: str = Field("impressions.dlq", min_length=1, description="Topic of records never answered")
@@ -100,10 +100,10 @@ class Settings(BaseSettings):
         "classic", description="consumer is KIP-848, brokers from 4.0 on"
     )
     start_from: Literal["earliest", "latest"] | AwareDatetime = Field(
-        "latest", description="Where to start without a committed offset; also a time such as 2026-11-01T00:00Z"
+        "latest", description="Where a group starts the first time; also a time such as 2026-11-01T00:00Z"
     )
     on_data_loss: Literal["stop", "skip"] = Field(
-        "stop", description="Committed offset no longer there: stop, or skip to the oldest record"
+        "stop", description="Records gone, a topic made anew, an unreadable batch: stop, or skip to what is there"
     )
     session_timeout_s: float = Field(45.0, ge=6, le=1800, description="Silence after which a member is gone, seconds")
     transaction_timeout_s: float = Field(10.0, ge=2, le=900, description="Bound of one transaction, seconds")
