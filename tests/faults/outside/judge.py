@@ -93,7 +93,7 @@ def missing(notice: Notice, evidence: Sequence[Evidence]) -> list[str]:
     asked = [evidence[number] for number in notice.workers]
     where = f"worker {' or '.join(map(str, notice.workers))}"
     parts = []
-    if notice.line is not None and not any(_has_line(one.log, notice.line) for one in asked):
+    if notice.line is not None and not any(_has_line(one.log, notice) for one in asked):
         parts.append(f"no log line of {where} with {' and '.join(notice.line)}")
     if notice.metric is not None and not any(_reached(one.most, notice.metric) for one in asked):
         parts.append(f"metric {notice.metric} of {where} did not reach {notice.metric.least:g}")
@@ -144,7 +144,7 @@ def _judge_answers(
     asked = frozenset(key for entry in group for key in entry.keys)
     short = max((len(must) - counts[key] for entry in must for key in entry.keys), default=0)
     over = max((counts[key] - len(must) - len(may) for key in asked), default=0)
-    found.lost += [_lost(entry, counts, of_record) for entry in must[len(must) - short :]]
+    found.lost += [_lost(entry, counts, of_record, len(must)) for entry in must[len(must) - short :]]
     if short <= 0:  # else the letter is told with the missing answer
         twice = [entry for entry in must if entry in buried]
         found.duplicated += [f"{entry}: answered and dead-lettered" for entry in twice]
@@ -161,15 +161,17 @@ def _judge_answers(
     found.wrong += [f"{group[-1]}: answered with occurred_at {at}, want {sorted(times)}" for at in sorted(astray)]
 
 
-def _lost(entry: Entry, counts: Mapping[Key, int], of_record: Mapping[str, list[Letter]]) -> str:
-    num = sum(counts[key] > 0 for key in entry.keys)
-    said = f"{entry}: {num} of {len(entry.keys)} questions answered"
+def _lost(entry: Entry, counts: Mapping[Key, int], of_record: Mapping[str, list[Letter]], records: int) -> str:
+    num = sum(counts[key] for key in entry.keys)
+    said = f"{entry}: {num} answers to the {len(entry.keys)} questions"
+    said += f" of {records} records of this event" if records > 1 else ""
     letters = of_record.get(entry.number)
     return f"{said}, but dead-lettered: {letters[0].reason}: {letters[0].detail}" if letters else said
 
 
-def _has_line(log: str, words: Iterable[str]) -> bool:
-    return any(SEVERE.search(line) and _holds(line, words) for line in log.splitlines())
+def _has_line(log: str, notice: Notice) -> bool:
+    lines = (line for line in log.splitlines() if SEVERE.search(line) or not notice.severe)
+    return any(_holds(line, notice.line or ()) for line in lines)
 
 
 def _holds(text: str, words: Iterable[str]) -> bool:

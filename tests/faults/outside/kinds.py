@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from . import members, topics
+from . import members, patterns, readers, records, registries, schemas, topics
 from .play import Play
 
 
@@ -24,4 +24,12 @@ KINDS: dict[str, Kind] = {
     "born": Kind(topics.born),
     "first-start": Kind(members.first_start, share=2, patient=True),
     "backfill": Kind(members.backfill, patient=True),
+    "pattern": Kind(patterns.pattern, share=2),
+    "registry": Kind(registries.lying, share=3),
+    "schema": Kind(schemas.foreign, share=2),
+    "batch": Kind(records.unreadable_batch),
+    "records": Kind(records.mixed, share=2),
+    "noisy": Kind(records.noisy_source),
+    "experiment": Kind(readers.experiment),
+    "replay": Kind(readers.replay),
 }

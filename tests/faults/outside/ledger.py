@@ -72,6 +72,7 @@ class Notice:
 
     what: str  # for people
     workers: tuple[int, ...]  # processes by their number; one of them is enough
-    line: tuple[str, ...] | None = None  # regular expressions; one line of its log, a warning or worse, holds them all
+    line: tuple[str, ...] | None = None  # regular expressions; one line of its log holds them all
+    severe: bool = True  # that line is a warning or worse; what ends a start may be plain text
     metric: Metric | None = None
     unready: tuple[str, ...] | None = None  # regular expressions; one answer 503 of /readyz holds them all

@@ -26,7 +26,7 @@ class Outcome:
         self.answers: list[Answer] = []
         self.letters: list[Letter] = []
         self._bootstrap = bootstrap
-        self._readers = {topic: _Reader(bootstrap, topic) for topic in (responses, dead_letters)}
+        self._readers = {topic: Reader(bootstrap, topic) for topic in (responses, dead_letters)}
         self._responses, self._dead_letters = responses, dead_letters
 
     def look(self) -> None:
@@ -43,7 +43,7 @@ class Outcome:
         """Begin at the start of a topic that was made again; what the old one had was taken before, or is gone."""
         if topic in self._readers:
             self._readers[topic].close()
-            self._readers[topic] = _Reader(self._bootstrap, topic)
+            self._readers[topic] = Reader(self._bootstrap, topic)
 
     def close(self) -> None:
         """Close the connections."""
@@ -57,7 +57,7 @@ class Outcome:
             self.letters += map(_letter, messages)
 
 
-class _Reader:
+class Reader:
     """Reads one topic as it is now, all its partitions."""
 
     def __init__(self, bootstrap: str, topic: str) -> None:

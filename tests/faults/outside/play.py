@@ -15,7 +15,7 @@ import re
 import signal
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ from integration.judge import questions
 
 from .judge import Evidence, Findings, judge
 from .ledger import Entry, Fate, Metric, Notice, Place
-from .outcome import NUMBER, QUIET, Outcome
+from .outcome import NUMBER, QUIET, Outcome, Reader
 from .watch import Watched
 
 CALL_S = 30.0  # of one call to the broker
@@ -62,14 +62,20 @@ class Play:
         self.ledger: list[Entry] = []
         self.notices: list[Notice] = []
         self.steps: list[str] = []  # what was done, for people
-        self.early: list[str] = []  # what was answered before it might be
+        # What a scenario counts by itself, beside the judge.
+        self.lost: list[str] = []
+        self.duplicated: list[str] = []
+        self.unasked: list[str] = []  # also what was answered before it might be
+        self.unsaid: list[str] = []
         self.problems: list[str] = []  # what is wrong beside the judge's counts
         self.watched: list[Watched] = []
+        self.stack = ExitStack()  # of servers that live as long as the run
         self.inputs: set[str] = set()  # topics whose group offsets must be their ends when all is done
         self._made: set[str] = set()
         self._told: set[int] = set()  # processes that may end
         self._restarted: dict[int, int] = {}  # process to how often it was started again before
-        self._outcome = Outcome(bootstrap, self.stage.responses, self.stage.dead_letters)
+        self.responses, self.dead_letters = self.stage.responses, self.stage.dead_letters
+        self._outcome = Outcome(bootstrap, self.responses, self.dead_letters)
         self._since_s = time.monotonic()
 
     # -- topics
@@ -86,8 +92,18 @@ class Play:
 
     def make_outputs(self, partitions: int = 1, **config: object) -> None:
         """Make the topics of responses and dead letters."""
-        for topic in (self.stage.responses, self.stage.dead_letters):
+        for topic in (self.responses, self.dead_letters):
             self._create(topic, partitions, {key: str(value) for key, value in config.items()})
+
+    def rename_output(self, setting: str, topic: str) -> None:
+        """Give the topic of responses or of dead letters another name, before it is made."""
+        self.stage.overrides[setting] = topic
+        if setting == "output_topic":
+            self.responses = topic
+        else:
+            self.dead_letters = topic
+        self._outcome.close()
+        self._outcome = Outcome(self.stage.bootstrap, self.responses, self.dead_letters)
 
     def drop(self, name: str) -> None:
         """Delete a topic."""
@@ -216,7 +232,8 @@ class Play:
 
     def worker(self, *words: str, ends: bool = False, **settings: Any) -> int:
         """Start a worker; return its number.  One that `ends` by itself is right to do so."""
-        flags = as_flags(self.stage.settings(**settings))
+        given = self.stage.settings(**settings)
+        flags = as_flags({name: value for name, value in given.items() if value is not None})
         number = self._start(["run", *words, *flags])
         if ends:
             self.may_end(number)
@@ -330,25 +347,31 @@ class Play:
         """Judge what came out by now; nothing of what must have been said."""
         return judge(self.ledger, self._outcome.answers, self._outcome.letters)
 
+    def missing(self, fate: Fate) -> int:
+        """Return how many records of this fate lack what must become of them."""
+        chosen = [one for one in self.ledger if one.fate is fate]
+        return len(judge(chosen, self._outcome.answers, self._outcome.letters).lost)
+
     def none_yet(self, entries: Iterable[Entry]) -> None:
         """Note each of these records that is answered or dead-lettered although a decision is waited for."""
         self._outcome.drain()
         fates = [replace(one, fate=Fate.NEITHER, why="nobody has decided yet") for one in entries]
         answers = [one for one in self._outcome.answers if one.key[0] in {entry.event_id for entry in fates}]
         letters = [one for one in self._outcome.letters if one.number in {entry.number for entry in fates}]
-        self.early += judge(fates, answers, letters).unasked
+        self.unasked += judge(fates, answers, letters).unasked
 
     def expect(
         self,
         what: str,
         *workers: int,
         line: Sequence[str] | None = None,
+        severe: bool = True,
         metric: Metric | None = None,
         unready: Sequence[str] | None = None,
     ) -> Notice:
         """Write down what one of these processes must say before the run ends."""
         words = tuple(line) if line is not None else None
-        notice = Notice(what, workers, words, metric, tuple(unready) if unready is not None else None)
+        notice = Notice(what, workers, words, severe, metric, tuple(unready) if unready is not None else None)
         self.notices.append(notice)
         return notice
 
@@ -384,7 +407,8 @@ class Play:
         self._outcome.drain()
         self._look_at_offsets()
         found = judge(self.ledger, self._outcome.answers, self._outcome.letters, self.notices, self.evidence)
-        found.unasked += self.early
+        for kind in ("lost", "duplicated", "unasked", "unsaid"):
+            getattr(found, kind).extend(getattr(self, kind))
         return found
 
     def offsets(self) -> dict[tuple[str, int], int]:
@@ -410,10 +434,33 @@ class Play:
                     short = topic.replace(self.name, "X")
                     self.problems.append(f"{short}[{number}]: the group has committed {at}, and the end is {end}")
 
+    def reset_offsets(self, name: str, *, to_end: bool = False) -> None:
+        """Set the group's offsets in a topic, as an operator does while no worker runs."""
+        topic = self.topic(name)
+        self.say(f"offsets of {topic} set to its {'end' if to_end else 'beginning'}")
+        parts = [TopicPartition(topic, one, end if to_end else 0) for one, end in self.ends_of(topic).items()]
+        asked = [ConsumerGroupTopicPartitions(self.stage.name, parts)]
+        for future in self.admin.alter_consumer_group_offsets(asked, request_timeout=CALL_S).values():
+            future.result(CALL_S)
+
+    def count_in(self, name: str, header: str) -> int:
+        """Return how many committed records of a topic have a header."""
+        reader = Reader(self.stage.bootstrap, self.topic(name))
+        try:
+            return sum(header in dict(message.headers() or ()) for message in reader.rest())
+        finally:
+            reader.close()
+
+    def forget_outcome(self) -> None:
+        """Drop what came out: a scenario wrote it by itself."""
+        self._outcome.close()
+        self._outcome = Outcome(self.stage.bootstrap, f"{self.name}-none", f"{self.name}-none")
+
     def close(self) -> None:
         """End what runs, and delete the topics."""
         for one in self.watched:
             one.worker.end()
+        self.stack.close()
         self._outcome.close()
         with suppress(KafkaException):
             self.admin.delete_topics(list(self._made))

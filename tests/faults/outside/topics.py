@@ -5,10 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
-
 from .ledger import Entry, Fate, Metric
-from .play import CALL_S, Play
+from .play import Play
 
 SOON: dict[str, str] = {"topic.metadata.refresh.interval.ms": "1000"}  # librdkafka asks every 5 minutes by default
 SAID_S = 20.0  # from a change until it is said
@@ -119,7 +117,7 @@ def _decide(play: Play, numbers: list[int], line: list[str], metric: Metric, *, 
         play.say("decision: on_data_loss=skip")
         play.worker(on_data_loss="skip")
     else:
-        reset_offsets(play, "in")
+        play.reset_offsets("in")
         play.worker()
 
 
@@ -140,16 +138,6 @@ def stopped(play: Play, numbers: list[int], line: list[str], metric: Metric, *, 
             play.ends(number, 1, within_s=EXIT_S)
         else:
             play.stop(number, 1)
-
-
-def reset_offsets(play: Play, name: str) -> None:
-    """Decide as an operator does: set the group's offsets to the beginning of the topic that is there now."""
-    topic = play.topic(name)
-    play.say(f"decision: offsets of {topic} reset")
-    parts = [TopicPartition(topic, number, 0) for number in play.ends_of(topic)]
-    asked = [ConsumerGroupTopicPartitions(play.stage.name, parts)]
-    for future in play.admin.alter_consumer_group_offsets(asked, request_timeout=CALL_S).values():
-        future.result(CALL_S)
 
 
 def id_pattern(topic_id: str) -> str:

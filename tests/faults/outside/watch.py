@@ -52,14 +52,18 @@ class Watched:
         """Return the sum of a series over its labels, as last seen."""
         return sum(value for series, value in self.latest.items() if series.partition("{")[0] == name)
 
-    def _page(self, path: str) -> tuple[int, str]:
+    def post(self, path: str) -> str:
+        """Ask for a change with the headers of the worker's own command and no other; return what it says."""
+        return self._page(path, "POST")[1].strip()
+
+    def _page(self, path: str, method: str = "GET") -> tuple[int, str]:
         if not self._port and (found := PORT.search(self.evidence.log)):
             self._port = int(found[1])
         if not self._port:
             return 0, ""
         connection = HTTPConnection("127.0.0.1", self._port, timeout=ANSWER_S)
         try:
-            connection.request("GET", path)
+            connection.request(method, path)
             answer = connection.getresponse()
             return answer.status, answer.read().decode()
         except (OSError, HTTPException):
