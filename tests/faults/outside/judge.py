@@ -55,6 +55,7 @@ class Findings:
     unasked: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
     unsaid: list[str] = field(default_factory=list)
+    pending: int = 0  # of the lost: those of which nothing came out at all, so that it still may
 
     @property
     def clean(self) -> bool:
@@ -79,8 +80,9 @@ def judge(
     for entry in ledger:
         groups[entry.event_id or f"record {entry.number}"].append(entry)
     for event_id, group in groups.items():
-        _judge_letters(group, of_record, found)
-        _judge_answers(group, of_record, given.pop(event_id, []), found)
+        answered = given.pop(event_id, [])
+        _judge_letters(group, of_record, found, answered=bool(answered))
+        _judge_answers(group, of_record, answered, found)
     for event_id, rest in given.items():
         found.unasked.append(f"{len(rest)} answers of event {event_id}, which was not sent")
     for notice in notices:
@@ -116,11 +118,14 @@ def _letters_by_record(ledger: Sequence[Entry], letters: Iterable[Letter], found
     return of_record
 
 
-def _judge_letters(group: Sequence[Entry], of_record: Mapping[str, list[Letter]], found: Findings) -> None:
+def _judge_letters(
+    group: Sequence[Entry], of_record: Mapping[str, list[Letter]], found: Findings, *, answered: bool
+) -> None:
     for entry in group:
         letters = of_record.get(entry.number, [])
         if entry.fate is Fate.DEAD and not letters:
             found.lost.append(f"{entry}: no dead letter")
+            found.pending += not answered
         if len(letters) > 1:
             found.duplicated.append(f"{entry}: {len(letters)} dead letters")
         if letters and entry.fate is Fate.NEITHER:
@@ -145,6 +150,7 @@ def _judge_answers(
     short = max((len(must) - counts[key] for entry in must for key in entry.keys), default=0)
     over = max((counts[key] - len(must) - len(may) for key in asked), default=0)
     found.lost += [_lost(entry, counts, of_record, len(must)) for entry in must[len(must) - short :]]
+    found.pending += max(0, short - sum(entry in buried for entry in must))
     if short <= 0:  # else the letter is told with the missing answer
         twice = [entry for entry in must if entry in buried]
         found.duplicated += [f"{entry}: answered and dead-lettered" for entry in twice]

@@ -72,6 +72,7 @@ class Play:
         self.stack = ExitStack()  # of servers that live as long as the run
         self.inputs: set[str] = set()  # topics whose group offsets must be their ends when all is done
         self._made: set[str] = set()
+        self._producers: dict[str, Producer] = {}  # by their options
         self._told: set[int] = set()  # processes that may end
         self._restarted: dict[int, int] = {}  # process to how often it was started again before
         self.responses, self.dead_letters = self.stage.responses, self.stage.dead_letters
@@ -109,6 +110,7 @@ class Play:
         """Delete a topic."""
         topic = self.topic(name)
         self._outcome.drain()  # what is committed there now counts
+        self._producers.clear()  # they know the topic that goes, by its leader and their sequence numbers
         self.say(f"{topic} deleted")
         self.admin.delete_topics([topic], operation_timeout=CALL_S)[topic].result(CALL_S)
         self.inputs.discard(topic)
@@ -131,6 +133,8 @@ class Play:
         topic = self.topic(name)
         self.say(f"{topic} grows to {partitions} partitions")
         self.admin.create_partitions([NewPartitions(topic, partitions)])[topic].result(CALL_S)
+        self._producers.clear()
+        self._until_there(topic, partitions)
 
     def topic_id(self, topic: str) -> str:
         """Return a topic's id as the broker has it."""
@@ -147,10 +151,14 @@ class Play:
                 if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS or time.monotonic() > until_s:
                     raise
                 time.sleep(POLL_S)
-        while len(self._partitions(topic)) != partitions and time.monotonic() < until_s:
-            time.sleep(POLL_S)
+        self._until_there(topic, partitions)
         self._made.add(topic)
         self.say(f"{topic} made, {partitions} partitions")
+
+    def _until_there(self, topic: str, partitions: int) -> None:
+        until_s = time.monotonic() + CALL_S
+        while len(self._partitions(topic)) != partitions and time.monotonic() < until_s:
+            time.sleep(POLL_S)
 
     def _partitions(self, topic: str) -> list[int]:
         found = self.admin.list_topics(topic, timeout=CALL_S).topics.get(topic)
@@ -198,10 +206,7 @@ class Play:
     ) -> list[Entry]:
         """Send keys and values, each with a number of its own in a header; write down what is expected of them."""
         topic = self.topic(name)
-        producer = Producer({
-            "bootstrap.servers": self.stage.bootstrap, "partitioner": "murmur2_random", "linger.ms": 5,
-            "enable.idempotence": True, "log_level": QUIET, **(options or {}),
-        })  # fmt: skip
+        producer = self._producer(options or {})
         entries: list[Entry] = []
 
         def sent(number: str, event: Mapping[str, Any] | None) -> Callable[[KafkaError | None, Message], None]:
@@ -227,6 +232,16 @@ class Play:
         self.ledger += entries
         self.say(f"{len(records)} records to {topic}: {fate.value}" + (f" ({why})" if why else ""))
         return entries
+
+    def _producer(self, options: Mapping[str, Any]) -> Producer:
+        """Return a producer with these options; one that has its id does not wait half a second for it again."""
+        known = str(sorted(options.items()))
+        if known not in self._producers:
+            self._producers[known] = Producer({
+                "bootstrap.servers": self.stage.bootstrap, "partitioner": "murmur2_random", "linger.ms": 5,
+                "enable.idempotence": True, "log_level": QUIET, **options,
+            })  # fmt: skip
+        return self._producers[known]
 
     # -- workers
 
@@ -340,8 +355,8 @@ class Play:
         self.until(lambda: time.monotonic() > until_s, "time", within_s=seconds + 1)
 
     def settle(self, *, within_s: float | None = None) -> bool:
-        """Wait until nothing that was sent is missing."""
-        return self.until(lambda: not self.findings().lost, "answers", within_s=within_s)
+        """Wait until nothing that was sent is missing; a dead letter in the place of an answer is not waited for."""
+        return self.until(lambda: not self.findings().pending, "answers", within_s=within_s)
 
     def findings(self) -> Findings:
         """Judge what came out by now; nothing of what must have been said."""
@@ -470,7 +485,8 @@ def _entry(number: str, place: Place, fate: Fate, event: Mapping[str, Any] | Non
     if event is None:
         return Entry(number, place, fate, detail=detail, why=why)
     keys = frozenset(questions(dict(event)))
-    return Entry(number, place, fate, str(event["event_id"]), keys, int(event["occurred_at"]), detail, why)
+    at_us = None if fate is Fate.DEAD else int(event["occurred_at"])
+    return Entry(number, place, fate, str(event["event_id"]), keys, at_us, detail, why)
 
 
 def _last_line(log: str) -> str:

@@ -122,7 +122,10 @@ def _play(play: Play, liar: Liar, lies: list[Lie], *, at_start: bool) -> None:
         play.say(f"the registry tells: {lie.name}")
         liar.lie = lie
         send(play, late, range(100 * (index + 1), 100 * (index + 1) + chance.choice([3, 20, 70])))
-        play.until(lambda: any("registry" in text for text in one.evidence.unready), "unready worker", within_s=25)
+        play.until(
+            lambda: any("registry" in text for text in one.evidence.unready) or not play.findings().pending,
+            "unready worker", within_s=25,
+        )  # fmt: skip
         play.rest(chance.uniform(0.5, 2.5))
     play.expect("a registry that answers something else", number, line=["registry"], unready=["registry"])
     play.say("the registry is back")

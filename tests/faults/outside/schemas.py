@@ -25,6 +25,8 @@ from .topics import draw_group, workers
 Schema = dict[str, Any]
 Event = dict[str, Any]
 NAMESPACE = "mirrorstream.v1"
+JAVA_STRING = {"type": "string", "avro.java.string": "String"}
+NESTED = {"type", "items", "values", "fields"}  # of a schema: where there are further ones
 PER_VARIANT = 3  # records of each: a bad one beside good ones
 US = 1_000_000
 
@@ -82,20 +84,16 @@ def both(*changes: Callable[[Schema], None]) -> Callable[[Schema], None]:
     return change
 
 
-def _java(schema: Any) -> None:
-    """Write as Java's tools do: every string with an attribute, every record with properties."""
+def _java(schema: Any) -> Any:
+    """Return a schema as Java's tools write it: every string has an attribute."""
+    if isinstance(schema, list):
+        return [_java(one) for one in schema]
     if isinstance(schema, dict):
-        for name in ("type", "items", "values"):
-            if schema.get(name) == "string":
-                schema[name] = {"type": "string", "avro.java.string": "String"}
-        for value in list(schema.values()):
-            _java(value)
-    elif isinstance(schema, list):
-        for number, one in enumerate(schema):
-            if one == "string":
-                schema[number] = {"type": "string", "avro.java.string": "String"}
-            else:
-                _java(one)
+        found = {name: _java(value) if name in NESTED else value for name, value in schema.items()}
+        if schema.get("type") == "string" and "name" not in schema:  # not a field, whose type was seen to
+            found |= JAVA_STRING
+        return found
+    return dict(JAVA_STRING) if schema == "string" else schema
 
 
 def _connect(schema: Schema) -> None:
@@ -162,7 +160,7 @@ VARIANTS = [
     Variant("an int rating", typed((*HISTORY, "rating"), ["null", "int"]), _history("rating", 4)),
     Variant("a uuid of fixed size", typed(("event_id",), FIXED_UUID)),
     Variant("a uuid that is a plain string", typed(("event_id",), "string")),
-    Variant("Java's strings", _java),
+    Variant("Java's strings", lambda schema: schema.update(_java(schema))),
     Variant("Connect's properties", _connect),
     Variant("a doc, an alias and an order", lambda schema: schema.update(doc="theirs", aliases=["Impression"])),
     Variant(
@@ -259,8 +257,7 @@ def foreign(play: Play) -> None:
         number = registry.add(variant.name, json.dumps(schema))
         events = [impression(100 * index + one) for one in range(PER_VARIANT)]
         values = [_write(number, schema, event, variant) for event in events]
-        known = events if variant.fate is Fate.ANSWERED else []
-        play.send_raw("in", values, variant.fate, events=known, detail=variant.detail, why=variant.name)
+        play.send_raw("in", values, variant.fate, events=events, detail=variant.detail, why=variant.name)
     if chance.random() < 0.3:
         workers(play, 1)  # else with the hostile ones at its start
     for name in chance.sample(list(HOSTILE), 2):

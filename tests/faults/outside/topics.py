@@ -10,6 +10,7 @@ from .play import Play
 
 SOON: dict[str, str] = {"topic.metadata.refresh.interval.ms": "1000"}  # librdkafka asks every 5 minutes by default
 SAID_S = 20.0  # from a change until it is said
+ENDED_S = 60.0  # for a backfill
 EXIT_S = 45.0  # a stopped worker ends by itself within 30 s
 
 
@@ -47,6 +48,9 @@ class Anew:
     num_new: int
     num_workers: int
     latency_s: float  # of a draw: with some, records are in flight when the topic goes
+    pattern: bool  # the topics are given as a pattern
+    twice: bool  # made anew a second time at once
+    backfill: bool  # each start is a `run --until-end`
 
 
 def made_anew(play: Play) -> None:
@@ -54,9 +58,10 @@ def made_anew(play: Play) -> None:
     chance = play.chance
     drawn = draw_group(play)
     num_old = chance.randint(5, 60)
+    running = chance.random() < 0.6
     way = Anew(
         names=chance.choice([["in"], ["in", "other"]]),
-        running=chance.random() < 0.6,
+        running=running,
         stops=drawn["on_data_loss"] == "stop",
         resent=chance.random() < 0.3,
         partitions=chance.choice([1, 2, 3]),
@@ -64,36 +69,49 @@ def made_anew(play: Play) -> None:
         num_new=chance.choice([chance.randint(1, num_old), num_old, num_old + chance.randint(1, 40)]),
         num_workers=chance.choice([1, 1, 2]),
         latency_s=chance.choice([0.0, 0.0, 0.3]),
+        pattern=chance.random() < 0.2,
+        twice=chance.random() < 0.15,
+        backfill=not running and chance.random() < 0.3,
     )
     play.say(str(way))
-    settings = {"choice_latency_s": way.latency_s, "input_topics": ",".join(map(play.topic, way.names))}
-    play.stage.overrides |= settings
+    inputs = f"^{play.name}-(in|other)$" if way.pattern else ",".join(map(play.topic, way.names))
+    play.stage.overrides |= {"choice_latency_s": way.latency_s, "input_topics": inputs}
     play.make_outputs(chance.choice([1, 2]))
     for name in way.names:
         play.make(name, way.partitions)
-    numbers = workers(play, way.num_workers)
+    if not way.backfill:
+        numbers = workers(play, way.num_workers)
     for index, name in enumerate(way.names):
         play.send(name, range(1000 * index, 1000 * index + way.num_old))
+    if way.backfill:
+        play.stage.overrides["start_from"] = "earliest"
+        numbers = [play.worker("--until-end", ends=True)]
     play.settle()
-    old, new, numbers = _replace(play, way, numbers)
-    play.rest(chance.choice([0.0, 0.5, 1.5]))
+    if way.backfill:
+        play.ends(*numbers, 0, within_s=ENDED_S)
+    old, new = _replace(play, way, numbers)
     start = 0 if way.resent else 2000
     # Under `stop` the new topic's records wait for a decision, and are answered after it.
+    if way.running:
+        play.rest(chance.choice([0.0, 0.5, 1.5]))
     waiting = play.send("in", range(start, start + way.num_new))
     if len(way.names) > 1:
         play.send("other", range(3000, 3000 + chance.randint(1, 20)))
+    words = ("--until-end",) if way.backfill else ()
+    if not way.running:
+        numbers = [play.worker(*words, ends=way.stops or way.backfill) for _ in range(way.num_workers)]
     metric = Metric("topic_changes", (("topic", play.topic("in")), ("change", "made_anew")))
-    line = [re.escape(play.topic("in")), id_pattern(old), id_pattern(new)]
+    line = [re.escape(play.topic("in")), old, new]
     if way.stops:
         _decide(play, numbers, line, metric, waiting=[] if way.resent else waiting)
     else:
         play.expect("a topic that was made anew, with skip", *numbers, line=line, metric=metric)
 
 
-def _replace(play: Play, way: Anew, numbers: list[int]) -> tuple[str, str, list[int]]:
-    """Make the topic anew; return its old and its new id, and the workers that run then."""
+def _replace(play: Play, way: Anew, numbers: list[int]) -> tuple[str, str]:
+    """Make the topic anew; return what finds its old and its new id."""
     chance = play.chance
-    for number in () if way.running else numbers:
+    for number in () if way.running or way.backfill else numbers:
         if chance.random() < 0.8:
             play.stop(number)
         else:
@@ -102,10 +120,13 @@ def _replace(play: Play, way: Anew, numbers: list[int]) -> tuple[str, str, list[
         play.may_end(number)
     if way.running and chance.random() < 0.4:
         play.send("in", range(5000, 5000 + chance.randint(1, 20)), Fate.MAYBE, why="just before its topic was deleted")
-    old, new = play.recreate("in", chance.choice([way.partitions, way.partitions, chance.randint(1, 4)]))
-    if not way.running:
-        numbers = [play.worker(ends=way.stops) for _ in range(way.num_workers)]
-    return old, new, numbers
+    partitions = chance.choice([way.partitions, way.partitions, chance.randint(1, 4)])
+    old, new = map(id_pattern, play.recreate("in", partitions))
+    if way.twice:
+        play.send("in", range(6000, 6000 + chance.randint(1, 20)), Fate.MAYBE, why="in a topic of a moment")
+        between, new = map(id_pattern, play.recreate("in", partitions))
+        old = f"({old}|{between})"
+    return old, new
 
 
 def _decide(play: Play, numbers: list[int], line: list[str], metric: Metric, *, waiting: Sequence[Entry]) -> None:
@@ -148,7 +169,7 @@ def id_pattern(topic_id: str) -> str:
 def deleted(play: Play) -> None:
     """One of two input topics is deleted for good, or for a while; the other goes on."""
     chance = play.chance
-    draw_group(play)
+    drawn = draw_group(play, choice_latency_s=chance.choice([0, 0, 0.5]))
     play.stage.overrides["input_topics"] = f"{play.topic('in')},{play.topic('gone')}"
     play.make_outputs()
     play.make("in", chance.choice([1, 2]))
@@ -170,7 +191,19 @@ def deleted(play: Play) -> None:
     play.send("in", range(2100, 2110))
     play.settle()
     for number in numbers:
-        play.stop(number, 1)  # it is unready, and under `stop` it may be on its way out
+        play.may_end(number)  # it is not ready at the end, and is not asked to be
+    if chance.random() < 0.4:
+        play.make("gone", chance.choice([1, 2]))
+        play.send("gone", range(3000, 3020))
+        if drawn["on_data_loss"] == "stop":
+            for number in numbers:
+                play.stop(number, 1)
+            play.say("decision: on_data_loss=skip")
+            numbers = [play.worker(on_data_loss="skip")]
+        play.settle()
+        play.ready(*numbers)
+    for number in numbers:
+        play.stop(number)
 
 
 def outputs_anew(play: Play) -> None:
