@@ -10,13 +10,13 @@ from .__main__ import parse
 from .kinds import KINDS
 from .runner import Brokers, Plan, plan, run_all
 
-QUIET_S = 20.0  # patience with a mutant: what it loses does not come
+QUIET_S = 6.0  # patience with a mutant: what it loses does not come
 
 
 @pytest.mark.parametrize(
     "words",
     [
-        pytest.param("--runs 6 --seed 1 --jobs 2", id="share"),
+        pytest.param("--runs 6 --seed 252 --jobs 2", id="share"),
         pytest.param("--runs 200 --seed 1 --jobs 2", id="whole", marks=pytest.mark.long),
     ],
 )
