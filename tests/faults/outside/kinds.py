@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from . import members, patterns, readers, records, registries, schemas, topics
+from . import anew, members, patterns, readers, records, registries, schemas, topics
 from .play import Play
 
 
@@ -17,7 +17,7 @@ class Kind:
 
 
 KINDS: dict[str, Kind] = {
-    "made-anew": Kind(topics.made_anew, share=5),
+    "made-anew": Kind(anew.made_anew, share=5),
     "deleted": Kind(topics.deleted, share=2),
     "outputs-anew": Kind(topics.outputs_anew),
     "grown": Kind(topics.grown),
