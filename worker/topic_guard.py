@@ -37,6 +37,7 @@ class TopicGuard:
         self._names = frozenset(names)
         self._ids: dict[str, str] = {}  # of the topics that are read
         self._absent: set[str] = set()
+        self._left: set[str] = set()  # found by a pattern, given up: whether they are gone is still to be told
         self._unseen_since_s: dict[str, float] = {}
         self._held: dict[str, str] = {}  # topic to the reason
         self._no_match = ""
@@ -44,7 +45,11 @@ class TopicGuard:
     @property
     def topics(self) -> frozenset[str]:
         """The topics to look at."""
-        return self._names | self._ids.keys() | self._absent
+        return self._names | self._ids.keys() | self._absent | self._left
+
+    def is_away(self, topic: str) -> bool:
+        """Say whether a topic keeps the worker from being ready because it is not there."""
+        return topic in self._absent
 
     @property
     def why(self) -> str:
@@ -57,6 +62,7 @@ class TopicGuard:
         """Take the id of a topic that is read from now on; return whether it was absent or held."""
         was_away = topic in self._absent or topic in self._held
         self._ids[topic] = topic_id
+        self._left.discard(topic)
         self._forget(topic)
         return was_away
 
@@ -72,10 +78,14 @@ class TopicGuard:
         self._held[topic] = why
 
     def is_given_up(self, topic: str) -> None:
-        """Take that the group took the last partition of a topic away from this member."""
+        """Take that the group took the last partition of a topic away from this member.
+
+        With the new group protocol that is the first sign of a topic that was deleted.
+        """
         self._ids.pop(topic, None)
         if topic not in self._names:
             self._forget(topic)
+            self._left.add(topic)
 
     def no_match(self, why: str) -> None:
         """Take why the patterns find no topic at all, "" if they find one."""
@@ -89,13 +99,20 @@ class TopicGuard:
                 since_s = self._unseen_since_s.setdefault(topic, now_s)
                 if now_s - since_s >= ABSENT_S and topic not in self._absent and topic in self.topics:
                     gone.add(topic)
-                    self.is_absent(topic)
+                    self._is_gone(topic)
                 continue
             self._unseen_since_s.pop(topic, None)
             if topic in self._absent or self._ids.get(topic, topic_id) != topic_id:
                 again.add(topic)
                 self._absent.discard(topic)
         return Look(frozenset(again), frozenset(gone))
+
+    def _is_gone(self, topic: str) -> None:
+        if topic in self._left:  # told once; a pattern does not wait for it
+            self._left.discard(topic)
+            self._forget(topic)
+        else:
+            self.is_absent(topic)
 
     def _forget(self, topic: str) -> None:
         self._absent.discard(topic)

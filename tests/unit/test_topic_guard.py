@@ -58,8 +58,10 @@ def test_a_held_topic_keeps_the_worker_from_being_ready_until_it_is_read() -> No
 def test_a_topic_that_a_pattern_found_is_forgotten_with_its_last_partition() -> None:
     one = TopicGuard([])
     one.reads("a", "A")
-    one.is_absent("a")
     one.is_given_up("a")
+    assert one.look({"a": "A"}, now_s=0.0) == NOTHING
+    one.look({"a": None}, now_s=1.0)
+    assert one.look({"a": None}, now_s=1.0 + ABSENT_S).gone == {"a"}, "that it is gone is told once"
     assert one.why == ""
     assert one.topics == frozenset()
 

@@ -38,6 +38,7 @@ class InputTopics:
         self._guard = TopicGuard(self._patterns.names)
         self._told_s = 0.0 if until_end else TOLD_S
         self._seen: Topics | None = None  # not judged yet
+        self._read: set[str] = set()  # topics that this worker has read
         self._flushed: dict[str, str] = {}  # topics, with their ids, that offsets were committed in
         self._ends: tuple[float, str] | None = None  # when this worker ends itself, monotonic seconds, and why
         self._tell: Callable[[TopicNews], None] = lambda _: None
@@ -111,6 +112,7 @@ class InputTopics:
 
     def reads(self, topic: str, topic_id: str) -> None:
         """Take that a topic is read from now on."""
+        self._read.add(topic)
         if self._guard.reads(topic, topic_id):
             self._tell(TopicNews(topic, None, is_held=False))
 
@@ -118,11 +120,15 @@ class InputTopics:
         """Take that a topic is there again, of which the group has given nothing yet."""
         self._tell(TopicNews(topic, None, is_held=False))
 
-    def is_absent(self, topic: str, num_dropped: int) -> None:
-        """Take that a topic is not there; `num_dropped` of its partitions were being read."""
+    def is_absent(self, topic: str) -> None:
+        """Take that a topic is not there of which the group has given partitions."""
         self._guard.is_absent(topic)
-        self._tell(TopicNews(topic, TopicChange.DELETED if num_dropped else None, is_held=True))
-        if num_dropped:
+
+    def is_gone(self, topic: str, num_dropped: int) -> None:
+        """Say that a topic is not there; `num_dropped` of its partitions were being read."""
+        was_read = topic in self._read
+        self._tell(TopicNews(topic, TopicChange.DELETED if was_read else None, is_held=self._guard.is_away(topic)))
+        if was_read:
             log.error(
                 "topic %s was deleted: %d of its partitions are dropped with what is in flight; other topics go on",
                 topic, num_dropped,

@@ -360,6 +360,7 @@ class KafkaSource:
         for one in starts.made_anew:
             self._topics.made_anew(one)
         for topic in starts.absent:
+            self._topics.is_absent(topic)
             self._lose_topic(topic)
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
@@ -422,7 +423,7 @@ class KafkaSource:
     def _lose_topic(self, topic: str) -> None:
         """Drop what is in flight of a topic that is gone: its records are, too, and it holds up all others' offsets."""
         num_dropped = self._drop(frozenset(one for one in self._given if one.topic == topic))
-        self._topics.is_absent(topic, num_dropped)
+        self._topics.is_gone(topic, num_dropped)
         if num_dropped and self._until_end:
             raise Fatal(f"topic {topic} was deleted while it was read; what was answered is committed")
 

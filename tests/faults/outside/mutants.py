@@ -13,7 +13,8 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Producer
+from confluent_kafka.admin import OffsetSpec
 
 import worker.app
 import worker.kafka.sink
@@ -21,6 +22,7 @@ import worker.kafka.source
 from worker.health import Health
 from worker.kafka.messages import to_record
 from worker.kafka.positions import Positions
+from worker.records import Partition
 
 
 def lose() -> None:
@@ -45,8 +47,8 @@ def twice() -> None:
 
 
 class _Past(Positions):
-    def _by_start_from(self, consumer: Consumer, new: list[TopicPartition]) -> list[TopicPartition]:
-        return self._at_side(consumer, new, 0)
+    def _by_start_from(self, partitions: list[Partition]) -> dict[Partition, int]:
+        return self._offsets(partitions, OffsetSpec.earliest())
 
 
 def past() -> None:
