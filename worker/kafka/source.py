@@ -24,6 +24,8 @@ from confluent_kafka import OFFSET_END, Consumer, KafkaError, Message, TopicPart
 from worker import notes
 from worker.errors import Fatal, Fenced
 from worker.kafka import client, unreadable
+from worker.kafka.assignment import Assignment
+from worker.kafka.ends import Ends
 from worker.kafka.input_topics import InputTopics
 from worker.kafka.mailbox import Mailbox
 from worker.kafka.membership import Membership
@@ -43,7 +45,6 @@ log = logging.getLogger(__name__)
 MAX_POLLED = 500  # records of one hand-over to the loop
 MAX_POLLED_BYTES = 4 << 20  # of memory; the last one may go over it
 POLL_S = 0.02  # longest wait for the first of them: how long a question, a pause or a stop waits
-NO_PARTITIONS_S = 10.0  # how long a backfill's member without partitions waits for some
 LEAVE_S = 30.0  # longest wait for the poll thread to leave the group
 MAX_BACKLOG = 2  # hand-overs that the loop has not taken yet
 
@@ -54,14 +55,11 @@ class KafkaSource:
     def __init__(self, settings: Settings, *, until_end: bool = False, until: datetime | None = None) -> None:
         """Take the settings; with `until_end`, read up to where the partitions end now, or at `until`."""
         self._settings = settings
-        self._until_end = until_end
-        self._until = until
+        self._ends = Ends(is_backfill=until_end, until=until)
         self._consumer = Consumer(client.consumer(settings, tell_end=until_end))
         self._thread = threading.Thread(target=self._run, name="poll", daemon=True)
         self._mailbox = Mailbox()
-        self._epochs: dict[Partition, int] = {}
-        self._num_epochs = 0
-        self._ends: dict[Partition, int] = {}  # until_end: where each unread partition ends
+        self._own = Assignment()
         self._wanted_pause: frozenset[Partition] = frozenset()
         self._pauser = Pauser(self._consumer)
         self._backlog = threading.Semaphore(MAX_BACKLOG)
@@ -70,13 +68,8 @@ class KafkaSource:
         topic_ids = TopicIds(settings)
         self._topics = InputTopics(settings, topic_ids, until_end=until_end)
         self._positions = Positions(settings, topic_ids, self._breathe)
-        self._given: set[Partition] = set()  # by the group; those without an epoch are of topics that are not read
-        self._id_of_epoch: dict[int, str] = {}  # the id of the topic that an assignment's records come from
-        self._assigned_s: float | None = None  # when the group last gave partitions, if only none
-        self._told_end = False
         self._membership = Membership(self._consumer)
         self._unreadable = Unreadable(settings)
-        self._next: dict[Partition, int] = {}  # the first offset that was not handed over
         self.last_poll_s = time.monotonic()
 
     # -- called from the loop
@@ -127,13 +120,11 @@ class KafkaSource:
         """
         wanted = [TopicPartition(partition.topic, partition.number) for partition in partitions]
         found = client.checked(self._mailbox.ask(lambda: self._consumer.committed(wanted, timeout=CALL_TIMEOUT_S)))
-        ids = {one: self._id_of_epoch.get(epoch, "") for one, epoch in dict(self._epochs).items()}
-        return {
-            partition_of(one): one.offset
-            if one.offset >= 0 and notes.topic_id_of(one.metadata or "") in ("", ids.get(partition_of(one), ""))
-            else -1
-            for one in found
-        }
+        return {partition_of(one): one.offset if self._is_progress(one) else -1 for one in found}
+
+    def _is_progress(self, one: TopicPartition) -> bool:
+        ids = ("", self._own.topic_id(partition_of(one)))
+        return bool(one.offset >= 0 and notes.topic_id_of(one.metadata or "") in ids)
 
     def commit(self, offsets: list[TopicPartition]) -> None:
         """Commit outside of transactions, for at-least-once.  Blocks; not for the loop's thread."""
@@ -144,11 +135,11 @@ class KafkaSource:
 
         Blocks; not for the loop's thread.  Raises `KafkaException` if nobody can say.
         """
-        return self._topics.offsets_of(heads, {one.partition: self._id_of_epoch.get(one.epoch, "") for one in heads})
+        return self._topics.offsets_of(heads, self._own.topic_ids(heads))
 
     def flushed(self, heads: Collection[Head]) -> None:
         """Hear that the offsets of these heads are committed."""
-        ids = {one.partition: self._id_of_epoch.get(one.epoch, "") for one in heads}
+        ids = self._own.topic_ids(heads)
         self._topics.flushed({partition: topic_id for partition, topic_id in ids.items() if topic_id})
 
     async def close(self) -> None:
@@ -167,7 +158,7 @@ class KafkaSource:
             )
             while not self._stopping.is_set():
                 self._mailbox.empty()
-                self._pauser.apply(self._wanted_pause | self._unreadable.paused(), self._epochs)
+                self._pauser.apply(self._wanted_pause | self._unreadable.paused(), self._own.epochs)
                 self._hand_over(self._poll_some())
                 self._hand_over(self._pass_unreadable())
                 self._membership.look(self.last_poll_s)
@@ -193,7 +184,7 @@ class KafkaSource:
 
     def _answer_freeze(self) -> None:
         metadata = self._consumer.consumer_group_metadata()
-        self._deliver(Frozen(metadata, client.generation(metadata), dict(self._epochs)))
+        self._deliver(Frozen(metadata, client.generation(metadata), dict(self._own.epochs)))
 
     def _poll_some(self) -> list[Record]:
         records: list[Record] = []
@@ -226,7 +217,7 @@ class KafkaSource:
 
     def _poll_paused(self) -> None:
         """Poll once for callbacks alone, every partition paused."""
-        self._pauser.set(frozenset(self._epochs), self._epochs)
+        self._pauser.set(frozenset(self._own.epochs), self._own.epochs)
         message = self._consumer.poll(0)
         self.last_poll_s = time.monotonic()
         if message is not None and message.error() is not None:
@@ -242,25 +233,21 @@ class KafkaSource:
         records = []
         for partition, first in passing.items():
             end = unreadable.find_end(self._settings, partition, first, self._breathe)
-            record = self._unreadable.passed(partition, self._epochs[partition], end)
+            record = self._unreadable.passed(partition, self._own.epochs[partition], end)
             if record is not None:
                 self._read_from(partition, record.offset + 1)
                 records.append(record)
-                if record.offset + 1 >= self._ends.get(partition, record.offset + 2):
-                    self._reached(partition)
+                self._ends.reaches(partition, record.offset + 1)
         return records
 
     def _read_from(self, partition: Partition, offset: int) -> None:
-        self._next[partition] = offset
-        self._pauser.set(self._wanted_pause | self._unreadable.paused(), self._epochs)
+        self._own.next[partition] = offset
+        self._pauser.set(self._wanted_pause | self._unreadable.paused(), self._own.epochs)
         self._consumer.seek(TopicPartition(partition.topic, partition.number, offset))
 
     def _look_for_end(self) -> None:
         """End a backfill once every assigned partition is read; a member that got none waits a little for some."""
-        if not self._until_end or self._told_end or self._ends or self._assigned_s is None:
-            return
-        if self._epochs or time.monotonic() - self._assigned_s > NO_PARTITIONS_S:
-            self._told_end = True
+        if self._ends.all_read(has_partitions=bool(self._own.epochs)):
             self._deliver(None)
 
     def _record(self, message: Message) -> Record | None:
@@ -273,14 +260,12 @@ class KafkaSource:
         if self._unreadable.is_held(partition):
             return None  # it is read again once what stands before it is read or passed
         self._unreadable.read(partition)
-        end = self._ends.get(partition) if self._until_end else None
-        if self._until_end and (end is None or offset >= end):
-            self._reached(partition)
+        if self._ends.is_past(partition, offset):
             return None
-        epoch = self._epochs.get(partition)
+        epoch = self._own.epochs.get(partition)
         if epoch is None:
             return None
-        self._next[partition] = offset + 1
+        self._own.next[partition] = offset + 1
         return to_record(message, partition, epoch)
 
     def _on_error(self, error: KafkaError, partition: Partition, message: Message) -> None:
@@ -288,10 +273,9 @@ class KafkaSource:
         if self._unreadable.is_held(partition):
             return  # the client goes on with what it cannot read, and may lose its place
         if code == client.PARTITION_EOF:
-            if message.offset() >= self._ends.get(partition, 0):
-                self._reached(partition)
+            self._ends.reaches(partition, message.offset())
             return
-        if code in unreadable.CODES and partition in self._epochs:
+        if code in unreadable.CODES and partition in self._own.epochs:
             self._on_unreadable(error, partition, message.offset() or 0)
             return
         client.raise_if_hopeless(error, f"poll {partition}")
@@ -308,20 +292,14 @@ class KafkaSource:
 
     def _on_unreadable(self, error: KafkaError, partition: Partition, offset: int) -> None:
         """Hold a partition at a batch that the client cannot read; the offset is the batch's first, or damaged too."""
-        first = self._next.get(partition, offset)
+        first = self._own.next.get(partition, offset)
         asked = TopicPartition(partition.topic, partition.number)
         if first < offset < (self._consumer.get_watermark_offsets(asked, cached=True) or (0, 0))[1]:
             first = offset  # what stands between them is no record: a transaction's marker, or aborted
-        if self._until_end and first >= self._ends.get(partition, 0):
-            self._reached(partition)
+        if self._ends.reaches(partition, first):
             return
         self._unreadable.found(partition, first, error)
-        self._pauser.set(self._wanted_pause | self._unreadable.paused(), self._epochs)
-
-    def _reached(self, partition: Partition) -> None:
-        """Note that a partition is read to its end."""
-        if self._ends.pop(partition, None) is not None:
-            log.info("%s is read to its end", partition)
+        self._pauser.set(self._wanted_pause | self._unreadable.paused(), self._own.epochs)
 
     # -- rebalance callbacks, inside poll
 
@@ -329,7 +307,7 @@ class KafkaSource:
         given = [partition_of(one) for one in partitions]
         self._topics.refuse(one.topic for one in given)
         starts = self._positions.start(consumer, given)
-        self._given.update(given)
+        self._own.given.update(given)
         for one, partition in zip(partitions, given, strict=True):
             start = starts.by_partition.get(partition)
             one.offset = start.offset if start else OFFSET_END
@@ -338,25 +316,20 @@ class KafkaSource:
         self._pauser.hold(frozenset(given) - starts.by_partition.keys())
         self._take_starts(consumer, starts)
         self._membership.joined()
-        self._assigned_s = time.monotonic()
-        self._told_end = self._told_end and not partitions
+        self._ends.given(is_some=bool(partitions))
         if self._wanted_pause:  # the window is full: what comes meanwhile waits too
-            self._pauser.set(frozenset(self._epochs), self._epochs)
+            self._pauser.set(frozenset(self._own.epochs), self._own.epochs)
         log.info("assigned %s", ", ".join(map(str, given)) or "nothing new")
 
     def _take_starts(self, consumer: Consumer, starts: Starts) -> None:
         """Begin an assignment of each partition that has a start, and tell of the topics that have none."""
-        ends = self._positions.ends(consumer, starts.by_partition, self._until) if self._until_end else {}
-        self._ends |= ends
+        is_backfill, offsets = self._ends.is_backfill, {one: at.offset for one, at in starts.by_partition.items()}
+        ends = self._positions.ends(consumer, starts.by_partition, self._ends.until) if is_backfill else {}
         for partition, start in starts.by_partition.items():
-            self._num_epochs += 1
-            self._epochs[partition] = self._num_epochs
-            self._id_of_epoch[self._num_epochs] = start.topic_id
+            epoch = self._own.begin(partition, start.offset, start.topic_id)
             self._topics.reads(partition.topic, start.topic_id)
-            self._next[partition] = start.offset
-            self._deliver(Assigned(partition, self._num_epochs, start.resume_at, start.note, start.committed))
-            if start.offset >= ends.get(partition, start.offset + 1):
-                self._reached(partition)
+            self._deliver(Assigned(partition, epoch, start.resume_at, start.note, start.committed))
+        self._ends.add(ends, offsets)
         for one in starts.made_anew:
             self._topics.made_anew(one)
         for topic in starts.absent:
@@ -365,7 +338,7 @@ class KafkaSource:
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         gone = frozenset(map(partition_of, partitions))
-        self._give_up(gone)
+        self._topics.is_given_up(self._own.give_up(gone))
         deadline_s = time.monotonic() + self._settings.revoke_timeout_s
         self._revoking = gone
         self._deliver(Revoking(gone, deadline_s))
@@ -385,28 +358,19 @@ class KafkaSource:
 
     def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         gone = frozenset(map(partition_of, partitions))
-        self._give_up(gone)
+        self._topics.is_given_up(self._own.give_up(gone))
         self._forget(gone)
         self._membership.lost()
-        self._assigned_s = None  # losing everything is not being given nothing
-        self._told_end = False  # nor is it having read everything
+        self._ends.lost()
         self._deliver(Lost(gone))
         consumer.incremental_unassign(partitions)
         log.warning("lost %s: this member was silent for too long", ", ".join(map(str, gone)))
 
-    def _give_up(self, partitions: frozenset[Partition]) -> None:
-        self._given -= partitions
-        self._topics.is_given_up({one.topic for one in partitions} - {one.topic for one in self._given})
-
     def _forget(self, partitions: frozenset[Partition]) -> None:
-        for partition in partitions:
-            epoch = self._epochs.pop(partition, None)
-            self._id_of_epoch.pop(epoch or 0, None)
-            self._ends.pop(partition, None)
-            self._next.pop(partition, None)
+        self._own.end(partitions)
+        self._ends.forget(partitions)
         self._pauser.forget(partitions)
         self._unreadable.forget(partitions)
-        self._assigned_s = time.monotonic() if self._assigned_s is not None else None
 
     # -- topics that are not what they were
 
@@ -422,14 +386,14 @@ class KafkaSource:
 
     def _lose_topic(self, topic: str) -> None:
         """Drop what is in flight of a topic that is gone: its records are, too, and it holds up all others' offsets."""
-        num_dropped = self._drop(frozenset(one for one in self._given if one.topic == topic))
+        num_dropped = self._drop(self._own.given_of({topic}))
         self._topics.is_gone(topic, num_dropped)
-        if num_dropped and self._until_end:
+        if num_dropped and self._ends.is_backfill:
             raise Fatal(f"topic {topic} was deleted while it was read; what was answered is committed")
 
     def _place_again(self, topics: frozenset[str]) -> None:
         """Read topics anew that came back, or came back as others; the group's assignment stays as it is."""
-        given = frozenset(one for one in self._given if one.topic in topics)
+        given = self._own.given_of(topics)
         self._drop(given)
         for topic in topics - {one.topic for one in given}:
             self._topics.is_back(topic)
@@ -439,11 +403,10 @@ class KafkaSource:
             for partition, start in starts.by_partition.items():
                 self._pauser.read_from(partition, start.offset)
             self._take_starts(self._consumer, starts)
-            self._told_end = False
 
     def _drop(self, partitions: frozenset[Partition]) -> int:
         """End the assignments of these partitions; return how many had one."""
-        read = frozenset(partitions & self._epochs.keys())
+        read = frozenset(partitions & self._own.epochs.keys())
         self._forget(read)
         if read:
             self._deliver(Lost(read))
@@ -452,18 +415,18 @@ class KafkaSource:
 
     def _on_out_of_range(self, partition: Partition, error: KafkaError) -> None:
         """Go on where the position of a partition is no longer there, as `on_data_loss` says."""
-        epoch = self._epochs.get(partition)
+        epoch = self._own.epochs.get(partition)
         if epoch is None:
             return
         states = self._positions.present({partition.topic})
         self._act(self._topics.judge({partition.topic: states.get(partition.topic)}))
-        if self._epochs.get(partition) != epoch:
+        if self._own.epochs.get(partition) != epoch:
             return  # the topic is another one: that was it
         if self._settings.on_data_loss == "stop":
             raise Fatal(
                 f"{partition}: the committed offset is no longer there: {error.str()}; on_data_loss=skip goes on"
             )
-        topic_id = self._id_of_epoch[epoch]
+        topic_id = self._own.topic_id(partition)
         oldest = self._positions.beginning(self._consumer, partition)
         log.warning(
             "%s: its position is no longer there; on_data_loss=skip: going on at the oldest, %d", partition, oldest
