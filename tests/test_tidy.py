@@ -16,17 +16,17 @@ MODULES = {
 CORE = {
     f"worker.{name}"
     for name in (
-        "batching", "breaker", "chance", "codec", "deadletters", "draws", "engines.endpoints", "errors", "handover",
-        "inspection", "notes", "offsets", "outcomes", "outgoing", "parse", "prepare", "prompt", "questions", "records",
-        "replayed", "respond", "responses", "sampling", "sanitise", "seats", "signals", "suspects", "template",
-        "uncertainty", "watchdog", "window", "words",
+        "batching", "bounded", "breaker", "chance", "codec", "deadletters", "draws", "engines.endpoints", "errors",
+        "handover", "inspection", "notes", "offsets", "outcomes", "outgoing", "parse", "prepare", "prompt", "questions",
+        "records", "replayed", "respond", "responses", "sampling", "sanitise", "seats", "signals", "steps", "suspects",
+        "template", "uncertainty", "watchdog", "window", "words",
     )
 }  # fmt: skip
 LOOP = {
     f"worker.{name}"
     for name in (
         "asking", "committing", "flight", "gate", "intake", "keeping", "pipeline", "ports", "quarantine", "rules",
-        "supervision",
+        "supervision", "turns",
     )
 }  # fmt: skip
 # The mathematics of the readout: as pure as the core, and numpy carries it.
@@ -73,7 +73,7 @@ OWN_PROCESS = ("worker.bench", "worker.demo", "worker.experiment")
 DATA = ("worker.settings", "worker.profiles")  # shell that is read everywhere: values, no outside system of their own
 MOST_SHELL_TO_SHELL = 1  # a ratchet, to be lowered: `replay` reads `movielens`
 
-MAX_LINES = 300
+MAX_LINES = 400
 MAX_MEDIAN_LINES = 110
 
 

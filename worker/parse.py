@@ -20,6 +20,9 @@ from functools import lru_cache
 from worker.words import REFERENCE, SECTIONS, Words
 
 MAX_SECTION_CHARS = 4_000
+MAX_READ_CHARS = (
+    64_000  # of a completion, twice what all sections together may have: 1,024 tokens may be 131,000 blanks
+)
 MAX_FACTORS = 20
 
 
@@ -46,7 +49,7 @@ class Rationale:
 
 def parse(text: str, words: Words = REFERENCE) -> tuple[Rationale, ParseStatus]:
     """Read the sections of a completion; the first one of a name wins, the behavior ends the text."""
-    sections = _sections(text, words)
+    sections = _sections(text[:MAX_READ_CHARS], words)
     stimulus, other_stimulus = _factors(sections.get("stimulus_factors", ""), words.stimulus_factors, words)
     knowledge, other_knowledge = _factors(sections.get("knowledge_factors", ""), words.knowledge_factors, words)
     rationale = Rationale(

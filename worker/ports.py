@@ -60,7 +60,10 @@ class Engine(Protocol):
         """Free everything, also of an engine that died or hangs; what it was asked ends with `EngineDead`."""
 
     def tokenise(self, prompt: Prompt) -> tuple[int, ...]:
-        """Return the tokens of a whole prompt, for an engine whose card says `reads_prompt`."""
+        """Return the tokens of a prompt, for an engine whose card says `reads_prompt`; may be called in a thread.
+
+        Of a prompt that does not fit the model, the tokens of its beginning, more than `max_prompt_tokens`.
+        """
 
     async def draw(self, ask: Ask) -> Drawn:
         """Answer one draw; cancelling it aborts the request.

@@ -11,7 +11,7 @@ them; the note beside the offset opens the next owner's breaker.  What is held i
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from worker.breaker import Breaker
@@ -48,7 +48,7 @@ class Quarantine:
         *,
         flight: Flight,
         handover: Handover,
-        ready: Callable[[InFlight, Decoded], None],
+        ready: Callable[[InFlight, Decoded], Awaitable[None]],
         finish: Callable[[InFlight, tuple[Message, ...]], None],
         bury: Callable[[InFlight, Poison], None],
         remark: Callable[[Partition], None],
@@ -150,12 +150,12 @@ class Quarantine:
             decoded = await self._intake.decode(entry.record)
         except Poison as poison:
             self._hold(entry, poison)
-        else:
-            self._pass(entry, decoded)
+            return
         finally:
             self._decoding.discard(entry)
+        await self._pass(entry, decoded)
 
-    def _pass(self, entry: InFlight, decoded: Decoded | Skip) -> None:
+    async def _pass(self, entry: InFlight, decoded: Decoded | Skip) -> None:
         """Go on with a record that is no poison; a rebalance may have taken it meanwhile."""
         if not self._flight.holds(entry):
             self._watch.stale()
@@ -165,7 +165,7 @@ class Quarantine:
         else:
             self._good()
         if isinstance(decoded, Decoded):
-            self._ready(entry, decoded)
+            await self._ready(entry, decoded)
         else:
             self._watch.skipped(decoded)
             self._finish(entry, ())
@@ -205,8 +205,9 @@ class Quarantine:
                 if oldest in self._held:
                     self._held[oldest].poison = poison
             else:
+                self._decoding.discard(oldest)
                 if self._forget(oldest):
-                    self._pass(oldest, decoded)
+                    await self._pass(oldest, decoded)
                 return
             finally:
                 self._decoding.discard(oldest)
