@@ -287,6 +287,7 @@ class Pipeline:
             paused=len(paused),
             head_s=self._flight.head_s(self._clock()),
         )
+        self._watch.forgotten(self._rules.user_budget.num_forgotten)
 
     # -- the end
 

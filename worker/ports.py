@@ -143,6 +143,9 @@ class Watch(Protocol):
     def breaker(self, *, is_open: bool) -> None:
         """Take whether dead letters are held."""
 
+    def forgotten(self, num_user_days: int) -> None:
+        """Take how many users' days were forgotten while they went on."""
+
     def flushed(self, outcome: str, seconds: float) -> None:
         """Count a transaction."""
 

@@ -120,6 +120,9 @@ class Telemetry:
         self._paused = Gauge(name + "paused_partitions", "Partitions paused for the window", registry=registry)
         self._head_s = Gauge(name + "head_of_line_seconds", "Age of the oldest record in flight", registry=registry)
         self._breaker = Gauge(name + "breaker_open", "1 while dead letters are held", registry=registry)
+        self._forgotten = Gauge(
+            name + "user_days_forgotten", "Users' daily counts dropped before their day was over", registry=registry
+        )
         self._positions = Gauge(
             name + "position_share", "P(slot) on content-free slates", ["options", "slot"], registry=registry
         )
@@ -166,6 +169,10 @@ class Telemetry:
     def breaker(self, *, is_open: bool) -> None:
         """Take whether dead letters are held."""
         self._breaker.set(is_open)
+
+    def forgotten(self, num_user_days: int) -> None:
+        """Take how many users' days were forgotten while they went on."""
+        self._forgotten.set(num_user_days)
 
     def engine_died(self) -> None:
         """Count a death of the engine."""

@@ -276,6 +276,9 @@ class FakeWatch:
     def breaker(self, *, is_open: bool) -> None:
         self.counts["breaker opened" if is_open else "breaker closed"] += 1
 
+    def forgotten(self, num_user_days: int) -> None:
+        self.counts["forgotten"] = num_user_days
+
     def engine_died(self) -> None:
         self.counts["engine death"] += 1
 

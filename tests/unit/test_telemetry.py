@@ -91,6 +91,7 @@ def test_every_series_is_there_at_zero_from_the_start(watched: Watched) -> None:
             "paused_partitions",
             "head_of_line_seconds",
             "breaker_open",
+            "user_days_forgotten",
         )
     ]
     assert set(zero) == {0.0}
@@ -111,7 +112,9 @@ def test_nothing_that_is_counted_makes_a_new_series(watched: Watched) -> None:
     watched.telemetry.state(in_flight=1, assigned=2, paused=1, head_s=0.5)
     watched.telemetry.answered((), end_to_end_s=-5.0)
     watched.telemetry.breaker(is_open=True)
+    watched.telemetry.forgotten(7)
     assert series() == before
+    assert watched.value("user_days_forgotten") == 7.0
     assert watched.value("breaker_open") == 1.0
     assert watched.value("records_skipped_total", reason="sample") == 1.0
     assert watched.value("flushes_total", outcome="indoubt") == 1.0

@@ -188,12 +188,12 @@ def test_the_choice_model_answers_no_event_in_long_steps(piece: str) -> None:
 
 
 COMPLETIONS: dict[str, str] = {
-    "blanks": " " * 131_000,
-    "tabs and stars": " \t*#" * 50_000,
-    "headings": "Stimulus Factors:\n" * 10_000,
+    "blanks": " " * 2_000_000,
+    "tabs and stars": " \t*#" * 500_000,
+    "headings": "Stimulus Factors:\n" * 100_000,
     "headings without an end": "Stimulus" + " *" * 60_000,
     "factors": "Stimulus Factors: " + "a,-(" * 20_000,
-    "lines": "\n" * 131_000,
+    "lines": "\n" * 2_000_000,
     "marks": "a" + "\u0301\u0323" * 60_000,
     "brackets": "[[Behavior: [" * 10_000,
 }
