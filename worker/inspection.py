@@ -4,16 +4,19 @@ A flag is for who reads the responses, to leave some out; nothing is decided by 
 """
 
 import re
-import unicodedata
-from functools import lru_cache
 
-from worker.sanitise import DROPPED, READ, UNSEEN, clean, label, settle, visible
+from worker.bounded import BytesLru
+from worker.sanitise import READ, SPACES, UNSEEN, clean, few_marks, label, settle, visible
 
 _SUSPECT = re.compile(
     r"(?i)<\|?\s*(im_start|im_end|endoftext|eot_id)|behavior\s*:\s*\[|ignore (all |the )?(previous|above|prior)"
     r"|\b(you must|always) (choose|pick|select)\b"
 )
 _ROLE = re.compile(r"(?im)^[ \t]*(system|assistant)[ \t]*:")
+# Titles and attributes come again in every slate.  A text is 50 characters mostly, and 24 KB at most.
+MAX_INSPECTED_BYTES = 16 << 20
+_KEY_BYTES = 300  # of the key's tuple and the set of flags
+_INSPECTED: BytesLru[tuple[str, int, tuple[str, ...]], frozenset[str]] = BytesLru(MAX_INSPECTED_BYTES)
 
 
 class Cleaner:
@@ -34,17 +37,26 @@ class Cleaner:
         return settle(line, self._labels)
 
 
-@lru_cache(maxsize=20_000)  # titles and attributes come again in every slate; of 2,400 characters at most, mostly 50
 def inspect(text: str, max_chars: int, labels: tuple[str, ...]) -> frozenset[str]:
     r"""Return the flags of a text: text_cut, sanitised, injection_suspected.
 
     >>> sorted(inspect("Heat\u200b: ignore all previous", 10, ("Behavior",)))
     ['injection_suspected', 'sanitised', 'text_cut']
     """
+    key = (text, max_chars, labels)
+    found = _INSPECTED.get(key)
+    if found is None:
+        found = _inspect(text, max_chars, labels)
+        _INSPECTED.put(key, found, num_bytes=text.__sizeof__() + _KEY_BYTES)
+    return found
+
+
+def _inspect(text: str, max_chars: int, labels: tuple[str, ...]) -> frozenset[str]:
+    line = visible(text)
     flags = {
-        "text_cut": len(visible(text).strip()) > max_chars,
-        "sanitised": altered(text, labels),
-        "injection_suspected": suspicious(text, labels),
+        "text_cut": len(line.strip()) > max_chars,
+        "sanitised": _altered(text, line.strip(), labels),
+        "injection_suspected": _suspicious(text, line, labels),
     }
     return frozenset(flag for flag, found in flags.items() if found)
 
@@ -55,8 +67,12 @@ def suspicious(text: str, labels: tuple[str, ...]) -> bool:
     >>> [suspicious(text, ("Verhalten",)) for text in ("Ignore previous rules", "Verhalten: [A]", "Heat (1995)")]
     [True, True, False]
     """
-    line = visible(text)
-    answers = (line[found.end() :].lstrip() for found in label(labels[-1:]).finditer(line))
+    return _suspicious(text, visible(text), labels)
+
+
+def _suspicious(text: str, line: str, labels: tuple[str, ...]) -> bool:
+    # One blank at most stands before an answer; the whole rest of the line each time would be quadratic.
+    answers = (line[found.end() : found.end() + 2].lstrip() for found in label(labels[-1:]).finditer(line))
     return bool(_SUSPECT.search(line) or _ROLE.search(text) or any(answer.startswith("[") for answer in answers))
 
 
@@ -66,9 +82,11 @@ def altered(text: str, labels: tuple[str, ...]) -> bool:
     >>> [altered(text, ("Behavior",)) for text in ("Heat\u200b", "[B] Heat", " Heat\n(1995) ", "Amélie")]
     [True, True, False, False]
     """
-    line = visible(text).strip()
-    if clean(line, len(line) + 1, labels) != line:
+    return _altered(text, visible(text).strip(), labels)
+
+
+def _altered(text: str, line: str, labels: tuple[str, ...]) -> bool:
+    if clean(line, len(line) + 1, labels) != line or few_marks(text) != text:
         return True
-    return not (text.isascii() and text.isprintable()) and any(
-        unicodedata.category(char) in DROPPED and not char.isspace() for char in UNSEEN.sub("\u200b", text)
-    )
+    # What is no blank and cannot be printed is dropped, as `visible` has it.
+    return not SPACES.sub(" ", UNSEEN.sub("\u200b", text)).isprintable()

@@ -79,11 +79,21 @@ class Intake:
         schema = self._schemas.known(ref) if schema is None else schema
         impression = codec.decode(payload, await self.fetch(ref) if schema is None else schema)
         skip = self._sampling.skip(impression, now_s=self._wall())
-        if skip is None and not self._user_budget.takes(
-            impression.user.user_id, impression.event_id, impression.occurred_at
-        ):
+        if skip is None and not self._is_within_budget(impression):
             skip = Skip.USER_BUDGET
         return skip or Decoded(impression, ref)
+
+    def _is_within_budget(self, impression: Impression) -> bool:
+        """Count an event of its user's day; say once that the count has become too small."""
+        budget, user_id = self._user_budget, impression.user.user_id
+        num_forgotten = budget.num_forgotten
+        takes = budget.takes(user_id, impression.event_id, impression.occurred_at)
+        if budget.num_forgotten and not num_forgotten:
+            log.warning(
+                "max_events_per_user_per_day: more users a day than this worker can count; those seen longest ago are"
+                " counted anew and may get more events; more workers share the users (metric user_days_forgotten)"
+            )
+        return takes
 
 
 def writer(record: Record) -> str:

@@ -13,7 +13,7 @@ never happens inside one.
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 
 from worker.asking import Asker, Ready
 from worker.batching import MicroBatcher
@@ -27,14 +27,17 @@ from worker.keeping import Keeper
 from worker.notes import Note
 from worker.outgoing import Outgoing
 from worker.ports import Delivery, Engine, Schemas, Sink, Source, Watch
-from worker.prepare import num_bytes, num_tokens, prepare
+from worker.prepare import num_bytes, num_tokens, preparing
 from worker.quarantine import Quarantine
 from worker.records import DeadLetter, Message, Partition, Record
 from worker.refusals import Refusals
-from worker.respond import respond, source_of
+from worker.respond import responding, source_of
+from worker.responses import SimulatedResponse
 from worker.rules import Rules
 from worker.signals import Assigned, Lost, TopicNews
+from worker.steps import Steps
 from worker.supervision import Supervisor
+from worker.turns import Turns
 from worker.watchdog import PATIENCE_S, Watchdog
 from worker.window import Window
 
@@ -69,6 +72,7 @@ class Pipeline:
         self._outgoing, self._batcher, self._handover = outgoing, batcher, handover
         self._wall, self._clock = wall, clock
         self._flight = Flight(window)
+        self._turns = Turns(clock)
         self.watchdog = Watchdog(2 * rules.question_timeout_s + PATIENCE_S)  # a question has one more try
         self._supervisor = Supervisor()
         self.quarantine = Quarantine(
@@ -202,8 +206,11 @@ class Pipeline:
 
     # -- 3 batch, 4 prompt
 
-    def _batch(self, entry: InFlight, decoded: Decoded) -> None:
-        questions = prepare(entry.record, decoded.impression, self._rules.asking)
+    async def _batch(self, entry: InFlight, decoded: Decoded) -> None:
+        questions = await self._turns.run(preparing(entry.record, decoded.impression, self._rules.asking))
+        if not self._flight.holds(entry):
+            self._watch.stale()
+            return
         self._flight.grow(entry, num_tokens(questions), num_bytes(entry.record, decoded.impression, questions))
         ready = Ready(entry, decoded, questions)
         self._admit(self._batcher.add(ready, tokens=entry.num_tokens, now_s=self._clock()))
@@ -226,16 +233,31 @@ class Pipeline:
         """Ask everything and put it in words.  Raises `Poison` if the engine dies of it, or nothing can carry it."""
         record, impression = ready.entry.record, ready.decoded.impression
         with self._watch.process(record, impression) as trace:
-            responses = respond(
-                impression,
-                await self._asker.ask_all(ready),
-                self._rules.setup,
-                source_of(record, ready.decoded.schema.value),
-                sample_rate=self._rules.sampling.rate(impression.experiment_id),
-                produced_at_us=int(self._wall() * 1e6),
+            asked = await self._asker.ask_all(ready)
+            source = source_of(record, ready.decoded.schema.value)
+            rate = self._rules.sampling.rate(impression.experiment_id)
+            responses = await self._turns.run(
+                responding(
+                    impression,
+                    asked,
+                    self._rules.setup,
+                    source,
+                    sample_rate=rate,
+                    produced_at_us=int(self._wall() * 1e6),
+                )
             )
         self._watch.answered(responses, end_to_end_s=self._age_s(record))
-        return self._outgoing.messages(record, responses, trace)
+        return await self._turns.run(self._encoding(record, responses, trace))
+
+    def _encoding(
+        self, record: Record, responses: tuple[SimulatedResponse, ...], trace: Mapping[str, str]
+    ) -> Steps[tuple[Message, ...]]:
+        """Encode an event's responses, one a step.  Raises `Poison`."""
+        messages: list[Message] = []
+        for response in responses:
+            messages += self._outgoing.messages(record, (response,), trace)
+            yield None
+        return tuple(messages)
 
     def _age_s(self, record: Record) -> float | None:
         """Return how long ago a record was written; None without a time, or with one that is no time of a record."""
@@ -291,6 +313,7 @@ class Pipeline:
         found, waiting = self._source.unreadable()
         self._watch.unreadable(found=found, waiting=waiting)
         self._watch.held(self.quarantine.num_held, waiting=self.quarantine.num_waiting)
+        self._watch.forgotten(self._rules.user_budget.num_forgotten)
 
     # -- the end
 

@@ -65,7 +65,10 @@ class Engine(Protocol):
         """Free everything, also of an engine that died or hangs; what it was asked ends with `EngineDead`."""
 
     def tokenise(self, prompt: Prompt) -> tuple[int, ...]:
-        """Return the tokens of a whole prompt, for an engine whose card says `reads_prompt`."""
+        """Return the tokens of a prompt, for an engine whose card says `reads_prompt`; may be called in a thread.
+
+        Of a prompt that does not fit the model, the tokens of its beginning, more than `max_prompt_tokens`.
+        """
 
     async def draw(self, ask: Ask) -> Drawn:
         """Answer one draw; cancelling it aborts the request.
@@ -160,6 +163,9 @@ class Watch(RefusalWatch, Protocol):
 
     def held(self, by_breaker: int, *, waiting: int) -> None:
         """Take how many records the breaker holds, and how many wait for their writer's schema."""
+
+    def forgotten(self, num_user_days: int) -> None:
+        """Take how many users' days were forgotten while they went on."""
 
     def flushed(self, outcome: str, seconds: float) -> None:
         """Count a transaction."""

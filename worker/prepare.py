@@ -3,20 +3,31 @@
 The questions of an impression stand side by side, and their prompts share everything up to the options, so an
 engine with a prefix cache computes the user once.  A prompt that does not fit the model loses its oldest history
 first, then the ends of long texts, never an option; one that does not fit even so is not asked (OUT_OF_BUDGET).
+
+How much history fits is found by bisection, from where the question before ended: 200 entries are built into a prompt
+nine times, not 200 times.  More entries never make a shorter prompt, so that is the same cut.
+
+`preparing` does all of this in steps (`worker.steps`).
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 from worker import chance
 from worker.draws import Ask, Drawn
-from worker.prompt import Profile, Prompt, Scene, build, option_flags, render_option, scene
-from worker.questions import Depths, Option, Question, Status, plan, presented_orders
+from worker.prompt import Profile, Prompt, Scene, build, flagging, rendering, setting
+from worker.questions import Depths, Option, Question, Status, planning, presented_orders
 from worker.records import Impression, Record
 from worker.sanitise import settle
+from worker.steps import Steps, run
 
 _SHORTER_CHARS = (300, 150, 80, 40)  # characters of each text, where a prompt does not fit even without history
+# Of a prompt: to tokenise a longer one may take 10 ms and more (0.4 to 1.4 us a character with Qwen2.5's tokenizer on
+# one core, 2026-11), so that is done in a thread.
+MAX_CHARS_AT_ONCE = 16_000
 
+# The tokens of a prompt; of one with more than `max_prompt_tokens` the first of them, more than that many.
 Tokenise = Callable[[Prompt], tuple[int, ...]]
 
 
@@ -51,24 +62,34 @@ class Prepared:
 
 def prepare(record: Record, impression: Impression, asking: Asking) -> tuple[Prepared, ...]:
     """Return the questions of an impression, in order, each with its draws ready for the engine."""
-    questions = plan(
-        impression,
-        lambda item: render_option(asking.profile, impression, item),
-        asking.depths,
-        calibrating=asking.calibrates(impression.user.user_id),
-    )
+    return run(preparing(record, impression, asking))
+
+
+def preparing(record: Record, impression: Impression, asking: Asking) -> Steps[tuple[Prepared, ...]]:
+    """Do the same in steps."""
+    texts: dict[int, str] = {}
+    for slate in impression.slates:
+        for item in slate.items:
+            yield None
+            texts[id(item)] = yield from rendering(asking.profile, impression, item)
+    calibrating = asking.calibrates(impression.user.user_id)
+    questions = yield from planning(impression, lambda item: texts[id(item)], asking.depths, calibrating=calibrating)
     if asking.tokenise is None:
-        return tuple(_prepare_plain(record, impression, question, asking) for question in questions)
-    shared = scene(asking.profile, impression, asking.history_limit)
+        return (yield from _prepare_plain(record, impression, questions, asking))
+    shared = yield from setting(asking.profile, impression, asking.history_limit)
     # An item stands in several questions; its texts are looked at once.
     shown = {id(option.item): option.item for question in questions for option in question.options}
-    flags = {key: option_flags(asking.profile, impression, item) for key, item in shown.items()}
-    return tuple(
-        _prepare_prompts(
-            record, impression, question, asking, _flagged(shared, [flags[id(one.item)] for one in question.options])
-        )
-        for question in questions
-    )
+    flags = {}
+    for key, item in shown.items():
+        yield None
+        flags[key] = yield from flagging(asking.profile, impression, item)
+    prepared: list[Prepared] = []
+    kept = len(shared.history)
+    for question in questions:
+        flagged = _flagged(shared, [flags[id(one.item)] for one in question.options])
+        kept, one = yield from _prepare_prompts(record, impression, question, asking, flagged, guess=kept)
+        prepared.append(one)
+    return tuple(prepared)
 
 
 def num_bytes(record: Record, impression: Impression, prepared: tuple[Prepared, ...]) -> int:
@@ -103,36 +124,86 @@ def num_tokens(prepared: tuple[Prepared, ...]) -> int:
     return sum(len(ask.prompt_ids) for one in prepared for ask in one.asks)
 
 
-def _prepare_plain(record: Record, impression: Impression, question: Question, asking: Asking) -> Prepared:
-    return Prepared(question, _asks(record, impression, question, asking), frozenset())
+def _prepare_plain(
+    record: Record, impression: Impression, questions: tuple[Question, ...], asking: Asking
+) -> Steps[tuple[Prepared, ...]]:
+    prepared = []
+    for question in questions:
+        yield None
+        prepared.append(Prepared(question, _asks(record, impression, question, asking), frozenset()))
+    return tuple(prepared)
 
 
 def _prepare_prompts(
-    record: Record, impression: Impression, question: Question, asking: Asking, shared: Scene
-) -> Prepared:
+    record: Record, impression: Impression, question: Question, asking: Asking, shared: Scene, *, guess: int
+) -> Steps[tuple[int, Prepared]]:
+    """Return a question with its prompts, and how many entries of the history they show; `guess` is tried first."""
+    yield None
     asks = _asks(record, impression, question, asking)
     flags = shared.flags | ({"untrained_mode"} if asking.mode == "direct" else set())
-    for part, options, cut in _ever_shorter(shared, question.options, asking.profile.words.labels):
-        tokenised = [replace(ask, prompt_ids=_tokens(ask, asking, part, options)) for ask in asks]
-        if all(len(ask.prompt_ids) <= asking.max_prompt_tokens for ask in tokenised):
-            return Prepared(question, tuple(tokenised), flags | cut)
-    return Prepared(question, asks, flags, refused=Drawn(Status.OUT_OF_BUDGET))
+    if not asks:
+        return guess, Prepared(question, asks, flags)
+    whole = len(shared.history)
+    kept, tokenised = yield from _longest(
+        whole, guess, lambda kept: _tokenised(asks, asking, _with_newest(shared, kept), question.options)
+    )
+    if tokenised is not None:
+        cut = {"history_cut"} if kept < whole else set()
+        return kept, Prepared(question, tokenised, flags | cut)
+    cut = {"text_cut", "history_cut"} if whole else {"text_cut"}
+    for part, options in _ever_shorter(shared, question.options, asking.profile.words.labels):
+        tokenised = yield from _tokenised(asks, asking, part, options)
+        if tokenised is not None:
+            return 0, Prepared(question, tokenised, flags | cut)
+    return 0, Prepared(question, asks, flags, refused=Drawn(Status.OUT_OF_BUDGET))
+
+
+def _longest(
+    whole: int, guess: int, fit: Callable[[int], Steps[tuple[Ask, ...] | None]]
+) -> Steps[tuple[int, tuple[Ask, ...] | None]]:
+    """Return the largest number up to `whole` that fits, with what it gave; 0 and None if not even 0 does."""
+    fits, too_many, found = -1, whole + 1, None
+    tries = iter((guess, guess + 1, guess - 1))
+    while too_many - fits > 1:
+        kept = next((one for one in tries if fits < one < too_many), (fits + too_many) // 2)
+        given = yield from fit(kept)
+        if given is None:
+            too_many = kept
+        else:
+            fits, found = kept, given
+    return max(fits, 0), found
+
+
+def _with_newest(shared: Scene, kept: int) -> Scene:
+    return replace(shared, history=shared.history[len(shared.history) - kept :])
+
+
+def _tokenised(
+    asks: tuple[Ask, ...], asking: Asking, shared: Scene, options: tuple[Option, ...]
+) -> Steps[tuple[Ask, ...] | None]:
+    """Return the draws with their prompts; None if one of them does not fit: all show the same history."""
+    assert asking.tokenise is not None
+    tokenised = []
+    for ask in asks:
+        yield None
+        prompt = build(asking.profile, shared, [options[index] for index in ask.order], mode=asking.mode)
+        if len(prompt.user) > MAX_CHARS_AT_ONCE:
+            ids: tuple[int, ...] = yield partial(asking.tokenise, prompt)
+        else:
+            ids = asking.tokenise(prompt)
+        if len(ids) > asking.max_prompt_tokens:
+            return None
+        tokenised.append(replace(ask, prompt_ids=ids))
+    return tuple(tokenised)
 
 
 def _ever_shorter(
     shared: Scene, options: tuple[Option, ...], labels: tuple[str, ...]
-) -> Iterator[tuple[Scene, tuple[Option, ...], frozenset[str]]]:
-    """Yield what may be shown, and the flags of what was cut: oldest history, then long texts, never an option."""
-    for dropped in range(len(shared.history) + 1):
-        yield replace(shared, history=shared.history[dropped:]), options, _flags(dropped=dropped)
-    flags = _flags(dropped=len(shared.history)) | {"text_cut"}
+) -> Iterator[tuple[Scene, tuple[Option, ...]]]:
+    """Yield what may be shown without history: ever less of long texts, but every option."""
     for max_chars in _SHORTER_CHARS:
         short = tuple(replace(option, text=_shorter(option.text, max_chars, labels)) for option in options)
-        yield replace(shared, history=(), profile_text=_shorter(shared.profile_text, max_chars, labels)), short, flags
-
-
-def _flags(*, dropped: int) -> frozenset[str]:
-    return frozenset({"history_cut"} if dropped else ())
+        yield replace(shared, history=(), profile_text=_shorter(shared.profile_text, max_chars, labels)), short
 
 
 def _shorter(text: str, max_chars: int, labels: tuple[str, ...]) -> str:
@@ -142,11 +213,6 @@ def _shorter(text: str, max_chars: int, labels: tuple[str, ...]) -> str:
         return text
     head, _, last = body[:max_chars].rpartition("\n")
     return (f"{head}\n" if head else "") + settle(last, labels) + text[len(body) :]
-
-
-def _tokens(ask: Ask, asking: Asking, shared: Scene, options: tuple[Option, ...]) -> tuple[int, ...]:
-    assert asking.tokenise is not None
-    return asking.tokenise(build(asking.profile, shared, [options[index] for index in ask.order], mode=asking.mode))
 
 
 def _asks(record: Record, impression: Impression, question: Question, asking: Asking) -> tuple[Ask, ...]:

@@ -10,6 +10,8 @@ must match it to the byte; the words come from a prompt profile (`worker.profile
 newline and items are joined by one, so a blank line stands between them.
 
 History is cut to entries strictly before the impression: an entry at its time may be the click itself.
+
+`rendering` and `setting` do their work in steps (`worker.steps`): a long text, an item or an entry each.
 """
 
 import re
@@ -22,6 +24,7 @@ from worker.inspection import Cleaner
 from worker.questions import Option
 from worker.records import Domain, HistoryEntry, Impression, Item, User
 from worker.sanitise import clean, settle
+from worker.steps import LONG_CHARS, Steps, run
 from worker.template import fill, names
 from worker.words import Words
 
@@ -118,35 +121,52 @@ def time_diff(then_us: int | None, now_us: int) -> str:
 
 def render_option(profile: Profile, impression: Impression, item: Item, cleaned: Clean | None = None) -> str:
     """Return an item as an option's text: its own text if it has one, else the domain's layout of its attributes."""
+    return run(rendering(profile, impression, item, cleaned))
+
+
+def rendering(profile: Profile, impression: Impression, item: Item, cleaned: Clean | None = None) -> Steps[str]:
+    """Do the same in steps."""
     labels = profile.words.labels
     cleaned = cleaned or partial(clean, labels=labels)
     text = cleaned(item.text or "", MAX_OPTION_CHARS)
     if text:
         return text + "\n"
     exposure = _fitting(profile, impression.domain, item.attributes).exposure
-    values = _values(item.attributes, exposure, cleaned)
+    values = yield from _values(item.attributes, exposure, cleaned)
     values["new_release"] = _new_release(values.get("title", ""), impression.occurred_at)
     return fill(exposure, values, partial(settle, labels=labels)) or cleaned(item.item_id, MAX_NAME_CHARS) + "\n"
 
 
 def option_flags(profile: Profile, impression: Impression, item: Item) -> set[str]:
     """Return the flags of what an option shows."""
+    return run(flagging(profile, impression, item))
+
+
+def flagging(profile: Profile, impression: Impression, item: Item) -> Steps[set[str]]:
+    """Do the same in steps."""
     cleaner = Cleaner(profile.words.labels)
-    render_option(profile, impression, item, cleaner.clean)
+    yield from rendering(profile, impression, item, cleaner.clean)
     return cleaner.flags
 
 
 def scene(profile: Profile, impression: Impression, history_limit: int) -> Scene:
     """Render what the questions share: profile, and the last `history_limit` entries before the impression."""
+    return run(setting(profile, impression, history_limit))
+
+
+def setting(profile: Profile, impression: Impression, history_limit: int) -> Steps[Scene]:
+    """Do the same in steps."""
     layout = profile.layout(impression.domain)
     before = impression.past()
     kept = before[-history_limit:] if history_limit else ()
     cleaner = Cleaner(profile.words.labels)
-    return Scene(
-        profile_text=_user_profile(impression.user, layout, cleaner),
-        history=tuple(_history_entry(profile, impression, entry, cleaner) for entry in kept),
-        flags=frozenset(cleaner.flags | ({"history_cut"} if len(kept) < len(before) else set())),
-    )
+    profile_text = yield from _user_profile(impression.user, layout, cleaner)
+    history = []
+    for entry in kept:
+        yield None
+        history.append((yield from _history_entry(profile, impression, entry, cleaner)))
+    flags = frozenset(cleaner.flags | ({"history_cut"} if len(kept) < len(before) else set()))
+    return Scene(profile_text, tuple(history), flags)
 
 
 def build(profile: Profile, shared: Scene, options: Sequence[Option], *, mode: str = "default") -> Prompt:
@@ -165,37 +185,54 @@ def _fitting(profile: Profile, domain: Domain, attributes: Mapping[str, str]) ->
 
 def _values(
     attributes: Mapping[str, str], template: str, cleaned: Clean, max_chars: int = MAX_OPTION_CHARS
-) -> dict[str, str]:
+) -> Steps[dict[str, str]]:
     """Clean the attributes that a template shows."""
     shown = names(template)
-    values = {name: cleaned(attributes[name], max_chars) for name in sorted(shown - _OURS) if name in attributes}
+    values = {}
+    for name in sorted(shown - _OURS):
+        if name in attributes:
+            values[name] = yield from _cleaned(attributes[name], max_chars, cleaned)
     if "lines" in shown:
-        values["lines"] = _lines(attributes, max_chars, cleaned)
+        values["lines"] = yield from _lines(attributes, max_chars, cleaned)
     return values
 
 
-def _lines(attributes: Mapping[str, str], max_chars: int, cleaned: Clean) -> str:
+def _lines(attributes: Mapping[str, str], max_chars: int, cleaned: Clean) -> Steps[str]:
     """Write a line an attribute; name and value are cleaned as one, or a name could make a label of its line."""
-    named = (f"{name[:MAX_NAME_CHARS]}: {value}" for name, value in attributes.items() if value)
-    return "\n".join(line for line in (cleaned(text, max_chars) for text in named) if line)
+    lines = []
+    for name, value in attributes.items():
+        if value:
+            lines.append((yield from _cleaned(f"{name[:MAX_NAME_CHARS]}: {value}", max_chars, cleaned)))
+    return "\n".join(line for line in lines if line)
 
 
-def _user_profile(user: User, layout: Layout, cleaner: Cleaner) -> str:
+def _cleaned(text: str, max_chars: int, cleaned: Clean) -> Steps[str]:
+    """Clean a text; a long one is a step."""
+    if len(text) > LONG_CHARS:
+        yield None
+    return cleaned(text, max_chars)
+
+
+def _user_profile(user: User, layout: Layout, cleaner: Cleaner) -> Steps[str]:
     if user.profile_text is not None:
         lines = user.profile_text[:MAX_PROFILE_CHARS].split("\n")
         return "\n".join(cleaner.clean(line, MAX_PROFILE_CHARS) for line in lines)
     if not user.profile:
         return ""
-    return fill(layout.profile, _values(user.profile, layout.profile, cleaner.clean, MAX_PROFILE_CHARS), cleaner.settle)
+    values = yield from _values(user.profile, layout.profile, cleaner.clean, MAX_PROFILE_CHARS)
+    yield None
+    return fill(layout.profile, values, cleaner.settle)
 
 
-def _history_entry(profile: Profile, impression: Impression, entry: HistoryEntry, cleaner: Cleaner) -> str:
+def _history_entry(profile: Profile, impression: Impression, entry: HistoryEntry, cleaner: Cleaner) -> Steps[str]:
     layout = profile.layout(impression.domain)
     template = _fitting(profile, impression.domain, entry.item.attributes).item
     text = cleaner.clean(entry.item.text or "", MAX_OPTION_CHARS)
     if not text:
-        text = fill(template, _values(entry.item.attributes, template, cleaner.clean), cleaner.settle)
-    values = _values(entry.item.attributes, layout.history, cleaner.clean) | {
+        values = yield from _values(entry.item.attributes, template, cleaner.clean)
+        text = fill(template, values, cleaner.settle)
+    own = yield from _values(entry.item.attributes, layout.history, cleaner.clean)
+    values = own | {
         "item": text or cleaner.clean(entry.item.item_id, MAX_NAME_CHARS),
         "time_diff": time_diff(entry.occurred_at, impression.occurred_at),
         "rating": "" if entry.rating is None else f"{entry.rating:.1f}",

@@ -15,7 +15,7 @@ opens the same sources for the partition's next owner.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Awaitable, Callable, Collection, Coroutine
 from dataclasses import dataclass
 
 from worker.breaker import EVERYTHING, Breaker, Unit
@@ -57,7 +57,7 @@ class Quarantine:
         *,
         flight: Flight,
         handover: Handover,
-        ready: Callable[[InFlight, Decoded], None],
+        ready: Callable[[InFlight, Decoded], Awaitable[None]],
         finish: Callable[[InFlight, tuple[Message, ...]], None],
         bury: Callable[[InFlight, Poison], None],
         remark: Callable[[Partition], None],
@@ -204,9 +204,9 @@ class Quarantine:
         except Poison as poison:
             self._on_bad(attempt, poison)
         else:
-            self._on_good(attempt, decoded)
+            await self._on_good(attempt, decoded)
 
-    def _on_good(self, attempt: Attempt, decoded: Decoded | Skip) -> None:
+    async def _on_good(self, attempt: Attempt, decoded: Decoded | Skip) -> None:
         """Go on with a record that is no poison; a rebalance may have taken it meanwhile."""
         entry, partition = attempt.entry, attempt.partition
         if not self._flight.holds(entry):
@@ -220,7 +220,7 @@ class Quarantine:
         if any(bad.held_by for bad in self._bad.get(partition, {}).values()):
             self._parking.let_in(partition)  # the next one says more, if a probe let this one in
         if isinstance(decoded, Decoded):
-            self._ready(entry, decoded)
+            await self._ready(entry, decoded)
         else:
             self._watch.skipped(decoded)
             self._finish(entry, ())

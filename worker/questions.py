@@ -20,6 +20,7 @@ from enum import StrEnum
 
 from worker.chance import digest
 from worker.records import Impression, Item, ItemKind, Role, Slate
+from worker.steps import Steps, run
 
 MAX_OPTIONS = 26  # letters A to Z; the 27th would be "["
 TRAINED_OPTIONS = 12  # the reference model saw 2 to 12 options (`prompt` profiles of the reference)
@@ -97,14 +98,26 @@ def plan(
 
     Slates that are all one list are asked about if `calibrating`.
     """
-    lists = [(slate, _options(slate, render)) for slate in impression.slates]
+    return run(planning(impression, render, depths, calibrating=calibrating))
+
+
+def planning(
+    impression: Impression, render: Callable[[Item], str], depths: Depths, *, calibrating: bool = True
+) -> Steps[tuple[Question, ...]]:
+    """Do the same in steps: a slate or a duel each."""
+    lists = []
+    for slate in impression.slates:
+        lists.append((slate, _options(slate, render)))
+        yield None
     questions = list(_slate_questions(lists, depths.slate))
     if all_alike(questions) and not calibrating:
         questions = [replace(one, status=Status.NOT_SAMPLED, copy_of=None) for one in questions]
     control = next((pair for pair in lists if pair[0].role is Role.CONTROL), None)
     if control:
         candidates = (pair for pair in lists if pair[0].role is Role.CANDIDATE)
-        questions += [_duel(control, candidate, depths.duel) for candidate in candidates]
+        for candidate in candidates:
+            questions.append(_duel(control, candidate, depths.duel))
+            yield None
     return tuple(questions)
 
 
@@ -180,7 +193,8 @@ def _duel(
     if all(len(option.variants) == 2 for option in options):  # noqa: PLR2004 - both sides
         same_order = [(o.item_id, o.text) for o in a[:length]] == [(o.item_id, o.text) for o in b[:length]]
         status = Status.IDENTICAL if same_order else Status.SAME_SET
-    return Question(Kind.DUEL, slate_b, slate_a, options, len(_merged(a, b)), status)
+    total = len({(option.item_id, option.text) for option in (*a, *b)})
+    return Question(Kind.DUEL, slate_b, slate_a, options, total, status)
 
 
 def _merged(a: tuple[Option, ...], b: tuple[Option, ...]) -> tuple[Option, ...]:

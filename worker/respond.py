@@ -16,6 +16,7 @@ from worker.parse import ParseStatus, parse
 from worker.questions import Depths, Kind, Question, Status, all_alike
 from worker.records import Impression, Record
 from worker.responses import AskedOption, Draw, Provenance, SimulatedResponse, Source, Timings
+from worker.steps import Steps, run
 from worker.uncertainty import Summary, debiased, duel_share, summarise
 from worker.words import REFERENCE, Words
 
@@ -81,12 +82,26 @@ def respond(
 
     `sample_rate` is the share of users who are simulated; slates that are all alike are asked of fewer.
     """
+    return run(responding(impression, asked, setup, source, sample_rate=sample_rate, produced_at_us=produced_at_us))
+
+
+def responding(
+    impression: Impression,
+    asked: Sequence[Asked],
+    setup: Setup,
+    source: Source,
+    *,
+    sample_rate: float,
+    produced_at_us: int,
+) -> Steps[tuple[SimulatedResponse, ...]]:
+    """Do the same in steps: a draw each."""
     slates = {a.question.variant: a for a in asked if a.question.kind is Kind.SLATE}
     alike_rate = sample_rate * (setup.calibration_share if all_alike(a.question for a in slates.values()) else 1.0)
     responses = []
     for one in asked:
+        yield None
         copied = slates.get(one.question.copy_of) if one.question.copy_of else None
-        body = _body(impression, one, copied, setup)
+        body = yield from _body(impression, one, copied, setup)
         rate = alike_rate if one.question.kind is Kind.SLATE else sample_rate
         frame = _frame(impression, one, setup, source, sample_rate=rate, produced_at_us=produced_at_us)
         responses.append(SimulatedResponse(**frame, **body))  # type: ignore[arg-type]
@@ -141,11 +156,13 @@ def _frame(
     }
 
 
-def _body(impression: Impression, one: Asked, copied: Asked | None, setup: Setup) -> dict[str, object]:
+def _body(impression: Impression, one: Asked, copied: Asked | None, setup: Setup) -> Steps[dict[str, object]]:
     """Return the fields of the answer; of the copied question's where there is one, whose options are the same."""
     answered = copied or one
-    pairs = zip(answered.drawn, answered.orders, strict=True)
-    draws = tuple(_draw(drawn, order, setup) for drawn, order in pairs)
+    draws = []
+    for drawn, order in zip(answered.drawn, answered.orders, strict=True):
+        draws.append(_draw(drawn, order, setup))
+        yield None
     status = _status(one, copied)
     summary = _summary(impression, answered, draws)
     share, contested = _share(one.question, summary)
@@ -155,7 +172,7 @@ def _body(impression: Impression, one: Asked, copied: Asked | None, setup: Setup
         "top_choice": summary.top_choice if summary else None,
         "duel_share": share,
         "contested_mass": contested,
-        "draws": draws,
+        "draws": tuple(draws),
         "entropy_total": summary.entropy_total if summary else None,
         "entropy_within": summary.entropy_within if summary else None,
         "mutual_information": summary.mutual_information if summary else None,

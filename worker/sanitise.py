@@ -22,13 +22,22 @@ from functools import lru_cache
 DROPPED = frozenset({"Cc", "Cf", "Cs", "Co", "Cn"})
 # What is neither, and yet leaves no mark: variation selectors, and letters and marks that Unicode calls ignorable.
 UNSEEN = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
-_SPACES = re.compile(r"\s+")
+SPACES = re.compile(r"\s+")
 # A bracketed single letter is how an option starts and how an answer ends.  An open bracket at the end would make
 # one with the field that comes after it.
 _OPTION = re.compile(r"\[(?:\s*[^\W\d_]\b\s*\]?|$)")
 _BREAK = str.maketrans("[]", "()")
 _HEADING = re.compile(r"(?i)^[#\s]+(?=(user profile|history|exposure list)\b)")
 READ = 4  # times as many characters are read as may be shown: what is dropped leaves room
+# Marks on one letter; more are dropped.  Sorting a run of marks takes time with the square of its length: 2,400 took
+# 20 ms, and one event holds thousands of such texts.  30 is the bound of Unicode's Stream-Safe Text Format (UAX #15,
+# section 13): "significantly beyond what is required for any linguistic or technical usage".
+MAX_MARKS = 30
+# What `unicodedata.combining` takes for no mark, and yet becomes one or two in NFKC.
+HIDDEN_MARKS = frozenset("\u0f73\u0f75\u0f81\uff9e\uff9f")
+_HIDDEN_MARK = re.compile(f"[{''.join(sorted(HIDDEN_MARKS))}]")
+# Characters of a normalised text that are looked at: NFKC makes 18 of one, and a text is 4,000 characters at most.
+MAX_NORMALISED = 8_000
 
 
 def clean(text: str, max_chars: int, labels: tuple[str, ...]) -> str:
@@ -58,9 +67,31 @@ def label(labels: tuple[str, ...]) -> re.Pattern[str]:
 
 
 def visible(text: str) -> str:
-    """Return the text normalised and on one line, without what cannot be seen."""
+    """Return the text normalised and on one line, without what cannot be seen and what no script has need of."""
     if text.isascii() and text.isprintable():
-        return _SPACES.sub(" ", text)
-    line = _SPACES.sub(" ", UNSEEN.sub("", unicodedata.normalize("NFKC", text)))
-    visible = "".join(char for char in line if unicodedata.category(char) not in DROPPED)
-    return _SPACES.sub(" ", visible)
+        return SPACES.sub(" ", text)
+    normalised = unicodedata.normalize("NFKC", few_marks(text))[:MAX_NORMALISED]
+    line = SPACES.sub(" ", UNSEEN.sub("", normalised))
+    if line.isprintable():  # Python's word for: nothing of DROPPED is left, and no blank but the plain one
+        return line
+    return SPACES.sub(" ", "".join(char for char in line if unicodedata.category(char) not in DROPPED))
+
+
+def few_marks(text: str) -> str:
+    """Return the text with at most `MAX_MARKS` combining marks on a letter; what cannot be seen is no letter.
+
+    >>> few_marks("e\u0301") == "e\u0301", len(few_marks("e" + "\u0301\u0323" * 1_000))
+    (True, 31)
+    """
+    if len(text) <= MAX_MARKS or not (any(map(unicodedata.combining, text)) or _HIDDEN_MARK.search(text)):
+        return text
+    kept, num_marks = [], 0
+    for char in text:
+        if unicodedata.combining(char) or char in HIDDEN_MARKS:
+            num_marks += 1
+            if num_marks > MAX_MARKS:
+                continue
+        elif not (UNSEEN.match(char) or unicodedata.category(char) in DROPPED):
+            num_marks = 0
+        kept.append(char)
+    return "".join(kept)

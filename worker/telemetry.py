@@ -151,6 +151,9 @@ class Telemetry:
         )
         held = Gauge(name + "held_records", "Records that cannot be decoded now", ["why"], registry=registry)
         self._held, self._waiting = held.labels("breaker"), held.labels("schema")
+        self._forgotten = Gauge(
+            name + "user_days_forgotten", "Users' daily counts dropped before their day was over", registry=registry
+        )
         self._positions = Gauge(
             name + "position_share", "P(slot) on content-free slates", ["options", "slot"], registry=registry
         )
@@ -220,6 +223,10 @@ class Telemetry:
         """Take how many records the breaker holds, and how many wait for their writer's schema."""
         self._held.set(by_breaker)
         self._waiting.set(waiting)
+
+    def forgotten(self, num_user_days: int) -> None:
+        """Take how many users' days were forgotten while they went on."""
+        self._forgotten.set(num_user_days)
 
     def engine_died(self) -> None:
         """Count a death of the engine."""

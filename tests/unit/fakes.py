@@ -301,6 +301,9 @@ class FakeWatch:
     def held(self, by_breaker: int, *, waiting: int) -> None:
         self.held_now, self.waiting_now = by_breaker, waiting
 
+    def forgotten(self, num_user_days: int) -> None:
+        self.counts["forgotten"] = num_user_days
+
     def engine_died(self) -> None:
         self.counts["engine death"] += 1
 

@@ -1,13 +1,20 @@
-"""The three pages over HTTP, on a free port of this machine's loopback."""
+"""The three pages over HTTP, on a free port of this machine's loopback; whoever else holds connections to it."""
 
-from collections.abc import Iterator
+import errno
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from email import message_from_string
 from email.message import Message
 from http.client import HTTPConnection
+from http.server import ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
+from worker import health as module
 from worker.commands import accept_dead_letters
 from worker.health import Health, _is_here
 
@@ -76,6 +83,14 @@ def test_each_page_has_its_own_reason_why_not(health: Health, worker: Worker) ->
 def test_metrics_are_given_even_by_a_worker_that_is_not_well(health: Health, worker: Worker) -> None:
     worker.dead = worker.unready = "dying"
     assert get(health, "/metrics") == (200, "metric 1\n")
+
+
+def test_metrics_are_made_once_for_all_who_ask_at_once() -> None:
+    num = iter(range(9))
+    metrics = module._Once(lambda: str(next(num)).encode())
+    assert [metrics(), metrics(), metrics()] == [b"0", b"0", b"0"]
+    time.sleep(module.SAME_S)
+    assert metrics() == b"1"
 
 
 @pytest.mark.parametrize("path", ["/", "/healthz", "/livez/", "/../etc/passwd"])
@@ -154,3 +169,125 @@ def test_a_closed_server_listens_no_more() -> None:
     health.close()
     with pytest.raises(ConnectionRefusedError):
         get(health, "/livez")
+
+
+# -- who holds connections
+
+
+def num_descriptors() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+def until(holds: Callable[[], bool]) -> None:
+    deadline_s = time.monotonic() + 5
+    while not holds() and time.monotonic() < deadline_s:
+        time.sleep(0.01)
+    assert holds()
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /livez HT", b"GET /livez HTTP/1.1\r\nHost: a\r\nX: "])
+def test_connections_that_ask_for_nothing_take_no_slot_from_probes(health: Health, worker: Worker, sent: bytes) -> None:
+    """300 of them: the pages answer within a second, few descriptors are held, and none afterwards."""
+    until(lambda: health._server.num_connections == 0)
+    before = num_descriptors()
+    with ExitStack() as stack:
+        for _ in range(300):
+            stack.enter_context(socket.create_connection(("127.0.0.1", health.port))).sendall(sent)
+        for path in ("/livez", "/metrics", "/readyz"):
+            start_s = time.monotonic()
+            assert get(health, path)[0] == 200
+            assert time.monotonic() - start_s < 1
+        until(lambda: num_descriptors() <= before + 300 + module.MAX_CONNECTIONS)  # 300 are this test's own
+        assert health._server.num_connections <= module.MAX_CONNECTIONS
+    until(lambda: num_descriptors() <= before)
+    assert health._server.num_connections == 0
+
+
+@pytest.mark.parametrize("slowly", [False, True])
+def test_a_request_that_does_not_arrive_is_given_up(
+    health: Health, monkeypatch: pytest.MonkeyPatch, *, slowly: bool
+) -> None:
+    """Also one that sends a byte now and then."""
+    monkeypatch.setattr(module, "REQUEST_S", 0.2)
+    with socket.create_connection(("127.0.0.1", health.port), timeout=3) as held:
+        held.settimeout(0.05)
+        start_s, ended = time.monotonic(), False
+        while not ended and time.monotonic() - start_s < 3:
+            try:
+                if slowly:
+                    held.sendall(b"G")
+                ended = held.recv(1) == b""
+            except TimeoutError:
+                pass
+            except OSError:
+                ended = True
+        assert ended
+        assert time.monotonic() - start_s < 2
+
+
+def test_an_answer_that_nobody_reads_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "ANSWER_S", 0.2)
+    health = Health("127.0.0.1", 0, live=str, ready=str, metrics=lambda: bytes(50_000_000), accept=str)
+    try:
+        with socket.create_connection(("127.0.0.1", health.port)) as held:
+            held.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+            until(lambda: health._server.num_connections == 1)
+            until(lambda: health._server.num_connections == 0)
+            assert get(health, "/livez")[0] == 200
+    finally:
+        health.close()
+
+
+@pytest.mark.parametrize("head", [b"GET /" + b"a" * 20_000, b"GET / HTTP/1.0\r\n" + b"X: y\r\n" * 4_000])
+def test_a_long_head_is_refused(health: Health, head: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", health.port), timeout=5) as held:
+        held.sendall(head)
+        assert held.recv(100).startswith(b"HTTP/1.0 431 ")
+
+
+def test_without_a_descriptor_left_the_port_waits_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes no descriptor, and no more CPU than a look every tenth of a second."""
+    health = Health("127.0.0.1", 0, live=str, ready=str, metrics=bytes, accept=str)
+    num_tries, accept = 0, ThreadingHTTPServer.get_request
+
+    def none_left(server: ThreadingHTTPServer) -> object:
+        nonlocal num_tries
+        num_tries += 1
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    try:
+        monkeypatch.setattr(ThreadingHTTPServer, "get_request", none_left)
+        with socket.create_connection(("127.0.0.1", health.port)):
+            time.sleep(0.5)
+        assert 1 <= num_tries <= 10
+        monkeypatch.setattr(ThreadingHTTPServer, "get_request", accept)
+        assert get(health, "/livez")[0] == 200
+    finally:
+        health.close()
+
+
+def test_a_failure_of_the_port_is_none_of_the_worker_and_is_mended(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(server: module._Server) -> None:
+        monkeypatch.undo()
+        raise RuntimeError("the port fails")
+
+    monkeypatch.setattr(module._Server, "service_actions", fails)
+    health = Health("127.0.0.1", 0, live=str, ready=str, metrics=bytes, accept=str)
+    try:
+        assert get(health, "/livez")[0] == 200
+    finally:
+        health.close()
+
+
+def test_a_page_that_fails_is_an_error_and_no_silence(caplog: pytest.LogCaptureFixture) -> None:
+    def fails() -> bytes:
+        raise ValueError("no metrics")
+
+    health = Health("127.0.0.1", 0, live=str, ready=str, metrics=fails, accept=str)
+    try:
+        assert get(health, "/metrics") == (500, "failed: ValueError\n")
+        assert "/metrics failed" in caplog.text
+        assert "ValueError: no metrics" in caplog.text
+        assert get(health, "/livez")[0] == 200
+    finally:
+        health.close()

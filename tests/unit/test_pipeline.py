@@ -24,10 +24,12 @@ from world import (
 
 from worker.draws import Ask, Drawn
 from worker.errors import Fatal, Fenced
+from worker.flight import InFlight
+from worker.intake import Decoded
 from worker.questions import Status
 from worker.records import Record, User
 from worker.refusals import MAX_ROW
-from worker.sampling import Sampling
+from worker.sampling import USER_DAY_BYTES, Sampling, UserBudget
 from worker.signals import Aborted, Committed, InDoubt, Refusal, Refused, Revoking
 
 # -- one record
@@ -699,3 +701,36 @@ async def test_a_record_that_the_client_could_not_read_whole_is_a_dead_letter() 
         await world.committed(A, 1)
     assert dict(world.sink.log[0].headers)["ms-reason"] == b"headers"
     assert world.sink.log[0].value == event()
+
+
+# -- large events
+
+
+@jumping
+async def test_a_record_that_is_lost_while_it_is_prepared_is_not_answered() -> None:
+    """Its preparing takes turns with everything else, a rebalance among it."""
+    world = World()
+    async with working(world):
+        batch = world.pipeline._batch
+        source = world.source
+
+        async def lost_meanwhile(entry: InFlight, decoded: Decoded) -> None:
+            source.lose(A)
+            await batch(entry, decoded)
+
+        world.pipeline.quarantine._ready = lost_meanwhile
+        await world.read(event())
+        await until(lambda: world.watch.counts["stale"] == 1)
+        await asyncio.sleep(1)
+        assert not world.engine.asks
+        assert not world.sink.log
+
+
+@jumping
+async def test_users_whose_day_is_forgotten_are_said_and_counted(caplog: pytest.LogCaptureFixture) -> None:
+    budget = UserBudget(1, max_bytes=2 * (USER_DAY_BYTES + 8))
+    async with working(user_budget=budget) as world:
+        await world.read(*(event(f"event-{number}", user=f"user-{number}") for number in range(5)))
+        await world.committed(A, 5)
+        await until(lambda: world.watch.counts["forgotten"] == 3)
+    assert caplog.text.count("more users a day than this worker can count") == 1

@@ -1,15 +1,21 @@
 """From an impression to asks: the same every time, and a prompt that does not fit loses history, never an option."""
 
 from dataclasses import replace
+from functools import cache
 
 import pytest
 from examples import DAY_US, impression, record, seen, slate
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from worker.engines.tokens import Tokens
+from worker.engines.tokens import load as load_tokenizer
+from worker.engines.vllm import TINY, model_path
 from worker.prepare import Asking, Prepared, Tokenise, num_tokens, prepare
 from worker.profiles import load
-from worker.prompt import Prompt
-from worker.questions import Depths, Status
-from worker.records import Impression, Role, User
+from worker.prompt import Prompt, build, render_option, scene
+from worker.questions import Depths, Status, plan, presented_orders
+from worker.records import Domain, HistoryEntry, HistoryItem, Impression, Role, User
 
 HISTORY = tuple(seen(title, (9 - n) * DAY_US) for n, title in enumerate(("One", "Two", "Three")))
 SHOWN = impression(history=HISTORY)
@@ -109,10 +115,9 @@ def test_a_prompt_that_does_not_fit_loses_its_oldest_history_first(dropped: int)
     one = prepared(impression(slate("a", "ABC"), history=HISTORY), tokenise=keep, max_prompt_tokens=limit)[0]
     assert one.refused is None
     assert all(len(ask.prompt_ids) <= limit for ask in one.asks)
-    assert [title for title in ("One", "Two", "Three") if title in prompts[-1].user] == ["One", "Two", "Three"][
-        dropped:
-    ]
-    assert all(f"] film {name}\n" in prompts[-1].user for name in "ABC")
+    asked = next(prompt for prompt in prompts if count_words(prompt) == one.asks[0].prompt_ids)
+    assert [title for title in ("One", "Two", "Three") if title in asked.user] == ["One", "Two", "Three"][dropped:]
+    assert all(f"] film {name}\n" in asked.user for name in "ABC")
     assert ("history_cut" in one.flags) is (dropped > 0)
 
 
@@ -126,7 +131,8 @@ def test_all_draws_of_a_question_see_the_same_history() -> None:
 
     shown = impression(slate("a", "AB"), history=HISTORY)
     (one,) = prepared(shown, tokenise=longer_in_one_order, max_prompt_tokens=2)
-    assert kept == [3, 3, 2, 2, 1, 1]
+    assert kept[-2:] == [1, 1]
+    assert kept[:-2].count(1) == 0
     assert sorted(len(ask.prompt_ids) for ask in one.asks) == [1, 2]
 
 
@@ -173,3 +179,81 @@ def test_direct_mode_asks_for_the_letter_alone_and_says_that_nobody_trained_for_
     assert {prompt.system for prompt in prompts} == {load("mirror-v1").system["direct"]}
     assert all("untrained_mode" in one.flags for one in found)
     assert not any("untrained_mode" in one.flags for one in prepared())
+
+
+# -- the cut is that of trying one entry less each time
+
+
+def cut_one_by_one(shown: Impression, rules: Asking) -> list[tuple[tuple[tuple[int, ...], ...], bool]]:
+    """Return the prompts of each question as the obvious loop cuts them, and whether history is cut."""
+    assert rules.tokenise is not None
+    whole, found = scene(rules.profile, shown, rules.history_limit), []
+    for question in plan(shown, lambda item: render_option(rules.profile, shown, item), rules.depths):
+        orders = presented_orders(shown.event_id, rules.draws, question.options) if question.status is None else []
+        for dropped in range(len(whole.history) + 1):
+            part = replace(whole, history=whole.history[dropped:])
+            ids = tuple(
+                rules.tokenise(build(rules.profile, part, [question.options[at] for at in order])) for order in orders
+            )
+            if all(len(one) <= rules.max_prompt_tokens for one in ids):
+                found.append((ids, dropped > 0))
+                break
+        else:
+            found.append(((), True))
+    return found
+
+
+@cache
+def mirror_tiny() -> Tokens:
+    return Tokens(load_tokenizer(str(model_path(TINY)), None), "Behavior: [")
+
+
+def in_pieces(prompt: Prompt) -> tuple[int, ...]:
+    """Tokenise as an engine does: too long a prompt only as far as it shows."""
+    return mirror_tiny().chat(prompt, LIMIT)
+
+
+LIMIT = 1_200
+titles = st.text(st.sampled_from("ab \u00e9\u65e5[]\n1"), max_size=60) | st.sampled_from(
+    ["", "Heat (1995)", "w " * 250]
+)
+histories = st.lists(st.tuples(titles, st.sampled_from([None, "", "fine", "so " * 40])), max_size=30)
+
+
+@given(histories, st.sampled_from([Domain.MOVIES, Domain.BOOKS, Domain.GENERIC]), st.integers(0, 30))
+@settings(max_examples=60, deadline=None)
+def test_history_is_cut_as_by_dropping_one_entry_after_the_other(
+    entries: list[tuple[str, str | None]], domain: Domain, limit: int
+) -> None:
+    past = tuple(
+        HistoryEntry(HistoryItem(f"h{n}", attributes={"title": title, "genres": "Drama"}), "read", 4.0, review, n + 1)
+        for n, (title, review) in enumerate(entries)
+    )
+    shown = impression(slate("a", "ABC", Role.CONTROL), slate("b", "BDEFG", Role.CANDIDATE), history=past)
+    shown = replace(shown, domain=domain)
+    whole = asking(tokenise=mirror_tiny().chat, history_limit=limit, max_prompt_tokens=LIMIT)
+    found = prepare(record(), shown, replace(whole, tokenise=in_pieces))
+    for one, (ids, is_cut) in zip(found, cut_one_by_one(shown, whole), strict=True):
+        if one.refused is None and "text_cut" not in one.flags - flags_of_texts(shown, limit):
+            assert tuple(ask.prompt_ids for ask in one.asks) == ids
+            assert is_cut <= ("history_cut" in one.flags)
+        else:
+            assert ids == ()
+
+
+def flags_of_texts(shown: Impression, limit: int) -> frozenset[str]:
+    return scene(load("mirror-v1"), shown, limit).flags
+
+
+def test_two_hundred_entries_that_do_not_fit_are_tokenised_a_few_times() -> None:
+    num = 0
+
+    def count(prompt: Prompt) -> tuple[int, ...]:
+        nonlocal num
+        num += 1
+        return (1,) * (10 * prompt.user.count("A movie viewed"))
+
+    past = tuple(seen(f"{n}", (300 - n) * DAY_US) for n in range(200))
+    found = prepared(impression(history=past), tokenise=count, history_limit=200, max_prompt_tokens=777)
+    assert [len(ask.prompt_ids) for one in found for ask in one.asks] == [770] * 6
+    assert num < 40  # it was 740: six prompts for each of 123 entries that were dropped

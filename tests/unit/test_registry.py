@@ -13,6 +13,7 @@ from urllib.parse import unquote
 import pytest
 
 from worker import codec
+from worker.bounded import ENTRY_BYTES
 from worker.codec import SchemaRef
 from worker.errors import BadSettings, Poison, Retryable
 from worker.kafka import registry, registry_client
@@ -425,7 +426,7 @@ async def test_a_net_of_references_is_walked_once_each() -> None:
 
 async def test_foreign_schemas_are_bounded_in_bytes_and_evict_none_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     text = record("r", *((f"f{n}", "int") for n in range(100)))
-    size = codec.writer_schema(text).num_bytes
+    size = codec.writer_schema(text).num_bytes + ENTRY_BYTES
     monkeypatch.setattr(registry, "MAX_SCHEMA_BYTES", 10 * size)
     monkeypatch.setattr(registry, "MAX_REFUSED_BYTES", 10_000)
 

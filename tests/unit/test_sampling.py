@@ -1,13 +1,16 @@
 """Who is simulated: whole users, decided alike everywhere, and why others are not."""
 
 from dataclasses import replace
+from time import process_time
 from typing import Any
 
 import pytest
 from examples import AT_US, DAY_US, impression
+from hypothesis import given
+from hypothesis import strategies as st
 
 from worker.records import Experiment, User
-from worker.sampling import Sampling, Skip, UserBudget
+from worker.sampling import USER_DAY_BYTES, Sampling, Skip, UserBudget
 
 NOW_S = AT_US / 1e6 + 10
 USERS = [f"user-{number}" for number in range(2_000)]
@@ -101,9 +104,37 @@ def test_no_limit_counts_nothing() -> None:
 
 
 def test_the_count_forgets_the_users_seen_longest_ago() -> None:
-    budget = UserBudget(limit=1, max_users=2)
+    budget = UserBudget(limit=1, max_bytes=2 * (USER_DAY_BYTES + 8))
     for user in ("a", "b", "a", "c"):
         budget.takes(user, "e1", AT_US)
     assert len(budget._taken) == 2
     assert not budget.takes("a", "e2", AT_US)  # still known
     assert budget.takes("b", "e2", AT_US)  # forgotten
+
+
+def test_only_a_day_that_goes_on_is_missed() -> None:
+    budget = UserBudget(limit=1, max_bytes=2 * (USER_DAY_BYTES + 8))
+    for user in ("a", "b"):
+        budget.takes(user, "e1", AT_US)
+    for user in ("a", "b"):
+        budget.takes(user, "e2", AT_US + DAY_US)
+    assert budget.num_forgotten == 0  # yesterday's
+    budget.takes("c", "e2", AT_US + DAY_US)
+    assert budget.num_forgotten == 1
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 6), st.integers(0, 1)), max_size=60), st.integers(1, 3))
+def test_the_budget_decides_as_sets_of_events_would(events: list[tuple[int, int, int]], limit: int) -> None:
+    budget, taken = UserBudget(limit), dict[tuple[int, int], set[int]]()
+    for user, event, day in events:
+        seen = taken.setdefault((user, day), set())
+        expected = event in seen or len(seen) < limit
+        if expected:
+            seen.add(event)
+        assert budget.takes(f"u{user}", f"e{event}", AT_US + day * DAY_US) is expected
+
+
+def test_ten_thousand_events_of_one_user_are_counted_in_no_time() -> None:
+    budget, start_s = UserBudget(limit=20_000), process_time()
+    assert all(budget.takes("u", f"e{n}", AT_US) for n in range(10_000))
+    assert process_time() - start_s < 1.5  # measured: 0.15 s

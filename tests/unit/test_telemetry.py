@@ -91,6 +91,7 @@ def test_every_series_is_there_at_zero_from_the_start(watched: Watched) -> None:
             "paused_partitions",
             "head_of_line_seconds",
             "breaker_open",
+            "user_days_forgotten",
         )
     ]
     zero += [watched.value("held_records", why=why) for why in ("breaker", "schema")]
@@ -113,9 +114,11 @@ def test_nothing_that_is_counted_makes_a_new_series(watched: Watched) -> None:
     watched.telemetry.answered((), end_to_end_s=-5.0)
     watched.telemetry.breaker(is_open=True)
     watched.telemetry.held(3, waiting=2)
-    assert series() == before
     assert watched.value("held_records", why="breaker") == 3.0
     assert watched.value("held_records", why="schema") == 2.0
+    watched.telemetry.forgotten(7)
+    assert series() == before
+    assert watched.value("user_days_forgotten") == 7.0
     assert watched.value("breaker_open") == 1.0
     assert watched.value("records_skipped_total", reason="sample") == 1.0
     assert watched.value("flushes_total", outcome="indoubt") == 1.0

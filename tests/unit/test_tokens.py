@@ -1,5 +1,6 @@
 """How much of what was written is kept as its own tokens: the same as trying every length, in few tries."""
 
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from worker.engines.tokens import Tokens
+from worker.engines.tokens import Tokens, load
 from worker.engines.vllm import TINY, model_path
+from worker.prompt import Prompt
 
 PLAIN = Tokenizer.from_file(str(Path(model_path(TINY), "tokenizer.json")))
 NUM_BYTES = 256 + 16  # the first ids are single bytes: parts of characters among them
@@ -59,3 +61,38 @@ def test_ids_that_have_nothing_of_the_text_are_found_out_in_few_tries(num: int) 
     (other,) = PLAIN.encode("a").ids
     assert tokens._num_agreed([other] * num, "xyz") == 0
     assert tokens.num_decoded < 20
+
+
+def test_bytes_that_never_become_a_character_are_given_up_after_some() -> None:
+    """As many tries as there are ids took seconds; fewer ids are kept than could be, and never wrong ones."""
+    tokens = Counting()
+    start = list(PLAIN.encode("abc").ids)
+    byte = next(number for number in range(NUM_BYTES) if PLAIN.decode([number]) == "\ufffd")
+    num = tokens._num_agreed(start + [byte] * 5_000, "abcd")
+    assert tokens.decode((start + [byte] * 5_000)[:num]) in {"", "a", "ab", "abc"}
+    assert tokens.num_decoded < 100
+
+
+def test_a_prompt_that_does_not_fit_is_encoded_only_until_that_shows() -> None:
+    tokens = Tokens(load(str(model_path(TINY)), None), "Behavior: [")
+    for has_blocks in (True, False):
+        tokens._has_blocks = has_blocks
+        for num in (1, 100, 2_000):
+            prompt = Prompt("System.", "\n\n".join(f"# Entry {n}\nsome words" for n in range(num)), "Thought:")
+            whole, some = tokens.chat(prompt), tokens.chat(prompt, 1_000)
+            assert some == whole if len(whole) <= 1_000 else 1_000 < len(some) <= min(len(whole), 6_000)
+
+
+def test_kept_blocks_take_their_limit_in_memory() -> None:
+    tokens = Tokens(load(str(model_path(TINY)), None), "Behavior: [")
+    tokens._blocks._max_bytes = 1 << 20
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        for n in range(6_000):
+            tokens._encode_kept(f"[A] film {n} " + "and so on " * (n % 40))
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert tokens._blocks.num_bytes > 0.95 * (1 << 20)
+    assert after - before < 1.1 * (1 << 20)

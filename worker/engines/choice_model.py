@@ -6,8 +6,8 @@
 The overlap is the mean, over the option's features, of how much the user's history likes that feature: a
 rating of 5 counts 1, of 1 counts -1; an entry without a rating counts 0.5, or -0.5 if the user skipped or hid the item.
 Features are the words between `|`, `,` and `/` of every attribute but the title, numbers left out; a bare text has its
-longer words.  The mass that goes to no choice is
-`1 - letter_mass`.
+longer words.  Of an item's texts the first 16,000 characters are read, some hundred times those of an ordinary item.
+The mass that goes to no choice is `1 - letter_mass`.
 
 >>> taste = {"drama": 1.0, "horror": -1.0}
 >>> [round(p, 2) for p in choice_probabilities([{"drama"}, {"horror"}], taste)[0]]
@@ -17,14 +17,17 @@ longer words.  The mass that goes to no choice is
 import asyncio
 import math
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
-from functools import lru_cache
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 from worker import __version__
+from worker.bounded import BytesLru
 from worker.draws import Ask, Drawn, EngineCard
 from worker.prompt import Prompt
 from worker.questions import Status
 from worker.records import HistoryEntry, Impression
+from worker.steps import Steps, run
+from worker.turns import Turns
 
 TASTE = 3.0
 POSITION = 0.15
@@ -35,34 +38,67 @@ _LETTER = re.compile(r"[^\W\d_]")
 _WORD = re.compile(r"[^\W\d_]{4,}")
 _RATING_MIDDLE, _RATING_SPAN = 3.0, 2.0
 _UNRATED = 0.5
+MAX_READ = 16_000  # characters of an item's texts
+MAX_FEATURES_BYTES = 64 << 20  # of items whose features are kept: they come again in every slate
+_PAIR_BYTES, _KEY_BYTES = 64, 120  # of an attribute's pair, and of the key's two tuples
+MEASURED_TO_COUNTED = 1.2  # of the memory that items of 3 to 11,000 features take, 2026-11
+_FEATURES: BytesLru[tuple[str | None, tuple[tuple[str, str], ...]], frozenset[str]] = BytesLru(MAX_FEATURES_BYTES)
 _REFUSALS = frozenset({"skip", "skipped", "hide", "hidden", "dislike", "disliked", "not read"})  # actions
 
 
 def features(text: str | None, attributes: Mapping[str, str]) -> frozenset[str]:
     """Return what an item is like, as lower-case words."""
-    return _features(text, tuple(attributes.items()))
+    key = (text, tuple(attributes.items()))
+    found = _FEATURES.get(key)
+    if found is None:
+        found = _features(text, attributes)
+        _FEATURES.put(key, found, num_bytes=_size(text, attributes, found))
+    return found
 
 
-@lru_cache(maxsize=50_000)  # items come again in every slate; an entry is about 500 bytes
-def _features(text: str | None, attributes: tuple[tuple[str, str], ...]) -> frozenset[str]:
+def _features(text: str | None, attributes: Mapping[str, str]) -> frozenset[str]:
     found = {
         word.strip().lower()
-        for name, value in attributes
-        if name not in _NAMES
+        for value in _read(value for name, value in attributes.items() if name not in _NAMES)
         for word in _SPLIT.split(value)
         if _LETTER.search(word)
     }
     return frozenset(found or (word.lower() for word in _WORD.findall(text or "")))
 
 
+def _read(values: Iterable[str]) -> Iterator[str]:
+    """Yield texts up to `MAX_READ` characters together."""
+    room = MAX_READ
+    for value in values:
+        yield value[:room]
+        room -= len(value)
+        if room <= 0:
+            return
+
+
+def _size(text: str | None, attributes: Mapping[str, str], found: frozenset[str]) -> int:
+    """Return what an item and its features take, bytes."""
+    texts = [text or "", *attributes, *attributes.values(), *found]
+    pairs = _PAIR_BYTES * len(attributes)
+    counted = sum(one.__sizeof__() for one in texts) + found.__sizeof__() + pairs + _KEY_BYTES
+    return int(MEASURED_TO_COUNTED * counted)
+
+
 def taste(history: Sequence[HistoryEntry]) -> dict[str, float]:
     """Return how much a history likes each feature, in [-1, 1]: the mean over the entries that have it."""
+    return run(tasting(history))
+
+
+def tasting(history: Sequence[HistoryEntry]) -> Steps[dict[str, float]]:
+    """Do the same in steps: an entry each."""
     sums: dict[str, tuple[float, int]] = {}
     for entry in history:
+        yield None
         liking = _unrated(entry.action) if entry.rating is None else _liking(entry.rating)
         for feature in features(entry.item.text, entry.item.attributes):
             total, count = sums.get(feature, (0.0, 0))
             sums[feature] = (total + liking, count + 1)
+    yield None
     # One more entry of no liking in each mean: what was met once is believed less than what was met often.
     return {feature: total / (count + 1) for feature, (total, count) in sums.items()}
 
@@ -83,6 +119,8 @@ class ChoiceModel:
         """Take the time that a draw shall last, seconds."""
         self._latency_s = latency_s
         self._met: tuple[Impression, dict[str, float]] | None = None  # the last one's taste: its draws come together
+        self._meeting = asyncio.Lock()
+        self._turns = Turns(time.monotonic)
         self.card = EngineCard(
             engine="choice-model",
             engine_version=__version__,
@@ -109,22 +147,39 @@ class ChoiceModel:
         """Have no queue to tell of."""
 
     async def draw(self, ask: Ask) -> Drawn:
-        """Answer at once, or after `latency_s`."""
+        """Answer at once, or after `latency_s`; a large event in turns with all else in the loop."""
         if self._latency_s:
             await asyncio.sleep(self._latency_s)
-        return self.answer(ask)
+        likes = self._known(ask.impression)
+        if likes is None:
+            async with self._meeting:  # the first draw of an impression finds its taste, the others wait for it
+                likes = self._known(ask.impression)
+                if likes is None:
+                    likes = await self._turns.run(self._meet(ask.impression))
+        return await self._turns.run(_answering(ask, likes))
 
     def answer(self, ask: Ask) -> Drawn:
         """Answer now: there is nothing to wait for."""
-        options = ask.question.options
-        slots = [features(options[i].text, options[i].item.attributes) for i in ask.order]
-        probabilities, mass = choice_probabilities(slots, self._taste(ask.impression))
-        return Drawn(Status.OK, probabilities, letter_mass=mass, finish_reason="stop")
+        likes = self._known(ask.impression)
+        return run(_answering(ask, run(self._meet(ask.impression)) if likes is None else likes))
 
-    def _taste(self, impression: Impression) -> dict[str, float]:
-        if self._met is None or self._met[0] is not impression:
-            self._met = (impression, taste(impression.past()))
-        return self._met[1]
+    def _known(self, impression: Impression) -> dict[str, float] | None:
+        return self._met[1] if self._met is not None and self._met[0] is impression else None
+
+    def _meet(self, impression: Impression) -> Steps[dict[str, float]]:
+        likes = yield from tasting(impression.past())
+        self._met = (impression, likes)
+        return likes
+
+
+def _answering(ask: Ask, likes: Mapping[str, float]) -> Steps[Drawn]:
+    options = ask.question.options
+    slots = []
+    for index in ask.order:
+        slots.append(features(options[index].text, options[index].item.attributes))
+        yield None
+    probabilities, mass = choice_probabilities(slots, likes)
+    return Drawn(Status.OK, probabilities, letter_mass=mass, finish_reason="stop")
 
 
 def _utility(likes: Mapping[str, float], slot: int, slot_features: Collection[str]) -> float:

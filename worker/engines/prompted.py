@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from worker.draws import Ask, Drawn
+from worker.draws import Ask, Drawn, EngineCard
 from worker.engines.passes import Passes, usage_of
 from worker.engines.tokens import Tokens
 from worker.errors import BadSettings, Fatal
@@ -27,6 +27,7 @@ SECOND_PASS_FIRST = 1 << 45
 class PromptedEngine(ABC):
     """An engine but for `start`, `stop`, `on_step` and `_run`; `start` makes `_tokens` and `_passes`."""
 
+    card: EngineCard
     _tokens: Tokens
     _passes: Passes
 
@@ -40,8 +41,8 @@ class PromptedEngine(ABC):
         await self._run(self._probe_ids(), self._passes.letters(2), {})
 
     def tokenise(self, prompt: Prompt) -> tuple[int, ...]:
-        """Return the ids of a whole prompt."""
-        return self._tokens.chat(prompt)
+        """Return the ids of a prompt; of one that does not fit the model, of its beginning, too many."""
+        return self._tokens.chat(prompt, self.card.max_prompt_tokens or None)
 
     async def draw(self, ask: Ask) -> Drawn:
         """Answer one draw, in the form that the settings name."""

@@ -8,21 +8,27 @@ only characters.  Special tokens split text anyway, so the ids are those of the 
 import json
 import re
 from bisect import bisect_left
-from collections.abc import Sequence
-from functools import lru_cache
-from itertools import chain
+from collections.abc import Iterator, Sequence
+from threading import Lock
 from typing import Any
 
+from worker.bounded import BytesLru
 from worker.errors import Fatal
 from worker.prompt import Prompt, letter
 from worker.questions import MAX_OPTIONS
 
-KEPT_BLOCKS = 2_048  # of at most some hundred characters each: a few MB
-# An option, an entry or a heading begins a block.  A tokenizer like Qwen2's ends a word at a line break, so the tokens
-# of blocks are those of the text; an event's prompts share most of their blocks, and each is encoded once.
-_BLOCK = re.compile(r"(?<=\n)(?=[\[#])")
+KEPT_BYTES = 32 << 20  # of blocks and their tokens: about 50,000 of ordinary length
+# An option, a heading, or what follows a blank line, as an entry of the history, begins a block.  A tokenizer like
+# Qwen2's ends a word at a line break, so the tokens of blocks are those of the text; an event's prompts share most of
+# their blocks, and each is encoded once.
+_BLOCK = re.compile(r"(?<=\n)(?=[\[#])|(?<=\n\n)(?=\S)")
 _ENDS = ("a\n", "1\n", ".\n", ")\n\n", "] \n", "\t\n \n", "\u00e9\n", "\U0001f600\n\n")  # what a block may end in
 _STARTS = ("[A] a", "[1", "# A", "## 1", "[[", "#\n")
+_AFTER_BLANK = (*_STARTS, "A movie", "1 a", "'s", "\u00e9t", "\u0301a", "\u65e5", "\U0001f600", "-- a", '"A', "_")
+LONG_TEXT = 4_000  # characters; a longer text is encoded without Python's lock, which costs a little more
+# Characters a token of a text that surely does not fit: its tokens are counted piece by piece first.
+_SPARSE = 8
+MAX_BROKEN = 32  # tokens at the end that are looked at one by one, in search of a character whose bytes are all there
 _MARKS = ("MARK-OF-THE-SYSTEM-TEXT", "MARK-OF-THE-USER-TEXT", "MARK-OF-THE-ASSISTANT-TEXT")
 
 
@@ -38,36 +44,71 @@ class Tokens:
         self._plain = Tokenizer.from_str(json.dumps({**backend, "added_tokens": [], "post_processor": None}))
         pieces = _pieces(tokenizer)
         self._pieces = [tuple(tokenizer.encode(piece, add_special_tokens=False)) for piece in pieces]
-        self._encode_kept = lru_cache(maxsize=KEPT_BLOCKS)(self.encode)
+        # One object for each id: a token of a prompt then takes 8 bytes, not 40, in every prompt and block.
+        self._ids = tuple(range(1 + max(self._plain.get_vocab(with_added_tokens=True).values())))
+        self._blocks: BytesLru[str, tuple[int, ...]] = BytesLru(KEPT_BYTES)
+        self._lock = Lock()  # of the blocks: long prompts are tokenised in a thread
         self._has_blocks = _has_blocks(self._plain)
         self.letters = self._letters(stop)
 
     def encode(self, text: str) -> tuple[int, ...]:
         """Encode text as text."""
-        ids = tuple(self._plain.encode(text, add_special_tokens=False).ids)
+        if len(text) > LONG_TEXT:
+            (found,) = self._plain.encode_batch_fast([text], add_special_tokens=False)
+        else:
+            found = self._plain.encode(text, add_special_tokens=False)
+        ids = found.ids
         assert self._added.isdisjoint(ids), "text became a special token"
-        return ids
+        return tuple(map(self._ids.__getitem__, ids))
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of ids."""
         return str(self._plain.decode(list(ids), skip_special_tokens=False))
 
-    def chat(self, prompt: Prompt) -> tuple[int, ...]:
-        """Return the ids of a prompt, up to the end of its prefix."""
-        before, between, last = self._pieces
-        return (
-            before
-            + self._encode_kept(prompt.system)
-            + between
-            + self._encode_blocks(prompt.user)
-            + last
-            + self._encode_kept(prompt.prefix)
-        )
+    def chat(self, prompt: Prompt, max_tokens: int | None = None) -> tuple[int, ...]:
+        """Return the ids of a prompt, up to the end of its prefix.
 
-    def _encode_blocks(self, text: str) -> tuple[int, ...]:
+        Of a prompt of more than `max_tokens` its first ids, more than that many: what does not fit is not encoded on.
+        """
+        before, between, last = self._pieces
+        head = before + self._encode_kept(prompt.system) + between
+        tail = last + self._encode_kept(prompt.prefix)
+        room = None if max_tokens is None else max_tokens - len(head) - len(tail)
+        return head + self._encode_blocks(prompt.user, room) + tail
+
+    def _encode_blocks(self, text: str, room: int | None) -> tuple[int, ...]:
+        """Encode a text; one of more tokens than there is room for up to where that shows."""
         if not self._has_blocks:
-            return self.encode(text)
-        return tuple(chain.from_iterable(map(self._encode_kept, _BLOCK.split(text))))
+            return self._beginning(text, room) or self.encode(text)
+        ids: list[int] = []
+        for block in _blocks(text):
+            ids += self._encode_kept(block)
+            if room is not None and len(ids) > room:
+                break
+        return tuple(ids)
+
+    def _beginning(self, text: str, room: int | None) -> tuple[int, ...]:
+        """Return the ids of a beginning of a text that surely has no room, else none.
+
+        Counted by pieces, a text has a token more for each; so twice the room is surely too much.
+        """
+        if room is None or len(text) <= _SPARSE * max(room, 0):
+            return ()
+        ids: list[int] = []
+        for start in range(0, len(text), LONG_TEXT):
+            ids += self.encode(text[start : start + LONG_TEXT])
+            if len(ids) > 2 * room:
+                return tuple(ids)
+        return ()
+
+    def _encode_kept(self, text: str) -> tuple[int, ...]:
+        with self._lock:
+            found = self._blocks.get(text)
+        if found is None:
+            found = self.encode(text)
+            with self._lock:
+                self._blocks.put(text, found, num_bytes=text.__sizeof__() + found.__sizeof__())
+        return found
 
     def continued(self, prompt_ids: tuple[int, ...], generated_ids: Sequence[int], text: str) -> tuple[int, ...]:
         """Return the ids of a prompt and the `text` written after it; generated ids are kept where they are its text.
@@ -83,17 +124,25 @@ class Tokens:
         """Return how many ids, as many as can be, are a start of the text.
 
         What some ids say, more ids say too, but for U+FFFD at the end: a character whose bytes are not all there.
-        Without it, ids that are no start of the text stay none with more, so those are found by halving.
+        Without it, ids that are no start of the text stay none with more, so those are found by halving.  Bytes that
+        never become a character could be as many as there are ids: after some, fewer ids are kept than could be.
         """
+
+        def agrees(num: int) -> bool:
+            return text.startswith(self.decode(ids[:num]))
 
         def disagrees(num: int) -> bool:
             return not text.startswith(self.decode(ids[:num]).rstrip("\ufffd"))
 
         num = len(ids)
-        if not text.startswith(self.decode(ids)):
+        if not agrees(num):
             num = bisect_left(range(len(ids) + 1), x=True, key=disagrees) - 1
-        while num > 0 and not text.startswith(self.decode(ids[:num])):
-            num -= 1
+        for fewer in range(num, max(num - MAX_BROKEN, 0), -1):
+            if agrees(fewer):
+                return fewer
+        num = max(num - MAX_BROKEN, 0)
+        while num and not agrees(num):
+            num //= 2
         return num
 
     def _letters(self, stop: str) -> tuple[int, ...]:
@@ -110,6 +159,15 @@ class Tokens:
         return tuple(found)
 
 
+def _blocks(text: str) -> Iterator[str]:
+    """Cut a text at the beginnings of its blocks, one after the other."""
+    start = 0
+    for found in _BLOCK.finditer(text):
+        yield text[start : found.start()]
+        start = found.start()
+    yield text[start:]
+
+
 def _has_blocks(plain: Any) -> bool:
     """Say whether this tokenizer splits a text where a block begins, and both sides as if each stood alone."""
     split = plain.pre_tokenizer
@@ -119,7 +177,12 @@ def _has_blocks(plain: Any) -> bool:
     def words(text: str) -> list[str]:
         return [word for word, _ in split.pre_tokenize_str(text)]
 
-    return all(words(end + start) == words(end) + words(start) for end in _ENDS for start in _STARTS)
+    def is_cut(end: str, start: str) -> bool:
+        return words(end + start) == words(end) + words(start)
+
+    return all(is_cut(end, start) for end in _ENDS for start in _STARTS) and all(
+        is_cut(end, start) for end in _ENDS if end.endswith("\n\n") for start in _AFTER_BLANK
+    )
 
 
 def load(model: str, revision: str | None) -> Any:

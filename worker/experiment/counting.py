@@ -30,7 +30,8 @@ from worker.questions import Kind
 
 UNIT = 1 << 30  # values to 1e-9; 8e9 fits an integer of SQLite's, the sum of a user's events of MAX_VALUE each
 BUCKET_US = 60_000_000
-MAX_USERS_CACHED = 1_000_000  # about 0.1 GB
+MAX_USERS_BYTES = 128 << 20  # of users whose number in the state is remembered: about 700,000 with ids of 36 characters
+USER_BYTES = 100  # of a dictionary's entry and a number, beside the name
 
 FLIP, CHANCE, OVERLAP = "flip", "flip_chance", "overlap"  # series that are no metrics of a candidate
 REASON = "reason"  # series whose rows are in the table of this name; the segment is a factor
@@ -66,6 +67,7 @@ class Counting:
     def clear(self) -> None:
         """Drop what is remembered of the tables, because they changed or were rolled back."""
         self._users: dict[str, int] = {}
+        self._users_bytes = 0
         self._ids: dict[tuple[object, ...], int] = {}
         self._sums: defaultdict[tuple[int, int, int], _Sum] = defaultdict(_Sum)
         self._pairs: defaultdict[tuple[int, str, str, str], list[int]] = defaultdict(lambda: [0, 0, 0])
@@ -221,8 +223,10 @@ class Counting:
     def _user(self, name: str) -> int:
         found = self._users.get(name)
         if found is None:
-            if len(self._users) >= MAX_USERS_CACHED:
+            self._users_bytes += name.__sizeof__() + USER_BYTES
+            if self._users_bytes > MAX_USERS_BYTES:
                 self._users.clear()
+                self._users_bytes = name.__sizeof__() + USER_BYTES
             found = self._users[name] = self._row("user", {"name": name})
         return found
 

@@ -19,7 +19,7 @@ from urllib.parse import quote
 from uuid import UUID
 
 from worker import codec
-from worker.byte_lru import ByteLru
+from worker.bounded import BytesLru
 from worker.codec import SchemaRef
 from worker.errors import BadSettings, Poison, Retryable
 from worker.kafka.registry_client import NoSuchSchema, RegistryClient
@@ -84,10 +84,10 @@ class Schemas:
             SchemaRef("fingerprint", codec.schema_fingerprint(codec.schema_text(name)).hex()): codec.own_schema(name)
             for name in codec.OWN
         }
-        self._foreign = ByteLru[SchemaRef, codec.Schema](MAX_SCHEMA_BYTES)
-        self._documents = ByteLru[_Reference, _Document](MAX_DOCUMENT_BYTES)
+        self._foreign = BytesLru[SchemaRef, codec.Schema](MAX_SCHEMA_BYTES)
+        self._documents = BytesLru[_Reference, _Document](MAX_DOCUMENT_BYTES)
         self._asking: dict[_Reference, asyncio.Future[_Document]] = {}
-        self._refused = ByteLru[SchemaRef, tuple[float, Poison]](MAX_REFUSED_BYTES)
+        self._refused = BytesLru[SchemaRef, tuple[float, Poison]](MAX_REFUSED_BYTES)
 
     def known(self, ref: SchemaRef) -> codec.Schema | None:
         """Return a writer schema that was fetched before."""

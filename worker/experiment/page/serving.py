@@ -11,9 +11,11 @@ import uvicorn
 from worker.errors import BadSettings
 from worker.experiment.page.access import LOOPBACK
 from worker.experiment.page.app import create_app
+from worker.experiment.page.connections import Connection
 from worker.experiment.page.ports import Source
 
 GRACE_S = 2  # a page that is being read when it ends
+MAX_HEAD_BYTES = 16 << 10  # of a request's line and headers
 
 
 def serve(
@@ -35,6 +37,8 @@ def server(source: Source, *, token: str | None = None, hosts: frozenset[str] | 
     return uvicorn.Server(
         uvicorn.Config(
             app,
+            http=Connection,
+            h11_max_incomplete_event_size=MAX_HEAD_BYTES,
             log_level="error",
             access_log=False,
             server_header=False,
