@@ -25,6 +25,7 @@ from worker.settings import Settings
 log = logging.getLogger(__name__)
 
 TIMEOUT_S = 10.0
+AGAIN_S = 0.2
 LOOK_S = 30.0  # how often new partitions are looked for, and what could not be read is read again
 MAX_BATCH = 2_000  # records, about 6 MB of responses
 
@@ -185,9 +186,17 @@ class Following:
         return min(max(low, wanted), high)
 
     def _watermarks(self, partition: Partition) -> tuple[int, int]:
-        try:
-            asked = TopicPartition(partition.topic, partition.number)
-            low, high = self._consumer.get_watermark_offsets(asked, TIMEOUT_S)
-        except KafkaException as error:
-            raise Retryable(f"{partition}: {client.kafka_error(error).name()} while its ends were asked for") from error
-        return int(low), int(high)
+        """Return where a partition begins and ends; a topic that was just made has no leader for a moment."""
+        asked = TopicPartition(partition.topic, partition.number)
+        deadline_s = time.monotonic() + TIMEOUT_S
+        while True:
+            try:
+                low, high = self._consumer.get_watermark_offsets(asked, TIMEOUT_S)
+            except KafkaException as error:
+                reason = client.kafka_error(error)
+                if time.monotonic() > deadline_s:
+                    raise Retryable(f"{partition}: {reason.name()} while its ends were asked for") from error
+                client.raise_if_hopeless(reason, f"read {partition}")
+                time.sleep(AGAIN_S)
+            else:
+                return int(low), int(high)
