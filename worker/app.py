@@ -204,7 +204,7 @@ async def answer_all(
             or stale("poll thread", source.last_poll_s)
             or pipeline.watchdog.why
         ),
-        ready=lambda: pipeline.held_up or source.held_up,
+        ready=lambda: "; ".join(filter(None, (pipeline.held_up, source.held_up))),
         accept=in_loop(lambda num_next: _accept(source, pipeline, num_next)),
     )
     log.info(

@@ -144,7 +144,10 @@ class Pipeline:
     def held_up(self) -> str:
         """Why the worker is not ready, "" if it is."""
         reason = self._state or self._keeper.held_up or self.quarantine.held_up
-        return reason or self._refusals.held_up or self._sink.held_up or self.watchdog.why
+        sink = self._sink.held_up
+        if sink and self._handover.idle:
+            sink = ""  # what was refused last has gone with its partition: whether the next will be is not known
+        return reason or self._refusals.held_up or sink or self.watchdog.why
 
     @property
     def _waits(self) -> bool:

@@ -137,7 +137,8 @@ class KafkaSink:
         except KafkaException as error:
             reason = client.kafka_error(error)
             client.raise_if_hopeless(reason, "topic ids")
-            log.warning("topic ids: %s; asking again before anything is committed", reason.name())
+            self._why = f"topic ids: {reason.name()}"
+            log.warning("%s; asking again before anything is committed", self._why)
             return None
 
     def _produce(self, producer: Producer, flush: Flush, deadline_s: float) -> None:
