@@ -191,7 +191,9 @@ def _values(
     values = {}
     for name in sorted(shown - _OURS):
         if name in attributes:
-            values[name] = yield from _cleaned(attributes[name], max_chars, cleaned)
+            if len(attributes[name]) > LONG_CHARS:
+                yield None
+            values[name] = cleaned(attributes[name], max_chars)
     if "lines" in shown:
         values["lines"] = yield from _lines(attributes, max_chars, cleaned)
     return values
@@ -202,15 +204,10 @@ def _lines(attributes: Mapping[str, str], max_chars: int, cleaned: Clean) -> Ste
     lines = []
     for name, value in attributes.items():
         if value:
-            lines.append((yield from _cleaned(f"{name[:MAX_NAME_CHARS]}: {value}", max_chars, cleaned)))
+            if len(value) > LONG_CHARS:
+                yield None
+            lines.append(cleaned(f"{name[:MAX_NAME_CHARS]}: {value}", max_chars))
     return "\n".join(line for line in lines if line)
-
-
-def _cleaned(text: str, max_chars: int, cleaned: Clean) -> Steps[str]:
-    """Clean a text; a long one is a step."""
-    if len(text) > LONG_CHARS:
-        yield None
-    return cleaned(text, max_chars)
 
 
 def _user_profile(user: User, layout: Layout, cleaner: Cleaner) -> Steps[str]:
