@@ -1,6 +1,6 @@
 """No event holds the loop: each bound of `worker.records` at its limit, in hostile text, is worked off in short steps.
 
-Measured is CPU time of the longest step.  On one core (2026-11) it was 32 ms at most, garbage collection aside; the
+Measured is CPU time of the longest step.  On one core (2026-11) it was 30 ms at most, garbage collection aside; the
 goal is 50 ms, and the tests allow three times as much, for machines that are slower or busy.
 """
 

@@ -157,7 +157,8 @@ class ChoiceModel:
     async def _first_met(self, impression: Impression) -> "Met":
         """Find an impression's taste once: of draws that ask at once, the others wait for the first."""
         async with self._meeting:
-            return self._known(impression) or await self._turns.run(self._meet(impression))
+            met = self._known(impression)
+            return met if met is not None else await self._turns.run(self._meet(impression))
 
     def answer(self, ask: Ask) -> Drawn:
         """Answer now: there is nothing to wait for."""
