@@ -48,6 +48,7 @@ ALLOWED_S = 3_600.0  # how long a person's word holds for records to come: it wa
 EVERYTHING = ""
 Unit: TypeAlias = Partition | str  # a partition, a writer's name, or EVERYTHING
 
+MAX_NOTE = 200  # characters beside an offset, as `worker.notes` keeps them
 _BETWEEN = "; "
 _WRITER = re.compile(r" records of writer ([a-z0-9 ]+) could ")
 
@@ -117,10 +118,17 @@ class Breaker:
         return frozenset(found)
 
     def note(self, units: frozenset[Unit]) -> str:
-        """Return what the next owner of a partition must know of these: its writers, and whether it is open itself."""
+        """Return what the next owner of a partition must know of these: whether it is open itself, and its writers.
+
+        At most `MAX_NOTE` characters: of more writers those that fit, each whole.
+        """
         writers = [self.why[unit] for unit in sorted(units & self.why.keys(), key=str) if _is_writer(unit)]
         others = [self.why[unit] for unit in units & self.why.keys() if not _is_writer(unit)]
-        return _BETWEEN.join([*writers, *sorted(others, key=len)[:1]])
+        kept: list[str] = []
+        for one in [*sorted(others, key=len)[:1], *writers]:
+            if len(_BETWEEN.join([*kept, one])) <= MAX_NOTE:
+                kept.append(one)
+        return _BETWEEN.join(kept)
 
     def close(self, unit: Unit) -> None:
         """Close one source and count it anew."""

@@ -331,13 +331,26 @@ class Handover:
         return owned is not None and refusal.offset in owned.results
 
     def _settled(self, event: Settled) -> list[Command]:
-        """Judge by the partitions that are still ours; a transaction is whole, so one of them tells for all."""
+        """Judge by the partitions that are still ours; a transaction is whole, so one of them tells for all.
+
+        An offset that has moved on proves the commit.  One that has not disproves it, unless its topic was deleted,
+        which takes the committed offset with it: so the proof is looked for first.
+        """
         assert self._running is not None
-        for head in self._running.heads:
-            owned = self._owned.get(head.partition)
-            if owned and owned.epoch == head.epoch and event.committed.get(head.partition, -1) < head.commit_offset:
-                return self._aborted(event.now_s)
+        ours = [head for head in self._running.heads if self._is_ours(head)]
+        behind = [head for head in ours if event.committed.get(head.partition, -1) < head.commit_offset]
+        proven = any(self._moves_on(head) for head in ours if head not in behind)
+        if behind and not proven:
+            return self._aborted(event.now_s)
         return self._committed(certain=False)
+
+    def _is_ours(self, head: Head) -> bool:
+        owned = self._owned.get(head.partition)
+        return owned is not None and owned.epoch == head.epoch
+
+    def _moves_on(self, head: Head) -> bool:
+        """Say whether a head commits a larger offset than before, and not only a note or a start."""
+        return any(offset < head.commit_offset for offset in self._owned[head.partition].offsets.head())
 
     # -- rebalance
 

@@ -24,7 +24,7 @@ from worker.inspection import Cleaner
 from worker.questions import Option
 from worker.records import Domain, HistoryEntry, Impression, Item, User
 from worker.sanitise import clean, settle
-from worker.steps import LONG_CHARS, Steps, run
+from worker.steps import Steps, is_long, run
 from worker.template import fill, names
 from worker.words import Words
 
@@ -191,7 +191,9 @@ def _values(
     values = {}
     for name in sorted(shown - _OURS):
         if name in attributes:
-            values[name] = yield from _cleaned(attributes[name], max_chars, cleaned)
+            if is_long(attributes[name]):
+                yield None
+            values[name] = cleaned(attributes[name], max_chars)
     if "lines" in shown:
         values["lines"] = yield from _lines(attributes, max_chars, cleaned)
     return values
@@ -202,15 +204,10 @@ def _lines(attributes: Mapping[str, str], max_chars: int, cleaned: Clean) -> Ste
     lines = []
     for name, value in attributes.items():
         if value:
-            lines.append((yield from _cleaned(f"{name[:MAX_NAME_CHARS]}: {value}", max_chars, cleaned)))
+            if is_long(name) or is_long(value):
+                yield None
+            lines.append(cleaned(f"{name[:MAX_NAME_CHARS]}: {value}", max_chars))
     return "\n".join(line for line in lines if line)
-
-
-def _cleaned(text: str, max_chars: int, cleaned: Clean) -> Steps[str]:
-    """Clean a text; a long one is a step."""
-    if len(text) > LONG_CHARS:
-        yield None
-    return cleaned(text, max_chars)
 
 
 def _user_profile(user: User, layout: Layout, cleaner: Cleaner) -> Steps[str]:

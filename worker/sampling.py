@@ -18,7 +18,7 @@ from worker.chance import digest, unit
 from worker.records import Impression
 
 _US_A_DAY = 86_400_000_000
-MAX_USER_DAYS_BYTES = 64 << 20  # of `UserBudget`: 240,000 users who have ten events a day, or fewer
+MAX_USER_DAYS_BYTES = 64 << 20  # of `UserBudget`: 240,000 users who have one event a day, 190,000 who have ten
 USER_DAY_BYTES = (
     270  # of an ordered dictionary's entry, a number of 96 bits and a short text, measured with Python 3.11
 )

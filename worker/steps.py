@@ -20,7 +20,12 @@ T = TypeVar("T")
 Call: TypeAlias = Callable[[], Any]
 Steps: TypeAlias = Generator[Call | None, Any, T]
 
-LONG_CHARS = 256  # of a text whose cleaning is a step of its own; a shorter one takes less than 0.1 ms
+LONG_CHARS = 256  # of a text of ASCII whose cleaning is a step of its own; a shorter one takes less than 0.1 ms
+
+
+def is_long(text: str) -> bool:
+    """Say whether cleaning a text is a step of its own: 250 characters that are not ASCII may become 4,500."""
+    return len(text) > LONG_CHARS or not text.isascii()
 
 
 def run(steps: Steps[T]) -> T:

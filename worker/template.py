@@ -21,6 +21,7 @@ A line whose places all lack a value is left out.  A list's parts stand between 
 import math
 import re
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 
 from worker.errors import BadSettings
 
@@ -28,6 +29,7 @@ _PLACE = re.compile(r"\{(\w+)(?::([^{}?]*))?(?:\?([^{}]*))?\}")
 _PARTS = re.compile(r"[|;/,]")
 _WORDS = re.compile(r"(\d+)w")
 _JOINED = re.compile(r"(\d*)([^\w\s]\s?)")
+MAX_KEPT = 512  # templates and their lines that are taken apart once; a profile has some 150, and no event adds any
 _THOUSAND, _MILLION = 1_000, 1_000_000
 
 
@@ -40,9 +42,10 @@ def fill(template: str, values: Mapping[str, str], settle: Callable[[str], str] 
     return "\n".join(line for line in lines if line is not None)
 
 
-def names(template: str) -> set[str]:
+@lru_cache(maxsize=MAX_KEPT)
+def names(template: str) -> frozenset[str]:
     """Return the names of a template's places."""
-    return {place[1] for place in _PLACE.finditer(template)}
+    return frozenset(place[1] for place in _PLACE.finditer(template))
 
 
 def check(template: str, where: str) -> None:
@@ -55,11 +58,16 @@ def check(template: str, where: str) -> None:
 
 
 def _line(line: str, values: Mapping[str, str], settle: Callable[[str], str] | None) -> str | None:
-    places = list(_PLACE.finditer(line))
+    places = _places(line)
     if places and not any(values.get(place[1]) or place[3] is not None for place in places):
         return None
     filled = _PLACE.sub(lambda place: _text(place, values.get(place[1]) or ""), line)
     return "\n".join(map(settle, filled.split("\n"))) if places and settle else filled
+
+
+@lru_cache(maxsize=MAX_KEPT)
+def _places(line: str) -> tuple[re.Match[str], ...]:
+    return tuple(_PLACE.finditer(line))
 
 
 def _text(place: re.Match[str], value: str) -> str:

@@ -10,7 +10,8 @@ group's memory, which is kept apart from the topic (`worker.kafka.group_memory`)
     no                 -             another              nowhere: the topic was made anew
     no                 -             the same             the first start of the group, if it covers this partition;
                                                           else the partition was born later: its beginning
-    no                 -             none                 `start_from` if the group starts here for the first time;
+    no                 -             none                 its first start if it has one (a memory may be full), else
+                                                          `start_from` if the group starts here for the first time;
                                                           else the topic was born later: its beginning
 
 A committed offset without an id is the word of a person (Kafka's own tools write none) or of an older version.
@@ -36,6 +37,7 @@ class TopicChange(StrEnum):
 
     MADE_ANEW = "made_anew"
     DELETED = "deleted"
+    POSITION_GONE = "position_gone"  # the same topic, without the records at the committed offset
 
 
 class Place(StrEnum):
@@ -79,9 +81,9 @@ def place(topic: TopicFacts, *, committed: Commit | None, first_start: int | Non
         return Place.MADE_ANEW
     if topic.known_id and topic.was_committed and not topic.has_commits:
         return Place.START_FROM  # somebody deleted the group's offsets, or they expired: the group starts anew
-    if topic.known_id:
-        return Place.BEGINNING if first_start is None else Place.FIRST_START
-    return Place.BEGINNING if topic.has_commits or topic.born_later else Place.START_FROM
+    if first_start is not None:
+        return Place.FIRST_START
+    return Place.BEGINNING if topic.known_id or topic.has_commits or topic.born_later else Place.START_FROM
 
 
 # -- the group's memory, as text

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
-from confluent_kafka import KafkaException
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from worker.experiment.state import State
@@ -67,16 +67,18 @@ def until_answered(worker: Worker, judge: Judge, numbers: Iterable[int]) -> None
 
 
 @PROTOCOLS
-@pytest.mark.parametrize(("partitions", "num_new"), [(1, 20), (3, 60)], ids=["fewer", "more and wider"])
+@pytest.mark.parametrize(
+    ("before", "after", "num_new"), [(1, 1, 20), (1, 3, 60), (4, 1, 20)], ids=["shorter", "wider", "narrower"]
+)
 def test_a_topic_made_anew_under_a_worker_is_read_from_its_start(
-    stage: Stage, judge: Judge, protocol: str, partitions: int, num_new: int
+    stage: Stage, judge: Judge, protocol: str, before: int, after: int, num_new: int
 ) -> None:
-    stage.create(partitions=1)
+    stage.create(partitions=before)
     with stage.worker(on_data_loss="skip", group_protocol=protocol, start_from="latest") as worker:
         worker.until_ready()
         send(stage, events(*range(30)))
         until_answered(worker, judge, range(30))
-        make_anew(stage, stage.topic, partitions=partitions)
+        make_anew(stage, stage.topic, partitions=after)
         send(stage, events(*range(100, 100 + num_new)))
         until_answered(worker, judge, [*range(30), *range(100, 100 + num_new)])
         worker.until(lambda: worker.page("/readyz")[0] == 200, "ready worker")
@@ -127,6 +129,55 @@ def test_a_topic_made_anew_between_two_starts_is_no_first_start(stage: Stage, ju
     send(stage, events(*range(100, 130)))
     with stage.worker(start_from="latest", on_data_loss="skip") as worker:
         until_answered(worker, judge, [*range(10), *range(100, 130)])
+
+
+@pytest.mark.parametrize("made_anew", ["dead_letters", "responses"])
+def test_the_memory_of_topics_outlives_one_of_the_two_that_it_stands_on(
+    stage: Stage, judge: Judge, made_anew: str
+) -> None:
+    stage.create(partitions=1)
+    with stage.worker(start_from="latest") as worker:
+        worker.until_ready()
+        send(stage, events(*range(5)))
+        until_answered(worker, judge, range(5))
+        assert worker.stop() == 0
+    before = [] if made_anew == "responses" else list(range(5))
+    make_anew(stage, getattr(stage, made_anew))
+    make_anew(stage, stage.topic)
+    send(stage, events(*range(100, 110)))
+    with stage.worker(start_from="latest", on_data_loss="skip") as worker:
+        until_answered(worker, judge, [*before, *range(100, 110)])
+
+
+def test_deleted_dead_letters_keep_no_partition_from_being_read(stage: Stage, judge: Judge) -> None:
+    """The group's memory goes with them; a rebalance writes it again."""
+    stage.create(partitions=2)
+    with stage.worker() as worker, stage.worker() as other:
+        other.until(lambda: other.metric("assigned_partitions") == 1, "a partition of its own")
+        delete(stage, stage.dead_letters)
+        other.kill()
+        send(stage, events(*range(20)))
+        until_answered(worker, judge, range(20))
+
+
+@pytest.mark.parametrize("where", ["below the start", "beyond the end"])
+def test_a_position_that_is_gone_is_said_and_what_is_there_is_answered(stage: Stage, judge: Judge, where: str) -> None:
+    stage.create(partitions=1)
+    send(stage, events(*range(10)))
+    assert stage.run("--until-end", "--to", "2000-01-01T00:00Z").process.returncode == 0  # commits the start
+    admin = AdminClient({"bootstrap.servers": stage.bootstrap})
+    if where == "below the start":
+        for future in admin.delete_records([TopicPartition(stage.topic, 0, 4)]).values():
+            future.result(WAIT_S)
+    else:
+        wanted = [ConsumerGroupTopicPartitions(stage.name, [TopicPartition(stage.topic, 0, 100)])]
+        for future in admin.alter_consumer_group_offsets(wanted).values():
+            future.result(WAIT_S)
+    first = 4 if where == "below the start" else 0
+    with stage.worker(on_data_loss="skip") as worker:
+        until_answered(worker, judge, range(first, 10))
+        assert "its position is" in worker.log
+        assert worker.metric("topic_changes_total") == 1
 
 
 def test_a_deleted_topic_holds_up_no_other(stage: Stage, judge: Judge) -> None:

@@ -27,6 +27,7 @@ OFFSET = 7
         pytest.param(TopicFacts("A", "A"), None, None, Place.BEGINNING, id="topic made anew and skipped by a peer"),
         pytest.param(TopicFacts("A", born_later=True), None, None, Place.BEGINNING, id="topic born later"),
         pytest.param(TopicFacts("A", has_commits=True), None, None, Place.BEGINNING, id="born later, memory expired"),
+        pytest.param(TopicFacts("A", born_later=True), None, 40, Place.FIRST_START, id="the memory was full"),
         pytest.param(TopicFacts("A", "A", was_committed=True), None, 40, Place.START_FROM, id="offsets deleted"),
     ],
 )

@@ -1,6 +1,6 @@
 """No event holds the loop: each bound of `worker.records` at its limit, in hostile text, is worked off in short steps.
 
-Measured is CPU time of the longest step.  On one core (2026-11) it was 32 ms at most, garbage collection aside; the
+Measured is CPU time of the longest step.  On one core (2026-11) it was 30 ms at most, garbage collection aside; the
 goal is 50 ms, and the tests allow three times as much, for machines that are slower or busy.
 """
 
@@ -17,7 +17,7 @@ from examples import AT_US, HOUR_US, impression, record
 
 from worker.codec import Encoder
 from worker.draws import Drawn, EngineCard
-from worker.engines.choice_model import ChoiceModel, _answering, tasting
+from worker.engines.choice_model import ChoiceModel, Met, _answering, tasting
 from worker.engines.tokens import Tokens, load
 from worker.engines.vllm import TINY, model_path
 from worker.outgoing import Outgoing
@@ -179,10 +179,10 @@ def prepare_in_short_steps(shown: Impression, rules: Asking) -> None:
 def test_the_choice_model_answers_no_event_in_long_steps(piece: str) -> None:
     for event in EVENTS.values():
         taken, shown = Taken(), event(piece)
-        likes = timed(tasting(shown.past()), taken)
+        met = Met(shown, timed(tasting(shown.past()), taken))
         for one in run(preparing(record(), shown, asking(reads_prompt=False))):
             for ask in one.asks:
-                timed(_answering(ask, likes), taken)
+                timed(_answering(ask, met), taken)
         assert taken.longest_s < MAX_STEP_S
         assert taken.all_s < MAX_ALL_S
 
@@ -262,7 +262,7 @@ async def test_draws_that_ask_at_once_find_the_taste_of_a_large_history_once() -
     num_met = 0
     meet = model._meet
 
-    def counted(shown: Impression) -> Steps[dict[str, float]]:
+    def counted(shown: Impression) -> Steps[Met]:
         nonlocal num_met
         num_met += 1
         return meet(shown)

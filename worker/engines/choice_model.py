@@ -19,6 +19,7 @@ import math
 import re
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from worker import __version__
 from worker.bounded import BytesLru
@@ -118,7 +119,7 @@ class ChoiceModel:
     def __init__(self, *, latency_s: float = 0.0) -> None:
         """Take the time that a draw shall last, seconds."""
         self._latency_s = latency_s
-        self._met: tuple[Impression, dict[str, float]] | None = None  # the last one's taste: its draws come together
+        self._met: Met | None = None  # the last one: its draws come together
         self._meeting = asyncio.Lock()
         self._turns = Turns(time.monotonic)
         self.card = EngineCard(
@@ -150,35 +151,47 @@ class ChoiceModel:
         """Answer at once, or after `latency_s`; a large event in turns with all else in the loop."""
         if self._latency_s:
             await asyncio.sleep(self._latency_s)
-        likes = self._known(ask.impression)
-        if likes is None:
-            async with self._meeting:  # the first draw of an impression finds its taste, the others wait for it
-                likes = self._known(ask.impression)
-                if likes is None:
-                    likes = await self._turns.run(self._meet(ask.impression))
-        return await self._turns.run(_answering(ask, likes))
+        met = self._known(ask.impression) or await self._first_met(ask.impression)
+        return await self._turns.run(_answering(ask, met))
+
+    async def _first_met(self, impression: Impression) -> "Met":
+        """Find an impression's taste once: of draws that ask at once, the others wait for the first."""
+        async with self._meeting:
+            met = self._known(impression)
+            return met if met is not None else await self._turns.run(self._meet(impression))
 
     def answer(self, ask: Ask) -> Drawn:
         """Answer now: there is nothing to wait for."""
-        likes = self._known(ask.impression)
-        return run(_answering(ask, run(self._meet(ask.impression)) if likes is None else likes))
+        return run(_answering(ask, self._known(ask.impression) or run(self._meet(ask.impression))))
 
-    def _known(self, impression: Impression) -> dict[str, float] | None:
-        return self._met[1] if self._met is not None and self._met[0] is impression else None
+    def _known(self, impression: Impression) -> "Met | None":
+        return self._met if self._met is not None and self._met.impression is impression else None
 
-    def _meet(self, impression: Impression) -> Steps[dict[str, float]]:
-        likes = yield from tasting(impression.past())
-        self._met = (impression, likes)
-        return likes
+    def _meet(self, impression: Impression) -> Steps["Met"]:
+        self._met = met = Met(impression, (yield from tasting(impression.past())))
+        return met
 
 
-def _answering(ask: Ask, likes: Mapping[str, float]) -> Steps[Drawn]:
+@dataclass(frozen=True, slots=True)
+class Met:
+    """What the draws of one impression share."""
+
+    impression: Impression
+    likes: Mapping[str, float]
+    found: dict[int, frozenset[str]] = field(default_factory=dict)  # the features of its items, by identity
+
+
+def _answering(ask: Ask, met: Met) -> Steps[Drawn]:
     options = ask.question.options
     slots = []
     for index in ask.order:
-        slots.append(features(options[index].text, options[index].item.attributes))
-        yield None
-    probabilities, mass = choice_probabilities(slots, likes)
+        item = options[index].item
+        known = met.found.get(id(item))
+        if known is None:
+            known = met.found[id(item)] = features(options[index].text, item.attributes)
+            yield None
+        slots.append(known)
+    probabilities, mass = choice_probabilities(slots, met.likes)
     return Drawn(Status.OK, probabilities, letter_mass=mass, finish_reason="stop")
 
 

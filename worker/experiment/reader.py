@@ -120,14 +120,15 @@ def catch_up(following: Following, records: Records) -> None:
 
 def keep_up(following: Following, records: Records, stop: Event) -> None:
     """Read until told to stop; what passes is waited for and said once."""
-    away = ""
+    away, is_first = "", True
     while not stop.is_set():
         try:
             found, reached = following.batch(IDLE_S)
             while not stop.is_set():
                 try:
-                    if found or reached.made_anew:
+                    if found or reached.made_anew or is_first:  # the first one brings the topics' ids
                         records.take(found, reached)
+                        is_first = False
                     break
                 except Retryable as error:
                     away = _told(str(error), away)

@@ -80,7 +80,7 @@ def consumer(settings: Settings, *, tell_end: bool) -> dict[str, Any]:
         "enable.auto.offset.store": False,
         "isolation.level": "read_committed",
         # Where there is no committed offset the source sets a position itself; this is only for one out of range.
-        "auto.offset.reset": "error" if settings.on_data_loss == "stop" else "earliest",
+        "auto.offset.reset": "error",
         "enable.partition.eof": tell_end,
     }
 

@@ -81,9 +81,9 @@ class Following:
 
     def batch(self, timeout_s: float) -> tuple[list[Record], Reached]:
         """Return what came within a time, and where the reader stands after it.  Raises `Retryable`, `Fatal`."""
-        if time.monotonic() - self._looked_s > LOOK_S:
-            self._look()
         try:
+            if time.monotonic() - self._looked_s > LOOK_S:
+                self._look()
             records = self._records(timeout_s)
             found = self._states({record.partition.topic for record in records})
             if any(self._is_another(topic, state) for topic, state in found.items()):
@@ -154,12 +154,12 @@ class Following:
         for topic in sorted(anew):
             self._take_anew(topic, states[topic].topic_id)
         self._ids |= {topic: state.topic_id for topic, state in states.items()}
-        self._looked_s = time.monotonic()
         if found != self._assigned or anew or self._held:
             self._consumer.resume([TopicPartition(one.topic, one.number) for one in self._held])
             starts = [TopicPartition(one.topic, one.number, self._start(one)) for one in sorted(found, key=str)]
             self._consumer.assign(starts)
             self._assigned, self._at_end, self._held = found, set(), set()
+        self._looked_s = time.monotonic()
 
     def _take_anew(self, topic: str, new_id: str) -> None:
         """Begin a topic from its start that is not the one which was read.  Raises `Fatal` if that is not wanted."""

@@ -2,13 +2,14 @@
 
 A group of its own, `{group_id}-topics`, without members, holds two things as committed offsets:
 
-    dead-letter topic, by partition    metadata: the ids of the input topics that the group reads (`topic_history`)
-    input topic, each partition        offset: where the group's first start put it; metadata: the topic's id
+    dead-letter and output topic, by partition    metadata: the ids of the input topics that the group reads
+    input topic, each partition                   offset: where the group's first start put it; metadata: the topic's id
 
-The second is written at the first start for all partitions in one request, by whichever member comes first, before any
-of them is read: a member that is late, or that takes over from one that died, finds where the group started and does
-not take the commits of its peers for a long history.  Both age as all offsets do (`offsets.retention.minutes`) and are
-written again every hour while a worker runs.
+The ids stand twice, because Kafka deletes them with the topic that they stand on.  The first starts are written for all
+partitions in one request, by whichever member comes first, before any of them is read: a member that is late, or that
+takes over from one that died, finds where the group started and does not take the commits of its peers for a long
+history.  Both age as all offsets do (`offsets.retention.minutes`).  The ids are written again every hour while a worker
+runs; a first start has done its work once its partition commits.
 """
 
 import hashlib
@@ -55,7 +56,8 @@ class GroupMemory:
         """Connect lazily, as the client does."""
         self._admin = AdminClient(client.common(settings))
         self._group = settings.group_id + SUFFIX
-        self._anchor = settings.dead_letter_topic
+        self.anchors = (settings.dead_letter_topic, settings.output_topic)
+        self._left_out: list[str] = []
         self._inputs = _digest(settings.input_topics)
         self._written_s = 0.0
 
@@ -64,11 +66,11 @@ class GroupMemory:
         request = [ConsumerGroupTopicPartitions(self._group)]
         found = answer(self._admin.list_consumer_group_offsets(request, request_timeout=TIMEOUT_S)[self._group])
         kept = [one for one in client.checked(found.topic_partitions) if one.offset >= 0]
-        texts = [one.metadata or "" for one in kept if one.topic == self._anchor]
+        texts = [one.metadata or "" for one in kept if one.topic in self.anchors]  # of both, which say the same
         starts = {
             Partition(one.topic, one.partition): (one.offset, one.metadata or "")
             for one in kept
-            if one.topic != self._anchor
+            if one.topic not in self.anchors
         }
         return Remembered(merged(texts), starts)
 
@@ -80,41 +82,55 @@ class GroupMemory:
         self,
         known: Mapping[str, KnownTopic],
         first_starts: Mapping[Partition, int],
-        num_parts: int,
+        sizes: Mapping[str, int],
         *,
         begins: bool = False,
     ) -> None:
         """Add topics to the memory, with the first starts of their partitions.
 
         `begins` says that now every input topic is known: one that is not known later on was born later.  Members write
-        at the same time: what one of them overwrites is written again by `keep`.  `num_parts` is the number of the
-        dead-letter topic's partitions.  Raises `KafkaException`.
+        at the same time: what one of them overwrites is written again by `keep`.  `sizes` are the numbers of partitions
+        of those of the `anchors` that are there.  Raises `KafkaException`.
         """
         memory = self.read().memory
         memory = Memory({**memory.topics, **known}, self._inputs if begins else memory.inputs)
-        parts, left_out = pack(memory, max_chars=MAX_CHARS, num_parts=min(num_parts, MAX_PARTS))
-        if left_out:
-            log.warning(
-                "%d input topics are more than group %s can remember in %d partitions of %s (%s and others): whether"
-                " these are made anew while no worker runs will not be noticed; want more partitions",
-                len(memory.topics), self._group, num_parts, self._anchor, left_out[0],
-            )  # fmt: skip
-        offsets = [TopicPartition(self._anchor, number, 0, text) for number, text in enumerate(parts)]
-        offsets += [
+        offsets = [
             TopicPartition(one.topic, one.number, offset, known[one.topic].topic_id)
             for one, offset in first_starts.items()
         ]
+        for anchor, size in sizes.items():
+            parts, left_out = pack(memory, max_chars=MAX_CHARS, num_parts=min(size, MAX_PARTS))
+            self._tell(anchor, size, left_out)
+            offsets += [TopicPartition(anchor, number, 0, text) for number, text in enumerate(parts)]
+        if not offsets:
+            return
         request = [ConsumerGroupTopicPartitions(self._group, offsets)]
         found = answer(self._admin.alter_consumer_group_offsets(request, request_timeout=TIMEOUT_S)[self._group])
         client.checked(found.topic_partitions)
         self._written_s = time.monotonic()
 
-    def keep(self, known: Mapping[str, KnownTopic], num_parts: int, *, every_s: float) -> None:
-        """Write what this member knows once more if it is gone from the memory, or if that was long ago."""
+    def keep(self, known: Mapping[str, KnownTopic], sizes: Mapping[str, int], *, every_s: float) -> None:
+        """Write what this member knows once more if it is gone from the memory, or if that was long ago.
+
+        Where a peer has written another id, that is newer: this member has not read the topic lately.
+        """
         memory = self.read().memory
-        is_there = known.items() <= memory.topics.items()
-        if not is_there or time.monotonic() - self._written_s > every_s:
-            self.write(known, {}, num_parts)
+        mine = {
+            topic: one
+            for topic, one in known.items()
+            if topic not in memory.topics or memory.topics[topic].topic_id == one.topic_id
+        }
+        if not mine.items() <= memory.topics.items() or time.monotonic() - self._written_s > every_s:
+            self.write(mine, {}, sizes)
+
+    def _tell(self, anchor: str, size: int, left_out: list[str]) -> None:
+        if left_out and left_out != self._left_out:
+            log.warning(
+                "too many input topics to remember in %d partitions of %s: if %s and %d others are deleted and made"
+                " again while no worker runs, it is not noticed; add partitions to it",
+                size, anchor, left_out[0], len(left_out) - 1,
+            )  # fmt: skip
+        self._left_out = left_out
 
 
 def _digest(input_topics: Iterable[str]) -> str:

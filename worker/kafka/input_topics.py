@@ -141,6 +141,10 @@ class InputTopics:
         for topic in topics:
             self._guard.is_given_up(topic)
 
+    def position_gone(self, topic: str) -> None:
+        """Count a partition that goes on elsewhere, because the records at its position are gone."""
+        self._tell(TopicNews(topic, TopicChange.POSITION_GONE, is_held=False))
+
     def made_anew(self, one: MadeAnew) -> None:
         """Say that a topic was made anew, and hold it if so it shall be."""
         is_held = self._settings.on_data_loss == "stop"

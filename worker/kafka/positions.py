@@ -32,6 +32,10 @@ T = TypeVar("T")
 
 CALL_TIMEOUT_S = 2.0  # of one question to the broker inside a callback; between two tries others are answered
 AGAIN_S = 0.5
+# Of a topic that was deleted, or of a partition that it has no more.
+GONE = frozenset({
+    KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001 - public
+})  # fmt: skip
 KEEP_S = 3_600.0  # the group's memory ages as offsets do, 7 days by default
 
 
@@ -87,6 +91,7 @@ class Positions:
         self._patterns = TopicPatterns(settings.input_topics, settings.group_protocol)
         self._admin = AdminClient(client.common(settings))
         self._breathe = breathe
+        self.why = ""  # what is waited for now, inside of a callback
 
     def start(self, consumer: Consumer, partitions: Iterable[Partition]) -> Starts:
         """Return where each partition begins, and write what is new of its topic to the group's memory.
@@ -94,23 +99,23 @@ class Positions:
         Raises `Stopped` if the worker stops meanwhile, `Fatal` without rights.
         """
         wanted = list(partitions)
-        if not wanted:
-            return Starts({})
+        while wanted:
+            try:
+                return self._start_all(consumer, wanted)
+            except _GoneError as gone:  # deleted while it was asked about: look at what there is now
+                log.warning("start positions: %s; looking again", gone)
+                self._wait(str(gone))
+        return Starts({})
+
+    def _start_all(self, consumer: Consumer, wanted: list[Partition]) -> Starts:
         states = self.present({one.topic for one in wanted})
-        there = [one for one in wanted if one.topic in states]
-        commits = self._committed(consumer, there)
-        remembered = self._ask(self._memory.read)
-        facts = {topic: self._facts(consumer, topic, state, remembered, commits) for topic, state in states.items()}
-        places = {
-            one: place(
-                facts[one.topic],
-                committed=_commit(commits[one]),
-                first_start=remembered.first_start(one, facts[one.topic].topic_id),
-            )
-            for one in there
-        }
+        there = [one for one in wanted if one.topic in states and one.number < states[one.topic].num_partitions]
+        commits, of_topics = self._all_commits(consumer, there, states)
+        remembered = self._ask(self._memory.read)  # after the commits: who commits has written the memory before
+        places, facts = self._places(there, states, commits, of_topics, remembered)
         if Place.START_FROM in places.values() or not self._memory.knows_these_inputs(remembered.memory):
             remembered = self._begin(consumer)
+            places, facts = self._places(there, states, commits, of_topics, remembered)
         anew = {one.topic for one, at in places.items() if at is Place.MADE_ANEW}
         held = anew if self._settings.on_data_loss == "stop" else set()
         self._remember({one: at for one, at in places.items() if one.topic not in held}, facts, remembered)
@@ -129,10 +134,43 @@ class Positions:
         made_anew = tuple(MadeAnew(topic, old_ids[topic], facts[topic].topic_id) for topic in sorted(anew))
         return Starts(starts, made_anew, frozenset({one.topic for one in wanted} - states.keys()))
 
+    def _all_commits(
+        self, consumer: Consumer, partitions: list[Partition], states: Mapping[str, TopicState]
+    ) -> tuple[dict[Partition, TopicPartition], dict[str, bool]]:
+        """Return the commits of these partitions, and which topics have a commit on any partition of theirs."""
+        commits = self._committed(consumer, partitions)
+        of_topics = {}
+        for topic, state in states.items():
+            own = [one for partition, one in commits.items() if partition.topic == topic]
+            every = [Partition(topic, number) for number in range(state.num_partitions)]
+            of_topics[topic] = _has_commits(own, state.topic_id) or _has_commits(
+                self._committed(consumer, every).values(), state.topic_id
+            )
+        return commits, of_topics
+
+    def _places(
+        self,
+        partitions: list[Partition],
+        states: Mapping[str, TopicState],
+        commits: Mapping[Partition, TopicPartition],
+        of_topics: Mapping[str, bool],
+        remembered: Remembered,
+    ) -> tuple[dict[Partition, Place], dict[str, TopicFacts]]:
+        facts = {topic: self._facts(topic, state, of_topics[topic], remembered) for topic, state in states.items()}
+        places = {
+            one: place(
+                facts[one.topic],
+                committed=_commit(commits[one]),
+                first_start=remembered.first_start(one, facts[one.topic].topic_id),
+            )
+            for one in partitions
+        }
+        return places, facts
+
     def keep(self, topic_ids: Mapping[str, str]) -> None:
         """Write to the group's memory what a peer may have overwritten.  Raises `KafkaException`, `Fatal`."""
         known = {topic: KnownTopic(topic_id, was_committed=True) for topic, topic_id in topic_ids.items()}
-        self._memory.keep(known, self._num_parts(), every_s=KEEP_S)
+        self._memory.keep(known, self._sizes(), every_s=KEEP_S)
 
     def refresh(self, consumer: Consumer) -> None:
         """Have the client look at all topics: one that is another now may have partitions to share out anew."""
@@ -146,21 +184,10 @@ class Positions:
             absent = [topic for topic, state in states.items() if state is None]
             if not absent or time.monotonic() > deadline_s:
                 return {topic: state for topic, state in states.items() if state is not None}
-            self._wait()
+            self._wait(f"topic {', '.join(absent)} does not exist")
 
-    def _facts(
-        self,
-        consumer: Consumer,
-        topic: str,
-        state: TopicState,
-        remembered: Remembered,
-        commits: Mapping[Partition, TopicPartition],
-    ) -> TopicFacts:
+    def _facts(self, topic: str, state: TopicState, has_commits: bool, remembered: Remembered) -> TopicFacts:  # noqa: FBT001 - one of four facts
         known = remembered.memory.topics.get(topic)
-        has_commits = any(one.offset >= 0 for partition, one in commits.items() if partition.topic == topic)
-        if not has_commits:  # those of partitions that are others' tell, too
-            every = self._committed(consumer, [Partition(topic, number) for number in range(state.num_partitions)])
-            has_commits = any(one.offset >= 0 for one in every.values())
         return TopicFacts(
             state.topic_id,
             known_id=known.topic_id if known else "",
@@ -177,20 +204,21 @@ class Positions:
         """
         topics = self._patterns.read(self._ask(self._topic_ids.names))
         states = self.present(set(topics))
+        _, of_topics = self._all_commits(consumer, [], states)
         remembered = self._ask(self._memory.read)
-        facts = {topic: self._facts(consumer, topic, state, remembered, {}) for topic, state in states.items()}
+        facts = {topic: self._facts(topic, state, of_topics[topic], remembered) for topic, state in states.items()}
         new = {
             topic for topic, fact in facts.items() if place(fact, committed=None, first_start=None) is Place.START_FROM
         }
         every = [Partition(topic, number) for topic in new for number in range(states[topic].num_partitions)]
         starts = self._by_start_from(every)
         again = self._ask(self._memory.read)
-        mine = {topic for topic in new if not _is_begun(topic, facts[topic].topic_id, again)}
+        mine = {topic for topic in new if _is_as_before(topic, remembered, again)}
         unknown = mine | {topic for topic, fact in facts.items() if not fact.known_id} - again.memory.topics.keys()
         if unknown or not self._memory.knows_these_inputs(again.memory):
             known = {topic: KnownTopic(facts[topic].topic_id, facts[topic].has_commits) for topic in unknown}
             first_starts = {one: offset for one, offset in starts.items() if one.topic in mine}
-            self._ask(lambda: self._memory.write(known, first_starts, self._num_parts(), begins=True))
+            self._ask(lambda: self._memory.write(known, first_starts, self._sizes(), begins=True))
             again = self._ask(self._memory.read)
         if mine:
             group, start = self._settings.group_id, self._settings.start_from
@@ -208,7 +236,7 @@ class Positions:
             was_committed = before is not None and before.topic_id == topic_id and before.was_committed
             known[topic] = KnownTopic(topic_id, was_committed or facts[topic].has_commits)
         if not known.items() <= remembered.memory.topics.items():
-            self._ask(lambda: self._memory.write(known, {}, self._num_parts()))
+            self._ask(lambda: self._memory.write(known, {}, self._sizes()))
 
     def _start(self, consumer: Consumer, at: Place, commit: TopicPartition, first: int | None, topic_id: str) -> Start:
         """Return where one partition begins; `commit` names it, `first` is its first start."""
@@ -218,11 +246,10 @@ class Positions:
             first = self.beginning(consumer, partition_of(commit))
         return Start(first, "", None, topic_id)
 
-    def _num_parts(self) -> int:
-        found = self._topic_ids.look([self._settings.dead_letter_topic])[self._settings.dead_letter_topic]
-        if found is None:
-            raise KafkaException(KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART))
-        return found.num_partitions
+    def _sizes(self) -> dict[str, int]:
+        """Return the numbers of partitions of the topics that the group's memory stands on, if they are there."""
+        found = self._topic_ids.look(self._memory.anchors)
+        return {topic: state.num_partitions for topic, state in found.items() if state is not None}
 
     def beginning(self, consumer: Consumer, partition: Partition) -> int:
         """Return the oldest offset of a partition."""
@@ -272,17 +299,27 @@ class Positions:
     def _ask(self, call: Callable[[], T]) -> T:
         while True:
             try:
-                return call()
+                found = call()
             except KafkaException as error:
                 reason = client.kafka_error(error)
                 client.raise_if_hopeless(reason, "start positions")
+                if reason.code() in GONE:
+                    raise _GoneError(f"{reason.name()}: {reason.str()}") from error
                 log.warning("start positions: %s; asking again", reason.name())
-            self._wait()
+                self._wait(f"start positions: {reason.name()}")
+            else:
+                self.why = ""
+                return found
 
-    def _wait(self) -> None:
+    def _wait(self, why: str) -> None:
+        self.why = why
         if not self._breathe():
             raise Stopped("stopped while the broker was asked for start positions")
         time.sleep(AGAIN_S)
+
+
+class _GoneError(Exception):
+    """A topic or partition is no longer there that was a moment ago."""
 
 
 class Stopped(Exception):
@@ -319,8 +356,13 @@ def _old_id(topic: str, new_id: str, commits: Mapping[Partition, TopicPartition]
     return next((one for one in every if one not in ("", new_id)), "")
 
 
-def _is_begun(topic: str, topic_id: str, remembered: Remembered) -> bool:
-    """Say whether a peer has written the first start of this topic down."""
-    known = remembered.memory.topics.get(topic)
-    is_known = known is not None and known.topic_id == topic_id and not known.was_committed
-    return is_known and any(one.topic == topic for one in remembered.first_starts)
+def _is_as_before(topic: str, before: Remembered, now: Remembered) -> bool:
+    """Say whether no peer has written the first start of a topic down meanwhile."""
+    starts = [{one: at for one, at in each.first_starts.items() if one.topic == topic} for each in (before, now)]
+    return before.memory.topics.get(topic) == now.memory.topics.get(topic) and starts[0] == starts[1]
+
+
+def _has_commits(every: Iterable[TopicPartition], topic_id: str) -> bool:
+    """Say whether an offset is committed for this very topic: one of a topic before it says nothing."""
+    found = (_commit(one) for one in every)
+    return any(one is not None and one.topic_id in ("", topic_id) for one in found)

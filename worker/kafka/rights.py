@@ -3,8 +3,7 @@
 `describe` asks the broker, once for all topics; what follows from its answer is decided without it:
 
     input topics             Read, Describe
-    output topic             Write, Describe
-    dead-letter topic        Write, Describe; Read, since what the topics' ids were is committed for it
+    output, dead letters     Write, Describe; Read, since what the topics' ids were is committed for both
     groups G, G-topics       Read (G is group_id)
     transactional ids        Write, Describe on what starts with the prefix; found by opening a producer
 
@@ -45,7 +44,7 @@ class Role(StrEnum):
 
 NEEDS: Mapping[Role, frozenset[str]] = {
     Role.INPUT: frozenset({"READ", "DESCRIBE"}),
-    Role.OUTPUT: frozenset({"WRITE", "DESCRIBE"}),
+    Role.OUTPUT: frozenset({"WRITE", "DESCRIBE", "READ"}),
     Role.DEAD_LETTERS: frozenset({"WRITE", "DESCRIBE", "READ"}),
 }
 

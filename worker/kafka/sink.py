@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 
 INIT_TIMEOUT_S = 10.0  # of one init_transactions, which may wait for an old transaction to end; it is tried again
 MAX_ONE_BY_ONE = 24  # messages of a flush that are sent one by one, to learn which of them a broker refuses
+MEMORY_S = 30.0  # of writing a topic to the group's memory, once after its first commit: a few requests of 5 s
 ASK_TIMEOUT_S = 40.0  # of one look at the committed offsets, which waits for the poll thread
 
 Outcome = Committed | Aborted | InDoubt | Refused
@@ -103,6 +104,7 @@ class KafkaSink:
 
     def _told(self, flush: Flush, outcome: Outcome) -> Outcome:
         if isinstance(outcome, Committed):
+            self._calls.allow(MEMORY_S)
             self._source.flushed(flush.heads)
         return outcome
 

@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Collection
 from datetime import datetime
 
-from confluent_kafka import OFFSET_END, Consumer, KafkaError, Message, TopicPartition
+from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from worker import notes
 from worker.errors import Fatal, Fenced
@@ -77,7 +77,7 @@ class KafkaSource:
     @property
     def held_up(self) -> str:
         """Why nothing can come, "" while this worker is a member of its group, and its topics can be read."""
-        return self._topics.why or self._membership.why_not or self._unreadable.held_up
+        return self._topics.why or self._positions.why or self._membership.why_not or self._unreadable.held_up
 
     def unreadable(self) -> tuple[int, int]:
         """Return how many unreadable batches were found since the last call, and how many hold a partition now."""
@@ -432,8 +432,19 @@ class KafkaSource:
             "%s: its position is no longer there; on_data_loss=skip: going on at the oldest, %d", partition, oldest
         )
         self._drop(frozenset({partition}))
+        self._topics.position_gone(partition.topic)
+        self._commit_start(partition, oldest, topic_id)
         self._pauser.read_from(partition, oldest)
         self._take_starts(self._consumer, Starts({partition: Start(oldest, "", None, topic_id)}))
+
+    def _commit_start(self, partition: Partition, offset: int, topic_id: str) -> None:
+        """Commit where a partition goes on: an offset above it would seem to prove a flush that is in doubt."""
+        note = notes.with_topic_id("", topic_id)
+        try:
+            start = TopicPartition(partition.topic, partition.number, offset, note)
+            client.checked(self._consumer.commit(offsets=[start], asynchronous=False))
+        except KafkaException as error:
+            log.warning("%s: its start at %d is committed with the next flush: %s", partition, offset, error)
 
 
 def _call(loop: asyncio.AbstractEventLoop, deliver: Callable[[Delivery], None], what: Delivery) -> None:

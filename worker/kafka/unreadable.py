@@ -45,6 +45,7 @@ class Held:
     why: str
     look_again_s: float
     is_looking: bool = False
+    is_accepted: bool = False  # by a person, to be passed
 
 
 class Unreadable:
@@ -58,7 +59,6 @@ class Unreadable:
         self._settings = settings
         self._held: dict[Partition, Held] = {}
         self._skips = settings.on_data_loss == "skip"
-        self._accepted = False
         self.num_found = 0
 
     @property
@@ -78,8 +78,10 @@ class Unreadable:
 
     def accept(self) -> int:
         """Pass what holds partitions now, as if `on_data_loss` was skip; return how many that are."""
-        self._accepted = bool(self._held)
-        return len(self._held)
+        held = list(self._held.values())
+        for one in held:
+            one.is_accepted = True
+        return len(held)
 
     def is_held(self, partition: Partition) -> bool:
         """Say whether nothing of a partition may be taken, because it stands behind a batch that is not read."""
@@ -95,8 +97,10 @@ class Unreadable:
         before = self._held.get(partition)
         why = f"{error.name()}: {error.str()[:MAX_SEEN]}"
         wait_s = 0.0 if self._skips else LOOK_S
-        self._held[partition] = Held(first, why, time.monotonic() + wait_s)
-        if before is None or before.first != first:
+        is_known = before is not None and before.first == first
+        accepted = is_known and before is not None and before.is_accepted
+        self._held[partition] = Held(first, why, time.monotonic() + wait_s, is_accepted=accepted)
+        if not is_known:
             self.num_found += 1
             log.error("%s@%d: a batch cannot be read: %s; the partition waits", partition, first, why)
 
@@ -113,15 +117,20 @@ class Unreadable:
     def due(self) -> tuple[dict[Partition, int], dict[Partition, int]]:
         """Return the offsets to read again from, and the first offsets of batches to pass; each is due now."""
         now_s = time.monotonic()
-        passing = self._skips or self._accepted
-        due = {one: held for one, held in self._held.items() if not held.is_looking}
-        if passing:
-            ready = {one: held.first for one, held in due.items() if self._accepted or now_s >= held.look_again_s}
-            return {}, ready
-        again = {one: held.first for one, held in due.items() if now_s >= held.look_again_s}
+        waiting = {one: held for one, held in self._held.items() if not held.is_looking}
+        passing = {
+            one: held.first
+            for one, held in waiting.items()
+            if held.is_accepted or (self._skips and now_s >= held.look_again_s)
+        }
+        again = {
+            one: held.first
+            for one, held in waiting.items()
+            if one not in passing and not self._skips and now_s >= held.look_again_s
+        }
         for one in again:
             self._held[one].is_looking = True
-        return again, {}
+        return again, passing
 
     def passed(self, partition: Partition, epoch: int, end: int | None) -> Record | None:
         """Return what stands for a batch that ends before `end`; None if that is not known now, to be asked again."""
@@ -130,7 +139,6 @@ class Unreadable:
             held.look_again_s = time.monotonic() + AGAIN_S
             return None
         del self._held[partition]
-        self._accepted = self._accepted and bool(self._held)
         where = f"offsets {held.first} to {end - 1}"
         log.warning("%s: %s are passed over, unread; one dead letter says so", partition, where)
         return Record(partition, epoch, end - 1, None, None, problem=f"{where}: {held.why}", unreadable_from=held.first)
