@@ -50,10 +50,19 @@ class Topics:
         self._admin.create_partitions([NewPartitions(topic, partitions)])[topic].result(CALL_S)
         self._until_there(topic, partitions)
 
-    def id_of(self, topic: str) -> str:
-        """Return a topic's id, in Base64."""
-        found = self._admin.describe_topics(TopicCollection([topic]), request_timeout=CALL_S)[topic].result(CALL_S)
-        return str(found.topic_id)
+    def id_of(self, topic: str, *, unless: str = "") -> str:
+        """Return a topic's id, in Base64, once it is there and is not `unless`: brokers hear of a change in turn."""
+        until_s = time.monotonic() + CALL_S
+        while True:
+            found = self._admin.describe_topics(TopicCollection([topic]), request_timeout=CALL_S)[topic]
+            try:
+                if (topic_id := str(found.result(CALL_S).topic_id)) != unless:
+                    return topic_id
+            except KafkaException:
+                if time.monotonic() > until_s:
+                    raise
+            assert time.monotonic() < until_s, f"{topic} still has the id {unless}"
+            time.sleep(POLL_S)
 
     def ends(self, topic: str) -> dict[int, int]:
         """Return where a topic's partitions end."""

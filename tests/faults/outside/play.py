@@ -113,7 +113,7 @@ class Play:
         if reads:
             self.inputs.add(topic)
         self._outcome.anew(topic)
-        return old, self.topics.id_of(topic)
+        return old, self.topics.id_of(topic, unless=old)
 
     def grow(self, name: str, partitions: int) -> None:
         """Add partitions to a topic, up to so many."""
