@@ -100,7 +100,8 @@ def missing(notice: Notice, evidence: Sequence[Evidence]) -> list[str]:
     if notice.metric is not None and not any(_reached(one.most, notice.metric) for one in asked):
         parts.append(f"metric {notice.metric} of {where} did not reach {notice.metric.least:g}")
     if notice.unready is not None and not any(_holds(text, notice.unready) for one in asked for text in one.unready):
-        parts.append(f"/readyz of {where} never was 503 with {' and '.join(notice.unready)}")
+        others = sorted({text.strip() for one in asked for text in one.unready})
+        parts.append(f"/readyz of {where} never was 503 with {' and '.join(notice.unready)}; it was with {others}")
     return parts
 
 

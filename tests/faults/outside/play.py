@@ -15,33 +15,22 @@ import re
 import signal
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import (
-    ConsumerGroupTopicPartitions,
-    KafkaError,
-    KafkaException,
-    Message,
-    Producer,
-    TopicCollection,
-    TopicPartition,
-)
-from confluent_kafka.admin import AdminClient, OffsetSpec
-from confluent_kafka.cimpl import NewPartitions, NewTopic
 from integration.events import encode, impression
 from integration.harness import Stage, Worker, as_flags
 from integration.judge import questions
 
+from .brokers import POLL_S, Topics
 from .judge import Evidence, Findings, judge
 from .ledger import Entry, Fate, Metric, Notice, Place
-from .outcome import NUMBER, QUIET, Outcome, Reader
+from .outcome import Outcome, Reader
+from .sending import Sender, Way
 from .watch import Watched
 
-CALL_S = 30.0  # of one call to the broker
-POLL_S = 0.05
 PATIENCE_S = 40.0  # for what takes a second on a quiet machine; only a failure waits this long
 REST_S = 0.7  # after everything is there: what comes twice comes by then
 MAX_RESTARTS = 2  # of one worker that ends by itself; then it stays down
@@ -58,7 +47,7 @@ class Play:
         self.name = name
         self.stage = Stage(bootstrap, name, folder)
         self.patience_s = patience_s
-        self.admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": QUIET})
+        self.topics = Topics(bootstrap)
         self.ledger: list[Entry] = []
         self.notices: list[Notice] = []
         self.steps: list[str] = []  # what was done, for people
@@ -71,8 +60,7 @@ class Play:
         self.watched: list[Watched] = []
         self.stack = ExitStack()  # of servers that live as long as the run
         self.inputs: set[str] = set()  # topics whose group offsets must be their ends when all is done
-        self._made: set[str] = set()
-        self._producers: dict[str, Producer] = {}  # by their options
+        self._sender = Sender(bootstrap)
         self._told: set[int] = set()  # processes that may end
         self._restarted: dict[int, int] = {}  # process to how often it was started again before
         self.responses, self.dead_letters = self.stage.responses, self.stage.dead_letters
@@ -87,14 +75,14 @@ class Play:
 
     def make(self, name: str = "in", partitions: int = 1, *, reads: bool = True, **config: object) -> None:
         """Make an input topic; `reads`: the group must be at its ends when all is done."""
-        self._create(self.topic(name), partitions, {key: str(value) for key, value in config.items()})
+        self._create(self.topic(name), partitions, config)
         if reads:
             self.inputs.add(self.topic(name))
 
     def make_outputs(self, partitions: int = 1, **config: object) -> None:
         """Make the topics of responses and dead letters."""
         for topic in (self.responses, self.dead_letters):
-            self._create(topic, partitions, {key: str(value) for key, value in config.items()})
+            self._create(topic, partitions, config)
 
     def rename_output(self, setting: str, topic: str) -> None:
         """Give the topic of responses or of dead letters another name, before it is made."""
@@ -110,59 +98,33 @@ class Play:
         """Delete a topic."""
         topic = self.topic(name)
         self._outcome.drain()  # what is committed there now counts
-        self._producers.clear()  # they know the topic that goes, by its leader and their sequence numbers
+        self._sender.forget()
         self.say(f"{topic} deleted")
-        self.admin.delete_topics([topic], operation_timeout=CALL_S)[topic].result(CALL_S)
+        self.topics.delete(topic)
         self.inputs.discard(topic)
-        self._made.discard(topic)
 
     def recreate(self, name: str, partitions: int) -> tuple[str, str]:
         """Delete a topic and make it again at once; return its old and its new id."""
         topic = self.topic(name)
         reads = topic in self.inputs
-        old = self.topic_id(topic)
+        old = self.topics.id_of(topic)
         self.drop(name)
         self._create(topic, partitions, {})
         if reads:
             self.inputs.add(topic)
         self._outcome.anew(topic)
-        return old, self.topic_id(topic)
+        return old, self.topics.id_of(topic, unless=old)
 
     def grow(self, name: str, partitions: int) -> None:
         """Add partitions to a topic, up to so many."""
         topic = self.topic(name)
         self.say(f"{topic} grows to {partitions} partitions")
-        self.admin.create_partitions([NewPartitions(topic, partitions)])[topic].result(CALL_S)
-        self._producers.clear()
-        self._until_there(topic, partitions)
+        self.topics.grow(topic, partitions)
+        self._sender.forget()
 
-    def topic_id(self, topic: str) -> str:
-        """Return a topic's id as the broker has it."""
-        found = self.admin.describe_topics(TopicCollection([topic]), request_timeout=CALL_S)[topic].result(CALL_S)
-        return str(found.topic_id)
-
-    def _create(self, topic: str, partitions: int, config: Mapping[str, str]) -> None:
-        until_s = time.monotonic() + CALL_S
-        while True:
-            try:
-                self.admin.create_topics([NewTopic(topic, partitions, config=dict(config))])[topic].result(CALL_S)
-                break
-            except KafkaException as error:  # the one before is still being deleted
-                if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS or time.monotonic() > until_s:
-                    raise
-                time.sleep(POLL_S)
-        self._until_there(topic, partitions)
-        self._made.add(topic)
+    def _create(self, topic: str, partitions: int, config: Mapping[str, object]) -> None:
+        self.topics.create(topic, partitions, {key: str(value) for key, value in config.items()})
         self.say(f"{topic} made, {partitions} partitions")
-
-    def _until_there(self, topic: str, partitions: int) -> None:
-        until_s = time.monotonic() + CALL_S
-        while len(self._partitions(topic)) != partitions and time.monotonic() < until_s:
-            time.sleep(POLL_S)
-
-    def _partitions(self, topic: str) -> list[int]:
-        found = self.admin.list_topics(topic, timeout=CALL_S).topics.get(topic)
-        return list(found.partitions) if found and found.error is None else []
 
     # -- records
 
@@ -178,17 +140,9 @@ class Play:
         **fields: Any,
     ) -> list[Entry]:
         """Send impressions as the tests write them, keyed by their users, one after another."""
-        return self.send_events(
-            name, [impression(number, **fields) for number in numbers], fate, why=why, start_ms=start_ms,
-            partition=partition,
-        )  # fmt: skip
-
-    def send_events(
-        self, name: str, events: Sequence[Mapping[str, Any]], fate: Fate = Fate.ANSWERED, **more: Any
-    ) -> list[Entry]:
-        """Send impressions that are there."""
+        events = [impression(number, **fields) for number in numbers]
         values = [(event["user"]["user_id"].encode(), encode(event)) for event in events]
-        return self.send_raw(name, values, fate, events=events, **more)
+        return self.send_raw(name, values, fate, events=events, why=why, start_ms=start_ms, partition=partition)
 
     def send_raw(
         self,
@@ -197,51 +151,22 @@ class Play:
         fate: Fate,
         *,
         events: Sequence[Mapping[str, Any] | None] = (),
-        headers: Sequence[tuple[str, bytes | None]] = (),
         detail: str = "",
         why: str = "",
-        start_ms: int | None = None,
-        partition: int | None = None,
-        options: Mapping[str, Any] | None = None,
+        **way: Any,
     ) -> list[Entry]:
-        """Send keys and values, each with a number of its own in a header; write down what is expected of them."""
+        """Send keys and values, as `sending.Way` says; write down what is expected of each."""
         topic = self.topic(name)
-        producer = self._producer(options or {})
-        entries: list[Entry] = []
-
-        def sent(number: str, event: Mapping[str, Any] | None) -> Callable[[KafkaError | None, Message], None]:
-            def note(error: KafkaError | None, message: Message) -> None:
-                assert error is None, error
-                place = Place(topic, message.partition() or 0, message.offset() or 0)
-                entries.append(_entry(number, place, fate, event, detail=detail, why=why))
-
-            return note
-
-        for index, (key, value) in enumerate(records):
-            number = f"{len(self.ledger) + index}"
-            more: dict[str, Any] = {} if partition is None else {"partition": partition}
-            if start_ms is not None:
-                more["timestamp"] = start_ms + index if start_ms > 0 else start_ms
-            event = events[index] if events else None
-            producer.produce(
-                topic, value, key, headers=[*headers, (NUMBER, number.encode())],
-                on_delivery=sent(number, event), **more,
-            )  # fmt: skip
-            producer.poll(0)
-        assert producer.flush(CALL_S) == 0, f"{topic}: not all records were taken"
+        numbers = [f"{len(self.ledger) + index}" for index in range(len(records))]
+        places = self._sender.send(topic, records, numbers, Way(**way))
+        known: Sequence[Mapping[str, Any] | None] = events or [None] * len(records)
+        entries = [
+            _entry(number, places[number], fate, event, detail=detail, why=why)
+            for number, event in zip(numbers, known, strict=True)
+        ]
         self.ledger += entries
         self.say(f"{len(records)} records to {topic}: {fate.value}" + (f" ({why})" if why else ""))
         return entries
-
-    def _producer(self, options: Mapping[str, Any]) -> Producer:
-        """Return a producer with these options; one that has its id does not wait half a second for it again."""
-        known = str(sorted(options.items()))
-        if known not in self._producers:
-            self._producers[known] = Producer({
-                "bootstrap.servers": self.stage.bootstrap, "partitioner": "murmur2_random", "linger.ms": 5,
-                "enable.idempotence": True, "log_level": QUIET, **options,
-            })  # fmt: skip
-        return self._producers[known]
 
     # -- workers
 
@@ -426,24 +351,12 @@ class Play:
             getattr(found, kind).extend(getattr(self, kind))
         return found
 
-    def offsets(self) -> dict[tuple[str, int], int]:
-        """Return what the worker's group has committed."""
-        asked = [ConsumerGroupTopicPartitions(self.stage.name)]
-        [future] = self.admin.list_consumer_group_offsets(asked, request_timeout=CALL_S).values()
-        return {(one.topic, one.partition): one.offset for one in future.result(CALL_S).topic_partitions}
-
-    def ends_of(self, topic: str) -> dict[int, int]:
-        """Return where a topic's partitions end."""
-        asked = {TopicPartition(topic, number): OffsetSpec.latest() for number in self._partitions(topic)}
-        found = self.admin.list_offsets(asked, request_timeout=CALL_S)
-        return {one.partition: future.result(CALL_S).offset for one, future in found.items()}
-
     def _look_at_offsets(self) -> None:
         if not self.inputs:
             return
-        committed = self.offsets()
+        committed = self.topics.committed(self.stage.name)
         for topic in sorted(self.inputs):
-            for number, end in self.ends_of(topic).items():
+            for number, end in self.topics.ends(topic).items():
                 at = committed.get((topic, number), 0)
                 if at != end:
                     short = topic.replace(self.name, "X")
@@ -453,10 +366,7 @@ class Play:
         """Set the group's offsets in a topic, as an operator does while no worker runs."""
         topic = self.topic(name)
         self.say(f"offsets of {topic} set to its {'end' if to_end else 'beginning'}")
-        parts = [TopicPartition(topic, one, end if to_end else 0) for one, end in self.ends_of(topic).items()]
-        asked = [ConsumerGroupTopicPartitions(self.stage.name, parts)]
-        for future in self.admin.alter_consumer_group_offsets(asked, request_timeout=CALL_S).values():
-            future.result(CALL_S)
+        self.topics.reset(self.stage.name, topic, to_end=to_end)
 
     def count_in(self, name: str, header: str) -> int:
         """Return how many committed records of a topic have a header."""
@@ -477,8 +387,7 @@ class Play:
             one.worker.end()
         self.stack.close()
         self._outcome.close()
-        with suppress(KafkaException):
-            self.admin.delete_topics(list(self._made))
+        self.topics.delete_all()
 
 
 def _entry(number: str, place: Place, fate: Fate, event: Mapping[str, Any] | None, *, detail: str, why: str) -> Entry:
