@@ -31,7 +31,7 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,10 +41,13 @@ from prometheus_client import REGISTRY
 import worker.app
 import worker.handover
 import worker.kafka.sink
+import worker.kafka.source
 from worker.draws import Ask, Drawn
 from worker.engines.choice_model import ChoiceModel
 from worker.handover import FlushLimits, Handover
+from worker.kafka.assignment import Assignment
 from worker.offsets import Offsets
+from worker.records import Partition
 from worker.signals import Command, Frozen, Head, Settled
 
 from .fault import Fault, Mark, Point, When
@@ -77,6 +80,15 @@ class _Watched(Handover):
 class _NoEpochCheck(_Watched):
     def _holds(self, head: Head, event: Frozen) -> bool:
         return True
+
+
+class _KeepsIds(Assignment):
+    """Remembers whose records they were after they moved away, or the topic's id would stop them as well."""
+
+    def end(self, partitions: Iterable[Partition]) -> None:
+        before = dict(self._ids)
+        super().end(partitions)
+        self._ids |= before
 
 
 class _AlwaysAgain(_Watched):
@@ -208,6 +220,8 @@ def install(mutant: str) -> None:
     ]
     if mutant == "release-order":
         ours.append((worker.handover, "Offsets", _Impatient))
+    if mutant == "epoch-check":
+        ours.append((worker.kafka.source, "Assignment", _KeepsIds))
     for module, name, kind in ours:
         assert hasattr(module, name), f"{module} has no {name} any more"
         setattr(module, name, kind)

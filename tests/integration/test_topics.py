@@ -70,7 +70,7 @@ def until_answered(worker: Worker, judge: Judge, numbers: Iterable[int]) -> None
 @pytest.mark.parametrize(
     ("before", "after", "num_new"), [(1, 1, 20), (1, 3, 60), (4, 1, 20)], ids=["shorter", "wider", "narrower"]
 )
-def test_a_topic_made_anew_under_a_worker_is_read_from_its_start(
+def test_a_topic_made_anew_under_a_worker_is_read_from_its_start(  # noqa: PLR0917 - two fixtures, four parameters
     stage: Stage, judge: Judge, protocol: str, before: int, after: int, num_new: int
 ) -> None:
     stage.create(partitions=before)

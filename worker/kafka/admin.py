@@ -75,6 +75,11 @@ def create(
     for name, future in admin.create_topics(wanted).items() if wanted else ():
         try:
             future.result(TIMEOUT_S)
+        except TimeoutError as error:
+            raise Retryable(
+                f"topic {name}: Kafka did not answer within {TIMEOUT_S:.0f} s; run it again, topics that are there are"
+                " left alone"
+            ) from error
         except KafkaException as error:
             reason = client.kafka_error(error)
             if reason.code() != KafkaError.TOPIC_ALREADY_EXISTS:

@@ -85,6 +85,11 @@ def consumer(settings: Settings, *, tell_end: bool) -> dict[str, Any]:
     }
 
 
+def group_admin(settings: Settings) -> dict[str, Any]:
+    """Return the configuration of an admin client that asks group coordinators, whose broker may be gone."""
+    return {**common(settings), "connections.max.idle.ms": IDLE_MS}
+
+
 def reader(settings: Settings, group_id: str) -> dict[str, Any]:
     """Return the configuration of a consumer without a subscription, which reads topics to their ends."""
     return {

@@ -54,7 +54,7 @@ class GroupMemory:
 
     def __init__(self, settings: Settings) -> None:
         """Connect lazily, as the client does."""
-        self._admin = AdminClient(client.common(settings))
+        self._admin = AdminClient(client.group_admin(settings))
         self._group = settings.group_id + SUFFIX
         self.anchors = (settings.dead_letter_topic, settings.output_topic)
         self._left_out: list[str] = []

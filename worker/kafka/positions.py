@@ -89,7 +89,7 @@ class Positions:
         self._topic_ids = topic_ids
         self._memory = GroupMemory(settings)
         self._patterns = TopicPatterns(settings.input_topics, settings.group_protocol)
-        self._admin = AdminClient(client.common(settings))
+        self._admin = AdminClient(client.group_admin(settings))
         self._breathe = breathe
         self.why = ""  # what is waited for now, inside of a callback
 
@@ -243,7 +243,7 @@ class Positions:
         if at is Place.COMMITTED:
             return Start(None, Note.decode(commit.metadata or "").encode(), commit.offset, topic_id)
         if at not in (Place.FIRST_START, Place.START_FROM) or first is None:  # it was born later
-            first = self.beginning(consumer, partition_of(commit))
+            first = self.bounds(consumer, partition_of(commit))[0]
         return Start(first, "", None, topic_id)
 
     def _sizes(self) -> dict[str, int]:
@@ -251,9 +251,9 @@ class Positions:
         found = self._topic_ids.look(self._memory.anchors)
         return {topic: state.num_partitions for topic, state in found.items() if state is not None}
 
-    def beginning(self, consumer: Consumer, partition: Partition) -> int:
-        """Return the oldest offset of a partition."""
-        return self._watermarks(consumer, TopicPartition(partition.topic, partition.number))[0]
+    def bounds(self, consumer: Consumer, partition: Partition) -> tuple[int, int]:
+        """Return the oldest offset of a partition, and its end."""
+        return self._watermarks(consumer, TopicPartition(partition.topic, partition.number))
 
     def ends(self, consumer: Consumer, partitions: Iterable[Partition], until: datetime | None) -> dict[Partition, int]:
         """Return where each partition ends: at a time, else now."""

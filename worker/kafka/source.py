@@ -22,7 +22,7 @@ from datetime import datetime
 from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from worker import notes
-from worker.errors import Fatal, Fenced
+from worker.errors import BadSettings, Fatal, Fenced
 from worker.kafka import client, unreadable
 from worker.kafka.assignment import Assignment
 from worker.kafka.ends import Ends
@@ -53,10 +53,16 @@ class KafkaSource:
     """Impressions from Kafka."""
 
     def __init__(self, settings: Settings, *, until_end: bool = False, until: datetime | None = None) -> None:
-        """Take the settings; with `until_end`, read up to where the partitions end now, or at `until`."""
+        """Take the settings; with `until_end`, read up to where the partitions end now, or at `until`.
+
+        Raises `BadSettings` for options that the client does not take together.
+        """
         self._settings = settings
         self._ends = Ends(is_backfill=until_end, until=until)
-        self._consumer = Consumer(client.consumer(settings, tell_end=until_end))
+        try:
+            self._consumer = Consumer(client.consumer(settings, tell_end=until_end))
+        except KafkaException as error:
+            raise BadSettings(f"kafka_options: {client.kafka_error(error).str()}") from error
         self._thread = threading.Thread(target=self._run, name="poll", daemon=True)
         self._mailbox = Mailbox()
         self._own = Assignment()
@@ -422,12 +428,14 @@ class KafkaSource:
         self._act(self._topics.judge({partition.topic: states.get(partition.topic)}))
         if self._own.epochs.get(partition) != epoch:
             return  # the topic is another one: that was it
+        oldest, end = self._positions.bounds(self._consumer, partition)
+        if oldest <= self._own.next[partition] <= end:
+            return  # said of a position before this assignment
         if self._settings.on_data_loss == "stop":
             raise Fatal(
                 f"{partition}: the committed offset is no longer there: {error.str()}; on_data_loss=skip goes on"
             )
         topic_id = self._own.topic_id(partition)
-        oldest = self._positions.beginning(self._consumer, partition)
         log.warning(
             "%s: its position is no longer there; on_data_loss=skip: going on at the oldest, %d", partition, oldest
         )

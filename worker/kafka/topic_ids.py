@@ -30,7 +30,7 @@ class TopicIds:
 
     def __init__(self, settings: Settings) -> None:
         """Connect lazily, as the client does."""
-        self._admin = AdminClient(client.common(settings))
+        self._admin = AdminClient(client.group_admin(settings))
         self._embedded: bool | None = None
 
     def look(self, topics: Collection[str]) -> Mapping[str, TopicState | None]:
