@@ -76,7 +76,7 @@ OWN_PROCESS = ("worker.bench", "worker.demo", "worker.experiment")
 DATA = ("worker.settings", "worker.profiles")  # shell that is read everywhere: values, no outside system of their own
 MOST_SHELL_TO_SHELL = 1  # a ratchet, to be lowered: `replay` reads `movielens`
 
-MAX_LINES = 462
+MAX_LINES = 470
 MAX_MEDIAN_LINES = 115
 
 

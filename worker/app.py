@@ -9,7 +9,7 @@ import gc
 import logging
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from worker import configured, position_bias, profiles
@@ -39,10 +39,14 @@ GC_THRESHOLD = (50_000, 20, 100)  # objects, and generations before the older on
 
 @dataclass(frozen=True, slots=True)
 class Backfill:
-    """Read what is there and end, instead of going on for ever."""
+    """What is read: all that comes, or what is there until an end.
+
+    `topics_before` are the topics that were there when the worker first saw Kafka: it waited for all others.
+    """
 
     until_end: bool = False
     until: datetime | None = None
+    topics_before: frozenset[str] | None = None
 
 
 def run(settings: Settings, backfill: Backfill | None = None) -> int:
@@ -86,9 +90,11 @@ async def serve(settings: Settings, backfill: Backfill) -> None:
     try:
         await until_done(lambda: unless(stop, engine.start()), state.waits, stop)
         if not stop.is_set():
+            before = await until_there(lambda: admin.partitions(settings).keys(), state.waits, stop)
             topics = await until_there(lambda: rights.require(settings, wait=not backfill.until_end), state.waits, stop)
             log.info("input topics: %s", shown(topics or ()))
         if not stop.is_set():
+            backfill = replace(backfill, topics_before=frozenset(before or ()))
             await work(settings, backfill, engine, telemetry, state=state, stop=stop)
     finally:
         health.close()
@@ -172,7 +178,9 @@ async def answer_all(
     if encoder is None:
         return
     settings = await asyncio.to_thread(admin.fitted, settings, [settings.output_topic, settings.dead_letter_topic])
-    source = KafkaSource(settings, until_end=backfill.until_end, until=backfill.until)
+    source = KafkaSource(
+        settings, until_end=backfill.until_end, until=backfill.until, topics_before=backfill.topics_before
+    )
     sink = KafkaSink(settings, source)
     rules = await asyncio.to_thread(configured.rules, settings, engine, positions)
     pass_headers = frozenset(settings.pass_headers)

@@ -99,10 +99,10 @@ class KnownTopic:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """The topics that a group has read, by name, and a digest of the input topics that it was last started with."""
+    """The topics that a group has read, by name, and digests of the `input_topics` that it was started with."""
 
     topics: Mapping[str, KnownTopic] = field(default_factory=dict)
-    inputs: str = ""
+    inputs: str = ""  # by comma
 
     def encode(self) -> str:
         """Return it as ASCII text; "" for an empty one.
@@ -141,13 +141,15 @@ def pack(memory: Memory, *, max_chars: int, num_parts: int) -> tuple[list[str], 
     parts: list[dict[str, KnownTopic]] = [{} for _ in range(num_parts)]
     left_out, at = [], 0
     for name, one in memory.topics.items():
-        while at < num_parts and len(Memory({**parts[at], name: one}, memory.inputs).encode()) > max_chars:
+        while (
+            at < num_parts and len(Memory({**parts[at], name: one}, "" if at else memory.inputs).encode()) > max_chars
+        ):
             at += 1
         if at == num_parts:
             left_out.append(name)
         else:
             parts[at][name] = one
-    return [Memory(part, memory.inputs if part or not at else "").encode() for at, part in enumerate(parts)], left_out
+    return [Memory(part, "" if at else memory.inputs).encode() for at, part in enumerate(parts)], left_out
 
 
 def merged(parts: list[str]) -> Memory:

@@ -41,7 +41,14 @@ class TopicPatterns:
         self.names = frozenset(one for one in every if not is_pattern(one))
         self.patterns = tuple(one for one in every if is_pattern(one))
         posix = [_Posix(one) for one in self.patterns]
-        self._matchers = posix if group_protocol == "classic" else [_Re2(one) for one in self.patterns]
+        others = [_Re2(one) for one in self.patterns] if group_protocol != "classic" else []
+        self._matchers: list[_Posix | _Re2] = [*(others or posix)]
+
+    def entries_for(self, topic: str) -> list[str]:
+        """Return the entries of `input_topics` that give a topic."""
+        named = [topic] if topic in self.names else []
+        found = zip(self.patterns, self._matchers, strict=True)
+        return named + [pattern for pattern, matcher in found if matcher.finds(topic)]
 
     def never(self, output_topics: Iterable[str]) -> list[str]:
         """Return which topics the subscription gives that no worker may read: those it writes, and Kafka's own."""

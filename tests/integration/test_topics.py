@@ -232,6 +232,51 @@ def test_a_topic_that_is_born_later_under_a_pattern_is_read_from_its_start(stage
         until_answered(worker, judge, [*range(20), 30])
 
 
+@pytest.mark.parametrize("lost", ["group", "topics"])
+def test_a_memory_that_is_lost_under_a_worker_makes_no_topic_a_first_start(
+    stage: Stage, judge: Judge, lost: str
+) -> None:
+    stage.create(partitions=1)
+    own = {"input_topics": f"^{stage.name}-in.*", "start_from": "latest",
+           "kafka_options": {"topic.metadata.refresh.interval.ms": "1000"}}  # fmt: skip
+    with stage.worker(**own) as worker:
+        worker.until_ready()
+        if lost == "group":
+            admin = AdminClient({"bootstrap.servers": stage.bootstrap})
+            admin.delete_consumer_groups([f"{stage.name}-topics"])[f"{stage.name}-topics"].result(WAIT_S)
+        else:
+            make_anew(stage, stage.dead_letters)
+            make_anew(stage, stage.responses)
+        later = f"{stage.topic}-later"
+        stage.create_topic(later)
+        send_raw(stage, [(b"k", value(number)) for number in range(20)], topic=later)
+        until_answered(worker, judge, range(20))
+
+
+@pytest.mark.parametrize("pattern", [True, False], ids=["pattern", "name"])
+def test_a_topic_that_a_worker_waits_for_is_read_from_its_start(stage: Stage, judge: Judge, *, pattern: bool) -> None:
+    for topic in (stage.responses, stage.dead_letters):
+        stage.create_topic(topic)
+    with stage.worker(start_from="latest", input_topics=f"^{stage.name}-i.*" if pattern else stage.topic) as worker:
+        worker.until(lambda: "next try in" in worker.log, "a worker that waits")
+        stage.create_topic(stage.topic)
+        send_raw(stage, [(b"k", value(number)) for number in range(20)])
+        until_answered(worker, judge, range(20))
+
+
+def test_a_topic_born_while_the_patterns_were_edited_is_read_from_its_start(stage: Stage, judge: Judge) -> None:
+    stage.create(partitions=1)
+    own = {"start_from": "latest"}
+    with stage.worker(**own, input_topics=f"^{stage.name}-in.*") as worker:
+        worker.until_ready()
+        assert worker.stop() == 0
+    for topic in (f"{stage.topic}-b", f"{stage.name}-other"):
+        stage.create_topic(topic)
+        send_raw(stage, [(b"k", value(1 if topic.endswith("other") else 2))], topic=topic)
+    with stage.worker(**own, input_topics=f"^{stage.name}-in.*,{stage.name}-other") as worker:
+        until_answered(worker, judge, [2])  # `other` is new to the group: it starts at its end
+
+
 def test_offsets_that_somebody_deleted_are_a_start_from_the_beginning(stage: Stage, judge: Judge) -> None:
     """To delete a group is how people let a worker begin anew: `start_from` holds, not what the group remembers."""
     stage.create(partitions=1)

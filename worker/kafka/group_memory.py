@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 
 TIMEOUT_S = 5.0  # of one request
 MAX_CHARS = 4_000  # brokers take 4,096 (offset.metadata.max.bytes)
+MAX_INPUTS = 100  # entries of `input_topics`, also of settings before: 13 characters each
 MAX_PARTS = 16  # partitions of the dead-letter topic that are used: room for about 800 topics
 SUFFIX = "-topics"  # of the group's name
 
@@ -58,7 +59,8 @@ class GroupMemory:
         self._group = settings.group_id + SUFFIX
         self.anchors = (settings.dead_letter_topic, settings.output_topic)
         self._left_out: list[str] = []
-        self._inputs = _digest(settings.input_topics)
+        self._inputs = {one: _digest(one) for one in settings.input_topics}
+        self.has_begun = False  # whether this member has found or written the group's start
         self._written_s = 0.0
 
     def read(self) -> Remembered:
@@ -74,9 +76,10 @@ class GroupMemory:
         }
         return Remembered(merged(texts), starts)
 
-    def knows_these_inputs(self, memory: Memory) -> bool:
-        """Say whether the group was last started with the same input topics and patterns as now."""
-        return memory.inputs == self._inputs
+    def knows(self, memory: Memory, entries: Iterable[str]) -> bool:
+        """Say whether the group has started before with all of these entries of `input_topics`, or this member has."""
+        known = set(memory.inputs.split(","))
+        return self.has_begun or all(self._inputs[one] in known for one in entries)
 
     def write(
         self,
@@ -93,7 +96,8 @@ class GroupMemory:
         of those of the `anchors` that are there.  Raises `KafkaException`.
         """
         memory = self.read().memory
-        memory = Memory({**memory.topics, **known}, self._inputs if begins else memory.inputs)
+        self.has_begun = self.has_begun or begins
+        memory = Memory({**memory.topics, **known}, self._with_own(memory.inputs))
         offsets = [
             TopicPartition(one.topic, one.number, offset, known[one.topic].topic_id)
             for one, offset in first_starts.items()
@@ -120,8 +124,16 @@ class GroupMemory:
             for topic, one in known.items()
             if topic not in memory.topics or memory.topics[topic].topic_id == one.topic_id
         }
-        if not mine.items() <= memory.topics.items() or time.monotonic() - self._written_s > every_s:
+        is_there = mine.items() <= memory.topics.items() and self._with_own(memory.inputs) == memory.inputs
+        if not is_there or time.monotonic() - self._written_s > every_s:
             self.write(mine, {}, sizes)
+
+    def _with_own(self, inputs: str) -> str:
+        """Return digests with our own among them, once this member has begun; the oldest leave first."""
+        every = [one for one in inputs.split(",") if one]
+        if self.has_begun:
+            every += [one for one in self._inputs.values() if one not in every]
+        return ",".join(every[-MAX_INPUTS:])
 
     def _tell(self, anchor: str, size: int, left_out: list[str]) -> None:
         if left_out and left_out != self._left_out:
@@ -133,8 +145,8 @@ class GroupMemory:
         self._left_out = left_out
 
 
-def _digest(input_topics: Iterable[str]) -> str:
-    return hashlib.blake2b("\n".join(sorted(input_topics)).encode(), digest_size=9).hexdigest()
+def _digest(entry: str) -> str:
+    return hashlib.blake2b(entry.encode(), digest_size=6).hexdigest()
 
 
 def answer(future: "Future[Any]") -> Any:

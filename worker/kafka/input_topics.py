@@ -35,7 +35,8 @@ class InputTopics:
         self._settings = settings
         self._topic_ids = topic_ids
         self._patterns = TopicPatterns(settings.input_topics, settings.group_protocol)
-        self._guard = TopicGuard(self._patterns.names)
+        # The two topics that are written are wanted, too: without them nothing is answered.
+        self._guard = TopicGuard({*self._patterns.names, settings.output_topic, settings.dead_letter_topic})
         self._told_s = 0.0 if until_end else TOLD_S
         self._seen: Topics | None = None  # not judged yet
         self._read: set[str] = set()  # topics that this worker has read

@@ -7,7 +7,7 @@ partitions of all input topics, and remembered, so that no member takes the comm
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeVar
@@ -83,9 +83,19 @@ class Starts:
 class Positions:
     """Asks the broker inside rebalance callbacks; one that is away is asked again until the worker stops."""
 
-    def __init__(self, settings: Settings, topic_ids: TopicIds, breathe: Callable[[], bool]) -> None:
-        """Take the settings, and what to do between two tries; it says whether to go on."""
+    def __init__(
+        self,
+        settings: Settings,
+        topic_ids: TopicIds,
+        breathe: Callable[[], bool],
+        topics_before: Collection[str] | None,
+    ) -> None:
+        """Take the settings, and what to do between two tries; it says whether to go on.
+
+        `topics_before` are those that were there when this process first looked; None: nobody looked.
+        """
         self._settings = settings
+        self._topics_before = topics_before
         self._topic_ids = topic_ids
         self._memory = GroupMemory(settings)
         self._patterns = TopicPatterns(settings.input_topics, settings.group_protocol)
@@ -113,9 +123,11 @@ class Positions:
         commits, of_topics = self._all_commits(consumer, there, states)
         remembered = self._ask(self._memory.read)  # after the commits: who commits has written the memory before
         places, facts = self._places(there, states, commits, of_topics, remembered)
-        if Place.START_FROM in places.values() or not self._memory.knows_these_inputs(remembered.memory):
+        every = self._settings.input_topics
+        if Place.START_FROM in places.values() or not self._memory.knows(remembered.memory, every):
             remembered = self._begin(consumer)
             places, facts = self._places(there, states, commits, of_topics, remembered)
+        self._memory.has_begun = True  # from now on a topic that the memory does not have is a new one
         anew = {one.topic for one, at in places.items() if at is Place.MADE_ANEW}
         held = anew if self._settings.on_data_loss == "stop" else set()
         self._remember({one: at for one, at in places.items() if one.topic not in held}, facts, remembered)
@@ -193,8 +205,15 @@ class Positions:
             known_id=known.topic_id if known else "",
             has_commits=has_commits,
             was_committed=bool(known and known.was_committed),
-            born_later=known is None and self._memory.knows_these_inputs(remembered.memory),
+            born_later=known is None and self._is_born_later(topic, remembered),
         )
+
+    def _is_born_later(self, topic: str, remembered: Remembered) -> bool:
+        """Say whether a topic that the group has not read came after the group, or while this worker waited for it."""
+        if self._topics_before is not None and topic not in self._topics_before:
+            return True
+        entries = self._patterns.entries_for(topic)
+        return any(self._memory.knows(remembered.memory, [one]) for one in entries)
 
     def _begin(self, consumer: Consumer) -> Remembered:
         """Resolve `start_from` for all input topics that the group has not read, unless a peer did; return the memory.
@@ -215,7 +234,7 @@ class Positions:
         again = self._ask(self._memory.read)
         mine = {topic for topic in new if _is_as_before(topic, remembered, again)}
         unknown = mine | {topic for topic, fact in facts.items() if not fact.known_id} - again.memory.topics.keys()
-        if unknown or not self._memory.knows_these_inputs(again.memory):
+        if unknown or not self._memory.knows(again.memory, self._settings.input_topics):
             known = {topic: KnownTopic(facts[topic].topic_id, facts[topic].has_commits) for topic in unknown}
             first_starts = {one: offset for one, offset in starts.items() if one.topic in mine}
             self._ask(lambda: self._memory.write(known, first_starts, self._sizes(), begins=True))

@@ -52,10 +52,18 @@ MAX_BACKLOG = 2  # hand-overs that the loop has not taken yet
 class KafkaSource:
     """Impressions from Kafka."""
 
-    def __init__(self, settings: Settings, *, until_end: bool = False, until: datetime | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        until_end: bool = False,
+        until: datetime | None = None,
+        topics_before: Collection[str] | None = None,
+    ) -> None:
         """Take the settings; with `until_end`, read up to where the partitions end now, or at `until`.
 
-        Raises `BadSettings` for options that the client does not take together.
+        `topics_before` are those that were there when this process first looked: others are born later.  Raises
+        `BadSettings` for options that the client does not take together.
         """
         self._settings = settings
         self._ends = Ends(is_backfill=until_end, until=until)
@@ -73,7 +81,7 @@ class KafkaSource:
         self._stopping = threading.Event()
         topic_ids = TopicIds(settings)
         self._topics = InputTopics(settings, topic_ids, until_end=until_end)
-        self._positions = Positions(settings, topic_ids, self._breathe)
+        self._positions = Positions(settings, topic_ids, self._breathe, topics_before)
         self._membership = Membership(self._consumer)
         self._unreadable = Unreadable(settings)
         self.last_poll_s = time.monotonic()
