@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from worker import breaker as module
-from worker.breaker import ALLOWED_S, EVERYTHING, MAX_ROW, NUM_LAST, PROBE_S, Breaker
+from worker.breaker import ALLOWED_S, EVERYTHING, MAX_NOTE, MAX_ROW, NUM_LAST, PROBE_S, Breaker
 from worker.notes import Note
 from worker.records import Partition
 
@@ -192,6 +192,22 @@ def test_a_restart_keeps_a_partition_open_until_as_much_decodes_as_without_it() 
     assert breaker.holds(A, "id 1") == {A}
     feed(breaker, A, "id 1", [True])
     assert breaker.why == {}
+
+
+def test_a_note_holds_whole_entries_and_the_partition_first() -> None:
+    """One cut in the middle of a writer would open the partition instead."""
+    breaker = Breaker()
+    writers = [f"guid {number:032x}" for number in range(5)]
+    for writer in writers:
+        feed(breaker, A, writer, [True])
+    for writer in writers:
+        feed(breaker, A, writer, [False] * MAX_ROW)
+    units = frozenset(breaker.why)
+    note = breaker.note(units)
+    assert len(note) <= MAX_NOTE
+    told = set(breaker.why.values())
+    assert all(part in told for part in note.split("; "))
+    assert "of writer" not in note.split("; ")[0]
 
 
 def test_a_restart_keeps_a_writer_open_too() -> None:

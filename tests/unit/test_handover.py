@@ -448,6 +448,19 @@ def test_a_flush_in_doubt_is_dropped_only_if_the_broker_has_its_offsets(
         assert sent(machine, now_s=999.0) == flush
 
 
+@pytest.mark.parametrize(("committed", "released"), [({A: -1, B: 2}, True), ({A: -1, B: 1}, False)])
+def test_an_offset_that_moved_on_proves_a_flush_although_a_deleted_topic_took_another_away(
+    *, committed: dict[Partition, int], released: bool
+) -> None:
+    """Kafka deletes a topic's committed offsets with it: that they are gone says nothing of the transaction."""
+    machine = owner(1)
+    finish(machine, B, 1)
+    sent(machine)
+    machine.handle(InDoubt())
+    commands = machine.handle(Settled(committed, 99.0))
+    assert commands == ([Release(A, 2), Release(B, 2)] if released else [])
+
+
 def test_nothing_is_sent_while_the_member_is_not_in_the_group() -> None:
     """A coordinator takes offsets of generation -1 without checking whose they are."""
     machine = owner(1)

@@ -101,6 +101,17 @@ def test_a_persons_word_passes_what_is_held_then_and_nothing_that_comes_later() 
     assert found.due() == ({}, {})
 
 
+@pytest.mark.usefixtures("clock")
+@pytest.mark.parametrize("ends", ["forget", "read"])
+def test_a_persons_word_ends_with_the_batch_that_it_was_about(ends: str) -> None:
+    """Its partition moves away, or can be read again, before the batch is passed."""
+    found = held("stop", p0=7)
+    assert found.accept() == 1
+    found.forget({A}) if ends == "forget" else found.read(A)
+    found.found(B, 3, BROKEN)
+    assert found.due() == ({}, {}), "nobody decided about this one"
+
+
 def test_with_skip_a_batch_is_passed_at_once_and_asked_for_again_where_kafka_is_silent(clock: Clock) -> None:
     found = held("skip", p0=7)
     assert found.due() == ({}, {A: 7})
