@@ -9,10 +9,12 @@ from worker import app, configured, position_bias, profiles
 from worker.engines.vllm_server import VllmServerEngine
 from worker.errors import MirrorstreamError, masked
 from worker.kafka import admin, client, registry, rights
+from worker.kafka.input_topics import DECIDE
 from worker.kafka.sink import KafkaSink
 from worker.kafka.source import KafkaSource
 from worker.ports import Engine
 from worker.settings import Settings, secret_files
+from worker.topic_patterns import shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,13 @@ def _topics(settings: Settings) -> Iterator[Result]:
         inputs, why = rights.input_topics(settings)
         if why:
             yield Result("input topics", ok=False, detail=why)
+        for pattern, found_by in rights.patterns(settings):
+            yield Result(
+                f"pattern {pattern}", ok=True, detail=shown(found_by) or "finds no topic", warning=not found_by
+            )
+        for told in rights.made_anew(settings, inputs):
+            stops = settings.on_data_loss == "stop"
+            yield Result("input topics", ok=not stops, detail=f"{told}; {DECIDE}" if stops else told, warning=True)
         found = rights.describe(settings, [*inputs, settings.output_topic, settings.dead_letter_topic])
     except MirrorstreamError as error:
         yield Result("topics", ok=False, detail=str(error))

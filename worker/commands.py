@@ -15,6 +15,7 @@ from worker.errors import BadSettings, Fatal, Poison, Retryable
 from worker.kafka import admin, registry
 from worker.records import Record
 from worker.settings import Settings
+from worker.topic_patterns import is_pattern
 
 ACCEPT_S = 15.0  # how long a worker may take to answer
 
@@ -36,6 +37,8 @@ def replay_file(
         else replay.from_json_lines(file or Path(), limit=limit)
     )
     topic = settings.input_topics[0]
+    if is_pattern(topic):
+        raise BadSettings(f"input_topics: {topic} is a pattern; a replay needs the name of one topic")
     registered = (settings.schema_registry_url, settings.schema_registry_auth_file)
     messages = replay.messages(
         moments,

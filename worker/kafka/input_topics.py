@@ -24,6 +24,7 @@ from worker.topic_patterns import TopicPatterns, shown
 
 log = logging.getLogger(__name__)
 
+DECIDE = "restart with on_data_loss=skip to read it from its start, or set the group's offsets"
 TOLD_S = 30.0  # how long a worker that must stop says so on /readyz and /metrics before it ends: two scrapes
 
 
@@ -153,7 +154,7 @@ class InputTopics:
         if not is_held:
             log.warning("%s; on_data_loss=skip: it is read from its start, what was in flight is dropped", one)
             return
-        why = f"topic {one}; nothing of it is read: on_data_loss=skip reads it from its start"
+        why = f"topic {one}; nothing of it is read: {DECIDE}"
         self._guard.is_held(one.topic, why)
         log.error("%s; the worker ends in %.0f s", why, self._told_s)
         self._ends = self._ends or (time.monotonic() + self._told_s, why)
