@@ -9,7 +9,6 @@ from worker import app, configured, position_bias, profiles
 from worker.engines.vllm_server import VllmServerEngine
 from worker.errors import MirrorstreamError, masked
 from worker.kafka import admin, client, registry, rights
-from worker.kafka.input_topics import DECIDE
 from worker.kafka.sink import KafkaSink
 from worker.kafka.source import KafkaSource
 from worker.ports import Engine
@@ -91,9 +90,6 @@ def _topics(settings: Settings) -> Iterator[Result]:
             yield Result(
                 f"pattern {pattern}", ok=True, detail=shown(found_by) or "finds no topic", warning=not found_by
             )
-        for told in rights.made_anew(settings, inputs):
-            stops = settings.on_data_loss == "stop"
-            yield Result("input topics", ok=not stops, detail=f"{told}; {DECIDE}" if stops else told, warning=True)
         found = rights.describe(settings, [*inputs, settings.output_topic, settings.dead_letter_topic])
     except MirrorstreamError as error:
         yield Result("topics", ok=False, detail=str(error))

@@ -67,6 +67,7 @@ class Guarded:
             (ResourceType.GROUP, f"{stage.name}-topics", AclOperation.READ),
             (ResourceType.GROUP, f"{stage.name}-dlq-replay", AclOperation.READ),
             (ResourceType.TRANSACTIONAL_ID, stage.name, AclOperation.WRITE),
+            (ResourceType.TOPIC, stage.responses, AclOperation.READ),
         ]
         for right in self.rights:
             self.give(right)
@@ -83,6 +84,7 @@ class Guarded:
     def check(self) -> dict[str, tuple[bool, bool, str]]:
         """Return what `check` says: ok, warning and detail by line."""
         done = self.stage.command("check", "--json")
+        assert done.stdout, done.stderr
         lines = {line["what"]: (line["ok"], line["warning"], line["detail"]) for line in json.loads(done.stdout)}
         assert done.returncode == (0 if all(ok for ok, _, _ in lines.values()) else 1)
         return lines
@@ -126,7 +128,7 @@ def test_check_names_every_right_that_is_not_given(held: Guarded) -> None:
     lacking = "the worker's principal has no Read on it"
     for what, detail in (
         (f"topic {stage.topic}", f"{denied}Describe and Read on it"),
-        (f"topic {stage.responses}", f"{denied}Describe and Write on it"),
+        (f"topic {stage.responses}", f"{denied}Describe and Read and Write on it"),
         (f"topic {stage.dead_letters}", "the worker's principal has no Read and Write on it; a topic of dead letters"),
         (f"group {stage.name}", lacking),
         (f"group {stage.name}-topics", lacking),
@@ -144,7 +146,7 @@ def test_run_refuses_to_start_and_names_all_that_is_not_given(held: Guarded) -> 
     stage = held.stage
     describe = (ResourceType.TOPIC, stage.dead_letters, AclOperation.DESCRIBE)
     held.give(describe)
-    held.take(*held.rights[1:5])
+    held.take(*held.rights[1:5], held.rights[-1])
     worker = stage.run()
     assert worker.exit_code() == 1
     lines = [line.split(": ", 1) for line in worker.log.splitlines() if line.startswith(("topic ", "group "))]

@@ -15,7 +15,7 @@ runs; a first start has done its work once its partition commits.
 import hashlib
 import logging
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
@@ -24,7 +24,6 @@ from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaExcep
 from confluent_kafka.admin import AdminClient
 
 from worker.kafka import client
-from worker.kafka.topic_ids import TopicIds
 from worker.records import Partition
 from worker.settings import Settings
 from worker.topic_history import KnownTopic, Memory, merged, pack
@@ -144,20 +143,6 @@ class GroupMemory:
                 size, anchor, left_out[0], len(left_out) - 1,
             )  # fmt: skip
         self._left_out = left_out
-
-
-def made_anew(settings: Settings, topics: Collection[str]) -> dict[str, str]:
-    """Return the ids that topics had when the group read them, of those that have another one now.
-
-    Raises `KafkaException`, `Fatal` without rights.
-    """
-    known = GroupMemory(settings).read().memory.topics
-    found = TopicIds(settings).look(topics)
-    return {
-        topic: known[topic].topic_id
-        for topic, state in found.items()
-        if state is not None and topic in known and known[topic].topic_id != state.topic_id
-    }
 
 
 def _digest(entry: str) -> str:

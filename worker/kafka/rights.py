@@ -21,7 +21,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
 from worker.errors import Fatal, MirrorstreamError, Retryable
-from worker.kafka import admin, client, group_memory
+from worker.kafka import admin, client
 from worker.kafka.topic_ids import EMBEDDED
 from worker.settings import Settings
 from worker.topic_patterns import TopicPatterns, shown
@@ -74,17 +74,6 @@ def patterns(settings: Settings) -> Iterator[tuple[str, list[str]]]:
     found = admin.partitions(settings) if every.patterns else {}
     for pattern in every.patterns:
         yield pattern, TopicPatterns([pattern], settings.group_protocol).read(found)
-
-
-def made_anew(settings: Settings, topics: Sequence[str]) -> list[str]:
-    """Return which input topics were made anew since the group read them, in words; none if nobody can say."""
-    try:
-        return [
-            f"topic {topic}: was made anew since group {settings.group_id} read it, when its id was {old_id}"
-            for topic, old_id in sorted(group_memory.made_anew(settings, topics).items())
-        ]
-    except (KafkaException, MirrorstreamError):
-        return []  # rights and outages have lines of their own
 
 
 def role(settings: Settings, topic: str) -> Role:
