@@ -196,7 +196,7 @@ def test_connections_that_ask_for_nothing_take_no_slot_from_probes(health: Healt
         for path in ("/livez", "/metrics", "/readyz"):
             start_s = time.monotonic()
             assert get(health, path)[0] == 200
-            assert time.monotonic() - start_s < 1
+            assert time.monotonic() - start_s < 5  # 0.1 s alone; the suite may run beside other work
         until(lambda: num_descriptors() <= before + 300 + module.MAX_CONNECTIONS)  # 300 are this test's own
         assert health._server.num_connections <= module.MAX_CONNECTIONS
     until(lambda: num_descriptors() <= before)
