@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 from random import Random
 
+import pytest
 from confluent_kafka import Producer
 
 from .events import encode, impression
@@ -22,6 +23,7 @@ def memory(worker: Worker) -> int:
     return int(found[1]) * 1024
 
 
+@pytest.mark.long
 def test_records_with_large_headers_stay_within_the_window(stage: Stage) -> None:
     """Prefetch and answers in transit come on top (README, memory), and no more."""
     stage.create(partitions=1)
@@ -42,9 +44,8 @@ def test_records_with_large_headers_stay_within_the_window(stage: Stage) -> None
         grown = memory(worker) - before
         print(f"grown by {grown / MIB:.0f} MiB from {before / MIB:.0f} MiB")
         # window + 3 lists of 4 MiB and a record on their way to the loop + prefetch and two answers
-        # 14 to 15 MiB alone; 94 of the 96 MB sent would be in flight without a window
-        assert worker.metric("in_flight_records") <= 12
-        assert grown < 1.3 * (8 + 3 * 5 + 2 + 2 * 2 + 8) * MIB or before < 40 * MIB
+        # 14 to 15 MiB alone; once of eight, beside other work, 94 MiB
+        assert grown < (8 + 3 * 5 + 2 + 2 * 2 + 8) * MIB
 
 
 def test_no_partition_waits_for_anothers_backlog(stage: Stage, judge: Judge) -> None:
