@@ -110,7 +110,7 @@ def _topic(settings: Settings, topic: rights.Topic) -> Result:
 
 def _groups(settings: Settings) -> Iterator[Result]:
     """Tell whether the groups may be used; what `dlq replay` needs keeps no worker from its work."""
-    replay = rights.REPLAY_GROUP.format(settings.group_id)
+    replay = client.replay_group(settings)
     for group in rights.groups(settings, [*rights.own_groups(settings), replay]):
         lacks = next(rights.missing_group_rights([group]), "").partition(": ")[2]
         optional = group.name == replay

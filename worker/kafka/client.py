@@ -4,13 +4,16 @@ Known-good values, each with the failure that it prevents.  What stands before t
 ours, and theirs win; what stands after them, they may not set (`worker.settings.kafka_options` says why).
 """
 
-from typing import Any
+from concurrent.futures import Future
+from typing import Any, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 from worker.errors import BadSettings, Fatal, Fenced
 from worker.kafka import options
 from worker.settings import Settings
+
+T = TypeVar("T")
 
 PRODUCER_FENCED = frozenset({
     KafkaError._FENCED,  # noqa: SLF001 - the client's public name for a local error starts with an underscore
@@ -139,10 +142,28 @@ def check(settings: Settings) -> None:
         raise BadSettings(f"kafka_options: {options.told(kafka_error(error), options.given(settings))}") from error
 
 
+def topics_group(settings: Settings) -> str:
+    """Return the group that remembers which topics the workers' group reads (`worker.kafka.group_memory`)."""
+    return f"{settings.group_id}-topics"
+
+
+def replay_group(settings: Settings) -> str:
+    """Return the group whose offsets say which dead letters were put back (`worker.kafka.dead_letters`)."""
+    return f"{settings.group_id}-dlq-replay"
+
+
 def generation(metadata: object) -> int:
     """Return the generation inside serialised group metadata; -1 while the member is not in the group."""
     data = bytes(metadata) if isinstance(metadata, (bytes, bytearray)) else b""
     return int.from_bytes(data[_CGMD_GENERATION], "little", signed=True) if data.startswith(b"CGMDv2:") else -1
+
+
+def answer(future: "Future[T]", timeout_s: float) -> T:
+    """Wait for what an admin call gives.  Raises `KafkaException`, also if nothing comes in time."""
+    try:
+        return future.result(timeout_s)
+    except TimeoutError:
+        raise KafkaException(KafkaError(KafkaError._TIMED_OUT)) from None  # noqa: SLF001 - see above
 
 
 def kafka_error(error: BaseException) -> KafkaError:

@@ -130,10 +130,10 @@ class _Positions:
         unknown = [one for one, low in starts.items() if committed[one].offset < 0 and low < self._ends[one]]
         if unknown and not from_start:
             raise Fatal(
-                f"{', '.join(map(str, unknown))}: group {_group(settings)} has no position, so which of these letters"
-                " were put back is not known; none was now.  If this is the first replay: --from-start.  If not, the"
-                " last one is longer ago than the broker keeps positions (offsets.retention.minutes): --from-start then"
-                " puts every letter back that is still there, so choose by --since and --reason"
+                f"{', '.join(map(str, unknown))}: group {client.replay_group(settings)} has no position, so which of"
+                " these letters were put back is not known; none was now.  If this is the first replay: --from-start."
+                "  If not, the last one is longer ago than the broker keeps positions (offsets.retention.minutes):"
+                " --from-start then puts every letter back that is still there, so choose by --since and --reason"
             )
         self._starts = {one: max(low, committed[one].offset) for one, low in starts.items()}
         self._replayed = {
@@ -166,7 +166,7 @@ class _Sender:
 
     def __init__(self, settings: Settings, consumer: Consumer, same_topic: "_SameTopic") -> None:
         self._settings, self._consumer, self._same_topic = settings, consumer, same_topic
-        name = f"{settings.transactional_id_prefix}-{_group(settings)}"
+        name = f"{settings.transactional_id_prefix}-{client.replay_group(settings)}"
         self._producer = Producer(client.producer(settings, name))
         self._batch: list[tuple[Record, Message]] = []  # each letter, and what goes back
         self._num_bytes = 0
@@ -271,12 +271,8 @@ class _SameTopic:
         return state.topic_id if state else ""
 
 
-def _group(settings: Settings) -> str:
-    return f"{settings.group_id}-dlq-replay"
-
-
 def _consumer(settings: Settings) -> Consumer:
-    return Consumer(client.reader(settings, _group(settings)))
+    return Consumer(client.reader(settings, client.replay_group(settings)))
 
 
 def _range(settings: Settings, consumer: Consumer) -> tuple[Mapping[Partition, int], Mapping[Partition, int]]:

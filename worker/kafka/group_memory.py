@@ -16,11 +16,9 @@ import hashlib
 import logging
 import time
 from collections.abc import Iterable, Mapping
-from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from worker.kafka import client
@@ -33,8 +31,7 @@ log = logging.getLogger(__name__)
 TIMEOUT_S = 5.0  # of one request
 MAX_CHARS = 4_000  # brokers take 4,096 (offset.metadata.max.bytes)
 MAX_INPUTS = 100  # entries of `input_topics`, also of settings before: 13 characters each
-MAX_PARTS = 16  # partitions of the dead-letter topic that are used: room for about 800 topics
-SUFFIX = "-topics"  # of the group's name
+MAX_PARTS = 16  # partitions of a topic that it stands on that are used: room for about 800 topics
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +53,7 @@ class GroupMemory:
     def __init__(self, settings: Settings) -> None:
         """Connect lazily, as the client does."""
         self._admin = AdminClient(client.group_admin(settings))
-        self._group = settings.group_id + SUFFIX
+        self._group = client.topics_group(settings)
         self.anchors = (settings.dead_letter_topic, settings.output_topic)
         self._left_out: list[str] = []
         self._inputs = {one: _digest(one) for one in settings.input_topics}
@@ -66,7 +63,8 @@ class GroupMemory:
     def read(self) -> Remembered:
         """Return what the group remembers.  Raises `KafkaException`, `Fatal` without rights."""
         request = [ConsumerGroupTopicPartitions(self._group)]
-        found = answer(self._admin.list_consumer_group_offsets(request, request_timeout=TIMEOUT_S)[self._group])
+        asked = self._admin.list_consumer_group_offsets(request, request_timeout=TIMEOUT_S)
+        found = client.answer(asked[self._group], 2 * TIMEOUT_S)
         kept = [one for one in client.checked(found.topic_partitions) if one.offset >= 0]
         texts = [one.metadata or "" for one in kept if one.topic in self.anchors]  # of both, which say the same
         starts = {
@@ -109,7 +107,8 @@ class GroupMemory:
         if not offsets:
             return
         request = [ConsumerGroupTopicPartitions(self._group, offsets)]
-        found = answer(self._admin.alter_consumer_group_offsets(request, request_timeout=TIMEOUT_S)[self._group])
+        asked = self._admin.alter_consumer_group_offsets(request, request_timeout=TIMEOUT_S)
+        found = client.answer(asked[self._group], 2 * TIMEOUT_S)
         client.checked(found.topic_partitions)
         self._written_s = time.monotonic()
 
@@ -147,11 +146,3 @@ class GroupMemory:
 
 def _digest(entry: str) -> str:
     return hashlib.blake2b(entry.encode(), digest_size=6).hexdigest()
-
-
-def answer(future: "Future[Any]") -> Any:
-    """Wait for what an admin call gives.  Raises `KafkaException`, also if nothing comes in time."""
-    try:
-        return future.result(2 * TIMEOUT_S)
-    except TimeoutError:
-        raise KafkaException(KafkaError(KafkaError._TIMED_OUT)) from None  # noqa: SLF001 - a public code

@@ -17,7 +17,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from worker import notes
 from worker.kafka import client
-from worker.kafka.group_memory import GroupMemory, Remembered, answer
+from worker.kafka.group_memory import GroupMemory, Remembered
 from worker.kafka.topic_ids import TopicIds, TopicState
 from worker.notes import Note
 from worker.records import Partition
@@ -307,7 +307,10 @@ class Positions:
 
         def ask() -> dict[Partition, int]:
             found = self._admin.list_offsets(asked, isolation_level=committed, request_timeout=CALL_TIMEOUT_S)
-            return {partition_of(one): int(answer(future).offset) for one, future in found.items()}
+            return {
+                partition_of(one): int(client.answer(future, 2 * CALL_TIMEOUT_S).offset)
+                for one, future in found.items()
+            }
 
         return self._ask(ask)
 

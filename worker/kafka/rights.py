@@ -28,8 +28,6 @@ from worker.topic_patterns import TopicPatterns, shown
 
 TIMEOUT_S = 10.0
 START_TIMEOUT_S = 3.0  # the same when a worker starts, which goes on without an answer
-TOPICS_GROUP = "{}-topics"  # keeps which topic an offset was of
-REPLAY_GROUP = "{}-dlq-replay"
 MIN_MESSAGE_BYTES = 10_000  # the least of the setting max_message_bytes
 LOOK_S = 60.0  # longest time that `unwritable` takes
 
@@ -236,7 +234,7 @@ def missing_group_rights(found: Iterable[Group]) -> Iterator[str]:
 
 def own_groups(settings: Settings) -> list[str]:
     """Return the groups that a worker commits offsets for."""
-    return [settings.group_id, TOPICS_GROUP.format(settings.group_id)]
+    return [settings.group_id, client.topics_group(settings)]
 
 
 def unwritable(settings: Settings) -> str:

@@ -4,7 +4,8 @@ The client's own metadata gives no ids; the admin API does, in 2 to 4 ms (one lo
 has not heard of a new topic yet calls it unknown for some milliseconds, so absence is believed only after a while.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
@@ -41,7 +42,7 @@ class TopicIds:
             there = self._admin.list_topics(timeout=TIMEOUT_S).topics
             return {one: TopicState(EMBEDDED, len(there[one].partitions)) if one in there else None for one in topics}
         futures = self._admin.describe_topics(TopicCollection(sorted(topics)), request_timeout=TIMEOUT_S)
-        return {topic: _state(topic, future.result) for topic, future in futures.items()}
+        return {topic: _state(topic, future) for topic, future in futures.items()}
 
     def _is_embedded(self) -> bool:
         """Say whether this is the client's own broker, for demos, whose topics have no ids and are never made anew."""
@@ -54,11 +55,9 @@ class TopicIds:
         return frozenset(self._admin.list_topics(timeout=TIMEOUT_S).topics)
 
 
-def _state(topic: str, result: Callable[[float], TopicDescription]) -> TopicState | None:
+def _state(topic: str, future: "Future[TopicDescription]") -> TopicState | None:
     try:
-        found = result(2 * TIMEOUT_S)
-    except TimeoutError:
-        raise KafkaException(KafkaError(KafkaError._TIMED_OUT)) from None  # noqa: SLF001 - a public code
+        found = client.answer(future, 2 * TIMEOUT_S)
     except KafkaException as error:
         reason = client.kafka_error(error)
         if reason.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
