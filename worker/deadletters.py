@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 from worker import __version__
 from worker.errors import Poison
-from worker.records import HEADER_FRAME_BYTES, DeadLetter, Headers, LetterForm, Message, Record
+from worker.records import DeadLetter, Headers, LetterForm, Message, Record, header_bytes
 
 PREFIX = "ms-"
 ATTEMPT = "attempt"  # how often the record was put back before this letter
@@ -45,7 +45,7 @@ def to_message(letter: DeadLetter, topic: str, *, max_bytes: int) -> Message:
         key, why[ADDED_KEY] = record.where.encode(), "true"
     room -= len(key or b"")
     original = tuple((name, value) for name, value in record.headers if name not in OURS)
-    used = sum(len(name.encode()) + len(value or b"") + HEADER_FRAME_BYTES for name, value in original)
+    used = header_bytes(original)
     if used > room:
         why["dropped-headers"] = str(len(original))
         original, used = (), 0

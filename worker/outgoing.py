@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from worker.codec import Encoder
 from worker.errors import Poison
-from worker.records import HEADER_FRAME_BYTES, Headers, Message, Record
+from worker.records import Headers, Message, Record, header_bytes
 from worker.respond import shorten
 from worker.responses import SimulatedResponse
 
@@ -32,7 +32,7 @@ class Outgoing:
         """Return a message a response; the trace context is that of the record's processing.  Raises `Poison`."""
         own = tuple((name, value.encode()) for name, value in trace.items())
         passed = tuple(header for header in record.headers if header[0] in self.pass_headers)
-        headers = passed + own if _num_bytes(passed) <= MAX_PASSED_BYTES else own
+        headers = passed + own if header_bytes(passed) <= MAX_PASSED_BYTES else own
         return tuple(self._message(response, headers) for response in responses)
 
     def _message(self, response: SimulatedResponse, headers: Headers) -> Message:
@@ -51,7 +51,3 @@ class Outgoing:
                 f" {self.max_bytes}",
             )
         return message
-
-
-def _num_bytes(headers: Headers) -> int:
-    return sum(len(name.encode()) + len(value or b"") + HEADER_FRAME_BYTES for name, value in headers)

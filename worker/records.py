@@ -289,13 +289,17 @@ class Message:
     @property
     def num_bytes(self) -> int:
         """The most that it takes of its topic's `max.message.bytes`, bytes: uncompressed, in a batch of its own."""
-        return self.payload_bytes + HEADER_FRAME_BYTES * len(self.headers) + MESSAGE_FRAME_BYTES
+        return len(self.value or b"") + len(self.key or b"") + header_bytes(self.headers) + MESSAGE_FRAME_BYTES
 
     @property
     def payload_bytes(self) -> int:
         """Its key, value and headers, bytes."""
-        headers = sum(len(name.encode()) + len(value or b"") for name, value in self.headers)
-        return len(self.value or b"") + len(self.key or b"") + headers
+        return self.num_bytes - HEADER_FRAME_BYTES * len(self.headers) - MESSAGE_FRAME_BYTES
+
+
+def header_bytes(headers: Headers) -> int:
+    """Return what headers take of a message, each with its framing, bytes."""
+    return sum(len(name.encode()) + len(value or b"") + HEADER_FRAME_BYTES for name, value in headers)
 
 
 class LetterForm(StrEnum):

@@ -9,6 +9,7 @@ from confluent_kafka.admin import AdminClient, ClusterMetadata, ConfigResource, 
 
 from worker.errors import Fatal, Retryable
 from worker.kafka import client
+from worker.kafka.messages import produce
 from worker.kafka.unreadable import ADVICE, refused_by_client
 from worker.records import Message
 from worker.settings import Settings
@@ -148,13 +149,7 @@ class Publisher:
         """Queue a message; waits while the queue is full.  Raises `Fatal` if an earlier one failed."""
         while True:
             try:
-                self._producer.produce(
-                    message.topic,
-                    message.value,
-                    message.key,
-                    headers=list(message.headers),
-                    on_delivery=self._on_delivery,
-                )
+                produce(self._producer, message, self._on_delivery)
                 break
             except BufferError:
                 self._producer.poll(0.1)

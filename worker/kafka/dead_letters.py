@@ -21,7 +21,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, Topi
 from worker.deadletters import put_back
 from worker.errors import Fatal, Poison, Retryable
 from worker.kafka import admin, client
-from worker.kafka.messages import to_record
+from worker.kafka.messages import produce, to_record
 from worker.kafka.offsets import send_offsets
 from worker.kafka.positions import partition_of
 from worker.kafka.refused import REASONS
@@ -193,7 +193,7 @@ class _Sender:
         try:
             self._producer.begin_transaction()
             for _, one in batch:
-                self._producer.produce(one.topic, one.value, one.key, headers=list(one.headers))
+                produce(self._producer, one)
                 self._producer.poll(0)
             deadline_s = time.monotonic() + self._settings.transaction_timeout_s / 2
             send_offsets(self._producer, offsets, self._consumer.consumer_group_metadata(), deadline_s=deadline_s)
@@ -238,13 +238,7 @@ class _Sender:
     def _is_refused(self, message: Message) -> bool:
         failed: list[KafkaError] = []
         try:
-            self._producer.produce(
-                message.topic,
-                message.value,
-                message.key,
-                headers=list(message.headers),
-                on_delivery=lambda error, _: failed.append(error) if error is not None else None,
-            )
+            produce(self._producer, message, lambda error, _: failed.append(error) if error is not None else None)
             self._producer.flush(TIMEOUT_S)
         except KafkaException as error:
             failed.append(client.kafka_error(error))

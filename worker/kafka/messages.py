@@ -1,8 +1,13 @@
-"""The client's message to our `Record`."""
+"""The client's message to our `Record`, and our `Message` to the client."""
 
-from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Message
+from collections.abc import Callable
 
+from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, KafkaError, Message, Producer
+
+from worker import records
 from worker.records import Headers, Partition, Record
+
+OnDelivery = Callable[[KafkaError | None, object], None]
 
 
 def to_record(message: Message, partition: Partition, epoch: int) -> Record:
@@ -18,6 +23,12 @@ def to_record(message: Message, partition: Partition, epoch: int) -> Record:
         timestamp_ms=_timestamp_ms(message),
         problem=problem,
     )
+
+
+def produce(producer: Producer, message: records.Message, on_delivery: OnDelivery | None = None) -> None:
+    """Give a message to the client.  Raises `BufferError` while its queue is full, `KafkaException` if it refuses."""
+    headers = list(message.headers)
+    producer.produce(message.topic, message.value, message.key, headers=headers, on_delivery=on_delivery)
 
 
 def _timestamp_ms(message: Message) -> int | None:

@@ -25,6 +25,7 @@ from worker.errors import Fatal
 from worker.kafka import client, rights
 from worker.kafka.calls import GRACE_S, Calls
 from worker.kafka.mailbox import ANSWER_S
+from worker.kafka.messages import produce
 from worker.kafka.offsets import RETRY_S, send_offsets
 from worker.kafka.refused import REASONS, Failure, refusals, told
 from worker.kafka.source import KafkaSource
@@ -168,13 +169,7 @@ class KafkaSink:
 
         while True:
             try:
-                producer.produce(
-                    message.topic,
-                    message.value,
-                    message.key,
-                    headers=list(message.headers),
-                    on_delivery=on_delivery,
-                )
+                produce(producer, message, on_delivery)
             except BufferError:  # the client's own queue is full: let it send
                 producer.poll(RETRY_S)
             except KafkaException as refused:
