@@ -67,8 +67,7 @@ class KafkaSink:
 
     async def flush(self, flush: Flush) -> Outcome:
         """Publish a flush and commit its offsets in one transaction; return how that ended.  Raises `Fatal`."""
-        run = self._transaction if self._transactional else self._at_least_once
-        outcome = await self._calls.make(lambda: self._told(flush, run(flush)), self._settings.transaction_timeout_s)
+        outcome = await self._calls.make(lambda: self._flush(flush), self._settings.transaction_timeout_s)
         self._searching = not isinstance(outcome, Committed) and (self._searching or isinstance(outcome, Refused))
         self._refuses = "" if isinstance(outcome, Committed | Refused) else self._why or "Kafka takes no transaction"
         return outcome
@@ -103,13 +102,7 @@ class KafkaSink:
 
     # -- the transaction thread
 
-    def _told(self, flush: Flush, outcome: Outcome) -> Outcome:
-        if isinstance(outcome, Committed):
-            self._calls.allow(MEMORY_S)
-            self._source.flushed(flush.heads)
-        return outcome
-
-    def _transaction(self, flush: Flush) -> Outcome:
+    def _flush(self, flush: Flush) -> Outcome:
         producer = self._producer
         assert producer is not None
         self._why, self._failed = "", []
@@ -117,6 +110,16 @@ class KafkaSink:
         if offsets is None:
             return Aborted(time.monotonic())
         deadline_s = time.monotonic() + self._settings.transaction_timeout_s
+        run = self._transaction if self._transactional else self._at_least_once
+        outcome = run(producer, flush, offsets, deadline_s)
+        if isinstance(outcome, Committed):
+            self._calls.allow(MEMORY_S)
+            self._source.flushed(flush.heads)
+        return outcome
+
+    def _transaction(
+        self, producer: Producer, flush: Flush, offsets: list[TopicPartition], deadline_s: float
+    ) -> Outcome:
         try:
             producer.begin_transaction()
             self._produce(producer, flush, deadline_s)
@@ -221,14 +224,9 @@ class KafkaSink:
         log.warning("%sthe same bytes go again", self._why and f"{self._why}; ")
         return Aborted(time.monotonic())
 
-    def _at_least_once(self, flush: Flush) -> Outcome:
-        producer = self._producer
-        assert producer is not None
-        self._why, self._failed = "", []
-        offsets = self._offsets_of(flush)
-        if offsets is None:
-            return Aborted(time.monotonic())
-        deadline_s = time.monotonic() + self._settings.transaction_timeout_s
+    def _at_least_once(
+        self, producer: Producer, flush: Flush, offsets: list[TopicPartition], deadline_s: float
+    ) -> Outcome:
         broken: KafkaError | None = None
         try:
             self._produce(producer, flush, deadline_s)
