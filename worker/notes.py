@@ -29,6 +29,20 @@ MAX_OFFSET = 2**63 - 1
 _VERSION = 1
 
 
+def text_of(content: Mapping[str, Any]) -> str:
+    """Return what is kept beside an offset as ASCII text that `content_of` knows for ours."""
+    return json.dumps({"mirrorstream": _VERSION, **content}, separators=(",", ":"))
+
+
+def content_of(text: str) -> Mapping[str, Any]:
+    """Return what a text holds that stands beside an offset; nothing if it is not one of ours."""
+    try:
+        content = json.loads(text)
+    except (ValueError, TypeError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) and content.get("mirrorstream") == _VERSION else {}
+
+
 @dataclass(frozen=True, slots=True)
 class Note:
     """`suspects` is the number of engine deaths by offset; `breaker` why dead letters are held, "" if they are not."""
@@ -54,15 +68,13 @@ class Note:
         breaker = self.breaker.encode("ascii", "replace").decode()[:MAX_BREAKER_CHARS]
         content: dict[str, Any] = {"suspects": gaps, "breaker": breaker}
         kept = {name: value for name, value in content.items() if value}
-        return json.dumps({"mirrorstream": _VERSION, **kept}, separators=(",", ":")) if kept else ""
+        return text_of(kept) if kept else ""
 
     @classmethod
     def decode(cls, text: str) -> "Note":
         """Read a note; whatever is not one of ours says nothing."""
+        content = content_of(text)
         try:
-            content = json.loads(text)
-            if content["mirrorstream"] != _VERSION:
-                return cls()
             suspects = {
                 int(offset): int(deaths)
                 for deaths, gaps in content.get("suspects", {}).items()
@@ -70,24 +82,20 @@ class Note:
                 if 0 <= offset <= MAX_OFFSET
             }
             return cls(suspects, str(content.get("breaker", "")))
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        except (ValueError, TypeError, AttributeError):
             return cls()
 
 
 def with_topic_id(text: str, topic_id: str) -> str:
     """Return an encoded note with the id of the topic that its offset belongs to; about 35 characters more."""
     if not text:
-        return f'{{"mirrorstream":{_VERSION},"topic":"{topic_id}"}}'
+        return text_of({"topic": topic_id})
     return f'{text[:-1]},"topic":"{topic_id}"}}'
 
 
 def topic_id_of(text: str) -> str:
     """Return the id of the topic in an encoded note, "" if there is none."""
-    try:
-        content = json.loads(text)
-        return str(content.get("topic", "")) if content["mirrorstream"] == _VERSION else ""
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        return ""
+    return str(content_of(text).get("topic", ""))
 
 
 def _gaps(offsets: list[int]) -> Iterator[int]:

@@ -24,12 +24,11 @@ A committed offset without an id is the word of a person (Kafka's own tools writ
 <Place.BEGINNING: 'beginning'>
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-_VERSION = 1
+from worker.notes import content_of, text_of
 
 
 class TopicChange(StrEnum):
@@ -113,21 +112,19 @@ class Memory:
         if not self.topics and not self.inputs:
             return ""
         topics = {name: [one.topic_id, int(one.was_committed)] for name, one in self.topics.items()}
-        return json.dumps({"mirrorstream": _VERSION, "topics": topics, "inputs": self.inputs}, separators=(",", ":"))
+        return text_of({"topics": topics, "inputs": self.inputs})
 
     @classmethod
     def decode(cls, text: str) -> "Memory":
         """Read it; whatever is not one of ours holds nothing."""
+        content = content_of(text)
         try:
-            content = json.loads(text)
-            if content["mirrorstream"] != _VERSION:
-                return cls()
             topics = {
                 str(name): KnownTopic(str(topic_id), bool(was_committed))
                 for name, (topic_id, was_committed) in content["topics"].items()
             }
             return cls(topics, str(content["inputs"]))
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        except (ValueError, TypeError, KeyError, AttributeError):
             return cls()
 
 
