@@ -120,13 +120,13 @@ class Positions:
     def _start_all(self, consumer: Consumer, wanted: list[Partition]) -> Starts:
         states = self.present({one.topic for one in wanted})
         there = [one for one in wanted if one.topic in states and one.number < states[one.topic].num_partitions]
-        commits, of_topics = self._all_commits(consumer, there, states)
+        commits, with_commits = self._all_commits(consumer, there, states)
         remembered = self._ask(self._memory.read)  # after the commits: who commits has written the memory before
-        places, facts = self._places(there, states, commits, of_topics, remembered)
+        places, facts = self._places(there, states, commits, with_commits, remembered)
         every = self._settings.input_topics
         if Place.START_FROM in places.values() or not self._memory.knows(remembered.memory, every):
             remembered = self._begin(consumer)
-            places, facts = self._places(there, states, commits, of_topics, remembered)
+            places, facts = self._places(there, states, commits, with_commits, remembered)
         self._memory.has_begun = True  # from now on a topic that the memory does not have is a new one
         anew = {one.topic for one, at in places.items() if at is Place.MADE_ANEW}
         held = anew if self._settings.on_data_loss == "stop" else set()
@@ -148,27 +148,30 @@ class Positions:
 
     def _all_commits(
         self, consumer: Consumer, partitions: list[Partition], states: Mapping[str, TopicState]
-    ) -> tuple[dict[Partition, TopicPartition], dict[str, bool]]:
-        """Return the commits of these partitions, and which topics have a commit on any partition of theirs."""
+    ) -> tuple[dict[Partition, TopicPartition], set[str]]:
+        """Return the commits of these partitions, and which topics have a commit on any partition of theirs.
+
+        Two questions at most: the second is for all partitions of the topics that the first says nothing of.
+        """
         commits = self._committed(consumer, partitions)
-        of_topics = {}
-        for topic, state in states.items():
-            own = [one for partition, one in commits.items() if partition.topic == topic]
-            every = [Partition(topic, number) for number in range(state.num_partitions)]
-            of_topics[topic] = _has_commits(own, state.topic_id) or _has_commits(
-                self._committed(consumer, every).values(), state.topic_id
-            )
-        return commits, of_topics
+        found = _with_commits(commits, states)
+        others = [
+            Partition(topic, number)
+            for topic in states.keys() - found
+            for number in range(states[topic].num_partitions)
+        ]
+        found |= _with_commits(self._committed(consumer, others), states)
+        return commits, found
 
     def _places(
         self,
         partitions: list[Partition],
         states: Mapping[str, TopicState],
         commits: Mapping[Partition, TopicPartition],
-        of_topics: Mapping[str, bool],
+        with_commits: set[str],
         remembered: Remembered,
     ) -> tuple[dict[Partition, Place], dict[str, TopicFacts]]:
-        facts = {topic: self._facts(topic, state, of_topics[topic], remembered) for topic, state in states.items()}
+        facts = {topic: self._facts(topic, state, topic in with_commits, remembered) for topic, state in states.items()}
         places = {
             one: place(
                 facts[one.topic],
@@ -223,9 +226,9 @@ class Positions:
         """
         topics = self._patterns.read(self._ask(self._topic_ids.names))
         states = self.present(set(topics))
-        _, of_topics = self._all_commits(consumer, [], states)
+        _, with_commits = self._all_commits(consumer, [], states)
         remembered = self._ask(self._memory.read)
-        facts = {topic: self._facts(topic, state, of_topics[topic], remembered) for topic, state in states.items()}
+        facts = {topic: self._facts(topic, state, topic in with_commits, remembered) for topic, state in states.items()}
         new = {
             topic for topic, fact in facts.items() if place(fact, committed=None, first_start=None) is Place.START_FROM
         }
@@ -272,14 +275,16 @@ class Positions:
 
     def bounds(self, consumer: Consumer, partition: Partition) -> tuple[int, int]:
         """Return the oldest offset of a partition, and its end."""
-        return self._watermarks(consumer, TopicPartition(partition.topic, partition.number))
+        asked = TopicPartition(partition.topic, partition.number)
+        low, high = self._ask(lambda: consumer.get_watermark_offsets(asked, timeout=CALL_TIMEOUT_S))
+        return int(low), int(high)
 
     def ends(self, consumer: Consumer, partitions: Iterable[Partition], until: datetime | None) -> dict[Partition, int]:
         """Return where each partition ends: at a time, else now."""
         wanted = list(partitions)
         if until:
             return self._at_time(wanted, until)
-        return {one: self._watermarks(consumer, TopicPartition(one.topic, one.number))[1] for one in wanted}
+        return {one: self.bounds(consumer, one)[1] for one in wanted}
 
     def _committed(self, consumer: Consumer, partitions: list[Partition]) -> dict[Partition, TopicPartition]:
         wanted = [TopicPartition(one.topic, one.number) for one in partitions]
@@ -313,10 +318,6 @@ class Positions:
             }
 
         return self._ask(ask)
-
-    def _watermarks(self, consumer: Consumer, one: TopicPartition) -> tuple[int, int]:
-        low, high = self._ask(lambda: consumer.get_watermark_offsets(one, timeout=CALL_TIMEOUT_S))
-        return int(low), int(high)
 
     def _ask(self, call: Callable[[], T]) -> T:
         while True:
@@ -384,7 +385,7 @@ def _is_as_before(topic: str, before: Remembered, now: Remembered) -> bool:
     return before.memory.topics.get(topic) == now.memory.topics.get(topic) and starts[0] == starts[1]
 
 
-def _has_commits(every: Iterable[TopicPartition], topic_id: str) -> bool:
-    """Say whether an offset is committed for this very topic: one of a topic before it says nothing."""
-    found = (_commit(one) for one in every)
-    return any(one is not None and one.topic_id in ("", topic_id) for one in found)
+def _with_commits(commits: Mapping[Partition, TopicPartition], states: Mapping[str, TopicState]) -> set[str]:
+    """Return the topics that have an offset committed for themselves: one of a topic before them says nothing."""
+    found = ((where.topic, _commit(one)) for where, one in commits.items())
+    return {topic for topic, one in found if one is not None and one.topic_id in ("", states[topic].topic_id)}
