@@ -19,6 +19,7 @@ from worker import __version__, cli_bench, cli_dlq, cli_experiment, cli_prompts
 from worker.cli_options import Bootstrap, Config, Json, Set, settings_of
 from worker.errors import BadSettings, MirrorstreamError, masked
 from worker.settings import parse_time
+from worker.topic_patterns import is_pattern
 
 app = typer.Typer(
     no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False,
@@ -138,7 +139,7 @@ def topics_create(
     from worker.kafka import admin
 
     found = settings_of(config, bootstrap, settings)
-    names = [topic for topic in found.input_topics if not topic.startswith("^")]
+    names = [topic for topic in found.input_topics if not is_pattern(topic)]
     names += [found.output_topic, found.dead_letter_topic, outcomes_topic]
     topics = dict.fromkeys(names, partitions) | dict.fromkeys(COMPACTED, 1)
     made = admin.create(found, topics, compacted=COMPACTED, replication=replication)
@@ -157,9 +158,7 @@ def schemas_register(config: Config = None, settings: Set = None) -> None:
     found = settings_of(config, None, settings)
     if found.schema_registry_url is None:
         raise BadSettings("schema_registry_url: is not set; where shall the schemas go?")
-    subjects = {
-        f"{topic}-value": "RecommendationImpression" for topic in found.input_topics if not topic.startswith("^")
-    }
+    subjects = {f"{topic}-value": "RecommendationImpression" for topic in found.input_topics if not is_pattern(topic)}
     subjects |= {f"{found.output_topic}-value": "SimulatedResponse", "outcomes-value": "Outcome"}
     subjects |= {f"{topic}-value": name for topic, name in COMPACTED.items()}
     ids = registry.register(found.schema_registry_url, found.schema_registry_auth_file, subjects)

@@ -6,6 +6,8 @@ A check yields one line a problem.  No line holds an address that may hold a pas
 import re
 from collections.abc import Iterator
 
+from worker.topic_patterns import is_pattern
+
 # Kafka's rules for the name of a topic (`org.apache.kafka.common.internals.Topic`).
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
 # Kafka takes 32,767 bytes; a longer group makes the client wait for ever, and other names are made by adding to it.
@@ -21,7 +23,7 @@ MAX_SEEN = 100
 
 def topics(input_topics: list[str], output_topic: str, dead_letter_topic: str) -> Iterator[str]:
     """Find names that Kafka does not take; a pattern is not a name."""
-    names = [("input_topics", one) for one in input_topics if not one.startswith("^")]
+    names = [("input_topics", one) for one in input_topics if not is_pattern(one)]
     names += [("output_topic", output_topic), ("dead_letter_topic", dead_letter_topic)]
     for setting, name in names:
         if name in {".", ".."} or not _TOPIC.fullmatch(name):
