@@ -6,6 +6,7 @@ import time
 from base64 import b64encode
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 from confluent_kafka import Producer
@@ -114,14 +115,14 @@ def test_an_output_topic_that_is_deleted_is_named_and_waited_for(stage: Stage, j
 # -- what the client cannot read
 
 
-def batch(stage: Stage, values: list[bytes], **options: object) -> None:
+def batch(stage: Stage, values: list[bytes], *, partition: int = 0, **options: object) -> None:
     """Send some values in one batch of the broker's."""
     producer = Producer({
         "bootstrap.servers": stage.bootstrap, "linger.ms": 500, "message.max.bytes": 1_000_000_000,
         "queue.buffering.max.kbytes": 2_000_000, "batch.size": 1_000_000_000, **options,
     })  # fmt: skip
     for value in values:
-        producer.produce(stage.topic, value, b"k", partition=0)
+        producer.produce(stage.topic, value, b"k", partition=partition)
     assert producer.flush(60) == 0
 
 
@@ -136,7 +137,8 @@ def in_a_transaction(stage: Stage, value: bytes) -> None:
 
 def too_large(stage: Stage, num: int = 1) -> None:
     """Send a batch of 2 KB that decompresses to 110 MB."""
-    batch(stage, [bytes(110_000_000 // num)] * num, **{"compression.type": "zstd"})
+    compressed: dict[str, Any] = {"compression.type": "zstd"}
+    batch(stage, [bytes(110_000_000 // num)] * num, **compressed)
 
 
 def waits(worker: Worker, stage: Stage, offset: int) -> bool:
@@ -190,17 +192,21 @@ def test_with_skip_batches_that_cannot_be_read_are_passed_at_once(stage: Stage, 
     assert judge.all_committed()
 
 
-def test_a_damaged_batch_is_found_by_its_checksum(stage: Stage, judge: Judge, kafka: object) -> None:
-    """librdkafka loses its place behind such a batch, and then asks for offsets that never were."""
-    stage.create(partitions=1)
-    batch(stage, [encode(impression(1))])
-    batch(stage, [b"a mark that is damaged"] * 20)
-    batch(stage, [encode(impression(2))])
-    damage(stage, b"a mark that is damaged")
+def test_damaged_batches_are_found_by_their_checksum(stage: Stage, judge: Judge, kafka: object) -> None:
+    """librdkafka loses its place behind such a batch, asks for offsets that never were, and fetches no more.
+
+    That comes before the partition pauses or after it: with eight, both are likely.
+    """
+    stage.create(partitions=8)
+    for number in range(8):
+        batch(stage, [encode(impression(number))], partition=number)
+        batch(stage, [b"a mark that is damaged"] * 20, partition=number)
+        batch(stage, [encode(impression(10 + number))], partition=number)
+        damage(stage, b"a mark that is damaged", partition=number)
     assert stage.run("--until-end", on_data_loss="skip").exit_code() == 0
-    assert answered(judge) == {event_id(1), event_id(2)}
-    (letter,) = judge.read(stage.dead_letters)
-    assert (why(letter)["source-offset"], why(letter)["source-last-offset"]) == ("1", "20")
+    assert answered(judge) == {event_id(base + number) for base in (0, 10) for number in range(8)}
+    places = [(why(one)["source-offset"], why(one)["source-last-offset"]) for one in judge.read(stage.dead_letters)]
+    assert places == [("1", "20")] * 8
 
 
 def test_readers_say_where_they_cannot_read(stage: Stage) -> None:
@@ -219,9 +225,9 @@ def test_readers_say_where_they_cannot_read(stage: Stage) -> None:
     assert f"{stage.responses}[0]@0: a batch cannot be read" in report.stderr
 
 
-def damage(stage: Stage, mark: bytes) -> None:
+def damage(stage: Stage, mark: bytes, partition: int) -> None:
     """Change bytes of a batch in the broker's own file, behind its back."""
-    found = list(Path("/tmp").glob(f"**/{stage.topic}-0/00000000000000000000.log"))  # noqa: S108 - the broker's folder
+    found = list(Path("/tmp").glob(f"**/{stage.topic}-{partition}/00000000000000000000.log"))  # noqa: S108 - the broker's folder
     assert len(found) == 1, found
     at = found[0].read_bytes().index(mark)
     with found[0].open("r+b") as file:

@@ -56,7 +56,11 @@ class Pauser:
             self._consumer.pause([TopicPartition(one.topic, one.number) for one in partitions])
 
     def read_from(self, partition: Partition, offset: int) -> None:
-        """Have the client fetch a partition from this offset on, whatever it was doing with it."""
+        """Have the client fetch a partition from this offset on, whatever it was doing with it.
+
+        A seek would not do: the client refuses it (`_STATE`) for a partition whose place it lost.
+        """
+        self._paused -= {partition}
         one = TopicPartition(partition.topic, partition.number, offset)
         self._consumer.incremental_unassign([one])
         self._consumer.incremental_assign([one])

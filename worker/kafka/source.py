@@ -237,7 +237,9 @@ class KafkaSource:
         if message is not None and message.error() is not None:
             self._record(message)  # raises what must end the worker
         elif message is not None:  # cannot be while paused; reading it again is right, dropping it is not
-            self._consumer.seek(TopicPartition(message.topic(), message.partition(), message.offset()))
+            partition = Partition(message.topic() or "", message.partition() or 0)
+            if partition in self._own.epochs:
+                self._read_from(partition, self._own.next[partition])
 
     def _pass_unreadable(self) -> list[Record]:
         """Look again at partitions that a batch holds; return a record for each batch that is passed."""
@@ -249,15 +251,15 @@ class KafkaSource:
             end = unreadable.find_end(self._settings, partition, first, self._breathe)
             record = self._unreadable.passed(partition, self._own.epochs[partition], end)
             if record is not None:
-                self._read_from(partition, record.offset + 1)
                 records.append(record)
+                self._read_from(partition, record.offset + 1)
                 self._ends.reaches(partition, record.offset + 1)
         return records
 
     def _read_from(self, partition: Partition, offset: int) -> None:
         self._own.next[partition] = offset
+        self._pauser.read_from(partition, offset)
         self._pauser.set(self._wanted_pause | self._unreadable.paused(), self._own.epochs)
-        self._consumer.seek(TopicPartition(partition.topic, partition.number, offset))
 
     def _look_for_end(self) -> None:
         """End a backfill once every assigned partition is read; a member that got none waits a little for some."""
@@ -438,11 +440,11 @@ class KafkaSource:
             return  # the topic is another one: that was it
         oldest, end = self._positions.bounds(self._consumer, partition)
         if oldest <= self._own.next[partition] <= end:
-            return  # said of a position before this assignment
+            self._read_from(partition, self._own.next[partition])  # said of an older one, or the client lost its place
+            return
         if self._settings.on_data_loss == "stop":
-            raise Fatal(
-                f"{partition}: the committed offset is no longer there: {error.str()}; on_data_loss=skip goes on"
-            )
+            gone = f"{partition}: the committed offset is no longer there: {error.str()}"
+            raise Fatal(f"{gone}; on_data_loss=skip goes on")
         topic_id = self._own.topic_id(partition)
         log.warning(
             "%s: its position is no longer there; on_data_loss=skip: going on at the oldest, %d", partition, oldest

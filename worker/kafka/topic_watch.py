@@ -1,7 +1,7 @@
 """A thread that asks again and again which topics there are; what it finds goes to the poll thread.
 
-Nothing else tells in time: the client looks at its topics every five minutes, and follows a topic that was made anew
-under its old name without a word.
+Nothing else tells in time: the client looks at its topics every half minute (`client.REFRESH_MS`), and follows a topic
+that was made anew under its old name without a word.
 """
 
 import logging

@@ -7,15 +7,16 @@ wrong checksum; an unknown format) as an error event with the batch's first offs
     stop       looked at again every 60 s: a new setting or retention may have ended it
     skip       one dead letter for all offsets of the batch, without a value; reading goes on behind it
 
-The client does not say where a batch ends.  A consumer of its own asks for later and later offsets, until what comes is
+The client does not say where a batch ends.  Consumers of their own ask for later and later offsets, until what comes is
 no longer this batch: doubling steps, then halving (`find_end`).
 """
 
 import logging
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
@@ -146,14 +147,18 @@ class Unreadable:
 
 def find_end(settings: Settings, partition: Partition, first: int, breathe: Callable[[], bool]) -> int | None:
     """Return the first offset behind the batch that holds `first`; None if Kafka does not say now."""
-    options = {**client.reader(settings, f"{settings.group_id}-probe"), "isolation.level": "read_uncommitted"}
-    with closing(Consumer(options)) as consumer:
-        try:
+    options = {
+        **client.reader(settings, f"{settings.group_id}-probe"),
+        "isolation.level": "read_uncommitted",
+        "auto.offset.reset": "error",
+    }
+    try:
+        with closing(Consumer(options)) as consumer:
             _, high = consumer.get_watermark_offsets(TopicPartition(partition.topic, partition.number), PROBE_S)
-            return _search(first, high, lambda at: _is_behind(consumer, partition, first, at, breathe))
-        except (KafkaException, TimeoutError) as error:
-            log.warning("%s@%d: the end of the batch cannot be found now: %s", partition, first, error)
-            return None
+        return _search(first, high, lambda at: _is_behind(options, partition, first, at, breathe))
+    except (KafkaException, TimeoutError) as error:
+        log.warning("%s@%d: the end of the batch cannot be found now: %s", partition, first, error)
+        return None
 
 
 def _search(first: int, high: int, is_behind: Callable[[int], bool]) -> int:
@@ -177,19 +182,26 @@ def _search(first: int, high: int, is_behind: Callable[[int], bool]) -> int:
     return max(behind, first + 1)
 
 
-def _is_behind(consumer: Consumer, partition: Partition, first: int, at: int, breathe: Callable[[], bool]) -> bool:
-    """Say whether an offset stands behind the batch that holds `first`.  Raises `TimeoutError` if Kafka is silent."""
-    consumer.assign([TopicPartition(partition.topic, partition.number, at)])
-    deadline_s = time.monotonic() + PROBE_S
-    while time.monotonic() < deadline_s and breathe():
-        message = consumer.poll(POLL_S)
-        error = message.error() if message is not None else None
-        if message is None:
-            continue
-        if error is None or error.code() == client.PARTITION_EOF:
-            return True
-        if error.code() in CODES:  # with the offset at which the batch begins that holds `at`
-            return int(message.offset() or 0) > first
+def _is_behind(
+    options: Mapping[str, Any], partition: Partition, first: int, at: int, breathe: Callable[[], bool]
+) -> bool:
+    """Say whether an offset stands behind the batch that holds `first`.  Raises `TimeoutError` if Kafka is silent.
+
+    Each offset has a consumer of its own: one that met such a batch may go astray even after a new assignment (seen
+    with librdkafka 2.16: a record from the topic's start came for an offset within the batch).
+    """
+    with closing(Consumer(dict(options))) as consumer:
+        consumer.assign([TopicPartition(partition.topic, partition.number, at)])
+        deadline_s = time.monotonic() + PROBE_S
+        while time.monotonic() < deadline_s and breathe():
+            message = consumer.poll(POLL_S)
+            if message is None:
+                continue
+            error = message.error()
+            if error is None or error.code() in {client.PARTITION_EOF, client.AUTO_OFFSET_RESET}:
+                return True  # a record, the end, or retention was here meanwhile
+            if error.code() in CODES:  # with the offset at which the batch begins that holds `at`
+                return int(message.offset() or 0) > first
     raise TimeoutError(f"no answer for offset {at}")
 
 
