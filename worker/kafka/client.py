@@ -26,6 +26,7 @@ PARTITION_EOF = KafkaError._PARTITION_EOF  # noqa: SLF001 - see above
 AUTO_OFFSET_RESET = KafkaError._AUTO_OFFSET_RESET  # noqa: SLF001 - see above
 ALL_BROKERS_DOWN = KafkaError._ALL_BROKERS_DOWN  # noqa: SLF001 - see above
 FATAL = KafkaError._FATAL  # noqa: SLF001 - see above
+TIMED_OUT = KafkaError._TIMED_OUT  # noqa: SLF001 - see above
 _DENIED = frozenset({
     KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED,
     KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED,
@@ -86,11 +87,6 @@ def consumer(settings: Settings, *, tell_end: bool) -> dict[str, Any]:
         "auto.offset.reset": "error",
         "enable.partition.eof": tell_end,
     }
-
-
-def group_admin(settings: Settings) -> dict[str, Any]:
-    """Return the configuration of an admin client that asks group coordinators, whose broker may be gone."""
-    return {**common(settings), "connections.max.idle.ms": IDLE_MS}
 
 
 def reader(settings: Settings, group_id: str) -> dict[str, Any]:
@@ -163,7 +159,7 @@ def answer(future: "Future[T]", timeout_s: float) -> T:
     try:
         return future.result(timeout_s)
     except TimeoutError:
-        raise KafkaException(KafkaError(KafkaError._TIMED_OUT)) from None  # noqa: SLF001 - see above
+        raise KafkaException(KafkaError(TIMED_OUT)) from None
 
 
 def kafka_error(error: BaseException) -> KafkaError:

@@ -15,18 +15,21 @@ runs; a first start has done its work once its partition commits.
 import hashlib
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
 
 from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from worker.kafka import client
+from worker.kafka.asking import Asker
 from worker.records import Partition
 from worker.settings import Settings
 from worker.topic_history import KnownTopic, Memory, merged, pack
 
 log = logging.getLogger(__name__)
+Call = Callable[..., dict[str, "Future[ConsumerGroupTopicPartitions]"]]
 
 TIMEOUT_S = 5.0  # of one request
 MAX_CHARS = 4_000  # brokers take 4,096 (offset.metadata.max.bytes)
@@ -50,9 +53,9 @@ class Remembered:
 class GroupMemory:
     """Reads and writes the memory of one group; may be used by several threads."""
 
-    def __init__(self, settings: Settings) -> None:
-        """Connect lazily, as the client does."""
-        self._admin = AdminClient(client.group_admin(settings))
+    def __init__(self, settings: Settings, asker: Asker) -> None:
+        """Take the settings, and who asks Kafka."""
+        self._asker = asker
         self._group = client.topics_group(settings)
         self.anchors = (settings.dead_letter_topic, settings.output_topic)
         self._left_out: list[str] = []
@@ -62,10 +65,8 @@ class GroupMemory:
 
     def read(self) -> Remembered:
         """Return what the group remembers.  Raises `KafkaException`, `Fatal` without rights."""
-        request = [ConsumerGroupTopicPartitions(self._group)]
-        asked = self._admin.list_consumer_group_offsets(request, request_timeout=TIMEOUT_S)
-        found = client.answer(asked[self._group], 2 * TIMEOUT_S)
-        kept = [one for one in client.checked(found.topic_partitions) if one.offset >= 0]
+        found = self._ask(AdminClient.list_consumer_group_offsets, ConsumerGroupTopicPartitions(self._group))
+        kept = [one for one in found if one.offset >= 0]
         texts = [one.metadata or "" for one in kept if one.topic in self.anchors]  # of both, which say the same
         starts = {
             Partition(one.topic, one.partition): (one.offset, one.metadata or "")
@@ -106,10 +107,7 @@ class GroupMemory:
             offsets += [TopicPartition(anchor, number, 0, text) for number, text in enumerate(parts)]
         if not offsets:
             return
-        request = [ConsumerGroupTopicPartitions(self._group, offsets)]
-        asked = self._admin.alter_consumer_group_offsets(request, request_timeout=TIMEOUT_S)
-        found = client.answer(asked[self._group], 2 * TIMEOUT_S)
-        client.checked(found.topic_partitions)
+        self._ask(AdminClient.alter_consumer_group_offsets, ConsumerGroupTopicPartitions(self._group, offsets))
         self._written_s = time.monotonic()
 
     def keep(self, known: Mapping[str, KnownTopic], sizes: Mapping[str, int], *, every_s: float) -> None:
@@ -126,6 +124,13 @@ class GroupMemory:
         is_there = mine.items() <= memory.topics.items() and self._with_own(memory.inputs) == memory.inputs
         if not is_there or time.monotonic() - self._written_s > every_s:
             self.write(mine, {}, sizes)
+
+    def _ask(self, call: Call, request: ConsumerGroupTopicPartitions) -> list[TopicPartition]:
+        def question(admin: AdminClient) -> list[TopicPartition]:
+            future = call(admin, [request], request_timeout=TIMEOUT_S)[self._group]
+            return client.checked(client.answer(future, 2 * TIMEOUT_S).topic_partitions)
+
+        return self._asker.ask(question)
 
     def _with_own(self, inputs: str) -> str:
         """Return digests with our own among them, once this member has begun; the oldest leave first."""

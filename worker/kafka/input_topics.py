@@ -12,6 +12,7 @@ from contextlib import suppress
 from confluent_kafka import KafkaException, TopicPartition
 
 from worker.errors import Fatal
+from worker.kafka.asking import Asker
 from worker.kafka.positions import MadeAnew, topic_partitions
 from worker.kafka.topic_ids import TopicIds
 from worker.kafka.topic_watch import Topics, TopicWatch
@@ -31,10 +32,10 @@ TOLD_S = 30.0  # how long a worker that must stop says so on /readyz and /metric
 class InputTopics:
     """Looked at in a thread of its own; `tell` is called in the poll thread alone, from `open` on."""
 
-    def __init__(self, settings: Settings, topic_ids: TopicIds, *, until_end: bool) -> None:
+    def __init__(self, settings: Settings, asker: Asker, *, until_end: bool) -> None:
         """Take the settings; a backfill (`until_end`) does not wait with its end: nobody looks at its pages."""
         self._settings = settings
-        self._topic_ids = topic_ids
+        self._topic_ids = TopicIds(asker)
         self._patterns = TopicPatterns(settings.input_topics, settings.group_protocol)
         # The two topics that are written are wanted, too: without them nothing is answered.
         self._guard = TopicGuard({*self._patterns.names, settings.output_topic, settings.dead_letter_topic})
@@ -45,7 +46,7 @@ class InputTopics:
         self._ends: tuple[float, str] | None = None  # when this worker ends itself, monotonic seconds, and why
         self._tell: Callable[[TopicNews], None] = lambda _: None
         self._keep_memory: Callable[[Mapping[str, str]], None] = lambda _: None
-        self._watch = TopicWatch(topic_ids, lambda: self._guard.topics, self._looked, self._keep)
+        self._watch = TopicWatch(self._topic_ids, lambda: self._guard.topics, self._looked, self._keep)
 
     @property
     def why(self) -> str:

@@ -17,6 +17,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from worker import notes
 from worker.kafka import client
+from worker.kafka.asking import Asker
 from worker.kafka.group_memory import GroupMemory, Remembered
 from worker.kafka.topic_ids import TopicIds, TopicState
 from worker.notes import Note
@@ -86,20 +87,19 @@ class Positions:
     def __init__(
         self,
         settings: Settings,
-        topic_ids: TopicIds,
+        asker: Asker,
         breathe: Callable[[], bool],
         topics_before: Collection[str] | None,
     ) -> None:
-        """Take the settings, and what to do between two tries; it says whether to go on.
+        """Take the settings, who asks Kafka, and what to do between two tries, which says whether to go on.
 
         `topics_before` are those that were there when this process first looked; None: nobody looked.
         """
         self._settings = settings
         self._topics_before = topics_before
-        self._topic_ids = topic_ids
-        self._memory = GroupMemory(settings)
+        self._asker, self._topic_ids = asker, TopicIds(asker)
+        self._memory = GroupMemory(settings, asker)
         self._patterns = TopicPatterns(settings.input_topics, settings.group_protocol)
-        self._admin = AdminClient(client.group_admin(settings))
         self._breathe = breathe
         self.why = ""  # what is waited for now, inside of a callback
 
@@ -121,7 +121,9 @@ class Positions:
         states = self.present({one.topic for one in wanted})
         there = [one for one in wanted if one.topic in states and one.number < states[one.topic].num_partitions]
         commits, with_commits = self._all_commits(consumer, there, states)
-        remembered = self._ask(self._memory.read)  # after the commits: who commits has written the memory before
+        remembered = self._ask(
+            "the group's memory", self._memory.read
+        )  # after the commits: who commits has written the memory before
         places, facts = self._places(there, states, commits, with_commits, remembered)
         every = self._settings.input_topics
         if Place.START_FROM in places.values() or not self._memory.knows(remembered.memory, every):
@@ -189,13 +191,13 @@ class Positions:
 
     def refresh(self, consumer: Consumer) -> None:
         """Have the client look at all topics: one that is another now may have partitions to share out anew."""
-        self._ask(lambda: consumer.list_topics(timeout=CALL_TIMEOUT_S))
+        self._ask("topics", lambda: consumer.list_topics(timeout=CALL_TIMEOUT_S))
 
     def present(self, topics: set[str]) -> dict[str, TopicState]:
         """Return the topics that are there; absence is believed only after a while."""
         deadline_s = time.monotonic() + ABSENT_S
         while True:
-            states = self._ask(lambda: self._topic_ids.look(topics))
+            states = self._ask("ids of topics", lambda: self._topic_ids.look(topics))
             absent = [topic for topic, state in states.items() if state is None]
             if not absent or time.monotonic() > deadline_s:
                 return {topic: state for topic, state in states.items() if state is not None}
@@ -224,28 +226,31 @@ class Positions:
         All of them, for with a pattern each member may be given other topics, and a topic that is not among these later
         on was born later.
         """
-        topics = self._patterns.read(self._ask(self._topic_ids.names))
+        topics = self._patterns.read(self._ask("topics", self._topic_ids.names))
         states = self.present(set(topics))
         _, with_commits = self._all_commits(consumer, [], states)
-        remembered = self._ask(self._memory.read)
+        remembered = self._remembered()
         facts = {topic: self._facts(topic, state, topic in with_commits, remembered) for topic, state in states.items()}
         new = {
             topic for topic, fact in facts.items() if place(fact, committed=None, first_start=None) is Place.START_FROM
         }
         every = [Partition(topic, number) for topic in new for number in range(states[topic].num_partitions)]
         starts = self._by_start_from(every)
-        again = self._ask(self._memory.read)
+        again = self._remembered()
         mine = {topic for topic in new if _is_as_before(topic, remembered, again)}
         unknown = mine | {topic for topic, fact in facts.items() if not fact.known_id} - again.memory.topics.keys()
         if unknown or not self._memory.knows(again.memory, self._settings.input_topics):
             known = {topic: KnownTopic(facts[topic].topic_id, facts[topic].has_commits) for topic in unknown}
             first_starts = {one: offset for one, offset in starts.items() if one.topic in mine}
-            self._ask(lambda: self._memory.write(known, first_starts, self._sizes(), begins=True))
-            again = self._ask(self._memory.read)
+            self._ask("the group's memory", lambda: self._memory.write(known, first_starts, self._sizes(), begins=True))
+            again = self._remembered()
         if mine:
             group, start = self._settings.group_id, self._settings.start_from
             log.info("first start of group %s: %s from %s", group, shown(sorted(mine)), start)
         return again
+
+    def _remembered(self) -> Remembered:
+        return self._ask("the group's memory", self._memory.read)
 
     def _remember(
         self, places: Mapping[Partition, Place], facts: Mapping[str, TopicFacts], remembered: Remembered
@@ -258,7 +263,7 @@ class Positions:
             was_committed = before is not None and before.topic_id == topic_id and before.was_committed
             known[topic] = KnownTopic(topic_id, was_committed or facts[topic].has_commits)
         if not known.items() <= remembered.memory.topics.items():
-            self._ask(lambda: self._memory.write(known, {}, self._sizes()))
+            self._ask("the group's memory", lambda: self._memory.write(known, {}, self._sizes()))
 
     def _start(self, consumer: Consumer, at: Place, commit: TopicPartition, first: int | None, topic_id: str) -> Start:
         """Return where one partition begins; `commit` names it, `first` is its first start."""
@@ -276,7 +281,7 @@ class Positions:
     def bounds(self, consumer: Consumer, partition: Partition) -> tuple[int, int]:
         """Return the oldest offset of a partition, and its end."""
         asked = TopicPartition(partition.topic, partition.number)
-        low, high = self._ask(lambda: consumer.get_watermark_offsets(asked, timeout=CALL_TIMEOUT_S))
+        low, high = self._ask("offsets", lambda: consumer.get_watermark_offsets(asked, timeout=CALL_TIMEOUT_S))
         return int(low), int(high)
 
     def ends(self, consumer: Consumer, partitions: Iterable[Partition], until: datetime | None) -> dict[Partition, int]:
@@ -288,7 +293,9 @@ class Positions:
 
     def _committed(self, consumer: Consumer, partitions: list[Partition]) -> dict[Partition, TopicPartition]:
         wanted = [TopicPartition(one.topic, one.number) for one in partitions]
-        found = self._ask(lambda: client.checked(consumer.committed(wanted, timeout=CALL_TIMEOUT_S))) if wanted else []
+        if not wanted:
+            return {}
+        found = self._ask("commits", lambda: client.checked(consumer.committed(wanted, timeout=CALL_TIMEOUT_S)))
         return {partition_of(one): one for one in found}
 
     def _by_start_from(self, partitions: list[Partition]) -> dict[Partition, int]:
@@ -310,26 +317,27 @@ class Positions:
         asked = {TopicPartition(one.topic, one.number): spec for one in partitions}
         committed = IsolationLevel.READ_COMMITTED
 
-        def ask() -> dict[Partition, int]:
-            found = self._admin.list_offsets(asked, isolation_level=committed, request_timeout=CALL_TIMEOUT_S)
+        def question(admin: AdminClient) -> dict[Partition, int]:
+            found = admin.list_offsets(asked, isolation_level=committed, request_timeout=CALL_TIMEOUT_S)
             return {
                 partition_of(one): int(client.answer(future, 2 * CALL_TIMEOUT_S).offset)
                 for one, future in found.items()
             }
 
-        return self._ask(ask)
+        return self._ask("offsets", lambda: self._asker.ask(question))
 
-    def _ask(self, call: Callable[[], T]) -> T:
+    def _ask(self, what: str, call: Callable[[], T]) -> T:
+        """Ask until there is an answer; `what` is wanted, for people."""
         while True:
             try:
                 found = call()
             except KafkaException as error:
                 reason = client.kafka_error(error)
-                client.raise_if_hopeless(reason, "start positions")
+                client.raise_if_hopeless(reason, f"start positions: {what}")
                 if reason.code() in GONE:
                     raise _GoneError(f"{reason.name()}: {reason.str()}") from error
-                log.warning("start positions: %s; asking again", reason.name())
-                self._wait(f"start positions: {reason.name()}")
+                log.warning("start positions: %s: %s; asking again", what, reason.name())
+                self._wait(f"start positions: {what}: {reason.name()}")
             else:
                 self.why = ""
                 return found

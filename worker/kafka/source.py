@@ -24,6 +24,7 @@ from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Me
 from worker import notes
 from worker.errors import BadSettings, Fatal, Fenced
 from worker.kafka import client, unreadable
+from worker.kafka.asking import Asker
 from worker.kafka.assignment import Assignment
 from worker.kafka.ends import Ends
 from worker.kafka.input_topics import InputTopics
@@ -32,7 +33,6 @@ from worker.kafka.membership import Membership
 from worker.kafka.messages import to_record
 from worker.kafka.pausing import HOLD_S, Pauser
 from worker.kafka.positions import CALL_TIMEOUT_S, Positions, Start, Starts, Stopped, partition_of
-from worker.kafka.topic_ids import TopicIds
 from worker.kafka.unreadable import Unreadable
 from worker.ports import Delivery
 from worker.records import Partition, Record
@@ -79,9 +79,9 @@ class KafkaSource:
         self._backlog = threading.Semaphore(MAX_BACKLOG)
         self._revoking: frozenset[Partition] | None = None  # what the waiting revoke callback holds
         self._stopping = threading.Event()
-        topic_ids = TopicIds(settings)
-        self._topics = InputTopics(settings, topic_ids, until_end=until_end)
-        self._positions = Positions(settings, topic_ids, self._breathe, topics_before)
+        asker = Asker(settings)
+        self._topics = InputTopics(settings, asker, until_end=until_end)
+        self._positions = Positions(settings, asker, self._breathe, topics_before)
         self._membership = Membership(self._consumer)
         self._unreadable = Unreadable(settings)
         self.last_poll_s = time.monotonic()

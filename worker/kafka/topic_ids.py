@@ -9,10 +9,10 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
-from confluent_kafka.admin import AdminClient, TopicDescription
+from confluent_kafka.admin import AdminClient, ClusterMetadata, TopicDescription
 
 from worker.kafka import client
-from worker.settings import Settings
+from worker.kafka.asking import Asker
 
 TIMEOUT_S = 2.0  # of one question
 EMBEDDED = "mockCluster"  # how the id of a cluster begins that is librdkafka's own broker
@@ -29,9 +29,9 @@ class TopicState:
 class TopicIds:
     """Asks for the ids of topics; may be used by several threads."""
 
-    def __init__(self, settings: Settings) -> None:
-        """Connect lazily, as the client does."""
-        self._admin = AdminClient(client.group_admin(settings))
+    def __init__(self, asker: Asker) -> None:
+        """Take who asks Kafka."""
+        self._asker = asker
         self._embedded: bool | None = None
 
     def look(self, topics: Collection[str]) -> Mapping[str, TopicState | None]:
@@ -39,20 +39,28 @@ class TopicIds:
         if not topics:
             return {}
         if self._is_embedded():
-            there = self._admin.list_topics(timeout=TIMEOUT_S).topics
+            there = self._asker.ask(_cluster).topics
             return {one: TopicState(EMBEDDED, len(there[one].partitions)) if one in there else None for one in topics}
-        futures = self._admin.describe_topics(TopicCollection(sorted(topics)), request_timeout=TIMEOUT_S)
-        return {topic: _state(topic, future) for topic, future in futures.items()}
+
+        def question(admin: AdminClient) -> Mapping[str, TopicState | None]:
+            futures = admin.describe_topics(TopicCollection(sorted(topics)), request_timeout=TIMEOUT_S)
+            return {topic: _state(topic, future) for topic, future in futures.items()}
+
+        return self._asker.ask(question)
 
     def _is_embedded(self) -> bool:
         """Say whether this is the client's own broker, for demos, whose topics have no ids and are never made anew."""
         if self._embedded is None:
-            self._embedded = str(self._admin.list_topics(timeout=TIMEOUT_S).cluster_id).startswith(EMBEDDED)
+            self._embedded = str(self._asker.ask(_cluster).cluster_id).startswith(EMBEDDED)
         return self._embedded
 
     def names(self) -> frozenset[str]:
         """Return the names of all topics that this principal may see.  Raises `KafkaException`."""
-        return frozenset(self._admin.list_topics(timeout=TIMEOUT_S).topics)
+        return frozenset(self._asker.ask(_cluster).topics)
+
+
+def _cluster(admin: AdminClient) -> ClusterMetadata:
+    return admin.list_topics(timeout=TIMEOUT_S)
 
 
 def _state(topic: str, future: "Future[TopicDescription]") -> TopicState | None:
