@@ -221,7 +221,7 @@ histories = st.lists(st.tuples(titles, st.sampled_from([None, "", "fine", "so " 
 
 
 @given(histories, st.sampled_from([Domain.MOVIES, Domain.BOOKS, Domain.GENERIC]), st.integers(0, 30))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_history_is_cut_as_by_dropping_one_entry_after_the_other(
     entries: list[tuple[str, str | None]], domain: Domain, limit: int
 ) -> None:

@@ -12,7 +12,7 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from worker.errors import Fatal, Fenced
-from worker.kafka import offsets, sink
+from worker.kafka import offsets, rights, sink
 from worker.kafka.positions import topic_partitions
 from worker.kafka.sink import KafkaSink
 from worker.records import Message, Partition
@@ -163,6 +163,10 @@ class FakeSource:
         return dict.fromkeys(partitions, 7)
 
 
+def nobody_answers(*_asked: object) -> None:
+    raise KafkaException(TIMED_OUT)
+
+
 class Bench:
     """A sink on fakes; `producers` are those that it makes, all with one script."""
 
@@ -173,6 +177,7 @@ class Bench:
         for module in (sink, offsets):
             monkeypatch.setattr(module, "time", self.clock)
         monkeypatch.setattr(sink, "RETRY_S", 1e-6)
+        monkeypatch.setattr(rights, "describe", nobody_answers)
 
     @property
     def calls(self) -> str:
