@@ -11,6 +11,7 @@ from .kafka_broker import KafkaCluster
 RATIOS = ("ratio_to_async_engine", "ratio_to_generate", "ratio_to_barrier")
 
 
+@pytest.mark.long
 def test_two_small_rounds_beside_the_engine_report_every_figure(kafka: KafkaCluster, tmp_path: Path) -> None:
     chart = tmp_path / "bench.svg"
     small = ["--parts", "llm,latency", "--rounds", "2", "--events", "6", "--tokens", "8", "--latency-s", "1"]

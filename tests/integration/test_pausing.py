@@ -3,6 +3,7 @@
 import re
 import time
 
+import pytest
 from confluent_kafka import Consumer, TopicPartition
 
 from worker.kafka.pausing import Pauser
@@ -45,6 +46,7 @@ def test_a_partition_that_left_paused_comes_back_unpaused(stage: Stage) -> None:
         consumer.close()
 
 
+@pytest.mark.long
 def test_an_engine_slower_than_the_poll_interval_costs_no_rebalance(
     stage: Stage, judge: Judge, kafka: KafkaCluster
 ) -> None:

@@ -86,7 +86,7 @@ def test_a_topic_made_anew_under_a_worker_is_read_from_its_start(  # noqa: PLR09
         assert f"{stage.topic}: was made anew: its id is" in worker.log
 
 
-@PROTOCOLS
+@pytest.mark.parametrize("protocol", ["classic", pytest.param("consumer", marks=pytest.mark.long)])
 def test_a_topic_made_anew_stops_a_worker_over_restarts_until_somebody_decides(
     stage: Stage, judge: Judge, protocol: str
 ) -> None:

@@ -53,6 +53,7 @@ def test_a_killed_worker_loses_and_repeats_nothing(stage: Stage, judge: Judge, e
     judge.verdict().assert_exactly_once()
 
 
+@pytest.mark.long
 def test_a_killed_worker_without_a_name_is_taken_over(
     stage: Stage, judge: Judge, end_of_feed: Callable[[], int]
 ) -> None:
