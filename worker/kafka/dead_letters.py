@@ -21,7 +21,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, Topi
 from worker.deadletters import put_back
 from worker.errors import Fatal, Poison, Retryable
 from worker.kafka import admin, client
-from worker.kafka.asking import Asker
+from worker.kafka.admin_queries import AdminQueries
 from worker.kafka.messages import produce, to_record
 from worker.kafka.offsets import send_offsets
 from worker.kafka.positions import partition_of
@@ -250,7 +250,7 @@ class _SameTopic:
     """Whether the dead letters still are the topic that a run began with: its positions say nothing of another."""
 
     def __init__(self, settings: Settings) -> None:
-        self._topic, self._topic_ids = settings.dead_letter_topic, TopicIds(Asker(settings))
+        self._topic, self._topic_ids = settings.dead_letter_topic, TopicIds(AdminQueries(settings))
         self._began = self._now()
 
     def check(self) -> None:

@@ -16,7 +16,7 @@ from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from worker.errors import Fatal, Retryable
 from worker.kafka import client
-from worker.kafka.asking import Asker
+from worker.kafka.admin_queries import AdminQueries
 from worker.kafka.messages import to_record
 from worker.kafka.topic_ids import TopicIds, TopicState
 from worker.kafka.unreadable import ADVICE, refused_by_client
@@ -52,7 +52,7 @@ class Following:
         Raises `Retryable` without Kafka, `Fatal` if a topic was made anew and `on_data_loss` is stop.
         """
         self._settings, self._topics = settings, tuple(dict.fromkeys(topics))
-        self._topic_ids = TopicIds(Asker(settings))
+        self._topic_ids = TopicIds(AdminQueries(settings))
         self._consumer = Consumer(client.reader(settings, f"{settings.group_id}-experiment"))
         self._next = dict(start.positions)
         self._ids = dict(start.topic_ids)

@@ -23,7 +23,7 @@ from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from worker.kafka import client
-from worker.kafka.asking import Asker
+from worker.kafka.admin_queries import AdminQueries
 from worker.records import Partition
 from worker.settings import Settings
 from worker.topic_history import KnownTopic, Memory, merged, pack
@@ -53,9 +53,9 @@ class Remembered:
 class GroupMemory:
     """Reads and writes the memory of one group; may be used by several threads."""
 
-    def __init__(self, settings: Settings, asker: Asker) -> None:
+    def __init__(self, settings: Settings, queries: AdminQueries) -> None:
         """Take the settings, and who asks Kafka."""
-        self._asker = asker
+        self._queries = queries
         self._group = client.topics_group(settings)
         self.anchors = (settings.dead_letter_topic, settings.output_topic)
         self._left_out: list[str] = []
@@ -130,7 +130,7 @@ class GroupMemory:
             future = call(admin, [request], request_timeout=TIMEOUT_S)[self._group]
             return client.checked(client.answer(future, 2 * TIMEOUT_S).topic_partitions)
 
-        return self._asker.ask(question)
+        return self._queries.ask(question)
 
     def _with_own(self, inputs: str) -> str:
         """Return digests with our own among them, once this member has begun; the oldest leave first."""

@@ -12,7 +12,7 @@ from contextlib import suppress
 from confluent_kafka import KafkaException, TopicPartition
 
 from worker.errors import Fatal
-from worker.kafka.asking import Asker
+from worker.kafka.admin_queries import AdminQueries
 from worker.kafka.positions import MadeAnew, topic_partitions
 from worker.kafka.topic_ids import TopicIds
 from worker.kafka.topic_watch import Topics, TopicWatch
@@ -32,10 +32,10 @@ TOLD_S = 30.0  # how long a worker that must stop says so on /readyz and /metric
 class InputTopics:
     """Looked at in a thread of its own; `tell` is called in the poll thread alone, from `open` on."""
 
-    def __init__(self, settings: Settings, asker: Asker, *, until_end: bool) -> None:
+    def __init__(self, settings: Settings, queries: AdminQueries, *, until_end: bool) -> None:
         """Take the settings; a backfill (`until_end`) does not wait with its end: nobody looks at its pages."""
         self._settings = settings
-        self._topic_ids = TopicIds(asker)
+        self._topic_ids = TopicIds(queries)
         self._patterns = TopicPatterns(settings.input_topics, settings.group_protocol)
         # The two topics that are written are wanted, too: without them nothing is answered.
         self._guard = TopicGuard({*self._patterns.names, settings.output_topic, settings.dead_letter_topic})

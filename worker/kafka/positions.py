@@ -17,7 +17,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from worker import notes
 from worker.kafka import client
-from worker.kafka.asking import Asker
+from worker.kafka.admin_queries import AdminQueries
 from worker.kafka.group_memory import GroupMemory, Remembered
 from worker.kafka.topic_ids import TopicIds, TopicState
 from worker.notes import Note
@@ -87,7 +87,7 @@ class Positions:
     def __init__(
         self,
         settings: Settings,
-        asker: Asker,
+        queries: AdminQueries,
         breathe: Callable[[], bool],
         topics_before: Collection[str] | None,
     ) -> None:
@@ -97,8 +97,8 @@ class Positions:
         """
         self._settings = settings
         self._topics_before = topics_before
-        self._asker, self._topic_ids = asker, TopicIds(asker)
-        self._memory = GroupMemory(settings, asker)
+        self._queries, self._topic_ids = queries, TopicIds(queries)
+        self._memory = GroupMemory(settings, queries)
         self._patterns = TopicPatterns(settings.input_topics, settings.group_protocol)
         self._breathe = breathe
         self.why = ""  # what is waited for now, inside of a callback
@@ -324,7 +324,7 @@ class Positions:
                 for one, future in found.items()
             }
 
-        return self._ask("offsets", lambda: self._asker.ask(question))
+        return self._ask("offsets", lambda: self._queries.ask(question))
 
     def _ask(self, what: str, call: Callable[[], T]) -> T:
         """Ask until there is an answer; `what` is wanted, for people."""

@@ -24,7 +24,7 @@ from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Me
 from worker import notes
 from worker.errors import BadSettings, Fatal, Fenced
 from worker.kafka import client, unreadable
-from worker.kafka.asking import Asker
+from worker.kafka.admin_queries import AdminQueries
 from worker.kafka.assignment import Assignment
 from worker.kafka.ends import Ends
 from worker.kafka.input_topics import InputTopics
@@ -79,9 +79,9 @@ class KafkaSource:
         self._backlog = threading.Semaphore(MAX_BACKLOG)
         self._revoking: frozenset[Partition] | None = None  # what the waiting revoke callback holds
         self._stopping = threading.Event()
-        asker = Asker(settings)
-        self._topics = InputTopics(settings, asker, until_end=until_end)
-        self._positions = Positions(settings, asker, self._breathe, topics_before)
+        queries = AdminQueries(settings)
+        self._topics = InputTopics(settings, queries, until_end=until_end)
+        self._positions = Positions(settings, queries, self._breathe, topics_before)
         self._membership = Membership(self._consumer)
         self._unreadable = Unreadable(settings)
         self.last_poll_s = time.monotonic()

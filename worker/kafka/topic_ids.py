@@ -12,7 +12,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient, ClusterMetadata, TopicDescription
 
 from worker.kafka import client
-from worker.kafka.asking import Asker
+from worker.kafka.admin_queries import AdminQueries
 
 TIMEOUT_S = 2.0  # of one question
 EMBEDDED = "mockCluster"  # how the id of a cluster begins that is librdkafka's own broker
@@ -29,9 +29,9 @@ class TopicState:
 class TopicIds:
     """Asks for the ids of topics; may be used by several threads."""
 
-    def __init__(self, asker: Asker) -> None:
+    def __init__(self, queries: AdminQueries) -> None:
         """Take who asks Kafka."""
-        self._asker = asker
+        self._queries = queries
         self._embedded: bool | None = None
 
     def look(self, topics: Collection[str]) -> Mapping[str, TopicState | None]:
@@ -39,24 +39,24 @@ class TopicIds:
         if not topics:
             return {}
         if self._is_embedded():
-            there = self._asker.ask(_cluster).topics
+            there = self._queries.ask(_cluster).topics
             return {one: TopicState(EMBEDDED, len(there[one].partitions)) if one in there else None for one in topics}
 
         def question(admin: AdminClient) -> Mapping[str, TopicState | None]:
             futures = admin.describe_topics(TopicCollection(sorted(topics)), request_timeout=TIMEOUT_S)
             return {topic: _state(topic, future) for topic, future in futures.items()}
 
-        return self._asker.ask(question)
+        return self._queries.ask(question)
 
     def _is_embedded(self) -> bool:
         """Say whether this is the client's own broker, for demos, whose topics have no ids and are never made anew."""
         if self._embedded is None:
-            self._embedded = str(self._asker.ask(_cluster).cluster_id).startswith(EMBEDDED)
+            self._embedded = str(self._queries.ask(_cluster).cluster_id).startswith(EMBEDDED)
         return self._embedded
 
     def names(self) -> frozenset[str]:
         """Return the names of all topics that this principal may see.  Raises `KafkaException`."""
-        return frozenset(self._asker.ask(_cluster).topics)
+        return frozenset(self._queries.ask(_cluster).topics)
 
 
 def _cluster(admin: AdminClient) -> ClusterMetadata:

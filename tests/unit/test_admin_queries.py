@@ -4,7 +4,7 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
-from worker.kafka.asking import Asker
+from worker.kafka.admin_queries import AdminQueries
 from worker.settings import Settings
 
 FAILED = KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED)
@@ -12,11 +12,11 @@ LATE = KafkaError(KafkaError._TIMED_OUT)
 
 
 @pytest.fixture
-def asker() -> Asker:
-    return Asker(Settings(bootstrap_servers="127.0.0.1:1"))
+def queries() -> AdminQueries:
+    return AdminQueries(Settings(bootstrap_servers="127.0.0.1:1"))
 
 
-def asked(asker: Asker, error: KafkaError | None = None) -> AdminClient:
+def asked(queries: AdminQueries, error: KafkaError | None = None) -> AdminClient:
     """Ask something that ends so, and return the client that was asked."""
     seen: list[AdminClient] = []
 
@@ -27,32 +27,32 @@ def asked(asker: Asker, error: KafkaError | None = None) -> AdminClient:
         return "answer"
 
     if error is None:
-        assert asker.ask(question) == "answer"
+        assert queries.ask(question) == "answer"
     else:
         with pytest.raises(KafkaException):
-            asker.ask(question)
+            queries.ask(question)
     return seen[0]
 
 
-def test_an_answer_and_a_refusal_keep_the_client(asker: Asker) -> None:
-    assert len({id(asked(asker, error)) for error in (None, FAILED, None)}) == 1
+def test_an_answer_and_a_refusal_keep_the_client(queries: AdminQueries) -> None:
+    assert len({id(asked(queries, error)) for error in (None, FAILED, None)}) == 1
 
 
-def test_a_question_that_ran_out_of_time_is_the_last_of_its_client(asker: Asker) -> None:
-    first = asked(asker, LATE)
-    second = asked(asker)
+def test_a_question_that_ran_out_of_time_is_the_last_of_its_client(queries: AdminQueries) -> None:
+    first = asked(queries, LATE)
+    second = asked(queries)
     assert second is not first
-    assert asked(asker) is second
+    assert asked(queries) is second
 
 
-def test_one_client_is_replaced_once_where_several_threads_wait_for_it(asker: Asker) -> None:
+def test_one_client_is_replaced_once_where_several_threads_wait_for_it(queries: AdminQueries) -> None:
     new: list[AdminClient] = []
 
     def question(admin: AdminClient) -> None:
-        asked(asker, LATE)  # by another thread, meanwhile
-        new.append(asked(asker))
+        asked(queries, LATE)  # by another thread, meanwhile
+        new.append(asked(queries))
         raise KafkaException(LATE)
 
     with pytest.raises(KafkaException):
-        asker.ask(question)
-    assert asked(asker) is new[0]
+        queries.ask(question)
+    assert asked(queries) is new[0]

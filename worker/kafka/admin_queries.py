@@ -18,7 +18,7 @@ from worker.settings import Settings
 T = TypeVar("T")
 
 
-class Asker:
+class AdminQueries:
     """Asks by an admin client, and takes a new one after a question that ran out of time; for any thread."""
 
     def __init__(self, settings: Settings) -> None:
