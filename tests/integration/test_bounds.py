@@ -1,11 +1,14 @@
 """What a worker holds in memory, and how long a partition waits for others: both within what README states."""
 
 import re
+import signal
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 
-import pytest
 from confluent_kafka import Producer
 
 from .events import encode, impression
@@ -13,6 +16,7 @@ from .harness import Stage, Worker, send_raw
 from .judge import Judge
 
 MIB = 1 << 20
+BLOB = 800_000  # bytes of one record's headers
 BACKLOG = 60  # records of each partition
 
 
@@ -23,29 +27,58 @@ def memory(worker: Worker) -> int:
     return int(found[1]) * 1024
 
 
-@pytest.mark.long
+@contextmanager
+def starved(worker: Worker) -> Iterator[list[int]]:
+    """Let a worker run for a sixth of the time, as beside much other work; gives its memory at each stop, bytes."""
+    seen: list[int] = []
+    over = threading.Event()
+
+    def starve() -> None:
+        while not over.is_set():
+            worker.process.send_signal(signal.SIGSTOP)
+            seen.append(memory(worker))
+            time.sleep(1)
+            worker.process.send_signal(signal.SIGCONT)
+            time.sleep(0.2)
+
+    thread = threading.Thread(target=starve)
+    thread.start()
+    try:
+        yield seen
+    finally:
+        over.set()
+        thread.join()
+
+
 def test_records_with_large_headers_stay_within_the_window(stage: Stage) -> None:
-    """Prefetch and answers in transit come on top (README, memory), and no more."""
+    """What is prefetched and on its way comes on top (README, memory), and no more, however slow the worker is.
+
+    The client counts no headers in what it prefetches: with 1,000 messages allowed, all 120 records were there at once.
+    """
     stage.create(partitions=1)
-    blob = Random(1).randbytes(800_000)
-    options = {"queued.max.messages.kbytes": "2048", "fetch.max.bytes": "2097152"}
+    blob = Random(1).randbytes(BLOB)
+    options = {
+        "queued.max.messages.kbytes": "2048",
+        "queued.min.messages": "10",
+        "fetch.max.bytes": "2097152",
+    }
     with stage.worker(
         choice_latency_s=60, window_max_bytes=8 * MIB, drain_timeout_s=0, kafka_options=options
     ) as worker:
         worker.until_ready()
         before = memory(worker)
-        send_raw(stage, [(b"k", encode(impression(number))) for number in range(120)], headers=[("blob", blob)])
-        worker.until(
-            lambda: worker.metric("paused_partitions") == 1 and worker.metric("in_flight_records") >= 8,
-            "a paused partition behind a full window",
-        )
-        time.sleep(3)
+        with starved(worker) as seen:
+            send_raw(stage, [(b"k", encode(impression(number))) for number in range(120)], headers=[("blob", blob)])
+            worker.until(
+                lambda: worker.metric("paused_partitions") == 1 and worker.metric("in_flight_records") >= 8,
+                "a paused partition behind a full window",
+            )
+            time.sleep(3)
         assert worker.metric("in_flight_records") <= 12
-        grown = memory(worker) - before
+        grown = max(*seen, memory(worker)) - before
         print(f"grown by {grown / MIB:.0f} MiB from {before / MIB:.0f} MiB")
-        # window + 3 lists of 4 MiB and a record on their way to the loop + prefetch and two answers
-        # 14 to 15 MiB alone; once of eight, beside other work, 94 MiB
-        assert grown < (8 + 3 * 5 + 2 + 2 * 2 + 8) * MIB
+        window, on_their_way, prefetch, fetches = 8 * MIB, 3 * (4 * MIB + BLOB), 2 * MIB + 10 * BLOB, 2 * 2 * MIB
+        assert grown < 1.25 * (window + on_their_way + prefetch + fetches)
 
 
 def test_no_partition_waits_for_anothers_backlog(stage: Stage, judge: Judge) -> None:

@@ -77,7 +77,7 @@ def test_peers_get_the_fetch_settings_and_the_commits_of_the_worker() -> None:
         assert (options.topic, options.output, options.group) == ("in", "out", "out")
         assert (options.flush_records, options.flush_interval_s) == (256, 0.1)
         assert (defaults.flush_max_records, defaults.flush_interval_s) == (256, 0.1)
-        assert options.consumer["queued.min.messages"] == 1000
+        assert options.consumer["queued.min.messages"] == 100
         assert options.consumer["isolation.level"] == "read_committed"
         assert ("transactional.id" in options.producer) == (guarantee == "exactly once")
 
