@@ -62,7 +62,11 @@ def test_a_file_that_is_not_yaml_is_told_by_place_and_problem(tmp_path: Path, te
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("kafka_optoins:\n  sasl.password: S3CRET-PASSWORD\n", "kafka_optoins: is no setting"),
+        (
+            "kafka_optoins:\n  sasl.password: S3CRET-PASSWORD\n",
+            "kafka_optoins: is no setting; did you mean kafka_opt",
+        ),
+        ("grop_id: g\n", "grop_id: is no setting; did you mean group_id?"),
         ('kafka_options: "sasl.password=S3CRET-PASSWORD"\n', "kafka_options: want JSON"),
         ("kafka_options: [sasl.password, S3CRET-PASSWORD]\n", "kafka_options: Input should be a valid dictionary"),
         ("kafka_options:\n  sasl.password: [S3CRET-PASSWORD]\n", "kafka_options.sasl.password: Input should be a v"),

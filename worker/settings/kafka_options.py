@@ -53,6 +53,7 @@ _FIXED = {
     "enable.partition.eof": "is the worker's: a backfill finds the end of a partition by it",
     "max.poll.records": "has no effect here; use window_max_records",
     "message.max.bytes": "is the worker's; use max_message_bytes",
+    "plugin.library.paths": "is not to be set: it loads code into the worker",
     "share.acknowledgement.mode": "has no effect here, the worker reads as a consumer group",
     **dict.fromkeys(
         (
@@ -84,7 +85,7 @@ NAMES = BY_PATH | frozenset({
     "https.ca.pem", "linger.ms", "log.connection.close", "log_level", "max.in.flight",
     "max.in.flight.requests.per.connection", "max.partition.fetch.bytes", "max.poll.interval.ms",
     "message.send.max.retries", "metadata.max.age.ms", "metadata.recovery.rebootstrap.trigger.ms",
-    "metadata.recovery.strategy", "plugin.library.paths", "queue.buffering.max.kbytes", "queue.buffering.max.messages",
+    "metadata.recovery.strategy", "queue.buffering.max.kbytes", "queue.buffering.max.messages",
     "queue.buffering.max.ms", "queued.max.messages.kbytes", "queued.min.messages", "receive.message.max.bytes",
     "reconnect.backoff.max.ms", "reconnect.backoff.ms", "request.timeout.ms", "retries", "retry.backoff.max.ms",
     "retry.backoff.ms", "sasl.kerberos.kinit.cmd", "sasl.kerberos.min.time.before.relogin", "sasl.kerberos.principal",
