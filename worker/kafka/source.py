@@ -380,7 +380,7 @@ class KafkaSource:
         self._ends.lost()
         self._deliver(Lost(gone))
         consumer.incremental_unassign(partitions)
-        log.warning("lost %s: this member was silent for too long", ", ".join(map(str, gone)))
+        log.warning("lost %s: this member was silent for too long, or the topic is gone", ", ".join(map(str, gone)))
 
     def _forget(self, partitions: frozenset[Partition]) -> None:
         self._own.end(partitions)
