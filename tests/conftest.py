@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from worker import pipeline, quarantine
+from worker.pipeline import loop as pipeline, quarantine
 
 
 @pytest.fixture

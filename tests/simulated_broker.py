@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from worker.records import Message, Partition
-from worker.signals import Head
+from worker.core.delivery.handover_messages import Head
+from worker.core.records import Message, Partition
 
 PARTITIONS = tuple(Partition("impressions", number) for number in range(3))
 TRANSACTION_S = 10.0

@@ -2,10 +2,10 @@
 
 from random import Random
 
-from worker import profiles
-from worker.parse import MAX_SECTION_CHARS, ParseStatus, parse
-from worker.prompt import build, letter, render_option, scene
-from worker.questions import Depths, plan
+from worker.core.prompts.prompt import build, letter, render_option, scene
+from worker.core.prompts.rationale import MAX_SECTION_CHARS, ParseStatus, parse
+from worker.core.simulation.questions import Depths, plan
+from worker.settings import prompt_profiles as profiles
 
 NUM = 10_000
 WHOLE = (

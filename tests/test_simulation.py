@@ -32,14 +32,9 @@ from simulated_broker import (
     results,
 )
 
-from worker import handover as handover_module
-from worker.batching import MicroBatcher
-from worker.flight import Flight, InFlight
-from worker.handover import FlushLimits, Handover
-from worker.notes import Note
-from worker.offsets import Offsets
-from worker.records import Message, Partition, Record
-from worker.signals import (
+from worker.core.delivery import handover as handover_module
+from worker.core.delivery.handover import FlushLimits, Handover
+from worker.core.delivery.handover_messages import (
     Aborted,
     Assigned,
     Command,
@@ -63,8 +58,13 @@ from worker.signals import (
     Settled,
     Tick,
 )
-from worker.suspects import KILLER_DEATHS, Suspects, Where
-from worker.window import Window
+from worker.core.delivery.micro_batcher import MicroBatcher
+from worker.core.delivery.offset_metadata import Note
+from worker.core.delivery.offset_tracker import Offsets
+from worker.core.delivery.window import Window
+from worker.core.records import Message, Partition, Record
+from worker.core.resilience.suspects import KILLER_DEATHS, Suspects, Where
+from worker.pipeline.in_flight import Flight, InFlight
 
 FIRST, SEEDS = int(os.environ.get("SIMULATION_FIRST", "0")), int(os.environ.get("SIMULATION_SEEDS", "2000"))
 SEEDS_OF_A_BLOCK = 100

@@ -1,6 +1,6 @@
 """Mirrorstream: impressions in, simulated responses with rationales out, exactly once.
 
-Start reading in `worker.pipeline`; the nouns are in `worker.records`.
+Start reading in `worker.pipeline.loop`; the nouns are in `worker.core.records`.
 """
 
 from importlib.metadata import version

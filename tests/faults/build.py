@@ -38,17 +38,17 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, Producer
 from prometheus_client import REGISTRY
 
-import worker.app
-import worker.handover
+import worker.core.delivery.handover
 import worker.kafka.sink
 import worker.kafka.source
-from worker.draws import Ask, Drawn
+import worker.runtime.app
+from worker.core.delivery.handover import FlushLimits, Handover
+from worker.core.delivery.handover_messages import Command, Frozen, Head, Settled
+from worker.core.delivery.offset_tracker import Offsets
+from worker.core.records import Partition
+from worker.core.simulation.draws import Ask, Drawn
 from worker.engines.choice_model import ChoiceModel
-from worker.handover import FlushLimits, Handover
 from worker.kafka.assignment import Assignment
-from worker.offsets import Offsets
-from worker.records import Partition
-from worker.signals import Command, Frozen, Head, Settled
 
 from .fault import Fault, Mark, Point, When
 
@@ -214,12 +214,12 @@ def install(mutant: str) -> None:
     """Put ours in the place of what the command is going to build its worker of."""
     handovers = {"": _Watched, "release-order": _Watched, "epoch-check": _NoEpochCheck, "in-doubt": _AlwaysAgain}
     ours: list[tuple[object, str, type]] = [
-        (worker.app, "Handover", handovers[mutant]),
-        (worker.app, "ChoiceModel", _UnevenChoiceModel),
+        (worker.runtime.app, "Handover", handovers[mutant]),
+        (worker.runtime.app, "ChoiceModel", _UnevenChoiceModel),
         (worker.kafka.sink, "Producer", _FaultyProducer),
     ]
     if mutant == "release-order":
-        ours.append((worker.handover, "Offsets", _Impatient))
+        ours.append((worker.core.delivery.handover, "Offsets", _Impatient))
     if mutant == "epoch-check":
         ours.append((worker.kafka.source, "Assignment", _KeepsIds))
     for module, name, kind in ours:
@@ -228,7 +228,7 @@ def install(mutant: str) -> None:
 
 
 if __name__ == "__main__":
-    from worker.cli import main
+    from worker.cli.main import main
 
     install(os.environ.get("MUTANT", ""))
     main()

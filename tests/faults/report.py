@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from worker.errors import Fenced
+from worker.core.errors import Fenced
 
 from .fault import POINTS, WHENS
 from .runner import Kill, Run

@@ -16,8 +16,8 @@ from typing import Any
 
 from integration.harness import Stage, Worker, as_flags
 
-import worker.app
-from worker.draws import Ask, Drawn
+import worker.runtime.app
+from worker.core.simulation.draws import Ask, Drawn
 from worker.engines.choice_model import ChoiceModel
 
 LOOK_S = 0.02  # how often it looks for the gate
@@ -68,10 +68,10 @@ def _slow(stage: Stage, order: dict[str, str], settings: dict[str, Any]) -> Iter
 
 
 if __name__ == "__main__":
-    from worker.cli import main
+    from worker.cli.main import main
 
     for name, value in json.loads(os.environ["SLOW"]).items():
         setattr(_SlowChoiceModel, name, value)
-    assert hasattr(worker.app, "ChoiceModel"), "worker.app has no ChoiceModel any more"
-    worker.app.ChoiceModel = _SlowChoiceModel
+    assert hasattr(worker.runtime.app, "ChoiceModel"), "worker.runtime.app has no ChoiceModel any more"
+    worker.runtime.app.ChoiceModel = _SlowChoiceModel
     main()

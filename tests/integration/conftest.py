@@ -13,10 +13,9 @@ import pytest
 import pytest_asyncio
 from playwright.sync_api import Browser
 
-from worker import profiles
-from worker.engines.vllm import VllmEngine
-from worker.engines.vllm_server import VllmServerEngine
-from worker.settings import Settings, load
+from worker.engines.local.vllm import VllmEngine
+from worker.engines.remote.vllm_server import VllmServerEngine
+from worker.settings import Settings, load, prompt_profiles as profiles
 
 from .browser import chromium
 from .harness import Stage

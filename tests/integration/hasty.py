@@ -1,6 +1,6 @@
 """The command with one wait cut short: a worker that must stop says so for 3 s instead of 30."""
 
-from worker.cli import main
+from worker.cli.main import main
 from worker.kafka import input_topics
 
 if __name__ == "__main__":

@@ -10,11 +10,11 @@ import os
 import signal
 from pathlib import Path
 
-import worker.app
-from worker.draws import Ask, Drawn
+import worker.runtime.app
+from worker.core.errors import EngineDead
+from worker.core.simulation.draws import Ask, Drawn
 from worker.engines.choice_model import ChoiceModel
-from worker.engines.vllm import VllmEngine
-from worker.errors import EngineDead
+from worker.engines.local.vllm import VllmEngine
 
 KILLERS = frozenset(os.environ.get("KILLERS", "").split(","))
 
@@ -59,9 +59,9 @@ def engine_cores(pid: int) -> list[int]:
 
 
 if __name__ == "__main__":
-    import worker.engines.vllm
-    from worker.cli import main
+    import worker.engines.local.vllm
+    from worker.cli.main import main
 
-    setattr(worker.app, "ChoiceModel", MortalChoiceModel)  # noqa: B010 - not that module's own name
-    worker.engines.vllm.VllmEngine = MortalVllm  # type: ignore[misc]
+    setattr(worker.runtime.app, "ChoiceModel", MortalChoiceModel)  # noqa: B010 - not that module's own name
+    worker.engines.local.vllm.VllmEngine = MortalVllm  # type: ignore[misc]
     main()

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Self
 from urllib.request import urlopen
 
-from worker.engines.vllm import TINY, model_path
+from worker.engines.local.vllm import TINY, model_path
 
 from .harness import LOG_CHARS, POLL_S
 

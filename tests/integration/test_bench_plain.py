@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from confluent_kafka.admin import AdminClient
 
-from worker.bench.contenders import PLAIN
-from worker.bench.plain import run_plain
-from worker.bench.rounds import Measured
+from worker.bench.harness.rounds import Measured
+from worker.bench.plain.contenders import PLAIN
+from worker.bench.plain.run import run_plain
 
 from .kafka_broker import KafkaCluster
 

@@ -12,7 +12,7 @@ import typer
 from confluent_kafka.admin import AdminClient
 from typer.testing import CliRunner
 
-from worker.cli import app
+from worker.cli.main import app
 
 from .events import impression
 from .harness import Stage, as_flags, environment, mirrorstream, send

@@ -10,7 +10,7 @@ from confluent_kafka import ConsumerGroupTopicPartitions, Producer
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 from typer.testing import CliRunner
 
-from worker.cli import app
+from worker.cli.main import app
 
 from .events import encode, event_id, impression, payload
 from .harness import Stage, Tell, Worker, as_flags, mirrorstream, send_raw

@@ -1,4 +1,4 @@
-"""One contract for every engine: what `worker.ports.Engine` promises, held against the real ones."""
+"""One contract for every engine: what `worker.pipeline.ports.Engine` promises, held against the real ones."""
 
 import asyncio
 import copy
@@ -13,17 +13,17 @@ from typing import Any, TypeVar
 
 import pytest
 
-from worker.configured import asking
+from worker.core.records import Impression, Item, Partition, Record
+from worker.core.simulation.draws import Ask
+from worker.core.simulation.prepare import prepare
+from worker.core.simulation.questions import Status
 from worker.demo import scenes
-from worker.draws import Ask
 from worker.engines.choice_model import ChoiceModel
-from worker.engines.prompted import PromptedEngine
-from worker.engines.vllm import VllmEngine
-from worker.engines.vllm_server import VllmServerEngine
-from worker.ports import Engine
-from worker.prepare import prepare
-from worker.questions import Status
-from worker.records import Impression, Item, Partition, Record
+from worker.engines.local.vllm import VllmEngine
+from worker.engines.prompted_engine import PromptedEngine
+from worker.engines.remote.vllm_server import VllmServerEngine
+from worker.pipeline.ports import Engine
+from worker.runtime.pipeline_config import asking
 from worker.settings import Settings
 
 from .harness import POLL_S, WAIT_S

@@ -21,7 +21,7 @@ from worker.experiment.page.addresses import page_of
 from worker.experiment.page.serving import address, listen, server
 from worker.experiment.page.views import HEADLINES
 from worker.experiment.readout import Readout
-from worker.experiment.statistics import Verdict
+from worker.experiment.statistics.confidence import Verdict
 
 from .browser import WAIT_MS, Tab
 

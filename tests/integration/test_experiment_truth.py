@@ -8,10 +8,10 @@ from made import answers
 from test_observing import CANARY, ENGINE, RANDOMISED
 from truth import World, effects, generate
 
-from worker.experiment.assembly import Defaults, report
-from worker.experiment.observed import Estimand
-from worker.experiment.real import read_outcome
-from worker.experiment.state import State
+from worker.experiment.real_clicks.doubly_robust import Estimand
+from worker.experiment.report.assemble import Defaults, report
+from worker.experiment.store.database import State
+from worker.experiment.store.real_clicks import read_outcome
 
 from .answered import send
 from .harness import Stage

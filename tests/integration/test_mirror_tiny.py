@@ -5,10 +5,10 @@ from statistics import fmean
 
 import pytest
 
-from worker.demo import corpus
-from worker.demo.evaluate import FIVE, ask_twice
+from worker.demo.mirror_tiny import corpus
+from worker.demo.mirror_tiny.evaluate import FIVE, ask_twice
 from worker.demo.scenes import lessons
-from worker.engines.vllm import VllmEngine
+from worker.engines.local.vllm import VllmEngine
 
 NUM_SCENES = 60
 COMPLETE, RIGHT = 0.95, 0.60  # the least that demo and tests can do with; its model card has what it reaches

@@ -6,8 +6,8 @@ import time
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
-from worker.kafka.pausing import Pauser
-from worker.records import Partition
+from worker.core.records import Partition
+from worker.kafka.partition_pauser import Pauser
 
 from .events import impression
 from .harness import WAIT_S, Stage, send

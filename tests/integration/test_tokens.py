@@ -4,20 +4,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 from injections import CORPUS
 from tokenizers import Tokenizer
 from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel
 
-from worker import profiles
+from worker.core.errors import Fatal
+from worker.core.prompts.prompt import Prompt, build, render_option, scene
+from worker.core.records import Domain, HistoryEntry, HistoryItem, Impression, Item, Slate, User
+from worker.core.simulation.questions import Depths, plan
+from worker.engines.local.vllm import TINY, model_path
 from worker.engines.tokens import Tokens, _has_blocks, load
-from worker.engines.vllm import TINY, model_path
-from worker.errors import Fatal
-from worker.prompt import Prompt, build, render_option, scene
-from worker.questions import Depths, plan
-from worker.records import Domain, HistoryEntry, HistoryItem, Impression, Item, Slate, User
+from worker.settings import prompt_profiles as profiles
 
 from . import qwen
 

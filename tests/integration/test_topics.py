@@ -8,10 +8,9 @@ import pytest
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from worker.experiment.state import State
+from worker.experiment.store.database import State
 
-from .answered import responses
-from .answered import send as send_responses
+from .answered import responses, send as send_responses
 from .events import encode, event_id, impression
 from .harness import Stage, Worker, send, send_raw
 from .judge import Judge

@@ -6,14 +6,13 @@ from collections import Counter
 import pytest
 from prometheus_client import CollectorRegistry
 
-from worker import profiles
-from worker.app import Backfill, work
-from worker.engines import vllm
-from worker.engines.vllm import VllmEngine
-from worker.errors import Fatal
-from worker.health import State
-from worker.settings import Settings, load
-from worker.telemetry import PROTOCOL, Telemetry
+from worker.core.errors import Fatal
+from worker.engines.local import vllm
+from worker.engines.local.vllm import VllmEngine
+from worker.runtime.app import Backfill, work
+from worker.runtime.health import State
+from worker.runtime.telemetry import PROTOCOL, Telemetry
+from worker.settings import Settings, load, prompt_profiles as profiles
 
 from .events import impression
 from .harness import Stage, send

@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from worker import checks, profiles
-from worker.draws import Ask
-from worker.engines import fleet
-from worker.engines.server import Server, Unanswered, Unreachable
-from worker.engines.vllm import VllmEngine
-from worker.engines.vllm_server import VllmServerEngine
-from worker.errors import EngineDead, Fatal, Retryable
-from worker.questions import Status
-from worker.settings import Settings
+from worker.cli import check as checks
+from worker.core.errors import EngineDead, Fatal, Retryable
+from worker.core.simulation.draws import Ask
+from worker.core.simulation.questions import Status
+from worker.engines.local.vllm import VllmEngine
+from worker.engines.remote import fleet
+from worker.engines.remote.client import Server, Unanswered, Unreachable
+from worker.engines.remote.vllm_server import VllmServerEngine
+from worker.settings import Settings, prompt_profiles as profiles
 
 from .events import impression
 from .harness import WAIT_S, Stage, Tell, send
@@ -183,7 +183,7 @@ async def test_without_the_token_it_waits_and_says_where_that_comes_from(
 
 async def test_another_model_is_refused(served: Served, server_settings: Settings, tmp_path: Path) -> None:
     """Of the same folder, but not by the name that it is served under."""
-    from worker.engines.vllm import TINY, model_path
+    from worker.engines.local.vllm import TINY, model_path
 
     (tmp_path / "other").symlink_to(model_path(TINY))
     with pytest.raises(Fatal, match=f"serves {TINY}, want {tmp_path}/other: start it with --served-model-name"):

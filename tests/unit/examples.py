@@ -11,8 +11,8 @@ from typing import Any
 import fastavro
 from hypothesis import strategies as st
 
-from worker import codec
-from worker.records import (
+from worker.core.codec import impression as codec
+from worker.core.records import (
     MIN_TIME_US,
     Assignment,
     Domain,

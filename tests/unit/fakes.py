@@ -1,4 +1,4 @@
-"""Fakes of everything outside the loop (`worker.ports`), and a clock that jumps: minutes take milliseconds."""
+"""Fakes of everything outside the loop (`worker.pipeline.ports`), and a clock that jumps: minutes take milliseconds."""
 
 import asyncio
 import functools
@@ -9,16 +9,26 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, ParamSpec
 
-from worker.codec import Schema, SchemaRef
-from worker.draws import Ask, Drawn, EngineCard
-from worker.errors import Poison, Retryable
-from worker.ports import Chat, Delivery, FlushOutcome
-from worker.prompt import Prompt
-from worker.questions import Status
-from worker.records import Headers, Impression, Message, Partition, Record
-from worker.responses import SimulatedResponse
-from worker.sampling import Skip
-from worker.signals import Assigned, Committed, Flush, Frozen, InDoubt, Lost, Revoking, Settled, TopicNews
+from worker.core.codec.impression import Schema, SchemaRef
+from worker.core.delivery.handover_messages import (
+    Assigned,
+    Committed,
+    Flush,
+    Frozen,
+    InDoubt,
+    Lost,
+    Revoking,
+    Settled,
+    TopicNews,
+)
+from worker.core.errors import Poison, Retryable
+from worker.core.prompts.prompt import Prompt
+from worker.core.records import Headers, Impression, Message, Partition, Record
+from worker.core.simulation.draws import Ask, Drawn, EngineCard
+from worker.core.simulation.questions import Status
+from worker.core.simulation.response import SimulatedResponse
+from worker.core.simulation.sampling import Skip
+from worker.pipeline.ports import Chat, Delivery, FlushOutcome
 
 P = ParamSpec("P")
 LIMIT_S = 600.0  # of a scenario, in its own time: one that hangs fails

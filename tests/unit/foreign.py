@@ -6,7 +6,7 @@ from typing import Any
 
 from examples import impression, payload, seen
 
-from worker import codec
+from worker.core.codec import impression as codec
 
 OWN_TEXT = codec.schema_text("RecommendationImpression")
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from worker.deadletters import to_message
-from worker.records import DeadLetter, Headers, Partition, Record
+from worker.core.delivery.dead_letter import to_message
+from worker.core.records import DeadLetter, Headers, Partition, Record
 from worker.settings import Settings
 
 SCHEMAS = Path(__file__).parents[2] / "schemas"

@@ -10,14 +10,13 @@ import fastavro
 import pytest
 from examples import impression, payload, seen, varint
 from foreign import OWN_TEXT
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
-from worker import codec, schema_limits
-from worker.avro import Bounds, compile_reader
-from worker.errors import Poison
-from worker.logical import Unfit
-from worker.records import MAX_HISTORY, MAX_ITEMS, MAX_MAP, MAX_SLATES, MAX_TEXT
+from worker.core.codec import impression as codec, schema_limits
+from worker.core.codec.avro import Bounds, compile_reader
+from worker.core.codec.logical_types import Unfit
+from worker.core.errors import Poison
+from worker.core.records import MAX_HISTORY, MAX_ITEMS, MAX_MAP, MAX_SLATES, MAX_TEXT
 
 PAYLOAD = payload(impression(history=(seen("Heat (1995)", 1),)))
 LEAVES: dict[str, st.SearchStrategy[Any]] = {

@@ -2,10 +2,9 @@
 
 from dataclasses import dataclass, field
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
-from worker.batching import MicroBatcher
+from worker.core.delivery.micro_batcher import MicroBatcher
 
 MAX_RECORDS, MAX_TOKENS, LINGER_S = 4, 100, 5.0
 QUICK = settings(max_examples=60, deadline=None)

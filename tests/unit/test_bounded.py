@@ -6,13 +6,12 @@ from collections.abc import Callable, Iterator
 from random import Random
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
-from worker import inspection
-from worker.bounded import ENTRY_BYTES, BytesLru
+from worker.core.bounded_cache import ENTRY_BYTES, BytesLru
+from worker.core.prompts import text_flags as inspection
+from worker.core.simulation.sampling import UserBudget
 from worker.engines import choice_model
-from worker.sampling import UserBudget
 
 LIMIT = 1 << 20  # as small as tells: the real ones are 16 to 64 times as large
 AT_US = 10**15

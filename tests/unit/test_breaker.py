@@ -3,13 +3,12 @@
 from random import Random
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
-from worker import breaker as module
-from worker.breaker import ALLOWED_S, EVERYTHING, MAX_NOTE, MAX_ROW, NUM_LAST, PROBE_S, Breaker
-from worker.notes import Note
-from worker.records import Partition
+from worker.core.delivery.offset_metadata import Note
+from worker.core.records import Partition
+from worker.core.resilience import decode_breaker as module
+from worker.core.resilience.decode_breaker import ALLOWED_S, EVERYTHING, MAX_NOTE, MAX_ROW, NUM_LAST, PROBE_S, Breaker
 
 QUICK = settings(max_examples=100, deadline=None)
 A, B, C = (Partition("t", number) for number in range(3))

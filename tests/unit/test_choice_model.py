@@ -6,7 +6,11 @@ import pytest
 from examples import AT_US, DAY_US, film, impression, impressions, record, seen
 from hypothesis import given, settings
 
-from worker.draws import Ask, Drawn
+from worker.core.prompts.prompt import Prompt
+from worker.core.records import HistoryEntry, HistoryItem, Impression, Item, Slate
+from worker.core.simulation.draws import Ask, Drawn
+from worker.core.simulation.prepare import Asking, prepare
+from worker.core.simulation.questions import Depths, Status
 from worker.engines.choice_model import (
     NO_CHOICE,
     POSITION,
@@ -15,11 +19,7 @@ from worker.engines.choice_model import (
     features,
     taste,
 )
-from worker.prepare import Asking, prepare
-from worker.profiles import load
-from worker.prompt import Prompt
-from worker.questions import Depths, Status
-from worker.records import HistoryEntry, HistoryItem, Impression, Item, Slate
+from worker.settings.prompt_profiles import load
 
 ASKING = Asking(load("mirror-v1"), Depths(), 2, 10, seeded=True, tokenise=None)
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from worker import profiles
-from worker.cli import app
-from worker.errors import BadSettings
+from worker.cli.main import app
+from worker.core.errors import BadSettings
+from worker.settings import prompt_profiles as profiles
 
 IMPRESSION = {
     "event_id": "0b9ad3f5-5d3c-4d3e-9a53-1f0f5a1c7e11",
@@ -138,5 +138,5 @@ def test_a_stream_that_is_gone_is_told_or_passed_over(
 
 def test_neither_needs_vllm_or_kafka() -> None:
     """In a process of its own: other tests of this run import both."""
-    code = "import sys, worker.cli_prompts; sys.exit(any(name in sys.modules for name in ('vllm', 'confluent_kafka')))"
+    code = "import sys, worker.cli.prompts; sys.exit(any(name in sys.modules for name in ('vllm', 'confluent_kafka')))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

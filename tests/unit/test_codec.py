@@ -14,13 +14,12 @@ from uuid import UUID
 import fastavro
 import pytest
 from examples import avro_types, film, impression, impressions, payload, seen, slate
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
-from worker import codec
-from worker.codec import GUID_HEADER, Encoder, SchemaRef
-from worker.errors import Poison
-from worker.records import (
+from worker.core.codec import impression as codec
+from worker.core.codec.impression import GUID_HEADER, Encoder, SchemaRef
+from worker.core.errors import Poison
+from worker.core.records import (
     MAX_ENTRIES,
     MAX_HISTORY,
     MAX_ID,

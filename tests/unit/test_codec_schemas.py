@@ -10,12 +10,11 @@ from typing import Any
 
 import pytest
 from examples import AT_US, impression, payload, seen, varint
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
-from worker import codec
-from worker.errors import Poison
-from worker.records import Domain, Impression, Item, Slate, User
+from worker.core.codec import impression as codec
+from worker.core.errors import Poison
+from worker.core.records import Domain, Impression, Item, Slate, User
 
 OWN_TEXT = codec.schema_text("RecommendationImpression")
 SHOWN = impression(history=(seen("Heat (1995)", 1),))
@@ -317,8 +316,8 @@ HARMLESS = {"as many numbers as may be", "as many texts as may be"}
 
 _CHILD = """
 import json, resource, sys, time
-from worker import codec
-from worker.errors import Poison
+from worker.core.codec import impression as codec
+from worker.core.errors import Poison
 
 def peak_mib(again=False):
     if again:  # from now on

@@ -6,9 +6,9 @@ import pytest
 from examples import record
 
 from worker import __version__
-from worker.deadletters import MAX_DETAIL_BYTES, OURS, attempts, forms, put_back, to_message
-from worker.errors import Poison
-from worker.records import HEADER_FRAME_BYTES, DeadLetter, Headers, LetterForm, Message, Record
+from worker.core.delivery.dead_letter import MAX_DETAIL_BYTES, OURS, attempts, forms, put_back, to_message
+from worker.core.errors import Poison
+from worker.core.records import HEADER_FRAME_BYTES, DeadLetter, Headers, LetterForm, Message, Record
 
 LIMIT = 10_000  # the least that the settings allow
 

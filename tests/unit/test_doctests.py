@@ -10,7 +10,14 @@ import worker
 
 ROOT = Path(worker.__file__).parent
 # They import vLLM or torch where they stand; their examples, if any, need the model's environment.
-NEED_VLLM = frozenset({"worker.engines.vllm", "worker.demo.train", "worker.demo.evaluate", "worker.demo.qwen2"})
+NEED_VLLM = frozenset(
+    {
+        "worker.engines.local.vllm",
+        "worker.demo.mirror_tiny.train",
+        "worker.demo.mirror_tiny.evaluate",
+        "worker.demo.mirror_tiny.qwen2",
+    }
+)
 
 
 def modules() -> list[str]:

@@ -9,12 +9,12 @@ import pytest
 from examples import AT_US, DAY_US, HOUR_US, impression, impressions
 from hypothesis import given, settings
 
-from worker import profiles
-from worker.errors import BadSettings
-from worker.prompt import Profile, attributes, build, render_option, scene
-from worker.questions import Depths, Option, plan
-from worker.records import Domain, HistoryEntry, HistoryItem, Impression, Item, ItemKind, User
-from worker.template import check, fill
+from worker.core.errors import BadSettings
+from worker.core.prompts.prompt import Profile, attributes, build, render_option, scene
+from worker.core.prompts.template import check, fill
+from worker.core.records import Domain, HistoryEntry, HistoryItem, Impression, Item, ItemKind, User
+from worker.core.simulation.questions import Depths, Option, plan
+from worker.settings import prompt_profiles as profiles
 
 PROFILE = profiles.load("mirror-v1")
 WORDS = " ".join(f"w{n}" for n in range(60))

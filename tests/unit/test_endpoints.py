@@ -2,10 +2,9 @@
 
 from collections import Counter
 
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
-from worker.engines.endpoints import MORE, TIMES, choose
+from worker.engines.remote.routing import MORE, TIMES, choose
 
 URLS = [f"http://gpu-{number}:8000" for number in range(5)]
 USERS = [f"user-{number}" for number in range(1_000)]

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from fakes import jumping, until
 
-from worker.engines import fleet
-from worker.engines.fleet import Fleet
-from worker.engines.server import Unanswered, Unreachable
-from worker.engines.wire import Answer
-from worker.errors import BadSettings, EngineDead, Fatal, Retryable
+from worker.core.errors import BadSettings, EngineDead, Fatal, Retryable
+from worker.engines.remote import fleet
+from worker.engines.remote.client import Unanswered, Unreachable
+from worker.engines.remote.completions_api import Answer
+from worker.engines.remote.fleet import Fleet
 
 ANSWER = Answer.model_validate({"choices": [{"text": "A", "token_ids": [32]}]})
 REFUSED = Unreachable("no connection", begun=False)

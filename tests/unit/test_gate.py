@@ -2,8 +2,8 @@
 
 import asyncio
 
-from worker.gate import Gate
-from worker.seats import SPAN, Seats
+from worker.core.resilience.concurrency_limit import SPAN, Seats
+from worker.pipeline.concurrency_gate import Gate
 
 
 def hear(gate: Gate, *, running: int, waiting: int) -> None:

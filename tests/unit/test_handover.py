@@ -5,13 +5,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from worker.handover import MAX_BACKOFF_S, FlushLimits, Handover
-from worker.records import Message, Partition
-from worker.signals import (
+from worker.core.delivery.handover import MAX_BACKOFF_S, FlushLimits, Handover
+from worker.core.delivery.handover_messages import (
     Aborted,
     Assigned,
     Command,
@@ -35,6 +33,7 @@ from worker.signals import (
     Settled,
     Tick,
 )
+from worker.core.records import Message, Partition
 
 A, B = Partition("impressions", 0), Partition("impressions", 1)
 LIMITS = FlushLimits(interval_s=0.1, max_records=3, max_bytes=100)

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from worker import health as module
-from worker.commands import accept_dead_letters
-from worker.health import Health, _is_here
+from worker.cli.replay import accept_dead_letters
+from worker.runtime import health as module
+from worker.runtime.health import Health, _is_here
 
 
 @dataclass

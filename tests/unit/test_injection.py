@@ -7,10 +7,11 @@ import pytest
 from examples import film, impression, seen
 from injections import CORPUS, GERMAN, LONG, SPLIT, SUSPECT
 
-from worker import profiles, template
-from worker.prompt import MAX_OPTION_CHARS, Profile, build, option_flags, render_option, scene
-from worker.questions import Option
-from worker.records import Domain, HistoryEntry, HistoryItem, Impression, Item, ItemKind, User
+from worker.core.prompts import template
+from worker.core.prompts.prompt import MAX_OPTION_CHARS, Profile, build, option_flags, render_option, scene
+from worker.core.records import Domain, HistoryEntry, HistoryItem, Impression, Item, ItemKind, User
+from worker.core.simulation.questions import Option
+from worker.settings import prompt_profiles as profiles
 
 PROFILE = profiles.load("mirror-v1")
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from confluent_kafka import cimpl
 
-from worker.errors import BadSettings
-from worker.kafka import client
+from worker.core.errors import BadSettings
+from worker.kafka import client_config as client
 from worker.settings import Settings, load
 from worker.settings.kafka_options import BY_PATH, NAMES, refusal
 

@@ -6,12 +6,12 @@ import pytest
 from fakes import jumping, until
 from world import DRAWS, QUESTIONS, A, B, World, event, events, failing, response, statuses, working
 
-from worker import keeping
-from worker.draws import Ask, Drawn
-from worker.errors import EngineDead, EngineGone, Fatal, Retryable
-from worker.notes import Note
-from worker.questions import Kind
-from worker.signals import Assigned, Lost
+from worker.core.delivery.handover_messages import Assigned, Lost
+from worker.core.delivery.offset_metadata import Note
+from worker.core.errors import EngineDead, EngineGone, Fatal, Retryable
+from worker.core.simulation.draws import Ask, Drawn
+from worker.core.simulation.questions import Kind
+from worker.pipeline import engine_supervisor as keeping
 
 pytestmark = pytest.mark.usefixtures("coarse")
 

@@ -11,12 +11,11 @@ import fastavro
 import pytest
 from examples import AT_US, DAY_US, payload
 from foreign import bare, plain_with, read, schema_with
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
-from worker import codec
-from worker.errors import Poison
-from worker.records import MAX_TIME_US, MIN_TIME_US, Domain, Role
+from worker.core.codec import impression as codec
+from worker.core.errors import Poison
+from worker.core.records import MAX_TIME_US, MIN_TIME_US, Domain, Role
 
 AT_MS = AT_US // 1_000
 DAY = AT_US // DAY_US

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from worker.errors import BadSettings, Fatal
-from worker.movielens import BURST_GAP_S, NEIGHBOURS, NUM_LIKED, SHRINK, moments, read
-from worker.outcomes import Action, ActionKind, Outcome
-from worker.records import Domain, Impression, Role
+from worker.cli.movielens import BURST_GAP_S, NEIGHBOURS, NUM_LIKED, SHRINK, moments, read
+from worker.core.errors import BadSettings, Fatal
+from worker.core.outcomes import Action, ActionKind, Outcome
+from worker.core.records import Domain, Impression, Role
 
 Line = tuple[int, int, float, int]  # user, film, stars, seconds
 

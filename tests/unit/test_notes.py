@@ -1,10 +1,9 @@
 """What stands beside a committed offset: it always fits, comes back as it was, and foreign text says nothing."""
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
-from worker.notes import MAX_BREAKER_CHARS, MAX_OFFSET, Note
+from worker.core.delivery.offset_metadata import MAX_BREAKER_CHARS, MAX_OFFSET, Note
 
 BROKER_BYTES = 4_096  # offset.metadata.max.bytes, Kafka's default
 SUSPECTS = st.dictionaries(st.integers(0, MAX_OFFSET), st.integers(1, 2), max_size=60)

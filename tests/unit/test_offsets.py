@@ -3,10 +3,9 @@
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
-from worker.offsets import Offsets
+from worker.core.delivery.offset_tracker import Offsets
 
 QUICK = settings(max_examples=60, deadline=None)
 Step = tuple[str, int]

@@ -2,17 +2,10 @@
 
 import pytest
 from examples import wild_texts
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
-from worker.parse import (
-    MAX_FACTORS,
-    MAX_SECTION_CHARS,
-    ParseStatus,
-    Rationale,
-    parse,
-)
-from worker.words import REFERENCE, Words
+from worker.core.prompts.rationale import MAX_FACTORS, MAX_SECTION_CHARS, ParseStatus, Rationale, parse
+from worker.core.prompts.vocabulary import REFERENCE, Words
 
 COMPLETE, PARTIAL, NONE = ParseStatus.COMPLETE, ParseStatus.PARTIAL, ParseStatus.NONE
 

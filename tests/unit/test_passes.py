@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 
-from worker import profiles
+from worker.core.simulation.questions import Status
 from worker.engines.passes import Passes
-from worker.questions import Status
-from worker.settings import load
+from worker.settings import load, prompt_profiles as profiles
 
 PIECES = ("<pad>", " x", "\n", "Behavior", ":", " [", "A", "B", " [B", "]", "C")
 LETTERS = (PIECES.index("A"), PIECES.index("B"))

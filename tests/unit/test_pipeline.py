@@ -22,15 +22,15 @@ from world import (
     working,
 )
 
-from worker.draws import Ask, Drawn
-from worker.errors import Fatal, Fenced
-from worker.flight import InFlight
-from worker.intake import Decoded
-from worker.questions import Status
-from worker.records import Record, User
-from worker.refusals import MAX_ROW
-from worker.sampling import USER_DAY_BYTES, Sampling, UserBudget
-from worker.signals import Aborted, Committed, InDoubt, Refusal, Refused, Revoking
+from worker.core.delivery.handover_messages import Aborted, Committed, InDoubt, Refusal, Refused, Revoking
+from worker.core.errors import Fatal, Fenced
+from worker.core.records import Record, User
+from worker.core.simulation.draws import Ask, Drawn
+from worker.core.simulation.questions import Status
+from worker.core.simulation.sampling import USER_DAY_BYTES, Sampling, UserBudget
+from worker.pipeline.decoder import Decoded
+from worker.pipeline.in_flight import InFlight
+from worker.pipeline.refusals import MAX_ROW
 
 # -- one record
 

@@ -11,19 +11,19 @@ from typing import Any
 import fastavro
 import pytest
 from examples import impression, record, slate
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
-from worker import codec, position_bias
-from worker.draws import Ask, Drawn, PositionProfile
+from worker.core.codec import impression as codec
+from worker.core.errors import Fatal
+from worker.core.simulation.draws import Ask, Drawn, PositionProfile
+from worker.core.simulation.prepare import Asking, prepare
+from worker.core.simulation.questions import Depths, Status
+from worker.core.simulation.response import SimulatedResponse
+from worker.core.simulation.response_builder import Asked, Setup, respond, source_of
+from worker.core.simulation.uncertainty import LEAST_SHARE, debiased
 from worker.engines.choice_model import POSITION, ChoiceModel
-from worker.errors import Fatal
-from worker.prepare import Asking, prepare
-from worker.profiles import load
-from worker.questions import Depths, Status
-from worker.respond import Asked, Setup, respond, source_of
-from worker.responses import SimulatedResponse
-from worker.uncertainty import LEAST_SHARE, debiased
+from worker.runtime import position_profile as position_bias
+from worker.settings.prompt_profiles import load
 
 ASKING = Asking(load("mirror-v1"), Depths(), 2, 10, seeded=True, tokenise=None)
 

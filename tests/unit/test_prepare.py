@@ -5,17 +5,15 @@ from functools import cache
 
 import pytest
 from examples import DAY_US, impression, record, seen, slate
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
-from worker.engines.tokens import Tokens
-from worker.engines.tokens import load as load_tokenizer
-from worker.engines.vllm import TINY, model_path
-from worker.prepare import Asking, Prepared, Tokenise, num_tokens, prepare
-from worker.profiles import load
-from worker.prompt import Prompt, build, render_option, scene
-from worker.questions import Depths, Status, plan, presented_orders
-from worker.records import Domain, HistoryEntry, HistoryItem, Impression, Role, User
+from worker.core.prompts.prompt import Prompt, build, render_option, scene
+from worker.core.records import Domain, HistoryEntry, HistoryItem, Impression, Role, User
+from worker.core.simulation.prepare import Asking, Prepared, Tokenise, num_tokens, prepare
+from worker.core.simulation.questions import Depths, Status, plan, presented_orders
+from worker.engines.local.vllm import TINY, model_path
+from worker.engines.tokens import Tokens, load as load_tokenizer
+from worker.settings.prompt_profiles import load
 
 HISTORY = tuple(seen(title, (9 - n) * DAY_US) for n, title in enumerate(("One", "Two", "Three")))
 SHOWN = impression(history=HISTORY)

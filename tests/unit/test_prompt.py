@@ -10,12 +10,12 @@ import pytest
 from examples import AT_US, DAY_US, HOUR_US, film, impression, impressions, seen
 from hypothesis import given, settings
 
-from worker.errors import BadSettings
-from worker.profiles import load, names, text
-from worker.prompt import MAX_OPTION_CHARS, build, letter, option_flags, render_option, scene, time_diff
-from worker.questions import Depths, Option, plan
-from worker.records import Domain, HistoryEntry, HistoryItem, Impression, Item, ItemKind, User
-from worker.words import REFERENCE
+from worker.core.errors import BadSettings
+from worker.core.prompts.prompt import MAX_OPTION_CHARS, build, letter, option_flags, render_option, scene, time_diff
+from worker.core.prompts.vocabulary import REFERENCE
+from worker.core.records import Domain, HistoryEntry, HistoryItem, Impression, Item, ItemKind, User
+from worker.core.simulation.questions import Depths, Option, plan
+from worker.settings.prompt_profiles import load, names, text
 
 PROFILE = load("mirror-v1")
 
@@ -272,7 +272,10 @@ def test_no_event_text_can_pass_for_the_prompts_structure(shown: Impression) -> 
 
 def test_the_packaged_profile_is_told_by_the_sha_of_its_bytes() -> None:
     assert names() == ["mirror-v1"]
-    assert PROFILE.sha256 == sha256(files("worker.profiles").joinpath("mirror-v1.yaml").read_bytes()).hexdigest()
+    assert (
+        PROFILE.sha256
+        == sha256(files("worker.settings.prompt_profiles").joinpath("mirror-v1.yaml").read_bytes()).hexdigest()
+    )
 
 
 def test_the_packaged_profile_has_the_reference_models_words() -> None:
@@ -281,7 +284,7 @@ def test_the_packaged_profile_has_the_reference_models_words() -> None:
 
 def test_a_profile_loads_from_a_path_and_differs_by_its_sha(tmp_path: Path) -> None:
     path = tmp_path / "own.yaml"
-    path.write_bytes(files("worker.profiles").joinpath("mirror-v1.yaml").read_bytes() + b"# mine\n")
+    path.write_bytes(files("worker.settings.prompt_profiles").joinpath("mirror-v1.yaml").read_bytes() + b"# mine\n")
     assert load(str(path)).domains == PROFILE.domains
     assert load(str(path)).sha256 != PROFILE.sha256
 

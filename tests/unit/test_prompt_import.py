@@ -6,12 +6,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from worker import profiles
-from worker.checks import run_all
-from worker.cli import app
-from worker.errors import BadSettings
+from worker.cli.check import run_all
+from worker.cli.main import app
+from worker.core.errors import BadSettings
 from worker.kafka import admin
-from worker.settings import load
+from worker.settings import load, prompt_profiles as profiles
 
 SECTIONS = (
     "Stimulus: s\nStimulus Factors: f\nKnowledge: k\nKnowledge Factors: f\nEvaluation: e\nEvaluation Style: s\n"

@@ -10,13 +10,14 @@ from examples import impression
 from fakes import jumping, until
 from world import DRAWS, IMPRESSIONS, POISON, QUESTIONS, A, B, World, event, events, response, working
 
-from worker import codec, parking
-from worker.breaker import MAX_ROW, PROBE_S
-from worker.codec import SchemaRef
-from worker.intake import MAX_FETCHES
-from worker.notes import Note
-from worker.records import Partition, User
-from worker.signals import Assigned
+from worker.core.codec import impression as codec
+from worker.core.codec.impression import SchemaRef
+from worker.core.delivery.handover_messages import Assigned
+from worker.core.delivery.offset_metadata import Note
+from worker.core.records import Partition, User
+from worker.core.resilience.decode_breaker import MAX_ROW, PROBE_S
+from worker.pipeline import parking
+from worker.pipeline.decoder import MAX_FETCHES
 
 pytestmark = pytest.mark.usefixtures("coarse")
 

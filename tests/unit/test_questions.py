@@ -4,11 +4,19 @@ from collections import Counter
 
 import pytest
 from examples import impression, slate
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
-from worker.questions import TRAINED_OPTIONS, Depths, Kind, Option, Question, Status, plan, presented_order
-from worker.records import Impression, Item, ItemKind, Role, Slate
+from worker.core.records import Impression, Item, ItemKind, Role, Slate
+from worker.core.simulation.questions import (
+    TRAINED_OPTIONS,
+    Depths,
+    Kind,
+    Option,
+    Question,
+    Status,
+    plan,
+    presented_order,
+)
 
 CONTROL, CANDIDATE = Role.CONTROL, Role.CANDIDATE
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from annotated_types import Ge, Gt, Le
 
-from worker import profiles, prompt
-from worker.questions import Status
-from worker.settings import Settings
+from worker.core.prompts import prompt
+from worker.core.simulation.questions import Status
+from worker.settings import Settings, prompt_profiles as profiles
 
 README = Path(__file__).parents[2] / "README.md"
 

@@ -12,10 +12,10 @@ from urllib.parse import unquote
 
 import pytest
 
-from worker import codec
-from worker.bounded import ENTRY_BYTES
-from worker.codec import SchemaRef
-from worker.errors import BadSettings, Poison, Retryable
+from worker.core.bounded_cache import ENTRY_BYTES
+from worker.core.codec import impression as codec
+from worker.core.codec.impression import SchemaRef
+from worker.core.errors import BadSettings, Poison, Retryable
 from worker.kafka import registry, registry_client
 from worker.kafka.registry import Schemas
 from worker.kafka.registry_client import MAX_BODY_BYTES, RegistryClient, shown

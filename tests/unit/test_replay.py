@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from worker import replay
-from worker.errors import BadSettings
+from worker.cli import replay_sources as replay
+from worker.core.errors import BadSettings
 
 README = Path(__file__).parents[2] / "README.md"
 

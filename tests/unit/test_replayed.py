@@ -4,11 +4,10 @@ from dataclasses import replace
 
 import pytest
 from examples import record
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
-from worker.errors import Fatal
-from worker.replayed import MAX_NOTE, MAX_SPAN, Replayed, Wanted
+from worker.core.delivery.dead_letter_replay import MAX_NOTE, MAX_SPAN, Replayed, Wanted
+from worker.core.errors import Fatal
 
 QUICK = settings(max_examples=100, deadline=None)
 FIRST = 50

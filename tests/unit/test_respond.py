@@ -14,18 +14,26 @@ from uuid import UUID
 import fastavro
 import pytest
 from examples import avro_types, impression, impressions, record, slate, wild_texts
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
-from worker import codec, responses
-from worker.draws import Drawn, EngineCard, Usage
-from worker.parse import ParseStatus, Rationale
-from worker.prepare import Asking, prepare
-from worker.profiles import load
-from worker.questions import Depths, Kind, Status, plan
-from worker.records import Impression, ItemKind, PropensityKind, Role, Slate
-from worker.respond import MAX_DRAW_TEXT, Asked, Setup, respond, response_id, shorten, source_of
-from worker.responses import SimulatedResponse
+from worker.core.codec import impression as codec
+from worker.core.prompts.rationale import ParseStatus, Rationale
+from worker.core.records import Impression, ItemKind, PropensityKind, Role, Slate
+from worker.core.simulation import response as responses
+from worker.core.simulation.draws import Drawn, EngineCard, Usage
+from worker.core.simulation.prepare import Asking, prepare
+from worker.core.simulation.questions import Depths, Kind, Status, plan
+from worker.core.simulation.response import SimulatedResponse
+from worker.core.simulation.response_builder import (
+    MAX_DRAW_TEXT,
+    Asked,
+    Setup,
+    respond,
+    response_id,
+    shorten,
+    source_of,
+)
+from worker.settings.prompt_profiles import load
 
 CARD = EngineCard("vllm", "0.33.0", "mirror-tiny", "abc", {"temperature": "1.0"}, reads_prompt=True)
 SETUP = Setup(CARD, "mirror-v1", "5f", 2, Depths(), 10).with_fingerprint()

@@ -6,11 +6,10 @@ from typing import Any
 
 import pytest
 from examples import AT_US, DAY_US, impression
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
-from worker.records import Experiment, User
-from worker.sampling import USER_DAY_BYTES, Sampling, Skip, UserBudget
+from worker.core.records import Experiment, User
+from worker.core.simulation.sampling import USER_DAY_BYTES, Sampling, Skip, UserBudget
 
 NOW_S = AT_US / 1e6 + 10
 USERS = [f"user-{number}" for number in range(2_000)]

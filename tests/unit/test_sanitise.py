@@ -6,13 +6,12 @@ import unicodedata
 
 import pytest
 from examples import HOSTILE, wild_texts
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
+from hypothesis import example, given, settings, strategies as st
 from injections import GERMAN
 
-from worker.inspection import altered, suspicious
-from worker.sanitise import DROPPED, HIDDEN_MARKS, MAX_MARKS, UNSEEN, clean, visible
-from worker.words import REFERENCE
+from worker.core.prompts.sanitise import DROPPED, HIDDEN_MARKS, MAX_MARKS, UNSEEN, clean, visible
+from worker.core.prompts.text_flags import altered, suspicious
+from worker.core.prompts.vocabulary import REFERENCE
 
 LABELS = REFERENCE.labels
 

@@ -6,12 +6,11 @@ from typing import Any
 import pytest
 from examples import payload
 from foreign import OWN_TEXT, plain_with
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
-from worker import codec, schema_limits
-from worker.errors import Poison
-from worker.schema_limits import MAX_FIXED_BYTES, MAX_SCHEMA_CHARS, MAX_SCHEMA_TYPES, MAX_SYMBOLS, MAX_VALUES
+from worker.core.codec import impression as codec, schema_limits
+from worker.core.codec.schema_limits import MAX_FIXED_BYTES, MAX_SCHEMA_CHARS, MAX_SCHEMA_TYPES, MAX_SYMBOLS, MAX_VALUES
+from worker.core.errors import Poison
 
 JsonRecord = dict[str, Any]
 

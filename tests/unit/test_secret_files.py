@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from worker.errors import BadSettings
-from worker.kafka import client, options
+from worker.core.errors import BadSettings
+from worker.kafka import client_config as client, options
 from worker.settings import load
 from worker.settings.secret_files import read
 

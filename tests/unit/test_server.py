@@ -12,12 +12,11 @@ from typing import Any
 
 import pytest
 
-from worker.draws import Ask, Drawn
-from worker.engines import server as module
-from worker.engines import vllm_server, wire
-from worker.engines.fleet import Fleet, _Past
-from worker.engines.server import MAX_BYTES, Server, Unanswered, Unreachable
-from worker.errors import BadSettings, Retryable
+from worker.core.errors import BadSettings, Retryable
+from worker.core.simulation.draws import Ask, Drawn
+from worker.engines.remote import client as module, completions_api as wire, vllm_server
+from worker.engines.remote.client import MAX_BYTES, Server, Unanswered, Unreachable
+from worker.engines.remote.fleet import Fleet, _Past
 from worker.settings import load
 
 TOKEN = "token-of-this-test"  # noqa: S105 - of a server that lives as long as it does

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from worker.cli_options import settings_of
-from worker.errors import BadSettings
+from worker.cli.options import settings_of
+from worker.core.errors import BadSettings
 from worker.settings import ENV_PREFIX, RESERVED_KAFKA_OPTIONS, Settings, load, parse_time
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from worker.cli_options import settings_of
-from worker.errors import BadSettings, masked
+from worker.cli.options import settings_of
+from worker.core.errors import BadSettings, masked
 from worker.experiment import definition
 from worker.settings import load
 

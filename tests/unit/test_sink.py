@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
-from worker.errors import Fatal, Fenced
-from worker.kafka import offsets, rights, sink
+from worker.core.delivery.handover_messages import Aborted, Committed, Flush, Head, InDoubt, Refused, Settled
+from worker.core.errors import Fatal, Fenced
+from worker.core.records import Message, Partition
+from worker.kafka import offset_sender as offsets, rights, sink
 from worker.kafka.positions import topic_partitions
 from worker.kafka.sink import KafkaSink
-from worker.records import Message, Partition
 from worker.settings import load
-from worker.signals import Aborted, Committed, Flush, Head, InDoubt, Refused, Settled
 
 IN = Partition("impressions", 0)
 FLUSH = Flush((Head(IN, 1, 12, (Message("responses", b"user", b"answer"),), origins=(11,)),), b"metadata")

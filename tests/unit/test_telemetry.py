@@ -14,14 +14,14 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 from prometheus_client import CollectorRegistry
 
-from worker.draws import Ask, Drawn, EngineCard, Usage
-from worker.errors import BadSettings
-from worker.prepare import Asking, prepare
-from worker.profiles import load
-from worker.questions import Depths, Kind, Status
-from worker.records import Headers
-from worker.sampling import Skip
-from worker.telemetry import DEAD_LETTER_REASONS, FLUSH_OUTCOMES, Telemetry, start_tracing
+from worker.core.errors import BadSettings
+from worker.core.records import Headers
+from worker.core.simulation.draws import Ask, Drawn, EngineCard, Usage
+from worker.core.simulation.prepare import Asking, prepare
+from worker.core.simulation.questions import Depths, Kind, Status
+from worker.core.simulation.sampling import Skip
+from worker.runtime.telemetry import DEAD_LETTER_REASONS, FLUSH_OUTCOMES, Telemetry, start_tracing
+from worker.settings.prompt_profiles import load
 
 CARD = EngineCard("choice-model", "0", "choice-model", None, {}, reads_prompt=False)
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"

@@ -5,13 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from tokenizers import Tokenizer
 
+from worker.core.prompts.prompt import Prompt
+from worker.engines.local.vllm import TINY, model_path
 from worker.engines.tokens import Tokens, load
-from worker.engines.vllm import TINY, model_path
-from worker.prompt import Prompt
 
 PLAIN = Tokenizer.from_file(str(Path(model_path(TINY), "tokenizer.json")))
 NUM_BYTES = 256 + 16  # the first ids are single bytes: parts of characters among them

@@ -1,6 +1,6 @@
 """Whether topics are still there and the same: looks in, decisions out."""
 
-from worker.topic_guard import ABSENT_S, Look, TopicGuard
+from worker.core.topics.topic_guard import ABSENT_S, Look, TopicGuard
 
 NOTHING = Look(frozenset(), frozenset())
 

@@ -1,10 +1,9 @@
-"""Where a partition starts: every row of the table in `worker.topic_history`, and the memory as text."""
+"""Where a partition starts: every row of the table in `worker.core.topics.topic_history`, and the memory as text."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
-from worker.topic_history import Commit, KnownTopic, Memory, Place, TopicFacts, merged, pack, place
+from worker.core.topics.topic_history import Commit, KnownTopic, Memory, Place, TopicFacts, merged, pack, place
 
 OFFSET = 7
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from worker.errors import BadSettings
-from worker.topic_patterns import TopicPatterns
+from worker.core.errors import BadSettings
+from worker.core.topics.topic_patterns import TopicPatterns
 
 TOPICS = ["pt-in.eu", "pt-in.us", "sim-pt-in.us", "pt_x1"]
 BOTH = ["pt-in.eu", "pt-in.us"]

@@ -1,4 +1,4 @@
-"""No event holds the loop: each bound of `worker.records` at its limit, in hostile text, is worked off in short steps.
+"""No event holds the loop: each bound of `records` at its limit, in hostile text, is worked off in short steps.
 
 Measured is CPU time of the longest step.  On one core (2026-11) it was 30 ms at most, garbage collection aside; the
 goal is 50 ms, and the tests allow three times as much, for machines that are slower or busy.
@@ -15,20 +15,20 @@ from typing import TypeVar
 import pytest
 from examples import AT_US, HOUR_US, impression, record
 
-from worker.codec import Encoder
-from worker.draws import Drawn, EngineCard
+from worker.core.codec.impression import Encoder
+from worker.core.delivery.response_encoder import Outgoing
+from worker.core.prompts.rationale import parse
+from worker.core.records import Domain, HistoryEntry, HistoryItem, Impression, Item, Role, Slate, User
+from worker.core.simulation.draws import Drawn, EngineCard
+from worker.core.simulation.prepare import Asking, Prepared, Tokenise, preparing
+from worker.core.simulation.questions import Depths, Status
+from worker.core.simulation.response_builder import Asked, Setup, responding, source_of
+from worker.core.steps import Steps, run
 from worker.engines.choice_model import ChoiceModel, Met, _answering, tasting
+from worker.engines.local.vllm import TINY, model_path
 from worker.engines.tokens import Tokens, load
-from worker.engines.vllm import TINY, model_path
-from worker.outgoing import Outgoing
-from worker.parse import parse
-from worker.prepare import Asking, Prepared, Tokenise, preparing
-from worker.profiles import load as load_profile
-from worker.questions import Depths, Status
-from worker.records import Domain, HistoryEntry, HistoryItem, Impression, Item, Role, Slate, User
-from worker.respond import Asked, Setup, responding, source_of
-from worker.steps import Steps, run
-from worker.turns import Turns
+from worker.pipeline.turns import Turns
+from worker.settings.prompt_profiles import load as load_profile
 
 T = TypeVar("T")
 

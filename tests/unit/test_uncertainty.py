@@ -3,10 +3,9 @@
 from math import isclose, log2
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
-from worker.uncertainty import Summary, duel_share, entropy, sample, summarise
+from worker.core.simulation.uncertainty import Summary, duel_share, entropy, sample, summarise
 
 
 def _normal(weights: list[int]) -> tuple[float, ...]:

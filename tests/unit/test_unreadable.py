@@ -4,12 +4,11 @@ from typing import Any
 
 import pytest
 from confluent_kafka import KafkaError
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
+from worker.core.records import Partition
 from worker.kafka import unreadable
 from worker.kafka.unreadable import AGAIN_S, LOOK_S, Unreadable
-from worker.records import Partition
 from worker.settings import load
 
 A, B = Partition("impressions", 0), Partition("impressions", 1)

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from worker import configured, profiles
-from worker.engines.vllm import VllmEngine, declared, running, with_running
-from worker.engines.vllm_server import VllmServerEngine
-from worker.errors import BadSettings
-from worker.settings import Settings, load
+from worker.core.errors import BadSettings
+from worker.engines.local.vllm import VllmEngine, declared, running, with_running
+from worker.engines.remote.vllm_server import VllmServerEngine
+from worker.runtime import pipeline_config as configured
+from worker.settings import Settings, load, prompt_profiles as profiles
 from worker.settings.vllm_options import changing, told, without_values
 
 

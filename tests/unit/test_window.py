@@ -1,10 +1,9 @@
 """The window counts what is in flight and pauses for it: `Window` against a plain list of records."""
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
-from worker.records import Partition
-from worker.window import LOW_MARK, MOST, Window
+from worker.core.delivery.window import LOW_MARK, MOST, Window
+from worker.core.records import Partition
 
 A, B, C = (Partition("impressions", number) for number in range(3))
 MAX_RECORDS, MAX_BYTES, MAX_TOKENS = 8, 1_000, 500

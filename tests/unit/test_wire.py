@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from worker.engines.wire import MAX_CHARS, Answer, check, output, params
+from worker.engines.remote.completions_api import MAX_CHARS, Answer, check, output, params
 
 BODY = params(max_tokens=1, temperature=0.0, logprob_token_ids=[32, 33], output_kind=None)
 RATIONALE = params(max_tokens=3, temperature=0.7, output_kind=None)

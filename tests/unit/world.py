@@ -12,21 +12,22 @@ import pytest
 from examples import impression
 from fakes import FakeEngine, FakeSchemas, FakeSink, FakeSource, FakeWatch, until
 
-from worker import codec, profiles
-from worker.asking import Ready
-from worker.batching import MicroBatcher
-from worker.codec import Encoder, SchemaRef
-from worker.errors import Fatal
-from worker.handover import FlushLimits, Handover
-from worker.outgoing import Outgoing
-from worker.pipeline import Pipeline
-from worker.prepare import Asking
-from worker.questions import Depths
-from worker.records import Headers, Message, Partition, User
-from worker.respond import Setup
-from worker.rules import Rules
-from worker.sampling import Sampling, UserBudget
-from worker.window import Window
+from worker.core.codec import impression as codec
+from worker.core.codec.impression import Encoder, SchemaRef
+from worker.core.delivery.handover import FlushLimits, Handover
+from worker.core.delivery.micro_batcher import MicroBatcher
+from worker.core.delivery.response_encoder import Outgoing
+from worker.core.delivery.window import Window
+from worker.core.errors import Fatal
+from worker.core.records import Headers, Message, Partition, User
+from worker.core.simulation.prepare import Asking
+from worker.core.simulation.questions import Depths
+from worker.core.simulation.response_builder import Setup
+from worker.core.simulation.sampling import Sampling, UserBudget
+from worker.pipeline.asker import Ready
+from worker.pipeline.config import Rules
+from worker.pipeline.loop import Pipeline
+from worker.settings import prompt_profiles as profiles
 
 A, B = Partition("impressions", 0), Partition("impressions", 1)
 IMPRESSIONS = Encoder("RecommendationImpression")

@@ -14,23 +14,25 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 from rich.console import Console
 
-from worker import configured
-from worker.bench import about, llm, profile, repeat, shape
-from worker.bench.contenders import WORKER
-from worker.bench.latency import latency
-from worker.bench.llm import Bench
-from worker.bench.load import make
-from worker.bench.plain import profile_plain, run_plain
-from worker.bench.processes import interruptible
+from worker.bench import environment as about
+from worker.bench.harness import profile
+from worker.bench.harness.processes import interruptible
+from worker.bench.harness.rounds import Measured, geometric
+from worker.bench.harness.traffic import QUESTIONS_AN_EVENT
+from worker.bench.model import contenders as llm, random_weights as shape, repeatability as repeat
+from worker.bench.model.contenders import Bench
+from worker.bench.model.latency import latency
+from worker.bench.model.load import make
+from worker.bench.model.stream import stream
+from worker.bench.plain.contenders import WORKER
+from worker.bench.plain.run import profile_plain, run_plain
+from worker.bench.plain.scaling import SCALED, VOID, figures_of, run_scaling
 from worker.bench.report import HEIGHT, WIDTH, Report, render, save_chart, to_json
-from worker.bench.rounds import Measured, geometric
-from worker.bench.scaling import SCALED, VOID, figures_of, run_scaling
-from worker.bench.stream import stream
-from worker.bench.traffic import QUESTIONS_AN_EVENT
+from worker.core.errors import BadSettings, Fatal
 from worker.demo.broker import embedded_broker
-from worker.engines.vllm import on_cpu
-from worker.errors import BadSettings, Fatal
-from worker.kafka import client
+from worker.engines.local.vllm import on_cpu
+from worker.kafka import client_config as client
+from worker.runtime import pipeline_config as configured
 from worker.settings import Settings
 
 PLAIN = frozenset({"plain", "scaling"})  # parts without an LLM

@@ -13,10 +13,10 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Column, Table
 from rich.text import Text
 
-from worker.bench.contenders import GUARANTEES
-from worker.bench.profile import Cost
-from worker.bench.rounds import Interval, Measured, geometric, interval, ratio, verdict
-from worker.bench.scaling import SCALED
+from worker.bench.harness.profile import Cost
+from worker.bench.harness.rounds import Interval, Measured, geometric, interval, ratio, verdict
+from worker.bench.plain.contenders import GUARANTEES
+from worker.bench.plain.scaling import SCALED
 
 # JSON name: the contender that is held against another one
 RATIOS = {

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from rich.console import Console
 
-from worker.experiment import command
+from worker.experiment import service as command
 from worker.experiment.definition import Definition
 from worker.experiment.page import serving
 from worker.settings import Settings

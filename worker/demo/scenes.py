@@ -2,7 +2,7 @@
 
     hidden taste  ->  ratings in the history  ->  liked features  ->  the option that has them
 
-Users and items are those of `worker.demo.invented`.  Which option a user takes is not decided here but by the choice
+Users and items are those of `demo.generated_users`.  Which option a user takes is not decided here but by the choice
 model (`worker.engines.choice_model`), from the history alone, as any reader of the prompt could.  Everything follows
 from the seed.
 """
@@ -15,7 +15,10 @@ from functools import partial
 from itertools import count
 from uuid import UUID
 
-from worker.demo.invented import (
+from worker.core.prompts.prompt import Profile, render_option
+from worker.core.records import Assignment, Domain, Experiment, Impression, Item, Layout, Role, Slate, User
+from worker.core.simulation.questions import TRAINED_OPTIONS, Depths, Option, plan, presented_order
+from worker.demo.generated_users import (
     DAY_US,
     MAX_HISTORY,
     START_US,
@@ -31,9 +34,6 @@ from worker.demo.invented import (
 )
 from worker.engines.choice_model import NO_CHOICE, TASTE, choice_probabilities, features, taste
 from worker.experiment.definition import Definition
-from worker.prompt import Profile, render_option
-from worker.questions import TRAINED_OPTIONS, Depths, Option, plan, presented_order
-from worker.records import Assignment, Domain, Experiment, Impression, Item, Layout, Role, Slate, User
 
 CATALOGUE = 400  # items of one domain that the demo's rankers choose from
 _SHARES = {  # of the lessons; long layouts are rare, for they take long

@@ -1,1 +1,1 @@
-"""Engines: who answers for the simulated user.  One file each; `worker.pipeline` declares what they must do."""
+"""Engines: who answers for the simulated user.  One file each; `worker.pipeline.loop` declares what they must do."""

@@ -22,13 +22,13 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field
 
 from worker import __version__
-from worker.bounded import BytesLru
-from worker.draws import Ask, Drawn, EngineCard
-from worker.prompt import Prompt
-from worker.questions import Status
-from worker.records import HistoryEntry, Impression
-from worker.steps import Steps, run
-from worker.turns import Turns
+from worker.core.bounded_cache import BytesLru
+from worker.core.prompts.prompt import Prompt
+from worker.core.records import HistoryEntry, Impression
+from worker.core.simulation.draws import Ask, Drawn, EngineCard
+from worker.core.simulation.questions import Status
+from worker.core.steps import Steps, run
+from worker.pipeline.turns import Turns
 
 TASTE = 3.0
 POSITION = 0.15

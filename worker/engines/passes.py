@@ -14,10 +14,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from worker.draws import Ask, Drawn, Usage
+from worker.core.prompts.prompt import Profile, letter
+from worker.core.simulation.draws import Ask, Drawn, Usage
+from worker.core.simulation.questions import Status
 from worker.engines.tokens import Tokens
-from worker.prompt import Profile, letter
-from worker.questions import Status
 from worker.settings import Settings
 
 ROUNDING = 1e-3  # how far above 0 a log-probability, and above 1 a sum of probabilities, may come out

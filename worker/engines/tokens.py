@@ -12,10 +12,10 @@ from collections.abc import Iterator, Sequence
 from threading import Lock
 from typing import Any
 
-from worker.bounded import BytesLru
-from worker.errors import Fatal
-from worker.prompt import Prompt, letter
-from worker.questions import MAX_OPTIONS
+from worker.core.bounded_cache import BytesLru
+from worker.core.errors import Fatal
+from worker.core.prompts.prompt import Prompt, letter
+from worker.core.simulation.questions import MAX_OPTIONS
 
 KEPT_BYTES = 32 << 20  # of blocks and their tokens: about 50,000 of ordinary length
 # An option, a heading, or what follows a blank line, as an entry of the history, begins a block.  A tokenizer like

@@ -21,9 +21,9 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 
-from worker.chance import digest
-from worker.errors import ODD_YAML, BadSettings, yaml_problem
-from worker.records import Id
+from worker.core.errors import ODD_YAML, BadSettings, yaml_problem
+from worker.core.records import Id
+from worker.core.seeding import digest
 
 
 class State(StrEnum):

@@ -13,8 +13,8 @@ figure that is not to be had is None, never NaN, and every figure carries its es
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
-from worker.experiment import statistics as stats
 from worker.experiment.definition import Definition
+from worker.experiment.statistics import confidence as stats
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,11 +7,11 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, ClusterMetadata, ConfigResource, NewTopic, ResourceType
 
-from worker.errors import Fatal, Retryable
-from worker.kafka import client
-from worker.kafka.messages import produce
+from worker.core.errors import Fatal, Retryable
+from worker.core.records import Message
+from worker.kafka import client_config as client
+from worker.kafka.record_reader import produce
 from worker.kafka.unreadable import ADVICE, refused_by_client
-from worker.records import Message
 from worker.settings import Settings
 
 log = logging.getLogger(__name__)

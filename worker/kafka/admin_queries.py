@@ -12,7 +12,7 @@ from typing import TypeVar
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from worker.kafka import client
+from worker.kafka import client_config as client
 from worker.settings import Settings
 
 T = TypeVar("T")

@@ -7,8 +7,8 @@ next      the first offset that was not handed over
 
 from collections.abc import Collection, Iterable
 
-from worker.records import Partition
-from worker.signals import Head
+from worker.core.delivery.handover_messages import Head
+from worker.core.records import Partition
 
 
 class Assignment:

@@ -18,20 +18,20 @@ from typing import TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
-from worker.deadletters import put_back
-from worker.errors import Fatal, Poison, Retryable
-from worker.kafka import admin, client
+from worker.core.delivery.dead_letter import put_back
+from worker.core.delivery.dead_letter_replay import Replayed, Wanted
+from worker.core.errors import Fatal, Poison, Retryable
+from worker.core.records import Message, Partition, Record
+from worker.core.topics.topic_patterns import TopicPatterns
+from worker.kafka import admin, client_config as client
 from worker.kafka.admin_queries import AdminQueries
-from worker.kafka.messages import produce, to_record
-from worker.kafka.offsets import send_offsets
+from worker.kafka.offset_sender import send_offsets
 from worker.kafka.positions import partition_of
+from worker.kafka.record_reader import produce, to_record
 from worker.kafka.refused import REASONS
 from worker.kafka.topic_ids import TopicIds
 from worker.kafka.unreadable import ADVICE, refused_by_client
-from worker.records import Message, Partition, Record
-from worker.replayed import Replayed, Wanted
 from worker.settings import Settings
-from worker.topic_patterns import TopicPatterns
 
 T = TypeVar("T")
 

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 
-from worker.records import Partition
+from worker.core.records import Partition
 
 log = logging.getLogger(__name__)
 

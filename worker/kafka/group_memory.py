@@ -22,11 +22,11 @@ from dataclasses import dataclass
 from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from worker.kafka import client
+from worker.core.records import Partition
+from worker.core.topics.topic_history import KnownTopic, Memory, merged, pack
+from worker.kafka import client_config as client
 from worker.kafka.admin_queries import AdminQueries
-from worker.records import Partition
 from worker.settings import Settings
-from worker.topic_history import KnownTopic, Memory, merged, pack
 
 log = logging.getLogger(__name__)
 Call = Callable[..., dict[str, "Future[ConsumerGroupTopicPartitions]"]]

@@ -1,7 +1,7 @@
 """The input topics of one worker: whether they are there, whether they are the same, and what is said about them.
 
 The poll thread asks and acts (`KafkaSource`); a watch looks every second; the transaction thread asks before each
-commit.  What follows from a look is decided in `worker.topic_guard` and `worker.topic_history`.
+commit.  What follows from a look is decided in `worker.core.topics.topic_guard` and `worker.core.topics.topic_history`.
 """
 
 import logging
@@ -11,17 +11,17 @@ from contextlib import suppress
 
 from confluent_kafka import KafkaException, TopicPartition
 
-from worker.errors import Fatal
+from worker.core.delivery.handover_messages import Head, TopicNews
+from worker.core.errors import Fatal
+from worker.core.records import Partition
+from worker.core.topics.topic_guard import Look, TopicGuard
+from worker.core.topics.topic_history import TopicChange
+from worker.core.topics.topic_patterns import TopicPatterns, shown
 from worker.kafka.admin_queries import AdminQueries
 from worker.kafka.positions import MadeAnew, topic_partitions
 from worker.kafka.topic_ids import TopicIds
 from worker.kafka.topic_watch import Topics, TopicWatch
-from worker.records import Partition
 from worker.settings import Settings
-from worker.signals import Head, TopicNews
-from worker.topic_guard import Look, TopicGuard
-from worker.topic_history import TopicChange
-from worker.topic_patterns import TopicPatterns, shown
 
 log = logging.getLogger(__name__)
 

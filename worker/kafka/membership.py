@@ -6,7 +6,7 @@ KIP-848: member epoch).
 
 from confluent_kafka import Consumer
 
-from worker.kafka import client
+from worker.kafka import client_config as client
 
 LOOK_S = 0.5  # how often the group is looked at
 NOT_IN = "Kafka is away, or the group is still being joined"

@@ -11,10 +11,10 @@ from functools import cache, lru_cache
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
-from worker.errors import BadSettings, masked
+from worker.core.errors import BadSettings, masked
 from worker.settings import Settings, secret_files
+from worker.settings.cross_checks import secret_problems
 from worker.settings.kafka_options import nearest
-from worker.settings.together import secret_problems
 
 log = logging.getLogger(__name__)
 

@@ -1,6 +1,6 @@
 """Where a partition starts, and where a backfill ends.
 
-What decides is `worker.topic_history`: the committed offset and the id of the topic beside it, and what the group
+What decides is `topics.topic_history`: the committed offset and the id of the topic beside it, and what the group
 remembers of the topic.  `start_from` holds only at the first start of a group; it is then resolved once, for all
 partitions of all input topics, and remembered, so that no member takes the commits of its peers for a long history.
 """
@@ -15,18 +15,18 @@ from typing import TypeVar
 from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
-from worker import notes
-from worker.kafka import client
+from worker.core.delivery import offset_metadata as notes
+from worker.core.delivery.handover_messages import Head
+from worker.core.delivery.offset_metadata import Note
+from worker.core.records import Partition
+from worker.core.topics.topic_guard import ABSENT_S
+from worker.core.topics.topic_history import Commit, KnownTopic, Place, TopicFacts, place
+from worker.core.topics.topic_patterns import TopicPatterns, shown
+from worker.kafka import client_config as client
 from worker.kafka.admin_queries import AdminQueries
 from worker.kafka.group_memory import GroupMemory, Remembered
 from worker.kafka.topic_ids import TopicIds, TopicState
-from worker.notes import Note
-from worker.records import Partition
 from worker.settings import Settings
-from worker.signals import Head
-from worker.topic_guard import ABSENT_S
-from worker.topic_history import Commit, KnownTopic, Place, TopicFacts, place
-from worker.topic_patterns import TopicPatterns, shown
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")

@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
-from worker.records import Partition
-from worker.signals import Refusal
+from worker.core.delivery.handover_messages import Refusal
+from worker.core.records import Partition
 
 LOOK_TIMEOUT_S = 2.0  # of one look whether a topic is there
 

@@ -18,10 +18,10 @@ from typing import Any, TypeVar
 from urllib.parse import quote
 from uuid import UUID
 
-from worker import codec
-from worker.bounded import BytesLru
-from worker.codec import SchemaRef
-from worker.errors import BadSettings, Poison, Retryable
+from worker.core.bounded_cache import BytesLru
+from worker.core.codec import impression as codec
+from worker.core.codec.impression import SchemaRef
+from worker.core.errors import BadSettings, Poison, Retryable
 from worker.kafka.registry_client import NoSuchSchema, RegistryClient
 
 T = TypeVar("T")

@@ -27,7 +27,7 @@ from urllib.parse import unquote, urlsplit
 
 import httpx2
 
-from worker.errors import BadSettings, MirrorstreamError, Retryable
+from worker.core.errors import BadSettings, MirrorstreamError, Retryable
 
 CALL_S = 10.0  # for one whole answer, connection and body; a registry answers within milliseconds
 MAX_BODY_BYTES = 2 << 20  # a registry keeps a schema as one message on Kafka, of 1 MB at most

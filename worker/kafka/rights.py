@@ -20,11 +20,11 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
-from worker.errors import Fatal, MirrorstreamError, Retryable
-from worker.kafka import admin, client
+from worker.core.errors import Fatal, MirrorstreamError, Retryable
+from worker.core.topics.topic_patterns import TopicPatterns, shown
+from worker.kafka import admin, client_config as client
 from worker.kafka.topic_ids import EMBEDDED
 from worker.settings import Settings
-from worker.topic_patterns import TopicPatterns, shown
 
 TIMEOUT_S = 10.0
 START_TIMEOUT_S = 3.0  # the same when a worker starts, which goes on without an answer

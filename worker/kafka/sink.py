@@ -21,17 +21,17 @@ from uuid import uuid4
 
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
-from worker.errors import Fatal
-from worker.kafka import client, rights
-from worker.kafka.calls import GRACE_S, Calls
-from worker.kafka.mailbox import ANSWER_S
-from worker.kafka.messages import produce
-from worker.kafka.offsets import RETRY_S, send_offsets
+from worker.core.delivery.handover_messages import Aborted, Committed, Flush, InDoubt, Refused, Settled
+from worker.core.errors import Fatal
+from worker.core.records import Message, Partition
+from worker.kafka import client_config as client, rights
+from worker.kafka.deadline_executor import GRACE_S, Calls
+from worker.kafka.offset_sender import RETRY_S, send_offsets
+from worker.kafka.poll_thread_queue import ANSWER_S
+from worker.kafka.record_reader import produce
 from worker.kafka.refused import REASONS, Failure, refusals, told
 from worker.kafka.source import KafkaSource
-from worker.records import Message, Partition
 from worker.settings import Settings
-from worker.signals import Aborted, Committed, Flush, InDoubt, Refused, Settled
 
 log = logging.getLogger(__name__)
 

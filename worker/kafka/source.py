@@ -1,6 +1,6 @@
 """1 poll: the consumer in a thread of its own, which polls for ever and answers rebalances.
 
-Records go to the event loop in batches; rebalances go there as events of `worker.handover`.  A revoke callback
+Records go to the event loop in batches; rebalances go there as events of `delivery.handover`.  A revoke callback
 waits, within a bound, until the loop says that the partitions may go.
 
 Every call to the consumer is made in this thread: the client lets one call in at a time (2.16), so another thread would
@@ -21,24 +21,24 @@ from datetime import datetime
 
 from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from worker import notes
-from worker.errors import BadSettings, Fatal, Fenced
-from worker.kafka import client, unreadable
+from worker.core.delivery import offset_metadata as notes
+from worker.core.delivery.handover_messages import Assigned, Frozen, Head, Lost, Revoking
+from worker.core.errors import BadSettings, Fatal, Fenced
+from worker.core.records import Partition, Record
+from worker.core.topics.topic_guard import Look
+from worker.kafka import client_config as client, unreadable
 from worker.kafka.admin_queries import AdminQueries
 from worker.kafka.assignment import Assignment
 from worker.kafka.ends import Ends
 from worker.kafka.input_topics import InputTopics
-from worker.kafka.mailbox import Mailbox
 from worker.kafka.membership import Membership
-from worker.kafka.messages import to_record
-from worker.kafka.pausing import HOLD_S, Pauser
+from worker.kafka.partition_pauser import HOLD_S, Pauser
+from worker.kafka.poll_thread_queue import Mailbox
 from worker.kafka.positions import CALL_TIMEOUT_S, Positions, Start, Starts, Stopped, partition_of
+from worker.kafka.record_reader import to_record
 from worker.kafka.unreadable import Unreadable
-from worker.ports import Delivery
-from worker.records import Partition, Record
+from worker.pipeline.ports import Delivery
 from worker.settings import Settings
-from worker.signals import Assigned, Frozen, Head, Lost, Revoking
-from worker.topic_guard import Look
 
 log = logging.getLogger(__name__)
 

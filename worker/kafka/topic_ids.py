@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient, ClusterMetadata, TopicDescription
 
-from worker.kafka import client
+from worker.kafka import client_config as client
 from worker.kafka.admin_queries import AdminQueries
 
 TIMEOUT_S = 2.0  # of one question

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 
 from confluent_kafka import KafkaException
 
-from worker.errors import Fatal
+from worker.core.errors import Fatal
 from worker.kafka.topic_ids import TopicIds, TopicState
 
 log = logging.getLogger(__name__)

@@ -20,8 +20,8 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from worker.kafka import client
-from worker.records import Partition, Record
+from worker.core.records import Partition, Record
+from worker.kafka import client_config as client
 from worker.settings import Settings
 
 log = logging.getLogger(__name__)

@@ -31,9 +31,9 @@ from pydantic_settings import (
     YamlConfigSettingsSource,
 )
 
-from worker.errors import ODD_YAML, BadSettings, masked, yaml_problem
-from worker.prompt import Writing
-from worker.settings import together
+from worker.core.errors import ODD_YAML, BadSettings, masked, yaml_problem
+from worker.core.prompts.prompt import Writing
+from worker.settings import cross_checks as together
 from worker.settings.kafka_options import RESERVED_KAFKA_OPTIONS
 
 __all__ = ["ENV_PREFIX", "RESERVED_KAFKA_OPTIONS", "Settings", "load", "parse_time"]

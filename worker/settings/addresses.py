@@ -6,7 +6,7 @@ A check yields one line a problem.  No line holds an address that may hold a pas
 import re
 from collections.abc import Iterator
 
-from worker.topic_patterns import is_pattern
+from worker.core.topics.topic_patterns import is_pattern
 
 # Kafka's rules for the name of a topic (`org.apache.kafka.common.internals.Topic`).
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")

@@ -16,13 +16,13 @@ from typing import Any
 from confluent_kafka import Producer
 from confluent_kafka.admin import OffsetSpec
 
-import worker.app
 import worker.kafka.sink
 import worker.kafka.source
-from worker.health import Health
-from worker.kafka.messages import to_record
+import worker.runtime.app
+from worker.core.records import Partition
 from worker.kafka.positions import Positions
-from worker.records import Partition
+from worker.kafka.record_reader import to_record
+from worker.runtime.health import Health
 
 
 def lose() -> None:
@@ -62,7 +62,7 @@ def green() -> None:
     def health(*args: Any, **kwargs: Any) -> Any:
         return Health(*args, **{**kwargs, "ready": str})
 
-    replace(worker.app, "Health", health)
+    replace(worker.runtime.app, "Health", health)
 
 
 def mute() -> None:
@@ -79,7 +79,7 @@ def replace(module: Any, name: str, ours: Any) -> None:
 MUTANTS: dict[str, Callable[[], None]] = {"lose": lose, "twice": twice, "past": past, "green": green, "mute": mute}
 
 if __name__ == "__main__":
-    from worker.cli import main
+    from worker.cli.main import main
 
     if order := os.environ.get("MUTANT"):
         MUTANTS[order]()

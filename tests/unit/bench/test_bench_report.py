@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from worker.bench.harness.rounds import Measured
+from worker.bench.plain.scaling import VOID
 from worker.bench.report import RATIOS, WIDTH, Report, render, save_chart, to_json
-from worker.bench.rounds import Measured
-from worker.bench.scaling import VOID
 
 SPEEDS = {"worker": 95.0, "async": 100.0, "generate": 101.0, "reference": 99.0, "barrier": 80.0}
 

@@ -1,7 +1,7 @@
 """What an event waits for: the engine, those before it in its partition, and the commit."""
 
-from worker.bench.engine import Noted
-from worker.bench.latency import Place, percentiles, times
+from worker.bench.model.engine import Noted
+from worker.bench.model.latency import Place, percentiles, times
 
 
 def noted(event: str, done_s: float) -> Noted:

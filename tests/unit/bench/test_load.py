@@ -2,11 +2,11 @@
 
 from statistics import median, quantiles
 
-from worker import profiles
-from worker.bench.load import LENGTHS, MEDIAN, Lengths, make
-from worker.prepare import Asking
-from worker.prompt import Prompt
-from worker.questions import Depths
+from worker.bench.model.load import LENGTHS, MEDIAN, Lengths, make
+from worker.core.prompts.prompt import Prompt
+from worker.core.simulation.prepare import Asking
+from worker.core.simulation.questions import Depths
+from worker.settings import prompt_profiles as profiles
 
 
 def tokenise(prompt: Prompt) -> tuple[int, ...]:

@@ -6,19 +6,19 @@ from pathlib import Path
 
 import pytest
 
-from worker.bench import traffic
-from worker.bench.contenders import PLAIN, WORKER, Run
-from worker.bench.handler import Handler
-from worker.bench.outputs import compare
-from worker.bench.peers.options import Options
-from worker.bench.plain import require_promise
-from worker.bench.rounds import Measured, turns
-from worker.bench.scaling import efficiency
-from worker.bench.stretch import Stretch
-from worker.codec import Encoder, decode_plain, own_schema
-from worker.demo.counting import Count
-from worker.errors import Fatal, Poison
-from worker.records import Impression, Partition, Record
+from worker.bench.harness import traffic
+from worker.bench.harness.rounds import Measured, turns
+from worker.bench.harness.steady_stretch import Stretch
+from worker.bench.plain.contenders import PLAIN, WORKER, Run
+from worker.bench.plain.handler import Handler
+from worker.bench.plain.outputs import compare
+from worker.bench.plain.peers.options import Options
+from worker.bench.plain.run import require_promise
+from worker.bench.plain.scaling import efficiency
+from worker.core.codec.impression import Encoder, decode_plain, own_schema
+from worker.core.errors import Fatal, Poison
+from worker.core.records import Impression, Partition, Record
+from worker.demo.independent_count import Count
 from worker.settings import Settings
 
 RUN = Run("localhost:9092", "in", "out", "dlq")
@@ -72,7 +72,7 @@ def test_peers_get_the_fetch_settings_and_the_commits_of_the_worker() -> None:
             continue
         python, *module, text = RUN.peer(name, Path("python"))
         options = Options.of_json(text)
-        assert [python, *module] == ["python", "-m", f"worker.bench.peers.{name}"]
+        assert [python, *module] == ["python", "-m", f"worker.bench.plain.peers.{name}"]
         assert Options.of_json(options.to_json()) == options
         assert (options.topic, options.output, options.group) == ("in", "out", "out")
         assert (options.flush_records, options.flush_interval_s) == (256, 0.1)

@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from worker.bench.processes import interruptible, machine_cpu, running, tree
-from worker.errors import Fatal
+from worker.bench.harness.processes import interruptible, machine_cpu, running, tree
+from worker.core.errors import Fatal
 
 SLEEPER = "import time; time.sleep(60)"
 CHILD = "x = bytearray(50_000_000); sum(range(3_000_000)); " + SLEEPER

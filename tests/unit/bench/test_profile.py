@@ -2,20 +2,20 @@
 
 import pytest
 
-from worker.bench.profile import costs, stages
+from worker.bench.harness.profile import costs, stages
 
-LOOP = "run (asyncio/base_events.py:1);_run (worker/pipeline.py:90)"
+LOOP = "run (asyncio/base_events.py:1);_run (worker/pipeline/loop.py:90)"
 
 
 @pytest.mark.parametrize(
     ("stack", "stage"),
     [
-        (f"{LOOP};encode (worker/codec.py:190);write (fastavro/_write.py:1)", "7 produce"),
-        (f"{LOOP};decode (worker/codec.py:120);read (fastavro/_read.py:1)", "2 decode"),
-        (f"{LOOP};seed (worker/chance.py:9)", "the loop itself"),
-        (f"{LOOP};prepare (worker/prepare.py:9);seed (worker/chance.py:9)", "4 prompt"),
-        ("_run (worker/kafka/calls.py:80);send_offsets (worker/kafka/offsets.py:20)", "8 commit"),
-        ("run (worker/app.py:60);output_handler (vllm/v1/async_llm.py:7)", "libraries alone"),
+        (f"{LOOP};encode (worker/core/codec/impression.py:190);write (fastavro/_write.py:1)", "7 produce"),
+        (f"{LOOP};decode (worker/core/codec/impression.py:120);read (fastavro/_read.py:1)", "2 decode"),
+        (f"{LOOP};seed (worker/core/seeding.py:9)", "the loop itself"),
+        (f"{LOOP};prepare (worker/core/simulation/prepare.py:9);seed (worker/core/seeding.py:9)", "4 prompt"),
+        ("_run (worker/kafka/deadline_executor.py:80);send_offsets (worker/kafka/offset_sender.py:20)", "8 commit"),
+        ("run (worker/runtime/app.py:60);output_handler (vllm/v1/async_llm.py:7)", "libraries alone"),
     ],
 )
 def test_a_stack_counts_for_the_stage_of_its_innermost_function_that_has_one(stack: str, stage: str) -> None:
@@ -25,7 +25,7 @@ def test_a_stack_counts_for_the_stage_of_its_innermost_function_that_has_one(sta
 def test_the_stages_share_out_all_samples_and_so_do_the_functions() -> None:
     stacks = [
         f"{LOOP} 1",
-        f"{LOOP};decode (worker/codec.py:120) 2",
+        f"{LOOP};decode (worker/core/codec/impression.py:120) 2",
         "poll (worker/kafka/source.py:70) 3",
         "main (x.py:1) 4",
     ]

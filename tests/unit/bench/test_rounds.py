@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from worker.bench import llm
-from worker.bench.rounds import Measured
-from worker.cli_bench import _that_can
-from worker.errors import Fatal
+from worker.bench.harness.rounds import Measured
+from worker.bench.model import contenders as llm
+from worker.cli.bench import _that_can
+from worker.core.errors import Fatal
 
 
 def test_rounds_that_are_done_stay_when_a_later_one_fails(monkeypatch: pytest.MonkeyPatch) -> None:

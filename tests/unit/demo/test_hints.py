@@ -9,12 +9,13 @@ import pytest
 from tokenizers import Tokenizer
 
 import worker
-from worker import profiles, prompt
-from worker.demo.hints import Reader, Row
-from worker.demo.invented import FEATURES, MAX_HISTORY
-from worker.demo.rationale import write
+from worker.core.prompts import prompt
+from worker.core.records import Domain
+from worker.demo.generated_users import FEATURES, MAX_HISTORY
+from worker.demo.mirror_tiny.hints import Reader, Row
+from worker.demo.mirror_tiny.rationale import write
 from worker.demo.scenes import Lesson, lessons
-from worker.records import Domain
+from worker.settings import prompt_profiles as profiles
 
 PROFILE = profiles.load("mirror-v1")
 TOKENIZER = Tokenizer.from_file(str(Path(worker.__file__).parent / "models" / "mirror-tiny" / "tokenizer.json"))

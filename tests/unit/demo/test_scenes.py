@@ -2,11 +2,12 @@
 
 from itertools import islice
 
-from worker import codec, profiles
+from worker.core.codec import impression as codec
+from worker.core.prompts.rationale import ParseStatus, parse
+from worker.core.records import Impression
 from worker.demo import scenes
 from worker.engines.choice_model import choice_probabilities, features, taste
-from worker.parse import ParseStatus, parse
-from worker.records import Impression
+from worker.settings import prompt_profiles as profiles
 
 
 def mass(impression: Impression, slate: int) -> float:
@@ -38,7 +39,7 @@ def test_the_candidate_is_liked_more_where_it_has_a_lift_and_not_in_an_a_a_test(
 def test_a_lesson_ends_in_the_letter_of_its_best_option() -> None:
     import random
 
-    from worker.demo.rationale import write
+    from worker.demo.mirror_tiny.rationale import write
 
     for lesson in islice(scenes.lessons(profiles.load("mirror-v1"), "test"), 30):
         text = write(lesson, random.Random(1))

@@ -2,8 +2,8 @@
 
 import time
 
-from worker.demo.counting import Count
-from worker.demo.show import Demo, _summary
+from worker.demo.independent_count import Count
+from worker.demo.run import Demo, _summary
 
 IMPORTED_S = time.monotonic()
 QUESTIONS = (("SLATE", "control"), ("SLATE", "candidate"), ("DUEL", "candidate"))

@@ -15,9 +15,9 @@ from statistics import median
 import numpy as np
 from truth import Engine, Flags, Floats, Log, World, effects, generate
 
-from worker.experiment.canary import CanaryEvents, canary
-from worker.experiment.observed import ControlEvents, ObservedLift, by_user, doubly_robust
-from worker.experiment.statistics import Interval, estimate
+from worker.experiment.real_clicks.canary import CanaryEvents, canary
+from worker.experiment.real_clicks.doubly_robust import ControlEvents, ObservedLift, by_user, doubly_robust
+from worker.experiment.statistics.confidence import Interval, estimate
 
 ALPHA = 0.05
 LOOKS = (0.2, 0.4, 0.6, 0.8, 1.0)  # shares of the events

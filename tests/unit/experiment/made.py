@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable
 from uuid import NAMESPACE_URL, uuid5
 
-from worker.experiment.answers import Answer, read
+from worker.experiment.store.answers import Answer, read
 
 AT_US = 1_767_225_600_000_000
 MINUTE_US = 60_000_000

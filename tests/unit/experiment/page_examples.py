@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from worker.experiment import statistics as stats
 from worker.experiment.definition import Definition, Guardrail
 from worker.experiment.readout import (
     Agreement,
@@ -21,7 +20,8 @@ from worker.experiment.readout import (
     Report,
     Segment,
 )
-from worker.experiment.statistics import Estimate, Interval, Verdict
+from worker.experiment.statistics import confidence as stats
+from worker.experiment.statistics.confidence import Estimate, Interval, Verdict
 
 AT_US = 1_793_491_200_000_000  # 2026-11-01
 HOUR_US = 3_600_000_000

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import statsmodels.api as sm
 
-from worker.experiment.adjusted import by_event, cuped
-from worker.experiment.statistics import half_width
+from worker.experiment.statistics.confidence import half_width
+from worker.experiment.statistics.cuped import by_event, cuped
 
 
 def test_an_experiment_weighs_events_alike_as_a_clustered_regression_does() -> None:

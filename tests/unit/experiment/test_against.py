@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from worker.experiment.against import ESTIMAND, bridge, bridged, calibrated
-from worker.experiment.shown import Seen
-from worker.experiment.users import Rule
+from worker.experiment.real_clicks.bridge import ESTIMAND, bridge, bridged, calibrated
+from worker.experiment.real_clicks.shown_slates import Seen
+from worker.experiment.statistics.user_means import Rule
 
 K, RELUCTANCE = 5, 2.0
 RULE = Rule(alpha=0.05, planned_users=2_000)

@@ -8,9 +8,9 @@ import fastavro
 import pytest
 from made import response, slate
 
-from worker.codec import decode_plain, own_schema, schema_text
-from worker.errors import Poison
-from worker.experiment.answers import MAX_VALUE, read
+from worker.core.codec.impression import decode_plain, own_schema, schema_text
+from worker.core.errors import Poison
+from worker.experiment.store.answers import MAX_VALUE, read
 
 
 def test_experiment_answers_read_a_response_of_the_real_schema() -> None:

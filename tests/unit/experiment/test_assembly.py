@@ -8,12 +8,12 @@ import pytest
 from made import AT_US, MINUTE_US, answers, response, slate
 from rich.console import Console
 
-from worker.experiment.assembly import Defaults, report
 from worker.experiment.definition import Definition, Guardrail
 from worker.experiment.readout import Comparison, Report
-from worker.experiment.state import State
-from worker.experiment.statistics import Verdict
-from worker.experiment.terminal import render
+from worker.experiment.report.assemble import Defaults, report
+from worker.experiment.report.terminal import render
+from worker.experiment.statistics.confidence import Verdict
+from worker.experiment.store.database import State
 
 DEFINED = Definition("exp", AT_US, "control", ("candidate",))
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from worker.errors import BadSettings
-from worker.experiment.backtest import MIN_TESTS, Finished, backtest, read
-from worker.experiment.statistics import Interval
+from worker.core.errors import BadSettings
+from worker.experiment.real_clicks.backtest import MIN_TESTS, Finished, backtest, read
+from worker.experiment.statistics.confidence import Interval
 
 
 def finished(num: int, slope: float, *, noise: float = 0.002, seed: int = 1) -> list[Finished]:

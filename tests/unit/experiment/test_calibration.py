@@ -7,9 +7,9 @@ import pytest
 import statsmodels.api as sm
 from numpy.typing import NDArray
 
-from worker.experiment import calibration as cal
-from worker.experiment.calibration import Calibration, calibration
-from worker.experiment.shown import Columns, ShownSlate, columns
+from worker.experiment.real_clicks import calibration as cal
+from worker.experiment.real_clicks.calibration import Calibration, calibration
+from worker.experiment.real_clicks.shown_slates import Columns, ShownSlate, columns
 
 N, K = 8_000, 5
 

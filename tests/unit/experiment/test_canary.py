@@ -8,9 +8,9 @@ import pytest
 from covering import ALPHA, Covered, canary_events, from_canary, simulated, study
 from truth import Engine, Floats, World, generate
 
-from worker.experiment.canary import CanaryEvents, canary, power_tuning, ppi_mean
-from worker.experiment.observed import Estimand, ObservedLift
-from worker.experiment.statistics import half_width
+from worker.experiment.real_clicks.canary import CanaryEvents, canary, power_tuning, ppi_mean
+from worker.experiment.real_clicks.doubly_robust import Estimand, ObservedLift
+from worker.experiment.statistics.confidence import half_width
 
 WORLD = World(users=4_000, shift=1.0, canary=0.2)
 BIASED = Engine(temperature=0.5, noise=0.5)

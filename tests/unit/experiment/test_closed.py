@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from made import AT_US, MINUTE_US, answers, response
 
-from worker.experiment.assembly import Defaults, report
-from worker.experiment.closed import Values, interval
-from worker.experiment.state import State
-from worker.experiment.statistics import Estimate, Interval, half_width
+from worker.experiment.report.assemble import Defaults, report
+from worker.experiment.statistics.confidence import Estimate, Interval, half_width
+from worker.experiment.statistics.empirical_bernstein import Values, interval
+from worker.experiment.store.database import State
 
 ALPHA = 0.05
 DAY = 24 * 60  # minutes

@@ -5,11 +5,11 @@ import random
 import pytest
 from made import AT_US, answers, response
 
-from worker.experiment.assembly import Defaults, report
 from worker.experiment.definition import Definition
-from worker.experiment.drawn import drawn
+from worker.experiment.quality.paired_draws import drawn
 from worker.experiment.readout import Check
-from worker.experiment.state import State
+from worker.experiment.report.assemble import Defaults, report
+from worker.experiment.store.database import State
 
 SIDES = (["control"], ["control", "candidate"], ["candidate"])
 

@@ -7,9 +7,9 @@ import pytest
 import statsmodels.api as sm
 from scipy.stats import norm
 
-from worker.experiment.given import ANY, Named, difference, reasons
+from worker.experiment.quality.reasons import ANY, Named, difference, reasons
 from worker.experiment.readout import Reason
-from worker.experiment.users import Rule
+from worker.experiment.statistics.user_means import Rule
 
 RULE = Rule(0.05, 1_000)
 FACTORS, RUNS = 12, 100

@@ -8,8 +8,18 @@ import pytest
 from numpy.typing import NDArray
 from scipy.optimize import approx_fprime
 
-from worker.experiment.head import ASSUMPTION, Bridged, Head, Refused, bridged, choice_loss, click_loss, fit, score
-from worker.experiment.shown import Columns
+from worker.experiment.real_clicks.click_model import (
+    ASSUMPTION,
+    Bridged,
+    Head,
+    Refused,
+    bridged,
+    choice_loss,
+    click_loss,
+    fit,
+    score,
+)
+from worker.experiment.real_clicks.shown_slates import Columns
 
 N, K = 12_000, 5
 BIAS = np.array([0.0, -0.2, -0.4, -0.6, -0.8])

@@ -19,13 +19,13 @@ import pytest
 from made import AT_US, response
 from page_client import client
 
-from worker.codec import decode_plain, own_schema, schema_text
-from worker.experiment.assembly import Defaults, report
-from worker.experiment.published import record as published
-from worker.experiment.reader import MAX_AHEAD_US, Records, Topics
-from worker.experiment.state import State
-from worker.kafka.following import Reached
-from worker.records import Partition, Record
+from worker.core.codec.impression import decode_plain, own_schema, schema_text
+from worker.core.records import Partition, Record
+from worker.experiment.ingest import MAX_AHEAD_US, Records, Topics
+from worker.experiment.report.assemble import Defaults, report
+from worker.experiment.report.readout_record import record as published
+from worker.experiment.store.database import State
+from worker.kafka.follower import Reached
 
 TOPICS = Topics("responses", outcomes="outcomes")
 NAMES = {

@@ -7,7 +7,7 @@ import pytest
 from covering import ALPHA, Covered, control_events, from_control, simulated, study
 from truth import Engine, Floats, Log, World, generate
 
-from worker.experiment.observed import ControlEvents, Estimand, ObservedLift, doubly_robust
+from worker.experiment.real_clicks.doubly_robust import ControlEvents, Estimand, ObservedLift, doubly_robust
 
 WORLD = World(pool=5, slate=2, shift=0.5, ranker_noise=0.3, explore=1.0, target_explore=1.0)
 BIASED = Engine(temperature=0.5)

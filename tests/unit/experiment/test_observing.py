@@ -5,11 +5,11 @@ from made import answers
 from truth import Engine, World, effects, generate
 from written import outcomes, responses
 
-from worker.experiment.assembly import Defaults, report
-from worker.experiment.observed import Estimand
 from worker.experiment.readout import Comparison, Effect
-from worker.experiment.real import read_outcome
-from worker.experiment.state import State
+from worker.experiment.real_clicks.doubly_robust import Estimand
+from worker.experiment.report.assemble import Defaults, report
+from worker.experiment.store.database import State
+from worker.experiment.store.real_clicks import read_outcome
 
 ENGINE = Engine(temperature=0.5)
 RANDOMISED = World(users=2_000, pool=5, slate=2, shift=1.0, ranker_noise=0.3, explore=1.0, target_explore=1.0)

@@ -9,8 +9,7 @@ from urllib.parse import quote
 import jsonschema  # type: ignore[import-untyped]
 import page_examples as made
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from page_client import BASE, Elements, client
 from starlette.testclient import TestClient
 
@@ -19,7 +18,7 @@ from worker.experiment.page.addresses import find, key, page_of
 from worker.experiment.page.app import create_app
 from worker.experiment.page.views import HEADLINES
 from worker.experiment.readout import Readout
-from worker.experiment.statistics import Estimate, Verdict
+from worker.experiment.statistics.confidence import Estimate, Verdict
 
 NO_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u202a-\u202e\u2066-\u2069]")
 ODD_IDS = ["a/b", "../x", "..", ".", "", "~", "~YQ", None, "None", "a?b#c", "%2F", 'q"uo<te', "ü\u202e", " ", "x" * 300]

@@ -3,7 +3,7 @@
 import pytest
 from page_client import client, guarded
 
-from worker.errors import BadSettings
+from worker.core.errors import BadSettings
 from worker.experiment.page.access import HEADERS
 from worker.experiment.page.serving import listen
 

@@ -5,15 +5,14 @@ import re
 
 import page_examples as made
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from page_client import Elements, client
 
 from worker.experiment.page.charts import MAX_POINTS, Scale, scale, thinned
 from worker.experiment.page.forecast import finish
 from worker.experiment.page.rendering import HERE
 from worker.experiment.readout import Point
-from worker.experiment.statistics import Estimate, Interval
+from worker.experiment.statistics.confidence import Estimate, Interval
 
 
 def points(*users: int) -> list[Point]:

@@ -6,14 +6,14 @@ from math import exp, fsum
 
 import pytest
 
-from worker.chance import unit
-from worker.draws import by_option
-from worker.experiment.placebos import Placebo, placebo, placebo_check
-from worker.experiment.statistics import Estimate, Interval, estimate
-from worker.experiment.trust import Profile, by_slot, position_profile
-from worker.questions import Depths, Kind, Option, Question, Status, plan, presented_orders
-from worker.records import Experiment, HistoryEntry, HistoryItem, Impression, Item, Role, Slate, User
-from worker.uncertainty import duel_share
+from worker.core.records import Experiment, HistoryEntry, HistoryItem, Impression, Item, Role, Slate, User
+from worker.core.seeding import unit
+from worker.core.simulation.draws import by_option
+from worker.core.simulation.questions import Depths, Kind, Option, Question, Status, plan, presented_orders
+from worker.core.simulation.uncertainty import duel_share
+from worker.experiment.quality.checks import Profile, by_slot, position_profile
+from worker.experiment.quality.placebos import Placebo, placebo, placebo_check
+from worker.experiment.statistics.confidence import Estimate, Interval, estimate
 
 USERS, SLATE, CATALOGUE = 400, 7, 300
 UNPOPULAR = tuple(Item(f"i{number}", 0) for number in range(CATALOGUE - 60, CATALOGUE))

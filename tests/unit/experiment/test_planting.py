@@ -6,10 +6,10 @@ import pytest
 from examples import impression, slate
 from made import answers, response
 
-from worker.experiment.assembly import Defaults, report
-from worker.experiment.planting import LEAST_DECOYS, MAX_ITEMS, Decoys, placebos
-from worker.experiment.state import State
-from worker.records import Experiment, Impression, Item, Role
+from worker.core.records import Experiment, Impression, Item, Role
+from worker.experiment.plant_placebos import LEAST_DECOYS, MAX_ITEMS, Decoys, placebos
+from worker.experiment.report.assemble import Defaults, report
+from worker.experiment.store.database import State
 
 
 def one(number: int = 0, items: str = "ABCD", experiment: str | None = "exp") -> Impression:

@@ -6,12 +6,12 @@ from collections.abc import Callable
 import pytest
 from made import AT_US, MINUTE_US, answers, response, slate
 
-from worker.errors import Poison
-from worker.experiment import queries
-from worker.experiment.real import MAX_CLICKS, read_outcome, seen, without_response
-from worker.experiment.shown import Seen
-from worker.experiment.state import State
-from worker.outcomes import Outcome
+from worker.core.errors import Poison
+from worker.core.outcomes import Outcome
+from worker.experiment.real_clicks.shown_slates import Seen
+from worker.experiment.store import queries
+from worker.experiment.store.database import State
+from worker.experiment.store.real_clicks import MAX_CLICKS, read_outcome, seen, without_response
 
 WINDOW_US = 10 * MINUTE_US
 

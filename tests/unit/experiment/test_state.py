@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from made import AT_US, MINUTE_US, answers, response, slate
 
-from worker.errors import Fatal
-from worker.experiment.answers import Answer
-from worker.experiment.counting import UNIT
+from worker.core.errors import Fatal
+from worker.core.records import Partition
 from worker.experiment.definition import Definition
-from worker.experiment.state import State
-from worker.records import Partition
+from worker.experiment.store.answers import Answer
+from worker.experiment.store.database import State
+from worker.experiment.store.sums import UNIT
 
 TABLES = {
     "total": "candidate, control, metric, segment, name, bucket, answered, missing, total, differs "

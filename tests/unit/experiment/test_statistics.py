@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from worker.experiment.statistics import (
+from worker.experiment.statistics.confidence import (
     EVEN,
     MIN_DIFFERING,
     MIN_USERS,

@@ -5,12 +5,12 @@ import random
 import pytest
 from made import AT_US, MINUTE_US, answers, response
 
-from worker.experiment.assembly import MAX_EXAMPLES, Defaults, report
 from worker.experiment.definition import Definition
-from worker.experiment.examples import KEPT
 from worker.experiment.readout import Comparison
-from worker.experiment.state import State
-from worker.experiment.told import MAX_FACTORS, told
+from worker.experiment.report.assemble import MAX_EXAMPLES, Defaults, report
+from worker.experiment.store.database import State
+from worker.experiment.store.duel_text import MAX_FACTORS, told
+from worker.experiment.store.examples import KEPT
 
 SIDES = (("control",), ("control", "candidate"), ("candidate",))
 

@@ -8,17 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.integrate import quad
 
-from worker.experiment.evalues import (
-    Misses,
-    Sums,
-    e_bh,
-    log_e_above,
-    log_e_beside,
-    log_e_unequal,
-    share_interval,
-)
-from worker.experiment.statistics import Interval
-from worker.experiment.trust import (
+from worker.experiment.quality.checks import (
     ALPHA,
     Profile,
     completeness,
@@ -30,6 +20,16 @@ from worker.experiment.trust import (
     position_profile,
     reversed_draws,
     worst_case,
+)
+from worker.experiment.statistics.confidence import Interval
+from worker.experiment.statistics.evalues import (
+    Misses,
+    Sums,
+    e_bh,
+    log_e_above,
+    log_e_beside,
+    log_e_unequal,
+    share_interval,
 )
 
 Floats = NDArray[np.float64]

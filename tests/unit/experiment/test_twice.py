@@ -7,12 +7,12 @@ from test_real import outcome
 from truth import Engine, World, generate
 from written import outcomes, responses
 
-from worker.errors import BadSettings
+from worker.core.errors import BadSettings
 from worker.experiment.definition import Definition
-from worker.experiment.real import read_outcome
-from worker.experiment.state import State
-from worker.experiment.terminal import render_twice
-from worker.experiment.twice import Twice, compare
+from worker.experiment.report.compare_configurations import Twice, compare
+from worker.experiment.report.terminal import render_twice
+from worker.experiment.store.database import State
+from worker.experiment.store.real_clicks import read_outcome
 
 ALPHA, PLANNED = 0.05, 500
 

@@ -6,7 +6,7 @@ from math import inf
 import numpy as np
 import pytest
 
-from worker.experiment.users import MAX_POINTS, Rule, Sums, Users
+from worker.experiment.statistics.user_means import MAX_POINTS, Rule, Sums, Users
 
 UNIT = 1 << 30
 RULE = Rule(alpha=0.05, planned_users=5_000)

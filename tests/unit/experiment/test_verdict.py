@@ -3,8 +3,8 @@
 import pytest
 
 from worker.experiment.readout import Check, Effect, Guarded
-from worker.experiment.statistics import Estimate, Interval, Verdict
-from worker.experiment.verdict import Evidence, judge
+from worker.experiment.report.verdict import Evidence, judge
+from worker.experiment.statistics.confidence import Estimate, Interval, Verdict
 
 ABOVE, BELOW, AROUND = Interval(0.52, 0.56), Interval(0.44, 0.48), Interval(0.49, 0.53)
 

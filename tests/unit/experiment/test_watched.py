@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from worker.experiment.statistics import MIN_DIFFERING, MIN_USERS, half_width
+from worker.experiment.statistics.confidence import MIN_DIFFERING, MIN_USERS, half_width
 
 ALPHA = 0.05
 NOISE_SD = 0.2  # of one event

@@ -14,7 +14,7 @@ from fastapi import APIRouter, HTTPException
 from worker.experiment.page.addresses import find, key
 from worker.experiment.page.ports import Source
 from worker.experiment.readout import Readout
-from worker.experiment.statistics import Estimate, Verdict
+from worker.experiment.statistics.confidence import Estimate, Verdict
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from worker.experiment.page import text
 from worker.experiment.readout import Point
-from worker.experiment.statistics import Estimate, Interval
+from worker.experiment.statistics.confidence import Estimate, Interval
 
 MAX_POINTS = 400  # of a timeline: more than a screen has columns for, and a table of that length is still read
 _STEPS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)  # half widths of a scale; the last is all of a share

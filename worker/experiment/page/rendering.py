@@ -10,8 +10,8 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from worker.experiment import statistics as stats
 from worker.experiment.page import text, views
+from worker.experiment.statistics import confidence as stats
 
 HERE = Path(__file__).parent
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 import typer
 import uvicorn
 
-from worker.errors import BadSettings
+from worker.core.errors import BadSettings
 from worker.experiment.page.access import LOOPBACK
 from worker.experiment.page.app import create_app
 from worker.experiment.page.connections import Connection

@@ -12,7 +12,7 @@ the line round is written out here, so that it can be seen and not obeyed:
 import unicodedata
 from datetime import UTC, datetime
 
-from worker.experiment.statistics import Interval
+from worker.experiment.statistics.confidence import Interval
 
 NONE = "\N{EN DASH}"
 MAX_SHOWN = 4_000  # characters of one text; the reasons are bounded by settings, names from outside are not

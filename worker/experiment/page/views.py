@@ -24,7 +24,7 @@ from worker.experiment.readout import (
     Readout,
     Segment,
 )
-from worker.experiment.statistics import Verdict
+from worker.experiment.statistics.confidence import Verdict
 
 
 class Address(Protocol):

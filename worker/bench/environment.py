@@ -1,0 +1,92 @@
+"""What a report says beside its figures: machine, versions, settings, and how far from the roofline the engine is."""
+
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from shutil import which
+
+from worker.bench.model import random_weights as shape, roofline
+from worker.bench.model.contenders import Bench
+from worker.bench.report import Report
+from worker.settings import vllm_options
+
+
+def machine(bootstrap: str | None) -> dict[str, object]:
+    """Say where and how the bench runs."""
+    return {
+        "date": f"{datetime.now(UTC):%Y-%m-%d}",
+        "command": " ".join(["mirrorstream", *_without_values(sys.argv[1:])]),
+        "machine": f"{_cpu_model()}, {_num_cpus()} CPU cores",
+        "python": platform.python_version(),
+        "broker": "a real Kafka" if bootstrap else "embedded; guarantees are not proven on it",
+    }
+
+
+def engine(bench: Bench, median: int, model_shape: str | None) -> dict[str, object]:
+    """Say what the LLM's contenders run on; `median` is that of a rationale, tokens."""
+    device = bench.engine.device
+    model = bench.settings.model if "/" not in bench.settings.model else Path(bench.settings.model).name
+    return {
+        "gpu": None if device == "cpu" else device,
+        "driver": _driver(),
+        "vllm": bench.engine.card.engine_version,
+        "model": f"{model_shape}, random weights" if model_shape else model,
+        "delivery": bench.settings.delivery,
+        "max_num_seqs": bench.settings.max_num_seqs,
+        "block_size": bench.engine.block_size,
+        "events": len(bench.load.asks),
+        "draws": len(bench.load.draws),
+        "median_rationale_tokens": median,
+        "engine_options": json.dumps({n: vllm_options.told(n, v) for n, v in bench.settings.vllm_options.items()}),
+    }
+
+
+def ceiling(bench: Bench, report: Report, model_shape: str | None) -> str:
+    """Say how far the engine's own ceiling is from what the GPU's data sheet allows, or why not."""
+    name, speeds = report.about.get("gpu"), report.speeds()
+    if name is None:
+        return "none on a CPU"
+    gpu = roofline.gpu_of(str(name))
+    if gpu is None:
+        return f"none: no data sheet of {name}"
+    if model_shape is None or "async" not in speeds or not bench.done:
+        return "none: it takes --model-shape and the contenders async and worker"
+    least_s = roofline.least_seconds(shape.SHAPES[model_shape], gpu, bench.done[-1])
+    share = least_s * speeds["async"].middle / len(bench.load.asks)
+    return f"{least_s:.1f} s for the load; AsyncLLM reaches {share:.0%} of it"
+
+
+def _without_values(words: list[str]) -> list[str]:
+    """Leave out what settings are set to: a report is for others to see.
+
+    >>> _without_values(["bench", "--set", "kafka_options={}", "--set=model=x", "--json"])
+    ['bench', '--set', 'kafka_options=...', '--set=model=...', '--json']
+    """
+    return [re.sub(r"^((?:--set=)?\w+=).*", r"\1...", word, flags=re.DOTALL) for word in words]
+
+
+def _cpu_model() -> str:
+    """Return the processor as Linux names it; elsewhere its architecture."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.processor() or platform.machine())
+
+
+def _num_cpus() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+def _driver() -> str | None:
+    program = which("nvidia-smi")
+    if program is None:
+        return None
+    query = [program, "--query-gpu=driver_version", "--format=csv,noheader"]
+    return subprocess.run(query, capture_output=True, text=True, check=False, timeout=30).stdout.strip() or None

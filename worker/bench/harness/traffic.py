@@ -1,0 +1,49 @@
+"""What goes in: generated impressions of the size that the worker is made for, spread evenly over partitions."""
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+
+from confluent_kafka import KafkaError, Message, Producer
+
+from worker.core.codec.impression import Encoder
+from worker.core.errors import Fatal
+from worker.core.records import Impression
+from worker.demo import scenes
+from worker.demo.independent_count import Count
+
+SLATE_SIZE = 10  # of control and of the candidate
+MIN_HISTORY = 8  # entries, of at most 10
+PARTITIONS = 4
+QUESTIONS_AN_EVENT = 3  # SLATE of each slate, and a DUEL
+_DRAWN_AN_EVENT = 6  # 3 of 11 users have so long a history
+_DELIVERY_S = 60.0
+
+
+def impressions(num: int, *, seed: int = 1) -> Iterator[Impression]:
+    """Yield this many impressions, each with a control and a candidate slate, so with three questions."""
+    drawn = scenes.impressions(seed, num_users=100 + _DRAWN_AN_EVENT * num, events_per_user=1, slate_size=SLATE_SIZE)
+    return islice((one for one in drawn if len(one.user.history) >= MIN_HISTORY), num)
+
+
+def publish(
+    bootstrap: str, topic: str, impressions: Iterable[Impression], *, partitions: int = PARTITIONS
+) -> frozenset[tuple[str, str, str]]:
+    """Send them, one partition after the other, so that none holds more than another; return what shall come out.
+
+    Raises `Fatal`.
+    """
+    producer = Producer({"bootstrap.servers": bootstrap, "enable.idempotence": True, "linger.ms": 5, "log_level": 2})
+    encoder, count, failed = Encoder("RecommendationImpression"), Count(), list[str]()
+
+    def hear(error: KafkaError | None, _message: Message) -> None:
+        if error is not None:
+            failed.append(error.str())
+
+    for number, one in enumerate(impressions):
+        user = one.user.user_id.encode()
+        producer.produce(topic, encoder.encode(one), user, partition=number % partitions, on_delivery=hear)
+        producer.poll(0)
+        count.expect(one.event_id, [slate.variant for slate in one.slates])
+    if producer.flush(_DELIVERY_S) or failed:
+        raise Fatal(f"{topic}: the bench's impressions were not delivered: {failed[:1] or 'Kafka does not answer'}")
+    return frozenset(count.expected)

@@ -1,4 +1,0 @@
-"""The loops beside the worker, each a process of its own: `python -m worker.bench.peers.NAME OPTIONS` until SIGTERM.
-
-They run in whatever environment has their framework, so they import its client and of the worker only what knows none.
-"""

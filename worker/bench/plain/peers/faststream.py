@@ -1,0 +1,52 @@
+"""FastStream with the confluent client: batches, each acknowledged once all its answers are delivered: at least once.
+
+It has no transactions over offsets.  A batch is what is there, up to a commit's worth of events; how long its answering
+takes has no bound.
+"""
+
+import asyncio
+import sys
+
+from faststream import AckPolicy, FastStream
+from faststream.confluent import KafkaBroker, KafkaMessage, KafkaPublishMessage
+
+from worker.bench.plain.handler import Handler
+from worker.bench.plain.peers.options import Options, to_record
+
+# It commits what the client has stored, so the client must store.
+_ITS_OWN = {"enable.auto.offset.store", "enable.auto.commit", "auto.offset.reset", "group.id"}
+
+
+def application(options: Options) -> FastStream:
+    """Build the application."""
+    handler = Handler(options.output)
+    shared = {**options.producer, **options.consumer}
+    config = {name: value for name, value in shared.items() if name not in _ITS_OWN}
+    broker = KafkaBroker(options.bootstrap, config=config, logger=None, allow_auto_create_topics=False)
+
+    async def answer(_values: list[bytes], message: KafkaMessage) -> None:
+        answers = [one for raw in message.raw_message for one in handler.answer(to_record(raw))]
+        sent = [KafkaPublishMessage(one.value, key=one.key) for one in answers]
+        await broker.publish_batch(*sent, topic=options.output)
+
+    subscriber = broker.subscriber(
+        options.topic,
+        group_id=options.group,
+        auto_offset_reset="earliest",
+        batch=True,
+        max_records=options.flush_records,
+        polling_interval=options.flush_interval_s,
+        ack_policy=AckPolicy.ACK,
+        decoder=_as_they_are,
+    )
+    subscriber(answer)
+    return FastStream(broker, logger=None)
+
+
+async def _as_they_are(message: KafkaMessage) -> list[bytes]:
+    """Hand on the values of a batch; else each would be tried for JSON."""
+    return [raw.value() for raw in message.raw_message]
+
+
+if __name__ == "__main__":
+    asyncio.run(application(Options.of_json(sys.argv[1])).run())

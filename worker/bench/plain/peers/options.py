@@ -1,0 +1,68 @@
+"""What a peer is told, as one word of JSON on its command line, and a record as the handler takes it."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Protocol
+
+from worker.core.records import Headers, Partition, Record
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Where to read and write, and how; `consumer` and `producer` are librdkafka's options, the worker's own."""
+
+    topic: str
+    output: str
+    consumer: Mapping[str, str | int | bool]
+    producer: Mapping[str, str | int | bool]
+    flush_records: int  # events of one commit at most
+    flush_interval_s: float  # longest wait of an event for its commit
+
+    @property
+    def bootstrap(self) -> str:
+        """The brokers."""
+        return str(self.consumer["bootstrap.servers"])
+
+    @property
+    def group(self) -> str:
+        """The consumer group."""
+        return str(self.consumer["group.id"])
+
+    def to_json(self) -> str:
+        """Write it for a command line."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def of_json(cls, text: str) -> "Options":
+        """Read what `to_json` wrote."""
+        return cls(**json.loads(text))
+
+
+class ClientMessage(Protocol):
+    """A message of any version of the client."""
+
+    def topic(self) -> str | None:
+        """Say where it stands, the topic."""
+
+    def partition(self) -> int | None:
+        """Say where it stands, the partition."""
+
+    def offset(self) -> int | None:
+        """Say where it stands in it."""
+
+    def key(self) -> bytes | None:
+        """Return its key."""
+
+    def value(self) -> bytes | None:
+        """Return its bytes."""
+
+    def headers(self) -> list[tuple[str, bytes | None]] | None:
+        """Return its headers."""
+
+
+def to_record(message: ClientMessage) -> Record:
+    """Return a message as the handler takes it."""
+    headers: Headers = tuple(message.headers() or ())
+    where = Partition(message.topic() or "", message.partition() or 0)
+    return Record(where, 0, message.offset() or 0, message.key(), message.value(), headers)

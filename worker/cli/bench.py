@@ -1,0 +1,78 @@
+"""`mirrorstream bench`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from worker.cli.options import Bootstrap, Config, Json, Set, check_writable, settings_of
+from worker.core.errors import BadSettings
+
+PARTS = ("llm", "latency", "repeat", "plain", "scaling")
+
+
+def bench(
+    parts: Annotated[
+        str | None,
+        typer.Option(
+            help=f"Which of {', '.join(PARTS)}, by comma; the last two need --bootstrap. Default: what can run."
+        ),
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds; in each all contenders take a turn.")] = 5,
+    events: Annotated[int | None, typer.Option(min=1, help="Events with an LLM; default 20 questions a seat.")] = None,
+    plain_events: Annotated[int, typer.Option(min=100, help="Events without an LLM.")] = 20_000,
+    tokens: Annotated[int | None, typer.Option(min=4, help="Median length of a rationale.")] = None,
+    latency_s: Annotated[
+        float, typer.Option(min=1, max=3_600, help="Seconds of traffic that latency is measured on.")
+    ] = 30,
+    model_shape: Annotated[
+        str | None, typer.Option(help="qwen2.5-3b: that architecture with random weights, nothing to download.")
+    ] = None,
+    load_format: Annotated[str | None, typer.Option(help="dummy, with --model-shape: says so aloud.")] = None,
+    peers: Annotated[
+        Path | None, typer.Option(help="Python of the environment with Quix Streams and FastStream.")
+    ] = None,
+    contenders: Annotated[str | None, typer.Option(help="With an LLM, by comma; default all.")] = None,
+    profile: Annotated[bool, typer.Option(help="Also CPU by stage, and our own first costs (py-spy).")] = True,
+    chart: Annotated[Path | None, typer.Option(help="Write the report as SVG.")] = None,
+    config: Config = None,
+    bootstrap: Bootstrap = None,
+    settings: Set = None,
+    as_json: Json = False,
+) -> None:
+    """Measure the worker beside its engine, simpler loops and other frameworks: one run, one table."""
+    from worker.bench import command
+    from worker.bench.model import contenders as llm
+
+    if load_format not in {None, "dummy"} or (load_format and not model_shape):
+        raise BadSettings(f"--load-format {load_format}: want dummy, and --model-shape beside it")
+    check_writable("--chart", chart)
+    options = command.Options(
+        parts=_some(parts, PARTS, "--parts") if parts is not None else _that_can(bootstrap, model_shape),
+        rounds=rounds,
+        events=events,
+        plain_events=plain_events,
+        tokens=tokens,
+        latency_s=latency_s,
+        model_shape=model_shape,
+        peers=peers,
+        contenders=tuple(one for one in llm.CONTENDERS if one in _some(contenders, llm.CONTENDERS, "--contenders")),
+        profile=profile,
+        chart=chart,
+        as_json=as_json,
+    )
+    raise typer.Exit(command.run(settings_of(config, bootstrap, settings), bootstrap, options))
+
+
+def _that_can(bootstrap: str | None, model_shape: str | None) -> frozenset[str]:
+    """Return the parts that have what they take: a real Kafka, a model that ends its rationales."""
+    without = {"plain", "scaling"} if bootstrap is None else set()
+    return frozenset(PARTS) - without - ({"repeat"} if model_shape else set())
+
+
+def _some(text: str | None, known: tuple[str, ...], option: str) -> frozenset[str]:
+    """Read names by comma; all that are known if nothing is said."""
+    names = frozenset(known if text is None else filter(None, text.split(",")))
+    if not names or names - set(known):
+        raise BadSettings(f"{option} {text}: want {', '.join(known)}")
+    return names

@@ -1,0 +1,236 @@
+"""`mirrorstream experiment`."""
+
+import csv
+import json
+import time
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from worker.cli.options import Bootstrap, Config, Json, Set, check_writable, settings_of
+from worker.core.errors import BadSettings
+
+if TYPE_CHECKING:
+    from worker.experiment.service import Options
+
+app = typer.Typer(no_args_is_help=True, help="Read experiments.")
+
+Definitions = Annotated[
+    list[Path] | None, typer.Option("--definition", "-d", help="YAML file of an experiment; again for more.")
+]
+Topic = Annotated[str, typer.Option(help="Compacted topic of ExperimentDefinition records, if it is there.")]
+Outcomes = Annotated[str, typer.Option(help="Topic of real outcomes, if it is there.")]
+StateFile = Annotated[Path | None, typer.Option("--state", help="SQLite file to go on from; without one, read all.")]
+Alpha = Annotated[float, typer.Option(min=0.0001, max=0.5, help="Without a definition: error probability.")]
+Planned = Annotated[int, typer.Option(min=100, help="Without a definition: users the interval is tuned for.")]
+Test = Annotated[bool, typer.Option("--include-test", help="Count traffic marked is_test too.")]
+
+
+@app.command("report", epilog="Example: mirrorstream experiment report --experiment demo --json")
+def report(
+    experiment: Annotated[str | None, typer.Option(help="Only this experiment.")] = None,
+    definition: Definitions = None,
+    definitions_topic: Topic = "experiments",
+    outcomes_topic: Outcomes = "outcomes",
+    state: StateFile = None,
+    alpha: Alpha = 0.05,
+    planned_users: Planned = 5000,
+    include_test: Test = False,
+    readouts_topic: Annotated[str, typer.Option(help="Also put ExperimentReadout records there.")] = "",
+    compare: Annotated[
+        tuple[str, str] | None,
+        typer.Option(metavar="FINGERPRINT FINGERPRINT", help="Two configurations on the same events of --experiment."),
+    ] = None,
+    html: Annotated[Path | None, typer.Option(help="Also write the pages to one file, which needs no server.")] = None,
+    config: Config = None,
+    bootstrap: Bootstrap = None,
+    settings: Set = None,
+    as_json: Json = False,
+) -> None:
+    """Tell which variant simulated users prefer, from the responses topic."""
+    from worker.experiment import service as command
+    from worker.experiment.page import document
+    from worker.experiment.report.terminal import render, render_twice
+
+    options = _options(
+        definition, definitions_topic, outcomes_topic, state,
+        alpha=alpha, planned_users=planned_users, include_test=include_test,
+    )  # fmt: skip
+    where = settings_of(config, bootstrap, settings)
+    if html and compare:
+        raise BadSettings("--html: want it without --compare, which has no page")
+    check_writable("--html", html)
+    if compare:
+        if experiment is None:
+            raise BadSettings("--compare: want --experiment too, for pairs form only within one")
+        both = command.compare(where, options, experiment, compare)
+        if as_json:
+            typer.echo(json.dumps([asdict(one) for one in both]))
+        else:
+            Console().print(render_twice(both, *compare))
+        return
+    found = command.report(where, options, experiment=experiment)
+    if readouts_topic:
+        command.publish(where, found, topic=readouts_topic)
+    if html:
+        html.write_text(document.render(found, written_at=time.time_ns() // 1_000), encoding="utf-8")
+    if as_json:
+        typer.echo(json.dumps(found.as_json()))
+    else:
+        Console().print(render(found))
+
+
+@app.command("placebo", epilog="Example: mirrorstream experiment placebo home-ranker-7 --share 0.02")
+def placebo(
+    experiment: Annotated[str, typer.Argument(help="Id of the experiment.")],
+    share: Annotated[float, typer.Option(min=0.0001, max=1, help="Share of its users.")] = 0.02,
+    config: Config = None,
+    bootstrap: Bootstrap = None,
+    settings: Set = None,
+) -> None:
+    """Plant placebos beside the impressions that are there: splits and decoys whose outcome is known beforehand."""
+    from worker.experiment.plant_placebos import plant
+
+    with Console(stderr=True).status("reading impressions") as status:
+        sent = plant(settings_of(config, bootstrap, settings), experiment, share=share,
+                     tell=lambda number: status.update(f"{number:,} impressions read"))  # fmt: skip
+    for name, number in sorted(sent.items()):
+        typer.echo(f"{name}: {number:,} planted")
+    if not sent:
+        typer.echo(f"nothing planted: no impression of {experiment} has a user of the share and a control of two items")
+
+
+@app.command("serve", epilog="Example: mirrorstream experiment serve --definition shelf.yaml --state shelf.db")
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on; only this machine unless told.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="Port; 0 takes a free one.")] = 8090,
+    token_file: Annotated[Path | None, typer.Option(help="File with a bearer token that readers must show.")] = None,
+    definition: Definitions = None,
+    definitions_topic: Topic = "experiments",
+    outcomes_topic: Outcomes = "outcomes",
+    state: StateFile = None,
+    alpha: Alpha = 0.05,
+    planned_users: Planned = 5000,
+    include_test: Test = False,
+    config: Config = None,
+    bootstrap: Bootstrap = None,
+    settings: Set = None,
+) -> None:
+    """Show experiments on a web page that keeps up with the topics; read only."""
+    from worker.experiment import service as command
+    from worker.experiment.page import serving
+
+    options = _options(
+        definition, definitions_topic, outcomes_topic, state,
+        alpha=alpha, planned_users=planned_users, include_test=include_test,
+    )  # fmt: skip
+    token = _token(token_file)
+    with command.live(settings_of(config, bootstrap, settings), options) as source:
+        serving.serve(source, host=host, port=port, token=token)
+
+
+@app.command("backtest", epilog="Example: mirrorstream experiment backtest --table finished.csv")
+def backtest(
+    table: Annotated[
+        Path, typer.Option(help="CSV: experiment,simulated,real and, optional, low,high of the real lift.")
+    ],
+    as_json: Json = False,
+) -> None:
+    """Tell whether simulated effects became real ones in A/B tests that are over."""
+    from worker.experiment.real_clicks import backtest as tests
+
+    try:
+        with table.open(encoding="utf-8", newline="") as lines:
+            found = tests.backtest(tests.read(lines))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise BadSettings(f"--table {table}: {error}") from error
+    if as_json:
+        typer.echo(json.dumps(asdict(found)))
+    else:
+        rows = ((field.name.replace("_", " "), getattr(found, field.name)) for field in fields(found))
+        typer.echo(
+            "\n".join(
+                f"{name}: {value:.3f}" if isinstance(value, float) else f"{name}: {value}" for name, value in rows
+            )
+        )
+
+
+@app.command("define", epilog="Example: mirrorstream experiment define shelf.yaml")
+def define(
+    file: Annotated[Path, typer.Argument(help="YAML file of an experiment.")],
+    definitions_topic: Topic = "experiments",
+    config: Config = None,
+    bootstrap: Bootstrap = None,
+    settings: Set = None,
+) -> None:
+    """State an experiment before its data: check the file and put it on the topic of definitions."""
+    from worker.experiment import service as command
+
+    found = command.define(settings_of(config, bootstrap, settings), file, topic=definitions_topic)
+    typer.echo(f"{found.experiment_id}: defined as {found.key}; a change of its rule opens a new epoch")
+
+
+@app.command("rebuild", epilog="Example: mirrorstream experiment rebuild --state shelf.db")
+def rebuild(
+    state: Annotated[Path, typer.Option("--state", help="SQLite file to make anew from the topics.")],
+    definition: Definitions = None,
+    definitions_topic: Topic = "experiments",
+    outcomes_topic: Outcomes = "outcomes",
+    include_test: Test = False,
+    config: Config = None,
+    bootstrap: Bootstrap = None,
+    settings: Set = None,
+) -> None:
+    """Forget what was read and read it again; the figures are the same.  Definitions and forgotten users stay."""
+    from worker.experiment import service as command
+
+    options = _options(definition, definitions_topic, outcomes_topic, state, include_test=include_test)
+    found = command.rebuild(settings_of(config, bootstrap, settings), options)
+    typer.echo(f"{state}: {found.data_health.get('read', 0):,} responses read")
+
+
+@app.command("forget", epilog="Example: mirrorstream experiment forget u-1842 --state shelf.db")
+def forget(
+    user: Annotated[str, typer.Argument(help="Id of the user, as in the responses.")],
+    state: Annotated[Path, typer.Option("--state", help="SQLite file that a reader keeps.")],
+) -> None:
+    """Delete all that the state has of a user, and refuse what comes later."""
+    from worker.experiment import service as command
+
+    gone = command.forget(command.Options(state=state), user)
+    typer.echo(f"{state}: {gone:,} answers deleted; the user is refused from now on")
+
+
+def _token(path: Path | None) -> str | None:
+    if path is None:
+        return None
+    try:
+        token = path.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadSettings(f"--token-file {path}: {error}") from error
+    if not token or any(character.isspace() for character in token):
+        raise BadSettings(f"--token-file {path}: want one word")
+    return token
+
+
+def _options(
+    definition: list[Path] | None,
+    definitions_topic: str,
+    outcomes_topic: str,
+    state: Path | None,
+    *,
+    alpha: float = 0.05,
+    planned_users: int = 5_000,
+    include_test: bool = False,
+) -> "Options":
+    from worker.experiment import service as command
+    from worker.experiment.definition import load
+    from worker.experiment.report import assemble as assembly
+
+    defaults = assembly.Defaults(alpha, planned_users)
+    return command.Options(
+        tuple(map(load, definition or ())), definitions_topic, outcomes_topic, state, include_test, defaults
+    )

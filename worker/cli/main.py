@@ -1,0 +1,198 @@
+"""The command `mirrorstream`; each command is a few lines that call a part.
+
+Exit codes: 0 done, 1 fatal, 2 settings or usage, 3 the engine will not come back, 4 fenced, 5 a client call is stuck.
+"""
+
+import errno
+import json
+import os
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from worker import __version__
+from worker.cli import bench as cli_bench, dlq as cli_dlq, experiment as cli_experiment, prompts as cli_prompts
+from worker.cli.options import Bootstrap, Config, Json, Set, settings_of
+from worker.core.errors import BadSettings, MirrorstreamError, masked
+from worker.core.topics.topic_patterns import is_pattern
+from worker.settings import parse_time
+
+app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False,
+    help="Streaming user simulation for recommender A/B shadow tests.",
+)  # fmt: skip
+topics_app = typer.Typer(no_args_is_help=True, help="Make the topics.")
+schemas_app = typer.Typer(no_args_is_help=True, help="Register the schemas.")
+app.add_typer(topics_app, name="topics")
+app.add_typer(schemas_app, name="schemas")
+app.add_typer(cli_experiment.app, name="experiment")
+app.add_typer(cli_prompts.app, name="prompts")
+app.add_typer(cli_dlq.app, name="dlq")
+app.command(epilog="Example: mirrorstream bench --bootstrap localhost:9092 --rounds 5 --chart bench.svg")(
+    cli_bench.bench
+)
+console = Console(stderr=True)
+COMPACTED = {"experiments": "ExperimentDefinition", "readouts": "ExperimentReadout"}  # one record an experiment
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})  # what a write to standard output fails with on a full disk
+
+
+@app.command(epilog="Example: mirrorstream run --config worker.yaml --set sample_rate=0.1")
+def run(
+    config: Config = None,
+    bootstrap: Bootstrap = None,
+    settings: Set = None,
+    until_end: Annotated[bool, typer.Option(help="Backfill: read what is there now, then exit 0.")] = False,
+    from_: Annotated[
+        str | None, typer.Option("--from", help="Start at this record time where nothing is committed.")
+    ] = None,
+    to: Annotated[str | None, typer.Option("--to", help="With --until-end: stop before this record time.")] = None,
+) -> None:
+    """Run a worker: impressions in, simulated responses out."""
+    from worker.runtime import app as worker
+
+    extra: dict[str, Any] = {"start_from": parse_time(from_)} if from_ else {}
+    if to and not until_end:
+        raise BadSettings("--to: needs --until-end")
+    if from_ and to and parse_time(from_) >= parse_time(to):
+        raise BadSettings(f"--from {from_} --to {to}: is an empty range")
+    backfill = worker.Backfill(until_end, parse_time(to) if to else None)
+    raise typer.Exit(worker.run(settings_of(config, bootstrap, settings, files=True, **extra), backfill))
+
+
+@app.command(epilog="Example: mirrorstream check --config worker.yaml")
+def check(
+    config: Config = None,
+    bootstrap: Bootstrap = None,
+    settings: Set = None,
+    position_profile: Annotated[
+        bool, typer.Option("--position-profile", help="Also measure how much the model likes each slot.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Check settings, Kafka, topics, registry and engine: each line ok, or what to do."""
+    from worker.cli.check import run_all
+
+    results = list(run_all(settings_of(config, bootstrap, settings), position_profile=position_profile))
+    if as_json:
+        typer.echo(json.dumps([asdict(result) for result in results]))
+    else:
+        for result in results:
+            mark = "[red]FAIL[/]" if not result.ok else "[yellow]warn[/]" if result.warning else "[green]ok  [/]"
+            Console().print(f"{mark} {result.what}: {escape(result.detail)}", highlight=False)
+    raise typer.Exit(0 if all(result.ok for result in results) else 1)
+
+
+@app.command(epilog="Example: mirrorstream demo --events 200 --engine choice-model --json")
+def demo(
+    events: Annotated[int, typer.Option(min=1, max=1_000_000, help="Impressions to simulate.")] = 500,
+    engine: Annotated[str, typer.Option(help="vllm or choice-model.")] = "vllm",
+    bootstrap: Annotated[str | None, typer.Option(help="A real Kafka instead of the embedded broker.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of users and films.")] = 1,
+    as_json: Json = False,
+) -> None:
+    """Everything on this machine: a broker, sample traffic, a worker and the result."""
+    from worker.demo import run as show
+
+    raise typer.Exit(show.run(events=events, engine=engine, bootstrap=bootstrap, seed=seed, as_json=as_json))
+
+
+@app.command(epilog="Example: mirrorstream replay --movielens ml-latest-small --events 2000 --rate 100")
+def replay(
+    file: Annotated[Path | None, typer.Argument(help="JSON Lines of impressions.")] = None,
+    movielens: Annotated[
+        Path | None, typer.Option(help="MovieLens folder; exercises the pipeline, no evidence.")
+    ] = None,
+    events: Annotated[int, typer.Option(min=0, help="At most so many; 0 is all.")] = 0,
+    rate: Annotated[float, typer.Option(min=0, help="Messages a second; 0 is as fast as Kafka takes them.")] = 0,
+    outcomes_topic: Annotated[str | None, typer.Option(help="Also send outcomes there.")] = None,
+    config: Config = None,
+    bootstrap: Bootstrap = None,
+    settings: Set = None,
+    as_json: Json = False,
+) -> None:
+    """Send impressions from a file to the input topic."""
+    from worker.cli.replay import replay_file
+
+    if (file is None) == (movielens is None):
+        raise BadSettings("replay: want a file of JSON Lines or --movielens FOLDER, one of them")
+    found = settings_of(config, bootstrap, settings)
+    summary = replay_file(
+        found, file, movielens, limit=events, rate=rate, outcomes_topic=outcomes_topic, console=console
+    )
+    typer.echo(json.dumps(summary) if as_json else "\n".join(f"{name}: {value}" for name, value in summary.items()))
+
+
+@topics_app.command("create", epilog="Example: mirrorstream topics create --partitions 12 --replication 3")
+def topics_create(
+    partitions: Annotated[int, typer.Option(min=1, help="Partitions of each topic.")] = 12,
+    replication: Annotated[int, typer.Option(help="Replicas; -1 is the broker's default.")] = -1,
+    outcomes_topic: Annotated[str, typer.Option(help="Topic of real outcomes.")] = "outcomes",
+    config: Config = None,
+    bootstrap: Bootstrap = None,
+    settings: Set = None,
+) -> None:
+    """Create the topics that are missing."""
+    from worker.kafka import admin
+
+    found = settings_of(config, bootstrap, settings)
+    names = [topic for topic in found.input_topics if not is_pattern(topic)]
+    names += [found.output_topic, found.dead_letter_topic, outcomes_topic]
+    topics = dict.fromkeys(names, partitions) | dict.fromkeys(COMPACTED, 1)
+    made = admin.create(found, topics, compacted=COMPACTED, replication=replication)
+    there = admin.partitions(found)
+    for name in topics:
+        typer.echo(f"{name}: {'created' if name in made else 'is there'}, {there.get(name, topics[name])} partitions")
+
+
+@schemas_app.command(
+    "register", epilog="Example: mirrorstream schemas register --set schema_registry_url=http://localhost:8081"
+)
+def schemas_register(config: Config = None, settings: Set = None) -> None:
+    """Register the schemas of all topics, FULL_TRANSITIVE."""
+    from worker.kafka import registry
+
+    found = settings_of(config, None, settings)
+    if found.schema_registry_url is None:
+        raise BadSettings("schema_registry_url: is not set; where shall the schemas go?")
+    subjects = {f"{topic}-value": "RecommendationImpression" for topic in found.input_topics if not is_pattern(topic)}
+    subjects |= {f"{found.output_topic}-value": "SimulatedResponse", "outcomes-value": "Outcome"}
+    subjects |= {f"{topic}-value": name for topic, name in COMPACTED.items()}
+    ids = registry.register(found.schema_registry_url, found.schema_registry_auth_file, subjects)
+    for subject, number in ids.items():
+        typer.echo(f"{subject}: id {number}")
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Streaming user simulation for recommender A/B shadow tests."""
+
+
+def main() -> None:
+    """Run the command; our own errors are one message and an exit code, never a traceback."""
+    try:
+        app()
+    except MirrorstreamError as error:
+        console.print(f"[red]error:[/] {escape(masked(str(error)))}", highlight=False)
+        sys.exit(getattr(error, "exit_code", 1))
+    except OSError as error:  # a reader that went away is typer's: it ends without a word
+        if error.errno not in _FULL:
+            raise
+        if sys.stdout is not None:  # what is still in its buffer would fail again at the end, with a traceback
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        console.print(f"[red]error:[/] {error.strerror}: not everything was written", highlight=False)
+        sys.exit(1)

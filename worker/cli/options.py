@@ -1,0 +1,60 @@
+"""Options that commands share, and the settings that they make."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from worker.core.errors import BadSettings
+from worker.settings import Settings, load
+
+Config = Annotated[Path | None, typer.Option("--config", "-c", help="YAML file of settings.")]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", "-s", help="One setting, NAME=VALUE; wins over file and environment.")
+]
+Bootstrap = Annotated[str | None, typer.Option("--bootstrap", "-b", help="Brokers, HOST:PORT by comma.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
+
+
+def settings_of(
+    config: Path | None, bootstrap: str | None, assignments: list[str] | None, *, files: bool = False, **extra: Any
+) -> Settings:
+    """Build the settings from a command's options; `extra` wins over them.  Raises `BadSettings`.
+
+    `files` is for a command that needs all that the settings name.
+    """
+    parts = [assignment.partition("=") for assignment in assignments or ()]
+    problems = [f"--set {_name(part[0])}: want NAME=VALUE" for part in parts if not (part[0] and part[1])]
+    overrides = {name: _value(value) for name, separator, value in parts if name and separator}
+    if bootstrap:
+        overrides["bootstrap_servers"] = bootstrap
+    return load(config, overrides | extra, files=files, problems=problems)
+
+
+def check_writable(option: str, path: Path | None) -> None:
+    """See that a result can be written before the work for it is done.  Raises `BadSettings`."""
+    if path is None:
+        return
+    existed = path.exists()
+    try:
+        path.open("ab").close()
+        if not existed:
+            path.unlink()  # nothing is left behind where the work fails
+    except OSError as error:
+        raise BadSettings(f"{option} {path}: {error.strerror}; want a file that can be written") from error
+
+
+def _name(text: str) -> str:
+    """Return what may be told of an assignment that is none: the setting's name, if it has one."""
+    return text if text in Settings.model_fields else "..."
+
+
+def _value(text: str) -> Any:
+    """Read lists and maps as JSON; everything else is text, which the settings turn into their own types."""
+    if text[:1] in "[{" and text:
+        try:
+            return json.loads(text)
+        except (ValueError, RecursionError):
+            return text
+    return text

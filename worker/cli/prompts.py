@@ -1,0 +1,166 @@
+"""`mirrorstream prompts`: what the model is shown, and how its answer is read; no Kafka and no vLLM needed."""
+
+import json
+import re
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import yaml
+
+from worker.core.codec import impression as codec
+from worker.core.errors import BadSettings, Poison
+from worker.core.prompts import prompt, reference_import as prompt_import
+from worker.core.prompts.rationale import parse
+from worker.core.records import MAX_TIME_US, MAX_YEAR, MIN_TIME_US, MIN_YEAR, Impression
+from worker.core.simulation.questions import Depths, Kind, Question, plan, presented_order
+from worker.settings import parse_time, prompt_profiles as profiles
+
+app = typer.Typer(no_args_is_help=True, help="Look at prompts and at how completions are read.")
+
+ProfileName = Annotated[str, typer.Option("--profile", "-p", help="Prompt profile: a name or a path.")]
+
+
+@app.command("list", epilog="Example: mirrorstream prompts list --json")
+def list_profiles(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
+    """List the profiles that ship with the package and their hashes; as JSON also the attributes of each domain."""
+    found = [profiles.load(name) for name in profiles.names()]
+    rows = [
+        {
+            "name": profile.name,
+            "sha256": profile.sha256,
+            "domains": {domain: prompt.attributes(layout) for domain, layout in profile.domains.items()},
+        }
+        for profile in found
+    ]
+    typer.echo(json.dumps(rows) if as_json else "\n".join(f"{row['name']} {row['sha256']}" for row in rows))
+
+
+@app.command(epilog="Example: mirrorstream prompts show mirror-v1")
+def show(name: Annotated[str, typer.Argument(help="Prompt profile: a name or a path.")]) -> None:
+    """Print a profile's system text."""
+    profile = profiles.load(name)
+    for mode, text in profile.system.items():
+        typer.echo(f"[{mode}]\n{text}\n")
+
+
+@app.command(epilog="Example: mirrorstream prompts render --impression impression.json --duel candidate")
+def render(
+    impression: Annotated[Path, typer.Option(help="JSON file of one impression.")],
+    profile: ProfileName = "mirror-v1",
+    variant: Annotated[str | None, typer.Option(help="The SLATE question of this variant; default: the first.")] = None,
+    duel: Annotated[str | None, typer.Option(help="The DUEL question of this candidate.")] = None,
+    mode: Annotated[str, typer.Option(help="default or direct.")] = "default",
+    draw: Annotated[
+        int, typer.Option(min=0, help="Which draw's order: 0, 2, ... by a hash, 1, 3, ... the same turned round.")
+    ] = 0,
+    at: Annotated[
+        str | None, typer.Option(help="As if the impression were at this time, such as 2026-11-01T00:00Z.")
+    ] = None,
+) -> None:
+    """Print the chat messages of one question as JSON; what a response would be flagged with goes to standard error."""
+    found = _read(impression)
+    if at is not None:
+        at_us = int(parse_time(at).timestamp() * 1e6)
+        if not MIN_TIME_US <= at_us <= MAX_TIME_US:
+            raise BadSettings(f"--at {at}: want a time from {MIN_YEAR} to {MAX_YEAR}")
+        found = replace(found, occurred_at=at_us)
+    loaded = profiles.load(profile)
+    if mode not in loaded.system:
+        raise BadSettings(f"--mode {mode}: want one of {', '.join(loaded.system)}")
+    question = _question(plan(found, lambda item: prompt.render_option(loaded, found, item), Depths()), variant, duel)
+    options = [question.options[index] for index in presented_order(found.event_id, draw, question.options)]
+    shared = prompt.scene(loaded, found, 10)
+    built = prompt.build(loaded, shared, options, mode=mode)
+    _note(loaded, found, question, shared)
+    roles = ("system", "user", "assistant")
+    texts = (built.system, built.user, built.prefix)
+    messages = [{"role": role, "content": text} for role, text in zip(roles, texts, strict=True)]
+    typer.echo(json.dumps(messages, ensure_ascii=False, indent=2))
+
+
+@app.command("import", epilog="Example: mirrorstream prompts import template.py --out reference.yaml")
+def import_profile(
+    file: Annotated[Path, typer.Argument(help="A local copy of the reference's generator/template.py; never run.")],
+    out: Annotated[Path, typer.Option(help="Where the profile is written; use it as prompt_profile.")],
+) -> None:
+    """Write a profile with the wording that the reference model was trained with."""
+    ours = yaml.safe_load(profiles.text("mirror-v1"))
+    try:
+        if out.exists() and out.samefile(file):
+            raise BadSettings("--out is the file itself")
+        content, origin = prompt_import.convert(file.read_bytes(), ours)
+        new = out.with_name(f".{out.name}.new")
+        new.write_bytes(content)
+        new.rename(out)
+    except OSError as error:
+        raise BadSettings(f"{error.filename or out}: {error.strerror}") from error
+    except BadSettings as error:
+        raise BadSettings(f"{file}: {error}") from error
+    typer.echo(f"{out}: {profiles.load(str(out.resolve())).sha256}, from {origin}")
+
+
+@app.command("parse", epilog="Example: mirrorstream prompts parse --options 5 < completion.txt")
+def parse_completion(
+    options: Annotated[int, typer.Option(min=1, max=26, help="How many options were offered.")],
+    profile: ProfileName = "mirror-v1",
+) -> None:
+    """Read a completion on standard input and print the parsed record as JSON.
+
+    The text goes on after "Stimulus:", where the model began; COMPLETE means that all six sections are there. The
+    worker takes its choice from the letters' probabilities; `behavior` only tells what the text says.
+    """
+    text, words = _completion(), profiles.load(profile).words
+    rationale, status = parse(text, words)
+    said = re.search(rf"(?i:{re.escape(words.labels[-1])}):\s*\[([A-Z])\b", text)
+    behavior = said[1] if said and ord(said[1]) - ord("A") < options else None
+    record = {"rationale": codec.plain(rationale), "parse_status": status.value, "behavior": behavior}
+    typer.echo(json.dumps(record, ensure_ascii=False))
+
+
+def _completion() -> str:
+    if sys.stdin is None:  # closed
+        raise BadSettings("standard input is closed; want a completion there")
+    try:
+        return sys.stdin.buffer.read().decode("utf-8", "replace")
+    except OSError as error:
+        raise BadSettings(f"standard input: {error.strerror}; want a completion there") from error
+
+
+def _read(path: Path) -> Impression:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+        if not isinstance(content, dict):
+            raise BadSettings(f"{path}: holds {type(content).__name__}, want one impression as an object")
+        return codec.impression(content)
+    except OSError as error:
+        raise BadSettings(f"{path}: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise BadSettings(f"{path}: cannot be read as JSON: {error}") from error
+    except Poison as poison:
+        raise BadSettings(f"{path}: {poison}") from poison
+
+
+def _note(profile: prompt.Profile, impression: Impression, question: Question, shared: prompt.Scene) -> None:
+    """Tell what one would not see in the prompt."""
+    flags = shared.flags.union(*(prompt.option_flags(profile, impression, one.item) for one in question.options))
+    late = sum((entry.occurred_at or 0) >= impression.occurred_at for entry in impression.user.history)
+    if question.status:
+        typer.echo(f"status {question.status}: the worker would not ask this", err=True)
+    if flags:
+        typer.echo(f"flags: {', '.join(sorted(flags))}", err=True)
+    if late:
+        typer.echo(f"{late} history entries are not before the impression and are not shown", err=True)
+
+
+def _question(questions: tuple[Question, ...], variant: str | None, duel: str | None) -> Question:
+    if variant is not None and duel is not None:
+        raise BadSettings("--variant and --duel: want one of them")
+    kind, wanted = (Kind.DUEL, duel) if duel is not None else (Kind.SLATE, variant)
+    for question in questions:
+        if question.kind is kind and wanted in (None, question.variant):
+            return question
+    there = ", ".join(question.name for question in questions)
+    raise BadSettings(f"{kind}:{wanted}: is no question of this impression; there are {there}")

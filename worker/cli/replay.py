@@ -1,0 +1,92 @@
+"""What commands do that is more than a call: replaying a file, reading a dead letter, asking a worker."""
+
+import time
+import urllib.error
+import urllib.request
+from http.client import HTTPException
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from worker.cli import replay_sources as replay
+from worker.core.codec import impression as codec
+from worker.core.codec.impression import Encoder
+from worker.core.errors import BadSettings, Fatal, Poison, Retryable
+from worker.core.records import Record
+from worker.core.topics.topic_patterns import is_pattern
+from worker.kafka import admin, registry
+from worker.settings import Settings
+
+ACCEPT_S = 15.0  # how long a worker may take to answer
+
+
+def replay_file(
+    settings: Settings,
+    file: Path | None,
+    movielens: Path | None,
+    *,
+    limit: int,
+    rate: float,
+    outcomes_topic: str | None,
+    console: Console,
+) -> dict[str, object]:
+    """Send a file's impressions to the first input topic, with a progress bar; return a summary."""
+    moments = (
+        replay.from_movielens(movielens, limit=limit)
+        if movielens
+        else replay.from_json_lines(file or Path(), limit=limit)
+    )
+    topic = settings.input_topics[0]
+    if is_pattern(topic):
+        raise BadSettings(f"input_topics: {topic} is a pattern; a replay needs the name of one topic")
+    registered = (settings.schema_registry_url, settings.schema_registry_auth_file)
+    messages = replay.messages(
+        moments,
+        topic=topic,
+        outcomes_topic=outcomes_topic,
+        impressions=registry.encoder(*registered, topic, "RecommendationImpression"),
+        outcomes=registry.encoder(*registered, outcomes_topic, "Outcome") if outcomes_topic else Encoder("Outcome"),
+    )
+    publisher = admin.Publisher(settings)
+    sent: dict[str, int] = {}
+    start_s = time.monotonic()
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task(topic, total=limit or None)
+        for message in replay.paced(messages, rate):
+            publisher.send(message)
+            sent[message.topic] = sent.get(message.topic, 0) + 1
+            progress.advance(task, message.topic == topic)
+    publisher.close()
+    seconds = time.monotonic() - start_s
+    note = {"note": "exercises the pipeline; no evidence about any ranker"} if movielens else {}
+    return {"sent": sent, "seconds": round(seconds, 1), "per_second": round(sum(sent.values()) / seconds, 1)} | note
+
+
+def decoded_letter(settings: Settings, letter: Record) -> tuple[object, str | None]:
+    """Return the record inside a dead letter as far as Avro reads it, or why it does not."""
+    if letter.value is None:
+        return None, None
+    schemas = registry.Schemas(settings.schema_registry_url, settings.schema_registry_auth_file)
+    try:
+        ref, payload = codec.split(letter.value, letter.headers)
+        return codec.decode_plain(payload, schemas.fetch_now(ref), "RecommendationImpression"), None
+    except (Poison, Retryable) as error:
+        return None, str(error)
+
+
+def accept_dead_letters(url: str, num_next: int) -> str:
+    """Tell a worker that what its breaker holds really is bad; return what it says."""
+    if not url.startswith(("http://", "https://")):
+        raise BadSettings(f"--url {url}: want http://HOST:PORT")
+    page = f"{url.rstrip('/')}/breaker/accept?next={num_next}"
+    request = urllib.request.Request(page, method="POST")  # noqa: S310 - made sure of above
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy has no way to this machine
+    try:
+        with direct.open(request, timeout=ACCEPT_S) as answer:
+            return str(answer.read().decode(errors="replace")).strip()
+    except urllib.error.HTTPError as error:
+        raise Fatal(f"{url}: {error.code}: {error.read().decode(errors='replace').strip()}") from error
+    except (OSError, HTTPException, ValueError) as error:
+        raise Fatal(f"{url}: no worker answers there: {getattr(error, 'reason', error)}") from error

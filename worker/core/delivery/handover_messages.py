@@ -1,0 +1,211 @@
+"""What is said to the `Handover` (events) and by it (commands).  Plain data: no behaviour, no Kafka.
+
+The picture of who answers what stands in `worker.core.delivery.handover`.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from worker.core.records import Message, Partition
+from worker.core.topics.topic_history import TopicChange
+
+# -- events ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Assigned:
+    """A partition is ours from now on.
+
+    `resume_at` is a start position without a commit; else `committed` is the committed offset, and `note` stands by it.
+    """
+
+    partition: Partition
+    epoch: int
+    resume_at: int | None = None
+    note: str = ""
+    committed: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Revoking:
+    """The group wants partitions back; the callback waits until `LetGo` or `deadline_s`."""
+
+    partitions: frozenset[Partition]
+    deadline_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """Partitions are no longer ours, and may be somebody else's already."""
+
+    partitions: frozenset[Partition]
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time has come to `now_s`; `urgent` does not wait for the flush interval."""
+
+    now_s: float
+    urgent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    """What the consumer said in one step: group metadata, its generation, and the epoch of each owned partition."""
+
+    metadata: object
+    generation: int
+    epochs: Mapping[Partition, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """The flush is durable."""
+
+
+@dataclass(frozen=True, slots=True)
+class Aborted:
+    """The flush had no effect."""
+
+    now_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class InDoubt:
+    """Nobody knows whether the flush had an effect."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """A new producer has settled the old transaction; the broker's committed offsets, by partition."""
+
+    committed: Mapping[Partition, int]
+    now_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Kafka refuses a message of this record, whatever is tried.
+
+    `reason` is a word for the dead letter (`too_large`, `refused`), `detail` a sentence that names the topic.
+    """
+
+    partition: Partition
+    offset: int
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The flush had no effect, because Kafka refuses a message in it.
+
+    A broker refuses a whole batch: where it does not say which message it means, `refusals` lists every record that has
+    one in that batch, and `certain` is False.
+    """
+
+    refusals: tuple[Refusal, ...]
+    certain: bool
+    now_s: float
+
+
+Event = Assigned | Revoking | Lost | Tick | Frozen | Committed | Aborted | InDoubt | Settled | Refused
+
+
+@dataclass(frozen=True, slots=True)
+class TopicNews:
+    """What happened to an input topic; `is_held` while it keeps the worker from being ready.
+
+    No event of the `Handover`, which hears of partitions alone.  `change` is None once a topic is well again.
+    """
+
+    topic: str
+    change: TopicChange | None
+    is_held: bool
+
+
+# -- commands ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Freeze:
+    """Read metadata and epochs in one step and answer with `Frozen`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The finished head of one partition: its messages in order, and the offset to commit with its note.
+
+    `origins` are the offsets of the records that the messages answer: one per message, same order.
+    """
+
+    partition: Partition
+    epoch: int
+    commit_offset: int
+    messages: tuple[Message, ...]
+    note: str = ""
+    origins: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Flush:
+    """What leaves in one transaction."""
+
+    heads: tuple[Head, ...]
+    metadata: object = None
+
+    @property
+    def messages(self) -> Iterable[Message]:
+        """Every message, by partition in offset order."""
+        return (message for head in self.heads for message in head.messages)
+
+    @property
+    def offsets(self) -> dict[Partition, int]:
+        """The offset to commit, by partition."""
+        return {head.partition: head.commit_offset for head in self.heads}
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Run this flush; answer with `Committed`, `Aborted` or `InDoubt`."""
+
+    flush: Flush
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuild:
+    """Make a new producer with the same identity, then read these partitions' committed offsets: `Settled`."""
+
+    partitions: frozenset[Partition]
+
+
+@dataclass(frozen=True, slots=True)
+class LetGo:
+    """The revoke callback may return; what these partitions have in flight is void."""
+
+    partitions: frozenset[Partition]
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """What these partitions have in flight is void."""
+
+    partitions: frozenset[Partition]
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """A partition's records before this offset are durable: their share of the window is free."""
+
+    partition: Partition
+    commit_offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Replace:
+    """Kafka takes no message of this record: answer with `Handover.replace` and its one dead letter."""
+
+    refusal: Refusal
+
+
+Command = Freeze | Send | Rebuild | LetGo | Drop | Release | Replace

@@ -1,0 +1,231 @@
+"""4 prompt: from one impression to everything that an engine shall be asked about it.
+
+The questions of an impression stand side by side, and their prompts share everything up to the options, so an
+engine with a prefix cache computes the user once.  A prompt that does not fit the model loses its oldest history
+first, then the ends of long texts, never an option; one that does not fit even so is not asked (OUT_OF_BUDGET).
+
+How much history fits is found by bisection, from where the question before ended: 200 entries are built into a prompt
+nine times, not 200 times.  More entries never make a shorter prompt, so that is the same cut.
+
+`preparing` does all of this in steps (`worker.core.steps`).
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+
+from worker.core import seeding as chance
+from worker.core.prompts.prompt import Profile, Prompt, Scene, build, flagging, rendering, setting
+from worker.core.prompts.sanitise import settle
+from worker.core.records import Impression, Record
+from worker.core.simulation.draws import Ask, Drawn
+from worker.core.simulation.questions import Depths, Option, Question, Status, planning, presented_orders
+from worker.core.steps import Steps, run
+
+_SHORTER_CHARS = (300, 150, 80, 40)  # characters of each text, where a prompt does not fit even without history
+# Of a prompt: to tokenise a longer one may take 10 ms and more (0.4 to 1.4 us a character with Qwen2.5's tokenizer on
+# one core, 2026-11), so that is done in a thread.
+MAX_CHARS_AT_ONCE = 16_000
+
+# The tokens of a prompt; of one with more than `max_prompt_tokens` the first of them, more than that many.
+Tokenise = Callable[[Prompt], tuple[int, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """How every impression is asked; the same for one run of the worker."""
+
+    profile: Profile
+    depths: Depths
+    draws: int
+    history_limit: int
+    seeded: bool
+    tokenise: Tokenise | None  # None: the engine reads the impression itself
+    max_prompt_tokens: int = 0
+    mode: str = "default"
+    calibration_share: float = 1.0  # of the users: asked even where all slates are one list
+
+    def calibrates(self, user_id: str) -> bool:
+        """Decide by a hash, so that every worker decides alike."""
+        return chance.unit("calibration", user_id) < self.calibration_share
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """One question with its draws; `refused` stands for all draws where the prompt does not fit."""
+
+    question: Question
+    asks: tuple[Ask, ...]
+    flags: frozenset[str]
+    refused: Drawn | None = None
+
+
+def prepare(record: Record, impression: Impression, asking: Asking) -> tuple[Prepared, ...]:
+    """Return the questions of an impression, in order, each with its draws ready for the engine."""
+    return run(preparing(record, impression, asking))
+
+
+def preparing(record: Record, impression: Impression, asking: Asking) -> Steps[tuple[Prepared, ...]]:
+    """Do the same in steps."""
+    texts: dict[int, str] = {}
+    for slate in impression.slates:
+        for item in slate.items:
+            yield None
+            texts[id(item)] = yield from rendering(asking.profile, impression, item)
+    calibrating = asking.calibrates(impression.user.user_id)
+    questions = yield from planning(impression, lambda item: texts[id(item)], asking.depths, calibrating=calibrating)
+    if asking.tokenise is None:
+        return (yield from _prepare_plain(record, impression, questions, asking))
+    shared = yield from setting(asking.profile, impression, asking.history_limit)
+    # An item stands in several questions; its texts are looked at once.
+    shown = {id(option.item): option.item for question in questions for option in question.options}
+    flags = {}
+    for key, item in shown.items():
+        yield None
+        flags[key] = yield from flagging(asking.profile, impression, item)
+    prepared: list[Prepared] = []
+    kept = len(shared.history)
+    for question in questions:
+        flagged = _flagged(shared, [flags[id(one.item)] for one in question.options])
+        kept, one = yield from _prepare_prompts(record, impression, question, asking, flagged, guess=kept)
+        prepared.append(one)
+    return tuple(prepared)
+
+
+def num_bytes(record: Record, impression: Impression, prepared: tuple[Prepared, ...]) -> int:
+    """Return the memory that a decoded record with its questions takes beside the record, bytes, from above.
+
+    The factors are measured (least squares over ten shapes of 0.3 to 200 KB, rounded up; tracemalloc, CPython 3.11,
+    2026-11): all of them together take 3.5 to 44 times the record's own bytes.
+    """
+    num_history = len(impression.user.history)
+    items = [item for slate in impression.slates for item in slate.items]
+    num_attributes = sum(len(one.attributes) for one in items)
+    num_attributes += sum(len(one.item.attributes) for one in impression.user.history)
+    num_options = sum(len(one.question.options) for one in prepared)
+    num_draws = sum(len(one.asks) for one in prepared)
+    return (
+        2_048
+        + 3 * len(record.value or b"")
+        + 256 * len(items)
+        + 512 * num_history
+        + 64 * num_attributes
+        + 768 * num_draws
+        + 128 * num_options
+    )
+
+
+def _flagged(shared: Scene, flags: list[set[str]]) -> Scene:
+    return replace(shared, flags=shared.flags.union(*flags))
+
+
+def num_tokens(prepared: tuple[Prepared, ...]) -> int:
+    """Count the prompt tokens of all draws."""
+    return sum(len(ask.prompt_ids) for one in prepared for ask in one.asks)
+
+
+def _prepare_plain(
+    record: Record, impression: Impression, questions: tuple[Question, ...], asking: Asking
+) -> Steps[tuple[Prepared, ...]]:
+    prepared = []
+    for question in questions:
+        yield None
+        prepared.append(Prepared(question, _asks(record, impression, question, asking), frozenset()))
+    return tuple(prepared)
+
+
+def _prepare_prompts(
+    record: Record, impression: Impression, question: Question, asking: Asking, shared: Scene, *, guess: int
+) -> Steps[tuple[int, Prepared]]:
+    """Return a question with its prompts, and how many entries of the history they show; `guess` is tried first."""
+    yield None
+    asks = _asks(record, impression, question, asking)
+    flags = shared.flags | ({"untrained_mode"} if asking.mode == "direct" else set())
+    if not asks:
+        return guess, Prepared(question, asks, flags)
+    whole = len(shared.history)
+    kept, tokenised = yield from _longest(
+        whole, guess, lambda kept: _tokenised(asks, asking, _with_newest(shared, kept), question.options)
+    )
+    if tokenised is not None:
+        cut = {"history_cut"} if kept < whole else set()
+        return kept, Prepared(question, tokenised, flags | cut)
+    cut = {"text_cut", "history_cut"} if whole else {"text_cut"}
+    for part, options in _ever_shorter(shared, question.options, asking.profile.words.labels):
+        tokenised = yield from _tokenised(asks, asking, part, options)
+        if tokenised is not None:
+            return 0, Prepared(question, tokenised, flags | cut)
+    return 0, Prepared(question, asks, flags, refused=Drawn(Status.OUT_OF_BUDGET))
+
+
+def _longest(
+    whole: int, guess: int, fit: Callable[[int], Steps[tuple[Ask, ...] | None]]
+) -> Steps[tuple[int, tuple[Ask, ...] | None]]:
+    """Return the largest number up to `whole` that fits, with what it gave; 0 and None if not even 0 does."""
+    fits, too_many, found = -1, whole + 1, None
+    tries = iter((guess, guess + 1, guess - 1))
+    while too_many - fits > 1:
+        kept = next((one for one in tries if fits < one < too_many), (fits + too_many) // 2)
+        given = yield from fit(kept)
+        if given is None:
+            too_many = kept
+        else:
+            fits, found = kept, given
+    return max(fits, 0), found
+
+
+def _with_newest(shared: Scene, kept: int) -> Scene:
+    return replace(shared, history=shared.history[len(shared.history) - kept :])
+
+
+def _tokenised(
+    asks: tuple[Ask, ...], asking: Asking, shared: Scene, options: tuple[Option, ...]
+) -> Steps[tuple[Ask, ...] | None]:
+    """Return the draws with their prompts; None if one of them does not fit: all show the same history."""
+    assert asking.tokenise is not None
+    tokenised = []
+    for ask in asks:
+        yield None
+        prompt = build(asking.profile, shared, [options[index] for index in ask.order], mode=asking.mode)
+        if len(prompt.user) > MAX_CHARS_AT_ONCE:
+            ids: tuple[int, ...] = yield partial(asking.tokenise, prompt)
+        else:
+            ids = asking.tokenise(prompt)
+        if len(ids) > asking.max_prompt_tokens:
+            return None
+        tokenised.append(replace(ask, prompt_ids=ids))
+    return tuple(tokenised)
+
+
+def _ever_shorter(
+    shared: Scene, options: tuple[Option, ...], labels: tuple[str, ...]
+) -> Iterator[tuple[Scene, tuple[Option, ...]]]:
+    """Yield what may be shown without history: ever less of long texts, but every option."""
+    for max_chars in _SHORTER_CHARS:
+        short = tuple(replace(option, text=_shorter(option.text, max_chars, labels)) for option in options)
+        yield replace(shared, history=(), profile_text=_shorter(shared.profile_text, max_chars, labels)), short
+
+
+def _shorter(text: str, max_chars: int, labels: tuple[str, ...]) -> str:
+    """Cut a text that is too long; what it ends in stays, and a cut opens no bracket."""
+    body = text.rstrip("\n")
+    if len(body) <= max_chars:
+        return text
+    head, _, last = body[:max_chars].rpartition("\n")
+    return (f"{head}\n" if head else "") + settle(last, labels) + text[len(body) :]
+
+
+def _asks(record: Record, impression: Impression, question: Question, asking: Asking) -> tuple[Ask, ...]:
+    """Return one ask a draw; none for a question that needs no engine."""
+    if question.status is not None:
+        return ()
+    return tuple(
+        Ask(
+            ask_id=f"{record.where}.{record.epoch}/{question.name}/{draw}",
+            impression=impression,
+            question=question,
+            order=order,
+            seed=chance.seed(impression.event_id, str(draw)) if asking.seeded else None,
+        )
+        for draw, order in enumerate(presented_orders(impression.event_id, asking.draws, question.options))
+    )

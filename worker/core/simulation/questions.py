@@ -1,0 +1,208 @@
+"""What the simulated user is asked about one impression, and in which order.
+
+    slates     control: A B C      candidate: B D E
+    questions  SLATE control       A B C
+               SLATE candidate     B D E
+               DUEL candidate      A B C D E      (B is shared, the rest is contested)
+
+A SLATE is one variant's own list.  A DUEL is control and one candidate merged: options merge on item id *and*
+rendered text, so that a headline test is a test.  Both lists of a duel are cut to the same length: an
+indifferent simulator would prefer the longer one otherwise (0.67 for 10 items against 5).
+
+Not everything is worth asking: `Question.status` says what needs no engine (IDENTICAL, SAME_SET, TRIVIAL).  Where all
+slates are one list there is nothing to compare: control is asked for a share of the users, to be held against what
+they really do, and NOT_SAMPLED for the others.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from worker.core.records import Impression, Item, ItemKind, Role, Slate
+from worker.core.seeding import digest
+from worker.core.steps import Steps, run
+
+MAX_OPTIONS = 26  # letters A to Z; the 27th would be "["
+TRAINED_OPTIONS = 12  # the reference model saw 2 to 12 options (`prompt` profiles of the reference)
+
+
+class Kind(StrEnum):
+    """What is asked."""
+
+    SLATE = "SLATE"
+    DUEL = "DUEL"
+
+
+class Status(StrEnum):
+    """What became of a question."""
+
+    OK = "OK"
+    IDENTICAL = "IDENTICAL"  # the slate equals one that was asked: its answer is copied
+    SAME_SET = "SAME_SET"  # a duel of two orders of one set: 0.5 without asking
+    TRIVIAL = "TRIVIAL"  # one option
+    NOT_SAMPLED = "NOT_SAMPLED"  # all slates are one list, and the user is not of those who are asked even so
+    LENGTH = "LENGTH"  # the rationale did not end within its tokens
+    TIMEOUT = "TIMEOUT"
+    ENGINE_ERROR = "ENGINE_ERROR"
+    OUT_OF_BUDGET = "OUT_OF_BUDGET"  # the prompt does not fit the model
+
+
+@dataclass(frozen=True, slots=True)
+class Depths:
+    """How far down a slate is asked; positions, the same for all variants."""
+
+    slate: int = 12
+    duel: int = 6  # of each side, grown while the union stays within TRAINED_OPTIONS
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One thing that the simulated user can choose; `text` is as the model reads it."""
+
+    item_id: str
+    text: str
+    position: int  # 0-based place in the slate of the first of `variants`
+    variants: tuple[str, ...]
+    kind: ItemKind
+    item: Item
+    candidate_position: int | None = None  # DUEL: its place in the candidate's slate, if it is there
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One question; `status` is None if an engine must answer it."""
+
+    kind: Kind
+    slate: Slate  # SLATE: the one asked; DUEL: the candidate's
+    control: Slate | None  # DUEL only
+    options: tuple[Option, ...]
+    options_total: int
+    status: Status | None = None
+    copy_of: str | None = None  # IDENTICAL: the variant whose SLATE is asked
+
+    @property
+    def variant(self) -> str:
+        """The variant that the answer is about."""
+        return self.slate.variant
+
+    @property
+    def name(self) -> str:
+        """Unique within the event, for ids and logs."""
+        return f"{self.kind}:{self.variant}"
+
+
+def plan(
+    impression: Impression, render: Callable[[Item], str], depths: Depths, *, calibrating: bool = True
+) -> tuple[Question, ...]:
+    """Return the questions of an impression: one SLATE per variant, one DUEL per candidate if there is a control.
+
+    Slates that are all one list are asked about if `calibrating`.
+    """
+    return run(planning(impression, render, depths, calibrating=calibrating))
+
+
+def planning(
+    impression: Impression, render: Callable[[Item], str], depths: Depths, *, calibrating: bool = True
+) -> Steps[tuple[Question, ...]]:
+    """Do the same in steps: a slate or a duel each."""
+    lists = []
+    for slate in impression.slates:
+        lists.append((slate, _options(slate, render)))
+        yield None
+    questions = list(_slate_questions(lists, depths.slate))
+    if all_alike(questions) and not calibrating:
+        questions = [replace(one, status=Status.NOT_SAMPLED, copy_of=None) for one in questions]
+    control = next((pair for pair in lists if pair[0].role is Role.CONTROL), None)
+    if control:
+        candidates = (pair for pair in lists if pair[0].role is Role.CANDIDATE)
+        for candidate in candidates:
+            questions.append(_duel(control, candidate, depths.duel))
+            yield None
+    return tuple(questions)
+
+
+def all_alike(slates: Iterable[Question]) -> bool:
+    """Say whether there is one slate that is asked, and every other is a copy of it."""
+    asked = [one.status for one in slates]
+    return len(asked) > 1 and asked.count(None) == 1 and asked.count(Status.IDENTICAL) == len(asked) - 1
+
+
+def presented_order(event_id: str, draw: int, options: tuple[Option, ...]) -> tuple[int, ...]:
+    """Return the index into `options` for each slot, top to bottom, of one draw."""
+    return presented_orders(event_id, draw + 1, options)[draw]
+
+
+def presented_orders(event_id: str, num_draws: int, options: tuple[Option, ...]) -> list[tuple[int, ...]]:
+    """Return the index into `options` for each slot, top to bottom, of each draw.
+
+    The order is that of a hash of the event and the item, so items that two questions share keep their
+    relative order; the texts of a headline test go by a hash too, or one of them would always come first.
+    Draws come in pairs: an odd draw is the turned-round order of the even one before it.
+    """
+    even = [_hashed(event_id, str(pair), options) for pair in range((num_draws + 1) // 2)]
+    return [order for one in even for order in (one, one[::-1])][:num_draws]
+
+
+def _hashed(event_id: str, pair: str, options: tuple[Option, ...]) -> tuple[int, ...]:
+    texts_differ = len({option.item_id for option in options}) < len(options)
+
+    def key(index: int) -> tuple[bytes, ...]:
+        option = options[index]
+        by_item = digest(event_id, pair, option.item_id)
+        return (by_item, digest(event_id, pair, option.item_id, option.text)) if texts_differ else (by_item,)
+
+    return tuple(sorted(range(len(options)), key=key))
+
+
+def _options(slate: Slate, render: Callable[[Item], str]) -> tuple[Option, ...]:
+    """List a slate by position; an item that stands twice counts once, at its first place."""
+    seen: dict[tuple[str, str], Option] = {}
+    for item in sorted(slate.items, key=lambda item: item.position):
+        text = render(item)
+        seen.setdefault(
+            (item.item_id, text),
+            Option(item.item_id, text, item.position, (slate.variant,), item.kind, item),
+        )
+    return tuple(seen.values())
+
+
+def _slate_questions(lists: list[tuple[Slate, tuple[Option, ...]]], depth: int) -> Iterable[Question]:
+    first: dict[tuple[tuple[str, str], ...], str] = {}
+    for slate, options in lists:
+        asked = options[:depth]
+        key = tuple((option.item_id, option.text) for option in asked)
+        original = first.setdefault(key, slate.variant)
+        status = None
+        if len(asked) == 1:
+            status = Status.TRIVIAL
+        elif original != slate.variant:
+            status = Status.IDENTICAL
+        copy_of = original if status is Status.IDENTICAL else None
+        yield Question(Kind.SLATE, slate, None, asked, len(options), status, copy_of)
+
+
+def _duel(
+    control: tuple[Slate, tuple[Option, ...]], candidate: tuple[Slate, tuple[Option, ...]], depth: int
+) -> Question:
+    (slate_a, a), (slate_b, b) = control, candidate
+    length = min(depth, len(a), len(b))
+    while length < min(len(a), len(b)) and len(_merged(a[: length + 1], b[: length + 1])) <= TRAINED_OPTIONS:
+        length += 1
+    options = _merged(a[:length], b[:length])
+    status = None
+    if all(len(option.variants) == 2 for option in options):  # noqa: PLR2004 - both sides
+        same_order = [(o.item_id, o.text) for o in a[:length]] == [(o.item_id, o.text) for o in b[:length]]
+        status = Status.IDENTICAL if same_order else Status.SAME_SET
+    total = len({(option.item_id, option.text) for option in (*a, *b)})
+    return Question(Kind.DUEL, slate_b, slate_a, options, total, status)
+
+
+def _merged(a: tuple[Option, ...], b: tuple[Option, ...]) -> tuple[Option, ...]:
+    """Merge two lists, control's first; a shared option names both variants."""
+    merged = {(option.item_id, option.text): option for option in a}
+    for option in b:
+        key = (option.item_id, option.text)
+        mine = merged.get(key)
+        variants = mine.variants + option.variants if mine else option.variants
+        merged[key] = replace(mine or option, variants=variants, candidate_position=option.position)
+    return tuple(merged.values())

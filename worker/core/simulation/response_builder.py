@@ -1,0 +1,258 @@
+"""6 parse: from the draws of a question to one `SimulatedResponse`.
+
+A question that no engine was asked (IDENTICAL, SAME_SET, TRIVIAL, NOT_SAMPLED) and one that failed (LENGTH, TIMEOUT,
+...) are answered by a response with that status, never by a made-up probability.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from uuid import UUID, uuid5
+
+from worker.core.prompts.rationale import ParseStatus, parse
+from worker.core.prompts.vocabulary import REFERENCE, Words
+from worker.core.records import Impression, Record
+from worker.core.seeding import seed, unit
+from worker.core.simulation.draws import Drawn, EngineCard, PositionProfile, Usage, by_option
+from worker.core.simulation.questions import Depths, Kind, Question, Status, all_alike
+from worker.core.simulation.response import AskedOption, Draw, Provenance, SimulatedResponse, Source, Timings
+from worker.core.simulation.uncertainty import Summary, debiased, duel_share, summarise
+from worker.core.steps import Steps, run
+
+_NAMESPACE = UUID("6f1f4a5e-3c43-5a0b-9a53-6d7ff0f6a1c1")  # of response ids; never changes
+MAX_DRAW_TEXT = 8_000  # characters of a rationale as written, twice what 1,024 tokens take
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What is the same for every response of one run of the worker.
+
+    The position profiles are measured beside the first records: who measures fills the mapping.
+    """
+
+    card: EngineCard
+    prompt_profile: str | None
+    prompt_sha256: str | None
+    draws: int
+    depths: Depths
+    history_limit: int
+    config_fingerprint: str = ""
+    words: Words = REFERENCE
+    position_profiles: Mapping[int, PositionProfile] = field(default_factory=dict)  # by number of options
+    position_debias: bool = False  # divide them out of every draw
+    calibration_share: float = 1.0  # of the users: asked even where all slates are one list; changes no answer
+
+    def with_fingerprint(self) -> "Setup":
+        """Return this with its fingerprint: what must be equal for answers to be pooled; not the engine's version."""
+        parts = [
+            self.card.engine, self.card.model, self.card.revision, self.prompt_sha256, dict(self.card.sampling),
+            self.draws, self.depths.slate, self.depths.duel, self.history_limit, "SLATE+DUEL",
+        ]  # fmt: skip
+        return replace(self, config_fingerprint=sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16])
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One question with all its draws, as the engine left it."""
+
+    question: Question
+    drawn: tuple[Drawn, ...] = ()
+    orders: tuple[tuple[int, ...], ...] = ()
+    flags: frozenset[str] = frozenset()
+    timings: Timings = field(default_factory=Timings)
+
+
+def response_id(event_id: str, question: Question, config_fingerprint: str) -> str:
+    """Return the id of an answer: the same record asked again in the same way has the same id."""
+    name = json.dumps([event_id, question.kind, question.variant, config_fingerprint])
+    return str(uuid5(_NAMESPACE, name))
+
+
+def respond(
+    impression: Impression,
+    asked: Sequence[Asked],
+    setup: Setup,
+    source: Source,
+    *,
+    sample_rate: float,
+    produced_at_us: int,
+) -> tuple[SimulatedResponse, ...]:
+    """Return one response a question, in the order of the questions.
+
+    `sample_rate` is the share of users who are simulated; slates that are all alike are asked of fewer.
+    """
+    return run(responding(impression, asked, setup, source, sample_rate=sample_rate, produced_at_us=produced_at_us))
+
+
+def responding(
+    impression: Impression,
+    asked: Sequence[Asked],
+    setup: Setup,
+    source: Source,
+    *,
+    sample_rate: float,
+    produced_at_us: int,
+) -> Steps[tuple[SimulatedResponse, ...]]:
+    """Do the same in steps: a draw each."""
+    slates = {a.question.variant: a for a in asked if a.question.kind is Kind.SLATE}
+    alike_rate = sample_rate * (setup.calibration_share if all_alike(a.question for a in slates.values()) else 1.0)
+    responses = []
+    for one in asked:
+        yield None
+        copied = slates.get(one.question.copy_of) if one.question.copy_of else None
+        body = yield from _body(impression, one, copied, setup)
+        rate = alike_rate if one.question.kind is Kind.SLATE else sample_rate
+        frame = _frame(impression, one, setup, source, sample_rate=rate, produced_at_us=produced_at_us)
+        responses.append(SimulatedResponse(**frame, **body))  # type: ignore[arg-type]
+    return tuple(responses)
+
+
+def shorten(response: SimulatedResponse) -> SimulatedResponse:
+    """Return the response without the long texts, for a topic that does not take it whole."""
+    draws = tuple(replace(draw, text=None, rationale=None) for draw in response.draws)
+    return replace(response, draws=draws, flags=tuple(sorted({*response.flags, "text_cut"})))
+
+
+def source_of(record: Record, schema_id: str | None) -> Source:
+    """Return where a record stood."""
+    return Source(record.partition.topic, record.partition.number, record.offset, schema_id)
+
+
+def _frame(
+    impression: Impression, one: Asked, setup: Setup, source: Source, *, sample_rate: float, produced_at_us: int
+) -> dict[str, object]:
+    """Return the fields that do not depend on the answer."""
+    experiment = impression.experiment
+    return {
+        "response_id": response_id(impression.event_id, one.question, setup.config_fingerprint),
+        "event_id": impression.event_id,
+        "request_id": impression.request_id,
+        "occurred_at": impression.occurred_at,
+        "domain": impression.domain,
+        "user_id": impression.user.user_id,
+        "experiment_id": experiment.experiment_id if experiment else None,
+        "layer": experiment.layer if experiment else None,
+        "arm": experiment.assignment.arm if experiment and experiment.assignment else None,
+        "holdout": experiment.holdout if experiment else False,
+        "segments": impression.user.segments,
+        "is_test": impression.is_test,
+        "question": one.question.kind,
+        "variant": one.question.variant,
+        "control_variant": one.question.control.variant if one.question.control else None,
+        "role": one.question.slate.role,
+        "shown": one.question.slate.shown,
+        "slate_propensity": one.question.slate.slate_propensity,
+        "propensity_kind": one.question.slate.propensity_kind,
+        "target_propensity": one.question.slate.target_propensity,
+        "options_total": one.question.options_total,
+        "options_asked": len(one.question.options),
+        "sample_rate": sample_rate,
+        "provenance": _provenance(impression, setup),
+        "usage": sum((drawn.usage for drawn in one.drawn), Usage()),
+        "timings": one.timings,
+        "source": source,
+        "produced_at": produced_at_us,
+    }
+
+
+def _body(impression: Impression, one: Asked, copied: Asked | None, setup: Setup) -> Steps[dict[str, object]]:
+    """Return the fields of the answer; of the copied question's where there is one, whose options are the same."""
+    answered = copied or one
+    draws = []
+    for drawn, order in zip(answered.drawn, answered.orders, strict=True):
+        draws.append(_draw(drawn, order, setup))
+        yield None
+    status = _status(one, copied)
+    summary = _summary(impression, answered, draws)
+    share, contested = _share(one.question, summary)
+    return {
+        "options": _options(one.question, summary),
+        "choice": summary.choice if summary else None,
+        "top_choice": summary.top_choice if summary else None,
+        "duel_share": share,
+        "contested_mass": contested,
+        "draws": tuple(draws),
+        "entropy_total": summary.entropy_total if summary else None,
+        "entropy_within": summary.entropy_within if summary else None,
+        "mutual_information": summary.mutual_information if summary else None,
+        "status": status,
+        "copied_from": response_id(impression.event_id, copied.question, setup.config_fingerprint) if copied else None,
+        "flags": tuple(sorted(one.flags | answered.flags | _depth_flag(one.question))),
+    }
+
+
+def _status(one: Asked, copied: Asked | None) -> Status:
+    """Return what became of a question; all draws must be answered, or orders would not be balanced."""
+    failed = next((drawn.status for drawn in (copied or one).drawn if drawn.status is not Status.OK), None)
+    return failed or one.question.status or Status.OK
+
+
+def _summary(impression: Impression, answered: Asked, draws: Sequence[Draw]) -> Summary | None:
+    at = unit(impression.event_id, "choice")
+    if answered.question.status is Status.TRIVIAL:
+        return summarise([(1.0,)], at=at)
+    if draws and all(drawn.status is Status.OK for drawn in answered.drawn):
+        return summarise([draw.probabilities for draw in draws], at=at)
+    return None
+
+
+def _share(question: Question, summary: Summary | None) -> tuple[float | None, float | None]:
+    if question.kind is not Kind.DUEL:
+        return None, None
+    if question.status in {Status.IDENTICAL, Status.SAME_SET}:
+        return 0.5, 0.0
+    if summary is None:
+        return None, None
+    return duel_share(summary.probabilities, [option.variants for option in question.options], question.variant)
+
+
+def _options(question: Question, summary: Summary | None) -> tuple[AskedOption, ...]:
+    probabilities: Sequence[float | None] = summary.probabilities if summary else [None] * len(question.options)
+    return tuple(
+        AskedOption(
+            option.item_id,
+            option.position,
+            option.variants,
+            option.kind,
+            probability,
+            option.item.value,
+            option.candidate_position,
+        )
+        for option, probability in zip(question.options, probabilities, strict=True)
+    )
+
+
+def _draw(drawn: Drawn, order: tuple[int, ...], setup: Setup) -> Draw:
+    rationale, parse_status = (None, ParseStatus.NONE) if drawn.text is None else parse(drawn.text, setup.words)
+    slots, profile = drawn.slot_probabilities, setup.position_profiles.get(len(order))
+    if slots and profile and setup.position_debias:
+        slots = debiased(slots, profile)
+    return Draw(
+        rationale=rationale,
+        text=drawn.text[:MAX_DRAW_TEXT] if drawn.text is not None else None,
+        probabilities=by_option(order, slots) if slots else (),
+        presented_order=order,
+        finish_reason=drawn.finish_reason,
+        parse_status=parse_status,
+        letter_mass=drawn.letter_mass,
+    )
+
+
+def _depth_flag(question: Question) -> frozenset[str]:
+    return frozenset({"depth_cut"} if len(question.options) < question.options_total else ())
+
+
+def _provenance(impression: Impression, setup: Setup) -> Provenance:
+    return Provenance(
+        model=setup.card.model,
+        revision=setup.card.revision,
+        engine=setup.card.engine,
+        engine_version=setup.card.engine_version,
+        prompt_profile=setup.prompt_profile,
+        prompt_sha256=setup.prompt_sha256,
+        sampling={**setup.card.runs, **setup.card.sampling},
+        seed=seed(impression.event_id, "0"),
+        config_fingerprint=setup.config_fingerprint,
+        position_profile=setup.position_profiles.get(max(setup.position_profiles, default=0)),
+    )

@@ -1,0 +1,1 @@
+"""How the small model of the demo and the tests is trained and judged; nothing of the worker imports it."""

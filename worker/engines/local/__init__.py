@@ -1,0 +1,1 @@
+"""5 generate: vLLM within the worker's own processes."""

@@ -1,0 +1,125 @@
+"""What every engine does that reads prompts: a draw as one request to a model or two, and a test of both.
+
+`worker.engines.passes` tells what each request asks; the engines themselves carry requests to where the model runs.
+The second pass of a draw finds its prompt in the prefix cache but for the last block.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from worker.core.errors import BadSettings, Fatal
+from worker.core.prompts.prompt import Profile, Prompt
+from worker.core.simulation.draws import Ask, Drawn, EngineCard
+from worker.core.simulation.questions import Status
+from worker.engines.passes import Passes, usage_of
+from worker.engines.tokens import Tokens
+from worker.settings import Settings
+
+LETTER_TOKENS = 2  # what pass 2 adds: one generated position, and one for a boundary token encoded anew
+# Before every first pass, which is ranked by when its record was taken on, in ms: one token is all that a nearly
+# finished draw still needs, and its prompt may be driven out of the cache while it waits.
+SECOND_PASS_FIRST = 1 << 45
+
+
+class PromptedEngine(ABC):
+    """An engine but for `start`, `stop`, `on_step` and `_run`; `start` makes `_tokens` and `_passes`."""
+
+    card: EngineCard
+    _tokens: Tokens
+    _passes: Passes
+
+    def __init__(self, settings: Settings, profile: Profile) -> None:
+        """Take what is asked and how."""
+        self._settings = settings
+        self._profile = profile
+
+    async def probe(self) -> None:
+        """Have the letters of two options read."""
+        await self._run(self._probe_ids(), self._passes.letters(2), {})
+
+    def tokenise(self, prompt: Prompt) -> tuple[int, ...]:
+        """Return the ids of a prompt; of one that does not fit the model, of its beginning, too many."""
+        return self._tokens.chat(prompt, self.card.max_prompt_tokens or None)
+
+    async def draw(self, ask: Ask) -> Drawn:
+        """Answer one draw, in the form that the settings name."""
+        if self._settings.mode == "direct":
+            return await self._choose(ask, ask.prompt_ids, Drawn(Status.OK, finish_reason="stop"))
+        if self._settings.passes == 1:
+            output = await self._generate(ask, ask.prompt_ids, self._passes.rationale_and_letter(ask))
+            drawn = self._passes.read_both(output, ask.num_slots)
+            return drawn or await self._after_rationale(ask, output)
+        return await self._after_rationale(ask, await self._generate(ask, ask.prompt_ids, self._passes.rationale(ask)))
+
+    async def _after_rationale(self, ask: Ask, first: Any) -> Drawn:
+        """Take a rationale as written, and ask for the letters after it."""
+        written = first.outputs[0]
+        stop = self._profile.stop
+        answered = written.text.find(stop)
+        if answered < 0 and written.finish_reason != "stop":
+            status = Status.LENGTH if written.finish_reason == "length" else Status.ENGINE_ERROR
+            return Drawn(status, text=written.text, finish_reason=written.finish_reason, usage=usage_of(first))
+        # The model may end its turn without the stop string; as in the reference it is then appended.
+        text = written.text[: answered + len(stop)] if answered >= 0 else f"{written.text.rstrip()}\n{stop}"
+        ids = self._tokens.continued(ask.prompt_ids, written.token_ids, text)
+        drawn = Drawn(Status.OK, text=text.removesuffix(stop), finish_reason="stop", usage=usage_of(first))
+        return await self._choose(ask, ids, drawn)
+
+    async def _choose(self, ask: Ask, ids: Sequence[int], drawn: Drawn) -> Drawn:
+        """Add the letters' probabilities after `ids` to a draw."""
+        first = replace(ask, priority=ask.priority - SECOND_PASS_FIRST)
+        output = await self._generate(first, ids, self._passes.letters(ask.num_slots))
+        probabilities, mass = self._passes.read_letters(output, ask.num_slots)
+        return replace(drawn, slot_probabilities=probabilities, letter_mass=mass, usage=drawn.usage + usage_of(output))
+
+    async def _generate(self, ask: Ask, ids: Sequence[int], params: Any) -> Any:
+        return await self._run(ids, params, ask.trace_headers, priority=ask.priority)
+
+    @abstractmethod
+    async def _run(self, ids: Sequence[int], params: Any, trace: Mapping[str, str], *, priority: int = 0) -> Any:
+        """Run one request; cancelling it aborts it.  Returns an output as vLLM makes it."""
+
+    # -- at start
+
+    def _room(self, max_model_len: int) -> int:
+        """Return how many tokens a prompt may have.  Raises `BadSettings` if that is none."""
+        room = max_model_len - self._settings.writing(self._profile.writing).max_tokens - LETTER_TOKENS
+        if room <= 0:
+            message = f"max_model_len: {max_model_len} tokens leave no room for a prompt beside the rationale"
+            raise BadSettings(message)
+        return room
+
+    def _test_ids(self) -> tuple[int, ...]:
+        system, prefix = self._profile.system["default"], self._profile.prefix["default"]
+        return self.tokenise(Prompt(system, "# Exposure List\n[A] a\n\n[B] b\n\n", prefix))
+
+    def _probe_ids(self) -> tuple[int, ...]:
+        return (*self._test_ids(), *self._tokens.encode(f" x\n{self._profile.stop}"))
+
+    async def _self_test(self) -> None:
+        """Ask one question in two passes: the first use of letter probabilities costs seconds."""
+        params = self._passes.params(max_tokens=4, temperature=0.0, output_kind=self._passes.final)
+        await self._run(self._test_ids(), params, {})
+        output = await self._run(self._probe_ids(), self._passes.letters(2), {})
+        probabilities, mass = self._passes.read_letters(output, 2)
+        if not math.isfinite(mass) or abs(sum(probabilities) - 1) > 1e-6:  # noqa: PLR2004 - rounding
+            message = f"self-test: letter probabilities {probabilities}, mass {mass}; want two that sum to 1"
+            raise Fatal(message)
+
+
+def sampling(settings: Settings, profile: Profile) -> dict[str, str]:
+    """Return what provenance says of how rationales are sampled."""
+    if settings.mode == "direct":
+        return {"mode": "direct"}
+    writing = settings.writing(profile.writing)
+    return {
+        "mode": "default",
+        "temperature": str(writing.temperature),
+        "top_p": str(writing.top_p),
+        "max_tokens": str(writing.max_tokens),
+        "seeded": str(settings.seeded).lower(),
+        "passes": str(settings.passes),
+    }

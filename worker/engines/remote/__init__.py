@@ -1,0 +1,1 @@
+"""5 generate: vLLM servers over HTTP, and the choice among them."""

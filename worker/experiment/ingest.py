@@ -1,0 +1,145 @@
+"""From records to the state: responses and definitions, decoded, read and counted a batch at a time.
+
+    Following (Kafka)  ->  Records.take  ->  Answer | Definition | a word for data health  ->  State.take
+
+Nothing that a record holds ends the reader: what cannot be used is counted by its reason.  What passes, such as a
+schema registry that is away, is waited for with the positions unmoved.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from threading import Event
+
+from worker.core.errors import BadSettings, Poison, Retryable
+from worker.core.outcomes import Outcome
+from worker.core.records import Record
+from worker.experiment.definition import Definition, from_record
+from worker.experiment.store.answers import Answer, read
+from worker.experiment.store.database import State
+from worker.experiment.store.real_clicks import read_outcome
+from worker.kafka.follower import Following, Reached
+
+log = logging.getLogger(__name__)
+
+MAX_AHEAD_US = 86_400_000_000  # of a record's own time before Kafka's; time zones mixed up are less than a day
+IDLE_S = 0.5  # how long a batch waits to fill: how old a page may be
+Decode = Callable[[Record, str], Mapping[str, object]]
+
+
+@dataclass(frozen=True, slots=True)
+class Topics:
+    """Where things are read; "" for not at all."""
+
+    responses: str
+    definitions: str = ""
+    outcomes: str = ""
+
+    @property
+    def names(self) -> list[str]:
+        """The topics to follow."""
+        return [name for name in (self.responses, self.definitions, self.outcomes) if name]
+
+
+class Records:
+    """Takes records into a state."""
+
+    def __init__(self, state: State, decode: Decode, topics: Topics, *, include_test: bool = False) -> None:
+        """Decode by `decode(record, name of the schema)`; traffic marked `is_test` is left out unless asked for."""
+        self._state, self._decode, self._topics, self._include_test = state, decode, topics, include_test
+
+    def take(self, records: Iterable[Record], reached: Reached) -> None:
+        """Count a batch and move on.  Raises `Retryable` with nothing moved if a schema cannot be fetched now."""
+        health: Counter[str] = Counter()
+        answers: list[Answer] = []
+        definitions: list[Definition] = []
+        outcomes: list[Outcome] = []
+        for record in records:
+            try:
+                if record.partition.topic == self._topics.definitions:
+                    definitions += self._definition(record)
+                elif record.partition.topic == self._topics.outcomes:
+                    health["outcomes"] += 1
+                    outcomes += self._outcome(record, health)
+                else:
+                    health["read"] += 1
+                    answers += self._answer(record, health)
+            except Poison as poison:
+                health[poison.reason] += 1
+            except BadSettings as error:
+                log.warning("%s: no definition: %s; it is left out", record.where, error)
+                health["bad_definition"] += 1
+        for definition in definitions:
+            self._state.define(definition)
+        health.update({"topic_made_anew": len(reached.made_anew)})
+        self._state.take(
+            answers,
+            outcomes=outcomes,
+            health=health,
+            positions=reached.positions,
+            topic_ids=reached.topic_ids,
+            made_anew=reached.made_anew,
+        )
+
+    def _definition(self, record: Record) -> list[Definition]:
+        return [] if record.value is None else [from_record(self._decode(record, "ExperimentDefinition"))]
+
+    def _outcome(self, record: Record, health: Counter[str]) -> list[Outcome]:
+        if record.value is None:
+            raise Poison("tombstone", "no value")
+        outcome = read_outcome(self._decode(record, "Outcome"))
+        _check_clock(outcome.observed_at, record)
+        if outcome.is_test and not self._include_test:
+            health["test"] += 1
+            return []
+        return [outcome]
+
+    def _answer(self, record: Record, health: Counter[str]) -> list[Answer]:
+        if record.value is None:
+            raise Poison("tombstone", "no value")
+        answer = read(self._decode(record, "SimulatedResponse"))
+        _check_clock(answer.occurred_at, record)
+        if answer.is_test and not self._include_test:
+            health["test"] += 1
+            return []
+        return [answer]
+
+
+def _check_clock(at_us: int, record: Record) -> None:
+    """Refuse what happened after it was written: one record from 2100 would close every window that is open."""
+    if record.timestamp_ms and at_us > record.timestamp_ms * 1_000 + MAX_AHEAD_US:
+        raise Poison("clock_astray", f"{record.where}: of {at_us} us, written at {record.timestamp_ms} ms")
+
+
+def catch_up(following: Following, records: Records) -> None:
+    """Read to where the topics end now.  Raises `Retryable` if Kafka or the registry does not answer."""
+    while not following.at_end:
+        records.take(*following.batch(IDLE_S))
+
+
+def keep_up(following: Following, records: Records, stop: Event) -> None:
+    """Read until told to stop; what passes is waited for and said once."""
+    away, is_first = "", True
+    while not stop.is_set():
+        try:
+            found, reached = following.batch(IDLE_S)
+            while not stop.is_set():
+                try:
+                    if found or reached.made_anew or is_first:  # the first one brings the topics' ids
+                        records.take(found, reached)
+                        is_first = False
+                    break
+                except Retryable as error:
+                    away = _told(str(error), away)
+                    stop.wait(error.after_s)
+            away = ""
+        except Retryable as error:
+            away = _told(str(error), away)
+            stop.wait(error.after_s)
+
+
+def _told(problem: str, before: str) -> str:
+    if problem != before:
+        log.warning("%s; trying again", problem)
+    return problem

@@ -1,0 +1,93 @@
+"""Placebos for an experiment's traffic: read impressions to where they end, and put their placebos beside them.
+
+    impressions  ->  users of the share  ->  placebo of each kind  ->  the same topic, under `<experiment>~<kind>`
+
+The worker answers them like any impression and needs no change.  Which users take part is a hash, and a placebo's event
+id is one too, so planting twice plants the same: readers count it once.  Decoys are the items that were offered least,
+in other people's slates of the same domain; while fewer than `LEAST_DECOYS` are known there are no decoy placebos.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing, suppress
+
+from worker.core.codec import impression as codec
+from worker.core.errors import BadSettings, Poison
+from worker.core.records import Impression, Item, Message, Record, Role
+from worker.core.seeding import unit
+from worker.core.topics.topic_patterns import is_pattern
+from worker.experiment.quality.placebos import Placebo, placebo
+from worker.kafka import admin, registry
+from worker.kafka.follower import Following, Reached
+from worker.settings import Settings
+
+LEAST_DECOYS = 50  # of a domain: fewer would come again and again
+MAX_ITEMS = 10_000  # of a domain that are remembered, about 20 MB
+IDLE_S = 0.5
+_MARK = "~"  # of a placebo's experiment id
+
+
+class Decoys:
+    """The items of each domain, and how often control offered them."""
+
+    def __init__(self) -> None:
+        """Start with none."""
+        self._items: defaultdict[str, dict[str, Item]] = defaultdict(dict)
+        self._offered: defaultdict[str, Counter[str]] = defaultdict(Counter)
+
+    def see(self, impression: Impression) -> None:
+        """Remember what control offered."""
+        items, offered = self._items[impression.domain], self._offered[impression.domain]
+        for slate in impression.slates:
+            for item in slate.items if slate.role is Role.CONTROL else ():
+                if item.item_id in items or len(items) < MAX_ITEMS:
+                    items.setdefault(item.item_id, item)
+                    offered[item.item_id] += 1
+
+    def unpopular(self, domain: str) -> list[Item]:
+        """Return the half that was offered least; none while they are few."""
+        items, offered = self._items[domain], self._offered[domain]
+        ranked = sorted(items, key=lambda name: (offered[name], name))[: len(items) // 2]
+        return [items[name] for name in ranked] if len(ranked) >= LEAST_DECOYS else []
+
+
+def placebos(impression: Impression, decoys: Decoys, *, share: float) -> Iterator[Impression]:
+    """Yield an impression's placebos, if its user takes part; none of a placebo."""
+    name = impression.experiment_id
+    if name and _MARK not in name and unit("placebo", name, impression.user.user_id) < share:
+        unpopular = decoys.unpopular(impression.domain)
+        found = (placebo(impression, kind, unpopular=unpopular) for kind in Placebo)
+        yield from (one for one in found if one)
+
+
+def plant(settings: Settings, experiment: str, *, share: float, tell: Callable[[int], None]) -> Mapping[str, int]:
+    """Put placebos on the first input topic, and return how many of each; `tell` hears how many impressions were read.
+
+    Raises `Retryable` or `Fatal` as Kafka and the registry do; a second run after it adds nothing twice.
+    """
+    topic = settings.input_topics[0]
+    if is_pattern(topic):
+        raise BadSettings(f"input_topics: {topic} is a pattern; placebos need the name of one topic")
+    where = (settings.schema_registry_url, settings.schema_registry_auth_file)
+    encoder, schemas = registry.encoder(*where, topic, "RecommendationImpression"), registry.Schemas(*where)
+    following, publisher = Following(settings, [topic], Reached({})), admin.Publisher(settings)
+    decoys, sent, num_read = Decoys(), Counter[str](), 0
+    with closing(following), closing(publisher):
+        while not following.at_end:
+            records, _ = following.batch(IDLE_S)
+            for impression in _decoded(records, schemas):
+                decoys.see(impression)
+                if impression.experiment_id == experiment:
+                    for one in placebos(impression, decoys, share=share):
+                        publisher.send(Message(topic, one.user.user_id.encode(), encoder.encode(one)))
+                        sent[one.experiment_id] += 1
+            num_read += len(records)
+            tell(num_read)
+    return sent
+
+
+def _decoded(records: Iterable[Record], schemas: registry.Schemas) -> Iterator[Impression]:
+    for record in records:
+        with suppress(Poison):  # the worker dead-letters it
+            ref, payload = codec.split(record.value or b"", record.headers)
+            yield codec.decode(payload, schemas.fetch_now(ref))

@@ -1,0 +1,1 @@
+"""What speaks against a verdict: placebos, paired draws, reasons, checks."""

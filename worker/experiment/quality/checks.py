@@ -1,0 +1,219 @@
+"""What would make the figures of an experiment worthless, and whether it shows; valid while one watches.
+
+    missing pairs      more than 1 %? more on one side, or in one segment? could they turn the result round?
+    draws in pairs     noise scale, flip rate, does the side that is presented later gain?
+    presented slots    does a slot get more than its fair 1 / K?
+
+Every test is an e-process of `evalues`, on sums that can be merged and kept.  The presented orders are hashes, each
+asked in reverse too: a slot that gets more than is fair blurs a preference and tilts none, so it forbids nothing.
+
+>>> profile = Profile()
+>>> for _ in range(1_000): profile.add([[0.2, 0.2, 0.2, 0.4], [0.3, 0.1, 0.3, 0.3]])
+>>> position_profile(profile).words
+'of 4 options the last slot gets 0.35 where 0.25 is fair'
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from math import exp, fsum, log, sqrt
+
+from worker.core.simulation.draws import PositionProfile
+from worker.experiment.readout import Check
+from worker.experiment.statistics.confidence import EVEN, Interval
+from worker.experiment.statistics.evalues import (
+    UNIT,
+    Misses,
+    Sums,
+    e_bh,
+    log_e_above,
+    log_e_beside,
+    log_e_unequal,
+    share_interval,
+)
+
+ALPHA = 0.001  # of each check, as for sample ratios (Kohavi, Tang and Xu 2020): a false alarm stops an experiment
+MAX_MISSING = 0.01  # share of pairs without an answer
+MIN_UNITS = 100  # below, a check is open
+MAX_UNFAIR = 0.1  # of a fair share: what a slot may get more or less; our choice, no model is flat to the last digit
+MAX_SHIFT = 0.02  # of a duel share between presented late and early; our choice, likewise
+NEAR_CHANCE = 0.9  # of the flips of who picks at random
+_OK, _FAILED, _OPEN = "OK", "FAILED", "OPEN"
+
+
+@dataclass(slots=True)
+class Profile:
+    """What each presented slot got, by number of options.
+
+    The presented order is a hash of the event: whatever the user, the event and the past, a fair share is 1 / K.  So
+    events need not be independent; questions of one event share an order: add one of them, or the mean of several.
+    """
+
+    sizes: dict[int, list[Sums]] = field(default_factory=dict)
+
+    def add(self, draws: Sequence[Sequence[float]]) -> None:
+        """Count one question's draws, each by slot (`by_slot`) and of two slots or more; their mean is one value."""
+        slots = self.sizes.setdefault(len(draws[0]), [Sums() for _ in draws[0]])
+        for sums, column in zip(slots, zip(*draws, strict=True), strict=True):
+            sums.add(fsum(column) / len(draws))
+
+    def merge(self, other: "Profile") -> None:
+        """Count the questions of another."""
+        for size, theirs in other.sizes.items():
+            for sums, more in zip(self.sizes.setdefault(size, [Sums() for _ in theirs]), theirs, strict=True):
+                sums.merge(more)
+
+
+def by_slot(probabilities: Sequence[float], presented_order: Sequence[int]) -> tuple[float, ...]:
+    """Turn a response's probabilities by option into probabilities by slot.
+
+    >>> by_slot((0.3, 0.2, 0.5), (2, 0, 1))
+    (0.5, 0.3, 0.2)
+    """
+    return tuple(probabilities[option] for option in presented_order)
+
+
+def flipped(first: Sequence[float], second: Sequence[float]) -> float:
+    """Return the probability that two draws have different top choices, ties broken at random.
+
+    >>> flipped((0.6, 0.4), (0.7, 0.3)), flipped((0.6, 0.4), (0.4, 0.6)), flipped((0.25,) * 4, (0.25,) * 4)
+    (0.0, 1.0, 0.75)
+    """
+    a, b = ({index for index, p in enumerate(draw) if p == max(draw)} for draw in (first, second))
+    return 1 - len(a & b) / (len(a) * len(b))
+
+
+def completeness(seen: Misses) -> Check:
+    """Say whether at most 1 % of the pairs have no answer; in an outage every pair counts as one."""
+    log_e = log_e_above(seen.missing, seen.pairs, bound=MAX_MISSING)
+    share = seen.missing / max(1, seen.pairs)
+    state = _state(seen.pairs, failed=log_e >= -log(ALPHA), fine=share <= MAX_MISSING)
+    words = f"{seen.missing:,} of {seen.pairs:,} pairs have no answer ({share:.1%}), want {MAX_MISSING:.0%} at most"
+    return Check("pair completeness", state, words, {"share": share, "e_value": _exp(log_e)})
+
+
+def equal_sides(*, control_only: int, candidate_only: int) -> Check:
+    """Say whether an answer is missing as often on one side alone as on the other (McNemar 1947, watched)."""
+    n = control_only + candidate_only
+    log_e = log_e_beside(candidate_only, n, low=EVEN, high=EVEN)
+    words = f"missing on control's side alone: {control_only:,}, on the candidate's alone: {candidate_only:,}"
+    figures = {"control_only": control_only, "candidate_only": candidate_only, "e_value": _exp(log_e)}
+    return Check("missing by side", _FAILED if log_e >= -log(ALPHA) else _OK, words, figures)
+
+
+def equal_segments(segments: Mapping[str, Misses]) -> Check:
+    """Say whether answers are missing as often in each segment as in the rest, by e-BH over the segments."""
+    every = sum(segments.values(), Misses(0, 0))
+    rest = {name: Misses(every.pairs - one.pairs, every.missing - one.missing) for name, one in segments.items()}
+    log_es = {name: log_e_unequal(one, rest[name]) for name, one in segments.items()}
+    found = e_bh(log_es, alpha=ALPHA)
+    words = "; ".join(f"{name}: {_rate(segments[name])} against {_rate(rest[name])} elsewhere" for name in found)
+    state = _state(every.pairs, failed=bool(found), fine=True)
+    figures = {f"share {name}": one.missing / max(1, one.pairs) for name, one in segments.items()}
+    return Check("missing by segment", state, words or f"{len(segments):,} segments, none stands out", figures)
+
+
+def worst_case(shown: Interval | None, worst: Interval | None, *, missing: int, null: float = EVEN) -> Check:
+    """Say whether the missing pairs, all at one bound or all at the other, could turn a preference round."""
+    ends = {"low": worst.low, "high": worst.high} if worst else {}
+    words = f"{missing:,} missing pairs put the effect anywhere from {worst}" if worst else "no bounds to put them at"
+    if shown is None or null in shown:
+        return Check("worst case", _OPEN, f"{words}; there is no preference yet", ends)
+    failed = missing > 0 and (worst is None or null in worst)
+    return Check("worst case", _FAILED if failed else _OK, words, ends)
+
+
+@dataclass(frozen=True, slots=True)
+class Noise:
+    """How far answers differ when asked again.  A scale, not a check: two simulations differ by chance alone."""
+
+    event_sd: float  # of the mean of a pair of draws
+    user_sd: float  # of a user's mean
+    words: str
+
+
+def noise_scale(half_differences: Sums, *, inverse_events: Sums) -> Noise:
+    """Return the noise of a value that is the mean of two draws.
+
+    `half_differences` has (even draw - odd draw) / 2 of each event: its variance is that of the mean of both.  What the
+    reversed order does is in it.  `inverse_events` has 1 / events of each user.
+    """
+    event = half_differences.sd
+    user = event * sqrt(inverse_events.mean)
+    words = (
+        f"asked again, an event's value moves by {event:.3f} (sd) and a user's mean by {user:.3f}; "
+        "this gives the scale of the noise and cannot fail, so it shows nothing about bias"
+    )
+    return Noise(event, user, words)
+
+
+def flip_rate(flips: Sums, chance: Sums) -> Check:
+    """Say how often the top choice turns with the presented order, against who picks at random.
+
+    One value a user each: the mean over the user's questions of `flipped`, and of 1 - 1 / K.
+    """
+    interval = share_interval(flips)
+    state = _state(flips.n, failed=interval.low > NEAR_CHANCE * chance.mean, fine=interval.high < chance.mean)
+    words = f"{flips.mean:.1%} of questions ({interval}); picking at random would be {chance.mean:.1%}"
+    figures = {"share": flips.mean, "low": interval.low, "high": interval.high, "chance": chance.mean}
+    return Check("flips when reversed", state, words, figures)
+
+
+def reversed_draws(even: Sums, odd: Sums, late_minus_early: Sums) -> Check:
+    """Say whether the candidate gains by being presented late.
+
+    Even and odd draws are both in hashed order, so their means agree even of a biased engine and are shown for
+    completeness alone.  What tells is, one value an event, the share in the draw whose mean slot of the candidate's own
+    options is higher, minus that in the other draw.
+    """
+    n, gain = late_minus_early.n, late_minus_early.mean
+    half = MAX_SHIFT / 2
+    log_e = log_e_beside((n + late_minus_early.total / UNIT) / 2, n, low=EVEN - half, high=EVEN + half)
+    words = f"presented late, a side's share is {gain:+.3f} against early; by draw {even.mean:.3f} and {odd.mean:.3f}"
+    state = _state(n, failed=log_e >= -log(ALPHA), fine=abs(gain) <= MAX_SHIFT)
+    figures = {"late_minus_early": gain, "even": even.mean, "odd": odd.mean, "e_value": _exp(log_e)}
+    return Check("reversed draws", state, words, figures, forbids=False)
+
+
+def position_profile(profile: Profile, *, measured: PositionProfile = ()) -> Check:
+    """Say which slots get more or less than their fair share, by e-BH over slots and numbers of options.
+
+    `measured` is what the worker saw at its start with options that are all the same.
+    """
+    log_es = {
+        (size, slot): log_e_beside(sums.total / UNIT, sums.n, low=(1 - MAX_UNFAIR) / size, high=(1 + MAX_UNFAIR) / size)
+        for size, slots in profile.sizes.items()
+        for slot, sums in enumerate(slots)
+    }
+    found = e_bh(log_es, alpha=ALPHA)
+    off = {place: profile.sizes[place[0]][place[1]].mean * place[0] - 1 for place in log_es}
+    worst = sorted(found, key=lambda place: -off[place])[:1]  # what some slots lose others gain: one is enough
+    state = _state(
+        sum(slots[0].n for slots in profile.sizes.values()),
+        failed=bool(found),
+        fine=all(abs(share) <= MAX_UNFAIR for share in off.values()),
+    )
+    words = "; ".join(_slot(profile, *place, measured) for place in worst) or "no slot surely gets more than is fair"
+    figures = {f"{size} options, slot {slot + 1}": (1 + off[size, slot]) / size for size, slot in log_es}
+    return Check("position profile", state, words, figures, forbids=False)
+
+
+def _state(n: int, *, failed: bool, fine: bool) -> str:
+    """Name the state: a failure is sure whenever it is seen, the rest takes units and a good figure."""
+    if failed:
+        return _FAILED
+    return _OK if fine and n >= MIN_UNITS else _OPEN
+
+
+def _slot(profile: Profile, size: int, slot: int, measured: PositionProfile) -> str:
+    mean = profile.sizes[size][slot].mean
+    name = "last slot" if slot == size - 1 else f"slot {slot + 1}"
+    before = f" ({measured[slot]:.2f} where all options were the same)" if len(measured) == size else ""
+    return f"of {size} options the {name} gets {mean:.2f} where {1 / size:.2f} is fair{before}"
+
+
+def _rate(one: Misses) -> str:
+    return f"{one.missing / max(1, one.pairs):.1%} of {one.pairs:,}"
+
+
+def _exp(log_e: float) -> float:
+    return exp(min(log_e, 700.0))  # within a double

@@ -1,0 +1,1 @@
+"""What real users did: calibration, the bridge to a lift, doubly robust and canary estimates."""

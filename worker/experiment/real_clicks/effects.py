@@ -1,0 +1,75 @@
+"""The lift in real outcomes, from the events whose users really saw control's slate, or the candidate's.
+
+    control shown      outcome, propensities     doubly robust, if control's own chance was logged
+    candidate shown    outcome, assignment       canary, if some users were assigned to see it
+
+The simulation that makes them narrow: for doubly robust the bridged click probabilities, where there are any yet; for
+the canary the duel share.  Both may be wrong without harm: see `observed` and `canary`.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from math import nan
+
+import numpy as np
+
+from worker.experiment.readout import Effect
+from worker.experiment.real_clicks import canary as canaries, doubly_robust as observing
+from worker.experiment.real_clicks.bridge import METRIC, Bridge
+from worker.experiment.real_clicks.canary import CanaryEvents
+from worker.experiment.real_clicks.doubly_robust import ControlEvents, Estimand, Floats, ObservedLift
+from worker.experiment.real_clicks.shown_slates import Exposure
+from worker.experiment.statistics import confidence as stats
+from worker.experiment.statistics.user_means import Rule
+
+_NEITHER = (nan, nan)
+
+
+def effects(exposures: Sequence[Exposure], over: Bridge, rule: Rule) -> Iterator[Effect]:
+    """Yield what outcomes say about the candidate; "not identified" and why, where they cannot."""
+    control = [one for one in exposures if not one.shown_candidate]
+    if any(one.outcome is not None for one in control):
+        found = observing.doubly_robust(_control(control, over), alpha=rule.alpha, planned_users=rule.planned_users)
+        yield _effect(found)
+    if len(control) < len(exposures):
+        yield _effect(canaries.canary(_canary(exposures), alpha=rule.alpha, planned_users=rule.planned_users))
+
+
+def _control(events: Sequence[Exposure], over: Bridge) -> ControlEvents:
+    simulated = [over.by_event.get(one.event_id, _NEITHER) for one in events]
+    return ControlEvents(
+        user=np.array([one.user for one in events]),
+        outcome=_column(events, lambda one: one.outcome),
+        simulated_control=np.array([one for one, _ in simulated]),
+        simulated_candidate=np.array([one for _, one in simulated]),
+        identical=np.array([one.identical for one in events]),
+        whole_slate=np.array([one.whole_slate for one in events]),
+        slate_propensity=_column(events, lambda one: one.propensity),
+        target_propensity=_column(events, lambda one: one.target_propensity),
+    )
+
+
+def _canary(events: Sequence[Exposure]) -> CanaryEvents:
+    return CanaryEvents(
+        user=np.array([one.user for one in events]),
+        outcome=_column(events, lambda one: one.outcome),
+        shown_candidate=np.array([one.shown_candidate for one in events]),
+        assigned=np.array([one.assigned for one in events]),
+        simulated_candidate=_column(events, lambda one: one.duel_share),
+        identical=np.array([one.identical for one in events]),
+    )
+
+
+def _column(events: Sequence[Exposure], of: Callable[[Exposure], float | None]) -> Floats:
+    return np.array([nan if (value := of(one)) is None else value for one in events], np.float64)
+
+
+def _effect(found: ObservedLift) -> Effect:
+    estimate = stats.Estimate(found.users, found.value, found.interval, found.withheld)
+    return Effect(METRIC, 0.0, estimate, estimate, estimand=found.estimand, note=_note(found))
+
+
+def _note(found: ObservedLift) -> str:
+    if found.estimand is Estimand.CANARY:
+        return "" if found.tuning is None else f"simulation used at {found.tuning:.2f} of its weight"
+    sample = found.effective_sample_size
+    return "" if sample is None else f"effective sample size {sample:,.0f} events where policies differ"

@@ -1,0 +1,77 @@
+"""The checks of a comparison, from the sums that the state holds: see `trust` for what each one is.
+
+pairs by metric and segment    missing at all? in one segment? on one side?
+pairs of draws, slots          does the engine flip, gain by being late, or like a place?
+placebos of the experiment     does the engine see what everybody knows?
+"""
+
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+
+from worker.experiment.definition import Definition
+from worker.experiment.quality import checks as trust
+from worker.experiment.quality.placebos import Placebo, placebo_check
+from worker.experiment.readout import Check, Effect, Guarded
+from worker.experiment.statistics.evalues import Misses
+from worker.experiment.statistics.user_means import Rule, Users
+from worker.experiment.store import queries
+from worker.experiment.store.engine_sums import measures, of_users, profile
+from worker.experiment.store.pairs import DUEL_SHARE
+from worker.experiment.store.queries import EpochRow
+from worker.experiment.store.sums import CHANCE, FLIP
+
+ByMetric = Mapping[tuple[str, str], Users]  # by (metric, segment); segment "" is all users
+
+
+def checks(
+    db: sqlite3.Connection, row: EpochRow, pair: tuple[str, str], users: ByMetric, *, primary: str, rule: Rule
+) -> Iterator[Check]:
+    """Yield what would make the figures of a (candidate, control) worthless, and whether it shows.
+
+    `rule` is the duel share's.
+    """
+    yield from _missing(users, primary)
+    found = measures(db, row.id, *pair)
+    yield trust.equal_sides(control_only=found["control_missing"].n, candidate_only=found["candidate_missing"].n)
+    if (FLIP, "") in users:
+        flips, chance = (of_users(users[metric, ""].values().tolist()) for metric in (FLIP, CHANCE))
+        yield trust.flip_rate(flips, chance)
+        yield trust.reversed_draws(found["even"], found["odd"], found["late"])
+        yield trust.position_profile(profile(db, row.id))
+    yield from _placebos(db, row, rule)
+
+
+def guarded(form: Definition | None, effects: Sequence[Effect]) -> Iterator[Guarded]:
+    """Say of each guardrail whether the candidate's loss is surely within its margin, surely beyond, or open."""
+    by_metric = {effect.metric: effect for effect in effects}
+    for rail in form.guardrails if form else ():
+        effect = by_metric.get(rail.metric)
+        interval = effect.overall.interval if effect else None
+        least = (effect.null if effect else 0.0) - rail.margin
+        state = "OPEN" if interval is None or least in interval else "OK" if interval.low > least else "BROKEN"
+        words = f"{rail.metric} {interval or 'not known yet'}, want more than {least:g}"
+        yield Guarded(rail.metric, rail.margin, state, words)
+
+
+def _missing(users: ByMetric, primary: str) -> Iterator[Check]:
+    overall = users.get((primary, ""))
+    yield trust.completeness(_misses(overall) if overall else Misses(0, 0))
+    segments = {segment: _misses(one) for (metric, segment), one in users.items() if segment and metric == primary}
+    if len(segments) > 1:
+        yield trust.equal_segments(segments)
+
+
+def _misses(of: Users) -> Misses:
+    return Misses(of.num_pairs, of.num_missing)
+
+
+def _placebos(db: sqlite3.Connection, row: EpochRow, rule: Rule) -> Iterator[Check]:
+    """Yield what the placebos of this experiment show in the same configuration, as far as any were planted."""
+    for kind in Placebo:
+        epoch = queries.epoch_named(db, f"{row.experiment_id}~{kind}", row.fingerprint)
+        if epoch is None:
+            continue
+        for pair in queries.compared(db, epoch):
+            for metric, segment, sums in queries.sums(db, epoch, *pair):
+                if (metric, segment) == (DUEL_SHARE, ""):
+                    yield placebo_check(kind, Users(sums, rule).overall())

@@ -1,0 +1,30 @@
+"""The primary figure at a second look: by event, and adjusted by what was known before simulation.
+
+    duel_share_by_event    every answered event weighs alike; beside the headline, which weighs users alike
+    duel_share_adjusted    by the overlap of the two slates (CUPED); shown where eligible users have no answer
+
+Neither decides: a verdict that disagrees with them is worth a question all the same.
+"""
+
+from collections.abc import Iterator, Mapping
+
+from worker.experiment.readout import Effect
+from worker.experiment.statistics import confidence as stats
+from worker.experiment.statistics.user_means import Users
+from worker.experiment.store.pairs import METRICS
+from worker.experiment.store.sums import OVERLAP
+
+NO_TRIGGERED = "adjusted over all users alone"
+
+
+def second_looks(primary: str, users: Mapping[tuple[str, str], Users]) -> Iterator[Effect]:
+    """Yield the primary metric's other figures; `users` are by (metric, segment), segment "" all of them."""
+    found, overlap = users.get((primary, "")), users.get((OVERLAP, ""))
+    if found is None or not found.values().size:
+        return
+    null = METRICS[primary].null
+    yield Effect(f"{primary}_by_event", null, found.by_event(), found.by_event(triggered=True))
+    adjusted = found.cuped(overlap) if overlap else None
+    if adjusted:
+        alone = stats.Estimate(0, None, None, NO_TRIGGERED)
+        yield Effect(f"{primary}_adjusted", null, adjusted, alone, note="adjusted by overlap, known before simulation")

@@ -1,0 +1,133 @@
+"""A report for a terminal: a table an epoch, then the state of the data and what it cannot tell."""
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from worker.experiment.readout import Comparison, Effect, Epoch, Readout, Report
+from worker.experiment.report.compare_configurations import Twice
+from worker.experiment.statistics import confidence as stats
+
+
+def render(report: Report) -> Group:
+    """Lay the report out; text from outside is shown without markup or control characters."""
+    tables = [_table(readout, epoch) for readout in report.readouts for epoch in readout.epochs]
+    counts = [f"{count:,} {name.replace('_', ' ')}" for name, count in report.data_health.items()]
+    lines = [
+        *(() if tables else ("Nothing was counted.",)),
+        f"Responses: {', '.join(counts) or 'none'}.",
+        "What this cannot tell:",
+        *(f"- {words}" for words in stats.CANNOT_TELL),
+    ]
+    return Group(*tables, Text("\n".join(lines)))
+
+
+def render_twice(found: Sequence[Twice], first: str, second: str) -> Group:
+    """Lay out what two configurations said about the same events."""
+    return Group(*(_twice(one, first, second) for one in found) if found else (Text("No pair that both answered."),))
+
+
+def _twice(one: Twice, first: str, second: str) -> Table:
+    table = Table(title=_plain(f"{one.candidate} against {one.control}, on the same events"), title_justify="left")
+    table.add_column("")
+    table.add_column("")
+    loss, moved = one.log_loss, one.difference
+    alone = f"only {first}: {one.first_only:,}, only {second}: {one.second_only:,}"
+    known = f"{loss.value:+.3f} ({loss.interval}, {loss.label})" if loss else "no clicks"
+    rows = {
+        "events that both answered": f"{one.events:,} ({alone})",
+        f"duel share by {first}": _number(one.first_share, ".3f"),
+        f"duel share by {second}": _number(one.second_share, ".3f"),
+        "difference, by user": f"{_number(moved.value, '+.3f')} ({moved.interval or moved.withheld})",
+        "both prefer the same side": _number(one.same_side, ".1%"),
+        "correlation of their shares": _number(one.correlation, "+.2f"),
+        "log loss on real clicks, difference": known,
+    }
+    for name, cell in rows.items():
+        table.add_row(_plain(name), _plain(cell))
+    return table
+
+
+def _table(readout: Readout, epoch: Epoch) -> Table:
+    first, last = (
+        datetime.fromtimestamp(at_us // 10**6, UTC) for at_us in (epoch.first_occurred_at, epoch.last_occurred_at)
+    )
+    title = f"Experiment {readout.experiment_id or '(none)'}, configuration {epoch.config_fingerprint}\n"
+    title += f"{first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC"
+    table = Table(title=_plain(title), title_justify="left")
+    table.add_column("")
+    columns = [_column(comparison, readout) for comparison in epoch.comparisons]
+    for comparison in epoch.comparisons:
+        table.add_column(_plain(f"{comparison.candidate} against {comparison.control}"))
+    for name in dict.fromkeys(name for column in columns for name in column):
+        table.add_row(name, *(_plain(column.get(name, "-")) for column in columns))
+    for name, cell in _calibration(epoch):
+        table.add_row(name, *([_plain(cell)] * max(1, len(columns))))
+    table.add_row("responses, SLATE among them", *([f"{epoch.responses:,}, {epoch.slates:,}"] * max(1, len(columns))))
+    return table
+
+
+def _column(one: Comparison, readout: Readout) -> dict[str, str]:
+    """Return the cells of a comparison by their row's name."""
+    statuses = ", ".join(f"{count:,} {status}" for status, count in one.statuses.items())
+    primary = one.primary
+    return {
+        "verdict": f"{one.verdict.words}: {one.reason}",
+        "estimand": f"{primary.estimand}, {one.basis}",
+        f"{_words(primary)}, all users": _figure(primary.overall, readout),
+        f"{_words(primary)}, slates differ": _figure(primary.triggered, readout),
+        **({f"{_words(primary)}, users closed": _closed(one.closed, readout)} if one.closed else {}),
+        **{_row_name(effect): _figure(effect.overall, readout) for effect in one.effects[1:]},
+        **{f"guardrail {guarded.metric}": f"{guarded.state}: {guarded.words}" for guarded in one.guardrails},
+        **{check.name: f"{check.state}: {check.words}" for check in one.checks},
+        "users": f"{primary.overall.users:,} of {readout.planned_users:,} planned",
+        "users whose slates differ": f"{primary.triggered.users:,} ({_number(one.trigger_share, '.1%')})",
+        "pairs": f"{one.events:,}: {statuses}",
+        "mean contested mass": _number(one.contested_mass, ".3f"),
+        "items that both offer": _number(one.overlap, ".1%"),
+        "rank correlation of those": _number(one.rank_correlation, "+.2f"),
+        **({"noise": one.noise} if one.noise else {}),
+        "missing pairs": f"{one.missing:,} ({one.missing_share:.2%})",
+        "with them all lost, all won": str(one.worst_case or "-"),
+    }
+
+
+def _calibration(epoch: Epoch) -> Iterator[tuple[str, str]]:
+    one = epoch.calibration
+    if one:
+        yield "control's clicks", f"{one.clicks:,} on {one.slates:,} slates, {one.pending:,} pending: {one.words}"
+        for figure in one.figures:
+            interval = f" ({figure.low:.3f} to {figure.high:.3f} at one look)" if figure.low is not None else ""
+            yield figure.name.replace("_", " "), f"{figure.value:.3f}{interval}"
+
+
+def _words(effect: Effect) -> str:
+    name = effect.metric.replace("_", " ")
+    return name if effect.null else f"{name}, candidate - control"
+
+
+def _closed(one: stats.Estimate, readout: Readout) -> str:
+    return f"{_figure(one, readout)} over {one.users:,} users whose first day is over; holds for any number of users"
+
+
+def _row_name(effect: Effect) -> str:
+    return f"{_words(effect)}, {'all users' if effect.estimand == stats.ESTIMAND else effect.estimand}"
+
+
+def _figure(one: stats.Estimate, readout: Readout) -> str:
+    value = _number(one.value, ".3f")
+    if one.interval:
+        return f"{value} ({100 * (1 - readout.alpha):g}%: {one.interval})"
+    return f"{value} ({one.withheld or 'no interval yet'})"
+
+
+def _number(value: float | None, spec: str) -> str:
+    return "-" if value is None else format(value, spec)
+
+
+def _plain(text: str) -> Text:
+    """Return text from outside without markup or control characters, which a terminal would obey."""
+    return Text("".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text))

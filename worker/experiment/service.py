@@ -1,0 +1,190 @@
+"""What `mirrorstream experiment` does: a state, filled from the topics, and what is made of it."""
+
+import signal
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field, replace
+from math import inf
+from pathlib import Path
+from threading import Event, Thread
+
+from worker.core.codec import impression as codec
+from worker.core.errors import BadSettings, Fatal
+from worker.core.records import Message, Record
+from worker.experiment.definition import Definition, as_record, load
+from worker.experiment.ingest import Records, Topics, catch_up, keep_up
+from worker.experiment.readout import Report
+from worker.experiment.report import assemble as assembly, compare_configurations as twice
+from worker.experiment.report.assemble import Defaults
+from worker.experiment.report.compare_configurations import Twice
+from worker.experiment.report.readout_record import record
+from worker.experiment.store.database import State
+from worker.kafka import admin, registry
+from worker.kafka.follower import Following, Reached
+from worker.settings import Settings
+
+LEAST_S, REST = 1.0, 9.0  # between two reports: at least so long, and so many times what the last one took
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the commands have in common."""
+
+    definitions: tuple[Definition, ...] = ()
+    definitions_topic: str = ""
+    outcomes_topic: str = ""
+    state: Path | None = None  # None: in memory, read anew each time
+    include_test: bool = False
+    defaults: Defaults = field(default_factory=Defaults)
+
+
+def report(settings: Settings, options: Options, *, experiment: str | None) -> Report:
+    """Read the topics to their ends, from where the state stands, and report.  Raises `Retryable`, `Fatal`."""
+    with closing(_state(options)) as state, _following(settings, options, state) as following:
+        catch_up(following, _records(settings, options, state))
+        return assembly.report(state, options.defaults, experiment=experiment)
+
+
+def compare(settings: Settings, options: Options, experiment: str, fingerprints: tuple[str, str]) -> list[Twice]:
+    """Read as `report` does, and compare what two configurations said about the same events."""
+    with closing(_state(options)) as state, _following(settings, options, state) as following:
+        catch_up(following, _records(settings, options, state))
+        rule = options.defaults
+        return twice.compare(state.db, experiment, fingerprints, alpha=rule.alpha, planned_users=rule.planned_users)
+
+
+def define(settings: Settings, path: Path, *, topic: str) -> Definition:
+    """Put a file's definition on the topic of definitions.  Raises `BadSettings` with every problem of it."""
+    definition = load(path)
+    _publish(settings, topic, "ExperimentDefinition", {definition.experiment_id: as_record(definition)})
+    return definition
+
+
+def publish(settings: Settings, found: Report, *, topic: str) -> None:
+    """Put the readout of each experiment that has an id on a topic."""
+    now = time.time_ns() // 1_000
+    records = {one.experiment_id: record(one, produced_at=now) for one in found.readouts if one.experiment_id}
+    _publish(settings, topic, "ExperimentReadout", records)
+
+
+def rebuild(settings: Settings, options: Options) -> Report:
+    """Forget what was read and read it again; definitions and forgotten users stay."""
+    with closing(_state(options)) as state:
+        state.reset()
+    return report(settings, options, experiment=None)
+
+
+def forget(options: Options, user_id: str) -> int:
+    """Delete a user from the state; return the number of answers that went."""
+    if options.state is None or not options.state.exists():
+        raise BadSettings(f"--state {options.state}: want the file that a reader keeps")
+    with closing(_state(options)) as state:
+        return state.forget(user_id)
+
+
+class Live:
+    """The report of a state that another connection writes; made anew when it has changed, and not too often."""
+
+    def __init__(self, state: State, defaults: Defaults) -> None:
+        """Take a connection of its own."""
+        self._state, self._defaults = state, defaults
+        self._version, self._report = -1, Report(())
+        self._made_s, self._took_s = -inf, 0.0
+
+    def version(self) -> int:
+        """Return the version of what `report` would return."""
+        rested = time.monotonic() - self._made_s >= max(LEAST_S, REST * self._took_s)
+        return self._state.version if rested else self._version
+
+    def report(self) -> Report:
+        """Return the report of now, or of a little ago."""
+        version = self.version()
+        if version != self._version:
+            start_s = time.monotonic()
+            self._version, self._report = version, assembly.report(self._state, self._defaults)
+            self._made_s = time.monotonic()
+            self._took_s = self._made_s - start_s
+        return self._report
+
+
+@contextmanager
+def live(settings: Settings, options: Options) -> Iterator[Live]:
+    """Keep a state up to date in a thread of its own while a page is served from it.
+
+    A reader that cannot go on interrupts the main thread, and its error is raised here: a page that stands still would
+    look alive.
+    """
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="mirrorstream-"))
+        options = replace(options, state=options.state or Path(folder) / "state.db")
+        state = stack.enter_context(closing(_state(options)))
+        following = stack.enter_context(_following(settings, options, state))
+        keeping = _Keeping(following, _records(settings, options, state))
+        stack.callback(keeping.end)
+        keeping.start()
+        yield Live(stack.enter_context(closing(State(options.state))), options.defaults)
+
+
+class _Keeping(Thread):
+    """Reads in the background."""
+
+    def __init__(self, following: Following, records: Records) -> None:
+        super().__init__(name="experiment-reader", daemon=True)
+        self._following, self._records = following, records
+        self._stop_asked = Event()
+        self._error: Exception | None = None
+
+    def run(self) -> None:
+        try:
+            keep_up(self._following, self._records, self._stop_asked)
+        except Exception as error:  # noqa: BLE001 - whatever it is, `end` raises it
+            self._error = error
+            signal.raise_signal(signal.SIGINT)
+
+    def end(self) -> None:
+        self._stop_asked.set()
+        self.join()
+        if self._error is not None:
+            raise self._error
+
+
+def _publish(settings: Settings, topic: str, name: str, records: Mapping[str, object]) -> None:
+    admin.num_partitions(settings, topic)
+    encoder = registry.encoder(settings.schema_registry_url, settings.schema_registry_auth_file, topic, name)
+    publisher = admin.Publisher(settings)
+    for key, one in records.items():
+        publisher.send(Message(topic, key.encode(), encoder.encode(one)))
+    publisher.close()
+
+
+def _state(options: Options) -> State:
+    state = State(options.state)
+    for definition in options.definitions:
+        state.define(definition)
+    return state
+
+
+@contextmanager
+def _following(settings: Settings, options: Options, state: State) -> Iterator[Following]:
+    topics = _topics(settings, options)
+    start = Reached(state.positions(), state.topic_ids())
+    with closing(Following(settings, topics.names, start)) as following:
+        if topics.responses in following.missing:
+            raise Fatal(f"topic {topics.responses} does not exist at {settings.bootstrap_servers}: no responses yet")
+        yield following
+
+
+def _records(settings: Settings, options: Options, state: State) -> Records:
+    schemas = registry.Schemas(settings.schema_registry_url, settings.schema_registry_auth_file)
+
+    def decode(raw: Record, name: str) -> Mapping[str, object]:
+        ref, payload = codec.split(raw.value or b"", raw.headers)
+        return codec.decode_plain(payload, schemas.fetch_now(ref), name)
+
+    return Records(state, decode, _topics(settings, options), include_test=options.include_test)
+
+
+def _topics(settings: Settings, options: Options) -> Topics:
+    return Topics(settings.output_topic, options.definitions_topic, options.outcomes_topic)

@@ -1,0 +1,212 @@
+"""From sums by user to estimates: each user is one value, the mean of the user's events so far.
+
+    user  minute  answered  total        value
+    u0    10      1         0.8     ->   u0: (0.8 + 0.5) / 2 = 0.65
+    u0    12      1         0.5          u1: 0.5
+    u1    11      1         0.5          mean over users 0.575
+
+Users are weighed alike however often they come; whoever only has missing answers has no value and counts in the worst
+case alone.  Means are exactly rounded sums, so figures do not depend on the order in which users were first seen.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import fsum, isinf
+
+import numpy as np
+from numpy.typing import NDArray
+
+from worker.experiment.statistics import confidence as stats, cuped as adjusted, empirical_bernstein as closed
+
+MAX_POINTS = 60  # of a timeline
+Counts = NDArray[np.int64]
+Values = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """Columns of one comparison, one row a user and bucket; `total` in whole numbers of 1 / unit."""
+
+    user: Counts
+    bucket: Counts
+    answered: Counts
+    missing: Counts
+    total: Counts
+    differs: Counts
+    unit: int
+
+    @classmethod
+    def of(cls, rows: Sequence[tuple[int, ...]], *, unit: int) -> "Sums":
+        """Take rows of (user, bucket, answered, missing, total, differs)."""
+        user, bucket, answered, missing, total, differs = np.array(rows, dtype=np.int64).reshape(-1, 6).T
+        return cls(user, bucket, answered, missing, total, differs, unit)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """How an estimate is made: the metric's bounds, and what the interval promises."""
+
+    alpha: float
+    planned_users: int
+    bounds: tuple[float, float] = (0.0, 1.0)
+
+
+class Users:
+    """One value a user, from the rows of one comparison.
+
+    >>> rows = [(0, 10, 1, 0, 8, 1), (0, 12, 1, 0, 5, 0), (1, 11, 1, 0, 5, 0)]
+    >>> users = Users(Sums.of(rows, unit=10), Rule(0.05, 5_000))
+    >>> users.overall().value, users.triggered().value, str(users.worst_case())
+    (0.575, 0.65, '0.575 to 0.575')
+    """
+
+    def __init__(self, sums: Sums, rule: Rule) -> None:
+        """Add up the rows of each user."""
+        self._ids, index = np.unique(sums.user, return_inverse=True)
+        self._sums, self._rule, self._index = sums, rule, index
+        self._num = int(index.max()) + 1 if index.size else 0
+        self._answered, self._total, self._differs = self._until(len(sums.user), np.arange(len(sums.user)))
+        self._missing = np.bincount(index, sums.missing, self._num)
+
+    @property
+    def ids(self) -> Counts:
+        """The users who have a value, ascending."""
+        return np.asarray(self._ids[self._answered > 0])
+
+    def values(self) -> Values:
+        """Return the value of each user who has one, in the order of `ids`."""
+        seen = self._answered > 0
+        return np.asarray(self._total[seen] / self._answered[seen])
+
+    def inverse_events(self) -> list[float]:
+        """Return 1 / answered events of each user who has a value."""
+        return [float(value) for value in 1 / self._answered[self._answered > 0]]
+
+    def closed(self, window_buckets: int) -> stats.Estimate | None:
+        """Return the mean over users whose first window is over, each counted once; None before one is.
+
+        None too of a metric without bounds.
+        """
+        (values, moments), (low, high) = self._closed_values(window_buckets), self._rule.bounds
+        if not values.size or isinf(high - low):
+            return None
+        found = closed.interval(values, moments, low=low, high=high, alpha=self._rule.alpha)
+        return stats.Estimate(values.size, float(values.mean()), found)
+
+    def _closed_values(self, window_buckets: int) -> tuple[Values, Counts]:
+        """Return the means over the first window of each user whose window is over, and when it began, ascending.
+
+        The data's own newest event says what is over.
+        """
+        sums = self._sums
+        if not self._num:
+            return np.empty(0), np.empty(0, np.int64)
+        first = np.full(self._num, np.iinfo(np.int64).max)
+        np.minimum.at(first, self._index, sums.bucket)
+        inside = sums.bucket < first[self._index] + window_buckets
+        answered = np.bincount(self._index[inside], sums.answered[inside], self._num)
+        total = np.bincount(self._index[inside], sums.total[inside], self._num) / sums.unit
+        over = (first + window_buckets <= sums.bucket.max()) & (answered > 0)
+        values = total[over] / answered[over]
+        order = np.lexsort((values, first[over]))  # by value within a moment: sums round alike, whoever came first
+        return values[order], first[over][order]
+
+    @property
+    def num_pairs(self) -> int:
+        """How many pairs there are, with an answer or without."""
+        return int(self._answered.sum() + self._missing.sum())
+
+    @property
+    def num_missing(self) -> int:
+        """How many pairs have no answer."""
+        return int(self._missing.sum())
+
+    def overall(self) -> stats.Estimate:
+        """Return the mean over all users with an answer."""
+        return self._estimate(self._answered > 0, self._answered, self._total, self._differs)
+
+    def triggered(self) -> stats.Estimate:
+        """Return the mean over the users whose slates differ, all their pairs."""
+        return self._estimate(self._differs > 0, self._answered, self._total, self._differs)
+
+    def by_event(self, *, triggered: bool = False) -> stats.Estimate:
+        """Return the mean over answered events of all users, or of those whose slates differ."""
+        who = self._differs > 0 if triggered else self._answered > 0
+        return self._around(adjusted.by_event(self._total[who], self._answered[who]), who)
+
+    def cuped(self, covariate: "Users") -> stats.Estimate | None:
+        """Return the overall mean adjusted by a covariate (CUPED); None where every eligible user has an answer.
+
+        Eligible are the users whom `covariate` knows; one with an answer whom it does not know is left out.
+        """
+        both, mine, theirs = np.intersect1d(self.ids, covariate.ids, assume_unique=True, return_indices=True)
+        everyone = covariate.values()
+        if both.size == everyone.size:
+            return None
+        found = adjusted.cuped(self.values()[mine], everyone[theirs], everyone)
+        return self._around(found, np.isin(self._ids, both))
+
+    def _around(self, found: adjusted.Moments | None, who: NDArray[np.bool_]) -> stats.Estimate:
+        return stats.around(
+            found.mean if found else None,
+            found.sd if found else 0.0,
+            users=found.users if found else int(np.count_nonzero(who)),
+            num_differ=int(np.count_nonzero(self._differs[who])),
+            alpha=self._rule.alpha,
+            planned_users=self._rule.planned_users,
+            bounds=self._rule.bounds,
+        )
+
+    def worst_case(self) -> stats.Interval | None:
+        """Return the mean over all users if every missing pair were at the lower bound, and at the upper.
+
+        None without users, and of a metric without bounds.
+        """
+        pairs = self._answered + self._missing
+        low, high = self._rule.bounds
+        if not self._num or isinf(high - low):
+            return None
+        ends = [fsum((self._total + end * self._missing) / pairs) / self._num for end in (low, high)]
+        return stats.Interval(max(low, ends[0]), min(high, ends[1]))
+
+    def timeline(self) -> list[tuple[int, stats.Estimate]]:
+        """Return (end of a bucket, overall estimate of all that came before it), oldest first."""
+        order = np.argsort(self._sums.bucket, kind="stable")
+        buckets = self._sums.bucket[order]
+        points = []
+        for end in _ends(buckets):
+            upto = int(np.searchsorted(buckets, end))
+            answered, total, differs = self._until(upto, order)
+            points.append((end, self._estimate(answered > 0, answered, total, differs)))
+        return points
+
+    def _until(self, upto: int, order: NDArray[np.intp]) -> tuple[Values, Values, Values]:
+        """Return answered, total and differs by user over the first rows in this order."""
+        rows = order[:upto]
+        columns = (self._sums.answered, self._sums.total, self._sums.differs)
+        answered, total, differs = (
+            np.bincount(self._index[rows], one[rows], self._num).astype(np.float64) for one in columns
+        )
+        return answered, total / self._sums.unit, differs  # whole numbers add up exactly, in any order
+
+    def _estimate(self, who: NDArray[np.bool_], answered: Values, total: Values, differs: Values) -> stats.Estimate:
+        return stats.estimate(
+            (total[who] / answered[who]).tolist(),
+            num_differ=int(np.count_nonzero(differs[who])),
+            alpha=self._rule.alpha,
+            planned_users=self._rule.planned_users,
+            bounds=self._rule.bounds,
+        )
+
+
+def _ends(buckets: Counts) -> list[int]:
+    """Choose where points stand: evenly in time, at buckets that hold something, the last one always.
+
+    >>> _ends(np.array([3, 3, 4, 9])), len(_ends(np.arange(1000)))
+    ([4, 5, 10], 60)
+    """
+    ends = np.unique(buckets) + 1
+    if ends.size <= MAX_POINTS:
+        return [int(end) for end in ends]
+    wanted = np.linspace(ends[0], ends[-1], MAX_POINTS)
+    return sorted({int(ends[index]) for index in np.searchsorted(ends, wanted - 0.5)})

@@ -1,0 +1,264 @@
+"""What was counted, and up to where the topics were read: one SQLite file, always both or neither.
+
+    answer     each answer once, by (experiment, configuration, event, question, variant): the facts
+    total      mergeable sums by comparison, metric, segment, user and minute: made from the answers (`counting`)
+    example    the duels that went furthest, with what people are shown of them (`examples`)
+    position   the next offset of each partition
+    topic      the id of each topic that the positions belong to: one that is made anew keeps its name, not its id
+
+`take` writes the answers of a batch, what they add to the sums, and the positions after it in one transaction: a
+reader that is killed goes on where its last commit left it, and counts nothing twice or never.  The sums depend
+neither on the order of the answers nor on how they were batched.  A definition that arrives or
+changes has them made anew from the answers (`define`).  A user who is forgotten stays forgotten: a hash of the id is
+kept to refuse it.
+"""
+
+import json
+import sqlite3
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from worker.core.errors import Fatal
+from worker.core.outcomes import Outcome
+from worker.core.records import Partition
+from worker.core.seeding import digest
+from worker.experiment.definition import Definition, as_record, from_record
+from worker.experiment.store.answers import Answer
+from worker.experiment.store.sums import Counting
+
+VERSION = 2  # of the tables; a file of another version is made anew by `mirrorstream experiment rebuild`
+
+_TABLES = """
+create table if not exists position(topic text, partition int, next int, primary key (topic, partition)) without rowid;
+create table if not exists change(number int);
+create table if not exists topic(name text primary key, id text) without rowid;
+create table if not exists health(name text primary key, count int) without rowid;
+create table if not exists definition(experiment text, since int, record text, primary key (experiment, since))
+    without rowid;
+create table if not exists forgotten(hash blob primary key) without rowid;
+create table if not exists user(id integer primary key, name text unique);
+create table if not exists stream(id integer primary key, experiment text, fingerprint text,
+    unique (experiment, fingerprint));
+create table if not exists answer(stream int, event text, question text, variant text, control text, role text,
+    user int, occurred_at int, status text, v0 real, v1 real, v2 real, contested real, segments text,
+    factors text, drawn text, overlap real, tau real, primary key (stream, event, question, variant)) without rowid;
+create table if not exists epoch(id integer primary key, stream int, key text, first int default 9223372036854775807,
+    last int default -1, responses int default 0, slates int default 0, unique (stream, key));
+create table if not exists aside(stream int, reason text, count int, primary key (stream, reason)) without rowid;
+create table if not exists series(id integer primary key, epoch int, candidate text, control text, metric text,
+    segment text, unique (epoch, candidate, control, metric, segment));
+create table if not exists pair(epoch int, candidate text, control text, status text, count int, contested int,
+    num_contested int, primary key (epoch, candidate, control, status)) without rowid;
+create table if not exists reason(series int, user int, control int, candidate int, primary key (series, user))
+    without rowid;
+create table if not exists measure(epoch int, candidate text, control text, name text, n int, total int, squares int,
+    primary key (epoch, candidate, control, name)) without rowid;
+create table if not exists slot(stream int, size int, slot int, n int, total int, squares int,
+    primary key (stream, size, slot)) without rowid;
+create table if not exists example(stream int, candidate text, control text, event text, share real, occurred_at int,
+    user int, told text, primary key (stream, candidate, control, event)) without rowid;
+create table if not exists shown(stream int, event text, variant text, user int, occurred_at int, items text,
+    weight real, propensity real, whole int, assigned int, primary key (stream, event, variant)) without rowid;
+create table if not exists target(stream int, event text, variant text, propensity real,
+    primary key (stream, event, variant)) without rowid;
+create table if not exists outcome(event text, variant text, user int, clicks text, closed int, observed_at int,
+    primary key (event, variant)) without rowid;
+create table if not exists total(series int, user int, bucket int, answered int, missing int, total int, differs int,
+    primary key (series, user, bucket)) without rowid;
+"""
+_READ = ("answer", "slot", "example", "shown", "target", "outcome", "user", "stream", "position", "topic", "health")
+_DERIVED = ("epoch", "aside", "series", "pair", "reason", "measure", "total")
+
+
+class State:
+    """The state of a readout; one process at a time writes it, any number may read."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        """Open or make a file; without one everything stays in memory.  Raises `Fatal` if it is no state of ours."""
+        self._db = sqlite3.connect(path or ":memory:", isolation_level=None, check_same_thread=False)
+        try:
+            self._db.execute("pragma journal_mode = wal")
+            self._db.execute("pragma synchronous = normal")  # a power cut may cost commits, positions and all
+            found = self._db.execute("pragma user_version").fetchone()[0]
+            if found not in (0, VERSION):
+                raise Fatal(f"{path}: a state of version {found}, want {VERSION}; `experiment rebuild` makes it anew")
+            if not self._db.execute("select 1 from sqlite_master where name = 'topic'").fetchone():
+                self._db.executescript(_TABLES)  # of a file from before there were topic ids this adds their table
+            if not found:
+                self._db.execute(f"pragma user_version = {VERSION}")
+        except sqlite3.DatabaseError as error:
+            raise Fatal(f"{path}: {error}; want a file that this program made, or none") from error
+        self._counting = Counting(self._db)
+        self._forms = self._read_forms()
+        self._forgotten = {hashed for (hashed,) in self._db.execute("select hash from forgotten")}
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    @property
+    def db(self) -> sqlite3.Connection:
+        """The connection, for queries."""
+        return self._db
+
+    @property
+    def version(self) -> int:
+        """A number that grows with every change of the state, whoever makes it."""
+        return int(self._db.execute("select coalesce(max(number), 0) from change").fetchone()[0])
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """See one moment of the state for several queries, whatever another connection writes meanwhile."""
+        self._db.execute("begin")
+        try:
+            self._forms = self._read_forms()
+            yield
+        finally:
+            self._db.execute("rollback")
+
+    def positions(self) -> dict[Partition, int]:
+        """Return the next offset of each partition that was read."""
+        rows = self._db.execute("select topic, partition, next from position")
+        return {Partition(topic, number): offset for topic, number, offset in rows}
+
+    def topic_ids(self) -> dict[str, str]:
+        """Return the id of each topic that the positions belong to; a file of an older version has none."""
+        return dict(self._db.execute("select name, id from topic"))
+
+    def forms(self, experiment_id: str) -> Sequence[Definition]:
+        """Return the forms of an experiment's definition, by `since`."""
+        return self._forms.get(experiment_id, ())
+
+    def health(self) -> dict[str, int]:
+        """Return how many records were read, and what was wrong with how many."""
+        return dict(self._db.execute("select name, count from health order by name"))
+
+    def take(
+        self,
+        answers: Iterable[Answer],
+        *,
+        outcomes: Iterable[Outcome] = (),
+        health: Mapping[str, int],
+        positions: Mapping[Partition, int],
+        topic_ids: Mapping[str, str] | None = None,
+        made_anew: Sequence[str] = (),
+    ) -> None:
+        """Count answers that are new and move on to `positions`, in one transaction; `health` counts what was read.
+
+        `topic_ids` are the topics' that the positions belong to; old positions of those in `made_anew` are forgotten.
+        """
+        counted = Counter(health)
+        with self._transaction():
+            for outcome in outcomes:
+                counted["forgotten_user"] += not self._take_outcome(outcome)
+            for answer in answers:
+                trouble = self._trouble(answer)
+                counted[trouble] += bool(trouble)
+            self._counting.flush()
+            self._db.executemany("delete from position where topic = ?", [(topic,) for topic in made_anew])
+            self._db.executemany("insert or replace into topic values (?, ?)", list((topic_ids or {}).items()))
+            rows = [(where.topic, where.number, offset) for where, offset in positions.items()]
+            self._db.executemany("insert or replace into position values (?, ?, ?)", rows)
+            self._db.executemany(
+                "insert into health values (?, ?) on conflict do update set count = count + excluded.count",
+                [(name, count) for name, count in counted.items() if count],
+            )
+
+    def define(self, definition: Definition) -> Definition:
+        """Take a definition, or a new form of one; return it with the `revised_at` that it got.
+
+        A form that says no `revised_at` although events were counted under another one holds from after those: what
+        was looked at under one rule is never counted again under another.
+        """
+        name = definition.experiment_id
+        old = list(self.forms(name))
+        if old and old[-1].key == definition.key:
+            definition = replace(definition, revised_at=old.pop().revised_at)
+        elif old and definition.revised_at is None:
+            definition = replace(definition, revised_at=self._newest(name) + 1)
+        forms = [*(form for form in old if form.since < definition.since), definition]
+        if forms != list(self.forms(name)):
+            with self._transaction():
+                self._write_forms(name, forms)
+                self._counting.anew(name, forms)
+        return definition
+
+    def forget(self, user_id: str) -> int:
+        """Delete all of a user, and refuse what comes later; return the number of answers that went."""
+        with self._transaction():
+            self._forgotten.add(digest("user", user_id))
+            self._db.executemany("insert or ignore into forgotten values (?)", [(one,) for one in self._forgotten])
+            found = self._db.execute("select id from user where name = ?", (user_id,)).fetchone()
+            if found is None:
+                return 0
+            streams = "select distinct stream from answer where user = ?"
+            touched = self._db.execute(f"select distinct experiment from stream where id in ({streams})", found)
+            experiments = touched.fetchall()
+            mine = "select stream, event from answer where user = ?"
+            self._db.execute(f"delete from target where (stream, event) in ({mine})", found)
+            gone = self._db.execute("delete from answer where user = ?", found).rowcount
+            for table in ("example", "shown", "outcome"):
+                self._db.execute(f"delete from {table} where user = ?", found)
+            self._db.execute("delete from user where id = ?", found)
+            for (name,) in experiments:
+                self._counting.anew(name, self.forms(name))
+        return gone
+
+    def reset(self) -> None:
+        """Forget all that was read, positions too; definitions and forgotten users stay."""
+        with self._transaction():
+            for table in (*_DERIVED, *_READ):
+                self._db.execute(f"delete from {table}")
+            self._counting.clear()
+
+    def _is_forgotten(self, user_id: str) -> bool:
+        return bool(self._forgotten) and digest("user", user_id) in self._forgotten
+
+    def _take_outcome(self, outcome: Outcome) -> bool:
+        if self._is_forgotten(outcome.user_id):
+            return False
+        self._counting.take_outcome(outcome)
+        return True
+
+    def _trouble(self, answer: Answer) -> str:
+        """Count one answer; return what is to be said about it, or nothing."""
+        if self._is_forgotten(answer.user_id):
+            return "forgotten_user"
+        new = self._counting.take(answer, self.forms(answer.experiment_id))
+        return answer.trouble if new else "duplicate"
+
+    def _newest(self, experiment_id: str) -> int:
+        """Return the time of the newest event that was read, or -1."""
+        query = "select max(last) from epoch join stream on stream.id = stream where experiment = ?"
+        found = self._db.execute(query, (experiment_id,)).fetchone()[0]
+        return -1 if found is None else int(found)
+
+    def _write_forms(self, experiment_id: str, forms: Sequence[Definition]) -> None:
+        self._db.execute("delete from definition where experiment = ?", (experiment_id,))
+        rows = [(experiment_id, form.since, json.dumps(as_record(form))) for form in forms]
+        self._db.executemany("insert into definition values (?, ?, ?)", rows)
+        self._forms[experiment_id] = tuple(forms)
+
+    def _read_forms(self) -> dict[str, tuple[Definition, ...]]:
+        forms: dict[str, tuple[Definition, ...]] = {}
+        for name, record in self._db.execute("select experiment, record from definition order by experiment, since"):
+            forms[name] = (*forms.get(name, ()), from_record(json.loads(record)))
+        return forms
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """All or nothing; what was remembered of the tables goes with what is rolled back."""
+        self._db.execute("begin immediate")
+        try:
+            yield
+            self._db.execute("insert into change select coalesce(max(number), 0) + 1 from change")
+            self._db.execute("delete from change where number < (select max(number) from change)")
+            self._db.execute("commit")
+        except BaseException:
+            self._db.execute("rollback")
+            self._counting.clear()
+            self._forms = self._read_forms()
+            raise

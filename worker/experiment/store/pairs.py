@@ -1,0 +1,104 @@
+"""Which comparisons an answer takes part in: the pairs of one event, within one experiment and configuration.
+
+    DUEL candidate : control            a pair by itself                        duel_share
+    SLATE candidate + SLATE control     a pair as soon as both are there        candidate - control, by metric
+
+A pair belongs to the form of the definition that held when the event occurred (`placed`).  A pair with a missing
+answer is a pair: what is missing must be seen.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from math import inf, log2
+
+from worker.core.records import Role
+from worker.core.simulation.questions import MAX_OPTIONS, Kind, Status
+from worker.experiment.definition import Definition
+from worker.experiment.statistics.confidence import EVEN
+from worker.experiment.store.answers import SLATE_METRICS, Answer
+from worker.experiment.store.duel_text import CANDIDATE, CONTROL
+
+DUEL_SHARE = "duel_share"
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A metric of pairs: its value where neither side is better, and the bounds of a pair's value."""
+
+    null: float
+    low: float
+    high: float
+
+
+METRICS = {
+    DUEL_SHARE: Metric(EVEN, 0.0, 1.0),
+    "reciprocal_rank": Metric(0.0, -1.0, 1.0),
+    "utility": Metric(0.0, -inf, inf),
+    "entropy": Metric(0.0, -log2(MAX_OPTIONS), log2(MAX_OPTIONS)),
+}
+
+
+class Aside(StrEnum):
+    """Why an answer is in no figure."""
+
+    OUTSIDE = "outside"  # before the definition's start, or from its stop on
+    UNKNOWN_VARIANT = "unknown_variant"  # the definition does not name it
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One candidate against control on one event by one metric; a value of None is a missing answer."""
+
+    candidate: str
+    control: str
+    metric: str
+    value: float | None
+    differs: bool
+    missing: str = ""  # the one side that has no answer, "control" or "candidate"; both lack one where it is empty
+
+
+def placed(answer: Answer, forms: Sequence[Definition]) -> Definition | Aside | None:
+    """Return the form of the definition that an answer counts under, or why it does not; None without a definition.
+
+    `forms` are ordered by `since`; what is stopped is stopped for all of them.
+    """
+    if not forms:
+        return None
+    form = next((form for form in reversed(forms) if form.since <= answer.occurred_at), None)
+    stop = forms[-1].stop
+    if form is None or (stop is not None and answer.occurred_at >= stop):
+        return Aside.OUTSIDE
+    known = {form.control, *form.candidates}
+    return form if {answer.variant, answer.control_variant or form.control} <= known else Aside.UNKNOWN_VARIANT
+
+
+def pairs(answer: Answer, others: Iterable[Answer], form: Definition | None) -> Iterator[Pair]:
+    """Yield the pairs that an answer completes; `others` are the SLATE answers of its event that came before."""
+    if answer.question is Kind.DUEL:
+        if form is None or answer.control_variant == form.control:
+            value = answer.values[0]
+            yield Pair(answer.variant, answer.control_variant, DUEL_SHARE, value, answer.status == Status.OK)
+        return
+    mine = _is_control(answer, form)
+    for other in others:
+        if mine != _is_control(other, form):
+            yield from _differences(other, answer) if mine else _differences(answer, other)
+
+
+def _is_control(answer: Answer, form: Definition | None) -> bool:
+    return answer.variant == form.control if form else answer.role == Role.CONTROL
+
+
+def _differences(candidate: Answer, control: Answer) -> Iterator[Pair]:
+    """Yield candidate - control by metric; what one side cannot have (a utility without values) is no pair."""
+    if Status.TRIVIAL in (candidate.status, control.status):
+        return
+    missing = candidate.missing or control.missing
+    side = (CANDIDATE if candidate.missing else CONTROL) if candidate.missing != control.missing else ""
+    for metric, a, b in zip(SLATE_METRICS, candidate.values, control.values, strict=True):
+        if missing:
+            yield Pair(candidate.variant, control.variant, metric, None, differs=False, missing=side)
+        elif a is not None and b is not None:
+            differs = candidate.values != control.values  # a copy has the very same
+            yield Pair(candidate.variant, control.variant, metric, a - b, differs)

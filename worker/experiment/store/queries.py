@@ -1,0 +1,110 @@
+"""What a report asks of the state: rows as the tables have them, named."""
+
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from worker.experiment.quality.reasons import Named
+from worker.experiment.statistics.user_means import Sums
+from worker.experiment.store.sums import REASON, UNIT
+
+NOTHING = Sums.of([], unit=UNIT)
+
+
+@dataclass(frozen=True, slots=True)
+class EpochRow:
+    """One configuration under one form of a definition; times in microseconds."""
+
+    id: int
+    stream: int  # of the configuration
+    experiment_id: str
+    fingerprint: str
+    key: str
+    first: int
+    last: int
+    responses: int
+    slates: int
+
+
+@dataclass(frozen=True, slots=True)
+class PairRow:
+    """How many duels of a candidate and a control ended in one status; contested mass is their sum."""
+
+    candidate: str
+    control: str
+    status: str
+    count: int
+    contested: float
+    num_contested: int
+
+
+def epochs(db: sqlite3.Connection) -> list[EpochRow]:
+    """Return every epoch, by experiment and newest event."""
+    query = """select epoch.id, stream, experiment, fingerprint, key, first, last, responses, slates
+        from epoch join stream on stream.id = stream order by experiment, last, fingerprint, key"""
+    return [EpochRow(*row) for row in db.execute(query)]
+
+
+def epoch_named(db: sqlite3.Connection, experiment_id: str, fingerprint: str) -> int | None:
+    """Return the epoch of an experiment in one configuration, the newest one; None if there is none."""
+    query = """select epoch.id from epoch join stream on stream.id = stream where experiment = ? and fingerprint = ?
+        order by last desc limit 1"""
+    found = db.execute(query, (experiment_id, fingerprint)).fetchone()
+    return int(found[0]) if found else None
+
+
+def pair_rows(db: sqlite3.Connection, epoch: int) -> list[PairRow]:
+    """Return the duels of an epoch, by candidate and control."""
+    query = """select candidate, control, status, count, contested, num_contested from pair where epoch = ?
+        order by candidate, control, status"""
+    return [
+        PairRow(candidate, control, status, count, contested / UNIT, num)
+        for candidate, control, status, count, contested, num in db.execute(query, (epoch,))
+    ]
+
+
+def compared(db: sqlite3.Connection, epoch: int) -> list[tuple[str, str]]:
+    """Return (candidate, control) of every comparison of an epoch."""
+    query = "select distinct candidate, control from series where epoch = ? order by candidate, control"
+    return [(candidate, control) for candidate, control in db.execute(query, (epoch,))]
+
+
+def sums(db: sqlite3.Connection, epoch: int, candidate: str, control: str) -> Iterator[tuple[str, str, Sums]]:
+    """Yield (metric, segment, sums) of a comparison; segment is name=value, or "" for all users."""
+    query = """select id, metric, segment from series where epoch = ? and candidate = ? and control = ?
+        and metric != ? order by metric, segment"""
+    for series, metric, segment in db.execute(query, (epoch, candidate, control, REASON)).fetchall():
+        rows = db.execute(
+            "select user, bucket, answered, missing, total, differs from total where series = ?", (series,)
+        )
+        yield metric, segment, Sums.of(rows.fetchall(), unit=UNIT)
+
+
+def reasons(db: sqlite3.Connection, epoch: int, candidate: str, control: str) -> Iterator[Named]:
+    """Yield how many draws of each user named a factor."""
+    query = """select segment, user, reason.control, reason.candidate from series join reason on series = id
+        where epoch = ? and series.candidate = ? and series.control = ? and metric = ?"""
+    return map(Named._make, db.execute(query, (epoch, candidate, control, REASON)))
+
+
+def examples(
+    db: sqlite3.Connection,
+    epoch: int,
+    candidate: str,
+    control: str,
+    *,
+    wins: bool,
+    between: tuple[int, int],
+    limit: int,
+) -> list[tuple[str, int, str, float, str]]:
+    """Return (event, time, user, share, what was told) of the duels that went furthest, `between` two times."""
+    query = f"""select event, occurred_at, name, share, told from example join epoch on epoch.stream = example.stream
+        join user on user.id = user where epoch.id = ? and candidate = ? and control = ? and occurred_at >= ?
+        and occurred_at < ? and share {"> 0.5" if wins else "< 0.5"}
+        order by share {"desc" if wins else "asc"}, event limit ?"""
+    return db.execute(query, (epoch, candidate, control, *between, limit)).fetchall()
+
+
+def asides(db: sqlite3.Connection) -> dict[str, int]:
+    """Return how many answers are in no figure, by reason."""
+    return dict(db.execute("select reason, sum(count) from aside group by reason"))

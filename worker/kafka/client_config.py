@@ -1,0 +1,194 @@
+"""Settings to librdkafka's configuration, and its errors to ours.
+
+Known-good values, each with the failure that it prevents.  What stands before the user's own options is a default of
+ours, and theirs win; what stands after them, they may not set (`worker.settings.kafka_options` says why).
+"""
+
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+
+from worker.core.errors import BadSettings, Fatal, Fenced
+from worker.kafka import options
+from worker.settings import Settings
+
+T = TypeVar("T")
+
+PRODUCER_FENCED = frozenset({
+    KafkaError._FENCED,  # noqa: SLF001 - the client's public name for a local error starts with an underscore
+    KafkaError.INVALID_PRODUCER_EPOCH,
+    KafkaError.PRODUCER_FENCED,
+})  # fmt: skip
+_FENCED = PRODUCER_FENCED | {KafkaError.FENCED_INSTANCE_ID, KafkaError.UNRELEASED_INSTANCE_ID}
+# librdkafka's own codes; only their Python names begin with an underscore.
+PARTITION_EOF = KafkaError._PARTITION_EOF  # noqa: SLF001 - see above
+AUTO_OFFSET_RESET = KafkaError._AUTO_OFFSET_RESET  # noqa: SLF001 - see above
+ALL_BROKERS_DOWN = KafkaError._ALL_BROKERS_DOWN  # noqa: SLF001 - see above
+FATAL = KafkaError._FATAL  # noqa: SLF001 - see above
+TIMED_OUT = KafkaError._TIMED_OUT  # noqa: SLF001 - see above
+_DENIED = frozenset({
+    KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED,
+    KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+    KafkaError.SASL_AUTHENTICATION_FAILED,
+})  # fmt: skip
+_CGMD_GENERATION = slice(7, 11)  # of serialised group metadata: "CGMDv2:", then the generation as int32
+# A call that waits for a group coordinator whose broker is gone hangs until any other broker's connection changes state
+# (librdkafka#5511): one that is closed because nobody uses it, as all are while the call hangs, wakes it up.
+IDLE_MS = 3_000
+# The default of 10 s keeps a worker away from brokers that are long back: it adds itself to every recovery.
+RECONNECT_MS = 1_000
+# How late a topic that a pattern finds, or a new partition, may be read; the default is five minutes.
+REFRESH_MS = 30_000
+PREFETCH_KBYTES = 16_384  # of the whole consumer
+FETCH_BYTES = 16 << 20  # of one answer, compressed, which comes on top of what is prefetched; 50 MiB by default
+# A partition. Nothing else counts headers (librdkafka 2.16: 120 records with headers of 800 KB were all there at a
+# limit of 2 MiB), and the default of 100,000 holds memory and work that a rebalance throws away.
+PREFETCH_MESSAGES = 100
+
+
+def common(settings: Settings) -> dict[str, Any]:
+    """Return what every client shares: the user's own options, secrets from files, brokers.  Raises `BadSettings`."""
+    return {
+        "socket.keepalive.enable": True,  # NAT and load balancers drop idle connections
+        "reconnect.backoff.max.ms": RECONNECT_MS,
+        "enable.metrics.push": False,  # KIP-714 would send client metrics to the broker unasked
+        "client.id": settings.worker_id or "mirrorstream",
+        "log_level": 2,  # what matters is told by our own lines; a broker that is away would fill the log
+        **options.given(settings),
+        "bootstrap.servers": settings.bootstrap_servers,
+    }
+
+
+def consumer(settings: Settings, *, tell_end: bool) -> dict[str, Any]:
+    """Return the configuration of the impressions' consumer."""
+    classic = {
+        "partition.assignment.strategy": "cooperative-sticky",
+        "session.timeout.ms": int(settings.session_timeout_s * 1000),
+    }
+    return {
+        "topic.metadata.refresh.interval.ms": REFRESH_MS,
+        "queued.min.messages": PREFETCH_MESSAGES,
+        "queued.max.messages.kbytes": PREFETCH_KBYTES,
+        "fetch.max.bytes": FETCH_BYTES,
+        "check.crcs": True,  # a damaged gzip batch hangs librdkafka 2.16 for ever; its checksum is looked at before
+        "fetch.queue.backoff.ms": 50,  # the default of 1 s stalls with a small queue
+        "fetch.wait.max.ms": 100,
+        "max.poll.interval.ms": max(600_000, int(settings.session_timeout_s * 1000)),  # polling never waits for work
+        "allow.auto.create.topics": False,
+        **common(settings),
+        "group.id": settings.group_id,
+        "group.protocol": settings.group_protocol,
+        # Under the new protocol both are the broker's; setting them there fails at construction.
+        **(classic if settings.group_protocol == "classic" else {}),
+        **({"group.instance.id": settings.worker_id} if settings.static_membership else {}),
+        "enable.auto.commit": False,  # offsets go through the transaction
+        "enable.auto.offset.store": False,
+        "isolation.level": "read_committed",
+        # Where there is no committed offset the source sets a position itself; this is only for one out of range.
+        "auto.offset.reset": "error",
+        "enable.partition.eof": tell_end,
+    }
+
+
+def reader(settings: Settings, group_id: str) -> dict[str, Any]:
+    """Return the configuration of a consumer without a subscription, which reads topics to their ends."""
+    return {
+        "check.crcs": True,  # as the impressions' consumer
+        **common(settings),
+        "group.id": group_id,
+        "enable.auto.commit": False,
+        "isolation.level": "read_committed",
+        "enable.partition.eof": True,
+        "auto.offset.reset": "earliest",
+    }
+
+
+def producer(settings: Settings, transactional_id: str | None) -> dict[str, Any]:
+    """Return the configuration of the producer; without an id it has no transactions."""
+    transactional = {
+        "transactional.id": transactional_id,
+        "transaction.timeout.ms": int(settings.transaction_timeout_s * 1000),
+    }
+    found = {
+        "linger.ms": 5,
+        "compression.type": "lz4",
+        "batch.size": settings.max_message_bytes,
+        **common(settings),
+        **(transactional if transactional_id else {}),
+        "connections.max.idle.ms": IDLE_MS,
+        "enable.idempotence": True,
+        "acks": "all",
+        "message.timeout.ms": int(settings.transaction_timeout_s * 800),  # below the transaction's, which it must be
+        "message.max.bytes": settings.max_message_bytes + 10_000,  # headers and the record's own fields
+        "partitioner": "murmur2_random",  # Java's, so that outputs co-partition with inputs by Java producers
+    }
+    # A broker refuses a batch that is larger than one message may be; the topics' limit may be below the setting.
+    size = str(found["batch.size"])
+    return found | {"batch.size": min(int(size) if size.isdecimal() else 0, settings.max_message_bytes)}
+
+
+def check(settings: Settings) -> None:
+    """Make a producer and a consumer as the worker would, which ask nobody.  Raises `BadSettings` if one is refused.
+
+    Options can be right alone and wrong together, such as max.poll.interval.ms below session_timeout_s.
+    """
+    try:
+        Producer(producer(settings, "check" if settings.delivery == "exactly-once" else None)).close(0)
+        Consumer(consumer(settings, tell_end=False)).close()
+    except KafkaException as error:
+        raise BadSettings(f"kafka_options: {options.told(kafka_error(error), options.given(settings))}") from error
+
+
+def topics_group(settings: Settings) -> str:
+    """Return the group that remembers which topics the workers' group reads (`worker.kafka.group_memory`)."""
+    return f"{settings.group_id}-topics"
+
+
+def replay_group(settings: Settings) -> str:
+    """Return the group whose offsets say which dead letters were put back (`worker.kafka.dead_letters`)."""
+    return f"{settings.group_id}-dlq-replay"
+
+
+def generation(metadata: object) -> int:
+    """Return the generation inside serialised group metadata; -1 while the member is not in the group."""
+    data = bytes(metadata) if isinstance(metadata, (bytes, bytearray)) else b""
+    return int.from_bytes(data[_CGMD_GENERATION], "little", signed=True) if data.startswith(b"CGMDv2:") else -1
+
+
+def answer(future: "Future[T]", timeout_s: float) -> T:
+    """Wait for what an admin call gives.  Raises `KafkaException`, also if nothing comes in time."""
+    try:
+        return future.result(timeout_s)
+    except TimeoutError:
+        raise KafkaException(KafkaError(TIMED_OUT)) from None
+
+
+def kafka_error(error: BaseException) -> KafkaError:
+    """Return the client's error inside its exception."""
+    if isinstance(error, KafkaException) and error.args and isinstance(error.args[0], KafkaError):
+        return error.args[0]
+    raise error
+
+
+def checked(partitions: list[TopicPartition]) -> list[TopicPartition]:
+    """Return the broker's answer by partition; raises if a partition holds an error instead of an offset."""
+    for one in partitions:
+        if one.error is not None:
+            raise KafkaException(one.error)
+    return partitions
+
+
+def raise_if_hopeless(error: KafkaError, what: str) -> None:
+    """Raise what must end the worker: `Fenced`, or `Fatal` for missing rights."""
+    if error.code() in _FENCED:
+        message = (
+            f"{what}: {error.name()}: another holder took over this identity, or the broker timed our transaction out;"
+            " this worker stops"
+        )
+        raise Fenced(message)
+    if error.code() == KafkaError.OFFSET_METADATA_TOO_LARGE:
+        raise Fatal(f"{what}: {error.name()}: the brokers' offset.metadata.max.bytes is below its default of 4096")
+    if error.code() in _DENIED:
+        message = f"{what}: {error.name()}: {error.str()}; give the worker's principal this right"
+        raise Fatal(message)

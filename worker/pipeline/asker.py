@@ -1,0 +1,104 @@
+"""5 generate: every draw of a question to the engine, within a deadline; a failure is a status, never a lost event."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import TypeVar
+
+from worker.core.errors import EngineDead, Retryable
+from worker.core.records import Record
+from worker.core.simulation.draws import Ask, Drawn
+from worker.core.simulation.prepare import Prepared
+from worker.core.simulation.questions import Status
+from worker.core.simulation.response import Timings
+from worker.core.simulation.response_builder import Asked
+from worker.pipeline.decoder import Decoded
+from worker.pipeline.engine_supervisor import Keeper
+from worker.pipeline.in_flight import InFlight
+from worker.pipeline.ports import Engine, Watch
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+TRIES = 2  # of one draw: a deadline that passes is given one more
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """One impression, ready for the engine."""
+
+    entry: InFlight
+    decoded: Decoded
+    questions: tuple[Prepared, ...]
+
+
+class Asker:
+    """Asks in the order in which the keeper lets draws in."""
+
+    def __init__(
+        self, engine: Engine, keeper: Keeper, watch: Watch, *, timeout_s: float, clock: Callable[[], float]
+    ) -> None:
+        """Take the engine and who keeps it; a deadline runs from when the engine gets the draw."""
+        self._engine, self._keeper, self._watch = engine, keeper, watch
+        self._timeout_s, self._clock = timeout_s, clock
+
+    async def ask_all(self, ready: Ready) -> list[Asked]:
+        """Ask all questions of an impression.  Raises `Poison` if the engine dies of them."""
+        record, started_s = ready.entry.record, self._clock()
+        # The oldest first: what comes after it in its partition waits for it.  By our clock, not by the record's time:
+        # one that is dated ahead would wait for ever.
+        rank = int(1000 * ready.entry.taken_s)
+        asks = [replace(ask, priority=rank) for one in ready.questions if not one.refused for ask in one.asks]
+        with self._keeper.answering(record):
+            drawn = iter(await _together(self._draw(record, ask) for ask in asks))
+        return [_asked(one, drawn, taken_s=ready.entry.taken_s, started_s=started_s) for one in ready.questions]
+
+    async def _draw(self, record: Record, ask: Ask) -> tuple[Drawn, float]:
+        """Return what a draw gave, and when."""
+        drawn = Drawn(Status.TIMEOUT)
+        for _ in range(TRIES):
+            drawn = await self._keeper.ask(record, lambda: self._send(ask))
+            if drawn.status is not Status.TIMEOUT:
+                break
+        return drawn, self._clock()
+
+    async def _send(self, ask: Ask) -> Drawn:
+        with self._watch.chat(ask) as chat:
+            started_s = self._clock()
+            drawn = await self._once(ask.with_trace(chat.headers), started_s)
+            chat.done(drawn, self._clock() - started_s)
+        return drawn
+
+    async def _once(self, ask: Ask, started_s: float) -> Drawn:
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await self._engine.draw(ask)
+        except TimeoutError:
+            await self._keeper.look_after(started_s)
+            return Drawn(Status.TIMEOUT)
+        except (EngineDead, Retryable):
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever the engine makes of one prompt must not lose the event
+            log.warning("%s: the engine failed: %s", ask.ask_id, type(error).__name__)
+            return Drawn(Status.ENGINE_ERROR)
+
+
+def _asked(one: Prepared, answers: Iterator[tuple[Drawn, float]], *, taken_s: float, started_s: float) -> Asked:
+    """Take a question's draws from those of all; it ended with its last one."""
+    given = [(one.refused, started_s)] * len(one.asks) if one.refused else list(islice(answers, len(one.asks)))
+    ended_s = max((at_s for _, at_s in given), default=started_s)
+    timings = Timings(queue_s=started_s - taken_s, engine_s=ended_s - started_s)
+    drawn, orders = tuple(answer for answer, _ in given), tuple(ask.order for ask in one.asks)
+    return Asked(one.question, drawn, orders, one.flags, timings)
+
+
+async def _together(work: Iterable[Coroutine[object, object, T]]) -> list[T]:
+    """Return what all give, in order; after the first failure the others are cancelled."""
+    tasks = [asyncio.ensure_future(one) for one in work]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()

@@ -1,0 +1,102 @@
+"""7 produce, 8 commit: carries the handover's commands to Kafka's threads, and their answers back.
+
+It decides nothing: what may be published and committed together, and when a partition may go, is `delivery.handover`'s.
+"""
+
+from collections.abc import Callable, Collection
+
+from worker.core.delivery.handover import Handover
+from worker.core.delivery.handover_messages import (
+    Assigned,
+    Command,
+    Drop,
+    Event,
+    Flush,
+    Freeze,
+    LetGo,
+    Rebuild,
+    Refusal,
+    Release,
+    Replace,
+    Send,
+    Tick,
+)
+from worker.core.records import Partition
+from worker.pipeline.in_flight import Flight, InFlight
+from worker.pipeline.ports import Sink, Source, Watch
+from worker.pipeline.task_group import Supervisor
+
+
+class Committer:
+    """Between the handover and the outside.
+
+    `on_release` and `on_drop` are called with what is durable and what is void, `on_refusal` with what Kafka refuses.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        sink: Sink,
+        watch: Watch,
+        *,
+        handover: Handover,
+        flight: Flight,
+        supervisor: Supervisor,
+        on_release: Callable[[Partition, int, list[InFlight]], None],
+        on_refusal: Callable[[Refusal], None],
+        on_drop: Callable[[Collection[Partition]], None],
+        clock: Callable[[], float],
+    ) -> None:
+        """Own nothing yet."""
+        self._source, self._sink, self._watch = source, sink, watch
+        self._handover, self._flight, self._supervisor = handover, flight, supervisor
+        self._on_release, self._on_drop, self._clock = on_release, on_drop, clock
+        self._on_refusal = on_refusal
+        self.assigned: set[Partition] = set()
+        self.last_tick_s = clock()
+
+    def hear(self, event: Event) -> None:
+        """Take what the source says of partitions."""
+        self._do(self._handover.handle(event))
+        if isinstance(event, Assigned):
+            self.assigned.add(event.partition)
+
+    def tick(self, *, urgent: bool = False) -> None:
+        """Let what is finished leave, if it is time."""
+        self.last_tick_s = self._clock()
+        self._do(self._handover.handle(Tick(self.last_tick_s, urgent)))
+
+    def _do(self, commands: list[Command]) -> None:
+        for command in commands:
+            match command:
+                case Freeze():
+                    self._source.freeze()
+                case Send(flush):
+                    self._supervisor.spawn(self._flush(flush))
+                case Rebuild(partitions):
+                    self._supervisor.spawn(self._settle(partitions))
+                case Release(partition, commit_offset):
+                    self._on_release(partition, commit_offset, self._flight.release(partition, commit_offset))
+                case Replace(refusal):
+                    self._on_refusal(refusal)
+                case LetGo(partitions):
+                    self._drop(partitions)
+                    self._source.let_go(partitions)
+                case Drop(partitions):
+                    self._drop(partitions)
+
+    async def _flush(self, flush: Flush) -> None:
+        started_s = self._clock()
+        with self._watch.flush(sum(len(head.messages) for head in flush.heads)):
+            outcome = await self._sink.flush(flush)
+        self._watch.flushed(type(outcome).__name__, self._clock() - started_s)
+        self._do(self._handover.handle(outcome))
+        self.tick(urgent=self._handover.due())
+
+    async def _settle(self, partitions: frozenset[Partition]) -> None:
+        self._do(self._handover.handle(await self._sink.settle(partitions)))
+
+    def _drop(self, partitions: frozenset[Partition]) -> None:
+        self.assigned -= partitions
+        self._flight.drop(partitions)
+        self._on_drop(partitions)

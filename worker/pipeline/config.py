@@ -1,0 +1,23 @@
+"""What the loop decides by, made from the settings by `worker.runtime.app`."""
+
+from dataclasses import dataclass
+
+from worker.core.simulation.prepare import Asking
+from worker.core.simulation.response_builder import Setup
+from worker.core.simulation.sampling import Sampling, UserBudget
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What the pipeline decides by, from the settings."""
+
+    sampling: Sampling
+    user_budget: UserBudget
+    setup: Setup
+    asking: Asking
+    dead_letter_topic: str
+    max_message_bytes: int
+    question_timeout_s: float
+    max_draws: int  # in the engine at once
+    max_restarts: int  # of the engine, in a row
+    drain_timeout_s: float

@@ -1,0 +1,111 @@
+"""2 decode: from a record's bytes to an impression that shall be simulated, or the reason why not."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from worker.core.codec import impression as codec
+from worker.core.codec.impression import Schema, SchemaRef
+from worker.core.errors import Poison, Retryable
+from worker.core.records import Impression, Record
+from worker.core.simulation.sampling import Sampling, Skip, UserBudget
+from worker.pipeline.ports import Schemas
+
+log = logging.getLogger(__name__)
+
+FIRST_WAIT_S, MAX_WAIT_S = 0.5, 10.0  # between two tries to reach the registry
+TRIES_A_LINE = 10  # one log line in so many tries of one schema
+MAX_FETCHES = 8  # schemas that are asked for at once: a flood of unknown ids must not become one on the registry
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """An impression and who wrote it."""
+
+    impression: Impression
+    schema: SchemaRef
+
+
+class Intake:
+    """Decodes, validates and samples, one record after the other."""
+
+    def __init__(
+        self, schemas: Schemas, sampling: Sampling, user_budget: UserBudget, *, wall: Callable[[], float]
+    ) -> None:
+        """Take the rules."""
+        self._schemas, self._sampling, self._user_budget, self._wall = schemas, sampling, user_budget, wall
+        self._fetching = asyncio.Semaphore(MAX_FETCHES)
+        self.outages: dict[SchemaRef, str] = {}  # schemas that nobody could give so far, and why
+
+    def missing(self, record: Record) -> SchemaRef | None:
+        """Return the writer schema that must be fetched before a record can be decoded; None if none must."""
+        ref = _ref(record)
+        return ref if ref is not None and self._schemas.known(ref) is None else None
+
+    async def fetch(self, ref: SchemaRef) -> Schema:
+        """Ask the registry until it answers: an outage holds records up, it never makes dead letters of them.
+
+        Raises `Poison` if the registry says that there is no such schema, or the schema is refused.
+        """
+        wait_s, tries = FIRST_WAIT_S, 0
+        try:
+            while True:
+                try:
+                    async with self._fetching:
+                        return await self._schemas.fetch(ref)
+                except Retryable as error:
+                    self.outages[ref] = str(error)
+                    if tries % TRIES_A_LINE == 0:
+                        log.warning("writer schema %s %s: %s; next try in %.1f s", ref.kind, ref.value, error, wait_s)
+                    tries += 1
+                    await asyncio.sleep(wait_s)
+                    wait_s = min(MAX_WAIT_S, 2 * wait_s)
+        finally:
+            self.outages.pop(ref, None)
+
+    async def decode(self, record: Record, schema: Schema | None = None) -> Decoded | Skip:
+        """Return the impression, or why it is not simulated; `schema` is its writer's if that was just fetched.
+
+        Raises `Poison` if it can never be.
+        """
+        if record.unreadable_from is not None:
+            raise Poison("unreadable", record.problem)
+        if record.problem:
+            raise Poison("headers", record.problem)
+        if record.value is None:
+            return Skip.TOMBSTONE
+        ref, payload = codec.split(record.value, record.headers)
+        schema = self._schemas.known(ref) if schema is None else schema
+        impression = codec.decode(payload, await self.fetch(ref) if schema is None else schema)
+        skip = self._sampling.skip(impression, now_s=self._wall())
+        if skip is None and not self._is_within_budget(impression):
+            skip = Skip.USER_BUDGET
+        return skip or Decoded(impression, ref)
+
+    def _is_within_budget(self, impression: Impression) -> bool:
+        """Count an event of its user's day; say once that the count has become too small."""
+        budget, user_id = self._user_budget, impression.user.user_id
+        num_forgotten = budget.num_forgotten
+        takes = budget.takes(user_id, impression.event_id, impression.occurred_at)
+        if budget.num_forgotten and not num_forgotten:
+            log.warning(
+                "max_events_per_user_per_day: more users a day than this worker can count; those seen longest ago are"
+                " counted anew and may get more events; more workers share the users (metric user_days_forgotten)"
+            )
+        return takes
+
+
+def writer(record: Record) -> str:
+    """Return who wrote a record, as far as it says so: the kind and value of its schema's reference."""
+    ref = _ref(record)
+    return f"{ref.kind} {ref.value}" if ref is not None else "without a schema"
+
+
+def _ref(record: Record) -> SchemaRef | None:
+    if record.problem or record.value is None:
+        return None
+    try:
+        return codec.split(record.value, record.headers)[0]
+    except Poison:
+        return None

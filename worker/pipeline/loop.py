@@ -1,0 +1,352 @@
+"""Start reading here: the way of one record from Kafka to Kafka.
+
+    poll thread            this loop                                          transaction thread
+    1 poll            ->   2 decode  3 batch  4 prompt  5 generate  6 parse -> 7 produce  8 commit
+
+This module owns the control flow and nothing else.  What may be published and committed is decided in `handover`,
+what is asked in `prepare`, what the answer is in `respond`; the outside is behind the protocols of `ports`.
+
+The unit is the event: all its responses, or its one dead letter, and its offset leave in one transaction.  Inference
+never happens inside one.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Collection, Mapping
+
+from worker.core.delivery.dead_letter import to_message
+from worker.core.delivery.handover import Handover
+from worker.core.delivery.handover_messages import Assigned, Lost, TopicNews
+from worker.core.delivery.micro_batcher import MicroBatcher
+from worker.core.delivery.offset_metadata import Note
+from worker.core.delivery.response_encoder import Outgoing
+from worker.core.delivery.window import Window
+from worker.core.errors import EngineGone, Fatal, Poison
+from worker.core.records import DeadLetter, Message, Partition, Record
+from worker.core.resilience.watchdog import PATIENCE_S, Watchdog
+from worker.core.simulation.prepare import num_bytes, num_tokens, preparing
+from worker.core.simulation.response import SimulatedResponse
+from worker.core.simulation.response_builder import responding, source_of
+from worker.core.steps import Steps
+from worker.pipeline.asker import Asker, Ready
+from worker.pipeline.committer import Committer
+from worker.pipeline.config import Rules
+from worker.pipeline.decoder import Decoded, Intake
+from worker.pipeline.engine_supervisor import Keeper
+from worker.pipeline.in_flight import Flight, InFlight
+from worker.pipeline.ports import Delivery, Engine, Schemas, Sink, Source, Watch
+from worker.pipeline.quarantine import Quarantine
+from worker.pipeline.refusals import Refusals
+from worker.pipeline.task_group import Supervisor
+from worker.pipeline.turns import Turns
+
+log = logging.getLogger(__name__)
+
+TICK_S = 0.01  # how often the loop looks at its clocks
+# A record from before 2000 has a time in seconds, or none: it would count as one that waited for decades.
+MIN_WRITTEN_MS = 946_684_800_000
+
+
+class Pipeline:
+    """The loop; `run` returns when it is stopped and empty, or raises `Fatal`."""
+
+    def __init__(
+        self,
+        *,
+        source: Source,
+        engine: Engine,
+        sink: Sink,
+        schemas: Schemas,
+        watch: Watch,
+        rules: Rules,
+        outgoing: Outgoing,
+        batcher: MicroBatcher[Ready],
+        window: Window,
+        handover: Handover,
+        wall: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Take the parts, made by `worker.runtime.app`; must be called inside the running loop."""
+        self._source, self._sink, self._watch, self._rules = source, sink, watch, rules
+        self._outgoing, self._batcher, self._handover = outgoing, batcher, handover
+        self._wall, self._clock = wall, clock
+        self._flight = Flight(window)
+        self._turns = Turns(clock)
+        self.watchdog = Watchdog(2 * rules.question_timeout_s + PATIENCE_S)  # a question has one more try
+        self._supervisor = Supervisor()
+        self.quarantine = Quarantine(
+            Intake(schemas, rules.sampling, rules.user_budget, wall=wall),
+            watch,
+            flight=self._flight,
+            handover=handover,
+            ready=self._batch,
+            finish=self._finish,
+            bury=self._bury,
+            remark=self._remark,
+            has_room=lambda: not (self.quarantine.full() or self._waits or self._state),
+            spawn=self._supervisor.spawn,
+            clock=clock,
+        )
+        self._inbox: asyncio.Queue[list[Record]] = asyncio.Queue()
+        self._keeper = Keeper(
+            engine,
+            self._supervisor,
+            watch,
+            max_draws=rules.max_draws,
+            max_restarts=rules.max_restarts,
+            remark=self._remark,
+            stopping=lambda: self._state == "stopping",
+            clock=clock,
+        )
+        self._asker = Asker(engine, self._keeper, watch, timeout_s=rules.question_timeout_s, clock=clock)
+        self._refusals = Refusals(
+            watch, handover=handover, flight=self._flight, to_message=self._to_message, clock=clock
+        )
+        self._committer = Committer(
+            source,
+            sink,
+            watch,
+            handover=handover,
+            flight=self._flight,
+            supervisor=self._supervisor,
+            on_release=self._on_release,
+            on_refusal=self._refusals.replace,
+            on_drop=self._on_drop,
+            clock=clock,
+        )
+        self._all_read = asyncio.Event()
+        self._finishing: asyncio.Task[None] | None = None
+        self._state = "joining the group"
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until `stop` is set or all is read, then drain.  Raises `Fatal`; nothing more is committed then."""
+        try:
+            self._source.open(self._on_delivery)
+            self._state = ""
+            self._supervisor.spawn(self._take_all())
+            self._supervisor.spawn(self._tick_all())
+            self._supervisor.spawn(self.quarantine.run())
+            await self._supervisor.until(stop, self._all_read)
+            self._state = "stopping"
+            await self._drain()
+        except EngineGone:
+            self._state = "the engine is gone"
+            await self._hand_on()
+            raise
+        finally:
+            self._state = "stopping"
+            self._supervisor.cancel_all()
+            await self._source.close()
+        await self._sink.close()
+
+    @property
+    def held_up(self) -> str:
+        """Why the worker is not ready, "" if it is."""
+        reason = self._state or self._keeper.held_up or self.quarantine.held_up
+        sink = self._sink.held_up
+        if sink and self._handover.idle:
+            sink = ""  # what was refused last has gone with its partition: whether the next will be is not known
+        return reason or self._refusals.held_up or sink or self.watchdog.why
+
+    @property
+    def _waits(self) -> bool:
+        """Say whether new records must wait, room or not."""
+        return bool(self._keeper.held_up)
+
+    @property
+    def last_tick_s(self) -> float:
+        """When the loop last looked at its clocks, monotonic seconds."""
+        return self._committer.last_tick_s
+
+    # -- 1 poll: what the source delivers
+
+    def _on_delivery(self, delivery: Delivery) -> None:
+        if isinstance(delivery, list):
+            self._inbox.put_nowait(delivery)
+        elif isinstance(delivery, Fatal):
+            self._supervisor.fail(delivery)
+        elif delivery is None:
+            self._finishing = self._supervisor.spawn(self._finish_reading())
+        elif isinstance(delivery, TopicNews):
+            self._watch.topic(delivery)
+        else:
+            self._committer.hear(delivery)
+            if isinstance(delivery, Assigned | Lost) and self._finishing:
+                self._finishing.cancel()  # there is more to read after all
+            if isinstance(delivery, Assigned):
+                note = Note.decode(delivery.note)
+                self._keeper.suspects.restore(delivery.partition, note.suspects)
+                self.quarantine.restore(delivery.partition, note.breaker)
+
+    async def _take_all(self) -> None:
+        while True:
+            for record in await self._inbox.get():
+                while self._must_wait(record) and not self._state:  # noqa: ASYNC110 - many things make room
+                    await asyncio.sleep(TICK_S)
+                if self._state:
+                    return  # stopping: what is not taken on is not committed, and the next owner reads it
+                await self.quarantine.offer(record)  # 2 decode
+                await asyncio.sleep(0)  # a long list must not keep the loop from answers and rebalances
+            self._inbox.task_done()
+            self._pause()
+            self._source.took()
+
+    def _must_wait(self, record: Record) -> bool:
+        return self._waits or (self.quarantine.full() and self.quarantine.needs_room(record))
+
+    def _bury(self, entry: InFlight, poison: Poison) -> None:
+        if not self._flight.holds(entry):
+            self._watch.stale()
+            return
+        self._watch.dead_letter(poison.reason)
+        log.warning("%s: %s: %s; dead-lettered", entry.record.where, poison.reason, poison)
+        entry.num_letters += 1
+        self._finish(entry, (self._to_message(DeadLetter(entry.record, poison.reason, str(poison))),))
+
+    def _to_message(self, letter: DeadLetter) -> Message:
+        return to_message(letter, self._rules.dead_letter_topic, max_bytes=self._rules.max_message_bytes)
+
+    # -- 3 batch, 4 prompt
+
+    async def _batch(self, entry: InFlight, decoded: Decoded) -> None:
+        questions = await self._turns.run(preparing(entry.record, decoded.impression, self._rules.asking))
+        if not self._flight.holds(entry):
+            self._watch.stale()
+            return
+        self._flight.grow(entry, num_tokens(questions), num_bytes(entry.record, decoded.impression, questions))
+        ready = Ready(entry, decoded, questions)
+        self._admit(self._batcher.add(ready, tokens=entry.num_tokens, now_s=self._clock()))
+
+    def _admit(self, batch: list[Ready] | None) -> None:
+        """Send a micro-batch to the engine, one user's events side by side: they share the longest prefix."""
+        for ready in sorted(batch or (), key=lambda ready: ready.decoded.impression.user.user_id):
+            if self._flight.holds(ready.entry):
+                ready.entry.task = self._supervisor.spawn(self._answer(ready))
+
+    # -- 5 generate, 6 parse
+
+    async def _answer(self, ready: Ready) -> None:
+        try:
+            self._finish(ready.entry, await self._respond(ready))
+        except Poison as poison:
+            self._bury(ready.entry, poison)
+
+    async def _respond(self, ready: Ready) -> tuple[Message, ...]:
+        """Ask everything and put it in words.  Raises `Poison` if the engine dies of it, or nothing can carry it."""
+        record, impression = ready.entry.record, ready.decoded.impression
+        with self._watch.process(record, impression) as trace:
+            asked = await self._asker.ask_all(ready)
+            source = source_of(record, ready.decoded.schema.value)
+            rate = self._rules.sampling.rate(impression.experiment_id)
+            responses = await self._turns.run(
+                responding(
+                    impression,
+                    asked,
+                    self._rules.setup,
+                    source,
+                    sample_rate=rate,
+                    produced_at_us=int(self._wall() * 1e6),
+                )
+            )
+        self._watch.answered(responses, end_to_end_s=self._age_s(record))
+        return await self._turns.run(self._encoding(record, responses, trace))
+
+    def _encoding(
+        self, record: Record, responses: tuple[SimulatedResponse, ...], trace: Mapping[str, str]
+    ) -> Steps[tuple[Message, ...]]:
+        """Encode an event's responses, one a step.  Raises `Poison`."""
+        messages: list[Message] = []
+        for response in responses:
+            messages += self._outgoing.messages(record, (response,), trace)
+            yield None
+        return tuple(messages)
+
+    def _age_s(self, record: Record) -> float | None:
+        """Return how long ago a record was written; None without a time, or with one that is no time of a record."""
+        written_ms = record.timestamp_ms
+        return self._wall() - written_ms / 1000 if written_ms is not None and written_ms >= MIN_WRITTEN_MS else None
+
+    # -- 7 produce, 8 commit: as the handover decides
+
+    def _finish(self, entry: InFlight, messages: tuple[Message, ...]) -> None:
+        """Hand an event's messages over; they leave once every record before it is finished."""
+        record = entry.record
+        self.watchdog.moved(self._clock())
+        self._flight.grow(entry, 0, sum(message.num_bytes for message in messages))
+        if not self._handover.finish(record.partition, record.epoch, record.offset, messages):
+            self._watch.stale()
+        elif self._handover.due():
+            self._committer.tick(urgent=True)
+
+    def _remark(self, partition: Partition) -> None:
+        """Leave word for the partition's next owner, beside its committed offset."""
+        note = Note(self._keeper.suspects.deaths(partition), self.quarantine.note(partition))
+        self._handover.remark(partition, note.encode())
+
+    def _on_release(self, partition: Partition, commit_offset: int, entries: list[InFlight]) -> None:
+        self._refusals.released(partition, entries)
+        if self._keeper.suspects.forget(partition, commit_offset):
+            self._remark(partition)
+
+    def _on_drop(self, partitions: Collection[Partition]) -> None:
+        self._keeper.suspects.drop(partitions)
+        self._refusals.drop(partitions)
+        self.quarantine.drop(partitions)
+
+    async def _tick_all(self) -> None:
+        while True:
+            self._admit(self._batcher.due(now_s=self._clock()))
+            self._committer.tick(urgent=bool(self._state))
+            reason = "records are held" if self.quarantine.blocked else self.held_up
+            self.watchdog.look(busy=bool(self._handover.in_flight), reason=reason, now_s=self._clock())
+            self._pause()
+            await asyncio.sleep(TICK_S)
+
+    def _pause(self) -> None:
+        assigned = self._committer.assigned
+        paused = frozenset(assigned) if self._state or self._waits else self.quarantine.paused(assigned)
+        self._source.pause_only(paused)
+        self._watch.state(
+            in_flight=self._handover.in_flight,
+            assigned=len(assigned),
+            paused=len(paused),
+            head_s=self._flight.head_s(self._clock()),
+        )
+        found, waiting = self._source.unreadable()
+        self._watch.unreadable(found=found, waiting=waiting)
+        self._watch.held(self.quarantine.num_held, waiting=self.quarantine.num_waiting)
+        self._watch.forgotten(self._rules.user_budget.num_forgotten)
+
+    # -- the end
+
+    async def _finish_reading(self) -> None:
+        """Wait until everything that was read is taken on, answered and committed."""
+        await self._inbox.join()
+        while not self._empty():  # noqa: ASYNC110 - many things end it, none alone
+            await asyncio.sleep(TICK_S)
+        self._all_read.set()
+
+    async def _drain(self) -> None:
+        """Finish what is in flight within the budget; what is finished is committed."""
+        self._admit(self._batcher.close())
+        self._pause()
+        deadline_s = self._clock() + self._rules.drain_timeout_s
+        while not self._drained() and self._clock() < deadline_s:
+            await asyncio.sleep(TICK_S)
+            self._supervisor.raise_failure()
+
+    def _drained(self) -> bool:
+        """Say whether nothing more can be committed: behind a record that is not even decoded, or without an engine."""
+        heads = ((one, self._handover.oldest(one)) for one in self._committer.assigned)
+        stuck = self._keeper.is_down or all(at is None or self.quarantine.keeps(one, at) for one, at in heads)
+        return self._handover.idle and stuck
+
+    async def _hand_on(self) -> None:
+        """Without an engine: what is finished is committed, and what the next owners must know."""
+        deadline_s = self._clock() + self._rules.drain_timeout_s
+        while not self._handover.idle and self._clock() < deadline_s:  # noqa: ASYNC110 - many things make it idle
+            await asyncio.sleep(TICK_S)
+
+    def _empty(self) -> bool:
+        return not self._handover.in_flight and not self.quarantine.parks and self._handover.idle

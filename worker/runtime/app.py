@@ -1,0 +1,244 @@
+"""Builds every object of a worker and runs it: the only place where parts are wired.
+
+Order of start: settings, engine with warm-up and self-test, Kafka and its topics, producer, subscribe.  A member that
+joins the group cold would hold partitions that it cannot serve.
+"""
+
+import asyncio
+import gc
+import logging
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from worker.core.codec.impression import Encoder
+from worker.core.delivery.handover import FlushLimits, Handover
+from worker.core.delivery.micro_batcher import MicroBatcher
+from worker.core.delivery.response_encoder import Outgoing
+from worker.core.delivery.window import Window
+from worker.core.errors import Fatal, masked
+from worker.core.simulation.draws import PositionProfile
+from worker.core.topics.topic_patterns import shown
+from worker.engines.choice_model import ChoiceModel
+from worker.kafka import admin, client_config as client, registry, rights
+from worker.kafka.sink import KafkaSink
+from worker.kafka.source import KafkaSource
+from worker.pipeline.loop import Pipeline
+from worker.pipeline.ports import Engine
+from worker.runtime import pipeline_config as configured, position_profile as position_bias
+from worker.runtime.health import Health, State, stale
+from worker.runtime.lifecycle import in_loop, on_signals, unless, until_done, until_there
+from worker.runtime.telemetry import Telemetry, start_tracing
+from worker.settings import Settings, prompt_profiles as profiles
+
+log = logging.getLogger(__name__)
+
+GC_THRESHOLD = (50_000, 20, 100)  # objects, and generations before the older ones; Python's are 700, 10, 10
+
+
+@dataclass(frozen=True, slots=True)
+class Backfill:
+    """What is read: all that comes, or what is there until an end.
+
+    `topics_before` are the topics that were there when the worker first saw Kafka: it waited for all others.
+    """
+
+    until_end: bool = False
+    until: datetime | None = None
+    topics_before: frozenset[str] | None = None
+
+
+def run(settings: Settings, backfill: Backfill | None = None) -> int:
+    """Run a worker until it is told to stop; return the exit code."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Masking("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=settings.log_level.upper(), handlers=[handler])
+    logging.getLogger("httpx2").setLevel(logging.WARNING)  # it would tell every call
+    provider = start_tracing()
+    try:
+        asyncio.run(serve(settings, backfill or Backfill()))
+    except Fatal as error:
+        log.critical("%s", error)
+        return error.exit_code
+    finally:
+        if provider is not None:
+            provider.shutdown()
+    return 0
+
+
+class _Masking(logging.Formatter):
+    """A formatter that shows no password of an address, whoever logs it: a proxy's, or a collector's of traces."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line without passwords."""
+        return masked(super().format(record))
+
+
+async def serve(settings: Settings, backfill: Backfill) -> None:
+    """Build the parts in order, work, and take them down.  Raises `Fatal`."""
+    client.check(settings)  # before the engine, which takes its time
+    stop = asyncio.Event()
+    on_signals(stop)
+    state = State()
+    engine = make_engine(settings)
+    if doubt := profiles.doubt(settings.engine, settings.model, profiles.load(settings.prompt_profile)):
+        log.warning("%s", doubt)
+    telemetry = Telemetry(engine.card)
+    health = _health(settings, state, telemetry)
+    log.info("health and metrics on port %d", health.port)
+    try:
+        await until_done(lambda: unless(stop, engine.start()), state.waits, stop)
+        if not stop.is_set():
+            before = await until_there(lambda: admin.partitions(settings).keys(), state.waits, stop)
+            topics = await until_there(lambda: rights.require(settings, wait=not backfill.until_end), state.waits, stop)
+            log.info("input topics: %s", shown(topics or ()))
+        if not stop.is_set():
+            backfill = replace(backfill, topics_before=frozenset(before or ()))
+            await work(settings, backfill, engine, telemetry, state=state, stop=stop)
+    finally:
+        health.close()
+        await engine.stop()
+
+
+def _health(settings: Settings, state: State, telemetry: Telemetry) -> Health:
+    try:
+        return Health(
+            settings.http_host,
+            settings.http_port,
+            live=state.live,
+            ready=state.ready,
+            metrics=telemetry.exposition,
+            accept=state.accept,
+        )
+    except OSError as error:
+        raise Fatal(
+            f"http_port {settings.http_port} on {settings.http_host}: {error.strerror}; 0 takes a free port"
+        ) from error
+
+
+def make_engine(settings: Settings) -> Engine:
+    """Return the engine that the settings name, not started."""
+    if settings.engine == "choice-model":
+        return ChoiceModel(latency_s=settings.choice_latency_s)
+    profile = profiles.load(settings.prompt_profile)
+    if settings.engine == "vllm-server":
+        from worker.engines.remote.vllm_server import VllmServerEngine
+
+        return VllmServerEngine(settings, profile)
+    from worker.engines.local.vllm import VllmEngine
+
+    return VllmEngine(settings, profile)
+
+
+async def work(
+    settings: Settings,
+    backfill: Backfill,
+    engine: Engine,
+    telemetry: Telemetry,
+    *,
+    state: State,
+    stop: asyncio.Event,
+) -> None:
+    """Run the pipeline with an engine that is started, until `stop` or, in a backfill, until everything is read."""
+    debias = settings.position_debias
+    measured: dict[int, PositionProfile] = {}
+
+    def tell(found: Mapping[int, PositionProfile]) -> None:
+        measured.update(found)
+        telemetry.position_profile(found)
+
+    measuring = asyncio.ensure_future(
+        position_bias.at_start(
+            engine, configured.asking(settings, engine), debias=debias, timeout_s=settings.question_timeout_s, tell=tell
+        )
+    )
+    try:
+        if debias:  # only this waits for the profile; else it is measured beside the first records
+            await unless(stop, measuring)
+        if not stop.is_set():
+            await answer_all(settings, backfill, engine, telemetry, measured, state=state, stop=stop)
+    finally:
+        measuring.cancel()
+        await asyncio.gather(measuring, return_exceptions=True)
+
+
+async def answer_all(
+    settings: Settings,
+    backfill: Backfill,
+    engine: Engine,
+    telemetry: Telemetry,
+    positions: Mapping[int, PositionProfile],
+    *,
+    state: State,
+    stop: asyncio.Event,
+) -> None:
+    """Answer what is on Kafka, until `stop` or, in a backfill, until everything is read.  Raises `Fatal`."""
+    encoder = await until_there(lambda: _encoder(settings), state.waits, stop)
+    if encoder is None:
+        return
+    settings = await asyncio.to_thread(admin.fitted, settings, [settings.output_topic, settings.dead_letter_topic])
+    source = KafkaSource(
+        settings, until_end=backfill.until_end, until=backfill.until, topics_before=backfill.topics_before
+    )
+    sink = KafkaSink(settings, source)
+    rules = await asyncio.to_thread(configured.rules, settings, engine, positions)
+    pass_headers = frozenset(settings.pass_headers)
+    outgoing = Outgoing(encoder, settings.output_topic, rules.max_message_bytes, pass_headers)
+    pipeline = Pipeline(
+        source=source,
+        engine=engine,
+        sink=sink,
+        schemas=registry.Schemas(settings.schema_registry_url, settings.schema_registry_auth_file),
+        watch=telemetry,
+        rules=rules,
+        outgoing=outgoing,
+        batcher=MicroBatcher(
+            max_records=settings.batch_max_records, max_tokens=settings.batch_max_tokens, linger_s=settings.linger_s
+        ),
+        window=Window(
+            max_records=settings.window_max_records,
+            max_bytes=settings.window_max_bytes,
+            max_tokens=settings.window_max_tokens,
+        ),
+        handover=Handover(FlushLimits(settings.flush_interval_s, settings.flush_max_records, settings.flush_max_bytes)),
+    )
+    await unless(stop, sink.open())  # before the group is joined: this may wait for an old transaction to end
+    if stop.is_set():
+        return
+    state.works(
+        live=lambda: (
+            stale("event loop", pipeline.last_tick_s)
+            or stale("poll thread", source.last_poll_s)
+            or pipeline.watchdog.why
+        ),
+        ready=lambda: "; ".join(filter(None, (pipeline.held_up, source.held_up))),
+        accept=in_loop(lambda num_next: _accept(source, pipeline, num_next)),
+    )
+    log.info(
+        "worker ready: %s, configuration %s, group %s, topics %s",
+        engine.card.model, rules.setup.config_fingerprint, settings.group_id, settings.input_topics,
+    )  # fmt: skip
+    # What is loaded by now stays, and records in flight are many objects without a cycle: looking through them for
+    # garbage at the usual pace cost 0.13 ms an event (two CPU cores, 2026-11).
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLD)
+    await pipeline.run(stop)
+    log.info("worker done: %s", telemetry.totals())
+
+
+def _accept(source: KafkaSource, pipeline: Pipeline, num_next: int) -> str:
+    """Pass what a person says is bad; return what was done."""
+    passed = source.accept()
+    if passed and not pipeline.quarantine.held_up:
+        return passed
+    return "; ".join(filter(None, (passed, pipeline.quarantine.accept(num_next))))
+
+
+def _encoder(settings: Settings) -> Encoder:
+    url, subject = settings.schema_registry_url, f"{settings.output_topic}-value"
+    if url is None:
+        return Encoder("SimulatedResponse")
+    number = registry.schema_id(url, settings.schema_registry_auth_file, subject, "SimulatedResponse")
+    return Encoder("SimulatedResponse", schema_id=number)

@@ -1,0 +1,371 @@
+"""`/livez`, `/readyz` and `/metrics` over HTTP, from a thread of their own, so that a busy loop cannot hide.
+
+    livez    503 if the worker makes no progress: the poll thread or the event loop has stopped turning
+    readyz   503 with the reason until the engine is warm and the group is joined, and whenever work is held up
+    metrics  Prometheus' text format
+
+    POST breaker/accept?next=N    closes the breaker on dead letters; only for callers on this machine or in this pod
+
+Whoever may run a command beside the worker may close its breaker, so there is no password.  Such a call comes from
+127.0.0.1 or ::1, asks for that or for localhost, and has the headers of `mirrorstream dlq accept` and no other.
+Proxies, meshes and browsers add headers of theirs, keep the name that was asked for, or (Istio) come from 127.0.0.6:
+all refused.  One that hands raw TCP on to the loopback unmarked cannot be told from a caller in the pod.
+
+Kafka being away makes a worker unready, never dead: a restart would not bring it back.
+
+Connections cost file descriptors, which Kafka's client needs too, so they are few and short.  A request has 5 s to
+arrive and 15 s to be answered and read; its head has 16 KiB.  There are at most 32 connections: a new one closes the
+one that has waited longest, so a probe gets through whoever holds the others.  Where the process has no descriptor or
+thread left, the port waits and tries again; nothing here reaches the pipeline.
+"""
+
+import errno
+import logging
+import re
+import socket
+import sys
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from email.message import Message
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, BinaryIO
+from urllib.parse import parse_qs, urlsplit
+
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from worker.core.errors import masked
+
+log = logging.getLogger(__name__)
+
+TEXT = "text/plain; charset=utf-8"
+HERE = frozenset({"127.0.0.1", "::1"})
+HERE_BY_NAME = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:\d{1,5})?", re.ASCII | re.IGNORECASE)
+OUR_HEADERS = frozenset({"host", "accept-encoding", "connection", "content-length", "user-agent"})  # urllib's
+MAX_NEXT_DIGITS = 7
+LIVE_S = 60.0  # a loop or poll thread that has not turned for this long will not
+CLOSE_WAIT_S = 0.1  # at most; the library's own is 0.5, which every stop of a worker would take longer
+MAX_CONNECTIONS = 32
+REQUEST_S = 5.0  # for a request to arrive, from when its connection is there
+ANSWER_S = 15.0  # for it to be answered and read; closing the breaker may wait 10 s for the loop
+MAX_HEAD_BYTES = 16 << 10  # of the request line and all headers
+NONE_LEFT = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+TRY_AGAIN_S = 0.1  # after one of these, or a connection that waits would be tried without a pause
+SAME_S = 0.1  # for which metrics stay the same
+MAX_TOLD = 100  # characters of a path
+SAY_AGAIN_S = 60.0  # before the same is logged once more
+
+
+class Health:
+    """The server; each page is a function that returns the reason why not, "" if all is well."""
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        *,
+        live: Callable[[], str],
+        ready: Callable[[], str],
+        metrics: Callable[[], bytes],
+        accept: Callable[[int], str],
+    ) -> None:
+        """Listen at once; port 0 takes a free one.  `accept` closes the breaker and returns what was done."""
+        self._server = _Server((host, port), _Pages(live, ready, _Once(metrics), accept))
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._serve, name="health", daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        """Serve for ever: a failure of the port is not one of the worker."""
+        while not self._closed.is_set():
+            try:
+                self._server.serve_forever(CLOSE_WAIT_S)
+            except Exception:
+                log.exception("HTTP port: failed; it is tried again in 1 s")
+                self._closed.wait(1.0)
+
+    @property
+    def port(self) -> int:
+        """The port that is listened on."""
+        return int(self._server.server_address[1])
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._closed.set()
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Pages:
+    """What each page says."""
+
+    live: Callable[[], str]
+    ready: Callable[[], str]
+    metrics: Callable[[], bytes]
+    accept: Callable[[int], str]
+
+
+class _Once:
+    """Makes the metrics for one caller at a time; others who ask at once are given the same.
+
+    It takes milliseconds of Python's lock, which the pipeline's loop needs too.
+    """
+
+    def __init__(self, make: Callable[[], bytes]) -> None:
+        self._make = make
+        self._lock = threading.Lock()
+        self._made, self._made_s = b"", -SAME_S
+
+    def __call__(self) -> bytes:
+        with self._lock:
+            if time.monotonic() - self._made_s >= SAME_S:
+                self._made = self._make()
+                self._made_s = time.monotonic()
+            return self._made
+
+
+@dataclass(slots=True)
+class _Connection:
+    """When it is closed, on the monotonic clock, and whether its request is there."""
+
+    until_s: float
+    answering: bool = False
+
+
+class _Server(ThreadingHTTPServer):
+    """A thread a connection, as the library has it; few connections, each for a limited time."""
+
+    daemon_threads = True
+    request_queue_size = 1_024  # that the kernel keeps until they are accepted; one more would try again after 1 s
+
+    def __init__(self, address: tuple[str, int], pages: _Pages) -> None:
+        self.pages = pages
+        self._connections: OrderedDict[socket.socket, _Connection] = OrderedDict()  # in the order in which they came
+        self._lock = threading.Lock()
+        self._said_s = dict[str, float]()
+        super().__init__(address, _Handler)
+
+    @property
+    def num_connections(self) -> int:
+        """Count the connections that are open."""
+        return len(self._connections)
+
+    def answering(self, connection: socket.socket) -> None:
+        """Hear that a connection's request is there."""
+        with self._lock:
+            if connection in self._connections:
+                self._connections[connection] = _Connection(time.monotonic() + ANSWER_S, answering=True)
+
+    # -- what the library calls, in the thread that listens
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        """Accept a connection; without a descriptor for it, wait a moment."""
+        try:
+            return super().get_request()
+        except OSError as error:
+            if error.errno in NONE_LEFT:
+                self._say(f"no connection can be accepted: {error.strerror}")
+                self._make_room(0)
+                time.sleep(TRY_AGAIN_S)
+            raise
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Answer in a thread."""
+        self._make_room(MAX_CONNECTIONS - 1)
+        with self._lock:
+            self._connections[request] = _Connection(time.monotonic() + REQUEST_S)
+        super().process_request(request, client_address)
+
+    def service_actions(self) -> None:
+        """Close what is overdue."""
+        now_s = time.monotonic()
+        with self._lock:
+            overdue = [one for one, connection in self._connections.items() if connection.until_s < now_s]
+        for one in overdue:
+            _shut(one)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Take a client that went away as usual; say what else went wrong."""
+        del request, client_address
+        self._say_failure()
+
+    # -- and in the thread that answers
+
+    def shutdown_request(self, request: Any) -> None:
+        """Close a connection."""
+        with self._lock:
+            self._connections.pop(request, None)
+        super().shutdown_request(request)
+
+    # -- helpers
+
+    def _make_room(self, most: int) -> None:
+        """Close those that have waited longest, first without a request, until there are at most so many."""
+        with self._lock:
+            waiting = [one for one, connection in self._connections.items() if not connection.answering]
+            answering = [one for one, connection in self._connections.items() if connection.answering]
+            closed = [*waiting, *answering][: max(0, len(self._connections) - most)]
+            for one in closed:
+                del self._connections[one]
+        if closed:
+            self._say(f"{MAX_CONNECTIONS} connections; the one that has waited longest is closed for a new one")
+        for one in closed:
+            _shut(one)
+
+    def _say_failure(self) -> None:
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            self._say(f"a request could not be answered: {type(error).__name__}: {error}")
+
+    def _say(self, what: str) -> None:
+        now_s = time.monotonic()
+        kind = what.partition(":")[0]
+        if now_s - self._said_s.get(kind, -SAY_AGAIN_S) >= SAY_AGAIN_S:
+            self._said_s[kind] = now_s
+            log.warning("HTTP port: %s", what)
+
+
+def _shut(connection: socket.socket) -> None:
+    """End a connection; the thread that waits for it closes it."""
+    with suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
+
+
+class _TooLongError(Exception):
+    """The head of a request has more than `MAX_HEAD_BYTES`."""
+
+
+class _Head:
+    """What a request's head is read from, no more than it may have."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self._room = file, MAX_HEAD_BYTES
+
+    def readline(self, limit: int = -1) -> bytes:
+        """Read a line.  Raises `_TooLongError`."""
+        line = self._file.readline(self._room + 1 if limit < 0 else min(limit, self._room + 1))
+        self._room -= len(line)
+        if self._room < 0:
+            raise _TooLongError
+        return line
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """Answers one request."""
+
+    server: _Server
+    timeout = REQUEST_S  # of one read or write; the whole time is the server's
+    # What an answer needs where not even the request line could be read.
+    command, requestline, request_version = "", "", "HTTP/1.0"
+
+    def setup(self) -> None:
+        """Bound what is read."""
+        super().setup()
+        self.rfile = _Head(self.rfile)  # type: ignore[assignment,arg-type]
+
+    def handle(self) -> None:
+        """Answer one request."""
+        try:
+            super().handle()
+        except _TooLongError:
+            self._answer(431, f"want at most {MAX_HEAD_BYTES} bytes of headers\n".encode(), TEXT)
+
+    def parse_request(self) -> bool:
+        """Read the headers; the request is then there."""
+        there = super().parse_request()
+        self.server.answering(self.connection)
+        return there
+
+    def do_GET(self) -> None:
+        """Answer one page."""
+        path, pages = self.path.partition("?")[0], self.server.pages
+        try:
+            if path == "/metrics":
+                self._answer(200, pages.metrics(), CONTENT_TYPE_LATEST)
+            elif path in ("/livez", "/readyz"):
+                reason = masked(pages.live() if path == "/livez" else pages.ready())
+                self._answer(503 if reason else 200, f"{reason or 'ok'}\n".encode(), TEXT)
+            else:
+                self._answer(404, b"not found; want /livez, /readyz or /metrics\n", TEXT)
+        except OSError:
+            raise  # the client is gone
+        except Exception as error:
+            log.exception("HTTP port: %s failed", path[:MAX_TOLD])
+            self._answer(500, f"failed: {type(error).__name__}\n".encode(), TEXT)
+
+    def do_POST(self) -> None:
+        """Close the breaker."""
+        url = urlsplit(self.path)
+        num_next = parse_qs(url.query).get("next", ["0"])[-1]
+        if url.path != "/breaker/accept":
+            self._answer(404, b"not found; want /breaker/accept\n", TEXT)
+        elif not _is_here(self.client_address[0], self.headers):
+            self._answer(403, b"only from the worker's own machine or pod: `mirrorstream dlq accept`\n", TEXT)
+        elif not (num_next.isascii() and num_next.isdecimal() and len(num_next) <= MAX_NEXT_DIGITS):
+            self._answer(400, b"next: want a number\n", TEXT)
+        else:
+            self._answer(200, f"{self.server.pages.accept(int(num_next))}\n".encode(), TEXT)
+
+    def _answer(self, code: int, body: bytes, content_type: str) -> None:
+        self.send_response(code)
+        self.send_header("Content-Type", content_type)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is the library's
+        """Say nothing: a probe every few seconds is not worth a line."""
+
+
+def _is_here(peer: str, headers: Message) -> bool:
+    names = headers.get_all("Host", [])
+    return (
+        peer in HERE
+        and len(names) == 1
+        and HERE_BY_NAME.fullmatch(names[0]) is not None
+        and {name.lower() for name in headers} <= OUR_HEADERS
+    )
+
+
+class State:
+    """What the health pages say, as the start goes on."""
+
+    def __init__(self) -> None:
+        """Be alive and not ready."""
+        self._live: Callable[[], str] = str
+        self._accept: Callable[[int], str] = lambda _: "the worker has not started"
+        self.waits("the engine is loading")
+
+    def live(self) -> str:
+        """Why it is not alive, "" if it is."""
+        return self._live()
+
+    def ready(self) -> str:
+        """Why it is not ready, "" if it is."""
+        return self._ready()
+
+    def waits(self, reason: str) -> None:
+        """Be not ready, for this reason."""
+        self._ready: Callable[[], str] = lambda: reason
+
+    def accept(self, num_next: int) -> str:
+        """Close the breaker; return what was done."""
+        return self._accept(num_next)
+
+    def works(self, *, live: Callable[[], str], ready: Callable[[], str], accept: Callable[[int], str]) -> None:
+        """Ask the parts from now on."""
+        self._live, self._ready, self._accept = live, ready, accept
+
+
+def stale(what: str, last_s: float) -> str:
+    """Return why a part that last turned at `last_s`, on the monotonic clock, is dead; "" if it is not."""
+    silent_s = time.monotonic() - last_s
+    return f"the {what} has not turned for {silent_s:.0f} s" if silent_s > LIVE_S else ""

@@ -1,0 +1,86 @@
+"""What the settings and a started engine say, as the core and the loop take it.
+
+It knows no Kafka and no vLLM, so that the bench's other loops answer with the very rules of the worker.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from worker.core.simulation.draws import PositionProfile
+from worker.core.simulation.prepare import Asking
+from worker.core.simulation.questions import Depths
+from worker.core.simulation.response_builder import Setup
+from worker.core.simulation.sampling import Sampling, UserBudget
+from worker.pipeline.config import Rules
+from worker.pipeline.ports import Engine
+from worker.settings import Settings, prompt_profiles as profiles
+
+BROKER_BYTES = 1_000  # what the broker counts beside a message's key, value and headers
+CHOICE_MODEL_DRAWS = 10_000  # at once: it has no engine to fill
+OVERBOOK = 1.25  # requests kept at vLLM beside those that run, so that a finished one is replaced at once
+
+
+def rules(settings: Settings, engine: Engine, positions: Mapping[int, PositionProfile]) -> Rules:
+    """Return the rules of a worker with an engine that is started."""
+    return Rules(
+        sampling=Sampling(
+            sample_rate=settings.sample_rate,
+            sample_rates=settings.sample_rates,
+            salt=settings.sample_salt,
+            experiments=frozenset(settings.experiments),
+            include_test=settings.include_test,
+            include_bots=settings.include_bots,
+            include_holdout=settings.include_holdout,
+            max_age_s=settings.max_age_s,
+        ),
+        user_budget=UserBudget(settings.max_events_per_user_per_day),
+        setup=setup(settings, engine, positions),
+        asking=asking(settings, engine),
+        dead_letter_topic=settings.dead_letter_topic,
+        max_message_bytes=settings.max_message_bytes - BROKER_BYTES,
+        question_timeout_s=settings.question_timeout_s,
+        max_draws=max_draws(settings, engine),
+        max_restarts=settings.max_engine_restarts,
+        drain_timeout_s=settings.drain_timeout_s,
+    )
+
+
+def max_draws(settings: Settings, engine: Engine) -> int:
+    """Return how many draws are given to the engine at once."""
+    return int(settings.max_num_seqs * OVERBOOK) if engine.card.reads_prompt else CHOICE_MODEL_DRAWS
+
+
+def setup(settings: Settings, engine: Engine, positions: Mapping[int, PositionProfile]) -> Setup:
+    """Return what every response carries of a started engine, the settings and the position profiles."""
+    profile = profiles.load(settings.prompt_profile)
+    reads = engine.card.reads_prompt
+    debias = {"position_debias": "true"} if settings.position_debias else {}
+    return Setup(
+        card=replace(engine.card, sampling={**engine.card.sampling, **debias}),
+        prompt_profile=profile.name if reads else None,
+        prompt_sha256=profile.sha256 if reads else None,
+        draws=settings.draws,
+        depths=Depths(settings.slate_depth, settings.duel_depth),
+        history_limit=settings.history_limit,
+        words=profile.words,
+        position_profiles=positions,
+        position_debias=settings.position_debias,
+        calibration_share=settings.calibration_share,
+    ).with_fingerprint()
+
+
+def asking(settings: Settings, engine: Engine) -> Asking:
+    """Return how every impression is asked of a started engine."""
+    found = Asking(
+        profile=profiles.load(settings.prompt_profile),
+        depths=Depths(settings.slate_depth, settings.duel_depth),
+        draws=settings.draws,
+        history_limit=settings.history_limit,
+        seeded=settings.seeded,
+        tokenise=None,
+        mode=settings.mode,
+        calibration_share=settings.calibration_share,
+    )
+    if not engine.card.reads_prompt:
+        return found
+    return replace(found, tokenise=engine.tokenise, max_prompt_tokens=engine.card.max_prompt_tokens)

@@ -1,0 +1,361 @@
+"""The only file with metric, span and attribute names (OpenTelemetry's messaging and gen_ai names still change).
+
+Spans of one impression:
+
+    process impressions     CONSUMER, child of the context in the record's headers
+      chat MODEL            INTERNAL, one a draw; its context goes into vLLM
+    flush responses         CLIENT, one a transaction
+
+The context of `process` goes into the headers of every response.  Exporters come from the standard OTEL_* variables;
+without an endpoint nothing is exported, and only a record that brings a context with it pays for handing that on.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+
+from opentelemetry import propagate, trace
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.trace import SpanKind, StatusCode, Tracer
+from opentelemetry.util.types import AttributeValue
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from worker import __version__
+from worker.core.delivery.handover_messages import TopicNews
+from worker.core.errors import BadSettings
+from worker.core.records import Headers, Impression, Record
+from worker.core.simulation.draws import Ask, Drawn, EngineCard, PositionProfile
+from worker.core.simulation.questions import Kind, Status
+from worker.core.simulation.response import SimulatedResponse
+from worker.core.simulation.sampling import Skip
+
+_LLM_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+_FLUSH_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+DEAD_LETTER_REASONS = (
+    "magic", "schema", "avro", "utf8", "limit", "invalid", "too_large", "refused", "headers", "engine_killer",
+    "unreadable",
+)  # fmt: skip
+REFUSAL_REASONS = ("too_large", "refused")
+FLUSH_OUTCOMES = ("committed", "aborted", "indoubt", "refused")
+PROTOCOL = "http/protobuf"  # of OTLP
+_TRACE_HEADERS = frozenset({"traceparent", "tracestate"})
+
+
+def start_tracing() -> TracerProvider | None:
+    """Set up export as the OTEL_* variables say; None if they want none.  Before vLLM.  Raises `BadSettings`."""
+    if not _exports():
+        return None
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+
+    resource = Resource.create(
+        {"service.name": os.environ.get("OTEL_SERVICE_NAME", "mirrorstream"), "service.version": __version__}
+    )
+    provider = TracerProvider(resource=resource)
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    trace.set_tracer_provider(provider)
+    return provider
+
+
+def _exports() -> bool:
+    """Say whether the environment asks for traces.  Raises `BadSettings` if it does so in a way that we have not."""
+    _, endpoint = _variable("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+    _, disabled = _variable("OTEL_SDK_DISABLED")
+    _, exporter = _variable("OTEL_TRACES_EXPORTER")
+    if not endpoint or disabled.lower() == "true" or exporter.lower() == "none":
+        return False
+    if exporter not in {"", "otlp"}:
+        raise BadSettings(f"OTEL_TRACES_EXPORTER: {exporter}; want otlp or none")
+    name, protocol = _variable("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
+    if protocol not in {"", PROTOCOL}:
+        raise BadSettings(f"{name}: {protocol}; want {PROTOCOL}, the only exporter that is installed")
+    return True
+
+
+def _variable(*names: str) -> tuple[str, str]:
+    """Return the first of these variables that is set, and its text; an empty one is not set, as OpenTelemetry says."""
+    found = ((name, os.environ.get(name, "").strip()) for name in names)
+    return next(((name, text) for name, text in found if text), ("", ""))
+
+
+class Telemetry:
+    """Counts and traces; one label set a family, every series there at 0 from the start."""
+
+    def __init__(
+        self, card: EngineCard, *, registry: CollectorRegistry = REGISTRY, tracer: Tracer | None = None
+    ) -> None:
+        """Make the metrics in `registry`; spans go to `tracer`, by default the global provider's."""
+        self._card = card
+        self._registry = registry
+        self._tracer = tracer or trace.get_tracer("mirrorstream", __version__)
+        # Spans that nobody records cost all the same, with their context: 0.3 ms an event (two cores, 2026-11).
+        self._traces = tracer is not None or not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
+        self._untraced = nullcontext(ChatSpan(self, trace.INVALID_SPAN, {}))
+        name = "mirrorstream_"
+        self._consumed = Counter(name + "records_consumed_total", "Records taken on", registry=registry)
+        self._stale = Counter(name + "records_stale_total", "Records of an assignment that is over", registry=registry)
+        self._skipped = _counter(registry, name + "records_skipped_total", "Records not simulated", "reason", Skip)
+        self._dead = _counter(
+            registry, name + "dead_letters_total", "Records never answered", "reason", DEAD_LETTER_REASONS
+        )
+        self._refused = _counter(
+            registry, name + "refusals_total", "Records whose messages Kafka refused", "reason", REFUSAL_REASONS
+        )
+        self._untimed = Counter(
+            name + "records_without_time_total", "Answered records without a usable timestamp", registry=registry
+        )
+        self._unreadable = Counter(
+            name + "unreadable_batches_total", "Batches that the Kafka client cannot read", registry=registry
+        )
+        self._unreadable_now = Gauge(
+            name + "unreadable_partitions", "Partitions held by a batch that cannot be read", registry=registry
+        )
+        self._engine_deaths = Counter(name + "engine_deaths_total", "Engine deaths and hangs", registry=registry)
+        self._responses = Counter(
+            name + "responses_total", "Responses finished", ["question", "status"], registry=registry
+        )
+        self._responses_of = {
+            (kind, status): self._responses.labels(kind, status) for kind in Kind for status in Status
+        }
+        self._flushes = _counter(registry, name + "flushes_total", "Transactions by end", "outcome", FLUSH_OUTCOMES)
+        self._flush_s = Histogram(
+            name + "flush_duration_seconds", "One transaction", buckets=_FLUSH_SECONDS, registry=registry
+        )
+        self._draw_s = Histogram(
+            name + "draw_duration_seconds", "One draw in the engine", buckets=_LLM_SECONDS, registry=registry
+        )
+        self._end_to_end_s = Histogram(
+            name + "end_to_end_seconds", "Record's timestamp to answer", buckets=_LLM_SECONDS, registry=registry
+        )
+        tokens = Counter(name + "tokens_total", "Tokens by direction", ["direction"], registry=registry)
+        self._prompt_tokens, self._cached_tokens = tokens.labels("prompt"), tokens.labels("cached")
+        self._completion_tokens = tokens.labels("completion")
+        self._in_flight = Gauge(name + "in_flight_records", "Records in flight", registry=registry)
+        self._assigned = Gauge(name + "assigned_partitions", "Partitions owned", registry=registry)
+        self._paused = Gauge(name + "paused_partitions", "Partitions paused for the window", registry=registry)
+        self._head_s = Gauge(name + "head_of_line_seconds", "Age of the oldest record in flight", registry=registry)
+        self._breaker = Gauge(name + "breaker_open", "1 while dead letters are held", registry=registry)
+        self._topic_changes = Counter(
+            name + "topic_changes_total",
+            "Input topics made anew or deleted under a reader",
+            ["topic", "change"],
+            registry=registry,
+        )
+        self._topic_held = Gauge(
+            name + "topic_held",
+            "1 while an input topic keeps the worker from being ready",
+            ["topic"],
+            registry=registry,
+        )
+        held = Gauge(name + "held_records", "Records that cannot be decoded now", ["why"], registry=registry)
+        self._held, self._waiting = held.labels("breaker"), held.labels("schema")
+        self._forgotten = Gauge(
+            name + "user_days_forgotten", "Users' daily counts dropped before their day was over", registry=registry
+        )
+        self._positions = Gauge(
+            name + "position_share", "P(slot) on content-free slates", ["options", "slot"], registry=registry
+        )
+        build = Gauge(name + "build_info", "What runs", ["version", "engine", "model"], registry=registry)
+        build.labels(__version__, card.engine, card.model).set(1)
+
+    # -- counts
+
+    def consumed(self) -> None:
+        """Count a record taken on."""
+        self._consumed.inc()
+
+    def stale(self) -> None:
+        """Count a record or result that came after its assignment had ended."""
+        self._stale.inc()
+
+    def skipped(self, reason: Skip) -> None:
+        """Count a record that is not simulated."""
+        self._skipped.labels(reason).inc()
+
+    def dead_letter(self, reason: str) -> None:
+        """Count a record that can never be answered."""
+        self._dead.labels(reason).inc()
+
+    def refused(self, reason: str) -> None:
+        """Count a record of which Kafka refuses a message."""
+        self._refused.labels(reason).inc()
+
+    def unreadable(self, *, found: int, waiting: int) -> None:
+        """Count batches that cannot be read, and take how many hold a partition now."""
+        self._unreadable.inc(found)
+        self._unreadable_now.set(waiting)
+
+    def answered(self, responses: tuple[SimulatedResponse, ...], *, end_to_end_s: float | None) -> None:
+        """Count an event's responses; one that nobody knows the age of has no latency."""
+        for response in responses:
+            self._responses_of[response.question, response.status].inc()
+        if end_to_end_s is None:
+            self._untimed.inc()
+        else:
+            self._end_to_end_s.observe(max(0.0, end_to_end_s))
+
+    def state(self, *, in_flight: int, assigned: int, paused: int, head_s: float) -> None:
+        """Take the gauges."""
+        self._in_flight.set(in_flight)
+        self._assigned.set(assigned)
+        self._paused.set(paused)
+        self._head_s.set(head_s)
+
+    def position_profile(self, profiles: Mapping[int, PositionProfile]) -> None:
+        """Take the engine's position profile, by number of options."""
+        for size, profile in profiles.items():
+            for slot, share in enumerate(profile):
+                self._positions.labels(str(size), str(slot)).set(share)
+
+    def breaker(self, *, is_open: bool) -> None:
+        """Take whether dead letters are held."""
+        self._breaker.set(is_open)
+
+    def topic(self, news: TopicNews) -> None:
+        """Count a topic that was made anew or deleted, and take whether it keeps the worker from being ready."""
+        if news.change is not None:
+            self._topic_changes.labels(news.topic, news.change).inc()
+        self._topic_held.labels(news.topic).set(news.is_held)
+
+    def held(self, by_breaker: int, *, waiting: int) -> None:
+        """Take how many records the breaker holds, and how many wait for their writer's schema."""
+        self._held.set(by_breaker)
+        self._waiting.set(waiting)
+
+    def forgotten(self, num_user_days: int) -> None:
+        """Take how many users' days were forgotten while they went on."""
+        self._forgotten.set(num_user_days)
+
+    def engine_died(self) -> None:
+        """Count a death of the engine."""
+        self._engine_deaths.inc()
+
+    def flushed(self, outcome: str, seconds: float) -> None:
+        """Count a transaction and its duration."""
+        self._flushes.labels(outcome.lower()).inc()
+        self._flush_s.observe(seconds)
+
+    def totals(self) -> str:
+        """Return what was done, in one line for people."""
+
+        def total(family: str) -> int:
+            samples = (sample for metric in self._registry.collect() for sample in metric.samples)
+            return int(sum(sample.value for sample in samples if sample.name == f"mirrorstream_{family}_total"))
+
+        return (
+            f"{total('records_consumed')} records taken on, {total('records_skipped')} skipped,"
+            f" {total('responses')} responses, {total('dead_letters')} dead letters"
+        )
+
+    def exposition(self) -> bytes:
+        """Return all metrics in the Prometheus text format, vLLM's among them."""
+        return generate_latest(self._registry)
+
+    # -- spans
+
+    def process(self, record: Record, impression: Impression) -> AbstractContextManager[Mapping[str, str]]:
+        """Span one impression and give its context for its responses; a broken context in the headers is none."""
+        carrier = _carrier(record.headers) if record.headers else {}
+        return self._process(record, impression, carrier) if self._traces or carrier else nullcontext({})
+
+    @contextmanager
+    def _process(
+        self, record: Record, impression: Impression, carrier: Mapping[str, str]
+    ) -> Iterator[Mapping[str, str]]:
+        attributes: dict[str, AttributeValue] = {
+            "messaging.system": "kafka",
+            "messaging.operation.name": "process",
+            "messaging.operation.type": "process",
+            "messaging.destination.name": record.partition.topic,
+            "messaging.destination.partition.id": str(record.partition.number),
+            "messaging.kafka.offset": record.offset,
+            "messaging.message.id": impression.event_id,
+            "mirrorstream.experiment.id": impression.experiment_id,
+        }
+        name = f"process {record.partition.topic}"
+        parent = propagate.extract(carrier)
+        with self._tracer.start_as_current_span(name, parent, SpanKind.CONSUMER, attributes):
+            headers: dict[str, str] = {}
+            propagate.inject(headers)
+            yield headers
+
+    def chat(self, ask: Ask) -> AbstractContextManager["ChatSpan"]:
+        """Span one draw; its headers go to the engine."""
+        within = self._traces or trace.get_current_span() is not trace.INVALID_SPAN
+        return self._chat(ask) if within else self._untraced
+
+    @contextmanager
+    def _chat(self, ask: Ask) -> Iterator["ChatSpan"]:
+        with self._tracer.start_as_current_span(f"chat {self._card.model}", kind=SpanKind.INTERNAL) as span:
+            if span.is_recording():
+                span.set_attributes(
+                    {
+                        "gen_ai.operation.name": "chat",
+                        "gen_ai.provider.name": self._card.engine,
+                        "gen_ai.request.model": self._card.model,
+                        "mirrorstream.question": ask.question.name,
+                    }
+                )
+            headers: dict[str, str] = {}
+            propagate.inject(headers)
+            yield ChatSpan(self, span, {name: value for name, value in headers.items() if name in _TRACE_HEADERS})
+
+    @contextmanager
+    def flush(self, num_messages: int) -> Iterator[None]:
+        """Span one transaction."""
+        with self._tracer.start_as_current_span("flush responses", kind=SpanKind.CLIENT) as span:
+            span.set_attribute("messaging.system", "kafka")
+            span.set_attribute("messaging.operation.name", "flush")
+            span.set_attribute("messaging.batch.message_count", num_messages)
+            yield
+
+    def drawn(self, span: trace.Span, drawn: Drawn, seconds: float) -> None:
+        """Count a draw and finish its span."""
+        usage = drawn.usage
+        self._draw_s.observe(seconds)
+        self._prompt_tokens.inc(usage.prompt_tokens)
+        self._cached_tokens.inc(usage.cached_tokens)
+        self._completion_tokens.inc(usage.completion_tokens)
+        if span.is_recording():
+            span.set_attributes(
+                {
+                    "gen_ai.usage.input_tokens": usage.prompt_tokens,
+                    "gen_ai.usage.output_tokens": usage.completion_tokens,
+                    "gen_ai.usage.cache_read.input_tokens": usage.cached_tokens,
+                    "gen_ai.response.finish_reasons": [drawn.finish_reason or ""],
+                }
+            )
+            if drawn.status is not Status.OK:
+                span.set_attribute("error.type", drawn.status)
+                span.set_status(StatusCode.ERROR)
+
+
+@dataclass(frozen=True, slots=True)
+class ChatSpan:
+    """One draw under way."""
+
+    telemetry: Telemetry
+    span: trace.Span
+    headers: Mapping[str, str]
+
+    def done(self, drawn: Drawn, seconds: float) -> None:
+        """Tell what the engine said."""
+        self.telemetry.drawn(self.span, drawn, seconds)
+
+
+def _carrier(headers: Headers) -> dict[str, str]:
+    """Return the W3C headers as text; the last of a name wins, bytes that are no ASCII are no context."""
+    found = {}
+    for name, value in headers:
+        if name.lower() in _TRACE_HEADERS and value is not None and value.isascii():
+            found[name.lower()] = value.decode()
+    return found
+
+
+def _counter(registry: CollectorRegistry, name: str, text: str, label: str, values: object) -> Counter:
+    counter = Counter(name, text, [label], registry=registry)
+    for value in values:  # type: ignore[attr-defined]
+        counter.labels(value)
+    return counter

@@ -1,0 +1,155 @@
+"""What must hold between settings, and the files that they name.
+
+A check takes settings by their names.  One of which a setting is wrong by itself is left out, so that what is told is
+never about a default that nobody chose.
+
+>>> list(problems({"static_membership": True, "worker_id": None, "max_tokens": 512}))
+['static_membership: needs worker_id, one name a worker']
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+from worker.core.errors import BadSettings
+from worker.core.topics.topic_patterns import INTERNAL, TopicPatterns
+from worker.settings import (
+    addresses,
+    kafka_options as librdkafka,
+    prompt_profiles as profiles,
+    secret_files,
+    vllm_options as engine_arguments,
+)
+
+
+def problems(values: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what does not go together; `values` are the settings that are right by themselves."""
+    return _told(_TOGETHER, values)
+
+
+def missing(values: Mapping[str, Any]) -> Iterator[str]:
+    """Yield which files are not there."""
+    return _told(_FILES, values)
+
+
+def secret_problems(kafka_secrets: Path | None, kafka_options: Mapping[str, str]) -> Iterator[str]:
+    """Yield what is wrong with the mounted options."""
+    found = secret_files.read(kafka_secrets)
+    yield from found.problems
+    for name in sorted(kafka_options.keys() & found.options.keys()):
+        if kafka_options[name] != found.options[name]:
+            yield f"kafka_options.{name}: kafka_secrets has a file of this name with another value; want one of them"
+
+
+def _told(checks: tuple[Callable[..., Iterator[str]], ...], values: Mapping[str, Any]) -> Iterator[str]:
+    for check in checks:
+        names = signature(check).parameters
+        if names.keys() <= values.keys():
+            yield from check(**{name: values[name] for name in names})
+
+
+# -- between settings
+
+
+def _read(input_topics: list[str], output_topic: str, dead_letter_topic: str, group_protocol: str) -> Iterator[str]:
+    """Find an input topic that this worker writes: a response must never be taken for an impression."""
+    try:
+        never = TopicPatterns(input_topics, group_protocol).never([output_topic, dead_letter_topic])
+    except BadSettings as error:
+        yield str(error)
+    else:
+        for topic in never:
+            what = "Kafka's own" if topic in INTERNAL else "a topic this worker writes"
+            yield f"input_topics: {topic} is {what}"
+
+
+def _written(output_topic: str, dead_letter_topic: str) -> Iterator[str]:
+    if output_topic == dead_letter_topic:
+        yield "dead_letter_topic: is the output topic; want one of its own"
+
+
+def _options(kafka_options: dict[str, str]) -> Iterator[str]:
+    for name in sorted(kafka_options):
+        if (why := librdkafka.refusal(name)) is not None:
+            yield f"kafka_options.{name}: {why}"
+
+
+def _batch(kafka_options: dict[str, str], max_message_bytes: int) -> Iterator[str]:
+    size = kafka_options.get("batch.size", "1")
+    if not size.isdecimal() or int(size) > max_message_bytes:  # a broker refuses a batch as it does one message
+        yield f"kafka_options.batch.size: want a number of bytes, at most max_message_bytes, {max_message_bytes}"
+
+
+def _engine(vllm_options: dict[str, Any]) -> Iterator[str]:
+    yield from engine_arguments.problems(vllm_options)
+
+
+def _elsewhere(engine: str, vllm_options: dict[str, Any]) -> Iterator[str]:
+    if engine == "vllm-server" and vllm_options:
+        yield "vllm_options: engine vllm-server takes none; the servers' own flags say how they run"
+
+
+def _rates(sample_rates: dict[str, float]) -> Iterator[str]:
+    yield from (f"sample_rates.{e}: {rate}, want (0, 1]" for e, rate in sample_rates.items() if not 0 < rate <= 1)
+
+
+def _member(static_membership: bool, worker_id: str | None) -> Iterator[str]:  # noqa: FBT001 - a setting by its name
+    if static_membership and not worker_id:
+        yield "static_membership: needs worker_id, one name a worker"
+
+
+def _servers(engine: str, server_urls: list[str]) -> Iterator[str]:
+    if engine == "vllm-server" and not server_urls:
+        yield "server_urls: engine vllm-server needs at least one, such as http://gpu-1:8000"
+
+
+def _passes(engine: str, passes: int) -> Iterator[str]:
+    if engine == "vllm-server" and passes == 1:
+        yield "passes: want 2 with engine vllm-server, which takes no more than four stop strings"
+
+
+def _room(max_tokens: int | None, max_model_len: int) -> Iterator[str]:
+    if max_tokens is not None and max_tokens >= max_model_len:
+        yield f"max_tokens: {max_tokens} leave no room for a prompt in {max_model_len}"
+
+
+_TOGETHER = (
+    _read, _written, addresses.topics, addresses.identities, addresses.brokers, addresses.registry, _options, _batch,
+    _rates, _member, _servers, _passes, addresses.servers, _engine, _elsewhere, _room,
+)  # fmt: skip
+
+# -- files
+
+
+def _kafka_secrets(kafka_secrets: Path | None, kafka_options: dict[str, str]) -> Iterator[str]:
+    yield from secret_problems(kafka_secrets, kafka_options)
+
+
+def _registry_auth(schema_registry_url: str | None, schema_registry_auth_file: Path | None) -> Iterator[str]:
+    if schema_registry_url and schema_registry_auth_file and (why := _unreadable(schema_registry_auth_file)):
+        yield f"schema_registry_auth_file: {why}; want a file with user:password"
+
+
+def _server_auth(engine: str, server_auth_file: Path | None) -> Iterator[str]:
+    if engine == "vllm-server" and server_auth_file and (why := _unreadable(server_auth_file)):
+        yield f"server_auth_file: {why}; want a file with the bearer token"
+
+
+def _profile(prompt_profile: str) -> Iterator[str]:
+    try:
+        profiles.load(prompt_profile)
+    except BadSettings as error:
+        yield str(error)
+
+
+def _unreadable(path: Path) -> str:
+    """Return why a file cannot be read; "" if it can."""
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        return f"{path}: {error.strerror}"
+    return ""
+
+
+_FILES = (_kafka_secrets, _registry_auth, _server_auth, _profile)

@@ -1,0 +1,98 @@
+"""Prompt profiles as files: the ones that ship with this package, and any by path.
+
+A profile's SHA-256 is that of the file's bytes and goes into every response, so that readers can tell which
+wording an answer came from.
+"""
+
+from functools import cache
+from hashlib import sha256
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from worker.core.errors import ODD_YAML, BadSettings, yaml_problem
+from worker.core.prompts import template
+from worker.core.prompts.prompt import Layout, Profile, Writing
+from worker.core.prompts.vocabulary import Words
+from worker.settings.prompt_profiles.form import ProfileFile, problems
+
+REFERENCE = "usermirror"  # in the names of the reference models, and of folders that hold one
+
+
+@cache
+def load(name_or_path: str) -> Profile:
+    """Load a profile that ships with the package by its name, or any by its path.
+
+    It is read once a process: all parts of a worker have the same, even if the file changes while it starts.
+    Raises `BadSettings` if there is none or if the file is not a profile.
+    """
+    data = _read(name_or_path)
+    try:
+        content: Any = yaml.safe_load(data)
+        parsed = ProfileFile.model_validate(content)
+    except ValidationError as error:
+        raise BadSettings(f"prompt profile {name_or_path}: {error}; the worker does not start") from error
+    except (yaml.YAMLError, *ODD_YAML) as error:
+        message = f"prompt profile {name_or_path}: is not YAML: {yaml_problem(error)}; the worker does not start"
+        raise BadSettings(message) from error
+    if found := list(problems(parsed)):
+        message = f"prompt profile {name_or_path}: {'; '.join(found)}; the worker does not start"
+        raise BadSettings(message)
+    template.check(parsed.user, f"prompt profile {name_or_path}, user")
+    for name, layout in parsed.domains.items():
+        for part in (layout.profile, layout.item, layout.exposure, layout.history):
+            template.check(part, f"prompt profile {name_or_path}, domain {name}")
+    return Profile(
+        name=parsed.name,
+        sha256=sha256(data).hexdigest(),
+        system=parsed.system,
+        user=parsed.user,
+        prefix=parsed.prefix,
+        stop=parsed.stop,
+        domains={name: Layout(**layout.model_dump()) for name, layout in parsed.domains.items()},
+        words=Words(tuple(parsed.labels.model_dump().values()), **parsed.vocabularies.model_dump()),
+        writing=Writing(**parsed.sampling.model_dump()),
+        imported_from=parsed.imported_from,
+    )
+
+
+def names() -> list[str]:
+    """List the profiles that ship with the package."""
+    return sorted(
+        entry.name.removesuffix(".yaml") for entry in files(__name__).iterdir() if entry.name.endswith(".yaml")
+    )
+
+
+def doubt(engine: str, model: str, profile: Profile) -> str:
+    """Return why a model's answers with this profile are not what it was trained for; "" if nothing speaks against it.
+
+    The choice model reads no prompt.  A wording that was imported is taken for the trained one, whichever version of
+    the reference's file it came from: nobody but the model's authors knows which one a model was trained with.
+
+    >>> doubt("vllm", "mirror-tiny", load("mirror-v1"))
+    ''
+    """
+    if engine == "choice-model" or REFERENCE not in model.lower() or profile.imported_from:
+        return ""
+    return (
+        f"{model} was trained with another wording than that of {profile.name}: run `mirrorstream prompts import` on a"
+        " copy of the reference's template.py and set prompt_profile to the file it writes"
+    )
+
+
+def text(name: str) -> str:
+    """Return the file of a profile that ships with the package."""
+    return files(__name__).joinpath(f"{name}.yaml").read_text(encoding="utf-8")
+
+
+def _read(name_or_path: str) -> bytes:
+    if name_or_path in names():
+        return files(__name__).joinpath(f"{name_or_path}.yaml").read_bytes()
+    try:
+        return Path(name_or_path).read_bytes()
+    except OSError as error:
+        message = f"prompt profile {name_or_path}: {error.strerror}; wanted one of {', '.join(names())} or a path"
+        raise BadSettings(message) from error
