@@ -7,8 +7,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from integration.harness import Stage
-from integration.kafka_broker import KafkaCluster
+from tests.support.harness import Stage
+from tests.support.kafka_broker import KafkaCluster
 
 from .report import MEANINGS, Report
 from .runner import Protocol, Run, plan, run, say

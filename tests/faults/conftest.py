@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from integration.harness import Stage
-from integration.judge import Judge, judge_of
-from integration.kafka_broker import KafkaCluster
+
+from tests.support.harness import Stage
+from tests.support.judge import Judge, judge_of
+from tests.support.kafka_broker import KafkaCluster
 
 from .proxy import Proxy
 

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
-from integration.harness import Stage
+
+from tests.support.harness import Stage
 
 from .traffic import QUIET
 

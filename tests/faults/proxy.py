@@ -27,7 +27,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Self, TypeVar
 
-from integration.kafka_broker import free_ports
+from tests.support.kafka_broker import free_ports
 
 T = TypeVar("T")
 

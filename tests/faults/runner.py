@@ -19,8 +19,8 @@ from collections import Counter, deque
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from integration.harness import LOG_CHARS, Stage, feeding
-from integration.judge import judge_of
+from tests.support.harness import LOG_CHARS, Stage, feeding
+from tests.support.judge import judge_of
 
 from .fault import POINTS, WHENS, Fault, Mark
 from .tally import Arrivals, Tally, tally

@@ -14,9 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from integration.harness import Stage, Worker, as_flags
-
 import worker.runtime.app
+from tests.support.harness import Stage, Worker, as_flags
 from worker.core.simulation.draws import Ask, Drawn
 from worker.engines.choice_model import ChoiceModel
 

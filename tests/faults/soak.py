@@ -26,10 +26,11 @@ from pathlib import Path
 from statistics import median
 
 from confluent_kafka import Producer
-from integration.events import encode, impression, slate
-from integration.harness import Stage, Worker
-from integration.judge import Judge, judge_of
-from integration.kafka_broker import KafkaCluster
+
+from tests.support.events import encode, impression, slate
+from tests.support.harness import Stage, Worker
+from tests.support.judge import Judge, judge_of
+from tests.support.kafka_broker import KafkaCluster
 
 from .collector import Collector
 

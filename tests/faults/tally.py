@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Self
 
 from confluent_kafka import Consumer, Message, TopicPartition
-from integration.harness import Stage
-from integration.judge import Judge, Key, judge_of, key_of, single_object
+
+from tests.support.harness import Stage
+from tests.support.judge import Judge, Key, judge_of, key_of, single_object
 
 from .fault import Mark
 

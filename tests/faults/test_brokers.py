@@ -8,9 +8,10 @@ from contextlib import suppress
 
 import pytest
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
-from integration.harness import WAIT_S, Stage, Tell, Worker
-from integration.judge import Judge
-from integration.kafka_broker import KafkaCluster
+
+from tests.support.harness import WAIT_S, Stage, Tell, Worker
+from tests.support.judge import Judge
+from tests.support.kafka_broker import KafkaCluster
 
 from .group import coordinator, leader
 from .traffic import TRANSACTION_S, Traffic, traffic, until

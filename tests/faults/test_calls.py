@@ -5,8 +5,9 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from integration.harness import Stage, Tell, Worker
-from integration.judge import Judge
+
+from tests.support.harness import Stage, Tell, Worker
+from tests.support.judge import Judge
 
 from .fault import POINTS, Fault, Point
 from .group import assignments

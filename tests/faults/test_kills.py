@@ -4,10 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from integration.events import impression
-from integration.harness import Stage, send
-from integration.judge import Judge, Verdict
-from integration.kafka_broker import KafkaCluster
+
+from tests.support.events import impression
+from tests.support.harness import Stage, send
+from tests.support.judge import Judge, Verdict
+from tests.support.kafka_broker import KafkaCluster
 
 from .__main__ import kill_all, parse
 from .fault import Fault, Mutant

@@ -9,9 +9,9 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pytest
-from integration.harness import Stage, Tell, Worker
-from integration.judge import Judge
 
+from tests.support.harness import Stage, Tell, Worker
+from tests.support.judge import Judge
 from worker.settings import Settings
 
 from .fault import Fault

@@ -5,9 +5,10 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 
 import pytest
-from integration.events import impression
-from integration.harness import POLL_S, Stage, Tell, Worker, send
-from integration.judge import Judge
+
+from tests.support.events import impression
+from tests.support.harness import POLL_S, Stage, Tell, Worker, send
+from tests.support.judge import Judge
 
 from .proxy import END_TXN, Proxy
 from .traffic import LOAD, SESSION_S, TRANSACTION_S, Traffic, traffic

@@ -3,8 +3,9 @@
 from pathlib import Path
 
 import pytest
-from integration.harness import Stage
-from integration.kafka_broker import KafkaCluster
+
+from tests.support.harness import Stage
+from tests.support.kafka_broker import KafkaCluster
 
 from .soak import OVERRIDES, Soak
 

@@ -6,9 +6,10 @@ import time
 from typing import Any
 
 import pytest
-from integration.events import event_id, impression
-from integration.harness import Stage, Tell, send
-from integration.judge import Judge, key_of, single_object
+
+from tests.support.events import event_id, impression
+from tests.support.harness import Stage, Tell, send
+from tests.support.judge import Judge, key_of, single_object
 
 from .fault import Fault
 from .group import assignments

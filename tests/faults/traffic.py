@@ -20,9 +20,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
-from integration.events import encode, impression
-from integration.harness import POLL_S, WAIT_S, Stage
-from integration.judge import Judge
+
+from tests.support.events import encode, impression
+from tests.support.harness import POLL_S, WAIT_S, Stage
+from tests.support.judge import Judge
 
 SESSION_S = 6.0  # the shortest that a broker takes
 TRANSACTION_S = 3.0

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from integration.harness import Stage, Worker, as_flags
+from tests.support.harness import Stage, Worker, as_flags
 
 from .fault import Fault, Mark, Mutant, read_mark
 

@@ -13,15 +13,14 @@ import pytest
 import pytest_asyncio
 from playwright.sync_api import Browser
 
+from tests.support.browser import chromium
+from tests.support.harness import Stage
+from tests.support.judge import Judge, judge_of
+from tests.support.kafka_broker import KafkaCluster
+from tests.support.served import TOKEN, Served
 from worker.engines.local.vllm import VllmEngine
 from worker.engines.remote.vllm_server import VllmServerEngine
 from worker.settings import Settings, load, prompt_profiles as profiles
-
-from .browser import chromium
-from .harness import Stage
-from .judge import Judge, judge_of
-from .kafka_broker import KafkaCluster
-from .served import TOKEN, Served
 
 
 @pytest.fixture(scope="session")

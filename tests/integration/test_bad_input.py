@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from .events import PREFIX, encode, event_id, film, impression, payload
-from .harness import Stage, send_raw
-from .judge import Judge
+from tests.support.events import PREFIX, encode, event_id, film, impression, payload
+from tests.support.harness import Stage, send_raw
+from tests.support.judge import Judge
 
 TITLE = "Film 1"
 ROUNDS = 5  # of every kind of bad record

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from .harness import mirrorstream
-from .kafka_broker import KafkaCluster
+from tests.support.harness import mirrorstream
+from tests.support.kafka_broker import KafkaCluster
 
 RATIOS = ("ratio_to_async_engine", "ratio_to_generate", "ratio_to_barrier")
 

@@ -6,11 +6,10 @@ from pathlib import Path
 import pytest
 from confluent_kafka.admin import AdminClient
 
+from tests.support.kafka_broker import KafkaCluster
 from worker.bench.harness.rounds import Measured
 from worker.bench.plain.contenders import PLAIN
 from worker.bench.plain.run import run_plain
-
-from .kafka_broker import KafkaCluster
 
 PEERS = Path(__file__).parents[2] / ".venv-peers" / "bin" / "python"  # made by `make test-long`
 NUM_EVENTS = 600

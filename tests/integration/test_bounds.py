@@ -11,9 +11,9 @@ from random import Random
 
 from confluent_kafka import Producer
 
-from .events import encode, impression
-from .harness import Stage, Worker, send_raw
-from .judge import Judge
+from tests.support.events import encode, impression
+from tests.support.harness import Stage, Worker, send_raw
+from tests.support.judge import Judge
 
 MIB = 1 << 20
 BLOB = 800_000  # bytes of one record's headers

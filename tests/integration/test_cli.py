@@ -12,12 +12,11 @@ import typer
 from confluent_kafka.admin import AdminClient
 from typer.testing import CliRunner
 
+from tests.support.events import impression
+from tests.support.harness import Stage, as_flags, environment, mirrorstream, send
+from tests.support.judge import judge_of
+from tests.support.kafka_broker import KafkaCluster
 from worker.cli.main import app
-
-from .events import impression
-from .harness import Stage, as_flags, environment, mirrorstream, send
-from .judge import judge_of
-from .kafka_broker import KafkaCluster
 
 
 def commands(of: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:

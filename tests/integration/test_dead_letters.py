@@ -10,11 +10,10 @@ from confluent_kafka import ConsumerGroupTopicPartitions, Producer
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 from typer.testing import CliRunner
 
+from tests.support.events import encode, event_id, impression, payload
+from tests.support.harness import Stage, Tell, Worker, as_flags, mirrorstream, send_raw
+from tests.support.judge import Judge
 from worker.cli.main import app
-
-from .events import encode, event_id, impression, payload
-from .harness import Stage, Tell, Worker, as_flags, mirrorstream, send_raw
-from .judge import Judge
 
 BAD = [(b"user", b"hello"), (b"user", encode(impression(0, slates=[])))]  # reasons magic and limit
 NUM_LETTERS = 3_000

@@ -2,8 +2,8 @@
 
 import json
 
-from .harness import mirrorstream
-from .kafka_broker import KafkaCluster
+from tests.support.harness import mirrorstream
+from tests.support.kafka_broker import KafkaCluster
 
 NAMES = {
     "consumed", "responses", "dead_letters", "missing", "duplicates", "events_per_s", "first_response_s", "engine",

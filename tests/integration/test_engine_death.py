@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from .events import event_id, impression
-from .harness import POLL_S, Stage, Tell, Worker, send
-from .judge import Judge
-from .mortal import engine_cores
+from tests.support.events import event_id, impression
+from tests.support.harness import POLL_S, Stage, Tell, Worker, send
+from tests.support.judge import Judge
+from tests.support.mortal import engine_cores
 
 KILLER = 2
 START_S = 180.0  # of vLLM on two cores beside other work
@@ -21,7 +21,7 @@ END_S = 10.0  # for a worker whose engine is gone to commit what it may and to l
 
 @pytest.fixture(autouse=True)
 def mortal(stage: Stage) -> None:
-    stage.module, stage.variables = "tests.integration.mortal", {"KILLERS": event_id(KILLER)}
+    stage.module, stage.variables = "tests.support.mortal", {"KILLERS": event_id(KILLER)}
 
 
 def reasons(judge: Judge, stage: Stage) -> list[str]:

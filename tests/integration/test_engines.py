@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import pytest
 
+from tests.support.harness import POLL_S, WAIT_S
 from worker.core.records import Impression, Item, Partition, Record
 from worker.core.simulation.draws import Ask
 from worker.core.simulation.prepare import prepare
@@ -25,8 +26,6 @@ from worker.engines.remote.vllm_server import VllmServerEngine
 from worker.pipeline.ports import Engine
 from worker.runtime.pipeline_config import asking
 from worker.settings import Settings
-
-from .harness import POLL_S, WAIT_S
 
 FIXTURES = {"vllm": "vllm_engine", "vllm-server": "server_engine"}
 MAX_GROWTH = 0.05  # of memory, after the first fifth of the aborts

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from .answered import records_of, responses, send
-from .harness import Stage, as_flags, environment, mirrorstream, send_raw
+from tests.support.answered import records_of, responses, send
+from tests.support.harness import Stage, as_flags, environment, mirrorstream, send_raw
 
 MILLION_S = 240.0  # what a rebuild may take
 

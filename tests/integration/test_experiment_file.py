@@ -2,13 +2,12 @@
 
 from pathlib import Path
 
-import page_examples as made
 import pytest
 from playwright.sync_api import Browser, expect
 
+from tests.support.browser import Tab
+from tests.support.experiment import page_examples as made
 from worker.experiment.page import document
-
-from .browser import Tab
 
 OLDER = made.epoch(made.untrusted(), fingerprint="older", hour=9)
 REPORT = made.report(

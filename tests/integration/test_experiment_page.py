@@ -13,17 +13,16 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-import page_examples as made
 import pytest
 from playwright.sync_api import Browser, expect
 
+from tests.support.browser import WAIT_MS, Tab
+from tests.support.experiment import page_examples as made
 from worker.experiment.page.addresses import page_of
 from worker.experiment.page.serving import address, listen, server
 from worker.experiment.page.views import HEADLINES
 from worker.experiment.readout import Readout
 from worker.experiment.statistics.confidence import Verdict
-
-from .browser import WAIT_MS, Tab
 
 DESKTOP, PHONE = {"width": 1200, "height": 900}, {"width": 360, "height": 740}
 ZOOMED = {"width": 640, "height": 400}  # 1280 by 800 at 200 %
@@ -352,9 +351,11 @@ def test_an_experiment_page_with_a_token_is_opened_by_its_form(browser: Browser,
 
 def test_experiments_are_served_until_interrupted(tmp_path: Path) -> None:
     """One line names the address; SIGINT ends it with exit status 0 and not a word more."""
-    program = "import page_examples as made; from worker.experiment.page.serving import serve\n"
+    program = (
+        "from tests.support.experiment import page_examples as made; from worker.experiment.page.serving import serve\n"
+    )
     program += "serve(made.Changing(made.report()), host='127.0.0.1', port=0)"
-    here = Path(made.__file__).parent
+    here = Path(made.__file__).parents[3]
     with subprocess.Popen(
         [sys.executable, "-c", program], env={**os.environ, "PYTHONPATH": str(here)}, cwd=tmp_path, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,

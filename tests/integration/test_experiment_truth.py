@@ -3,18 +3,17 @@
 import json
 
 import pytest
-import written
-from made import answers
-from test_observing import CANARY, ENGINE, RANDOMISED
-from truth import World, effects, generate
 
+from tests.support.answered import send
+from tests.support.experiment import written
+from tests.support.experiment.made import answers
+from tests.support.experiment.truth import World, effects, generate
+from tests.support.harness import Stage
+from tests.unit.experiment.real_clicks.test_effects import CANARY, ENGINE, RANDOMISED
 from worker.experiment.real_clicks.doubly_robust import Estimand
 from worker.experiment.report.assemble import Defaults, report
 from worker.experiment.store.database import State
 from worker.experiment.store.real_clicks import read_outcome
-
-from .answered import send
-from .harness import Stage
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic  # where it is declared; the others re-export it without saying so
 
-from .kafka_broker import ConsoleRow, KafkaCluster, KafkaFailed, MissingTool
+from tests.support.kafka_broker import ConsoleRow, KafkaCluster, KafkaFailed, MissingTool
 
 READ_TIMEOUT_S = 30.0
 BINARY = b"\x00\n\r\t\xff" + bytes(range(256))  # what Avro may hold and a line of text may not
@@ -127,14 +127,14 @@ def test_one_of_three_brokers_may_be_away() -> None:
 
 def test_brokers_die_with_the_process_that_started_them(tmp_path: Path) -> None:
     """A test run that is killed leaves no broker behind, although none of its code ran."""
-    script = """from kafka_broker import *
+    script = """from tests.support.kafka_broker import *
 with KafkaCluster() as kafka:
     print(kafka.bootstrap_servers, flush=True)
     os.kill(os.getpid(), signal.SIGKILL)"""
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     command = [sys.executable, "-c", script]
     done = subprocess.run(
-        command, cwd=Path(__file__).parent, env=environment, stdout=subprocess.PIPE, check=False, timeout=100
+        command, cwd=Path(__file__).parents[2], env=environment, stdout=subprocess.PIPE, check=False, timeout=100
     )
     host, port = done.stdout.decode().strip().split(":")
     deadline_s = time.monotonic() + READ_TIMEOUT_S

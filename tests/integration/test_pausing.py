@@ -6,13 +6,12 @@ import time
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
+from tests.support.events import impression
+from tests.support.harness import WAIT_S, Stage, send
+from tests.support.judge import Judge
+from tests.support.kafka_broker import KafkaCluster
 from worker.core.records import Partition
 from worker.kafka.partition_pauser import Pauser
-
-from .events import impression
-from .harness import WAIT_S, Stage, send
-from .judge import Judge
-from .kafka_broker import KafkaCluster
 
 
 def first_offset(consumer: Consumer) -> int:

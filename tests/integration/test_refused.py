@@ -12,9 +12,9 @@ import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
-from .events import encode, event_id, impression
-from .harness import Stage, Worker, mirrorstream, send, send_raw
-from .judge import Judge
+from tests.support.events import encode, event_id, impression
+from tests.support.harness import Stage, Worker, mirrorstream, send, send_raw
+from tests.support.judge import Judge
 
 TRACE = ("traceparent", b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
 

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from .events import encode, event_id, impression, payload, schema_text
-from .harness import Stage, Tell, as_flags, mirrorstream, send_raw
-from .judge import Judge, confluent
-from .schema_registry import Registry, guid
+from tests.support.events import encode, event_id, impression, payload, schema_text
+from tests.support.harness import Stage, Tell, as_flags, mirrorstream, send_raw
+from tests.support.judge import Judge, confluent
+from tests.support.schema_registry import Registry, guid
+
 from .test_dead_letters import dlq
 
 

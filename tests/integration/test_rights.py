@@ -22,8 +22,8 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
-from .harness import Stage
-from .kafka_broker import SHORT_WAITS, KafkaCluster
+from tests.support.harness import Stage
+from tests.support.kafka_broker import SHORT_WAITS, KafkaCluster
 
 WAIT_S = 30.0
 LOGIN = 'org.apache.kafka.common.security.plain.PlainLoginModule required username="{0}" password="{0}" {1};'

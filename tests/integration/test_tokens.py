@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
-from injections import CORPUS
 from tokenizers import Tokenizer
 from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel
 
+from tests.support import qwen
+from tests.support.injections import CORPUS
 from worker.core.errors import Fatal
 from worker.core.prompts.prompt import Prompt, build, render_option, scene
 from worker.core.records import Domain, HistoryEntry, HistoryItem, Impression, Item, Slate, User
@@ -17,8 +18,6 @@ from worker.core.simulation.questions import Depths, plan
 from worker.engines.local.vllm import TINY, model_path
 from worker.engines.tokens import Tokens, _has_blocks, load
 from worker.settings import prompt_profiles as profiles
-
-from . import qwen
 
 PROFILE = profiles.load("mirror-v1")
 

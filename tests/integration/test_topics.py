@@ -8,12 +8,11 @@ import pytest
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from tests.support.answered import responses, send as send_responses
+from tests.support.events import encode, event_id, impression
+from tests.support.harness import Stage, Worker, send, send_raw
+from tests.support.judge import Judge
 from worker.experiment.store.database import State
-
-from .answered import responses, send as send_responses
-from .events import encode, event_id, impression
-from .harness import Stage, Worker, send, send_raw
-from .judge import Judge
 
 WAIT_S = 30.0
 PROTOCOLS = pytest.mark.parametrize("protocol", ["classic", "consumer"])
@@ -91,7 +90,7 @@ def test_a_topic_made_anew_stops_a_worker_over_restarts_until_somebody_decides(
 ) -> None:
     """`start_from=latest` is what skipped the new topic's records at the second start."""
     stage.create(partitions=1)
-    stage.module = "tests.integration.hasty"
+    stage.module = "tests.support.hasty"
     own = {"on_data_loss": "stop", "group_protocol": protocol, "start_from": "latest"}
     with stage.worker(**own) as worker:
         worker.until_ready()

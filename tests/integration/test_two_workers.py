@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from .harness import Stage, Worker, feeding
-from .judge import Judge
+from tests.support.harness import Stage, Worker, feeding
+from tests.support.judge import Judge
 
 LOAD = {"choice_latency_s": 0.5, "window_max_records": 64, "transaction_timeout_s": 3}
 QUICK = {"choice_latency_s": 0, "window_max_records": 1024}

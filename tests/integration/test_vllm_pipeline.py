@@ -6,6 +6,9 @@ from collections import Counter
 import pytest
 from prometheus_client import CollectorRegistry
 
+from tests.support.events import impression
+from tests.support.harness import Stage, send
+from tests.support.judge import Judge
 from worker.core.errors import Fatal
 from worker.engines.local import vllm
 from worker.engines.local.vllm import VllmEngine
@@ -13,10 +16,6 @@ from worker.runtime.app import Backfill, work
 from worker.runtime.health import State
 from worker.runtime.telemetry import PROTOCOL, Telemetry
 from worker.settings import Settings, load, prompt_profiles as profiles
-
-from .events import impression
-from .harness import Stage, send
-from .judge import Judge
 
 NUM_EVENTS = 12
 

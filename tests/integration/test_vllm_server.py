@@ -9,6 +9,10 @@ from typing import Any
 
 import pytest
 
+from tests.support.events import impression
+from tests.support.harness import WAIT_S, Stage, Tell, send
+from tests.support.judge import Judge
+from tests.support.served import Served, Switch, free_port
 from worker.cli import check as checks
 from worker.core.errors import EngineDead, Fatal, Retryable
 from worker.core.simulation.draws import Ask
@@ -19,10 +23,6 @@ from worker.engines.remote.client import Server, Unanswered, Unreachable
 from worker.engines.remote.vllm_server import VllmServerEngine
 from worker.settings import Settings, prompt_profiles as profiles
 
-from .events import impression
-from .harness import WAIT_S, Stage, Tell, send
-from .judge import Judge
-from .served import Served, Switch, free_port
 from .test_engines import FORM, asks_of, in_form, some_impressions, until
 
 NUM_EVENTS = 12

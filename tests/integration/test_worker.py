@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from .events import GENRES, encode, event_id, impression
-from .harness import Stage, as_flags, mirrorstream, send, send_raw
-from .judge import Judge, Verdict, key_of, single_object
-from .kafka_broker import KafkaCluster
+from tests.support.events import GENRES, encode, event_id, impression
+from tests.support.harness import Stage, as_flags, mirrorstream, send, send_raw
+from tests.support.judge import Judge, Verdict, key_of, single_object
+from tests.support.kafka_broker import KafkaCluster
 
 NUM_USERS, NUM_ROUNDS, NUM_FILMS = 40, 12, 59  # a prime, so that no user meets a film twice
 NUM_VLLM_EVENTS = 12

@@ -1,4 +1,4 @@
-"""The rules of the worker, pure: no Kafka, no vLLM, no clock, file, environment or await (`tests/test_tidy.py`).
+"""The rules of the worker, pure: no Kafka, no vLLM, no clock, file, environment or await (`tests/architecture`).
 
     codec         2 decode: bytes to impressions, responses to bytes
     prompts       4 prompt and 6 parse: what the model reads, and what is read from its rationale

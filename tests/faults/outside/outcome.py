@@ -8,8 +8,9 @@ from typing import Any
 
 import fastavro
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
-from integration.events import schema_text
-from integration.judge import key_of, single_object
+
+from tests.support.events import schema_text
+from tests.support.judge import key_of, single_object
 
 from .judge import Answer, Letter
 

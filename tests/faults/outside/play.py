@@ -20,9 +20,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from integration.events import encode, impression
-from integration.harness import Stage, Worker, as_flags
-from integration.judge import questions
+from tests.support.events import encode, impression
+from tests.support.harness import Stage, Worker, as_flags
+from tests.support.judge import questions
 
 from .brokers import POLL_S, Topics
 from .judge import Evidence, Findings, judge

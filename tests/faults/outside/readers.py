@@ -8,7 +8,7 @@ import json
 import re
 import subprocess
 
-from integration.answered import responses, send
+from tests.support.answered import responses, send
 
 from .ledger import Fate
 from .play import Play

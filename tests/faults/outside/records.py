@@ -2,7 +2,7 @@
 
 import random
 
-from integration.events import encode, impression
+from tests.support.events import encode, impression
 
 from .ledger import Fate, Metric
 from .play import Play

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
-from integration.events import impression, payload, schema_text
-from integration.schema_registry import Registry
+from tests.support.events import impression, payload, schema_text
+from tests.support.schema_registry import Registry
 
 from .ledger import Entry, Fate
 from .play import Play

@@ -14,7 +14,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, Self
 
-from integration.kafka_broker import SHORT_WAITS, KafkaCluster
+from tests.support.kafka_broker import SHORT_WAITS, KafkaCluster
 
 from .judge import Findings
 from .kinds import KINDS

@@ -14,8 +14,9 @@ from io import BytesIO
 from typing import Any
 
 import fastavro
-from integration.events import impression, payload, schema_text
-from integration.schema_registry import Registry
+
+from tests.support.events import impression, payload, schema_text
+from tests.support.schema_registry import Registry
 
 from .ledger import Fate
 from .play import Play

@@ -4,7 +4,8 @@ is found out."""
 from pathlib import Path
 
 import pytest
-from integration.kafka_broker import KafkaCluster
+
+from tests.support.kafka_broker import KafkaCluster
 
 from .__main__ import parse
 from .kinds import KINDS

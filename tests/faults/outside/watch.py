@@ -4,7 +4,7 @@ import re
 import time
 from http.client import HTTPConnection, HTTPException
 
-from integration.harness import Worker
+from tests.support.harness import Worker
 
 from .judge import Evidence
 

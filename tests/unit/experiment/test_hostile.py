@@ -16,9 +16,9 @@ from uuid import UUID
 
 import fastavro
 import pytest
-from made import AT_US, response
-from page_client import client
 
+from tests.support.experiment.made import AT_US, response
+from tests.support.experiment.page_client import client
 from worker.core.codec.impression import decode_plain, own_schema, schema_text
 from worker.core.records import Partition, Record
 from worker.experiment.ingest import MAX_AHEAD_US, Records, Topics

@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from truth import Engine, World, duel_shares, effects, generate
+
+from tests.support.experiment.truth import Engine, World, duel_shares, effects, generate
 
 LARGE = World(users=40_000, max_visits=1, pool=5, slate=2, ranker_noise=0.3, shift=0.3, explore=1.0, target_explore=1.0)
 

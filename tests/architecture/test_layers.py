@@ -1,0 +1,217 @@
+"""Dependencies point inwards, each outside system has one place, and files stay small: the layout, checked."""
+
+import ast
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from statistics import median
+
+WORKER = Path(__file__).parents[2] / "worker"
+MODULES = {
+    ".".join(("worker", *path.relative_to(WORKER).with_suffix("").parts)).removesuffix(".__init__"): path
+    for path in sorted(WORKER.rglob("*.py"))
+}
+
+
+def below(*rooms: str) -> set[str]:
+    return {module for module in MODULES if within(module, *rooms)}
+
+
+def within(module: str, *places: str) -> bool:
+    """Say whether a module is one of these or below one."""
+    return any(module == place or module.startswith(f"{place}.") for place in places)
+
+
+CORE = below("worker.core") | {"worker.engines.remote.routing"}
+LOOP = below("worker.pipeline")
+# The mathematics of the readout: as pure as the core, and numpy carries it.
+READOUT = below(
+    "worker.experiment.statistics", "worker.experiment.quality", "worker.experiment.real_clicks",
+    "worker.experiment.readout", "worker.experiment.report.readout_record", "worker.experiment.report.verdict",
+    "worker.experiment.store.answers", "worker.experiment.store.duel_text", "worker.experiment.store.overlap",
+    "worker.experiment.store.pairs",
+)  # fmt: skip
+# A room imports itself and those of a lower rank: nothing points upwards, and nothing runs in a circle.
+RANKS = {
+    "core": 0, "settings": 1, "pipeline": 1, "kafka": 2, "engines": 2, "experiment": 3, "runtime": 3,
+    "demo": 4, "bench": 5, "cli": 6,
+}  # fmt: skip
+MAX_ROOMS = 12
+NUMERIC = {"csv", "numpy", "scipy", "statsmodels", "operator", "pydantic"}
+# What has no side: nothing of it reads a file, a clock, the environment or chance, but for what IMPURE names.
+PURE = {
+    "base64", "binascii", "collections", "dataclasses", "datetime", "enum", "functools", "hashlib", "itertools", "json",
+    "math", "re", "string", "struct", "typing", "unicodedata", "uuid", "zlib",
+}  # fmt: skip
+IMPURE = {"now", "today", "utcnow", "uuid1", "uuid4", "open", "print", "input"}
+# The schema text ships with the package, and Avro and validation are what `codec` is for; in `records` both are only
+# annotations, which `codec` reads.
+EXTRA = {
+    "worker.core.codec.impression": {"fastavro", "importlib", "io", "pathlib", "pydantic", "pydantic_core"},
+    "worker.core.prompts.reference_import": {"ast", "yaml"},  # text in, text out
+    "worker.core.records": {"annotated_types", "pydantic"},
+    # The C library's and RE2's matchers: the client and the broker use these, and any other would find other topics.
+    "worker.core.topics.topic_patterns": {"ctypes", "re2", "weakref"},
+}
+LOOP_EXTRA = {"asyncio", "contextlib", "logging", "time"}
+ONLY_IN = {
+    # The demo counts with nothing of the worker's, and the bench weighs other loops of the same client.
+    "confluent_kafka": ("worker.kafka", "worker.demo.independent_count", "worker.bench"),
+    "quixstreams": ("worker.bench.plain.peers.quix",),
+    "faststream": ("worker.bench.plain.peers.faststream",),
+    # mirror-tiny is judged by vLLM alone, and the bench asks it with nothing of ours between
+    "vllm": (
+        "worker.engines.local.vllm",
+        "worker.engines.local.step_stats",
+        "worker.demo.mirror_tiny.evaluate",
+        "worker.bench",
+    ),
+    "httpx2": ("worker.kafka.registry_client", "worker.engines.remote.client"),
+    "opentelemetry": ("worker.runtime.telemetry", "worker.bench.model.stream"),
+    "prometheus_client": ("worker.runtime.telemetry", "worker.runtime.health", "worker.bench.model.stream"),
+}
+# Who wires parts may know them all; `bench`, `demo` and `experiment` are processes of their own and wire themselves.
+WIRING = ("worker.runtime.app", "worker.cli", "worker.__main__")
+OWN_PROCESS = ("worker.bench", "worker.demo", "worker.experiment")
+DATA = ("worker.settings",)  # shell that is read everywhere: values, no outside system of their own
+
+MAX_LINES = 470
+MAX_MEDIAN_LINES = 115
+
+
+@cache
+def tree(module: str) -> ast.Module:
+    return ast.parse(MODULES[module].read_text(encoding="utf-8"))
+
+
+@cache
+def imports(module: str) -> tuple[str, ...]:
+    """List what a module imports, anywhere in it: our own modules by full name, of others the top package."""
+    found = []
+    for node in ast.walk(tree(module)):
+        if isinstance(node, ast.Import):
+            found += [name.name for name in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}: relative import"
+            full = [f"{node.module}.{name.name}" for name in node.names]
+            found += [name if name in MODULES else node.module or "" for name in full]
+    return tuple(dict.fromkeys(name if name.startswith("worker") else name.partition(".")[0] for name in found))
+
+
+def reaching(modules: set[str], allowed: set[str], extra: dict[str, set[str]]) -> Iterator[str]:
+    for module in sorted(modules):
+        for name in imports(module):
+            # `worker` alone is the version.
+            if name not in allowed | extra.get(module, set()) | {"worker"}:
+                yield f"{module} imports {name}"
+
+
+def test_core_imports_only_core_and_what_has_no_side() -> None:
+    assert list(reaching(CORE, CORE | PURE, EXTRA)) == []
+
+
+def test_the_mathematics_of_the_readout_has_no_side_either() -> None:
+    """A definition is a noun there; that it can be read from a file is the shell's."""
+    assert list(reaching(READOUT, CORE | READOUT | PURE | NUMERIC | {"worker.experiment.definition"}, {})) == []
+
+
+def test_core_never_waits_and_reads_no_clock_file_or_chance() -> None:
+    breaches = []
+    for module in sorted(CORE):
+        for node in ast.walk(tree(module)):
+            name = getattr(node, "id", "") or getattr(node, "attr", "")
+            if isinstance(node, (ast.Name, ast.Attribute)) and name in IMPURE:
+                breaches.append(f"{module}:{node.lineno} uses {name}")
+            if isinstance(node, (ast.AsyncFunctionDef, ast.Await, ast.AsyncFor, ast.AsyncWith, ast.Global)):
+                breaches.append(f"{module}:{node.lineno} is {type(node).__name__}")
+    assert breaches == []
+
+
+def test_the_loop_knows_the_outside_only_as_protocols() -> None:
+    assert list(reaching(LOOP, CORE | LOOP | PURE | LOOP_EXTRA, {})) == []
+
+
+def test_each_outside_system_has_one_place() -> None:
+    breaches = [
+        f"{module} imports {name}"
+        for module in MODULES
+        for name in imports(module)
+        if name in ONLY_IN and not within(module, *ONLY_IN[name])
+    ]
+    assert breaches == []
+
+
+def test_no_shell_file_imports_another_but_where_parts_are_wired() -> None:
+    shell = set(MODULES) - CORE - LOOP - {"worker"}
+    breaches = [
+        f"{module} imports {name}"
+        for module in sorted(shell)
+        if not within(module, *WIRING, *OWN_PROCESS)
+        for name in imports(module)
+        if name in shell and not within(name, *DATA) and not same_folder(module, name)
+    ]
+    assert breaches == []
+
+
+def same_folder(module: str, name: str) -> bool:
+    """Say whether both stand below one folder of `worker`."""
+    folder = ".".join(module.split(".")[:2])
+    return folder != module and within(name, folder)
+
+
+def test_nothing_imports_who_wires() -> None:
+    breaches = [
+        f"{module} imports {name}"
+        for module in MODULES
+        if not within(module, *WIRING, "worker.bench")  # which measures the worker as it is wired
+        for name in imports(module)
+        if within(name, *WIRING)
+    ]
+    assert breaches == []
+
+
+def test_no_file_is_long_and_most_are_short() -> None:
+    lines = {module: len(path.read_text(encoding="utf-8").splitlines()) for module, path in MODULES.items()}
+    assert {module: num for module, num in lines.items() if num > MAX_LINES} == {}
+    assert median(lines.values()) <= MAX_MEDIAN_LINES
+
+
+def test_every_rule_that_is_put_aside_says_why() -> None:
+    paths = [path for folder in (WORKER, WORKER.parent / "tests") for path in folder.rglob("*.py")]
+    lines = [(path.name, line) for path in paths for line in path.read_text(encoding="utf-8").splitlines()]
+    assert [each for each in lines if re.search(r"# noqa(?!: [A-Z0-9, ]+ - \S)(?!\()", each[1])] == []
+
+
+def test_every_module_that_has_a_rule_of_its_own_is_there() -> None:
+    assert set(MODULES) >= set(EXTRA) | CORE
+    assert len(CORE) > 30
+    assert len(LOOP) > 10
+
+
+def test_there_are_few_rooms_and_none_imports_upwards() -> None:
+    rooms = {path.name for path in WORKER.iterdir() if path.is_dir() and path.name != "__pycache__"}
+    assert len(rooms) <= MAX_ROOMS
+    assert rooms - {"models"} == set(RANKS)  # which holds weights
+    breaches = [
+        f"{module} imports {name}"
+        for module in sorted(MODULES)
+        for name in imports(module)
+        if room(module) != room(name) and rank(module) <= rank(name)
+    ]
+    assert breaches == []
+
+
+def room(module: str) -> str:
+    """Return the room that a module stands in, "" for what stands at the top or is not ours."""
+    first, _, rest = module.partition(".")
+    return rest.partition(".")[0] if first == "worker" else ""
+
+
+def rank(module: str) -> int:
+    return RANKS.get(room(module), -1 if not module.startswith("worker.__main__") else 9)
+
+
+def test_each_room_says_what_it_is_for() -> None:
+    packages = [path for module, path in MODULES.items() if path.name == "__init__.py"]
+    assert [str(path) for path in packages if len(ast.get_docstring(ast.parse(path.read_text())) or "") < 20] == []

@@ -1,0 +1,1 @@
+"""What tests share: a real Kafka, workers as processes, judges, fakes and invented events.  Holds no test."""

@@ -1,0 +1,147 @@
+"""A pipeline with fakes around it, for the tests of the loop."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from functools import cache
+from typing import Any, cast
+
+import pytest
+
+from tests.support.examples import impression
+from tests.support.fakes import FakeEngine, FakeSchemas, FakeSink, FakeSource, FakeWatch, until
+from worker.core.codec import impression as codec
+from worker.core.codec.impression import Encoder, SchemaRef
+from worker.core.delivery.handover import FlushLimits, Handover
+from worker.core.delivery.micro_batcher import MicroBatcher
+from worker.core.delivery.response_encoder import Outgoing
+from worker.core.delivery.window import Window
+from worker.core.errors import Fatal
+from worker.core.records import Headers, Message, Partition, User
+from worker.core.simulation.prepare import Asking
+from worker.core.simulation.questions import Depths
+from worker.core.simulation.response_builder import Setup
+from worker.core.simulation.sampling import Sampling, UserBudget
+from worker.pipeline.asker import Ready
+from worker.pipeline.config import Rules
+from worker.pipeline.loop import Pipeline
+from worker.settings import prompt_profiles as profiles
+
+A, B = Partition("impressions", 0), Partition("impressions", 1)
+IMPRESSIONS = Encoder("RecommendationImpression")
+OURS = SchemaRef("fingerprint", codec.schema_fingerprint(codec.schema_text("RecommendationImpression")).hex())
+QUESTIONS = 3  # of the example: SLATE control, SLATE candidate, DUEL candidate
+DRAWS = 2
+POISON = b"not Avro"
+
+
+def event(name: str = "event-0", user: str = "user", **changes: Any) -> bytes:
+    """An impression as it stands in the topic."""
+    return IMPRESSIONS.encode(impression(event_id=name, user=User(user), **changes))
+
+
+def events(num: int) -> list[bytes]:
+    return [event(f"event-{number}") for number in range(num)]
+
+
+@cache
+def rules() -> Rules:
+    depths = Depths()
+    return Rules(
+        sampling=Sampling(),
+        user_budget=UserBudget(0),
+        setup=Setup(FakeEngine.card, None, None, DRAWS, depths, 10).with_fingerprint(),
+        asking=Asking(profiles.load("mirror-v1"), depths, DRAWS, 10, seeded=True, tokenise=None),
+        dead_letter_topic="impressions.dlq",
+        max_message_bytes=100_000,
+        question_timeout_s=2.0,
+        max_draws=100,
+        max_restarts=2,
+        drain_timeout_s=5.0,
+    )
+
+
+class World:
+    """A pipeline and the fakes around it."""
+
+    def __init__(self, max_records: int = 100, **changes: Any) -> None:
+        self.source, self.sink, self.watch, self.engine = FakeSource(), FakeSink(), FakeWatch(), FakeEngine()
+        self.schemas = FakeSchemas({OURS: codec.own_schema("RecommendationImpression")})
+        self.window = Window(max_records=max_records, max_bytes=1_000_000, max_tokens=1_000_000)
+        self.handover = Handover(FlushLimits())
+        self.stop = asyncio.Event()
+        clock = asyncio.get_running_loop().time
+        chosen = replace(rules(), **changes)
+        self.pipeline = Pipeline(
+            source=self.source,
+            engine=self.engine,
+            sink=self.sink,
+            schemas=self.schemas,
+            watch=self.watch,
+            rules=chosen,
+            outgoing=Outgoing(
+                Encoder("SimulatedResponse"), "responses", chosen.max_message_bytes, frozenset({"tenant"})
+            ),
+            batcher=MicroBatcher[Ready](max_records=4, max_tokens=1_000, linger_s=0.02),
+            window=self.window,
+            handover=self.handover,
+            wall=clock,
+            clock=clock,
+        )
+
+    async def read(
+        self, *values: bytes | None, partition: Partition = A, headers: Headers = (), first: int = 0
+    ) -> None:
+        """Assign the partition if need be, deliver records from offset `first`, wait until they are taken on."""
+        if partition not in self.source.epochs:
+            self.source.assign(partition)
+        taken = self.source.calls["took"]
+        self.source.read(partition, first, *values, headers=headers)
+        await until(lambda: self.source.calls["took"] > taken or bool(self.pipeline.held_up))
+
+    async def committed(self, partition: Partition, offset: int) -> None:
+        await until(lambda: self.sink.committed.get(partition, -1) >= offset)
+
+    def offsets(self) -> list[dict[Partition, int]]:
+        """The offsets of each flush, in order."""
+        return [flush.offsets for flush in self.sink.flushes]
+
+
+@asynccontextmanager
+async def working(world: World | None = None, **changes: Any) -> AsyncIterator[World]:
+    """Run a pipeline inside the block; at its end stop it, and nothing may be left in flight."""
+    world = world or World(**changes)
+    running = asyncio.create_task(world.pipeline.run(world.stop))
+    await until(lambda: world.pipeline.held_up == "" or running.done())
+    try:
+        yield world
+        world.stop.set()
+        await running
+        assert (world.handover.in_flight, world.window.num_records, world.window.num_bytes) == (0, 0, 0)
+        assert (world.source.calls["close"], world.sink.calls["close"]) == (1, 1)
+    finally:
+        running.cancel()
+
+
+async def failing(world: World) -> BaseException:
+    """Return what ends a run that fails by itself."""
+    with pytest.raises(Fatal) as caught:
+        await world.pipeline.run(world.stop)
+    assert world.source.calls["close"] == 1
+    return caught.value
+
+
+def response(message: Message) -> Mapping[str, Any]:
+    """Decode a message of the output topic."""
+    assert message.topic == "responses"
+    assert message.value is not None
+    ref, payload = codec.split(message.value, message.headers)
+    assert ref.kind == "fingerprint"
+    found = codec.decode_plain(payload, codec.own_schema("SimulatedResponse"), "SimulatedResponse")
+    return cast("Mapping[str, Any]", found)
+
+
+def statuses(world: World) -> Counter[str]:
+    return Counter(str(response(message)["status"]) for message in world.sink.log)

@@ -1,0 +1,270 @@
+"""Every domain's layout to the byte, as the data sets of the reference model render it.
+
+The texts here are written by hand from the reference's layouts, not taken from the profile.
+"""
+
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given, settings
+
+from tests.support.examples import AT_US, DAY_US, HOUR_US, impression, impressions
+from worker.core.errors import BadSettings
+from worker.core.prompts.prompt import Profile, attributes, build, render_option, scene
+from worker.core.prompts.template import check, fill
+from worker.core.records import Domain, HistoryEntry, HistoryItem, Impression, Item, ItemKind, User
+from worker.core.simulation.questions import Depths, Option, plan
+from worker.settings import prompt_profiles as profiles
+
+PROFILE = profiles.load("mirror-v1")
+WORDS = " ".join(f"w{n}" for n in range(60))
+
+
+@dataclass(frozen=True)
+class Case:
+    """One item of a domain, how it is offered, and how it stands in a history."""
+
+    item: dict[str, str]
+    offered: str
+    past: str
+    more: dict[str, str] = field(default_factory=dict)  # attributes of the history's item alone
+    action: str | None = None
+    rating: float | None = None
+    review: str | None = None
+
+
+CASES: dict[tuple[Domain, str], Case] = {
+    (Domain.MOVIES, "full"): Case(
+        {"title": "Amélie (1999)", "genres": "Comedy|Romance"},
+        "Amélie (1999) - Comedy|Romance \n",
+        "A movie viewed 3 days ago\nAmélie (1999) Comedy|Romance \nMy Behavior:\nRating: 4.5/5.0\n",
+        rating=4.5,
+    ),
+    (Domain.MOVIES, "missing"): Case(
+        {"title": "Heat"}, "Heat -  \n", "A movie viewed 3 days ago\nHeat  \nMy Behavior:\n"
+    ),
+    (Domain.NEWS, "full"): Case(
+        {"title": "Überschwemmung am Rhein", "category": "weather"},
+        "Überschwemmung am Rhein (Category: weather)\n",
+        "Überschwemmung am Rhein (Category: weather) { Viewed 3 days ago }\n",
+    ),
+    (Domain.NEWS, "missing"): Case(
+        {"title": "Rain"}, "Rain (Category: )\n", "Rain (Category: ) { Viewed 3 days ago }\n"
+    ),
+    (Domain.BOOKS, "full"): Case(
+        {
+            "title": "Der Prozeß", "genres": "fiction, classics", "authors": "Franz Kafka", "year": "1925",
+            "publisher": "Die Schmiede", "num_pages": "411", "average_rating": "3.96", "ratings_count": "340122",
+            "description": WORDS,
+        },
+        "Title:Der Prozeß (['fiction', 'classics']) \nAuthor: Franz Kafka\n"
+        "Published at 1925 - Die Schmiede - 411 pages\nRating: 3.96 - 340122 ratings\n",
+        "A book viewed 3 days ago\nTitle:Der Prozeß (['fiction', 'classics']) \n"
+        f"Description: {' '.join(WORDS.split()[:50])}...\nAuthor: Franz Kafka\n"
+        "Published at 1925 - Die Schmiede - 411 pages\nRating: 3.96 - 340122 ratings\n"
+        "My Behavior: Not Read\nRating: 2\nReview: Too long\n",
+        action="not read",
+        rating=2.0,
+        review="Too long",
+    ),
+    (Domain.BOOKS, "missing"): Case(
+        {"title": "Emma"}, "Title:Emma () \n", "A book viewed 3 days ago\nTitle:Emma () \nMy Behavior: Read\n"
+    ),
+    (Domain.MUSIC, "full"): Case(
+        {"name": "Sigur Rós", "friends": "3", "tags": "post-rock|ambient|icelandic|indie|slow|sad"},
+        "Artist name: Sigur Rós (3 friends listened)\nTags: post-rock/ambient/icelandic/indie/slow\n",
+        "An artist listened 3 days ago\nArtist name: Sigur Rós \nTags: post-rock/ambient/icelandic/indie/slow\n"
+        "My Behavior: Tagging with calm, winter\n",
+        review="calm,winter",
+    ),
+    (Domain.MUSIC, "missing"): Case(
+        {"name": "Can"},
+        "Artist name: Can ()\n",
+        "An artist listened 3 days ago\nArtist name: Can \nMy Behavior: Tagging with No tags\n",
+    ),
+    (Domain.PRODUCTS, "full"): Case(
+        {
+            "name": "Crème with a name of well more than ten words in it", "category": "Beauty|Skin Care|Face",
+            "price": "12.5", "average_rating": "4.1", "ratings_count": "33",
+        },
+        "Product name: Crème with a name of well more than ten words...\nCategory: Beauty-Skin Care-Face\n"
+        "Price: $12.5\nRatings: 4.1 (33)\n",
+        "A product bought 3 days ago\nProduct name: Crème with a name of well more than ten words...\n"
+        "Category: Beauty-Skin Care-Face\nPrice: $12.5\nRatings: 4.1 (33)\nMy Behavior:\nRating: 5.0/5 \n"
+        f"Review: Lovely\n{' '.join(WORDS.split()[:30])}...\n",
+        rating=5.0,
+        review=f"Lovely\n{WORDS}",
+    ),
+    (Domain.PRODUCTS, "missing"): Case(
+        {"name": "Soap"},
+        "Product name: Soap\nPrice: $NA\n",
+        "A product bought 3 days ago\nProduct name: Soap\nPrice: $NA\nMy Behavior:\n",
+    ),
+    (Domain.GAMES, "full"): Case(
+        {
+            "title": "ÖRÖK", "genres": "Puzzle, Action", "developer": "Á", "publisher": "B",
+            "release_date": "2007-10-10", "tags": "Puzzle|FPS",
+            "specifications": "Single-player|Captions", "sentiment": "Mixed", "price": "9.99",
+        },
+        "Title: ÖRÖK [Puzzle/Action]\nDeveloped by Á | Published by B\nReleased: 2007-10-10 \nTags: Puzzle/FPS\n"
+        "Specifications: Single-player/Captions\nPlayer Reviews: Mixed\nPrice: $9.99\n",
+        "A game purchased 3 days ago\nTitle: ÖRÖK [Puzzle/Action]\nDeveloped by Á | Published by B\n"
+        "Released: 2007-10-10 \nTags: Puzzle/FPS\nSpecifications: Single-player/Captions\nPlayer Reviews: Mixed\n"
+        "Price: $9.99\nMy Behavior: Played 12.5 hours | Review: Fun\n",
+        more={"hours": "12.5"},
+        review="Fun",
+    ),
+    (Domain.GAMES, "missing"): Case(
+        {"title": "Portal"},
+        "Title: Portal []\n",
+        "A game purchased 3 days ago\nTitle: Portal []\nMy Behavior: Played 0 hours | Review: \n",
+    ),
+    (Domain.VIDEOS, "full"): Case(
+        {
+            "title": "猫", "category": "Pets|Cats", "cover_text": "meow", "duration_s": "12", "plays": "12345",
+            "likes": "1500000", "comments": "999", "shares": "0",
+        },
+        "Title:猫 Pets/Cats meow\nDuration: 12  sec\n12k plays | 2M likes | 999 comments | 0 shares\n\n",
+        "A video watched 3 days ago\nTitle:猫 Pets/Cats meow\nDuration: 12  sec\n"
+        "12k plays | 2M likes | 999 comments | 0 shares\nMy Behavior: Complete (watched 12s)\n\n",
+        more={"watched_s": "12"},
+        action="complete",
+    ),
+    (Domain.VIDEOS, "missing"): Case(
+        {"title": "Cat"},
+        "Title:Cat  \n"
+        "Not Available plays | Not Available likes | Not Available comments | Not Available shares\n\n",
+        "A video watched 3 days ago\nTitle:Cat  \n"
+        "Not Available plays | Not Available likes | Not Available comments | Not Available shares\n"
+        "My Behavior: Skip (watched 0s)\n\n",
+    ),
+    (Domain.APPS, "full"): Case(
+        {
+            "name": "Tidé", "average_rating": "4.2", "ratings_count": "900", "category": "Tools", "developer": "X",
+            "price": "$2.99", "description": WORDS,
+        },
+        "Tidé (4.2/5.0 - 900 reviews)\nCategory: Tools\nDeveloper: X\nPrice: $2.99\n\n",
+        "Tidé (4.2/5.0 - 900 reviews)\nCategory: Tools\nDeveloper: X\nPrice: $2.99\n"
+        f"Description: {' '.join(WORDS.split()[:20])}...\nMy Rating: 4\nMy Reviews: Works\n\n",
+        rating=4.0,
+        review="Works",
+    ),
+    (Domain.APPS, "missing"): Case(
+        {"name": "Tide"}, "Tide (/5.0 -  reviews)\nPrice: Free\n\n", "Tide (/5.0 -  reviews)\nPrice: Free\n\n"
+    ),
+    (Domain.GENERIC, "full"): Case(
+        {"name": "Käse", "kind": "Bergkäse"},
+        "name: Käse\nkind: Bergkäse\n",
+        "An item met 3 days ago\nname: Käse\nkind: Bergkäse\nMy Behavior: bought\nRating: 4.0\nReview: Good\n",
+        action="bought",
+        rating=4.0,
+        review="Good",
+    ),
+    (Domain.GENERIC, "missing"): Case({}, "i-1\n", "An item met 3 days ago\ni-1\n"),
+}  # fmt: skip
+
+PROFILES: dict[Domain, tuple[dict[str, str], str]] = {
+    Domain.MOVIES: (
+        {"gender": "female", "age": "18-24", "occupation": "writer", "location": "Zürich"},
+        "## User Profile\nGender: female\nAge: 18-24\nOccupation: writer\nLocation: Zürich\n",
+    ),
+    Domain.GAMES: ({"num_games": "7"}, "## User Profile\nA user who has purchased 7 games\n"),
+    Domain.VIDEOS: (
+        {
+            "country": "China", "registered_days": "120", "friends": "1", "followers": "2", "fans": "3",
+            "active_degree": "full_active", "role": "user",
+        },
+        (
+            "## User Profile\nCountry: China\nRegistered 120 days ago\n1 Friends | 2 Followers | 3 Fans\n"
+            "Active Degree: full_active\nRole: user\n"
+        ),
+    ),
+}  # fmt: skip
+
+
+def past_entry(case: Case, ago_us: int = 3 * DAY_US) -> HistoryEntry:
+    item = HistoryItem("i-1", attributes=case.item | case.more)
+    return HistoryEntry(item, case.action, case.rating, case.review, AT_US - ago_us)
+
+
+def message(shown: Impression, *items: Item, profile: Profile = PROFILE) -> str:
+    options = [
+        Option(item.item_id, render_option(profile, shown, item), 0, ("a",), ItemKind.ORGANIC, item) for item in items
+    ]
+    return build(profile, scene(profile, shown, 10), options).user
+
+
+@pytest.mark.parametrize(("domain", "kind"), CASES, ids=str)
+def test_a_domains_prompt_is_the_references_to_the_byte(domain: Domain, kind: str) -> None:
+    case = CASES[domain, kind]
+    facts, profile_text = PROFILES.get(domain, ({}, ""))
+    shown = impression(domain=domain, user=User("u", profile=facts, history=(past_entry(case), past_entry(case))))
+    item = Item("i-1", 0, attributes=case.item)
+    assert message(shown, item, item) == (
+        f"# User Profile\n{profile_text}\n\n## History\n{case.past}\n{case.past}\n\n"
+        f"# Exposure List\n[A] {case.offered}\n[B] {case.offered}\n"
+    )
+
+
+@pytest.mark.parametrize("domain", [domain for domain in Domain if domain is not Domain.UNKNOWN])
+def test_an_empty_profile_and_history_leave_their_headings(domain: Domain) -> None:
+    case = CASES[domain, "full"]
+    shown = impression(domain=domain, user=User("u"))
+    assert message(shown, Item("i-1", 0, attributes=case.item)) == (
+        f"# User Profile\n\n\n## History\n\n\n# Exposure List\n[A] {case.offered}\n"
+    )
+
+
+@pytest.mark.parametrize("domain", [domain for domain, kind in CASES if kind == "full"])
+def test_only_what_came_before_the_impression_is_history(domain: Domain) -> None:
+    """An entry of the impression's own time may be the click itself."""
+    case = CASES[domain, "full"]
+    now, later = past_entry(case, 0), past_entry(case, -HOUR_US)
+    before = past_entry(case, 1)
+    assert scene(PROFILE, impression(domain=domain, user=User("u", history=(now, later))), 10).history == ()
+    assert len(scene(PROFILE, impression(domain=domain, user=User("u", history=(before, now))), 10).history) == 1
+
+
+def test_the_attributes_of_a_domain_are_those_that_its_layout_shows() -> None:
+    for (domain, kind), case in CASES.items():
+        if kind == "full" and domain is not Domain.GENERIC:
+            listed = attributes(PROFILE.layout(domain))
+            assert set(listed["item"]) | set(listed["history"]) == set(case.item) | set(case.more)
+            assert listed["profile"] == sorted(PROFILES.get(domain, ({}, ""))[0])
+
+
+@given(impressions)
+@settings(max_examples=25, deadline=None)
+def test_any_impression_renders(shown: Impression) -> None:
+    for question in plan(shown, lambda item: render_option(PROFILE, shown, item), Depths()):
+        text = build(PROFILE, scene(PROFILE, shown, 10), question.options).user
+        letters = [line[:4] for line in text.split("\n# Exposure List\n")[1].split("\n") if line.startswith("[")]
+        assert letters == [f"[{chr(65 + slot)}] " for slot in range(len(question.options))]
+
+
+@pytest.mark.parametrize(
+    ("template", "values", "text"),
+    [
+        ("{a:count}", {"a": "999"}, "999"),
+        ("{a:count}", {"a": "1500"}, "2k"),
+        ("{a:count}", {"a": "2500"}, "3k"),
+        ("{a:count}", {"a": "999499"}, "999k"),
+        ("{a:count}", {"a": "999500"}, "1M"),
+        ("{a:count}", {"a": "many"}, "many"),
+        ("{a:count}", {"a": "nan"}, "nan"),
+        ("{a:count}", {"a": "1e400"}, "1e400"),
+        ("{a:friends}", {"a": "1"}, "1 friend listened"),
+        ("{a:2w}", {"a": "x y"}, "x y"),
+        ("{a:list}", {"a": "Children's|War"}, "[\"Children's\", 'War']"),
+        ("{a} {b?none}", {}, " none"),
+        ("{a}\nfixed", {}, "fixed"),
+        ("{a}", {"a": "{b}", "b": "no"}, "{b}"),  # a value is never a template
+    ],
+)
+def test_a_template_fills_as_written_down_here(template: str, values: dict[str, str], text: str) -> None:
+    assert fill(template, values) == text
+
+
+def test_a_form_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(BadSettings, match=r"here: \{a:shout\}: unknown form 'shout'"):
+        check("{a:shout}", "here")

@@ -1,0 +1,167 @@
+"""Any text parses; and a table of completions as models write them."""
+
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from tests.support.examples import wild_texts
+from worker.core.prompts.rationale import MAX_FACTORS, MAX_SECTION_CHARS, ParseStatus, Rationale, parse
+from worker.core.prompts.vocabulary import REFERENCE, Words
+
+COMPLETE, PARTIAL, NONE = ParseStatus.COMPLETE, ParseStatus.PARTIAL, ParseStatus.NONE
+
+WHOLE = """ I have an evening to myself and feel like something dark.
+Stimulus Factors: Boredom, Time of Day
+Knowledge: A and C are crime films.
+I loved Heat.
+Knowledge Factors: Past Experience, Personal Relevance
+Evaluation: C is closest to what I rated 5.
+Evaluation Style: Logical
+Behavior: ["""
+
+READ = Rationale(
+    stimulus="I have an evening to myself and feel like something dark.",
+    stimulus_factors=("Boredom", "Time of Day"),
+    knowledge="A and C are crime films.\nI loved Heat.",
+    knowledge_factors=("Past Experience", "Personal Relevance"),
+    evaluation="C is closest to what I rated 5.",
+    evaluation_style="Logical",
+)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        WHOLE,
+        WHOLE + "C]",
+        WHOLE.replace("\nBehavior: [", ""),  # the stop string taken off
+        "\nStimulus:" + WHOLE,  # the prefix said again
+        "\nThought:\nStimulus:" + WHOLE,
+        WHOLE.replace("\n", "\r\n").replace("films.\r\n", "films.\n"),
+        WHOLE.replace("\n", "\n\n").replace("films.\n\n", "films.\n"),
+        WHOLE.replace("Stimulus Factors:", "**Stimulus Factors:**").replace("Knowledge:", "## Knowledge:"),
+        WHOLE.replace("Factors", "FACTORS").replace("Evaluation:", "evaluation :"),
+        WHOLE + "\nStimulus: another\nEvaluation Style: Impulsive\n",  # it goes on; the first answer stands
+        WHOLE.replace("Boredom, Time of Day", "Internal States (Boredom), External Cues (Time of Day)"),
+        WHOLE.replace("Boredom, Time of Day", "Internal States: Boredom; External Cues: Time of Day."),
+        WHOLE.replace("Boredom, Time of Day", "Internal States - Boredom, External Cues - time of day"),
+        WHOLE.replace("Boredom, Time of Day", "\n- Boredom\n- Time of Day"),
+        WHOLE.replace("Boredom, Time of Day", "Boredom, Boredom, [Time of Day]"),
+        WHOLE.replace("Logical", "Logical."),
+        WHOLE.replace("Logical", "**logical**, by comparison"),
+    ],
+)
+def test_a_whole_rationale_is_read_however_it_is_dressed(text: str) -> None:
+    assert parse(text) == (READ, COMPLETE)
+
+
+@pytest.mark.parametrize(
+    ("written", "known", "other"),
+    [
+        ("Fatigue/Restlessness", ("Fatigue/Restlessness",), ()),
+        ("Nostalgia, Boredom", ("Boredom",), ("Nostalgia",)),
+        ("Need for Achievement (Growth)", ("Need for Achievement",), ("Growth",)),
+        ("Boredom/Curiosity", (), ("Boredom/Curiosity",)),  # as written, never dropped
+        ("Price", (), ("Price",)),  # a knowledge factor moves nobody
+        (", ,;()", (), ()),
+    ],
+)
+def test_factors_are_known_or_kept_as_written(written: str, known: tuple[str, ...], other: tuple[str, ...]) -> None:
+    rationale, _ = parse(f"x\nStimulus Factors: {written}\n")
+    assert (rationale.stimulus_factors, rationale.other) == (known, other)
+
+
+@pytest.mark.parametrize(
+    "factor",
+    ["Review Content/Sentiment", "Rating Score/Distribution", "User Preferences/History", "Identity-Based", "Thematic"],
+)
+def test_a_factor_with_a_slash_or_a_hyphen_is_one_factor(factor: str) -> None:
+    assert parse(f"\nKnowledge Factors: Product/Service Attributes ({factor})")[0].knowledge_factors == (factor,)
+
+
+@pytest.mark.parametrize(
+    ("text", "status", "stimulus"),
+    [
+        ("", NONE, None),
+        (" \n\n", NONE, None),
+        ("Behavior: [A]", NONE, None),
+        ("Thought:", NONE, None),
+        ("I just like it", PARTIAL, "I just like it"),
+        ("I was bored and the\nKnow", PARTIAL, "I was bored and the\nKnow"),  # ended within a word
+        ("because Stimulus: is a word here", PARTIAL, "because Stimulus: is a word here"),
+        ('{"choice": "A"}', PARTIAL, '{"choice": "A"}'),
+        ("\nStimulus:\nKnowledge: k", PARTIAL, None),
+    ],
+)
+def test_what_is_missing_stays_missing(text: str, status: ParseStatus, stimulus: str | None) -> None:
+    rationale, found = parse(text)
+    assert (found, rationale.stimulus) == (status, stimulus)
+    assert rationale.evaluation_style is None
+
+
+def test_nothing_after_behavior_is_read() -> None:
+    rationale, status = parse("x\nBehavior: [A]\nKnowledge: leaked")
+    assert (rationale, status) == (Rationale(stimulus="x"), PARTIAL)
+
+
+def test_a_style_of_its_own_is_kept_as_written() -> None:
+    assert parse("\nEvaluation Style: Emotional")[0].evaluation_style == "Emotional"
+
+
+def test_every_word_of_the_vocabularies_is_found_in_its_own_spelling() -> None:
+    stimulus, knowledge = (", ".join(words) for words in (REFERENCE.stimulus_factors, REFERENCE.knowledge_factors))
+    text = f"x\nStimulus Factors: {stimulus}\nKnowledge Factors: {knowledge}"
+    rationale, _ = parse(text.lower())
+    assert rationale.stimulus_factors == REFERENCE.stimulus_factors
+    assert rationale.knowledge_factors == REFERENCE.knowledge_factors
+    assert rationale.other == ()
+    assert all(
+        parse(f"\nEvaluation Style: {style.lower()}")[0].evaluation_style == style
+        for style in REFERENCE.evaluation_styles
+    )
+
+
+def test_a_profile_of_other_words_is_read_by_them() -> None:
+    german = Words(
+        ("Gedanke", "Reiz", "Reizfaktoren", "Wissen", "Wissensfaktoren", "Urteil", "Stil", "Wahl"),
+        ("Hunger",), ("Preis",), ("Logisch",), ("Innen",),
+    )  # fmt: skip
+    text = " Ich bin wach.\nReizfaktoren: Innen (Hunger)\nWissen: w\nWissensfaktoren: preis\n"
+    text += "Urteil: u\nStil: logisch\nWahl: ["
+    rationale, status = parse(text, german)
+    assert status is COMPLETE
+    assert (rationale.stimulus_factors, rationale.knowledge_factors) == (("Hunger",), ("Preis",))
+    assert (rationale.stimulus, rationale.evaluation_style, rationale.other) == ("Ich bin wach.", "Logisch", ())
+
+
+labels = st.sampled_from(
+    (
+        "Stimulus Factors:",
+        "Knowledge :",
+        "\nEvaluation Style:",
+        "Behavior: [",
+        "\n",
+        "Thought:",
+        "\u017ftimulus:",
+        "St\u0130mulus:",
+    )
+)
+
+
+@given(st.lists(labels | wild_texts, max_size=8).map("\n".join))
+@settings(max_examples=50, deadline=None)
+def test_any_text_gives_a_bounded_rationale(text: str) -> None:
+    rationale, status = parse(text)
+    assert status in ParseStatus
+    sections = (rationale.stimulus, rationale.knowledge, rationale.evaluation, rationale.evaluation_style)
+    assert all(section is None or 0 < len(section) <= MAX_SECTION_CHARS for section in sections)
+    assert set(rationale.stimulus_factors) <= set(REFERENCE.stimulus_factors)
+    assert set(rationale.knowledge_factors) <= set(REFERENCE.knowledge_factors)
+    assert parse(text) == (rationale, status)
+
+
+def test_a_text_without_end_is_bounded_and_quick() -> None:
+    rationale, _ = parse(
+        "x" * 200_000 + "\nStimulus Factors: " + ", ".join(f"f{n}" for n in range(20_000)) + " \t*#" * 50_000
+    )
+    assert len(rationale.stimulus or "") == MAX_SECTION_CHARS
+    assert len(rationale.other) == MAX_FACTORS

@@ -1,0 +1,334 @@
+"""From draws to responses: their ids, their statuses, and that each is what the schema says."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from datetime import UTC, datetime, timedelta
+from enum import Enum
+from io import BytesIO
+from math import isclose
+from types import MappingProxyType
+from typing import Any
+from uuid import UUID
+
+import fastavro
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from tests.support.examples import avro_types, impression, impressions, record, slate, wild_texts
+from worker.core.codec import impression as codec
+from worker.core.prompts.rationale import ParseStatus, Rationale
+from worker.core.records import Impression, ItemKind, PropensityKind, Role, Slate
+from worker.core.simulation import response as responses
+from worker.core.simulation.draws import Drawn, EngineCard, Usage
+from worker.core.simulation.prepare import Asking, prepare
+from worker.core.simulation.questions import Depths, Kind, Status, plan
+from worker.core.simulation.response import SimulatedResponse
+from worker.core.simulation.response_builder import (
+    MAX_DRAW_TEXT,
+    Asked,
+    Setup,
+    respond,
+    response_id,
+    shorten,
+    source_of,
+)
+from worker.settings.prompt_profiles import load
+
+CARD = EngineCard("vllm", "0.33.0", "mirror-tiny", "abc", {"temperature": "1.0"}, reads_prompt=True)
+SETUP = Setup(CARD, "mirror-v1", "5f", 2, Depths(), 10).with_fingerprint()
+ASKING = Asking(load("mirror-v1"), Depths(), 2, 10, seeded=True, tokenise=None)
+PRODUCED_US = 1_767_225_600_000_001
+TEXT = " Bored.\nStimulus Factors: Boredom\nKnowledge: k\nEvaluation: e\n"
+
+
+def drawn(num_slots: int, status: Status = Status.OK) -> Drawn:
+    """Answer a draw: the first slot has half of the mass, the others share the rest."""
+    if status is not Status.OK:
+        return Drawn(status, finish_reason="abort", usage=Usage(7, 3, 1))
+    rest = 0.5 / (num_slots - 1)
+    return Drawn(status, (0.5, *(rest,) * (num_slots - 1)), 0.9, TEXT, "stop", Usage(10, 8, 5))
+
+
+def answered(shown: Impression, failing: Mapping[str, Status] = MappingProxyType({})) -> list[Asked]:
+    """Ask and answer all questions; the second draw of those in `failing` ends in that status."""
+    return [
+        Asked(
+            one.question,
+            tuple(
+                drawn(ask.num_slots, failing.get(one.question.name, Status.OK) if number else Status.OK)
+                for number, ask in enumerate(one.asks)
+            ),
+            tuple(ask.order for ask in one.asks),
+            one.flags,
+        )
+        for one in prepare(record(), shown, ASKING)
+    ]
+
+
+def answer(shown: Impression, **failing: Status) -> dict[str, SimulatedResponse]:
+    """Return the responses by kind and variant, such as DUEL_candidate."""
+    asked = answered(shown, {name.replace("_", ":"): status for name, status in failing.items()})
+    found = respond(shown, asked, SETUP, source_of(record(), "17"), sample_rate=0.25, produced_at_us=PRODUCED_US)
+    assert [f"{one.question}:{one.variant}" for one in found] == [one.question.name for one in asked]
+    return {f"{one.question}_{one.variant}": one for one in found}
+
+
+def two(control: str, candidate: str) -> Impression:
+    return impression(slate("control", control, Role.CONTROL), slate("candidate", candidate, Role.CANDIDATE))
+
+
+# -- ids
+
+
+def test_an_id_is_the_same_for_ever() -> None:
+    question = plan(impression(), lambda item: item.item_id, Depths())[2]
+    assert response_id("event", question, "0123456789abcdef") == "479cf0c0-8568-5c1c-9c34-71b16c5dcaa5"
+
+
+def test_provenance_tells_how_it_is_set_and_what_runs() -> None:
+    setup = replace(SETUP, card=replace(CARD, runs={"dtype": "float32"})).with_fingerprint()
+    shown = impression()
+    [one, *_] = respond(shown, answered(shown), setup, source_of(record(), None), sample_rate=1, produced_at_us=1)
+    assert one.provenance.sampling == {"temperature": "1.0", "dtype": "float32"}
+
+
+def test_ids_differ_by_event_question_variant_and_fingerprint() -> None:
+    questions = plan(two("ABC", "BCD"), lambda item: item.item_id, Depths())
+    ids = {response_id(event, q, config) for event in ("e1", "e2") for q in questions for config in ("c1", "c2")}
+    assert len(ids) == 2 * 3 * 2
+
+
+@pytest.mark.parametrize(
+    ("setup", "equal"),
+    [
+        (SETUP, True),
+        (replace(SETUP, card=replace(CARD, engine_version="0.34.0")), True),  # an upgrade pools with what it follows
+        (replace(SETUP, card=replace(CARD, runs={"dtype": "bfloat16"})), True),  # what was found is told
+        (replace(SETUP, prompt_profile="renamed"), True),  # the bytes count, not the name
+        (replace(SETUP, card=replace(CARD, model="other")), False),
+        (replace(SETUP, card=replace(CARD, revision=None)), False),
+        (replace(SETUP, card=replace(CARD, sampling={"temperature": "0.9"})), False),
+        (replace(SETUP, prompt_sha256="60"), False),
+        (replace(SETUP, draws=4), False),
+        (replace(SETUP, depths=Depths(slate=10)), False),
+        (replace(SETUP, depths=Depths(duel=5)), False),
+        (replace(SETUP, history_limit=5), False),
+    ],
+)
+def test_answers_are_pooled_only_if_made_alike(setup: Setup, equal: bool) -> None:
+    assert (setup.with_fingerprint().config_fingerprint == SETUP.config_fingerprint) is equal
+
+
+# -- what a response says
+
+
+def test_a_response_tells_the_event_the_question_and_where_it_came_from() -> None:
+    found = answer(impression())["DUEL_candidate"]
+    assert (found.event_id, found.request_id, found.user_id) == (impression().event_id, "r-1", "u-1")
+    assert (found.experiment_id, found.layer, found.arm, found.holdout) == ("exp", "layer", "control", False)
+    assert (found.control_variant, found.role, found.shown) == ("control", Role.CANDIDATE, False)
+    assert (found.segments, found.domain, found.sample_rate) == ({"plan": "free"}, "movies", 0.25)
+    assert found.source == responses.Source("impressions", 3, 1842, "17")
+    assert (found.produced_at, found.usage) == (PRODUCED_US, Usage(20, 16, 10))
+    assert found.provenance.config_fingerprint == SETUP.config_fingerprint
+    assert found.provenance.prompt_sha256 == "5f"
+
+
+def test_a_response_echoes_what_a_reader_needs_of_the_slate_and_its_items() -> None:
+    """Expected utility needs each item's worth, and doubly robust figures what the policies' probabilities were."""
+    control = slate("control", "AB", Role.CONTROL)
+    worth = tuple(replace(item, value=2.5 + item.position) for item in control.items)
+    logged = replace(control, items=worth, slate_propensity=0.25, propensity_kind=PropensityKind.SLATE)
+    other = replace(slate("candidate", "CD", Role.CANDIDATE), target_propensity=0.5)
+    found = answer(impression(logged, other))
+    first, second = found["SLATE_control"], found["SLATE_candidate"]
+    assert [option.value for option in first.options] == [2.5, 3.5]
+    assert [option.value for option in second.options] == [None, None]
+    assert (first.slate_propensity, first.propensity_kind, first.target_propensity) == (
+        0.25,
+        PropensityKind.SLATE,
+        None,
+    )
+    assert (second.slate_propensity, second.target_propensity) == (None, 0.5)
+
+
+def test_probabilities_are_by_option_and_the_mean_over_draws() -> None:
+    found = answer(impression())["SLATE_control"]
+    first, second = found.draws
+    assert first.probabilities[first.presented_order[0]] == 0.5
+    assert second.probabilities[first.presented_order[-1]] == 0.5
+    assert [o.probability for o in found.options] == pytest.approx(
+        [sum(pair) / 2 for pair in zip(first.probabilities, second.probabilities, strict=True)]
+    )
+    assert found.options_asked == found.options_total == 3
+    assert found.status is Status.OK
+
+
+def test_the_rationale_stands_beside_its_text() -> None:
+    draw = answer(impression())["SLATE_control"].draws[0]
+    assert draw.rationale == Rationale("Bored.", ("Boredom",), "k", (), "e")
+    assert (draw.text, draw.parse_status, draw.letter_mass) == (TEXT, ParseStatus.PARTIAL, 0.9)
+
+
+def test_a_copy_has_the_answer_and_the_id_of_what_it_copies() -> None:
+    found = answer(two("ABC", "ABC"))
+    original, copy = found["SLATE_control"], found["SLATE_candidate"]
+    assert (copy.status, copy.copied_from) == (Status.IDENTICAL, original.response_id)
+    assert (copy.choice, copy.draws) == (original.choice, original.draws)
+    assert [o.probability for o in copy.options] == [o.probability for o in original.options]
+    assert [o.variants for o in copy.options] == [("candidate",)] * 3
+    assert copy.usage == Usage()  # nothing was asked for it
+    duel = found["DUEL_candidate"]
+    assert (duel.status, duel.duel_share, duel.contested_mass, duel.draws) == (Status.IDENTICAL, 0.5, 0.0, ())
+
+
+def test_slates_that_are_all_alike_say_of_how_many_users_they_were_asked() -> None:
+    """A tenth of the simulated quarter; the duel needs no engine, so it stands for all of the quarter."""
+    setup, shown = replace(SETUP, calibration_share=0.1), two("ABC", "ABC")
+    found = respond(shown, answered(shown), setup, source_of(record(), "17"), sample_rate=0.25, produced_at_us=0)
+    assert [one.sample_rate for one in found] == [0.025, 0.025, 0.25]
+    shown = two("ABC", "ABD")
+    found = respond(shown, answered(shown), setup, source_of(record(), "17"), sample_rate=0.25, produced_at_us=0)
+    assert [one.sample_rate for one in found] == [0.25] * 3
+
+
+def test_a_copy_of_a_failure_is_that_failure() -> None:
+    found = answer(two("ABC", "ABC"), SLATE_control=Status.TIMEOUT)
+    assert found["SLATE_control"].status is found["SLATE_candidate"].status is Status.TIMEOUT
+    assert found["SLATE_candidate"].choice is None
+
+
+def test_two_orders_of_one_set_are_even_without_asking() -> None:
+    duel = answer(two("ABC", "CBA"))["DUEL_candidate"]
+    assert (duel.status, duel.duel_share, duel.contested_mass, duel.choice) == (Status.SAME_SET, 0.5, 0.0, None)
+
+
+def test_a_slate_of_one_is_chosen_for_certain() -> None:
+    found = answer(two("A", "B"))["SLATE_control"]
+    assert (found.status, found.choice, found.options[0].probability) == (Status.TRIVIAL, 0, 1.0)
+    assert (found.entropy_total, found.mutual_information) == (0.0, None)
+
+
+@pytest.mark.parametrize("status", [Status.LENGTH, Status.TIMEOUT, Status.ENGINE_ERROR, Status.OUT_OF_BUDGET])
+def test_one_draw_that_fails_leaves_no_answer_and_no_made_up_probability(status: Status) -> None:
+    found = answer(impression(), DUEL_candidate=status)["DUEL_candidate"]
+    assert found.status is status
+    assert (found.choice, found.top_choice, found.duel_share, found.contested_mass) == (None,) * 4
+    assert (found.entropy_total, found.entropy_within, found.mutual_information) == (None,) * 3
+    assert all(option.probability is None for option in found.options)
+    assert [len(draw.probabilities) for draw in found.draws] == [5, 0]
+    assert found.usage == Usage(17, 11, 6)
+
+
+def test_a_failure_stays_with_its_question() -> None:
+    found = answer(impression(), SLATE_control=Status.TIMEOUT)
+    assert [one.status for one in found.values()] == [Status.TIMEOUT, Status.OK, Status.OK]
+
+
+def test_a_cut_slate_is_flagged() -> None:
+    found = answer(two("ABCDEFGHIJKLMNO", "AB"))
+    assert found["SLATE_control"].flags == ("depth_cut",)
+    assert (found["SLATE_control"].options_asked, found["SLATE_control"].options_total) == (12, 15)
+    assert found["SLATE_candidate"].flags == ()
+
+
+def test_the_choice_is_sampled_by_the_event_and_can_be_told_again() -> None:
+    assert answer(impression()) == answer(impression())
+    choices = {answer(impression(event_id=f"e{n}"))["SLATE_control"].choice for n in range(30)}
+    assert choices == {0, 1, 2}
+
+
+def test_a_long_text_is_bounded_and_a_short_response_says_that_it_was_cut() -> None:
+    shown = impression(slate("control", "AB"))
+    (one,) = answered(shown)
+    long = replace(one, drawn=tuple(replace(drawn, text="x" * 20_000) for drawn in one.drawn))
+    (found,) = respond(shown, [long], SETUP, source_of(record(), None), sample_rate=1.0, produced_at_us=1)
+    assert [len(draw.text or "") for draw in found.draws] == [MAX_DRAW_TEXT] * 2
+    cut = shorten(found)
+    assert cut.flags == ("text_cut",)
+    assert all(draw.text is None and draw.rationale is None for draw in cut.draws)
+    assert [draw.probabilities for draw in cut.draws] == [draw.probabilities for draw in found.draws]
+    assert len(codec.Encoder("SimulatedResponse").encode(cut)) < 1_500
+
+
+# -- the schema
+
+
+@pytest.mark.parametrize(
+    ("name", "of"),
+    [
+        ("SimulatedResponse", SimulatedResponse),
+        ("Option", responses.AskedOption),
+        ("Draw", responses.Draw),
+        ("Rationale", Rationale),
+        ("Provenance", responses.Provenance),
+        ("Usage", Usage),
+        ("Timings", responses.Timings),
+        ("Source", responses.Source),
+    ],
+)
+def test_a_response_has_the_fields_of_its_schema_in_their_order(name: str, of: Any) -> None:
+    schema = avro_types("SimulatedResponse")[name]
+    assert [field.name for field in fields(of)] == [field["name"] for field in schema["fields"]]
+
+
+@pytest.mark.parametrize(
+    ("name", "of"),
+    [
+        ("Question", Kind),
+        ("Status", Status),
+        ("ParseStatus", ParseStatus),
+        ("OptionKind", ItemKind),
+        ("ResponseRole", Role),
+        ("ResponsePropensityKind", PropensityKind),
+    ],
+)
+def test_the_schema_knows_every_word_that_a_response_can_say(name: str, of: type[Enum]) -> None:
+    schema = avro_types("SimulatedResponse")[name]
+    assert {member.value for member in of} | {"UNKNOWN"} == set(schema["symbols"])
+
+
+def test_the_schema_knows_every_flag() -> None:
+    symbols = avro_types("SimulatedResponse")["Flag"]["symbols"]
+    assert {"depth_cut", "history_cut", "text_cut", "injection_suspected"} <= set(symbols)
+
+
+failures = st.sampled_from([status for status in Status if status is not Status.OK])
+
+
+@given(impressions, wild_texts, st.none() | failures, st.sampled_from((None, "17")))
+@settings(max_examples=25, deadline=None)
+def test_every_response_to_any_impression_encodes_and_decodes_back(
+    shown: Impression, text: str, failing: Status | None, schema_id: str | None
+) -> None:
+    asked = [
+        replace(one, drawn=tuple(replace(drawn, text=text) for drawn in one.drawn))
+        for one in answered(shown, dict.fromkeys(("DUEL:variant-1",), failing) if failing else {})
+    ]
+    found = respond(shown, asked, SETUP, source_of(record(), schema_id), sample_rate=1.0, produced_at_us=PRODUCED_US)
+    encoder = codec.Encoder("SimulatedResponse")
+    for response in found:
+        ref, payload = codec.split(encoder.encode(response), ())
+        assert ref.kind == "fingerprint"
+        decoded = codec.decode_plain(payload, codec.own_schema("SimulatedResponse"), "SimulatedResponse")
+        assert decoded == codec.plain(response)
+        if response.choice is not None:
+            assert isclose(sum(option.probability or 0.0 for option in response.options), 1.0)
+
+
+def test_a_reader_with_logical_types_reads_a_response() -> None:
+    """Its schema declares them, so any tool's reader makes a UUID and times of what we write."""
+    found = next(iter(answer(impression()).values()))
+    written = BytesIO(codec.Encoder("SimulatedResponse").encode(found)[10:])
+    schema = fastavro.parse_schema(json.loads(codec.schema_text("SimulatedResponse")))
+    read: Any = fastavro.schemaless_reader(written, schema, None)
+    epoch = datetime(1970, 1, 1, tzinfo=UTC)
+    assert read["response_id"] == UUID(found.response_id)
+    assert read["occurred_at"] == epoch + timedelta(microseconds=found.occurred_at)
+    assert read["produced_at"] == epoch + timedelta(microseconds=found.produced_at)
+
+
+def test_slates_of_every_role_can_be_answered() -> None:
+    shown = impression(*(Slate(role, slate("x", "AB").items, role) for role in Role))
+    assert [one.role for one in answer(shown).values()] == [*Role, Role.CANDIDATE]

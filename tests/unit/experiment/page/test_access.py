@@ -1,0 +1,101 @@
+"""Whom the page of an experiment answers, with what headers, and what it refuses."""
+
+import pytest
+
+from tests.support.experiment.page_client import client, guarded
+from worker.core.errors import BadSettings
+from worker.experiment.page.access import HEADERS
+from worker.experiment.page.serving import listen
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW"])
+@pytest.mark.parametrize("path", ["/", "/experiments/home-ranker-7", "/api/experiments", "/static/page.css", "/login"])
+def test_an_experiment_page_is_read_only(method: str, path: str) -> None:
+    """Nothing but GET and HEAD is answered."""
+    answer = client().request(method, path)
+    assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD")
+
+
+@pytest.mark.parametrize("path", ["/experiments/home-ranker-7", "/api/experiments", "/static/page.css", "/nowhere"])
+def test_an_experiment_page_answers_head_as_get_without_a_body(path: str) -> None:
+    """Status and length are those of GET."""
+    page = client()
+    head, got = page.head(path), page.get(path)
+    assert (head.status_code, head.content) == (got.status_code, b"")
+    assert head.headers["content-length"] == got.headers["content-length"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "host"),
+    [("GET", "/", ""), ("GET", "/static/live.js", ""), ("GET", "/no", ""), ("PUT", "/", ""), ("GET", "/", "evil.org"),
+     ("GET", "/api/version", ""), ("GET", "/api/no", "")],
+)  # fmt: skip
+def test_every_answer_of_an_experiment_page_is_sealed(method: str, path: str, host: str) -> None:
+    """A refusal carries the same headers as a page; the policy lets nothing in from elsewhere and nobody frame it."""
+    answer = client().request(method, path, headers={"Host": host} if host else {})
+    assert {name: answer.headers.get(name) for name in HEADERS} == HEADERS
+    policy = dict(part.split(" ", 1) for part in answer.headers["content-security-policy"].split("; "))
+    assert (policy["default-src"], policy["frame-ancestors"]) == ("'self'", "'none'")
+    assert "cache-control" in answer.headers
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [("localhost", 200), ("127.0.0.1:8642", 200), ("[::1]:8642", 200), ("LOCALHOST:1", 200), ("evil.org", 421),
+     ("localhost.evil.org", 421), ("127.0.0.1.evil.org:80", 421), ("evil.org:localhost", 421), ("[::1", 421)],
+)  # fmt: skip
+def test_an_experiment_page_on_the_loopback_answers_to_its_own_names_alone(host: str, status: int) -> None:
+    """A name that was turned to 127.0.0.1 is not ours: a foreign site could read the page through it."""
+    assert client().get("/api/version", headers={"Host": host}).status_code == status
+
+
+def test_an_experiment_page_with_a_token_lets_nobody_in_without() -> None:
+    """A program is told what it lacks, a browser is sent to the form; only what the form needs is open."""
+    page = guarded()
+    for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic secret-1"},
+                    {"Authorization": "secret-1"}, {"Cookie": "mirrorstream_page=secret-1"}):  # fmt: skip
+        answer = page.get("/api/experiments", headers=headers)
+        assert answer.status_code == 401
+        assert answer.headers["www-authenticate"].startswith("Bearer")
+    assert page.get("/api/experiments", headers=[(b"Authorization", b"Bearer s\xe9cret")]).status_code == 401
+    assert page.get("/api/experiments?token=secret-1").status_code == 401
+    assert page.get("/api/experiments", headers={"Authorization": "bearer secret-1"}).status_code == 200
+    sent = page.get("/experiments/a", headers={"Accept": "text/html"}, follow_redirects=False)
+    assert (sent.status_code, sent.headers["location"]) == (303, "/login?next=/experiments/a")
+    assert page.get("/static/page.css").status_code == 200
+
+
+def test_the_login_form_of_an_experiment_page_takes_the_token_once() -> None:
+    """It sets a cookie that is not the token, which no script reads and no other site sends, and goes on."""
+    page = guarded()
+    wrong = page.post("/login", data={"token": "secret", "next": "/"})
+    assert (wrong.status_code, "set-cookie" in wrong.headers) == (401, False)
+    assert "That is not the token" in wrong.text
+    right = page.post("/login", data={"token": "secret-1", "next": "/api"}, follow_redirects=False)
+    assert (right.status_code, right.headers["location"]) == (303, "/api")
+    cookie = right.headers["set-cookie"]
+    assert "secret-1" not in cookie
+    assert {"HttpOnly", "SameSite=strict", "Path=/"} <= set(cookie.split("; "))
+    assert page.get("/experiments/home-ranker-7").status_code == 200
+    assert guarded("secret-2").get("/api/version", headers={"Cookie": cookie}).status_code == 401
+    assert page.post("/login", content=b"token=" + b"x" * 10_000).status_code == 413
+    assert page.post("/api/version").status_code == 405
+
+
+@pytest.mark.parametrize("after", ["//evil.org", "/\\evil.org", "https://evil.org", "javascript:x", "", "/a\nb"])
+def test_the_login_form_of_an_experiment_page_leads_nowhere_else(after: str) -> None:
+    """An address of another site in `next` is not followed."""
+    answer = guarded().post("/login", data={"token": "secret-1", "next": after}, follow_redirects=False)
+    assert answer.headers["location"] == "/"
+
+
+def test_an_empty_token_of_an_experiment_page_is_refused() -> None:
+    """It would let everybody in who sends nothing."""
+    with pytest.raises(ValueError, match="token: empty"):
+        guarded("")
+
+
+def test_an_experiment_page_whose_address_is_taken_says_so() -> None:
+    """The address is tried before anything is said of it."""
+    with listen("127.0.0.1", 0) as taken, pytest.raises(BadSettings, match="choose another with --host and --port"):
+        listen("127.0.0.1", taken.getsockname()[1])

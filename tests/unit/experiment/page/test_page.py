@@ -1,0 +1,238 @@
+"""What the page of an experiment says, to whom, and what it refuses; over HTTP, without a browser."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from urllib.parse import quote
+
+import jsonschema  # type: ignore[import-untyped]
+import pytest
+from hypothesis import given, strategies as st
+from starlette.testclient import TestClient
+
+from tests.support.experiment import page_examples as made
+from tests.support.experiment.page_client import BASE, Elements, client
+from worker.experiment.page import text
+from worker.experiment.page.addresses import find, key, page_of
+from worker.experiment.page.app import create_app
+from worker.experiment.page.views import HEADLINES
+from worker.experiment.readout import Readout
+from worker.experiment.statistics.confidence import Estimate, Verdict
+
+NO_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u202a-\u202e\u2066-\u2069]")
+ODD_IDS = ["a/b", "../x", "..", ".", "", "~", "~YQ", None, "None", "a?b#c", "%2F", 'q"uo<te', "ü\u202e", " ", "x" * 300]
+
+
+def everything() -> list[Readout]:
+    """Return experiments in every state that the page can be in."""
+    same = made.comparison(0.5, verdict=Verdict.NO_DIFFERENCE, reason="the interval lies within 0.02 of 0.5")
+    return [
+        made.readout("wins"),
+        made.readout("loses", made.epoch(made.losing())),
+        made.readout("waits", made.epoch(made.waiting()), definition=None),
+        made.readout("failed", made.epoch(made.untrusted())),
+        made.readout("same", made.epoch(same)),
+        made.readout("several", made.epoch(made.untrusted(), hour=9), made.epoch(made.comparison(), made.losing())),
+        made.readout("unpaired", made.epoch()),
+        made.readout("empty", epochs=()),
+        made.hostile(),
+        made.readout(None),
+    ]
+
+
+@pytest.mark.parametrize("readout", everything(), ids=lambda readout: str(readout.experiment_id)[:9])
+def test_an_experiment_page_says_the_verdict_with_its_reason_and_estimand(readout: Readout) -> None:
+    """Whatever state an experiment is in, the first heading after its name is the verdict of its current epoch."""
+    page = Elements(client(readout).get(page_of(readout.experiment_id)).raise_for_status().text)
+    comparisons = readout.current.comparisons if readout.epochs else ()
+    if not comparisons:
+        assert "Nothing to compare yet" in page.text
+        return
+    one = comparisons[0]
+    assert HEADLINES[one.verdict] in page.text
+    assert text.visible(text.sentence(one.reason)) in page.text
+    assert f"{one.primary.overall.users:,} of {readout.planned_users:,} planned" in page.text
+    assert page.text.count("simulated") > len(one.effects)
+
+
+def test_an_experiment_page_says_what_is_known_of_the_simulator() -> None:
+    """Skill stands beside the headline, the interval says that it holds at one look, and no outcomes is said too."""
+    page = Elements(client(made.readout()).get(page_of("home-ranker-7")).text).text
+    assert "Skill over chance at real clicks: 0.210, 0.190 to 0.230 at one look." in page
+    assert "The simulator knows more about clicks than chance." in page
+    assert "effective sample size 1,804 events" in page.lower()
+    assert "31.2" in page
+    assert "rank correlation of their places -0.25" in page
+    blind = replace(made.epoch(made.comparison()), calibration=None)
+    assert "No outcomes were read" in Elements(client(made.readout("x", blind)).get(page_of("x")).text).text
+
+
+def test_an_experiment_page_shows_every_part_of_a_readout() -> None:
+    """Segments, reasons, guardrails, checks, pairs, the state of the data and what it cannot tell are all there."""
+    page = Elements(client().get("/experiments/home-ranker-7").text).text
+    for words in (
+        "95 % interval 0.516 to 0.552", "country: DE", "stands out", "novelty", "entropy",
+        "pair completeness", "Not known yet", "0.531 to 0.537", "timeout 70", "repeated 87",
+        "Largest wins of B", "Largest losses of B", "A new title by a director", "What this cannot tell",
+        *made.readout().cannot_tell,
+    ):  # fmt: skip
+        assert words in page, words
+
+
+def test_an_experiment_page_invents_no_figure() -> None:
+    """Where there is no interval, no point and no pair, the page says so and shows neither 0 nor NaN in its place."""
+    nothing = Estimate(0, None, None, "0 users seen and 100 wanted")
+    effect = replace(made.comparison().primary, overall=nothing, triggered=nothing, p_value=None)
+    one = made.comparison(
+        verdict=Verdict.KEEP_RUNNING, reason=nothing.withheld, effects=(effect,), timeline=(), trigger_share=None,
+        contested_mass=None, worst_case=None, statuses={}, segments=(), events=0, missing=0, missing_share=0.0,
+    )  # fmt: skip
+    page = Elements(client(made.readout("e", made.epoch(one))).get("/experiments/e").text).text
+    assert "Not to be said yet no users yet" in page
+    assert "Duel share over time" in page
+    assert "No points yet." in page
+    assert "no value yet" in page
+    assert not re.search(r"\b(nan|inf|None|Undefined)\b", page)
+
+
+def test_an_experiment_page_shows_text_from_outside_as_text() -> None:
+    """Tags are escaped, templates are not run twice, and what is invisible or turns the line round is written out."""
+    for path in ("/", page_of(made.hostile().experiment_id)):
+        answer = client(made.hostile(), made.readout()).get(path).text
+        page = Elements(answer)
+        assert not NO_CONTROLS.search(answer)
+        assert "⟨U+202E⟩gnp.exe" in page.text
+        assert all(attributes.get("src", "/static/") != "x" for _, attributes in page.tags)
+        assert "img" not in {tag for tag, _ in page.tags}
+    assert "{{ 7 * 7 }}" in page.text
+    assert all(words in page.text for words in made.HOSTILE[:2])
+
+
+@pytest.mark.parametrize("path", ["/", "/api", "/nowhere", *(page_of(one.experiment_id) for one in everything())])
+def test_an_experiment_page_needs_nothing_from_elsewhere_and_runs_nothing_inline(path: str) -> None:
+    """No script, style or handler stands in a page, every address is of the page itself, and no id comes twice."""
+    page = Elements(client(*everything()).get(path).text)
+    for tag, attributes in page.tags:
+        assert not any(name.startswith("on") or name == "style" for name in attributes), (tag, attributes)
+        assert tag != "style"
+        assert tag != "script" or (attributes["src"] or "").startswith("/static/")
+        for name in ("src", "href", "action"):
+            assert re.match(r"/(?!/)|#", attributes.get(name) or "/"), (tag, attributes)
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    assert {"main", "header", "footer", "h1"} <= {tag for tag, _ in page.tags}
+
+
+def test_an_experiment_page_asks_for_no_file_that_is_not_there() -> None:
+    """Everything that a page links to in `static` is served."""
+    page = client()
+    found = {
+        address
+        for _, attributes in Elements(page.get("/api").text).tags
+        for address in (attributes.get("src"), attributes.get("href"))
+        if address and address.startswith("/static/")
+    }
+    assert len(found) >= 7
+    assert {address: page.get(address).status_code for address in found} == dict.fromkeys(found, 200)
+
+
+@pytest.mark.parametrize("experiment_id", ODD_IDS)
+def test_an_experiment_of_any_name_has_a_page(experiment_id: str | None) -> None:
+    """The index links to it, the JSON has it by its key and by its id, and no other experiment is taken for it."""
+    page = client(made.readout(experiment_id), made.readout("other"), made.readout("another"))
+    links = [attributes.get("href") for _, attributes in Elements(page.get("/").text).tags]
+    address = page_of(experiment_id)
+    assert address in links
+    assert page.get(address).status_code == 200
+    assert page.get(f"/api/experiments/{key(experiment_id)}").json()["experiment_id"] == experiment_id
+    if experiment_id not in {None, "", ".", "..", "~", "%2F"}:  # the test client decodes the last one twice
+        raw = page.get(f"/api/experiments/{quote(str(experiment_id), safe='')}")
+        assert raw.json()["experiment_id"] == experiment_id
+
+
+@given(st.lists(st.one_of(st.none(), st.text(min_size=1), st.text("~ab./")), min_size=1, max_size=5, unique=True))
+def test_an_experiment_is_found_by_its_key_alone(ids: list[str | None]) -> None:
+    """Keys are plain, no two ids share one, and an id that looks like the key of another never hides it."""
+    readouts = [Readout(each or None, 0.05, 5_000, ()) for each in dict.fromkeys(each or None for each in ids)]
+    for readout in readouts:
+        name = key(readout.experiment_id)
+        assert re.fullmatch(r"[A-Za-z0-9~][A-Za-z0-9._~-]*", name)
+        assert find(readouts, name) is readout
+
+
+def test_an_experiment_alone_is_shown_at_once_and_several_are_listed() -> None:
+    """The first address leads to the only experiment; with more it is an index, and with none it says so."""
+    alone = client().get("/", follow_redirects=False)
+    assert alone.headers["location"] == "/experiments/home-ranker-7"
+    assert "3 experiments" in client(*everything()[:3]).get("/").text
+    empty = made.Changing(replace(made.report(), readouts=()))
+    assert "Nothing was counted yet" in TestClient(create_app(empty), base_url=BASE).get("/").text
+
+
+def test_an_experiment_of_several_epochs_says_so_and_pools_none() -> None:
+    """A banner names them; the newest is shown, an older one when asked for, and an unknown one is not there."""
+    old, new = made.epoch(made.untrusted(), fingerprint="old", hour=9), made.epoch(made.comparison(), fingerprint="new")
+    page = client(made.readout("e", old, new))
+    now = page.get("/experiments/e").text
+    before = page.get("/experiments/e?epoch=old.9c41d2aa07be").text
+    assert "2 epochs" in now
+    assert HEADLINES[Verdict.CANDIDATE_PREFERRED] in now
+    assert HEADLINES[Verdict.DO_NOT_TRUST] in before
+    assert "You see an older one" in before
+    assert page.get("/experiments/e?epoch=gone").status_code == 404
+    assert "epochs" not in client().get("/experiments/home-ranker-7").text
+
+
+def test_an_experiment_of_several_candidates_shows_the_one_that_is_asked_for() -> None:
+    """Each candidate has an address of its own."""
+    page = client(made.readout("e", made.epoch(made.comparison(), made.losing())))
+    assert HEADLINES[Verdict.CANDIDATE_PREFERRED] in page.get("/experiments/e").text
+    assert HEADLINES[Verdict.CONTROL_PREFERRED] in page.get("/experiments/e?candidate=late").text
+    assert page.get("/experiments/e?candidate=none").status_code == 404
+
+
+def test_an_experiment_page_follows_its_source() -> None:
+    """After a change the version is another, and the page and the JSON have the new figures."""
+    source = made.Changing(made.report())
+    page = TestClient(create_app(source), base_url=BASE)
+    before = page.get("/api/version").json()
+    source.change(made.report(made.readout("home-ranker-7", made.epoch(made.losing()))))
+    assert page.get("/api/version").json() != before
+    assert HEADLINES[Verdict.CONTROL_PREFERRED] in page.get("/experiments/home-ranker-7").text
+    assert 'data-version="2"' in page.get("/experiments/home-ranker-7").text
+
+
+def test_experiment_json_is_the_report_and_keeps_to_its_openapi_document() -> None:
+    """Every figure of a readout is in the JSON as `Report.as_json` has it, and the document describes each answer."""
+    readouts = everything()
+    page = client(*readouts)
+    document = page.get("/api/openapi.json").json()
+    wanted = json.loads(json.dumps(made.report(*readouts).as_json()))["readouts"]
+    for readout, want in zip(readouts, wanted, strict=True):
+        answer = page.get(f"/api/experiments/{key(readout.experiment_id)}").json()
+        assert answer == want
+        keeps_to(document, "/api/experiments/{key}", answer)
+    keeps_to(document, "/api/version", page.get("/api/version").json())
+    listed = page.get("/api/experiments").json()
+    keeps_to(document, "/api/experiments", listed)
+    assert [one["experiment_id"] for one in listed["experiments"]] == [one.experiment_id for one in readouts]
+    assert listed["data_health"]["repeated"] == 87
+    assert page.get("/api/experiments/none").json() == {"detail": "no such experiment"}
+
+
+def keeps_to(document: Mapping[str, object], path: str, answer: object) -> None:
+    """Check an answer against the document, in which no field may be left out of a shape."""
+    pointer = path.replace("/", "~1")
+    where = f"#/paths/{pointer}/get/responses/200/content/application~1json/schema"
+    jsonschema.validate(answer, {**document, "$ref": where}, cls=jsonschema.Draft202012Validator)
+
+
+def test_the_experiment_reference_names_every_path_of_the_document() -> None:
+    """The page for people is made from the document for programs."""
+    page = client()
+    document, shown = page.get("/api/openapi.json").json(), Elements(page.get("/api").text).text
+    assert all(f"GET {path}" in shown for path in document["paths"])
+    assert all(name in shown for name in document["components"]["schemas"])
+    assert "422" not in shown
+    assert page.get("/docs").status_code == 404

@@ -1,0 +1,97 @@
+"""What pairs of draws say of the engine, from the response to the check that names it."""
+
+import random
+
+import pytest
+
+from tests.support.experiment.made import AT_US, answers, response
+from worker.experiment.definition import Definition
+from worker.experiment.quality.paired_draws import drawn
+from worker.experiment.readout import Check
+from worker.experiment.report.assemble import Defaults, report
+from worker.experiment.store.database import State
+
+SIDES = (["control"], ["control", "candidate"], ["candidate"])
+
+
+def duel(
+    number: int, first: list[float], second: list[float], order: list[int], **changes: object
+) -> dict[str, object]:
+    """Make a duel of three options, asked in an order and in its reverse; probabilities are by option."""
+    draws = [
+        {"probabilities": one, "presented_order": way, "rationale": None, "text": None}
+        for one, way in ((first, order), (second, order[::-1]))
+    ]
+    options = [
+        {"item_id": f"i{index}", "position": index, "variants": sides, "probability": 1 / 3, "value": None}
+        for index, sides in enumerate(SIDES)
+    ]
+    return response(number, number, options=options, draws=draws, **changes)  # type: ignore[arg-type]
+
+
+def checks(records: list[dict[str, object]], *definitions: Definition) -> dict[str, Check]:
+    state = State()
+    state.take(answers(records), health={}, positions={})
+    for definition in definitions:
+        state.define(definition)
+    return {check.name: check for check in report(state, Defaults()).readouts[0].current.comparisons[0].checks}
+
+
+def asked(num: int, *, last_slot: float, seed: int = 1) -> list[dict[str, object]]:
+    """Ask an engine that gives the last slot `last_slot` more of the mass than is fair, and knows nothing else."""
+    chance, records = random.Random(seed), []
+    for number in range(num):
+        order = chance.sample(range(3), 3)
+        by_order = []
+        for way in (order, order[::-1]):
+            slots = [(1 - last_slot) / 3] * 2 + [(1 + 2 * last_slot) / 3]
+            noise = [slot * chance.uniform(0.95, 1.05) for slot in slots]
+            by_order.append([noise[way.index(option)] / sum(noise) for option in range(3)])
+        records.append(duel(number, by_order[0], by_order[1], order))
+    return records
+
+
+def test_an_experiment_reads_a_pair_of_draws() -> None:
+    """The candidate's own option stands last in the first draw, first in the second."""
+    found = drawn(duel(0, [0.2, 0.2, 0.6], [0.5, 0.3, 0.2], [0, 1, 2]))
+    assert found is not None
+    assert (found.flip, found.chance) == (1.0, 1 - 1 / 3)
+    assert (found.even, found.odd, found.late) == pytest.approx((0.7, 0.35, 0.35))
+    assert found.slots == pytest.approx((0.2, 0.25, 0.55))
+
+
+@pytest.mark.parametrize(
+    "draws",
+    [
+        [],
+        [{"probabilities": [0.2, 0.2, 0.6], "presented_order": [0, 1, 2]}],
+        [{"probabilities": [], "presented_order": [0, 1, 2]}] * 2,
+        [{"probabilities": [0.5, 0.5], "presented_order": [0, 1, 2]}] * 2,
+        [{"probabilities": [0.2, 0.2, 0.6], "presented_order": [0, 0, 2]}] * 2,
+    ],
+)
+def test_an_experiment_asks_for_two_whole_draws(draws: list[dict[str, object]]) -> None:
+    """With less there is nothing to compare, and nothing is guessed."""
+    assert drawn(duel(0, [0.2, 0.2, 0.6], [0.5, 0.3, 0.2], [0, 1, 2]) | {"draws": draws}) is None
+
+
+def test_an_experiment_names_a_slot_that_gets_more_than_is_fair_and_forbids_nothing_for_it() -> None:
+    """The orders are random and reversed, so it blurs a preference and tilts none."""
+    found = checks(asked(1_000, last_slot=0.3))
+    assert (found["position profile"].state, found["position profile"].forbids) == ("FAILED", False)
+    assert "of 3 options the last slot gets" in found["position profile"].words
+    assert found["reversed draws"].state == "FAILED"
+    assert checks(asked(1_000, last_slot=0.0))["position profile"].state == "OK"
+
+
+def test_an_experiment_does_not_trust_an_engine_that_picks_at_random() -> None:
+    """Its first choice turns with the order as often as a die's."""
+    found = checks(asked(1_000, last_slot=0.0))["flips when reversed"]
+    assert (found.state, found.forbids) == ("FAILED", True)
+    steady = [duel(number, [0.1, 0.2, 0.7], [0.1, 0.3, 0.6], [0, 1, 2]) for number in range(200)]
+    assert checks(steady)["flips when reversed"].state == "OK"
+
+
+def test_an_experiment_that_is_counted_anew_says_the_same_of_its_engine() -> None:
+    records = asked(200, last_slot=0.1)
+    assert checks(records, Definition("exp", AT_US, "control", ("candidate",))) == checks(records)

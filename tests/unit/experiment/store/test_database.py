@@ -1,0 +1,214 @@
+"""What is kept and added up, whatever the order, the batches, the kills and the changes of mind."""
+
+import random
+import sqlite3
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.experiment.made import AT_US, MINUTE_US, answers, response, slate
+from worker.core.errors import Fatal
+from worker.core.records import Partition
+from worker.experiment.definition import Definition
+from worker.experiment.store.answers import Answer
+from worker.experiment.store.database import State
+from worker.experiment.store.sums import UNIT
+
+TABLES = {
+    "total": "candidate, control, metric, segment, name, bucket, answered, missing, total, differs "
+             "from total join series on series.id = series join user on user.id = user",
+    "pair": "candidate, control, status, count, contested, num_contested from pair",
+    "epoch": "experiment, fingerprint, key, first, last, responses, slates "
+             "from epoch join stream on stream.id = stream",
+    "aside": "experiment, fingerprint, reason, count from aside join stream on stream.id = stream",
+}  # fmt: skip
+DEFINED = Definition("exp", AT_US, "control", ("candidate",), segments=("country",))
+
+
+def counted(state: State) -> dict[str, list[tuple[Any, ...]]]:
+    """Return all that was counted, without the numbers that rows happen to have."""
+    return {table: sorted(state.db.execute(f"select {query}")) for table, query in TABLES.items()}
+
+
+def take(state: State, found: Iterable[Answer], offset: int = 0) -> State:
+    """Count answers as one batch."""
+    state.take(found, health={}, positions={Partition("responses", 0): offset})
+    return state
+
+
+def sums(state: State, metric: str = "duel_share") -> list[tuple[object, ...]]:
+    """Return (user, answered, missing, total) of a metric, segments aside."""
+    query = """select name, sum(answered), sum(missing), sum(total) from total join series on series.id = series
+        join user on user.id = user where metric = ? and segment = '' group by name order by name"""
+    return [(name, n, missing, total / UNIT) for name, n, missing, total in state.db.execute(query, (metric,))]
+
+
+def many(seed: int = 1) -> list[Answer]:
+    """Return answers of 30 users on 300 events, some failed, in two configurations and two candidates."""
+    chance = random.Random(seed)
+    records: list[dict[str, object]] = []
+    for event in range(300):
+        user, fingerprint = chance.randrange(30), chance.choice(["f1", "f2"])
+        common: dict[str, Any] = {"segments": {"country": chance.choice(["NL", "BE"])}, "fingerprint": fingerprint}
+        for variant in ("control", "candidate", "other"):
+            first = chance.random()
+            status = chance.choice(["OK", "OK", "OK", "TIMEOUT"])
+            records.append(slate(user, event, variant, probabilities=(first, 1 - first), status=status, **common))
+        for variant in ("candidate", "other"):
+            share, status = chance.random(), chance.choice(["OK", "OK", "IDENTICAL", "SAME_SET", "LENGTH"])
+            records.append(response(user, event, variant=variant, duel_share=share, status=status, **common))
+    return answers(records)
+
+
+def test_an_experiment_counts_duels_as_they_are_and_slates_by_pairs() -> None:
+    """A SLATE pair is candidate - control, as soon as both are there, whichever comes first."""
+    for order in (1, -1):
+        found = answers([response(), slate(variant="control"), slate(probabilities=(1.0, 0.0))])[::order]
+        state = take(State(), found)
+        assert sums(state) == [("u0", 1, 0, pytest.approx(0.6))]
+        assert sums(state, "reciprocal_rank") == [("u0", 1, 0, 0.25)]
+        assert sums(state, "utility") == []
+
+
+def test_an_experiment_counts_an_answer_once() -> None:
+    """The first one read counts, in one batch as in two."""
+    state = take(State(), answers([response(), response(duel_share=0.1), slate(), slate(), slate(variant="control")]))
+    take(state, answers([response(), slate(variant="control")]))
+    assert sums(state) == [("u0", 1, 0, pytest.approx(0.6))]
+    assert sums(state, "reciprocal_rank") == [("u0", 1, 0, 0)]
+    assert state.health() == {"duplicate": 4}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_an_experiment_adds_up_to_the_same_in_any_order_and_any_batches(seed: int) -> None:
+    """To the last bit: a reader that was killed, and one that starts anew, end with the same figures."""
+    found, chance = many(), random.Random(seed)
+    whole = counted(take(State(), found))
+    chance.shuffle(found)
+    state = State()
+    while found:
+        size = chance.randrange(1, 60)
+        take(state, found[:size])
+        found = found[size:]
+    assert counted(state) == whole
+
+
+def test_an_experiment_reader_that_dies_in_a_batch_goes_on_where_the_last_one_ended(tmp_path: Path) -> None:
+    """Sums and positions move together: what a batch wrote before it failed is gone with its position."""
+    found = many()
+
+    def dying() -> Iterator[Answer]:
+        yield from found[100:150]
+        raise KeyboardInterrupt
+
+    state = take(State(tmp_path / "state.db"), found[:100], offset=100)
+    before = counted(state)
+    with pytest.raises(KeyboardInterrupt):
+        take(state, dying(), offset=150)
+    assert counted(state) == before
+    state.close()
+    again = State(tmp_path / "state.db")
+    assert again.positions() == {Partition("responses", 0): 100}
+    assert counted(take(again, found[100:])) == counted(take(State(), found))
+
+
+def test_an_experiment_pools_nothing_across_configurations() -> None:
+    """A SLATE of one fingerprint is no partner of another's."""
+    state = take(State(), answers([slate(fingerprint="f1"), slate(variant="control", fingerprint="f2")]))
+    assert sums(state, "reciprocal_rank") == []
+    assert len(counted(state)["epoch"]) == 2
+
+
+def test_an_experiment_counts_only_between_its_start_and_its_stop() -> None:
+    """What lies outside is kept and counted aside, and comes in when the definition moves."""
+    state = State()
+    state.define(replace(DEFINED, start=AT_US + MINUTE_US, stop=AT_US + 3 * MINUTE_US))
+    take(state, answers(response(0, event) for event in range(5)))
+    assert sums(state)[0][1] == 2
+    assert counted(state)["aside"] == [("exp", "f1", "outside", 3)]
+    state.define(replace(DEFINED, start=AT_US + MINUTE_US, stop=AT_US + 4 * MINUTE_US))
+    assert sums(state)[0][1] == 3
+    assert counted(state)["aside"] == [("exp", "f1", "outside", 2)]
+
+
+def test_an_experiment_leaves_out_variants_that_its_definition_does_not_name() -> None:
+    state = State()
+    state.define(DEFINED)
+    take(state, answers([response(), response(variant="other"), response(1, control_variant="old")]))
+    assert [row[0] for row in sums(state)] == ["u0"]
+    assert counted(state)["aside"] == [("exp", "f1", "unknown_variant", 2)]
+
+
+def test_an_experiment_whose_rule_changes_after_a_look_counts_on_in_an_epoch_of_its_own() -> None:
+    """Without a date for the change it holds from the newest event that was counted."""
+    state = State()
+    state.define(DEFINED)
+    take(state, answers(response(0, event) for event in range(3)))
+    changed = state.define(replace(DEFINED, alpha=0.1))
+    assert changed.revised_at == AT_US + 2 * MINUTE_US + 1
+    take(state, answers(response(0, event) for event in range(3, 5)))
+    assert sorted((row[2], row[5]) for row in counted(state)["epoch"]) == sorted([(DEFINED.key, 3), (changed.epoch, 2)])
+    back = state.define(DEFINED)
+    take(state, answers([response(0, 5)]))
+    assert back.key == DEFINED.key
+    assert sorted(row[5] for row in counted(state)["epoch"]) == [1, 2, 3]  # what was left is not taken up again
+
+
+def test_an_experiment_whose_stop_or_segments_change_stays_in_its_epoch() -> None:
+    """What does not touch the rule opens no epoch, though figures are made anew."""
+    state = State()
+    state.define(replace(DEFINED, segments=()))
+    take(state, answers(response(user, segments={"country": "NL"}) for user in range(3)))
+    state.define(DEFINED)
+    assert [row[2:3] + row[5:6] for row in counted(state)["epoch"]] == [(DEFINED.key, 3)]
+    assert {row[3] for row in counted(state)["total"]} == {"", "country=NL"}
+
+
+def test_an_experiment_defined_late_ends_with_the_figures_of_one_defined_first(tmp_path: Path) -> None:
+    """Answers are kept, so the sums can be made anew without the topics; a file remembers definitions."""
+    first, late = State(), State(tmp_path / "state.db")
+    first.define(DEFINED)
+    take(first, many())
+    take(late, many()).define(DEFINED)
+    assert counted(late) == counted(first)
+    late.close()
+    again = State(tmp_path / "state.db")
+    assert again.forms("exp") == (DEFINED,)
+    again.reset()
+    assert again.positions() == {}
+    assert counted(take(again, many())) == counted(first)
+
+
+def test_an_experiment_forgets_a_user_for_good() -> None:
+    """All figures are as if the user had never come, and stay so when the topics are read again."""
+    without = [answer for answer in many() if answer.user_id != "u7"]
+    state = take(State(), many())
+    assert state.forget("u7") == len(many()) - len(without)
+    assert counted(state) == counted(take(State(), without))
+    assert "u7" not in {name for (name,) in state.db.execute("select name from user")}
+    state.reset()
+    assert counted(take(state, many())) == counted(take(State(), without))
+    assert state.health()["forgotten_user"] == len(many()) - len(without)
+    assert state.forget("nobody") == 0
+
+
+def test_an_experiment_state_has_a_new_version_after_every_change() -> None:
+    state = State()
+    seen = [state.version]
+    for change in (lambda: take(state, many()), lambda: state.define(DEFINED), lambda: state.forget("u1")):
+        change()
+        seen.append(state.version)
+    assert seen == sorted(set(seen))
+
+
+def test_an_experiment_state_is_not_mistaken_for_another_file(tmp_path: Path) -> None:
+    """The message says what was wanted."""
+    (tmp_path / "text").write_text("no database at all, but long enough to be read as one\n" * 20)
+    with pytest.raises(Fatal, match="want a file that this program made"):
+        State(tmp_path / "text")
+    sqlite3.connect(tmp_path / "old").execute("pragma user_version = 99")
+    with pytest.raises(Fatal, match="version 99"):
+        State(tmp_path / "old")

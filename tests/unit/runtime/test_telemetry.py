@@ -1,0 +1,353 @@
+"""Series that are there at 0 from the start, and spans that join the context of the record."""
+
+import os
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
+from typing import ClassVar
+
+import pytest
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanKind, StatusCode
+from prometheus_client import CollectorRegistry
+
+from tests.support.examples import impression, record
+from worker.core.errors import BadSettings
+from worker.core.records import Headers
+from worker.core.simulation.draws import Ask, Drawn, EngineCard, Usage
+from worker.core.simulation.prepare import Asking, prepare
+from worker.core.simulation.questions import Depths, Kind, Status
+from worker.core.simulation.sampling import Skip
+from worker.runtime.telemetry import DEAD_LETTER_REASONS, FLUSH_OUTCOMES, Telemetry, start_tracing
+from worker.settings.prompt_profiles import load
+
+CARD = EngineCard("choice-model", "0", "choice-model", None, {}, reads_prompt=False)
+TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+TRACEPARENT = f"00-{TRACE}-{PARENT}-01".encode()
+
+
+class Watched:
+    """A `Telemetry` of its own, and what it counted and traced."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._exporter = InMemorySpanExporter()
+        self._provider = TracerProvider()
+        self._provider.add_span_processor(SimpleSpanProcessor(self._exporter))
+        self.telemetry = Telemetry(CARD, registry=self.registry, tracer=self._provider.get_tracer("test"))
+
+    def value(self, name: str, **labels: str) -> float | None:
+        return self.registry.get_sample_value("mirrorstream_" + name, labels)
+
+    @property
+    def spans(self) -> tuple[ReadableSpan, ...]:
+        """What has ended, in that order."""
+        return self._exporter.get_finished_spans()
+
+    def close(self) -> None:
+        self._provider.shutdown()
+
+
+@pytest.fixture
+def watched() -> Iterator[Watched]:
+    found = Watched()
+    yield found
+    found.close()
+
+
+def an_ask() -> Ask:
+    asking = Asking(load("mirror-v1"), Depths(), 1, 10, seeded=True, tokenise=None)
+    return prepare(record(), impression(), asking)[0].asks[0]
+
+
+def process(watched: Watched, headers: Headers) -> tuple[dict[str, str], ReadableSpan]:
+    """Span one impression; return the context for its responses, and the span."""
+    with watched.telemetry.process(record(headers=headers), impression()) as context:
+        given = dict(context)
+    return given, watched.spans[-1]
+
+
+# -- counts
+
+
+def test_every_series_is_there_at_zero_from_the_start(watched: Watched) -> None:
+    zero = [watched.value(f"records_{name}_total") for name in ("consumed", "stale")]
+    zero += [watched.value("records_skipped_total", reason=reason) for reason in Skip]
+    zero += [watched.value("dead_letters_total", reason=reason) for reason in DEAD_LETTER_REASONS]
+    zero += [watched.value("responses_total", question=kind, status=status) for kind in Kind for status in Status]
+    zero += [watched.value("flushes_total", outcome=outcome) for outcome in FLUSH_OUTCOMES]
+    zero += [watched.value("tokens_total", direction=name) for name in ("prompt", "cached", "completion")]
+    zero += [
+        watched.value(f"{name}_count")
+        for name in ("flush_duration_seconds", "draw_duration_seconds", "end_to_end_seconds")
+    ]
+    zero += [
+        watched.value(name)
+        for name in (
+            "in_flight_records",
+            "assigned_partitions",
+            "paused_partitions",
+            "head_of_line_seconds",
+            "breaker_open",
+            "user_days_forgotten",
+        )
+    ]
+    zero += [watched.value("held_records", why=why) for why in ("breaker", "schema")]
+    assert set(zero) == {0.0}
+
+
+def test_nothing_that_is_counted_makes_a_new_series(watched: Watched) -> None:
+    def series() -> set[str]:
+        lines = watched.telemetry.exposition().decode().splitlines()
+        return {line.rpartition(" ")[0] for line in lines if not line.startswith("#")}
+
+    before = series()
+    watched.telemetry.consumed()
+    watched.telemetry.stale()
+    for skip in Skip:
+        watched.telemetry.skipped(skip)
+    for outcome in ("Committed", "Aborted", "InDoubt"):  # the names of `signals`
+        watched.telemetry.flushed(outcome, 0.01)
+    watched.telemetry.state(in_flight=1, assigned=2, paused=1, head_s=0.5)
+    watched.telemetry.answered((), end_to_end_s=-5.0)
+    watched.telemetry.breaker(is_open=True)
+    watched.telemetry.held(3, waiting=2)
+    assert watched.value("held_records", why="breaker") == 3.0
+    assert watched.value("held_records", why="schema") == 2.0
+    watched.telemetry.forgotten(7)
+    assert series() == before
+    assert watched.value("user_days_forgotten") == 7.0
+    assert watched.value("breaker_open") == 1.0
+    assert watched.value("records_skipped_total", reason="sample") == 1.0
+    assert watched.value("flushes_total", outcome="indoubt") == 1.0
+    assert watched.value("end_to_end_seconds_sum") == 0.0  # a clock ahead of ours is no negative time
+
+
+def test_totals_are_told_in_a_line(watched: Watched) -> None:
+    watched.telemetry.consumed()
+    watched.telemetry.skipped(Skip.SAMPLE)
+    watched.telemetry.dead_letter("avro")
+    assert watched.telemetry.totals() == "1 records taken on, 1 skipped, 0 responses, 1 dead letters"
+
+
+def test_the_position_profile_is_a_series_a_slot(watched: Watched) -> None:
+    watched.telemetry.position_profile({2: (0.6, 0.4)})
+    assert watched.value("position_share", options="2", slot="0") == 0.6
+    assert watched.value("position_share", options="2", slot="1") == 0.4
+
+
+@pytest.mark.parametrize("reason", ["magic", "schema", "avro", "utf8", "limit", "invalid", "engine_killer"])
+def test_every_reason_for_a_dead_letter_has_its_series(watched: Watched, reason: str) -> None:
+    assert watched.value("dead_letters_total", reason=reason) == 0.0
+    watched.telemetry.dead_letter(reason)
+    assert watched.value("dead_letters_total", reason=reason) == 1.0
+
+
+def test_what_runs_is_told(watched: Watched) -> None:
+    assert b'engine="choice-model",model="choice-model"' in watched.telemetry.exposition()
+
+
+# -- spans
+
+
+def test_the_context_of_the_responses_is_a_child_of_the_records(watched: Watched) -> None:
+    given, span = process(watched, (("traceparent", TRACEPARENT), ("tracestate", b"vendor=1")))
+    assert span.parent is not None
+    assert (f"{span.parent.trace_id:032x}", f"{span.parent.span_id:016x}") == (TRACE, PARENT)
+    assert span.context is not None
+    assert given["traceparent"] == f"00-{TRACE}-{span.context.span_id:016x}-01"
+    assert given["tracestate"] == "vendor=1"
+    assert (span.name, span.kind) == ("process impressions", SpanKind.CONSUMER)
+
+
+def test_a_record_without_context_starts_a_trace(watched: Watched) -> None:
+    given, span = process(watched, ())
+    assert span.parent is None
+    assert given["traceparent"].split("-")[1] != TRACE
+
+
+def test_a_span_says_where_the_record_stood_and_nothing_of_the_user(watched: Watched) -> None:
+    _, span = process(watched, ())
+    attributes = dict(span.attributes or {})
+    assert attributes["messaging.destination.partition.id"] == "3"
+    assert attributes["messaging.kafka.offset"] == 1842
+    assert attributes["mirrorstream.experiment.id"] == "exp"
+    assert "u-1" not in attributes.values()
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        (("traceparent", b"\xff\xfe"),),
+        (("traceparent", None),),
+        (("traceparent", b""),),
+        (("traceparent", b"garbage"),),
+        (("traceparent", b"00-" + b"0" * 32 + b"-" + b"0" * 16 + b"-01"),),
+        (("traceparent", b"x" * 100_000),),
+        (("traceparent", "00-\uff10".encode()),),
+        (("tracestate", b"vendor=1"),),
+        (("baggage", b"user=anna"),),
+    ],
+)
+def test_a_broken_context_is_none_and_no_crash(watched: Watched, headers: Headers) -> None:
+    given, span = process(watched, headers)
+    assert span.parent is None
+    assert given.keys() == {"traceparent"}
+
+
+@pytest.mark.parametrize("state", [b"\xff", b"=,=,=", b"a" * 10_000, b",".join(b"k%d=v" % n for n in range(99))])
+def test_a_broken_state_does_not_break_its_parent(watched: Watched, state: bytes) -> None:
+    _, span = process(watched, (("traceparent", TRACEPARENT), ("tracestate", state)))
+    assert span.parent is not None
+
+
+def test_the_last_of_a_headers_name_wins_whatever_its_case(watched: Watched) -> None:
+    _, span = process(watched, (("traceparent", b"garbage"), ("TraceParent", TRACEPARENT)))
+    assert span.parent is not None
+
+
+def test_a_draw_is_a_span_within_its_impression_and_counts_its_tokens(watched: Watched) -> None:
+    with watched.telemetry.process(record(), impression()), watched.telemetry.chat(an_ask()) as chat:
+        chat.done(Drawn(Status.OK, (1.0,), finish_reason="stop", usage=Usage(10, 8, 5)), 0.2)
+    draw, outer = watched.spans
+    assert outer.context is not None
+    assert draw.parent is not None
+    assert draw.parent.span_id == outer.context.span_id
+    assert chat.headers.keys() == {"traceparent"}
+    assert (draw.name, draw.status.status_code) == ("chat choice-model", StatusCode.UNSET)
+    assert dict(draw.attributes or {})["gen_ai.usage.cache_read.input_tokens"] == 8
+    found = [watched.value("tokens_total", direction=name) for name in ("prompt", "cached", "completion")]
+    assert found == [10.0, 8.0, 5.0]
+    assert watched.value("draw_duration_seconds_sum") == pytest.approx(0.2)
+
+
+def test_a_draw_that_failed_says_how(watched: Watched) -> None:
+    with watched.telemetry.chat(an_ask()) as chat:
+        chat.done(Drawn(Status.TIMEOUT), 120.0)
+    (span,) = watched.spans
+    assert span.status.status_code is StatusCode.ERROR
+    assert dict(span.attributes or {})["error.type"] == "TIMEOUT"
+
+
+def test_without_an_exporter_the_records_context_is_handed_on_and_draws_are_counted() -> None:
+    registry = CollectorRegistry()
+    telemetry = Telemetry(CARD, registry=registry)
+    given = []
+    for headers in ((), (("traceparent", TRACEPARENT),)):
+        with telemetry.process(record(headers=headers), impression()) as context, telemetry.chat(an_ask()) as chat:
+            chat.done(Drawn(Status.OK, (1.0,), usage=Usage(10, 8, 5)), 0.2)
+            given.append((dict(context), dict(chat.headers)))
+    upstream = {"traceparent": TRACEPARENT.decode()}
+    assert given == [({}, {}), (upstream, upstream)]
+    assert registry.get_sample_value("mirrorstream_tokens_total", {"direction": "cached"}) == 16.0
+    assert registry.get_sample_value("mirrorstream_draw_duration_seconds_count") == 2.0
+
+
+def test_a_flush_is_a_span_of_its_own(watched: Watched) -> None:
+    with watched.telemetry.flush(12):
+        pass
+    (span,) = watched.spans
+    assert (span.parent, span.kind) == (None, SpanKind.CLIENT)
+    assert dict(span.attributes or {})["messaging.batch.message_count"] == 12
+
+
+# -- export
+
+
+@pytest.fixture
+def _no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hide what the machine that runs the tests has set, and keep the provider from the other tests."""
+    for name in [name for name in os.environ if name.startswith("OTEL_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr("opentelemetry.trace.set_tracer_provider", lambda _: None)
+
+
+NOWHERE = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"}
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {},
+        {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"},
+        NOWHERE | {"OTEL_SDK_DISABLED": "TRUE"},
+        NOWHERE | {"OTEL_TRACES_EXPORTER": "none"},
+    ],
+)
+@pytest.mark.usefixtures("_no_variables")
+def test_nothing_is_exported_without_an_endpoint_or_where_it_is_switched_off(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert start_tracing() is None
+
+
+@pytest.mark.parametrize(
+    ("variables", "told"),
+    [
+        ({"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, "OTEL_EXPORTER_OTLP_PROTOCOL: grpc; want http/protobuf"),
+        (
+            {"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/json", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"},
+            "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL: http/json; want http/protobuf",
+        ),
+        ({"OTEL_TRACES_EXPORTER": "zipkin"}, "OTEL_TRACES_EXPORTER: zipkin; want otlp or none"),
+    ],
+)
+@pytest.mark.usefixtures("_no_variables")
+def test_an_exporter_that_is_not_installed_is_refused(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], told: str
+) -> None:
+    for name, value in (NOWHERE | variables).items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(BadSettings, match=told):
+        start_tracing()
+
+
+class Collector(BaseHTTPRequestHandler):
+    """Keeps what is posted."""
+
+    posted: ClassVar[list[tuple[str, str | None, bytes]]] = []
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.posted.append((self.path, self.headers["Content-Type"], body))
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
+        pass
+
+
+@pytest.fixture
+def collector() -> Iterator[str]:
+    with HTTPServer(("127.0.0.1", 0), Collector) as server:
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("protocol", ["", "http/protobuf"])
+@pytest.mark.usefixtures("_no_variables")
+def test_spans_are_posted_to_the_endpoint_of_the_environment(
+    monkeypatch: pytest.MonkeyPatch, collector: str, protocol: str
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)
+    monkeypatch.setenv("OTEL_SERVICE_NAME", "shadow-worker")
+    Collector.posted.clear()
+    provider = start_tracing()
+    assert provider is not None
+    own = Telemetry(CARD, registry=CollectorRegistry(), tracer=provider.get_tracer("test"))
+    with own.process(record(), impression()):
+        pass
+    provider.shutdown()
+    ((path, kind, body),) = Collector.posted
+    assert (path, kind) == ("/v1/traces", "application/x-protobuf")
+    assert b"process impressions" in body
+    assert b"shadow-worker" in body
