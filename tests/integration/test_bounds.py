@@ -36,9 +36,11 @@ def starved(worker: Worker) -> Iterator[list[int]]:
     def starve() -> None:
         while not over.is_set():
             worker.process.send_signal(signal.SIGSTOP)
-            seen.append(memory(worker))
-            time.sleep(1)
-            worker.process.send_signal(signal.SIGCONT)
+            try:
+                seen.append(memory(worker))
+                time.sleep(1)
+            finally:
+                worker.process.send_signal(signal.SIGCONT)
             time.sleep(0.2)
 
     thread = threading.Thread(target=starve)

@@ -1,6 +1,7 @@
 """Pausing keeps a slow worker in its group; and a partition that leaves paused and comes back is read again."""
 
 import re
+import threading
 import time
 
 import pytest
@@ -43,6 +44,65 @@ def test_a_partition_that_left_paused_comes_back_unpaused(stage: Stage) -> None:
         assert first_offset(consumer) == 50
     finally:
         consumer.close()
+
+
+def test_a_revoke_that_waits_is_heard_before_a_partition_is_assigned_anew(stage: Stage) -> None:
+    """The client takes the unassign for the answer to it: a peer had the partitions before our callback ran."""
+    stage.create(partitions=4)
+    options = {
+        "bootstrap.servers": stage.bootstrap, "group.id": stage.name, "enable.auto.commit": False,
+        "partition.assignment.strategy": "cooperative-sticky", "auto.offset.reset": "earliest",
+        "heartbeat.interval.ms": 500,
+    }  # fmt: skip
+    ours, peer = Consumer(options), Consumer(options)
+    given: set[Partition] = set()
+    owned_by_peer: set[int] = set()
+    overlaps: list[set[int]] = []
+    over = threading.Event()
+
+    def assigned(consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        given.update(Partition(one.topic, one.partition) for one in partitions)
+        consumer.incremental_assign(partitions)
+
+    def revoked(consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        overlaps.append({one.partition for one in partitions} & owned_by_peer)
+        given.difference_update(Partition(one.topic, one.partition) for one in partitions)
+        consumer.incremental_unassign(partitions)
+
+    def of_peer(consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        owned_by_peer.update(one.partition for one in partitions)
+        consumer.incremental_assign(partitions)
+
+    def run_peer() -> None:
+        while not over.is_set():
+            peer.poll(0.05)
+
+    def hear() -> None:
+        while ours.poll(0) is not None:
+            pass
+
+    thread = threading.Thread(target=run_peer)
+    try:
+        ours.subscribe([stage.topic], on_assign=assigned, on_revoke=revoked)
+        deadline_s = time.monotonic() + WAIT_S
+        while len(given) < 4:
+            ours.poll(0.1)
+            assert time.monotonic() < deadline_s, "no assignment"
+        peer.subscribe([stage.topic], on_assign=of_peer)
+        thread.start()
+        time.sleep(5)  # without a poll, while the peer joins: the revoke waits
+        Pauser(ours).assign_anew(dict.fromkeys(given, 0), given, hear)
+        time.sleep(3)  # enough for the peer to be given what our unassign would have freed
+        while not owned_by_peer:
+            ours.poll(0.1)
+            assert time.monotonic() < deadline_s, "nothing moved"
+        assert overlaps == [set()]
+        assert not {one.number for one in given} & owned_by_peer
+    finally:
+        over.set()
+        thread.join()
+        ours.close()
+        peer.close()
 
 
 @pytest.mark.long

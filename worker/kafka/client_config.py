@@ -26,6 +26,7 @@ PARTITION_EOF = KafkaError._PARTITION_EOF  # noqa: SLF001 - see above
 AUTO_OFFSET_RESET = KafkaError._AUTO_OFFSET_RESET  # noqa: SLF001 - see above
 ALL_BROKERS_DOWN = KafkaError._ALL_BROKERS_DOWN  # noqa: SLF001 - see above
 FATAL = KafkaError._FATAL  # noqa: SLF001 - see above
+STATE = KafkaError._STATE  # noqa: SLF001 - see above
 TIMED_OUT = KafkaError._TIMED_OUT  # noqa: SLF001 - see above
 _DENIED = frozenset({
     KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED,
@@ -42,8 +43,8 @@ RECONNECT_MS = 1_000
 REFRESH_MS = 30_000
 PREFETCH_KBYTES = 16_384  # of the whole consumer
 FETCH_BYTES = 16 << 20  # of one answer, compressed, which comes on top of what is prefetched; 50 MiB by default
-# A partition. Nothing else counts headers (librdkafka 2.16: 120 records with headers of 800 KB were all there at a
-# limit of 2 MiB), and the default of 100,000 holds memory and work that a rebalance throws away.
+# Nothing more is asked for while so many are there. Nothing else counts headers (librdkafka 2.16: 120 records with
+# headers of 800 KB were all there at a limit of 2 MiB); the default of 100,000 is memory that a rebalance throws away.
 PREFETCH_MESSAGES = 100
 
 

@@ -1,11 +1,12 @@
 """Which partitions the consumer pauses, and when that is worth its price: librdkafka then drops what it prefetched."""
 
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from worker.core.records import Partition
+from worker.kafka import client_config as client
 
 HOLD_S = 0.25  # a full window waits this long before partitions pause
 NAP_S = 0.005  # not polling for so short a while keeps what is fetched
@@ -19,6 +20,7 @@ class Pauser:
         self._consumer = consumer
         self._paused: frozenset[Partition] = frozenset()
         self._wanted_since_s: float | None = None
+        self._sure_of: int | None = None  # the only generation to send in, while a callback may be late
 
     def apply(self, wanted: frozenset[Partition], assigned: Collection[Partition]) -> None:
         """Resume at once; pause only what has been wanted for a while, and nap until then."""
@@ -35,8 +37,8 @@ class Pauser:
             time.sleep(NAP_S)
 
     def set(self, wanted: frozenset[Partition], assigned: Collection[Partition]) -> None:
-        """Pause these partitions now, and resume the others."""
-        paused = self._paused & frozenset(assigned)
+        """Pause these of the assigned partitions now, and resume the others."""
+        paused, wanted = self._paused & frozenset(assigned), wanted & frozenset(assigned)
         if wanted - paused:
             self._consumer.pause([TopicPartition(one.topic, one.number) for one in wanted - paused])
         if paused - wanted:
@@ -51,17 +53,41 @@ class Pauser:
         self._paused -= partitions
 
     def hold(self, partitions: frozenset[Partition]) -> None:
-        """Fetch nothing of these partitions, which are not read, until `read_from`."""
+        """Fetch nothing of these partitions, which are not read, until `assign_anew`."""
         if partitions:
             self._consumer.pause([TopicPartition(one.topic, one.number) for one in partitions])
 
-    def read_from(self, partition: Partition, offset: int) -> None:
-        """Have the client fetch a partition from this offset on, whatever it was doing with it.
+    def seek(self, partition: Partition, offset: int) -> bool:
+        """Have the client fetch a partition from this offset on; False if it fetches it no more at all."""
+        try:
+            self._consumer.seek(TopicPartition(partition.topic, partition.number, offset))
+        except KafkaException as error:
+            if client.kafka_error(error).code() != client.STATE:
+                raise
+            return False
+        return True
 
-        A seek would not do: the client refuses it (`_STATE`) for a partition whose place it lost.
+    def assign_anew(
+        self, offsets: Mapping[Partition, int], given: Collection[Partition], hear: Callable[[], None]
+    ) -> None:
+        """Have the client fetch partitions from these offsets on, whatever it was doing with them, if they are given.
+
+        It takes this for the answer to a revoke that waits in its queue, and the group goes on: what is revoked may be
+        a peer's before our callback has run.  So `hear` runs the callbacks that wait before; where one comes in
+        between, it runs right after, and meanwhile there is no other `generation`.
         """
-        self._paused -= {partition}
-        one = TopicPartition(partition.topic, partition.number, offset)
-        self._consumer.incremental_unassign([one])
-        self._consumer.incremental_assign([one])
-        self._consumer.resume([one])  # the client keeps a pause for a partition that comes back (librdkafka 2.16)
+        hear()
+        self._sure_of = client.generation(self._consumer.consumer_group_metadata())
+        for partition in offsets.keys() & set(given):
+            self._paused -= {partition}
+            one = TopicPartition(partition.topic, partition.number, offsets[partition])
+            self._consumer.incremental_unassign([one])
+            self._consumer.incremental_assign([one])
+            self._consumer.resume([one])  # the client keeps a pause for a partition that comes back (librdkafka 2.16)
+        hear()
+        self._sure_of = None
+
+    def generation(self, metadata: object) -> int:
+        """Return the generation in which offsets may be sent, -1 for none."""
+        found = client.generation(metadata)
+        return found if self._sure_of in (None, found) else -1

@@ -8,7 +8,8 @@ partitions of all input topics, and remembered, so that no member takes the comm
 import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from concurrent.futures import wait
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TypeVar
 
@@ -80,6 +81,10 @@ class Starts:
     made_anew: tuple[MadeAnew, ...] = ()
     absent: frozenset[str] = field(default_factory=frozenset)
 
+    def of(self, given: Collection[Partition]) -> "Starts":
+        """Return those of partitions that are still given."""
+        return replace(self, by_partition={one: at for one, at in self.by_partition.items() if one in given})
+
 
 class Positions:
     """Asks the broker inside rebalance callbacks; one that is away is asked again until the worker stops."""
@@ -112,7 +117,7 @@ class Positions:
         while wanted:
             try:
                 return self._start_all(consumer, wanted)
-            except _GoneError as gone:  # deleted while it was asked about: look at what there is now
+            except GoneError as gone:  # deleted while it was asked about: look at what there is now
                 log.warning("start positions: %s; looking again", gone)
                 self._wait(str(gone))
         return Starts({})
@@ -278,6 +283,15 @@ class Positions:
         found = self._topic_ids.look(self._memory.anchors)
         return {topic: state.num_partitions for topic, state in found.items() if state is not None}
 
+    def commit_start(self, consumer: Consumer, partition: Partition, offset: int, topic_id: str) -> None:
+        """Commit where a partition goes on: an offset above it would seem to prove a flush that is in doubt."""
+        note = notes.with_topic_id("", topic_id)
+        try:
+            start = TopicPartition(partition.topic, partition.number, offset, note)
+            client.checked(consumer.commit(offsets=[start], asynchronous=False))
+        except KafkaException as error:
+            log.warning("%s: its start at %d is committed with the next flush: %s", partition, offset, error)
+
     def bounds(self, consumer: Consumer, partition: Partition) -> tuple[int, int]:
         """Return the oldest offset of a partition, and its end."""
         asked = TopicPartition(partition.topic, partition.number)
@@ -319,6 +333,7 @@ class Positions:
 
         def question(admin: AdminClient) -> dict[Partition, int]:
             found = admin.list_offsets(asked, isolation_level=committed, request_timeout=CALL_TIMEOUT_S)
+            wait(found.values(), 2 * CALL_TIMEOUT_S)
             return {
                 partition_of(one): int(client.answer(future, 2 * CALL_TIMEOUT_S).offset)
                 for one, future in found.items()
@@ -335,7 +350,7 @@ class Positions:
                 reason = client.kafka_error(error)
                 client.raise_if_hopeless(reason, f"start positions: {what}")
                 if reason.code() in GONE:
-                    raise _GoneError(f"{reason.name()}: {reason.str()}") from error
+                    raise GoneError(f"{reason.name()}: {reason.str()}") from error
                 log.warning("start positions: %s: %s; asking again", what, reason.name())
                 self._wait(f"start positions: {what}: {reason.name()}")
             else:
@@ -349,7 +364,7 @@ class Positions:
         time.sleep(AGAIN_S)
 
 
-class _GoneError(Exception):
+class GoneError(Exception):
     """A topic or partition is no longer there that was a moment ago."""
 
 

@@ -34,7 +34,7 @@ from worker.kafka.input_topics import InputTopics
 from worker.kafka.membership import Membership
 from worker.kafka.partition_pauser import HOLD_S, Pauser
 from worker.kafka.poll_thread_queue import Mailbox
-from worker.kafka.positions import CALL_TIMEOUT_S, Positions, Start, Starts, Stopped, partition_of
+from worker.kafka.positions import CALL_TIMEOUT_S, GoneError, Positions, Start, Starts, Stopped, partition_of
 from worker.kafka.record_reader import to_record
 from worker.kafka.unreadable import Unreadable
 from worker.pipeline.ports import Delivery
@@ -83,7 +83,7 @@ class KafkaSource:
         self._topics = InputTopics(settings, queries, until_end=until_end)
         self._positions = Positions(settings, queries, self._breathe, topics_before)
         self._membership = Membership(self._consumer)
-        self._unreadable = Unreadable(settings)
+        self._unreadable = Unreadable(settings, lambda: not self._stopping.is_set())
         self.last_poll_s = time.monotonic()
 
     # -- called from the loop
@@ -176,7 +176,8 @@ class KafkaSource:
                 self._hand_over(self._poll_some())
                 self._hand_over(self._pass_unreadable())
                 self._membership.look(self.last_poll_s)
-                self._look_for_end()
+                if self._ends.all_read(has_partitions=bool(self._own.epochs)):
+                    self._deliver(None)
                 self._judge_topics()
         except Stopped:
             log.info("stopped while partitions were assigned")
@@ -198,7 +199,7 @@ class KafkaSource:
 
     def _answer_freeze(self) -> None:
         metadata = self._consumer.consumer_group_metadata()
-        self._deliver(Frozen(metadata, client.generation(metadata), dict(self._own.epochs)))
+        self._deliver(Frozen(metadata, self._pauser.generation(metadata), dict(self._own.epochs)))
 
     def _poll_some(self) -> list[Record]:
         records: list[Record] = []
@@ -229,8 +230,8 @@ class KafkaSource:
                 self._poll_paused()
         self._deliver(records)
 
-    def _poll_paused(self) -> None:
-        """Poll once for callbacks alone, every partition paused."""
+    def _poll_paused(self) -> bool:
+        """Poll once for callbacks alone, every partition paused; say whether something else came."""
         self._pauser.set(frozenset(self._own.epochs), self._own.epochs)
         message = self._consumer.poll(0)
         self.last_poll_s = time.monotonic()
@@ -239,16 +240,16 @@ class KafkaSource:
         elif message is not None:  # cannot be while paused; reading it again is right, dropping it is not
             partition = Partition(message.topic() or "", message.partition() or 0)
             if partition in self._own.epochs:
-                self._read_from(partition, self._own.next[partition])
+                self._pauser.seek(partition, self._own.next[partition])
+        return message is not None
 
     def _pass_unreadable(self) -> list[Record]:
         """Look again at partitions that a batch holds; return a record for each batch that is passed."""
-        again, passing = self._unreadable.due()
+        again, ends = self._unreadable.due()
         for partition, first in again.items():
             self._read_from(partition, first)
         records = []
-        for partition, first in passing.items():
-            end = unreadable.find_end(self._settings, partition, first, self._breathe)
+        for partition, end in ends.items():
             record = self._unreadable.passed(partition, self._own.epochs[partition], end)
             if record is not None:
                 records.append(record)
@@ -257,14 +258,17 @@ class KafkaSource:
         return records
 
     def _read_from(self, partition: Partition, offset: int) -> None:
+        """Read on from an offset; a partition that the client lost its place in is not fetched any more."""
         self._own.next[partition] = offset
-        self._pauser.read_from(partition, offset)
         self._pauser.set(self._wanted_pause | self._unreadable.paused(), self._own.epochs)
+        if not self._pauser.seek(partition, offset):
+            self._pauser.assign_anew({partition: offset}, self._own.given, self._hear)
+            self._pauser.set(self._wanted_pause | self._unreadable.paused(), self._own.epochs)
 
-    def _look_for_end(self) -> None:
-        """End a backfill once every assigned partition is read; a member that got none waits a little for some."""
-        if self._ends.all_read(has_partitions=bool(self._own.epochs)):
-            self._deliver(None)
+    def _hear(self) -> None:
+        """Run the callbacks that wait in the client's queue, every partition paused."""
+        while self._poll_paused():
+            pass
 
     def _record(self, message: Message) -> Record | None:
         partition = Partition(message.topic() or "", message.partition() or 0)
@@ -416,9 +420,9 @@ class KafkaSource:
         if given:
             self._positions.refresh(self._consumer)
             starts = self._positions.start(self._consumer, given)
-            for partition, start in starts.by_partition.items():
-                self._pauser.read_from(partition, start.offset)
-            self._take_starts(self._consumer, starts)
+            offsets = {one: start.offset for one, start in starts.by_partition.items()}
+            self._pauser.assign_anew(offsets, self._own.given, self._hear)
+            self._take_starts(self._consumer, starts.of(self._own.given))
 
     def _drop(self, partitions: frozenset[Partition]) -> int:
         """End the assignments of these partitions; return how many had one."""
@@ -438,9 +442,13 @@ class KafkaSource:
         self._act(self._topics.judge({partition.topic: states.get(partition.topic)}))
         if self._own.epochs.get(partition) != epoch:
             return  # the topic is another one: that was it
-        oldest, end = self._positions.bounds(self._consumer, partition)
+        try:
+            oldest, end = self._positions.bounds(self._consumer, partition)
+        except GoneError:
+            return  # the watch tells
         if oldest <= self._own.next[partition] <= end:
-            self._read_from(partition, self._own.next[partition])  # said of an older one, or the client lost its place
+            if not self._unreadable.is_astray(partition, self._own.next[partition], error):
+                self._read_from(partition, self._own.next[partition])
             return
         if self._settings.on_data_loss == "stop":
             gone = f"{partition}: the committed offset is no longer there: {error.str()}"
@@ -451,18 +459,10 @@ class KafkaSource:
         )
         self._drop(frozenset({partition}))
         self._topics.position_gone(partition.topic)
-        self._commit_start(partition, oldest, topic_id)
-        self._pauser.read_from(partition, oldest)
-        self._take_starts(self._consumer, Starts({partition: Start(oldest, "", None, topic_id)}))
-
-    def _commit_start(self, partition: Partition, offset: int, topic_id: str) -> None:
-        """Commit where a partition goes on: an offset above it would seem to prove a flush that is in doubt."""
-        note = notes.with_topic_id("", topic_id)
-        try:
-            start = TopicPartition(partition.topic, partition.number, offset, note)
-            client.checked(self._consumer.commit(offsets=[start], asynchronous=False))
-        except KafkaException as error:
-            log.warning("%s: its start at %d is committed with the next flush: %s", partition, offset, error)
+        self._positions.commit_start(self._consumer, partition, oldest, topic_id)
+        self._pauser.assign_anew({partition: oldest}, self._own.given, self._hear)
+        starts = Starts({partition: Start(oldest, "", None, topic_id)})
+        self._take_starts(self._consumer, starts.of(self._own.given))
 
 
 def _call(loop: asyncio.AbstractEventLoop, deliver: Callable[[Delivery], None], what: Delivery) -> None:

@@ -5,7 +5,7 @@ has not heard of a new topic yet calls it unknown for some milliseconds, so abse
 """
 
 from collections.abc import Collection, Mapping
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
@@ -44,6 +44,7 @@ class TopicIds:
 
         def question(admin: AdminClient) -> Mapping[str, TopicState | None]:
             futures = admin.describe_topics(TopicCollection(sorted(topics)), request_timeout=TIMEOUT_S)
+            wait(futures.values(), 2 * TIMEOUT_S)  # for all: a client must not go while answers are on their way
             return {topic: _state(topic, future) for topic, future in futures.items()}
 
         return self._queries.ask(question)

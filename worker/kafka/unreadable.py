@@ -12,11 +12,14 @@ no longer this batch: doubling steps, then halving (`find_end`).
 """
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
@@ -25,6 +28,7 @@ from worker.kafka import client_config as client
 from worker.settings import Settings
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 CODES = frozenset({
     KafkaError._BAD_COMPRESSION, KafkaError._BAD_MSG,  # noqa: SLF001 - librdkafka's own codes begin with an underscore
@@ -47,6 +51,8 @@ class Held:
     look_again_s: float
     is_looking: bool = False
     is_accepted: bool = False  # by a person, to be passed
+    is_astray: bool = False  # there may be nothing wrong with the batch: only a person has it passed
+    search: "Future[int | None] | None" = None  # for the batch's end
 
 
 class Unreadable:
@@ -55,10 +61,11 @@ class Unreadable:
     `held_up`, `num_held` and `accept` are for any thread.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        """Know of none."""
-        self._settings = settings
+    def __init__(self, settings: Settings, goes_on: Callable[[], bool]) -> None:
+        """Know of none; `goes_on` says in any thread whether the worker has not stopped."""
+        self._settings, self._goes_on = settings, goes_on
         self._held: dict[Partition, Held] = {}
+        self._astray: dict[Partition, int] = {}  # where the client lost its place last
         self._skips = settings.on_data_loss == "skip"
         self.num_found = 0
 
@@ -81,7 +88,7 @@ class Unreadable:
         """Pass what holds partitions now, as if `on_data_loss` was skip; return how many that are."""
         held = list(self._held.values())
         for one in held:
-            one.is_accepted = True
+            one.is_accepted, one.look_again_s = True, time.monotonic()
         return len(held)
 
     def is_held(self, partition: Partition) -> bool:
@@ -105,6 +112,19 @@ class Unreadable:
             self.num_found += 1
             log.error("%s@%d: a batch cannot be read: %s; the partition waits", partition, first, why)
 
+    def is_astray(self, partition: Partition, first: int, error: KafkaError) -> bool:
+        """Hear that a position is said to be gone which is there; hold the partition if it is so again at one place.
+
+        Once it was said of an older position, or the client lost its place and is to read on from `first`.
+        """
+        if self._astray.get(partition) != first:
+            self._astray[partition] = first
+            log.warning("%s@%d: the client lost its place: %s; reading on", partition, first, error.str())
+            return False
+        self.found(partition, first, error)
+        self._held[partition].is_astray, self._held[partition].look_again_s = True, time.monotonic() + LOOK_S
+        return True
+
     def read(self, partition: Partition) -> None:
         """Note that a record came from a partition that was looked at again."""
         if self._held.pop(partition, None) is not None:
@@ -114,30 +134,34 @@ class Unreadable:
         """Forget partitions that are no longer ours."""
         for partition in partitions:
             self._held.pop(partition, None)
+            self._astray.pop(partition, None)
 
-    def due(self) -> tuple[dict[Partition, int], dict[Partition, int]]:
-        """Return the offsets to read again from, and the first offsets of batches to pass; each is due now."""
+    def due(self) -> tuple[dict[Partition, int], dict[Partition, int | None]]:
+        """Return the offsets to read again from now, and where batches end that are to be passed.
+
+        An end is searched for in a thread of its own: it takes seconds where connections do, and meanwhile the other
+        partitions are read and rebalances heard.  None: Kafka did not say.
+        """
         now_s = time.monotonic()
-        waiting = {one: held for one, held in self._held.items() if not held.is_looking}
-        passing = {
-            one: held.first
-            for one, held in waiting.items()
-            if held.is_accepted or (self._skips and now_s >= held.look_again_s)
-        }
+        waiting = {one: held for one, held in self._held.items() if not held.is_looking and now_s >= held.look_again_s}
         again = {
             one: held.first
             for one, held in waiting.items()
-            if one not in passing and not self._skips and now_s >= held.look_again_s
+            if not (held.is_accepted or (self._skips and not held.is_astray))
         }
         for one in again:
             self._held[one].is_looking = True
-        return again, passing
+        for one in waiting.keys() - again.keys():
+            held = waiting[one]
+            held.search = held.search or _in_thread(partial(find_end, self._settings, one, held.first, self._goes_on))
+        searched = {one: held.search for one, held in waiting.items() if held.search is not None}
+        return again, {one: search.result() for one, search in searched.items() if search.done()}
 
     def passed(self, partition: Partition, epoch: int, end: int | None) -> Record | None:
         """Return what stands for a batch that ends before `end`; None if that is not known now, to be asked again."""
         held = self._held[partition]
         if end is None:
-            held.look_again_s = time.monotonic() + AGAIN_S
+            held.look_again_s, held.search = time.monotonic() + AGAIN_S, None
             return None
         del self._held[partition]
         where = f"offsets {held.first} to {end - 1}"
@@ -145,7 +169,21 @@ class Unreadable:
         return Record(partition, epoch, end - 1, None, None, problem=f"{where}: {held.why}", unreadable_from=held.first)
 
 
-def find_end(settings: Settings, partition: Partition, first: int, breathe: Callable[[], bool]) -> int | None:
+def _in_thread(work: Callable[[], T]) -> "Future[T]":
+    """Do some work in a thread that a process does not wait for when it ends."""
+    found: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            found.set_result(work())
+        except BaseException as error:  # noqa: BLE001 - told to whoever asks for the result
+            found.set_exception(error)
+
+    threading.Thread(target=run, name="probe", daemon=True).start()
+    return found
+
+
+def find_end(settings: Settings, partition: Partition, first: int, goes_on: Callable[[], bool]) -> int | None:
     """Return the first offset behind the batch that holds `first`; None if Kafka does not say now."""
     options = {
         **client.reader(settings, f"{settings.group_id}-probe"),
@@ -155,7 +193,7 @@ def find_end(settings: Settings, partition: Partition, first: int, breathe: Call
     try:
         with closing(Consumer(options)) as consumer:
             _, high = consumer.get_watermark_offsets(TopicPartition(partition.topic, partition.number), PROBE_S)
-        return _search(first, high, lambda at: _is_behind(options, partition, first, at, breathe))
+        return _search(first, high, lambda at: _is_behind(options, partition, first, at, goes_on))
     except (KafkaException, TimeoutError) as error:
         log.warning("%s@%d: the end of the batch cannot be found now: %s", partition, first, error)
         return None
@@ -183,7 +221,7 @@ def _search(first: int, high: int, is_behind: Callable[[int], bool]) -> int:
 
 
 def _is_behind(
-    options: Mapping[str, Any], partition: Partition, first: int, at: int, breathe: Callable[[], bool]
+    options: Mapping[str, Any], partition: Partition, first: int, at: int, goes_on: Callable[[], bool]
 ) -> bool:
     """Say whether an offset stands behind the batch that holds `first`.  Raises `TimeoutError` if Kafka is silent.
 
@@ -193,15 +231,16 @@ def _is_behind(
     with closing(Consumer(dict(options))) as consumer:
         consumer.assign([TopicPartition(partition.topic, partition.number, at)])
         deadline_s = time.monotonic() + PROBE_S
-        while time.monotonic() < deadline_s and breathe():
+        while time.monotonic() < deadline_s and goes_on():
             message = consumer.poll(POLL_S)
             if message is None:
                 continue
             error = message.error()
             if error is None or error.code() in {client.PARTITION_EOF, client.AUTO_OFFSET_RESET}:
                 return True  # a record, the end, or retention was here meanwhile
-            if error.code() in CODES:  # with the offset at which the batch begins that holds `at`
-                return int(message.offset() or 0) > first
+            begin = message.offset()  # of the batch that holds `at`
+            if error.code() in CODES and begin is not None and begin >= 0:
+                return bool(begin > first)
     raise TimeoutError(f"no answer for offset {at}")
 
 

@@ -1,5 +1,7 @@
 """Batches that the client cannot read: where one ends, who is told, and what passes it."""
 
+from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any
 
 import pytest
@@ -29,8 +31,23 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
+@pytest.fixture(autouse=True)
+def ends(monkeypatch: pytest.MonkeyPatch) -> dict[Partition, int]:
+    """Where batches end, for a search that is over at once; what is not here is not known."""
+    found: dict[Partition, int] = {}
+
+    def at_once(work: Callable[[], int | None]) -> "Future[int | None]":
+        future: Future[int | None] = Future()
+        future.set_result(work())
+        return future
+
+    monkeypatch.setattr(unreadable, "_in_thread", at_once)
+    monkeypatch.setattr(unreadable, "find_end", lambda _settings, partition, _first, _goes_on: found.get(partition))
+    return found
+
+
 def held(on_data_loss: str, **places: int) -> Unreadable:
-    found = Unreadable(load(None, {"start_from": "earliest", "on_data_loss": on_data_loss}))
+    found = Unreadable(load(None, {"start_from": "earliest", "on_data_loss": on_data_loss}), lambda: True)
     for number, first in places.items():
         found.found(Partition("impressions", int(number[1:])), first, BROKEN)
     return found
@@ -88,10 +105,11 @@ def test_with_stop_one_that_is_still_broken_waits_on_without_a_further_word(
 
 
 @pytest.mark.usefixtures("clock")
-def test_a_persons_word_passes_what_is_held_then_and_nothing_that_comes_later() -> None:
+def test_a_persons_word_passes_what_is_held_then_and_nothing_that_comes_later(ends: dict[Partition, int]) -> None:
     found = held("stop", p0=7, p1=3)
     assert found.accept() == 2
-    assert found.due() == ({}, {A: 7, B: 3})
+    ends.update({A: 12, B: 4})
+    assert found.due() == ({}, {A: 12, B: 4})
     record: Any = found.passed(A, 5, 12)
     assert (record.partition, record.epoch, record.offset, record.unreadable_from) == (A, 5, 11, 7)
     assert "offsets 7 to 11: _BAD_COMPRESSION" in record.problem
@@ -101,23 +119,56 @@ def test_a_persons_word_passes_what_is_held_then_and_nothing_that_comes_later() 
 
 
 @pytest.mark.usefixtures("clock")
-@pytest.mark.parametrize("ends", ["forget", "read"])
-def test_a_persons_word_ends_with_the_batch_that_it_was_about(ends: str) -> None:
+@pytest.mark.parametrize("by", ["forget", "read"])
+def test_a_persons_word_ends_with_the_batch_that_it_was_about(by: str) -> None:
     """Its partition moves away, or can be read again, before the batch is passed."""
     found = held("stop", p0=7)
     assert found.accept() == 1
-    found.forget({A}) if ends == "forget" else found.read(A)
+    found.forget({A}) if by == "forget" else found.read(A)
     found.found(B, 3, BROKEN)
     assert found.due() == ({}, {}), "nobody decided about this one"
 
 
-def test_with_skip_a_batch_is_passed_at_once_and_asked_for_again_where_kafka_is_silent(clock: Clock) -> None:
+def test_with_skip_a_batch_is_passed_at_once_and_asked_for_again_where_kafka_is_silent(
+    clock: Clock, ends: dict[Partition, int]
+) -> None:
     found = held("skip", p0=7)
-    assert found.due() == ({}, {A: 7})
+    assert found.due() == ({}, {A: None})
     assert found.passed(A, 1, None) is None
     assert found.due() == ({}, {})
     clock.now_s += AGAIN_S
-    assert found.due() == ({}, {A: 7})
+    ends[A] = 9
+    assert found.due() == ({}, {A: 9})
+
+
+def test_an_end_is_searched_for_once_and_beside_everything_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Future[int | None]] = []
+
+    def later(_work: object) -> "Future[int | None]":
+        asked.append(Future())
+        return asked[-1]
+
+    monkeypatch.setattr(unreadable, "_in_thread", later)
+    found = held("skip", p0=7)
+    for _ in range(3):
+        assert found.due() == ({}, {})
+    asked[0].set_result(12)
+    assert found.due() == ({}, {A: 12})
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize("on_data_loss", ["stop", "skip"])
+def test_a_place_that_is_lost_twice_is_held_and_never_passed_by_itself(clock: Clock, on_data_loss: str) -> None:
+    """There may be nothing wrong with what stands there."""
+    found = held(on_data_loss)
+    assert not found.is_astray(A, 7, BROKEN), "the first time it is read on"
+    assert not found.is_held(A)
+    assert not found.is_astray(A, 8, BROKEN), "elsewhere it is a first time"
+    assert found.is_astray(A, 8, BROKEN)
+    assert found.is_held(A)
+    assert found.due() == ({}, {})
+    clock.now_s += LOOK_S
+    assert found.due() == ({A: 8}, {})
 
 
 @pytest.mark.usefixtures("clock")
