@@ -4,13 +4,13 @@ from collections.abc import Callable
 
 import pytest
 
-from worker.pipeline import loop as pipeline, quarantine
+from worker.pipeline import loop, quarantine
 
 
 @pytest.fixture
 def coarse(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the loop look at its clocks ten times a second: in jumping time, minutes stay cheap."""
-    monkeypatch.setattr(pipeline, "TICK_S", 0.1)
+    monkeypatch.setattr(loop, "TICK_S", 0.1)
     monkeypatch.setattr(quarantine, "TURN_S", 0.1)
 
 

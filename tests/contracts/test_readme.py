@@ -7,7 +7,7 @@ from annotated_types import Ge, Gt, Le
 
 from worker.core.prompts import prompt
 from worker.core.simulation.questions import Status
-from worker.settings import Settings, prompt_profiles as profiles
+from worker.settings import Settings, prompt_profiles
 
 README = Path(__file__).parents[2] / "README.md"
 
@@ -24,7 +24,7 @@ def settings_table() -> str:
 def domains_table() -> str:
     """Return the attributes that each domain's layout shows."""
     rows = ["| domain | of an item | of a past item also | of the user |", "| --- | --- | --- | --- |"]
-    for domain, layout in profiles.load("mirror-v1").domains.items():
+    for domain, layout in prompt_profiles.load("mirror-v1").domains.items():
         shown = [", ".join(f"`{name}`" for name in names) for names in prompt.attributes(layout).values()]
         user, item, past = (text or ("" if domain != "generic" else "any") for text in shown)
         rows.append(f"| `{domain}` | {item} | {past} | {user or 'any'} |")

@@ -20,7 +20,7 @@ from tests.support.kafka_broker import KafkaCluster
 from tests.support.served import TOKEN, Served
 from worker.engines.local.vllm import VllmEngine
 from worker.engines.remote.vllm_server import VllmServerEngine
-from worker.settings import Settings, load, prompt_profiles as profiles
+from worker.settings import Settings, load, prompt_profiles
 
 
 @pytest.fixture(scope="session")
@@ -59,7 +59,7 @@ def vllm_settings() -> Settings:
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def vllm_engine(vllm_settings: Settings) -> AsyncIterator[VllmEngine]:
     """The engine; it dies in a second event loop, so all tests share the session's."""
-    engine = VllmEngine(vllm_settings, profiles.load(vllm_settings.prompt_profile))
+    engine = VllmEngine(vllm_settings, prompt_profiles.load(vllm_settings.prompt_profile))
     with catch_warnings():
         simplefilter("ignore")  # not ours: vLLM's own imports warn
         await engine.start()
@@ -91,7 +91,7 @@ def server_settings(vllm_settings: Settings, served: Served, tmp_path_factory: p
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def server_engine(server_settings: Settings) -> AsyncIterator[VllmServerEngine]:
     """The engine that asks it."""
-    engine = VllmServerEngine(server_settings, profiles.load(server_settings.prompt_profile))
+    engine = VllmServerEngine(server_settings, prompt_profiles.load(server_settings.prompt_profile))
     await engine.start()
     yield engine
     await engine.stop()

@@ -17,9 +17,9 @@ from worker.core.records import Domain, HistoryEntry, HistoryItem, Impression, I
 from worker.core.simulation.questions import Depths, plan
 from worker.engines.local.vllm import TINY, model_path
 from worker.engines.tokens import Tokens, _has_blocks, load
-from worker.settings import prompt_profiles as profiles
+from worker.settings import prompt_profiles
 
-PROFILE = profiles.load("mirror-v1")
+PROFILE = prompt_profiles.load("mirror-v1")
 
 
 @pytest.fixture(scope="module", params=["mirror-tiny", "qwen2.5"])

@@ -15,7 +15,7 @@ from worker.engines.local.vllm import VllmEngine
 from worker.runtime.app import Backfill, work
 from worker.runtime.health import State
 from worker.runtime.telemetry import PROTOCOL, Telemetry
-from worker.settings import Settings, load, prompt_profiles as profiles
+from worker.settings import Settings, load, prompt_profiles
 
 NUM_EVENTS = 12
 
@@ -26,7 +26,7 @@ def test_a_machine_without_libnuma_is_told_what_to_install(
     monkeypatch.setattr(vllm, "on_cpu", lambda: True)
     monkeypatch.setattr(vllm, "NUMA", "libno-such-library.so.1")
     with pytest.raises(Fatal, match="needs libnuma: apt-get install libnuma1"):
-        VllmEngine(vllm_settings, profiles.load(vllm_settings.prompt_profile))._load()
+        VllmEngine(vllm_settings, prompt_profiles.load(vllm_settings.prompt_profile))._load()
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from tests.support.events import impression
 from tests.support.harness import WAIT_S, Stage, Tell, send
 from tests.support.judge import Judge
 from tests.support.served import Served, Switch, free_port
-from worker.cli import check as checks
+from worker.cli import check
 from worker.core.errors import EngineDead, Fatal, Retryable
 from worker.core.simulation.draws import Ask
 from worker.core.simulation.questions import Status
@@ -21,7 +21,7 @@ from worker.engines.local.vllm import VllmEngine
 from worker.engines.remote import fleet
 from worker.engines.remote.client import Server, Unanswered, Unreachable
 from worker.engines.remote.vllm_server import VllmServerEngine
-from worker.settings import Settings, prompt_profiles as profiles
+from worker.settings import Settings, prompt_profiles
 
 from .test_engines import FORM, asks_of, in_form, some_impressions, until
 
@@ -29,7 +29,7 @@ NUM_EVENTS = 12
 
 
 def engine_of(settings: Settings, **changes: Any) -> VllmServerEngine:
-    return VllmServerEngine(settings.model_copy(update=changes), profiles.load(settings.prompt_profile))
+    return VllmServerEngine(settings.model_copy(update=changes), prompt_profiles.load(settings.prompt_profile))
 
 
 @asynccontextmanager
@@ -197,7 +197,7 @@ async def test_check_tells_of_each_server(served: Served, server_settings: Setti
         ([gone], [("engine", False)]),
     ):
         settings = server_settings.model_copy(update={"server_urls": urls})
-        results = await checks._engine(settings, position_profile=False)
+        results = await check._engine(settings, position_profile=False)
         assert [(one.what, one.ok) for one in results] == expected
         assert f"{gone}: no connection" in results[-1].detail or results[-1].warning
 

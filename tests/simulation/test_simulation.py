@@ -32,7 +32,7 @@ from tests.simulation.simulated_broker import (
     is_refused,
     results,
 )
-from worker.core.delivery import handover as handover_module
+from worker.core.delivery import handover
 from worker.core.delivery.handover import FlushLimits, Handover
 from worker.core.delivery.handover_messages import (
     Aborted,
@@ -693,7 +693,7 @@ def test_a_handover_without_one_of_its_rules_is_found_out(kind: type[Handover], 
 
 
 def test_commits_past_an_unfinished_event_are_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(handover_module, "Offsets", Impatient)
+    monkeypatch.setattr(handover, "Offsets", Impatient)
     assert "without its results" in verdict(Handover)
 
 

@@ -27,7 +27,7 @@ from worker.core.simulation.sampling import Sampling, UserBudget
 from worker.pipeline.asker import Ready
 from worker.pipeline.config import Rules
 from worker.pipeline.loop import Pipeline
-from worker.settings import prompt_profiles as profiles
+from worker.settings import prompt_profiles
 
 A, B = Partition("impressions", 0), Partition("impressions", 1)
 IMPRESSIONS = Encoder("RecommendationImpression")
@@ -53,7 +53,7 @@ def rules() -> Rules:
         sampling=Sampling(),
         user_budget=UserBudget(0),
         setup=Setup(FakeEngine.card, None, None, DRAWS, depths, 10).with_fingerprint(),
-        asking=Asking(profiles.load("mirror-v1"), depths, DRAWS, 10, seeded=True, tokenise=None),
+        asking=Asking(prompt_profiles.load("mirror-v1"), depths, DRAWS, 10, seeded=True, tokenise=None),
         dead_letter_topic="impressions.dlq",
         max_message_bytes=100_000,
         question_timeout_s=2.0,

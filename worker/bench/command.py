@@ -14,12 +14,12 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 from rich.console import Console
 
-from worker.bench import environment as about
+from worker.bench import environment
 from worker.bench.harness import profile
 from worker.bench.harness.processes import interruptible
 from worker.bench.harness.rounds import Measured, geometric
 from worker.bench.harness.traffic import QUESTIONS_AN_EVENT
-from worker.bench.model import contenders as llm, random_weights as shape, repeatability as repeat
+from worker.bench.model import contenders as llm, random_weights, repeatability
 from worker.bench.model.contenders import Bench
 from worker.bench.model.latency import latency
 from worker.bench.model.load import make
@@ -32,7 +32,7 @@ from worker.core.errors import BadSettings, Fatal
 from worker.demo.broker import embedded_broker
 from worker.engines.local.vllm import on_cpu
 from worker.kafka import client_config as client
-from worker.runtime import pipeline_config as configured
+from worker.runtime import pipeline_config
 from worker.settings import Settings
 
 PLAIN = frozenset({"plain", "scaling"})  # parts without an LLM
@@ -76,7 +76,7 @@ def run(settings: Settings, bootstrap: str | None, options: Options) -> int:
         raise BadSettings(f"--peers {options.peers}: want the Python of an environment, such as .venv-peers/bin/python")
     if bootstrap:
         _check_kafka(settings, bootstrap)
-    report = Report(about.machine(bootstrap))
+    report = Report(environment.machine(bootstrap))
     try:
         with interruptible():
             _measure(settings, bootstrap, options, report)
@@ -120,7 +120,7 @@ async def _with_engine(settings: Settings, options: Options, report: Report, say
     events = options.events or ceil(LEAST_QUESTIONS * settings.max_num_seqs / QUESTIONS_AN_EVENT)
     median = options.tokens or MEDIAN[_kind()]
     async with llm.started(settings, events=events, median=median, embedded=embedded) as bench:
-        report.about |= about.engine(bench, median, options.model_shape)
+        report.about |= environment.engine(bench, median, options.model_shape)
         if "llm" in options.parts:
             await _speed(bench, options, report, say)
         if options.profile and profile.program():
@@ -138,7 +138,7 @@ async def _speed(bench: Bench, options: Options, report: Report, say: Say) -> No
         ours = [one.figures for one in report.measured if one.contender == "worker"]
         for name in llm.CACHE_FIGURES if ours else ():
             report.figures[name] = [figures[name] for figures in ours]
-        report.about["roofline"] = about.ceiling(bench, report, options.model_shape)
+        report.about["roofline"] = environment.ceiling(bench, report, options.model_shape)
 
 
 async def _profile(bench: Bench, report: Report, say: Say) -> None:
@@ -155,7 +155,7 @@ def _weigh(report: Report, contender: str, stacks: list[str], cpu_s_per_event: f
 
 
 async def _latency(bench: Bench, options: Options, report: Report, say: Say) -> None:
-    asking, capacity = configured.asking(bench.settings, bench.engine), report.speeds().get("worker")
+    asking, capacity = pipeline_config.asking(bench.settings, bench.engine), report.speeds().get("worker")
     if capacity is None:  # apart from the report: it belongs to no round, and no ratio may be made of it
         alone: list[Measured] = []
         await llm.run_rounds(bench, alone, rounds=1, contenders=("worker",), say=say)
@@ -174,10 +174,10 @@ async def _latency(bench: Bench, options: Options, report: Report, say: Say) -> 
 
 async def _repeat(bench: Bench, options: Options, report: Report, say: Say) -> None:
     for _ in range(options.rounds):
-        for name, value in (await repeat.flips(bench.engine, bench.load.draws[:FLIP_DRAWS])).items():
+        for name, value in (await repeatability.flips(bench.engine, bench.load.draws[:FLIP_DRAWS])).items():
             report.figures.setdefault(name, []).append(value)
     say("flips: done")
-    found = await repeat.equal_variants(bench.settings, bench.engine, experiments=20, users=40)
+    found = await repeatability.equal_variants(bench.settings, bench.engine, experiments=20, users=40)
     report.figures |= {name: [value] for name, value in found.items()}
 
 
@@ -213,9 +213,9 @@ def _shaped(settings: Settings, options: Options) -> Iterator[Settings]:
     if options.model_shape is None:
         yield settings.model_copy(update=update)
         return
-    if options.model_shape not in shape.SHAPES:
-        raise BadSettings(f"--model-shape {options.model_shape}: want {' or '.join(shape.SHAPES)}")
-    with shape.shaped(options.model_shape) as folder:
+    if options.model_shape not in random_weights.SHAPES:
+        raise BadSettings(f"--model-shape {options.model_shape}: want {' or '.join(random_weights.SHAPES)}")
+    with random_weights.shaped(options.model_shape) as folder:
         vllm_options = {"load_format": "dummy"} | update.get("vllm_options", settings.vllm_options)
         yield settings.model_copy(update=update | {"model": str(folder), "vllm_options": vllm_options})
 

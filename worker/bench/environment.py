@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from shutil import which
 
-from worker.bench.model import random_weights as shape, roofline
+from worker.bench.model import random_weights, roofline
 from worker.bench.model.contenders import Bench
 from worker.bench.report import Report
 from worker.settings import vllm_options
@@ -56,7 +56,7 @@ def ceiling(bench: Bench, report: Report, model_shape: str | None) -> str:
         return f"none: no data sheet of {name}"
     if model_shape is None or "async" not in speeds or not bench.done:
         return "none: it takes --model-shape and the contenders async and worker"
-    least_s = roofline.least_seconds(shape.SHAPES[model_shape], gpu, bench.done[-1])
+    least_s = roofline.least_seconds(random_weights.SHAPES[model_shape], gpu, bench.done[-1])
     share = least_s * speeds["async"].middle / len(bench.load.asks)
     return f"{least_s:.1f} s for the load; AsyncLLM reaches {share:.0%} of it"
 

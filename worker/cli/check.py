@@ -12,8 +12,8 @@ from worker.kafka import admin, client_config as client, registry, rights
 from worker.kafka.sink import KafkaSink
 from worker.kafka.source import KafkaSource
 from worker.pipeline.ports import Engine
-from worker.runtime import app, pipeline_config as configured, position_profile as position_bias
-from worker.settings import Settings, prompt_profiles as profiles, secret_files
+from worker.runtime import app, pipeline_config, position_profile as position_bias
+from worker.settings import Settings, prompt_profiles, secret_files
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,8 @@ def _all(settings: Settings, *, position_profile: bool) -> Iterator[Result]:
     if settings.kafka_options or settings.kafka_secrets:
         yield _run("Kafka options", lambda: _options(settings))
     yield _run(
-        "prompt profile", lambda: f"{settings.prompt_profile} {profiles.load(settings.prompt_profile).sha256[:12]}"
+        "prompt profile",
+        lambda: f"{settings.prompt_profile} {prompt_profiles.load(settings.prompt_profile).sha256[:12]}",
     )
     if doubt := _doubt(settings):
         yield Result("wording", ok=True, detail=doubt, warning=True)
@@ -65,7 +66,7 @@ def _run(what: str, check: Callable[[], str]) -> Result:
 
 def _doubt(settings: Settings) -> str:
     try:
-        return profiles.doubt(settings.engine, settings.model, profiles.load(settings.prompt_profile))
+        return prompt_profiles.doubt(settings.engine, settings.model, prompt_profiles.load(settings.prompt_profile))
     except MirrorstreamError:
         return ""  # told by the check of the profile
 
@@ -170,7 +171,7 @@ def _servers(engine: Engine) -> Iterator[Result]:
 
 
 async def _positions(settings: Settings, engine: Engine) -> list[Result]:
-    asking = configured.asking(settings, engine)
+    asking = pipeline_config.asking(settings, engine)
     sizes = position_bias.sizes(asking.depths)
     found = await position_bias.measure(engine, asking, sizes, timeout_s=settings.question_timeout_s)
     return [

@@ -51,7 +51,7 @@ def report(
     as_json: Json = False,
 ) -> None:
     """Tell which variant simulated users prefer, from the responses topic."""
-    from worker.experiment import service as command
+    from worker.experiment import service
     from worker.experiment.page import document
     from worker.experiment.report.terminal import render, render_twice
 
@@ -66,15 +66,15 @@ def report(
     if compare:
         if experiment is None:
             raise BadSettings("--compare: want --experiment too, for pairs form only within one")
-        both = command.compare(where, options, experiment, compare)
+        both = service.compare(where, options, experiment, compare)
         if as_json:
             typer.echo(json.dumps([asdict(one) for one in both]))
         else:
             Console().print(render_twice(both, *compare))
         return
-    found = command.report(where, options, experiment=experiment)
+    found = service.report(where, options, experiment=experiment)
     if readouts_topic:
-        command.publish(where, found, topic=readouts_topic)
+        service.publish(where, found, topic=readouts_topic)
     if html:
         html.write_text(document.render(found, written_at=time.time_ns() // 1_000), encoding="utf-8")
     if as_json:
@@ -120,7 +120,7 @@ def serve(
     settings: Set = None,
 ) -> None:
     """Show experiments on a web page that keeps up with the topics; read only."""
-    from worker.experiment import service as command
+    from worker.experiment import service
     from worker.experiment.page import serving
 
     options = _options(
@@ -128,7 +128,7 @@ def serve(
         alpha=alpha, planned_users=planned_users, include_test=include_test,
     )  # fmt: skip
     token = _token(token_file)
-    with command.live(settings_of(config, bootstrap, settings), options) as source:
+    with service.live(settings_of(config, bootstrap, settings), options) as source:
         serving.serve(source, host=host, port=port, token=token)
 
 
@@ -167,9 +167,9 @@ def define(
     settings: Set = None,
 ) -> None:
     """State an experiment before its data: check the file and put it on the topic of definitions."""
-    from worker.experiment import service as command
+    from worker.experiment import service
 
-    found = command.define(settings_of(config, bootstrap, settings), file, topic=definitions_topic)
+    found = service.define(settings_of(config, bootstrap, settings), file, topic=definitions_topic)
     typer.echo(f"{found.experiment_id}: defined as {found.key}; a change of its rule opens a new epoch")
 
 
@@ -185,10 +185,10 @@ def rebuild(
     settings: Set = None,
 ) -> None:
     """Forget what was read and read it again; the figures are the same.  Definitions and forgotten users stay."""
-    from worker.experiment import service as command
+    from worker.experiment import service
 
     options = _options(definition, definitions_topic, outcomes_topic, state, include_test=include_test)
-    found = command.rebuild(settings_of(config, bootstrap, settings), options)
+    found = service.rebuild(settings_of(config, bootstrap, settings), options)
     typer.echo(f"{state}: {found.data_health.get('read', 0):,} responses read")
 
 
@@ -198,9 +198,9 @@ def forget(
     state: Annotated[Path, typer.Option("--state", help="SQLite file that a reader keeps.")],
 ) -> None:
     """Delete all that the state has of a user, and refuse what comes later."""
-    from worker.experiment import service as command
+    from worker.experiment import service
 
-    gone = command.forget(command.Options(state=state), user)
+    gone = service.forget(service.Options(state=state), user)
     typer.echo(f"{state}: {gone:,} answers deleted; the user is refused from now on")
 
 
@@ -226,11 +226,11 @@ def _options(
     planned_users: int = 5_000,
     include_test: bool = False,
 ) -> "Options":
-    from worker.experiment import service as command
+    from worker.experiment import service
     from worker.experiment.definition import load
-    from worker.experiment.report import assemble as assembly
+    from worker.experiment.report import assemble
 
-    defaults = assembly.Defaults(alpha, planned_users)
-    return command.Options(
+    defaults = assemble.Defaults(alpha, planned_users)
+    return service.Options(
         tuple(map(load, definition or ())), definitions_topic, outcomes_topic, state, include_test, defaults
     )

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from worker import __version__
-from worker.cli import bench as cli_bench, dlq as cli_dlq, experiment as cli_experiment, prompts as cli_prompts
+from worker.cli import bench, dlq, experiment, prompts
 from worker.cli.options import Bootstrap, Config, Json, Set, settings_of
 from worker.core.errors import BadSettings, MirrorstreamError, masked
 from worker.core.topics.topic_patterns import is_pattern
@@ -30,12 +30,10 @@ topics_app = typer.Typer(no_args_is_help=True, help="Make the topics.")
 schemas_app = typer.Typer(no_args_is_help=True, help="Register the schemas.")
 app.add_typer(topics_app, name="topics")
 app.add_typer(schemas_app, name="schemas")
-app.add_typer(cli_experiment.app, name="experiment")
-app.add_typer(cli_prompts.app, name="prompts")
-app.add_typer(cli_dlq.app, name="dlq")
-app.command(epilog="Example: mirrorstream bench --bootstrap localhost:9092 --rounds 5 --chart bench.svg")(
-    cli_bench.bench
-)
+app.add_typer(experiment.app, name="experiment")
+app.add_typer(prompts.app, name="prompts")
+app.add_typer(dlq.app, name="dlq")
+app.command(epilog="Example: mirrorstream bench --bootstrap localhost:9092 --rounds 5 --chart bench.svg")(bench.bench)
 console = Console(stderr=True)
 COMPACTED = {"experiments": "ExperimentDefinition", "readouts": "ExperimentReadout"}  # one record an experiment
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})  # what a write to standard output fails with on a full disk

@@ -12,11 +12,11 @@ import yaml
 
 from worker.core.codec import impression as codec
 from worker.core.errors import BadSettings, Poison
-from worker.core.prompts import prompt, reference_import as prompt_import
+from worker.core.prompts import prompt, reference_import
 from worker.core.prompts.rationale import parse
 from worker.core.records import MAX_TIME_US, MAX_YEAR, MIN_TIME_US, MIN_YEAR, Impression
 from worker.core.simulation.questions import Depths, Kind, Question, plan, presented_order
-from worker.settings import parse_time, prompt_profiles as profiles
+from worker.settings import parse_time, prompt_profiles
 
 app = typer.Typer(no_args_is_help=True, help="Look at prompts and at how completions are read.")
 
@@ -26,7 +26,7 @@ ProfileName = Annotated[str, typer.Option("--profile", "-p", help="Prompt profil
 @app.command("list", epilog="Example: mirrorstream prompts list --json")
 def list_profiles(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
     """List the profiles that ship with the package and their hashes; as JSON also the attributes of each domain."""
-    found = [profiles.load(name) for name in profiles.names()]
+    found = [prompt_profiles.load(name) for name in prompt_profiles.names()]
     rows = [
         {
             "name": profile.name,
@@ -41,7 +41,7 @@ def list_profiles(as_json: Annotated[bool, typer.Option("--json", help="As JSON.
 @app.command(epilog="Example: mirrorstream prompts show mirror-v1")
 def show(name: Annotated[str, typer.Argument(help="Prompt profile: a name or a path.")]) -> None:
     """Print a profile's system text."""
-    profile = profiles.load(name)
+    profile = prompt_profiles.load(name)
     for mode, text in profile.system.items():
         typer.echo(f"[{mode}]\n{text}\n")
 
@@ -67,7 +67,7 @@ def render(
         if not MIN_TIME_US <= at_us <= MAX_TIME_US:
             raise BadSettings(f"--at {at}: want a time from {MIN_YEAR} to {MAX_YEAR}")
         found = replace(found, occurred_at=at_us)
-    loaded = profiles.load(profile)
+    loaded = prompt_profiles.load(profile)
     if mode not in loaded.system:
         raise BadSettings(f"--mode {mode}: want one of {', '.join(loaded.system)}")
     question = _question(plan(found, lambda item: prompt.render_option(loaded, found, item), Depths()), variant, duel)
@@ -87,11 +87,11 @@ def import_profile(
     out: Annotated[Path, typer.Option(help="Where the profile is written; use it as prompt_profile.")],
 ) -> None:
     """Write a profile with the wording that the reference model was trained with."""
-    ours = yaml.safe_load(profiles.text("mirror-v1"))
+    ours = yaml.safe_load(prompt_profiles.text("mirror-v1"))
     try:
         if out.exists() and out.samefile(file):
             raise BadSettings("--out is the file itself")
-        content, origin = prompt_import.convert(file.read_bytes(), ours)
+        content, origin = reference_import.convert(file.read_bytes(), ours)
         new = out.with_name(f".{out.name}.new")
         new.write_bytes(content)
         new.rename(out)
@@ -99,7 +99,7 @@ def import_profile(
         raise BadSettings(f"{error.filename or out}: {error.strerror}") from error
     except BadSettings as error:
         raise BadSettings(f"{file}: {error}") from error
-    typer.echo(f"{out}: {profiles.load(str(out.resolve())).sha256}, from {origin}")
+    typer.echo(f"{out}: {prompt_profiles.load(str(out.resolve())).sha256}, from {origin}")
 
 
 @app.command("parse", epilog="Example: mirrorstream prompts parse --options 5 < completion.txt")
@@ -112,7 +112,7 @@ def parse_completion(
     The text goes on after "Stimulus:", where the model began; COMPLETE means that all six sections are there. The
     worker takes its choice from the letters' probabilities; `behavior` only tells what the text says.
     """
-    text, words = _completion(), profiles.load(profile).words
+    text, words = _completion(), prompt_profiles.load(profile).words
     rationale, status = parse(text, words)
     said = re.search(rf"(?i:{re.escape(words.labels[-1])}):\s*\[([A-Z])\b", text)
     behavior = said[1] if said and ord(said[1]) - ord("A") < options else None

@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from worker.cli import replay_sources as replay
+from worker.cli import replay_sources
 from worker.core.codec import impression as codec
 from worker.core.codec.impression import Encoder
 from worker.core.errors import BadSettings, Fatal, Poison, Retryable
@@ -33,15 +33,15 @@ def replay_file(
 ) -> dict[str, object]:
     """Send a file's impressions to the first input topic, with a progress bar; return a summary."""
     moments = (
-        replay.from_movielens(movielens, limit=limit)
+        replay_sources.from_movielens(movielens, limit=limit)
         if movielens
-        else replay.from_json_lines(file or Path(), limit=limit)
+        else replay_sources.from_json_lines(file or Path(), limit=limit)
     )
     topic = settings.input_topics[0]
     if is_pattern(topic):
         raise BadSettings(f"input_topics: {topic} is a pattern; a replay needs the name of one topic")
     registered = (settings.schema_registry_url, settings.schema_registry_auth_file)
-    messages = replay.messages(
+    messages = replay_sources.messages(
         moments,
         topic=topic,
         outcomes_topic=outcomes_topic,
@@ -54,7 +54,7 @@ def replay_file(
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as progress:
         task = progress.add_task(topic, total=limit or None)
-        for message in replay.paced(messages, rate):
+        for message in replay_sources.paced(messages, rate):
             publisher.send(message)
             sent[message.topic] = sent.get(message.topic, 0) + 1
             progress.advance(task, message.topic == topic)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from rich.console import Console
 
-from worker.experiment import service as command
+from worker.experiment import service
 from worker.experiment.definition import Definition
 from worker.experiment.page import serving
 from worker.settings import Settings
@@ -16,8 +16,8 @@ from worker.settings import Settings
 @contextmanager
 def shown(settings: Settings, definition: Definition) -> Iterator[str]:
     """Serve the page on a free port of this machine; yield its address."""
-    options = command.Options(definitions=(definition,))
-    with command.live(settings, options) as source, serving.listen("127.0.0.1", 0) as listening:
+    options = service.Options(definitions=(definition,))
+    with service.live(settings, options) as source, serving.listen("127.0.0.1", 0) as listening:
         server = serving.server(source)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
         thread.start()

@@ -27,7 +27,7 @@ from worker.demo import scenes
 from worker.demo.broker import embedded_broker
 from worker.demo.independent_count import QUESTIONS, Count, Reader
 from worker.demo.page import hold, shown
-from worker.experiment.report import assemble as assembly
+from worker.experiment.report import assemble
 from worker.experiment.report.terminal import render
 from worker.experiment.store.answers import Answer, read
 from worker.experiment.store.database import State
@@ -95,7 +95,7 @@ def _report(demo: Demo, bootstrap: str | None, console: Console, *, as_json: boo
     state = State()
     state.define(scenes.definition(demo.events))
     state.take(demo.answers, health={"read": len(demo.answers)}, positions={})
-    console.print(render(assembly.report(state, assembly.Defaults())))
+    console.print(render(assemble.report(state, assemble.Defaults())))
     summary = _summary(demo, bootstrap)
     if as_json:
         sys.stdout.write(json.dumps(summary) + "\n")

@@ -16,7 +16,7 @@ from worker.core.records import Message, Record
 from worker.experiment.definition import Definition, as_record, load
 from worker.experiment.ingest import Records, Topics, catch_up, keep_up
 from worker.experiment.readout import Report
-from worker.experiment.report import assemble as assembly, compare_configurations as twice
+from worker.experiment.report import assemble, compare_configurations
 from worker.experiment.report.assemble import Defaults
 from worker.experiment.report.compare_configurations import Twice
 from worker.experiment.report.readout_record import record
@@ -44,7 +44,7 @@ def report(settings: Settings, options: Options, *, experiment: str | None) -> R
     """Read the topics to their ends, from where the state stands, and report.  Raises `Retryable`, `Fatal`."""
     with closing(_state(options)) as state, _following(settings, options, state) as following:
         catch_up(following, _records(settings, options, state))
-        return assembly.report(state, options.defaults, experiment=experiment)
+        return assemble.report(state, options.defaults, experiment=experiment)
 
 
 def compare(settings: Settings, options: Options, experiment: str, fingerprints: tuple[str, str]) -> list[Twice]:
@@ -52,7 +52,9 @@ def compare(settings: Settings, options: Options, experiment: str, fingerprints:
     with closing(_state(options)) as state, _following(settings, options, state) as following:
         catch_up(following, _records(settings, options, state))
         rule = options.defaults
-        return twice.compare(state.db, experiment, fingerprints, alpha=rule.alpha, planned_users=rule.planned_users)
+        return compare_configurations.compare(
+            state.db, experiment, fingerprints, alpha=rule.alpha, planned_users=rule.planned_users
+        )
 
 
 def define(settings: Settings, path: Path, *, topic: str) -> Definition:
@@ -103,7 +105,7 @@ class Live:
         version = self.version()
         if version != self._version:
             start_s = time.monotonic()
-            self._version, self._report = version, assembly.report(self._state, self._defaults)
+            self._version, self._report = version, assemble.report(self._state, self._defaults)
             self._made_s = time.monotonic()
             self._took_s = self._made_s - start_s
         return self._report

@@ -16,7 +16,7 @@ from typing import TypeVar
 from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
-from worker.core.delivery import offset_metadata as notes
+from worker.core.delivery import offset_metadata
 from worker.core.delivery.handover_messages import Head
 from worker.core.delivery.offset_metadata import Note
 from worker.core.records import Partition
@@ -285,7 +285,7 @@ class Positions:
 
     def commit_start(self, consumer: Consumer, partition: Partition, offset: int, topic_id: str) -> None:
         """Commit where a partition goes on: an offset above it would seem to prove a flush that is in doubt."""
-        note = notes.with_topic_id("", topic_id)
+        note = offset_metadata.with_topic_id("", topic_id)
         try:
             start = TopicPartition(partition.topic, partition.number, offset, note)
             client.checked(consumer.commit(offsets=[start], asynchronous=False))
@@ -384,20 +384,20 @@ def topic_partitions(heads: Iterable[Head], topic_ids: Mapping[Partition, str]) 
             one.partition.topic,
             one.partition.number,
             one.commit_offset,
-            notes.with_topic_id(one.note, topic_ids[one.partition]),
+            offset_metadata.with_topic_id(one.note, topic_ids[one.partition]),
         )
         for one in heads
     ]
 
 
 def _commit(one: TopicPartition) -> Commit | None:
-    return Commit(one.offset, notes.topic_id_of(one.metadata or "")) if one.offset >= 0 else None
+    return Commit(one.offset, offset_metadata.topic_id_of(one.metadata or "")) if one.offset >= 0 else None
 
 
 def _old_id(topic: str, new_id: str, commits: Mapping[Partition, TopicPartition], remembered: Remembered) -> str:
     """Return the id that a topic had before, "" if nobody wrote it down."""
     known = remembered.memory.topics.get(topic)
-    beside = [notes.topic_id_of(one.metadata or "") for where, one in commits.items() if where.topic == topic]
+    beside = [offset_metadata.topic_id_of(one.metadata or "") for where, one in commits.items() if where.topic == topic]
     every = [known.topic_id if known else "", *beside]
     return next((one for one in every if one not in ("", new_id)), "")
 

@@ -21,7 +21,7 @@ from datetime import datetime
 
 from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from worker.core.delivery import offset_metadata as notes
+from worker.core.delivery import offset_metadata
 from worker.core.delivery.handover_messages import Assigned, Frozen, Head, Lost, Revoking
 from worker.core.errors import BadSettings, Fatal, Fenced
 from worker.core.records import Partition, Record
@@ -138,7 +138,7 @@ class KafkaSource:
 
     def _is_progress(self, one: TopicPartition) -> bool:
         ids = ("", self._own.topic_id(partition_of(one)))
-        return bool(one.offset >= 0 and notes.topic_id_of(one.metadata or "") in ids)
+        return bool(one.offset >= 0 and offset_metadata.topic_id_of(one.metadata or "") in ids)
 
     def commit(self, offsets: list[TopicPartition]) -> None:
         """Commit outside of transactions, for at-least-once.  Blocks; not for the loop's thread."""

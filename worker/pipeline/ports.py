@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from worker.core.codec.impression import Schema, SchemaRef
-from worker.core.delivery import handover_messages as signals
+from worker.core.delivery import handover_messages
 from worker.core.delivery.handover_messages import Assigned, Flush, Frozen, Lost, Revoking, TopicNews
 from worker.core.errors import Fatal
 from worker.core.prompts.prompt import Prompt
@@ -20,7 +20,9 @@ from worker.core.simulation.sampling import Skip
 Delivery = (
     list[Record] | Assigned | Revoking | Lost | Frozen | TopicNews | Fatal | None
 )  # None: everything up to the end is read
-FlushOutcome = signals.Committed | signals.Aborted | signals.InDoubt | signals.Refused
+FlushOutcome = (
+    handover_messages.Committed | handover_messages.Aborted | handover_messages.InDoubt | handover_messages.Refused
+)
 
 
 class Source(Protocol):
@@ -93,7 +95,7 @@ class Sink(Protocol):
     async def flush(self, flush: Flush) -> FlushOutcome:
         """Publish and commit; say how that ended.  Raises `Fatal`."""
 
-    async def settle(self, partitions: frozenset[Partition]) -> signals.Settled:
+    async def settle(self, partitions: frozenset[Partition]) -> handover_messages.Settled:
         """Rebuild the producer, then read these partitions' committed offsets."""
 
     async def close(self) -> None:

@@ -26,11 +26,11 @@ from worker.kafka.sink import KafkaSink
 from worker.kafka.source import KafkaSource
 from worker.pipeline.loop import Pipeline
 from worker.pipeline.ports import Engine
-from worker.runtime import pipeline_config as configured, position_profile as position_bias
+from worker.runtime import pipeline_config, position_profile
 from worker.runtime.health import Health, State, stale
 from worker.runtime.lifecycle import in_loop, on_signals, unless, until_done, until_there
 from worker.runtime.telemetry import Telemetry, start_tracing
-from worker.settings import Settings, prompt_profiles as profiles
+from worker.settings import Settings, prompt_profiles
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +82,7 @@ async def serve(settings: Settings, backfill: Backfill) -> None:
     on_signals(stop)
     state = State()
     engine = make_engine(settings)
-    if doubt := profiles.doubt(settings.engine, settings.model, profiles.load(settings.prompt_profile)):
+    if doubt := prompt_profiles.doubt(settings.engine, settings.model, prompt_profiles.load(settings.prompt_profile)):
         log.warning("%s", doubt)
     telemetry = Telemetry(engine.card)
     health = _health(settings, state, telemetry)
@@ -121,7 +121,7 @@ def make_engine(settings: Settings) -> Engine:
     """Return the engine that the settings name, not started."""
     if settings.engine == "choice-model":
         return ChoiceModel(latency_s=settings.choice_latency_s)
-    profile = profiles.load(settings.prompt_profile)
+    profile = prompt_profiles.load(settings.prompt_profile)
     if settings.engine == "vllm-server":
         from worker.engines.remote.vllm_server import VllmServerEngine
 
@@ -149,8 +149,12 @@ async def work(
         telemetry.position_profile(found)
 
     measuring = asyncio.ensure_future(
-        position_bias.at_start(
-            engine, configured.asking(settings, engine), debias=debias, timeout_s=settings.question_timeout_s, tell=tell
+        position_profile.at_start(
+            engine,
+            pipeline_config.asking(settings, engine),
+            debias=debias,
+            timeout_s=settings.question_timeout_s,
+            tell=tell,
         )
     )
     try:
@@ -182,7 +186,7 @@ async def answer_all(
         settings, until_end=backfill.until_end, until=backfill.until, topics_before=backfill.topics_before
     )
     sink = KafkaSink(settings, source)
-    rules = await asyncio.to_thread(configured.rules, settings, engine, positions)
+    rules = await asyncio.to_thread(pipeline_config.rules, settings, engine, positions)
     pass_headers = frozenset(settings.pass_headers)
     outgoing = Outgoing(encoder, settings.output_topic, rules.max_message_bytes, pass_headers)
     pipeline = Pipeline(

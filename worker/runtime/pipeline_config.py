@@ -13,7 +13,7 @@ from worker.core.simulation.response_builder import Setup
 from worker.core.simulation.sampling import Sampling, UserBudget
 from worker.pipeline.config import Rules
 from worker.pipeline.ports import Engine
-from worker.settings import Settings, prompt_profiles as profiles
+from worker.settings import Settings, prompt_profiles
 
 BROKER_BYTES = 1_000  # what the broker counts beside a message's key, value and headers
 CHOICE_MODEL_DRAWS = 10_000  # at once: it has no engine to fill
@@ -52,7 +52,7 @@ def max_draws(settings: Settings, engine: Engine) -> int:
 
 def setup(settings: Settings, engine: Engine, positions: Mapping[int, PositionProfile]) -> Setup:
     """Return what every response carries of a started engine, the settings and the position profiles."""
-    profile = profiles.load(settings.prompt_profile)
+    profile = prompt_profiles.load(settings.prompt_profile)
     reads = engine.card.reads_prompt
     debias = {"position_debias": "true"} if settings.position_debias else {}
     return Setup(
@@ -72,7 +72,7 @@ def setup(settings: Settings, engine: Engine, positions: Mapping[int, PositionPr
 def asking(settings: Settings, engine: Engine) -> Asking:
     """Return how every impression is asked of a started engine."""
     found = Asking(
-        profile=profiles.load(settings.prompt_profile),
+        profile=prompt_profiles.load(settings.prompt_profile),
         depths=Depths(settings.slate_depth, settings.duel_depth),
         draws=settings.draws,
         history_limit=settings.history_limit,

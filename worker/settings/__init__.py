@@ -33,7 +33,7 @@ from pydantic_settings import (
 
 from worker.core.errors import ODD_YAML, BadSettings, masked, yaml_problem
 from worker.core.prompts.prompt import Writing
-from worker.settings import cross_checks as together
+from worker.settings import cross_checks
 from worker.settings.kafka_options import RESERVED_KAFKA_OPTIONS
 
 __all__ = ["ENV_PREFIX", "RESERVED_KAFKA_OPTIONS", "Settings", "load", "parse_time"]
@@ -220,9 +220,9 @@ class Settings(BaseSettings):
             wrong = {problem["loc"][0] for problem in error.errors()}
             found = check({name: value for name, value in data.items() if name not in wrong})
         right = {name: value for name, value in found if name not in wrong}
-        problems += together.problems(right)
+        problems += cross_checks.problems(right)
         if problems:
-            raise BadSettings("\n".join([*problems, *together.missing(right)]))
+            raise BadSettings("\n".join([*problems, *cross_checks.missing(right)]))
         return found
 
     def writing(self, ours: Writing) -> Writing:
@@ -257,7 +257,7 @@ def load(
     except BadSettings as error:
         raise BadSettings("\n".join([*told, str(error)])) from None
     if files or told:
-        told += together.missing(found)
+        told += cross_checks.missing(found)
     if told:
         raise BadSettings("\n".join(told))
     return Settings.model_construct(**found)

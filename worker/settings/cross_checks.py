@@ -17,7 +17,7 @@ from worker.core.topics.topic_patterns import INTERNAL, TopicPatterns
 from worker.settings import (
     addresses,
     kafka_options as librdkafka,
-    prompt_profiles as profiles,
+    prompt_profiles,
     secret_files,
     vllm_options as engine_arguments,
 )
@@ -138,7 +138,7 @@ def _server_auth(engine: str, server_auth_file: Path | None) -> Iterator[str]:
 
 def _profile(prompt_profile: str) -> Iterator[str]:
     try:
-        profiles.load(prompt_profile)
+        prompt_profiles.load(prompt_profile)
     except BadSettings as error:
         yield str(error)
 

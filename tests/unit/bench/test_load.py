@@ -6,7 +6,7 @@ from worker.bench.model.load import LENGTHS, MEDIAN, Lengths, make
 from worker.core.prompts.prompt import Prompt
 from worker.core.simulation.prepare import Asking
 from worker.core.simulation.questions import Depths
-from worker.settings import prompt_profiles as profiles
+from worker.settings import prompt_profiles
 
 
 def tokenise(prompt: Prompt) -> tuple[int, ...]:
@@ -14,7 +14,7 @@ def tokenise(prompt: Prompt) -> tuple[int, ...]:
 
 
 ASKING = Asking(
-    profiles.load("mirror-v1"), Depths(12, 6), 2, 10, seeded=True, tokenise=tokenise, max_prompt_tokens=99_999
+    prompt_profiles.load("mirror-v1"), Depths(12, 6), 2, 10, seeded=True, tokenise=tokenise, max_prompt_tokens=99_999
 )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from worker.bench.harness.rounds import Measured
-from worker.bench.model import contenders as llm
+from worker.bench.model import contenders
 from worker.cli.bench import _that_can
 from worker.core.errors import Fatal
 
@@ -21,11 +21,11 @@ def test_rounds_that_are_done_stay_when_a_later_one_fails(monkeypatch: pytest.Mo
             raise Fatal("bench: 1 answers failed")
         return Measured(name, number, 10, 1.0)
 
-    monkeypatch.setattr(llm, "_measure", measure)
+    monkeypatch.setattr(contenders, "_measure", measure)
     bench: Any = SimpleNamespace(engine=SimpleNamespace(forget=forget))
     found: list[Measured] = []
     with pytest.raises(Fatal, match="1 answers failed"):
-        asyncio.run(llm.run_rounds(bench, found, rounds=5, contenders=("async", "worker"), say=lambda _: None))
+        asyncio.run(contenders.run_rounds(bench, found, rounds=5, contenders=("async", "worker"), say=lambda _: None))
     assert [(one.contender, one.number) for one in found] == [
         ("async", 0), ("worker", 0), ("worker", 1), ("async", 1),
     ]  # fmt: skip

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from worker.cli.main import app
 from worker.core.errors import BadSettings
-from worker.settings import prompt_profiles as profiles
+from worker.settings import prompt_profiles
 
 IMPRESSION = {
     "event_id": "0b9ad3f5-5d3c-4d3e-9a53-1f0f5a1c7e11",
@@ -93,7 +93,9 @@ def test_parse_does_not_believe_a_letter_that_was_not_offered() -> None:
 
 def test_parse_looks_for_the_profiles_own_labels(tmp_path: Path) -> None:
     path = tmp_path / "own.yaml"
-    path.write_text(profiles.text("mirror-v1").replace("  behavior: Behavior", "  behavior: Wahl"), encoding="utf-8")
+    path.write_text(
+        prompt_profiles.text("mirror-v1").replace("  behavior: Behavior", "  behavior: Wahl"), encoding="utf-8"
+    )
     record = json.loads(run("parse", "--options", "2", "--profile", str(path), text="Bored.\nWAHL: [B]\nBehavior: [A]"))
     assert (record["rationale"]["stimulus"], record["behavior"]) == ("Bored.", "B")
 

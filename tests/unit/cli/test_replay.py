@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from worker.cli import replay_sources as replay
+from worker.cli import replay_sources
 from worker.core.errors import BadSettings
 
 README = Path(__file__).parents[3] / "README.md"
@@ -19,7 +19,7 @@ def example() -> str:
 def read(tmp_path: Path, *lines: str, limit: int = 0) -> list[str]:
     path = tmp_path / "impressions.jsonl"
     path.write_text("\n".join(lines))
-    return [impression.event_id for impression, _ in replay.from_json_lines(path, limit=limit)]
+    return [impression.event_id for impression, _ in replay_sources.from_json_lines(path, limit=limit)]
 
 
 def test_the_line_in_readme_is_an_impression(tmp_path: Path) -> None:

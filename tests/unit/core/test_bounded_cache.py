@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from worker.core.bounded_cache import ENTRY_BYTES, BytesLru
-from worker.core.prompts import text_flags as inspection
+from worker.core.prompts import text_flags
 from worker.core.simulation.sampling import UserBudget
 from worker.engines import choice_model
 
@@ -39,7 +39,7 @@ def test_it_keeps_what_was_used_last_within_its_bytes(calls: list[tuple[bool, in
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Give the caches of the process a small limit, and empty them again."""
-    caches: tuple[BytesLru, ...] = (choice_model._FEATURES, inspection._INSPECTED)  # type: ignore[type-arg]
+    caches: tuple[BytesLru, ...] = (choice_model._FEATURES, text_flags._INSPECTED)  # type: ignore[type-arg]
     for cache in caches:
         cache.clear()
         monkeypatch.setattr(cache, "_max_bytes", LIMIT)
@@ -64,9 +64,9 @@ FILLS: dict[str, tuple[Callable[[int], object], int]] = {
     "items with 560 features": (items(560, 1), 60),
     "items of 64 texts": (items(500, 64), 12),
     "items of long texts without features": (lambda n: choice_model.features(f"{n} " + "x " * 1_999, {}), 600),
-    "short texts": (lambda n: inspection.inspect(f"{n}", 600, ("Behavior",)), 6_000),
+    "short texts": (lambda n: text_flags.inspect(f"{n}", 600, ("Behavior",)), 6_000),
     "long texts of four bytes a character": (
-        lambda n: inspection.inspect(f"{n}" + "\U00020000" * 2_390, 600, ("Behavior",)), 160,
+        lambda n: text_flags.inspect(f"{n}" + "\U00020000" * 2_390, 600, ("Behavior",)), 160,
     ),
 }  # fmt: skip
 
@@ -76,7 +76,7 @@ FILLS: dict[str, tuple[Callable[[int], object], int]] = {
 def test_a_cache_that_is_full_takes_its_limit_in_memory(add: Callable[[int], object], num: int) -> None:
     """Measured is what Python allocates; twice and more of the limit is put in."""
     measured = growth(lambda: deque(map(add, range(num)), maxlen=0))
-    full = max(choice_model._FEATURES.num_bytes, inspection._INSPECTED.num_bytes)
+    full = max(choice_model._FEATURES.num_bytes, text_flags._INSPECTED.num_bytes)
     assert full > 0.8 * LIMIT
     assert measured < 1.1 * LIMIT
 

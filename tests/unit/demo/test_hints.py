@@ -15,9 +15,9 @@ from worker.demo.generated_users import FEATURES, MAX_HISTORY
 from worker.demo.mirror_tiny.hints import Reader, Row
 from worker.demo.mirror_tiny.rationale import write
 from worker.demo.scenes import Lesson, lessons
-from worker.settings import prompt_profiles as profiles
+from worker.settings import prompt_profiles
 
-PROFILE = profiles.load("mirror-v1")
+PROFILE = prompt_profiles.load("mirror-v1")
 TOKENIZER = Tokenizer.from_file(str(Path(worker.__file__).parent / "models" / "mirror-tiny" / "tokenizer.json"))
 LESSONS = list(islice(lessons(PROFILE, "hints"), 300))
 

@@ -7,7 +7,7 @@ from worker.core.prompts.rationale import ParseStatus, parse
 from worker.core.records import Impression
 from worker.demo import scenes
 from worker.engines.choice_model import choice_probabilities, features, taste
-from worker.settings import prompt_profiles as profiles
+from worker.settings import prompt_profiles
 
 
 def mass(impression: Impression, slate: int) -> float:
@@ -41,7 +41,7 @@ def test_a_lesson_ends_in_the_letter_of_its_best_option() -> None:
 
     from worker.demo.mirror_tiny.rationale import write
 
-    for lesson in islice(scenes.lessons(profiles.load("mirror-v1"), "test"), 30):
+    for lesson in islice(scenes.lessons(prompt_profiles.load("mirror-v1"), "test"), 30):
         text = write(lesson, random.Random(1))
         assert text.endswith(f"Behavior: [{chr(ord('A') + lesson.best)}]")
         assert parse(text)[1] is ParseStatus.COMPLETE

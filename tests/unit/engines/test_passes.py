@@ -9,7 +9,7 @@ import pytest
 
 from worker.core.simulation.questions import Status
 from worker.engines.passes import Passes
-from worker.settings import load, prompt_profiles as profiles
+from worker.settings import load, prompt_profiles
 
 PIECES = ("<pad>", " x", "\n", "Behavior", ":", " [", "A", "B", " [B", "]", "C")
 LETTERS = (PIECES.index("A"), PIECES.index("B"))
@@ -26,7 +26,7 @@ class FakeTokens:
 
 
 def passes() -> Passes:
-    return Passes(load(), profiles.load("mirror-v1"), FakeTokens(), None, None)  # type: ignore[arg-type]
+    return Passes(load(), prompt_profiles.load("mirror-v1"), FakeTokens(), None, None)  # type: ignore[arg-type]
 
 
 def output(*pieces: str, finish_reason: str = "stop") -> Any:

@@ -11,7 +11,7 @@ from worker.core.delivery.offset_metadata import Note
 from worker.core.errors import EngineDead, EngineGone, Fatal, Retryable
 from worker.core.simulation.draws import Ask, Drawn
 from worker.core.simulation.questions import Kind
-from worker.pipeline import engine_supervisor as keeping
+from worker.pipeline import engine_supervisor
 
 pytestmark = pytest.mark.usefixtures("coarse")
 
@@ -142,7 +142,7 @@ async def test_an_engine_that_does_not_start_again_ends_the_worker() -> None:
 
 @jumping
 async def test_an_engine_that_starts_for_ever_ends_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keeping, "MAX_START_S", 20.0)
+    monkeypatch.setattr(engine_supervisor, "MAX_START_S", 20.0)
     world = World()
     killed_by(world, "event-0")
     slow_start(world)
@@ -184,7 +184,7 @@ async def test_an_engine_that_hangs_is_dead() -> None:
     async with working(world):
         await world.read(*events(1))
         await until(lambda: world.watch.counts["engine death"] == 1)
-        assert asyncio.get_running_loop().time() < 2.0 + keeping.PROBE_S + 1.0
+        assert asyncio.get_running_loop().time() < 2.0 + engine_supervisor.PROBE_S + 1.0
         world.engine.hangs = False
         await world.committed(A, 1)
     assert statuses(world) == {"OK": QUESTIONS}
@@ -319,7 +319,7 @@ async def test_a_killer_alone_in_the_world_is_buried_after_a_while() -> None:
     async with working(world):
         await world.read(event())
         await world.committed(A, 1)
-        assert asyncio.get_running_loop().time() >= keeping.LONE_S
+        assert asyncio.get_running_loop().time() >= engine_supervisor.LONE_S
     assert dead_letters(world) == ["engine_killer"]
 
 

@@ -22,7 +22,7 @@ from worker.core.simulation.response import SimulatedResponse
 from worker.core.simulation.response_builder import Asked, Setup, respond, source_of
 from worker.core.simulation.uncertainty import LEAST_SHARE, debiased
 from worker.engines.choice_model import POSITION, ChoiceModel
-from worker.runtime import position_profile as position_bias
+from worker.runtime import position_profile
 from worker.settings.prompt_profiles import load
 
 ASKING = Asking(load("mirror-v1"), Depths(), 2, 10, seeded=True, tokenise=None)
@@ -37,7 +37,7 @@ class Failing(ChoiceModel):
 
 async def test_the_profile_is_the_engines_own_liking_for_places() -> None:
     """The choice model's is known: of options that are alike, slot k has a share in proportion to (1 + k)^-POSITION."""
-    found = await position_bias.measure(ChoiceModel(), ASKING, [2, 12, 26], timeout_s=9)
+    found = await position_profile.measure(ChoiceModel(), ASKING, [2, 12, 26], timeout_s=9)
     assert sorted(found) == [2, 12, 26]
     for size, profile in found.items():
         weights = [(1 + slot) ** -POSITION for slot in range(size)]
@@ -45,7 +45,7 @@ async def test_the_profile_is_the_engines_own_liking_for_places() -> None:
 
 
 async def test_a_size_that_cannot_be_measured_is_left_out() -> None:
-    assert sorted(await position_bias.measure(Failing(), ASKING, [2, 3], timeout_s=9)) == [2]
+    assert sorted(await position_profile.measure(Failing(), ASKING, [2, 3], timeout_s=9)) == [2]
 
 
 async def test_an_engine_that_fails_or_hangs_is_no_reason_not_to_work() -> None:
@@ -55,14 +55,14 @@ async def test_an_engine_that_fails_or_hangs_is_no_reason_not_to_work() -> None:
                 await Event().wait()
             raise ValueError(ask.num_slots)
 
-    assert await position_bias.measure(Broken(), ASKING, [2, 3], timeout_s=0.001) == {}
+    assert await position_profile.measure(Broken(), ASKING, [2, 3], timeout_s=0.001) == {}
 
 
 async def test_what_is_to_be_divided_out_must_be_had() -> None:
     told: list[Mapping[int, PositionProfile]] = []
 
     async def at_start(engine: ChoiceModel, *, debias: bool) -> None:
-        await position_bias.at_start(engine, ASKING, debias=debias, timeout_s=9, tell=told.append)
+        await position_profile.at_start(engine, ASKING, debias=debias, timeout_s=9, tell=told.append)
 
     await at_start(ChoiceModel(), debias=False)
     assert sorted(told[-1]) == [12]
@@ -74,18 +74,18 @@ async def test_what_is_to_be_divided_out_must_be_had() -> None:
 
 async def test_what_does_not_fit_is_not_asked() -> None:
     tight = replace(ASKING, tokenise=lambda _: (1,) * 100, max_prompt_tokens=50)
-    assert await position_bias.measure(ChoiceModel(), tight, [2], timeout_s=9) == {}
+    assert await position_profile.measure(ChoiceModel(), tight, [2], timeout_s=9) == {}
 
 
 def test_every_number_of_options_that_a_question_can_have_is_measured() -> None:
-    assert position_bias.sizes(Depths(5, 3)) == range(2, 13)  # a duel grows to twelve
-    assert position_bias.sizes(Depths(15, 3)) == range(2, 16)
-    assert position_bias.sizes(Depths(12, 13)) == range(2, 27)
+    assert position_profile.sizes(Depths(5, 3)) == range(2, 13)  # a duel grows to twelve
+    assert position_profile.sizes(Depths(15, 3)) == range(2, 16)
+    assert position_profile.sizes(Depths(12, 13)) == range(2, 27)
 
 
 def test_every_text_is_asked_in_orders_that_balance() -> None:
-    asks = position_bias._asks(ASKING, 5, "An item")
-    assert len(asks) == position_bias.DRAWS
+    asks = position_profile._asks(ASKING, 5, "An item")
+    assert len(asks) == position_profile.DRAWS
     assert [ask.order for ask in asks[1::2]] == [ask.order[::-1] for ask in asks[::2]]
 
 
@@ -135,7 +135,7 @@ async def test_every_response_carries_the_profile_once_it_is_measured() -> None:
     measured: dict[int, PositionProfile] = {}
     setup = replace(SETUP, position_profiles=measured).with_fingerprint()
     before = answer(setup)
-    await position_bias.at_start(ChoiceModel(), ASKING, debias=True, timeout_s=9, tell=measured.update)
+    await position_profile.at_start(ChoiceModel(), ASKING, debias=True, timeout_s=9, tell=measured.update)
     after = answer(setup)
     assert before.provenance.position_profile is None
     assert after.provenance.position_profile == measured[12]

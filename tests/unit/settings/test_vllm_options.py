@@ -8,18 +8,18 @@ import pytest
 from worker.core.errors import BadSettings
 from worker.engines.local.vllm import VllmEngine, declared, running, with_running
 from worker.engines.remote.vllm_server import VllmServerEngine
-from worker.runtime import pipeline_config as configured
-from worker.settings import Settings, load, prompt_profiles as profiles
+from worker.runtime import pipeline_config
+from worker.settings import Settings, load, prompt_profiles
 from worker.settings.vllm_options import changing, told, without_values
 
 
 def engine(**options: Any) -> VllmEngine:
     settings = load(None, {"vllm_options": options})
-    return VllmEngine(settings, profiles.load(settings.prompt_profile))
+    return VllmEngine(settings, prompt_profiles.load(settings.prompt_profile))
 
 
 def fingerprint(found: VllmEngine) -> str:
-    return configured.setup(found._settings, found, {}).config_fingerprint
+    return pipeline_config.setup(found._settings, found, {}).config_fingerprint
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ def test_options_of_an_engine_that_runs_elsewhere_are_refused() -> None:
 
 def test_a_server_says_what_it_loaded() -> None:
     settings: Settings = load(None, {"engine": "vllm-server", "server_urls": ["http://gpu"], "model": "mirror"})
-    found = VllmServerEngine(settings, profiles.load(settings.prompt_profile))
+    found = VllmServerEngine(settings, prompt_profiles.load(settings.prompt_profile))
     servers: Any = [SimpleNamespace(loaded={"mirror": "/models/b"}), SimpleNamespace(loaded={"mirror": "mirror"})]
     assert found._loaded(servers) == {"served_from": "/models/b"}
     assert found._loaded(servers[1:]) == {}

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field, replace
 
 from worker.bench.harness.processes import cpu_s, forget_peaks, peak_bytes, tree
 from worker.bench.harness.rounds import Measured, turns
-from worker.bench.model import prefix_cache as cached
+from worker.bench.model import prefix_cache
 from worker.bench.model.engine import BenchEngine
 from worker.bench.model.load import Lengths, Load, make
 from worker.bench.model.offline import Offline, offline
@@ -31,8 +31,8 @@ from worker.bench.model.stream import Stage, staged, stream
 from worker.core.errors import Fatal
 from worker.core.simulation.draws import Ask
 from worker.pipeline.concurrency_gate import Gate
-from worker.runtime import pipeline_config as configured
-from worker.settings import Settings, prompt_profiles as profiles
+from worker.runtime import pipeline_config
+from worker.settings import Settings, prompt_profiles
 
 CONTENDERS = ("generate", "reference", "async", "unseeded", "one-pass", "barrier", "worker", "seats", "unranked")
 OFFLINE = {"generate": "all", "reference": "groups"}
@@ -68,10 +68,10 @@ class Ran:
 @asynccontextmanager
 async def started(settings: Settings, *, events: int, median: int, embedded: bool) -> AsyncIterator[Bench]:
     """Start the engine and send the events."""
-    engine = BenchEngine(settings, profiles.load(settings.prompt_profile), Lengths(median))
+    engine = BenchEngine(settings, prompt_profiles.load(settings.prompt_profile), Lengths(median))
     await engine.start()
     try:
-        load = make(configured.asking(settings, engine), events=events)
+        load = make(pipeline_config.asking(settings, engine), events=events)
         with staged(settings, load, embedded=embedded) as stage:
             yield Bench(settings, engine, load, stage)
     finally:
@@ -128,7 +128,7 @@ def _pids(process: Offline | None, *, offline: bool) -> list[int]:
 
 
 async def _all_at_once(bench: Bench, asks: Sequence[Ask], one: Callable[[Ask], Awaitable[None]]) -> None:
-    gate = Gate(configured.max_draws(bench.settings, bench.engine))  # the worker's window
+    gate = Gate(pipeline_config.max_draws(bench.settings, bench.engine))  # the worker's window
     bench.engine.on_step(gate.hear)
 
     async def in_turn(ask: Ask) -> None:
@@ -181,7 +181,7 @@ def require_sound(engine: BenchEngine, num_draws: int, *, failed: int) -> None:
 def _cache_figures(bench: Bench) -> dict[str, float]:
     noted, block = bench.engine.noted, bench.engine.block_size
     prompts = [ask.prompt_ids for ask in bench.load.draws]
-    computed, ideal = cached.first_pass_computed(noted), cached.ideal_computed(prompts, block=block)
+    computed, ideal = prefix_cache.first_pass_computed(noted), prefix_cache.ideal_computed(prompts, block=block)
     whole = sum(map(len, prompts))
-    share = cached.second_pass_share(noted, block=block)
+    share = prefix_cache.second_pass_share(noted, block=block)
     return dict(zip(CACHE_FIGURES, (share, computed / whole, ideal / whole, computed / ideal), strict=True))

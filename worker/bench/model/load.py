@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from worker.core import seeding as chance
+from worker.core import seeding
 from worker.core.codec.impression import Encoder
 from worker.core.records import Impression, Message, Partition, Record
 from worker.core.simulation.draws import Ask
@@ -47,7 +47,7 @@ class Lengths:
 
     def of(self, ask: Ask) -> int:
         """Return the length of one draw's rationale."""
-        at = chance.seed(ask.impression.event_id, ask.question.name, str(ask.order)) % len(LENGTHS)
+        at = seeding.seed(ask.impression.event_id, ask.question.name, str(ask.order)) % len(LENGTHS)
         return max(MIN_TOKENS, round(LENGTHS[at] * self.median / MEDIAN))
 
 

@@ -24,7 +24,7 @@ from worker.core.simulation.draws import Ask, Drawn, by_option
 from worker.core.simulation.questions import Kind, Status
 from worker.core.simulation.uncertainty import duel_share, summarise
 from worker.demo import scenes
-from worker.runtime import pipeline_config as configured
+from worker.runtime import pipeline_config
 from worker.settings import Settings
 
 ALPHA = 0.05
@@ -48,7 +48,7 @@ async def flips(engine: BenchEngine, asks: Sequence[Ask]) -> dict[str, float]:
 
 async def equal_variants(settings: Settings, engine: BenchEngine, *, experiments: int, users: int) -> dict[str, float]:
     """Run A/A experiments; return the p-value of the hypothesis that their p-values are uniform."""
-    asking = configured.asking(settings, engine)
+    asking = pipeline_config.asking(settings, engine)
 
     async def share(impression: Impression) -> float | None:
         asks = [ask for ask in make_asks(0, impression, asking) if ask.question.kind is Kind.DUEL]

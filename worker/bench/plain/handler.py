@@ -18,7 +18,7 @@ from worker.core.simulation.draws import PositionProfile
 from worker.core.simulation.prepare import Asking, Prepared, prepare
 from worker.core.simulation.response_builder import Asked, respond, source_of
 from worker.engines.choice_model import ChoiceModel
-from worker.runtime import pipeline_config as configured, position_profile as position_bias
+from worker.runtime import pipeline_config, position_profile
 from worker.settings import Settings
 
 _INPUT = "RecommendationImpression"
@@ -31,9 +31,9 @@ class Handler:
         """Take where the answers go; must not be called inside a running loop."""
         settings = Settings.model_construct()  # the defaults alone: the environment is not every contender's
         self._engine = ChoiceModel()
-        self._asking = configured.asking(settings, self._engine)
+        self._asking = pipeline_config.asking(settings, self._engine)
         positions = asyncio.run(_positions(settings, self._engine, self._asking))
-        self._setup = configured.setup(settings, self._engine, positions)
+        self._setup = pipeline_config.setup(settings, self._engine, positions)
         self._outgoing = Outgoing(
             Encoder("SimulatedResponse"), output_topic, settings.max_message_bytes, frozenset(settings.pass_headers)
         )
@@ -64,5 +64,5 @@ async def _positions(settings: Settings, engine: ChoiceModel, asking: Asking) ->
     """Measure what a worker measures when it starts; each of its responses carries it."""
     found: dict[int, PositionProfile] = {}
     timeout_s = settings.question_timeout_s
-    await position_bias.at_start(engine, asking, debias=False, timeout_s=timeout_s, tell=found.update)
+    await position_profile.at_start(engine, asking, debias=False, timeout_s=timeout_s, tell=found.update)
     return found

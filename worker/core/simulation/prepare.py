@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 
-from worker.core import seeding as chance
+from worker.core import seeding
 from worker.core.prompts.prompt import Profile, Prompt, Scene, build, flagging, rendering, setting
 from worker.core.prompts.sanitise import settle
 from worker.core.records import Impression, Record
@@ -47,7 +47,7 @@ class Asking:
 
     def calibrates(self, user_id: str) -> bool:
         """Decide by a hash, so that every worker decides alike."""
-        return chance.unit("calibration", user_id) < self.calibration_share
+        return seeding.unit("calibration", user_id) < self.calibration_share
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +225,7 @@ def _asks(record: Record, impression: Impression, question: Question, asking: As
             impression=impression,
             question=question,
             order=order,
-            seed=chance.seed(impression.event_id, str(draw)) if asking.seeded else None,
+            seed=seeding.seed(impression.event_id, str(draw)) if asking.seeded else None,
         )
         for draw, order in enumerate(presented_orders(impression.event_id, asking.draws, question.options))
     )

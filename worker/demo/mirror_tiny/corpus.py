@@ -20,9 +20,9 @@ from worker.demo.generated_users import FEATURES, MAX_HISTORY
 from worker.demo.mirror_tiny.hints import Reader, Row
 from worker.demo.mirror_tiny.rationale import write
 from worker.demo.scenes import Lesson, lessons
-from worker.settings import prompt_profiles as profiles
+from worker.settings import prompt_profiles
 
-PROFILE = profiles.load("mirror-v1")
+PROFILE = prompt_profiles.load("mirror-v1")
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 MAX_VOCABULARY = 2048
 # Qwen2's, but for two things that make rows short and look-ups plain: a feature's name is one token wherever it stands,

@@ -23,7 +23,7 @@ from worker.core.prompts.rationale import ParseStatus, parse
 from worker.core.records import Impression
 from worker.core.simulation.draws import Ask, Drawn
 from worker.core.simulation.questions import Depths, Kind, Question, Status, plan
-from worker.demo.mirror_tiny import corpus, model_folder as folder
+from worker.demo.mirror_tiny import corpus, model_folder
 from worker.demo.scenes import Lesson, impressions, lessons, score
 from worker.engines.local.vllm import VllmEngine
 from worker.settings import load
@@ -225,7 +225,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     place = parser.parse_args().folder
     found = asyncio.run(measure(place))
-    folder.add_figures(place, found)
+    model_folder.add_figures(place, found)
     print(json.dumps(found, indent=1))  # noqa: T201 - what the command is for
 
 

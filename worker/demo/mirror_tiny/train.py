@@ -20,7 +20,7 @@ from tokenizers import Tokenizer
 from torch import Tensor, distributed, multiprocessing
 from torch.nn import functional
 
-from worker.demo.mirror_tiny import corpus, model_folder as folder
+from worker.demo.mirror_tiny import corpus, model_folder
 from worker.demo.mirror_tiny.corpus import FEATURE, LETTER, PLAIN, STAGES, Batch, Stage
 from worker.demo.mirror_tiny.qwen2 import Shape, attention, initial, logits, read
 
@@ -121,7 +121,7 @@ def train(  # noqa: PLR0917 - spawn passes by position
                     "steps": step,
                     "curve": curve.points,
                 }
-                folder.save(out, weights, shape, tokenizer, report)
+                model_folder.save(out, weights, shape, tokenizer, report)
 
 
 class _Clock:

@@ -20,7 +20,7 @@ from worker.core.prompts.prompt import Profile
 from worker.core.simulation.draws import EngineCard
 from worker.core.simulation.questions import MAX_OPTIONS
 from worker.engines.daemon_thread import in_thread
-from worker.engines.local import step_stats as occupancy
+from worker.engines.local import step_stats
 from worker.engines.local.parent_death import PARENT
 from worker.engines.passes import Passes
 from worker.engines.prompted_engine import PromptedEngine, sampling
@@ -130,7 +130,7 @@ class VllmEngine(PromptedEngine):
         self._tokens = Tokens(load(model, revision), self._profile.stop)
         self._passes = Passes(self._settings, self._profile, self._tokens, SamplingParams, RequestOutputKind.FINAL_ONLY)
         args = AsyncEngineArgs(**self._engine_args(model))
-        self._llm = AsyncLLM.from_engine_args(args, stat_loggers=[occupancy.teller(self._tell)])
+        self._llm = AsyncLLM.from_engine_args(args, stat_loggers=[step_stats.teller(self._tell)])
         found = running(getattr(self._llm, "vllm_config", None))
         self.card = with_running(self.card, found, declared(config))
 

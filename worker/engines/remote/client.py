@@ -22,7 +22,7 @@ import httpx2
 from pydantic import BaseModel, Field
 
 from worker.core.errors import BadSettings
-from worker.engines.remote import completions_api as wire
+from worker.engines.remote import completions_api
 from worker.engines.remote.completions_api import Answer
 
 CONNECT_S = 5.0
@@ -103,7 +103,7 @@ class Server:
         if answer.choices[0].finish_reason == "abort":  # a server that is told to end answers all it has with this
             raise Unanswered("gave up what it was asked", begun=True)
         try:
-            wire.check(answer, body)
+            completions_api.check(answer, body)
         except ValueError as error:
             raise Unanswered(f"its answer cannot be read: {error}", begun=True) from error
         self.heard_s = asyncio.get_running_loop().time()

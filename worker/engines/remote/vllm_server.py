@@ -28,7 +28,7 @@ from worker.engines.daemon_thread import in_thread
 from worker.engines.local.vllm import model_path
 from worker.engines.passes import Passes, mass_of
 from worker.engines.prompted_engine import PromptedEngine, sampling
-from worker.engines.remote import completions_api as wire
+from worker.engines.remote import completions_api
 from worker.engines.remote.client import Server, Unanswered
 from worker.engines.remote.fleet import Fleet
 from worker.engines.tokens import Tokens, load
@@ -67,7 +67,7 @@ class VllmServerEngine(PromptedEngine):
     async def start(self) -> None:
         """Load the tokenizer, look at all servers, test both passes.  Raises `Fatal`, `Retryable` if none answers."""
         self._tokens = await in_thread(self._load)
-        self._passes = Passes(self._settings, self._profile, self._tokens, wire.params, None)
+        self._passes = Passes(self._settings, self._profile, self._tokens, completions_api.params, None)
         token = _token(self._settings.server_auth_file)
         self._max_model_len = 0
         self._fleet = Fleet([Server(url, token) for url in dict.fromkeys(self._settings.server_urls)], self._look)
@@ -113,7 +113,7 @@ class VllmServerEngine(PromptedEngine):
         self, name: str, user_id: str, ids: Sequence[int], params: Mapping[str, Any], trace: Mapping[str, str]
     ) -> Any:
         body = {**params, "model": self._settings.model, "prompt": list(ids)}
-        return wire.output(ids, await self._alive().ask(name, user_id, body, trace))
+        return completions_api.output(ids, await self._alive().ask(name, user_id, body, trace))
 
     def _alive(self) -> Fleet:
         if self._fleet is None:

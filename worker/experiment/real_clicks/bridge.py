@@ -15,7 +15,7 @@ from math import fsum
 import numpy as np
 
 from worker.experiment.readout import Agreement, Calibrated, Effect
-from worker.experiment.real_clicks import calibration as calibrating, click_model as heads
+from worker.experiment.real_clicks import calibration, click_model
 from worker.experiment.real_clicks.calibration import Figure
 from worker.experiment.real_clicks.shown_slates import Seen, columns, usable
 from worker.experiment.statistics import confidence as stats
@@ -23,7 +23,7 @@ from worker.experiment.statistics.user_means import Rule
 
 SEED = 1  # of the bootstrap: the same data give the same figures
 METRIC = "click_probability"
-ESTIMAND = f"{heads.ESTIMAND} ({heads.ASSUMPTION})"
+ESTIMAND = f"{click_model.ESTIMAND} ({click_model.ASSUMPTION})"
 
 Duels = Mapping[str, tuple[float, float]]  # by event: duel share, contested mass
 Unchanged = tuple[str, int, int]  # event, user and time of an event whose slates are one list
@@ -34,7 +34,7 @@ def calibrated(seen: Sequence[Seen]) -> Calibrated:
     known = [one for one in seen if one.clicked is not None]
     clicks = sum(bool(one.clicked) for one in known)
     counts = {"slates": len(seen), "pending": len(seen) - len(known), "clicks": clicks}
-    found = calibrating.calibration(columns(one.row for one in known), seed=SEED) if known else None
+    found = calibration.calibration(columns(one.row for one in known), seed=SEED) if known else None
     if found is None:
         return Calibrated(**counts, figures=(), words="no clicks yet in both halves of the time")
     named = ((field.name, getattr(found, field.name)) for field in fields(found))
@@ -52,7 +52,7 @@ class Bridge:
     by_event: Mapping[str, tuple[float, float]]
     user: Mapping[str, int]  # by event, also of those in `unchanged`
     unchanged: frozenset[str] = frozenset()  # events whose slates are one list
-    head: heads.Head | None = None
+    head: click_model.Head | None = None
     withheld: str = ""
 
 
@@ -61,8 +61,8 @@ def bridge(seen: Sequence[Seen], duels: Duels, unchanged: Sequence[Unchanged] = 
     known = [one for one in seen if one.clicked is not None]
     middle = _middle(known)
     first = [one for one in known if one.occurred_at < middle]
-    head = heads.fit(columns(one.row for one in first)) if first else heads.Refused("no outcomes yet")
-    if isinstance(head, heads.Refused):
+    head = click_model.fit(columns(one.row for one in first)) if first else click_model.Refused("no outcomes yet")
+    if isinstance(head, click_model.Refused):
         return Bridge({}, {}, withheld=head.reason)
     same = {event: user for event, user, at in unchanged if at >= middle}
     later = [one for one in seen if one.occurred_at >= middle and one.event_id in duels and one.event_id not in same]
@@ -70,18 +70,18 @@ def bridge(seen: Sequence[Seen], duels: Duels, unchanged: Sequence[Unchanged] = 
     if not asked:
         return Bridge({}, {}, withheld="no duels with a shown control slate yet")
     found = _carried(head, asked, duels)
-    if isinstance(found, heads.Refused):
+    if isinstance(found, click_model.Refused):
         return Bridge({}, {}, withheld=found.reason)
     both = zip(found.control.tolist(), found.candidate.tolist(), strict=True)
     by_event = {one.event_id: clicks for one, clicks in zip(asked, both, strict=True)}
     return Bridge(by_event, same | {one.event_id: one.user for one in asked}, frozenset(same), head)
 
 
-def _carried(head: heads.Head, asked: Sequence[Seen], duels: Duels) -> heads.Bridged | heads.Refused:
+def _carried(head: click_model.Head, asked: Sequence[Seen], duels: Duels) -> click_model.Bridged | click_model.Refused:
     """Bridge slates in the order in which `columns` has them."""
     share, contested = np.array([duels[one.event_id] for one in asked]).T
     own, shared = share - (1 - contested) / 2, 1 - contested
-    return heads.bridged(head, columns(one.row for one in asked), mass_a=1 - own, mass_b=own + shared)
+    return click_model.bridged(head, columns(one.row for one in asked), mass_a=1 - own, mass_b=own + shared)
 
 
 def bridged(over: Bridge, rule: Rule) -> Effect:
@@ -109,7 +109,7 @@ def bridged(over: Bridge, rule: Rule) -> Effect:
     return _effect(overall, of_those, note=_given(over.head))
 
 
-def _given(head: heads.Head | None) -> str:
+def _given(head: click_model.Head | None) -> str:
     if head is None:
         return ""
     return (

@@ -13,7 +13,7 @@ from math import nan
 import numpy as np
 
 from worker.experiment.readout import Effect
-from worker.experiment.real_clicks import canary as canaries, doubly_robust as observing
+from worker.experiment.real_clicks import canary, doubly_robust
 from worker.experiment.real_clicks.bridge import METRIC, Bridge
 from worker.experiment.real_clicks.canary import CanaryEvents
 from worker.experiment.real_clicks.doubly_robust import ControlEvents, Estimand, Floats, ObservedLift
@@ -28,10 +28,10 @@ def effects(exposures: Sequence[Exposure], over: Bridge, rule: Rule) -> Iterator
     """Yield what outcomes say about the candidate; "not identified" and why, where they cannot."""
     control = [one for one in exposures if not one.shown_candidate]
     if any(one.outcome is not None for one in control):
-        found = observing.doubly_robust(_control(control, over), alpha=rule.alpha, planned_users=rule.planned_users)
+        found = doubly_robust.doubly_robust(_control(control, over), alpha=rule.alpha, planned_users=rule.planned_users)
         yield _effect(found)
     if len(control) < len(exposures):
-        yield _effect(canaries.canary(_canary(exposures), alpha=rule.alpha, planned_users=rule.planned_users))
+        yield _effect(canary.canary(_canary(exposures), alpha=rule.alpha, planned_users=rule.planned_users))
 
 
 def _control(events: Sequence[Exposure], over: Bridge) -> ControlEvents:

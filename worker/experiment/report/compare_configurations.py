@@ -22,7 +22,7 @@ from worker.experiment.real_clicks.calibration import Figure, log_losses, mean
 from worker.experiment.real_clicks.shown_slates import Seen, columns, usable
 from worker.experiment.statistics import confidence as stats
 from worker.experiment.statistics.confidence import EVEN, Estimate
-from worker.experiment.store import queries, real_clicks as real
+from worker.experiment.store import queries, real_clicks
 from worker.experiment.store.queries import EpochRow
 
 WINDOW_US = 86_400_000_000  # of a click, the same for both
@@ -64,7 +64,7 @@ def compare(
     found = []
     for candidate, control in sorted(both):
         one = _twice(db, rows, (candidate, control), alpha=alpha, planned_users=planned_users)
-        seen_twice = (real.seen(db, row.id, control, window_us=WINDOW_US) for row in rows)
+        seen_twice = (real_clicks.seen(db, row.id, control, window_us=WINDOW_US) for row in rows)
         found.append(replace(one, log_loss=_log_loss(*seen_twice)))
     return found
 

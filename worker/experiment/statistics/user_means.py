@@ -16,7 +16,7 @@ from math import fsum, isinf
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.experiment.statistics import confidence as stats, cuped as adjusted, empirical_bernstein as closed
+from worker.experiment.statistics import confidence as stats, cuped as adjusted, empirical_bernstein
 
 MAX_POINTS = 60  # of a timeline
 Counts = NDArray[np.int64]
@@ -90,7 +90,7 @@ class Users:
         (values, moments), (low, high) = self._closed_values(window_buckets), self._rule.bounds
         if not values.size or isinf(high - low):
             return None
-        found = closed.interval(values, moments, low=low, high=high, alpha=self._rule.alpha)
+        found = empirical_bernstein.interval(values, moments, low=low, high=high, alpha=self._rule.alpha)
         return stats.Estimate(values.size, float(values.mean()), found)
 
     def _closed_values(self, window_buckets: int) -> tuple[Values, Counts]:

@@ -14,9 +14,9 @@ from worker.core.prompts.prompt import Profile, attributes, build, render_option
 from worker.core.prompts.template import check, fill
 from worker.core.records import Domain, HistoryEntry, HistoryItem, Impression, Item, ItemKind, User
 from worker.core.simulation.questions import Depths, Option, plan
-from worker.settings import prompt_profiles as profiles
+from worker.settings import prompt_profiles
 
-PROFILE = profiles.load("mirror-v1")
+PROFILE = prompt_profiles.load("mirror-v1")
 WORDS = " ".join(f"w{n}" for n in range(60))
 
 

@@ -11,9 +11,9 @@ from worker.core.prompts import template
 from worker.core.prompts.prompt import MAX_OPTION_CHARS, Profile, build, option_flags, render_option, scene
 from worker.core.records import Domain, HistoryEntry, HistoryItem, Impression, Item, ItemKind, User
 from worker.core.simulation.questions import Option
-from worker.settings import prompt_profiles as profiles
+from worker.settings import prompt_profiles
 
-PROFILE = profiles.load("mirror-v1")
+PROFILE = prompt_profiles.load("mirror-v1")
 
 
 def lines(shown: Impression, *items: Item, profile: Profile = PROFILE) -> list[str]:

@@ -5,7 +5,7 @@ from random import Random
 from worker.core.prompts.prompt import build, letter, render_option, scene
 from worker.core.prompts.rationale import MAX_SECTION_CHARS, ParseStatus, parse
 from worker.core.simulation.questions import Depths, plan
-from worker.settings import prompt_profiles as profiles
+from worker.settings import prompt_profiles
 
 NUM = 10_000
 WHOLE = (
@@ -42,7 +42,7 @@ def test_ten_thousand_random_impressions_render() -> None:
     """Every question has one line a letter, in order, whatever the texts are."""
     from tests.support.examples import HOSTILE, wild_impression
 
-    profile = profiles.load("mirror-v1")
+    profile = prompt_profiles.load("mirror-v1")
     for seed in range(NUM):
         chance = Random(seed)
         shown = wild_impression([*chance.sample(HOSTILE, 2), random_text(chance)[:500] or "x"], chance)

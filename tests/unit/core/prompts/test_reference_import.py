@@ -10,7 +10,7 @@ from worker.cli.check import run_all
 from worker.cli.main import app
 from worker.core.errors import BadSettings
 from worker.kafka import admin
-from worker.settings import load, prompt_profiles as profiles
+from worker.settings import load, prompt_profiles
 
 SECTIONS = (
     "Stimulus: s\nStimulus Factors: f\nKnowledge: k\nKnowledge Factors: f\nEvaluation: e\nEvaluation Style: s\n"
@@ -42,12 +42,12 @@ def convert(tmp_path: Path, source: str) -> Path:
     arguments = ["prompts", "import", str(tmp_path / "template.py"), "--out", str(out)]
     result = CliRunner().invoke(app, arguments, catch_exceptions=False)
     assert result.exit_code == 0
-    assert profiles.load(str(out)).sha256 in result.output
+    assert prompt_profiles.load(str(out)).sha256 in result.output
     return out
 
 
 def test_the_imported_profile_has_its_wording_and_our_layouts(tmp_path: Path) -> None:
-    found, ours = profiles.load(str(convert(tmp_path, SOURCE))), profiles.load("mirror-v1")
+    found, ours = prompt_profiles.load(str(convert(tmp_path, SOURCE))), prompt_profiles.load("mirror-v1")
     assert found.system == {"default": DEFAULT, "direct": DIRECT}
     assert (found.user, found.domains, found.prefix, found.stop) == (ours.user, ours.domains, ours.prefix, ours.stop)
     assert found.name == "reference"
@@ -78,11 +78,11 @@ def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
 
 
 def test_the_reference_model_with_another_wording_is_doubted(tmp_path: Path) -> None:
-    imported, ours = profiles.load(str(convert(tmp_path, SOURCE))), profiles.load("mirror-v1")
-    assert "prompts import" in profiles.doubt("vllm", "Joinn/UserMirrorrer-Qwen-DPO", ours)
-    assert not profiles.doubt("vllm", "Joinn/UserMirrorrer-Qwen-DPO", imported)
-    assert not profiles.doubt("vllm", "mirror-tiny", ours)
-    assert not profiles.doubt("choice-model", "Joinn/UserMirrorrer-Qwen-DPO", ours)  # it reads no prompt
+    imported, ours = prompt_profiles.load(str(convert(tmp_path, SOURCE))), prompt_profiles.load("mirror-v1")
+    assert "prompts import" in prompt_profiles.doubt("vllm", "Joinn/UserMirrorrer-Qwen-DPO", ours)
+    assert not prompt_profiles.doubt("vllm", "Joinn/UserMirrorrer-Qwen-DPO", imported)
+    assert not prompt_profiles.doubt("vllm", "mirror-tiny", ours)
+    assert not prompt_profiles.doubt("choice-model", "Joinn/UserMirrorrer-Qwen-DPO", ours)  # it reads no prompt
 
 
 def test_check_warns_of_the_reference_model_with_another_wording(

@@ -7,7 +7,7 @@ from hypothesis import given, settings, strategies as st
 
 from worker.core.delivery.offset_metadata import Note
 from worker.core.records import Partition
-from worker.core.resilience import decode_breaker as module
+from worker.core.resilience import decode_breaker
 from worker.core.resilience.decode_breaker import ALLOWED_S, EVERYTHING, MAX_NOTE, MAX_ROW, NUM_LAST, PROBE_S, Breaker
 
 QUICK = settings(max_examples=100, deadline=None)
@@ -121,7 +121,7 @@ def test_a_writer_of_whom_nothing_ever_decoded_is_not_held_beside_others_that_do
 
 
 def test_writers_that_decode_are_remembered_only_so_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_WRITERS", 3)
+    monkeypatch.setattr(decode_breaker, "MAX_WRITERS", 3)
     breaker = Breaker()
     feed(breaker, A, "id 0", [True, *[False] * MAX_ROW])
     for number in range(100):

@@ -14,13 +14,13 @@ import pytest
 
 from worker.core.errors import BadSettings, Retryable
 from worker.core.simulation.draws import Ask, Drawn
-from worker.engines.remote import client as module, completions_api as wire, vllm_server
+from worker.engines.remote import client, completions_api, vllm_server
 from worker.engines.remote.client import MAX_BYTES, Server, Unanswered, Unreachable
 from worker.engines.remote.fleet import Fleet, _Past
 from worker.settings import load
 
 TOKEN = "token-of-this-test"  # noqa: S105 - of a server that lives as long as it does
-BODY = wire.params(max_tokens=1, temperature=0.0, logprob_token_ids=[32], output_kind=None)
+BODY = completions_api.params(max_tokens=1, temperature=0.0, logprob_token_ids=[32], output_kind=None)
 Say = Callable[[str], bytes]
 
 
@@ -92,7 +92,7 @@ async def test_an_answer_that_is_packed_is_neither_asked_for_nor_unpacked() -> N
 
 
 async def test_a_version_is_waited_for_only_so_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "VERSION_S", 0.1)
+    monkeypatch.setattr(client, "VERSION_S", 0.1)
     async with saying(b"") as server, asyncio.timeout(5.0):
         assert await server.version() == "unknown"
 
@@ -206,7 +206,9 @@ class Engine(vllm_server.VllmServerEngine):
         self.num_tests = 0
 
     def letters(self, num_slots: int) -> dict[str, Any]:
-        return wire.params(max_tokens=1, temperature=0.0, logprob_token_ids=list(range(num_slots)), output_kind=None)
+        return completions_api.params(
+            max_tokens=1, temperature=0.0, logprob_token_ids=list(range(num_slots)), output_kind=None
+        )
 
     def _probe_ids(self) -> tuple[int, ...]:
         return (1,)
