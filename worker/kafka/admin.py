@@ -2,16 +2,15 @@
 
 import logging
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient, ClusterMetadata, ConfigResource, NewTopic, ResourceType
 
 from worker.core.errors import Fatal, Retryable
 from worker.core.records import Message
 from worker.kafka import client_config as client
 from worker.kafka.record_reader import produce
-from worker.kafka.unreadable import ADVICE, refused_by_client
 from worker.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -107,34 +106,6 @@ def max_message_bytes(settings: Settings, topics: Iterable[str]) -> int:
     except (KafkaException, KeyError, TimeoutError) as error:
         log.warning("max.message.bytes cannot be read (%s); the setting stands", type(error).__name__)
         return settings.max_message_bytes
-
-
-def read_topic(settings: Settings, topic: str) -> Iterator[tuple[bytes | None, bytes | None]]:
-    """Yield (key, value) of everything that is committed in a topic now, partition by partition in offset order."""
-    consumer = Consumer(client.reader(settings, f"{settings.group_id}-reader"))
-    try:
-        number = num_partitions(settings, topic)
-        consumer.assign([TopicPartition(topic, index, 0) for index in range(number)])
-        yield from _until_end(consumer, number)
-    finally:
-        consumer.close()
-
-
-def _until_end(consumer: Consumer, number: int) -> Iterator[tuple[bytes | None, bytes | None]]:
-    ended: set[int | None] = set()
-    while len(ended) < number:
-        message = consumer.poll(TIMEOUT_S)
-        if message is None:
-            raise Retryable("Kafka does not answer while a topic is read")
-        error = message.error()
-        if error is None:
-            yield message.key(), message.value()
-        elif error.code() == client.PARTITION_EOF:
-            ended.add(message.partition())
-        elif why := refused_by_client(message):
-            raise Retryable(f"{why}; nothing behind it was read; {ADVICE}")
-        else:
-            client.raise_if_hopeless(error, "read")
 
 
 class Publisher:

@@ -45,10 +45,6 @@ class MicroBatcher(Generic[T]):
         """Return the batch if its first item has waited long enough."""
         return self.close() if self._items and now_s - self._opened_s >= self._linger_s else None
 
-    def closes_at_s(self) -> float | None:
-        """Say when `due` will return the batch; None if nothing waits."""
-        return self._opened_s + self._linger_s if self._items else None
-
     def close(self) -> list[T]:
         """Return what waits, in order, and start anew."""
         items, self._items, self._tokens = self._items, [], 0
