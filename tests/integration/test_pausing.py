@@ -77,7 +77,7 @@ def test_a_revoke_that_waits_is_heard_before_a_partition_is_assigned_anew(stage:
         while not over.is_set():
             peer.poll(0.05)
 
-    def hear() -> None:
+    def run_callbacks() -> None:
         while ours.poll(0) is not None:
             pass
 
@@ -91,7 +91,7 @@ def test_a_revoke_that_waits_is_heard_before_a_partition_is_assigned_anew(stage:
         peer.subscribe([stage.topic], on_assign=of_peer)
         thread.start()
         time.sleep(5)  # without a poll, while the peer joins: the revoke waits
-        Pauser(ours).assign_anew(dict.fromkeys(given, 0), given, hear)
+        Pauser(ours).reassign(dict.fromkeys(given, 0), given, run_callbacks)
         time.sleep(3)  # enough for the peer to be given what our unassign would have freed
         while not owned_by_peer:
             ours.poll(0.1)

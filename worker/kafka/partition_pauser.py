@@ -20,7 +20,7 @@ class Pauser:
         self._consumer = consumer
         self._paused: frozenset[Partition] = frozenset()
         self._wanted_since_s: float | None = None
-        self._sure_of: int | None = None  # the only generation to send in, while a callback may be late
+        self._only_generation: int | None = None  # the only valid one while a revoke callback may be late
 
     def apply(self, wanted: frozenset[Partition], assigned: Collection[Partition]) -> None:
         """Resume at once; pause only what has been wanted for a while, and nap until then."""
@@ -53,12 +53,12 @@ class Pauser:
         self._paused -= partitions
 
     def hold(self, partitions: frozenset[Partition]) -> None:
-        """Fetch nothing of these partitions, which are not read, until `assign_anew`."""
+        """Fetch nothing of these partitions, which are not read, until `reassign`."""
         if partitions:
             self._consumer.pause([TopicPartition(one.topic, one.number) for one in partitions])
 
     def seek(self, partition: Partition, offset: int) -> bool:
-        """Have the client fetch a partition from this offset on; False if it fetches it no more at all."""
+        """Fetch a partition from this offset on; False if the client no longer fetches it at all."""
         try:
             self._consumer.seek(TopicPartition(partition.topic, partition.number, offset))
         except KafkaException as error:
@@ -67,27 +67,27 @@ class Pauser:
             return False
         return True
 
-    def assign_anew(
-        self, offsets: Mapping[Partition, int], given: Collection[Partition], hear: Callable[[], None]
+    def reassign(
+        self, offsets: Mapping[Partition, int], given: Collection[Partition], run_callbacks: Callable[[], None]
     ) -> None:
-        """Have the client fetch partitions from these offsets on, whatever it was doing with them, if they are given.
+        """Assign those of these partitions again that are `given`, each from an offset on, whatever their state.
 
-        It takes this for the answer to a revoke that waits in its queue, and the group goes on: what is revoked may be
-        a peer's before our callback has run.  So `hear` runs the callbacks that wait before; where one comes in
-        between, it runs right after, and meanwhile there is no other `generation`.
+        The client takes an unassign for the answer to a revoke that is still queued, and the group moves on: a peer may
+        own revoked partitions before our callback has run.  So `run_callbacks` empties the queue first; a revoke that
+        comes in between runs right after, and until it has, `generation` is only valid if it did not change.
         """
-        hear()
-        self._sure_of = client.generation(self._consumer.consumer_group_metadata())
+        run_callbacks()
+        self._only_generation = client.generation(self._consumer.consumer_group_metadata())
         for partition in offsets.keys() & set(given):
             self._paused -= {partition}
             one = TopicPartition(partition.topic, partition.number, offsets[partition])
             self._consumer.incremental_unassign([one])
             self._consumer.incremental_assign([one])
             self._consumer.resume([one])  # the client keeps a pause for a partition that comes back (librdkafka 2.16)
-        hear()
-        self._sure_of = None
+        run_callbacks()
+        self._only_generation = None
 
     def generation(self, metadata: object) -> int:
-        """Return the generation in which offsets may be sent, -1 for none."""
+        """Return the generation to send offsets in, -1 while there is none."""
         found = client.generation(metadata)
-        return found if self._sure_of in (None, found) else -1
+        return found if self._only_generation in (None, found) else -1

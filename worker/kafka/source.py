@@ -258,15 +258,15 @@ class KafkaSource:
         return records
 
     def _read_from(self, partition: Partition, offset: int) -> None:
-        """Read on from an offset; a partition that the client lost its place in is not fetched any more."""
+        """Read on from an offset, also where the client lost its place and no longer fetches the partition."""
         self._own.next[partition] = offset
         self._pauser.set(self._wanted_pause | self._unreadable.paused(), self._own.epochs)
         if not self._pauser.seek(partition, offset):
-            self._pauser.assign_anew({partition: offset}, self._own.given, self._hear)
+            self._pauser.reassign({partition: offset}, self._own.given, self._run_callbacks)
             self._pauser.set(self._wanted_pause | self._unreadable.paused(), self._own.epochs)
 
-    def _hear(self) -> None:
-        """Run the callbacks that wait in the client's queue, every partition paused."""
+    def _run_callbacks(self) -> None:
+        """Run all callbacks queued in the client, every partition paused."""
         while self._poll_paused():
             pass
 
@@ -421,7 +421,7 @@ class KafkaSource:
             self._positions.refresh(self._consumer)
             starts = self._positions.start(self._consumer, given)
             offsets = {one: start.offset for one, start in starts.by_partition.items()}
-            self._pauser.assign_anew(offsets, self._own.given, self._hear)
+            self._pauser.reassign(offsets, self._own.given, self._run_callbacks)
             self._take_starts(self._consumer, starts.of(self._own.given))
 
     def _drop(self, partitions: frozenset[Partition]) -> int:
@@ -447,7 +447,7 @@ class KafkaSource:
         except GoneError:
             return  # the watch tells
         if oldest <= self._own.next[partition] <= end:
-            if not self._unreadable.is_astray(partition, self._own.next[partition], error):
+            if not self._unreadable.position_lost(partition, self._own.next[partition], error):
                 self._read_from(partition, self._own.next[partition])
             return
         if self._settings.on_data_loss == "stop":
@@ -460,7 +460,7 @@ class KafkaSource:
         self._drop(frozenset({partition}))
         self._topics.position_gone(partition.topic)
         self._positions.commit_start(self._consumer, partition, oldest, topic_id)
-        self._pauser.assign_anew({partition: oldest}, self._own.given, self._hear)
+        self._pauser.reassign({partition: oldest}, self._own.given, self._run_callbacks)
         starts = Starts({partition: Start(oldest, "", None, topic_id)})
         self._take_starts(self._consumer, starts.of(self._own.given))
 

@@ -51,7 +51,7 @@ class Held:
     look_again_s: float
     is_looking: bool = False
     is_accepted: bool = False  # by a person, to be passed
-    is_astray: bool = False  # there may be nothing wrong with the batch: only a person has it passed
+    may_be_readable: bool = False  # nothing is known to be wrong with the batch: only a person passes it
     search: "Future[int | None] | None" = None  # for the batch's end
 
 
@@ -61,11 +61,11 @@ class Unreadable:
     `held_up`, `num_held` and `accept` are for any thread.
     """
 
-    def __init__(self, settings: Settings, goes_on: Callable[[], bool]) -> None:
-        """Know of none; `goes_on` says in any thread whether the worker has not stopped."""
-        self._settings, self._goes_on = settings, goes_on
+    def __init__(self, settings: Settings, is_running: Callable[[], bool]) -> None:
+        """Start with none held; `is_running` is called from search threads and ends them on shutdown."""
+        self._settings, self._is_running = settings, is_running
         self._held: dict[Partition, Held] = {}
-        self._astray: dict[Partition, int] = {}  # where the client lost its place last
+        self._lost_at: dict[Partition, int] = {}  # where the client lost its place last
         self._skips = settings.on_data_loss == "skip"
         self.num_found = 0
 
@@ -74,7 +74,8 @@ class Unreadable:
         """Why partitions wait, "" if none does."""
         held = dict(self._held)
         told = "; ".join(f"{partition}@{one.first}: {one.why}" for partition, one in sorted(held.items(), key=str))
-        advice = "the batch is being passed" if self._skips else (
+        is_passing = self._skips and not any(one.may_be_readable for one in held.values())
+        advice = "the batch is being passed" if is_passing else (
             f"to pass it: on_data_loss=skip, or `mirrorstream dlq accept`; {ADVICE}"
         )  # fmt: skip
         return f"a batch cannot be read: {told}; {advice}" if told else ""
@@ -112,17 +113,17 @@ class Unreadable:
             self.num_found += 1
             log.error("%s@%d: a batch cannot be read: %s; the partition waits", partition, first, why)
 
-    def is_astray(self, partition: Partition, first: int, error: KafkaError) -> bool:
-        """Hear that a position is said to be gone which is there; hold the partition if it is so again at one place.
+    def position_lost(self, partition: Partition, first: int, error: KafkaError) -> bool:
+        """Note that the client calls a position gone that exists; hold the partition the second time at one offset.
 
-        Once it was said of an older position, or the client lost its place and is to read on from `first`.
+        The first time the report was about an older position, or the client lost its place: read on from `first`.
         """
-        if self._astray.get(partition) != first:
-            self._astray[partition] = first
+        if self._lost_at.get(partition) != first:
+            self._lost_at[partition] = first
             log.warning("%s@%d: the client lost its place: %s; reading on", partition, first, error.str())
             return False
         self.found(partition, first, error)
-        self._held[partition].is_astray, self._held[partition].look_again_s = True, time.monotonic() + LOOK_S
+        self._held[partition].may_be_readable, self._held[partition].look_again_s = True, time.monotonic() + LOOK_S
         return True
 
     def read(self, partition: Partition) -> None:
@@ -134,7 +135,7 @@ class Unreadable:
         """Forget partitions that are no longer ours."""
         for partition in partitions:
             self._held.pop(partition, None)
-            self._astray.pop(partition, None)
+            self._lost_at.pop(partition, None)
 
     def due(self) -> tuple[dict[Partition, int], dict[Partition, int | None]]:
         """Return the offsets to read again from now, and where batches end that are to be passed.
@@ -147,13 +148,15 @@ class Unreadable:
         again = {
             one: held.first
             for one, held in waiting.items()
-            if not (held.is_accepted or (self._skips and not held.is_astray))
+            if not (held.is_accepted or (self._skips and not held.may_be_readable))
         }
         for one in again:
             self._held[one].is_looking = True
         for one in waiting.keys() - again.keys():
             held = waiting[one]
-            held.search = held.search or _in_thread(partial(find_end, self._settings, one, held.first, self._goes_on))
+            held.search = held.search or _in_thread(
+                partial(find_end, self._settings, one, held.first, self._is_running)
+            )
         searched = {one: held.search for one, held in waiting.items() if held.search is not None}
         return again, {one: search.result() for one, search in searched.items() if search.done()}
 
@@ -170,7 +173,7 @@ class Unreadable:
 
 
 def _in_thread(work: Callable[[], T]) -> "Future[T]":
-    """Do some work in a thread that a process does not wait for when it ends."""
+    """Run work in a daemon thread, which process exit does not wait for."""
     found: Future[T] = Future()
 
     def run() -> None:
@@ -183,7 +186,7 @@ def _in_thread(work: Callable[[], T]) -> "Future[T]":
     return found
 
 
-def find_end(settings: Settings, partition: Partition, first: int, goes_on: Callable[[], bool]) -> int | None:
+def find_end(settings: Settings, partition: Partition, first: int, is_running: Callable[[], bool]) -> int | None:
     """Return the first offset behind the batch that holds `first`; None if Kafka does not say now."""
     options = {
         **client.reader(settings, f"{settings.group_id}-probe"),
@@ -193,7 +196,7 @@ def find_end(settings: Settings, partition: Partition, first: int, goes_on: Call
     try:
         with closing(Consumer(options)) as consumer:
             _, high = consumer.get_watermark_offsets(TopicPartition(partition.topic, partition.number), PROBE_S)
-        return _search(first, high, lambda at: _is_behind(options, partition, first, at, goes_on))
+        return _search(first, high, lambda at: _is_behind(options, partition, first, at, is_running))
     except (KafkaException, TimeoutError) as error:
         log.warning("%s@%d: the end of the batch cannot be found now: %s", partition, first, error)
         return None
@@ -221,7 +224,7 @@ def _search(first: int, high: int, is_behind: Callable[[int], bool]) -> int:
 
 
 def _is_behind(
-    options: Mapping[str, Any], partition: Partition, first: int, at: int, goes_on: Callable[[], bool]
+    options: Mapping[str, Any], partition: Partition, first: int, at: int, is_running: Callable[[], bool]
 ) -> bool:
     """Say whether an offset stands behind the batch that holds `first`.  Raises `TimeoutError` if Kafka is silent.
 
@@ -231,7 +234,7 @@ def _is_behind(
     with closing(Consumer(dict(options))) as consumer:
         consumer.assign([TopicPartition(partition.topic, partition.number, at)])
         deadline_s = time.monotonic() + PROBE_S
-        while time.monotonic() < deadline_s and goes_on():
+        while time.monotonic() < deadline_s and is_running():
             message = consumer.poll(POLL_S)
             if message is None:
                 continue

@@ -42,7 +42,7 @@ def ends(monkeypatch: pytest.MonkeyPatch) -> dict[Partition, int]:
         return future
 
     monkeypatch.setattr(unreadable, "_in_thread", at_once)
-    monkeypatch.setattr(unreadable, "find_end", lambda _settings, partition, _first, _goes_on: found.get(partition))
+    monkeypatch.setattr(unreadable, "find_end", lambda _settings, partition, _first, _is_running: found.get(partition))
     return found
 
 
@@ -161,11 +161,12 @@ def test_an_end_is_searched_for_once_and_beside_everything_else(monkeypatch: pyt
 def test_a_place_that_is_lost_twice_is_held_and_never_passed_by_itself(clock: Clock, on_data_loss: str) -> None:
     """There may be nothing wrong with what stands there."""
     found = held(on_data_loss)
-    assert not found.is_astray(A, 7, BROKEN), "the first time it is read on"
+    assert not found.position_lost(A, 7, BROKEN), "the first time it is read on"
     assert not found.is_held(A)
-    assert not found.is_astray(A, 8, BROKEN), "elsewhere it is a first time"
-    assert found.is_astray(A, 8, BROKEN)
+    assert not found.position_lost(A, 8, BROKEN), "elsewhere it is a first time"
+    assert found.position_lost(A, 8, BROKEN)
     assert found.is_held(A)
+    assert "mirrorstream dlq accept" in found.held_up
     assert found.due() == ({}, {})
     clock.now_s += LOOK_S
     assert found.due() == ({A: 8}, {})
