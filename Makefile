@@ -10,7 +10,12 @@ UV := $(BIN)/uv
 # Without bytecode, importing vLLM takes 12.7 s instead of 5.5 s, in each of its processes.
 export UV_COMPILE_BYTECODE := 1
 
-.PHONY: setup demo bench test test-long lint format lock clean
+# What needs no Java, Maven, vLLM or network; the simulation plays a share of its seeds.
+QUICK := tests/unit/core tests/unit/pipeline tests/architecture tests/simulation \
+	tests/contracts/test_readme.py tests/contracts/test_contributing.py tests/contracts/test_asyncapi.py
+SLOW := --ignore tests/unit/core/prompts/test_random_texts.py --ignore tests/unit/core/test_bounded_cache.py
+
+.PHONY: help setup demo bench check test test-long lint format lock clean
 .DEFAULT_GOAL := demo
 
 # The locks hold wheels for this alone; pip would only tell of the first that it does not find.
@@ -41,8 +46,17 @@ $(VENV)/test.done: requirements/test.txt $(VENV)/run.done
 	$(UV) pip install --quiet --python $(BIN)/python --require-hashes --no-deps -r requirements/test.txt
 	touch $@ $(VENV)/cpu.done
 
-setup: $(VENV)/test.done
+$(VENV)/check.done: requirements/check.txt pyproject.toml | $(UV)
+	$(UV) pip install --quiet --python $(BIN)/python --require-hashes --no-deps -r requirements/check.txt
+	$(UV) pip install --quiet --python $(BIN)/python --no-deps --editable .
+	touch $@
 
+help:  ## Show these targets.
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+setup: $(VENV)/test.done  ## Install everything that the tests need into .venv.
+
+demo:  ## Run the main job on this machine: generated users, a worker with vLLM on the CPU, the result.
 demo: $(if $(filter choice-model,$(ENGINE)),$(VENV)/run.done,$(VENV)/cpu.done)
 	$(BIN)/mirrorstream demo --engine $(ENGINE) --events $(EVENTS)
 
@@ -54,33 +68,41 @@ $(PEERS)/done: requirements/peers.txt | $(UV)
 	touch $@
 
 # make bench BENCH="--bootstrap localhost:9092 --json"
+bench:  ## Measure the worker beside the engine alone and beside other frameworks (BENCH="..." adds flags).
 bench: $(VENV)/cpu.done $(PEERS)/done
 	$(BIN)/mirrorstream bench --peers $(PEERS)/bin/python $(BENCH)
 
-test: setup lint
+check: $(VENV)/check.done  ## Check a change in a minute: lint, types, core, pipeline, architecture, simulation.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy worker
+	SIMULATION_SEEDS=100 $(BIN)/python -m pytest --quiet --no-header --durations=0 --durations-min=2 $(SLOW) $(QUICK)
+
+test: setup lint  ## Run every test, against a real Apache Kafka and a real vLLM.
 	$(BIN)/python -m pytest
 
-test-long: setup $(PEERS)/done
+test-long: setup $(PEERS)/done  ## Run the long suites too: kills, soak, the outside that changes.
 	$(BIN)/python -m pytest -m "long or not long"
 
-lint: setup
+lint: setup  ## Lint and check types.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-format: setup
+format: setup  ## Format and fix what can be fixed.
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 COMPILE := $(UV) pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-annotate --no-header --quiet --upgrade
-lock: | $(UV)
+lock: | $(UV)  ## Compile the requirement files anew.
 	$(COMPILE) --extra cpu --extra experiment --group dev -o requirements/test.txt
 	$(COMPILE) --extra experiment -c requirements/test.txt -o requirements/run.txt
+	$(COMPILE) --extra experiment --extra server --group check -c requirements/test.txt -o requirements/check.txt
 	$(COMPILE) --extra cpu --extra experiment -c requirements/test.txt -o requirements/cpu.txt
 	$(COMPILE) --extra gpu -o requirements/gpu.txt
 	$(COMPILE) --extra server -c requirements/test.txt -o requirements/server.txt
 	$(COMPILE:pyproject.toml=) --group peers -o requirements/peers.txt
 
-clean:
+clean:  ## Remove the environments and caches.
 	rm -rf $(VENV) $(PEERS) .mypy_cache .ruff_cache .pytest_cache .hypothesis
