@@ -3,6 +3,7 @@
 import re
 import threading
 import time
+from typing import Any
 
 import pytest
 from confluent_kafka import Consumer, TopicPartition
@@ -46,13 +47,14 @@ def test_a_partition_that_left_paused_comes_back_unpaused(stage: Stage) -> None:
         consumer.close()
 
 
-def test_a_revoke_that_waits_is_heard_before_a_partition_is_assigned_anew(stage: Stage) -> None:
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+def test_a_queued_revoke_runs_before_partitions_are_reassigned(stage: Stage, protocol: str) -> None:
     """The client takes the unassign for the answer to it: a peer had the partitions before our callback ran."""
     stage.create(partitions=4)
-    options = {
+    classic = {"partition.assignment.strategy": "cooperative-sticky", "heartbeat.interval.ms": 500}
+    options: dict[str, Any] = {
         "bootstrap.servers": stage.bootstrap, "group.id": stage.name, "enable.auto.commit": False,
-        "partition.assignment.strategy": "cooperative-sticky", "auto.offset.reset": "earliest",
-        "heartbeat.interval.ms": 500,
+        "auto.offset.reset": "earliest", "group.protocol": protocol, **(classic if protocol == "classic" else {}),
     }  # fmt: skip
     ours, peer = Consumer(options), Consumer(options)
     given: set[Partition] = set()
