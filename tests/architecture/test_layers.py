@@ -48,7 +48,9 @@ IMPURE = {"now", "today", "utcnow", "uuid1", "uuid4", "open", "print", "input"}
 # The schema text ships with the package, and Avro and validation are what `codec` is for; in `records` both are only
 # annotations, which `codec` reads.
 EXTRA = {
-    "worker.core.codec.impression": {"fastavro", "importlib", "io", "pathlib", "pydantic", "pydantic_core"},
+    "worker.core.codec.avro_encoder": {"fastavro", "io"},
+    "worker.core.codec.avro_schemas": {"fastavro", "importlib", "pathlib"},
+    "worker.core.codec.impression": {"pydantic", "pydantic_core"},
     "worker.core.prompts.reference_import": {"ast", "yaml"},  # text in, text out
     "worker.core.records": {"annotated_types", "pydantic"},
     # The C library's and RE2's matchers: the client and the broker use these, and any other would find other topics.

@@ -42,7 +42,7 @@ def test_help_imports_neither_the_model_nor_kafka() -> None:
     code = """
 import sys
 from typer.testing import CliRunner
-from worker.cli import app
+from worker.cli.main import app
 for words in ([], ["run"], ["demo"]):
     assert CliRunner().invoke(app, [*words, "--help"]).exit_code == 0
 print(sorted({"vllm", "torch", "transformers", "confluent_kafka", "numpy"} & sys.modules.keys()))"""

@@ -11,7 +11,7 @@ from typing import Any
 import fastavro
 from hypothesis import strategies as st
 
-from worker.core.codec import impression as codec
+from worker.core.codec import avro_encoder, avro_schemas
 from worker.core.records import (
     MIN_TIME_US,
     Assignment,
@@ -100,8 +100,8 @@ def _parsed(text: str) -> Any:
 def payload(plain: object, schema: str = "") -> bytes:
     """Write a record as bare Avro by the text of a schema, by default our own of impressions."""
     stream = BytesIO()
-    writer = _parsed(schema or codec.schema_text("RecommendationImpression"))
-    fastavro.schemaless_writer(stream, writer, codec.plain(plain))
+    writer = _parsed(schema or avro_schemas.schema_text("RecommendationImpression"))
+    fastavro.schemaless_writer(stream, writer, avro_encoder.plain(plain))
     return stream.getvalue()
 
 
@@ -128,7 +128,7 @@ def avro_types(name: str) -> dict[str, Any]:
             for inner in (*schema.get("fields", ()), schema.get("items"), schema.get("values"), schema["type"]):
                 visit(inner)
 
-    visit(json.loads(codec.schema_text(name)))
+    visit(json.loads(avro_schemas.schema_text(name)))
     return found
 
 

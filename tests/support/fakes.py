@@ -9,7 +9,8 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, ParamSpec
 
-from worker.core.codec.impression import Schema, SchemaRef
+from worker.core.codec.avro_schemas import Schema
+from worker.core.codec.framing import SchemaRef
 from worker.core.delivery.handover_messages import (
     Assigned,
     Committed,

@@ -5,9 +5,9 @@ from copy import deepcopy
 from typing import Any
 
 from tests.support.examples import impression, payload, seen
-from worker.core.codec import impression as codec
+from worker.core.codec import avro_encoder, avro_schemas, impression as codec
 
-OWN_TEXT = codec.schema_text("RecommendationImpression")
+OWN_TEXT = avro_schemas.schema_text("RecommendationImpression")
 
 
 def _inside(kind: Any) -> Any:
@@ -32,7 +32,7 @@ def schema_with(path: str, kind: object) -> str:
 
 def plain_with(path: str, value: object) -> dict[str, Any]:
     """Return an impression as plain data with another value at a path, in each entry of a list."""
-    found: Any = deepcopy(codec.plain(impression(history=(seen("Heat (1995)", 1), seen("Heat (1995)", 2)))))
+    found: Any = deepcopy(avro_encoder.plain(impression(history=(seen("Heat (1995)", 1), seen("Heat (1995)", 2)))))
     *above, name = path.split(".")
     at = [found]
     for part in above:
@@ -63,4 +63,4 @@ def read(path: str, kind: object, value: object) -> Any:
     """Write a value at a path by another type, read the impression, and return what is there.  Raises `Poison`."""
     text = schema_with(path, kind)
     written = payload(plain_with(path, value), json.dumps(bare(json.loads(text))))
-    return at_path(codec.decode(written, codec.writer_schema(text)), path)
+    return at_path(codec.decode(written, avro_schemas.writer_schema(text)), path)

@@ -12,8 +12,9 @@ import pytest
 
 from tests.support.examples import impression
 from tests.support.fakes import FakeEngine, FakeSchemas, FakeSink, FakeSource, FakeWatch, until
-from worker.core.codec import impression as codec
-from worker.core.codec.impression import Encoder, SchemaRef
+from worker.core.codec import avro_schemas, framing, impression as codec
+from worker.core.codec.avro_encoder import Encoder
+from worker.core.codec.framing import SchemaRef
 from worker.core.delivery.handover import FlushLimits, Handover
 from worker.core.delivery.micro_batcher import MicroBatcher
 from worker.core.delivery.response_encoder import Outgoing
@@ -31,7 +32,9 @@ from worker.settings import prompt_profiles
 
 A, B = Partition("impressions", 0), Partition("impressions", 1)
 IMPRESSIONS = Encoder("RecommendationImpression")
-OURS = SchemaRef("fingerprint", codec.schema_fingerprint(codec.schema_text("RecommendationImpression")).hex())
+OURS = SchemaRef(
+    "fingerprint", avro_schemas.schema_fingerprint(avro_schemas.schema_text("RecommendationImpression")).hex()
+)
 QUESTIONS = 3  # of the example: SLATE control, SLATE candidate, DUEL candidate
 DRAWS = 2
 POISON = b"not Avro"
@@ -68,7 +71,7 @@ class World:
 
     def __init__(self, max_records: int = 100, **changes: Any) -> None:
         self.source, self.sink, self.watch, self.engine = FakeSource(), FakeSink(), FakeWatch(), FakeEngine()
-        self.schemas = FakeSchemas({OURS: codec.own_schema("RecommendationImpression")})
+        self.schemas = FakeSchemas({OURS: avro_schemas.own_schema("RecommendationImpression")})
         self.window = Window(max_records=max_records, max_bytes=1_000_000, max_tokens=1_000_000)
         self.handover = Handover(FlushLimits())
         self.stop = asyncio.Event()
@@ -137,9 +140,9 @@ def response(message: Message) -> Mapping[str, Any]:
     """Decode a message of the output topic."""
     assert message.topic == "responses"
     assert message.value is not None
-    ref, payload = codec.split(message.value, message.headers)
+    ref, payload = framing.split(message.value, message.headers)
     assert ref.kind == "fingerprint"
-    found = codec.decode_plain(payload, codec.own_schema("SimulatedResponse"), "SimulatedResponse")
+    found = codec.decode_plain(payload, avro_schemas.own_schema("SimulatedResponse"), "SimulatedResponse")
     return cast("Mapping[str, Any]", found)
 
 

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 import yaml
 
-from worker.core.codec import impression as codec
+from worker.core.codec import avro_encoder, impression as codec
 from worker.core.errors import BadSettings, Poison
 from worker.core.prompts import prompt, reference_import
 from worker.core.prompts.rationale import parse
@@ -116,7 +116,7 @@ def parse_completion(
     rationale, status = parse(text, words)
     said = re.search(rf"(?i:{re.escape(words.labels[-1])}):\s*\[([A-Z])\b", text)
     behavior = said[1] if said and ord(said[1]) - ord("A") < options else None
-    record = {"rationale": codec.plain(rationale), "parse_status": status.value, "behavior": behavior}
+    record = {"rationale": avro_encoder.plain(rationale), "parse_status": status.value, "behavior": behavior}
     typer.echo(json.dumps(record, ensure_ascii=False))
 
 

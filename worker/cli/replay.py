@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from worker.cli import replay_sources
-from worker.core.codec import impression as codec
-from worker.core.codec.impression import Encoder
+from worker.core.codec import framing, impression as codec
+from worker.core.codec.avro_encoder import Encoder
 from worker.core.errors import BadSettings, Fatal, Poison, Retryable
 from worker.core.records import Record
 from worker.core.topics.topic_patterns import is_pattern
@@ -70,7 +70,7 @@ def decoded_letter(settings: Settings, letter: Record) -> tuple[object, str | No
         return None, None
     schemas = registry.Schemas(settings.schema_registry_url, settings.schema_registry_auth_file)
     try:
-        ref, payload = codec.split(letter.value, letter.headers)
+        ref, payload = framing.split(letter.value, letter.headers)
         return codec.decode_plain(payload, schemas.fetch_now(ref), "RecommendationImpression"), None
     except (Poison, Retryable) as error:
         return None, str(error)

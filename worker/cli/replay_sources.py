@@ -12,7 +12,7 @@ from pathlib import Path
 
 from worker.cli import movielens
 from worker.core.codec import impression as codec
-from worker.core.codec.impression import Encoder
+from worker.core.codec.avro_encoder import Encoder
 from worker.core.errors import BadSettings, Poison
 from worker.core.outcomes import Outcome
 from worker.core.records import Impression, Message

@@ -19,8 +19,9 @@ from rich.markup import escape
 from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from worker.core.codec import impression as codec
-from worker.core.codec.impression import Encoder, schema_text
+from worker.core.codec import avro_schemas, framing, impression as codec
+from worker.core.codec.avro_encoder import Encoder
+from worker.core.codec.avro_schemas import schema_text
 from worker.core.errors import Fatal
 from worker.core.records import Impression, Message
 from worker.demo import scenes
@@ -183,8 +184,8 @@ def _take(demo: Demo, settings: Settings, reader: Reader, topic: str, value: byt
         return
     demo.first_s = demo.first_s or time.monotonic() - demo.started_s
     demo.count.add(reader.decode(value))
-    _, payload = codec.split(value, ())
-    decoded = codec.decode_plain(payload, codec.own_schema("SimulatedResponse"), "SimulatedResponse")
+    _, payload = framing.split(value, ())
+    decoded = codec.decode_plain(payload, avro_schemas.own_schema("SimulatedResponse"), "SimulatedResponse")
     demo.answers.append(read(decoded))
 
 

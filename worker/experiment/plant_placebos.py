@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, suppress
 
-from worker.core.codec import impression as codec
+from worker.core.codec import framing, impression as codec
 from worker.core.errors import BadSettings, Poison
 from worker.core.records import Impression, Item, Message, Record, Role
 from worker.core.seeding import unit
@@ -89,5 +89,5 @@ def plant(settings: Settings, experiment: str, *, share: float, tell: Callable[[
 def _decoded(records: Iterable[Record], schemas: registry.Schemas) -> Iterator[Impression]:
     for record in records:
         with suppress(Poison):  # the worker dead-letters it
-            ref, payload = codec.split(record.value or b"", record.headers)
+            ref, payload = framing.split(record.value or b"", record.headers)
             yield codec.decode(payload, schemas.fetch_now(ref))

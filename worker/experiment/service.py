@@ -10,7 +10,7 @@ from math import inf
 from pathlib import Path
 from threading import Event, Thread
 
-from worker.core.codec import impression as codec
+from worker.core.codec import framing, impression as codec
 from worker.core.errors import BadSettings, Fatal
 from worker.core.records import Message, Record
 from worker.experiment.definition import Definition, as_record, load
@@ -182,7 +182,7 @@ def _records(settings: Settings, options: Options, state: State) -> Records:
     schemas = registry.Schemas(settings.schema_registry_url, settings.schema_registry_auth_file)
 
     def decode(raw: Record, name: str) -> Mapping[str, object]:
-        ref, payload = codec.split(raw.value or b"", raw.headers)
+        ref, payload = framing.split(raw.value or b"", raw.headers)
         return codec.decode_plain(payload, schemas.fetch_now(ref), name)
 
     return Records(state, decode, _topics(settings, options), include_test=options.include_test)

@@ -19,8 +19,8 @@ from urllib.parse import quote
 from uuid import UUID
 
 from worker.core.bounded_cache import BytesLru
-from worker.core.codec import impression as codec
-from worker.core.codec.impression import SchemaRef
+from worker.core.codec import avro_encoder, avro_schemas
+from worker.core.codec.framing import SchemaRef
 from worker.core.errors import BadSettings, Poison, Retryable
 from worker.kafka.registry_client import NoSuchSchema, RegistryClient
 
@@ -80,20 +80,22 @@ class Schemas:
     def __init__(self, url: str | None, auth_file: Path | None = None) -> None:
         """Take the registry's address, or None for our own schemas alone.  Raises `BadSettings`."""
         self._client = RegistryClient(url, auth_file) if url else None
-        self._own: dict[SchemaRef, codec.Schema] = {
-            SchemaRef("fingerprint", codec.schema_fingerprint(codec.schema_text(name)).hex()): codec.own_schema(name)
-            for name in codec.OWN
+        self._own: dict[SchemaRef, avro_schemas.Schema] = {
+            SchemaRef(
+                "fingerprint", avro_schemas.schema_fingerprint(avro_schemas.schema_text(name)).hex()
+            ): avro_schemas.own_schema(name)
+            for name in avro_schemas.OWN
         }
-        self._foreign = BytesLru[SchemaRef, codec.Schema](MAX_SCHEMA_BYTES)
+        self._foreign = BytesLru[SchemaRef, avro_schemas.Schema](MAX_SCHEMA_BYTES)
         self._documents = BytesLru[_Reference, _Document](MAX_DOCUMENT_BYTES)
         self._asking: dict[_Reference, asyncio.Future[_Document]] = {}
         self._refused = BytesLru[SchemaRef, tuple[float, Poison]](MAX_REFUSED_BYTES)
 
-    def known(self, ref: SchemaRef) -> codec.Schema | None:
+    def known(self, ref: SchemaRef) -> avro_schemas.Schema | None:
         """Return a writer schema that was fetched before."""
         return self._own.get(ref) or self._foreign.get(ref)
 
-    async def fetch(self, ref: SchemaRef) -> codec.Schema:
+    async def fetch(self, ref: SchemaRef) -> avro_schemas.Schema:
         """Return a writer schema.
 
         Raises `Poison` if the registry has none or it is refused, `Retryable` if nobody can say now.
@@ -106,9 +108,9 @@ class Schemas:
         try:
             root = await self._root(ref)
             references = await self._follow(root)
-            own = codec.as_own(root.text)
+            own = avro_schemas.as_own(root.text)
             if own is None:
-                schema = await asyncio.to_thread(codec.writer_schema, root.text, references)
+                schema = await asyncio.to_thread(avro_schemas.writer_schema, root.text, references)
             else:
                 schema = own
         except Poison as poison:
@@ -121,7 +123,7 @@ class Schemas:
             self._foreign.put(ref, schema, num_bytes=schema.num_bytes)
         return schema
 
-    def fetch_now(self, ref: SchemaRef) -> codec.Schema:
+    def fetch_now(self, ref: SchemaRef) -> avro_schemas.Schema:
         """Do the same, blocking; not inside a running loop."""
         known = self.known(ref)
         return asyncio.run(_some_times(lambda: self.fetch(ref))) if known is None else known
@@ -218,13 +220,13 @@ def schema_id(url: str, auth_file: Path | None, subject: str, name: str) -> int:
         raise BadSettings(message) from error
 
 
-def encoder(url: str | None, auth_file: Path | None, topic: str, name: str) -> codec.Encoder:
+def encoder(url: str | None, auth_file: Path | None, topic: str, name: str) -> avro_encoder.Encoder:
     """Return an encoder of one of our records for a topic; without a registry, single-object.  Raises `BadSettings`."""
-    return codec.Encoder(name, schema_id=schema_id(url, auth_file, f"{topic}-value", name) if url else None)
+    return avro_encoder.Encoder(name, schema_id=schema_id(url, auth_file, f"{topic}-value", name) if url else None)
 
 
 def _body(name: str) -> dict[str, str]:
-    return {"schema": codec.schema_text(name), "schemaType": "AVRO"}
+    return {"schema": avro_schemas.schema_text(name), "schemaType": "AVRO"}
 
 
 def _call_now(client: RegistryClient, method: str, path: str, body: object) -> Mapping[str, Any]:

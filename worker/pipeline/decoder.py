@@ -5,8 +5,9 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from worker.core.codec import impression as codec
-from worker.core.codec.impression import Schema, SchemaRef
+from worker.core.codec import framing, impression as codec
+from worker.core.codec.avro_schemas import Schema
+from worker.core.codec.framing import SchemaRef
 from worker.core.errors import Poison, Retryable
 from worker.core.records import Impression, Record
 from worker.core.simulation.sampling import Sampling, Skip, UserBudget
@@ -75,7 +76,7 @@ class Intake:
             raise Poison("headers", record.problem)
         if record.value is None:
             return Skip.TOMBSTONE
-        ref, payload = codec.split(record.value, record.headers)
+        ref, payload = framing.split(record.value, record.headers)
         schema = self._schemas.known(ref) if schema is None else schema
         impression = codec.decode(payload, await self.fetch(ref) if schema is None else schema)
         skip = self._sampling.skip(impression, now_s=self._wall())
@@ -106,6 +107,6 @@ def _ref(record: Record) -> SchemaRef | None:
     if record.problem or record.value is None:
         return None
     try:
-        return codec.split(record.value, record.headers)[0]
+        return framing.split(record.value, record.headers)[0]
     except Poison:
         return None

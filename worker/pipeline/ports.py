@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from worker.core.codec.impression import Schema, SchemaRef
+from worker.core.codec.avro_schemas import Schema
+from worker.core.codec.framing import SchemaRef
 from worker.core.delivery import handover_messages
 from worker.core.delivery.handover_messages import Assigned, Flush, Frozen, Lost, Revoking, TopicNews
 from worker.core.errors import Fatal

@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Coroutine
 from dataclasses import dataclass
 
-from worker.core.codec.impression import Schema
+from worker.core.codec.avro_schemas import Schema
 from worker.core.delivery.handover import Handover
 from worker.core.errors import Poison
 from worker.core.records import Message, Partition, Record

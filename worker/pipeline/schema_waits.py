@@ -9,7 +9,8 @@ from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Collection, Coroutine
 from dataclasses import dataclass, field
 
-from worker.core.codec.impression import Schema, SchemaRef
+from worker.core.codec.avro_schemas import Schema
+from worker.core.codec.framing import SchemaRef
 from worker.core.errors import Poison
 from worker.core.records import Partition
 from worker.core.resilience.decode_breaker import Unit

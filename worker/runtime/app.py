@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from worker.core.codec.impression import Encoder
+from worker.core.codec.avro_encoder import Encoder
 from worker.core.delivery.handover import FlushLimits, Handover
 from worker.core.delivery.micro_batcher import MicroBatcher
 from worker.core.delivery.response_encoder import Outgoing

@@ -15,7 +15,9 @@ from worker.bench.plain.outputs import compare
 from worker.bench.plain.peers.options import Options
 from worker.bench.plain.run import require_promise
 from worker.bench.plain.scaling import efficiency
-from worker.core.codec.impression import Encoder, decode_plain, own_schema
+from worker.core.codec.avro_encoder import Encoder
+from worker.core.codec.avro_schemas import own_schema
+from worker.core.codec.impression import decode_plain
 from worker.core.errors import Fatal, Poison
 from worker.core.records import Impression, Partition, Record
 from worker.demo.independent_count import Count

@@ -2,7 +2,7 @@
 
 from itertools import islice
 
-from worker.core.codec import impression as codec
+from worker.core.codec import avro_encoder, impression as codec
 from worker.core.prompts.rationale import ParseStatus, parse
 from worker.core.records import Impression
 from worker.demo import scenes
@@ -24,7 +24,7 @@ def test_the_same_seed_gives_the_same_traffic() -> None:
 
 def test_every_impression_survives_the_wire() -> None:
     for impression in scenes.impressions(1, num_users=20, generic_share=0.5):
-        assert codec.impression(codec.plain(impression)) == impression  # type: ignore[arg-type]
+        assert codec.impression(avro_encoder.plain(impression)) == impression  # type: ignore[arg-type]
 
 
 def test_the_candidate_is_liked_more_where_it_has_a_lift_and_not_in_an_a_a_test() -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 import fastavro
 import pytest
 
-from worker.core.codec.impression import decode_plain, own_schema, schema_text
+from worker.core.codec.avro_schemas import own_schema, schema_text
+from worker.core.codec.impression import decode_plain
 from worker.core.errors import BadSettings
 from worker.experiment.definition import Definition, Guardrail, State, from_record, load
 

@@ -19,7 +19,8 @@ import pytest
 
 from tests.support.experiment.made import AT_US, response
 from tests.support.experiment.page_client import client
-from worker.core.codec.impression import decode_plain, own_schema, schema_text
+from worker.core.codec.avro_schemas import own_schema, schema_text
+from worker.core.codec.impression import decode_plain
 from worker.core.records import Partition, Record
 from worker.experiment.ingest import MAX_AHEAD_US, Records, Topics
 from worker.experiment.report.assemble import Defaults, report

@@ -13,14 +13,14 @@ from urllib.parse import unquote
 import pytest
 
 from worker.core.bounded_cache import ENTRY_BYTES
-from worker.core.codec import impression as codec
-from worker.core.codec.impression import SchemaRef
+from worker.core.codec import avro_schemas
+from worker.core.codec.framing import SchemaRef
 from worker.core.errors import BadSettings, Poison, Retryable
 from worker.kafka import registry, registry_client
 from worker.kafka.registry import Schemas
 from worker.kafka.registry_client import MAX_BODY_BYTES, RegistryClient, shown
 
-IMPRESSION = codec.schema_text("RecommendationImpression")
+IMPRESSION = avro_schemas.schema_text("RecommendationImpression")
 SEVEN = SchemaRef("id", "7")
 PASSWORD = "secret-of-this-test"  # noqa: S105 - of a server that lives as long as it does
 
@@ -162,7 +162,7 @@ async def test_whatever_is_no_registrys_answer_is_an_outage(name: str) -> None:
         assert len(told) < 600
         assert "pw" not in told
         server.say = GOOD  # and it was not believed for any time
-        assert await schemas.fetch(SEVEN) is codec.own_schema("RecommendationImpression")
+        assert await schemas.fetch(SEVEN) is avro_schemas.own_schema("RecommendationImpression")
 
 
 async def test_nobody_there_is_an_outage() -> None:
@@ -208,7 +208,7 @@ async def test_a_redirect_is_followed_to_nobody() -> None:
 async def test_packed_answers_are_not_asked_for_but_read() -> None:
     packed = http(gzip.compress(json.dumps({"schema": IMPRESSION}).encode()), "200 OK", "application/json", GZIP)
     async with scripted(packed) as server:
-        assert await Schemas(server.url).fetch(SEVEN) is codec.own_schema("RecommendationImpression")
+        assert await Schemas(server.url).fetch(SEVEN) is avro_schemas.own_schema("RecommendationImpression")
     assert "accept-encoding: identity\r\n" in server.heads[0].lower()
 
 
@@ -426,7 +426,7 @@ async def test_a_net_of_references_is_walked_once_each() -> None:
 
 async def test_foreign_schemas_are_bounded_in_bytes_and_evict_none_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     text = record("r", *((f"f{n}", "int") for n in range(100)))
-    size = codec.writer_schema(text).num_bytes + ENTRY_BYTES
+    size = avro_schemas.writer_schema(text).num_bytes + ENTRY_BYTES
     monkeypatch.setattr(registry, "MAX_SCHEMA_BYTES", 10 * size)
     monkeypatch.setattr(registry, "MAX_REFUSED_BYTES", 10_000)
 
@@ -449,8 +449,8 @@ async def test_foreign_schemas_are_bounded_in_bytes_and_evict_none_of_ours(monke
     assert schemas.known(SchemaRef("id", "100")) is None
     assert 5 < len(schemas._refused) < 20
     assert schemas.known(SEVEN) is not None, "our own, under whatever id"
-    for name in codec.OWN:
-        ours = SchemaRef("fingerprint", codec.schema_fingerprint(codec.schema_text(name)).hex())
+    for name in avro_schemas.OWN:
+        ours = SchemaRef("fingerprint", avro_schemas.schema_fingerprint(avro_schemas.schema_text(name)).hex())
         assert schemas.known(ours) is not None
 
 
@@ -460,7 +460,7 @@ def test_the_size_of_a_parsed_schema_is_an_upper_bound() -> None:
     text = json.dumps(raw)
     tracemalloc.start()
     try:
-        kept = [codec.writer_schema(text) for _ in range(10)]
+        kept = [avro_schemas.writer_schema(text) for _ in range(10)]
         size = tracemalloc.get_traced_memory()[0] / len(kept)
     finally:
         tracemalloc.stop()

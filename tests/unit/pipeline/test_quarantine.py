@@ -10,8 +10,8 @@ import pytest
 from tests.support.examples import impression
 from tests.support.fakes import jumping, until
 from tests.support.world import DRAWS, IMPRESSIONS, POISON, QUESTIONS, A, B, World, event, events, response, working
-from worker.core.codec import impression as codec
-from worker.core.codec.impression import SchemaRef
+from worker.core.codec import avro_schemas
+from worker.core.codec.framing import SchemaRef
 from worker.core.delivery.handover_messages import Assigned
 from worker.core.delivery.offset_metadata import Note
 from worker.core.records import Partition, User
@@ -98,7 +98,7 @@ async def test_a_mended_registry_heals_what_is_held() -> None:
         await world.read(*(UNKNOWN + value[10:] for value in events(60)))
         await asyncio.sleep(2 * PROBE_S)
         assert world.watch.counts["breaker closed"] == 0
-        world.schemas._schemas = {SchemaRef("id", "7"): codec.own_schema("RecommendationImpression")}
+        world.schemas._schemas = {SchemaRef("id", "7"): avro_schemas.own_schema("RecommendationImpression")}
         await world.committed(A, 60)
         assert world.pipeline.held_up == ""
         assert last_note(world) == ""
@@ -288,7 +288,7 @@ def quick(name: str) -> bytes:
 
 def knows(world: World, *numbers: int) -> None:
     """Have the registry know our schema under these ids."""
-    ours = codec.own_schema("RecommendationImpression")
+    ours = avro_schemas.own_schema("RecommendationImpression")
     world.schemas._schemas = {**world.schemas._schemas, **{SchemaRef("id", str(number)): ours for number in numbers}}
 
 

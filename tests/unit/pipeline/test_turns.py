@@ -15,7 +15,7 @@ from typing import TypeVar
 import pytest
 
 from tests.support.examples import AT_US, HOUR_US, impression, record
-from worker.core.codec.impression import Encoder
+from worker.core.codec.avro_encoder import Encoder
 from worker.core.delivery.response_encoder import Outgoing
 from worker.core.prompts.rationale import parse
 from worker.core.records import Domain, HistoryEntry, HistoryItem, Impression, Item, Role, Slate, User

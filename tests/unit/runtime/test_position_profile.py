@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from tests.support.examples import impression, record, slate
-from worker.core.codec import impression as codec
+from worker.core.codec import avro_encoder, avro_schemas
 from worker.core.errors import Fatal
 from worker.core.simulation.draws import Ask, Drawn, PositionProfile
 from worker.core.simulation.prepare import Asking, prepare
@@ -146,14 +146,14 @@ def test_a_profile_survives_the_topic_and_readers_of_before_pass_it_over() -> No
     """The field can be added and dropped: a reader without it reads the rest, and one with it reads null."""
     profile = (0.5, 0.3, 0.2)
     sent = answer(replace(SETUP, position_profiles={3: profile}))
-    new = json.loads(codec.schema_text("SimulatedResponse"))
-    old = json.loads(codec.schema_text("SimulatedResponse"))
+    new = json.loads(avro_schemas.schema_text("SimulatedResponse"))
+    old = json.loads(avro_schemas.schema_text("SimulatedResponse"))
     provenance = next(field["type"] for field in old["fields"] if field["name"] == "provenance")
     provenance["fields"] = [field for field in provenance["fields"] if field["name"] != "position_profile"]
 
     def read(writer: Any, reader: Any) -> Any:
         stream = BytesIO()
-        fastavro.schemaless_writer(stream, writer, codec.plain(sent))
+        fastavro.schemaless_writer(stream, writer, avro_encoder.plain(sent))
         return fastavro.schemaless_reader(BytesIO(stream.getvalue()), writer, reader)["provenance"]
 
     assert read(new, new)["position_profile"] == pytest.approx(profile)

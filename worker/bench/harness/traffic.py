@@ -5,7 +5,7 @@ from itertools import islice
 
 from confluent_kafka import KafkaError, Message, Producer
 
-from worker.core.codec.impression import Encoder
+from worker.core.codec.avro_encoder import Encoder
 from worker.core.errors import Fatal
 from worker.core.records import Impression
 from worker.demo import scenes

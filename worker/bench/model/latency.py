@@ -22,7 +22,7 @@ from worker.bench.model.contenders import Bench, require_sound
 from worker.bench.model.engine import Noted
 from worker.bench.model.load import Load
 from worker.bench.model.stream import FAILURES, watch
-from worker.core.codec.impression import schema_text
+from worker.core.codec.avro_schemas import schema_text
 from worker.core.errors import Fatal
 from worker.demo.independent_count import Reader
 from worker.kafka import admin

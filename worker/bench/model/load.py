@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from worker.core import seeding
-from worker.core.codec.impression import Encoder
+from worker.core.codec.avro_encoder import Encoder
 from worker.core.records import Impression, Message, Partition, Record
 from worker.core.simulation.draws import Ask
 from worker.core.simulation.prepare import Asking, prepare

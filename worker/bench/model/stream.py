@@ -19,7 +19,7 @@ from worker.bench.harness.processes import cpu_s
 from worker.bench.harness.topics import new_name, topics
 from worker.bench.model.engine import BenchEngine
 from worker.bench.model.load import Load
-from worker.core.codec.impression import schema_text
+from worker.core.codec.avro_schemas import schema_text
 from worker.demo.independent_count import Count, Reader
 from worker.kafka import admin, client_config as client
 from worker.runtime import app

@@ -9,8 +9,10 @@ bring their own.  What a contender adds around it is what is measured.
 import asyncio
 import time
 
-from worker.core.codec import impression as codec
-from worker.core.codec.impression import Encoder, SchemaRef, own_schema, schema_fingerprint, schema_text
+from worker.core.codec import framing, impression as codec
+from worker.core.codec.avro_encoder import Encoder
+from worker.core.codec.avro_schemas import own_schema, schema_fingerprint, schema_text
+from worker.core.codec.framing import SchemaRef
 from worker.core.delivery.response_encoder import Outgoing
 from worker.core.errors import Poison
 from worker.core.records import Message, Record
@@ -41,7 +43,7 @@ class Handler:
 
     def answer(self, record: Record) -> tuple[Message, ...]:
         """Return a record's responses, ready to be produced.  Raises `Poison`."""
-        ref, payload = codec.split(record.value or b"", record.headers)
+        ref, payload = framing.split(record.value or b"", record.headers)
         if ref != self._writer:
             raise Poison("schema", "the bench writes our own schema, and no other")
         impression = codec.decode(payload, own_schema(_INPUT))

@@ -11,7 +11,7 @@ import fastavro
 
 from worker.bench.harness.processes import Contending
 from worker.bench.harness.steady_stretch import Stretch
-from worker.core.codec.impression import schema_text
+from worker.core.codec.avro_schemas import schema_text
 from worker.core.errors import Fatal
 from worker.demo.independent_count import Count, Key, Reader
 

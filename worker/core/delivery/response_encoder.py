@@ -8,7 +8,7 @@ its event is a dead letter.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from worker.core.codec.impression import Encoder
+from worker.core.codec.avro_encoder import Encoder
 from worker.core.errors import Poison
 from worker.core.records import Headers, Message, Record, header_bytes
 from worker.core.simulation.response import SimulatedResponse

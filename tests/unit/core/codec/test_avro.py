@@ -12,7 +12,7 @@ from hypothesis import given, settings, strategies as st
 
 from tests.support.examples import impression, payload, seen, varint
 from tests.support.foreign import OWN_TEXT
-from worker.core.codec import impression as codec, schema_limits
+from worker.core.codec import avro_encoder, avro_schemas, impression as codec, schema_limits
 from worker.core.codec.avro import Bounds, compile_reader
 from worker.core.codec.logical_types import Unfit
 from worker.core.errors import Poison
@@ -127,11 +127,11 @@ def test_any_bytes_are_read_or_refused(drawn: tuple[Any, Any, bytes], noise: byt
 
 
 @cache
-def writer_with(kind: str) -> codec.Schema:
+def writer_with(kind: str) -> avro_schemas.Schema:
     """Return our schema with one more field of a type, after ours."""
     schema = json.loads(OWN_TEXT)
     schema["fields"].append({"name": "theirs", "type": json.loads(kind)})
-    return codec.writer_schema(json.dumps(schema))
+    return avro_schemas.writer_schema(json.dumps(schema))
 
 
 def refusal(kind: Any, data: bytes) -> tuple[str, str]:
@@ -225,12 +225,12 @@ def entries(count: int, limit: int) -> str:
 )
 def test_a_list_of_ours_with_too_many_entries_is_refused_with_its_place(data: bytes, problem: str) -> None:
     with pytest.raises(Poison) as caught:
-        codec.decode(data, codec.own_schema("RecommendationImpression"))
+        codec.decode(data, avro_schemas.own_schema("RecommendationImpression"))
     assert (caught.value.reason, str(caught.value)) == ("limit", problem)
 
 
 def plain(**changes: Any) -> dict[str, Any]:
-    found: Any = codec.plain(impression(history=(seen("a", 1),)))
+    found: Any = avro_encoder.plain(impression(history=(seen("a", 1),)))
     return {**found, **changes}
 
 
@@ -251,7 +251,7 @@ def plain(**changes: Any) -> dict[str, Any]:
 )  # fmt: skip
 def test_what_of_ours_is_too_much_is_refused_with_place_seen_and_wanted(change: dict[str, Any], problem: str) -> None:
     with pytest.raises(Poison) as caught:
-        codec.decode(payload(plain(**change)), codec.own_schema("RecommendationImpression"))
+        codec.decode(payload(plain(**change)), avro_schemas.own_schema("RecommendationImpression"))
     assert (caught.value.reason, str(caught.value)) == ("limit", problem)
 
 
@@ -260,7 +260,7 @@ def test_a_block_that_tells_its_bytes_is_read_and_held_to_them() -> None:
     data = payload(plain(context={"k": "v"}))
     ends = b"\x02\x02k\x02v\x00\x00"  # the context of one entry, and is_test
     assert data.endswith(ends)
-    own = codec.own_schema("RecommendationImpression")
+    own = avro_schemas.own_schema("RecommendationImpression")
     told = data.removesuffix(ends) + varint(-1) + varint(4) + ends[1:]
     assert codec.decode(told, own) == codec.decode(data, own)
     with pytest.raises(Poison, match="context: a block of entries that ends 1 bytes from where it says"):
@@ -301,11 +301,11 @@ def test_a_required_field_that_the_writer_has_not_is_named() -> None:
     schema = json.loads(OWN_TEXT)
     schema["fields"] = [field for field in schema["fields"] if field["name"] != "occurred_at"]
     with pytest.raises(Poison, match="the writer's record has no field occurred_at, which has no default"):
-        codec.decode(b"", codec.writer_schema(json.dumps(schema)))
+        codec.decode(b"", avro_schemas.writer_schema(json.dumps(schema)))
 
 
 def test_a_refused_schema_is_refused_for_each_record_alike() -> None:
-    writer = codec.writer_schema('{"type": "record", "name": "Other", "fields": []}')
+    writer = avro_schemas.writer_schema('{"type": "record", "name": "Other", "fields": []}')
     told = set()
     for _ in range(3):
         with pytest.raises(Poison) as caught:

@@ -16,8 +16,9 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from tests.support.examples import avro_types, film, impression, impressions, payload, seen, slate
-from worker.core.codec import impression as codec
-from worker.core.codec.impression import GUID_HEADER, Encoder, SchemaRef
+from worker.core.codec import avro_encoder, avro_schemas, framing, impression as codec
+from worker.core.codec.avro_encoder import Encoder
+from worker.core.codec.framing import GUID_HEADER, SchemaRef
 from worker.core.errors import Poison
 from worker.core.records import (
     MAX_ENTRIES,
@@ -44,8 +45,8 @@ from worker.core.records import (
 )
 
 NAME = "RecommendationImpression"
-OWN = codec.own_schema(NAME)
-OWN_TEXT = codec.schema_text(NAME)
+OWN = avro_schemas.own_schema(NAME)
+OWN_TEXT = avro_schemas.schema_text(NAME)
 SHOWN = impression(history=(seen("Heat (1995)", 1),))
 PAYLOAD = payload(SHOWN)
 
@@ -61,26 +62,26 @@ def refused(do: Callable[[], object]) -> str:
 
 
 def test_the_fingerprint_is_the_specifications() -> None:
-    assert codec.schema_fingerprint('"int"')[::-1].hex() == "7275d51a3f395c8f"
-    assert codec.schema_fingerprint('{"type": "int"}') == codec.schema_fingerprint('"int"')
+    assert avro_schemas.schema_fingerprint('"int"')[::-1].hex() == "7275d51a3f395c8f"
+    assert avro_schemas.schema_fingerprint('{"type": "int"}') == avro_schemas.schema_fingerprint('"int"')
 
 
 def test_single_object_encoding_carries_the_fingerprint_low_byte_first() -> None:
     framed = Encoder(NAME).encode(SHOWN)
-    ref, bare = codec.split(framed, ())
-    assert framed[:10] == b"\xc3\x01" + codec.schema_fingerprint(OWN_TEXT)
-    assert (ref, bare) == (SchemaRef("fingerprint", codec.schema_fingerprint(OWN_TEXT).hex()), PAYLOAD)
+    ref, bare = framing.split(framed, ())
+    assert framed[:10] == b"\xc3\x01" + avro_schemas.schema_fingerprint(OWN_TEXT)
+    assert (ref, bare) == (SchemaRef("fingerprint", avro_schemas.schema_fingerprint(OWN_TEXT).hex()), PAYLOAD)
 
 
 @pytest.mark.parametrize("schema_id", [0, 1, 17, 2**31 - 1])
 def test_the_registrys_prefix_carries_the_id(schema_id: int) -> None:
-    ref, bare = codec.split(Encoder(NAME, schema_id=schema_id).encode(SHOWN), ())
+    ref, bare = framing.split(Encoder(NAME, schema_id=schema_id).encode(SHOWN), ())
     assert (ref, bare) == (SchemaRef("id", str(schema_id)), PAYLOAD)
 
 
 def test_a_header_carries_a_guid_and_the_payload_stays_bare() -> None:
     headers = (("other", None), (GUID_HEADER, b"\x01" + bytes(range(16))))
-    assert codec.split(PAYLOAD, headers) == (SchemaRef("guid", bytes(range(16)).hex()), PAYLOAD)
+    assert framing.split(PAYLOAD, headers) == (SchemaRef("guid", bytes(range(16)).hex()), PAYLOAD)
 
 
 @pytest.mark.parametrize(
@@ -95,18 +96,18 @@ def test_a_header_carries_a_guid_and_the_payload_stays_bare() -> None:
         b"\xc3\x01" + bytes(8),
         b"\xc3\x02" + bytes(8) + PAYLOAD,
         b"Obj\x01" + PAYLOAD,
-        json.dumps(codec.plain(SHOWN)).encode(),
+        json.dumps(avro_encoder.plain(SHOWN)).encode(),
         b"\xef\xbb\xbf{}",
     ],
 )
 def test_bytes_without_a_known_frame_are_refused(value: bytes) -> None:
-    assert refused(lambda: codec.split(value, ())) == "magic"
+    assert refused(lambda: framing.split(value, ())) == "magic"
 
 
 @pytest.mark.parametrize("data", [None, b"", b"\x01", b"\x02" + bytes(16), b"\x01" + bytes(15)])
 def test_a_header_that_is_no_guid_leaves_the_prefix_to_tell(data: bytes | None) -> None:
     framed = Encoder(NAME, schema_id=5).encode(SHOWN)
-    assert codec.split(framed, ((GUID_HEADER, data),))[0] == SchemaRef("id", "5")
+    assert framing.split(framed, ((GUID_HEADER, data),))[0] == SchemaRef("id", "5")
 
 
 # -- records there and back
@@ -115,9 +116,9 @@ def test_a_header_that_is_no_guid_leaves_the_prefix_to_tell(data: bytes | None) 
 @given(impressions)
 @settings(max_examples=25, deadline=None)
 def test_any_valid_impression_comes_back_as_it_went(shown: Impression) -> None:
-    _, bare = codec.split(Encoder(NAME).encode(shown), ())
+    _, bare = framing.split(Encoder(NAME).encode(shown), ())
     assert codec.decode(bare, OWN) == shown
-    assert codec.impression(json.loads(json.dumps(codec.plain(shown)))) == shown
+    assert codec.impression(json.loads(json.dumps(avro_encoder.plain(shown)))) == shown
 
 
 def test_a_record_cut_at_any_byte_is_refused() -> None:
@@ -217,7 +218,7 @@ def test_the_bounds_themselves_are_within() -> None:
     ],
 )
 def test_many_bad_entries_are_one_problem(change: dict[str, object], places: list[str]) -> None:
-    plain = codec.plain(SHOWN)
+    plain = avro_encoder.plain(SHOWN)
     assert isinstance(plain, dict)
     with pytest.raises(Poison) as caught:
         codec.impression({**plain, **change})
@@ -244,7 +245,7 @@ def test_a_refusal_names_no_text_of_the_event() -> None:
     ],
 )
 def test_json_that_is_no_impression_is_refused(change: dict[str, object], reason: str) -> None:
-    plain = deepcopy(codec.plain(SHOWN))
+    plain = deepcopy(avro_encoder.plain(SHOWN))
     assert isinstance(plain, dict)
     assert refused(lambda: codec.impression({**plain, **change})) == reason
 
@@ -274,21 +275,21 @@ odd_values = st.lists(
 @given(impressions, odd_values, st.integers(0, 9_999).map(Random))
 @settings(max_examples=200, deadline=None)
 def test_whatever_is_accepted_is_encoded_and_comes_back(shown: Impression, odd: list[object], chance: Random) -> None:
-    plain = changed(codec.plain(shown), chance, odd)
+    plain = changed(avro_encoder.plain(shown), chance, odd)
     assert isinstance(plain, dict)
     try:
         found = codec.impression(plain)
     except Poison as poison:
         assert poison.reason in {"invalid", "limit"}  # noqa: PT017 - either end is right
         return
-    _, bare = codec.split(Encoder(NAME).encode(found), ())
+    _, bare = framing.split(Encoder(NAME).encode(found), ())
     assert codec.decode(bare, OWN) == found
 
 
 @pytest.mark.parametrize("bucket", [2**31, -(2**31) - 1, 2**63, 10**400])
 def test_a_bucket_that_no_int_holds_is_refused(bucket: int) -> None:
     """Found by a replay of JSON Lines: it was accepted, and the encoder raised."""
-    plain: Any = codec.plain(SHOWN)
+    plain: Any = avro_encoder.plain(SHOWN)
     plain["experiment"]["assignment"]["bucket"] = bucket
     with pytest.raises(Poison, match=r"experiment\.assignment\.bucket") as caught:
         codec.impression(plain)
@@ -316,7 +317,7 @@ def test_the_largest_impression_that_is_accepted_comes_back() -> None:
     ]
     shown = impression(*slates, user=User("u", history=history))
     assert next(left, None) is None
-    assert codec.impression(codec.plain(shown)) == shown  # type: ignore[arg-type]
+    assert codec.impression(avro_encoder.plain(shown)) == shown  # type: ignore[arg-type]
     assert codec.decode(payload(shown), OWN) == shown
     with pytest.raises(Poison, match="10,001 in all, want at most 10,000") as caught:
         codec.decode(payload(replace(shown, context={"one": "more"})), OWN)
@@ -344,7 +345,7 @@ def test_an_impression_has_the_fields_and_words_of_its_schema() -> None:
 
 
 def test_an_encoder_takes_a_dataclass_or_plain_data_alike() -> None:
-    plain = codec.plain(SHOWN)
+    plain = avro_encoder.plain(SHOWN)
     assert Encoder(NAME).encode(plain) == Encoder(NAME).encode(SHOWN)
     assert codec.decode_plain(PAYLOAD, OWN, NAME) == plain
 

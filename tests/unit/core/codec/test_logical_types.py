@@ -13,7 +13,7 @@ from hypothesis import given, settings, strategies as st
 
 from tests.support.examples import AT_US, DAY_US, payload
 from tests.support.foreign import bare, plain_with, read, schema_with
-from worker.core.codec import impression as codec
+from worker.core.codec import avro_encoder, avro_schemas, impression as codec
 from worker.core.errors import Poison
 from worker.core.records import MAX_TIME_US, MIN_TIME_US, Domain, Role
 
@@ -138,11 +138,11 @@ def test_a_logical_type_that_is_no_time_is_refused_by_its_name(
 
 @pytest.mark.parametrize("kind", [logical("long", "epoch-seconds"), logical("string", "x"), decimal(scale="many")])
 def test_a_logical_type_of_a_field_that_only_the_writer_has_is_passed_over(kind: object) -> None:
-    schema = json.loads(codec.schema_text("RecommendationImpression"))
+    schema = json.loads(avro_schemas.schema_text("RecommendationImpression"))
     schema["fields"].insert(0, {"name": "theirs", "type": kind})
     written = payload(plain_with("theirs", "" if "string" in str(kind) else b"" if "bytes" in str(kind) else 0),
                       json.dumps(bare(schema)))  # fmt: skip
-    assert codec.decode(written, codec.writer_schema(json.dumps(schema))).occurred_at == AT_US
+    assert codec.decode(written, avro_schemas.writer_schema(json.dumps(schema))).occurred_at == AT_US
 
 
 def test_a_logical_type_in_a_branch_that_does_not_come_is_passed_over() -> None:
@@ -283,8 +283,8 @@ def test_a_long_is_read_as_our_int_and_its_range_is_checked() -> None:
 def test_what_we_write_is_read_back_by_a_reader_with_logical_types() -> None:
     """A map's, list's and union's times too; and a writer in other units ends at the same moment."""
     text = schema_with("occurred_at", logical("long", "timestamp-millis"))
-    found = codec.decode(payload(plain_with("occurred_at", AT_MS), text), codec.writer_schema(text))
-    written = codec.Encoder("RecommendationImpression").encode(found)[10:]
-    own = fastavro.parse_schema(json.loads(codec.schema_text("RecommendationImpression")))
+    found = codec.decode(payload(plain_with("occurred_at", AT_MS), text), avro_schemas.writer_schema(text))
+    written = avro_encoder.Encoder("RecommendationImpression").encode(found)[10:]
+    own = fastavro.parse_schema(json.loads(avro_schemas.schema_text("RecommendationImpression")))
     again: Any = fastavro.schemaless_reader(BytesIO(written), own, None)
     assert again["occurred_at"] == datetime(2000, 11, 1, 12, tzinfo=UTC)

@@ -8,7 +8,7 @@ from hypothesis import given, settings, strategies as st
 
 from tests.support.examples import payload
 from tests.support.foreign import OWN_TEXT, plain_with
-from worker.core.codec import impression as codec, schema_limits
+from worker.core.codec import avro_encoder, avro_schemas, impression as codec, schema_limits
 from worker.core.codec.schema_limits import MAX_FIXED_BYTES, MAX_SCHEMA_CHARS, MAX_SCHEMA_TYPES, MAX_SYMBOLS, MAX_VALUES
 from worker.core.errors import Poison
 
@@ -89,7 +89,7 @@ def test_an_impossible_schema_is_refused_with_the_reason(name: str) -> None:
     schema, words = REFUSED[name]
     for found in (schema, record(schema, name="Outer"), [schema, "null"]):
         with pytest.raises(Poison, match=r"^writer schema ") as caught:
-            codec.writer_schema(json.dumps(found))
+            avro_schemas.writer_schema(json.dumps(found))
         assert caught.value.reason == "schema"
         assert words in str(caught.value) or found is not schema
 
@@ -98,14 +98,14 @@ def test_a_type_that_multiplies_is_refused_before_it_is_large() -> None:
     """Each takes its bytes, so only the payload would bound it: 8**7 values in 2 MB."""
     doubled = [record("int", name="S0"), *(record(*[f"S{n}"] * 8, name=f"S{n + 1}") for n in range(7))]
     with pytest.raises(Poison, match=f"more than {MAX_VALUES:,} values"):
-        codec.writer_schema(json.dumps(record(*doubled)))
+        avro_schemas.writer_schema(json.dumps(record(*doubled)))
 
 
 def test_a_text_that_is_too_long_is_refused_unread_with_its_references() -> None:
     half = json.dumps(record("int", doc="x" * (MAX_SCHEMA_CHARS // 2)))
-    codec.writer_schema(half)
+    avro_schemas.writer_schema(half)
     with pytest.raises(Poison, match="characters with its references, want at most 262,144"):
-        codec.writer_schema(half, [half.replace('"R"', '"S"')])
+        avro_schemas.writer_schema(half, [half.replace('"R"', '"S"')])
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_a_text_that_is_too_long_is_refused_unread_with_its_references() -> None
     ],
 )
 def test_what_tools_write_is_taken(schema: Any) -> None:
-    codec.writer_schema(json.dumps(schema))
+    avro_schemas.writer_schema(json.dumps(schema))
 
 
 def parts(schema: Any, found: list[str], top: str) -> Any:
@@ -151,10 +151,10 @@ def test_references_give_the_types_that_a_schema_names() -> None:
     text = json.dumps(parts(json.loads(OWN_TEXT), references, "RecommendationImpression"))
     assert len(references) == 13
     plain = plain_with("event_id", "e")
-    found = codec.decode(payload(plain), codec.writer_schema(text, references))
-    assert codec.plain(found) == plain
-    again = codec.writer_schema(text, [*references, references[0]])  # two that reference the same third
-    assert codec.plain(codec.decode(payload(plain), again)) == plain
+    found = codec.decode(payload(plain), avro_schemas.writer_schema(text, references))
+    assert avro_encoder.plain(found) == plain
+    again = avro_schemas.writer_schema(text, [*references, references[0]])  # two that reference the same third
+    assert avro_encoder.plain(codec.decode(payload(plain), again)) == plain
 
 
 @pytest.mark.parametrize(
@@ -173,33 +173,35 @@ def test_references_give_the_types_that_a_schema_names() -> None:
 )
 def test_references_are_checked_as_the_schema_is(text: str, references: list[str], problem: str) -> None:
     with pytest.raises(Poison, match=problem) as caught:
-        codec.writer_schema(text, references)
+        avro_schemas.writer_schema(text, references)
     assert caught.value.reason == "schema"
 
 
 def test_a_name_without_a_namespace_is_looked_for_within_it_first_and_then_without_as_in_java() -> None:
     main = json.dumps(record("S", {"type": "array", "items": "S"}, name="a.R"))
-    codec.writer_schema(main, [json.dumps(record("int", name="S"))])
+    avro_schemas.writer_schema(main, [json.dumps(record("int", name="S"))])
     with pytest.raises(Poison, match="no bytes"):  # the one within comes first
-        codec.writer_schema(main, [json.dumps(record("int", name="S")), json.dumps(record(name="a.S"))])
+        avro_schemas.writer_schema(main, [json.dumps(record("int", name="S")), json.dumps(record(name="a.S"))])
     with pytest.raises(Poison, match="recursive"):
-        codec.writer_schema(json.dumps(record(record(["null", "R"], name="a.S"), name="R")))
+        avro_schemas.writer_schema(json.dumps(record(record(["null", "R"], name="a.S"), name="R")))
 
 
 def test_a_chain_of_references_is_no_deeper_than_a_schema() -> None:
     chain = [json.dumps(record("int", name="S0"))]
     chain += [json.dumps(record(f"S{n}", name=f"S{n + 1}")) for n in range(40)]
-    codec.writer_schema('"S10"', chain[:11])
+    avro_schemas.writer_schema('"S10"', chain[:11])
     with pytest.raises(Poison, match="nested deeper than 16"):
-        codec.writer_schema('"S40"', chain)
+        avro_schemas.writer_schema('"S40"', chain)
 
 
 def test_a_topic_of_many_types_gives_ours() -> None:
     """With record names as subjects, the schema is a union of references; the payload starts with the branch."""
     other = json.dumps(record("int", name="com.acme.Other"))
-    writer = codec.writer_schema('["com.acme.Other", "mirrorstream.v1.RecommendationImpression"]', [other, OWN_TEXT])
+    writer = avro_schemas.writer_schema(
+        '["com.acme.Other", "mirrorstream.v1.RecommendationImpression"]', [other, OWN_TEXT]
+    )
     plain = plain_with("event_id", "e")
-    assert codec.plain(codec.decode(b"\x02" + payload(plain), writer)) == plain
+    assert avro_encoder.plain(codec.decode(b"\x02" + payload(plain), writer)) == plain
     with pytest.raises(Poison, match=r"the writer's schema is of com\.acme\.Other, want RecommendationImpression"):
         codec.decode(b"\x00\x02", writer)
 
@@ -210,19 +212,19 @@ def test_names_of_inner_records_and_namespaces_may_be_anything() -> None:
     for name in ("User", "HistoryEntry", "HistoryItem", "Slate", "Item", "Role", "Domain"):
         text = text.replace(f'"name": "{name}"', f'"name": "ConnectDefault{name}"')
     plain = plain_with("event_id", "e")
-    assert codec.plain(codec.decode(payload(plain), codec.writer_schema(text))) == plain
+    assert avro_encoder.plain(codec.decode(payload(plain), avro_schemas.writer_schema(text))) == plain
 
 
 def test_a_foreign_name_in_a_message_is_short_and_plain() -> None:
     for name in ("a" * 500, "a\u202eb", "a\nb"):
         with pytest.raises(Poison, match=r"declare: \(an odd name\)$"):
-            codec.writer_schema(json.dumps(name))
+            avro_schemas.writer_schema(json.dumps(name))
 
 
 def test_a_schema_knows_what_it_holds_of_memory() -> None:
     """It is a bound for caches: what `tracemalloc` finds for our own is 102 KB (2026-11)."""
-    assert 100_000 < codec.own_schema("RecommendationImpression").num_bytes < 500_000
-    assert codec.writer_schema(json.dumps(enum(*(f"S{n}" for n in range(5_000))))).num_bytes > 1_000_000
+    assert 100_000 < avro_schemas.own_schema("RecommendationImpression").num_bytes < 500_000
+    assert avro_schemas.writer_schema(json.dumps(enum(*(f"S{n}" for n in range(5_000))))).num_bytes > 1_000_000
 
 
 words = st.sampled_from(("record", "array", "null", "int", "R", "enum", "fixed", "map", "a.R", "", 0, -1, None, True))
@@ -238,7 +240,7 @@ schemas = st.recursive(
 @settings(max_examples=100, deadline=None)
 def test_any_json_is_a_schema_or_refused(schema: Any, references: list[Any], data: bytes) -> None:
     try:
-        writer = codec.writer_schema(json.dumps(schema), list(map(json.dumps, references)))
+        writer = avro_schemas.writer_schema(json.dumps(schema), list(map(json.dumps, references)))
         codec.decode(data, writer)
     except Poison as poison:
         assert poison.reason in {"schema", "avro"}  # noqa: PT017 - either end is right
@@ -246,5 +248,5 @@ def test_any_json_is_a_schema_or_refused(schema: Any, references: list[Any], dat
 
 def test_the_limits_leave_room_for_our_own_schemas() -> None:
     for name in ("RecommendationImpression", "SimulatedResponse", "Outcome", "ExperimentDefinition"):
-        root = schema_limits.parse(codec.schema_text(name)).root
+        root = schema_limits.parse(avro_schemas.schema_text(name)).root
         assert (root.num_values < 100, root.height <= 8) == (True, True), name

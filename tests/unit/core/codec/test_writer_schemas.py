@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from tests.support.examples import AT_US, impression, payload, seen, varint
-from worker.core.codec import impression as codec
+from worker.core.codec import avro_encoder, avro_schemas, impression as codec
 from worker.core.errors import Poison
 from worker.core.records import Domain, Impression, Item, Slate, User
 
-OWN_TEXT = codec.schema_text("RecommendationImpression")
+OWN_TEXT = avro_schemas.schema_text("RecommendationImpression")
 SHOWN = impression(history=(seen("Heat (1995)", 1),))
 PAYLOAD = payload(SHOWN)
 LIMIT_S = 40.0  # for the child that decodes dangerous payloads; it takes one second
@@ -28,7 +28,7 @@ JsonRecord = dict[str, Any]
 def refusal(schema: str) -> str:
     """Return the reason for which a schema is refused."""
     with pytest.raises(Poison) as caught:
-        codec.writer_schema(schema)
+        avro_schemas.writer_schema(schema)
     return caught.value.reason
 
 
@@ -65,7 +65,7 @@ def test_an_older_writer_without_the_optional_fields_is_read_with_their_defaults
     item_type = next(f for f in slate_type["fields"] if f["name"] == "items")["type"]["items"]
     item_type["fields"].append({"name": "text", "type": "string"})
     text = json.dumps(old)
-    writer = codec.writer_schema(text)
+    writer = avro_schemas.writer_schema(text)
     plain = {
         "event_id": "e",
         "occurred_at": AT_US,
@@ -81,12 +81,12 @@ def test_a_newer_writers_fields_and_words_are_passed_over() -> None:
     schema = json.loads(own_with({"name": "added", "type": {"type": "array", "items": of_record("string", "long")}}))
     next(f for f in schema["fields"] if f["name"] == "domain")["type"]["symbols"] += ["podcasts"]
     text = json.dumps(schema)
-    plain = {**codec.plain(SHOWN), "domain": "podcasts", "added": [{"f0": "x", "f1": 1}]}  # type: ignore[dict-item]
-    assert codec.decode(payload(plain, text), codec.writer_schema(text)) == replace(SHOWN, domain=Domain.UNKNOWN)
+    plain = {**avro_encoder.plain(SHOWN), "domain": "podcasts", "added": [{"f0": "x", "f1": 1}]}  # type: ignore[dict-item]
+    assert codec.decode(payload(plain, text), avro_schemas.writer_schema(text)) == replace(SHOWN, domain=Domain.UNKNOWN)
 
 
 def test_a_writer_of_another_record_is_refused() -> None:
-    writer = codec.writer_schema(json.dumps(of_record("string", name="Other")))
+    writer = avro_schemas.writer_schema(json.dumps(of_record("string", name="Other")))
     with pytest.raises(Poison) as caught:
         codec.decode(b"\x02x", writer)
     assert caught.value.reason == "avro"
@@ -109,7 +109,7 @@ def test_a_writer_of_another_record_is_refused() -> None:
     ],
 )
 def test_a_plain_schema_passes_the_lint(schema: Any) -> None:
-    codec.writer_schema(json.dumps(schema))
+    avro_schemas.writer_schema(json.dumps(schema))
 
 
 def nested(depth: int) -> Any:
@@ -157,7 +157,7 @@ def test_a_schema_that_no_decoder_can_bound_is_refused(schema: Any) -> None:
 @pytest.mark.parametrize("name", [name for name in REFUSED if name.startswith("recursion")])
 def test_a_recursive_schema_is_called_so(name: str) -> None:
     with pytest.raises(Poison, match="recursive"):
-        codec.writer_schema(json.dumps(REFUSED[name]))
+        avro_schemas.writer_schema(json.dumps(REFUSED[name]))
 
 
 @pytest.mark.parametrize("text", ["", "{", "[" * 100_000, "\ud800", "int", '{"type": NaN}'])
@@ -176,7 +176,7 @@ schemas = st.recursive(
 @settings(max_examples=50, deadline=None)
 def test_any_json_is_a_schema_or_refused(schema: Any) -> None:
     try:
-        codec.writer_schema(json.dumps(schema))
+        avro_schemas.writer_schema(json.dumps(schema))
     except Poison as poison:
         assert poison.reason == "schema"  # noqa: PT017 - either end is right
 
@@ -316,7 +316,7 @@ HARMLESS = {"as many numbers as may be", "as many texts as may be"}
 
 _CHILD = """
 import json, resource, sys, time
-from worker.core.codec import impression as codec
+from worker.core.codec import avro_encoder, avro_schemas, impression as codec
 from worker.core.errors import Poison
 
 def peak_mib(again=False):
@@ -326,7 +326,7 @@ def peak_mib(again=False):
     with open("/proc/self/status") as status:
         return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 1024
 
-codec.decode(bytes.fromhex(sys.argv[2]), codec.own_schema("RecommendationImpression"))
+codec.decode(bytes.fromhex(sys.argv[2]), avro_schemas.own_schema("RecommendationImpression"))
 resource.setrlimit(resource.RLIMIT_AS, (2_000_000_000, 2_000_000_000))
 for line in sys.stdin:
     name, schema, payload = json.loads(line)
@@ -334,7 +334,7 @@ for line in sys.stdin:
     resource.setrlimit(resource.RLIMIT_CPU, (int(time.process_time() + float(sys.argv[1])) + 1,) * 2)
     before_s, before_mib = time.process_time(), peak_mib(again=True)
     try:
-        codec.decode(data, codec.writer_schema(schema))
+        codec.decode(data, avro_schemas.writer_schema(schema))
         end = "read"
     except Poison as poison:
         end = poison.reason

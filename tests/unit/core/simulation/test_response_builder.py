@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from tests.support.examples import avro_types, impression, impressions, record, slate, wild_texts
-from worker.core.codec import impression as codec
+from worker.core.codec import avro_encoder, avro_schemas, framing, impression as codec
 from worker.core.prompts.rationale import ParseStatus, Rationale
 from worker.core.records import Impression, ItemKind, PropensityKind, Role, Slate
 from worker.core.simulation import response as responses
@@ -249,7 +249,7 @@ def test_a_long_text_is_bounded_and_a_short_response_says_that_it_was_cut() -> N
     assert cut.flags == ("text_cut",)
     assert all(draw.text is None and draw.rationale is None for draw in cut.draws)
     assert [draw.probabilities for draw in cut.draws] == [draw.probabilities for draw in found.draws]
-    assert len(codec.Encoder("SimulatedResponse").encode(cut)) < 1_500
+    assert len(avro_encoder.Encoder("SimulatedResponse").encode(cut)) < 1_500
 
 
 # -- the schema
@@ -307,12 +307,12 @@ def test_every_response_to_any_impression_encodes_and_decodes_back(
         for one in answered(shown, dict.fromkeys(("DUEL:variant-1",), failing) if failing else {})
     ]
     found = respond(shown, asked, SETUP, source_of(record(), schema_id), sample_rate=1.0, produced_at_us=PRODUCED_US)
-    encoder = codec.Encoder("SimulatedResponse")
+    encoder = avro_encoder.Encoder("SimulatedResponse")
     for response in found:
-        ref, payload = codec.split(encoder.encode(response), ())
+        ref, payload = framing.split(encoder.encode(response), ())
         assert ref.kind == "fingerprint"
-        decoded = codec.decode_plain(payload, codec.own_schema("SimulatedResponse"), "SimulatedResponse")
-        assert decoded == codec.plain(response)
+        decoded = codec.decode_plain(payload, avro_schemas.own_schema("SimulatedResponse"), "SimulatedResponse")
+        assert decoded == avro_encoder.plain(response)
         if response.choice is not None:
             assert isclose(sum(option.probability or 0.0 for option in response.options), 1.0)
 
@@ -320,8 +320,8 @@ def test_every_response_to_any_impression_encodes_and_decodes_back(
 def test_a_reader_with_logical_types_reads_a_response() -> None:
     """Its schema declares them, so any tool's reader makes a UUID and times of what we write."""
     found = next(iter(answer(impression()).values()))
-    written = BytesIO(codec.Encoder("SimulatedResponse").encode(found)[10:])
-    schema = fastavro.parse_schema(json.loads(codec.schema_text("SimulatedResponse")))
+    written = BytesIO(avro_encoder.Encoder("SimulatedResponse").encode(found)[10:])
+    schema = fastavro.parse_schema(json.loads(avro_schemas.schema_text("SimulatedResponse")))
     read: Any = fastavro.schemaless_reader(written, schema, None)
     epoch = datetime(1970, 1, 1, tzinfo=UTC)
     assert read["response_id"] == UUID(found.response_id)

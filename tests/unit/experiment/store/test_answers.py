@@ -8,7 +8,8 @@ import fastavro
 import pytest
 
 from tests.support.experiment.made import response, slate
-from worker.core.codec.impression import decode_plain, own_schema, schema_text
+from worker.core.codec.avro_schemas import own_schema, schema_text
+from worker.core.codec.impression import decode_plain
 from worker.core.errors import Poison
 from worker.experiment.store.answers import MAX_VALUE, read
 

@@ -1,0 +1,38 @@
+"""Which schema wrote a message, and where its payload starts.
+
+Framings on input, told apart by the first bytes or a header:
+
+    0x00 + 4-byte schema id            Confluent's prefix; the id, 31 bits of it, is looked up in a registry
+    header __value_schema_id           0x01 + 16-byte GUID, the payload bare; looked up in a registry
+    0xC3 0x01 + 8-byte fingerprint     Avro's single-object encoding, CRC-64-AVRO, little-endian
+"""
+
+from dataclasses import dataclass
+
+from worker.core.errors import Poison
+from worker.core.records import Headers
+
+CONFLUENT_MAGIC = 0
+SINGLE_OBJECT_MAGIC = b"\xc3\x01"
+GUID_HEADER = "__value_schema_id"
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaRef:
+    """Which schema wrote a payload: the registry's id, its GUID in hex, or a CRC-64-AVRO fingerprint in hex."""
+
+    kind: str  # id, guid, fingerprint
+    value: str
+
+
+def split(value: bytes, headers: Headers) -> tuple[SchemaRef, bytes]:
+    """Tell which schema wrote a message and where its payload starts.  Raises `Poison`."""
+    guid = next((data for name, data in headers if name == GUID_HEADER and data), None)
+    if guid and guid[0] == 1 and len(guid) == 17:  # noqa: PLR2004 - a byte of magic and a GUID
+        return SchemaRef("guid", guid[1:].hex()), value
+    if value[:2] == SINGLE_OBJECT_MAGIC and len(value) > 10:  # noqa: PLR2004 - magic and fingerprint
+        return SchemaRef("fingerprint", value[2:10].hex()), value[10:]
+    if value[:1] == bytes([CONFLUENT_MAGIC]) and len(value) > 5 and value[1] < 0x80:  # noqa: PLR2004 - magic and id
+        return SchemaRef("id", str(int.from_bytes(value[1:5], "big"))), value[5:]
+    message = f"{len(value)} bytes that start with 0x{value[:2].hex()}, want 0x00 and a schema id or 0xc301"
+    raise Poison("magic", message)
