@@ -14,26 +14,30 @@ PARTS = ("llm", "latency", "repeat", "plain", "scaling")
 def bench(
     parts: Annotated[
         str | None,
-        typer.Option(
-            help=f"Which of {', '.join(PARTS)}, by comma; the last two need --bootstrap. Default: what can run."
-        ),
+        typer.Option(help=f"Parts, of {', '.join(PARTS)}; the last two need --bootstrap. Default: all that can run."),
     ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Rounds; in each all contenders take a turn.")] = 5,
-    events: Annotated[int | None, typer.Option(min=1, help="Events with an LLM; default 20 questions a seat.")] = None,
-    plain_events: Annotated[int, typer.Option(min=100, help="Events without an LLM.")] = 20_000,
+    events: Annotated[
+        int | None, typer.Option(min=1, help="Events in the LLM parts; default: 20 questions per seat.")
+    ] = None,
+    plain_events: Annotated[int, typer.Option(min=100, help="Events in the parts without an LLM.")] = 20_000,
     tokens: Annotated[int | None, typer.Option(min=4, help="Median length of a rationale.")] = None,
     latency_s: Annotated[
         float, typer.Option(min=1, max=3_600, help="Seconds of traffic that latency is measured on.")
     ] = 30,
     model_shape: Annotated[
-        str | None, typer.Option(help="qwen2.5-3b: that architecture with random weights, nothing to download.")
+        str | None, typer.Option(help="qwen2.5-3b: that architecture with random weights; nothing is downloaded.")
     ] = None,
-    load_format: Annotated[str | None, typer.Option(help="dummy, with --model-shape: says so aloud.")] = None,
+    load_format: Annotated[
+        str | None, typer.Option(help="dummy: states the random weights of --model-shape explicitly.")
+    ] = None,
     peers: Annotated[
         Path | None, typer.Option(help="Python of the environment with Quix Streams and FastStream.")
     ] = None,
-    contenders: Annotated[str | None, typer.Option(help="With an LLM, by comma; default all.")] = None,
-    profile: Annotated[bool, typer.Option(help="Also CPU by stage, and our own first costs (py-spy).")] = True,
+    contenders: Annotated[
+        str | None, typer.Option(help="Contenders in the LLM parts, comma-separated; default: all.")
+    ] = None,
+    profile: Annotated[bool, typer.Option(help="Also measure CPU per stage with py-spy.")] = True,
     chart: Annotated[Path | None, typer.Option(help="Write the report as SVG.")] = None,
     config: Config = None,
     bootstrap: Bootstrap = None,

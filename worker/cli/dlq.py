@@ -18,14 +18,14 @@ from worker.core.errors import BadSettings
 from worker.core.records import Record
 from worker.settings import parse_time
 
-app = typer.Typer(no_args_is_help=True, help="Dead letters: list, show, put back; close a worker's breaker.")
+app = typer.Typer(no_args_is_help=True, help="List, show and replay dead letters; close a worker's breaker.")
 
 _PLACE = re.compile(r"(?:.*\[)?(\d{1,9})\]?@(\d{1,18})", re.ASCII)
 
 
 @app.command("list", epilog="Example: mirrorstream dlq list --limit 50 --json")
 def list_letters(
-    limit: Annotated[int, typer.Option(min=0, max=10_000, help="Show so many of the newest.")] = 20,
+    limit: Annotated[int, typer.Option(min=0, max=10_000, help="Maximum number of dead letters, newest first.")] = 20,
     config: Config = None,
     bootstrap: Bootstrap = None,
     settings: Set = None,
@@ -95,22 +95,22 @@ def show(
 
 @app.command(epilog="Example: mirrorstream dlq replay --from-start --reason schema --dry-run")
 def replay(
-    reason: Annotated[str | None, typer.Option(help="Only letters of this reason.")] = None,
+    reason: Annotated[str | None, typer.Option(help="Only dead letters with this reason.")] = None,
     since: Annotated[
-        str | None, typer.Option(help="Only letters from this time on, such as 2026-11-01T00:00Z.")
+        str | None, typer.Option(help="Only dead letters since this time, such as 2026-11-01T00:00Z.")
     ] = None,
-    limit: Annotated[int, typer.Option(min=0, help="At most so many; 0 is all.")] = 0,
+    limit: Annotated[int, typer.Option(min=0, help="Maximum number of records (0: all).")] = 0,
     max_attempts: Annotated[
-        int, typer.Option(min=1, max=100, help="Leave a letter whose record was put back so often.")
+        int, typer.Option(min=1, max=100, help="Skip dead letters already replayed this many times.")
     ] = 3,
     from_start: Annotated[
         bool,
         typer.Option(
             "--from-start",
-            help="Begin with the oldest letter where no position is known: at first use, or when none ran for 7 days.",
+            help="Start with the oldest dead letter if no position is stored (first use, or none for 7 days).",
         ),
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would happen and change nothing.")] = False,
     config: Config = None,
     bootstrap: Bootstrap = None,
     settings: Set = None,
@@ -154,7 +154,7 @@ def accept(
     ),
     next_: Annotated[
         int,
-        typer.Option("--next", min=0, max=9_999_999, help="And so many more bad records, for an hour."),
+        typer.Option("--next", min=0, max=9_999_999, help="Also accept this many further bad records within an hour."),
     ] = 0,
 ) -> None:
     """Close a worker's breaker by hand: what it holds really is bad, and leaves as dead letters."""

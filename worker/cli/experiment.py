@@ -19,14 +19,16 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Read experiments.")
 
 Definitions = Annotated[
-    list[Path] | None, typer.Option("--definition", "-d", help="YAML file of an experiment; again for more.")
+    list[Path] | None, typer.Option("--definition", "-d", help="YAML file of an experiment; repeat for several.")
 ]
 Topic = Annotated[str, typer.Option(help="Compacted topic of ExperimentDefinition records, if it is there.")]
 Outcomes = Annotated[str, typer.Option(help="Topic of real outcomes, if it is there.")]
-StateFile = Annotated[Path | None, typer.Option("--state", help="SQLite file to go on from; without one, read all.")]
+StateFile = Annotated[
+    Path | None, typer.Option("--state", help="SQLite file to continue from; unset: read everything.")
+]
 Alpha = Annotated[float, typer.Option(min=0.0001, max=0.5, help="Without a definition: error probability.")]
-Planned = Annotated[int, typer.Option(min=100, help="Without a definition: users the interval is tuned for.")]
-Test = Annotated[bool, typer.Option("--include-test", help="Count traffic marked is_test too.")]
+Planned = Annotated[int, typer.Option(min=100, help="Without a definition: planned number of users.")]
+Test = Annotated[bool, typer.Option("--include-test", help="Include traffic marked is_test.")]
 
 
 @app.command("report", epilog="Example: mirrorstream experiment report --experiment demo --json")
@@ -39,12 +41,12 @@ def report(
     alpha: Alpha = 0.05,
     planned_users: Planned = 5000,
     include_test: Test = False,
-    readouts_topic: Annotated[str, typer.Option(help="Also put ExperimentReadout records there.")] = "",
+    readouts_topic: Annotated[str, typer.Option(help="Topic to publish ExperimentReadout records to.")] = "",
     compare: Annotated[
         tuple[str, str] | None,
         typer.Option(metavar="FINGERPRINT FINGERPRINT", help="Two configurations on the same events of --experiment."),
     ] = None,
-    html: Annotated[Path | None, typer.Option(help="Also write the pages to one file, which needs no server.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Also write all pages to one HTML file.")] = None,
     config: Config = None,
     bootstrap: Bootstrap = None,
     settings: Set = None,
@@ -105,9 +107,9 @@ def placebo(
 
 @app.command("serve", epilog="Example: mirrorstream experiment serve --definition shelf.yaml --state shelf.db")
 def serve(
-    host: Annotated[str, typer.Option(help="Address to listen on; only this machine unless told.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65_535, help="Port; 0 takes a free one.")] = 8090,
-    token_file: Annotated[Path | None, typer.Option(help="File with a bearer token that readers must show.")] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on; default: this machine only.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="Port; 0 picks a free one.")] = 8090,
+    token_file: Annotated[Path | None, typer.Option(help="File with the bearer token that readers must send.")] = None,
     definition: Definitions = None,
     definitions_topic: Topic = "experiments",
     outcomes_topic: Outcomes = "outcomes",
@@ -175,7 +177,7 @@ def define(
 
 @app.command("rebuild", epilog="Example: mirrorstream experiment rebuild --state shelf.db")
 def rebuild(
-    state: Annotated[Path, typer.Option("--state", help="SQLite file to make anew from the topics.")],
+    state: Annotated[Path, typer.Option("--state", help="SQLite file to rebuild from the topics.")],
     definition: Definitions = None,
     definitions_topic: Topic = "experiments",
     outcomes_topic: Outcomes = "outcomes",

@@ -26,7 +26,7 @@ app = typer.Typer(
     no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False,
     help="Streaming user simulation for recommender A/B shadow tests.",
 )  # fmt: skip
-topics_app = typer.Typer(no_args_is_help=True, help="Make the topics.")
+topics_app = typer.Typer(no_args_is_help=True, help="Create topics.")
 schemas_app = typer.Typer(no_args_is_help=True, help="Register the schemas.")
 app.add_typer(topics_app, name="topics")
 app.add_typer(schemas_app, name="schemas")
@@ -72,7 +72,7 @@ def check(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Check settings, Kafka, topics, registry and engine: each line ok, or what to do."""
+    """Check settings, Kafka, topics, registry and engine; each line says ok or what to do."""
     from worker.cli.check import run_all
 
     results = list(run_all(settings_of(config, bootstrap, settings), position_profile=position_profile))
@@ -93,7 +93,7 @@ def demo(
     seed: Annotated[int, typer.Option(help="Seed of users and films.")] = 1,
     as_json: Json = False,
 ) -> None:
-    """Everything on this machine: a broker, sample traffic, a worker and the result."""
+    """Run everything on this machine: a broker, sample traffic, a worker and the result."""
     from worker.demo import run as show
 
     raise typer.Exit(show.run(events=events, engine=engine, bootstrap=bootstrap, seed=seed, as_json=as_json))
@@ -105,7 +105,7 @@ def replay(
     movielens: Annotated[
         Path | None, typer.Option(help="MovieLens folder; exercises the pipeline, no evidence.")
     ] = None,
-    events: Annotated[int, typer.Option(min=0, help="At most so many; 0 is all.")] = 0,
+    events: Annotated[int, typer.Option(min=0, help="Maximum number of records (0: all).")] = 0,
     rate: Annotated[float, typer.Option(min=0, help="Messages a second; 0 is as fast as Kafka takes them.")] = 0,
     outcomes_topic: Annotated[str | None, typer.Option(help="Also send outcomes there.")] = None,
     config: Config = None,

@@ -18,7 +18,7 @@ from worker.core.records import MAX_TIME_US, MAX_YEAR, MIN_TIME_US, MIN_YEAR, Im
 from worker.core.simulation.questions import Depths, Kind, Question, plan, presented_order
 from worker.settings import parse_time, prompt_profiles
 
-app = typer.Typer(no_args_is_help=True, help="Look at prompts and at how completions are read.")
+app = typer.Typer(no_args_is_help=True, help="Inspect prompts and how completions are parsed.")
 
 ProfileName = Annotated[str, typer.Option("--profile", "-p", help="Prompt profile: a name or a path.")]
 

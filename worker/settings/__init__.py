@@ -78,122 +78,138 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="forbid", frozen=True, env_ignore_empty=True)
 
     # Kafka
-    bootstrap_servers: str = Field("localhost:9092", min_length=1, description="Brokers, host:port by comma")
-    group_id: str = Field("mirrorstream", min_length=1, description="Consumer group; partitions are shared within it")
+    bootstrap_servers: str = Field(
+        "localhost:9092", min_length=1, description="Kafka brokers, host:port, comma-separated"
+    )
+    group_id: str = Field("mirrorstream", min_length=1, description="Consumer group; its members share the partitions")
     input_topics: Annotated[list[str], NoDecode, BeforeValidator(_split_topics)] = Field(
-        ["impressions"], min_length=1, description="Topics to read, by comma; `^regex` reads all that match"
+        ["impressions"], min_length=1, description="Input topics, comma-separated; `^regex` reads every match"
     )
-    output_topic: str = Field("responses", min_length=1, description="Topic of simulated responses")
-    dead_letter_topic: str = Field("impressions.dlq", min_length=1, description="Topic of records never answered")
+    output_topic: str = Field("responses", min_length=1, description="Topic for simulated responses")
+    dead_letter_topic: str = Field("impressions.dlq", min_length=1, description="Topic for dead-lettered records")
     delivery: Literal["exactly-once", "at-least-once"] = Field(
-        "exactly-once", description="at-least-once needs no transactions; a restart may publish again"
+        "exactly-once", description="at-least-once uses no transactions; a restart may repeat responses"
     )
-    transactional_id_prefix: str = Field("mirrorstream", min_length=1, description="Prefix that ACLs are given for")
+    transactional_id_prefix: str = Field(
+        "mirrorstream", min_length=1, description="Prefix of transactional ids, for ACLs"
+    )
     worker_id: str | None = Field(
         None,
         pattern=r"^[A-Za-z0-9._-]{1,100}$",
-        description="Stable name (pod ordinal): a restart ends its own open transaction at once",
+        description="Stable worker name, e.g. pod ordinal; a restart ends its open transaction at once",
     )
     static_membership: bool = Field(
-        default=False, description="Use worker_id as group.instance.id; partitions wait for a restart"
+        default=False, description="Use worker_id as group.instance.id; partitions wait for the restart"
     )
     group_protocol: Literal["classic", "consumer"] = Field(
-        "classic", description="consumer is KIP-848, brokers from 4.0 on"
+        "classic", description="consumer: KIP-848, needs brokers 4.0 or later"
     )
     start_from: Literal["earliest", "latest"] | AwareDatetime = Field(
-        "latest", description="Where a group starts the first time; also a time such as 2026-11-01T00:00Z"
+        "latest", description="Where a new group starts; also a time such as 2026-11-01T00:00Z"
     )
     on_data_loss: Literal["stop", "skip"] = Field(
-        "stop", description="Records gone, a topic made anew, an unreadable batch: stop, or skip to what is there"
+        "stop", description="On lost records, a recreated topic or an unreadable batch: stop, or skip it"
     )
-    session_timeout_s: float = Field(45.0, ge=6, le=1800, description="Silence after which a member is gone, seconds")
-    transaction_timeout_s: float = Field(10.0, ge=2, le=900, description="Bound of one transaction, seconds")
-    kafka_options: Options = Field({}, description="Further librdkafka options, e.g. security.protocol")
+    session_timeout_s: float = Field(
+        45.0, ge=6, le=1800, description="Seconds without a heartbeat before a member is removed"
+    )
+    transaction_timeout_s: float = Field(10.0, ge=2, le=900, description="Maximum duration of one transaction, seconds")
+    kafka_options: Options = Field({}, description="More librdkafka options, e.g. security.protocol")
     kafka_secrets: Path | None = Field(
-        None, description="Folder whose files are librdkafka options by name, e.g. sasl.password"
+        None, description="Folder with one file per librdkafka option, e.g. sasl.password"
     )
-    schema_registry_url: str | None = Field(None, description="Schema registry; without it single-object encoding")
+    schema_registry_url: str | None = Field(None, description="Schema registry URL; unset: single-object encoding")
     schema_registry_auth_file: Path | None = Field(None, description="File with user:password for the registry")
-    pass_headers: Names = Field([], description="Input headers that go on to the responses, by name")
+    pass_headers: Names = Field([], description="Input headers to copy to the responses, by name")
 
     # Who is simulated
-    sample_rate: float = Field(1.0, gt=0, le=1, description="Share of users simulated, whole users")
+    sample_rate: float = Field(1.0, gt=0, le=1, description="Share of users to simulate")
     sample_rates: Annotated[dict[str, float], NoDecode, BeforeValidator(_json)] = Field(
-        {}, description="The same by experiment id; wins over sample_rate"
+        {}, description="Share by experiment id; overrides sample_rate"
     )
-    sample_salt: str = Field("", description="Changes which users are taken")
+    sample_salt: str = Field("", description="Salt that changes which users are sampled")
     calibration_share: float = Field(
-        0.05, ge=0, le=1, description="Share of users who are asked about control even where every slate is the same"
+        0.05, ge=0, le=1, description="Share of users asked about control even if all slates are equal"
     )
-    experiments: Names = Field([], description="Only these experiment ids; empty is all")
+    experiments: Names = Field([], description="Experiment ids to simulate; empty: all")
     include_test: bool = Field(default=False, description="Simulate records marked is_test")
     include_bots: bool = Field(default=False, description="Simulate users marked is_bot")
     include_holdout: bool = Field(default=False, description="Simulate users marked experiment.holdout")
-    max_age_s: float = Field(0.0, ge=0, description="Skip older impressions, seconds; 0 is any age")
-    max_events_per_user_per_day: int = Field(0, ge=0, description="Per worker and UTC day of the event; 0 is no limit")
+    max_age_s: float = Field(0.0, ge=0, description="Maximum age of an impression, seconds; 0: no limit")
+    max_events_per_user_per_day: int = Field(
+        0, ge=0, description="Maximum events per user, worker and UTC day; 0: no limit"
+    )
 
     # What is asked
-    draws: int = Field(2, ge=1, le=64, description="Rationales a question; even numbers balance the order")
-    slate_depth: int = Field(12, ge=1, le=26, description="Positions asked of a slate")
-    duel_depth: int = Field(6, ge=1, le=13, description="Positions asked of each side of a duel")
-    history_limit: int = Field(10, ge=0, le=200, description="History entries shown; the reference saw at most 10")
-    prompt_profile: str = Field("mirror-v1", min_length=1, description="Prompt profile: a name or a path")
+    draws: int = Field(2, ge=1, le=64, description="Rationales per question; even numbers balance the order")
+    slate_depth: int = Field(12, ge=1, le=26, description="Slate positions shown per question")
+    duel_depth: int = Field(6, ge=1, le=13, description="Positions shown from each side of a duel")
+    history_limit: int = Field(
+        10, ge=0, le=200, description="History entries in the prompt; the reference used at most 10"
+    )
+    prompt_profile: str = Field("mirror-v1", min_length=1, description="Prompt profile, a name or a path")
     mode: Literal["default", "direct"] = Field(
         "default", description="default: rationale, then letters; direct: letters alone, flagged untrained_mode"
     )
-    passes: int = Field(
-        2, ge=1, le=2, description="Requests a draw: 2, or 1 that reads the letters where the rationale ends"
-    )
+    passes: int = Field(2, ge=1, le=2, description="Requests per draw; 1 reads the letters where the rationale ends")
     position_debias: bool = Field(
-        default=False, description="Divide the position profile measured at start out of every draw"
+        default=False, description="Remove the position profile measured at start from every draw"
     )
-    question_timeout_s: float = Field(120.0, gt=0, le=3600, description="Deadline of one try of a question, seconds")
-    max_engine_restarts: int = Field(3, ge=0, description="Restarts of a dead engine in a row; then the worker exits")
+    question_timeout_s: float = Field(
+        120.0, gt=0, le=3600, description="Deadline of one attempt at a question, seconds"
+    )
+    max_engine_restarts: int = Field(3, ge=0, description="Engine restarts in a row before the worker exits")
 
     # The engine
-    engine: Literal["vllm", "vllm-server", "choice-model"] = Field("vllm", description="Who answers")
-    server_urls: Names = Field([], description="Servers of engine vllm-server, such as http://gpu-1:8000, by comma")
+    engine: Literal["vllm", "vllm-server", "choice-model"] = Field("vllm", description="Engine that answers")
+    server_urls: Names = Field([], description="URLs for engine vllm-server, e.g. http://gpu-1:8000, comma-separated")
     server_auth_file: Path | None = Field(None, description="File with the bearer token for these servers")
     model: str = Field("mirror-tiny", min_length=1, description="Model: mirror-tiny, a folder, or a hub name")
-    revision: str | None = Field(None, description="Revision of the model; pin a commit in production")
+    revision: str | None = Field(None, description="Model revision; pin a commit in production")
     temperature: float | None = Field(
         None, gt=0, le=2, description="Sampling temperature of the rationale; unset: the profile's, 1.0"
     )
     top_p: float | None = Field(
-        None, gt=0, le=1, description="Nucleus of the rationale; unset: the profile's, 0.8 as in the reference"
+        None, gt=0, le=1, description="Top-p of the rationale; unset: the profile's, 0.8 as in the reference"
     )
     max_tokens: int | None = Field(
-        None, ge=16, le=8192, description="Tokens of one rationale; unset: the profile's, 1024"
+        None, ge=16, le=8192, description="Maximum tokens of one rationale; unset: the profile's, 1024"
     )
     seeded: bool = Field(
-        default=True, description="Seed each draw, so that a run repeats; leaves vLLM's batched sampling"
+        default=True, description="Seed every draw so that runs repeat; bypasses vLLM's batched sampling"
     )
-    max_model_len: int = Field(8192, ge=512, description="Tokens of prompt and rationale together")
-    max_num_seqs: int = Field(256, ge=1, description="Requests that vLLM runs at once")
-    kv_cache_bytes: int | None = Field(None, ge=1, description="KV cache, bytes; on a CPU default 512 MiB")
+    max_model_len: int = Field(8192, ge=512, description="Maximum tokens of prompt and rationale together")
+    max_num_seqs: int = Field(256, ge=1, description="Maximum concurrent requests in vLLM")
+    kv_cache_bytes: int | None = Field(None, ge=1, description="KV cache size, bytes; default on a CPU: 512 MiB")
     vllm_options: Annotated[dict[str, Any], NoDecode, BeforeValidator(_json)] = Field(
-        {}, description="Further vLLM engine arguments, e.g. tensor_parallel_size"
+        {}, description="More vLLM engine arguments, e.g. tensor_parallel_size"
     )
-    choice_latency_s: float = Field(0.0, ge=0, le=60, description="How long the choice model takes a draw, seconds")
+    choice_latency_s: float = Field(
+        0.0, ge=0, le=60, description="Artificial latency per draw of the choice model, seconds"
+    )
 
     # Batching and bounds
-    linger_s: float = Field(0.02, ge=0, le=5, description="Longest wait for a micro-batch to fill, seconds")
-    batch_max_records: int = Field(64, ge=1, description="Records that close a micro-batch")
-    batch_max_tokens: int = Field(200_000, ge=1, description="Prompt tokens that close a micro-batch")
-    window_max_records: int = Field(1024, ge=2, description="Records in flight; more pause the partitions")
-    window_max_bytes: int = Field(64 << 20, ge=1 << 20, description="Memory of records in flight, bytes")
-    window_max_tokens: int = Field(4_000_000, ge=1000, description="Prompt tokens in flight")
-    flush_interval_s: float = Field(0.1, gt=0, le=10, description="Longest wait of a finished event, seconds")
-    flush_max_records: int = Field(256, ge=1, description="Events of one transaction")
-    flush_max_bytes: int = Field(1_000_000, ge=1000, description="Bytes of one transaction")
-    max_message_bytes: int = Field(1_000_000, ge=10_000, description="Largest message produced; the topics' limit")
-    revoke_timeout_s: float = Field(20.0, ge=0, le=300, description="How long a rebalance waits for a flush, seconds")
-    drain_timeout_s: float = Field(60.0, ge=0, le=3600, description="How long a stop waits for work in flight, seconds")
+    linger_s: float = Field(0.02, ge=0, le=5, description="Maximum wait for a micro-batch to fill, seconds")
+    batch_max_records: int = Field(64, ge=1, description="Maximum records in a micro-batch")
+    batch_max_tokens: int = Field(200_000, ge=1, description="Maximum prompt tokens in a micro-batch")
+    window_max_records: int = Field(1024, ge=2, description="Maximum records in flight; partitions pause above it")
+    window_max_bytes: int = Field(64 << 20, ge=1 << 20, description="Maximum memory of records in flight, bytes")
+    window_max_tokens: int = Field(4_000_000, ge=1000, description="Maximum prompt tokens in flight")
+    flush_interval_s: float = Field(0.1, gt=0, le=10, description="Maximum wait of a finished event, seconds")
+    flush_max_records: int = Field(256, ge=1, description="Maximum events per transaction")
+    flush_max_bytes: int = Field(1_000_000, ge=1000, description="Maximum bytes per transaction")
+    max_message_bytes: int = Field(
+        1_000_000, ge=10_000, description="Largest message to produce, bytes; at most the topics' limit"
+    )
+    revoke_timeout_s: float = Field(20.0, ge=0, le=300, description="Maximum wait of a rebalance for a flush, seconds")
+    drain_timeout_s: float = Field(
+        60.0, ge=0, le=3600, description="Maximum wait of a shutdown for work in flight, seconds"
+    )
 
     # Operation
-    http_host: str = Field("127.0.0.1", description="Where /livez, /readyz and /metrics listen; 0.0.0.0 in a pod")
-    http_port: int = Field(8080, ge=0, le=65535, description="Port of the same; 0 takes a free one")
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged")
+    http_host: str = Field("127.0.0.1", description="Address of /livez, /readyz and /metrics; 0.0.0.0 in a pod")
+    http_port: int = Field(8080, ge=0, le=65535, description="HTTP port; 0 picks a free one")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Minimum log level")
 
     @classmethod
     def settings_customise_sources(
