@@ -41,7 +41,7 @@ NO_KILL_S = 90.0  # longest time without one
 ALL_COMMITTED_S = 180.0
 POLL_S = 0.02
 ASK_S = 0.3
-TAKEN_ON = re.compile(r"worker done: (\d+) records taken on")
+TAKEN_ON = re.compile(r"worker done: (\d+) records received")
 
 
 @dataclass(frozen=True, slots=True)

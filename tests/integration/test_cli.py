@@ -127,7 +127,7 @@ def test_a_backfill_says_what_it_has_done(stage: Stage) -> None:
     send(stage, (impression(number) for number in range(3)))
     worker = stage.run("--until-end")
     assert worker.exit_code() == 0
-    assert "worker done: 3 records taken on, 0 skipped, 9 responses, 0 dead letters" in worker.log
+    assert "worker done: 3 records received, 0 skipped, 9 responses, 0 dead letters" in worker.log
 
 
 def test_check_says_ok_or_what_to_do(stage: Stage) -> None:

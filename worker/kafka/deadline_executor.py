@@ -82,7 +82,7 @@ class Calls:
             )
             os._exit(Stuck.exit_code)
         if not self.overdue:
-            self.overdue = "Kafka is away or its client is stuck: a call has not returned within its time-out"
+            self.overdue = "Kafka is unavailable or its client is stuck: a call did not return within its time-out"
             log.error("%s; if it does not within %.0f s, the process ends", self.overdue, GRACE_S)
         return left - 1
 

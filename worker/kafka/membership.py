@@ -9,7 +9,7 @@ from confluent_kafka import Consumer
 from worker.kafka import client_config as client
 
 LOOK_S = 0.5  # how often the group is looked at
-NOT_IN = "Kafka is away, or the group is still being joined"
+NOT_IN = "Kafka is unavailable, or the worker is still joining its group"
 
 
 class Membership:

@@ -82,7 +82,7 @@ class Keeper:
         if self._away:
             return f"the engine cannot be reached: {self._away}"
         waiting = self.suspects.waiting
-        return f"the engine died: {waiting} records that it may have died of are asked alone" if waiting else ""
+        return f"the engine crashed: asking {waiting} suspect records one at a time" if waiting else ""
 
     @contextmanager
     def answering(self, record: Record) -> Iterator[None]:
@@ -273,7 +273,7 @@ class Keeper:
                 self._down = f"the engine died and did not start: {error}"
                 self._num_deaths += 1
             await asyncio.sleep(RESTART_WAIT_S)
-        log.info("the engine is there again; %d records are asked alone", self.suspects.waiting)
+        log.info("engine restarted; asking %d suspect records one at a time", self.suspects.waiting)
         self._life += 1
         self._down = ""
         self._wake()

@@ -368,4 +368,4 @@ class State:
 def stale(what: str, last_s: float) -> str:
     """Return why a part that last turned at `last_s`, on the monotonic clock, is dead; "" if it is not."""
     silent_s = time.monotonic() - last_s
-    return f"the {what} has not turned for {silent_s:.0f} s" if silent_s > LIVE_S else ""
+    return f"the {what} has made no progress for {silent_s:.0f} s" if silent_s > LIVE_S else ""

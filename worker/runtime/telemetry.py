@@ -94,7 +94,7 @@ class Telemetry:
         self._traces = tracer is not None or not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
         self._untraced = nullcontext(ChatSpan(self, trace.INVALID_SPAN, {}))
         name = "mirrorstream_"
-        self._consumed = Counter(name + "records_consumed_total", "Records taken on", registry=registry)
+        self._consumed = Counter(name + "records_consumed_total", "Records received", registry=registry)
         self._stale = Counter(name + "records_stale_total", "Records of an assignment that is over", registry=registry)
         self._skipped = _counter(registry, name + "records_skipped_total", "Records not simulated", "reason", Skip)
         self._dead = _counter(
@@ -245,7 +245,7 @@ class Telemetry:
             return int(sum(sample.value for sample in samples if sample.name == f"mirrorstream_{family}_total"))
 
         return (
-            f"{total('records_consumed')} records taken on, {total('records_skipped')} skipped,"
+            f"{total('records_consumed')} records received, {total('records_skipped')} skipped,"
             f" {total('responses')} responses, {total('dead_letters')} dead letters"
         )
 

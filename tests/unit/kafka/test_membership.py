@@ -21,7 +21,7 @@ def test_nobody_is_a_member_before_the_first_generation() -> None:
     for number, generation in enumerate((-1, 0)):  # not joined; joining, under KIP-848
         consumer.generation = generation
         membership.look(number * LOOK_S)
-        assert "joined" in membership.why_not
+        assert "joining" in membership.why_not
     consumer.generation = 1
     membership.look(2 * LOOK_S)
     assert membership.why_not == ""

@@ -570,7 +570,7 @@ async def test_a_record_that_nobody_works_on_any_more_is_noticed() -> None:
         await asyncio.sleep(60.0)
         assert world.pipeline.held_up == ""
         await asyncio.sleep(10.0)
-        assert "no record was finished" in world.pipeline.held_up
+        assert "no record finished" in world.pipeline.held_up
         world.source.lose(A)
         await until(lambda: world.pipeline.held_up == "")
 

@@ -129,7 +129,7 @@ def test_totals_are_told_in_a_line(watched: Watched) -> None:
     watched.telemetry.consumed()
     watched.telemetry.skipped(Skip.SAMPLE)
     watched.telemetry.dead_letter("avro")
-    assert watched.telemetry.totals() == "1 records taken on, 1 skipped, 0 responses, 1 dead letters"
+    assert watched.telemetry.totals() == "1 records received, 1 skipped, 0 responses, 1 dead letters"
 
 
 def test_the_position_profile_is_a_series_a_slot(watched: Watched) -> None:

@@ -6,7 +6,7 @@ Records are in flight, nothing is waited for, and none was finished for longer t
 >>> watchdog.look(busy=True, reason="", now_s=0.0); watchdog.look(busy=True, reason="", now_s=99.0); watchdog.why
 ''
 >>> watchdog.look(busy=True, reason="", now_s=101.0); watchdog.why
-'no record was finished for 101 s, and nothing is waited for'
+'no record finished for 101 s although nothing blocks the worker'
 >>> watchdog.look(busy=True, reason="Kafka takes no transaction", now_s=102.0); watchdog.why
 ''
 """
@@ -33,4 +33,4 @@ class Watchdog:
             self._moved_s = now_s
         idle_s = now_s - self._moved_s
         stalled = idle_s > self._patience_s
-        self.why = f"no record was finished for {idle_s:.0f} s, and nothing is waited for" if stalled else ""
+        self.why = f"no record finished for {idle_s:.0f} s although nothing blocks the worker" if stalled else ""
