@@ -14,7 +14,8 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 from worker.core.errors import BadSettings, masked
 from worker.settings import Settings, secret_files
 from worker.settings.cross_checks import secret_problems
-from worker.settings.kafka_options import nearest
+from worker.settings.kafka_options import NAMES
+from worker.settings.suggestions import did_you_mean
 
 log = logging.getLogger(__name__)
 
@@ -66,8 +67,7 @@ def _refused(options: dict[str, str]) -> Iterator[tuple[str, str]]:
                 return
             name = unknown[1]
             del options[name]
-            other = nearest(name)
-            yield name, "is no librdkafka option" + (f"; did you mean {other}?" if other else "")
+            yield name, f"is no librdkafka option{did_you_mean(name.lower(), NAMES)}"
         except (TypeError, ValueError, AttributeError) as error:  # what only a program can set
             yield "", f"an option is not for settings ({type(error).__name__})"
             return

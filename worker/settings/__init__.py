@@ -7,9 +7,8 @@ A value comes from, in rising priority: the default here, the YAML file (`--conf
 import json
 import os
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -35,6 +34,7 @@ from worker.core.errors import ODD_YAML, BadSettings, masked, yaml_problem
 from worker.core.prompts.prompt import Writing
 from worker.settings import cross_checks
 from worker.settings.kafka_options import RESERVED_KAFKA_OPTIONS
+from worker.settings.suggestions import did_you_mean
 
 __all__ = ["ENV_PREFIX", "RESERVED_KAFKA_OPTIONS", "Settings", "load", "parse_time"]
 
@@ -293,12 +293,7 @@ def parse_time(text: str) -> datetime:
 def _unknown_variables() -> list[str]:
     known = {f"{ENV_PREFIX}{name.upper()}" for name in Settings.model_fields}
     found = sorted(name for name in os.environ if name.startswith(ENV_PREFIX) and name not in known)
-    return [f"{name}: is no setting{_meant(name, known)}" for name in found if not _SERVICE_LINK.search(name)]
-
-
-def _meant(name: str, known: Collection[str]) -> str:
-    near = get_close_matches(name, sorted(known), 1, cutoff=0.75)
-    return f"; did you mean {near[0]}?" if near else ""
+    return [f"{name}: is no setting{did_you_mean(name, known)}" for name in found if not _SERVICE_LINK.search(name)]
 
 
 class _Placed(yaml.SafeLoader):
@@ -331,7 +326,7 @@ def _problem(error: Mapping[str, Any]) -> str:
     place = ".".join(str(part) for part in error["loc"][:2])
     text = str(error["msg"]).removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":
-        return f"{place}: is no setting{_meant(place, Settings.model_fields)}"
+        return f"{place}: is no setting{did_you_mean(place, Settings.model_fields)}"
     return f"{place}: {text}{'' if error['loc'][0] in _UNTOLD else _seen(error['input'])}"
 
 

@@ -7,11 +7,7 @@ user's value is used.  None is dropped in silence.
 'is not yours to set, it carries the delivery guarantee; use delivery'
 >>> refusal("linger.ms") is None
 True
->>> nearest("sasl.pasword")
-'sasl.password'
 """
-
-from difflib import get_close_matches
 
 # Options that carry the delivery guarantee, and the setting that stands for each, "" where there is none.
 _GUARANTEE = {
@@ -117,8 +113,3 @@ def refusal(name: str) -> str | None:
         if own in _FIXED:
             return _FIXED[own]
     return None
-
-
-def nearest(name: str) -> str | None:
-    """Return the known option that is written most like this."""
-    return next(iter(get_close_matches(name.lower(), sorted(NAMES), 1, cutoff=0.75)), None)
