@@ -4,7 +4,8 @@ Known-good values, each with the failure that it prevents.  What stands before t
 ours, and theirs win; what stands after them, they may not set (`worker.settings.kafka_options` says why).
 """
 
-from concurrent.futures import Future
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, wait
 from typing import Any, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
@@ -13,6 +14,7 @@ from worker.core.errors import BadSettings, Fatal, Fenced
 from worker.kafka import options
 from worker.settings import Settings
 
+K = TypeVar("K")
 T = TypeVar("T")
 
 PRODUCER_FENCED = frozenset({
@@ -155,6 +157,12 @@ def generation(metadata: object) -> int:
     """Return the generation inside serialised group metadata; -1 while the member is not in the group."""
     data = bytes(metadata) if isinstance(metadata, (bytes, bytearray)) else b""
     return int.from_bytes(data[_CGMD_GENERATION], "little", signed=True) if data.startswith(b"CGMDv2:") else -1
+
+
+def answers(futures: Mapping[K, "Future[T]"], timeout_s: float) -> Iterator[tuple[K, "Future[T]"]]:
+    """Wait for what one admin call gives, all of it: its client must not go while answers are on their way."""
+    wait(futures.values(), timeout_s)
+    yield from futures.items()
 
 
 def answer(future: "Future[T]", timeout_s: float) -> T:

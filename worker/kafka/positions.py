@@ -8,7 +8,6 @@ partitions of all input topics, and remembered, so that no member takes the comm
 import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
-from concurrent.futures import wait
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TypeVar
@@ -333,10 +332,9 @@ class Positions:
 
         def question(admin: AdminClient) -> dict[Partition, int]:
             found = admin.list_offsets(asked, isolation_level=committed, request_timeout=CALL_TIMEOUT_S)
-            wait(found.values(), 2 * CALL_TIMEOUT_S)
             return {
-                partition_of(one): int(client.answer(future, 2 * CALL_TIMEOUT_S).offset)
-                for one, future in found.items()
+                partition_of(one): int(client.answer(future, 0).offset)
+                for one, future in client.answers(found, 2 * CALL_TIMEOUT_S)
             }
 
         return self._ask("offsets", lambda: self._queries.ask(question))

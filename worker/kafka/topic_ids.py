@@ -5,7 +5,7 @@ has not heard of a new topic yet calls it unknown for some milliseconds, so abse
 """
 
 from collections.abc import Collection, Mapping
-from concurrent.futures import Future, wait
+from concurrent.futures import Future
 from dataclasses import dataclass
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
@@ -44,8 +44,7 @@ class TopicIds:
 
         def question(admin: AdminClient) -> Mapping[str, TopicState | None]:
             futures = admin.describe_topics(TopicCollection(sorted(topics)), request_timeout=TIMEOUT_S)
-            wait(futures.values(), 2 * TIMEOUT_S)  # for all: a client must not go while answers are on their way
-            return {topic: _state(topic, future) for topic, future in futures.items()}
+            return {topic: _state(topic, future) for topic, future in client.answers(futures, 2 * TIMEOUT_S)}
 
         return self._queries.ask(question)
 
@@ -66,7 +65,7 @@ def _cluster(admin: AdminClient) -> ClusterMetadata:
 
 def _state(topic: str, future: "Future[TopicDescription]") -> TopicState | None:
     try:
-        found = client.answer(future, 2 * TIMEOUT_S)
+        found = client.answer(future, 0)
     except KafkaException as error:
         reason = client.kafka_error(error)
         if reason.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
