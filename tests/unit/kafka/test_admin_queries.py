@@ -3,6 +3,7 @@
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
+from tests.support.clock import Clock
 from worker.kafka import admin_queries
 from worker.kafka.admin_queries import RENEW_S, AdminQueries
 from worker.settings import Settings
@@ -11,13 +12,6 @@ DENIED = KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED)
 LATE = KafkaError(KafkaError._TIMED_OUT)
 MOVED = KafkaError(KafkaError.NOT_COORDINATOR)
 AWAY = KafkaError(KafkaError._TRANSPORT)
-
-
-class Clock:
-    now_s = 100.0
-
-    def monotonic(self) -> float:
-        return self.now_s
 
 
 class FakeAdmin:

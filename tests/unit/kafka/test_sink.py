@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
+from tests.support.clock import Clock
 from worker.core.delivery.handover_messages import Aborted, Committed, Flush, Head, InDoubt, Refused, Settled
 from worker.core.errors import Fatal, Fenced
 from worker.core.records import Message, Partition
@@ -53,18 +54,6 @@ def told(value: object) -> str | None:
     if isinstance(value, KafkaException):
         return told(value.args[0])
     return value.name() if isinstance(value, KafkaError) else getattr(value, "__name__", None)
-
-
-class Clock:
-    """Time that goes on only where somebody sleeps."""
-
-    now_s = 100.0
-
-    def monotonic(self) -> float:
-        return self.now_s
-
-    def sleep(self, seconds: float) -> None:
-        self.now_s += seconds
 
 
 class FakeProducer:

@@ -8,6 +8,7 @@ import pytest
 from confluent_kafka import KafkaError
 from hypothesis import given, strategies as st
 
+from tests.support.clock import Clock
 from worker.core.records import Partition
 from worker.kafka import unreadable
 from worker.kafka.unreadable import AGAIN_S, LOOK_S, Unreadable
@@ -15,13 +16,6 @@ from worker.settings import load
 
 A, B = Partition("impressions", 0), Partition("impressions", 1)
 BROKEN = KafkaError(KafkaError._BAD_COMPRESSION, "Decompression (codec 0x4) of message at 7 failed")
-
-
-class Clock:
-    now_s = 100.0
-
-    def monotonic(self) -> float:
-        return self.now_s
 
 
 @pytest.fixture
