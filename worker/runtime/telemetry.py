@@ -14,6 +14,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 
 from opentelemetry import propagate, trace
 from opentelemetry.sdk.resources import Resource
@@ -94,8 +95,11 @@ class Telemetry:
         self._traces = tracer is not None or not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
         self._untraced = nullcontext(ChatSpan(self, trace.INVALID_SPAN, {}))
         name = "mirrorstream_"
-        self._consumed = Counter(name + "records_consumed_total", "Records received", registry=registry)
-        self._stale = Counter(name + "records_stale_total", "Records of an assignment that is over", registry=registry)
+        counter = partial(Counter, registry=registry)
+        gauge = partial(Gauge, registry=registry)
+        histogram = partial(Histogram, registry=registry)
+        self._consumed = counter(name + "records_consumed_total", "Records received")
+        self._stale = counter(name + "records_stale_total", "Records of an assignment that is over")
         self._skipped = _counter(registry, name + "records_skipped_total", "Records not simulated", "reason", Skip)
         self._dead = _counter(
             registry, name + "dead_letters_total", "Records never answered", "reason", DEAD_LETTER_REASONS
@@ -103,61 +107,39 @@ class Telemetry:
         self._refused = _counter(
             registry, name + "refusals_total", "Records whose messages Kafka refused", "reason", REFUSAL_REASONS
         )
-        self._untimed = Counter(
-            name + "records_without_time_total", "Answered records without a usable timestamp", registry=registry
-        )
-        self._unreadable = Counter(
-            name + "unreadable_batches_total", "Batches that the Kafka client cannot read", registry=registry
-        )
-        self._unreadable_now = Gauge(
-            name + "unreadable_partitions", "Partitions held by a batch that cannot be read", registry=registry
-        )
-        self._engine_deaths = Counter(name + "engine_deaths_total", "Engine deaths and hangs", registry=registry)
-        self._responses = Counter(
-            name + "responses_total", "Responses finished", ["question", "status"], registry=registry
-        )
+        self._untimed = counter(name + "records_without_time_total", "Answered records without a usable timestamp")
+        self._unreadable = counter(name + "unreadable_batches_total", "Batches that the Kafka client cannot read")
+        self._unreadable_now = gauge(name + "unreadable_partitions", "Partitions held by a batch that cannot be read")
+        self._engine_deaths = counter(name + "engine_deaths_total", "Engine deaths and hangs")
+        self._responses = counter(name + "responses_total", "Responses finished", ["question", "status"])
         self._responses_of = {
             (kind, status): self._responses.labels(kind, status) for kind in Kind for status in Status
         }
         self._flushes = _counter(registry, name + "flushes_total", "Transactions by end", "outcome", FLUSH_OUTCOMES)
-        self._flush_s = Histogram(
-            name + "flush_duration_seconds", "One transaction", buckets=_FLUSH_SECONDS, registry=registry
+        self._flush_s = histogram(name + "flush_duration_seconds", "One transaction", buckets=_FLUSH_SECONDS)
+        self._draw_s = histogram(name + "draw_duration_seconds", "One draw in the engine", buckets=_LLM_SECONDS)
+        self._end_to_end_s = histogram(
+            name + "end_to_end_seconds", "Record's timestamp to answer", buckets=_LLM_SECONDS
         )
-        self._draw_s = Histogram(
-            name + "draw_duration_seconds", "One draw in the engine", buckets=_LLM_SECONDS, registry=registry
-        )
-        self._end_to_end_s = Histogram(
-            name + "end_to_end_seconds", "Record's timestamp to answer", buckets=_LLM_SECONDS, registry=registry
-        )
-        tokens = Counter(name + "tokens_total", "Tokens by direction", ["direction"], registry=registry)
+        tokens = counter(name + "tokens_total", "Tokens by direction", ["direction"])
         self._prompt_tokens, self._cached_tokens = tokens.labels("prompt"), tokens.labels("cached")
         self._completion_tokens = tokens.labels("completion")
-        self._in_flight = Gauge(name + "in_flight_records", "Records in flight", registry=registry)
-        self._assigned = Gauge(name + "assigned_partitions", "Partitions owned", registry=registry)
-        self._paused = Gauge(name + "paused_partitions", "Partitions paused for the window", registry=registry)
-        self._head_s = Gauge(name + "head_of_line_seconds", "Age of the oldest record in flight", registry=registry)
-        self._breaker = Gauge(name + "breaker_open", "1 while dead letters are held", registry=registry)
-        self._topic_changes = Counter(
-            name + "topic_changes_total",
-            "Input topics made anew or deleted under a reader",
-            ["topic", "change"],
-            registry=registry,
+        self._in_flight = gauge(name + "in_flight_records", "Records in flight")
+        self._assigned = gauge(name + "assigned_partitions", "Partitions owned")
+        self._paused = gauge(name + "paused_partitions", "Partitions paused for the window")
+        self._head_s = gauge(name + "head_of_line_seconds", "Age of the oldest record in flight")
+        self._breaker = gauge(name + "breaker_open", "1 while dead letters are held")
+        self._topic_changes = counter(
+            name + "topic_changes_total", "Input topics made anew or deleted under a reader", ["topic", "change"]
         )
-        self._topic_held = Gauge(
-            name + "topic_held",
-            "1 while an input topic keeps the worker from being ready",
-            ["topic"],
-            registry=registry,
+        self._topic_held = gauge(
+            name + "topic_held", "1 while an input topic keeps the worker from being ready", ["topic"]
         )
-        held = Gauge(name + "held_records", "Records that cannot be decoded now", ["why"], registry=registry)
+        held = gauge(name + "held_records", "Records that cannot be decoded now", ["why"])
         self._held, self._waiting = held.labels("breaker"), held.labels("schema")
-        self._forgotten = Gauge(
-            name + "user_days_forgotten", "Users' daily counts dropped before their day was over", registry=registry
-        )
-        self._positions = Gauge(
-            name + "position_share", "P(slot) on content-free slates", ["options", "slot"], registry=registry
-        )
-        build = Gauge(name + "build_info", "What runs", ["version", "engine", "model"], registry=registry)
+        self._forgotten = gauge(name + "user_days_forgotten", "Users' daily counts dropped before their day was over")
+        self._positions = gauge(name + "position_share", "P(slot) on content-free slates", ["options", "slot"])
+        build = gauge(name + "build_info", "What runs", ["version", "engine", "model"])
         build.labels(__version__, card.engine, card.model).set(1)
 
     # -- counts
