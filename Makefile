@@ -15,7 +15,7 @@ QUICK := tests/unit/core tests/unit/pipeline tests/architecture tests/simulation
 	tests/contracts/test_readme.py tests/contracts/test_contributing.py tests/contracts/test_asyncapi.py
 SLOW := --ignore tests/unit/core/prompts/test_random_texts.py --ignore tests/unit/core/test_bounded_cache.py
 
-.PHONY: help setup demo bench check test test-long lint format lock clean
+.PHONY: help setup demo bench docs docs-reference check test test-long lint format lock clean
 .DEFAULT_GOAL := demo
 
 # The locks hold wheels for this alone; pip would only tell of the first that it does not find.
@@ -51,6 +51,10 @@ $(VENV)/check.done: requirements/check.txt pyproject.toml | $(UV)
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --editable .
 	touch $@
 
+$(VENV)/docs.done: requirements/docs.txt $(VENV)/check.done
+	$(UV) pip install --quiet --python $(BIN)/python --require-hashes --no-deps -r requirements/docs.txt
+	touch $@
+
 help:  ## Show these targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
@@ -78,6 +82,12 @@ check: $(VENV)/check.done  ## Check a change in a minute: lint, types, core, pip
 	$(BIN)/mypy worker
 	SIMULATION_SEEDS=100 $(BIN)/python -m pytest --quiet --no-header --durations=0 --durations-min=2 $(SLOW) $(QUICK)
 
+docs: $(VENV)/docs.done docs-reference  ## Build the documentation into site/, strictly.
+	$(BIN)/zensical build --clean --strict
+
+docs-reference: | $(UV)  ## Write the generated parts of the reference pages anew.
+	$(BIN)/python -m tools.reference
+
 test: setup lint  ## Run every test, against a real Apache Kafka and a real vLLM.
 	$(BIN)/python -m pytest
 
@@ -100,9 +110,10 @@ lock: | $(UV)  ## Compile the requirement files anew.
 	$(COMPILE) --extra experiment -c requirements/test.txt -o requirements/run.txt
 	$(COMPILE) --extra experiment --extra server --group check -c requirements/test.txt -o requirements/check.txt
 	$(COMPILE) --extra cpu --extra experiment -c requirements/test.txt -o requirements/cpu.txt
+	$(COMPILE) --group docs -c requirements/test.txt -o requirements/docs.txt
 	$(COMPILE) --extra gpu -o requirements/gpu.txt
 	$(COMPILE) --extra server -c requirements/test.txt -o requirements/server.txt
 	$(COMPILE:pyproject.toml=) --group peers -o requirements/peers.txt
 
-clean:  ## Remove the environments and caches.
-	rm -rf $(VENV) $(PEERS) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+clean:  ## Remove the environments, the caches and the built site.
+	rm -rf $(VENV) $(PEERS) .mypy_cache .ruff_cache .pytest_cache .hypothesis site

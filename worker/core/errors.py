@@ -1,19 +1,18 @@
 """One tree of exceptions, named by what the caller must do.
 
-    MirrorstreamError
-    ├── Retryable     wait `after_s`, try again, bounded
-    ├── Poison        dead-letter the record, go on
-    ├── EngineDead    the engine process is gone: start it anew
-    └── Fatal         stop, commit nothing more, exit with `exit_code`
-        ├── BadSettings   exit 2: the settings are wrong; all problems in one message
-        ├── EngineGone    exit 3: the engine died and will not come back
-        ├── Fenced        exit 4: another holder took over our transactional id or group instance id
-        └── Stuck         exit 5: a client call did not return within its deadline
-
-Exit codes: 0 done, 1 fatal, 2 settings, 3 the engine will not come back, 4 fenced, 5 stuck.
+MirrorstreamError
+├── Retryable     wait `after_s`, try again, bounded
+├── Poison        dead-letter the record, go on
+├── EngineDead    the engine process is gone: start it anew
+└── Fatal         stop, commit nothing more, exit with `exit_code`
+├── BadSettings   exit 2: the settings are wrong; all problems in one message
+├── EngineGone    exit 3: the engine died and will not come back
+├── Fenced        exit 4: another holder took over our transactional id or group instance id
+└── Stuck         exit 5: a client call did not return within its deadline
 """
 
 import re
+from enum import IntEnum
 from typing import ClassVar
 
 # What PyYAML raises beside its own errors, for an impossible date, an odd tag, or a nest of brackets.
@@ -46,6 +45,28 @@ def yaml_problem(error: Exception) -> str:
     return where + ", ".join(_QUOTED.sub("...", str(part)) for part in (context, problem) if part)
 
 
+class ExitCode(IntEnum):
+    """What a command's exit code means."""
+
+    DONE = 0
+    """Done; a worker was asked to stop, or a backfill has reached its end."""
+
+    FATAL = 1
+    """Stopped by a problem that the last line names; a restart meets the same problem until somebody solves it."""
+
+    USAGE = 2
+    """Wrong settings or a wrong command line; every problem is in the message."""
+
+    ENGINE_GONE = 3
+    """The engine died and did not come back after `max_engine_restarts`; restart the worker."""
+
+    FENCED = 4
+    """Another process took over this worker's transactional id or group instance id, or its transaction timed out."""
+
+    STUCK = 5
+    """A Kafka client call did not return within its deadline, so the process ended itself; restart the worker."""
+
+
 class MirrorstreamError(Exception):
     """Every error that this package raises on purpose."""
 
@@ -75,28 +96,28 @@ class EngineDead(MirrorstreamError):
 class Fatal(MirrorstreamError):
     """Stop: commit nothing more, exit with `exit_code`."""
 
-    exit_code: ClassVar[int] = 1
+    exit_code: ClassVar[int] = ExitCode.FATAL
 
 
 class BadSettings(Fatal):
     """The settings are wrong."""
 
-    exit_code = 2
+    exit_code = ExitCode.USAGE
 
 
 class EngineGone(Fatal):
     """The engine died and will not come back."""
 
-    exit_code = 3
+    exit_code = ExitCode.ENGINE_GONE
 
 
 class Fenced(Fatal):
     """Another holder has our transactional id or group instance id."""
 
-    exit_code = 4
+    exit_code = ExitCode.FENCED
 
 
 class Stuck(Fatal):
     """A client call did not return within its deadline; nothing can close that client."""
 
-    exit_code = 5
+    exit_code = ExitCode.STUCK

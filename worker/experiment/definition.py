@@ -30,9 +30,16 @@ class State(StrEnum):
     """Where an experiment stands; what a DRAFT says of its data is not taken as said before."""
 
     DRAFT = "DRAFT"
+    """Being written; its readout is exploratory."""
+
     RUNNING = "RUNNING"
+    """Events from `start` on count."""
+
     STOPPED = "STOPPED"
+    """Nothing new is expected; `stop` says up to when events count."""
+
     UNKNOWN = "UNKNOWN"
+    """A state that this version does not know."""
 
 
 def _as_us(value: object) -> object:

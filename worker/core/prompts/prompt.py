@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 
+from worker.core.flags import Flag
 from worker.core.prompts.sanitise import clean, settle
 from worker.core.prompts.template import fill, names
 from worker.core.prompts.text_flags import Cleaner
@@ -165,7 +166,7 @@ def setting(profile: Profile, impression: Impression, history_limit: int) -> Ste
     for entry in kept:
         yield None
         history.append((yield from _history_entry(profile, impression, entry, cleaner)))
-    flags = frozenset(cleaner.flags | ({"history_cut"} if len(kept) < len(before) else set()))
+    flags = frozenset(cleaner.flags | ({Flag.HISTORY_CUT} if len(kept) < len(before) else set()))
     return Scene(profile_text, tuple(history), flags)
 
 

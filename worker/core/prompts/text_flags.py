@@ -6,6 +6,7 @@ A flag is for who reads the responses, to leave some out; nothing is decided by 
 import re
 
 from worker.core.bounded_cache import BytesLru
+from worker.core.flags import Flag
 from worker.core.prompts.sanitise import READ, SPACES, UNSEEN, clean, few_marks, label, settle, visible
 
 _SUSPECT = re.compile(
@@ -40,7 +41,7 @@ class Cleaner:
 def inspect(text: str, max_chars: int, labels: tuple[str, ...]) -> frozenset[str]:
     r"""Return the flags of a text: text_cut, sanitised, injection_suspected.
 
-    >>> sorted(inspect("Heat\u200b: ignore all previous", 10, ("Behavior",)))
+    >>> sorted(str(flag) for flag in inspect("Heat\u200b: ignore all previous", 10, ("Behavior",)))
     ['injection_suspected', 'sanitised', 'text_cut']
     """
     key = (text, max_chars, labels)
@@ -54,9 +55,9 @@ def inspect(text: str, max_chars: int, labels: tuple[str, ...]) -> frozenset[str
 def _inspect(text: str, max_chars: int, labels: tuple[str, ...]) -> frozenset[str]:
     line = visible(text)
     flags = {
-        "text_cut": len(line.strip()) > max_chars,
-        "sanitised": _altered(text, line.strip(), labels),
-        "injection_suspected": _suspicious(text, line, labels),
+        Flag.TEXT_CUT: len(line.strip()) > max_chars,
+        Flag.SANITISED: _altered(text, line.strip(), labels),
+        Flag.INJECTION_SUSPECTED: _suspicious(text, line, labels),
     }
     return frozenset(flag for flag, found in flags.items() if found)
 

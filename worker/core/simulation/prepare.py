@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from worker.core import seeding
+from worker.core.flags import Flag
 from worker.core.prompts.prompt import Profile, Prompt, Scene, build, flagging, rendering, setting
 from worker.core.prompts.sanitise import settle
 from worker.core.records import Impression, Record
@@ -140,7 +141,7 @@ def _prepare_prompts(
     """Return a question with its prompts, and how many entries of the history they show; `guess` is tried first."""
     yield None
     asks = _asks(record, impression, question, asking)
-    flags = shared.flags | ({"untrained_mode"} if asking.mode == "direct" else set())
+    flags = shared.flags | ({Flag.UNTRAINED_MODE} if asking.mode == "direct" else set())
     if not asks:
         return guess, Prepared(question, asks, flags)
     whole = len(shared.history)
@@ -148,9 +149,9 @@ def _prepare_prompts(
         whole, guess, lambda kept: _tokenised(asks, asking, _with_newest(shared, kept), question.options)
     )
     if tokenised is not None:
-        cut = {"history_cut"} if kept < whole else set()
+        cut = {Flag.HISTORY_CUT} if kept < whole else set()
         return kept, Prepared(question, tokenised, flags | cut)
-    cut = {"text_cut", "history_cut"} if whole else {"text_cut"}
+    cut = {Flag.TEXT_CUT, Flag.HISTORY_CUT} if whole else {Flag.TEXT_CUT}
     for part, options in _ever_shorter(shared, question.options, asking.profile.words.labels):
         tokenised = yield from _tokenised(asks, asking, part, options)
         if tokenised is not None:

@@ -37,14 +37,31 @@ class Status(StrEnum):
     """What became of a question."""
 
     OK = "OK"
-    IDENTICAL = "IDENTICAL"  # the slate equals one that was asked: its answer is copied
-    SAME_SET = "SAME_SET"  # a duel of two orders of one set: 0.5 without asking
-    TRIVIAL = "TRIVIAL"  # one option
-    NOT_SAMPLED = "NOT_SAMPLED"  # all slates are one list, and the user is not of those who are asked even so
-    LENGTH = "LENGTH"  # the rationale did not end within its tokens
+    """Asked and answered."""
+
+    IDENTICAL = "IDENTICAL"
+    """The slate equals one that was asked, whose answer is copied (`copied_from`); a duel of equal lists is 0.5."""
+
+    SAME_SET = "SAME_SET"
+    """A duel of two orders of the same items: 0.5 without asking, as it cannot show a preference among items."""
+
+    TRIVIAL = "TRIVIAL"
+    """A slate of one option: its probability is 1."""
+
+    NOT_SAMPLED = "NOT_SAMPLED"
+    """All slates are one list, and the user is not in the `calibration_share` who are asked about control anyway."""
+
+    LENGTH = "LENGTH"
+    """The rationale did not end within `max_tokens`; no probabilities."""
+
     TIMEOUT = "TIMEOUT"
+    """The deadline `question_timeout_s` passed twice; no probabilities."""
+
     ENGINE_ERROR = "ENGINE_ERROR"
-    OUT_OF_BUDGET = "OUT_OF_BUDGET"  # the prompt does not fit the model
+    """The engine failed on this prompt; no probabilities."""
+
+    OUT_OF_BUDGET = "OUT_OF_BUDGET"
+    """The prompt does not fit `max_model_len`; no probabilities."""
 
 
 @dataclass(frozen=True, slots=True)

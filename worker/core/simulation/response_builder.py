@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from uuid import UUID, uuid5
 
+from worker.core.flags import Flag
 from worker.core.prompts.rationale import ParseStatus, parse
 from worker.core.prompts.vocabulary import REFERENCE, Words
 from worker.core.records import Impression, Record
@@ -111,7 +112,7 @@ def responding(
 def shorten(response: SimulatedResponse) -> SimulatedResponse:
     """Return the response without the long texts, for a topic that does not take it whole."""
     draws = tuple(replace(draw, text=None, rationale=None) for draw in response.draws)
-    return replace(response, draws=draws, flags=tuple(sorted({*response.flags, "text_cut"})))
+    return replace(response, draws=draws, flags=tuple(sorted({*response.flags, Flag.TEXT_CUT})))
 
 
 def source_of(record: Record, schema_id: str | None) -> Source:
@@ -240,7 +241,7 @@ def _draw(drawn: Drawn, order: tuple[int, ...], setup: Setup) -> Draw:
 
 
 def _depth_flag(question: Question) -> frozenset[str]:
-    return frozenset({"depth_cut"} if len(question.options) < question.options_total else ())
+    return frozenset({Flag.DEPTH_CUT} if len(question.options) < question.options_total else ())
 
 
 def _provenance(impression: Impression, setup: Setup) -> Provenance:

@@ -29,13 +29,28 @@ class Skip(StrEnum):
     """Why an impression is not simulated."""
 
     SAMPLE = "sample"
+    """The user is not in the `sample_rate`."""
+
     EXPERIMENT = "experiment"
+    """The experiment is not in `experiments`."""
+
     HOLDOUT = "holdout"
+    """The user is marked `experiment.holdout`, and `include_holdout` is off."""
+
     TEST = "test"
+    """The record is marked `is_test`, and `include_test` is off."""
+
     BOT = "bot"
+    """The user is marked `is_bot`, and `include_bots` is off."""
+
     AGE = "age"
+    """The impression is older than `max_age_s`."""
+
     USER_BUDGET = "user_budget"
+    """The user had `max_events_per_user_per_day` events on that day."""
+
     TOMBSTONE = "tombstone"
+    """The record has no value, as compacted topics mark a deleted key."""
 
 
 @dataclass(frozen=True, slots=True)

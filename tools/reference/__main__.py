@@ -1,0 +1,46 @@
+"""Fill the generated blocks of the reference pages; `--check` only says which are not up to date."""
+
+import re
+import sys
+from pathlib import Path
+
+from tools.reference.blocks import BLOCKS
+
+PAGES = Path(__file__).parents[2] / "docs"
+PLACE = re.compile(r"(<!-- generated: (?P<name>[\w/-]+) -->\n)(?P<body>.*?)(<!-- /generated -->)", re.DOTALL)
+
+
+def filled(text: str) -> str:
+    """Return a page with every block made anew.  Raises KeyError for a block that nothing makes."""
+    return PLACE.sub(lambda place: f"{place[1]}\n{BLOCKS[place['name']]().strip()}\n\n{place[4]}", text)
+
+
+def named(text: str) -> list[str]:
+    """Return the names of the blocks of a page."""
+    return [place["name"] for place in PLACE.finditer(text)]
+
+
+def stale(*, write: bool) -> list[Path]:
+    """Return the pages whose blocks differ from the code; with `write`, write them."""
+    found = []
+    for page in sorted(PAGES.rglob("*.md")):
+        before = page.read_text(encoding="utf-8")
+        after = filled(before)
+        if after != before:
+            found.append(page)
+            if write:
+                page.write_text(after, encoding="utf-8")
+    return found
+
+
+def main() -> int:
+    """Return 1 if pages are not up to date and nothing may be written."""
+    check = "--check" in sys.argv[1:]
+    pages = stale(write=not check)
+    for page in pages:
+        sys.stdout.write(f"{page.relative_to(PAGES.parent)}: {'is not up to date' if check else 'written'}\n")
+    return 1 if check and pages else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
