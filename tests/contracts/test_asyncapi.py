@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from worker.core.delivery.dead_letter import to_message
-from worker.core.records import DeadLetter, Headers, Partition, Record
+from worker.core.records import DeadLetter, Headers, Partition, Reason, Record
 from worker.settings import Settings
 
 SCHEMAS = Path(__file__).parents[2] / "schemas"
@@ -97,11 +97,17 @@ def test_state_is_compacted(topic: str) -> None:
 def test_dead_letter_headers_are_those_published(max_bytes: int, headers: Headers, more: list[str]) -> None:
     """The worker writes the headers of the document, `ms-truncated` only where it cut the value."""
     record = Record(Partition("impressions", 3), epoch=0, offset=1842, key=b"u", value=b"x" * 20_000, headers=headers)
-    letter = to_message(DeadLetter(record, "magic", "no Avro"), "impressions.dlq", max_bytes=max_bytes)
+    letter = to_message(DeadLetter(record, Reason.MAGIC, "no Avro"), "impressions.dlq", max_bytes=max_bytes)
     published = DOCUMENT["components"]["schemas"]["DeadLetterHeaders"]
     optional = {"ms-attempt", "ms-truncated", "ms-added-key", "ms-source-last-offset"}
     assert published["properties"].keys() - set(published["required"]) == optional
     assert {name for name, _ in letter.headers} == {*published["required"], *more}
+
+
+def test_every_reason_of_a_dead_letter_is_published() -> None:
+    text = DOCUMENT["components"]["schemas"]["DeadLetterHeaders"]["properties"]["ms-reason"]["description"]
+    words = text.removeprefix("Why, in a word: ").removesuffix(".").replace(" or ", ", ").split(", ")
+    assert sorted(words) == sorted(Reason)
 
 
 def test_every_avro_type_and_field_says_what_it_is() -> None:

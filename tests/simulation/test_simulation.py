@@ -62,7 +62,7 @@ from worker.core.delivery.micro_batcher import MicroBatcher
 from worker.core.delivery.offset_metadata import Note
 from worker.core.delivery.offset_tracker import Offsets
 from worker.core.delivery.window import Window
-from worker.core.records import Message, Partition, Record
+from worker.core.records import Message, Partition, Reason, Record
 from worker.core.resilience.suspects import KILLER_DEATHS, Suspects, Where
 from worker.pipeline.in_flight import Flight, InFlight
 
@@ -376,7 +376,7 @@ class Process:
             return None
         certain = len(whole) == 1 or self.chance.random() < 0.3
         named = bad if certain else whole
-        found = tuple(Refusal(partition, offset, "refused", "") for partition, offset in named)
+        found = tuple(Refusal(partition, offset, Reason.REFUSED, "") for partition, offset in named)
         return Refused(found, certain, self.broker.now_s)
 
     def ended(self, how: str, answer: Event) -> Event:

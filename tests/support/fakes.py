@@ -15,6 +15,8 @@ from worker.core.delivery.handover_messages import (
     Assigned,
     Committed,
     Flush,
+    FlushEnd,
+    FlushOutcome,
     Frozen,
     InDoubt,
     Lost,
@@ -24,12 +26,12 @@ from worker.core.delivery.handover_messages import (
 )
 from worker.core.errors import Poison, Retryable
 from worker.core.prompts.prompt import Prompt
-from worker.core.records import Headers, Impression, Message, Partition, Record
+from worker.core.records import Headers, Impression, Message, Partition, Reason, Record
 from worker.core.simulation.draws import Ask, Drawn, EngineCard
 from worker.core.simulation.questions import Status
 from worker.core.simulation.response import SimulatedResponse
 from worker.core.simulation.sampling import Skip
-from worker.pipeline.ports import Chat, Delivery, FlushOutcome
+from worker.pipeline.ports import Chat, Delivery
 
 P = ParamSpec("P")
 LIMIT_S = 600.0  # of a scenario, in its own time: one that hangs fails
@@ -255,7 +257,7 @@ class FakeSchemas:
             self.outages = max(0, self.outages - 1)
             raise Retryable("the registry is away")
         if ref not in self._schemas:
-            raise Poison("schema", "no such schema")
+            raise Poison(Reason.SCHEMA, "no such schema")
         self._fetched[ref] = self._schemas[ref]
         return self._fetched[ref]
 
@@ -286,14 +288,14 @@ class FakeWatch:
     def skipped(self, reason: Skip) -> None:
         self.counts[f"skipped {reason}"] += 1
 
-    def dead_letter(self, reason: str) -> None:
+    def dead_letter(self, reason: Reason) -> None:
         self.counts[f"dead letter {reason}"] += 1
 
     def answered(self, responses: tuple[SimulatedResponse, ...], *, end_to_end_s: float | None) -> None:
         self.counts["answered"] += len(responses)
         self.counts["untimed"] += end_to_end_s is None
 
-    def refused(self, reason: str) -> None:
+    def refused(self, reason: Reason) -> None:
         self.counts[f"refused {reason}"] += 1
 
     def unreadable(self, *, found: int, waiting: int) -> None:
@@ -318,8 +320,8 @@ class FakeWatch:
     def engine_died(self) -> None:
         self.counts["engine death"] += 1
 
-    def flushed(self, outcome: str, seconds: float) -> None:
-        self.counts[f"flush {outcome}"] += 1
+    def flushed(self, end: FlushEnd, seconds: float) -> None:
+        self.counts[f"flush {end}"] += 1
 
     @contextmanager
     def process(self, record: Record, impression: Impression) -> Iterator[Mapping[str, str]]:

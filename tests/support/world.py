@@ -14,7 +14,7 @@ from tests.support.examples import impression
 from tests.support.fakes import FakeEngine, FakeSchemas, FakeSink, FakeSource, FakeWatch, until
 from worker.core.codec import avro_schemas, framing, impression as codec
 from worker.core.codec.avro_encoder import Encoder
-from worker.core.codec.framing import SchemaRef
+from worker.core.codec.framing import SchemaRef, SchemaRefKind
 from worker.core.delivery.handover import FlushLimits, Handover
 from worker.core.delivery.micro_batcher import MicroBatcher
 from worker.core.delivery.response_encoder import Outgoing
@@ -33,7 +33,8 @@ from worker.settings import prompt_profiles
 A, B = Partition("impressions", 0), Partition("impressions", 1)
 IMPRESSIONS = Encoder("RecommendationImpression")
 OURS = SchemaRef(
-    "fingerprint", avro_schemas.schema_fingerprint(avro_schemas.schema_text("RecommendationImpression")).hex()
+    SchemaRefKind.FINGERPRINT,
+    avro_schemas.schema_fingerprint(avro_schemas.schema_text("RecommendationImpression")).hex(),
 )
 QUESTIONS = 3  # of the example: SLATE control, SLATE candidate, DUEL candidate
 DRAWS = 2
@@ -141,7 +142,7 @@ def response(message: Message) -> Mapping[str, Any]:
     assert message.topic == "responses"
     assert message.value is not None
     ref, payload = framing.split(message.value, message.headers)
-    assert ref.kind == "fingerprint"
+    assert ref.kind is SchemaRefKind.FINGERPRINT
     found = codec.decode_plain(payload, avro_schemas.own_schema("SimulatedResponse"), "SimulatedResponse")
     return cast("Mapping[str, Any]", found)
 

@@ -1,19 +1,24 @@
 """One tree of exceptions, named by what the caller must do.
 
-MirrorstreamError
-├── Retryable     wait `after_s`, try again, bounded
-├── Poison        dead-letter the record, go on
-├── EngineDead    the engine process is gone: start it anew
-└── Fatal         stop, commit nothing more, exit with `exit_code`
-├── BadSettings   exit 2: the settings are wrong; all problems in one message
-├── EngineGone    exit 3: the engine died and will not come back
-├── Fenced        exit 4: another holder took over our transactional id or group instance id
-└── Stuck         exit 5: a client call did not return within its deadline
+    MirrorstreamError
+    ├── Retryable     wait `after_s`, try again, bounded
+    ├── BadRecord     nothing can be done with this record: count it, go on
+    │   └── Poison    the worker dead-letters it
+    ├── EngineDead    the engine process is gone: start it anew
+    └── Fatal         stop, commit nothing more, exit with `exit_code`
+        ├── BadSettings   exit 2: the settings are wrong; all problems in one message
+        ├── EngineGone    exit 3: the engine died and will not come back
+        ├── Fenced        exit 4: another holder took over our transactional id or group instance id
+        └── Stuck         exit 5: a client call did not return within its deadline
+
+`ExitCode` says what each code means.
 """
 
 import re
 from enum import IntEnum
 from typing import ClassVar
+
+from worker.core.records import Reason
 
 # What PyYAML raises beside its own errors, for an impossible date, an odd tag, or a nest of brackets.
 ODD_YAML = (ValueError, AttributeError, KeyError, RecursionError)
@@ -80,13 +85,23 @@ class Retryable(MirrorstreamError):
         self.after_s = after_s
 
 
-class Poison(MirrorstreamError):
-    """A record that can never be answered; `reason` is a word for metrics and headers."""
+class BadRecord(MirrorstreamError):
+    """A record that its reader can do nothing with, now or later; `reason` is a word to count it by."""
 
     def __init__(self, reason: str, message: str) -> None:
         """Say why in a word and in a sentence."""
         super().__init__(message)
         self.reason = reason
+
+
+class Poison(BadRecord):
+    """A record that can never be answered: it becomes a dead letter with this reason."""
+
+    reason: Reason
+
+    def __init__(self, reason: Reason, message: str) -> None:
+        """Say why in a word, which goes into the letter's header and the metrics, and in a sentence."""
+        super().__init__(reason, message)
 
 
 class EngineDead(MirrorstreamError):

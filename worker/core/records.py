@@ -302,6 +302,25 @@ def header_bytes(headers: Headers) -> int:
     return sum(len(name.encode()) + len(value or b"") + HEADER_FRAME_BYTES for name, value in headers)
 
 
+class Reason(StrEnum):
+    """Why a record is dead-lettered, in a word: the header `ms-reason`, and a label of the metrics."""
+
+    MAGIC = "magic"  # it does not start as any framing that we read
+    SCHEMA = "schema"  # its writer's schema is unknown, or is none that we read
+    AVRO = "avro"  # its bytes are not what its writer's schema says, or the schema is of another record
+    UTF8 = "utf8"  # a text is not UTF-8
+    LIMIT = "limit"  # something of it is longer, or there is more of it, than we take
+    INVALID = "invalid"  # a value that no impression may have
+    HEADERS = "headers"  # the client could not read its headers
+    UNREADABLE = "unreadable"  # no client can read it: it stands in a broken batch
+    ENGINE_KILLER = "engine_killer"  # the engine died of it twice
+    TOO_LARGE = "too_large"  # its responses are too large for their topic
+    REFUSED = "refused"  # Kafka refuses its responses for another fault of their own
+
+
+REFUSALS = (Reason.TOO_LARGE, Reason.REFUSED)  # what Kafka may say of a message
+
+
 class LetterForm(StrEnum):
     """How much of a record its dead letter holds; each form is for a topic that refuses the one before."""
 
@@ -315,6 +334,6 @@ class DeadLetter:
     """A record that can never be answered, and why."""
 
     record: Record
-    reason: str  # a word, for metrics: one of `worker.runtime.telemetry.DEAD_LETTER_REASONS`
+    reason: Reason
     detail: str  # a sentence, for people
     form: LetterForm = LetterForm.FULL

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from threading import Event
 
-from worker.core.errors import BadSettings, Poison, Retryable
+from worker.core.errors import BadRecord, BadSettings, Retryable
 from worker.core.outcomes import Outcome
 from worker.core.records import Record
 from worker.experiment.definition import Definition, from_record
@@ -65,8 +65,8 @@ class Records:
                 else:
                     health["read"] += 1
                     answers += self._answer(record, health)
-            except Poison as poison:
-                health[poison.reason] += 1
+            except BadRecord as bad:
+                health[bad.reason] += 1
             except BadSettings as error:
                 log.warning("%s: no definition: %s; it is left out", record.where, error)
                 health["bad_definition"] += 1
@@ -87,7 +87,7 @@ class Records:
 
     def _outcome(self, record: Record, health: Counter[str]) -> list[Outcome]:
         if record.value is None:
-            raise Poison("tombstone", "no value")
+            raise BadRecord("tombstone", "no value")
         outcome = read_outcome(self._decode(record, "Outcome"))
         _check_clock(outcome.observed_at, record)
         if outcome.is_test and not self._include_test:
@@ -97,7 +97,7 @@ class Records:
 
     def _answer(self, record: Record, health: Counter[str]) -> list[Answer]:
         if record.value is None:
-            raise Poison("tombstone", "no value")
+            raise BadRecord("tombstone", "no value")
         answer = read(self._decode(record, "SimulatedResponse"))
         _check_clock(answer.occurred_at, record)
         if answer.is_test and not self._include_test:
@@ -109,7 +109,7 @@ class Records:
 def _check_clock(at_us: int, record: Record) -> None:
     """Refuse what happened after it was written: one record from 2100 would close every window that is open."""
     if record.timestamp_ms and at_us > record.timestamp_ms * 1_000 + MAX_AHEAD_US:
-        raise Poison("clock_astray", f"{record.where}: of {at_us} us, written at {record.timestamp_ms} ms")
+        raise BadRecord("clock_astray", f"{record.where}: of {at_us} us, written at {record.timestamp_ms} ms")
 
 
 def catch_up(following: Following, records: Records) -> None:

@@ -20,8 +20,8 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, Topi
 
 from worker.core.delivery.dead_letter import put_back
 from worker.core.delivery.dead_letter_replay import Replayed, Wanted
-from worker.core.errors import Fatal, Poison, Retryable
-from worker.core.records import Message, Partition, Record
+from worker.core.errors import BadRecord, Fatal, Retryable
+from worker.core.records import Message, Partition, Reason, Record
 from worker.core.topics.topic_patterns import TopicPatterns
 from worker.kafka import admin, client_config as client
 from worker.kafka.admin_queries import AdminQueries
@@ -111,10 +111,10 @@ def _judge(letter: Record, wanted: Wanted, outcome: Outcome) -> tuple[Message | 
         return None, False
     try:
         message = put_back(letter)
-    except Poison as poison:
+    except BadRecord as bad:
         outcome.left["cannot be put back"] += 1
         if len(outcome.impossible) < MAX_TOLD:
-            outcome.impossible[letter.where] = str(poison)
+            outcome.impossible[letter.where] = str(bad)
         return None, True
     outcome.put_back[message.topic] += 1
     return message, True
@@ -226,7 +226,7 @@ class _Sender:
         longest = max(len(one.value or b"") for _, one in batch)
         advice = (
             f"raise max.message.bytes of {message.topic}, and the setting max_message_bytes if it is less"
-            if REASONS[reason.code()] == "too_large"
+            if REASONS[reason.code()] is Reason.TOO_LARGE
             else f"mend topic {message.topic}, such as its cleanup.policy"
         )
         raise Fatal(

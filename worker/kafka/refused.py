@@ -15,16 +15,16 @@ from typing import NamedTuple
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from worker.core.delivery.handover_messages import Refusal
-from worker.core.records import Partition
+from worker.core.records import Partition, Reason
 
 LOOK_TIMEOUT_S = 2.0  # of one look whether a topic is there
 
 REASONS = {
-    KafkaError.MSG_SIZE_TOO_LARGE: "too_large",
-    KafkaError.RECORD_LIST_TOO_LARGE: "too_large",
-    KafkaError.INVALID_RECORD: "refused",  # such as one without a key on a compacted topic
-    KafkaError.POLICY_VIOLATION: "refused",
-    KafkaError._INVALID_ARG: "refused",  # noqa: SLF001 - librdkafka's own codes begin with an underscore
+    KafkaError.MSG_SIZE_TOO_LARGE: Reason.TOO_LARGE,
+    KafkaError.RECORD_LIST_TOO_LARGE: Reason.TOO_LARGE,
+    KafkaError.INVALID_RECORD: Reason.REFUSED,  # such as one without a key on a compacted topic
+    KafkaError.POLICY_VIOLATION: Reason.REFUSED,
+    KafkaError._INVALID_ARG: Reason.REFUSED,  # noqa: SLF001 - librdkafka's own codes begin with an underscore
 }
 _NO_TOPIC = "it does not exist: `mirrorstream topics create` makes it"
 HINTS = {

@@ -20,8 +20,9 @@ from uuid import UUID
 
 from worker.core.bounded_cache import BytesLru
 from worker.core.codec import avro_encoder, avro_schemas
-from worker.core.codec.framing import SchemaRef
+from worker.core.codec.framing import SchemaRef, SchemaRefKind
 from worker.core.errors import BadSettings, Poison, Retryable
+from worker.core.records import Reason
 from worker.kafka.registry_client import NoSuchSchema, RegistryClient
 
 T = TypeVar("T")
@@ -82,7 +83,7 @@ class Schemas:
         self._client = RegistryClient(url, auth_file) if url else None
         self._own: dict[SchemaRef, avro_schemas.Schema] = {
             SchemaRef(
-                "fingerprint", avro_schemas.schema_fingerprint(avro_schemas.schema_text(name)).hex()
+                SchemaRefKind.FINGERPRINT, avro_schemas.schema_fingerprint(avro_schemas.schema_text(name)).hex()
             ): avro_schemas.own_schema(name)
             for name in avro_schemas.OWN
         }
@@ -129,16 +130,18 @@ class Schemas:
         return asyncio.run(_some_times(lambda: self.fetch(ref))) if known is None else known
 
     async def _root(self, ref: SchemaRef) -> _Document:
-        if self._client is None or ref.kind == "fingerprint":
-            raise Poison("schema", f"writer schema {ref.kind} {ref.value} is unknown here")
-        place = f"ids/{int(ref.value)}" if ref.kind == "id" else f"guids/{UUID(hex=ref.value)}"  # a GUID with dashes
+        if self._client is None or ref.kind is SchemaRefKind.FINGERPRINT:
+            raise Poison(Reason.SCHEMA, f"writer schema {ref.kind} {ref.value} is unknown here")
+        place = (
+            f"ids/{int(ref.value)}" if ref.kind is SchemaRefKind.ID else f"guids/{UUID(hex=ref.value)}"
+        )  # a GUID with dashes
         try:
             return _document(
                 await self._client.call("GET", f"/schemas/{place}"), f"{ref.kind} {ref.value}", self._client.shown
             )
         except NoSuchSchema as error:
             message = f"writer schema {ref.kind} {ref.value} is not in the registry ({error})"
-            raise Poison("schema", message) from error
+            raise Poison(Reason.SCHEMA, message) from error
 
     async def _follow(self, root: _Document) -> Sequence[str]:
         """Return the texts of all schemas that one refers to, directly or not, dependencies first."""
@@ -150,20 +153,22 @@ class Schemas:
     async def _visit(self, reference: _Reference, path: tuple[_Reference, ...], found: _Found) -> None:
         if reference in path:
             cycle = " -> ".join(map(str, (*path[path.index(reference) :], reference)))
-            raise Poison("schema", f"writer schema refers to itself: {cycle}")
+            raise Poison(Reason.SCHEMA, f"writer schema refers to itself: {cycle}")
         if reference in found.texts:
             return
         if len(path) >= MAX_REFERENCE_DEPTH:
-            raise Poison("schema", f"writer schema refers more than {MAX_REFERENCE_DEPTH} schemas deep: {reference}")
+            raise Poison(
+                Reason.SCHEMA, f"writer schema refers more than {MAX_REFERENCE_DEPTH} schemas deep: {reference}"
+            )
         document = await self._referred(reference)
         found.num_bytes += document.num_bytes
         if found.num_bytes > MAX_REFERENCE_BYTES:
-            raise Poison("schema", f"writer schema and its references have more than {MAX_REFERENCE_BYTES} bytes")
+            raise Poison(Reason.SCHEMA, f"writer schema and its references have more than {MAX_REFERENCE_BYTES} bytes")
         for one in document.references:
             await self._visit(one, (*path, reference), found)
         found.texts[reference] = document.text
         if len(found.texts) > MAX_REFERENCES:
-            raise Poison("schema", f"writer schema refers to more than {MAX_REFERENCES} schemas")
+            raise Poison(Reason.SCHEMA, f"writer schema refers to more than {MAX_REFERENCES} schemas")
 
     async def _referred(self, reference: _Reference) -> _Document:
         """Return a schema that others refer to; who asks for it meanwhile waits for the same answer."""
@@ -185,7 +190,7 @@ class Schemas:
             said = await self._client.call("GET", reference.path)
         except NoSuchSchema as error:
             message = f"writer schema refers to {reference}, which is not in the registry ({error})"
-            raise Poison("schema", message) from error
+            raise Poison(Reason.SCHEMA, message) from error
         document = _document(said, str(reference), self._client.shown)
         self._documents.put(reference, document, num_bytes=document.num_bytes)
         return document
@@ -256,7 +261,7 @@ def _document(said: Mapping[str, Any], what: str, registry: str) -> _Document:
     if not isinstance(text, str) or not isinstance(kind, str | None) or not isinstance(references, list | None):
         raise _other_shape(registry, what, "schema")
     if kind not in {None, "AVRO"}:
-        raise Poison("schema", f"writer schema {what} is {ascii(kind)[1:-1][:20]}, want AVRO")
+        raise Poison(Reason.SCHEMA, f"writer schema {what} is {ascii(kind)[1:-1][:20]}, want AVRO")
     if not _is_json(text):  # a registry reads what it is given
         raise _other_shape(registry, what, "schema")
     found = [_reference(one) for one in references or ()]

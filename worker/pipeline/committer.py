@@ -89,7 +89,7 @@ class Committer:
         started_s = self._clock()
         with self._watch.flush(sum(len(head.messages) for head in flush.heads)):
             outcome = await self._sink.flush(flush)
-        self._watch.flushed(type(outcome).__name__, self._clock() - started_s)
+        self._watch.flushed(outcome.end, self._clock() - started_s)
         self._do(self._handover.handle(outcome))
         self.tick(urgent=self._handover.due())
 

@@ -9,9 +9,9 @@ from worker.core.codec import framing, impression as codec
 from worker.core.codec.avro_schemas import Schema
 from worker.core.codec.framing import SchemaRef
 from worker.core.errors import Poison, Retryable
-from worker.core.records import Impression, Record
+from worker.core.records import Impression, Reason, Record
 from worker.core.simulation.sampling import Sampling, Skip, UserBudget
-from worker.pipeline.ports import Schemas
+from worker.pipeline.ports import WriterSchemas
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ class Intake:
     """Decodes, validates and samples, one record after the other."""
 
     def __init__(
-        self, schemas: Schemas, sampling: Sampling, user_budget: UserBudget, *, wall: Callable[[], float]
+        self, schemas: WriterSchemas, sampling: Sampling, user_budget: UserBudget, *, wall: Callable[[], float]
     ) -> None:
         """Take the rules."""
         self._schemas, self._sampling, self._user_budget, self._wall = schemas, sampling, user_budget, wall
@@ -71,9 +71,9 @@ class Intake:
         Raises `Poison` if it can never be.
         """
         if record.unreadable_from is not None:
-            raise Poison("unreadable", record.problem)
+            raise Poison(Reason.UNREADABLE, record.problem)
         if record.problem:
-            raise Poison("headers", record.problem)
+            raise Poison(Reason.HEADERS, record.problem)
         if record.value is None:
             return Skip.TOMBSTONE
         ref, payload = framing.split(record.value, record.headers)

@@ -19,7 +19,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterator
 from contextlib import contextmanager
 
 from worker.core.errors import EngineDead, EngineGone, Poison, Retryable
-from worker.core.records import Partition, Record
+from worker.core.records import Partition, Reason, Record
 from worker.core.resilience.suspects import KILLER_DEATHS, Suspects, Where
 from worker.core.simulation.draws import Drawn
 from worker.core.simulation.questions import Status
@@ -164,7 +164,9 @@ class Keeper:
         while not self._may_ask(where):
             if self.suspects.is_killer(where):
                 await self._conviction()
-                raise Poison("engine_killer", f"the engine died {KILLER_DEATHS} times with it, the last time alone")
+                raise Poison(
+                    Reason.ENGINE_KILLER, f"the engine died {KILLER_DEATHS} times with it, the last time alone"
+                )
             await self._changed.wait()
 
     async def _conviction(self) -> None:

@@ -35,7 +35,7 @@ from worker.pipeline.config import Rules
 from worker.pipeline.decoder import Decoded, Intake
 from worker.pipeline.engine_supervisor import Keeper
 from worker.pipeline.in_flight import Flight, InFlight
-from worker.pipeline.ports import Delivery, Engine, Schemas, Sink, Source, Watch
+from worker.pipeline.ports import Delivery, Engine, Sink, Source, Watch, WriterSchemas
 from worker.pipeline.quarantine import Quarantine
 from worker.pipeline.refusals import Refusals
 from worker.pipeline.task_group import Supervisor
@@ -57,7 +57,7 @@ class Pipeline:
         source: Source,
         engine: Engine,
         sink: Sink,
-        schemas: Schemas,
+        schemas: WriterSchemas,
         watch: Watch,
         rules: Rules,
         outgoing: Outgoing,

@@ -9,11 +9,20 @@ from typing import Protocol
 
 from worker.core.codec.avro_schemas import Schema
 from worker.core.codec.framing import SchemaRef
-from worker.core.delivery import handover_messages
-from worker.core.delivery.handover_messages import Assigned, Flush, Frozen, Lost, Revoking, TopicNews
+from worker.core.delivery.handover_messages import (
+    Assigned,
+    Flush,
+    FlushEnd,
+    FlushOutcome,
+    Frozen,
+    Lost,
+    Revoking,
+    Settled,
+    TopicNews,
+)
 from worker.core.errors import Fatal
 from worker.core.prompts.prompt import Prompt
-from worker.core.records import Impression, Partition, Record
+from worker.core.records import Impression, Partition, Reason, Record
 from worker.core.simulation.draws import Ask, Drawn, EngineCard
 from worker.core.simulation.response import SimulatedResponse
 from worker.core.simulation.sampling import Skip
@@ -21,9 +30,6 @@ from worker.core.simulation.sampling import Skip
 Delivery = (
     list[Record] | Assigned | Revoking | Lost | Frozen | TopicNews | Fatal | None
 )  # None: everything up to the end is read
-FlushOutcome = (
-    handover_messages.Committed | handover_messages.Aborted | handover_messages.InDoubt | handover_messages.Refused
-)
 
 
 class Source(Protocol):
@@ -96,14 +102,14 @@ class Sink(Protocol):
     async def flush(self, flush: Flush) -> FlushOutcome:
         """Publish and commit; say how that ended.  Raises `Fatal`."""
 
-    async def settle(self, partitions: frozenset[Partition]) -> handover_messages.Settled:
+    async def settle(self, partitions: frozenset[Partition]) -> Settled:
         """Rebuild the producer, then read these partitions' committed offsets."""
 
     async def close(self) -> None:
         """Close the producer."""
 
 
-class Schemas(Protocol):
+class WriterSchemas(Protocol):
     """Writer schemas by reference."""
 
     def known(self, ref: SchemaRef) -> Schema | None:
@@ -127,10 +133,10 @@ class Chat(Protocol):
 class RefusalWatch(Protocol):
     """Who counts what Kafka refuses."""
 
-    def refused(self, reason: str) -> None:
+    def refused(self, reason: Reason) -> None:
         """Count a record of which Kafka refuses a message."""
 
-    def dead_letter(self, reason: str) -> None:
+    def dead_letter(self, reason: Reason) -> None:
         """Count a record that can never be answered."""
 
 
@@ -170,7 +176,7 @@ class Watch(RefusalWatch, Protocol):
     def forgotten(self, num_user_days: int) -> None:
         """Take how many users' days were forgotten while they went on."""
 
-    def flushed(self, outcome: str, seconds: float) -> None:
+    def flushed(self, end: FlushEnd, seconds: float) -> None:
         """Count a transaction."""
 
     def process(self, record: Record, impression: Impression) -> AbstractContextManager[Mapping[str, str]]:

@@ -11,7 +11,7 @@ without an endpoint nothing is exported, and only a record that brings a context
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -25,9 +25,9 @@ from opentelemetry.util.types import AttributeValue
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from worker import __version__
-from worker.core.delivery.handover_messages import TopicNews
+from worker.core.delivery.handover_messages import FlushEnd, TopicNews
 from worker.core.errors import BadSettings
-from worker.core.records import Headers, Impression, Record
+from worker.core.records import REFUSALS, Headers, Impression, Reason, Record
 from worker.core.simulation.draws import Ask, Drawn, EngineCard, PositionProfile
 from worker.core.simulation.questions import Kind, Status
 from worker.core.simulation.response import SimulatedResponse
@@ -35,12 +35,6 @@ from worker.core.simulation.sampling import Skip
 
 _LLM_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 _FLUSH_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
-DEAD_LETTER_REASONS = (
-    "magic", "schema", "avro", "utf8", "limit", "invalid", "too_large", "refused", "headers", "engine_killer",
-    "unreadable",
-)  # fmt: skip
-REFUSAL_REASONS = ("too_large", "refused")
-FLUSH_OUTCOMES = ("committed", "aborted", "indoubt", "refused")
 PROTOCOL = "http/protobuf"  # of OTLP
 _TRACE_HEADERS = frozenset({"traceparent", "tracestate"})
 
@@ -101,11 +95,9 @@ class Telemetry:
         self._consumed = counter(name + "records_consumed_total", "Records received")
         self._stale = counter(name + "records_stale_total", "Records of an assignment that is over")
         self._skipped = _counter(registry, name + "records_skipped_total", "Records not simulated", "reason", Skip)
-        self._dead = _counter(
-            registry, name + "dead_letters_total", "Records never answered", "reason", DEAD_LETTER_REASONS
-        )
+        self._dead = _counter(registry, name + "dead_letters_total", "Records never answered", "reason", Reason)
         self._refused = _counter(
-            registry, name + "refusals_total", "Records whose messages Kafka refused", "reason", REFUSAL_REASONS
+            registry, name + "refusals_total", "Records whose messages Kafka refused", "reason", REFUSALS
         )
         self._untimed = counter(name + "records_without_time_total", "Answered records without a usable timestamp")
         self._unreadable = counter(name + "unreadable_batches_total", "Batches that the Kafka client cannot read")
@@ -115,7 +107,7 @@ class Telemetry:
         self._responses_of = {
             (kind, status): self._responses.labels(kind, status) for kind in Kind for status in Status
         }
-        self._flushes = _counter(registry, name + "flushes_total", "Transactions by end", "outcome", FLUSH_OUTCOMES)
+        self._flushes = _counter(registry, name + "flushes_total", "Transactions by end", "outcome", FlushEnd)
         self._flush_s = histogram(name + "flush_duration_seconds", "One transaction", buckets=_FLUSH_SECONDS)
         self._draw_s = histogram(name + "draw_duration_seconds", "One draw in the engine", buckets=_LLM_SECONDS)
         self._end_to_end_s = histogram(
@@ -156,11 +148,11 @@ class Telemetry:
         """Count a record that is not simulated."""
         self._skipped.labels(reason).inc()
 
-    def dead_letter(self, reason: str) -> None:
+    def dead_letter(self, reason: Reason) -> None:
         """Count a record that can never be answered."""
         self._dead.labels(reason).inc()
 
-    def refused(self, reason: str) -> None:
+    def refused(self, reason: Reason) -> None:
         """Count a record of which Kafka refuses a message."""
         self._refused.labels(reason).inc()
 
@@ -214,9 +206,9 @@ class Telemetry:
         """Count a death of the engine."""
         self._engine_deaths.inc()
 
-    def flushed(self, outcome: str, seconds: float) -> None:
+    def flushed(self, end: FlushEnd, seconds: float) -> None:
         """Count a transaction and its duration."""
-        self._flushes.labels(outcome.lower()).inc()
+        self._flushes.labels(end).inc()
         self._flush_s.observe(seconds)
 
     def totals(self) -> str:
@@ -336,8 +328,8 @@ def _carrier(headers: Headers) -> dict[str, str]:
     return found
 
 
-def _counter(registry: CollectorRegistry, name: str, text: str, label: str, values: object) -> Counter:
+def _counter(registry: CollectorRegistry, name: str, text: str, label: str, values: Iterable[str]) -> Counter:
     counter = Counter(name, text, [label], registry=registry)
-    for value in values:  # type: ignore[attr-defined]
+    for value in values:
         counter.labels(value)
     return counter

@@ -14,14 +14,14 @@ import pytest
 
 from worker.core.bounded_cache import ENTRY_BYTES
 from worker.core.codec import avro_schemas
-from worker.core.codec.framing import SchemaRef
+from worker.core.codec.framing import SchemaRef, SchemaRefKind
 from worker.core.errors import BadSettings, Poison, Retryable
 from worker.kafka import registry, registry_client
 from worker.kafka.registry import Schemas
 from worker.kafka.registry_client import MAX_BODY_BYTES, RegistryClient, shown
 
 IMPRESSION = avro_schemas.schema_text("RecommendationImpression")
-SEVEN = SchemaRef("id", "7")
+SEVEN = SchemaRef(SchemaRefKind.ID, "7")
 PASSWORD = "secret-of-this-test"  # noqa: S105 - of a server that lives as long as it does
 
 
@@ -322,7 +322,7 @@ class Subjects:
         return said({"subject": name, "version": 1, "id": 1, "schema": text, "references": listed})
 
 
-@pytest.mark.parametrize("ref", [SEVEN, SchemaRef("guid", "0af7651916cd43dd8448eb211c80319c")])
+@pytest.mark.parametrize("ref", [SEVEN, SchemaRef(SchemaRefKind.GUID, "0af7651916cd43dd8448eb211c80319c")])
 async def test_a_schema_is_made_of_all_that_it_refers_to(ref: SchemaRef) -> None:
     """A diamond: `leaf` is referred to twice and fetched once; so it is for the next schema that needs it."""
     subjects = Subjects(
@@ -337,7 +337,7 @@ async def test_a_schema_is_made_of_all_that_it_refers_to(ref: SchemaRef) -> None
         assert schemas.known(ref) is found
         assert set(server.asked.values()) == {1}
         assert server.asked["/subjects/leaf/versions/1?deleted=true"] == 1
-        await schemas.fetch(SchemaRef("guid", "00000000000000000000000000000001"))
+        await schemas.fetch(SchemaRef(SchemaRefKind.GUID, "00000000000000000000000000000001"))
         assert server.asked.total() == 5, "what it refers to was known"
     for side in found.root.fields:
         [leaf] = side.type.fields
@@ -349,7 +349,7 @@ async def test_schemas_that_are_fetched_at_once_ask_once_for_what_they_share() -
     subjects = Subjects(root=(record("root", ("leaf", "n.leaf")), ["leaf"]), leaf=(record("leaf", ("x", "int")), []))
     async with scripted(subjects) as server:
         schemas = Schemas(server.url)
-        refs = [SchemaRef("guid", f"{number:032x}") for number in range(1, 6)]
+        refs = [SchemaRef(SchemaRefKind.GUID, f"{number:032x}") for number in range(1, 6)]
         given_up = asyncio.create_task(schemas.fetch(refs[0]))
         others = [asyncio.create_task(schemas.fetch(ref)) for ref in refs[1:]]
         while "/subjects/leaf/versions/1?deleted=true" not in server.asked:  # noqa: ASYNC110 - plain data
@@ -440,17 +440,19 @@ async def test_foreign_schemas_are_bounded_in_bytes_and_evict_none_of_ours(monke
         schemas = Schemas(server.url)
         await schemas.fetch(SEVEN)
         for number in range(100, 150):
-            await schemas.fetch(SchemaRef("id", str(number)))
+            await schemas.fetch(SchemaRef(SchemaRefKind.ID, str(number)))
         for number in range(1_000, 1_050):
             with pytest.raises(Poison):
-                await schemas.fetch(SchemaRef("id", str(number)))
+                await schemas.fetch(SchemaRef(SchemaRefKind.ID, str(number)))
     assert len(schemas._foreign) == 10
-    assert schemas.known(SchemaRef("id", "149")) is not None
-    assert schemas.known(SchemaRef("id", "100")) is None
+    assert schemas.known(SchemaRef(SchemaRefKind.ID, "149")) is not None
+    assert schemas.known(SchemaRef(SchemaRefKind.ID, "100")) is None
     assert 5 < len(schemas._refused) < 20
     assert schemas.known(SEVEN) is not None, "our own, under whatever id"
     for name in avro_schemas.OWN:
-        ours = SchemaRef("fingerprint", avro_schemas.schema_fingerprint(avro_schemas.schema_text(name)).hex())
+        ours = SchemaRef(
+            SchemaRefKind.FINGERPRINT, avro_schemas.schema_fingerprint(avro_schemas.schema_text(name)).hex()
+        )
         assert schemas.known(ours) is not None
 
 
@@ -519,4 +521,4 @@ def test_without_a_registry_only_our_own_fingerprints_are_known() -> None:
     with pytest.raises(Poison, match="id 7 is unknown here"):
         schemas.fetch_now(SEVEN)
     with pytest.raises(Poison, match="fingerprint 00 is unknown here"):
-        schemas.fetch_now(SchemaRef("fingerprint", "00"))
+        schemas.fetch_now(SchemaRef(SchemaRefKind.FINGERPRINT, "00"))

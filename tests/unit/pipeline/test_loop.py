@@ -24,7 +24,7 @@ from tests.support.world import (
 )
 from worker.core.delivery.handover_messages import Aborted, Committed, InDoubt, Refusal, Refused, Revoking
 from worker.core.errors import Fatal, Fenced
-from worker.core.records import Record, User
+from worker.core.records import Reason, Record, User
 from worker.core.simulation.draws import Ask, Drawn
 from worker.core.simulation.questions import Status
 from worker.core.simulation.sampling import USER_DAY_BYTES, Sampling, UserBudget
@@ -161,7 +161,7 @@ async def test_keys_and_headers_count_against_the_topics_limit() -> None:
 # -- what Kafka refuses
 
 
-def refusing(*offsets: int, reason: str = "too_large") -> Refused:
+def refusing(*offsets: int, reason: Reason = Reason.TOO_LARGE) -> Refused:
     found = tuple(Refusal(A, offset, reason, "topic responses refuses it") for offset in offsets)
     return Refused(found, certain=True, now_s=0.0)
 
@@ -180,7 +180,7 @@ async def test_a_refused_response_costs_its_event_alone() -> None:
     assert dict(letter.headers)["ms-reason"] == b"too_large"
     assert world.watch.counts["refused too_large"] == 1
     assert world.watch.counts["dead letter too_large"] == 1
-    assert world.watch.counts["flush Refused"] == 1
+    assert world.watch.counts["flush refused"] == 1
 
 
 @jumping
@@ -205,7 +205,7 @@ async def test_a_refused_dead_letter_goes_in_a_smaller_form_and_then_waits_aloud
 async def test_a_topic_that_refuses_every_event_is_not_drained_into_dead_letters() -> None:
     async with working() as world:
         for number in range(MAX_ROW + 1):
-            world.sink.ends.extend([refusing(number, reason="refused"), Committed()])
+            world.sink.ends.extend([refusing(number, reason=Reason.REFUSED), Committed()])
             await world.read(event(f"event-{number}"), first=number)
             if number < MAX_ROW:
                 await world.committed(A, number + 1)

@@ -11,7 +11,7 @@ from tests.support.examples import impression
 from tests.support.fakes import jumping, until
 from tests.support.world import DRAWS, IMPRESSIONS, POISON, QUESTIONS, A, B, World, event, events, response, working
 from worker.core.codec import avro_schemas
-from worker.core.codec.framing import SchemaRef
+from worker.core.codec.framing import SchemaRef, SchemaRefKind
 from worker.core.delivery.handover_messages import Assigned
 from worker.core.delivery.offset_metadata import Note
 from worker.core.records import Partition, User
@@ -98,7 +98,7 @@ async def test_a_mended_registry_heals_what_is_held() -> None:
         await world.read(*(UNKNOWN + value[10:] for value in events(60)))
         await asyncio.sleep(2 * PROBE_S)
         assert world.watch.counts["breaker closed"] == 0
-        world.schemas._schemas = {SchemaRef("id", "7"): avro_schemas.own_schema("RecommendationImpression")}
+        world.schemas._schemas = {SchemaRef(SchemaRefKind.ID, "7"): avro_schemas.own_schema("RecommendationImpression")}
         await world.committed(A, 60)
         assert world.pipeline.held_up == ""
         assert last_note(world) == ""
@@ -289,7 +289,10 @@ def quick(name: str) -> bytes:
 def knows(world: World, *numbers: int) -> None:
     """Have the registry know our schema under these ids."""
     ours = avro_schemas.own_schema("RecommendationImpression")
-    world.schemas._schemas = {**world.schemas._schemas, **{SchemaRef("id", str(number)): ours for number in numbers}}
+    world.schemas._schemas = {
+        **world.schemas._schemas,
+        **{SchemaRef(SchemaRefKind.ID, str(number)): ours for number in numbers},
+    }
 
 
 @pytest.mark.parametrize("bad", [POISON, UNKNOWN + event()[10:], event("cut")[:-9]])
@@ -363,7 +366,7 @@ async def test_one_schema_that_the_registry_cannot_give_holds_its_own_records() 
     world = World()
     async with working(world):
         knows(world, 1, 2)
-        world.schemas.away = {SchemaRef("id", "2")}
+        world.schemas.away = {SchemaRef(SchemaRefKind.ID, "2")}
         world.source.assign(A, B)
         world.source.read(A, 0, framed(1, "before"), framed(2, "waits"), *(framed(1, f"after-{n}") for n in range(10)))
         world.source.read(B, 0, *(framed(1, f"other-{n}", is_test=True) for n in range(500)))
@@ -374,7 +377,7 @@ async def test_one_schema_that_the_registry_cannot_give_holds_its_own_records() 
         assert len(world.engine.asks) == 11 * QUESTIONS * DRAWS, "what stands behind it is answered"
         assert world.pipeline.held_up == "the registry is away: 1 records wait for writer schema id 2"
         assert world.watch.waiting_now == 1
-        assert world.schemas.asked[SchemaRef("id", "2")] < 12
+        assert world.schemas.asked[SchemaRef(SchemaRefKind.ID, "2")] < 12
         world.schemas.away = set()
         await world.committed(A, 12)
         assert world.pipeline.held_up == ""
@@ -386,7 +389,7 @@ async def test_a_storm_of_records_with_one_missing_schema_fills_its_part_of_the_
     world = World(max_records=40)
     async with working(world):
         knows(world, 1, 2)
-        world.schemas.away = {SchemaRef("id", "2")}
+        world.schemas.away = {SchemaRef(SchemaRefKind.ID, "2")}
         world.source.assign(A, B)
         world.source.read(A, 0, *(framed(2, f"waits-{n}", is_test=True) for n in range(300)))
         for first in range(0, 300, 30):
@@ -394,10 +397,10 @@ async def test_a_storm_of_records_with_one_missing_schema_fills_its_part_of_the_
         await world.committed(B, 300)
         await until(lambda: world.source.paused == {A})
         assert world.window.num_records == 40, "it had the window to itself until the registry failed"
-        assert world.schemas.asked[SchemaRef("id", "2")] <= 4
+        assert world.schemas.asked[SchemaRef(SchemaRefKind.ID, "2")] <= 4
         world.schemas.away = set()
         await world.committed(A, 300)
-        assert world.schemas.asked[SchemaRef("id", "2")] <= 10
+        assert world.schemas.asked[SchemaRef(SchemaRefKind.ID, "2")] <= 10
     assert world.watch.counts["skipped test"] == 600
 
 
@@ -405,7 +408,7 @@ async def test_a_storm_of_records_with_one_missing_schema_fills_its_part_of_the_
 async def test_a_flood_of_missing_schemas_asks_for_a_few_at_once() -> None:
     world = World(max_records=400)
     async with working(world):
-        world.schemas.away = {SchemaRef("id", str(number)) for number in range(1, 101)}
+        world.schemas.away = {SchemaRef(SchemaRefKind.ID, str(number)) for number in range(1, 101)}
         knows(world, *range(1, 101))
         world.source.assign(A)
         world.source.read(A, 0, *(framed(number, f"waits-{number}") for number in range(1, 101)))
@@ -422,7 +425,7 @@ async def test_what_waits_for_a_schema_goes_with_its_partition_and_nobody_asks_a
     world = World()
     async with working(world):
         knows(world, 1, 2)
-        world.schemas.away = {SchemaRef("id", "2")}
+        world.schemas.away = {SchemaRef(SchemaRefKind.ID, "2")}
         world.source.assign(A, B)
         world.source.read(A, 0, framed(2, "waits"), framed(2, "waits-too"))
         world.source.read(B, 0, framed(2, "waits-here"))
@@ -431,9 +434,9 @@ async def test_what_waits_for_a_schema_goes_with_its_partition_and_nobody_asks_a
         assert "1 records wait" in world.pipeline.held_up
         await world.source.revoke(B)
         await until(lambda: world.pipeline.held_up == "")
-        asked = world.schemas.asked[SchemaRef("id", "2")]
+        asked = world.schemas.asked[SchemaRef(SchemaRefKind.ID, "2")]
         await asyncio.sleep(60.0)
-        assert world.schemas.asked[SchemaRef("id", "2")] == asked
+        assert world.schemas.asked[SchemaRef(SchemaRefKind.ID, "2")] == asked
         assert world.watch.counts["stale"] == 3
         world.source.assign(A)
         world.source.read(A, 0, framed(2, "waits"), framed(2, "waits-too"))
@@ -445,7 +448,7 @@ async def test_what_waits_for_a_schema_goes_with_its_partition_and_nobody_asks_a
 async def test_a_missing_schema_that_turns_out_not_to_exist_is_a_dead_letter() -> None:
     world = World()
     async with working(world):
-        world.schemas.away = {SchemaRef("id", "7")}
+        world.schemas.away = {SchemaRef(SchemaRefKind.ID, "7")}
         await world.read(event("before"), framed(7, "unknown"), event("after"))
         await until(lambda: "schema id 7" in world.pipeline.held_up)
         world.schemas.away = set()

@@ -14,13 +14,14 @@ from opentelemetry.trace import SpanKind, StatusCode
 from prometheus_client import CollectorRegistry
 
 from tests.support.examples import impression, record
+from worker.core.delivery.handover_messages import FlushEnd
 from worker.core.errors import BadSettings
-from worker.core.records import Headers
+from worker.core.records import Headers, Reason
 from worker.core.simulation.draws import Ask, Drawn, EngineCard, Usage
 from worker.core.simulation.prepare import Asking, prepare
 from worker.core.simulation.questions import Depths, Kind, Status
 from worker.core.simulation.sampling import Skip
-from worker.runtime.telemetry import DEAD_LETTER_REASONS, FLUSH_OUTCOMES, Telemetry, start_tracing
+from worker.runtime.telemetry import Telemetry, start_tracing
 from worker.settings.prompt_profiles import load
 
 CARD = EngineCard("choice-model", "0", "choice-model", None, {}, reads_prompt=False)
@@ -75,9 +76,9 @@ def process(watched: Watched, headers: Headers) -> tuple[dict[str, str], Readabl
 def test_every_series_is_there_at_zero_from_the_start(watched: Watched) -> None:
     zero = [watched.value(f"records_{name}_total") for name in ("consumed", "stale")]
     zero += [watched.value("records_skipped_total", reason=reason) for reason in Skip]
-    zero += [watched.value("dead_letters_total", reason=reason) for reason in DEAD_LETTER_REASONS]
+    zero += [watched.value("dead_letters_total", reason=reason) for reason in Reason]
     zero += [watched.value("responses_total", question=kind, status=status) for kind in Kind for status in Status]
-    zero += [watched.value("flushes_total", outcome=outcome) for outcome in FLUSH_OUTCOMES]
+    zero += [watched.value("flushes_total", outcome=outcome) for outcome in FlushEnd]
     zero += [watched.value("tokens_total", direction=name) for name in ("prompt", "cached", "completion")]
     zero += [
         watched.value(f"{name}_count")
@@ -108,8 +109,10 @@ def test_nothing_that_is_counted_makes_a_new_series(watched: Watched) -> None:
     watched.telemetry.stale()
     for skip in Skip:
         watched.telemetry.skipped(skip)
-    for outcome in ("Committed", "Aborted", "InDoubt"):  # the names of `signals`
-        watched.telemetry.flushed(outcome, 0.01)
+    for end in FlushEnd:
+        watched.telemetry.flushed(end, 0.01)
+    for reason in Reason:
+        watched.telemetry.dead_letter(reason)
     watched.telemetry.state(in_flight=1, assigned=2, paused=1, head_s=0.5)
     watched.telemetry.answered((), end_to_end_s=-5.0)
     watched.telemetry.breaker(is_open=True)
@@ -128,7 +131,7 @@ def test_nothing_that_is_counted_makes_a_new_series(watched: Watched) -> None:
 def test_totals_are_told_in_a_line(watched: Watched) -> None:
     watched.telemetry.consumed()
     watched.telemetry.skipped(Skip.SAMPLE)
-    watched.telemetry.dead_letter("avro")
+    watched.telemetry.dead_letter(Reason.AVRO)
     assert watched.telemetry.totals() == "1 records received, 1 skipped, 0 responses, 1 dead letters"
 
 
@@ -138,11 +141,20 @@ def test_the_position_profile_is_a_series_a_slot(watched: Watched) -> None:
     assert watched.value("position_share", options="2", slot="1") == 0.4
 
 
-@pytest.mark.parametrize("reason", ["magic", "schema", "avro", "utf8", "limit", "invalid", "engine_killer"])
-def test_every_reason_for_a_dead_letter_has_its_series(watched: Watched, reason: str) -> None:
+@pytest.mark.parametrize("reason", list(Reason))
+def test_every_reason_for_a_dead_letter_has_its_series(watched: Watched, reason: Reason) -> None:
     assert watched.value("dead_letters_total", reason=reason) == 0.0
     watched.telemetry.dead_letter(reason)
     assert watched.value("dead_letters_total", reason=reason) == 1.0
+
+
+def test_the_words_of_public_labels_never_change(watched: Watched) -> None:
+    """Dashboards and alerts name them, and dead letters carry the reasons."""
+    reasons = "magic schema avro utf8 limit invalid headers unreadable engine_killer too_large refused"
+    assert set(Reason) == set(reasons.split())
+    assert set(FlushEnd) == {"committed", "aborted", "indoubt", "refused"}
+    for reason in ("too_large", "refused"):
+        assert watched.value("refusals_total", reason=reason) == 0.0
 
 
 def test_what_runs_is_told(watched: Watched) -> None:

@@ -20,6 +20,7 @@ from worker.bench.harness.topics import new_name, topics
 from worker.bench.model.engine import BenchEngine
 from worker.bench.model.load import Load
 from worker.core.codec.avro_schemas import schema_text
+from worker.core.delivery.handover_messages import FlushEnd
 from worker.demo.independent_count import Count, Reader
 from worker.kafka import admin, client_config as client
 from worker.runtime import app
@@ -98,10 +99,10 @@ class Watch(Telemetry):
             self.first_s, self.first_cpu_s = time.monotonic(), cpu_s(self.pids)
         super().consumed()
 
-    def flushed(self, outcome: str, seconds: float) -> None:
+    def flushed(self, end: FlushEnd, seconds: float) -> None:
         """Note the last flush."""
         self.last_s, self.last_cpu_s = time.monotonic(), cpu_s(self.pids)
-        super().flushed(outcome, seconds)
+        super().flushed(end, seconds)
 
 
 class _Nowhere(SpanExporter):

@@ -12,10 +12,10 @@ import time
 from worker.core.codec import framing, impression as codec
 from worker.core.codec.avro_encoder import Encoder
 from worker.core.codec.avro_schemas import own_schema, schema_fingerprint, schema_text
-from worker.core.codec.framing import SchemaRef
+from worker.core.codec.framing import SchemaRef, SchemaRefKind
 from worker.core.delivery.response_encoder import Outgoing
 from worker.core.errors import Poison
-from worker.core.records import Message, Record
+from worker.core.records import Message, Reason, Record
 from worker.core.simulation.draws import PositionProfile
 from worker.core.simulation.prepare import Asking, Prepared, prepare
 from worker.core.simulation.response_builder import Asked, respond, source_of
@@ -39,13 +39,13 @@ class Handler:
         self._outgoing = Outgoing(
             Encoder("SimulatedResponse"), output_topic, settings.max_message_bytes, frozenset(settings.pass_headers)
         )
-        self._writer = SchemaRef("fingerprint", schema_fingerprint(schema_text(_INPUT)).hex())
+        self._writer = SchemaRef(SchemaRefKind.FINGERPRINT, schema_fingerprint(schema_text(_INPUT)).hex())
 
     def answer(self, record: Record) -> tuple[Message, ...]:
         """Return a record's responses, ready to be produced.  Raises `Poison`."""
         ref, payload = framing.split(record.value or b"", record.headers)
         if ref != self._writer:
-            raise Poison("schema", "the bench writes our own schema, and no other")
+            raise Poison(Reason.SCHEMA, "the bench writes our own schema, and no other")
         impression = codec.decode(payload, own_schema(_INPUT))
         responses = respond(
             impression,

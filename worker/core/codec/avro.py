@@ -49,6 +49,7 @@ from worker.core.codec.avro_readers import (
 )
 from worker.core.codec.logical_types import Convert, Unfit, conversion, unfit
 from worker.core.codec.schema_limits import MAX_VALUES, NO_DEFAULT, Type
+from worker.core.records import Reason
 
 SKIPPED = "(a field that only the writer has)"  # its name is foreign text
 
@@ -74,9 +75,9 @@ def compile_reader(writer: Type, ours: Type, bounds: Bounds) -> Callable[[bytes]
         try:
             found, end = read(data, 0, [num_left])
         except (IndexError, struct.error) as error:
-            raise Unfit("avro", "the record ends within a value") from error
+            raise Unfit(Reason.AVRO, "the record ends within a value") from error
         if end < len(data):
-            raise Unfit("avro", f"{len(data) - end:,} bytes left after the record")
+            raise Unfit(Reason.AVRO, f"{len(data) - end:,} bytes left after the record")
         return found
 
     return read_whole
@@ -97,7 +98,7 @@ class _Compiler:
             return union_reader([_lazy(partial(self.outermost, branch, ours), branch) for branch in writer.types])
         want = _simple(ours.name)
         if writer.kind != "record" or _simple(writer.name) != want:
-            raise Unfit("avro", f"the writer's schema is of {writer.name or writer.kind}, want {want}")
+            raise Unfit(Reason.AVRO, f"the writer's schema is of {writer.name or writer.kind}, want {want}")
         return self.reader(writer, ours, "")
 
     def reader(self, writer: Type, ours: Type, name: str) -> Read:
@@ -166,7 +167,7 @@ class _Compiler:
                 raise
         there = {each.name for each in writer.fields}
         if absent := [n for n, each in wanted.items() if n not in there and each.default is NO_DEFAULT]:
-            raise Unfit("avro", f"the writer's record has no field {absent[0]}, which has no default")
+            raise Unfit(Reason.AVRO, f"the writer's record has no field {absent[0]}, which has no default")
         template = {n: None if each.default is NO_DEFAULT else each.default for n, each in wanted.items()}
         return record_reader(template, tuple(steps))
 

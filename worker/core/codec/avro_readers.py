@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 
 from worker.core.codec.logical_types import Convert, Unfit
 from worker.core.codec.schema_limits import MAX_VALUES, Type
+from worker.core.records import Reason
 
 Read: TypeAlias = Callable[[bytes, int, list[int]], tuple[Any, int]]
 Skip: TypeAlias = Callable[[bytes, int, list[int]], int]
@@ -47,7 +48,7 @@ def _number(data: bytes, at: int) -> tuple[int, int]:
                 break
             return (value >> 1) ^ -(value & 1), at
         shift += 7
-    raise Unfit("avro", "a number of more than 64 bits")
+    raise Unfit(Reason.AVRO, "a number of more than 64 bits")
 
 
 def _read_long(data: bytes, at: int, _left: list[int]) -> tuple[int, int]:
@@ -57,7 +58,7 @@ def _read_long(data: bytes, at: int, _left: list[int]) -> tuple[int, int]:
 def _read_int(data: bytes, at: int, _left: list[int]) -> tuple[int, int]:
     value, at = _number(data, at)
     if not -_MAX_INT <= value < _MAX_INT:
-        raise Unfit("avro", "an int of more than 32 bits")
+        raise Unfit(Reason.AVRO, "an int of more than 32 bits")
     return value, at
 
 
@@ -68,7 +69,7 @@ def _read_null(_data: bytes, at: int, _left: list[int]) -> tuple[None, int]:
 def _read_boolean(data: bytes, at: int, _left: list[int]) -> tuple[bool, int]:
     byte = data[at]
     if byte > 1:
-        raise Unfit("avro", "a boolean that is neither 0 nor 1")
+        raise Unfit(Reason.AVRO, "a boolean that is neither 0 nor 1")
     return byte == 1, at + 1
 
 
@@ -94,7 +95,7 @@ def _span(data: bytes, at: int) -> tuple[int, int]:
     """Return where a text or bytes start and end."""
     length, at = _number(data, at)
     if not 0 <= length <= len(data) - at:
-        raise Unfit("avro", f"a length of {length:,} bytes where {len(data) - at:,} are left")
+        raise Unfit(Reason.AVRO, f"a length of {length:,} bytes where {len(data) - at:,} are left")
     return at, at + length
 
 
@@ -104,7 +105,7 @@ def bytes_reader(max_bytes: int) -> Read:
     def read(data: bytes, at: int, _left: list[int]) -> tuple[bytes, int]:
         at, end = _span(data, at)
         if end - at > max_bytes:
-            raise Unfit("limit", f"{end - at:,} bytes, want at most {max_bytes:,}")
+            raise Unfit(Reason.LIMIT, f"{end - at:,} bytes, want at most {max_bytes:,}")
         return data[at:end], end
 
     return read
@@ -119,16 +120,16 @@ def text_reader(max_chars: int) -> Read:
         if byte & 0x81:  # a length of more than one byte, or below 0
             at, end = _span(data, at)
             if end - at > max_bytes:
-                raise Unfit("limit", f"a text of {end - at:,} bytes, want at most {max_chars:,} characters")
+                raise Unfit(Reason.LIMIT, f"a text of {end - at:,} bytes, want at most {max_chars:,} characters")
         else:
             at += 1
             end = at + (byte >> 1)
             if end > len(data):
-                raise Unfit("avro", f"a length of {byte >> 1} bytes where {len(data) - at} are left")
+                raise Unfit(Reason.AVRO, f"a length of {byte >> 1} bytes where {len(data) - at} are left")
         try:
             return data[at:end].decode(), end
         except UnicodeDecodeError as error:
-            raise Unfit("utf8", "a text that is not UTF-8") from error
+            raise Unfit(Reason.UTF8, "a text that is not UTF-8") from error
 
     return read
 
@@ -139,7 +140,7 @@ def fixed_reader(size: int) -> Read:
     def read(data: bytes, at: int, _left: list[int]) -> tuple[bytes, int]:
         end = at + size
         if end > len(data):
-            raise Unfit("avro", f"{size:,} bytes where {len(data) - at:,} are left")
+            raise Unfit(Reason.AVRO, f"{size:,} bytes where {len(data) - at:,} are left")
         return data[at:end], end
 
     return read
@@ -151,7 +152,7 @@ def enum_reader(symbols: tuple[str, ...]) -> Read:
     def read(data: bytes, at: int, _left: list[int]) -> tuple[str, int]:
         index, at = _number(data, at)
         if not 0 <= index < len(symbols):
-            raise Unfit("avro", f"symbol {index:,} of {len(symbols):,}")
+            raise Unfit(Reason.AVRO, f"symbol {index:,} of {len(symbols):,}")
         return symbols[index], at
 
     return read
@@ -170,7 +171,7 @@ def converted(read: Read, convert: Convert) -> Read:
 def _spend(left: list[int], num_values: int) -> None:
     left[0] -= num_values
     if left[0] < 0:
-        raise Unfit("limit", f"more than {MAX_VALUES:,} values in one record, skipped ones included")
+        raise Unfit(Reason.LIMIT, f"more than {MAX_VALUES:,} values in one record, skipped ones included")
 
 
 def union_reader(branches: list[tuple[Read, int]]) -> Read:
@@ -179,7 +180,7 @@ def union_reader(branches: list[tuple[Read, int]]) -> Read:
     def read(data: bytes, at: int, left: list[int]) -> tuple[Any, int]:
         index, at = _number(data, at)
         if not 0 <= index < len(branches):
-            raise Unfit("avro", f"branch {index:,} of a union of {len(branches):,}")
+            raise Unfit(Reason.AVRO, f"branch {index:,} of a union of {len(branches):,}")
         read_branch, num_values = branches[index]
         if num_values > 1:
             _spend(left, num_values)
@@ -197,7 +198,7 @@ def optional_reader(read_value: Read) -> Read:
             return None, at + 1
         if index == BRANCH_1:
             return read_value(data, at + 1, left)
-        raise Unfit("avro", "a branch of a union of 2 that is neither")
+        raise Unfit(Reason.AVRO, "a branch of a union of 2 that is neither")
 
     return read
 
@@ -236,16 +237,16 @@ def _block(data: bytes, at: int, entry: Type, left: list[int], *, is_map: bool =
         length, at = _number(data, at)
         count, room, end = -count, length, at + length
         if not 0 <= length <= len(data) - at:
-            raise Unfit("avro", f"a block of {length:,} bytes where {len(data) - at:,} are left")
+            raise Unfit(Reason.AVRO, f"a block of {length:,} bytes where {len(data) - at:,} are left")
     min_bytes = entry.min_bytes + is_map  # a key takes a byte
     if count * min_bytes > room:
-        raise Unfit("avro", f"{count:,} entries where {room:,} bytes are left")
+        raise Unfit(Reason.AVRO, f"{count:,} entries where {room:,} bytes are left")
     return count, at, end
 
 
 def _end_of_block(at: int, end: int) -> None:
     if end and at != end:
-        raise Unfit("avro", f"a block of entries that ends {abs(end - at):,} bytes from where it says")
+        raise Unfit(Reason.AVRO, f"a block of entries that ends {abs(end - at):,} bytes from where it says")
 
 
 def array_reader(entry: Type, read_entry: Read, max_entries: int) -> Read:
@@ -258,7 +259,7 @@ def array_reader(entry: Type, read_entry: Read, max_entries: int) -> Read:
             if not count:
                 return found, at
             if len(found) + count > max_entries:
-                raise Unfit("limit", f"{len(found) + count:,} entries or more, want at most {max_entries:,}")
+                raise Unfit(Reason.LIMIT, f"{len(found) + count:,} entries or more, want at most {max_entries:,}")
             _spend(left, count * entry.num_values)
             try:
                 for _ in range(count):
@@ -284,7 +285,7 @@ def map_reader(entry: Type, read_entry: Read, read_key: Read, max_entries: int) 
                 return found, at
             num_read += count
             if num_read > max_entries:
-                raise Unfit("limit", f"{num_read:,} entries or more, want at most {max_entries:,}")
+                raise Unfit(Reason.LIMIT, f"{num_read:,} entries or more, want at most {max_entries:,}")
             _spend(left, count * (1 + entry.num_values))
             try:
                 for _ in range(count):
@@ -307,7 +308,7 @@ def skip_number(data: bytes, at: int, _left: list[int]) -> int:
     while data[at] >= MORE:
         at += 1
         if at == last:
-            raise Unfit("avro", "a number of more than 64 bits")
+            raise Unfit(Reason.AVRO, "a number of more than 64 bits")
     return at + 1
 
 
@@ -321,7 +322,7 @@ def fixed_skipper(num_bytes: int) -> Skip:
 
     def skip(data: bytes, at: int, _left: list[int]) -> int:
         if num_bytes > len(data) - at:
-            raise Unfit("avro", f"{num_bytes:,} bytes where {len(data) - at:,} are left")
+            raise Unfit(Reason.AVRO, f"{num_bytes:,} bytes where {len(data) - at:,} are left")
         return at + num_bytes
 
     return skip
@@ -333,7 +334,7 @@ def union_skipper(branches: list[tuple[Skip, int]]) -> Skip:
     def skip(data: bytes, at: int, left: list[int]) -> int:
         index, at = _number(data, at)
         if not 0 <= index < len(branches):
-            raise Unfit("avro", f"branch {index:,} of a union of {len(branches):,}")
+            raise Unfit(Reason.AVRO, f"branch {index:,} of a union of {len(branches):,}")
         skip_branch, num_values = branches[index]
         if num_values > 1:
             _spend(left, num_values)

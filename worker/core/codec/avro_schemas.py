@@ -68,7 +68,7 @@ def writer_schema(text: str, references: Sequence[str] = ()) -> Schema:
     """Parse and check a writer's schema.
 
     `references` are the texts of all schemas that it references, dependencies first: each may name the types of those
-    before it.  Raises `Poison` with the reason `schema`.
+    before it.  Raises `Poison` with `Reason.SCHEMA`.
     """
     parsed = schema_limits.parse(text, references)
     return Schema(parsed.root, parsed.num_bytes)

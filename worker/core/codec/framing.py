@@ -8,20 +8,29 @@ Framings on input, told apart by the first bytes or a header:
 """
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from worker.core.errors import Poison
-from worker.core.records import Headers
+from worker.core.records import Headers, Reason
 
 CONFLUENT_MAGIC = 0
 SINGLE_OBJECT_MAGIC = b"\xc3\x01"
 GUID_HEADER = "__value_schema_id"
 
 
+class SchemaRefKind(StrEnum):
+    """How a message names its writer's schema."""
+
+    ID = "id"  # the registry's number
+    GUID = "guid"  # the registry's GUID
+    FINGERPRINT = "fingerprint"  # CRC-64-AVRO of the schema
+
+
 @dataclass(frozen=True, slots=True)
 class SchemaRef:
-    """Which schema wrote a payload: the registry's id, its GUID in hex, or a CRC-64-AVRO fingerprint in hex."""
+    """Which schema wrote a payload; `value` is decimal for an id, else hex."""
 
-    kind: str  # id, guid, fingerprint
+    kind: SchemaRefKind
     value: str
 
 
@@ -29,10 +38,10 @@ def split(value: bytes, headers: Headers) -> tuple[SchemaRef, bytes]:
     """Tell which schema wrote a message and where its payload starts.  Raises `Poison`."""
     guid = next((data for name, data in headers if name == GUID_HEADER and data), None)
     if guid and guid[0] == 1 and len(guid) == 17:  # noqa: PLR2004 - a byte of magic and a GUID
-        return SchemaRef("guid", guid[1:].hex()), value
+        return SchemaRef(SchemaRefKind.GUID, guid[1:].hex()), value
     if value[:2] == SINGLE_OBJECT_MAGIC and len(value) > 10:  # noqa: PLR2004 - magic and fingerprint
-        return SchemaRef("fingerprint", value[2:10].hex()), value[10:]
+        return SchemaRef(SchemaRefKind.FINGERPRINT, value[2:10].hex()), value[10:]
     if value[:1] == bytes([CONFLUENT_MAGIC]) and len(value) > 5 and value[1] < 0x80:  # noqa: PLR2004 - magic and id
-        return SchemaRef("id", str(int.from_bytes(value[1:5], "big"))), value[5:]
+        return SchemaRef(SchemaRefKind.ID, str(int.from_bytes(value[1:5], "big"))), value[5:]
     message = f"{len(value)} bytes that start with 0x{value[:2].hex()}, want 0x00 and a schema id or 0xc301"
-    raise Poison("magic", message)
+    raise Poison(Reason.MAGIC, message)

@@ -36,6 +36,7 @@ from worker.core.records import (
     HistoryItem,
     Impression,
     Item,
+    Reason,
     Slate,
     User,
 )
@@ -103,7 +104,7 @@ def impression(plain: Mapping[str, object]) -> Impression:
         found = _IMPRESSION.validate_python(plain)
     except ValidationError as error:
         errors = error.errors()[:5]
-        reason = "limit" if all(e["type"].startswith(("string_too", "too_")) for e in errors) else "invalid"
+        reason = Reason.LIMIT if all(e["type"].startswith(("string_too", "too_")) for e in errors) else Reason.INVALID
         # A list that lost its bad entry is told as too short as well; that is no second problem.
         told = [e for n, e in enumerate(errors) if not any(o["loc"][: len(e["loc"])] == e["loc"] for o in errors[:n])]
         problems = "; ".join(f"{_place(e['loc'])}: {_problem(e)}" for e in told)
@@ -143,21 +144,21 @@ def _check_entries(found: Impression) -> None:
     of_history = sum(len(entry.item.attributes) for entry in found.user.history)
     seen = of_items + of_history + len(found.user.profile) + len(found.user.segments) + len(found.context)
     if seen > MAX_ENTRIES:
-        raise Poison("limit", f"slates.items.attributes and others: {seen:,} in all, want at most {MAX_ENTRIES:,}")
+        raise Poison(Reason.LIMIT, f"slates.items.attributes and others: {seen:,} in all, want at most {MAX_ENTRIES:,}")
 
 
 def _check_variants(found: Impression) -> None:
     variants = [slate.variant for slate in found.slates]
     if len(set(variants)) < len(variants):
-        raise Poison("invalid", f"slates: {len(variants)} slates of {len(set(variants))} variants, want one each")
+        raise Poison(Reason.INVALID, f"slates: {len(variants)} slates of {len(set(variants))} variants, want one each")
     controls = sum(slate.role == "CONTROL" for slate in found.slates)
     if controls > 1:
-        raise Poison("invalid", f"slates: {controls} slates are CONTROL, want at most one")
+        raise Poison(Reason.INVALID, f"slates: {controls} slates are CONTROL, want at most one")
 
 
 def _check_slate(slate: Slate) -> None:
     positions = [item.position for item in slate.items]
     if len(set(positions)) < len(positions):
-        raise Poison("invalid", f"slate {slate.variant}: two items have one position")
+        raise Poison(Reason.INVALID, f"slate {slate.variant}: two items have one position")
     if not all(item.text or item.attributes for item in slate.items):
-        raise Poison("invalid", f"slate {slate.variant}: an item has neither text nor attributes")
+        raise Poison(Reason.INVALID, f"slate {slate.variant}: an item has neither text nor attributes")

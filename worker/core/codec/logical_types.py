@@ -21,6 +21,7 @@ from typing import Any, TypeAlias
 from uuid import UUID
 
 from worker.core.codec.schema_limits import Type
+from worker.core.records import Reason
 
 Convert: TypeAlias = Callable[[Any], Any]
 
@@ -35,9 +36,9 @@ NANOS = frozenset({"timestamp-nanos", "local-timestamp-nanos"})
 
 
 class Unfit(Exception):
-    """A value or type that our field does not take; `reason` is a word, as in `Poison`."""
+    """A value or type that our field does not take; `reason` is that of the `Poison` it becomes."""
 
-    def __init__(self, reason: str, problem: str) -> None:
+    def __init__(self, reason: Reason, problem: str) -> None:
         """Say why, in a word and in a sentence without a place."""
         super().__init__(problem)
         self.reason, self.problem = reason, problem
@@ -74,8 +75,8 @@ def unfit(writer: Type, ours: Type) -> Unfit:
     if ours.logical == "timestamp-micros":
         wanted = "a timestamp or a date"
     if writer.logical:
-        return Unfit("schema", f"the writer's logical type is {writer.logical}, of {writer.kind}; want {wanted}")
-    return Unfit("avro", f"the writer's type is {writer.kind}, want {wanted}")
+        return Unfit(Reason.SCHEMA, f"the writer's logical type is {writer.logical}, of {writer.kind}; want {wanted}")
+    return Unfit(Reason.AVRO, f"the writer's type is {writer.kind}, want {wanted}")
 
 
 def _to_micros(writer: Type, ours: Type) -> Convert | None:
@@ -93,21 +94,21 @@ def _to_micros(writer: Type, ours: Type) -> Convert | None:
 
 def _to_number(writer: Type, *, whole: bool) -> Convert:
     if writer.scale is None:
-        raise Unfit("schema", "the writer's decimal has a scale that is no small whole number")
+        raise Unfit(Reason.SCHEMA, "the writer's decimal has a scale that is no small whole number")
     divisor, factor = 10 ** max(0, writer.scale), 10 ** max(0, -writer.scale)
 
     def convert(data: bytes) -> float:
         if len(data) > MAX_DECIMAL_BYTES:
-            raise Unfit("limit", f"a decimal of {len(data):,} bytes, want at most {MAX_DECIMAL_BYTES}")
+            raise Unfit(Reason.LIMIT, f"a decimal of {len(data):,} bytes, want at most {MAX_DECIMAL_BYTES}")
         unscaled = int.from_bytes(data, "big", signed=True) * factor
         if whole:
             if unscaled % divisor:
-                raise Unfit("invalid", "a decimal with a fraction, want a whole number")
+                raise Unfit(Reason.INVALID, "a decimal with a fraction, want a whole number")
             return int(unscaled // divisor)
         try:
             return float(unscaled / divisor)  # to the nearest
         except OverflowError as error:
-            raise Unfit("invalid", "a decimal that is too large for a number of 64 bits") from error
+            raise Unfit(Reason.INVALID, "a decimal that is too large for a number of 64 bits") from error
 
     return convert
 
@@ -120,7 +121,7 @@ def _text(data: bytes) -> str:
     try:
         return data.decode()
     except UnicodeDecodeError as error:
-        raise Unfit("utf8", "a text that is not UTF-8") from error
+        raise Unfit(Reason.UTF8, "a text that is not UTF-8") from error
 
 
 # The writer's kind and logical type, and our kind.

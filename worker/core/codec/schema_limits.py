@@ -5,7 +5,7 @@ whole numbers within bounds, names are Avro's names, each named type is declared
 contains itself.  What reading does not need (documentation, a writer's defaults, orders, aliases) is left out of the
 tree, so it can do no harm.
 
-    {"type": "array", "items": {"type": "fixed", "name": "F", "size": -1}}     Poison("schema", ...)
+    {"type": "array", "items": {"type": "fixed", "name": "F", "size": -1}}     Poison(Reason.SCHEMA, ...)
     {"type": "long", "logicalType": "timestamp-millis"}                        Type("long", logical="timestamp-millis")
 
 Every type knows how many bytes it takes at least and how many values it holds, so that `codec.avro` can refuse a
@@ -19,6 +19,7 @@ from string import ascii_letters, digits
 from typing import Any, Final
 
 from worker.core.errors import Poison
+from worker.core.records import Reason
 
 MAX_SCHEMA_CHARS = 256 * 1024  # of a schema and all that it references; our widest has 21,000
 MAX_SCHEMA_DEPTH = 16  # nested types; the deepest of our own schemas has 7
@@ -306,4 +307,4 @@ def _json_word(value: object) -> str:
 
 
 def _refused(problem: str) -> Poison:
-    return Poison("schema", f"writer schema {problem}")
+    return Poison(Reason.SCHEMA, f"writer schema {problem}")

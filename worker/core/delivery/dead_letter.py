@@ -11,8 +11,8 @@ goes on into the next letter of the same record, so nothing goes round for ever.
 from collections.abc import Mapping
 
 from worker import __version__
-from worker.core.errors import Poison
-from worker.core.records import DeadLetter, Headers, LetterForm, Message, Record, header_bytes
+from worker.core.errors import BadRecord
+from worker.core.records import DeadLetter, Headers, LetterForm, Message, Reason, Record, header_bytes
 
 PREFIX = "ms-"
 ATTEMPT = "attempt"  # how often the record was put back before this letter
@@ -110,16 +110,16 @@ def attempts(headers: Headers) -> int:
 
 
 def put_back(letter: Record) -> Message:
-    """Return the original of a letter for its own topic, counted up.  Raises `Poison` if some of it is missing."""
+    """Return the original of a letter for its own topic, counted up.  Raises `BadRecord` if some of it is missing."""
     why = told(letter.headers)
-    if why.get("reason") == "unreadable":
-        raise Poison("unreadable", "no client could read it, so the letter does not have it")
-    if letter.problem or why.get("reason") == "headers":
-        raise Poison("headers", "its headers could not be read, so the letter does not have them")
+    if why.get("reason") == Reason.UNREADABLE:
+        raise BadRecord(Reason.UNREADABLE, "no client could read it, so the letter does not have it")
+    if letter.problem or why.get("reason") == Reason.HEADERS:
+        raise BadRecord(Reason.HEADERS, "its headers could not be read, so the letter does not have them")
     if cut := [name for name in CUT if name in why]:
-        raise Poison("truncated", f"it was too large for its topic: {', '.join(PREFIX + name for name in cut)}")
+        raise BadRecord("truncated", f"it was too large for its topic: {', '.join(PREFIX + name for name in cut)}")
     if not why.get("source-topic"):
-        raise Poison("source", f"it has no header {PREFIX}source-topic")
+        raise BadRecord("source", f"it has no header {PREFIX}source-topic")
     count = (PREFIX + ATTEMPT, str(min(attempts(letter.headers) + 1, 10**MAX_DIGITS - 1)).encode())
     own = tuple(header for header in letter.headers if header[0] not in OURS)
     key = None if ADDED_KEY in why else letter.key

@@ -19,9 +19,9 @@ from dataclasses import dataclass
 
 from worker.core.delivery.dead_letter import attempts, told
 from worker.core.errors import Fatal
-from worker.core.records import Record
+from worker.core.records import Reason, Record
 
-KILLER = "engine_killer"  # put back, it would cost two engines again
+KILLER = Reason.ENGINE_KILLER  # put back, it would cost two engines again
 MAX_NOTE = 4_000  # characters; brokers take 4,096 (offset.metadata.max.bytes)
 MAX_SPAN = 100_000_000  # letters between the first that was left and the last that was put back
 

@@ -5,8 +5,10 @@ The picture of who answers what stands in `worker.core.delivery.handover`.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
+from typing import ClassVar
 
-from worker.core.records import Message, Partition
+from worker.core.records import Message, Partition, Reason
 from worker.core.topics.topic_history import TopicChange
 
 # -- events ------------------------------------------------------------------------------------------
@@ -58,21 +60,35 @@ class Frozen:
     epochs: Mapping[Partition, int]
 
 
+class FlushEnd(StrEnum):
+    """How a flush ended; a label of the metrics."""
+
+    COMMITTED = "committed"
+    ABORTED = "aborted"
+    IN_DOUBT = "indoubt"
+    REFUSED = "refused"
+
+
 @dataclass(frozen=True, slots=True)
 class Committed:
     """The flush is durable."""
+
+    end: ClassVar = FlushEnd.COMMITTED
 
 
 @dataclass(frozen=True, slots=True)
 class Aborted:
     """The flush had no effect."""
 
+    end: ClassVar = FlushEnd.ABORTED
     now_s: float
 
 
 @dataclass(frozen=True, slots=True)
 class InDoubt:
     """Nobody knows whether the flush had an effect."""
+
+    end: ClassVar = FlushEnd.IN_DOUBT
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +103,12 @@ class Settled:
 class Refusal:
     """Kafka refuses a message of this record, whatever is tried.
 
-    `reason` is a word for the dead letter (`too_large`, `refused`), `detail` a sentence that names the topic.
+    `reason` is one of `records.REFUSALS`, `detail` a sentence that names the topic.
     """
 
     partition: Partition
     offset: int
-    reason: str
+    reason: Reason
     detail: str
 
 
@@ -104,11 +120,13 @@ class Refused:
     one in that batch, and `certain` is False.
     """
 
+    end: ClassVar = FlushEnd.REFUSED
     refusals: tuple[Refusal, ...]
     certain: bool
     now_s: float
 
 
+FlushOutcome = Committed | Aborted | InDoubt | Refused
 Event = Assigned | Revoking | Lost | Tick | Frozen | Committed | Aborted | InDoubt | Settled | Refused
 
 

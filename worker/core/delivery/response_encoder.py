@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from worker.core.codec.avro_encoder import Encoder
 from worker.core.errors import Poison
-from worker.core.records import Headers, Message, Record, header_bytes
+from worker.core.records import Headers, Message, Reason, Record, header_bytes
 from worker.core.simulation.response import SimulatedResponse
 from worker.core.simulation.response_builder import shorten
 
@@ -46,7 +46,7 @@ class Outgoing:
             message = Message(self.topic, key, self.encoder.encode(shorten(response)), headers)
         if message.num_bytes > self.max_bytes:  # what is echoed is too large: no try would ever get it out
             raise Poison(
-                "too_large",
+                Reason.TOO_LARGE,
                 f"a response of {message.num_bytes} bytes with its key and headers; topic {self.topic} takes at most"
                 f" {self.max_bytes}",
             )

@@ -17,10 +17,10 @@ made of a record, say nothing of decoding and are not counted.
 
 >>> here, there = Partition("t", 0), Partition("t", 1)
 >>> breaker = Breaker()
->>> for _ in range(150): breaker.good(here, "id 1"); breaker.bad(here, "id 2", "schema", now_s=0.0)
+>>> for _ in range(150): breaker.good(here, "id 1"); breaker.bad(here, "id 2", Reason.SCHEMA, now_s=0.0)
 >>> breaker.holds(here, "id 2")
 frozenset()
->>> for _ in range(50): breaker.bad(there, "id 2", "schema", now_s=0.0)
+>>> for _ in range(50): breaker.bad(there, "id 2", Reason.SCHEMA, now_s=0.0)
 >>> breaker.why[there]
 '50 of the last 50 records of t[1] could not be decoded, most often: schema'
 >>> there in breaker.holds(there, "id 2"), breaker.holds(here, "id 2")
@@ -34,9 +34,10 @@ frozenset()
 
 import re
 from collections import Counter, deque
+from enum import Enum, auto
 from typing import TypeAlias
 
-from worker.core.records import Partition
+from worker.core.records import Partition, Reason
 
 MAX_ROW = 50  # bad ones one after the other
 NUM_LAST = 200
@@ -45,8 +46,15 @@ MAX_WRITERS = 1_000  # remembered as decoding, about 3 KB each
 PROBE_S = 30.0
 ALLOWED_S = 3_600.0  # how long a person's word holds for records to come: it was about what stood there then
 
-EVERYTHING = ""
-Unit: TypeAlias = Partition | str  # a partition, a writer's name, or EVERYTHING
+
+class Everywhere(Enum):
+    """The source that all records are of: nearly nothing decodes, whatever its partition and writer."""
+
+    EVERYTHING = auto()
+
+
+EVERYTHING = Everywhere.EVERYTHING
+Unit: TypeAlias = Partition | str | Everywhere  # a partition, a writer's name, or EVERYTHING
 
 MAX_NOTE = 200  # characters beside an offset, as `worker.core.delivery.offset_metadata` keeps them
 _BETWEEN = "; "
@@ -75,7 +83,7 @@ class Breaker:
             if unit in self.why and not count.nearly_all_bad:
                 self.close(unit)
 
-    def bad(self, partition: Partition, writer: str, reason: str, *, now_s: float) -> None:
+    def bad(self, partition: Partition, writer: str, reason: Reason, *, now_s: float) -> None:
         """Count a record that could not be decoded; the one too many opens its source."""
         if self._allowed and now_s < self._allowed_until_s:
             self._allowed -= 1
@@ -93,7 +101,7 @@ class Breaker:
         """Return what is open and holds a bad record of this source; nothing if it is a dead letter."""
         if not self.why:
             return frozenset()
-        held = {unit for unit in (partition, writer) if unit in self.why}
+        held: set[Unit] = {unit for unit in (partition, writer) if unit in self.why}
         count = self._counts.get(partition)
         if EVERYTHING in self.why and (count is None or count.nearly_all_bad):  # a healthy partition is no part of it
             held.add(EVERYTHING)
@@ -122,8 +130,8 @@ class Breaker:
 
         At most `MAX_NOTE` characters: of more writers those that fit, each whole.
         """
-        writers = [self.why[unit] for unit in sorted(units & self.why.keys(), key=str) if _is_writer(unit)]
-        others = [self.why[unit] for unit in units & self.why.keys() if not _is_writer(unit)]
+        writers = [self.why[unit] for unit in sorted(units & self.why.keys(), key=str) if isinstance(unit, str)]
+        others = [self.why[unit] for unit in units & self.why.keys() if not isinstance(unit, str)]
         kept: list[str] = []
         for one in [*sorted(others, key=len)[:1], *writers]:
             if len(_BETWEEN.join([*kept, one])) <= MAX_NOTE:
@@ -167,14 +175,10 @@ class Breaker:
             self._counts.pop(old, None)
 
 
-def _is_writer(unit: Unit) -> bool:
-    return isinstance(unit, str) and unit != EVERYTHING
-
-
 def _of(unit: Unit) -> str:
     if isinstance(unit, Partition):
         return f" of {unit}"
-    return f" of writer {unit}" if unit else ""
+    return f" of writer {unit}" if isinstance(unit, str) else ""
 
 
 class _Count:

@@ -20,7 +20,7 @@ from typing import Annotated, Any
 
 from pydantic import AliasPath, Field, TypeAdapter, ValidationError
 
-from worker.core.errors import Poison
+from worker.core.errors import BadRecord
 from worker.core.records import Id, Place, PropensityKind, TimeUs
 from worker.core.simulation.questions import MAX_OPTIONS, Kind, Status
 from worker.experiment.quality.paired_draws import Drawn, drawn
@@ -83,15 +83,15 @@ class Answer:
 
 
 def read(record: Mapping[str, object]) -> Answer:
-    """Take a `SimulatedResponse` as Avro decodes it, logical types taken off.  Raises `Poison` with why it cannot."""
+    """Take a `SimulatedResponse` as Avro decodes it, without logical types.  Raises `BadRecord` with why it cannot."""
     try:
         row = _ROW.validate_python(dict(record))
     except ValidationError as error:
-        raise Poison("malformed", f"{error.error_count()} fields are not as the schema has them") from error
+        raise BadRecord("malformed", f"{error.error_count()} fields are not as the schema has them") from error
     if row.question not in (Kind.SLATE, Kind.DUEL):
-        raise Poison("unknown_question", f"question {row.question}, want SLATE or DUEL")
+        raise BadRecord("unknown_question", f"question {row.question}, want SLATE or DUEL")
     if row.question == Kind.DUEL and row.control_variant in (None, row.variant):
-        raise Poison("malformed", f"a duel of {row.variant} against {row.control_variant}")
+        raise BadRecord("malformed", f"a duel of {row.variant} against {row.control_variant}")
     answer, asked = _answer(row), row.question == Kind.DUEL and row.status == Status.OK
     if not asked:
         return answer

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 
 from pydantic import TypeAdapter, ValidationError
 
-from worker.core.errors import Poison
+from worker.core.errors import BadRecord
 from worker.core.outcomes import ActionKind, Outcome
 from worker.core.simulation.questions import Status
 from worker.experiment.real_clicks.shown_slates import Exposure, Seen
@@ -27,11 +27,11 @@ _OUTCOME: TypeAdapter[Outcome] = TypeAdapter(Outcome)
 
 
 def read_outcome(record: Mapping[str, object]) -> Outcome:
-    """Take an `Outcome` as Avro decodes it.  Raises `Poison`."""
+    """Take an `Outcome` as Avro decodes it.  Raises `BadRecord`."""
     try:
         return _OUTCOME.validate_python(dict(record))
     except ValidationError as error:
-        raise Poison("malformed_outcome", f"{error.error_count()} fields are not as the schema has them") from error
+        raise BadRecord("malformed_outcome", f"{error.error_count()} fields are not as the schema has them") from error
 
 
 class Real:

@@ -18,7 +18,7 @@ from hypothesis import given, settings, strategies as st
 from tests.support.examples import avro_types, film, impression, impressions, payload, seen, slate
 from worker.core.codec import avro_encoder, avro_schemas, framing, impression as codec
 from worker.core.codec.avro_encoder import Encoder
-from worker.core.codec.framing import GUID_HEADER, SchemaRef
+from worker.core.codec.framing import GUID_HEADER, SchemaRef, SchemaRefKind
 from worker.core.errors import Poison
 from worker.core.records import (
     MAX_ENTRIES,
@@ -70,18 +70,21 @@ def test_single_object_encoding_carries_the_fingerprint_low_byte_first() -> None
     framed = Encoder(NAME).encode(SHOWN)
     ref, bare = framing.split(framed, ())
     assert framed[:10] == b"\xc3\x01" + avro_schemas.schema_fingerprint(OWN_TEXT)
-    assert (ref, bare) == (SchemaRef("fingerprint", avro_schemas.schema_fingerprint(OWN_TEXT).hex()), PAYLOAD)
+    assert (ref, bare) == (
+        SchemaRef(SchemaRefKind.FINGERPRINT, avro_schemas.schema_fingerprint(OWN_TEXT).hex()),
+        PAYLOAD,
+    )
 
 
 @pytest.mark.parametrize("schema_id", [0, 1, 17, 2**31 - 1])
 def test_the_registrys_prefix_carries_the_id(schema_id: int) -> None:
     ref, bare = framing.split(Encoder(NAME, schema_id=schema_id).encode(SHOWN), ())
-    assert (ref, bare) == (SchemaRef("id", str(schema_id)), PAYLOAD)
+    assert (ref, bare) == (SchemaRef(SchemaRefKind.ID, str(schema_id)), PAYLOAD)
 
 
 def test_a_header_carries_a_guid_and_the_payload_stays_bare() -> None:
     headers = (("other", None), (GUID_HEADER, b"\x01" + bytes(range(16))))
-    assert framing.split(PAYLOAD, headers) == (SchemaRef("guid", bytes(range(16)).hex()), PAYLOAD)
+    assert framing.split(PAYLOAD, headers) == (SchemaRef(SchemaRefKind.GUID, bytes(range(16)).hex()), PAYLOAD)
 
 
 @pytest.mark.parametrize(
@@ -107,7 +110,7 @@ def test_bytes_without_a_known_frame_are_refused(value: bytes) -> None:
 @pytest.mark.parametrize("data", [None, b"", b"\x01", b"\x02" + bytes(16), b"\x01" + bytes(15)])
 def test_a_header_that_is_no_guid_leaves_the_prefix_to_tell(data: bytes | None) -> None:
     framed = Encoder(NAME, schema_id=5).encode(SHOWN)
-    assert framing.split(framed, ((GUID_HEADER, data),))[0] == SchemaRef("id", "5")
+    assert framing.split(framed, ((GUID_HEADER, data),))[0] == SchemaRef(SchemaRefKind.ID, "5")
 
 
 # -- records there and back

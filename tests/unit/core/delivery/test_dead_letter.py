@@ -7,14 +7,16 @@ import pytest
 from tests.support.examples import record
 from worker import __version__
 from worker.core.delivery.dead_letter import MAX_DETAIL_BYTES, OURS, attempts, forms, put_back, to_message
-from worker.core.errors import Poison
-from worker.core.records import HEADER_FRAME_BYTES, DeadLetter, Headers, LetterForm, Message, Record
+from worker.core.errors import BadRecord
+from worker.core.records import HEADER_FRAME_BYTES, DeadLetter, Headers, LetterForm, Message, Reason, Record
 
 LIMIT = 10_000  # the least that the settings allow
 
 
 def letter(of: Record | None = None, detail: str = "0 slates", limit: int = LIMIT) -> Message:
-    return to_message(DeadLetter(of or record(b"\x00bytes"), "invalid", detail), "impressions.dlq", max_bytes=limit)
+    return to_message(
+        DeadLetter(of or record(b"\x00bytes"), Reason.INVALID, detail), "impressions.dlq", max_bytes=limit
+    )
 
 
 def why(message: Message) -> dict[str, str]:
@@ -132,12 +134,12 @@ def test_a_count_that_is_not_ours_counts_as_none(text: bytes) -> None:
         (letter(record(b"v" * 20_000)), "truncated"),
         (letter(record(key=b"k" * 20_000)), "truncated"),
         (letter(record(headers=(("h", b"x" * 20_000),))), "truncated"),
-        (to_message(DeadLetter(record(), "headers", "not UTF-8"), "impressions.dlq", max_bytes=LIMIT), "headers"),
+        (to_message(DeadLetter(record(), Reason.HEADERS, "not UTF-8"), "impressions.dlq", max_bytes=LIMIT), "headers"),
         (Message("impressions.dlq", b"k", b"somebody else's"), "source"),
     ],
 )
 def test_a_letter_that_lacks_part_of_its_record_is_not_put_back(of: Message, reason: str) -> None:
-    with pytest.raises(Poison) as caught:
+    with pytest.raises(BadRecord) as caught:
         put_back(as_read(of))
     assert caught.value.reason == reason
 
@@ -148,7 +150,7 @@ def test_a_letter_that_lacks_part_of_its_record_is_not_put_back(of: Message, rea
 def test_a_keyless_record_is_tried_with_a_key_that_the_way_back_takes_off_again() -> None:
     found = record(b"bytes", (("h", b"v"),), None)
     assert forms(found) == (LetterForm.FULL, LetterForm.KEYED, LetterForm.BARE)
-    message = to_message(DeadLetter(found, "refused", "why", LetterForm.KEYED), "dlq", max_bytes=LIMIT)
+    message = to_message(DeadLetter(found, Reason.REFUSED, "why", LetterForm.KEYED), "dlq", max_bytes=LIMIT)
     assert (message.key, message.value) == (b"impressions[3]@1842", b"bytes")
     back = put_back(replace(found, key=message.key, headers=message.headers))
     assert (back.key, back.value) == (None, b"bytes")
@@ -161,18 +163,18 @@ def test_a_record_with_a_key_goes_bare_at_once() -> None:
 @pytest.mark.parametrize("key", [None, b"k" * 900_000])
 def test_a_bare_letter_is_small_says_where_from_and_cannot_go_back(key: bytes | None) -> None:
     found = record(b"v" * 900_000, (("h", b"x" * 900_000),), key)
-    message = to_message(DeadLetter(found, "too_large", "\u0e01" * 5_000, LetterForm.BARE), "dlq", max_bytes=LIMIT)
+    message = to_message(DeadLetter(found, Reason.TOO_LARGE, "\u0e01" * 5_000, LetterForm.BARE), "dlq", max_bytes=LIMIT)
     assert message.num_bytes < 2_000
     assert why(message)["source-offset"] == "1842"
-    with pytest.raises(Poison, match="too large"):
+    with pytest.raises(BadRecord, match="too large"):
         put_back(replace(found, key=message.key, value=message.value, headers=message.headers))
 
 
 def test_a_letter_of_an_unreadable_batch_names_all_its_offsets_and_cannot_go_back() -> None:
     found = replace(record(None), offset=9, unreadable_from=5, problem="offsets 5 to 9: _BAD_COMPRESSION")
-    message = to_message(DeadLetter(found, "unreadable", found.problem), "dlq", max_bytes=LIMIT)
+    message = to_message(DeadLetter(found, Reason.UNREADABLE, found.problem), "dlq", max_bytes=LIMIT)
     assert (why(message)["source-offset"], why(message)["source-last-offset"]) == ("5", "9")
-    with pytest.raises(Poison, match="no client could read it"):
+    with pytest.raises(BadRecord, match="no client could read it"):
         put_back(replace(found, headers=message.headers))
 
 

@@ -33,7 +33,7 @@ from worker.core.delivery.handover_messages import (
     Settled,
     Tick,
 )
-from worker.core.records import Message, Partition
+from worker.core.records import Message, Partition, Reason
 
 A, B = Partition("impressions", 0), Partition("impressions", 1)
 LIMITS = FlushLimits(interval_s=0.1, max_records=3, max_bytes=100)
@@ -590,7 +590,7 @@ def test_a_partition_that_came_back_is_not_let_go_by_a_revocation_that_gave_up()
 
 
 def refused(machine: Handover, *offsets: int, certain: bool = True, now_s: float = 0.0) -> list[Command]:
-    found = tuple(Refusal(A, offset, "too_large", "topic responses refuses it") for offset in offsets)
+    found = tuple(Refusal(A, offset, Reason.TOO_LARGE, "topic responses refuses it") for offset in offsets)
     return machine.handle(Refused(found, certain, now_s))
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from worker.core.delivery.offset_metadata import Note
-from worker.core.records import Partition
+from worker.core.records import Partition, Reason
 from worker.core.resilience import decode_breaker
 from worker.core.resilience.decode_breaker import ALLOWED_S, EVERYTHING, MAX_NOTE, MAX_ROW, NUM_LAST, PROBE_S, Breaker
 
@@ -16,13 +16,15 @@ A, B, C = (Partition("t", number) for number in range(3))
 RUNS = st.lists(st.tuples(st.booleans(), st.integers(1, 70)), max_size=30)
 
 
-def feed(breaker: Breaker, partition: Partition, writer: str, outcomes: list[bool], reason: str = "avro") -> None:
+def feed(
+    breaker: Breaker, partition: Partition, writer: str, outcomes: list[bool], reason: Reason = Reason.AVRO
+) -> None:
     """Tell it of these, True for decoded."""
     for outcome in outcomes:
         if outcome:
             breaker.good(partition, writer)
         else:
-            breaker.bad(partition, writer, reason, now_s=0.0)
+            breaker.bad(partition, writer, Reason.AVRO, now_s=0.0)
 
 
 def fed(outcomes: list[bool], partition: Partition = A, writer: str = "id 1") -> Breaker:
@@ -57,7 +59,7 @@ def test_a_quarter_of_bad_records_from_one_source_is_never_held() -> None:
             for _ in range(900):
                 partition = chance.choice((A, B))
                 if chance.random() < 0.25:
-                    breaker.bad(partition, bad, "magic", now_s=0.0)
+                    breaker.bad(partition, bad, Reason.MAGIC, now_s=0.0)
                     assert breaker.holds(partition, bad) == frozenset()
                 else:
                     breaker.good(partition, good)
@@ -133,7 +135,7 @@ def test_writers_that_decode_are_remembered_only_so_many(monkeypatch: pytest.Mon
 def test_it_names_the_commonest_reason_of_those_that_opened_it() -> None:
     breaker = fed([False] * 40 + [True])
     for number in range(MAX_ROW):
-        breaker.bad(A, "id 1", "schema" if number % 3 else "magic", now_s=0.0)
+        breaker.bad(A, "id 1", Reason.SCHEMA if number % 3 else Reason.MAGIC, now_s=0.0)
     assert breaker.why[A].endswith("most often: schema")
 
 
@@ -141,7 +143,7 @@ def test_it_probes_while_anything_is_open_and_only_then() -> None:
     breaker = Breaker()
     assert not breaker.probes(now_s=1e6)
     for _ in range(MAX_ROW):
-        breaker.bad(A, "id 1", "avro", now_s=100.0)
+        breaker.bad(A, "id 1", Reason.AVRO, now_s=100.0)
     assert [now_s for now_s in range(100, 200) if breaker.probes(now_s=now_s)] == [130, 160, 190]
     feed(breaker, A, "id 1", [True] * 3)
     assert not breaker.probes(now_s=1e6)
@@ -167,10 +169,10 @@ def test_what_was_accepted_in_advance_is_not_allowed_for_ever() -> None:
     breaker = fed([False] * MAX_ROW)
     breaker.accept(1_000_000, now_s=7.0)
     for _ in range(MAX_ROW):
-        breaker.bad(A, "id 1", "avro", now_s=7.0 + ALLOWED_S - 1)
+        breaker.bad(A, "id 1", Reason.AVRO, now_s=7.0 + ALLOWED_S - 1)
     assert breaker.why == {}
     for _ in range(MAX_ROW):
-        breaker.bad(A, "id 1", "avro", now_s=7.0 + ALLOWED_S)
+        breaker.bad(A, "id 1", Reason.AVRO, now_s=7.0 + ALLOWED_S)
     assert breaker.why
 
 

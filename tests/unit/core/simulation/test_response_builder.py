@@ -17,6 +17,7 @@ from hypothesis import given, settings, strategies as st
 
 from tests.support.examples import avro_types, impression, impressions, record, slate, wild_texts
 from worker.core.codec import avro_encoder, avro_schemas, framing, impression as codec
+from worker.core.codec.framing import SchemaRefKind
 from worker.core.prompts.rationale import ParseStatus, Rationale
 from worker.core.records import Impression, ItemKind, PropensityKind, Role, Slate
 from worker.core.simulation import response as responses
@@ -310,7 +311,7 @@ def test_every_response_to_any_impression_encodes_and_decodes_back(
     encoder = avro_encoder.Encoder("SimulatedResponse")
     for response in found:
         ref, payload = framing.split(encoder.encode(response), ())
-        assert ref.kind == "fingerprint"
+        assert ref.kind is SchemaRefKind.FINGERPRINT
         decoded = codec.decode_plain(payload, avro_schemas.own_schema("SimulatedResponse"), "SimulatedResponse")
         assert decoded == avro_encoder.plain(response)
         if response.choice is not None:

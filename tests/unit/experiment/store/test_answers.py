@@ -10,7 +10,7 @@ import pytest
 from tests.support.experiment.made import response, slate
 from worker.core.codec.avro_schemas import own_schema, schema_text
 from worker.core.codec.impression import decode_plain
-from worker.core.errors import Poison
+from worker.core.errors import BadRecord
 from worker.experiment.store.answers import MAX_VALUE, read
 
 
@@ -104,7 +104,7 @@ def test_experiment_answers_have_a_utility_if_every_item_has_a_value(
 )
 def test_experiment_answers_refuse_what_they_cannot_place(record: dict[str, object], reason: str) -> None:
     """The reason is a word that can be counted."""
-    with pytest.raises(Poison) as refused:
+    with pytest.raises(BadRecord) as refused:
         read(record)
     assert refused.value.reason == reason
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.support.experiment.made import AT_US, MINUTE_US, answers, response, slate
-from worker.core.errors import Poison
+from worker.core.errors import BadRecord
 from worker.core.outcomes import Outcome
 from worker.experiment.real_clicks.shown_slates import Seen
 from worker.experiment.store import queries
@@ -137,5 +137,5 @@ def test_an_experiment_bounds_the_clicks_of_an_event() -> None:
 
 @pytest.mark.parametrize("change", [{"event_id": ""}, {"observed_at": -1}, {"actions": [{}]}, {"variant": None}])
 def test_an_experiment_refuses_an_outcome_that_is_none(change: dict[str, object]) -> None:
-    with pytest.raises(Poison):
+    with pytest.raises(BadRecord):
         outcome(**change)  # type: ignore[arg-type]
