@@ -102,10 +102,11 @@ def responding(
     for one in asked:
         yield None
         copied = slates.get(one.question.copy_of) if one.question.copy_of else None
-        body = yield from _body(impression, one, copied, setup)
         rate = alike_rate if one.question.kind is Kind.SLATE else sample_rate
-        frame = _frame(impression, one, setup, source, sample_rate=rate, produced_at_us=produced_at_us)
-        responses.append(SimulatedResponse(**frame, **body))  # type: ignore[arg-type]
+        response = yield from _response(
+            impression, one, copied, setup, source, sample_rate=rate, produced_at_us=produced_at_us
+        )
+        responses.append(response)
     return tuple(responses)
 
 
@@ -120,67 +121,72 @@ def source_of(record: Record, schema_id: str | None) -> Source:
     return Source(record.partition.topic, record.partition.number, record.offset, schema_id)
 
 
-def _frame(
-    impression: Impression, one: Asked, setup: Setup, source: Source, *, sample_rate: float, produced_at_us: int
-) -> dict[str, object]:
-    """Return the fields that do not depend on the answer."""
-    experiment = impression.experiment
-    return {
-        "response_id": response_id(impression.event_id, one.question, setup.config_fingerprint),
-        "event_id": impression.event_id,
-        "request_id": impression.request_id,
-        "occurred_at": impression.occurred_at,
-        "domain": impression.domain,
-        "user_id": impression.user.user_id,
-        "experiment_id": experiment.experiment_id if experiment else None,
-        "layer": experiment.layer if experiment else None,
-        "arm": experiment.assignment.arm if experiment and experiment.assignment else None,
-        "holdout": experiment.holdout if experiment else False,
-        "segments": impression.user.segments,
-        "is_test": impression.is_test,
-        "question": one.question.kind,
-        "variant": one.question.variant,
-        "control_variant": one.question.control.variant if one.question.control else None,
-        "role": one.question.slate.role,
-        "shown": one.question.slate.shown,
-        "slate_propensity": one.question.slate.slate_propensity,
-        "propensity_kind": one.question.slate.propensity_kind,
-        "target_propensity": one.question.slate.target_propensity,
-        "options_total": one.question.options_total,
-        "options_asked": len(one.question.options),
-        "sample_rate": sample_rate,
-        "provenance": _provenance(impression, setup),
-        "usage": sum((drawn.usage for drawn in one.drawn), Usage()),
-        "timings": one.timings,
-        "source": source,
-        "produced_at": produced_at_us,
-    }
+def _response(
+    impression: Impression,
+    one: Asked,
+    copied: Asked | None,
+    setup: Setup,
+    source: Source,
+    *,
+    sample_rate: float,
+    produced_at_us: int,
+) -> Steps[SimulatedResponse]:
+    """Return the response to one question; its answer is the copied question's, if there is one: equal options."""
+    question, answered, experiment = one.question, copied or one, impression.experiment
+    draws = yield from _draws(answered, setup)
+    summary = _summary(impression, answered, draws)
+    share, contested = _share(question, summary)
+    return SimulatedResponse(
+        response_id=response_id(impression.event_id, question, setup.config_fingerprint),
+        event_id=impression.event_id,
+        request_id=impression.request_id,
+        occurred_at=impression.occurred_at,
+        domain=impression.domain,
+        user_id=impression.user.user_id,
+        experiment_id=experiment.experiment_id if experiment else None,
+        layer=experiment.layer if experiment else None,
+        arm=experiment.assignment.arm if experiment and experiment.assignment else None,
+        holdout=experiment.holdout if experiment else False,
+        segments=impression.user.segments,
+        is_test=impression.is_test,
+        question=question.kind,
+        variant=question.variant,
+        control_variant=question.control.variant if question.control else None,
+        role=question.slate.role,
+        shown=question.slate.shown,
+        slate_propensity=question.slate.slate_propensity,
+        propensity_kind=question.slate.propensity_kind,
+        target_propensity=question.slate.target_propensity,
+        options=_options(question, summary),
+        options_total=question.options_total,
+        options_asked=len(question.options),
+        choice=summary.choice if summary else None,
+        top_choice=summary.top_choice if summary else None,
+        duel_share=share,
+        contested_mass=contested,
+        draws=draws,
+        entropy_total=summary.entropy_total if summary else None,
+        entropy_within=summary.entropy_within if summary else None,
+        mutual_information=summary.mutual_information if summary else None,
+        status=_status(one, copied),
+        copied_from=response_id(impression.event_id, copied.question, setup.config_fingerprint) if copied else None,
+        flags=tuple(sorted(one.flags | answered.flags | _depth_flag(question))),
+        sample_rate=sample_rate,
+        provenance=_provenance(impression, setup),
+        usage=sum((drawn.usage for drawn in one.drawn), Usage()),
+        timings=one.timings,
+        source=source,
+        produced_at=produced_at_us,
+    )
 
 
-def _body(impression: Impression, one: Asked, copied: Asked | None, setup: Setup) -> Steps[dict[str, object]]:
-    """Return the fields of the answer; of the copied question's where there is one, whose options are the same."""
-    answered = copied or one
+def _draws(answered: Asked, setup: Setup) -> Steps[tuple[Draw, ...]]:
+    """Return a question's draws, one per step."""
     draws = []
     for drawn, order in zip(answered.drawn, answered.orders, strict=True):
         draws.append(_draw(drawn, order, setup))
         yield None
-    status = _status(one, copied)
-    summary = _summary(impression, answered, draws)
-    share, contested = _share(one.question, summary)
-    return {
-        "options": _options(one.question, summary),
-        "choice": summary.choice if summary else None,
-        "top_choice": summary.top_choice if summary else None,
-        "duel_share": share,
-        "contested_mass": contested,
-        "draws": tuple(draws),
-        "entropy_total": summary.entropy_total if summary else None,
-        "entropy_within": summary.entropy_within if summary else None,
-        "mutual_information": summary.mutual_information if summary else None,
-        "status": status,
-        "copied_from": response_id(impression.event_id, copied.question, setup.config_fingerprint) if copied else None,
-        "flags": tuple(sorted(one.flags | answered.flags | _depth_flag(one.question))),
-    }
+    return tuple(draws)
 
 
 def _status(one: Asked, copied: Asked | None) -> Status:
