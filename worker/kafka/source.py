@@ -37,7 +37,7 @@ from worker.kafka.poll_thread_queue import Mailbox
 from worker.kafka.positions import CALL_TIMEOUT_S, GoneError, Positions, Start, Starts, Stopped, partition_of
 from worker.kafka.record_reader import to_record
 from worker.kafka.unreadable import Unreadable
-from worker.pipeline.ports import Delivery
+from worker.pipeline.ports import AllRead, Delivery
 from worker.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -177,7 +177,7 @@ class KafkaSource:
                 self._hand_over(self._pass_unreadable())
                 self._membership.look(self.last_poll_s)
                 if self._ends.all_read(has_partitions=bool(self._own.epochs)):
-                    self._deliver(None)
+                    self._deliver(AllRead())
                 self._judge_topics()
         except Stopped:
             log.info("stopped while partitions were assigned")

@@ -14,6 +14,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Collection, Mapping
+from enum import Enum
 
 from worker.core.delivery.dead_letter import to_message
 from worker.core.delivery.handover import Handover
@@ -35,7 +36,7 @@ from worker.pipeline.config import Rules
 from worker.pipeline.decoder import Decoded, Intake
 from worker.pipeline.engine_supervisor import Keeper
 from worker.pipeline.in_flight import Flight, InFlight
-from worker.pipeline.ports import Delivery, Engine, Sink, Source, Watch, WriterSchemas
+from worker.pipeline.ports import AllRead, Delivery, Engine, Sink, Source, Watch, WriterSchemas
 from worker.pipeline.quarantine import Quarantine
 from worker.pipeline.refusals import Refusals
 from worker.pipeline.task_group import Supervisor
@@ -46,6 +47,15 @@ log = logging.getLogger(__name__)
 TICK_S = 0.01  # how often the loop looks at its clocks
 # A record from before 2000 has a time in seconds, or none: it would count as one that waited for decades.
 MIN_WRITTEN_MS = 946_684_800_000
+
+
+class Phase(Enum):
+    """How far a run is; the value is why the worker is not ready, as `/readyz` says it."""
+
+    JOINING = "joining the group"
+    WORKING = ""  # records are taken on
+    STOPPING = "stopping"
+    ENGINE_GONE = "the engine is gone"
 
 
 class Pipeline:
@@ -84,7 +94,7 @@ class Pipeline:
             finish=self._finish,
             bury=self._bury,
             remark=self._remark,
-            has_room=lambda: not (self.quarantine.full() or self._waits or self._state),
+            has_room=lambda: self._is_working and not (self.quarantine.full() or self._waits),
             spawn=self._supervisor.spawn,
             clock=clock,
         )
@@ -96,7 +106,7 @@ class Pipeline:
             max_draws=rules.max_draws,
             max_restarts=rules.max_restarts,
             remark=self._remark,
-            stopping=lambda: self._state == "stopping",
+            stopping=lambda: self._phase is Phase.STOPPING,
             clock=clock,
         )
         self._asker = Asker(engine, self._keeper, watch, timeout_s=rules.question_timeout_s, clock=clock)
@@ -117,25 +127,25 @@ class Pipeline:
         )
         self._all_read = asyncio.Event()
         self._finishing: asyncio.Task[None] | None = None
-        self._state = "joining the group"
+        self._phase = Phase.JOINING
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set or all is read, then drain.  Raises `Fatal`; nothing more is committed then."""
         try:
             self._source.open(self._on_delivery)
-            self._state = ""
+            self._phase = Phase.WORKING
             self._supervisor.spawn(self._take_all())
             self._supervisor.spawn(self._tick_all())
             self._supervisor.spawn(self.quarantine.run())
             await self._supervisor.until(stop, self._all_read)
-            self._state = "stopping"
+            self._phase = Phase.STOPPING
             await self._drain()
         except EngineGone:
-            self._state = "the engine is gone"
+            self._phase = Phase.ENGINE_GONE
             await self._hand_on()
             raise
         finally:
-            self._state = "stopping"
+            self._phase = Phase.STOPPING
             self._supervisor.cancel_all()
             await self._source.close()
         await self._sink.close()
@@ -143,11 +153,15 @@ class Pipeline:
     @property
     def held_up(self) -> str:
         """Why the worker is not ready, "" if it is."""
-        reason = self._state or self._keeper.held_up or self.quarantine.held_up
+        reason = self._phase.value or self._keeper.held_up or self.quarantine.held_up
         sink = self._sink.held_up
         if sink and self._handover.idle:
             sink = ""  # what was refused last has gone with its partition: whether the next will be is not known
         return reason or self._refusals.held_up or sink or self.watchdog.why
+
+    @property
+    def _is_working(self) -> bool:
+        return self._phase is Phase.WORKING
 
     @property
     def _waits(self) -> bool:
@@ -166,7 +180,7 @@ class Pipeline:
             self._inbox.put_nowait(delivery)
         elif isinstance(delivery, Fatal):
             self._supervisor.fail(delivery)
-        elif delivery is None:
+        elif isinstance(delivery, AllRead):
             self._finishing = self._supervisor.spawn(self._finish_reading())
         elif isinstance(delivery, TopicNews):
             self._watch.topic(delivery)
@@ -182,9 +196,9 @@ class Pipeline:
     async def _take_all(self) -> None:
         while True:
             for record in await self._inbox.get():
-                while self._must_wait(record) and not self._state:  # noqa: ASYNC110 - many things make room
+                while self._must_wait(record) and self._is_working:  # noqa: ASYNC110 - many things make room
                     await asyncio.sleep(TICK_S)
-                if self._state:
+                if not self._is_working:
                     return  # stopping: what is not taken on is not committed, and the next owner reads it
                 await self.quarantine.offer(record)  # 2 decode
                 await asyncio.sleep(0)  # a long list must not keep the loop from answers and rebalances
@@ -297,7 +311,7 @@ class Pipeline:
     async def _tick_all(self) -> None:
         while True:
             self._admit(self._batcher.due(now_s=self._clock()))
-            self._committer.tick(urgent=bool(self._state))
+            self._committer.tick(urgent=not self._is_working)
             reason = "records are held" if self.quarantine.blocked else self.held_up
             self.watchdog.look(busy=bool(self._handover.in_flight), reason=reason, now_s=self._clock())
             self._pause()
@@ -305,7 +319,8 @@ class Pipeline:
 
     def _pause(self) -> None:
         assigned = self._committer.assigned
-        paused = frozenset(assigned) if self._state or self._waits else self.quarantine.paused(assigned)
+        must_pause = self._waits or not self._is_working
+        paused = frozenset(assigned) if must_pause else self.quarantine.paused(assigned)
         self._source.pause_only(paused)
         self._watch.state(
             in_flight=self._handover.in_flight,

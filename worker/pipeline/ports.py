@@ -5,6 +5,7 @@ The real ones are `kafka`, `engines` and `runtime.telemetry`; the tests' fakes o
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Protocol
 
 from worker.core.codec.avro_schemas import Schema
@@ -27,9 +28,13 @@ from worker.core.simulation.draws import Ask, Drawn, EngineCard
 from worker.core.simulation.response import SimulatedResponse
 from worker.core.simulation.sampling import Skip
 
-Delivery = (
-    list[Record] | Assigned | Revoking | Lost | Frozen | TopicNews | Fatal | None
-)  # None: everything up to the end is read
+
+@dataclass(frozen=True, slots=True)
+class AllRead:
+    """A backfill has read everything up to its end; said again where partitions come later."""
+
+
+Delivery = list[Record] | Assigned | Revoking | Lost | Frozen | TopicNews | Fatal | AllRead
 
 
 class Source(Protocol):

@@ -30,6 +30,7 @@ from worker.core.simulation.questions import Status
 from worker.core.simulation.sampling import USER_DAY_BYTES, Sampling, UserBudget
 from worker.pipeline.decoder import Decoded
 from worker.pipeline.in_flight import InFlight
+from worker.pipeline.ports import AllRead
 from worker.pipeline.refusals import MAX_ROW
 
 # -- one record
@@ -618,13 +619,28 @@ async def test_a_stop_gives_up_after_its_budget_and_commits_nothing_unfinished()
 
 
 @jumping
+async def test_a_worker_that_starts_or_stops_says_why_it_is_not_ready() -> None:
+    world = World()
+    said = [world.pipeline.held_up]
+    async with working(world):
+        world.engine.gates["event-0"] = asyncio.Event()
+        await world.read(event())
+        said.append(world.pipeline.held_up)
+        world.stop.set()
+        await until(lambda: bool(world.pipeline.held_up))
+        said.append(world.pipeline.held_up)
+        world.engine.gates["event-0"].set()
+    assert said == ["joining the group", "", "stopping"]
+
+
+@jumping
 async def test_the_run_ends_by_itself_when_everything_is_read_answered_and_committed() -> None:
     world = World()
     running = asyncio.create_task(world.pipeline.run(world.stop))
     await until(lambda: world.pipeline.held_up == "")
     gate = world.engine.gates["event-1"] = asyncio.Event()
     await world.read(*events(3))
-    world.source.deliver(None)
+    world.source.deliver(AllRead())
     await asyncio.sleep(1.0)
     assert not running.done()
     gate.set()
@@ -643,10 +659,10 @@ async def test_the_run_does_not_end_while_a_delivery_is_only_half_taken() -> Non
     late = Record(A, world.source.epochs[A], 0, b"key", event("event-0"))
     next_one = Record(B, world.source.epochs[B], 0, b"key", event("event-1"))
     world.source.deliver([late, next_one])
-    world.source.deliver(None)
+    world.source.deliver(AllRead())
     await until(lambda: bool(world.pipeline.held_up))
     world.source.lose(A)
-    world.source.deliver(None)
+    world.source.deliver(AllRead())
     await running
     assert world.sink.committed == {B: 1}
 
@@ -658,13 +674,13 @@ async def test_a_backfill_that_loses_its_partitions_is_not_done() -> None:
     running = asyncio.create_task(world.pipeline.run(world.stop))
     await until(lambda: world.pipeline.held_up == "")
     await world.read(event())
-    world.source.deliver(None)
+    world.source.deliver(AllRead())
     world.source.lose(A)
     await asyncio.sleep(1.0)
     assert not running.done()
     world.engine.gates.clear()
     await world.read(event())
-    world.source.deliver(None)
+    world.source.deliver(AllRead())
     await running
     assert world.sink.committed == {A: 1}
 
