@@ -9,6 +9,7 @@ MAX_NAMES_WITH_TWO_MEANINGS = 29
 MAX_PARAMETERS = 12
 MAX_WIDE_CONSTRUCTORS = 4
 MAX_IGNORED_TYPES = 4
+MAX_PROTOCOL_METHODS = 8
 WIDE = 7  # parameters of a constructor, without `self`
 
 
@@ -41,3 +42,14 @@ def test_few_types_are_ignored_and_none_in_the_core() -> None:
     ignored = [f"{module}: {line.strip()}" for module, line in lines if "# type: ignore" in line]
     assert len(ignored) <= MAX_IGNORED_TYPES, ignored
     assert [one for one in ignored if one.startswith(("worker.core", "worker.pipeline"))] == []
+
+
+def test_the_protocols_of_the_loop_are_small() -> None:
+    """A part's fake is as large as what it asks for."""
+    sizes = {
+        f"{module}.{node.name}": sum(isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef) for one in node.body)
+        for module, node in classes()
+        if module.startswith("worker.pipeline.") and any(ast.unparse(base) == "Protocol" for base in node.bases)
+    }
+    assert len(sizes) > 5
+    assert max(sizes.values()) <= MAX_PROTOCOL_METHODS, sizes

@@ -31,7 +31,8 @@ from worker.core.simulation.draws import Ask, Drawn, EngineCard
 from worker.core.simulation.questions import Status
 from worker.core.simulation.response import SimulatedResponse
 from worker.core.simulation.sampling import Skip
-from worker.pipeline.ports import Chat, Delivery
+from worker.pipeline.asker import Chat
+from worker.pipeline.ports import Delivery
 
 P = ParamSpec("P")
 LIMIT_S = 600.0  # of a scenario, in its own time: one that hangs fails

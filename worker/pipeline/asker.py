@@ -2,10 +2,11 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from worker.core.errors import EngineDead, Retryable
 from worker.core.records import Record
@@ -17,7 +18,7 @@ from worker.core.simulation.response_builder import Asked
 from worker.pipeline.decoder import Decoded
 from worker.pipeline.engine_supervisor import Keeper
 from worker.pipeline.in_flight import InFlight
-from worker.pipeline.ports import Engine, Watch
+from worker.pipeline.ports import Engine
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -34,11 +35,29 @@ class Ready:
     questions: tuple[Prepared, ...]
 
 
+class Chat(Protocol):
+    """The span of one draw."""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The trace context that goes to the engine, by header; empty if nothing is traced."""
+
+    def done(self, drawn: Drawn, seconds: float) -> None:
+        """Count a draw that has ended, and how long the engine had it, seconds."""
+
+
+class DrawWatch(Protocol):
+    """Who traces draws."""
+
+    def chat(self, ask: Ask) -> AbstractContextManager[Chat]:
+        """Span one draw; one that is cancelled or raises is not counted."""
+
+
 class Asker:
     """Asks in the order in which the keeper lets draws in."""
 
     def __init__(
-        self, engine: Engine, keeper: Keeper, watch: Watch, *, timeout_s: float, clock: Callable[[], float]
+        self, engine: Engine, keeper: Keeper, watch: DrawWatch, *, timeout_s: float, clock: Callable[[], float]
     ) -> None:
         """Take the engine and who keeps it; a deadline runs from when the engine gets the draw."""
         self._engine, self._keeper, self._watch = engine, keeper, watch

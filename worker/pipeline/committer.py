@@ -4,6 +4,8 @@ It decides nothing: what may be published and committed together, and when a par
 """
 
 from collections.abc import Callable, Collection
+from contextlib import AbstractContextManager
+from typing import Protocol
 
 from worker.core.delivery.handover import Handover
 from worker.core.delivery.handover_messages import (
@@ -12,6 +14,7 @@ from worker.core.delivery.handover_messages import (
     Drop,
     Event,
     Flush,
+    FlushEnd,
     Freeze,
     LetGo,
     Rebuild,
@@ -23,8 +26,18 @@ from worker.core.delivery.handover_messages import (
 )
 from worker.core.records import Partition
 from worker.pipeline.in_flight import Flight, InFlight
-from worker.pipeline.ports import Sink, Source, Watch
+from worker.pipeline.ports import Sink, Source
 from worker.pipeline.task_group import Supervisor
+
+
+class FlushWatch(Protocol):
+    """Who counts and traces transactions."""
+
+    def flush(self, num_messages: int) -> AbstractContextManager[None]:
+        """Span one transaction of this many messages."""
+
+    def flushed(self, end: FlushEnd, seconds: float) -> None:
+        """Count a transaction by its end, and how long it took, seconds."""
 
 
 class Committer:
@@ -37,7 +50,7 @@ class Committer:
         self,
         source: Source,
         sink: Sink,
-        watch: Watch,
+        watch: FlushWatch,
         *,
         handover: Handover,
         flight: Flight,

@@ -17,6 +17,7 @@ import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 from worker.core.errors import EngineDead, EngineGone, Poison, Retryable
 from worker.core.records import Partition, Reason, Record
@@ -24,7 +25,7 @@ from worker.core.resilience.suspects import KILLER_DEATHS, Suspects, Where
 from worker.core.simulation.draws import Drawn
 from worker.core.simulation.questions import Status
 from worker.pipeline.concurrency_gate import Gate
-from worker.pipeline.ports import Engine, Watch
+from worker.pipeline.ports import Engine
 from worker.pipeline.task_group import Supervisor
 
 log = logging.getLogger(__name__)
@@ -36,6 +37,13 @@ RESTART_WAIT_S = 1.0  # before the next try of an engine that did not start
 AWAY_S, MAX_AWAY_S = 1.0, 10.0  # before the next look for an engine that cannot be reached
 
 
+class EngineWatch(Protocol):
+    """Who counts deaths."""
+
+    def engine_died(self) -> None:
+        """Count a death or a hang of the engine, but none after a stop signal."""
+
+
 class Keeper:
     """One engine, seen through its deaths; made inside the running loop."""
 
@@ -43,7 +51,7 @@ class Keeper:
         self,
         engine: Engine,
         supervisor: Supervisor,
-        watch: Watch,
+        watch: EngineWatch,
         *,
         max_draws: int,
         max_restarts: int,

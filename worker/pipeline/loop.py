@@ -14,7 +14,9 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager
 from enum import Enum
+from typing import Protocol
 
 from worker.core.delivery.dead_letter import to_message
 from worker.core.delivery.handover import Handover
@@ -24,21 +26,22 @@ from worker.core.delivery.offset_metadata import Note
 from worker.core.delivery.response_encoder import Outgoing
 from worker.core.delivery.window import Window
 from worker.core.errors import EngineGone, Fatal, Poison
-from worker.core.records import DeadLetter, Message, Partition, Record
+from worker.core.records import DeadLetter, Impression, Message, Partition, Reason, Record
 from worker.core.resilience.watchdog import PATIENCE_S, Watchdog
 from worker.core.simulation.prepare import num_bytes, num_tokens, preparing
 from worker.core.simulation.response import SimulatedResponse
 from worker.core.simulation.response_builder import responding, source_of
 from worker.core.steps import Steps
-from worker.pipeline.asker import Asker, Ready
-from worker.pipeline.committer import Committer
+from worker.pipeline.asker import Asker, DrawWatch, Ready
+from worker.pipeline.committer import Committer, FlushWatch
 from worker.pipeline.config import Rules
 from worker.pipeline.decoder import Decoded, Intake
-from worker.pipeline.engine_supervisor import Keeper
+from worker.pipeline.engine_supervisor import EngineWatch, Keeper
 from worker.pipeline.in_flight import Flight, InFlight
-from worker.pipeline.ports import AllRead, Delivery, Engine, Sink, Source, Watch, WriterSchemas
-from worker.pipeline.quarantine import Quarantine
-from worker.pipeline.refusals import Refusals
+from worker.pipeline.ports import AllRead, Delivery, Engine, Sink, Source, WriterSchemas
+from worker.pipeline.quarantine import Quarantine, RecordWatch
+from worker.pipeline.refusals import Refusals, RefusalWatch
+from worker.pipeline.schema_waits import StaleWatch
 from worker.pipeline.task_group import Supervisor
 from worker.pipeline.turns import Turns
 
@@ -47,6 +50,38 @@ log = logging.getLogger(__name__)
 TICK_S = 0.01  # how often the loop looks at its clocks
 # A record from before 2000 has a time in seconds, or none: it would count as one that waited for decades.
 MIN_WRITTEN_MS = 946_684_800_000
+
+
+class LoopWatch(StaleWatch, Protocol):
+    """Who counts and traces what the loop itself does."""
+
+    def process(self, record: Record, impression: Impression) -> AbstractContextManager[Mapping[str, str]]:
+        """Span the answering of one impression; gives the trace context for its responses, by header."""
+
+    def answered(self, responses: tuple[SimulatedResponse, ...], *, end_to_end_s: float | None) -> None:
+        """Count an event's responses, and the time since its record was written, seconds; None if nobody knows it."""
+
+    def dead_letter(self, reason: Reason) -> None:
+        """Count a record that becomes a dead letter."""
+
+    def state(self, *, in_flight: int, assigned: int, paused: int, head_s: float) -> None:
+        """Set the gauges: records in flight, partitions, and how long the oldest head has waited, seconds."""
+
+    def topic(self, news: TopicNews) -> None:
+        """Count a topic that was made anew or deleted, and set whether it keeps the worker from being ready."""
+
+    def unreadable(self, *, found: int, waiting: int) -> None:
+        """Count unreadable batches found since the last call, and set how many hold a partition now."""
+
+    def held(self, by_breaker: int, *, waiting: int) -> None:
+        """Set how many records the breaker holds, and how many wait for their writer's schema."""
+
+    def forgotten(self, num_user_days: int) -> None:
+        """Set how many users' daily counts were dropped before their day was over."""
+
+
+class Watch(LoopWatch, RecordWatch, DrawWatch, EngineWatch, FlushWatch, RefusalWatch, Protocol):
+    """All of them in one."""
 
 
 class Phase(Enum):

@@ -1,10 +1,11 @@
-"""What the pipeline asks of the outside: where records come from, who answers, where answers go, who watches.
+"""What the pipeline asks of the outside: where records come from, who answers, where answers go.
 
-The real ones are `kafka`, `engines` and `runtime.telemetry`; the tests' fakes of each fit on one screen.
+The real ones are in `kafka` and `engines`; the tests' fakes of each fit on one screen.  What is counted and traced
+stands as a small protocol beside each part that does it, such as `pipeline.committer.FlushWatch`; all of them are
+`runtime.telemetry`.
 """
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,7 +14,6 @@ from worker.core.codec.framing import SchemaRef
 from worker.core.delivery.handover_messages import (
     Assigned,
     Flush,
-    FlushEnd,
     FlushOutcome,
     Frozen,
     Lost,
@@ -23,10 +23,8 @@ from worker.core.delivery.handover_messages import (
 )
 from worker.core.errors import Fatal
 from worker.core.prompts.prompt import Prompt
-from worker.core.records import Impression, Partition, Reason, Record
+from worker.core.records import Partition, Record
 from worker.core.simulation.draws import Ask, Drawn, EngineCard
-from worker.core.simulation.response import SimulatedResponse
-from worker.core.simulation.sampling import Skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,73 +120,3 @@ class WriterSchemas(Protocol):
 
     async def fetch(self, ref: SchemaRef) -> Schema:
         """Return one.  Raises `Poison` if there is none, `Retryable` if nobody can say now."""
-
-
-class Chat(Protocol):
-    """The span of one draw."""
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        """The trace context for the engine."""
-
-    def done(self, drawn: Drawn, seconds: float) -> None:
-        """Hear what the engine said."""
-
-
-class RefusalWatch(Protocol):
-    """Who counts what Kafka refuses."""
-
-    def refused(self, reason: Reason) -> None:
-        """Count a record of which Kafka refuses a message."""
-
-    def dead_letter(self, reason: Reason) -> None:
-        """Count a record that can never be answered."""
-
-
-class Watch(RefusalWatch, Protocol):
-    """Who counts and traces."""
-
-    def consumed(self) -> None:
-        """Count a record taken on."""
-
-    def stale(self) -> None:
-        """Count a record whose assignment is over."""
-
-    def skipped(self, reason: Skip) -> None:
-        """Count a record that is not simulated."""
-
-    def answered(self, responses: tuple[SimulatedResponse, ...], *, end_to_end_s: float | None) -> None:
-        """Count an event's responses; None if nobody knows when its record was written."""
-
-    def unreadable(self, *, found: int, waiting: int) -> None:
-        """Take how many unreadable batches were found since the last call, and how many hold a partition now."""
-
-    def state(self, *, in_flight: int, assigned: int, paused: int, head_s: float) -> None:
-        """Take the gauges."""
-
-    def engine_died(self) -> None:
-        """Count a death of the engine."""
-
-    def breaker(self, *, is_open: bool) -> None:
-        """Take whether dead letters are held."""
-
-    def topic(self, news: TopicNews) -> None:
-        """Count a topic that was made anew or deleted, and take whether it keeps the worker from being ready."""
-
-    def held(self, by_breaker: int, *, waiting: int) -> None:
-        """Take how many records the breaker holds, and how many wait for their writer's schema."""
-
-    def forgotten(self, num_user_days: int) -> None:
-        """Take how many users' days were forgotten while they went on."""
-
-    def flushed(self, end: FlushEnd, seconds: float) -> None:
-        """Count a transaction."""
-
-    def process(self, record: Record, impression: Impression) -> AbstractContextManager[Mapping[str, str]]:
-        """Span one impression; gives the trace context for its responses."""
-
-    def chat(self, ask: Ask) -> AbstractContextManager[Chat]:
-        """Span one draw."""
-
-    def flush(self, num_messages: int) -> AbstractContextManager[None]:
-        """Span one transaction."""

@@ -17,6 +17,7 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Coroutine
 from dataclasses import dataclass
+from typing import Protocol
 
 from worker.core.codec.avro_schemas import Schema
 from worker.core.delivery.handover import Handover
@@ -27,8 +28,7 @@ from worker.core.simulation.sampling import Skip
 from worker.pipeline.decoder import Decoded, Intake, writer
 from worker.pipeline.in_flight import Flight, InFlight
 from worker.pipeline.parking import Parking
-from worker.pipeline.ports import Watch
-from worker.pipeline.schema_waits import Attempt, SchemaWaits
+from worker.pipeline.schema_waits import Attempt, SchemaWaits, StaleWatch
 
 log = logging.getLogger(__name__)
 
@@ -47,13 +47,26 @@ class _Bad:
     again: bool = False  # it shall be decoded once more
 
 
+class RecordWatch(StaleWatch, Protocol):
+    """Who counts what becomes of records."""
+
+    def consumed(self) -> None:
+        """Count a record received: it is in flight from now on."""
+
+    def skipped(self, reason: Skip) -> None:
+        """Count a record that is not simulated."""
+
+    def breaker(self, *, is_open: bool) -> None:
+        """Set whether the breaker is open, for any source; called when that changes."""
+
+
 class Quarantine:
     """Decodes records; `ready`, `finish` and `bury` take what becomes of each."""
 
     def __init__(
         self,
         intake: Intake,
-        watch: Watch,
+        watch: RecordWatch,
         *,
         flight: Flight,
         handover: Handover,

@@ -10,18 +10,28 @@ A letter costs one event; a wait costs its partition and no other.
 
 import logging
 from collections.abc import Callable, Collection, Iterable
+from typing import Protocol
 
 from worker.core.delivery.dead_letter import forms
 from worker.core.delivery.handover import Handover
 from worker.core.delivery.handover_messages import Refusal
-from worker.core.records import DeadLetter, Message, Partition
+from worker.core.records import DeadLetter, Message, Partition, Reason
 from worker.pipeline.in_flight import Flight, InFlight
-from worker.pipeline.ports import RefusalWatch
 
 log = logging.getLogger(__name__)
 
 WAIT_S = 30.0  # until a partition that is held up is tried again
 MAX_ROW = 50  # refused events without one that was published between them; as the breaker's
+
+
+class RefusalWatch(Protocol):
+    """Who counts what Kafka refuses."""
+
+    def refused(self, reason: Reason) -> None:
+        """Count a record of which Kafka refuses a message; `reason` is one of `records.REFUSALS`."""
+
+    def dead_letter(self, reason: Reason) -> None:
+        """Count a record that becomes a dead letter; once per record, however many forms of the letter are tried."""
 
 
 class Refusals:

@@ -8,6 +8,7 @@ import asyncio
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Collection, Coroutine
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from worker.core.codec.avro_schemas import Schema
 from worker.core.codec.framing import SchemaRef
@@ -16,7 +17,6 @@ from worker.core.records import Partition
 from worker.core.resilience.decode_breaker import Unit
 from worker.pipeline.decoder import Intake
 from worker.pipeline.in_flight import Flight, InFlight
-from worker.pipeline.ports import Watch
 
 MAX_TOLD = 3  # schemas that are named
 
@@ -46,6 +46,13 @@ class _Fetch:
     partitions: set[Partition] = field(default_factory=set)
 
 
+class StaleWatch(Protocol):
+    """Who counts what came too late."""
+
+    def stale(self) -> None:
+        """Count a record, or a result of one, whose assignment is over: it is dropped, and its next owner has it."""
+
+
 class SchemaWaits:
     """Takes attempts and gives each back once its schema is there (`decode`) or is refused (`refuse`)."""
 
@@ -53,7 +60,7 @@ class SchemaWaits:
         self,
         intake: Intake,
         flight: Flight,
-        watch: Watch,
+        watch: StaleWatch,
         *,
         decode: Callable[[Attempt, Schema], Awaitable[None]],
         refuse: Callable[[Attempt, Poison], None],
