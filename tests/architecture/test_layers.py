@@ -134,6 +134,25 @@ def test_the_loop_knows_the_outside_only_as_protocols() -> None:
     assert list(reaching(LOOP, CORE | LOOP | PURE | LOOP_EXTRA, {})) == []
 
 
+def test_the_loop_and_its_parts_are_made_in_one_place() -> None:
+    """Who reads `runtime.wiring` knows every part and who calls it: no part makes another, and the loop makes none."""
+    parts = {
+        node.name
+        for module in ("loop", "committer", "quarantine", "engine_supervisor", "answerer", "asker", "refusals")
+        for node in tree(f"worker.pipeline.{module}").body
+        if isinstance(node, ast.ClassDef) and any(getattr(one, "name", "") == "__init__" for one in node.body)
+        if not node.name.startswith("_")
+    }
+    makers = {
+        module
+        for module in MODULES
+        for node in ast.walk(tree(module))
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") in parts
+    }
+    assert len(parts) > 5
+    assert makers == {"worker.runtime.wiring"}
+
+
 def test_each_outside_system_has_one_place() -> None:
     breaches = [
         f"{module} imports {name}"

@@ -6,8 +6,8 @@ from collections import defaultdict
 from tests.architecture.test_layers import MODULES, tree
 
 MAX_NAMES_WITH_TWO_MEANINGS = 29
-MAX_PARAMETERS = 12
-MAX_WIDE_CONSTRUCTORS = 4
+MAX_PARAMETERS = 7
+MAX_WIDE_CONSTRUCTORS = 0
 MAX_IGNORED_TYPES = 4
 MAX_PROTOCOL_METHODS = 8
 WIDE = 7  # parameters of a constructor, without `self`

@@ -27,7 +27,7 @@ from worker.core.simulation.response_builder import Setup
 from worker.core.simulation.sampling import Sampling, UserBudget
 from worker.pipeline.asker import Ready
 from worker.pipeline.config import Rules
-from worker.pipeline.loop import Pipeline
+from worker.runtime.wiring import make_pipeline
 from worker.settings import prompt_profiles
 
 A, B = Partition("impressions", 0), Partition("impressions", 1)
@@ -78,7 +78,7 @@ class World:
         self.stop = asyncio.Event()
         clock = asyncio.get_running_loop().time
         chosen = replace(rules(), **changes)
-        self.pipeline = Pipeline(
+        self.pipeline = make_pipeline(
             source=self.source,
             engine=self.engine,
             sink=self.sink,

@@ -3,7 +3,7 @@
 It decides nothing: what may be published and committed together, and when a partition may go, is `delivery.handover`'s.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -18,14 +18,13 @@ from worker.core.delivery.handover_messages import (
     Freeze,
     LetGo,
     Rebuild,
-    Refusal,
     Release,
     Replace,
     Send,
     Tick,
 )
 from worker.core.records import Partition
-from worker.pipeline.in_flight import Flight, InFlight
+from worker.pipeline.loop_port import PartitionLoop
 from worker.pipeline.ports import Sink, Source
 from worker.pipeline.task_group import Supervisor
 
@@ -41,30 +40,21 @@ class FlushWatch(Protocol):
 
 
 class Committer:
-    """Between the handover and the outside.
-
-    `on_release` and `on_drop` are called with what is durable and what is void, `on_refusal` with what Kafka refuses.
-    """
+    """Between the handover and the outside; what becomes durable, void or refused goes on to `loop`."""
 
     def __init__(
         self,
+        loop: PartitionLoop,
         source: Source,
         sink: Sink,
         watch: FlushWatch,
         *,
         handover: Handover,
-        flight: Flight,
         supervisor: Supervisor,
-        on_release: Callable[[Partition, int, list[InFlight]], None],
-        on_refusal: Callable[[Refusal], None],
-        on_drop: Callable[[Collection[Partition]], None],
         clock: Callable[[], float],
     ) -> None:
-        """Own nothing yet."""
-        self._source, self._sink, self._watch = source, sink, watch
-        self._handover, self._flight, self._supervisor = handover, flight, supervisor
-        self._on_release, self._on_drop, self._clock = on_release, on_drop, clock
-        self._on_refusal = on_refusal
+        self._loop, self._source, self._sink, self._watch = loop, source, sink, watch
+        self._handover, self._supervisor, self._clock = handover, supervisor, clock
         self.assigned: set[Partition] = set()
         self.last_tick_s = clock()
 
@@ -89,9 +79,9 @@ class Committer:
                 case Rebuild(partitions):
                     self._supervisor.spawn(self._settle(partitions))
                 case Release(partition, commit_offset):
-                    self._on_release(partition, commit_offset, self._flight.release(partition, commit_offset))
+                    self._loop.released(partition, commit_offset)
                 case Replace(refusal):
-                    self._on_refusal(refusal)
+                    self._loop.refused(refusal)
                 case LetGo(partitions):
                     self._drop(partitions)
                     self._source.let_go(partitions)
@@ -111,5 +101,4 @@ class Committer:
 
     def _drop(self, partitions: frozenset[Partition]) -> None:
         self.assigned -= partitions
-        self._flight.drop(partitions)
-        self._on_drop(partitions)
+        self._loop.dropped(partitions)

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from worker.core.delivery.dead_letter import to_message
+from worker.core.records import DeadLetter, Message
 from worker.core.simulation.prepare import Asking
 from worker.core.simulation.response_builder import Setup
 from worker.core.simulation.sampling import Sampling, UserBudget
@@ -21,3 +23,7 @@ class Rules:
     max_draws: int  # in the engine at once
     max_restarts: int  # of the engine, in a row
     drain_timeout_s: float
+
+    def to_message(self, letter: DeadLetter) -> Message:
+        """Return a dead letter as its topic takes it."""
+        return to_message(letter, self.dead_letter_topic, max_bytes=self.max_message_bytes)

@@ -20,11 +20,12 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from worker.core.errors import EngineDead, EngineGone, Poison, Retryable
-from worker.core.records import Partition, Reason, Record
+from worker.core.records import Reason, Record
 from worker.core.resilience.suspects import KILLER_DEATHS, Suspects, Where
 from worker.core.simulation.draws import Drawn
 from worker.core.simulation.questions import Status
 from worker.pipeline.concurrency_gate import Gate
+from worker.pipeline.loop_port import RecordLoop
 from worker.pipeline.ports import Engine
 from worker.pipeline.task_group import Supervisor
 
@@ -45,25 +46,26 @@ class EngineWatch(Protocol):
 
 
 class Keeper:
-    """One engine, seen through its deaths; made inside the running loop."""
+    """One started engine, seen through its deaths; made inside the running event loop.
+
+    `max_draws` go in at once to begin with; `max_restarts` are allowed in a row.  `loop` hears of each partition whose
+    suspects have changed.
+    """
 
     def __init__(
         self,
+        loop: RecordLoop,
         engine: Engine,
         supervisor: Supervisor,
         watch: EngineWatch,
         *,
         max_draws: int,
         max_restarts: int,
-        remark: Callable[[Partition], None],
-        stopping: Callable[[], bool],
         clock: Callable[[], float],
     ) -> None:
-        """Take a started engine; `remark` is called with each partition whose suspects have changed."""
         self.suspects = Suspects()
-        self._engine, self._supervisor, self._watch = engine, supervisor, watch
-        self._max_restarts, self._remark, self._clock = max_restarts, remark, clock
-        self._stopping = stopping
+        self._loop, self._engine, self._supervisor, self._watch = loop, engine, supervisor, watch
+        self._max_restarts, self._clock = max_restarts, clock
         self._gate = Gate(max_draws)
         engine.on_step(self._gate.hear)
         self._inside: Counter[Where] = Counter()
@@ -203,7 +205,7 @@ class Keeper:
         if where in self._heard_of and not self._proven:
             self._num_deaths, self._proven = 0, True
         if self.suspects.clear(where):
-            self._remark(where[0])
+            self._loop.note_changed(where[0])
 
     def _leave(self, where: Where) -> None:
         self._inside[where] -= 1
@@ -251,7 +253,7 @@ class Keeper:
         if life != self._life or self._down:
             return
         self._down = f"the engine died: {error}"
-        if self._stopping():
+        if self._loop.stopping:
             log.warning("%s, while the worker stops: what it had is left to the next owner", self._down)
             return
         self._num_deaths += 1
@@ -261,7 +263,7 @@ class Keeper:
         self._watch.engine_died()
         self.suspects.blame(blamed)
         for partition in {partition for partition, _ in blamed}:
-            self._remark(partition)
+            self._loop.note_changed(partition)
         log.error("%s, with %d records in it", self._down, len(blamed))
         self._supervisor.spawn(self._revive())
         self._wake()

@@ -4,7 +4,8 @@
     1 poll            ->   2 decode  3 batch  4 prompt  5 generate  6 parse -> 7 produce  8 commit
 
 This module owns the control flow and nothing else.  What may be published and committed is decided in `handover`,
-what is asked in `prepare`, what the answer is in `respond`; the outside is behind the protocols of `ports`.
+what is asked in `prepare`, what the answer is in `respond`; the outside is behind the protocols of `ports`.  Its parts
+are made and tied to it in `runtime.wiring`.
 
 The unit is the event: all its responses, or its one dead letter, and its offset leave in one transaction.  Inference
 never happens inside one.
@@ -12,54 +13,39 @@ never happens inside one.
 
 import asyncio
 import logging
-import time
-from collections.abc import Callable, Collection, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
-from worker.core.delivery.dead_letter import to_message
 from worker.core.delivery.handover import Handover
-from worker.core.delivery.handover_messages import Assigned, Lost, TopicNews
+from worker.core.delivery.handover_messages import Assigned, Lost, Refusal, TopicNews
 from worker.core.delivery.micro_batcher import MicroBatcher
 from worker.core.delivery.offset_metadata import Note
-from worker.core.delivery.response_encoder import Outgoing
-from worker.core.delivery.window import Window
 from worker.core.errors import EngineGone, Fatal, Poison
-from worker.core.records import DeadLetter, Impression, Message, Partition, Reason, Record
-from worker.core.resilience.watchdog import PATIENCE_S, Watchdog
-from worker.core.simulation.prepare import num_bytes, num_tokens, preparing
-from worker.core.simulation.response import SimulatedResponse
-from worker.core.simulation.response_builder import responding, source_of
-from worker.core.steps import Steps
-from worker.pipeline.asker import Asker, DrawWatch, Ready
-from worker.pipeline.committer import Committer, FlushWatch
+from worker.core.records import DeadLetter, Message, Partition, Reason, Record
+from worker.core.resilience.watchdog import Watchdog
+from worker.core.simulation.prepare import num_bytes, num_tokens
+from worker.pipeline.answerer import Answerer
+from worker.pipeline.asker import Ready
+from worker.pipeline.committer import Committer
 from worker.pipeline.config import Rules
-from worker.pipeline.decoder import Decoded, Intake
-from worker.pipeline.engine_supervisor import EngineWatch, Keeper
+from worker.pipeline.decoder import Decoded
+from worker.pipeline.engine_supervisor import Keeper
 from worker.pipeline.in_flight import Flight, InFlight
-from worker.pipeline.ports import AllRead, Delivery, Engine, Sink, Source, WriterSchemas
-from worker.pipeline.quarantine import Quarantine, RecordWatch
-from worker.pipeline.refusals import Refusals, RefusalWatch
+from worker.pipeline.ports import AllRead, Delivery, Sink, Source
+from worker.pipeline.quarantine import Quarantine
+from worker.pipeline.refusals import Refusals
 from worker.pipeline.schema_waits import StaleWatch
 from worker.pipeline.task_group import Supervisor
-from worker.pipeline.turns import Turns
 
 log = logging.getLogger(__name__)
 
 TICK_S = 0.01  # how often the loop looks at its clocks
-# A record from before 2000 has a time in seconds, or none: it would count as one that waited for decades.
-MIN_WRITTEN_MS = 946_684_800_000
 
 
 class LoopWatch(StaleWatch, Protocol):
-    """Who counts and traces what the loop itself does."""
-
-    def process(self, record: Record, impression: Impression) -> AbstractContextManager[Mapping[str, str]]:
-        """Span the answering of one impression; gives the trace context for its responses, by header."""
-
-    def answered(self, responses: tuple[SimulatedResponse, ...], *, end_to_end_s: float | None) -> None:
-        """Count an event's responses, and the time since its record was written, seconds; None if nobody knows it."""
+    """Who counts what the loop itself does."""
 
     def dead_letter(self, reason: Reason) -> None:
         """Count a record that becomes a dead letter."""
@@ -80,10 +66,6 @@ class LoopWatch(StaleWatch, Protocol):
         """Set how many users' daily counts were dropped before their day was over."""
 
 
-class Watch(LoopWatch, RecordWatch, DrawWatch, EngineWatch, FlushWatch, RefusalWatch, Protocol):
-    """All of them in one."""
-
-
 class Phase(Enum):
     """How far a run is; the value is why the worker is not ready, as `/readyz` says it."""
 
@@ -93,76 +75,54 @@ class Phase(Enum):
     ENGINE_GONE = "the engine is gone"
 
 
-class Pipeline:
-    """The loop; `run` returns when it is stopped and empty, or raises `Fatal`."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What a loop works with; those that call it back were made with it."""
 
-    def __init__(
-        self,
-        *,
-        source: Source,
-        engine: Engine,
-        sink: Sink,
-        schemas: WriterSchemas,
-        watch: Watch,
-        rules: Rules,
-        outgoing: Outgoing,
-        batcher: MicroBatcher[Ready],
-        window: Window,
-        handover: Handover,
-        wall: Callable[[], float] = time.time,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        """Take the parts, made by `worker.runtime.app`; must be called inside the running loop."""
-        self._source, self._sink, self._watch, self._rules = source, sink, watch, rules
-        self._outgoing, self._batcher, self._handover = outgoing, batcher, handover
-        self._wall, self._clock = wall, clock
-        self._flight = Flight(window)
-        self._turns = Turns(clock)
-        self.watchdog = Watchdog(2 * rules.question_timeout_s + PATIENCE_S)  # a question has one more try
-        self._supervisor = Supervisor()
-        self.quarantine = Quarantine(
-            Intake(schemas, rules.sampling, rules.user_budget, wall=wall),
-            watch,
-            flight=self._flight,
-            handover=handover,
-            ready=self._batch,
-            finish=self._finish,
-            bury=self._bury,
-            remark=self._remark,
-            has_room=lambda: self._is_working and not (self.quarantine.full() or self._waits),
-            spawn=self._supervisor.spawn,
-            clock=clock,
-        )
+    source: Source
+    sink: Sink
+    handover: Handover
+    flight: Flight
+    batcher: MicroBatcher[Ready]
+    supervisor: Supervisor
+    watchdog: Watchdog
+    quarantine: Quarantine
+    keeper: Keeper
+    answerer: Answerer
+    refusals: Refusals
+    committer: Committer
+
+
+class Pipeline:
+    """The loop; `run` returns when it is stopped and empty, or raises `Fatal`.
+
+    It is what the parts call back (`worker.pipeline.loop_port`), so it is made before them: `attach` comes next.
+    `clock` is monotonic, seconds.
+    """
+
+    def __init__(self, watch: LoopWatch, rules: Rules, *, clock: Callable[[], float]) -> None:
+        self._watch = watch
+        self._rules = rules
+        self._clock = clock
         self._inbox: asyncio.Queue[list[Record]] = asyncio.Queue()
-        self._keeper = Keeper(
-            engine,
-            self._supervisor,
-            watch,
-            max_draws=rules.max_draws,
-            max_restarts=rules.max_restarts,
-            remark=self._remark,
-            stopping=lambda: self._phase is Phase.STOPPING,
-            clock=clock,
-        )
-        self._asker = Asker(engine, self._keeper, watch, timeout_s=rules.question_timeout_s, clock=clock)
-        self._refusals = Refusals(
-            watch, handover=handover, flight=self._flight, to_message=self._to_message, clock=clock
-        )
-        self._committer = Committer(
-            source,
-            sink,
-            watch,
-            handover=handover,
-            flight=self._flight,
-            supervisor=self._supervisor,
-            on_release=self._on_release,
-            on_refusal=self._refusals.replace,
-            on_drop=self._on_drop,
-            clock=clock,
-        )
         self._all_read = asyncio.Event()
         self._finishing: asyncio.Task[None] | None = None
         self._phase = Phase.JOINING
+
+    def attach(self, parts: Parts) -> None:
+        """Take the parts; once, by who wires, and before anything else is called."""
+        self._source = parts.source
+        self._sink = parts.sink
+        self._handover = parts.handover
+        self._flight = parts.flight
+        self._batcher = parts.batcher
+        self._supervisor = parts.supervisor
+        self.watchdog = parts.watchdog
+        self.quarantine = parts.quarantine
+        self._keeper = parts.keeper
+        self._answerer = parts.answerer
+        self._refusals = parts.refusals
+        self._committer = parts.committer
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set or all is read, then drain.  Raises `Fatal`; nothing more is committed then."""
@@ -202,6 +162,16 @@ class Pipeline:
     def _waits(self) -> bool:
         """Say whether new records must wait, room or not."""
         return bool(self._keeper.held_up)
+
+    @property
+    def has_room(self) -> bool:
+        """True if one more record may be received."""
+        return self._is_working and not (self.quarantine.full() or self._waits)
+
+    @property
+    def stopping(self) -> bool:
+        """True from the stop signal on."""
+        return self._phase is Phase.STOPPING
 
     @property
     def last_tick_s(self) -> float:
@@ -244,22 +214,21 @@ class Pipeline:
     def _must_wait(self, record: Record) -> bool:
         return self._waits or (self.quarantine.full() and self.quarantine.needs_room(record))
 
-    def _bury(self, entry: InFlight, poison: Poison) -> None:
+    def dead_letter(self, entry: InFlight, poison: Poison) -> None:
+        """Finish a record with its dead letter; one whose assignment is over is only counted."""
         if not self._flight.holds(entry):
             self._watch.stale()
             return
         self._watch.dead_letter(poison.reason)
         log.warning("%s: %s: %s; dead-lettered", entry.record.where, poison.reason, poison)
         entry.num_letters += 1
-        self._finish(entry, (self._to_message(DeadLetter(entry.record, poison.reason, str(poison))),))
-
-    def _to_message(self, letter: DeadLetter) -> Message:
-        return to_message(letter, self._rules.dead_letter_topic, max_bytes=self._rules.max_message_bytes)
+        self.finish(entry, (self._rules.to_message(DeadLetter(entry.record, poison.reason, str(poison))),))
 
     # -- 3 batch, 4 prompt
 
-    async def _batch(self, entry: InFlight, decoded: Decoded) -> None:
-        questions = await self._turns.run(preparing(entry.record, decoded.impression, self._rules.asking))
+    async def ready(self, entry: InFlight, decoded: Decoded) -> None:
+        """Prepare a record's questions and put it into the next micro-batch."""
+        questions = await self._answerer.prepare(entry.record, decoded)
         if not self._flight.holds(entry):
             self._watch.stale()
             return
@@ -277,48 +246,13 @@ class Pipeline:
 
     async def _answer(self, ready: Ready) -> None:
         try:
-            self._finish(ready.entry, await self._respond(ready))
+            self.finish(ready.entry, await self._answerer.respond(ready))
         except Poison as poison:
-            self._bury(ready.entry, poison)
-
-    async def _respond(self, ready: Ready) -> tuple[Message, ...]:
-        """Ask everything and put it in words.  Raises `Poison` if the engine dies of it, or nothing can carry it."""
-        record, impression = ready.entry.record, ready.decoded.impression
-        with self._watch.process(record, impression) as trace:
-            asked = await self._asker.ask_all(ready)
-            source = source_of(record, ready.decoded.schema.value)
-            rate = self._rules.sampling.rate(impression.experiment_id)
-            responses = await self._turns.run(
-                responding(
-                    impression,
-                    asked,
-                    self._rules.setup,
-                    source,
-                    sample_rate=rate,
-                    produced_at_us=int(self._wall() * 1e6),
-                )
-            )
-        self._watch.answered(responses, end_to_end_s=self._age_s(record))
-        return await self._turns.run(self._encoding(record, responses, trace))
-
-    def _encoding(
-        self, record: Record, responses: tuple[SimulatedResponse, ...], trace: Mapping[str, str]
-    ) -> Steps[tuple[Message, ...]]:
-        """Encode an event's responses, one a step.  Raises `Poison`."""
-        messages: list[Message] = []
-        for response in responses:
-            messages += self._outgoing.messages(record, (response,), trace)
-            yield None
-        return tuple(messages)
-
-    def _age_s(self, record: Record) -> float | None:
-        """Return how long ago a record was written; None without a time, or with one that is no time of a record."""
-        written_ms = record.timestamp_ms
-        return self._wall() - written_ms / 1000 if written_ms is not None and written_ms >= MIN_WRITTEN_MS else None
+            self.dead_letter(ready.entry, poison)
 
     # -- 7 produce, 8 commit: as the handover decides
 
-    def _finish(self, entry: InFlight, messages: tuple[Message, ...]) -> None:
+    def finish(self, entry: InFlight, messages: tuple[Message, ...]) -> None:
         """Hand an event's messages over; they leave once every record before it is finished."""
         record = entry.record
         self.watchdog.moved(self._clock())
@@ -328,20 +262,27 @@ class Pipeline:
         elif self._handover.due():
             self._committer.tick(urgent=True)
 
-    def _remark(self, partition: Partition) -> None:
-        """Leave word for the partition's next owner, beside its committed offset."""
+    def note_changed(self, partition: Partition) -> None:
+        """Commit what the partition's next owner must know, beside its offset."""
         note = Note(self._keeper.suspects.deaths(partition), self.quarantine.note(partition))
         self._handover.remark(partition, note.encode())
 
-    def _on_release(self, partition: Partition, commit_offset: int, entries: list[InFlight]) -> None:
-        self._refusals.released(partition, entries)
+    def released(self, partition: Partition, commit_offset: int) -> None:
+        """Forget the records below `commit_offset`: they are durable."""
+        self._refusals.released(partition, self._flight.release(partition, commit_offset))
         if self._keeper.suspects.forget(partition, commit_offset):
-            self._remark(partition)
+            self.note_changed(partition)
 
-    def _on_drop(self, partitions: Collection[Partition]) -> None:
+    def dropped(self, partitions: Collection[Partition]) -> None:
+        """Forget partitions that are no longer ours, with all that is in flight there."""
+        self._flight.drop(partitions)
         self._keeper.suspects.drop(partitions)
         self._refusals.drop(partitions)
         self.quarantine.drop(partitions)
+
+    def refused(self, refusal: Refusal) -> None:
+        """Replace the messages of a record of which Kafka takes none."""
+        self._refusals.replace(refusal)
 
     async def _tick_all(self) -> None:
         while True:

@@ -15,20 +15,22 @@ the offset opens the same sources for the partition's next owner.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Collection, Coroutine
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Protocol
 
 from worker.core.codec.avro_schemas import Schema
 from worker.core.delivery.handover import Handover
 from worker.core.errors import Poison
-from worker.core.records import Message, Partition, Record
+from worker.core.records import Partition, Record
 from worker.core.resilience.decode_breaker import EVERYTHING, Breaker, Unit
 from worker.core.simulation.sampling import Skip
 from worker.pipeline.decoder import Decoded, Intake, writer
-from worker.pipeline.in_flight import Flight, InFlight
+from worker.pipeline.in_flight import Flight
+from worker.pipeline.loop_port import RecordLoop
 from worker.pipeline.parking import Parking
 from worker.pipeline.schema_waits import Attempt, SchemaWaits, StaleWatch
+from worker.pipeline.task_group import Supervisor
 
 log = logging.getLogger(__name__)
 
@@ -61,28 +63,24 @@ class RecordWatch(StaleWatch, Protocol):
 
 
 class Quarantine:
-    """Decodes records; `ready`, `finish` and `bury` take what becomes of each."""
+    """Decodes records, and holds those that cannot be decoded now; `loop` takes what becomes of each."""
 
     def __init__(
         self,
+        loop: RecordLoop,
         intake: Intake,
         watch: RecordWatch,
         *,
         flight: Flight,
         handover: Handover,
-        ready: Callable[[InFlight, Decoded], Awaitable[None]],
-        finish: Callable[[InFlight, tuple[Message, ...]], None],
-        bury: Callable[[InFlight, Poison], None],
-        remark: Callable[[Partition], None],
-        has_room: Callable[[], bool],
-        spawn: Callable[[Coroutine[object, object, None]], asyncio.Task[None]],
+        supervisor: Supervisor,
         clock: Callable[[], float],
     ) -> None:
-        """Hold nothing yet; `remark` is told of every partition whose note has changed."""
-        self._intake, self._watch, self._flight, self._handover = intake, watch, flight, handover
-        self._ready, self._finish, self._bury, self._remark = ready, finish, bury, remark
-        self._has_room, self._clock = has_room, clock
-        self._waits = SchemaWaits(intake, flight, watch, decode=self._decode, refuse=self._on_bad, spawn=spawn)
+        self._loop, self._intake, self._watch, self._clock = loop, intake, watch, clock
+        self._flight, self._handover = flight, handover
+        self._waits = SchemaWaits(
+            intake, flight, watch, decode=self._decode, refuse=self._on_bad, spawn=supervisor.spawn
+        )
         self._parking = Parking(flight, lambda: self._stuck)
         self._breaker = Breaker()
         self._num_changes = 0  # of the breaker, as far as they were heeded
@@ -158,11 +156,11 @@ class Quarantine:
             await self._decode_again()
             for partition in list(self._bad):
                 self._release(partition)
-            if self._has_room():
+            if self._loop.has_room:
                 for record in self._parking.ready():
                     await self._take(record)
                     await asyncio.sleep(0)
-                    if not self._has_room():
+                    if not self._loop.has_room:
                         break
 
     def accept(self, num_next: int) -> str:
@@ -233,10 +231,10 @@ class Quarantine:
         if any(bad.held_by for bad in self._bad.get(partition, {}).values()):
             self._parking.let_in(partition)  # the next one says more, if a probe let this one in
         if isinstance(decoded, Decoded):
-            await self._ready(entry, decoded)
+            await self._loop.ready(entry, decoded)
         else:
             self._watch.skipped(decoded)
-            self._finish(entry, ())
+            self._loop.finish(entry, ())
 
     def _on_bad(self, attempt: Attempt, poison: Poison) -> None:
         if not self._flight.holds(attempt.entry):
@@ -306,7 +304,7 @@ class Quarantine:
             bad = self._bad.get(partition, {}).get(head)
             if bad is None or bad.held_by or bad.again or not self._forget(bad):
                 return
-            self._bury(bad.attempt.entry, bad.poison)
+            self._loop.dead_letter(bad.attempt.entry, bad.poison)
 
     def _forget(self, bad: _Bad) -> bool:
         """Take a bad record out; False if it has left, or is no longer ours."""
@@ -355,7 +353,7 @@ class Quarantine:
         after = frozenset(held | (before & self._breaker.why.keys()))
         if after != before:
             self._noted[partition] = after
-            self._remark(partition)
+            self._loop.note_changed(partition)
 
 
 def _is_part(unit: Unit) -> bool:

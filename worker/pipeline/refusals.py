@@ -15,7 +15,8 @@ from typing import Protocol
 from worker.core.delivery.dead_letter import forms
 from worker.core.delivery.handover import Handover
 from worker.core.delivery.handover_messages import Refusal
-from worker.core.records import DeadLetter, Message, Partition, Reason
+from worker.core.records import DeadLetter, Partition, Reason
+from worker.pipeline.config import Rules
 from worker.pipeline.in_flight import Flight, InFlight
 
 log = logging.getLogger(__name__)
@@ -35,7 +36,7 @@ class RefusalWatch(Protocol):
 
 
 class Refusals:
-    """Replaces what Kafka refuses; `to_message` makes the message of a dead letter."""
+    """Replaces what Kafka refuses with the dead letter of its record, or lets its partition wait."""
 
     def __init__(
         self,
@@ -43,12 +44,11 @@ class Refusals:
         *,
         handover: Handover,
         flight: Flight,
-        to_message: Callable[[DeadLetter], Message],
+        rules: Rules,
         clock: Callable[[], float],
     ) -> None:
-        """Know of none that is refused."""
-        self._watch, self._handover, self._flight = watch, handover, flight
-        self._to_message, self._clock = to_message, clock
+        self._watch, self._rules, self._clock = watch, rules, clock
+        self._handover, self._flight = handover, flight
         self._waiting: dict[Partition, str] = {}  # why nothing of it leaves
         self._row = 0
 
@@ -92,7 +92,7 @@ class Refusals:
             self._watch.dead_letter(refusal.reason)
         log.warning("%s: %s: %s; dead-lettered (letter: %s)", record.where, refusal.reason, refusal.detail, form.value)
         entry.num_letters += 1
-        message = self._to_message(DeadLetter(record, refusal.reason, refusal.detail, form))
+        message = self._rules.to_message(DeadLetter(record, refusal.reason, refusal.detail, form))
         self._flight.grow(entry, 0, message.num_bytes)
         self._handover.replace(record.partition, record.epoch, record.offset, (message,))
 

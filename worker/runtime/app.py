@@ -1,4 +1,4 @@
-"""Builds every object of a worker and runs it: the only place where parts are wired.
+"""Starts a worker and runs it: makes what it is given, and has `worker.runtime.wiring` make the loop of it.
 
 Order of start: settings, engine with warm-up and self-test, Kafka and its topics, producer, subscribe.  A member that
 joins the group cold would hold partitions that it cannot serve.
@@ -30,6 +30,7 @@ from worker.runtime import pipeline_config, position_profile
 from worker.runtime.health import Health, State, stale
 from worker.runtime.lifecycle import in_loop, on_signals, unless, until_done, until_there
 from worker.runtime.telemetry import Telemetry, start_tracing
+from worker.runtime.wiring import make_pipeline
 from worker.settings import Settings, prompt_profiles
 
 log = logging.getLogger(__name__)
@@ -189,7 +190,7 @@ async def answer_all(
     rules = await asyncio.to_thread(pipeline_config.rules, settings, engine, positions)
     pass_headers = frozenset(settings.pass_headers)
     outgoing = Outgoing(encoder, settings.output_topic, rules.max_message_bytes, pass_headers)
-    pipeline = Pipeline(
+    pipeline = make_pipeline(
         source=source,
         engine=engine,
         sink=sink,

@@ -723,18 +723,18 @@ async def test_a_record_that_the_client_could_not_read_whole_is_a_dead_letter() 
 
 
 @jumping
-async def test_a_record_that_is_lost_while_it_is_prepared_is_not_answered() -> None:
+async def test_a_record_that_is_lost_while_it_is_prepared_is_not_answered(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its preparing takes turns with everything else, a rebalance among it."""
     world = World()
     async with working(world):
-        batch = world.pipeline._batch
+        ready = world.pipeline.ready
         source = world.source
 
         async def lost_meanwhile(entry: InFlight, decoded: Decoded) -> None:
             source.lose(A)
-            await batch(entry, decoded)
+            await ready(entry, decoded)
 
-        world.pipeline.quarantine._ready = lost_meanwhile
+        monkeypatch.setattr(world.pipeline, "ready", lost_meanwhile)
         await world.read(event())
         await until(lambda: world.watch.counts["stale"] == 1)
         await asyncio.sleep(1)

@@ -1,0 +1,96 @@
+"""4 prompt, 5 generate, 6 parse: from one decoded record to the messages of its responses.
+
+What is asked is decided in `core.simulation.prepare`, what the answer is in `core.simulation.response_builder`; the
+work on one event is done in turns with everything else in the loop.
+"""
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from worker.core.delivery.response_encoder import Outgoing
+from worker.core.records import Impression, Message, Record
+from worker.core.simulation.prepare import Prepared, preparing
+from worker.core.simulation.response import SimulatedResponse
+from worker.core.simulation.response_builder import Asked, responding, source_of
+from worker.core.steps import Steps
+from worker.pipeline.asker import Asker, Ready
+from worker.pipeline.config import Rules
+from worker.pipeline.decoder import Decoded
+from worker.pipeline.turns import Turns
+
+# A record from before 2000 has a time in seconds, or none: it would count as one that waited for decades.
+MIN_WRITTEN_MS = 946_684_800_000
+
+
+class AnswerWatch(Protocol):
+    """Who counts and traces answers."""
+
+    def process(self, record: Record, impression: Impression) -> AbstractContextManager[Mapping[str, str]]:
+        """Span the answering of one impression; gives the trace context for its responses, by header."""
+
+    def answered(self, responses: tuple[SimulatedResponse, ...], *, end_to_end_s: float | None) -> None:
+        """Count an event's responses, and the time since its record was written, seconds; None if nobody knows it."""
+
+
+class Answerer:
+    """Prepares questions and answers them, one record at a time; many records overlap.
+
+    `wall` gives seconds since 1970, for the time in each response.
+    """
+
+    def __init__(
+        self,
+        asker: Asker,
+        watch: AnswerWatch,
+        *,
+        rules: Rules,
+        outgoing: Outgoing,
+        turns: Turns,
+        wall: Callable[[], float],
+    ) -> None:
+        self._asker, self._watch, self._rules = asker, watch, rules
+        self._outgoing, self._turns, self._wall = outgoing, turns, wall
+
+    async def prepare(self, record: Record, decoded: Decoded) -> tuple[Prepared, ...]:
+        """Return an impression's questions with their prompts."""
+        return await self._turns.run(preparing(record, decoded.impression, self._rules.asking))
+
+    async def respond(self, ready: Ready) -> tuple[Message, ...]:
+        """Return one message per question, in the order of the questions.
+
+        Raises `Poison` if the engine dies of the record twice, or if the topic cannot take one of its responses.
+        """
+        record, impression = ready.entry.record, ready.decoded.impression
+        with self._watch.process(record, impression) as trace:
+            responses = await self._build(ready, await self._asker.ask_all(ready))
+        self._watch.answered(responses, end_to_end_s=self._age_s(record))
+        return await self._turns.run(self._encoding(record, responses, trace))
+
+    async def _build(self, ready: Ready, asked: list[Asked]) -> tuple[SimulatedResponse, ...]:
+        impression, rules = ready.decoded.impression, self._rules
+        return await self._turns.run(
+            responding(
+                impression,
+                asked,
+                rules.setup,
+                source_of(ready.entry.record, ready.decoded.schema.value),
+                sample_rate=rules.sampling.rate(impression.experiment_id),
+                produced_at_us=int(self._wall() * 1e6),
+            )
+        )
+
+    def _encoding(
+        self, record: Record, responses: tuple[SimulatedResponse, ...], trace: Mapping[str, str]
+    ) -> Steps[tuple[Message, ...]]:
+        """Encode an event's responses, one per step.  Raises `Poison`."""
+        messages: list[Message] = []
+        for response in responses:
+            messages += self._outgoing.messages(record, (response,), trace)
+            yield None
+        return tuple(messages)
+
+    def _age_s(self, record: Record) -> float | None:
+        """Return how long ago a record was written; None without a time, or with one that is no time of a record."""
+        written_ms = record.timestamp_ms
+        return self._wall() - written_ms / 1000 if written_ms is not None and written_ms >= MIN_WRITTEN_MS else None

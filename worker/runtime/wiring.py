@@ -1,0 +1,86 @@
+"""Makes the parts of a loop and ties them to it: the only place where that is done.
+
+    what the worker is given      source, engine, sink, schemas, watch; rules, batcher, window, handover
+    the loop                      is made first: parts call it back
+    its parts                     are made with it, each with the few others that it needs
+    attach                        gives the parts to the loop, which closes the circle
+
+It knows no Kafka and no vLLM, so that tests wire their fakes with it.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from worker.core.delivery.handover import Handover
+from worker.core.delivery.micro_batcher import MicroBatcher
+from worker.core.delivery.response_encoder import Outgoing
+from worker.core.delivery.window import Window
+from worker.core.resilience.watchdog import PATIENCE_S, Watchdog
+from worker.pipeline.answerer import Answerer, AnswerWatch
+from worker.pipeline.asker import Asker, DrawWatch, Ready
+from worker.pipeline.committer import Committer, FlushWatch
+from worker.pipeline.config import Rules
+from worker.pipeline.decoder import Intake
+from worker.pipeline.engine_supervisor import EngineWatch, Keeper
+from worker.pipeline.in_flight import Flight
+from worker.pipeline.loop import LoopWatch, Parts, Pipeline
+from worker.pipeline.ports import Engine, Sink, Source, WriterSchemas
+from worker.pipeline.quarantine import Quarantine, RecordWatch
+from worker.pipeline.refusals import Refusals, RefusalWatch
+from worker.pipeline.task_group import Supervisor
+from worker.pipeline.turns import Turns
+
+
+class Watch(LoopWatch, RecordWatch, AnswerWatch, DrawWatch, EngineWatch, FlushWatch, RefusalWatch, Protocol):
+    """Who counts and traces everything: `worker.runtime.telemetry.Telemetry`."""
+
+
+def make_pipeline(
+    *,
+    source: Source,
+    engine: Engine,
+    sink: Sink,
+    schemas: WriterSchemas,
+    watch: Watch,
+    rules: Rules,
+    outgoing: Outgoing,
+    batcher: MicroBatcher[Ready],
+    window: Window,
+    handover: Handover,
+    wall: Callable[[], float] = time.time,
+    clock: Callable[[], float] = time.monotonic,
+) -> Pipeline:
+    """Return a loop that is ready to run; must be called inside the running event loop, with a started engine."""
+    loop = Pipeline(watch, rules, clock=clock)
+    flight, supervisor = Flight(window), Supervisor()
+    quarantine = Quarantine(
+        loop,
+        Intake(schemas, rules.sampling, rules.user_budget, wall=wall),
+        watch,
+        flight=flight,
+        handover=handover,
+        supervisor=supervisor,
+        clock=clock,
+    )
+    keeper = Keeper(
+        loop, engine, supervisor, watch, max_draws=rules.max_draws, max_restarts=rules.max_restarts, clock=clock
+    )
+    asker = Asker(engine, keeper, watch, timeout_s=rules.question_timeout_s, clock=clock)
+    loop.attach(
+        Parts(
+            source=source,
+            sink=sink,
+            handover=handover,
+            flight=flight,
+            batcher=batcher,
+            supervisor=supervisor,
+            watchdog=Watchdog(2 * rules.question_timeout_s + PATIENCE_S),  # a question has one more try
+            quarantine=quarantine,
+            keeper=keeper,
+            answerer=Answerer(asker, watch, rules=rules, outgoing=outgoing, turns=Turns(clock), wall=wall),
+            refusals=Refusals(watch, handover=handover, flight=flight, rules=rules, clock=clock),
+            committer=Committer(loop, source, sink, watch, handover=handover, supervisor=supervisor, clock=clock),
+        )
+    )
+    return loop
