@@ -13,7 +13,7 @@ from worker.core.errors import Fatal
 from worker.engines.local import vllm
 from worker.engines.local.vllm import VllmEngine
 from worker.runtime.app import Backfill, work
-from worker.runtime.health import State
+from worker.runtime.health import HealthState
 from worker.runtime.telemetry import PROTOCOL, Telemetry
 from worker.settings import Settings, load, prompt_profiles
 
@@ -55,7 +55,9 @@ async def test_every_question_is_answered_with_its_reasons(
     settings = load(None, stage.settings(engine="vllm", max_tokens=160, max_num_seqs=64))
     telemetry = Telemetry(vllm_engine.card, registry=CollectorRegistry())
     async with asyncio.timeout(180):
-        await work(settings, Backfill(until_end=True), vllm_engine, telemetry, state=State(), stop=asyncio.Event())
+        await work(
+            settings, Backfill(until_end=True), vllm_engine, telemetry, state=HealthState(), stop=asyncio.Event()
+        )
 
     judge.verdict().assert_exactly_once()
     answers = judge.answers()

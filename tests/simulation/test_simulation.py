@@ -1,7 +1,7 @@
 """One thread, one seed, a time of its own: the delivery core against a strict broker, in every order that chance finds.
 
-Real are `Handover`, `Offsets`, `MicroBatcher`, `Flight`, `Window`, `Suspects` and `Note`.  Around them one or two
-processes of three threads (poll, loop, transaction), which go on step by step as `random.Random(seed)` says, and a
+Real are `Handover`, `Offsets`, `MicroBatcher`, `RecordsInFlight`, `Window`, `Suspects` and `Note`.  Around them one or
+two processes of three threads (poll, loop, transaction), which go on step by step as `random.Random(seed)` says, and a
 broker in memory (`simulated_broker`).  Members are thrown out, loops stall, processes die and start again, answers get
 lost, requests arrive late; engines stall, die of a prompt or of nothing, and some do not come back.
 
@@ -64,7 +64,7 @@ from worker.core.delivery.offset_tracker import Offsets
 from worker.core.delivery.window import Window
 from worker.core.records import Message, Partition, Reason, Record
 from worker.core.resilience.suspects import KILLER_DEATHS, Suspects, Where
-from worker.pipeline.in_flight import Flight, InFlight
+from worker.pipeline.in_flight import RecordInFlight, RecordsInFlight
 
 FIRST, SEEDS = int(os.environ.get("SIMULATION_FIRST", "0")), int(os.environ.get("SIMULATION_SEEDS", "2000"))
 SEEDS_OF_A_BLOCK = 100
@@ -98,12 +98,12 @@ class Process:
         self.refused = False  # how the last transaction ended
         self.outcomes: deque[Event] = deque()  # from the transaction thread to the loop
         self.handover = self.world.make_handover()
-        self.batcher = MicroBatcher[InFlight](max_records=3, max_tokens=100, linger_s=0.02)
+        self.batcher = MicroBatcher[RecordInFlight](max_records=3, max_tokens=100, linger_s=0.02)
         self.window = Window(max_records=8, max_bytes=10_000, max_tokens=10_000)
-        self.flight = Flight(self.window)
+        self.flight = RecordsInFlight(self.window)
         self.suspects = Suspects()
-        self.waiting: list[InFlight] = []  # for the engine
-        self.engine: list[InFlight] = []
+        self.waiting: list[RecordInFlight] = []  # for the engine
+        self.engine: list[RecordInFlight] = []
         self.proven = False  # the engine has answered something since it died last
         self.engine_down = 0  # turns until it is there again
         self.engine_gone = False  # for good: the worker ends
@@ -235,11 +235,11 @@ class Process:
 
     def take(self, record: Record) -> None:
         if self.handover.start(record.partition, record.epoch, record.offset):
-            entry = self.flight.take(record, self.broker.now_s)
+            entry = self.flight.add(record, self.broker.now_s)
             self.flight.grow(entry, record.offset % 50)
             self.ask(self.batcher.add(entry, tokens=entry.num_tokens, now_s=self.broker.now_s))
 
-    def ask(self, batch: list[InFlight] | None) -> None:
+    def ask(self, batch: list[RecordInFlight] | None) -> None:
         for entry in batch or ():
             if self.flight.holds(entry):
                 self.suspects.enter(where(entry))
@@ -270,24 +270,24 @@ class Process:
             entry = self.engine.pop(self.chance.randrange(len(self.engine)))
             self.proven = True
             if self.flight.holds(entry) and self.suspects.clear(where(entry)):
-                self.remark(entry.record.partition)
+                self.note_changed(entry.record.partition)
             self.finish(entry, results(*where(entry)))
 
-    def engine_dies(self, inside: list[InFlight]) -> None:
+    def engine_dies(self, inside: list[RecordInFlight]) -> None:
         self.world.died_of.update(where(entry) for entry in inside)
         self.world.died_alone |= {where(entry) for entry in inside if len(inside) == 1}
         self.suspects.blame(where(entry) for entry in inside)
         self.waiting, self.engine = inside + self.waiting, []
         for partition in {entry.record.partition for entry in inside}:
-            self.remark(partition)
+            self.note_changed(partition)
         self.proven = False
         self.engine_down = self.chance.randrange(10)
         self.engine_gone = self.world.faulty(0.1)
 
-    def remark(self, partition: Partition) -> None:
-        self.handover.remark(partition, Note(self.suspects.deaths(partition)).encode())
+    def note_changed(self, partition: Partition) -> None:
+        self.handover.set_note(partition, Note(self.suspects.deaths(partition)).encode())
 
-    def finish(self, entry: InFlight, messages: tuple[Message, ...]) -> None:
+    def finish(self, entry: RecordInFlight, messages: tuple[Message, ...]) -> None:
         """Also of an assignment that is over: an engine does not always hear of it in time."""
         record = entry.record
         if self.flight.holds(entry):
@@ -316,7 +316,7 @@ class Process:
                 case Release(partition, commit_offset):
                     self.flight.release(partition, commit_offset)
                     if self.suspects.forget(partition, commit_offset):
-                        self.remark(partition)
+                        self.note_changed(partition)
                 case Replace(refusal):
                     self.replace(refusal)
                 case LetGo(partitions):
@@ -492,7 +492,7 @@ class World:
             broker.arrive_late()
         elif at < 0.8:
             broker.expire()
-            self.bury()
+            self.remove_dead()
         elif self.faulty(0.05):
             broker.unbalanced = True
         elif broker.members and self.faulty(0.03):
@@ -510,7 +510,7 @@ class World:
             self.note(mine.ends, tuple(mine.offsets.values()))
             self.broker.write_markers(mine)
 
-    def bury(self) -> None:
+    def remove_dead(self) -> None:
         """Sessions of members run out whose process is no longer there."""
         living = {process.member for process in self.processes if process.alive}
         for member in [member for member in self.broker.members if member not in living]:
@@ -520,7 +520,7 @@ class World:
         """A little of everything, nothing that fails."""
         self.broker.now_s += 0.05
         self.write_markers()
-        self.bury()
+        self.remove_dead()
         self.broker.rebalance()
         if self.broker.late:
             self.broker.arrive_late()
@@ -570,7 +570,7 @@ def places(flush: Flush) -> list[Where]:
     return list(dict.fromkeys((head.partition, offset) for head in flush.heads for offset in head.origins))
 
 
-def where(entry: InFlight) -> Where:
+def where(entry: RecordInFlight) -> Where:
     return entry.record.partition, entry.record.offset
 
 
@@ -653,7 +653,7 @@ class Hasty(Handover):
 class Silent(Handover):
     """Tells the next owner of a partition nothing."""
 
-    def remark(self, partition: Partition, note: str) -> None:
+    def set_note(self, partition: Partition, note: str) -> None:
         """Keep it."""
 
 

@@ -100,8 +100,8 @@ class FakeSource:
     def open(self, deliver: Callable[[Delivery], None]) -> None:
         self.deliver = deliver
 
-    def took(self) -> None:
-        self.calls["took"] += 1
+    def batch_accepted(self) -> None:
+        self.calls["batch_accepted"] += 1
 
     def pause_only(self, partitions: frozenset[Partition]) -> None:
         self.paused = partitions

@@ -101,9 +101,9 @@ class World:
         """Assign the partition if need be, deliver records from offset `first`, wait until they are taken on."""
         if partition not in self.source.epochs:
             self.source.assign(partition)
-        taken = self.source.calls["took"]
+        taken = self.source.calls["batch_accepted"]
         self.source.read(partition, first, *values, headers=headers)
-        await until(lambda: self.source.calls["took"] > taken or bool(self.pipeline.held_up))
+        await until(lambda: self.source.calls["batch_accepted"] > taken or bool(self.pipeline.held_up))
 
     async def committed(self, partition: Partition, offset: int) -> None:
         await until(lambda: self.sink.committed.get(partition, -1) >= offset)

@@ -111,7 +111,7 @@ class KafkaSource:
         self._thread.start()
         self._topics.open(self._deliver, self._positions.keep)
 
-    def took(self) -> None:
+    def batch_accepted(self) -> None:
         """Say that a delivered batch is taken: the next may come."""
         self._backlog.release()
 

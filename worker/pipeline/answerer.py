@@ -1,7 +1,7 @@
 """4 prompt, 5 generate, 6 parse: from one decoded record to the messages of its responses.
 
-What is asked is decided in `core.simulation.prepare`, what the answer is in `core.simulation.response_builder`; the
-work on one event is done in turns with everything else in the loop.
+What is asked is decided in `core.simulation.prepare`, what the answer is in
+`core.simulation.response_builder`; the work on one event is done in turns with everything else in the loop.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,7 +12,7 @@ from worker.core.delivery.response_encoder import Outgoing
 from worker.core.records import Impression, Message, Record
 from worker.core.simulation.prepare import Prepared, preparing
 from worker.core.simulation.response import SimulatedResponse
-from worker.core.simulation.response_builder import Asked, responding, source_of
+from worker.core.simulation.response_builder import AskedQuestion, responding, source_of
 from worker.core.steps import Steps
 from worker.pipeline.asker import Asker, Ready
 from worker.pipeline.config import Rules
@@ -30,7 +30,7 @@ class AnswerWatch(Protocol):
         """Span the answering of one impression; gives the trace context for its responses, by header."""
 
     def answered(self, responses: tuple[SimulatedResponse, ...], *, end_to_end_s: float | None) -> None:
-        """Count an event's responses, and the time since its record was written, seconds; None if nobody knows it."""
+        """Count an event's responses, and the time since its record was written, seconds; None if it is unknown."""
 
 
 class Answerer:
@@ -59,7 +59,8 @@ class Answerer:
     async def respond(self, ready: Ready) -> tuple[Message, ...]:
         """Return one message per question, in the order of the questions.
 
-        Raises `Poison` if the engine dies of the record twice, or if the topic cannot take one of its responses.
+        Raises `Poison` if the engine dies of the record twice, or if the topic cannot take one of its
+        responses.
         """
         record, impression = ready.entry.record, ready.decoded.impression
         with self._watch.process(record, impression) as trace:
@@ -67,7 +68,7 @@ class Answerer:
         self._watch.answered(responses, end_to_end_s=self._age_s(record))
         return await self._turns.run(self._encoding(record, responses, trace))
 
-    async def _build(self, ready: Ready, asked: list[Asked]) -> tuple[SimulatedResponse, ...]:
+    async def _build(self, ready: Ready, asked: list[AskedQuestion]) -> tuple[SimulatedResponse, ...]:
         impression, rules = ready.decoded.impression, self._rules
         return await self._turns.run(
             responding(

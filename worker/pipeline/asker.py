@@ -14,10 +14,10 @@ from worker.core.simulation.draws import Ask, Drawn
 from worker.core.simulation.prepare import Prepared
 from worker.core.simulation.questions import Status
 from worker.core.simulation.response import Timings
-from worker.core.simulation.response_builder import Asked
+from worker.core.simulation.response_builder import AskedQuestion
 from worker.pipeline.decoder import Decoded
-from worker.pipeline.engine_supervisor import Keeper
-from worker.pipeline.in_flight import InFlight
+from worker.pipeline.engine_supervisor import EngineSupervisor
+from worker.pipeline.in_flight import RecordInFlight
 from worker.pipeline.ports import Engine
 
 log = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ TRIES = 2  # of one draw: a deadline that passes is given one more
 class Ready:
     """One impression, ready for the engine."""
 
-    entry: InFlight
+    entry: RecordInFlight
     decoded: Decoded
     questions: tuple[Prepared, ...]
 
@@ -54,31 +54,43 @@ class DrawWatch(Protocol):
 
 
 class Asker:
-    """Asks in the order in which the keeper lets draws in."""
+    """Sends draws to the engine as its supervisor admits them.
+
+    A draw's deadline, `timeout_s`, runs from when the engine gets it.
+    """
 
     def __init__(
-        self, engine: Engine, keeper: Keeper, watch: DrawWatch, *, timeout_s: float, clock: Callable[[], float]
+        self,
+        engine: Engine,
+        supervisor: EngineSupervisor,
+        watch: DrawWatch,
+        *,
+        timeout_s: float,
+        clock: Callable[[], float],
     ) -> None:
-        """Take the engine and who keeps it; a deadline runs from when the engine gets the draw."""
-        self._engine, self._keeper, self._watch = engine, keeper, watch
+        self._engine, self._supervisor, self._watch = engine, supervisor, watch
         self._timeout_s, self._clock = timeout_s, clock
 
-    async def ask_all(self, ready: Ready) -> list[Asked]:
-        """Ask all questions of an impression.  Raises `Poison` if the engine dies of them."""
+    async def ask_all(self, ready: Ready) -> list[AskedQuestion]:
+        """Ask all questions of an impression.
+
+        Returns one `AskedQuestion` per question, in the same order; a draw that fails is a status of it.  Raises
+        `Poison` if the engine has died of this record twice.
+        """
         record, started_s = ready.entry.record, self._clock()
         # The oldest first: what comes after it in its partition waits for it.  By our clock, not by the record's time:
         # one that is dated ahead would wait for ever.
-        rank = int(1000 * ready.entry.taken_s)
+        rank = int(1000 * ready.entry.received_s)
         asks = [replace(ask, priority=rank) for one in ready.questions if not one.refused for ask in one.asks]
-        with self._keeper.answering(record):
+        with self._supervisor.answering(record):
             drawn = iter(await _together(self._draw(record, ask) for ask in asks))
-        return [_asked(one, drawn, taken_s=ready.entry.taken_s, started_s=started_s) for one in ready.questions]
+        return [_asked(one, drawn, received_s=ready.entry.received_s, started_s=started_s) for one in ready.questions]
 
     async def _draw(self, record: Record, ask: Ask) -> tuple[Drawn, float]:
         """Return what a draw gave, and when."""
         drawn = Drawn(Status.TIMEOUT)
         for _ in range(TRIES):
-            drawn = await self._keeper.ask(record, lambda: self._send(ask))
+            drawn = await self._supervisor.ask(record, lambda: self._send(ask))
             if drawn.status is not Status.TIMEOUT:
                 break
         return drawn, self._clock()
@@ -95,7 +107,7 @@ class Asker:
             async with asyncio.timeout(self._timeout_s):
                 return await self._engine.draw(ask)
         except TimeoutError:
-            await self._keeper.look_after(started_s)
+            await self._supervisor.check_after_timeout(started_s)
             return Drawn(Status.TIMEOUT)
         except (EngineDead, Retryable):
             raise
@@ -104,13 +116,15 @@ class Asker:
             return Drawn(Status.ENGINE_ERROR)
 
 
-def _asked(one: Prepared, answers: Iterator[tuple[Drawn, float]], *, taken_s: float, started_s: float) -> Asked:
-    """Take a question's draws from those of all; it ended with its last one."""
+def _asked(
+    one: Prepared, answers: Iterator[tuple[Drawn, float]], *, received_s: float, started_s: float
+) -> AskedQuestion:
+    """Return a question with its draws, the next ones of `answers`; it ended with its last one."""
     given = [(one.refused, started_s)] * len(one.asks) if one.refused else list(islice(answers, len(one.asks)))
     ended_s = max((at_s for _, at_s in given), default=started_s)
-    timings = Timings(queue_s=started_s - taken_s, engine_s=ended_s - started_s)
+    timings = Timings(queue_s=started_s - received_s, engine_s=ended_s - started_s)
     drawn, orders = tuple(answer for answer, _ in given), tuple(ask.order for ask in one.asks)
-    return Asked(one.question, drawn, orders, one.flags, timings)
+    return AskedQuestion(one.question, drawn, orders, one.flags, timings)
 
 
 async def _together(work: Iterable[Coroutine[object, object, T]]) -> list[T]:

@@ -1,6 +1,7 @@
 """7 produce, 8 commit: carries the handover's commands to Kafka's threads, and their answers back.
 
-It decides nothing: what may be published and committed together, and when a partition may go, is `delivery.handover`'s.
+It decides nothing: what may be published and committed together, and when a partition may go, is
+`delivery.handover`'s.
 """
 
 from collections.abc import Callable
@@ -26,7 +27,7 @@ from worker.core.delivery.handover_messages import (
 from worker.core.records import Partition
 from worker.pipeline.loop_port import PartitionLoop
 from worker.pipeline.ports import Sink, Source
-from worker.pipeline.task_group import Supervisor
+from worker.pipeline.task_group import TaskGroup
 
 
 class FlushWatch(Protocol):
@@ -40,7 +41,11 @@ class FlushWatch(Protocol):
 
 
 class Committer:
-    """Between the handover and the outside; what becomes durable, void or refused goes on to `loop`."""
+    """Carries out the handover's commands.
+
+    `loop` is told what becomes durable, void or refused.  `assigned` has the partitions that are ours now,
+    `last_tick_s` the time of the last tick, monotonic seconds.
+    """
 
     def __init__(
         self,
@@ -50,22 +55,22 @@ class Committer:
         watch: FlushWatch,
         *,
         handover: Handover,
-        supervisor: Supervisor,
+        tasks: TaskGroup,
         clock: Callable[[], float],
     ) -> None:
         self._loop, self._source, self._sink, self._watch = loop, source, sink, watch
-        self._handover, self._supervisor, self._clock = handover, supervisor, clock
+        self._handover, self._tasks, self._clock = handover, tasks, clock
         self.assigned: set[Partition] = set()
         self.last_tick_s = clock()
 
-    def hear(self, event: Event) -> None:
-        """Take what the source says of partitions."""
+    def handle(self, event: Event) -> None:
+        """Pass an event on to the handover and do what it commands."""
         self._do(self._handover.handle(event))
         if isinstance(event, Assigned):
             self.assigned.add(event.partition)
 
     def tick(self, *, urgent: bool = False) -> None:
-        """Let what is finished leave, if it is time."""
+        """Flush what is finished if a flush is due; `urgent` does not wait for the flush interval."""
         self.last_tick_s = self._clock()
         self._do(self._handover.handle(Tick(self.last_tick_s, urgent)))
 
@@ -75,9 +80,9 @@ class Committer:
                 case Freeze():
                     self._source.freeze()
                 case Send(flush):
-                    self._supervisor.spawn(self._flush(flush))
+                    self._tasks.spawn(self._flush(flush))
                 case Rebuild(partitions):
-                    self._supervisor.spawn(self._settle(partitions))
+                    self._tasks.spawn(self._settle(partitions))
                 case Release(partition, commit_offset):
                     self._loop.released(partition, commit_offset)
                 case Replace(refusal):

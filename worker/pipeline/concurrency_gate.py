@@ -1,35 +1,40 @@
-"""5 generate: lets as many draws at the engine at once as `concurrency_limit` says; others wait, first come first."""
+"""5 generate: limits how many draws run on the engine at once (`core.resilience.concurrency_limit`).
+
+Waiters are served in order.
+"""
 
 import asyncio
 
-from worker.core.resilience.concurrency_limit import Seats
+from worker.core.resilience.concurrency_limit import ConcurrencyLimit
 
 
-class Gate(asyncio.Semaphore):
-    """A semaphore whose limit follows the engine's own words; use it with `async with`."""
+class ConcurrencyGate(asyncio.Semaphore):
+    """A semaphore whose limit follows the counts that the engine reports; use it with `async with`.
+
+    It starts with `limit` permits and never has more than twice as many.
+    """
 
     def __init__(self, limit: int) -> None:
-        """Start with `limit` seats; there are never more than twice as many."""
         super().__init__(limit)
-        self._seats, self._owed = Seats(limit, most=2 * limit), 0
+        self._limit, self._owed = ConcurrencyLimit(limit, most=2 * limit), 0
 
     @property
     def limit(self) -> int:
-        """How many may be inside now; for a moment more are, after it went down."""
-        return self._seats.limit
+        """How many draws may run now; after the limit has fallen, more run until enough of them have ended."""
+        return self._limit.limit
 
-    def hear(self, running: int, waiting: int) -> None:
-        """Take what the engine says after a step: how many draws it runs, and how many only wait in it."""
+    def update(self, running: int, waiting: int) -> None:
+        """Adjust the limit after one step of the engine, by how many draws run in it and how many only wait."""
         if self._owed:
-            return  # what waits in the engine still holds those that are to go
+            return  # draws above the limit are still in the engine: its counts say nothing of the new limit
         before = self.limit
-        self._seats.hear(running=running, waiting=waiting, full=self.locked())
+        self._limit.update(running=running, waiting=waiting, full=self.locked())
         self._owed += max(0, before - self.limit)
         for _ in range(self.limit - before):
             self.release()
 
     def release(self) -> None:
-        """Give a seat back; one that is no longer there is not given to anybody."""
+        """Return a permit; if the limit has fallen meanwhile, the permit is withdrawn."""
         if self._owed:
             self._owed -= 1
         else:

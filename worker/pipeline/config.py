@@ -25,5 +25,5 @@ class Rules:
     drain_timeout_s: float
 
     def to_message(self, letter: DeadLetter) -> Message:
-        """Return a dead letter as its topic takes it."""
+        """Return the message of a dead letter, small enough for its topic."""
         return to_message(letter, self.dead_letter_topic, max_bytes=self.max_message_bytes)

@@ -28,26 +28,29 @@ class Decoded:
     schema: SchemaRef
 
 
-class Intake:
-    """Decodes, validates and samples, one record after the other."""
+class Decoder:
+    """Decodes, validates and samples, one record at a time.
+
+    `wall` gives seconds since 1970, for the age of events.  `outages` has the schemas whose last fetch
+    failed, and why.
+    """
 
     def __init__(
         self, schemas: WriterSchemas, sampling: Sampling, user_budget: UserBudget, *, wall: Callable[[], float]
     ) -> None:
-        """Take the rules."""
         self._schemas, self._sampling, self._user_budget, self._wall = schemas, sampling, user_budget, wall
         self._fetching = asyncio.Semaphore(MAX_FETCHES)
-        self.outages: dict[SchemaRef, str] = {}  # schemas that nobody could give so far, and why
+        self.outages: dict[SchemaRef, str] = {}
 
     def missing(self, record: Record) -> SchemaRef | None:
-        """Return the writer schema that must be fetched before a record can be decoded; None if none must."""
+        """Return the writer schema to fetch before a record can be decoded; None if nothing must be fetched."""
         ref = _ref(record)
         return ref if ref is not None and self._schemas.known(ref) is None else None
 
     async def fetch(self, ref: SchemaRef) -> Schema:
-        """Ask the registry until it answers: an outage holds records up, it never makes dead letters of them.
+        """Return a schema, asking the registry until it answers: an outage delays records and dead-letters none.
 
-        Raises `Poison` if the registry says that there is no such schema, or the schema is refused.
+        Raises `Poison` if the registry has no such schema, or the schema is refused.
         """
         wait_s, tries = FIRST_WAIT_S, 0
         try:
@@ -66,9 +69,10 @@ class Intake:
             self.outages.pop(ref, None)
 
     async def decode(self, record: Record, schema: Schema | None = None) -> Decoded | Skip:
-        """Return the impression, or why it is not simulated; `schema` is its writer's if that was just fetched.
+        """Return a record's impression, or why it is not simulated.
 
-        Raises `Poison` if it can never be.
+        `schema` is its writer's if that was just fetched, else None.  Raises `Poison` with the place of the
+        problem if the record can never be decoded.
         """
         if record.unreadable_from is not None:
             raise Poison(Reason.UNREADABLE, record.problem)
@@ -85,7 +89,7 @@ class Intake:
         return skip or Decoded(impression, ref)
 
     def _is_within_budget(self, impression: Impression) -> bool:
-        """Count an event of its user's day; say once that the count has become too small."""
+        """Count an event of its user's day; log once that more users came than can be counted."""
         budget, user_id = self._user_budget, impression.user.user_id
         num_forgotten = budget.num_forgotten
         takes = budget.takes(user_id, impression.event_id, impression.occurred_at)

@@ -1,15 +1,16 @@
-"""5 generate: keeps the engine, which may die: who may ask it now, and what follows a death.
+"""5 generate: supervises the engine: admits draws, restarts it after a crash, isolates suspect records.
 
-    serving     everybody may ask, about `max_draws` at once (`worker.core.resilience.concurrency_limit`)
-    away        nobody: it cannot be reached, for as long as that takes; all paused, nobody suspected
-    down        nobody; the engine is started again in place, while the worker stays in the group with all paused
+    serving     all records are asked, about `max_draws` draws at once (`core.resilience.concurrency_limit`)
+    away        no draws: the engine cannot be reached; all partitions are paused, no record is a suspect
+    down        no draws: the engine is restarted in place; the worker stays in the group with all partitions paused
     suspects    one record at a time, of those that were in it when it died (`resilience.suspects`); then serving again
 
-A killer is poison, once the engine has answered any other record since: one that dies of everything convicts nobody.
-Before a suspect is asked, a probe shows that the engine is sound: else its death would be the suspect's.  An engine
-that dies again and again with nothing answered between, or that cannot be started, ends the worker: `EngineGone`.  One
-that hangs is dead too: when a draw passes its deadline, and nothing else was answered since it was sent, a probe of one
-token tells.  After a stop signal a death is no news: the engine may have got the same signal.
+A killer becomes a dead letter once the engine has answered any other record since its last death: an engine
+that crashes on every record proves nothing about any of them.  Before a suspect is asked, a probe checks that
+the engine works: otherwise its next death would be blamed on the suspect.  An engine that dies again and
+again with nothing answered between, or that cannot be started, ends the worker: `EngineGone`.  An engine that
+hangs counts as dead: when a draw passes its deadline, and nothing else was answered since it was sent, a
+probe of one token decides.  After a stop signal a death is expected: the engine may have got the same signal.
 """
 
 import asyncio
@@ -24,18 +25,18 @@ from worker.core.records import Reason, Record
 from worker.core.resilience.suspects import KILLER_DEATHS, Suspects, Where
 from worker.core.simulation.draws import Drawn
 from worker.core.simulation.questions import Status
-from worker.pipeline.concurrency_gate import Gate
+from worker.pipeline.concurrency_gate import ConcurrencyGate
 from worker.pipeline.loop_port import RecordLoop
 from worker.pipeline.ports import Engine
-from worker.pipeline.task_group import Supervisor
+from worker.pipeline.task_group import TaskGroup
 
 log = logging.getLogger(__name__)
 
 PROBE_S = 30.0  # for one token, of an engine that has answered nothing for a whole deadline; one step may take seconds
-LONE_S = 60.0  # a killer that nothing else is asked beside waits so long for somebody who is answered
-MAX_START_S = 1_800.0  # of an engine again: 11 minutes cold are on record (vllm#20264 and others)
-RESTART_WAIT_S = 1.0  # before the next try of an engine that did not start
-AWAY_S, MAX_AWAY_S = 1.0, 10.0  # before the next look for an engine that cannot be reached
+LONE_S = 60.0  # how long a killer waits for another record to be answered, if there is no other record
+MAX_START_S = 1_800.0  # of a restart: 11 minutes cold are on record (vllm#20264 and others)
+RESTART_WAIT_S = 1.0  # before the next try to start an engine that did not start
+AWAY_S, MAX_AWAY_S = 1.0, 10.0  # before the next probe of an engine that cannot be reached
 
 
 class EngineWatch(Protocol):
@@ -45,18 +46,18 @@ class EngineWatch(Protocol):
         """Count a death or a hang of the engine, but none after a stop signal."""
 
 
-class Keeper:
-    """One started engine, seen through its deaths; made inside the running event loop.
+class EngineSupervisor:
+    """One started engine and its restarts; made inside the running event loop.
 
-    `max_draws` go in at once to begin with; `max_restarts` are allowed in a row.  `loop` hears of each partition whose
-    suspects have changed.
+    `max_draws` run at once to begin with; `max_restarts` are allowed in a row.  `loop` is told of each
+    partition whose suspects have changed.
     """
 
     def __init__(
         self,
         loop: RecordLoop,
         engine: Engine,
-        supervisor: Supervisor,
+        tasks: TaskGroup,
         watch: EngineWatch,
         *,
         max_draws: int,
@@ -64,29 +65,29 @@ class Keeper:
         clock: Callable[[], float],
     ) -> None:
         self.suspects = Suspects()
-        self._loop, self._engine, self._supervisor, self._watch = loop, engine, supervisor, watch
+        self._loop, self._engine, self._tasks, self._watch = loop, engine, tasks, watch
         self._max_restarts, self._clock = max_restarts, clock
-        self._gate = Gate(max_draws)
-        engine.on_step(self._gate.hear)
+        self._gate = ConcurrencyGate(max_draws)
+        engine.on_step(self._gate.update)
         self._inside: Counter[Where] = Counter()
         self._changed = asyncio.Event()
         self._probing = asyncio.Lock()
         self._down = self._away = ""
-        self._life = 0  # how often the engine was started anew
+        self._life = 0  # how often the engine was restarted
         self._num_deaths = 0  # since anything was answered
-        self._proven = False  # it has answered a whole record since its last death
-        self._heard_of: set[Where] = set()  # records under way of which this life has answered a draw
-        self._vouched: set[Where] = set()  # suspects that the engine was found sound for
+        self._proven = False  # the engine has answered a whole record since its last death
+        self._partly_answered: set[Where] = set()  # records with a draw answered since the last start
+        self._checked: set[Where] = set()  # suspects before which the engine was probed
         self._last_answer_s = clock()
 
     @property
     def is_down(self) -> bool:
-        """Say whether nobody is there to answer."""
+        """True while the engine is down or away."""
         return bool(self._down or self._away)
 
     @property
     def held_up(self) -> str:
-        """Why new records must wait, "" if they need not."""
+        """Why new records must wait, for people; "" if they need not."""
         if self._down:
             return f"{self._down}; starting it again"
         if self._away:
@@ -96,31 +97,34 @@ class Keeper:
 
     @contextmanager
     def answering(self, record: Record) -> Iterator[None]:
-        """Wrap the answering of one record, all its questions."""
+        """Enclose the answering of one record, all its questions; leaving without an error proves the engine."""
         where = (record.partition, record.offset)
         self.suspects.enter(where)
         try:
             yield
-            self._answered(where)
+            self._note_answered(where)
         finally:
-            self._heard_of.discard(where)
-            self._vouched.discard(where)
+            self._partly_answered.discard(where)
+            self._checked.discard(where)
             self.suspects.leave(where)
             self._wake()
 
     async def ask(self, record: Record, send: Callable[[], Awaitable[Drawn]]) -> Drawn:
-        """Send a draw when it is this record's turn; again if the engine dies.  Raises `Poison` for a killer."""
+        """Send a draw when it is this record's turn; send it again if the engine dies or cannot be reached.
+
+        Must be called within `answering`.  Raises `Poison` (`Reason.ENGINE_KILLER`) for a killer.
+        """
         where = (record.partition, record.offset)
         while True:
             await self._turn(where)
             async with self._gate:
-                await self._vouch(where)
+                await self._check_before_suspect(where)
                 if not self._may_ask(where):
                     continue
                 life = self._life
                 self._inside[where] += 1
                 try:
-                    return self._heard(where, await send(), life)
+                    return self._note_answer(where, await send(), life)
                 except EngineDead as error:
                     self._on_death(error, life, self._inside)
                 except Retryable as error:
@@ -128,8 +132,11 @@ class Keeper:
                 finally:
                     self._leave(where)
 
-    async def look_after(self, sent_s: float) -> None:
-        """After a draw's deadline has passed: raise `EngineDead` if the engine hangs, `Retryable` if it is away."""
+    async def check_after_timeout(self, sent_s: float) -> None:
+        """Check the engine after a draw has passed its deadline; the draw was sent at `sent_s`, monotonic seconds.
+
+        Returns if the engine works.  Raises `EngineDead` if it hangs, `Retryable` if it cannot be reached.
+        """
         life = self._life
         async with self._probing:
             if self._last_answer_s > sent_s:
@@ -141,17 +148,17 @@ class Keeper:
             await self._probe()
             self._last_answer_s = self._clock()
 
-    async def _vouch(self, where: Where) -> None:
-        """See that the engine is sound before the first draw of a suspect's turn; if it is not, nobody is to blame."""
+    async def _check_before_suspect(self, where: Where) -> None:
+        """Probe the engine before a suspect's first draw; if it fails now, no record is blamed."""
         if not self.suspects.is_suspect(where):
             return
         async with self._probing:
-            if where in self._vouched or not self._may_ask(where):
+            if where in self._checked or not self._may_ask(where):
                 return
             life = self._life
             try:
                 await self._probe()
-                self._vouched.add(where)
+                self._checked.add(where)
             except EngineDead as error:
                 self._on_death(error, life, ())
             except Retryable as error:
@@ -173,14 +180,14 @@ class Keeper:
     async def _turn(self, where: Where) -> None:
         while not self._may_ask(where):
             if self.suspects.is_killer(where):
-                await self._conviction()
+                await self._until_proven()
                 raise Poison(
                     Reason.ENGINE_KILLER, f"the engine died {KILLER_DEATHS} times with it, the last time alone"
                 )
             await self._changed.wait()
 
-    async def _conviction(self) -> None:
-        """Wait until the engine has answered somebody since its last death, or nobody else has come for a while."""
+    async def _until_proven(self) -> None:
+        """Wait until the engine has answered another record since its last death, or no other has come for a while."""
         while not self._proven:
             try:
                 async with asyncio.timeout(LONE_S):
@@ -194,15 +201,15 @@ class Keeper:
             return False
         return self.suspects.may_ask(where, self._inside)
 
-    def _heard(self, where: Where, drawn: Drawn, life: int) -> Drawn:
+    def _note_answer(self, where: Where, drawn: Drawn, life: int) -> Drawn:
         if drawn.status not in {Status.TIMEOUT, Status.ENGINE_ERROR} and life == self._life and not self._down:
             self._last_answer_s = self._clock()
-            self._heard_of.add(where)
+            self._partly_answered.add(where)
         return drawn
 
-    def _answered(self, where: Where) -> None:
-        """Take note of a whole record answered: of a killer, an engine may answer some draws and die of others."""
-        if where in self._heard_of and not self._proven:
+    def _note_answered(self, where: Where) -> None:
+        """Note a record that is answered whole: an engine may answer some draws of a killer and die of others."""
+        if where in self._partly_answered and not self._proven:
             self._num_deaths, self._proven = 0, True
         if self.suspects.clear(where):
             self._loop.note_changed(where[0])
@@ -215,22 +222,22 @@ class Keeper:
                 self._wake()
 
     def _wake(self) -> None:
-        """Let everybody who waits look again."""
+        """Wake all draws that wait, to check again whether they may be sent."""
         self._changed.set()
         self._changed = asyncio.Event()
 
     # -- away
 
     def _on_away(self, error: Retryable) -> None:
-        """Hear that the engine cannot be reached; what it had is asked again once it can."""
+        """Note that the engine cannot be reached; the draws it had are sent again once it can."""
         if self.is_down:
             return
         self._away = str(error)
         log.warning("%s", self.held_up)
-        self._supervisor.spawn(self._find_again())
+        self._tasks.spawn(self._find_again())
 
     async def _find_again(self) -> None:
-        """Look for the engine until it answers; one that turns out to be dead is started anew, and nobody is blamed."""
+        """Probe the engine until it answers; if it turns out to be dead it is restarted, and no record is blamed."""
         wait_s, life = AWAY_S, self._life
         while self._away:
             await asyncio.sleep(wait_s)
@@ -249,27 +256,27 @@ class Keeper:
     # -- death
 
     def _on_death(self, error: EngineDead, life: int, blamed: Collection[Where]) -> None:
-        """Hear of a death; of one life everybody inside hears, and the first one counts."""
+        """Note a death; all draws in the engine report the same one, and the first report counts."""
         if life != self._life or self._down:
             return
         self._down = f"the engine died: {error}"
         if self._loop.stopping:
-            log.warning("%s, while the worker stops: what it had is left to the next owner", self._down)
+            log.warning("%s, while the worker stops: its records are left to the next owner", self._down)
             return
         self._num_deaths += 1
         self._proven = False
-        self._heard_of.clear()
-        self._vouched.clear()
+        self._partly_answered.clear()
+        self._checked.clear()
         self._watch.engine_died()
         self.suspects.blame(blamed)
         for partition in {partition for partition, _ in blamed}:
             self._loop.note_changed(partition)
         log.error("%s, with %d records in it", self._down, len(blamed))
-        self._supervisor.spawn(self._revive())
+        self._tasks.spawn(self._revive())
         self._wake()
 
     async def _revive(self) -> None:
-        """Start the engine again, within the bound.  Raises `EngineGone`."""
+        """Restart the engine.  Raises `EngineGone` after `max_restarts` deaths in a row, or too long a start."""
         while True:
             if self._num_deaths > self._max_restarts:
                 raise EngineGone(f"{self._down}; {self._num_deaths} deaths in a row, the worker stops")

@@ -1,7 +1,7 @@
-"""What is in flight: every record taken on and not yet committed, by partition, with its share of the window.
+"""What is in flight: every record received and not yet committed, by partition, with its share of the window.
 
-The window counts memory: the record as it came, then what was decoded and asked in addition, and once it is answered
-its messages instead, which wait for their turn to be published.
+The window counts memory: the record as it came, then what was decoded and asked in addition, and once it is
+answered its messages instead, which wait for their turn to be published.
 """
 
 import asyncio
@@ -15,34 +15,33 @@ from worker.core.records import Partition, Record
 
 
 @dataclass(slots=True, eq=False)
-class InFlight:
-    """One record under way."""
+class RecordInFlight:
+    """One record in flight."""
 
     record: Record
-    taken_s: float
+    received_s: float  # monotonic
     num_bytes: int = 0  # of memory, beside the record itself
     num_tokens: int = 0
     num_letters: int = 0  # dead letters made of it so far; Kafka may refuse one, and then takes a smaller one
     task: asyncio.Task[None] | None = None
 
 
-class Flight:
-    """Keeps the records in flight and their window; dropping a partition cancels its tasks."""
+class RecordsInFlight:
+    """The records in flight and their window; dropping a partition cancels its tasks."""
 
     def __init__(self, window: Window) -> None:
-        """Start empty."""
         self._window = window
-        self._entries: dict[Partition, dict[int, InFlight]] = defaultdict(dict)
+        self._entries: dict[Partition, dict[int, RecordInFlight]] = defaultdict(dict)
 
-    def take(self, record: Record, now_s: float) -> InFlight:
-        """Take a record on."""
-        entry = InFlight(record, now_s)
+    def add(self, record: Record, now_s: float) -> RecordInFlight:
+        """Add a record that was received at `now_s`, monotonic seconds."""
+        entry = RecordInFlight(record, now_s)
         self._entries[record.partition][record.offset] = entry
         self._window.add(record.partition, num_bytes=record.num_bytes)
         return entry
 
-    def grow(self, entry: InFlight, num_tokens: int, num_bytes: int = 0) -> None:
-        """Set the prompt tokens of a record, and the bytes of memory that it takes beside its own."""
+    def grow(self, entry: RecordInFlight, num_tokens: int, num_bytes: int = 0) -> None:
+        """Set a record's prompt tokens, and its bytes of memory beside its own; ignored once it is gone."""
         if not self.holds(entry):
             return
         self._window.grow(
@@ -50,17 +49,17 @@ class Flight:
         )
         entry.num_tokens, entry.num_bytes = num_tokens, num_bytes
 
-    def find(self, partition: Partition, offset: int) -> InFlight | None:
+    def find(self, partition: Partition, offset: int) -> RecordInFlight | None:
         """Return a record in flight; None if it is no longer ours, or committed."""
         return self._entries.get(partition, {}).get(offset)
 
-    def holds(self, entry: InFlight) -> bool:
-        """Say whether a record is still ours to answer."""
+    def holds(self, entry: RecordInFlight) -> bool:
+        """Return True if this very entry is still in flight: neither committed nor lost."""
         record = entry.record
         return self._entries.get(record.partition, {}).get(record.offset) is entry
 
-    def release(self, partition: Partition, commit_offset: int) -> list[InFlight]:
-        """Forget what a commit has covered, and return it."""
+    def release(self, partition: Partition, commit_offset: int) -> list[RecordInFlight]:
+        """Remove the records below `commit_offset`, and return them in offset order."""
         entries = self._entries[partition]
         released = [entries.pop(offset) for offset in list(takewhile(lambda one: one < commit_offset, entries))]
         for entry in released:
@@ -68,7 +67,7 @@ class Flight:
         return released
 
     def drop(self, partitions: Collection[Partition]) -> None:
-        """Forget partitions that are no longer ours; what the engine still works on for them is aborted."""
+        """Remove partitions that are no longer ours, and cancel the tasks that answer their records."""
         for partition in partitions:
             for entry in self._entries.pop(partition, {}).values():
                 if entry.task:
@@ -80,7 +79,7 @@ class Flight:
         return self._window.paused(assigned, stuck)
 
     def full(self, stuck: Collection[Partition] = ()) -> bool:
-        """Say whether no further record shall be taken on now, of a partition that is not stuck."""
+        """Return True if there is no room for another record of a partition that is not stuck."""
         return self._window.full(stuck)
 
     def crowded(self, stuck: Collection[Partition]) -> frozenset[Partition]:
@@ -88,10 +87,10 @@ class Flight:
         return self._window.crowded(stuck)
 
     def head_s(self, now_s: float) -> float:
-        """Return how long the record has waited that stands longest at the head of its partition, 0 without one."""
-        heads = (next(iter(entries.values())).taken_s for entries in self._entries.values() if entries)
+        """Return how long the oldest head of a partition has been in flight, seconds; 0 if nothing is."""
+        heads = (next(iter(entries.values())).received_s for entries in self._entries.values() if entries)
         return now_s - min(heads, default=now_s)
 
-    def _free(self, entry: InFlight) -> None:
+    def _free(self, entry: RecordInFlight) -> None:
         record = entry.record
         self._window.remove(record.partition, num_bytes=record.num_bytes + entry.num_bytes, num_tokens=entry.num_tokens)

@@ -3,12 +3,12 @@
     poll thread            this loop                                          transaction thread
     1 poll            ->   2 decode  3 batch  4 prompt  5 generate  6 parse -> 7 produce  8 commit
 
-This module owns the control flow and nothing else.  What may be published and committed is decided in `handover`,
-what is asked in `prepare`, what the answer is in `respond`; the outside is behind the protocols of `ports`.  Its parts
-are made and tied to it in `runtime.wiring`.
+This module owns the control flow and nothing else.  What may be published and committed is decided in
+`handover`, what is asked in `prepare`, what the answer is in `respond`; the outside is behind the protocols
+of `ports`.  Its parts are made and tied to it in `runtime.wiring`.
 
-The unit is the event: all its responses, or its one dead letter, and its offset leave in one transaction.  Inference
-never happens inside one.
+The unit is the event: all its responses, or its one dead letter, and its offset leave in one transaction.
+Inference never happens inside one.
 """
 
 import asyncio
@@ -31,13 +31,13 @@ from worker.pipeline.asker import Ready
 from worker.pipeline.committer import Committer
 from worker.pipeline.config import Rules
 from worker.pipeline.decoder import Decoded
-from worker.pipeline.engine_supervisor import Keeper
-from worker.pipeline.in_flight import Flight, InFlight
+from worker.pipeline.engine_supervisor import EngineSupervisor
+from worker.pipeline.in_flight import RecordInFlight, RecordsInFlight
 from worker.pipeline.ports import AllRead, Delivery, Sink, Source
 from worker.pipeline.quarantine import Quarantine
 from worker.pipeline.refusals import Refusals
 from worker.pipeline.schema_waits import StaleWatch
-from worker.pipeline.task_group import Supervisor
+from worker.pipeline.task_group import TaskGroup
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ class Phase(Enum):
     """How far a run is; the value is why the worker is not ready, as `/readyz` says it."""
 
     JOINING = "joining the group"
-    WORKING = ""  # records are taken on
+    WORKING = ""  # records are received
     STOPPING = "stopping"
     ENGINE_GONE = "the engine is gone"
 
@@ -82,12 +82,12 @@ class Parts:
     source: Source
     sink: Sink
     handover: Handover
-    flight: Flight
+    flight: RecordsInFlight
     batcher: MicroBatcher[Ready]
-    supervisor: Supervisor
+    tasks: TaskGroup
     watchdog: Watchdog
     quarantine: Quarantine
-    keeper: Keeper
+    engine_supervisor: EngineSupervisor
     answerer: Answerer
     refusals: Refusals
     committer: Committer
@@ -96,8 +96,8 @@ class Parts:
 class Pipeline:
     """The loop; `run` returns when it is stopped and empty, or raises `Fatal`.
 
-    It is what the parts call back (`worker.pipeline.loop_port`), so it is made before them: `attach` comes next.
-    `clock` is monotonic, seconds.
+    It is what the parts call back (`worker.pipeline.loop_port`), so it is made before them: `attach` comes
+    next.  `clock` is monotonic, seconds.
     """
 
     def __init__(self, watch: LoopWatch, rules: Rules, *, clock: Callable[[], float]) -> None:
@@ -110,16 +110,16 @@ class Pipeline:
         self._phase = Phase.JOINING
 
     def attach(self, parts: Parts) -> None:
-        """Take the parts; once, by who wires, and before anything else is called."""
+        """Set the parts; called once, by `runtime.wiring`, before anything else is."""
         self._source = parts.source
         self._sink = parts.sink
         self._handover = parts.handover
         self._flight = parts.flight
         self._batcher = parts.batcher
-        self._supervisor = parts.supervisor
+        self._tasks = parts.tasks
         self.watchdog = parts.watchdog
         self.quarantine = parts.quarantine
-        self._keeper = parts.keeper
+        self._engine_supervisor = parts.engine_supervisor
         self._answerer = parts.answerer
         self._refusals = parts.refusals
         self._committer = parts.committer
@@ -129,10 +129,10 @@ class Pipeline:
         try:
             self._source.open(self._on_delivery)
             self._phase = Phase.WORKING
-            self._supervisor.spawn(self._take_all())
-            self._supervisor.spawn(self._tick_all())
-            self._supervisor.spawn(self.quarantine.run())
-            await self._supervisor.until(stop, self._all_read)
+            self._tasks.spawn(self._receive_all())
+            self._tasks.spawn(self._tick_all())
+            self._tasks.spawn(self.quarantine.run())
+            await self._tasks.until(stop, self._all_read)
             self._phase = Phase.STOPPING
             await self._drain()
         except EngineGone:
@@ -141,14 +141,14 @@ class Pipeline:
             raise
         finally:
             self._phase = Phase.STOPPING
-            self._supervisor.cancel_all()
+            self._tasks.cancel_all()
             await self._source.close()
         await self._sink.close()
 
     @property
     def held_up(self) -> str:
         """Why the worker is not ready, "" if it is."""
-        reason = self._phase.value or self._keeper.held_up or self.quarantine.held_up
+        reason = self._phase.value or self._engine_supervisor.held_up or self.quarantine.held_up
         sink = self._sink.held_up
         if sink and self._handover.idle:
             sink = ""  # what was refused last has gone with its partition: whether the next will be is not known
@@ -160,8 +160,8 @@ class Pipeline:
 
     @property
     def _waits(self) -> bool:
-        """Say whether new records must wait, room or not."""
-        return bool(self._keeper.held_up)
+        """True if new records must wait, room or not."""
+        return bool(self._engine_supervisor.held_up)
 
     @property
     def has_room(self) -> bool:
@@ -184,37 +184,37 @@ class Pipeline:
         if isinstance(delivery, list):
             self._inbox.put_nowait(delivery)
         elif isinstance(delivery, Fatal):
-            self._supervisor.fail(delivery)
+            self._tasks.fail(delivery)
         elif isinstance(delivery, AllRead):
-            self._finishing = self._supervisor.spawn(self._finish_reading())
+            self._finishing = self._tasks.spawn(self._finish_reading())
         elif isinstance(delivery, TopicNews):
             self._watch.topic(delivery)
         else:
-            self._committer.hear(delivery)
+            self._committer.handle(delivery)
             if isinstance(delivery, Assigned | Lost) and self._finishing:
                 self._finishing.cancel()  # there is more to read after all
             if isinstance(delivery, Assigned):
                 note = Note.decode(delivery.note)
-                self._keeper.suspects.restore(delivery.partition, note.suspects)
+                self._engine_supervisor.suspects.restore(delivery.partition, note.suspects)
                 self.quarantine.restore(delivery.partition, note.breaker)
 
-    async def _take_all(self) -> None:
+    async def _receive_all(self) -> None:
         while True:
             for record in await self._inbox.get():
                 while self._must_wait(record) and self._is_working:  # noqa: ASYNC110 - many things make room
                     await asyncio.sleep(TICK_S)
                 if not self._is_working:
-                    return  # stopping: what is not taken on is not committed, and the next owner reads it
-                await self.quarantine.offer(record)  # 2 decode
+                    return  # stopping: what is not received is not committed, and the next owner reads it
+                await self.quarantine.receive(record)  # 2 decode
                 await asyncio.sleep(0)  # a long list must not keep the loop from answers and rebalances
             self._inbox.task_done()
             self._pause()
-            self._source.took()
+            self._source.batch_accepted()
 
     def _must_wait(self, record: Record) -> bool:
         return self._waits or (self.quarantine.full() and self.quarantine.needs_room(record))
 
-    def dead_letter(self, entry: InFlight, poison: Poison) -> None:
+    def dead_letter(self, entry: RecordInFlight, poison: Poison) -> None:
         """Finish a record with its dead letter; one whose assignment is over is only counted."""
         if not self._flight.holds(entry):
             self._watch.stale()
@@ -226,7 +226,7 @@ class Pipeline:
 
     # -- 3 batch, 4 prompt
 
-    async def ready(self, entry: InFlight, decoded: Decoded) -> None:
+    async def ready(self, entry: RecordInFlight, decoded: Decoded) -> None:
         """Prepare a record's questions and put it into the next micro-batch."""
         questions = await self._answerer.prepare(entry.record, decoded)
         if not self._flight.holds(entry):
@@ -240,7 +240,7 @@ class Pipeline:
         """Send a micro-batch to the engine, one user's events side by side: they share the longest prefix."""
         for ready in sorted(batch or (), key=lambda ready: ready.decoded.impression.user.user_id):
             if self._flight.holds(ready.entry):
-                ready.entry.task = self._supervisor.spawn(self._answer(ready))
+                ready.entry.task = self._tasks.spawn(self._answer(ready))
 
     # -- 5 generate, 6 parse
 
@@ -252,10 +252,10 @@ class Pipeline:
 
     # -- 7 produce, 8 commit: as the handover decides
 
-    def finish(self, entry: InFlight, messages: tuple[Message, ...]) -> None:
+    def finish(self, entry: RecordInFlight, messages: tuple[Message, ...]) -> None:
         """Hand an event's messages over; they leave once every record before it is finished."""
         record = entry.record
-        self.watchdog.moved(self._clock())
+        self.watchdog.record_finished(self._clock())
         self._flight.grow(entry, 0, sum(message.num_bytes for message in messages))
         if not self._handover.finish(record.partition, record.epoch, record.offset, messages):
             self._watch.stale()
@@ -264,19 +264,19 @@ class Pipeline:
 
     def note_changed(self, partition: Partition) -> None:
         """Commit what the partition's next owner must know, beside its offset."""
-        note = Note(self._keeper.suspects.deaths(partition), self.quarantine.note(partition))
-        self._handover.remark(partition, note.encode())
+        note = Note(self._engine_supervisor.suspects.deaths(partition), self.quarantine.note(partition))
+        self._handover.set_note(partition, note.encode())
 
     def released(self, partition: Partition, commit_offset: int) -> None:
         """Forget the records below `commit_offset`: they are durable."""
         self._refusals.released(partition, self._flight.release(partition, commit_offset))
-        if self._keeper.suspects.forget(partition, commit_offset):
+        if self._engine_supervisor.suspects.forget(partition, commit_offset):
             self.note_changed(partition)
 
     def dropped(self, partitions: Collection[Partition]) -> None:
         """Forget partitions that are no longer ours, with all that is in flight there."""
         self._flight.drop(partitions)
-        self._keeper.suspects.drop(partitions)
+        self._engine_supervisor.suspects.drop(partitions)
         self._refusals.drop(partitions)
         self.quarantine.drop(partitions)
 
@@ -289,7 +289,7 @@ class Pipeline:
             self._admit(self._batcher.due(now_s=self._clock()))
             self._committer.tick(urgent=not self._is_working)
             reason = "records are held" if self.quarantine.blocked else self.held_up
-            self.watchdog.look(busy=bool(self._handover.in_flight), reason=reason, now_s=self._clock())
+            self.watchdog.check(busy=bool(self._handover.in_flight), reason=reason, now_s=self._clock())
             self._pause()
             await asyncio.sleep(TICK_S)
 
@@ -312,7 +312,7 @@ class Pipeline:
     # -- the end
 
     async def _finish_reading(self) -> None:
-        """Wait until everything that was read is taken on, answered and committed."""
+        """Wait until everything that was read is received, answered and committed."""
         await self._inbox.join()
         while not self._empty():  # noqa: ASYNC110 - many things end it, none alone
             await asyncio.sleep(TICK_S)
@@ -325,19 +325,19 @@ class Pipeline:
         deadline_s = self._clock() + self._rules.drain_timeout_s
         while not self._drained() and self._clock() < deadline_s:
             await asyncio.sleep(TICK_S)
-            self._supervisor.raise_failure()
+            self._tasks.raise_failure()
 
     def _drained(self) -> bool:
-        """Say whether nothing more can be committed: behind a record that is not even decoded, or without an engine."""
+        """Return True if nothing more can be committed: heads wait for something outside, or the engine is down."""
         heads = ((one, self._handover.oldest(one)) for one in self._committer.assigned)
-        stuck = self._keeper.is_down or all(at is None or self.quarantine.keeps(one, at) for one, at in heads)
-        return self._handover.idle and stuck
+        waiting = all(at is None or self.quarantine.is_held(one, at) for one, at in heads)
+        return self._handover.idle and (self._engine_supervisor.is_down or waiting)
 
     async def _hand_on(self) -> None:
-        """Without an engine: what is finished is committed, and what the next owners must know."""
+        """Without an engine, commit what is finished, and the notes for the next owners."""
         deadline_s = self._clock() + self._rules.drain_timeout_s
         while not self._handover.idle and self._clock() < deadline_s:  # noqa: ASYNC110 - many things make it idle
             await asyncio.sleep(TICK_S)
 
     def _empty(self) -> bool:
-        return not self._handover.in_flight and not self.quarantine.parks and self._handover.idle
+        return not self._handover.in_flight and not self.quarantine.has_parked and self._handover.idle

@@ -10,7 +10,7 @@ from worker.core.delivery.handover_messages import Refusal
 from worker.core.errors import Poison
 from worker.core.records import Message, Partition
 from worker.pipeline.decoder import Decoded
-from worker.pipeline.in_flight import InFlight
+from worker.pipeline.in_flight import RecordInFlight
 
 
 class RecordLoop(Protocol):
@@ -24,13 +24,13 @@ class RecordLoop(Protocol):
     def stopping(self) -> bool:
         """True from the stop signal on: a death of the engine is expected then."""
 
-    async def ready(self, entry: InFlight, decoded: Decoded) -> None:
+    async def ready(self, entry: RecordInFlight, decoded: Decoded) -> None:
         """Ask a decoded record's questions."""
 
-    def finish(self, entry: InFlight, messages: tuple[Message, ...]) -> None:
+    def finish(self, entry: RecordInFlight, messages: tuple[Message, ...]) -> None:
         """Hand a record's messages over, in order; none for one that is skipped."""
 
-    def dead_letter(self, entry: InFlight, poison: Poison) -> None:
+    def dead_letter(self, entry: RecordInFlight, poison: Poison) -> None:
         """Finish a record with its dead letter; one whose assignment is over is only counted."""
 
     def note_changed(self, partition: Partition) -> None:

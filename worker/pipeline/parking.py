@@ -1,41 +1,41 @@
-"""2 decode: delivered records of a partition that is stuck and has its part of the window; they are not taken on yet.
+"""2 decode: delivered records of a stuck partition whose part of the window is full; they are not in flight yet.
 
-Such a partition is paused, so only what the client had already delivered is parked: no other partition waits behind it.
+Such a partition is paused, so only what the client had already delivered is parked: no other partition waits
+behind it.
 """
 
 from collections import deque
 from collections.abc import Callable, Collection, Iterator
 
 from worker.core.records import Partition, Record
-from worker.pipeline.in_flight import Flight
+from worker.pipeline.in_flight import RecordsInFlight
 
-MAX_OVER = 1_000  # records let in past a partition's part: 8 h of probes, then a person must say
+MAX_OVER = 1_000  # records admitted beyond a partition's part: 8 h of probes, then a person must decide
 
 
 class Parking:
-    """Keeps records in the order in which they came, by partition."""
+    """Parked records by partition, in offset order; `stuck` returns the partitions that are stuck now."""
 
-    def __init__(self, flight: Flight, stuck: Callable[[], frozenset[Partition]]) -> None:
-        """Start empty; `stuck` tells which partitions are."""
+    def __init__(self, flight: RecordsInFlight, stuck: Callable[[], frozenset[Partition]]) -> None:
         self._flight, self._stuck = flight, stuck
         self._parked: dict[Partition, deque[Record]] = {}
-        self._let_in: set[Partition] = set()
+        self._admitted: set[Partition] = set()
         self._num_over = 0
 
     def __len__(self) -> int:
         """Count the partitions with parked records."""
         return len(self._parked)
 
-    def wants(self, partition: Partition) -> bool:
-        """Say whether a delivered record of a partition shall be parked."""
+    def must_park(self, partition: Partition) -> bool:
+        """Return True if a delivered record of this partition must be parked."""
         return partition in self._parked or self._is_shut(partition)
 
     def park(self, record: Record) -> None:
-        """Keep a record."""
+        """Park a record, behind the others of its partition."""
         self._parked.setdefault(record.partition, deque()).append(record)
 
     def ready(self) -> Iterator[Record]:
-        """Give back, one by one, what may be taken on now."""
+        """Yield the records that may be received now, and remove each as it is yielded."""
         for partition in list(self._parked):
             while (parked := self._parked.get(partition)) and not self._is_shut(partition):
                 record = parked.popleft()
@@ -43,37 +43,37 @@ class Parking:
                     del self._parked[partition]
                 yield record
 
-    def let_in(self, partition: Partition) -> None:
-        """Let one further record of a partition in that has its part of the window."""
+    def admit_one(self, partition: Partition) -> None:
+        """Allow one more record of a partition whose part of the window is full."""
         if self._is_crowded(partition):
-            self._let_in.add(partition)
+            self._admitted.add(partition)
 
-    def taken(self, partition: Partition) -> None:
-        """Note that a record is taken on."""
-        if partition in self._let_in:
-            self._let_in.discard(partition)
+    def received(self, partition: Partition) -> None:
+        """Note that a record of this partition is in flight now."""
+        if partition in self._admitted:
+            self._admitted.discard(partition)
             self._num_over += 1
 
     def reset(self) -> None:
-        """Count what is let in anew: nothing is open any more."""
-        self._let_in.clear()
+        """Count the records beyond the parts from 0 again: no source is open any more."""
+        self._admitted.clear()
         self._num_over = 0
 
     def drop(self, partitions: Collection[Partition]) -> int:
-        """Forget partitions that are no longer ours; return how many records that were."""
-        self._let_in -= set(partitions)
+        """Remove partitions that are no longer ours; return how many parked records they had."""
+        self._admitted -= set(partitions)
         return sum(len(self._parked.pop(partition, ())) for partition in partitions)
 
     def paused(self, assigned: Collection[Partition]) -> frozenset[Partition]:
-        """Return the partitions that shall be paused, for the window or because they have parked records."""
+        """Return the partitions to pause: the window asks for it, or records of them are parked."""
         full = self._flight.paused(assigned, self._stuck())
-        return frozenset(self._parked) | {one for one in full if not self._lets_in(one)}
+        return frozenset(self._parked) | {one for one in full if not self._admits(one)}
 
     def _is_shut(self, partition: Partition) -> bool:
-        return partition in self._stuck() and self._is_crowded(partition) and not self._lets_in(partition)
+        return partition in self._stuck() and self._is_crowded(partition) and not self._admits(partition)
 
     def _is_crowded(self, partition: Partition) -> bool:
         return partition in self._flight.crowded(self._stuck())
 
-    def _lets_in(self, partition: Partition) -> bool:
-        return partition in self._let_in and self._num_over < MAX_OVER
+    def _admits(self, partition: Partition) -> bool:
+        return partition in self._admitted and self._num_over < MAX_OVER

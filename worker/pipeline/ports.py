@@ -1,8 +1,8 @@
 """What the pipeline asks of the outside: where records come from, who answers, where answers go.
 
-The real ones are in `kafka` and `engines`; the tests' fakes of each fit on one screen.  What is counted and traced
-stands as a small protocol beside each part that does it, such as `pipeline.committer.FlushWatch`; all of them are
-`runtime.telemetry`.
+The real ones are in `kafka` and `engines`; the tests' fakes of each fit on one screen.  What is counted and
+traced is a small protocol beside each part that does it, such as `pipeline.committer.FlushWatch`;
+`runtime.telemetry` has them all.
 """
 
 from collections.abc import Callable
@@ -29,94 +29,116 @@ from worker.core.simulation.draws import Ask, Drawn, EngineCard
 
 @dataclass(frozen=True, slots=True)
 class AllRead:
-    """A backfill has read everything up to its end; said again where partitions come later."""
+    """A backfill has read everything up to its end; delivered again if partitions are assigned later."""
 
 
 Delivery = list[Record] | Assigned | Revoking | Lost | Frozen | TopicNews | Fatal | AllRead
 
 
 class Source(Protocol):
-    """Where records come from.  Everything returns at once but `close`."""
+    """Where records come from.  Every method but `close` returns at once.
+
+    Records of one partition are delivered in offset order; a few lists at most are delivered before the first
+    of them is accepted (`batch_accepted`).  A failure of the source is delivered as `Fatal`.
+    """
 
     def open(self, deliver: Callable[[Delivery], None]) -> None:
-        """Join the group; `deliver` is called in the running loop."""
+        """Join the group; `deliver` is called in the running event loop.  Called once."""
 
-    def took(self) -> None:
-        """Hear that a delivered list of records is taken."""
+    def batch_accepted(self) -> None:
+        """Allow one more list of records: the oldest delivered one is accepted."""
 
     def unreadable(self) -> tuple[int, int]:
-        """Return how many unreadable batches were found since the last call, and how many hold a partition now."""
+        """Return two counts of unreadable batches: found since the last call, and holding a partition now."""
 
     def pause_only(self, partitions: frozenset[Partition]) -> None:
-        """Pause these partitions and resume the others."""
+        """Pause these assigned partitions and resume all others; polling goes on."""
 
     def freeze(self) -> None:
-        """Ask for group metadata and assignment epochs, read in one step: `Frozen` is delivered."""
+        """Ask for group metadata and assignment epochs, read in one step; the answer is delivered as `Frozen`."""
 
     def let_go(self, partitions: frozenset[Partition]) -> None:
-        """Let the revoke callback return that waits for these partitions."""
+        """Let the revoke callback return that waits for these partitions; ignored if it has returned by itself."""
 
     async def close(self) -> None:
-        """Leave the group."""
+        """Leave the group and close the client; returns within a bound, also if the client hangs."""
 
 
 class Engine(Protocol):
-    """Who answers."""
+    """Who answers draws."""
 
     @property
     def card(self) -> EngineCard:
-        """Who it is; known from `start` on."""
+        """Its name, version, model and limits; complete once `start` has returned."""
 
     async def start(self) -> None:
-        """Load, warm up, test itself; again after `stop`.
+        """Load, warm up and test itself; may be called again after `stop`.
 
-        Raises `Fatal` if it cannot answer, `Retryable` if what it needs is away; it may then be tried again.
+        Raises `Fatal` if it cannot answer, `Retryable` if something that it needs is unavailable: try again
+        later.
         """
 
     async def stop(self) -> None:
-        """Free everything, also of an engine that died or hangs; what it was asked ends with `EngineDead`."""
+        """Free everything, also if the engine has died or hangs; draws in progress raise `EngineDead`."""
 
     def tokenise(self, prompt: Prompt) -> tuple[int, ...]:
-        """Return the tokens of a prompt, for an engine whose card says `reads_prompt`; may be called in a thread.
+        """Return the token ids of a prompt, if the card says `reads_prompt`; may be called in a thread.
 
-        Of a prompt that does not fit the model, the tokens of its beginning, more than `max_prompt_tokens`.
+        Of a prompt that does not fit the model, the ids of its beginning: more than the card's
+        `max_prompt_tokens`.
         """
 
     async def draw(self, ask: Ask) -> Drawn:
-        """Answer one draw; cancelling it aborts the request.
+        """Answer one draw; cancelling the call aborts the request.
 
-        Raises `EngineDead` if nobody is left to answer, `Retryable` if nobody can be reached, which is nobody's fault.
+        A draw that the model answers badly is a status of `Drawn`.  Raises `EngineDead` if the engine has
+        died, `Retryable` if it cannot be reached, which no record is blamed for.
         """
 
-    def on_step(self, hear: Callable[[int, int], None]) -> None:
-        """Have `hear(running, waiting)` called in the loop after each step; not by an engine that cannot tell."""
+    def on_step(self, report: Callable[[int, int], None], /) -> None:
+        """Call `report(running, waiting)`, counts of draws, in the event loop after each scheduler step.
+
+        An engine without such counts never calls it.
+        """
 
     async def probe(self) -> None:
-        """Answer something tiny.  Raises as `draw`; does not return where the engine hangs."""
+        """Answer one token.  Raises as `draw` does; does not return while the engine hangs."""
 
 
 class Sink(Protocol):
-    """Where answers go, with their offsets, in one transaction."""
+    """Where answers go, with their offsets, in one transaction; one call at a time."""
 
     @property
     def held_up(self) -> str:
-        """Why nothing gets through now, "" if it does."""
+        """Why nothing gets through now, for people; "" if the last flush did."""
 
     async def flush(self, flush: Flush) -> FlushOutcome:
-        """Publish and commit; say how that ended.  Raises `Fatal`."""
+        """Publish the messages and commit the offsets; return how that ended.
+
+        Raises `Fatal` if no later flush can succeed: `Fenced` by another holder of the identity, `Stuck` in
+        the client.
+        """
 
     async def settle(self, partitions: frozenset[Partition]) -> Settled:
-        """Rebuild the producer, then read these partitions' committed offsets."""
+        """Rebuild the producer, which ends the old transaction, then read these partitions' committed offsets.
+
+        The offset is -1 for a partition without one.  Waits as long as Kafka does not answer; raises `Fatal`
+        as `flush` does.
+        """
 
     async def close(self) -> None:
         """Close the producer."""
 
 
 class WriterSchemas(Protocol):
-    """Writer schemas by reference."""
+    """Writer schemas by reference; the registry's, and our own."""
 
     def known(self, ref: SchemaRef) -> Schema | None:
-        """Return one that was fetched before."""
+        """Return a schema without asking the registry; None if it must be fetched."""
 
     async def fetch(self, ref: SchemaRef) -> Schema:
-        """Return one.  Raises `Poison` if there is none, `Retryable` if nobody can say now."""
+        """Return a schema, asking the registry if need be; one try.
+
+        Raises `Poison` (`Reason.SCHEMA`) if there is none or it is refused, `Retryable` if the registry does
+        not answer.
+        """

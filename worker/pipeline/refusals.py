@@ -1,11 +1,11 @@
 """7 produce: what becomes of a record whose messages Kafka refuses, such as one that is too large for its topic.
 
-    a response is refused        the event's one dead letter goes instead
-    that letter is refused       its next form goes (`delivery.dead_letter.forms`): with a key, then without the record
+    a response is refused        the event's one dead letter is sent instead
+    that letter is refused       its next form is sent (`dead_letter.forms`): with a key, then without the record
     the last form is refused     the partition waits, the worker is unready and says why; tried again every 30 s
-    50 events in a row           the topic is broken, and not an event: no further letters, the same wait
+    50 events in a row           the topic is broken, and not an event: no more dead letters, the same wait
 
-A letter costs one event; a wait costs its partition and no other.
+A dead letter costs one event; a wait holds its own partition and no other.
 """
 
 import logging
@@ -17,12 +17,12 @@ from worker.core.delivery.handover import Handover
 from worker.core.delivery.handover_messages import Refusal
 from worker.core.records import DeadLetter, Partition, Reason
 from worker.pipeline.config import Rules
-from worker.pipeline.in_flight import Flight, InFlight
+from worker.pipeline.in_flight import RecordInFlight, RecordsInFlight
 
 log = logging.getLogger(__name__)
 
 WAIT_S = 30.0  # until a partition that is held up is tried again
-MAX_ROW = 50  # refused events without one that was published between them; as the breaker's
+MAX_ROW = 50  # refused events with none published between them; as the decode breaker's
 
 
 class RefusalWatch(Protocol):
@@ -43,7 +43,7 @@ class Refusals:
         watch: RefusalWatch,
         *,
         handover: Handover,
-        flight: Flight,
+        flight: RecordsInFlight,
         rules: Rules,
         clock: Callable[[], float],
     ) -> None:
@@ -54,11 +54,11 @@ class Refusals:
 
     @property
     def held_up(self) -> str:
-        """Why a partition cannot go on, "" if all can."""
+        """Why a partition waits, for people; "" if none does."""
         return next(iter(self._waiting.values()), "")
 
     def replace(self, refusal: Refusal) -> None:
-        """Let the dead letter of a refused record go instead of its messages, or have its partition wait."""
+        """Send the next form of a record's dead letter instead of what Kafka refuses, or make its partition wait."""
         entry = self._flight.find(refusal.partition, refusal.offset)
         if entry is None:
             return
@@ -75,8 +75,8 @@ class Refusals:
         else:
             self._write(entry, refusal)
 
-    def released(self, partition: Partition, entries: Iterable[InFlight]) -> None:
-        """Note what was published."""
+    def released(self, partition: Partition, entries: Iterable[RecordInFlight]) -> None:
+        """Note the records of a partition that were published."""
         self._waiting.pop(partition, None)
         if any(entry.num_bytes and not entry.num_letters for entry in entries):  # one that is skipped has no messages
             self._row = 0
@@ -86,7 +86,7 @@ class Refusals:
         for partition in partitions:
             self._waiting.pop(partition, None)
 
-    def _write(self, entry: InFlight, refusal: Refusal) -> None:
+    def _write(self, entry: RecordInFlight, refusal: Refusal) -> None:
         record, form = entry.record, forms(entry.record)[entry.num_letters]
         if not entry.num_letters:
             self._watch.dead_letter(refusal.reason)
@@ -96,7 +96,7 @@ class Refusals:
         self._flight.grow(entry, 0, message.num_bytes)
         self._handover.replace(record.partition, record.epoch, record.offset, (message,))
 
-    def _wait(self, entry: InFlight, why: str) -> None:
+    def _wait(self, entry: RecordInFlight, why: str) -> None:
         record = entry.record
         if self._waiting.get(record.partition) != why:
             log.error("%s; %s waits, tried again every %.0f s", why, record.partition, WAIT_S)

@@ -1,7 +1,8 @@
-"""2 decode: the records whose writer's schema is not known yet, and one task for each such schema that asks for it.
+"""2 decode: the records whose writer's schema is not known yet, and one task per such schema that fetches it.
 
-A schema that the registry cannot give holds the records that need it, and what their partitions would commit behind
-them; records with other schemas are decoded meanwhile.  What waits counts in the window, so it is bounded.
+A schema that the registry cannot give holds the records that need it, and what their partitions would commit
+behind them; records with other schemas are decoded meanwhile.  What waits counts in the window, so it is
+bounded.
 """
 
 import asyncio
@@ -15,17 +16,17 @@ from worker.core.codec.framing import SchemaRef
 from worker.core.errors import Poison
 from worker.core.records import Partition
 from worker.core.resilience.decode_breaker import Unit
-from worker.pipeline.decoder import Intake
-from worker.pipeline.in_flight import Flight, InFlight
+from worker.pipeline.decoder import Decoder
+from worker.pipeline.in_flight import RecordInFlight, RecordsInFlight
 
-MAX_TOLD = 3  # schemas that are named
+MAX_NAMED = 3  # schemas in one text
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """A record that shall be decoded; `held_by` is what held it when it was decoded before, None if it is new."""
 
-    entry: InFlight
+    entry: RecordInFlight
     held_by: frozenset[Unit] | None = None
 
     @property
@@ -54,28 +55,31 @@ class StaleWatch(Protocol):
 
 
 class SchemaWaits:
-    """Takes attempts and gives each back once its schema is there (`decode`) or is refused (`refuse`)."""
+    """Attempts that wait for their writer's schema.
+
+    Once it is there `decode` is called with the attempt and the schema, else `refuse` with the reason;
+    `spawn` runs a task beside the loop.
+    """
 
     def __init__(
         self,
-        intake: Intake,
-        flight: Flight,
+        decoder: Decoder,
+        flight: RecordsInFlight,
         watch: StaleWatch,
         *,
         decode: Callable[[Attempt, Schema], Awaitable[None]],
         refuse: Callable[[Attempt, Poison], None],
         spawn: Callable[[Coroutine[object, object, None]], asyncio.Task[None]],
     ) -> None:
-        """Start without any; `spawn` runs a task beside the loop."""
-        self._intake, self._flight, self._watch = intake, flight, watch
+        self._decoder, self._flight, self._watch = decoder, flight, watch
         self._decode, self._refuse, self._spawn = decode, refuse, spawn
         self._fetches: dict[SchemaRef, _Fetch] = {}
         self._offsets: defaultdict[Partition, set[int]] = defaultdict(set)
 
     @property
     def stuck(self) -> Collection[Partition]:
-        """The partitions of which a record waits for a schema that nobody could give so far."""
-        fetches = (self._fetches[ref] for ref in self._intake.outages if ref in self._fetches)
+        """The partitions with a record that waits for a schema whose fetch has failed so far."""
+        fetches = (self._fetches[ref] for ref in self._decoder.outages if ref in self._fetches)
         return {partition for fetch in fetches for partition in fetch.partitions}
 
     @property
@@ -84,22 +88,22 @@ class SchemaWaits:
         return sum(map(len, self._offsets.values()))
 
     @property
-    def told(self) -> str:
-        """What is missing, why, and how many records wait for it, "" if every schema comes by itself."""
-        told = [
+    def text(self) -> str:
+        """What is missing, why, and how many records wait for it, for people; "" if no fetch has failed."""
+        texts = [
             f"{why}: {len(self._fetches[ref].waiting)} records wait for writer schema {ref.kind} {ref.value}"
-            for ref, why in self._intake.outages.items()
+            for ref, why in self._decoder.outages.items()
             if ref in self._fetches
         ]
-        more = f"; and {len(told) - MAX_TOLD} more schemas" if len(told) > MAX_TOLD else ""
-        return "; ".join(told[:MAX_TOLD]) + more
+        more = f"; and {len(texts) - MAX_NAMED} more schemas" if len(texts) > MAX_NAMED else ""
+        return "; ".join(texts[:MAX_NAMED]) + more
 
-    def keeps(self, partition: Partition, offset: int) -> bool:
-        """Say whether a record waits for its schema."""
+    def is_waiting(self, partition: Partition, offset: int) -> bool:
+        """Return True if a record waits for its schema."""
         return offset in self._offsets.get(partition, ())
 
     def wait(self, ref: SchemaRef, attempt: Attempt) -> None:
-        """Have a record wait for a schema; the first one asks for it."""
+        """Add a record that waits for a schema; the first one starts the fetch."""
         self._offsets[attempt.partition].add(attempt.offset)
         if ref not in self._fetches:
             self._fetches[ref] = _Fetch(self._spawn(self._fetch(ref)))
@@ -107,7 +111,7 @@ class SchemaWaits:
         self._fetches[ref].partitions.add(attempt.partition)
 
     def drop(self, partitions: Collection[Partition]) -> None:
-        """Forget partitions that are no longer ours, and schemas that nobody waits for any more."""
+        """Remove partitions that are no longer ours, and cancel fetches that no record waits for any more."""
         for partition in partitions:
             self._offsets.pop(partition, None)
         for ref, fetch in list(self._fetches.items()):
@@ -121,10 +125,10 @@ class SchemaWaits:
                 del self._fetches[ref]
 
     async def _fetch(self, ref: SchemaRef) -> None:
-        """Ask for a schema, for as long as it takes, and hand back what waits for it."""
+        """Fetch a schema, for as long as it takes, and pass on what waits for it."""
         found: Schema | Poison
         try:
-            found = await self._intake.fetch(ref)
+            found = await self._decoder.fetch(ref)
         except Poison as poison:
             found = poison
         for attempt in self._fetches.pop(ref).waiting:

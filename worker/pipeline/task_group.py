@@ -1,15 +1,14 @@
-"""Tasks that end the run when they fail: none is forgotten, and the first failure is the one that is told."""
+"""Tasks that end the run when they fail: none is lost, and the first failure is the one that is raised."""
 
 import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
 
-class Supervisor:
-    """Spawns tasks and waits for events or the first failure; made inside the running loop."""
+class TaskGroup:
+    """Spawns tasks and waits for events or the first failure; made inside the running event loop."""
 
     def __init__(self) -> None:
-        """Watch nothing yet."""
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
         self._failure: asyncio.Future[None] = self._loop.create_future()

@@ -12,14 +12,16 @@ TURN_S = 0.005  # of one event's work; all else in the loop then has its turn
 
 
 class Turns:
-    """Drives work in steps; one for all events."""
+    """Runs work in steps and lets the event loop go on between them; one for all events.
+
+    `clock` is monotonic, seconds.
+    """
 
     def __init__(self, clock: Callable[[], float]) -> None:
-        """Take the loop's clock."""
         self._clock = clock
 
     async def run(self, steps: Steps[T]) -> T:
-        """Do the work, letting the loop go on after every few milliseconds; long calls are made in a thread."""
+        """Return the result of the work; calls that steps yield are made in a thread.  Raises what they raise."""
         answer: Any = None
         since_s = self._clock()
         while True:

@@ -1,7 +1,7 @@
 """Starts a worker and runs it: makes what it is given, and has `worker.runtime.wiring` make the loop of it.
 
-Order of start: settings, engine with warm-up and self-test, Kafka and its topics, producer, subscribe.  A member that
-joins the group cold would hold partitions that it cannot serve.
+Order of start: settings, engine with warm-up and self-test, Kafka and its topics, producer, subscribe.  A
+member that joins the group cold would hold partitions that it cannot serve.
 """
 
 import asyncio
@@ -27,8 +27,8 @@ from worker.kafka.source import KafkaSource
 from worker.pipeline.loop import Pipeline
 from worker.pipeline.ports import Engine
 from worker.runtime import pipeline_config, position_profile
-from worker.runtime.health import Health, State, stale
-from worker.runtime.lifecycle import in_loop, on_signals, unless, until_done, until_there
+from worker.runtime.health import Health, HealthState, stale
+from worker.runtime.lifecycle import in_loop, on_signals, retry, retry_in_thread, unless
 from worker.runtime.telemetry import Telemetry, start_tracing
 from worker.runtime.wiring import make_pipeline
 from worker.settings import Settings, prompt_profiles
@@ -55,7 +55,7 @@ def run(settings: Settings, backfill: Backfill | None = None) -> int:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Masking("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=settings.log_level.upper(), handlers=[handler])
-    logging.getLogger("httpx2").setLevel(logging.WARNING)  # it would tell every call
+    logging.getLogger("httpx2").setLevel(logging.WARNING)  # it would log every call
     provider = start_tracing()
     try:
         asyncio.run(serve(settings, backfill or Backfill()))
@@ -81,7 +81,7 @@ async def serve(settings: Settings, backfill: Backfill) -> None:
     client.check(settings)  # before the engine, which takes its time
     stop = asyncio.Event()
     on_signals(stop)
-    state = State()
+    state = HealthState()
     engine = make_engine(settings)
     if doubt := prompt_profiles.doubt(settings.engine, settings.model, prompt_profiles.load(settings.prompt_profile)):
         log.warning("%s", doubt)
@@ -89,10 +89,12 @@ async def serve(settings: Settings, backfill: Backfill) -> None:
     health = _health(settings, state, telemetry)
     log.info("health and metrics on port %d", health.port)
     try:
-        await until_done(lambda: unless(stop, engine.start()), state.waits, stop)
+        await retry(lambda: unless(stop, engine.start()), state.waits, stop)
         if not stop.is_set():
-            before = await until_there(lambda: admin.partitions(settings).keys(), state.waits, stop)
-            topics = await until_there(lambda: rights.require(settings, wait=not backfill.until_end), state.waits, stop)
+            before = await retry_in_thread(lambda: admin.partitions(settings).keys(), state.waits, stop)
+            topics = await retry_in_thread(
+                lambda: rights.require(settings, wait=not backfill.until_end), state.waits, stop
+            )
             log.info("input topics: %s", shown(topics or ()))
         if not stop.is_set():
             backfill = replace(backfill, topics_before=frozenset(before or ()))
@@ -102,7 +104,7 @@ async def serve(settings: Settings, backfill: Backfill) -> None:
         await engine.stop()
 
 
-def _health(settings: Settings, state: State, telemetry: Telemetry) -> Health:
+def _health(settings: Settings, state: HealthState, telemetry: Telemetry) -> Health:
     try:
         return Health(
             settings.http_host,
@@ -138,14 +140,14 @@ async def work(
     engine: Engine,
     telemetry: Telemetry,
     *,
-    state: State,
+    state: HealthState,
     stop: asyncio.Event,
 ) -> None:
     """Run the pipeline with an engine that is started, until `stop` or, in a backfill, until everything is read."""
     debias = settings.position_debias
     measured: dict[int, PositionProfile] = {}
 
-    def tell(found: Mapping[int, PositionProfile]) -> None:
+    def keep(found: Mapping[int, PositionProfile]) -> None:
         measured.update(found)
         telemetry.position_profile(found)
 
@@ -155,7 +157,7 @@ async def work(
             pipeline_config.asking(settings, engine),
             debias=debias,
             timeout_s=settings.question_timeout_s,
-            tell=tell,
+            report=keep,
         )
     )
     try:
@@ -175,11 +177,11 @@ async def answer_all(
     telemetry: Telemetry,
     positions: Mapping[int, PositionProfile],
     *,
-    state: State,
+    state: HealthState,
     stop: asyncio.Event,
 ) -> None:
     """Answer what is on Kafka, until `stop` or, in a backfill, until everything is read.  Raises `Fatal`."""
-    encoder = await until_there(lambda: _encoder(settings), state.waits, stop)
+    encoder = await retry_in_thread(lambda: _encoder(settings), state.waits, stop)
     if encoder is None:
         return
     settings = await asyncio.to_thread(admin.fitted, settings, [settings.output_topic, settings.dead_letter_topic])

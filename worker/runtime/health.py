@@ -1,22 +1,23 @@
 """`/livez`, `/readyz` and `/metrics` over HTTP, from a thread of their own, so that a busy loop cannot hide.
 
-    livez    503 if the worker makes no progress: the poll thread or the event loop has stopped turning
+    livez    503 if the worker makes no progress: the poll thread or the event loop is stuck
     readyz   503 with the reason until the engine is warm and the group is joined, and whenever work is held up
     metrics  Prometheus' text format
 
     POST breaker/accept?next=N    closes the breaker on dead letters; only for callers on this machine or in this pod
 
-Whoever may run a command beside the worker may close its breaker, so there is no password.  Such a call comes from
-127.0.0.1 or ::1, asks for that or for localhost, and has the headers of `mirrorstream dlq accept` and no other.
-Proxies, meshes and browsers add headers of theirs, keep the name that was asked for, or (Istio) come from 127.0.0.6:
-all refused.  One that hands raw TCP on to the loopback unmarked cannot be told from a caller in the pod.
+Whoever may run a command beside the worker may close its breaker, so there is no password.  Such a call comes
+from 127.0.0.1 or ::1, asks for that or for localhost, and has the headers of `mirrorstream dlq accept` and no
+other.  Proxies, meshes and browsers add headers of theirs, keep the name that was asked for, or (Istio) come
+from 127.0.0.6: all refused.  One that hands raw TCP on to the loopback unmarked cannot be told from a caller
+in the pod.
 
 Kafka being away makes a worker unready, never dead: a restart would not bring it back.
 
-Connections cost file descriptors, which Kafka's client needs too, so they are few and short.  A request has 5 s to
-arrive and 15 s to be answered and read; its head has 16 KiB.  There are at most 32 connections: a new one closes the
-one that has waited longest, so a probe gets through whoever holds the others.  Where the process has no descriptor or
-thread left, the port waits and tries again; nothing here reaches the pipeline.
+Connections cost file descriptors, which Kafka's client needs too, so they are few and short.  A request has 5
+s to arrive and 15 s to be answered and read; its head has 16 KiB.  There are at most 32 connections: a new
+one closes the one that has waited longest, so a probe gets through whoever holds the others.  Where the
+process has no descriptor or thread left, the port waits and tries again; nothing here reaches the pipeline.
 """
 
 import errno
@@ -46,7 +47,7 @@ HERE = frozenset({"127.0.0.1", "::1"})
 HERE_BY_NAME = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:\d{1,5})?", re.ASCII | re.IGNORECASE)
 OUR_HEADERS = frozenset({"host", "accept-encoding", "connection", "content-length", "user-agent"})  # urllib's
 MAX_NEXT_DIGITS = 7
-LIVE_S = 60.0  # a loop or poll thread that has not turned for this long will not
+LIVE_S = 60.0  # an event loop or poll thread without progress for this long is stuck
 CLOSE_WAIT_S = 0.1  # at most; the library's own is 0.5, which every stop of a worker would take longer
 MAX_CONNECTIONS = 32
 REQUEST_S = 5.0  # for a request to arrive, from when its connection is there
@@ -60,7 +61,10 @@ SAY_AGAIN_S = 60.0  # before the same is logged once more
 
 
 class Health:
-    """The server; each page is a function that returns the reason why not, "" if all is well."""
+    """The server; `live` and `ready` return the reason why not, "" if all is well.
+
+    `metrics` returns the exposition; `accept` closes the breaker and returns what was done.
+    """
 
     def __init__(
         self,
@@ -72,7 +76,7 @@ class Health:
         metrics: Callable[[], bytes],
         accept: Callable[[int], str],
     ) -> None:
-        """Listen at once; port 0 takes a free one.  `accept` closes the breaker and returns what was done."""
+        """Listen at once; port 0 takes a free one.  Raises `OSError` if the port cannot be had."""
         self._server = _Server((host, port), _Pages(live, ready, _Once(metrics), accept))
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="health", daemon=True)
@@ -155,7 +159,7 @@ class _Server(ThreadingHTTPServer):
         return len(self._connections)
 
     def answering(self, connection: socket.socket) -> None:
-        """Hear that a connection's request is there."""
+        """Note that the request of a connection has arrived."""
         with self._lock:
             if connection in self._connections:
                 self._connections[connection] = _Connection(time.monotonic() + ANSWER_S, answering=True)
@@ -189,7 +193,7 @@ class _Server(ThreadingHTTPServer):
             _shut(one)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Take a client that went away as usual; say what else went wrong."""
+        """Ignore a client that went away; log what else went wrong."""
         del request, client_address
         self._say_failure()
 
@@ -322,7 +326,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is the library's
-        """Say nothing: a probe every few seconds is not worth a line."""
+        """Log nothing: a probe every few seconds is not worth a line."""
 
 
 def _is_here(peer: str, headers: Message) -> bool:
@@ -335,25 +339,24 @@ def _is_here(peer: str, headers: Message) -> bool:
     )
 
 
-class State:
-    """What the health pages say, as the start goes on."""
+class HealthState:
+    """What the health pages answer, from the start of the process on: alive, and not ready at first."""
 
     def __init__(self) -> None:
-        """Be alive and not ready."""
         self._live: Callable[[], str] = str
         self._accept: Callable[[int], str] = lambda _: "the worker has not started"
         self.waits("the engine is loading")
 
     def live(self) -> str:
-        """Why it is not alive, "" if it is."""
+        """Return why the worker is not alive, "" if it is."""
         return self._live()
 
     def ready(self) -> str:
-        """Why it is not ready, "" if it is."""
+        """Return why the worker is not ready, "" if it is."""
         return self._ready()
 
     def waits(self, reason: str) -> None:
-        """Be not ready, for this reason."""
+        """Answer not ready, for this reason."""
         self._ready: Callable[[], str] = lambda: reason
 
     def accept(self, num_next: int) -> str:
@@ -361,11 +364,11 @@ class State:
         return self._accept(num_next)
 
     def works(self, *, live: Callable[[], str], ready: Callable[[], str], accept: Callable[[int], str]) -> None:
-        """Ask the parts from now on."""
+        """Answer what the parts say, from now on."""
         self._live, self._ready, self._accept = live, ready, accept
 
 
 def stale(what: str, last_s: float) -> str:
-    """Return why a part that last turned at `last_s`, on the monotonic clock, is dead; "" if it is not."""
+    """Return why a part is stuck that last made progress at `last_s`, monotonic seconds; "" if it is not."""
     silent_s = time.monotonic() - last_s
     return f"the {what} has made no progress for {silent_s:.0f} s" if silent_s > LIVE_S else ""

@@ -1,4 +1,4 @@
-"""Waiting that a stop can end: for what is away outside, for a piece of work, for a signal."""
+"""Retry helpers that end when the worker shuts down, and its signals."""
 
 import asyncio
 import logging
@@ -17,19 +17,23 @@ RETRY_S, MAX_RETRY_S = 1.0, 30.0
 CALL_S = 10.0  # longest wait of another thread for the loop
 
 
-async def until_there(look: Callable[[], T], tell: Callable[[str], None], stop: asyncio.Event) -> T | None:
-    """Look, in a thread, until nothing is away any more, and tell what is; None if the worker is to stop meanwhile."""
-    return await until_done(lambda: asyncio.to_thread(look), tell, stop)
+async def retry_in_thread(call: Callable[[], T], report: Callable[[str], None], stop: asyncio.Event) -> T | None:
+    """Make a blocking call in a thread, and again while it raises `Retryable`; otherwise as `retry`."""
+    return await retry(lambda: asyncio.to_thread(call), report, stop)
 
 
-async def until_done(work: Callable[[], Awaitable[T]], tell: Callable[[str], None], stop: asyncio.Event) -> T | None:
-    """Do a piece of work again until nothing that it needs is away, as `until_there`."""
+async def retry(work: Callable[[], Awaitable[T]], report: Callable[[str], None], stop: asyncio.Event) -> T | None:
+    """Do the work, and again while it raises `Retryable`: what it needs is unavailable.
+
+    `report` gets each reason, a sentence.  Returns None if `stop` is set meanwhile; any other error is
+    raised.
+    """
     wait_s = RETRY_S
     while not stop.is_set():
         try:
             return await work()
         except Retryable as error:
-            tell(str(error))
+            report(str(error))
             log.warning("%s; next try in %.0f s", error, wait_s)
         await asyncio.wait([stopped := asyncio.ensure_future(stop.wait())], timeout=wait_s)
         stopped.cancel()
@@ -38,7 +42,7 @@ async def until_done(work: Callable[[], Awaitable[T]], tell: Callable[[str], Non
 
 
 def on_signals(stop: asyncio.Event) -> None:
-    """SIGTERM and SIGINT drain; a second one ends at once."""
+    """Set `stop` on SIGTERM or SIGINT; a second signal ends the process at once."""
     loop = asyncio.get_running_loop()
 
     def on_signal(number: int) -> None:
@@ -52,7 +56,7 @@ def on_signals(stop: asyncio.Event) -> None:
 
 
 def in_loop(work: Callable[[A], T]) -> Callable[[A], T]:
-    """Return a function for other threads that does the work in the running loop and waits for it."""
+    """Return a function for other threads that does the work in the running event loop and waits up to 10 s."""
     loop = asyncio.get_running_loop()
 
     def call(argument: A) -> T:
@@ -65,7 +69,7 @@ def in_loop(work: Callable[[A], T]) -> Callable[[A], T]:
 
 
 async def unless(stop: asyncio.Event, work: Awaitable[T]) -> T | None:
-    """Do the work and return what it gives, or leave it as soon as `stop` is set."""
+    """Return what the work gives; cancel it and return None as soon as `stop` is set.  Raises what the work raises."""
     task, stopped = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
     await asyncio.wait([task, stopped], return_when=asyncio.FIRST_COMPLETED)
     stopped.cancel()

@@ -1,4 +1,4 @@
-"""What the settings and a started engine say, as the core and the loop take it.
+"""Makes the rules of the core and the loop from the settings and a started engine.
 
 It knows no Kafka and no vLLM, so that the bench's other loops answer with the very rules of the worker.
 """

@@ -1,12 +1,14 @@
-"""How much probability each slot gets where all options are the same: a model's liking for places, not for items.
+"""How much probability each slot gets where all options are the same: a model's preference for places, not for items.
 
-A content-free slate offers one text under every letter.  Whoever reads options alone gives each 1/K; what a model gives
-instead is its position profile.  It is measured when a worker starts, for the number of options of the longest
-question, and on demand (`check --position-profile`); every response that is made from then on carries it.
+A content-free slate offers one text under every letter.  Whoever reads options alone gives each 1/K; what a
+model gives instead is its position profile.  It is measured when a worker starts, for the number of options
+of the longest question, and on demand (`check --position-profile`); every response that is made from then on
+carries it.
 
-The reference model never saw the right answer in the last slot, so such profiles are not flat.  Asking each question in
-two turned-round orders already cancels what is even in them.  `position_debias` divides the profile out as well
-(`simulation.uncertainty.debiased`); it is off by default, for the reference model's answers were never judged with it.
+The reference model never saw the right answer in the last slot, so such profiles are not flat.  Asking each
+question in two turned-round orders already cancels what is even in them.  `position_debias` divides the
+profile out as well (`simulation.uncertainty.debiased`); it is off by default, for the reference model's
+answers were never judged with it.
 """
 
 import asyncio
@@ -49,11 +51,11 @@ async def at_start(
     *,
     debias: bool,
     timeout_s: float,
-    tell: Callable[[Mapping[int, PositionProfile]], None],
+    report: Callable[[Mapping[int, PositionProfile]], None],
 ) -> None:
-    """Measure and tell the profile of the longest question; of all, to be divided out, with `debias`.
+    """Measure the profile of the longest question and report it; with `debias`, the profiles of all lengths.
 
-    Raises `Fatal` if one that is to be divided out cannot be had.
+    Raises `EngineGone` if the engine dies of it, `Fatal` if a profile that `debias` needs cannot be measured.
     """
     every = sizes(asking.depths)
     wanted = every if debias else every[-1:]
@@ -62,7 +64,7 @@ async def at_start(
     except EngineDead as error:
         log.warning("position profile: the engine died while it was measured; responses carry none")
         raise EngineGone(str(error)) from error
-    tell(found)
+    report(found)
     for size, profile in found.items():
         log.info("position profile, %d options: %s", size, percent(profile))
     if debias and (missing := set(wanted) - found.keys()):

@@ -3,11 +3,12 @@
 Spans of one impression:
 
     process impressions     CONSUMER, child of the context in the record's headers
-      chat MODEL            INTERNAL, one a draw; its context goes into vLLM
-    flush responses         CLIENT, one a transaction
+      chat MODEL            INTERNAL, one per draw; its context goes into vLLM
+    flush responses         CLIENT, one per transaction
 
-The context of `process` goes into the headers of every response.  Exporters come from the standard OTEL_* variables;
-without an endpoint nothing is exported, and only a record that brings a context with it pays for handing that on.
+The context of `process` goes into the headers of every response.  Exporters come from the standard OTEL_*
+variables; without an endpoint nothing is exported, and only a record that brings a context with it pays for
+handing that on.
 """
 
 import os
@@ -55,7 +56,7 @@ def start_tracing() -> TracerProvider | None:
 
 
 def _exports() -> bool:
-    """Say whether the environment asks for traces.  Raises `BadSettings` if it does so in a way that we have not."""
+    """Return True if the environment asks for traces.  Raises `BadSettings` if it asks for another exporter."""
     _, endpoint = _variable("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
     _, disabled = _variable("OTEL_SDK_DISABLED")
     _, exporter = _variable("OTEL_TRACES_EXPORTER")
@@ -76,12 +77,14 @@ def _variable(*names: str) -> tuple[str, str]:
 
 
 class Telemetry:
-    """Counts and traces; one label set a family, every series there at 0 from the start."""
+    """Counts and traces; one label set per family, and every series is there at 0 from the start.
+
+    The metrics are made in `registry`; spans go to `tracer`, by default the global provider's.
+    """
 
     def __init__(
         self, card: EngineCard, *, registry: CollectorRegistry = REGISTRY, tracer: Tracer | None = None
     ) -> None:
-        """Make the metrics in `registry`; spans go to `tracer`, by default the global provider's."""
         self._card = card
         self._registry = registry
         self._tracer = tracer or trace.get_tracer("mirrorstream", __version__)
@@ -137,7 +140,7 @@ class Telemetry:
     # -- counts
 
     def consumed(self) -> None:
-        """Count a record taken on."""
+        """Count a record received: it is in flight from now on."""
         self._consumed.inc()
 
     def stale(self) -> None:
@@ -149,7 +152,7 @@ class Telemetry:
         self._skipped.labels(reason).inc()
 
     def dead_letter(self, reason: Reason) -> None:
-        """Count a record that can never be answered."""
+        """Count a record that becomes a dead letter."""
         self._dead.labels(reason).inc()
 
     def refused(self, reason: Reason) -> None:
@@ -157,12 +160,12 @@ class Telemetry:
         self._refused.labels(reason).inc()
 
     def unreadable(self, *, found: int, waiting: int) -> None:
-        """Count batches that cannot be read, and take how many hold a partition now."""
+        """Count batches that cannot be read, and set how many hold a partition now."""
         self._unreadable.inc(found)
         self._unreadable_now.set(waiting)
 
     def answered(self, responses: tuple[SimulatedResponse, ...], *, end_to_end_s: float | None) -> None:
-        """Count an event's responses; one that nobody knows the age of has no latency."""
+        """Count an event's responses; without an age, None, it is counted as one without time."""
         for response in responses:
             self._responses_of[response.question, response.status].inc()
         if end_to_end_s is None:
@@ -171,43 +174,43 @@ class Telemetry:
             self._end_to_end_s.observe(max(0.0, end_to_end_s))
 
     def state(self, *, in_flight: int, assigned: int, paused: int, head_s: float) -> None:
-        """Take the gauges."""
+        """Set the gauges of the loop; `head_s` is in seconds."""
         self._in_flight.set(in_flight)
         self._assigned.set(assigned)
         self._paused.set(paused)
         self._head_s.set(head_s)
 
     def position_profile(self, profiles: Mapping[int, PositionProfile]) -> None:
-        """Take the engine's position profile, by number of options."""
+        """Set the engine's position profile, by number of options."""
         for size, profile in profiles.items():
             for slot, share in enumerate(profile):
                 self._positions.labels(str(size), str(slot)).set(share)
 
     def breaker(self, *, is_open: bool) -> None:
-        """Take whether dead letters are held."""
+        """Set whether dead letters are held."""
         self._breaker.set(is_open)
 
     def topic(self, news: TopicNews) -> None:
-        """Count a topic that was made anew or deleted, and take whether it keeps the worker from being ready."""
+        """Count a topic that was made anew or deleted, and set whether it keeps the worker from being ready."""
         if news.change is not None:
             self._topic_changes.labels(news.topic, news.change).inc()
         self._topic_held.labels(news.topic).set(news.is_held)
 
     def held(self, by_breaker: int, *, waiting: int) -> None:
-        """Take how many records the breaker holds, and how many wait for their writer's schema."""
+        """Set how many records the breaker holds, and how many wait for their writer's schema."""
         self._held.set(by_breaker)
         self._waiting.set(waiting)
 
     def forgotten(self, num_user_days: int) -> None:
-        """Take how many users' days were forgotten while they went on."""
+        """Set how many users' daily counts were dropped before their day was over."""
         self._forgotten.set(num_user_days)
 
     def engine_died(self) -> None:
-        """Count a death of the engine."""
+        """Count a death or a hang of the engine."""
         self._engine_deaths.inc()
 
     def flushed(self, end: FlushEnd, seconds: float) -> None:
-        """Count a transaction and its duration."""
+        """Count a transaction by its end, and its duration, seconds."""
         self._flushes.labels(end).inc()
         self._flush_s.observe(seconds)
 
@@ -308,14 +311,14 @@ class Telemetry:
 
 @dataclass(frozen=True, slots=True)
 class ChatSpan:
-    """One draw under way."""
+    """One draw in progress."""
 
     telemetry: Telemetry
     span: trace.Span
     headers: Mapping[str, str]
 
     def done(self, drawn: Drawn, seconds: float) -> None:
-        """Tell what the engine said."""
+        """Count the draw and finish its span."""
         self.telemetry.drawn(self.span, drawn, seconds)
 
 

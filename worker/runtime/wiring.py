@@ -21,18 +21,18 @@ from worker.pipeline.answerer import Answerer, AnswerWatch
 from worker.pipeline.asker import Asker, DrawWatch, Ready
 from worker.pipeline.committer import Committer, FlushWatch
 from worker.pipeline.config import Rules
-from worker.pipeline.decoder import Intake
-from worker.pipeline.engine_supervisor import EngineWatch, Keeper
-from worker.pipeline.in_flight import Flight
+from worker.pipeline.decoder import Decoder
+from worker.pipeline.engine_supervisor import EngineSupervisor, EngineWatch
+from worker.pipeline.in_flight import RecordsInFlight
 from worker.pipeline.loop import LoopWatch, Parts, Pipeline
 from worker.pipeline.ports import Engine, Sink, Source, WriterSchemas
 from worker.pipeline.quarantine import Quarantine, RecordWatch
 from worker.pipeline.refusals import Refusals, RefusalWatch
-from worker.pipeline.task_group import Supervisor
+from worker.pipeline.task_group import TaskGroup
 from worker.pipeline.turns import Turns
 
 
-class Watch(LoopWatch, RecordWatch, AnswerWatch, DrawWatch, EngineWatch, FlushWatch, RefusalWatch, Protocol):
+class AllWatch(LoopWatch, RecordWatch, AnswerWatch, DrawWatch, EngineWatch, FlushWatch, RefusalWatch, Protocol):
     """Who counts and traces everything: `worker.runtime.telemetry.Telemetry`."""
 
 
@@ -42,7 +42,7 @@ def make_pipeline(
     engine: Engine,
     sink: Sink,
     schemas: WriterSchemas,
-    watch: Watch,
+    watch: AllWatch,
     rules: Rules,
     outgoing: Outgoing,
     batcher: MicroBatcher[Ready],
@@ -53,20 +53,20 @@ def make_pipeline(
 ) -> Pipeline:
     """Return a loop that is ready to run; must be called inside the running event loop, with a started engine."""
     loop = Pipeline(watch, rules, clock=clock)
-    flight, supervisor = Flight(window), Supervisor()
+    flight, tasks = RecordsInFlight(window), TaskGroup()
     quarantine = Quarantine(
         loop,
-        Intake(schemas, rules.sampling, rules.user_budget, wall=wall),
+        Decoder(schemas, rules.sampling, rules.user_budget, wall=wall),
         watch,
         flight=flight,
         handover=handover,
-        supervisor=supervisor,
+        tasks=tasks,
         clock=clock,
     )
-    keeper = Keeper(
-        loop, engine, supervisor, watch, max_draws=rules.max_draws, max_restarts=rules.max_restarts, clock=clock
+    engine_supervisor = EngineSupervisor(
+        loop, engine, tasks, watch, max_draws=rules.max_draws, max_restarts=rules.max_restarts, clock=clock
     )
-    asker = Asker(engine, keeper, watch, timeout_s=rules.question_timeout_s, clock=clock)
+    asker = Asker(engine, engine_supervisor, watch, timeout_s=rules.question_timeout_s, clock=clock)
     loop.attach(
         Parts(
             source=source,
@@ -74,13 +74,13 @@ def make_pipeline(
             handover=handover,
             flight=flight,
             batcher=batcher,
-            supervisor=supervisor,
+            tasks=tasks,
             watchdog=Watchdog(2 * rules.question_timeout_s + PATIENCE_S),  # a question has one more try
             quarantine=quarantine,
-            keeper=keeper,
+            engine_supervisor=engine_supervisor,
             answerer=Answerer(asker, watch, rules=rules, outgoing=outgoing, turns=Turns(clock), wall=wall),
             refusals=Refusals(watch, handover=handover, flight=flight, rules=rules, clock=clock),
-            committer=Committer(loop, source, sink, watch, handover=handover, supervisor=supervisor, clock=clock),
+            committer=Committer(loop, source, sink, watch, handover=handover, tasks=tasks, clock=clock),
         )
     )
     return loop

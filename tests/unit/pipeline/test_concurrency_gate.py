@@ -2,22 +2,22 @@
 
 import asyncio
 
-from worker.core.resilience.concurrency_limit import SPAN, Seats
-from worker.pipeline.concurrency_gate import Gate
+from worker.core.resilience.concurrency_limit import SPAN, ConcurrencyLimit
+from worker.pipeline.concurrency_gate import ConcurrencyGate
 
 
-def hear(gate: Gate, *, running: int, waiting: int) -> None:
+def hear(gate: ConcurrencyGate, *, running: int, waiting: int) -> None:
     for _ in range(SPAN):
-        gate.hear(running, waiting)
+        gate.update(running, waiting)
 
 
-async def taken(gate: Gate, number: int) -> None:
+async def taken(gate: ConcurrencyGate, number: int) -> None:
     for _ in range(number):
         await asyncio.wait_for(gate.acquire(), 1)
 
 
 async def test_it_grows_while_all_seats_are_taken_and_nobody_waits() -> None:
-    gate = Gate(8)
+    gate = ConcurrencyGate(8)
     await taken(gate, 8)
     hear(gate, running=8, waiting=0)
     assert gate.limit == 9
@@ -26,14 +26,14 @@ async def test_it_grows_while_all_seats_are_taken_and_nobody_waits() -> None:
 
 
 async def test_it_does_not_grow_for_nobody() -> None:
-    gate = Gate(8)
+    gate = ConcurrencyGate(8)
     await taken(gate, 7)
     hear(gate, running=7, waiting=0)
     assert gate.limit == 8
 
 
 async def test_it_never_more_than_doubles() -> None:
-    gate = Gate(8)
+    gate = ConcurrencyGate(8)
     for _ in range(50):
         while not gate.locked():
             await taken(gate, 1)
@@ -42,7 +42,7 @@ async def test_it_never_more_than_doubles() -> None:
 
 
 async def test_seats_that_are_gone_are_given_to_nobody() -> None:
-    gate = Gate(10)
+    gate = ConcurrencyGate(10)
     await taken(gate, 10)
     hear(gate, running=4, waiting=6)
     assert gate.limit == 5
@@ -54,7 +54,7 @@ async def test_seats_that_are_gone_are_given_to_nobody() -> None:
 
 
 async def test_what_is_to_go_is_not_taken_off_again_while_it_still_waits_in_the_engine() -> None:
-    gate = Gate(32)
+    gate = ConcurrencyGate(32)
     await taken(gate, 32)
     for _ in range(3):
         hear(gate, running=8, waiting=24)
@@ -62,7 +62,7 @@ async def test_what_is_to_go_is_not_taken_off_again_while_it_still_waits_in_the_
 
 
 async def test_who_waits_comes_in_when_a_seat_is_added() -> None:
-    gate = Gate(8)
+    gate = ConcurrencyGate(8)
     await taken(gate, 8)
     late = asyncio.ensure_future(gate.acquire())
     await asyncio.sleep(0)
@@ -73,14 +73,14 @@ async def test_who_waits_comes_in_when_a_seat_is_added() -> None:
 
 def test_draws_that_have_just_come_do_not_shrink_it() -> None:
     """They wait for one step; at another step of the span nobody does."""
-    seats = Seats(20, most=40)
+    seats = ConcurrencyLimit(20, most=40)
     for step in range(SPAN):
-        seats.hear(running=4, waiting=16 if step < SPAN - 1 else 1, full=True)
+        seats.update(running=4, waiting=16 if step < SPAN - 1 else 1, full=True)
     assert seats.limit == 20
 
 
 def test_there_is_always_one_seat() -> None:
-    seats = Seats(2, most=4)
+    seats = ConcurrencyLimit(2, most=4)
     for _ in range(3 * SPAN):
-        seats.hear(running=0, waiting=500, full=True)
+        seats.update(running=0, waiting=500, full=True)
     assert seats.limit == 1

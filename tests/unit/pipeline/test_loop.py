@@ -29,7 +29,7 @@ from worker.core.simulation.draws import Ask, Drawn
 from worker.core.simulation.questions import Status
 from worker.core.simulation.sampling import USER_DAY_BYTES, Sampling, UserBudget
 from worker.pipeline.decoder import Decoded
-from worker.pipeline.in_flight import InFlight
+from worker.pipeline.in_flight import RecordInFlight
 from worker.pipeline.ports import AllRead
 from worker.pipeline.refusals import MAX_ROW
 
@@ -730,7 +730,7 @@ async def test_a_record_that_is_lost_while_it_is_prepared_is_not_answered(monkey
         ready = world.pipeline.ready
         source = world.source
 
-        async def lost_meanwhile(entry: InFlight, decoded: Decoded) -> None:
+        async def lost_meanwhile(entry: RecordInFlight, decoded: Decoded) -> None:
             source.lose(A)
             await ready(entry, decoded)
 

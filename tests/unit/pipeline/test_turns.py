@@ -22,7 +22,7 @@ from worker.core.records import Domain, HistoryEntry, HistoryItem, Impression, I
 from worker.core.simulation.draws import Drawn, EngineCard
 from worker.core.simulation.prepare import Asking, Prepared, Tokenise, preparing
 from worker.core.simulation.questions import Depths, Status
-from worker.core.simulation.response_builder import Asked, Setup, responding, source_of
+from worker.core.simulation.response_builder import AskedQuestion, Setup, responding, source_of
 from worker.core.steps import Steps, run
 from worker.engines.choice_model import ChoiceModel, Met, _answering, tasting
 from worker.engines.local.vllm import TINY, model_path
@@ -214,9 +214,9 @@ def test_the_answers_of_the_largest_event_are_made_and_encoded_in_short_steps() 
     prepared = run(preparing(record(), shown, replace(asking(reads_prompt=False), draws=16)))
     assert len(prepared) == 31
 
-    def answered(one: Prepared) -> Asked:
+    def answered(one: Prepared) -> AskedQuestion:
         drawn = tuple(Drawn(Status.OK, (1 / ask.num_slots,) * ask.num_slots, 1.0, written, "stop") for ask in one.asks)
-        return Asked(one.question, drawn, tuple(ask.order for ask in one.asks))
+        return AskedQuestion(one.question, drawn, tuple(ask.order for ask in one.asks))
 
     card = EngineCard("fake", "1", "fake", None, {}, reads_prompt=True)
     setup = Setup(card, "p", "s", 16, Depths(26, 13), 200)

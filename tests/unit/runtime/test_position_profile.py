@@ -19,7 +19,7 @@ from worker.core.simulation.draws import Ask, Drawn, PositionProfile
 from worker.core.simulation.prepare import Asking, prepare
 from worker.core.simulation.questions import Depths, Status
 from worker.core.simulation.response import SimulatedResponse
-from worker.core.simulation.response_builder import Asked, Setup, respond, source_of
+from worker.core.simulation.response_builder import AskedQuestion, Setup, respond, source_of
 from worker.core.simulation.uncertainty import LEAST_SHARE, debiased
 from worker.engines.choice_model import POSITION, ChoiceModel
 from worker.runtime import position_profile
@@ -62,7 +62,7 @@ async def test_what_is_to_be_divided_out_must_be_had() -> None:
     told: list[Mapping[int, PositionProfile]] = []
 
     async def at_start(engine: ChoiceModel, *, debias: bool) -> None:
-        await position_profile.at_start(engine, ASKING, debias=debias, timeout_s=9, tell=told.append)
+        await position_profile.at_start(engine, ASKING, debias=debias, timeout_s=9, report=told.append)
 
     await at_start(ChoiceModel(), debias=False)
     assert sorted(told[-1]) == [12]
@@ -113,7 +113,7 @@ def answer(setup: Setup) -> SimulatedResponse:
     """Answer a slate of two, the upper one with 0.6 in both orders."""
     shown = impression(slate("a", "AB"))
     (one,) = prepare(record(), shown, ASKING)
-    asked = Asked(one.question, (Drawn(Status.OK, (0.6, 0.4)),) * 2, tuple(ask.order for ask in one.asks))
+    asked = AskedQuestion(one.question, (Drawn(Status.OK, (0.6, 0.4)),) * 2, tuple(ask.order for ask in one.asks))
     (found,) = respond(shown, [asked], setup, source_of(record(), None), sample_rate=1.0, produced_at_us=1)
     return found
 
@@ -135,7 +135,7 @@ async def test_every_response_carries_the_profile_once_it_is_measured() -> None:
     measured: dict[int, PositionProfile] = {}
     setup = replace(SETUP, position_profiles=measured).with_fingerprint()
     before = answer(setup)
-    await position_profile.at_start(ChoiceModel(), ASKING, debias=True, timeout_s=9, tell=measured.update)
+    await position_profile.at_start(ChoiceModel(), ASKING, debias=True, timeout_s=9, report=measured.update)
     after = answer(setup)
     assert before.provenance.position_profile is None
     assert after.provenance.position_profile == measured[12]

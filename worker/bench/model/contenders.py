@@ -30,7 +30,7 @@ from worker.bench.model.roofline import Tokens
 from worker.bench.model.stream import Stage, staged, stream
 from worker.core.errors import Fatal
 from worker.core.simulation.draws import Ask
-from worker.pipeline.concurrency_gate import Gate
+from worker.pipeline.concurrency_gate import ConcurrencyGate
 from worker.runtime import pipeline_config
 from worker.settings import Settings, prompt_profiles
 
@@ -128,8 +128,8 @@ def _pids(process: Offline | None, *, offline: bool) -> list[int]:
 
 
 async def _all_at_once(bench: Bench, asks: Sequence[Ask], one: Callable[[Ask], Awaitable[None]]) -> None:
-    gate = Gate(pipeline_config.max_draws(bench.settings, bench.engine))  # the worker's window
-    bench.engine.on_step(gate.hear)
+    gate = ConcurrencyGate(pipeline_config.max_draws(bench.settings, bench.engine))  # the worker's window
+    bench.engine.on_step(gate.update)
 
     async def in_turn(ask: Ask) -> None:
         async with gate:

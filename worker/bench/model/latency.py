@@ -27,7 +27,7 @@ from worker.core.errors import Fatal
 from worker.demo.independent_count import Reader
 from worker.kafka import admin
 from worker.runtime import app
-from worker.runtime.health import State
+from worker.runtime.health import HealthState
 from worker.settings import Settings
 
 PERCENTILES = (50, 95, 99)
@@ -60,7 +60,9 @@ async def latency(bench: Bench, load: Load, *, rate: float, number: int, run: st
         feed = _Feed(load, settings, rate, number)
         stop = asyncio.Event()
         worker = asyncio.ensure_future(
-            app.answer_all(settings, app.Backfill(), bench.engine, watch(bench.engine), {}, state=State(), stop=stop)
+            app.answer_all(
+                settings, app.Backfill(), bench.engine, watch(bench.engine), {}, state=HealthState(), stop=stop
+            )
         )
         try:
             await asyncio.to_thread(feed.run)

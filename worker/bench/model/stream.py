@@ -24,7 +24,7 @@ from worker.core.delivery.handover_messages import FlushEnd
 from worker.demo.independent_count import Count, Reader
 from worker.kafka import admin, client_config as client
 from worker.runtime import app
-from worker.runtime.health import State
+from worker.runtime.health import HealthState
 from worker.runtime.telemetry import Telemetry
 from worker.settings import Settings
 
@@ -124,7 +124,7 @@ async def stream(stage: Stage, engine: BenchEngine, run: str, pids: Sequence[int
     with stage.run(run) as settings:
         seen = watch(engine)
         seen.pids = pids
-        backfill, state, stop = app.Backfill(until_end=True), State(), asyncio.Event()
+        backfill, state, stop = app.Backfill(until_end=True), HealthState(), asyncio.Event()
         await app.answer_all(settings, backfill, engine, seen, {}, state=state, stop=stop)
         count, failed = await asyncio.to_thread(_count, settings, stage.load)
     used_s = seen.last_cpu_s - seen.first_cpu_s

@@ -18,7 +18,7 @@ from worker.core.errors import Poison
 from worker.core.records import Message, Reason, Record
 from worker.core.simulation.draws import PositionProfile
 from worker.core.simulation.prepare import Asking, Prepared, prepare
-from worker.core.simulation.response_builder import Asked, respond, source_of
+from worker.core.simulation.response_builder import AskedQuestion, respond, source_of
 from worker.engines.choice_model import ChoiceModel
 from worker.runtime import pipeline_config, position_profile
 from worker.settings import Settings
@@ -57,14 +57,14 @@ class Handler:
         )
         return self._outgoing.messages(record, responses, {})
 
-    def _ask(self, one: Prepared) -> Asked:
+    def _ask(self, one: Prepared) -> AskedQuestion:
         drawn = tuple(self._engine.answer(ask) for ask in one.asks)
-        return Asked(one.question, drawn, tuple(ask.order for ask in one.asks), one.flags)
+        return AskedQuestion(one.question, drawn, tuple(ask.order for ask in one.asks), one.flags)
 
 
 async def _positions(settings: Settings, engine: ChoiceModel, asking: Asking) -> dict[int, PositionProfile]:
     """Measure what a worker measures when it starts; each of its responses carries it."""
     found: dict[int, PositionProfile] = {}
     timeout_s = settings.question_timeout_s
-    await position_profile.at_start(engine, asking, debias=False, timeout_s=timeout_s, tell=found.update)
+    await position_profile.at_start(engine, asking, debias=False, timeout_s=timeout_s, report=found.update)
     return found

@@ -1,32 +1,33 @@
 """The flush and rebalance state machine: events in, commands out; no thread, no clock, no Kafka.
 
-What may be published and committed together, and when a partition may be let go, is decided here alone.  The
-three threads of the worker (poll, asyncio, transaction) only carry the messages, and the simulation in the
-tests drives this same machine through every interleaving.
+It alone decides what may be published and committed together, and when a revoked partition may be given back.
+The three threads of the worker (poll, asyncio, transaction) only carry its messages, and the simulation in
+the tests drives this same machine through every interleaving.
 
-    Assigned, Started, Finished            what is in flight, by partition and assignment epoch
+    Assigned                               records of the partition may start, in this assignment epoch
     Tick            -> Freeze              something is ready: read the metadata and the epochs in one step
     Frozen          -> Send                one short transaction: responses, dead letters, offsets
-    Committed                              its records are forgotten, the next one may begin
-    Aborted         -> Freeze (later)      the same bytes again, with new metadata, less what moved away
+    Committed       -> Release             its records are forgotten, the next flush may begin
+    Aborted         -> Freeze (later)      the same bytes again, with new metadata, without partitions that moved away
     InDoubt         -> Rebuild             a new producer settles the old transaction, then the broker is asked
-    Settled                                at or past the flush's offsets: it was committed; else it goes again
-    Refused         -> Replace             Kafka takes no message of a record: its one dead letter goes instead
-    Revoking        -> Freeze, LetGo       the finished head leaves first, within a bound, then the epoch moves on
-    Lost            -> Drop                at once: the partition may already be somebody else's
+    Settled         -> Release, or later   at or past the flush's offsets: it was committed; else it is sent again
+    Refused         -> Replace             Kafka takes no message of a record: its one dead letter is sent instead
+    Revoking        -> Freeze, LetGo       the finished head is flushed first, within a bound, then the epoch moves on
+    Lost            -> Drop                at once: the partition may already be another member's
 
 A flush is frozen as (records, offsets, epochs, group metadata).  It is never sent again without an answer to
 what became of it, and its metadata is never refreshed inside it: metadata read after a partition moved would
 let the coordinator accept offsets that are no longer ours (KIP-447 fences the generation, not the partition).
 
-A flush is shared by all partitions that have something finished (`worker.core.delivery.fair_shares`).  With P of them:
+A flush is shared by all partitions that have something finished (`worker.core.delivery.fair_shares`).  With P
+of them:
 
 - each gets at least `max_records // P` records and `max_bytes / P` bytes of a flush, if it has them, in its turn
 - each is in every flush while P <= `max_records` and its next record is no larger than `max_bytes / P`
 - each is in at least one of any `ceil(P / max_records)` flushes, and in one of any P if records are larger
 
-Revoked partitions go first.  Where a broker does not say which message of a batch it refuses, flushes shrink until the
-record is found, and grow again with each commit.
+Revoked partitions go first.  Where a broker does not say which message of a batch it refuses, flushes shrink
+until the record is found, and grow again with each commit.
 """
 
 from collections.abc import Iterable, Iterator
@@ -69,11 +70,11 @@ SHRINK = 8
 
 @dataclass(frozen=True, slots=True)
 class FlushLimits:
-    """When a flush is due and how much it takes."""
+    """When a flush is due and how much it holds at most."""
 
     interval_s: float = 0.1
-    max_records: int = 256
-    max_bytes: int = 1_000_000
+    max_records: int = 256  # of the input
+    max_bytes: int = 1_000_000  # of messages: keys, values and headers
 
 
 @dataclass(slots=True)
@@ -91,10 +92,14 @@ class _Owned:
 
 
 class Handover:
-    """The machine; every method returns at once."""
+    """The state machine of one worker; every method returns at once, and none is safe for two threads.
+
+    Each record is started and then finished once.  Whoever calls `handle` does the commands that it returns,
+    in order, and answers each as its docstring in `handover_messages` says.  Times are seconds of one
+    monotonic clock.
+    """
 
     def __init__(self, limits: FlushLimits) -> None:
-        """Own nothing."""
         self._limits = limits
         self._owned: dict[Partition, _Owned] = {}
         self._revoking: Revoking | None = None
@@ -110,15 +115,23 @@ class Handover:
         self._next_s = 0.0
         self._backoff_s = 0.0
 
-    # -- what the pipeline tells, and asks
+    # -- records
 
     def start(self, partition: Partition, epoch: int, offset: int) -> bool:
-        """Take a record on; False if its assignment is over or it was handed out before: drop it."""
+        """Register a record that is in flight from now on.
+
+        Returns False if the assignment `epoch` is over, or a record at or above this offset was started
+        before: the caller drops the record.
+        """
         owned = self._owned.get(partition)
         return owned is not None and owned.epoch == epoch and owned.offsets.start(offset)
 
     def finish(self, partition: Partition, epoch: int, offset: int, messages: tuple[Message, ...]) -> bool:
-        """Take a record's messages, none for a skipped one; False if its assignment is over."""
+        """Store a started record's messages; they leave once every record before it is finished.
+
+        A skipped record has none: its offset is committed all the same.  Returns False if its assignment is
+        over.  Raises `AssertionError` if the record was not started, or is finished already: our own bug.
+        """
         owned = self._owned.get(partition)
         if owned is None or owned.epoch != epoch:
             return False
@@ -129,7 +142,10 @@ class Handover:
         return True
 
     def replace(self, partition: Partition, epoch: int, offset: int, messages: tuple[Message, ...]) -> bool:
-        """Take other messages for a finished record, whose first ones Kafka refuses; False if it is no longer ours."""
+        """Store other messages for a finished record, instead of those that Kafka refuses.
+
+        Returns False if its assignment is over, or the record is committed.
+        """
         owned = self._owned.get(partition)
         if owned is None or owned.epoch != epoch or offset not in owned.results:
             return False
@@ -138,18 +154,21 @@ class Handover:
         return True
 
     def block(self, partition: Partition, epoch: int, until_s: float) -> None:
-        """Release nothing of a partition before `until_s`: Kafka refuses even the dead letter at its head."""
+        """Flush nothing of a partition before `until_s`: Kafka refuses even the dead letter at its head."""
         owned = self._owned.get(partition)
         if owned is not None and owned.epoch == epoch:
             owned.blocked_until_s = until_s
 
-    def remark(self, partition: Partition, note: str) -> None:
-        """Commit this note (`offset_metadata`) with the partition's offset from now on; a new one goes alone, too."""
+    def set_note(self, partition: Partition, note: str) -> None:
+        """Set the metadata of every later commit of a partition (`offset_metadata`).
+
+        A change is committed even without new offsets.  Ignored if the partition is not ours.
+        """
         if partition in self._owned:
             self._owned[partition].offsets.note = note
 
     def due(self) -> bool:
-        """Say whether so much can leave that a flush shall not wait for its interval; not while one is under way."""
+        """Return True if a size limit is reached and no flush is running: the next tick should be urgent."""
         most, most_bytes = self._limits.max_records, self._limits.max_bytes
         if self._busy or (self._finished_records < most and self._finished_bytes < most_bytes):
             return False
@@ -164,23 +183,23 @@ class Handover:
 
     @property
     def in_flight(self) -> int:
-        """Records started and not yet committed."""
+        """How many records are started and not yet committed."""
         return sum(len(owned.offsets) for owned in self._owned.values())
 
     @property
     def idle(self) -> bool:
-        """True if no flush is under way or waits."""
+        """True if no flush is running or waiting, and nothing is ready for one."""
         return self._running is None and self._again is None and not self._freezing and not self._has_head
 
     def oldest(self, partition: Partition) -> int | None:
-        """Return the record that holds a partition's commit."""
+        """Return the offset of a partition's oldest unfinished record; None if there is none, or it is not ours."""
         owned = self._owned.get(partition)
         return owned.offsets.oldest if owned else None
 
     # -- the machine
 
     def handle(self, event: Event) -> list[Command]:  # noqa: C901, PLR0911 - one return per event
-        """Take an event, return what to do."""
+        """Apply an event; return what the caller must do now, in order."""
         match event:
             case Assigned():
                 overdue = self._overdue()
@@ -248,11 +267,11 @@ class Handover:
 
     @property
     def _has_head(self) -> bool:
-        """Say whether a flush would hold anything."""
+        """True if a flush would hold anything."""
         return any(map(self._leaves, self._owned.values()))
 
     def _leaves(self, owned: _Owned) -> bool:
-        """Say whether a partition has something to release or to commit."""
+        """Return True if a partition has something to release or to commit."""
         released = owned.offsets.has_head and owned.blocked_until_s <= self._now_s
         return released or owned.offsets.unreleased is not None
 
@@ -267,10 +286,10 @@ class Handover:
                 yield Head(partition, owned.epoch, commit_offset, messages, owned.offsets.note, origins)
 
     def _take(self) -> dict[Partition, list[int]]:
-        """Choose what leaves in the next flush, and whose turn it is after it.
+        """Choose what leaves in the next flush, and the order of partitions after it.
 
-        A revoked partition goes first.  All others share alike what a flush takes; those that get nothing are the first
-        of the next one, and where all get something, the first of this one is the last of the next.
+        A revoked partition goes first.  All others share alike what a flush takes; those that get nothing are
+        the first of the next one, and where all get something, the first of this one is the last of the next.
         """
         wanted = self._revoking.partitions if self._revoking else frozenset()
         able = [
@@ -286,7 +305,7 @@ class Handover:
         return taken
 
     def _committed(self, *, certain: bool) -> list[Command]:
-        """Forget what was committed; where only the offsets say so, its notes go once more."""
+        """Forget what was committed; if only the offsets prove it (not `certain`), its notes are sent once more."""
         assert self._running is not None
         flush, self._running = self._running, None
         self._backoff_s = 0.0
@@ -315,7 +334,7 @@ class Handover:
         return self._advance_revoke(tried=True)
 
     def _refused(self, event: Refused) -> list[Command]:
-        """Have what Kafka refuses replaced, or look for it in smaller flushes; none of it goes again as it is."""
+        """Replace what Kafka refuses, or search for it in smaller flushes; no flush is sent again as it was."""
         assert self._running is not None
         self._running, self._again = None, None
         self._next_s, self._backoff_s = event.now_s, 0.0
@@ -333,8 +352,8 @@ class Handover:
     def _settled(self, event: Settled) -> list[Command]:
         """Judge by the partitions that are still ours; a transaction is whole, so one of them tells for all.
 
-        An offset that has moved on proves the commit.  One that has not disproves it, unless its topic was deleted,
-        which takes the committed offset with it: so the proof is looked for first.
+        An offset that has moved on proves the commit.  One that has not disproves it, unless its topic was
+        deleted, which takes the committed offset with it: so the proof is looked for first.
         """
         assert self._running is not None
         ours = [head for head in self._running.heads if self._is_ours(head)]
@@ -349,7 +368,7 @@ class Handover:
         return owned is not None and owned.epoch == head.epoch
 
     def _moves_on(self, head: Head) -> bool:
-        """Say whether a head commits a larger offset than before, and not only a note or a start."""
+        """Return True if a head commits a larger offset than before, and not only a note or a start."""
         return any(offset < head.commit_offset for offset in self._owned[head.partition].offsets.head())
 
     # -- rebalance
@@ -360,12 +379,12 @@ class Handover:
         return [Drop(self._disown(revoking.partitions))] if revoking else []
 
     def _advance_revoke(self, *, tried: bool = False) -> list[Command]:
-        """Bring a revocation on: wait for the running flush, send the finished head once, let go."""
+        """Continue a revocation: wait for the running flush, flush the finished head once, let go."""
         revoking = self._revoking
         if revoking is None or self._busy:
             return []
-        # Once: records go on finishing meanwhile, and the group waits for this callback.  But a new note is news of a
-        # death, which is rare, and not to hear of it costs the next owner an engine.
+        # Once: records go on finishing meanwhile, and the group waits for this callback.  But a new note reports a
+        # death, which is rare, and without it the next owner loses an engine.
         going = revoking.partitions & self._owned.keys()
         wanted = not self._head_sent or any(self._owned[partition].offsets.has_new_note for partition in going)
         if wanted and not tried and self._waits_in(going):
@@ -373,7 +392,7 @@ class Handover:
         return self._let_go(revoking)
 
     def _waits_in(self, going: frozenset[Partition]) -> bool:
-        """Say whether the next flush would hold something of these partitions."""
+        """Return True if the next flush would hold something of these partitions."""
         if self._again:
             return any(head.partition in going for head in self._again.heads)
         return any(self._leaves(self._owned[partition]) for partition in going)

@@ -10,10 +10,10 @@ Three kinds of sources are judged, each by its own last outcomes:
     open      bad records of that source are held; good ones go on, and they close it
     closed    again when more than 5 % of its last outcomes are good, or by hand; the counting starts anew
 
-A source opens at 50 bad records in a row, or when more than 95 % of its last 200 are bad.  One that mixes good and bad
-records stays closed: the good ones prove that registry and reader work, so its bad ones really are bad.  So it is with
-a writer of whom nothing ever decoded, beside others in the same partition who do.  A tombstone, and what the engine
-made of a record, say nothing of decoding and are not counted.
+A source opens at 50 bad records in a row, or when more than 95 % of its last 200 are bad.  One that mixes
+good and bad records stays closed: the good ones prove that registry and reader work, so its bad ones really
+are bad.  So it is with a writer of whom nothing ever decoded, beside others in the same partition who do.  A
+tombstone, and what the engine made of a record, say nothing of decoding and are not counted.
 
 >>> here, there = Partition("t", 0), Partition("t", 1)
 >>> breaker = Breaker()
@@ -62,11 +62,13 @@ _WRITER = re.compile(r" records of writer ([a-z0-9 ]+) could ")
 
 
 class Breaker:
-    """The machine; told of every outcome, it says which bad records are held."""
+    """The state machine: outcomes of decoding in, which bad records are held out.  Closed at the start.
+
+    `why` gives the reason, a sentence, for each source that is open.
+    """
 
     def __init__(self) -> None:
-        """Be closed, with nothing counted."""
-        self.why: dict[Unit, str] = {}  # what is open, and why
+        self.why: dict[Unit, str] = {}
         self.num_changes = 0  # how often something has opened or closed
         self._counts: dict[Unit, _Count] = {}
         self._writers: dict[str, None] = {}  # those of whom something decoded, least recently first
@@ -94,11 +96,11 @@ class Breaker:
             count.add(reason)
             if unit not in self.why and count.opens:
                 self._open(
-                    unit, f"{count.told} records{_of(unit)} could not be decoded, most often: {count.most}", now_s
+                    unit, f"{count.counted} records{_of(unit)} could not be decoded, most often: {count.most}", now_s
                 )
 
     def holds(self, partition: Partition, writer: str) -> frozenset[Unit]:
-        """Return what is open and holds a bad record of this source; nothing if it is a dead letter."""
+        """Return the open sources that hold a bad record of this partition and writer; none: it is a dead letter."""
         if not self.why:
             return frozenset()
         held: set[Unit] = {unit for unit in (partition, writer) if unit in self.why}
@@ -108,9 +110,9 @@ class Breaker:
         return frozenset(held)
 
     def restore(self, partition: Partition, note: str, *, now_s: float) -> frozenset[Unit]:
-        """Take what the last owner of a partition has left, and return what is open by it.
+        """Open what the note of a partition's last owner says is open, and return it.
 
-        What was counted of the partition before is void: somebody else had it meanwhile.
+        The partition is counted anew: another member has read it meanwhile.
         """
         self.close(partition)
         found: set[Unit] = set()
@@ -146,7 +148,7 @@ class Breaker:
     def accept(self, num_next: int = 0, *, now_s: float) -> None:
         """Close everything by hand: the records really are bad.
 
-        So may be as many of those that come within an hour, which are not counted.
+        The next `num_next` bad records within an hour are not counted.
         """
         self.num_changes += bool(self.why)
         self.why.clear()
@@ -154,7 +156,7 @@ class Breaker:
         self._allowed, self._allowed_until_s = num_next, now_s + ALLOWED_S
 
     def probes(self, *, now_s: float) -> bool:
-        """Say whether a probe is due, once every 30 s while anything is open."""
+        """Return True if a probe is due, once every 30 s while anything is open."""
         if not self.why or now_s < self._probe_s:
             return False
         self._probe_s = now_s + PROBE_S
@@ -206,7 +208,7 @@ class _Count:
         return self._row >= MAX_ROW or (len(self._last) == NUM_LAST and self.nearly_all_bad)
 
     @property
-    def told(self) -> str:
+    def counted(self) -> str:
         """How many are bad of how many: of the row, if that is what opens it."""
         if self._row == MAX_ROW:
             return f"{MAX_ROW} of the last {MAX_ROW}"
@@ -214,6 +216,6 @@ class _Count:
 
     @property
     def most(self) -> str:
-        """The commonest reason of those that are counted in `told`."""
+        """The commonest reason of those that are in `counted`."""
         last = list(filter(None, self._last))
         return Counter(last[-MAX_ROW:] if self._row == MAX_ROW else last).most_common(1)[0][0]

@@ -1,9 +1,9 @@
 """Which records an engine may have died of, and who may ask it now.
 
-An engine that dies takes everything that was in it along, and any one of those records may have been the cause.  They
-are suspects: each is asked again alone, while all others wait.  One that was in the engine at a second death, when it
-was alone, is a killer and is never asked again.  Two deaths tell on any killer, however many records were with it.
-After each death the next suspect comes from the other end, since bad records often stand side by side.
+When an engine dies, every record that was in it may have been the cause.  Those records are suspects: each is
+asked again alone, while all others wait.  One that was in the engine at a second death, when it was alone, is
+a killer and is never asked again.  Two deaths are enough to find any killer, however many records were with
+it.  After each death the next suspect comes from the other end, since bad records often stand side by side.
 
 >>> a, b, c = ((Partition("impressions", 0), offset) for offset in (1, 2, 3))
 >>> suspects = Suspects()
@@ -31,7 +31,6 @@ class Suspects:
     """One worker's; records are told apart by partition and offset."""
 
     def __init__(self) -> None:
-        """Suspect nobody."""
         self._deaths: dict[Where, int] = {}
         self._answering: Counter[Where] = Counter()  # twice for a while, if it was lost and is ours again
         self._waiting: dict[Where, None] = {}  # suspects under way
@@ -39,7 +38,7 @@ class Suspects:
 
     @property
     def waiting(self) -> int:
-        """How many suspects wait for a turn alone, or have it."""
+        """How many suspects wait to be asked alone, or are being asked."""
         return len(self._waiting)
 
     def enter(self, where: Where) -> None:
@@ -48,14 +47,14 @@ class Suspects:
         self._line_up(where)
 
     def leave(self, where: Where) -> None:
-        """Note that it is no longer, however that ended."""
+        """Note that a record is no longer being answered, however that ended."""
         self._answering[where] -= 1
         if not self._answering[where]:
             del self._answering[where]
             self._waiting.pop(where, None)
 
     def may_ask(self, where: Where, inside: Collection[Where]) -> bool:
-        """Say whether a record may ask an engine that these records are in."""
+        """Return True if a record may be sent to the engine while the records `inside` are in it."""
         if not self._waiting:
             return True
         first = next(reversed(self._waiting) if self._from_end else iter(self._waiting))
@@ -63,7 +62,7 @@ class Suspects:
 
     @property
     def others(self) -> bool:
-        """Say whether any record is under way that is no killer."""
+        """True if any record that is no killer is being answered."""
         return any(not self.is_killer(where) for where in self._answering)
 
     def blame(self, inside: Iterable[Where]) -> None:
@@ -75,22 +74,22 @@ class Suspects:
         self._from_end = not self._from_end
 
     def is_suspect(self, where: Where) -> bool:
-        """Say whether an engine has died with a record in it."""
+        """Return True if an engine has died with this record in it."""
         return where in self._deaths
 
     def is_killer(self, where: Where) -> bool:
-        """Say whether a record must not be asked again."""
+        """Return True if a record must not be asked again."""
         return self._deaths.get(where, 0) >= KILLER_DEATHS
 
     def clear(self, where: Where) -> bool:
-        """Forget the deaths of a record that the engine has answered; say whether there were any."""
+        """Forget the deaths of a record that the engine has answered; return True if there were any."""
         self._waiting.pop(where, None)
         return self._deaths.pop(where, 0) > 0
 
     # -- what moves with a partition
 
     def restore(self, partition: Partition, deaths: Mapping[int, int]) -> None:
-        """Take over what the last owner of a partition noted, by offset."""
+        """Add the deaths that the last owner of a partition noted, by offset."""
         self._deaths |= {(partition, offset): number for offset, number in deaths.items()}
 
     def deaths(self, partition: Partition) -> dict[int, int]:
@@ -98,7 +97,7 @@ class Suspects:
         return {offset: number for (owned, offset), number in self._deaths.items() if owned == partition}
 
     def forget(self, partition: Partition, commit_offset: int) -> bool:
-        """Drop what a commit has covered; say whether there was any."""
+        """Forget the records below `commit_offset`; return True if any was a suspect."""
         covered = [where for where in self._deaths if where[0] == partition and where[1] < commit_offset]
         for where in covered:
             del self._deaths[where]

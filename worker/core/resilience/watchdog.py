@@ -1,13 +1,15 @@
-"""Whether work moves: a count that leaks or a task that nobody wakes stops a worker in silence (parallel-consumer#857).
+"""Whether records finish: a leaking count, or a task that nobody wakes, stops a worker without an error.
 
-Records are in flight, nothing is waited for, and none was finished for longer than deadlines can explain:
+That has happened to others (parallel-consumer#857).
+
+Records are in flight, nothing blocks the worker, and none was finished for longer than deadlines can explain:
 
 >>> watchdog = Watchdog(patience_s=100.0)
->>> watchdog.look(busy=True, reason="", now_s=0.0); watchdog.look(busy=True, reason="", now_s=99.0); watchdog.why
+>>> watchdog.check(busy=True, reason="", now_s=0.0); watchdog.check(busy=True, reason="", now_s=99.0); watchdog.why
 ''
->>> watchdog.look(busy=True, reason="", now_s=101.0); watchdog.why
+>>> watchdog.check(busy=True, reason="", now_s=101.0); watchdog.why
 'no record finished for 101 s although nothing blocks the worker'
->>> watchdog.look(busy=True, reason="Kafka takes no transaction", now_s=102.0); watchdog.why
+>>> watchdog.check(busy=True, reason="Kafka takes no transaction", now_s=102.0); watchdog.why
 ''
 """
 
@@ -15,20 +17,19 @@ PATIENCE_S = 60.0  # beyond all deadlines of a question, until a worker that fin
 
 
 class Watchdog:
-    """Looks at the clock; `why` says what it found, "" while work moves."""
+    """Raises an alarm in `why` when no record has finished for `patience_s`, seconds; "" while records finish."""
 
     def __init__(self, patience_s: float) -> None:
-        """Take how long nothing may be finished."""
         self.why = ""
         self._patience_s = patience_s
         self._moved_s: float | None = None
 
-    def moved(self, now_s: float) -> None:
-        """Hear that a record was finished."""
+    def record_finished(self, now_s: float) -> None:
+        """Note that a record was finished at `now_s`, monotonic seconds."""
         self._moved_s = now_s
 
-    def look(self, *, busy: bool, reason: str, now_s: float) -> None:
-        """Look: `busy` if records are in flight, `reason` what holds them up, "" if nothing does."""
+    def check(self, *, busy: bool, reason: str, now_s: float) -> None:
+        """Compare the time; `busy` if records are in flight, `reason` is what holds them up, "" if nothing does."""
         if self._moved_s is None or not busy or reason not in {"", self.why}:
             self._moved_s = now_s
         idle_s = now_s - self._moved_s

@@ -54,7 +54,7 @@ class Setup:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class AskedQuestion:
     """One question with all its draws, as the engine left it."""
 
     question: Question
@@ -72,7 +72,7 @@ def response_id(event_id: str, question: Question, config_fingerprint: str) -> s
 
 def respond(
     impression: Impression,
-    asked: Sequence[Asked],
+    asked: Sequence[AskedQuestion],
     setup: Setup,
     source: Source,
     *,
@@ -88,7 +88,7 @@ def respond(
 
 def responding(
     impression: Impression,
-    asked: Sequence[Asked],
+    asked: Sequence[AskedQuestion],
     setup: Setup,
     source: Source,
     *,
@@ -123,8 +123,8 @@ def source_of(record: Record, schema_id: str | None) -> Source:
 
 def _response(
     impression: Impression,
-    one: Asked,
-    copied: Asked | None,
+    one: AskedQuestion,
+    copied: AskedQuestion | None,
     setup: Setup,
     source: Source,
     *,
@@ -180,7 +180,7 @@ def _response(
     )
 
 
-def _draws(answered: Asked, setup: Setup) -> Steps[tuple[Draw, ...]]:
+def _draws(answered: AskedQuestion, setup: Setup) -> Steps[tuple[Draw, ...]]:
     """Return a question's draws, one per step."""
     draws = []
     for drawn, order in zip(answered.drawn, answered.orders, strict=True):
@@ -189,13 +189,13 @@ def _draws(answered: Asked, setup: Setup) -> Steps[tuple[Draw, ...]]:
     return tuple(draws)
 
 
-def _status(one: Asked, copied: Asked | None) -> Status:
+def _status(one: AskedQuestion, copied: AskedQuestion | None) -> Status:
     """Return what became of a question; all draws must be answered, or orders would not be balanced."""
     failed = next((drawn.status for drawn in (copied or one).drawn if drawn.status is not Status.OK), None)
     return failed or one.question.status or Status.OK
 
 
-def _summary(impression: Impression, answered: Asked, draws: Sequence[Draw]) -> Summary | None:
+def _summary(impression: Impression, answered: AskedQuestion, draws: Sequence[Draw]) -> Summary | None:
     at = unit(impression.event_id, "choice")
     if answered.question.status is Status.TRIVIAL:
         return summarise([(1.0,)], at=at)

@@ -26,7 +26,7 @@ from worker.engines.remote.routing import choose
 log = logging.getLogger(__name__)
 
 EVERY_S = 10.0  # between two looks at a server that is up
-LOOK_S = 20.0  # for one token, of a server that has answered nothing since; below the keeper's 30 s for a probe
+LOOK_S = 20.0  # for one token, of a server that has answered nothing since; below `engine_supervisor.PROBE_S`
 RETRY_S, MAX_RETRY_S = 0.5, 10.0  # before the next look at one that is down
 GRACE_S = 2.0  # with all down: time for a look to mend what was a moment's failure
 MAX_REST_S = 60.0  # what we grant to a busy server that says when to ask again

@@ -504,7 +504,7 @@ def test_a_start_position_without_a_commit_is_committed_before_any_record() -> N
 def test_a_new_note_goes_by_itself_at_the_unchanged_offset_and_stays_with_the_next_commit() -> None:
     machine = owner()
     assert machine.start(A, 1, 3)
-    machine.remark(A, "suspects")
+    machine.set_note(A, "suspects")
     assert not machine.idle
     assert sent(machine).heads == (Head(A, 1, 3, (), "suspects"),)
     machine.handle(Committed())
@@ -516,7 +516,7 @@ def test_a_new_note_goes_by_itself_at_the_unchanged_offset_and_stays_with_the_ne
 def test_a_note_whose_commit_is_in_doubt_goes_again() -> None:
     machine = owner()
     assert machine.start(A, 1, 3)
-    machine.remark(A, "suspects")
+    machine.set_note(A, "suspects")
     sent(machine)
     machine.handle(InDoubt())
     machine.handle(Settled({A: 3}, 0.0))  # as it stood before, or as it stands now: nobody knows
@@ -526,7 +526,7 @@ def test_a_note_whose_commit_is_in_doubt_goes_again() -> None:
 def test_a_revocation_hands_the_note_on() -> None:
     machine = owner()
     assert machine.start(A, 1, 3)
-    machine.remark(A, "suspects")
+    machine.set_note(A, "suspects")
     assert machine.handle(Revoking(frozenset({A}), 9.0)) == [Freeze()]
     assert [type(one) for one in freeze(machine)] == [Send]
     assert machine.handle(Committed())[-1] == LetGo(frozenset({A}))

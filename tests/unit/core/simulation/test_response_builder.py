@@ -27,7 +27,7 @@ from worker.core.simulation.questions import Depths, Kind, Status, plan
 from worker.core.simulation.response import SimulatedResponse
 from worker.core.simulation.response_builder import (
     MAX_DRAW_TEXT,
-    Asked,
+    AskedQuestion,
     Setup,
     respond,
     response_id,
@@ -51,10 +51,10 @@ def drawn(num_slots: int, status: Status = Status.OK) -> Drawn:
     return Drawn(status, (0.5, *(rest,) * (num_slots - 1)), 0.9, TEXT, "stop", Usage(10, 8, 5))
 
 
-def answered(shown: Impression, failing: Mapping[str, Status] = MappingProxyType({})) -> list[Asked]:
+def answered(shown: Impression, failing: Mapping[str, Status] = MappingProxyType({})) -> list[AskedQuestion]:
     """Ask and answer all questions; the second draw of those in `failing` ends in that status."""
     return [
-        Asked(
+        AskedQuestion(
             one.question,
             tuple(
                 drawn(ask.num_slots, failing.get(one.question.name, Status.OK) if number else Status.OK)
