@@ -20,10 +20,9 @@ ENTRY_BYTES = 300
 
 
 class BytesLru(Generic[K, V]):
-    """Not for two threads at once."""
+    """A cache of at most `max_bytes`, the containers included; not for two threads at once."""
 
     def __init__(self, max_bytes: int) -> None:
-        """Start empty."""
         self._max_bytes = max_bytes
         self._kept: OrderedDict[K, tuple[V, int]] = OrderedDict()
         self.num_bytes = 0
@@ -33,7 +32,7 @@ class BytesLru(Generic[K, V]):
         return len(self._kept)
 
     def get(self, key: K) -> V | None:
-        """Return what is kept under a key, None if nothing is."""
+        """Return the value of a key, which counts as a use; None if there is none."""
         found = self._kept.get(key)
         if found is None:
             return None
@@ -41,7 +40,7 @@ class BytesLru(Generic[K, V]):
         return found[0]
 
     def put(self, key: K, value: V, *, num_bytes: int) -> None:
-        """Keep a value whose key and value take so many bytes; one that is larger than the bound is not kept."""
+        """Store a value; `num_bytes` is what key and value take.  One that is larger than the bound is not stored."""
         num_bytes += ENTRY_BYTES
         self._drop(key)
         if num_bytes > self._max_bytes:
@@ -52,7 +51,7 @@ class BytesLru(Generic[K, V]):
             self._drop(next(iter(self._kept)))
 
     def clear(self) -> None:
-        """Keep nothing."""
+        """Remove everything."""
         self._kept.clear()
         self.num_bytes = 0
 

@@ -77,30 +77,27 @@ class MirrorstreamError(Exception):
 
 
 class Retryable(MirrorstreamError):
-    """A condition outside that passes: wait `after_s` seconds and try again."""
+    """Something outside is unavailable for a while: wait `after_s` seconds and try again."""
 
     def __init__(self, message: str, *, after_s: float = 1.0) -> None:
-        """Say what is away and how long to wait before the next try, seconds."""
         super().__init__(message)
         self.after_s = after_s
 
 
 class BadRecord(MirrorstreamError):
-    """A record that its reader can do nothing with, now or later; `reason` is a word to count it by."""
+    """A record that its reader can never use; `reason` is a word to count it by, the message a sentence."""
 
     def __init__(self, reason: str, message: str) -> None:
-        """Say why in a word and in a sentence."""
         super().__init__(message)
         self.reason = reason
 
 
 class Poison(BadRecord):
-    """A record that can never be answered: it becomes a dead letter with this reason."""
+    """A record that can never be answered: it becomes a dead letter with this reason and message."""
 
     reason: Reason
 
     def __init__(self, reason: Reason, message: str) -> None:
-        """Say why in a word, which goes into the letter's header and the metrics, and in a sentence."""
         super().__init__(reason, message)
 
 

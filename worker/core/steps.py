@@ -24,7 +24,7 @@ LONG_CHARS = 256  # of a text of ASCII whose cleaning is a step of its own; a sh
 
 
 def is_long(text: str) -> bool:
-    """Say whether cleaning a text is a step of its own: 250 characters that are not ASCII may become 4,500."""
+    """Return True if cleaning a text is a step of its own: 250 characters that are not ASCII may become 4,500."""
     return len(text) > LONG_CHARS or not text.isascii()
 
 

@@ -1,18 +1,19 @@
 """Reads Avro by a writer's schema into the fields of one of ours, bounded whatever schema and bytes say.
 
-A pair of schemas becomes a chain of small functions, once (`codec.avro_readers`).  Each reads one value and returns it
-with the place after it:
+A pair of schemas becomes a chain of small functions, once (`codec.avro_readers`).  Each reads one value and
+returns it with the place after it:
 
     writer {"type": "array", "items": "long"}      count, then as many numbers
     ours   {"type": "array", "items": "double"}    each made a float
 
-Avro's resolution holds: fields are matched by name, those of the writer alone are skipped, those of ours alone get
-their defaults, and types are widened (`codec.logical_types` lists how).  Names of records within a record are not
-compared, since Connect, Flink and Spark make up their own; the outermost needs our record's name, in any namespace.
+Avro's resolution holds: fields are matched by name, those of the writer alone are skipped, those of ours
+alone get their defaults, and types are widened (`codec.logical_types` lists how).  Names of records within a
+record are not compared, since Connect, Flink and Spark make up their own; the outermost needs our record's
+name, in any namespace.
 
-Nothing is believed.  Each length is checked against the bytes that are left; each count too, and against the bound of
-our field, before the first entry is made.  All values of a record together are counted against `MAX_VALUES`, skipped
-ones too.  So one record costs no more time and memory than that many values.
+Nothing is believed.  Each length is checked against the bytes that are left; each count too, and against the
+bound of our field, before the first entry is made.  All values of a record together are counted against
+`MAX_VALUES`, skipped ones too.  So one record costs no more time and memory than that many values.
 """
 
 import struct
@@ -56,17 +57,18 @@ SKIPPED = "(a field that only the writer has)"  # its name is foreign text
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """How much a record of ours may hold; what is not named is bounded by `MAX_VALUES` alone."""
+    """How much one of our records may hold; what is not named is bounded by `MAX_VALUES` alone."""
 
     entries: Mapping[str, int] = field(default_factory=dict)  # of a list, by the name of its field
-    map_entries: int = MAX_VALUES
-    text_chars: int = 1 << 30
+    map_entries: int = MAX_VALUES  # of each map
+    text_chars: int = 1 << 30  # of each text
 
 
 def compile_reader(writer: Type, ours: Type, bounds: Bounds) -> Callable[[bytes], Any]:
-    """Return what reads one record from its bytes, all of them.
+    """Return a function that reads one record of `ours`, as `writer` wrote it, from all of the given bytes.
 
-    It raises `Unfit`; so does this, where the two schemas do not fit whatever the bytes are.
+    The function returns a dict of our fields, and raises `Unfit` for bytes that it cannot read.  Raises
+    `Unfit` at once if the two schemas fit no bytes at all.
     """
     read = _Compiler(bounds).outermost(writer, ours)
     num_left = MAX_VALUES - writer.num_values

@@ -18,7 +18,7 @@ _PLAIN_TYPES = frozenset({str, int, float, bool, type(None)})
 
 
 def plain(value: object) -> object:
-    """Turn our records into the dicts and lists that fastavro and JSON take."""
+    """Return our records, at any depth, as dicts, lists and plain values, as fastavro and JSON take them."""
     kind: Any = type(value)
     if kind in _PLAIN_TYPES:  # most values by far, so asked first
         return value
@@ -32,10 +32,13 @@ def plain(value: object) -> object:
 
 
 class Encoder:
-    """Encodes one of our own record types, framed by a registry's id or as a single object."""
+    """Encodes one of our own record types, by its name (`avro_schemas.OWN`).
+
+    With a `schema_id`, that of the registry, messages have Confluent's prefix; without one, they are single
+    objects.
+    """
 
     def __init__(self, name: str, *, schema_id: int | None = None) -> None:
-        """Take the record's name and, with a registry, the id of its schema there."""
         self._schema = _parsed(name)
         if schema_id is None:
             self._frame = SINGLE_OBJECT_MAGIC + schema_fingerprint(schema_text(name))
@@ -43,7 +46,7 @@ class Encoder:
             self._frame = bytes([CONFLUENT_MAGIC]) + schema_id.to_bytes(4, "big")
 
     def encode(self, record: object) -> bytes:
-        """Return the framed bytes of a record (a dataclass or plain data)."""
+        """Return the framed bytes of a record, a dataclass or plain data; it must be valid."""
         stream = BytesIO()
         stream.write(self._frame)
         fastavro.schemaless_writer(stream, self._schema, plain(record))

@@ -6,8 +6,9 @@
     union, enum    the index of the branch or symbol
     record         its fields, one after the other
 
-Each takes the bytes, the place of the value, and in a list of one how many values may still come, and returns the
-place after the value.  A place beyond the end raises `IndexError` or `struct.error`; all else that is wrong, `Unfit`.
+Each takes the bytes, the place of the value, and in a list of one how many values may still come, and returns
+the place after the value.  A place beyond the end raises `IndexError` or `struct.error`; all else that is
+wrong, `Unfit`.
 """
 
 import struct
@@ -100,7 +101,7 @@ def _span(data: bytes, at: int) -> tuple[int, int]:
 
 
 def bytes_reader(max_bytes: int) -> Read:
-    """Read bytes, of which our field takes so many."""
+    """Read bytes, at most `max_bytes`."""
 
     def read(data: bytes, at: int, _left: list[int]) -> tuple[bytes, int]:
         at, end = _span(data, at)
@@ -112,7 +113,7 @@ def bytes_reader(max_bytes: int) -> Read:
 
 
 def text_reader(max_chars: int) -> Read:
-    """Read a text, of which our field takes so many characters; UTF-8 takes up to four bytes for each."""
+    """Read a text of at most `max_chars` characters, of up to four bytes each."""
     max_bytes = 4 * max_chars  # validation counts the characters
 
     def read(data: bytes, at: int, _left: list[int]) -> tuple[str, int]:
@@ -135,7 +136,7 @@ def text_reader(max_chars: int) -> Read:
 
 
 def fixed_reader(size: int) -> Read:
-    """Read so many bytes."""
+    """Read exactly `size` bytes."""
 
     def read(data: bytes, at: int, _left: list[int]) -> tuple[bytes, int]:
         end = at + size
@@ -147,7 +148,7 @@ def fixed_reader(size: int) -> Read:
 
 
 def enum_reader(symbols: tuple[str, ...]) -> Read:
-    """Read a symbol."""
+    """Read the index of a symbol, and return the symbol."""
 
     def read(data: bytes, at: int, _left: list[int]) -> tuple[str, int]:
         index, at = _number(data, at)
@@ -159,7 +160,7 @@ def enum_reader(symbols: tuple[str, ...]) -> Read:
 
 
 def converted(read: Read, convert: Convert) -> Read:
-    """Read a value and make it ours."""
+    """Read a value and convert it."""
 
     def read_converted(data: bytes, at: int, left: list[int]) -> tuple[Any, int]:
         value, at = read(data, at, left)
@@ -175,7 +176,7 @@ def _spend(left: list[int], num_values: int) -> None:
 
 
 def union_reader(branches: list[tuple[Read, int]]) -> Read:
-    """Read the value of any branch; each comes with the number of values that it is."""
+    """Read a union; each branch comes with the number of values that it counts."""
 
     def read(data: bytes, at: int, left: list[int]) -> tuple[Any, int]:
         index, at = _number(data, at)
@@ -190,7 +191,7 @@ def union_reader(branches: list[tuple[Read, int]]) -> Read:
 
 
 def optional_reader(read_value: Read) -> Read:
-    """Read null or a value, the union that most fields are."""
+    """Read a union of null and one type, which most fields are."""
 
     def read(data: bytes, at: int, left: list[int]) -> tuple[Any, int]:
         index = data[at]
@@ -250,7 +251,7 @@ def _end_of_block(at: int, end: int) -> None:
 
 
 def array_reader(entry: Type, read_entry: Read, max_entries: int) -> Read:
-    """Read a list of at most so many entries."""
+    """Read a list of at most `max_entries`."""
 
     def read(data: bytes, at: int, left: list[int]) -> tuple[list[Any], int]:
         found: list[Any] = []
@@ -274,7 +275,7 @@ def array_reader(entry: Type, read_entry: Read, max_entries: int) -> Read:
 
 
 def map_reader(entry: Type, read_entry: Read, read_key: Read, max_entries: int) -> Read:
-    """Read a map of at most so many entries; one key may come twice, and the last counts."""
+    """Read a map of at most `max_entries`; of a key that comes twice the last value counts."""
 
     def read(data: bytes, at: int, left: list[int]) -> tuple[dict[str, Any], int]:
         found: dict[str, Any] = {}
@@ -318,7 +319,7 @@ def skip_bytes(data: bytes, at: int, _left: list[int]) -> int:
 
 
 def fixed_skipper(num_bytes: int) -> Skip:
-    """Skip so many bytes."""
+    """Skip exactly `num_bytes` bytes."""
 
     def skip(data: bytes, at: int, _left: list[int]) -> int:
         if num_bytes > len(data) - at:
@@ -376,5 +377,5 @@ def blocks_skipper(entry: Type, skip_entry: Skip, *, is_map: bool) -> Skip:
 
 
 def fixed_bytes(kind: Type) -> int:
-    """Return the bytes of a value, or 0 where they differ or are none."""
+    """Return the bytes that every value of a type takes; 0 if they differ, or there are none."""
     return kind.size if kind.kind == "fixed" else _FIXED_BYTES.get(kind.kind, 0)

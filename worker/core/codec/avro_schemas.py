@@ -20,8 +20,8 @@ OWN = ("RecommendationImpression", "SimulatedResponse", "Outcome", "ExperimentDe
 class Schema:
     """A writer's schema, parsed and checked.
 
-    `num_bytes` is the most that it holds of memory, for caches.  `readers` are made when a record needs them, one for
-    each record of ours.
+    `num_bytes` is the most memory that it takes, for caches.  `readers` are made when a record needs them,
+    one per name of a record of ours.
     """
 
     root: schema_limits.Type
@@ -31,7 +31,7 @@ class Schema:
 
 @cache
 def schema_text(name: str) -> str:
-    """Return one of our own schemas as written, by its record name."""
+    """Return the JSON text of one of our own schemas (`OWN`), by its record name."""
     packaged = files("worker") / "_schemas" / f"{name}.avsc"
     if packaged.is_file():
         return packaged.read_text(encoding="utf-8")
@@ -41,12 +41,12 @@ def schema_text(name: str) -> str:
 
 @cache
 def own_schema(name: str) -> Schema:
-    """Return one of our own schemas, by its record name."""
+    """Return one of our own schemas (`OWN`), parsed, by its record name."""
     return writer_schema(schema_text(name))
 
 
 def as_own(text: str) -> Schema | None:
-    """Return our own schema if this text is one of ours, however it is laid out; None if it is not, or no JSON."""
+    """Return our own schema if this text is the same JSON; None if it is another schema, or no JSON."""
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):
@@ -67,8 +67,9 @@ def schema_fingerprint(schema: str) -> bytes:
 def writer_schema(text: str, references: Sequence[str] = ()) -> Schema:
     """Parse and check a writer's schema.
 
-    `references` are the texts of all schemas that it references, dependencies first: each may name the types of those
-    before it.  Raises `Poison` with `Reason.SCHEMA`.
+    `references` are the JSON texts of all schemas that it refers to, dependencies first: each may name the
+    types of those before it.  Raises `Poison` (`Reason.SCHEMA`) if it is no Avro schema, or larger than
+    `schema_limits` allow.
     """
     parsed = schema_limits.parse(text, references)
     return Schema(parsed.root, parsed.num_bytes)

@@ -35,7 +35,10 @@ class SchemaRef:
 
 
 def split(value: bytes, headers: Headers) -> tuple[SchemaRef, bytes]:
-    """Tell which schema wrote a message and where its payload starts.  Raises `Poison`."""
+    """Return which schema wrote a message, and its payload: the rest of `value`, not copied out of a header.
+
+    Raises `Poison` (`Reason.MAGIC`) if the value starts as no framing that is read here.
+    """
     guid = next((data for name, data in headers if name == GUID_HEADER and data), None)
     if guid and guid[0] == 1 and len(guid) == 17:  # noqa: PLR2004 - a byte of magic and a GUID
         return SchemaRef(SchemaRefKind.GUID, guid[1:].hex()), value

@@ -1,11 +1,12 @@
 """Avro bytes to impressions, checked; plain data of any wire format to impressions, validated.
 
-Schemas and bytes are untrusted.  A writer's schema is checked first (`codec.schema_limits`), then each record is read
-within bounds (`codec.avro`), with the writer's logical types honoured (`codec.logical_types`); last, every bound of
-`records` must hold.  fastavro only writes: it ends the process on a recursive schema with a 5 KB message, waits
-for ever on a `fixed` of negative size, and makes 100 M elements of a 5-byte `array<null>`; no `try` can catch these.
-It is no slower to read without it: an impression of 2.3 KB takes 0.2 ms, as with fastavro where the writer's schema is
-ours, and half of fastavro's time where it is not (one busy core, 2026-11).
+Schemas and bytes are untrusted.  A writer's schema is checked first (`codec.schema_limits`), then each record
+is read within bounds (`codec.avro`), with the writer's logical types honoured (`codec.logical_types`); last,
+every bound of `records` must hold.  fastavro only writes: it ends the process on a recursive schema with a 5
+KB message, waits for ever on a `fixed` of negative size, and makes 100 M elements of a 5-byte `array<null>`;
+no `try` can catch these.  It is no slower to read without it: an impression of 2.3 KB takes 0.2 ms, as with
+fastavro where the writer's schema is ours, and half of fastavro's time where it is not (one busy core,
+2026-11).
 """
 
 from collections.abc import Mapping
@@ -60,14 +61,19 @@ _IMPRESSION: TypeAdapter[Impression] = TypeAdapter(Impression)
 
 
 def decode(payload: bytes, writer: Schema) -> Impression:
-    """Decode and validate one impression.  Raises `Poison`."""
+    """Decode and validate one impression; `payload` is without its framing.
+
+    Raises `Poison` with the place of the problem: `AVRO`, `UTF8`, `LIMIT` or `INVALID`; `SCHEMA` if the
+    schema does not fit ours.
+    """
     return impression(decode_plain(payload, writer, "RecommendationImpression"))
 
 
 def decode_plain(payload: bytes, writer: Schema, name: str) -> Mapping[str, object]:
-    """Decode one record of ours as plain data, not validated further.
+    """Decode one of our records, by its name, as a dict of its fields, not validated further.
 
-    Times are microseconds since 1970 UTC, whatever unit the writer has.  Raises `Poison` with the place of the problem.
+    Times are microseconds since 1970 UTC, whatever unit the writer has; fields that the writer lacks have our
+    defaults.  Raises `Poison` with the place of the problem.
     """
     if name not in writer.readers:
         writer.readers[name] = _reader(writer, name)
@@ -96,9 +102,10 @@ def _ours(name: str) -> schema_limits.Type:
 
 
 def impression(plain: Mapping[str, object]) -> Impression:
-    """Validate an impression from plain data, Avro's or JSON's.  Raises `Poison` with every problem's place.
+    """Validate an impression from plain data, Avro's or JSON's.
 
-    What is accepted can be encoded, and comes back from `decode` as it is.
+    What is accepted can be encoded, and `decode` gives it back unchanged.  Raises `Poison` (`LIMIT` or
+    `INVALID`) with the places of the first five problems.
     """
     try:
         found = _IMPRESSION.validate_python(plain)
@@ -117,7 +124,7 @@ def impression(plain: Mapping[str, object]) -> Impression:
 
 
 def _problem(error: ErrorDetails) -> str:
-    """Tell what is wrong with a value, without the value where it may be text."""
+    """Return what is wrong with a value, without the value if it may be text."""
     value = error["input"]
     if error["loc"][-1] not in _TIMES or not error["type"].endswith("_equal") or not isinstance(value, (int, float)):
         return error["msg"]

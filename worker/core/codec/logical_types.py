@@ -12,8 +12,8 @@
     bytes in UTF-8, enum                                 a string
     string                                               an enum
 
-Anything else is refused: by its logical type if it has one that we do not know or cannot take for this field (also a
-time of day for a time), else by its kind.  Fields that we do not read may have any logical type.
+Anything else is refused: by its logical type if it has one that we do not know or cannot take for this field
+(also a time of day for a time), else by its kind.  Fields that we do not read may have any logical type.
 """
 
 from collections.abc import Callable, Mapping
@@ -36,10 +36,12 @@ NANOS = frozenset({"timestamp-nanos", "local-timestamp-nanos"})
 
 
 class Unfit(Exception):
-    """A value or type that our field does not take; `reason` is that of the `Poison` it becomes."""
+    """A value or type that our field does not take; it becomes a `Poison` with this reason.
+
+    `problem` is a sentence without the place; `place` is filled in on the way up.
+    """
 
     def __init__(self, reason: Reason, problem: str) -> None:
-        """Say why, in a word and in a sentence without a place."""
         super().__init__(problem)
         self.reason, self.problem = reason, problem
         self.place: list[str] = []  # outermost first: names of our fields, numbers of entries
@@ -56,7 +58,7 @@ class Unfit(Exception):
 
 
 def conversion(writer: Type, ours: Type) -> Convert | None:
-    """Return what makes a writer's value ours, or None where it is the same.  Raises `Unfit`."""
+    """Return a function that makes a writer's value ours; None if it is ours already.  Raises `Unfit`."""
     key = (writer.kind, writer.logical, ours.kind)
     if ours.logical == "timestamp-micros":
         return _to_micros(writer, ours)
@@ -70,7 +72,7 @@ def conversion(writer: Type, ours: Type) -> Convert | None:
 
 
 def unfit(writer: Type, ours: Type) -> Unfit:
-    """Return the refusal of a writer's type: by its logical type if it has one."""
+    """Return the error for a writer's type: of its logical type if it has one."""
     wanted = NUMBERS.get(ours.kind, f"{'an' if ours.kind[0] in 'aeiou' else 'a'} {ours.kind}")
     if ours.logical == "timestamp-micros":
         wanted = "a timestamp or a date"

@@ -1,15 +1,15 @@
 """A schema's text as a tree of types, with every name, size and count in it checked.
 
-A writer's schema comes from outside, and what reads by it trusts it.  So nothing of it is used unchecked: sizes are
-whole numbers within bounds, names are Avro's names, each named type is declared once and before its use, and no type
-contains itself.  What reading does not need (documentation, a writer's defaults, orders, aliases) is left out of the
-tree, so it can do no harm.
+A writer's schema comes from outside, and what reads by it trusts it.  So nothing of it is used unchecked:
+sizes are whole numbers within bounds, names are Avro's names, each named type is declared once and before its
+use, and no type contains itself.  What reading does not need (documentation, a writer's defaults, orders,
+aliases) is left out of the tree, so it can do no harm.
 
     {"type": "array", "items": {"type": "fixed", "name": "F", "size": -1}}     Poison(Reason.SCHEMA, ...)
     {"type": "long", "logicalType": "timestamp-millis"}                        Type("long", logical="timestamp-millis")
 
-Every type knows how many bytes it takes at least and how many values it holds, so that `codec.avro` can refuse a
-count before it makes a single entry.
+Every type knows how many bytes it takes at least and how many values it holds, so that `codec.avro` can
+refuse a count before it makes a single entry.
 """
 
 import json
@@ -88,17 +88,17 @@ class Type:
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """A schema's outermost type, and the most that the tree and its readers hold of memory."""
+    """A schema's outermost type, and the most memory that the tree and its readers take, bytes."""
 
     root: Type
     num_bytes: int
 
 
 def parse(text: str, references: Sequence[str] = (), *, keep_defaults: bool = False) -> Parsed:
-    """Parse and check a schema.  `references` are the schemas whose types it names, dependencies first.
+    """Parse and check a schema, JSON; `references` are the schemas whose types it names, dependencies first.
 
-    Defaults of fields are kept on demand only: those of a writer mean nothing to a reader.  Raises `Poison` with the
-    reason `schema`.
+    `keep_defaults` is for our own schemas: the defaults of a writer mean nothing to a reader.  Raises
+    `Poison` (`Reason.SCHEMA`) with what is wrong.
     """
     num_chars = len(text) + sum(map(len, references))
     if num_chars > MAX_SCHEMA_CHARS:
@@ -114,7 +114,7 @@ def parse(text: str, references: Sequence[str] = (), *, keep_defaults: bool = Fa
 
 
 class _Parser:
-    """Holds what one schema and its references have declared so far."""
+    """What one schema and its references have declared so far."""
 
     def __init__(self, *, keep_defaults: bool) -> None:
         self._keep_defaults = keep_defaults

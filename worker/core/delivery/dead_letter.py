@@ -1,11 +1,12 @@
 """A dead letter: the original bytes, key and headers, and headers that say why and where from.
 
-It leaves in the same transaction as its record's offset, so the partition moves on and nothing is lost.  A record may
-be as large as its own topic allows, so what does not fit is cut and named: the value first, then the headers,
-then the key.  Where Kafka refuses a letter all the same, the next form of it (`forms`) goes instead.
+It leaves in the same transaction as its record's offset, so the partition moves on and nothing is lost.  A
+record may be as large as its own topic allows, so what does not fit is cut, and headers say so: the value
+first, then the headers, then the key.  If Kafka refuses a letter all the same, the next form of it (`forms`)
+is sent instead.
 
-`put_back` is the way back: the record as it was, and one header that counts how often it was put back.  That header
-goes on into the next letter of the same record, so nothing goes round for ever.
+`put_back` makes the original record again, with one header that counts how often it was put back.  That
+header goes on into the next letter of the same record, so that no record is replayed for ever.
 """
 
 from collections.abc import Mapping
@@ -28,13 +29,16 @@ NO_TIMESTAMP_MS = -1  # as Kafka writes it
 
 
 def forms(record: Record) -> tuple[LetterForm, ...]:
-    """Return the forms in which the letter of a record is tried, in order."""
+    """Return the forms in which the letter of a record is tried, in order; at least two."""
     full, keyed, bare = LetterForm
     return (full, keyed, bare) if record.key is None else (full, bare)
 
 
 def to_message(letter: DeadLetter, topic: str, *, max_bytes: int) -> Message:
-    """Return the message of a dead letter, at most `max_bytes` with its framing."""
+    """Return the message of a dead letter for this topic, at most `max_bytes` with its framing.
+
+    What does not fit is cut; a bare letter holds nothing of the record.
+    """
     why = _why(letter)
     if letter.form is LetterForm.BARE:
         return _bare(letter.record, topic, why)
@@ -91,7 +95,7 @@ def _headers(why: Mapping[str, str]) -> Headers:
 
 
 def told(headers: Headers) -> Mapping[str, str]:
-    """Return what a letter's own headers say, by name without the prefix."""
+    """Return the values of a letter's own headers, by name without the prefix; empty for another record."""
     return {
         name.removeprefix(PREFIX): (value or b"").decode(errors="replace")
         for name, value in headers
@@ -100,7 +104,7 @@ def told(headers: Headers) -> Mapping[str, str]:
 
 
 def attempts(headers: Headers) -> int:
-    """Return how often a record was put back so far.
+    """Return how often a record was put back so far; 0 if its header is not a count of ours.
 
     >>> attempts((("ms-attempt", b"2"),)), attempts((("ms-attempt", b"often"),)), attempts(())
     (2, 0, 0)
@@ -110,7 +114,10 @@ def attempts(headers: Headers) -> int:
 
 
 def put_back(letter: Record) -> Message:
-    """Return the original of a letter for its own topic, counted up.  Raises `BadRecord` if some of it is missing."""
+    """Return the original record of a letter, for its own topic, with its count one higher.
+
+    Raises `BadRecord` if the letter does not hold all of it.
+    """
     why = told(letter.headers)
     if why.get("reason") == Reason.UNREADABLE:
         raise BadRecord(Reason.UNREADABLE, "no client could read it, so the letter does not have it")

@@ -1,8 +1,8 @@
 """Which dead letters of one partition were put back: a commit offset, and a note of those behind a gap.
 
-Every letter before the commit offset is settled: put back, or such that it never can be.  Letters are also put back out
-of order, by reason or by age, so those that are settled behind one that was left stand in a note beside the offset:
-one bit a letter, compressed, in the commit's metadata, which brokers hold to 4,096 bytes.
+Every letter before the commit offset is settled: put back, or impossible to put back.  Letters are also put
+back out of order, by reason or by age, so the settled ones behind one that was left are noted beside the
+offset: one bit per letter, compressed, in the commit's metadata, which brokers limit to 4,096 bytes.
 
 >>> replayed = Replayed(100)
 >>> for offset, settled in ((100, True), (101, False), (103, True)): replayed.look(offset, settled=settled)
@@ -55,17 +55,17 @@ class Replayed:
     """One partition of the dead letters; letters are looked at in offset order."""
 
     def __init__(self, commit_offset: int, note: str = "") -> None:
-        """Go on where a run before this one ended.  Raises `Fatal` if its note cannot be read."""
+        """Continue where the last run ended.  Raises `Fatal` if its note cannot be read."""
         self._settled = set(_offsets(commit_offset, note))
         self._first_left: int | None = None
         self._next = commit_offset
 
     def settled(self, offset: int) -> bool:
-        """Say whether a letter needs nothing any more."""
+        """Return True if a letter was put back, or cannot be."""
         return offset in self._settled
 
     def look(self, offset: int, *, settled: bool) -> None:
-        """Take what became of a letter."""
+        """Note what became of the next letter."""
         self._next = offset + 1
         if not settled and self._first_left is None:
             self._first_left = offset

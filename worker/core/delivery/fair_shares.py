@@ -1,7 +1,7 @@
 """How a flush is divided among partitions: each gets its share of records and of bytes, and nothing is left over.
 
-What one partition does not need the others get.  A record is never split: one that is larger than a whole share goes
-all the same, if there is any room.
+What one partition does not need the others get.  A record is never split: one that is larger than a whole
+share goes all the same, if there is any room.
 
 >>> a, b = Partition("t", 0), Partition("t", 1)
 >>> taken = divide([(a, iter([(10, 1), (11, 1), (12, 1)])), (b, iter([(70, 1)]))], Room(3, 100))
@@ -23,7 +23,7 @@ class Room:
     num_bytes: float
 
     def __bool__(self) -> bool:
-        """Say whether one more record may be taken."""
+        """Return True if one more record may be taken."""
         return self.records > 0 and self.num_bytes > 0
 
     def take(self, num_bytes: int) -> None:
@@ -46,8 +46,8 @@ class _Queue:
 def divide(heads: Iterable[tuple[Partition, Iterator[tuple[int, int]]]], room: Room) -> dict[Partition, list[int]]:
     """Return the offsets that leave, by partition, and take them out of the room.
 
-    `heads` are the finished records of each partition in order: offset and bytes.  In rounds: each takes at least one
-    record of each partition in it, so this is linear in what is taken.
+    `heads` are the finished records of each partition in order: offset and bytes.  In rounds: each takes at
+    least one record of each partition in it, so this is linear in what is taken.
     """
     taken: dict[Partition, list[int]] = {}
     going = [_Queue(*head) for head in heads]

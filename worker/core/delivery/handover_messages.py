@@ -18,7 +18,8 @@ from worker.core.topics.topic_history import TopicChange
 class Assigned:
     """A partition is ours from now on.
 
-    `resume_at` is a start position without a commit; else `committed` is the committed offset, and `note` stands by it.
+    `resume_at` is a start position without a commit; else `committed` is the committed offset, and `note`
+    stands by it.
     """
 
     partition: Partition
@@ -30,7 +31,7 @@ class Assigned:
 
 @dataclass(frozen=True, slots=True)
 class Revoking:
-    """The group wants partitions back; the callback waits until `LetGo` or `deadline_s`."""
+    """The group revokes partitions; the callback waits until `LetGo` or `deadline_s`, monotonic."""
 
     partitions: frozenset[Partition]
     deadline_s: float
@@ -38,14 +39,14 @@ class Revoking:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """Partitions are no longer ours, and may be somebody else's already."""
+    """Partitions are no longer ours, and may be another member's already."""
 
     partitions: frozenset[Partition]
 
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """Time has come to `now_s`; `urgent` does not wait for the flush interval."""
+    """It is `now_s`, monotonic; an `urgent` tick does not wait for the flush interval."""
 
     now_s: float
     urgent: bool = False
@@ -53,7 +54,7 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Frozen:
-    """What the consumer said in one step: group metadata, its generation, and the epoch of each owned partition."""
+    """What the consumer read in one step: group metadata, its generation, and the epoch of each owned partition."""
 
     metadata: object
     generation: int
@@ -86,14 +87,14 @@ class Aborted:
 
 @dataclass(frozen=True, slots=True)
 class InDoubt:
-    """Nobody knows whether the flush had an effect."""
+    """It is unknown whether the flush had an effect."""
 
     end: ClassVar = FlushEnd.IN_DOUBT
 
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """A new producer has settled the old transaction; the broker's committed offsets, by partition."""
+    """A new producer has settled the old transaction; `committed` has the broker's offsets, -1 for none."""
 
     committed: Mapping[Partition, int]
     now_s: float
@@ -116,8 +117,8 @@ class Refusal:
 class Refused:
     """The flush had no effect, because Kafka refuses a message in it.
 
-    A broker refuses a whole batch: where it does not say which message it means, `refusals` lists every record that has
-    one in that batch, and `certain` is False.
+    A broker refuses a whole batch: where it does not say which message it means, `refusals` lists every
+    record that has one in that batch, and `certain` is False.
     """
 
     end: ClassVar = FlushEnd.REFUSED
@@ -134,7 +135,8 @@ Event = Assigned | Revoking | Lost | Tick | Frozen | Committed | Aborted | InDou
 class TopicNews:
     """What happened to an input topic; `is_held` while it keeps the worker from being ready.
 
-    No event of the `Handover`, which hears of partitions alone.  `change` is None once a topic is well again.
+    Not an event of the `Handover`, which handles partitions alone.  `change` is None once the topic can be
+    read again.
     """
 
     topic: str
@@ -147,7 +149,7 @@ class TopicNews:
 
 @dataclass(frozen=True, slots=True)
 class Freeze:
-    """Read metadata and epochs in one step and answer with `Frozen`."""
+    """Read metadata and epochs in one step; answer with `Frozen`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,35 +187,35 @@ class Flush:
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """Run this flush; answer with `Committed`, `Aborted` or `InDoubt`."""
+    """Run this flush; answer with a `FlushOutcome`."""
 
     flush: Flush
 
 
 @dataclass(frozen=True, slots=True)
 class Rebuild:
-    """Make a new producer with the same identity, then read these partitions' committed offsets: `Settled`."""
+    """Make a new producer with the same identity, read these partitions' committed offsets; answer with `Settled`."""
 
     partitions: frozenset[Partition]
 
 
 @dataclass(frozen=True, slots=True)
 class LetGo:
-    """The revoke callback may return; what these partitions have in flight is void."""
+    """Let the revoke callback return; what these partitions have in flight is void.  No answer."""
 
     partitions: frozenset[Partition]
 
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """What these partitions have in flight is void."""
+    """Forget these partitions: what they have in flight is void.  No answer."""
 
     partitions: frozenset[Partition]
 
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """A partition's records before this offset are durable: their share of the window is free."""
+    """Forget a partition's records before this offset: they are durable.  No answer."""
 
     partition: Partition
     commit_offset: int
@@ -221,7 +223,7 @@ class Release:
 
 @dataclass(frozen=True, slots=True)
 class Replace:
-    """Kafka takes no message of this record: answer with `Handover.replace` and its one dead letter."""
+    """Kafka takes no message of this record: call `Handover.replace` with its one dead letter, or `Handover.block`."""
 
     refusal: Refusal
 

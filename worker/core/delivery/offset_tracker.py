@@ -16,7 +16,8 @@ True
 >>> offsets.start(14)      # handed out a second time: refused
 False
 
-A short note is committed beside the offset.  One that changes is committed by itself, at the unchanged offset.
+A short note is committed beside the offset.  One that changes is committed by itself, at the unchanged
+offset.
 """
 
 from collections.abc import Iterator
@@ -24,10 +25,14 @@ from itertools import takewhile
 
 
 class Offsets:
-    """One partition in one assignment.  Kept by `Handover`, dropped with the assignment."""
+    """One partition in one assignment; `Handover` drops it with the assignment.
+
+    `resume_at` is where reading starts if nothing is committed: it is committed with the first flush.
+    `committed` is the committed offset, and `note` the metadata beside it.  Both offsets None: only a record
+    tells where reading is.
+    """
 
     def __init__(self, *, resume_at: int | None = None, committed: int | None = None, note: str = "") -> None:
-        """Start empty; `resume_at` is a start that is not committed yet and shall be, `note` stands by the commit."""
         self._in_flight: dict[int, bool] = {}  # offset to finished, in the order of reading
         start = committed if resume_at is None else resume_at
         self._highest = -1 if start is None else start - 1
@@ -37,11 +42,11 @@ class Offsets:
         self._committed_note: str | None = note  # None if nobody knows
 
     def __len__(self) -> int:
-        """Count the records that are started and not yet committed."""
+        """Return how many records are started and not yet committed."""
         return len(self._in_flight)
 
     def start(self, offset: int) -> bool:
-        """Take a record on; False if one at or above this offset was started before."""
+        """Start a record; False if one at or above this offset was started before."""
         if offset <= self._highest:
             return False
         self._highest = offset
@@ -50,14 +55,17 @@ class Offsets:
         return True
 
     def finish(self, offset: int) -> None:
-        """Mark a record as answered; it may be released once all before it are."""
+        """Mark a started record as finished; it may be released once all before it are.
+
+        Raises `AssertionError` if it was not started, or is finished already.
+        """
         if self._in_flight.get(offset, True):
             message = f"offset {offset} is finished twice or was never started"
             raise AssertionError(message)
         self._in_flight[offset] = True
 
     def head(self) -> Iterator[int]:
-        """List the finished offsets that no unfinished one stands before, in order."""
+        """Yield the finished offsets up to the oldest unfinished one, in order."""
         for offset, finished in self._in_flight.items():
             if not finished:
                 return
@@ -65,11 +73,11 @@ class Offsets:
 
     @property
     def has_head(self) -> bool:
-        """Say whether the oldest record is finished, so that something can be released."""
+        """True if the oldest record is finished, so that something can be released."""
         return next(iter(self._in_flight.values()), False)
 
     def commit_offset(self, *, past: int | None = None) -> int | None:
-        """Return where a restart shall read on if everything up to `past` (default: the head) is released.
+        """Return where a restart continues if everything up to `past` (default: the head) is released.
 
         None if nothing was released and nothing else needs a commit.
         """
@@ -78,7 +86,7 @@ class Offsets:
 
     @property
     def has_new_note(self) -> bool:
-        """Say whether the note is not what was committed last."""
+        """True if the note is not the one that was committed last."""
         return self.note != self._committed_note
 
     @property
@@ -89,7 +97,7 @@ class Offsets:
         return next(iter(self._in_flight), self._highest + 1)
 
     def forget(self, commit_offset: int, note: str = "", *, certain: bool = True) -> None:
-        """Drop what a commit has covered; it is not always `certain` that the note that went with it is there."""
+        """Drop what a commit has covered; not `certain`: the offset is committed, but perhaps not this note."""
         self._uncommitted_start = None
         if certain or note == self._committed_note:
             self._committed_note = note
@@ -100,5 +108,5 @@ class Offsets:
 
     @property
     def oldest(self) -> int | None:
-        """The oldest record in flight, which holds the commit."""
+        """The offset of the oldest unfinished record, which holds the commit; None if there is none."""
         return next((offset for offset, finished in self._in_flight.items() if not finished), None)

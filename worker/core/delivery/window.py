@@ -4,10 +4,10 @@ At the high mark everything pauses (polling goes on), at the low mark it resumes
 prefetch queue on pause and fetches again on resume, so the marks stand far apart.  No partition may hold
 more than half of the budget while others wait: a partition with a slow head would starve them.
 
-A partition is stuck while one of its records waits for something that nobody here can bring about, such as a schema:
-nothing behind that record can be committed.  All stuck partitions together may hold half of the budget, in equal parts;
-the others share what they leave, at least half.  So what is in flight can reach one and a half of the budget, where a
-partition had taken more than its part before it got stuck.
+A partition is stuck while one of its records waits for something that nobody here can bring about, such as a
+schema: nothing behind that record can be committed.  All stuck partitions together may hold half of the
+budget, in equal parts; the others share what they leave, at least half.  So what is in flight can reach one
+and a half of the budget, where a partition had taken more than its part before it got stuck.
 
 >>> a, b = Partition("t", 0), Partition("t", 1)
 >>> window = Window(max_records=4, max_bytes=1_000, max_tokens=1_000)
@@ -35,26 +35,25 @@ NOTHING = (0, 0, 0)
 
 
 class Window:
-    """Counts records, their bytes and their prompt tokens in flight."""
+    """Counts records, their bytes of memory and their prompt tokens in flight, against a budget of each."""
 
     def __init__(self, *, max_records: int, max_bytes: int, max_tokens: int) -> None:
-        """Take the budget."""
         self._max = (max_records, max_bytes, max_tokens)
         self._held: dict[Partition, list[int]] = {}  # records, bytes and tokens of each partition
         self._full = False
 
     @property
     def num_records(self) -> int:
-        """Records in flight."""
+        """How many records are in flight."""
         return self._totals()[0]
 
     @property
     def num_bytes(self) -> int:
-        """Bytes in flight."""
+        """How many bytes are in flight."""
         return self._totals()[1]
 
     def full(self, stuck: Collection[Partition] = ()) -> bool:
-        """Say whether no further record shall be taken on now, of a partition that is not stuck."""
+        """Return True if there is no room for another record of a partition that is not stuck."""
         return self._load(self._totals(without=stuck), self._room(stuck)) >= 1
 
     def crowded(self, stuck: Collection[Partition]) -> frozenset[Partition]:
@@ -62,19 +61,19 @@ class Window:
         return frozenset(p for p in stuck if self._load(self._held.get(p, NOTHING), self._max) >= MOST / len(stuck))
 
     def add(self, partition: Partition, *, num_bytes: int) -> None:
-        """Take a record into the budget."""
+        """Count one more record of a partition."""
         self._change(partition, 1, num_bytes, 0)
 
     def grow(self, partition: Partition, *, num_bytes: int = 0, num_tokens: int = 0) -> None:
-        """Change what a record taken before holds, by this much; it is known only once it is decoded, or answered."""
+        """Change what a counted record holds by this much: its size is known once it is decoded, or answered."""
         self._change(partition, 0, num_bytes, num_tokens)
 
     def remove(self, partition: Partition, *, num_bytes: int, num_tokens: int = 0) -> None:
-        """Give a record's share back."""
+        """Count one record less: it is committed, or lost."""
         self._change(partition, -1, -num_bytes, -num_tokens)
 
     def paused(self, assigned: Collection[Partition], stuck: Collection[Partition] = ()) -> frozenset[Partition]:
-        """Return the assigned partitions that shall be paused now."""
+        """Return the assigned partitions to pause now; a pause lasts until the low mark is reached."""
         room, crowded = self._room(stuck), self.crowded(stuck)
         load = self._load(self._totals(without=stuck), room)
         self._full = load >= 1 or (self._full and load > LOW_MARK)

@@ -24,7 +24,6 @@ class Cleaner:
     """Cleans the texts of one prompt and keeps in `flags` what was done to them."""
 
     def __init__(self, labels: tuple[str, ...]) -> None:
-        """Start without a flag; `labels` are those of the profile in use, the behavior's last."""
         self.flags: set[str] = set()
         self._labels = labels
 

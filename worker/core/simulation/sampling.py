@@ -103,7 +103,6 @@ class UserBudget:
     """
 
     def __init__(self, limit: int, *, max_bytes: int = MAX_USER_DAYS_BYTES) -> None:
-        """Start with nothing counted."""
         self._limit = limit
         self._max_bytes = max_bytes
         # By day and user, as one number; the events are hashes too, side by side.

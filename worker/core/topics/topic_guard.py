@@ -48,7 +48,7 @@ class TopicGuard:
         return self._names | self._ids.keys() | self._absent | self._left
 
     def is_away(self, topic: str) -> bool:
-        """Say whether a topic keeps the worker from being ready because it is not there."""
+        """Return True if a topic keeps the worker from being ready because it is not there."""
         return topic in self._absent
 
     @property
@@ -59,7 +59,7 @@ class TopicGuard:
         return "; ".join(filter(None, told))
 
     def reads(self, topic: str, topic_id: str) -> bool:
-        """Take the id of a topic that is read from now on; return whether it was absent or held."""
+        """Note the id of a topic that is read from now on; return True if it was absent or held."""
         was_away = topic in self._absent or topic in self._held
         self._ids[topic] = topic_id
         self._left.discard(topic)
@@ -67,18 +67,18 @@ class TopicGuard:
         return was_away
 
     def is_absent(self, topic: str) -> None:
-        """Take that a topic is not there although the group gave partitions of it."""
+        """Note that a topic is not there although the group gave partitions of it."""
         self._ids.pop(topic, None)
         self._absent.add(topic)
 
     def is_held(self, topic: str, why: str) -> None:
-        """Take that a topic was made anew, and that nothing of it is read until somebody decides."""
+        """Note that a topic was made anew, and that nothing of it is read until a person decides."""
         self._ids.pop(topic, None)
         self._forget(topic)
         self._held[topic] = why
 
     def is_given_up(self, topic: str) -> None:
-        """Take that the group took the last partition of a topic away from this member.
+        """Note that the group took the last partition of a topic away from this member.
 
         With the new group protocol that is the first sign of a topic that was deleted.
         """
@@ -88,11 +88,11 @@ class TopicGuard:
             self._left.add(topic)
 
     def no_match(self, why: str) -> None:
-        """Take why the patterns find no topic at all, "" if they find one."""
+        """Note why the patterns match no topic at all, "" if they match one."""
         self._no_match = why
 
     def look(self, found: Mapping[str, str | None], *, now_s: float) -> Look:
-        """Take the id of each topic now, None for one that is not there."""
+        """Note the id of each topic now, None for one that is not there."""
         again, gone = set(), set()
         for topic, topic_id in found.items():
             if topic_id is None:
