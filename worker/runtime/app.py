@@ -227,7 +227,7 @@ async def answer_all(
         engine.card.model, rules.setup.config_fingerprint, settings.group_id, settings.input_topics,
     )  # fmt: skip
     # What is loaded by now stays, and records in flight are many objects without a cycle: looking through them for
-    # garbage at the usual pace cost 0.13 ms an event (two CPU cores, 2026-11).
+    # garbage at the usual pace cost 0.13 ms per event (two CPU cores, 2026-11).
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLD)

@@ -141,7 +141,7 @@ class _Connection:
 
 
 class _Server(ThreadingHTTPServer):
-    """A thread a connection, as the library has it; few connections, each for a limited time."""
+    """One thread per connection, as in the library; few connections, each for a limited time."""
 
     daemon_threads = True
     request_queue_size = 1_024  # that the kernel keeps until they are accepted; one more would try again after 1 s

@@ -88,7 +88,7 @@ class Telemetry:
         self._card = card
         self._registry = registry
         self._tracer = tracer or trace.get_tracer("mirrorstream", __version__)
-        # Spans that nobody records cost all the same, with their context: 0.3 ms an event (two cores, 2026-11).
+        # Spans that nobody records cost all the same, with their context: 0.3 ms per event (two cores, 2026-11).
         self._traces = tracer is not None or not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
         self._untraced = nullcontext(ChatSpan(self, trace.INVALID_SPAN, {}))
         name = "mirrorstream_"

@@ -217,7 +217,7 @@ def _shorter(text: str, max_chars: int, labels: tuple[str, ...]) -> str:
 
 
 def _asks(record: Record, impression: Impression, question: Question, asking: Asking) -> tuple[Ask, ...]:
-    """Return one ask a draw; none for a question that needs no engine."""
+    """Return one ask per draw; none for a question that needs no engine."""
     if question.status is not None:
         return ()
     return tuple(

@@ -139,7 +139,7 @@ def planning(
 
 
 def all_alike(slates: Iterable[Question]) -> bool:
-    """Say whether there is one slate that is asked, and every other is a copy of it."""
+    """Return True if one slate is asked, and every other is a copy of it."""
     asked = [one.status for one in slates]
     return len(asked) > 1 and asked.count(None) == 1 and asked.count(Status.IDENTICAL) == len(asked) - 1
 

@@ -1,4 +1,4 @@
-"""The record that goes out: one `SimulatedResponse` a question, field for field `schemas/SimulatedResponse.avsc`."""
+"""The record that goes out: one `SimulatedResponse` per question, field for field `schemas/SimulatedResponse.avsc`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -79,7 +79,7 @@ def respond(
     sample_rate: float,
     produced_at_us: int,
 ) -> tuple[SimulatedResponse, ...]:
-    """Return one response a question, in the order of the questions.
+    """Return one response per question, in the order of the questions.
 
     `sample_rate` is the share of users who are simulated; slates that are all alike are asked of fewer.
     """
@@ -95,7 +95,7 @@ def responding(
     sample_rate: float,
     produced_at_us: int,
 ) -> Steps[tuple[SimulatedResponse, ...]]:
-    """Do the same in steps: a draw each."""
+    """Do as `respond` does, in steps of one draw each."""
     slates = {a.question.variant: a for a in asked if a.question.kind is Kind.SLATE}
     alike_rate = sample_rate * (setup.calibration_share if all_alike(a.question for a in slates.values()) else 1.0)
     responses = []

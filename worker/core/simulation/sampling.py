@@ -111,7 +111,7 @@ class UserBudget:
         self.num_forgotten = 0
 
     def takes(self, user_id: str, event_id: str, occurred_at: int) -> bool:
-        """Say whether this event is within the user's day; one that comes again is answered as before."""
+        """Return True if this event is within the user's daily limit; one that comes again is answered as before."""
         if not self._limit:
             return True
         day = occurred_at // _US_A_DAY
@@ -139,7 +139,7 @@ class UserBudget:
 
 
 def _holds(events: bytes, event: bytes) -> bool:
-    """Say whether one of the hashes that stand side by side is this one."""
+    """Return True if one of the hashes that stand side by side is this one."""
     at = events.find(event)
     while at >= 0 and at % len(event):
         at = events.find(event, at + 1)

@@ -60,7 +60,7 @@ class TopicPatterns:
 
 
 def is_pattern(topic: str) -> bool:
-    """Say whether an entry of `input_topics` is a pattern."""
+    """Return True if an entry of `input_topics` is a pattern."""
     return topic.startswith("^")
 
 
