@@ -305,20 +305,41 @@ def header_bytes(headers: Headers) -> int:
 class Reason(StrEnum):
     """Why a record is dead-lettered, in a word: the header `ms-reason`, and a label of the metrics."""
 
-    MAGIC = "magic"  # it does not start as any framing that we read
-    SCHEMA = "schema"  # its writer's schema is unknown, or is none that we read
-    AVRO = "avro"  # its bytes are not what its writer's schema says, or the schema is of another record
-    UTF8 = "utf8"  # a text is not UTF-8
-    LIMIT = "limit"  # something of it is longer, or there is more of it, than we take
-    INVALID = "invalid"  # a value that no impression may have
-    HEADERS = "headers"  # the client could not read its headers
-    UNREADABLE = "unreadable"  # no client can read it: it stands in a broken batch
-    ENGINE_KILLER = "engine_killer"  # the engine died of it twice
-    TOO_LARGE = "too_large"  # its responses are too large for their topic
-    REFUSED = "refused"  # Kafka refuses its responses for another fault of their own
+    MAGIC = "magic"
+    """The value starts as none of the framings that are read; another program writes to the topic."""
+
+    SCHEMA = "schema"
+    """The writer's schema is unknown to the registry, not Avro, or beyond a limit; register it, then replay."""
+
+    AVRO = "avro"
+    """The bytes or the record's type do not fit the schema; `ms-detail` names the field, for the producer."""
+
+    UTF8 = "utf8"
+    """A text is not UTF-8; `ms-detail` names the field, for the producer."""
+
+    LIMIT = "limit"
+    """A text is too long, or there are too many or too few entries; `ms-detail` says what was seen and wanted."""
+
+    INVALID = "invalid"
+    """A value that no impression may have, such as a time in a wrong unit; `ms-detail` names the field."""
+
+    HEADERS = "headers"
+    """A header's name is not UTF-8, so the client could not read the headers; repair the producer."""
+
+    UNREADABLE = "unreadable"
+    """No client could read its batch; read it with a larger `receive.message.max.bytes`, or ask the producer."""
+
+    ENGINE_KILLER = "engine_killer"
+    """The engine died of it twice; look at it before it is replayed."""
+
+    TOO_LARGE = "too_large"
+    """Its responses do not fit their topic, even without their texts; raise `max.message.bytes`, then replay."""
+
+    REFUSED = "refused"
+    """Kafka refuses one of its responses, such as one without a key; repair the topic, then replay."""
 
 
-REFUSALS = (Reason.TOO_LARGE, Reason.REFUSED)  # what Kafka may say of a message
+REFUSALS = (Reason.TOO_LARGE, Reason.REFUSED)  # those that come from Kafka
 
 
 class LetterForm(StrEnum):
