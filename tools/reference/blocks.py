@@ -17,6 +17,7 @@ from worker.core.delivery.handover_messages import TopicNews
 from worker.core.errors import ExitCode
 from worker.core.flags import Flag
 from worker.core.prompts import prompt
+from worker.core.records import Reason
 from worker.core.simulation.draws import EngineCard
 from worker.core.simulation.questions import Status
 from worker.core.simulation.sampling import Skip
@@ -123,6 +124,7 @@ BLOCKS: Mapping[str, Callable[[], str]] = {
     "prompt-profile": prompt_profile,
     "statuses": partial(_enumeration, Status, "status"),
     "flags": partial(_enumeration, Flag, "flag"),
+    "dead-letter-reasons": partial(_enumeration, Reason, "reason"),
     "skips": partial(_enumeration, Skip, "reason"),
     "experiment-states": partial(_enumeration, State, "state"),
     "http-api": http_api.operations,
