@@ -96,45 +96,55 @@ class Telemetry:
         gauge = partial(Gauge, registry=registry)
         histogram = partial(Histogram, registry=registry)
         self._consumed = counter(name + "records_consumed_total", "Records received")
-        self._stale = counter(name + "records_stale_total", "Records of an assignment that is over")
-        self._skipped = _counter(registry, name + "records_skipped_total", "Records not simulated", "reason", Skip)
-        self._dead = _counter(registry, name + "dead_letters_total", "Records never answered", "reason", Reason)
+        self._stale = counter(
+            name + "records_stale_total", "Records and results dropped because their partition was revoked"
+        )
+        self._skipped = _counter(registry, name + "records_skipped_total", "Records skipped, by reason", "reason", Skip)
+        self._dead = _counter(
+            registry, name + "dead_letters_total", "Records dead-lettered, by reason", "reason", Reason
+        )
         self._refused = _counter(
-            registry, name + "refusals_total", "Records whose messages Kafka refused", "reason", REFUSALS
+            registry, name + "refusals_total", "Records whose messages Kafka refused, by reason", "reason", REFUSALS
         )
         self._untimed = counter(name + "records_without_time_total", "Answered records without a usable timestamp")
-        self._unreadable = counter(name + "unreadable_batches_total", "Batches that the Kafka client cannot read")
-        self._unreadable_now = gauge(name + "unreadable_partitions", "Partitions held by a batch that cannot be read")
-        self._engine_deaths = counter(name + "engine_deaths_total", "Engine deaths and hangs")
-        self._responses = counter(name + "responses_total", "Responses finished", ["question", "status"])
+        self._unreadable = counter(name + "unreadable_batches_total", "Batches that the Kafka client could not read")
+        self._unreadable_now = gauge(name + "unreadable_partitions", "Partitions paused at a batch that cannot be read")
+        self._engine_deaths = counter(name + "engine_deaths_total", "Engine crashes and hangs")
+        self._responses = counter(name + "responses_total", "Responses, by question and status", ["question", "status"])
         self._responses_of = {
             (kind, status): self._responses.labels(kind, status) for kind in Kind for status in Status
         }
-        self._flushes = _counter(registry, name + "flushes_total", "Transactions by end", "outcome", FlushEnd)
-        self._flush_s = histogram(name + "flush_duration_seconds", "One transaction", buckets=_FLUSH_SECONDS)
-        self._draw_s = histogram(name + "draw_duration_seconds", "One draw in the engine", buckets=_LLM_SECONDS)
-        self._end_to_end_s = histogram(
-            name + "end_to_end_seconds", "Record's timestamp to answer", buckets=_LLM_SECONDS
+        self._flushes = _counter(registry, name + "flushes_total", "Transactions, by outcome", "outcome", FlushEnd)
+        self._flush_s = histogram(name + "flush_duration_seconds", "Duration of a transaction", buckets=_FLUSH_SECONDS)
+        self._draw_s = histogram(
+            name + "draw_duration_seconds", "Duration of a draw in the engine", buckets=_LLM_SECONDS
         )
-        tokens = counter(name + "tokens_total", "Tokens by direction", ["direction"])
+        self._end_to_end_s = histogram(
+            name + "end_to_end_seconds", "Time from a record's timestamp to its answer", buckets=_LLM_SECONDS
+        )
+        tokens = counter(
+            name + "tokens_total", "Tokens: of prompts, cached ones among them, and of completions", ["direction"]
+        )
         self._prompt_tokens, self._cached_tokens = tokens.labels("prompt"), tokens.labels("cached")
         self._completion_tokens = tokens.labels("completion")
-        self._in_flight = gauge(name + "in_flight_records", "Records in flight")
-        self._assigned = gauge(name + "assigned_partitions", "Partitions owned")
-        self._paused = gauge(name + "paused_partitions", "Partitions paused for the window")
+        self._in_flight = gauge(name + "in_flight_records", "Records received and not yet committed")
+        self._assigned = gauge(name + "assigned_partitions", "Partitions assigned to this worker")
+        self._paused = gauge(name + "paused_partitions", "Partitions paused because the window is full")
         self._head_s = gauge(name + "head_of_line_seconds", "Age of the oldest record in flight")
-        self._breaker = gauge(name + "breaker_open", "1 while dead letters are held")
+        self._breaker = gauge(name + "breaker_open", "1 while the breaker holds dead letters back")
         self._topic_changes = counter(
-            name + "topic_changes_total", "Input topics made anew or deleted under a reader", ["topic", "change"]
+            name + "topic_changes_total", "Input topics recreated or deleted while they were read", ["topic", "change"]
         )
-        self._topic_held = gauge(
-            name + "topic_held", "1 while an input topic keeps the worker from being ready", ["topic"]
-        )
-        held = gauge(name + "held_records", "Records that cannot be decoded now", ["why"])
+        self._topic_held = gauge(name + "topic_held", "1 while this input topic makes the worker unready", ["topic"])
+        held = gauge(name + "held_records", "Records held because they cannot be decoded now, by reason", ["why"])
         self._held, self._waiting = held.labels("breaker"), held.labels("schema")
-        self._forgotten = gauge(name + "user_days_forgotten", "Users' daily counts dropped before their day was over")
-        self._positions = gauge(name + "position_share", "P(slot) on content-free slates", ["options", "slot"])
-        build = gauge(name + "build_info", "What runs", ["version", "engine", "model"])
+        self._forgotten = gauge(
+            name + "user_days_forgotten", "Daily counts of users dropped for memory before the day was over"
+        )
+        self._positions = gauge(
+            name + "position_share", "Share of choices each slot gets when all options are alike", ["options", "slot"]
+        )
+        build = gauge(name + "build_info", "Version, engine and model; always 1", ["version", "engine", "model"])
         build.labels(__version__, card.engine, card.model).set(1)
 
     # -- counts
