@@ -12,7 +12,8 @@ export UV_COMPILE_BYTECODE := 1
 
 # What needs no Java, Maven, vLLM or network; the simulation plays a share of its seeds.
 QUICK := tests/unit/core tests/unit/pipeline tests/architecture tests/simulation \
-	tests/contracts/test_readme.py tests/contracts/test_contributing.py tests/contracts/test_asyncapi.py
+	tests/contracts/test_readme.py tests/contracts/test_contributing.py tests/contracts/test_asyncapi.py \
+	tests/contracts/test_reference.py tests/contracts/test_pages.py
 SLOW := --ignore tests/unit/core/prompts/test_random_texts.py --ignore tests/unit/core/test_bounded_cache.py
 
 .PHONY: help setup demo bench docs docs-reference check test test-long lint format lock clean
