@@ -10,8 +10,6 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient
 from rich.console import Console
 
 from worker.bench import environment
@@ -28,10 +26,10 @@ from worker.bench.plain.contenders import WORKER
 from worker.bench.plain.run import profile_plain, run_plain
 from worker.bench.plain.scaling import SCALED, VOID, figures_of, run_scaling
 from worker.bench.report import HEIGHT, WIDTH, Report, render, save_chart, to_json
-from worker.core.errors import BadSettings, Fatal
+from worker.core.errors import BadSettings, Fatal, Retryable
 from worker.demo.broker import embedded_broker
 from worker.engines.local.vllm import on_cpu
-from worker.kafka import client_config as client
+from worker.kafka import admin
 from worker.runtime import pipeline_config
 from worker.settings import Settings
 
@@ -42,7 +40,6 @@ SEQUENCES = {"cpu": 16, "gpu": 256}  # of max_num_seqs where it is not set
 MEDIAN = {"cpu": 32, "gpu": 128}  # tokens of a rationale
 FLIP_DRAWS = 120
 GPU_SHARE = 0.45  # of the memory, for one of two engines
-KAFKA_S = 10.0  # within which a broker answers
 NO_DEADLINE_S = 3_600.0  # a slow model is to be measured, not taken for one that hangs
 
 Say = Callable[[str], None]
@@ -88,9 +85,9 @@ def run(settings: Settings, bootstrap: str | None, options: Options) -> int:
 
 def _check_kafka(settings: Settings, bootstrap: str) -> None:
     try:
-        AdminClient(client.common(settings) | {"bootstrap.servers": bootstrap}).list_topics(timeout=KAFKA_S)
-    except KafkaException as error:
-        raise Fatal(f"--bootstrap {bootstrap}: {error.args[0].str()}; want a Kafka that answers") from error
+        admin.metadata(settings.model_copy(update={"bootstrap_servers": bootstrap}))
+    except Retryable as error:
+        raise Fatal(f"--bootstrap: {error}; want a Kafka that answers") from error
 
 
 def _measure(settings: Settings, bootstrap: str | None, options: Options, report: Report) -> None:

@@ -1,7 +1,6 @@
 """Topics: made, waited for, checked; and read whole for reports."""
 
 import logging
-import re
 from collections.abc import Collection, Iterable, Mapping
 
 from confluent_kafka import KafkaError, KafkaException, Producer
@@ -9,43 +8,55 @@ from confluent_kafka.admin import AdminClient, ClusterMetadata, ConfigResource, 
 
 from worker.core.errors import Fatal, Retryable
 from worker.core.records import Message
-from worker.kafka import client_config as client
+from worker.kafka import client_config as client, error_text
 from worker.kafka.record_reader import produce
 from worker.settings import Settings
 
 log = logging.getLogger(__name__)
 
 TIMEOUT_S = 10.0
+LOOK_S = 3.0  # of a first look, after which nobody waits for addresses where nobody listens
 CONFIG_TIMEOUT_S = 2.0  # of a look-up that has a fallback
 MAX_REASONS = 3  # why brokers do not answer
-_TIMES = re.compile(r" \(after .*?\)$")
 
 
 def metadata(settings: Settings) -> ClusterMetadata:
     """Return what the cluster tells of itself.  Raises `Retryable` with the client's reasons."""
-    reasons: dict[str, None] = {}
-    told = {"error_cb": lambda error: reasons.setdefault(_reason(error))}
+    failures: dict[str, str] = {}  # by broker, the newest
+    told = {"error_cb": lambda error: _note(failures, error)}
     admin = AdminClient(client.common(settings) | told)
     try:
-        return admin.list_topics(timeout=TIMEOUT_S)
+        try:
+            return admin.list_topics(timeout=LOOK_S)
+        except KafkaException:
+            admin.poll(0)  # calls `error_cb`
+            if _is_nobody_there(settings, failures):
+                raise
+            return admin.list_topics(timeout=TIMEOUT_S - LOOK_S)
     except KafkaException as error:
-        reason = client.kafka_error(error)
-        client.raise_if_hopeless(reason, "list topics")
-        admin.poll(0)  # calls `error_cb`
-        why = "; ".join([each for each in reasons if each][:MAX_REASONS]) or reason.name()
+        client.raise_if_hopeless(client.kafka_error(error), "list topics")
+        admin.poll(0)
+        why = "; ".join(f"{broker}: {reason}" for broker, reason in [*failures.items()][:MAX_REASONS])
+        why = why or error_text.NO_ANSWER
         raise Retryable(f"Kafka at {settings.bootstrap_servers} does not answer: {why}") from error
+
+
+def _note(failures: dict[str, str], error: KafkaError) -> None:
+    """Take what became of one connection."""
+    broker, why = error_text.of_connection(error)
+    if broker and error.code() != client.ALL_BROKERS_DOWN:
+        failures[broker] = why
+
+
+def _is_nobody_there(settings: Settings, failures: Mapping[str, str]) -> bool:
+    """Say whether every address is one where nobody listens or that no host has: more time would not help."""
+    addresses = [one.strip().rpartition("://")[2] for one in settings.bootstrap_servers.split(",")]
+    return all(error_text.is_nobody_there(failures.get(one, "")) for one in addresses if one)
 
 
 def partitions(settings: Settings) -> dict[str, int]:
     """Return every topic that we may describe, and its number of partitions.  Raises `Retryable`."""
     return {name: len(topic.partitions) for name, topic in metadata(settings).topics.items()}
-
-
-def _reason(error: KafkaError) -> str:
-    """Return what became of one connection, without what differs from try to try."""
-    if error.code() == client.ALL_BROKERS_DOWN:
-        return ""
-    return _TIMES.sub("", str(error.str())).replace("/bootstrap", "")
 
 
 def num_partitions(settings: Settings, topic: str) -> int:
@@ -83,7 +94,7 @@ def create(
         except KafkaException as error:
             reason = client.kafka_error(error)
             if reason.code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                message = f"topic {name}: {reason.name()}: {reason.str()}; it was not created"
+                message = f"topic {name}: {error_text.explain(reason)}; it was not created"
                 raise Fatal(message) from error
     return sorted(missing)
 
@@ -137,7 +148,7 @@ class Publisher:
 
     def _on_delivery(self, error: KafkaError | None, _message: object) -> None:
         if error is not None:
-            self._failed.append(f"{error.name()}: {error.str()}")
+            self._failed.append(error_text.explain(error))
 
     def _raise_failed(self) -> None:
         if self._failed:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 from worker.core.errors import BadSettings, Fatal, Fenced
-from worker.kafka import options
+from worker.kafka import error_text, options
 from worker.settings import Settings
 
 K = TypeVar("K")
@@ -140,7 +140,12 @@ def check(settings: Settings) -> None:
         Producer(producer(settings, "check" if settings.delivery == "exactly-once" else None)).close(0)
         Consumer(consumer(settings, tell_end=False)).close()
     except KafkaException as error:
-        raise BadSettings(f"kafka_options: {options.told(kafka_error(error), options.given(settings))}") from error
+        raise refused_options(error, settings) from error
+
+
+def refused_options(error: KafkaException, settings: Settings) -> BadSettings:
+    """Return what to raise where the client takes its options not together; without passwords."""
+    return BadSettings(f"kafka_options: {options.told(kafka_error(error), options.given(settings))}")
 
 
 def topics_group(settings: Settings) -> str:
@@ -191,13 +196,10 @@ def checked(partitions: list[TopicPartition]) -> list[TopicPartition]:
 def raise_if_hopeless(error: KafkaError, what: str) -> None:
     """Raise what must end the worker: `Fenced`, or `Fatal` for missing rights."""
     if error.code() in _FENCED:
-        message = (
-            f"{what}: {error.name()}: another holder took over this identity, or the broker timed our transaction out;"
-            " this worker stops"
-        )
+        message = f"{what}: {error_text.explain(error)}; this worker stops"
         raise Fenced(message)
     if error.code() == KafkaError.OFFSET_METADATA_TOO_LARGE:
-        raise Fatal(f"{what}: {error.name()}: the brokers' offset.metadata.max.bytes is below its default of 4096")
+        raise Fatal(f"{what}: the brokers' offset.metadata.max.bytes is below its default of 4096 ({error.name()})")
     if error.code() in _DENIED:
-        message = f"{what}: {error.name()}: {error.str()}; give the worker's principal this right"
+        message = f"{what}: {error_text.explain(error)}"
         raise Fatal(message)

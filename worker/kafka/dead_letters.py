@@ -23,7 +23,7 @@ from worker.core.delivery.dead_letter_replay import Replayed, Wanted
 from worker.core.errors import BadRecord, Fatal, Retryable
 from worker.core.records import Message, Partition, Reason, Record
 from worker.core.topics.topic_patterns import TopicPatterns
-from worker.kafka import admin, client_config as client
+from worker.kafka import admin, client_config as client, error_text
 from worker.kafka.admin_queries import AdminQueries
 from worker.kafka.offset_sender import send_offsets
 from worker.kafka.positions import partition_of
@@ -208,7 +208,7 @@ class _Sender:
                 if reason.code() in REASONS:
                     self._raise_refused(reason, batch)
             raise Retryable(
-                f"dlq replay: {reason.str() if reason else error}; the last {len(batch)} letters may not be put back:"
+                f"dlq replay: {error_text.explain(error)}; the last {len(batch)} letters may not be put back:"
                 " run it again, it goes on where it stands and puts none back twice"
             ) from error
 
@@ -231,9 +231,9 @@ class _Sender:
         )
         raise Fatal(
             f"dlq replay: topic {message.topic} refuses the record of {letter.where}, {message.num_bytes} bytes:"
-            f" {reason.name()}; of the last {len(batch)} letters, the longest value {longest} bytes, none was put back:"
-            f" {advice}; then run it again, it goes on where it stands.  To leave this letter out, choose by --reason"
-            " or --since"
+            f" {error_text.explain(reason)}; of the last {len(batch)} letters, the longest value {longest} bytes, none"
+            f" was put back: {advice}; then run it again, it goes on where it stands.  To leave this letter out, choose"
+            " by --reason or --since"
         )
 
     def _is_refused(self, message: Message) -> bool:
@@ -318,4 +318,4 @@ def _ask(call: Callable[[], T]) -> T:
     except KafkaException as error:
         reason = client.kafka_error(error)
         client.raise_if_hopeless(reason, "dead letters")
-        raise Retryable(f"dead letters: {reason.name()}: {reason.str()}; try again") from error
+        raise Retryable(f"dead letters: {error_text.explain(reason)}; try again") from error

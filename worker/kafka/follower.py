@@ -16,7 +16,7 @@ from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from worker.core.errors import Fatal, Retryable
 from worker.core.records import Partition, Record
-from worker.kafka import client_config as client
+from worker.kafka import client_config as client, error_text
 from worker.kafka.admin_queries import AdminQueries
 from worker.kafka.record_reader import to_record
 from worker.kafka.topic_ids import TopicIds, TopicState
@@ -126,7 +126,7 @@ class Following:
             self._at_end.add(partition)
         elif not refused_by_client(message):
             client.raise_if_hopeless(error, f"read {partition}")
-            log.warning("read %s: %s: %s; going on", partition, error.name(), error.str())
+            log.warning("read %s: %s; going on", partition, error_text.explain(error))
         return False
 
     def _hold(self, partition: Partition, why: str) -> None:
@@ -140,8 +140,9 @@ class Following:
         try:
             return self._topic_ids.look(topics)
         except KafkaException as error:
-            name = client.kafka_error(error).name()
-            raise Retryable(f"Kafka at {self._settings.bootstrap_servers} does not answer: {name}") from error
+            raise Retryable(
+                f"Kafka at {self._settings.bootstrap_servers} does not answer: {error_text.explain(error)}"
+            ) from error
 
     def _is_another(self, topic: str, state: TopicState | None) -> bool:
         return state is not None and self._ids.get(topic, state.topic_id) != state.topic_id
@@ -196,7 +197,7 @@ class Following:
             except KafkaException as error:
                 reason = client.kafka_error(error)
                 if time.monotonic() > deadline_s:
-                    raise Retryable(f"{partition}: {reason.name()} while its ends were asked for") from error
+                    raise Retryable(f"{partition}: where it ends is not known: {error_text.explain(reason)}") from error
                 client.raise_if_hopeless(reason, f"read {partition}")
                 time.sleep(AGAIN_S)
             else:

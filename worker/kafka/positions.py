@@ -22,7 +22,7 @@ from worker.core.records import Partition
 from worker.core.topics.topic_guard import ABSENT_S
 from worker.core.topics.topic_history import Commit, KnownTopic, Place, TopicFacts, place
 from worker.core.topics.topic_patterns import TopicPatterns, shown
-from worker.kafka import client_config as client
+from worker.kafka import client_config as client, error_text
 from worker.kafka.admin_queries import AdminQueries
 from worker.kafka.group_memory import GroupMemory, Remembered
 from worker.kafka.topic_ids import TopicIds, TopicState
@@ -289,7 +289,8 @@ class Positions:
             start = TopicPartition(partition.topic, partition.number, offset, note)
             client.checked(consumer.commit(offsets=[start], asynchronous=False))
         except KafkaException as error:
-            log.warning("%s: its start at %d is committed with the next flush: %s", partition, offset, error)
+            log.warning("%s: its start at %d is committed with the next flush: %s", partition, offset,
+                        error_text.explain(error))  # fmt: skip
 
     def bounds(self, consumer: Consumer, partition: Partition) -> tuple[int, int]:
         """Return the oldest offset of a partition, and its end."""
@@ -348,9 +349,10 @@ class Positions:
                 reason = client.kafka_error(error)
                 client.raise_if_hopeless(reason, f"start positions: {what}")
                 if reason.code() in GONE:
-                    raise GoneError(f"{reason.name()}: {reason.str()}") from error
-                log.warning("start positions: %s: %s; asking again", what, reason.name())
-                self._wait(f"start positions: {what}: {reason.name()}")
+                    raise GoneError(error_text.explain(reason)) from error
+                why = f"start positions: {what}: {error_text.explain(reason)}"
+                log.warning("%s; asking again", why)
+                self._wait(why)
             else:
                 self.why = ""
                 return found

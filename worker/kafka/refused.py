@@ -16,6 +16,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 
 from worker.core.delivery.handover_messages import Refusal
 from worker.core.records import Partition, Reason
+from worker.kafka import error_text
 
 LOOK_TIMEOUT_S = 2.0  # of one look whether a topic is there
 
@@ -66,7 +67,7 @@ def refusals(failures: Iterable[Failure]) -> tuple[Refusal, ...]:
     for one in failures:
         reason = REASONS.get(one.error.code())
         if reason:
-            detail = f"topic {one.topic} refuses it: {one.error.name()}: {one.error.str()}"
+            detail = f"topic {one.topic} refuses it: {error_text.explain(one.error)}"
             found.setdefault(one.place, Refusal(one.partition, one.offset, reason, detail))
     return tuple(found.values())
 
@@ -81,7 +82,7 @@ def _why(error: KafkaError, topic: str, producer: Producer) -> str:
     hint = HINTS.get(error.code(), "")
     if error.code() == KafkaError._MSG_TIMED_OUT and _is_missing(lambda: producer.list_topics(topic, LOOK_TIMEOUT_S)):  # noqa: SLF001 - see above
         hint = _NO_TOPIC  # the client waits for such a topic, and then says only that it has waited
-    return f"{error.name()}: {hint or error.str()}"
+    return hint or error_text.explain(error)
 
 
 def _is_missing(look: Callable[[], object]) -> bool:

@@ -24,7 +24,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 from worker.core.delivery.handover_messages import Aborted, Committed, Flush, InDoubt, Refused, Settled
 from worker.core.errors import Fatal
 from worker.core.records import Message, Partition
-from worker.kafka import client_config as client, rights
+from worker.kafka import client_config as client, error_text, rights
 from worker.kafka.deadline_executor import GRACE_S, Calls
 from worker.kafka.offset_sender import RETRY_S, send_offsets
 from worker.kafka.poll_thread_queue import ANSWER_S
@@ -143,7 +143,7 @@ class KafkaSink:
         except KafkaException as error:
             reason = client.kafka_error(error)
             client.raise_if_hopeless(reason, "topic ids")
-            self._why = f"topic ids: {reason.name()}"
+            self._why = f"topic ids: {error_text.explain(reason)}"
             log.warning("%s; asking again before anything is committed", self._why)
             return None
 
@@ -188,7 +188,7 @@ class KafkaSink:
         if error.txn_requires_abort():
             return self._abort(producer, KafkaException(error))
         self._raise_if_hopeless(error, "commit")
-        log.warning("commit: %s: in doubt; asking the broker", error.name())
+        log.warning("commit: %s; in doubt: asking the broker", error_text.explain(error))
         return InDoubt()
 
     def _abort(self, producer: Producer, cause: KafkaException | BufferError) -> Outcome:
@@ -196,7 +196,7 @@ class KafkaSink:
         if isinstance(cause, KafkaException):
             error = client.kafka_error(cause)
             self._raise_if_hopeless(error, "transaction")
-            log.warning("transaction: %s: %s; aborting", error.name(), error.str())
+            log.warning("transaction: %s; aborting", error_text.explain(error))
             if error.fatal() or error.code() in client.PRODUCER_FENCED:
                 return InDoubt()
         self._calls.allow(self._settings.transaction_timeout_s)
@@ -205,7 +205,7 @@ class KafkaSink:
         except KafkaException as failed:
             error = client.kafka_error(failed)
             self._raise_if_hopeless(error, "abort")
-            log.warning("abort: %s: in doubt; asking the broker", error.name())
+            log.warning("abort: %s; in doubt: asking the broker", error_text.explain(error))
             return InDoubt()
         return self._had_no_effect(producer)
 
@@ -244,7 +244,7 @@ class KafkaSink:
         except (KafkaException, TimeoutError) as error:
             if isinstance(error, KafkaException):
                 client.raise_if_hopeless(client.kafka_error(error), "commit")
-            log.warning("commit: %s; the same bytes go again", error)
+            log.warning("commit: %s; the same bytes go again", error_text.explain(error))
             return Aborted(time.monotonic())
         return Committed()
 
@@ -257,7 +257,7 @@ class KafkaSink:
         except KafkaException as error:
             reason = client.kafka_error(error)
             client.raise_if_hopeless(reason, "committed offsets")
-            log.warning("committed offsets: %s; asking again", reason.name())
+            log.warning("committed offsets: %s; asking again", error_text.explain(reason))
         return None
 
     def _replace(self) -> None:
@@ -279,15 +279,15 @@ class KafkaSink:
             reason = client.kafka_error(error)
             client.raise_if_hopeless(reason, f"init_transactions of {self.transactional_id}")
             if not reason.retriable():
-                message = f"init_transactions: {reason.name()}: {reason.str()}; the worker stops"
+                message = f"init_transactions: {error_text.explain(reason)}; the worker stops"
                 raise Fatal(message) from error
-            return str(reason.name())
+            return error_text.explain(reason)
         return ""
 
     def _raise_if_hopeless(self, error: KafkaError, what: str) -> None:
         """Raise what must end the worker; a fence is our own time-out if nobody else can have our name."""
         if error.code() in client.PRODUCER_FENCED and self._settings.worker_id is None:
-            log.warning("%s: %s: the broker ended our transaction; asking it", what, error.name())
+            log.warning("%s: the broker ended our transaction, which took too long; asking what was committed", what)
             return
         if error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:  # the client does not say of which topic
             self._calls.allow(rights.LOOK_S)

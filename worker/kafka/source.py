@@ -23,10 +23,10 @@ from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Me
 
 from worker.core.delivery import offset_metadata
 from worker.core.delivery.handover_messages import Assigned, Frozen, Head, Lost, Revoking
-from worker.core.errors import BadSettings, Fatal, Fenced
+from worker.core.errors import Fatal, Fenced
 from worker.core.records import Partition, Record
 from worker.core.topics.topic_guard import Look
-from worker.kafka import client_config as client, unreadable
+from worker.kafka import client_config as client, error_text, unreadable
 from worker.kafka.admin_queries import AdminQueries
 from worker.kafka.assignment import Assignment
 from worker.kafka.ends import Ends
@@ -70,7 +70,7 @@ class KafkaSource:
         try:
             self._consumer = Consumer(client.consumer(settings, tell_end=until_end))
         except KafkaException as error:
-            raise BadSettings(f"kafka_options: {client.kafka_error(error).str()}") from error
+            raise client.refused_options(error, settings) from error
         self._thread = threading.Thread(target=self._run, name="poll", daemon=True)
         self._mailbox = Mailbox()
         self._own = Assignment()
@@ -185,7 +185,7 @@ class KafkaSource:
             self._deliver(error)
         except Exception as error:
             log.exception("poll thread ended")
-            self._deliver(Fatal(f"poll thread: {type(error).__name__}: {error}; the worker stops"))
+            self._deliver(Fatal(f"poll thread: {type(error).__name__}: {error_text.explain(error)}; the worker stops"))
         finally:
             # Also after a failure: a member that does not leave holds its partitions for a whole session.
             self._stopping.set()
@@ -307,8 +307,8 @@ class KafkaSource:
         if error.fatal() or code == client.FATAL:
             # A static member that was killed finds its own name taken until its session ends (KIP-848): as fenced.
             kind = Fenced if self._settings.static_membership else Fatal
-            raise kind(f"poll: {error.name()}: {error.str()}; the worker stops")
-        log.warning("poll %s: %s: %s; going on", partition, error.name(), error.str())
+            raise kind(f"poll: {error_text.explain(error)}; the worker stops")
+        log.warning("poll %s: %s; going on", partition, error_text.explain(error))
 
     def _on_unreadable(self, error: KafkaError, partition: Partition, offset: int) -> None:
         """Hold a partition at a batch that the client cannot read; the offset is the batch's first, or damaged too."""
@@ -451,7 +451,7 @@ class KafkaSource:
                 self._read_from(partition, self._own.next[partition])
             return
         if self._settings.on_data_loss == "stop":
-            gone = f"{partition}: the committed offset is no longer there: {error.str()}"
+            gone = f"{partition}: the committed offset is no longer there: {error_text.explain(error)}"
             raise Fatal(f"{gone}; on_data_loss=skip goes on")
         topic_id = self._own.topic_id(partition)
         log.warning(

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from confluent_kafka import KafkaException
 
 from worker.core.errors import Fatal
+from worker.kafka import error_text
 from worker.kafka.topic_ids import TopicIds, TopicState
 
 log = logging.getLogger(__name__)
@@ -54,6 +55,8 @@ class TopicWatch:
                     keep_s = time.monotonic() + KEEP_S
                     self._keep()
             except KafkaException as error:
-                log.debug("topics: %s; looking again", error)  # an outage is told by who needs Kafka
+                log.debug(
+                    "topics: %s; looking again", error_text.explain(error)
+                )  # an outage is told by who needs Kafka
             except Fatal as error:
                 log.warning("topics: %s", error)

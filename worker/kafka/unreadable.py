@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from worker.core.records import Partition, Record
-from worker.kafka import client_config as client
+from worker.kafka import client_config as client, error_text
 from worker.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -104,7 +104,7 @@ class Unreadable:
     def found(self, partition: Partition, first: int, error: KafkaError) -> None:
         """Note a batch that cannot be read from `first` on; one that is known already is not told again."""
         before = self._held.get(partition)
-        why = f"{error.name()}: {error.str()[:MAX_SEEN]}"
+        why = error_text.explain(error)[:MAX_SEEN]
         wait_s = 0.0 if self._skips else LOOK_S
         is_known = before is not None and before.first == first
         accepted = is_known and before is not None and before.is_accepted
@@ -120,7 +120,7 @@ class Unreadable:
         """
         if self._lost_at.get(partition) != first:
             self._lost_at[partition] = first
-            log.warning("%s@%d: the client lost its place: %s; reading on", partition, first, error.str())
+            log.warning("%s@%d: the client lost its place: %s; reading on", partition, first, error_text.explain(error))
             return False
         self.found(partition, first, error)
         self._held[partition].may_be_readable, self._held[partition].look_again_s = True, time.monotonic() + LOOK_S
@@ -198,7 +198,7 @@ def find_end(settings: Settings, partition: Partition, first: int, is_running: C
             _, high = consumer.get_watermark_offsets(TopicPartition(partition.topic, partition.number), PROBE_S)
         return _search(first, high, lambda at: _is_behind(options, partition, first, at, is_running))
     except (KafkaException, TimeoutError) as error:
-        log.warning("%s@%d: the end of the batch cannot be found now: %s", partition, first, error)
+        log.warning("%s@%d: the end of the batch cannot be found now: %s", partition, first, error_text.explain(error))
         return None
 
 
@@ -253,4 +253,4 @@ def refused_by_client(message: Message) -> str:
     if error is None or error.code() not in CODES:
         return ""
     place = f"{message.topic()}[{message.partition()}]@{message.offset()}"
-    return f"{place}: a batch cannot be read: {error.name()}: {error.str()[:MAX_SEEN]}"
+    return f"{place}: a batch cannot be read: {error_text.explain(error)[:MAX_SEEN]}"

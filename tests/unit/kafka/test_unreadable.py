@@ -67,7 +67,7 @@ def test_a_batch_is_told_once_however_often_the_client_says_so(caplog: pytest.Lo
         found.found(A, 7, BROKEN)
     assert caplog.text.count("cannot be read") == 1
     assert (found.num_found, found.num_held) == (1, 1)
-    assert "impressions[0]@7: _BAD_COMPRESSION" in found.held_up
+    assert "impressions[0]@7: its data cannot be decompressed" in found.held_up
     assert "on_data_loss=skip" in found.held_up
     assert found.is_held(A)
     assert not found.is_held(B)
@@ -106,7 +106,7 @@ def test_a_persons_word_passes_what_is_held_then_and_nothing_that_comes_later(en
     assert found.due() == ({}, {A: 12, B: 4})
     record: Any = found.passed(A, 5, 12)
     assert (record.partition, record.epoch, record.offset, record.unreadable_from) == (A, 5, 11, 7)
-    assert "offsets 7 to 11: _BAD_COMPRESSION" in record.problem
+    assert "offsets 7 to 11: its data cannot be decompressed" in record.problem
     assert found.passed(B, 5, 4) is not None
     found.found(A, 20, BROKEN)
     assert found.due() == ({}, {})

@@ -10,6 +10,7 @@ from worker.core.errors import Fatal
 from worker.core.records import Impression
 from worker.demo import scenes
 from worker.demo.independent_count import Count
+from worker.kafka import error_text
 
 SLATE_SIZE = 10  # of control and of the candidate
 MIN_HISTORY = 8  # entries, of at most 10
@@ -37,7 +38,7 @@ def publish(
 
     def hear(error: KafkaError | None, _message: Message) -> None:
         if error is not None:
-            failed.append(error.str())
+            failed.append(error_text.explain(error))
 
     for number, one in enumerate(impressions):
         user = one.user.user_id.encode()
