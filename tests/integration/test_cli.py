@@ -1,6 +1,7 @@
 """The command as people meet it: what is wrong is said in words, what is away is waited for."""
 
 import json
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,10 +14,12 @@ from confluent_kafka.admin import AdminClient
 from typer.testing import CliRunner
 
 from tests.support.events import impression
-from tests.support.harness import Stage, as_flags, environment, mirrorstream, send
+from tests.support.harness import WAIT_S, Stage, as_flags, environment, mirrorstream, send
 from tests.support.judge import judge_of
 from tests.support.kafka_broker import KafkaCluster
 from worker.cli.main import app
+
+STOP_S = 5.0  # of a worker that holds nothing: 2 s, and time for a machine that is busy
 
 
 def commands(of: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -107,10 +110,27 @@ def test_a_worker_waits_for_kafka_says_so_and_starts_by_itself(stage: Stage) -> 
             assert worker.stop() == 0
 
 
-def test_sigterm_ends_a_worker_that_waits_for_kafka(stage: Stage) -> None:
-    with stage.worker(bootstrap_servers="127.0.0.1:1") as worker:
-        worker.until(lambda: "does not answer" in worker.log, "line about Kafka")
-        assert worker.stop(25) == 0  # within Kubernetes' 30 s
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+def test_sigterm_ends_a_worker_that_waits_for_kafka(stage: Stage, protocol: str) -> None:
+    with stage.worker(bootstrap_servers="127.0.0.1:1", group_protocol=protocol) as worker:
+        worker.until(lambda: "nobody listens there" in worker.log, "line about Kafka")
+        assert worker.stop(STOP_S) == 0
+        assert "Traceback" not in worker.log
+
+
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+def test_sigterm_ends_a_worker_that_asks_an_address_which_never_answers(stage: Stage, protocol: str) -> None:
+    """A question is under way when the signal comes, and takes 10 s: nobody waits for it."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        host, port = silent.getsockname()
+        with stage.worker(bootstrap_servers=f"{host}:{port}", group_protocol=protocol) as worker:
+            silent.settimeout(WAIT_S)
+            connection, _ = silent.accept()
+            with connection:
+                connection.settimeout(WAIT_S)
+                worker.until(lambda: "health and metrics" in worker.log, "start")
+                connection.recv(1)  # the client asks
+                assert worker.stop(STOP_S) == 0
         assert "Traceback" not in worker.log
 
 

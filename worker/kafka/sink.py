@@ -188,7 +188,7 @@ class KafkaSink:
         if error.txn_requires_abort():
             return self._abort(producer, KafkaException(error))
         self._raise_if_hopeless(error, "commit")
-        log.warning("commit: %s; in doubt: asking the broker", error_text.explain(error))
+        log.warning("commit: %s; in doubt; asking the broker", error_text.explain(error))
         return InDoubt()
 
     def _abort(self, producer: Producer, cause: KafkaException | BufferError) -> Outcome:
@@ -205,7 +205,7 @@ class KafkaSink:
         except KafkaException as failed:
             error = client.kafka_error(failed)
             self._raise_if_hopeless(error, "abort")
-            log.warning("abort: %s; in doubt: asking the broker", error_text.explain(error))
+            log.warning("abort: %s; in doubt; asking the broker", error_text.explain(error))
             return InDoubt()
         return self._had_no_effect(producer)
 

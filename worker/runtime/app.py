@@ -8,9 +8,10 @@ import asyncio
 import gc
 import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import TypeVar
 
 from worker.core.codec.avro_encoder import Encoder
 from worker.core.delivery.handover import FlushLimits, Handover
@@ -21,6 +22,7 @@ from worker.core.errors import Fatal, masked
 from worker.core.simulation.draws import PositionProfile
 from worker.core.topics.topic_patterns import shown
 from worker.engines.choice_model import ChoiceModel
+from worker.engines.daemon_thread import in_thread
 from worker.kafka import admin, client_config as client, registry, rights
 from worker.kafka.sink import KafkaSink
 from worker.kafka.source import KafkaSource
@@ -28,12 +30,13 @@ from worker.pipeline.loop import Pipeline
 from worker.pipeline.ports import Engine
 from worker.runtime import pipeline_config, position_profile
 from worker.runtime.health import Health, HealthState, stale
-from worker.runtime.lifecycle import in_loop, on_signals, retry, retry_in_thread, unless
+from worker.runtime.lifecycle import in_loop, on_signals, retry, unless
 from worker.runtime.telemetry import Telemetry, start_tracing
 from worker.runtime.wiring import make_pipeline
 from worker.settings import Settings, prompt_profiles
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 GC_THRESHOLD = (50_000, 20, 100)  # objects, and generations before the older ones; Python's are 700, 10, 10
 
@@ -89,12 +92,10 @@ async def serve(settings: Settings, backfill: Backfill) -> None:
     health = _health(settings, state, telemetry)
     log.info("health and metrics on port %d", health.port)
     try:
-        await retry(lambda: unless(stop, engine.start()), state.waits, stop)
+        await retry(engine.start, state.waits, stop)
         if not stop.is_set():
-            before = await retry_in_thread(lambda: admin.partitions(settings).keys(), state.waits, stop)
-            topics = await retry_in_thread(
-                lambda: rights.require(settings, wait=not backfill.until_end), state.waits, stop
-            )
+            before = await _retry_in_thread(lambda: admin.partitions(settings).keys(), state, stop)
+            topics = await _retry_in_thread(lambda: rights.require(settings, wait=not backfill.until_end), state, stop)
             log.info("input topics: %s", shown(topics or ()))
         if not stop.is_set():
             backfill = replace(backfill, topics_before=frozenset(before or ()))
@@ -102,6 +103,11 @@ async def serve(settings: Settings, backfill: Backfill) -> None:
     finally:
         health.close()
         await engine.stop()
+
+
+async def _retry_in_thread(call: Callable[[], T], state: HealthState, stop: asyncio.Event) -> T | None:
+    """Make a blocking call, again while it raises `Retryable`; its thread never delays an exit."""
+    return await retry(lambda: in_thread(call), state.waits, stop)
 
 
 def _health(settings: Settings, state: HealthState, telemetry: Telemetry) -> Health:
@@ -181,10 +187,12 @@ async def answer_all(
     stop: asyncio.Event,
 ) -> None:
     """Answer what is on Kafka, until `stop` or, in a backfill, until everything is read.  Raises `Fatal`."""
-    encoder = await retry_in_thread(lambda: _encoder(settings), state.waits, stop)
-    if encoder is None:
+    encoder = await _retry_in_thread(lambda: _encoder(settings), state, stop)
+    outputs = [settings.output_topic, settings.dead_letter_topic]
+    fitted = await _retry_in_thread(lambda: admin.fitted(settings, outputs), state, stop)
+    if encoder is None or fitted is None:
         return
-    settings = await asyncio.to_thread(admin.fitted, settings, [settings.output_topic, settings.dead_letter_topic])
+    settings = fitted
     source = KafkaSource(
         settings, until_end=backfill.until_end, until=backfill.until, topics_before=backfill.topics_before
     )

@@ -17,21 +17,16 @@ RETRY_S, MAX_RETRY_S = 1.0, 30.0
 CALL_S = 10.0  # longest wait of another thread for the loop
 
 
-async def retry_in_thread(call: Callable[[], T], report: Callable[[str], None], stop: asyncio.Event) -> T | None:
-    """Make a blocking call in a thread, and again while it raises `Retryable`; otherwise as `retry`."""
-    return await retry(lambda: asyncio.to_thread(call), report, stop)
-
-
 async def retry(work: Callable[[], Awaitable[T]], report: Callable[[str], None], stop: asyncio.Event) -> T | None:
     """Do the work, and again while it raises `Retryable`: what it needs is unavailable.
 
-    `report` gets each reason, a sentence.  Returns None if `stop` is set meanwhile; any other error is
+    `report` gets each reason, a sentence.  Returns None as soon as `stop` is set; any other error is
     raised.
     """
     wait_s = RETRY_S
     while not stop.is_set():
         try:
-            return await work()
+            return await unless(stop, work())
         except Retryable as error:
             report(str(error))
             log.warning("%s; next try in %.0f s", error, wait_s)
