@@ -12,13 +12,13 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from worker.cli.options import Bootstrap, Config, Json, Set, settings_of
+from worker.cli.options import Bootstrap, Config, Json, Set, group, settings_of, tell as tell_result
 from worker.core.delivery.dead_letter import attempts, told
 from worker.core.errors import BadSettings
 from worker.core.records import Record
 from worker.settings import parse_time
 
-app = typer.Typer(no_args_is_help=True, help="List, show and replay dead letters; close a worker's breaker.")
+app = group("List, show and replay dead letters; close a worker's breaker.")
 
 _PLACE = re.compile(r"(?:.*\[)?(\d{1,9})\]?@(\d{1,18})", re.ASCII)
 
@@ -156,11 +156,13 @@ def accept(
         int,
         typer.Option("--next", min=0, max=9_999_999, help="Also accept this many further bad records within an hour."),
     ] = 0,
+    as_json: Json = False,
 ) -> None:
     """Close a worker's breaker by hand: what it holds really is bad, and leaves as dead letters."""
     from worker.cli.replay import accept_dead_letters
 
-    typer.echo(accept_dead_letters(url, next_))
+    said = accept_dead_letters(url, next_)
+    tell_result({"worker": said}, as_json=as_json, text=said)
 
 
 @contextmanager

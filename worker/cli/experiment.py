@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from worker.cli.options import Bootstrap, Config, Json, Set, check_writable, settings_of
+from worker.cli.options import Bootstrap, Config, Json, Set, check_writable, group, settings_of, tell
 from worker.core.errors import BadSettings
 
 if TYPE_CHECKING:
     from worker.experiment.service import Options
 
-app = typer.Typer(no_args_is_help=True, help="Read experiments.")
+app = group("Read experiments.")
 
 Definitions = Annotated[
     list[Path] | None, typer.Option("--definition", "-d", help="YAML file of an experiment; repeat for several.")
@@ -92,6 +92,7 @@ def placebo(
     config: Config = None,
     bootstrap: Bootstrap = None,
     settings: Set = None,
+    as_json: Json = False,
 ) -> None:
     """Plant placebos beside the impressions that are there: splits and decoys whose outcome is known beforehand."""
     from worker.experiment.plant_placebos import plant
@@ -99,10 +100,9 @@ def placebo(
     with Console(stderr=True).status("reading impressions") as status:
         sent = plant(settings_of(config, bootstrap, settings), experiment, share=share,
                      tell=lambda number: status.update(f"{number:,} impressions read"))  # fmt: skip
-    for name, number in sorted(sent.items()):
-        typer.echo(f"{name}: {number:,} planted")
-    if not sent:
-        typer.echo(f"nothing planted: no impression of {experiment} has a user of the share and a control of two items")
+    lines = [f"{name}: {number:,} planted" for name, number in sorted(sent.items())]
+    nothing = f"nothing planted: no impression of {experiment} has a user of the share and a control of two items"
+    tell({"planted": dict(sent)}, as_json=as_json, text="\n".join(lines or [nothing]))
 
 
 @app.command("serve", epilog="Example: mirrorstream experiment serve --definition shelf.yaml --state shelf.db")
@@ -167,12 +167,14 @@ def define(
     config: Config = None,
     bootstrap: Bootstrap = None,
     settings: Set = None,
+    as_json: Json = False,
 ) -> None:
     """State an experiment before its data: check the file and put it on the topic of definitions."""
     from worker.experiment import service
 
     found = service.define(settings_of(config, bootstrap, settings), file, topic=definitions_topic)
-    typer.echo(f"{found.experiment_id}: defined as {found.key}; a change of its rule opens a new epoch")
+    tell({"experiment_id": found.experiment_id, "key": found.key}, as_json=as_json,
+         text=f"{found.experiment_id}: defined as {found.key}; a change of its rule opens a new epoch")  # fmt: skip
 
 
 @app.command("rebuild", epilog="Example: mirrorstream experiment rebuild --state shelf.db")
@@ -185,25 +187,29 @@ def rebuild(
     config: Config = None,
     bootstrap: Bootstrap = None,
     settings: Set = None,
+    as_json: Json = False,
 ) -> None:
     """Forget what was read and read it again; the figures are the same.  Definitions and forgotten users stay."""
     from worker.experiment import service
 
     options = _options(definition, definitions_topic, outcomes_topic, state, include_test=include_test)
     found = service.rebuild(settings_of(config, bootstrap, settings), options)
-    typer.echo(f"{state}: {found.data_health.get('read', 0):,} responses read")
+    num_read = found.data_health.get("read", 0)
+    tell({"state": str(state), "responses": num_read}, as_json=as_json, text=f"{state}: {num_read:,} responses read")
 
 
 @app.command("forget", epilog="Example: mirrorstream experiment forget u-1842 --state shelf.db")
 def forget(
     user: Annotated[str, typer.Argument(help="Id of the user, as in the responses.")],
     state: Annotated[Path, typer.Option("--state", help="SQLite file that a reader keeps.")],
+    as_json: Json = False,
 ) -> None:
     """Delete all that the state has of a user, and refuse what comes later."""
     from worker.experiment import service
 
     gone = service.forget(service.Options(state=state), user)
-    typer.echo(f"{state}: {gone:,} answers deleted; the user is refused from now on")
+    tell({"state": str(state), "deleted": gone}, as_json=as_json,
+         text=f"{state}: {gone:,} answers deleted; the user is refused from now on")  # fmt: skip
 
 
 def _token(path: Path | None) -> str | None:

@@ -4,7 +4,6 @@ Exit codes: 0 done, 1 fatal, 2 settings or usage, 3 the engine will not come bac
 """
 
 import errno
-import json
 import os
 import sys
 from dataclasses import asdict
@@ -17,17 +16,18 @@ from rich.markup import escape
 
 from worker import __version__
 from worker.cli import bench, dlq, experiment, prompts
-from worker.cli.options import Bootstrap, Config, Json, Set, settings_of
+from worker.cli.options import Bootstrap, Config, Json, Set, group, settings_of, show_help, tell
 from worker.core.errors import BadSettings, MirrorstreamError, masked
 from worker.core.topics.topic_patterns import is_pattern
 from worker.settings import parse_time
 
 app = typer.Typer(
-    no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False,
+    rich_markup_mode="rich", pretty_exceptions_enable=False, invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},  # of every command below, too
     help="Streaming user simulation for recommender A/B shadow tests.",
 )  # fmt: skip
-topics_app = typer.Typer(no_args_is_help=True, help="Create topics.")
-schemas_app = typer.Typer(no_args_is_help=True, help="Register the schemas.")
+topics_app = group("Create topics.")
+schemas_app = group("Register the schemas.")
 app.add_typer(topics_app, name="topics")
 app.add_typer(schemas_app, name="schemas")
 app.add_typer(experiment.app, name="experiment")
@@ -75,13 +75,14 @@ def check(
     """Check settings, Kafka, topics, registry and engine; each line says ok or what to do."""
     from worker.cli.check import run_all
 
-    results = list(run_all(settings_of(config, bootstrap, settings), position_profile=position_profile))
+    results, out = [], Console()
+    for result in run_all(settings_of(config, bootstrap, settings), position_profile=position_profile):
+        results.append(result)
+        mark = "[red]FAIL[/]" if not result.ok else "[yellow]warn[/]" if result.warning else "[green]ok  [/]"
+        if not as_json:  # each as soon as it is known: the engine may take minutes
+            out.print(f"{mark} {result.what}: {escape(result.detail)}", highlight=False)
     if as_json:
-        typer.echo(json.dumps([asdict(result) for result in results]))
-    else:
-        for result in results:
-            mark = "[red]FAIL[/]" if not result.ok else "[yellow]warn[/]" if result.warning else "[green]ok  [/]"
-            Console().print(f"{mark} {result.what}: {escape(result.detail)}", highlight=False)
+        tell([asdict(result) for result in results], as_json=True)
     raise typer.Exit(0 if all(result.ok for result in results) else 1)
 
 
@@ -89,11 +90,11 @@ def check(
 def demo(
     events: Annotated[int, typer.Option(min=1, max=1_000_000, help="Impressions to simulate.")] = 500,
     engine: Annotated[str, typer.Option(help="vllm or choice-model.")] = "vllm",
-    bootstrap: Annotated[str | None, typer.Option(help="A real Kafka instead of the embedded broker.")] = None,
+    bootstrap: Bootstrap = None,
     seed: Annotated[int, typer.Option(help="Seed of users and films.")] = 1,
     as_json: Json = False,
 ) -> None:
-    """Run everything on this machine: a broker, sample traffic, a worker and the result."""
+    """Run everything on this machine: a broker (or a real Kafka: --bootstrap), sample traffic, a worker, the result."""
     from worker.demo import run as show
 
     raise typer.Exit(show.run(events=events, engine=engine, bootstrap=bootstrap, seed=seed, as_json=as_json))
@@ -122,7 +123,7 @@ def replay(
     summary = replay_file(
         found, file, movielens, limit=events, rate=rate, outcomes_topic=outcomes_topic, console=console
     )
-    typer.echo(json.dumps(summary) if as_json else "\n".join(f"{name}: {value}" for name, value in summary.items()))
+    tell(summary, as_json=as_json)
 
 
 @topics_app.command("create", epilog="Example: mirrorstream topics create --partitions 12 --replication 3")
@@ -133,6 +134,7 @@ def topics_create(
     config: Config = None,
     bootstrap: Bootstrap = None,
     settings: Set = None,
+    as_json: Json = False,
 ) -> None:
     """Create the topics that are missing."""
     from worker.kafka import admin
@@ -143,26 +145,30 @@ def topics_create(
     topics = dict.fromkeys(names, partitions) | dict.fromkeys(COMPACTED, 1)
     made = admin.create(found, topics, compacted=COMPACTED, replication=replication)
     there = admin.partitions(found)
-    for name in topics:
-        typer.echo(f"{name}: {'created' if name in made else 'is there'}, {there.get(name, topics[name])} partitions")
+    rows = [{"topic": name, "created": name in made, "partitions": there.get(name, topics[name])} for name in topics]
+    lines = (
+        f"{row['topic']}: {'created' if row['created'] else 'is there'}, {row['partitions']} partitions" for row in rows
+    )
+    tell(rows, as_json=as_json, text="\n".join(lines))
 
 
 @schemas_app.command(
     "register", epilog="Example: mirrorstream schemas register --set schema_registry_url=http://localhost:8081"
 )
-def schemas_register(config: Config = None, settings: Set = None) -> None:
+def schemas_register(
+    config: Config = None, bootstrap: Bootstrap = None, settings: Set = None, as_json: Json = False
+) -> None:
     """Register the schemas of all topics, FULL_TRANSITIVE."""
     from worker.kafka import registry
 
-    found = settings_of(config, None, settings)
+    found = settings_of(config, bootstrap, settings)
     if found.schema_registry_url is None:
         raise BadSettings("schema_registry_url: is not set; where shall the schemas go?")
     subjects = {f"{topic}-value": "RecommendationImpression" for topic in found.input_topics if not is_pattern(topic)}
     subjects |= {f"{found.output_topic}-value": "SimulatedResponse", "outcomes-value": "Outcome"}
     subjects |= {f"{topic}-value": name for topic, name in COMPACTED.items()}
     ids = registry.register(found.schema_registry_url, found.schema_registry_auth_file, subjects)
-    for subject, number in ids.items():
-        typer.echo(f"{subject}: id {number}")
+    tell(ids, as_json=as_json, text="\n".join(f"{subject}: id {number}" for subject, number in ids.items()))
 
 
 def _version(value: bool) -> None:
@@ -173,11 +179,13 @@ def _version(value: bool) -> None:
 
 @app.callback()
 def root(
-    version: Annotated[
+    context: typer.Context,
+    version: Annotated[  # noqa: ARG001 - its callback acts on it
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     """Streaming user simulation for recommender A/B shadow tests."""
+    show_help(context)
 
 
 def main() -> None:

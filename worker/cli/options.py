@@ -1,6 +1,7 @@
-"""Options that commands share, and the settings that they make."""
+"""What commands share: their options, the settings that these make, groups of commands, how a result is printed."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +16,30 @@ Set = Annotated[
 ]
 Bootstrap = Annotated[str | None, typer.Option("--bootstrap", "-b", help="Brokers, HOST:PORT by comma.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
+
+
+def group(about: str) -> typer.Typer:
+    """Return a group of commands; called alone it shows its help, which is no mistake and exits 0."""
+    app = typer.Typer(help=about, invoke_without_command=True, rich_markup_mode="rich", pretty_exceptions_enable=False)
+    app.callback()(show_help)
+    return app
+
+
+def show_help(context: typer.Context) -> None:
+    """Show a group's help if no command follows."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help(), nl=False)
+        raise typer.Exit
+
+
+def tell(result: object, *, as_json: bool, text: str | None = None) -> None:
+    """Print a command's result: as one JSON document, or as `text`, which is NAME: VALUE a line if it is not given."""
+    if as_json:
+        typer.echo(json.dumps(result))
+    elif text is not None:
+        typer.echo(text)
+    elif isinstance(result, Mapping):
+        typer.echo("\n".join(f"{name}: {value}" for name, value in result.items()))
 
 
 def settings_of(

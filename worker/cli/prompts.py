@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 import yaml
 
+from worker.cli.options import Json, group, tell
 from worker.core.codec import avro_encoder, impression as codec
 from worker.core.errors import BadSettings, Poison
 from worker.core.prompts import prompt, reference_import
@@ -18,13 +19,13 @@ from worker.core.records import MAX_TIME_US, MAX_YEAR, MIN_TIME_US, MIN_YEAR, Im
 from worker.core.simulation.questions import Depths, Kind, Question, plan, presented_order
 from worker.settings import parse_time, prompt_profiles
 
-app = typer.Typer(no_args_is_help=True, help="Inspect prompts and how completions are parsed.")
+app = group("Inspect prompts and how completions are parsed.")
 
 ProfileName = Annotated[str, typer.Option("--profile", "-p", help="Prompt profile: a name or a path.")]
 
 
 @app.command("list", epilog="Example: mirrorstream prompts list --json")
-def list_profiles(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
+def list_profiles(as_json: Json = False) -> None:
     """List the profiles that ship with the package and their hashes; as JSON also the attributes of each domain."""
     found = [prompt_profiles.load(name) for name in prompt_profiles.names()]
     rows = [
@@ -35,15 +36,16 @@ def list_profiles(as_json: Annotated[bool, typer.Option("--json", help="As JSON.
         }
         for profile in found
     ]
-    typer.echo(json.dumps(rows) if as_json else "\n".join(f"{row['name']} {row['sha256']}" for row in rows))
+    tell(rows, as_json=as_json, text="\n".join(f"{row['name']} {row['sha256']}" for row in rows))
 
 
 @app.command(epilog="Example: mirrorstream prompts show mirror-v1")
-def show(name: Annotated[str, typer.Argument(help="Prompt profile: a name or a path.")]) -> None:
+def show(name: Annotated[str, typer.Argument(help="Prompt profile: a name or a path.")], as_json: Json = False) -> None:
     """Print a profile's system text."""
     profile = prompt_profiles.load(name)
-    for mode, text in profile.system.items():
-        typer.echo(f"[{mode}]\n{text}\n")
+    texts = (f"[{mode}]\n{text}\n" for mode, text in profile.system.items())
+    tell({"name": profile.name, "sha256": profile.sha256, "system": dict(profile.system)}, as_json=as_json,
+         text="\n".join(texts))  # fmt: skip
 
 
 @app.command(epilog="Example: mirrorstream prompts render --impression impression.json --duel candidate")
@@ -59,6 +61,7 @@ def render(
     at: Annotated[
         str | None, typer.Option(help="As if the impression were at this time, such as 2026-11-01T00:00Z.")
     ] = None,
+    as_json: Json = False,
 ) -> None:
     """Print the chat messages of one question as JSON; what a response would be flagged with goes to standard error."""
     found = _read(impression)
@@ -78,13 +81,14 @@ def render(
     roles = ("system", "user", "assistant")
     texts = (built.system, built.user, built.prefix)
     messages = [{"role": role, "content": text} for role, text in zip(roles, texts, strict=True)]
-    typer.echo(json.dumps(messages, ensure_ascii=False, indent=2))
+    tell(messages, as_json=as_json, text=json.dumps(messages, ensure_ascii=False, indent=2))
 
 
 @app.command("import", epilog="Example: mirrorstream prompts import template.py --out reference.yaml")
 def import_profile(
     file: Annotated[Path, typer.Argument(help="A local copy of the reference's generator/template.py; never run.")],
     out: Annotated[Path, typer.Option(help="Where the profile is written; use it as prompt_profile.")],
+    as_json: Json = False,
 ) -> None:
     """Write a profile with the wording that the reference model was trained with."""
     ours = yaml.safe_load(prompt_profiles.text("mirror-v1"))
@@ -99,13 +103,16 @@ def import_profile(
         raise BadSettings(f"{error.filename or out}: {error.strerror}") from error
     except BadSettings as error:
         raise BadSettings(f"{file}: {error}") from error
-    typer.echo(f"{out}: {prompt_profiles.load(str(out.resolve())).sha256}, from {origin}")
+    sha256 = prompt_profiles.load(str(out.resolve())).sha256
+    tell({"profile": str(out), "sha256": sha256, "origin": origin}, as_json=as_json,
+         text=f"{out}: {sha256}, from {origin}")  # fmt: skip
 
 
 @app.command("parse", epilog="Example: mirrorstream prompts parse --options 5 < completion.txt")
 def parse_completion(
     options: Annotated[int, typer.Option(min=1, max=26, help="How many options were offered.")],
     profile: ProfileName = "mirror-v1",
+    as_json: Json = False,
 ) -> None:
     """Read a completion on standard input and print the parsed record as JSON.
 
@@ -117,7 +124,7 @@ def parse_completion(
     said = re.search(rf"(?i:{re.escape(words.labels[-1])}):\s*\[([A-Z])\b", text)
     behavior = said[1] if said and ord(said[1]) - ord("A") < options else None
     record = {"rationale": avro_encoder.plain(rationale), "parse_status": status.value, "behavior": behavior}
-    typer.echo(json.dumps(record, ensure_ascii=False))
+    tell(record, as_json=as_json, text=json.dumps(record, ensure_ascii=False))
 
 
 def _completion() -> str:

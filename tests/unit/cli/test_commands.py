@@ -1,0 +1,82 @@
+"""What all commands have in common: help, the options that they share, and what a group does alone."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from tests.support.harness import environment
+from worker import __version__
+from worker.cli.main import app
+
+# What prints no result of its own: a worker's and a page's lines are a log.
+WITHOUT_RESULT = {("run",), ("experiment", "serve")}
+
+
+def commands(of: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Yield every group and command with the words that call it."""
+    yield words, of
+    for name, command in getattr(of, "commands", {}).items():
+        yield from commands(command, (*words, name))
+
+
+COMMANDS = dict(commands(typer.main.get_command(app)))
+GROUPS = [words for words, command in COMMANDS.items() if hasattr(command, "commands")]
+LEAVES = [words for words in COMMANDS if words not in GROUPS]
+
+
+def options(words: tuple[str, ...]) -> dict[str, list[str]]:
+    return {one.name: [*one.opts, *one.secondary_opts] for one in COMMANDS[words].params}
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_a_short_h_is_help(words: tuple[str, ...]) -> None:
+    short, long = (CliRunner().invoke(app, [*words, one]) for one in ("-h", "--help"))
+    assert (short.exit_code, short.stdout) == (0, long.stdout)
+    assert "Usage: " in short.stdout
+
+
+@pytest.mark.parametrize("words", GROUPS, ids=" ".join)
+def test_a_group_alone_shows_its_help_and_that_is_no_mistake(words: tuple[str, ...]) -> None:
+    alone = CliRunner().invoke(app, list(words))
+    assert alone.exit_code == 0
+    assert alone.stdout.strip() == CliRunner().invoke(app, [*words, "--help"]).stdout.strip()
+
+
+def test_a_command_that_is_none_is_a_mistake_all_the_same() -> None:
+    assert CliRunner().invoke(app, ["nosuch"]).exit_code == 2
+    assert CliRunner().invoke(app, ["topics", "nosuch"]).exit_code == 2
+
+
+@pytest.mark.parametrize("words", LEAVES, ids=" ".join)
+def test_every_command_that_prints_a_result_prints_it_as_json_too(words: tuple[str, ...]) -> None:
+    assert ("--json" in options(words).get("as_json", [])) is (words not in WITHOUT_RESULT)
+
+
+@pytest.mark.parametrize("words", LEAVES, ids=" ".join)
+def test_whoever_takes_settings_takes_brokers_the_same_way(words: tuple[str, ...]) -> None:
+    found = options(words)
+    shared = {name: opts for name, opts in found.items() if name in {"config", "settings", "bootstrap"}}
+    assert shared in (
+        {},
+        {"bootstrap": ["--bootstrap", "-b"]},  # the demo, which makes all other settings itself
+        {"config": ["--config", "-c"], "bootstrap": ["--bootstrap", "-b"], "settings": ["--set", "-s"]},
+    )
+
+
+def test_the_module_is_the_command() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "worker", "--version"], capture_output=True, text=True, env=environment(), timeout=60,
+        check=True,
+    )  # fmt: skip
+    assert done.stdout == f"{__version__}\n"
+
+
+def test_shells_can_complete_the_command() -> None:
+    shown = CliRunner().invoke(app, ["--help"]).stdout
+    assert "--install-completion" in shown
+    assert "--show-completion" in shown
