@@ -11,6 +11,7 @@ A broker tells a client's rights with a topic or group (KIP-430).  One that does
 to give all.  A topic that may not be described cannot be told from one that is not there: the broker hides both.
 """
 
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
@@ -29,6 +30,7 @@ from worker.settings import Settings
 TIMEOUT_S = 10.0
 START_TIMEOUT_S = 3.0  # the same when a worker starts, which goes on without an answer
 MIN_MESSAGE_BYTES = 10_000  # the least of the setting max_message_bytes
+PARTITIONS = 12  # of a new topic where none of the worker's topics is there to go by, as `topics create` has it
 LOOK_S = 60.0  # longest time that `unwritable` takes
 
 
@@ -147,10 +149,27 @@ def require(settings: Settings, *, wait: bool) -> list[str]:
     missing = [topic for topic in outputs if topic not in there]
     if not wait or not there & set(inputs):
         missing += [topic for topic in inputs if topic not in there]
-    told = [f"no topic {', '.join(sorted(missing))} (`mirrorstream topics create` makes them)"] if missing else []
+    told = [f"no topic {', '.join(sorted(missing))} at {settings.bootstrap_servers}"] if missing else []
     if message := "; ".join([*told, *([why] if why else [])]):
+        if missing:
+            partitions = max((topic.partitions for topic in found), default=0) or PARTITIONS
+            message += f"\nto create what is missing: {create_command(settings, partitions)}"
         raise Retryable(message) if wait else Fatal(message)
     return [topic for topic in inputs if topic in there]
+
+
+def create_command(settings: Settings, partitions: int) -> str:
+    """Return the command that makes a worker's topics, with these settings' brokers and names.
+
+    >>> create_command(Settings(output_topic="answers"), 6)
+    'mirrorstream topics create --bootstrap localhost:9092 --partitions 6 --set output_topic=answers'
+    """
+    words = ["--bootstrap", settings.bootstrap_servers, "--partitions", str(partitions)]
+    for name in ("input_topics", "output_topic", "dead_letter_topic"):
+        value = getattr(settings, name)
+        if value != Settings.model_fields[name].default:
+            words += ["--set", f"{name}={','.join(value) if isinstance(value, list) else value}"]
+    return shlex.join(["mirrorstream", "topics", "create", *words])
 
 
 def input_topics(settings: Settings) -> tuple[list[str], str]:

@@ -20,16 +20,20 @@ CALL_S = 10.0  # longest wait of another thread for the loop
 async def retry(work: Callable[[], Awaitable[T]], report: Callable[[str], None], stop: asyncio.Event) -> T | None:
     """Do the work, and again while it raises `Retryable`: what it needs is unavailable.
 
-    `report` gets each reason, a sentence.  Returns None as soon as `stop` is set; any other error is
-    raised.
+    `report` gets each reason; lines after its first one are advice, which is logged once.  Returns None as soon as
+    `stop` is set; any other error is raised.
     """
-    wait_s = RETRY_S
+    wait_s, advised = RETRY_S, ""
     while not stop.is_set():
         try:
             return await unless(stop, work())
         except Retryable as error:
             report(str(error))
-            log.warning("%s; next try in %.0f s", error, wait_s)
+            problem, _, advice = str(error).partition("\n")
+            log.warning("%s; next try in %.0f s", problem, wait_s)
+            if advice and advice != advised:  # once is enough
+                log.warning("%s", advice)
+                advised = advice
         await asyncio.wait([stopped := asyncio.ensure_future(stop.wait())], timeout=wait_s)
         stopped.cancel()
         wait_s = min(MAX_RETRY_S, 2 * wait_s)
