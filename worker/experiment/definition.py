@@ -12,11 +12,11 @@ experiment: `Definition.key` changes, and events from `revised_at` on are counte
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, date, datetime, time
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
@@ -24,6 +24,10 @@ from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 from worker.core.errors import ODD_YAML, BadSettings, yaml_problem
 from worker.core.records import Id
 from worker.core.seeding import digest
+from worker.core.validation_text import kind, wanted
+from worker.settings.suggestions import did_you_mean
+
+TIME = "a time, such as 2026-11-01T00:00:00Z"
 
 
 class State(StrEnum):
@@ -45,7 +49,10 @@ class State(StrEnum):
 def _as_us(value: object) -> object:
     """Take a time as YAML or JSON has it; one without an offset is UTC."""
     if isinstance(value, str):
-        value = datetime.fromisoformat(value)
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError:
+            raise ValueError(f"want {TIME}") from None
     if isinstance(value, date) and not isinstance(value, datetime):
         value = datetime.combine(value, time())
     if isinstance(value, datetime):
@@ -103,19 +110,40 @@ class Definition:
         return digest(*map(str, parts)).hex()[:12]
 
 
+# What a field looks like, where what stands there is something else altogether.
+_EXAMPLES = {
+    "candidates": "a list of variants, such as [candidate]",
+    "segments": "a list of segments' names, such as [country]",
+    "guardrails": "a list, such as [{metric: entropy, margin: 0.1}]",
+    "start": TIME, "stop": TIME, "revised_at": TIME,
+}  # fmt: skip
 _DEFINITION: TypeAdapter[Definition] = TypeAdapter(Definition)
 
 
 def load(path: Path) -> Definition:
     """Read a YAML file.  Raises `BadSettings` with every problem of it."""
     try:
-        return from_record(yaml.safe_load(path.read_text(encoding="utf-8")))
+        record = yaml.safe_load(path.read_text(encoding="utf-8"))
+        _check_names(record)
+        return from_record(record)
     except OSError as error:
-        raise BadSettings(f"{path}: {error}") from error
+        raise BadSettings(f"{path}: {error.strerror}; want a YAML file of an experiment") from error
+    except UnicodeDecodeError as error:
+        raise BadSettings(f"{path}: is not a text file; want a YAML file of an experiment") from error
     except (yaml.YAMLError, *ODD_YAML) as error:
         raise BadSettings(f"{path}: is not YAML: {yaml_problem(error)}") from error
     except BadSettings as error:
         raise BadSettings(f"{path}: {error}") from error
+
+
+def _check_names(record: object) -> None:
+    """Refuse a name that is none: what it was to say would be left out in silence."""
+    known = [field.name for field in fields(Definition)]
+    unknown = sorted(str(name) for name in record if name not in known) if isinstance(record, Mapping) else []
+    if unknown:
+        raise BadSettings(
+            "; ".join(f"{name}: is no field of a definition{did_you_mean(name, known)}" for name in unknown)
+        )
 
 
 def from_record(record: object) -> Definition:
@@ -123,13 +151,22 @@ def from_record(record: object) -> Definition:
     try:
         found = _DEFINITION.validate_python(dict(record) if isinstance(record, Mapping) else record)
     except ValidationError as error:
-        problems = (f"{'.'.join(map(str, one['loc'])) or 'definition'}: {one['msg']}" for one in error.errors())
-        raise BadSettings("; ".join(problems)) from error
+        raise BadSettings("; ".join(_problem(dict(one)) for one in error.errors())) from error
     if found.control in found.candidates or len(set(found.candidates)) < len(found.candidates):
         raise BadSettings(f"candidates: {found.candidates}: want each once, and none is control ({found.control})")
     if found.stop is not None and found.stop <= found.start:
         raise BadSettings("stop: want a time after start")
     return found
+
+
+def _problem(error: Mapping[str, Any]) -> str:
+    """Tell where a definition is wrong, and what is wanted there."""
+    place = ".".join(map(str, error["loc"]))
+    is_kind = error["type"].endswith("_type") or error["type"] == "int_parsing"
+    example = _EXAMPLES.get(str(error["loc"][-1]) if error["loc"] else "", "") if is_kind else ""
+    if not place:
+        return f"holds {kind(error['input'])}, want a mapping of names to values, such as experiment_id: home-ranker-7"
+    return f"{place}: {f'want {example}' if example else wanted(error)}"
 
 
 def as_record(definition: Definition) -> dict[str, object]:

@@ -8,7 +8,7 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, date, datetime, time
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -32,11 +32,12 @@ from pydantic_settings import (
 
 from worker.core.errors import ODD_YAML, BadSettings, masked, yaml_problem
 from worker.core.prompts.prompt import Writing
+from worker.core.validation_text import kind, wanted
 from worker.settings import cross_checks
 from worker.settings.kafka_options import RESERVED_KAFKA_OPTIONS
 from worker.settings.suggestions import did_you_mean
 
-__all__ = ["ENV_PREFIX", "RESERVED_KAFKA_OPTIONS", "Settings", "load", "parse_time"]
+__all__ = ["ENV_PREFIX", "RESERVED_KAFKA_OPTIONS", "Settings", "is_day", "load", "parse_time"]
 
 ENV_PREFIX = "MIRRORSTREAM_"
 MAX_SEEN = 200  # characters told of a value that is wrong
@@ -45,6 +46,7 @@ _UNTOLD = frozenset({"bootstrap_servers", "kafka_options", "schema_registry_url"
 # Kubernetes gives such variables to every pod beside a service of our name; they are no typing errors.
 # One entry of a list of topics: brackets, with what they hold, and anything else but a comma; `\\,` is no comma either.
 _TOPIC = re.compile(r"(?:\\.|\[\^?\]?(?:\[:\w+:\]|[^\]])*\]|\{[^}]*\}|\([^)]*\)|[^,])+")
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _SERVICE_LINK = re.compile(r"_(SERVICE|PORT)(_|$)")
 
 
@@ -280,14 +282,24 @@ def load(
 
 
 def parse_time(text: str) -> datetime:
-    """Parse a time with its zone, such as 2026-11-01T00:00Z.  Raises `BadSettings`."""
+    """Parse a time with its zone, such as 2026-11-01T00:00Z, or a day, which begins at midnight UTC.
+
+    Raises `BadSettings`.
+    """
     try:
+        if is_day(text):
+            return datetime.combine(date.fromisoformat(text), time(), UTC)
         if text.strip().isdecimal():
             raise ValueError(text)  # else it would be read as seconds since 1970
         return TypeAdapter(AwareDatetime).validate_python(text)
     except ValueError as error:
-        message = f"{text!r} is no time; want one with its zone, such as 2026-11-01T00:00Z"
-        raise BadSettings(message) from error
+        wants = "a time with its zone, such as 2026-11-01T00:00Z, or a day, such as 2026-11-01 (midnight UTC)"
+        raise BadSettings(f"{text[:MAX_SEEN]!r}: want {wants}") from error
+
+
+def is_day(text: str) -> bool:
+    """Say whether a text is written as a day, without a time of day."""
+    return _DAY.fullmatch(text) is not None
 
 
 def _unknown_variables() -> list[str]:
@@ -317,17 +329,18 @@ def _check_file(path: Path, problems: Sequence[str]) -> None:
     except (yaml.YAMLError, *ODD_YAML) as error:
         message = f"{path}: is not YAML: {yaml_problem(error)}"
         raise BadSettings("\n".join([*problems, message])) from error
+    if content is None:
+        return  # an empty file, or one of comments alone, sets nothing
     if not isinstance(content, dict):
-        message = f"{path}: holds {type(content).__name__}, want a mapping of settings"
+        message = f"{path}: holds {kind(content)}, want a mapping of settings, such as bootstrap_servers: kafka:9092"
         raise BadSettings("\n".join([*problems, message]))
 
 
 def _problem(error: Mapping[str, Any]) -> str:
     place = ".".join(str(part) for part in error["loc"][:2])
-    text = str(error["msg"]).removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":
         return f"{place}: is no setting{did_you_mean(place, Settings.model_fields)}"
-    return f"{place}: {text}{'' if error['loc'][0] in _UNTOLD else _seen(error['input'])}"
+    return f"{place}: {wanted(error)}{'' if error['loc'][0] in _UNTOLD else _seen(error['input'])}"
 
 
 def _seen(value: object) -> str:

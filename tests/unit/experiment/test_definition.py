@@ -58,8 +58,15 @@ def test_an_experiment_is_defined_by_a_record_of_the_real_schema() -> None:
         ("planned_users: 0", "planned_users"),
         ("primary_metric: clicks", "primary_metric"),
         ("unit: session", "unit"),
-        ("start: soon", "start"),
-        ("guardrails: [{metric: entropy}]", "guardrails.0.margin"),
+        ("guardrails: [{metric: entropy}]", "guardrails.0.margin: is missing"),
+        ("guardrails: entropy", r"guardrails: want a list, such as \[{metric: entropy, margin: 0.1}\]"),
+        ("candidates: candidate", r"candidates: want a list of variants, such as \[candidate\]"),
+        ("candidates: {a: 1}", "candidates: want a list of variants"),
+        ("segments: country", "segments: want a list of segments' names"),
+        ("start: [1]", "start: want a time, such as 2026-11-01T00:00:00Z"),
+        ("start: soon", "start: want a time, such as 2026-11-01T00:00:00Z$"),
+        ("planned_users: many", "planned_users: want a whole number"),
+        ("planed_users: 100", "planed_users: is no field of a definition; did you mean planned_users"),
         ("[", "one.yaml"),
     ],
 )
@@ -70,11 +77,41 @@ def test_an_experiment_defined_badly_is_told_where(tmp_path: Path, change: str, 
         load(tmp_path / "one.yaml")
 
 
-@pytest.mark.parametrize("text", ["", "7", "[1, 2]", "{}"])
-def test_an_experiment_is_no_other_thing(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "holds nothing, want a mapping"),
+        ("7", "holds a number, want a mapping"),
+        ("[1, 2]", "holds a list, want a mapping"),
+        ("{}", "experiment_id: is missing"),
+    ],
+)
+def test_an_experiment_is_no_other_thing(tmp_path: Path, text: str, problem: str) -> None:
     (tmp_path / "one.yaml").write_text(text)
-    with pytest.raises(BadSettings, match=r"definition|experiment_id"):
+    with pytest.raises(BadSettings, match=problem):
         load(tmp_path / "one.yaml")
+
+
+def test_a_file_that_is_missing_or_no_text_is_told_in_words(tmp_path: Path) -> None:
+    with pytest.raises(BadSettings, match=r"none.yaml: No such file or directory; want a YAML file"):
+        load(tmp_path / "none.yaml")
+    (tmp_path / "one.yaml").write_bytes(b"\xff\xfe")
+    with pytest.raises(BadSettings, match=r"one.yaml: is not a text file"):
+        load(tmp_path / "one.yaml")
+
+
+def test_no_word_of_the_validation_library_reaches_a_user() -> None:
+    bad = {
+        "experiment_id": "", "start": None, "control": [], "candidates": [], "margin": float("nan"), "alpha": 2,
+        "guardrails": [3, {"metric": "x", "margin": "y"}], "planned_users": 1.5, "segments": 7, "state": "GONE",
+    }  # fmt: skip
+    with pytest.raises(BadSettings) as caught:
+        from_record(bad)
+    told = str(caught.value)
+    assert told.count("want") >= 11
+    assert [
+        word for word in ("Input", "should", "tuple", "Tuple", "dictionary", "valid", "error") if word in told
+    ] == []
 
 
 @pytest.mark.parametrize(

@@ -92,7 +92,7 @@ def test_all_problems_are_in_one_message(tmp_path: Path, monkeypatch: pytest.Mon
         "no_such",
         "top_p",
     ]
-    assert "draws: Input should be greater than or equal to 1; seen 0" in found
+    assert "draws: want at least 1; seen 0" in found
 
 
 def test_settings_that_do_not_go_together_are_all_told() -> None:
@@ -201,7 +201,7 @@ def test_a_map_that_is_no_json_is_told_by_its_name_beside_the_rest(monkeypatch: 
     monkeypatch.setenv("MIRRORSTREAM_SAMPLE_RATES", "{exp: 1")
     monkeypatch.setenv("MIRRORSTREAM_KAFKA_OPTIONS", "{sasl.password: secret}")
     assert sorted(problems(draws=0)) == [
-        "draws: Input should be greater than or equal to 1; seen 0",
+        "draws: want at least 1; seen 0",
         'kafka_options: want JSON, such as {"name": "value"}',
         """sample_rates: want JSON, such as {"name": "value"}; seen '{exp: 1'""",
     ]
@@ -223,12 +223,16 @@ def test_a_map_that_is_nested_too_deeply_is_no_json(monkeypatch: pytest.MonkeyPa
         ("start_from: 2026-13-01", "not YAML"),
         ("[" * 1_200, "not YAML"),
         ("- a\n- b\n", "want a mapping"),
-        ("", "want a mapping"),
-        ("a", "mapping"),
+        ("a", "holds text, want a mapping of settings, such as bootstrap_servers: kafka:9092"),
     ],
 )
 def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path, text: str, words: str) -> None:
     assert words in "\n".join(problems(config=file(tmp_path, text)))
+
+
+@pytest.mark.parametrize("text", ["", "# bootstrap_servers: kafka:9092\n", "---\n"])
+def test_a_file_that_sets_nothing_is_no_mistake(tmp_path: Path, text: str) -> None:
+    assert load(file(tmp_path, text)) == load()
 
 
 def test_a_file_that_is_not_there_or_not_text_is_refused(tmp_path: Path) -> None:
@@ -319,12 +323,13 @@ def test_every_setting_says_what_it_is() -> None:
     assert [name for name, field in Settings.model_fields.items() if not field.description] == []
 
 
-def test_a_time_needs_its_zone() -> None:
+def test_a_time_needs_its_zone_and_a_day_begins_at_midnight_utc() -> None:
     assert parse_time("2026-11-01T00:00Z") == datetime(2026, 11, 1, tzinfo=UTC)
-    with pytest.raises(BadSettings, match="with its zone"):
-        parse_time("2026-11-01T00:00")
-    with pytest.raises(BadSettings, match="with its zone"):
-        parse_time("2026")
+    assert parse_time("2026-11-01T02:00+02:00") == datetime(2026, 11, 1, tzinfo=UTC)
+    assert parse_time("2026-11-01") == datetime(2026, 11, 1, tzinfo=UTC)
+    for text in ("2026-11-01T00:00", "2026", "yesterday", "2026-13-01", "2026-11", ""):
+        with pytest.raises(BadSettings, match=r"want a time with its zone, such as 2026-11-01T00:00Z, or a day, such"):
+            parse_time(text)
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,7 @@ from worker.core.records import (
     Slate,
     User,
 )
+from worker.core.validation_text import wanted
 
 # What a record may hold while it is read; any other of our records is bounded by `schema_limits.MAX_VALUES` alone.
 BOUNDS = {
@@ -127,7 +128,7 @@ def _problem(error: ErrorDetails) -> str:
     """Return what is wrong with a value, without the value if it may be text."""
     value = error["input"]
     if error["loc"][-1] not in _TIMES or not error["type"].endswith("_equal") or not isinstance(value, (int, float)):
-        return error["msg"]
+        return wanted(error)
     if not abs(value) < MAX_SHOWN_US:
         return f"a number of more than 80 bits, {_WANTED_TIME}"
     return f"{int(value)}, {_WANTED_TIME}; this would be the year {_year(int(value))}: is its unit another?"

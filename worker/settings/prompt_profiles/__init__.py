@@ -17,6 +17,7 @@ from worker.core.errors import ODD_YAML, BadSettings, yaml_problem
 from worker.core.prompts import template
 from worker.core.prompts.prompt import Layout, Profile, Writing
 from worker.core.prompts.vocabulary import Words
+from worker.core.validation_text import wanted
 from worker.settings.prompt_profiles.form import ProfileFile, problems
 
 REFERENCE = "usermirror"  # in the names of the reference models, and of folders that hold one
@@ -34,12 +35,13 @@ def load(name_or_path: str) -> Profile:
         content: Any = yaml.safe_load(data)
         parsed = ProfileFile.model_validate(content)
     except ValidationError as error:
-        raise BadSettings(f"prompt profile {name_or_path}: {error}; the worker does not start") from error
+        found = (f"{'.'.join(map(str, one['loc'])) or 'the file'}: {wanted(dict(one))}" for one in error.errors())
+        raise BadSettings(f"prompt profile {name_or_path}: {'; '.join(found)}; the worker does not start") from error
     except (yaml.YAMLError, *ODD_YAML) as error:
         message = f"prompt profile {name_or_path}: is not YAML: {yaml_problem(error)}; the worker does not start"
         raise BadSettings(message) from error
-    if found := list(problems(parsed)):
-        message = f"prompt profile {name_or_path}: {'; '.join(found)}; the worker does not start"
+    if unfit := list(problems(parsed)):
+        message = f"prompt profile {name_or_path}: {'; '.join(unfit)}; the worker does not start"
         raise BadSettings(message)
     template.check(parsed.user, f"prompt profile {name_or_path}, user")
     for name, layout in parsed.domains.items():
