@@ -1,16 +1,19 @@
 """The command as people meet it: what is wrong is said in words, what is away is waited for."""
 
 import json
+import re
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
 from typer.testing import CliRunner
 
 from tests.support.events import impression
@@ -101,7 +104,16 @@ def test_a_worker_waits_for_kafka_says_so_and_starts_by_itself(stage: Stage) -> 
         assert f"Kafka at {stage.bootstrap} does not answer" in worker.log
         with later:
             worker.until(lambda: "mirrorstream topics create" in worker.page("/readyz")[1], "reason of missing topics")
-            stage.create()
+            names = {
+                "input_topics": stage.topic,
+                "output_topic": stage.responses,
+                "dead_letter_topic": stage.dead_letters,
+            }
+            words = " ".join(f"--set {setting}={name}" for setting, name in names.items())
+            command = f"mirrorstream topics create --bootstrap {stage.bootstrap} --partitions 12 {words}"
+            assert worker.log.count(f"to create what is missing: {command}\n") == 1
+            made = mirrorstream(*command.split()[1:], "--json")
+            assert {"topic": stage.topic, "created": True, "partitions": 12} in json.loads(made.stdout)
             send(stage, map(impression, range(10)))
             worker.until_ready()
             judge = judge_of(stage)
@@ -148,6 +160,58 @@ def test_a_backfill_says_what_it_has_done(stage: Stage) -> None:
     worker = stage.run("--until-end")
     assert worker.exit_code() == 0
     assert "worker done: 3 records received, 0 skipped, 9 responses, 0 dead letters" in worker.log
+
+
+def impressions_file(folder: Path, num: int) -> Path:
+    file = folder / "impressions.jsonl"
+    file.write_text("".join(f"{json.dumps(impression(number))}\n" for number in range(num)))
+    return file
+
+
+def test_a_replay_says_what_kafka_took(stage: Stage, tmp_path: Path) -> None:
+    file = impressions_file(tmp_path, 40)
+    missing = stage.command("replay", str(file), "--json")
+    assert missing.returncode == 1
+    assert f"topic {stage.topic} does not exist" in missing.stderr
+    stage.create(partitions=2)
+    done = stage.command("replay", str(file), "--json")
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["sent"] == {stage.topic: 40}
+    assert "100%" in done.stderr
+    assert "40 delivered" in done.stderr
+
+
+def test_a_replay_to_a_broker_that_is_away_ends_with_a_line(tmp_path: Path) -> None:
+    done = mirrorstream("replay", str(impressions_file(tmp_path, 3)), "-b", "127.0.0.1:1")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: Kafka at 127.0.0.1:1 does not answer: 127.0.0.1:1: nobody listens there")
+    assert "delivered" not in done.stderr, "want no bar"
+
+
+def test_a_replay_whose_broker_goes_away_ends_within_its_time(tmp_path: Path) -> None:
+    """What was delivered before is counted, and what was not."""
+    file = impressions_file(tmp_path, 1_000)
+    with KafkaCluster() as kafka:
+        flags = ["-b", kafka.bootstrap_servers, "--set", "transaction_timeout_s=2"]
+        mirrorstream("topics", "create", *flags, "--partitions", "1")
+        replay = [sys.executable, "-m", "worker", "replay", str(file), "--rate", "50", *flags]
+        with subprocess.Popen(replay, stderr=subprocess.PIPE, text=True, env=environment()) as process:
+            admin = AdminClient({"bootstrap.servers": kafka.bootstrap_servers})
+            asked = {TopicPartition("impressions", 0): OffsetSpec.latest()}
+            until(lambda: all(one.result(WAIT_S).offset for one in admin.list_offsets(asked).values()))
+            kafka.kill(0)
+            _, told = process.communicate(timeout=WAIT_S)
+    assert process.returncode == 1
+    assert re.search(
+        r"error: [1-9]\d* messages were delivered, \d+ were not; the first: no broker took it in time", told
+    )
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline_s = time.monotonic() + WAIT_S
+    while not condition():
+        assert time.monotonic() < deadline_s
+        time.sleep(0.1)
 
 
 def test_check_says_ok_or_what_to_do(stage: Stage) -> None:
@@ -217,7 +281,7 @@ def test_a_mounted_secret_may_hold_files_of_other_tools_and_no_unknown_ones(stag
         (("replay", "/nowhere.jsonl"), "/nowhere.jsonl"),
         (("replay", "--movielens", "/nowhere"), "/nowhere"),
         (("run", "--to", "2026-01-01T00:00Z"), "needs --until-end"),
-        (("run", "--from", "yesterday"), "is no time"),
+        (("run", "--from", "yesterday"), "--from 'yesterday': want a time with its zone"),
         (("schemas", "register"), "schema_registry_url"),
         (("run", "--config", "/nowhere.yaml"), "/nowhere.yaml"),
     ],

@@ -12,11 +12,10 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from worker.cli.options import Bootstrap, Config, Json, Set, group, settings_of, tell as tell_result
+from worker.cli.options import Bootstrap, Config, Json, Set, group, moment, settings_of, tell as tell_result
 from worker.core.delivery.dead_letter import attempts, told
 from worker.core.errors import BadSettings
 from worker.core.records import Record
-from worker.settings import parse_time
 
 app = group("List, show and replay dead letters; close a worker's breaker.")
 
@@ -97,7 +96,7 @@ def show(
 def replay(
     reason: Annotated[str | None, typer.Option(help="Only dead letters with this reason.")] = None,
     since: Annotated[
-        str | None, typer.Option(help="Only dead letters since this time, such as 2026-11-01T00:00Z.")
+        str | None, typer.Option(help="Only dead letters since this time, such as 2026-11-01T00:00Z, or a day.")
     ] = None,
     limit: Annotated[int, typer.Option(min=0, help="Maximum number of records (0: all).")] = 0,
     max_attempts: Annotated[
@@ -119,11 +118,12 @@ def replay(
     """Put the records of dead letters back onto their topic, each letter once however often this runs."""
     from worker.kafka import dead_letters
 
+    start = moment("--since", since)
     with _progress() as tell:
         outcome = dead_letters.replay(
             settings_of(config, bootstrap, settings),
             reason=reason,
-            since_ms=int(parse_time(since).timestamp() * 1000) if since else 0,
+            since_ms=int(start.timestamp() * 1000) if start else 0,
             max_attempts=max_attempts,
             limit=limit,
             from_start=from_start,

@@ -16,10 +16,9 @@ from rich.markup import escape
 
 from worker import __version__
 from worker.cli import bench, dlq, experiment, prompts
-from worker.cli.options import Bootstrap, Config, Json, Set, group, settings_of, show_help, tell
+from worker.cli.options import Bootstrap, Config, Json, Set, group, moment, settings_of, show_help, tell
 from worker.core.errors import BadSettings, MirrorstreamError, masked
 from worker.core.topics.topic_patterns import is_pattern
-from worker.settings import parse_time
 
 app = typer.Typer(
     rich_markup_mode="rich", pretty_exceptions_enable=False, invoke_without_command=True,
@@ -46,19 +45,25 @@ def run(
     settings: Set = None,
     until_end: Annotated[bool, typer.Option(help="Backfill: read what is there now, then exit 0.")] = False,
     from_: Annotated[
-        str | None, typer.Option("--from", help="Start at this record time where nothing is committed.")
+        str | None,
+        typer.Option(
+            "--from", help="Start at this record time where nothing is committed: 2026-11-01T00:00Z, or a day."
+        ),
     ] = None,
-    to: Annotated[str | None, typer.Option("--to", help="With --until-end: stop before this record time.")] = None,
+    to: Annotated[
+        str | None, typer.Option("--to", help="With --until-end: stop before this record time, or day.")
+    ] = None,
 ) -> None:
     """Run a worker: impressions in, simulated responses out."""
     from worker.runtime import app as worker
 
-    extra: dict[str, Any] = {"start_from": parse_time(from_)} if from_ else {}
-    if to and not until_end:
+    start, end = moment("--from", from_), moment("--to", to)
+    extra: dict[str, Any] = {"start_from": start} if start else {}
+    if end and not until_end:
         raise BadSettings("--to: needs --until-end")
-    if from_ and to and parse_time(from_) >= parse_time(to):
+    if start and end and start >= end:
         raise BadSettings(f"--from {from_} --to {to}: is an empty range")
-    backfill = worker.Backfill(until_end, parse_time(to) if to else None)
+    backfill = worker.Backfill(until_end, end)
     raise typer.Exit(worker.run(settings_of(config, bootstrap, settings, files=True, **extra), backfill))
 
 

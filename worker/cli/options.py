@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from worker.core.errors import BadSettings
-from worker.settings import Settings, load
+from worker.settings import Settings, is_day, load, parse_time
 
 Config = Annotated[Path | None, typer.Option("--config", "-c", help="YAML file of settings.")]
 Set = Annotated[
@@ -55,6 +56,19 @@ def settings_of(
     if bootstrap:
         overrides["bootstrap_servers"] = bootstrap
     return load(config, overrides | extra, files=files, problems=problems)
+
+
+def moment(option: str, text: str | None) -> datetime | None:
+    """Read the time that an option gives; of a day, which begins at midnight UTC, it says so.  Raises `BadSettings`."""
+    if text is None:
+        return None
+    try:
+        found = parse_time(text)
+    except BadSettings as error:
+        raise BadSettings(f"{option} {error}") from error
+    if is_day(text):
+        typer.echo(f"{option} {text}: taken as {text}T00:00Z, midnight UTC", err=True)
+    return found
 
 
 def check_writable(option: str, path: Path | None) -> None:

@@ -10,14 +10,16 @@ from typing import Annotated
 import typer
 import yaml
 
-from worker.cli.options import Json, group, tell
+from worker.cli.options import Json, group, moment, tell
 from worker.core.codec import avro_encoder, impression as codec
+from worker.core.codec.json_times import with_times
 from worker.core.errors import BadSettings, Poison
 from worker.core.prompts import prompt, reference_import
 from worker.core.prompts.rationale import parse
 from worker.core.records import MAX_TIME_US, MAX_YEAR, MIN_TIME_US, MIN_YEAR, Impression
 from worker.core.simulation.questions import Depths, Kind, Question, plan, presented_order
-from worker.settings import parse_time, prompt_profiles
+from worker.core.validation_text import kind
+from worker.settings import prompt_profiles
 
 app = group("Inspect prompts and how completions are parsed.")
 
@@ -59,14 +61,14 @@ def render(
         int, typer.Option(min=0, help="Which draw's order: 0, 2, ... by a hash, 1, 3, ... the same turned round.")
     ] = 0,
     at: Annotated[
-        str | None, typer.Option(help="As if the impression were at this time, such as 2026-11-01T00:00Z.")
+        str | None, typer.Option(help="As if the impression were at this time, such as 2026-11-01T00:00Z, or a day.")
     ] = None,
     as_json: Json = False,
 ) -> None:
     """Print the chat messages of one question as JSON; what a response would be flagged with goes to standard error."""
     found = _read(impression)
-    if at is not None:
-        at_us = int(parse_time(at).timestamp() * 1e6)
+    if asked_at := moment("--at", at):
+        at_us = int(asked_at.timestamp() * 1e6)
         if not MIN_TIME_US <= at_us <= MAX_TIME_US:
             raise BadSettings(f"--at {at}: want a time from {MIN_YEAR} to {MAX_YEAR}")
         found = replace(found, occurred_at=at_us)
@@ -140,10 +142,10 @@ def _read(path: Path) -> Impression:
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
         if not isinstance(content, dict):
-            raise BadSettings(f"{path}: holds {type(content).__name__}, want one impression as an object")
-        return codec.impression(content)
+            raise BadSettings(f"{path}: holds {kind(content)}, want one impression as an object")
+        return codec.impression(with_times(content, "RecommendationImpression"))
     except OSError as error:
-        raise BadSettings(f"{path}: {error.strerror}") from error
+        raise BadSettings(f"{path}: {error.strerror}; want a JSON file of one impression") from error
     except (ValueError, RecursionError) as error:
         raise BadSettings(f"{path}: cannot be read as JSON: {error}") from error
     except Poison as poison:

@@ -3,11 +3,20 @@
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from worker.cli import replay_sources
 from worker.core.codec import framing, impression as codec
@@ -35,11 +44,13 @@ def replay_file(
     moments = (
         replay_sources.from_movielens(movielens, limit=limit)
         if movielens
-        else replay_sources.from_json_lines(file or Path(), limit=limit)
+        else replay_sources.JsonLines(file or Path(), limit=limit)
     )
     topic = settings.input_topics[0]
     if is_pattern(topic):
         raise BadSettings(f"input_topics: {topic} is a pattern; a replay needs the name of one topic")
+    for name in filter(None, (topic, outcomes_topic)):
+        admin.num_partitions(settings, name)  # said before anything is sent
     registered = (settings.schema_registry_url, settings.schema_registry_auth_file)
     messages = replay_sources.messages(
         moments,
@@ -49,19 +60,38 @@ def replay_file(
         outcomes=registry.encoder(*registered, outcomes_topic, "Outcome") if outcomes_topic else Encoder("Outcome"),
     )
     publisher = admin.Publisher(settings)
-    sent: dict[str, int] = {}
     start_s = time.monotonic()
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task(topic, total=limit or None)
+    with _bar(topic, console) as tell:
         for message in replay_sources.paced(messages, rate):
             publisher.send(message)
-            sent[message.topic] = sent.get(message.topic, 0) + 1
-            progress.advance(task, message.topic == topic)
-    publisher.close()
+            tell(publisher, moments.share)
+        publisher.close()
+        tell(publisher, 1.0)
     seconds = time.monotonic() - start_s
+    sent = dict(publisher.delivered)
     note = {"note": "exercises the pipeline; no evidence about any ranker"} if movielens else {}
     return {"sent": sent, "seconds": round(seconds, 1), "per_second": round(sum(sent.values()) / seconds, 1)} | note
+
+
+@contextmanager
+def _bar(topic: str, console: Console) -> Iterator[Callable[[admin.Publisher, float | None], None]]:
+    """Show how much Kafka has taken; with a share that is known also the percentage, and the time that is left.
+
+    The function that this gives is told the share that was read: what of it is delivered is the share of the bar.
+    """
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(),
+        TextColumn("{task.fields[num]:,} delivered"), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
+    )  # fmt: skip
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task(topic, total=None, num=0)
+
+        def tell(publisher: admin.Publisher, share: float | None) -> None:
+            num = publisher.delivered[topic]
+            done = (share or 0.0) * publisher.delivered.total() / max(1, publisher.num_sent)
+            progress.update(task, total=None if share is None else 1.0, completed=done, num=num)
+
+        yield tell
 
 
 def decoded_letter(settings: Settings, letter: Record) -> tuple[object, str | None]:

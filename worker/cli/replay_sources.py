@@ -4,6 +4,7 @@ The replay exercises the pipeline.  MovieLens users were never shown these slate
 evidence about any ranker.
 """
 
+import codecs
 import json
 import time
 from collections.abc import Iterable, Iterator
@@ -13,35 +14,120 @@ from pathlib import Path
 from worker.cli import movielens
 from worker.core.codec import impression as codec
 from worker.core.codec.avro_encoder import Encoder
+from worker.core.codec.json_times import with_times
 from worker.core.errors import BadSettings, Poison
 from worker.core.outcomes import Outcome
 from worker.core.records import Impression, Message
+from worker.core.validation_text import kind
+from worker.settings.suggestions import did_you_mean
 
 YEAR_2000_US = 946_684_800_000_000  # a smaller time is one in seconds or milliseconds
 FIELDS = frozenset(field.name for field in fields(Impression))
+WANT = "want one JSON object per line, each an impression"
+LOOK_BYTES = 64 << 10  # of a file that are looked at before anything is sent
+MAX_LINE_BYTES = 16 << 20  # far above the largest message of any topic
+_PACKED = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"PK\x03\x04": "zip", b"BZh": "bzip2"}
+
+Moment = tuple[Impression, Outcome | None]
 
 
-def from_movielens(folder: Path, *, limit: int) -> Iterator[tuple[Impression, Outcome | None]]:
-    """Yield impressions and outcomes by event time.  Raises `Fatal` if the folder is not MovieLens'."""
-    yield from movielens.moments(movielens.read(folder), limit=limit or None)
+class Impressions:
+    """Impressions, with their outcomes if there are any, and how far they are: `share` of all, None if not known."""
+
+    def __init__(self, moments: Iterable[Moment], *, limit: int) -> None:
+        """Give at most `limit` of them; 0 is all."""
+        self._moments, self._limit = moments, limit
+        self._num = 0
+
+    def __iter__(self) -> Iterator[Moment]:
+        """Yield them once."""
+        for one in self._moments:
+            self._num += 1
+            yield one
+
+    @property
+    def share(self) -> float | None:
+        """The share that was given so far."""
+        return self._num / self._limit if self._limit else None
 
 
-def from_json_lines(path: Path, *, limit: int) -> Iterator[tuple[Impression, Outcome | None]]:
-    """Yield the impression of each line, in the schema's field names.  Raises `BadSettings` with the line's number."""
+class JsonLines(Impressions):
+    """The impressions of a file of JSON Lines."""
+
+    def __init__(self, path: Path, *, limit: int) -> None:
+        """Look at the file's start.  Raises `BadSettings` if that is no JSON Lines, before anything is sent."""
+        check(path)
+        super().__init__(self._read(path), limit=limit)
+        self._size = path.stat().st_size if path.is_file() else 0  # a pipe has none
+        self._num_bytes = 0
+
+    @property
+    def share(self) -> float | None:
+        """The share that was read: of the limit, or of the file, whichever ends first."""
+        shares = [self._num_bytes / self._size] if self._size else []
+        return max([*shares, *filter(None, [super().share])], default=None)
+
+    def _read(self, path: Path) -> Iterator[Moment]:
+        try:
+            with path.open("rb") as lines:
+                number = 0
+                while line := lines.readline(MAX_LINE_BYTES):
+                    number += 1
+                    if self._limit and number > self._limit:
+                        return
+                    self._num_bytes += len(line)
+                    if text := _text(path, number, line).strip():
+                        yield _impression(path, number, text), None
+        except OSError as error:
+            raise BadSettings(f"{path}: {error.strerror}; nothing more was replayed") from error
+
+
+def from_movielens(folder: Path, *, limit: int) -> Impressions:
+    """Return impressions and outcomes by event time.  Raises `Fatal` if the folder is not MovieLens'."""
+    return Impressions(movielens.moments(movielens.read(folder), limit=limit or None), limit=limit)
+
+
+def check(path: Path) -> None:
+    """See that a file can be JSON Lines by its start.  Raises `BadSettings` with what it is instead."""
     try:
-        with path.open(encoding="utf-8") as lines:
-            for number, line in enumerate(lines, 1):
-                if limit and number > limit:
-                    return
-                if line.strip():
-                    yield _impression(path, number, line), None
-    except (OSError, UnicodeDecodeError) as error:
-        message = f"{path}: {error}; nothing more was replayed"
-        raise BadSettings(message) from error
+        if not path.is_file() and path.exists() and not path.is_dir():
+            return  # a pipe can be read once
+        with path.open("rb") as file:
+            start = file.read(LOOK_BYTES)
+    except OSError as error:
+        raise BadSettings(f"{path}: {error.strerror}; want a file with one JSON object per line") from error
+    if what := _other_form(start, path):
+        raise BadSettings(f"{path}: {what}; nothing was replayed")
+
+
+def _other_form(start: bytes, path: Path) -> str:
+    """Return what a file is whose start is no text of JSON Lines, and what to do; "" if it may be."""
+    packed = next((name for mark, name in _PACKED.items() if start.startswith(mark)), "")
+    if packed:
+        return f"is packed ({packed}): unpack it first; {WANT}"
+    try:
+        text = codecs.getincrementaldecoder("utf-8-sig")().decode(start).strip()  # a character may be cut at the end
+    except UnicodeDecodeError:
+        return f"is not a text file (UTF-8): {WANT}"
+    return f"is not a text file: {WANT}" if "\0" in text else _other_text(text, path)
+
+
+def _other_text(text: str, path: Path) -> str:
+    """Return what a text is that is not JSON Lines, as `_other_form`."""
+    if not text:
+        return f"is empty: {WANT}"
+    if text.startswith("["):
+        return f"is a JSON array: want one object per line (jq -c '.[]' {path})"
+    first = text.splitlines()[0].strip()
+    if first in {"{", "{}"} or (first.startswith("{") and first.endswith((",", "{", "["))):
+        return f"has one JSON object over several lines: want one object per line (jq -c . {path})"
+    if not first.startswith("{") and any(sign in first for sign in ",;\t"):
+        return f"is CSV: {WANT}; a folder of MovieLens is read with --movielens"
+    return ""
 
 
 def messages(
-    moments: Iterable[tuple[Impression, Outcome | None]],
+    moments: Iterable[Moment],
     *,
     topic: str,
     outcomes_topic: str | None,
@@ -65,24 +151,31 @@ def paced(items: Iterable[Message], rate: float) -> Iterator[Message]:
         yield item
 
 
+def _text(path: Path, number: int, line: bytes) -> str:
+    if len(line) >= MAX_LINE_BYTES:
+        raise BadSettings(f"{path}, line {number}: is longer than {MAX_LINE_BYTES >> 20} MiB; {WANT}")
+    try:
+        return line.decode("utf-8-sig" if number == 1 else "utf-8")
+    except UnicodeDecodeError as error:
+        raise BadSettings(f"{path}, line {number}: is not UTF-8 text; nothing more was replayed") from error
+
+
 def _impression(path: Path, number: int, line: str) -> Impression:
+    place = f"{path}, line {number}"
     try:
         content = json.loads(line)
         if not isinstance(content, dict):
-            message = (
-                f"{path}, line {number}: holds {type(content).__name__}, want an object; nothing more was replayed"
-            )
-            raise BadSettings(message)
-        unknown = sorted(content.keys() - FIELDS)
-        if unknown:
-            raise BadSettings(f"{path}, line {number}: {', '.join(unknown)}: is no field of an impression")
-        found = codec.impression(content)
+            raise BadSettings(f"{place}: holds {kind(content)}, want an object; nothing more was replayed")
+        if unknown := sorted(content.keys() - FIELDS):
+            told = ", ".join(f"{name}: is no field of an impression{did_you_mean(name, FIELDS)}" for name in unknown)
+            raise BadSettings(f"{place}: {told}; nothing more was replayed")
+        found = codec.impression(with_times(content, "RecommendationImpression"))
     except json.JSONDecodeError as error:
-        message = f"{path}, line {number}: is not JSON: {error.msg}; nothing more was replayed"
-        raise BadSettings(message) from error
+        raise BadSettings(f"{place}: is not JSON: {error.msg}; nothing more was replayed") from error
+    except (RecursionError, ValueError) as error:  # such as a number of 5,000 digits
+        raise BadSettings(f"{place}: cannot be read as JSON: {error}; nothing more was replayed") from error
     except Poison as poison:
-        message = f"{path}, line {number}: {poison}; nothing more was replayed"
-        raise BadSettings(message) from poison
+        raise BadSettings(f"{place}: {poison}; nothing more was replayed") from poison
     if found.occurred_at < YEAR_2000_US:
-        raise BadSettings(f"{path}, line {number}: occurred_at: {found.occurred_at}, want microseconds since 1970")
+        raise BadSettings(f"{place}: occurred_at: {found.occurred_at}, want microseconds since 1970")
     return found

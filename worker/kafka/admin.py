@@ -1,7 +1,9 @@
 """Topics: made, waited for, checked; and read whole for reports."""
 
 import logging
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
+from functools import partial
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient, ClusterMetadata, ConfigResource, NewTopic, ResourceType
@@ -126,15 +128,19 @@ class Publisher:
         """Connect lazily, as the client does."""
         self._producer = Producer(client.producer(settings, None))
         self._failed: list[str] = []
+        self.num_sent = 0
+        self.delivered: Counter[str] = Counter()  # by topic
 
     def send(self, message: Message) -> None:
         """Queue a message; waits while the queue is full.  Raises `Fatal` if an earlier one failed."""
         while True:
             try:
-                produce(self._producer, message, self._on_delivery)
+                produce(self._producer, message, partial(self._on_delivery, message.topic))
                 break
             except BufferError:
                 self._producer.poll(0.1)
+                self._raise_failed()
+        self.num_sent += 1
         self._producer.poll(0)
         self._raise_failed()
 
@@ -143,17 +149,20 @@ class Publisher:
         left = self._producer.flush(timeout_s)
         self._raise_failed()
         if left:
-            message = f"{left} messages were not delivered within {timeout_s:.0f} s"
-            raise Fatal(message)
+            raise Fatal(f"{left} of {self.num_sent} messages were not delivered within {timeout_s:.0f} s")
 
-    def _on_delivery(self, error: KafkaError | None, _message: object) -> None:
-        if error is not None:
+    def _on_delivery(self, topic: str, error: KafkaError | None, _message: object) -> None:
+        if error is None:
+            self.delivered[topic] += 1
+        else:
             self._failed.append(error_text.explain(error))
 
     def _raise_failed(self) -> None:
         if self._failed:
-            message = f"{len(self._failed)} messages were not delivered; the first: {self._failed[0]}"
-            raise Fatal(message)
+            raise Fatal(
+                f"{self.delivered.total():,} messages were delivered, {len(self._failed):,} were not; the first:"
+                f" {self._failed[0]}"
+            )
 
 
 def touch(settings: Settings, topics: Iterable[str]) -> None:

@@ -1,12 +1,16 @@
 """A file of impressions is read as it is written, or the line that is wrong is named."""
 
 import json
+from io import StringIO
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from worker.cli import replay_sources
+from worker.cli.replay import replay_file
 from worker.core.errors import BadSettings
+from worker.settings import load
 
 README = Path(__file__).parents[3] / "README.md"
 
@@ -19,7 +23,7 @@ def example() -> str:
 def read(tmp_path: Path, *lines: str, limit: int = 0) -> list[str]:
     path = tmp_path / "impressions.jsonl"
     path.write_text("\n".join(lines))
-    return [impression.event_id for impression, _ in replay_sources.from_json_lines(path, limit=limit)]
+    return [impression.event_id for impression, _ in replay_sources.JsonLines(path, limit=limit)]
 
 
 def test_the_line_in_readme_is_an_impression(tmp_path: Path) -> None:
@@ -35,12 +39,78 @@ def test_a_limit_stops_and_blank_lines_are_passed_over(tmp_path: Path) -> None:
     [
         ({"occurred_at": 1_764_500_000_000}, "line 1: occurred_at: 1764500000000, want microseconds"),
         ({"user_id": "u1"}, "line 1: user_id: is no field"),
+        ({"slate": []}, "line 1: slate: is no field of an impression; did you mean slates"),
         ({"slates": []}, "line 1: slates"),
     ],
 )
 def test_a_plausible_mistake_is_named(tmp_path: Path, change: dict[str, object], problem: str) -> None:
     with pytest.raises(BadSettings, match=problem):
         read(tmp_path, json.dumps(json.loads(example()) | change))
+
+
+@pytest.mark.parametrize(
+    ("at", "problem"),
+    [
+        ("2026-11-01T00:00:00", "line 1: occurred_at: 2026-11-01T00:00:00 has no zone"),
+        ("soon", "want an ISO 8601 time"),
+    ],
+)
+def test_a_time_that_is_none_or_has_no_zone_is_refused(tmp_path: Path, at: str, problem: str) -> None:
+    with pytest.raises(BadSettings, match=problem):
+        read(tmp_path, json.dumps(json.loads(example()) | {"occurred_at": at}))
+
+
+def test_a_time_may_be_iso_8601(tmp_path: Path) -> None:
+    path = tmp_path / "impressions.jsonl"
+    path.write_text(json.dumps(json.loads(example()) | {"occurred_at": "2026-11-01T00:00:00Z"}))
+    assert [one.occurred_at for one, _ in replay_sources.JsonLines(path, limit=0)] == [1_793_491_200_000_000]
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"user,item\nu1,i1\n", "is CSV: want one JSON object per line"),
+        (b'[{"event_id": "1"}]\n', r"is a JSON array: want one object per line \(jq -c '.\[\]'"),
+        (b'{\n  "event_id": "1"\n}\n', r"has one JSON object over several lines: want one object per line \(jq -c ."),
+        (b"\x89PNG\r\n\x1a\n", "is not a text file"),
+        (b"\0" * 100, "is not a text file"),
+        (b"\x1f\x8b\x08", r"is packed \(gzip\)"),
+        (b"  \n", "is empty"),
+        (None, "No such file or directory; want a file with one JSON object per line"),
+    ],
+)
+def test_a_file_that_is_something_else_is_named_before_anybody_is_asked(
+    tmp_path: Path, content: bytes | None, problem: str
+) -> None:
+    path = tmp_path / "file"
+    if content is not None:
+        path.write_bytes(content)
+    console = Console(file=StringIO(), force_terminal=True)
+    with pytest.raises(BadSettings, match=problem):
+        replay_file(load(), path, None, limit=0, rate=0, outcomes_topic=None, console=console)
+    assert isinstance(console.file, StringIO)
+    assert console.file.getvalue() == "", "want no bar"
+
+
+def test_a_character_that_the_first_look_cuts_is_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replay_sources, "LOOK_BYTES", 10)
+    path = tmp_path / "file"
+    path.write_bytes(b'{"abcdefg\xc3\xa9": 1}')
+    replay_sources.check(path)
+
+
+def test_the_share_of_a_file_is_that_of_its_bytes_and_of_a_limit_that_of_its_lines(tmp_path: Path) -> None:
+    path = tmp_path / "impressions.jsonl"
+    path.write_text(f"{example()}\n" * 4)
+    for limit, shares in ((0, [0.25, 0.5, 0.75, 1.0]), (2, [0.5, 1.0])):
+        moments = replay_sources.JsonLines(path, limit=limit)
+        assert [moments.share for _ in moments] == shares
+
+
+def test_a_byte_order_mark_is_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "impressions.jsonl"
+    path.write_text(example(), encoding="utf-8-sig")
+    assert len(list(replay_sources.JsonLines(path, limit=0))) == 1
 
 
 def test_what_is_not_json_is_named_by_its_line(tmp_path: Path) -> None:
