@@ -65,6 +65,7 @@ def report(
     if html and compare:
         raise BadSettings("--html: want it without --compare, which has no page")
     check_writable("--html", html)
+    check_writable("--state", state)
     if compare:
         if experiment is None:
             raise BadSettings("--compare: want --experiment too, for pairs form only within one")
@@ -130,6 +131,7 @@ def serve(
         alpha=alpha, planned_users=planned_users, include_test=include_test,
     )  # fmt: skip
     token = _token(token_file)
+    check_writable("--state", state)
     with service.live(settings_of(config, bootstrap, settings), options) as source:
         serving.serve(source, host=host, port=port, token=token)
 
@@ -147,7 +149,11 @@ def backtest(
     try:
         with table.open(encoding="utf-8", newline="") as lines:
             found = tests.backtest(tests.read(lines))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except OSError as error:
+        raise BadSettings(f"--table {table}: {error.strerror}; want a CSV file") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise BadSettings(f"--table {table}: is not CSV: {error}") from error
+    except BadSettings as error:
         raise BadSettings(f"--table {table}: {error}") from error
     if as_json:
         typer.echo(json.dumps(asdict(found)))
@@ -193,6 +199,7 @@ def rebuild(
     from worker.experiment import service
 
     options = _options(definition, definitions_topic, outcomes_topic, state, include_test=include_test)
+    check_writable("--state", state)
     found = service.rebuild(settings_of(config, bootstrap, settings), options)
     num_read = found.data_health.get("read", 0)
     tell({"state": str(state), "responses": num_read}, as_json=as_json, text=f"{state}: {num_read:,} responses read")
@@ -217,8 +224,10 @@ def _token(path: Path | None) -> str | None:
         return None
     try:
         token = path.read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadSettings(f"--token-file {path}: {error}") from error
+    except OSError as error:
+        raise BadSettings(f"--token-file {path}: {error.strerror}; want a file with one word") from error
+    except UnicodeDecodeError as error:
+        raise BadSettings(f"--token-file {path}: is not ASCII text; want one word") from error
     if not token or any(character.isspace() for character in token):
         raise BadSettings(f"--token-file {path}: want one word")
     return token

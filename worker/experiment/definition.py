@@ -11,7 +11,7 @@ Whoever changes the primary metric, its margin, alpha, the unit or the planned u
 experiment: `Definition.key` changes, and events from `revised_at` on are counted in an epoch of their own.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, date, datetime, time
 from enum import StrEnum
@@ -24,6 +24,7 @@ from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 from worker.core.errors import ODD_YAML, BadSettings, yaml_problem
 from worker.core.records import Id
 from worker.core.seeding import digest
+from worker.core.topics.topic_patterns import shown
 from worker.core.validation_text import kind, wanted
 from worker.settings.suggestions import did_you_mean
 
@@ -167,6 +168,14 @@ def _problem(error: Mapping[str, Any]) -> str:
     if not place:
         return f"holds {kind(error['input'])}, want a mapping of names to values, such as experiment_id: home-ranker-7"
     return f"{place}: {f'want {example}' if example else wanted(error)}"
+
+
+def check_known(experiment: str, known: Iterable[str]) -> None:
+    """Raise `BadSettings` with the experiments that there are if this is none of them."""
+    names = sorted(known)
+    if experiment not in names:
+        told = f"; there {'is' if len(names) == 1 else 'are'} {shown(names)}" if names else ": nothing was read of any"
+        raise BadSettings(f"no experiment {experiment}{told}{did_you_mean(experiment, names)}")
 
 
 def as_record(definition: Definition) -> dict[str, object]:

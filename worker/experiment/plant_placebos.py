@@ -16,6 +16,7 @@ from worker.core.errors import BadSettings, Poison
 from worker.core.records import Impression, Item, Message, Record, Role
 from worker.core.seeding import unit
 from worker.core.topics.topic_patterns import is_pattern
+from worker.experiment.definition import check_known
 from worker.experiment.quality.placebos import Placebo, placebo
 from worker.kafka import admin, registry
 from worker.kafka.follower import Following, Reached
@@ -23,6 +24,7 @@ from worker.settings import Settings
 
 LEAST_DECOYS = 50  # of a domain: fewer would come again and again
 MAX_ITEMS = 10_000  # of a domain that are remembered, about 20 MB
+MAX_KNOWN = 1_000  # experiments that are remembered, to be named where the one that was asked for is none
 IDLE_S = 0.5
 _MARK = "~"  # of a placebo's experiment id
 
@@ -63,7 +65,8 @@ def placebos(impression: Impression, decoys: Decoys, *, share: float) -> Iterato
 def plant(settings: Settings, experiment: str, *, share: float, tell: Callable[[int], None]) -> Mapping[str, int]:
     """Put placebos on the first input topic, and return how many of each; `tell` hears how many impressions were read.
 
-    Raises `Retryable` or `Fatal` as Kafka and the registry do; a second run after it adds nothing twice.
+    Raises `Retryable` or `Fatal` as Kafka and the registry do, and a second run after it adds nothing twice;
+    `BadSettings` if no impression is of the experiment.
     """
     topic = settings.input_topics[0]
     if is_pattern(topic):
@@ -72,17 +75,21 @@ def plant(settings: Settings, experiment: str, *, share: float, tell: Callable[[
     encoder, schemas = registry.encoder(*where, topic, "RecommendationImpression"), registry.Schemas(*where)
     following, publisher = Following(settings, [topic], Reached({})), admin.Publisher(settings)
     decoys, sent, num_read = Decoys(), Counter[str](), 0
+    known: set[str] = set()
     with closing(following), closing(publisher):
         while not following.at_end:
             records, _ = following.batch(IDLE_S)
             for impression in _decoded(records, schemas):
                 decoys.see(impression)
+                if len(known) < MAX_KNOWN or impression.experiment_id == experiment:
+                    known.add(impression.experiment_id)
                 if impression.experiment_id == experiment:
                     for one in placebos(impression, decoys, share=share):
                         publisher.send(Message(topic, one.user.user_id.encode(), encoder.encode(one)))
                         sent[one.experiment_id] += 1
             num_read += len(records)
             tell(num_read)
+    check_known(experiment, (name for name in known if name and _MARK not in name))
     return sent
 
 

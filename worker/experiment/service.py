@@ -13,11 +13,11 @@ from threading import Event, Thread
 from worker.core.codec import framing, impression as codec
 from worker.core.errors import BadSettings, Fatal
 from worker.core.records import Message, Record
-from worker.experiment.definition import Definition, as_record, load
+from worker.experiment.definition import Definition, as_record, check_known, load
 from worker.experiment.ingest import Records, Topics, catch_up, keep_up
 from worker.experiment.readout import Report
 from worker.experiment.report import assemble, compare_configurations
-from worker.experiment.report.assemble import Defaults
+from worker.experiment.report.assemble import Defaults, is_placebo
 from worker.experiment.report.compare_configurations import Twice
 from worker.experiment.report.readout_record import record
 from worker.experiment.store.database import State
@@ -41,9 +41,14 @@ class Options:
 
 
 def report(settings: Settings, options: Options, *, experiment: str | None) -> Report:
-    """Read the topics to their ends, from where the state stands, and report.  Raises `Retryable`, `Fatal`."""
+    """Read the topics to their ends, from where the state stands, and report.
+
+    Raises `Retryable`, `Fatal`; `BadSettings` for an experiment that nothing was read of.
+    """
     with closing(_state(options)) as state, _following(settings, options, state) as following:
         catch_up(following, _records(settings, options, state))
+        if experiment is not None:
+            check_known(experiment, (one for one in state.experiments() if not is_placebo(one)))
         return assemble.report(state, options.defaults, experiment=experiment)
 
 
@@ -51,6 +56,7 @@ def compare(settings: Settings, options: Options, experiment: str, fingerprints:
     """Read as `report` does, and compare what two configurations said about the same events."""
     with closing(_state(options)) as state, _following(settings, options, state) as following:
         catch_up(following, _records(settings, options, state))
+        check_known(experiment, (one for one in state.experiments() if not is_placebo(one)))
         rule = options.defaults
         return compare_configurations.compare(
             state.db, experiment, fingerprints, alpha=rule.alpha, planned_users=rule.planned_users

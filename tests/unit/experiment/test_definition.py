@@ -11,7 +11,7 @@ import pytest
 from worker.core.codec.avro_schemas import own_schema, schema_text
 from worker.core.codec.impression import decode_plain
 from worker.core.errors import BadSettings
-from worker.experiment.definition import Definition, Guardrail, State, from_record, load
+from worker.experiment.definition import Definition, Guardrail, State, check_known, from_record, load
 
 YAML = """
 experiment_id: home-ranker-7
@@ -98,6 +98,16 @@ def test_a_file_that_is_missing_or_no_text_is_told_in_words(tmp_path: Path) -> N
     (tmp_path / "one.yaml").write_bytes(b"\xff\xfe")
     with pytest.raises(BadSettings, match=r"one.yaml: is not a text file"):
         load(tmp_path / "one.yaml")
+
+
+def test_an_experiment_that_is_none_is_told_beside_those_that_there_are() -> None:
+    check_known("b", ["a", "b"])
+    with pytest.raises(BadSettings, match=r"^no experiment nosuch; there are a, home-ranker-7$"):
+        check_known("nosuch", ["home-ranker-7", "a"])
+    with pytest.raises(BadSettings, match=r"^no experiment home-ranker-8; there is home-ranker-7; did you mean home-r"):
+        check_known("home-ranker-8", ["home-ranker-7"])
+    with pytest.raises(BadSettings, match=r"^no experiment nosuch: nothing was read of any$"):
+        check_known("nosuch", [])
 
 
 def test_no_word_of_the_validation_library_reaches_a_user() -> None:

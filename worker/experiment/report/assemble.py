@@ -66,9 +66,14 @@ def report(state: State, defaults: Defaults, *, experiment: str | None = None) -
         readouts = [
             _readout(state, name, list(rows), defaults)
             for name, rows in found
-            if experiment in (None, name) and not name.endswith(_PLACEBOS)
+            if experiment in (None, name) and not is_placebo(name)
         ]
         return Report(tuple(readouts), _health(state))
+
+
+def is_placebo(experiment: str) -> bool:
+    """Say whether an id is of a check of an experiment, and not of one itself."""
+    return experiment.endswith(_PLACEBOS)
 
 
 def _health(state: State) -> dict[str, int]:

@@ -14,6 +14,7 @@ kept to refuse it.
 """
 
 import json
+import re
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,7 +22,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from worker.core.errors import Fatal
+from worker.core.errors import BadSettings
 from worker.core.outcomes import Outcome
 from worker.core.records import Partition
 from worker.core.seeding import digest
@@ -29,7 +30,7 @@ from worker.experiment.definition import Definition, as_record, from_record
 from worker.experiment.store.answers import Answer
 from worker.experiment.store.sums import Counting
 
-VERSION = 2  # of the tables; a file of another version is made anew by `mirrorstream experiment rebuild`
+VERSION = 2  # of the tables; a file of another version is refused
 
 _TABLES = """
 create table if not exists position(topic text, partition int, next int, primary key (topic, partition)) without rowid;
@@ -69,28 +70,60 @@ create table if not exists outcome(event text, variant text, user int, clicks te
 create table if not exists total(series int, user int, bucket int, answered int, missing int, total int, differs int,
     primary key (series, user, bucket)) without rowid;
 """
+_OURS = frozenset(re.findall(r"if not exists (\w+)", _TABLES))
 _READ = ("answer", "slot", "example", "shown", "target", "outcome", "user", "stream", "position", "topic", "health")
 _DERIVED = ("epoch", "aside", "series", "pair", "reason", "measure", "total")
+
+
+def _opened(path: Path | None) -> sqlite3.Connection:
+    """Return a connection to a state, with its tables."""
+    try:
+        db = sqlite3.connect(path or ":memory:", isolation_level=None, check_same_thread=False)
+    except sqlite3.OperationalError as error:  # which says "unable to open database file" of all
+        raise BadSettings(f"--state {path}: {error}; want a file that can be written") from error
+    try:
+        found = _version(db, path)
+        db.execute("pragma journal_mode = wal")
+        db.execute("pragma synchronous = normal")  # a power cut may cost commits, positions and all
+        if not db.execute("select 1 from sqlite_master where name = 'topic'").fetchone():
+            db.executescript(_TABLES)  # of a file from before there were topic ids this adds their table
+        if not found:
+            db.execute(f"pragma user_version = {VERSION}")
+    except sqlite3.OperationalError as error:
+        db.close()
+        raise BadSettings(f"--state {path}: {error}; want a file that can be written, in a folder that can") from error
+    except sqlite3.DatabaseError as error:
+        db.close()
+        raise BadSettings(f"--state {path}: {error}; want a file that this program made, or none") from error
+    except BadSettings:
+        db.close()
+        raise
+    return db
+
+
+def _version(db: sqlite3.Connection, path: Path | None) -> int:
+    """Return the version of a state, 0 for a new one.  Raises `BadSettings` for what another program made."""
+    found = int(db.execute("pragma user_version").fetchone()[0])
+    tables = {name for (name,) in db.execute("select name from sqlite_master where type = 'table'")}
+    if "answer" not in tables and tables - _OURS:
+        raise BadSettings(f"--state {path}: is another program's database; want a file that this program made, or none")
+    if found not in (0, VERSION):
+        raise BadSettings(
+            f"--state {path}: a state of version {found}, want {VERSION}; move it away, and everything is read anew:"
+            " definitions from files and forgotten users have to be given again"
+        )
+    return found
 
 
 class State:
     """The state of a readout; one process at a time writes it, any number may read."""
 
     def __init__(self, path: Path | None = None) -> None:
-        """Open or make a file; without one everything stays in memory.  Raises `Fatal` if it is no state of ours."""
-        self._db = sqlite3.connect(path or ":memory:", isolation_level=None, check_same_thread=False)
-        try:
-            self._db.execute("pragma journal_mode = wal")
-            self._db.execute("pragma synchronous = normal")  # a power cut may cost commits, positions and all
-            found = self._db.execute("pragma user_version").fetchone()[0]
-            if found not in (0, VERSION):
-                raise Fatal(f"{path}: a state of version {found}, want {VERSION}; `experiment rebuild` makes it anew")
-            if not self._db.execute("select 1 from sqlite_master where name = 'topic'").fetchone():
-                self._db.executescript(_TABLES)  # of a file from before there were topic ids this adds their table
-            if not found:
-                self._db.execute(f"pragma user_version = {VERSION}")
-        except sqlite3.DatabaseError as error:
-            raise Fatal(f"{path}: {error}; want a file that this program made, or none") from error
+        """Open or make a file; without one everything stays in memory.
+
+        Raises `BadSettings` if it cannot be written, or is no state of ours; then nothing of it is changed.
+        """
+        self._db = _opened(path)
         self._counting = Counting(self._db)
         self._forms = self._read_forms()
         self._forgotten = {hashed for (hashed,) in self._db.execute("select hash from forgotten")}
@@ -131,6 +164,11 @@ class State:
     def forms(self, experiment_id: str) -> Sequence[Definition]:
         """Return the forms of an experiment's definition, by `since`."""
         return self._forms.get(experiment_id, ())
+
+    def experiments(self) -> list[str]:
+        """Return the ids of all experiments that something was read of, or that are defined."""
+        read = {name for (name,) in self._db.execute("select distinct experiment from stream")}
+        return sorted(filter(None, read | self._forms.keys()))
 
     def health(self) -> dict[str, int]:
         """Return how many records were read, and what was wrong with how many."""

@@ -3,6 +3,7 @@
 import random
 import sqlite3
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.support.experiment.made import AT_US, MINUTE_US, answers, response, slate
-from worker.core.errors import Fatal
+from worker.core.errors import BadSettings
 from worker.core.records import Partition
 from worker.experiment.definition import Definition
 from worker.experiment.store.answers import Answer
@@ -207,8 +208,34 @@ def test_an_experiment_state_has_a_new_version_after_every_change() -> None:
 def test_an_experiment_state_is_not_mistaken_for_another_file(tmp_path: Path) -> None:
     """The message says what was wanted."""
     (tmp_path / "text").write_text("no database at all, but long enough to be read as one\n" * 20)
-    with pytest.raises(Fatal, match="want a file that this program made"):
+    with pytest.raises(BadSettings, match="want a file that this program made"):
         State(tmp_path / "text")
-    sqlite3.connect(tmp_path / "old").execute("pragma user_version = 99")
-    with pytest.raises(Fatal, match="version 99"):
+    with closing(sqlite3.connect(tmp_path / "old")) as db:
+        db.execute("pragma user_version = 99")
+    with pytest.raises(BadSettings, match="version 99"):
         State(tmp_path / "old")
+
+
+def test_an_experiment_state_leaves_another_programs_database_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "browser.db"
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("create table bookmark(url text)")
+    before = path.read_bytes()
+    with pytest.raises(BadSettings, match="is another program's database; want a file that this program made, or none"):
+        State(path)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("place", ["nosuch/state.db", "."])
+def test_an_experiment_state_that_cannot_be_written_is_told_in_one_line(tmp_path: Path, place: str) -> None:
+    with pytest.raises(BadSettings, match=r"--state .*: unable to open database file; want a file that can be written"):
+        State(tmp_path / place)
+
+
+def test_an_experiment_state_knows_what_was_read_and_what_is_defined() -> None:
+    state = State()
+    assert state.experiments() == []
+    state.define(DEFINED)
+    assert state.experiments() == [DEFINED.experiment_id]
+    take(state, many())
+    assert set(state.experiments()) >= {DEFINED.experiment_id}
