@@ -1,6 +1,7 @@
 # Each target sets itself up on x86-64 Linux: a plain Python 3.11 to 3.14 is enough (the tests also need Java 17 and Maven).
 PYTHON ?= python3
 ENGINE ?= vllm
+ENGINES := vllm choice-model
 EVENTS ?= 500
 BENCH ?=
 VENV := .venv
@@ -17,7 +18,16 @@ QUICK := tests/unit/core tests/unit/pipeline tests/architecture tests/simulation
 SLOW := --ignore tests/unit/core/prompts/test_random_texts.py --ignore tests/unit/core/test_bounded_cache.py
 
 .PHONY: help setup demo bench docs docs-reference check test test-long lint format lock clean
-.DEFAULT_GOAL := demo
+.DEFAULT_GOAL := help
+
+# Said before anything is installed; the nearest name is found as the program itself finds it.
+NEAREST := import sys; sys.path.insert(0, "worker/settings"); from suggestions import did_you_mean; \
+	print(did_you_mean(sys.argv[1], sys.argv[2:]))
+ifneq ($(filter demo,$(MAKECMDGOALS)),)
+ifeq ($(filter $(ENGINES),$(ENGINE)),)
+$(error ENGINE=$(ENGINE): want vllm or choice-model$(shell $(PYTHON) -c '$(NEAREST)' '$(ENGINE)' $(ENGINES)))
+endif
+endif
 
 # The locks hold wheels for this alone; pip would only tell of the first that it does not find.
 define FITS

@@ -19,6 +19,7 @@ from worker.cli import bench, dlq, experiment, prompts
 from worker.cli.options import Bootstrap, Config, Json, Set, group, moment, settings_of, show_help, tell
 from worker.core.errors import BadSettings, MirrorstreamError, masked
 from worker.core.topics.topic_patterns import is_pattern
+from worker.settings.suggestions import did_you_mean
 
 app = typer.Typer(
     rich_markup_mode="rich", pretty_exceptions_enable=False, invoke_without_command=True,
@@ -35,6 +36,7 @@ app.add_typer(dlq.app, name="dlq")
 app.command(epilog="Example: mirrorstream bench --bootstrap localhost:9092 --rounds 5 --chart bench.svg")(bench.bench)
 console = Console(stderr=True)
 COMPACTED = {"experiments": "ExperimentDefinition", "readouts": "ExperimentReadout"}  # one record an experiment
+DEMO_ENGINES = ("vllm", "choice-model")  # a remote server is not the demo's to start
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})  # what a write to standard output fails with on a full disk
 
 
@@ -102,6 +104,8 @@ def demo(
     """Run everything on this machine: a broker (or a real Kafka: --bootstrap), sample traffic, a worker, the result."""
     from worker.demo import run as show
 
+    if engine not in DEMO_ENGINES:
+        raise BadSettings(f"--engine {engine}: want {' or '.join(DEMO_ENGINES)}{did_you_mean(engine, DEMO_ENGINES)}")
     raise typer.Exit(show.run(events=events, engine=engine, bootstrap=bootstrap, seed=seed, as_json=as_json))
 
 

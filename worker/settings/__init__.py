@@ -46,6 +46,7 @@ _UNTOLD = frozenset({"bootstrap_servers", "kafka_options", "schema_registry_url"
 # Kubernetes gives such variables to every pod beside a service of our name; they are no typing errors.
 # One entry of a list of topics: brackets, with what they hold, and anything else but a comma; `\\,` is no comma either.
 _TOPIC = re.compile(r"(?:\\.|\[\^?\]?(?:\[:\w+:\]|[^\]])*\]|\{[^}]*\}|\([^)]*\)|[^,])+")
+_CHOICE = re.compile(r"'([^']*)'")
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _SERVICE_LINK = re.compile(r"_(SERVICE|PORT)(_|$)")
 
@@ -340,7 +341,8 @@ def _problem(error: Mapping[str, Any]) -> str:
     place = ".".join(str(part) for part in error["loc"][:2])
     if error["type"] == "extra_forbidden":
         return f"{place}: is no setting{did_you_mean(place, Settings.model_fields)}"
-    return f"{place}: {wanted(error)}{'' if error['loc'][0] in _UNTOLD else _seen(error['input'])}"
+    near = did_you_mean(str(error["input"]), _CHOICE.findall(wanted(error))) if error["type"] == "literal_error" else ""
+    return f"{place}: {wanted(error)}{near}{'' if error['loc'][0] in _UNTOLD else _seen(error['input'])}"
 
 
 def _seen(value: object) -> str:

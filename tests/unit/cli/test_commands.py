@@ -80,3 +80,28 @@ def test_shells_can_complete_the_command() -> None:
     shown = CliRunner().invoke(app, ["--help"]).stdout
     assert "--install-completion" in shown
     assert "--show-completion" in shown
+
+
+def test_the_demo_names_the_engine_that_was_meant() -> None:
+    done = CliRunner().invoke(app, ["demo", "--engine", "choice"])
+    assert str(done.exception) == "--engine choice: want vllm or choice-model; did you mean choice-model?"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("run", "--from", "2026-11-02", "--to", "2026-11-01", "--until-end"), "is an empty range"),
+        (("run", "--from", "soon"), "--from 'soon': want a time with its zone"),
+        (("run", "--until-end", "--to", "2026"), "--to '2026': want a time with its zone"),
+        (("dlq", "replay", "--since", "2026-11-01T00:00"), "--since '2026-11-01T00:00': want a time with its zone"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_a_time_is_checked_before_anything_else(words: tuple[str, ...], told: str) -> None:
+    assert told in str(CliRunner().invoke(app, list(words)).exception)
+
+
+def test_a_day_is_said_to_begin_at_midnight_utc() -> None:
+    done = CliRunner().invoke(app, ["run", "--from", "2026-11-02", "--to", "2026-11-01", "--until-end"])
+    assert "--from 2026-11-02: taken as 2026-11-02T00:00Z, midnight UTC" in done.stderr
+    assert "--to 2026-11-01: taken as 2026-11-01T00:00Z, midnight UTC" in done.stderr
