@@ -147,6 +147,10 @@ def _read(path: Path) -> Impression:
     except OSError as error:
         raise BadSettings(f"{path}: {error.strerror}; want a JSON file of one impression") from error
     except (ValueError, RecursionError) as error:
+        if getattr(error, "msg", "") == "Extra data":
+            raise BadSettings(
+                f"{path}: holds more than one JSON value; want one impression (head -1 {path})"
+            ) from error
         raise BadSettings(f"{path}: cannot be read as JSON: {error}") from error
     except Poison as poison:
         raise BadSettings(f"{path}: {poison}") from poison

@@ -119,4 +119,6 @@ def accept_dead_letters(url: str, num_next: int) -> str:
     except urllib.error.HTTPError as error:
         raise Fatal(f"{url}: {error.code}: {error.read().decode(errors='replace').strip()}") from error
     except (OSError, HTTPException, ValueError) as error:
-        raise Fatal(f"{url}: no worker answers there: {getattr(error, 'reason', error)}") from error
+        reason = getattr(error, "reason", error)
+        why = getattr(reason, "strerror", None) or reason
+        raise Fatal(f"{url}: no worker answers there ({why}): want the http_port of one that runs, by --url") from error

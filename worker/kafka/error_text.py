@@ -154,7 +154,7 @@ def sentence(code: int, text: str) -> str:
             return told
     plain = KafkaError(code)
     name = "" if plain.name().startswith("_") else plain.name()
-    own = "" if text == plain.str() else _STATE.sub("", text)
+    own = _STATE.sub("", text).replace(str(plain.str()), "").strip(": ")
     told = _BY_CODE.get(code, "")
     if not told:
         told, own = _PREFIX.sub("", own or text), ""

@@ -16,7 +16,7 @@ from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from worker.core.errors import Fatal, Retryable
 from worker.core.records import Partition, Record
-from worker.kafka import client_config as client, error_text
+from worker.kafka import admin, client_config as client, error_text
 from worker.kafka.admin_queries import AdminQueries
 from worker.kafka.record_reader import to_record
 from worker.kafka.topic_ids import TopicIds, TopicState
@@ -52,6 +52,7 @@ class Following:
         Raises `Retryable` without Kafka, `Fatal` if a topic was made anew and `on_data_loss` is stop.
         """
         self._settings, self._topics = settings, tuple(dict.fromkeys(topics))
+        admin.metadata(settings)  # which says why where nobody answers; the questions below only say that
         self._topic_ids = TopicIds(AdminQueries(settings))
         self._consumer = Consumer(client.reader(settings, f"{settings.group_id}-experiment"))
         self._next = dict(start.positions)

@@ -40,6 +40,8 @@ from worker.settings.suggestions import did_you_mean
 __all__ = ["ENV_PREFIX", "RESERVED_KAFKA_OPTIONS", "Settings", "is_day", "load", "parse_time"]
 
 ENV_PREFIX = "MIRRORSTREAM_"
+START_WORDS = ("earliest", "latest")
+A_TIME = "a time with its zone, such as 2026-11-01T00:00Z, or a day, such as 2026-11-01 (midnight UTC)"
 MAX_SEEN = 200  # characters told of a value that is wrong
 # Settings whose values may hold a password, or be one that YAML read as a number: never told.
 _UNTOLD = frozenset({"bootstrap_servers", "kafka_options", "schema_registry_url", "server_urls", "vllm_options"})
@@ -69,6 +71,18 @@ def _split_topics(value: object) -> object:
     if value.lstrip().startswith("["):
         return _json(value)
     return [part.strip() for part in _TOPIC.findall(value) if part.strip()]
+
+
+def _start(value: object) -> object:
+    """Read where a group starts: a word, a time with its zone, or a day, which begins at midnight UTC."""
+    if isinstance(value, date) and not isinstance(value, datetime):
+        value = value.isoformat()
+    if not isinstance(value, str) or value in START_WORDS:
+        return value
+    try:
+        return parse_time(value)
+    except BadSettings:
+        raise ValueError(f"want {' or '.join(START_WORDS)}, or {A_TIME}") from None
 
 
 Names = Annotated[list[str], NoDecode, BeforeValidator(_split)]  # in the environment: by comma
@@ -107,7 +121,7 @@ class Settings(BaseSettings):
     group_protocol: Literal["classic", "consumer"] = Field(
         "classic", description="consumer: KIP-848, needs brokers 4.0 or later"
     )
-    start_from: Literal["earliest", "latest"] | AwareDatetime = Field(
+    start_from: Annotated[Literal["earliest", "latest"] | AwareDatetime, BeforeValidator(_start)] = Field(
         "latest", description="Where a new group starts; also a time such as 2026-11-01T00:00Z"
     )
     on_data_loss: Literal["stop", "skip"] = Field(
@@ -294,8 +308,7 @@ def parse_time(text: str) -> datetime:
             raise ValueError(text)  # else it would be read as seconds since 1970
         return TypeAdapter(AwareDatetime).validate_python(text)
     except ValueError as error:
-        wants = "a time with its zone, such as 2026-11-01T00:00Z, or a day, such as 2026-11-01 (midnight UTC)"
-        raise BadSettings(f"{text[:MAX_SEEN]!r}: want {wants}") from error
+        raise BadSettings(f"{text[:MAX_SEEN]!r}: want {A_TIME}") from error
 
 
 def is_day(text: str) -> bool:
@@ -325,7 +338,8 @@ def _check_file(path: Path, problems: Sequence[str]) -> None:
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), _Placed)  # noqa: S506 - a SafeLoader that tells places
     except (OSError, UnicodeDecodeError) as error:
-        message = f"{path}: cannot be read: {error}"
+        why = error.strerror if isinstance(error, OSError) else "is not UTF-8 text"
+        message = f"{path}: cannot be read: {why}; want a YAML file of settings"
         raise BadSettings("\n".join([*problems, message])) from error
     except (yaml.YAMLError, *ODD_YAML) as error:
         message = f"{path}: is not YAML: {yaml_problem(error)}"

@@ -142,3 +142,9 @@ def test_neither_needs_vllm_or_kafka() -> None:
     """In a process of its own: other tests of this run import both."""
     code = "import sys, worker.cli.prompts; sys.exit(any(name in sys.modules for name in ('vllm', 'confluent_kafka')))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_file_of_several_impressions_is_named_as_such(tmp_path: Path) -> None:
+    (tmp_path / "many.jsonl").write_text("{}\n{}\n")
+    done = CliRunner().invoke(app, ["prompts", "render", "--impression", str(tmp_path / "many.jsonl")])
+    assert "holds more than one JSON value; want one impression (head -1 " in str(done.exception)

@@ -101,6 +101,8 @@ def test_what_the_client_says_beyond_the_code_is_kept() -> None:
         f"fewer brokers than replicas: choose a smaller --replication (INVALID_REPLICATION_FACTOR: {text})"
     )
     assert explain(KafkaError(KafkaError._STATE, "it is closed")) == "it is closed"
+    generic = KafkaError(KafkaError._TRANSPORT, "Failed to get metadata: Local: Broker transport failure")
+    assert explain(generic) == "the connection to the broker broke, or could not be made (Failed to get metadata)"
 
 
 def test_no_code_is_told_by_a_name_of_librdkafka() -> None:

@@ -323,6 +323,27 @@ def test_every_setting_says_what_it_is() -> None:
     assert [name for name, field in Settings.model_fields.items() if not field.description] == []
 
 
+@pytest.mark.parametrize(
+    ("text", "start"),
+    [
+        ("latest", "latest"),
+        ("2026-11-01", datetime(2026, 11, 1, tzinfo=UTC)),
+        ("2026-11-01T01:00+01:00", datetime(2026, 11, 1, tzinfo=UTC)),
+    ],
+)
+def test_a_group_starts_at_a_word_a_time_or_a_day(tmp_path: Path, text: str, start: object) -> None:
+    assert load(None, {"start_from": text}).start_from == start
+    assert load(file(tmp_path, f"start_from: {text}\n")).start_from == start
+
+
+@pytest.mark.parametrize("text", ["yesterday", "2026-11-01T00:00", "2026", "soonest"])
+def test_where_a_group_starts_is_told_in_one_line(text: str) -> None:
+    wanted = (
+        "start_from: want earliest or latest, or a time with its zone, such as 2026-11-01T00:00Z, or a day, such as"
+    )
+    assert [line.startswith(wanted) for line in problems(start_from=text)] == [True]
+
+
 def test_a_time_needs_its_zone_and_a_day_begins_at_midnight_utc() -> None:
     assert parse_time("2026-11-01T00:00Z") == datetime(2026, 11, 1, tzinfo=UTC)
     assert parse_time("2026-11-01T02:00+02:00") == datetime(2026, 11, 1, tzinfo=UTC)
