@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from worker.core.errors import MirrorstreamError, masked
+from worker.core.errors import MirrorstreamError, Retryable, masked
 from worker.core.topics.topic_patterns import shown
 from worker.engines.remote.vllm_server import VllmServerEngine
 from worker.kafka import admin, client_config as client, registry, rights
@@ -14,6 +14,12 @@ from worker.kafka.source import KafkaSource
 from worker.pipeline.ports import Engine
 from worker.runtime import app, pipeline_config, position_profile as position_bias
 from worker.settings import Settings, prompt_profiles, secret_files
+
+OPEN_S = 25.0  # for two tries to start transactions
+FEW_BROKERS = (
+    "a cluster of fewer than three brokers wants transaction.state.log.replication.factor=1 and"
+    " transaction.state.log.min.isr=1"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +136,11 @@ def _transactional_id(settings: Settings) -> str:
 
     async def open_and_close() -> None:
         sink = KafkaSink(own, KafkaSource(own))
-        await sink.open()
+        try:
+            await asyncio.wait_for(sink.open(), OPEN_S)
+        except TimeoutError as error:  # a worker goes on trying
+            why = sink.held_up or "Kafka does not answer"
+            raise Retryable(f"{why}, for {OPEN_S:.0f} s; {FEW_BROKERS}") from error
         await sink.close()
 
     asyncio.run(open_and_close())

@@ -211,3 +211,10 @@ def main() -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         console.print(f"[red]error:[/] {error.strerror}: not everything was written", highlight=False)
         sys.exit(1)
+    except Exception as error:
+        from worker.kafka import error_text
+
+        if not error_text.is_of_client(error):
+            raise
+        console.print(f"[red]error:[/] Kafka: {escape(masked(error_text.explain(error)))}", highlight=False)
+        sys.exit(1)

@@ -168,6 +168,11 @@ def explain(error: KafkaError | BaseException) -> str:
     return sentence(found.code(), str(found.str())) if isinstance(found, KafkaError) else str(error)
 
 
+def is_of_client(error: BaseException) -> bool:
+    """Say whether an exception is one of the client's, which `explain` has a sentence for."""
+    return isinstance(error, KafkaException)
+
+
 def of_connection(error: KafkaError) -> tuple[str, str]:
     """Return the broker's address, "" where the error names none, and the sentence for what became of the connection.
 

@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 import typer
+from confluent_kafka import KafkaError, KafkaException
 from typer.testing import CliRunner
 
 from tests.support.harness import environment
 from worker import __version__
+from worker.cli import main
 from worker.cli.main import app
 
 # What prints no result of its own: a worker's and a page's lines are a log.
@@ -80,6 +82,30 @@ def test_shells_can_complete_the_command() -> None:
     shown = CliRunner().invoke(app, ["--help"]).stdout
     assert "--install-completion" in shown
     assert "--show-completion" in shown
+
+
+def test_an_error_of_kafkas_client_is_a_line_and_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail() -> None:
+        raise KafkaException(KafkaError(KafkaError.NOT_CONTROLLER))
+
+    monkeypatch.setattr(main, "app", fail)
+    with pytest.raises(SystemExit) as ended:
+        main.main()
+    assert ended.value.code == 1
+    assert " ".join(capsys.readouterr().err.split()) == (
+        "error: Kafka: the cluster's controller has just moved (NOT_CONTROLLER)"
+    )
+
+
+def test_an_error_of_our_own_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(main, "app", fail)
+    with pytest.raises(ZeroDivisionError):
+        main.main()
 
 
 def test_the_demo_names_the_engine_that_was_meant() -> None:
