@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -149,7 +150,7 @@ def _read(path: Path) -> Impression:
     except (ValueError, RecursionError) as error:
         if getattr(error, "msg", "") == "Extra data":
             raise BadSettings(
-                f"{path}: holds more than one JSON value; want one impression (head -1 {path})"
+                f"{path}: holds more than one JSON value; want one impression (head -1 {shlex.quote(str(path))})"
             ) from error
         raise BadSettings(f"{path}: cannot be read as JSON: {error}") from error
     except Poison as poison:

@@ -6,6 +6,7 @@ evidence about any ranker.
 
 import codecs
 import json
+import shlex
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import fields
@@ -117,10 +118,10 @@ def _other_text(text: str, path: Path) -> str:
     if not text:
         return f"is empty: {WANT}"
     if text.startswith("["):
-        return f"is a JSON array: want one object per line (jq -c '.[]' {path})"
+        return f"is a JSON array: want one object per line (jq -c '.[]' {shlex.quote(str(path))})"
     first = text.splitlines()[0].strip()
     if first in {"{", "{}"} or (first.startswith("{") and first.endswith((",", "{", "["))):
-        return f"has one JSON object over several lines: want one object per line (jq -c . {path})"
+        return f"has one JSON object over several lines: want one object per line (jq -c . {shlex.quote(str(path))})"
     if not first.startswith("{") and any(sign in first for sign in ",;\t"):
         return f"is CSV: {WANT}; a folder of MovieLens is read with --movielens"
     return ""
