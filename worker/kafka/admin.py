@@ -160,7 +160,7 @@ class Publisher:
     def _raise_failed(self) -> None:
         if self._failed:
             raise Fatal(
-                f"{self.delivered.total():,} messages were delivered, {len(self._failed):,} were not; the first:"
+                f"{self.delivered.total():,} of {self.num_sent:,} messages were delivered; the first that was not:"
                 f" {self._failed[0]}"
             )
 
