@@ -10,15 +10,18 @@ from confluent_kafka.admin import AdminClient, ClusterMetadata, ConfigResource, 
 
 from worker.core.errors import Fatal, Retryable
 from worker.core.records import Message
+from worker.core.topics.topic_patterns import shown
 from worker.kafka import client_config as client, error_text
 from worker.kafka.record_reader import produce
 from worker.settings import Settings
+from worker.settings.suggestions import did_you_mean
 
 log = logging.getLogger(__name__)
 
 TIMEOUT_S = 10.0
 LOOK_S = 3.0  # of a first look, after which nobody waits for addresses where nobody listens
 CONFIG_TIMEOUT_S = 2.0  # of a look-up that has a fallback
+OTHER_TOPICS = ("outcomes", "experiments", "readouts")  # that `topics create` makes beside a worker's own
 MAX_REASONS = 3  # why brokers do not answer
 
 
@@ -63,11 +66,18 @@ def partitions(settings: Settings) -> dict[str, int]:
 
 def num_partitions(settings: Settings, topic: str) -> int:
     """Return a topic's number of partitions.  Raises `Fatal` if it is not there."""
-    number = partitions(settings).get(topic, 0)
-    if not number:
-        message = f"topic {topic} does not exist at {settings.bootstrap_servers}; `mirrorstream topics create` makes it"
-        raise Fatal(message)
-    return number
+    there = partitions(settings)
+    if not there.get(topic):
+        raise Fatal(f"topic {topic} does not exist at {settings.bootstrap_servers}; {_advice(settings, topic, there)}")
+    return there[topic]
+
+
+def _advice(settings: Settings, topic: str, there: Iterable[str]) -> str:
+    """Return what to do about a topic that is missing."""
+    if topic in {*settings.input_topics, settings.output_topic, settings.dead_letter_topic, *OTHER_TOPICS}:
+        return "`mirrorstream topics create` makes it"
+    names = sorted(name for name in there if not name.startswith("__"))  # those are Kafka's own
+    return f"there {'are ' + shown(names) if names else 'is none'}{did_you_mean(topic, names)}"
 
 
 def create(

@@ -1,4 +1,4 @@
-"""A plain producer counts what Kafka took, and ends with both counts where it takes no more."""
+"""A plain producer counts what Kafka took, and ends with both counts; a missing topic is told with what to do."""
 
 from collections import deque
 from collections.abc import Callable
@@ -66,3 +66,22 @@ def test_a_full_queue_whose_messages_fail_is_not_waited_for(monkeypatch: pytest.
     found.send(MESSAGE)
     with pytest.raises(Fatal, match="0 of 1 messages were delivered"):
         found.send(MESSAGE)
+
+
+@pytest.mark.parametrize(
+    ("topic", "told"),
+    [
+        ("impressions", "`mirrorstream topics create` makes it"),
+        ("readouts", "`mirrorstream topics create` makes it"),
+        ("outcome", "there are outcomes, responses; did you mean outcomes?"),
+        ("mine", "there are outcomes, responses$"),
+    ],
+)
+def test_a_topic_that_is_missing_is_told_with_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, topic: str, told: str
+) -> None:
+    there = {"outcomes": 1, "responses": 2, "__consumer_offsets": 50}
+    monkeypatch.setattr(admin, "partitions", lambda _settings: there)
+    with pytest.raises(Fatal, match=f"topic {topic} does not exist at localhost:9092; {told}"):
+        admin.num_partitions(load(), topic)
+    assert admin.num_partitions(load(), "responses") == 2
