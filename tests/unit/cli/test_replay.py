@@ -1,6 +1,7 @@
 """A file of impressions is read as it is written, or the line that is wrong is named."""
 
 import json
+import re
 from io import StringIO
 from pathlib import Path
 
@@ -16,8 +17,12 @@ README = Path(__file__).parents[3] / "README.md"
 
 
 def example() -> str:
-    """Return README's example line."""
-    return next(line for line in README.read_text(encoding="utf-8").splitlines() if line.startswith('{"event_id"'))
+    """Return README's example event on one line, which README wraps to be read."""
+    found = re.search(
+        r"^```json\n(\{\"event_id\".*?)^```$", README.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+    )
+    assert found is not None
+    return json.dumps(json.loads(found[1]))
 
 
 def read(tmp_path: Path, *lines: str, limit: int = 0) -> list[str]:
@@ -26,7 +31,7 @@ def read(tmp_path: Path, *lines: str, limit: int = 0) -> list[str]:
     return [impression.event_id for impression, _ in replay_sources.JsonLines(path, limit=limit)]
 
 
-def test_the_line_in_readme_is_an_impression(tmp_path: Path) -> None:
+def test_the_event_in_readme_is_an_impression(tmp_path: Path) -> None:
     assert read(tmp_path, example()) == ["0b9ad3f5-5d3c-4d3e-9a53-1f0f5a1c7e11"]
 
 

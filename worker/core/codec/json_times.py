@@ -14,6 +14,7 @@ from typing import Any
 
 from worker.core.codec.avro_schemas import schema_text
 from worker.core.errors import Poison
+from worker.core.records import Reason
 
 WANT = "want an ISO 8601 time with its zone, such as 2026-11-01T00:00:00Z, or microseconds since 1970"
 MAX_SEEN = 40  # characters of a time that are told
@@ -45,9 +46,9 @@ def _micros(text: str, place: str) -> object:
     try:
         time = datetime.fromisoformat(text.strip())
     except ValueError:
-        raise Poison("invalid", f"{place}: {WANT}") from None
+        raise Poison(Reason.INVALID, f"{place}: {WANT}") from None
     if time.tzinfo is None:
-        raise Poison("invalid", f"{place}: {text[:MAX_SEEN]} has no zone; {WANT}")
+        raise Poison(Reason.INVALID, f"{place}: {text[:MAX_SEEN]} has no zone; {WANT}")
     return (time - _EPOCH) // timedelta(microseconds=1)
 
 
