@@ -5,6 +5,7 @@ import os
 import random
 import resource
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -90,6 +91,13 @@ def test_an_experiment_rebuilds_a_million_responses_in_minutes(
     assert took_s < MILLION_S
 
 
+def of_another_version(path: Path) -> None:
+    """Make a state file one that this program cannot read on from."""
+    db = sqlite3.connect(path)
+    db.execute("pragma user_version = 1")
+    db.close()
+
+
 def test_an_experiment_goes_on_from_its_state_and_can_be_made_anew(stage: Stage, tmp_path: Path) -> None:
     """What comes later is added; a rebuild, and a definition that comes late, end with the same figures."""
     stage.create(partitions=3)
@@ -102,6 +110,10 @@ def test_an_experiment_goes_on_from_its_state_and_can_be_made_anew(stage: Stage,
     grown = report(stage, *state, *defined)
     assert [one["experiment_id"] for one in grown["readouts"]] == ["other", "shelf"]
     assert grown == report(stage, *defined)
+    of_another_version(tmp_path / "state.db")
+    refused = stage.command("experiment", "report", *state)
+    assert refused.returncode == 1
+    assert f"`mirrorstream experiment rebuild --state {tmp_path / 'state.db'}`" in refused.stderr
     rebuilt = stage.command("experiment", "rebuild", *state)
     assert rebuilt.returncode == 0, rebuilt.stderr
     assert report(stage, *state) == grown

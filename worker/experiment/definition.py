@@ -19,13 +19,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationError, WithJsonSchema
 
 from worker.core.errors import ODD_YAML, BadSettings, yaml_problem
 from worker.core.records import Id
 from worker.core.seeding import digest
 from worker.core.topics.topic_patterns import shown
 from worker.core.validation_text import kind, wanted
+from worker.experiment.metrics import DUEL_SHARE, METRICS
 from worker.settings.suggestions import did_you_mean
 
 TIME = "a time, such as 2026-11-01T00:00:00Z"
@@ -63,14 +64,22 @@ def _as_us(value: object) -> object:
 
 
 Moment = Annotated[int, BeforeValidator(_as_us), Field(ge=0)]
-Metric = Literal["duel_share", "reciprocal_rank", "utility", "entropy"]
+
+
+def _registered(name: str) -> str:
+    if name not in METRICS:
+        raise ValueError(f"want one of {', '.join(METRICS)}")
+    return name
+
+
+MetricName = Annotated[str, AfterValidator(_registered), WithJsonSchema({"type": "string", "enum": list(METRICS)})]
 
 
 @dataclass(frozen=True, slots=True)
 class Guardrail:
     """A metric of which the candidate may lose `margin` at most, in the metric's unit."""
 
-    metric: Metric
+    metric: MetricName
     margin: Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -84,7 +93,7 @@ class Definition:
     candidates: Annotated[tuple[Id, ...], Field(min_length=1)]
     stop: Moment | None = None
     revised_at: Moment | None = None
-    primary_metric: Metric = "duel_share"
+    primary_metric: MetricName = DUEL_SHARE
     margin: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     guardrails: tuple[Guardrail, ...] = ()
     alpha: Annotated[float, Field(gt=0, lt=1)] = 0.05

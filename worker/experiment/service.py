@@ -20,6 +20,7 @@ from worker.experiment.report import assemble, compare_configurations
 from worker.experiment.report.assemble import Defaults, is_placebo
 from worker.experiment.report.compare_configurations import Twice
 from worker.experiment.report.readout_record import record
+from worker.experiment.store import tables
 from worker.experiment.store.database import State
 from worker.kafka import admin, registry
 from worker.kafka.follower import Following, Reached
@@ -79,6 +80,8 @@ def publish(settings: Settings, found: Report, *, topic: str) -> None:
 
 def rebuild(settings: Settings, options: Options) -> Report:
     """Forget what was read and read it again; definitions and forgotten users stay."""
+    if options.state and options.state.exists():
+        tables.start_over(options.state)
     with closing(_state(options)) as state:
         state.reset()
     return report(settings, options, experiment=None)

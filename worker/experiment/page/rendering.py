@@ -26,9 +26,8 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found.filters |= text.FILTERS | {"skill": views.skill}
+    found.filters |= text.FILTERS | {"skill": views.skill, "about": views.about}
     found.globals |= {
-        "METRICS": views.METRICS,
         "BASIS": stats.BASIS,
         "at": "",
         "named": "",

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from worker.experiment.metrics import METRICS
 from worker.experiment.page import charts
 from worker.experiment.page.addresses import epoch_key, page_of
 from worker.experiment.page.charts import Mark, Scale
@@ -42,13 +43,10 @@ HEADLINES: Mapping[Verdict, str] = {
     Verdict.KEEP_RUNNING: "Not shown yet: keep running",
     Verdict.DO_NOT_TRUST: "Do not trust these figures",
 }
-METRICS: Mapping[str, str] = {
-    "duel_share": "How often what only B offers is chosen, and half of what both offer; 0.5 is no preference.",
+# Of figures that are no metrics of their own; those of a metric are in `METRICS`.
+FIGURES: Mapping[str, str] = {
     "duel_share_by_event": "The same with every event weighed alike; the headline weighs every user alike.",
     "duel_share_adjusted": "The same over all eligible users, those without an answer made up for.",
-    "reciprocal_rank": "B less A. How high in its own list the choice stands: 1 is the first place, 0.5 the second.",
-    "utility": "B less A. What the choice is worth, by the values of the items.",
-    "entropy": "B less A, in bits. How widely the choices spread over a list.",
     "click_probability": "B less A. Probability of any click of a real user.",
 }
 # The pairs of an event whose lists are the same, or hold the same items, do not differ.
@@ -201,6 +199,11 @@ def _differing(statuses: Mapping[str, int]) -> float | None:
     same = sum(statuses.get(status, 0) for status in SAME)
     different = statuses.get("OK", 0)
     return different / (same + different) if same + different else None
+
+
+def about(figure: str) -> str:
+    """Return what a figure is, "" where its name says enough."""
+    return METRICS[figure].words if figure in METRICS else FIGURES.get(figure, "")
 
 
 def skill(epoch: Epoch) -> Agreement | None:

@@ -12,6 +12,7 @@ from itertools import groupby
 from math import exp, inf
 
 from worker.experiment.definition import Definition
+from worker.experiment.metrics import DUEL_SHARE, METRICS
 from worker.experiment.quality import checks as trust
 from worker.experiment.quality.placebos import Placebo
 from worker.experiment.quality.reasons import reasons
@@ -39,7 +40,6 @@ from worker.experiment.store import queries
 from worker.experiment.store.answers import ANSWERED
 from worker.experiment.store.database import State
 from worker.experiment.store.engine_sums import measures, of_users
-from worker.experiment.store.pairs import DUEL_SHARE, METRICS
 from worker.experiment.store.queries import EpochRow, PairRow
 from worker.experiment.store.real_clicks import duels, exposures, has_outcomes, seen, unchanged, without_response
 from worker.experiment.store.sums import BUCKET_US

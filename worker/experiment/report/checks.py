@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 
 from worker.experiment.definition import Definition
+from worker.experiment.metrics import DUEL_SHARE
 from worker.experiment.quality import checks as trust
 from worker.experiment.quality.placebos import Placebo, placebo_check
 from worker.experiment.readout import Check, Effect, Guarded
@@ -16,7 +17,6 @@ from worker.experiment.statistics.evalues import Misses
 from worker.experiment.statistics.user_means import Rule, Users
 from worker.experiment.store import queries
 from worker.experiment.store.engine_sums import measures, of_users, profile
-from worker.experiment.store.pairs import DUEL_SHARE
 from worker.experiment.store.queries import EpochRow
 from worker.experiment.store.sums import CHANCE, FLIP
 

@@ -26,13 +26,14 @@ from worker.experiment.store import queries, real_clicks
 from worker.experiment.store.queries import EpochRow
 
 WINDOW_US = 86_400_000_000  # of a click, the same for both
-_PAIRS = """select one.user, one.v0, two.v0, one.status = 'OK' from answer one join answer two
+_PAIRS = """select one.user, one.metric_duel_share, two.metric_duel_share, one.status = 'OK'
+    from answer one join answer two
     on two.event = one.event and two.question = 'DUEL' and two.variant = one.variant and two.control = one.control
     where one.stream = ? and two.stream = ? and one.question = 'DUEL' and one.variant = ? and one.control = ?
     and one.occurred_at between ? and ? and two.occurred_at between ? and ?
-    and one.v0 is not null and two.v0 is not null order by one.event"""
+    and one.metric_duel_share is not null and two.metric_duel_share is not null order by one.event"""
 _ANSWERED = """select count(*) from answer where stream = ? and question = 'DUEL' and variant = ? and control = ?
-    and occurred_at between ? and ? and v0 is not null"""
+    and occurred_at between ? and ? and metric_duel_share is not null"""
 
 
 @dataclass(frozen=True, slots=True)

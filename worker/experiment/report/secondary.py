@@ -8,10 +8,10 @@ Neither decides: a verdict that disagrees with them is worth a question all the 
 
 from collections.abc import Iterator, Mapping
 
+from worker.experiment.metrics import METRICS
 from worker.experiment.readout import Effect
 from worker.experiment.statistics import confidence as stats
 from worker.experiment.statistics.user_means import Users
-from worker.experiment.store.pairs import METRICS
 from worker.experiment.store.sums import OVERLAP
 
 NO_TRIGGERED = "adjusted over all users alone"

@@ -1,41 +1,30 @@
-"""What the readout takes from one `SimulatedResponse`: its name, its user, and three or four numbers.
-
-    SLATE   reciprocal_rank   sum of p / (position + 1): how far up the choice is expected
-            utility           sum of p * value: what the choice is expected to be worth, if every item has a value
-            entropy           bits, over all draws
-    DUEL    duel_share        mass of the candidate's own options and half of the shared ones'
+"""What the readout takes from one `SimulatedResponse`: its name, its user, and its values by metric (`metrics`).
 
 Probabilities are soft labels: their mean has the mean of sampled choices and less variance.  What is not a number in
 its range is no answer, and `Answer.trouble` says so; a slate of one item (TRIVIAL) has nothing to say.
-
->>> reciprocal_rank([0.5, 0.5], [0, 1])
-0.75
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from math import fsum, isfinite, log2, nan
-from operator import mul
+from math import fsum, isfinite, nan
 from typing import Annotated, Any
 
 from pydantic import AliasPath, Field, TypeAdapter, ValidationError
 
 from worker.core.errors import BadRecord
 from worker.core.records import Id, Place, PropensityKind, TimeUs
-from worker.core.simulation.questions import MAX_OPTIONS, Kind, Status
+from worker.core.simulation.questions import Kind, Status
+from worker.experiment.metrics import DUEL_SHARE, MAX_VALUE, METRICS, Choices, slate_metrics
 from worker.experiment.quality.paired_draws import Drawn, drawn
 from worker.experiment.statistics.confidence import EVEN
 from worker.experiment.store.duel_text import Told, told
 from worker.experiment.store.overlap import overlap, tau
 
-SLATE_METRICS = ("reciprocal_rank", "utility", "entropy")
+Values = Mapping[str, float | None]  # by metric: every metric of the question has a key
 ANSWERED = (Status.OK, Status.IDENTICAL, Status.SAME_SET, Status.NOT_SAMPLED)
 BAD_VALUE, UNKNOWN = "BAD_VALUE", "UNKNOWN"
 _STATUSES = frozenset(Status)
-MAX_VALUE = 1e6  # of a slate's expected utility, either way
-MAX_BITS = log2(MAX_OPTIONS) + 1e-9  # of an entropy
 _OFF_BY = 1e-3  # how far the sum of probabilities may be from 1
-_NOTHING = (None,) * len(SLATE_METRICS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +52,7 @@ class Answer:
     control_variant: str  # a DUEL's, else ""
     role: str
     status: str
-    values: tuple[float | None, ...]  # SLATE_METRICS, or the duel share alone
+    values: Values
     contested_mass: float | None = None
     segments: Mapping[str, str] = field(default_factory=dict)
     is_test: bool = False
@@ -96,7 +85,9 @@ def read(record: Mapping[str, object]) -> Answer:
     if not asked:
         return answer
     if not all(map(_is_distribution, _duel_probabilities(record))):
-        return replace(answer, values=(None,), status=BAD_VALUE, contested_mass=None, trouble="bad_probability")
+        return replace(
+            answer, values={DUEL_SHARE: None}, status=BAD_VALUE, contested_mass=None, trouble="bad_probability"
+        )
     found = told(record)
     return replace(answer, told=found, factors=found.factors, drawn=drawn(record))
 
@@ -161,12 +152,16 @@ def _answer(row: _Row) -> Answer:
         contested_mass=_in_unit(row.contested_mass) if duel and status == Status.OK else None,
         segments=row.segments,
         is_test=row.is_test,
-        shown=_shown(row, asked=status != Status.NOT_SAMPLED and values is not _NOTHING) if not duel else None,
+        shown=_shown(row, asked=_was_asked(status, values)) if not duel else None,
         target_propensity=_in_unit(row.target_propensity) if not duel else None,
         overlap=_overlap(row) if duel else None,
         tau=_tau(row) if duel else None,
         trouble=trouble,
     )
+
+
+def _was_asked(status: str, values: Values) -> bool:
+    return status != Status.NOT_SAMPLED and any(value is not None for value in values.values())
 
 
 def _shown(row: _Row, *, asked: bool) -> Shown | None:
@@ -196,37 +191,34 @@ def _shared(row: _Row) -> list[_Option]:
     return [one for one in row.options if len(one.variants) > 1]
 
 
-def _duel_values(row: _Row, status: str) -> tuple[tuple[float | None], str]:
+def _duel_values(row: _Row, status: str) -> tuple[Values, str]:
     """Return the share, 0.5 where nothing had to be asked, and what is wrong."""
     if status in (Status.IDENTICAL, Status.SAME_SET):
-        return (EVEN,), ""
+        return {DUEL_SHARE: EVEN}, ""
     if status != Status.OK:
-        return (None,), "unknown_status" if status == UNKNOWN else ""
+        return {DUEL_SHARE: None}, "unknown_status" if status == UNKNOWN else ""
     share = _in_unit(row.duel_share)
-    return (share,), "bad_duel_share" if share is None else ""
+    return {DUEL_SHARE: share}, "bad_duel_share" if share is None else ""
 
 
-def _slate_values(row: _Row, status: str) -> tuple[tuple[float | None, ...], str]:
+def _slate_values(row: _Row, status: str) -> tuple[Values, str]:
+    """Return the value of each metric of a slate, and what is wrong."""
+    nothing = dict.fromkeys(slate_metrics())
     if status not in (Status.OK, Status.IDENTICAL, Status.NOT_SAMPLED):
-        return _NOTHING, "unknown_status" if status == UNKNOWN else ""
+        return nothing, "unknown_status" if status == UNKNOWN else ""
     valued = all(option.value is not None and isfinite(option.value) for option in row.options)
-    if status == Status.NOT_SAMPLED:
-        return (0.0, 0.0 if valued else None, 0.0), ""  # so are the other slates of the event: no difference
+    if status == Status.NOT_SAMPLED:  # so are the other slates of the event: no difference
+        return {name: None if METRICS[name].needs_values and not valued else 0.0 for name in nothing}, ""
     probabilities = [nan if option.probability is None else option.probability for option in row.options]
     if not _is_distribution(probabilities):
-        return _NOTHING, "bad_probability"
-    worth = [option.value or 0.0 for option in row.options]
-    rank = reciprocal_rank(probabilities, [option.position for option in row.options])
-    utility = sum(map(mul, probabilities, worth)) if valued else None
-    if utility is not None and not abs(utility) <= MAX_VALUE:  # of numbers near the largest it is inf or NaN
-        return _NOTHING, "bad_utility"
-    entropy = row.entropy_total if row.entropy_total is not None and 0 <= row.entropy_total <= MAX_BITS else None
-    return (rank, utility, entropy), ""
-
-
-def reciprocal_rank(probabilities: Sequence[float], positions: Sequence[int]) -> float:
-    """Return the expected 1 / rank of the choice; positions are 0-based."""
-    return fsum(p / (position + 1) for p, position in zip(probabilities, positions, strict=True))
+        return nothing, "bad_probability"
+    worth = [option.value or 0.0 for option in row.options] if valued else None
+    choices = Choices(probabilities, [option.position for option in row.options], worth, row.entropy_total)
+    values = {name: metric.of_slate(choices) for name, metric in METRICS.items() if metric.of_slate}
+    for name, value in values.items():
+        if value is not None and not abs(value) <= MAX_VALUE:  # of numbers near the largest it is inf or NaN
+            return nothing, f"bad_{name}"
+    return values, ""
 
 
 def _duel_probabilities(record: Mapping[str, Any]) -> Iterator[Sequence[float]]:

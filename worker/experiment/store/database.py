@@ -1,7 +1,7 @@
 """What was counted, and up to where the topics were read: one SQLite file, always both or neither.
 
     answer     each answer once, by (experiment, configuration, event, question, variant): the facts
-    total      mergeable sums by comparison, metric, segment, user and minute: made from the answers (`counting`)
+    total      mergeable sums by comparison, metric, segment, user and minute: made from the answers (`sums`)
     example    the duels that went furthest, with what people are shown of them (`examples`)
     position   the next offset of each partition
     topic      the id of each topic that the positions belong to: one that is made anew keeps its name, not its id
@@ -14,7 +14,6 @@ kept to refuse it.
 """
 
 import json
-import re
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,108 +21,32 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from worker.core.errors import BadSettings
+from worker.core.errors import Fatal
 from worker.core.outcomes import Outcome
 from worker.core.records import Partition
 from worker.core.seeding import digest
 from worker.experiment.definition import Definition, as_record, from_record
+from worker.experiment.store import tables
 from worker.experiment.store.answers import Answer
 from worker.experiment.store.sums import Counting
-
-VERSION = 2  # of the tables; a file of another version is refused
-
-_TABLES = """
-create table if not exists position(topic text, partition int, next int, primary key (topic, partition)) without rowid;
-create table if not exists change(number int);
-create table if not exists topic(name text primary key, id text) without rowid;
-create table if not exists health(name text primary key, count int) without rowid;
-create table if not exists definition(experiment text, since int, record text, primary key (experiment, since))
-    without rowid;
-create table if not exists forgotten(hash blob primary key) without rowid;
-create table if not exists user(id integer primary key, name text unique);
-create table if not exists stream(id integer primary key, experiment text, fingerprint text,
-    unique (experiment, fingerprint));
-create table if not exists answer(stream int, event text, question text, variant text, control text, role text,
-    user int, occurred_at int, status text, v0 real, v1 real, v2 real, contested real, segments text,
-    factors text, drawn text, overlap real, tau real, primary key (stream, event, question, variant)) without rowid;
-create table if not exists epoch(id integer primary key, stream int, key text, first int default 9223372036854775807,
-    last int default -1, responses int default 0, slates int default 0, unique (stream, key));
-create table if not exists aside(stream int, reason text, count int, primary key (stream, reason)) without rowid;
-create table if not exists series(id integer primary key, epoch int, candidate text, control text, metric text,
-    segment text, unique (epoch, candidate, control, metric, segment));
-create table if not exists pair(epoch int, candidate text, control text, status text, count int, contested int,
-    num_contested int, primary key (epoch, candidate, control, status)) without rowid;
-create table if not exists reason(series int, user int, control int, candidate int, primary key (series, user))
-    without rowid;
-create table if not exists measure(epoch int, candidate text, control text, name text, n int, total int, squares int,
-    primary key (epoch, candidate, control, name)) without rowid;
-create table if not exists slot(stream int, size int, slot int, n int, total int, squares int,
-    primary key (stream, size, slot)) without rowid;
-create table if not exists example(stream int, candidate text, control text, event text, share real, occurred_at int,
-    user int, told text, primary key (stream, candidate, control, event)) without rowid;
-create table if not exists shown(stream int, event text, variant text, user int, occurred_at int, items text,
-    weight real, propensity real, whole int, assigned int, primary key (stream, event, variant)) without rowid;
-create table if not exists target(stream int, event text, variant text, propensity real,
-    primary key (stream, event, variant)) without rowid;
-create table if not exists outcome(event text, variant text, user int, clicks text, closed int, observed_at int,
-    primary key (event, variant)) without rowid;
-create table if not exists total(series int, user int, bucket int, answered int, missing int, total int, differs int,
-    primary key (series, user, bucket)) without rowid;
-"""
-_OURS = frozenset(re.findall(r"if not exists (\w+)", _TABLES))
-_READ = ("answer", "slot", "example", "shown", "target", "outcome", "user", "stream", "position", "topic", "health")
-_DERIVED = ("epoch", "aside", "series", "pair", "reason", "measure", "total")
-
-
-def _opened(path: Path | None) -> sqlite3.Connection:
-    """Return a connection to a state, with its tables."""
-    try:
-        db = sqlite3.connect(path or ":memory:", isolation_level=None, check_same_thread=False)
-    except sqlite3.OperationalError as error:  # which says "unable to open database file" of all
-        raise BadSettings(f"--state {path}: {error}; want a file that can be written") from error
-    try:
-        found = _version(db, path)
-        db.execute("pragma journal_mode = wal")
-        db.execute("pragma synchronous = normal")  # a power cut may cost commits, positions and all
-        if not db.execute("select 1 from sqlite_master where name = 'topic'").fetchone():
-            db.executescript(_TABLES)  # of a file from before there were topic ids this adds their table
-        if not found:
-            db.execute(f"pragma user_version = {VERSION}")
-    except sqlite3.OperationalError as error:
-        db.close()
-        raise BadSettings(f"--state {path}: {error}; want a file that can be written, in a folder that can") from error
-    except sqlite3.DatabaseError as error:
-        db.close()
-        raise BadSettings(f"--state {path}: {error}; want a file that this program made, or none") from error
-    except BadSettings:
-        db.close()
-        raise
-    return db
-
-
-def _version(db: sqlite3.Connection, path: Path | None) -> int:
-    """Return the version of a state, 0 for a new one.  Raises `BadSettings` for what another program made."""
-    found = int(db.execute("pragma user_version").fetchone()[0])
-    tables = {name for (name,) in db.execute("select name from sqlite_master where type = 'table'")}
-    if "answer" not in tables and tables - _OURS:
-        raise BadSettings(f"--state {path}: is another program's database; want a file that this program made, or none")
-    if found not in (0, VERSION):
-        raise BadSettings(
-            f"--state {path}: a state of version {found}, want {VERSION}; move it away, and everything is read anew:"
-            " definitions from files and forgotten users have to be given again"
-        )
-    return found
 
 
 class State:
     """The state of a readout; one process at a time writes it, any number may read."""
 
     def __init__(self, path: Path | None = None) -> None:
-        """Open or make a file; without one everything stays in memory.
-
-        Raises `BadSettings` if it cannot be written, or is no state of ours; then nothing of it is changed.
-        """
-        self._db = _opened(path)
+        """Open or make a file; without one everything stays in memory.  Raises `Fatal` if it is no state of ours."""
+        self._db = sqlite3.connect(path or ":memory:", isolation_level=None, check_same_thread=False)
+        try:
+            self._db.execute("pragma journal_mode = wal")
+            self._db.execute("pragma synchronous = normal")  # a power cut may cost commits, positions and all
+            tables.prepare(self._db, path)
+        except Fatal:
+            self._db.close()
+            raise
+        except sqlite3.DatabaseError as error:
+            self._db.close()
+            raise Fatal(f"{path}: {error}; want a file that this program made, or none") from error
         self._counting = Counting(self._db)
         self._forms = self._read_forms()
         self._forgotten = {hashed for (hashed,) in self._db.execute("select hash from forgotten")}
@@ -164,11 +87,6 @@ class State:
     def forms(self, experiment_id: str) -> Sequence[Definition]:
         """Return the forms of an experiment's definition, by `since`."""
         return self._forms.get(experiment_id, ())
-
-    def experiments(self) -> list[str]:
-        """Return the ids of all experiments that something was read of, or that are defined."""
-        read = {name for (name,) in self._db.execute("select distinct experiment from stream")}
-        return sorted(filter(None, read | self._forms.keys()))
 
     def health(self) -> dict[str, int]:
         """Return how many records were read, and what was wrong with how many."""
@@ -248,7 +166,7 @@ class State:
     def reset(self) -> None:
         """Forget all that was read, positions too; definitions and forgotten users stay."""
         with self._transaction():
-            for table in (*_DERIVED, *_READ):
+            for table in (*tables.DERIVED, *tables.READ):
                 self._db.execute(f"delete from {table}")
             self._counting.clear()
 

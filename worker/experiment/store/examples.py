@@ -6,6 +6,7 @@ Which ones are kept depends on the duels alone, not on their order: ties go by e
 import json
 import sqlite3
 
+from worker.experiment.metrics import DUEL_SHARE
 from worker.experiment.store.answers import Answer
 
 KEPT = 100  # at each end, of a comparison in one configuration; about 4 KB each
@@ -25,7 +26,7 @@ class Examples:
 
     def take(self, stream: int, user: int, answer: Answer) -> None:
         """Keep a duel if it goes far enough."""
-        share = answer.values[0]
+        share = answer.values.get(DUEL_SHARE)
         if answer.told is None or share is None:
             return
         key = (stream, answer.variant, answer.control_variant)

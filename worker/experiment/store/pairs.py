@@ -10,33 +10,13 @@ answer is a pair: what is missing must be seen.
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from math import inf, log2
 
 from worker.core.records import Role
-from worker.core.simulation.questions import MAX_OPTIONS, Kind, Status
+from worker.core.simulation.questions import Kind, Status
 from worker.experiment.definition import Definition
-from worker.experiment.statistics.confidence import EVEN
-from worker.experiment.store.answers import SLATE_METRICS, Answer
+from worker.experiment.metrics import DUEL_SHARE
+from worker.experiment.store.answers import Answer
 from worker.experiment.store.duel_text import CANDIDATE, CONTROL
-
-DUEL_SHARE = "duel_share"
-
-
-@dataclass(frozen=True, slots=True)
-class Metric:
-    """A metric of pairs: its value where neither side is better, and the bounds of a pair's value."""
-
-    null: float
-    low: float
-    high: float
-
-
-METRICS = {
-    DUEL_SHARE: Metric(EVEN, 0.0, 1.0),
-    "reciprocal_rank": Metric(0.0, -1.0, 1.0),
-    "utility": Metric(0.0, -inf, inf),
-    "entropy": Metric(0.0, -log2(MAX_OPTIONS), log2(MAX_OPTIONS)),
-}
 
 
 class Aside(StrEnum):
@@ -77,7 +57,7 @@ def pairs(answer: Answer, others: Iterable[Answer], form: Definition | None) -> 
     """Yield the pairs that an answer completes; `others` are the SLATE answers of its event that came before."""
     if answer.question is Kind.DUEL:
         if form is None or answer.control_variant == form.control:
-            value = answer.values[0]
+            value = answer.values[DUEL_SHARE]
             yield Pair(answer.variant, answer.control_variant, DUEL_SHARE, value, answer.status == Status.OK)
         return
     mine = _is_control(answer, form)
@@ -96,7 +76,8 @@ def _differences(candidate: Answer, control: Answer) -> Iterator[Pair]:
         return
     missing = candidate.missing or control.missing
     side = (CANDIDATE if candidate.missing else CONTROL) if candidate.missing != control.missing else ""
-    for metric, a, b in zip(SLATE_METRICS, candidate.values, control.values, strict=True):
+    for metric, a in candidate.values.items():
+        b = control.values[metric]
         if missing:
             yield Pair(candidate.variant, control.variant, metric, None, differs=False, missing=side)
         elif a is not None and b is not None:

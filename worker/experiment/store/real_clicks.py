@@ -87,7 +87,7 @@ def exposures(
 ) -> Iterator[Exposure]:
     """Yield the events of an epoch whose real user saw one of the two slates, by event time."""
     query = """select shown.event, shown.user, shown.variant = ?1, shown.occurred_at, shown.propensity, whole, assigned,
-            clicks, closed, duel.status, duel.v0, target.propensity
+            clicks, closed, duel.status, duel.metric_duel_share, target.propensity
         from shown join epoch on epoch.stream = shown.stream
         left join outcome on outcome.event = shown.event and outcome.variant = shown.variant
         left join answer duel on duel.stream = shown.stream and duel.event = shown.event and duel.question = 'DUEL'
@@ -140,8 +140,9 @@ def duels(db: sqlite3.Connection, epoch: int, candidate: str, control: str) -> d
 
     A duel that was asked and does not say what it contests is left out: its two masses are not known.
     """
-    query = """select event, v0, coalesce(contested, 0) from answer join epoch on epoch.stream = answer.stream
-        where epoch.id = ? and question = 'DUEL' and variant = ? and control = ? and v0 is not null
+    query = """select event, metric_duel_share, coalesce(contested, 0)
+        from answer join epoch on epoch.stream = answer.stream
+        where epoch.id = ? and question = 'DUEL' and variant = ? and control = ? and metric_duel_share is not null
         and (status != 'OK' or contested is not null) and occurred_at between epoch.first and epoch.last"""
     return {event: (share, contested) for event, share, contested in db.execute(query, (epoch, candidate, control))}
 

@@ -7,25 +7,23 @@ Values are summed as whole numbers of `1 / UNIT`: unlike floats, they add up to 
 however they were batched, so that a reader that was killed, or one that starts anew, ends with the same figures.
 """
 
-import json
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import astuple, dataclass, replace
-from itertools import groupby
-from operator import itemgetter
-from typing import Any
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 from worker.core.outcomes import Outcome
 from worker.core.simulation.questions import Kind
 from worker.experiment.definition import Definition
+from worker.experiment.metrics import DUEL_SHARE, slate_metrics
 from worker.experiment.quality.paired_draws import Drawn
 from worker.experiment.quality.reasons import ANY
-from worker.experiment.store.answers import SLATE_METRICS, Answer
+from worker.experiment.store.answer_rows import AnswerRows
+from worker.experiment.store.answers import Answer
 from worker.experiment.store.duel_text import CANDIDATE
 from worker.experiment.store.engine_sums import Measures
 from worker.experiment.store.examples import Examples
-from worker.experiment.store.pairs import DUEL_SHARE, Aside, Pair, pairs, placed
+from worker.experiment.store.pairs import Aside, Pair, pairs, placed
 from worker.experiment.store.real_clicks import Real
 
 UNIT = 1 << 30  # values to 1e-9; 8e9 fits an integer of SQLite's, the sum of a user's events of MAX_VALUE each
@@ -35,9 +33,6 @@ USER_BYTES = 100  # of a dictionary's entry and a number, beside the name
 
 FLIP, CHANCE, OVERLAP = "flip", "flip_chance", "overlap"  # series that are no metrics of a candidate
 REASON = "reason"  # series whose rows are in the table of this name; the segment is a factor
-_KEPT = """event, question, variant, control, role, name, occurred_at, status, v0, v1, v2, contested, segments,
-    factors, drawn, overlap, tau, experiment, fingerprint"""
-_FROM = "from answer join user on user.id = answer.user join stream on stream.id = answer.stream"
 
 
 @dataclass(slots=True)
@@ -75,14 +70,15 @@ class Counting:
         self._asides: defaultdict[tuple[int, str], int] = defaultdict(int)
         self._reasons: defaultdict[tuple[int, int], list[int]] = defaultdict(lambda: [0, 0])
         self._examples, self._real, self._measures = Examples(self._db), Real(self._db), Measures(self._db)
+        self._answers = AnswerRows(self._db)
 
     def take(self, answer: Answer, forms: Sequence[Definition]) -> bool:
         """Keep an answer and count it; return False if it was there already."""
         stream = self._id("stream", experiment=answer.experiment_id, fingerprint=answer.config_fingerprint)
         user = self._user(answer.user_id)
-        if not self._keep(stream, user, answer):
+        if not self._answers.keep(stream, user, answer):
             return False
-        others = self._others(stream, answer) if answer.question is Kind.SLATE else ()
+        others = self._answers.other_slates(stream, answer) if answer.question is Kind.SLATE else ()
         self._count(stream, user, answer, others, forms)
         self._examples.take(stream, user, answer)
         self._real.take_answer(stream, user, answer)
@@ -101,10 +97,9 @@ class Counting:
             self._drop(stream)
         self.clear()
         for (stream,) in streams:
-            rows = self._db.execute(f"select {_KEPT} {_FROM} where stream = ? order by event, question", (stream,))
-            for _, found in groupby(rows, key=itemgetter(0)):
+            for found in self._answers.events(stream):
                 slates: list[Answer] = []
-                for answer in map(_as_answer, found):
+                for answer in found:
                     self._count(stream, self._user(answer.user_id), answer, slates, forms)
                     slates += [answer] if answer.question is Kind.SLATE else []
         self.flush()
@@ -141,24 +136,8 @@ class Counting:
         for gathered in (self._sums, self._pairs, self._epochs, self._asides, self._reasons):
             gathered.clear()
 
-    def _keep(self, stream: int, user: int, answer: Answer) -> bool:
-        values = (*answer.values, None, None)[:3]
-        segments = json.dumps(dict(answer.segments)) if answer.segments else None
-        factors = json.dumps(answer.factors) if answer.factors else None
-        drawn = json.dumps(astuple(replace(answer.drawn, slots=()))) if answer.drawn else None
-        row = (stream, answer.event_id, answer.question, answer.variant, answer.control_variant, answer.role, user,
-               answer.occurred_at, answer.status, *values, answer.contested_mass, segments, factors, drawn,
-               answer.overlap, answer.tau)  # fmt: skip
-        return bool(self._db.execute(f"insert or ignore into answer values ({_marks(18)})", row).rowcount)
-
-    def _others(self, stream: int, answer: Answer) -> Iterator[Answer]:
-        """Yield the other SLATE answers of its event."""
-        where = "where stream = ? and event = ? and question = 'SLATE' and variant != ?"
-        rows = self._db.execute(f"select {_KEPT} {_FROM} {where}", (stream, answer.event_id, answer.variant))
-        yield from map(_as_answer, rows.fetchall())
-
     def _count(
-        self, stream: int, user: int, answer: Answer, others: Iterator[Answer] | Sequence[Answer],
+        self, stream: int, user: int, answer: Answer, others: Iterable[Answer],
         forms: Sequence[Definition],
     ) -> None:  # fmt: skip
         form = placed(answer, forms)
@@ -186,7 +165,7 @@ class Counting:
             series = self._id("series", epoch=epoch, candidate=pair.candidate, control=pair.control,
                               metric=pair.metric, segment=segment)  # fmt: skip
             self._sums[series, user, 0 if segment else bucket].add(pair)
-        if pair.metric == SLATE_METRICS[0] and pair.missing:
+        if pair.missing and pair.metric == slate_metrics()[0]:  # once an event
             self._measures.take_missing(epoch, pair.candidate, pair.control, pair.missing)
         if pair.metric == DUEL_SHARE:
             if answer.drawn:
@@ -254,30 +233,6 @@ class Counting:
             self._db.execute(f"delete from {table} where epoch in {epochs}", (stream,))
         for table in ("epoch", "aside"):
             self._db.execute(f"delete from {table} where stream = ?", (stream,))
-
-
-def _as_answer(row: Sequence[Any]) -> Answer:
-    event, question, variant, control, role, user, at, status, *rest = row
-    v0, v1, v2, contested, segments, factors, drawn, overlap, tau, experiment, fingerprint = rest
-    return Answer(
-        event_id=event,
-        experiment_id=experiment,
-        config_fingerprint=fingerprint,
-        occurred_at=at,
-        user_id=user,
-        question=Kind(question),
-        variant=variant,
-        control_variant=control,
-        role=role,
-        status=status,
-        values=(v0, v1, v2),
-        contested_mass=contested,
-        segments=json.loads(segments) if segments else {},
-        factors=tuple(map(tuple, json.loads(factors))) if factors else (),
-        drawn=Drawn(*json.loads(drawn)) if drawn else None,
-        overlap=overlap,
-        tau=tau,
-    )
 
 
 def _marks(number: int) -> str:

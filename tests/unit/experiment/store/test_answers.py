@@ -11,7 +11,8 @@ from tests.support.experiment.made import response, slate
 from worker.core.codec.avro_schemas import own_schema, schema_text
 from worker.core.codec.impression import decode_plain
 from worker.core.errors import BadRecord
-from worker.experiment.store.answers import MAX_VALUE, read
+from worker.experiment.metrics import MAX_VALUE, slate_metrics
+from worker.experiment.store.answers import read
 
 
 def test_experiment_answers_read_a_response_of_the_real_schema() -> None:
@@ -23,7 +24,7 @@ def test_experiment_answers_read_a_response_of_the_real_schema() -> None:
     assert isinstance(decoded, dict)
     answer = read(decoded)
     assert (answer.values, answer.segments, answer.missing, answer.trouble) == (
-        (0.75, 3.0, 1.0), {"country": "NL"}, False, "",
+        {"reciprocal_rank": 0.75, "utility": 3.0, "entropy": 1.0}, {"country": "NL"}, False, "",
     )  # fmt: skip
 
 
@@ -43,14 +44,14 @@ def test_experiment_answers_read_a_response_of_the_real_schema() -> None:
 def test_experiment_answers_know_a_duel_by_its_status(status: str, value: float | None, missing: bool) -> None:
     """What had not to be asked is even, and what failed is missing whatever stands in its share."""
     answer = read(response(status=status))
-    assert (answer.values, answer.missing) == ((value,), missing)
+    assert (answer.values, answer.missing) == ({"duel_share": value}, missing)
 
 
 @pytest.mark.parametrize("share", [nan, inf, -0.1, 1.1, None])
 def test_experiment_answers_take_no_share_that_is_none(share: float | None) -> None:
     """A wrong number is a missing answer, and told apart from one that failed."""
     answer = read(response(duel_share=share))
-    assert (answer.values, answer.status, answer.trouble) == ((None,), "BAD_VALUE", "bad_duel_share")
+    assert (answer.values, answer.status, answer.trouble) == ({"duel_share": None}, "BAD_VALUE", "bad_duel_share")
     assert answer.missing
 
 
@@ -58,7 +59,7 @@ def test_experiment_answers_take_no_share_that_is_none(share: float | None) -> N
 def test_experiment_answers_take_no_probabilities_that_are_none(probabilities: tuple[float, ...]) -> None:
     """Nothing is computed from letters that are no distribution."""
     answer = read(slate(probabilities=probabilities, values=(None,) * len(probabilities)))
-    assert (answer.values, answer.trouble) == ((None, None, None), "bad_probability")
+    assert (answer.values, answer.trouble) == (dict.fromkeys(slate_metrics()), "bad_probability")
 
 
 @pytest.mark.parametrize("probabilities", [(nan, 0.5), (inf, 0.0), (0.9, 0.9), (None, 1.0)])
@@ -67,7 +68,7 @@ def test_experiment_answers_take_no_duel_whose_probabilities_are_none(probabilit
     options = slate(probabilities=probabilities, values=(None, None))["options"]
     draws = [{"probabilities": list(probabilities), "presented_order": [0, 1]}] * 2
     for answer in (read(response(options=options)), read(response(draws=draws))):
-        assert (answer.values, answer.status, answer.trouble) == ((None,), "BAD_VALUE", "bad_probability")
+        assert (answer.values, answer.status, answer.trouble) == ({"duel_share": None}, "BAD_VALUE", "bad_probability")
         assert (answer.told, answer.drawn, answer.contested_mass, answer.factors) == (None, None, None, ())
 
 
@@ -87,7 +88,7 @@ def test_experiment_answers_have_a_utility_if_every_item_has_a_value(
 ) -> None:
     """A slate of which only some items have a worth has none."""
     answer = read(slate(values=values))
-    assert (answer.values[1], answer.trouble) == (utility, trouble)
+    assert (answer.values["utility"], answer.trouble) == (utility, trouble)
 
 
 @pytest.mark.parametrize(
@@ -113,4 +114,5 @@ def test_experiment_answers_of_slates_that_are_all_one_are_no_difference() -> No
     """Nobody was asked, and there is nothing to find: 0 on both sides, utilities only where items have values."""
     for values, utility in (((1.0, 2.0), 0.0), ((1.0, None), None)):
         answer = read(slate(status="NOT_SAMPLED", probabilities=(None, None), values=values))  # type: ignore[arg-type]
-        assert (answer.values, answer.missing, answer.trouble) == ((0.0, utility, 0.0), False, "")
+        nothing = {"reciprocal_rank": 0.0, "utility": utility, "entropy": 0.0}
+        assert (dict(answer.values), answer.missing, answer.trouble) == (nothing, False, "")

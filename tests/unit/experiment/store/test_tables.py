@@ -1,0 +1,119 @@
+"""State files of other versions: taken over, refused with a command that helps, or emptied by it."""
+
+import logging
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.unit.experiment.store.test_database import DEFINED, counted, many, take
+from worker.core.errors import Fatal
+from worker.experiment.report.assemble import Defaults, report
+from worker.experiment.store import tables
+from worker.experiment.store.answers import Answer
+from worker.experiment.store.database import State
+
+# As version 2 made it: a SLATE had three metrics by place, a DUEL its share in the first.
+ANSWER_2 = """create table answer_2(stream int, event text, question text, variant text, control text, role text,
+    user int, occurred_at int, status text, v0 real, v1 real, v2 real, contested real, segments text,
+    factors text, drawn text, overlap real, tau real, primary key (stream, event, question, variant)) without rowid"""
+AS_2 = """insert into answer_2 select stream, event, question, variant, control, role, user, occurred_at, status,
+    case question when 'DUEL' then metric_duel_share else metric_reciprocal_rank end, metric_utility, metric_entropy,
+    contested, segments, factors, drawn, overlap, tau from answer"""
+
+
+def of_version_2(path: Path, answers: Sequence[Answer]) -> Path:
+    """Write a state file as version 2 had it."""
+    take(State(path), answers).close()
+    db = sqlite3.connect(path)
+    for statement in (ANSWER_2, AS_2, "drop table answer", "alter table answer_2 rename to answer"):
+        db.execute(statement)
+    db.commit()
+    db.execute("pragma user_version = 2")
+    db.close()
+    return path
+
+
+def of_version(path: Path, version: int) -> Path:
+    """Write a state file of another version, with a definition and a forgotten user."""
+    state = take(State(path), many())
+    state.define(DEFINED)
+    state.forget("u7")
+    state.close()
+    db = sqlite3.connect(path)
+    db.execute("alter table answer drop column overlap")
+    db.execute(f"pragma user_version = {version}")
+    db.close()
+    return path
+
+
+def test_an_experiments_file_of_version_2_is_taken_over_with_the_same_figures(tmp_path: Path) -> None:
+    """To the last bit, what was counted and what is counted anew and later; and only once."""
+    found = many()
+    old, new = State(of_version_2(tmp_path / "old.db", found[:700])), take(State(), found[:700])
+    for change in (
+        lambda state: None,
+        lambda state: take(state, found[700:]),
+        lambda state: state.define(DEFINED),
+        lambda state: state.forget("u3"),
+    ):
+        change(old)
+        change(new)
+        assert counted(old) == counted(new)
+        assert report(old, Defaults()) == report(new, Defaults())
+    old.close()
+    assert counted(State(tmp_path / "old.db")) == counted(new)
+
+
+def test_an_experiments_file_is_taken_over_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that dies half-way leaves version 2, which the next one takes over."""
+    path = of_version_2(tmp_path / "old.db", many())
+
+    def dying(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(tables, "_add_metrics", dying)
+        with pytest.raises(KeyboardInterrupt):
+            State(path)
+    assert sqlite3.connect(path).execute("select count(v0) from answer").fetchone()[0]
+    assert counted(State(path)) == counted(take(State(), many()))
+
+
+@pytest.mark.parametrize("version", [1, 99])
+def test_an_experiments_file_of_another_version_is_refused_until_it_is_rebuilt(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, version: int
+) -> None:
+    """The message has the command, and what the command does keeps definitions and forgotten users."""
+    path = of_version(tmp_path / "state.db", version)
+    before = path.read_bytes()
+    with pytest.raises(Fatal) as refused:
+        State(path)
+    assert str(refused.value) == (
+        f"{path}: a state file of version {version}, want 3; it is left unchanged. "
+        f"`mirrorstream experiment rebuild --state {path}` empties it and reads the topics again"
+    )
+    assert path.read_bytes() == before
+    with caplog.at_level(logging.WARNING):
+        tables.start_over(path)
+        tables.start_over(path)  # nothing more to do
+    assert len(caplog.messages) == 1
+    state = State(path)
+    assert (state.forms("exp"), state.positions(), counted(state)["epoch"]) == ((DEFINED,), {}, [])
+    fresh = State()
+    fresh.define(DEFINED)
+    fresh.forget("u7")
+    assert counted(take(state, many())) == counted(take(fresh, many()))
+
+
+def test_a_rebuild_of_an_experiment_empties_no_file_of_another_program(tmp_path: Path) -> None:
+    """Its tables stay."""
+    path = tmp_path / "other.db"
+    db = sqlite3.connect(path)
+    db.execute("create table answer(text text)")
+    db.execute("pragma user_version = 7")
+    with pytest.raises(Fatal, match="want a file that this program made"):
+        tables.start_over(path)
+    assert db.execute("select count(*) from answer").fetchone() == (0,)
+    db.close()

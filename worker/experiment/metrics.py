@@ -1,0 +1,84 @@
+"""The metrics of an experiment, each registered once: what it is in an answer, its bounds, its words on the page.
+
+    duel_share        of a DUEL     mass of the candidate's own options and half of the shared ones'
+    reciprocal_rank   of a SLATE    expected 1 / rank of the choice
+    utility           of a SLATE    expected value of the choice, if every item has a value
+    entropy           of a SLATE    bits, over all draws
+
+A metric of a SLATE is compared as candidate - control.  An entry of `METRICS` is all that a new one needs: the state
+file gets its column, a definition may name it, and the report, the page and the JSON show it.
+
+>>> METRICS["reciprocal_rank"].of_slate(Choices([0.5, 0.5], positions=[0, 1]))
+0.75
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import fsum, inf, log2
+from operator import mul
+
+from worker.core.simulation.questions import MAX_OPTIONS
+from worker.experiment.statistics.confidence import EVEN
+
+DUEL_SHARE = "duel_share"
+MAX_VALUE = 1e6  # of one answer's value, either way: a sum over a user's events still fits an integer
+_MAX_BITS = log2(MAX_OPTIONS)
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """The answer to one slate, option by option."""
+
+    probabilities: Sequence[float]  # of being chosen; they add up to 1
+    positions: Sequence[int]  # 0-based
+    values: Sequence[float] | None = None  # of the items; None unless every item has one
+    entropy_bits: float | None = None  # of the choice, over all draws
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric of pairs; `low` and `high` bound the value of a pair."""
+
+    null: float  # the value of a pair where neither side is better
+    low: float
+    high: float
+    words: str  # what the page says about it
+    of_slate: Callable[[Choices], float | None] | None = None  # None: the metric is not of a SLATE
+    needs_values: bool = False  # it is unknown unless every item has a value
+
+
+def _reciprocal_rank(of: Choices) -> float:
+    return fsum(p / (position + 1) for p, position in zip(of.probabilities, of.positions, strict=True))
+
+
+def _utility(of: Choices) -> float | None:
+    return None if of.values is None else sum(map(mul, of.probabilities, of.values))
+
+
+def _entropy(of: Choices) -> float | None:
+    known = of.entropy_bits is not None and 0 <= of.entropy_bits <= _MAX_BITS + 1e-9
+    return of.entropy_bits if known else None
+
+
+METRICS: dict[str, Metric] = {
+    DUEL_SHARE: Metric(
+        EVEN, 0.0, 1.0,
+        "How often what only B offers is chosen, and half of what both offer; 0.5 is no preference.",
+    ),
+    "reciprocal_rank": Metric(
+        0.0, -1.0, 1.0,
+        "B less A. How high in its own list the choice stands: 1 is the first place, 0.5 the second.",
+        _reciprocal_rank,
+    ),
+    "utility": Metric(
+        0.0, -inf, inf, "B less A. What the choice is worth, by the values of the items.", _utility, needs_values=True
+    ),
+    "entropy": Metric(
+        0.0, -_MAX_BITS, _MAX_BITS, "B less A, in bits. How widely the choices spread over a list.", _entropy
+    ),
+}  # fmt: skip
+
+
+def slate_metrics() -> list[str]:
+    """Return the names of the metrics that are computed from a SLATE."""
+    return [name for name, metric in METRICS.items() if metric.of_slate]
