@@ -187,7 +187,7 @@ def test_new_figures_of_an_experiment_disturb_nobody(tab: Tab, source: made.Chan
     page.evaluate("window.same = document.activeElement")
 
     older = made.epoch(made.untrusted(), fingerprint="older", hour=9)  # its banner comes above all that is seen
-    turned = made.comparison(0.46, verdict=Verdict.CONTROL_PREFERRED, reason="the interval lies below 0.5")
+    turned = made.comparison(0.46, verdict=Verdict.CONTROL_PREFERRED, reason="the interval is below 0.5")
     source.change(
         replace(START, readouts=(made.readout("home-ranker-7", older, made.epoch(turned)), *START.readouts[1:]))
     )
@@ -234,7 +234,7 @@ def test_an_experiment_page_that_gets_no_answer_says_so(browser: Browser, source
         expect(tab.page.locator("#live-words")).to_have_text("Live")
         tab.page.context.set_offline(True)
         tab.page.clock.run_for(5_000)
-        expect(tab.page.locator("#live-words")).to_have_text("No answer: the figures stand still")
+        expect(tab.page.locator("#live-words")).to_have_text("No connection: the figures are not updated")
         tab.page.context.set_offline(False)
         tab.page.clock.run_for(60_000)
         expect(tab.page.locator("#live-words")).to_have_text("Live")
@@ -341,7 +341,7 @@ def test_an_experiment_page_with_a_token_is_opened_by_its_form(browser: Browser,
         assert tab.violations() == []
         page.get_by_label("Token").fill("wrong")
         page.keyboard.press("Enter")
-        expect(page.get_by_role("alert")).to_have_text("That is not the token.")
+        expect(page.get_by_role("alert")).to_have_text("Wrong token.")
         page.get_by_label("Token").fill("s3cret")
         page.keyboard.press("Enter")
         expect(page.locator("#said")).to_contain_text(HEADLINES[Verdict.KEEP_RUNNING])

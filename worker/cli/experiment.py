@@ -16,7 +16,7 @@ from worker.core.errors import BadSettings
 if TYPE_CHECKING:
     from worker.experiment.service import Options
 
-app = group("Read experiments.")
+app = group("Define, report and serve experiments.")
 
 Definitions = Annotated[
     list[Path] | None, typer.Option("--definition", "-d", help="YAML file of an experiment; repeat for several.")
@@ -52,7 +52,7 @@ def report(
     settings: Set = None,
     as_json: Json = False,
 ) -> None:
-    """Tell which variant simulated users prefer, from the responses topic."""
+    """Report which variant simulated users prefer, from the responses topic."""
     from worker.experiment import service
     from worker.experiment.page import document
     from worker.experiment.report.terminal import render, render_twice
@@ -63,12 +63,14 @@ def report(
     )  # fmt: skip
     where = settings_of(config, bootstrap, settings)
     if html and compare:
-        raise BadSettings("--html: want it without --compare, which has no page")
+        raise BadSettings("--html: cannot be used with --compare, which has no page")
     check_writable("--html", html)
     check_writable("--state", state)
     if compare:
         if experiment is None:
-            raise BadSettings("--compare: want --experiment too, for pairs form only within one")
+            raise BadSettings(
+                "--compare: needs --experiment, because configurations are compared within one experiment"
+            )
         both = service.compare(where, options, experiment, compare)
         if as_json:
             typer.echo(json.dumps([asdict(one) for one in both]))
@@ -95,14 +97,14 @@ def placebo(
     settings: Set = None,
     as_json: Json = False,
 ) -> None:
-    """Plant placebos beside the impressions that are there: splits and decoys whose outcome is known beforehand."""
+    """Add placebo impressions to the input topic: comparisons whose result is known in advance."""
     from worker.experiment.plant_placebos import plant
 
     with Console(stderr=True).status("reading impressions") as status:
         sent = plant(settings_of(config, bootstrap, settings), experiment, share=share,
                      tell=lambda number: status.update(f"{number:,} impressions read"))  # fmt: skip
-    lines = [f"{name}: {number:,} planted" for name, number in sorted(sent.items())]
-    nothing = f"nothing planted: no impression of {experiment} has a user of the share and a control of two items"
+    lines = [f"{name}: {number:,} added" for name, number in sorted(sent.items())]
+    nothing = f"nothing added: no impression of {experiment} has a sampled user and a control slate of two items or more"
     tell({"planted": dict(sent)}, as_json=as_json, text="\n".join(lines or [nothing]))
 
 
@@ -122,7 +124,7 @@ def serve(
     bootstrap: Bootstrap = None,
     settings: Set = None,
 ) -> None:
-    """Show experiments on a web page that keeps up with the topics; read only."""
+    """Serve a read-only web page of experiments that follows the topics."""
     from worker.experiment import service
     from worker.experiment.page import serving
 
@@ -139,11 +141,11 @@ def serve(
 @app.command("backtest", epilog="Example: mirrorstream experiment backtest --table finished.csv")
 def backtest(
     table: Annotated[
-        Path, typer.Option(help="CSV: experiment,simulated,real and, optional, low,high of the real lift.")
+        Path, typer.Option(help="CSV with the columns experiment,simulated,real; optional: low,high of the real lift.")
     ],
     as_json: Json = False,
 ) -> None:
-    """Tell whether simulated effects became real ones in A/B tests that are over."""
+    """Compare simulated effects with the results of finished A/B tests."""
     from worker.experiment.real_clicks import backtest as tests
 
     try:
@@ -175,12 +177,12 @@ def define(
     settings: Set = None,
     as_json: Json = False,
 ) -> None:
-    """State an experiment before its data: check the file and put it on the topic of definitions."""
+    """Define an experiment before its data: check the file and publish it to the definitions topic."""
     from worker.experiment import service
 
     found = service.define(settings_of(config, bootstrap, settings), file, topic=definitions_topic)
-    tell({"experiment_id": found.experiment_id, "key": found.key}, as_json=as_json,
-         text=f"{found.experiment_id}: defined as {found.key}; a change of its rule opens a new epoch")  # fmt: skip
+    text = f"{found.experiment_id}: defined as {found.key}; a change of what the figures depend on starts a new epoch"
+    tell({"experiment_id": found.experiment_id, "key": found.key}, as_json=as_json, text=text)
 
 
 @app.command("rebuild", epilog="Example: mirrorstream experiment rebuild --state shelf.db")
@@ -195,7 +197,7 @@ def rebuild(
     settings: Set = None,
     as_json: Json = False,
 ) -> None:
-    """Forget what was read and read it again; the figures are the same.  Definitions and forgotten users stay."""
+    """Empty a state file and read the topics again.  Definitions and forgotten users are kept."""
     from worker.experiment import service
 
     options = _options(definition, definitions_topic, outcomes_topic, state, include_test=include_test)
@@ -208,15 +210,15 @@ def rebuild(
 @app.command("forget", epilog="Example: mirrorstream experiment forget u-1842 --state shelf.db")
 def forget(
     user: Annotated[str, typer.Argument(help="Id of the user, as in the responses.")],
-    state: Annotated[Path, typer.Option("--state", help="SQLite file that a reader keeps.")],
+    state: Annotated[Path, typer.Option("--state", help="State file (SQLite) of a reader.")],
     as_json: Json = False,
 ) -> None:
-    """Delete all that the state has of a user, and refuse what comes later."""
+    """Delete all data of a user from the state, and refuse it in future."""
     from worker.experiment import service
 
     gone = service.forget(service.Options(state=state), user)
-    tell({"state": str(state), "deleted": gone}, as_json=as_json,
-         text=f"{state}: {gone:,} answers deleted; the user is refused from now on")  # fmt: skip
+    text = f"{state}: {gone:,} answers deleted; data of this user is refused from now on"
+    tell({"state": str(state), "deleted": gone}, as_json=as_json, text=text)
 
 
 def _token(path: Path | None) -> str | None:
@@ -229,7 +231,7 @@ def _token(path: Path | None) -> str | None:
     except UnicodeDecodeError as error:
         raise BadSettings(f"--token-file {path}: is not ASCII text; want one word") from error
     if not token or any(character.isspace() for character in token):
-        raise BadSettings(f"--token-file {path}: want one word")
+        raise BadSettings(f"--token-file {path}: want a token without spaces")
     return token
 
 

@@ -63,18 +63,18 @@ def _entropy(of: Choices) -> float | None:
 METRICS: dict[str, Metric] = {
     DUEL_SHARE: Metric(
         EVEN, 0.0, 1.0,
-        "How often what only B offers is chosen, and half of what both offer; 0.5 is no preference.",
+        "Probability of the items that only B offers, plus half of the items that both offer; 0.5 is no preference.",
     ),
     "reciprocal_rank": Metric(
         0.0, -1.0, 1.0,
-        "B less A. How high in its own list the choice stands: 1 is the first place, 0.5 the second.",
+        "B minus A. Expected 1 / rank of the choice in its own list: 1 is the first place, 0.5 the second.",
         _reciprocal_rank,
     ),
     "utility": Metric(
-        0.0, -inf, inf, "B less A. What the choice is worth, by the values of the items.", _utility, needs_values=True
+        0.0, -inf, inf, "B minus A. Expected value of the chosen item.", _utility, needs_values=True
     ),
     "entropy": Metric(
-        0.0, -_MAX_BITS, _MAX_BITS, "B less A, in bits. How widely the choices spread over a list.", _entropy
+        0.0, -_MAX_BITS, _MAX_BITS, "B minus A, in bits. How evenly the choices spread over a list.", _entropy
     ),
 }  # fmt: skip
 

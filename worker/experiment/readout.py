@@ -1,13 +1,13 @@
-"""What a reader of an experiment is told: the nouns of the terminal, the page, the JSON and the topic alike.
+"""The figures of an experiment, as the terminal, the page, the JSON and the topic show them.
 
     Readout                     one experiment, now
-      Epoch ...                 one configuration under one definition; the last one is current, none are pooled
+      Epoch ...                 one configuration under one definition; the last is current, epochs are never pooled
         Comparison ...          one candidate against control: verdict, effects, checks, timeline, segments
           Effect ...            one metric; the first is the primary
-        Example ...             events whose duel went furthest, either way
+        Example ...             the most one-sided duels, either way
 
-Nothing here is computed: `assembly` fills it from the state.  Times are microseconds since 1970-01-01 UTC.  A
-figure that is not to be had is None, never NaN, and every figure carries its estimand.
+Nothing is computed here: `report.assemble` fills these classes from the state.  Times are microseconds since
+1970-01-01 UTC.  A figure that is not available is None, never NaN, and every figure carries its estimand.
 """
 
 from collections.abc import Mapping
@@ -19,20 +19,20 @@ from worker.experiment.statistics import confidence as stats
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """One metric of a candidate against control; users whose slates do not differ count in `overall` alone."""
+    """One metric of a candidate against control; users whose slates do not differ are in `overall` only."""
 
     metric: str
     null: float  # its value where neither side is better: 0.5 for a share, 0 for a difference
     overall: stats.Estimate  # all users with an answer: the diluted effect
     triggered: stats.Estimate  # users whose slates differ
     p_value: float | None = None  # always valid; of the primary only, and by Holm over the candidates
-    note: str = ""  # what the figure rests on, in words, if it is more than the estimand says
+    note: str = ""  # what the figure depends on beyond its estimand
     estimand: str = stats.ESTIMAND
 
 
 @dataclass(frozen=True, slots=True)
 class Guarded:
-    """A guardrail: the candidate may not lose more than `margin` of this metric."""
+    """A guardrail: the candidate may lose at most `margin` of this metric."""
 
     metric: str
     margin: float
@@ -42,7 +42,7 @@ class Guarded:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """Something that would make the figures worthless; FAILED forbids a preference, unless it only blurs them."""
+    """A check of the data; a FAILED one blocks a preference if `forbids` is true, else it is a warning."""
 
     name: str
     state: str  # OK, FAILED, OPEN
@@ -53,7 +53,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """The primary metric, overall, of all events before `until`."""
+    """The primary metric over all users, from all events before `until`."""
 
     until: int
     users: int
@@ -69,12 +69,12 @@ class Segment:
     name: str
     value: str
     overall: stats.Estimate
-    notable: bool  # stands out after e-BH over all segments
+    notable: bool  # differs significantly, by e-BH over all segments
 
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """How often a factor was given as a reason, of the rationales with a choice on either side."""
+    """The share of rationales that name a factor, by the side that was chosen."""
 
     factor: str
     control: float
@@ -94,7 +94,7 @@ class Offered:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One duel: what stood side by side, how likely each was chosen, and why, in the model's words."""
+    """One duel: the options, how likely each is chosen, and the model's rationales."""
 
     event_id: str
     occurred_at: int
@@ -106,7 +106,7 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """One candidate against one control; shares are None until there is something to share out."""
+    """One candidate against one control; a share is null until there is data for it."""
 
     candidate: str
     control: str
@@ -122,7 +122,7 @@ class Comparison:
     worst_case: stats.Interval | None  # the primary overall, with the missing pairs set to 0 and to 1
     overlap: float | None = None  # mean share of the options of a duel that both sides offer
     rank_correlation: float | None = None  # mean Kendall tau of the places of what both offer, two items or more
-    noise: str = ""  # how far answers move when asked again
+    noise: str = ""  # how much answers vary when the questions are asked again
     closed: stats.Estimate | None = None  # the primary over users whose first day is over, without a central limit
     guardrails: tuple[Guarded, ...] = ()
     checks: tuple[Check, ...] = ()
@@ -141,7 +141,7 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """One figure of how simulated choices agree with real clicks, with a fixed-time interval."""
+    """One figure of the agreement between simulated choices and real clicks, with a fixed-time interval."""
 
     name: str
     value: float
@@ -151,7 +151,7 @@ class Agreement:
 
 @dataclass(frozen=True, slots=True)
 class Calibrated:
-    """Control's shown slates with their outcomes; without figures the words say why."""
+    """Agreement on control's slates that real users saw; without figures, `words` says why."""
 
     slates: int
     pending: int  # without a click, their window still open
@@ -162,7 +162,7 @@ class Calibrated:
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """What one configuration said under one form of the definition."""
+    """The figures of one configuration under one version of the definition."""
 
     config_fingerprint: str
     definition_key: str  # "" where no definition stood before the data
@@ -176,7 +176,7 @@ class Epoch:
 
 @dataclass(frozen=True, slots=True)
 class Readout:
-    """One experiment at one moment; epochs by their newest event, the current one last."""
+    """One experiment at one moment; epochs are ordered by newest event, the current one last."""
 
     experiment_id: str | None
     alpha: float
@@ -193,11 +193,11 @@ class Readout:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All that was read: the experiments by id, and the state of the data."""
+    """All experiments by id, and the state of the data."""
 
     readouts: tuple[Readout, ...]
     data_health: Mapping[str, int] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, object]:
-        """Return this as what `json.dumps` takes; no NaN, None where a figure is not to be had."""
+        """Return this as a value for `json.dumps`; a figure that is not available is None, never NaN."""
         return asdict(self)

@@ -96,14 +96,17 @@ def comparison(value: float = 0.534, **changes: object) -> Comparison:
         candidate="candidate",
         control="control",
         verdict=Verdict.CANDIDATE_PREFERRED,
-        reason=f"the interval {overall.interval} lies above 0.5",
+        reason=f"the interval {overall.interval} is above 0.5",
         events=18_400,
         statuses={"OK": 14_210, "SAME_SET": 2_400, "IDENTICAL": 1_680, "TIMEOUT": 70, "LENGTH": 40},
         effects=(
             Effect("duel_share", 0.5, overall, estimate(0.541, 2_514, half=0.022), 0.0021),
             Effect("reciprocal_rank", 0.0, estimate(0.012, half=0.021), estimate(0.015, 2_514, half=0.026)),
             Effect(
-                "entropy", 0.0, estimate(-0.031, half=0.04), Estimate(40, -0.04, None, "40 users seen and 100 wanted")
+                "entropy",
+                0.0,
+                estimate(-0.031, half=0.04),
+                Estimate(40, -0.04, None, "40 users so far, at least 100 needed"),
             ),
             Effect(
                 "click_probability",
@@ -111,7 +114,7 @@ def comparison(value: float = 0.534, **changes: object) -> Comparison:
                 estimate(0.021, half=0.011),
                 estimate(0.021, half=0.011),
                 estimand="doubly-robust",
-                note="effective sample size 1,804 events where policies differ",
+                note="effective sample size: 1,804 events where the policies differ",
             ),
         ),
         trigger_share=2_514 / 3_120,
@@ -121,18 +124,23 @@ def comparison(value: float = 0.534, **changes: object) -> Comparison:
         worst_case=Interval(0.531, 0.537),
         overlap=0.312,
         rank_correlation=-0.25,
-        noise="asked again, an event's value moves by 0.081 (sd)",
+        noise="if the questions were asked again, an event's value would vary with a standard deviation of 0.081",
         guardrails=(
-            Guarded("entropy", 0.1, "OK", "entropy -0.071 to 0.009, want more than -0.1"),
-            Guarded("reciprocal_rank", 0.005, "OPEN", "reciprocal_rank -0.009 to 0.033, want more than -0.005"),
+            Guarded("entropy", 0.1, "OK", "entropy, candidate - control: -0.071 to 0.009; must stay above -0.1"),
+            Guarded(
+                "reciprocal_rank",
+                0.005,
+                "OPEN",
+                "reciprocal_rank, candidate - control: -0.009 to 0.033; must stay above -0.005",
+            ),
         ),
         checks=(
-            Check("pair completeness", "OK", "110 of 18,400 pairs have no answer (0.6%), want 1% at most"),
+            Check("pair completeness", "OK", "110 of 18,400 pairs have no answer (0.6%; limit 1%)"),
             Check("flips when reversed", "OPEN", "not measured yet"),
             Check(
                 "position profile",
                 "FAILED",
-                "of 3 options the last slot gets 0.44 where 0.33 is fair",
+                "with 3 options, the last slot gets 0.44 of the choices (fair: 0.33)",
                 {"3 options, slot 1": 0.27, "3 options, slot 2": 0.29, "3 options, slot 3": 0.44, "e_value": 8_100.0},
                 forbids=False,
             ),
@@ -142,7 +150,7 @@ def comparison(value: float = 0.534, **changes: object) -> Comparison:
             Segment("country", "DE", estimate(0.552, 900, half=0.03), notable=True),
             Segment("country", "FR", estimate(0.521, 1_100, half=0.028), notable=False),
             Segment("device", "phone", estimate(0.518, 2_050, half=0.021), notable=False),
-            Segment("device", "tv", Estimate(61, 0.49, None, "61 users seen and 100 wanted"), notable=False),
+            Segment("device", "tv", Estimate(61, 0.49, None, "61 users so far, at least 100 needed"), notable=False),
         ),
         reasons=(
             Reason("topic", 0.61, 0.68),
@@ -166,7 +174,7 @@ def calibrated(skill: float = 0.21) -> Calibrated:
     """Make figures of a simulator that knows something about clicks."""
     figures = (Agreement("log_loss", 1.62, 1.58, 1.66), Agreement("skill_uniform", skill, skill - 0.02, skill + 0.02),
                Agreement("accuracy_at_1", 0.34, 0.32, 0.36), Agreement("ece_top1", 0.041, None, None))  # fmt: skip
-    return Calibrated(18_400, 310, 2_904, figures, "knows more about clicks than chance")
+    return Calibrated(18_400, 310, 2_904, figures, "simulated users predict clicks better than chance")
 
 
 def readout(experiment_id: str | None = "home-ranker-7", *epochs: Epoch, **changes: object) -> Readout:
@@ -191,8 +199,10 @@ def report(*readouts: Readout) -> Report:
 
 def waiting() -> Comparison:
     """Make a comparison that has just begun."""
-    few = Estimate(40, 0.56, None, "40 users seen and 100 wanted, 12 users whose slates differ and 50 wanted")
-    effects = (Effect("duel_share", 0.5, few, Estimate(12, 0.62, None, "12 users seen and 100 wanted")),)
+    few = Estimate(
+        40, 0.56, None, "40 users so far, at least 100 needed; 12 users whose slates differ so far, at least 50 needed"
+    )
+    effects = (Effect("duel_share", 0.5, few, Estimate(12, 0.62, None, "12 users so far, at least 100 needed")),)
     return comparison(
         verdict=Verdict.KEEP_RUNNING, reason=few.withheld, effects=effects, trigger_share=0.3, events=52,
         statuses={"OK": 15, "IDENTICAL": 37}, missing=0, missing_share=0.0, worst_case=None, guardrails=(), checks=(),
@@ -203,7 +213,7 @@ def waiting() -> Comparison:
 
 def untrusted() -> Comparison:
     """Make a comparison whose check failed."""
-    failed = Check("pair completeness", "FAILED", "1,610 of 18,400 pairs have no answer (8.8%), want 1% at most")
+    failed = Check("pair completeness", "FAILED", "1,610 of 18,400 pairs have no answer (8.8%; limit 1%)")
     return comparison(
         verdict=Verdict.DO_NOT_TRUST, reason=f"{failed.name}: {failed.words}", checks=(failed,), missing=1_610,
         missing_share=1_610 / 18_400,
@@ -213,7 +223,7 @@ def untrusted() -> Comparison:
 def losing() -> Comparison:
     """Make a comparison that A wins."""
     return comparison(
-        0.462, verdict=Verdict.CONTROL_PREFERRED, reason="the interval 0.444 to 0.480 lies below 0.5", candidate="late"
+        0.462, verdict=Verdict.CONTROL_PREFERRED, reason="the interval 0.444 to 0.480 is below 0.5", candidate="late"
     )
 
 

@@ -82,10 +82,10 @@ class Access:
     def _refused(self, scope: Scope) -> Response | None:
         headers, path = Headers(scope=scope), scope["path"]
         if self._hosts is not None and not known_host(headers.get("host", ""), self._hosts):
-            return PlainTextResponse(f"This page answers to {', '.join(sorted(self._hosts))} alone.\n", 421)
+            return PlainTextResponse(f"This page accepts requests for {', '.join(sorted(self._hosts))} only.\n", 421)
         login = self._token is not None and path == LOGIN
         if scope["method"] not in READS and not (login and scope["method"] == "POST"):
-            return PlainTextResponse("Read only.\n", 405, {"Allow": ", ".join(READS)})
+            return PlainTextResponse("This page is read-only.\n", 405, {"Allow": ", ".join(READS)})
         if self._token is None or login or path.startswith(STATIC) or self._token.admits(headers):
             return None
         return _unauthorised(path, headers)
@@ -105,7 +105,7 @@ def _unauthorised(path: str, headers: Headers) -> Response:
     """Send a browser to the form, and tell a program what it lacks."""
     if "text/html" in headers.get("accept", "") and not path.startswith("/api/"):
         return RedirectResponse(f"{LOGIN}?next={quote(path, safe='/', errors='replace')}", 303)
-    body = {"detail": "want the token as Authorization: Bearer"}
+    body = {"detail": "send the token as Authorization: Bearer"}
     return JSONResponse(body, 401, {"WWW-Authenticate": 'Bearer realm="mirrorstream"'})
 
 

@@ -1,9 +1,9 @@
-"""The figures as JSON, the same as the page shows; and what its OpenAPI document says, as rows for a template.
+"""The figures of the page as JSON.
 
 GET /api/version                  {"version": 7}
-GET /api/experiments              all experiments, each with a line, and the state of the data
+GET /api/experiments              all experiments in short, and the state of the data
 GET /api/experiments/{id}         one, with every figure; the id as it is, or the key that the list gives
-GET /api/openapi.json             this, for programs; `/api` shows it to people
+GET /api/openapi.json             the OpenAPI document; `/api` shows it as a page
 """
 
 from collections.abc import Mapping
@@ -19,14 +19,14 @@ from worker.experiment.statistics.confidence import Estimate, Verdict
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """A number that is another after every change."""
+    """A number that changes with every change of the figures."""
 
     version: int
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One candidate in a line."""
+    """The verdict on one candidate, with its primary figure."""
 
     candidate: str
     control: str
@@ -40,7 +40,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """One experiment in a few lines, of its current epoch."""
+    """The current epoch of one experiment, in short."""
 
     experiment_id: str | None
     key: str  # its name in addresses
@@ -60,7 +60,7 @@ class Experiments:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What went wrong."""
+    """An error."""
 
     detail: str
 
@@ -71,7 +71,7 @@ def router(source: Source, *, token: bool) -> APIRouter:
 
     @routes.get("/version")
     async def version() -> Version:
-        """Say whether anything changed: the number is another after every change."""
+        """Return the version of the figures; it changes with every change of them."""
         return Version(source.version())
 
     @routes.get("/experiments")
@@ -82,7 +82,7 @@ def router(source: Source, *, token: bool) -> APIRouter:
 
     @routes.get("/experiments/{key:path}", responses={404: {"model": Problem}})
     async def experiment(key: str) -> Readout:
-        """Give every figure of one experiment, by its key or its id."""
+        """Return every figure of one experiment, by its key or its id."""
         found = find(source.report().readouts, key)
         if found is None:
             raise HTTPException(404, "no such experiment")

@@ -77,7 +77,7 @@ class Pages:
         readout = find(report.readouts, key)
         page = readout and views.page(readout, epoch=epoch, candidate=candidate)
         if page is None:
-            raise HTTPException(404, "There is no such experiment, epoch or candidate.")
+            raise HTTPException(404, "No such experiment, epoch or candidate.")
         return self.render("experiment.html", version=now, page=page, report=report)
 
     async def reference(self) -> Response:

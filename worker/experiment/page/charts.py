@@ -86,18 +86,17 @@ def thinned(timeline: Sequence[Point], most: int = MAX_POINTS) -> tuple[Point, .
 
 
 def told(timeline: Sequence[Point], *, null: float) -> str:
-    """Say in words what the chart of a timeline shows, for who does not see it."""
+    """Describe the chart of a timeline in words, for readers who cannot see it."""
     if not timeline:
         return "No points yet."
     first, last = timeline[0], timeline[-1]
     if first is last:
-        return f"One point so far: {last.value:.3f} from {last.users:,} users. The chart begins with the second."
+        return f"One point so far: {last.value:.3f} from {last.users:,} users. The chart starts with the second point."
     ends = "no interval yet"
     if last.low is not None and last.high is not None:
-        side = "above" if last.low > null else "below" if last.high < null else "holds"
-        lies = f"{side} {null:g}" if side == "holds" else f"lies {side} {null:g}"
-        ends = f"interval {Interval(last.low, last.high)}, which {lies}"
+        side = "is above" if last.low > null else "is below" if last.high < null else "includes"
+        ends = f"interval {Interval(last.low, last.high)}, which {side} {null:g}"
     return (
-        f"From {text.moment(first.until)} to {text.moment(last.until)}, {len(timeline):,} points. It began at "
-        f"{first.value:.3f} and now stands at {last.value:.3f}, {ends}, from {last.users:,} users."
+        f"From {text.moment(first.until)} to {text.moment(last.until)}, {len(timeline):,} points. The value was "
+        f"{first.value:.3f} at first and is {last.value:.3f} now, {ends}, from {last.users:,} users."
     )

@@ -35,17 +35,17 @@ def finish(timeline: Sequence[Point], *, planned_users: int) -> Finish:
     >>> finish(points, planned_users=500).at_us
     5
     >>> finish(points[:1], planned_users=500).why
-    'one point in time so far'
+    'only one point in time so far'
     """
     reached = next((point for point in timeline if point.users >= planned_users), None)
     if reached:
         return Finish(reached.until, reached=True)
     if len(timeline) < 2:  # noqa: PLR2004 - a line has two points
-        return Finish(None, why="one point in time so far" if timeline else "no users yet")
+        return Finish(None, why="only one point in time so far" if timeline else "no users yet")
     first, last = timeline[(len(timeline) - 1) // 2], timeline[-1]
     grown, passed_us = last.users - first.users, last.until - first.until
     if grown <= 0 or passed_us <= 0:
-        return Finish(None, why="no new users lately")
+        return Finish(None, why="no new users recently")
     ahead_us = (planned_users - last.users) * passed_us // grown
     if ahead_us > MAX_AHEAD_US:
         return Finish(None, why="more than a year away at this pace")

@@ -27,7 +27,7 @@ def serve(
     """
     # uvicorn hands on the signal that ended it, and one may come before uvicorn listens for it.
     with listen(host, port) as listening, suppress(KeyboardInterrupt):
-        say(f"Experiments at {address(listening)} (read only{', with a token' if token else ''}; Ctrl-C ends it)")
+        say(f"Experiments at {address(listening)} (read only{', with a token' if token else ''}; Ctrl-C stops it)")
         server(source, token=token, hosts=LOOPBACK if is_loopback(host) else None).run(sockets=[listening])
 
 

@@ -39,15 +39,15 @@ class Address(Protocol):
 HEADLINES: Mapping[Verdict, str] = {
     Verdict.CANDIDATE_PREFERRED: "Yes, B is preferred",
     Verdict.CONTROL_PREFERRED: "No, A is preferred",
-    Verdict.NO_DIFFERENCE: "No difference that matters",
-    Verdict.KEEP_RUNNING: "Not shown yet: keep running",
+    Verdict.NO_DIFFERENCE: "No relevant difference",
+    Verdict.KEEP_RUNNING: "No result yet: keep running",
     Verdict.DO_NOT_TRUST: "Do not trust these figures",
 }
 # Of figures that are no metrics of their own; those of a metric are in `METRICS`.
 FIGURES: Mapping[str, str] = {
-    "duel_share_by_event": "The same with every event weighed alike; the headline weighs every user alike.",
-    "duel_share_adjusted": "The same over all eligible users, those without an answer made up for.",
-    "click_probability": "B less A. Probability of any click of a real user.",
+    "duel_share_by_event": "The same with every event weighted equally; the headline weights every user equally.",
+    "duel_share_adjusted": "The same for all eligible users, with an estimate for those without an answer.",
+    "click_probability": "B minus A. Probability that a real user clicks any item.",
 }
 # The pairs of an event whose lists are the same, or hold the same items, do not differ.
 SAME = ("IDENTICAL", "SAME_SET")

@@ -1,16 +1,16 @@
-"""What would make the figures of an experiment worthless, and whether it shows; valid while one watches.
+"""Checks of the quality of an experiment's data; each is valid at every look.
 
-    missing pairs      more than 1 %? more on one side, or in one segment? could they turn the result round?
-    draws in pairs     noise scale, flip rate, does the side that is presented later gain?
+    missing pairs      more than 1 %? more on one side, or in one segment? could they reverse the result?
+    draws in pairs     noise scale, flip rate, does a side gain by being presented later?
     presented slots    does a slot get more than its fair 1 / K?
 
 Every test is an e-process of `evalues`, on sums that can be merged and kept.  The presented orders are hashes, each
-asked in reverse too: a slot that gets more than is fair blurs a preference and tilts none, so it forbids nothing.
+asked in reverse too: a slot that gets more than is fair adds noise to a preference but no bias, so it is a warning.
 
 >>> profile = Profile()
 >>> for _ in range(1_000): profile.add([[0.2, 0.2, 0.2, 0.4], [0.3, 0.1, 0.3, 0.3]])
 >>> position_profile(profile).words
-'of 4 options the last slot gets 0.35 where 0.25 is fair'
+'with 4 options, the last slot gets 0.35 of the choices (fair: 0.25)'
 """
 
 from collections.abc import Mapping, Sequence
@@ -87,7 +87,7 @@ def completeness(seen: Misses) -> Check:
     log_e = log_e_above(seen.missing, seen.pairs, bound=MAX_MISSING)
     share = seen.missing / max(1, seen.pairs)
     state = _state(seen.pairs, failed=log_e >= -log(ALPHA), fine=share <= MAX_MISSING)
-    words = f"{seen.missing:,} of {seen.pairs:,} pairs have no answer ({share:.1%}), want {MAX_MISSING:.0%} at most"
+    words = f"{seen.missing:,} of {seen.pairs:,} pairs have no answer ({share:.1%}; limit {MAX_MISSING:.0%})"
     return Check("pair completeness", state, words, {"share": share, "e_value": _exp(log_e)})
 
 
@@ -95,7 +95,7 @@ def equal_sides(*, control_only: int, candidate_only: int) -> Check:
     """Say whether an answer is missing as often on one side alone as on the other (McNemar 1947, watched)."""
     n = control_only + candidate_only
     log_e = log_e_beside(candidate_only, n, low=EVEN, high=EVEN)
-    words = f"missing on control's side alone: {control_only:,}, on the candidate's alone: {candidate_only:,}"
+    words = f"answers missing for control only: {control_only:,}, for the candidate only: {candidate_only:,}"
     figures = {"control_only": control_only, "candidate_only": candidate_only, "e_value": _exp(log_e)}
     return Check("missing by side", _FAILED if log_e >= -log(ALPHA) else _OK, words, figures)
 
@@ -106,18 +106,24 @@ def equal_segments(segments: Mapping[str, Misses]) -> Check:
     rest = {name: Misses(every.pairs - one.pairs, every.missing - one.missing) for name, one in segments.items()}
     log_es = {name: log_e_unequal(one, rest[name]) for name, one in segments.items()}
     found = e_bh(log_es, alpha=ALPHA)
-    words = "; ".join(f"{name}: {_rate(segments[name])} against {_rate(rest[name])} elsewhere" for name in found)
+    words = "; ".join(f"{name}: {_rate(segments[name])} pairs missing, {_rate(rest[name])} elsewhere" for name in found)
     state = _state(every.pairs, failed=bool(found), fine=True)
     figures = {f"share {name}": one.missing / max(1, one.pairs) for name, one in segments.items()}
-    return Check("missing by segment", state, words or f"{len(segments):,} segments, none stands out", figures)
+    return Check(
+        "missing by segment", state, words or f"no difference between the {len(segments):,} segments is shown", figures
+    )
 
 
 def worst_case(shown: Interval | None, worst: Interval | None, *, missing: int, null: float = EVEN) -> Check:
     """Say whether the missing pairs, all at one bound or all at the other, could turn a preference round."""
     ends = {"low": worst.low, "high": worst.high} if worst else {}
-    words = f"{missing:,} missing pairs put the effect anywhere from {worst}" if worst else "no bounds to put them at"
+    words = (
+        f"the {missing:,} missing pairs could put the effect anywhere from {worst}"
+        if worst
+        else "the metric has no bounds"
+    )
     if shown is None or null in shown:
-        return Check("worst case", _OPEN, f"{words}; there is no preference yet", ends)
+        return Check("worst case", _OPEN, f"{words}; no preference is shown yet", ends)
     failed = missing > 0 and (worst is None or null in worst)
     return Check("worst case", _FAILED if failed else _OK, words, ends)
 
@@ -140,8 +146,8 @@ def noise_scale(half_differences: Sums, *, inverse_events: Sums) -> Noise:
     event = half_differences.sd
     user = event * sqrt(inverse_events.mean)
     words = (
-        f"asked again, an event's value moves by {event:.3f} (sd) and a user's mean by {user:.3f}; "
-        "this gives the scale of the noise and cannot fail, so it shows nothing about bias"
+        f"if the questions were asked again, an event's value would vary with a standard deviation of {event:.3f}, "
+        f"a user's mean with {user:.3f}; this measures sampling noise, not bias"
     )
     return Noise(event, user, words)
 
@@ -153,7 +159,10 @@ def flip_rate(flips: Sums, chance: Sums) -> Check:
     """
     interval = share_interval(flips)
     state = _state(flips.n, failed=interval.low > NEAR_CHANCE * chance.mean, fine=interval.high < chance.mean)
-    words = f"{flips.mean:.1%} of questions ({interval}); picking at random would be {chance.mean:.1%}"
+    words = (
+        f"with the order reversed, the top choice changes in {flips.mean:.1%} of questions ({interval}); "
+        f"random answers would change in {chance.mean:.1%}"
+    )
     figures = {"share": flips.mean, "low": interval.low, "high": interval.high, "chance": chance.mean}
     return Check("flips when reversed", state, words, figures)
 
@@ -168,7 +177,10 @@ def reversed_draws(even: Sums, odd: Sums, late_minus_early: Sums) -> Check:
     n, gain = late_minus_early.n, late_minus_early.mean
     half = MAX_SHIFT / 2
     log_e = log_e_beside((n + late_minus_early.total / UNIT) / 2, n, low=EVEN - half, high=EVEN + half)
-    words = f"presented late, a side's share is {gain:+.3f} against early; by draw {even.mean:.3f} and {odd.mean:.3f}"
+    words = (
+        f"the candidate's share changes by {gain:+.3f} when its items are presented later (limit {MAX_SHIFT:g}); "
+        f"its mean is {even.mean:.3f} in even draws and {odd.mean:.3f} in odd draws"
+    )
     state = _state(n, failed=log_e >= -log(ALPHA), fine=abs(gain) <= MAX_SHIFT)
     figures = {"late_minus_early": gain, "even": even.mean, "odd": odd.mean, "e_value": _exp(log_e)}
     return Check("reversed draws", state, words, figures, forbids=False)
@@ -192,7 +204,10 @@ def position_profile(profile: Profile, *, measured: PositionProfile = ()) -> Che
         failed=bool(found),
         fine=all(abs(share) <= MAX_UNFAIR for share in off.values()),
     )
-    words = "; ".join(_slot(profile, *place, measured) for place in worst) or "no slot surely gets more than is fair"
+    words = (
+        "; ".join(_slot(profile, *place, measured) for place in worst)
+        or "no slot is shown to get more than its fair share"
+    )
     figures = {f"{size} options, slot {slot + 1}": (1 + off[size, slot]) / size for size, slot in log_es}
     return Check("position profile", state, words, figures, forbids=False)
 
@@ -207,8 +222,8 @@ def _state(n: int, *, failed: bool, fine: bool) -> str:
 def _slot(profile: Profile, size: int, slot: int, measured: PositionProfile) -> str:
     mean = profile.sizes[size][slot].mean
     name = "last slot" if slot == size - 1 else f"slot {slot + 1}"
-    before = f" ({measured[slot]:.2f} where all options were the same)" if len(measured) == size else ""
-    return f"of {size} options the {name} gets {mean:.2f} where {1 / size:.2f} is fair{before}"
+    before = f"; {measured[slot]:.2f} measured at start, with identical options" if len(measured) == size else ""
+    return f"with {size} options, the {name} gets {mean:.2f} of the choices (fair: {1 / size:.2f}{before})"
 
 
 def _rate(one: Misses) -> str:

@@ -1,4 +1,4 @@
-"""Placebos that can fail: comparisons whose answer is known, made of a real impression's control slate.
+"""Placebos: comparisons whose result is known, made from the control slate of a real impression.
 
     control  A B C D      split    A D against C B      two random halves                      0.5
                           decoy    A B C D, A x C y     x, y: unpopular items of others        the decoys lose
@@ -33,7 +33,7 @@ _NAMESPACE = UUID("6f0e9f0e-3a3b-5c0e-9d53-2f6f2f5d8c11")  # of the event ids th
 
 
 class Placebo(StrEnum):
-    """What is planted."""
+    """The kinds of placebo."""
 
     SPLIT = "split"
     DECOY = "decoy"
@@ -68,13 +68,15 @@ def placebo(
 
 
 def placebo_check(kind: Placebo, estimate: Estimate) -> Check:
-    """Say whether a placebo shows what it must; `estimate` is the duel share of its candidate side."""
+    """Return whether a placebo has the result that it must have; `estimate` is the duel share of its candidate side."""
     name, interval = f"placebo: {kind}", estimate.interval
     figures = {} if estimate.value is None else {"share": estimate.value}
     if interval is None:
         blind = estimate.value is not None and abs(estimate.value - EVEN) < _SAME and estimate.users >= MIN_USERS
         if kind is Placebo.DECOY and blind:
-            return Check(name, "FAILED", f"no user prefers real items to planted ones: {_SHARE[kind]} 0.500", figures)
+            return Check(
+                name, "FAILED", f"no user prefers real items to random unpopular ones: {_SHARE[kind]} 0.500", figures
+            )
         return Check(name, "OPEN", estimate.withheld, figures)
     state, words = _JUDGES[kind](interval)
     figures |= {"low": interval.low, "high": interval.high}
@@ -153,8 +155,8 @@ def _slate(control: Slate, variant: str, role: Role, items: Sequence[Item]) -> S
 
 def _judge_split(interval: Interval) -> tuple[str, str]:
     if EVEN in interval:
-        return "OK", "0.5 is fair"
-    return "FAILED", "where 0.5 is fair: the simulation favours a side whatever is in it"
+        return "OK", "0.5 is expected"
+    return "FAILED", "0.5 is expected: the simulation favours one side regardless of its items"
 
 
 def _judge_decoy(interval: Interval) -> tuple[str, str]:
@@ -162,18 +164,21 @@ def _judge_decoy(interval: Interval) -> tuple[str, str]:
     if interval.low > EVEN - LEAST_LOSS:
         return (
             "FAILED",
-            f"want less than {EVEN - LEAST_LOSS:g}: the simulation cannot tell real items from planted ones",
+            f"below {EVEN - LEAST_LOSS:g} is expected: the simulation does not tell real items from unpopular ones",
         )
     if interval.high < EVEN:
-        return "OK", "below 0.5 as it must be"
-    return "OPEN", "not yet below 0.5"
+        return "OK", "below 0.5 as expected"
+    return "OPEN", "not yet shown to be below 0.5"
 
 
 def _judge_parity(interval: Interval) -> tuple[str, str]:
     if interval.low > EVEN:
-        return "OPEN", "ahead of the even ones, each one place further up: simulation and ranker disagree on the order"
+        return "OPEN", "above 0.5 although even positions rank higher: simulation and ranker disagree on the order"
     if interval.high < EVEN:
-        return "OK", "behind, as a ranker that puts better items first would have it; positions are not shown"
+        return (
+            "OK",
+            "below 0.5, as expected of a ranker that puts better items first; the simulator is not shown positions",
+        )
     return "OK", "no difference by display position"
 
 

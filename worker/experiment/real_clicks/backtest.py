@@ -1,4 +1,4 @@
-"""Has the simulation been right before: finished A/B tests, simulated effect against real lift.
+"""Was the simulation right before? Simulated effects against the real lift of finished A/B tests.
 
     experiment,simulated,real,low,high        simulated: duel share - 0.5, or whatever was read before the test
     home-ranker-5,0.031,0.012,0.004,0.020     low, high: interval of the real lift, optional
@@ -137,7 +137,7 @@ def _covered(tests: Sequence[Finished], x: NDArray[np.float64], y: NDArray[np.fl
 
 def _words(num: int, slope: Interval | None, *, enough: bool) -> str:
     if not enough or slope is None:
-        return f"{num} finished tests: too few, or all alike, to say whether simulated effects become real ones"
+        return f"{num} finished tests: too few or too similar to judge whether simulated effects predict real ones"
     if slope.low > 0:
         return f"larger simulated effects went with larger real ones (slope {slope}, {num} tests)"
     if slope.high < 0:

@@ -36,12 +36,16 @@ def calibrated(seen: Sequence[Seen]) -> Calibrated:
     counts = {"slates": len(seen), "pending": len(seen) - len(known), "clicks": clicks}
     found = calibration.calibration(columns(one.row for one in known), seed=SEED) if known else None
     if found is None:
-        return Calibrated(**counts, figures=(), words="no clicks yet in both halves of the time")
+        return Calibrated(**counts, figures=(), words="too few clicks so far: both halves of the period need some")
     named = ((field.name, getattr(found, field.name)) for field in fields(found))
     figures = tuple(_agreement(name, figure) for name, figure in named if isinstance(figure, Figure))
     skill = found.skill_uniform
     good = skill.interval is not None and skill.interval.low > 0
-    words = "knows more about clicks than chance" if good else "not shown to know more about clicks than chance"
+    words = (
+        "simulated users predict clicks better than chance"
+        if good
+        else "simulated users are not shown to predict clicks better than chance"
+    )
     return Calibrated(**counts, figures=figures, words=words)
 
 
@@ -68,7 +72,7 @@ def bridge(seen: Sequence[Seen], duels: Duels, unchanged: Sequence[Unchanged] = 
     later = [one for one in seen if one.occurred_at >= middle and one.event_id in duels and one.event_id not in same]
     asked = sorted((one for one in later if usable(one.row)), key=lambda one: (one.occurred_at, str(one.user)))
     if not asked:
-        return Bridge({}, {}, withheld="no duels with a shown control slate yet")
+        return Bridge({}, {}, withheld="no duel yet whose control slate was shown to a real user")
     found = _carried(head, asked, duels)
     if isinstance(found, click_model.Refused):
         return Bridge({}, {}, withheld=found.reason)
@@ -113,7 +117,8 @@ def _given(head: click_model.Head | None) -> str:
     if head is None:
         return ""
     return (
-        f"given the head: its slope {head.slope:.2f} has a standard error of {head.slope_se:.2f}, not in the interval"
+        f"the interval takes the click model as exact; its slope {head.slope:.2f} has a standard error of "
+        f"{head.slope_se:.2f}"
     )
 
 

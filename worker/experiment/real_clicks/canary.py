@@ -86,7 +86,7 @@ def canary(events: CanaryEvents, *, alpha: float, planned_users: int) -> Observe
         return not_identified(Estimand.CANARY, f"{crossed:,} users were shown both arms", users=count)
     sizes = int(users.in_canary.sum()), int((~users.in_canary).sum())
     if not all(sizes):
-        why = f"{sizes[0]:,} users with a logged assignment were shown the candidate, {sizes[1]:,} control"
+        why = f"of the users with a logged assignment, {sizes[0]:,} were shown the candidate and {sizes[1]:,} control"
         return not_identified(Estimand.CANARY, why, users=count)
     values, tuning = _influence(users)
     why = _too_few(users, sizes)
@@ -100,13 +100,14 @@ def canary(events: CanaryEvents, *, alpha: float, planned_users: int) -> Observe
 
 
 def _too_few(users: _Users, sizes: tuple[int, int]) -> str:
-    """Say how many users are wanted of an arm, or how many that clicked."""
+    """Return which arm has too few users, or too few that clicked; "" if both have enough."""
     if min(sizes) < MIN_USERS:
-        return f"{sizes[0]:,} users in the canary, {sizes[1]:,} in control, and {MIN_USERS} wanted of each"
+        return f"{sizes[0]:,} users in the canary, {sizes[1]:,} in control; at least {MIN_USERS} of each are needed"
     clicked = [int(((users.outcome > 0) & arm & users.differ).sum()) for arm in (users.in_canary, ~users.in_canary)]
     if min(clicked) < MIN_CLICKING:
         return (
-            f"{clicked[0]:,} users of the canary clicked, {clicked[1]:,} of control, and {MIN_CLICKING} wanted of each"
+            f"{clicked[0]:,} users in the canary clicked, {clicked[1]:,} in control; "
+            f"at least {MIN_CLICKING} of each are needed"
         )
     return ""
 

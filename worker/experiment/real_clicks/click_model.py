@@ -98,7 +98,7 @@ def fit(slates: Columns) -> Head | Refused:
     """Fit on all slates given, which should be the first time slice only."""
     clicks = int(slates.any_click.sum())
     if clicks < MIN_CLICKS:
-        return Refused(f"{clicks:,} slates with a click and {MIN_CLICKS} wanted")
+        return Refused(f"{clicks:,} slates with a click so far, at least {MIN_CLICKS} needed")
     if clicks == slates.user.size:
         return Refused(f"all {clicks:,} slates have a click: no-click outcomes are missing")
     num_positions = min(MAX_POSITIONS, int(slates.position.max()) + 1)
@@ -124,7 +124,7 @@ def _minimised(of: Callable[[Floats], tuple[float, Floats]], start: Floats) -> F
 def score(head: Head, *, fitted_on: Columns, slates: Columns) -> Tested | Refused:
     """Score the head on the next time slice, beside the first slice's plain click rate."""
     if not slates.user.size:
-        return Refused("no slates after those that the head was fitted on")
+        return Refused("no slates after those that the click model was fitted on")
     n, clicked = slates.user.size, slates.any_click
     rate = float(fitted_on.any_click.mean())
     even = np.where(clicked, np.log(rate / slates.offered.sum(axis=1)), np.log1p(-rate))
@@ -147,7 +147,7 @@ def bridged(head: Head | Refused, slates: Columns, *, mass_a: Floats, mass_b: Fl
         return head
     bad = int((~(np.isfinite(mass_a) & np.isfinite(mass_b))).sum())
     if bad or not mass_a.size:
-        return Refused(f"{bad:,} of {mass_a.size:,} events without a mass on both sides")
+        return Refused(f"{bad:,} of {mass_a.size:,} events lack the probability of one side")
     control = head.click_probability(slates)
     ratio = np.maximum(mass_b, MIN_PROBABILITY) / np.maximum(mass_a, MIN_PROBABILITY)
     candidate = np.asarray(expit(logit(control) + head.slope * np.log(ratio)))

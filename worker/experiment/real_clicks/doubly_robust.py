@@ -104,7 +104,7 @@ def doubly_robust(events: ControlEvents, *, alpha: float, planned_users: int) ->
         values.tolist(), num_differ=differing, alpha=alpha, planned_users=planned_users, bounds=LIFT_BOUNDS
     )
     if found.interval is not None and clicked < MIN_CLICKING:
-        why = f"outcomes above 0 have an effective sample size of {clicked:.0f}, {MIN_CLICKING} wanted"
+        why = f"events with a click have an effective sample size of {clicked:.0f}; at least {MIN_CLICKING} is needed"
         found = Estimate(found.users, found.value, None, why)
     return observed(Estimand.DOUBLY_ROBUST, found, effective=effective)
 
@@ -118,10 +118,10 @@ def _unusable(events: ControlEvents) -> str:
     wrong = (slate <= 0) | (slate > 1) | (target < 0) | (target > 1)  # NaN is none of these
     by_chance = events.identical & (slate < 1) & (np.isnan(target) | ~events.whole_slate)
     reasons = (
-        (wrong, "events have a propensity that no chance can have"),
-        (unlogged, "events have slates that differ and no whole-slate propensities: deterministic or not logged"),
-        (certain, "events have slates that differ and a control that is deterministic: it never shows the candidate's"),
-        (by_chance, "events have one slate drawn by chance and no whole-slate propensity under the candidate"),
+        (wrong, "events have a propensity that is no probability"),
+        (unlogged, "events have different slates and no whole-slate propensities: deterministic or not logged"),
+        (certain, "events have different slates and a deterministic control, which never shows the candidate's slate"),
+        (by_chance, "events have a randomised slate and no whole-slate propensity under the candidate"),
     )
     return next((f"{np.sum(rows):,} of {len(rows):,} {words}" for rows, words in reasons if rows.any()), "")
 
@@ -144,7 +144,7 @@ def _too_little_overlap(user: NDArray[np.int64], weight: Floats, effective: floa
         return ""
     if effective < MIN_EFFECTIVE_SAMPLE:
         seen = f"effective sample size {effective:,.0f} of {weight.size:,} events"
-        return f"overlap too small: {seen}, {MIN_EFFECTIVE_SAMPLE} wanted"
+        return f"overlap too small: {seen}; at least {MIN_EFFECTIVE_SAMPLE} is needed"
     means = by_user(user, weight)
     if len(means) < MIN_USERS:
         return ""
@@ -152,7 +152,7 @@ def _too_little_overlap(user: NDArray[np.int64], weight: Floats, effective: floa
     mean, half = float(means.mean()), half_width(len(means), sd, alpha=OVERLAP_ALPHA, planned_users=planned_users)
     if abs(mean - 1) <= half:
         return ""
-    return f"overlap too small or propensities wrong: weights average {mean:.2f} where 1 is expected"
+    return f"overlap too small or propensities wrong: the mean weight is {mean:.2f}, 1 is expected"
 
 
 def _differences(events: ControlEvents, weight: Floats) -> Floats:

@@ -70,6 +70,6 @@ def _effect(found: ObservedLift) -> Effect:
 
 def _note(found: ObservedLift) -> str:
     if found.estimand is Estimand.CANARY:
-        return "" if found.tuning is None else f"simulation used at {found.tuning:.2f} of its weight"
+        return "" if found.tuning is None else f"weight of the simulation: {found.tuning:.2f}"
     sample = found.effective_sample_size
-    return "" if sample is None else f"effective sample size {sample:,.0f} events where policies differ"
+    return "" if sample is None else f"effective sample size: {sample:,.0f} events where the policies differ"

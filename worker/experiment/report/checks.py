@@ -1,8 +1,8 @@
 """The checks of a comparison, from the sums that the state holds: see `trust` for what each one is.
 
-pairs by metric and segment    missing at all? in one segment? on one side?
-pairs of draws, slots          does the engine flip, gain by being late, or like a place?
-placebos of the experiment     does the engine see what everybody knows?
+pairs by metric and segment    are answers missing? more in one segment, or on one side?
+pairs of draws, slots          does the answer depend on the presented order or on the slot?
+placebos of the experiment     does the engine find differences whose direction is known?
 """
 
 import sqlite3
@@ -26,7 +26,7 @@ ByMetric = Mapping[tuple[str, str], Users]  # by (metric, segment); segment "" i
 def checks(
     db: sqlite3.Connection, row: EpochRow, pair: tuple[str, str], users: ByMetric, *, primary: str, rule: Rule
 ) -> Iterator[Check]:
-    """Yield what would make the figures of a (candidate, control) worthless, and whether it shows.
+    """Yield the checks of a (candidate, control).
 
     `rule` is the duel share's.
     """
@@ -42,14 +42,15 @@ def checks(
 
 
 def guarded(form: Definition | None, effects: Sequence[Effect]) -> Iterator[Guarded]:
-    """Say of each guardrail whether the candidate's loss is surely within its margin, surely beyond, or open."""
+    """Yield each guardrail: OK if the interval excludes a loss beyond its margin, BROKEN if it shows one, else OPEN."""
     by_metric = {effect.metric: effect for effect in effects}
     for rail in form.guardrails if form else ():
         effect = by_metric.get(rail.metric)
         interval = effect.overall.interval if effect else None
         least = (effect.null if effect else 0.0) - rail.margin
         state = "OPEN" if interval is None or least in interval else "OK" if interval.low > least else "BROKEN"
-        words = f"{rail.metric} {interval or 'not known yet'}, want more than {least:g}"
+        change = "" if effect and effect.null else ", candidate - control"
+        words = f"{rail.metric}{change}: {interval or 'no interval yet'}; must stay above {least:g}"
         yield Guarded(rail.metric, rail.margin, state, words)
 
 
@@ -66,7 +67,7 @@ def _misses(of: Users) -> Misses:
 
 
 def _placebos(db: sqlite3.Connection, row: EpochRow, rule: Rule) -> Iterator[Check]:
-    """Yield what the placebos of this experiment show in the same configuration, as far as any were planted."""
+    """Yield the checks of the placebos that were added to this experiment in the same configuration."""
     for kind in Placebo:
         epoch = queries.epoch_named(db, f"{row.experiment_id}~{kind}", row.fingerprint)
         if epoch is None:

@@ -1,4 +1,4 @@
-"""A report for a terminal: a table an epoch, then the state of the data and what it cannot tell."""
+"""A report for a terminal: one table per epoch, then the state of the data and what the figures do not show."""
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -7,27 +7,31 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from worker.experiment.readout import Comparison, Effect, Epoch, Readout, Report
+from worker.experiment.readout import Check, Comparison, Effect, Epoch, Readout, Report
 from worker.experiment.report.compare_configurations import Twice
 from worker.experiment.statistics import confidence as stats
 
 
 def render(report: Report) -> Group:
-    """Lay the report out; text from outside is shown without markup or control characters."""
+    """Return the report as tables; text from outside is shown without markup or control characters."""
     tables = [_table(readout, epoch) for readout in report.readouts for epoch in readout.epochs]
     counts = [f"{count:,} {name.replace('_', ' ')}" for name, count in report.data_health.items()]
     lines = [
-        *(() if tables else ("Nothing was counted.",)),
+        *(() if tables else ("No responses were counted.",)),
         f"Responses: {', '.join(counts) or 'none'}.",
-        "What this cannot tell:",
+        "What these figures do not show:",
         *(f"- {words}" for words in stats.CANNOT_TELL),
     ]
     return Group(*tables, Text("\n".join(lines)))
 
 
 def render_twice(found: Sequence[Twice], first: str, second: str) -> Group:
-    """Lay out what two configurations said about the same events."""
-    return Group(*(_twice(one, first, second) for one in found) if found else (Text("No pair that both answered."),))
+    """Return the comparison of two configurations on the same events as tables."""
+    return Group(
+        *(_twice(one, first, second) for one in found)
+        if found
+        else (Text("Both configurations answered no pair in common."),)
+    )
 
 
 def _twice(one: Twice, first: str, second: str) -> Table:
@@ -41,7 +45,7 @@ def _twice(one: Twice, first: str, second: str) -> Table:
         "events that both answered": f"{one.events:,} ({alone})",
         f"duel share by {first}": _number(one.first_share, ".3f"),
         f"duel share by {second}": _number(one.second_share, ".3f"),
-        "difference, by user": f"{_number(moved.value, '+.3f')} ({moved.interval or moved.withheld})",
+        "difference, mean over users": f"{_number(moved.value, '+.3f')} ({moved.interval or moved.withheld})",
         "both prefer the same side": _number(one.same_side, ".1%"),
         "correlation of their shares": _number(one.correlation, "+.2f"),
         "log loss on real clicks, difference": known,
@@ -66,7 +70,7 @@ def _table(readout: Readout, epoch: Epoch) -> Table:
         table.add_row(name, *(_plain(column.get(name, "-")) for column in columns))
     for name, cell in _calibration(epoch):
         table.add_row(name, *([_plain(cell)] * max(1, len(columns))))
-    table.add_row("responses, SLATE among them", *([f"{epoch.responses:,}, {epoch.slates:,}"] * max(1, len(columns))))
+    table.add_row("responses, of these SLATE", *([f"{epoch.responses:,}, {epoch.slates:,}"] * max(1, len(columns))))
     return table
 
 
@@ -79,28 +83,35 @@ def _column(one: Comparison, readout: Readout) -> dict[str, str]:
         "estimand": f"{primary.estimand}, {one.basis}",
         f"{_words(primary)}, all users": _figure(primary.overall, readout),
         f"{_words(primary)}, slates differ": _figure(primary.triggered, readout),
-        **({f"{_words(primary)}, users closed": _closed(one.closed, readout)} if one.closed else {}),
+        **({f"{_words(primary)}, users after their first day": _closed(one.closed, readout)} if one.closed else {}),
         **{_row_name(effect): _figure(effect.overall, readout) for effect in one.effects[1:]},
         **{f"guardrail {guarded.metric}": f"{guarded.state}: {guarded.words}" for guarded in one.guardrails},
-        **{check.name: f"{check.state}: {check.words}" for check in one.checks},
+        **{check.name: f"{_state(check)}: {check.words}" for check in one.checks},
         "users": f"{primary.overall.users:,} of {readout.planned_users:,} planned",
         "users whose slates differ": f"{primary.triggered.users:,} ({_number(one.trigger_share, '.1%')})",
         "pairs": f"{one.events:,}: {statuses}",
-        "mean contested mass": _number(one.contested_mass, ".3f"),
-        "items that both offer": _number(one.overlap, ".1%"),
+        "probability of items that only one slate offers": _number(one.contested_mass, ".3f"),
+        "items in both slates": _number(one.overlap, ".1%"),
         "rank correlation of those": _number(one.rank_correlation, "+.2f"),
         **({"noise": one.noise} if one.noise else {}),
         "missing pairs": f"{one.missing:,} ({one.missing_share:.2%})",
-        "with them all lost, all won": str(one.worst_case or "-"),
+        "if all missing pairs were lost, or won": str(one.worst_case or "-"),
     }
+
+
+def _state(check: Check) -> str:
+    return f"{check.state} (warning only)" if check.state == "FAILED" and not check.forbids else check.state
 
 
 def _calibration(epoch: Epoch) -> Iterator[tuple[str, str]]:
     one = epoch.calibration
     if one:
-        yield "control's clicks", f"{one.clicks:,} on {one.slates:,} slates, {one.pending:,} pending: {one.words}"
+        yield (
+            "clicks on control's slates",
+            f"{one.clicks:,} of {one.slates:,} slates clicked, {one.pending:,} pending: {one.words}",
+        )
         for figure in one.figures:
-            interval = f" ({figure.low:.3f} to {figure.high:.3f} at one look)" if figure.low is not None else ""
+            interval = f" ({figure.low:.3f} to {figure.high:.3f}, valid at one look)" if figure.low is not None else ""
             yield figure.name.replace("_", " "), f"{figure.value:.3f}{interval}"
 
 
@@ -110,7 +121,7 @@ def _words(effect: Effect) -> str:
 
 
 def _closed(one: stats.Estimate, readout: Readout) -> str:
-    return f"{_figure(one, readout)} over {one.users:,} users whose first day is over; holds for any number of users"
+    return f"{_figure(one, readout)} over {one.users:,} users; valid for any number of users"
 
 
 def _row_name(effect: Effect) -> str:

@@ -1,15 +1,15 @@
-"""One word about one candidate, with the sentence that carries it.
+"""The verdict on one candidate, with its reason.
 
-    a check failed that forbids                        do not trust
+    a check failed that blocks a preference            do not trust
     too few users, or no interval                      keep running
     whole interval within the margin                   no difference (of k candidates: the interval at alpha / k)
     interval beside the null, Holm agrees
-        missing pairs could turn it round              do not trust
+        missing pairs could reverse it                 do not trust
         above | below                                  candidate | control preferred
     else                                               keep running
 
-Every way here may be taken at any look: the interval is valid while one watches, and Holm's correction for several
-candidates works on p-values that are.
+The verdict may be read at any look: the interval is valid at every look, and Holm's correction for several
+candidates uses p-values that are.
 """
 
 from collections.abc import Sequence
@@ -45,27 +45,34 @@ def judge(on: Evidence) -> tuple[Verdict, str]:
         return Verdict.KEEP_RUNNING, overall.withheld
     widest = on.corrected or overall.interval
     if on.margin is not None and max(abs(widest.low - null), abs(widest.high - null)) <= on.margin:
-        return Verdict.NO_DIFFERENCE, f"the interval {widest} lies within {on.margin:g} of {null:g}"
+        return Verdict.NO_DIFFERENCE, f"the interval {widest} is within {on.margin:g} of {null:g}"
     if null not in overall.interval:
         return _beside(on, overall.interval)
-    return Verdict.KEEP_RUNNING, f"the interval {overall.interval} holds {null:g}: no preference shown yet; {_seen(on)}"
+    return (
+        Verdict.KEEP_RUNNING,
+        f"the interval {overall.interval} includes {null:g}: no preference is shown yet; {_seen(on)}",
+    )
 
 
 def _beside(on: Evidence, interval: Interval) -> tuple[Verdict, str]:
-    """Judge an interval that lies beside the null."""
+    """Judge an interval that does not include the null."""
     null = on.primary.null
     up = interval.low > null
-    where = f"the interval {interval} lies {'above' if up else 'below'} {null:g}"
+    where = f"the interval {interval} is {'above' if up else 'below'} {null:g}"
     if on.primary.p_value is not None and on.primary.p_value > on.alpha:
-        corrected = f"by Holm over {on.num_candidates} candidates p is {on.primary.p_value:.3f}, want {on.alpha:g}"
+        p_value = f"p is {on.primary.p_value:.3f}, above {on.alpha:g}"
+        corrected = f"{p_value}, after Holm's correction for {on.num_candidates} candidates"
         return Verdict.KEEP_RUNNING, f"{where}, but {corrected}; {_seen(on)}"
     if on.missing and (on.worst_case is None or null in on.worst_case):
-        return Verdict.DO_NOT_TRUST, f"the {on.missing:,} missing pairs could turn it round: worst case {on.worst_case}"
+        return (
+            Verdict.DO_NOT_TRUST,
+            f"the {on.missing:,} missing pairs could reverse the result: worst case {on.worst_case}",
+        )
     broken = [guarded for guarded in on.guardrails if guarded.state == "BROKEN"]
-    but = f", but a guardrail is broken: {broken[0].words}" if up and broken else ""
+    but = f", but a guardrail is violated: {broken[0].words}" if up and broken else ""
     return Verdict.CANDIDATE_PREFERRED if up else Verdict.CONTROL_PREFERRED, where + but
 
 
 def _seen(on: Evidence) -> str:
-    seen = f"{on.primary.overall.users:,} users seen, {on.planned_users:,} planned"
-    return seen if on.primary.overall.users < on.planned_users else f"{seen}: more will hardly change this"
+    seen = f"{on.primary.overall.users:,} of {on.planned_users:,} planned users"
+    return seen if on.primary.overall.users < on.planned_users else f"{seen}: more users are unlikely to change this"

@@ -1,13 +1,13 @@
-"""What may be said about a mean over users while one watches: an estimate, and an interval once there are enough.
+"""The mean over users and its interval: valid at every look, withheld while there are too few users.
 
 The interval is an asymptotic confidence sequence (Waudby-Smith, Arbour, Sinha, Kennedy and Ramdas,
-"Time-uniform central limit theory and asymptotic confidence sequences"): it holds at every look together, where
-1.96 standard errors hold at one look only.  The price is width:
+"Time-uniform central limit theory and asymptotic confidence sequences"): it is valid at all looks
+together, where 1.96 standard errors are valid at one look only.  The price is width:
 
 >>> round(half_width(5_000, 1.0, alpha=0.05, planned_users=5_000), 4), round(1.96 / 5_000**0.5, 4)
 (0.0429, 0.0277)
 >>> estimate([0.5] * 40, num_differ=0, alpha=0.05, planned_users=5_000).withheld
-'40 users seen and 100 wanted, 0 users whose slates differ and 50 wanted'
+'40 users so far, at least 100 needed; 0 users whose slates differ so far, at least 50 needed'
 """
 
 from collections.abc import Sequence
@@ -27,19 +27,19 @@ ESTIMAND = "simulated"
 BASIS = "exploratory (no definition)"
 DEFINED = "defined"
 CANNOT_TELL = (
-    "This is what simulated users would pick, not what real users did.",
-    "It looks one step ahead, from histories that control made: no learning, no wearing off of what is new.",
-    "What the candidate's own feedback and stock would change is not in it, nor whether users come back.",
-    "Only the first positions of both lists were compared, as many of one as of the other.",
-    "Two orders of the same items count as 0.5: this simulator does not see display order.",
-    "Response times and page layout play no part.",
-    "The reasons that simulated users give are text of the same model, not causes.",
-    "Each candidate has an interval of its own; among several, Holm's correction decides, not the intervals.",
+    "This is what simulated users would choose, not what real users did.",
+    "Each event is judged on its own, from a history collected under control: learning and novelty are not measured.",
+    "Feedback loops, stock and user retention under the candidate are not measured.",
+    "Only the first positions of both lists were compared, the same number from each.",
+    "The same items in another order count as 0.5: the simulator is not shown display positions.",
+    "Response times and page layout are not simulated.",
+    "The reasons that simulated users give are text from the same model, not causes.",
+    "Each candidate has its own interval. With several candidates, Holm's correction decides, not the intervals.",
 )
 
 
 class Verdict(StrEnum):
-    """The verdict in one word, as `ExperimentReadout` has it."""
+    """The verdict on one candidate, as `ExperimentReadout` names it."""
 
     CANDIDATE_PREFERRED = "CANDIDATE_PREFERRED"
     CONTROL_PREFERRED = "CONTROL_PREFERRED"
@@ -49,19 +49,19 @@ class Verdict(StrEnum):
 
     @property
     def words(self) -> str:
-        """The verdict as one would say it."""
+        """The verdict in lower case, with spaces."""
         return self.value.replace("_", " ").lower()
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """Two ends, lower first."""
+    """An interval; `low` is at most `high`."""
 
     low: float
     high: float
 
     def __contains__(self, value: float) -> bool:
-        """Say whether the value lies between the ends; an end counts."""
+        """Return whether the value is in the interval, ends included."""
         return self.low <= value <= self.high
 
     def __str__(self) -> str:
@@ -111,11 +111,13 @@ def around(
 ) -> Estimate:
     """Return a mean with its interval, as `estimate` does, from the standard deviation of what it is a mean of."""
     if mean is not None and not (isfinite(mean) and isfinite(sd)):
-        return Estimate(users, None, None, f"the values of {users:,} users do not add up to a number")
+        return Estimate(users, None, None, f"the values of {users:,} users have no finite mean and spread")
     if mean is None or users < MIN_USERS or num_differ < MIN_DIFFERING:
         return Estimate(users, mean, None, _too_few(users, num_differ))
     if sd < _NO_SPREAD:
-        return Estimate(users, mean, None, f"all {users:,} users have one value, {mean:.3f}: no spread to judge by")
+        return Estimate(
+            users, mean, None, f"all {users:,} users have the same value, {mean:.3f}: no interval can be computed"
+        )
     half = half_width(users, sd, alpha=alpha, planned_users=planned_users)
     return Estimate(users, mean, Interval(max(bounds[0], mean - half), min(bounds[1], mean + half)), sd=sd)
 
@@ -164,17 +166,17 @@ def holm(p_values: Sequence[float | None], *, of: int = 0) -> list[float | None]
 
 
 def check(*, alpha: float, planned_users: int) -> None:
-    """Raise `ValueError` for what no interval can be made of."""
+    """Raise `ValueError` for values that no interval can be computed from."""
     if not 0 < alpha < 1 or planned_users < 1:
-        message = f"alpha {alpha}, planned_users {planned_users}: want an alpha in (0, 1) and a user or more"
+        message = f"alpha {alpha}, planned_users {planned_users}: want an alpha in (0, 1) and at least one user"
         raise ValueError(message)
 
 
 def _too_few(users: int, differing: int) -> str:
-    """Say how many users are wanted, of those that are short."""
+    """Return how many users there are and how many are needed, for each limit that is not met."""
     parts = []
     if users < MIN_USERS:
-        parts.append(f"{users:,} users seen and {MIN_USERS} wanted")
+        parts.append(f"{users:,} users so far, at least {MIN_USERS} needed")
     if differing < MIN_DIFFERING:
-        parts.append(f"{differing:,} users whose slates differ and {MIN_DIFFERING} wanted")
-    return ", ".join(parts)
+        parts.append(f"{differing:,} users whose slates differ so far, at least {MIN_DIFFERING} needed")
+    return "; ".join(parts)

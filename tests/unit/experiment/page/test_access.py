@@ -70,7 +70,7 @@ def test_the_login_form_of_an_experiment_page_takes_the_token_once() -> None:
     page = guarded()
     wrong = page.post("/login", data={"token": "secret", "next": "/"})
     assert (wrong.status_code, "set-cookie" in wrong.headers) == (401, False)
-    assert "That is not the token" in wrong.text
+    assert "Wrong token." in wrong.text
     right = page.post("/login", data={"token": "secret-1", "next": "/api"}, follow_redirects=False)
     assert (right.status_code, right.headers["location"]) == (303, "/api")
     cookie = right.headers["set-cookie"]

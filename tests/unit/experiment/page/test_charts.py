@@ -28,8 +28,8 @@ def points(*users: int) -> list[Point]:
         ((700, 750, 780, 790, 795), 46.0, False, ""),  # of the newer half, 780 to 795 in two hours, hence 205 in 27.3
         ((400, 1_000, 1_200), 2.0, True, ""),
         ((), None, False, "no users yet"),
-        ((10,), None, False, "one point in time so far"),
-        ((10, 20, 20, 20), None, False, "no new users lately"),
+        ((10,), None, False, "only one point in time so far"),
+        ((10, 20, 20, 20), None, False, "no new users recently"),
         ((1, 1, 1, 1, 2) + (2,) * 2 + (3,) * 2, None, False, "more than a year away at this pace"),
     ],
 )

@@ -48,8 +48,8 @@ def test_an_experiment_file_says_what_the_page_says() -> None:
     """The words of an experiment's main part are those of its page, but for when it was written."""
     alone = made.report(made.readout())
     page = Elements(client(made.readout()).get("/experiments/home-ranker-7").text).text
-    start, end = page.index("Experiment home-ranker-7"), page.index("Simulated users, not real ones.")
-    assert page[start:end].replace(" Reload for newer ones.", "") in written(alone).text
+    start, end = page.index("Experiment home-ranker-7"), page.index("Figures from simulated users, not real ones.")
+    assert page[start:end].replace(" Reload the page to update them.", "") in written(alone).text
 
 
 def test_an_experiment_file_admits_its_own_scripts_alone() -> None:
@@ -75,4 +75,4 @@ def test_an_experiment_file_takes_no_text_for_a_tag(words: str) -> None:
 )
 def test_an_experiment_file_of_nothing_yet_says_so(report: Report) -> None:
     """Without figures there is a page all the same."""
-    assert "Simulated users, not real ones." in written(report).text
+    assert "Figures from simulated users, not real ones." in written(report).text

@@ -4,11 +4,13 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from io import StringIO
 from urllib.parse import quote
 
 import jsonschema  # type: ignore[import-untyped]
 import pytest
 from hypothesis import given, strategies as st
+from rich.console import Console
 from starlette.testclient import TestClient
 
 from tests.support.experiment import page_examples as made
@@ -18,6 +20,7 @@ from worker.experiment.page.addresses import find, key, page_of
 from worker.experiment.page.app import create_app
 from worker.experiment.page.views import HEADLINES
 from worker.experiment.readout import Readout
+from worker.experiment.report.terminal import render
 from worker.experiment.statistics.confidence import Estimate, Verdict
 
 NO_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u202a-\u202e\u2066-\u2069]")
@@ -59,11 +62,11 @@ def test_an_experiment_page_says_the_verdict_with_its_reason_and_estimand(readou
 def test_an_experiment_page_says_what_is_known_of_the_simulator() -> None:
     """Skill stands beside the headline, the interval says that it holds at one look, and no outcomes is said too."""
     page = Elements(client(made.readout()).get(page_of("home-ranker-7")).text).text
-    assert "Skill over chance at real clicks: 0.210, 0.190 to 0.230 at one look." in page
-    assert "The simulator knows more about clicks than chance." in page
-    assert "effective sample size 1,804 events" in page.lower()
+    assert "Skill at predicting real clicks, 0 is chance: 0.210 (0.190 to 0.230, valid at one look)." in page
+    assert "Simulated users predict clicks better than chance." in page
+    assert "effective sample size: 1,804 events" in page.lower()
     assert "31.2" in page
-    assert "rank correlation of their places -0.25" in page
+    assert "rank correlation of their positions -0.25" in page
     blind = replace(made.epoch(made.comparison()), calibration=None)
     assert "No outcomes were read" in Elements(client(made.readout("x", blind)).get(page_of("x")).text).text
 
@@ -74,7 +77,7 @@ def test_an_experiment_page_shows_every_part_of_a_readout() -> None:
     for words in (
         "95 % interval 0.516 to 0.552", "country: DE", "stands out", "novelty", "entropy",
         "pair completeness", "Not known yet", "0.531 to 0.537", "timeout 70", "repeated 87",
-        "Largest wins of B", "Largest losses of B", "A new title by a director", "What this cannot tell",
+        "Largest wins of B", "Largest losses of B", "A new title by a director", "What these figures do not show",
         *made.readout().cannot_tell,
     ):  # fmt: skip
         assert words in page, words
@@ -82,14 +85,14 @@ def test_an_experiment_page_shows_every_part_of_a_readout() -> None:
 
 def test_an_experiment_page_invents_no_figure() -> None:
     """Where there is no interval, no point and no pair, the page says so and shows neither 0 nor NaN in its place."""
-    nothing = Estimate(0, None, None, "0 users seen and 100 wanted")
+    nothing = Estimate(0, None, None, "0 users so far, at least 100 needed")
     effect = replace(made.comparison().primary, overall=nothing, triggered=nothing, p_value=None)
     one = made.comparison(
         verdict=Verdict.KEEP_RUNNING, reason=nothing.withheld, effects=(effect,), timeline=(), trigger_share=None,
         contested_mass=None, worst_case=None, statuses={}, segments=(), events=0, missing=0, missing_share=0.0,
     )  # fmt: skip
     page = Elements(client(made.readout("e", made.epoch(one))).get("/experiments/e").text).text
-    assert "Not to be said yet no users yet" in page
+    assert "Not known yet no users yet" in page
     assert "Duel share over time" in page
     assert "No points yet." in page
     assert "no value yet" in page
@@ -167,7 +170,7 @@ def test_an_experiment_alone_is_shown_at_once_and_several_are_listed() -> None:
     assert alone.headers["location"] == "/experiments/home-ranker-7"
     assert "3 experiments" in client(*everything()[:3]).get("/").text
     empty = made.Changing(replace(made.report(), readouts=()))
-    assert "Nothing was counted yet" in TestClient(create_app(empty), base_url=BASE).get("/").text
+    assert "No responses yet." in TestClient(create_app(empty), base_url=BASE).get("/").text
 
 
 def test_an_experiment_of_several_epochs_says_so_and_pools_none() -> None:
@@ -236,3 +239,23 @@ def test_the_experiment_reference_names_every_path_of_the_document() -> None:
     assert all(name in shown for name in document["components"]["schemas"])
     assert "422" not in shown
     assert page.get("/docs").status_code == 404
+
+
+def test_the_words_of_an_experiment_page_name_no_private_terms() -> None:
+    """Readers found these unclear; a warning says that it is one, at the terminal too."""
+    page = Elements(client().get("/experiments/home-ranker-7").text).text
+    console = Console(file=StringIO(), width=200, record=True)
+    console.print(render(made.report()))
+    terminal = console.export_text()
+    for words in (
+        "blurs",
+        "forbids",
+        "contested mass",
+        "all lost, all won",
+        "moves by",
+        "Not to be said",
+        "want more",
+    ):
+        assert words not in page + terminal, words
+    assert "position profile warning only" in page
+    assert "FAILED (warning only): with 3 options, the last slot gets 0.44" in terminal

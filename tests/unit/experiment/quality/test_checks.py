@@ -118,7 +118,7 @@ def test_experiment_completeness_fails_by_evidence_alone(pairs: int, missing: in
 def test_experiment_sides_miss_equally(control: int, candidate: int, state: str) -> None:
     """It sees either side, and says which."""
     check = equal_sides(control_only=control, candidate_only=candidate)
-    assert (check.state, f"candidate's alone: {candidate}" in check.words) == (state, True)
+    assert (check.state, f"the candidate only: {candidate}" in check.words) == (state, True)
 
 
 def test_experiment_segments_that_miss_more_are_named() -> None:
@@ -126,7 +126,7 @@ def test_experiment_segments_that_miss_more_are_named() -> None:
     fair = {f"s{number}": Misses(2_000, 10) for number in range(9)}
     assert equal_segments(fair).state == "OK"
     check = equal_segments({**fair, "phone": Misses(2_000, 100)})
-    assert (check.state, check.words) == ("FAILED", "phone: 5.0% of 2,000 against 0.5% of 18,000 elsewhere")
+    assert (check.state, check.words) == ("FAILED", "phone: 5.0% of 2,000 pairs missing, 0.5% of 18,000 elsewhere")
 
 
 def test_experiment_segments_watched_cry_no_more_than_alpha() -> None:
@@ -163,7 +163,7 @@ def test_experiment_noise_scale_is_that_of_the_mean_of_two_draws() -> None:
     noise = noise_scale(sums((draws[0] - draws[1]) / 2), inverse_events=sums([1.0, 0.25]))
     assert noise.event_sd == pytest.approx(float((draws.mean(axis=0) + truth - truth).std()), rel=0.03)
     assert noise.user_sd == pytest.approx(noise.event_sd * 0.625**0.5)
-    assert "cannot fail" in noise.words
+    assert "not bias" in noise.words
     assert "test" not in noise.words
 
 
@@ -201,7 +201,8 @@ def test_experiment_position_profile_names_the_last_slot() -> None:
     share = check.figures["5 options, slot 5"]
     assert share > 0.3
     assert check.words == (
-        f"of 5 options the last slot gets {share:.2f} where 0.20 is fair (0.60 where all options were the same)"
+        f"with 5 options, the last slot gets {share:.2f} of the choices "
+        "(fair: 0.20; 0.60 measured at start, with identical options)"
     )
 
 

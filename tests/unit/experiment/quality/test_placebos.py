@@ -85,13 +85,13 @@ def test_experiment_placebo_is_judged_by_what_the_engine_knows(kind: Placebo, en
 def test_experiment_placebo_of_a_useless_engine_says_so() -> None:
     """The words name what failed."""
     words = placebo_check(Placebo.DECOY, asked(Placebo.DECOY, "useless")[0]).words
-    assert words.startswith("no user prefers real items to planted ones")
+    assert words.startswith("no user prefers real items to random unpopular ones")
 
 
 def test_experiment_placebo_answers_show_the_last_slot() -> None:
     """A last-slot bias is caught by the position profile of the same answers, and named."""
     check = position_profile(asked(Placebo.SPLIT, "last slot")[1])
-    assert (check.state, "of 6 options the last slot gets" in check.words) == ("FAILED", True)
+    assert (check.state, "with 6 options, the last slot gets" in check.words) == ("FAILED", True)
     assert position_profile(asked(Placebo.SPLIT, "knows")[1]).state != "FAILED"
 
 
@@ -125,7 +125,7 @@ def test_experiment_placebo_judgement(kind: Placebo, interval: Interval, state: 
 def test_experiment_placebo_without_an_interval_is_open() -> None:
     """Too few users say nothing, and why is told."""
     check = placebo_check(Placebo.DECOY, estimate([0.5] * 40, num_differ=40, alpha=0.05, planned_users=500))
-    assert (check.state, "100 wanted" in check.words) == ("OPEN", True)
+    assert (check.state, "at least 100 needed" in check.words) == ("OPEN", True)
 
 
 @pytest.mark.parametrize("kind", Placebo)

@@ -77,7 +77,7 @@ def test_an_experiment_backtest_predicts_each_test_by_the_others_alone() -> None
 def test_an_experiment_backtest_of_tests_that_are_all_alike_says_so() -> None:
     found = backtest([Finished(f"e{index}", 0.1, 0.02) for index in range(2 * MIN_TESTS)])
     assert (found.slope, found.direction_accuracy) == (None, 1.0)
-    assert "all alike" in found.words
+    assert "too similar" in found.words
     assert backtest([]).direction_accuracy is None
 
 

@@ -68,8 +68,8 @@ def test_an_experiment_dilutes_the_bridged_lift_by_events_whose_slates_are_one_l
     ("num", "with_duels", "why"),
     [
         (0, True, "no outcomes yet"),
-        (200, True, "with a click and 200"),
-        (4_000, False, "no duels"),
+        (200, True, "with a click so far, at least 200"),
+        (4_000, False, "no duel yet"),
     ],
 )
 def test_an_experiment_says_why_there_is_no_bridge(num: int, with_duels: bool, why: str) -> None:
@@ -85,8 +85,8 @@ def test_an_experiment_agrees_with_clicks_if_its_simulator_knows_the_users() -> 
     skill = {figure.name: figure for figure in knows.figures}["skill_uniform"]
     assert skill.low is not None
     assert skill.low > 0
-    assert knows.words == "knows more about clicks than chance"
-    assert guesses.words == "not shown to know more about clicks than chance"
+    assert knows.words == "simulated users predict clicks better than chance"
+    assert guesses.words == "simulated users are not shown to predict clicks better than chance"
 
 
 def test_an_experiment_counts_what_is_pending_and_uses_none_of_it() -> None:
@@ -95,4 +95,4 @@ def test_an_experiment_counts_what_is_pending_and_uses_none_of_it() -> None:
     with_pending = calibrated([*seen, *pending])
     assert (with_pending.slates, with_pending.pending) == (550, 50)
     assert with_pending.figures == calibrated(seen).figures
-    assert calibrated(pending).words == "no clicks yet in both halves of the time"
+    assert calibrated(pending).words == "too few clicks so far: both halves of the period need some"

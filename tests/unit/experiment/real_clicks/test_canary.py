@@ -129,7 +129,9 @@ def test_a_canary_experiment_counts_logged_assignments_only() -> None:
     assert _lift(replace(events, assigned=kept)) == _lift(half)
     none = _lift(replace(events, assigned=~events.shown_candidate))
     assert (none.estimand, none.value, none.interval) == (Estimand.CANARY, None, None)
-    assert none.withheld.startswith("not identified: 0 users with a logged assignment were shown the candidate, ")
+    assert none.withheld.startswith(
+        "not identified: of the users with a logged assignment, 0 were shown the candidate and "
+    )
 
 
 def test_users_with_both_arms_leave_a_canary_experiment_not_identified() -> None:
@@ -149,7 +151,7 @@ def test_a_canary_experiment_of_few_users_has_a_value_and_no_interval() -> None:
     lift = _lift(_events(replace(WORLD, users=1_000, canary=0.05)))
     assert lift.value is not None
     assert lift.interval is None
-    assert lift.withheld.endswith("and 100 wanted of each")
+    assert lift.withheld.endswith("at least 100 of each are needed")
 
 
 def test_a_canary_experiment_of_few_clicks_has_a_value_and_no_interval() -> None:
@@ -157,7 +159,7 @@ def test_a_canary_experiment_of_few_clicks_has_a_value_and_no_interval() -> None
     lift = _lift(_events(replace(WORLD, users=2_400, canary=0.06, reluctance=6.0)))
     assert lift.value is not None
     assert lift.interval is None
-    assert " users of the canary clicked, " in lift.withheld
+    assert " users in the canary clicked, " in lift.withheld
 
 
 def test_pending_outcomes_of_a_canary_experiment_do_not_count() -> None:

@@ -92,7 +92,7 @@ def test_under_200_clicks_the_head_is_refused() -> None:
     """The words say how many clicks there were."""
     slates = _world(100)
     clicks = int(slates.any_click.sum())
-    assert fit(slates) == Refused(f"{clicks} slates with a click and 200 wanted")
+    assert fit(slates) == Refused(f"{clicks} slates with a click so far, at least 200 needed")
     assert bridged(fit(slates), slates, mass_a=np.ones(100), mass_b=np.ones(100)) == fit(slates)
 
 
@@ -133,7 +133,7 @@ def test_the_bridge_sees_a_lift_of_all_items_and_the_head_alone_does_not() -> No
 def test_a_duel_with_a_mass_that_is_no_number_gives_no_bridge() -> None:
     slates = _world(2_000)
     result = bridged(_fitted(slates), slates, mass_a=np.ones(2_000), mass_b=np.r_[np.nan, np.ones(1_999)])
-    assert result == Refused("1 of 2,000 events without a mass on both sides")
+    assert result == Refused("1 of 2,000 events lack the probability of one side")
 
 
 def test_one_duel_without_a_mass_on_one_side_refuses_no_bridge() -> None:

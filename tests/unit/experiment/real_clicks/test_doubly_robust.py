@@ -77,7 +77,7 @@ def test_identical_slates_of_an_experiment_count_as_no_difference() -> None:
     assert _lift(events).value == _lift(unlogged).value == pytest.approx(_lift(silent).value, abs=0.01)
     none = _lift(_events(replace(WORLD, triggered=0.0)))
     assert (none.value, none.interval) == (0, None)
-    assert none.withheld == "0 users whose slates differ and 50 wanted"
+    assert none.withheld == "0 users whose slates differ so far, at least 50 needed"
 
 
 def test_the_effective_sample_size_of_an_experiment_leaves_identical_slates_out() -> None:
@@ -101,7 +101,7 @@ def test_weights_that_do_not_average_one_leave_an_experiment_not_identified() ->
     events = _events()
     lift = _lift(replace(events, target_propensity=events.target_propensity / 2))
     assert lift.value is None
-    assert "weights average 0.5" in lift.withheld
+    assert "the mean weight is 0.5" in lift.withheld
 
 
 def test_deterministic_policies_leave_an_experiment_not_identified() -> None:
@@ -117,13 +117,13 @@ def test_deterministic_policies_leave_an_experiment_not_identified() -> None:
 @pytest.mark.parametrize(
     ("changed", "why"),
     [
-        ({"slate_propensity": 0.0}, "no chance can have"),
-        ({"slate_propensity": 1.5}, "no chance can have"),
-        ({"target_propensity": -0.1}, "no chance can have"),
+        ({"slate_propensity": 0.0}, "is no probability"),
+        ({"slate_propensity": 1.5}, "is no probability"),
+        ({"target_propensity": -0.1}, "is no probability"),
         ({"slate_propensity": np.nan}, "no whole-slate propensities"),
         ({"target_propensity": np.nan}, "no whole-slate propensities"),
         ({"whole_slate": False}, "no whole-slate propensities"),
-        ({"slate_propensity": 1.0}, "control that is deterministic"),
+        ({"slate_propensity": 1.0}, "a deterministic control"),
     ],
 )
 def test_one_unusable_propensity_leaves_an_experiment_not_identified(changed: dict[str, float], why: str) -> None:
@@ -143,7 +143,7 @@ def test_the_candidates_slate_drawn_by_chance_leaves_an_experiment_not_identifie
     """Y_B = Y_A holds where one policy made both lists, not where a draw happened to agree."""
     events = _events()
     target = np.where(events.identical, np.nan, events.target_propensity)
-    assert "one slate drawn by chance" in _lift(replace(events, target_propensity=target)).withheld
+    assert "a randomised slate" in _lift(replace(events, target_propensity=target)).withheld
 
 
 def test_an_experiment_of_few_clicks_has_a_value_and_no_interval() -> None:
@@ -151,7 +151,7 @@ def test_an_experiment_of_few_clicks_has_a_value_and_no_interval() -> None:
     lift = _lift(_events(replace(WORLD, reluctance=8.0)))
     assert lift.value is not None
     assert lift.interval is None
-    assert lift.withheld.startswith("outcomes above 0 have an effective sample size of ")
+    assert lift.withheld.startswith("events with a click have an effective sample size of ")
 
 
 def test_pending_outcomes_of_an_experiment_do_not_count() -> None:
@@ -177,7 +177,9 @@ def test_no_event_is_no_experiment() -> None:
     events = _events()
     lift = _lift(ControlEvents(**{name: getattr(events, name)[:0] for name in ControlEvents.__slots__}))
     assert (lift.users, lift.value, lift.interval) == (0, None, None)
-    assert lift.withheld == "0 users seen and 100 wanted, 0 users whose slates differ and 50 wanted"
+    assert (
+        lift.withheld == "0 users so far, at least 100 needed; 0 users whose slates differ so far, at least 50 needed"
+    )
 
 
 def test_columns_of_unequal_length_are_no_experiment() -> None:

@@ -65,7 +65,7 @@ def test_an_experiment_with_a_clear_preference_has_a_verdict(low: float, high: f
 def test_an_experiment_with_too_few_users_keeps_running() -> None:
     """The reason says how many are wanted."""
     one = only(report_of(shares(60, 0.8, 0.9)))
-    assert (one.verdict, one.reason) == (Verdict.KEEP_RUNNING, "60 users seen and 100 wanted")
+    assert (one.verdict, one.reason) == (Verdict.KEEP_RUNNING, "60 users so far, at least 100 needed")
 
 
 def test_an_experiment_that_is_defined_says_so_and_goes_by_its_own_rule() -> None:
@@ -129,7 +129,7 @@ def test_an_experiment_with_many_missing_pairs_is_not_to_be_trusted() -> None:
     failed = [response(user, event=1, status="TIMEOUT", duel_share=None) for user in range(40)]
     one = only(report_of([*shares(400, 0.5, 0.9), *failed]))
     assert one.verdict is Verdict.DO_NOT_TRUST
-    assert "40 of 440 pairs have no answer (9.1%)" in one.reason
+    assert "40 of 440 pairs have no answer (9.1%; limit 1%)" in one.reason
     assert (one.missing, one.statuses["TIMEOUT"]) == (40, 40)
 
 
@@ -216,8 +216,8 @@ def test_an_experiment_at_a_terminal_shows_the_verdict_and_what_it_cannot_tell()
 
 
 def test_an_experiment_at_a_terminal_has_something_to_read_even_of_nothing() -> None:
-    assert "Nothing was counted." in text_of(report_of([]))
-    assert "SLATE among them" in text_of(report_of([slate()]))
+    assert "No responses were counted." in text_of(report_of([]))
+    assert "responses, of these SLATE" in text_of(report_of([slate()]))
 
 
 def test_an_experiment_at_a_terminal_neither_styles_nor_steers_by_names_from_outside() -> None:

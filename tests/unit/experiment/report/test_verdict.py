@@ -62,7 +62,7 @@ def test_an_experiment_with_several_candidates_prefers_one_only_if_holm_agrees()
     """The interval of one candidate alone is too easily beside 0.5 when there are many."""
     assert judge(evidence(ABOVE, p_value=0.05, num_candidates=4))[0] is Verdict.CANDIDATE_PREFERRED
     verdict, reason = judge(evidence(ABOVE, p_value=0.051, num_candidates=4))
-    assert (verdict, "Holm over 4 candidates" in reason) == (Verdict.KEEP_RUNNING, True)
+    assert (verdict, "after Holm's correction for 4 candidates" in reason) == (Verdict.KEEP_RUNNING, True)
 
 
 def test_an_experiment_with_several_candidates_finds_no_difference_only_at_its_share_of_alpha() -> None:
@@ -82,7 +82,7 @@ def test_an_experiment_with_a_failed_check_is_not_to_be_trusted() -> None:
 
 def test_an_experiment_that_prefers_the_candidate_names_a_broken_guardrail() -> None:
     """It is part of the sentence, and no reason to prefer control."""
-    broken = Guarded("entropy", 0.1, "BROKEN", "entropy -0.300 to -0.200, want more than -0.1")
+    broken = Guarded("entropy", 0.1, "BROKEN", "entropy, candidate - control: -0.300 to -0.200; must stay above -0.1")
     verdict, reason = judge(evidence(ABOVE, guardrails=[broken]))
     assert (verdict, broken.words in reason) == (Verdict.CANDIDATE_PREFERRED, True)
     assert broken.words not in judge(evidence(BELOW, guardrails=[broken]))[1]

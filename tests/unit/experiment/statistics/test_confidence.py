@@ -86,9 +86,9 @@ def test_the_interval_is_tightest_at_the_planned_users(other: int) -> None:
 @pytest.mark.parametrize(
     ("users", "differing", "why"),
     [
-        (0, 0, "0 users seen and 100 wanted, 0 users whose slates differ and 50 wanted"),
-        (99, 99, "99 users seen and 100 wanted"),
-        (1_000, 49, "49 users whose slates differ and 50 wanted"),
+        (0, 0, "0 users so far, at least 100 needed; 0 users whose slates differ so far, at least 50 needed"),
+        (99, 99, "99 users so far, at least 100 needed"),
+        (1_000, 49, "49 users whose slates differ so far, at least 50 needed"),
     ],
 )
 def test_too_few_users_give_no_interval_but_say_how_many_are_wanted(users: int, differing: int, why: str) -> None:
@@ -108,7 +108,7 @@ def test_equal_values_give_no_interval() -> None:
     """A simulator that always says the same is not a certain one."""
     result = _estimate([0.1 * 3] * 500 + [0.3] * 500)  # 0.1 * 3 is not quite 0.3
     assert result.interval is None
-    assert result.withheld == "all 1,000 users have one value, 0.300: no spread to judge by"
+    assert result.withheld == "all 1,000 users have the same value, 0.300: no interval can be computed"
 
 
 def test_the_order_of_users_does_not_show() -> None:
@@ -170,4 +170,4 @@ def test_an_experiment_gives_no_figure_of_values_that_are_no_numbers(odd: float)
     for others in (3, 300):
         found = estimate([0.4, 0.6] * others + [odd], num_differ=100, alpha=0.05, planned_users=5_000)
         assert (found.value, found.interval, found.users) == (None, None, 2 * others + 1)
-        assert found.withheld == f"the values of {2 * others + 1} users do not add up to a number"
+        assert found.withheld == f"the values of {2 * others + 1} users have no finite mean and spread"

@@ -88,7 +88,7 @@
         say("Live", true);
       } catch {
         wait = Math.min(SLOWEST_MS, 2 * wait);
-        say("No answer: the figures stand still", false);
+        say("No connection: the figures are not updated", false);
       }
     }
     clearTimeout(timer);
