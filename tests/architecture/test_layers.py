@@ -176,6 +176,18 @@ def test_no_shell_file_imports_another_but_where_parts_are_wired() -> None:
     assert breaches == []
 
 
+def test_a_room_takes_its_own_group_of_settings() -> None:
+    """All settings at once are for who wires parts: a room names the group that it reads."""
+    breaches = [
+        f"{module}:{node.lineno}"
+        for module in below("worker.kafka", "worker.engines", "worker.experiment", "worker.core", "worker.pipeline")
+        for node in ast.walk(tree(module))
+        if isinstance(node, ast.ImportFrom) and node.module == "worker.settings"
+        if any(name.name == "Settings" for name in node.names)
+    ]
+    assert breaches == []
+
+
 def same_folder(module: str, name: str) -> bool:
     """Say whether both stand below one folder of `worker`."""
     folder = ".".join(module.split(".")[:2])

@@ -104,7 +104,7 @@ def placebo(
         sent = plant(settings_of(config, bootstrap, settings), experiment, share=share,
                      tell=lambda number: status.update(f"{number:,} impressions read"))  # fmt: skip
     lines = [f"{name}: {number:,} added" for name, number in sorted(sent.items())]
-    nothing = f"nothing added: no impression of {experiment} has a sampled user and a control slate of two items or more"
+    nothing = f"nothing added: no impression of {experiment} has a sampled user and two items in control"
     tell({"planted": dict(sent)}, as_json=as_json, text="\n".join(lines or [nothing]))
 
 

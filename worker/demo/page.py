@@ -10,11 +10,11 @@ from rich.console import Console
 from worker.experiment import service
 from worker.experiment.definition import Definition
 from worker.experiment.page import serving
-from worker.settings import Settings
+from worker.settings.groups import KafkaClientSettings
 
 
 @contextmanager
-def shown(settings: Settings, definition: Definition) -> Iterator[str]:
+def shown(settings: KafkaClientSettings, definition: Definition) -> Iterator[str]:
     """Serve the page on a free port of this machine; yield its address."""
     options = service.Options(definitions=(definition,))
     with service.live(settings, options) as source, serving.listen("127.0.0.1", 0) as listening:

@@ -29,6 +29,7 @@ from worker.core.simulation.draws import Ask, Drawn, EngineCard
 from worker.core.simulation.questions import Status
 from worker.core.steps import Steps, run
 from worker.pipeline.turns import Turns
+from worker.settings.groups import EngineSettings
 
 TASTE = 3.0
 POSITION = 0.15
@@ -111,6 +112,11 @@ def choice_probabilities(
     weights = [math.exp(_utility(likes, slot, found)) for slot, found in enumerate(slots)]
     total = math.fsum(weights)
     return tuple(weight / total for weight in weights), total / (total + math.exp(NO_CHOICE))
+
+
+def make(settings: EngineSettings) -> "ChoiceModel":
+    """Return the engine of these settings."""
+    return ChoiceModel(latency_s=settings.choice_latency_s)
 
 
 class ChoiceModel:

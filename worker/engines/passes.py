@@ -18,7 +18,7 @@ from worker.core.prompts.prompt import Profile, letter
 from worker.core.simulation.draws import Ask, Drawn, Usage
 from worker.core.simulation.questions import Status
 from worker.engines.tokens import Tokens
-from worker.settings import Settings
+from worker.settings.groups import PromptedEngineSettings
 
 ROUNDING = 1e-3  # how far above 0 a log-probability, and above 1 a sum of probabilities, may come out
 
@@ -27,7 +27,7 @@ ROUNDING = 1e-3  # how far above 0 a log-probability, and above 1 a sum of proba
 class Passes:
     """Makes the requests of one worker; `params` is vLLM's SamplingParams, `final` its FINAL_ONLY."""
 
-    settings: Settings
+    settings: PromptedEngineSettings
     profile: Profile
     tokens: Tokens
     params: Any

@@ -16,7 +16,7 @@ from worker.core.simulation.draws import Ask, Drawn, EngineCard
 from worker.core.simulation.questions import Status
 from worker.engines.passes import Passes, usage_of
 from worker.engines.tokens import Tokens
-from worker.settings import Settings
+from worker.settings.groups import PromptedEngineSettings
 
 LETTER_TOKENS = 2  # what pass 2 adds: one generated position, and one for a boundary token encoded anew
 # Before every first pass, which is ranked by when its record was taken on, in ms: one token is all that a nearly
@@ -31,7 +31,7 @@ class PromptedEngine(ABC):
     _tokens: Tokens
     _passes: Passes
 
-    def __init__(self, settings: Settings, profile: Profile) -> None:
+    def __init__(self, settings: PromptedEngineSettings, profile: Profile) -> None:
         """Take what is asked and how."""
         self._settings = settings
         self._profile = profile
@@ -110,7 +110,7 @@ class PromptedEngine(ABC):
             raise Fatal(message)
 
 
-def sampling(settings: Settings, profile: Profile) -> dict[str, str]:
+def sampling(settings: PromptedEngineSettings, profile: Profile) -> dict[str, str]:
     """Return what provenance says of how rationales are sampled."""
     if settings.mode == "direct":
         return {"mode": "direct"}

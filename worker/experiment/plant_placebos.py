@@ -20,7 +20,7 @@ from worker.experiment.definition import check_known
 from worker.experiment.quality.placebos import Placebo, placebo
 from worker.kafka import admin, registry
 from worker.kafka.follower import Following, Reached
-from worker.settings import Settings
+from worker.settings.groups import KafkaClientSettings
 
 LEAST_DECOYS = 50  # of a domain: fewer would come again and again
 MAX_ITEMS = 10_000  # of a domain that are remembered, about 20 MB
@@ -62,7 +62,9 @@ def placebos(impression: Impression, decoys: Decoys, *, share: float) -> Iterato
         yield from (one for one in found if one)
 
 
-def plant(settings: Settings, experiment: str, *, share: float, tell: Callable[[int], None]) -> Mapping[str, int]:
+def plant(
+    settings: KafkaClientSettings, experiment: str, *, share: float, tell: Callable[[int], None]
+) -> Mapping[str, int]:
     """Put placebos on the first input topic, and return how many of each; `tell` hears how many impressions were read.
 
     Raises `Retryable` or `Fatal` as Kafka and the registry do, and a second run after it adds nothing twice;

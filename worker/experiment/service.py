@@ -24,7 +24,7 @@ from worker.experiment.store import tables
 from worker.experiment.store.database import State
 from worker.kafka import admin, registry
 from worker.kafka.follower import Following, Reached
-from worker.settings import Settings
+from worker.settings.groups import KafkaClientSettings
 
 LEAST_S, REST = 1.0, 9.0  # between two reports: at least so long, and so many times what the last one took
 
@@ -41,7 +41,7 @@ class Options:
     defaults: Defaults = field(default_factory=Defaults)
 
 
-def report(settings: Settings, options: Options, *, experiment: str | None) -> Report:
+def report(settings: KafkaClientSettings, options: Options, *, experiment: str | None) -> Report:
     """Read the topics to their ends, from where the state stands, and report.
 
     Raises `Retryable`, `Fatal`; `BadSettings` for an experiment that nothing was read of.
@@ -53,7 +53,9 @@ def report(settings: Settings, options: Options, *, experiment: str | None) -> R
         return assemble.report(state, options.defaults, experiment=experiment)
 
 
-def compare(settings: Settings, options: Options, experiment: str, fingerprints: tuple[str, str]) -> list[Twice]:
+def compare(
+    settings: KafkaClientSettings, options: Options, experiment: str, fingerprints: tuple[str, str]
+) -> list[Twice]:
     """Read as `report` does, and compare what two configurations said about the same events."""
     with closing(_state(options)) as state, _following(settings, options, state) as following:
         catch_up(following, _records(settings, options, state))
@@ -64,21 +66,21 @@ def compare(settings: Settings, options: Options, experiment: str, fingerprints:
         )
 
 
-def define(settings: Settings, path: Path, *, topic: str) -> Definition:
+def define(settings: KafkaClientSettings, path: Path, *, topic: str) -> Definition:
     """Put a file's definition on the topic of definitions.  Raises `BadSettings` with every problem of it."""
     definition = load(path)
     _publish(settings, topic, "ExperimentDefinition", {definition.experiment_id: as_record(definition)})
     return definition
 
 
-def publish(settings: Settings, found: Report, *, topic: str) -> None:
+def publish(settings: KafkaClientSettings, found: Report, *, topic: str) -> None:
     """Put the readout of each experiment that has an id on a topic."""
     now = time.time_ns() // 1_000
     records = {one.experiment_id: record(one, produced_at=now) for one in found.readouts if one.experiment_id}
     _publish(settings, topic, "ExperimentReadout", records)
 
 
-def rebuild(settings: Settings, options: Options) -> Report:
+def rebuild(settings: KafkaClientSettings, options: Options) -> Report:
     """Forget what was read and read it again; definitions and forgotten users stay."""
     if options.state and options.state.exists():
         tables.start_over(options.state)
@@ -121,7 +123,7 @@ class Live:
 
 
 @contextmanager
-def live(settings: Settings, options: Options) -> Iterator[Live]:
+def live(settings: KafkaClientSettings, options: Options) -> Iterator[Live]:
     """Keep a state up to date in a thread of its own while a page is served from it.
 
     A reader that cannot go on interrupts the main thread, and its error is raised here: a page that stands still would
@@ -161,7 +163,7 @@ class _Keeping(Thread):
             raise self._error
 
 
-def _publish(settings: Settings, topic: str, name: str, records: Mapping[str, object]) -> None:
+def _publish(settings: KafkaClientSettings, topic: str, name: str, records: Mapping[str, object]) -> None:
     admin.num_partitions(settings, topic)
     encoder = registry.encoder(settings.schema_registry_url, settings.schema_registry_auth_file, topic, name)
     publisher = admin.Publisher(settings)
@@ -178,7 +180,7 @@ def _state(options: Options) -> State:
 
 
 @contextmanager
-def _following(settings: Settings, options: Options, state: State) -> Iterator[Following]:
+def _following(settings: KafkaClientSettings, options: Options, state: State) -> Iterator[Following]:
     topics = _topics(settings, options)
     start = Reached(state.positions(), state.topic_ids())
     with closing(Following(settings, topics.names, start)) as following:
@@ -187,7 +189,7 @@ def _following(settings: Settings, options: Options, state: State) -> Iterator[F
         yield following
 
 
-def _records(settings: Settings, options: Options, state: State) -> Records:
+def _records(settings: KafkaClientSettings, options: Options, state: State) -> Records:
     schemas = registry.Schemas(settings.schema_registry_url, settings.schema_registry_auth_file)
 
     def decode(raw: Record, name: str) -> Mapping[str, object]:
@@ -197,5 +199,5 @@ def _records(settings: Settings, options: Options, state: State) -> Records:
     return Records(state, decode, _topics(settings, options), include_test=options.include_test)
 
 
-def _topics(settings: Settings, options: Options) -> Topics:
+def _topics(settings: KafkaClientSettings, options: Options) -> Topics:
     return Topics(settings.output_topic, options.definitions_topic, options.outcomes_topic)

@@ -4,6 +4,7 @@ import logging
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from functools import partial
+from typing import TypeVar
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient, ClusterMetadata, ConfigResource, NewTopic, ResourceType
@@ -13,10 +14,12 @@ from worker.core.records import Message
 from worker.core.topics.topic_patterns import shown
 from worker.kafka import client_config as client, error_text
 from worker.kafka.record_reader import produce
-from worker.settings import Settings
+from worker.settings.groups import KafkaClientSettings
 from worker.settings.suggestions import did_you_mean
 
 log = logging.getLogger(__name__)
+
+S = TypeVar("S", bound=KafkaClientSettings)
 
 TIMEOUT_S = 10.0
 LOOK_S = 3.0  # of a first look, after which nobody waits for addresses where nobody listens
@@ -25,7 +28,7 @@ OTHER_TOPICS = ("outcomes", "experiments", "readouts")  # that `topics create` m
 MAX_REASONS = 3  # why brokers do not answer
 
 
-def metadata(settings: Settings) -> ClusterMetadata:
+def metadata(settings: KafkaClientSettings) -> ClusterMetadata:
     """Return what the cluster tells of itself.  Raises `Retryable` with the client's reasons."""
     failures: dict[str, str] = {}  # by broker, the newest
     told = {"error_cb": lambda error: _note(failures, error)}
@@ -53,18 +56,18 @@ def _note(failures: dict[str, str], error: KafkaError) -> None:
         failures[broker] = why
 
 
-def _is_nobody_there(settings: Settings, failures: Mapping[str, str]) -> bool:
+def _is_nobody_there(settings: KafkaClientSettings, failures: Mapping[str, str]) -> bool:
     """Say whether every address is one where nobody listens or that no host has: more time would not help."""
     addresses = [one.strip().rpartition("://")[2] for one in settings.bootstrap_servers.split(",")]
     return all(error_text.is_nobody_there(failures.get(one, "")) for one in addresses if one)
 
 
-def partitions(settings: Settings) -> dict[str, int]:
+def partitions(settings: KafkaClientSettings) -> dict[str, int]:
     """Return every topic that we may describe, and its number of partitions.  Raises `Retryable`."""
     return {name: len(topic.partitions) for name, topic in metadata(settings).topics.items()}
 
 
-def num_partitions(settings: Settings, topic: str) -> int:
+def num_partitions(settings: KafkaClientSettings, topic: str) -> int:
     """Return a topic's number of partitions.  Raises `Fatal` if it is not there."""
     there = partitions(settings)
     if not there.get(topic):
@@ -72,7 +75,7 @@ def num_partitions(settings: Settings, topic: str) -> int:
     return there[topic]
 
 
-def _advice(settings: Settings, topic: str, there: Iterable[str]) -> str:
+def _advice(settings: KafkaClientSettings, topic: str, there: Iterable[str]) -> str:
     """Return what to do about a topic that is missing."""
     if topic in {*settings.input_topics, settings.output_topic, settings.dead_letter_topic, *OTHER_TOPICS}:
         return "`mirrorstream topics create` makes it"
@@ -81,7 +84,7 @@ def _advice(settings: Settings, topic: str, there: Iterable[str]) -> str:
 
 
 def create(
-    settings: Settings, topics: Mapping[str, int], *, compacted: Collection[str] = (), replication: int = -1
+    settings: KafkaClientSettings, topics: Mapping[str, int], *, compacted: Collection[str] = (), replication: int = -1
 ) -> list[str]:
     """Create the topics that are missing, name to partitions; return those that were made."""
     missing = {name: number for name, number in topics.items() if name not in partitions(settings)}
@@ -111,7 +114,7 @@ def create(
     return sorted(missing)
 
 
-def fitted(settings: Settings, topics: Iterable[str]) -> Settings:
+def fitted(settings: S, topics: Iterable[str]) -> S:
     """Lower `max_message_bytes` to what all these topics take; the broker holds whole batches against it too."""
     limit = min(settings.max_message_bytes, max_message_bytes(settings, topics))
     if limit < settings.max_message_bytes:
@@ -119,7 +122,7 @@ def fitted(settings: Settings, topics: Iterable[str]) -> Settings:
     return settings.model_copy(update={"max_message_bytes": limit})
 
 
-def max_message_bytes(settings: Settings, topics: Iterable[str]) -> int:
+def max_message_bytes(settings: KafkaClientSettings, topics: Iterable[str]) -> int:
     """Return the least `max.message.bytes` of these topics."""
     resources = [ConfigResource(ResourceType.TOPIC, topic) for topic in topics]
     try:
@@ -134,7 +137,7 @@ def max_message_bytes(settings: Settings, topics: Iterable[str]) -> int:
 class Publisher:
     """A plain producer, for replays: bounded memory, every failure told."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: KafkaClientSettings) -> None:
         """Connect lazily, as the client does."""
         self._producer = Producer(client.producer(settings, None))
         self._failed: list[str] = []
@@ -175,7 +178,7 @@ class Publisher:
             )
 
 
-def touch(settings: Settings, topics: Iterable[str]) -> None:
+def touch(settings: KafkaClientSettings, topics: Iterable[str]) -> None:
     """Have a broker that makes topics when they are asked for (the embedded one) make these."""
     admin = AdminClient(client.common(settings))
     for topic in topics:

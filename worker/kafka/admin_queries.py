@@ -15,7 +15,7 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
 from worker.kafka import client_config as client
-from worker.settings import Settings
+from worker.settings.groups import KafkaClientSettings
 
 T = TypeVar("T")
 
@@ -30,7 +30,7 @@ RENEW_S = 2.0  # a client is kept for so long at least
 class AdminQueries:
     """Asks by an admin client, and takes a new one after a question to the wrong broker; for any thread."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: KafkaClientSettings) -> None:
         """Connect lazily, as the client does."""
         self._options = client.common(settings)
         self._lock = threading.Lock()

@@ -12,7 +12,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, Topi
 
 from worker.core.errors import BadSettings, Fatal, Fenced
 from worker.kafka import error_text, options
-from worker.settings import Settings
+from worker.settings.groups import KafkaClientSettings
 
 K = TypeVar("K")
 T = TypeVar("T")
@@ -50,7 +50,7 @@ FETCH_BYTES = 16 << 20  # of one answer, compressed, which comes on top of what 
 PREFETCH_MESSAGES = 100
 
 
-def common(settings: Settings) -> dict[str, Any]:
+def common(settings: KafkaClientSettings) -> dict[str, Any]:
     """Return what every client shares: the user's own options, secrets from files, brokers.  Raises `BadSettings`."""
     return {
         "socket.keepalive.enable": True,  # NAT and load balancers drop idle connections
@@ -63,7 +63,7 @@ def common(settings: Settings) -> dict[str, Any]:
     }
 
 
-def consumer(settings: Settings, *, tell_end: bool) -> dict[str, Any]:
+def consumer(settings: KafkaClientSettings, *, tell_end: bool) -> dict[str, Any]:
     """Return the configuration of the impressions' consumer."""
     classic = {
         "partition.assignment.strategy": "cooperative-sticky",
@@ -94,7 +94,7 @@ def consumer(settings: Settings, *, tell_end: bool) -> dict[str, Any]:
     }
 
 
-def reader(settings: Settings, group_id: str) -> dict[str, Any]:
+def reader(settings: KafkaClientSettings, group_id: str) -> dict[str, Any]:
     """Return the configuration of a consumer without a subscription, which reads topics to their ends."""
     return {
         "check.crcs": True,  # as the impressions' consumer
@@ -107,7 +107,7 @@ def reader(settings: Settings, group_id: str) -> dict[str, Any]:
     }
 
 
-def producer(settings: Settings, transactional_id: str | None) -> dict[str, Any]:
+def producer(settings: KafkaClientSettings, transactional_id: str | None) -> dict[str, Any]:
     """Return the configuration of the producer; without an id it has no transactions."""
     transactional = {
         "transactional.id": transactional_id,
@@ -131,7 +131,7 @@ def producer(settings: Settings, transactional_id: str | None) -> dict[str, Any]
     return found | {"batch.size": min(int(size) if size.isdecimal() else 0, settings.max_message_bytes)}
 
 
-def check(settings: Settings) -> None:
+def check(settings: KafkaClientSettings) -> None:
     """Make a producer and a consumer as the worker would, which ask nobody.  Raises `BadSettings` if one is refused.
 
     Options can be right alone and wrong together, such as max.poll.interval.ms below session_timeout_s.
@@ -143,17 +143,17 @@ def check(settings: Settings) -> None:
         raise refused_options(error, settings) from error
 
 
-def refused_options(error: KafkaException, settings: Settings) -> BadSettings:
+def refused_options(error: KafkaException, settings: KafkaClientSettings) -> BadSettings:
     """Return what to raise where the client takes its options not together; without passwords."""
     return BadSettings(f"kafka_options: {options.told(kafka_error(error), options.given(settings))}")
 
 
-def topics_group(settings: Settings) -> str:
+def topics_group(settings: KafkaClientSettings) -> str:
     """Return the group that remembers which topics the workers' group reads (`worker.kafka.group_memory`)."""
     return f"{settings.group_id}-topics"
 
 
-def replay_group(settings: Settings) -> str:
+def replay_group(settings: KafkaClientSettings) -> str:
     """Return the group whose offsets say which dead letters were put back (`worker.kafka.dead_letters`)."""
     return f"{settings.group_id}-dlq-replay"
 

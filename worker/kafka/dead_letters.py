@@ -31,7 +31,7 @@ from worker.kafka.record_reader import produce, to_record
 from worker.kafka.refused import REASONS
 from worker.kafka.topic_ids import TopicIds
 from worker.kafka.unreadable import ADVICE, refused_by_client
-from worker.settings import Settings
+from worker.settings.groups import KafkaClientSettings
 
 T = TypeVar("T")
 
@@ -49,14 +49,14 @@ class Outcome:
     impossible: dict[str, str] = field(default_factory=dict)  # where, and why; at most MAX_TOLD
 
 
-def read(settings: Settings) -> Iterator[Record]:
+def read(settings: KafkaClientSettings) -> Iterator[Record]:
     """Yield every committed letter that is there now, partition by partition in offset order."""
     with closing(_consumer(settings)) as consumer:
         starts, ends = _range(settings, consumer)
         yield from _between(consumer, starts, ends)
 
 
-def find(settings: Settings, number: int, offset: int) -> Record:
+def find(settings: KafkaClientSettings, number: int, offset: int) -> Record:
     """Return one letter.  Raises `Fatal` if there is none at this place."""
     topic = settings.dead_letter_topic
     with closing(_consumer(settings)) as consumer:
@@ -69,7 +69,7 @@ def find(settings: Settings, number: int, offset: int) -> Record:
 
 
 def replay(
-    settings: Settings,
+    settings: KafkaClientSettings,
     *,
     reason: str | None,
     since_ms: int,
@@ -123,7 +123,7 @@ def _judge(letter: Record, wanted: Wanted, outcome: Outcome) -> tuple[Message | 
 class _Positions:
     """Where the replay's group stands in each partition."""
 
-    def __init__(self, settings: Settings, consumer: Consumer, *, from_start: bool) -> None:
+    def __init__(self, settings: KafkaClientSettings, consumer: Consumer, *, from_start: bool) -> None:
         self._consumer = consumer
         starts, self._ends = _range(settings, consumer)
         asked = [TopicPartition(partition.topic, partition.number) for partition in starts]
@@ -165,7 +165,7 @@ class _Positions:
 class _Sender:
     """Gathers records and sends them with the positions, a transaction a batch."""
 
-    def __init__(self, settings: Settings, consumer: Consumer, same_topic: "_SameTopic") -> None:
+    def __init__(self, settings: KafkaClientSettings, consumer: Consumer, same_topic: "_SameTopic") -> None:
         self._settings, self._consumer, self._same_topic = settings, consumer, same_topic
         name = f"{settings.transactional_id_prefix}-{client.replay_group(settings)}"
         self._producer = Producer(client.producer(settings, name))
@@ -249,7 +249,7 @@ class _Sender:
 class _SameTopic:
     """Whether the dead letters still are the topic that a run began with: its positions say nothing of another."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: KafkaClientSettings) -> None:
         self._topic, self._topic_ids = settings.dead_letter_topic, TopicIds(AdminQueries(settings))
         self._began = self._now()
 
@@ -266,11 +266,13 @@ class _SameTopic:
         return state.topic_id if state else ""
 
 
-def _consumer(settings: Settings) -> Consumer:
+def _consumer(settings: KafkaClientSettings) -> Consumer:
     return Consumer(client.reader(settings, client.replay_group(settings)))
 
 
-def _range(settings: Settings, consumer: Consumer) -> tuple[Mapping[Partition, int], Mapping[Partition, int]]:
+def _range(
+    settings: KafkaClientSettings, consumer: Consumer
+) -> tuple[Mapping[Partition, int], Mapping[Partition, int]]:
     """Return where each partition of the topic begins and ends now."""
     topic = settings.dead_letter_topic
     number = admin.num_partitions(settings, topic)

@@ -21,7 +21,7 @@ from worker.kafka.admin_queries import AdminQueries
 from worker.kafka.record_reader import to_record
 from worker.kafka.topic_ids import TopicIds, TopicState
 from worker.kafka.unreadable import ADVICE, refused_by_client
-from worker.settings import Settings
+from worker.settings.groups import KafkaClientSettings
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ class Reached:
 class Following:
     """The reader of some topics; not for several threads."""
 
-    def __init__(self, settings: Settings, topics: Sequence[str], start: Reached) -> None:
+    def __init__(self, settings: KafkaClientSettings, topics: Sequence[str], start: Reached) -> None:
         """Start at the positions, and where there is none at the beginning.
 
         Raises `Retryable` without Kafka, `Fatal` if a topic was made anew and `on_data_loss` is stop.

@@ -26,7 +26,7 @@ from worker.core.records import Partition
 from worker.core.topics.topic_history import KnownTopic, Memory, merged, pack
 from worker.kafka import client_config as client
 from worker.kafka.admin_queries import AdminQueries
-from worker.settings import Settings
+from worker.settings.groups import KafkaClientSettings
 
 log = logging.getLogger(__name__)
 Call = Callable[..., dict[str, "Future[ConsumerGroupTopicPartitions]"]]
@@ -53,7 +53,7 @@ class Remembered:
 class GroupMemory:
     """Reads and writes the memory of one group; may be used by several threads."""
 
-    def __init__(self, settings: Settings, queries: AdminQueries) -> None:
+    def __init__(self, settings: KafkaClientSettings, queries: AdminQueries) -> None:
         """Take the settings, and who asks Kafka."""
         self._queries = queries
         self._group = client.topics_group(settings)

@@ -21,7 +21,7 @@ from worker.kafka.admin_queries import AdminQueries
 from worker.kafka.positions import MadeAnew, topic_partitions
 from worker.kafka.topic_ids import TopicIds
 from worker.kafka.topic_watch import Topics, TopicWatch
-from worker.settings import Settings
+from worker.settings.groups import KafkaClientSettings
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ TOLD_S = 30.0  # how long a worker that must stop says so on /readyz and /metric
 class InputTopics:
     """Looked at in a thread of its own; `tell` is called in the poll thread alone, from `open` on."""
 
-    def __init__(self, settings: Settings, queries: AdminQueries, *, until_end: bool) -> None:
+    def __init__(self, settings: KafkaClientSettings, queries: AdminQueries, *, until_end: bool) -> None:
         """Take the settings; a backfill (`until_end`) does not wait with its end: nobody looks at its pages."""
         self._settings = settings
         self._topic_ids = TopicIds(queries)

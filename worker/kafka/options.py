@@ -12,8 +12,9 @@ from functools import cache, lru_cache
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from worker.core.errors import BadSettings, masked
-from worker.settings import Settings, secret_files
+from worker.settings import secret_files
 from worker.settings.cross_checks import secret_problems
+from worker.settings.groups import KafkaClientSettings
 from worker.settings.kafka_options import NAMES
 from worker.settings.suggestions import did_you_mean
 
@@ -25,7 +26,7 @@ _SECRET = re.compile(r"passw|secret|\.pem$|passphrase|sasl\.oauthbearer\.config|
 MIN_SECRET_CHARS = 4  # what is shorter would mask words
 
 
-def given(settings: Settings) -> dict[str, str]:
+def given(settings: KafkaClientSettings) -> dict[str, str]:
     """Return the user's options.  Raises `BadSettings` with all that is wrong with them."""
     files = secret_files.read(settings.kafka_secrets)
     options = {**settings.kafka_options, **files.options}

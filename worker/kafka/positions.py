@@ -26,7 +26,7 @@ from worker.kafka import client_config as client, error_text
 from worker.kafka.admin_queries import AdminQueries
 from worker.kafka.group_memory import GroupMemory, Remembered
 from worker.kafka.topic_ids import TopicIds, TopicState
-from worker.settings import Settings
+from worker.settings.groups import KafkaClientSettings
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -90,7 +90,7 @@ class Positions:
 
     def __init__(
         self,
-        settings: Settings,
+        settings: KafkaClientSettings,
         queries: AdminQueries,
         breathe: Callable[[], bool],
         topics_before: Collection[str] | None,

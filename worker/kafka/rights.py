@@ -25,7 +25,7 @@ from worker.core.errors import Fatal, MirrorstreamError, Retryable
 from worker.core.topics.topic_patterns import TopicPatterns, shown
 from worker.kafka import admin, client_config as client
 from worker.kafka.topic_ids import EMBEDDED
-from worker.settings import Settings
+from worker.settings.groups import KafkaClientSettings
 
 TIMEOUT_S = 10.0
 START_TIMEOUT_S = 3.0  # the same when a worker starts, which goes on without an answer
@@ -68,7 +68,7 @@ class Group:
     readable: bool | None
 
 
-def patterns(settings: Settings) -> Iterator[tuple[str, list[str]]]:
+def patterns(settings: KafkaClientSettings) -> Iterator[tuple[str, list[str]]]:
     """Yield each pattern among the input topics, with the topics that it finds.  Raises `Retryable` without Kafka."""
     every = TopicPatterns(settings.input_topics, settings.group_protocol)
     found = admin.partitions(settings) if every.patterns else {}
@@ -76,7 +76,7 @@ def patterns(settings: Settings) -> Iterator[tuple[str, list[str]]]:
         yield pattern, TopicPatterns([pattern], settings.group_protocol).read(found)
 
 
-def role(settings: Settings, topic: str) -> Role:
+def role(settings: KafkaClientSettings, topic: str) -> Role:
     """Return what a topic is for this worker."""
     if topic == settings.dead_letter_topic:
         return Role.DEAD_LETTERS
@@ -86,7 +86,7 @@ def role(settings: Settings, topic: str) -> Role:
 # -- what the broker says
 
 
-def describe(settings: Settings, names: Iterable[str], *, timeout_s: float = TIMEOUT_S) -> dict[str, Topic]:
+def describe(settings: KafkaClientSettings, names: Iterable[str], *, timeout_s: float = TIMEOUT_S) -> dict[str, Topic]:
     """Return these topics with our rights and their settings.  Raises `Retryable` if Kafka does not answer.
 
     Within `timeout_s` a broker says what it knows beside a topic's partitions, or it is taken not to tell.
@@ -110,7 +110,7 @@ def describe(settings: Settings, names: Iterable[str], *, timeout_s: float = TIM
     }
 
 
-def groups(settings: Settings, names: Sequence[str], *, timeout_s: float = TIMEOUT_S) -> list[Group]:
+def groups(settings: KafkaClientSettings, names: Sequence[str], *, timeout_s: float = TIMEOUT_S) -> list[Group]:
     """Return whether these groups are ours to read; a group need not be there for that."""
     asked = AdminClient(client.common(settings))
     found = []
@@ -131,7 +131,7 @@ def groups(settings: Settings, names: Sequence[str], *, timeout_s: float = TIMEO
     return found
 
 
-def require(settings: Settings, *, wait: bool) -> list[str]:
+def require(settings: KafkaClientSettings, *, wait: bool) -> list[str]:
     """Return the input topics that are there, if a worker can start.
 
     Raises what keeps it from starting: `Retryable` where waiting may help, else `Fatal`.  One input topic is enough for
@@ -158,7 +158,7 @@ def require(settings: Settings, *, wait: bool) -> list[str]:
     return [topic for topic in inputs if topic in there]
 
 
-def create_command(settings: Settings, partitions: int) -> str:
+def create_command(settings: KafkaClientSettings, partitions: int) -> str:
     """Return the command that makes a worker's topics, with these settings' brokers and names.
 
     >>> create_command(Settings(output_topic="answers"), 6)
@@ -167,12 +167,12 @@ def create_command(settings: Settings, partitions: int) -> str:
     words = ["--bootstrap", settings.bootstrap_servers, "--partitions", str(partitions)]
     for name in ("input_topics", "output_topic", "dead_letter_topic"):
         value = getattr(settings, name)
-        if value != Settings.model_fields[name].default:
+        if value != KafkaClientSettings.model_fields[name].default:
             words += ["--set", f"{name}={','.join(value) if isinstance(value, list) else value}"]
     return shlex.join(["mirrorstream", "topics", "create", *words])
 
 
-def input_topics(settings: Settings) -> tuple[list[str], str]:
+def input_topics(settings: KafkaClientSettings) -> tuple[list[str], str]:
     """Return the input topics, those that patterns find and those that have a name; and why there are none, or "".
 
     Raises `Retryable` if Kafka does not answer.
@@ -209,7 +209,7 @@ def _names(operations: Sequence[object] | None) -> frozenset[str] | None:
 # -- what follows from it
 
 
-def problems(settings: Settings, topic: Topic) -> Iterator[str]:
+def problems(settings: KafkaClientSettings, topic: Topic) -> Iterator[str]:
     """Yield what of a topic keeps a worker from its work, but for one that is not there."""
     what = role(settings, topic.name)
     if topic.denied:
@@ -230,7 +230,7 @@ def problems(settings: Settings, topic: Topic) -> Iterator[str]:
         yield f"max.message.bytes is {limit}, want at least {MIN_MESSAGE_BYTES}, as max_message_bytes does"
 
 
-def warnings(settings: Settings, topic: Topic) -> Iterator[str]:
+def warnings(settings: KafkaClientSettings, topic: Topic) -> Iterator[str]:
     """Yield what of a topic is worth a look, and keeps nobody from working."""
     what = role(settings, topic.name)
     if not topic.partitions:
@@ -251,12 +251,12 @@ def missing_group_rights(found: Iterable[Group]) -> Iterator[str]:
             yield f"group {group.name}: the worker's principal has no Read on it"
 
 
-def own_groups(settings: Settings) -> list[str]:
+def own_groups(settings: KafkaClientSettings) -> list[str]:
     """Return the groups that a worker commits offsets for."""
     return [settings.group_id, client.topics_group(settings)]
 
 
-def unwritable(settings: Settings) -> str:
+def unwritable(settings: KafkaClientSettings) -> str:
     """Return which topic of ours may not be written, both if the broker does not say: for errors without a name."""
     names = [settings.output_topic, settings.dead_letter_topic]
     try:

@@ -31,7 +31,7 @@ from worker.kafka.poll_thread_queue import ANSWER_S
 from worker.kafka.record_reader import produce
 from worker.kafka.refused import REASONS, Failure, refusals, told
 from worker.kafka.source import KafkaSource
-from worker.settings import Settings
+from worker.settings.groups import KafkaClientSettings
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ Outcome = Committed | Aborted | InDoubt | Refused
 class KafkaSink:
     """Responses and dead letters to Kafka, with their offsets, exactly once."""
 
-    def __init__(self, settings: Settings, source: KafkaSource) -> None:
+    def __init__(self, settings: KafkaClientSettings, source: KafkaSource) -> None:
         """Take the settings and the source whose offsets are committed."""
         self._settings = settings
         self._source = source

@@ -38,7 +38,7 @@ from worker.kafka.positions import CALL_TIMEOUT_S, GoneError, Positions, Start, 
 from worker.kafka.record_reader import to_record
 from worker.kafka.unreadable import Unreadable
 from worker.pipeline.ports import AllRead, Delivery
-from worker.settings import Settings
+from worker.settings.groups import KafkaClientSettings
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ class KafkaSource:
 
     def __init__(
         self,
-        settings: Settings,
+        settings: KafkaClientSettings,
         *,
         until_end: bool = False,
         until: datetime | None = None,

@@ -25,7 +25,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from worker.core.records import Partition, Record
 from worker.kafka import client_config as client, error_text
-from worker.settings import Settings
+from worker.settings.groups import KafkaClientSettings
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -61,7 +61,7 @@ class Unreadable:
     `held_up`, `num_held` and `accept` are for any thread.
     """
 
-    def __init__(self, settings: Settings, is_running: Callable[[], bool]) -> None:
+    def __init__(self, settings: KafkaClientSettings, is_running: Callable[[], bool]) -> None:
         """Start with none held; `is_running` is called from search threads and ends them on shutdown."""
         self._settings, self._is_running = settings, is_running
         self._held: dict[Partition, Held] = {}
@@ -186,7 +186,9 @@ def _in_thread(work: Callable[[], T]) -> "Future[T]":
     return found
 
 
-def find_end(settings: Settings, partition: Partition, first: int, is_running: Callable[[], bool]) -> int | None:
+def find_end(
+    settings: KafkaClientSettings, partition: Partition, first: int, is_running: Callable[[], bool]
+) -> int | None:
     """Return the first offset behind the batch that holds `first`; None if Kafka does not say now."""
     options = {
         **client.reader(settings, f"{settings.group_id}-probe"),

@@ -7,7 +7,7 @@ never about a default that nobody chose.
 ['static_membership: needs worker_id, one name a worker']
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -21,16 +21,19 @@ from worker.settings import (
     secret_files,
     vllm_options as engine_arguments,
 )
+from worker.settings.engines import ENGINES, Check
 
 
 def problems(values: Mapping[str, Any]) -> Iterator[str]:
     """Yield what does not go together; `values` are the settings that are right by themselves."""
-    return _told(_TOGETHER, values)
+    kind = ENGINES.get(str(values.get("engine")))  # none while the name is wrong
+    return _told((*_TOGETHER, *(kind.checks if kind else ())), values)
 
 
 def missing(values: Mapping[str, Any]) -> Iterator[str]:
     """Yield which files are not there."""
-    return _told(_FILES, values)
+    kind = ENGINES.get(str(values.get("engine")))
+    return _told((*_FILES, *(kind.files if kind else ()), _profile), values)
 
 
 def secret_problems(kafka_secrets: Path | None, kafka_options: Mapping[str, str]) -> Iterator[str]:
@@ -42,7 +45,7 @@ def secret_problems(kafka_secrets: Path | None, kafka_options: Mapping[str, str]
             yield f"kafka_options.{name}: kafka_secrets has a file of this name with another value; want one of them"
 
 
-def _told(checks: tuple[Callable[..., Iterator[str]], ...], values: Mapping[str, Any]) -> Iterator[str]:
+def _told(checks: tuple[Check, ...], values: Mapping[str, Any]) -> Iterator[str]:
     for check in checks:
         names = signature(check).parameters
         if names.keys() <= values.keys():
@@ -85,11 +88,6 @@ def _engine(vllm_options: dict[str, Any]) -> Iterator[str]:
     yield from engine_arguments.problems(vllm_options)
 
 
-def _elsewhere(engine: str, vllm_options: dict[str, Any]) -> Iterator[str]:
-    if engine == "vllm-server" and vllm_options:
-        yield "vllm_options: engine vllm-server takes none; the servers' own flags say how they run"
-
-
 def _rates(sample_rates: dict[str, float]) -> Iterator[str]:
     yield from (f"sample_rates.{e}: {rate}, want (0, 1]" for e, rate in sample_rates.items() if not 0 < rate <= 1)
 
@@ -99,16 +97,6 @@ def _member(static_membership: bool, worker_id: str | None) -> Iterator[str]:  #
         yield "static_membership: needs worker_id, one name a worker"
 
 
-def _servers(engine: str, server_urls: list[str]) -> Iterator[str]:
-    if engine == "vllm-server" and not server_urls:
-        yield "server_urls: engine vllm-server needs at least one, such as http://gpu-1:8000"
-
-
-def _passes(engine: str, passes: int) -> Iterator[str]:
-    if engine == "vllm-server" and passes == 1:
-        yield "passes: want 2 with engine vllm-server, which takes no more than four stop strings"
-
-
 def _room(max_tokens: int | None, max_model_len: int) -> Iterator[str]:
     if max_tokens is not None and max_tokens >= max_model_len:
         yield f"max_tokens: {max_tokens} leave no room for a prompt in {max_model_len}"
@@ -116,7 +104,7 @@ def _room(max_tokens: int | None, max_model_len: int) -> Iterator[str]:
 
 _TOGETHER = (
     _read, _written, addresses.topics, addresses.identities, addresses.brokers, addresses.registry, _options, _batch,
-    _rates, _member, _servers, _passes, addresses.servers, _engine, _elsewhere, _room,
+    _rates, _member, addresses.servers, _engine, _room,
 )  # fmt: skip
 
 # -- files
@@ -127,13 +115,12 @@ def _kafka_secrets(kafka_secrets: Path | None, kafka_options: dict[str, str]) ->
 
 
 def _registry_auth(schema_registry_url: str | None, schema_registry_auth_file: Path | None) -> Iterator[str]:
-    if schema_registry_url and schema_registry_auth_file and (why := _unreadable(schema_registry_auth_file)):
+    if (
+        schema_registry_url
+        and schema_registry_auth_file
+        and (why := secret_files.unreadable(schema_registry_auth_file))
+    ):
         yield f"schema_registry_auth_file: {why}; want a file with user:password"
-
-
-def _server_auth(engine: str, server_auth_file: Path | None) -> Iterator[str]:
-    if engine == "vllm-server" and server_auth_file and (why := _unreadable(server_auth_file)):
-        yield f"server_auth_file: {why}; want a file with the bearer token"
 
 
 def _profile(prompt_profile: str) -> Iterator[str]:
@@ -143,13 +130,4 @@ def _profile(prompt_profile: str) -> Iterator[str]:
         yield str(error)
 
 
-def _unreadable(path: Path) -> str:
-    """Return why a file cannot be read; "" if it can."""
-    try:
-        path.open("rb").close()
-    except OSError as error:
-        return f"{path}: {error.strerror}"
-    return ""
-
-
-_FILES = (_kafka_secrets, _registry_auth, _server_auth, _profile)
+_FILES = (_kafka_secrets, _registry_auth)

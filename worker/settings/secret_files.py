@@ -103,3 +103,12 @@ def _text(path: Path) -> str | None:
     except UnicodeDecodeError:
         return None
     return None if len(data) > MAX_BYTES or "\0" in text else text.rstrip("\r\n")
+
+
+def unreadable(path: Path) -> str:
+    """Return why a file cannot be read; "" if it can."""
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        return f"{path}: {error.strerror}"
+    return ""

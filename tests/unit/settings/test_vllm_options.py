@@ -19,7 +19,7 @@ def engine(**options: Any) -> VllmEngine:
 
 
 def fingerprint(found: VllmEngine) -> str:
-    return pipeline_config.setup(found._settings, found, {}).config_fingerprint
+    return pipeline_config.setup(load(), found, {}).config_fingerprint
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,8 @@ from worker.engines.local.parent_death import PARENT
 from worker.engines.passes import Passes
 from worker.engines.prompted_engine import PromptedEngine, sampling
 from worker.engines.tokens import Tokens, load
-from worker.settings import Settings, vllm_options
+from worker.settings import prompt_profiles, vllm_options
+from worker.settings.groups import PromptedEngineSettings
 
 log = logging.getLogger(__name__)
 
@@ -45,10 +46,15 @@ _ENVIRONMENT = {
 }
 
 
+def make(settings: PromptedEngineSettings) -> "VllmEngine":
+    """Return the engine of these settings, not started."""
+    return VllmEngine(settings, prompt_profiles.load(settings.prompt_profile))
+
+
 class VllmEngine(PromptedEngine):
     """The engine; one event loop for its whole life."""
 
-    def __init__(self, settings: Settings, profile: Profile) -> None:
+    def __init__(self, settings: PromptedEngineSettings, profile: Profile) -> None:
         """Take the settings; nothing is loaded before `start`."""
         super().__init__(settings, profile)
         self._requests = itertools.count()

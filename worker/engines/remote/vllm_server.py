@@ -32,7 +32,8 @@ from worker.engines.remote import completions_api
 from worker.engines.remote.client import Server, Unanswered
 from worker.engines.remote.fleet import Fleet
 from worker.engines.tokens import Tokens, load
-from worker.settings import Settings
+from worker.settings import prompt_profiles
+from worker.settings.groups import PromptedEngineSettings
 
 log = logging.getLogger(__name__)
 
@@ -41,10 +42,15 @@ _TOKEN = re.compile(r"[ -~]*")  # what a header can carry, and an operator can r
 LETTERS = frozenset(letter(slot) for slot in range(MAX_OPTIONS))
 
 
+def make(settings: PromptedEngineSettings) -> "VllmServerEngine":
+    """Return the engine of these settings, not started."""
+    return VllmServerEngine(settings, prompt_profiles.load(settings.prompt_profile))
+
+
 class VllmServerEngine(PromptedEngine):
     """The engine; one event loop for each of its lives."""
 
-    def __init__(self, settings: Settings, profile: Profile) -> None:
+    def __init__(self, settings: PromptedEngineSettings, profile: Profile) -> None:
         """Take the settings; nobody is asked before `start`."""
         super().__init__(settings, profile)
         self._fleet: Fleet | None = None

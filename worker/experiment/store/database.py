@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from worker.core.errors import Fatal
+from worker.core.errors import BadSettings
 from worker.core.outcomes import Outcome
 from worker.core.records import Partition
 from worker.core.seeding import digest
@@ -31,22 +31,38 @@ from worker.experiment.store.answers import Answer
 from worker.experiment.store.sums import Counting
 
 
+def _opened(path: Path | None) -> sqlite3.Connection:
+    """Return a connection to a state, with its tables."""
+    try:
+        db = sqlite3.connect(path or ":memory:", isolation_level=None, check_same_thread=False)
+    except sqlite3.OperationalError as error:  # which says "unable to open database file" of all
+        raise BadSettings(f"--state {path}: {error}; want a file that can be written") from error
+    try:
+        tables.check(db, path)
+        db.execute("pragma journal_mode = wal")
+        db.execute("pragma synchronous = normal")  # a power cut may cost commits, positions and all
+        tables.prepare(db, path)
+    except sqlite3.OperationalError as error:
+        db.close()
+        raise BadSettings(f"--state {path}: {error}; want a file that can be written, in a folder that can") from error
+    except sqlite3.DatabaseError as error:
+        db.close()
+        raise BadSettings(f"--state {path}: {error}; want a file that this program made, or none") from error
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
 class State:
     """The state of a readout; one process at a time writes it, any number may read."""
 
     def __init__(self, path: Path | None = None) -> None:
-        """Open or make a file; without one everything stays in memory.  Raises `Fatal` if it is no state of ours."""
-        self._db = sqlite3.connect(path or ":memory:", isolation_level=None, check_same_thread=False)
-        try:
-            self._db.execute("pragma journal_mode = wal")
-            self._db.execute("pragma synchronous = normal")  # a power cut may cost commits, positions and all
-            tables.prepare(self._db, path)
-        except Fatal:
-            self._db.close()
-            raise
-        except sqlite3.DatabaseError as error:
-            self._db.close()
-            raise Fatal(f"{path}: {error}; want a file that this program made, or none") from error
+        """Open or make a file; without one everything stays in memory.
+
+        Raises `BadSettings` if it cannot be written, or is no state of ours; then nothing of it is changed.
+        """
+        self._db = _opened(path)
         self._counting = Counting(self._db)
         self._forms = self._read_forms()
         self._forgotten = {hashed for (hashed,) in self._db.execute("select hash from forgotten")}
@@ -87,6 +103,11 @@ class State:
     def forms(self, experiment_id: str) -> Sequence[Definition]:
         """Return the forms of an experiment's definition, by `since`."""
         return self._forms.get(experiment_id, ())
+
+    def experiments(self) -> list[str]:
+        """Return the ids of all experiments that something was read of, or that are defined."""
+        read = {name for (name,) in self._db.execute("select distinct experiment from stream")}
+        return sorted(filter(None, read | self._forms.keys()))
 
     def health(self) -> dict[str, int]:
         """Return how many records were read, and what was wrong with how many."""

@@ -6,12 +6,13 @@ another     refused; `mirrorstream experiment rebuild` empties the file and read
 """
 
 import logging
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from worker.core.errors import Fatal
+from worker.core.errors import BadSettings
 from worker.experiment.store.answer_rows import metric_columns
 
 log = logging.getLogger(__name__)
@@ -59,6 +60,7 @@ create table if not exists outcome(event text, variant text, user int, clicks te
 create table if not exists total(series int, user int, bucket int, answered int, missing int, total int, differs int,
     primary key (series, user, bucket)) without rowid;
 """
+_OURS = frozenset(re.findall(r"if not exists (\w+)", _TABLES))
 # Of version 2: a SLATE had reciprocal rank, utility and entropy in these, a DUEL its share in the first.
 _FROM_2 = """
 alter table answer rename column v0 to metric_reciprocal_rank;
@@ -69,17 +71,24 @@ update answer set metric_duel_share = metric_reciprocal_rank, metric_reciprocal_
 """
 
 
-def prepare(db: sqlite3.Connection, path: Path | None) -> None:
-    """Make the tables that are missing, and bring those of version 2 up to date; all of it or nothing.
+def check(db: sqlite3.Connection, path: Path | None) -> None:
+    """Refuse a file that is no state of ours, or of a version that is not read; nothing is changed.
 
-    Raises `Fatal` for a file of another version, which is left as it is.
+    Raises `BadSettings`.
     """
-    found = _version(db)
+    found, names = _version(db), _names(db)
+    if "answer" not in names and names - _OURS:
+        raise BadSettings(f"--state {path}: is another program's database; want a file that this program made, or none")
     if found not in (0, 2, VERSION):
-        raise Fatal(
-            f"{path}: a state file of version {found}, want {VERSION}; it is left unchanged. "
+        raise BadSettings(
+            f"--state {path}: a state file of version {found}, want {VERSION}; it is left unchanged. "
             f"`mirrorstream experiment rebuild --state {path}` empties it and reads the topics again"
         )
+
+
+def prepare(db: sqlite3.Connection, path: Path | None) -> None:
+    """Make the tables that are missing, and bring those of version 2 up to date; all of it or nothing."""
+    found = _version(db)
     if found == VERSION and _columns(db).issuperset(metric_columns()):
         return
     with _transaction(db):
@@ -93,7 +102,7 @@ def prepare(db: sqlite3.Connection, path: Path | None) -> None:
 def start_over(path: Path) -> None:
     """Empty a state file of whatever version, but for its definitions and forgotten users.
 
-    A file of this version, or none, is left alone.  Raises `Fatal` if the file is not a state of ours.
+    A file of this version, or none, is left alone.  Raises `BadSettings` if the file is not a state of ours.
     """
     db = sqlite3.connect(path, isolation_level=None)
     try:
@@ -102,7 +111,7 @@ def start_over(path: Path) -> None:
             return
         with _transaction(db):
             if not {"answer", "position", *_GIVEN} <= _names(db):
-                raise Fatal(f"{path}: want a file that this program made, or none; it is left unchanged")
+                raise BadSettings(f"--state {path}: want a file that this program made, or none; it is left unchanged")
             for table in sorted({"change", *READ, *DERIVED} & _names(db)):
                 db.execute(f"drop table {table}")
             _run(db, _TABLES)
@@ -110,7 +119,7 @@ def start_over(path: Path) -> None:
             db.execute(f"pragma user_version = {VERSION}")
         log.warning("%s: emptied, it was of version %d; definitions and forgotten users stay", path, found)
     except sqlite3.DatabaseError as error:
-        raise Fatal(f"{path}: {error}; want a file that this program made, or none") from error
+        raise BadSettings(f"--state {path}: {error}; want a file that this program made, or none") from error
     finally:
         db.close()
 
