@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
+from worker import engines
 from worker.core.errors import MirrorstreamError, Retryable, masked
 from worker.core.topics.topic_patterns import shown
 from worker.engines.remote.vllm_server import VllmServerEngine
@@ -12,8 +13,9 @@ from worker.kafka import admin, client_config as client, registry, rights
 from worker.kafka.sink import KafkaSink
 from worker.kafka.source import KafkaSource
 from worker.pipeline.ports import Engine
-from worker.runtime import app, pipeline_config, position_profile as position_bias
+from worker.runtime import pipeline_config, position_profile as position_bias
 from worker.settings import Settings, prompt_profiles, secret_files
+from worker.settings.engines import ENGINES
 
 OPEN_S = 25.0  # for two tries to start transactions
 FEW_BROKERS = (
@@ -72,7 +74,8 @@ def _run(what: str, check: Callable[[], str]) -> Result:
 
 def _doubt(settings: Settings) -> str:
     try:
-        return prompt_profiles.doubt(settings.engine, settings.model, prompt_profiles.load(settings.prompt_profile))
+        profile = prompt_profiles.load(settings.prompt_profile)
+        return prompt_profiles.doubt(settings.model, profile, reads_prompt=ENGINES[settings.engine].reads_prompt)
     except MirrorstreamError:
         return ""  # told by the check of the profile
 
@@ -157,7 +160,7 @@ def _registry(settings: Settings, url: str) -> str:
 async def _engine(settings: Settings, *, position_profile: bool) -> list[Result]:
     start_s = time.monotonic()
     try:
-        engine = app.make_engine(settings)
+        engine = engines.make(settings)
         try:
             await engine.start()
             card = engine.card

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TypeVar
 
+from worker import engines
 from worker.core.codec.avro_encoder import Encoder
 from worker.core.delivery.handover import FlushLimits, Handover
 from worker.core.delivery.micro_batcher import MicroBatcher
@@ -21,7 +22,6 @@ from worker.core.delivery.window import Window
 from worker.core.errors import Fatal, masked
 from worker.core.simulation.draws import PositionProfile
 from worker.core.topics.topic_patterns import shown
-from worker.engines.choice_model import ChoiceModel
 from worker.engines.daemon_thread import in_thread
 from worker.kafka import admin, client_config as client, registry, rights
 from worker.kafka.sink import KafkaSink
@@ -85,8 +85,9 @@ async def serve(settings: Settings, backfill: Backfill) -> None:
     stop = asyncio.Event()
     on_signals(stop)
     state = HealthState()
-    engine = make_engine(settings)
-    if doubt := prompt_profiles.doubt(settings.engine, settings.model, prompt_profiles.load(settings.prompt_profile)):
+    engine = engines.make(settings)
+    profile = prompt_profiles.load(settings.prompt_profile)
+    if doubt := prompt_profiles.doubt(settings.model, profile, reads_prompt=engine.card.reads_prompt):
         log.warning("%s", doubt)
     telemetry = Telemetry(engine.card)
     health = _health(settings, state, telemetry)
@@ -124,20 +125,6 @@ def _health(settings: Settings, state: HealthState, telemetry: Telemetry) -> Hea
         raise Fatal(
             f"http_port {settings.http_port} on {settings.http_host}: {error.strerror}; 0 takes a free port"
         ) from error
-
-
-def make_engine(settings: Settings) -> Engine:
-    """Return the engine that the settings name, not started."""
-    if settings.engine == "choice-model":
-        return ChoiceModel(latency_s=settings.choice_latency_s)
-    profile = prompt_profiles.load(settings.prompt_profile)
-    if settings.engine == "vllm-server":
-        from worker.engines.remote.vllm_server import VllmServerEngine
-
-        return VllmServerEngine(settings, profile)
-    from worker.engines.local.vllm import VllmEngine
-
-    return VllmEngine(settings, profile)
 
 
 async def work(

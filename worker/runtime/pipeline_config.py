@@ -14,6 +14,7 @@ from worker.core.simulation.sampling import Sampling, UserBudget
 from worker.pipeline.config import Rules
 from worker.pipeline.ports import Engine
 from worker.settings import Settings, prompt_profiles
+from worker.settings.groups import EngineSettings
 
 BROKER_BYTES = 1_000  # what the broker counts beside a message's key, value and headers
 CHOICE_MODEL_DRAWS = 10_000  # at once: it has no engine to fill
@@ -45,7 +46,7 @@ def rules(settings: Settings, engine: Engine, positions: Mapping[int, PositionPr
     )
 
 
-def max_draws(settings: Settings, engine: Engine) -> int:
+def max_draws(settings: EngineSettings, engine: Engine) -> int:
     """Return how many draws are given to the engine at once."""
     return int(settings.max_num_seqs * OVERBOOK) if engine.card.reads_prompt else CHOICE_MODEL_DRAWS
 

@@ -68,16 +68,16 @@ def names() -> list[str]:
     )
 
 
-def doubt(engine: str, model: str, profile: Profile) -> str:
+def doubt(model: str, profile: Profile, *, reads_prompt: bool) -> str:
     """Return why a model's answers with this profile are not what it was trained for; "" if nothing speaks against it.
 
-    The choice model reads no prompt.  A wording that was imported is taken for the trained one, whichever version of
-    the reference's file it came from: nobody but the model's authors knows which one a model was trained with.
+    An engine that reads no prompt has no wording.  One that was imported is taken for the trained one, whichever
+    version of the reference's file it came from: only the model's authors know which one it was trained with.
 
-    >>> doubt("vllm", "mirror-tiny", load("mirror-v1"))
+    >>> doubt("mirror-tiny", load("mirror-v1"), reads_prompt=True)
     ''
     """
-    if engine == "choice-model" or REFERENCE not in model.lower() or profile.imported_from:
+    if not reads_prompt or REFERENCE not in model.lower() or profile.imported_from:
         return ""
     return (
         f"{model} was trained with another wording than that of {profile.name}: run `mirrorstream prompts import` on a"

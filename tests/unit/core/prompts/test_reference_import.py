@@ -79,10 +79,10 @@ def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
 
 def test_the_reference_model_with_another_wording_is_doubted(tmp_path: Path) -> None:
     imported, ours = prompt_profiles.load(str(convert(tmp_path, SOURCE))), prompt_profiles.load("mirror-v1")
-    assert "prompts import" in prompt_profiles.doubt("vllm", "Joinn/UserMirrorrer-Qwen-DPO", ours)
-    assert not prompt_profiles.doubt("vllm", "Joinn/UserMirrorrer-Qwen-DPO", imported)
-    assert not prompt_profiles.doubt("vllm", "mirror-tiny", ours)
-    assert not prompt_profiles.doubt("choice-model", "Joinn/UserMirrorrer-Qwen-DPO", ours)  # it reads no prompt
+    assert "prompts import" in prompt_profiles.doubt("Joinn/UserMirrorrer-Qwen-DPO", ours, reads_prompt=True)
+    assert not prompt_profiles.doubt("Joinn/UserMirrorrer-Qwen-DPO", imported, reads_prompt=True)
+    assert not prompt_profiles.doubt("mirror-tiny", ours, reads_prompt=True)
+    assert not prompt_profiles.doubt("Joinn/UserMirrorrer-Qwen-DPO", ours, reads_prompt=False)
 
 
 def test_check_warns_of_the_reference_model_with_another_wording(

@@ -91,7 +91,7 @@ def test_an_experiments_file_of_another_version_is_refused_until_it_is_rebuilt(
     with pytest.raises(Fatal) as refused:
         State(path)
     assert str(refused.value) == (
-        f"{path}: a state file of version {version}, want 3; it is left unchanged. "
+        f"--state {path}: a state file of version {version}, want 3; it is left unchanged. "
         f"`mirrorstream experiment rebuild --state {path}` empties it and reads the topics again"
     )
     assert path.read_bytes() == before
