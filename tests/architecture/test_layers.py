@@ -246,6 +246,13 @@ def rank(module: str) -> int:
     return RANKS.get(room(module), -1 if not module.startswith("worker.__main__") else 9)
 
 
+def test_vllms_own_processes_load_nothing_of_ours_but_their_plug_in() -> None:
+    """The plug-in is imported in each of them; what its packages import would be too."""
+    plug_in = "worker.engines.local.parent_death"
+    parents = [".".join(plug_in.split(".")[:n]) for n in range(2, 5)]
+    assert {module: imports(module) for module in parents if set(imports(module)) & set(MODULES)} == {}
+
+
 def test_each_room_says_what_it_is_for() -> None:
     packages = [path for module, path in MODULES.items() if path.name == "__init__.py"]
     assert [str(path) for path in packages if len(ast.get_docstring(ast.parse(path.read_text())) or "") < 20] == []

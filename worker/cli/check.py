@@ -5,9 +5,9 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from worker import engines
 from worker.core.errors import MirrorstreamError, Retryable, masked
 from worker.core.topics.topic_patterns import shown
+from worker.engines import factory
 from worker.engines.remote.vllm_server import VllmServerEngine
 from worker.kafka import admin, client_config as client, registry, rights
 from worker.kafka.sink import KafkaSink
@@ -160,7 +160,7 @@ def _registry(settings: Settings, url: str) -> str:
 async def _engine(settings: Settings, *, position_profile: bool) -> list[Result]:
     start_s = time.monotonic()
     try:
-        engine = engines.make(settings)
+        engine = factory.make(settings)
         try:
             await engine.start()
             card = engine.card

@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TypeVar
 
-from worker import engines
 from worker.core.codec.avro_encoder import Encoder
 from worker.core.delivery.handover import FlushLimits, Handover
 from worker.core.delivery.micro_batcher import MicroBatcher
@@ -22,6 +21,7 @@ from worker.core.delivery.window import Window
 from worker.core.errors import Fatal, masked
 from worker.core.simulation.draws import PositionProfile
 from worker.core.topics.topic_patterns import shown
+from worker.engines import factory
 from worker.engines.daemon_thread import in_thread
 from worker.kafka import admin, client_config as client, registry, rights
 from worker.kafka.sink import KafkaSink
@@ -85,7 +85,7 @@ async def serve(settings: Settings, backfill: Backfill) -> None:
     stop = asyncio.Event()
     on_signals(stop)
     state = HealthState()
-    engine = engines.make(settings)
+    engine = factory.make(settings)
     profile = prompt_profiles.load(settings.prompt_profile)
     if doubt := prompt_profiles.doubt(settings.model, profile, reads_prompt=engine.card.reads_prompt):
         log.warning("%s", doubt)

@@ -1,7 +1,7 @@
 """The engines by name: what makes each one, what of its settings is checked, and whether it reads prompts.
 
 An entry of `ENGINES` is all that the program knows of an engine by its name: the setting `engine` takes the names from
-here, the checks run with those of the other settings, and `worker.engines.make` calls the factory.
+here, the checks run with those of the other settings, and `worker.engines.factory` calls the factory.
 """
 
 from collections.abc import Callable, Iterator

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from worker import engines
 from worker.core.errors import BadSettings
+from worker.engines import factory
 from worker.engines.choice_model import ChoiceModel
 from worker.settings import Settings
 from worker.settings.engines import ENGINES, EngineKind
@@ -17,7 +17,7 @@ URLS = {"vllm-server": ["http://gpu-1:8000"]}
 def test_each_engine_is_made_from_its_name(name: str) -> None:
     """What is made says that it is that engine, and reads prompts or not as the registry has it."""
     assert ENGINES[name].factory.startswith("worker.engines.")
-    card = engines.make(Settings(engine=name, server_urls=URLS.get(name, []))).card
+    card = factory.make(Settings(engine=name, server_urls=URLS.get(name, []))).card
     assert (card.engine, card.reads_prompt) == (name, ENGINES[name].reads_prompt)
 
 
@@ -33,13 +33,13 @@ def test_an_engine_is_added_in_one_place(monkeypatch: pytest.MonkeyPatch) -> Non
         if choice_latency_s < 1:
             yield f"choice_latency_s: {choice_latency_s:g}, want 1 or more with engine slow"
 
-    factory = ENGINES["choice-model"].factory
-    monkeypatch.setitem(ENGINES, "slow", EngineKind(factory, reads_prompt=False, checks=(slow_enough,)))
+    made_by = ENGINES["choice-model"].factory
+    monkeypatch.setitem(ENGINES, "slow", EngineKind(made_by, reads_prompt=False, checks=(slow_enough,)))
     with pytest.raises(BadSettings) as refused:
         Settings(engine="slow", draws=0)
     assert str(refused.value) == (
         "draws: want at least 1; seen 0\n"
         "choice_latency_s: 0, want 1 or more with engine slow"
     )
-    assert isinstance(engines.make(Settings(engine="slow", choice_latency_s=2)), ChoiceModel)
+    assert isinstance(factory.make(Settings(engine="slow", choice_latency_s=2)), ChoiceModel)
     assert Settings(engine="choice-model").choice_latency_s == 0, "a check of another engine ran"
