@@ -279,7 +279,7 @@ def test_an_experiment_chart_is_drawn_in_both_themes(tab: Tab) -> None:
     page.get_by_role("button", name="Theme").click()
     expect(page.locator("html")).to_have_attribute("data-theme", "dark")
     assert page.evaluate(picture) != before
-    expect(page.locator("#timeline-told")).to_contain_text("now stands at 0.534, interval 0.516 to 0.552")
+    expect(page.locator("#timeline-text")).to_contain_text("and is 0.534 now, interval 0.516 to 0.552")
 
 
 def test_an_experiment_page_runs_no_text_from_outside(tab: Tab) -> None:
@@ -322,7 +322,7 @@ def test_an_experiment_page_is_whole_without_scripts(browser: Browser, base: str
         page = tab.page
         page.goto(MAIN)
         expect(page.locator("#said")).to_contain_text(HEADLINES[Verdict.CANDIDATE_PREFERRED])
-        expect(page.get_by_text("The chart needs scripts")).to_be_visible()
+        expect(page.get_by_text("The chart needs JavaScript")).to_be_visible()
         page.locator("#points summary").click()
         expect(page.locator("#chart-table tbody tr").last).to_contain_text("0.534")
         expect(page.locator("#wins details").first).to_contain_text("A new title by a director")

@@ -55,7 +55,7 @@ def report(
     """Report which variant simulated users prefer, from the responses topic."""
     from worker.experiment import service
     from worker.experiment.page import document
-    from worker.experiment.report.terminal import render, render_twice
+    from worker.experiment.report.terminal import render, render_configurations
 
     options = _options(
         definition, definitions_topic, outcomes_topic, state,
@@ -75,7 +75,7 @@ def report(
         if as_json:
             typer.echo(json.dumps([asdict(one) for one in both]))
         else:
-            Console().print(render_twice(both, *compare))
+            Console().print(render_configurations(both, *compare))
         return
     found = service.report(where, options, experiment=experiment)
     if readouts_topic:

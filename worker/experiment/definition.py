@@ -1,4 +1,4 @@
-"""What is to be found out, stated before the data: variants, the metric that decides, and how sure one wants to be.
+"""The definition of an experiment, stated before its data: variants, primary metric, margin and error probability.
 
     experiment_id: home-ranker-7
     start: 2026-11-01T00:00:00Z          # events from here on count
@@ -33,7 +33,7 @@ TIME = "a time, such as 2026-11-01T00:00:00Z"
 
 
 class State(StrEnum):
-    """Where an experiment stands; what a DRAFT says of its data is not taken as said before."""
+    """The state of an experiment; a DRAFT does not count as stated before the data."""
 
     DRAFT = "DRAFT"
     """Being written; its readout is exploratory."""
@@ -49,7 +49,7 @@ class State(StrEnum):
 
 
 def _as_us(value: object) -> object:
-    """Take a time as YAML or JSON has it; one without an offset is UTC."""
+    """Parse a time of YAML or JSON; one without an offset is UTC."""
     if isinstance(value, str):
         try:
             value = datetime.fromisoformat(value)
@@ -77,7 +77,7 @@ MetricName = Annotated[str, AfterValidator(_registered), WithJsonSchema({"type":
 
 @dataclass(frozen=True, slots=True)
 class Guardrail:
-    """A metric of which the candidate may lose `margin` at most, in the metric's unit."""
+    """A metric of which the candidate may lose at most `margin`, in the metric's unit."""
 
     metric: MetricName
     margin: Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -110,12 +110,12 @@ class Definition:
 
     @property
     def epoch(self) -> str:
-        """Name the epoch: a rule that was left and is taken up again begins anew, its first events are not pooled."""
+        """The name of the epoch; a rule that returns after another starts a new one, without its earlier events."""
         return self.key if self.revised_at is None else f"{self.key}@{self.revised_at}"
 
     @property
     def key(self) -> str:
-        """Name the rule that the figures depend on; another key is another epoch."""
+        """A hash of everything that the figures depend on; another key is another epoch."""
         parts = (self.control, self.primary_metric, self.margin, self.alpha, self.unit, self.planned_users)
         return digest(*map(str, parts)).hex()[:12]
 

@@ -1,9 +1,9 @@
 """From records to the state: responses and definitions, decoded, read and counted a batch at a time.
 
-    Following (Kafka)  ->  Records.take  ->  Answer | Definition | a word for data health  ->  State.take
+    Following (Kafka)  ->  Records.take  ->  Answer | Definition | a reason for data health  ->  State.take
 
-Nothing that a record holds ends the reader: what cannot be used is counted by its reason.  What passes, such as a
-schema registry that is away, is waited for with the positions unmoved.
+No record can stop the reader: one that cannot be used is counted by its reason.  After a temporary failure, such as an
+unreachable schema registry, the batch is retried; the positions do not move meanwhile.
 """
 
 import logging
@@ -119,7 +119,7 @@ def catch_up(following: Following, records: Records) -> None:
 
 
 def keep_up(following: Following, records: Records, stop: Event) -> None:
-    """Read until told to stop; what passes is waited for and said once."""
+    """Read until `stop` is set; retry temporary failures, and log each once."""
     away, is_first = "", True
     while not stop.is_set():
         try:
@@ -131,15 +131,15 @@ def keep_up(following: Following, records: Records, stop: Event) -> None:
                         is_first = False
                     break
                 except Retryable as error:
-                    away = _told(str(error), away)
+                    away = _log_once(str(error), away)
                     stop.wait(error.after_s)
             away = ""
         except Retryable as error:
-            away = _told(str(error), away)
+            away = _log_once(str(error), away)
             stop.wait(error.after_s)
 
 
-def _told(problem: str, before: str) -> str:
+def _log_once(problem: str, before: str) -> str:
     if problem != before:
         log.warning("%s; trying again", problem)
     return problem

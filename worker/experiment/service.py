@@ -1,4 +1,4 @@
-"""What `mirrorstream experiment` does: a state, filled from the topics, and what is made of it."""
+"""The commands of `mirrorstream experiment`: fill a state from the topics, and report from it."""
 
 import signal
 import tempfile
@@ -18,7 +18,7 @@ from worker.experiment.ingest import Records, Topics, catch_up, keep_up
 from worker.experiment.readout import Report
 from worker.experiment.report import assemble, compare_configurations
 from worker.experiment.report.assemble import Defaults, is_placebo
-from worker.experiment.report.compare_configurations import Twice
+from worker.experiment.report.compare_configurations import ConfigurationComparison
 from worker.experiment.report.readout_record import record
 from worker.experiment.store import tables
 from worker.experiment.store.database import State
@@ -31,7 +31,7 @@ LEAST_S, REST = 1.0, 9.0  # between two reports: at least so long, and so many t
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the commands have in common."""
+    """Options that the commands share."""
 
     definitions: tuple[Definition, ...] = ()
     definitions_topic: str = ""
@@ -42,7 +42,7 @@ class Options:
 
 
 def report(settings: KafkaClientSettings, options: Options, *, experiment: str | None) -> Report:
-    """Read the topics to their ends, from where the state stands, and report.
+    """Read the topics to their ends, from the positions of the state on, and report.
 
     Raises `Retryable`, `Fatal`; `BadSettings` for an experiment that nothing was read of.
     """
@@ -55,8 +55,8 @@ def report(settings: KafkaClientSettings, options: Options, *, experiment: str |
 
 def compare(
     settings: KafkaClientSettings, options: Options, experiment: str, fingerprints: tuple[str, str]
-) -> list[Twice]:
-    """Read as `report` does, and compare what two configurations said about the same events."""
+) -> list[ConfigurationComparison]:
+    """Read as `report` does, and compare two configurations on the events that both answered."""
     with closing(_state(options)) as state, _following(settings, options, state) as following:
         catch_up(following, _records(settings, options, state))
         check_known(experiment, (one for one in state.experiments() if not is_placebo(one)))
@@ -67,21 +67,21 @@ def compare(
 
 
 def define(settings: KafkaClientSettings, path: Path, *, topic: str) -> Definition:
-    """Put a file's definition on the topic of definitions.  Raises `BadSettings` with every problem of it."""
+    """Publish the definition of a file to the definitions topic.  Raises `BadSettings` with all its problems."""
     definition = load(path)
     _publish(settings, topic, "ExperimentDefinition", {definition.experiment_id: as_record(definition)})
     return definition
 
 
 def publish(settings: KafkaClientSettings, found: Report, *, topic: str) -> None:
-    """Put the readout of each experiment that has an id on a topic."""
+    """Publish the readout of each experiment that has an id."""
     now = time.time_ns() // 1_000
     records = {one.experiment_id: record(one, produced_at=now) for one in found.readouts if one.experiment_id}
     _publish(settings, topic, "ExperimentReadout", records)
 
 
 def rebuild(settings: KafkaClientSettings, options: Options) -> Report:
-    """Forget what was read and read it again; definitions and forgotten users stay."""
+    """Empty a state, of any version, and read the topics again; definitions and forgotten users are kept."""
     if options.state and options.state.exists():
         tables.start_over(options.state)
     with closing(_state(options)) as state:
@@ -90,7 +90,7 @@ def rebuild(settings: KafkaClientSettings, options: Options) -> Report:
 
 
 def forget(options: Options, user_id: str) -> int:
-    """Delete a user from the state; return the number of answers that went."""
+    """Delete a user from the state; return the number of answers that were deleted."""
     if options.state is None or not options.state.exists():
         raise BadSettings(f"--state {options.state}: want the file that a reader keeps")
     with closing(_state(options)) as state:
@@ -98,10 +98,10 @@ def forget(options: Options, user_id: str) -> int:
 
 
 class Live:
-    """The report of a state that another connection writes; made anew when it has changed, and not too often."""
+    """The report of a state that another connection writes; computed again after a change, at a limited rate."""
 
     def __init__(self, state: State, defaults: Defaults) -> None:
-        """Take a connection of its own."""
+        """Report from `state`, a connection that nothing else uses."""
         self._state, self._defaults = state, defaults
         self._version, self._report = -1, Report(())
         self._made_s, self._took_s = -inf, 0.0
@@ -112,7 +112,7 @@ class Live:
         return self._state.version if rested else self._version
 
     def report(self) -> Report:
-        """Return the report of now, or of a little ago."""
+        """Return the latest report; it may lag behind the state by the rate limit."""
         version = self.version()
         if version != self._version:
             start_s = time.monotonic()
@@ -124,24 +124,24 @@ class Live:
 
 @contextmanager
 def live(settings: KafkaClientSettings, options: Options) -> Iterator[Live]:
-    """Keep a state up to date in a thread of its own while a page is served from it.
+    """Keep a state up to date in a background thread while a page is served from it.
 
-    A reader that cannot go on interrupts the main thread, and its error is raised here: a page that stands still would
-    look alive.
+    If the reader fails, it interrupts the main thread and its error is raised here: a page that is no longer updated
+    would look current.
     """
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="mirrorstream-"))
         options = replace(options, state=options.state or Path(folder) / "state.db")
         state = stack.enter_context(closing(_state(options)))
         following = stack.enter_context(_following(settings, options, state))
-        keeping = _Keeping(following, _records(settings, options, state))
-        stack.callback(keeping.end)
-        keeping.start()
+        reader = _ReaderThread(following, _records(settings, options, state))
+        stack.callback(reader.end)
+        reader.start()
         yield Live(stack.enter_context(closing(State(options.state))), options.defaults)
 
 
-class _Keeping(Thread):
-    """Reads in the background."""
+class _ReaderThread(Thread):
+    """Reads the topics in the background."""
 
     def __init__(self, following: Following, records: Records) -> None:
         super().__init__(name="experiment-reader", daemon=True)

@@ -1,4 +1,4 @@
-"""Who may ask, and with what headers every answer leaves; before any route is looked at.
+"""Access control and response headers, applied before any route is chosen.
 
     Host     on the loopback, only its own names: a foreign page whose name was turned to 127.0.0.1 (DNS rebinding) is
              refused with 421
@@ -39,10 +39,10 @@ _HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^:\[\]]+)(?::\d{1,5})?")
 
 
 class Token:
-    """The secret that a reader needs."""
+    """The bearer token of the page."""
 
     def __init__(self, token: str) -> None:
-        """Take the secret; an empty one would let everybody in."""
+        """Raise `ValueError` for an empty token, which would admit everybody."""
         if not token:
             message = "token: empty, want a secret of some length or none at all"
             raise ValueError(message)
@@ -50,11 +50,11 @@ class Token:
         self.cookie = hmac.new(self._token, b"mirrorstream experiment page", sha256).hexdigest()
 
     def fits(self, given: str) -> bool:
-        """Say whether this is the token, in the same time for any that is not."""
+        """Return whether this is the token, in constant time."""
         return hmac.compare_digest(given.encode(errors="replace"), self._token)
 
     def admits(self, headers: Headers) -> bool:
-        """Say whether a request carries the token or the cookie of it."""
+        """Return whether a request carries the token or the cookie of it."""
         scheme, _, given = headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer" and self.fits(given.strip()):
             return True
@@ -63,14 +63,14 @@ class Token:
 
 
 class Access:
-    """Stands before the application."""
+    """The middleware in front of the application."""
 
     def __init__(self, app: ASGIApp, *, token: Token | None, hosts: Collection[str] | None) -> None:
-        """Take whom to let in; `hosts` None lets every name in."""
+        """Admit requests with `token`, if there is one, to one of `hosts`; None admits any host name."""
         self._app, self._token, self._hosts = app, token, hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, or hand on."""
+        """Refuse the request, or pass it to the application."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -92,7 +92,7 @@ class Access:
 
 
 def known_host(host: str, known: Collection[str]) -> bool:
-    """Say whether a Host header names one of these, whatever the port.
+    """Return whether a Host header names one of these, whatever the port.
 
     >>> [known_host(host, LOOPBACK) for host in ("localhost:80", "[::1]:80", "LOCALHOST", "localhost.evil.org", "")]
     [True, True, True, False, False]
@@ -102,7 +102,7 @@ def known_host(host: str, known: Collection[str]) -> bool:
 
 
 def _unauthorised(path: str, headers: Headers) -> Response:
-    """Send a browser to the form, and tell a program what it lacks."""
+    """Redirect a browser to the login form; answer a program with 401."""
     if "text/html" in headers.get("accept", "") and not path.startswith("/api/"):
         return RedirectResponse(f"{LOGIN}?next={quote(path, safe='/', errors='replace')}", 303)
     body = {"detail": "send the token as Authorization: Bearer"}
@@ -110,7 +110,7 @@ def _unauthorised(path: str, headers: Headers) -> Response:
 
 
 def _sealed(send: Send) -> Send:
-    """Return `send` with our headers on each answer."""
+    """Return `send` with the security headers added to each response."""
 
     async def sealed(message: Message) -> None:
         if message["type"] == "http.response.start":

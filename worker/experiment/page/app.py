@@ -1,4 +1,4 @@
-"""The routes of the page, and which report each answers from.
+"""The routes of the page.
 
     /                       the index, or the experiment if there is but one
     /experiments/{key}      one experiment; ?epoch= and ?candidate= choose among several
@@ -60,7 +60,7 @@ class Pages:
     """The pages for people."""
 
     def __init__(self, source: Source, app: FastAPI) -> None:
-        """Take where the figures come from, and what describes itself."""
+        """Show the figures of `source`; `app` describes its own API."""
         self._source, self._app = source, app
         self._templates = environment()
 
@@ -72,7 +72,7 @@ class Pages:
         return self.render("index.html", version=now, entries=views.index(report.readouts), report=report)
 
     async def experiment(self, key: str, epoch: str | None = None, candidate: str | None = None) -> Response:
-        """Show one."""
+        """Show one experiment."""
         now, report = self._source.version(), self._source.report()
         readout = find(report.readouts, key)
         page = readout and views.page(readout, epoch=epoch, candidate=candidate)
@@ -81,17 +81,17 @@ class Pages:
         return self.render("experiment.html", version=now, page=page, report=report)
 
     async def reference(self) -> Response:
-        """Show what programs can ask."""
+        """Show the reference of the API."""
         document = reference.tidy(self._app.openapi())
         operations, shapes = reference.operations(document), reference.shapes(document)
         return self.render("reference.html", document=document, operations=operations, shapes=shapes)
 
     async def document(self) -> Response:
-        """Give the same to programs."""
+        """Return the OpenAPI document."""
         return JSONResponse(reference.tidy(self._app.openapi()))
 
     async def problem(self, request: Request, error: Exception) -> Response:
-        """Say what went wrong, as JSON under `/api/`."""
+        """Show an error; under `/api/` as JSON."""
         assert isinstance(error, HTTPException)
         if request.url.path.startswith("/api/"):
             return JSONResponse({"detail": error.detail}, error.status_code)
@@ -106,15 +106,15 @@ class Login:
     """A form, because browsers send no bearer token of their own accord."""
 
     def __init__(self, token: Token, pages: Pages) -> None:
-        """Take what is asked for."""
+        """Check against `token`."""
         self._token, self._pages = token, pages
 
     async def form(self, request: Request) -> Response:
-        """Ask for the token."""
+        """Show the form."""
         return self._pages.render("login.html", next=_local(request.query_params.get("next", "/")), wrong=False)
 
     async def check(self, request: Request) -> Response:
-        """Set the cookie and go on to where one was going."""
+        """Set the cookie and redirect to the page that was asked for."""
         fields = parse_qs((await _body(request)).decode(errors="replace"))
         after = _local(fields.get("next", ["/"])[0])
         if not self._token.fits(fields.get("token", [""])[0].strip()):
@@ -126,7 +126,7 @@ class Login:
 
 
 async def _body(request: Request) -> bytes:
-    """Read a form, no more than one can be."""
+    """Read a form of at most `MAX_FORM_BYTES`."""
     body = b""
     async for part in request.stream():
         body += part

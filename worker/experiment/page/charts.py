@@ -85,7 +85,7 @@ def thinned(timeline: Sequence[Point], most: int = MAX_POINTS) -> tuple[Point, .
     return tuple(timeline[round(i * (len(timeline) - 1) / (most - 1))] for i in range(most))
 
 
-def told(timeline: Sequence[Point], *, null: float) -> str:
+def described(timeline: Sequence[Point], *, null: float) -> str:
     """Describe the chart of a timeline in words, for readers who cannot see it."""
     if not timeline:
         return "No points yet."

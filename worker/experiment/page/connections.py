@@ -1,4 +1,4 @@
-"""How long a connection to the page may take, and how many there may be.
+"""Limits on the number and the duration of connections to the page.
 
 uvicorn ends a connection that is idle after an answer.  One that never asks, or asks half, or does not read its answer,
 it keeps for ever, and each is a file descriptor: here each has a time, and a new one closes the one that has waited
@@ -16,7 +16,7 @@ ANSWER_S = 30.0  # for it to be answered and read
 
 
 class Connection(H11Protocol):
-    """One connection, with a time for each thing that it does."""
+    """One connection, with a timeout for each phase."""
 
     _ends: asyncio.TimerHandle | None = None
     _waits = False  # for a request
@@ -30,13 +30,13 @@ class Connection(H11Protocol):
             min(others, key=lambda one: (one.is_busy, one.ends_s)).end()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Take no more time."""
+        """Cancel the timeout."""
         if self._ends is not None:
             self._ends.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Take a part of a request; more parts give it no more time."""
+        """Handle a part of a request; further parts do not extend the timeout."""
         super().data_received(data)
         if self.is_busy:
             if self._waits:
@@ -51,12 +51,12 @@ class Connection(H11Protocol):
 
     @property
     def is_open(self) -> bool:
-        """Say whether it has not been closed from here."""
+        """Return whether it has not been closed from here."""
         return not self.transport.is_closing()
 
     @property
     def is_busy(self) -> bool:
-        """Say whether a request is being answered."""
+        """Return whether a request is being answered."""
         return self.cycle is not None and not self.cycle.response_complete
 
     @property

@@ -1,4 +1,4 @@
-"""When the planned number of users will be there, in event time, if users go on to come as they did lately.
+"""When the planned number of users will be reached, in event time, if users keep arriving at the recent rate.
 
     users                       * planned
       |                    .  '

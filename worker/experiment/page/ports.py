@@ -1,4 +1,4 @@
-"""What the page is told: the outside as one small Protocol, so that the page knows neither Kafka nor SQLite."""
+"""What the page needs from outside, as one Protocol: the page knows neither Kafka nor SQLite."""
 
 from typing import Protocol
 

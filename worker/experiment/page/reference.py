@@ -40,7 +40,7 @@ class Shape:
 
 
 def tidy(document: dict[str, Any]) -> dict[str, Any]:
-    """Take out an answer that FastAPI declares wherever there is a parameter: no text is a wrong key, only unknown."""
+    """Remove the 422 response that FastAPI adds to each parameter: any text is a valid key, if an unknown one."""
     for methods in document["paths"].values():
         for operation in methods.values():
             operation["responses"].pop("422", None)
@@ -50,7 +50,7 @@ def tidy(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def operations(document: Mapping[str, Any]) -> list[Operation]:
-    """List what can be asked."""
+    """List the operations."""
     return [
         Operation(
             method.upper(),
@@ -65,7 +65,7 @@ def operations(document: Mapping[str, Any]) -> list[Operation]:
 
 
 def shapes(document: Mapping[str, Any]) -> list[Shape]:
-    """List the objects that answers are made of, by name."""
+    """List the response objects by name."""
     found = document.get("components", {}).get("schemas", {})
     return [
         Shape(
@@ -82,7 +82,7 @@ def shapes(document: Mapping[str, Any]) -> list[Shape]:
 
 
 def type_of(schema: Mapping[str, Any]) -> str:
-    """Write a schema as one would say it.
+    """Describe the type of a schema.
 
     >>> type_of({"anyOf": [{"type": "array", "items": {"$ref": "#/components/schemas/Point"}}, {"type": "null"}]})
     'list of Point or null'

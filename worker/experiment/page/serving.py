@@ -1,4 +1,4 @@
-"""Listens where it was told, says so in one line, and serves until it is interrupted."""
+"""Listens on the given address, prints it, and serves until it is interrupted."""
 
 import ipaddress
 import socket
@@ -21,7 +21,7 @@ MAX_HEAD_BYTES = 16 << 10  # of a request's line and headers
 def serve(
     source: Source, *, host: str, port: int, token: str | None = None, say: Callable[[str], object] = typer.echo
 ) -> None:
-    """Serve until SIGINT or SIGTERM; port 0 takes a free one.  Raises `BadSettings` if the address is not to be had.
+    """Serve until SIGINT or SIGTERM; port 0 takes a free one.  Raises `BadSettings` if the address cannot be used.
 
     `source` is asked from the calling thread alone.  `say` is given one line, once the address is listened on.
     """
@@ -50,7 +50,7 @@ def server(source: Source, *, token: str | None = None, hosts: frozenset[str] | 
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Take the address before anything is said of it."""
+    """Bind the address, before it is printed."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host.strip("[]"), port), family=family)
@@ -59,13 +59,13 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def address(listening: socket.socket) -> str:
-    """Return what to type into a browser."""
+    """Return the URL of the page."""
     host, port = listening.getsockname()[:2]
     return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 
 
 def is_loopback(host: str) -> bool:
-    """Say whether only this machine can reach an address.
+    """Return whether only this machine can reach an address.
 
     >>> [is_loopback(host) for host in ("127.0.0.1", "::1", "localhost", "0.0.0.0", "example.org")]
     [True, True, True, False, False]

@@ -1,4 +1,4 @@
-"""A Readout as the templates show it: which epoch and candidate, in what words, and where each mark stands.
+"""The view models of the templates: a `Readout` with its texts, links and chart positions.
 
 Pure: the same readout gives the same view.  No figure is computed here that `readout` lacks, but for shares of its
 counts, positions on a scale and the forecast of the end.
@@ -63,7 +63,7 @@ class SegmentRow:
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """What one list offers alone, or both do, with the share of choices that it won."""
+    """The options that one list alone offers, or both do, with their share of the choices."""
 
     options: tuple[Offered, ...]
     mass: float
@@ -101,7 +101,7 @@ class Compared:
     margin: Mark  # of no difference, around the null
     finish: Finish
     timeline: tuple[Point, ...]
-    told: str
+    timeline_text: str
     differing: float | None  # of the events, those whose lists are not of the same items
     checks: tuple[Check, ...]  # what failed first
     segments: tuple[SegmentRow, ...]
@@ -116,7 +116,7 @@ class Compared:
 
     @property
     def broken(self) -> bool:
-        """Say whether the candidate loses too much elsewhere."""
+        """Return whether a guardrail is violated."""
         return any(guarded.state == "BROKEN" for guarded in self.comparison.guardrails)
 
 
@@ -165,7 +165,7 @@ def _epoch_link(readout: Readout, epoch: Epoch, chosen: Epoch, address: Address)
 
 
 def compared(readout: Readout, comparison: Comparison) -> Compared:
-    """Return what is shown of one candidate."""
+    """Return the view of one candidate."""
     primary = comparison.primary
     margin = (readout.definition.margin if readout.definition else None) or 0.0
     scale = charts.scale(primary.null, [primary.overall], margin=margin)
@@ -180,7 +180,7 @@ def compared(readout: Readout, comparison: Comparison) -> Compared:
         margin=Mark(None, *around),
         finish=finish(comparison.timeline, planned_users=readout.planned_users),
         timeline=charts.thinned(comparison.timeline),
-        told=charts.told(comparison.timeline, null=primary.null),
+        timeline_text=charts.described(comparison.timeline, null=primary.null),
         differing=_differing(comparison.statuses),
         checks=tuple(sorted(comparison.checks, key=lambda one: one.state != "FAILED")),
         segments=tuple(SegmentRow(one, segments.mark(one.overall)) for one in comparison.segments),
@@ -207,7 +207,7 @@ def about(figure: str) -> str:
 
 
 def skill(epoch: Epoch) -> Agreement | None:
-    """Return how much more than chance the simulator knows about real clicks, as far as it is known."""
+    """Return the skill at predicting real clicks; None without outcomes."""
     figures = epoch.calibration.figures if epoch.calibration else ()
     return next((one for one in figures if one.name == "skill_uniform"), None)
 

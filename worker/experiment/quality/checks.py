@@ -57,7 +57,7 @@ class Profile:
             sums.add(fsum(column) / len(draws))
 
     def merge(self, other: "Profile") -> None:
-        """Count the questions of another."""
+        """Add the questions of another profile."""
         for size, theirs in other.sizes.items():
             for sums, more in zip(self.sizes.setdefault(size, [Sums() for _ in theirs]), theirs, strict=True):
                 sums.merge(more)
@@ -83,7 +83,7 @@ def flipped(first: Sequence[float], second: Sequence[float]) -> float:
 
 
 def completeness(seen: Misses) -> Check:
-    """Say whether at most 1 % of the pairs have no answer; in an outage every pair counts as one."""
+    """Return whether at most 1 % of the pairs have no answer; in an outage every pair counts as one."""
     log_e = log_e_above(seen.missing, seen.pairs, bound=MAX_MISSING)
     share = seen.missing / max(1, seen.pairs)
     state = _state(seen.pairs, failed=log_e >= -log(ALPHA), fine=share <= MAX_MISSING)
@@ -92,7 +92,7 @@ def completeness(seen: Misses) -> Check:
 
 
 def equal_sides(*, control_only: int, candidate_only: int) -> Check:
-    """Say whether an answer is missing as often on one side alone as on the other (McNemar 1947, watched)."""
+    """Return whether an answer is missing as often on one side alone as on the other (McNemar 1947, watched)."""
     n = control_only + candidate_only
     log_e = log_e_beside(candidate_only, n, low=EVEN, high=EVEN)
     words = f"answers missing for control only: {control_only:,}, for the candidate only: {candidate_only:,}"
@@ -101,7 +101,7 @@ def equal_sides(*, control_only: int, candidate_only: int) -> Check:
 
 
 def equal_segments(segments: Mapping[str, Misses]) -> Check:
-    """Say whether answers are missing as often in each segment as in the rest, by e-BH over the segments."""
+    """Return whether answers are missing as often in each segment as in the rest, by e-BH over the segments."""
     every = sum(segments.values(), Misses(0, 0))
     rest = {name: Misses(every.pairs - one.pairs, every.missing - one.missing) for name, one in segments.items()}
     log_es = {name: log_e_unequal(one, rest[name]) for name, one in segments.items()}
@@ -115,7 +115,7 @@ def equal_segments(segments: Mapping[str, Misses]) -> Check:
 
 
 def worst_case(shown: Interval | None, worst: Interval | None, *, missing: int, null: float = EVEN) -> Check:
-    """Say whether the missing pairs, all at one bound or all at the other, could turn a preference round."""
+    """Return whether the missing pairs, all at one bound or all at the other, could reverse a preference."""
     ends = {"low": worst.low, "high": worst.high} if worst else {}
     words = (
         f"the {missing:,} missing pairs could put the effect anywhere from {worst}"
@@ -130,7 +130,7 @@ def worst_case(shown: Interval | None, worst: Interval | None, *, missing: int, 
 
 @dataclass(frozen=True, slots=True)
 class Noise:
-    """How far answers differ when asked again.  A scale, not a check: two simulations differ by chance alone."""
+    """How much answers vary when the questions are asked again.  A scale, not a check: chance alone makes them vary."""
 
     event_sd: float  # of the mean of a pair of draws
     user_sd: float  # of a user's mean
@@ -153,9 +153,9 @@ def noise_scale(half_differences: Sums, *, inverse_events: Sums) -> Noise:
 
 
 def flip_rate(flips: Sums, chance: Sums) -> Check:
-    """Say how often the top choice turns with the presented order, against who picks at random.
+    """Return how often the top choice changes with the presented order, compared with random answers.
 
-    One value a user each: the mean over the user's questions of `flipped`, and of 1 - 1 / K.
+    One value per user each: the mean over the user's questions of `flipped`, and of 1 - 1 / K.
     """
     interval = share_interval(flips)
     state = _state(flips.n, failed=interval.low > NEAR_CHANCE * chance.mean, fine=interval.high < chance.mean)
@@ -168,10 +168,10 @@ def flip_rate(flips: Sums, chance: Sums) -> Check:
 
 
 def reversed_draws(even: Sums, odd: Sums, late_minus_early: Sums) -> Check:
-    """Say whether the candidate gains by being presented late.
+    """Return whether the candidate's share changes when its options are presented later.
 
     Even and odd draws are both in hashed order, so their means agree even of a biased engine and are shown for
-    completeness alone.  What tells is, one value an event, the share in the draw whose mean slot of the candidate's own
+    completeness only.  The test uses one value per event: the share in the draw whose mean slot of the candidate's own
     options is higher, minus that in the other draw.
     """
     n, gain = late_minus_early.n, late_minus_early.mean
@@ -187,7 +187,7 @@ def reversed_draws(even: Sums, odd: Sums, late_minus_early: Sums) -> Check:
 
 
 def position_profile(profile: Profile, *, measured: PositionProfile = ()) -> Check:
-    """Say which slots get more or less than their fair share, by e-BH over slots and numbers of options.
+    """Return which slots get more or less than their fair share, by e-BH over slots and numbers of options.
 
     `measured` is what the worker saw at its start with options that are all the same.
     """
@@ -213,7 +213,7 @@ def position_profile(profile: Profile, *, measured: PositionProfile = ()) -> Che
 
 
 def _state(n: int, *, failed: bool, fine: bool) -> str:
-    """Name the state: a failure is sure whenever it is seen, the rest takes units and a good figure."""
+    """Return the state: FAILED at any number of units, OK only from `MIN_UNITS` on, else OPEN."""
     if failed:
         return _FAILED
     return _OK if fine and n >= MIN_UNITS else _OPEN

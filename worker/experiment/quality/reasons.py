@@ -5,7 +5,7 @@
     price   u0    0        2             of these, 2 name the price
 
 A share is of draws, but the draws of a user belong together: the spread of the difference is that of the linear part
-of two ratios, one value a user, as in `adjusted.by_event`.  There are many factors, so e-BH says which stand out.
+of two ratios, one value per user, as in `adjusted.by_event`.  There are many factors, so e-BH says which stand out.
 """
 
 from collections.abc import Iterable, Mapping
@@ -60,7 +60,7 @@ def reasons(rows: Iterable[Named], rule: Rule) -> tuple[Reason, ...]:
 
 
 def difference(draws: Counts, named: Counts) -> Moments:
-    """Return the candidate's share less the control's, and the spread of what it is a mean of, one value a user.
+    """Return the candidate's share less the control's, and the spread of what it is a mean of, one value per user.
 
     Both are of shape (2, users): a user's draws for the control and for the candidate, and those that name the factor.
     """

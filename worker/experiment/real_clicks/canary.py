@@ -45,7 +45,7 @@ MAX_CROSSED = 0.01  # share of users who were shown both arms; these few are lef
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CanaryEvents:
-    """Events of canary and control users, a row each, in any order; NaN as in `ControlEvents`."""
+    """Events of canary and control users, one row each, in any order; NaN as in `ControlEvents`."""
 
     user: NDArray[np.int64]
     outcome: Floats  # in [0, 1], of the slate that was shown
@@ -129,7 +129,7 @@ def _users(events: CanaryEvents) -> tuple[_Users, int]:
 
 
 def _influence(users: _Users) -> tuple[Floats, float]:
-    """Return one value a user, whose mean is the lift and whose spread is its error, and the tuning."""
+    """Return one value per user, whose mean is the lift and whose spread is its error, and the tuning."""
     inside, share = users.in_canary, float(users.in_canary.mean())
     y, s, y_shadow, s_shadow = (
         users.outcome[inside], users.simulated[inside], users.outcome[~inside], users.simulated[~inside],
@@ -144,7 +144,7 @@ def _influence(users: _Users) -> tuple[Floats, float]:
 
 
 def ppi_mean(outcome: Floats, simulated: Floats, shadow: Floats, *, tuning: float | None = None) -> Predicted:
-    """Return the mean outcome by PPI++, tuned for itself unless told; one value a user, as `ppi_mean_ci` has it."""
+    """Return the mean outcome by PPI++, tuned for itself unless told; one value per user, as `ppi_mean_ci` has it."""
     if tuning is None:
         tuning = power_tuning(outcome, simulated, shadow, np.zeros_like(shadow))
     rectified = outcome - tuning * simulated

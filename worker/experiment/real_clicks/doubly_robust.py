@@ -64,7 +64,7 @@ class ObservedLift:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ControlEvents:
-    """Events that were shown control's slate, a row each, in any order.
+    """Events that were shown control's slate, one row each, in any order.
 
     An outcome counts once its window is closed, clicked or not, and is NaN before: a click that counted at once would
     be known sooner than no click.  A simulation is NaN where there is none, a propensity where it was not logged.

@@ -80,7 +80,7 @@ class ShownSlate:
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """One row a slate in order of time, one column an option; padded where `offered` is false."""
+    """One row per slate in order of time, one column per option; padded where `offered` is false."""
 
     user: Ints  # codes
     occurred_at: Ints
@@ -145,7 +145,7 @@ def columns(slates: Iterable[ShownSlate]) -> Columns:
 
 
 def usable(row: ShownSlate) -> bool:
-    """Say whether the row can be right; a NaN fails both comparisons."""
+    """Return whether the row can be right; a NaN fails both comparisons."""
     size = len(row.probabilities)
     return (
         size > 0

@@ -1,8 +1,8 @@
-"""From the state to a report: every figure that readers are told is made here, from sums.
+"""From the state to a report: every figure that is shown is computed here, from sums.
 
     State  ->  epochs  ->  comparisons  ->  Users  ->  Effect, Point, Segment  ->  judge  ->  Comparison
 
-The same state gives the same report, whoever asks and however it came about.
+The same state gives the same report, whatever the order in which it was filled.
 """
 
 import json

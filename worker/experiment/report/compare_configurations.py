@@ -37,7 +37,7 @@ _ANSWERED = """select count(*) from answer where stream = ? and question = 'DUEL
 
 
 @dataclass(frozen=True, slots=True)
-class Twice:
+class ConfigurationComparison:
     """One candidate against one control, by two configurations."""
 
     candidate: str
@@ -55,7 +55,7 @@ class Twice:
 
 def compare(
     db: sqlite3.Connection, experiment: str, fingerprints: tuple[str, str], *, alpha: float, planned_users: int
-) -> list[Twice]:
+) -> list[ConfigurationComparison]:
     """Compare all candidates of an experiment between two configurations, named by the start of their fingerprints.
 
     Raises `BadSettings` for one that is not there, or that several have.
@@ -64,9 +64,9 @@ def compare(
     both = set(queries.compared(db, rows[0].id)) & set(queries.compared(db, rows[1].id))
     found = []
     for candidate, control in sorted(both):
-        one = _twice(db, rows, (candidate, control), alpha=alpha, planned_users=planned_users)
-        seen_twice = (real_clicks.seen(db, row.id, control, window_us=WINDOW_US) for row in rows)
-        found.append(replace(one, log_loss=_log_loss(*seen_twice)))
+        one = _compared(db, rows, (candidate, control), alpha=alpha, planned_users=planned_users)
+        slates = (real_clicks.seen(db, row.id, control, window_us=WINDOW_US) for row in rows)
+        found.append(replace(one, log_loss=_log_loss(*slates)))
     return found
 
 
@@ -79,16 +79,16 @@ def _newest(rows: Sequence[EpochRow], experiment: str, start: str) -> EpochRow:
     return next(iter(found.values()))
 
 
-def _twice(
+def _compared(
     db: sqlite3.Connection, epochs: Sequence[EpochRow], pair: tuple[str, str], *, alpha: float, planned_users: int
-) -> Twice:
+) -> ConfigurationComparison:
     times = [(epoch.first, epoch.last) for epoch in epochs]
     rows = db.execute(_PAIRS, (*(epoch.stream for epoch in epochs), *pair, *times[0], *times[1])).fetchall()
     answered = [db.execute(_ANSWERED, (one.stream, *pair, one.first, one.last)).fetchone()[0] for one in epochs]
     contested = [(a, b) for _, a, b, differs in rows if differs]
     shares = [_by_user((user, row[side]) for user, *row in rows) for side in (0, 1)]
     differences = _by_user((user, b - a) for user, a, b, _ in rows)
-    return Twice(
+    return ConfigurationComparison(
         *pair,
         events=len(rows),
         first_only=answered[0] - len(rows),

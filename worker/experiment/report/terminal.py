@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from worker.experiment.readout import Check, Comparison, Effect, Epoch, Readout, Report
-from worker.experiment.report.compare_configurations import Twice
+from worker.experiment.report.compare_configurations import ConfigurationComparison
 from worker.experiment.statistics import confidence as stats
 
 
@@ -25,16 +25,16 @@ def render(report: Report) -> Group:
     return Group(*tables, Text("\n".join(lines)))
 
 
-def render_twice(found: Sequence[Twice], first: str, second: str) -> Group:
+def render_configurations(found: Sequence[ConfigurationComparison], first: str, second: str) -> Group:
     """Return the comparison of two configurations on the same events as tables."""
     return Group(
-        *(_twice(one, first, second) for one in found)
+        *(_configurations(one, first, second) for one in found)
         if found
         else (Text("Both configurations answered no pair in common."),)
     )
 
 
-def _twice(one: Twice, first: str, second: str) -> Table:
+def _configurations(one: ConfigurationComparison, first: str, second: str) -> Table:
     table = Table(title=_plain(f"{one.candidate} against {one.control}, on the same events"), title_justify="left")
     table.add_column("")
     table.add_column("")

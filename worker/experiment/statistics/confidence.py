@@ -88,7 +88,7 @@ def estimate(
     planned_users: int,
     bounds: tuple[float, float] = (0.0, 1.0),
 ) -> Estimate:
-    """Return the mean of one value a user with its interval, valid at every look together with all others.
+    """Return the mean of one value per user with its interval, valid at every look together with all others.
 
     The result does not depend on the order of the values.  `planned_users` is where the interval is tightest; it
     never passes `bounds`, between which all values lie.

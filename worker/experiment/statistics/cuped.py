@@ -26,7 +26,7 @@ Values = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Moments:
-    """A mean and the standard deviation of what it is a mean of, one value a user."""
+    """A mean and the standard deviation of what it is a mean of, one value per user."""
 
     users: int
     mean: float

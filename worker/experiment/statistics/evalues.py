@@ -29,7 +29,7 @@ _Name = TypeVar("_Name")
 
 @dataclass(slots=True)
 class Sums:
-    """Number, total and squares of one value a unit; adding and merging give the same in any order."""
+    """Number, total and squares of one value per unit; adding and merging give the same in any order."""
 
     n: int = 0
     total: int = 0  # of 1 / UNIT

@@ -25,7 +25,7 @@ Values = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Sums:
-    """Columns of one comparison, one row a user and bucket; `total` in whole numbers of 1 / unit."""
+    """Columns of one comparison, one row per user and bucket; `total` in whole numbers of 1 / unit."""
 
     user: Counts
     bucket: Counts
@@ -52,7 +52,7 @@ class Rule:
 
 
 class Users:
-    """One value a user, from the rows of one comparison.
+    """One value per user, from the rows of one comparison.
 
     >>> rows = [(0, 10, 1, 0, 8, 1), (0, 12, 1, 0, 5, 0), (1, 11, 1, 0, 5, 0)]
     >>> users = Users(Sums.of(rows, unit=10), Rule(0.05, 5_000))

@@ -45,7 +45,7 @@ class AnswerRows:
     """Writes and reads answers inside the caller's transaction."""
 
     def __init__(self, db: sqlite3.Connection) -> None:
-        """Take an open state."""
+        """Use the connection of an open state."""
         self._db = db
         self._metrics = list(METRICS)
         self._by_question = {Kind.DUEL: [DUEL_SHARE], Kind.SLATE: slate_metrics()}

@@ -17,7 +17,7 @@ from worker.core.simulation.questions import Kind, Status
 from worker.experiment.metrics import DUEL_SHARE, MAX_VALUE, METRICS, Choices, slate_metrics
 from worker.experiment.quality.paired_draws import Drawn, drawn
 from worker.experiment.statistics.confidence import EVEN
-from worker.experiment.store.duel_text import Told, told
+from worker.experiment.store.duel_text import DuelText, duel_text
 from worker.experiment.store.overlap import overlap, tau
 
 Values = Mapping[str, float | None]  # by metric: every metric of the question has a key
@@ -56,12 +56,12 @@ class Answer:
     contested_mass: float | None = None
     segments: Mapping[str, str] = field(default_factory=dict)
     is_test: bool = False
-    told: Told | None = None  # of an answered duel
+    text: DuelText | None = None  # of an answered duel
     shown: Shown | None = None  # of a slate that a real user saw
     target_propensity: float | None = None  # of the slate that was shown, under this candidate; NaN is none
     overlap: float | None = None  # of a duel's options
     tau: float | None = None  # of the places of what both sides offer
-    factors: tuple[tuple[str, ...], ...] = ()  # see `Told`
+    factors: tuple[tuple[str, ...], ...] = ()  # see `DuelText`
     drawn: Drawn | None = None  # of an answered duel with two draws
     trouble: str = ""  # why values are missing that the status promised
 
@@ -88,8 +88,8 @@ def read(record: Mapping[str, object]) -> Answer:
         return replace(
             answer, values={DUEL_SHARE: None}, status=BAD_VALUE, contested_mass=None, trouble="bad_probability"
         )
-    found = told(record)
-    return replace(answer, told=found, factors=found.factors, drawn=drawn(record))
+    found = duel_text(record)
+    return replace(answer, text=found, factors=found.factors, drawn=drawn(record))
 
 
 @dataclass(frozen=True, slots=True)

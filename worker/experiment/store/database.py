@@ -1,4 +1,4 @@
-"""What was counted, and up to where the topics were read: one SQLite file, always both or neither.
+"""The state of a reader in one SQLite file: answers, sums, and the positions in the topics, committed together.
 
     answer     each answer once, by (experiment, configuration, event, question, variant): the facts
     total      mergeable sums by comparison, metric, segment, user and minute: made from the answers (`sums`)
@@ -7,9 +7,9 @@
     topic      the id of each topic that the positions belong to: one that is made anew keeps its name, not its id
 
 `take` writes the answers of a batch, what they add to the sums, and the positions after it in one transaction: a
-reader that is killed goes on where its last commit left it, and counts nothing twice or never.  The sums depend
+reader that is killed continues from its last commit: nothing is counted twice, nothing is lost.  The sums depend
 neither on the order of the answers nor on how they were batched.  A definition that arrives or
-changes has them made anew from the answers (`define`).  A user who is forgotten stays forgotten: a hash of the id is
+changes has them computed again from the answers (`define`).  A forgotten user stays forgotten: a hash of the id is
 kept to refuse it.
 """
 
@@ -83,7 +83,7 @@ class State:
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
-        """See one moment of the state for several queries, whatever another connection writes meanwhile."""
+        """Read several queries from one snapshot, whatever another connection writes meanwhile."""
         self._db.execute("begin")
         try:
             self._forms = self._read_forms()
@@ -101,7 +101,7 @@ class State:
         return dict(self._db.execute("select name, id from topic"))
 
     def forms(self, experiment_id: str) -> Sequence[Definition]:
-        """Return the forms of an experiment's definition, by `since`."""
+        """Return the versions of an experiment's definition, by `since`."""
         return self._forms.get(experiment_id, ())
 
     def experiments(self) -> list[str]:
@@ -110,7 +110,7 @@ class State:
         return sorted(filter(None, read | self._forms.keys()))
 
     def health(self) -> dict[str, int]:
-        """Return how many records were read, and what was wrong with how many."""
+        """Return the number of records read, and of those that could not be used, by reason."""
         return dict(self._db.execute("select name, count from health order by name"))
 
     def take(
@@ -164,7 +164,7 @@ class State:
         return definition
 
     def forget(self, user_id: str) -> int:
-        """Delete all of a user, and refuse what comes later; return the number of answers that went."""
+        """Delete all data of a user and refuse it from now on; return the number of deleted answers."""
         with self._transaction():
             self._forgotten.add(digest("user", user_id))
             self._db.executemany("insert or ignore into forgotten values (?)", [(one,) for one in self._forgotten])
@@ -185,7 +185,7 @@ class State:
         return gone
 
     def reset(self) -> None:
-        """Forget all that was read, positions too; definitions and forgotten users stay."""
+        """Delete all that was read, positions too; definitions and forgotten users are kept."""
         with self._transaction():
             for table in (*tables.DERIVED, *tables.READ):
                 self._db.execute(f"delete from {table}")
@@ -201,7 +201,7 @@ class State:
         return True
 
     def _trouble(self, answer: Answer) -> str:
-        """Count one answer; return what is to be said about it, or nothing."""
+        """Count one answer; return the reason that data health counts, or ""."""
         if self._is_forgotten(answer.user_id):
             return "forgotten_user"
         new = self._counting.take(answer, self.forms(answer.experiment_id))
@@ -227,7 +227,7 @@ class State:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        """All or nothing; what was remembered of the tables goes with what is rolled back."""
+        """Commit all or nothing; a rollback also clears what was cached of the tables."""
         self._db.execute("begin immediate")
         try:
             yield

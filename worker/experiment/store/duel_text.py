@@ -15,18 +15,18 @@ MAX_RATIONALE_CHARS = 2_000
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """One answered duel: (item id, position, variants, probability) an option, a text a draw that has one."""
+class DuelText:
+    """One answered duel: (item id, position, variants, probability) per option, one text per draw that has one."""
 
     options: tuple[tuple[str, int, tuple[str, ...], float], ...]
     rationales: tuple[str, ...]
     factors: tuple[tuple[str, ...], ...]  # a draw that speaks for a side: the side, then its factors
 
 
-def told(record: Mapping[str, Any]) -> Told:
+def duel_text(record: Mapping[str, Any]) -> DuelText:
     """Take an answered DUEL as Avro decodes it."""
     options = record["options"]
-    return Told(
+    return DuelText(
         options=tuple(
             (one["item_id"], one["position"], tuple(one["variants"]), one["probability"] or 0.0) for one in options
         ),

@@ -19,7 +19,7 @@ class Measures:
     """Writes sums inside the caller's transaction."""
 
     def __init__(self, db: sqlite3.Connection) -> None:
-        """Take an open state."""
+        """Use the connection of an open state."""
         self._db = db
         self._sums: defaultdict[_Key, Sums] = defaultdict(Sums)
         self._slots: defaultdict[tuple[int, int, int], Sums] = defaultdict(Sums)
@@ -78,7 +78,7 @@ def profile(db: sqlite3.Connection, epoch: int) -> Profile:
 
 
 def of_users(values: list[float]) -> Sums:
-    """Add up one value a user."""
+    """Add up one value per user."""
     found = Sums()
     for value in values:
         found.add(value)

@@ -19,7 +19,7 @@ class Examples:
     """Writes examples inside the caller's transaction."""
 
     def __init__(self, db: sqlite3.Connection) -> None:
-        """Take an open state."""
+        """Use the connection of an open state."""
         self._db = db
         self._bounds: dict[_Key, tuple[float, float]] = {}  # beyond which one is kept: at most, at least
         self._touched: dict[_Key, int] = {}
@@ -27,13 +27,13 @@ class Examples:
     def take(self, stream: int, user: int, answer: Answer) -> None:
         """Keep a duel if it goes far enough."""
         share = answer.values.get(DUEL_SHARE)
-        if answer.told is None or share is None:
+        if answer.text is None or share is None:
             return
         key = (stream, answer.variant, answer.control_variant)
         low, high = self._bounds.setdefault(key, (1.0, 0.0))
         if low < share < high:
             return
-        told = json.dumps([answer.told.options, answer.told.rationales])
+        told = json.dumps([answer.text.options, answer.text.rationales])
         row = (*key, answer.event_id, share, answer.occurred_at, user, told)
         self._db.execute("insert or replace into example values (?, ?, ?, ?, ?, ?, ?, ?)", row)
         self._touched[key] = self._touched.get(key, 0) + 1

@@ -38,7 +38,7 @@ class Real:
     """Writes shown slates and outcomes inside the caller's transaction."""
 
     def __init__(self, db: sqlite3.Connection) -> None:
-        """Take an open state."""
+        """Use the connection of an open state."""
         self._db = db
 
     def take_answer(self, stream: int, user: int, answer: Answer) -> None:
@@ -121,7 +121,7 @@ def _watermark(db: sqlite3.Connection) -> int:
 
 
 def has_outcomes(db: sqlite3.Connection) -> bool:
-    """Say whether any outcome was read."""
+    """Return whether any outcome was read."""
     return db.execute("select 1 from outcome limit 1").fetchone() is not None
 
 

@@ -55,7 +55,7 @@ class Counting:
     """Writes answers and sums; the caller begins and ends transactions, and calls `flush` before the end."""
 
     def __init__(self, db: sqlite3.Connection) -> None:
-        """Take an open state."""
+        """Use the connection of an open state."""
         self._db = db
         self.clear()
 
@@ -187,9 +187,9 @@ class Counting:
         self._add_beside(epoch, user, pair, FLIP, drawn.flip)
         self._add_beside(epoch, user, pair, CHANCE, drawn.chance)
 
-    def _add_reasons(self, epoch: int, user: int, pair: Pair, told: Sequence[tuple[str, ...]]) -> None:
-        for side, *factors in told:
-            for factor in (ANY, *factors):
+    def _add_reasons(self, epoch: int, user: int, pair: Pair, factors: Sequence[tuple[str, ...]]) -> None:
+        for side, *named in factors:
+            for factor in (ANY, *named):
                 series = self._id("series", epoch=epoch, candidate=pair.candidate, control=pair.control,
                                   metric=REASON, segment=factor)  # fmt: skip
                 self._reasons[series, user][side == CANDIDATE] += 1

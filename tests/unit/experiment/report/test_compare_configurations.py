@@ -9,8 +9,8 @@ from tests.support.experiment.written import outcomes, responses
 from tests.unit.experiment.store.test_real_clicks import outcome
 from worker.core.errors import BadSettings
 from worker.experiment.definition import Definition
-from worker.experiment.report.compare_configurations import Twice, compare
-from worker.experiment.report.terminal import render_twice
+from worker.experiment.report.compare_configurations import ConfigurationComparison, compare
+from worker.experiment.report.terminal import render_configurations
 from worker.experiment.store.database import State
 from worker.experiment.store.real_clicks import read_outcome
 
@@ -23,7 +23,7 @@ def counted(*records: dict[str, object]) -> State:
     return state
 
 
-def of(state: State, first: str = "f1", second: str = "f2") -> Twice:
+def of(state: State, first: str = "f1", second: str = "f2") -> ConfigurationComparison:
     (found,) = compare(state.db, "exp", (first, second), alpha=ALPHA, planned_users=PLANNED)
     return found
 
@@ -92,6 +92,6 @@ def test_an_experiment_without_clicks_compares_answers_alone() -> None:
     assert found.log_loss is None
     console = Console(width=120, color_system=None)
     with console.capture() as capture:
-        console.print(render_twice([found], "f1", "f2"))
+        console.print(render_configurations([found], "f1", "f2"))
     assert "events that both answered" in capture.get()
     assert "no clicks" in capture.get()

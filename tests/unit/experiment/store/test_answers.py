@@ -69,7 +69,7 @@ def test_experiment_answers_take_no_duel_whose_probabilities_are_none(probabilit
     draws = [{"probabilities": list(probabilities), "presented_order": [0, 1]}] * 2
     for answer in (read(response(options=options)), read(response(draws=draws))):
         assert (answer.values, answer.status, answer.trouble) == ({"duel_share": None}, "BAD_VALUE", "bad_probability")
-        assert (answer.told, answer.drawn, answer.contested_mass, answer.factors) == (None, None, None, ())
+        assert (answer.text, answer.drawn, answer.contested_mass, answer.factors) == (None, None, None, ())
 
 
 @pytest.mark.parametrize(

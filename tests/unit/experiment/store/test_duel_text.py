@@ -9,7 +9,7 @@ from worker.experiment.definition import Definition
 from worker.experiment.readout import Comparison
 from worker.experiment.report.assemble import MAX_EXAMPLES, Defaults, report
 from worker.experiment.store.database import State
-from worker.experiment.store.duel_text import MAX_FACTORS, told
+from worker.experiment.store.duel_text import MAX_FACTORS, duel_text
 from worker.experiment.store.examples import KEPT
 
 SIDES = (("control",), ("control", "candidate"), ("candidate",))
@@ -43,7 +43,7 @@ def counted(records: list[dict[str, object]], state: State | None = None) -> Sta
 @pytest.mark.parametrize(("first", "side"), [(0, "control"), (2, "candidate"), (1, "")])
 def test_an_experiment_hears_a_draw_for_the_side_that_alone_offers_its_choice(first: int, side: str) -> None:
     """A choice that both offer speaks for neither."""
-    assert told(duel(0, first, "Boredom", "Price")).factors == (((side, "Boredom", "Price"),) if side else ())
+    assert duel_text(duel(0, first, "Boredom", "Price")).factors == (((side, "Boredom", "Price"),) if side else ())
 
 
 def test_an_experiment_tells_the_share_of_draws_that_name_a_factor() -> None:
@@ -66,9 +66,9 @@ def test_an_experiment_that_is_counted_anew_has_the_same_reasons() -> None:
 
 def test_an_experiment_bounds_what_a_writer_puts_into_factors() -> None:
     record = duel(0, 2, *(f"{number}" * 500 for number in range(50)))
-    ((side, *factors),) = told(record).factors
+    ((side, *factors),) = duel_text(record).factors
     assert (side, len(factors), max(map(len, factors))) == ("candidate", MAX_FACTORS, 64)
-    assert told(duel(0, 2, "", "Price")).factors == (("candidate", "Price"),)
+    assert duel_text(duel(0, 2, "", "Price")).factors == (("candidate", "Price"),)
 
 
 def test_an_experiment_shows_the_duels_that_went_furthest() -> None:
