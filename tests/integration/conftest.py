@@ -52,8 +52,9 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def vllm_settings() -> Settings:
-    """The model that ships with the package, small enough for two cores."""
-    return load(None, {"model": "mirror-tiny", "max_tokens": 160, "max_num_seqs": 64, "start_from": "earliest"})
+    """The model that ships with the package, small enough for two cores; in the type that `vllm serve` runs it in."""
+    own = {"model": "mirror-tiny", "dtype": "bfloat16", "max_tokens": 160, "max_num_seqs": 64}
+    return load(None, own | {"start_from": "earliest"})
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

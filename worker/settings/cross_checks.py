@@ -88,6 +88,11 @@ def _engine(vllm_options: dict[str, Any]) -> Iterator[str]:
     yield from engine_arguments.problems(vllm_options)
 
 
+def _dtype(dtype: str, vllm_options: dict[str, Any]) -> Iterator[str]:
+    if dtype != "auto" and "dtype" in vllm_options:
+        yield "dtype: vllm_options has a dtype too; want one of them"
+
+
 def _rates(sample_rates: dict[str, float]) -> Iterator[str]:
     yield from (f"sample_rates.{e}: {rate}, want (0, 1]" for e, rate in sample_rates.items() if not 0 < rate <= 1)
 
@@ -104,7 +109,7 @@ def _room(max_tokens: int | None, max_model_len: int) -> Iterator[str]:
 
 _TOGETHER = (
     _read, _written, addresses.topics, addresses.identities, addresses.brokers, addresses.registry, _options, _batch,
-    _rates, _member, addresses.servers, _engine, _room,
+    _rates, _member, addresses.servers, _engine, _dtype, _room,
 )  # fmt: skip
 
 # -- files

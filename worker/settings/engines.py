@@ -30,6 +30,11 @@ def _no_vllm_options(vllm_options: dict[str, Any]) -> Iterator[str]:
         yield "vllm_options: engine vllm-server takes none; the servers' own flags say how they run"
 
 
+def _no_dtype(dtype: str) -> Iterator[str]:
+    if dtype != "auto":
+        yield "dtype: engine vllm-server takes none; the servers' own flags say how they run"
+
+
 def _some_server(server_urls: list[str]) -> Iterator[str]:
     if not server_urls:
         yield "server_urls: engine vllm-server needs at least one, such as http://gpu-1:8000"
@@ -50,7 +55,7 @@ ENGINES = {
     "vllm-server": EngineKind(
         "worker.engines.remote.vllm_server:make",
         reads_prompt=True,
-        checks=(_some_server, _two_passes, _no_vllm_options),
+        checks=(_some_server, _two_passes, _no_vllm_options, _no_dtype),
         files=(_server_auth,),
     ),
     "choice-model": EngineKind("worker.engines.choice_model:make", reads_prompt=False),

@@ -162,6 +162,9 @@ class EngineSettings(_Group):
     server_auth_file: Path | None = Field(None, description="File with the bearer token for these servers")
     model: str = Field("mirror-tiny", min_length=1, description="Model: mirror-tiny, a folder, or a hub name")
     revision: str | None = Field(None, description="Model revision; pin a commit in production")
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field(
+        "auto", description="Data type of vLLM; auto: the model's own, float32 on a CPU that emulates bfloat16"
+    )
     temperature: float | None = Field(
         None, gt=0, le=2, description="Sampling temperature of the rationale; unset: the profile's, 1.0"
     )
@@ -176,7 +179,9 @@ class EngineSettings(_Group):
     )
     max_model_len: int = Field(8192, ge=512, description="Maximum tokens of prompt and rationale together")
     max_num_seqs: int = Field(256, ge=1, description="Maximum concurrent requests in vLLM")
-    kv_cache_bytes: int | None = Field(None, ge=1, description="KV cache size, bytes; default on a CPU: 512 MiB")
+    kv_cache_bytes: int | None = Field(
+        None, ge=1, description="KV cache size, bytes; default on a CPU: 512 MiB, 1 GiB in float32"
+    )
     vllm_options: Annotated[dict[str, Any], NoDecode, BeforeValidator(_json)] = Field(
         {}, description="More vLLM engine arguments, e.g. tensor_parallel_size"
     )

@@ -20,7 +20,7 @@ from worker.core.prompts.prompt import Profile
 from worker.core.simulation.draws import EngineCard
 from worker.core.simulation.questions import MAX_OPTIONS
 from worker.engines.daemon_thread import in_thread
-from worker.engines.local import step_stats
+from worker.engines.local import cpu_dtype, step_stats
 from worker.engines.local.parent_death import PARENT
 from worker.engines.passes import Passes
 from worker.engines.prompted_engine import PromptedEngine, sampling
@@ -31,7 +31,7 @@ from worker.settings.groups import PromptedEngineSettings
 log = logging.getLogger(__name__)
 
 TINY = "mirror-tiny"
-CPU_KV_CACHE_BYTES = 512 << 20  # without a number vLLM takes 92 % of the memory on a CPU
+CPU_KV_CACHE_BYTES = 512 << 20  # without a number vLLM takes 92 % of the memory on a CPU; twice that in float32
 ABORT_AGAIN_S = 0.1
 NUMA = "libnuma.so.1"  # vLLM's own code for a CPU is linked against it
 TRACES = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"  # where vLLM sends spans of its own
@@ -61,6 +61,7 @@ class VllmEngine(PromptedEngine):
         self._traces = _traces_endpoint()
         self._aborts: set[asyncio.Task[None]] = set()
         self._llm: Any = None
+        self._dtype: str | None = None  # None: vLLM's own choice
         self._hear: Callable[[int, int], None] = lambda _running, _waiting: None
         self._stopped: asyncio.Future[None]  # of the present life
         self.card = EngineCard(
@@ -132,13 +133,34 @@ class VllmEngine(PromptedEngine):
         model, revision = str(model_path(self._settings.model)), self._settings.revision
         config = AutoConfig.from_pretrained(model, revision=revision)
         self._max_model_len = min(self._settings.max_model_len, int(config.max_position_embeddings))
+        own = declared(config)
+        self._dtype = self._choose_dtype(own)
         self.card = replace(self.card, max_prompt_tokens=self._room(self._max_model_len))
         self._tokens = Tokens(load(model, revision), self._profile.stop)
         self._passes = Passes(self._settings, self._profile, self._tokens, SamplingParams, RequestOutputKind.FINAL_ONLY)
         args = AsyncEngineArgs(**self._engine_args(model))
         self._llm = AsyncLLM.from_engine_args(args, stat_loggers=[step_stats.teller(self._tell)])
         found = running(getattr(self._llm, "vllm_config", None))
-        self.card = with_running(self.card, found, declared(config))
+        self.card = with_running(self.card, found, own)
+
+    def _choose_dtype(self, own: Mapping[str, str]) -> str | None:
+        """Return the model's data type as set, or as this processor wants it; None leaves it to vLLM."""
+        settings = self._settings
+        if settings.dtype != "auto":
+            return settings.dtype
+        if not on_cpu() or settings.vllm_options.keys() & {"dtype", "quantization"}:
+            return None
+        chosen = cpu_dtype.automatic(own, cpu_dtype.processor_flags())
+        if chosen is not None:
+            wanted = " or ".join(sorted(cpu_dtype.NATIVE))
+            log.info(
+                "dtype: %s instead of the model's %s, which this processor emulates (no %s in /proc/cpuinfo):"
+                " two to three times as fast; dtype=bfloat16 keeps it",
+                chosen,
+                own.get("dtype", "own"),
+                wanted,
+            )
+        return chosen
 
     def _engine_args(self, model: str) -> dict[str, Any]:
         settings = self._settings
@@ -154,8 +176,11 @@ class VllmEngine(PromptedEngine):
             "max_logprobs": MAX_OPTIONS,
             "otlp_traces_endpoint": self._traces,
         }
+        if self._dtype is not None:
+            args["dtype"] = self._dtype
         if on_cpu():
-            args |= {"enforce_eager": True, "kv_cache_memory_bytes": CPU_KV_CACHE_BYTES}
+            cache_bytes = CPU_KV_CACHE_BYTES * (2 if self._dtype == "float32" else 1)  # as many tokens in any type
+            args |= {"enforce_eager": True, "kv_cache_memory_bytes": cache_bytes}
             # A seeded request whose prompt is computed in chunks ends vLLM 0.32's engine on a CPU: it rewinds the
             # request's generator, and torch's CPU generator has no offset.
             args |= {"enable_chunked_prefill": False, "max_num_batched_tokens": max(self._max_model_len, 8_192)}
