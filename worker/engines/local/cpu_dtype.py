@@ -3,6 +3,9 @@
 x86 processors without AVX512_BF16 and AMX_BF16 emulate bfloat16: each product is widened to float32 and rounded back.
 vLLM's own choice is the type of the model's folder, whatever the processor is.  Other architectures are left to it.
 
+Measured with vLLM 0.32 alone and mirror-tiny on one core of a Xeon with AVX512_BF16, in pairs (28 November 2026):
+bfloat16 took 2.1 and 2.3 times as long as float32 with oneDNN and ATen held to AVX2, and 0.8 to 1.2 times with all.
+
 >>> emulated_bfloat16(frozenset({"avx2", "fma"})), emulated_bfloat16(frozenset({"avx2", "avx512_bf16"}))
 (True, False)
 >>> emulated_bfloat16(frozenset())
