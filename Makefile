@@ -2,7 +2,7 @@
 PYTHON ?= python3
 ENGINE ?= vllm
 ENGINES := vllm choice-model
-EVENTS ?= 500
+EVENTS ?=
 BENCH ?=
 VENV := .venv
 PEERS := .venv-peers
@@ -73,7 +73,7 @@ setup: $(VENV)/test.done  ## Install everything that the tests need into .venv.
 
 demo:  ## Run the main job on this machine: generated users, a worker with vLLM on the CPU, the result.
 demo: $(if $(filter choice-model,$(ENGINE)),$(VENV)/run.done,$(VENV)/cpu.done)
-	$(BIN)/mirrorstream demo --engine $(ENGINE) --events $(EVENTS)
+	$(BIN)/mirrorstream demo --engine $(ENGINE) $(if $(EVENTS),--events $(EVENTS))
 
 # The other frameworks, whose Kafka client is older than ours; the worker itself without its dependencies.
 $(PEERS)/done: requirements/peers.txt | $(UV)

@@ -95,18 +95,27 @@ def check(
 
 @app.command(epilog="Example: mirrorstream demo --events 200 --engine choice-model --json")
 def demo(
-    events: Annotated[int, typer.Option(min=1, max=1_000_000, help="Impressions to simulate.")] = 500,
+    events: Annotated[
+        int | None,
+        typer.Option(min=1, max=1_000_000, help="Impressions to simulate; default: as many as two minutes allow."),
+    ] = None,
     engine: Annotated[str, typer.Option(help="vllm or choice-model.")] = "vllm",
     bootstrap: Bootstrap = None,
     seed: Annotated[int, typer.Option(help="Seed of users and films.")] = 1,
     as_json: Json = False,
 ) -> None:
     """Run everything on this machine: a broker (or a real Kafka: --bootstrap), sample traffic, a worker, the result."""
-    from worker.demo import run as show
+    from worker.demo.stopping import stoppable
 
     if engine not in DEMO_ENGINES:
         raise BadSettings(f"--engine {engine}: want {' or '.join(DEMO_ENGINES)}{did_you_mean(engine, DEMO_ENGINES)}")
-    raise typer.Exit(show.run(events=events, engine=engine, bootstrap=bootstrap, seed=seed, as_json=as_json))
+
+    def show() -> int:
+        from worker.demo.run import run as show_all  # a second of imports, in which Ctrl-C ends the command too
+
+        return show_all(events=events, engine=engine, bootstrap=bootstrap, seed=seed, as_json=as_json)
+
+    raise typer.Exit(stoppable(show))
 
 
 @app.command(epilog="Example: mirrorstream replay --movielens ml-latest-small --events 2000 --rate 100")

@@ -9,6 +9,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from worker.demo.children import child
+
 _SERVE = """
 import sys
 from confluent_kafka import Producer
@@ -22,10 +24,7 @@ sys.stdin.read()
 @contextmanager
 def embedded_broker() -> Iterator[str]:
     """Run the broker and give its address; it ends with this process, whose pipe it reads."""
-    process = subprocess.Popen([sys.executable, "-c", _SERVE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    try:
+    command = [sys.executable, "-c", _SERVE]
+    with child(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         yield process.stdout.readline().strip()
-    finally:
-        process.terminate()
-        process.wait(10)

@@ -29,6 +29,10 @@ class Count:
     last: dict[str, Any] = field(default_factory=dict)
     unsent: int = 0  # events that are still to be sent
 
+    def plan(self, events: int) -> None:
+        """Have so many events sent in all; those that were sent are not taken back."""
+        self.unsent = max(0, events - self.sent)
+
     def expect(self, event_id: str, variants: Iterable[str]) -> None:
         """Note an event that was sent; the first variant is control."""
         self.unsent = max(0, self.unsent - 1)
@@ -40,6 +44,11 @@ class Count:
         """Count a response."""
         self.seen[response["event_id"], response["question"], response["variant"]] += 1
         self.last = response
+
+    @property
+    def sent(self) -> int:
+        """Events that were sent."""
+        return len(self.expected) // QUESTIONS
 
     @property
     def missing(self) -> int:

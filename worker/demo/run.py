@@ -1,111 +1,205 @@
-"""`mirrorstream demo`: a broker, generated users and films, a worker, and what comes out, on one machine."""
+"""`mirrorstream demo`: a broker, generated users and films, a worker, and what comes out, on one machine.
+
+probe the machine  ->  broker, topics, worker, page  ->  events until a verdict stands  ->  last screen
+                                                     ->  while somebody looks at the page: more events
+"""
 
 import json
 import os
-import signal
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
+from webbrowser import open as open_browser
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.markup import escape
 from rich.panel import Panel
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from worker.core.codec import avro_schemas, framing, impression as codec
-from worker.core.codec.avro_encoder import Encoder
-from worker.core.codec.avro_schemas import schema_text
-from worker.core.errors import Fatal
-from worker.core.records import Impression, Message
-from worker.demo import scenes
+from worker.core.records import Impression
+from worker.demo import last_screen, new_topics, pace, scenes, stopping, traffic
 from worker.demo.broker import embedded_broker
-from worker.demo.independent_count import QUESTIONS, Count, Reader
-from worker.demo.page import hold, shown
+from worker.demo.children import child
+from worker.demo.independent_count import QUESTIONS
+from worker.demo.page import Watched, on_embedded, shown
+from worker.demo.traffic import Tally, Traffic
+from worker.experiment.readout import Report
 from worker.experiment.report import assemble
-from worker.experiment.report.terminal import render
-from worker.experiment.store.answers import Answer, read
 from worker.experiment.store.database import State
-from worker.kafka import admin
 from worker.settings import Settings, load
 
-BACKLOG = 100  # events sent and not yet answered: the embedded broker keeps everything in memory
-SILENCE_S = 120.0  # without a single answer: the demo gives up and says what is missing
-NOT_PROVEN = "not proven on the embedded broker"
-PROVEN = "exactly once for readers with isolation.level=read_committed"
+NO_ANSWER_S = 60.0  # from the command: a line says so
+START_S = {"choice-model": 5.0}  # from the command to the first answer, on two quiet cores
+VLLM_START_S = 45.0
+PLANNED_USERS = 200  # of a demo that sizes itself: an interval nearly as narrow as can be from 100 to 500 users
+LOOKED_AT_BACKLOG = 20  # events: what is still computed when nobody looks any more
+IDLE_S = 0.5
 
 
-@dataclass(slots=True)
-class Demo:
-    """One run."""
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the caller wants."""
 
-    events: int
+    events: int | None  # None: as many as the machine can in two minutes
     engine: str
+    bootstrap: str | None
     seed: int
-    started_s: float = field(default_factory=lambda: time.monotonic() - process_age_s())
-    first_s: float = 0.0  # from the command to the first response
-    dead_letters: int = 0
-    count: Count = field(init=False)
-    answers: list[Answer] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        """Count what is to be sent as missing."""
-        self.count = Count(unsent=self.events)
+    as_json: bool
 
     @property
-    def consumed(self) -> int:
-        """Events of which something came out: an answer or a dead letter."""
-        return self.count.answered + self.dead_letters
+    def start_s(self) -> float:
+        """From the command to the first answer on a quiet machine, seconds."""
+        return START_S.get(self.engine, VLLM_START_S)
 
 
-def process_age_s() -> float:
-    """Return how long ago this process was started, so that its imports count; in steps of 10 ms."""
-    started_ticks = Path("/proc/self/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19]  # since boot
-    return time.clock_gettime(time.CLOCK_BOOTTIME) - int(started_ticks) / os.sysconf("SC_CLK_TCK")
-
-
-def run(*, events: int, engine: str, bootstrap: str | None, seed: int, as_json: bool) -> int:
+def run(*, events: int | None, engine: str, bootstrap: str | None, seed: int, as_json: bool) -> int:
     """Run the demo; return 0 only if nothing is missing and nothing came twice."""
-    console = Console(stderr=as_json)
-    demo = Demo(events, engine, seed)
-    with ExitStack() as stack:
-        servers = bootstrap or stack.enter_context(embedded_broker())
-        choices = _choices(servers, engine)
-        settings = load(None, choices)
-        _make_topics(settings, embedded=bootstrap is None)
-        log = stack.enter_context(tempfile.NamedTemporaryFile("w+", prefix="mirrorstream-demo-", suffix=".log"))
-        process = stack.enter_context(_worker(choices, Path(log.name)))
-        page = stack.enter_context(shown(settings, scenes.definition(events)))
-        console.print(f"Watch it at {page}")
-        _follow(demo, settings, process, console, Path(log.name))
-        summary = _report(demo, bootstrap, console, as_json=as_json)
-        if console.is_terminal and not as_json:
-            hold(page, console)
-    return 0 if not summary["missing"] and not summary["duplicates"] else 1
+    return _Demo(Plan(events, engine, bootstrap, seed, as_json)).run()
 
 
-def _report(demo: Demo, bootstrap: str | None, console: Console, *, as_json: bool) -> dict[str, object]:
-    """Say what came of it, to people and to programs."""
-    console.print()
-    state = State()
-    state.define(scenes.definition(demo.events))
-    state.take(demo.answers, health={"read": len(demo.answers)}, positions={})
-    console.print(render(assemble.report(state, assemble.Defaults())))
-    summary = _summary(demo, bootstrap)
-    if as_json:
-        sys.stdout.write(json.dumps(summary) + "\n")
-    else:
-        console.print(Panel("\n".join(f"{name}: {value}" for name, value in summary.items()), title="counted"))
-    return summary
+class _Demo:
+    """One demo, from the probe to the page that stays."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._console = Console(stderr=plan.as_json, highlight=False)
+        self._speed = pace.probe()
+        self._tally = Tally(plan.engine, time.monotonic() - last_screen.process_age_s())
+        self._tally.count.plan(plan.events or pace.MIN_EVENTS)
+        self._definition = scenes.definition(plan.events or PLANNED_USERS)
+        users = plan.events or pace.MAX_LOOKED_AT
+        self._impressions: Iterator[Impression] = scenes.impressions(plan.seed, num_users=users)
+
+    def run(self) -> int:
+        """Return the exit code."""
+        with ExitStack() as stack:
+            servers = self._plan.bootstrap or stack.enter_context(embedded_broker())
+            choices = _choices(servers, self._plan.engine, self._speed.slow)
+            settings = load(None, choices)
+            new_topics.make(settings, embedded=self._plan.bootstrap is None, say=self._console.print)
+            page, events = self._start(stack, choices, settings)
+            self._say_what_comes(page)
+            self._ask(events)
+            if not self._tally.first_s:
+                return self._nothing()
+            code = self._tell()
+            if self._console.is_terminal and not self._plan.as_json:
+                self._hold(page, events, code)
+        return code
+
+    def _start(self, stack: ExitStack, choices: dict[str, Any], settings: Settings) -> tuple[Watched, Traffic]:
+        """Start the worker, the page and the traffic; the log is a file that goes with them."""
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="mirrorstream-demo-"))
+        log = Path(folder) / "worker.log"
+        output = stack.enter_context(log.open("wb"))
+        environment = _environment(self._speed)
+        worker = stack.enter_context(child(_command(choices), stdout=output, stderr=output, env=environment))
+        readable = settings if self._plan.bootstrap else on_embedded(settings)
+        page = stack.enter_context(shown(readable, self._definition))
+        return page, stack.enter_context(traffic.opened(self._tally, settings, worker, log))
+
+    def _say_what_comes(self, page: Watched) -> None:
+        if self._speed.slow >= pace.SLOW:
+            self._console.print(
+                f"This machine is slow or busy: work takes {self._speed.slow:.0f} times as long as on two quiet cores."
+                " Deadlines are longer by as much."
+            )
+        first = pace.duration(self._plan.start_s * self._speed.slow)
+        exact = f"{self._plan.events:,} events follow it" if self._plan.events else "a verdict two minutes later"
+        self._console.print(f"First answer in about {first}, {exact}. Watch it at {page.address}")
+
+    def _ask(self, events: Traffic) -> None:
+        """Feed events and read answers until all are there, or nothing has come for too long."""
+        words = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[left]}")
+        progress = Progress(*words, console=self._console)
+        task = progress.add_task(f"answers of {self._plan.engine}", left="")
+        warned = False
+        with Live(progress, console=self._console, refresh_per_second=4) as live:
+            while self._tally.count.missing and not self._is_silent():
+                events.step(self._impressions)
+                self._resize()
+                total = QUESTIONS * (self._tally.count.sent + self._tally.count.unsent)
+                progress.update(task, completed=len(self._tally.count.seen), total=total, left=self._left())
+                live.update(Group(progress, _latest(self._tally)))
+                if not warned and not self._tally.first_s and self._waited_s() > NO_ANSWER_S:
+                    warned = True
+                    self._console.print(last_screen.no_answer(self._plan.engine, self._waited_s()))
+        events.read(1.0)  # what comes now would be one too many
+
+    def _resize(self) -> None:
+        """Have as many events as fit into the time, at the speed so far."""
+        if self._plan.events is None and self._tally.first_s:
+            wanted = pace.size(answered=self._tally.answered, elapsed_s=self._tally.asking_s)
+            self._tally.count.plan(wanted)
+
+    def _waited_s(self) -> float:
+        return time.monotonic() - self._tally.started_s
+
+    def _is_silent(self) -> bool:
+        since_s = max(self._tally.started_s, self._tally.last_s)
+        return time.monotonic() - since_s > pace.SILENCE_S * self._speed.slow
+
+    def _left(self) -> str:
+        """Say how long it takes yet."""
+        tally = self._tally
+        if not tally.answered:
+            left_s = self._plan.start_s * self._speed.slow - self._waited_s()
+            return f"first answer in {pace.duration(left_s)}" if left_s > 0 else "first answer any moment"
+        left_s = tally.count.missing / QUESTIONS * max(1.0, tally.asking_s) / tally.answered
+        return f"{pace.duration(left_s)} left" if left_s else "done"
+
+    def _nothing(self) -> int:
+        """Say that there was no answer at all."""
+        self._console.print(last_screen.no_answer(self._plan.engine, self._waited_s()))
+        self._write_json()
+        return 1
+
+    def _tell(self) -> int:
+        """Say what came of it, to people and to programs; return the exit code."""
+        self._console.print()
+        for line in last_screen.lines(self._tally, self._report(), self._plan.bootstrap):
+            self._console.print(escape(line), soft_wrap=True)
+        self._write_json()
+        return 1 if self._tally.count.missing or self._tally.count.duplicates else 0
+
+    def _report(self) -> Report:
+        state = State()
+        state.define(self._definition)
+        state.take(self._tally.answers, health={"read": len(self._tally.answers)}, positions={})
+        return assemble.report(state, assemble.Defaults())
+
+    def _write_json(self) -> None:
+        if self._plan.as_json:
+            sys.stdout.write(json.dumps(last_screen.summary(self._tally, self._plan.bootstrap)) + "\n")
+
+    def _hold(self, page: Watched, events: Traffic, code: int) -> NoReturn:
+        """Keep the page until Ctrl-C, which raises `Enough`; while somebody looks at it, more users are asked."""
+        open_browser(page.address)
+        more = f"; while you look at it, up to {pace.MAX_LOOKED_AT:,} users are asked" if not self._plan.events else ""
+        self._console.print(f"\nThe page stays at {page.address} until Ctrl-C{more}.", soft_wrap=True)
+        try:
+            while True:
+                self._go_on(page, events)
+        except KeyboardInterrupt:
+            raise stopping.Enough(code) from None
+
+    def _go_on(self, page: Watched, events: Traffic) -> None:
+        looked_at = page.is_looked_at and self._plan.events is None
+        self._tally.count.plan(pace.MAX_LOOKED_AT if looked_at else 0)
+        self._tally.answers.clear()  # the page has them
+        if self._tally.count.missing:
+            events.step(self._impressions, backlog=LOOKED_AT_BACKLOG)
+        else:
+            time.sleep(IDLE_S)
 
 
-def _choices(servers: str, engine: str) -> dict[str, Any]:
+def _choices(servers: str, engine: str, slow: float) -> dict[str, Any]:
     """Return the worker's settings; topics and group are the demo's own, so that it can run on any cluster."""
     name = f"mirrorstream-demo-{int(time.time())}"
     return {
@@ -119,124 +213,32 @@ def _choices(servers: str, engine: str) -> dict[str, Any]:
         "max_tokens": 160,
         "max_num_seqs": 64,
         "http_port": 0,
+        **pace.deadlines(slow),
     }
 
 
-def _make_topics(settings: Settings, *, embedded: bool) -> None:
-    topics = [*settings.input_topics, settings.output_topic, settings.dead_letter_topic]
-    if embedded:
-        admin.touch(settings, topics)
-    else:
-        admin.create(settings, dict.fromkeys(topics, 4))
+def _command(choices: dict[str, Any]) -> list[str]:
+    """Return `mirrorstream run` as users type it."""
+    texts = {name: json.dumps(value) if isinstance(value, list) else value for name, value in choices.items()}
+    flags = [part for name, text in texts.items() for part in ("--set", f"{name}={text}")]
+    return [sys.executable, "-m", "worker", "run", *flags]
 
 
-@contextmanager
-def _worker(choices: dict[str, Any], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Run `mirrorstream run` as users do, its log in a file; SIGTERM drains it."""
-    assignments = [
-        f"{name}={json.dumps(value) if isinstance(value, list) else value}" for name, value in choices.items()
-    ]
-    command = [sys.executable, "-m", "worker", "run", *(part for one in assignments for part in ("--set", one))]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("MIRRORSTREAM_")}
-    with log.open("wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output, env=environment)
-    try:
-        yield process
-    finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(60)
-        except subprocess.TimeoutExpired:
-            process.kill()
+def _environment(speed: pace.Speed) -> dict[str, str]:
+    """Return the worker's environment; what the caller has set wins, but for settings."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("MIRRORSTREAM_")}
+    return {**pace.threads(speed), **kept}
 
 
-def _follow(demo: Demo, settings: Settings, process: subprocess.Popen[bytes], console: Console, log: Path) -> None:
-    """Feed events and read answers until all are there."""
-    reader = Reader(settings.bootstrap_servers, schema_text("SimulatedResponse"))
-    reader.follow(settings.output_topic, settings.dead_letter_topic)
-    feed = _Feed(demo, settings)
-    progress = Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console
-    )
-    task = progress.add_task(f"answers of {demo.engine}", total=QUESTIONS * demo.events)
-    last_s = time.monotonic()
-    with Live(progress, console=console, refresh_per_second=4) as live:
-        while demo.count.missing:
-            feed.send()
-            for topic, value in reader.read(0.2):
-                last_s = time.monotonic()
-                _take(demo, settings, reader, topic, value)
-            progress.update(task, completed=len(demo.count.seen))
-            live.update(Group(progress, _latest(demo)))
-            if process.poll() is not None:
-                raise Fatal(f"the worker ended with exit code {process.returncode}:\n{log.read_text()[-3000:]}")
-            if time.monotonic() - max(last_s, demo.started_s) > SILENCE_S:
-                break
-    for topic, value in reader.read(1.0):  # what comes now would be one too many
-        _take(demo, settings, reader, topic, value)
-    reader.close()
-    feed.close()
-
-
-def _take(demo: Demo, settings: Settings, reader: Reader, topic: str, value: bytes) -> None:
-    if topic == settings.dead_letter_topic:
-        demo.dead_letters += 1
-        return
-    demo.first_s = demo.first_s or time.monotonic() - demo.started_s
-    demo.count.add(reader.decode(value))
-    _, payload = framing.split(value, ())
-    decoded = codec.decode_plain(payload, avro_schemas.own_schema("SimulatedResponse"), "SimulatedResponse")
-    demo.answers.append(read(decoded))
-
-
-class _Feed:
-    """Sends generated events, never more than the backlog ahead of the answers."""
-
-    def __init__(self, demo: Demo, settings: Settings) -> None:
-        self._demo = demo
-        self._topic = settings.input_topics[0]
-        self._encoder = Encoder("RecommendationImpression")
-        self._publisher = admin.Publisher(settings)
-        self._impressions: Iterator[Impression] = scenes.impressions(demo.seed, num_users=demo.events)
-
-    def send(self) -> None:
-        """Send as many events as the backlog lets."""
-        count = self._demo.count
-        while count.unsent and (len(count.expected) - len(count.seen)) // QUESTIONS < BACKLOG:
-            impression = next(self._impressions)
-            self._publisher.send(
-                Message(self._topic, impression.user.user_id.encode(), self._encoder.encode(impression))
-            )
-            count.expect(impression.event_id, [slate.variant for slate in impression.slates])
-
-    def close(self) -> None:
-        """Deliver what is queued."""
-        self._publisher.close()
-
-
-def _latest(demo: Demo) -> Panel:
+def _latest(tally: Tally) -> Panel:
     """Show the last answer: what was chosen, and why in the model's words."""
-    response = demo.count.last
+    response = tally.count.last
     if not response:
         return Panel("the worker starts ...", title="latest answer")
     text = next((draw["text"] for draw in response["draws"] if draw["text"]), "(this engine gives no reasons)")
-    chosen = response["options"][response["choice"]]["item_id"] if response["choice"] is not None else "nothing"
+    chosen = (
+        tally.name(response["options"][response["choice"]]["item_id"]) if response["choice"] is not None else "nothing"
+    )
     share = f", duel share {response['duel_share']:.2f}" if response["duel_share"] is not None else ""
     head = f"{response['question']} of {response['variant']}: {response['user_id']} picks {chosen}{share}"
     return Panel(escape(f"{head}\n{text.strip()}"), title="latest answer")
-
-
-def _summary(demo: Demo, bootstrap: str | None) -> dict[str, object]:
-    seconds = time.monotonic() - demo.started_s - demo.first_s
-    return {
-        "consumed": demo.consumed,
-        "responses": sum(demo.count.seen.values()),
-        "dead_letters": demo.dead_letters,
-        "missing": demo.count.missing,
-        "duplicates": demo.count.duplicates,
-        "events_per_s": round(demo.consumed / seconds, 1) if seconds > 0 else 0.0,
-        "first_response_s": round(demo.first_s, 1),
-        "engine": demo.engine,
-        "broker": bootstrap or "embedded",
-        "guarantee": PROVEN if bootstrap else NOT_PROVEN,
-    }

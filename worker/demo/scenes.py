@@ -201,6 +201,15 @@ def _slate(variant: str, role: Role, wares: Sequence[_Ware]) -> Slate:
     )
 
 
+def name(item: Item) -> str:
+    """Return what a person calls an item of the demo's catalogue.
+
+    >>> name(Item("movies-0001", 0, attributes={"title": "Heat (1995)", "genres": "Action|Crime"}))
+    'Heat (1995)'
+    """
+    return item.attributes.get("title") or item.attributes.get("name") or item.item_id
+
+
 def definition(num_users: int) -> Definition:
     """Return what is to be found out of `num_users` users, as one would state it before."""
     return Definition("demo", 0, "control", ("candidate",), margin=0.02, planned_users=num_users)

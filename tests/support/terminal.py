@@ -1,0 +1,91 @@
+"""Runs a command as somebody at a terminal does: on a pseudo-terminal, in a process group that Ctrl-C reaches whole."""
+
+import fcntl
+import os
+import pty
+import secrets
+import signal
+import struct
+import subprocess
+import termios
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from tests.support.harness import POLL_S, environment
+
+WAIT_S = 180.0  # for something that takes seconds alone
+MARK = "TERMINAL_OF_TEST"  # a variable of the environment: every process that the command starts has it
+
+
+class Terminal:
+    """A command, its process group, and all that it has printed."""
+
+    def __init__(self, command: Sequence[str], variables: Mapping[str, str]) -> None:
+        self._mark = secrets.token_hex(8)
+        self._master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 300, 0, 0))
+        self.process = subprocess.Popen(
+            command, stdin=slave, stdout=slave, stderr=slave, start_new_session=True,
+            env={**environment(), "BROWSER": "true", **variables, MARK: self._mark},
+        )  # fmt: skip
+        os.close(slave)
+        self._printed = b""
+        self._reading = threading.Thread(target=self._read, daemon=True)
+        self._reading.start()
+
+    @property
+    def printed(self) -> str:
+        return self._printed.decode(errors="replace").replace("\r", "\n")
+
+    def until(self, condition: Callable[[], bool], what: str) -> None:
+        """Wait until the condition holds; fail if the command ends or the time does."""
+        deadline_s = time.monotonic() + WAIT_S
+        while not condition():
+            assert self.process.poll() is None, f"want {what}, but it ended:\n{self.printed}"
+            assert time.monotonic() < deadline_s, f"no {what} within {WAIT_S} s:\n{self.printed}"
+            time.sleep(POLL_S)
+
+    def until_printed(self, text: str) -> None:
+        self.until(lambda: text in self.printed, f"`{text}`")
+
+    def interrupt(self) -> int:
+        """Press Ctrl-C; return the exit code."""
+        os.killpg(self.process.pid, signal.SIGINT)
+        code = self.process.wait(WAIT_S)
+        self._reading.join(WAIT_S)
+        return code
+
+    def processes(self) -> list[str]:
+        """Return the command lines of all processes that it has started and that still run, its own too."""
+        mark, found = f"{MARK}={self._mark}".encode(), []
+        for one in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                if mark in (one / "environ").read_bytes():
+                    found.append((one / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+        return found
+
+    def end(self) -> None:
+        """Kill it, if it still runs, and its group."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait(WAIT_S)
+        self._reading.join(WAIT_S)
+        os.close(self._master)
+
+    def _read(self) -> None:
+        with suppress(OSError):  # how a pseudo-terminal tells its end
+            while part := os.read(self._master, 65_536):
+                self._printed += part
+
+
+@contextmanager
+def terminal(*command: str, **variables: str) -> Iterator[Terminal]:
+    """Run a command for the length of the block."""
+    found = Terminal(command, variables)
+    try:
+        yield found
+    finally:
+        found.end()

@@ -1,0 +1,146 @@
+"""What the demo says at its end: three sentences on what was seen, two commands to go on with, and what is not shown.
+
+`summary` is the same for programs: names and numbers.
+"""
+
+import os
+import sys
+import time
+from pathlib import Path
+
+from worker.demo.independent_count import QUESTIONS
+from worker.demo.traffic import Tally
+from worker.experiment.readout import Comparison, Readout, Report
+from worker.experiment.statistics.confidence import Verdict
+
+MAX_REASON_CHARS = 160  # of a rationale: one line of a terminal and a half
+NOT_PROVEN = "not proven on the embedded broker"
+PROVEN = "exactly once for readers with isolation.level=read_committed"
+README = "README.md"
+
+
+def lines(tally: Tally, report: Report, bootstrap: str | None) -> list[str]:
+    """Return the last screen, a line each; the first three are what was seen."""
+    command = own_command()
+    again = "--bootstrap HOST:PORT" if bootstrap is None else f"--bootstrap {bootstrap} --events 2000"
+    what = "the same on your own Kafka" if bootstrap is None else "the same with more users"
+    return [
+        verdict(report),
+        counted(tally),
+        example(tally),
+        "",
+        "Next:",
+        f"  {command} demo {again}  # {what}",
+        f"  {command} replay --help  # your own impressions, from a file",
+        "",
+        *cannot_tell(bootstrap),
+    ]
+
+
+def verdict(report: Report) -> str:
+    """Say which list simulated users prefer, with the one interval that the verdict rests on."""
+    if not report.readouts or not report.readouts[0].current.comparisons:
+        return "Nothing can be said about the two lists: no event has an answer for both."
+    readout = report.readouts[0]
+    return _verdict(readout, readout.current.comparisons[0])
+
+
+def _verdict(readout: Readout, one: Comparison) -> str:
+    overall = one.primary.overall
+    if overall.value is None or overall.interval is None:
+        return f"Which of two lists simulated users prefer cannot be said yet: {overall.withheld}."
+    level = f"{100 * (1 - readout.alpha):g} %"
+    figure = f"{overall.value:.3f}, {level} interval {overall.interval}; {one.primary.null:g} is a tie"
+    seen = f"{overall.users:,} simulated users compared two lists of films"
+    margin = f"{readout.definition.margin:g}" if readout.definition and readout.definition.margin else "the margin"
+    said = {
+        Verdict.CANDIDATE_PREFERRED: "they prefer the candidate's list to control's",
+        Verdict.CONTROL_PREFERRED: "they prefer control's list to the candidate's",
+        Verdict.NO_DIFFERENCE: f"the lists differ by less than {margin}",
+        Verdict.KEEP_RUNNING: "no preference is shown yet",
+        Verdict.DO_NOT_TRUST: "but a check failed, so do not trust it (the page says which)",
+    }[one.verdict]
+    return f"{seen}: {said} (the candidate's share of their choices is {figure})."
+
+
+def counted(tally: Tally) -> str:
+    """Say whether every answer came, and once."""
+    count, wanted = tally.count, QUESTIONS * (tally.count.sent + tally.count.unsent)
+    speed = f"the first after {tally.first_s:.0f} s, then {events_per_s(tally):.1f} events a second"
+    if not (count.missing or count.duplicates or tally.dead_letters):
+        return f"Each of {wanted:,} questions about {count.sent:,} events was answered exactly once, {speed}."
+    troubles = {"missing": count.missing, "too many": count.duplicates, "dead-lettered events": tally.dead_letters}
+    told = ", ".join(f"{number:,} {name}" for name, number in troubles.items() if number)
+    return f"Of {wanted:,} answers {wanted - count.missing:,} came: {told}; {speed}."
+
+
+def example(tally: Tally) -> str:
+    """Tell the last answer: who chose what, and why in the model's words."""
+    response = tally.count.last
+    if not response or response["choice"] is None:
+        return "The last user asked chose nothing."
+    chosen = tally.name(response["options"][response["choice"]]["item_id"])
+    others = len(response["options"]) - 1
+    text = next((draw["text"] for draw in response["draws"] if draw["text"]), "")
+    reason = f", in the model's words: \u201c{_short(text)}\u201d" if text else "; this engine gives no reasons"
+    return f"One of them, {response['user_id']}, chose {chosen} over {others} others{reason}."
+
+
+def cannot_tell(bootstrap: str | None) -> list[str]:
+    """Say what is not shown, in two lines, and where to read more."""
+    delivery = "the embedded broker proves nothing about delivery" if bootstrap is None else f"delivery is {PROVEN}"
+    return [
+        f"What this cannot tell: what real users would choose; {delivery}.",
+        f"More: {README}, and \u201cWhat this cannot tell\u201d at the end of the page.",
+    ]
+
+
+def summary(tally: Tally, bootstrap: str | None) -> dict[str, object]:
+    """Return what was counted, by name."""
+    return {
+        "consumed": tally.consumed,
+        "responses": sum(tally.count.seen.values()),
+        "dead_letters": tally.dead_letters,
+        "missing": tally.count.missing,
+        "duplicates": tally.count.duplicates,
+        "events_per_s": round(events_per_s(tally), 1),
+        "first_response_s": round(tally.first_s, 1),
+        "engine": tally.engine,
+        "broker": bootstrap or "embedded",
+        "guarantee": PROVEN if bootstrap else NOT_PROVEN,
+    }
+
+
+def events_per_s(tally: Tally) -> float:
+    """Return how many events were answered a second, from the first answer to the last."""
+    seconds = tally.last_s - tally.started_s - tally.first_s
+    return tally.consumed / seconds if tally.first_s and seconds > 0 else 0.0
+
+
+def no_answer(engine: str, waited_s: float) -> str:
+    """Say that nothing came, why that may be, and what to do."""
+    load, cores = os.getloadavg()[0], len(os.sched_getaffinity(0))
+    busy = f"{load:.0f} programs want {cores} cores" if load > 2 * cores else f"load {load:.1f} on {cores} cores"
+    quick = (
+        "make demo ENGINE=choice-model" if "MAKELEVEL" in os.environ else own_command() + " demo --engine choice-model"
+    )
+    instead = f", or take the quick look without vLLM: {quick}" if engine != "choice-model" else ""
+    return f"No answer after {waited_s:.0f} s ({busy}). Close other programs{instead}."
+
+
+def own_command() -> str:
+    """Return how this command was called, for lines that one can copy."""
+    called = Path(sys.argv[0])
+    return str(called) if called.name == "mirrorstream" else "mirrorstream"
+
+
+def process_age_s() -> float:
+    """Return how long ago this process was started, so that its imports count; in steps of 10 ms."""
+    started_ticks = Path("/proc/self/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19]  # since boot
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - int(started_ticks) / os.sysconf("SC_CLK_TCK")
+
+
+def _short(text: str) -> str:
+    """Return the beginning of a rationale in one line."""
+    one_line = " ".join(text.split())
+    return one_line if len(one_line) <= MAX_REASON_CHARS else f"{one_line[:MAX_REASON_CHARS].rsplit(' ', 1)[0]} ..."
