@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tests.support.harness import POLL_S, environment
 
-WAIT_S = 180.0  # for something that takes seconds alone
+WAIT_S = 120.0  # for something that takes seconds alone
 MARK = "TERMINAL_OF_TEST"  # a variable of the environment: every process that the command starts has it
 
 
@@ -33,6 +33,7 @@ class Terminal:
         )  # fmt: skip
         os.close(slave)
         self._printed = b""
+        self._sessions: set[str] = set()  # of processes that it has started
         self._reading = threading.Thread(target=self._read, daemon=True)
         self._reading.start()
 
@@ -53,19 +54,26 @@ class Terminal:
 
     def interrupt(self) -> int:
         """Press Ctrl-C; return the exit code."""
+        self.processes()  # whose sessions are known from here on
         os.killpg(self.process.pid, signal.SIGINT)
         code = self.process.wait(WAIT_S)
         self._reading.join(WAIT_S)
         return code
 
     def processes(self) -> list[str]:
-        """Return the command lines of all processes that it has started and that still run, its own too."""
+        """Return the command lines of all processes that it has started and that still run, its own too.
+
+        One that gives itself another title (vLLM's engine core) loses its mark, but not its session.
+        """
         mark, found = f"{MARK}={self._mark}".encode(), []
         for one in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):
-                if mark in (one / "environ").read_bytes():
-                    found.append((one / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace"))
-        return found
+                marked = mark in (one / "environ").read_bytes()
+                session = (one / "stat").read_text(errors="replace").rpartition(")")[2].split()[3]
+                self._sessions |= {session} if marked else set()
+                words = (one / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                found.append((session, words))
+        return [words for session, words in found if session in self._sessions and words]
 
     def end(self) -> None:
         """Kill it, if it still runs, and its group."""

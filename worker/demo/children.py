@@ -18,15 +18,15 @@ HURRY_S = 3.0  # after Ctrl-C: nobody reads the answers any more
 @contextmanager
 def child(command: Sequence[str], **how: Any) -> Iterator[subprocess.Popen[Any]]:
     """Run a process for the length of the block; SIGTERM ends it, and SIGKILL it and its own after that."""
-    process = subprocess.Popen(command, start_new_session=True, **how)
-    patience_s = DRAIN_S
-    try:
-        yield process
-    except KeyboardInterrupt:
-        patience_s = HURRY_S
-        raise
-    finally:
-        end(process, patience_s)
+    with subprocess.Popen(command, start_new_session=True, **how) as process:  # which closes its pipes
+        patience_s = DRAIN_S
+        try:
+            yield process
+        except KeyboardInterrupt:
+            patience_s = HURRY_S
+            raise
+        finally:
+            end(process, patience_s)
 
 
 def end(process: subprocess.Popen[Any], patience_s: float) -> None:
