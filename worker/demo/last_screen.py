@@ -21,19 +21,28 @@ README = "README.md"
 
 def lines(tally: Tally, report: Report, bootstrap: str | None) -> list[str]:
     """Return the last screen, a line each; the first three are what was seen."""
-    command = own_command()
-    again = "--bootstrap HOST:PORT" if bootstrap is None else f"--bootstrap {bootstrap} --events 2000"
-    what = "the same on your own Kafka" if bootstrap is None else "the same with more users"
     return [
         verdict(report),
         counted(tally),
         example(tally),
         "",
         "Next:",
-        f"  {command} demo {again}  # {what}",
-        f"  {command} replay --help  # your own impressions, from a file",
+        *(f"  {own_command()} {words}" for words in next_commands(bootstrap)),
         "",
         *cannot_tell(bootstrap),
+    ]
+
+
+def next_commands(bootstrap: str | None) -> list[str]:
+    """Return two commands to go on with, and what each is for."""
+    if bootstrap is None:
+        return [
+            "demo --bootstrap HOST:PORT   # the same on your own Kafka",
+            "check --bootstrap HOST:PORT  # what is still missing for your own impressions",
+        ]
+    return [
+        f"check --bootstrap {bootstrap}           # what is still missing for your own impressions",
+        f"topics create --bootstrap {bootstrap}   # the topics that they need",
     ]
 
 

@@ -22,6 +22,8 @@ VERDICT_S = 120.0  # from the first answer
 SETTLED_S = 5.0  # the first answers come in a burst: of all that were asked together
 
 QUESTION_S, TRANSACTION_S, SILENCE_S = 120.0, 10.0, 120.0  # on a machine that is quiet
+START_S = 240.0  # without any answer: a first import of vLLM from a cold disk takes more than a minute
+MAX_SILENCE_S = 900.0
 MAX_SLOWNESS = 15.0
 SLOW = 3.0  # from here on it is told
 CROWDED = 1.5  # times as long as it computes
@@ -68,6 +70,11 @@ def threads(speed: Speed) -> Mapping[str, str]:
 def deadlines(slow: float) -> Mapping[str, float]:
     """Return the worker's settings that are deadlines, on a machine that is so many times slower."""
     return {"question_timeout_s": QUESTION_S * slow, "transaction_timeout_s": TRANSACTION_S * slow}
+
+
+def patience_s(slow: float, *, answered: bool) -> float:
+    """Return how long to wait for the next answer, or for the first one, before the demo gives up."""
+    return min(MAX_SILENCE_S, slow * (SILENCE_S if answered else START_S))
 
 
 def duration(seconds: float) -> str:

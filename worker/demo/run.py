@@ -143,7 +143,7 @@ class _Demo:
 
     def _is_silent(self) -> bool:
         since_s = max(self._tally.started_s, self._tally.last_s)
-        return time.monotonic() - since_s > pace.SILENCE_S * self._speed.slow
+        return time.monotonic() - since_s > pace.patience_s(self._speed.slow, answered=bool(self._tally.first_s))
 
     def _left(self) -> str:
         """Say how long it takes yet."""

@@ -5,8 +5,10 @@ import time
 from dataclasses import replace
 
 import pytest
+from typer.testing import CliRunner
 
 from tests.support.experiment import page_examples as made
+from worker.cli.main import app
 from worker.demo import last_screen
 from worker.demo.independent_count import Count
 from worker.demo.traffic import Tally
@@ -84,11 +86,22 @@ def test_the_time_to_the_first_answer_counts_from_the_command() -> None:
 # -- for people
 
 
+@pytest.mark.parametrize("bootstrap", [None, "kafka:9092"])
+def test_the_next_commands_are_commands(bootstrap: str | None) -> None:
+    found = last_screen.next_commands(bootstrap)
+    assert len(found) == 2
+    for line in found:
+        words = [word for word in line.partition("#")[0].split() if not word.startswith(("HOST", "kafka:"))]
+        done = CliRunner().invoke(app, [*words[:-1], "--help"])
+        assert done.exit_code == 0, done.output
+        assert words[-1] in done.output  # --bootstrap
+
+
 def test_the_screen_has_three_sentences_two_commands_and_two_lines_on_what_it_cannot_tell() -> None:
     lines = last_screen.lines(complete("a", "b"), made.report(), None)
     seen, commands, limits = "\n".join(lines).split("\n\n")
     assert [line[-1] for line in seen.splitlines()] == [".", ".", "\u201d" if seen.endswith("\u201d") else "."]
-    assert [line.split()[1] for line in commands.splitlines()[1:]] == ["demo", "replay"]
+    assert [line.split()[1] for line in commands.splitlines()[1:]] == ["demo", "check"]
     assert limits.startswith("What this cannot tell: what real users would choose")
     assert len(limits.splitlines()) == 2
     assert "README" in limits

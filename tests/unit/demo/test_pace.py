@@ -102,7 +102,7 @@ def test_a_minute_without_an_answer_is_told_once_with_what_to_do(clock: Clock) -
     found, printed = asked(clock, 0.0)
     assert printed.count("No answer after 60 s") == 1
     assert "ENGINE=choice-model" in printed or "--engine choice-model" in printed
-    assert pace.SILENCE_S - 5 < clock.now_s - started_s < pace.SILENCE_S + 5
+    assert pace.START_S - 5 < clock.now_s - started_s < pace.START_S + 5
     assert found._nothing() == 1
     _, printed = asked(clock, 3.0)
     assert "No answer" not in printed
@@ -110,8 +110,10 @@ def test_a_minute_without_an_answer_is_told_once_with_what_to_do(clock: Clock) -
 
 def test_a_slow_machine_is_waited_for_longer(clock: Clock) -> None:
     started_s = clock.now_s
-    asked(clock, 0.0, slow=5.0)
-    assert clock.now_s - started_s > 5 * pace.SILENCE_S - 5
+    asked(clock, 0.0, slow=3.0)
+    assert clock.now_s - started_s > 3 * pace.START_S - 5
+    assert pace.patience_s(3.0, answered=True) == 3 * pace.SILENCE_S
+    assert pace.patience_s(15.0, answered=False) == pace.MAX_SILENCE_S
 
 
 def test_deadlines_grow_with_what_a_probe_takes_and_never_shrink() -> None:
