@@ -111,14 +111,14 @@ class _Demo:
                 " Deadlines are longer by as much."
             )
         first = pace.duration(self._plan.start_s * self._speed.slow)
-        exact = f"{self._plan.events:,} events follow it" if self._plan.events else "a verdict two minutes later"
+        exact = f"{self._plan.events:,} events from there" if self._plan.events else "a verdict about two minutes later"
         self._console.print(f"First answer in about {first}, {exact}. Watch it at {page.address}")
 
     def _ask(self, events: Traffic) -> None:
         """Feed events and read answers until all are there, or nothing has come for too long."""
         words = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[left]}")
         progress = Progress(*words, console=self._console)
-        task = progress.add_task(f"answers of {self._plan.engine}", left="")
+        task = progress.add_task(f"answers of {self._plan.engine}", total=None, left="")
         warned = False
         with Live(progress, console=self._console, refresh_per_second=4) as live:
             while self._tally.count.missing and not self._is_silent():

@@ -10,9 +10,13 @@ from rich.console import Console
 from tests.support.clock import Clock
 from worker.demo import last_screen, pace, run as demo, traffic
 from worker.demo.independent_count import QUESTIONS
+from worker.demo.page import Watched
 from worker.settings import load
 
 STEP_S = 0.5
+SLOW = (
+    "This machine is slow or busy: work takes 4 times as long as on two quiet cores. Deadlines are longer by as much."
+)
 LOAD_S = 40.0  # from the command to the first answer
 
 
@@ -137,3 +141,25 @@ def test_beside_other_work_vllm_has_one_thread_unless_the_caller_says_how_many(m
 
 def test_the_probe_takes_a_moment() -> None:
     assert 1.0 <= pace.probe().slow <= pace.MAX_SLOWNESS
+
+
+@pytest.mark.parametrize(
+    ("events", "slow", "said"),
+    [
+        (None, 1.0, ["First answer in about 45 s, a verdict about two minutes later. Watch it at http://here/"]),
+        (40, 1.0, ["First answer in about 45 s, 40 events from there. Watch it at http://here/"]),
+        (
+            None,
+            4.0,
+            [
+                SLOW,
+                "First answer in about 3 min, a verdict about two minutes later. Watch it at http://here/",
+            ],
+        ),
+    ],
+)
+def test_what_comes_is_told_before_it_comes(clock: Clock, events: int | None, slow: float, said: list[str]) -> None:
+    found, text = demo._Demo(demo.Plan(events, "vllm", None, 1, as_json=False)), StringIO()
+    found._speed, found._console = pace.Speed(slow, crowded=False), Console(file=text, width=300)
+    found._say_what_comes(Watched("http://here/"))
+    assert text.getvalue().splitlines() == said
