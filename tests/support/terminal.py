@@ -17,6 +17,7 @@ from pathlib import Path
 from tests.support.harness import POLL_S, environment
 
 WAIT_S = 120.0  # for something that takes seconds alone
+END_S = 30.0  # for a command to end what it has started
 MARK = "TERMINAL_OF_TEST"  # a variable of the environment: every process that the command starts has it
 
 
@@ -76,10 +77,14 @@ class Terminal:
         return [words for session, words in found if session in self._sessions and words]
 
     def end(self) -> None:
-        """Kill it, if it still runs, and its group."""
-        with suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait(WAIT_S)
+        """End it, if it still runs: politely, for only it can end what it has started."""
+        if self.process.poll() is None:
+            self.process.terminate()
+        try:
+            self.process.wait(END_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait(WAIT_S)
         self._reading.join(WAIT_S)
         os.close(self._master)
 
