@@ -6,7 +6,9 @@
 import os
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from worker.demo.independent_count import QUESTIONS
 from worker.demo.traffic import Tally
@@ -90,9 +92,9 @@ def example(tally: Tally) -> str:
         return "The last user asked chose nothing."
     chosen = tally.name(response["options"][response["choice"]]["item_id"])
     others = len(response["options"]) - 1
-    text = next((draw["text"] for draw in response["draws"] if draw["text"]), "")
-    reason = f", in the model's words: \u201c{_short(text)}\u201d" if text else "; this engine gives no reasons"
-    return f"One of them, {response['user_id']}, chose {chosen} over {others} others{reason}."
+    told = f"One of them, {response['user_id']}, chose {chosen} over {others} other{'s' if others != 1 else ''}"
+    words = next((said for draw in response["draws"] if (said := _said(draw))), "")
+    return f"{told}, in the model's words: \u201c{words}\u201d" if words else f"{told}; this engine gives no reasons."
 
 
 def cannot_tell(bootstrap: str | None) -> list[str]:
@@ -149,7 +151,9 @@ def process_age_s() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME) - int(started_ticks) / os.sysconf("SC_CLK_TCK")
 
 
-def _short(text: str) -> str:
-    """Return the beginning of a rationale in one line."""
-    one_line = " ".join(text.split())
+def _said(draw: Mapping[str, Any]) -> str:
+    """Return the sentences of a rationale without their labels, in one line and cut to its length; "" without one."""
+    sections = draw["rationale"] or {}
+    sentences = [sections[name] for name in ("stimulus", "knowledge", "evaluation") if sections.get(name)]
+    one_line = " ".join((" ".join(sentences) or draw["text"] or "").split())
     return one_line if len(one_line) <= MAX_REASON_CHARS else f"{one_line[:MAX_REASON_CHARS].rsplit(' ', 1)[0]} ..."

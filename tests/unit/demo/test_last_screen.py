@@ -40,7 +40,7 @@ def complete(*events: str) -> Tally:
         answer(found.count, event)
     found.count.last = {
         "user_id": "user-7", "choice": 1, "options": [{"item_id": "movies-0286"}, {"item_id": "movies-0001"}],
-        "draws": [{"text": "I am in the mood\nfor " + "something [b]quiet[/b] " * 20}],
+        "draws": [{"rationale": None, "text": "I am in the mood\nfor " + "something [b]quiet[/b] " * 20}],
     }  # fmt: skip
     found.names = {"movies-0001": "Silent Harbour (1994)", "movies-0286": "Iron Road (2001)"}
     return found
@@ -154,15 +154,23 @@ def test_what_did_not_come_is_told_with_its_number() -> None:
 
 def test_the_example_has_titles_and_a_reason_of_one_line() -> None:
     said = last_screen.example(complete("a"))
-    assert said.startswith("One of them, user-7, chose Silent Harbour (1994) over 1 others, in the model's words: ")
+    assert said.startswith("One of them, user-7, chose Silent Harbour (1994) over 1 other, in the model's words: ")
     assert "\n" not in said
     assert len(said) < 300
     assert "movies-" not in said
     silent = complete("a")
-    silent.count.last |= {"draws": [{"text": None}]}
+    silent.count.last |= {"draws": [{"rationale": None, "text": None}]}
     assert last_screen.example(silent).endswith("this engine gives no reasons.")
     silent.count.last |= {"choice": None}
     assert last_screen.example(silent) == "The last user asked chose nothing."
+
+
+def test_a_reason_has_the_sentences_of_a_rationale_without_its_labels() -> None:
+    found = complete("a")
+    rationale = {"stimulus": "It is Sunday.", "stimulus_factors": ["Boredom"], "knowledge": None,
+                 "evaluation": "I want drama."}  # fmt: skip
+    found.count.last |= {"draws": [{"rationale": rationale, "text": "It is Sunday.\nStimulus Factors: Boredom ..."}]}
+    assert last_screen.example(found).endswith("in the model's words: \u201cIt is Sunday. I want drama.\u201d")
 
 
 def test_where_nothing_came_it_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
