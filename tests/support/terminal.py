@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tests.support.harness import POLL_S, environment
 
-WAIT_S = 120.0  # for something that takes seconds alone
+WAIT_S = 240.0  # for something that takes seconds alone
 END_S = 30.0  # for a command to end what it has started
 MARK = "TERMINAL_OF_TEST"  # a variable of the environment: every process that the command starts has it
 

@@ -78,9 +78,13 @@ def counted(tally: Tally) -> str:
     """Say whether every answer came, and once."""
     count, wanted = tally.count, QUESTIONS * (tally.count.sent + tally.count.unsent)
     speed = f"the first after {tally.first_s:.0f} s, then {events_per_s(tally):.1f} events a second"
-    if not (count.missing or count.duplicates or tally.dead_letters):
+    empty = sum(answer.missing for answer in tally.answers)  # came in time to say that there is no answer
+    if not (count.missing or count.duplicates or tally.dead_letters or empty):
         return f"Each of {wanted:,} questions about {count.sent:,} events was answered exactly once, {speed}."
-    troubles = {"missing": count.missing, "too many": count.duplicates, "dead-lettered events": tally.dead_letters}
+    troubles = {
+        "missing": count.missing, "too many": count.duplicates, "without a choice": empty,
+        "dead-lettered events": tally.dead_letters,
+    }  # fmt: skip
     told = ", ".join(f"{number:,} {name}" for name, number in troubles.items() if number)
     return f"Of {wanted:,} answers {wanted - count.missing:,} came: {told}; {speed}."
 

@@ -82,7 +82,7 @@ class _Demo:
             servers = self._plan.bootstrap or stack.enter_context(embedded_broker())
             choices = _choices(servers, self._plan.engine, self._speed.slow)
             settings = load(None, choices)
-            new_topics.make(settings, embedded=self._plan.bootstrap is None, say=self._console.print)
+            new_topics.make(settings, embedded=self._plan.bootstrap is None, say=self._say)
             page, events = self._start(stack, choices, settings)
             self._say_what_comes(page)
             self._ask(events)
@@ -106,13 +106,13 @@ class _Demo:
 
     def _say_what_comes(self, page: Watched) -> None:
         if self._speed.slow >= pace.SLOW:
-            self._console.print(
+            self._say(
                 f"This machine is slow or busy: work takes {self._speed.slow:.0f} times as long as on two quiet cores."
                 " Deadlines are longer by as much."
             )
         first = pace.duration(self._plan.start_s * self._speed.slow)
         exact = f"{self._plan.events:,} events from there" if self._plan.events else "a verdict about two minutes later"
-        self._console.print(f"First answer in about {first}, {exact}. Watch it at {page.address}")
+        self._say(f"First answer in about {first}, {exact}. Watch it at {page.address}")
 
     def _ask(self, events: Traffic) -> None:
         """Feed events and read answers until all are there, or nothing has come for too long."""
@@ -129,7 +129,7 @@ class _Demo:
                 live.update(Group(progress, _latest(self._tally)))
                 if not warned and not self._tally.first_s and self._waited_s() > NO_ANSWER_S:
                     warned = True
-                    self._console.print(last_screen.no_answer(self._plan.engine, self._waited_s()))
+                    self._say(last_screen.no_answer(self._plan.engine, self._waited_s()))
         events.read(1.0)  # what comes now would be one too many
 
     def _resize(self) -> None:
@@ -156,7 +156,7 @@ class _Demo:
 
     def _nothing(self) -> int:
         """Say that there was no answer at all."""
-        self._console.print(last_screen.no_answer(self._plan.engine, self._waited_s()))
+        self._say(last_screen.no_answer(self._plan.engine, self._waited_s()))
         self._write_json()
         return 1
 
@@ -164,9 +164,13 @@ class _Demo:
         """Say what came of it, to people and to programs; return the exit code."""
         self._console.print()
         for line in last_screen.lines(self._tally, self._report(), self._plan.bootstrap):
-            self._console.print(escape(line), soft_wrap=True)
+            self._say(line)
         self._write_json()
         return 1 if self._tally.count.missing or self._tally.count.duplicates else 0
+
+    def _say(self, line: str) -> None:
+        """Print a line as it is; the terminal folds it, so that it can be copied whole."""
+        self._console.print(escape(line), soft_wrap=True)
 
     def _report(self) -> Report:
         state = State()
@@ -182,7 +186,7 @@ class _Demo:
         """Keep the page until Ctrl-C, which raises `Enough`; while somebody looks at it, more users are asked."""
         open_browser(page.address)
         more = f"; while you look at it, up to {pace.MAX_LOOKED_AT:,} users are asked" if not self._plan.events else ""
-        self._console.print(f"\nThe page stays at {page.address} until Ctrl-C{more}.", soft_wrap=True)
+        self._say(f"\nThe page stays at {page.address} until Ctrl-C{more}.")
         try:
             while True:
                 self._go_on(page, events)

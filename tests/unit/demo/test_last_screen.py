@@ -3,6 +3,7 @@
 import re
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
@@ -150,6 +151,12 @@ def test_what_did_not_come_is_told_with_its_number() -> None:
     assert last_screen.counted(found).startswith(
         "Of 6 answers 3 came: 3 missing, 3 too many, 1 dead-lettered events; the first after 7 s"
     )
+
+
+def test_a_response_that_timed_out_is_no_answer() -> None:
+    found = complete("a", "b")
+    found.answers.append(SimpleNamespace(missing=True))  # type: ignore[arg-type]
+    assert last_screen.counted(found).startswith("Of 6 answers 6 came: 1 without a choice; ")
 
 
 def test_the_example_has_titles_and_a_reason_of_one_line() -> None:
