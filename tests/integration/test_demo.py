@@ -31,7 +31,7 @@ def test_the_demo_answers_everything_within_seconds() -> None:
     assert summary.keys() >= NAMES
     assert (summary["consumed"], summary["responses"]) == (60, 180)
     assert (summary["missing"], summary["duplicates"], summary["dead_letters"]) == (0, 0, 0)
-    assert summary["first_response_s"] < 20
+    assert summary["first_response_s"] < 20 * pace.probe().slow  # other programs may want the cores too
     assert summary["events_per_s"] > 0
     assert (summary["engine"], summary["broker"]) == ("choice-model", "embedded")
     assert "not proven" in summary["guarantee"]  # librdkafka's own broker has no transactions worth the name
