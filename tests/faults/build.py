@@ -42,6 +42,7 @@ import worker.core.delivery.handover
 import worker.kafka.sink
 import worker.kafka.source
 import worker.runtime.app
+from tests.support.patience import patience
 from worker.core.delivery.handover import FlushLimits, Handover
 from worker.core.delivery.handover_messages import Command, Frozen, Head, Settled
 from worker.core.delivery.offset_tracker import Offsets
@@ -147,7 +148,7 @@ class _Trigger:
     def _begin(self, fault: Fault, producer: Producer) -> None:
         self._refusing = fault.do == "refuse"
         if (fault.point, fault.when, fault.do) == ("produce", "after", "kill"):
-            producer.flush(FLUSH_S)
+            producer.flush(patience(FLUSH_S))
         if fault.marker:
             self._leave(fault)
 

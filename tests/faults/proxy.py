@@ -28,6 +28,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self, TypeVar
 
 from tests.support.kafka_broker import free_ports
+from tests.support.patience import patience
 
 T = TypeVar("T")
 
@@ -78,7 +79,7 @@ class Proxy:
         """End every connection."""
         self._call(self._refuse())
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(CALL_TIMEOUT_S)
+        self._thread.join(patience(CALL_TIMEOUT_S))
         self._loop.close()
 
     @property
@@ -130,7 +131,7 @@ class Proxy:
     # -- the proxy's thread
 
     def _call(self, what: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(what, self._loop).result(CALL_TIMEOUT_S)
+        return asyncio.run_coroutine_threadsafe(what, self._loop).result(patience(CALL_TIMEOUT_S))
 
     async def _listen(self) -> None:
         """Accept by hand: a server of asyncio's that is closed forgets whom it is just accepting, and they hang."""

@@ -21,6 +21,7 @@ from typing import Any, Literal
 
 from tests.support.harness import LOG_CHARS, Stage, feeding
 from tests.support.judge import judge_of
+from tests.support.patience import patience
 
 from .fault import POINTS, WHENS, Fault, Mark
 from .tally import Arrivals, Tally, tally
@@ -137,7 +138,8 @@ class _Killer:
                 self._bury(slot, slot.worker)
             if slot.worker is None and not self._is_ahead(slot):
                 slot.worker = self._start(slot)
-        assert not self.busy or time.monotonic() - self._last_s < NO_KILL_S, f"no kill within {NO_KILL_S:.0f} s"
+        quiet_s = time.monotonic() - self._last_s
+        assert not self.busy or quiet_s < patience(NO_KILL_S), f"no kill within {quiet_s:.0f} s"
         time.sleep(POLL_S)
 
     def _is_ahead(self, slot: _Slot) -> bool:
@@ -147,7 +149,7 @@ class _Killer:
 
     def work_off(self) -> None:
         """Wait until everything is committed; if it does not come to, the judge says what is missing."""
-        deadline_s = time.monotonic() + ALL_COMMITTED_S
+        deadline_s = time.monotonic() + patience(ALL_COMMITTED_S)
         judge = judge_of(self._stage)
         while not judge.all_committed() and time.monotonic() < deadline_s:
             self.look()

@@ -119,11 +119,11 @@ class Soak:
         producer.flush()
 
     def _visit(self) -> None:
-        chance = random.Random(self._seed)
-        while not self._done.wait((REBALANCE_S - VISIT_S) * chance.uniform(1 - UNEVEN, 1 + UNEVEN)):
+        chance, visit_s = random.Random(self._seed), VISIT_S
+        while not self._done.wait(_away_s(chance)):
             with self._stage.worker(worker_id=f"visitor-{self.num_visits}") as visitor:
                 visitor.until(lambda: visitor.metric("assigned_partitions") > 0, "partitions for a visitor")
-                self._done.wait(VISIT_S)
+                self._done.wait(visit_s)
                 self._taken += visitor.metric("records_consumed_total")
                 visitor.stop()
             self.num_visits += 1
@@ -174,6 +174,11 @@ class Soak:
         found = [memory for taken, memory in self._samples if first <= taken / self._num_events < end]
         nearest = min(self._samples, key=lambda sample: abs(sample[0] / self._num_events - first))
         return median(found or [nearest[1]])
+
+
+def _away_s(chance: random.Random) -> float:
+    """Return how long a visitor stays away this time."""
+    return (REBALANCE_S - VISIT_S) * chance.uniform(1 - UNEVEN, 1 + UNEVEN)
 
 
 def _poison(num_events: int, seed: int) -> frozenset[int]:

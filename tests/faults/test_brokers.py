@@ -12,6 +12,7 @@ from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from tests.support.harness import WAIT_S, Stage, Tell, Worker
 from tests.support.judge import Judge
 from tests.support.kafka_broker import KafkaCluster
+from tests.support.patience import patience
 
 from .group import coordinator, leader
 from .traffic import TRANSACTION_S, Traffic, traffic, until
@@ -96,12 +97,12 @@ def led_by(role: str, stage: Stage, name: str) -> tuple[str, int]:
 def worker_id(stage: Stage, *, both: bool) -> str:
     """Return a name for a worker; the broker that coordinates its transactions is the group's too, or is not."""
     client = {"bootstrap.servers": stage.bootstrap}
-    Producer({**client, "transactional.id": stage.name}).init_transactions(WAIT_S)
+    Producer({**client, "transactional.id": stage.name}).init_transactions(patience(WAIT_S))
     consumer = Consumer({**client, "group.id": stage.name})
 
     def is_coordinated() -> bool:  # what asks for Kafka's own topics makes them
         with suppress(KafkaException):
-            return bool(consumer.committed([TopicPartition(stage.topic, 0)], WAIT_S))
+            return bool(consumer.committed([TopicPartition(stage.topic, 0)], patience(WAIT_S)))
         return False
 
     until(is_coordinated, "group coordinator")

@@ -8,6 +8,7 @@ import pytest
 
 from tests.support.harness import Stage, Tell, Worker
 from tests.support.judge import Judge
+from tests.support.patience import patience
 
 from .fault import POINTS, Fault, Point
 from .group import assignments
@@ -36,16 +37,17 @@ def test_a_revoked_partition_waits_for_the_call_that_is_under_way(
     """A member joins while the call lasts; what it was given comes to it when the call has ended, and not before."""
     quick = {"heartbeat.interval.ms": "500"} if protocol == "classic" else {}
     stage.overrides |= {"group_protocol": protocol, "kafka_options": quick}
-    slow = Fault(point, "before", nth=10, do="sleep", seconds=CALL_S, marker=str(stage.folder / "marker"))
+    call_s = patience(CALL_S)
+    slow = Fault(point, "before", nth=10, do="sleep", seconds=call_s, marker=str(stage.folder / "marker"))
     gate = stage.folder / "gate"
     with (
         traffic(stage) as load,
-        gated(stage, gate, transaction_timeout_s=3 * CALL_S) as b,
-        victim(stage, slow, transaction_timeout_s=3 * CALL_S) as a,
+        gated(stage, gate, transaction_timeout_s=3 * call_s) as b,
+        victim(stage, slow, transaction_timeout_s=3 * call_s) as a,
     ):
         a.until(lambda: a.mark is not None, "slow call")
         load.fault()
-        ends_s = time.monotonic() + CALL_S
+        ends_s = time.monotonic() + call_s
         gate.touch()
         until(lambda: 0 < max(assignments(stage, decided=True), default=0) < 3, "partition asked back")
         assert b.metric("assigned_partitions") == 0
@@ -56,7 +58,7 @@ def test_a_revoked_partition_waits_for_the_call_that_is_under_way(
         load.settle(judge)
         assert [a.stop(), b.stop()] == [0, 0]
     judge.verdict().assert_exactly_once()
-    tell(f"revoke during a {point} of {CALL_S:.0f} s, {protocol}", load.pause_s())
+    tell(f"revoke during a {point} of {call_s:.0f} s, {protocol}", load.pause_s())
 
 
 @pytest.mark.parametrize(
@@ -76,7 +78,7 @@ def test_a_call_that_never_returns_ends_the_worker_which_says_so_first(
             told.update([reason.strip()] if code == 503 else [])
             return a.process.poll() is not None
 
-        until(ended, "end of the worker", timeout_s=TRANSACTION_S + STUCK_S + SLACK_S)
+        until(ended, "end of the worker", timeout_s=TRANSACTION_S + STUCK_S + patience(SLACK_S))
         assert a.exit_code() == 5
         assert "has not returned" in a.log
         assert told, "it was ready to the end"

@@ -12,6 +12,7 @@ import pytest
 
 from tests.support.harness import Stage, Tell, Worker
 from tests.support.judge import Judge
+from tests.support.patience import patience
 from worker.settings import Settings
 
 from .fault import Fault
@@ -44,7 +45,7 @@ def test_a_worker_that_was_frozen_for_longer_than_its_session_publishes_nothing_
             load.fault()
             os.kill(a.process.pid, signal.SIGSTOP)
             frozen_s = time.monotonic()
-            until(lambda: assignments(stage) == [3], "member that has all", timeout_s=3 * SESSION_S)
+            until(lambda: assignments(stage) == [3], "member that has all", timeout_s=patience(3 * SESSION_S))
             load.until_again()
             tell(f"frozen {where}, until another member answers", load.pause_s())
             time.sleep(max(0.0, frozen_s + SESSION_S + 3 - time.monotonic()))
@@ -72,7 +73,7 @@ def test_with_the_settings_that_a_worker_has_by_default_another_takes_over(
         until_shared(stage, 1, 2)
         load.fault()
         a.kill()
-        until(lambda: assignments(stage) == [3], "member that has all", timeout_s=90)
+        until(lambda: assignments(stage) == [3], "member that has all", timeout_s=patience(90))
         load.until_again()
         load.settle(judge)
         assert b.stop() == 0

@@ -9,6 +9,7 @@ import pytest
 from tests.support.events import impression
 from tests.support.harness import POLL_S, Stage, Tell, Worker, send
 from tests.support.judge import Judge
+from tests.support.patience import patience
 
 from .proxy import END_TXN, Proxy
 from .traffic import LOAD, SESSION_S, TRANSACTION_S, Traffic, traffic
@@ -68,7 +69,7 @@ def unready_s(transaction_s: float) -> float:
 
     A call gives up late in the transaction, its commit has a second more, and only then the abort's own time begins.
     """
-    return 2 * transaction_s + 1 + SLACK_S
+    return 2 * transaction_s + 1 + patience(SLACK_S)
 
 
 def by_itself_or_its_restart(stack: ExitStack, stage: Stage, load: Traffic, a: Worker) -> Worker:
@@ -129,7 +130,7 @@ def test_an_idle_worker_waits_out_an_outage(stage: Stage, judge: Judge, proxy: P
         a.until(judge.all_committed, "commit of what came before")
         with proxy.black_hole():
             ends_s = time.monotonic() + away_s
-            a.until(lambda: a.page("/readyz")[0] == 503, "unready worker", timeout_s=2 * SESSION_S)
+            a.until(lambda: a.page("/readyz")[0] == 503, "unready worker", timeout_s=SESSION_S + patience(SESSION_S))
             assert a.metric("assigned_partitions") == 0
             time.sleep(max(0.0, ends_s - time.monotonic()))
             assert a.page("/livez")[0] == 200
@@ -157,8 +158,8 @@ def test_a_worker_cut_off_for_longer_than_its_session_is_taken_over_and_comes_ba
         a.until(lambda: a.metric("assigned_partitions") * b.metric("assigned_partitions") == 2, "three shared by two")
         load.fault()
         with AWAY[how](proxy):
-            b.until(lambda: b.metric("assigned_partitions") == 3, "all partitions", timeout_s=away_s)
-            load.until_again(timeout_s=away_s)
+            b.until(lambda: b.metric("assigned_partitions") == 3, "all partitions", timeout_s=patience(away_s))
+            load.until_again(timeout_s=patience(away_s))
             time.sleep(SESSION_S / 2)
         a.until(lambda: a.metric("assigned_partitions") > 0, "partitions again")
         load.until_again()

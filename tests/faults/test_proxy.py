@@ -10,6 +10,8 @@ from typing import ClassVar
 
 import pytest
 
+from tests.support.patience import patience
+
 from .proxy import END_TXN, Proxy
 
 PRODUCE = 0
@@ -54,7 +56,7 @@ def client(proxy: Proxy) -> Iterator[socket.socket]:
 
 def dial(proxy: Proxy) -> socket.socket:
     client = socket.create_connection(("127.0.0.1", proxy.ports[0]))
-    client.settimeout(SOON_S)
+    client.settimeout(patience(SOON_S))
     return client
 
 

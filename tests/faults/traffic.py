@@ -24,6 +24,7 @@ from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from tests.support.events import encode, impression
 from tests.support.harness import POLL_S, WAIT_S, Stage
 from tests.support.judge import Judge
+from tests.support.patience import patience
 
 SESSION_S = 6.0  # the shortest that a broker takes
 TRANSACTION_S = 3.0
@@ -54,7 +55,7 @@ class Traffic:
         """Say that what is measured starts now."""
         self._since_s = time.monotonic()
 
-    def until_again(self, *, timeout_s: float = WAIT_S, unless: Callable[[], bool] = bool) -> None:
+    def until_again(self, *, timeout_s: float | None = None, unless: Callable[[], bool] = bool) -> None:
         """Wait until every partition has given an answer after this call, or, without a failure, until `unless`."""
         since_s = time.monotonic()
         what = "answers in every partition again"
@@ -63,14 +64,14 @@ class Traffic:
     def settle(self, judge: Judge) -> None:
         """Send no more and wait until everything is committed."""
         self._no_more.set()
-        assert self._all_sent.wait(WAIT_S), "the input takes no events"
+        assert self._all_sent.wait(patience(WAIT_S)), "the input takes no events"
 
         def all_committed() -> bool:
             with suppress(KafkaException):  # a broker is on its way back
                 return judge.all_committed()
             return False
 
-        until(all_committed, "commit up to the ends of all partitions", timeout_s=SETTLE_S)
+        until(all_committed, "commit up to the ends of all partitions", timeout_s=patience(SETTLE_S))
 
     def pause_s(self, partition: int | None = None) -> float:
         """Return the longest time from the fault on in which a partition gave nothing: of all, or of this one."""
@@ -92,13 +93,14 @@ class Traffic:
             "bootstrap.servers": self.stage.bootstrap, "partitioner": "murmur2_random", "linger.ms": 5,
             "enable.idempotence": True, "reconnect.backoff.max.ms": 500, "log_level": QUIET,
         })  # fmt: skip
+        step_s = 1 / self._rate
         for number in itertools.count():
-            if self._no_more.wait(1 / self._rate):
+            if self._no_more.wait(step_s):
                 break
             event = impression(number)
             producer.produce(self.stage.topic, encode(event), event["user"]["user_id"].encode())
             producer.poll(0)
-        assert producer.flush(WAIT_S) == 0
+        assert producer.flush(patience(WAIT_S)) == 0
         self._all_sent.set()
 
     def read(self) -> None:
@@ -135,12 +137,13 @@ def traffic(stage: Stage, *, rate: float = 60.0, partitions: int = 3) -> Iterato
         finally:
             found.end()
             for thread in threads:
-                thread.result(WAIT_S)
+                thread.result(patience(WAIT_S))
 
 
-def until(condition: Callable[[], bool], what: str, *, timeout_s: float = WAIT_S) -> None:
+def until(condition: Callable[[], bool], what: str, *, timeout_s: float | None = None) -> None:
     """Wait for what no single worker stands for; its log is shown at the test's end."""
-    deadline_s = time.monotonic() + timeout_s
+    limit_s = patience(WAIT_S) if timeout_s is None else timeout_s
+    deadline_s = time.monotonic() + limit_s
     while not condition():
-        assert time.monotonic() < deadline_s, f"no {what} within {timeout_s} s"
+        assert time.monotonic() < deadline_s, f"no {what} within {limit_s:.0f} s"
         time.sleep(POLL_S)

@@ -7,6 +7,7 @@ import pytest
 from confluent_kafka.admin import AdminClient
 
 from tests.support.kafka_broker import KafkaCluster
+from tests.support.patience import patience
 from worker.bench.harness.rounds import Measured
 from worker.bench.plain.contenders import PLAIN
 from worker.bench.plain.run import run_plain
@@ -33,8 +34,10 @@ def check(kafka: KafkaCluster, contenders: set[str], peers: Path | None) -> list
 def until_deleted(kafka: KafkaCluster) -> None:
     """Wait for the broker to forget the topics: it says so before it has."""
     admin = AdminClient({"bootstrap.servers": kafka.bootstrap_servers})
-    deadline_s = time.monotonic() + 30
-    while left := [name for name in admin.list_topics(timeout=10).topics if name.startswith("mirrorstream-bench")]:
+    deadline_s = time.monotonic() + patience(30)
+    while left := [
+        name for name in admin.list_topics(timeout=patience(10)).topics if name.startswith("mirrorstream-bench")
+    ]:
         assert time.monotonic() < deadline_s, left
         time.sleep(0.1)
 

@@ -20,6 +20,7 @@ from tests.support.events import impression
 from tests.support.harness import WAIT_S, Stage, as_flags, environment, mirrorstream, send
 from tests.support.judge import judge_of
 from tests.support.kafka_broker import KafkaCluster
+from tests.support.patience import patience
 from worker.cli.main import app
 
 STOP_S = 5.0  # of a worker that holds nothing: 2 s, and time for a machine that is busy
@@ -53,8 +54,13 @@ for words in ([], ["run"], ["demo"]):
     assert CliRunner().invoke(app, [*words, "--help"]).exit_code == 0
 print(sorted({"vllm", "torch", "transformers", "confluent_kafka", "numpy"} & sys.modules.keys()))"""
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env=environment(), timeout=60, check=True
-    )
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env=environment(),
+        timeout=patience(60),
+        check=True,
+    )  # fmt: skip
     assert done.stdout == "[]\n"
 
 
@@ -126,7 +132,7 @@ def test_a_worker_waits_for_kafka_says_so_and_starts_by_itself(stage: Stage) -> 
 def test_sigterm_ends_a_worker_that_waits_for_kafka(stage: Stage, protocol: str) -> None:
     with stage.worker(bootstrap_servers="127.0.0.1:1", group_protocol=protocol) as worker:
         worker.until(lambda: "nobody listens there" in worker.log, "line about Kafka")
-        assert worker.stop(STOP_S) == 0
+        assert worker.stop(patience(STOP_S, below_s=10)) == 0
         assert "Traceback" not in worker.log
 
 
@@ -136,13 +142,13 @@ def test_sigterm_ends_a_worker_that_asks_an_address_which_never_answers(stage: S
     with socket.create_server(("127.0.0.1", 0)) as silent:
         host, port = silent.getsockname()
         with stage.worker(bootstrap_servers=f"{host}:{port}", group_protocol=protocol) as worker:
-            silent.settimeout(WAIT_S)
+            silent.settimeout(patience(WAIT_S))
             connection, _ = silent.accept()
             with connection:
-                connection.settimeout(WAIT_S)
+                connection.settimeout(patience(WAIT_S))
                 worker.until(lambda: "health and metrics" in worker.log, "start")
                 connection.recv(1)  # the client asks
-                assert worker.stop(STOP_S) == 0
+                assert worker.stop(patience(STOP_S, below_s=10)) == 0
         assert "Traceback" not in worker.log
 
 
@@ -255,7 +261,7 @@ def test_an_option_of_the_users_is_the_one_that_brokers_see(stage: Stage) -> Non
     with stage.worker(kafka_options={"client.id": "team-x"}) as worker:
         worker.until_ready()
         admin = AdminClient({"bootstrap.servers": stage.bootstrap})
-        [member] = admin.describe_consumer_groups([stage.name])[stage.name].result(30).members
+        [member] = admin.describe_consumer_groups([stage.name])[stage.name].result(patience(30)).members
         assert member.client_id == "team-x"
 
 

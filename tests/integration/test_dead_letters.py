@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from tests.support.events import encode, event_id, impression, payload
 from tests.support.harness import Stage, Tell, Worker, as_flags, mirrorstream, send_raw
 from tests.support.judge import Judge
+from tests.support.patience import patience
 from worker.cli.main import app
 
 BAD = [(b"user", b"hello"), (b"user", encode(impression(0, slates=[])))]  # reasons magic and limit
@@ -106,7 +107,7 @@ def test_where_the_broker_has_forgotten_nothing_goes_back_by_itself(stage: Stage
         assert len(judge.read(stage.topic)) == before + 2
         admin = AdminClient({"bootstrap.servers": stage.bootstrap})
         for deleted in admin.delete_consumer_groups([f"{stage.name}-dlq-replay"]).values():
-            deleted.result(10)
+            deleted.result(patience(10))
 
 
 def test_each_replay_commits_where_it_stands_in_every_partition(stage: Stage, judge: Judge) -> None:
@@ -118,7 +119,7 @@ def test_each_replay_commits_where_it_stands_in_every_partition(stage: Stage, ju
     group = ConsumerGroupTopicPartitions(f"{stage.name}-dlq-replay")
     admin = AdminClient({"bootstrap.servers": stage.bootstrap})
     (found,) = admin.list_consumer_group_offsets([group]).values()
-    offsets = [one.offset for one in found.result(10).topic_partitions]
+    offsets = [one.offset for one in found.result(patience(10)).topic_partitions]
     assert len(offsets) == 3
     assert sorted(offsets)[:2] == [0, 0]
 
@@ -131,11 +132,11 @@ def test_what_goes_back_fits_its_topic_and_what_never_can_is_told(stage: Stage, 
     headers = [("ms-reason", b"schema"), ("ms-source-topic", stage.topic.encode())]
     for _ in range(20):
         producer.produce(stage.dead_letters, bytes(2_000), b"user", headers=headers)
-    assert producer.flush(30) == 0
+    assert producer.flush(patience(30)) == 0
     limit_topic(stage, 11_000)
     assert first(stage)["put_back"] == {stage.topic: 20}
     producer.produce(stage.dead_letters, bytes(12_000), b"user", headers=headers)
-    assert producer.flush(30) == 0
+    assert producer.flush(patience(30)) == 0
     refused = stage.command("dlq", "replay")
     assert refused.returncode == 1
     said = " ".join(refused.stderr.split())  # a line as long as this is folded
@@ -153,7 +154,7 @@ def limit_topic(stage: Stage, max_bytes: int) -> None:
     resource = ConfigResource(ResourceType.TOPIC, stage.topic, incremental_configs=[entry])
     admin = AdminClient({"bootstrap.servers": stage.bootstrap})  # kept: its futures fail when it is collected
     for done in admin.incremental_alter_configs([resource]).values():
-        done.result(10)
+        done.result(patience(10))
 
 
 def test_a_letter_that_is_cut_and_one_of_another_topic_stay(stage: Stage, judge: Judge) -> None:
@@ -184,7 +185,7 @@ def test_a_replay_that_is_killed_is_ended_by_the_next_one(stage: Stage, judge: J
     headers = [("ms-reason", b"schema"), ("ms-source-topic", stage.topic.encode())]
     for number in range(NUM_LETTERS):
         producer.produce(stage.dead_letters, str(number).encode(), b"user", headers=headers)
-    assert producer.flush(30) == 0
+    assert producer.flush(patience(30)) == 0
     words = ("dlq", "replay", "--from-start", *as_flags(stage.settings(flush_max_records=5)))
     killed = Worker(words, stage.folder / "replay.log")
     stage.workers.append(killed)
@@ -244,7 +245,7 @@ def test_a_broken_topic_is_held_over_a_restart_until_somebody_accepts_it(
         assert worker.metric("breaker_open") == 1
         worker.until(lambda: worker.metric("held_records") == NUM_BAD - LETTERS, "all bad ones held")
         worker.until(lambda: sorted(judge.offsets()[0].values()) == [10, LETTERS], "commits up to it and beside it")
-        assert worker.stop(20) == 0  # far less than drain_timeout_s
+        assert worker.stop(patience(20, below_s=60)) == 0  # far less than drain_timeout_s
     with stage.worker() as worker:
         worker.until(lambda: worker.metric("held_records") == NUM_BAD - LETTERS, "all of them held again")
         assert breaker_open(worker)
@@ -276,7 +277,7 @@ def test_a_quarter_of_bad_records_from_one_source_throttles_nobody(stage: Stage,
     with stage.worker(choice_latency_s=0) as worker:
         worker.until_ready()
         ready_s = time.monotonic()
-        worker.until(judge.all_committed, "commit to the end", timeout_s=30)
+        worker.until(judge.all_committed, "commit to the end", timeout_s=patience(30, below_s=121))
         tell("900 records, a quarter of them bad", time.monotonic() - ready_s)
         assert worker.page("/readyz") == (200, "ok\n")
         assert worker.stop() == 0
@@ -293,7 +294,7 @@ def test_a_producer_that_is_mended_closes_it(stage: Stage, judge: Judge, tell: T
         worker.until(lambda: breaker_open(worker), "open breaker")
         send_raw(stage, [(b"user", encode(impression(number))) for number in range(5)])
         mended_s = time.monotonic()
-        worker.until(judge.all_committed, "commit to the end", timeout_s=90)
+        worker.until(judge.all_committed, "commit to the end", timeout_s=patience(90))
         tell("breaker, after the producer is mended", time.monotonic() - mended_s)
         assert worker.page("/readyz") == (200, "ok\n")
         assert worker.stop() == 0

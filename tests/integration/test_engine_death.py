@@ -13,6 +13,7 @@ from tests.support.events import event_id, impression
 from tests.support.harness import POLL_S, Stage, Tell, Worker, send
 from tests.support.judge import Judge
 from tests.support.mortal import engine_cores
+from tests.support.patience import patience
 
 KILLER = 2
 START_S = 180.0  # of vLLM on two cores beside other work
@@ -66,7 +67,7 @@ def test_a_member_that_takes_over_from_a_dead_engine_loses_one_at_most(stage: St
         b = stack.enter_context(stage.worker(max_engine_restarts=1, choice_latency_s=0.01))
         b.until(lambda: "assigned nothing new" in b.log, "member without a partition")
         send(stage, map(impression, range(200)))
-        assert a.exit_code(END_S) == 3
+        assert a.exit_code(patience(END_S)) == 3
         b.until(judge.all_committed, "commit up to the ends")
         assert [deaths(a), deaths(b)] == [1, 1]
         b.until_ready()
@@ -76,7 +77,7 @@ def test_a_member_that_takes_over_from_a_dead_engine_loses_one_at_most(stage: St
 
 def until_gone(core: int) -> None:
     """Wait for the end of an engine core whose worker was killed."""
-    deadline_s = time.monotonic() + 10
+    deadline_s = time.monotonic() + patience(10)
     while Path(f"/proc/{core}").exists():
         assert time.monotonic() < deadline_s, f"engine core {core} outlives its worker"
         time.sleep(POLL_S)
@@ -87,10 +88,10 @@ def test_a_killer_prompt_and_a_hang_cost_vllm_restarts_and_no_answer(stage: Stag
     stage.overrides |= {"engine": "vllm", "max_tokens": 60, "max_num_seqs": 16, "question_timeout_s": 10}
     stage.create(partitions=2)
     with stage.worker(worker_id="a") as a:
-        a.until(lambda: a.metric("assigned_partitions") == 2, "warm engine", timeout_s=START_S)
+        a.until(lambda: a.metric("assigned_partitions") == 2, "warm engine", timeout_s=patience(START_S))
         send(stage, map(impression, range(4)))
         sent_s = time.monotonic()
-        a.until(judge.all_committed, "commit past the killer", timeout_s=2 * START_S)
+        a.until(judge.all_committed, "commit past the killer", timeout_s=patience(2 * START_S))
         tell("engine dead twice of one prompt, which is buried", time.monotonic() - sent_s)
         assert a.metric("engine_deaths_total") == 2
 
@@ -98,10 +99,10 @@ def test_a_killer_prompt_and_a_hang_cost_vllm_restarts_and_no_answer(stage: Stag
         os.kill(core, signal.SIGSTOP)
         stopped_s = time.monotonic()
         send(stage, map(impression, range(4, 5)))
-        a.until(lambda: a.metric("engine_deaths_total") == 3, "a hang that is noticed", timeout_s=90)
+        a.until(lambda: a.metric("engine_deaths_total") == 3, "a hang that is noticed", timeout_s=patience(90))
         assert a.page("/livez")[0] == 200
         assert "starting it again" in a.page("/readyz")[1]
-        a.until(judge.all_committed, "commit after the hang", timeout_s=START_S)
+        a.until(judge.all_committed, "commit after the hang", timeout_s=patience(START_S))
         tell("engine stopped, noticed and started again", time.monotonic() - stopped_s)
         (core,) = engine_cores(a.process.pid)
         a.kill()

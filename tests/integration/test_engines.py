@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import pytest
 
 from tests.support.harness import POLL_S, WAIT_S
+from tests.support.patience import patience
 from worker.core.records import Impression, Item, Partition, Record
 from worker.core.simulation.draws import Ask
 from worker.core.simulation.prepare import prepare
@@ -55,9 +56,9 @@ def some_impressions(count: int) -> list[Impression]:
 
 
 async def until(condition: Callable[[], bool], what: str) -> None:
-    deadline_s = time.monotonic() + WAIT_S
+    deadline_s = time.monotonic() + patience(WAIT_S)
     while not condition():
-        assert time.monotonic() < deadline_s, f"no {what} within {WAIT_S} s"
+        assert time.monotonic() < deadline_s, f"no {what}"
         await asyncio.sleep(POLL_S)
 
 

@@ -18,6 +18,7 @@ from playwright.sync_api import Browser, expect
 
 from tests.support.browser import WAIT_MS, Tab
 from tests.support.experiment import page_examples as made
+from tests.support.patience import patience
 from worker.experiment.page.addresses import page_of
 from worker.experiment.page.serving import address, listen, server
 from worker.experiment.page.views import HEADLINES
@@ -57,7 +58,7 @@ def serving(source: made.Changing, *, token: str | None = None) -> Iterator[str]
             yield address(listening).rstrip("/")
         finally:
             serves.should_exit = True
-            thread.join(WAIT_MS / 1000)
+            thread.join(patience(WAIT_MS / 1000))
             assert not thread.is_alive()
 
 
@@ -364,7 +365,7 @@ def test_experiments_are_served_until_interrupted(tmp_path: Path) -> None:
         line = process.stdout.readline()
         assert line.startswith("Experiments at http://127.0.0.1:")
         process.send_signal(signal.SIGINT)
-        assert (process.stdout.read(), process.wait(WAIT_MS / 1000)) == ("", 0)
+        assert (process.stdout.read(), process.wait(patience(WAIT_MS / 1000))) == ("", 0)
 
 
 def test_the_readouts_of_these_tests_are_of_every_verdict() -> None:

@@ -15,6 +15,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic  # where it is declared; the others re-export it without saying so
 
 from tests.support.kafka_broker import ConsoleRow, KafkaCluster, KafkaFailed, MissingTool
+from tests.support.patience import patience
 
 READ_TIMEOUT_S = 30.0
 BINARY = b"\x00\n\r\t\xff" + bytes(range(256))  # what Avro may hold and a line of text may not
@@ -30,21 +31,21 @@ def kafka() -> Iterator[KafkaCluster]:
 def create_topic(kafka: KafkaCluster, topic: str) -> None:
     """Make a topic of one partition, with as many copies as the cluster keeps."""
     admin = AdminClient({"bootstrap.servers": kafka.bootstrap_servers})
-    admin.create_topics([NewTopic(topic, num_partitions=1)])[topic].result(READ_TIMEOUT_S)
+    admin.create_topics([NewTopic(topic, num_partitions=1)])[topic].result(patience(READ_TIMEOUT_S))
 
 
 def transact(kafka: KafkaCluster, topic: str, values: list[bytes], *, commit: bool = True) -> None:
     """Write one transaction, and end it."""
     producer = Producer({"bootstrap.servers": kafka.bootstrap_servers, "transactional.id": f"writer-of-{topic}"})
-    producer.init_transactions(READ_TIMEOUT_S)
+    producer.init_transactions(patience(READ_TIMEOUT_S))
     producer.begin_transaction()
     for value in values:
         producer.produce(topic, value, key=b"k", headers=[("h", BINARY), ("none", None)])
-    producer.flush(READ_TIMEOUT_S)  # so that the records of an aborted one are in the log too
+    producer.flush(patience(READ_TIMEOUT_S))  # so that the records of an aborted one are in the log too
     if commit:
-        producer.commit_transaction(READ_TIMEOUT_S)
+        producer.commit_transaction(patience(READ_TIMEOUT_S))
     else:
-        producer.abort_transaction(READ_TIMEOUT_S)
+        producer.abort_transaction(patience(READ_TIMEOUT_S))
 
 
 def read_until(kafka: KafkaCluster, topic: str, last: bytes, *, protocol: str = "classic") -> list[bytes | None]:
@@ -53,9 +54,9 @@ def read_until(kafka: KafkaCluster, topic: str, last: bytes, *, protocol: str = 
     consumer = Consumer({"bootstrap.servers": kafka.bootstrap_servers, "isolation.level": "read_committed", **options})
     consumer.subscribe([topic])
     values: list[bytes | None] = []
-    deadline_s = time.monotonic() + READ_TIMEOUT_S
+    deadline_s = time.monotonic() + patience(READ_TIMEOUT_S)
     while last not in values:
-        assert time.monotonic() < deadline_s, f"{topic}: read {values}, want {last!r} within {READ_TIMEOUT_S} s"
+        assert time.monotonic() < deadline_s, f"{topic}: read {values}, want {last!r}"
         values += [record.value() for record in consumer.consume(10, timeout=0.2) if record.error() is None]
     consumer.close()
     return values
@@ -97,7 +98,7 @@ def test_the_console_consumer_tells_null_and_bare_records(kafka: KafkaCluster) -
     producer = Producer({"bootstrap.servers": kafka.bootstrap_servers})
     producer.produce("bare", None)
     producer.produce("bare", b"null", key=b"NO_HEADERS")
-    producer.flush(READ_TIMEOUT_S)
+    producer.flush(patience(READ_TIMEOUT_S))
     rows = kafka.console_consumer("bare", timeout_ms=2_000)
     assert rows == [ConsoleRow(0, 0, (), None, None), ConsoleRow(0, 1, (), b"NO_HEADERS", b"null")]
 
@@ -134,10 +135,15 @@ with KafkaCluster() as kafka:
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     command = [sys.executable, "-c", script]
     done = subprocess.run(
-        command, cwd=Path(__file__).parents[2], env=environment, stdout=subprocess.PIPE, check=False, timeout=100
+        command,
+        cwd=Path(__file__).parents[2],
+        env=environment,
+        stdout=subprocess.PIPE,
+        check=False,
+        timeout=patience(100),
     )
     host, port = done.stdout.decode().strip().split(":")
-    deadline_s = time.monotonic() + READ_TIMEOUT_S
+    deadline_s = time.monotonic() + patience(READ_TIMEOUT_S)
     while listens(host, int(port)):
         assert time.monotonic() < deadline_s, f"{host}:{port} still listens, want its broker dead"
         time.sleep(0.1)

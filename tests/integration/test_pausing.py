@@ -12,13 +12,14 @@ from tests.support.events import impression
 from tests.support.harness import WAIT_S, Stage, send
 from tests.support.judge import Judge
 from tests.support.kafka_broker import KafkaCluster
+from tests.support.patience import patience
 from worker.core.records import Partition
 from worker.kafka.partition_pauser import Pauser
 
 
 def first_offset(consumer: Consumer) -> int:
     """Return the offset of the next message."""
-    deadline_s = time.monotonic() + WAIT_S / 6
+    deadline_s = time.monotonic() + patience(WAIT_S / 6)
     while (message := consumer.poll(0.1)) is None:
         assert time.monotonic() < deadline_s, "the partition is still paused"
     assert message.error() is None
@@ -86,7 +87,7 @@ def test_a_queued_revoke_runs_before_partitions_are_reassigned(stage: Stage, pro
     thread = threading.Thread(target=run_peer)
     try:
         ours.subscribe([stage.topic], on_assign=assigned, on_revoke=revoked)
-        deadline_s = time.monotonic() + WAIT_S
+        deadline_s = time.monotonic() + patience(WAIT_S)
         while len(given) < 4:
             ours.poll(0.1)
             assert time.monotonic() < deadline_s, "no assignment"

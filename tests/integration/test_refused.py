@@ -15,6 +15,7 @@ from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, C
 from tests.support.events import encode, event_id, impression
 from tests.support.harness import Stage, Worker, mirrorstream, send, send_raw
 from tests.support.judge import Judge
+from tests.support.patience import patience
 
 TRACE = ("traceparent", b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
 
@@ -33,7 +34,7 @@ def configure(stage: Stage, topic: str, name: str, value: str) -> None:
     admin = AdminClient({"bootstrap.servers": stage.bootstrap})
     resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
     for future in admin.incremental_alter_configs([resource]).values():
-        future.result(30)
+        future.result(patience(30))
 
 
 # -- what a broker refuses
@@ -50,7 +51,7 @@ def test_a_keyless_letter_on_a_compacted_topic_gets_a_key_and_holds_nothing_up(
         worker.until_ready()
         configure(stage, stage.dead_letters, "cleanup.policy", "compact")
         send_raw(stage, [*good[:10], (None, b"bad"), *good[10:], (b"key", b"bad")])
-        worker.until(judge.all_committed, "everything committed", timeout_s=30)
+        worker.until(judge.all_committed, "everything committed", timeout_s=patience(30))
         assert worker.page("/readyz")[0] == 200
         assert worker.metric("refusals_total") == 1
         assert worker.stop() == 0
@@ -87,7 +88,7 @@ def test_a_limit_that_is_lowered_under_a_running_worker_costs_the_events_that_no
         large = impression(7)
         large["user"]["segments"] = {f"s{number}": "x" * 1_000 for number in range(9)}
         send(stage, [*map(impression, range(7)), large, *map(impression, range(8, 20))])
-        worker.until(judge.all_committed, "everything committed", timeout_s=30)
+        worker.until(judge.all_committed, "everything committed", timeout_s=patience(30))
         assert worker.page("/readyz")[0] == 200
         assert worker.stop() == 0
     (letter,) = judge.read(stage.dead_letters)
@@ -101,13 +102,13 @@ def test_an_output_topic_that_is_deleted_is_named_and_waited_for(stage: Stage, j
     with stage.worker(transaction_timeout_s=2) as worker:
         worker.until_ready()
         admin = AdminClient({"bootstrap.servers": stage.bootstrap})  # kept: its futures fail when it is collected
-        admin.delete_topics([stage.responses])[stage.responses].result(30)
+        admin.delete_topics([stage.responses])[stage.responses].result(patience(30))
         send(stage, [impression(1)])
         words = f"topic {stage.responses}"
         worker.until(lambda: words in worker.page("/readyz")[1], "a reason that names the topic")
         assert "does not exist" in worker.page("/readyz")[1]
         stage.create_topic(stage.responses)
-        worker.until(judge.all_committed, "everything committed", timeout_s=60)
+        worker.until(judge.all_committed, "everything committed", timeout_s=patience(60))
         assert worker.stop() == 0
     assert answered(judge) == {event_id(1)}
 
@@ -123,7 +124,7 @@ def batch(stage: Stage, values: list[bytes], *, partition: int = 0, **options: o
     })  # fmt: skip
     for value in values:
         producer.produce(stage.topic, value, b"k", partition=partition)
-    assert producer.flush(60) == 0
+    assert producer.flush(patience(60)) == 0
 
 
 def in_a_transaction(stage: Stage, value: bytes) -> None:
@@ -157,7 +158,7 @@ def test_a_batch_that_cannot_be_decompressed_is_said_and_passed_by_a_persons_wor
         assert worker.page("/livez")[0] == 200
         producer = Producer({"bootstrap.servers": stage.bootstrap})
         producer.produce(stage.topic, encode(impression(3)), b"k", partition=1)
-        producer.flush(30)
+        producer.flush(patience(30))
         worker.until(lambda: event_id(3) in answered(judge), "an answer of the other partition")
         time.sleep(2)
         assert worker.log.count("cannot be read") == 1, worker.log
@@ -216,7 +217,7 @@ def test_readers_say_where_they_cannot_read(stage: Stage) -> None:
     )
     for topic in (stage.dead_letters, stage.responses):
         producer.produce(topic, bytes(110_000_000), b"k")
-    assert producer.flush(60) == 0
+    assert producer.flush(patience(60)) == 0
     listed = stage.command("dlq", "list")
     assert listed.returncode == 1
     assert f"{stage.dead_letters}[0]@0: a batch cannot be read" in listed.stderr

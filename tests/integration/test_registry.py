@@ -9,6 +9,7 @@ import pytest
 from tests.support.events import encode, event_id, impression, payload, schema_text
 from tests.support.harness import Stage, Tell, as_flags, mirrorstream, send_raw
 from tests.support.judge import Judge, confluent
+from tests.support.patience import patience
 from tests.support.schema_registry import Registry, guid
 
 from .test_dead_letters import dlq
@@ -102,7 +103,9 @@ def test_an_outage_holds_records_up_until_it_is_over(
             worker.until(judge.all_committed, "commit to the end")
             tell(f"schema registry, {how}, after it is back", time.monotonic() - back_s)
             assert worker.page("/readyz") == (200, "ok\n")
-        assert worker.stop(20) == 0  # what is not decoded is worth no waiting: it is not committed
+        assert (
+            worker.stop(patience(20, below_s=100)) == 0
+        )  # what is not decoded is worth no waiting: it is not committed
     if how == "connection refused":
         with Registry() as again:
             again.schemas = registry.schemas
@@ -189,7 +192,7 @@ def test_sigterm_ends_a_worker_that_waits_for_the_registry(stage: Stage, registr
     registry.failing = 503
     with stage.worker() as worker:
         worker.until(lambda: "next try in" in worker.log, "line about the registry")
-        assert worker.stop(15) == 0
+        assert worker.stop(patience(15, below_s=60)) == 0
 
 
 def test_an_unregistered_output_is_a_clear_end(stage: Stage) -> None:

@@ -24,6 +24,7 @@ from confluent_kafka.admin import (
 
 from tests.support.harness import Stage
 from tests.support.kafka_broker import SHORT_WAITS, KafkaCluster
+from tests.support.patience import patience
 
 WAIT_S = 30.0
 LOGIN = 'org.apache.kafka.common.security.plain.PlainLoginModule required username="{0}" password="{0}" {1};'
@@ -57,7 +58,7 @@ class Guarded:
         stage.overrides["kafka_options"] = login("worker")
         names = (stage.topic, stage.responses, stage.dead_letters)
         for future in self.admin.create_topics([NewTopic(name, 1) for name in names]).values():
-            future.result(WAIT_S)
+            future.result(patience(WAIT_S))
         self.rights: list[Right] = [
             (ResourceType.TOPIC, stage.topic, AclOperation.READ),
             (ResourceType.TOPIC, stage.responses, AclOperation.WRITE),
@@ -74,12 +75,12 @@ class Guarded:
 
     def give(self, right: Right) -> None:
         for future in self.admin.create_acls([self._binding(AclBinding, right)]).values():
-            future.result(WAIT_S)
+            future.result(patience(WAIT_S))
 
     def take(self, *rights: Right) -> None:
         for right in rights:
             for future in self.admin.delete_acls([self._binding(AclBindingFilter, right)]).values():
-                assert future.result(WAIT_S)
+                assert future.result(patience(WAIT_S))
 
     def check(self) -> dict[str, tuple[bool, bool, str]]:
         """Return what `check` says: ok, warning and detail by line."""
@@ -92,7 +93,7 @@ class Guarded:
     def produce(self, value: bytes) -> None:
         producer = Producer({"bootstrap.servers": self.stage.bootstrap, **login("admin")})
         producer.produce(self.stage.topic, value)
-        assert producer.flush(WAIT_S) == 0
+        assert producer.flush(patience(WAIT_S)) == 0
 
     @staticmethod
     def _binding(kind: Any, right: Right) -> Any:

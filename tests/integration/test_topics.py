@@ -12,6 +12,7 @@ from tests.support.answered import responses, send as send_responses
 from tests.support.events import encode, event_id, impression
 from tests.support.harness import Stage, Worker, send, send_raw
 from tests.support.judge import Judge
+from tests.support.patience import patience
 from worker.experiment.store.database import State
 
 WAIT_S = 30.0
@@ -24,16 +25,16 @@ def events(*numbers: int) -> list[dict[str, object]]:
 
 def delete(stage: Stage, topic: str) -> None:
     admin = AdminClient({"bootstrap.servers": stage.bootstrap})
-    admin.delete_topics([topic])[topic].result(WAIT_S)
+    admin.delete_topics([topic])[topic].result(patience(WAIT_S))
 
 
 def make(stage: Stage, topic: str, partitions: int) -> None:
     """Make a topic whose namesake may still be on its way out."""
     admin = AdminClient({"bootstrap.servers": stage.bootstrap})
-    deadline_s = time.monotonic() + WAIT_S
+    deadline_s = time.monotonic() + patience(WAIT_S)
     while True:
         try:
-            admin.create_topics([NewTopic(topic, partitions)])[topic].result(WAIT_S)
+            admin.create_topics([NewTopic(topic, partitions)])[topic].result(patience(WAIT_S))
         except KafkaException:
             assert time.monotonic() < deadline_s
             time.sleep(0.1)
@@ -102,7 +103,7 @@ def test_a_topic_made_anew_stops_a_worker_over_restarts_until_somebody_decides(
         status, why = worker.page("/readyz")
         assert status == 503
         assert f"topic {stage.topic}: was made anew" in why
-        assert worker.exit_code(WAIT_S) == 1
+        assert worker.exit_code(patience(WAIT_S)) == 1
     for _ in range(2):
         assert stage.run(**own).process.returncode == 1
     assert answered(judge) == ids(range(30))
@@ -166,11 +167,11 @@ def test_a_position_that_is_gone_is_said_and_what_is_there_is_answered(stage: St
     admin = AdminClient({"bootstrap.servers": stage.bootstrap})
     if where == "below the start":
         for future in admin.delete_records([TopicPartition(stage.topic, 0, 4)]).values():
-            future.result(WAIT_S)
+            future.result(patience(WAIT_S))
     else:
         wanted = [ConsumerGroupTopicPartitions(stage.name, [TopicPartition(stage.topic, 0, 100)])]
         for future in admin.alter_consumer_group_offsets(wanted).values():
-            future.result(WAIT_S)
+            future.result(patience(WAIT_S))
     first = 4 if where == "below the start" else 0
     with stage.worker(on_data_loss="skip") as worker:
         until_answered(worker, judge, range(first, 10))
@@ -241,7 +242,7 @@ def test_a_memory_that_is_lost_under_a_worker_makes_no_topic_a_first_start(
         worker.until_ready()
         if lost == "group":
             admin = AdminClient({"bootstrap.servers": stage.bootstrap})
-            admin.delete_consumer_groups([f"{stage.name}-topics"])[f"{stage.name}-topics"].result(WAIT_S)
+            admin.delete_consumer_groups([f"{stage.name}-topics"])[f"{stage.name}-topics"].result(patience(WAIT_S))
         else:
             make_anew(stage, stage.dead_letters)
             make_anew(stage, stage.responses)
@@ -281,7 +282,7 @@ def test_offsets_that_somebody_deleted_are_a_start_from_the_beginning(stage: Sta
     send(stage, events(*range(5)))
     assert stage.run("--until-end", start_from="earliest").process.returncode == 0
     admin = AdminClient({"bootstrap.servers": stage.bootstrap})
-    admin.delete_consumer_groups([stage.name])[stage.name].result(WAIT_S)
+    admin.delete_consumer_groups([stage.name])[stage.name].result(patience(WAIT_S))
     with stage.worker(start_from="latest") as worker:
         worker.until_ready()
         send(stage, events(100))

@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry
 from tests.support.events import impression
 from tests.support.harness import Stage, send
 from tests.support.judge import Judge
+from tests.support.patience import patience
 from worker.core.errors import Fatal
 from worker.engines.local import vllm
 from worker.engines.local.vllm import VllmEngine
@@ -54,7 +55,7 @@ async def test_every_question_is_answered_with_its_reasons(
     send(stage, (impression(number, num_items=5) for number in range(NUM_EVENTS)))
     settings = load(None, stage.settings(engine="vllm", max_tokens=160, max_num_seqs=64))
     telemetry = Telemetry(vllm_engine.card, registry=CollectorRegistry())
-    async with asyncio.timeout(180):
+    async with asyncio.timeout(patience(180)):
         await work(
             settings, Backfill(until_end=True), vllm_engine, telemetry, state=HealthState(), stop=asyncio.Event()
         )

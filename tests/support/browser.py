@@ -19,6 +19,8 @@ from typing import Any
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from tests.support.patience import patience
+
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 PACKAGE = "chromium"  # Debian's name
 INSTALL_TIMEOUT_S = 900.0  # about 90 MB of packages
@@ -42,7 +44,7 @@ def find() -> str:
     for command in (["update"], ["install", "--yes", "--no-install-recommends", PACKAGE]):
         lock = f"DPkg::Lock::Timeout={LOCK_TIMEOUT_S}"
         subprocess.run(
-            ["apt-get", "-qq", "-o", lock, *command], check=True, env=quiet, timeout=INSTALL_TIMEOUT_S,
+            ["apt-get", "-qq", "-o", lock, *command], check=True, env=quiet, timeout=patience(INSTALL_TIMEOUT_S),
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
         )  # fmt: skip
     if found := _on_path():
@@ -80,7 +82,7 @@ class Tab:
     def opened(cls, browser: Browser, base: str, **options: Any) -> Iterator["Tab"]:
         """Open a tab; `options` are those of Playwright's `new_context`."""
         context = browser.new_context(base_url=base, **options)
-        context.set_default_timeout(WAIT_MS)
+        context.set_default_timeout(1000 * patience(WAIT_MS / 1000))
         try:
             tab = cls(context.new_page(), base)
             tab.page.on("console", lambda said: tab._complain(said.type, said.text))

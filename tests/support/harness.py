@@ -5,7 +5,8 @@
     with stage.worker(engine="choice-model") as worker:
         worker.until(lambda: worker.metric("records_consumed_total") == 100, "all records consumed")
 
-A wait that ends without its condition shows the end of the worker's log.
+A wait that ends without its condition shows the end of the worker's log.  A wait without a `timeout_s` grows on a busy
+machine (`patience`); a `timeout_s` is taken as it is.
 """
 
 import json
@@ -31,6 +32,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from tests.support.events import encode, impression
+from tests.support.patience import patience
 
 COMMAND_TIMEOUT_S = 300.0
 WAIT_S = 60.0  # for something that takes seconds alone
@@ -91,12 +93,12 @@ class Stage:
         ]
         admin = AdminClient({"bootstrap.servers": self.bootstrap})
         for future in admin.create_topics([NewTopic(self.topic, partitions), *outputs]).values():
-            future.result(WAIT_S)
+            future.result(patience(WAIT_S))
 
     def create_topic(self, name: str, *, partitions: int = 1) -> None:
         """Make one more topic."""
         admin = AdminClient({"bootstrap.servers": self.bootstrap})  # kept: its futures fail when it is collected
-        admin.create_topics([NewTopic(name, partitions)])[name].result(WAIT_S)
+        admin.create_topics([NewTopic(name, partitions)])[name].result(patience(WAIT_S))
 
     def command(self, *words: str, **settings: Any) -> "subprocess.CompletedProcess[str]":
         """Run one command to its end, with this stage's settings."""
@@ -117,7 +119,7 @@ class Stage:
     def run(self, *words: str, **settings: Any) -> "Worker":
         """Run a worker until it ends by itself."""
         with self.worker(*words, **settings) as worker:
-            worker.exit_code(COMMAND_TIMEOUT_S)
+            worker.exit_code(patience(COMMAND_TIMEOUT_S))
         return worker
 
 
@@ -139,24 +141,26 @@ class Worker:
     def log(self) -> str:
         return self._log.read_text(errors="replace")
 
-    def until(self, condition: Callable[[], bool], what: str, *, timeout_s: float = WAIT_S) -> None:
+    def until(self, condition: Callable[[], bool], what: str, *, timeout_s: float | None = None) -> None:
         """Wait until the condition holds; fail if the process ends or the time does."""
-        deadline_s = time.monotonic() + timeout_s
+        limit_s = patience(WAIT_S) if timeout_s is None else timeout_s
+        deadline_s = time.monotonic() + limit_s
         while not condition():
             code = self.process.poll()
             assert code is None, f"want {what}, but the worker ended with {code}:\n{self.log[-LOG_CHARS:]}"
-            assert time.monotonic() < deadline_s, f"no {what} within {timeout_s} s:\n{self.log[-LOG_CHARS:]}"
+            assert time.monotonic() < deadline_s, f"no {what} within {limit_s:.0f} s:\n{self.log[-LOG_CHARS:]}"
             time.sleep(POLL_S)
 
-    def exit_code(self, timeout_s: float = WAIT_S) -> int:
+    def exit_code(self, timeout_s: float | None = None) -> int:
         """Wait until it ends by itself."""
+        limit_s = patience(WAIT_S) if timeout_s is None else timeout_s
         try:
-            return self.process.wait(timeout_s)
+            return self.process.wait(limit_s)
         except subprocess.TimeoutExpired:
-            message = f"the worker has not ended within {timeout_s} s:\n{self.log[-LOG_CHARS:]}"
+            message = f"the worker has not ended within {limit_s:.0f} s:\n{self.log[-LOG_CHARS:]}"
             raise AssertionError(message) from None
 
-    def stop(self, timeout_s: float = WAIT_S) -> int:
+    def stop(self, timeout_s: float | None = None) -> int:
         """Ask it to end, as Kubernetes does; return its exit code."""
         self.process.send_signal(signal.SIGTERM)
         return self.exit_code(timeout_s)
@@ -164,7 +168,7 @@ class Worker:
     def kill(self) -> None:
         """End it at once, with none of its code run."""
         self.process.kill()
-        self.process.wait(WAIT_S)
+        self.process.wait(patience(WAIT_S))
 
     def end(self) -> None:
         if self.process.poll() is None:
@@ -175,7 +179,7 @@ class Worker:
         found = re.search(r"health and metrics on port (\d+)", self.log)
         if found is None:
             return 0, ""
-        connection = HTTPConnection("127.0.0.1", int(found[1]), timeout=10)
+        connection = HTTPConnection("127.0.0.1", int(found[1]), timeout=patience(10))
         try:
             connection.request("GET", path)
             answer = connection.getresponse()
@@ -200,17 +204,17 @@ def feeding(stage: Stage, *, rate: float, least: int = 0) -> Iterator[Callable[[
 
     What is short of `least` by then is sent at once.
     """
-    stop = threading.Event()
+    stop, step_s = threading.Event(), 1 / rate
 
     def events() -> Iterator[dict[str, Any]]:
         for number in count():
-            if stop.wait(1 / rate) and number >= least:
+            if stop.wait(step_s) and number >= least:
                 return
             yield impression(number)
 
     def end() -> int:
         stop.set()
-        return sent.result(WAIT_S)
+        return sent.result(patience(WAIT_S))
 
     with ThreadPoolExecutor(1) as pool:
         sent = pool.submit(send, stage, events())
@@ -224,7 +228,12 @@ def mirrorstream(*words: str, **more: str) -> "subprocess.CompletedProcess[str]"
     """Run one command to its end; `more` are environment variables."""
     command = [sys.executable, "-m", "worker", *words]
     return subprocess.run(
-        command, capture_output=True, text=True, env=environment() | more, timeout=COMMAND_TIMEOUT_S, check=False
+        command,
+        capture_output=True,
+        text=True,
+        env=environment() | more,
+        timeout=patience(COMMAND_TIMEOUT_S),
+        check=False,
     )
 
 
@@ -267,5 +276,5 @@ def send_raw(
         producer.produce(topic or stage.topic, value, key, headers=list(headers), **times)
         producer.poll(0)
         num_sent += 1
-    assert producer.flush(WAIT_S) == 0
+    assert producer.flush(patience(WAIT_S)) == 0
     return num_sent

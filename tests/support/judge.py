@@ -20,6 +20,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from tests.support.events import prefix, schema_text
 from tests.support.harness import Stage
+from tests.support.patience import patience
 
 Key = tuple[str, str, str]  # event id, question, variant
 Place = tuple[str, int]  # topic and partition
@@ -123,12 +124,12 @@ class Judge:
 
     def offsets(self) -> tuple[dict[int, int], dict[int, int]]:
         """Return the group's committed offsets and the input's ends, by partition; -1001 where nothing is committed."""
-        consumer = self._consumer(self._group)
+        consumer, limit_s = self._consumer(self._group), patience(READ_TIMEOUT_S)
         try:
             parts = _partitions(consumer, self._topic)
-            found = _patiently(lambda: consumer.committed(parts, READ_TIMEOUT_S))
+            found = _patiently(lambda: consumer.committed(parts, limit_s))
             committed = {one.partition: one.offset for one in found}
-            return committed, {one.partition: consumer.get_watermark_offsets(one, READ_TIMEOUT_S)[1] for one in parts}
+            return committed, {one.partition: consumer.get_watermark_offsets(one, limit_s)[1] for one in parts}
         finally:
             consumer.close()
 
@@ -140,7 +141,7 @@ class Judge:
     def _left_open(self) -> frozenset[Place]:
         """Wait until what is in the topics now is stable; return where it does not become so."""
         ends = _patiently(lambda: self._offsets(IsolationLevel.READ_UNCOMMITTED))
-        deadline_s = time.monotonic() + STABLE_WITHIN_S
+        deadline_s = time.monotonic() + patience(STABLE_WITHIN_S)
         while True:
             stable = _patiently(lambda: self._offsets(IsolationLevel.READ_COMMITTED))
             left = frozenset(place for place, end in ends.items() if stable[place] < end)
@@ -151,27 +152,29 @@ class Judge:
     def _offsets(self, level: IsolationLevel) -> dict[Place, int]:
         """Return the high watermark of every partition, or its last stable offset."""
         admin = AdminClient({"bootstrap.servers": self._bootstrap, "log_level": 2})
-        found = admin.list_topics(timeout=READ_TIMEOUT_S).topics
+        limit_s = patience(READ_TIMEOUT_S)
+        found = admin.list_topics(timeout=limit_s).topics
         wanted = {
             TopicPartition(topic, number): OffsetSpec.latest()
             for topic in self._topics
             for number in found[topic].partitions
         }
-        answers = admin.list_offsets(wanted, isolation_level=level, request_timeout=READ_TIMEOUT_S)
-        return {(one.topic, one.partition): answer.result(READ_TIMEOUT_S).offset for one, answer in answers.items()}
+        answers = admin.list_offsets(wanted, isolation_level=level, request_timeout=limit_s)
+        return {(one.topic, one.partition): answer.result(limit_s).offset for one, answer in answers.items()}
 
     def _read(self, topic: str) -> Iterator[Message]:
         """Yield what is committed in a topic up to its end now, partition by partition in offset order."""
         consumer = self._consumer(f"{self._group}-judge")
-        deadline_s = time.monotonic() + READ_TIMEOUT_S
+        limit_s = patience(READ_TIMEOUT_S)
+        deadline_s = time.monotonic() + limit_s
         try:
             parts = _partitions(consumer, topic)
             consumer.assign(parts)
-            left = {one.partition: consumer.get_watermark_offsets(one, READ_TIMEOUT_S)[1] for one in parts}
+            left = {one.partition: consumer.get_watermark_offsets(one, limit_s)[1] for one in parts}
             while left:
-                assert time.monotonic() < deadline_s, f"{topic}: not read to its ends {left} in {READ_TIMEOUT_S} s"
+                assert time.monotonic() < deadline_s, f"{topic}: not read to its ends {left}"
                 for message in consumer.consume(1000, 0.1):
-                    deadline_s = time.monotonic() + READ_TIMEOUT_S
+                    deadline_s = time.monotonic() + limit_s
                     assert message.error() is None, message.error()
                     yield message
                 # The position passes over aborted records and markers too, which no message shows.
@@ -239,7 +242,7 @@ def _decode(payload: bytes, writer: Any) -> dict[str, Any] | None:
 
 def _patiently(call: Callable[[], T]) -> T:
     """Ask again while the broker looks for a group's coordinator, or a partition for its leader."""
-    deadline_s = time.monotonic() + READ_TIMEOUT_S
+    deadline_s = time.monotonic() + patience(READ_TIMEOUT_S)
     while True:
         try:
             return call()
@@ -250,5 +253,5 @@ def _patiently(call: Callable[[], T]) -> T:
 
 
 def _partitions(consumer: Consumer, topic: str) -> list[TopicPartition]:
-    found: Iterable[int] = consumer.list_topics(topic, timeout=READ_TIMEOUT_S).topics[topic].partitions
+    found: Iterable[int] = consumer.list_topics(topic, timeout=patience(READ_TIMEOUT_S)).topics[topic].partitions
     return [TopicPartition(topic, number, 0) for number in found]

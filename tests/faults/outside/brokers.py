@@ -8,6 +8,8 @@ from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaExcep
 from confluent_kafka.admin import AdminClient, OffsetSpec
 from confluent_kafka.cimpl import NewPartitions, NewTopic
 
+from tests.support.patience import patience
+
 from .outcome import QUIET
 
 CALL_S = 30.0  # of one call to the broker
@@ -23,10 +25,11 @@ class Topics:
 
     def create(self, topic: str, partitions: int, config: Mapping[str, str]) -> None:
         """Make a topic, perhaps one that is still being deleted, and wait until clients are told of it."""
-        until_s = time.monotonic() + CALL_S
+        until_s = time.monotonic() + patience(CALL_S)
         while True:
             try:
-                self._admin.create_topics([NewTopic(topic, partitions, config=dict(config))])[topic].result(CALL_S)
+                made = self._admin.create_topics([NewTopic(topic, partitions, config=dict(config))])
+                made[topic].result(patience(CALL_S))
                 break
             except KafkaException as error:
                 if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS or time.monotonic() > until_s:
@@ -37,7 +40,7 @@ class Topics:
 
     def delete(self, topic: str) -> None:
         """Delete a topic."""
-        self._admin.delete_topics([topic], operation_timeout=CALL_S)[topic].result(CALL_S)
+        self._admin.delete_topics([topic], operation_timeout=patience(CALL_S))[topic].result(patience(CALL_S))
         self._made.discard(topic)
 
     def delete_all(self) -> None:
@@ -47,16 +50,16 @@ class Topics:
 
     def grow(self, topic: str, partitions: int) -> None:
         """Add partitions, up to so many."""
-        self._admin.create_partitions([NewPartitions(topic, partitions)])[topic].result(CALL_S)
+        self._admin.create_partitions([NewPartitions(topic, partitions)])[topic].result(patience(CALL_S))
         self._until_there(topic, partitions)
 
     def id_of(self, topic: str, *, unless: str = "") -> str:
         """Return a topic's id, in Base64, once it is there and is not `unless`: brokers hear of a change in turn."""
-        until_s = time.monotonic() + CALL_S
+        until_s = time.monotonic() + patience(CALL_S)
         while True:
-            found = self._admin.describe_topics(TopicCollection([topic]), request_timeout=CALL_S)[topic]
+            found = self._admin.describe_topics(TopicCollection([topic]), request_timeout=patience(CALL_S))[topic]
             try:
-                if (topic_id := str(found.result(CALL_S).topic_id)) != unless:
+                if (topic_id := str(found.result(patience(CALL_S)).topic_id)) != unless:
                     return topic_id
             except KafkaException:
                 if time.monotonic() > until_s:
@@ -67,27 +70,27 @@ class Topics:
     def ends(self, topic: str) -> dict[int, int]:
         """Return where a topic's partitions end."""
         asked = {TopicPartition(topic, number): OffsetSpec.latest() for number in self._partitions(topic)}
-        found = self._admin.list_offsets(asked, request_timeout=CALL_S)
-        return {one.partition: future.result(CALL_S).offset for one, future in found.items()}
+        found = self._admin.list_offsets(asked, request_timeout=patience(CALL_S))
+        return {one.partition: future.result(patience(CALL_S)).offset for one, future in found.items()}
 
     def committed(self, group: str) -> dict[tuple[str, int], int]:
         """Return a group's offsets, by topic and partition."""
         asked = [ConsumerGroupTopicPartitions(group)]
-        [future] = self._admin.list_consumer_group_offsets(asked, request_timeout=CALL_S).values()
-        return {(one.topic, one.partition): one.offset for one in future.result(CALL_S).topic_partitions}
+        [future] = self._admin.list_consumer_group_offsets(asked, request_timeout=patience(CALL_S)).values()
+        return {(one.topic, one.partition): one.offset for one in future.result(patience(CALL_S)).topic_partitions}
 
     def reset(self, group: str, topic: str, *, to_end: bool) -> None:
         """Set a group's offsets in a topic, as an operator does while no worker runs."""
         parts = [TopicPartition(topic, one, end if to_end else 0) for one, end in self.ends(topic).items()]
         asked = [ConsumerGroupTopicPartitions(group, parts)]
-        for future in self._admin.alter_consumer_group_offsets(asked, request_timeout=CALL_S).values():
-            future.result(CALL_S)
+        for future in self._admin.alter_consumer_group_offsets(asked, request_timeout=patience(CALL_S)).values():
+            future.result(patience(CALL_S))
 
     def _until_there(self, topic: str, partitions: int) -> None:
-        until_s = time.monotonic() + CALL_S
+        until_s = time.monotonic() + patience(CALL_S)
         while len(self._partitions(topic)) != partitions and time.monotonic() < until_s:
             time.sleep(POLL_S)
 
     def _partitions(self, topic: str) -> list[int]:
-        found = self._admin.list_topics(topic, timeout=CALL_S).topics.get(topic)
+        found = self._admin.list_topics(topic, timeout=patience(CALL_S)).topics.get(topic)
         return list(found.partitions) if found and found.error is None else []

@@ -11,6 +11,7 @@ from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from tests.support.events import schema_text
 from tests.support.judge import key_of, single_object
+from tests.support.patience import patience
 
 from .judge import Answer, Letter
 
@@ -81,8 +82,8 @@ class Reader:
         found: list[Message] = []
         if not self._assigned():
             return found
-        left = {one.partition: self._consumer.get_watermark_offsets(one, READ_S)[1] for one in self._parts}
-        until_s = time.monotonic() + READ_S
+        left = {one.partition: self._consumer.get_watermark_offsets(one, patience(READ_S))[1] for one in self._parts}
+        until_s = time.monotonic() + patience(READ_S)
         while left and time.monotonic() < until_s:
             found += [message for message in self._consumer.consume(500, 0.05) if message.error() is None]
             for one in self._consumer.position(self._parts):
@@ -96,7 +97,7 @@ class Reader:
     def _assigned(self) -> bool:
         if not self._parts:
             with suppress(KafkaException, KeyError):  # it is not there yet
-                topics = self._consumer.list_topics(self._topic, timeout=READ_S).topics
+                topics = self._consumer.list_topics(self._topic, timeout=patience(READ_S)).topics
                 self._parts = [TopicPartition(self._topic, number, 0) for number in topics[self._topic].partitions]
                 if self._parts:
                     self._consumer.assign(self._parts)

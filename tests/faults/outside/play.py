@@ -23,6 +23,7 @@ from typing import Any
 from tests.support.events import encode, impression
 from tests.support.harness import Stage, Worker, as_flags
 from tests.support.judge import questions
+from tests.support.patience import patience
 
 from .brokers import POLL_S, Topics
 from .judge import Evidence, Findings, judge
@@ -264,7 +265,7 @@ class Play:
 
     def until(self, condition: Callable[[], bool], what: str, *, within_s: float | None = None) -> bool:
         """Wait until the condition holds; return False, and note a step, if it does not come to."""
-        until_s = time.monotonic() + (self.patience_s if within_s is None else within_s)
+        until_s = time.monotonic() + patience(self.patience_s if within_s is None else within_s)
         while True:
             self.look()
             if condition():

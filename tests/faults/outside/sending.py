@@ -6,6 +6,8 @@ from typing import Any
 
 from confluent_kafka import KafkaError, Message, Producer
 
+from tests.support.patience import patience
+
 from .brokers import CALL_S
 from .ledger import Place
 from .outcome import NUMBER, QUIET
@@ -53,7 +55,7 @@ class Sender:
             headers = [*way.headers, (NUMBER, number.encode())]
             producer.produce(topic, value, key, headers=headers, on_delivery=note(number), **more)
             producer.poll(0)
-        assert producer.flush(CALL_S) == 0, f"{topic}: not all records were taken"
+        assert producer.flush(patience(CALL_S)) == 0, f"{topic}: not all records were taken"
         return places
 
     def _producer(self, options: Mapping[str, Any]) -> Producer:

@@ -5,6 +5,7 @@ import time
 from http.client import HTTPConnection, HTTPException
 
 from tests.support.harness import Worker
+from tests.support.patience import patience
 
 from .judge import Evidence
 
@@ -61,7 +62,7 @@ class Watched:
             self._port = int(found[1])
         if not self._port:
             return 0, ""
-        connection = HTTPConnection("127.0.0.1", self._port, timeout=ANSWER_S)
+        connection = HTTPConnection("127.0.0.1", self._port, timeout=patience(ANSWER_S))
         try:
             connection.request(method, path)
             answer = connection.getresponse()

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from tests.support.patience import patience
 from worker.cli.main import app
 from worker.core.errors import BadSettings
 from worker.settings import prompt_profiles
@@ -109,7 +110,12 @@ def command(line: str, *, buffered: bool) -> subprocess.CompletedProcess[str]:
     if buffered:
         environment.pop("PYTHONUNBUFFERED", None)
     return subprocess.run(
-        ["bash", "-o", "pipefail", "-c", line], env=environment, capture_output=True, text=True, timeout=60, check=False
+        ["bash", "-o", "pipefail", "-c", line],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=patience(60),
+        check=False,
     )
 
 

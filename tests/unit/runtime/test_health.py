@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.patience import patience
 from worker.cli.replay import accept_dead_letters
 from worker.runtime import health as module
 from worker.runtime.health import Health, _is_here
@@ -57,7 +58,7 @@ def get(health: Health, path: str) -> tuple[int, str]:
 
 
 def call(health: Health, method: str, path: str, **headers: str) -> tuple[int, str]:
-    connection = HTTPConnection("127.0.0.1", health.port, timeout=5)
+    connection = HTTPConnection("127.0.0.1", health.port, timeout=patience(5))
     try:
         connection.request(method, path, headers={name.replace("_", "-"): text for name, text in headers.items()})
         answer = connection.getresponse()
@@ -179,7 +180,7 @@ def num_descriptors() -> int:
 
 
 def until(holds: Callable[[], bool]) -> None:
-    deadline_s = time.monotonic() + 5
+    deadline_s = time.monotonic() + patience(5)
     while not holds() and time.monotonic() < deadline_s:
         time.sleep(0.01)
     assert holds()
@@ -196,7 +197,7 @@ def test_connections_that_ask_for_nothing_take_no_slot_from_probes(health: Healt
         for path in ("/livez", "/metrics", "/readyz"):
             start_s = time.monotonic()
             assert get(health, path)[0] == 200
-            assert time.monotonic() - start_s < 5  # 0.1 s alone; the suite may run beside other work
+            assert time.monotonic() - start_s < patience(5)  # 0.1 s alone
         until(lambda: num_descriptors() <= before + 300 + module.MAX_CONNECTIONS)  # 300 are this test's own
         assert health._server.num_connections <= module.MAX_CONNECTIONS
     until(lambda: num_descriptors() <= before)
@@ -209,10 +210,10 @@ def test_a_request_that_does_not_arrive_is_given_up(
 ) -> None:
     """Also one that sends a byte now and then."""
     monkeypatch.setattr(module, "REQUEST_S", 0.2)
-    with socket.create_connection(("127.0.0.1", health.port), timeout=3) as held:
+    with socket.create_connection(("127.0.0.1", health.port), timeout=patience(3)) as held:
         held.settimeout(0.05)
         start_s, ended = time.monotonic(), False
-        while not ended and time.monotonic() - start_s < 3:
+        while not ended and time.monotonic() - start_s < patience(3):
             try:
                 if slowly:
                     held.sendall(b"G")
@@ -222,7 +223,7 @@ def test_a_request_that_does_not_arrive_is_given_up(
             except OSError:
                 ended = True
         assert ended
-        assert time.monotonic() - start_s < 2
+        assert time.monotonic() - start_s < patience(2)
 
 
 def test_an_answer_that_nobody_reads_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -240,7 +241,7 @@ def test_an_answer_that_nobody_reads_is_given_up(monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize("head", [b"GET /" + b"a" * 20_000, b"GET / HTTP/1.0\r\n" + b"X: y\r\n" * 4_000])
 def test_a_long_head_is_refused(health: Health, head: bytes) -> None:
-    with socket.create_connection(("127.0.0.1", health.port), timeout=5) as held:
+    with socket.create_connection(("127.0.0.1", health.port), timeout=patience(5)) as held:
         held.sendall(head)
         assert held.recv(100).startswith(b"HTTP/1.0 431 ")
 
@@ -257,9 +258,11 @@ def test_without_a_descriptor_left_the_port_waits_and_goes_on(monkeypatch: pytes
 
     try:
         monkeypatch.setattr(ThreadingHTTPServer, "get_request", none_left)
+        start_s = time.monotonic()
         with socket.create_connection(("127.0.0.1", health.port)):
+            until(lambda: num_tries > 0)
             time.sleep(0.5)
-        assert 1 <= num_tries <= 10
+        assert num_tries <= 5 + (time.monotonic() - start_s) / 0.1
         monkeypatch.setattr(ThreadingHTTPServer, "get_request", accept)
         assert get(health, "/livez")[0] == 200
     finally:

@@ -38,8 +38,7 @@ def test_an_engine_is_added_in_one_place(monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(BadSettings) as refused:
         Settings(engine="slow", draws=0)
     assert str(refused.value) == (
-        "draws: want at least 1; seen 0\n"
-        "choice_latency_s: 0, want 1 or more with engine slow"
+        "draws: want at least 1; seen 0\nchoice_latency_s: 0, want 1 or more with engine slow"
     )
     assert isinstance(factory.make(Settings(engine="slow", choice_latency_s=2)), ChoiceModel)
     assert Settings(engine="choice-model").choice_latency_s == 0, "a check of another engine ran"

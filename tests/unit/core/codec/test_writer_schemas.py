@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from tests.support.examples import AT_US, impression, payload, seen, varint
+from tests.support.patience import patience
 from worker.core.codec import avro_encoder, avro_schemas, impression as codec
 from worker.core.errors import Poison
 from worker.core.records import Domain, Impression, Item, Slate, User
@@ -351,7 +352,7 @@ def ends() -> Mapping[str, tuple[str, float, float]]:
     root = Path(codec.__file__).parents[3]
     child = subprocess.run(
         [sys.executable, "-c", _CHILD, "5", PAYLOAD.hex()],
-        input=lines, capture_output=True, text=True, timeout=LIMIT_S, check=False, cwd=root,
+        input=lines, capture_output=True, text=True, timeout=patience(LIMIT_S), check=False, cwd=root,
     )  # fmt: skip
     found = child.stdout.splitlines()
     met = {name: (end, cpu_s, mib) for name, end, cpu_s, mib in (json.loads(line) for line in found if line != "whole")}

@@ -4,7 +4,7 @@ import logging
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -12,7 +12,7 @@ from worker.core.errors import BadSettings
 from worker.engines.local import cpu_dtype, vllm
 from worker.engines.local.vllm import CPU_KV_CACHE_BYTES, VllmEngine, running, with_running
 from worker.runtime import pipeline_config
-from worker.settings import load, prompt_profiles
+from worker.settings import Settings, load, prompt_profiles
 
 FOLDER = {"dtype": "bfloat16"}
 AVX2, AVX512_BF16, AMX = ("fpu avx avx2 fma", "fpu avx2 avx512f avx512_bf16", "fpu avx512f amx_bf16 amx_tile")
@@ -49,7 +49,7 @@ def started(found: VllmEngine, own: dict[str, str]) -> VllmEngine:
 
 
 def fingerprint(found: VllmEngine) -> str:
-    return pipeline_config.setup(found._settings, found, {}).config_fingerprint
+    return pipeline_config.setup(cast("Settings", found._settings), found, {}).config_fingerprint
 
 
 @pytest.mark.parametrize(
