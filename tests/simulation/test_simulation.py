@@ -32,6 +32,7 @@ from tests.simulation.simulated_broker import (
     is_refused,
     results,
 )
+from tests.support.world import held_by
 from worker.core.delivery import handover
 from worker.core.delivery.handover import FlushLimits, Handover
 from worker.core.delivery.handover_messages import (
@@ -555,7 +556,7 @@ class World:
             if self.broker.committed.get(partition) != self.end(partition):
                 raise Wrong(f"{partition}: commit {self.broker.committed.get(partition)}, end {self.end(partition)}")
         for process in self.processes:
-            held = (process.handover.in_flight, process.window.num_records, process.window.num_bytes)
+            held = (process.handover.in_flight, *held_by(process.window))
             if held != (0, 0, 0) or not process.handover.idle:
                 raise Wrong(f"{process.name}: {held} in flight at the end")
         if not self.at_rest():

@@ -113,6 +113,12 @@ class World:
         return [flush.offsets for flush in self.sink.flushes]
 
 
+def held_by(window: Window) -> tuple[int, int]:
+    """Return how many records are in flight, and their bytes."""
+    num_records, num_bytes, _ = window._totals()
+    return num_records, num_bytes
+
+
 @asynccontextmanager
 async def working(world: World | None = None, **changes: Any) -> AsyncIterator[World]:
     """Run a pipeline inside the block; at its end stop it, and nothing may be left in flight."""
@@ -123,7 +129,7 @@ async def working(world: World | None = None, **changes: Any) -> AsyncIterator[W
         yield world
         world.stop.set()
         await running
-        assert (world.handover.in_flight, world.window.num_records, world.window.num_bytes) == (0, 0, 0)
+        assert (world.handover.in_flight, *held_by(world.window)) == (0, 0, 0)
         assert (world.source.calls["close"], world.sink.calls["close"]) == (1, 1)
     finally:
         running.cancel()

@@ -1,7 +1,7 @@
 """Topics read by one process alone, whose positions are kept elsewhere: no group, no commit to Kafka.
 
 All partitions, those that are born later too, committed records only.  A topic that is not there yet is looked for
-again.  A position whose records have expired goes on at the first that is left, and `expired` says how many are gone.
+again.  A position whose records have expired goes on at the first that is left.
 
 A position belongs to a topic's id, not to its name: after each batch the ids are asked, and a topic that was made anew
 ends the reader, or is read from its start with `on_data_loss=skip`.
@@ -63,7 +63,6 @@ class Following:
         self._looked_s = float("-inf")
         self._held: set[Partition] = set()  # behind a batch that cannot be read, until the next look
         self._broken = ""  # why, until it is told
-        self.expired = 0
         try:
             self._look()
         except BaseException:
@@ -185,7 +184,6 @@ class Following:
         """Return where to read on, which is no earlier than what the broker still has."""
         low, high = self._watermarks(partition)
         wanted = self._next.get(partition, low)
-        self.expired += max(0, low - wanted)
         return min(max(low, wanted), high)
 
     def _watermarks(self, partition: Partition) -> tuple[int, int]:

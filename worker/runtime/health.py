@@ -153,11 +153,6 @@ class _Server(ThreadingHTTPServer):
         self._said_s = dict[str, float]()
         super().__init__(address, _Handler)
 
-    @property
-    def num_connections(self) -> int:
-        """Count the connections that are open."""
-        return len(self._connections)
-
     def answering(self, connection: socket.socket) -> None:
         """Note that the request of a connection has arrived."""
         with self._lock:

@@ -18,6 +18,7 @@ from tests.support.world import (
     event,
     events,
     failing,
+    held_by,
     response,
     statuses,
     working,
@@ -250,13 +251,13 @@ async def test_headers_decoded_records_and_waiting_messages_fill_the_window() ->
         gate = world.engine.gates["event-0"] = asyncio.Event()
         await world.read(event("event-0"), headers=(("blob", b"x" * 10_000),))
         await until(lambda: bool(world.engine.asks))
-        assert world.window.num_bytes > 10_000 + 3 * len(event("event-0"))
+        assert held_by(world.window)[1] > 10_000 + 3 * len(event("event-0"))
         await world.read(*events(2)[1:], first=1)
         await until(lambda: len(world.engine.asks) == 2 * QUESTIONS * DRAWS)
         await until(lambda: not world.engine.gates.get("event-1"))
         gate.set()
         await world.committed(A, 2)
-        assert world.window.num_bytes == 0
+        assert held_by(world.window)[1] == 0
 
 
 @jumping
@@ -554,7 +555,7 @@ async def test_what_is_in_flight_returns_to_nothing() -> None:
         await world.committed(A, 7)
         await until(lambda: world.watch.gauges["in_flight"] == 0)
         assert world.watch.gauges == {"in_flight": 0, "assigned": 1, "paused": 0, "head_s": 0.0}
-        assert world.window.num_records == 0
+        assert held_by(world.window)[0] == 0
 
 
 @pytest.mark.usefixtures("coarse")

@@ -9,7 +9,20 @@ import pytest
 
 from tests.support.examples import impression
 from tests.support.fakes import jumping, until
-from tests.support.world import DRAWS, IMPRESSIONS, POISON, QUESTIONS, A, B, World, event, events, response, working
+from tests.support.world import (
+    DRAWS,
+    IMPRESSIONS,
+    POISON,
+    QUESTIONS,
+    A,
+    B,
+    World,
+    event,
+    events,
+    held_by,
+    response,
+    working,
+)
 from worker.core.codec import avro_schemas
 from worker.core.codec.framing import SchemaRef, SchemaRefKind
 from worker.core.delivery.handover_messages import Assigned
@@ -169,7 +182,7 @@ async def test_past_a_full_window_probes_let_in_only_so_many(monkeypatch: pytest
     async with working(world):
         await full(world, *BAD)
         await asyncio.sleep(5 * PROBE_S)
-        assert world.window.num_records == MAX_ROW + 2
+        assert held_by(world.window)[0] == MAX_ROW + 2
         world.pipeline.quarantine.accept(1_000)
         await world.committed(A, 1 + 2 * MAX_ROW)
 
@@ -396,7 +409,7 @@ async def test_a_storm_of_records_with_one_missing_schema_fills_its_part_of_the_
             world.source.read(B, first, *(framed(1, f"other-{first + n}", is_test=True) for n in range(30)))
         await world.committed(B, 300)
         await until(lambda: world.source.paused == {A})
-        assert world.window.num_records == 40, "it had the window to itself until the registry failed"
+        assert held_by(world.window)[0] == 40, "it had the window to itself until the registry failed"
         assert world.schemas.asked[SchemaRef(SchemaRefKind.ID, "2")] <= 4
         world.schemas.away = set()
         await world.committed(A, 300)

@@ -42,16 +42,6 @@ class Window:
         self._held: dict[Partition, list[int]] = {}  # records, bytes and tokens of each partition
         self._full = False
 
-    @property
-    def num_records(self) -> int:
-        """How many records are in flight."""
-        return self._totals()[0]
-
-    @property
-    def num_bytes(self) -> int:
-        """How many bytes are in flight."""
-        return self._totals()[1]
-
     def full(self, stuck: Collection[Partition] = ()) -> bool:
         """Return True if there is no room for another record of a partition that is not stuck."""
         return self._load(self._totals(without=stuck), self._room(stuck)) >= 1

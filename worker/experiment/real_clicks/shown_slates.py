@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-Bools = NDArray[np.bool_]
 Flags = NDArray[np.bool_]
 
 _SUM_TOLERANCE = 1e-3  # letters are stored as float32 and averaged over draws

@@ -2,6 +2,7 @@
 
 from hypothesis import given, settings, strategies as st
 
+from tests.support.world import held_by
 from worker.core.delivery.window import LOW_MARK, MOST, Window
 from worker.core.records import Partition
 
@@ -42,7 +43,7 @@ def test_the_window_pauses_as_a_list_of_what_is_in_flight_says(steps: list[Step]
         wanted = {one for one in assigned if load([entry for entry in held if entry[0] == one]) > limit}
         wanted = assigned if load(held) >= 1 else wanted
         assert found.paused(assigned) == wanted
-        assert (found.num_records, found.num_bytes) == (len(held), sum(one[1] for one in held))
+        assert held_by(found) == (len(held), sum(one[1] for one in held))
 
 
 @QUICK
@@ -54,7 +55,7 @@ def test_what_is_given_back_leaves_an_empty_window(steps: list[Step]) -> None:
         found.grow(partition, num_tokens=num_tokens)
     for partition, num_bytes, num_tokens, _ in reversed(steps):
         found.remove(partition, num_bytes=num_bytes, num_tokens=num_tokens)
-    assert (found.num_records, found.num_bytes) == (0, 0)
+    assert held_by(found) == (0, 0)
     assert found.paused({A, B, C}) == frozenset()
 
 

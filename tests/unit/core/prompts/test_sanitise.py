@@ -9,8 +9,9 @@ from hypothesis import example, given, settings, strategies as st
 
 from tests.support.examples import HOSTILE, wild_texts
 from tests.support.injections import GERMAN
+from tests.support.patience import cpu_slowness
 from worker.core.prompts.sanitise import DROPPED, HIDDEN_MARKS, MAX_MARKS, UNSEEN, clean, visible
-from worker.core.prompts.text_flags import altered, suspicious
+from worker.core.prompts.text_flags import inspect
 from worker.core.prompts.vocabulary import REFERENCE
 
 LABELS = REFERENCE.labels
@@ -24,10 +25,18 @@ pieces = st.sampled_from((*HOSTILE, "[", "]", "A", "[a", "Stimulus", " Factors",
 hostile_texts = st.lists(pieces | wild_texts, max_size=8).map("".join)
 
 
+def suspicious(text: str, labels: tuple[str, ...]) -> bool:
+    return "injection_suspected" in inspect(text, 600, labels)
+
+
+def altered(text: str, labels: tuple[str, ...]) -> bool:
+    return "sanitised" in inspect(text, 600, labels)
+
+
 def test_ten_thousand_blank_lines_are_looked_at_in_no_time() -> None:
-    start_s = time.perf_counter()
+    start_s = time.thread_time()
     suspicious("\n" * 10_000, LABELS)
-    assert time.perf_counter() - start_s < 0.5  # it was 1.5 s once: quadratic
+    assert time.thread_time() - start_s < 0.5 * cpu_slowness()  # it was 1.5 s once: quadratic
 
 
 @pytest.mark.parametrize(
