@@ -9,6 +9,4 @@ Start reading in `worker.pipeline.loop`, `worker.core.records` and `worker.core.
     demo, bench processes of their own
 """
 
-from importlib.metadata import version
-
-__version__ = version("mirrorstream")
+__version__ = "0.1.0"  # the package's, which `pyproject.toml` reads here

@@ -10,8 +10,8 @@ import pytest
 
 from tests.support.harness import mirrorstream
 from tests.support.kafka_broker import KafkaCluster
+from tests.support.patience import patience
 from tests.support.terminal import Terminal, terminal
-from worker.demo import pace
 
 NAMES = {
     "consumed", "responses", "dead_letters", "missing", "duplicates", "events_per_s", "first_response_s", "engine",
@@ -31,7 +31,7 @@ def test_the_demo_answers_everything_within_seconds() -> None:
     assert summary.keys() >= NAMES
     assert (summary["consumed"], summary["responses"]) == (60, 180)
     assert (summary["missing"], summary["duplicates"], summary["dead_letters"]) == (0, 0, 0)
-    assert summary["first_response_s"] < 20 * pace.probe().slow  # other programs may want the cores too
+    assert summary["first_response_s"] < patience(20)
     assert summary["events_per_s"] > 0
     assert (summary["engine"], summary["broker"]) == ("choice-model", "embedded")
     assert "not proven" in summary["guarantee"]  # librdkafka's own broker has no transactions worth the name
