@@ -2,9 +2,14 @@
 
 from collections.abc import Callable
 
+import hypothesis
 import pytest
 
 from worker.pipeline import loop, quarantine
+
+# Hypothesis fails an example that takes 200 ms: on a busy machine any of them may.
+hypothesis.settings.register_profile("patient", deadline=None)
+hypothesis.settings.load_profile("patient")
 
 
 @pytest.fixture

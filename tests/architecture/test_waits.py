@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.support import patience as module
@@ -90,3 +91,7 @@ def test_a_ceiling_stays_under_the_time_that_it_must_be_told_from(monkeypatch: p
     assert patience(59, below_s=60) == 59
     with pytest.raises(AssertionError, match="no ceiling"):
         patience(60, below_s=60)
+
+
+def test_no_example_of_a_property_has_a_deadline() -> None:
+    assert hypothesis.settings().deadline is None

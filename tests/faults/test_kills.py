@@ -22,7 +22,8 @@ QUICK: dict[str, Any] = {"choice_latency_s": 0, "window_max_records": 1024}
 @pytest.mark.parametrize(
     "words",
     [
-        pytest.param("--kills 16 --seed 2 --events 2000", id="share"),
+        pytest.param("--kills 8 --seed 2 --events 1000 --protocol classic", id="share"),
+        pytest.param("--kills 8 --seed 3 --events 1000 --protocol consumer", id="consumer", marks=pytest.mark.long),
         pytest.param("--kills 100 --seed 1 --events 20000", id="whole", marks=pytest.mark.long),
     ],
 )

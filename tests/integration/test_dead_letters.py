@@ -15,6 +15,7 @@ from tests.support.harness import Stage, Tell, Worker, as_flags, mirrorstream, s
 from tests.support.judge import Judge
 from tests.support.patience import patience
 from worker.cli.main import app
+from worker.core.errors import Fatal
 
 BAD = [(b"user", b"hello"), (b"user", encode(impression(0, slates=[])))]  # reasons magic and limit
 NUM_LETTERS = 3_000
@@ -95,12 +96,13 @@ def test_where_the_broker_has_forgotten_nothing_goes_back_by_itself(stage: Stage
     stage.create(partitions=1)
     send_raw(stage, [BAD[0], BAD[1]])
     assert stage.run("--until-end").exit_code() == 0
+    assert stage.command("dlq", "replay").returncode == 1
     for _ in range(2):
         for words in ((), ("--dry-run", "--since", "2020-01-01T00:00Z")):
-            refused = stage.command("dlq", "replay", *words)
-            assert refused.returncode == 1
-            assert f"{stage.dead_letters}[0]: group {stage.name}-dlq-replay has no position" in refused.stderr
-            assert "--from-start" in refused.stderr
+            with pytest.raises(Fatal) as refused:
+                dlq(stage, "replay", *words)
+            assert f"{stage.dead_letters}[0]: group {stage.name}-dlq-replay has no position" in str(refused.value)
+            assert "--from-start" in str(refused.value)
         before = len(judge.read(stage.topic))
         assert first(stage)["put_back"] == {stage.topic: 2}
         assert dlq(stage, "replay")["put_back"] == {}

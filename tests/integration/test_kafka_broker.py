@@ -6,7 +6,6 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,13 +18,6 @@ from tests.support.patience import patience
 
 READ_TIMEOUT_S = 30.0
 BINARY = b"\x00\n\r\t\xff" + bytes(range(256))  # what Avro may hold and a line of text may not
-
-
-@pytest.fixture(scope="module")
-def kafka() -> Iterator[KafkaCluster]:
-    """One broker for the tests that leave it as they found it."""
-    with KafkaCluster() as cluster:
-        yield cluster
 
 
 def create_topic(kafka: KafkaCluster, topic: str) -> None:

@@ -48,7 +48,7 @@ def test_a_partition_that_left_paused_comes_back_unpaused(stage: Stage) -> None:
         consumer.close()
 
 
-@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+@pytest.mark.parametrize("protocol", ["classic", pytest.param("consumer", marks=pytest.mark.long)])
 def test_a_queued_revoke_runs_before_partitions_are_reassigned(stage: Stage, protocol: str) -> None:
     """The client takes the unassign for the answer to it: a peer had the partitions before our callback ran."""
     stage.create(partitions=4)

@@ -77,7 +77,16 @@ HTML = "<html><body>Please log in</body></html>"
 PAGES = {"a login page": (200, HTML), "an ingress' own 404": (404, HTML)}
 
 
-@pytest.mark.parametrize("how", ["error 500", "silence", "connection refused", *PAGES])
+@pytest.mark.parametrize(
+    "how",
+    [
+        "error 500",
+        "silence",
+        "connection refused",
+        "an ingress' own 404",
+        pytest.param("a login page", marks=pytest.mark.long),  # two tests below meet one, too
+    ],
+)
 def test_an_outage_holds_records_up_until_it_is_over(
     stage: Stage, judge: Judge, registry: Registry, tell: Tell, how: str
 ) -> None:

@@ -5,7 +5,20 @@ import asyncio
 import pytest
 
 from tests.support.fakes import jumping, until
-from tests.support.world import DRAWS, QUESTIONS, A, B, World, event, events, failing, response, statuses, working
+from tests.support.world import (
+    DRAWS,
+    QUESTIONS,
+    A,
+    B,
+    World,
+    event,
+    events,
+    failing,
+    held_by,
+    response,
+    statuses,
+    working,
+)
 from worker.core.delivery.handover_messages import Assigned, Lost
 from worker.core.delivery.offset_metadata import Note
 from worker.core.errors import EngineDead, EngineGone, Fatal, Retryable
@@ -340,7 +353,7 @@ async def test_a_death_after_the_stop_signal_blames_nobody_and_ends_the_drain() 
         await until(lambda: world.sink.calls["close"] == 1)
         assert asyncio.get_running_loop().time() < started_s + 1.0
         world.handover.handle(Lost(frozenset({A})))  # what is left is the next owner's
-        world.window.remove(A, num_bytes=world.window.num_bytes, num_tokens=0)
+        world.window.remove(A, num_bytes=held_by(world.window)[1], num_tokens=0)
     assert world.sink.flushes == []
     assert world.engine.num_stops == 0
 
@@ -462,7 +475,7 @@ async def test_a_stop_does_not_wait_for_the_end_of_an_outage() -> None:
         await until(lambda: world.sink.calls["close"] == 1)
         assert asyncio.get_running_loop().time() < started_s + 1.0
         world.handover.handle(Lost(frozenset({A})))  # what is left is the next owner's
-        world.window.remove(A, num_bytes=world.window.num_bytes, num_tokens=0)
+        world.window.remove(A, num_bytes=held_by(world.window)[1], num_tokens=0)
     assert world.sink.flushes == []
 
 
