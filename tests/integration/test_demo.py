@@ -12,6 +12,7 @@ from tests.support.harness import mirrorstream
 from tests.support.kafka_broker import KafkaCluster
 from tests.support.patience import patience
 from tests.support.terminal import Terminal, terminal
+from worker.demo import pace
 
 NAMES = {
     "consumed", "responses", "dead_letters", "missing", "duplicates", "events_per_s", "first_response_s", "engine",
