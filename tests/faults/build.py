@@ -11,6 +11,7 @@ next one.  It fails once, but for `refuse`.  A transaction's first `produce` sta
     kill      SIGKILL.  After `produce`, only when the broker has the record: readers must not see it.
     hang      the call never returns
     sleep     the call takes `seconds` longer
+    wait      the call takes until the marker is removed
     timeout   the call raises a time-out that may be tried again; `when` tells whether it was made before that
     refuse    until the marker is removed, the call raises an error that aborts its transaction
 
@@ -54,6 +55,7 @@ from worker.kafka.assignment import Assignment
 from .fault import Fault, Mark, Point, When
 
 FLUSH_S = 2.0  # for one record to reach the broker
+LOOK_S = 0.02  # how often it looks for the marker
 
 
 class _Watched(Handover):
@@ -136,10 +138,8 @@ class _Trigger:
         match fault.do:
             case "kill":
                 os.kill(os.getpid(), signal.SIGKILL)
-            case "hang":
-                threading.Event().wait()
-            case "sleep":
-                time.sleep(fault.seconds)
+            case "hang" | "sleep" | "wait":
+                _hold(fault)
             case "timeout":
                 raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "as ordered", retriable=True))
             case "refuse" if self._fault:
@@ -170,6 +170,15 @@ class _Trigger:
             file.write(mark.text())
             file.flush()
             os.fsync(file.fileno())
+
+
+def _hold(fault: Fault) -> None:
+    """Keep whoever calls from going on: for ever, for a time, or until somebody removes the marker."""
+    if fault.do == "hang":
+        threading.Event().wait()
+    time.sleep(fault.seconds)
+    while fault.do == "wait" and Path(fault.marker).exists():
+        time.sleep(LOOK_S)
 
 
 def _ordered() -> Fault | None:

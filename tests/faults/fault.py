@@ -20,7 +20,7 @@ class Fault:
     point: Point
     when: When
     nth: int = 1
-    do: Literal["kill", "hang", "sleep", "timeout", "refuse"] = "kill"
+    do: Literal["kill", "hang", "sleep", "wait", "timeout", "refuse"] = "kill"
     seconds: float = 0.0
     marker: str = ""
 

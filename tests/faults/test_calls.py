@@ -2,6 +2,7 @@
 
 import time
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +17,8 @@ from .slow import gated
 from .traffic import TRANSACTION_S, traffic, until
 from .victim import victim
 
-CALL_S = 4.0  # longer than a member takes to hear of a rebalance
+CALL_S = 12.0  # what a call may take that others wait for
+HELD_S = 1.0  # for which what waits is looked at
 STUCK_S = 5.0  # what README promises beside the transaction's own time-out
 SLACK_S = 3.0  # of a process that ends on a busy machine
 LONG = pytest.mark.long
@@ -37,28 +39,27 @@ def test_a_revoked_partition_waits_for_the_call_that_is_under_way(
     """A member joins while the call lasts; what it was given comes to it when the call has ended, and not before."""
     quick = {"heartbeat.interval.ms": "500"} if protocol == "classic" else {}
     stage.overrides |= {"group_protocol": protocol, "kafka_options": quick}
-    call_s = patience(CALL_S)
-    slow = Fault(point, "before", nth=10, do="sleep", seconds=call_s, marker=str(stage.folder / "marker"))
+    slow = Fault(point, "before", nth=10, do="wait", marker=str(stage.folder / "marker"))
+    limits: dict[str, Any] = {"transaction_timeout_s": patience(CALL_S)}
     gate = stage.folder / "gate"
     with (
         traffic(stage) as load,
-        gated(stage, gate, transaction_timeout_s=3 * call_s) as b,
-        victim(stage, slow, transaction_timeout_s=3 * call_s) as a,
+        gated(stage, gate, **limits) as b,
+        victim(stage, slow, **limits) as a,
     ):
         a.until(lambda: a.mark is not None, "slow call")
         load.fault()
-        ends_s = time.monotonic() + call_s
         gate.touch()
         until(lambda: 0 < max(assignments(stage, decided=True), default=0) < 3, "partition asked back")
+        time.sleep(HELD_S)
         assert b.metric("assigned_partitions") == 0
-        assert time.monotonic() < ends_s, "the rebalance came after the call"
+        Path(slow.marker).unlink()  # the call ends
         b.until(lambda: b.metric("assigned_partitions") > 0, "partition of its own")
-        assert time.monotonic() > ends_s - 0.5
         load.until_again()
         load.settle(judge)
         assert [a.stop(), b.stop()] == [0, 0]
     judge.verdict().assert_exactly_once()
-    tell(f"revoke during a {point} of {call_s:.0f} s, {protocol}", load.pause_s())
+    tell(f"revoke during a {point} that is slow, {protocol}", load.pause_s())
 
 
 @pytest.mark.parametrize(
