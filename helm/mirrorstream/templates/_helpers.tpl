@@ -61,7 +61,7 @@ persistentVolumeClaim:
 {{- else }}
 {{- $version := default .Capabilities.KubeVersion.Version .Values.kubeVersion }}
 {{- if not (semverCompare ">=1.35.0-0" $version) }}
-{{- fail (printf "model.source: image needs Kubernetes 1.35 or later, seen %s; an older one drops the volume without a word" $version) }}
+{{- fail (printf "model.source: image needs Kubernetes 1.35 or later, seen %s; an older version silently drops the volume" $version) }}
 {{- end }}
 image:
   reference: {{ required "model.image.reference: model.source image needs it" .Values.model.image.reference | quote }}
@@ -73,7 +73,7 @@ image:
 {{- define "mirrorstream.config" -}}
 {{- $config := deepCopy .Values.config }}
 {{- if and $config.static_membership (ne .Values.workload.kind "StatefulSet") }}
-{{- fail "config.static_membership: needs workload.kind StatefulSet, for one stable name a worker" }}
+{{- fail "config.static_membership: needs workload.kind StatefulSet, for one stable name per worker" }}
 {{- end }}
 {{- $_ := set $config "model" (include "mirrorstream.model" .) }}
 {{- with .Values.model.revision }}{{ $_ := set $config "revision" . }}{{ end }}
