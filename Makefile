@@ -24,7 +24,7 @@ UNCOVERED := $(SLOW) tests/unit/pipeline/test_turns.py
 REST := $(filter-out $(COVERED:=/) tests/unit/ tests/support/ %/__pycache__/,$(wildcard tests/*/ tests/unit/*/)) \
 	$(wildcard tests/unit/test_*.py) $(UNCOVERED)
 
-.PHONY: help setup demo bench docs docs-reference check test test-long lint format lock clean
+.PHONY: help setup demo bench check docs docs-reference test test-long lint format lock clean
 .DEFAULT_GOAL := help
 
 # Said before anything is installed; the nearest name is found as the program itself finds it.

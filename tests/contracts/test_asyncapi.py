@@ -106,7 +106,7 @@ def test_dead_letter_headers_are_those_published(max_bytes: int, headers: Header
 
 def test_every_reason_of_a_dead_letter_is_published() -> None:
     text = DOCUMENT["components"]["schemas"]["DeadLetterHeaders"]["properties"]["ms-reason"]["description"]
-    words = text.removeprefix("Why, in a word: ").removesuffix(".").replace(" or ", ", ").split(", ")
+    words = text.removeprefix("The reason, one word: ").removesuffix(".").replace(" or ", ", ").split(", ")
     assert sorted(words) == sorted(Reason)
 
 

@@ -65,7 +65,7 @@ def test_the_demo_runs_on_a_real_kafka_too(kafka: KafkaCluster) -> None:
 
 
 def users_on(page: str) -> int:
-    body = httpx2.get(page, timeout=10, follow_redirects=True, trust_env=False).text
+    body = httpx2.get(page, timeout=patience(10), follow_redirects=True, trust_env=False).text
     found = re.search(r'<dt>Users</dt>\s*<dd><span class="number">([\d,]+)', body)
     return int(found[1].replace(",", "")) if found else 0
 

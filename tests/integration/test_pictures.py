@@ -6,6 +6,7 @@
 import io
 import os
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,10 +17,18 @@ from rich.text import Text
 from tests.integration.test_experiment_page import MAIN, START, serving
 from tests.support.browser import Tab
 from tests.support.experiment import page_examples as made
-from tests.support.harness import mirrorstream
+from tests.support.terminal import terminal
 
 WIDTH = 100  # characters
+ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-ln-z]")  # all but colours: moves of the cursor, erased lines
 pytestmark = pytest.mark.long
+
+
+def last_screen(printed: str) -> str:
+    """Return what stands on the screen when the demo has ended, from its verdict on."""
+    lines = ESCAPE.sub("", printed.replace("\r", "\n")).splitlines()
+    first = max(number for number, line in enumerate(lines) if "simulated users compared" in line)
+    return "\n".join(line for line in lines[first:] if line.strip())
 
 
 @pytest.fixture
@@ -31,20 +40,13 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_the_demos_last_screen(folder: Path) -> None:
-    done = mirrorstream(
-        "demo",
-        "--engine",
-        "choice-model",
-        "--events",
-        "500",
-        NO_COLOR="",
-        FORCE_COLOR="1",
-        COLUMNS=str(WIDTH),
-        TERM="xterm-256color",
-    )
-    assert done.returncode == 0, done.stderr
+    command = (sys.executable, "-m", "worker", "demo", "--engine", "choice-model", "--events", "500")
+    with terminal(*command, NO_COLOR="", COLUMNS=str(WIDTH), TERM="xterm-256color") as demo:
+        demo.until_printed("until Ctrl-C")
+        demo.interrupt()
+        shown = last_screen(demo.printed)
     console = Console(record=True, width=WIDTH, file=io.StringIO(), force_terminal=True)
-    console.print(Text.from_ansi(done.stdout + done.stderr), highlight=False)
+    console.print(Text.from_ansi(shown), highlight=False)
     picture = console.export_svg(title="make demo ENGINE=choice-model")
     # Rich's picture loads its font from elsewhere; any monospaced font of the reader's will do.
     picture = re.sub(r"@font-face \{.*?\}\s*", "", picture, flags=re.DOTALL)

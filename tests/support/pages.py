@@ -32,6 +32,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.support.kafka_broker import KafkaCluster
+from tests.support.patience import patience
 
 ROOT = Path(__file__).parents[2]
 BROKER = "localhost:9092"  # as pages write it
@@ -103,7 +104,7 @@ class Shell:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
-            timeout=COMMAND_TIMEOUT_S,
+            timeout=patience(COMMAND_TIMEOUT_S),
             check=False,
         )
         printed, _, after = done.stdout.partition(f"\n{end}\n".encode())
@@ -124,7 +125,7 @@ class Shell:
                 stdin=subprocess.DEVNULL,
             )
         self._behind.append(process)
-        until = time.monotonic() + SHOWN_TIMEOUT_S
+        until = time.monotonic() + patience(SHOWN_TIMEOUT_S)
         while True:
             printed = self._as_shown(log.read_text(encoding="utf-8", errors="replace"))
             if fits(f"{command.shown}\n...", printed) or process.poll() is not None or time.monotonic() > until:
@@ -137,7 +138,7 @@ class Shell:
             process.send_signal(signal.SIGTERM)
         for process in self._behind:
             try:
-                process.wait(END_TIMEOUT_S)
+                process.wait(patience(END_TIMEOUT_S))
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()

@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tests.support.harness import POLL_S, environment
+from tests.support.patience import patience
 
 WAIT_S = 240.0  # for something that takes seconds alone
 END_S = 30.0  # for a command to end what it has started
@@ -44,7 +45,7 @@ class Terminal:
 
     def until(self, condition: Callable[[], bool], what: str) -> None:
         """Wait until the condition holds; fail if the command ends or the time does."""
-        deadline_s = time.monotonic() + WAIT_S
+        deadline_s = time.monotonic() + patience(WAIT_S)
         while not condition():
             assert self.process.poll() is None, f"want {what}, but it ended:\n{self.printed}"
             assert time.monotonic() < deadline_s, f"no {what} within {WAIT_S} s:\n{self.printed}"
@@ -57,8 +58,8 @@ class Terminal:
         """Press Ctrl-C; return the exit code."""
         self.processes()  # whose sessions are known from here on
         os.killpg(self.process.pid, signal.SIGINT)
-        code = self.process.wait(WAIT_S)
-        self._reading.join(WAIT_S)
+        code = self.process.wait(patience(WAIT_S))
+        self._reading.join(patience(WAIT_S))
         return code
 
     def processes(self) -> list[str]:
@@ -81,11 +82,11 @@ class Terminal:
         if self.process.poll() is None:
             self.process.terminate()
         try:
-            self.process.wait(END_S)
+            self.process.wait(patience(END_S))
         except subprocess.TimeoutExpired:
             self.process.kill()
-            self.process.wait(WAIT_S)
-        self._reading.join(WAIT_S)
+            self.process.wait(patience(WAIT_S))
+        self._reading.join(patience(WAIT_S))
         os.close(self._master)
 
     def _read(self) -> None:

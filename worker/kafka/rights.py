@@ -161,7 +161,7 @@ def require(settings: KafkaClientSettings, *, wait: bool) -> list[str]:
 def create_command(settings: KafkaClientSettings, partitions: int) -> str:
     """Return the command that makes a worker's topics, with these settings' brokers and names.
 
-    >>> create_command(Settings(output_topic="answers"), 6)
+    >>> create_command(KafkaClientSettings(output_topic="answers"), 6)
     'mirrorstream topics create --bootstrap localhost:9092 --partitions 6 --set output_topic=answers'
     """
     words = ["--bootstrap", settings.bootstrap_servers, "--partitions", str(partitions)]
