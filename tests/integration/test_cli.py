@@ -273,7 +273,7 @@ def test_a_mounted_secret_may_hold_files_of_other_tools_and_no_unknown_ones(stag
     (folder / "client.id").write_text("team-x\n")
     worker = stage.run("--until-end", kafka_secrets=str(folder))
     assert worker.exit_code() == 0
-    assert "kafka_secrets: passed over user.p12" in worker.log
+    assert "kafka_secrets: ignored user.p12" in worker.log
     (folder / "other.p12").write_bytes(bytes(range(128, 256)))
     worker = stage.run("--until-end", kafka_secrets=str(folder))
     assert worker.exit_code() == 2

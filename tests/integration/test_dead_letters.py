@@ -62,7 +62,7 @@ def test_list_and_show_tell_why_and_what(letters: Stage) -> None:
     assert "header ms-reason: magic" in letters.command("dlq", "show", by_reason["magic"]).stdout
     nowhere = letters.command("dlq", "show", "0@999")
     assert nowhere.returncode == 1
-    assert "no letter is there" in nowhere.stderr
+    assert "no dead letter has this offset" in nowhere.stderr
     assert letters.command("dlq", "show", "first").returncode == 2
 
 
@@ -144,7 +144,7 @@ def test_what_goes_back_fits_its_topic_and_what_never_can_is_told(stage: Stage, 
     said = " ".join(refused.stderr.split())  # a line as long as this is folded
     assert f"raise max.message.bytes of {stage.topic}" in said
     assert "the longest value 12000 bytes" in said
-    assert f"refuses the record of {stage.dead_letters}[0]@20" in said
+    assert f"rejects the record of {stage.dead_letters}[0]@20" in said
     limit_topic(stage, 20_000)
     assert dlq(stage, "replay")["put_back"] == {stage.topic: 1}
     assert len(judge.read(stage.topic)) == 21

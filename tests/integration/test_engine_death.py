@@ -65,7 +65,7 @@ def test_a_member_that_takes_over_from_a_dead_engine_loses_one_at_most(stage: St
         a = stack.enter_context(stage.worker(max_engine_restarts=0, choice_latency_s=0.2))
         a.until_ready()
         b = stack.enter_context(stage.worker(max_engine_restarts=1, choice_latency_s=0.01))
-        b.until(lambda: "assigned nothing new" in b.log, "member without a partition")
+        b.until(lambda: "assigned no new partitions" in b.log, "member without a partition")
         send(stage, map(impression, range(200)))
         assert a.exit_code(patience(END_S)) == 3
         b.until(judge.all_committed, "commit up to the ends")

@@ -129,9 +129,9 @@ def test_a_registry_away_at_the_start_is_waited_for(stage: Stage, judge: Judge, 
     send_raw(stage, map(framed, range(20)))
     registry.page = PAGES["a login page"]
     with stage.worker("--until-end") as worker:
-        worker.until(lambda: "that is no schema registry" in worker.page("/readyz")[1], "reason why it is not ready")
+        worker.until(lambda: "this is not a schema registry" in worker.page("/readyz")[1], "reason why it is not ready")
         registry.page, registry.failing = None, 503
-        worker.until(lambda: "says 503" in worker.page("/readyz")[1], "another reason")
+        worker.until(lambda: "returned 503" in worker.page("/readyz")[1], "another reason")
         registry.failing = 0
         assert worker.exit_code() == 0
     assert "Traceback" not in worker.log
@@ -146,7 +146,7 @@ def test_a_command_that_meets_a_login_page_says_so(stage: Stage, registry: Regis
         *words, *as_flags({name: stage.settings()[name] for name in ("schema_registry_url", "input_topics")})
     )  # fmt: skip
     assert done.returncode == 1
-    assert "that is no schema registry" in " ".join((done.stdout + done.stderr).split())
+    assert "this is not a schema registry" in " ".join((done.stdout + done.stderr).split())
     assert "Traceback" not in done.stderr
 
 

@@ -126,11 +126,11 @@ def test_check_names_every_right_that_is_not_given(held: Guarded) -> None:
     held.take(*held.rights)
     found = held.check()
     denied = "may not be described, or is not there: give the worker's principal "
-    lacking = "the worker's principal has no Read on it"
+    lacking = "the worker's principal lacks Read on it"
     for what, detail in (
         (f"topic {stage.topic}", f"{denied}Describe and Read on it"),
         (f"topic {stage.responses}", f"{denied}Describe and Read and Write on it"),
-        (f"topic {stage.dead_letters}", "the worker's principal has no Read and Write on it; a topic of dead letters"),
+        (f"topic {stage.dead_letters}", "the worker's principal lacks Read and Write on it; a topic for dead letters"),
         (f"group {stage.name}", lacking),
         (f"group {stage.name}-topics", lacking),
         ("transactional id", f"init_transactions of {stage.name}-check-"),
@@ -152,8 +152,8 @@ def test_run_refuses_to_start_and_names_all_that_is_not_given(held: Guarded) -> 
     assert worker.exit_code() == 1
     lines = [line.split(": ", 1) for line in worker.log.splitlines() if line.startswith(("topic ", "group "))]
     assert f"topic {stage.responses}: may not be described" in worker.log
-    assert dict(lines)[f"topic {stage.dead_letters}"].startswith("the worker's principal has no Read and Write on it")
-    assert dict(lines)[f"group {stage.name}"] == "the worker's principal has no Read on it"
+    assert dict(lines)[f"topic {stage.dead_letters}"].startswith("the worker's principal lacks Read and Write on it")
+    assert dict(lines)[f"group {stage.name}"] == "the worker's principal lacks Read on it"
     assert "no topic" not in worker.log
 
 
@@ -166,5 +166,5 @@ def test_a_right_that_is_taken_from_a_running_worker_is_named_at_its_end(held: G
         time.sleep(0.5)  # the broker hears of it
         held.produce(b"bad")
         assert worker.exit_code() == 1
-        assert f"topic {stage.dead_letters}: the worker's principal has no Write on it" in worker.log
+        assert f"topic {stage.dead_letters}: the worker's principal lacks Write on it" in worker.log
         assert "TOPIC_AUTHORIZATION_FAILED" in worker.log

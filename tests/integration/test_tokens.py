@@ -130,7 +130,7 @@ def test_each_letter_is_one_token_after_the_stop_string(tokens: Tokens) -> None:
 
 def test_letters_that_join_what_stands_before_them_are_refused() -> None:
     """A bracket alone and its letter are one token of Qwen's: nobody could tell the letter's probability."""
-    with pytest.raises(Fatal, match=r"'A' after '\[' is not one token of its own; this model cannot be read"):
+    with pytest.raises(Fatal, match=r"'A' after '\[' is not one token of its own; this model cannot be used"):
         Tokens(qwen.tokenizer(), "[")
 
 

@@ -88,7 +88,7 @@ def test_a_topic_made_anew_under_a_worker_is_read_from_its_start(  # noqa: PLR09
         until_answered(worker, judge, [*range(30), *range(100, 100 + num_new)])
         worker.until(lambda: worker.page("/readyz")[0] == 200, "ready worker")
         assert worker.metric("topic_changes_total") >= 1
-        assert f"{stage.topic}: was made anew: its id is" in worker.log
+        assert f"{stage.topic} was recreated: its id is" in worker.log
 
 
 @pytest.mark.parametrize("protocol", ["classic", pytest.param("consumer", marks=pytest.mark.long)])
@@ -108,7 +108,7 @@ def test_a_topic_made_anew_stops_a_worker_over_restarts_until_somebody_decides(
         worker.until(lambda: worker.metric("topic_held") == 1, "held topic")
         status, why = worker.page("/readyz")
         assert status == 503
-        assert f"topic {stage.topic}: was made anew" in why
+        assert f"topic {stage.topic} was recreated" in why
         assert worker.exit_code(patience(WAIT_S)) == 1
     stage.variables = {"TOLD_S": "0.1"}  # nobody looks at what it says
     for _ in range(2):
@@ -214,7 +214,7 @@ def test_a_backfill_of_a_topic_made_anew_is_refused_or_reads_all_of_it(stage: St
     send(stage, events(*range(100, 105)))
     refused = stage.run("--until-end")
     assert refused.process.returncode == 1
-    assert "was made anew" in refused.log
+    assert "was recreated" in refused.log
     assert stage.run("--until-end", on_data_loss="skip").process.returncode == 0
     assert answered(judge) == ids([*range(10), *range(100, 105)])
 
@@ -316,7 +316,7 @@ def test_an_experiment_reader_tells_a_topic_made_anew_from_one_that_grew(stage: 
     assert send_responses(stage.bootstrap, stage.responses, responses(60, seed=2)) == 180
     refused = stage.command("experiment", "report", *state)
     assert refused.returncode == 1
-    assert f"topic {stage.responses}: was made anew" in refused.stderr
+    assert f"topic {stage.responses} was recreated" in refused.stderr
     assert read(on_data_loss="skip") == 300
     assert read() == 300  # decided: it stays so
 

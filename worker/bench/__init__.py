@@ -1,1 +1,1 @@
-"""`mirrorstream bench`: the worker beside its engine, beside simpler loops and beside other frameworks."""
+"""`mirrorstream bench`: compares the worker with its engine, with simpler loops and with other frameworks."""

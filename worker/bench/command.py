@@ -1,4 +1,4 @@
-"""The bench as a whole: which halves run, in which order, and what is told of them."""
+"""Runs the bench: which parts, in which order, and the report."""
 
 import asyncio
 import os
@@ -35,19 +35,19 @@ from worker.settings import Settings
 
 PLAIN = frozenset({"plain", "scaling"})  # parts without an LLM
 LOADS = (50, 80)  # percent of capacity at which latency is measured
-LEAST_QUESTIONS = 20  # times max_num_seqs
-SEQUENCES = {"cpu": 16, "gpu": 256}  # of max_num_seqs where it is not set
-MEDIAN = {"cpu": 32, "gpu": 128}  # tokens of a rationale
+LEAST_QUESTIONS = 20  # per sequence of max_num_seqs
+SEQUENCES = {"cpu": 16, "gpu": 256}  # max_num_seqs by device, if it is not set
+MEDIAN = {"cpu": 32, "gpu": 128}  # length of a rationale, tokens
 FLIP_DRAWS = 120
-GPU_SHARE = 0.45  # of the memory, for one of two engines
-NO_DEADLINE_S = 3_600.0  # a slow model is to be measured, not taken for one that hangs
+GPU_SHARE = 0.45  # of the GPU's memory, for each of two engines
+NO_DEADLINE_S = 3_600.0  # a slow model is measured, not taken for a hung one
 
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the command was asked for."""
+    """The options of the command."""
 
     parts: frozenset[str]  # llm, latency, repeat, plain, scaling
     rounds: int
@@ -68,7 +68,7 @@ def run(settings: Settings, bootstrap: str | None, options: Options) -> int:
     if bootstrap is None and options.parts & PLAIN:
         raise BadSettings("bench: contenders without an LLM need a real Kafka; want --bootstrap HOST:PORT")
     if options.model_shape and "repeat" in options.parts:
-        raise BadSettings("bench: random weights end no rationale: want --parts without repeat")
+        raise BadSettings("bench: a model with random weights never ends a rationale: want --parts without repeat")
     if options.peers and (options.peers.is_dir() or not os.access(options.peers, os.X_OK)):
         raise BadSettings(f"--peers {options.peers}: want the Python of an environment, such as .venv-peers/bin/python")
     if bootstrap:
@@ -77,9 +77,9 @@ def run(settings: Settings, bootstrap: str | None, options: Options) -> int:
     try:
         with interruptible():
             _measure(settings, bootstrap, options, report)
-    finally:  # what was measured before something failed, or a signal came, is told all the same
+    finally:  # results from before a failure or a signal are printed, too
         if report.measured or report.figures:
-            _tell(report, options)
+            _print(report, options)
     return 0
 
 
@@ -93,7 +93,7 @@ def _check_kafka(settings: Settings, bootstrap: str) -> None:
 def _measure(settings: Settings, bootstrap: str | None, options: Options, report: Report) -> None:
     say = Console(stderr=True).log
     if options.profile and not profile.program():
-        say("no CPU by stage: that takes py-spy on the PATH (`pip install py-spy`)")
+        say("no CPU time per stage: py-spy is not on the PATH (`pip install py-spy`)")
     with ExitStack() as stack:
         servers = bootstrap or stack.enter_context(embedded_broker())
         own = stack.enter_context(_shaped(settings.model_copy(update={"bootstrap_servers": servers}), options))
@@ -103,7 +103,7 @@ def _measure(settings: Settings, bootstrap: str | None, options: Options, report
             _without(servers, options, report, say)
 
 
-def _tell(report: Report, options: Options) -> None:
+def _print(report: Report, options: Options) -> None:
     if options.as_json:
         sys.stdout.write(to_json(report) + "\n")
         sys.stdout.flush()
@@ -147,13 +147,13 @@ async def _profile(bench: Bench, report: Report, say: Say) -> None:
 
 
 def _weigh(report: Report, contender: str, stacks: list[str], cpu_s_per_event: float) -> None:
-    report.costs[contender] = profile.worth_telling(profile.costs(stacks))
+    report.costs[contender] = profile.largest(profile.costs(stacks))
     report.stages[contender] = {stage: share * cpu_s_per_event for stage, share in profile.stages(stacks).items()}
 
 
 async def _latency(bench: Bench, options: Options, report: Report, say: Say) -> None:
     asking, capacity = pipeline_config.asking(bench.settings, bench.engine), report.speeds().get("worker")
-    if capacity is None:  # apart from the report: it belongs to no round, and no ratio may be made of it
+    if capacity is None:  # not in the report: it belongs to no round, so no ratio may use it
         alone: list[Measured] = []
         await llm.run_rounds(bench, alone, rounds=1, contenders=("worker",), say=say)
         capacity = geometric([one.events_per_s for one in alone])
@@ -201,11 +201,11 @@ def _without(bootstrap: str, options: Options, report: Report, say: Say) -> None
 
 @contextmanager
 def _shaped(settings: Settings, options: Options) -> Iterator[Settings]:
-    """Give the settings of the bench's engine: its size fits the device, and dummy weights if they are asked for."""
+    """Yield the settings of the bench's engine: sized for the device, with random weights if requested."""
     update: dict[str, Any] = {"question_timeout_s": NO_DEADLINE_S}
     if settings.max_num_seqs == Settings.model_fields["max_num_seqs"].default:
         update["max_num_seqs"] = SEQUENCES[_kind()]
-    if _kind() == "gpu":  # two engines share it: the worker's and the offline one
+    if _kind() == "gpu":  # shared by two engines: the worker's and the offline one
         update["vllm_options"] = {"gpu_memory_utilization": GPU_SHARE} | settings.vllm_options
     if options.model_shape is None:
         yield settings.model_copy(update=update)

@@ -1,4 +1,4 @@
-"""What a report says beside its figures: machine, versions, settings, and how far from the roofline the engine is."""
+"""The context of a report: machine, versions, settings, and the engine's distance from the roofline."""
 
 import json
 import os
@@ -17,18 +17,18 @@ from worker.settings import vllm_options
 
 
 def machine(bootstrap: str | None) -> dict[str, object]:
-    """Say where and how the bench runs."""
+    """Return where and how the bench runs, by name."""
     return {
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
         "command": " ".join(["mirrorstream", *_without_values(sys.argv[1:])]),
         "machine": f"{_cpu_model()}, {_num_cpus()} CPU cores",
         "python": platform.python_version(),
-        "broker": "a real Kafka" if bootstrap else "embedded; guarantees are not proven on it",
+        "broker": "a real Kafka" if bootstrap else "embedded; it does not prove the guarantees",
     }
 
 
 def engine(bench: Bench, median: int, model_shape: str | None) -> dict[str, object]:
-    """Say what the LLM's contenders run on; `median` is that of a rationale, tokens."""
+    """Return what the contenders with an LLM run on; `median` is the median length of a rationale, tokens."""
     device = bench.engine.device
     model = bench.settings.model if "/" not in bench.settings.model else Path(bench.settings.model).name
     return {
@@ -47,22 +47,22 @@ def engine(bench: Bench, median: int, model_shape: str | None) -> dict[str, obje
 
 
 def ceiling(bench: Bench, report: Report, model_shape: str | None) -> str:
-    """Say how far the engine's own ceiling is from what the GPU's data sheet allows, or why not."""
+    """Return the share of the GPU's roofline that AsyncLLM reaches, as text; or why it is not known."""
     name, speeds = report.about.get("gpu"), report.speeds()
     if name is None:
         return "none on a CPU"
     gpu = roofline.gpu_of(str(name))
     if gpu is None:
-        return f"none: no data sheet of {name}"
+        return f"none: no data sheet for {name}"
     if model_shape is None or "async" not in speeds or not bench.done:
-        return "none: it takes --model-shape and the contenders async and worker"
+        return "none: want --model-shape and the contenders async and worker"
     least_s = roofline.least_seconds(random_weights.SHAPES[model_shape], gpu, bench.done[-1])
     share = least_s * speeds["async"].middle / len(bench.load.asks)
-    return f"{least_s:.1f} s for the load; AsyncLLM reaches {share:.0%} of it"
+    return f"minimum {least_s:.1f} s for the load; AsyncLLM reaches {share:.0%} of that speed"
 
 
 def _without_values(words: list[str]) -> list[str]:
-    """Leave out what settings are set to: a report is for others to see.
+    """Hide the values of settings: a report is published.
 
     >>> _without_values(["bench", "--set", "kafka_options={}", "--set=model=x", "--json"])
     ['bench', '--set', 'kafka_options=...', '--set=model=...', '--json']

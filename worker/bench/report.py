@@ -1,4 +1,4 @@
-"""What a bench has found: figures with intervals, goals with verdicts; as a table, as JSON and as a chart (SVG)."""
+"""The results of a bench: figures with intervals, goals with verdicts; as a table, as JSON and as a chart (SVG)."""
 
 import json
 import math
@@ -18,7 +18,7 @@ from worker.bench.harness.rounds import Interval, Measured, geometric, interval,
 from worker.bench.plain.contenders import GUARANTEES
 from worker.bench.plain.scaling import SCALED
 
-# JSON name: the contender that is held against another one
+# JSON name: the contender, and the one that it is compared with
 RATIOS = {
     "ratio_to_async_engine": ("worker", "async"),
     "ratio_to_generate": ("worker", "generate"),
@@ -32,19 +32,19 @@ RATIOS = {
     "ratio_to_quix": ("plain-worker", "quix"),
     "ratio_to_faststream": ("plain-worker", "faststream"),
 }
-# What stands first in the JSON line; null if it was not measured.
+# First in the JSON line; null if not measured.
 HEADLINES = (
     *RATIOS, "p99_over_ordered_engine_ms", "ordering_cost_ms", "second_pass_cached_share", "pair_prompt_token_share",
     "scaling_2", "scaling_4",
 )  # fmt: skip
-# Goals that hold everywhere; those of `ratio_to_async_engine` depend on the hardware.
+# Goals on any hardware; those of `ratio_to_async_engine` depend on it.
 AT_LEAST = {
     "ratio_to_reference_loop": 1.0, "ratio_to_barrier": 1.15, "ratio_to_quix": 1.0, "ratio_to_bare": 0.6,
     "second_pass_cached_share": 0.99, "scaling_2": 0.95, "scaling_4": 0.95,
 }  # fmt: skip
 AT_MOST = {"p99_over_ordered_engine_ms": 250.0, "pair_prompt_token_share_over_ideal": 1.05}
 ASYNC_GOAL = {"gpu": 0.97, "cpu": 0.92}
-WIDTH, HEIGHT = 118, 25  # with a height Rich believes the width, also where TERM says dumb
+WIDTH, HEIGHT = 118, 25  # with a height, Rich uses the width even if TERM is dumb
 _COSTS = {
     "cpu_s_per_event": "CPU ms", "peak_bytes": "peak MiB", "prompt_tokens_computed": "computed",
     "prompt_tokens_cached": "cached",
@@ -53,22 +53,22 @@ _COSTS = {
 
 @dataclass(slots=True)
 class Report:
-    """All that was measured."""
+    """All measurements."""
 
     about: dict[str, object]  # hardware, versions, settings, command
     measured: list[Measured] = field(default_factory=list)
-    figures: dict[str, list[float]] = field(default_factory=dict)  # further figures, one value a round
-    void: dict[str, str] = field(default_factory=dict)  # figures that no round gave, and why
-    costs: dict[str, list[Cost]] = field(default_factory=dict)  # of our own code, by contender, dearest first
-    stages: dict[str, dict[str, float]] = field(default_factory=dict)  # by contender: seconds of CPU an event by stage
+    figures: dict[str, list[float]] = field(default_factory=dict)  # further figures, one value per round
+    void: dict[str, str] = field(default_factory=dict)  # figures without a valid round, and why
+    costs: dict[str, list[Cost]] = field(default_factory=dict)  # of our own code, by contender, most expensive first
+    stages: dict[str, dict[str, float]] = field(default_factory=dict)  # by contender: CPU seconds per event by stage
 
     @property
     def device(self) -> str:
-        """Say `gpu` or `cpu`."""
+        """`gpu` or `cpu`."""
         return "gpu" if self.about.get("gpu") else "cpu"
 
     def intervals(self) -> dict[str, Interval]:
-        """Return every figure that was measured, by its name in the JSON."""
+        """Return every measured figure by its name in the JSON."""
         there = {one.contender for one in self.measured}
         found = {name: ratio(self.measured, *pair) for name, pair in RATIOS.items() if there.issuperset(pair)}
         kind = {name: geometric if name in SCALED else interval for name in self.figures}
@@ -91,7 +91,7 @@ class Report:
         return {name: geometric([one.events_per_s for one in self.measured if one.contender == name]) for name in names}
 
     def means(self) -> dict[str, dict[str, float]]:
-        """Return the mean of every further figure of every contender."""
+        """Return the mean of every further figure, by contender and name."""
         found: dict[str, dict[str, float]] = {}
         for name in self.speeds():
             rows = [one.figures for one in self.measured if one.contender == name]
@@ -100,7 +100,7 @@ class Report:
 
 
 def to_json(report: Report) -> str:
-    """Return one JSON line: the headlines, and everything else under `figures`; an open bound is null."""
+    """Return one JSON line: the headlines, and everything else under `figures`; an infinite bound is null."""
     intervals = {name: _finite(each.to_json()) for name, each in report.intervals().items()}
     found: dict[str, object] = {name: intervals.get(name) for name in HEADLINES}
     found["void"] = report.void
@@ -117,7 +117,7 @@ def to_json(report: Report) -> str:
 
 
 def render(report: Report) -> RenderableType:
-    """Return the report for people."""
+    """Return the report as tables."""
     costs = [_cost_table(name, each) for name, each in report.costs.items()]
     stages = [_stage_table(name, each) for name, each in report.stages.items()]
     tables = (_speed_table(report), _figure_table(report), *stages, *costs)
@@ -134,7 +134,7 @@ def save_chart(report: Report, path: Path) -> None:
 def _speed_table(report: Report) -> Table:
     names = ("contender", "events/s", "90 % interval", "", *_COSTS.values(), "delivery")
     table = Table(
-        *(Column(name, no_wrap=True) for name in names), title="speed; costs and tokens an event", title_justify="left"
+        *(Column(name, no_wrap=True) for name in names), title="speed; costs and tokens per event", title_justify="left"
     )
     speeds, means = report.speeds(), report.means()
     most = max((one.middle for one in speeds.values()), default=1.0)
@@ -173,21 +173,21 @@ def _figure_table(report: Report) -> Table:
 
 
 def _cost_table(contender: str, costs: list[Cost]) -> Table:
-    table = Table("our own code, with what it calls", "CPU", title=f"costs of {contender}", title_justify="left")
+    table = Table("our own code, with its calls", "CPU", title=f"costs of {contender}", title_justify="left")
     for cost in costs:
         table.add_row(cost.where, f"{cost.share:.1%}")
     return table
 
 
 def _stage_table(contender: str, stages: Mapping[str, float]) -> Table:
-    table = Table("stage", "CPU ms an event", title=f"stages of {contender}, one process", title_justify="left")
+    table = Table("stage", "CPU ms per event", title=f"stages of {contender}, one process", title_justify="left")
     for name, cpu_s in stages.items():
         table.add_row(name, f"{1000 * cpu_s:,.3f}")
     return table
 
 
 def _bounds(one: Interval) -> str:
-    return f"{one.low:,.3f} to {one.high:,.3f}" if math.isfinite(one.low) else "one round: none"
+    return f"{one.low:,.3f} to {one.high:,.3f}" if math.isfinite(one.low) else "none for one round"
 
 
 def _about(about: Mapping[str, object]) -> Iterable[str]:

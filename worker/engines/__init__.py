@@ -1,1 +1,1 @@
-"""Engines: who answers for the simulated user.  One file each; `worker.pipeline.ports` declares what they must do."""
+"""Engines: they answer for the simulated user.  One file per engine; `worker.pipeline.ports` declares the interface."""

@@ -5,9 +5,9 @@
 
 The overlap is the mean, over the option's features, of how much the user's history likes that feature: a
 rating of 5 counts 1, of 1 counts -1; an entry without a rating counts 0.5, or -0.5 if the user skipped or hid the item.
-Features are the words between `|`, `,` and `/` of every attribute but the title, numbers left out; a bare text has its
-longer words.  Of an item's texts the first 16,000 characters are read, some hundred times those of an ordinary item.
-The mass that goes to no choice is `1 - letter_mass`.
+Features are the words between `|`, `,` and `/` of every attribute except the title, without numbers; an item with text
+only has the longer words of the text.  The first 16,000 characters of an item's texts are read, about a hundred times
+the length of an ordinary item.  The probability of no choice is `1 - letter_mass`.
 
 >>> taste = {"drama": 1.0, "horror": -1.0}
 >>> [round(p, 2) for p in choice_probabilities([{"drama"}, {"horror"}], taste)[0]]
@@ -41,7 +41,7 @@ _WORD = re.compile(r"[^\W\d_]{4,}")
 _RATING_MIDDLE, _RATING_SPAN = 3.0, 2.0
 _UNRATED = 0.5
 MAX_READ = 16_000  # characters of an item's texts
-MAX_FEATURES_BYTES = 64 << 20  # of items whose features are kept: they come again in every slate
+MAX_FEATURES_BYTES = 64 << 20  # of the cache of features: the same items appear in many slates
 _PAIR_BYTES, _KEY_BYTES = 64, 120  # of an attribute's pair, and of the key's two tuples
 MEASURED_TO_COUNTED = 1.2  # of the memory that items of 3 to 11,000 features take, 2026-11
 _FEATURES: BytesLru[tuple[str | None, tuple[tuple[str, str], ...]], frozenset[str]] = BytesLru(MAX_FEATURES_BYTES)
@@ -49,7 +49,7 @@ _REFUSALS = frozenset({"skip", "skipped", "hide", "hidden", "dislike", "disliked
 
 
 def features(text: str | None, attributes: Mapping[str, str]) -> frozenset[str]:
-    """Return what an item is like, as lower-case words."""
+    """Return the features of an item, as lower-case words; cached."""
     key = (text, tuple(attributes.items()))
     found = _FEATURES.get(key)
     if found is None:
@@ -69,7 +69,7 @@ def _features(text: str | None, attributes: Mapping[str, str]) -> frozenset[str]
 
 
 def _read(values: Iterable[str]) -> Iterator[str]:
-    """Yield texts up to `MAX_READ` characters together."""
+    """Yield texts up to `MAX_READ` characters in total."""
     room = MAX_READ
     for value in values:
         yield value[:room]
@@ -79,7 +79,7 @@ def _read(values: Iterable[str]) -> Iterator[str]:
 
 
 def _size(text: str | None, attributes: Mapping[str, str], found: frozenset[str]) -> int:
-    """Return what an item and its features take, bytes."""
+    """Return the memory of a cache entry, bytes."""
     texts = [text or "", *attributes, *attributes.values(), *found]
     pairs = _PAIR_BYTES * len(attributes)
     counted = sum(one.__sizeof__() for one in texts) + found.__sizeof__() + pairs + _KEY_BYTES
@@ -92,7 +92,7 @@ def taste(history: Sequence[HistoryEntry]) -> dict[str, float]:
 
 
 def tasting(history: Sequence[HistoryEntry]) -> Steps[dict[str, float]]:
-    """Do the same in steps: an entry each."""
+    """Compute `taste` in steps, one per history entry."""
     sums: dict[str, tuple[float, int]] = {}
     for entry in history:
         yield None
@@ -101,14 +101,17 @@ def tasting(history: Sequence[HistoryEntry]) -> Steps[dict[str, float]]:
             total, count = sums.get(feature, (0.0, 0))
             sums[feature] = (total + liking, count + 1)
     yield None
-    # One more entry of no liking in each mean: what was met once is believed less than what was met often.
+    # Shrinks each mean by one neutral entry: features with few entries count less.
     return {feature: total / (count + 1) for feature, (total, count) in sums.items()}
 
 
 def choice_probabilities(
     slots: Sequence[Collection[str]], likes: Mapping[str, float]
 ) -> tuple[tuple[float, ...], float]:
-    """Return the probability of each slot given a choice, and the probability of any choice at all."""
+    """Return the probability of each slot given that one is chosen, and the probability that one is.
+
+    `slots` has the features of each option, in presented order; `likes` is the result of `taste`.
+    """
     weights = [math.exp(_utility(likes, slot, found)) for slot, found in enumerate(slots)]
     total = math.fsum(weights)
     return tuple(weight / total for weight in weights), total / (total + math.exp(NO_CHOICE))
@@ -120,12 +123,11 @@ def make(settings: EngineSettings) -> "ChoiceModel":
 
 
 class ChoiceModel:
-    """The engine; `latency_s` makes each draw take that long, for tests of overlap and scaling."""
+    """The engine; each draw takes `latency_s` seconds, for tests of overlap and scaling."""
 
     def __init__(self, *, latency_s: float = 0.0) -> None:
-        """Take the time that a draw shall last, seconds."""
         self._latency_s = latency_s
-        self._met: Met | None = None  # the last one: its draws come together
+        self._met: Met | None = None  # of the last impression: its draws arrive together
         self._meeting = asyncio.Lock()
         self._turns = Turns(time.monotonic)
         self.card = EngineCard(
@@ -138,36 +140,36 @@ class ChoiceModel:
         )
 
     async def start(self) -> None:
-        """Have nothing to load."""
+        """Do nothing: there is nothing to load."""
 
     async def probe(self) -> None:
-        """Be there."""
+        """Do nothing: the engine is always available."""
 
     async def stop(self) -> None:
-        """Have nothing to free."""
+        """Do nothing: there is nothing to free."""
 
     def tokenise(self, prompt: Prompt) -> tuple[int, ...]:
-        """Read no prompt; part of the protocol."""
+        """Raise `NotImplementedError`: this engine reads no prompt."""
         raise NotImplementedError(prompt)
 
-    def on_step(self, hear: Callable[[int, int], None]) -> None:
-        """Have no queue to tell of."""
+    def on_step(self, report: Callable[[int, int], None]) -> None:
+        """Do nothing: there is no queue to report."""
 
     async def draw(self, ask: Ask) -> Drawn:
-        """Answer at once, or after `latency_s`; a large event in turns with all else in the loop."""
+        """Answer after `latency_s`; a large event yields to other tasks of the event loop."""
         if self._latency_s:
             await asyncio.sleep(self._latency_s)
         met = self._known(ask.impression) or await self._first_met(ask.impression)
         return await self._turns.run(_answering(ask, met))
 
     async def _first_met(self, impression: Impression) -> "Met":
-        """Find an impression's taste once: of draws that ask at once, the others wait for the first."""
+        """Compute the taste of an impression once; concurrent draws wait for the first."""
         async with self._meeting:
             met = self._known(impression)
             return met if met is not None else await self._turns.run(self._meet(impression))
 
     def answer(self, ask: Ask) -> Drawn:
-        """Answer now: there is nothing to wait for."""
+        """Answer without waiting; blocks while it computes."""
         return run(_answering(ask, self._known(ask.impression) or run(self._meet(ask.impression))))
 
     def _known(self, impression: Impression) -> "Met | None":
@@ -180,7 +182,7 @@ class ChoiceModel:
 
 @dataclass(frozen=True, slots=True)
 class Met:
-    """What the draws of one impression share."""
+    """The taste and item features that the draws of one impression share."""
 
     impression: Impression
     likes: Mapping[str, float]
@@ -211,5 +213,5 @@ def _unrated(action: str | None) -> float:
 
 
 def _liking(rating: float) -> float:
-    """Return the liking of a rating; one on another scale is bounded, or its utility would overflow."""
+    """Return the liking of a rating, in [-1, 1]; clipped: another scale would overflow the utility."""
     return max(-1.0, min(1.0, (rating - _RATING_MIDDLE) / _RATING_SPAN))

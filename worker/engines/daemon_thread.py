@@ -1,4 +1,4 @@
-"""A load that takes minutes, beside a loop that goes on."""
+"""Runs a blocking call, such as a model load of minutes, without blocking the event loop."""
 
 import asyncio
 import threading
@@ -10,14 +10,14 @@ T = TypeVar("T")
 
 
 async def in_thread(call: Callable[[], T]) -> T:
-    """Make a blocking call in a daemon thread: unlike a pool's, it holds up no exit."""
+    """Run a blocking call in a daemon thread and return its result; unlike a pool's thread, it does not delay exit."""
     answer: Future[T] = Future()
-    answer.set_running_or_notify_cancel()  # from here on nobody can cancel it: a late result has a place to go
+    answer.set_running_or_notify_cancel()  # can no longer be cancelled, so a late result can be set
 
     def work() -> None:
         try:
             answer.set_result(call())
-        except BaseException as error:  # noqa: BLE001 - whatever it is, the caller gets it
+        except BaseException as error:  # noqa: BLE001 - any error is raised in the caller
             answer.set_exception(error)
 
     threading.Thread(target=work, daemon=True).start()

@@ -1,12 +1,12 @@
-r"""How a draw becomes requests to vLLM, and how their outputs become probabilities.
+r"""Converts a draw to requests to vLLM, and their outputs to probabilities.
 
-    two passes   prompt + "Thought:\nStimulus:"   -> rationale, up to and with "Behavior: ["
+    two passes   prompt + "Thought:\nStimulus:"   -> rationale, up to and including "Behavior: ["
                  all of that                      -> one position: exact log-probabilities of the offered letters
     one pass     prompt + "Thought:\nStimulus:"   -> rationale and letter; the letters' log-probabilities at every step,
                                                      read where the letter was written
     direct       prompt + "Behavior: ["           -> one position, no rationale
 
-Temperature and top-p shape the rationale alone: log-probabilities are those before both.
+Temperature and top-p apply to the rationale only: log-probabilities are taken before both.
 """
 
 import math
@@ -20,12 +20,12 @@ from worker.core.simulation.questions import Status
 from worker.engines.tokens import Tokens
 from worker.settings.groups import PromptedEngineSettings
 
-ROUNDING = 1e-3  # how far above 0 a log-probability, and above 1 a sum of probabilities, may come out
+ROUNDING = 1e-3  # tolerance above 0 for a log-probability, and above 1 for a sum of probabilities
 
 
 @dataclass(frozen=True, slots=True)
 class Passes:
-    """Makes the requests of one worker; `params` is vLLM's SamplingParams, `final` its FINAL_ONLY."""
+    """Builds the requests of one worker; `params` is vLLM's SamplingParams, `final` its FINAL_ONLY."""
 
     settings: PromptedEngineSettings
     profile: Profile
@@ -35,33 +35,33 @@ class Passes:
 
     @property
     def stop(self) -> str:
-        """What ends a rationale."""
+        """The string that ends a rationale."""
         return self.profile.stop
 
     def rationale(self, ask: Ask) -> Any:
-        """Ask for a rationale, to the stop string."""
+        """Return the parameters for a rationale, up to the stop string."""
         return self._written(ask, stop=[self.stop])
 
     def rationale_and_letter(self, ask: Ask) -> Any:
-        """Ask for a rationale and a letter, with the log-probabilities of all offered letters at every step."""
+        """Return the parameters for rationale and letter, with the log-probabilities of all letters per step."""
         stops = [self.stop + letter(slot) for slot in range(ask.num_slots)]
         return self._written(ask, stop=stops, logprob_token_ids=list(self.tokens.letters[: ask.num_slots]))
 
     def letters(self, num_slots: int) -> Any:
-        """Ask for one position, as token ids: vLLM's front end would decode each letter anew."""
+        """Return the parameters for one position, without decoding: vLLM's front end would decode each letter."""
         ids = list(self.tokens.letters[:num_slots])
         return self.params(
             max_tokens=1, temperature=0.0, logprob_token_ids=ids, output_kind=self.final, detokenize=False
         )
 
     def read_letters(self, output: Any, num_slots: int) -> tuple[tuple[float, ...], float]:
-        """Return the probability of each letter given that one is chosen, and their mass together."""
+        """Return the probability of each letter given that one is chosen, and their total probability."""
         return self._probabilities(output.outputs[0].logprobs[0], num_slots)
 
     def read_both(self, output: Any, num_slots: int) -> Drawn | None:
-        """Read the output of a single pass; None if no step stands right after the stop string.
+        """Return the draw of a single pass; None if no step starts right after the stop string.
 
-        That is so where the model did not come to an answer, or wrote bracket and letter as one token.
+        Then the model did not reach an answer, or wrote bracket and letter as one token.
         """
         written = output.outputs[0]
         step = self._answer_step(written.token_ids)
@@ -102,9 +102,9 @@ class Passes:
 
 
 def mass_of(logprobs: Sequence[float]) -> float:
-    """Return what tokens of one step have together.  Raises `ValueError` where these are no log-probabilities."""
-    if not all(logprob <= ROUNDING for logprob in logprobs):  # which NaN is not, either
-        message = "a log-probability is no number, or above 0"
+    """Return the total probability of some tokens of one step.  Raises `ValueError` for invalid log-probabilities."""
+    if not all(logprob <= ROUNDING for logprob in logprobs):  # False for NaN, too
+        message = "a log-probability is not a number, or is above 0"
         raise ValueError(message)
     mass = math.fsum(map(math.exp, logprobs))
     if mass > 1 + ROUNDING:
@@ -114,7 +114,7 @@ def mass_of(logprobs: Sequence[float]) -> float:
 
 
 def usage_of(output: Any) -> Usage:
-    """Return the tokens of one request."""
+    """Return the token counts of one request."""
     return Usage(
         prompt_tokens=len(output.prompt_token_ids),
         cached_tokens=output.num_cached_tokens or 0,

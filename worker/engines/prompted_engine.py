@@ -1,7 +1,7 @@
-"""What every engine does that reads prompts: a draw as one request to a model or two, and a test of both.
+"""The common part of engines that read prompts: a draw as one or two requests to a model, and a self-test of both.
 
-`worker.engines.passes` tells what each request asks; the engines themselves carry requests to where the model runs.
-The second pass of a draw finds its prompt in the prefix cache but for the last block.
+`worker.engines.passes` builds the requests; each engine sends them to where its model runs.  The second pass of a draw
+finds its prompt in the prefix cache, except for the last block.
 """
 
 import math
@@ -18,34 +18,33 @@ from worker.engines.passes import Passes, usage_of
 from worker.engines.tokens import Tokens
 from worker.settings.groups import PromptedEngineSettings
 
-LETTER_TOKENS = 2  # what pass 2 adds: one generated position, and one for a boundary token encoded anew
-# Before every first pass, which is ranked by when its record was taken on, in ms: one token is all that a nearly
-# finished draw still needs, and its prompt may be driven out of the cache while it waits.
+LETTER_TOKENS = 2  # added by pass 2: one generated position, and one for a boundary token that is encoded again
+# Puts second passes before all first passes, whose priority is the time at which their record was received, in ms: a
+# second pass needs one token only, and its prompt could be evicted from the cache while it waits.
 SECOND_PASS_FIRST = 1 << 45
 
 
 class PromptedEngine(ABC):
-    """An engine but for `start`, `stop`, `on_step` and `_run`; `start` makes `_tokens` and `_passes`."""
+    """An engine without `start`, `stop`, `on_step` and `_run`; `start` must set `card`, `_tokens` and `_passes`."""
 
     card: EngineCard
     _tokens: Tokens
     _passes: Passes
 
     def __init__(self, settings: PromptedEngineSettings, profile: Profile) -> None:
-        """Take what is asked and how."""
         self._settings = settings
         self._profile = profile
 
     async def probe(self) -> None:
-        """Have the letters of two options read."""
+        """Request the letters of two options.  Raises as `draw` does."""
         await self._run(self._probe_ids(), self._passes.letters(2), {})
 
     def tokenise(self, prompt: Prompt) -> tuple[int, ...]:
-        """Return the ids of a prompt; of one that does not fit the model, of its beginning, too many."""
+        """Return the token ids of a prompt; if it does not fit the model, more ids of its beginning than fit."""
         return self._tokens.chat(prompt, self.card.max_prompt_tokens or None)
 
     async def draw(self, ask: Ask) -> Drawn:
-        """Answer one draw, in the form that the settings name."""
+        """Answer one draw, in the mode and number of passes of the settings."""
         if self._settings.mode == "direct":
             return await self._choose(ask, ask.prompt_ids, Drawn(Status.OK, finish_reason="stop"))
         if self._settings.passes == 1:
@@ -55,7 +54,7 @@ class PromptedEngine(ABC):
         return await self._after_rationale(ask, await self._generate(ask, ask.prompt_ids, self._passes.rationale(ask)))
 
     async def _after_rationale(self, ask: Ask, first: Any) -> Drawn:
-        """Take a rationale as written, and ask for the letters after it."""
+        """Return the draw of a generated rationale: request the letters after it, unless it is incomplete."""
         written = first.outputs[0]
         stop = self._profile.stop
         answered = written.text.find(stop)
@@ -69,7 +68,7 @@ class PromptedEngine(ABC):
         return await self._choose(ask, ids, drawn)
 
     async def _choose(self, ask: Ask, ids: Sequence[int], drawn: Drawn) -> Drawn:
-        """Add the letters' probabilities after `ids` to a draw."""
+        """Return the draw with the probabilities of the letters after `ids`."""
         first = replace(ask, priority=ask.priority - SECOND_PASS_FIRST)
         output = await self._generate(first, ids, self._passes.letters(ask.num_slots))
         probabilities, mass = self._passes.read_letters(output, ask.num_slots)
@@ -80,15 +79,15 @@ class PromptedEngine(ABC):
 
     @abstractmethod
     async def _run(self, ids: Sequence[int], params: Any, trace: Mapping[str, str], *, priority: int = 0) -> Any:
-        """Run one request; cancelling it aborts it.  Returns an output as vLLM makes it."""
+        """Run one request and return vLLM's output; cancelling the call aborts the request."""
 
     # -- at start
 
     def _room(self, max_model_len: int) -> int:
-        """Return how many tokens a prompt may have.  Raises `BadSettings` if that is none."""
+        """Return the maximum number of prompt tokens.  Raises `BadSettings` if it is not positive."""
         room = max_model_len - self._settings.writing(self._profile.writing).max_tokens - LETTER_TOKENS
         if room <= 0:
-            message = f"max_model_len: {max_model_len} tokens leave no room for a prompt beside the rationale"
+            message = f"max_model_len: {max_model_len} tokens leave no room for a prompt in addition to the rationale"
             raise BadSettings(message)
         return room
 
@@ -100,7 +99,7 @@ class PromptedEngine(ABC):
         return (*self._test_ids(), *self._tokens.encode(f" x\n{self._profile.stop}"))
 
     async def _self_test(self) -> None:
-        """Ask one question in two passes: the first use of letter probabilities costs seconds."""
+        """Run one question in two passes: the first use of letter probabilities takes seconds.  Raises `Fatal`."""
         params = self._passes.params(max_tokens=4, temperature=0.0, output_kind=self._passes.final)
         await self._run(self._test_ids(), params, {})
         output = await self._run(self._probe_ids(), self._passes.letters(2), {})
@@ -111,7 +110,7 @@ class PromptedEngine(ABC):
 
 
 def sampling(settings: PromptedEngineSettings, profile: Profile) -> dict[str, str]:
-    """Return what provenance says of how rationales are sampled."""
+    """Return the sampling parameters of rationales, for the provenance of responses."""
     if settings.mode == "direct":
         return {"mode": "direct"}
     writing = settings.writing(profile.writing)

@@ -1,5 +1,5 @@
-"""Everything that speaks to Kafka and its schema registry: the only folder that imports their client.
+"""Everything that talks to Kafka and the schema registry: the only folder that imports their client.
 
-`source` polls and answers rebalances, `sink` runs transactions, `registry` knows writer schemas, `admin` makes and
-checks topics, `client` turns settings into the client's own.
+`source` polls and handles rebalances, `sink` runs transactions, `registry` fetches writer schemas, `admin` creates
+topics, `rights` checks topics and ACLs, `client_config` turns settings into librdkafka's configuration.
 """

@@ -1,4 +1,4 @@
-"""Topics: made, waited for, checked; and read whole for reports."""
+"""Admin calls: cluster metadata, creating topics, size limits; and a plain producer for replays."""
 
 import logging
 from collections import Counter
@@ -23,13 +23,13 @@ S = TypeVar("S", bound=KafkaClientSettings)
 
 TIMEOUT_S = 10.0
 LOOK_S = 3.0  # of a first look, after which nobody waits for addresses where nobody listens
-CONFIG_TIMEOUT_S = 2.0  # of a look-up that has a fallback
+CONFIG_TIMEOUT_S = 2.0  # of a request that has a fallback
 OTHER_TOPICS = ("outcomes", "experiments", "readouts")  # that `topics create` makes beside a worker's own
-MAX_REASONS = 3  # why brokers do not answer
+MAX_REASONS = 3  # reported when no broker answers
 
 
 def metadata(settings: KafkaClientSettings) -> ClusterMetadata:
-    """Return what the cluster tells of itself.  Raises `Retryable` with the client's reasons."""
+    """Return the cluster's metadata: brokers and topics.  Raises `Retryable` with the client's reasons."""
     failures: dict[str, str] = {}  # by broker, the newest
     told = {"error_cb": lambda error: _note(failures, error)}
     admin = AdminClient(client.common(settings) | told)
@@ -57,7 +57,7 @@ def _note(failures: dict[str, str], error: KafkaError) -> None:
 
 
 def _is_nobody_there(settings: KafkaClientSettings, failures: Mapping[str, str]) -> bool:
-    """Say whether every address is one where nobody listens or that no host has: more time would not help."""
+    """Return True if no host has any of the addresses, or nobody listens there: more time would not help."""
     addresses = [one.strip().rpartition("://")[2] for one in settings.bootstrap_servers.split(",")]
     return all(error_text.is_nobody_there(failures.get(one, "")) for one in addresses if one)
 
@@ -68,7 +68,7 @@ def partitions(settings: KafkaClientSettings) -> dict[str, int]:
 
 
 def num_partitions(settings: KafkaClientSettings, topic: str) -> int:
-    """Return a topic's number of partitions.  Raises `Fatal` if it is not there."""
+    """Return a topic's number of partitions.  Raises `Fatal` if the topic does not exist."""
     there = partitions(settings)
     if not there.get(topic):
         raise Fatal(f"topic {topic} does not exist at {settings.bootstrap_servers}; {_advice(settings, topic, there)}")
@@ -78,7 +78,7 @@ def num_partitions(settings: KafkaClientSettings, topic: str) -> int:
 def _advice(settings: KafkaClientSettings, topic: str, there: Iterable[str]) -> str:
     """Return what to do about a topic that is missing."""
     if topic in {*settings.input_topics, settings.output_topic, settings.dead_letter_topic, *OTHER_TOPICS}:
-        return "`mirrorstream topics create` makes it"
+        return "`mirrorstream topics create` creates it"
     names = sorted(name for name in there if not name.startswith("__"))  # those are Kafka's own
     return f"there {'are ' + shown(names) if names else 'is none'}{did_you_mean(topic, names)}"
 
@@ -86,7 +86,11 @@ def _advice(settings: KafkaClientSettings, topic: str, there: Iterable[str]) -> 
 def create(
     settings: KafkaClientSettings, topics: Mapping[str, int], *, compacted: Collection[str] = (), replication: int = -1
 ) -> list[str]:
-    """Create the topics that are missing, name to partitions; return those that were made."""
+    """Create the missing ones of these topics; return the names of those that were created, sorted.
+
+    `topics` gives the number of partitions by name; `replication` -1 is the broker's default.  Raises `Retryable` if
+    Kafka does not answer, `Fatal` if it refuses.
+    """
     missing = {name: number for name, number in topics.items() if name not in partitions(settings)}
     wanted = [
         NewTopic(
@@ -97,14 +101,14 @@ def create(
         )
         for name, number in missing.items()
     ]
-    admin = AdminClient(client.common(settings))  # kept: its futures fail when it is collected
+    admin = AdminClient(client.common(settings))  # in a variable: its futures fail when it is garbage-collected
     for name, future in admin.create_topics(wanted).items() if wanted else ():
         try:
             future.result(TIMEOUT_S)
         except TimeoutError as error:
             raise Retryable(
-                f"topic {name}: Kafka did not answer within {TIMEOUT_S:.0f} s; run it again, topics that are there are"
-                " left alone"
+                f"topic {name}: Kafka did not answer within {TIMEOUT_S:.0f} s; run the command again, existing topics"
+                " are left alone"
             ) from error
         except KafkaException as error:
             reason = client.kafka_error(error)
@@ -115,37 +119,42 @@ def create(
 
 
 def fitted(settings: S, topics: Iterable[str]) -> S:
-    """Lower `max_message_bytes` to what all these topics take; the broker holds whole batches against it too."""
+    """Return settings whose `max_message_bytes` is at most the limit of each of these topics.
+
+    A broker applies a topic's limit to whole batches, too.
+    """
     limit = min(settings.max_message_bytes, max_message_bytes(settings, topics))
     if limit < settings.max_message_bytes:
-        log.info("max_message_bytes: %d here, the least max.message.bytes of the topics", limit)
+        log.info("max_message_bytes is lowered to %d, the smallest max.message.bytes of the topics", limit)
     return settings.model_copy(update={"max_message_bytes": limit})
 
 
 def max_message_bytes(settings: KafkaClientSettings, topics: Iterable[str]) -> int:
-    """Return the least `max.message.bytes` of these topics."""
+    """Return the smallest `max.message.bytes` of these topics; the setting if it cannot be read."""
     resources = [ConfigResource(ResourceType.TOPIC, topic) for topic in topics]
     try:
         admin = AdminClient(client.common(settings))
         found = admin.describe_configs(resources, request_timeout=CONFIG_TIMEOUT_S)
         return min(int(future.result(2 * CONFIG_TIMEOUT_S)["max.message.bytes"].value) for future in found.values())
     except (KafkaException, KeyError, TimeoutError) as error:
-        log.warning("max.message.bytes cannot be read (%s); the setting stands", type(error).__name__)
+        log.warning(
+            "max.message.bytes of the topics cannot be read (%s); using the setting max_message_bytes",
+            type(error).__name__,
+        )
         return settings.max_message_bytes
 
 
 class Publisher:
-    """A plain producer, for replays: bounded memory, every failure told."""
+    """A producer without transactions, for replays: bounded memory, every failed delivery raises."""
 
     def __init__(self, settings: KafkaClientSettings) -> None:
-        """Connect lazily, as the client does."""
         self._producer = Producer(client.producer(settings, None))
         self._failed: list[str] = []
         self.num_sent = 0
         self.delivered: Counter[str] = Counter()  # by topic
 
     def send(self, message: Message) -> None:
-        """Queue a message; waits while the queue is full.  Raises `Fatal` if an earlier one failed."""
+        """Queue a message; blocks while the queue is full.  Raises `Fatal` if the delivery of an earlier one failed."""
         while True:
             try:
                 produce(self._producer, message, partial(self._on_delivery, message.topic))
@@ -158,7 +167,7 @@ class Publisher:
         self._raise_failed()
 
     def close(self, timeout_s: float = 60.0) -> None:
-        """Wait until everything is delivered.  Raises `Fatal` if anything is not."""
+        """Wait until every message is delivered.  Raises `Fatal` if one is not within the time."""
         left = self._producer.flush(timeout_s)
         self._raise_failed()
         if left:
@@ -179,7 +188,7 @@ class Publisher:
 
 
 def touch(settings: KafkaClientSettings, topics: Iterable[str]) -> None:
-    """Have a broker that makes topics when they are asked for (the embedded one) make these."""
+    """Create topics on a broker that creates them on request, such as the embedded one."""
     admin = AdminClient(client.common(settings))
     for topic in topics:
         admin.list_topics(topic, timeout=TIMEOUT_S)

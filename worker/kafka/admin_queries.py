@@ -1,9 +1,9 @@
-"""Questions to Kafka's admin API, which do not wait for a broker that is gone.
+"""Requests to Kafka's admin API that do not wait for a dead broker.
 
-librdkafka sends some of them to one broker alone: to the coordinator of a group, or, for the ids of topics, to the
-controller.  It remembers which that is for as long as it is asked, and does not look again where that broker dies or is
-replaced: each question then waits for it and runs out of time, though the cluster has a new one long since (librdkafka
-2.16; as librdkafka#5511 for a producer).  A client that has just been made asks the cluster first.
+librdkafka sends some requests to one broker only: to the coordinator of a group, or, for topic ids, to the controller.
+It caches which broker that is and does not refresh it when the broker dies or is replaced: every request then waits for
+the old broker and times out, although the cluster has elected a new one (librdkafka 2.16; as librdkafka#5511 for a
+producer).  A new client asks the cluster first.
 """
 
 import threading
@@ -19,19 +19,18 @@ from worker.settings.groups import KafkaClientSettings
 
 T = TypeVar("T")
 
-# What a client says that asks a broker which is not, or no longer, the right one.
+# Errors of a request to a broker that is not, or no longer, the right one.
 STALE = frozenset({
     client.TIMED_OUT, KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_NOT_AVAILABLE, KafkaError.NOT_CONTROLLER,
 })  # fmt: skip
-CONNECT_S = 2.0  # of a first, plain question; what takes longer goes on being made, and the next try finds it
-RENEW_S = 2.0  # a client is kept for so long at least
+CONNECT_S = 2.0  # of the first metadata request; a slower connection is still being made, and the next try uses it
+RENEW_S = 2.0  # minimum age of a client before it is replaced
 
 
 class AdminQueries:
-    """Asks by an admin client, and takes a new one after a question to the wrong broker; for any thread."""
+    """Sends requests by an admin client, which it replaces after a request to the wrong broker; thread-safe."""
 
     def __init__(self, settings: KafkaClientSettings) -> None:
-        """Connect lazily, as the client does."""
         self._options = client.common(settings)
         self._lock = threading.Lock()
         self._admin = AdminClient(self._options)
@@ -39,7 +38,10 @@ class AdminQueries:
         self._made_s = time.monotonic()
 
     def ask(self, question: Callable[[AdminClient], T]) -> T:
-        """Return what a question gives, which waits for all its answers.  Raises `KafkaException`."""
+        """Run `question` with a connected client and return its result.  Raises `KafkaException`.
+
+        `question` waits for all its answers itself: the client may be replaced afterwards.
+        """
         admin = self._connected()
         try:
             return question(admin)
@@ -49,10 +51,10 @@ class AdminQueries:
             raise
 
     def _connected(self) -> AdminClient:
-        """Return a client that has reached the cluster.
+        """Return a client that has reached the cluster once.
 
-        The client ends the process (an assertion, librdkafka 2.16) where a question to a coordinator runs out of time
-        before the first connection is made; and one that was not reached at all is no better anew.
+        librdkafka 2.16 aborts the process (an assertion) if a request to a coordinator times out before the first
+        connection is made.  A client that has never reached the cluster is not replaced: a new one would fail too.
         """
         admin, is_connected = self._admin, self._is_connected
         if not is_connected:
@@ -62,7 +64,7 @@ class AdminQueries:
         return admin
 
     def _renew(self, admin: AdminClient) -> None:
-        """Replace a client, once however many threads asked by it."""
+        """Replace a client; only once, however many threads used it."""
         with self._lock:
             if self._admin is admin and time.monotonic() - self._made_s >= RENEW_S:
                 self._admin, self._is_connected = AdminClient(self._options), False

@@ -1,7 +1,7 @@
-"""Settings to librdkafka's configuration, and its errors to ours.
+"""Turns settings into librdkafka's configuration, and librdkafka's errors into ours.
 
-Known-good values, each with the failure that it prevents.  What stands before the user's own options is a default of
-ours, and theirs win; what stands after them, they may not set (`worker.settings.kafka_options` says why).
+Each value has the failure that it prevents beside it.  Options listed before the user's own (`common`) are defaults,
+which the user's options override; those listed after them may not be set (`worker.settings.kafka_options` says why).
 """
 
 from collections.abc import Iterator, Mapping
@@ -36,35 +36,36 @@ _DENIED = frozenset({
     KafkaError.SASL_AUTHENTICATION_FAILED,
 })  # fmt: skip
 _CGMD_GENERATION = slice(7, 11)  # of serialised group metadata: "CGMDv2:", then the generation as int32
-# A call that waits for a group coordinator whose broker is gone hangs until any other broker's connection changes state
-# (librdkafka#5511): one that is closed because nobody uses it, as all are while the call hangs, wakes it up.
+# A call that waits for a group coordinator on a dead broker hangs until the connection to any other broker changes
+# state (librdkafka#5511). Closing idle connections, as all are while the call hangs, wakes it up.
 IDLE_MS = 3_000
-# The default of 10 s keeps a worker away from brokers that are long back: it adds itself to every recovery.
+# The default of 10 s delays reconnecting to brokers that are available again: it lengthens every recovery.
 RECONNECT_MS = 1_000
-# How late a topic that a pattern finds, or a new partition, may be read; the default is five minutes.
+# How late a new partition, or a new topic that matches a pattern, is found; the default is five minutes.
 REFRESH_MS = 30_000
 PREFETCH_KBYTES = 16_384  # of the whole consumer
-FETCH_BYTES = 16 << 20  # of one answer, compressed, which comes on top of what is prefetched; 50 MiB by default
-# Nothing more is asked for while so many are there. Nothing else counts headers (librdkafka 2.16: 120 records with
-# headers of 800 KB were all there at a limit of 2 MiB); the default of 100,000 is memory that a rebalance throws away.
+FETCH_BYTES = 16 << 20  # of one response, compressed, in addition to what is prefetched; the default is 50 MiB
+# No fetch is sent while this many messages are queued. It is the only limit that bounds headers (librdkafka 2.16: 120
+# records with headers of 800 KB were all queued at a limit of 2 MiB). A rebalance discards what is queued, and the
+# default is 100,000.
 PREFETCH_MESSAGES = 100
 
 
 def common(settings: KafkaClientSettings) -> dict[str, Any]:
-    """Return what every client shares: the user's own options, secrets from files, brokers.  Raises `BadSettings`."""
+    """Return the options of every client: the user's own, secrets from files, brokers.  Raises `BadSettings`."""
     return {
         "socket.keepalive.enable": True,  # NAT and load balancers drop idle connections
         "reconnect.backoff.max.ms": RECONNECT_MS,
-        "enable.metrics.push": False,  # KIP-714 would send client metrics to the broker unasked
+        "enable.metrics.push": False,  # KIP-714 would send client metrics to the broker
         "client.id": settings.worker_id or "mirrorstream",
-        "log_level": 2,  # what matters is told by our own lines; a broker that is away would fill the log
+        "log_level": 2,  # our own log lines report what matters; an unavailable broker would fill the log
         **options.given(settings),
         "bootstrap.servers": settings.bootstrap_servers,
     }
 
 
 def consumer(settings: KafkaClientSettings, *, tell_end: bool) -> dict[str, Any]:
-    """Return the configuration of the impressions' consumer."""
+    """Return the configuration of the consumer of impressions; `tell_end` also reports the ends of partitions."""
     classic = {
         "partition.assignment.strategy": "cooperative-sticky",
         "session.timeout.ms": int(settings.session_timeout_s * 1000),
@@ -74,30 +75,30 @@ def consumer(settings: KafkaClientSettings, *, tell_end: bool) -> dict[str, Any]
         "queued.min.messages": PREFETCH_MESSAGES,
         "queued.max.messages.kbytes": PREFETCH_KBYTES,
         "fetch.max.bytes": FETCH_BYTES,
-        "check.crcs": True,  # a damaged gzip batch hangs librdkafka 2.16 for ever; its checksum is looked at before
-        "fetch.queue.backoff.ms": 50,  # the default of 1 s stalls with a small queue
+        "check.crcs": True,  # a damaged gzip batch hangs librdkafka 2.16 for ever; the checksum is checked first
+        "fetch.queue.backoff.ms": 50,  # with a small queue the default of 1 s stalls fetching
         "fetch.wait.max.ms": 100,
         "max.poll.interval.ms": max(600_000, int(settings.session_timeout_s * 1000)),  # polling never waits for work
         "allow.auto.create.topics": False,
         **common(settings),
         "group.id": settings.group_id,
         "group.protocol": settings.group_protocol,
-        # Under the new protocol both are the broker's; setting them there fails at construction.
+        # With the new protocol the broker decides both; setting them fails when the consumer is created.
         **(classic if settings.group_protocol == "classic" else {}),
         **({"group.instance.id": settings.worker_id} if settings.static_membership else {}),
         "enable.auto.commit": False,  # offsets go through the transaction
         "enable.auto.offset.store": False,
         "isolation.level": "read_committed",
-        # Where there is no committed offset the source sets a position itself; this is only for one out of range.
+        # Without a committed offset the source sets the position; this is only for an offset that is out of range.
         "auto.offset.reset": "error",
         "enable.partition.eof": tell_end,
     }
 
 
 def reader(settings: KafkaClientSettings, group_id: str) -> dict[str, Any]:
-    """Return the configuration of a consumer without a subscription, which reads topics to their ends."""
+    """Return the configuration of a consumer without a subscription that reads topics to their ends."""
     return {
-        "check.crcs": True,  # as the impressions' consumer
+        "check.crcs": True,  # as in `consumer`
         **common(settings),
         "group.id": group_id,
         "enable.auto.commit": False,
@@ -108,7 +109,7 @@ def reader(settings: KafkaClientSettings, group_id: str) -> dict[str, Any]:
 
 
 def producer(settings: KafkaClientSettings, transactional_id: str | None) -> dict[str, Any]:
-    """Return the configuration of the producer; without an id it has no transactions."""
+    """Return the configuration of the producer; without a transactional id it has no transactions."""
     transactional = {
         "transactional.id": transactional_id,
         "transaction.timeout.ms": int(settings.transaction_timeout_s * 1000),
@@ -122,19 +123,19 @@ def producer(settings: KafkaClientSettings, transactional_id: str | None) -> dic
         "connections.max.idle.ms": IDLE_MS,
         "enable.idempotence": True,
         "acks": "all",
-        "message.timeout.ms": int(settings.transaction_timeout_s * 800),  # below the transaction's, which it must be
-        "message.max.bytes": settings.max_message_bytes + 10_000,  # headers and the record's own fields
-        "partitioner": "murmur2_random",  # Java's, so that outputs co-partition with inputs by Java producers
+        "message.timeout.ms": int(settings.transaction_timeout_s * 800),  # must be below the transaction's time-out
+        "message.max.bytes": settings.max_message_bytes + 10_000,  # room for headers and the record's own fields
+        "partitioner": "murmur2_random",  # Java's default: outputs are co-partitioned with inputs of Java producers
     }
-    # A broker refuses a batch that is larger than one message may be; the topics' limit may be below the setting.
+    # A broker rejects a batch above the limit of one message; the topics' limit may be below the setting.
     size = str(found["batch.size"])
     return found | {"batch.size": min(int(size) if size.isdecimal() else 0, settings.max_message_bytes)}
 
 
 def check(settings: KafkaClientSettings) -> None:
-    """Make a producer and a consumer as the worker would, which ask nobody.  Raises `BadSettings` if one is refused.
+    """Create a producer and a consumer as the worker would, without connecting.  Raises `BadSettings` if one fails.
 
-    Options can be right alone and wrong together, such as max.poll.interval.ms below session_timeout_s.
+    Options can be valid alone and invalid together, such as max.poll.interval.ms below session_timeout_s.
     """
     try:
         Producer(producer(settings, "check" if settings.delivery == "exactly-once" else None)).close(0)
@@ -149,12 +150,12 @@ def refused_options(error: KafkaException, settings: KafkaClientSettings) -> Bad
 
 
 def topics_group(settings: KafkaClientSettings) -> str:
-    """Return the group that remembers which topics the workers' group reads (`worker.kafka.group_memory`)."""
+    """Return the name of the group that stores which topics the workers' group reads (`worker.kafka.group_memory`)."""
     return f"{settings.group_id}-topics"
 
 
 def replay_group(settings: KafkaClientSettings) -> str:
-    """Return the group whose offsets say which dead letters were put back (`worker.kafka.dead_letters`)."""
+    """Return the name of the group whose offsets say which dead letters were replayed (`worker.kafka.dead_letters`)."""
     return f"{settings.group_id}-dlq-replay"
 
 
@@ -165,13 +166,13 @@ def generation(metadata: object) -> int:
 
 
 def answers(futures: Mapping[K, "Future[T]"], timeout_s: float) -> Iterator[tuple[K, "Future[T]"]]:
-    """Wait for what one admin call gives, all of it: its client must not go while answers are on their way."""
+    """Wait until all futures of one admin call are done or the time is over: the client must outlive its futures."""
     wait(futures.values(), timeout_s)
     yield from futures.items()
 
 
 def answer(future: "Future[T]", timeout_s: float) -> T:
-    """Wait for what an admin call gives.  Raises `KafkaException`, also if nothing comes in time."""
+    """Return the result of an admin call.  Raises `KafkaException`, also after `timeout_s`."""
     try:
         return future.result(timeout_s)
     except TimeoutError:
@@ -179,14 +180,14 @@ def answer(future: "Future[T]", timeout_s: float) -> T:
 
 
 def kafka_error(error: BaseException) -> KafkaError:
-    """Return the client's error inside its exception."""
+    """Return the `KafkaError` inside an exception; re-raises an exception that has none."""
     if isinstance(error, KafkaException) and error.args and isinstance(error.args[0], KafkaError):
         return error.args[0]
     raise error
 
 
 def checked(partitions: list[TopicPartition]) -> list[TopicPartition]:
-    """Return the broker's answer by partition; raises if a partition holds an error instead of an offset."""
+    """Return these partitions unchanged.  Raises `KafkaException` if one holds an error instead of an offset."""
     for one in partitions:
         if one.error is not None:
             raise KafkaException(one.error)
@@ -194,7 +195,7 @@ def checked(partitions: list[TopicPartition]) -> list[TopicPartition]:
 
 
 def raise_if_hopeless(error: KafkaError, what: str) -> None:
-    """Raise what must end the worker: `Fenced`, or `Fatal` for missing rights."""
+    """Raise if retrying cannot help: `Fenced`, or `Fatal` for missing rights; `what` failed, for the message."""
     if error.code() in _FENCED:
         message = f"{what}: {error_text.explain(error)}; this worker stops"
         raise Fenced(message)

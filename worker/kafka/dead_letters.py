@@ -1,12 +1,12 @@
-"""The dead-letter topic: read to its end, and put back to where its records came from, exactly once.
+"""The dead-letter topic: lists dead letters, and replays them to the topics that they came from, exactly once.
 
-Records go back in transactions that also commit, for a group of the replay's own, which letters they were.  The
-transactional id is one for all replays of a worker's group, so a second one fences the first, and positions are read
-after that: no letter is put back twice, whatever ends a run.
+A transaction sends records back and commits, for a group of its own, which dead letters they were.  All replays of a
+worker's group share one transactional id, so a second replay fences the first, and reads the committed positions after
+that: no dead letter is replayed twice, however a run ends.
 
-The group never has members, so the broker deletes each position some time after its last commit
-(`offsets.retention.minutes`, 7 days).  Every run therefore commits all of them, and one that finds letters and no
-position starts nowhere by itself: these may be letters that were put back long ago.
+That group never has members, so the broker deletes each position some time after its last commit
+(`offsets.retention.minutes`, 7 days).  Every run therefore commits all positions.  A run that finds dead letters but no
+position does not start without `from_start`: these dead letters may have been replayed long ago.
 """
 
 import time
@@ -36,28 +36,28 @@ from worker.settings.groups import KafkaClientSettings
 T = TypeVar("T")
 
 TIMEOUT_S = 10.0
-INIT_TIMEOUT_S = 60.0  # a run that was killed leaves a transaction that the broker ends first
-MAX_TOLD = 100
+INIT_TIMEOUT_S = 60.0  # the broker first ends the open transaction of a run that was killed
+MAX_LISTED = 100
 
 
 @dataclass(slots=True)
 class Outcome:
-    """What a replay did, or would do: records put back by topic, letters left by why; the first that never can be."""
+    """What a replay did, or would do: counts of replayed records by topic, and of skipped dead letters by reason."""
 
     put_back: Counter[str] = field(default_factory=Counter)
     left: Counter[str] = field(default_factory=Counter)
-    impossible: dict[str, str] = field(default_factory=dict)  # where, and why; at most MAX_TOLD
+    impossible: dict[str, str] = field(default_factory=dict)  # never replayable: place to reason; the first MAX_LISTED
 
 
 def read(settings: KafkaClientSettings) -> Iterator[Record]:
-    """Yield every committed letter that is there now, partition by partition in offset order."""
+    """Yield every committed dead letter that exists now, partition by partition in offset order."""
     with closing(_consumer(settings)) as consumer:
         starts, ends = _range(settings, consumer)
         yield from _between(consumer, starts, ends)
 
 
 def find(settings: KafkaClientSettings, number: int, offset: int) -> Record:
-    """Return one letter.  Raises `Fatal` if there is none at this place."""
+    """Return the dead letter at an offset of a partition.  Raises `Fatal` if there is none."""
     topic = settings.dead_letter_topic
     with closing(_consumer(settings)) as consumer:
         starts, ends = _range(settings, consumer)
@@ -65,7 +65,9 @@ def find(settings: KafkaClientSettings, number: int, offset: int) -> Record:
         if one in ends and starts[one] <= offset < ends[one]:
             for record in _between(consumer, {one: offset}, {one: offset + 1}):
                 return record
-    raise Fatal(f"{topic}[{number}]@{offset}: no letter is there; `mirrorstream dlq list` shows those that are")
+    raise Fatal(
+        f"{topic}[{number}]@{offset}: no dead letter has this offset; `mirrorstream dlq list` shows those that exist"
+    )
 
 
 def replay(
@@ -79,10 +81,10 @@ def replay(
     dry_run: bool,
     tell: Callable[[int], None],
 ) -> Outcome:
-    """Put letters back that no run before has put back, at most `limit` of them; 0 is all that are there now.
+    """Replay dead letters that no earlier run has replayed, at most `limit` of them (0: all that exist now).
 
-    `tell` hears now and then how many were put back.  Raises `Fatal` without `from_start` if the group has no position
-    where there are letters.
+    `tell` is called after each transaction with the number of replayed records.  Raises `Fatal` without `from_start` if
+    the group has no position in a partition with dead letters, `Retryable` if Kafka does not answer.
     """
     patterns = TopicPatterns(settings.input_topics, settings.group_protocol)
     inputs = patterns.read(admin.partitions(settings))
@@ -105,7 +107,7 @@ def replay(
 
 
 def _judge(letter: Record, wanted: Wanted, outcome: Outcome) -> tuple[Message | None, bool]:
-    """Return the record to put back, or None; and whether no later run needs to look at the letter."""
+    """Return the record to send back, or None; and whether the dead letter is settled: no later run looks at it."""
     if why := wanted.left(letter):
         outcome.left[why] += 1
         return None, False
@@ -113,7 +115,7 @@ def _judge(letter: Record, wanted: Wanted, outcome: Outcome) -> tuple[Message | 
         message = put_back(letter)
     except BadRecord as bad:
         outcome.left["cannot be put back"] += 1
-        if len(outcome.impossible) < MAX_TOLD:
+        if len(outcome.impossible) < MAX_LISTED:
             outcome.impossible[letter.where] = str(bad)
         return None, True
     outcome.put_back[message.topic] += 1
@@ -121,7 +123,7 @@ def _judge(letter: Record, wanted: Wanted, outcome: Outcome) -> tuple[Message | 
 
 
 class _Positions:
-    """Where the replay's group stands in each partition."""
+    """The position of the replay's group in each partition."""
 
     def __init__(self, settings: KafkaClientSettings, consumer: Consumer, *, from_start: bool) -> None:
         self._consumer = consumer
@@ -131,20 +133,21 @@ class _Positions:
         unknown = [one for one, low in starts.items() if committed[one].offset < 0 and low < self._ends[one]]
         if unknown and not from_start:
             raise Fatal(
-                f"{', '.join(map(str, unknown))}: group {client.replay_group(settings)} has no position, so which of"
-                " these letters were put back is not known; none was now.  If this is the first replay: --from-start."
-                "  If not, the last one is longer ago than the broker keeps positions (offsets.retention.minutes):"
-                " --from-start then puts every letter back that is still there, so choose by --since and --reason"
+                f"{', '.join(map(str, unknown))}: group {client.replay_group(settings)} has no position, so it is not"
+                " known which of these dead letters were replayed; none was replayed now.  If this is the first replay,"
+                " use --from-start.  If not, the broker has deleted the positions of the last one"
+                " (offsets.retention.minutes): --from-start then replays every dead letter that still exists, so choose"
+                " by --since and --reason"
             )
         self._starts = {one: max(low, committed[one].offset) for one, low in starts.items()}
         self._replayed = {
             one: Replayed(at.offset, at.metadata or "") if at.offset >= 0 else Replayed(self._starts[one])
             for one, at in committed.items()
         }
-        self._changed = set(starts)  # all, so that none of them ages while others are committed
+        self._changed = set(starts)  # all of them, so that none expires while others are committed
 
     def letters(self) -> Iterator[Record]:
-        """Yield the letters that are not settled yet."""
+        """Yield the dead letters that are not settled yet."""
         for letter in _between(self._consumer, self._starts, self._ends):
             if self._replayed[letter.partition].settled(letter.offset):
                 self._replayed[letter.partition].look(letter.offset, settled=True)
@@ -156,26 +159,26 @@ class _Positions:
         self._changed.add(letter.partition)
 
     def to_commit(self) -> list[TopicPartition]:
-        """Return what has changed since the last call."""
+        """Return the positions that changed since the last call."""
         changed, self._changed = self._changed, set()
         found = ((one, self._replayed[one]) for one in changed)
         return [TopicPartition(one.topic, one.number, at.commit_offset, at.note) for one, at in found]
 
 
 class _Sender:
-    """Gathers records and sends them with the positions, a transaction a batch."""
+    """Collects records and sends them with the positions, one transaction per batch."""
 
     def __init__(self, settings: KafkaClientSettings, consumer: Consumer, same_topic: "_SameTopic") -> None:
         self._settings, self._consumer, self._same_topic = settings, consumer, same_topic
         name = f"{settings.transactional_id_prefix}-{client.replay_group(settings)}"
         self._producer = Producer(client.producer(settings, name))
-        self._batch: list[tuple[Record, Message]] = []  # each letter, and what goes back
+        self._batch: list[tuple[Record, Message]] = []  # each dead letter, and the record to send back
         self._num_bytes = 0
         self._transactional_id = name
         _ask(lambda: self._producer.init_transactions(INIT_TIMEOUT_S))
 
     def add(self, letter: Record, message: Message, positions: _Positions) -> bool:
-        """Take a letter's record; say whether a batch was sent for it."""
+        """Add a record to the batch; return True if the batch was full and was sent."""
         self._batch.append((letter, message))
         self._num_bytes += len(message.value or b"")
         most, most_bytes = self._settings.flush_max_records, self._settings.flush_max_bytes
@@ -185,7 +188,7 @@ class _Sender:
         return True
 
     def send(self, positions: _Positions) -> None:
-        """Send what was gathered.  Raises `Retryable` if that failed: the next run goes on where this one stands."""
+        """Send the batch.  Raises `Retryable` if that failed: the next run continues from the last commit."""
         offsets, batch = positions.to_commit(), self._batch
         self._batch, self._num_bytes = [], 0
         if not offsets:
@@ -208,12 +211,13 @@ class _Sender:
                 if reason.code() in REASONS:
                     self._raise_refused(reason, batch)
             raise Retryable(
-                f"dlq replay: {error_text.explain(error)}; the last {len(batch)} letters may not be put back:"
-                " run it again, it goes on where it stands and puts none back twice"
+                f"dlq replay: {error_text.explain(error)};"
+                f" the last {len(batch)} dead letters may not have been replayed: run it again, it continues from"
+                " the last commit and replays none twice"
             ) from error
 
     def _raise_refused(self, reason: KafkaError, batch: list[tuple[Record, Message]]) -> None:
-        """Raise `Fatal` with the letter whose record its topic refuses: sent one by one, and taken back."""
+        """Raise `Fatal` with the dead letter whose record its topic rejects; sends one by one, then aborts."""
         self._producer = Producer(client.producer(self._settings, self._transactional_id))
         _ask(lambda: self._producer.init_transactions(INIT_TIMEOUT_S))
         self._producer.begin_transaction()
@@ -227,13 +231,13 @@ class _Sender:
         advice = (
             f"raise max.message.bytes of {message.topic}, and the setting max_message_bytes if it is less"
             if REASONS[reason.code()] is Reason.TOO_LARGE
-            else f"mend topic {message.topic}, such as its cleanup.policy"
+            else f"correct the settings of topic {message.topic}, such as its cleanup.policy"
         )
         raise Fatal(
-            f"dlq replay: topic {message.topic} refuses the record of {letter.where}, {message.num_bytes} bytes:"
-            f" {error_text.explain(reason)}; of the last {len(batch)} letters, the longest value {longest} bytes, none"
-            f" was put back: {advice}; then run it again, it goes on where it stands.  To leave this letter out, choose"
-            " by --reason or --since"
+            f"dlq replay: topic {message.topic} rejects the record of {letter.where}, {message.num_bytes} bytes:"
+            f" {error_text.explain(reason)}; none of the last {len(batch)} dead letters was replayed, the longest value"
+            f" has {longest} bytes: {advice}; then run it again, it continues from the last commit.  To skip this dead"
+            " letter, choose by --reason or --since"
         )
 
     def _is_refused(self, message: Message) -> bool:
@@ -247,18 +251,19 @@ class _Sender:
 
 
 class _SameTopic:
-    """Whether the dead letters still are the topic that a run began with: its positions say nothing of another."""
+    """Checks that the dead-letter topic was not recreated during a run: positions are valid for one topic only."""
 
     def __init__(self, settings: KafkaClientSettings) -> None:
         self._topic, self._topic_ids = settings.dead_letter_topic, TopicIds(AdminQueries(settings))
         self._began = self._now()
 
     def check(self) -> None:
-        """Raise `Fatal` if the topic was made anew meanwhile."""
+        """Raise `Fatal` if the topic was recreated since the run began."""
         if (now := self._now()) != self._began:
             raise Fatal(
-                f"topic {self._topic}: was made anew during the replay: its id is {now or 'none'}, read was"
-                f" {self._began}; the letters read last were not put back, run it again for those that are there now"
+                f"topic {self._topic}: was recreated during the replay: its id is {now or 'none'}, the run read"
+                f" {self._began}; the dead letters of the last batch were not replayed, run it again for those that"
+                " exist now"
             )
 
     def _now(self) -> str:
@@ -273,7 +278,7 @@ def _consumer(settings: KafkaClientSettings) -> Consumer:
 def _range(
     settings: KafkaClientSettings, consumer: Consumer
 ) -> tuple[Mapping[Partition, int], Mapping[Partition, int]]:
-    """Return where each partition of the topic begins and ends now."""
+    """Return the first offset and the end offset of each partition of the topic."""
     topic = settings.dead_letter_topic
     number = admin.num_partitions(settings, topic)
     starts, ends = {}, {}
@@ -285,7 +290,7 @@ def _range(
 
 
 def _between(consumer: Consumer, starts: Mapping[Partition, int], ends: Mapping[Partition, int]) -> Iterator[Record]:
-    """Yield what stands from the starts up to the ends: letters that come meanwhile are another run's."""
+    """Yield the records from the starts up to the ends; dead letters that arrive later are left to another run."""
     for partition, start in starts.items():
         if start < ends[partition]:
             consumer.assign([TopicPartition(partition.topic, partition.number, start)])
@@ -299,7 +304,7 @@ def _until(consumer: Consumer, partition: Partition, end: int) -> Iterator[Recor
             raise Retryable(f"Kafka does not answer while {partition} is read")
         error = message.error()
         if why := refused_by_client(message):
-            raise Retryable(f"{why}; nothing behind it was read; {ADVICE}")
+            raise Retryable(f"{why}; nothing after it was read; {ADVICE}")
         if error is not None and error.code() != client.PARTITION_EOF:
             client.raise_if_hopeless(error, f"read {partition}")
         elif error is None and message.offset() < end:
@@ -309,12 +314,12 @@ def _until(consumer: Consumer, partition: Partition, end: int) -> Iterator[Recor
 
 
 def _committed(consumer: Consumer, asked: list[TopicPartition]) -> list[TopicPartition]:
-    """Return the committed positions; one that the broker does not tell now is no position, but an error."""
+    """Return the committed positions.  Raises if the broker does not answer for one: that is not the same as none."""
     return _ask(lambda: client.checked(consumer.committed(asked, timeout=TIMEOUT_S)))
 
 
 def _ask(call: Callable[[], T]) -> T:
-    """Ask the broker.  Raises `Fatal` for what will never go, else `Retryable`."""
+    """Call the broker.  Raises `Fatal` if retrying cannot help, else `Retryable`."""
     try:
         return call()
     except KafkaException as error:

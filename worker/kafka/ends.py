@@ -1,4 +1,4 @@
-"""Where a backfill ends: at the offsets that its partitions had at the start, or at a time."""
+"""Where a backfill ends: at the end offsets of its partitions when it started, or at a time."""
 
 import logging
 import time
@@ -9,28 +9,28 @@ from worker.core.records import Partition
 
 log = logging.getLogger(__name__)
 
-NO_PARTITIONS_S = 10.0  # how long a backfill's member without partitions waits for some
+NO_PARTITIONS_S = 10.0  # how long a member of a backfill without partitions waits for an assignment
 
 
 class Ends:
-    """The ends that are not reached yet; a worker that goes on for ever has none and reaches none."""
+    """The ends that are not reached yet; none for a worker without `is_backfill`, which never ends."""
 
     def __init__(self, *, is_backfill: bool, until: datetime | None) -> None:
-        """Know of no partition."""
         self.is_backfill, self.until = is_backfill, until
         self._ends: dict[Partition, int] = {}
-        self._given_s: float | None = None  # when the group last gave or took partitions; None before, and when lost
-        self._told = False
+        # When the assignment last changed, monotonic; None before the first and after a loss.
+        self._given_s: float | None = None
+        self._is_reported = False
 
     def add(self, ends: Mapping[Partition, int], starts: Mapping[Partition, int]) -> None:
-        """Take where partitions end; those that start there are read already."""
+        """Add the end offset of partitions; one that starts at its end counts as read."""
         self._ends |= ends
-        self._told = self._told and not ends
+        self._is_reported = self._is_reported and not ends
         for partition, offset in starts.items():
             self.reaches(partition, offset)
 
     def is_past(self, partition: Partition, offset: int) -> bool:
-        """Say whether a record is behind the end, or of a partition that is read to it."""
+        """Return True if a record is at or after the end of its partition, or the partition is read to its end."""
         if not self.is_backfill:
             return False
         end = self._ends.get(partition)
@@ -40,7 +40,7 @@ class Ends:
         return False
 
     def reaches(self, partition: Partition, next_offset: int) -> bool:
-        """Say whether a partition is read to its end once `next_offset` is the next one."""
+        """Return True if a partition is read to its end when `next_offset` is the next to read."""
         end = self._ends.get(partition)
         if end is None or next_offset < end:
             return self.is_backfill and end is None
@@ -49,23 +49,26 @@ class Ends:
         return True
 
     def given(self, *, is_some: bool) -> None:
-        """Take that the group gave partitions, if only none."""
+        """Note an assignment by the group; `is_some` is False for one without partitions."""
         self._given_s = time.monotonic()
-        self._told = self._told and not is_some
+        self._is_reported = self._is_reported and not is_some
 
     def lost(self) -> None:
-        """Take that everything was lost, which is neither being given nothing nor having read everything."""
-        self._given_s, self._told = None, False
+        """Note that all partitions were lost: that is neither an empty assignment nor the end."""
+        self._given_s, self._is_reported = None, False
 
     def forget(self, partitions: Iterable[Partition]) -> None:
-        """Take that partitions are others' now."""
+        """Remove partitions that were revoked."""
         for partition in partitions:
             self._ends.pop(partition, None)
         self._given_s = time.monotonic() if self._given_s is not None else None
 
     def all_read(self, *, has_partitions: bool) -> bool:
-        """Say, once, that everything is read; a member that got no partition waits a little for some."""
-        if not self.is_backfill or self._told or self._ends or self._given_s is None:
+        """Return True, once, when everything is read.
+
+        A member without partitions waits `NO_PARTITIONS_S` for some.
+        """
+        if not self.is_backfill or self._is_reported or self._ends or self._given_s is None:
             return False
-        self._told = has_partitions or time.monotonic() - self._given_s > NO_PARTITIONS_S
-        return self._told
+        self._is_reported = has_partitions or time.monotonic() - self._given_s > NO_PARTITIONS_S
+        return self._is_reported

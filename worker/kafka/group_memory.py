@@ -1,15 +1,16 @@
-"""What a consumer group remembers of its topics, apart from them: Kafka deletes a topic's offsets together with it.
+"""The topic ids and first offsets of a consumer group, stored apart from its topics.
 
-A group of its own, `{group_id}-topics`, without members, holds two things as committed offsets:
+Kafka deletes a topic's committed offsets together with the topic.  So a second group, `{group_id}-topics`, without
+members, stores two things as committed offsets:
 
     dead-letter and output topic, by partition    metadata: the ids of the input topics that the group reads
-    input topic, each partition                   offset: where the group's first start put it; metadata: the topic's id
+    input topic, each partition                   offset: the group's first start position; metadata: the topic's id
 
-The ids stand twice, because Kafka deletes them with the topic that they stand on.  The first starts are written for all
-partitions in one request, by whichever member comes first, before any of them is read: a member that is late, or that
-takes over from one that died, finds where the group started and does not take the commits of its peers for a long
-history.  Both age as all offsets do (`offsets.retention.minutes`).  The ids are written again every hour while a worker
-runs; a first start has done its work once its partition commits.
+The ids are stored on two topics, because Kafka deletes them with the topic that they are stored on.  The first member
+writes the first starts of all partitions in one request, before any record is read.  A member that joins late, or takes
+over from one that died, then knows where the group started and does not mistake the commits of its peers for a long
+history.  Both expire as all offsets do (`offsets.retention.minutes`).  A running worker writes the ids again every
+hour; a first start is no longer needed once its partition has a commit.
 """
 
 import hashlib
@@ -32,29 +33,28 @@ log = logging.getLogger(__name__)
 Call = Callable[..., dict[str, "Future[ConsumerGroupTopicPartitions]"]]
 
 TIMEOUT_S = 5.0  # of one request
-MAX_CHARS = 4_000  # brokers take 4,096 (offset.metadata.max.bytes)
-MAX_INPUTS = 100  # entries of `input_topics`, also of settings before: 13 characters each
-MAX_PARTS = 16  # partitions of a topic that it stands on that are used: room for about 800 topics
+MAX_CHARS = 4_000  # brokers accept 4,096 (offset.metadata.max.bytes)
+MAX_INPUTS = 100  # entries of `input_topics`, also of earlier settings: 13 characters each
+MAX_PARTS = 16  # partitions of the dead-letter or output topic that are used: room for about 800 topics
 
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
-    """The memory, and the first start of each partition that has one with the id of its topic then."""
+    """What the group stored: topics, and by partition its first start with the topic's id at that time."""
 
     memory: Memory
     first_starts: Mapping[Partition, tuple[int, str]]
 
     def first_start(self, partition: Partition, topic_id: str) -> int | None:
-        """Return where the group's first start put a partition of this very topic, None if it did not."""
+        """Return the offset of the group's first start in a partition of this topic id; None if there is none."""
         offset, of_topic = self.first_starts.get(partition, (None, ""))
         return offset if of_topic == topic_id else None
 
 
 class GroupMemory:
-    """Reads and writes the memory of one group; may be used by several threads."""
+    """Reads and writes the memory of one group; thread-safe."""
 
     def __init__(self, settings: KafkaClientSettings, queries: AdminQueries) -> None:
-        """Take the settings, and who asks Kafka."""
         self._queries = queries
         self._group = client.topics_group(settings)
         self.anchors = (settings.dead_letter_topic, settings.output_topic)
@@ -64,10 +64,10 @@ class GroupMemory:
         self._written_s = 0.0
 
     def read(self) -> Remembered:
-        """Return what the group remembers.  Raises `KafkaException`, `Fatal` without rights."""
+        """Return what the group has stored.  Raises `KafkaException`, `Fatal` without rights."""
         found = self._ask(AdminClient.list_consumer_group_offsets, ConsumerGroupTopicPartitions(self._group))
         kept = [one for one in found if one.offset >= 0]
-        texts = [one.metadata or "" for one in kept if one.topic in self.anchors]  # of both, which say the same
+        texts = [one.metadata or "" for one in kept if one.topic in self.anchors]  # the same content, twice
         starts = {
             Partition(one.topic, one.partition): (one.offset, one.metadata or "")
             for one in kept
@@ -76,7 +76,7 @@ class GroupMemory:
         return Remembered(merged(texts), starts)
 
     def knows(self, memory: Memory, entries: Iterable[str]) -> bool:
-        """Say whether the group has started before with all of these entries of `input_topics`, or this member has."""
+        """Return True if the group, or this member, has already started with all of these entries of `input_topics`."""
         known = set(memory.inputs.split(","))
         return self.has_begun or all(self._inputs[one] in known for one in entries)
 
@@ -90,9 +90,9 @@ class GroupMemory:
     ) -> None:
         """Add topics to the memory, with the first starts of their partitions.
 
-        `begins` says that now every input topic is known: one that is not known later on was born later.  Members write
-        at the same time: what one of them overwrites is written again by `keep`.  `sizes` are the numbers of partitions
-        of those of the `anchors` that are there.  Raises `KafkaException`.
+        With `begins` every input topic that exists is known from now on: one that is not known was created later.
+        Members may write at the same time: `keep` writes again what one of them overwrote.  `sizes` gives the number of
+        partitions of each of the `anchors` that exists.  Raises `KafkaException`.
         """
         memory = self.read().memory
         self.has_begun = self.has_begun or begins
@@ -103,7 +103,7 @@ class GroupMemory:
         ]
         for anchor, size in sizes.items():
             parts, left_out = pack(memory, max_chars=MAX_CHARS, num_parts=min(size, MAX_PARTS))
-            self._tell(anchor, size, left_out)
+            self._warn_left_out(anchor, size, left_out)
             offsets += [TopicPartition(anchor, number, 0, text) for number, text in enumerate(parts)]
         if not offsets:
             return
@@ -111,9 +111,9 @@ class GroupMemory:
         self._written_s = time.monotonic()
 
     def keep(self, known: Mapping[str, KnownTopic], sizes: Mapping[str, int], *, every_s: float) -> None:
-        """Write what this member knows once more if it is gone from the memory, or if that was long ago.
+        """Write this member's topics again if they are missing from the memory, or `every_s` after the last write.
 
-        Where a peer has written another id, that is newer: this member has not read the topic lately.
+        If a peer has written another id, that one is newer: this member has not read the topic lately.
         """
         memory = self.read().memory
         mine = {
@@ -133,17 +133,17 @@ class GroupMemory:
         return self._queries.ask(question)
 
     def _with_own(self, inputs: str) -> str:
-        """Return digests with our own among them, once this member has begun; the oldest leave first."""
+        """Return digests of entries, with this member's once it has begun; at most `MAX_INPUTS`, the newest."""
         every = [one for one in inputs.split(",") if one]
         if self.has_begun:
             every += [one for one in self._inputs.values() if one not in every]
         return ",".join(every[-MAX_INPUTS:])
 
-    def _tell(self, anchor: str, size: int, left_out: list[str]) -> None:
+    def _warn_left_out(self, anchor: str, size: int, left_out: list[str]) -> None:
         if left_out and left_out != self._left_out:
             log.warning(
-                "too many input topics to remember in %d partitions of %s: if %s and %d others are deleted and made"
-                " again while no worker runs, it is not noticed; add partitions to it",
+                "too many input topics to store their ids in %d partitions of %s: if %s or one of %d others is"
+                " recreated while no worker runs, no worker will notice; add partitions to that topic",
                 size, anchor, left_out[0], len(left_out) - 1,
             )  # fmt: skip
         self._left_out = left_out

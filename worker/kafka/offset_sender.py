@@ -1,4 +1,4 @@
-"""8 commit: offsets into a transaction."""
+"""8 commit: adds offsets to a transaction."""
 
 import time
 
@@ -10,7 +10,7 @@ RETRY_S = 0.2
 
 
 def send_offsets(producer: Producer, offsets: list[TopicPartition], metadata: object, *, deadline_s: float) -> None:
-    """Add the offsets; a passing error is tried again with the same arguments, until `deadline_s` (monotonic).
+    """Add offsets to the open transaction; retries a retriable error until `deadline_s` (monotonic).
 
     Raises `KafkaException`.
     """

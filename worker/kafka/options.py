@@ -1,7 +1,7 @@
-"""The user's own librdkafka options, of `kafka_options` and the files of `kafka_secrets`, as the client sees them.
+"""The user's own librdkafka options, from `kafka_options` and the files of `kafka_secrets`.
 
-Whether an option exists and takes its value, the client itself says, by being made with it: no list of ours can be as
-right.  What it says is told without passwords.
+Whether an option exists and accepts its value is checked by creating a client with it: a list of ours would go out of
+date.  Passwords are removed from the client's messages.
 """
 
 import logging
@@ -23,11 +23,11 @@ log = logging.getLogger(__name__)
 _UNKNOWN = re.compile(r'No such configuration property: "(.*)"', re.DOTALL)
 _PREFIX = re.compile(r"^Failed to create \w+: ")
 _SECRET = re.compile(r"passw|secret|\.pem$|passphrase|sasl\.oauthbearer\.config|jaas", re.IGNORECASE)
-MIN_SECRET_CHARS = 4  # what is shorter would mask words
+MIN_SECRET_CHARS = 4  # a shorter one would mask parts of words
 
 
 def given(settings: KafkaClientSettings) -> dict[str, str]:
-    """Return the user's options.  Raises `BadSettings` with all that is wrong with them."""
+    """Return the user's options, name to value.  Raises `BadSettings` with every problem that they have."""
     files = secret_files.read(settings.kafka_secrets)
     options = {**settings.kafka_options, **files.options}
     problems = [*secret_problems(settings.kafka_secrets, settings.kafka_options)]
@@ -37,18 +37,18 @@ def given(settings: KafkaClientSettings) -> dict[str, str]:
     if problems:
         raise BadSettings("\n".join(problems))
     if files.passed_over:
-        _tell_passed_over(str(settings.kafka_secrets), files.passed_over)
+        _log_ignored(str(settings.kafka_secrets), files.passed_over)
     return options
 
 
 @lru_cache(maxsize=8)  # a mounted secret may change while the worker runs
 def refused(options: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
-    """Return what the client refuses of some options, and why; the name is "" where it is about several."""
+    """Return the options that the client rejects, each with the reason; the name is "" if several are concerned."""
     return tuple(_refused(dict(options))) if options else ()
 
 
 def told(error: KafkaError, options: Mapping[str, str]) -> str:
-    """Return what the client says, without the passwords among the options."""
+    """Return the client's message, without the passwords among the options."""
     text = _PREFIX.sub("", str(error.str()))
     for name, value in options.items():
         if _SECRET.search(name) and len(value) >= MIN_SECRET_CHARS:
@@ -68,18 +68,18 @@ def _refused(options: dict[str, str]) -> Iterator[tuple[str, str]]:
                 return
             name = unknown[1]
             del options[name]
-            yield name, f"is no librdkafka option{did_you_mean(name.lower(), NAMES)}"
-        except (TypeError, ValueError, AttributeError) as error:  # what only a program can set
-            yield "", f"an option is not for settings ({type(error).__name__})"
+            yield name, f"is not a librdkafka option{did_you_mean(name.lower(), NAMES)}"
+        except (TypeError, ValueError, AttributeError) as error:  # an option that only a program can set
+            yield "", f"one of the options cannot be set by a file ({type(error).__name__})"
             return
         else:
             return
 
 
 @cache
-def _tell_passed_over(folder: str, names: tuple[str, ...]) -> None:
+def _log_ignored(folder: str, names: tuple[str, ...]) -> None:
     log.info(
-        "kafka_secrets: passed over %s, which this client does not read; what it shall use needs the name of a"
-        " librdkafka option, such as ssl.key.location, or kafka_options that name its path below %s",
+        "kafka_secrets: ignored %s; to use a file, name it as a librdkafka option, such as ssl.key.location, or give"
+        " its path below %s in kafka_options",
         ", ".join(names), folder,
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""What other threads want of the poll thread, which alone may call the consumer."""
+"""Runs calls of other threads in the poll thread, the only one that may call the consumer."""
 
 import queue
 from collections.abc import Callable
@@ -9,22 +9,24 @@ from confluent_kafka import KafkaException
 
 T = TypeVar("T")
 
-ANSWER_S = 30.0  # longest wait of another thread for an answer
+ANSWER_S = 30.0  # longest wait of another thread for a result
 
 
 class Mailbox:
-    """Work for the poll thread, done between two polls or inside a waiting callback."""
+    """Queue of work for the poll thread, run between two polls or inside a waiting callback."""
 
     def __init__(self) -> None:
-        """Hold nothing."""
         self._work: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
 
     def post(self, work: Callable[[], None]) -> None:
-        """Leave work, and do not wait for it."""
+        """Queue work without waiting for it."""
         self._work.put(work)
 
     def ask(self, call: Callable[[], T]) -> T:
-        """Have a call made and wait for what it gives.  Raises what it raises, `TimeoutError` if nobody does it."""
+        """Queue a call and return its result.
+
+        Raises `KafkaException` if the call does, `TimeoutError` if it did not run within `ANSWER_S`.
+        """
         answer: Future[T] = Future()
 
         def make() -> None:
@@ -36,8 +38,8 @@ class Mailbox:
         self._work.put(make)
         return answer.result(timeout=ANSWER_S)
 
-    def empty(self, wait_s: float = 0.0) -> None:
-        """Do all that is left here; wait for the first of it as long as `wait_s`."""
+    def run_pending(self, wait_s: float = 0.0) -> None:
+        """Run all queued work; wait up to `wait_s` if there is none."""
         try:
             work = self._work.get(timeout=wait_s) if wait_s else self._work.get_nowait()
             while True:

@@ -1,8 +1,8 @@
-"""Where a partition starts, and where a backfill ends.
+"""The offset at which a partition starts, and at which a backfill ends.
 
-What decides is `topics.topic_history`: the committed offset and the id of the topic beside it, and what the group
-remembers of the topic.  `start_from` holds only at the first start of a group; it is then resolved once, for all
-partitions of all input topics, and remembered, so that no member takes the commits of its peers for a long history.
+`topics.topic_history` decides, by the committed offset with the topic id stored beside it, and by the group's memory of
+the topic.  `start_from` applies only at the first start of a group.  It is then resolved once, for all partitions of
+all input topics, and stored, so that no member mistakes the commits of its peers for a long history.
 """
 
 import logging
@@ -31,18 +31,22 @@ from worker.settings.groups import KafkaClientSettings
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-CALL_TIMEOUT_S = 2.0  # of one question to the broker inside a callback; between two tries others are answered
+CALL_TIMEOUT_S = 2.0  # of one request inside a callback; between two tries the work of other threads runs
 AGAIN_S = 0.5
-# Of a topic that was deleted, or of a partition that it has no more.
+# Errors for a topic that was deleted, or a partition that no longer exists.
 GONE = frozenset({
     KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001 - public
 })  # fmt: skip
-KEEP_S = 3_600.0  # the group's memory ages as offsets do, 7 days by default
+KEEP_S = 3_600.0  # the group's memory expires as offsets do, after 7 days by default
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Where a partition begins: `resume_at` if no commit stands behind it yet, else the commit and its note."""
+    """Where a partition starts.
+
+    `resume_at` is the first offset to read if it is not committed yet, else None, and `committed` is that offset.
+    `note` is the metadata of the commit, "" without one.
+    """
 
     resume_at: int | None
     note: str
@@ -59,64 +63,62 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class MadeAnew:
-    """A topic that is not the one which the group has read."""
+    """A topic that was deleted and recreated since the group read it."""
 
     topic: str
     old_id: str
     new_id: str
 
     def __str__(self) -> str:
-        """For people."""
-        return (
-            f"{self.topic}: was made anew: its id is {self.new_id}, the group has read {self.old_id or 'another one'}"
-        )
+        """Return the name and both ids, for messages that start with "topic"."""
+        return f"{self.topic} was recreated: its id is {self.new_id}, the group has read {self.old_id or 'another one'}"
 
 
 @dataclass(frozen=True, slots=True)
 class Starts:
-    """Where partitions begin; those of topics that are absent, or made anew with `on_data_loss=stop`, begin nowhere."""
+    """Where partitions start; none for a topic that is absent, or was recreated with `on_data_loss=stop`."""
 
     by_partition: Mapping[Partition, Start]
     made_anew: tuple[MadeAnew, ...] = ()
     absent: frozenset[str] = field(default_factory=frozenset)
 
     def of(self, given: Collection[Partition]) -> "Starts":
-        """Return those of partitions that are still given."""
+        """Return the starts of those partitions that are still `given`."""
         return replace(self, by_partition={one: at for one, at in self.by_partition.items() if one in given})
 
 
 class Positions:
-    """Asks the broker inside rebalance callbacks; one that is away is asked again until the worker stops."""
+    """Asks the broker inside rebalance callbacks, again and again until it answers or the worker stops.
+
+    `serve_requests` is called between two tries and returns False if the worker stops.  `topics_before` are the topics
+    that existed when this process first looked; None if that is not known.
+    """
 
     def __init__(
         self,
         settings: KafkaClientSettings,
         queries: AdminQueries,
-        breathe: Callable[[], bool],
+        serve_requests: Callable[[], bool],
         topics_before: Collection[str] | None,
     ) -> None:
-        """Take the settings, who asks Kafka, and what to do between two tries, which says whether to go on.
-
-        `topics_before` are those that were there when this process first looked; None: nobody looked.
-        """
         self._settings = settings
         self._topics_before = topics_before
         self._queries, self._topic_ids = queries, TopicIds(queries)
         self._memory = GroupMemory(settings, queries)
         self._patterns = TopicPatterns(settings.input_topics, settings.group_protocol)
-        self._breathe = breathe
-        self.why = ""  # what is waited for now, inside of a callback
+        self._serve_requests = serve_requests
+        self.why = ""  # what a callback waits for now; "" if nothing
 
     def start(self, consumer: Consumer, partitions: Iterable[Partition]) -> Starts:
-        """Return where each partition begins, and write what is new of its topic to the group's memory.
+        """Return where each partition starts; writes new topics to the group's memory.
 
-        Raises `Stopped` if the worker stops meanwhile, `Fatal` without rights.
+        Blocks until Kafka answers.  Raises `Stopped` if the worker stops meanwhile, `Fatal` without rights.
         """
         wanted = list(partitions)
         while wanted:
             try:
                 return self._start_all(consumer, wanted)
-            except GoneError as gone:  # deleted while it was asked about: look at what there is now
+            except GoneError as gone:  # deleted during the requests: start again with what exists now
                 log.warning("start positions: %s; looking again", gone)
                 self._wait(str(gone))
         return Starts({})
@@ -127,13 +129,13 @@ class Positions:
         commits, with_commits = self._all_commits(consumer, there, states)
         remembered = self._ask(
             "the group's memory", self._memory.read
-        )  # after the commits: who commits has written the memory before
+        )  # after the commits: a member writes the memory before it commits
         places, facts = self._places(there, states, commits, with_commits, remembered)
         every = self._settings.input_topics
         if Place.START_FROM in places.values() or not self._memory.knows(remembered.memory, every):
             remembered = self._begin(consumer)
             places, facts = self._places(there, states, commits, with_commits, remembered)
-        self._memory.has_begun = True  # from now on a topic that the memory does not have is a new one
+        self._memory.has_begun = True  # from now on, a topic that is not in the memory is new
         anew = {one.topic for one, at in places.items() if at is Place.MADE_ANEW}
         held = anew if self._settings.on_data_loss == "stop" else set()
         self._remember({one: at for one, at in places.items() if one.topic not in held}, facts, remembered)
@@ -155,9 +157,9 @@ class Positions:
     def _all_commits(
         self, consumer: Consumer, partitions: list[Partition], states: Mapping[str, TopicState]
     ) -> tuple[dict[Partition, TopicPartition], set[str]]:
-        """Return the commits of these partitions, and which topics have a commit on any partition of theirs.
+        """Return the commits of these partitions, and the topics that have a commit on any of their partitions.
 
-        Two questions at most: the second is for all partitions of the topics that the first says nothing of.
+        Two requests at most: the second is for all partitions of the topics without a commit in the first.
         """
         commits = self._committed(consumer, partitions)
         found = _with_commits(commits, states)
@@ -189,16 +191,16 @@ class Positions:
         return places, facts
 
     def keep(self, topic_ids: Mapping[str, str]) -> None:
-        """Write to the group's memory what a peer may have overwritten.  Raises `KafkaException`, `Fatal`."""
+        """Restore topics in the group's memory that a peer has overwritten.  Raises `KafkaException`, `Fatal`."""
         known = {topic: KnownTopic(topic_id, was_committed=True) for topic, topic_id in topic_ids.items()}
         self._memory.keep(known, self._sizes(), every_s=KEEP_S)
 
     def refresh(self, consumer: Consumer) -> None:
-        """Have the client look at all topics: one that is another now may have partitions to share out anew."""
+        """Refresh the client's metadata: a recreated topic may have another number of partitions to assign."""
         self._ask("topics", lambda: consumer.list_topics(timeout=CALL_TIMEOUT_S))
 
     def present(self, topics: set[str]) -> dict[str, TopicState]:
-        """Return the topics that are there; absence is believed only after a while."""
+        """Return the state of the topics that exist; one counts as absent only after `ABSENT_S`."""
         deadline_s = time.monotonic() + ABSENT_S
         while True:
             states = self._ask("ids of topics", lambda: self._topic_ids.look(topics))
@@ -218,7 +220,7 @@ class Positions:
         )
 
     def _is_born_later(self, topic: str, remembered: Remembered) -> bool:
-        """Say whether a topic that the group has not read came after the group, or while this worker waited for it."""
+        """Return True if a topic was created after the group started, or while this worker waited for it."""
         if self._topics_before is not None and topic not in self._topics_before:
             return True
         entries = self._patterns.entries_for(topic)
@@ -227,8 +229,8 @@ class Positions:
     def _begin(self, consumer: Consumer) -> Remembered:
         """Resolve `start_from` for all input topics that the group has not read, unless a peer did; return the memory.
 
-        All of them, for with a pattern each member may be given other topics, and a topic that is not among these later
-        on was born later.
+        For all topics, because with a pattern each member may be assigned other topics, and because a topic that is
+        not stored now counts as created later.
         """
         topics = self._patterns.read(self._ask("topics", self._topic_ids.names))
         states = self.present(set(topics))
@@ -259,7 +261,7 @@ class Positions:
     def _remember(
         self, places: Mapping[Partition, Place], facts: Mapping[str, TopicFacts], remembered: Remembered
     ) -> None:
-        """Add the topics of these partitions to the memory, where it does not hold them as they are."""
+        """Write the topics of these partitions to the memory if it does not have them as they are."""
         known = {}
         for topic in {one.topic for one in places}:
             topic_id = facts[topic].topic_id
@@ -270,20 +272,20 @@ class Positions:
             self._ask("the group's memory", lambda: self._memory.write(known, {}, self._sizes()))
 
     def _start(self, consumer: Consumer, at: Place, commit: TopicPartition, first: int | None, topic_id: str) -> Start:
-        """Return where one partition begins; `commit` names it, `first` is its first start."""
+        """Return where one partition starts; `commit` names the partition, `first` is its first start."""
         if at is Place.COMMITTED:
             return Start(None, Note.decode(commit.metadata or "").encode(), commit.offset, topic_id)
-        if at not in (Place.FIRST_START, Place.START_FROM) or first is None:  # it was born later
+        if at not in (Place.FIRST_START, Place.START_FROM) or first is None:  # it was created later
             first = self.bounds(consumer, partition_of(commit))[0]
         return Start(first, "", None, topic_id)
 
     def _sizes(self) -> dict[str, int]:
-        """Return the numbers of partitions of the topics that the group's memory stands on, if they are there."""
+        """Return the number of partitions of the topics that store the group's memory, of those that exist."""
         found = self._topic_ids.look(self._memory.anchors)
         return {topic: state.num_partitions for topic, state in found.items() if state is not None}
 
     def commit_start(self, consumer: Consumer, partition: Partition, offset: int, topic_id: str) -> None:
-        """Commit where a partition goes on: an offset above it would seem to prove a flush that is in doubt."""
+        """Commit where a partition continues: a higher commit would look like the success of a flush in doubt."""
         note = offset_metadata.with_topic_id("", topic_id)
         try:
             start = TopicPartition(partition.topic, partition.number, offset, note)
@@ -293,13 +295,13 @@ class Positions:
                         error_text.explain(error))  # fmt: skip
 
     def bounds(self, consumer: Consumer, partition: Partition) -> tuple[int, int]:
-        """Return the oldest offset of a partition, and its end."""
+        """Return the oldest offset of a partition, and its end offset."""
         asked = TopicPartition(partition.topic, partition.number)
         low, high = self._ask("offsets", lambda: consumer.get_watermark_offsets(asked, timeout=CALL_TIMEOUT_S))
         return int(low), int(high)
 
     def ends(self, consumer: Consumer, partitions: Iterable[Partition], until: datetime | None) -> dict[Partition, int]:
-        """Return where each partition ends: at a time, else now."""
+        """Return the end of each partition: the first offset at or after `until`, else its end offset now."""
         wanted = list(partitions)
         if until:
             return self._at_time(wanted, until)
@@ -319,13 +321,13 @@ class Positions:
         return self._offsets(partitions, OffsetSpec.earliest() if start == "earliest" else OffsetSpec.latest())
 
     def _at_time(self, partitions: list[Partition], when: datetime) -> dict[Partition, int]:
-        """Return the first offset at or after a time; the partition's end if there is none."""
+        """Return the first offset at or after a time; the end offset of a partition without one."""
         found = self._offsets(partitions, OffsetSpec.for_timestamp(int(when.timestamp() * 1000)))
         later = self._offsets([one for one, offset in found.items() if offset < 0], OffsetSpec.latest())
         return found | later
 
     def _offsets(self, partitions: list[Partition], spec: OffsetSpec) -> dict[Partition, int]:
-        """Return an offset of each partition, asked in one go; -1 where the broker has none."""
+        """Return an offset of each partition, by one request; -1 if the broker has none."""
         if not partitions:
             return {}
         asked = {TopicPartition(one.topic, one.number): spec for one in partitions}
@@ -341,7 +343,7 @@ class Positions:
         return self._ask("offsets", lambda: self._queries.ask(question))
 
     def _ask(self, what: str, call: Callable[[], T]) -> T:
-        """Ask until there is an answer; `what` is wanted, for people."""
+        """Call until Kafka answers; `what` names the request in messages.  Raises `GoneError`, `Stopped`, `Fatal`."""
         while True:
             try:
                 found = call()
@@ -359,26 +361,26 @@ class Positions:
 
     def _wait(self, why: str) -> None:
         self.why = why
-        if not self._breathe():
+        if not self._serve_requests():
             raise Stopped("stopped while the broker was asked for start positions")
         time.sleep(AGAIN_S)
 
 
 class GoneError(Exception):
-    """A topic or partition is no longer there that was a moment ago."""
+    """A topic or partition was deleted a moment ago."""
 
 
 class Stopped(Exception):
-    """The worker stops; what was asked does not matter any more."""
+    """The worker stops; the request was given up."""
 
 
 def partition_of(one: TopicPartition) -> Partition:
-    """Turn the client's partition into ours."""
+    """Convert the client's partition to ours."""
     return Partition(one.topic, one.partition)
 
 
 def topic_partitions(heads: Iterable[Head], topic_ids: Mapping[Partition, str]) -> list[TopicPartition]:
-    """Turn offsets to commit, with their notes and the ids of their topics, into the client's own form."""
+    """Convert offsets to commit to the client's type, with notes and topic ids as metadata."""
     return [
         TopicPartition(
             one.partition.topic,
@@ -395,7 +397,7 @@ def _commit(one: TopicPartition) -> Commit | None:
 
 
 def _old_id(topic: str, new_id: str, commits: Mapping[Partition, TopicPartition], remembered: Remembered) -> str:
-    """Return the id that a topic had before, "" if nobody wrote it down."""
+    """Return the id that a topic had before; "" if it was not stored."""
     known = remembered.memory.topics.get(topic)
     beside = [offset_metadata.topic_id_of(one.metadata or "") for where, one in commits.items() if where.topic == topic]
     every = [known.topic_id if known else "", *beside]
@@ -403,12 +405,12 @@ def _old_id(topic: str, new_id: str, commits: Mapping[Partition, TopicPartition]
 
 
 def _is_as_before(topic: str, before: Remembered, now: Remembered) -> bool:
-    """Say whether no peer has written the first start of a topic down meanwhile."""
+    """Return True if no peer has written a first start of a topic in between."""
     starts = [{one: at for one, at in each.first_starts.items() if one.topic == topic} for each in (before, now)]
     return before.memory.topics.get(topic) == now.memory.topics.get(topic) and starts[0] == starts[1]
 
 
 def _with_commits(commits: Mapping[Partition, TopicPartition], states: Mapping[str, TopicState]) -> set[str]:
-    """Return the topics that have an offset committed for themselves: one of a topic before them says nothing."""
+    """Return the topics with a committed offset of their own; one of an older topic of the same name does not count."""
     found = ((where.topic, _commit(one)) for where, one in commits.items())
     return {topic for topic, one in found if one is not None and one.topic_id in ("", states[topic].topic_id)}

@@ -1,4 +1,4 @@
-"""The client's message to our `Record`, and our `Message` to the client."""
+"""Converts the client's message to our `Record`, and hands our `Message` to the client."""
 
 from collections.abc import Callable
 
@@ -11,7 +11,7 @@ OnDelivery = Callable[[KafkaError | None, object], None]
 
 
 def to_record(message: Message, partition: Partition, epoch: int) -> Record:
-    """Return a message as read; one whose headers cannot be read has none, and says so."""
+    """Return the record of a message; if its headers cannot be read, it has none and `problem` says why."""
     headers, problem = _headers(message)
     return Record(
         partition=partition,
@@ -26,19 +26,19 @@ def to_record(message: Message, partition: Partition, epoch: int) -> Record:
 
 
 def produce(producer: Producer, message: records.Message, on_delivery: OnDelivery | None = None) -> None:
-    """Give a message to the client.  Raises `BufferError` while its queue is full, `KafkaException` if it refuses."""
+    """Queue a message.  Raises `BufferError` while the queue is full, `KafkaException` if the client rejects it."""
     headers = list(message.headers)
     producer.produce(message.topic, message.value, message.key, headers=headers, on_delivery=on_delivery)
 
 
 def _timestamp_ms(message: Message) -> int | None:
-    """Return its time; old producers and bridges give none, which Kafka writes as -1."""
+    """Return the timestamp; None without one, as from old producers and bridges (Kafka has -1)."""
     kind, time_ms = message.timestamp()
     return None if kind == TIMESTAMP_NOT_AVAILABLE or time_ms < 0 else int(time_ms)
 
 
 def _headers(message: Message) -> tuple[Headers, str]:
-    """Read the headers once: other clients may write names that are not UTF-8, on which this client raises."""
+    """Return the headers, and a problem: this client raises on names that are not UTF-8, which others may write."""
     try:
         return tuple(message.headers() or ()), ""
     except (SystemError, UnicodeDecodeError):

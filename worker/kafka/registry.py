@@ -1,11 +1,12 @@
-"""Writer schemas by reference: from a schema registry, with the schemas that they refer to, or our own by fingerprint.
+"""Writer schemas: from a schema registry, with the schemas that they refer to, or our own by fingerprint.
 
-    id or GUID  ->  text and references (subject, version)  ->  theirs, and so on  ->  parsed, dependencies first
+    id or GUID  ->  text and references (subject, version)  ->  their references  ->  parsed, dependencies first
 
-A registry that is away, or something else in its place, is no reason to dead-letter: `Retryable`.  A registry that says
-"no such schema" is: `Poison`, and the answer is cached for 60 s, so that a storm of unknown ids asks once each.
+If the registry is unavailable, or something else answers in its place, the record is not dead-lettered: `Retryable`.
+If the registry says "no such schema", it is: `Poison`.  That answer is cached for 60 s, so that a burst of records with
+an unknown id causes one request.
 
-Everything foreign is bounded in bytes, and our own schemas are never evicted by it.
+The caches of foreign schemas are bounded in bytes, and our own schemas are never evicted.
 """
 
 import asyncio
@@ -27,21 +28,21 @@ from worker.kafka.registry_client import NoSuchSchema, RegistryClient
 
 T = TypeVar("T")
 
-NEGATIVE_TTL_S = 60.0  # how long "no such schema" and a refusal are cached
-MAX_SCHEMA_BYTES = 64 << 20  # of parsed foreign schemas: 180 of the size of our impression's, the widest that we know
-MAX_DOCUMENT_BYTES = 8 << 20  # of texts that others refer to
+NEGATIVE_TTL_S = 60.0  # how long "no such schema" and a rejected schema are cached
+MAX_SCHEMA_BYTES = 64 << 20  # of parsed foreign schemas: 180 of the size of our impression's, the largest that we know
+MAX_DOCUMENT_BYTES = 8 << 20  # of texts that other schemas refer to
 MAX_REFUSED_BYTES = 4 << 20
-REFUSED_BYTES = 600  # of one refusal besides its words: the exception, its reference and the time
-MAX_OWN = 1_000  # references to our own schemas, which no foreign one evicts; a registry gives each one id and one GUID
-MAX_REFERENCE_DEPTH = 8  # a type in a type in a type, each in a schema of its own; nesting may be 16 deep at all
+REFUSED_BYTES = 600  # of one rejection besides its text: the exception, its reference and the time
+MAX_OWN = 1_000  # references to our own schemas, never evicted; a registry gives each schema one id and one GUID
+MAX_REFERENCE_DEPTH = 8  # types nested in types, each in a schema of its own; nesting may be 16 deep in all
 MAX_REFERENCES = 64  # schemas; our widest has 8 named types
-MAX_REFERENCE_BYTES = 1 << 20  # of text in total, as much as a registry takes for one schema
-ATTEMPTS, RETRY_S = 2, 0.5  # of a command; the worker tries for ever
+MAX_REFERENCE_BYTES = 1 << 20  # of text in total, as much as a registry accepts for one schema
+ATTEMPTS, RETRY_S = 2, 0.5  # of a command; the worker retries without limit
 
 
 @dataclass(frozen=True, slots=True)
 class _Reference:
-    """Where a schema stands that another one refers to."""
+    """The subject and version of a schema that another one refers to."""
 
     subject: str
     version: int
@@ -51,13 +52,13 @@ class _Reference:
 
     @property
     def path(self) -> str:
-        """Where it is read; a deleted version too, since what was written with it is still there."""
+        """The path of the request; finds deleted versions, too: records written with them still exist."""
         return f"/subjects/{quote(self.subject, safe='')}/versions/{self.version}?deleted=true"
 
 
 @dataclass(frozen=True, slots=True)
 class _Document:
-    """A schema as the registry has it."""
+    """A schema as the registry returns it."""
 
     text: str
     references: tuple[_Reference, ...]
@@ -69,17 +70,20 @@ class _Document:
 
 @dataclass(slots=True)
 class _Found:
-    """What one schema refers to, as far as it was followed."""
+    """The references of one schema that were followed so far."""
 
     texts: dict[_Reference, str] = field(default_factory=dict)  # dependencies first
     num_bytes: int = 0
 
 
 class Schemas:
-    """Writer schemas, parsed and linted, by reference."""
+    """Fetches, parses and caches writer schemas.
+
+    `url` is the registry's address, None for our own schemas only; `auth_file` holds user:password.  The constructor
+    raises `BadSettings` if one of them cannot be used.
+    """
 
     def __init__(self, url: str | None, auth_file: Path | None = None) -> None:
-        """Take the registry's address, or None for our own schemas alone.  Raises `BadSettings`."""
         self._client = RegistryClient(url, auth_file) if url else None
         self._own: dict[SchemaRef, avro_schemas.Schema] = {
             SchemaRef(
@@ -93,13 +97,13 @@ class Schemas:
         self._refused = BytesLru[SchemaRef, tuple[float, Poison]](MAX_REFUSED_BYTES)
 
     def known(self, ref: SchemaRef) -> avro_schemas.Schema | None:
-        """Return a writer schema that was fetched before."""
+        """Return a writer schema that is cached; None if it must be fetched."""
         return self._own.get(ref) or self._foreign.get(ref)
 
     async def fetch(self, ref: SchemaRef) -> avro_schemas.Schema:
         """Return a writer schema.
 
-        Raises `Poison` if the registry has none or it is refused, `Retryable` if nobody can say now.
+        Raises `Poison` if the registry does not have it or it is invalid, `Retryable` if the registry does not answer.
         """
         if (known := self.known(ref)) is not None:
             return known
@@ -125,13 +129,16 @@ class Schemas:
         return schema
 
     def fetch_now(self, ref: SchemaRef) -> avro_schemas.Schema:
-        """Do the same, blocking; not inside a running loop."""
+        """Return a writer schema as `fetch` does; blocks, tries twice, not for use in a running event loop."""
         known = self.known(ref)
         return asyncio.run(_some_times(lambda: self.fetch(ref))) if known is None else known
 
     async def _root(self, ref: SchemaRef) -> _Document:
         if self._client is None or ref.kind is SchemaRefKind.FINGERPRINT:
-            raise Poison(Reason.SCHEMA, f"writer schema {ref.kind} {ref.value} is unknown here")
+            raise Poison(
+                Reason.SCHEMA,
+                f"writer schema {ref.kind} {ref.value} is unknown to this worker",
+            )
         place = (
             f"ids/{int(ref.value)}" if ref.kind is SchemaRefKind.ID else f"guids/{UUID(hex=ref.value)}"
         )  # a GUID with dashes
@@ -171,41 +178,44 @@ class Schemas:
             raise Poison(Reason.SCHEMA, f"writer schema refers to more than {MAX_REFERENCES} schemas")
 
     async def _referred(self, reference: _Reference) -> _Document:
-        """Return a schema that others refer to; who asks for it meanwhile waits for the same answer."""
+        """Return a schema that others refer to; concurrent callers share one request."""
         if (known := self._documents.get(reference)) is not None:
             return known
         if (asking := self._asking.get(reference)) is None:
             asking = self._asking[reference] = asyncio.ensure_future(self._ask(reference))
             asking.add_done_callback(lambda task: self._asked(reference, task))
-        return await asyncio.shield(asking)  # one who gives up must not take it from the others
+        return await asyncio.shield(asking)  # a cancelled caller must not cancel it for the others
 
     def _asked(self, reference: _Reference, task: asyncio.Future[_Document]) -> None:
         del self._asking[reference]
         if not task.cancelled():
-            task.exception()  # told to whoever waits; nobody may be left
+            task.exception()  # the callers get it; retrieved here in case none is left
 
     async def _ask(self, reference: _Reference) -> _Document:
         assert self._client is not None
         try:
-            said = await self._client.call("GET", reference.path)
+            answer = await self._client.call("GET", reference.path)
         except NoSuchSchema as error:
             message = f"writer schema refers to {reference}, which is not in the registry ({error})"
             raise Poison(Reason.SCHEMA, message) from error
-        document = _document(said, str(reference), self._client.shown)
+        document = _document(answer, str(reference), self._client.shown)
         self._documents.put(reference, document, num_bytes=document.num_bytes)
         return document
 
 
 def register(url: str, auth_file: Path | None, subjects: dict[str, str]) -> dict[str, int]:
-    """Register our schemas, subject to record name, with FULL_TRANSITIVE compatibility; return the id by subject."""
+    """Register our schemas with FULL_TRANSITIVE compatibility; return the ids by subject.
+
+    `subjects` gives the record name by subject.  Raises `BadSettings`, `Retryable` if the registry does not answer.
+    """
     client = RegistryClient(url, auth_file)
     ids = {}
     try:
         for subject, name in subjects.items():
             where = quote(subject, safe="")
             ids[subject] = _id(_call_now(client, "POST", f"/subjects/{where}/versions", _body(name)), subject, client)
-            said = _call_now(client, "PUT", f"/config/{where}", {"compatibility": "FULL_TRANSITIVE"})
-            if not isinstance(said.get("compatibility"), str):
+            answer = _call_now(client, "PUT", f"/config/{where}", {"compatibility": "FULL_TRANSITIVE"})
+            if not isinstance(answer.get("compatibility"), str):
                 raise _other_shape(client.shown, f"the compatibility of {subject}", "compatibility")
     except (Retryable, NoSuchSchema) as error:
         raise Retryable(f"{error}; nothing more was registered") from error
@@ -226,7 +236,7 @@ def schema_id(url: str, auth_file: Path | None, subject: str, name: str) -> int:
 
 
 def encoder(url: str | None, auth_file: Path | None, topic: str, name: str) -> avro_encoder.Encoder:
-    """Return an encoder of one of our records for a topic; without a registry, single-object.  Raises `BadSettings`."""
+    """Return an encoder of one of our records for a topic; single-object without a registry.  Raises as `schema_id`."""
     return avro_encoder.Encoder(name, schema_id=schema_id(url, auth_file, f"{topic}-value", name) if url else None)
 
 
@@ -239,7 +249,7 @@ def _call_now(client: RegistryClient, method: str, path: str, body: object) -> M
 
 
 async def _some_times(call: Callable[[], Awaitable[T]]) -> T:
-    """Call once more where nobody answered: one lost packet shall not end a command."""
+    """Retry a call that got no answer: one lost packet must not fail a command."""
     for _ in range(ATTEMPTS - 1):
         try:
             return await call()
@@ -248,21 +258,21 @@ async def _some_times(call: Callable[[], Awaitable[T]]) -> T:
     return await call()
 
 
-def _id(said: Mapping[str, Any], subject: str, client: RegistryClient) -> int:
-    found = said.get("id")
+def _id(answer: Mapping[str, Any], subject: str, client: RegistryClient) -> int:
+    found = answer.get("id")
     if not isinstance(found, int) or isinstance(found, bool) or not 0 <= found < 1 << 31:
         raise _other_shape(client.shown, f"the id of {subject}", "id")
     return found
 
 
-def _document(said: Mapping[str, Any], what: str, registry: str) -> _Document:
-    """Check an answer's shape.  Raises `Retryable` for one that no registry gives, `Poison` for what is not Avro."""
-    text, kind, references = said.get("schema"), said.get("schemaType"), said.get("references")
+def _document(answer: Mapping[str, Any], what: str, registry: str) -> _Document:
+    """Check the shape of an answer.  Raises `Retryable` if it is not a registry's, `Poison` if it is not Avro."""
+    text, kind, references = answer.get("schema"), answer.get("schemaType"), answer.get("references")
     if not isinstance(text, str) or not isinstance(kind, str | None) or not isinstance(references, list | None):
         raise _other_shape(registry, what, "schema")
     if kind not in {None, "AVRO"}:
         raise Poison(Reason.SCHEMA, f"writer schema {what} is {ascii(kind)[1:-1][:20]}, want AVRO")
-    if not _is_json(text):  # a registry reads what it is given
+    if not _is_json(text):  # a registry validates what it stores
         raise _other_shape(registry, what, "schema")
     found = [_reference(one) for one in references or ()]
     if None in found:
@@ -270,10 +280,10 @@ def _document(said: Mapping[str, Any], what: str, registry: str) -> _Document:
     return _Document(text, tuple(filter(None, found)))
 
 
-def _reference(said: object) -> _Reference | None:
-    """Return where a reference leads, None for something else; version -1 is a registry's word for the latest."""
-    subject = said.get("subject") if isinstance(said, dict) else None
-    version = said.get("version") if isinstance(said, dict) else None
+def _reference(answer: object) -> _Reference | None:
+    """Return a valid reference, else None; version -1 is the latest."""
+    subject = answer.get("subject") if isinstance(answer, dict) else None
+    version = answer.get("version") if isinstance(answer, dict) else None
     if isinstance(subject, str) and isinstance(version, int) and not isinstance(version, bool):
         return _Reference(subject, version) if subject and (version > 0 or version == -1) else None
     return None
@@ -288,4 +298,4 @@ def _is_json(text: str) -> bool:
 
 
 def _other_shape(registry: str, what: str, name: str) -> Retryable:
-    return Retryable(f"schema registry {registry} answers JSON of another shape for {what}: without a proper `{name}`")
+    return Retryable(f"schema registry {registry} answered for {what} with JSON that has no valid `{name}`")

@@ -1,16 +1,16 @@
-"""One schema registry over HTTP: tells the registry's own answers from everything else that may answer in its place.
+"""HTTP client of a schema registry; distinguishes the registry's answers from those of anything else at its address.
 
-    2xx and a JSON object                           an answer; whoever asked checks its shape
-    404 with error_code 40401, 40402 or 40403       `NoSuchSchema`: the registry is there and does not have it
-    anything else                                   `Retryable`: nobody who knows has answered
+    2xx and a JSON object                           an answer; the caller checks its shape
+    404 with error_code 40401, 40402 or 40403       `NoSuchSchema`: the registry answers and does not have it
+    anything else                                   `Retryable`: no registry has answered
 
-The three codes are what Confluent's registry, Karapace, Apicurio's ccompat API and Redpanda say of an unknown subject,
-version, id or GUID (`Errors.java`, `SchemaErrorCodes`, `ErrorCode.java`).  A 404 without them comes from somebody else:
-an ingress without a backend, a wrong path, a registry that lacks this call (Karapace says 404 for GUIDs).  So does a
-200 with a login page.  Redirects are not followed: the credentials would go with them.
+Confluent's registry, Karapace, Apicurio's ccompat API and Redpanda return these three codes for an unknown subject,
+version, id or GUID (`Errors.java`, `SchemaErrorCodes`, `ErrorCode.java`).  A 404 without them has another origin: an
+ingress without a backend, a wrong path, a registry that lacks this call (Karapace returns 404 for GUIDs).  So has a 200
+with a login page.  Redirects are not followed: they would carry the credentials along.
 
-Confluent's own `SchemaRegistryClient` reads a body of any size, waits between two bytes and not in total, raises
-whatever its JSON parser raises, and caches every schema for ever, so it is not used here.
+Confluent's own `SchemaRegistryClient` is not used: it reads a body of any size, limits the time between two bytes and
+not in total, raises the errors of its JSON parser, and caches every schema for ever.
 """
 
 import asyncio
@@ -29,28 +29,28 @@ import httpx2
 
 from worker.core.errors import BadSettings, MirrorstreamError, Retryable
 
-CALL_S = 10.0  # for one whole answer, connection and body; a registry answers within milliseconds
-MAX_BODY_BYTES = 2 << 20  # a registry keeps a schema as one message on Kafka, of 1 MB at most
-MAX_TOLD = 200  # characters of what a server says that are passed on
+CALL_S = 10.0  # for a whole response, connection and body; a registry responds within milliseconds
+MAX_BODY_BYTES = 2 << 20  # a registry stores a schema as one Kafka message, of 1 MB at most
+MAX_QUOTED = 200  # characters of a server's text that are quoted
 NOT_FOUND = 404
 NO_SUCH = frozenset({40401, 40402, 40403})  # subject, version, schema
-BARRED = frozenset({401, 403, 407})
+REJECTED_LOGIN = frozenset({401, 403, 407})
 _ACCEPT = "application/vnd.schemaregistry.v1+json, application/vnd.schemaregistry+json, application/json"
 _ODD = re.compile(r"[^\x20-\x7e]+")
 
 
 class NoSuchSchema(MirrorstreamError):
-    """The registry itself says that it does not have what was asked for."""
+    """The registry has answered that it does not have the schema, subject or version."""
 
 
 class RegistryClient:
-    """Asks the registries of a comma-separated list, the next one where one gives no answer."""
+    """Sends requests to the first registry of a comma-separated list of addresses that answers.
+
+    `auth_file` holds user:password and is read again for every call.  The constructor raises `BadSettings` if an
+    address or the file cannot be used.
+    """
 
     def __init__(self, url: str, auth_file: Path | None = None) -> None:
-        """Take the addresses, and a file with user:password that is read anew for every call.
-
-        Raises `BadSettings` if an address or the file is of no use.
-        """
         self._urls = [one.strip().rstrip("/") for one in url.split(",") if one.strip()]
         self.shown = ", ".join(map(shown, self._urls))
         if not self._urls or not all(map(_is_usable, self._urls)):
@@ -60,20 +60,20 @@ class RegistryClient:
         self._ssl = _ssl_context() if any(one.startswith("https:") for one in self._urls) else False
 
     async def call(self, method: str, path: str, body: object = None) -> Mapping[str, Any]:
-        """Return what the registry says.  Raises `NoSuchSchema`, or `Retryable` if no registry has answered."""
+        """Return the registry's JSON object.  Raises `NoSuchSchema`, or `Retryable` if no registry has answered."""
         problems = []
         for url in self._urls:
             try:
                 async with asyncio.timeout(CALL_S):
                     return await self._ask(url, method, path, body)
             except TimeoutError:
-                problems.append(f"{shown(url)} gave no whole answer within {CALL_S:.0f} s")
-            except _Odd as odd:
-                problems.append(f"{shown(url)} {odd}")
+                problems.append(f"{shown(url)} did not answer completely within {CALL_S:.0f} s")
+            except _NotARegistryError as error:
+                problems.append(f"{shown(url)} {error}")
             except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:
                 detail = f" ({_clean(str(error))})" if isinstance(error, httpx2.ConnectError | OSError) else ""
-                problems.append(f"{shown(url)} gave no answer: {type(error).__name__}{detail}")
-        raise Retryable(f"schema registry {'; '.join(problems)}; asked for {_clean(path)}")
+                problems.append(f"{shown(url)} did not answer: {type(error).__name__}{detail}")
+        raise Retryable(f"schema registry {'; '.join(problems)}; requested {_clean(path)}")
 
     async def _ask(self, url: str, method: str, path: str, body: object) -> Mapping[str, Any]:
         headers = {"Accept": _ACCEPT, "Accept-Encoding": "identity"}
@@ -89,7 +89,7 @@ class RegistryClient:
             return _answer(response, await _read(response))
 
     def _auth(self, url: str) -> tuple[str, str] | None:
-        """Return user and password, of the file or of the address.  Raises `BadSettings`."""
+        """Return user and password from the file or the address; None without.  Raises `BadSettings`."""
         parts = urlsplit(url)
         if self._auth_file is None:
             return (unquote(parts.username), unquote(parts.password or "")) if parts.username else None
@@ -104,12 +104,12 @@ class RegistryClient:
         return user, password
 
 
-class _Odd(Exception):
-    """Something that no registry says, in words that follow its address."""
+class _NotARegistryError(Exception):
+    """A response that is not a registry's; its text follows the address in messages."""
 
 
 def shown(url: str) -> str:
-    """Return an address without user, password and query, which no log shall hold.
+    """Return an address without user, password and query, for logs and messages.
 
     >>> shown("https://user:secret@registry:8081/apis?token=x")
     'https://registry:8081/apis'
@@ -118,13 +118,13 @@ def shown(url: str) -> str:
 
 
 def _bare(url: str) -> str:
-    """Return an address without user and password, which go into a header; whatever stands before an @ is one."""
+    """Return an address without user and password (everything before the @), which are sent in a header."""
     scheme, colon, rest = url.partition("://")
     return f"{scheme}{colon}{rest.rpartition('@')[2]}" if colon else url.rpartition("@")[2]
 
 
 def _is_here(url: str) -> bool:
-    """Say whether an address is this machine's own, which is asked without a proxy."""
+    """Return True for an address of this machine, which is called without a proxy."""
     host = httpx2.URL(_bare(url)).host
     try:
         return ip_address(host).is_loopback
@@ -148,18 +148,18 @@ def _ssl_context() -> ssl.SSLContext:
 
 
 async def _read(response: httpx2.Response) -> bytes:
-    """Return the body, unpacked within the same bound if it was packed against our wish."""
+    """Return the body, decompressed if need be; at most `MAX_BODY_BYTES` before and after."""
     body = bytearray()
     async with aclosing(response.aiter_raw()) as chunks:
         async for chunk in chunks:
             body += chunk
             if len(body) > MAX_BODY_BYTES:
-                raise _Odd(f"answers with more than {MAX_BODY_BYTES >> 20} MiB")
+                raise _NotARegistryError(f"sent more than {MAX_BODY_BYTES >> 20} MiB")
     encoding = response.headers.get("content-encoding", "identity").strip().lower()
     if encoding == "identity":
         return bytes(body)
     if encoding not in {"gzip", "deflate"}:
-        raise _Odd(f"answers in the encoding {_clean(encoding)!r}, which was not asked for")
+        raise _NotARegistryError(f"sent the content encoding {_clean(encoding)!r}, want identity")
     return _unpacked(bytes(body), encoding)
 
 
@@ -168,23 +168,25 @@ def _unpacked(body: bytes, encoding: str) -> bytes:
     try:
         found = unpacker.decompress(body, MAX_BODY_BYTES)
     except zlib.error as error:
-        raise _Odd(f"answers with {encoding} that cannot be unpacked") from error
+        raise _NotARegistryError(f"sent {encoding} data that cannot be decompressed") from error
     if not unpacker.eof:
-        raise _Odd(f"answers with {encoding} that is cut off, or of more than {MAX_BODY_BYTES >> 20} MiB")
+        raise _NotARegistryError(f"sent {encoding} data that is incomplete or has more than {MAX_BODY_BYTES >> 20} MiB")
     return found
 
 
 def _answer(response: httpx2.Response, body: bytes) -> Mapping[str, Any]:
-    """Return a registry's answer.  Raises `NoSuchSchema`, and `_Odd` for everything that is none."""
+    """Return a registry's answer.  Raises `NoSuchSchema`, else `_NotARegistryError` for any other response."""
     status = response.status_code
-    said = _json(body)
-    code = said.get("error_code") if said is not None else None
+    answer = _json(body)
+    code = answer.get("error_code") if answer is not None else None
     has_code = isinstance(code, int) and not isinstance(code, bool)
-    if response.is_success and said is not None:
-        return said
+    if response.is_success and answer is not None:
+        return answer
     if status == NOT_FOUND and has_code and code in NO_SUCH:
         raise NoSuchSchema(f"404, error code {code}")
-    raise _Odd(_why_not(response, body, f"{code}: {_clean(str((said or {}).get('message', '')))}" if has_code else ""))
+    raise _NotARegistryError(
+        _why_not(response, body, f"{code}: {_clean(str((answer or {}).get('message', '')))}" if has_code else "")
+    )
 
 
 def _why_not(response: httpx2.Response, body: bytes, own_words: str) -> str:
@@ -192,19 +194,19 @@ def _why_not(response: httpx2.Response, body: bytes, own_words: str) -> str:
     if response.is_redirect:
         target = _clean(response.headers.get("location", "nowhere")).partition("?")[0]
         place = shown(target) if "://" in target else target
-        return f"redirects ({status}) to {place}, which is not followed: want the registry's own address"
-    if status in BARRED:
-        return f"refuses the credentials ({status}): see schema_registry_auth_file"
+        return f"redirects ({status}) to {place}, which is not followed: want the address of the registry itself"
+    if status in REJECTED_LOGIN:
+        return f"rejects the credentials ({status}): check schema_registry_auth_file"
     if own_words:
-        return f"says {status}, error code {own_words}"
+        return f"returned {status}, error code {own_words}"
     if response.is_success:
-        return f"says {status} with {len(body)} bytes of {kind}, want a JSON object: that is no schema registry"
-    hint = f": not a registry's answer, which has error_code {min(NO_SUCH)} to {max(NO_SUCH)}"
-    return f"says {status} with {len(body)} bytes of {kind}{hint if status == NOT_FOUND else ''}"
+        return f"returned {status} with {len(body)} bytes of {kind}, want a JSON object: this is not a schema registry"
+    hint = f": not from a registry, which sends error_code {min(NO_SUCH)} to {max(NO_SUCH)}"
+    return f"returned {status} with {len(body)} bytes of {kind}{hint if status == NOT_FOUND else ''}"
 
 
 def _json(body: bytes) -> Mapping[str, Any] | None:
-    """Return a JSON object; None for anything else."""
+    """Return the JSON object in a body; None if it is anything else."""
     try:
         found = json.loads(body)
     except (ValueError, RecursionError):
@@ -213,5 +215,5 @@ def _json(body: bytes) -> Mapping[str, Any] | None:
 
 
 def _clean(text: str) -> str:
-    """Return the beginning of foreign text, fit for a log line."""
-    return _ODD.sub("?", text)[:MAX_TOLD]
+    """Return the beginning of foreign text, safe for a log line."""
+    return _ODD.sub("?", text)[:MAX_QUOTED]

@@ -1,14 +1,14 @@
-"""What a worker needs of a Kafka cluster, topic by topic and group by group, and what of it is not there.
+"""What a worker needs of a Kafka cluster, by topic and by group, and what of it is missing.
 
-`describe` asks the broker, once for all topics; what follows from its answer is decided without it:
+`describe` asks the broker, once for all topics; the other functions judge its answer:
 
     input topics             Read, Describe
-    output, dead letters     Write, Describe; Read, since what the topics' ids were is committed for both
+    output, dead letters     Write, Describe; Read, because topic ids are committed for both
     groups G, G-topics       Read (G is group_id)
-    transactional ids        Write, Describe on what starts with the prefix; found by opening a producer
+    transactional ids        Write, Describe on the prefix; checked by opening a producer
 
-A broker tells a client's rights with a topic or group (KIP-430).  One that does not, such as an embedded one, is taken
-to give all.  A topic that may not be described cannot be told from one that is not there: the broker hides both.
+A broker returns a client's rights with a topic or group (KIP-430).  One that does not, such as the embedded one, is
+assumed to grant all.  A topic that may not be described looks like one that does not exist: the broker hides both.
 """
 
 import shlex
@@ -28,14 +28,14 @@ from worker.kafka.topic_ids import EMBEDDED
 from worker.settings.groups import KafkaClientSettings
 
 TIMEOUT_S = 10.0
-START_TIMEOUT_S = 3.0  # the same when a worker starts, which goes on without an answer
-MIN_MESSAGE_BYTES = 10_000  # the least of the setting max_message_bytes
+START_TIMEOUT_S = 3.0  # the same when a worker starts; it continues without an answer
+MIN_MESSAGE_BYTES = 10_000  # minimum of the setting max_message_bytes
 PARTITIONS = 12  # of a new topic where none of the worker's topics is there to go by, as `topics create` has it
 LOOK_S = 60.0  # longest time that `unwritable` takes
 
 
 class Role(StrEnum):
-    """What a topic is for a worker."""
+    """What a worker uses a topic for."""
 
     INPUT = "input"
     OUTPUT = "output"
@@ -51,25 +51,25 @@ NEEDS: Mapping[Role, frozenset[str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """A topic as the broker describes it; `partitions` is 0 where it does not."""
+    """A topic as the broker describes it; `partitions` is 0 if it does not exist or is hidden."""
 
     name: str
     partitions: int = 0
     denied: bool = False  # it may not be described
-    rights: frozenset[str] | None = None  # of ours; None: the broker does not tell
-    config: Mapping[str, str] | None = None  # None: the broker does not tell
+    rights: frozenset[str] | None = None  # ours; None: the broker does not return them
+    config: Mapping[str, str] | None = None  # None: it cannot be read
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """A consumer group, and whether Read is ours: None if the broker does not tell."""
+    """A consumer group, and whether we have Read on it; None if the broker does not return it."""
 
     name: str
     readable: bool | None
 
 
 def patterns(settings: KafkaClientSettings) -> Iterator[tuple[str, list[str]]]:
-    """Yield each pattern among the input topics, with the topics that it finds.  Raises `Retryable` without Kafka."""
+    """Yield each pattern among the input topics, with the topics that it matches.  Raises `Retryable` without Kafka."""
     every = TopicPatterns(settings.input_topics, settings.group_protocol)
     found = admin.partitions(settings) if every.patterns else {}
     for pattern in every.patterns:
@@ -77,24 +77,24 @@ def patterns(settings: KafkaClientSettings) -> Iterator[tuple[str, list[str]]]:
 
 
 def role(settings: KafkaClientSettings, topic: str) -> Role:
-    """Return what a topic is for this worker."""
+    """Return what this worker uses a topic for."""
     if topic == settings.dead_letter_topic:
         return Role.DEAD_LETTERS
     return Role.OUTPUT if topic == settings.output_topic else Role.INPUT
 
 
-# -- what the broker says
+# -- the broker's answers
 
 
 def describe(settings: KafkaClientSettings, names: Iterable[str], *, timeout_s: float = TIMEOUT_S) -> dict[str, Topic]:
     """Return these topics with our rights and their settings.  Raises `Retryable` if Kafka does not answer.
 
-    Within `timeout_s` a broker says what it knows beside a topic's partitions, or it is taken not to tell.
+    Rights and settings that the broker does not return within `timeout_s` are None.
     """
     cluster = admin.metadata(settings)
     there = {name: len(topic.partitions) for name, topic in cluster.topics.items()}
     names = list(dict.fromkeys(names))
-    if not names or str(cluster.cluster_id).startswith(EMBEDDED):  # which knows neither rights nor settings
+    if not names or str(cluster.cluster_id).startswith(EMBEDDED):  # it has neither rights nor settings
         return {name: Topic(name, there.get(name, 0)) for name in names}
     asked = AdminClient(client.common(settings))
     configs = asked.describe_configs(
@@ -111,7 +111,7 @@ def describe(settings: KafkaClientSettings, names: Iterable[str], *, timeout_s: 
 
 
 def groups(settings: KafkaClientSettings, names: Sequence[str], *, timeout_s: float = TIMEOUT_S) -> list[Group]:
-    """Return whether these groups are ours to read; a group need not be there for that."""
+    """Return whether we have Read on these groups; a group need not exist for that."""
     asked = AdminClient(client.common(settings))
     found = []
     for name in names:
@@ -132,11 +132,10 @@ def groups(settings: KafkaClientSettings, names: Sequence[str], *, timeout_s: fl
 
 
 def require(settings: KafkaClientSettings, *, wait: bool) -> list[str]:
-    """Return the input topics that are there, if a worker can start.
+    """Return the input topics that exist, if a worker can start.
 
-    Raises what keeps it from starting: `Retryable` where waiting may help, else `Fatal`.  One input topic is enough for
-    a worker that waits, which reads the others once they are there; without `wait` all are wanted.  A right that is
-    lacking, or a compacted topic, is never waited for.
+    Raises `Retryable` if waiting may help, else `Fatal`.  With `wait` one input topic is enough: the worker reads the
+    others once they exist; without it all must exist.  A missing right or a compacted topic is always `Fatal`.
     """
     inputs, why = input_topics(settings)
     outputs = [settings.output_topic, settings.dead_letter_topic]
@@ -144,7 +143,7 @@ def require(settings: KafkaClientSettings, *, wait: bool) -> list[str]:
     wrong = [f"topic {topic.name}: {why}" for topic in found for why in problems(settings, topic)]
     wrong += missing_group_rights(groups(settings, own_groups(settings), timeout_s=START_TIMEOUT_S))
     if wrong:
-        raise Fatal("\n".join([*wrong, "the worker does not start; `mirrorstream check` tells what it needs"]))
+        raise Fatal("\n".join([*wrong, "the worker does not start; `mirrorstream check` shows what it needs"]))
     there = {topic.name for topic in found if topic.partitions}
     missing = [topic for topic in outputs if topic not in there]
     if not wait or not there & set(inputs):
@@ -173,7 +172,7 @@ def create_command(settings: KafkaClientSettings, partitions: int) -> str:
 
 
 def input_topics(settings: KafkaClientSettings) -> tuple[list[str], str]:
-    """Return the input topics, those that patterns find and those that have a name; and why there are none, or "".
+    """Return the input topics, those that patterns match and those given by name; and why there are none, or "".
 
     Raises `Retryable` if Kafka does not answer.
     """
@@ -198,40 +197,40 @@ def _config(future: "Future[Any]", timeout_s: float) -> dict[str, str] | None:
     try:
         return {name: entry.value or "" for name, entry in future.result(2 * timeout_s).items()}
     except (KafkaException, TimeoutError):
-        return None  # told as not known, where it matters
+        return None  # `warnings` reports it
 
 
 def _names(operations: Sequence[object] | None) -> frozenset[str] | None:
-    """Return rights by name; None if the broker tells none, since it tells at least Describe of what it describes."""
+    """Return rights by name; None if the broker returns none: it has at least Describe for what it describes."""
     return frozenset(str(getattr(one, "name", one)) for one in operations) if operations else None
 
 
-# -- what follows from it
+# -- what follows from them
 
 
 def problems(settings: KafkaClientSettings, topic: Topic) -> Iterator[str]:
-    """Yield what of a topic keeps a worker from its work, but for one that is not there."""
+    """Yield the problems of a topic that stop a worker, except that it does not exist."""
     what = role(settings, topic.name)
     if topic.denied:
-        yield f"may not be described, or is not there: give the worker's principal {_listed(NEEDS[what])} on it"
+        yield f"does not exist or may not be described: give the worker's principal {_listed(NEEDS[what])} on it"
         return
     if topic.rights is not None and (lacking := NEEDS[what] - topic.rights):
-        yield f"the worker's principal has no {_listed(lacking)} on it; a topic of {what} needs {_listed(NEEDS[what])}"
+        yield f"the worker's principal lacks {_listed(lacking)} on it; a topic for {what} needs {_listed(NEEDS[what])}"
     if topic.partitions and _compacted(topic):
         if what is Role.DEAD_LETTERS:
             yield (
-                "cleanup.policy is compact: a broker refuses dead letters without a key there, and replaces the others"
-                " by key; set cleanup.policy=delete"
+                "cleanup.policy is compact: the broker rejects dead letters without a key and keeps only the last one"
+                " per key; set cleanup.policy=delete"
             )
         elif what is Role.OUTPUT:
-            yield "cleanup.policy is compact: all but a user's last response would go; set cleanup.policy=delete"
+            yield "cleanup.policy is compact: only the last response per user would be kept; set cleanup.policy=delete"
 
     if what is not Role.INPUT and (limit := _limit(topic)) is not None and limit < MIN_MESSAGE_BYTES:
-        yield f"max.message.bytes is {limit}, want at least {MIN_MESSAGE_BYTES}, as max_message_bytes does"
+        yield f"max.message.bytes is {limit}, want at least {MIN_MESSAGE_BYTES}, the minimum of max_message_bytes"
 
 
 def warnings(settings: KafkaClientSettings, topic: Topic) -> Iterator[str]:
-    """Yield what of a topic is worth a look, and keeps nobody from working."""
+    """Yield the problems of a topic that do not stop a worker."""
     what = role(settings, topic.name)
     if not topic.partitions:
         return
@@ -239,16 +238,16 @@ def warnings(settings: KafkaClientSettings, topic: Topic) -> Iterator[str]:
         yield "its cleanup.policy and max.message.bytes cannot be read (DescribeConfigs): not checked"
         return
     if what is Role.INPUT and _compacted(topic):
-        yield "cleanup.policy is compact: impressions with one key replace each other, some before they are read"
+        yield "cleanup.policy is compact: impressions with the same key replace each other, some before they are read"
     if what is not Role.INPUT and (limit := _limit(topic)) is not None and limit < settings.max_message_bytes:
         yield f"max.message.bytes {limit} is below max_message_bytes {settings.max_message_bytes}: longer texts are cut"
 
 
 def missing_group_rights(found: Iterable[Group]) -> Iterator[str]:
-    """Yield the groups that are not ours to read."""
+    """Yield a problem for each group that we may not read."""
     for group in found:
         if group.readable is False:
-            yield f"group {group.name}: the worker's principal has no Read on it"
+            yield f"group {group.name}: the worker's principal lacks Read on it"
 
 
 def own_groups(settings: KafkaClientSettings) -> list[str]:
@@ -257,7 +256,7 @@ def own_groups(settings: KafkaClientSettings) -> list[str]:
 
 
 def unwritable(settings: KafkaClientSettings) -> str:
-    """Return which topic of ours may not be written, both if the broker does not say: for errors without a name."""
+    """Return which output topic may not be written, as text: the client's error names none; both if it is not known."""
     names = [settings.output_topic, settings.dead_letter_topic]
     try:
         found = describe(settings, names)

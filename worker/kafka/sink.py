@@ -1,15 +1,15 @@
-"""7 produce, 8 commit: short transactions in a thread of their own, and what to make of each way they can end.
+"""7 produce, 8 commit: short transactions in a thread of their own, and what follows from each way they can end.
 
     ended by                              the flush is
     commit returned                       committed
     an abortable error, abort returned    aborted: it had no effect
-    the same, by a message's own fault    refused (`worker.kafka.refused`): its event is dead-lettered
+    the same, caused by one message       refused (`worker.kafka.refused`): its event is dead-lettered
     a time-out of commit or abort,
-    a fatal error of this producer        in doubt: only a new producer and the broker can tell
-    fenced                                somebody else's: the worker exits, it never re-initialises
+    a fatal error of this producer        in doubt: only a new producer and the broker can resolve it
+    fenced                                not ours any more: the worker exits, it never re-initialises
 
-librdkafka has no KIP-890: after a time-out its producer cannot be used again.  A call that does not return at all
-(librdkafka#5456) cannot be ended from outside: `Stuck` tells the caller to end the process.
+librdkafka has no KIP-890: after a time-out its producer cannot be used again.  A call that never returns
+(librdkafka#5456) cannot be ended from outside: `deadline_executor` exits the process.
 """
 
 import asyncio
@@ -35,50 +35,52 @@ from worker.settings.groups import KafkaClientSettings
 
 log = logging.getLogger(__name__)
 
-INIT_TIMEOUT_S = 10.0  # of one init_transactions, which may wait for an old transaction to end; it is tried again
-MAX_ONE_BY_ONE = 24  # messages of a flush that are sent one by one, to learn which of them a broker refuses
-MEMORY_S = 30.0  # of writing a topic to the group's memory, once after its first commit: a few requests of 5 s
-ASK_TIMEOUT_S = 40.0  # of one look at the committed offsets, which waits for the poll thread
+INIT_TIMEOUT_S = 10.0  # of one init_transactions, which may wait for an old transaction to end; it is retried
+MAX_ONE_BY_ONE = 24  # largest flush that is sent message by message, to find the one that a broker rejects
+MEMORY_S = 30.0  # for writing a topic to the group's memory after its first commit: a few requests of 5 s
+ASK_TIMEOUT_S = 40.0  # of one request for committed offsets, which waits for the poll thread
 
 Outcome = Committed | Aborted | InDoubt | Refused
 
 
 class KafkaSink:
-    """Responses and dead letters to Kafka, with their offsets, exactly once."""
+    """Publishes responses and dead letters and commits the offsets of `source`, in one transaction per flush."""
 
     def __init__(self, settings: KafkaClientSettings, source: KafkaSource) -> None:
-        """Take the settings and the source whose offsets are committed."""
         self._settings = settings
         self._source = source
         self._transactional = settings.delivery == "exactly-once"
-        # A stable name lets a restart fence its own past at once; without one, the name lives as long as the process.
+        # With a stable name a restarted worker fences its old producer at once; without one, each process has its own.
         name = f"{settings.transactional_id_prefix}-{settings.worker_id or uuid4()}"
         self.transactional_id = name if self._transactional else None
         self._producer: Producer | None = None
         self._failed: list[Failure] = []
-        self._searching = False  # for a message that is refused: since one was, nothing was committed
+        self._searching = False  # for a rejected message: one was found, and nothing was committed since
         self._calls = Calls("transaction")
-        self._refuses = ""  # why Kafka takes nothing
-        self._why = ""  # the same, of the flush that is under way
+        self._refuses = ""  # why flushes fail
+        self._why = ""  # the same, of the current flush
 
     async def open(self) -> None:
-        """Make the producer and settle what its identity left behind; tries until Kafka answers.  Raises `Fatal`."""
+        """Create the producer and end its old transaction, if any; retries until Kafka answers.  Raises `Fatal`."""
         await self._renew()
 
     async def flush(self, flush: Flush) -> Outcome:
-        """Publish a flush and commit its offsets in one transaction; return how that ended.  Raises `Fatal`."""
+        """Publish the messages of a flush and commit its offsets; return how that ended.  Raises `Fatal`."""
         outcome = await self._calls.make(lambda: self._flush(flush), self._settings.transaction_timeout_s)
         self._searching = not isinstance(outcome, Committed) and (self._searching or isinstance(outcome, Refused))
-        self._refuses = "" if isinstance(outcome, Committed | Refused) else self._why or "Kafka takes no transaction"
+        self._refuses = "" if isinstance(outcome, Committed | Refused) else self._why or "Kafka accepts no transaction"
         return outcome
 
     @property
     def held_up(self) -> str:
-        """Why nothing gets through now, "" if it does."""
+        """Why nothing is published now; "" if the last flush was."""
         return self._calls.overdue or self._refuses
 
     async def settle(self, partitions: frozenset[Partition]) -> Settled:
-        """Replace the producer, which settles its last transaction, and read the committed offsets.  Raises `Fatal`."""
+        """Replace the producer, which ends its last transaction, then read the committed offsets.  Raises `Fatal`.
+
+        The offset is -1 for a partition without one.  Retries until Kafka answers.
+        """
         await self._renew()
         while True:
             committed = await self._calls.make(lambda: self._committed_once(partitions), ASK_TIMEOUT_S)
@@ -87,13 +89,13 @@ class KafkaSink:
             await asyncio.sleep(RETRY_S * 5)
 
     async def close(self) -> None:
-        """Give the producer a moment to go; what is committed is durable already."""
+        """Close the producer within a bound; what is committed is durable already."""
         producer = self._producer
         if producer is not None:
             await self._calls.make(lambda: _close(producer), GRACE_S * 2)
 
     async def _renew(self) -> None:
-        """Make a new producer; with the same transactional id the broker first ends what the old one left open."""
+        """Create a new producer; with the same transactional id, so the broker ends the old one's open transaction."""
         await self._calls.make(self._replace, GRACE_S)
         while reason := await self._calls.make(self._init_once, INIT_TIMEOUT_S):
             self._refuses = f"Kafka: init_transactions: {reason}"
@@ -123,7 +125,7 @@ class KafkaSink:
         try:
             producer.begin_transaction()
             self._produce(producer, flush, deadline_s)
-            if self._failed:  # no use to commit what cannot be whole
+            if self._failed:  # a part of a flush is never committed
                 return self._abort(producer, KafkaException(self._failed[0].error))
             send_offsets(producer, offsets, flush.metadata, deadline_s=deadline_s)
         except (KafkaException, BufferError) as error:
@@ -137,21 +139,21 @@ class KafkaSink:
         return Committed()
 
     def _offsets_of(self, flush: Flush) -> list[TopicPartition] | None:
-        """Return what to commit; None if a topic is another one now, or nobody can say."""
+        """Return the offsets to commit; None if a topic was recreated, or Kafka does not answer."""
         try:
             return self._source.offsets_of(flush.heads)
         except KafkaException as error:
             reason = client.kafka_error(error)
             client.raise_if_hopeless(reason, "topic ids")
             self._why = f"topic ids: {error_text.explain(reason)}"
-            log.warning("%s; asking again before anything is committed", self._why)
+            log.warning("%s; the flush is retried", self._why)
             return None
 
     def _produce(self, producer: Producer, flush: Flush, deadline_s: float) -> None:
-        """Give all messages to the client; one that it refuses itself is noted, and the others go on.
+        """Queue all messages; one that the client rejects is recorded in `_failed`, and the others are queued.
 
-        A broker refuses whole batches: while a bad message is searched for, few messages go one by one, each in a batch
-        of its own, up to the first that fails.
+        A broker rejects whole batches.  To find the bad message, a small flush is sent message by message, each in a
+        batch of its own, up to the first that fails.
         """
         one_by_one = self._searching and sum(len(head.messages) for head in flush.heads) <= MAX_ONE_BY_ONE
         for head in flush.heads:
@@ -164,7 +166,7 @@ class KafkaSink:
         producer.poll(0)
 
     def _produce_one(self, producer: Producer, message: Message, partition: Partition, offset: int) -> None:
-        failed = self._failed  # of this flush: a report may come when the next one is under way
+        failed = self._failed  # of this flush: a delivery report may arrive during the next one
 
         def on_delivery(error: KafkaError | None, _message: object) -> None:
             if error is not None:
@@ -173,7 +175,7 @@ class KafkaSink:
         while True:
             try:
                 produce(producer, message, on_delivery)
-            except BufferError:  # the client's own queue is full: let it send
+            except BufferError:  # the client's queue is full: let it send
                 producer.poll(RETRY_S)
             except KafkaException as refused:
                 error = client.kafka_error(refused)
@@ -210,18 +212,18 @@ class KafkaSink:
         return self._had_no_effect(producer)
 
     def _raise_failures(self) -> None:
-        """Raise if a message failed for a reason that must end the worker."""
+        """Raise if the failure of a message must stop the worker."""
         for one in self._failed:
             self._raise_if_hopeless(one.error, f"produce to topic {one.topic}")
 
     def _had_no_effect(self, producer: Producer) -> Outcome:
-        """Return what a flush is that was taken back: refused for the fault of some message, else aborted."""
+        """Return the outcome of an aborted flush: refused if a message caused it, else aborted."""
         local = refusals(one for one in self._failed if one.is_local)
         found = local or refusals(self._failed)
         if found:
             return Refused(found, certain=bool(local) or len(found) == 1, now_s=time.monotonic())
         self._why = told(self._failed, producer)
-        log.warning("%sthe same bytes go again", self._why and f"{self._why}; ")
+        log.warning("%sthe flush is retried", self._why and f"{self._why}; ")
         return Aborted(time.monotonic())
 
     def _at_least_once(
@@ -244,12 +246,12 @@ class KafkaSink:
         except (KafkaException, TimeoutError) as error:
             if isinstance(error, KafkaException):
                 client.raise_if_hopeless(client.kafka_error(error), "commit")
-            log.warning("commit: %s; the same bytes go again", error_text.explain(error))
+            log.warning("commit: %s; the flush is retried", error_text.explain(error))
             return Aborted(time.monotonic())
         return Committed()
 
     def _committed_once(self, partitions: frozenset[Partition]) -> dict[Partition, int] | None:
-        """Read the committed offsets; None if the broker does not say now."""
+        """Return the committed offsets; None if the broker does not answer."""
         try:
             return self._source.committed(partitions)
         except TimeoutError:
@@ -262,14 +264,14 @@ class KafkaSink:
 
     def _replace(self) -> None:
         old, self._producer = self._producer, None
-        self._failed.clear()  # what failed before is the old one's
+        self._failed.clear()  # earlier failures belong to the old producer
         if old is not None:
             # Closing waits for the client's own threads; the new producer does not.
             threading.Thread(target=_close, args=(old,), daemon=True, name="old-producer").start()
         self._producer = Producer(client.producer(self._settings, self.transactional_id))
 
     def _init_once(self) -> str:
-        """Start transactions; return why not, if trying again can help."""
+        """Initialise transactions; return "" on success, else why it failed if retrying can help.  Raises `Fatal`."""
         assert self._producer is not None
         if not self._transactional:
             return ""
@@ -285,16 +287,16 @@ class KafkaSink:
         return ""
 
     def _raise_if_hopeless(self, error: KafkaError, what: str) -> None:
-        """Raise what must end the worker; a fence is our own time-out if nobody else can have our name."""
+        """Raise if retrying cannot help; fencing is our own time-out if no other worker can have our name."""
         if error.code() in client.PRODUCER_FENCED and self._settings.worker_id is None:
             log.warning("%s: the broker ended our transaction, which took too long; asking what was committed", what)
             return
-        if error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:  # the client does not say of which topic
+        if error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:  # the client does not name the topic
             self._calls.allow(rights.LOOK_S)
             what = f"{what}: {rights.unwritable(self._settings)}"
         client.raise_if_hopeless(error, what)
 
 
 def _close(producer: Producer) -> None:
-    with suppress(KafkaException):  # a producer that is fenced or in doubt says so once more
+    with suppress(KafkaException):  # a fenced or failed producer raises again
         producer.close(GRACE_S)

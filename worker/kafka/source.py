@@ -171,7 +171,7 @@ class KafkaSource:
                 self._settings.input_topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
             )
             while not self._stopping.is_set():
-                self._mailbox.empty()
+                self._mailbox.run_pending()
                 self._pauser.apply(self._wanted_pause | self._unreadable.paused(), self._own.epochs)
                 self._hand_over(self._poll_some())
                 self._hand_over(self._pass_unreadable())
@@ -193,7 +193,7 @@ class KafkaSource:
 
     def _breathe(self) -> bool:
         """Answer others while a callback waits for the broker; say whether to go on waiting."""
-        self._mailbox.empty()
+        self._mailbox.run_pending()
         self.last_poll_s = time.monotonic()
         return not self._stopping.is_set()
 
@@ -224,7 +224,7 @@ class KafkaSource:
         while not self._backlog.acquire(timeout=POLL_S):
             if self._stopping.is_set():
                 return
-            self._mailbox.empty()
+            self._mailbox.run_pending()
             self._judge_topics()  # the loop may wait for a flush, and that for a topic
             if time.monotonic() - since_s > HOLD_S:
                 self._poll_paused()
@@ -363,7 +363,7 @@ class KafkaSource:
         self._revoking = gone
         self._deliver(Revoking(gone, deadline_s))
         while self._revoking is not None and time.monotonic() < deadline_s + 1 and not self._stopping.is_set():
-            self._mailbox.empty(wait_s=POLL_S)
+            self._mailbox.run_pending(wait_s=POLL_S)
             self.last_poll_s = time.monotonic()
         self._forget(gone)
         if self._revoking is not None:  # nobody let it go in time: what is in flight there is void now

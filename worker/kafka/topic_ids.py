@@ -1,7 +1,8 @@
-"""Which topics there are, by their ids (KIP-516): a topic that was made anew has another id under the same name.
+"""Which topics exist, by their ids (KIP-516): a recreated topic has another id under the same name.
 
-The client's own metadata gives no ids; the admin API does, in 2 to 4 ms (one local broker, 2026-11).  A broker that
-has not heard of a new topic yet calls it unknown for some milliseconds, so absence is believed only after a while.
+The client's metadata has no ids; the admin API returns them in 2 to 4 ms (one local broker, 2026-11).  A broker that
+has not yet received the metadata of a new topic reports it as unknown for some milliseconds, so callers accept absence
+only after a delay.
 """
 
 from collections.abc import Collection, Mapping
@@ -14,28 +15,27 @@ from confluent_kafka.admin import AdminClient, ClusterMetadata, TopicDescription
 from worker.kafka import client_config as client
 from worker.kafka.admin_queries import AdminQueries
 
-TIMEOUT_S = 2.0  # of one question
-EMBEDDED = "mockCluster"  # how the id of a cluster begins that is librdkafka's own broker
+TIMEOUT_S = 2.0  # of one request
+EMBEDDED = "mockCluster"  # prefix of the cluster id of librdkafka's embedded broker
 
 
 @dataclass(frozen=True, slots=True)
 class TopicState:
-    """One topic as the broker has it now."""
+    """Id and number of partitions of a topic that exists."""
 
     topic_id: str
     num_partitions: int
 
 
 class TopicIds:
-    """Asks for the ids of topics; may be used by several threads."""
+    """Reads the ids of topics; thread-safe."""
 
     def __init__(self, queries: AdminQueries) -> None:
-        """Take who asks Kafka."""
         self._queries = queries
         self._embedded: bool | None = None
 
     def look(self, topics: Collection[str]) -> Mapping[str, TopicState | None]:
-        """Return each topic's state, None for one that is not there.  Raises `KafkaException`, `Fatal`."""
+        """Return the state of each topic, None if it does not exist.  Blocks.  Raises `KafkaException`, `Fatal`."""
         if not topics:
             return {}
         if self._is_embedded():
@@ -49,13 +49,13 @@ class TopicIds:
         return self._queries.ask(question)
 
     def _is_embedded(self) -> bool:
-        """Say whether this is the client's own broker, for demos, whose topics have no ids and are never made anew."""
+        """Return True for librdkafka's embedded broker (for demos): its topics have no ids and are never recreated."""
         if self._embedded is None:
             self._embedded = str(self._queries.ask(_cluster).cluster_id).startswith(EMBEDDED)
         return self._embedded
 
     def names(self) -> frozenset[str]:
-        """Return the names of all topics that this principal may see.  Raises `KafkaException`."""
+        """Return the names of all topics that this principal may describe.  Blocks.  Raises `KafkaException`."""
         return frozenset(self._queries.ask(_cluster).topics)
 
 

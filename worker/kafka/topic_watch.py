@@ -1,7 +1,7 @@
-"""A thread that asks again and again which topics there are; what it finds goes to the poll thread.
+"""A thread that checks every second which topics exist; the result goes to the poll thread.
 
-Nothing else tells in time: the client looks at its topics every half minute (`client.REFRESH_MS`), and follows a topic
-that was made anew under its old name without a word.
+Nothing else notices in time: the client refreshes its metadata every half minute (`client.REFRESH_MS`), and continues
+with a recreated topic of the same name without an error.
 """
 
 import logging
@@ -17,14 +17,17 @@ from worker.kafka.topic_ids import TopicIds, TopicState
 
 log = logging.getLogger(__name__)
 
-LOOK_S = 1.0  # between two looks at the topics that are read
-KEEP_S = 30.0  # between two looks at the group's memory, and at the topics that patterns find
+LOOK_S = 1.0  # between two checks of the topics that are read
+KEEP_S = 30.0  # between two checks of the group's memory, and of the topics that patterns match
 
-Topics = Mapping[str, TopicState | None]  # None: not there
+Topics = Mapping[str, TopicState | None]  # None: does not exist
 
 
 class TopicWatch:
-    """Looks until `close`; `topics` says at what, `found` takes it, `keep` is called now and then for slower things."""
+    """Checks the topics that `topics` returns until `close`.
+
+    `found` is called with each result, `keep` every `KEEP_S`; all three are called in the watch's own thread.
+    """
 
     def __init__(
         self,
@@ -33,17 +36,16 @@ class TopicWatch:
         found: Callable[[Topics], None],
         keep: Callable[[], None],
     ) -> None:
-        """Start nothing yet.  All three are called in the watch's own thread."""
         self._topic_ids, self._topics, self._found, self._keep = topic_ids, topics, found, keep
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="topics", daemon=True)
 
     def open(self) -> None:
-        """Start to look."""
+        """Start checking."""
         self._thread.start()
 
     def close(self) -> None:
-        """Look no more; returns at once."""
+        """Stop checking; returns at once."""
         self._closed.set()
 
     def _run(self) -> None:
@@ -57,6 +59,6 @@ class TopicWatch:
             except KafkaException as error:
                 log.debug(
                     "topics: %s; looking again", error_text.explain(error)
-                )  # an outage is told by who needs Kafka
+                )  # callers that need Kafka report an outage
             except Fatal as error:
                 log.warning("topics: %s", error)

@@ -1,13 +1,13 @@
-"""1 poll: batches that the client cannot read hold their partition; how one is found, and where it ends.
+"""1 poll: batches that the client cannot read hold their partition; how one is detected, and where it ends.
 
 librdkafka reports such a batch (librdkafka#5260: one that decompresses to more than `receive.message.max.bytes`; a
-wrong checksum; an unknown format) as an error event with the batch's first offset, and asks for it again for ever.
+wrong checksum; an unknown format) as an error event with the batch's first offset, and fetches it again for ever.
 
-    found      the partition pauses, the worker is unready and says where; told once
-    stop       looked at again every 60 s: a new setting or retention may have ended it
-    skip       one dead letter for all offsets of the batch, without a value; reading goes on behind it
+    found      the partition pauses, the worker is unready and reports where; logged once
+    stop       read again every 60 s: a new setting or retention may have solved it
+    skip       one dead letter for all offsets of the batch, without a value; reading continues after it
 
-The client does not say where a batch ends.  Consumers of their own ask for later and later offsets, until what comes is
+The client does not report where a batch ends.  Separate consumers read at later and later offsets until the answer is
 no longer this batch: doubling steps, then halving (`find_end`).
 """
 
@@ -34,75 +34,75 @@ CODES = frozenset({
     KafkaError._BAD_COMPRESSION, KafkaError._BAD_MSG,  # noqa: SLF001 - librdkafka's own codes begin with an underscore
     KafkaError._NOT_IMPLEMENTED, KafkaError.MSG_SIZE_TOO_LARGE,  # noqa: SLF001 - see above
 })  # fmt: skip
-LOOK_S = 60.0  # until a partition that waits is looked at again
-AGAIN_S = 5.0  # until the end of a batch is searched for again, where Kafka did not answer
-PROBE_S = 10.0  # longest wait for one look at an offset
+LOOK_S = 60.0  # until a held partition is read again
+AGAIN_S = 5.0  # until the end of a batch is searched again after Kafka did not answer
+PROBE_S = 10.0  # longest wait for the answer at one offset
 POLL_S = 0.5
 ADVICE = "to read a large one, raise receive.message.max.bytes in kafka_options"
-MAX_SEEN = 200  # characters of the client's own words
+MAX_SEEN = 200  # characters of the client's message
 
 
 @dataclass(slots=True)
 class Held:
-    """A partition that a batch holds: the first offset that is not read, and why."""
+    """A partition held by an unreadable batch: the first offset that is not read, and why."""
 
     first: int
     why: str
     look_again_s: float
     is_looking: bool = False
-    is_accepted: bool = False  # by a person, to be passed
-    may_be_readable: bool = False  # nothing is known to be wrong with the batch: only a person passes it
+    is_accepted: bool = False  # by `mirrorstream dlq accept`: skip the batch
+    may_be_readable: bool = False  # the batch may be fine: it is skipped only if accepted
     search: "Future[int | None] | None" = None  # for the batch's end
 
 
 class Unreadable:
-    """What the poll thread knows of batches that it cannot read.
+    """The unreadable batches of this worker's partitions, for the poll thread.
 
-    `held_up`, `num_held` and `accept` are for any thread.
+    `held_up`, `num_held` and `accept` are for any thread.  `is_running` is called in search threads and ends them on
+    shutdown.
     """
 
     def __init__(self, settings: KafkaClientSettings, is_running: Callable[[], bool]) -> None:
-        """Start with none held; `is_running` is called from search threads and ends them on shutdown."""
         self._settings, self._is_running = settings, is_running
         self._held: dict[Partition, Held] = {}
-        self._lost_at: dict[Partition, int] = {}  # where the client lost its place last
+        self._lost_at: dict[Partition, int] = {}  # offset at which the client last reported a wrong position
         self._skips = settings.on_data_loss == "skip"
         self.num_found = 0
 
     @property
     def held_up(self) -> str:
-        """Why partitions wait, "" if none does."""
+        """Why partitions are held; "" if none is."""
         held = dict(self._held)
         told = "; ".join(f"{partition}@{one.first}: {one.why}" for partition, one in sorted(held.items(), key=str))
         is_passing = self._skips and not any(one.may_be_readable for one in held.values())
-        advice = "the batch is being passed" if is_passing else (
-            f"to pass it: on_data_loss=skip, or `mirrorstream dlq accept`; {ADVICE}"
+        advice = "the batch is being skipped" if is_passing else (
+            f"to skip it: on_data_loss=skip, or `mirrorstream dlq accept`; {ADVICE}"
         )  # fmt: skip
         return f"a batch cannot be read: {told}; {advice}" if told else ""
 
     @property
     def num_held(self) -> int:
-        """How many partitions wait."""
+        """How many partitions are held."""
         return len(self._held)
 
     def accept(self) -> int:
-        """Pass what holds partitions now, as if `on_data_loss` was skip; return how many that are."""
+        """Skip the batches that hold partitions now, as with `on_data_loss=skip`; return their number."""
         held = list(self._held.values())
         for one in held:
             one.is_accepted, one.look_again_s = True, time.monotonic()
         return len(held)
 
     def is_held(self, partition: Partition) -> bool:
-        """Say whether nothing of a partition may be taken, because it stands behind a batch that is not read."""
+        """Return True if records of a partition must be ignored: they follow a batch that is not read."""
         held = self._held.get(partition)
         return held is not None and not held.is_looking
 
     def paused(self) -> frozenset[Partition]:
-        """Return the partitions that wait."""
+        """Return the held partitions."""
         return frozenset(partition for partition, one in self._held.items() if not one.is_looking)
 
     def found(self, partition: Partition, first: int, error: KafkaError) -> None:
-        """Note a batch that cannot be read from `first` on; one that is known already is not told again."""
+        """Record an unreadable batch that starts at `first`; a known one is not logged or counted again."""
         before = self._held.get(partition)
         why = error_text.explain(error)[:MAX_SEEN]
         wait_s = 0.0 if self._skips else LOOK_S
@@ -111,37 +111,43 @@ class Unreadable:
         self._held[partition] = Held(first, why, time.monotonic() + wait_s, is_accepted=accepted)
         if not is_known:
             self.num_found += 1
-            log.error("%s@%d: a batch cannot be read: %s; the partition waits", partition, first, why)
+            log.error("%s@%d: a batch cannot be read: %s; the partition is paused", partition, first, why)
 
     def position_lost(self, partition: Partition, first: int, error: KafkaError) -> bool:
-        """Note that the client calls a position gone that exists; hold the partition the second time at one offset.
+        """Handle an out-of-range error at an offset that exists; return True if the partition is held now.
 
-        The first time the report was about an older position, or the client lost its place: read on from `first`.
+        It is held at the second error for the same offset.  The first time, the error may be about an older position:
+        the caller reads again from `first`.
         """
         if self._lost_at.get(partition) != first:
             self._lost_at[partition] = first
-            log.warning("%s@%d: the client lost its place: %s; reading on", partition, first, error_text.explain(error))
+            log.warning(
+                "%s@%d: the client reports a wrong position: %s; reading again from there",
+                partition,
+                first,
+                error_text.explain(error),
+            )
             return False
         self.found(partition, first, error)
         self._held[partition].may_be_readable, self._held[partition].look_again_s = True, time.monotonic() + LOOK_S
         return True
 
     def read(self, partition: Partition) -> None:
-        """Note that a record came from a partition that was looked at again."""
+        """Note that a record of a partition was read: it is no longer held."""
         if self._held.pop(partition, None) is not None:
             log.warning("%s can be read again", partition)
 
     def forget(self, partitions: Collection[Partition]) -> None:
-        """Forget partitions that are no longer ours."""
+        """Forget partitions that were revoked."""
         for partition in partitions:
             self._held.pop(partition, None)
             self._lost_at.pop(partition, None)
 
     def due(self) -> tuple[dict[Partition, int], dict[Partition, int | None]]:
-        """Return the offsets to read again from now, and where batches end that are to be passed.
+        """Return the offsets to read again now, and the end offsets of the batches to skip.
 
-        An end is searched for in a thread of its own: it takes seconds where connections do, and meanwhile the other
-        partitions are read and rebalances heard.  None: Kafka did not say.
+        The search for an end runs in a thread of its own: it can take seconds, and meanwhile other partitions are read
+        and rebalances are handled.  An end is None if Kafka did not answer.
         """
         now_s = time.monotonic()
         waiting = {one: held for one, held in self._held.items() if not held.is_looking and now_s >= held.look_again_s}
@@ -161,14 +167,14 @@ class Unreadable:
         return again, {one: search.result() for one, search in searched.items() if search.done()}
 
     def passed(self, partition: Partition, epoch: int, end: int | None) -> Record | None:
-        """Return what stands for a batch that ends before `end`; None if that is not known now, to be asked again."""
+        """Return a record that stands for the skipped batch before `end`; None if `end` is unknown: searched again."""
         held = self._held[partition]
         if end is None:
             held.look_again_s, held.search = time.monotonic() + AGAIN_S, None
             return None
         del self._held[partition]
         where = f"offsets {held.first} to {end - 1}"
-        log.warning("%s: %s are passed over, unread; one dead letter says so", partition, where)
+        log.warning("%s: %s are skipped unread, with one dead letter for all", partition, where)
         return Record(partition, epoch, end - 1, None, None, problem=f"{where}: {held.why}", unreadable_from=held.first)
 
 
@@ -179,7 +185,7 @@ def _in_thread(work: Callable[[], T]) -> "Future[T]":
     def run() -> None:
         try:
             found.set_result(work())
-        except BaseException as error:  # noqa: BLE001 - told to whoever asks for the result
+        except BaseException as error:  # noqa: BLE001 - raised where the result is read
             found.set_exception(error)
 
     threading.Thread(target=run, name="probe", daemon=True).start()
@@ -189,7 +195,7 @@ def _in_thread(work: Callable[[], T]) -> "Future[T]":
 def find_end(
     settings: KafkaClientSettings, partition: Partition, first: int, is_running: Callable[[], bool]
 ) -> int | None:
-    """Return the first offset behind the batch that holds `first`; None if Kafka does not say now."""
+    """Return the first offset after the batch that holds `first`; None if Kafka does not answer."""
     options = {
         **client.reader(settings, f"{settings.group_id}-probe"),
         "isolation.level": "read_uncommitted",
@@ -228,10 +234,10 @@ def _search(first: int, high: int, is_behind: Callable[[int], bool]) -> int:
 def _is_behind(
     options: Mapping[str, Any], partition: Partition, first: int, at: int, is_running: Callable[[], bool]
 ) -> bool:
-    """Say whether an offset stands behind the batch that holds `first`.  Raises `TimeoutError` if Kafka is silent.
+    """Return True if an offset is after the batch that holds `first`.  Raises `TimeoutError` if Kafka does not answer.
 
-    Each offset has a consumer of its own: one that met such a batch may go astray even after a new assignment (seen
-    with librdkafka 2.16: a record from the topic's start came for an offset within the batch).
+    Each offset has its own consumer: after such a batch a consumer may return wrong records even with a new assignment
+    (seen with librdkafka 2.16: a record from the topic's start was returned for an offset within the batch).
     """
     with closing(Consumer(dict(options))) as consumer:
         consumer.assign([TopicPartition(partition.topic, partition.number, at)])
@@ -242,7 +248,7 @@ def _is_behind(
                 continue
             error = message.error()
             if error is None or error.code() in {client.PARTITION_EOF, client.AUTO_OFFSET_RESET}:
-                return True  # a record, the end, or retention was here meanwhile
+                return True  # a record, the end, or deleted by retention meanwhile
             begin = message.offset()  # of the batch that holds `at`
             if error.code() in CODES and begin is not None and begin >= 0:
                 return bool(begin > first)
@@ -250,7 +256,7 @@ def _is_behind(
 
 
 def refused_by_client(message: Message) -> str:
-    """Return why the client cannot read what stands at a message's place, "" if it is not that."""
+    """Return why the client cannot read the batch at a message's offset; "" if the message is not such an error."""
     error = message.error()
     if error is None or error.code() not in CODES:
         return ""

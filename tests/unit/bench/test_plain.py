@@ -111,7 +111,7 @@ def test_who_promises_exactly_once_has_no_rate_without_it() -> None:
     lost.expect("event", ["control", "candidate"])
     require_promise("bare", Count())
     require_promise("faststream", lost)
-    with pytest.raises(Fatal, match="bare: 3 answers are missing and 0 came twice"):
+    with pytest.raises(Fatal, match="bare: 3 responses are missing and 0 are duplicates"):
         require_promise("bare", lost)
 
 

@@ -35,7 +35,7 @@ def test_the_end_of_the_block_ends_it_however_the_block_ends() -> None:
 def test_one_that_ended_is_told_with_its_log() -> None:
     with running([sys.executable, "-c", "raise SystemExit('no broker')"]) as contending:
         contending.process.wait()
-        with pytest.raises(Fatal, match=r"ended with 1, want it to go on: .*python -c .* \.\.\.:\nno broker"):
+        with pytest.raises(Fatal, match=r"exited with 1, want it to keep running: .*python -c .* \.\.\.:\nno broker"):
             contending.raise_if_ended()
 
 

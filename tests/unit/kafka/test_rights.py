@@ -23,20 +23,23 @@ def test_a_topic_with_everything_is_said_nothing_of(name: str) -> None:
 @pytest.mark.parametrize(
     ("found", "told"),
     [
-        (topic("in", "READ"), "no Read on it; a topic of input needs Describe and Read"),
-        (topic("more-1", "READ"), "no Read on it; a topic of input needs"),
+        (topic("in", "READ"), "lacks Read on it; a topic for input needs Describe and Read"),
+        (topic("more-1", "READ"), "lacks Read on it; a topic for input needs"),
         (topic("in", "WRITE"), ""),
-        (topic("out", "WRITE"), "no Write on it; a topic of output needs Describe and Read and Write"),
-        (topic("out", "READ"), "no Read on it; a topic of output needs"),
-        (topic("dlq", "WRITE"), "no Write on it; a topic of dead letters needs Describe and Read and Write"),
-        (topic("dlq", "WRITE", "READ"), "no Read and Write on it"),
-        (topic("dlq", cleanup_policy="compact"), "cleanup.policy is compact: a broker refuses dead letters without a"),
+        (topic("out", "WRITE"), "lacks Write on it; a topic for output needs Describe and Read and Write"),
+        (topic("out", "READ"), "lacks Read on it; a topic for output needs"),
+        (topic("dlq", "WRITE"), "lacks Write on it; a topic for dead letters needs Describe and Read and Write"),
+        (topic("dlq", "WRITE", "READ"), "lacks Read and Write on it"),
+        (
+            topic("dlq", cleanup_policy="compact"),
+            "cleanup.policy is compact: the broker rejects dead letters without a",
+        ),
         (topic("dlq", cleanup_policy="compact,delete"), "cleanup.policy is compact"),
-        (topic("out", cleanup_policy="compact"), "cleanup.policy is compact: all but a user's last response"),
+        (topic("out", cleanup_policy="compact"), "cleanup.policy is compact: only the last response per user"),
         (topic("in", cleanup_policy="compact"), ""),
         (topic("out", max_message_bytes="9999"), "max.message.bytes is 9999, want at least 10000"),
         (topic("in", max_message_bytes="9999"), ""),
-        (Topic("out", denied=True), "may not be described, or is not there"),
+        (Topic("out", denied=True), "does not exist or may not be described"),
         (Topic("out", 3), ""),  # a broker that tells no rights
         (Topic("out"), ""),  # one that is not there is told by who asked
     ],
@@ -51,7 +54,7 @@ def test_what_keeps_a_worker_from_its_work(found: Topic, told: str) -> None:
     ("found", "told"),
     [
         (Topic("in", 3), "cannot be read (DescribeConfigs): not checked"),
-        (topic("in", cleanup_policy="compact"), "impressions with one key replace each other"),
+        (topic("in", cleanup_policy="compact"), "impressions with the same key replace each other"),
         (topic("out", max_message_bytes="50000"), "max.message.bytes 50000 is below max_message_bytes 1000000"),
         (Topic("out"), ""),
     ],
@@ -68,4 +71,4 @@ def test_topics_and_groups_are_the_workers_own() -> None:
     ]  # fmt: skip
     assert own_groups(SETTINGS) == ["mirrorstream", "mirrorstream-topics"]
     found = [Group("a", readable=True), Group("b", readable=None), Group("c", readable=False)]
-    assert list(missing_group_rights(found)) == ["group c: the worker's principal has no Read on it"]
+    assert list(missing_group_rights(found)) == ["group c: the worker's principal lacks Read on it"]

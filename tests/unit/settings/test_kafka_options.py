@@ -59,12 +59,12 @@ def test_any_other_option_reaches_every_client(kind: str) -> None:
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        ({"bogus": "1"}, ["kafka_options.bogus: is no librdkafka option"]),
+        ({"bogus": "1"}, ["kafka_options.bogus: is not a librdkafka option"]),
         (
             {"sasl.pasword": "S3CRET", "SASL.USERNAME": "S3CRET"},
             [
-                "kafka_options.sasl.pasword: is no librdkafka option; did you mean sasl.password?",
-                "kafka_options.SASL.USERNAME: is no librdkafka option; did you mean sasl.username?",
+                "kafka_options.sasl.pasword: is not a librdkafka option; did you mean sasl.password?",
+                "kafka_options.SASL.USERNAME: is not a librdkafka option; did you mean sasl.username?",
             ],
         ),
         ({"linger.ms": "soon"}, ["kafka_options: Invalid value for configuration property"]),

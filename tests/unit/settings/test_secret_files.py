@@ -87,8 +87,8 @@ def test_a_worker_refuses_what_no_option_is_and_tells_no_content(tmp_path: Path)
     with pytest.raises(BadSettings) as caught:
         client.common(settings)
     assert str(caught.value).splitlines() == [
-        "kafka_secrets: notes.txt: is no librdkafka option",
-        "kafka_secrets: sasl.pasword: is no librdkafka option; did you mean sasl.password?",
+        "kafka_secrets: notes.txt: is not a librdkafka option",
+        "kafka_secrets: sasl.pasword: is not a librdkafka option; did you mean sasl.password?",
     ]
 
 
@@ -106,11 +106,11 @@ def test_an_option_with_two_values_is_refused_and_neither_told(tmp_path: Path) -
     assert "S3CRET" not in str(caught.value)
 
 
-def test_passed_over_files_are_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_ignored_files_are_logged_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     settings = load(None, {"kafka_secrets": folder(tmp_path, STRIMZI)})
     with caplog.at_level("INFO"):
         for _ in range(3):
             options.given(settings)
-    assert [record.message.split(", which")[0] for record in caplog.records] == [
-        "kafka_secrets: passed over ca.crt, user.crt, user.key, user.p12, user.password"
+    assert [record.message.split(";")[0] for record in caplog.records] == [
+        "kafka_secrets: ignored ca.crt, user.crt, user.key, user.p12, user.password"
     ]

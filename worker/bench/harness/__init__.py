@@ -1,1 +1,1 @@
-"""What all measurements share: processes, rounds, traffic, profiles."""
+"""The common part of all measurements: processes, rounds, traffic, profiles."""

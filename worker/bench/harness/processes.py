@@ -1,4 +1,4 @@
-"""Contenders as processes: started with a log, weighed from outside, ended whatever happens to the bench."""
+"""Contenders as processes: started with a log, measured from outside, always ended with the bench."""
 
 import os
 import shutil
@@ -15,42 +15,45 @@ from types import FrameType
 from worker.core.errors import Fatal
 
 END_S = 30.0  # from SIGTERM to SIGKILL
-COMMAND_CHARS, LOG_CHARS = 200, 3_000  # that are shown of one that failed
+COMMAND_CHARS, LOG_CHARS = 200, 3_000  # shown of a contender that failed
 _PROC = Path("/proc")
-_TICKS = os.sysconf("SC_CLK_TCK")  # a second
-_PARENT, _CPU = 1, slice(11, 15)  # in /proc/PID/stat behind the name: own and reaped children's time, user and system
-_IDLE = slice(3, 5)  # in the first line of /proc/stat: idle and waiting for a disk
+_TICKS = os.sysconf("SC_CLK_TCK")  # per second
+_PARENT, _CPU = (
+    1,
+    slice(11, 15),
+)  # in /proc/PID/stat after the name: times of itself and of reaped children, user and system
+_IDLE = slice(3, 5)  # in the first line of /proc/stat: idle, and waiting for I/O
 _KIB = 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Contending:
-    """One process under way."""
+    """One running process."""
 
     command: Sequence[str]
     process: "subprocess.Popen[bytes]"
     log: Path
 
     def raise_if_ended(self) -> None:
-        """Raise `Fatal` if it is gone."""
+        """Raise `Fatal` if the process has ended."""
         if (code := self.process.poll()) is not None:
-            raise Fatal(f"ended with {code}, want it to go on: {self.told}")
+            raise Fatal(f"a contender exited with {code}, want it to keep running: {self.command_and_log}")
 
     @property
-    def told(self) -> str:
-        """Its command and the end of its log, for people."""
+    def command_and_log(self) -> str:
+        """Its command and the end of its log, as text."""
         return f"{' '.join(self.command)[:COMMAND_CHARS]} ...:\n{self.log.read_text(errors='replace')[-LOG_CHARS:]}"
 
     def cpu_s(self) -> float:
-        """Return what it and its descendants have used, seconds of CPU."""
+        """Return the CPU time of the process and its descendants, seconds."""
         return cpu_s(tree(self.process.pid))
 
     def peak_bytes(self) -> int:
-        """Return the most memory that it and its living descendants have held, each by itself."""
+        """Return the sum of the peak memory of the process and its living descendants, bytes."""
         return peak_bytes(tree(self.process.pid))
 
     def end(self) -> None:
-        """Ask it to end, and make it."""
+        """Send SIGTERM, and SIGKILL if the process has not ended after `END_S`."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         try:
@@ -62,12 +65,12 @@ class Contending:
 
 @contextmanager
 def running(command: Sequence[str]) -> Iterator[Contending]:
-    """Run a command in a folder of its own; it ends with the block."""
+    """Run a command in a temporary folder until the block ends."""
     with tempfile.TemporaryDirectory(prefix="mirrorstream-bench-") as folder:
         log = Path(folder) / "log"
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [*_leash(), *command], stdout=output, stderr=output, env=_environment(), cwd=folder
+                [*_kill_with_parent(), *command], stdout=output, stderr=output, env=_environment(), cwd=folder
             )
         contending = Contending(command, process, log)
         try:
@@ -78,7 +81,7 @@ def running(command: Sequence[str]) -> Iterator[Contending]:
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Let SIGTERM unwind the stack as Ctrl-C does, so that no contender outlives the bench; main thread only."""
+    """Make SIGTERM unwind the stack as Ctrl-C does, so that every contender ends with the bench; main thread only."""
     before = signal.signal(signal.SIGTERM, _leave)
     try:
         yield
@@ -87,13 +90,13 @@ def interruptible() -> Iterator[None]:
 
 
 def machine_cpu() -> tuple[float, float]:
-    """Return what all processes of this machine have used, and what there was, seconds of CPU."""
+    """Return the CPU time that all processes of this machine have used, and that was available, seconds."""
     ticks = [int(word) for word in (_PROC / "stat").read_text().partition("\n")[0].split()[1:9]]
     return (sum(ticks) - sum(ticks[_IDLE])) / _TICKS, sum(ticks) / _TICKS
 
 
 def tree(pid: int) -> list[int]:
-    """List a process and its descendants that live."""
+    """Return the ids of a process and of its living descendants."""
     parents = {int(path.name): _stat(int(path.name))[_PARENT : _PARENT + 1] for path in _PROC.glob("[0-9]*")}
     found = [pid]
     for one in found:  # grows while it is walked
@@ -102,17 +105,17 @@ def tree(pid: int) -> list[int]:
 
 
 def cpu_s(pids: Iterable[int]) -> float:
-    """Return what processes, and children of theirs that have ended, have used: seconds of CPU."""
+    """Return the CPU time of processes and of their reaped children, seconds."""
     return sum(sum(map(int, _stat(pid)[_CPU])) for pid in pids) / _TICKS
 
 
 def peak_bytes(pids: Iterable[int]) -> int:
-    """Return the most memory that each process has held, all together."""
+    """Return the sum of the peak memory of processes, bytes."""
     return sum(_peak_bytes(pid) for pid in pids)
 
 
 def forget_peaks(pids: Iterable[int]) -> None:
-    """Count the most memory of each process anew (proc(5), clear_refs)."""
+    """Reset the peak memory of processes (proc(5), clear_refs)."""
     for pid in pids:
         (_PROC / str(pid) / "clear_refs").write_text("5")
 
@@ -120,29 +123,29 @@ def forget_peaks(pids: Iterable[int]) -> None:
 def _peak_bytes(pid: int) -> int:
     try:
         lines = (_PROC / str(pid) / "status").read_text().splitlines()
-    except OSError:  # it has ended meanwhile
+    except OSError:  # it has ended
         return 0
     return sum(int(line.split()[1]) * _KIB for line in lines if line.startswith("VmHWM:"))
 
 
 def _stat(pid: int) -> list[str]:
-    """Return a process's fields behind its name, which may hold blanks; none of one that has ended."""
+    """Return the fields of a process after its name, which may contain blanks; [] if it has ended."""
     try:
         return (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
     except OSError:
         return []
 
 
-def _leash() -> list[str]:
-    """Have the kernel end a contender when the bench is killed, where util-linux is there to ask for it."""
+def _kill_with_parent() -> list[str]:
+    """Return a prefix by which the kernel kills a contender with the bench; [] without util-linux."""
     setpriv = shutil.which("setpriv")
     return [setpriv, "--pdeathsig", "KILL"] if setpriv else []
 
 
 def _environment() -> dict[str, str]:
-    """Return ours without settings and tracing that the caller may have."""
+    """Return our environment without the caller's settings and tracing."""
     return {name: value for name, value in os.environ.items() if not name.startswith(("MIRRORSTREAM_", "OTEL_"))}
 
 
 def _leave(number: int, _frame: FrameType | None) -> None:
-    sys.exit(128 + number)  # what a shell calls a process that a signal ended
+    sys.exit(128 + number)  # a shell's exit code for a process ended by a signal

@@ -1,13 +1,13 @@
-"""Where our own code spends its CPU: a running worker sampled from outside by py-spy, every thread that is not idle.
+"""Where our own code spends its CPU time: py-spy samples every busy thread of a running worker from outside.
 
-A sample counts for the innermost function of this package on the stack, with the libraries that it calls:
+A sample is attributed to the innermost function of this package on the stack, including libraries that it calls:
 
 >>> stacks = ["_run (asyncio/events.py:80);_batch (worker/pipeline/loop.py:190);encode (tokenizers/api.py:5) 6",
 ...           "poll (worker/kafka/source.py:70) 3", "step (vllm/v1/engine.py:9) 1"]
 >>> [f"{cost.where}: {cost.share:.0%}" for cost in costs(stacks)]
 ['worker/pipeline/loop.py _batch: 60%', 'worker/kafka/source.py poll: 30%', 'libraries alone: 10%']
 
-A stage, numbered as in `worker.pipeline.loop`, has the samples whose innermost function of a stage is one of its own:
+A sample belongs to the stage, numbered as in `worker.pipeline.loop`, of the innermost function that has a stage:
 
 >>> stages(["_batch (worker/pipeline/loop.py:190);chat (worker/engines/tokens.py:20);seed (worker/core/seeding.py:5) 6",
 ...         "poll (worker/kafka/source.py:70) 3", "step (vllm/v1/engine.py:9) 1"])
@@ -29,16 +29,16 @@ from pathlib import Path
 from worker.core.errors import Fatal
 
 RATE_HZ = 200
-WORTH = 0.03  # of an event's CPU time: what costs more is explained in README
-MOST = 5  # costs that are told at least
+WORTH = 0.03  # of an event's CPU time: larger costs are explained in README
+MOST = 5  # minimum number of costs in the report
 _AROUND = (
     "worker/bench/",
     "worker/demo/",
     "worker/cli",
     "worker/runtime/app.py",
     "worker/__main__.py",
-)  # below them all else stands
-# By the beginning of "file function"; the first that fits.
+)  # callers of everything else
+# By a prefix of "file function"; the first match.
 _STAGES = (
     ("7 produce", ("worker/core/codec/impression.py encode", "worker/core/codec/impression.py plain",
                    "worker/core/delivery/response_encoder", "worker/core/simulation/response.py", "worker/kafka/sink",
@@ -64,35 +64,35 @@ _FRAME = re.compile(r"(?P<function>.+) \((?P<file>worker/.+):\d+\)")
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """One function and the share of all samples that count for it."""
+    """One function, and its share of all samples."""
 
     where: str
     share: float
 
 
 def costs(stacks: Iterable[str]) -> list[Cost]:
-    """Sum up py-spy's raw output by function, dearest first."""
+    """Return the costs by function in py-spy's raw output, most expensive first."""
     return [Cost(where, share) for where, share in _shares(stacks, _ours).most_common()]
 
 
 def stages(stacks: Iterable[str]) -> dict[str, float]:
-    """Return every stage's share of all samples."""
+    """Return the share of all samples by stage."""
     return dict(sorted(_shares(stacks, _stage).items()))
 
 
-def worth_telling(found: list[Cost]) -> list[Cost]:
-    """Return the first five, and all others above 3 %."""
+def largest(found: list[Cost]) -> list[Cost]:
+    """Return the first `MOST` costs, and all others above `WORTH`."""
     return [cost for place, cost in enumerate(found) if place < MOST or cost.share > WORTH]
 
 
 def program() -> str | None:
-    """Return where py-spy is, None if it is not installed."""
+    """Return the path of py-spy; None if it is not installed."""
     return shutil.which("py-spy") or shutil.which("py-spy", path=str(Path(sys.executable).parent))
 
 
 @contextmanager
 def sampling(pid: int) -> Iterator[list[str]]:
-    """Sample a process within the block; the list holds its stacks afterwards.  Raises `Fatal` if py-spy fails."""
+    """Sample a process during the block; the list has its stacks afterwards.  Raises `Fatal` if py-spy fails."""
     stacks: list[str] = []
     with tempfile.TemporaryDirectory(prefix="mirrorstream-profile-") as folder:
         output = Path(folder) / "stacks"
@@ -107,12 +107,12 @@ def sampling(pid: int) -> Iterator[list[str]]:
             process.send_signal(signal.SIGINT)
             _, said = process.communicate(timeout=60)
         if not output.exists():
-            raise Fatal(f"--profile: py-spy says: {said.strip()[-300:]}")
+            raise Fatal(f"--profile: py-spy wrote no profile: {said.strip()[-300:]}")
         stacks += output.read_text(encoding="utf-8").splitlines()
 
 
 def _shares(stacks: Iterable[str], name: Callable[[list[str]], str]) -> Counter[str]:
-    """Share the samples out by the name that each stack is given; a line is `frame;frame;frame number`."""
+    """Return the share of samples by the name of their stack; a line is `frame;frame;frame number`."""
     found: Counter[str] = Counter()
     for line in filter(None, stacks):
         stack, _, number = line.rpartition(" ")

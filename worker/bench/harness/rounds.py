@@ -1,7 +1,7 @@
-"""What one contender did in one round, and how two contenders compare over all rounds.
+"""Results of one contender in one round, and the comparison of two contenders over all rounds.
 
-Machines drift: other work comes and goes, clocks change.  So contenders take turns within a round, and only figures of
-one round are divided by each other.  The interval is Student's t on the logarithms of those ratios.
+Machines drift: other load varies, clock rates change.  So contenders take turns within a round, and ratios are taken
+within a round only.  The interval is Student's t on the logarithms of those ratios.
 
 >>> rounds = [Measured("worker", n, 90 + n, 10.0) for n in range(5)]
 >>> rounds += [Measured("bare", n, 100, 10.0) for n in range(5)]
@@ -24,7 +24,7 @@ CONFIDENCE = 0.90
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One contender in one round."""
+    """The result of one contender in one round."""
 
     contender: str
     number: int  # of the round
@@ -34,7 +34,7 @@ class Measured:
 
     @property
     def events_per_s(self) -> float:
-        """How fast it was."""
+        """Events per second."""
         return self.events / self.seconds
 
 
@@ -47,12 +47,12 @@ class Interval:
     high: float
 
     def to_json(self) -> dict[str, float]:
-        """Return the three, rounded to four digits after the point."""
+        """Return the three values, rounded to four decimal places."""
         return {"low": round(self.low, 4), "middle": round(self.middle, 4), "high": round(self.high, 4)}
 
 
 def turns(contenders: Sequence[str], number: int) -> list[str]:
-    """Return the order of a round: each round begins with another one.
+    """Return the order of a round: each round starts with the next contender.
 
     >>> turns("abc", 0), turns("abc", 1)
     (['a', 'b', 'c'], ['b', 'c', 'a'])
@@ -62,7 +62,7 @@ def turns(contenders: Sequence[str], number: int) -> list[str]:
 
 
 def ratio(measured: Iterable[Measured], one: str, other: str) -> Interval:
-    """Return by how much `one` is faster than `other`, from the rounds that have both.  Raises `ValueError` if none."""
+    """Return the speed of `one` divided by that of `other`, over the rounds with both.  Raises `ValueError` if none."""
     speeds: dict[int, dict[str, float]] = {}
     for each in measured:
         speeds.setdefault(each.number, {})[each.contender] = each.events_per_s
@@ -74,7 +74,7 @@ def ratio(measured: Iterable[Measured], one: str, other: str) -> Interval:
 
 
 def geometric(values: Sequence[float]) -> Interval:
-    """Return the geometric mean of positive figures, one a round: speeds and ratios of them, whose ends stay positive.
+    """Return the geometric mean of positive figures, one per round, such as speeds and their ratios.
 
     >>> str(geometric([2.0]))
     'Interval(low=-inf, middle=2.0, high=inf)'
@@ -86,7 +86,7 @@ def geometric(values: Sequence[float]) -> Interval:
 
 
 def interval(values: Sequence[float]) -> Interval:
-    """Return the mean of one figure a round; its interval is without bounds where there is one round only."""
+    """Return the mean of one figure per round, and its interval, which is infinite for a single round."""
     middle = fmean(values)
     if len(values) < 2:  # noqa: PLR2004 - one value has no spread
         return Interval(-math.inf, middle, math.inf)
@@ -95,7 +95,7 @@ def interval(values: Sequence[float]) -> Interval:
 
 
 def verdict(found: Interval, *, at_least: float | None = None, at_most: float | None = None) -> str:
-    """Say whether a goal is met: by the interval's near end, else it is missed by the far one, or not resolved."""
+    """Return met if the whole interval meets the goal, missed if none of it does, else not resolved."""
     if at_least is not None:
         good, bad = found.low >= at_least, found.high < at_least
     else:

@@ -1,17 +1,17 @@
-"""Where a rate is taken: not while a contender starts, and not while it runs dry.
+"""The part of a run in which a rate is measured: without the start, and without the end, when work runs out.
 
 >>> stretch = Stretch(100)
 >>> for at_s, num in ((5.0, 8), (6.0, 20), (7.0, 40), (8.0, 96), (9.0, 100)): stretch.saw(num, at_s=at_s, cpu_s=at_s)
 >>> stretch.passed, stretch.seconds, stretch.num
 (True, 2.0, 76)
 
-Outputs come into sight a commit at a time, so both ends are moments at which the count has just gone up.
+Outputs become visible commit by commit, so both ends are times at which the count has just increased.
 """
 
 from dataclasses import dataclass, field
 
-FIRST_SHARE = 0.10  # of the outputs are start-up, rebalance and warm caches
-LAST_SHARE = 0.05  # of them come while there is no longer enough to do
+FIRST_SHARE = 0.10  # of the outputs: start-up, rebalance, cold caches
+LAST_SHARE = 0.05  # of the outputs: there is no longer enough work
 
 
 @dataclass(slots=True)
@@ -23,7 +23,7 @@ class _Moment:
 
 @dataclass(slots=True)
 class Stretch:
-    """The part of a run that counts; `total` outputs are the whole."""
+    """The measured part of a run of `total` outputs."""
 
     total: int
     last_share: float = LAST_SHARE
@@ -31,7 +31,7 @@ class Stretch:
     _last: _Moment | None = field(default=None, init=False)
 
     def saw(self, num: int, *, at_s: float, cpu_s: float) -> None:
-        """Take how many outputs have been seen by now, and the CPU used by then."""
+        """Record the number of outputs seen so far, the time, and the CPU time used so far."""
         if self._first is None and num >= FIRST_SHARE * self.total:
             self._first = _Moment(num, at_s, cpu_s)
         if self._last is None and num >= (1 - self.last_share) * self.total:
@@ -39,24 +39,24 @@ class Stretch:
 
     @property
     def passed(self) -> bool:
-        """Say whether it has both ends, and something between them."""
+        """Whether both ends are known, with outputs between them."""
         return self._first is not None and self._last is not None and self._last.num > self._first.num
 
     @property
     def seconds(self) -> float:
-        """How long it took."""
+        """Its duration."""
         first, last = self._ends()
         return last.at_s - first.at_s
 
     @property
     def num(self) -> int:
-        """How many outputs came."""
+        """Its number of outputs."""
         first, last = self._ends()
         return last.num - first.num
 
     @property
     def cpu_s(self) -> float:
-        """How much CPU it took, seconds."""
+        """Its CPU time, seconds."""
         first, last = self._ends()
         return last.cpu_s - first.cpu_s
 

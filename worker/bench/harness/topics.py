@@ -1,4 +1,4 @@
-"""Topics of the bench's own: made for a block, and gone with it, so that no run leaves data on somebody's Kafka."""
+"""Topics of the bench: created for a block and deleted after it, so that no run leaves data on the user's Kafka."""
 
 import secrets
 from collections.abc import Iterator, Mapping
@@ -12,20 +12,20 @@ TIMEOUT_S = 30.0
 
 
 def new_name() -> str:
-    """Return what all topics of one bench begin with, so that two never meet."""
+    """Return a unique prefix for the topics of one bench."""
     return f"mirrorstream-bench-{secrets.token_hex(3)}"
 
 
 def plain_client(bootstrap: str) -> dict[str, Any]:
-    """Return the options of a client that needs no others."""
+    """Return the minimum options of a client."""
     return {"bootstrap.servers": bootstrap, "log_level": 2}
 
 
 @contextmanager
 def topics(options: Mapping[str, Any], partitions: Mapping[str, int], *, embedded: bool = False) -> Iterator[None]:
-    """Make topics, name to partitions, with a client of these options, and delete them at the end of the block."""
+    """Create topics, given as name to partitions, with these client options; delete them when the block ends."""
     admin = AdminClient(dict(options))
-    if embedded:  # that broker makes topics of its own size when it is asked for them, and is gone with the bench
+    if embedded:  # this broker creates topics on request, with its own number of partitions, and ends with the bench
         for name in partitions:
             admin.list_topics(name, timeout=TIMEOUT_S)
         yield
@@ -37,4 +37,4 @@ def topics(options: Mapping[str, Any], partitions: Mapping[str, int], *, embedde
         yield
     finally:
         for future in admin.delete_topics(list(partitions)).values():
-            future.exception(TIMEOUT_S)  # one that cannot be deleted is no reason to lose what was measured
+            future.exception(TIMEOUT_S)  # ignored: results must not be lost because a topic cannot be deleted

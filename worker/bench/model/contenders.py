@@ -163,7 +163,8 @@ WAYS = {"async": _async, "unseeded": _unseeded, "one-pass": _one_pass, "barrier"
 async def _worker(bench: Bench, run: str, pids: Sequence[int]) -> Ran:
     streamed, engine = await stream(bench.stage, bench.engine, run, pids), bench.engine
     if streamed.missing or streamed.duplicates:
-        message = f"bench: {streamed.missing} answers are missing and {streamed.duplicates} came twice; no figure holds"
+        found = f"{streamed.missing} responses are missing, {streamed.duplicates} are duplicates"
+        message = f"bench: {found}; the figures are not valid"
         raise Fatal(message)
     require_sound(engine, len(bench.load.draws), failed=streamed.failed)
     bench.done.append(engine.done_tokens(bench.settings.max_num_seqs))
@@ -175,7 +176,7 @@ def require_sound(engine: BenchEngine, num_draws: int, *, failed: int) -> None:
     """Raise `Fatal` if answers failed, or draws were asked more than once since the round began."""
     again = sum(not one.second for one in engine.noted) - num_draws
     if failed or again:
-        raise Fatal(f"bench: {failed} answers failed and {again} draws were asked again; no figure holds")
+        raise Fatal(f"bench: {failed} responses failed and {again} draws were retried; the figures are not valid")
 
 
 def _cache_figures(bench: Bench) -> dict[str, float]:

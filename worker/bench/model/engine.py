@@ -53,7 +53,6 @@ class BenchEngine(VllmEngine):
     """The engine of all contenders but vLLM's offline one."""
 
     def __init__(self, settings: Settings, profile: Profile, lengths: Lengths) -> None:
-        """Take the settings; nothing is loaded before `start`."""
         super().__init__(settings, profile)
         self.noted: list[Noted] = []
         self.prompt_tokens = self.cached_tokens = 0  # of all prompts since the round began

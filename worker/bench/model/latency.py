@@ -131,7 +131,7 @@ class _Feed:
         self._send()
         reading.join()
         if self._open:
-            raise Fatal(f"bench: {self._open} of {len(self._events)} events were not answered")
+            raise Fatal(f"bench: {self._open} of {len(self._events)} events were not answered within {SILENCE_S:.0f} s")
 
     def _send(self) -> None:
         publisher = admin.Publisher(self._settings)

@@ -33,7 +33,7 @@ def offline(engine: BenchEngine, load: Load) -> Iterator["Offline"]:
         found = Offline(process)
         found.say(json.dumps(_work(engine, load)))
         if found.hear() != "ready":
-            raise Fatal("bench: vLLM's offline engine did not start; its words stand above")
+            raise Fatal("bench: vLLM's offline engine did not start; see its log above")
         yield found
     finally:
         process.terminate()
@@ -44,7 +44,6 @@ class Offline:
     """The process, seen from the bench."""
 
     def __init__(self, process: "subprocess.Popen[str]") -> None:
-        """Take it started."""
         assert process.stdin is not None
         assert process.stdout is not None
         self.pid = process.pid
@@ -64,7 +63,7 @@ class Offline:
         self.say(way)
         line = self.hear()
         if not line:
-            raise Fatal("bench: vLLM's offline engine ended; its words stand above")
+            raise Fatal("bench: vLLM's offline engine ended; see its log above")
         found: list[float] = json.loads(line)
         return found
 
@@ -84,7 +83,7 @@ def _work(engine: BenchEngine, load: Load) -> dict[str, Any]:
 
 
 def serve() -> None:
-    """Be the process."""
+    """Run the process: read requests on standard input, write results to standard output."""
     out = sys.stdout
     sys.stdout = sys.stderr  # what libraries print is no answer
     work = json.loads(sys.stdin.readline())

@@ -39,7 +39,7 @@ async def flips(engine: BenchEngine, asks: Sequence[Ask]) -> dict[str, float]:
         together = await asyncio.gather(*map(engine.draw, asks))
     pairs = [(one, other) for one, other in zip(alone, together, strict=True) if _both_answered(one, other)]
     if not pairs:
-        raise Fatal("bench: no draw was answered both alone and in a batch; no flip rate")
+        raise Fatal("bench: no draw was answered both alone and in a batch, so there is no flip rate")
     return {
         "flip_rate": fmean(_top(one) != _top(other) for one, other in pairs),
         "rationale_changed_share": fmean(one.text != other.text for one, other in pairs),

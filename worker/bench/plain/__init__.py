@@ -1,1 +1,1 @@
-"""The worker beside other loops of the same Kafka client, without a model."""
+"""Compares the worker with other loops on the same Kafka client, without a model."""

@@ -1,8 +1,8 @@
-"""Who is measured without an LLM, and how each is started: the same records, choice model, commits and fetch settings.
+"""The contenders without an LLM, and their commands: same records, choice model, commits and fetch settings.
 
 bare         confluent-kafka in a plain loop      exactly once
 quix         Quix Streams                         exactly once
-faststream   FastStream, confluent                at least once: it has no transactions over offsets
+faststream   FastStream, confluent                at least once: it has no transactions with offsets
 worker       `mirrorstream run`                   exactly once
 """
 
@@ -17,7 +17,7 @@ from worker.bench.plain.peers.options import Options
 from worker.kafka import client_config as client
 from worker.settings import Settings
 
-WORKER = "plain-worker"  # the real one; `worker` is the one with an LLM
+WORKER = "plain-worker"  # without an LLM; `worker` is the one with an LLM
 PLAIN: Mapping[str, str] = {
     "bare": "exactly once",
     "quix": "exactly once",
@@ -37,14 +37,14 @@ class Run:
     dead_letters: str
 
     def worker(self, **more: object) -> list[str]:
-        """Return the command of the real worker, with further settings."""
+        """Return the command of the worker, with additional settings."""
         texts = {
             name: one if isinstance(one, str) else json.dumps(one) for name, one in (self._choices() | more).items()
         }
         return [sys.executable, "-m", "worker", "run", *(f"--set={name}={text}" for name, text in texts.items())]
 
     def peer(self, name: str, python: Path) -> list[str]:
-        """Return the command of another loop, to be run by the interpreter that has its framework."""
+        """Return the command of another loop, for the interpreter `python` that has its framework."""
         settings = Settings.model_construct(**self._choices())
         exactly_once = PLAIN[name] == "exactly once"
         options = Options(
@@ -58,7 +58,7 @@ class Run:
         return [str(python), "-m", f"worker.bench.plain.peers.{name}", options.to_json()]
 
     def _choices(self) -> dict[str, Any]:
-        """Return the settings that are not the defaults."""
+        """Return the settings that differ from the defaults."""
         return {
             "bootstrap_servers": self.bootstrap,
             "group_id": self.output,

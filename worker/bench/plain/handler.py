@@ -1,9 +1,9 @@
-"""What every contender without an LLM does with a record: the worker's own steps, one after the other.
+"""The processing of a record in every contender without an LLM: the worker's own steps, in sequence.
 
     bytes -> decode, validate -> questions -> choice model -> responses -> bytes
 
-Nothing here waits, so a loop of any framework can call it.  It knows no Kafka client, because the other frameworks
-bring their own.  What a contender adds around it is what is measured.
+Nothing here waits, so the loop of any framework can call it.  It uses no Kafka client, because the other frameworks
+have their own.  The bench measures what each contender adds to this.
 """
 
 import asyncio
@@ -27,11 +27,13 @@ _INPUT = "RecommendationImpression"
 
 
 class Handler:
-    """Answers records as a worker with default settings does, bytes in, messages out."""
+    """Answers records as a worker with default settings does, bytes in, messages out.
+
+    Must not be created inside a running event loop.
+    """
 
     def __init__(self, output_topic: str) -> None:
-        """Take where the answers go; must not be called inside a running loop."""
-        settings = Settings.model_construct()  # the defaults alone: the environment is not every contender's
+        settings = Settings.model_construct()  # the defaults only: not every contender has this environment
         self._engine = ChoiceModel()
         self._asking = pipeline_config.asking(settings, self._engine)
         positions = asyncio.run(_positions(settings, self._engine, self._asking))
@@ -42,10 +44,10 @@ class Handler:
         self._writer = SchemaRef(SchemaRefKind.FINGERPRINT, schema_fingerprint(schema_text(_INPUT)).hex())
 
     def answer(self, record: Record) -> tuple[Message, ...]:
-        """Return a record's responses, ready to be produced.  Raises `Poison`."""
+        """Return the responses of a record, ready to be produced.  Raises `Poison`."""
         ref, payload = framing.split(record.value or b"", record.headers)
         if ref != self._writer:
-            raise Poison(Reason.SCHEMA, "the bench writes our own schema, and no other")
+            raise Poison(Reason.SCHEMA, "the bench reads only records with our own schema")
         impression = codec.decode(payload, own_schema(_INPUT))
         responses = respond(
             impression,
@@ -63,7 +65,7 @@ class Handler:
 
 
 async def _positions(settings: Settings, engine: ChoiceModel, asking: Asking) -> dict[int, PositionProfile]:
-    """Measure what a worker measures when it starts; each of its responses carries it."""
+    """Measure the position profile as a worker does when it starts; it is part of each response."""
     found: dict[int, PositionProfile] = {}
     timeout_s = settings.question_timeout_s
     await position_profile.at_start(engine, asking, debias=False, timeout_s=timeout_s, report=found.update)

@@ -1,4 +1,4 @@
-"""What came out of a contender, seen from outside: committed responses, with nothing of the worker's but the schema."""
+"""The output of a contender seen from outside: committed responses; uses the worker's schema only."""
 
 import json
 import time
@@ -15,22 +15,21 @@ from worker.core.codec.avro_schemas import schema_text
 from worker.core.errors import Fatal
 from worker.demo.independent_count import Count, Key, Reader
 
-READ_S = 0.05  # how often the count goes up
-SILENCE_S = 60.0  # without any output: what is missing then stays missing, and no rate means anything
-LATE_S = 0.5  # after the contender has ended: what comes now is one too many
+READ_S = 0.05  # between two updates of the count
+SILENCE_S = 60.0  # without any output: the rest is taken as missing, and no rate is valid
+LATE_S = 0.5  # after the contender has ended, to catch duplicates
 
 
 class Outputs:
-    """The committed content of one output topic."""
+    """The committed records of one output topic, from its beginning."""
 
     def __init__(self, bootstrap: str, topic: str) -> None:
-        """Read it from its beginning."""
         self._reader = Reader(bootstrap, schema_text("SimulatedResponse"))
         self._reader.follow(topic)
-        self._values: list[bytes] = []  # decoded once nothing is measured any more
+        self._values: list[bytes] = []  # decoded after the measurement
 
     def follow(self, stretch: Stretch, *contending: Contending) -> None:
-        """Read until all is there.  Raises `Fatal` if a contender ends, or nothing comes any more."""
+        """Read until all outputs are there.  Raises `Fatal` if a contender ends or is silent."""
         last_s = time.monotonic()
         while len(self._values) < stretch.total:
             if self._read():
@@ -39,10 +38,12 @@ class Outputs:
             for one in contending:
                 one.raise_if_ended()
             if time.monotonic() - last_s > SILENCE_S:
-                raise Fatal(f"{len(self._values)} of {stretch.total} responses came: {contending[0].told}")
+                raise Fatal(
+                    f"{len(self._values)} of {stretch.total} responses arrived: {contending[0].command_and_log}"
+                )
 
     def count(self, expected: frozenset[Key]) -> Count:
-        """Hold what came against what shall come, the late ones too."""
+        """Return the count of expected, missing and duplicate responses, late ones included."""
         self._read_late()
         count = Count(set(expected))
         for value in self._values:
@@ -50,13 +51,13 @@ class Outputs:
         return count
 
     def comparable(self) -> dict[Key, bytes]:
-        """Return every response's bytes with the times set aside, which no two runs share."""
+        """Return the bytes of every response without times, which differ between runs."""
         self._read_late()
         found = [self._reader.decode(value) for value in self._values]
         return {(one["event_id"], one["question"], one["variant"]): _timeless(one) for one in found}
 
     def close(self) -> None:
-        """Leave."""
+        """Close the reader."""
         self._reader.close()
 
     def _read(self) -> int:
@@ -75,12 +76,13 @@ def compare(found: Mapping[str, Mapping[Key, bytes]]) -> None:
     first, *others = found
     for other in others:
         if missing := found[first].keys() ^ found[other].keys():
-            raise Fatal(
-                f"{other} and {first} answered different questions, such as {min(missing)}: nothing is measured"
-            )
+            raise Fatal(f"{other} and {first} answered different questions, such as {min(missing)}; the bench stops")
         different = [key for key, data in found[first].items() if found[other][key] != data]
         if different:
-            raise Fatal(f"{other} and {first} wrote {len(different)} different responses, such as {min(different)}")
+            raise Fatal(
+                f"{other} and {first} wrote {len(different)} different responses, such as {min(different)};"
+                " the bench stops"
+            )
 
 
 def _timeless(response: dict[str, Any]) -> bytes:

@@ -1,9 +1,9 @@
-"""What a second and a fourth worker bring: the choice model is made slow, so that waiting and not the CPU is the limit.
+"""The gain from two and four workers: the choice model is slowed down, so that waiting is the limit, not the CPU.
 
     efficiency of n workers = rate of n / (n x rate of one), within one round
 
-Real workers wait for GPUs of their own; here each waits for its sleep.  That shows what sharing a group, a topic and a
-broker costs, as long as the machine has CPU left: a run that took more than half of it is void.
+Real workers wait for their GPUs; here each worker sleeps.  That shows the cost of sharing a group, a topic and a
+broker, as long as the machine has free CPU: a run that used more than half of it is void.
 """
 
 import time
@@ -23,21 +23,21 @@ from worker.bench.plain.outputs import Outputs
 from worker.core.errors import Fatal
 
 SIZES = (1, 2, 4)
-PARTITIONS = 12  # an even share for each size
+PARTITIONS = 12  # the same share for each worker at every size
 LATENCY_S = 1.0
-WINDOW_RECORDS = 24  # a worker answers about this many in LATENCY_S and a flush
-EVENTS = 400  # for each worker: about 18 s
-LAST_SHARE = 0.15  # workers do not all end together
-MAX_CPU = 0.5  # of the machine, the broker's and everybody else's counted
+WINDOW_RECORDS = 24  # a worker answers about this many per LATENCY_S and flush
+EVENTS = 400  # per worker: about 18 s
+LAST_SHARE = 0.15  # workers do not all finish at the same time
+MAX_CPU = 0.5  # of the machine, including the broker and all other processes
 SCALED = tuple(f"scaling_{size}" for size in SIZES[1:])
-VOID = f"void: the CPU, above {MAX_CPU:.0%} in every round, was the limit"
+VOID = f"void: more than {MAX_CPU:.0%} of the CPU was used in every round"
 _JOIN_S = 60.0
 
 Say = Callable[[str], None]
 
 
 def run_scaling(bootstrap: str, measured: list[Measured], *, rounds: int, say: Say) -> None:
-    """Measure 1, 2 and 4 workers in every round, turned round in every other one; add to `measured` as it goes.
+    """Measure 1, 2 and 4 workers in every round, in reverse order in every second one; append to `measured`.
 
     Raises `Fatal` if a worker ends.
     """
@@ -47,17 +47,17 @@ def run_scaling(bootstrap: str, measured: list[Measured], *, rounds: int, say: S
                 measured.append(_measure(bootstrap, size, number))
                 say(_line(measured[-1]))
     for one in filter(is_void, measured):
-        say(f"void: {_line(one)}: above {MAX_CPU:.0%} the CPU is the limit")
+        say(f"void: {_line(one)}: more than {MAX_CPU:.0%} of the CPU was used")
 
 
 def figures_of(measured: Sequence[Measured]) -> dict[str, list[float]]:
-    """Return what was found, by round."""
+    """Return the figures, one value per round."""
     figures = {name: efficiency(measured, size) for name, size in zip(SCALED, SIZES[1:], strict=True)}
     return figures | {"scaling_machine_cpu_share": [one.figures["machine_cpu_share"] for one in measured]}
 
 
 def efficiency(measured: Iterable[Measured], size: int) -> list[float]:
-    """Return how near so many workers come to so many times one, by round; a round that is void gives nothing.
+    """Return the efficiency of `size` workers, 1 for `size` times the rate of one, per round that is not void.
 
     >>> def run(size, events, share): return Measured(f"workers_{size}", 0, events, 10.0, {"machine_cpu_share": share})
     >>> efficiency([run(1, 100, 0.2), run(2, 190, 0.3)], 2), efficiency([run(1, 100, 0.2), run(2, 190, 0.6)], 2)
@@ -69,15 +69,15 @@ def efficiency(measured: Iterable[Measured], size: int) -> list[float]:
 
 
 def is_void(one: Measured) -> bool:
-    """Say whether the machine had so little CPU left that a figure says nothing of waiting."""
+    """Return True if more than `MAX_CPU` of the machine's CPU was used: the rate is not valid."""
     return one.figures["machine_cpu_share"] > MAX_CPU
 
 
 def _measure(bootstrap: str, size: int, number: int) -> Measured:
-    """Start the workers on an empty topic, wait until they share it, and then send."""
+    """Start the workers on an empty topic, wait until they share its partitions, then send events."""
     name = f"{new_name()}-{size}"
     run = Run(bootstrap, f"{name}-in", name, f"{name}.dlq")
-    impressions = list(traffic.impressions(EVENTS * size))  # made before: answers must not pile up while they are
+    impressions = list(traffic.impressions(EVENTS * size))  # generated in advance, so that sending is fast
     command = run.worker(choice_latency_s=LATENCY_S, window_max_records=WINDOW_RECORDS)
     with ExitStack() as stack:
         partitions = {run.topic: PARTITIONS, run.output: PARTITIONS, run.dead_letters: 1}
@@ -91,7 +91,7 @@ def _measure(bootstrap: str, size: int, number: int) -> Measured:
         outputs.follow(stretch, *workers)
         share = (machine_cpu()[0] - used_s) / (machine_cpu()[1] - had_s)
     if not stretch.passed:
-        raise Fatal(f"{size} workers: {stretch.total} responses came at once: too few to measure a rate")
+        raise Fatal(f"{size} workers: {stretch.total} responses arrived at the same time; want more to measure a rate")
     figures = {"machine_cpu_share": share, "cpu_s_per_event": stretch.cpu_s * traffic.QUESTIONS_AN_EVENT / stretch.num}
     return Measured(
         f"workers_{size}", number, round(stretch.num / traffic.QUESTIONS_AN_EVENT), stretch.seconds, figures
@@ -99,19 +99,21 @@ def _measure(bootstrap: str, size: int, number: int) -> Measured:
 
 
 def _await_shares(bootstrap: str, group: str, workers: Sequence[Contending]) -> None:
-    """Wait until every worker has its share of the partitions.  Raises `Fatal`."""
+    """Wait until every worker has its share of the partitions.  Raises `Fatal` after `_JOIN_S`."""
     admin = AdminClient(plain_client(bootstrap))
     deadline_s = time.monotonic() + _JOIN_S
     while _shares(admin, group) != [PARTITIONS // len(workers)] * len(workers):
         for worker in workers:
             worker.raise_if_ended()
         if time.monotonic() > deadline_s:
-            raise Fatal(f"{len(workers)} workers have not shared {PARTITIONS} partitions within {_JOIN_S:.0f} s")
+            raise Fatal(
+                f"{PARTITIONS} partitions were not assigned evenly to {len(workers)} workers within {_JOIN_S:.0f} s"
+            )
         time.sleep(0.5)
 
 
 def _shares(admin: AdminClient, group: str) -> list[int]:
-    """Return how many partitions each member has; nothing while there is no such group."""
+    """Return the number of partitions of each member; [] if the group does not exist yet."""
     try:
         found = admin.describe_consumer_groups([group])[group].result(_JOIN_S)
     except KafkaException:

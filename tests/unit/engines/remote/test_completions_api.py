@@ -29,7 +29,7 @@ def test_letters_that_vllm_would_tell_are_read() -> None:
 
 @pytest.mark.parametrize("wrong", [math.inf, math.nan, 2.0, 0.01])
 def test_what_is_no_log_probability_is_no_answer(wrong: float) -> None:
-    with pytest.raises(ValueError, match="no number, or above 0"):
+    with pytest.raises(ValueError, match="not a number, or is above 0"):
         check(letters({**GOOD, "token_id:33": wrong}), BODY)
 
 

@@ -1,4 +1,4 @@
-"""The loops beside the worker, each a process: `python -m worker.bench.plain.peers.NAME OPTIONS` until SIGTERM.
+"""The other loops, each in its own process: `python -m worker.bench.plain.peers.NAME OPTIONS` until SIGTERM.
 
-They run in whatever environment has their framework, so they import its client and of the worker only what knows none.
+They run in the environment of their framework, so they import its client, and only worker modules that use no client.
 """

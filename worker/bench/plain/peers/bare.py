@@ -1,6 +1,6 @@
-"""The least that is exactly once: consume, answer, produce, send offsets, commit; one thread, no answer to any trouble.
+"""The minimum for exactly once: consume, answer, produce, send offsets, commit; one thread, no error handling.
 
-An error ends it.  It takes no care of rebalances, poison, pauses, engines that die or brokers that time out.
+Any error ends it.  It does not handle rebalances, bad records, pauses, engine crashes or broker time-outs.
 """
 
 import signal
@@ -19,7 +19,6 @@ class Loop:
     """The loop; `stop` ends it after its transaction."""
 
     def __init__(self, options: Options) -> None:
-        """Connect and join the group."""
         self._options = options
         self._handler = Handler(options.output)
         self._producer = Producer(dict(options.producer))
@@ -29,17 +28,17 @@ class Loop:
         self._stopped = False
 
     def stop(self, *_: object) -> None:
-        """Take a signal."""
+        """Stop after the current transaction; a signal handler."""
         self._stopped = True
 
     def run(self) -> None:
-        """Work until stopped."""
+        """Run transactions until `stop`, then leave the group."""
         while not self._stopped:
             self._transaction()
         self._consumer.close()
 
     def _transaction(self) -> None:
-        """Answer up to a commit's worth of events, and commit them; none, and there is nothing to commit."""
+        """Answer up to `flush_records` events and commit them; abort the transaction if there are none."""
         self._producer.begin_transaction()
         num, until_s = 0, time.monotonic() + self._options.flush_interval_s
         while num < self._options.flush_records and time.monotonic() < until_s:
@@ -52,7 +51,7 @@ class Loop:
         self._producer.commit_transaction()
 
     def _one(self) -> int:
-        """Answer one event if there is one; return how many."""
+        """Answer one event if there is one; return the number of events, 0 or 1."""
         message = self._consumer.poll(POLL_S)
         if message is None:
             return 0

@@ -1,7 +1,7 @@
-"""FastStream with the confluent client: batches, each acknowledged once all its answers are delivered: at least once.
+"""FastStream with the confluent client: a batch is acknowledged when all its responses are delivered: at least once.
 
-It has no transactions over offsets.  A batch is what is there, up to a commit's worth of events; how long its answering
-takes has no bound.
+It has no transactions with offsets.  A batch has the available events, at most `flush_records`; the time to answer them
+is not limited.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from faststream.confluent import KafkaBroker, KafkaMessage, KafkaPublishMessage
 from worker.bench.plain.handler import Handler
 from worker.bench.plain.peers.options import Options, to_record
 
-# It commits what the client has stored, so the client must store.
+# FastStream commits the offsets that the client has stored, so the client must store them.
 _ITS_OWN = {"enable.auto.offset.store", "enable.auto.commit", "auto.offset.reset", "group.id"}
 
 
@@ -44,7 +44,7 @@ def application(options: Options) -> FastStream:
 
 
 async def _as_they_are(message: KafkaMessage) -> list[bytes]:
-    """Hand on the values of a batch; else each would be tried for JSON."""
+    """Return the values of a batch unchanged; the default decoder tries JSON."""
     return [raw.value() for raw in message.raw_message]
 
 

@@ -1,4 +1,4 @@
-"""What a peer is told, as one word of JSON on its command line, and a record as the handler takes it."""
+"""The options of a peer, JSON on its command line; and the conversion of a message to a record."""
 
 import json
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from worker.core.records import Headers, Partition, Record
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Where to read and write, and how; `consumer` and `producer` are librdkafka's options, the worker's own."""
+    """Topics and limits of a peer; `consumer` and `producer` are the worker's librdkafka options."""
 
     topic: str
     output: str
@@ -30,12 +30,12 @@ class Options:
         return str(self.consumer["group.id"])
 
     def to_json(self) -> str:
-        """Write it for a command line."""
+        """Return the options as JSON, for a command line."""
         return json.dumps(asdict(self))
 
     @classmethod
     def of_json(cls, text: str) -> "Options":
-        """Read what `to_json` wrote."""
+        """Return the options from JSON."""
         return cls(**json.loads(text))
 
 
@@ -43,26 +43,26 @@ class ClientMessage(Protocol):
     """A message of any version of the client."""
 
     def topic(self) -> str | None:
-        """Say where it stands, the topic."""
+        """Return its topic."""
 
     def partition(self) -> int | None:
-        """Say where it stands, the partition."""
+        """Return its partition."""
 
     def offset(self) -> int | None:
-        """Say where it stands in it."""
+        """Return its offset."""
 
     def key(self) -> bytes | None:
         """Return its key."""
 
     def value(self) -> bytes | None:
-        """Return its bytes."""
+        """Return its value."""
 
     def headers(self) -> list[tuple[str, bytes | None]] | None:
         """Return its headers."""
 
 
 def to_record(message: ClientMessage) -> Record:
-    """Return a message as the handler takes it."""
+    """Return a message as the handler's record."""
     headers: Headers = tuple(message.headers() or ())
     where = Partition(message.topic() or "", message.partition() or 0)
     return Record(where, 0, message.offset() or 0, message.key(), message.value(), headers)

@@ -1,7 +1,7 @@
-"""Quix Streams 3 with `processing_guarantee="exactly-once"`: one record at a time, a transaction a checkpoint.
+"""Quix Streams 3 with `processing_guarantee="exactly-once"`: one record at a time, one transaction per checkpoint.
 
-Its checkpoint closes after so many events or so much time, as the worker's flush does.  It sets the assignment to
-`range` by itself.
+A checkpoint closes after a number of events or a time, as the worker's flush does.  Quix sets the assignment strategy
+to `range`.
 """
 
 import sys
@@ -18,7 +18,7 @@ POLL_S = 0.01
 
 
 def application(options: Options, state: Path) -> Application:
-    """Build the application; it makes a folder for state even where none is kept."""
+    """Build the application; it creates a state folder even if no state is stored."""
     return Application(
         options.bootstrap,
         consumer_group=options.group,
@@ -37,7 +37,7 @@ def application(options: Options, state: Path) -> Application:
 
 
 def run(options: Options, state: Path) -> None:
-    """Work until SIGTERM, which the application takes itself."""
+    """Run until SIGTERM, which the application handles."""
     handler = Handler(options.output)
     app = application(options, state)
     source = app.topic(options.topic, value_deserializer="bytes", key_deserializer="bytes")
