@@ -137,7 +137,7 @@ def test_each_verdict_is_a_sentence(verdict: Verdict, words: str) -> None:
 
 def test_without_an_interval_it_says_what_is_wanting() -> None:
     few = made.report(made.readout("demo", made.epoch(made.waiting())))
-    assert "40 users seen and 100 wanted" in last_screen.verdict(few)
+    assert "40 users so far, at least 100 needed" in last_screen.verdict(few)
     assert not INTERVAL.search(last_screen.verdict(few))
     assert last_screen.verdict(Report(())).startswith("Nothing can be said")
     assert last_screen.verdict(Report((replace(made.readout(), epochs=(made.epoch(),)),))).startswith("Nothing can")

@@ -71,8 +71,8 @@ def test_a_full_queue_whose_messages_fail_is_not_waited_for(monkeypatch: pytest.
 @pytest.mark.parametrize(
     ("topic", "told"),
     [
-        ("impressions", "`mirrorstream topics create` makes it"),
-        ("readouts", "`mirrorstream topics create` makes it"),
+        ("impressions", "`mirrorstream topics create` creates it"),
+        ("readouts", "`mirrorstream topics create` creates it"),
         ("outcome", "there are outcomes, responses; did you mean outcomes?"),
         ("mine", "there are outcomes, responses$"),
     ],
