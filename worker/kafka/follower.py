@@ -1,10 +1,10 @@
-"""Topics read by one process alone, whose positions are kept elsewhere: no group, no commit to Kafka.
+"""Reads whole topics in one process that stores its positions itself: no group, no commit to Kafka.
 
-All partitions, those that are born later too, committed records only.  A topic that is not there yet is looked for
-again.  A position whose records have expired goes on at the first that is left.
+It reads all partitions, also those that are added later, and committed records only.  It waits for a topic that does
+not exist yet.  A position whose records have expired continues at the oldest that is left, with a warning.
 
-A position belongs to a topic's id, not to its name: after each batch the ids are asked, and a topic that was made anew
-ends the reader, or is read from its start with `on_data_loss=skip`.
+A position is valid for a topic's id, not for its name: topic ids are read after each batch, and a topic that was
+recreated ends the reader, or is read from its start with `on_data_loss=skip`.
 """
 
 import logging
@@ -27,15 +27,15 @@ log = logging.getLogger(__name__)
 
 TIMEOUT_S = 10.0
 AGAIN_S = 0.2
-LOOK_S = 30.0  # how often new partitions are looked for, and what could not be read is read again
+LOOK_S = 30.0  # between two checks for new partitions, and two tries of a batch that could not be read
 MAX_BATCH = 2_000  # records, about 6 MB of responses
 
 
 @dataclass(frozen=True, slots=True)
 class Reached:
-    """Where a reader stands after a batch: next offsets, the topics' ids, and topics that were made anew before it.
+    """The state of a reader after a batch: next offsets, topic ids, and the topics that were recreated before it.
 
-    What was kept of a topic in `made_anew` belongs to another topic: its old positions say nothing any more.
+    Stored positions of a topic in `made_anew` belong to the old topic and are no longer valid.
     """
 
     positions: Mapping[Partition, int]
@@ -44,25 +44,25 @@ class Reached:
 
 
 class Following:
-    """The reader of some topics; not for several threads."""
+    """Reads topics from `start.positions`, or from the beginning without a position; not thread-safe.
+
+    The constructor raises `Retryable` if Kafka does not answer, `Fatal` if a topic was recreated and `on_data_loss` is
+    stop.
+    """
 
     def __init__(self, settings: KafkaClientSettings, topics: Sequence[str], start: Reached) -> None:
-        """Start at the positions, and where there is none at the beginning.
-
-        Raises `Retryable` without Kafka, `Fatal` if a topic was made anew and `on_data_loss` is stop.
-        """
         self._settings, self._topics = settings, tuple(dict.fromkeys(topics))
         admin.metadata(settings)  # which says why where nobody answers; the questions below only say that
         self._topic_ids = TopicIds(AdminQueries(settings))
         self._consumer = Consumer(client.reader(settings, f"{settings.group_id}-experiment"))
         self._next = dict(start.positions)
         self._ids = dict(start.topic_ids)
-        self._made_anew: list[str] = []  # not told yet
+        self._made_anew: list[str] = []  # not reported yet
         self._assigned: set[Partition] = set()
         self._at_end: set[Partition] = set()
         self._looked_s = float("-inf")
-        self._held: set[Partition] = set()  # behind a batch that cannot be read, until the next look
-        self._broken = ""  # why, until it is told
+        self._held: set[Partition] = set()  # paused at a batch that cannot be read, until the next check
+        self._broken = ""  # why a batch cannot be read, until it is raised
         try:
             self._look()
         except BaseException:
@@ -71,38 +71,41 @@ class Following:
 
     @property
     def at_end(self) -> bool:
-        """Whether every partition was read to where it ended when last seen."""
+        """Whether every partition is read to its end."""
         return self._at_end >= self._assigned
 
     @property
     def missing(self) -> tuple[str, ...]:
-        """Return the topics that are not there."""
+        """The topics that do not exist."""
         found = {partition.topic for partition in self._assigned}
         return tuple(topic for topic in self._topics if topic not in found)
 
     def batch(self, timeout_s: float) -> tuple[list[Record], Reached]:
-        """Return what came within a time, and where the reader stands after it.  Raises `Retryable`, `Fatal`."""
+        """Return the records that arrive within `timeout_s`, and the state of the reader after them.
+
+        Raises `Retryable` if Kafka does not answer or a batch cannot be read, `Fatal` if a topic was recreated.
+        """
         try:
             if time.monotonic() - self._looked_s > LOOK_S:
                 self._look()
             records = self._records(timeout_s)
             found = self._states({record.partition.topic for record in records})
             if any(self._is_another(topic, state) for topic, state in found.items()):
-                records = []  # some may be of the old topic, some of the new: all are read again
+                records = []  # from the old and the new topic, in part: all of them are read again
                 self._look()
         except Retryable:
-            self._looked_s, self._assigned = float("-inf"), set()  # what was fetched is fetched again
+            self._looked_s, self._assigned = float("-inf"), set()  # the records of this call are fetched again
             raise
         if self._broken and not records:
             broken, self._broken = self._broken, ""
-            raise Retryable(f"{broken}; nothing behind it is read; {ADVICE}")
+            raise Retryable(f"{broken}; nothing after it is read; {ADVICE}")
         self._next |= {record.partition: record.offset + 1 for record in records}
         made_anew, self._made_anew = tuple(self._made_anew), []
         moved = {record.partition: self._next[record.partition] for record in records}
         return records, Reached(moved, dict(self._ids), made_anew)
 
     def close(self) -> None:
-        """Leave Kafka."""
+        """Close the consumer."""
         self._consumer.close()
 
     def _records(self, timeout_s: float) -> list[Record]:
@@ -118,7 +121,7 @@ class Following:
     def _is_record(self, message: Message, partition: Partition) -> bool:
         error = message.error()
         if partition in self._held:
-            return False  # the client may have lost its place there
+            return False  # the client's position there may be wrong
         if error is None:
             self._at_end.discard(partition)
             return True
@@ -130,7 +133,7 @@ class Following:
         return False
 
     def _hold(self, partition: Partition, why: str) -> None:
-        """Read nothing more of a partition until the next look; the others go on."""
+        """Pause a partition until the next check; the others are read on."""
         if partition not in self._held:
             self._held.add(partition)
             self._broken = why
@@ -148,7 +151,7 @@ class Following:
         return state is not None and self._ids.get(topic, state.topic_id) != state.topic_id
 
     def _look(self) -> None:
-        """Take on partitions that are new, and topics that were made anew."""
+        """Assign new partitions, and recreated topics from their start."""
         states = {topic: state for topic, state in self._states(set(self._topics)).items() if state is not None}
         found = {Partition(topic, number) for topic, state in states.items() for number in range(state.num_partitions)}
         anew = {topic for topic, state in states.items() if self._is_another(topic, state)}
@@ -164,30 +167,35 @@ class Following:
         self._looked_s = time.monotonic()
 
     def _take_anew(self, topic: str, new_id: str) -> None:
-        """Begin a topic from its start that is not the one which was read.  Raises `Fatal` if that is not wanted."""
-        problem = f"topic {topic}: was made anew: its id is {new_id}, read was {self._ids.get(topic) or 'another one'}"
+        """Read a recreated topic from its start.  Raises `Fatal` if `on_data_loss` is stop."""
+        problem = (
+            f"topic {topic} was recreated: its id is {new_id}, read before was {self._ids.get(topic) or 'another one'}"
+        )
         if self._settings.on_data_loss == "stop":
             raise Fatal(
-                f"{problem}; nothing more is read: on_data_loss=skip reads the new one from its start and keeps what"
-                " was counted, `experiment rebuild` counts only what is there now"
+                f"{problem}; reading stops: on_data_loss=skip reads the new topic from its start and keeps what was"
+                " counted, `experiment rebuild` counts only what exists now"
             )
-        log.warning("%s; on_data_loss=skip: it is read from its start", problem)
+        log.warning("%s; reading it from its start (on_data_loss=skip)", problem)
         self._next = {one: offset for one, offset in self._next.items() if one.topic != topic}
         self._made_anew.append(topic)
 
     def _is_past_its_end(self, topic: str, found: set[Partition]) -> bool:
-        """Say whether a position whose topic's id nobody wrote down stands where this topic has not come yet."""
+        """Return True if a position stored without a topic id is beyond the end of this topic: it is of another one."""
         known = [one for one in self._next if one.topic == topic]
         return any(one not in found or self._next[one] > self._watermarks(one)[1] for one in known)
 
     def _start(self, partition: Partition) -> int:
-        """Return where to read on, which is no earlier than what the broker still has."""
+        """Return the offset to continue at, within what the broker has."""
         low, high = self._watermarks(partition)
         wanted = self._next.get(partition, low)
+        if wanted < low:
+            log.warning("%s: %d records after the position are gone, from %d on; they are in no figure", partition,
+                        low - wanted, wanted)  # fmt: skip
         return min(max(low, wanted), high)
 
     def _watermarks(self, partition: Partition) -> tuple[int, int]:
-        """Return where a partition begins and ends; a topic that was just made has no leader for a moment."""
+        """Return the first and the end offset of a partition; a topic that was just created has no leader yet."""
         asked = TopicPartition(partition.topic, partition.number)
         deadline_s = time.monotonic() + TIMEOUT_S
         while True:

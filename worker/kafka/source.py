@@ -1,15 +1,14 @@
-"""1 poll: the consumer in a thread of its own, which polls for ever and answers rebalances.
+"""1 poll: the consumer in a thread of its own, which polls all the time and handles rebalances.
 
-Records go to the event loop in batches; rebalances go there as events of `delivery.handover`.  A revoke callback
-waits, within a bound, until the loop says that the partitions may go.
+Records go to the event loop in batches; rebalances go there as events of `delivery.handover`.  A revoke callback waits,
+within a bound, until the loop releases the partitions.
 
-Every call to the consumer is made in this thread: the client lets one call in at a time (2.16), so another thread would
-wait for a poll to leave it a gap.  What others want to know, they ask for (`freeze`, `committed`), and it is answered
-between two polls or inside a waiting revoke callback.  That also makes one step of reading the group's metadata and the
-assignment's epochs: metadata from before a partition moved must never meet a flush that holds it.
+Every call to the consumer is made in this thread: the client runs one call at a time (2.16), so a call in another
+thread would wait for the end of a poll.  Other threads queue requests (`freeze`, `committed`), which run between two
+polls or inside a waiting revoke callback.  So the group's metadata and the assignment's epochs are read in one step: a
+flush that holds a partition must never be sent with metadata from before that partition moved.
 
-Messages are polled one by one: a batch call can return records that were fetched before a rebalance callback
-inside it.
+Messages are polled one by one: a batch call can return records fetched before a rebalance callback that ran inside it.
 """
 
 import asyncio
@@ -42,15 +41,19 @@ from worker.settings.groups import KafkaClientSettings
 
 log = logging.getLogger(__name__)
 
-MAX_POLLED = 500  # records of one hand-over to the loop
-MAX_POLLED_BYTES = 4 << 20  # of memory; the last one may go over it
-POLL_S = 0.02  # longest wait for the first of them: how long a question, a pause or a stop waits
+MAX_POLLED = 500  # records of one batch to the loop
+MAX_POLLED_BYTES = 4 << 20  # of memory; the last record may exceed it
+POLL_S = 0.02  # longest wait for the first record: how long a request, a pause or a stop waits
 LEAVE_S = 30.0  # longest wait for the poll thread to leave the group
-MAX_BACKLOG = 2  # hand-overs that the loop has not taken yet
+MAX_BACKLOG = 2  # batches that the loop has not accepted yet
 
 
 class KafkaSource:
-    """Impressions from Kafka."""
+    """Reads impressions from Kafka, as a member of a consumer group.
+
+    With `until_end` it reads up to where the partitions end now, or at `until`.  `topics_before` are the topics that
+    existed when this process first looked.  Raises `BadSettings` for options that the client rejects together.
+    """
 
     def __init__(
         self,
@@ -60,11 +63,6 @@ class KafkaSource:
         until: datetime | None = None,
         topics_before: Collection[str] | None = None,
     ) -> None:
-        """Take the settings; with `until_end`, read up to where the partitions end now, or at `until`.
-
-        `topics_before` are those that were there when this process first looked: others are born later.  Raises
-        `BadSettings` for options that the client does not take together.
-        """
         self._settings = settings
         self._ends = Ends(is_backfill=until_end, until=until)
         try:
@@ -77,11 +75,11 @@ class KafkaSource:
         self._wanted_pause: frozenset[Partition] = frozenset()
         self._pauser = Pauser(self._consumer)
         self._backlog = threading.Semaphore(MAX_BACKLOG)
-        self._revoking: frozenset[Partition] | None = None  # what the waiting revoke callback holds
+        self._revoking: frozenset[Partition] | None = None  # the partitions of the waiting revoke callback
         self._stopping = threading.Event()
         queries = AdminQueries(settings)
         self._topics = InputTopics(settings, queries, until_end=until_end)
-        self._positions = Positions(settings, queries, self._breathe, topics_before)
+        self._positions = Positions(settings, queries, self._serve_requests, topics_before)
         self._membership = Membership(self._consumer)
         self._unreadable = Unreadable(settings, lambda: not self._stopping.is_set())
         self.last_poll_s = time.monotonic()
@@ -90,21 +88,21 @@ class KafkaSource:
 
     @property
     def held_up(self) -> str:
-        """Why nothing can come, "" while this worker is a member of its group, and its topics can be read."""
+        """Why no records can arrive; "" while this worker is a member of its group and its topics can be read."""
         return self._topics.why or self._positions.why or self._membership.why_not or self._unreadable.held_up
 
     def unreadable(self) -> tuple[int, int]:
-        """Return how many unreadable batches were found since the last call, and how many hold a partition now."""
+        """Return two counts of unreadable batches: found since the last call, and holding a partition now."""
         found, self._unreadable.num_found = self._unreadable.num_found, 0
         return found, self._unreadable.num_held
 
     def accept(self) -> str:
-        """Pass the unreadable batches that hold partitions now; return what is done, "" if there are none."""
+        """Skip the unreadable batches that hold partitions now; return what was done, "" if there are none."""
         num = self._unreadable.accept()
-        return f"{num} unreadable batches are passed, with a dead letter each" if num else ""
+        return f"{num} unreadable batches are skipped, with one dead letter each" if num else ""
 
     def open(self, deliver: Callable[[Delivery], None]) -> None:
-        """Join the group; `deliver` is called in the running loop with everything that happens."""
+        """Join the group; `deliver` is called in the running event loop with records and events."""
         loop = asyncio.get_running_loop()
         self.last_poll_s = time.monotonic()
         self._deliver: Callable[[Delivery], None] = lambda what: _call(loop, deliver, what)
@@ -120,17 +118,17 @@ class KafkaSource:
         self._wanted_pause = partitions
 
     def freeze(self) -> None:
-        """Ask for the group's metadata and the assignment's epochs, read in one step: `Frozen` is delivered."""
+        """Ask for the group's metadata and the assignment's epochs, read in one step; delivered as `Frozen`."""
         self._mailbox.post(self._answer_freeze)
 
     def let_go(self, partitions: frozenset[Partition]) -> None:
-        """Let the revoke callback return that waits for these partitions; a later one is not meant."""
+        """Let the revoke callback of exactly these partitions return; a later one is not affected."""
         self._mailbox.post(lambda: self._let_go(partitions))
 
     def committed(self, partitions: frozenset[Partition]) -> dict[Partition, int]:
-        """Ask the broker for committed offsets; -1 where there is none.  Blocks; not for the loop's thread.
+        """Return the committed offsets, -1 without one.  Blocks; not for the event loop's thread.
 
-        One that was committed for a topic which was made anew since is none: it says nothing of today's records.
+        One of an older topic of the same name counts as none.  Raises `KafkaException`; `TimeoutError` if it is late.
         """
         wanted = [TopicPartition(partition.topic, partition.number) for partition in partitions]
         found = client.checked(self._mailbox.ask(lambda: self._consumer.committed(wanted, timeout=CALL_TIMEOUT_S)))
@@ -141,18 +139,18 @@ class KafkaSource:
         return bool(one.offset >= 0 and offset_metadata.topic_id_of(one.metadata or "") in ids)
 
     def commit(self, offsets: list[TopicPartition]) -> None:
-        """Commit outside of transactions, for at-least-once.  Blocks; not for the loop's thread."""
+        """Commit outside of transactions, for at-least-once.  Blocks; not for the event loop's thread."""
         client.checked(self._mailbox.ask(lambda: self._consumer.commit(offsets=offsets, asynchronous=False)))
 
     def offsets_of(self, heads: Collection[Head]) -> list[TopicPartition] | None:
-        """Return what to commit; None if a topic is not the one any more that the records were read from.
+        """Return the offsets to commit; None if a topic was recreated after the records were read.
 
-        Blocks; not for the loop's thread.  Raises `KafkaException` if nobody can say.
+        Blocks; not for the event loop's thread.  Raises `KafkaException` if Kafka does not answer.
         """
         return self._topics.offsets_of(heads, self._own.topic_ids(heads))
 
     def flushed(self, heads: Collection[Head]) -> None:
-        """Hear that the offsets of these heads are committed."""
+        """Note that the offsets of these heads were committed."""
         ids = self._own.topic_ids(heads)
         self._topics.flushed({partition: topic_id for partition, topic_id in ids.items() if topic_id})
 
@@ -180,18 +178,18 @@ class KafkaSource:
                     self._deliver(AllRead())
                 self._judge_topics()
         except Stopped:
-            log.info("stopped while partitions were assigned")
+            log.info("the worker stopped during an assignment of partitions")
         except Fatal as error:
             self._deliver(error)
         except Exception as error:
             log.exception("poll thread ended")
             self._deliver(Fatal(f"poll thread: {type(error).__name__}: {error_text.explain(error)}; the worker stops"))
         finally:
-            # Also after a failure: a member that does not leave holds its partitions for a whole session.
+            # Also after a failure: a member that does not leave keeps its partitions until its session times out.
             self._stopping.set()
             self._consumer.close()
 
-    def _breathe(self) -> bool:
+    def _serve_requests(self) -> bool:
         """Answer others while a callback waits for the broker; say whether to go on waiting."""
         self._mailbox.run_pending()
         self.last_poll_s = time.monotonic()
@@ -217,7 +215,7 @@ class KafkaSource:
         return records
 
     def _hand_over(self, records: list[Record]) -> None:
-        """Give records to the loop; while it has enough, go on polling for rebalances, without records."""
+        """Pass records to the loop; while it has enough, poll for rebalances only."""
         if not records:
             return
         since_s = time.monotonic()
@@ -231,20 +229,20 @@ class KafkaSource:
         self._deliver(records)
 
     def _poll_paused(self) -> bool:
-        """Poll once for callbacks alone, every partition paused; say whether something else came."""
+        """Poll once for callbacks only, with every partition paused; return True if a message came instead."""
         self._pauser.set(frozenset(self._own.epochs), self._own.epochs)
         message = self._consumer.poll(0)
         self.last_poll_s = time.monotonic()
         if message is not None and message.error() is not None:
-            self._record(message)  # raises what must end the worker
-        elif message is not None:  # cannot be while paused; reading it again is right, dropping it is not
+            self._record(message)  # raises if the worker must stop
+        elif message is not None:  # impossible while paused; if so, read it again rather than drop it
             partition = Partition(message.topic() or "", message.partition() or 0)
             if partition in self._own.epochs:
                 self._pauser.seek(partition, self._own.next[partition])
         return message is not None
 
     def _pass_unreadable(self) -> list[Record]:
-        """Look again at partitions that a batch holds; return a record for each batch that is passed."""
+        """Retry partitions held by an unreadable batch; return a record for each batch that is skipped."""
         again, ends = self._unreadable.due()
         for partition, first in again.items():
             self._read_from(partition, first)
@@ -258,7 +256,7 @@ class KafkaSource:
         return records
 
     def _read_from(self, partition: Partition, offset: int) -> None:
-        """Read on from an offset, also where the client lost its place and no longer fetches the partition."""
+        """Continue at an offset, also if the client no longer fetches the partition."""
         self._own.next[partition] = offset
         self._pauser.set(self._wanted_pause | self._unreadable.paused(), self._own.epochs)
         if not self._pauser.seek(partition, offset):
@@ -278,7 +276,7 @@ class KafkaSource:
             return None
         offset = message.offset()
         if self._unreadable.is_held(partition):
-            return None  # it is read again once what stands before it is read or passed
+            return None  # it is read again once the batch before it is read or skipped
         self._unreadable.read(partition)
         if self._ends.is_past(partition, offset):
             return None
@@ -291,7 +289,7 @@ class KafkaSource:
     def _on_error(self, error: KafkaError, partition: Partition, message: Message) -> None:
         code = error.code()
         if self._unreadable.is_held(partition):
-            return  # the client goes on with what it cannot read, and may lose its place
+            return  # the client repeats the error, perhaps at a wrong position
         if code == client.PARTITION_EOF:
             self._ends.reaches(partition, message.offset())
             return
@@ -303,19 +301,19 @@ class KafkaSource:
             self._on_out_of_range(partition, error)
             return
         if code == KafkaError.UNKNOWN_TOPIC_OR_PART:
-            return  # the watch tells, by the topic's id
+            return  # the topic watch reports it, by the topic's id
         if error.fatal() or code == client.FATAL:
-            # A static member that was killed finds its own name taken until its session ends (KIP-848): as fenced.
+            # After a kill, a static member's name is taken until its old session ends (KIP-848): treated as fenced.
             kind = Fenced if self._settings.static_membership else Fatal
             raise kind(f"poll: {error_text.explain(error)}; the worker stops")
         log.warning("poll %s: %s; going on", partition, error_text.explain(error))
 
     def _on_unreadable(self, error: KafkaError, partition: Partition, offset: int) -> None:
-        """Hold a partition at a batch that the client cannot read; the offset is the batch's first, or damaged too."""
+        """Hold a partition at an unreadable batch; `offset` is the batch's first, or itself damaged."""
         first = self._own.next.get(partition, offset)
         asked = TopicPartition(partition.topic, partition.number)
         if first < offset < (self._consumer.get_watermark_offsets(asked, cached=True) or (0, 0))[1]:
-            first = offset  # what stands between them is no record: a transaction's marker, or aborted
+            first = offset  # between them are no records, only transaction markers or aborted ones
         if self._ends.reaches(partition, first):
             return
         self._unreadable.found(partition, first, error)
@@ -337,12 +335,12 @@ class KafkaSource:
         self._take_starts(consumer, starts)
         self._membership.joined()
         self._ends.given(is_some=bool(partitions))
-        if self._wanted_pause:  # the window is full: what comes meanwhile waits too
+        if self._wanted_pause:  # the window is full: new partitions wait, too
             self._pauser.set(frozenset(self._own.epochs), self._own.epochs)
-        log.info("assigned %s", ", ".join(map(str, given)) or "nothing new")
+        log.info("assigned %s", ", ".join(map(str, given)) or "no new partitions")
 
     def _take_starts(self, consumer: Consumer, starts: Starts) -> None:
-        """Begin an assignment of each partition that has a start, and tell of the topics that have none."""
+        """Start reading each partition that has a start, and report the topics without one."""
         is_backfill, offsets = self._ends.is_backfill, {one: at.offset for one, at in starts.by_partition.items()}
         ends = self._positions.ends(consumer, starts.by_partition, self._ends.until) if is_backfill else {}
         for partition, start in starts.by_partition.items():
@@ -366,7 +364,7 @@ class KafkaSource:
             self._mailbox.run_pending(wait_s=POLL_S)
             self.last_poll_s = time.monotonic()
         self._forget(gone)
-        if self._revoking is not None:  # nobody let it go in time: what is in flight there is void now
+        if self._revoking is not None:  # not released in time: its records in flight are dropped
             self._revoking = None
             self._deliver(Lost(gone))
         consumer.incremental_unassign(partitions)
@@ -384,7 +382,7 @@ class KafkaSource:
         self._ends.lost()
         self._deliver(Lost(gone))
         consumer.incremental_unassign(partitions)
-        log.warning("lost %s: this member was silent for too long, or the topic is gone", ", ".join(map(str, gone)))
+        log.warning("lost %s: the session timed out, or the topic was deleted", ", ".join(map(str, gone)))
 
     def _forget(self, partitions: frozenset[Partition]) -> None:
         self._own.end(partitions)
@@ -392,10 +390,10 @@ class KafkaSource:
         self._pauser.forget(partitions)
         self._unreadable.forget(partitions)
 
-    # -- topics that are not what they were
+    # -- deleted and recreated topics
 
     def _judge_topics(self) -> None:
-        """Drop partitions of topics that are gone, and place those of topics that are others now."""
+        """Drop the partitions of deleted topics, and restart those of recreated topics."""
         self._act(self._topics.judge_seen())
 
     def _act(self, look: Look) -> None:
@@ -405,14 +403,16 @@ class KafkaSource:
             self._place_again(look.again)
 
     def _lose_topic(self, topic: str) -> None:
-        """Drop what is in flight of a topic that is gone: its records are, too, and it holds up all others' offsets."""
+        """Drop the records in flight of a deleted topic: it would block the offsets of all other topics."""
         num_dropped = self._drop(self._own.given_of({topic}))
         self._topics.is_gone(topic, num_dropped)
         if num_dropped and self._ends.is_backfill:
-            raise Fatal(f"topic {topic} was deleted while it was read; what was answered is committed")
+            raise Fatal(
+                f"topic {topic} was deleted during the backfill, which stops; responses up to now are committed"
+            )
 
     def _place_again(self, topics: frozenset[str]) -> None:
-        """Read topics anew that came back, or came back as others; the group's assignment stays as it is."""
+        """Start reading topics that exist again or were recreated; the group's assignment does not change."""
         given = self._own.given_of(topics)
         self._drop(given)
         for topic in topics - {one.topic for one in given}:
@@ -434,18 +434,18 @@ class KafkaSource:
         return len(read)
 
     def _on_out_of_range(self, partition: Partition, error: KafkaError) -> None:
-        """Go on where the position of a partition is no longer there, as `on_data_loss` says."""
+        """Continue a partition whose position no longer exists, as `on_data_loss` says.  Raises `Fatal` with stop."""
         epoch = self._own.epochs.get(partition)
         if epoch is None:
             return
         states = self._positions.present({partition.topic})
         self._act(self._topics.judge({partition.topic: states.get(partition.topic)}))
         if self._own.epochs.get(partition) != epoch:
-            return  # the topic is another one: that was it
+            return  # the topic was recreated, and is handled
         try:
             oldest, end = self._positions.bounds(self._consumer, partition)
         except GoneError:
-            return  # the watch tells
+            return  # the topic watch reports it
         if oldest <= self._own.next[partition] <= end:
             if not self._unreadable.position_lost(partition, self._own.next[partition], error):
                 self._read_from(partition, self._own.next[partition])
@@ -455,7 +455,7 @@ class KafkaSource:
             raise Fatal(f"{gone}; on_data_loss=skip goes on")
         topic_id = self._own.topic_id(partition)
         log.warning(
-            "%s: its position is no longer there; on_data_loss=skip: going on at the oldest, %d", partition, oldest
+            "%s: its position no longer exists; continuing at the oldest, %d (on_data_loss=skip)", partition, oldest
         )
         self._drop(frozenset({partition}))
         self._topics.position_gone(partition.topic)
