@@ -105,8 +105,8 @@ def cannot_tell(bootstrap: str | None) -> list[str]:
     """Say what is not shown, in two lines, and where to read more."""
     delivery = "the embedded broker proves nothing about delivery" if bootstrap is None else f"delivery is {PROVEN}"
     return [
-        f"What this cannot tell: what real users would choose; {delivery}.",
-        f"More: {README}, and \u201cWhat this cannot tell\u201d at the end of the page.",
+        f"What this does not show: what real users would choose; {delivery}.",
+        f"More: {README}, and \u201cWhat these figures do not show\u201d at the end of the page.",
     ]
 
 

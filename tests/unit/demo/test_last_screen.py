@@ -103,7 +103,7 @@ def test_the_screen_has_three_sentences_two_commands_and_two_lines_on_what_it_ca
     seen, commands, limits = "\n".join(lines).split("\n\n")
     assert [line[-1] for line in seen.splitlines()] == [".", ".", "\u201d" if seen.endswith("\u201d") else "."]
     assert [line.split()[1] for line in commands.splitlines()[1:]] == ["demo", "check"]
-    assert limits.startswith("What this cannot tell: what real users would choose")
+    assert limits.startswith("What this does not show: what real users would choose")
     assert len(limits.splitlines()) == 2
     assert "README" in limits
     assert "_" not in "\n".join(lines)  # no name of a field
