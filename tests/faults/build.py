@@ -40,6 +40,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 from prometheus_client import REGISTRY
 
 import worker.core.delivery.handover
+import worker.engines.choice_model
 import worker.kafka.sink
 import worker.kafka.source
 import worker.runtime.app
@@ -225,7 +226,7 @@ def install(mutant: str) -> None:
     handovers = {"": _Watched, "release-order": _Watched, "epoch-check": _NoEpochCheck, "in-doubt": _AlwaysAgain}
     ours: list[tuple[object, str, type]] = [
         (worker.runtime.app, "Handover", handovers[mutant]),
-        (worker.runtime.app, "ChoiceModel", _UnevenChoiceModel),
+        (worker.engines.choice_model, "ChoiceModel", _UnevenChoiceModel),
         (worker.kafka.sink, "Producer", _FaultyProducer),
     ]
     if mutant == "release-order":

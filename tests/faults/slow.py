@@ -14,9 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import worker.runtime.app
 from tests.support.harness import Stage, Worker, as_flags
 from worker.core.simulation.draws import Ask, Drawn
+from worker.engines import choice_model
 from worker.engines.choice_model import ChoiceModel
 
 LOOK_S = 0.02  # how often it looks for the gate
@@ -71,6 +71,6 @@ if __name__ == "__main__":
 
     for name, value in json.loads(os.environ["SLOW"]).items():
         setattr(_SlowChoiceModel, name, value)
-    assert hasattr(worker.runtime.app, "ChoiceModel"), "worker.runtime.app has no ChoiceModel any more"
-    worker.runtime.app.ChoiceModel = _SlowChoiceModel
+    assert hasattr(choice_model, "ChoiceModel"), "worker.engines.choice_model has no ChoiceModel any more"
+    setattr(choice_model, "ChoiceModel", _SlowChoiceModel)  # noqa: B010 - mypy takes a class for a type
     main()

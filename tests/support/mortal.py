@@ -10,9 +10,9 @@ import os
 import signal
 from pathlib import Path
 
-import worker.runtime.app
 from worker.core.errors import EngineDead
 from worker.core.simulation.draws import Ask, Drawn
+from worker.engines import choice_model
 from worker.engines.choice_model import ChoiceModel
 from worker.engines.local.vllm import VllmEngine
 
@@ -62,6 +62,6 @@ if __name__ == "__main__":
     import worker.engines.local.vllm
     from worker.cli.main import main
 
-    setattr(worker.runtime.app, "ChoiceModel", MortalChoiceModel)  # noqa: B010 - not that module's own name
+    setattr(choice_model, "ChoiceModel", MortalChoiceModel)  # noqa: B010 - not that module's own name
     worker.engines.local.vllm.VllmEngine = MortalVllm  # type: ignore[misc]
     main()

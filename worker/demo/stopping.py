@@ -23,7 +23,8 @@ class Enough(KeyboardInterrupt):
 
 def stoppable(work: Callable[[], int]) -> int:
     """Do the work and return its exit code; one that is stopped says so in one line."""
-    before = {number: signal.signal(number, _stop) for number in SIGNALS}
+    heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]  # `nohup` ignores SIGHUP
+    before = {number: signal.signal(number, _stop) for number in heard}
     try:
         return work()
     except KeyboardInterrupt as error:

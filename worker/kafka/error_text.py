@@ -16,9 +16,9 @@ from confluent_kafka import KafkaError, KafkaException
 
 _PREFIX = re.compile(r"^(?:Local|Broker): ")
 _STATE = re.compile(r" \(after .*?\)$")  # differs from try to try
-_BROKER = re.compile(r"^(?:\w+://)?(?P<address>[^/\s]+)(?:/\w+)?: (?P<problem>.*)$", re.DOTALL)
+_BROKER = re.compile(r"^(?:\w+://)?(?P<address>[^/\s]+:\d+)(?:/\w+)?: (?P<problem>.*)$", re.DOTALL)
 
-NO_ANSWER = "it does not answer: is it a Kafka broker, and are port and security.protocol right?"
+NO_ANSWER = "is it a Kafka broker, and are port and security.protocol right?"
 
 _REFUSED = "nobody listens there (connection refused): is Kafka started, and is the port right?"
 _NO_HOST = "no host has this name: is it spelled right, and does this machine's DNS have it?"
@@ -62,13 +62,16 @@ _BY_TEXT: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"mechanism .*not supported|[Uu]nsupported SASL mechanism", "it does not offer this sasl.mechanism"),
     )
 )
-_DENIED = "`mirrorstream check` says which"
 _NO_TOPIC = "no such topic or partition: `mirrorstream topics create` makes the topics"
 _FEW_REPLICAS = "fewer replicas are in sync than the topic's min.insync.replicas wants: are all brokers up?"
 _MOVED = "the leader of the partition has just moved or is not known yet"
 _COORDINATOR = "the broker that coordinates the group or transaction is not ready yet, or has just moved"
 _TOO_LARGE = "a message is larger than the topic takes: see the topic's max.message.bytes and max_message_bytes"
 _NEWER = "another holder took over this identity, or the broker timed the transaction out"
+_OF_BATCH = {
+    KafkaError.MSG_SIZE_TOO_LARGE: "a batch is larger than this client takes: raise receive.message.max.bytes",
+    KafkaError.OFFSET_OUT_OF_RANGE: "the client takes an offset that exists for one that does not",
+}
 _BY_CODE = {
     # librdkafka's own codes; only their Python names begin with an underscore.
     KafkaError._TRANSPORT: "the connection to the broker broke, or could not be made",  # noqa: SLF001 - see above
@@ -94,10 +97,10 @@ _BY_CODE = {
     # Kafka's codes
     KafkaError.REQUEST_TIMED_OUT: "the broker did not finish the request in time",
     KafkaError.NETWORK_EXCEPTION: "the connection to the broker broke",
-    KafkaError.TOPIC_AUTHORIZATION_FAILED: f"the principal lacks a right on this topic: {_DENIED}",
-    KafkaError.GROUP_AUTHORIZATION_FAILED: f"the principal lacks a right on this group: {_DENIED}",
+    KafkaError.TOPIC_AUTHORIZATION_FAILED: "the principal lacks a right on this topic: Read and Describe, or Write",
+    KafkaError.GROUP_AUTHORIZATION_FAILED: "the principal lacks Read on this group",
     KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED: (
-        f"the principal lacks a right on this transactional id: {_DENIED}"
+        "the principal lacks Write and Describe on this transactional id"
     ),
     KafkaError.CLUSTER_AUTHORIZATION_FAILED: "the principal lacks a right on the cluster",
     KafkaError.SASL_AUTHENTICATION_FAILED: "the broker refuses the user or the password",
@@ -166,6 +169,16 @@ def explain(error: KafkaError | BaseException) -> str:
     """Return the sentence for an error of the client, or of an exception around one; any other error's own text."""
     found = error.args[0] if isinstance(error, KafkaException) and error.args else error
     return sentence(found.code(), str(found.str())) if isinstance(found, KafkaError) else str(error)
+
+
+def of_batch(error: KafkaError) -> str:
+    """Return the sentence for a batch that cannot be read; a code's usual sentence may be about sending.
+
+    >>> of_batch(KafkaError(KafkaError.MSG_SIZE_TOO_LARGE))
+    'a batch is larger than this client takes: raise receive.message.max.bytes (MSG_SIZE_TOO_LARGE)'
+    """
+    told = _OF_BATCH.get(error.code())
+    return f"{told} ({error.name()})" if told else explain(error)
 
 
 def is_of_client(error: BaseException) -> bool:

@@ -104,7 +104,7 @@ class Unreadable:
     def found(self, partition: Partition, first: int, error: KafkaError) -> None:
         """Record an unreadable batch that starts at `first`; a known one is not logged or counted again."""
         before = self._held.get(partition)
-        why = error_text.explain(error)[:MAX_SEEN]
+        why = error_text.of_batch(error)[:MAX_SEEN]
         wait_s = 0.0 if self._skips else LOOK_S
         is_known = before is not None and before.first == first
         accepted = is_known and before is not None and before.is_accepted
@@ -125,7 +125,7 @@ class Unreadable:
                 "%s@%d: the client reports a wrong position: %s; reading again from there",
                 partition,
                 first,
-                error_text.explain(error),
+                error_text.of_batch(error)[:MAX_SEEN],
             )
             return False
         self.found(partition, first, error)
@@ -261,4 +261,4 @@ def refused_by_client(message: Message) -> str:
     if error is None or error.code() not in CODES:
         return ""
     place = f"{message.topic()}[{message.partition()}]@{message.offset()}"
-    return f"{place}: a batch cannot be read: {error_text.explain(error)[:MAX_SEEN]}"
+    return f"{place}: a batch cannot be read: {error_text.of_batch(error)[:MAX_SEEN]}"

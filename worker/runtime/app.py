@@ -97,7 +97,8 @@ async def serve(settings: Settings, backfill: Backfill) -> None:
         if not stop.is_set():
             before = await _retry_in_thread(lambda: admin.partitions(settings).keys(), state, stop)
             topics = await _retry_in_thread(lambda: rights.require(settings, wait=not backfill.until_end), state, stop)
-            log.info("input topics: %s", shown(topics or ()))
+            if topics:
+                log.info("input topics: %s", shown(topics))
         if not stop.is_set():
             backfill = replace(backfill, topics_before=frozenset(before or ()))
             await work(settings, backfill, engine, telemetry, state=state, stop=stop)

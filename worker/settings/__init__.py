@@ -40,8 +40,8 @@ ENV_PREFIX = "MIRRORSTREAM_"
 MAX_SEEN = 200  # characters told of a value that is wrong
 # Settings whose values may hold a password, or be one that YAML read as a number: never told.
 _UNTOLD = frozenset({"bootstrap_servers", "kafka_options", "schema_registry_url", "server_urls", "vllm_options"})
-# Kubernetes gives such variables to every pod beside a service of our name; they are no typing errors.
 _CHOICE = re.compile(r"'([^']*)'")
+# Kubernetes gives such variables to every pod beside a service of our name; they are no typing errors.
 _SERVICE_LINK = re.compile(r"_(SERVICE|PORT)(_|$)")
 
 

@@ -87,7 +87,7 @@ def test_what_became_of_a_connection_is_said_with_what_to_do(code: int, text: st
         ),
         (
             KafkaError.TOPIC_AUTHORIZATION_FAILED,
-            "the principal lacks a right on this topic: `mirrorstream check` says which (TOPIC_AUTHORIZATION_FAILED)",
+            "the principal lacks a right on this topic: Read and Describe, or Write (TOPIC_AUTHORIZATION_FAILED)",
         ),
     ],
 )

@@ -9,7 +9,7 @@ Records are in flight, nothing blocks the worker, and none was finished for long
 ''
 >>> watchdog.check(busy=True, reason="", now_s=101.0); watchdog.why
 'no record finished for 101 s although nothing blocks the worker'
->>> watchdog.check(busy=True, reason="Kafka takes no transaction", now_s=102.0); watchdog.why
+>>> watchdog.check(busy=True, reason="Kafka accepts no transaction", now_s=102.0); watchdog.why
 ''
 """
 

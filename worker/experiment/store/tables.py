@@ -6,7 +6,6 @@ another     refused; `mirrorstream experiment rebuild` empties the file and read
 """
 
 import logging
-import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -60,7 +59,6 @@ create table if not exists outcome(event text, variant text, user int, clicks te
 create table if not exists total(series int, user int, bucket int, answered int, missing int, total int, differs int,
     primary key (series, user, bucket)) without rowid;
 """
-_OURS = frozenset(re.findall(r"if not exists (\w+)", _TABLES))
 # Of version 2: a SLATE had reciprocal rank, utility and entropy in these, a DUEL its share in the first.
 _FROM_2 = """
 alter table answer rename column v0 to metric_reciprocal_rank;
@@ -76,8 +74,8 @@ def check(db: sqlite3.Connection, path: Path | None) -> None:
 
     Raises `BadSettings`.
     """
-    found, names = _version(db), _names(db)
-    if "answer" not in names and names - _OURS:
+    found = _version(db)
+    if not _is_ours(db):
         raise BadSettings(f"--state {path}: is another program's database; want a file that this program made, or none")
     if found not in (0, 2, VERSION):
         raise BadSettings(
@@ -107,11 +105,11 @@ def start_over(path: Path) -> None:
     db = sqlite3.connect(path, isolation_level=None)
     try:
         found = _version(db)
+        if not _is_ours(db):
+            raise BadSettings(f"--state {path}: want a file that this program made, or none; it is left unchanged")
         if found in (0, VERSION):
             return
         with _transaction(db):
-            if not {"answer", "position", *_GIVEN} <= _names(db):
-                raise BadSettings(f"--state {path}: want a file that this program made, or none; it is left unchanged")
             for table in sorted({"change", *READ, *DERIVED} & _names(db)):
                 db.execute(f"drop table {table}")
             _run(db, _TABLES)
@@ -139,6 +137,12 @@ def _add_metrics(db: sqlite3.Connection, path: Path | None) -> None:
 
 def _version(db: sqlite3.Connection) -> int:
     return int(db.execute("pragma user_version").fetchone()[0])
+
+
+def _is_ours(db: sqlite3.Connection) -> bool:
+    """Return True for an empty file, and for one with our tables: another program may have a table `answer`, too."""
+    names = _names(db)
+    return not names or ({"answer", "position", *_GIVEN} <= names and {"stream", "event"} <= _columns(db))
 
 
 def _columns(db: sqlite3.Connection) -> set[str]:

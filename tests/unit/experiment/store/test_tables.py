@@ -3,6 +3,7 @@
 import logging
 import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -117,3 +118,20 @@ def test_a_rebuild_of_an_experiment_empties_no_file_of_another_program(tmp_path:
         tables.start_over(path)
     assert db.execute("select count(*) from answer").fetchone() == (0,)
     db.close()
+
+
+@pytest.mark.parametrize("version", [0, 2, 3])
+def test_another_programs_database_stays_as_it_is_whatever_its_tables_are_called(tmp_path: Path, version: int) -> None:
+    """`rebuild` would empty it: a forum has answers, users and topics too."""
+    path = tmp_path / "forum.db"
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript("create table answer(id, body); create table user(id); create table topic(name);")
+        db.execute("insert into answer values (1, 'theirs')")
+        db.execute(f"pragma user_version = {version}")
+        db.commit()
+    before = path.read_bytes()
+    with pytest.raises(Fatal, match="another program's database"):
+        State(path)
+    with pytest.raises(Fatal, match="want a file that this program made"):
+        tables.start_over(path)
+    assert path.read_bytes() == before
