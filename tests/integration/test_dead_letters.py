@@ -143,7 +143,7 @@ def test_what_goes_back_fits_its_topic_and_what_never_can_is_told(stage: Stage, 
     assert refused.returncode == 1
     said = " ".join(refused.stderr.split())  # a line as long as this is folded
     assert f"raise max.message.bytes of {stage.topic}" in said
-    assert "the longest value 12000 bytes" in said
+    assert "the longest value has 12000 bytes" in said
     assert f"rejects the record of {stage.dead_letters}[0]@20" in said
     limit_topic(stage, 20_000)
     assert dlq(stage, "replay")["put_back"] == {stage.topic: 1}
