@@ -113,7 +113,7 @@ def test_an_experiment_goes_on_from_its_state_and_can_be_made_anew(stage: Stage,
     assert grown == report(stage, *defined)
     of_another_version(tmp_path / "state.db")
     refused = stage.command("experiment", "report", *state)
-    assert refused.returncode == 1
+    assert refused.returncode == 2
     assert "`mirrorstream experiment rebuild --state" in " ".join(refused.stderr.split())  # lines are wrapped
     rebuilt = stage.command("experiment", "rebuild", *state)
     assert rebuilt.returncode == 0, rebuilt.stderr
