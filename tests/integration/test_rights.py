@@ -125,7 +125,7 @@ def test_check_names_every_right_that_is_not_given(held: Guarded) -> None:
     held.give((ResourceType.TOPIC, stage.dead_letters, AclOperation.DESCRIBE))
     held.take(*held.rights)
     found = held.check()
-    denied = "may not be described, or is not there: give the worker's principal "
+    denied = "does not exist or may not be described: give the worker's principal "
     lacking = "the worker's principal lacks Read on it"
     for what, detail in (
         (f"topic {stage.topic}", f"{denied}Describe and Read on it"),
@@ -151,7 +151,7 @@ def test_run_refuses_to_start_and_names_all_that_is_not_given(held: Guarded) -> 
     worker = stage.run()
     assert worker.exit_code() == 1
     lines = [line.split(": ", 1) for line in worker.log.splitlines() if line.startswith(("topic ", "group "))]
-    assert f"topic {stage.responses}: may not be described" in worker.log
+    assert f"topic {stage.responses}: does not exist or may not be described" in worker.log
     assert dict(lines)[f"topic {stage.dead_letters}"].startswith("the worker's principal lacks Read and Write on it")
     assert dict(lines)[f"group {stage.name}"] == "the worker's principal lacks Read on it"
     assert "no topic" not in worker.log
