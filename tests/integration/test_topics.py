@@ -182,7 +182,7 @@ def test_a_position_that_is_gone_is_said_and_what_is_there_is_answered(stage: St
     first = 4 if where == "below the start" else 0
     with stage.worker(on_data_loss="skip") as worker:
         until_answered(worker, judge, range(first, 10))
-        assert "its position is" in worker.log
+        assert "its position no longer exists" in worker.log
         assert worker.metric("topic_changes_total") == 1
 
 
