@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 VERSION = 3
 READ = ("answer", "slot", "example", "shown", "target", "outcome", "user", "stream", "position", "topic", "health")
 DERIVED = ("epoch", "aside", "series", "pair", "reason", "measure", "total")
+_FOREIGN = "is another program's database; want a file that this program made, or none"
 _GIVEN = ("definition", "forgotten")  # by people, and not by the topics: these survive a change of version
 
 _TABLES = """
@@ -76,7 +77,7 @@ def check(db: sqlite3.Connection, path: Path | None) -> None:
     """
     found = _version(db)
     if not _is_ours(db):
-        raise BadSettings(f"--state {path}: is another program's database; want a file that this program made, or none")
+        raise BadSettings(f"--state {path}: {_FOREIGN}")
     if found not in (0, 2, VERSION):
         raise BadSettings(
             f"--state {path}: a state file of version {found}, want {VERSION}; it is left unchanged. "
@@ -106,7 +107,7 @@ def start_over(path: Path) -> None:
     try:
         found = _version(db)
         if not _is_ours(db):
-            raise BadSettings(f"--state {path}: want a file that this program made, or none; it is left unchanged")
+            raise BadSettings(f"--state {path}: {_FOREIGN}")
         if found in (0, VERSION):
             return
         with _transaction(db):

@@ -114,7 +114,7 @@ def test_a_rebuild_of_an_experiment_empties_no_file_of_another_program(tmp_path:
     db = sqlite3.connect(path)
     db.execute("create table answer(text text)")
     db.execute("pragma user_version = 7")
-    with pytest.raises(Fatal, match="want a file that this program made"):
+    with pytest.raises(Fatal, match="another program's database"):
         tables.start_over(path)
     assert db.execute("select count(*) from answer").fetchone() == (0,)
     db.close()
@@ -132,6 +132,6 @@ def test_another_programs_database_stays_as_it_is_whatever_its_tables_are_called
     before = path.read_bytes()
     with pytest.raises(Fatal, match="another program's database"):
         State(path)
-    with pytest.raises(Fatal, match="want a file that this program made"):
+    with pytest.raises(Fatal, match="another program's database"):
         tables.start_over(path)
     assert path.read_bytes() == before
