@@ -3,7 +3,7 @@
     _TRANSPORT, "... Connection refused (after 0ms in state CONNECT)"
         -> nobody listens there (connection refused): is Kafka started, and is the port right?
     TOPIC_AUTHORIZATION_FAILED, "Broker: Topic authorization failed"
-        -> the principal lacks a right on this topic: `mirrorstream check` says which (TOPIC_AUTHORIZATION_FAILED)
+        -> the principal lacks a right on this topic: Read and Describe, or Write (TOPIC_AUTHORIZATION_FAILED)
 
 Names that begin with an underscore are librdkafka's own and say nothing to users, so they are left out.  Kafka's names
 stay, in brackets: Kafka's documentation and the broker's log use them.  A code without a sentence keeps the client's
@@ -69,78 +69,76 @@ _COORDINATOR = "the broker that coordinates the group or transaction is not read
 _TOO_LARGE = "a message is larger than the topic takes: see the topic's max.message.bytes and max_message_bytes"
 _NEWER = "another holder took over this identity, or the broker timed the transaction out"
 _OF_BATCH = {
-    KafkaError.MSG_SIZE_TOO_LARGE: "a batch is larger than this client takes: raise receive.message.max.bytes",
-    KafkaError.OFFSET_OUT_OF_RANGE: "the client takes an offset that exists for one that does not",
+    "MSG_SIZE_TOO_LARGE": "a batch is larger than this client takes: raise receive.message.max.bytes",
+    "OFFSET_OUT_OF_RANGE": "the client takes an offset that exists for one that does not",
 }
-_BY_CODE = {
-    # librdkafka's own codes; only their Python names begin with an underscore.
-    KafkaError._TRANSPORT: "the connection to the broker broke, or could not be made",  # noqa: SLF001 - see above
-    KafkaError._ALL_BROKERS_DOWN: "no broker can be reached",  # noqa: SLF001 - see above
-    KafkaError._RESOLVE: "no host has this name",  # noqa: SLF001 - see above
-    KafkaError._SSL: "the TLS handshake failed: see security.protocol and the ssl. options",  # noqa: SLF001 - see above
-    KafkaError._AUTHENTICATION: "the broker refuses the login: see the sasl. options",  # noqa: SLF001 - see above
-    KafkaError._TIMED_OUT: "no broker answered in time",  # noqa: SLF001 - see above
-    KafkaError._TIMED_OUT_QUEUE: "no broker answered in time",  # noqa: SLF001 - see above
-    KafkaError._MSG_TIMED_OUT: "no broker took it in time: is Kafka reachable?",  # noqa: SLF001 - see above
-    KafkaError._WAIT_COORD: _COORDINATOR,  # noqa: SLF001 - see above
-    KafkaError._UNKNOWN_TOPIC: _NO_TOPIC,  # noqa: SLF001 - see above
-    KafkaError._UNKNOWN_PARTITION: _NO_TOPIC,  # noqa: SLF001 - see above
-    KafkaError._QUEUE_FULL: "the client's queue is full",  # noqa: SLF001 - see above
-    KafkaError._FENCED: _NEWER,  # noqa: SLF001 - see above
-    KafkaError._BAD_MSG: "its data is damaged, or of an unknown format",  # noqa: SLF001 - see above
-    KafkaError._BAD_COMPRESSION: "its data cannot be decompressed",  # noqa: SLF001 - see above
-    KafkaError._NOT_IMPLEMENTED: "it needs what this client cannot do",  # noqa: SLF001 - see above
-    KafkaError._MAX_POLL_EXCEEDED: "the worker did not poll within max.poll.interval.ms",  # noqa: SLF001 - see above
-    KafkaError._PURGE_QUEUE: "it was taken back with its transaction",  # noqa: SLF001 - see above
-    KafkaError._PURGE_INFLIGHT: "it was taken back with its transaction",  # noqa: SLF001 - see above
-    KafkaError._AUTO_OFFSET_RESET: "there is no such offset",  # noqa: SLF001 - see above
-    # Kafka's codes
-    KafkaError.REQUEST_TIMED_OUT: "the broker did not finish the request in time",
-    KafkaError.NETWORK_EXCEPTION: "the connection to the broker broke",
-    KafkaError.TOPIC_AUTHORIZATION_FAILED: "the principal lacks a right on this topic: Read and Describe, or Write",
-    KafkaError.GROUP_AUTHORIZATION_FAILED: "the principal lacks Read on this group",
-    KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED: (
-        "the principal lacks Write and Describe on this transactional id"
-    ),
-    KafkaError.CLUSTER_AUTHORIZATION_FAILED: "the principal lacks a right on the cluster",
-    KafkaError.SASL_AUTHENTICATION_FAILED: "the broker refuses the user or the password",
-    KafkaError.UNSUPPORTED_SASL_MECHANISM: "the broker does not offer this sasl.mechanism",
-    KafkaError.ILLEGAL_SASL_STATE: "the broker wants a login: see security.protocol and the sasl. options",
-    KafkaError.UNSUPPORTED_VERSION: "the broker is too old for this: want Kafka 3.8, for group_protocol=consumer 4.0",
-    KafkaError.NOT_LEADER_FOR_PARTITION: _MOVED,
-    KafkaError.LEADER_NOT_AVAILABLE: _MOVED,
-    KafkaError.FENCED_LEADER_EPOCH: _MOVED,
-    KafkaError.UNKNOWN_LEADER_EPOCH: _MOVED,
-    KafkaError.REPLICA_NOT_AVAILABLE: _MOVED,
-    KafkaError.OFFSET_NOT_AVAILABLE: _MOVED,
-    KafkaError.BROKER_NOT_AVAILABLE: "the broker is not up",
-    KafkaError.COORDINATOR_NOT_AVAILABLE: _COORDINATOR,
-    KafkaError.COORDINATOR_LOAD_IN_PROGRESS: _COORDINATOR,
-    KafkaError.NOT_COORDINATOR: _COORDINATOR,
-    KafkaError.NOT_CONTROLLER: "the cluster's controller has just moved",
-    KafkaError.UNKNOWN_TOPIC_OR_PART: _NO_TOPIC,
-    KafkaError.UNKNOWN_TOPIC_ID: "the topic was deleted, or made anew, a moment ago",
-    KafkaError.TOPIC_EXCEPTION: "the topic's name is not allowed, or it is one of Kafka's own",
-    KafkaError.INVALID_PARTITIONS: "the number of partitions is not allowed",
-    KafkaError.INVALID_REPLICATION_FACTOR: "fewer brokers than replicas: choose a smaller --replication",
-    KafkaError.POLICY_VIOLATION: "a policy of the cluster forbids it",
-    KafkaError.NOT_ENOUGH_REPLICAS: _FEW_REPLICAS,
-    KafkaError.NOT_ENOUGH_REPLICAS_AFTER_APPEND: _FEW_REPLICAS,
-    KafkaError.MSG_SIZE_TOO_LARGE: _TOO_LARGE,
-    KafkaError.RECORD_LIST_TOO_LARGE: _TOO_LARGE,
-    KafkaError.INVALID_MSG: "what the broker got is damaged: look at the network",
-    KafkaError.INVALID_RECORD: "the broker refuses the record, such as one without a key on a compacted topic",
-    KafkaError.OFFSET_OUT_OF_RANGE: "there is no such offset: its records have expired",
-    KafkaError.INVALID_TRANSACTION_TIMEOUT: "transaction_timeout_s is above the broker's transaction.max.timeout.ms",
-    KafkaError.CONCURRENT_TRANSACTIONS: "the last transaction is still being ended",
-    KafkaError.INVALID_PRODUCER_EPOCH: _NEWER,
-    KafkaError.PRODUCER_FENCED: _NEWER,
-    KafkaError.FENCED_INSTANCE_ID: "another worker runs under this worker_id",
-    KafkaError.UNRELEASED_INSTANCE_ID: "another worker still holds this worker_id in the group",
-    KafkaError.INVALID_SESSION_TIMEOUT: "session_timeout_s is outside what the broker allows for groups",
-    KafkaError.UNSUPPORTED_COMPRESSION_TYPE: "choose another compression.type in kafka_options",
-    KafkaError.KAFKA_STORAGE_ERROR: "the broker cannot write to its disk",
-    KafkaError.THROTTLING_QUOTA_EXCEEDED: "the broker's quota is used up",
+_BY_NAME = {
+    # librdkafka's own names
+    "_TRANSPORT": "the connection to the broker broke, or could not be made",
+    "_ALL_BROKERS_DOWN": "no broker can be reached",
+    "_RESOLVE": "no host has this name",
+    "_SSL": "the TLS handshake failed: see security.protocol and the ssl. options",
+    "_AUTHENTICATION": "the broker refuses the login: see the sasl. options",
+    "_TIMED_OUT": "no broker answered in time",
+    "_TIMED_OUT_QUEUE": "no broker answered in time",
+    "_MSG_TIMED_OUT": "no broker took it in time: is Kafka reachable?",
+    "_WAIT_COORD": _COORDINATOR,
+    "_UNKNOWN_TOPIC": _NO_TOPIC,
+    "_UNKNOWN_PARTITION": _NO_TOPIC,
+    "_QUEUE_FULL": "the client's queue is full",
+    "_FENCED": _NEWER,
+    "_BAD_MSG": "its data is damaged, or of an unknown format",
+    "_BAD_COMPRESSION": "its data cannot be decompressed",
+    "_NOT_IMPLEMENTED": "it needs what this client cannot do",
+    "_MAX_POLL_EXCEEDED": "the worker did not poll within max.poll.interval.ms",
+    "_PURGE_QUEUE": "it was taken back with its transaction",
+    "_PURGE_INFLIGHT": "it was taken back with its transaction",
+    "_AUTO_OFFSET_RESET": "there is no such offset",
+    # Kafka's names
+    "REQUEST_TIMED_OUT": "the broker did not finish the request in time",
+    "NETWORK_EXCEPTION": "the connection to the broker broke",
+    "TOPIC_AUTHORIZATION_FAILED": "the principal lacks a right on this topic: Read and Describe, or Write",
+    "GROUP_AUTHORIZATION_FAILED": "the principal lacks Read on this group",
+    "TRANSACTIONAL_ID_AUTHORIZATION_FAILED": ("the principal lacks Write and Describe on this transactional id"),
+    "CLUSTER_AUTHORIZATION_FAILED": "the principal lacks a right on the cluster",
+    "SASL_AUTHENTICATION_FAILED": "the broker refuses the user or the password",
+    "UNSUPPORTED_SASL_MECHANISM": "the broker does not offer this sasl.mechanism",
+    "ILLEGAL_SASL_STATE": "the broker wants a login: see security.protocol and the sasl. options",
+    "UNSUPPORTED_VERSION": "the broker is too old for this: want Kafka 3.8, for group_protocol=consumer 4.0",
+    "NOT_LEADER_FOR_PARTITION": _MOVED,
+    "LEADER_NOT_AVAILABLE": _MOVED,
+    "FENCED_LEADER_EPOCH": _MOVED,
+    "UNKNOWN_LEADER_EPOCH": _MOVED,
+    "REPLICA_NOT_AVAILABLE": _MOVED,
+    "OFFSET_NOT_AVAILABLE": _MOVED,
+    "BROKER_NOT_AVAILABLE": "the broker is not up",
+    "COORDINATOR_NOT_AVAILABLE": _COORDINATOR,
+    "COORDINATOR_LOAD_IN_PROGRESS": _COORDINATOR,
+    "NOT_COORDINATOR": _COORDINATOR,
+    "NOT_CONTROLLER": "the cluster's controller has just moved",
+    "UNKNOWN_TOPIC_OR_PART": _NO_TOPIC,
+    "UNKNOWN_TOPIC_ID": "the topic was deleted, or made anew, a moment ago",
+    "TOPIC_EXCEPTION": "the topic's name is not allowed, or it is one of Kafka's own",
+    "INVALID_PARTITIONS": "the number of partitions is not allowed",
+    "INVALID_REPLICATION_FACTOR": "fewer brokers than replicas: choose a smaller --replication",
+    "POLICY_VIOLATION": "a policy of the cluster forbids it",
+    "NOT_ENOUGH_REPLICAS": _FEW_REPLICAS,
+    "NOT_ENOUGH_REPLICAS_AFTER_APPEND": _FEW_REPLICAS,
+    "MSG_SIZE_TOO_LARGE": _TOO_LARGE,
+    "RECORD_LIST_TOO_LARGE": _TOO_LARGE,
+    "INVALID_MSG": "what the broker got is damaged: look at the network",
+    "INVALID_RECORD": "the broker refuses the record, such as one without a key on a compacted topic",
+    "OFFSET_OUT_OF_RANGE": "there is no such offset: its records have expired",
+    "INVALID_TRANSACTION_TIMEOUT": "transaction_timeout_s is above the broker's transaction.max.timeout.ms",
+    "CONCURRENT_TRANSACTIONS": "the last transaction is still being ended",
+    "INVALID_PRODUCER_EPOCH": _NEWER,
+    "PRODUCER_FENCED": _NEWER,
+    "FENCED_INSTANCE_ID": "another worker runs under this worker_id",
+    "UNRELEASED_INSTANCE_ID": "another worker still holds this worker_id in the group",
+    "INVALID_SESSION_TIMEOUT": "session_timeout_s is outside what the broker allows for groups",
+    "UNSUPPORTED_COMPRESSION_TYPE": "choose another compression.type in kafka_options",
+    "KAFKA_STORAGE_ERROR": "the broker cannot write to its disk",
+    "THROTTLING_QUOTA_EXCEEDED": "the broker's quota is used up",
 }
 
 
@@ -156,11 +154,11 @@ def sentence(code: int, text: str) -> str:
         if pattern.search(text):
             return told
     plain = KafkaError(code)
-    name = "" if plain.name().startswith("_") else plain.name()
     own = _STATE.sub("", text).replace(str(plain.str()), "").strip(": ")
-    told = _BY_CODE.get(code, "")
+    told = _BY_NAME.get(plain.name(), "")
     if not told:
         told, own = _PREFIX.sub("", own or text), ""
+    name = "" if plain.name().startswith("_") else plain.name()
     details = ": ".join(part for part in (name, own) if part)
     return f"{told} ({details})" if details else told
 
@@ -177,7 +175,7 @@ def of_batch(error: KafkaError) -> str:
     >>> of_batch(KafkaError(KafkaError.MSG_SIZE_TOO_LARGE))
     'a batch is larger than this client takes: raise receive.message.max.bytes (MSG_SIZE_TOO_LARGE)'
     """
-    told = _OF_BATCH.get(error.code())
+    told = _OF_BATCH.get(error.name())
     return f"{told} ({error.name()})" if told else explain(error)
 
 

@@ -32,12 +32,11 @@ from worker.settings.groups import (
 )
 from worker.settings.kafka_options import RESERVED_KAFKA_OPTIONS
 from worker.settings.suggestions import did_you_mean
-from worker.settings.times import is_day, parse_time
+from worker.settings.times import MAX_SEEN, is_day, parse_time
 
 __all__ = ["ENV_PREFIX", "RESERVED_KAFKA_OPTIONS", "Settings", "is_day", "load", "parse_time"]
 
 ENV_PREFIX = "MIRRORSTREAM_"
-MAX_SEEN = 200  # characters told of a value that is wrong
 # Settings whose values may hold a password, or be one that YAML read as a number: never told.
 _UNTOLD = frozenset({"bootstrap_servers", "kafka_options", "schema_registry_url", "server_urls", "vllm_options"})
 _CHOICE = re.compile(r"'([^']*)'")

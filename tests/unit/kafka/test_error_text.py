@@ -8,7 +8,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from tests.architecture.test_layers import MODULES, tree
 from worker.core.errors import Retryable
-from worker.kafka import admin
+from worker.kafka import admin, error_text
 from worker.kafka.error_text import explain, of_connection, sentence
 from worker.settings import Settings
 
@@ -136,3 +136,8 @@ def test_every_text_of_the_client_goes_through_the_table() -> None:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "str"
     ]
     assert found == []
+
+
+def test_every_name_of_the_tables_is_one_of_the_clients() -> None:
+    names = [*error_text._BY_NAME, *error_text._OF_BATCH]
+    assert [name for name in names if KafkaError(getattr(KafkaError, name, 0)).name() != name] == []
