@@ -9,13 +9,13 @@ from contextlib import suppress
 import pytest
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
-from tests.support.harness import WAIT_S, Stage, Tell, Worker
+from tests.support.harness import WAIT_S, Stage, Tell, Worker, until
 from tests.support.judge import Judge
 from tests.support.kafka_broker import KafkaCluster
 from tests.support.patience import patience
 
 from .group import coordinator, leader
-from .traffic import TRANSACTION_S, Traffic, traffic, until
+from .traffic import TRANSACTION_S, Traffic, traffic
 
 INTERNAL_PARTITIONS = 5  # of both topics, in the test brokers
 PATIENT_S = 30.0  # a transaction that outlives the choice of a new leader

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from tests.support.harness import Stage, Tell, Worker
+from tests.support.harness import Stage, Tell, Worker, until
 from tests.support.judge import Judge
 from tests.support.patience import patience
 
 from .fault import POINTS, Fault, Point
 from .group import assignments
 from .slow import gated
-from .traffic import TRANSACTION_S, traffic, until
+from .traffic import TRANSACTION_S, traffic
 from .victim import victim
 
 CALL_S = 12.0  # what a call may take that others wait for

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from tests.support.harness import Stage, Tell, Worker
+from tests.support.harness import Stage, Tell, Worker, until
 from tests.support.judge import Judge
 from tests.support.patience import patience
 from worker.settings import Settings
 
 from .fault import Fault
 from .group import assignments
-from .traffic import SESSION_S, traffic, until
+from .traffic import SESSION_S, traffic
 from .victim import Victim, victim
 
 SEED = 4

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from tests.support.events import event_id, impression
-from tests.support.harness import Stage, Tell, send
+from tests.support.harness import Stage, Tell, send, until
 from tests.support.judge import Judge, key_of, single_object
 from tests.support.patience import patience
 
 from .fault import Fault
 from .group import assignments
 from .slow import gated, stuck_on
-from .traffic import SESSION_S, traffic, until
+from .traffic import SESSION_S, traffic
 from .victim import victim
 
 NUM_STOPS = 4

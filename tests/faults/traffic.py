@@ -22,7 +22,7 @@ from contextlib import contextmanager, suppress
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
 from tests.support.events import encode, impression
-from tests.support.harness import POLL_S, WAIT_S, Stage
+from tests.support.harness import WAIT_S, Stage, until
 from tests.support.judge import Judge
 from tests.support.patience import patience
 
@@ -138,12 +138,3 @@ def traffic(stage: Stage, *, rate: float = 60.0, partitions: int = 3) -> Iterato
             found.end()
             for thread in threads:
                 thread.result(patience(WAIT_S))
-
-
-def until(condition: Callable[[], bool], what: str, *, timeout_s: float | None = None) -> None:
-    """Wait for what no single worker stands for; its log is shown at the test's end."""
-    limit_s = patience(WAIT_S) if timeout_s is None else timeout_s
-    deadline_s = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < deadline_s, f"no {what} within {limit_s:.0f} s"
-        time.sleep(POLL_S)

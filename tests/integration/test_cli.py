@@ -5,10 +5,7 @@ import re
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import typer
@@ -17,26 +14,18 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 from typer.testing import CliRunner
 
 from tests.support.events import impression
-from tests.support.harness import WAIT_S, Stage, as_flags, environment, mirrorstream, send
+from tests.support.harness import WAIT_S, Stage, as_flags, environment, mirrorstream, send, until
 from tests.support.judge import judge_of
 from tests.support.kafka_broker import KafkaCluster
 from tests.support.patience import patience
+from tools.reference.cli import tree
 from worker.cli.main import app
 
 STOP_S = 5.0  # of a worker that holds nothing: 2 s, and time for a machine that is busy
 
 
-def commands(of: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Yield every command with the words that call it; typer brings a click of its own, so its types have no name."""
-    if not hasattr(of, "commands"):
-        yield words, of
-        return
-    for name, command in of.commands.items():
-        yield from commands(command, (*words, name))
-
-
 def test_every_command_has_help_with_an_example() -> None:
-    found = dict(commands(typer.main.get_command(app)))
+    found = {words: one for words, one in tree(typer.main.get_command(app)) if not hasattr(one, "commands")}
     assert {("run",), ("check",), ("demo",), ("replay",), ("experiment", "report")} <= found.keys()
     for words, command in found.items():
         shown = CliRunner().invoke(app, [*words, "--help"])
@@ -49,6 +38,7 @@ def test_help_imports_neither_the_model_nor_kafka() -> None:
     code = """
 import sys
 from typer.testing import CliRunner
+from tools.reference.cli import tree
 from worker.cli.main import app
 for words in ([], ["run"], ["demo"]):
     assert CliRunner().invoke(app, [*words, "--help"]).exit_code == 0
@@ -204,7 +194,9 @@ def test_a_replay_whose_broker_goes_away_ends_within_its_time(tmp_path: Path) ->
         with subprocess.Popen(replay, stderr=subprocess.PIPE, text=True, env=environment()) as process:
             admin = AdminClient({"bootstrap.servers": kafka.bootstrap_servers})
             asked = {TopicPartition("impressions", 0): OffsetSpec.latest()}
-            until(lambda: all(one.result(patience(WAIT_S)).offset for one in admin.list_offsets(asked).values()))
+            until(
+                lambda: all(one.result(patience(WAIT_S)).offset for one in admin.list_offsets(asked).values()), "record"
+            )
             kafka.kill(0)
             _, told = process.communicate(timeout=patience(WAIT_S))
     assert process.returncode == 1
@@ -212,13 +204,6 @@ def test_a_replay_whose_broker_goes_away_ends_within_its_time(tmp_path: Path) ->
     assert counts, told
     delivered, sent = (int(one.replace(",", "")) for one in counts.groups())
     assert 0 < delivered < sent < 1_000
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline_s = time.monotonic() + patience(WAIT_S)
-    while not condition():
-        assert time.monotonic() < deadline_s
-        time.sleep(0.1)
 
 
 def test_check_says_ok_or_what_to_do(stage: Stage) -> None:

@@ -278,3 +278,12 @@ def send_raw(
         num_sent += 1
     assert producer.flush(patience(WAIT_S)) == 0
     return num_sent
+
+
+def until(condition: Callable[[], bool], what: str, *, timeout_s: float | None = None) -> None:
+    """Wait for what no single worker stands for; its log is shown at the test's end."""
+    limit_s = patience(WAIT_S) if timeout_s is None else timeout_s
+    deadline_s = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < deadline_s, f"no {what} within {limit_s:.0f} s"
+        time.sleep(POLL_S)

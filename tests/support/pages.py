@@ -18,7 +18,6 @@ Pages say `localhost:9092`; the broker of the test takes its place, in what is t
 import argparse
 import contextlib
 import difflib
-import os
 import re
 import secrets
 import shlex
@@ -31,6 +30,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.support.harness import environment
 from tests.support.kafka_broker import KafkaCluster
 from tests.support.patience import patience
 
@@ -88,10 +88,9 @@ class Shell:
     _environment: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Take this process's environment, without settings of the product."""
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("MIRRORSTREAM_")}
-        path = f"{Path(sys.executable).parent}:{kept['PATH']}"
-        self._environment = kept | {"PATH": path, "COLUMNS": "100", "NO_COLOR": "1", "TERM": "dumb"}
+        """Take this process's environment, without settings of the product, and a terminal as pages show it."""
+        kept = environment()
+        self._environment = kept | {"PATH": f"{Path(sys.executable).parent}:{kept['PATH']}", "COLUMNS": "100"}
 
     def run(self, text: str) -> tuple[str, int]:
         """Return what a command printed, on both streams, and its exit status."""

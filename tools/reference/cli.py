@@ -11,20 +11,22 @@ from worker.cli.main import app
 
 def commands() -> str:
     """Return a section for each command."""
-    return "\n\n".join("\n".join(_section(words, command)) for words, command in _commands(typer.main.get_command(app)))
+    found = ((words, one) for words, one in tree(typer.main.get_command(app)) if not hasattr(one, "commands"))
+    return "\n\n".join("\n".join(_section(words, command)) for words, command in found)
 
 
-def _commands(of: Any, words: tuple[str, ...] = ("mirrorstream",)) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Yield every command with the words that call it; Typer brings a click of its own, so its types have no name."""
-    if not hasattr(of, "commands"):
-        yield words, of
-        return
-    for name, command in of.commands.items():
-        yield from _commands(command, (*words, name))
+def tree(of: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Yield every group and command with the words that call it, such as ("topics", "create").
+
+    Typer brings a click of its own, so its types have no name; a group is what has `commands`.
+    """
+    yield words, of
+    for name, command in getattr(of, "commands", {}).items():
+        yield from tree(command, (*words, name))
 
 
 def _section(words: tuple[str, ...], command: Any) -> Iterator[str]:
-    name = " ".join(words)
+    name = " ".join(["mirrorstream", *words])
     arguments = [one for one in command.params if one.param_type_name == "argument"]
     options = [one for one in command.params if one.param_type_name == "option" and not one.hidden]
     yield f"## {name}\n"

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterable, Mapping
 from enum import Enum
 
-from annotated_types import Ge, Gt, Interval, Le, Lt
+from annotated_types import Ge, Gt, Le, Lt
 
 
 def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
@@ -48,9 +48,6 @@ def bounds(metadata: Iterable[object]) -> str:
     low = high = ""
     for bound in metadata:
         match bound:
-            case Interval(gt=gt, ge=ge, lt=lt, le=le):
-                low = low or (f"({gt}" if gt is not None else f"[{ge}" if ge is not None else "")
-                high = high or (f"{lt})" if lt is not None else f"{le}]" if le is not None else "")
             case Ge(ge=ge):
                 low = f"[{ge}"
             case Gt(gt=gt):

@@ -2,8 +2,6 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
-from typing import Any
 
 import pytest
 import typer
@@ -11,6 +9,7 @@ from confluent_kafka import KafkaError, KafkaException
 from typer.testing import CliRunner
 
 from tests.support.harness import environment
+from tools.reference.cli import tree
 from worker import __version__
 from worker.cli import main
 from worker.cli.main import app
@@ -19,14 +18,7 @@ from worker.cli.main import app
 WITHOUT_RESULT = {("run",), ("experiment", "serve")}
 
 
-def commands(of: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Yield every group and command with the words that call it."""
-    yield words, of
-    for name, command in getattr(of, "commands", {}).items():
-        yield from commands(command, (*words, name))
-
-
-COMMANDS = dict(commands(typer.main.get_command(app)))
+COMMANDS = dict(tree(typer.main.get_command(app)))
 GROUPS = [words for words, command in COMMANDS.items() if hasattr(command, "commands")]
 LEAVES = [words for words in COMMANDS if words not in GROUPS]
 
