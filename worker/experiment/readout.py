@@ -12,6 +12,7 @@ Nothing is computed here: `report.assemble` fills these classes from the state. 
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from enum import StrEnum
 
 from worker.experiment.definition import Definition
 from worker.experiment.statistics import confidence as stats
@@ -30,25 +31,58 @@ class Effect:
     estimand: str = stats.ESTIMAND
 
 
+class GuardrailState(StrEnum):
+    """What is known of a guardrail."""
+
+    OK = "OK"
+    """The interval excludes a loss beyond the margin."""
+
+    BROKEN = "BROKEN"
+    """The interval shows a loss beyond the margin."""
+
+    OPEN = "OPEN"
+    """The interval includes the margin: neither is shown yet."""
+
+
+class CheckState(StrEnum):
+    """What a check of the data found."""
+
+    OK = "OK"
+    """Enough was observed, and nothing is wrong."""
+
+    FAILED = "FAILED"
+    """Something is wrong, at the check's own error probability."""
+
+    OPEN = "OPEN"
+    """Not known yet: too little was observed, or nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Guarded:
     """A guardrail: the candidate may lose at most `margin` of this metric."""
 
     metric: str
     margin: float
-    state: str  # OK, BROKEN, OPEN
+    state: GuardrailState
     words: str
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A check of the data; a FAILED one blocks a preference if `forbids` is true, else it is a warning."""
+    """A check of the data and what it does to the verdict.
+
+    `forbids`: while it is FAILED, the figures are not trusted; without it a failure is a warning.
+    `holds`: while it is not OK, a preference has to wait.
+    `qualifies`: words that stand in the sentence of a preference while the check is not OK.
+    """
 
     name: str
-    state: str  # OK, FAILED, OPEN
+    state: CheckState
     words: str
     figures: Mapping[str, float] = field(default_factory=dict)
     forbids: bool = True
+    holds: bool = False
+    qualifies: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,13 @@ from worker.experiment.readout import (
     Agreement,
     Calibrated,
     Check,
+    CheckState,
     Comparison,
     Effect,
     Epoch,
     Example,
     Guarded,
+    GuardrailState,
     Offered,
     Point,
     Readout,
@@ -126,20 +128,22 @@ def comparison(value: float = 0.534, **changes: object) -> Comparison:
         rank_correlation=-0.25,
         noise="if the questions were asked again, an event's value would vary with a standard deviation of 0.081",
         guardrails=(
-            Guarded("entropy", 0.1, "OK", "entropy, candidate - control: -0.071 to 0.009; must stay above -0.1"),
+            Guarded(
+                "entropy", 0.1, GuardrailState.OK, "entropy, candidate - control: -0.071 to 0.009; must stay above -0.1"
+            ),
             Guarded(
                 "reciprocal_rank",
                 0.005,
-                "OPEN",
+                GuardrailState.OPEN,
                 "reciprocal_rank, candidate - control: -0.009 to 0.033; must stay above -0.005",
             ),
         ),
         checks=(
-            Check("pair completeness", "OK", "110 of 18,400 pairs have no answer (0.6%; limit 1%)"),
-            Check("flips when reversed", "OPEN", "not measured yet"),
+            Check("pair completeness", CheckState.OK, "110 of 18,400 pairs have no answer (0.6%; limit 1%)"),
+            Check("flips when reversed", CheckState.OPEN, "not measured yet"),
             Check(
                 "position profile",
-                "FAILED",
+                CheckState.FAILED,
                 "with 3 options, the last slot gets 0.44 of the choices (fair: 0.33)",
                 {"3 options, slot 1": 0.27, "3 options, slot 2": 0.29, "3 options, slot 3": 0.44, "e_value": 8_100.0},
                 forbids=False,
@@ -213,7 +217,7 @@ def waiting() -> Comparison:
 
 def untrusted() -> Comparison:
     """Make a comparison whose check failed."""
-    failed = Check("pair completeness", "FAILED", "1,610 of 18,400 pairs have no answer (8.8%; limit 1%)")
+    failed = Check("pair completeness", CheckState.FAILED, "1,610 of 18,400 pairs have no answer (8.8%; limit 1%)")
     return comparison(
         verdict=Verdict.DO_NOT_TRUST, reason=f"{failed.name}: {failed.words}", checks=(failed,), missing=1_610,
         missing_share=1_610 / 18_400,
@@ -242,6 +246,6 @@ def hostile() -> Readout:
         statuses={"OK": 5, script: 1},
         segments=(Segment(script, turned, fair, notable=True), Segment(long, long, fair, notable=True)),
         reasons=(Reason(image, 0.5, 0.5), Reason(long, 0.1, 0.9)),
-        checks=(Check(script, "OK", image),), guardrails=(Guarded(long, 0.1, "BROKEN", turned),),
+        checks=(Check(script, CheckState.OK, image),), guardrails=(Guarded(long, 0.1, GuardrailState.BROKEN, turned),),
     )  # fmt: skip
     return readout("../" + script + turned, epoch(one, fingerprint=long), epoch(one, fingerprint=image))

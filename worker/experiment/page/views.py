@@ -16,10 +16,12 @@ from worker.experiment.page.forecast import Finish, finish
 from worker.experiment.readout import (
     Agreement,
     Check,
+    CheckState,
     Comparison,
     Effect,
     Epoch,
     Example,
+    GuardrailState,
     Offered,
     Point,
     Readout,
@@ -117,7 +119,7 @@ class Compared:
     @property
     def broken(self) -> bool:
         """Return whether a guardrail is violated."""
-        return any(guarded.state == "BROKEN" for guarded in self.comparison.guardrails)
+        return any(guarded.state is GuardrailState.BROKEN for guarded in self.comparison.guardrails)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +184,7 @@ def compared(readout: Readout, comparison: Comparison) -> Compared:
         timeline=charts.thinned(comparison.timeline),
         timeline_text=charts.described(comparison.timeline, null=primary.null),
         differing=_differing(comparison.statuses),
-        checks=tuple(sorted(comparison.checks, key=lambda one: one.state != "FAILED")),
+        checks=tuple(sorted(comparison.checks, key=lambda one: one.state is not CheckState.FAILED)),
         segments=tuple(SegmentRow(one, segments.mark(one.overall)) for one in comparison.segments),
         segment_scale=segments,
         wins=tuple(_shown(one, comparison) for one in comparison.wins),

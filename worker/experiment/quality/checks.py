@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from math import exp, fsum, log, sqrt
 
 from worker.core.simulation.draws import PositionProfile
-from worker.experiment.readout import Check
+from worker.experiment.readout import Check, CheckState
 from worker.experiment.statistics.confidence import EVEN, Interval
 from worker.experiment.statistics.evalues import (
     UNIT,
@@ -37,7 +37,6 @@ MIN_UNITS = 100  # below, a check is open
 MAX_UNFAIR = 0.1  # of a fair share: what a slot may get more or less; our choice, no model is flat to the last digit
 MAX_SHIFT = 0.02  # of a duel share between presented late and early; our choice, likewise
 NEAR_CHANCE = 0.9  # of the flips of who picks at random
-_OK, _FAILED, _OPEN = "OK", "FAILED", "OPEN"
 
 
 @dataclass(slots=True)
@@ -97,7 +96,7 @@ def equal_sides(*, control_only: int, candidate_only: int) -> Check:
     log_e = log_e_beside(candidate_only, n, low=EVEN, high=EVEN)
     words = f"answers missing for control only: {control_only:,}, for the candidate only: {candidate_only:,}"
     figures = {"control_only": control_only, "candidate_only": candidate_only, "e_value": _exp(log_e)}
-    return Check("missing by side", _FAILED if log_e >= -log(ALPHA) else _OK, words, figures)
+    return Check("missing by side", CheckState.FAILED if log_e >= -log(ALPHA) else CheckState.OK, words, figures)
 
 
 def equal_segments(segments: Mapping[str, Misses]) -> Check:
@@ -123,9 +122,9 @@ def worst_case(shown: Interval | None, worst: Interval | None, *, missing: int, 
         else "the metric has no bounds"
     )
     if shown is None or null in shown:
-        return Check("worst case", _OPEN, f"{words}; no preference is shown yet", ends)
+        return Check("worst case", CheckState.OPEN, f"{words}; no preference is shown yet", ends)
     failed = missing > 0 and (worst is None or null in worst)
-    return Check("worst case", _FAILED if failed else _OK, words, ends)
+    return Check("worst case", CheckState.FAILED if failed else CheckState.OK, words, ends)
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,11 +211,11 @@ def position_profile(profile: Profile, *, measured: PositionProfile = ()) -> Che
     return Check("position profile", state, words, figures, forbids=False)
 
 
-def _state(n: int, *, failed: bool, fine: bool) -> str:
+def _state(n: int, *, failed: bool, fine: bool) -> CheckState:
     """Return the state: FAILED at any number of units, OK only from `MIN_UNITS` on, else OPEN."""
     if failed:
-        return _FAILED
-    return _OK if fine and n >= MIN_UNITS else _OPEN
+        return CheckState.FAILED
+    return CheckState.OK if fine and n >= MIN_UNITS else CheckState.OPEN
 
 
 def _slot(profile: Profile, size: int, slot: int, measured: PositionProfile) -> str:

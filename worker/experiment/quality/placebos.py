@@ -23,7 +23,7 @@ from uuid import UUID, uuid5
 from worker.core.records import MAX_ID, Experiment, Impression, Item, PropensityKind, Role, Slate
 from worker.core.seeding import digest
 from worker.core.simulation.questions import Depths
-from worker.experiment.readout import Check
+from worker.experiment.readout import Check, CheckState
 from worker.experiment.statistics.confidence import EVEN, MIN_USERS, Estimate, Interval
 
 LEAST_LOSS = 0.01  # of the duel share: who loses less to random unpopular items than this knows nothing; our choice
@@ -75,9 +75,12 @@ def placebo_check(kind: Placebo, estimate: Estimate) -> Check:
         blind = estimate.value is not None and abs(estimate.value - EVEN) < _SAME and estimate.users >= MIN_USERS
         if kind is Placebo.DECOY and blind:
             return Check(
-                name, "FAILED", f"no user prefers real items to random unpopular ones: {_SHARE[kind]} 0.500", figures
+                name,
+                CheckState.FAILED,
+                f"no user prefers real items to random unpopular ones: {_SHARE[kind]} 0.500",
+                figures,
             )
-        return Check(name, "OPEN", estimate.withheld, figures)
+        return Check(name, CheckState.OPEN, estimate.withheld, figures)
     state, words = _JUDGES[kind](interval)
     figures |= {"low": interval.low, "high": interval.high}
     return Check(name, state, f"{_SHARE[kind]} {interval}, {words}", figures)
@@ -153,33 +156,36 @@ def _slate(control: Slate, variant: str, role: Role, items: Sequence[Item]) -> S
     )
 
 
-def _judge_split(interval: Interval) -> tuple[str, str]:
+def _judge_split(interval: Interval) -> tuple[CheckState, str]:
     if EVEN in interval:
-        return "OK", "0.5 is expected"
-    return "FAILED", "0.5 is expected: the simulation favours one side regardless of its items"
+        return CheckState.OK, "0.5 is expected"
+    return CheckState.FAILED, "0.5 is expected: the simulation favours one side regardless of its items"
 
 
-def _judge_decoy(interval: Interval) -> tuple[str, str]:
+def _judge_decoy(interval: Interval) -> tuple[CheckState, str]:
     """Fail as soon as a loss of `LEAST_LOSS` is excluded, however narrowly 0.5 is."""
     if interval.low > EVEN - LEAST_LOSS:
         return (
-            "FAILED",
+            CheckState.FAILED,
             f"below {EVEN - LEAST_LOSS:g} is expected: the simulation does not tell real items from unpopular ones",
         )
     if interval.high < EVEN:
-        return "OK", "below 0.5 as expected"
-    return "OPEN", "not yet shown to be below 0.5"
+        return CheckState.OK, "below 0.5 as expected"
+    return CheckState.OPEN, "not yet shown to be below 0.5"
 
 
-def _judge_parity(interval: Interval) -> tuple[str, str]:
+def _judge_parity(interval: Interval) -> tuple[CheckState, str]:
     if interval.low > EVEN:
-        return "OPEN", "above 0.5 although even positions rank higher: simulation and ranker disagree on the order"
+        return (
+            CheckState.OPEN,
+            "above 0.5 although even positions rank higher: simulation and ranker disagree on the order",
+        )
     if interval.high < EVEN:
         return (
-            "OK",
+            CheckState.OK,
             "below 0.5, as expected of a ranker that puts better items first; the simulator is not shown positions",
         )
-    return "OK", "no difference by display position"
+    return CheckState.OK, "no difference by display position"
 
 
 _JUDGES = {Placebo.SPLIT: _judge_split, Placebo.DECOY: _judge_decoy, Placebo.PARITY: _judge_parity}

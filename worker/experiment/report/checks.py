@@ -12,7 +12,7 @@ from worker.experiment.definition import Definition
 from worker.experiment.metrics import DUEL_SHARE
 from worker.experiment.quality import checks as trust
 from worker.experiment.quality.placebos import Placebo, placebo_check
-from worker.experiment.readout import Check, Effect, Guarded
+from worker.experiment.readout import Check, Effect, Guarded, GuardrailState
 from worker.experiment.statistics.evalues import Misses
 from worker.experiment.statistics.user_means import Rule, Users
 from worker.experiment.store import queries
@@ -48,7 +48,10 @@ def guarded(form: Definition | None, effects: Sequence[Effect]) -> Iterator[Guar
         effect = by_metric.get(rail.metric)
         interval = effect.overall.interval if effect else None
         least = (effect.null if effect else 0.0) - rail.margin
-        state = "OPEN" if interval is None or least in interval else "OK" if interval.low > least else "BROKEN"
+        if interval is None or least in interval:
+            state = GuardrailState.OPEN
+        else:
+            state = GuardrailState.OK if interval.low > least else GuardrailState.BROKEN
         change = "" if effect and effect.null else ", candidate - control"
         words = f"{rail.metric}{change}: {interval or 'no interval yet'}; must stay above {least:g}"
         yield Guarded(rail.metric, rail.margin, state, words)

@@ -7,7 +7,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from worker.experiment.readout import Check, Comparison, Effect, Epoch, Readout, Report
+from worker.experiment.readout import Check, CheckState, Comparison, Effect, Epoch, Readout, Report
 from worker.experiment.report.compare_configurations import ConfigurationComparison
 from worker.experiment.statistics import confidence as stats
 
@@ -100,7 +100,7 @@ def _column(one: Comparison, readout: Readout) -> dict[str, str]:
 
 
 def _state(check: Check) -> str:
-    return f"{check.state} (warning only)" if check.state == "FAILED" and not check.forbids else check.state
+    return f"{check.state} (warning only)" if check.state is CheckState.FAILED and not check.forbids else check.state
 
 
 def _calibration(epoch: Epoch) -> Iterator[tuple[str, str]]:

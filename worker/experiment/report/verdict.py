@@ -5,7 +5,8 @@
     whole interval within the margin                   no difference (of k candidates: the interval at alpha / k)
     interval beside the null, Holm agrees
         missing pairs could reverse it                 do not trust
-        above | below                                  candidate | control preferred
+        a check that it has to wait for is not OK      keep running
+        above | below                                  candidate | control preferred, with what qualifies it
     else                                               keep running
 
 The verdict may be read at any look: the interval is valid at every look, and Holm's correction for several
@@ -15,7 +16,7 @@ candidates uses p-values that are.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from worker.experiment.readout import Check, Effect, Guarded
+from worker.experiment.readout import Check, CheckState, Effect, Guarded, GuardrailState
 from worker.experiment.statistics.confidence import Interval, Verdict
 
 
@@ -37,7 +38,7 @@ class Evidence:
 
 def judge(on: Evidence) -> tuple[Verdict, str]:
     """Return the verdict with its reason, a sentence without its full stop."""
-    failed = [check for check in on.checks if check.state == "FAILED" and check.forbids]
+    failed = [check for check in on.checks if check.state is CheckState.FAILED and check.forbids]
     overall, null = on.primary.overall, on.primary.null
     if failed:
         return Verdict.DO_NOT_TRUST, "; ".join(f"{check.name}: {check.words}" for check in failed)
@@ -68,9 +69,13 @@ def _beside(on: Evidence, interval: Interval) -> tuple[Verdict, str]:
             Verdict.DO_NOT_TRUST,
             f"the {on.missing:,} missing pairs could reverse the result: worst case {on.worst_case}",
         )
-    broken = [guarded for guarded in on.guardrails if guarded.state == "BROKEN"]
+    waits = [check for check in on.checks if check.holds and check.state is not CheckState.OK]
+    if waits:
+        return Verdict.KEEP_RUNNING, f"{where}, but {'; '.join(f'{check.name}: {check.words}' for check in waits)}"
+    broken = [guarded for guarded in on.guardrails if guarded.state is GuardrailState.BROKEN]
     but = f", but a guardrail is violated: {broken[0].words}" if up and broken else ""
-    return Verdict.CANDIDATE_PREFERRED if up else Verdict.CONTROL_PREFERRED, where + but
+    qualified = [check.qualifies for check in on.checks if check.qualifies and check.state is not CheckState.OK]
+    return Verdict.CANDIDATE_PREFERRED if up else Verdict.CONTROL_PREFERRED, "; ".join([where + but, *qualified])
 
 
 def _seen(on: Evidence) -> str:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from worker.experiment.readout import Check, Effect, Guarded
+from worker.experiment.readout import Check, CheckState, Effect, Guarded, GuardrailState
 from worker.experiment.report.verdict import Evidence, judge
 from worker.experiment.statistics.confidence import Estimate, Interval, Verdict
 
@@ -73,16 +73,38 @@ def test_an_experiment_with_several_candidates_finds_no_difference_only_at_its_s
 
 def test_an_experiment_with_a_failed_check_is_not_to_be_trusted() -> None:
     """The check that failed is named; an open one forbids nothing."""
-    checks = [Check("open one", "OPEN", "not yet"), Check("last slot", "FAILED", "0.31 where 0.20 is fair")]
+    checks = [
+        Check("open one", CheckState.OPEN, "not yet"),
+        Check("last slot", CheckState.FAILED, "0.31 where 0.20 is fair"),
+    ]
     assert judge(evidence(ABOVE, checks=checks)) == (Verdict.DO_NOT_TRUST, "last slot: 0.31 where 0.20 is fair")
     assert judge(evidence(ABOVE, checks=checks[:1]))[0] is Verdict.CANDIDATE_PREFERRED
-    blurred = Check("position profile", "FAILED", "the last slot gets more", forbids=False)
+    blurred = Check("position profile", CheckState.FAILED, "the last slot gets more", forbids=False)
     assert judge(evidence(ABOVE, checks=[blurred]))[0] is Verdict.CANDIDATE_PREFERRED
 
 
 def test_an_experiment_that_prefers_the_candidate_names_a_broken_guardrail() -> None:
     """It is part of the sentence, and no reason to prefer control."""
-    broken = Guarded("entropy", 0.1, "BROKEN", "entropy, candidate - control: -0.300 to -0.200; must stay above -0.1")
+    broken = Guarded(
+        "entropy", 0.1, GuardrailState.BROKEN, "entropy, candidate - control: -0.300 to -0.200; must stay above -0.1"
+    )
     verdict, reason = judge(evidence(ABOVE, guardrails=[broken]))
     assert (verdict, broken.words in reason) == (Verdict.CANDIDATE_PREFERRED, True)
     assert broken.words not in judge(evidence(BELOW, guardrails=[broken]))[1]
+
+
+def test_an_experiment_waits_for_a_check_that_holds_a_preference() -> None:
+    """Not known yet is enough to wait, and says what for; without an effect there is nothing to hold."""
+    open_one = Check("heavy users", CheckState.OPEN, "no light user yet", holds=True)
+    verdict, reason = judge(evidence(ABOVE, checks=[open_one]))
+    assert (verdict, "heavy users: no light user yet" in reason) == (Verdict.KEEP_RUNNING, True)
+    known = Check("heavy users", CheckState.OK, "all agree", holds=True)
+    assert judge(evidence(ABOVE, checks=[known]))[0] is Verdict.CANDIDATE_PREFERRED
+
+
+def test_an_experiment_says_what_qualifies_its_preference() -> None:
+    """Words of a check that is not OK stand in the sentence; those of one that is do not."""
+    unknown = Check("skill", CheckState.OPEN, "no outcomes", qualifies="skill unknown: no outcomes were read")
+    assert judge(evidence(ABOVE, checks=[unknown]))[1].endswith("; skill unknown: no outcomes were read")
+    known = Check("skill", CheckState.OK, "better than chance", qualifies="skill unknown: no outcomes were read")
+    assert "unknown" not in judge(evidence(ABOVE, checks=[known]))[1]
