@@ -96,6 +96,7 @@ def test_a_worker_waits_for_kafka_says_so_and_starts_by_itself(stage: Stage) -> 
     with stage.worker() as worker:
         worker.until(lambda: "does not answer" in worker.page("/readyz")[1], "reason why it is not ready")
         assert worker.page("/readyz")[0] == 503
+        assert worker.page("/startupz")[0] == 200
         assert worker.page("/livez") == (200, "ok\n")  # a restart would not bring Kafka back
         assert f"Kafka at {stage.bootstrap} does not answer" in worker.log
         with later:

@@ -253,6 +253,7 @@ async def test_a_worker_waits_for_its_server_and_loses_nothing(
                 await asyncio.to_thread(worker.until, condition, what, timeout_s=patience(2 * WAIT_S))
 
             await see(lambda: "no connection" in worker.page("/readyz")[1], "worker that says what it waits for")
+            assert worker.page("/startupz") == (200, "ok\n")  # a restart would not bring the servers back
             await switch.open()
             await asyncio.to_thread(worker.until_ready)
             await asyncio.to_thread(send, stage, map(impression, range(NUM_EVENTS)))

@@ -34,6 +34,7 @@ from worker.runtime.lifecycle import in_loop, on_signals, retry, unless
 from worker.runtime.telemetry import Telemetry, start_tracing
 from worker.runtime.wiring import make_pipeline
 from worker.settings import Settings, prompt_profiles
+from worker.settings.engines import ENGINES
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -92,9 +93,12 @@ async def serve(settings: Settings, backfill: Backfill) -> None:
     telemetry = Telemetry(engine.card)
     health = _health(settings, state, telemetry)
     log.info("health and metrics on port %d", health.port)
+    if ENGINES[settings.engine].is_remote:
+        state.engine_is_warm()  # there is nothing to load here, and servers that are away are no reason to restart
     try:
         await retry(engine.start, state.waits, stop)
         if not stop.is_set():
+            state.engine_is_warm()
             before = await _retry_in_thread(lambda: admin.partitions(settings).keys(), state, stop)
             topics = await _retry_in_thread(lambda: rights.require(settings, wait=not backfill.until_end), state, stop)
             if topics:
@@ -117,10 +121,8 @@ def _health(settings: Settings, state: HealthState, telemetry: Telemetry) -> Hea
         return Health(
             settings.http_host,
             settings.http_port,
-            live=state.live,
-            ready=state.ready,
+            state=state,
             metrics=telemetry.exposition,
-            accept=state.accept,
         )
     except OSError as error:
         raise Fatal(

@@ -1,5 +1,7 @@
-"""`/livez`, `/readyz` and `/metrics` over HTTP, from a thread of their own, so that a busy loop cannot hide.
+"""The probes and `/metrics` over HTTP, from a thread of their own, so that a busy loop cannot hide.
 
+    startupz 503 until the engine of this process is warm, and nothing else: a start-up probe on anything outside
+             would restart a worker that only waits for it, and load its model again
     livez    503 if the worker makes no progress: the poll thread or the event loop is stuck
     readyz   503 with the reason until the engine is warm and the group is joined, and whenever work is held up
     metrics  Prometheus' text format
@@ -43,7 +45,9 @@ from worker.core.errors import masked
 log = logging.getLogger(__name__)
 
 TEXT = "text/plain; charset=utf-8"
-HERE = frozenset({"127.0.0.1", "::1"})
+EVERYWHERE, EVERYWHERE_IPV4 = "::", "0.0.0.0"  # noqa: S104 - names what a setting may say
+NO_IPV6 = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})
+HERE = frozenset({"127.0.0.1", "::1", "::ffff:127.0.0.1"})  # the last is IPv4's on a port of both families
 HERE_BY_NAME = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:\d{1,5})?", re.ASCII | re.IGNORECASE)
 OUR_HEADERS = frozenset({"host", "accept-encoding", "connection", "content-length", "user-agent"})  # urllib's
 MAX_NEXT_DIGITS = 7
@@ -61,7 +65,7 @@ SAY_AGAIN_S = 60.0  # before the same is logged once more
 
 
 class Health:
-    """The server; `live` and `ready` return the reason why not, "" if all is well.
+    """The server; `started`, `live` and `ready` return the reason why not, "" if all is well.
 
     `metrics` returns the exposition; `accept` closes the breaker and returns what was done.
     """
@@ -71,13 +75,14 @@ class Health:
         host: str,
         port: int,
         *,
-        live: Callable[[], str],
-        ready: Callable[[], str],
+        state: "HealthState",
         metrics: Callable[[], bytes],
-        accept: Callable[[int], str],
     ) -> None:
-        """Listen at once; port 0 takes a free one.  Raises `OSError` if the port cannot be had."""
-        self._server = _Server((host, port), _Pages(live, ready, _Once(metrics), accept))
+        """Listen at once; port 0 takes a free one, and `::` both IPv6 and IPv4.
+
+        Raises `OSError` if the port cannot be had.
+        """
+        self._server = _listen(host, port, _Pages(state, _Once(metrics)))
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="health", daemon=True)
         self._thread.start()
@@ -107,10 +112,8 @@ class Health:
 class _Pages:
     """What each page says."""
 
-    live: Callable[[], str]
-    ready: Callable[[], str]
+    state: "HealthState"
     metrics: Callable[[], bytes]
-    accept: Callable[[int], str]
 
 
 class _Once:
@@ -151,7 +154,14 @@ class _Server(ThreadingHTTPServer):
         self._connections: OrderedDict[socket.socket, _Connection] = OrderedDict()  # in the order in which they came
         self._lock = threading.Lock()
         self._said_s = dict[str, float]()
+        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         super().__init__(address, _Handler)
+
+    def server_bind(self) -> None:
+        """Listen; an address of all interfaces takes both families, whatever the system's own choice is."""
+        if self.address_family == socket.AF_INET6:
+            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        super().server_bind()
 
     def answering(self, connection: socket.socket) -> None:
         """Note that the request of a connection has arrived."""
@@ -228,6 +238,17 @@ class _Server(ThreadingHTTPServer):
             log.warning("HTTP port: %s", what)
 
 
+def _listen(host: str, port: int, pages: _Pages) -> _Server:
+    """Listen at an address; where there is no IPv6, all of its addresses are all of IPv4.  Raises `OSError`."""
+    try:
+        return _Server((host, port), pages)
+    except OSError as error:
+        if host != EVERYWHERE or error.errno not in NO_IPV6:
+            raise
+        log.info("http_host %s: this machine has no IPv6; listening on %s", host, EVERYWHERE_IPV4)
+        return _Server((EVERYWHERE_IPV4, port), pages)
+
+
 def _shut(connection: socket.socket) -> None:
     """End a connection; the thread that waits for it closes it."""
     with suppress(OSError):
@@ -289,11 +310,11 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             if path == "/metrics":
                 self._answer(200, pages.metrics(), CONTENT_TYPE_LATEST)
-            elif path in ("/livez", "/readyz"):
-                reason = masked(pages.live() if path == "/livez" else pages.ready())
+            elif path in _PROBES:
+                reason = masked(_PROBES[path](pages.state))
                 self._answer(503 if reason else 200, f"{reason or 'ok'}\n".encode(), TEXT)
             else:
-                self._answer(404, b"not found; want /livez, /readyz or /metrics\n", TEXT)
+                self._answer(404, b"not found; want /startupz, /livez, /readyz or /metrics\n", TEXT)
         except OSError:
             raise  # the client is gone
         except Exception as error:
@@ -311,7 +332,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif not (num_next.isascii() and num_next.isdecimal() and len(num_next) <= MAX_NEXT_DIGITS):
             self._answer(400, b"next: want a number\n", TEXT)
         else:
-            self._answer(200, f"{self.server.pages.accept(int(num_next))}\n".encode(), TEXT)
+            self._answer(200, f"{self.server.pages.state.accept(int(num_next))}\n".encode(), TEXT)
 
     def _answer(self, code: int, body: bytes, content_type: str) -> None:
         self.send_response(code)
@@ -335,12 +356,21 @@ def _is_here(peer: str, headers: Message) -> bool:
 
 
 class HealthState:
-    """What the health pages answer, from the start of the process on: alive, and not ready at first."""
+    """What the health pages answer, from the start of the process on: alive, and neither warm nor ready at first."""
 
     def __init__(self) -> None:
+        self._warm = False
         self._live: Callable[[], str] = str
         self._accept: Callable[[int], str] = lambda _: "the worker has not started"
         self.waits("the engine is loading")
+
+    def started(self) -> str:
+        """Return why the engine of this process has not started, "" once it has: it stays so."""
+        return "" if self._warm else "the engine is loading"
+
+    def engine_is_warm(self) -> None:
+        """Answer from now on that the worker has started."""
+        self._warm = True
 
     def live(self) -> str:
         """Return why the worker is not alive, "" if it is."""
@@ -367,3 +397,10 @@ def stale(what: str, last_s: float) -> str:
     """Return why a part is stuck that last made progress at `last_s`, monotonic seconds; "" if it is not."""
     silent_s = time.monotonic() - last_s
     return f"the {what} has made no progress for {silent_s:.0f} s" if silent_s > LIVE_S else ""
+
+
+_PROBES: dict[str, Callable[[HealthState], str]] = {
+    "/startupz": HealthState.started,
+    "/livez": HealthState.live,
+    "/readyz": HealthState.ready,
+}

@@ -21,6 +21,7 @@ class EngineKind:
 
     factory: str  # "module:function" below `worker.engines`: imported only if used, for vLLM takes seconds
     reads_prompt: bool  # it has a model, whose answers depend on the wording
+    is_remote: bool = False  # other machines answer: that they are away says nothing about this process
     checks: tuple[Check, ...] = ()  # between settings
     files: tuple[Check, ...] = ()  # that are named and not there
 
@@ -55,6 +56,7 @@ ENGINES = {
     "vllm-server": EngineKind(
         "worker.engines.remote.vllm_server:make",
         reads_prompt=True,
+        is_remote=True,
         checks=(_some_server, _two_passes, _no_vllm_options, _no_dtype),
         files=(_server_auth,),
     ),

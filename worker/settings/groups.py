@@ -227,7 +227,10 @@ class OutputSettings(_Group):
 class OperationSettings(_Group):
     """HTTP and logs."""
 
-    http_host: str = Field("127.0.0.1", description="Address of /livez, /readyz and /metrics; 0.0.0.0 in a pod")
+    http_host: str = Field(
+        "127.0.0.1",
+        description="Address of the probes and /metrics; `::` in a pod: all addresses of IPv6 and IPv4",
+    )
     http_port: int = Field(8080, ge=0, le=65535, description="HTTP port; 0 picks a free one")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Minimum log level")
 

@@ -22,7 +22,7 @@ import worker.runtime.app
 from worker.core.records import Partition
 from worker.kafka.positions import Positions
 from worker.kafka.record_reader import to_record
-from worker.runtime.health import Health
+from worker.runtime.health import HealthState
 
 
 def lose() -> None:
@@ -56,13 +56,15 @@ def past() -> None:
     replace(worker.kafka.source, "Positions", _Past)
 
 
+class _Green(HealthState):
+    def ready(self) -> str:
+        return ""
+
+
 def green() -> None:
     """Be ready."""
 
-    def health(*args: Any, **kwargs: Any) -> Any:
-        return Health(*args, **{**kwargs, "ready": str})
-
-    replace(worker.runtime.app, "Health", health)
+    replace(worker.runtime.app, "HealthState", _Green)
 
 
 def mute() -> None:

@@ -18,7 +18,7 @@ from tests.support.clock import Clock
 from tests.support.patience import patience
 from worker.cli.replay import accept_dead_letters
 from worker.runtime import health as module
-from worker.runtime.health import Health, _is_here
+from worker.runtime.health import Health, HealthState, _is_here
 
 
 @dataclass
@@ -42,14 +42,13 @@ def worker() -> Worker:
 @pytest.fixture(scope="module")
 def health() -> Iterator[Health]:
     """Serve once; closing takes a moment."""
-    found = Health(
-        "127.0.0.1",
-        0,
+    state = HealthState()
+    state.works(
         live=lambda: _WORKER.dead,
         ready=lambda: _WORKER.unready,
-        metrics=lambda: b"metric 1\n",
         accept=lambda num_next: f"accepted, and {num_next} more",
     )
+    found = Health("127.0.0.1", 0, state=state, metrics=lambda: b"metric 1\n")
     yield found
     found.close()
 
@@ -82,6 +81,57 @@ def test_each_page_has_its_own_reason_why_not(health: Health, worker: Worker) ->
     assert get(health, "/readyz") == (200, "ok\n")
 
 
+def test_a_worker_has_started_once_its_engine_is_warm_whatever_is_away() -> None:
+    """A start-up probe that asked for more would restart a worker that waits for Kafka, and load its model again."""
+    state = HealthState()
+    health = Health("127.0.0.1", 0, state=state, metrics=bytes)
+    try:
+        assert get(health, "/startupz") == (503, "the engine is loading\n")
+        state.engine_is_warm()
+        state.waits("Kafka at kafka:9092 does not answer")
+        assert get(health, "/startupz") == (200, "ok\n")
+        assert get(health, "/readyz") == (503, "Kafka at kafka:9092 does not answer\n")
+        state.works(live=lambda: "stuck", ready=lambda: "breaker open", accept=str)
+        assert get(health, "/startupz") == (200, "ok\n")
+    finally:
+        health.close()
+
+
+@pytest.mark.skipif(not Path("/proc/net/if_inet6").exists(), reason="this machine has no IPv6")
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_a_port_of_all_addresses_answers_both_families(host: str) -> None:
+    """IPv4's callers have mapped addresses there; one from this machine closes the breaker all the same."""
+    state = HealthState()
+    state.works(live=str, ready=str, accept=lambda num_next: f"{num_next} more")
+    health = Health("::", 0, state=state, metrics=bytes)
+    connection = HTTPConnection(host, health.port, timeout=patience(5))
+    try:
+        connection.request("POST", "/breaker/accept?next=7")
+        assert connection.getresponse().read() == b"7 more\n"
+    finally:
+        connection.close()
+        health.close()
+
+
+def test_a_port_of_all_addresses_needs_no_ipv6(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the kernel has none, all addresses are IPv4's; another failure is none of this one's."""
+
+    class Without(module._Server):
+        def __init__(self, address: tuple[str, int], pages: module._Pages) -> None:
+            if ":" in address[0]:
+                raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
+            super().__init__(address, pages)
+
+    monkeypatch.setattr(module, "_Server", Without)
+    health = Health("::", 0, state=HealthState(), metrics=bytes)
+    try:
+        assert get(health, "/livez") == (200, "ok\n")
+    finally:
+        health.close()
+    with pytest.raises(OSError, match="not supported"):
+        Health("::1", 0, state=HealthState(), metrics=bytes)
+
+
 def test_metrics_are_given_even_by_a_worker_that_is_not_well(health: Health, worker: Worker) -> None:
     worker.dead = worker.unready = "dying"
     assert get(health, "/metrics") == (200, "metric 1\n")
@@ -101,7 +151,7 @@ def test_metrics_are_made_once_for_all_who_ask_at_once(monkeypatch: pytest.Monke
 def test_any_other_page_is_not_found_and_names_those_that_are(health: Health, path: str) -> None:
     status, text = get(health, path)
     assert status == 404
-    assert "/livez, /readyz or /metrics" in text
+    assert "/startupz, /livez, /readyz or /metrics" in text
 
 
 def test_the_breaker_is_closed_by_a_call_from_here(health: Health) -> None:
@@ -155,7 +205,7 @@ def test_a_call_that_asks_for_another_name_is_from_elsewhere(names: list[str], *
     ("peer", "here"),
     [
         ("127.0.0.1", True), ("::1", True),
-        ("127.0.0.6", False), ("10.1.2.3", False), ("::ffff:127.0.0.1", False), ("fe80::1%eth0", False),
+        ("127.0.0.6", False), ("10.1.2.3", False), ("::ffff:127.0.0.1", True), ("::ffff:127.0.0.6", False), ("fe80::1%eth0", False),
     ],
 )  # fmt: skip
 def test_only_the_loopback_is_here(peer: str, *, here: bool) -> None:
@@ -168,7 +218,7 @@ def headers(names: list[str]) -> Message:
 
 
 def test_a_closed_server_listens_no_more() -> None:
-    health = Health("127.0.0.1", 0, live=str, ready=str, metrics=bytes, accept=str)
+    health = Health("127.0.0.1", 0, state=HealthState(), metrics=bytes)
     assert get(health, "/livez")[0] == 200
     health.close()
     with pytest.raises(ConnectionRefusedError):
@@ -235,7 +285,7 @@ def test_a_request_that_does_not_arrive_is_given_up(
 
 def test_an_answer_that_nobody_reads_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "ANSWER_S", 0.2)
-    health = Health("127.0.0.1", 0, live=str, ready=str, metrics=lambda: bytes(50_000_000), accept=str)
+    health = Health("127.0.0.1", 0, state=HealthState(), metrics=lambda: bytes(50_000_000))
     try:
         with socket.create_connection(("127.0.0.1", health.port)) as held:
             held.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
@@ -255,7 +305,7 @@ def test_a_long_head_is_refused(health: Health, head: bytes) -> None:
 
 def test_without_a_descriptor_left_the_port_waits_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     """It takes no descriptor, and no more CPU than a look every tenth of a second."""
-    health = Health("127.0.0.1", 0, live=str, ready=str, metrics=bytes, accept=str)
+    health = Health("127.0.0.1", 0, state=HealthState(), metrics=bytes)
     num_tries, accept = 0, ThreadingHTTPServer.get_request
 
     def none_left(server: ThreadingHTTPServer) -> object:
@@ -282,7 +332,7 @@ def test_a_failure_of_the_port_is_none_of_the_worker_and_is_mended(monkeypatch: 
         raise RuntimeError("the port fails")
 
     monkeypatch.setattr(module._Server, "service_actions", fails)
-    health = Health("127.0.0.1", 0, live=str, ready=str, metrics=bytes, accept=str)
+    health = Health("127.0.0.1", 0, state=HealthState(), metrics=bytes)
     try:
         assert get(health, "/livez")[0] == 200
     finally:
@@ -293,7 +343,7 @@ def test_a_page_that_fails_is_an_error_and_no_silence(caplog: pytest.LogCaptureF
     def fails() -> bytes:
         raise ValueError("no metrics")
 
-    health = Health("127.0.0.1", 0, live=str, ready=str, metrics=fails, accept=str)
+    health = Health("127.0.0.1", 0, state=HealthState(), metrics=fails)
     try:
         assert get(health, "/metrics") == (500, "failed: ValueError\n")
         assert "/metrics failed" in caplog.text
