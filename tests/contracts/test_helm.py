@@ -8,6 +8,7 @@ import pytest
 import yaml
 from kubernetes_validate import validate
 
+from tools.reference import chart as chart_values
 from worker import __version__
 from worker.settings import Settings, load
 
@@ -31,7 +32,12 @@ STATEFUL: Values = {
     "model": {"source": "pvc", "path": "mirror", "pvc": {"claimName": "models"}},
 }
 SCALED: Values = {
-    "keda": {"enabled": True, "authenticationRef": {"name": "kafka"}, "triggerMetadata": {"tls": "enable"}},
+    "keda": {
+        "enabled": True,
+        "minReplicaCount": 2,
+        "authenticationRef": {"name": "kafka"},
+        "triggerMetadata": {"tls": "enable"},
+    },
     "config": {"input_topics": "a, b", "start_from": "earliest"},
     "metrics": {"podMonitor": {"enabled": True, "labels": {"release": "prometheus"}}},
     "otel": {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://otel:4318"},
@@ -101,7 +107,7 @@ def test_every_setting_is_one_of_the_worker(
     settings = load(config)
     assert pod(objects)["terminationGracePeriodSeconds"] >= settings.drain_timeout_s + 30
     assert pod(objects)["containers"][0]["ports"][0]["containerPort"] == settings.http_port
-    assert settings.http_host == "0.0.0.0"  # noqa: S104 - the kubelet asks from outside
+    assert settings.http_host == "::"  # the kubelet asks from outside, by IPv6 or IPv4
     assert (settings.worker_id == "rel-0") == (name == "stateful")
 
 
@@ -114,7 +120,7 @@ def test_the_pod_is_restricted_probed_and_has_a_gpu(chart: helm_python.Chart) ->
     restricted = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
     assert worker["securityContext"] == restricted
     probes = {kind: worker[f"{kind}Probe"]["httpGet"]["path"] for kind in ("startup", "readiness", "liveness")}
-    assert probes == {"startup": "/readyz", "readiness": "/readyz", "liveness": "/livez"}
+    assert probes == {"startup": "/startupz", "readiness": "/readyz", "liveness": "/livez"}
     assert worker["resources"]["limits"]["nvidia.com/gpu"] == 1
     assert (spec["automountServiceAccountToken"], spec["enableServiceLinks"]) == (False, False)
     writable = {m["mountPath"] for m in worker["volumeMounts"] if not m.get("readOnly")}
@@ -149,10 +155,10 @@ def test_the_image_is_the_one_the_chart_runs(chart: helm_python.Chart) -> None:
 
 
 def test_variants(chart: helm_python.Chart) -> None:
-    """A StatefulSet has a headless service, KEDA owns the replicas, and a CPU pod knows no GPU."""
+    """A StatefulSet has a headless service, KEDA starts from its minimum, and a CPU pod knows no GPU."""
     stateful, scaled, cpu = (render(chart, values) for values in (STATEFUL, SCALED, CPU))
     assert stateful["StatefulSet"]["spec"]["serviceName"] == stateful["headless"]["metadata"]["name"]
-    assert "replicas" not in scaled["Deployment"]["spec"]
+    assert scaled["Deployment"]["spec"]["replicas"] == 2
     triggers = [trigger["metadata"] for trigger in scaled["ScaledObject"]["spec"]["triggers"]]
     seen = [(t["topic"], t["offsetResetPolicy"], t["tls"]) for t in triggers]
     assert seen == [("a", "earliest", "enable"), ("b", "earliest", "enable")]
@@ -179,6 +185,33 @@ def test_variants(chart: helm_python.Chart) -> None:
         ({**IMAGE, "kubeVersion": "1.34.3"}, "needs Kubernetes 1.35"),
         ({"model": {"source": "pvc"}}, "model.pvc.claimName"),
         ({"keda": {"enabled": True}, "config": {"input_topics": ["^imp"]}}, "name the topics"),
+        ({"config": {"drawz": 2}}, "drawz"),
+        ({"config": {"draws": "two"}}, "draws"),
+        ({"config": {"sample_rate": 7}}, "sample_rate"),
+        ({"config": {"engine": "vllm-servers"}}, "engine"),
+        ({"config": {"engine": "vllm-server"}, "gpu": {"enabled": False}}, "config.server_urls: .* at least one"),
+        ({"config": {"vllm_options": {"tensor_parallel_size": 2}}}, "gpu.count: 1, but .* needs 2 .* set gpu.count=2"),
+        ({"shm": {"sizeLimit": "16Gi"}}, "shm.sizeLimit: 16Gi counts towards resources.limits.memory, which is 16Gi"),
+        ({"shm": {"sizeLimit": "2 GB"}}, "shm/sizeLimit"),
+        ({"resources": {"limits": {"memory": "16 GB"}}}, "resources.limits.memory: 16 GB is no quantity"),
+        ({"keda": {"enabled": True, "minReplicaCount": 5}}, "keda.minReplicaCount: 5 is above .* 4"),
+        (
+            {"keda": {"enabled": True}, "config": {"kafka_options": {"security.protocol": "SASL_SSL"}}},
+            "keda.authenticationRef.name: .* SASL_SSL",
+        ),
+        (
+            {
+                "keda": {"enabled": True},
+                "workload": {"kind": "StatefulSet"},
+                "config": {"static_membership": True},
+            },
+            "config.static_membership: does not go with keda.enabled",
+        ),
+        ({**STATEFUL, "model": {"source": "pvc", "path": "../etc", "pvc": {"claimName": "m"}}}, "model.path: ../etc"),
+        ({"workload": {"kind": "StatefulSet"}, "strategy": {"type": "Recreate"}}, "strategy: .* set updateStrategy"),
+        ({"updateStrategy": {"type": "OnDelete"}}, "updateStrategy: .* set strategy"),
+        ({"strategy": {"type": "Recreate", "rollingUpdate": {"maxSurge": 0}}}, "rollingUpdate"),
+        ({"extraEnv": [{"name": "A", "value": "1"}, {"name": "A", "value": "2"}]}, "extraEnv: A stands twice"),
     ],
 )
 def test_wrong_values_are_refused(chart: helm_python.Chart, values: Values, wanted: str) -> None:
@@ -187,11 +220,43 @@ def test_wrong_values_are_refused(chart: helm_python.Chart, values: Values, want
         chart.render(values)
 
 
+def test_a_deployment_can_be_recreated(chart: helm_python.Chart) -> None:
+    """Without `rollingUpdate` beside it, which an API server refuses; a StatefulSet has its own strategy."""
+    recreated = render(chart, {"strategy": {"type": "Recreate"}})["Deployment"]["spec"]
+    assert recreated["strategy"] == {"type": "Recreate"}
+    rolled = render(chart, {})["Deployment"]["spec"]["strategy"]
+    assert rolled == {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1}}
+    by_hand = {**STATEFUL, "updateStrategy": {"type": "OnDelete"}}
+    assert render(chart, by_hand)["StatefulSet"]["spec"]["updateStrategy"] == {"type": "OnDelete"}
+
+
+def test_an_additional_variable_replaces_the_charts_own(chart: helm_python.Chart) -> None:
+    """A name that stands twice is refused by server-side apply; `environment` finds that no name does."""
+    extra = [{"name": "HF_HUB_OFFLINE", "value": "1"}, {"name": "HTTPS_PROXY", "value": "http://proxy:3128"}]
+    found = environment(render(chart, {"extraEnv": extra}))
+    assert (found["HF_HUB_OFFLINE"], found["HTTPS_PROXY"]) == ("1", "http://proxy:3128")
+
+
+def test_a_parent_chart_says_where_images_come_from(chart: helm_python.Chart) -> None:
+    """Its registry stands before the image, and its secrets beside the chart's, each once."""
+    shared = {"imageRegistry": "mirror.example/hub/", "imagePullSecrets": ["shared", {"name": "own"}]}
+    spec = pod(render(chart, {"global": shared, "imagePullSecrets": [{"name": "own"}]}))
+    assert spec["containers"][0]["image"] == f"mirror.example/hub/mirrorstream:{__version__}"
+    assert spec["imagePullSecrets"] == [{"name": "own"}, {"name": "shared"}]
+
+
+def test_every_setting_is_in_the_charts_schema(chart: helm_python.Chart) -> None:
+    """Neither a setting that the chart refuses, nor one that the worker would: both from one source."""
+    text = chart_values.SCHEMA.read_text(encoding="utf-8")
+    assert chart_values.schema(text) == text, "python -m tools.reference writes it anew"
+    assert (chart.schema or {})["definitions"]["config"]["properties"].keys() == Settings.model_fields.keys()
+
+
 def test_values_are_in_the_schema_and_the_readme(chart: helm_python.Chart) -> None:
     """Every value is checked and explained; a change of it restarts the workers."""
     readme = (CHART / "README.md").read_text(encoding="utf-8")
     schema = chart.schema or {}
-    assert chart.values.keys() == schema["properties"].keys() - {"global"}
+    assert chart.values.keys() == schema["properties"].keys()
     assert [name for name in chart.values if f"| `{name}`" not in readme and f"| `{name}." not in readme] == []
     before, after = (render(chart, v)["Deployment"]["spec"]["template"] for v in ({}, {"config": {"draws": 4}}))
     assert before["metadata"]["annotations"] != after["metadata"]["annotations"]

@@ -31,7 +31,7 @@ def test_every_generated_block_is_what_the_code_says() -> None:
 
 
 def test_every_block_stands_on_a_page() -> None:
-    named = {name for page in PAGES for name in reference.named(page.read_text(encoding="utf-8"))}
+    named = {name for page in reference.pages() for name in reference.named(page.read_text(encoding="utf-8"))}
     assert named == set(BLOCKS)
 
 

@@ -1,9 +1,10 @@
-"""Fill the generated blocks of the reference pages; `--check` only says which are not up to date."""
+"""Fill the generated blocks of the reference pages, and of the chart's schema; `--check` only says which are stale."""
 
 import re
 import sys
 from pathlib import Path
 
+from tools.reference import chart
 from tools.reference.blocks import BLOCKS
 
 PAGES = Path(__file__).parents[2] / "docs"
@@ -20,12 +21,17 @@ def named(text: str) -> list[str]:
     return [place["name"] for place in PLACE.finditer(text)]
 
 
+def pages() -> list[Path]:
+    """Return every page that may hold generated blocks: the documentation, and the chart's README."""
+    return [*sorted(PAGES.rglob("*.md")), chart.CHART / "README.md"]
+
+
 def stale(*, write: bool) -> list[Path]:
     """Return the pages whose blocks differ from the code; with `write`, write them."""
     found = []
-    for page in sorted(PAGES.rglob("*.md")):
+    for page in [*pages(), chart.SCHEMA]:
         before = page.read_text(encoding="utf-8")
-        after = filled(before)
+        after = chart.schema(before) if page == chart.SCHEMA else filled(before)
         if after != before:
             found.append(page)
             if write:
@@ -36,10 +42,10 @@ def stale(*, write: bool) -> list[Path]:
 def main() -> int:
     """Return 1 if pages are not up to date and nothing may be written."""
     check = "--check" in sys.argv[1:]
-    pages = stale(write=not check)
-    for page in pages:
+    found = stale(write=not check)
+    for page in found:
         sys.stdout.write(f"{page.relative_to(PAGES.parent)}: {'is not up to date' if check else 'written'}\n")
-    return 1 if check and pages else 0
+    return 1 if check and found else 0
 
 
 if __name__ == "__main__":

@@ -130,5 +130,6 @@ BLOCKS: Mapping[str, Callable[[], str]] = {
     "http-api": http_api.operations,
     "http-objects": http_api.objects,
     "chart-values": chart.values,
+    "chart-table": chart.table,
     **{f"schemas/{name}": partial(schemas.fields, name) for name in SCHEMAS},
 }

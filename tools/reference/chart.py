@@ -1,4 +1,7 @@
-"""The chart's values, from the comments of `values.yaml` (`# -- text` before the key, as helm-docs reads them)."""
+"""The chart's values, from the comments of `values.yaml` (`# -- text` before the key, as helm-docs reads them).
+
+And the other way round: what `config` may hold, in the chart's schema, from the worker's settings.
+"""
 
 import json
 import re
@@ -8,8 +11,12 @@ from pathlib import Path
 import yaml
 
 from tools.reference.markdown import code, entries
+from worker.settings import Settings
 
-VALUES = Path(__file__).parents[2] / "helm" / "mirrorstream" / "values.yaml"
+CHART = Path(__file__).parents[2] / "helm" / "mirrorstream"
+VALUES, SCHEMA = CHART / "values.yaml", CHART / "values.schema.json"
+# The generated definition is the last member of the file: JSON has no comments that could mark its place.
+_DEFINITIONS = re.compile(r'  "definitions": .*\Z', re.DOTALL)
 MAX_DEFAULT = 60  # characters of a list or a map
 _KEY = re.compile(r"(?P<indent> *)(?P<key>[A-Za-z][\w.-]*):")
 
@@ -17,6 +24,34 @@ _KEY = re.compile(r"(?P<indent> *)(?P<key>[A-Za-z][\w.-]*):")
 def values() -> str:
     """Return one entry for each value that has a comment."""
     return entries((name, f"default {default}" if default else "", text) for name, default, text in _rows())
+
+
+def schema(text: str) -> str:
+    """Return the chart's schema with the definition of `config` made anew."""
+    definition = json.dumps({"config": _config()}, indent=2).replace("\n", "\n  ")
+    return _DEFINITIONS.sub(lambda _: f'  "definitions": {definition}\n}}\n', text)
+
+
+def _config() -> dict[str, object]:
+    """Return what the worker takes as settings; a list may be a text with commas, as the worker reads it."""
+    found = {name: _plain(dict(one)) for name, one in Settings.model_json_schema()["properties"].items()}
+    return {"type": "object", "additionalProperties": False, "properties": found}
+
+
+def _plain(one: dict[str, object]) -> dict[str, object]:
+    for key in ("title", "default", "format"):
+        one.pop(key, None)
+    if isinstance(either := one.get("anyOf"), list):
+        one["anyOf"] = [_plain(dict(each)) for each in either]
+    if one.get("type") == "array":
+        one["type"] = ["array", "string"]
+    return one
+
+
+def table() -> str:
+    """Return the values as the table of the chart's own README, which package pages show."""
+    rows = (f"| {name} | {default or code('')} | {text} |" for name, default, text in _rows())
+    return "\n".join(["| value | default | meaning |", "| --- | --- | --- |", *rows])
 
 
 def _rows() -> Iterator[tuple[str, str, str]]:

@@ -17,7 +17,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic_settings import NoDecode
 
 from worker.core.prompts.prompt import Writing
@@ -56,6 +56,9 @@ def _engine(name: str) -> str:
     if name not in engines.ENGINES:
         raise ValueError(f"want one of {', '.join(engines.ENGINES)}{did_you_mean(name, engines.ENGINES)}")
     return name
+
+
+EngineName = Annotated[str, AfterValidator(_engine), WithJsonSchema({"type": "string", "enum": list(engines.ENGINES)})]
 
 
 class _Group(BaseModel):
@@ -157,7 +160,7 @@ class QuestionSettings(_Group):
 class EngineSettings(_Group):
     """Which engine answers, and with which model."""
 
-    engine: Annotated[str, AfterValidator(_engine)] = Field("vllm", description="Engine that answers")
+    engine: EngineName = Field("vllm", description="Engine that answers")
     server_urls: Names = Field([], description="URLs for engine vllm-server, e.g. http://gpu-1:8000, comma-separated")
     server_auth_file: Path | None = Field(None, description="File with the bearer token for these servers")
     model: str = Field("mirror-tiny", min_length=1, description="Model: mirror-tiny, a folder, or a hub name")

@@ -30,10 +30,23 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 
 {{- define "mirrorstream.image" -}}
+{{- $registry := (.Values.global).imageRegistry | default "" | trimSuffix "/" }}
 {{- with .Values.image }}
-{{- if .digest }}{{ printf "%s@%s" .repository .digest }}
-{{- else }}{{ printf "%s:%s" .repository (default $.Chart.AppVersion .tag) }}
+{{- $repository := ternary (printf "%s/%s" $registry .repository) .repository (ne $registry "") }}
+{{- if .digest }}{{ printf "%s@%s" $repository .digest }}
+{{- else }}{{ printf "%s:%s" $repository (default $.Chart.AppVersion .tag) }}
 {{- end }}
+{{- end }}
+{{- end }}
+
+{{- /* Those of this chart and of a parent's, each once; a parent may give names alone. */}}
+{{- define "mirrorstream.imagePullSecrets" -}}
+{{- $names := list }}
+{{- range concat .Values.imagePullSecrets ((.Values.global).imagePullSecrets | default list) }}
+{{- $names = append $names (ternary . (get (ternary dict . (kindIs "string" .)) "name") (kindIs "string" .)) }}
+{{- end }}
+{{- range $names | uniq }}
+- name: {{ . }}
 {{- end }}
 {{- end }}
 
@@ -71,6 +84,7 @@ image:
 
 {{- /* The worker's YAML file: the free settings and those that follow from what is mounted. */}}
 {{- define "mirrorstream.config" -}}
+{{- include "mirrorstream.rules" . }}
 {{- $config := deepCopy .Values.config }}
 {{- if and $config.static_membership (ne .Values.workload.kind "StatefulSet") }}
 {{- fail "config.static_membership: needs workload.kind StatefulSet, for one stable name per worker" }}

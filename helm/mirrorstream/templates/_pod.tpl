@@ -1,4 +1,21 @@
+{{- /* The environment; a variable of `extraEnv` replaces the chart's own, since an API server refuses a name that stands twice. */}}
 {{- define "mirrorstream.env" -}}
+{{- $extra := dict }}
+{{- range .Values.extraEnv }}
+{{- if hasKey $extra .name }}{{ fail (printf "extraEnv: %s stands twice" .name) }}{{ end }}
+{{- $_ := set $extra .name true }}
+{{- end }}
+{{- range include "mirrorstream.ownEnv" . | fromYamlArray }}
+{{- if not (hasKey $extra .name) }}
+- {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+{{- with .Values.extraEnv }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{- define "mirrorstream.ownEnv" -}}
 - name: POD_NAME
   valueFrom:
     fieldRef:
@@ -18,7 +35,7 @@
       fieldPath: metadata.name
 {{- end }}
 - name: MIRRORSTREAM_HTTP_HOST
-  value: "0.0.0.0"
+  value: "::"
 - name: HOME
   value: /home/mirrorstream
 - name: XDG_CACHE_HOME
@@ -50,9 +67,6 @@
 {{- range $name, $value := omit .Values.otel "OTEL_RESOURCE_ATTRIBUTES" }}
 - name: {{ $name }}
   value: {{ $value | toString | quote }}
-{{- end }}
-{{- with .Values.extraEnv }}
-{{ toYaml . }}
 {{- end }}
 {{- end }}
 
@@ -175,7 +189,7 @@ spec:
   terminationGracePeriodSeconds: {{ include "mirrorstream.gracePeriod" . }}
   securityContext:
     {{- toYaml .Values.podSecurityContext | nindent 4 }}
-  {{- with .Values.imagePullSecrets }}
+  {{- with include "mirrorstream.imagePullSecrets" . | fromYamlArray }}
   imagePullSecrets:
     {{- toYaml . | nindent 4 }}
   {{- end }}
@@ -214,7 +228,7 @@ spec:
         - name: http
           containerPort: {{ include "mirrorstream.httpPort" . }}
       startupProbe:
-        httpGet: { path: /readyz, port: http }
+        httpGet: { path: /startupz, port: http }
         {{- toYaml .Values.probes.startup | nindent 8 }}
       readinessProbe:
         httpGet: { path: /readyz, port: http }

@@ -205,7 +205,8 @@ def test_a_call_that_asks_for_another_name_is_from_elsewhere(names: list[str], *
     ("peer", "here"),
     [
         ("127.0.0.1", True), ("::1", True),
-        ("127.0.0.6", False), ("10.1.2.3", False), ("::ffff:127.0.0.1", True), ("::ffff:127.0.0.6", False), ("fe80::1%eth0", False),
+        ("::ffff:127.0.0.1", True), ("::ffff:127.0.0.6", False),
+        ("127.0.0.6", False), ("10.1.2.3", False), ("fe80::1%eth0", False),
     ],
 )  # fmt: skip
 def test_only_the_loopback_is_here(peer: str, *, here: bool) -> None:

@@ -1,0 +1,72 @@
+{{- /* What values.schema.json cannot say: rules between values.  Each names the value, what was seen and the mend. */}}
+{{- define "mirrorstream.rules" -}}
+{{- $values := .Values }}
+{{- $config := .Values.config }}
+{{- $engine := $config.engine | default "vllm" }}
+{{- if and (eq $engine "vllm-server") (not $config.server_urls) }}
+{{- fail "config.server_urls: config.engine vllm-server needs at least one, such as [http://vllm:8000]" }}
+{{- end }}
+{{- if eq $engine "vllm" }}
+{{- $options := $config.vllm_options | default dict }}
+{{- $needed := 1 }}
+{{- range list "tensor_parallel_size" "pipeline_parallel_size" "data_parallel_size" }}
+{{- $needed = mul $needed (get $options . | default 1 | int) }}
+{{- end }}
+{{- if and .Values.gpu.enabled (gt $needed (int .Values.gpu.count)) }}
+{{- fail (printf "gpu.count: %d, but config.vllm_options needs %d (tensor x pipeline x data parallel); set gpu.count=%d" (int .Values.gpu.count) $needed $needed) }}
+{{- end }}
+{{- end }}
+{{- $memory := ((.Values.resources).limits).memory }}
+{{- if $memory }}
+{{- $limit := include "mirrorstream.bytes" (list "resources.limits.memory" $memory) | float64 }}
+{{- $shm := include "mirrorstream.bytes" (list "shm.sizeLimit" .Values.shm.sizeLimit) | float64 }}
+{{- if ge $shm $limit }}
+{{- fail (printf "shm.sizeLimit: %s counts towards resources.limits.memory, which is %s; want less" (toString .Values.shm.sizeLimit) (toString $memory)) }}
+{{- end }}
+{{- end }}
+{{- if .Values.keda.enabled }}
+{{- if gt (int .Values.keda.minReplicaCount) (int .Values.keda.maxReplicaCount) }}
+{{- fail (printf "keda.minReplicaCount: %d is above keda.maxReplicaCount, which is %d" (int .Values.keda.minReplicaCount) (int .Values.keda.maxReplicaCount)) }}
+{{- end }}
+{{- $protocol := get ($config.kafka_options | default dict) "security.protocol" | default "" | upper }}
+{{- if and (hasPrefix "SASL" $protocol) (not (.Values.keda.authenticationRef).name) }}
+{{- fail (printf "keda.authenticationRef.name: config.kafka_options has security.protocol %s, and KEDA logs in by itself; name its TriggerAuthentication" $protocol) }}
+{{- end }}
+{{- if $config.static_membership }}
+{{- fail "config.static_membership: does not go with keda.enabled: the partitions of a worker that was scaled away would wait for its return" }}
+{{- end }}
+{{- end }}
+{{- if has ".." (splitList "/" (.Values.model.path | default "")) }}
+{{- fail (printf "model.path: %s leaves the volume; want a folder in it, without `..`" .Values.model.path) }}
+{{- end }}
+{{- if and (eq .Values.workload.kind "StatefulSet") .Values.strategy }}
+{{- fail "strategy: is a Deployment's; with workload.kind StatefulSet set updateStrategy" }}
+{{- end }}
+{{- if and (eq .Values.workload.kind "Deployment") .Values.updateStrategy }}
+{{- fail "updateStrategy: is a StatefulSet's; with workload.kind Deployment set strategy" }}
+{{- end }}
+{{- end }}
+
+{{- /* A quantity of Kubernetes in bytes. */}}
+{{- define "mirrorstream.bytes" -}}
+{{- $name := index . 0 }}{{ $quantity := index . 1 | toString }}
+{{- if not (regexMatch "^[0-9]+([.][0-9]+)?([kMGTPE]i?|Ki)?$" $quantity) }}
+{{- fail (printf "%s: %s is no quantity; want one such as 2Gi" $name $quantity) }}
+{{- end }}
+{{- $number := regexFind "^[0-9.]+" $quantity }}
+{{- $unit := trimPrefix $number $quantity }}
+{{- $units := dict "" 1 "k" 1000 "M" 1000000 "G" 1000000000 "T" 1000000000000 "P" 1000000000000000 "E" 1000000000000000000
+  "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776 "Pi" 1125899906842624 "Ei" 1152921504606846976 }}
+{{- mulf (float64 $number) (get $units $unit | float64) }}
+{{- end }}
+
+{{- /* With KEDA the workload keeps the number that it has: a render without it would make an upgrade drop to one. */}}
+{{- define "mirrorstream.replicas" -}}
+{{- if .Values.keda.enabled }}
+{{- $now := lookup "apps/v1" .Values.workload.kind .Release.Namespace (include "mirrorstream.fullname" .) }}
+{{- $least := max 1 (int .Values.keda.minReplicaCount) }}
+{{- if $now }}{{ ($now.spec).replicas | default 0 | int }}{{ else }}{{ $least }}{{ end }}
+{{- else }}
+{{- .Values.replicaCount }}
+{{- end }}
+{{- end }}
