@@ -1,50 +1,73 @@
-# The worker's image, for x86-64: the locks hold wheels of that platform alone.
+# The worker's images, for x86-64: the locks hold wheels of that platform alone.
 #
-#     docker build --tag mirrorstream .                                                          vLLM on an NVIDIA GPU
-#     docker build --tag mirrorstream:cpu --build-arg REQUIREMENTS=cpu.txt .                     vLLM on the CPU
-#     docker build --tag mirrorstream:server --build-arg REQUIREMENTS=server.txt --build-arg SYSTEM_PACKAGES= .   vLLM elsewhere
-#     docker build --tag mirrorstream:run --build-arg REQUIREMENTS=run.txt --build-arg SYSTEM_PACKAGES= .   no LLM
+#     docker build --target gpu --tag mirrorstream .            vLLM on an NVIDIA GPU (the default target)
+#     docker build --target cpu --tag mirrorstream:cpu .        vLLM on the CPU
+#     docker build --target server --tag mirrorstream:server .  vLLM elsewhere
+#     docker build --target run --tag mirrorstream:run .        no LLM: trials, and the page of experiments
 #
 # Pin the base by digest in production: --build-arg BASE=python:3.12-slim@sha256:...
+#
+# hadolint global ignore=DL3042 - what pip keeps is in a cache mount, and not in a layer
+#
+# A target has a lock of its own, so a change of another lock rebuilds nothing.  Everything that is installed is in a
+# lock with its hash, what builds the package too, and the package itself is built and installed without an index.
 ARG BASE=python:3.12-slim
 
-FROM ${BASE} AS build
-ARG REQUIREMENTS=gpu.txt
-ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+FROM ${BASE} AS python
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /build
 # The worker lives in an environment of its own, without pip, at the path it has in the image.
 RUN python -m venv --without-pip /opt/mirrorstream
-# First the locked dependencies: this layer changes only with the lock.
-COPY requirements/ requirements/
-RUN pip --python /opt/mirrorstream/bin/python install --require-hashes --no-deps \
-    --requirement "requirements/${REQUIREMENTS}"
+
+FROM python AS package
+COPY requirements/build.txt requirements/
+RUN --mount=type=cache,target=/root/.cache/pip \
+    pip install --require-hashes --no-deps --requirement requirements/build.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY schemas/ schemas/
 COPY worker/ worker/
-RUN pip --python /opt/mirrorstream/bin/python install --no-deps .
+RUN pip wheel --no-index --no-deps --no-build-isolation --wheel-dir /wheels .
 
-FROM ${BASE}
+FROM python AS run-packages
+COPY requirements/run.txt requirements/
+RUN --mount=type=cache,target=/root/.cache/pip \
+    pip --python /opt/mirrorstream/bin/python install --require-hashes --no-deps --requirement requirements/run.txt
+COPY --from=package /wheels/ /wheels/
+RUN pip --python /opt/mirrorstream/bin/python install --no-index --no-deps /wheels/*.whl
+
+FROM python AS server-packages
+COPY requirements/server.txt requirements/
+RUN --mount=type=cache,target=/root/.cache/pip \
+    pip --python /opt/mirrorstream/bin/python install --require-hashes --no-deps --requirement requirements/server.txt
+COPY --from=package /wheels/ /wheels/
+RUN pip --python /opt/mirrorstream/bin/python install --no-index --no-deps /wheels/*.whl
+
+FROM python AS cpu-packages
+COPY requirements/cpu.txt requirements/
+RUN --mount=type=cache,target=/root/.cache/pip \
+    pip --python /opt/mirrorstream/bin/python install --require-hashes --no-deps --requirement requirements/cpu.txt
+COPY --from=package /wheels/ /wheels/
+RUN pip --python /opt/mirrorstream/bin/python install --no-index --no-deps /wheels/*.whl
+
+FROM python AS gpu-packages
+COPY requirements/gpu.txt requirements/
+RUN --mount=type=cache,target=/root/.cache/pip \
+    pip --python /opt/mirrorstream/bin/python install --require-hashes --no-deps --requirement requirements/gpu.txt
+COPY --from=package /wheels/ /wheels/
+RUN pip --python /opt/mirrorstream/bin/python install --no-index --no-deps /wheels/*.whl
+
+FROM ${BASE} AS base
 ARG BASE
-ARG REQUIREMENTS=gpu.txt
 ARG VERSION=0.1.0
 ARG REVISION=unknown
-# Triton and torch.compile build small C and C++ parts at start; without an LLM none of this is needed.
-ARG SYSTEM_PACKAGES="g++ libgomp1 libnuma1"
 LABEL org.opencontainers.image.title="mirrorstream" \
       org.opencontainers.image.description="Impressions in, simulated user responses with rationales out, exactly once" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}" \
-      org.opencontainers.image.base.name="${BASE}" \
-      mirrorstream.requirements="${REQUIREMENTS}"
-RUN if [ -n "${SYSTEM_PACKAGES}" ]; then \
-        apt-get update \
-        && apt-get install --yes --no-install-recommends ${SYSTEM_PACKAGES} \
-        && rm -rf /var/lib/apt/lists/*; \
-    fi \
-    && groupadd --gid 10001 mirrorstream \
+      org.opencontainers.image.base.name="${BASE}"
+RUN groupadd --gid 10001 mirrorstream \
     && useradd --uid 10001 --gid 10001 --create-home --shell /usr/sbin/nologin mirrorstream
-COPY --from=build /opt/mirrorstream /opt/mirrorstream
 # LOGNAME spares a user id without a name, as some clusters give, the failing look-up. Which GPUs are seen is the
 # cluster's to say, so NVIDIA_VISIBLE_DEVICES stays unset.
 ENV PATH=/opt/mirrorstream/bin:${PATH} \
@@ -56,9 +79,34 @@ ENV PATH=/opt/mirrorstream/bin:${PATH} \
     VLLM_NO_USAGE_STATS=1 \
     DO_NOT_TRACK=1
 WORKDIR /home/mirrorstream
-USER 10001:10001
-# Proves that the locks fitted this platform: elsewhere their markers leave every dependency out, in silence.
-RUN ["mirrorstream", "--help"]
 EXPOSE 8080
 ENTRYPOINT ["mirrorstream"]
 CMD ["run"]
+
+# Triton and torch.compile build small C and C++ parts at start; without an LLM in the process none of this is needed.
+FROM base AS base-jit
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends g++ libgomp1 libnuma1 \
+    && rm -rf /var/lib/apt/lists/*
+
+# `--help` proves that the lock fitted this platform: elsewhere its markers leave every dependency out, in silence.
+FROM base AS run
+COPY --from=run-packages /opt/mirrorstream /opt/mirrorstream
+USER 10001:10001
+RUN ["mirrorstream", "--help"]
+
+FROM base AS server
+COPY --from=server-packages /opt/mirrorstream /opt/mirrorstream
+USER 10001:10001
+RUN ["mirrorstream", "--help"]
+
+FROM base-jit AS cpu
+COPY --from=cpu-packages /opt/mirrorstream /opt/mirrorstream
+USER 10001:10001
+RUN ["mirrorstream", "--help"]
+
+FROM base-jit AS gpu
+COPY --from=gpu-packages /opt/mirrorstream /opt/mirrorstream
+USER 10001:10001
+RUN ["mirrorstream", "--help"]

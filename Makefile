@@ -131,8 +131,9 @@ lock: | $(UV)  ## Compile the requirement files anew.
 	$(COMPILE) --extra experiment --extra server --group check -c requirements/test.txt -o requirements/check.txt
 	$(COMPILE) --extra cpu --extra experiment -c requirements/test.txt -o requirements/cpu.txt
 	$(COMPILE) --group docs -c requirements/test.txt -o requirements/docs.txt
-	$(COMPILE) --extra gpu -o requirements/gpu.txt
-	$(COMPILE) --extra server -c requirements/test.txt -o requirements/server.txt
+	$(COMPILE) --extra gpu --extra experiment -o requirements/gpu.txt
+	$(COMPILE) --extra server --extra experiment -c requirements/test.txt -o requirements/server.txt
+	$(COMPILE:pyproject.toml=) --group build -o requirements/build.txt
 	$(COMPILE:pyproject.toml=) --group peers -o requirements/peers.txt
 
 clean:  ## Remove the environments, the caches and the built site.

@@ -1,18 +1,25 @@
 """The chart, rendered by Helm itself: valid Kubernetes, restricted, without passwords, and true to the settings."""
 
+import re
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import helm_python
 import pytest
+import typer
 import yaml
 from kubernetes_validate import validate
 
 from tools.reference import chart as chart_values
+from tools.reference.cli import tree
 from worker import __version__
+from worker.cli.main import app
+from worker.experiment import definition
 from worker.settings import Settings, load
 
-CHART = Path(__file__).parents[2] / "helm" / "mirrorstream"
+ROOT = Path(__file__).parents[2]
+CHART = ROOT / "helm" / "mirrorstream"
 OLDEST, NEWEST = "1.31", "1.37"  # Kubernetes; the oldest that is promised, the newest that can be checked
 CUSTOM = {"ScaledObject", "PodMonitor"}  # declared by their operators, unknown to Kubernetes
 
@@ -48,7 +55,27 @@ SERVED: Values = {
     "config": {"engine": "vllm-server", "server_urls": ["http://vllm-0:8000", "http://vllm-1:8000"]},
 }
 IMAGE: Values = {"kubeVersion": "v1.36.1", "model": {"source": "image", "image": {"reference": "models@sha256:0"}}}
-VARIANTS = {"default": {}, "stateful": STATEFUL, "scaled": SCALED, "cpu": CPU, "image": IMAGE, "served": SERVED}
+READ: Values = {
+    **SECRETS,
+    "experiment": {
+        "enabled": True,
+        "existingSecret": "page",
+        "definitions": {
+            "shelf.yaml": {"experiment_id": "shelf", "start": "2026-11-01", "control": "a", "candidates": ["b"]}
+        },
+        "ingress": {"enabled": True, "host": "experiments.example", "tlsSecret": "certificate"},
+    },
+}
+PAST: Values = {
+    "backfill": {"enabled": True, "from": "2026-11-01T00:00Z", "config": {"group_id": "backfill-1", "draws": 4}},
+    "workload": {"kind": "StatefulSet"},
+    "config": {"static_membership": True},
+}
+VARIANTS = {
+    "default": {}, "stateful": STATEFUL, "scaled": SCALED, "cpu": CPU, "image": IMAGE, "served": SERVED, "read": READ,
+    "past": PAST,
+}  # fmt: skip
+PARTS = ("worker", "experiment", "backfill")
 
 
 @pytest.fixture(scope="module")
@@ -57,11 +84,12 @@ def chart() -> helm_python.Chart:
     return helm_python.Chart.load(CHART)
 
 
-def render(chart: helm_python.Chart, values: Values) -> Objects:
-    """Return the rendered objects by kind; of services, by the last part of the name."""
+def render(chart: helm_python.Chart, values: Values, part: str = "worker") -> Objects:
+    """Return the rendered objects of a part by kind; of services, by the last part of the name."""
     files = chart.render(values, name="rel", namespace="ns").items()
-    objects = [yaml.safe_load(text) for name, text in files if name.endswith(".yaml") and text.strip()]
-    return {o["metadata"]["name"].split("-")[-1] if o["kind"] == "Service" else o["kind"]: o for o in objects}
+    objects = [found for name, text in files if name.endswith(".yaml") for found in yaml.safe_load_all(text) if found]
+    own = [o for o in objects if o["metadata"]["labels"]["app.kubernetes.io/component"] == part]
+    return {o["metadata"]["name"].split("-")[-1] if o["kind"] == "Service" else o["kind"]: o for o in own}
 
 
 def pod(objects: Objects) -> dict[str, Any]:
@@ -87,9 +115,10 @@ def test_lint_strict_is_quiet() -> None:
 @pytest.mark.parametrize("name", VARIANTS)
 def test_every_object_is_valid_kubernetes(chart: helm_python.Chart, name: str) -> None:
     """No unknown or misplaced field, which an API server drops in silence."""
-    for kind, found in render(chart, VARIANTS[name]).items():
-        if kind not in CUSTOM:
-            validate(found, NEWEST if name in {"image", "scaled"} else OLDEST, strict=True)
+    for part in PARTS:
+        for kind, found in render(chart, VARIANTS[name], part).items():
+            if kind not in CUSTOM:
+                validate(found, NEWEST if name in {"image", "scaled"} else OLDEST, strict=True)
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -108,7 +137,7 @@ def test_every_setting_is_one_of_the_worker(
     assert pod(objects)["terminationGracePeriodSeconds"] >= settings.drain_timeout_s + 30
     assert pod(objects)["containers"][0]["ports"][0]["containerPort"] == settings.http_port
     assert settings.http_host == "::"  # the kubelet asks from outside, by IPv6 or IPv4
-    assert (settings.worker_id == "rel-0") == (name == "stateful")
+    assert (settings.worker_id == "rel-0") == (name in {"stateful", "past"})
 
 
 def test_the_pod_is_restricted_probed_and_has_a_gpu(chart: helm_python.Chart) -> None:
@@ -144,6 +173,44 @@ def test_secrets_are_files_by_reference(chart: helm_python.Chart) -> None:
     assert environment(objects)["HF_TOKEN_PATH"] == f"{mounts['huggingface']}/token"
 
 
+def test_the_page_of_experiments_starts_with_what_is_rendered(chart: helm_python.Chart, tmp_path: Path) -> None:
+    """Its settings and definitions are read by the program; each option and each file that it names is there."""
+    objects = render(chart, READ, "experiment")
+    (container,) = objects["Deployment"]["spec"]["template"]["spec"]["containers"]
+    group, command, *options = container["args"]
+    named = dict(option.removeprefix("--").split("=", 1) for option in options)
+    found = dict(tree(typer.main.get_command(app)))
+    known = {name for one in found[group, command].params for name in one.opts}
+    assert {f"--{name}" for name in named} <= known
+    mounts = {mount["mountPath"] for mount in container["volumeMounts"]}
+    for file in (named["config"], named["token-file"], named["definition"], named["state"]):
+        assert any(file == mount or file.startswith(f"{mount}/") for mount in mounts), file
+    data = objects["ConfigMap"]["data"]
+    for file, text in data.items():
+        (tmp_path / file).write_text(text, encoding="utf-8")
+    assert load(tmp_path / "config.yaml").kafka_secrets == Path("/etc/mirrorstream/kafka")
+    assert definition.load(tmp_path / "shelf.yaml").experiment_id == "shelf"
+    backend = objects["Ingress"]["spec"]["rules"][0]["http"]["paths"][0]["backend"]["service"]
+    assert backend == {"name": objects["experiment"]["metadata"]["name"], "port": {"name": "http"}}
+    assert objects["Deployment"]["spec"]["strategy"] == {"type": "Recreate"}  # two readers would share a state file
+
+
+def test_a_backfill_is_a_job_in_a_group_of_its_own(chart: helm_python.Chart) -> None:
+    """With the workers' settings but for its own; another period is another Job, for a Job's pods never change."""
+    job, later = (
+        render(chart, {**PAST, "backfill": PAST["backfill"] | {"from": start}}, "backfill")
+        for start in ("2026-11-01T00:00Z", "2026-11-02T00:00Z")
+    )
+    (container,) = job["Job"]["spec"]["template"]["spec"]["containers"]
+    assert container["args"][-3:] == ["--until-end", "--from", "2026-11-01T00:00Z"]
+    config = yaml.safe_load(job["ConfigMap"]["data"]["config.yaml"])
+    assert (config["group_id"], config["draws"], config["output_topic"]) == ("backfill-1", 4, "responses")
+    assert "static_membership" not in config
+    assert job["Job"]["metadata"]["name"] != later["Job"]["metadata"]["name"]
+    selected = render(chart, PAST)["StatefulSet"]["spec"]["selector"]["matchLabels"].items()
+    assert not selected <= job["Job"]["spec"]["template"]["metadata"]["labels"].items()  # it is no worker's pod
+
+
 def test_the_image_is_the_one_the_chart_runs(chart: helm_python.Chart) -> None:
     """Version and user of chart, image and package are one; what has a user by name could not prove it is not root."""
     dockerfile = (CHART.parents[1] / "Dockerfile").read_text(encoding="utf-8")
@@ -152,6 +219,26 @@ def test_the_image_is_the_one_the_chart_runs(chart: helm_python.Chart) -> None:
     assert 'ENTRYPOINT ["mirrorstream"]\n' in dockerfile
     assert f"ARG VERSION={__version__}\n" in dockerfile
     assert chart.metadata["appVersion"] == __version__
+
+
+@pytest.mark.parametrize("target", ["gpu", "cpu", "server", "run"])
+def test_every_image_is_built_from_its_lock_alone(target: str) -> None:
+    """A target has one lock, nothing is installed without a hash or from an index, and what is copied is sent."""
+    dockerfile = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    stages = {stage.split()[2]: stage for stage in dockerfile.split("FROM ")[1:] if stage.split()[1] == "AS"}
+    assert f"COPY --from={target}-packages " in stages[target]
+    packages = stages[f"{target}-packages"]
+    assert f"COPY requirements/{target}.txt requirements/\n" in packages
+    assert f"--requirement requirements/{target}.txt\n" in packages
+    installs = re.findall(r"pip[^\n]* (?:install|wheel) (?P<flags>[^\n]*)", packages + stages["package"])
+    assert all("--require-hashes" in flags or "--no-index" in flags for flags in installs)
+    assert len(installs) == 4
+    copied = re.findall(r"^COPY (?!--from)(.*) \S+$", packages + stages["package"], re.MULTILINE)
+    sent = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    for name in " ".join(copied).split():
+        assert (ROOT / name).exists()
+        assert any(fnmatch(name, line.removeprefix("!")) for line in sent if line.startswith("!")), name
+    assert "mirrorstream" in stages[target].rpartition("RUN ")[2]
 
 
 def test_variants(chart: helm_python.Chart) -> None:
@@ -211,6 +298,15 @@ def test_variants(chart: helm_python.Chart) -> None:
         ({"workload": {"kind": "StatefulSet"}, "strategy": {"type": "Recreate"}}, "strategy: .* set updateStrategy"),
         ({"updateStrategy": {"type": "OnDelete"}}, "updateStrategy: .* set strategy"),
         ({"strategy": {"type": "Recreate", "rollingUpdate": {"maxSurge": 0}}}, "rollingUpdate"),
+        ({"experiment": {"enabled": True}}, "experiment.existingSecret: .* experiment.allowAnonymous=true"),
+        ({"experiment": {"definitions": {"shelf": {"experiment_id": "a"}}}}, "shelf"),
+        (
+            {"experiment": {"enabled": True, "allowAnonymous": True, "ingress": {"enabled": True}}},
+            "experiment.ingress.host",
+        ),
+        ({"backfill": {"enabled": True}}, "backfill.config.group_id: want a group of its own"),
+        ({"backfill": {"enabled": True, "config": {"group_id": "mirrorstream"}}}, "is the workers' group"),
+        ({"backfill": {"config": {"drawz": 1}}}, "drawz"),
         ({"extraEnv": [{"name": "A", "value": "1"}, {"name": "A", "value": "2"}]}, "extraEnv: A stands twice"),
     ],
 )

@@ -16,7 +16,7 @@ from worker.settings import Settings
 CHART = Path(__file__).parents[2] / "helm" / "mirrorstream"
 VALUES, SCHEMA = CHART / "values.yaml", CHART / "values.schema.json"
 # The generated definition is the last member of the file: JSON has no comments that could mark its place.
-_DEFINITIONS = re.compile(r'  "definitions": .*\Z', re.DOTALL)
+_DEFINITIONS = re.compile(r'^  "definitions": .*\Z', re.DOTALL | re.MULTILINE)
 MAX_DEFAULT = 60  # characters of a list or a map
 _KEY = re.compile(r"(?P<indent> *)(?P<key>[A-Za-z][\w.-]*):")
 

@@ -12,10 +12,16 @@
 {{- end }}
 {{- end }}
 
+{{- /* `component`, where a template sets it in the root, tells the parts of a release apart. */}}
 {{- define "mirrorstream.selectorLabels" -}}
 app.kubernetes.io/name: {{ include "mirrorstream.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
-app.kubernetes.io/component: worker
+app.kubernetes.io/component: {{ .component | default "worker" }}
+{{- end }}
+
+{{- /* The name of a part's own objects; the worker's are the release's. */}}
+{{- define "mirrorstream.partName" -}}
+{{- include "mirrorstream.fullname" . }}{{ with .component }}-{{ . }}{{ end }}
 {{- end }}
 
 {{- define "mirrorstream.labels" -}}
@@ -31,7 +37,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 
 {{- define "mirrorstream.image" -}}
 {{- $registry := (.Values.global).imageRegistry | default "" | trimSuffix "/" }}
-{{- with .Values.image }}
+{{- with mergeOverwrite (deepCopy .Values.image) (.image | default dict) }}
 {{- $repository := ternary (printf "%s/%s" $registry .repository) .repository (ne $registry "") }}
 {{- if .digest }}{{ printf "%s@%s" $repository .digest }}
 {{- else }}{{ printf "%s:%s" $repository (default $.Chart.AppVersion .tag) }}

@@ -119,11 +119,10 @@
 {{- end }}
 {{- end }}
 
-{{- define "mirrorstream.volumes" -}}
-- name: config
-  configMap:
-    name: {{ include "mirrorstream.fullname" . }}
-{{- with .Values.kafka }}
+{{- /* Kafka's secret, and those of one key each: a dict of the value's name and the file's. */}}
+{{- define "mirrorstream.secretVolumes" -}}
+{{- $root := index . 0 }}
+{{- with $root.Values.kafka }}
 {{- if .existingSecret }}
 - name: kafka
   secret:
@@ -135,8 +134,8 @@
     {{- end }}
 {{- end }}
 {{- end }}
-{{- range $name, $path := dict "registry" "auth" "server" "token" "huggingface" "token" }}
-{{- with index $.Values $name }}
+{{- range $name, $path := index . 1 }}
+{{- with index $root.Values $name }}
 {{- if .existingSecret }}
 - name: {{ $name }}
   secret:
@@ -148,6 +147,13 @@
 {{- end }}
 {{- end }}
 {{- end }}
+{{- end }}
+
+{{- define "mirrorstream.volumes" -}}
+- name: config
+  configMap:
+    name: {{ include "mirrorstream.partName" . }}
+{{- include "mirrorstream.secretVolumes" (list . (dict "registry" "auth" "server" "token" "huggingface" "token")) }}
 {{- if ne .Values.model.source "hub" }}
 - {{- include "mirrorstream.modelVolume" . | nindent 2 }}
 {{- end }}

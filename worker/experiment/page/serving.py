@@ -51,9 +51,11 @@ def server(source: Source, *, token: str | None = None, hosts: frozenset[str] | 
 
 def listen(host: str, port: int) -> socket.socket:
     """Bind the address, before it is printed."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    address = host.strip("[]")
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    both = address == "::" and socket.has_dualstack_ipv6()  # all addresses are those of IPv4 too
     try:
-        return socket.create_server((host.strip("[]"), port), family=family)
+        return socket.create_server((address, port), family=family, dualstack_ipv6=both)
     except (OSError, OverflowError) as error:
         raise BadSettings(f"{host}:{port}: {error}; choose another with --host and --port") from error
 

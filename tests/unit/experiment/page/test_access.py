@@ -1,5 +1,7 @@
 """Whom the page of an experiment answers, with what headers, and what it refuses."""
 
+import socket
+
 import pytest
 
 from tests.support.experiment.page_client import client, guarded
@@ -99,3 +101,11 @@ def test_an_experiment_page_whose_address_is_taken_says_so() -> None:
     """The address is tried before anything is said of it."""
     with listen("127.0.0.1", 0) as taken, pytest.raises(BadSettings, match="choose another with --host and --port"):
         listen("127.0.0.1", taken.getsockname()[1])
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
+def test_an_experiment_page_on_all_addresses_is_reached_by_both_families() -> None:
+    """`::` is what a pod listens on: the cluster may have IPv6, IPv4 or both."""
+    with listen("::", 0) as listening:
+        for host in ("127.0.0.1", "::1"):
+            socket.create_connection((host, listening.getsockname()[1])).close()

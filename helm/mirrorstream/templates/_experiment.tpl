@@ -1,0 +1,147 @@
+{{- /* The page's pod: Kafka's and the registry's secrets as the worker has them, no model, no GPU. */}}
+{{- define "mirrorstream.experimentPod" -}}
+{{- $page := .Values.experiment }}
+metadata:
+  annotations:
+    checksum/config: {{ list (include "mirrorstream.experimentConfig" .) ($page.definitions | toYaml) | join "\n" | sha256sum }}
+    {{- with .Values.podAnnotations }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+  labels:
+    {{- merge (include "mirrorstream.selectorLabels" . | fromYaml) .Values.podLabels | toYaml | nindent 4 }}
+spec:
+  serviceAccountName: {{ include "mirrorstream.serviceAccountName" . }}
+  automountServiceAccountToken: false
+  enableServiceLinks: false
+  securityContext:
+    {{- toYaml .Values.podSecurityContext | nindent 4 }}
+  {{- with include "mirrorstream.imagePullSecrets" . | fromYamlArray }}
+  imagePullSecrets:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with .Values.nodeSelector }}
+  nodeSelector:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with .Values.tolerations }}
+  tolerations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  containers:
+    - name: experiment
+      image: {{ include "mirrorstream.image" . | quote }}
+      imagePullPolicy: {{ .Values.image.pullPolicy }}
+      args:
+        - experiment
+        - serve
+        - --config=/etc/mirrorstream/config.yaml
+        - "--host=::"
+        - --port=8090
+        - --state=/var/lib/mirrorstream/experiments.db
+        - --definitions-topic={{ $page.definitionsTopic }}
+        - --outcomes-topic={{ $page.outcomesTopic }}
+        {{- if $page.existingSecret }}
+        - --token-file=/etc/mirrorstream/experiment/token
+        {{- end }}
+        {{- range $name := keys $page.definitions | sortAlpha }}
+        - --definition=/etc/mirrorstream/definitions/{{ $name }}
+        {{- end }}
+      securityContext:
+        {{- toYaml .Values.securityContext | nindent 8 }}
+      env:
+        - name: HOME
+          value: /tmp
+        {{- with .Values.extraEnv }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
+      ports:
+        - name: http
+          containerPort: 8090
+      {{- /* A probe sends no token, and the page answers once its port is open. */}}
+      startupProbe:
+        tcpSocket: { port: http }
+        periodSeconds: 5
+        failureThreshold: 60
+      readinessProbe:
+        tcpSocket: { port: http }
+      livenessProbe:
+        tcpSocket: { port: http }
+        failureThreshold: 6
+      resources:
+        {{- toYaml $page.resources | nindent 8 }}
+      volumeMounts:
+        - name: config
+          mountPath: /etc/mirrorstream/config.yaml
+          subPath: config.yaml
+          readOnly: true
+        {{- if $page.definitions }}
+        - name: definitions
+          mountPath: /etc/mirrorstream/definitions
+          readOnly: true
+        {{- end }}
+        {{- if .Values.kafka.existingSecret }}
+        - name: kafka
+          mountPath: /etc/mirrorstream/kafka
+          readOnly: true
+        {{- end }}
+        {{- if .Values.registry.existingSecret }}
+        - name: registry
+          mountPath: /etc/mirrorstream/registry
+          readOnly: true
+        {{- end }}
+        {{- if $page.existingSecret }}
+        - name: experiment
+          mountPath: /etc/mirrorstream/experiment
+          readOnly: true
+        {{- end }}
+        - name: state
+          mountPath: /var/lib/mirrorstream
+        - name: tmp
+          mountPath: /tmp
+  volumes:
+    - name: config
+      configMap:
+        name: {{ include "mirrorstream.partName" . }}
+        items:
+          - key: config.yaml
+            path: config.yaml
+    {{- if $page.definitions }}
+    - name: definitions
+      configMap:
+        name: {{ include "mirrorstream.partName" . }}
+        items:
+          {{- range $name := keys $page.definitions | sortAlpha }}
+          - key: {{ $name }}
+            path: {{ $name }}
+          {{- end }}
+    {{- end }}
+    {{- include "mirrorstream.secretVolumes" (list . (dict "registry" "auth")) | trim | nindent 4 }}
+    {{- if $page.existingSecret }}
+    - name: experiment
+      secret:
+        secretName: {{ $page.existingSecret }}
+        defaultMode: 0440
+        items:
+          - key: {{ $page.key }}
+            path: token
+    {{- end }}
+    - name: state
+      {{- if $page.persistence.enabled }}
+      persistentVolumeClaim:
+        claimName: {{ $page.persistence.existingClaim | default (include "mirrorstream.partName" .) }}
+      {{- else }}
+      emptyDir:
+        sizeLimit: {{ $page.persistence.size }}
+      {{- end }}
+    - name: tmp
+      emptyDir:
+        sizeLimit: 1Gi
+{{- end }}
+
+{{- /* What of the settings concerns Kafka and the registry; the page has no engine. */}}
+{{- define "mirrorstream.experimentConfig" -}}
+{{- $config := pick .Values.config "bootstrap_servers" "output_topic" "kafka_options" "schema_registry_url" "log_level" }}
+{{- if .Values.kafka.existingSecret }}{{ $_ := set $config "kafka_secrets" "/etc/mirrorstream/kafka" }}{{ end }}
+{{- if .Values.registry.existingSecret }}{{ $_ := set $config "schema_registry_auth_file" "/etc/mirrorstream/registry/auth" }}{{ end }}
+{{- toYaml $config }}
+{{- end }}
