@@ -71,8 +71,8 @@ ONLY_IN = {
         "worker.bench",
     ),
     "httpx2": ("worker.kafka.registry_client", "worker.engines.remote.client"),
-    "opentelemetry": ("worker.runtime.telemetry", "worker.bench.model.stream"),
-    "prometheus_client": ("worker.runtime.telemetry", "worker.runtime.health", "worker.bench.model.stream"),
+    "opentelemetry": ("worker.runtime.telemetry", "worker.runtime.export", "worker.bench.model.stream"),
+    "prometheus_client": ("worker.runtime.telemetry", "worker.bench.model.stream"),
 }
 # Who wires parts may know them all; `bench`, `demo` and `experiment` are processes of their own and wire themselves.
 WIRING = ("worker.runtime.app", "worker.cli", "worker.__main__")

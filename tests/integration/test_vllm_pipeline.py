@@ -1,6 +1,7 @@
 """The whole path with nothing replaced: real Kafka, real vLLM, a model that was trained for the prompt."""
 
 import asyncio
+import os
 from collections import Counter
 
 import pytest
@@ -15,8 +16,10 @@ from worker.engines.local import vllm
 from worker.engines.local.vllm import VllmEngine
 from worker.runtime.app import Backfill, work
 from worker.runtime.health import HealthState
-from worker.runtime.telemetry import PROTOCOL, Telemetry
+from worker.runtime.telemetry import Telemetry
 from worker.settings import Settings, load, prompt_profiles
+
+GRPC = "http://127.0.0.1:4317"
 
 NUM_EVENTS = 12
 
@@ -33,19 +36,24 @@ def test_a_machine_without_libnuma_is_told_what_to_install(
 @pytest.mark.parametrize(
     ("variables", "endpoint"),
     [
-        ({}, "http://127.0.0.1:1/v1/traces"),
-        ({"OTEL_TRACES_EXPORTER": "none"}, None),
-        ({"OTEL_SDK_DISABLED": "true"}, None),
+        ({vllm.TRACES: "http://127.0.0.1:1/v1/traces"}, "http://127.0.0.1:1/v1/traces"),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1/"}, "http://127.0.0.1:1/v1/traces"),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": GRPC, "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, GRPC),
+        ({}, None),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": GRPC, "OTEL_TRACES_EXPORTER": "none"}, None),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": GRPC, "OTEL_SDK_DISABLED": "true"}, None),
     ],
 )
 def test_vllm_traces_where_the_worker_does(
     monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], endpoint: str | None
 ) -> None:
-    monkeypatch.setenv(vllm.TRACES, "http://127.0.0.1:1/v1/traces")
+    for name in (vllm.TRACES, vllm.TRACES_PROTOCOL, "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_PROTOCOL"):
+        monkeypatch.setenv(name, "")
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert vllm._traces_endpoint() == endpoint
-    assert vllm._ENVIRONMENT["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"] == PROTOCOL
+    if endpoint:
+        assert os.environ[vllm.TRACES_PROTOCOL] == variables.get("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
 
 
 async def test_every_question_is_answered_with_its_reasons(
@@ -78,4 +86,4 @@ async def test_every_question_is_answered_with_its_reasons(
         assert answer["usage"]["completion_tokens"] > 0
     duels = [answer["duel_share"] for answer in answers if answer["question"] == "DUEL"]
     assert all(0 <= share <= 1 for share in duels)
-    assert b'mirrorstream_tokens_total{direction="cached"}' in telemetry.exposition()
+    assert b'mirrorstream_tokens_total{direction="cached"}' in telemetry.exposition()[0]

@@ -29,9 +29,10 @@ from worker.kafka.source import KafkaSource
 from worker.pipeline.loop import Pipeline
 from worker.pipeline.ports import Engine
 from worker.runtime import pipeline_config, position_profile
+from worker.runtime.export import Tracing, start_tracing
 from worker.runtime.health import Health, HealthState, stale
 from worker.runtime.lifecycle import in_loop, on_signals, retry, unless
-from worker.runtime.telemetry import Telemetry, start_tracing
+from worker.runtime.telemetry import Telemetry
 from worker.runtime.wiring import make_pipeline
 from worker.settings import Settings, prompt_profiles
 from worker.settings.engines import ENGINES
@@ -60,15 +61,15 @@ def run(settings: Settings, backfill: Backfill | None = None) -> int:
     handler.setFormatter(_Masking("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=settings.log_level.upper(), handlers=[handler])
     logging.getLogger("httpx2").setLevel(logging.WARNING)  # it would log every call
-    provider = start_tracing()
+    tracing = start_tracing()
     try:
-        asyncio.run(serve(settings, backfill or Backfill()))
+        asyncio.run(serve(settings, backfill or Backfill(), tracing))
     except Fatal as error:
         log.critical("%s", error)
         return error.exit_code
     finally:
-        if provider is not None:
-            provider.shutdown()
+        if tracing is not None:
+            tracing.stop()
     return 0
 
 
@@ -80,7 +81,7 @@ class _Masking(logging.Formatter):
         return masked(super().format(record))
 
 
-async def serve(settings: Settings, backfill: Backfill) -> None:
+async def serve(settings: Settings, backfill: Backfill, tracing: Tracing | None = None) -> None:
     """Build the parts in order, work, and take them down.  Raises `Fatal`."""
     client.check(settings)  # before the engine, which takes its time
     stop = asyncio.Event()
@@ -91,6 +92,8 @@ async def serve(settings: Settings, backfill: Backfill) -> None:
     if doubt := prompt_profiles.doubt(settings.model, profile, reads_prompt=engine.card.reads_prompt):
         log.warning("%s", doubt)
     telemetry = Telemetry(engine.card)
+    if tracing is not None:
+        tracing.watch(telemetry.spans_dropped)
     health = _health(settings, state, telemetry)
     log.info("health and metrics on port %d", health.port)
     if ENGINES[settings.engine].is_remote:

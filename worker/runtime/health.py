@@ -4,7 +4,7 @@
              would restart a worker that only waits for it, and load its model again
     livez    503 if the worker makes no progress: the poll thread or the event loop is stuck
     readyz   503 with the reason until the engine is warm and the group is joined, and whenever work is held up
-    metrics  Prometheus' text format
+    metrics  Prometheus' text format, or OpenMetrics for those who ask for it
 
     POST breaker/accept?next=N    closes the breaker on dead letters; only for callers on this machine or in this pod
 
@@ -38,8 +38,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, BinaryIO
 from urllib.parse import parse_qs, urlsplit
 
-from prometheus_client import CONTENT_TYPE_LATEST
-
 from worker.core.errors import masked
 
 log = logging.getLogger(__name__)
@@ -67,7 +65,7 @@ SAY_AGAIN_S = 60.0  # before the same is logged once more
 class Health:
     """The server; `started`, `live` and `ready` return the reason why not, "" if all is well.
 
-    `metrics` returns the exposition; `accept` closes the breaker and returns what was done.
+    `metrics` returns the exposition and its content type, for an `Accept` header.
     """
 
     def __init__(
@@ -76,7 +74,7 @@ class Health:
         port: int,
         *,
         state: "HealthState",
-        metrics: Callable[[], bytes],
+        metrics: Callable[[str], tuple[bytes, str]],
     ) -> None:
         """Listen at once; port 0 takes a free one, and `::` both IPv6 and IPv4.
 
@@ -113,7 +111,7 @@ class _Pages:
     """What each page says."""
 
     state: "HealthState"
-    metrics: Callable[[], bytes]
+    metrics: Callable[[str], tuple[bytes, str]]
 
 
 class _Once:
@@ -122,15 +120,16 @@ class _Once:
     It takes milliseconds of Python's lock, which the pipeline's loop needs too.
     """
 
-    def __init__(self, make: Callable[[], bytes]) -> None:
+    def __init__(self, make: Callable[[str], tuple[bytes, str]]) -> None:
         self._make = make
         self._lock = threading.Lock()
-        self._made, self._made_s = b"", -SAME_S
+        self._made: tuple[bytes, str] = (b"", "")
+        self._made_for, self._made_s = "", -SAME_S
 
-    def __call__(self) -> bytes:
+    def __call__(self, accept: str) -> tuple[bytes, str]:
         with self._lock:
-            if time.monotonic() - self._made_s >= SAME_S:
-                self._made = self._make()
+            if accept != self._made_for or time.monotonic() - self._made_s >= SAME_S:
+                self._made, self._made_for = self._make(accept), accept
                 self._made_s = time.monotonic()
             return self._made
 
@@ -309,7 +308,7 @@ class _Handler(BaseHTTPRequestHandler):
         path, pages = self.path.partition("?")[0], self.server.pages
         try:
             if path == "/metrics":
-                self._answer(200, pages.metrics(), CONTENT_TYPE_LATEST)
+                self._answer(200, *pages.metrics(self.headers.get("Accept", "")))
             elif path in _PROBES:
                 reason = masked(_PROBES[path](pages.state))
                 self._answer(503 if reason else 200, f"{reason or 'ok'}\n".encode(), TEXT)

@@ -6,28 +6,23 @@ Spans of one impression:
       chat MODEL            INTERNAL, one per draw; its context goes into vLLM
     flush responses         CLIENT, one per transaction
 
-The context of `process` goes into the headers of every response.  Exporters come from the standard OTEL_*
-variables; without an endpoint nothing is exported, and only a record that brings a context with it pays for
-handing that on.
+The context of `process` goes into the headers of every response.  Where nothing is exported (`export`), only a
+record that brings a context with it pays for handing that on.
 """
 
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 
 from opentelemetry import propagate, trace
-from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import SpanKind, StatusCode, Tracer
 from opentelemetry.util.types import AttributeValue
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client.exposition import choose_encoder
 
 from worker import __version__
 from worker.core.delivery.handover_messages import FlushEnd, TopicNews
-from worker.core.errors import BadSettings
 from worker.core.records import REFUSALS, Headers, Impression, Reason, Record
 from worker.core.simulation.draws import Ask, Drawn, EngineCard, PositionProfile
 from worker.core.simulation.questions import Kind, Status
@@ -35,45 +30,9 @@ from worker.core.simulation.response import SimulatedResponse
 from worker.core.simulation.sampling import Skip
 
 _LLM_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+_END_TO_END_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3_600, 14_400, 86_400)
 _FLUSH_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
-PROTOCOL = "http/protobuf"  # of OTLP
 _TRACE_HEADERS = frozenset({"traceparent", "tracestate"})
-
-
-def start_tracing() -> TracerProvider | None:
-    """Set up export as the OTEL_* variables say; None if they want none.  Before vLLM.  Raises `BadSettings`."""
-    if not _exports():
-        return None
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-
-    resource = Resource.create(
-        {"service.name": os.environ.get("OTEL_SERVICE_NAME", "mirrorstream"), "service.version": __version__}
-    )
-    provider = TracerProvider(resource=resource)
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-    trace.set_tracer_provider(provider)
-    return provider
-
-
-def _exports() -> bool:
-    """Return True if the environment asks for traces.  Raises `BadSettings` if it asks for another exporter."""
-    _, endpoint = _variable("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
-    _, disabled = _variable("OTEL_SDK_DISABLED")
-    _, exporter = _variable("OTEL_TRACES_EXPORTER")
-    if not endpoint or disabled.lower() == "true" or exporter.lower() == "none":
-        return False
-    if exporter not in {"", "otlp"}:
-        raise BadSettings(f"OTEL_TRACES_EXPORTER: {exporter}; want otlp or none")
-    name, protocol = _variable("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
-    if protocol not in {"", PROTOCOL}:
-        raise BadSettings(f"{name}: {protocol}; want {PROTOCOL}, the only exporter that is installed")
-    return True
-
-
-def _variable(*names: str) -> tuple[str, str]:
-    """Return the first of these variables that is set, and its text; an empty one is not set, as OpenTelemetry says."""
-    found = ((name, os.environ.get(name, "").strip()) for name in names)
-    return next(((name, text) for name, text in found if text), ("", ""))
 
 
 class Telemetry:
@@ -85,6 +44,7 @@ class Telemetry:
     def __init__(
         self, card: EngineCard, *, registry: CollectorRegistry = REGISTRY, tracer: Tracer | None = None
     ) -> None:
+        disable_created_metrics()  # a third of all series, and nobody asks when a counter was made
         self._card = card
         self._registry = registry
         self._tracer = tracer or trace.get_tracer("mirrorstream", __version__)
@@ -120,7 +80,7 @@ class Telemetry:
             name + "draw_duration_seconds", "Duration of a draw in the engine", buckets=_LLM_SECONDS
         )
         self._end_to_end_s = histogram(
-            name + "end_to_end_seconds", "Time from a record's timestamp to its answer", buckets=_LLM_SECONDS
+            name + "end_to_end_seconds", "Time from a record's timestamp to its answer", buckets=_END_TO_END_SECONDS
         )
         tokens = counter(
             name + "tokens_total", "Tokens: of prompts, cached ones among them, and of completions", ["direction"]
@@ -138,6 +98,7 @@ class Telemetry:
         self._topic_held = gauge(name + "topic_held", "1 while this input topic makes the worker unready", ["topic"])
         held = gauge(name + "held_records", "Records held because they cannot be decoded now, by reason", ["why"])
         self._held, self._waiting = held.labels("breaker"), held.labels("schema")
+        self._spans_dropped = counter(name + "spans_dropped_total", "Spans that the collector did not take")
         self._forgotten = gauge(
             name + "user_days_forgotten", "Daily counts of users dropped for memory before the day was over"
         )
@@ -215,6 +176,10 @@ class Telemetry:
         """Set how many users' daily counts were dropped before their day was over."""
         self._forgotten.set(num_user_days)
 
+    def spans_dropped(self, number: int) -> None:
+        """Count spans that were lost because the collector did not take them."""
+        self._spans_dropped.inc(number)
+
     def engine_died(self) -> None:
         """Count a death or a hang of the engine."""
         self._engine_deaths.inc()
@@ -236,9 +201,10 @@ class Telemetry:
             f" {total('responses')} responses, {total('dead_letters')} dead letters"
         )
 
-    def exposition(self) -> bytes:
-        """Return all metrics in the Prometheus text format, vLLM's among them."""
-        return generate_latest(self._registry)
+    def exposition(self, accept: str = "") -> tuple[bytes, str]:
+        """Return all metrics, vLLM's among them, and their content type: OpenMetrics where `accept` asks for it."""
+        encoder, content_type = choose_encoder(accept)
+        return encoder(self._registry), content_type
 
     # -- spans
 

@@ -48,9 +48,13 @@ def health() -> Iterator[Health]:
         ready=lambda: _WORKER.unready,
         accept=lambda num_next: f"accepted, and {num_next} more",
     )
-    found = Health("127.0.0.1", 0, state=state, metrics=lambda: b"metric 1\n")
+    found = Health("127.0.0.1", 0, state=state, metrics=lambda _: (b"metric 1\n", "text/plain"))
     yield found
     found.close()
+
+
+def nothing(_: str) -> tuple[bytes, str]:
+    return b"", "text/plain"
 
 
 def get(health: Health, path: str) -> tuple[int, str]:
@@ -84,7 +88,7 @@ def test_each_page_has_its_own_reason_why_not(health: Health, worker: Worker) ->
 def test_a_worker_has_started_once_its_engine_is_warm_whatever_is_away() -> None:
     """A start-up probe that asked for more would restart a worker that waits for Kafka, and load its model again."""
     state = HealthState()
-    health = Health("127.0.0.1", 0, state=state, metrics=bytes)
+    health = Health("127.0.0.1", 0, state=state, metrics=nothing)
     try:
         assert get(health, "/startupz") == (503, "the engine is loading\n")
         state.engine_is_warm()
@@ -103,7 +107,7 @@ def test_a_port_of_all_addresses_answers_both_families(host: str) -> None:
     """IPv4's callers have mapped addresses there; one from this machine closes the breaker all the same."""
     state = HealthState()
     state.works(live=str, ready=str, accept=lambda num_next: f"{num_next} more")
-    health = Health("::", 0, state=state, metrics=bytes)
+    health = Health("::", 0, state=state, metrics=nothing)
     connection = HTTPConnection(host, health.port, timeout=patience(5))
     try:
         connection.request("POST", "/breaker/accept?next=7")
@@ -123,13 +127,13 @@ def test_a_port_of_all_addresses_needs_no_ipv6(monkeypatch: pytest.MonkeyPatch) 
             super().__init__(address, pages)
 
     monkeypatch.setattr(module, "_Server", Without)
-    health = Health("::", 0, state=HealthState(), metrics=bytes)
+    health = Health("::", 0, state=HealthState(), metrics=nothing)
     try:
         assert get(health, "/livez") == (200, "ok\n")
     finally:
         health.close()
     with pytest.raises(OSError, match="not supported"):
-        Health("::1", 0, state=HealthState(), metrics=bytes)
+        Health("::1", 0, state=HealthState(), metrics=nothing)
 
 
 def test_metrics_are_given_even_by_a_worker_that_is_not_well(health: Health, worker: Worker) -> None:
@@ -141,10 +145,11 @@ def test_metrics_are_made_once_for_all_who_ask_at_once(monkeypatch: pytest.Monke
     clock = Clock()
     monkeypatch.setattr(module, "time", clock)
     num = iter(range(9))
-    metrics = module._Once(lambda: str(next(num)).encode())
-    assert [metrics(), metrics(), metrics()] == [b"0", b"0", b"0"]
+    metrics = module._Once(lambda accept: (str(next(num)).encode(), accept))
+    assert [metrics("a"), metrics("a"), metrics("a")] == [(b"0", "a")] * 3
     clock.sleep(2 * module.SAME_S)
-    assert metrics() == b"1"
+    assert metrics("a") == (b"1", "a")
+    assert metrics("b") == (b"2", "b")  # another format is another answer
 
 
 @pytest.mark.parametrize("path", ["/", "/healthz", "/livez/", "/../etc/passwd"])
@@ -219,7 +224,7 @@ def headers(names: list[str]) -> Message:
 
 
 def test_a_closed_server_listens_no_more() -> None:
-    health = Health("127.0.0.1", 0, state=HealthState(), metrics=bytes)
+    health = Health("127.0.0.1", 0, state=HealthState(), metrics=nothing)
     assert get(health, "/livez")[0] == 200
     health.close()
     with pytest.raises(ConnectionRefusedError):
@@ -286,7 +291,7 @@ def test_a_request_that_does_not_arrive_is_given_up(
 
 def test_an_answer_that_nobody_reads_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "ANSWER_S", 0.2)
-    health = Health("127.0.0.1", 0, state=HealthState(), metrics=lambda: bytes(50_000_000))
+    health = Health("127.0.0.1", 0, state=HealthState(), metrics=lambda _: (bytes(50_000_000), "text/plain"))
     try:
         with socket.create_connection(("127.0.0.1", health.port)) as held:
             held.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
@@ -306,7 +311,7 @@ def test_a_long_head_is_refused(health: Health, head: bytes) -> None:
 
 def test_without_a_descriptor_left_the_port_waits_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     """It takes no descriptor, and no more CPU than a look every tenth of a second."""
-    health = Health("127.0.0.1", 0, state=HealthState(), metrics=bytes)
+    health = Health("127.0.0.1", 0, state=HealthState(), metrics=nothing)
     num_tries, accept = 0, ThreadingHTTPServer.get_request
 
     def none_left(server: ThreadingHTTPServer) -> object:
@@ -333,7 +338,7 @@ def test_a_failure_of_the_port_is_none_of_the_worker_and_is_mended(monkeypatch: 
         raise RuntimeError("the port fails")
 
     monkeypatch.setattr(module._Server, "service_actions", fails)
-    health = Health("127.0.0.1", 0, state=HealthState(), metrics=bytes)
+    health = Health("127.0.0.1", 0, state=HealthState(), metrics=nothing)
     try:
         assert get(health, "/livez")[0] == 200
     finally:
@@ -341,7 +346,7 @@ def test_a_failure_of_the_port_is_none_of_the_worker_and_is_mended(monkeypatch: 
 
 
 def test_a_page_that_fails_is_an_error_and_no_silence(caplog: pytest.LogCaptureFixture) -> None:
-    def fails() -> bytes:
+    def fails(_: str) -> tuple[bytes, str]:
         raise ValueError("no metrics")
 
     health = Health("127.0.0.1", 0, state=HealthState(), metrics=fails)

@@ -1,10 +1,6 @@
 """Series that are there at 0 from the start, and spans that join the context of the record."""
 
-import os
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
-from threading import Thread
-from typing import ClassVar
 
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
@@ -15,13 +11,12 @@ from prometheus_client import CollectorRegistry
 
 from tests.support.examples import impression, record
 from worker.core.delivery.handover_messages import FlushEnd
-from worker.core.errors import BadSettings
 from worker.core.records import Headers, Reason
 from worker.core.simulation.draws import Ask, Drawn, EngineCard, Usage
 from worker.core.simulation.prepare import Asking, prepare
 from worker.core.simulation.questions import Depths, Kind, Status
 from worker.core.simulation.sampling import Skip
-from worker.runtime.telemetry import Telemetry, start_tracing
+from worker.runtime.telemetry import Telemetry
 from worker.settings.prompt_profiles import load
 
 CARD = EngineCard("choice-model", "0", "choice-model", None, {}, reads_prompt=False)
@@ -101,7 +96,7 @@ def test_every_series_is_there_at_zero_from_the_start(watched: Watched) -> None:
 
 def test_nothing_that_is_counted_makes_a_new_series(watched: Watched) -> None:
     def series() -> set[str]:
-        lines = watched.telemetry.exposition().decode().splitlines()
+        lines = watched.telemetry.exposition()[0].decode().splitlines()
         return {line.rpartition(" ")[0] for line in lines if not line.startswith("#")}
 
     before = series()
@@ -126,6 +121,21 @@ def test_nothing_that_is_counted_makes_a_new_series(watched: Watched) -> None:
     assert watched.value("records_skipped_total", reason="sample") == 1.0
     assert watched.value("flushes_total", outcome="indoubt") == 1.0
     assert watched.value("end_to_end_seconds_sum") == 0.0  # a clock ahead of ours is no negative time
+
+
+def test_metrics_are_openmetrics_for_those_who_ask_for_it(watched: Watched) -> None:
+    """Prometheus asks so, and can then take exemplars; who asks for nothing gets the text format."""
+    text, kind = watched.telemetry.exposition("application/openmetrics-text;version=1.0.0;q=0.5,text/plain;q=0.2")
+    assert (kind.partition(";")[0], text.endswith(b"# EOF\n")) == ("application/openmetrics-text", True)
+    text, kind = watched.telemetry.exposition()
+    assert (kind.partition(";")[0], b"# EOF" in text) == ("text/plain", False)
+
+
+def test_an_event_of_hours_ago_has_a_bucket(watched: Watched) -> None:
+    """A worker that works off a backlog is as old as the backlog; above the last bucket no percentile is known."""
+    watched.telemetry.answered((), end_to_end_s=4 * 3_600.0)
+    assert watched.value("end_to_end_seconds_bucket", le="14400.0") == 1.0
+    assert watched.value("end_to_end_seconds_bucket", le="3600.0") == 0.0
 
 
 def test_totals_are_told_in_a_line(watched: Watched) -> None:
@@ -158,7 +168,7 @@ def test_the_words_of_public_labels_never_change(watched: Watched) -> None:
 
 
 def test_what_runs_is_told(watched: Watched) -> None:
-    assert b'engine="choice-model",model="choice-model"' in watched.telemetry.exposition()
+    assert b'engine="choice-model",model="choice-model"' in watched.telemetry.exposition()[0]
 
 
 # -- spans
@@ -263,103 +273,3 @@ def test_a_flush_is_a_span_of_its_own(watched: Watched) -> None:
     (span,) = watched.spans
     assert (span.parent, span.kind) == (None, SpanKind.CLIENT)
     assert dict(span.attributes or {})["messaging.batch.message_count"] == 12
-
-
-# -- export
-
-
-@pytest.fixture
-def _no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hide what the machine that runs the tests has set, and keep the provider from the other tests."""
-    for name in [name for name in os.environ if name.startswith("OTEL_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setattr("opentelemetry.trace.set_tracer_provider", lambda _: None)
-
-
-NOWHERE = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"}
-
-
-@pytest.mark.parametrize(
-    "variables",
-    [
-        {},
-        {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"},
-        NOWHERE | {"OTEL_SDK_DISABLED": "TRUE"},
-        NOWHERE | {"OTEL_TRACES_EXPORTER": "none"},
-    ],
-)
-@pytest.mark.usefixtures("_no_variables")
-def test_nothing_is_exported_without_an_endpoint_or_where_it_is_switched_off(
-    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]
-) -> None:
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
-    assert start_tracing() is None
-
-
-@pytest.mark.parametrize(
-    ("variables", "told"),
-    [
-        ({"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, "OTEL_EXPORTER_OTLP_PROTOCOL: grpc; want http/protobuf"),
-        (
-            {"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/json", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"},
-            "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL: http/json; want http/protobuf",
-        ),
-        ({"OTEL_TRACES_EXPORTER": "zipkin"}, "OTEL_TRACES_EXPORTER: zipkin; want otlp or none"),
-    ],
-)
-@pytest.mark.usefixtures("_no_variables")
-def test_an_exporter_that_is_not_installed_is_refused(
-    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], told: str
-) -> None:
-    for name, value in (NOWHERE | variables).items():
-        monkeypatch.setenv(name, value)
-    with pytest.raises(BadSettings, match=told):
-        start_tracing()
-
-
-class Collector(BaseHTTPRequestHandler):
-    """Keeps what is posted."""
-
-    posted: ClassVar[list[tuple[str, str | None, bytes]]] = []
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.posted.append((self.path, self.headers["Content-Type"], body))
-        self.send_response(200)
-        self.end_headers()
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
-        pass
-
-
-@pytest.fixture
-def collector() -> Iterator[str]:
-    with HTTPServer(("127.0.0.1", 0), Collector) as server:
-        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
-
-
-@pytest.mark.parametrize("protocol", ["", "http/protobuf"])
-@pytest.mark.usefixtures("_no_variables")
-def test_spans_are_posted_to_the_endpoint_of_the_environment(
-    monkeypatch: pytest.MonkeyPatch, collector: str, protocol: str
-) -> None:
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector)
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)
-    monkeypatch.setenv("OTEL_SERVICE_NAME", "shadow-worker")
-    Collector.posted.clear()
-    provider = start_tracing()
-    assert provider is not None
-    own = Telemetry(CARD, registry=CollectorRegistry(), tracer=provider.get_tracer("test"))
-    with own.process(record(), impression()):
-        pass
-    provider.shutdown()
-    ((path, kind, body),) = Collector.posted
-    assert (path, kind) == ("/v1/traces", "application/x-protobuf")
-    assert b"process impressions" in body
-    assert b"shadow-worker" in body

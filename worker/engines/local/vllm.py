@@ -35,13 +35,13 @@ CPU_KV_CACHE_BYTES = 512 << 20  # without a number vLLM takes 92 % of the memory
 ABORT_AGAIN_S = 0.1
 NUMA = "libnuma.so.1"  # vLLM's own code for a CPU is linked against it
 TRACES = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"  # where vLLM sends spans of its own
+TRACES_PROTOCOL = "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"
 _ENVIRONMENT = {
     "VLLM_NO_USAGE_STATS": "1",
     "DO_NOT_TRACK": "1",
     "VLLM_LOGGING_LEVEL": "WARNING",
     "VLLM_LOGGING_STREAM": "ext://sys.stderr",  # standard output is for what a command prints, JSON among it
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # 62 against 34 requests/s on two cores with the default binding
-    "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/protobuf",  # as our own spans; vLLM's default is grpc, at another port
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # one child less beside AsyncLLM: starts in 11 s instead of 30 s
 }
 
@@ -284,7 +284,15 @@ def _traces_endpoint() -> str | None:
     """Return where vLLM sends spans of its own; None where traces are switched off, as for the worker's."""
     off = os.environ.get("OTEL_TRACES_EXPORTER", "").strip().lower() == "none"
     disabled = os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
-    return None if off or disabled else os.environ.get(TRACES)
+    if off or disabled:
+        return None
+    # vLLM reads the variables of traces alone; its default is grpc, and that of our own spans is not.
+    protocol = os.environ.get("OTEL_EXPORTER_OTLP_PROTOCOL", "").strip() or "http/protobuf"
+    protocol = os.environ.get(TRACES_PROTOCOL, "").strip() or protocol
+    os.environ[TRACES_PROTOCOL] = protocol
+    shared = os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", "").strip().rstrip("/")
+    path = "" if protocol == "grpc" else "/v1/traces"  # which the exporter adds to the endpoint of all signals
+    return os.environ.get(TRACES, "").strip() or (f"{shared}{path}" if shared else None)
 
 
 def _need_numa() -> None:

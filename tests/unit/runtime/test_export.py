@@ -1,0 +1,232 @@
+"""Export to a collector over HTTP: what the variables say, and what a collector that is away costs."""
+
+import logging
+import os
+import socket
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Event, Thread
+from typing import ClassVar
+
+import pytest
+from opentelemetry.sdk.trace.export import SpanExportResult
+from prometheus_client import CollectorRegistry
+
+from tests.support.examples import impression, record
+from tests.support.patience import patience
+from worker.core.errors import BadSettings
+from worker.core.simulation.draws import EngineCard
+from worker.runtime import export
+from worker.runtime.export import Tracing, start_tracing
+from worker.runtime.telemetry import Telemetry
+
+CARD = EngineCard("choice-model", "0", "choice-model", None, {}, reads_prompt=False)
+
+
+@pytest.fixture
+def _no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hide what the machine that runs the tests has set, and keep the provider from the other tests."""
+    for name in [name for name in os.environ if name.startswith("OTEL_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr("opentelemetry.trace.set_tracer_provider", lambda _: None)
+
+
+NOWHERE = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"}
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {},
+        {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"},
+        NOWHERE | {"OTEL_SDK_DISABLED": "TRUE"},
+        NOWHERE | {"OTEL_TRACES_EXPORTER": "none"},
+    ],
+)
+@pytest.mark.usefixtures("_no_variables")
+def test_nothing_is_exported_without_an_endpoint_or_where_it_is_switched_off(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert start_tracing() is None
+
+
+@pytest.mark.parametrize(
+    ("variables", "told"),
+    [
+        ({"OTEL_EXPORTER_OTLP_PROTOCOL": "thrift"}, "OTEL_EXPORTER_OTLP_PROTOCOL: thrift; want http/protobuf or grpc"),
+        (
+            {"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/json", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"},
+            "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL: http/json; want http/protobuf",
+        ),
+        ({"OTEL_TRACES_EXPORTER": "zipkin"}, "OTEL_TRACES_EXPORTER: zipkin; want otlp or none"),
+    ],
+)
+@pytest.mark.usefixtures("_no_variables")
+def test_an_exporter_that_is_not_installed_is_refused(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], told: str
+) -> None:
+    for name, value in (NOWHERE | variables).items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(BadSettings, match=told):
+        start_tracing()
+
+
+class Collector(BaseHTTPRequestHandler):
+    """Keeps what is posted."""
+
+    posted: ClassVar[list[tuple[str, str | None, bytes]]] = []
+    status: ClassVar[int] = 200
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.posted.append((self.path, self.headers["Content-Type"], body))
+        self.send_response(self.status)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
+        pass
+
+
+@pytest.fixture
+def collector() -> Iterator[str]:
+    with HTTPServer(("127.0.0.1", 0), Collector) as server:
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("protocol", ["", "http/protobuf"])
+@pytest.mark.usefixtures("_no_variables")
+def test_spans_are_posted_to_the_endpoint_of_the_environment(
+    monkeypatch: pytest.MonkeyPatch, collector: str, protocol: str
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)
+    monkeypatch.setenv("OTEL_SERVICE_NAME", "shadow-worker")
+    Collector.posted.clear()
+    tracing = start_tracing()
+    assert tracing is not None
+    span(tracing)
+    tracing.stop()
+    ((path, kind, body),) = Collector.posted
+    assert (path, kind) == ("/v1/traces", "application/x-protobuf")
+    assert b"process impressions" in body
+    assert b"shadow-worker" in body
+
+
+@pytest.mark.usefixtures("_no_variables")
+def test_grpc_is_another_exporter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its port is another too, so a collector that takes grpc alone is one of the usual cases."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
+    tracing = start_tracing()
+    assert tracing is not None
+    assert "grpc" in type(tracing._export._exporter).__module__
+    tracing.stop()
+
+
+@pytest.mark.usefixtures("_no_variables")
+def test_the_resource_is_what_the_variables_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name or a version of a deployment wins over ours; OTEL_SERVICE_NAME wins over both."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
+    monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "service.name=shadow,service.version=7,k8s.pod.name=a-0")
+
+    def attributes() -> dict[str, object]:
+        tracing = start_tracing()
+        assert tracing is not None
+        tracing.stop()
+        return dict(tracing.provider.resource.attributes)
+
+    found = attributes()
+    assert (found["service.name"], found["service.version"], found["k8s.pod.name"]) == ("shadow", "7", "a-0")
+    monkeypatch.setenv("OTEL_SERVICE_NAME", "named")
+    assert attributes()["service.name"] == "named"
+
+
+@pytest.mark.usefixtures("_no_variables")
+def test_a_collector_that_is_away_is_one_line_and_a_count(
+    monkeypatch: pytest.MonkeyPatch, collector: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One when it begins, with why, and one when it ends, however many batches there are."""
+    caplog.set_level(logging.INFO)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector)
+    Collector.posted.clear()
+    Collector.status = 404
+    tracing, dropped = start_tracing(), list[int]()
+    assert tracing is not None
+    tracing.watch(dropped.append)
+    for _ in range(3):
+        span(tracing)
+        tracing.provider.force_flush()
+    Collector.status = 200
+    span(tracing)
+    tracing.provider.force_flush()
+    tracing.stop()
+    lines = [one.getMessage() for one in caplog.records if one.levelno >= logging.INFO]
+    assert [line.partition("(")[0] for line in lines] == [
+        "traces: the collector takes no spans ",
+        "traces: the collector takes spans again; 3 were dropped",
+    ]
+    assert "404" in lines[0]
+    assert sum(dropped) == 3
+
+
+@pytest.mark.usefixtures("_no_variables")
+def test_a_collector_that_hangs_does_not_hold_a_stop(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The library's own end takes up to 30 s; a pod that stops has not got them."""
+    monkeypatch.setattr(export, "STOP_S", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # accepts, and never answers
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        tracing = start_tracing()
+        assert tracing is not None
+        span(tracing)
+        start_s = time.monotonic()
+        tracing.stop()
+        assert time.monotonic() - start_s < patience(2.0, below_s=10.0)
+    assert [one.getMessage() for one in caplog.records] == [
+        "traces: the collector did not take the last spans within 0.3 s; they are dropped"
+    ]
+
+
+@pytest.mark.usefixtures("_no_variables")
+def test_what_a_full_queue_drops_is_counted_without_a_line_each(
+    monkeypatch: pytest.MonkeyPatch, collector: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector)
+    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "2")
+    monkeypatch.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "2")
+    entered, released = Event(), Event()
+    tracing, dropped = start_tracing(), list[int]()
+    assert tracing is not None
+    tracing.watch(dropped.append)
+
+    def hold(_: object) -> SpanExportResult:
+        entered.set()
+        released.wait(patience(30))
+        return SpanExportResult.SUCCESS
+
+    monkeypatch.setattr(tracing._export._exporter, "export", hold)
+    span(tracing)
+    span(tracing)
+    assert entered.wait(patience(30))
+    for _ in range(5):
+        span(tracing)
+    released.set()
+    tracing.stop()
+    assert sum(dropped) == 3
+    assert caplog.records == []
+
+
+def span(tracing: Tracing) -> None:
+    """Trace one impression."""
+    own = Telemetry(CARD, registry=CollectorRegistry(), tracer=tracing.provider.get_tracer("test"))
+    with own.process(record(), impression()):
+        pass
