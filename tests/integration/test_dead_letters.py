@@ -1,4 +1,4 @@
-"""Dead letters on a real Kafka: shown, put back exactly once, and held by a breaker when most records are bad."""
+"""Dead letters on a real Kafka: shown, replayed exactly once, and held by a breaker when most records are bad."""
 
 import json
 import re
@@ -87,7 +87,7 @@ def test_a_record_that_is_bad_for_ever_is_put_back_a_few_times(letters: Stage, j
         assert [row["attempts"] for row in dlq(letters, "list", "--limit", "2")["newest"]] == [attempt] * 2
     for _ in range(2):
         outcome = dlq(letters, "replay", "--max-attempts", "2")
-        assert (outcome["put_back"], outcome["left"]) == ({}, {"put back too often": 2})
+        assert (outcome["put_back"], outcome["left"]) == ({}, {"already replayed 2 times or more": 2})
     assert dlq(letters, "replay")["put_back"] == {letters.topic: 2}, "with a higher bound they go"
 
 
@@ -164,10 +164,10 @@ def test_a_letter_that_is_cut_and_one_of_another_topic_stay(stage: Stage, judge:
     send_raw(stage, [(b"user", bytes(range(256)) * 100), (b"user", b"hello")])
     assert stage.run("--until-end", kafka_options={"compression.type": "none"}).exit_code() == 0
     outcome = first(stage, "--dry-run")
-    assert (outcome["put_back"], outcome["left"]) == ({stage.topic: 1}, {"cannot be put back": 1})
+    assert (outcome["put_back"], outcome["left"]) == ({stage.topic: 1}, {"cannot be replayed": 1})
     assert "ms-truncated" in outcome["impossible"][f"{stage.dead_letters}[0]@0"]
     stage.overrides["input_topics"] = stage.responses.replace("-out", "-other")
-    assert first(stage, "--dry-run")["left"]["of a topic that is no input"] == 2
+    assert first(stage, "--dry-run")["left"]["its topic is not an input topic"] == 2
 
 
 def test_reason_and_age_choose_which_letters_go(stage: Stage, judge: Judge) -> None:
@@ -175,8 +175,8 @@ def test_reason_and_age_choose_which_letters_go(stage: Stage, judge: Judge) -> N
     send_raw(stage, [(b"user", UNKNOWN + payload(impression(1)))])
     assert stage.run("--until-end").exit_code() == 0
     assert dlq(stage, "list")["reasons"] == {"schema": 1}
-    assert first(stage, "--since", "2100-01-01T00:00Z")["left"] == {"too old": 1}
-    assert dlq(stage, "replay", "--reason", "magic")["left"] == {"of another reason": 1}
+    assert first(stage, "--since", "2100-01-01T00:00Z")["left"] == {"older than --since": 1}
+    assert dlq(stage, "replay", "--reason", "magic")["left"] == {"another reason": 1}
     assert dlq(stage, "replay", "--reason", "schema")["put_back"] == {stage.topic: 1}
     assert judge.read(stage.topic)[-1].value() == UNKNOWN + payload(impression(1))
 
@@ -191,7 +191,7 @@ def test_a_replay_that_is_killed_is_ended_by_the_next_one(stage: Stage, judge: J
     words = ("dlq", "replay", "--from-start", *as_flags(stage.settings(flush_max_records=5)))
     killed = Worker(words, stage.folder / "replay.log")
     stage.workers.append(killed)
-    killed.until(lambda: len(judge.read(stage.topic)) > 0, "first records put back")
+    killed.until(lambda: len(judge.read(stage.topic)) > 0, "first replayed records")
     killed.kill()
     found = [int(one.value()) for one in judge.read(stage.topic)]
     assert 0 < len(found) < NUM_LETTERS, "it was killed too late to tell"

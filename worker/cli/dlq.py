@@ -54,7 +54,7 @@ def list_letters(
     for reason, number in reasons.most_common():
         typer.echo(f"{number:>8}  {_clean(reason)}")
     for row in rows:
-        again = f" (put back {row['attempts']} times)" if row["attempts"] else ""
+        again = f" (replayed {row['attempts']} times)" if row["attempts"] else ""
         typer.echo(f"{row['at']}  {row['time']}  {row['reason']}  {row['source']}{again}  {row['detail']}")
 
 
@@ -115,7 +115,7 @@ def replay(
     settings: Set = None,
     as_json: Json = False,
 ) -> None:
-    """Put the records of dead letters back onto their topic, each letter once however often this runs."""
+    """Write the records of dead letters to their topic again, each once, however often this runs."""
     from worker.kafka import dead_letters
 
     start = moment("--since", since)
@@ -128,7 +128,7 @@ def replay(
             limit=limit,
             from_start=from_start,
             dry_run=dry_run,
-            tell=lambda number: tell(f"{number} put back"),
+            tell=lambda number: tell(f"{number} replayed"),
         )
     if as_json:
         everything = {
@@ -137,12 +137,12 @@ def replay(
         }  # fmt: skip
         typer.echo(json.dumps(everything))
         return
-    verb = "would be put back" if dry_run else "put back"
+    verb = "would be replayed" if dry_run else "replayed"
     typer.echo(f"{outcome.put_back.total()} {verb}")
     for topic, number in outcome.put_back.items():
-        typer.echo(f"{number:>8}  onto {topic}")
+        typer.echo(f"{number:>8}  to {topic}")
     for why, number in outcome.left.items():
-        typer.echo(f"{number:>8}  left: {why}")
+        typer.echo(f"{number:>8}  not replayed: {why}")
     for where, why in outcome.impossible.items():
         typer.echo(f"{where}: {why}")
 

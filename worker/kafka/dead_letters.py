@@ -114,7 +114,7 @@ def _judge(letter: Record, wanted: Wanted, outcome: Outcome) -> tuple[Message | 
     try:
         message = put_back(letter)
     except BadRecord as bad:
-        outcome.left["cannot be put back"] += 1
+        outcome.left["cannot be replayed"] += 1
         if len(outcome.impossible) < MAX_LISTED:
             outcome.impossible[letter.where] = str(bad)
         return None, True

@@ -76,7 +76,7 @@ def replay(play: Play) -> None:
     play.stop(number)
     _puts_back(play, num_old, "--from-start")
     play.recreate("dlq", chance.choice([partitions, partitions, 3]))
-    _pass_over(play)  # or what was put back would be new letters
+    _pass_over(play)  # or what was replayed would be new dead letters
     _bad(play, num_new)
     [number] = workers(play, 1)
     play.settle()
@@ -86,7 +86,7 @@ def replay(play: Play) -> None:
             _refuses(play, play.stage.command("dlq", "replay", "--json"), play.dead_letters)
     _puts_back(play, num_new, on_data_loss="skip")
     _puts_back(play, 0, on_data_loss="skip")
-    play.inputs.clear()  # what was put back last is not read
+    play.inputs.clear()  # what was replayed last is not read
 
 
 def _bad(play: Play, num: int) -> None:

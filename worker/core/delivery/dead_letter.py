@@ -5,7 +5,7 @@ record may be as large as its own topic allows, so what does not fit is cut, and
 first, then the headers, then the key.  If Kafka refuses a letter all the same, the next form of it (`forms`)
 is sent instead.
 
-`put_back` makes the original record again, with one header that counts how often it was put back.  That
+`put_back` makes the original record again, with one header that counts how often it was replayed.  That
 header goes on into the next letter of the same record, so that no record is replayed for ever.
 """
 
@@ -16,7 +16,7 @@ from worker.core.errors import BadRecord
 from worker.core.records import DeadLetter, Headers, LetterForm, Message, Reason, Record, header_bytes
 
 PREFIX = "ms-"
-ATTEMPT = "attempt"  # how often the record was put back before this letter
+ATTEMPT = "attempt"  # how often the record was replayed before this dead letter
 MAX_DIGITS = 6  # of a count of ours; anything longer is somebody else's header
 CUT = ("truncated", "truncated-key", "dropped-headers")
 ADDED_KEY = "added-key"  # the record had no key, and the topic wants one
@@ -104,7 +104,7 @@ def told(headers: Headers) -> Mapping[str, str]:
 
 
 def attempts(headers: Headers) -> int:
-    """Return how often a record was put back so far; 0 if its header is not a count of ours.
+    """Return how often a record was replayed so far; 0 if its header is not a count of ours.
 
     >>> attempts((("ms-attempt", b"2"),)), attempts((("ms-attempt", b"often"),)), attempts(())
     (2, 0, 0)

@@ -1,8 +1,8 @@
-"""Which dead letters of one partition were put back: a commit offset, and a note of those behind a gap.
+"""Which dead letters of one partition were replayed: a commit offset, and a note of those behind a gap.
 
-Every letter before the commit offset is settled: put back, or impossible to put back.  Letters are also put
-back out of order, by reason or by age, so the settled ones behind one that was left are noted beside the
-offset: one bit per letter, compressed, in the commit's metadata, which brokers limit to 4,096 bytes.
+Every dead letter before the commit offset is settled: replayed, or impossible to replay.  They are also
+replayed out of order, by reason or by age, so the settled ones behind one that was left are noted beside the
+offset: one bit each, compressed, in the commit's metadata, which brokers limit to 4,096 bytes.
 
 >>> replayed = Replayed(100)
 >>> for offset, settled in ((100, True), (101, False), (103, True)): replayed.look(offset, settled=settled)
@@ -21,14 +21,14 @@ from worker.core.delivery.dead_letter import attempts, told
 from worker.core.errors import Fatal
 from worker.core.records import Reason, Record
 
-KILLER = Reason.ENGINE_KILLER  # put back, it would cost two engines again
+KILLER = Reason.ENGINE_KILLER  # replayed, it would kill two engines again
 MAX_NOTE = 4_000  # characters; brokers take 4,096 (offset.metadata.max.bytes)
-MAX_SPAN = 100_000_000  # letters between the first that was left and the last that was put back
+MAX_SPAN = 100_000_000  # dead letters between the first that was left and the last that was replayed
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which letters shall be put back."""
+    """Which dead letters to replay."""
 
     topics: AbstractSet[str]  # where records may go: the worker's own inputs
     reason: str | None = None
@@ -36,23 +36,23 @@ class Wanted:
     max_attempts: int = 3
 
     def left(self, letter: Record) -> str:
-        """Return why a letter is left, "" if it shall be put back."""
+        """Return why a dead letter is not replayed, "" if it is."""
         why = told(letter.headers)
         if self.reason is not None and why.get("reason") != self.reason:
-            return "of another reason"
+            return "another reason"
         if self.reason is None and why.get("reason") == KILLER:
-            return f"of reason {KILLER}, which must be asked for"
+            return f"reason {KILLER}: replayed only with --reason {KILLER}"
         if self.since_ms and (letter.timestamp_ms or 0) < self.since_ms:
-            return "too old"
+            return "older than --since"
         if attempts(letter.headers) >= self.max_attempts:
-            return "put back too often"
+            return f"already replayed {self.max_attempts} times or more"
         if why.get("source-topic") and why["source-topic"] not in self.topics:
-            return "of a topic that is no input"
+            return "its topic is not an input topic"
         return ""
 
 
 class Replayed:
-    """One partition of the dead letters; letters are looked at in offset order."""
+    """One partition of the dead-letter topic, read in offset order."""
 
     def __init__(self, commit_offset: int, note: str = "") -> None:
         """Continue where the last run ended.  Raises `Fatal` if its note cannot be read."""
@@ -61,11 +61,11 @@ class Replayed:
         self._next = commit_offset
 
     def settled(self, offset: int) -> bool:
-        """Return True if a letter was put back, or cannot be."""
+        """Return True if a dead letter was replayed, or cannot be."""
         return offset in self._settled
 
     def look(self, offset: int, *, settled: bool) -> None:
-        """Note what became of the next letter."""
+        """Note what became of the next dead letter."""
         self._next = offset + 1
         if not settled and self._first_left is None:
             self._first_left = offset
@@ -74,7 +74,7 @@ class Replayed:
 
     @property
     def commit_offset(self) -> int:
-        """Where the next run shall begin: the first letter that was left, else behind the last one looked at."""
+        """Where the next run begins: the first dead letter that was left, else behind the last one read."""
         return self._next if self._first_left is None else self._first_left
 
     @property
@@ -84,8 +84,8 @@ class Replayed:
         note = b64encode(zlib.compress(bits, 9)).decode() if bits else ""
         if len(note) > MAX_NOTE or len(bits) > MAX_SPAN // 8:
             raise Fatal(
-                f"too many letters were put back behind offset {self.commit_offset}, which was left, for Kafka to hold"
-                " which ones; put back what was left (without --reason and --since), then go on"
+                f"too many dead letters were replayed behind offset {self.commit_offset}, which was left, for Kafka to"
+                " store which ones; replay what was left (without --reason and --since), then go on"
             )
         return note
 
@@ -104,7 +104,7 @@ def _offsets(first: int, note: str) -> list[int]:
         bits = unpacker.decompress(b64decode(note, validate=True), MAX_SPAN // 8) if note else b""
     except (binascii.Error, zlib.error, ValueError) as error:
         raise Fatal(
-            "the replay's own group has a note beside its offset that is not ours; nothing was put back, for it"
-            " cannot be told what was before"
+            "the replay's consumer group has metadata at its offset that this program did not write; nothing was"
+            " replayed, because what was replayed before is unknown"
         ) from error
     return [first + 8 * place + bit for place, byte in enumerate(bits) if byte for bit in range(8) if byte >> bit & 1]

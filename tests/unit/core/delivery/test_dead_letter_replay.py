@@ -1,4 +1,4 @@
-"""Each letter is put back once, however often and in whatever order: `Replayed` against a plain set."""
+"""Each dead letter is replayed once, however often and in whatever order: `Replayed` against a plain set."""
 
 from dataclasses import replace
 
@@ -26,7 +26,7 @@ def test_runs_go_on_where_others_ended(gaps: list[int], runs: list[tuple[set[int
         replayed, num_sent = Replayed(commit_offset, note), 0
         for place, offset in enumerate(offsets):
             if offset < commit_offset:
-                assert offset in done, "what a run no longer looks at was put back"
+                assert offset in done, "what a run no longer looks at was replayed"
                 continue
             if replayed.settled(offset):
                 replayed.look(offset, settled=True)
@@ -72,7 +72,7 @@ def test_more_than_kafka_holds_is_refused_and_not_forgotten() -> None:
     replayed = Replayed(0)
     for offset in range(100_000):
         replayed.look(offset, settled=hash((offset, 1)) % 3 == 0)
-    with pytest.raises(Fatal, match="put back what was left"):
+    with pytest.raises(Fatal, match="replay what was left"):
         _ = replayed.note
     far = Replayed(0)
     far.look(0, settled=False)
@@ -83,7 +83,7 @@ def test_more_than_kafka_holds_is_refused_and_not_forgotten() -> None:
 
 @pytest.mark.parametrize("note", ["somebody else's", "e30=", "\u0e01", "A" * MAX_NOTE])
 def test_a_note_that_is_not_ours_ends_the_replay(note: str) -> None:
-    with pytest.raises(Fatal, match="not ours"):
+    with pytest.raises(Fatal, match="did not write"):
         Replayed(0, note)
 
 
@@ -93,10 +93,10 @@ def test_which_letters_are_wanted() -> None:
     wanted = Wanted(frozenset({"impressions"}))
     assert wanted.left(letter) == ""
     assert replace(wanted, reason="schema", since_ms=1_000, max_attempts=3).left(letter) == ""
-    assert replace(wanted, reason="avro").left(letter) == "of another reason"
+    assert replace(wanted, reason="avro").left(letter) == "another reason"
     killer = replace(letter, headers=(("ms-reason", b"engine_killer"), *headers[1:]))
-    assert wanted.left(killer) == "of reason engine_killer, which must be asked for"
+    assert wanted.left(killer) == "reason engine_killer: replayed only with --reason engine_killer"
     assert replace(wanted, reason="engine_killer").left(killer) == ""
-    assert replace(wanted, since_ms=1_001).left(letter) == "too old"
-    assert replace(wanted, max_attempts=2).left(letter) == "put back too often"
-    assert replace(wanted, topics=frozenset({"others"})).left(letter) == "of a topic that is no input"
+    assert replace(wanted, since_ms=1_001).left(letter) == "older than --since"
+    assert replace(wanted, max_attempts=2).left(letter) == "already replayed 2 times or more"
+    assert replace(wanted, topics=frozenset({"others"})).left(letter) == "its topic is not an input topic"
