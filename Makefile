@@ -21,10 +21,18 @@ SLOW := tests/unit/core/prompts/test_random_texts.py tests/unit/core/test_bounde
 # share); without those that are slow or timed, since counting makes them slower.  REST is everything else.
 COVERED := tests/unit/core tests/unit/pipeline
 UNCOVERED := $(SLOW) tests/unit/pipeline/test_turns.py
+#
+# The rest runs as two processes side by side, since most of it waits: for brokers, engines, and time-outs.  Those that
+# load a model stand together, so that one process loads it once.
 REST := $(filter-out $(COVERED:=/) tests/unit/ tests/support/ %/__pycache__/,$(wildcard tests/*/ tests/unit/*/)) \
 	$(wildcard tests/unit/test_*.py) $(UNCOVERED)
 
+MODELS := $(addprefix tests/integration/test_,bench_llm.py cli.py demo.py engine_death.py engines.py experiment.py \
+	experiment_file.py experiment_page.py experiment_truth.py mirror_tiny.py pages.py pictures.py tokens.py \
+	vllm_pipeline.py vllm_server.py wheel.py worker.py)
+
 .PHONY: help setup demo bench check docs docs-reference test test-long lint format lock clean
+.PHONY: test-counted test-models test-others
 .DEFAULT_GOAL := help
 
 # Said before anything is installed; the nearest name is found as the program itself finds it.
@@ -106,10 +114,18 @@ docs: $(VENV)/docs.done docs-reference  ## Build the documentation into site/, s
 docs-reference: | $(UV)  ## Write the generated parts of the reference pages anew.
 	$(BIN)/python -m tools.reference
 
-test: setup lint  ## Run every test, against a real Apache Kafka and a real vLLM.
+test: setup lint test-counted  ## Run every test, against a real Apache Kafka and a real vLLM.
+	$(MAKE) --no-print-directory --jobs=2 --output-sync=line test-models test-others
+
+test-counted: setup
 	$(BIN)/python -m coverage run -m pytest $(COVERED) $(UNCOVERED:%=--ignore=%)
 	$(BIN)/python -m coverage report
-	$(BIN)/python -m pytest $(REST)
+
+test-models: setup
+	$(BIN)/python -m pytest $(MODELS)
+
+test-others: setup
+	$(BIN)/python -m pytest $(REST) $(MODELS:%=--ignore=%)
 
 test-long: setup $(PEERS)/done  ## Run the long suites too: kills, soak, the outside that changes.
 	$(BIN)/python -m pytest -m "long or not long"

@@ -32,7 +32,8 @@ FIXTURES = {"vllm": "vllm_engine", "vllm-server": "server_engine"}
 MAX_GROWTH = 0.05  # of memory, after the first fifth of the aborts
 ABORTS_AT_ONCE = 50
 P = TypeVar("P", bound=PromptedEngine)
-FORM = 1e-3  # how far letter probabilities may differ between forms of one draw
+FORM = 1e-2  # how far letter probabilities may differ between forms of one draw: in another batch bfloat16, which has
+# eight bits, rounds otherwise (0.0034 seen on an AMX processor beside other work, 2026-11)
 SAME = 1e-2  # the same prompt in another batch can differ in vLLM's last bits
 
 
