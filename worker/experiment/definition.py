@@ -12,7 +12,7 @@ experiment: `Definition.key` changes, and events from `revised_at` on are counte
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, date, datetime, time
 from enum import StrEnum
 from pathlib import Path
@@ -85,7 +85,11 @@ class Guardrail:
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """One shadow experiment; times in microseconds since 1970-01-01 UTC, `stop` is not part of it."""
+    """One shadow experiment; times in microseconds since 1970-01-01 UTC, `stop` is not part of it.
+
+    The candidates have a slate for `eligible_share` of the events of users whose segments have one of the `eligible`
+    values; a slate that is absent there is missing.
+    """
 
     experiment_id: Id
     start: Moment
@@ -102,6 +106,8 @@ class Definition:
     outcome_window_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 86_400.0
     segments: tuple[Id, ...] = ()
     state: State = State.RUNNING
+    eligible: Mapping[Id, Annotated[tuple[str, ...], Field(min_length=1)]] = field(default_factory=dict)
+    eligible_share: Annotated[float, Field(gt=0, le=1)] = 1.0
 
     @property
     def since(self) -> int:
@@ -123,6 +129,7 @@ class Definition:
 # What a field looks like, where what stands there is something else altogether.
 _EXAMPLES = {
     "candidates": "a list of variants, such as [candidate]",
+    "eligible": "segments with their values, such as {country: [de, at]}",
     "segments": "a list of segments' names, such as [country]",
     "guardrails": "a list, such as [{metric: entropy, margin: 0.1}]",
     "start": TIME, "stop": TIME, "revised_at": TIME,

@@ -166,6 +166,8 @@ class Comparison:
     wins: tuple[Example, ...] = ()  # largest duel share first
     losses: tuple[Example, ...] = ()  # smallest first
     basis: str = stats.BASIS
+    absent: int = 0  # events of control without a slate of the candidate, of those that it serves
+    dominant: Mapping[str, float] = field(default_factory=dict)  # share of the events, by a user's alias
 
     @property
     def primary(self) -> Effect:

@@ -81,22 +81,31 @@ def flipped(first: Sequence[float], second: Sequence[float]) -> float:
     return 1 - len(a & b) / (len(a) * len(b))
 
 
-def completeness(seen: Misses) -> Check:
-    """Return whether at most 1 % of the pairs have no answer; in an outage every pair counts as one."""
-    log_e = log_e_above(seen.missing, seen.pairs, bound=MAX_MISSING)
-    share = seen.missing / max(1, seen.pairs)
-    state = _state(seen.pairs, failed=log_e >= -log(ALPHA), fine=share <= MAX_MISSING)
-    words = f"{seen.missing:,} of {seen.pairs:,} pairs have no answer ({share:.1%}; limit {MAX_MISSING:.0%})"
+def completeness(seen: Misses, by_user: Sums) -> Check:
+    """Return whether at most 1 % of a user's pairs have no answer; `by_user` has that share of each user.
+
+    Users are what is judged: forty time-outs of one user are one user's.
+    """
+    log_e = log_e_above(by_user.total / UNIT, by_user.n, bound=MAX_MISSING)
+    share = by_user.mean
+    state = _state(by_user.n, failed=log_e >= -log(ALPHA), fine=share <= MAX_MISSING)
+    words = (
+        f"{seen.missing:,} of {seen.pairs:,} pairs have no answer, {share:.1%} of a user's on average "
+        f"(limit {MAX_MISSING:.0%})"
+    )
     return Check("pair completeness", state, words, {"share": share, "e_value": _exp(log_e)})
 
 
-def equal_sides(*, control_only: int, candidate_only: int) -> Check:
-    """Return whether an answer is missing as often on one side alone as on the other (McNemar 1947, watched)."""
+def equal_sides(*, control_only: int, candidate_only: int, pairs: int) -> Check:
+    """Return whether an answer is missing as often on one side alone as on the other (McNemar 1947, watched).
+
+    `pairs` is how many were looked at: without any nothing is known.
+    """
     n = control_only + candidate_only
     log_e = log_e_beside(candidate_only, n, low=EVEN, high=EVEN)
     words = f"answers missing for control only: {control_only:,}, for the candidate only: {candidate_only:,}"
     figures = {"control_only": control_only, "candidate_only": candidate_only, "e_value": _exp(log_e)}
-    return Check("missing by side", CheckState.FAILED if log_e >= -log(ALPHA) else CheckState.OK, words, figures)
+    return Check("missing by side", _state(pairs, failed=log_e >= -log(ALPHA), fine=True), words, figures)
 
 
 def equal_segments(segments: Mapping[str, Misses]) -> Check:

@@ -14,6 +14,7 @@ from math import exp, inf
 from worker.experiment.definition import Definition
 from worker.experiment.metrics import DUEL_SHARE, METRICS
 from worker.experiment.quality import checks as trust
+from worker.experiment.quality.dominance import alias, dominant
 from worker.experiment.quality.placebos import Placebo
 from worker.experiment.quality.reasons import reasons
 from worker.experiment.readout import (
@@ -68,7 +69,7 @@ def report(state: State, defaults: Defaults, *, experiment: str | None = None) -
             for name, rows in found
             if experiment in (None, name) and not is_placebo(name)
         ]
-        return Report(tuple(readouts), _health(state))
+        return Report(tuple(readouts), _health(state) | _dominant(readouts))
 
 
 def is_placebo(experiment: str) -> bool:
@@ -79,6 +80,12 @@ def is_placebo(experiment: str) -> bool:
 def _health(state: State) -> dict[str, int]:
     unknown = without_response(state.db)
     return state.health() | queries.asides(state.db) | ({"outcomes_without_response": unknown} if unknown else {})
+
+
+def _dominant(readouts: Sequence[Readout]) -> dict[str, int]:
+    """Return the percentage of events of each user who has too many, by the user's alias."""
+    found = (one.dominant for readout in readouts for epoch in readout.epochs for one in epoch.comparisons)
+    return {f"percent_of_events_of_user_{name}": round(100 * share) for one in found for name, share in one.items()}
 
 
 def _readout(state: State, name: str, rows: Sequence[EpochRow], defaults: Defaults) -> Readout:
@@ -166,15 +173,33 @@ class _Assembly:
         *,
         num_candidates: int,
     ) -> Comparison:
-        effects += (*second_looks(self._primary, users), *self._real_effects(candidate, control))
+        primary = users.get((self._primary, ""))
+        large = dominant(primary.events()) if primary else {}
+        effects += (
+            *second_looks(self._primary, users, list(large.values())),
+            *self._real_effects(candidate, control),
+        )
+        served = queries.served(self._db, self._row, candidate, control, self._form.eligible if self._form else {})
+        absent = {one.user: one.absent for one in served if one.absent}
         pairs = [pair for pair in self._pairs if (pair.candidate, pair.control) == (candidate, control)]
         events = sum(pair.count for pair in pairs)
         missing = events - sum(pair.count for pair in pairs if pair.status in ANSWERED)
-        primary, listed = users.get((self._primary, "")), measures(self._db, self._row.id, candidate, control)
-        worst = primary.worst_case() if primary else None
+        listed = measures(self._db, self._row.id, candidate, control)
+        declared = self._form.eligible_share if self._form else 1.0
+        # Where a share is planned, which of its slates are absent is the plan's, and no pair that is missing.
+        worst = primary.worst_case(absent if declared == 1 else None) if primary else None
         guardrails = tuple(guarded(self._form, effects))
         checked = tuple(
-            checks(self._db, self._row, (candidate, control), users, primary=self._primary, rule=self._rule(DUEL_SHARE))
+            checks(
+                self._db,
+                self._row,
+                (candidate, control),
+                users,
+                served,
+                primary=self._primary,
+                rule=self._rule(DUEL_SHARE),
+                declared=declared,
+            )
         )
         verdict, reason = judge(
             Evidence(
@@ -183,7 +208,7 @@ class _Assembly:
                 planned_users=self._planned_users,
                 margin=self._form.margin if self._form else None,
                 num_candidates=num_candidates,
-                missing=primary.num_missing if primary else 0,
+                missing=(primary.num_missing if primary else 0) + (sum(absent.values()) if declared == 1 else 0),
                 worst_case=worst,
                 corrected=self._corrected(effects[0].overall, num_candidates),
                 checks=checked,
@@ -215,6 +240,8 @@ class _Assembly:
             wins=self._examples(candidate, control, wins=True),
             losses=self._examples(candidate, control, wins=False),
             basis=stats.BASIS if self._form is None else stats.DEFINED,
+            absent=sum(absent.values()),
+            dominant={alias(queries.user_name(self._db, user)): share for user, share in large.items()},
         )
 
     def _noise(self, primary: Users | None, half_differences: Sums) -> str:

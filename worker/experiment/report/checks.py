@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from worker.experiment.definition import Definition
 from worker.experiment.metrics import DUEL_SHARE
 from worker.experiment.quality import checks as trust
+from worker.experiment.quality.absent_slates import Served, absent_slates
 from worker.experiment.quality.placebos import Placebo, placebo_check
 from worker.experiment.readout import Check, Effect, Guarded, GuardrailState
 from worker.experiment.statistics.evalues import Misses
@@ -24,15 +25,29 @@ ByMetric = Mapping[tuple[str, str], Users]  # by (metric, segment); segment "" i
 
 
 def checks(
-    db: sqlite3.Connection, row: EpochRow, pair: tuple[str, str], users: ByMetric, *, primary: str, rule: Rule
+    db: sqlite3.Connection,
+    row: EpochRow,
+    pair: tuple[str, str],
+    users: ByMetric,
+    served: Sequence[Served],
+    *,
+    primary: str,
+    rule: Rule,
+    declared: float,
 ) -> Iterator[Check]:
     """Yield the checks of a (candidate, control).
 
-    `rule` is the duel share's.
+    `rule` is the duel share's; `declared` is the share of control's events that the candidate serves.
     """
     yield from _missing(users, primary)
+    yield absent_slates(served, declared=declared)
     found = measures(db, row.id, *pair)
-    yield trust.equal_sides(control_only=found["control_missing"].n, candidate_only=found["candidate_missing"].n)
+    overall = users.get((primary, ""))
+    yield trust.equal_sides(
+        control_only=found["control_missing"].n,
+        candidate_only=found["candidate_missing"].n,
+        pairs=overall.num_pairs if overall else 0,
+    )
     if (FLIP, "") in users:
         flips, chance = (of_users(users[metric, ""].values().tolist()) for metric in (FLIP, CHANCE))
         yield trust.flip_rate(flips, chance)
@@ -59,7 +74,8 @@ def guarded(form: Definition | None, effects: Sequence[Effect]) -> Iterator[Guar
 
 def _missing(users: ByMetric, primary: str) -> Iterator[Check]:
     overall = users.get((primary, ""))
-    yield trust.completeness(_misses(overall) if overall else Misses(0, 0))
+    rates = of_users(overall.miss_rates() if overall else [])
+    yield trust.completeness(_misses(overall) if overall else Misses(0, 0), rates)
     segments = {segment: _misses(one) for (metric, segment), one in users.items() if segment and metric == primary}
     if len(segments) > 1:
         yield trust.equal_segments(segments)

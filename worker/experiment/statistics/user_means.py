@@ -9,7 +9,7 @@ Users are weighed alike however often they come; whoever only has missing answer
 case alone.  Means are exactly rounded sums, so figures do not depend on the order in which users were first seen.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import fsum, isinf
 
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from worker.experiment.statistics import confidence as stats, cuped as adjusted, empirical_bernstein
 
 MAX_POINTS = 60  # of a timeline
+MAX_CLOCKS_AHEAD = 9  # users who are believed to be wrong about the time before the time is believed
 Counts = NDArray[np.int64]
 Values = NDArray[np.float64]
 
@@ -96,7 +97,8 @@ class Users:
     def _closed_values(self, window_buckets: int) -> tuple[Values, Counts]:
         """Return the means over the first window of each user whose window is over, and when it began, ascending.
 
-        The data's own newest event says what is over.
+        The data's own events say what is over: what a few users have reached, not the newest one of all, whose clock
+        may be ahead.
         """
         sums = self._sums
         if not self._num:
@@ -106,10 +108,20 @@ class Users:
         inside = sums.bucket < first[self._index] + window_buckets
         answered = np.bincount(self._index[inside], sums.answered[inside], self._num)
         total = np.bincount(self._index[inside], sums.total[inside], self._num) / sums.unit
-        over = (first + window_buckets <= sums.bucket.max()) & (answered > 0)
+        last = np.zeros(self._num, np.int64)
+        np.maximum.at(last, self._index, sums.bucket)
+        over = (first + window_buckets <= _reached(last)) & (answered > 0)
         values = total[over] / answered[over]
         order = np.lexsort((values, first[over]))  # by value within a moment: sums round alike, whoever came first
         return values[order], first[over][order]
+
+    def miss_rates(self) -> list[float]:
+        """Return the share of pairs without an answer of each user."""
+        return [float(rate) for rate in self._missing / (self._answered + self._missing)]
+
+    def events(self) -> dict[int, int]:
+        """Return the number of answered events of each user who has a value."""
+        return {int(user): int(number) for user, number in zip(self._ids, self._answered, strict=True) if number}
 
     @property
     def num_pairs(self) -> int:
@@ -157,16 +169,21 @@ class Users:
             bounds=self._rule.bounds,
         )
 
-    def worst_case(self) -> stats.Interval | None:
+    def worst_case(self, absent: Mapping[int, int] | None = None) -> stats.Interval | None:
         """Return the mean over all users if every missing pair were at the lower bound, and at the upper.
 
-        None without users, and of a metric without bounds.
+        `absent` are pairs by user that were never asked, because a slate was not there: they are missing too.  None
+        without users, and of a metric without bounds.
         """
-        pairs = self._answered + self._missing
-        low, high = self._rule.bounds
+        more, low, high = dict(absent or {}), *self._rule.bounds
+        missing = self._missing + np.array([more.pop(int(user), 0) for user in self._ids], dtype=np.int64)
+        pairs, strangers = self._answered + missing, sum(1 for number in more.values() if number)
         if not self._num or isinf(high - low):
             return None
-        ends = [fsum((self._total + end * self._missing) / pairs) / self._num for end in (low, high)]
+        ends = [
+            (fsum((self._total + end * missing) / pairs) + end * strangers) / (self._num + strangers)
+            for end in (low, high)
+        ]
         return stats.Interval(max(low, ends[0]), min(high, ends[1]))
 
     def timeline(self) -> list[tuple[int, stats.Estimate]]:
@@ -197,6 +214,16 @@ class Users:
             planned_users=self._rule.planned_users,
             bounds=self._rule.bounds,
         )
+
+
+def _reached(last: Counts) -> int:
+    """Return the bucket that several users have reached, from the last one of each: a few clocks ahead move it not.
+
+    >>> _reached(np.array([7, 7, 8, 9])), _reached(np.array([7] * 95 + [10_000] * 5))
+    (9, 7)
+    """
+    rank = max(1, min(MAX_CLOCKS_AHEAD + 1, last.size // 10))
+    return int(np.partition(last, -rank)[-rank])
 
 
 def _ends(buckets: Counts) -> list[int]:

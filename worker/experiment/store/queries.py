@@ -1,9 +1,10 @@
 """What a report asks of the state: rows as the tables have them, named."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from worker.experiment.quality.absent_slates import Served
 from worker.experiment.quality.reasons import Named
 from worker.experiment.statistics.user_means import Sums
 from worker.experiment.store.sums import REASON, UNIT
@@ -61,6 +62,28 @@ def pair_rows(db: sqlite3.Connection, epoch: int) -> list[PairRow]:
         PairRow(candidate, control, status, count, contested / UNIT, num)
         for candidate, control, status, count, contested, num in db.execute(query, (epoch,))
     ]
+
+
+def served(
+    db: sqlite3.Connection, row: EpochRow, candidate: str, control: str, eligible: Mapping[str, Sequence[str]]
+) -> list[Served]:
+    """Return each user's events of control in an epoch, and how many lack a slate of the candidate.
+
+    `eligible` has the values of the segments that the candidate serves; an event with another one does not count.
+    """
+    fits = "".join(f" and json_extract(segments, ?) in ({', '.join('?' * len(one))})" for one in eligible.values())
+    words = [word for name, values in eligible.items() for word in (f'$."{name}"', *values)]
+    query = f"""select user, count(*), sum(not has) from (
+            select min(user) as user, max(variant = ?) as has, max(? in (variant, control)) as shown from answer
+            where stream = ? and occurred_at between ? and ?{fits} group by event)
+        where shown group by user order by user"""
+    found = db.execute(query, (candidate, control, row.stream, row.first, row.last, *words))
+    return [Served(user, events, absent) for user, events, absent in found]
+
+
+def user_name(db: sqlite3.Connection, number: int) -> str:
+    """Return the id of a user from its number in the state."""
+    return str(db.execute("select name from user where id = ?", (number,)).fetchone()[0])
 
 
 def compared(db: sqlite3.Connection, epoch: int) -> list[tuple[str, str]]:

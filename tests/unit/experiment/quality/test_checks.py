@@ -109,15 +109,22 @@ def test_experiment_completeness_finds_twice_the_bound() -> None:
 )  # fmt: skip
 def test_experiment_completeness_fails_by_evidence_alone(pairs: int, missing: int, state: str) -> None:
     """A share just above the bound is open; total loss is sure at 20 pairs."""
-    assert completeness(Misses(pairs, missing)).state == state
+    assert completeness(Misses(pairs, missing), sums([1.0] * missing + [0.0] * (pairs - missing))).state == state
+
+
+def test_experiment_completeness_judges_users_and_not_their_pairs() -> None:
+    """Forty time-outs of one user are one user's, and one of each of forty users is not."""
+    assert completeness(Misses(540, 40), sums([1.0] + [0.0] * 500)).state == "OK"
+    assert completeness(Misses(540, 40), sums([1.0] * 40 + [0.0] * 500)).state == "FAILED"
 
 
 @pytest.mark.parametrize(
-    ("control", "candidate", "state"), [(0, 0, "OK"), (30, 28, "OK"), (5, 40, "FAILED"), (40, 5, "FAILED")]
+    ("control", "candidate", "pairs", "state"),
+    [(0, 0, 0, "OPEN"), (0, 0, 500, "OK"), (30, 28, 500, "OK"), (5, 40, 500, "FAILED"), (40, 5, 500, "FAILED")],
 )
-def test_experiment_sides_miss_equally(control: int, candidate: int, state: str) -> None:
-    """It sees either side, and says which."""
-    check = equal_sides(control_only=control, candidate_only=candidate)
+def test_experiment_sides_miss_equally(control: int, candidate: int, pairs: int, state: str) -> None:
+    """It sees either side, and says which; where nothing was looked at nothing is known."""
+    check = equal_sides(control_only=control, candidate_only=candidate, pairs=pairs)
     assert (check.state, f"the candidate only: {candidate}" in check.words) == (state, True)
 
 
@@ -241,7 +248,7 @@ def test_experiment_reversed_draws_tell_late_from_early(last_slot: float, state:
 def test_experiment_completeness_takes_more_than_slight_evidence() -> None:
     """2.3 % of 1,000 is likelier above the bound than not, and no proof by the alpha that stops an experiment."""
     assert 0 < log_e_above(23, 1_000, bound=0.01) < -log(ALPHA)
-    assert completeness(Misses(1_000, 23)).state == "OPEN"
+    assert completeness(Misses(1_000, 23), sums([1.0] * 23 + [0.0] * 977)).state == "OPEN"
 
 
 def test_experiment_unequal_rates_by_hand() -> None:

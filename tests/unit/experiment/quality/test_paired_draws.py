@@ -60,6 +60,22 @@ def test_an_experiment_reads_a_pair_of_draws() -> None:
     assert found.slots == pytest.approx((0.2, 0.25, 0.55))
 
 
+def test_an_experiment_reads_every_pair_of_draws() -> None:
+    """The mean over the pairs; half of a pair, or a draw without probabilities, leaves its own pair out alone."""
+    record = duel(0, [0.2, 0.2, 0.6], [0.5, 0.3, 0.2], [0, 1, 2])
+    other = duel(0, [0.6, 0.2, 0.2], [0.6, 0.2, 0.2], [2, 1, 0])
+    first, second = list(record["draws"]), list(other["draws"])  # type: ignore[call-overload]
+    found = drawn(record | {"draws": [*first, *second, first[0]]})
+    assert found is not None
+    assert found.flip == 0.5
+    assert (found.even, found.odd) == pytest.approx(((0.7 + 0.3) / 2, (0.35 + 0.3) / 2))
+    broken = [first[0], {"probabilities": [], "presented_order": []}, *second]
+    alone = drawn(record | {"draws": broken})
+    assert alone is not None
+    assert alone.flip == 0.0
+    assert alone.even == pytest.approx(0.3)
+
+
 @pytest.mark.parametrize(
     "draws",
     [

@@ -129,7 +129,7 @@ def test_an_experiment_with_many_missing_pairs_is_not_to_be_trusted() -> None:
     failed = [response(user, event=1, status="TIMEOUT", duel_share=None) for user in range(40)]
     one = only(report_of([*shares(400, 0.5, 0.9), *failed]))
     assert one.verdict is Verdict.DO_NOT_TRUST
-    assert "40 of 440 pairs have no answer (9.1%; limit 1%)" in one.reason
+    assert "40 of 440 pairs have no answer, 5.0% of a user's on average (limit 1%)" in one.reason
     assert (one.missing, one.statuses["TIMEOUT"]) == (40, 40)
 
 
@@ -268,3 +268,25 @@ def test_an_experiment_makes_up_for_users_without_an_answer_by_overlap() -> None
     assert found["duel_share_adjusted"].value == pytest.approx(truth)
     assert found["duel_share_adjusted"].users == 160
     assert found["duel_share_adjusted"].interval is not None
+
+
+def test_an_experiment_counts_slates_that_never_came_as_missing() -> None:
+    """Control is there, and of the candidate nothing was asked: half of the events, and the verdict sees it."""
+    absent = [slate(user, event=9, variant="control") for user in range(200)]
+    one = only(report_of([*shares(200, 0.5, 0.9), *absent]))
+    assert one.verdict is Verdict.DO_NOT_TRUST
+    assert "200 of 400 events of control have a slate of this candidate" in one.reason
+    assert (one.absent, one.missing) == (200, 0)
+    assert one.worst_case is not None
+    assert 0.5 in one.worst_case
+
+
+def test_an_experiment_expects_slates_only_where_its_definition_says_so() -> None:
+    """By a declared share, and by the segments that the candidate serves."""
+    absent = [slate(user, event=9, variant="control", segments={"country": "us"}) for user in range(200)]
+    records = [*shares(200, 0.5, 0.9, segments={"country": "de"}), *absent]
+    for eligible in ({"eligible_share": 0.5}, {"eligible": {"country": ("de", "at")}}):
+        one = only(report_of(records, replace(DEFINED, **eligible)))
+        assert one.verdict is Verdict.CANDIDATE_PREFERRED, eligible
+    everywhere = replace(DEFINED, eligible={"country": ("de", "us")})
+    assert only(report_of(records, everywhere)).verdict is Verdict.DO_NOT_TRUST
