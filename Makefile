@@ -34,6 +34,8 @@ MODELS := $(addprefix tests/integration/test_,bench_llm.py cli.py demo.py engine
 .PHONY: help setup demo bench check docs docs-reference test test-long lint format lock clean
 .PHONY: test-counted test-models test-others
 .DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -o pipefail -c
 
 # Said before anything is installed; the nearest name is found as the program itself finds it.
 NEAREST := import sys; sys.path.insert(0, "worker/settings"); from suggestions import did_you_mean; \
@@ -115,17 +117,17 @@ docs-reference: | $(UV)  ## Write the generated parts of the reference pages ane
 	$(BIN)/python -m tools.reference
 
 test: setup lint test-counted  ## Run every test, against a real Apache Kafka and a real vLLM.
-	$(MAKE) --no-print-directory --jobs=2 --output-sync=line test-models test-others
+	$(MAKE) --no-print-directory --jobs=2 test-models test-others
 
 test-counted: setup
 	$(BIN)/python -m coverage run -m pytest $(COVERED) $(UNCOVERED:%=--ignore=%)
 	$(BIN)/python -m coverage report
 
 test-models: setup
-	$(BIN)/python -m pytest $(MODELS)
+	$(BIN)/python -m pytest $(MODELS) 2>&1 | sed --unbuffered 's/^/models: /'
 
 test-others: setup
-	$(BIN)/python -m pytest $(REST) $(MODELS:%=--ignore=%)
+	$(BIN)/python -m pytest $(REST) $(MODELS:%=--ignore=%) 2>&1 | sed --unbuffered 's/^/others: /'
 
 test-long: setup $(PEERS)/done  ## Run the long suites too: kills, soak, the outside that changes.
 	$(BIN)/python -m pytest -m "long or not long"
