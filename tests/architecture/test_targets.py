@@ -1,4 +1,4 @@
-"""`make test` runs every test file once, in three runs of pytest: what counts branches, and the rest in two processes."""
+"""`make test` runs every test file once, in three runs of pytest: what counts branches, and two for the rest."""
 
 import subprocess
 from collections.abc import Sequence

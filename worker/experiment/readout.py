@@ -107,6 +107,17 @@ class Segment:
 
 
 @dataclass(frozen=True, slots=True)
+class ActivityGroup:
+    """The primary metric among users who came about equally often."""
+
+    name: str  # light, medium, heavy
+    fewest_events: int  # of a user in it
+    most_events: int
+    estimate: stats.Estimate
+    sd: float  # of the users' values
+
+
+@dataclass(frozen=True, slots=True)
 class Reason:
     """The share of rationales that name a factor, by the side that was chosen."""
 
@@ -166,6 +177,7 @@ class Comparison:
     wins: tuple[Example, ...] = ()  # largest duel share first
     losses: tuple[Example, ...] = ()  # smallest first
     basis: str = stats.BASIS
+    activity: tuple[ActivityGroup, ...] = ()  # by how often users came, the lightest first
     absent: int = 0  # events of control without a slate of the candidate, of those that it serves
     dominant: Mapping[str, float] = field(default_factory=dict)  # share of the events, by a user's alias
 

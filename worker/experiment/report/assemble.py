@@ -14,10 +14,14 @@ from math import exp, inf
 from worker.experiment.definition import Definition
 from worker.experiment.metrics import DUEL_SHARE, METRICS
 from worker.experiment.quality import checks as trust
+from worker.experiment.quality.activity import activity, groups
 from worker.experiment.quality.dominance import alias, dominant
 from worker.experiment.quality.placebos import Placebo
 from worker.experiment.quality.reasons import reasons
+from worker.experiment.quality.skew import skew
 from worker.experiment.readout import (
+    ActivityGroup,
+    Check,
     Comparison,
     Effect,
     Epoch,
@@ -189,8 +193,9 @@ class _Assembly:
         # Where a share is planned, which of its slates are absent is the plan's, and no pair that is missing.
         worst = primary.worst_case(absent if declared == 1 else None) if primary else None
         guardrails = tuple(guarded(self._form, effects))
-        checked = tuple(
-            checks(
+        of_activity, about_values = self._by_activity(primary, effects[0])
+        checked = (
+            *checks(
                 self._db,
                 self._row,
                 (candidate, control),
@@ -199,7 +204,8 @@ class _Assembly:
                 primary=self._primary,
                 rule=self._rule(DUEL_SHARE),
                 declared=declared,
-            )
+            ),
+            *about_values,
         )
         verdict, reason = judge(
             Evidence(
@@ -240,8 +246,31 @@ class _Assembly:
             wins=self._examples(candidate, control, wins=True),
             losses=self._examples(candidate, control, wins=False),
             basis=stats.BASIS if self._form is None else stats.DEFINED,
+            activity=of_activity,
             absent=sum(absent.values()),
             dominant={alias(queries.user_name(self._db, user)): share for user, share in large.items()},
+        )
+
+    def _by_activity(
+        self, primary: Users | None, effect: Effect
+    ) -> tuple[tuple[ActivityGroup, ...], tuple[Check, ...]]:
+        """Return the primary by how often users came, and the checks of the users' values."""
+        if primary is None:
+            return (), ()
+        rule, values = self._rule(self._primary), primary.values()
+        found = groups(
+            values, primary.num_events(), alpha=rule.alpha, planned_users=rule.planned_users, bounds=rule.bounds
+        )
+        closed = primary.closed(CLOSED_BUCKETS)
+        return found, (
+            skew(
+                values,
+                effect.overall.interval,
+                null=effect.null,
+                bounds=rule.bounds,
+                closed=closed.interval if closed else None,
+            ),
+            activity(found, effect.overall, null=effect.null),
         )
 
     def _noise(self, primary: Users | None, half_differences: Sums) -> str:

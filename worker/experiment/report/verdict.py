@@ -79,5 +79,5 @@ def _beside(on: Evidence, interval: Interval) -> tuple[Verdict, str]:
 
 
 def _seen(on: Evidence) -> str:
-    seen = f"{on.primary.overall.users:,} of {on.planned_users:,} planned users"
+    seen = f"{on.primary.overall.users:,} of {on.planned_users:,} planned users were seen"
     return seen if on.primary.overall.users < on.planned_users else f"{seen}: more users are unlikely to change this"

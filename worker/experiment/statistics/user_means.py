@@ -119,6 +119,10 @@ class Users:
         """Return the share of pairs without an answer of each user."""
         return [float(rate) for rate in self._missing / (self._answered + self._missing)]
 
+    def num_events(self) -> Counts:
+        """Return the number of answered events of each user who has a value, in the order of `ids`."""
+        return np.asarray(self._answered[self._answered > 0], dtype=np.int64)
+
     def events(self) -> dict[int, int]:
         """Return the number of answered events of each user who has a value."""
         return {int(user): int(number) for user, number in zip(self._ids, self._answered, strict=True) if number}
