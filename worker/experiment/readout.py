@@ -29,6 +29,12 @@ class Effect:
     p_value: float | None = None  # always valid; of the primary only, and by Holm over the candidates
     note: str = ""  # what the figure depends on beyond its estimand
     estimand: str = stats.ESTIMAND
+    control_value: float | None = None  # control's own rate, where real clicks were measured
+
+    def __post_init__(self) -> None:
+        """Have a figure that is withheld say so with its reason, wherever it is shown."""
+        object.__setattr__(self, "overall", stats.explained(self.overall))
+        object.__setattr__(self, "triggered", stats.explained(self.triggered))
 
 
 class GuardrailState(StrEnum):
@@ -104,6 +110,10 @@ class Segment:
     value: str
     overall: stats.Estimate
     notable: bool  # differs significantly, by e-BH over all segments
+
+    def __post_init__(self) -> None:
+        """Have a figure that is withheld say so, as `Effect` does."""
+        object.__setattr__(self, "overall", stats.explained(self.overall))
 
 
 @dataclass(frozen=True, slots=True)

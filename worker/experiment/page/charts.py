@@ -10,8 +10,9 @@ Positions are per cent with one decimal, so that the drawing fits any width with
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from worker.experiment import wording
 from worker.experiment.page import text
-from worker.experiment.readout import Point
+from worker.experiment.readout import Effect, Point
 from worker.experiment.statistics.confidence import Estimate, Interval
 
 MAX_POINTS = 400  # of a timeline: more than a screen has columns for, and a table of that length is still read
@@ -50,10 +51,10 @@ class Scale:
         return round(min(100.0, max(0.0, 50 + 50 * (value - self.null) / self.half)), 1)
 
     def mark(self, one: Estimate) -> Mark:
-        """Return where an estimate stands."""
-        at = None if one.value is None else self.place(one.value)
+        """Return where an estimate stands; nowhere without an interval."""
         if one.interval is None:
-            return Mark(at, None, None)
+            return Mark(None, None, None)
+        at = None if one.value is None else self.place(one.value)
         return Mark(at, self.place(one.interval.low), self.place(one.interval.high))
 
 
@@ -70,8 +71,8 @@ def scale(null: float, shown: Iterable[Estimate], *, margin: float = 0.0) -> Sca
 def _values(one: Estimate) -> Iterable[float]:
     if one.interval is not None:
         yield from (one.interval.low, one.interval.high)
-    if one.value is not None:
-        yield one.value
+        if one.value is not None:
+            yield one.value
 
 
 def thinned(timeline: Sequence[Point], most: int = MAX_POINTS) -> tuple[Point, ...]:
@@ -85,18 +86,25 @@ def thinned(timeline: Sequence[Point], most: int = MAX_POINTS) -> tuple[Point, .
     return tuple(timeline[round(i * (len(timeline) - 1) / (most - 1))] for i in range(most))
 
 
-def described(timeline: Sequence[Point], *, null: float) -> str:
+def described(timeline: Sequence[Point], primary: Effect) -> str:
     """Describe the chart of a timeline in words, for readers who cannot see it."""
     if not timeline:
         return "No points yet."
     first, last = timeline[0], timeline[-1]
     if first is last:
-        return f"One point so far: {last.value:.3f} from {last.users:,} users. The chart starts with the second point."
-    ends = "no interval yet"
+        now = wording.value(last.value, wording.scale_of(primary.metric, primary.null))
+        return f"One point so far: {now} from {last.users:,} users. The chart starts with the second point."
+    null, interval = primary.null, None
+    side = "no interval yet"
     if last.low is not None and last.high is not None:
-        side = "is above" if last.low > null else "is below" if last.high < null else "includes"
-        ends = f"interval {Interval(last.low, last.high)}, which {side} {null:g}"
+        interval = Interval(last.low, last.high)
+        where = "is above" if last.low > null else "is below" if last.high < null else "includes"
+        side = f"an interval that {where} {wording.tie(null)}"
+    scale = wording.scale_of(primary.metric, null)
+    now, before = wording.value(last.value, scale), wording.value(first.value, scale)
+    if interval is not None:
+        now = wording.figure(Estimate(last.users, last.value, interval), null, primary.metric)
     return (
         f"From {text.moment(first.until)} to {text.moment(last.until)}, {len(timeline):,} points. The value was "
-        f"{first.value:.3f} at first and is {last.value:.3f} now, {ends}, from {last.users:,} users."
+        f"{before} at first and is {now} now, with {side}, from {last.users:,} users."
     )

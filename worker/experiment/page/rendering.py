@@ -10,10 +10,11 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from worker.experiment import wording
 from worker.experiment.page import text, views
-from worker.experiment.statistics import confidence as stats
 
 HERE = Path(__file__).parent
+_WORDING = (wording.agreement, wording.label, wording.no_skill, wording.skills, wording.tie)
 
 
 @cache
@@ -26,9 +27,10 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found.filters |= text.FILTERS | {"skill": views.skill, "about": views.about}
+    found.filters |= text.FILTERS | {"about": views.about}
+    found.filters |= {one.__name__: one for one in _WORDING}
     found.globals |= {
-        "BASIS": stats.BASIS,
+        "say": wording.figure,
         "at": "",
         "named": "",
         "named_by": "",

@@ -68,13 +68,18 @@ def words(name: str) -> str:
     return name.replace("_", " ")
 
 
+def capital(text: str) -> str:
+    """Begin with a capital, and leave the rest as it is."""
+    return text[:1].upper() + text[1:]
+
+
 def sentence(text: str) -> str:
     """Begin with a capital and end with a full stop.
 
     >>> sentence("the interval lies above 0.5"), sentence("")
     ('The interval lies above 0.5.', '')
     """
-    return f"{text[0].upper()}{text[1:].rstrip('.')}." if text else ""
+    return f"{capital(text).rstrip('.')}." if text else ""
 
 
 def moment(at_us: int) -> str:
@@ -103,5 +108,5 @@ def _datetime(at_us: int) -> datetime | None:
 
 FILTERS = {
     each.__name__: each
-    for each in (visible, paragraphs, figure, interval, p_value, percent, count, words, sentence, moment, iso)
+    for each in (visible, paragraphs, figure, interval, p_value, percent, count, words, capital, sentence, moment, iso)
 }

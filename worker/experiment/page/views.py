@@ -4,17 +4,17 @@ Pure: the same readout gives the same view.  No figure is computed here that `re
 counts, positions on a scale and the forecast of the end.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from worker.experiment import wording
 from worker.experiment.metrics import METRICS
-from worker.experiment.page import charts
+from worker.experiment.page import charts, text
 from worker.experiment.page.addresses import epoch_key, page_of
 from worker.experiment.page.charts import Mark, Scale
 from worker.experiment.page.forecast import Finish, finish
 from worker.experiment.readout import (
-    Agreement,
     Check,
     CheckState,
     Comparison,
@@ -44,6 +44,14 @@ HEADLINES: Mapping[Verdict, str] = {
     Verdict.NO_DIFFERENCE: "No relevant difference",
     Verdict.KEEP_RUNNING: "No result yet: keep running",
     Verdict.DO_NOT_TRUST: "Do not trust these figures",
+}
+# The same in a table, where several candidates would all be B.
+ROWS: Mapping[Verdict, str] = {
+    Verdict.CANDIDATE_PREFERRED: "Preferred to A",
+    Verdict.CONTROL_PREFERRED: "A is preferred",
+    Verdict.NO_DIFFERENCE: "No relevant difference",
+    Verdict.KEEP_RUNNING: "No result yet",
+    Verdict.DO_NOT_TRUST: "Do not trust",
 }
 # Of figures that are no metrics of their own; those of a metric are in `METRICS`.
 FIGURES: Mapping[str, str] = {
@@ -92,12 +100,26 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True)
+class CandidateRow:
+    """One of several candidates, in the table above the verdict."""
+
+    link: Link
+    verdict: str
+    told: str  # the primary figure with its interval
+    mark: Mark
+
+
+@dataclass(frozen=True, slots=True)
 class Compared:
     """One candidate against control, ready to be shown."""
 
     comparison: Comparison
     headline: str
-    confidence: str  # "95"
+    sentence: str  # what the primary figure says
+    because: str  # the reason of the verdict, "" where the sentence says it
+    real_changes: tuple[str, ...]  # what real clicks say, where they do
+    basis: str
+    level: str  # of every interval, "95 %"
     scale: Scale
     overall: Mark
     margin: Mark  # of no difference, around the null
@@ -117,6 +139,17 @@ class Compared:
         return self.comparison.primary
 
     @property
+    def ends(self) -> tuple[str, str]:
+        """The ends of the scale, as they stand beside it."""
+        low, high = self.scale.ends
+        return self.value(low), self.value(high)
+
+    def value(self, number: float | None) -> str:
+        """Write a value of the primary metric; a dash for one that is not there."""
+        scale = wording.scale_of(self.primary.metric, self.primary.null)
+        return text.NONE if number is None else wording.value(number, scale)
+
+    @property
     def broken(self) -> bool:
         """Return whether a guardrail is violated."""
         return any(guarded.state is GuardrailState.BROKEN for guarded in self.comparison.guardrails)
@@ -130,13 +163,13 @@ class Page:
     epoch: Epoch | None
     compared: Compared | None
     epochs: tuple[Link, ...]
-    candidates: tuple[Link, ...]
+    candidates: tuple[CandidateRow, ...]  # best first
 
 
 def page(
     readout: Readout, *, epoch: str | None = None, candidate: str | None = None, address: Address = page_of
 ) -> Page | None:
-    """Return the page of one epoch and candidate, the current and first of its own accord; None if there is no such.
+    """Return the page of one epoch and candidate, the current and best of its own accord; None if there is no such.
 
     `address` tells where the others are.
     """
@@ -153,10 +186,23 @@ def page(
         chosen,
         compared(readout, comparison) if comparison else None,
         tuple(_epoch_link(readout, one, chosen, address) for one in readout.epochs),
-        tuple(
+        _candidates(
             Link(chosen, one, address(readout.experiment_id, epoch=epoch, candidate=one.candidate), one is comparison)
             for one in chosen.comparisons
         ),
+    )
+
+
+def _candidates(links: Iterable[Link]) -> tuple[CandidateRow, ...]:
+    """Return a row per candidate, all on one scale."""
+    found = [(link, link.comparison) for link in links if link.comparison]
+    if not found:
+        return ()
+    primary = found[0][1].primary
+    scale = charts.scale(primary.null, [one.primary.overall for _, one in found])
+    return tuple(
+        CandidateRow(link, ROWS[one.verdict], wording.told(one.primary), scale.mark(one.primary.overall))
+        for link, one in found
     )
 
 
@@ -176,13 +222,17 @@ def compared(readout: Readout, comparison: Comparison) -> Compared:
     return Compared(
         comparison=comparison,
         headline=HEADLINES[comparison.verdict],
-        confidence=f"{100 * (1 - readout.alpha):g}",
+        sentence=wording.headline(comparison),
+        because="" if comparison.reason in wording.headline(comparison) else comparison.reason,
+        real_changes=tuple(filter(None, map(wording.real_change, comparison.effects))),
+        basis=wording.basis(comparison),
+        level=wording.level(readout.alpha),
         scale=scale,
         overall=scale.mark(primary.overall),
         margin=Mark(None, *around),
         finish=finish(comparison.timeline, planned_users=readout.planned_users),
         timeline=charts.thinned(comparison.timeline),
-        timeline_text=charts.described(comparison.timeline, null=primary.null),
+        timeline_text=charts.described(comparison.timeline, primary),
         differing=_differing(comparison.statuses),
         checks=tuple(sorted(comparison.checks, key=lambda one: one.state is not CheckState.FAILED)),
         segments=tuple(SegmentRow(one, segments.mark(one.overall)) for one in comparison.segments),
@@ -206,12 +256,6 @@ def _differing(statuses: Mapping[str, int]) -> float | None:
 def about(figure: str) -> str:
     """Return what a figure is, "" where its name says enough."""
     return METRICS[figure].words if figure in METRICS else FIGURES.get(figure, "")
-
-
-def skill(epoch: Epoch) -> Agreement | None:
-    """Return the skill at predicting real clicks; None without outcomes."""
-    figures = epoch.calibration.figures if epoch.calibration else ()
-    return next((one for one in figures if one.name == "skill_uniform"), None)
 
 
 def _shown(example: Example, comparison: Comparison) -> Shown:

@@ -10,7 +10,7 @@ asked in reverse too: a slot that gets more than is fair adds noise to a prefere
 >>> profile = Profile()
 >>> for _ in range(1_000): profile.add([[0.2, 0.2, 0.2, 0.4], [0.3, 0.1, 0.3, 0.3]])
 >>> position_profile(profile).words
-'with 4 options, the last slot gets 0.35 of the choices (fair: 0.25)'
+'with 4 options, the last slot gets 35% of the choices; 25% would be fair'
 """
 
 from collections.abc import Mapping, Sequence
@@ -126,7 +126,7 @@ def worst_case(shown: Interval | None, worst: Interval | None, *, missing: int, 
     """Return whether the missing pairs, all at one bound or all at the other, could reverse a preference."""
     ends = {"low": worst.low, "high": worst.high} if worst else {}
     words = (
-        f"the {missing:,} missing pairs could put the effect anywhere from {worst}"
+        f"if the {missing:,} pairs without an answer all went to one side, the result would be {worst}"
         if worst
         else "the metric has no bounds"
     )
@@ -154,8 +154,8 @@ def noise_scale(half_differences: Sums, *, inverse_events: Sums) -> Noise:
     event = half_differences.sd
     user = event * sqrt(inverse_events.mean)
     words = (
-        f"if the questions were asked again, an event's value would vary with a standard deviation of {event:.3f}, "
-        f"a user's mean with {user:.3f}; this measures sampling noise, not bias"
+        f"asking all questions again would change one event's result by about {100 * event:.1f} points and one "
+        f"user's mean by about {100 * user:.1f} points; this is chance, not bias"
     )
     return Noise(event, user, words)
 
@@ -168,8 +168,8 @@ def flip_rate(flips: Sums, chance: Sums) -> Check:
     interval = share_interval(flips)
     state = _state(flips.n, failed=interval.low > NEAR_CHANCE * chance.mean, fine=interval.high < chance.mean)
     words = (
-        f"with the order reversed, the top choice changes in {flips.mean:.1%} of questions ({interval}); "
-        f"random answers would change in {chance.mean:.1%}"
+        f"with the items in reversed order, the first choice changes in {flips.mean:.1%} of the questions; "
+        f"of a user who picks at random it would change in {chance.mean:.1%}"
     )
     figures = {"share": flips.mean, "low": interval.low, "high": interval.high, "chance": chance.mean}
     return Check("flips when reversed", state, words, figures)
@@ -186,8 +186,8 @@ def reversed_draws(even: Sums, odd: Sums, late_minus_early: Sums) -> Check:
     half = MAX_SHIFT / 2
     log_e = log_e_beside((n + late_minus_early.total / UNIT) / 2, n, low=EVEN - half, high=EVEN + half)
     words = (
-        f"the candidate's share changes by {gain:+.3f} when its items are presented later (limit {MAX_SHIFT:g}); "
-        f"its mean is {even.mean:.3f} in even draws and {odd.mean:.3f} in odd draws"
+        f"when the simulated user reads the candidate's items later, {abs(100 * gain):.1f} points "
+        f"{'more' if gain >= 0 else 'fewer'} of the choices go to them; up to {100 * MAX_SHIFT:g} points are accepted"
     )
     state = _state(n, failed=log_e >= -log(ALPHA), fine=abs(gain) <= MAX_SHIFT)
     figures = {"late_minus_early": gain, "even": even.mean, "odd": odd.mean, "e_value": _exp(log_e)}
@@ -230,8 +230,8 @@ def _state(n: int, *, failed: bool, fine: bool) -> CheckState:
 def _slot(profile: Profile, size: int, slot: int, measured: PositionProfile) -> str:
     mean = profile.sizes[size][slot].mean
     name = "last slot" if slot == size - 1 else f"slot {slot + 1}"
-    before = f"; {measured[slot]:.2f} measured at start, with identical options" if len(measured) == size else ""
-    return f"with {size} options, the {name} gets {mean:.2f} of the choices (fair: {1 / size:.2f}{before})"
+    before = f"; it got {measured[slot]:.0%} at the start, with equal options" if len(measured) == size else ""
+    return f"with {size} options, the {name} gets {mean:.0%} of the choices; {1 / size:.0%} would be fair{before}"
 
 
 def _rate(one: Misses) -> str:

@@ -7,8 +7,9 @@ The simulation that makes them narrow: for doubly robust the bridged click proba
 the canary the duel share.  Both may be wrong without harm: see `observed` and `canary`.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from math import nan
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from math import fsum, nan
 
 import numpy as np
 
@@ -29,9 +30,19 @@ def effects(exposures: Sequence[Exposure], over: Bridge, rule: Rule) -> Iterator
     control = [one for one in exposures if not one.shown_candidate]
     if any(one.outcome is not None for one in control):
         found = doubly_robust.doubly_robust(_control(control, over), alpha=rule.alpha, planned_users=rule.planned_users)
-        yield _effect(found)
+        yield _effect(found, _rate(control))
     if len(control) < len(exposures):
-        yield _effect(canary.canary(_canary(exposures), alpha=rule.alpha, planned_users=rule.planned_users))
+        found = canary.canary(_canary(exposures), alpha=rule.alpha, planned_users=rule.planned_users)
+        yield _effect(found, _rate(one for one in control if one.assigned))
+
+
+def _rate(control: Iterable[Exposure]) -> float | None:
+    """Return what control's users did with its slates: the mean over users of each user's mean; None without any."""
+    by_user: defaultdict[int, list[float]] = defaultdict(list)
+    for one in control:
+        if one.outcome is not None:
+            by_user[one.user].append(one.outcome)
+    return fsum(fsum(seen) / len(seen) for seen in by_user.values()) / len(by_user) if by_user else None
 
 
 def _control(events: Sequence[Exposure], over: Bridge) -> ControlEvents:
@@ -63,9 +74,11 @@ def _column(events: Sequence[Exposure], of: Callable[[Exposure], float | None]) 
     return np.array([nan if (value := of(one)) is None else value for one in events], np.float64)
 
 
-def _effect(found: ObservedLift) -> Effect:
+def _effect(found: ObservedLift, control_value: float | None) -> Effect:
     estimate = stats.Estimate(found.users, found.value, found.interval, found.withheld)
-    return Effect(METRIC, 0.0, estimate, estimate, estimand=found.estimand, note=_note(found))
+    return Effect(
+        METRIC, 0.0, estimate, estimate, estimand=found.estimand, note=_note(found), control_value=control_value
+    )
 
 
 def _note(found: ObservedLift) -> str:

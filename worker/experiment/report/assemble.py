@@ -48,6 +48,7 @@ from worker.experiment.store.engine_sums import measures, of_users
 from worker.experiment.store.queries import EpochRow, PairRow
 from worker.experiment.store.real_clicks import duels, exposures, has_outcomes, seen, unchanged, without_response
 from worker.experiment.store.sums import BUCKET_US
+from worker.experiment.wording import best_first
 
 OUTCOME_WINDOW_S = 86_400.0  # without a definition
 CLOSED_BUCKETS = 86_400_000_000 // BUCKET_US  # the first day of a user, after which its value stays
@@ -133,7 +134,7 @@ class _Assembly:
         )
 
     def _comparisons(self, compared: Sequence[tuple[str, str]]) -> tuple[Comparison, ...]:
-        """Compare all candidates, each in the light of how many there are."""
+        """Compare all candidates, each in the light of how many there are; the best comes first."""
         users = [
             {
                 (metric, segment): Users(sums, self._rule(metric))
@@ -143,7 +144,7 @@ class _Assembly:
         ]
         effects = [self._effects(found) for found in users]
         p_values = stats.holm([self._p_value(found[0]) for found in effects], of=self._num_candidates(compared))
-        return tuple(
+        return best_first(
             self._comparison(
                 *pair, found, (replace(first, p_value=p_value), *rest), num_candidates=self._num_candidates(compared)
             )

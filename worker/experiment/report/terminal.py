@@ -7,6 +7,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from worker.experiment import wording
 from worker.experiment.readout import Check, CheckState, Comparison, Effect, Epoch, Readout, Report
 from worker.experiment.report.compare_configurations import ConfigurationComparison
 from worker.experiment.statistics import confidence as stats
@@ -60,7 +61,9 @@ def _table(readout: Readout, epoch: Epoch) -> Table:
         datetime.fromtimestamp(at_us // 10**6, UTC) for at_us in (epoch.first_occurred_at, epoch.last_occurred_at)
     )
     title = f"Experiment {readout.experiment_id or '(none)'}, configuration {epoch.config_fingerprint}\n"
-    title += f"{first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC"
+    title += (
+        f"{first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC; in brackets: {wording.level(readout.alpha)} intervals"
+    )
     table = Table(title=_plain(title), title_justify="left")
     table.add_column("")
     columns = [_column(comparison, readout) for comparison in epoch.comparisons]
@@ -81,21 +84,21 @@ def _column(one: Comparison, readout: Readout) -> dict[str, str]:
     return {
         "verdict": f"{one.verdict.words}: {one.reason}",
         "estimand": f"{primary.estimand}, {one.basis}",
-        f"{_words(primary)}, all users": _figure(primary.overall, readout),
-        f"{_words(primary)}, slates differ": _figure(primary.triggered, readout),
-        **({f"{_words(primary)}, users after their first day": _closed(one.closed, readout)} if one.closed else {}),
-        **{_row_name(effect): _figure(effect.overall, readout) for effect in one.effects[1:]},
+        f"{_words(primary)}, all users": wording.told(primary),
+        f"{_words(primary)}, slates differ": wording.figure(primary.triggered, primary.null, primary.metric),
+        **({f"{_words(primary)}, users after their first day": _closed(one)} if one.closed else {}),
+        **{_row_name(effect): _effect(effect) for effect in one.effects[1:]},
         **{f"guardrail {guarded.metric}": f"{guarded.state}: {guarded.words}" for guarded in one.guardrails},
         **{check.name: f"{_state(check)}: {check.words}" for check in one.checks},
         "users": f"{primary.overall.users:,} of {readout.planned_users:,} planned",
         "users whose slates differ": f"{primary.triggered.users:,} ({_number(one.trigger_share, '.1%')})",
         "pairs": f"{one.events:,}: {statuses}",
-        "probability of items that only one slate offers": _number(one.contested_mass, ".3f"),
+        "choices that go to items of one slate alone": _number(one.contested_mass, ".1%"),
         "items in both slates": _number(one.overlap, ".1%"),
         "rank correlation of those": _number(one.rank_correlation, "+.2f"),
         **({"noise": one.noise} if one.noise else {}),
         "missing pairs": f"{one.missing:,} ({one.missing_share:.2%})",
-        "if all missing pairs were lost, or won": str(one.worst_case or "-"),
+        "if the missing pairs all went to one side": _worst_case(one),
     }
 
 
@@ -108,11 +111,16 @@ def _calibration(epoch: Epoch) -> Iterator[tuple[str, str]]:
     if one:
         yield (
             "clicks on control's slates",
-            f"{one.clicks:,} of {one.slates:,} slates clicked, {one.pending:,} pending: {one.words}",
+            f"{one.clicks:,} of {one.slates:,} slates clicked, {one.pending:,} pending",
+        )
+        yield (
+            "simulated users on real clicks",
+            "; ".join(skill.words for skill in wording.skills(epoch)) or wording.no_skill(epoch),
         )
         for figure in one.figures:
-            interval = f" ({figure.low:.3f} to {figure.high:.3f}, valid at one look)" if figure.low is not None else ""
-            yield figure.name.replace("_", " "), f"{figure.value:.3f}{interval}"
+            yield figure.name.replace("_", " "), f"{figure.value:.3f} ({wording.agreement(figure)}; valid at one look)"
+    else:
+        yield "simulated users on real clicks", wording.no_skill(epoch)
 
 
 def _words(effect: Effect) -> str:
@@ -120,19 +128,27 @@ def _words(effect: Effect) -> str:
     return name if effect.null else f"{name}, candidate - control"
 
 
-def _closed(one: stats.Estimate, readout: Readout) -> str:
-    return f"{_figure(one, readout)} over {one.users:,} users; valid for any number of users"
+def _closed(one: Comparison) -> str:
+    closed, primary = one.closed, one.primary
+    assert closed is not None
+    figure = wording.figure(closed, primary.null, primary.metric)
+    return f"{figure} over {closed.users:,} users; valid for any number of users"
+
+
+def _effect(effect: Effect) -> str:
+    """Return an effect with its change in per cent where it is of real clicks."""
+    return wording.real_change(effect) or wording.told(effect)
+
+
+def _worst_case(one: Comparison) -> str:
+    primary = one.primary
+    scale = wording.scale_of(primary.metric, primary.null)
+    ends = one.worst_case
+    return f"{wording.value(ends.low, scale)} to {wording.value(ends.high, scale)}" if ends else "-"
 
 
 def _row_name(effect: Effect) -> str:
     return f"{_words(effect)}, {'all users' if effect.estimand == stats.ESTIMAND else effect.estimand}"
-
-
-def _figure(one: stats.Estimate, readout: Readout) -> str:
-    value = _number(one.value, ".3f")
-    if one.interval:
-        return f"{value} ({100 * (1 - readout.alpha):g}%: {one.interval})"
-    return f"{value} ({one.withheld or 'no interval yet'})"
 
 
 def _number(value: float | None, spec: str) -> str:

@@ -17,7 +17,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from worker.experiment.readout import Check, CheckState, Effect, Guarded, GuardrailState
-from worker.experiment.statistics.confidence import Interval, Verdict
+from worker.experiment.statistics.confidence import EVEN, Interval, Verdict, not_identified
+from worker.experiment.wording import tie
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +44,15 @@ def judge(on: Evidence) -> tuple[Verdict, str]:
     if failed:
         return Verdict.DO_NOT_TRUST, "; ".join(f"{check.name}: {check.words}" for check in failed)
     if overall.interval is None:
-        return Verdict.KEEP_RUNNING, overall.withheld
+        return Verdict.KEEP_RUNNING, not_identified(overall.withheld)
     widest = on.corrected or overall.interval
     if on.margin is not None and max(abs(widest.low - null), abs(widest.high - null)) <= on.margin:
-        return Verdict.NO_DIFFERENCE, f"the interval {widest} is within {on.margin:g} of {null:g}"
+        return Verdict.NO_DIFFERENCE, _within(on, on.margin)
     if null not in overall.interval:
         return _beside(on, overall.interval)
     return (
         Verdict.KEEP_RUNNING,
-        f"the interval {overall.interval} includes {null:g}: no preference is shown yet; {_seen(on)}",
+        f"the interval includes {tie(null)}, so no preference is shown yet; {_seen(on)}",
     )
 
 
@@ -59,7 +60,7 @@ def _beside(on: Evidence, interval: Interval) -> tuple[Verdict, str]:
     """Judge an interval that does not include the null."""
     null = on.primary.null
     up = interval.low > null
-    where = f"the interval {interval} is {'above' if up else 'below'} {null:g}"
+    where = f"the whole interval is {'above' if up else 'below'} {tie(null)}"
     if on.primary.p_value is not None and on.primary.p_value > on.alpha:
         p_value = f"p is {on.primary.p_value:.3f}, above {on.alpha:g}"
         corrected = f"{p_value}, after Holm's correction for {on.num_candidates} candidates"
@@ -67,7 +68,7 @@ def _beside(on: Evidence, interval: Interval) -> tuple[Verdict, str]:
     if on.missing and (on.worst_case is None or null in on.worst_case):
         return (
             Verdict.DO_NOT_TRUST,
-            f"the {on.missing:,} missing pairs could reverse the result: worst case {on.worst_case}",
+            f"the {on.missing:,} pairs without an answer could reverse the result",
         )
     waits = [check for check in on.checks if check.holds and check.state is not CheckState.OK]
     if waits:
@@ -76,6 +77,14 @@ def _beside(on: Evidence, interval: Interval) -> tuple[Verdict, str]:
     but = f", but a guardrail is violated: {broken[0].words}" if up and broken else ""
     qualified = [check.qualifies for check in on.checks if check.qualifies and check.state is not CheckState.OK]
     return Verdict.CANDIDATE_PREFERRED if up else Verdict.CONTROL_PREFERRED, "; ".join([where + but, *qualified])
+
+
+def _within(on: Evidence, margin: float) -> str:
+    """Say that a difference is too small; the wider interval of several candidates is not a second one to be read."""
+    null = on.primary.null
+    room = f"{100 * margin:g} points" if null == EVEN else f"{margin:g}"
+    several = f", also at the level that {on.num_candidates} candidates need" if on.corrected else ""
+    return f"the whole interval is within {room} of {tie(null)}{several}"
 
 
 def _seen(on: Evidence) -> str:

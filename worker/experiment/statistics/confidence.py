@@ -11,7 +11,7 @@ together, where 1.96 standard errors are valid at one look only.  The price is w
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from math import fsum, isfinite, log, sqrt
 
@@ -23,6 +23,7 @@ MIN_DIFFERING = 50  # users whose slates differ
 
 _NO_SPREAD = 1e-9  # standard deviation below which values are equal up to rounding
 
+NOT_IDENTIFIED = "not identified"
 ESTIMAND = "simulated"
 BASIS = "exploratory (no definition)"
 DEFINED = "defined"
@@ -170,6 +171,22 @@ def check(*, alpha: float, planned_users: int) -> None:
     if not 0 < alpha < 1 or planned_users < 1:
         message = f"alpha {alpha}, planned_users {planned_users}: want an alpha in (0, 1) and at least one user"
         raise ValueError(message)
+
+
+def not_identified(why: str) -> str:
+    """Return the words that stand in the place of a figure that is withheld, everywhere; said twice it is said once.
+
+    >>> not_identified("no outcomes yet"), not_identified(not_identified("no outcomes yet"))
+    ('not identified: no outcomes yet', 'not identified: no outcomes yet')
+    """
+    if why.startswith(NOT_IDENTIFIED):
+        return why
+    return f"{NOT_IDENTIFIED}: {why or 'there are too few users'}"
+
+
+def explained(one: Estimate) -> Estimate:
+    """Return an estimate that says so where its interval is withheld."""
+    return one if one.interval is not None else replace(one, withheld=not_identified(one.withheld))
 
 
 def _too_few(users: int, differing: int) -> str:

@@ -60,23 +60,29 @@ def test_an_experiment_page_says_the_verdict_with_its_reason_and_estimand(readou
 
 
 def test_an_experiment_page_says_what_is_known_of_the_simulator() -> None:
-    """Skill stands beside the headline, the interval says that it holds at one look, and no outcomes is said too."""
+    """Skill stands in the verdict's box in words, with what is worse in red, and no outcomes is said too."""
     page = Elements(client(made.readout()).get(page_of("home-ranker-7")).text).text
-    assert "Skill at predicting real clicks, 0 is chance: 0.210 (0.190 to 0.230, valid at one look)." in page
-    assert "Simulated users predict clicks better than chance." in page
+    assert (
+        "On real clicks, simulated users are better than chance by 21 % (19 to 23); "
+        "better than position alone by 11 % (9 to 13); worse than popularity alone by 4 % (2 to 6)."
+    ) in page
     assert "effective sample size: 1,804 events" in page.lower()
-    assert "31.2" in page
+    assert "items that both lists offer 31.2" in page
     assert "rank correlation of their positions -0.25" in page
+    assert '<span class="worse">worse than popularity' in client(made.readout()).get(page_of("home-ranker-7")).text
     blind = replace(made.epoch(made.comparison()), calibration=None)
-    assert "No outcomes were read" in Elements(client(made.readout("x", blind)).get(page_of("x")).text).text
+    assert (
+        "not identified: no outcomes were read"
+        in Elements(client(made.readout("x", blind)).get(page_of("x")).text).text
+    )
 
 
 def test_an_experiment_page_shows_every_part_of_a_readout() -> None:
     """Segments, reasons, guardrails, checks, pairs, the state of the data and what it cannot tell are all there."""
     page = Elements(client().get("/experiments/home-ranker-7").text).text
     for words in (
-        "95 % interval 0.516 to 0.552", "country: DE", "stands out", "novelty", "entropy",
-        "pair completeness", "Not known yet", "0.531 to 0.537", "timeout 70", "repeated 87",
+        "went to B (51.6 to 55.2)", "In brackets: the 95 % interval", "country: DE", "stands out", "novelty", "entropy",
+        "pair completeness", "Not known yet", "53.1 % to 53.7 %", "timeout 70", "repeated 87",
         "Largest wins of B", "Largest losses of B", "A new title by a director", "What these figures do not show",
         *made.readout().cannot_tell,
     ):  # fmt: skip
@@ -93,9 +99,9 @@ def test_an_experiment_page_invents_no_figure() -> None:
     )  # fmt: skip
     page = Elements(client(made.readout("e", made.epoch(one))).get("/experiments/e").text).text
     assert "Not known yet no users yet" in page
-    assert "Duel share over time" in page
+    assert "Choices that go to B over time" in page
     assert "No points yet." in page
-    assert "no value yet" in page
+    assert page.count("not identified: 0 users so far, at least 100 needed") == 3
     assert not re.search(r"\b(nan|inf|None|Undefined)\b", page)
 
 
@@ -255,7 +261,11 @@ def test_the_words_of_an_experiment_page_name_no_private_terms() -> None:
         "moves by",
         "Not to be said",
         "want more",
+        "presented late",
+        "asked again",
+        "Given the head",
+        "standard deviation",
     ):
         assert words not in page + terminal, words
     assert "position profile warning only" in page
-    assert "FAILED (warning only): with 3 options, the last slot gets 0.44" in terminal
+    assert "FAILED (warning only): with 3 options, the last slot gets 44% of the choices" in terminal

@@ -208,8 +208,8 @@ def test_experiment_position_profile_names_the_last_slot() -> None:
     share = check.figures["5 options, slot 5"]
     assert share > 0.3
     assert check.words == (
-        f"with 5 options, the last slot gets {share:.2f} of the choices "
-        "(fair: 0.20; 0.60 measured at start, with identical options)"
+        f"with 5 options, the last slot gets {share:.0%} of the choices; "
+        "20% would be fair; it got 60% at the start, with equal options"
     )
 
 

@@ -65,7 +65,7 @@ def test_an_experiment_with_a_clear_preference_has_a_verdict(low: float, high: f
 def test_an_experiment_with_too_few_users_keeps_running() -> None:
     """The reason says how many are wanted."""
     one = only(report_of(shares(60, 0.8, 0.9)))
-    assert (one.verdict, one.reason) == (Verdict.KEEP_RUNNING, "60 users so far, at least 100 needed")
+    assert (one.verdict, one.reason) == (Verdict.KEEP_RUNNING, "not identified: 60 users so far, at least 100 needed")
 
 
 def test_an_experiment_that_is_defined_says_so_and_goes_by_its_own_rule() -> None:
@@ -204,7 +204,7 @@ def test_an_experiment_at_a_terminal_shows_the_verdict_and_what_it_cannot_tell()
     shown = text_of(report_of([*shares(400, 0.5, 0.9), slate(), slate(variant="control")], rule), width=140)
     for words in (
         "candidate against control",
-        "candidate preferred: the interval",
+        "candidate preferred: the whole interval",
         "simulated, defined",
         "400 of 5,000 planned",
         "reciprocal rank, candidate - control",

@@ -48,6 +48,9 @@
     });
   }
 
+  // A share in per cent, any other metric as it is; the tie tells which.
+  const writer = (even, decimals) => (y) => (even === 0.5 ? `${(100 * y).toFixed(decimals)} %` : y.toFixed(decimals + 2));
+
   // What stands under the pointer, in words.
   function tell(u) {
     const [place] = near(u.root, ".hover");
@@ -55,8 +58,9 @@
     if (i === null || i === undefined) { place.textContent = ""; return; }
     const [at, high, low, value] = u.data.map((each) => each[i]);
     const when = new Date(at * 1e3).toISOString().slice(0, 16).replace("T", " ");
-    const ends = low === null ? "no interval yet" : `${low.toFixed(3)} to ${high.toFixed(3)}`;
-    place.textContent = `Before ${when} UTC: ${value.toFixed(3)} (${ends})`;
+    const say = writer(Number(u.root.parentElement.dataset.null), 1);
+    const ends = low === null ? "not identified yet" : `${say(low)} to ${say(high)}`;
+    place.textContent = `Before ${when} UTC: ${say(value)} (${ends})`;
   }
 
   function draw(place) {
@@ -75,7 +79,7 @@
       padding: [12, 24, 0, 0],
       hooks: { setCursor: [tell] },
       scales: { y: { range: range(even) } },
-      axes: [{ ...axis, values: times, space: 64 }, { ...axis, size: 52, values: (_, at) => at.map((y) => y.toFixed(2)) }],
+      axes: [{ ...axis, values: times, space: 64 }, { ...axis, size: 56, values: (_, at) => at.map(writer(even, 0)) }],
       series: [
         {},
         { stroke: band, width: 1, points: { show: false } },

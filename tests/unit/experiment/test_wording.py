@@ -1,0 +1,154 @@
+"""How figures are said: one text, one interval and one precision, on the page, in the file and at a terminal."""
+
+import json
+import re
+from dataclasses import replace
+from io import StringIO
+
+import pytest
+from hypothesis import given, strategies as st
+from rich.console import Console
+
+from tests.support.experiment import page_examples as made
+from tests.support.experiment.page_client import Elements, client
+from tests.unit.experiment.report.test_verdict import AROUND, evidence
+from worker.experiment import wording
+from worker.experiment.page.document import render as document
+from worker.experiment.readout import Effect, Epoch, Segment
+from worker.experiment.report.terminal import render
+from worker.experiment.report.verdict import judge
+from worker.experiment.statistics.confidence import EVEN, Estimate, Interval, Verdict
+
+FEW = "40 users so far, at least 100 needed"
+SHARES = st.floats(0.0, 1.0).map(lambda value: round(value, 6))
+
+
+def shown(epoch: Epoch, *, alpha: float = 0.05) -> dict[str, str]:
+    """Return all that a reader can be shown of an epoch, by where."""
+    readout = made.readout("e", epoch, alpha=alpha)
+    page = client(readout).get("/experiments/e").text
+    console = Console(file=StringIO(), width=1_000, record=True)
+    console.print(render(made.report(readout)))
+    return {
+        "page": Elements(page).text,
+        "file": Elements(document(made.report(readout), written_at=made.AT_US)).text,
+        "json": json.dumps(made.report(readout).as_json()),
+        "terminal": console.export_text(),
+    }
+
+
+def first_screen(epoch: Epoch) -> str:
+    """Return the text of the verdict's box."""
+    page = client(made.readout("e", epoch)).get("/experiments/e").text
+    return Elements(page[page.index('<section class="verdict') : page.index('<section aria-label="Progress')]).text
+
+
+@given(low=SHARES, high=SHARES)
+def test_an_experiment_figure_never_rounds_an_end_to_the_tie(low: float, high: float) -> None:
+    """Whoever reads the ends sees on which side of 50 % they are."""
+    low, high = min(low, high), max(low, high)
+    if min(abs(low - EVEN), abs(high - EVEN)) < 1e-5:
+        return
+    text = wording.figure(Estimate(900, (low + high) / 2, Interval(low, high)), EVEN)
+    said = [float(number) for number in re.findall(r"[\d.]+", text)][1:]
+    assert [number > 50 for number in said] == [low > EVEN, high > EVEN]
+    assert 50 not in said
+
+
+@pytest.mark.parametrize(
+    ("half", "text"),
+    [(0.021, "55 % (53 to 57)"), (0.018, "55.0 % (53.2 to 56.8)"), (0.0496, "55.00 % (50.04 to 59.96)")],
+)
+def test_an_experiment_figure_has_the_digits_that_its_interval_allows(half: float, text: str) -> None:
+    """Four points wide or more: whole per cents, unless an end would be read as a tie."""
+    assert wording.figure(made.estimate(0.55, half=half), EVEN) == text
+
+
+def test_an_experiment_has_its_claim_in_one_sentence_on_the_first_screen() -> None:
+    """What share of the choices went where, how sure that is, what it is not, and what is known of the simulator."""
+    said = first_screen(made.epoch(made.comparison()))
+    assert said == (
+        "Do simulated users prefer B candidate to A control? Yes, B is preferred "
+        "Of the choices between the two lists, 53.4 % went to B (51.6 to 55.2). The whole interval is above 50 %. "
+        "40.0 % ← more go to A50 %: tiemore go to B → 60.0 % "
+        "In brackets: the 95 % interval. It is valid however often you look. "
+        "Shaded: differences that the definition calls too small to matter. "
+        "Real clicks, estimated from those on control (doubly robust): 15.8 % of events with A, 17.9 % with B; "
+        "13 % more (+2.1 points, +1.0 to +3.2). "
+        "These are the choices of simulated users, not of real ones. The experiment was defined before its data. "
+        "What these figures do not show "
+        "On real clicks, simulated users are better than chance by 21 % (19 to 23); "
+        "better than position alone by 11 % (9 to 13); worse than popularity alone by 4 % (2 to 6). "
+        "How this is measured"
+    )
+
+
+def test_an_experiment_has_one_interval_per_figure_wherever_it_is_shown() -> None:
+    """The primary figure has the same digits in every place, and the level of its interval stands beside it."""
+    for where, text in shown(made.epoch(made.comparison()), alpha=0.01).items():
+        if where != "json":
+            ends = set(re.findall(r"53\.4 % \(([^)]*)\)", text))
+            assert ends == {"51.6 to 55.2"}, where
+            assert "99 %" in text, where
+            assert "0.516" not in text, where
+
+
+def test_an_experiment_with_several_candidates_shows_no_second_interval() -> None:
+    """The interval at the level that k candidates share decides `no difference`, in words."""
+    verdict, reason = judge(evidence(AROUND, margin=0.041, corrected=Interval(0.48, 0.54), num_candidates=4))
+    assert (verdict, reason) == (
+        Verdict.NO_DIFFERENCE,
+        "the whole interval is within 4.1 points of 50 %, also at the level that 4 candidates need",
+    )
+
+
+def test_an_experiment_says_not_identified_and_why_wherever_a_figure_is_withheld() -> None:
+    """Primary, other metrics, segments and skill, in four places, in the same words; no value stands in for them."""
+    few = Estimate(40, 0.5678, None, FEW)
+    effects = (
+        Effect("duel_share", EVEN, few, few),
+        Effect("click_probability", 0.0, Estimate(0, None, None, "no outcomes yet"), few, estimand="canary"),
+    )
+    one = made.comparison(
+        verdict=Verdict.KEEP_RUNNING, reason=effects[0].overall.withheld, effects=effects, timeline=(),
+        segments=(Segment("country", "DE", Estimate(7, 0.9876, None, "7 users so far"), notable=False),),
+    )  # fmt: skip
+    for where, text in shown(replace(made.epoch(one), calibration=None)).items():
+        assert f"not identified: {FEW}" in text, where
+        assert "not identified: no outcomes yet" in text, where
+        assert where in {"json", "terminal"} or "not identified: 7 users so far" in text, where
+        assert where == "json" or "not identified: no outcomes were read" in text, where
+        assert where == "json" or not re.search(r"56\.8|0\.568|98\.8|0\.988", text), where
+
+
+def test_an_experiment_says_that_a_simulator_is_worse_in_red_and_in_words() -> None:
+    """A skill of -0.78 is no green tick; one whose interval holds 0 is not claimed either way."""
+    bad = replace(made.epoch(made.comparison()), calibration=made.calibrated(-0.78))
+    page = client(made.readout("e", bad)).get("/experiments/e").text
+    assert '<span class="worse">worse than chance by 78 % (76 to 80)</span>' in page
+    unsure = wording.skills(replace(bad, calibration=made.calibrated(0.01)))
+    assert unsure[0] == wording.Skill("not shown to be better or worse than chance (-1 to +3 %)", is_worse=False)
+
+
+def test_an_experiment_gives_a_relative_change_only_of_real_rates() -> None:
+    """A share of simulated choices has none, nor has a lift whose control's rate is not known or is withheld."""
+    lift = made.estimate(-0.021, half=0.011)
+    measured = Effect("click_probability", 0.0, lift, lift, estimand="canary", control_value=0.1)
+    assert wording.real_change(measured) == (
+        "Real clicks in the canary: 10.0 % of events with A, 7.9 % with B; 21 % fewer (-2.1 points, -3.2 to -1.0)"
+    )
+    withheld = Estimate(40, 0.1, None, FEW)
+    for effect in (
+        made.comparison().primary,
+        replace(measured, control_value=None),
+        replace(measured, overall=withheld),
+    ):
+        assert wording.real_change(effect) == ""
+
+
+def test_an_experiments_candidates_are_ordered_by_value_and_not_by_name() -> None:
+    """Best first; one that is not to be trusted is no winner, whatever its figure."""
+    a, b, c = made.comparison(0.51, candidate="a"), made.comparison(0.55, candidate="b"), made.waiting()
+    d = replace(made.untrusted(), candidate="d", effects=made.comparison(0.9).effects)
+    assert [one.candidate for one in wording.best_first([a, d, b])] == ["b", "a", "d"]
+    assert wording.best_first([c, a])[0].primary.overall.value == 0.56

@@ -1,0 +1,225 @@
+"""How a figure is said: one text for the page, the HTML file, the JSON and the terminal.
+
+    share        53.4 % (51.6 to 55.2)                 a duel share; 50 % is a tie
+    difference   +0.012 (-0.009 to +0.033)             candidate minus control
+    rate         +2.1 points (+1.0 to +3.2)            of a click probability
+    no interval  not identified: 40 users so far, at least 100 needed
+
+A value without an interval is not shown: few users can say anything.  A figure has one interval and one precision
+wherever it is shown: digits follow from its width, and an end that is beside the tie is never rounded to it.
+
+>>> figure(Estimate(900, 0.5512, Interval(0.5303, 0.5721)), EVEN)
+'55 % (53 to 57)'
+>>> figure(Estimate(900, 0.5212, Interval(0.5013, 0.5411)), EVEN)
+'52.1 % (50.1 to 54.1)'
+>>> figure(Estimate(40, 0.55, None, "40 users so far, at least 100 needed"), EVEN)
+'not identified: 40 users so far, at least 100 needed'
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import Enum
+
+from worker.experiment.metrics import METRICS
+from worker.experiment.readout import Agreement, Calibrated, Comparison, Effect, Epoch
+from worker.experiment.statistics.confidence import (
+    DEFINED,
+    EVEN,
+    Estimate,
+    Interval,
+    Verdict,
+    not_identified,
+)
+
+RATE = "click_probability"  # the one metric whose values are rates of real clicks
+BASELINES = {"skill_uniform": "chance", "skill_position": "position alone", "skill_popularity": "popularity alone"}
+NO_OUTCOMES = "no outcomes were read, so it is unknown whether simulated users choose as real users do"
+_MEASURED = {
+    "canary": "Real clicks in the canary",
+    "doubly-robust": "Real clicks, estimated from those on control (doubly robust)",
+}
+_WIDE = 0.04  # of a share: an interval of four points or more needs no decimals
+_MOST_DECIMALS = 3  # of a percentage
+
+
+class Scale(Enum):
+    """How values of a metric are written."""
+
+    SHARE = "share"
+    RATE = "rate"
+    DIFFERENCE = "difference"
+
+
+def scale_of(metric: str, null: float) -> Scale:
+    """Return the scale of a metric: a tie at 0.5 is a share's."""
+    if null == EVEN:
+        return Scale.SHARE
+    return Scale.RATE if metric.startswith(RATE) else Scale.DIFFERENCE
+
+
+def tie(null: float) -> str:
+    """Return the value of a tie, as it stands in a sentence."""
+    return "50 %" if null == EVEN else f"{null:g}"
+
+
+def level(alpha: float) -> str:
+    """Return the level of an interval.
+
+    >>> level(0.05), level(0.001)
+    ('95 %', '99.9 %')
+    """
+    return f"{100 * (1 - alpha):g} %"
+
+
+def label(effect: Effect) -> str:
+    """Return the name of a metric as a reader of the page knows it."""
+    return "choices that go to B" if effect.null == EVEN else effect.metric.replace("_", " ")
+
+
+def figure(one: Estimate, null: float, metric: str = "") -> str:
+    """Return a value with its interval, or why it has none."""
+    scale = scale_of(metric, null)
+    if one.interval is None or one.value is None:
+        return not_identified(one.withheld)
+    decimals = _decimals(one.interval, null)
+    return f"{value(one.value, scale, decimals)} ({_ends(one.interval, scale, decimals)})"
+
+
+def told(effect: Effect) -> str:
+    """Return the value of an effect over all users with its interval, or why it has none."""
+    return figure(effect.overall, effect.null, effect.metric)
+
+
+def value(number: float, scale: Scale, decimals: int = 1) -> str:
+    """Return one value, with its unit.
+
+    >>> value(0.5, Scale.SHARE), value(-0.0123, Scale.RATE), value(-0.0123, Scale.DIFFERENCE)
+    ('50.0 %', '-1.2 points', '-0.012')
+    """
+    unit = {Scale.SHARE: " %", Scale.RATE: " points", Scale.DIFFERENCE: ""}[scale]
+    return f"{_bare(number, scale, decimals)}{unit}"
+
+
+def headline(one: Comparison, *, name: str = "B") -> str:
+    """Return what the primary figure says, as a sentence without its full stop."""
+    effect = one.primary
+    if effect.overall.interval is None:
+        return f"How the choices split is {not_identified(effect.overall.withheld)}"
+    if effect.null == EVEN:
+        share, _, rest = told(effect).partition(" %")
+        return f"Of the choices between the two lists, {share} % went to {name}{rest}"
+    words = METRICS[effect.metric].words if effect.metric in METRICS else ""
+    change = told(effect)
+    return f"{name} minus A in {effect.metric.replace('_', ' ')}: {change}" + (f". {words}" if words else "")
+
+
+def real_change(effect: Effect) -> str:
+    """Return the change of a real rate, "" for what is not measured on real clicks or not identified.
+
+    >>> lift = Estimate(900, 0.009, Interval(0.002, 0.016))
+    >>> real_change(Effect("click_probability", 0.0, lift, lift, estimand="canary", control_value=0.121))
+    'Real clicks in the canary: 12.1 % of events with A, 13.0 % with B; 7 % more (+0.9 points, +0.2 to +1.6)'
+    """
+    overall, control = effect.overall, effect.control_value
+    if not control or overall.value is None or overall.interval is None:
+        return ""
+    points, _, ends = told(effect).partition(" (")
+    share = overall.value / control
+    relative = f"{abs(share):.0%} {'more' if share >= 0 else 'fewer'}".replace("%", " %")
+    with_b = f"{100 * (control + overall.value):.1f} % with B"
+    return (
+        f"{_MEASURED.get(effect.estimand, effect.estimand)}: {100 * control:.1f} % of events with A, {with_b}; "
+        f"{relative} ({points}, {ends}"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Skill:
+    """What is known of the simulator against one baseline."""
+
+    words: str
+    is_worse: bool
+
+
+def skills(epoch: Epoch) -> tuple[Skill, ...]:
+    """Return how simulated choices compare with each baseline on real clicks; nothing without outcomes."""
+    return tuple(_skills(epoch.calibration)) if epoch.calibration else ()
+
+
+def no_skill(epoch: Epoch) -> str:
+    """Return why nothing is known of the simulator, "" where something is."""
+    if epoch.calibration is None:
+        return not_identified(NO_OUTCOMES)
+    return "" if any(_skills(epoch.calibration)) else not_identified(epoch.calibration.words)
+
+
+def agreement(one: Agreement) -> str:
+    """Return the interval of a calibration figure, or why there is none."""
+    if one.low is None or one.high is None:
+        return not_identified("it needs clicks of two users or more")
+    return f"{one.low:.3f} to {one.high:.3f}"
+
+
+def basis(one: Comparison) -> str:
+    """Return what the figures are, for readers who see nothing else of the page."""
+    defined = "was defined before its data" if one.basis == DEFINED else "is exploratory: it has no definition"
+    return f"These are the choices of simulated users, not of real ones. The experiment {defined}."
+
+
+def best_first(comparisons: Iterable[Comparison]) -> tuple[Comparison, ...]:
+    """Return candidates by the value of their primary metric; those that are not to be trusted come last."""
+
+    def place(one: Comparison) -> tuple[bool, bool, float, str]:
+        found = one.primary.overall.value
+        return one.verdict is Verdict.DO_NOT_TRUST, found is None, -(found or 0.0), one.candidate
+
+    return tuple(sorted(comparisons, key=place))
+
+
+def _skills(calibrated: Calibrated) -> Iterator[Skill]:
+    found = {one.name: one for one in calibrated.figures}
+    for name, baseline in BASELINES.items():
+        one = found.get(name)
+        if one is None:
+            continue
+        if one.low is None or one.high is None:
+            yield Skill(f"compared with {baseline}, {agreement(one)}", is_worse=False)
+        elif one.low > 0:
+            yield Skill(f"better than {baseline} by {_percents(one.value, one.low, one.high)}", is_worse=False)
+        elif one.high < 0:
+            yield Skill(f"worse than {baseline} by {_percents(-one.value, -one.high, -one.low)}", is_worse=True)
+        else:
+            ends = f"{_signed(100 * one.low, 0)} to {_signed(100 * one.high, 0)} %"
+            yield Skill(f"not shown to be better or worse than {baseline} ({ends})", is_worse=False)
+
+
+def _percents(middle: float, low: float, high: float) -> str:
+    return f"{100 * middle:.0f} % ({100 * low:.0f} to {100 * high:.0f})"
+
+
+def _ends(one: Interval, scale: Scale, decimals: int) -> str:
+    return f"{_bare(one.low, scale, decimals)} to {_bare(one.high, scale, decimals)}"
+
+
+def _bare(number: float, scale: Scale, decimals: int) -> str:
+    if scale is Scale.SHARE:
+        return f"{100 * number:.{decimals}f}"
+    return _signed(100 * number, max(1, decimals)) if scale is Scale.RATE else _signed(number, decimals + 2)
+
+
+def _signed(number: float, decimals: int) -> str:
+    written = f"{number:+.{decimals}f}"
+    return written if float(written) else f"{0:.{decimals}f}"
+
+
+def _decimals(one: Interval, null: float) -> int:
+    """Return how many decimals of a percentage keep each end on its side of the tie."""
+    first = 0 if one.high - one.low >= _WIDE and null == EVEN else 1
+    return next(
+        (
+            decimals
+            for decimals in range(first, _MOST_DECIMALS)
+            if all(end == null or round(100 * (end - null), decimals) for end in (one.low, one.high))
+        ),
+        _MOST_DECIMALS,
+    )
