@@ -72,7 +72,11 @@ ONLY_IN = {
     ),
     "httpx2": ("worker.kafka.registry_client", "worker.engines.remote.client"),
     "opentelemetry": ("worker.runtime.telemetry", "worker.runtime.export", "worker.bench.model.stream"),
-    "prometheus_client": ("worker.runtime.telemetry", "worker.bench.model.stream"),
+    "prometheus_client": (
+        "worker.runtime.telemetry",
+        "worker.bench.model.stream",
+        "worker.experiment.page.prometheus",
+    ),
 }
 # Who wires parts may know them all; `bench`, `demo` and `experiment` are processes of their own and wire themselves.
 WIRING = ("worker.runtime.app", "worker.cli", "worker.__main__")

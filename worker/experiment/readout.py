@@ -234,7 +234,7 @@ class Epoch:
 
 @dataclass(frozen=True, slots=True)
 class Readout:
-    """One experiment at one moment; epochs are ordered by newest event, the current one last."""
+    """One experiment at one moment; epochs are ordered by newest event, but the current one is last."""
 
     experiment_id: str | None
     alpha: float
@@ -245,7 +245,7 @@ class Readout:
 
     @property
     def current(self) -> Epoch:
-        """The epoch with the newest event."""
+        """The epoch that most of the users seen last are in."""
         return self.epochs[-1]
 
 

@@ -167,11 +167,12 @@ def basis(one: Comparison) -> str:
 
 
 def best_first(comparisons: Iterable[Comparison]) -> tuple[Comparison, ...]:
-    """Return candidates by the value of their primary metric; those that are not to be trusted come last."""
+    """Return candidates by the value of their primary metric; last what is not identified, then not to be trusted."""
 
-    def place(one: Comparison) -> tuple[bool, bool, float, str]:
-        found = one.primary.overall.value
-        return one.verdict is Verdict.DO_NOT_TRUST, found is None, -(found or 0.0), one.candidate
+    def place(one: Comparison) -> tuple[bool, bool, float, str, str]:
+        found = one.primary.overall
+        known = found.value if found.interval else None
+        return one.verdict is Verdict.DO_NOT_TRUST, known is None, -(known or 0.0), one.candidate, one.control
 
     return tuple(sorted(comparisons, key=place))
 

@@ -24,6 +24,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
 LOGIN = "/login"
 STATIC = "/static/"
+METRICS = "/metrics"  # experiments' names and verdicts are no less secret than the page
 COOKIE = "mirrorstream_page"
 READS = ("GET", "HEAD")
 HEADERS = {
@@ -103,7 +104,7 @@ def known_host(host: str, known: Collection[str]) -> bool:
 
 def _unauthorised(path: str, headers: Headers) -> Response:
     """Redirect a browser to the login form; answer a program with 401."""
-    if "text/html" in headers.get("accept", "") and not path.startswith("/api/"):
+    if "text/html" in headers.get("accept", "") and not path.startswith(("/api/", METRICS)):
         return RedirectResponse(f"{LOGIN}?next={quote(path, safe='/', errors='replace')}", 303)
     body = {"detail": "send the token as Authorization: Bearer"}
     return JSONResponse(body, 401, {"WWW-Authenticate": 'Bearer realm="mirrorstream"'})

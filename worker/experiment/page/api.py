@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 from fastapi import APIRouter, HTTPException
 
+from worker.experiment import wording
 from worker.experiment.page.addresses import find, key
 from worker.experiment.page.ports import Source
-from worker.experiment.readout import Readout
+from worker.experiment.readout import CheckState, Readout
 from worker.experiment.statistics.confidence import Estimate, Verdict
 
 
@@ -36,6 +37,8 @@ class Line:
     estimand: str
     basis: str
     overall: Estimate
+    sentence: str  # what the primary figure says, or why it is not identified
+    checks_failed: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +106,8 @@ def _summary(readout: Readout) -> Summary:
             estimand=one.primary.estimand,
             basis=one.basis,
             overall=one.primary.overall,
+            sentence=wording.headline(one, name=one.candidate),
+            checks_failed=tuple(check.name for check in one.checks if check.state is CheckState.FAILED),
         )
         for one in comparisons
     )

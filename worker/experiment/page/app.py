@@ -3,6 +3,7 @@
     /                       the index, or the experiment if there is but one
     /experiments/{key}      one experiment; ?epoch= and ?candidate= choose among several
     /api, /api/...          JSON and its reference
+    /metrics                verdicts and failed checks for Prometheus; behind the token like everything else
     /login                  only where there is a token
     /static/...             what the pages need; nothing comes from elsewhere
 
@@ -20,7 +21,7 @@ from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 
 import worker
-from worker.experiment.page import api, reference, views
+from worker.experiment.page import api, prometheus, reference, views
 from worker.experiment.page.access import COOKIE, LOGIN, LOOPBACK, Access, Token
 from worker.experiment.page.addresses import find, page_of
 from worker.experiment.page.ports import Source
@@ -45,6 +46,7 @@ def create_app(source: Source, *, token: str | None = None, hosts: Collection[st
     app.add_api_route("/", pages.index, include_in_schema=False)
     app.add_api_route("/experiments/{key}", pages.experiment, include_in_schema=False)
     app.add_api_route("/api", pages.reference, include_in_schema=False)
+    app.add_api_route("/metrics", pages.metrics, include_in_schema=False)
     app.add_api_route("/api/openapi.json", pages.document, include_in_schema=False)
     if secret is not None:
         login = Login(secret, pages)
@@ -89,6 +91,10 @@ class Pages:
     async def document(self) -> Response:
         """Return the OpenAPI document."""
         return JSONResponse(reference.tidy(self._app.openapi()))
+
+    async def metrics(self) -> Response:
+        """Return verdicts and failed checks as Prometheus metrics."""
+        return Response(prometheus.exposition(self._source.report()), media_type=prometheus.CONTENT_TYPE)
 
     async def problem(self, request: Request, error: Exception) -> Response:
         """Show an error; under `/api/` as JSON."""

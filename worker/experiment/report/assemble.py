@@ -36,6 +36,7 @@ from worker.experiment.real_clicks import effects as observing
 from worker.experiment.real_clicks.bridge import bridge, bridged, calibrated
 from worker.experiment.real_clicks.shown_slates import Seen
 from worker.experiment.report.checks import checks, guarded
+from worker.experiment.report.current_epoch import current
 from worker.experiment.report.secondary import second_looks
 from worker.experiment.report.verdict import Evidence, judge
 from worker.experiment.statistics import confidence as stats
@@ -96,6 +97,7 @@ def _dominant(readouts: Sequence[Readout]) -> dict[str, int]:
 def _readout(state: State, name: str, rows: Sequence[EpochRow], defaults: Defaults) -> Readout:
     forms = {form.epoch: form for form in state.forms(name)}
     latest = state.forms(name)[-1] if forms else None
+    rows = _current_last(state, rows, forms)
     return Readout(
         experiment_id=name or None,
         alpha=latest.alpha if latest else defaults.alpha,
@@ -103,6 +105,16 @@ def _readout(state: State, name: str, rows: Sequence[EpochRow], defaults: Defaul
         epochs=tuple(_Assembly(state, row, forms.get(row.key), defaults).epoch() for row in rows),
         definition=latest,
     )
+
+
+def _current_last(state: State, rows: Sequence[EpochRow], forms: Mapping[str, Definition]) -> list[EpochRow]:
+    """Return epochs by newest event, but the current one last."""
+    if len(rows) == 1:
+        return list(rows)
+    primaries = [forms[row.key].primary_metric if row.key in forms else DUEL_SHARE for row in rows]
+    minutes = [queries.newest_minutes(state.db, row.id, metric) for row, metric in zip(rows, primaries, strict=True)]
+    index = current(minutes)
+    return [*rows[:index], *rows[index + 1 :], rows[index]]
 
 
 class _Assembly:

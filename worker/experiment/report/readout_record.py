@@ -2,16 +2,17 @@
 
 from collections.abc import Iterator
 
-from worker.experiment.readout import Comparison, Effect, Readout
+from worker.experiment import wording
+from worker.experiment.readout import CheckState, Comparison, Effect, GuardrailState, Readout
 
 
 def record(readout: Readout, *, produced_at: int) -> dict[str, object]:
     """Return the current epoch as `schemas/ExperimentReadout.avsc` has it; times in microseconds.
 
-    The verdict and its reason are those of the first candidate by name; the effects name each.
+    `verdict` and `reason` are those of the first candidate by name, as before there was `candidates`.
     """
     epoch = readout.current
-    first = epoch.comparisons[0] if epoch.comparisons else None
+    first = min(epoch.comparisons, key=lambda one: (one.candidate, one.control), default=None)
     return {
         "experiment_id": readout.experiment_id or "",
         "config_fingerprint": epoch.config_fingerprint,
@@ -21,6 +22,26 @@ def record(readout: Readout, *, produced_at: int) -> dict[str, object]:
         "verdict": first.verdict.value if first else "UNKNOWN",
         "reason": first.reason if first else "no candidate yet",
         "produced_at": produced_at,
+        "candidates": [_candidate(one) for one in epoch.comparisons],
+    }
+
+
+def _candidate(one: Comparison) -> dict[str, object]:
+    overall = one.primary.overall
+    return {
+        "candidate": one.candidate,
+        "control": one.control,
+        "verdict": one.verdict.value,
+        "reason": one.reason,
+        "sentence": wording.headline(one, name=one.candidate),
+        "basis": one.basis,
+        "metric": one.primary.metric,
+        "users": overall.users,
+        "value": overall.value if overall.interval else None,
+        "low": overall.interval.low if overall.interval else None,
+        "high": overall.interval.high if overall.interval else None,
+        "checks_failed": [check.name for check in one.checks if check.state is CheckState.FAILED],
+        "guardrails_violated": [rail.metric for rail in one.guardrails if rail.state is GuardrailState.BROKEN],
     }
 
 

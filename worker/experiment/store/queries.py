@@ -46,6 +46,13 @@ def epochs(db: sqlite3.Connection) -> list[EpochRow]:
     return [EpochRow(*row) for row in db.execute(query)]
 
 
+def newest_minutes(db: sqlite3.Connection, epoch: int, metric: str) -> dict[int, int]:
+    """Return the minute of each user's newest pair of a metric; by minute only for an epoch's primary metric."""
+    query = """select user, max(bucket) from series join total on series = id
+        where epoch = ? and metric = ? and segment = '' group by user"""
+    return dict(db.execute(query, (epoch, metric)))
+
+
 def epoch_named(db: sqlite3.Connection, experiment_id: str, fingerprint: str) -> int | None:
     """Return the epoch of an experiment in one configuration, the newest one; None if there is none."""
     query = """select epoch.id from epoch join stream on stream.id = stream where experiment = ? and fingerprint = ?

@@ -1,0 +1,57 @@
+"""The verdict on each candidate as metrics that an alert can watch: bounded, and behind the token."""
+
+from dataclasses import replace
+
+from prometheus_client.parser import text_string_to_metric_families
+from starlette.testclient import TestClient
+
+from tests.support.experiment import page_examples as made
+from tests.support.experiment.page_client import BASE
+from worker.experiment.page.app import create_app
+from worker.experiment.page.prometheus import MAX_EXPERIMENTS, MAX_LABEL_CHARS, exposition
+from worker.experiment.readout import Report
+
+TOKEN = "a secret of some length"  # noqa: S105 - of this test
+ORDER = ("experiment", "candidate", "verdict", "check")
+
+
+def samples(report: Report) -> dict[tuple[str, ...], float]:
+    """Return each sample by its name and labels, as Prometheus would read them."""
+    families = text_string_to_metric_families(exposition(report).decode())
+    return {
+        (one.name.removeprefix("mirrorstream_"), *(one.labels[name] for name in ORDER if name in one.labels)): one.value
+        for family in families
+        for one in family.samples
+    }
+
+
+def test_an_experiments_verdicts_are_metrics_by_candidate() -> None:
+    """One series per candidate and verdict, 1 for the one that holds; a failed check is 1, the others 0."""
+    found = samples(made.report(made.readout("e", made.epoch(made.losing(), made.comparison()))))
+    assert found["experiment_verdict", "e", "late", "CONTROL_PREFERRED"] == 1
+    assert found["experiment_verdict", "e", "candidate", "CANDIDATE_PREFERRED"] == 1
+    assert sum(value for name, value in found.items() if name[0] == "experiment_verdict") == 2
+    assert found["experiment_check_failed", "e", "candidate", "position profile"] == 1
+    assert found["experiment_check_failed", "e", "candidate", "pair completeness"] == 0
+    assert found["experiment_users", "e", "late"] == 3_120
+
+
+def test_an_experiments_metrics_are_bounded_whatever_its_names_are() -> None:
+    """Long and hostile names are cut and escaped; of many experiments the newest have metrics, and it says so."""
+    many = [made.readout(f"e-{n}", made.epoch(made.comparison(), hour=n)) for n in range(MAX_EXPERIMENTS + 7)]
+    found = samples(made.report(*many))
+    assert found["experiments_left_out",] == 7
+    assert ("experiment_users", "e-206", "candidate") in found
+    assert ("experiment_users", "e-6", "candidate") not in found
+    hostile = samples(made.report(made.hostile(), replace(made.hostile(), experiment_id="W" * 10_000)))
+    assert max(len(label) for name in hostile for label in name) < 10 * MAX_LABEL_CHARS
+
+
+def test_an_experiments_metrics_need_the_token_of_the_page() -> None:
+    """They name experiments and verdicts: without the token 401, as Prometheus understands it, and no form."""
+    page = TestClient(create_app(made.Changing(made.report()), token=TOKEN), base_url=BASE)
+    assert page.get("/metrics", headers={"Accept": "text/html"}, follow_redirects=False).status_code == 401
+    answer = page.get("/metrics", headers={"Authorization": f"Bearer {TOKEN}"})
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+    assert b"mirrorstream_experiment_verdict{" in answer.content
