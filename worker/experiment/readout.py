@@ -145,6 +145,40 @@ class Offered:
     position: int  # 0-based, in the slate of the first of `variants`
     variants: tuple[str, ...]
     probability: float
+    title: str = ""  # "" where the responses carry none
+
+
+class List(StrEnum):
+    """Which list alone offers an item."""
+
+    A = "A"
+    """Control's."""
+
+    B = "B"
+    """The candidate's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """What one item, or one position, did for the candidate: how often it is chosen where one list alone offers it.
+
+    `effect` is that share less the 1 / number of options that chance would give, one mean per user.  `points` is what
+    it adds to the share of choices that go to the candidate, every event weighted equally.
+    """
+
+    name: str  # an item's id, or a position from 1 on
+    side: List
+    offers: int
+    chosen: float
+    chance: float
+    effect: stats.Estimate
+    points: float
+    notable: bool  # the effect differs from 0, by e-BH over all that are listed
+    title: str = ""
+
+    def __post_init__(self) -> None:
+        """Have a figure that is withheld say so, as `Effect` does."""
+        object.__setattr__(self, "effect", stats.explained(self.effect))
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +217,8 @@ class Comparison:
     checks: tuple[Check, ...] = ()
     timeline: tuple[Point, ...] = ()
     segments: tuple[Segment, ...] = ()
+    items: tuple[Where, ...] = ()  # those offered most often, the largest difference first
+    positions: tuple[Where, ...] = ()  # of items that one list alone offers
     reasons: tuple[Reason, ...] = ()
     wins: tuple[Example, ...] = ()  # largest duel share first
     losses: tuple[Example, ...] = ()  # smallest first

@@ -15,12 +15,14 @@ from worker.experiment.readout import (
     Example,
     Guarded,
     GuardrailState,
+    List,
     Offered,
     Point,
     Readout,
     Reason,
     Report,
     Segment,
+    Where,
 )
 from worker.experiment.statistics import confidence as stats
 from worker.experiment.statistics.confidence import Estimate, Interval, Verdict
@@ -81,7 +83,10 @@ def example(number: int, share: float, *, rationales: Sequence[str] = ()) -> Exa
     won, lost = share - both / 2, 1 - both / 2 - share
     options = [
         *(Offered(f"a-{number}-{i}", i, ("control",), lost * part) for i, part in enumerate((0.6, 0.3, 0.1))),
-        *(Offered(f"b-{number}-{i}", i + 1, ("candidate",), won * part) for i, part in enumerate((0.7, 0.2, 0.1))),
+        *(
+            Offered(f"b-{number}-{i}", i + 1, ("candidate",), won * part, f"Film {number}.{i}")
+            for i, part in enumerate((0.7, 0.2, 0.1))
+        ),
         Offered("both-1", 3, ("control", "candidate"), both),
     ]
     said = tuple(rationales) or (
@@ -89,6 +94,17 @@ def example(number: int, share: float, *, rationales: Sequence[str] = ()) -> Exa
         "A new title by a director this user rated highly twice.",
     )
     return Example(f"event-{number}", AT_US + number * HOUR_US, f"user-{97 * number % 50}", share, tuple(options), said)
+
+
+def items() -> tuple[Where, ...]:
+    """Make items that one list alone offers, with titles and one without."""
+    rows = (("b-1-0", "Silent Harbour (1994)", List.B, 0.0121), ("a-1-0", "Iron Road (2001)", List.A, 0.0083),
+            ("b-2-0", "The Long Winter (1987)", List.B, -0.0042), ("a-2-1", "", List.A, -0.0017))  # fmt: skip
+    return tuple(
+        Where(name, side, 900 - 100 * place, 0.2 + 4 * points, 0.2, estimate(4 * points, 640, half=0.02), points,
+              notable=place < 2, title=title)
+        for place, (name, title, side, points) in enumerate(rows)
+    )  # fmt: skip
 
 
 def comparison(value: float = 0.534, **changes: object) -> Comparison:
@@ -157,6 +173,12 @@ def comparison(value: float = 0.534, **changes: object) -> Comparison:
             Segment("device", "phone", estimate(0.518, 2_050, half=0.021), notable=False),
             Segment("device", "tv", Estimate(61, 0.49, None, "61 users so far, at least 100 needed"), notable=False),
         ),
+        items=items(),
+        positions=tuple(
+            Where(str(place), side, 4_000, 0.2, 0.2, estimate(0.004, half=0.006), 0.001, notable=False)
+            for place in (1, 2, 3)
+            for side in List
+        ),
         reasons=(
             Reason("topic", 0.61, 0.68),
             Reason("novelty", 0.22, 0.35, notable=True),
@@ -213,7 +235,8 @@ def waiting() -> Comparison:
     return comparison(
         verdict=Verdict.KEEP_RUNNING, reason=few.withheld, effects=effects, trigger_share=0.3, events=52,
         statuses={"OK": 15, "IDENTICAL": 37}, missing=0, missing_share=0.0, worst_case=None, guardrails=(), checks=(),
-        timeline=(Point(AT_US + HOUR_US, 40, 0.56, None, None),), segments=(), reasons=(), wins=(), losses=(),
+        timeline=(Point(AT_US + HOUR_US, 40, 0.56, None, None),), segments=(), items=(), positions=(),
+        reasons=(), wins=(), losses=(),
         contested_mass=None, basis=stats.BASIS,
     )  # fmt: skip
 
@@ -240,11 +263,13 @@ def hostile() -> Readout:
     options = (
         Offered(script, 0, (script,), 0.2),
         Offered(turned, 1, (image,), 0.5),
-        Offered(long, 2, (script, image), 0.3),
+        Offered(long, 2, (script, image), 0.3, braces),
     )
     fair = estimate(0.5)
     duel = Example(braces, AT_US, image, 0.65, options, HOSTILE)
     one = comparison(
+        items=(Where(script, List.A, 5, 0.5, 0.2, estimate(0.3), 0.1, notable=True, title=image),
+               Where(turned, List.B, 5, 0.5, 0.2, estimate(0.3), 0.1, notable=True, title=long)),
         candidate=image, control=script, wins=(duel,), losses=(duel,), reason=f"odd: {script}",
         statuses={"OK": 5, script: 1},
         segments=(Segment(script, turned, fair, notable=True), Segment(long, long, fair, notable=True)),

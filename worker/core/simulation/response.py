@@ -20,6 +20,7 @@ class AskedOption:
     probability: float | None
     value: float | None
     candidate_position: int | None = None
+    text: str | None = None  # what it is called, for people
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,12 +16,14 @@ from worker.core.prompts.vocabulary import REFERENCE, Words
 from worker.core.records import Impression, Record
 from worker.core.seeding import seed, unit
 from worker.core.simulation.draws import Drawn, EngineCard, PositionProfile, Usage, by_option
-from worker.core.simulation.questions import Depths, Kind, Question, Status, all_alike
+from worker.core.simulation.questions import Depths, Kind, Option, Question, Status, all_alike
 from worker.core.simulation.response import AskedOption, Draw, Provenance, SimulatedResponse, Source, Timings
 from worker.core.simulation.uncertainty import Summary, debiased, duel_share, summarise
 from worker.core.steps import Steps, run
 
 _NAMESPACE = UUID("6f1f4a5e-3c43-5a0b-9a53-6d7ff0f6a1c1")  # of response ids; never changes
+TITLES = ("title", "name")  # attributes, as the domains' layouts `need` them
+MAX_TITLE = 80  # characters; ten options of this length are a tenth of a response
 MAX_DRAW_TEXT = 8_000  # characters of a rationale as written, twice what 1,024 tokens take
 
 
@@ -225,9 +227,21 @@ def _options(question: Question, summary: Summary | None) -> tuple[AskedOption, 
             probability,
             option.item.value,
             option.candidate_position,
+            title(option),
         )
         for option, probability in zip(question.options, probabilities, strict=True)
     )
+
+
+def title(option: Option) -> str | None:
+    """Return what an option is called, at most `MAX_TITLE` characters: where readers of a report find it again.
+
+    The attributes are those that the prompt profiles name an item by.  None where there is neither name nor text.
+    """
+    named = (option.item.attributes.get(name, "") for name in TITLES)
+    lines = (" ".join(text[: 4 * MAX_TITLE].split()) for text in (*named, *option.text[: 4 * MAX_TITLE].splitlines()))
+    found = next(filter(None, lines), None)
+    return found[:MAX_TITLE].rstrip() if found else None
 
 
 def _draw(drawn: Drawn, order: tuple[int, ...], setup: Setup) -> Draw:

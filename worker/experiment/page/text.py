@@ -58,6 +58,16 @@ def percent(value: float | None) -> str:
     return NONE if value is None else f"{100 * value:.1f}\N{NO-BREAK SPACE}%"
 
 
+def points(share: float) -> str:
+    """Write what is added to a share, in points.
+
+    >>> points(0.0042), points(-0.00001)
+    ('+0.42', '0.00')
+    """
+    written = f"{100 * share:+.2f}"
+    return written if float(written) else "0.00"
+
+
 def count(value: int) -> str:
     """Write a whole number in groups of three."""
     return f"{value:,}"
@@ -108,5 +118,19 @@ def _datetime(at_us: int) -> datetime | None:
 
 FILTERS = {
     each.__name__: each
-    for each in (visible, paragraphs, figure, interval, p_value, percent, count, words, capital, sentence, moment, iso)
+    for each in (
+        visible,
+        paragraphs,
+        figure,
+        interval,
+        p_value,
+        percent,
+        points,
+        count,
+        words,
+        capital,
+        sentence,
+        moment,
+        iso,
+    )
 }

@@ -26,6 +26,7 @@ from worker.experiment.readout import (
     Point,
     Readout,
     Segment,
+    Where,
 )
 from worker.experiment.statistics.confidence import Verdict
 
@@ -53,6 +54,7 @@ ROWS: Mapping[Verdict, str] = {
     Verdict.KEEP_RUNNING: "No result yet",
     Verdict.DO_NOT_TRUST: "Do not trust",
 }
+MAX_MOVERS = 12
 # Of figures that are no metrics of their own; those of a metric are in `METRICS`.
 FIGURES: Mapping[str, str] = {
     "duel_share_by_event": "The same with every event weighted equally; the headline weights every user equally.",
@@ -110,6 +112,14 @@ class CandidateRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Mover:
+    """One item that made the difference; its bar starts in the middle."""
+
+    row: Where
+    mark: Mark
+
+
+@dataclass(frozen=True, slots=True)
 class Compared:
     """One candidate against control, ready to be shown."""
 
@@ -130,6 +140,7 @@ class Compared:
     checks: tuple[Check, ...]  # what failed first
     segments: tuple[SegmentRow, ...]
     segment_scale: Scale
+    movers: tuple[Mover, ...]  # the largest first
     wins: tuple[Shown, ...]
     losses: tuple[Shown, ...]
 
@@ -237,9 +248,18 @@ def compared(readout: Readout, comparison: Comparison) -> Compared:
         checks=tuple(sorted(comparison.checks, key=lambda one: one.state is not CheckState.FAILED)),
         segments=tuple(SegmentRow(one, segments.mark(one.overall)) for one in comparison.segments),
         segment_scale=segments,
+        movers=_movers(comparison.items),
         wins=tuple(_shown(one, comparison) for one in comparison.wins),
         losses=tuple(_shown(one, comparison) for one in comparison.losses),
     )
+
+
+def _movers(items: Sequence[Where]) -> tuple[Mover, ...]:
+    """Return the items with most points, either way, each with a bar from the middle to its points."""
+    largest = sorted(items, key=lambda row: -abs(row.points))[:MAX_MOVERS]
+    half = max((abs(row.points) for row in largest), default=0.0) or 1.0
+    scale = Scale(0.0, half)
+    return tuple(Mover(row, Mark(None, *sorted((50.0, scale.place(row.points))))) for row in largest)
 
 
 def _differing(statuses: Mapping[str, int]) -> float | None:

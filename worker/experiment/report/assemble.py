@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from math import exp, inf
 
+from worker.core.simulation.questions import Status
 from worker.experiment.definition import Definition
 from worker.experiment.metrics import DUEL_SHARE, METRICS
 from worker.experiment.quality import checks as trust
@@ -26,11 +27,13 @@ from worker.experiment.readout import (
     Effect,
     Epoch,
     Example,
+    List,
     Offered,
     Point,
     Readout,
     Report,
     Segment,
+    Where,
 )  # fmt: skip
 from worker.experiment.real_clicks import effects as observing
 from worker.experiment.real_clicks.bridge import bridge, bridged, calibrated
@@ -39,13 +42,14 @@ from worker.experiment.report.checks import checks, guarded
 from worker.experiment.report.current_epoch import current
 from worker.experiment.report.secondary import second_looks
 from worker.experiment.report.verdict import Evidence, judge
-from worker.experiment.statistics import confidence as stats
+from worker.experiment.statistics import confidence as stats, where
 from worker.experiment.statistics.evalues import Sums, e_bh
 from worker.experiment.statistics.user_means import Rule, Users
 from worker.experiment.store import queries
 from worker.experiment.store.answers import ANSWERED
 from worker.experiment.store.database import State
 from worker.experiment.store.engine_sums import measures, of_users
+from worker.experiment.store.offered import offers, titles
 from worker.experiment.store.queries import EpochRow, PairRow
 from worker.experiment.store.real_clicks import duels, exposures, has_outcomes, seen, unchanged, without_response
 from worker.experiment.store.sums import BUCKET_US
@@ -255,6 +259,7 @@ class _Assembly:
             checks=checked,
             timeline=tuple(_points(primary)) if primary else (),
             segments=self._segments(users),
+            **self._where(candidate, control, pairs),
             reasons=reasons(queries.reasons(self._db, self._row.id, candidate, control), self._rule(DUEL_SHARE)),
             wins=self._examples(candidate, control, wins=True),
             losses=self._examples(candidate, control, wins=False),
@@ -299,6 +304,23 @@ class _Assembly:
         over = bridge(self._seen, duels(*named), unchanged(*named))
         yield bridged(over, rule)
         yield from observing.effects(list(exposures(*named, window_us=self._window_us)), over, rule)
+
+    def _where(self, candidate: str, control: str, pairs: Sequence[PairRow]) -> dict[str, tuple[Where, ...]]:
+        """Return the tables by item and by position."""
+        between = (self._row.first, self._row.last)
+        duels = list(offers(self._db, self._row.stream, candidate, control, between=between))
+        if not duels:
+            return {}
+        answered = sum(pair.count for pair in pairs if pair.status in ANSWERED)
+        asked = sum(pair.count for pair in pairs if pair.status == Status.OK)
+        rule, share = self._rule(DUEL_SHARE), asked / answered if answered else 0.0
+        items = where.table(duels, where.by_item, rule, share=share)
+        names = titles(self._db, self._row.stream, [row.name for row in items])
+        positions = where.table(duels, where.by_position, rule, share=share)
+        return {
+            "items": tuple(_as_where(row, names.get(row.name, "")) for row in items),
+            "positions": tuple(_as_where(row) for row in positions),
+        }
 
     def _segments(self, users: Mapping[tuple[str, str], Users]) -> tuple[Segment, ...]:
         """Return each segment's estimate; those that e-BH picks out of all are notable."""
@@ -352,9 +374,14 @@ def _points(users: Users) -> list[Point]:
     ]
 
 
+def _as_where(row: where.Row, title: str = "") -> Where:
+    side = List.B if row.side == where.CANDIDATE else List.A
+    return Where(row.name, side, row.offers, row.chosen, row.chance, row.effect, row.points, row.notable, title)
+
+
 def _example(event_id: str, occurred_at: int, user_id: str, share: float, told: str) -> Example:
     options, rationales = json.loads(told)
-    offered = (Offered(item, position, tuple(variants), p) for item, position, variants, p in options)
+    offered = (Offered(item, position, tuple(variants), *rest) for item, position, variants, *rest in options)
     return Example(event_id, occurred_at, user_id, share, tuple(offered), tuple(rationales))
 
 

@@ -12,6 +12,8 @@ from worker.experiment.readout import Check, CheckState, Comparison, Effect, Epo
 from worker.experiment.report.compare_configurations import ConfigurationComparison
 from worker.experiment.statistics import confidence as stats
 
+MAX_MOVERS = 5  # items in a cell
+
 
 def render(report: Report) -> Group:
     """Return the report as tables; text from outside is shown without markup or control characters."""
@@ -96,10 +98,19 @@ def _column(one: Comparison, readout: Readout) -> dict[str, str]:
         "choices that go to items of one slate alone": _number(one.contested_mass, ".1%"),
         "items in both slates": _number(one.overlap, ".1%"),
         "rank correlation of those": _number(one.rank_correlation, "+.2f"),
+        **({"items that made the difference": _movers(one)} if one.items else {}),
         **({"noise": one.noise} if one.noise else {}),
         "missing pairs": f"{one.missing:,} ({one.missing_share:.2%})",
         "if the missing pairs all went to one side": _worst_case(one),
     }
+
+
+def _movers(one: Comparison) -> str:
+    """Return the items with most points for either side."""
+    largest = sorted(one.items, key=lambda row: -abs(row.points))[:MAX_MOVERS]
+    return "; ".join(
+        f"{row.title or row.name} (offered by {row.side}): {100 * row.points:+.2f} points for B" for row in largest
+    )
 
 
 def _state(check: Check) -> str:

@@ -14,6 +14,7 @@ from worker.core.simulation.questions import Kind
 from worker.experiment.metrics import DUEL_SHARE, METRICS, slate_metrics
 from worker.experiment.quality.paired_draws import Drawn
 from worker.experiment.store.answers import Answer
+from worker.experiment.store.offered import encoded
 
 
 class _Columns(NamedTuple):
@@ -34,6 +35,7 @@ class _Columns(NamedTuple):
     drawn: str | None
     overlap: float | None
     tau: float | None
+    offered: str | None
 
 
 def metric_columns() -> list[str]:
@@ -116,4 +118,5 @@ def _as_row(stream: int, user: int, answer: Answer) -> _Columns:
         drawn=json.dumps(astuple(replace(answer.drawn, slots=()))) if answer.drawn else None,
         overlap=answer.overlap,
         tau=answer.tau,
+        offered=encoded(answer) if answer.text else None,
     )

@@ -12,13 +12,14 @@ from typing import Any
 CONTROL, CANDIDATE = "control", "candidate"
 MAX_FACTORS, MAX_FACTOR_CHARS = 8, 64  # of a draw; a rationale names about three
 MAX_RATIONALE_CHARS = 2_000
+MAX_TITLE_CHARS = 80
 
 
 @dataclass(frozen=True, slots=True)
 class DuelText:
-    """One answered duel: (item id, position, variants, probability) per option, one text per draw that has one."""
+    """One answered duel: (item id, position, variants, probability, title) per option, a text per draw that has one."""
 
-    options: tuple[tuple[str, int, tuple[str, ...], float], ...]
+    options: tuple[tuple[str, int, tuple[str, ...], float, str], ...]
     rationales: tuple[str, ...]
     factors: tuple[tuple[str, ...], ...]  # a draw that speaks for a side: the side, then its factors
 
@@ -28,7 +29,14 @@ def duel_text(record: Mapping[str, Any]) -> DuelText:
     options = record["options"]
     return DuelText(
         options=tuple(
-            (one["item_id"], one["position"], tuple(one["variants"]), one["probability"] or 0.0) for one in options
+            (
+                one["item_id"],
+                one["position"],
+                tuple(one["variants"]),
+                one["probability"] or 0.0,
+                (one.get("text") or "")[:MAX_TITLE_CHARS],
+            )
+            for one in options
         ),
         rationales=tuple(draw["text"][:MAX_RATIONALE_CHARS] for draw in record.get("draws", ()) if draw.get("text")),
         factors=tuple(_factors(record, [tuple(one["variants"]) for one in options])),

@@ -1,5 +1,6 @@
 """The tables of a state file, their version, and what happens to a file of another version.
 
+version 4   a DUEL keeps what one list alone offered, and items have titles
 version 3   `answer` has a column for each metric; one that is registered later gets its column here
 version 2   `answer` had v0, v1 and v2, the metrics by place: their columns are renamed, no figure changes
 another     refused; `mirrorstream experiment rebuild` empties the file and reads the topics again
@@ -16,8 +17,21 @@ from worker.experiment.store.answer_rows import metric_columns
 
 log = logging.getLogger(__name__)
 
-VERSION = 3
-READ = ("answer", "slot", "example", "shown", "target", "outcome", "user", "stream", "position", "topic", "health")
+VERSION = 4
+READ = (
+    "answer",
+    "title",
+    "slot",
+    "example",
+    "shown",
+    "target",
+    "outcome",
+    "user",
+    "stream",
+    "position",
+    "topic",
+    "health",
+)
 DERIVED = ("epoch", "aside", "series", "pair", "reason", "measure", "total")
 _FOREIGN = "is another program's database; want a file that this program made, or none"
 _GIVEN = ("definition", "forgotten")  # by people, and not by the topics: these survive a change of version
@@ -35,7 +49,8 @@ create table if not exists stream(id integer primary key, experiment text, finge
     unique (experiment, fingerprint));
 create table if not exists answer(stream int, event text, question text, variant text, control text, role text,
     user int, occurred_at int, status text, contested real, segments text, factors text, drawn text, overlap real,
-    tau real, primary key (stream, event, question, variant)) without rowid;
+    tau real, offered text, primary key (stream, event, question, variant)) without rowid;
+create table if not exists title(stream int, item text, text text, primary key (stream, item)) without rowid;
 create table if not exists epoch(id integer primary key, stream int, key text, first int default 9223372036854775807,
     last int default -1, responses int default 0, slates int default 0, unique (stream, key));
 create table if not exists aside(stream int, reason text, count int, primary key (stream, reason)) without rowid;
@@ -69,6 +84,11 @@ alter table answer add column metric_duel_share real;
 update answer set metric_duel_share = metric_reciprocal_rank, metric_reciprocal_rank = null where question = 'DUEL';
 """
 
+# Of version 3: a DUEL did not keep what it offered; answers from before are in no table by item.
+_FROM_3 = """
+alter table answer add column offered text;
+"""
+
 
 def check(db: sqlite3.Connection, path: Path | None) -> None:
     """Refuse a file that is no state of ours, or of a version that is not read; nothing is changed.
@@ -78,7 +98,7 @@ def check(db: sqlite3.Connection, path: Path | None) -> None:
     found = _version(db)
     if not _is_ours(db):
         raise BadSettings(f"--state {path}: {_FOREIGN}")
-    if found not in (0, 2, VERSION):
+    if found not in (0, 2, 3, VERSION):
         raise BadSettings(
             f"--state {path}: a state file of version {found}, want {VERSION}; it is left unchanged. "
             f"`mirrorstream experiment rebuild --state {path}` empties it and reads the topics again"
@@ -86,13 +106,16 @@ def check(db: sqlite3.Connection, path: Path | None) -> None:
 
 
 def prepare(db: sqlite3.Connection, path: Path | None) -> None:
-    """Make the tables that are missing, and bring those of version 2 up to date; all of it or nothing."""
+    """Make the tables that are missing, and bring those of versions 2 and 3 up to date; all of it or nothing."""
     found = _version(db)
     if found == VERSION and _columns(db).issuperset(metric_columns()):
         return
     with _transaction(db):
-        if _version(db) == 2:  # noqa: PLR2004 - as the table above has it; another process may have been quicker
+        before = _version(db)  # another process may have been quicker
+        if before == 2:  # noqa: PLR2004 - as the table above has it
             _run(db, _FROM_2)
+        if before in (2, 3):
+            _run(db, _FROM_3)
         _run(db, _TABLES)  # of a file from before there were topic ids this adds their table
         _add_metrics(db, path)
         db.execute(f"pragma user_version = {VERSION}")

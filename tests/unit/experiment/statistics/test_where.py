@@ -1,0 +1,103 @@
+"""Where the candidate wins, of logit users whose tastes are known: which items are found, and how often none is there.
+
+list A   4 of 30 common items     list B   4 others     each user sees 3 events, chosen by softmax(quality + taste)
+"""
+
+import random
+from math import exp, fsum
+from typing import Any
+
+import pytest
+
+from tests.support.experiment.made import answers, response
+from worker.experiment.readout import Comparison, List
+from worker.experiment.report.assemble import Defaults, report
+from worker.experiment.statistics import where
+from worker.experiment.statistics.user_means import Rule
+from worker.experiment.store.database import State
+
+NUM_ITEMS = 30
+
+
+def duel(rng: random.Random, quality: dict[int, float], *, taste: float, depth: int = 4) -> list[dict[str, Any]]:
+    """Make the options of one duel; B prefers nothing, so a difference is the items' alone."""
+    items = rng.sample(range(NUM_ITEMS), 2 * depth - 1)
+    weights = [exp(quality.get(item, 0.0) + rng.gauss(0, taste)) for item in items]
+    sides = [["control"]] * (depth - 1) + [["candidate"]] * (depth - 1) + [["control", "candidate"]]
+    return [
+        {"item_id": f"i{item:02}", "position": place % (depth - 1) if place < 2 * depth - 2 else depth - 1,
+         "variants": side, "kind": "ORGANIC", "probability": weight / fsum(weights), "value": None,
+         "text": f"Film {item}"}
+        for place, (item, weight, side) in enumerate(zip(items, weights, sides, strict=True))
+    ]  # fmt: skip
+
+
+def share(options: list[dict[str, Any]]) -> float:
+    """Return what goes to the candidate."""
+    return fsum(one["probability"] / len(one["variants"]) for one in options if "candidate" in one["variants"])
+
+
+def compared(seed: int, quality: dict[int, float], *, users: int = 250, same: int = 0) -> Comparison:
+    """Report on users of these tastes, and on some whose lists are the same."""
+    rng, records = random.Random(seed), []
+    for user in range(users):
+        for event in range(3):
+            options = duel(rng, quality, taste=0.5)
+            records.append(response(user, event, options=options, duel_share=share(options)))
+    records += [response(10_000 + user, status="IDENTICAL", duel_share=0.5) for user in range(same)]
+    state = State()
+    state.take(answers(records), health={}, positions={})
+    return report(state, Defaults(planned_users=users)).readouts[0].current.comparisons[0]
+
+
+def test_an_experiment_finds_the_items_that_made_the_difference() -> None:
+    """One good item and one bad one of 30, wherever they are offered: both stand out, with their titles."""
+    one = compared(1, {3: 1.5, 7: -2.0}, users=800)
+    marked = {(row.name, row.title) for row in one.items if row.notable}
+    assert {("i03", "Film 3")} <= marked <= {("i03", "Film 3"), ("i07", "Film 7")}
+    good = {row.side: row for row in one.items if row.name == "i03"}
+    assert good[List.B].points > 0 > good[List.A].points
+    for row in good.values():
+        assert row.effect.interval is None or row.effect.interval.low > 0
+        assert row.chosen > 2 * row.chance
+
+
+def test_an_experiments_items_add_up_to_its_whole_difference() -> None:
+    """Points of all items, as of all positions, are the difference by event from 50 %; equal lists add nothing."""
+    one = compared(2, {3: 1.0, 4: 0.8, 20: -1.0}, same=200)
+    by_event = next(effect for effect in one.effects if effect.metric == "duel_share_by_event").overall.value
+    assert by_event is not None
+    for table in (one.items, one.positions):
+        assert sum(row.points for row in table) == pytest.approx(by_event - 0.5, abs=1e-5)
+    assert sorted(row.name for row in one.positions if row.side is List.B) == ["1", "2", "3"]
+
+
+def test_an_experiment_of_equal_items_marks_none_in_95_of_100_runs() -> None:
+    """e-BH over 60 rows, all items of one quality: at most 5 % of runs mark any."""
+    rule, wrong = Rule(0.05, 400), 0
+    for seed in range(100):
+        rng = random.Random(seed)
+        rows: list[where.Duel] = []
+        for user in range(400):
+            options = duel(rng, {}, taste=0.7)
+            offers = [
+                (one["item_id"], int(one["variants"] == ["candidate"]), one["position"], one["probability"])
+                for one in options[:-1]
+            ]
+            rows.append((user, (len(options), offers)))
+        wrong += any(row.notable for row in where.table(rows, where.by_item, rule, share=1.0))
+    assert wrong <= 5
+
+
+def test_an_experiment_withholds_the_interval_of_an_item_that_few_users_saw() -> None:
+    """It says why, keeps its points, and marks nothing."""
+    one = compared(4, {3: 3.0}, users=40)
+    assert all(row.effect.withheld.startswith("not identified: ") and not row.notable for row in one.items)
+
+
+def test_an_experiments_table_by_item_is_bounded_by_how_often_items_are_offered() -> None:
+    """Of more items than it has rows for, those that were offered most are listed, whatever their results are."""
+    rows = [(0, (2, [(f"rare-{n}", 1, 0, 0.99), ("common", 0, 0, 0.01)])) for n in range(300)]
+    found = where.table(rows, where.by_item, Rule(0.05, 100), share=1.0)
+    assert len(found) == where.MAX_ROWS
+    assert found[0].name == "common"
