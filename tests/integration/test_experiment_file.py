@@ -28,7 +28,7 @@ def test_an_experiment_file_is_whole_by_itself(browser: Browser, tmp_path: Path,
         page.goto(f"{base}/report.html")
         with_points = page.locator("section:has(.drawing)")
         assert with_points.count() == with_points.locator(".plot canvas").count() > 3
-        wins = page.locator("table:has(button[data-sort])").first
+        wins = page.locator("table.duels").first
         button, header = wins.locator("th button").first, wins.locator("th[aria-sort]").first
         before = header.get_attribute("aria-sort")
         button.click()

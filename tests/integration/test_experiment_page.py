@@ -121,7 +121,7 @@ def test_the_experiment_verdict_is_seen_at_once(browser: Browser, base: str, siz
     """Verdict, headline figure and its interval stand in the first screen, the verdict as its largest words."""
     with Tab.opened(browser, base, viewport=size) as tab:
         tab.page.goto(MAIN)
-        wanted = ["#said"] if size is ZOOMED else ["#said", ".big .value", ".sure b"]
+        wanted = ["#said"] if size is ZOOMED else ["#said", ".headline"]
         for place in wanted:
             expect(tab.page.locator(place)).to_be_in_viewport(ratio=1)
         assert tab.overflow() == 0
@@ -188,7 +188,7 @@ def test_new_figures_of_an_experiment_disturb_nobody(tab: Tab, source: made.Chan
     page.evaluate("window.same = document.activeElement")
 
     older = made.epoch(made.untrusted(), fingerprint="older", hour=9)  # its banner comes above all that is seen
-    turned = made.comparison(0.46, verdict=Verdict.CONTROL_PREFERRED, reason="the interval is below 0.5")
+    turned = made.comparison(0.46, verdict=Verdict.CONTROL_PREFERRED, reason="the whole interval is below 50 %")
     source.change(
         replace(START, readouts=(made.readout("home-ranker-7", older, made.epoch(turned)), *START.readouts[1:]))
     )
@@ -280,7 +280,7 @@ def test_an_experiment_chart_is_drawn_in_both_themes(tab: Tab) -> None:
     page.get_by_role("button", name="Theme").click()
     expect(page.locator("html")).to_have_attribute("data-theme", "dark")
     assert page.evaluate(picture) != before
-    expect(page.locator("#timeline-text")).to_contain_text("and is 0.534 now, interval 0.516 to 0.552")
+    expect(page.locator("#timeline-text")).to_contain_text("and is 53.4 % (51.6 to 55.2) now")
 
 
 def test_an_experiment_page_runs_no_text_from_outside(tab: Tab) -> None:
@@ -325,7 +325,7 @@ def test_an_experiment_page_is_whole_without_scripts(browser: Browser, base: str
         expect(page.locator("#said")).to_contain_text(HEADLINES[Verdict.CANDIDATE_PREFERRED])
         expect(page.get_by_text("The chart needs JavaScript")).to_be_visible()
         page.locator("#points summary").click()
-        expect(page.locator("#chart-table tbody tr").last).to_contain_text("0.534")
+        expect(page.locator("#chart-table tbody tr").last).to_contain_text("53.4 %")
         expect(page.locator("#wins details").first).to_contain_text("A new title by a director")
         for name in ("Theme", "Pause updates"):
             expect(page.get_by_role("button", name=name)).to_be_hidden()

@@ -42,7 +42,7 @@ _WIDE = 0.04  # of a share: an interval of four points or more needs no decimals
 _MOST_DECIMALS = 3  # of a percentage
 
 
-class Scale(Enum):
+class Notation(Enum):
     """How values of a metric are written."""
 
     SHARE = "share"
@@ -50,11 +50,11 @@ class Scale(Enum):
     DIFFERENCE = "difference"
 
 
-def scale_of(metric: str, null: float) -> Scale:
-    """Return the scale of a metric: a tie at 0.5 is a share's."""
+def notation_of(metric: str, null: float) -> Notation:
+    """Return how values of a metric are written: a tie at 0.5 is a share's."""
     if null == EVEN:
-        return Scale.SHARE
-    return Scale.RATE if metric.startswith(RATE) else Scale.DIFFERENCE
+        return Notation.SHARE
+    return Notation.RATE if metric.startswith(RATE) else Notation.DIFFERENCE
 
 
 def tie(null: float) -> str:
@@ -78,11 +78,11 @@ def label(effect: Effect) -> str:
 
 def figure(one: Estimate, null: float, metric: str = "") -> str:
     """Return a value with its interval, or why it has none."""
-    scale = scale_of(metric, null)
+    notation = notation_of(metric, null)
     if one.interval is None or one.value is None:
         return not_identified(one.withheld)
     decimals = _decimals(one.interval, null)
-    return f"{value(one.value, scale, decimals)} ({_ends(one.interval, scale, decimals)})"
+    return f"{value(one.value, notation, decimals)} ({_ends(one.interval, notation, decimals)})"
 
 
 def told(effect: Effect) -> str:
@@ -90,14 +90,14 @@ def told(effect: Effect) -> str:
     return figure(effect.overall, effect.null, effect.metric)
 
 
-def value(number: float, scale: Scale, decimals: int = 1) -> str:
+def value(number: float, notation: Notation, decimals: int = 1) -> str:
     """Return one value, with its unit.
 
-    >>> value(0.5, Scale.SHARE), value(-0.0123, Scale.RATE), value(-0.0123, Scale.DIFFERENCE)
+    >>> value(0.5, Notation.SHARE), value(-0.0123, Notation.RATE), value(-0.0123, Notation.DIFFERENCE)
     ('50.0 %', '-1.2 points', '-0.012')
     """
-    unit = {Scale.SHARE: " %", Scale.RATE: " points", Scale.DIFFERENCE: ""}[scale]
-    return f"{_bare(number, scale, decimals)}{unit}"
+    unit = {Notation.SHARE: " %", Notation.RATE: " points", Notation.DIFFERENCE: ""}[notation]
+    return f"{_bare(number, notation, decimals)}{unit}"
 
 
 def headline(one: Comparison, *, name: str = "B") -> str:
@@ -198,14 +198,14 @@ def _percents(middle: float, low: float, high: float) -> str:
     return f"{100 * middle:.0f} % ({100 * low:.0f} to {100 * high:.0f})"
 
 
-def _ends(one: Interval, scale: Scale, decimals: int) -> str:
-    return f"{_bare(one.low, scale, decimals)} to {_bare(one.high, scale, decimals)}"
+def _ends(one: Interval, notation: Notation, decimals: int) -> str:
+    return f"{_bare(one.low, notation, decimals)} to {_bare(one.high, notation, decimals)}"
 
 
-def _bare(number: float, scale: Scale, decimals: int) -> str:
-    if scale is Scale.SHARE:
+def _bare(number: float, notation: Notation, decimals: int) -> str:
+    if notation is Notation.SHARE:
         return f"{100 * number:.{decimals}f}"
-    return _signed(100 * number, max(1, decimals)) if scale is Scale.RATE else _signed(number, decimals + 2)
+    return _signed(100 * number, max(1, decimals)) if notation is Notation.RATE else _signed(number, decimals + 2)
 
 
 def _signed(number: float, decimals: int) -> str:

@@ -92,7 +92,7 @@ def described(timeline: Sequence[Point], primary: Effect) -> str:
         return "No points yet."
     first, last = timeline[0], timeline[-1]
     if first is last:
-        now = wording.value(last.value, wording.scale_of(primary.metric, primary.null))
+        now = wording.value(last.value, wording.notation_of(primary.metric, primary.null))
         return f"One point so far: {now} from {last.users:,} users. The chart starts with the second point."
     null, interval = primary.null, None
     side = "no interval yet"
@@ -100,7 +100,7 @@ def described(timeline: Sequence[Point], primary: Effect) -> str:
         interval = Interval(last.low, last.high)
         where = "is above" if last.low > null else "is below" if last.high < null else "includes"
         side = f"an interval that {where} {wording.tie(null)}"
-    scale = wording.scale_of(primary.metric, null)
+    scale = wording.notation_of(primary.metric, null)
     now, before = wording.value(last.value, scale), wording.value(first.value, scale)
     if interval is not None:
         now = wording.figure(Estimate(last.users, last.value, interval), null, primary.metric)

@@ -22,6 +22,7 @@ from worker.experiment.readout import (
     Epoch,
     Example,
     GuardrailState,
+    List,
     Offered,
     Point,
     Readout,
@@ -149,6 +150,15 @@ class Compared:
         """The effect that decides."""
         return self.comparison.primary
 
+    def example_of(self, row: Where) -> str:
+        """Return the id of a shown event in which one list alone offers this item, "" if none is shown."""
+        for name, found in (("wins", self.wins), ("losses", self.losses)):
+            for number, shown in enumerate(found, 1):
+                side = shown.only_b if row.side is List.B else shown.only_a
+                if any(option.item_id == row.name for option in side.options):
+                    return f"{name}-{number}"
+        return ""
+
     @property
     def ends(self) -> tuple[str, str]:
         """The ends of the scale, as they stand beside it."""
@@ -157,7 +167,7 @@ class Compared:
 
     def value(self, number: float | None) -> str:
         """Write a value of the primary metric; a dash for one that is not there."""
-        scale = wording.scale_of(self.primary.metric, self.primary.null)
+        scale = wording.notation_of(self.primary.metric, self.primary.null)
         return text.NONE if number is None else wording.value(number, scale)
 
     @property

@@ -374,7 +374,7 @@ def _points(users: Users) -> list[Point]:
     ]
 
 
-def _as_where(row: where.Row, title: str = "") -> Where:
+def _as_where(row: where.GroupRow, title: str = "") -> Where:
     side = List.B if row.side == where.CANDIDATE else List.A
     return Where(row.name, side, row.offers, row.chosen, row.chance, row.effect, row.points, row.notable, title)
 

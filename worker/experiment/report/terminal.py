@@ -153,7 +153,7 @@ def _effect(effect: Effect) -> str:
 
 def _worst_case(one: Comparison) -> str:
     primary = one.primary
-    scale = wording.scale_of(primary.metric, primary.null)
+    scale = wording.notation_of(primary.metric, primary.null)
     ends = one.worst_case
     return f"{wording.value(ends.low, scale)} to {wording.value(ends.high, scale)}" if ends else "-"
 

@@ -35,7 +35,7 @@ Duel = tuple[int, tuple[int, Sequence[Offer]]]  # user; number of options, what 
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class GroupRow:
     """One item or position of one side; see `readout.Where`."""
 
     name: str
@@ -58,7 +58,7 @@ def by_position(offer: Offer) -> str:
     return str(offer[2] + 1)
 
 
-def table(duels: Iterable[Duel], group: Callable[[Offer], str], rule: Rule, *, share: float) -> list[Row]:
+def table(duels: Iterable[Duel], group: Callable[[Offer], str], rule: Rule, *, share: float) -> list[GroupRow]:
     """Return the `MAX_ROWS` groups that were offered most often, the largest difference first.
 
     `share` is that of the answered events that had to be asked; those whose lists are the same add nothing.
@@ -106,13 +106,13 @@ class _Columns:
         means = np.bincount(of, (self.chosen - self.chance)[mine]) / np.bincount(of)
         return [float(mean) for mean in means]
 
-    def row(self, key: int, effect: stats.Estimate, *, share: float, notable: bool) -> Row:
+    def row(self, key: int, effect: stats.Estimate, *, share: float, notable: bool) -> GroupRow:
         name, side = self.names[key]
         mine = self.key == key
         gained = float((self.chosen - self.chance)[mine].sum())
         points = (0.5 if side == CANDIDATE else -0.5) * gained / self.num_duels * share
         chosen, chance = float(self.chosen[mine].mean()), float(self.chance[mine].mean())
-        return Row(name, side, int(self.offers[key]), chosen, chance, effect, points, notable)
+        return GroupRow(name, side, int(self.offers[key]), chosen, chance, effect, points, notable)
 
 
 def _effect(values: Sequence[float], rule: Rule) -> stats.Estimate:

@@ -180,7 +180,7 @@ def test_an_experiment_alone_is_shown_at_once_and_several_are_listed() -> None:
 
 
 def test_an_experiment_of_several_epochs_says_so_and_pools_none() -> None:
-    """A banner names them; the newest is shown, an older one when asked for, and an unknown one is not there."""
+    """A banner names them; the current one is shown, another one when asked for, and an unknown one is not there."""
     old, new = made.epoch(made.untrusted(), fingerprint="old", hour=9), made.epoch(made.comparison(), fingerprint="new")
     page = client(made.readout("e", old, new))
     now = page.get("/experiments/e").text
@@ -188,7 +188,7 @@ def test_an_experiment_of_several_epochs_says_so_and_pools_none() -> None:
     assert "2 epochs" in now
     assert HEADLINES[Verdict.CANDIDATE_PREFERRED] in now
     assert HEADLINES[Verdict.DO_NOT_TRUST] in before
-    assert "You see an older one" in before
+    assert "You see another one than recent users are in" in before
     assert page.get("/experiments/e?epoch=gone").status_code == 404
     assert "epochs" not in client().get("/experiments/home-ranker-7").text
 
@@ -269,3 +269,29 @@ def test_the_words_of_an_experiment_page_name_no_private_terms() -> None:
         assert words not in page + terminal, words
     assert "position profile warning only" in page
     assert "FAILED (warning only): with 3 options, the last slot gets 44% of the choices" in terminal
+
+
+def test_an_experiment_page_says_which_items_made_the_difference() -> None:
+    """By their titles and with an example; who has none has its id.  Sortable, marked, with an interval each."""
+    page = client().get("/experiments/home-ranker-7").text
+    shown = Elements(page).text
+    assert "Silent Harbour (1994) offered by B +1.21 Iron Road (2001) offered by A +0.83" in shown
+    assert "Silent Harbour (1994) stands out B 900 24.8 % 20.0 % +4.8 points (+2.8 to +6.8) +1.21 event" in shown
+    assert "a-2-1 A 600" in shown
+    assert 'href="#wins-1"' in page
+    assert 'id="wins-1"' in page
+    assert page.count('<button type="button" data-sort') >= 14 + 4
+    none = made.comparison(items=(), positions=())
+    assert "Where B wins" not in client(made.readout("e", made.epoch(none))).get("/experiments/e").text
+
+
+def test_an_experiment_of_several_candidates_lists_them_best_first_on_the_first_screen() -> None:
+    """A row each, with verdict, figure and users, before the verdict on the one that is shown."""
+    epoch = made.epoch(made.comparison(candidate="zebra"), made.losing())
+    page = client(made.readout("e", epoch)).get("/experiments/e").text
+    shown = Elements(page).text
+    assert (
+        "zebra B, below Preferred to A 53.4 % (51.6 to 55.2) 3,120 late A is preferred 46.2 % (44.4 to 48.0) 3,120"
+    ) in shown
+    assert page.index('class="candidates"') < page.index('<section class="verdict')
+    assert "Do simulated users prefer B zebra to A control?" in shown
