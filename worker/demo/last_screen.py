@@ -12,6 +12,7 @@ from typing import Any
 
 from worker.demo.independent_count import QUESTIONS
 from worker.demo.traffic import Tally
+from worker.experiment import wording
 from worker.experiment.readout import Comparison, Readout, Report
 from worker.experiment.statistics.confidence import Verdict
 
@@ -59,9 +60,9 @@ def verdict(report: Report) -> str:
 def _verdict(readout: Readout, one: Comparison) -> str:
     overall = one.primary.overall
     if overall.value is None or overall.interval is None:
-        return f"Which of two lists simulated users prefer cannot be said yet: {overall.withheld}."
-    level = f"{100 * (1 - readout.alpha):g} %"
-    figure = f"{overall.value:.3f}, {level} interval {overall.interval}; {one.primary.null:g} is a tie"
+        return f"Which of two lists simulated users prefer is {overall.withheld}."
+    share, _, ends = wording.told(one.primary).rstrip(")").partition(" (")
+    sure = f"{wording.level(readout.alpha)} interval {ends}; {wording.tie(one.primary.null)} is a tie"
     seen = f"{overall.users:,} simulated users compared two lists of films"
     margin = f"{readout.definition.margin:g}" if readout.definition and readout.definition.margin else "the margin"
     said = {
@@ -71,7 +72,7 @@ def _verdict(readout: Readout, one: Comparison) -> str:
         Verdict.KEEP_RUNNING: "no preference is shown yet",
         Verdict.DO_NOT_TRUST: "but a check failed, so do not trust it (the page says which)",
     }[one.verdict]
-    return f"{seen}: {said} (the candidate's share of their choices is {figure})."
+    return f"{seen}: {said} (of their choices {share} went to the candidate's list, {sure})."
 
 
 def counted(tally: Tally) -> str:

@@ -2,16 +2,14 @@
 
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from worker.experiment import service
 from worker.experiment.definition import Definition
 from worker.experiment.page import serving
-from worker.experiment.page.ports import Source
-from worker.experiment.readout import Comparison, Example, Readout, Report
 from worker.settings.groups import KafkaClientSettings
 
 LOOKED_S = 45.0  # since the last request; a page that is open asks every 2 to 30 s
@@ -39,12 +37,12 @@ def on_embedded(settings: KafkaClientSettings) -> KafkaClientSettings:
 
 
 @contextmanager
-def shown(settings: KafkaClientSettings, definition: Definition, names: Mapping[str, str]) -> Iterator[Watched]:
-    """Serve the page on a free port of this machine; `names` are the items' titles, by id."""
+def shown(settings: KafkaClientSettings, definition: Definition) -> Iterator[Watched]:
+    """Serve the page on a free port of this machine."""
     options = service.Options(definitions=(definition,))
     with service.live(settings, options) as source, serving.listen("127.0.0.1", 0) as listening:
         page = Watched(serving.address(listening))
-        server = serving.server(Titled(source, names))
+        server = serving.server(source)
         server.config.app = noting(page, server.config.app)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
         thread.start()
@@ -53,37 +51,6 @@ def shown(settings: KafkaClientSettings, definition: Definition, names: Mapping[
         finally:
             server.should_exit = True
             thread.join()
-
-
-class Titled:
-    """A source of reports whose examples name items by their titles: responses carry ids alone."""
-
-    def __init__(self, source: Source, names: Mapping[str, str]) -> None:
-        """Take the names by id; more may come."""
-        self._source, self._names = source, names
-
-    def version(self) -> int:
-        """Return the version of what `report` would return."""
-        return self._source.version()
-
-    def report(self) -> Report:
-        """Return the report with titles where items are shown."""
-        found = self._source.report()
-        return replace(found, readouts=tuple(self._readout(one) for one in found.readouts))
-
-    def _readout(self, readout: Readout) -> Readout:
-        epochs = (
-            replace(epoch, comparisons=tuple(self._comparison(one) for one in epoch.comparisons))
-            for epoch in readout.epochs
-        )
-        return replace(readout, epochs=tuple(epochs))
-
-    def _comparison(self, one: Comparison) -> Comparison:
-        return replace(one, wins=tuple(map(self._example, one.wins)), losses=tuple(map(self._example, one.losses)))
-
-    def _example(self, example: Example) -> Example:
-        options = (replace(one, item_id=self._names.get(one.item_id, one.item_id)) for one in example.options)
-        return replace(example, options=tuple(options))
 
 
 def noting(page: Watched, app: Any) -> Callable[[Any, Any, Any], Awaitable[None]]:

@@ -101,7 +101,7 @@ class _Demo:
         environment = _environment(self._speed)
         worker = stack.enter_context(child(_command(choices), stdout=output, stderr=output, env=environment))
         readable = settings if self._plan.bootstrap else on_embedded(settings)
-        page = stack.enter_context(shown(readable, self._definition, self._tally.names))
+        page = stack.enter_context(shown(readable, self._definition))
         return page, stack.enter_context(traffic.opened(self._tally, settings, worker, log))
 
     def _say_what_comes(self, page: Watched) -> None:
