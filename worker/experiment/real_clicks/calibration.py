@@ -21,7 +21,7 @@ INTERVAL = "fixed-time interval"
 BINS = 15
 MIN_PROBABILITY = 1e-6  # a letter that was never named costs much, not all
 
-_Z = 1.959963984540054  # normal quantile at 0.975
+Z = 1.959963984540054  # normal quantile at 0.975
 _GROUPS = 200  # of users, for the bootstrap
 _REPEATS = 400
 _PRIOR_SHOWN = 10  # slates at the overall rate that a position or an item starts with
@@ -179,7 +179,7 @@ def _normal(value: float, influence: Floats, user: Ints) -> Figure:
     codes, of = np.unique(user, return_inverse=True)
     if codes.size < 2:  # noqa: PLR2004 - one user has no spread
         return Figure(value, None)
-    half = _Z * float(np.sqrt((np.bincount(of, influence) ** 2).sum() * codes.size / (codes.size - 1)))
+    half = Z * float(np.sqrt((np.bincount(of, influence) ** 2).sum() * codes.size / (codes.size - 1)))
     return Figure(value, Interval(value - half, value + half))
 
 

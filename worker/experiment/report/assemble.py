@@ -20,8 +20,10 @@ from worker.experiment.quality.dominance import alias, dominant
 from worker.experiment.quality.placebos import Placebo
 from worker.experiment.quality.reasons import reasons
 from worker.experiment.quality.skew import skew
+from worker.experiment.quality.skill import skill
 from worker.experiment.readout import (
     ActivityGroup,
+    Calibrated,
     Check,
     Comparison,
     Effect,
@@ -132,12 +134,14 @@ class _Assembly:
         self._window_us = round((form.outcome_window_s if form else OUTCOME_WINDOW_S) * 1_000_000)
         self._pairs = queries.pair_rows(self._db, row.id)
         self._seen: list[Seen] = []
+        self._calibrated: Calibrated | None = None
 
     def epoch(self) -> Epoch:
         compared = queries.compared(self._db, self._row.id)
         controls = {control for _, control in compared}
         if has_outcomes(self._db) and len(controls) == 1:
             self._seen = list(seen(self._db, self._row.id, *controls, window_us=self._window_us))
+        self._calibrated = calibrated(self._seen) if self._seen else None
         return Epoch(
             config_fingerprint=self._row.fingerprint,
             definition_key=self._row.key,
@@ -146,7 +150,7 @@ class _Assembly:
             responses=self._row.responses,
             slates=self._row.slates,
             comparisons=self._comparisons(compared),
-            calibration=calibrated(self._seen) if self._seen else None,
+            calibration=self._calibrated,
         )
 
     def _comparisons(self, compared: Sequence[tuple[str, str]]) -> tuple[Comparison, ...]:
@@ -223,6 +227,7 @@ class _Assembly:
                 declared=declared,
             ),
             *about_values,
+            skill(self._calibrated, has_outcomes=has_outcomes(self._db)),
         )
         verdict, reason = judge(
             Evidence(

@@ -13,13 +13,15 @@ from worker.experiment.metrics import DUEL_SHARE
 from worker.experiment.quality import checks as trust
 from worker.experiment.quality.absent_slates import Served, absent_slates
 from worker.experiment.quality.placebos import Placebo, placebo_check
-from worker.experiment.readout import Check, Effect, Guarded, GuardrailState
+from worker.experiment.readout import Check, CheckState, Effect, Guarded, GuardrailState
 from worker.experiment.statistics.evalues import Misses
 from worker.experiment.statistics.user_means import Rule, Users
 from worker.experiment.store import queries
 from worker.experiment.store.engine_sums import measures, of_users, profile
 from worker.experiment.store.queries import EpochRow
 from worker.experiment.store.sums import CHANCE, FLIP
+
+NO_PLACEBOS = "unknown: none were planted"
 
 ByMetric = Mapping[tuple[str, str], Users]  # by (metric, segment); segment "" is all users
 
@@ -86,11 +88,18 @@ def _misses(of: Users) -> Misses:
 
 
 def _placebos(db: sqlite3.Connection, row: EpochRow, rule: Rule) -> Iterator[Check]:
-    """Yield the checks of the placebos that were added to this experiment in the same configuration."""
-    for kind in Placebo:
-        epoch = queries.epoch_named(db, f"{row.experiment_id}~{kind}", row.fingerprint)
-        if epoch is None:
-            continue
+    """Yield the checks of the placebos that were added to this experiment in the same configuration.
+
+    Without one the answer to "would the simulation notice a difference?" is unknown, and said to be.
+    """
+    planted = [
+        (kind, epoch)
+        for kind in Placebo
+        if (epoch := queries.epoch_named(db, f"{row.experiment_id}~{kind}", row.fingerprint)) is not None
+    ]
+    if not planted:
+        yield Check("placebos", CheckState.OPEN, NO_PLACEBOS, qualifies=f"placebos: {NO_PLACEBOS}")
+    for kind, epoch in planted:
         for pair in queries.compared(db, epoch):
             for metric, segment, sums in queries.sums(db, epoch, *pair):
                 if (metric, segment) == (DUEL_SHARE, ""):
