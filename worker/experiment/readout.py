@@ -47,7 +47,10 @@ class GuardrailState(StrEnum):
     """The interval shows a loss beyond the margin."""
 
     OPEN = "OPEN"
-    """The interval includes the margin: neither is shown yet."""
+    """The interval includes the margin, or there is none yet: neither is shown."""
+
+    UNMEASURED = "UNMEASURED"
+    """No value was ever observed: what the metric needs is not there."""
 
 
 class CheckState(StrEnum):

@@ -1,7 +1,7 @@
 """The record that goes out: one `SimulatedResponse` per question, field for field `schemas/SimulatedResponse.avsc`."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from worker.core.prompts.rationale import ParseStatus, Rationale
 from worker.core.records import ItemKind, PropensityKind, Role
@@ -21,6 +21,7 @@ class AskedOption:
     value: float | None
     candidate_position: int | None = None
     text: str | None = None  # what it is called, for people
+    attributes: Mapping[str, str] = field(default_factory=dict)  # see `item_attributes`
 
 
 @dataclass(frozen=True, slots=True)

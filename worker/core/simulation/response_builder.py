@@ -16,6 +16,7 @@ from worker.core.prompts.vocabulary import REFERENCE, Words
 from worker.core.records import Impression, Record
 from worker.core.seeding import seed, unit
 from worker.core.simulation.draws import Drawn, EngineCard, PositionProfile, Usage, by_option
+from worker.core.simulation.item_attributes import carried
 from worker.core.simulation.questions import Depths, Kind, Option, Question, Status, all_alike
 from worker.core.simulation.response import AskedOption, Draw, Provenance, SimulatedResponse, Source, Timings
 from worker.core.simulation.uncertainty import Summary, debiased, duel_share, summarise
@@ -115,7 +116,8 @@ def responding(
 def shorten(response: SimulatedResponse) -> SimulatedResponse:
     """Return the response without the long texts, for a topic that does not take it whole."""
     draws = tuple(replace(draw, text=None, rationale=None) for draw in response.draws)
-    return replace(response, draws=draws, flags=tuple(sorted({*response.flags, Flag.TEXT_CUT})))
+    options = tuple(replace(option, attributes={}) for option in response.options)
+    return replace(response, draws=draws, options=options, flags=tuple(sorted({*response.flags, Flag.TEXT_CUT})))
 
 
 def source_of(record: Record, schema_id: str | None) -> Source:
@@ -228,6 +230,7 @@ def _options(question: Question, summary: Summary | None) -> tuple[AskedOption, 
             option.item.value,
             option.candidate_position,
             title(option),
+            carried(option.item.attributes),
         )
         for option, probability in zip(question.options, probabilities, strict=True)
     )

@@ -56,6 +56,7 @@ ROWS: Mapping[Verdict, str] = {
     Verdict.DO_NOT_TRUST: "Do not trust",
 }
 MAX_MOVERS = 12
+GUARDED = "Not preferred: a guardrail is broken"
 # Of figures that are no metrics of their own; those of a metric are in `METRICS`.
 FIGURES: Mapping[str, str] = {
     "duel_share_by_event": "The same with every event weighted equally; the headline weights every user equally.",
@@ -242,7 +243,7 @@ def compared(readout: Readout, comparison: Comparison) -> Compared:
     around = (scale.place(primary.null - margin), scale.place(primary.null + margin)) if margin else (None, None)
     return Compared(
         comparison=comparison,
-        headline=HEADLINES[comparison.verdict],
+        headline=_headline(comparison),
         sentence=wording.headline(comparison),
         because="" if comparison.reason in wording.headline(comparison) else comparison.reason,
         real_changes=tuple(filter(None, map(wording.real_change, comparison.effects))),
@@ -270,6 +271,11 @@ def _movers(items: Sequence[Where]) -> tuple[Mover, ...]:
     half = max((abs(row.points) for row in largest), default=0.0) or 1.0
     scale = Scale(0.0, half)
     return tuple(Mover(row, Mark(None, *sorted((50.0, scale.place(row.points))))) for row in largest)
+
+
+def _headline(of: Comparison) -> str:
+    broken = any(guarded.state is GuardrailState.BROKEN for guarded in of.guardrails)
+    return GUARDED if broken and of.verdict is Verdict.KEEP_RUNNING else HEADLINES[of.verdict]
 
 
 def _differing(statuses: Mapping[str, int]) -> float | None:

@@ -40,8 +40,9 @@ from worker.experiment.readout import (
 from worker.experiment.real_clicks import effects as observing
 from worker.experiment.real_clicks.bridge import bridge, bridged, calibrated
 from worker.experiment.real_clicks.shown_slates import Seen
-from worker.experiment.report.checks import checks, guarded
+from worker.experiment.report.checks import checks
 from worker.experiment.report.current_epoch import current
+from worker.experiment.report.guardrails import guarded
 from worker.experiment.report.secondary import second_looks
 from worker.experiment.report.verdict import Evidence, judge
 from worker.experiment.statistics import confidence as stats, where
@@ -180,9 +181,10 @@ class _Assembly:
 
     def _corrected(self, of: stats.Estimate, num_candidates: int) -> stats.Interval | None:
         """Return the interval that several candidates share alpha in; None for one, whose interval has all of it."""
-        if num_candidates == 1:
-            return None
-        return stats.at_level(of, self._alpha / num_candidates, planned_users=self._planned_users)
+        return None if num_candidates == 1 else self._at_share(of, num_candidates)
+
+    def _at_share(self, of: stats.Estimate, num_looked_at: int) -> stats.Interval | None:
+        return stats.at_level(of, self._alpha / num_looked_at, planned_users=self._planned_users)
 
     def _p_value(self, effect: Effect) -> float | None:
         """Return the always-valid p-value of this look."""
@@ -213,7 +215,11 @@ class _Assembly:
         declared = self._form.eligible_share if self._form else 1.0
         # Where a share is planned, which of its slates are absent is the plan's, and no pair that is missing.
         worst = primary.worst_case(absent if declared == 1 else None) if primary else None
-        guardrails = tuple(guarded(self._form, effects))
+        guardrails = tuple(
+            guarded(
+                self._form, effects, lambda of: self._at_share(of, num_candidates), alpha=self._alpha / num_candidates
+            )
+        )
         of_activity, about_values = self._by_activity(primary, effects[0])
         checked = (
             *checks(

@@ -6,14 +6,13 @@ placebos of the experiment     does the engine find differences whose direction 
 """
 
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
-from worker.experiment.definition import Definition
 from worker.experiment.metrics import DUEL_SHARE
 from worker.experiment.quality import checks as trust
 from worker.experiment.quality.absent_slates import Served, absent_slates
 from worker.experiment.quality.placebos import Placebo, placebo_check
-from worker.experiment.readout import Check, CheckState, Effect, Guarded, GuardrailState
+from worker.experiment.readout import Check, CheckState
 from worker.experiment.statistics.evalues import Misses
 from worker.experiment.statistics.user_means import Rule, Users
 from worker.experiment.store import queries
@@ -56,22 +55,6 @@ def checks(
         yield trust.reversed_draws(found["even"], found["odd"], found["late"])
         yield trust.position_profile(profile(db, row.id))
     yield from _placebos(db, row, rule)
-
-
-def guarded(form: Definition | None, effects: Sequence[Effect]) -> Iterator[Guarded]:
-    """Yield each guardrail: OK if the interval excludes a loss beyond its margin, BROKEN if it shows one, else OPEN."""
-    by_metric = {effect.metric: effect for effect in effects}
-    for rail in form.guardrails if form else ():
-        effect = by_metric.get(rail.metric)
-        interval = effect.overall.interval if effect else None
-        least = (effect.null if effect else 0.0) - rail.margin
-        if interval is None or least in interval:
-            state = GuardrailState.OPEN
-        else:
-            state = GuardrailState.OK if interval.low > least else GuardrailState.BROKEN
-        change = "" if effect and effect.null else ", candidate - control"
-        words = f"{rail.metric}{change}: {interval or 'no interval yet'}; must stay above {least:g}"
-        yield Guarded(rail.metric, rail.margin, state, words)
 
 
 def _missing(users: ByMetric, primary: str) -> Iterator[Check]:

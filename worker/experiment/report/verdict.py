@@ -5,7 +5,9 @@
     whole interval within the margin                   no difference (of k candidates: the interval at alpha / k)
     interval beside the null, Holm agrees
         missing pairs could reverse it                 do not trust
+        above, and a guardrail is broken               keep running: not preferred, and it says why
         a check that it has to wait for is not OK      keep running
+        above, and a guardrail is open or unmeasured   keep running
         above | below                                  candidate | control preferred, with what qualifies it
     else                                               keep running
 
@@ -47,13 +49,11 @@ def judge(on: Evidence) -> tuple[Verdict, str]:
         return Verdict.KEEP_RUNNING, not_identified(overall.withheld)
     widest = on.corrected or overall.interval
     if on.margin is not None and max(abs(widest.low - null), abs(widest.high - null)) <= on.margin:
-        return Verdict.NO_DIFFERENCE, _within(on, on.margin)
+        return Verdict.NO_DIFFERENCE, "; ".join([_within(on, on.margin), *_broken(on), *_qualified(on)])
     if null not in overall.interval:
         return _beside(on, overall.interval)
-    return (
-        Verdict.KEEP_RUNNING,
-        f"the interval includes {tie(null)}, so no preference is shown yet; {_seen(on)}",
-    )
+    not_yet = f"the interval includes {tie(null)}, so no preference is shown yet; {_seen(on)}"
+    return Verdict.KEEP_RUNNING, "; ".join([not_yet, *_broken(on)])
 
 
 def _beside(on: Evidence, interval: Interval) -> tuple[Verdict, str]:
@@ -70,13 +70,27 @@ def _beside(on: Evidence, interval: Interval) -> tuple[Verdict, str]:
             Verdict.DO_NOT_TRUST,
             f"the {on.missing:,} pairs without an answer could reverse the result",
         )
+    if up and _broken(on):
+        return Verdict.KEEP_RUNNING, f"the candidate is not preferred: {'; '.join(_broken(on))}; {where}"
     waits = [check for check in on.checks if check.holds and check.state is not CheckState.OK]
     if waits:
         return Verdict.KEEP_RUNNING, f"{where}, but {'; '.join(f'{check.name}: {check.words}' for check in waits)}"
+    unshown = [guarded for guarded in on.guardrails if guarded.state is not GuardrailState.OK]
+    if up and unshown:
+        rails = "; ".join(f"guardrail {guarded.state.lower()}: {guarded.words}" for guarded in unshown)
+        return Verdict.KEEP_RUNNING, f"{where}, but not every guardrail is shown to hold: {rails}"
+    return Verdict.CANDIDATE_PREFERRED if up else Verdict.CONTROL_PREFERRED, "; ".join([where, *_qualified(on)])
+
+
+def _broken(on: Evidence) -> list[str]:
+    """Return a sentence of each broken guardrail."""
     broken = [guarded for guarded in on.guardrails if guarded.state is GuardrailState.BROKEN]
-    but = f", but a guardrail is violated: {broken[0].words}" if up and broken else ""
-    qualified = [check.qualifies for check in on.checks if check.qualifies and check.state is not CheckState.OK]
-    return Verdict.CANDIDATE_PREFERRED if up else Verdict.CONTROL_PREFERRED, "; ".join([where + but, *qualified])
+    return [f"a guardrail is broken: {guarded.words}" for guarded in broken]
+
+
+def _qualified(on: Evidence) -> list[str]:
+    """Return what has to be said beside a result, of the checks that are not OK."""
+    return [check.qualifies for check in on.checks if check.qualifies and check.state is not CheckState.OK]
 
 
 def _within(on: Evidence, margin: float) -> str:

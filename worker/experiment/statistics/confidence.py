@@ -79,6 +79,7 @@ class Estimate:
     interval: Interval | None
     withheld: str = ""
     sd: float | None = None  # of the users' values, where there is an interval
+    all_equal: bool = False  # all users have one value, and are enough for an interval if they had not
 
 
 def estimate(
@@ -114,11 +115,11 @@ def around(
     if mean is not None and not (isfinite(mean) and isfinite(sd)):
         return Estimate(users, None, None, f"the values of {users:,} users have no finite mean and spread")
     if mean is None or users < MIN_USERS or num_differ < MIN_DIFFERING:
-        return Estimate(users, mean, None, _too_few(users, num_differ))
+        equal = mean is not None and users >= MIN_USERS and sd < _NO_SPREAD
+        return Estimate(users, mean, None, _too_few(users, num_differ), all_equal=equal)
     if sd < _NO_SPREAD:
-        return Estimate(
-            users, mean, None, f"all {users:,} users have the same value, {mean:.3f}: no interval can be computed"
-        )
+        same = f"all {users:,} users have the same value, {mean:.3f}: no interval can be computed"
+        return Estimate(users, mean, None, same, all_equal=True)
     half = half_width(users, sd, alpha=alpha, planned_users=planned_users)
     return Estimate(users, mean, Interval(max(bounds[0], mean - half), min(bounds[1], mean + half)), sd=sd)
 

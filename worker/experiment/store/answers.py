@@ -100,6 +100,7 @@ class _Option:
     value: float | None = None
     variants: tuple[str, ...] = ()
     candidate_position: int | None = None
+    attributes: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,19 +207,32 @@ def _slate_values(row: _Row, status: str) -> tuple[Values, str]:
     nothing = dict.fromkeys(slate_metrics())
     if status not in (Status.OK, Status.IDENTICAL, Status.NOT_SAMPLED):
         return nothing, "unknown_status" if status == UNKNOWN else ""
-    valued = all(option.value is not None and isfinite(option.value) for option in row.options)
-    if status == Status.NOT_SAMPLED:  # so are the other slates of the event: no difference
-        return {name: None if METRICS[name].needs_values and not valued else 0.0 for name in nothing}, ""
+    if status == Status.NOT_SAMPLED:  # so are the other slates of the event: no difference in what can be known
+        even = _choices(row, [1 / max(1, len(row.options))] * len(row.options), 0.0)
+        return {name: None if value is None else 0.0 for name, value in _values(even).items()}, ""
     probabilities = [nan if option.probability is None else option.probability for option in row.options]
     if not _is_distribution(probabilities):
         return nothing, "bad_probability"
-    worth = [option.value or 0.0 for option in row.options] if valued else None
-    choices = Choices(probabilities, [option.position for option in row.options], worth, row.entropy_total)
-    values = {name: metric.of_slate(choices) for name, metric in METRICS.items() if metric.of_slate}
+    values = _values(_choices(row, probabilities, row.entropy_total))
     for name, value in values.items():
         if value is not None and not abs(value) <= MAX_VALUE:  # of numbers near the largest it is inf or NaN
             return nothing, f"bad_{name}"
     return values, ""
+
+
+def _choices(row: _Row, probabilities: Sequence[float], entropy_bits: float | None) -> Choices:
+    valued = all(option.value is not None and isfinite(option.value) for option in row.options)
+    return Choices(
+        probabilities,
+        [option.position for option in row.options],
+        [option.value or 0.0 for option in row.options] if valued else None,
+        entropy_bits,
+        [option.attributes for option in row.options],
+    )
+
+
+def _values(of: Choices) -> dict[str, float | None]:
+    return {name: metric.of_slate(of) for name, metric in METRICS.items() if metric.of_slate}
 
 
 def _duel_probabilities(record: Mapping[str, Any]) -> Iterator[Sequence[float]]:

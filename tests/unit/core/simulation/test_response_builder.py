@@ -19,7 +19,7 @@ from tests.support.examples import avro_types, impression, impressions, record, 
 from worker.core.codec import avro_encoder, avro_schemas, framing, impression as codec
 from worker.core.codec.framing import SchemaRefKind
 from worker.core.prompts.rationale import ParseStatus, Rationale
-from worker.core.records import Impression, ItemKind, PropensityKind, Role, Slate
+from worker.core.records import Impression, Item, ItemKind, PropensityKind, Role, Slate
 from worker.core.simulation import response as responses
 from worker.core.simulation.draws import Drawn, EngineCard, Usage
 from worker.core.simulation.prepare import Asking, prepare
@@ -251,6 +251,21 @@ def test_a_long_text_is_bounded_and_a_short_response_says_that_it_was_cut() -> N
     assert all(draw.text is None and draw.rationale is None for draw in cut.draws)
     assert [draw.probabilities for draw in cut.draws] == [draw.probabilities for draw in found.draws]
     assert len(avro_encoder.Encoder("SimulatedResponse").encode(cut)) < 1_500
+
+
+def test_an_option_carries_the_attributes_that_an_experiment_needs_and_no_others() -> None:
+    """Under one name each, cut, in slates and duels; a response that has to be short has none."""
+    item = Item(
+        "a", 0, attributes={"title": "A", "genres": "Drama|Crime", "price": "9", "brand": "x" * 300, "seller": ""}
+    )
+    shown = impression(
+        Slate("control", (item, Item("b", 1, text="b")), Role.CONTROL), slate("candidate", "cd", Role.CANDIDATE)
+    )
+    expected = {"category": "Drama|Crime", "provider": "x" * 200, "price": "9"}
+    for found in (answer(shown)[name] for name in ("SLATE_control", "DUEL_candidate")):
+        by_id = {option.item_id: option.attributes for option in found.options}
+        assert (by_id["a"], by_id["b"]) == (expected, {})
+        assert not any(option.attributes for option in shorten(found).options)
 
 
 # -- the schema

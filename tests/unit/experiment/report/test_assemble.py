@@ -204,7 +204,8 @@ def test_an_experiment_at_a_terminal_shows_the_verdict_and_what_it_cannot_tell()
     shown = text_of(report_of([*shares(400, 0.5, 0.9), slate(), slate(variant="control")], rule), width=140)
     for words in (
         "candidate against control",
-        "candidate preferred: the whole interval",
+        "keep running: the whole interval",
+        "guardrail open: entropy, candidate - control: 1 users so far",
         "simulated, defined",
         "400 of 5,000 planned",
         "reciprocal rank, candidate - control",

@@ -83,14 +83,29 @@ def test_an_experiment_with_a_failed_check_is_not_to_be_trusted() -> None:
     assert judge(evidence(ABOVE, checks=[blurred]))[0] is Verdict.CANDIDATE_PREFERRED
 
 
-def test_an_experiment_that_prefers_the_candidate_names_a_broken_guardrail() -> None:
-    """It is part of the sentence, and no reason to prefer control."""
-    broken = Guarded(
-        "entropy", 0.1, GuardrailState.BROKEN, "entropy, candidate - control: -0.300 to -0.200; must stay above -0.1"
-    )
-    verdict, reason = judge(evidence(ABOVE, guardrails=[broken]))
-    assert (verdict, broken.words in reason) == (Verdict.CANDIDATE_PREFERRED, True)
-    assert broken.words not in judge(evidence(BELOW, guardrails=[broken]))[1]
+@pytest.mark.parametrize(
+    ("state", "word"),
+    [(GuardrailState.BROKEN, "broken"), (GuardrailState.OPEN, "open"), (GuardrailState.UNMEASURED, "unmeasured")],
+)
+def test_an_experiment_prefers_a_candidate_only_if_every_guardrail_is_shown_to_hold(
+    state: GuardrailState, word: str
+) -> None:
+    """What is not shown is named with its word; it is no reason to prefer control, nor against control."""
+    fine = Guarded("reciprocal_rank", 0.1, GuardrailState.OK, "reciprocal_rank: fine")
+    rail = Guarded("entropy", 0.1, state, "entropy, candidate - control: -0.300 to -0.200; must stay above -0.1")
+    verdict, reason = judge(evidence(ABOVE, guardrails=[fine, rail]))
+    assert (verdict, rail.words in reason, word in reason) == (Verdict.KEEP_RUNNING, True, True)
+    assert fine.words not in reason
+    assert judge(evidence(BELOW, guardrails=[rail]))[0] is Verdict.CONTROL_PREFERRED
+    assert judge(evidence(ABOVE, guardrails=[fine]))[0] is Verdict.CANDIDATE_PREFERRED
+
+
+def test_an_experiment_says_that_a_guardrail_is_broken_whatever_its_result() -> None:
+    """No difference is not a free hand, and who keeps running should know what it is for."""
+    rail = Guarded("entropy", 0.1, GuardrailState.BROKEN, "entropy: -0.300 to -0.200; must stay above -0.1")
+    assert judge(evidence(ABOVE, guardrails=[rail]))[1].startswith("the candidate is not preferred: a guardrail is br")
+    for changes in ({"margin": 0.04}, {}):
+        assert f"a guardrail is broken: {rail.words}" in judge(evidence(AROUND, guardrails=[rail], **changes))[1]
 
 
 def test_an_experiment_waits_for_a_check_that_holds_a_preference() -> None:
@@ -108,3 +123,4 @@ def test_an_experiment_says_what_qualifies_its_preference() -> None:
     assert judge(evidence(ABOVE, checks=[unknown]))[1].endswith("; skill unknown: no outcomes were read")
     known = Check("skill", CheckState.OK, "better than chance", qualifies="skill unknown: no outcomes were read")
     assert "unknown" not in judge(evidence(ABOVE, checks=[known]))[1]
+    assert judge(evidence(AROUND, margin=0.04, checks=[unknown]))[1].endswith("; skill unknown: no outcomes were read")

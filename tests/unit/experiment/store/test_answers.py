@@ -14,6 +14,8 @@ from worker.core.errors import BadRecord
 from worker.experiment.metrics import MAX_VALUE, slate_metrics
 from worker.experiment.store.answers import read
 
+UNKNOWN = dict.fromkeys(slate_metrics())  # of items without attributes
+
 
 def test_experiment_answers_read_a_response_of_the_real_schema() -> None:
     """What is read here is what the schema has, defaults and all."""
@@ -24,7 +26,7 @@ def test_experiment_answers_read_a_response_of_the_real_schema() -> None:
     assert isinstance(decoded, dict)
     answer = read(decoded)
     assert (answer.values, answer.segments, answer.missing, answer.trouble) == (
-        {"reciprocal_rank": 0.75, "utility": 3.0, "entropy": 1.0}, {"country": "NL"}, False, "",
+        UNKNOWN | {"reciprocal_rank": 0.75, "utility": 3.0, "entropy": 1.0}, {"country": "NL"}, False, "",
     )  # fmt: skip
 
 
@@ -114,5 +116,5 @@ def test_experiment_answers_of_slates_that_are_all_one_are_no_difference() -> No
     """Nobody was asked, and there is nothing to find: 0 on both sides, utilities only where items have values."""
     for values, utility in (((1.0, 2.0), 0.0), ((1.0, None), None)):
         answer = read(slate(status="NOT_SAMPLED", probabilities=(None, None), values=values))  # type: ignore[arg-type]
-        nothing = {"reciprocal_rank": 0.0, "utility": utility, "entropy": 0.0}
+        nothing = UNKNOWN | {"reciprocal_rank": 0.0, "utility": utility, "entropy": 0.0}
         assert (dict(answer.values), answer.missing, answer.trouble) == (nothing, False, "")
