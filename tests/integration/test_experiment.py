@@ -154,7 +154,7 @@ def test_an_experiment_is_defined_and_published_on_topics(stage: Stage, tmp_path
     assert readout["definition"]["segments"] == ["country"]
     (published,) = records_of(stage.bootstrap, readouts, "ExperimentReadout")
     comparison = readout["epochs"][0]["comparisons"][0]
-    assert (published["experiment_id"], published["exploratory"]) == ("shelf", False)
+    assert (published["experiment_id"], published["exploratory"]) == ("shelf", True)  # its events came before
     assert (published["verdict"], published["reason"]) == (comparison["verdict"], comparison["reason"])
     first = published["effects"][0]
     assert (first["metric"], first["estimand"]) == ("duel_share", "SIMULATED")

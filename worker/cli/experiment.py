@@ -182,6 +182,7 @@ def define(
 
     found = service.define(settings_of(config, bootstrap, settings), file, topic=definitions_topic)
     text = f"{found.experiment_id}: defined as {found.key}; a change of what the figures depend on starts a new epoch"
+    text += "; it is a DRAFT, which readers leave out" if found.is_draft else ""
     tell({"experiment_id": found.experiment_id, "key": found.key}, as_json=as_json, text=text)
 
 

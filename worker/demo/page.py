@@ -39,7 +39,7 @@ def on_embedded(settings: KafkaClientSettings) -> KafkaClientSettings:
 @contextmanager
 def shown(settings: KafkaClientSettings, definition: Definition) -> Iterator[Watched]:
     """Serve the page on a free port of this machine."""
-    options = service.Options(definitions=(definition,))
+    options = service.Options(definitions=(definition,), defined_at=definition.start)  # its events are made after it
     with service.live(settings, options) as source, serving.listen("127.0.0.1", 0) as listening:
         page = Watched(serving.address(listening))
         server = serving.server(source)

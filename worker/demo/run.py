@@ -174,7 +174,7 @@ class _Demo:
 
     def _report(self) -> Report:
         state = State()
-        state.define(self._definition)
+        state.define(self._definition, taken_at=self._definition.start)  # its events are made after it
         state.take(self._tally.answers, health={"read": len(self._tally.answers)}, positions={})
         return assemble.report(state, assemble.Defaults())
 

@@ -16,7 +16,7 @@ from threading import Event
 from worker.core.errors import BadRecord, BadSettings, Retryable
 from worker.core.outcomes import Outcome
 from worker.core.records import Record
-from worker.experiment.definition import Definition, from_record
+from worker.experiment.definition import DRAFT, Definition, from_record
 from worker.experiment.store.answers import Answer, read
 from worker.experiment.store.database import State
 from worker.experiment.store.real_clicks import read_outcome
@@ -54,12 +54,12 @@ class Records:
         """Count a batch and move on.  Raises `Retryable` with nothing moved if a schema cannot be fetched now."""
         health: Counter[str] = Counter()
         answers: list[Answer] = []
-        definitions: list[Definition] = []
+        definitions: list[tuple[Definition, int]] = []
         outcomes: list[Outcome] = []
         for record in records:
             try:
                 if record.partition.topic == self._topics.definitions:
-                    definitions += self._definition(record)
+                    definitions += self._definition(record, health)
                 elif record.partition.topic == self._topics.outcomes:
                     health["outcomes"] += 1
                     outcomes += self._outcome(record, health)
@@ -71,8 +71,8 @@ class Records:
             except BadSettings as error:
                 log.warning("%s: no definition: %s; it is left out", record.where, error)
                 health["bad_definition"] += 1
-        for definition in definitions:
-            self._state.define(definition)
+        for definition, taken_at in definitions:
+            self._state.define(definition, taken_at=taken_at)
         health.update({"topic_made_anew": len(reached.made_anew)})
         self._state.take(
             answers,
@@ -83,8 +83,16 @@ class Records:
             made_anew=reached.made_anew,
         )
 
-    def _definition(self, record: Record) -> list[Definition]:
-        return [] if record.value is None else [from_record(self._decode(record, "ExperimentDefinition"))]
+    def _definition(self, record: Record, health: Counter[str]) -> list[tuple[Definition, int]]:
+        """Return a definition with the time at which Kafka took it; nothing for a tombstone, and for a draft."""
+        if record.value is None:
+            return []
+        definition = from_record(self._decode(record, "ExperimentDefinition"))
+        if definition.is_draft:
+            log.warning("%s: %s: %s", record.where, definition.experiment_id, DRAFT)
+            health["draft_definition"] += 1
+            return []
+        return [(definition, record.timestamp_ms * 1_000 if record.timestamp_ms else time.time_ns() // 1_000)]
 
     def _outcome(self, record: Record, health: Counter[str]) -> list[Outcome]:
         if record.value is None:

@@ -262,13 +262,29 @@ class Epoch:
     """The figures of one configuration under one version of the definition."""
 
     config_fingerprint: str
-    definition_key: str  # "" where no definition stood before the data
+    definition_key: str  # "" without a definition
     first_occurred_at: int
     last_occurred_at: int
     responses: int
     slates: int  # SLATE answers among them
     comparisons: tuple[Comparison, ...]
     calibration: Calibrated | None = None  # None without outcomes
+    exploratory: str = ""  # why it is not "defined before the data"; "" if it is
+
+
+@dataclass(frozen=True, slots=True)
+class LookedAt:
+    """How often somebody could have found a preference: who looks more often finds more by chance.
+
+    Only what had an interval counts.  A verdict has 1 / `epochs` of alpha.
+    """
+
+    configurations: int
+    definitions: int
+    epochs: int  # pairs of the two; at least 1
+
+
+ONCE = LookedAt(configurations=1, definitions=1, epochs=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,6 +296,7 @@ class Readout:
     planned_users: int
     epochs: tuple[Epoch, ...]
     definition: Definition | None = None
+    looked_at: LookedAt = ONCE
     cannot_tell: tuple[str, ...] = stats.CANNOT_TELL
 
     @property

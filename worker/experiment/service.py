@@ -1,5 +1,6 @@
 """The commands of `mirrorstream experiment`: fill a state from the topics, and report from it."""
 
+import logging
 import signal
 import tempfile
 import time
@@ -13,7 +14,7 @@ from threading import Event, Thread
 from worker.core.codec import framing, impression as codec
 from worker.core.errors import BadSettings, Fatal
 from worker.core.records import Message, Record
-from worker.experiment.definition import Definition, as_record, check_known, load
+from worker.experiment.definition import DRAFT, Definition, as_record, check_known, load
 from worker.experiment.ingest import Records, Topics, catch_up, keep_up
 from worker.experiment.readout import Report
 from worker.experiment.report import assemble, compare_configurations
@@ -25,6 +26,8 @@ from worker.experiment.store.database import State
 from worker.kafka import admin, registry
 from worker.kafka.follower import Following, Reached
 from worker.settings.groups import KafkaClientSettings
+
+log = logging.getLogger(__name__)
 
 LEAST_S, REST = 1.0, 9.0  # between two reports: at least so long, and so many times what the last one took
 
@@ -39,6 +42,7 @@ class Options:
     state: Path | None = None  # None: in memory, read anew each time
     include_test: bool = False
     defaults: Defaults = field(default_factory=Defaults)
+    defined_at: int | None = None  # when `definitions` were given, microseconds; None: now, or when the state took them
 
 
 def report(settings: KafkaClientSettings, options: Options, *, experiment: str | None) -> Report:
@@ -174,8 +178,12 @@ def _publish(settings: KafkaClientSettings, topic: str, name: str, records: Mapp
 
 def _state(options: Options) -> State:
     state = State(options.state)
+    now = time.time_ns() // 1_000 if options.defined_at is None else options.defined_at
     for definition in options.definitions:
-        state.define(definition)
+        if definition.is_draft:
+            log.warning("%s: %s", definition.experiment_id, DRAFT)
+        else:
+            state.define(definition, taken_at=now)
     return state
 
 

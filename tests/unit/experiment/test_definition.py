@@ -132,12 +132,24 @@ def test_no_word_of_the_validation_library_reaches_a_user() -> None:
         ({"primary_metric": "utility"}, False),
         ({"planned_users": 100}, False),
         ({"control": "other"}, False),
-        ({"stop": START_US + 1}, True),
-        ({"segments": ("country",)}, True),
-        ({"guardrails": (Guardrail("entropy", 1.0),)}, True),
+        ({"stop": START_US + 1}, False),
+        ({"start": START_US + 1}, False),
+        ({"candidates": ("c",)}, False),
+        ({"candidates": ("b", "c")}, False),
+        ({"segments": ("country",)}, False),
+        ({"guardrails": (Guardrail("entropy", 1.0),)}, False),
+        ({"outcome_window_s": 60.0}, True),
+        ({"state": State.STOPPED}, True),
+        ({"revised_at": START_US + 1}, True),
     ],
 )
 def test_an_experiment_has_another_key_if_its_rule_is_another(change: dict[str, object], same: bool) -> None:
     """Whatever decides, decides anew."""
     one = Definition("x", START_US, "a", ("b",))
     assert (replace(one, **change).key == one.key) is same  # type: ignore[arg-type]
+    assert (replace(one, **change).differs_in(one) == []) is same  # type: ignore[arg-type]
+
+
+def test_an_experiment_whose_lists_are_in_another_order_is_the_same() -> None:
+    one = Definition("x", START_US, "a", ("b", "c"), segments=("country", "plan"))
+    assert replace(one, candidates=("c", "b"), segments=("plan", "country")).key == one.key

@@ -16,12 +16,14 @@ from worker.experiment.definition import Definition
 from worker.experiment.metrics import DUEL_SHARE, METRICS
 from worker.experiment.quality import checks as trust
 from worker.experiment.quality.activity import activity, groups
+from worker.experiment.quality.defined import Stated, defined
 from worker.experiment.quality.dominance import alias, dominant
 from worker.experiment.quality.placebos import Placebo
 from worker.experiment.quality.reasons import reasons
 from worker.experiment.quality.skew import skew
 from worker.experiment.quality.skill import skill
 from worker.experiment.readout import (
+    ONCE,
     ActivityGroup,
     Calibrated,
     Check,
@@ -30,6 +32,7 @@ from worker.experiment.readout import (
     Epoch,
     Example,
     List,
+    LookedAt,
     Offered,
     Point,
     Readout,
@@ -102,15 +105,29 @@ def _dominant(readouts: Sequence[Readout]) -> dict[str, int]:
 
 
 def _readout(state: State, name: str, rows: Sequence[EpochRow], defaults: Defaults) -> Readout:
-    forms = {form.epoch: form for form in state.forms(name)}
+    forms, taken = {form.epoch: form for form in state.forms(name)}, state.taken_at(name)
     latest = state.forms(name)[-1] if forms else None
     rows = _current_last(state, rows, forms)
+    assemblies = [
+        _Assembly(state, row, Stated(forms.get(row.key), taken.get(row.key), row.first), defaults) for row in rows
+    ]
+    looked_at = _looked_at([one for one in assemblies if one.has_interval()], replaced=len(taken.keys() - forms.keys()))
     return Readout(
         experiment_id=name or None,
         alpha=latest.alpha if latest else defaults.alpha,
         planned_users=latest.planned_users if latest else defaults.planned_users,
-        epochs=tuple(_Assembly(state, row, forms.get(row.key), defaults).epoch() for row in rows),
+        epochs=tuple(one.epoch(looked_at) for one in assemblies),
         definition=latest,
+        looked_at=looked_at,
+    )
+
+
+def _looked_at(assemblies: Sequence["_Assembly"], *, replaced: int) -> LookedAt:
+    """Count the epochs, and forms that were looked at and then replaced as if they had never been."""
+    return LookedAt(
+        configurations=len({one.row.fingerprint for one in assemblies}),
+        definitions=len({one.row.key for one in assemblies}) + replaced,
+        epochs=max(1, len(assemblies) + replaced),
     )
 
 
@@ -127,8 +144,9 @@ def _current_last(state: State, rows: Sequence[EpochRow], forms: Mapping[str, De
 class _Assembly:
     """One epoch."""
 
-    def __init__(self, state: State, row: EpochRow, form: Definition | None, defaults: Defaults) -> None:
-        self._db, self._row, self._form = state.db, row, form
+    def __init__(self, state: State, row: EpochRow, stated: Stated, defaults: Defaults) -> None:
+        self._db, self._row, self._form, self._stated = state.db, row, stated.form, stated
+        form = stated.form
         self._alpha = form.alpha if form else defaults.alpha
         self._planned_users = form.planned_users if form else defaults.planned_users
         self._primary = form.primary_metric if form else DUEL_SHARE
@@ -136,9 +154,30 @@ class _Assembly:
         self._pairs = queries.pair_rows(self._db, row.id)
         self._seen: list[Seen] = []
         self._calibrated: Calibrated | None = None
+        self._looked_at = ONCE
+        self._compared = queries.compared(self._db, self._row.id)
+        self._users = [
+            {
+                (metric, segment): Users(sums, self._rule(metric))
+                for metric, segment, sums in queries.sums(self._db, self._row.id, *pair)
+            }
+            for pair in self._compared
+        ]
+        self._all_effects = [self._effects(found) for found in self._users]
 
-    def epoch(self) -> Epoch:
-        compared = queries.compared(self._db, self._row.id)
+    @property
+    def row(self) -> EpochRow:
+        """Which epoch it is."""
+        return self._row
+
+    def has_interval(self) -> bool:
+        """Return whether there is one to look at, of any candidate."""
+        return any(primary.overall.interval is not None for primary, *_ in self._all_effects)
+
+    def epoch(self, looked_at: LookedAt) -> Epoch:
+        """Return its figures, each verdict at its share of alpha."""
+        self._looked_at = looked_at
+        compared = self._compared
         controls = {control for _, control in compared}
         if has_outcomes(self._db) and len(controls) == 1:
             self._seen = list(seen(self._db, self._row.id, *controls, window_us=self._window_us))
@@ -152,24 +191,21 @@ class _Assembly:
             slates=self._row.slates,
             comparisons=self._comparisons(compared),
             calibration=self._calibrated,
+            exploratory=self._stated.exploratory,
         )
 
     def _comparisons(self, compared: Sequence[tuple[str, str]]) -> tuple[Comparison, ...]:
         """Compare all candidates, each in the light of how many there are; the best comes first."""
-        users = [
-            {
-                (metric, segment): Users(sums, self._rule(metric))
-                for metric, segment, sums in queries.sums(self._db, self._row.id, *pair)
-            }
-            for pair in compared
-        ]
-        effects = [self._effects(found) for found in users]
-        p_values = stats.holm([self._p_value(found[0]) for found in effects], of=self._num_candidates(compared))
+        p_values = stats.holm(
+            [self._p_value(found[0]) for found in self._all_effects], of=self._num_candidates(compared)
+        )
         return best_first(
             self._comparison(
                 *pair, found, (replace(first, p_value=p_value), *rest), num_candidates=self._num_candidates(compared)
             )
-            for pair, found, (first, *rest), p_value in zip(compared, users, effects, p_values, strict=True)
+            for pair, found, (first, *rest), p_value in zip(
+                compared, self._users, self._all_effects, p_values, strict=True
+            )
         )
 
     def _num_candidates(self, compared: Sequence[tuple[str, str]]) -> int:
@@ -180,16 +216,19 @@ class _Assembly:
         return stats.log_e(of, null=null, alpha=self._alpha, planned_users=self._planned_users)
 
     def _corrected(self, of: stats.Estimate, num_candidates: int) -> stats.Interval | None:
-        """Return the interval that several candidates share alpha in; None for one, whose interval has all of it."""
-        return None if num_candidates == 1 else self._at_share(of, num_candidates)
+        """Return the interval that candidates and epochs share alpha in; None for one, whose interval has all of it."""
+        return None if self._share(num_candidates) == self._alpha else self._at_share(of, num_candidates)
 
-    def _at_share(self, of: stats.Estimate, num_looked_at: int) -> stats.Interval | None:
-        return stats.at_level(of, self._alpha / num_looked_at, planned_users=self._planned_users)
+    def _share(self, num_candidates: int) -> float:
+        return self._alpha / (num_candidates * self._looked_at.epochs)
+
+    def _at_share(self, of: stats.Estimate, num_candidates: int) -> stats.Interval | None:
+        return stats.at_level(of, self._share(num_candidates), planned_users=self._planned_users)
 
     def _p_value(self, effect: Effect) -> float | None:
-        """Return the always-valid p-value of this look."""
+        """Return the always-valid p-value of this look, for reading several epochs."""
         log_e = self._log_e(effect.overall, effect.null)
-        return None if log_e is None else min(1.0, exp(-log_e))
+        return None if log_e is None else min(1.0, self._looked_at.epochs * exp(-log_e))
 
     def _comparison(
         self,
@@ -217,7 +256,7 @@ class _Assembly:
         worst = primary.worst_case(absent if declared == 1 else None) if primary else None
         guardrails = tuple(
             guarded(
-                self._form, effects, lambda of: self._at_share(of, num_candidates), alpha=self._alpha / num_candidates
+                self._form, effects, lambda of: self._at_share(of, num_candidates), alpha=self._share(num_candidates)
             )
         )
         of_activity, about_values = self._by_activity(primary, effects[0])
@@ -234,6 +273,7 @@ class _Assembly:
             ),
             *about_values,
             skill(self._calibrated, has_outcomes=has_outcomes(self._db)),
+            defined(self._stated),
         )
         verdict, reason = judge(
             Evidence(
@@ -247,6 +287,7 @@ class _Assembly:
                 corrected=self._corrected(effects[0].overall, num_candidates),
                 checks=checked,
                 guardrails=guardrails,
+                looked_at=self._looked_at,
             )
         )
         return Comparison(
@@ -274,7 +315,7 @@ class _Assembly:
             reasons=reasons(queries.reasons(self._db, self._row.id, candidate, control), self._rule(DUEL_SHARE)),
             wins=self._examples(candidate, control, wins=True),
             losses=self._examples(candidate, control, wins=False),
-            basis=stats.BASIS if self._form is None else stats.DEFINED,
+            basis=self._stated.basis,
             activity=of_activity,
             absent=sum(absent.values()),
             dominant={alias(queries.user_name(self._db, user)): share for user, share in large.items()},

@@ -6,7 +6,7 @@ placebos of the experiment     does the engine find differences whose direction 
 """
 
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from worker.experiment.metrics import DUEL_SHARE
 from worker.experiment.quality import checks as trust

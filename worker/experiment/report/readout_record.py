@@ -17,7 +17,7 @@ def record(readout: Readout, *, produced_at: int) -> dict[str, object]:
         "experiment_id": readout.experiment_id or "",
         "config_fingerprint": epoch.config_fingerprint,
         "as_of": epoch.last_occurred_at,
-        "exploratory": not epoch.definition_key,
+        "exploratory": bool(epoch.exploratory),
         "effects": [effect for one in epoch.comparisons for effect in _effects(one)],
         "verdict": first.verdict.value if first else "UNKNOWN",
         "reason": first.reason if first else "no candidate yet",

@@ -2,7 +2,7 @@
 
     a check failed that blocks a preference            do not trust
     too few users, or no interval                      keep running
-    whole interval within the margin                   no difference (of k candidates: the interval at alpha / k)
+    whole interval within the margin                   no difference (k candidates, e epochs: at alpha / (k e))
     interval beside the null, Holm agrees
         missing pairs could reverse it                 do not trust
         above, and a guardrail is broken               keep running: not preferred, and it says why
@@ -12,13 +12,14 @@
     else                                               keep running
 
 The verdict may be read at any look: the interval is valid at every look, and Holm's correction for several
-candidates uses p-values that are.
+candidates uses p-values that are.  Several epochs of an experiment share alpha: each is another chance to find
+something.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from worker.experiment.readout import Check, CheckState, Effect, Guarded, GuardrailState
+from worker.experiment.readout import ONCE, Check, CheckState, Effect, Guarded, GuardrailState, LookedAt
 from worker.experiment.statistics.confidence import EVEN, Interval, Verdict, not_identified
 from worker.experiment.wording import tie
 
@@ -34,9 +35,10 @@ class Evidence:
     num_candidates: int
     missing: int
     worst_case: Interval | None
-    corrected: Interval | None = None  # the primary's interval at alpha / num_candidates; None with one candidate
+    corrected: Interval | None = None  # the primary's interval at its share of alpha; None where it has all of it
     checks: Sequence[Check] = ()
     guardrails: Sequence[Guarded] = ()
+    looked_at: LookedAt = ONCE
 
 
 def judge(on: Evidence) -> tuple[Verdict, str]:
@@ -63,8 +65,7 @@ def _beside(on: Evidence, interval: Interval) -> tuple[Verdict, str]:
     where = f"the whole interval is {'above' if up else 'below'} {tie(null)}"
     if on.primary.p_value is not None and on.primary.p_value > on.alpha:
         p_value = f"p is {on.primary.p_value:.3f}, above {on.alpha:g}"
-        corrected = f"{p_value}, after Holm's correction for {on.num_candidates} candidates"
-        return Verdict.KEEP_RUNNING, f"{where}, but {corrected}; {_seen(on)}"
+        return Verdict.KEEP_RUNNING, f"{where}, but {p_value}, {_correction(on)}; {_seen(on)}"
     if on.missing and (on.worst_case is None or null in on.worst_case):
         return (
             Verdict.DO_NOT_TRUST,
@@ -82,6 +83,16 @@ def _beside(on: Evidence, interval: Interval) -> tuple[Verdict, str]:
     return Verdict.CANDIDATE_PREFERRED if up else Verdict.CONTROL_PREFERRED, "; ".join([where, *_qualified(on)])
 
 
+def _correction(on: Evidence) -> str:
+    parts = [f"Holm's correction for {on.num_candidates} candidates"] if on.num_candidates > 1 else []
+    parts += [f"sharing alpha among {_epochs(on.looked_at)}"] if on.looked_at.epochs > 1 else []
+    return f"after {' and '.join(parts)}"
+
+
+def _epochs(of: LookedAt) -> str:
+    return f"the {of.epochs} epochs that were looked at"
+
+
 def _broken(on: Evidence) -> list[str]:
     """Return a sentence of each broken guardrail."""
     broken = [guarded for guarded in on.guardrails if guarded.state is GuardrailState.BROKEN]
@@ -90,7 +101,12 @@ def _broken(on: Evidence) -> list[str]:
 
 def _qualified(on: Evidence) -> list[str]:
     """Return what has to be said beside a result, of the checks that are not OK."""
-    return [check.qualifies for check in on.checks if check.qualifies and check.state is not CheckState.OK]
+    said = [check.qualifies for check in on.checks if check.qualifies and check.state is not CheckState.OK]
+    of = on.looked_at
+    if of.epochs > 1:
+        several = f"{of.configurations} configurations, {of.definitions} definitions"
+        said.append(f"alpha is shared by {_epochs(of)} ({several})")
+    return said
 
 
 def _within(on: Evidence, margin: float) -> str:

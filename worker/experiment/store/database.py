@@ -3,6 +3,7 @@
     answer     each answer once, by (experiment, configuration, event, question, variant): the facts
     total      mergeable sums by comparison, metric, segment, user and minute: made from the answers (`sums`)
     example    the duels that went furthest, with what people are shown of them (`examples`)
+    taken      when each form of a definition was taken, which says whether it was defined before its data
     position   the next offset of each partition
     topic      the id of each topic that the positions belong to: one that is made anew keeps its name, not its id
 
@@ -25,7 +26,7 @@ from worker.core.errors import BadSettings
 from worker.core.outcomes import Outcome
 from worker.core.records import Partition
 from worker.core.seeding import digest
-from worker.experiment.definition import Definition, as_record, from_record
+from worker.experiment.definition import Definition, as_record, from_record, revised_at
 from worker.experiment.store import tables
 from worker.experiment.store.answers import Answer
 from worker.experiment.store.sums import Counting
@@ -66,6 +67,7 @@ class State:
         self._counting = Counting(self._db)
         self._forms = self._read_forms()
         self._forgotten = {hashed for (hashed,) in self._db.execute("select hash from forgotten")}
+        self._count_renamed_epochs()
 
     def close(self) -> None:
         """Close the file."""
@@ -103,6 +105,14 @@ class State:
     def forms(self, experiment_id: str) -> Sequence[Definition]:
         """Return the versions of an experiment's definition, by `since`."""
         return self._forms.get(experiment_id, ())
+
+    def taken_at(self, experiment_id: str) -> dict[str, int]:
+        """Return when each form of a definition was taken, by epoch; forms of an older file are not there.
+
+        Forms that a later one replaced altogether are still there: they were looked at.
+        """
+        query = "select epoch, at from taken where experiment = ?"
+        return dict(self._db.execute(query, (experiment_id,)))
 
     def experiments(self) -> list[str]:
         """Return the ids of all experiments that something was read of, or that are defined."""
@@ -144,21 +154,28 @@ class State:
                 [(name, count) for name, count in counted.items() if count],
             )
 
-    def define(self, definition: Definition) -> Definition:
+    def define(self, definition: Definition, *, taken_at: int = 0) -> Definition:
         """Take a definition, or a new form of one; return it with the `revised_at` that it got.
 
-        A form that says no `revised_at` although events were counted under another one holds from after those: what
-        was looked at under one rule is never counted again under another.
+        `taken_at` is when Kafka took it, or when it was given, in microseconds; 0 is before any data.  Of a form that
+        is taken again, the first time counts.
+
+        A form that says no `revised_at` although events were counted under another one holds from when it was taken,
+        and from after those: what was looked at under one rule is never counted again under another.
         """
         name = definition.experiment_id
-        old = list(self.forms(name))
+        old, newest = list(self.forms(name)), self._newest(name)
         if old and old[-1].key == definition.key:
             definition = replace(definition, revised_at=old.pop().revised_at)
+        elif newest < 0:
+            old = []  # nothing was counted under it, so nothing was looked at
         elif old and definition.revised_at is None:
-            definition = replace(definition, revised_at=self._newest(name) + 1)
+            since = revised_at(old[-1], definition, newest=newest, taken_at=taken_at)
+            definition = replace(definition, revised_at=since)
         forms = [*(form for form in old if form.since < definition.since), definition]
-        if forms != list(self.forms(name)):
+        if forms != list(self.forms(name)) or taken_at < self.taken_at(name).get(definition.epoch, taken_at + 1):
             with self._transaction():
+                self._take_form(definition, taken_at, is_first=newest < 0)
                 self._write_forms(name, forms)
                 self._counting.anew(name, forms)
         return definition
@@ -207,11 +224,30 @@ class State:
         new = self._counting.take(answer, self.forms(answer.experiment_id))
         return answer.trouble if new else "duplicate"
 
+    def _count_renamed_epochs(self) -> None:
+        """Count the experiments anew whose epochs have other names: an older version named them by another rule."""
+        found: dict[str, set[str]] = {}
+        for name, key in self._db.execute("select experiment, key from epoch join stream on stream.id = stream"):
+            found.setdefault(name, set()).add(key)
+        known = {name: {form.epoch for form in self.forms(name)} or {""} for name in found}
+        if renamed := [name for name, keys in found.items() if keys - known[name]]:
+            with self._transaction():
+                for name in renamed:
+                    self._counting.anew(name, self.forms(name))
+
     def _newest(self, experiment_id: str) -> int:
         """Return the time of the newest event that was read, or -1."""
         query = "select max(last) from epoch join stream on stream.id = stream where experiment = ?"
         found = self._db.execute(query, (experiment_id,)).fetchone()[0]
         return -1 if found is None else int(found)
+
+    def _take_form(self, form: Definition, taken_at: int, *, is_first: bool) -> None:
+        if is_first:
+            self._db.execute("delete from taken where experiment = ?", (form.experiment_id,))
+        self._db.execute(
+            "insert into taken values (?, ?, ?) on conflict do update set at = min(at, excluded.at)",
+            (form.experiment_id, form.epoch, taken_at),
+        )
 
     def _write_forms(self, experiment_id: str, forms: Sequence[Definition]) -> None:
         self._db.execute("delete from definition where experiment = ?", (experiment_id,))

@@ -41,13 +41,12 @@ class Pair:
 def placed(answer: Answer, forms: Sequence[Definition]) -> Definition | Aside | None:
     """Return the form of the definition that an answer counts under, or why it does not; None without a definition.
 
-    `forms` are ordered by `since`; what is stopped is stopped for all of them.
+    `forms` are ordered by `since`; each has a stop of its own, so that a later one takes nothing back.
     """
     if not forms:
         return None
     form = next((form for form in reversed(forms) if form.since <= answer.occurred_at), None)
-    stop = forms[-1].stop
-    if form is None or (stop is not None and answer.occurred_at >= stop):
+    if form is None or (form.stop is not None and answer.occurred_at >= form.stop):
         return Aside.OUTSIDE
     known = {form.control, *form.candidates}
     return form if {answer.variant, answer.control_variant or form.control} <= known else Aside.UNKNOWN_VARIANT

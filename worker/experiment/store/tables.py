@@ -1,6 +1,7 @@
 """The tables of a state file, their version, and what happens to a file of another version.
 
-version 4   a DUEL keeps what one list alone offered, and items have titles
+version 4   a DUEL keeps what one list alone offered, items have titles, and `taken` has when each definition was taken;
+            epochs are named by `OPENS_AN_EPOCH` (`State` counts anew)
 version 3   `answer` has a column for each metric; one that is registered later gets its column here
 version 2   `answer` had v0, v1 and v2, the metrics by place: their columns are renamed, no figure changes
 another     refused; `mirrorstream experiment rebuild` empties the file and reads the topics again
@@ -18,6 +19,7 @@ from worker.experiment.store.answer_rows import metric_columns
 log = logging.getLogger(__name__)
 
 VERSION = 4
+READABLE = (0, 2, 3, VERSION)  # 0: a new file
 READ = (
     "answer",
     "title",
@@ -43,6 +45,7 @@ create table if not exists topic(name text primary key, id text) without rowid;
 create table if not exists health(name text primary key, count int) without rowid;
 create table if not exists definition(experiment text, since int, record text, primary key (experiment, since))
     without rowid;
+create table if not exists taken(experiment text, epoch text, at int, primary key (experiment, epoch)) without rowid;
 create table if not exists forgotten(hash blob primary key) without rowid;
 create table if not exists user(id integer primary key, name text unique);
 create table if not exists stream(id integer primary key, experiment text, fingerprint text,
@@ -98,7 +101,7 @@ def check(db: sqlite3.Connection, path: Path | None) -> None:
     found = _version(db)
     if not _is_ours(db):
         raise BadSettings(f"--state {path}: {_FOREIGN}")
-    if found not in (0, 2, 3, VERSION):
+    if found not in READABLE:
         raise BadSettings(
             f"--state {path}: a state file of version {found}, want {VERSION}; it is left unchanged. "
             f"`mirrorstream experiment rebuild --state {path}` empties it and reads the topics again"

@@ -13,7 +13,7 @@ import pytest
 from tests.support.experiment.made import AT_US, MINUTE_US, answers, response, slate
 from worker.core.errors import BadSettings
 from worker.core.records import Partition
-from worker.experiment.definition import Definition
+from worker.experiment.definition import Definition, Guardrail
 from worker.experiment.store.answers import Answer
 from worker.experiment.store.database import State
 from worker.experiment.store.sums import UNIT
@@ -158,14 +158,61 @@ def test_an_experiment_whose_rule_changes_after_a_look_counts_on_in_an_epoch_of_
     assert sorted(row[5] for row in counted(state)["epoch"]) == [1, 2, 3]  # what was left is not taken up again
 
 
-def test_an_experiment_whose_stop_or_segments_change_stays_in_its_epoch() -> None:
-    """What does not touch the rule opens no epoch, though figures are made anew."""
+@pytest.mark.parametrize(
+    "change",
+    [{"candidates": ("candidate", "other")}, {"guardrails": (Guardrail("entropy", 0.1),)}, {"segments": ()},
+     {"start": AT_US - 1}],
+    ids=lambda change: next(iter(change)),
+)  # fmt: skip
+def test_an_experiment_whose_verdict_could_change_opens_an_epoch(change: dict[str, Any]) -> None:
+    """What was looked at under one rule is never counted under another: it begins where it was taken."""
     state = State()
-    state.define(replace(DEFINED, segments=()))
-    take(state, answers(response(user, segments={"country": "NL"}) for user in range(3)))
-    state.define(DEFINED)
-    assert [row[2:3] + row[5:6] for row in counted(state)["epoch"]] == [(DEFINED.key, 3)]
-    assert {row[3] for row in counted(state)["total"]} == {"", "country=NL"}
+    state.define(DEFINED, taken_at=AT_US - 1)
+    take(state, answers(response(0, event) for event in range(3)))
+    changed = state.define(replace(DEFINED, **change), taken_at=AT_US + 3 * MINUTE_US)
+    assert changed.revised_at == AT_US + 3 * MINUTE_US
+    take(state, answers(response(0, event) for event in range(3, 5)))
+    assert sorted((row[2], row[5]) for row in counted(state)["epoch"]) == sorted([(DEFINED.key, 3), (changed.epoch, 2)])
+    assert state.taken_at("exp") == {DEFINED.key: AT_US - 1, changed.epoch: AT_US + 3 * MINUTE_US}
+
+
+def test_an_experiment_that_is_stopped_keeps_its_epoch_and_one_that_is_prolonged_goes_on_in_another() -> None:
+    """Events up to the stop count as before, whenever they are read; what a stop lies before stays counted."""
+    state = State()
+    state.define(DEFINED, taken_at=AT_US - 1)
+    take(state, answers(response(0, event) for event in range(2)))
+    state.define(replace(DEFINED, stop=AT_US + 3 * MINUTE_US), taken_at=AT_US + MINUTE_US)
+    take(state, answers(response(0, event) for event in range(2, 6)))
+    assert [(row[2], row[5]) for row in counted(state)["epoch"]] == [(DEFINED.key, 3)]
+    longer = state.define(replace(DEFINED, stop=AT_US + 9 * MINUTE_US), taken_at=AT_US + 4 * MINUTE_US)
+    assert sorted((row[2], row[5]) for row in counted(state)["epoch"]) == sorted([(DEFINED.key, 3), (longer.epoch, 2)])
+    state.define(replace(DEFINED, stop=AT_US + MINUTE_US), taken_at=AT_US + 8 * MINUTE_US)
+    assert sorted(row[5] for row in counted(state)["epoch"]) == [2, 3]
+
+
+def test_an_experiment_whose_definition_is_mended_before_its_data_has_one() -> None:
+    """Nothing was counted, so nothing was looked at: events from before the second form count under it."""
+    state = State()
+    state.define(replace(DEFINED, margin=0.2), taken_at=AT_US - 2)
+    state.define(DEFINED, taken_at=AT_US - 1)
+    take(state, answers([response()]))
+    assert ([row[2] for row in counted(state)["epoch"]], state.taken_at("exp")) == (
+        [DEFINED.key],
+        {DEFINED.key: AT_US - 1},
+    )
+
+
+def test_an_experiment_is_defined_when_its_form_is_first_taken(tmp_path: Path) -> None:
+    """A form that is sent again is not younger, in the file neither, nor after a rebuild."""
+    state = State(tmp_path / "state.db")
+    for taken_at in (AT_US, AT_US - 5, AT_US + 5):
+        state.define(DEFINED, taken_at=taken_at)
+    version = state.version
+    state.define(DEFINED, taken_at=AT_US + 9)
+    assert (state.taken_at("exp"), state.version) == ({DEFINED.key: AT_US - 5}, version)
+    state.reset()
+    state.close()
+    assert State(tmp_path / "state.db").taken_at("exp") == {DEFINED.key: AT_US - 5}
 
 
 def test_an_experiment_defined_late_ends_with_the_figures_of_one_defined_first(tmp_path: Path) -> None:

@@ -60,6 +60,7 @@ def test_an_experiment_that_is_counted_anew_has_the_same_reasons() -> None:
     before = only(state).reasons
     state.define(Definition("exp", AT_US, "control", ("candidate",)))
     assert only(state).reasons == before
+    state = counted([duel(number, 2 - number % 2 * 2, "Boredom", "Price") for number in range(10)])
     state.define(Definition("exp", AT_US + MINUTE_US, "control", ("candidate",), stop=AT_US + 2 * MINUTE_US))
     assert only(state).reasons == ()  # one draw, for one side
 

@@ -105,6 +105,31 @@ def test_an_experiments_file_is_taken_over_whole_or_not_at_all(tmp_path: Path, m
     assert counted(State(path)) == counted(take(State(), many()))
 
 
+def test_an_experiments_file_of_version_3_is_counted_anew_where_its_epochs_have_other_names(tmp_path: Path) -> None:
+    """The rule that names them is another one; figures are the same, and nobody knows when it was defined."""
+    path = tmp_path / "old.db"
+    state = take(State(path), many())
+    state.define(DEFINED)
+    state.close()
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("update epoch set key = 'by-another-rule'")
+        db.execute("drop table taken")
+        db.execute("pragma user_version = 3")
+        db.commit()
+    for _ in range(2):  # a process that dies half-way leaves it to the next one
+        old = State(path)
+        fresh = State()
+        fresh.define(DEFINED)
+        assert counted(old) == counted(take(fresh, many()))
+        (readout,) = [one for one in report(old, Defaults()).readouts if one.experiment_id == "exp"]
+        assert readout.current.exploratory == "it is not known when the definition was taken"
+        old.close()
+    old = State(path)
+    old.define(DEFINED, taken_at=1)
+    (readout,) = [one for one in report(old, Defaults()).readouts if one.experiment_id == "exp"]
+    assert readout.current.exploratory == ""
+
+
 @pytest.mark.parametrize("version", [1, 99])
 def test_an_experiments_file_of_another_version_is_refused_until_it_is_rebuilt(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, version: int
