@@ -145,6 +145,8 @@ class Definition:
 
 
 def _in_order(value: object) -> str:
+    if isinstance(value, Mapping):
+        return str(sorted((name, sorted(values)) for name, values in value.items()))
     return str(sorted(map(str, value))) if isinstance(value, tuple) else str(value)
 
 

@@ -36,6 +36,8 @@ def groups(
     """Return the estimate of each third of the users by their number of events; fewer where many have the same."""
     if not len(values):
         return ()
+    order = np.lexsort((values, events))  # sums round alike, whoever came first
+    values, events = values[order], events[order]
     cuts = np.unique(np.quantile(events, (1 / 3, 2 / 3), method="lower"))
     places = np.searchsorted(cuts, events, side="left")
     kept = [place for place in range(len(cuts) + 1) if np.any(places == place)]

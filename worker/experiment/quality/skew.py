@@ -37,6 +37,7 @@ def skew(
 
     `closed` is the interval of users whose first day is over, `bounds` are the least and greatest value of the metric.
     """
+    values = np.sort(values)  # sums round alike, whoever came first
     n, found = len(values), skewness(values)
     needed = ceil(USERS_PER_SQUARE * found**2)
     figures = {"skewness": found, "users_needed": needed}

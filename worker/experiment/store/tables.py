@@ -117,7 +117,7 @@ def prepare(db: sqlite3.Connection, path: Path | None) -> None:
         before = _version(db)  # another process may have been quicker
         if before == 2:  # noqa: PLR2004 - as the table above has it
             _run(db, _FROM_2)
-        if before in (2, 3):
+        if before in (2, 3) and "offered" not in _columns(db):
             _run(db, _FROM_3)
         _run(db, _TABLES)  # of a file from before there were topic ids this adds their table
         _add_metrics(db, path)

