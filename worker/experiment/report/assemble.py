@@ -55,7 +55,7 @@ from worker.experiment.store import queries
 from worker.experiment.store.answers import ANSWERED
 from worker.experiment.store.database import State
 from worker.experiment.store.engine_sums import measures, of_users
-from worker.experiment.store.offered import offers, titles
+from worker.experiment.store.offered import items, offers
 from worker.experiment.store.queries import EpochRow, PairRow
 from worker.experiment.store.real_clicks import duels, exposures, has_outcomes, seen, unchanged, without_response
 from worker.experiment.store.sums import BUCKET_US
@@ -360,18 +360,24 @@ class _Assembly:
     def _where(self, candidate: str, control: str, pairs: Sequence[PairRow]) -> dict[str, tuple[Where, ...]]:
         """Return the tables by item and by position."""
         between = (self._row.first, self._row.last)
-        duels = list(offers(self._db, self._row.stream, candidate, control, between=between))
-        if not duels:
+        found = offers(self._db, self._row.stream, candidate, control, between=between)
+        if found is None:
             return {}
         answered = sum(pair.count for pair in pairs if pair.status in ANSWERED)
         asked = sum(pair.count for pair in pairs if pair.status == Status.OK)
         rule, share = self._rule(DUEL_SHARE), asked / answered if answered else 0.0
-        items = where.table(duels, where.by_item, rule, share=share)
-        names = titles(self._db, self._row.stream, [row.name for row in items])
-        positions = where.table(duels, where.by_position, rule, share=share)
+        known = list(items(self._db, self._row.stream))
+        names, titles = {number: name for number, name, _ in known}, {number: title for number, _, title in known}
+        places = {place: f"{place + 1:3}" for place in range(where.MAX_POSITIONS)}
         return {
-            "items": tuple(_as_where(row, names.get(row.name, "")) for row in items),
-            "positions": tuple(_as_where(row) for row in positions),
+            "items": tuple(
+                _as_where(row, names[row.group], titles[row.group])
+                for row in where.table(found, found.item, names, rule, share=share)
+            ),
+            "positions": tuple(
+                _as_where(row, str(row.group + 1))
+                for row in where.table(found, found.position, places, rule, share=share)
+            ),
         }
 
     def _segments(self, users: Mapping[tuple[str, str], Users]) -> tuple[Segment, ...]:
@@ -426,9 +432,9 @@ def _points(users: Users) -> list[Point]:
     ]
 
 
-def _as_where(row: where.GroupRow, title: str = "") -> Where:
+def _as_where(row: where.GroupRow, name: str, title: str = "") -> Where:
     side = List.B if row.side == where.CANDIDATE else List.A
-    return Where(row.name, side, row.offers, row.chosen, row.chance, row.effect, row.points, row.notable, title)
+    return Where(name, side, row.offers, row.chosen, row.chance, row.effect, row.points, row.notable, title)
 
 
 def _example(event_id: str, occurred_at: int, user_id: str, share: float, told: str) -> Example:

@@ -8,16 +8,11 @@ Both lists of a duel are cut to one length, so as many options are offered by A 
 all items together are the whole difference from 50 %, every event weighted equally.  An interval has one value per
 user: the mean over the user's events of (chosen - chance).  It is valid at every look, and e-BH over all rows says
 which stand out.  Rows are the items offered most often, so that which ones are shown does not depend on the result.
-
->>> rows = [(user, (2, [("i3", 1, 0, 0.75), ("i8", 0, 0, 0.25)])) for user in range(4)]
->>> found = table(rows, by_item, Rule(0.05, 100), share=1.0)
->>> [(one.name, one.side, one.chosen, one.chance, one.points) for one in found]
-[('i3', 1, 0.75, 0.5, 0.125), ('i8', 0, 0.25, 0.5, 0.125)]
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import inf
+from math import fsum, inf
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,18 +22,31 @@ from worker.experiment.statistics.evalues import e_bh
 from worker.experiment.statistics.user_means import Rule
 
 MAX_ROWS = 100  # of a table
+MAX_POSITIONS = 256
 CANDIDATE = 1  # the side of the candidate's list; control's is 0
 _CHANGE = (-1.0, 1.0)  # bounds of chosen - chance
+Integers = NDArray[np.int64]
+Shares = NDArray[np.float64]
 
-Offer = tuple[str, int, int, float]  # item, side, position, probability
-Duel = tuple[int, tuple[int, Sequence[Offer]]]  # user; number of options, what one side alone offers
+
+@dataclass(frozen=True, slots=True)
+class Offers:
+    """What duels offered on one side alone, one entry per option; `chance` is 1 / options of its duel."""
+
+    user: Integers
+    item: Integers
+    side: Integers
+    position: Integers  # 0-based, in the list of that side
+    chosen: Shares
+    chance: Shares
+    num_duels: int
 
 
 @dataclass(frozen=True, slots=True)
 class GroupRow:
     """One item or position of one side; see `readout.Where`."""
 
-    name: str
+    group: int
     side: int
     offers: int
     chosen: float
@@ -48,71 +56,41 @@ class GroupRow:
     notable: bool
 
 
-def by_item(offer: Offer) -> str:
-    """Group by item."""
-    return offer[0]
-
-
-def by_position(offer: Offer) -> str:
-    """Group by position in the list that offers it, from 1 on."""
-    return str(offer[2] + 1)
-
-
-def table(duels: Iterable[Duel], group: Callable[[Offer], str], rule: Rule, *, share: float) -> list[GroupRow]:
+def table(of: Offers, group: Integers, names: Mapping[int, str], rule: Rule, *, share: float) -> list[GroupRow]:
     """Return the `MAX_ROWS` groups that were offered most often, the largest difference first.
 
-    `share` is that of the answered events that had to be asked; those whose lists are the same add nothing.
+    `group` has the number of each entry's group.  `share` is that of the answered events that had to be asked; those
+    whose lists are the same add nothing.
     """
-    columns = _Columns.of(duels, group)
-    order = sorted(range(len(columns.names)), key=lambda key: (-columns.offers[key], columns.names[key]))[:MAX_ROWS]
-    effects = {key: _effect(columns.user_means(key), rule) for key in order}
-    log_es = {key: _log_e(one, rule) for key, one in effects.items()}
-    notable = set(e_bh(log_es, alpha=rule.alpha))
-    rows = [columns.row(key, effects[key], share=share, notable=key in notable) for key in order]
-    return sorted(rows, key=lambda row: (-abs(row.points), row.name, row.side))
+    key = group * 2 + of.side
+    keys, counts = np.unique(key, return_counts=True)
+    named = sorted(zip(-counts, [names[int(one) // 2] for one in keys], keys.tolist(), strict=True))
+    kept = [one for *_, one in named[:MAX_ROWS]]
+    mine = np.isin(key, kept)
+    key, user, chosen, chance = key[mine], of.user[mine], of.chosen[mine], of.chance[mine]
+    means = _user_means(key, user, chosen - chance)
+    effects = {one: _effect(means[one], rule) for one in kept}
+    notable = set(e_bh({one: _log_e(effect, rule) for one, effect in effects.items()}, alpha=rule.alpha))
+    rows = []
+    for one in kept:
+        here, side = key == one, one % 2
+        got, fair = fsum(chosen[here].tolist()), fsum(chance[here].tolist())
+        num, sign = int(here.sum()), 1 if side == CANDIDATE else -1
+        points = sign * (got - fair) / 2 / of.num_duels * share
+        rows.append(GroupRow(one // 2, side, num, got / num, fair / num, effects[one], points, one in notable))
+    return sorted(rows, key=lambda row: (-abs(row.points), names[row.group], row.side))
 
 
-@dataclass(frozen=True, slots=True)
-class _Columns:
-    """One entry per option that one side alone offered, by the number of its group."""
-
-    names: list[tuple[str, int]]
-    key: NDArray[np.int64]
-    user: NDArray[np.int64]
-    chosen: NDArray[np.float64]
-    chance: NDArray[np.float64]
-    offers: NDArray[np.int64]  # by group
-    num_duels: int
-
-    @classmethod
-    def of(cls, duels: Iterable[Duel], group: Callable[[Offer], str]) -> "_Columns":
-        names: dict[tuple[str, int], int] = {}
-        entries: list[tuple[int, int, float, float]] = []
-        num_duels = 0
-        for user, (num_options, offers) in duels:
-            num_duels += 1
-            for offer in offers:
-                key = names.setdefault((group(offer), offer[1]), len(names))
-                entries.append((key, user, offer[3], 1 / num_options))
-        columns = np.array(entries, dtype=np.float64).reshape(-1, 4).T
-        keys = columns[0].astype(np.int64)
-        of_group = np.bincount(keys, minlength=len(names))
-        return cls(list(names), keys, columns[1].astype(np.int64), columns[2], columns[3], of_group, num_duels)
-
-    def user_means(self, key: int) -> list[float]:
-        """Return the mean over each user's events of (chosen - chance)."""
-        mine = self.key == key
-        _, of = np.unique(self.user[mine], return_inverse=True)
-        means = np.bincount(of, (self.chosen - self.chance)[mine]) / np.bincount(of)
-        return [float(mean) for mean in means]
-
-    def row(self, key: int, effect: stats.Estimate, *, share: float, notable: bool) -> GroupRow:
-        name, side = self.names[key]
-        mine = self.key == key
-        gained = float((self.chosen - self.chance)[mine].sum())
-        points = (0.5 if side == CANDIDATE else -0.5) * gained / self.num_duels * share
-        chosen, chance = float(self.chosen[mine].mean()), float(self.chance[mine].mean())
-        return GroupRow(name, side, int(self.offers[key]), chosen, chance, effect, points, notable)
+def _user_means(key: Integers, user: Integers, change: Shares) -> dict[int, list[float]]:
+    """Return the mean of each user by key."""
+    order = np.lexsort((change, user, key))  # sums round alike, whoever came first
+    key, user, change = key[order], user[order], change[order]
+    starts = np.flatnonzero(np.r_[True, (key[1:] != key[:-1]) | (user[1:] != user[:-1])])
+    means = np.add.reduceat(change, starts) / np.diff(np.r_[starts, len(key)])
+    firsts = np.flatnonzero(np.r_[True, key[starts][1:] != key[starts][:-1]])
+    return {
+        int(key[starts[first]]): part.tolist() for first, part in zip(firsts, np.split(means, firsts[1:]), strict=True)
+    }
 
 
 def _effect(values: Sequence[float], rule: Rule) -> stats.Estimate:

@@ -14,7 +14,7 @@ from worker.core.simulation.questions import Kind
 from worker.experiment.metrics import DUEL_SHARE, METRICS, slate_metrics
 from worker.experiment.quality.paired_draws import Drawn
 from worker.experiment.store.answers import Answer
-from worker.experiment.store.offered import encoded
+from worker.experiment.store.offered import Items
 
 
 class _Columns(NamedTuple):
@@ -35,7 +35,7 @@ class _Columns(NamedTuple):
     drawn: str | None
     overlap: float | None
     tau: float | None
-    offered: str | None
+    offered: bytes | None
 
 
 def metric_columns() -> list[str]:
@@ -48,7 +48,7 @@ class AnswerRows:
 
     def __init__(self, db: sqlite3.Connection) -> None:
         """Use the connection of an open state."""
-        self._db = db
+        self._db, self._items = db, Items(db)
         self._metrics = list(METRICS)
         self._by_question = {Kind.DUEL: [DUEL_SHARE], Kind.SLATE: slate_metrics()}
         columns = (*_Columns._fields, *metric_columns())
@@ -60,7 +60,8 @@ class AnswerRows:
     def keep(self, stream: int, user: int, answer: Answer) -> bool:
         """Write an answer; return False if one of the same name was there already."""
         values = [answer.values.get(name) for name in self._metrics]
-        return bool(self._db.execute(self._insert, (*_as_row(stream, user, answer), *values)).rowcount)
+        row = _as_row(stream, user, answer, self._items.encoded(stream, answer))
+        return bool(self._db.execute(self._insert, (*row, *values)).rowcount)
 
     def other_slates(self, stream: int, answer: Answer) -> list[Answer]:
         """Return the other SLATE answers of an answer's event."""
@@ -101,7 +102,7 @@ class AnswerRows:
             )
 
 
-def _as_row(stream: int, user: int, answer: Answer) -> _Columns:
+def _as_row(stream: int, user: int, answer: Answer, offered: bytes | None) -> _Columns:
     return _Columns(
         stream=stream,
         event=answer.event_id,
@@ -118,5 +119,5 @@ def _as_row(stream: int, user: int, answer: Answer) -> _Columns:
         drawn=json.dumps(astuple(replace(answer.drawn, slots=()))) if answer.drawn else None,
         overlap=answer.overlap,
         tau=answer.tau,
-        offered=encoded(answer) if answer.text else None,
+        offered=offered,
     )

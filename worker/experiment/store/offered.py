@@ -1,73 +1,88 @@
 """What each duel offered on one side alone, and what it is called: the facts of the tables by item and by position.
 
-    answer.offered   [5, [["i3", 0, 0, 0.31], ["i8", 1, 2, 0.12], ...]]
-    title            i3  "Silent Harbour (1994)"
+    answer.offered   12 bytes per option of one side: item, side, position, options of the duel, probability
+    item             12  "i3"  "Silent Harbour (1994)"
 
-Of 5 options, those that one side alone offers, as item, side, position and probability.  Side 0 is control's list and
-1 the candidate's.  Options that both lists offer speak for neither and are not kept.
+Side 0 is control's list and 1 the candidate's.  Options that both lists offer speak for neither and are not kept.  Rows
+are bytes because there may be millions: they are read as one array, without a loop over options.
 """
 
-import json
 import sqlite3
 from collections.abc import Iterator
+from struct import pack
 
+import numpy as np
+
+from worker.experiment.statistics.where import Offers
 from worker.experiment.store.answers import Answer
 
 MAX_DUELS = 50_000  # that a table is made from: those with the lowest event ids, which are random
-MAX_TITLES = 200_000  # that are remembered, so that each is written once
-_DIGITS = 5  # of a probability: the sum over a million events is right to the second
-
-Offers = tuple[int, list[tuple[str, int, int, float]]]  # options, then (item, side, position, probability)
-
-
-def encoded(answer: Answer) -> str:
-    """Return what an answered duel offered on one side alone."""
-    options = answer.text.options if answer.text else ()
-    sides = {(answer.control_variant,): 0, (answer.variant,): 1}
-    alone = [
-        (item, sides[variants], position, round(p, _DIGITS))
-        for item, position, variants, p, _ in options
-        if variants in sides
-    ]
-    return json.dumps([len(options), alone], separators=(",", ":"), ensure_ascii=False)
+MAX_ITEMS = 200_000  # whose number in the state is remembered
+_FORMAT = "IBBBxf"
+_DTYPE = np.dtype([("item", "<u4"), ("side", "u1"), ("position", "u1"), ("options", "u1"), ("", "u1"), ("p", "<f4")])
+_LAST_PLACE = 255  # whatever is further down stands there
 
 
-class Titles:
-    """Writes titles inside the caller's transaction; of an item with several the first in their order is kept."""
+class Items:
+    """Numbers items inside the caller's transaction; of an item's titles the first in their order is kept."""
 
     def __init__(self, db: sqlite3.Connection) -> None:
         """Use the connection of an open state."""
         self._db = db
-        self._written: set[tuple[int, str, str]] = set()
+        self._known: dict[tuple[int, str], tuple[int, str]] = {}  # (stream, item): number, title
 
-    def take(self, stream: int, answer: Answer) -> None:
-        """Keep the titles of an answered duel's options."""
-        for item, _, _, _, title in answer.text.options if answer.text else ():
-            key = (stream, item, title)
-            if title and key not in self._written:
-                if len(self._written) >= MAX_TITLES:
-                    self._written.clear()
-                self._written.add(key)
-                self._db.execute(
-                    "insert into title values (?, ?, ?) on conflict do update set text = min(text, excluded.text)", key
-                )
+    def encoded(self, stream: int, answer: Answer) -> bytes | None:
+        """Return what an answered duel offered on one side alone; None of anything else."""
+        if answer.text is None:
+            return None
+        options = answer.text.options
+        sides: dict[tuple[str, ...], int] = {(answer.control_variant,): 0, (answer.variant,): 1}
+        flat: list[float] = []
+        for item, position, variants, p, title in options:
+            side = sides.get(variants)
+            if side is not None:
+                number = self._number(stream, item, title)
+                flat += (number, side, min(position, _LAST_PLACE), min(len(options), _LAST_PLACE), p)
+        return pack("<" + _FORMAT * (len(flat) // 5), *flat)
+
+    def _number(self, stream: int, item: str, title: str) -> int:
+        number, known = self._known.get((stream, item)) or self._row(stream, item)
+        if title and (not known or title < known):
+            self._db.execute("update item set title = ? where id = ?", (title, number))
+            self._known[stream, item] = number, title
+        return number
+
+    def _row(self, stream: int, item: str) -> tuple[int, str]:
+        if len(self._known) >= MAX_ITEMS:
+            self._known.clear()
+        self._db.execute("insert or ignore into item (stream, name, title) values (?, ?, '')", (stream, item))
+        found = self._db.execute("select id, title from item where stream = ? and name = ?", (stream, item)).fetchone()
+        self._known[stream, item] = found
+        return int(found[0]), str(found[1])
 
 
 def offers(
     db: sqlite3.Connection, stream: int, candidate: str, control: str, *, between: tuple[int, int]
-) -> Iterator[tuple[int, Offers]]:
-    """Yield (user, what was offered) of at most `MAX_DUELS` answered duels between two times."""
+) -> Offers | None:
+    """Return what at most `MAX_DUELS` answered duels between two times offered; None if none did."""
     query = """select user, offered from answer where stream = ? and question = 'DUEL' and variant = ? and control = ?
         and offered is not null and occurred_at between ? and ? order by event limit ?"""
-    for user, offered in db.execute(query, (stream, candidate, control, *between, MAX_DUELS)):
-        yield user, json.loads(offered)
+    rows = db.execute(query, (stream, candidate, control, *between, MAX_DUELS)).fetchall()
+    found = np.frombuffer(b"".join(offered for _, offered in rows), dtype=_DTYPE)
+    if not found.size:
+        return None
+    sizes = [len(offered) // _DTYPE.itemsize for _, offered in rows]
+    return Offers(
+        user=np.repeat(np.array([user for user, _ in rows], dtype=np.int64), sizes),
+        item=found["item"].astype(np.int64),
+        side=found["side"].astype(np.int64),
+        position=found["position"].astype(np.int64),
+        chosen=found["p"].astype(np.float64),
+        chance=1 / found["options"].astype(np.float64),
+        num_duels=len(rows),
+    )
 
 
-def titles(db: sqlite3.Connection, stream: int, items: list[str]) -> dict[str, str]:
-    """Return the titles of items that have one."""
-    found: dict[str, str] = {}
-    for item in items:
-        row = db.execute("select text from title where stream = ? and item = ?", (stream, item)).fetchone()
-        if row:
-            found[item] = row[0]
-    return found
+def items(db: sqlite3.Connection, stream: int) -> Iterator[tuple[int, str, str]]:
+    """Yield (number, id, title) of the items of a configuration."""
+    yield from db.execute("select id, name, title from item where stream = ?", (stream,))

@@ -23,7 +23,6 @@ from worker.experiment.store.answers import Answer
 from worker.experiment.store.duel_text import CANDIDATE
 from worker.experiment.store.engine_sums import Measures
 from worker.experiment.store.examples import Examples
-from worker.experiment.store.offered import Titles
 from worker.experiment.store.pairs import Aside, Pair, pairs, placed
 from worker.experiment.store.real_clicks import Real
 
@@ -71,7 +70,7 @@ class Counting:
         self._asides: defaultdict[tuple[int, str], int] = defaultdict(int)
         self._reasons: defaultdict[tuple[int, int], list[int]] = defaultdict(lambda: [0, 0])
         self._examples, self._real, self._measures = Examples(self._db), Real(self._db), Measures(self._db)
-        self._answers, self._titles = AnswerRows(self._db), Titles(self._db)
+        self._answers = AnswerRows(self._db)
 
     def take(self, answer: Answer, forms: Sequence[Definition]) -> bool:
         """Keep an answer and count it; return False if it was there already."""
@@ -82,7 +81,6 @@ class Counting:
         others = self._answers.other_slates(stream, answer) if answer.question is Kind.SLATE else ()
         self._count(stream, user, answer, others, forms)
         self._examples.take(stream, user, answer)
-        self._titles.take(stream, answer)
         self._real.take_answer(stream, user, answer)
         if answer.drawn:
             self._measures.take_slots(stream, answer.drawn)

@@ -22,7 +22,7 @@ VERSION = 4
 READABLE = (0, 2, 3, VERSION)  # 0: a new file
 READ = (
     "answer",
-    "title",
+    "item",
     "slot",
     "example",
     "shown",
@@ -52,8 +52,8 @@ create table if not exists stream(id integer primary key, experiment text, finge
     unique (experiment, fingerprint));
 create table if not exists answer(stream int, event text, question text, variant text, control text, role text,
     user int, occurred_at int, status text, contested real, segments text, factors text, drawn text, overlap real,
-    tau real, offered text, primary key (stream, event, question, variant)) without rowid;
-create table if not exists title(stream int, item text, text text, primary key (stream, item)) without rowid;
+    tau real, offered blob, primary key (stream, event, question, variant)) without rowid;
+create table if not exists item(id integer primary key, stream int, name text, title text, unique (stream, name));
 create table if not exists epoch(id integer primary key, stream int, key text, first int default 9223372036854775807,
     last int default -1, responses int default 0, slates int default 0, unique (stream, key));
 create table if not exists aside(stream int, reason text, count int, primary key (stream, reason)) without rowid;
@@ -89,7 +89,7 @@ update answer set metric_duel_share = metric_reciprocal_rank, metric_reciprocal_
 
 # Of version 3: a DUEL did not keep what it offered; answers from before are in no table by item.
 _FROM_3 = """
-alter table answer add column offered text;
+alter table answer add column offered blob;
 """
 
 

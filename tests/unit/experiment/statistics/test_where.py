@@ -7,6 +7,7 @@ import random
 from math import exp, fsum
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.support.experiment.made import answers, response
@@ -73,19 +74,18 @@ def test_an_experiments_items_add_up_to_its_whole_difference() -> None:
 
 
 def test_an_experiment_of_equal_items_marks_none_in_95_of_100_runs() -> None:
-    """e-BH over 60 rows, all items of one quality: at most 5 % of runs mark any."""
-    rule, wrong = Rule(0.05, 400), 0
+    """e-BH over 60 rows, 1,500 users and items of one quality: at most 5 % of runs mark any."""
+    rule, wrong, names = Rule(0.05, 1_000), 0, {item: f"i{item:02}" for item in range(NUM_ITEMS)}
     for seed in range(100):
-        rng = random.Random(seed)
-        rows: list[where.Duel] = []
-        for user in range(400):
-            options = duel(rng, {}, taste=0.7)
-            offers = [
-                (one["item_id"], int(one["variants"] == ["candidate"]), one["position"], one["probability"])
-                for one in options[:-1]
-            ]
-            rows.append((user, (len(options), offers)))
-        wrong += any(row.notable for row in where.table(rows, where.by_item, rule, share=1.0))
+        rng = np.random.default_rng(seed)
+        weights = np.exp(rng.normal(0, 0.7, (1_500, 7)))
+        chosen = (weights / weights.sum(axis=1, keepdims=True))[:, :6].ravel()
+        item = rng.random((1_500, NUM_ITEMS)).argsort(axis=1)[:, :6].ravel()
+        user, side = np.repeat(np.arange(1_500), 6), np.tile([0, 0, 0, 1, 1, 1], 1_500)
+        found = where.Offers(user, item, side, 0 * item, chosen, np.full(9_000, 1 / 7), 1_500)
+        table = where.table(found, found.item, names, rule, share=1.0)
+        assert all(row.effect.interval for row in table)
+        wrong += any(row.notable for row in table)
     assert wrong <= 5
 
 
@@ -96,8 +96,15 @@ def test_an_experiment_withholds_the_interval_of_an_item_that_few_users_saw() ->
 
 
 def test_an_experiments_table_by_item_is_bounded_by_how_often_items_are_offered() -> None:
-    """Of more items than it has rows for, those that were offered most are listed, whatever their results are."""
-    rows = [(0, (2, [(f"rare-{n}", 1, 0, 0.99), ("common", 0, 0, 0.01)])) for n in range(300)]
-    found = where.table(rows, where.by_item, Rule(0.05, 100), share=1.0)
-    assert len(found) == where.MAX_ROWS
-    assert found[0].name == "common"
+    """Of more items than it has rows for, those offered most are listed, in whatever order they were numbered."""
+    item = np.array([*range(300), 0])
+    tables = []
+    for numbered in (np.arange(300), np.arange(300)[::-1]):
+        names = {int(numbered[n]): f"rare-{n}" if n else "common" for n in range(300)}
+        chosen = np.where(item == 0, 0.01, 0.99)
+        found = where.Offers(0 * item, numbered[item], 1 * (item > 0), 0 * item, chosen, 0 * item + 0.5, 301)
+        table = where.table(found, found.item, names, Rule(0.05, 100), share=1.0)
+        tables.append([(names[row.group], row.side, row.points) for row in table])
+    assert len(tables[0]) == where.MAX_ROWS
+    assert tables[0][0][0] == "common"
+    assert tables[0] == tables[1]

@@ -41,7 +41,7 @@ def of_version_3(path: Path, answers: Sequence[Answer]) -> Path:
     take(State(path), answers).close()
     db = sqlite3.connect(path)
     db.execute("alter table answer drop column offered")
-    db.execute("drop table title")
+    db.execute("drop table item")
     db.execute("pragma user_version = 3")
     db.commit()
     db.close()
