@@ -27,6 +27,7 @@ from worker.core.simulation.questions import Depths, Kind, Status, plan
 from worker.core.simulation.response import SimulatedResponse
 from worker.core.simulation.response_builder import (
     MAX_DRAW_TEXT,
+    MAX_TITLE,
     AskedQuestion,
     Setup,
     respond,
@@ -152,6 +153,29 @@ def test_a_response_echoes_what_a_reader_needs_of_the_slate_and_its_items() -> N
         None,
     )
     assert (second.slate_propensity, second.target_propensity) == (None, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "text", "title"),
+    [
+        ({"title": " Silent \n Harbour ", "genres": "Drama"}, None, "Silent Harbour"),
+        ({"name": "The Nightjars", "tags": "folk"}, None, "The Nightjars"),
+        ({}, "A text of its own", "A text of its own"),
+        ({"title": "x" * 300}, None, "x" * MAX_TITLE),
+        ({"title": "  ", "name": "The Nightjars"}, None, "The Nightjars"),
+        ({}, None, "i-A"),
+    ],
+)
+def test_an_experiments_options_are_called_by_their_titles(
+    attributes: dict[str, str], text: str | None, title: str
+) -> None:
+    """The title or name, else the first line that the model read, which ends with the id; bounded."""
+    control = slate("control", "AB", Role.CONTROL)
+    first = replace(control.items[0], attributes=attributes, text=text, item_id="i-A")
+    shown = impression(replace(control, items=(first, *control.items[1:])), slate("candidate", "CD", Role.CANDIDATE))
+    found = answer(shown)
+    for name in ("SLATE_control", "DUEL_candidate"):
+        assert [option.text for option in found[name].options if option.item_id == "i-A"] == [title]
 
 
 def test_probabilities_are_by_option_and_the_mean_over_draws() -> None:

@@ -275,7 +275,10 @@ def test_an_experiment_page_says_which_items_made_the_difference() -> None:
     """By their titles and with an example; who has none has its id.  Sortable, marked, with an interval each."""
     page = client().get("/experiments/home-ranker-7").text
     shown = Elements(page).text
-    assert "Silent Harbour (1994) offered by B +1.21 Iron Road (2001) offered by A +0.83" in shown
+    assert (
+        "Silent Harbour (1994) in list B, chosen more often +1.21 Iron Road (2001) in list A, chosen more often +0.83"
+        in shown
+    )
     assert "Silent Harbour (1994) stands out B 900 24.8 % 20.0 % +4.8 points (+2.8 to +6.8) +1.21 event" in shown
     assert "a-2-1 A 600" in shown
     assert 'href="#wins-1"' in page
