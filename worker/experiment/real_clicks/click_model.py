@@ -84,6 +84,7 @@ class Bridged:
 
     control: Floats
     candidate: Floats
+    log_ratio: Floats  # ln(m_B / m_A)
     head: str  # version
     estimand: str = ESTIMAND
     assumption: str = ASSUMPTION
@@ -149,9 +150,9 @@ def bridged(head: Head | Refused, slates: Columns, *, mass_a: Floats, mass_b: Fl
     if bad or not mass_a.size:
         return Refused(f"{bad:,} of {mass_a.size:,} events lack the probability of one side")
     control = head.click_probability(slates)
-    ratio = np.maximum(mass_b, MIN_PROBABILITY) / np.maximum(mass_a, MIN_PROBABILITY)
-    candidate = np.asarray(expit(logit(control) + head.slope * np.log(ratio)))
-    return Bridged(control, candidate, head.version)
+    ratio = np.log(np.maximum(mass_b, MIN_PROBABILITY) / np.maximum(mass_a, MIN_PROBABILITY))
+    candidate = np.asarray(expit(logit(control) + head.slope * ratio))
+    return Bridged(control, candidate, ratio, head.version)
 
 
 def choice_loss(taste: Floats, chosen: Columns) -> tuple[float, Floats]:

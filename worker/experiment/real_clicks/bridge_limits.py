@@ -1,0 +1,74 @@
+"""What a bridge does not know, and so what its interval has to hold; or why there is no figure.
+
+    slope   an engine that is too sure of itself and one that is noisy both have a slope below 1, and clicks cannot tell
+            them apart: the bridge is right with the slope of the first, and with 1 for the second.  So it lies between.
+    spread  users who differ in how readily they click answer less to a better slate (`user_spread`)
+    later   the click model must hold on control's slates of the second half, which it was not fitted on
+
+Not covered is an engine that is too unsure and noisy at once: the one raises the slope as much as the other lowers it.
+In the simulations of the tests such a bridge is too small, with the right sign.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from worker.experiment.real_clicks.click_model import Head
+from worker.experiment.real_clicks.shown_slates import Columns
+from worker.experiment.real_clicks.user_spread import MIN_USERS, UserSpread, user_spread
+
+STEPS = 5  # of slopes between the ends: the effect of a slope need not be monotone over events
+MAX_Z = 3.0  # of predicted against seen clicks of the second half
+_ERRORS = 2.0  # standard errors of the slope
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Slopes and spreads that the data leave open; with `withheld` there is no figure, only a sign."""
+
+    slopes: tuple[float, ...]
+    spreads: tuple[float, ...]
+    words: str
+    likeliest: float = 0.0  # spread
+    withheld: str = ""
+
+
+def limits(head: Head, *, known: Columns, later: Columns) -> Limits:
+    """Return what is left open by a head, all slates whose outcome is known, and those of the second half."""
+    low, high = head.slope - _ERRORS * head.slope_se, head.slope + _ERRORS * head.slope_se
+    slopes = tuple(float(one) for one in np.linspace(min(low, 1.0), max(high, 1.0), STEPS))
+    if low <= 0:
+        return Limits((), (), "", withheld="simulated choices are not shown to follow real clicks")
+    spread = user_spread(head.click_probability(known), known.any_click, known.user)
+    if spread is None:
+        why = f"how much users differ is not known: fewer than {MIN_USERS} have two known slates of control"
+        return Limits(slopes, (0.0,), "", withheld=why)
+    return Limits(
+        slopes, tuple(dict.fromkeys((spread.low, spread.high))), _words(slopes, spread), spread.sd, _later(head, later)
+    )
+
+
+def _words(slopes: Iterable[float], spread: UserSpread) -> str:
+    low, *_, high = slopes
+    return (
+        f"the interval holds slopes of clicks on simulated choices from {low:.2f} to {high:.2f}, and users who differ "
+        f"in how readily they click by {spread.low:.1f} to {spread.high:.1f} logits; not an engine that is both too "
+        f"unsure and noisy"
+    )
+
+
+def _later(head: Head, later: Columns) -> str:
+    """Return why the head does not hold on slates that it was not fitted on, by users; "" if it does."""
+    if not later.user.size:
+        return ""
+    expected, seen = head.click_probability(later), later.any_click
+    _, of = np.unique(later.user, return_inverse=True)
+    gaps = np.bincount(of, seen - expected)
+    error = float(np.sqrt((gaps**2).sum()))
+    if error == 0 or abs(float(gaps.sum())) <= MAX_Z * error:
+        return ""
+    return (
+        f"the click model does not hold on later slates of control: it expects {expected.mean():.1%} of them to be "
+        f"clicked, and {seen.mean():.1%} were"
+    )
