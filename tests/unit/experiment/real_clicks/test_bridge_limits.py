@@ -77,15 +77,15 @@ def study(name: str, *, runs: int, events: int = 60_000) -> tuple[float, Told]:
 @pytest.mark.parametrize("name", ["right", "noisy", "spread", "all of it"])
 def test_an_experiments_bridge_holds_the_truth_whatever_its_engine_and_its_users_are(name: str) -> None:
     """A share of the long test.  Before, its interval held the truth in 0 of 12 runs with noise, or with spread."""
-    truth, found = study(name, runs=6)
+    truth, found = study(name, runs=3)
     print(name, truth, found)
     assert (found.fine, found.withheld, found.right_sign) == (1.0, 0.0, 1.0)
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("name", CASES)
-def test_400_experiments_bridge_the_truth_or_tell_only_a_sign(name: str) -> None:
-    truth, found = study(name, runs=400, events=400_000)
+@pytest.mark.parametrize(("name", "runs"), [(name, 400 if name in {"noisy", "spread"} else 100) for name in CASES])
+def test_400_experiments_bridge_the_truth_or_tell_only_a_sign(name: str, runs: int) -> None:
+    truth, found = study(name, runs=runs, events=400_000)
     print(name, truth, found)
     assert found.fine >= 0.95
 
@@ -96,7 +96,7 @@ def test_an_experiment_finds_how_much_its_users_differ(sd: float) -> None:
     rng, inside = np.random.default_rng(1), 0
     nodes, weights = np.polynomial.hermite_e.hermegauss(41)
     weights = weights / weights.sum()
-    for _ in range(40):
+    for _ in range(15):
         user = rng.permutation(np.repeat(np.arange(800), 4))
         base = rng.normal(-1.0, 0.5, user.size)
         own = rng.normal(0, sd, 800)[user] if sd else np.zeros(user.size)
@@ -105,7 +105,7 @@ def test_an_experiment_finds_how_much_its_users_differ(sd: float) -> None:
         found = user_spread(expected, clicked, user)
         assert found is not None
         inside += found.low <= sd <= found.high
-    assert inside >= 35
+    assert inside >= 13
 
 
 def test_an_experiment_moves_no_probability_without_a_change_and_less_the_more_users_differ() -> None:
