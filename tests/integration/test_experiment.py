@@ -17,6 +17,8 @@ import pytest
 from tests.support.answered import records_of, responses, send
 from tests.support.harness import Stage, as_flags, environment, mirrorstream, send_raw
 from tests.support.patience import patience
+from worker.experiment.statistics.confidence import EVEN, Estimate, Interval
+from worker.experiment.wording import figure
 
 MILLION_S = 240.0  # what a rebuild may take
 
@@ -169,8 +171,8 @@ def test_an_experiment_is_written_to_a_file_with_the_same_figures(stage: Stage, 
     found = report(stage, "--html", str(path))
     overall = found["readouts"][0]["epochs"][0]["comparisons"][0]["effects"][0]["overall"]
     text = path.read_text(encoding="utf-8")
-    assert f"{overall['value']:.3f}" in text
-    assert f"{overall['interval']['low']:.3f} to {overall['interval']['high']:.3f}" in text
+    ends = Interval(overall["interval"]["low"], overall["interval"]["high"])
+    assert figure(Estimate(overall["users"], overall["value"], ends), EVEN) in text
 
     refused = stage.command(
         "experiment", "report", "--html", str(tmp_path / "no" / "report.html"), "--state", str(path)
