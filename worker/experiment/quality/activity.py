@@ -93,4 +93,6 @@ def _up(one: ActivityGroup, null: float) -> bool:
 
 def _range(one: ActivityGroup) -> str:
     few, many = one.fewest_events, one.most_events
-    return f"{few:,} events" if few == many else f"{few:,} to {many:,} events"
+    if few == many:
+        return "1 event" if few == 1 else f"{few:,} events"
+    return f"{few:,} to {many:,} events"
