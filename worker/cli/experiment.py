@@ -141,7 +141,7 @@ def serve(
 @app.command("backtest", epilog="Example: mirrorstream experiment backtest --table finished.csv")
 def backtest(
     table: Annotated[
-        Path, typer.Option(help="CSV with the columns experiment,simulated,real; optional: low,high of the real lift.")
+        Path, typer.Option(help="CSV with the columns experiment,simulated,real; optional: low,high,simulated_error.")
     ],
     as_json: Json = False,
 ) -> None:

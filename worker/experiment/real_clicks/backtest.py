@@ -6,7 +6,10 @@
     direction    both on the same side of 0: share of tests, Wilson's interval
     rank         Spearman's correlation: did larger simulated effects mean larger real ones?
     slope        of real lift on simulated effect, least squares with an intercept: what a simulated point is worth
-    coverage     tests whose real interval holds what the slope of the *other* tests predicts
+    corrected    that slope without the noise of the simulation itself (column simulated_error: its standard error)
+    coverage     tests whose real interval holds what the slope of the *other* tests predicts,
+                 beside what their mean alone, and 0 alone, would cover: the slope is worth what it covers more
+    passed       direction better than a coin *and* a slope above 0, both by their intervals
 
 A real lift whose interval holds 0 has no direction, and is left out of the first.  This is the falsification test of
 the surrogate: it may be read beside every new result, and under `MIN_TESTS` finished tests it says nothing.
@@ -26,6 +29,12 @@ from worker.experiment.statistics.confidence import Interval
 
 MIN_TESTS = 5
 ALPHA = 0.05
+POWER = 0.8
+_MIN_RELIABILITY = 0.5  # under it the correction is mostly noise: with no relation, 50 tests gave slopes of -3.7
+_COIN = 0.5  # direction accuracy of a simulator that knows nothing
+_SHARES = Interval(0.2, 0.8)  # duel shares lie in here, with their median in the next; effects lie around 0
+_MEDIAN_SHARE = Interval(0.35, 0.65)
+_NUMBERS = ("simulated", "real", "low", "high", "simulated_error")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +45,7 @@ class Finished:
     simulated: float
     real: float
     interval: Interval | None = None  # of the real lift
+    simulated_error: float | None = None  # standard error of the simulated effect
 
     @property
     def has_direction(self) -> bool:
@@ -57,6 +67,12 @@ class Backtest:
     slope_interval: Interval | None
     covered: int | None
     coverage_of: int  # tests with an interval
+    covered_by_mean: int | None  # by the mean of the other tests
+    covered_by_zero: int | None
+    corrected_slope: float | None  # None also where errors are missing or explain more than half of the spread
+    confident_accuracy: float | None  # direction, in the half of the tests with the clearest simulated effect
+    tests_for_direction: int | None  # tests with a direction until this accuracy differs from a coin; 80 % power
+    passed: bool | None  # None: too few tests
     words: str
 
 
@@ -66,7 +82,10 @@ def read(lines: Iterable[str]) -> list[Finished]:
     missing = {"experiment", "simulated", "real"} - set(rows.fieldnames or ())
     if missing:
         raise BadSettings(f"the table has no column {', '.join(sorted(missing))}; want experiment,simulated,real")
-    return [_finished(number, row) for number, row in enumerate(rows, 2)]
+    found = [_finished(number, row) for number, row in enumerate(rows, 2)]
+    for name in ("simulated", "real"):
+        _refuse_shares(name, [getattr(one, name) for one in found])
+    return found
 
 
 def backtest(tests: Sequence[Finished]) -> Backtest:
@@ -78,24 +97,33 @@ def backtest(tests: Sequence[Finished]) -> Backtest:
     slope, slope_interval = _slope(x, y) if enough else (None, None)
     rank, rank_interval = _rank(x, y) if enough else (None, None)
     covered = _covered(tests, x, y) if enough else None
+    direction_interval = _wilson(right, len(directed)) if directed else None
+    accuracy = right / len(directed) if directed else None
+    intervals = [one.interval for one in tests]
     return Backtest(
         tests=len(tests),
         with_direction=len(directed),
-        direction_accuracy=right / len(directed) if directed else None,
-        direction_interval=_wilson(right, len(directed)) if directed else None,
+        direction_accuracy=accuracy,
+        direction_interval=direction_interval,
         rank_correlation=rank,
         rank_interval=rank_interval,
         slope=slope,
         slope_interval=slope_interval,
         covered=covered,
         coverage_of=sum(one.interval is not None for one in tests),
+        covered_by_mean=_held(intervals, (y.sum() - y) / (len(y) - 1)) if enough else None,
+        covered_by_zero=_held(intervals, np.zeros(len(y))) if enough else None,
+        corrected_slope=_corrected(tests, x, slope),
+        confident_accuracy=_confident(directed),
+        tests_for_direction=_needed(accuracy),
+        passed=_passed(direction_interval, slope_interval),
         words=_words(len(tests), slope_interval, enough=enough),
     )
 
 
 def _finished(number: int, row: Mapping[str, str | None]) -> Finished:
     try:
-        values = {name: float(row.get(name) or "nan") for name in ("simulated", "real", "low", "high")}
+        values = {name: float(row.get(name) or "nan") for name in _NUMBERS}
     except ValueError as error:
         raise BadSettings(f"row {number}: {error}") from error
     if not (isfinite(values["simulated"]) and isfinite(values["real"])):
@@ -104,7 +132,54 @@ def _finished(number: int, row: Mapping[str, str | None]) -> Finished:
     if has_interval and not values["low"] <= values["real"] <= values["high"]:
         raise BadSettings(f"row {number}: real {values['real']:g} is not between low and high")
     interval = Interval(values["low"], values["high"]) if has_interval else None
-    return Finished(row["experiment"] or "", values["simulated"], values["real"], interval)
+    noise = values["simulated_error"]
+    if isfinite(noise) and noise <= 0:
+        raise BadSettings(f"row {number}: simulated_error {noise:g}; want a standard error above 0")
+    known = noise if isfinite(noise) else None
+    return Finished(row["experiment"] or "", values["simulated"], values["real"], interval, known)
+
+
+def _refuse_shares(name: str, values: Sequence[float]) -> None:
+    """Raise `BadSettings` where a column holds duel shares: around 0.5, where an effect is around 0."""
+    if values and all(value in _SHARES for value in values) and float(np.median(values)) in _MEDIAN_SHARE:
+        raise BadSettings(f"column {name}: looks like raw duel shares (around 0.5); want effects: duel share - 0.5")
+
+
+def _corrected(tests: Sequence[Finished], x: NDArray[np.float64], slope: float | None) -> float | None:
+    """Return the slope over the reliability of the simulated effects (errors in variables; Fuller 1987, 1.2)."""
+    errors = [one.simulated_error for one in tests if one.simulated_error is not None]
+    if slope is None or len(errors) < len(tests):
+        return None
+    reliability = 1 - float(np.mean(np.square(errors)) / np.var(x, ddof=1))
+    return slope / reliability if reliability >= _MIN_RELIABILITY else None
+
+
+def _confident(directed: Sequence[Finished]) -> float | None:
+    if len(directed) < 2 * MIN_TESTS:
+        return None
+    known = all(one.simulated_error is not None for one in directed)
+    clear = sorted(directed, key=lambda one: -abs(one.simulated) / ((one.simulated_error if known else None) or 1))
+    half = clear[: len(clear) // 2]
+    return sum((one.simulated > 0) == (one.real > 0) and one.simulated != 0 for one in half) / len(half)
+
+
+def _needed(accuracy: float | None) -> int | None:
+    """Return the tests that tell this accuracy from a coin, by the normal approximation; None at a coin or worse."""
+    if accuracy is None or accuracy <= _COIN:
+        return None
+    z_alpha, z_power = scipy_stats.norm.ppf(1 - ALPHA / 2), scipy_stats.norm.ppf(POWER)
+    spread = z_alpha * 0.5 + z_power * (accuracy * (1 - accuracy)) ** 0.5
+    return int(np.ceil((spread / (accuracy - _COIN)) ** 2))
+
+
+def _passed(direction: Interval | None, slope: Interval | None) -> bool | None:
+    if direction is None or slope is None:
+        return None
+    return direction.low > _COIN and slope.low > 0
+
+
+def _held(intervals: Sequence[Interval | None], predicted: NDArray[np.float64]) -> int:
+    return sum(one is not None and float(at) in one for one, at in zip(intervals, predicted, strict=True))
 
 
 def _wilson(right: int, num: int) -> Interval:
@@ -132,7 +207,7 @@ def _covered(tests: Sequence[Finished], x: NDArray[np.float64], y: NDArray[np.fl
     leverage = 1 / len(x) + centred**2 / np.sum(centred**2)
     with np.errstate(divide="ignore", invalid="ignore"):  # one test alone has its simulated effect: no line without it
         predicted = y - (y - line.intercept - line.slope * x) / (1 - leverage)
-    return sum(one.interval is not None and float(at) in one.interval for one, at in zip(tests, predicted, strict=True))
+    return _held([one.interval for one in tests], predicted)
 
 
 def _words(num: int, slope: Interval | None, *, enough: bool) -> str:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from worker.core.errors import BadSettings
-from worker.experiment.real_clicks.backtest import MIN_TESTS, Finished, backtest, read
+from worker.experiment.real_clicks.backtest import MIN_TESTS, Backtest, Finished, backtest, read
 from worker.experiment.statistics.confidence import Interval
 
 
@@ -100,3 +100,47 @@ def test_an_experiment_backtest_reads_a_table() -> None:
 def test_an_experiment_backtest_says_which_row_is_wrong(rows: list[str], problem: str) -> None:
     with pytest.raises(BadSettings, match=problem):
         read(rows)
+
+
+def _runs(knows: float, *, runs: int = 200, tests: int = 50) -> list[Backtest]:
+    """Backtests of a simulator whose effects are `knows` times the true lift and noise of sd 0.01."""
+    found = []
+    for seed in range(runs):
+        rng = np.random.default_rng(seed)
+        truth = rng.normal(0, 0.02, tests)
+        real = truth + rng.normal(0, 0.005, tests)
+        simulated = knows * truth + rng.normal(0, 0.01, tests)
+        found.append(
+            backtest(
+                [
+                    Finished(f"t{at}", s, r, Interval(r - 0.01, r + 0.01), 0.01)
+                    for at, (s, r) in enumerate(zip(simulated.tolist(), real.tolist(), strict=True))
+                ]
+            )
+        )
+    return found
+
+
+def test_an_experiment_backtest_fails_a_useless_simulator_and_passes_a_true_one() -> None:
+    assert sum(one.passed is True for one in _runs(0.0)) <= 0.05 * 200
+    assert sum(one.passed is True for one in _runs(1.0)) >= 0.95 * 200
+
+
+def test_an_experiment_backtests_corrected_slope_is_free_of_the_simulations_noise() -> None:
+    found = _runs(1.0)
+    corrected = [one.corrected_slope for one in found if one.corrected_slope is not None]
+    raw = [one.slope for one in found if one.slope is not None]
+    assert len(corrected) == 200
+    assert abs(float(np.mean(corrected)) - 1) < 0.03
+    assert abs(float(np.mean(raw)) - 0.8) < 0.03  # 0.02^2 / (0.02^2 + 0.01^2)
+
+
+def test_a_useless_simulator_covers_no_more_than_the_mean_alone() -> None:
+    found = _runs(0.0)
+    assert sum(one.covered or 0 for one in found) <= 1.02 * sum(one.covered_by_mean or 0 for one in found)
+
+
+@pytest.mark.parametrize("row", ["a,0.53,0.01", "a,0.02,0.51"])
+def test_raw_duel_shares_are_refused(row: str) -> None:
+    with pytest.raises(BadSettings, match="raw duel shares"):
+        read(["experiment,simulated,real", row])
