@@ -1,7 +1,6 @@
 """`mirrorstream prompts`: what the model is shown, and how its answer is read; no Kafka and no vLLM needed."""
 
 import json
-import re
 import shlex
 import sys
 from dataclasses import replace
@@ -16,7 +15,7 @@ from worker.core.codec import avro_encoder, impression as codec
 from worker.core.codec.json_times import with_times
 from worker.core.errors import BadSettings, Poison
 from worker.core.prompts import prompt, reference_import
-from worker.core.prompts.rationale import parse
+from worker.core.prompts.rationale import parse, stated_choice
 from worker.core.records import MAX_TIME_US, MAX_YEAR, MIN_TIME_US, MIN_YEAR, Impression
 from worker.core.simulation.questions import Depths, Kind, Question, plan, presented_order
 from worker.core.validation_text import kind
@@ -124,8 +123,8 @@ def parse_completion(
     """
     text, words = _completion(), prompt_profiles.load(profile).words
     rationale, status = parse(text, words)
-    said = re.search(rf"(?i:{re.escape(words.labels[-1])}):\s*\[([A-Z])\b", text)
-    behavior = said[1] if said and ord(said[1]) - ord("A") < options else None
+    said = stated_choice(text, words)
+    behavior = said if said and ord(said) - ord("A") < options else None
     record = {"rationale": avro_encoder.plain(rationale), "parse_status": status.value, "behavior": behavior}
     tell(record, as_json=as_json, text=json.dumps(record, ensure_ascii=False))
 

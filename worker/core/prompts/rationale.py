@@ -12,6 +12,7 @@ The model goes on from "Thought:\nStimulus:", so its text starts inside the Stim
 The choice is not read from the text: it comes from the letters' probabilities.
 """
 
+import json
 import re
 from dataclasses import dataclass
 from enum import StrEnum
@@ -22,6 +23,20 @@ from worker.core.prompts.vocabulary import REFERENCE, SECTIONS, Words
 MAX_SECTION_CHARS = 4_000
 MAX_READ_CHARS = 220_000  # of a completion, 40 ms at worst: 8,192 tokens, the most there are, may be a million blanks
 MAX_FACTORS = 20
+_MARKS = " \t*#_>•·-\u2013—\"'`{"  # before a label: bullets, emphasis, quotes
+_AROUND = " .。*_-\u2013—•·>[]【】{}\"'“”\u2018\u2019「」`\t\r"  # around a factor or a style
+_FENCE = re.compile(r"^[ \t]*+```\w*[ \t\r]*$", re.MULTILINE)
+_THINK = re.compile("</?think>")
+_LISTED = re.compile(r"^[ \t>]*+\d{1,2}[.)][ \t]++", re.MULTILINE)  # the number of a line in a list
+# Between two factors, and around a gloss or the factors of a group.
+_BETWEEN = re.compile(
+    r"([,;:\n()\[\]|\uff0c\u3001\uff1b\uff1a\uff08\uff09\u3010\u3011]|(?<=\s)[-*\u2013\u2014\u2022](?=\s))"
+)
+_APART = frozenset(",;\uff0c、\uff1b")  # what follows is no part of a group
+_AND = re.compile(r"^(?:and|or|&)\s++", re.IGNORECASE)
+_JOIN = re.compile(r"/|&|\+|(?<=\s)(?:and|or)(?=\s)", re.IGNORECASE)
+_SIGNS = re.compile(r"[\W_]+")
+_APOSTROPHE = re.compile("['\u2019]")
 
 
 class ParseStatus(StrEnum):
@@ -57,24 +72,54 @@ def parse(text: str, words: Words = REFERENCE) -> tuple[Rationale, ParseStatus]:
         knowledge_factors=knowledge,
         evaluation=sections.get("evaluation") or None,
         evaluation_style=_style(sections.get("evaluation_style", ""), words.evaluation_styles),
-        other=(other_stimulus + other_knowledge)[:MAX_FACTORS],
+        other=_limited(tuple(dict.fromkeys(other_stimulus + other_knowledge))),
     )
     return rationale, _status(sections)
+
+
+def stated_choice(text: str, words: Words = REFERENCE) -> str | None:
+    """Return the letter that the text itself names after the behavior's label, or None; only for people to read."""
+    found = _choice(words.labels[-1]).search(text[:MAX_READ_CHARS])
+    return next(letter for letter in found.groups() if letter).upper() if found else None
+
+
+@lru_cache(maxsize=8)
+def _choice(label: str) -> re.Pattern[str]:
+    """Return what names a letter: "Behavior: [B]", "Behavior: I take (B)", "**Behavior:** B"."""
+    colon = r"[ \t*_\"'`]*+[:\uff1a]"
+    bracketed = r"[^\n\[\u3010(\uff08]{0,80}[\[\u3010(\uff08][ *_\"'`]*([A-Z])[ *_\"'`]*(?:[\]\u3011)\uff09.:\uff1a]|$)"
+    bare = r"[ \t*_\"'`]*+(?:option |choice )?([A-Z])(?=[ \t*_\"'`.,}\]]*+(?:$|[:\uff1a\-\u2013\u2014]))"
+    unclosed = r"[ \t]*+\n?\[([A-Z])\b"
+    return re.compile(f"{_label(label)}{colon}(?:{bracketed}|{bare}|{unclosed})", re.IGNORECASE | re.MULTILINE)
+
+
+def _label(label: str) -> str:
+    """Return a pattern of a label: blanks or underscores between its words, with or without a plural's s."""
+    *first, last = label.split(" ")
+    parts = [re.escape(word) for word in (*first, last.removesuffix("s") if first else last)]
+    plain = "[ \t_-]{1,3}".join(parts) + ("s?" if first else "")
+    return "Behaviou?r" if label == "Behavior" else plain
 
 
 @lru_cache(maxsize=8)
 def _headings(words: Words) -> tuple[re.Pattern[str], list[str]]:
     """Return what a heading looks like, with a group a label, and the sections in the order of the groups."""
     longest_first = sorted(zip(words.labels, SECTIONS, strict=True), key=lambda pair: -len(pair[0]))
-    labels = "|".join(f"({re.escape(label)})" for label, _ in longest_first)
+    labels = "|".join(f"({_label(label)})" for label, _ in longest_first)
     # What stands before a label is no part of one, so there is nothing to try again in a long run of it (`*+`).
-    marks = "[ \t*#]*" if any(label[:1] in " \t*#" for label in words.labels) else "[ \t*#]*+"
-    heading = re.compile(rf"^{marks}(?:{labels})[ \t*]*+:[ \t*]*", re.MULTILINE | re.IGNORECASE)
-    return heading, [section for _, section in longest_first]
+    possessive = "" if any(label[:1] in _MARKS for label in words.labels) else "+"
+    marks = rf"[{re.escape(_MARKS)}]*{possessive}(?:\(?\d{{1,2}}[.)、][{re.escape(_MARKS)}]*{possessive})?"
+    end = "[ \t*_\"'`]*+(?:[:\uff1a][ \t*_]*|$)"
+    return re.compile(rf"^{marks}(?:{labels}){end}", re.MULTILINE | re.IGNORECASE), [name for _, name in longest_first]
 
 
 def _sections(text: str, words: Words) -> dict[str, str]:
     """Split at headings; what stands before the first one is the stimulus that the prefix began."""
+    thought, _, answer = text.rpartition("</think>")  # a model that thinks aloud first: the answer counts
+    text = _FENCE.sub("", _THINK.sub("", answer if answer.strip() else thought))
+    from_object = _object(text, words)
+    if from_object:
+        return from_object
     heading, order = _headings(words)
     headings = list(heading.finditer(text))
     starts = [("stimulus", 0)] + [(order[(match.lastindex or 1) - 1], match.end()) for match in headings]
@@ -89,29 +134,107 @@ def _sections(text: str, words: Words) -> dict[str, str]:
     return found
 
 
+def _object(text: str, words: Words) -> dict[str, str]:
+    """Read a completion that is a JSON object with the labels as keys; {} if it is none."""
+    start = text.find("{")
+    if start < 0 or text[:start].strip(" \t\r\n:*"):
+        return {}
+    sections = {_key(label): section for label, section in zip(words.labels, SECTIONS, strict=True)}
+    found: dict[str, str] = {}
+    try:
+        content, _ = json.JSONDecoder().raw_decode(text, start)
+        for name, value in content.items():
+            section = sections.get(_key(name), "behavior")
+            plain = _plain(value).strip()[:MAX_SECTION_CHARS]
+            if plain and section != "behavior":
+                found.setdefault(section, plain)
+    except (ValueError, RecursionError):  # no JSON, cut short, or nested too deep to be an answer
+        return {}
+    return found
+
+
+def _plain(value: object) -> str:
+    """Return a value of a JSON object as the model would have written it in a line."""
+    match value:
+        case str():
+            return value
+        case list():
+            return ", ".join(json.dumps(part, ensure_ascii=False) if isinstance(part, list) else _plain(part)
+                             for part in value)  # fmt: skip
+        case dict():
+            return "; ".join(f"{name} ({json.dumps(inner, ensure_ascii=False).strip('[]')})"
+                             for name, inner in value.items())  # fmt: skip
+        case None:
+            return ""
+        case _:
+            return str(value)
+
+
+def _key(text: str) -> str:
+    """Return what two spellings of one name share: letter case, plurals, blanks and signs do not count."""
+    plain = _APOSTROPHE.sub("", text).replace("&", " and ").lower()
+    return " ".join(word.removesuffix("s") for word in _SIGNS.sub(" ", plain).split())
+
+
+@lru_cache(maxsize=8)
+def _spellings(words: Words) -> dict[str, str]:
+    """Return each factor by its key, one with a slash by each of its halves too."""
+    every = words.stimulus_factors + words.knowledge_factors
+    halves = {_key(half): factor for factor in every if "/" in factor for half in factor.split("/")}
+    return halves | {_key(factor): factor for factor in every}
+
+
 def _factors(text: str, vocabulary: tuple[str, ...], words: Words) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Split into known factors, in the vocabulary's spelling, and others as written.
 
     A factor may come back inside its group, "Internal States (Boredom)" or "Internal States: Boredom", and may hold
-    a slash itself.
+    a slash itself; factors may be joined with "and", "&" or a slash.  A factor of the other section and a group that
+    names no factor are among the others.
     """
-    known: list[str] = []
-    other: list[str] = []
-    spelling = {factor.lower(): factor for factor in vocabulary}
-    groups = {group.lower() for group in words.groups}
-    for raw in re.split(r"[,;:\n()]|\s[-*]\s", text):
-        word = raw.strip(" .*-[]\"'\t")
-        factor = spelling.get(word.lower())
-        if factor:
-            known.append(factor)
-        elif word and word.lower() not in groups:
-            other.append(word[:MAX_SECTION_CHARS])
-    return tuple(dict.fromkeys(known))[:MAX_FACTORS], tuple(dict.fromkeys(other))[:MAX_FACTORS]
+    named: list[str] = []
+    groups = {_key(group) for group in words.groups}
+    group = ""
+    pieces = _BETWEEN.split(_LISTED.sub("", text))
+    for raw, after in zip(pieces[::2], [*pieces[1::2], ","], strict=True):
+        word = _AND.sub("", raw.strip(_AROUND)).strip(_AROUND)
+        if not word:
+            if group and after in _APART:
+                named, group = [*named, group], ""
+            continue
+        if group and _key(word) in groups:
+            named.append(group)
+        group = ""
+        if _key(word) not in groups:
+            named.extend(_joined(word, _spellings(words)))
+        elif after in _APART:
+            named.append(word)
+        else:
+            group = word
+    unique = dict.fromkeys([*named, group] if group else named)
+    known = tuple(name for name in unique if name in vocabulary)
+    return known[:MAX_FACTORS], tuple(name for name in unique if name not in vocabulary)
+
+
+def _joined(word: str, spelling: dict[str, str]) -> list[str]:
+    """Return the factors that stand in a word with "and", "&" or a slash between them; the word if there is none."""
+    if _key(word) in spelling:
+        return [spelling[_key(word)]]
+    parts = _JOIN.split(word)
+    if not any(_key(part) in spelling for part in parts):
+        return [word]
+    return [spelling.get(_key(part), part.strip()) for part in parts if part.strip()]
+
+
+def _limited(others: tuple[str, ...]) -> tuple[str, ...]:
+    """Keep what fits; the last one says how many were dropped."""
+    if len(others) <= MAX_FACTORS:
+        return others
+    return (*others[: MAX_FACTORS - 1], f"and {len(others) - MAX_FACTORS + 1} more")
 
 
 def _style(text: str, styles: tuple[str, ...]) -> str | None:
     """Return the style in the vocabulary's spelling if the text starts with one, else the text."""
-    plain = text.strip(" .*")
+    plain = text.strip(_AROUND)
     return next((style for style in styles if plain.lower().startswith(style.lower())), plain) or None
 
 

@@ -41,6 +41,6 @@ REFERENCE = Words(
     evaluation_styles=("Logical", "Intuitive", "Impulsive", "Habitual"),
     groups=(
         "Internal States", "External Cues", "Product/Service Attributes", "Information Source & Presentation",
-        "Prior Knowledge",
+        "Prior Knowledge", "User's Prior Knowledge",
     ),
 )  # fmt: skip

@@ -1,10 +1,13 @@
 """Any text parses; and a table of completions as models write them."""
 
+import json
+import time
+
 import pytest
 from hypothesis import given, settings, strategies as st
 
 from tests.support.examples import wild_texts
-from worker.core.prompts.rationale import MAX_FACTORS, MAX_SECTION_CHARS, ParseStatus, Rationale, parse
+from worker.core.prompts.rationale import MAX_FACTORS, MAX_SECTION_CHARS, ParseStatus, Rationale, parse, stated_choice
 from worker.core.prompts.vocabulary import REFERENCE, Words
 
 COMPLETE, PARTIAL, NONE = ParseStatus.COMPLETE, ParseStatus.PARTIAL, ParseStatus.NONE
@@ -47,6 +50,28 @@ READ = Rationale(
         WHOLE.replace("Boredom, Time of Day", "\n- Boredom\n- Time of Day"),
         WHOLE.replace("Boredom, Time of Day", "Boredom, Boredom, [Time of Day]"),
         WHOLE.replace("Logical", "Logical."),
+        WHOLE.replace("Logical", '"Logical"'),
+        WHOLE.replace("Logical", "[Logical]"),
+        WHOLE.replace("Factors:", "Factor:"),
+        WHOLE.replace("Factors:", "Factors："),
+        WHOLE.replace("Stimulus Factors:", "- **Stimulus_Factors:**").replace(
+            "Knowledge Factors:", "__Knowledge Factors__:"
+        ),
+        WHOLE.replace("\nStimulus F", "\n2. Stimulus F").replace("\nKnowledge:", "\n> 3) Knowledge:"),
+        WHOLE.replace("\nEvaluation:", "\n• Evaluation:").replace("\nEvaluation S", "\n6. *Evaluation S"),
+        "<think>\nStimulus: none of this\n</think>\n```text\n" + WHOLE + "\n```",
+        json.dumps(
+            {
+                "Stimulus": READ.stimulus,
+                "Stimulus Factors": READ.stimulus_factors,
+                "Knowledge": READ.knowledge,
+                "knowledge_factors": READ.knowledge_factors,
+                "Evaluation": READ.evaluation,
+                "Evaluation Style": "Logical",
+                "Behavior": "B",
+            },
+            indent=1,
+        ),
         WHOLE.replace("Logical", "**logical**, by comparison"),
     ],
 )
@@ -60,7 +85,20 @@ def test_a_whole_rationale_is_read_however_it_is_dressed(text: str) -> None:
         ("Fatigue/Restlessness", ("Fatigue/Restlessness",), ()),
         ("Nostalgia, Boredom", ("Boredom",), ("Nostalgia",)),
         ("Need for Achievement (Growth)", ("Need for Achievement",), ("Growth",)),
-        ("Boredom/Curiosity", (), ("Boredom/Curiosity",)),  # as written, never dropped
+        ("Boredom/Curiosity", ("Boredom", "Curiosity"), ()),
+        ("Boredom, Curiosity, and Inspiration", ("Boredom", "Curiosity", "Inspiration"), ()),
+        ("Boredom & Hunger and calm", ("Boredom", "Hunger"), ("calm",)),
+        ("peace and quiet", (), ("peace and quiet",)),  # as written, never dropped
+        ("Fatigue / Restlessness", ("Fatigue/Restlessness",), ()),
+        ("Restlessness", ("Fatigue/Restlessness",), ()),
+        ("Emotional States, Locations", ("Emotional State", "Location"), ()),
+        ("Internal States [Boredom], External Cues [Time of Day]", ("Boredom", "Time of Day"), ()),
+        ("Internal States, External Cues", (), ("Internal States", "External Cues")),
+        ("External Cues (Past Experience, Weather)", ("Weather",), ("Past Experience",)),
+        ("Boredom - idle, Time of Day – evening", ("Boredom", "Time of Day"), ("idle", "evening")),
+        ("Boredom，Time of Day（evening）、无聊", ("Boredom", "Time of Day"), ("evening", "无聊")),
+        ("\n• Boredom\n• Time of Day", ("Boredom", "Time of Day"), ()),
+        ("\n1. Boredom\n2) Hunger\n> Thirst", ("Boredom", "Hunger", "Thirst"), ()),
         ("Price", (), ("Price",)),  # a knowledge factor moves nobody
         (", ,;()", (), ()),
     ],
@@ -165,3 +203,89 @@ def test_a_text_without_end_is_bounded_and_quick() -> None:
     )
     assert len(rationale.stimulus or "") == MAX_SECTION_CHARS
     assert len(rationale.other) == MAX_FACTORS
+    assert rationale.other[-1].startswith("and ")
+
+
+def test_others_beyond_the_limit_are_counted() -> None:
+    rationale, _ = parse("x\nStimulus Factors: Boredom, " + ", ".join(f"f{n}" for n in range(30)))
+    assert rationale.stimulus_factors == ("Boredom",)
+    assert rationale.other == (*(f"f{n}" for n in range(19)), "and 11 more")
+
+
+@pytest.mark.parametrize(
+    ("text", "letter"),
+    [
+        ("Behavior: [B]", "B"),
+        ("Behavior: [B", "B"),
+        ("**Behavior:** **[B]**", "B"),
+        ("Behaviour： 【B】", "B"),
+        ("Behavior: B", "B"),
+        ("Behavior: (b) Heat", "B"),
+        ("Behavior: I choose [B] Heat", "B"),
+        ("Behavior: Option B.", "B"),
+        ('{"Behavior": "B"}', "B"),
+        ("Behavior: I do not know", None),
+        ("Behavior: a quiet one", None),
+        ("my behaviour is B", None),
+    ],
+)
+def test_the_letter_that_a_text_names(text: str, letter: str | None) -> None:
+    assert stated_choice(text) == letter
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [
+        "x",
+        " ",
+        "{",
+        "**",
+        "(\n",
+        "\n```",
+        "</think>",
+        "[{",
+        "1. ",
+        "Behavior: ",
+        "a and ",
+        '{"Stimulus":',
+        "\nKnowledge",
+    ],
+)
+def test_time_grows_with_the_length_and_not_with_its_square(unit: str) -> None:
+    """Four times the text takes about four times as long; a square would take sixteen."""
+
+    def seconds(length: int) -> float:
+        text = "\nStimulus Factors: " + unit * (length // len(unit))
+        found = []
+        for _ in range(3):
+            began = time.process_time()
+            parse(text), stated_choice(text)
+            found.append(time.process_time() - began)
+        return min(found)
+
+    assert seconds(200_000) < 9 * seconds(50_000) + 0.01
+
+
+@pytest.mark.parametrize("depth", [10, 500, 900, 990, 5_000])
+def test_a_nested_object_is_read_or_kept_as_text(depth: int) -> None:
+    assert parse('{"Stimulus": ' + "[" * depth + "1" + "]" * depth + "}")[0].stimulus
+
+
+def test_the_groups_of_an_object_keep_their_factors() -> None:
+    text = json.dumps({"Stimulus Factors": {"Internal States": ["Boredom"], "External Cues": ["Weather"]}})
+    assert parse(text)[0].stimulus_factors == ("Boredom", "Weather")
+
+
+def test_the_text_after_a_thought_counts_and_a_thought_alone_is_kept() -> None:
+    assert parse("Stimulus: no\n</think>\nStimulus: yes")[0].stimulus == "yes"
+    assert parse("<think>\nStimulus: cut short")[0].stimulus == "cut short"
+    assert parse("<think>Stimulus: alone</think>")[0].stimulus == "alone"
+
+
+@given(st.text("Stimulus Factors:[]{}()\"'*_-\n1.`</>thinkBehavior", max_size=200))
+@settings(max_examples=200, deadline=None)
+def test_any_dress_of_a_label_is_read_without_an_error(text: str) -> None:
+    rationale, _ = parse(text)
+    choice = stated_choice(text)
+    assert len(rationale.other) <= MAX_FACTORS
+    assert choice is None or "A" <= choice <= "Z"
