@@ -5,7 +5,7 @@ r"""The templates of prompt profiles: lines of text with places for values.
     {tags:5/}               a list's first 5 parts, joined by "/"; {tags:/} takes all, {tags:, } joins by ", "
     {genres:list}           a list as Python writes it: ['fiction', 'poetry']
     {plays:count}           12345 as 12k
-    {friends:friends}       3 as "3 friends listened"
+    {friends:friends}       3 as "3 friend(s) listened"
     {action:title}          "not read" as "Not Read"
     {stars:number}          4.0 as 4
     {price?NA}              NA where there is no value; with a form: {plays:count?Not Available}
@@ -18,7 +18,6 @@ A line whose places all lack a value is left out.  A list's parts stand between 
 '1k plays, 4 stars: a b...'
 """
 
-import math
 import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
@@ -100,13 +99,13 @@ def _count(value: str) -> str:
     if number is None:
         return value
     for size, unit in ((_MILLION, "M"), (_THOUSAND, "k")):
-        if number >= size - size / (2 * _THOUSAND):  # 999,500 is 1M, not 1000k
-            return f"{math.floor(number / size + 0.5)}{unit}"
+        if number >= size:
+            return f"{round(number / size)}{unit}"  # half to even, and 999,500 is 1000k: as the reference has it
     return f"{number:g}"
 
 
 def _friends(value: str) -> str:
-    return f"{value} friend{'' if value == '1' else 's'} listened"
+    return f"{value} friend(s) listened"  # literally, as the reference writes it
 
 
 def _plain(value: str) -> str:
