@@ -7,7 +7,8 @@
 #
 # Pin the base by digest in production: --build-arg BASE=python:3.12-slim@sha256:...
 #
-# hadolint global ignore=DL3042 - what pip keeps is in a cache mount, and not in a layer
+# What pip keeps is in a cache mount, and not in a layer:
+# hadolint global ignore=DL3042
 #
 # A target has a lock of its own, so a change of another lock rebuilds nothing.  Everything that is installed is in a
 # lock with its hash, what builds the package too, and the package itself is built and installed without an index.
