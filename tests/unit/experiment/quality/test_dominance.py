@@ -24,7 +24,7 @@ def test_an_experiment_of_ordinary_users_has_its_figure_by_event() -> None:
 
 
 def test_an_experiment_has_no_crowd_among_few_events() -> None:
-    """Of twenty events anybody may have a tenth; two of ten equal users have none."""
+    """Of twenty events anybody may have a fifth; none of ten equal users has one."""
     assert dominant(dict.fromkeys(range(10), 2)) == {}
     assert dominant(dict.fromkeys(range(10), 100)) == {}
     assert list(dominant(dict.fromkeys(range(3), 300))) == [0, 1, 2]
