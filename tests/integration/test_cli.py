@@ -196,7 +196,7 @@ def test_a_replay_whose_broker_goes_away_ends_within_its_time(tmp_path: Path) ->
             admin = AdminClient({"bootstrap.servers": kafka.bootstrap_servers})
             asked = {TopicPartition("impressions", 0): OffsetSpec.latest()}
             until(
-                lambda: all(one.result(patience(WAIT_S)).offset > 9 for one in admin.list_offsets(asked).values()),
+                lambda: all(one.result(patience(WAIT_S)).offset > 99 for one in admin.list_offsets(asked).values()),
                 "records",
             )
             kafka.kill(0)
