@@ -22,9 +22,12 @@ MAX_CHARS = 200  # of each; the genres of a film take about 40
 
 def carried(attributes: Mapping[str, str]) -> dict[str, str]:
     """Return the attributes that go along, by the name that the answer has for them; empty ones are left out."""
-    found = {}
+    found: dict[str, str] = {}
+    if not attributes:
+        return found
     for name, senders in CARRIED.items():
-        text = next((attributes[one] for one in senders if attributes.get(one, "").strip()), None)
-        if text is not None:
-            found[name] = text.strip()[:MAX_CHARS]
+        for sender in senders:
+            if text := attributes.get(sender, "").strip():
+                found[name] = text[:MAX_CHARS]
+                break
     return found

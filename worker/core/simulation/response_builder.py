@@ -25,6 +25,7 @@ from worker.core.steps import Steps, run
 _NAMESPACE = UUID("6f1f4a5e-3c43-5a0b-9a53-6d7ff0f6a1c1")  # of response ids; never changes
 TITLES = ("title", "name")  # attributes, as the domains' layouts `need` them
 MAX_TITLE = 80  # characters; ten options of this length are a tenth of a response
+_READ = 4 * MAX_TITLE  # of a text, before its blanks are pulled together
 MAX_DRAW_TEXT = 8_000  # characters of a rationale as written, twice what 1,024 tokens take
 
 
@@ -241,10 +242,13 @@ def title(option: Option) -> str | None:
 
     The attributes are those that the prompt profiles name an item by.  None where there is neither name nor text.
     """
-    named = (option.item.attributes.get(name, "") for name in TITLES)
-    lines = (" ".join(text[: 4 * MAX_TITLE].split()) for text in (*named, *option.text[: 4 * MAX_TITLE].splitlines()))
-    found = next(filter(None, lines), None)
-    return found[:MAX_TITLE].rstrip() if found else None
+    for name in TITLES:
+        if found := " ".join(option.item.attributes.get(name, "")[:_READ].split()):
+            return found[:MAX_TITLE].rstrip()
+    for line in option.text[:_READ].splitlines():  # only where there is no name: every option of a response comes here
+        if found := " ".join(line.split()):
+            return found[:MAX_TITLE].rstrip()
+    return None
 
 
 def _draw(drawn: Drawn, order: tuple[int, ...], setup: Setup) -> Draw:
