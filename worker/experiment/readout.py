@@ -6,7 +6,7 @@
           Effect ...            one metric; the first is the primary
         Example ...             the most one-sided duels, either way
 
-Nothing is computed here: `report.assemble` fills these classes from the state.  Times are microseconds since
+Nothing is computed here: `report.epoch` fills these classes from the state.  Times are microseconds since
 1970-01-01 UTC.  A figure that is not available is None, never NaN, and every figure carries its estimand.
 """
 
@@ -234,6 +234,16 @@ class Comparison:
     def primary(self) -> Effect:
         """The effect that decides."""
         return self.effects[0]
+
+    @property
+    def checks_failed(self) -> tuple[str, ...]:
+        """The names of the checks that failed, warnings among them."""
+        return tuple(check.name for check in self.checks if check.state is CheckState.FAILED)
+
+    @property
+    def guardrails_broken(self) -> tuple[str, ...]:
+        """The metrics of the guardrails that are broken."""
+        return tuple(one.metric for one in self.guardrails if one.state is GuardrailState.BROKEN)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from fastapi import APIRouter, HTTPException
 from worker.experiment import wording
 from worker.experiment.page.addresses import find, key
 from worker.experiment.page.ports import Source
-from worker.experiment.readout import CheckState, Readout
+from worker.experiment.readout import Readout
 from worker.experiment.statistics.confidence import Estimate, Verdict
 
 
@@ -107,7 +107,7 @@ def _summary(readout: Readout) -> Summary:
             basis=one.basis,
             overall=one.primary.overall,
             sentence=wording.headline(one, name=one.candidate),
-            checks_failed=tuple(check.name for check in one.checks if check.state is CheckState.FAILED),
+            checks_failed=one.checks_failed,
         )
         for one in comparisons
     )

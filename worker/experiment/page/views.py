@@ -21,7 +21,6 @@ from worker.experiment.readout import (
     Effect,
     Epoch,
     Example,
-    GuardrailState,
     List,
     Offered,
     Point,
@@ -174,7 +173,7 @@ class Compared:
     @property
     def broken(self) -> bool:
         """Return whether a guardrail is violated."""
-        return any(guarded.state is GuardrailState.BROKEN for guarded in self.comparison.guardrails)
+        return bool(self.comparison.guardrails_broken)
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,15 +266,14 @@ def compared(readout: Readout, comparison: Comparison) -> Compared:
 
 def _movers(items: Sequence[Where]) -> tuple[Mover, ...]:
     """Return the items with most points, either way, each with a bar from the middle to its points."""
-    largest = sorted(items, key=lambda row: -abs(row.points))[:MAX_MOVERS]
+    largest = items[:MAX_MOVERS]
     half = max((abs(row.points) for row in largest), default=0.0) or 1.0
     scale = Scale(0.0, half)
     return tuple(Mover(row, Mark(None, *sorted((50.0, scale.place(row.points))))) for row in largest)
 
 
 def _headline(of: Comparison) -> str:
-    broken = any(guarded.state is GuardrailState.BROKEN for guarded in of.guardrails)
-    return GUARDED if broken and of.verdict is Verdict.KEEP_RUNNING else HEADLINES[of.verdict]
+    return GUARDED if of.guardrails_broken and of.verdict is Verdict.KEEP_RUNNING else HEADLINES[of.verdict]
 
 
 def _differing(statuses: Mapping[str, int]) -> float | None:

@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import fsum, log
 
-from worker.experiment.quality.checks import ALPHA, MAX_MISSING, MIN_UNITS
-from worker.experiment.readout import Check, CheckState
+from worker.experiment.quality.checks import ALPHA, MAX_MISSING, state_of
+from worker.experiment.readout import Check
 from worker.experiment.statistics.evalues import log_e_above
 
 
@@ -34,11 +34,8 @@ def absent_slates(users: Sequence[Served], *, declared: float = 1.0) -> Check:
     events, absent = sum(one.events for one in users), sum(one.absent for one in users)
     mean = fsum(one.absent / one.events for one in users) / max(1, len(users))
     bound = min(1 - declared + MAX_MISSING, 1 - MAX_MISSING)
-    failed = bool(users) and log_e_above(mean * len(users), len(users), bound=bound) >= -log(ALPHA)
-    if failed:
-        state = CheckState.FAILED
-    else:
-        state = CheckState.OK if len(users) >= MIN_UNITS and mean <= bound else CheckState.OPEN
+    log_e = log_e_above(mean * len(users), len(users), bound=bound)
+    state = state_of(len(users), failed=log_e >= -log(ALPHA), fine=mean <= bound)
     planned = "all were expected" if declared == 1 else f"{declared:.1%} were declared (eligible_share)"
     words = (
         f"{events - absent:,} of {events:,} events of control have a slate of this candidate, {1 - mean:.1%} of a "

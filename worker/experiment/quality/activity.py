@@ -40,24 +40,21 @@ def groups(
     values, events = values[order], events[order]
     cuts = np.unique(np.quantile(events, (1 / 3, 2 / 3), method="lower"))
     places = np.searchsorted(cuts, events, side="left")
-    kept = [place for place in range(len(cuts) + 1) if np.any(places == place)]
-    names = NAMES[len(kept)]
-    return tuple(
-        ActivityGroup(
-            name,
-            int(events[places == place].min()),
-            int(events[places == place].max()),
-            stats.estimate(
-                values[places == place].tolist(),
-                num_differ=stats.MIN_DIFFERING,
-                alpha=alpha / len(kept),
-                planned_users=max(1, planned_users // len(kept)),
-                bounds=bounds,
-            ),
-            float(values[places == place].std(ddof=1)) if np.count_nonzero(places == place) > 1 else 0.0,
+    kept = np.unique(places)
+
+    def group(name: str, place: np.int64) -> ActivityGroup:
+        mine, own = events[places == place], values[places == place]
+        of_group = stats.estimate(
+            own.tolist(),
+            num_differ=stats.MIN_DIFFERING,
+            alpha=alpha / len(kept),
+            planned_users=max(1, planned_users // len(kept)),
+            bounds=bounds,
         )
-        for name, place in zip(names, kept, strict=True)
-    )
+        sd = float(own.std(ddof=1)) if own.size > 1 else 0.0
+        return ActivityGroup(name, int(mine.min()), int(mine.max()), of_group, sd)
+
+    return tuple(map(group, NAMES[len(kept)], kept))
 
 
 def activity(found: Sequence[ActivityGroup], overall: stats.Estimate, *, null: float) -> Check:

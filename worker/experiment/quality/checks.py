@@ -88,7 +88,7 @@ def completeness(seen: Misses, by_user: Sums) -> Check:
     """
     log_e = log_e_above(by_user.total / UNIT, by_user.n, bound=MAX_MISSING)
     share = by_user.mean
-    state = _state(by_user.n, failed=log_e >= -log(ALPHA), fine=share <= MAX_MISSING)
+    state = state_of(by_user.n, failed=log_e >= -log(ALPHA), fine=share <= MAX_MISSING)
     words = (
         f"{seen.missing:,} of {seen.pairs:,} pairs have no answer, {share:.1%} of a user's on average "
         f"(limit {MAX_MISSING:.0%})"
@@ -105,7 +105,7 @@ def equal_sides(*, control_only: int, candidate_only: int, pairs: int) -> Check:
     log_e = log_e_beside(candidate_only, n, low=EVEN, high=EVEN)
     words = f"answers missing for control only: {control_only:,}, for the candidate only: {candidate_only:,}"
     figures = {"control_only": control_only, "candidate_only": candidate_only, "e_value": _exp(log_e)}
-    return Check("missing by side", _state(pairs, failed=log_e >= -log(ALPHA), fine=True), words, figures)
+    return Check("missing by side", state_of(pairs, failed=log_e >= -log(ALPHA), fine=True), words, figures)
 
 
 def equal_segments(segments: Mapping[str, Misses]) -> Check:
@@ -115,7 +115,7 @@ def equal_segments(segments: Mapping[str, Misses]) -> Check:
     log_es = {name: log_e_unequal(one, rest[name]) for name, one in segments.items()}
     found = e_bh(log_es, alpha=ALPHA)
     words = "; ".join(f"{name}: {_rate(segments[name])} pairs missing, {_rate(rest[name])} elsewhere" for name in found)
-    state = _state(every.pairs, failed=bool(found), fine=True)
+    state = state_of(every.pairs, failed=bool(found), fine=True)
     figures = {f"share {name}": one.missing / max(1, one.pairs) for name, one in segments.items()}
     return Check(
         "missing by segment", state, words or f"no difference between the {len(segments):,} segments is shown", figures
@@ -166,7 +166,7 @@ def flip_rate(flips: Sums, chance: Sums) -> Check:
     One value per user each: the mean over the user's questions of `flipped`, and of 1 - 1 / K.
     """
     interval = share_interval(flips)
-    state = _state(flips.n, failed=interval.low > NEAR_CHANCE * chance.mean, fine=interval.high < chance.mean)
+    state = state_of(flips.n, failed=interval.low > NEAR_CHANCE * chance.mean, fine=interval.high < chance.mean)
     words = (
         f"with the items in reversed order, the first choice changes in {flips.mean:.1%} of the questions; "
         f"of a user who picks at random it would change in {chance.mean:.1%}"
@@ -189,7 +189,7 @@ def reversed_draws(even: Sums, odd: Sums, late_minus_early: Sums) -> Check:
         f"when the simulated user reads the candidate's items later, {abs(100 * gain):.1f} points "
         f"{'more' if gain >= 0 else 'fewer'} of the choices go to them; up to {100 * MAX_SHIFT:g} points are accepted"
     )
-    state = _state(n, failed=log_e >= -log(ALPHA), fine=abs(gain) <= MAX_SHIFT)
+    state = state_of(n, failed=log_e >= -log(ALPHA), fine=abs(gain) <= MAX_SHIFT)
     figures = {"late_minus_early": gain, "even": even.mean, "odd": odd.mean, "e_value": _exp(log_e)}
     return Check("reversed draws", state, words, figures, forbids=False)
 
@@ -207,7 +207,7 @@ def position_profile(profile: Profile, *, measured: PositionProfile = ()) -> Che
     found = e_bh(log_es, alpha=ALPHA)
     off = {place: profile.sizes[place[0]][place[1]].mean * place[0] - 1 for place in log_es}
     worst = sorted(found, key=lambda place: -off[place])[:1]  # what some slots lose others gain: one is enough
-    state = _state(
+    state = state_of(
         sum(slots[0].n for slots in profile.sizes.values()),
         failed=bool(found),
         fine=all(abs(share) <= MAX_UNFAIR for share in off.values()),
@@ -220,7 +220,7 @@ def position_profile(profile: Profile, *, measured: PositionProfile = ()) -> Che
     return Check("position profile", state, words, figures, forbids=False)
 
 
-def _state(n: int, *, failed: bool, fine: bool) -> CheckState:
+def state_of(n: int, *, failed: bool, fine: bool) -> CheckState:
     """Return the state: FAILED at any number of units, OK only from `MIN_UNITS` on, else OPEN."""
     if failed:
         return CheckState.FAILED

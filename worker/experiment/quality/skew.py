@@ -42,24 +42,24 @@ def skew(
     needed = ceil(USERS_PER_SQUARE * found**2)
     figures = {"skewness": found, "users_needed": needed}
     told = f"the skewness of the users' values is {found:+.2f}"
+    up = interval is not None and interval.low > null
     if interval is None or null in interval:
         state = CheckState.OK if n and n >= needed else CheckState.OPEN
-        return Check(
-            "skew", state, f"{told}; {needed:,} users are needed for that, {n:,} were seen", figures, holds=True
-        )
-    if closed is not None and null not in closed and (closed.low > null) == (interval.low > null):
+        words = f"{told}; {needed:,} users are needed for that, {n:,} were seen"
+    elif closed is not None and null not in closed and (closed.low > null) == up:
+        state = CheckState.OK
         words = f"{told}; users after their first day show the same side without a central limit"
-        return Check("skew", CheckState.OK, words, figures, holds=True)
-    if n < needed:
-        words = f"{told}: {needed:,} users are needed for that, {n:,} were seen"
-        return Check("skew", CheckState.OPEN, words, figures, holds=True)
-    up = interval.low > null
-    margin = interval.low - null if up else null - interval.high
-    shift = _unseen(values, bounds[0] if up else bounds[1])
-    if margin <= shift:
+    elif n < needed:
+        state, words = CheckState.OPEN, f"{told}: {needed:,} users are needed for that, {n:,} were seen"
+    elif (interval.low - null if up else null - interval.high) <= (
+        shift := _unseen(values, bounds[0] if up else bounds[1])
+    ):
+        state = CheckState.OPEN
         words = f"{n:,} users may have missed a small group whose values turn this by {shift:.3f}"
-        return Check("skew", CheckState.OPEN, words, figures | {"unseen": shift}, holds=True)
-    return Check("skew", CheckState.OK, f"{told}; {n:,} users are enough for that", figures, holds=True)
+        figures["unseen"] = shift
+    else:
+        state, words = CheckState.OK, f"{told}; {n:,} users are enough for that"
+    return Check("skew", state, words, figures, holds=True)
 
 
 def skewness(values: NDArray[np.float64]) -> float:

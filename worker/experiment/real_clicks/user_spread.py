@@ -17,11 +17,11 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.special import expit, logit
 
+from worker.experiment.real_clicks.calibration import Z
 from worker.experiment.real_clicks.shown_slates import Flags, Floats, Ints
 
 MIN_USERS = 100  # with two slates or more
 MAX_SD = 6.0  # users who always click and users who never do
-_Z = 1.959963984540054  # normal quantile at 0.975
 _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(31)
 _WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
 _PROBIT = 16 * 3**0.5 / (15 * np.pi)  # a logistic curve is a normal one, stretched by this (Johnson and Kotz 1970)
@@ -57,7 +57,7 @@ def user_spread(expected: Floats, clicked: Flags, user: Ints) -> UserSpread | No
     seen = products(clicked.astype(np.float64))
     sd = _solved(lambda one: float(gaps(one).sum()))
     left = gaps(sd)
-    error = _Z * float(np.sqrt(((left - left.mean()) ** 2).sum()))
+    error = Z * float(np.sqrt(((left - left.mean()) ** 2).sum()))
     low = _solved(lambda one: float(gaps(one).sum()) - error)
     high = _solved(lambda one: float(gaps(one).sum()) + error)
     return UserSpread(sd, low, high, int(repeated.sum()))

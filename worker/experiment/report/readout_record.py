@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from worker.experiment import wording
-from worker.experiment.readout import CheckState, Comparison, Effect, GuardrailState, Readout
+from worker.experiment.readout import Comparison, Effect, Readout
 
 
 def record(readout: Readout, *, produced_at: int) -> dict[str, object]:
@@ -40,8 +40,8 @@ def _candidate(one: Comparison) -> dict[str, object]:
         "value": overall.value if overall.interval else None,
         "low": overall.interval.low if overall.interval else None,
         "high": overall.interval.high if overall.interval else None,
-        "checks_failed": [check.name for check in one.checks if check.state is CheckState.FAILED],
-        "guardrails_violated": [rail.metric for rail in one.guardrails if rail.state is GuardrailState.BROKEN],
+        "checks_failed": list(one.checks_failed),
+        "guardrails_violated": list(one.guardrails_broken),
     }
 
 

@@ -107,9 +107,9 @@ def _column(one: Comparison, readout: Readout) -> dict[str, str]:
 
 def _movers(one: Comparison) -> str:
     """Return the items with most points for either side."""
-    largest = sorted(one.items, key=lambda row: -abs(row.points))[:MAX_MOVERS]
     return "; ".join(
-        f"{row.title or row.name} (in list {row.side}): {100 * row.points:+.2f} points for B" for row in largest
+        f"{row.title or row.name} (in list {row.side}): {100 * row.points:+.2f} points for B"
+        for row in one.items[:MAX_MOVERS]
     )
 
 

@@ -123,10 +123,6 @@ class Users:
         """Return the number of answered events of each user who has a value, in the order of `ids`."""
         return np.asarray(self._answered[self._answered > 0], dtype=np.int64)
 
-    def events(self) -> dict[int, int]:
-        """Return the number of answered events of each user who has a value."""
-        return {int(user): int(number) for user, number in zip(self._ids, self._answered, strict=True) if number}
-
     @property
     def num_pairs(self) -> int:
         """How many pairs there are, with an answer or without."""

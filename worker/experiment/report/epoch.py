@@ -1,0 +1,359 @@
+"""One epoch of an experiment: its candidates against control, from the sums that the state holds.
+
+    sums  ->  Users  ->  Effect, Point, Segment, Check  ->  judge  ->  Comparison
+
+Everything that does not depend on how many epochs there are is computed at once; `epoch` gives the verdicts, each at
+its share of alpha.
+"""
+
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from math import exp, inf
+
+from worker.experiment.metrics import DUEL_SHARE, METRICS
+from worker.experiment.quality import checks as trust
+from worker.experiment.quality.absent_slates import Served
+from worker.experiment.quality.activity import activity, groups
+from worker.experiment.quality.defined import Stated, defined
+from worker.experiment.quality.dominance import alias, dominant
+from worker.experiment.quality.reasons import reasons
+from worker.experiment.quality.skew import skew
+from worker.experiment.quality.skill import skill
+from worker.experiment.readout import (
+    ONCE,
+    ActivityGroup,
+    Calibrated,
+    Check,
+    Comparison,
+    Effect,
+    Epoch,
+    Example,
+    Guarded,
+    LookedAt,
+    Offered,
+    Point,
+    Segment,
+)  # fmt: skip
+from worker.experiment.real_clicks import effects as observing
+from worker.experiment.real_clicks.bridge import bridge, bridged, calibrated
+from worker.experiment.real_clicks.shown_slates import Seen
+from worker.experiment.report.by_item import ByItem
+from worker.experiment.report.checks import checks
+from worker.experiment.report.guardrails import guarded
+from worker.experiment.report.secondary import second_looks
+from worker.experiment.report.verdict import Evidence, judge
+from worker.experiment.statistics import confidence as stats
+from worker.experiment.statistics.evalues import Sums, e_bh
+from worker.experiment.statistics.user_means import Rule, Users
+from worker.experiment.store import queries
+from worker.experiment.store.answers import ANSWERED
+from worker.experiment.store.engine_sums import measures, of_users
+from worker.experiment.store.queries import EpochRow, PairRow
+from worker.experiment.store.real_clicks import duels, exposures, has_outcomes, seen, unchanged
+from worker.experiment.store.sums import BUCKET_US
+from worker.experiment.wording import best_first
+
+OUTCOME_WINDOW_S = 86_400.0  # without a definition
+CLOSED_BUCKETS = 86_400_000_000 // BUCKET_US  # the first day of a user, after which its value stays
+MAX_EXAMPLES = 20  # shown at each end
+
+
+class EpochFigures:
+    """Fills an `Epoch` and its `Comparison`s; how many epochs share alpha is known once all have been looked at."""
+
+    def __init__(
+        self, db: sqlite3.Connection, row: EpochRow, stated: Stated, *, alpha: float, planned_users: int
+    ) -> None:
+        """`alpha` and `planned_users` hold without a definition."""
+        self._db, self._row, self._form, self._stated = db, row, stated.form, stated
+        form = stated.form
+        self._alpha = form.alpha if form else alpha
+        self._planned_users = form.planned_users if form else planned_users
+        self._primary = form.primary_metric if form else DUEL_SHARE
+        self._window_us = round((form.outcome_window_s if form else OUTCOME_WINDOW_S) * 1_000_000)
+        self._pairs = queries.pair_rows(self._db, row.id)
+        self._seen: list[Seen] = []
+        self._calibrated: Calibrated | None = None
+        self._looked_at = ONCE
+        self._declared = form.eligible_share if form else 1.0
+        self._by_item = ByItem(db, row, self._rule(DUEL_SHARE))
+        self._compared = queries.compared(self._db, self._row.id)
+        self._users = [
+            {
+                (metric, segment): Users(sums, self._rule(metric))
+                for metric, segment, sums in queries.sums(self._db, self._row.id, *pair)
+            }
+            for pair in self._compared
+        ]
+        self._all_effects = [self._effects(found) for found in self._users]
+
+    @property
+    def row(self) -> EpochRow:
+        """Which epoch it is."""
+        return self._row
+
+    def has_interval(self) -> bool:
+        """Return whether there is one to look at, of any candidate."""
+        return any(primary.overall.interval is not None for primary, *_ in self._all_effects)
+
+    def epoch(self, looked_at: LookedAt) -> Epoch:
+        """Return its figures, each verdict at its share of alpha."""
+        self._looked_at = looked_at
+        compared = self._compared
+        controls = {control for _, control in compared}
+        if has_outcomes(self._db) and len(controls) == 1:
+            self._seen = list(seen(self._db, self._row.id, *controls, window_us=self._window_us))
+        self._calibrated = calibrated(self._seen) if self._seen else None
+        return Epoch(
+            config_fingerprint=self._row.fingerprint,
+            definition_key=self._row.key,
+            first_occurred_at=self._row.first,
+            last_occurred_at=self._row.last,
+            responses=self._row.responses,
+            slates=self._row.slates,
+            comparisons=self._comparisons(compared),
+            calibration=self._calibrated,
+            exploratory=self._stated.exploratory,
+        )
+
+    def _comparisons(self, compared: Sequence[tuple[str, str]]) -> tuple[Comparison, ...]:
+        """Compare all candidates, each in the light of how many there are; the best comes first."""
+        p_values = stats.holm(
+            [self._p_value(found[0]) for found in self._all_effects], of=self._num_candidates(compared)
+        )
+        return best_first(
+            self._comparison(
+                *pair, found, (replace(first, p_value=p_value), *rest), num_candidates=self._num_candidates(compared)
+            )
+            for pair, found, (first, *rest), p_value in zip(
+                compared, self._users, self._all_effects, p_values, strict=True
+            )
+        )
+
+    def _num_candidates(self, compared: Sequence[tuple[str, str]]) -> int:
+        """Return how many are looked at: all that are defined, also those that nothing was heard of yet."""
+        return max(len(compared), len(self._form.candidates) if self._form else 0)
+
+    def _log_e(self, of: stats.Estimate, null: float) -> float | None:
+        return stats.log_e(of, null=null, alpha=self._alpha, planned_users=self._planned_users)
+
+    def _corrected(self, of: stats.Estimate, num_candidates: int) -> stats.Interval | None:
+        """Return the interval that candidates and epochs share alpha in; None for one, whose interval has all of it."""
+        return None if self._share(num_candidates) == self._alpha else self._at_share(of, num_candidates)
+
+    def _share(self, num_candidates: int) -> float:
+        return self._alpha / (num_candidates * self._looked_at.epochs)
+
+    def _at_share(self, of: stats.Estimate, num_candidates: int) -> stats.Interval | None:
+        return stats.at_level(of, self._share(num_candidates), planned_users=self._planned_users)
+
+    def _p_value(self, effect: Effect) -> float | None:
+        """Return the always-valid p-value of this look, for reading several epochs."""
+        log_e = self._log_e(effect.overall, effect.null)
+        return None if log_e is None else min(1.0, self._looked_at.epochs * exp(-log_e))
+
+    def _comparison(
+        self,
+        candidate: str,
+        control: str,
+        users: Mapping[tuple[str, str], Users],
+        effects: tuple[Effect, ...],
+        *,
+        num_candidates: int,
+    ) -> Comparison:
+        primary, named = users.get((self._primary, "")), (candidate, control)
+        crowd = dominant(dict(zip(primary.ids.tolist(), primary.num_events().tolist(), strict=True))) if primary else {}
+        effects += (*second_looks(self._primary, users, list(crowd.values())), *self._real_effects(candidate, control))
+        pairs = [pair for pair in self._pairs if (pair.candidate, pair.control) == named]
+        events = sum(pair.count for pair in pairs)
+        missing = events - sum(pair.count for pair in pairs if pair.status in ANSWERED)
+        served, listed = self._served(*named), measures(self._db, self._row.id, *named)
+        absent = {one.user: one.absent for one in served if one.absent}
+        # Where a share is planned, which of its slates are absent is the plan's, and no pair that is missing.
+        unasked = absent if self._declared == 1 else {}
+        worst, closed = (primary.worst_case(unasked), primary.closed(CLOSED_BUCKETS)) if primary else (None, None)
+        by_activity = self._by_activity(primary)
+        checked = (
+            *self._checks(named, users, served),
+            *self._checks_of_values(primary, effects[0], closed, by_activity),
+            *self._checks_of_epoch(),
+        )
+        guardrails = self._guardrails(effects, num_candidates)
+        verdict, reason = judge(
+            Evidence(
+                primary=effects[0],
+                missing=(primary.num_missing if primary else 0) + sum(unasked.values()),
+                worst_case=worst,
+                corrected=self._corrected(effects[0].overall, num_candidates),
+                num_candidates=num_candidates,
+                checks=checked,
+                guardrails=guardrails,
+                alpha=self._alpha,
+                planned_users=self._planned_users,
+                margin=self._form.margin if self._form else None,
+                looked_at=self._looked_at,
+            )
+        )
+        where = self._by_item.tables(*named, pairs)
+        return Comparison(
+            candidate=candidate,
+            control=control,
+            verdict=verdict,
+            reason=reason,
+            events=events,
+            statuses={pair.status: pair.count for pair in pairs},
+            effects=effects,
+            overlap=_mean(listed["overlap"]),
+            rank_correlation=_mean(listed["tau"]),
+            closed=closed,
+            noise=self._noise(primary, listed["half_difference"]),
+            trigger_share=_share(effects[0].triggered.users, effects[0].overall.users),
+            contested_mass=_contested(pairs),
+            missing=missing,
+            missing_share=missing / events if events else 0.0,
+            worst_case=worst,
+            guardrails=guardrails,
+            checks=checked,
+            timeline=tuple(_points(primary)) if primary else (),
+            segments=self._segments(users),
+            items=where.items,
+            positions=where.positions,
+            reasons=reasons(queries.reasons(self._db, self._row.id, *named), self._rule(DUEL_SHARE)),
+            wins=self._examples(candidate, control, wins=True),
+            losses=self._examples(candidate, control, wins=False),
+            basis=self._stated.basis,
+            activity=by_activity,
+            absent=sum(absent.values()),
+            dominant={alias(queries.user_name(self._db, user)): share for user, share in crowd.items()},
+        )
+
+    def _served(self, candidate: str, control: str) -> list[Served]:
+        return queries.served(self._db, self._row, candidate, control, self._form.eligible if self._form else {})
+
+    def _checks_of_epoch(self) -> tuple[Check, ...]:
+        """Return what is known of the simulator, and of the definition, whichever the candidate."""
+        return skill(self._calibrated, has_outcomes=has_outcomes(self._db)), defined(self._stated)
+
+    def _guardrails(self, effects: Sequence[Effect], num_candidates: int) -> tuple[Guarded, ...]:
+        share = self._share(num_candidates)
+        return tuple(guarded(self._form, effects, lambda of: self._at_share(of, num_candidates), alpha=share))
+
+    def _checks(
+        self, named: tuple[str, str], users: Mapping[tuple[str, str], Users], served: Sequence[Served]
+    ) -> Iterator[Check]:
+        """Return the checks of what is there and what is missing, of the engine, and of the placebos."""
+        rule = self._rule(DUEL_SHARE)
+        return checks(
+            self._db, self._row, named, users, served, primary=self._primary, rule=rule, declared=self._declared
+        )
+
+    def _checks_of_values(
+        self,
+        primary: Users | None,
+        effect: Effect,
+        closed: stats.Estimate | None,
+        by_activity: Sequence[ActivityGroup],
+    ) -> Iterator[Check]:
+        """Yield the checks of the users' own values; none without a user."""
+        if primary is not None:
+            interval, bounds = effect.overall.interval, self._rule(self._primary).bounds
+            agreeing = closed.interval if closed else None
+            yield skew(primary.values(), interval, null=effect.null, bounds=bounds, closed=agreeing)
+            yield activity(by_activity, effect.overall, null=effect.null)
+
+    def _by_activity(self, primary: Users | None) -> tuple[ActivityGroup, ...]:
+        if primary is None:
+            return ()
+        rule = self._rule(self._primary)
+        return groups(
+            primary.values(),
+            primary.num_events(),
+            alpha=rule.alpha,
+            planned_users=rule.planned_users,
+            bounds=rule.bounds,
+        )
+
+    def _noise(self, primary: Users | None, half_differences: Sums) -> str:
+        if primary is None or self._primary != DUEL_SHARE or half_differences.n < trust.MIN_UNITS:
+            return ""
+        return trust.noise_scale(half_differences, inverse_events=of_users(primary.inverse_events())).words
+
+    def _real_effects(self, candidate: str, control: str) -> Iterator[Effect]:
+        """Yield the click probability, bridged and observed, if there are outcomes."""
+        if not has_outcomes(self._db):
+            return
+        named, rule = (self._db, self._row.id, candidate, control), self._rule(DUEL_SHARE)
+        over = bridge(self._seen, duels(*named), unchanged(*named))
+        yield bridged(over, rule)
+        yield from observing.effects(list(exposures(*named, window_us=self._window_us)), over, rule)
+
+    def _segments(self, users: Mapping[tuple[str, str], Users]) -> tuple[Segment, ...]:
+        """Return each segment's estimate; those that e-BH picks out of all are notable."""
+        found = {
+            segment: one.overall() for (metric, segment), one in users.items() if segment and metric == self._primary
+        }
+        log_es = {segment: self._log_e(one, METRICS[self._primary].null) for segment, one in found.items()}
+        notable = e_bh(
+            {segment: -inf if log_e is None else log_e for segment, log_e in log_es.items()}, alpha=self._alpha
+        )
+        return tuple(
+            Segment(name, value, one, notable=segment in notable)
+            for segment, one in found.items()
+            for name, _, value in [segment.partition("=")]
+        )
+
+    def _examples(self, candidate: str, control: str, *, wins: bool) -> tuple[Example, ...]:
+        between = (self._row.first, self._row.last + 1)
+        rows = queries.examples(
+            self._db, self._row.id, candidate, control, wins=wins, between=between, limit=MAX_EXAMPLES
+        )
+        return tuple(_example(*row) for row in rows)
+
+    def _rule(self, metric: str) -> Rule:
+        bounds = (METRICS[metric].low, METRICS[metric].high) if metric in METRICS else (0.0, 1.0)
+        return Rule(self._alpha, self._planned_users, bounds)
+
+    def _effects(self, users: Mapping[tuple[str, str], Users]) -> tuple[Effect, ...]:
+        """Return the effect of each metric that has a value, the primary first whether it has one or not."""
+        shown = (metric for metric, segment in users if metric in METRICS and not segment)
+        names = dict.fromkeys([self._primary, *shown])
+        return tuple(
+            Effect(metric, METRICS[metric].null, one.overall(), one.triggered())
+            for metric in names
+            for one in [users.get((metric, "")) or Users(queries.NOTHING, self._rule(metric))]
+            if metric == self._primary or one.values().size
+        )
+
+
+def _points(users: Users) -> list[Point]:
+    return [
+        Point(
+            until=end * BUCKET_US,
+            users=one.users,
+            value=one.value,
+            low=one.interval.low if one.interval else None,
+            high=one.interval.high if one.interval else None,
+        )
+        for end, one in users.timeline()
+        if one.value is not None
+    ]
+
+
+def _example(event_id: str, occurred_at: int, user_id: str, share: float, told: str) -> Example:
+    options, rationales = json.loads(told)
+    offered = (Offered(item, position, tuple(variants), *rest) for item, position, variants, *rest in options)
+    return Example(event_id, occurred_at, user_id, share, tuple(offered), tuple(rationales))
+
+
+def _contested(pairs: Sequence[PairRow]) -> float | None:
+    return _share(sum(pair.contested for pair in pairs), sum(pair.num_contested for pair in pairs))
+
+
+def _mean(sums: Sums) -> float | None:
+    return sums.mean if sums.n else None
+
+
+def _share(part: float, whole: float) -> float | None:
+    return part / whole if whole else None
