@@ -8,7 +8,7 @@ at once with the next order, until none is left:
     c    neither: its open transaction must run out too
 
 Whatever else ends a worker is counted by its exit code, and its order goes to the next start.  So does the order of a
-kill that found nothing unfinished, which proves nothing; such kills count too, and are few.
+kill that found nothing unfinished: on a busy machine workers come late and are idle meanwhile, and it proves nothing.
 """
 
 import random
@@ -37,7 +37,7 @@ QUICK: dict[str, Any] = {
     "window_max_records": 1024,
 }  # to work off what is left
 MAX_AHEAD = 3  # deaths of one worker before those of the others
-MAX_AGAIN = 0.1  # of the kills: those that are ordered once more because they found nothing unfinished
+MAX_AGAIN = 1.0  # orders given again because a kill found nothing unfinished, of all orders
 NO_KILL_S = 90.0  # longest time without one
 ALL_COMMITTED_S = 180.0
 POLL_S = 0.02
