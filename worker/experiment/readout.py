@@ -81,8 +81,8 @@ class Check:
     """A check of the data and what it does to the verdict.
 
     `forbids`: while it is FAILED, the figures are not trusted; without it a failure is a warning.
-    `holds`: while it is not OK, a preference has to wait.
-    `qualifies`: words that stand in the sentence of a preference while the check is not OK.
+    `holds`: while it is not OK, a preference has to wait, and "no difference" too.
+    `qualifies`: words that stand in the sentence of a result, whatever the state; "" for nothing to be said.
     """
 
     name: str

@@ -32,34 +32,49 @@ def skew(
     null: float,
     bounds: tuple[float, float],
     closed: Interval | None,
+    margin: float | None = None,
 ) -> Check:
-    """Return whether a preference by `interval` stands in spite of skew; `values` has one of each user.
+    """Return whether what `interval` shows stands in spite of skew; `values` has one of each user.
 
     `closed` is the interval of users whose first day is over, `bounds` are the least and greatest value of the metric.
+    An interval within `margin` of `null` shows no difference, one beside `null` a preference.
     """
     values = np.sort(values)  # sums round alike, whoever came first
     n, found = len(values), skewness(values)
     needed = ceil(USERS_PER_SQUARE * found**2)
     figures = {"skewness": found, "users_needed": needed}
     told = f"the skewness of the users' values is {found:+.2f}"
-    up = interval is not None and interval.low > null
-    if interval is None or null in interval:
+    if interval is None or not (shown := _shows(interval, null, margin)):
         state = CheckState.OK if n and n >= needed else CheckState.OPEN
         words = f"{told}; {needed:,} users are needed for that, {n:,} were seen"
-    elif closed is not None and null not in closed and (closed.low > null) == up:
+    elif closed is not None and _shows(closed, null, margin) == shown:
         state = CheckState.OK
-        words = f"{told}; users after their first day show the same side without a central limit"
+        words = f"{told}; users after their first day show the same without a central limit"
     elif n < needed:
         state, words = CheckState.OPEN, f"{told}: {needed:,} users are needed for that, {n:,} were seen"
-    elif (interval.low - null if up else null - interval.high) <= (
-        shift := _unseen(values, bounds[0] if up else bounds[1])
-    ):
-        state = CheckState.OPEN
-        words = f"{n:,} users may have missed a small group whose values turn this by {shift:.3f}"
-        figures["unseen"] = shift
     else:
-        state, words = CheckState.OK, f"{told}; {n:,} users are enough for that"
+        shifts = _unseen(values, bounds[0]), _unseen(values, bounds[1])
+        wider = Interval(interval.low - shifts[0], interval.high + shifts[1])
+        if shown == _shows(wider, null, margin):
+            state, words = CheckState.OK, f"{told}; {n:,} users are enough for that"
+        else:
+            state = CheckState.OPEN
+            words = f"{n:,} users may have missed a small group whose values turn this by up to {max(shifts):.3f}"
+            figures["unseen"] = max(shifts)
     return Check("skew", state, words, figures, holds=True)
+
+
+def _shows(interval: Interval, null: float, margin: float | None) -> str:
+    """Return what an interval shows, "" for nothing yet.
+
+    >>> _shows(Interval(0.51, 0.56), 0.5, 0.02), _shows(Interval(0.505, 0.515), 0.5, 0.02)
+    ('above', 'no difference')
+    """
+    if margin is not None and interval.is_within(margin, null):
+        return "no difference"
+    if null in interval:
+        return ""
+    return "above" if interval.low > null else "below"
 
 
 def skewness(values: NDArray[np.float64]) -> float:

@@ -175,9 +175,13 @@ class EpochFigures:
         unasked = absent if self._declared == 1 else {}
         worst, closed = (primary.worst_case(unasked), primary.closed(CLOSED_BUCKETS)) if primary else (None, None)
         by_activity = self._by_activity(primary)
+        corrected, margin = (
+            self._corrected(effects[0].overall, num_candidates),
+            self._form.margin if self._form else None,
+        )
         checked = (
             *self._checks(named, users, served),
-            *self._checks_of_values(primary, effects[0], closed, by_activity),
+            *self._checks_of_values(primary, effects[0], closed, by_activity, corrected),
             *self._checks_of_epoch(),
         )
         guardrails = self._guardrails(effects, num_candidates)
@@ -186,13 +190,13 @@ class EpochFigures:
                 primary=effects[0],
                 missing=(primary.num_missing if primary else 0) + sum(unasked.values()),
                 worst_case=worst,
-                corrected=self._corrected(effects[0].overall, num_candidates),
+                corrected=corrected,
                 num_candidates=num_candidates,
                 checks=checked,
                 guardrails=guardrails,
                 alpha=self._alpha,
                 planned_users=self._planned_users,
-                margin=self._form.margin if self._form else None,
+                margin=margin,
                 looked_at=self._looked_at,
             )
         )
@@ -255,13 +259,23 @@ class EpochFigures:
         effect: Effect,
         closed: stats.Estimate | None,
         by_activity: Sequence[ActivityGroup],
+        corrected: stats.Interval | None,
     ) -> Iterator[Check]:
         """Yield the checks of the users' own values; none without a user."""
         if primary is not None:
             interval, bounds = effect.overall.interval, self._rule(self._primary).bounds
-            agreeing = closed.interval if closed else None
-            yield skew(primary.values(), interval, null=effect.null, bounds=bounds, closed=agreeing)
-            yield activity(by_activity, effect.overall, null=effect.null)
+            agreeing, margin = closed.interval if closed else None, self._form.margin if self._form else None
+            widest = corrected or interval
+            is_small = margin is not None and widest is not None and widest.is_within(margin, effect.null)
+            yield skew(
+                primary.values(),
+                interval,
+                null=effect.null,
+                bounds=bounds,
+                closed=agreeing,
+                margin=margin if is_small else None,
+            )
+            yield activity(by_activity, effect.overall, null=effect.null, margin=margin)
 
     def _by_activity(self, primary: Users | None) -> tuple[ActivityGroup, ...]:
         if primary is None:

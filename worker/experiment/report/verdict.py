@@ -2,7 +2,10 @@
 
     a check failed that blocks a preference            do not trust
     too few users, or no interval                      keep running
-    whole interval within the margin                   no difference (k candidates, e epochs: at alpha / (k e))
+    whole interval within the margin                   (of k candidates and e epochs: at alpha / (k e))
+        missing pairs could hide a difference          do not trust
+        a check that it has to wait for is not OK      keep running
+        else                                           no difference
     interval beside the null, Holm agrees
         missing pairs could reverse it                 do not trust
         above, and a guardrail is broken               keep running: not preferred, and it says why
@@ -50,12 +53,22 @@ def judge(on: Evidence) -> tuple[Verdict, str]:
     if overall.interval is None:
         return Verdict.KEEP_RUNNING, not_identified(overall.withheld)
     widest = on.corrected or overall.interval
-    if on.margin is not None and max(abs(widest.low - null), abs(widest.high - null)) <= on.margin:
-        return Verdict.NO_DIFFERENCE, "; ".join([_within(on, on.margin), *_broken(on), *_qualified(on)])
+    if on.margin is not None and widest.is_within(on.margin, null):
+        return _inside(on, on.margin)
     if null not in overall.interval:
         return _beside(on, overall.interval)
     not_yet = f"the interval includes {tie(null)}, so no preference is shown yet; {_seen(on)}"
     return Verdict.KEEP_RUNNING, "; ".join([not_yet, *_broken(on)])
+
+
+def _inside(on: Evidence, margin: float) -> tuple[Verdict, str]:
+    """Judge an interval that is too close to the null to matter."""
+    where = _within(on, margin)
+    if on.missing and (on.worst_case is None or not on.worst_case.is_within(margin, on.primary.null)):
+        return Verdict.DO_NOT_TRUST, f"the {on.missing:,} pairs without an answer could hide a difference"
+    if waits := _waits(on):
+        return Verdict.KEEP_RUNNING, f"{where}, but {waits}"
+    return Verdict.NO_DIFFERENCE, "; ".join([where, *_broken(on), *_qualified(on)])
 
 
 def _beside(on: Evidence, interval: Interval) -> tuple[Verdict, str]:
@@ -73,14 +86,19 @@ def _beside(on: Evidence, interval: Interval) -> tuple[Verdict, str]:
         )
     if up and _broken(on):
         return Verdict.KEEP_RUNNING, f"the candidate is not preferred: {'; '.join(_broken(on))}; {where}"
-    waits = [check for check in on.checks if check.holds and check.state is not CheckState.OK]
-    if waits:
-        return Verdict.KEEP_RUNNING, f"{where}, but {'; '.join(f'{check.name}: {check.words}' for check in waits)}"
+    if waits := _waits(on):
+        return Verdict.KEEP_RUNNING, f"{where}, but {waits}"
     unshown = [guarded for guarded in on.guardrails if guarded.state is not GuardrailState.OK]
     if up and unshown:
         rails = "; ".join(f"guardrail {guarded.state.lower()}: {guarded.words}" for guarded in unshown)
         return Verdict.KEEP_RUNNING, f"{where}, but not every guardrail is shown to hold: {rails}"
     return Verdict.CANDIDATE_PREFERRED if up else Verdict.CONTROL_PREFERRED, "; ".join([where, *_qualified(on)])
+
+
+def _waits(on: Evidence) -> str:
+    """Return what a verdict has to wait for, "" for nothing."""
+    waits = (check for check in on.checks if check.holds and check.state is not CheckState.OK)
+    return "; ".join(f"{check.name}: {check.words}" for check in waits)
 
 
 def _correction(on: Evidence) -> str:
@@ -100,8 +118,8 @@ def _broken(on: Evidence) -> list[str]:
 
 
 def _qualified(on: Evidence) -> list[str]:
-    """Return what has to be said beside a result, of the checks that are not OK."""
-    said = [check.qualifies for check in on.checks if check.qualifies and check.state is not CheckState.OK]
+    """Return what has to be said beside a result."""
+    said = [check.qualifies for check in on.checks if check.qualifies]
     of = on.looked_at
     if of.epochs > 1:
         several = f"{of.configurations} configurations, {of.definitions} definitions"

@@ -65,6 +65,10 @@ class Interval:
         """Return whether the value is in the interval, ends included."""
         return self.low <= value <= self.high
 
+    def is_within(self, margin: float, null: float) -> bool:
+        """Return whether the whole interval is at most `margin` from `null`."""
+        return max(abs(self.low - null), abs(self.high - null)) <= margin
+
     def __str__(self) -> str:
         """Write the ends, as in "0.481 to 0.532"."""
         return f"{self.low:.3f} to {self.high:.3f}"

@@ -91,3 +91,23 @@ def test_an_experiment_of_unbounded_values_asks_for_what_was_seen_alone() -> Non
     values = np.random.default_rng(3).normal(1.0, 1.0, 500)
     check = skew(values, Interval(0.8, 1.2), null=0.0, bounds=(-np.inf, np.inf), closed=None)
     assert check.state is CheckState.OK
+
+
+def same_but_for_few(users: int) -> NDArray[np.float64]:
+    """Return values that are all but the same: a tiny spread, and nobody yet of a group that is much against."""
+    return np.asarray(0.5 + np.random.default_rng(4).normal(0, 0.001, users))
+
+
+@pytest.mark.parametrize(("users", "state"), [(300, CheckState.OPEN), (3_000, CheckState.OK)])
+def test_an_experiment_finds_no_difference_only_if_no_group_can_be_unseen(users: int, state: CheckState) -> None:
+    """Of 300 users a group of 1.5 % is easily missed: at the bound it moves the mean by 0.008, beyond the margin."""
+    margin, values = 0.005, same_but_for_few(users)
+    check = skew(values, Interval(0.499, 0.501), null=0.5, bounds=(0.0, 1.0), closed=None, margin=margin)
+    assert check.state is state, check.words
+    assert skew(values, Interval(0.499, 0.501), null=0.5, bounds=(0.0, 1.0), closed=None).state is CheckState.OK
+
+
+def test_an_experiment_believes_users_after_their_first_day_that_there_is_no_difference() -> None:
+    values, within = same_but_for_few(300), Interval(0.4985, 0.5015)
+    shown = {"null": 0.5, "bounds": (0.0, 1.0), "margin": 0.005}
+    assert skew(values, Interval(0.499, 0.501), closed=within, **shown).state is CheckState.OK  # type: ignore[arg-type]

@@ -1,5 +1,7 @@
 """When a word may be said about a candidate."""
 
+from typing import Any
+
 import pytest
 
 from worker.experiment.readout import Check, CheckState, Effect, Guarded, GuardrailState
@@ -118,9 +120,23 @@ def test_an_experiment_waits_for_a_check_that_holds_a_preference() -> None:
 
 
 def test_an_experiment_says_what_qualifies_its_preference() -> None:
-    """Words of a check that is not OK stand in the sentence; those of one that is do not."""
+    """Whatever its state: what is known of a part of the events alone is known, and is said of the part."""
     unknown = Check("skill", CheckState.OPEN, "no outcomes", qualifies="skill unknown: no outcomes were read")
     assert judge(evidence(ABOVE, checks=[unknown]))[1].endswith("; skill unknown: no outcomes were read")
-    known = Check("skill", CheckState.OK, "better than chance", qualifies="skill unknown: no outcomes were read")
-    assert "unknown" not in judge(evidence(ABOVE, checks=[known]))[1]
+    known = Check("candidate slates", CheckState.OK, "as planned", qualifies="said of a tenth of the events")
+    assert judge(evidence(ABOVE, checks=[known]))[1].endswith("; said of a tenth of the events")
     assert judge(evidence(AROUND, margin=0.04, checks=[unknown]))[1].endswith("; skill unknown: no outcomes were read")
+
+
+def test_an_experiment_finds_no_difference_only_if_what_is_missing_could_hide_none() -> None:
+    worst: dict[str, Any] = {"missing": 10, "worst_case": Interval(0.46, 0.53)}
+    verdict, reason = judge(evidence(AROUND, margin=0.035, **worst))
+    assert (verdict, reason) == (Verdict.DO_NOT_TRUST, "the 10 pairs without an answer could hide a difference")
+    assert judge(evidence(AROUND, margin=0.041, **worst))[0] is Verdict.NO_DIFFERENCE
+    assert judge(evidence(AROUND, margin=0.041, missing=10, worst_case=None))[0] is Verdict.DO_NOT_TRUST
+
+
+def test_an_experiment_finds_no_difference_only_if_no_check_holds_it_up() -> None:
+    skewed = Check("skew", CheckState.OPEN, "a small group may be unseen", holds=True)
+    verdict, reason = judge(evidence(AROUND, margin=0.04, checks=[skewed]))
+    assert (verdict, "skew: a small group may be unseen" in reason) == (Verdict.KEEP_RUNNING, True)
