@@ -8,6 +8,9 @@ where the candidate would lose, simulations showed it preferred with 0.60 to 0.6
     without a candidate      900
     declared               10 % of events (`eligible_share: 0.1`)  ->  OK, as planned
 
+A share alone cannot tell slates that were left out by chance from those that would have lost: where one is declared,
+the sentence of a result says that it is about the events that have a slate.
+
 Each user is one value, the share of the user's events without the slate: one user or robot is not a crowd.
 """
 
@@ -16,8 +19,14 @@ from dataclasses import dataclass
 from math import fsum, log
 
 from worker.experiment.quality.checks import ALPHA, MAX_MISSING, state_of
-from worker.experiment.readout import Check
+from worker.experiment.readout import Check, CheckState
 from worker.experiment.statistics.evalues import log_e_above
+
+NAME = "candidate slates"
+_PART = (
+    "this is said of the events that have a slate of the candidate (eligible_share): whether the others lack one by "
+    "chance is not known"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +38,17 @@ class Served:
     absent: int
 
 
-def absent_slates(users: Sequence[Served], *, declared: float = 1.0) -> Check:
-    """Return whether at least the declared share of control's events has a slate of the candidate."""
+def absent_slates(users: Sequence[Served], *, declared: float = 1.0, pairs: int = 0) -> Check:
+    """Return whether at least the declared share of control's events has a slate of the candidate.
+
+    `pairs` is how many were compared: some, but no event that the candidate serves, is an `eligible` that names none.
+    """
+    if pairs and not users:
+        words = f"`eligible` fits none of control's events, although {pairs:,} pairs were compared: is a name wrong?"
+        return Check(NAME, CheckState.FAILED, words)
     events, absent = sum(one.events for one in users), sum(one.absent for one in users)
     mean = fsum(one.absent / one.events for one in users) / max(1, len(users))
-    bound = min(1 - declared + MAX_MISSING, 1 - MAX_MISSING)
+    bound = 1 - declared + min(MAX_MISSING, declared / 2)  # of a share of 1 % or less, half of it may be absent
     log_e = log_e_above(mean * len(users), len(users), bound=bound)
     state = state_of(len(users), failed=log_e >= -log(ALPHA), fine=mean <= bound)
     planned = "all were expected" if declared == 1 else f"{declared:.1%} were declared (eligible_share)"
@@ -41,4 +56,18 @@ def absent_slates(users: Sequence[Served], *, declared: float = 1.0) -> Check:
         f"{events - absent:,} of {events:,} events of control have a slate of this candidate, {1 - mean:.1%} of a "
         f"user's on average; {planned}"
     )
-    return Check("candidate slates", state, words, {"share": 1 - mean, "declared": declared, "absent": absent})
+    figures = {"share": 1 - mean, "declared": declared, "absent": absent}
+    return Check(NAME, state, words, figures, qualifies="" if declared == 1 else _PART)
+
+
+def beyond_plan(users: Sequence[Served], *, declared: float) -> dict[int, float]:
+    """Return by user how many slates are absent that should be there: all, or what exceeds the declared share.
+
+    >>> beyond_plan([Served(0, 10, 2), Served(1, 10, 0)], declared=1.0)
+    {0: 2.0}
+    >>> beyond_plan([Served(0, 10, 3), Served(1, 10, 1)], declared=0.9)
+    {0: 1.5, 1: 0.5}
+    """
+    events, absent = sum(one.events for one in users), sum(one.absent for one in users)
+    excess = max(0.0, absent - round(1 - declared, 9) * events)
+    return {one.user: one.absent * excess / absent for one in users if one.absent and excess}

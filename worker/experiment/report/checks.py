@@ -41,9 +41,9 @@ def checks(
     `rule` is the duel share's; `declared` is the share of control's events that the candidate serves.
     """
     yield from _missing(users, primary)
-    yield absent_slates(served, declared=declared)
-    found = measures(db, row.id, *pair)
     overall = users.get((primary, ""))
+    yield absent_slates(served, declared=declared, pairs=overall.num_pairs if overall else 0)
+    found = measures(db, row.id, *pair)
     yield trust.equal_sides(
         control_only=found["control_missing"].n,
         candidate_only=found["candidate_missing"].n,

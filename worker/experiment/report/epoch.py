@@ -10,11 +10,11 @@ import json
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from math import exp, inf
+from math import exp, fsum, inf
 
 from worker.experiment.metrics import DUEL_SHARE, METRICS
 from worker.experiment.quality import checks as trust
-from worker.experiment.quality.absent_slates import Served
+from worker.experiment.quality.absent_slates import Served, beyond_plan
 from worker.experiment.quality.activity import activity, groups
 from worker.experiment.quality.defined import Stated, defined
 from worker.experiment.quality.dominance import alias, dominant
@@ -170,9 +170,7 @@ class EpochFigures:
         events = sum(pair.count for pair in pairs)
         missing = events - sum(pair.count for pair in pairs if pair.status in ANSWERED)
         served, listed = self._served(*named), measures(self._db, self._row.id, *named)
-        absent = {one.user: one.absent for one in served if one.absent}
-        # Where a share is planned, which of its slates are absent is the plan's, and no pair that is missing.
-        unasked = absent if self._declared == 1 else {}
+        unasked = beyond_plan(served, declared=self._declared)
         worst, closed = (primary.worst_case(unasked), primary.closed(CLOSED_BUCKETS)) if primary else (None, None)
         by_activity = self._by_activity(primary)
         corrected, margin = (
@@ -188,7 +186,7 @@ class EpochFigures:
         verdict, reason = judge(
             Evidence(
                 primary=effects[0],
-                missing=(primary.num_missing if primary else 0) + sum(unasked.values()),
+                missing=(primary.num_missing if primary else 0) + round(fsum(unasked.values())),
                 worst_case=worst,
                 corrected=corrected,
                 num_candidates=num_candidates,
@@ -229,7 +227,7 @@ class EpochFigures:
             losses=self._examples(candidate, control, wins=False),
             basis=self._stated.basis,
             activity=by_activity,
-            absent=sum(absent.values()),
+            absent=sum(one.absent for one in served),
             dominant={alias(queries.user_name(self._db, user)): share for user, share in crowd.items()},
         )
 

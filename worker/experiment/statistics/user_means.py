@@ -169,14 +169,14 @@ class Users:
             bounds=self._rule.bounds,
         )
 
-    def worst_case(self, absent: Mapping[int, int] | None = None) -> stats.Interval | None:
+    def worst_case(self, absent: Mapping[int, float] | None = None) -> stats.Interval | None:
         """Return the mean over all users if every missing pair were at the lower bound, and at the upper.
 
         `absent` are pairs by user that were never asked, because a slate was not there: they are missing too.  None
         without users, and of a metric without bounds.
         """
         more, low, high = dict(absent or {}), *self._rule.bounds
-        missing = self._missing + np.array([more.pop(int(user), 0) for user in self._ids], dtype=np.int64)
+        missing = self._missing + np.array([more.pop(int(user), 0.0) for user in self._ids])
         pairs, strangers = self._answered + missing, sum(1 for number in more.values() if number)
         if not self._num or isinf(high - low):
             return None

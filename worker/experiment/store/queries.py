@@ -78,8 +78,11 @@ def served(
 
     `eligible` has the values of the segments that the candidate serves; an event with another one does not count.
     """
-    fits = "".join(f" and json_extract(segments, ?) in ({', '.join('?' * len(one))})" for one in eligible.values())
-    words = [word for name, values in eligible.items() for word in (f'$."{name}"', *values)]
+    fits = "".join(  # a name may hold what means something in a path of JSON
+        f" and exists (select 1 from json_each(segments) where key = ? and value in ({', '.join('?' * len(one))}))"
+        for one in eligible.values()
+    )
+    words = [word for name, values in eligible.items() for word in (name, *values)]
     query = f"""select user, count(*), sum(not has) from (
             select min(user) as user, max(variant = ?) as has, max(? in (variant, control)) as shown from answer
             where stream = ? and occurred_at between ? and ?{fits} group by event)

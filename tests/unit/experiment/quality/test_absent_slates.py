@@ -58,7 +58,9 @@ def test_an_experiment_with_a_planned_shadow_of_a_tenth_is_fine() -> None:
     """Where the share is declared, a tenth is what was meant; where it is not, nine tenths are missing."""
     rng = np.random.default_rng(2)
     users = [Served(user, 20, int(rng.binomial(20, 0.9))) for user in range(400)]
-    assert absent_slates(users, declared=0.1).state is CheckState.OK
+    check = absent_slates(users, declared=0.1)
+    assert check.state is CheckState.OK
+    assert check.qualifies.startswith("this is said of the events that have a slate of the candidate")
     assert absent_slates(users).state is CheckState.FAILED
     half = [Served(user, 20, int(rng.binomial(20, 0.75))) for user in range(400)]
     assert absent_slates(half, declared=0.5).state is CheckState.FAILED
@@ -83,3 +85,17 @@ def test_an_experiment_is_not_stopped_by_the_absent_slates_of_one_user() -> None
     """A robot with a thousand requests that time out is one user of two hundred."""
     users = [Served(user, 3, 0) for user in range(199)] + [Served(199, 1_000, 1_000)]
     assert absent_slates(users).state is CheckState.OK
+
+
+def test_an_experiment_with_a_tiny_planned_share_does_not_fail_as_planned() -> None:
+    rng = np.random.default_rng(5)
+    users = [Served(user, 400, int(rng.binomial(400, 0.995))) for user in range(2_000)]
+    assert absent_slates(users, declared=0.005).state is CheckState.OK
+    assert absent_slates([Served(user, 400, 400) for user in range(20_000)], declared=0.005).state is CheckState.FAILED
+
+
+def test_an_experiment_says_that_its_eligible_fits_nobody() -> None:
+    """A misspelt name would switch the check off in silence."""
+    check = absent_slates([], pairs=400)
+    assert (check.state, "`eligible` fits none of control's events" in check.words) == (CheckState.FAILED, True)
+    assert absent_slates([]).state is CheckState.OPEN

@@ -291,3 +291,31 @@ def test_an_experiment_expects_slates_only_where_its_definition_says_so() -> Non
         assert one.verdict is Verdict.CANDIDATE_PREFERRED, eligible
     everywhere = replace(DEFINED, eligible={"country": ("de", "us")})
     assert only(report_of(records, everywhere)).verdict is Verdict.DO_NOT_TRUST
+
+
+@pytest.mark.parametrize("name", ["country", 'cou"ntry', "größe", "a.b[0]", "$", "%s", "'; drop table answer --"])
+def test_an_experiments_eligible_names_any_segment(name: str) -> None:
+    """Whatever stands in a name, it is one; one that no event has is told, and nothing is preferred."""
+    absent = [slate(user, event=9, variant="control", segments={name: "us"}) for user in range(200)]
+    records = [
+        *shares(200, 0.5, 0.9, segments={name: "de"}),
+        *(slate(user, event=8, variant=variant, segments={name: "de"})
+          for user in range(200) for variant in ("control", "candidate")),
+        *absent,
+    ]  # fmt: skip
+    right = only(report_of(records, replace(DEFINED, eligible={name: ("de",)})))
+    assert (right.verdict, right.absent) == (Verdict.CANDIDATE_PREFERRED, 0)
+    wrong = only(report_of(records, replace(DEFINED, eligible={f"{name}x": ("de",)})))
+    assert (wrong.verdict, "`eligible` fits none" in wrong.reason) == (Verdict.DO_NOT_TRUST, True)
+
+
+def test_an_experiment_with_a_declared_share_counts_what_exceeds_it_as_missing() -> None:
+    """Nearly all are declared and a third is absent: the worst case has the rest, and the sentence says of what."""
+    absent = [slate(user, event=9, variant="control") for user in range(100)]
+    one = only(report_of([*shares(200, 0.5, 0.9), *absent], replace(DEFINED, eligible_share=0.95)))
+    assert one.worst_case is not None
+    assert one.worst_case.low < 0.6
+    assert one.worst_case.high > 0.8
+    planned = only(report_of([*shares(200, 0.5, 0.9), *absent], replace(DEFINED, eligible_share=0.6)))
+    assert planned.verdict is Verdict.CANDIDATE_PREFERRED
+    assert "this is said of the events that have a slate of the candidate" in planned.reason
