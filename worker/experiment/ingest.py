@@ -92,7 +92,7 @@ class Records:
             log.warning("%s: %s: %s", record.where, definition.experiment_id, DRAFT)
             health["draft_definition"] += 1
             return []
-        return [(definition, record.timestamp_ms * 1_000 if record.timestamp_ms else time.time_ns() // 1_000)]
+        return [(definition, _written_us(record))]
 
     def _outcome(self, record: Record, health: Counter[str]) -> list[Outcome]:
         if record.value is None:
@@ -116,16 +116,20 @@ class Records:
 
 
 def _check_clock(at_us: int, record: Record) -> None:
-    """Refuse what happened after it was written, or after now: one record from 2100 would close every open window.
+    """Refuse what happened after it was written: one record from 2100 would close every open window."""
+    written_us = _written_us(record)
+    if at_us > written_us + MAX_AHEAD_US:
+        raise BadRecord("clock_astray", f"{record.where}: of {at_us} us, written at {written_us} us")
 
-    Kafka's timestamp is the producer's own on most topics, and not every record has one: neither is believed beyond
-    the reader's clock.
+
+def _written_us(record: Record) -> int:
+    """Return when a record was written, in microseconds; now, if that is not known or lies ahead.
+
+    Kafka's timestamp is the producer's own on most topics, and not every record has one (-1).
     """
     now_us = time.time_ns() // 1_000
     written_ms = record.timestamp_ms or 0
-    written_us = min(written_ms * 1_000, now_us) if written_ms > 0 else now_us
-    if at_us > written_us + MAX_AHEAD_US:
-        raise BadRecord("clock_astray", f"{record.where}: of {at_us} us, written at {written_us} us")
+    return min(written_ms * 1_000, now_us) if written_ms > 0 else now_us
 
 
 def catch_up(following: Following, records: Records) -> None:

@@ -162,7 +162,7 @@ def agreement(one: Agreement) -> str:
 
 def basis(one: Comparison) -> str:
     """Return what the figures are, for readers who see nothing else of the page."""
-    defined = "was defined before its data" if one.basis == DEFINED else "is exploratory: it has no definition"
+    defined = "was defined before its data" if one.basis == DEFINED else f"is {one.basis}"
     return f"These are the choices of simulated users, not of real ones. The experiment {defined}."
 
 

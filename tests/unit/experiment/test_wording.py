@@ -153,3 +153,10 @@ def test_an_experiments_candidates_are_ordered_by_value_and_not_by_name() -> Non
     assert [one.candidate for one in wording.best_first([a, d, b])] == ["b", "a", "d"]
     c = replace(c, candidate="c")  # 0.56, of 40 users
     assert [one.candidate for one in wording.best_first([c, d, a])] == ["a", "c", "d"]
+
+
+def test_an_experiment_defined_late_is_not_said_to_have_no_definition() -> None:
+    """The page tells what is wrong with it."""
+    late = replace(made.comparison(), basis="exploratory (the definition was taken 2 hours after the first event)")
+    assert wording.basis(late).endswith("is exploratory (the definition was taken 2 hours after the first event).")
+    assert wording.basis(replace(late, basis="defined")).endswith("The experiment was defined before its data.")

@@ -6,8 +6,8 @@
     shown to be above chance                  OK
 
 Skill is 1 - log loss / log loss of equal chances.  The interval of the calibration holds at one look; who watches would
-see it below 0 by accident.  So a failure asks for `WATCHED` standard errors, what the confidence sequence takes where
-it is narrowest.
+see it beside 0 by accident.  So either asks for `WATCHED` standard errors, what the confidence sequence takes where it
+is narrowest.
 """
 
 from worker.experiment.readout import Agreement, Calibrated, Check, CheckState
@@ -39,10 +39,11 @@ def _unknown(why: str) -> Check:
 def _judged(figure: Agreement, low: float, high: float) -> Check:
     told = f"1 - log loss / log loss of equal chances is {figure.value:+.2f} ({low:+.2f} to {high:+.2f} at one look)"
     figures = {"skill": figure.value, "low": low, "high": high}
-    if figure.value + WATCHED * (high - figure.value) / Z < 0:
+    wider = WATCHED / Z
+    if figure.value + wider * (high - figure.value) < 0:
         words = f"simulated users know less than chance about real clicks: {told}"
         return Check(NAME, CheckState.FAILED, words, figures)
-    if low > 0:
+    if figure.value - wider * (figure.value - low) > 0:
         return Check(NAME, CheckState.OK, f"simulated users predict real clicks better than chance: {told}", figures)
     words = "simulated users are not shown to predict real clicks better than chance"
     return Check(NAME, CheckState.OPEN, f"{words}: {told}", figures, qualifies=words)

@@ -21,6 +21,8 @@ from worker.experiment.store.queries import EpochRow
 from worker.experiment.store.sums import CHANCE, FLIP
 
 NO_PLACEBOS = "unknown: none were planted"
+NO_DECOYS = "unknown: no decoys were planted, and they alone show that a difference would be noticed"
+DECOYS_OPEN = "unknown: decoys have not yet shown that a difference would be noticed"
 
 ByMetric = Mapping[tuple[str, str], Users]  # by (metric, segment); segment "" is all users
 
@@ -73,17 +75,19 @@ def _misses(of: Users) -> Misses:
 def _placebos(db: sqlite3.Connection, row: EpochRow, rule: Rule) -> Iterator[Check]:
     """Yield the checks of the placebos that were added to this experiment in the same configuration.
 
-    Without one the answer to "would the simulation notice a difference?" is unknown, and said to be.
+    "Would the simulation notice a difference?" is answered by decoys alone; until they have, it is unknown, and said.
     """
-    planted = [
-        (kind, epoch)
-        for kind in Placebo
-        if (epoch := queries.epoch_named(db, f"{row.experiment_id}~{kind}", row.fingerprint)) is not None
-    ]
-    if not planted:
-        yield Check("placebos", CheckState.OPEN, NO_PLACEBOS, qualifies=f"placebos: {NO_PLACEBOS}")
-    for kind, epoch in planted:
-        for pair in queries.compared(db, epoch):
-            for metric, segment, sums in queries.sums(db, epoch, *pair):
-                if (metric, segment) == (DUEL_SHARE, ""):
-                    yield placebo_check(kind, Users(sums, rule).overall())
+    found = {kind: list(_of_kind(db, row, kind, rule)) for kind in Placebo}
+    for checks_of_kind in found.values():
+        yield from checks_of_kind
+    if all(check.state is CheckState.OPEN for check in found[Placebo.DECOY]):
+        why = DECOYS_OPEN if found[Placebo.DECOY] else NO_DECOYS if any(found.values()) else NO_PLACEBOS
+        yield Check("placebos", CheckState.OPEN, why, qualifies=f"placebos: {why}")
+
+
+def _of_kind(db: sqlite3.Connection, row: EpochRow, kind: Placebo, rule: Rule) -> Iterator[Check]:
+    epoch = queries.epoch_named(db, f"{row.experiment_id}~{kind}", row.fingerprint)
+    for pair in queries.compared(db, epoch) if epoch is not None else ():
+        for metric, segment, sums in queries.sums(db, epoch or 0, *pair):
+            if (metric, segment) == (DUEL_SHARE, ""):
+                yield placebo_check(kind, Users(sums, rule).overall())

@@ -158,24 +158,30 @@ class State:
         """Take a definition, or a new form of one; return it with the `revised_at` that it got.
 
         `taken_at` is when Kafka took it, or when it was given, in microseconds; 0 is before any data.  Of a form that
-        is taken again, the first time counts.
+        is taken again, the first time counts; a record that is read again, because the topics are, changes nothing.
 
-        A form that says no `revised_at` although events were counted under another one holds from when it was taken,
-        and from after those: what was looked at under one rule is never counted again under another.
+        A form that says no `revised_at` holds from when it was taken, and from after what was counted under the one
+        before it: what was looked at under one rule is never counted again under another.  One before it that never
+        held, because it was replaced before its start, is left out.
         """
         name = definition.experiment_id
-        old, newest = list(self.forms(name)), self._newest(name)
+        old, newest, taken = list(self.forms(name)), self._newest(name), self.taken_at(name)
+        same = (form for form in old[:-1] if form.key == definition.key and taken.get(form.epoch) == taken_at)
+        if taken_at and (again := next(same, None)):
+            return again
         if old and old[-1].key == definition.key:
             definition = replace(definition, revised_at=old.pop().revised_at)
-        elif newest < 0:
-            old = []  # nothing was counted under it, so nothing was looked at
         elif old and definition.revised_at is None:
             since = revised_at(old[-1], definition, newest=newest, taken_at=taken_at)
-            definition = replace(definition, revised_at=since)
+            never_held = newest < 0 and since <= old[-1].since
+            old, definition = ([], definition) if never_held else (old, replace(definition, revised_at=since))
         forms = [*(form for form in old if form.since < definition.since), definition]
-        if forms != list(self.forms(name)) or taken_at < self.taken_at(name).get(definition.epoch, taken_at + 1):
+        is_known = definition in self.forms(name)
+        if is_known and definition.epoch not in taken and taken_at > newest:
+            return definition  # of a file that kept no times: this one is not when it was first taken
+        if not is_known or forms != list(self.forms(name)) or taken_at < taken.get(definition.epoch, taken_at + 1):
             with self._transaction():
-                self._take_form(definition, taken_at, is_first=newest < 0)
+                self._take_form(definition, taken_at, kept=forms if newest < 0 else None)
                 self._write_forms(name, forms)
                 self._counting.anew(name, forms)
         return definition
@@ -241,9 +247,14 @@ class State:
         found = self._db.execute(query, (experiment_id,)).fetchone()[0]
         return -1 if found is None else int(found)
 
-    def _take_form(self, form: Definition, taken_at: int, *, is_first: bool) -> None:
-        if is_first:
-            self._db.execute("delete from taken where experiment = ?", (form.experiment_id,))
+    def _take_form(self, form: Definition, taken_at: int, *, kept: Sequence[Definition] | None) -> None:
+        """Note when a form was taken; before any data, nobody looked at those that are not `kept`."""
+        if kept is not None:
+            marks = ", ".join("?" * len(kept))
+            self._db.execute(
+                f"delete from taken where experiment = ? and epoch not in ({marks})",
+                (form.experiment_id, *(one.epoch for one in kept)),
+            )
         self._db.execute(
             "insert into taken values (?, ?, ?) on conflict do update set at = min(at, excluded.at)",
             (form.experiment_id, form.epoch, taken_at),

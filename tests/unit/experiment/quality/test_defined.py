@@ -7,6 +7,7 @@ ten candidates, none better     the best one picked after 500 users, and defined
 
 import json
 import logging
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from math import exp
@@ -101,6 +102,15 @@ def test_an_experiment_is_defined_when_kafka_took_it(caplog: pytest.LogCaptureFi
             reader(state).take([one], Reached({one.partition: offset + 1}))
     assert (state.forms("exp"), state.taken_at("exp")) == ((FORM,), {FORM.key: AT_US - MINUTE_US})
     assert (state.health()["draft_definition"], [DRAFT in text for text in caplog.messages]) == (1, [True])
+
+
+@pytest.mark.parametrize("written_ms", [-1, None, 4_102_444_800_000], ids=["none", "unknown", "2100"])
+def test_an_experiment_is_not_defined_at_a_time_that_nobody_believes(written_ms: int | None) -> None:
+    """Kafka's timestamp is the producer's: none, and one that lies ahead, are when the reader has it."""
+    state, before = State(), time.time_ns() // 1_000
+    one = replace(as_kafka_has_it(FORM, at_us=0, offset=0), timestamp_ms=written_ms)
+    reader(state).take([one], Reached({one.partition: 1}))
+    assert before <= state.taken_at("exp")[FORM.key] <= time.time_ns() // 1_000
 
 
 def test_an_experiment_of_a_file_is_defined_when_the_state_first_has_it(

@@ -84,7 +84,8 @@ def of_skill(value: float, low: float | None, high: float | None, *, clicks: int
         (of_skill(-0.78, -0.9, -0.66, clicks=MIN_CLICKS - 1), CheckState.OPEN),
         (of_skill(-0.11, -0.21, -0.01), CheckState.OPEN),  # below 0 at one look, not at every look
         (of_skill(0.1, -0.01, 0.21), CheckState.OPEN),
-        (of_skill(0.1, 0.01, 0.19), CheckState.OK),
+        (of_skill(0.1, 0.01, 0.19), CheckState.OPEN),  # above 0 at one look, not at every look
+        (of_skill(0.1, 0.05, 0.15), CheckState.OK),
         (of_skill(-0.78, None, None), CheckState.OPEN),  # of one user
         (skill(None, has_outcomes=True), CheckState.OPEN),
         (skill(Calibrated(10, 10, 0, (), ""), has_outcomes=True), CheckState.OPEN),
@@ -95,12 +96,13 @@ def test_an_experiments_skill_has_three_states(check: Check, state: CheckState) 
     assert bool(check.qualifies) is (state is CheckState.OPEN)
 
 
-def failed_at_any_look(*, runs: int) -> float:
-    """Return the share of simulations that failed when looked at five times; their true skill is 0."""
-    return sum(any(_failed(seed, share) for share in (0.4, 0.55, 0.7, 0.85, 1.0)) for seed in range(1, runs + 1)) / runs
+def at_any_look(*, runs: int) -> tuple[float, float]:
+    """Return the shares of simulations that failed, and that were OK, at one of five looks; their true skill is 0."""
+    states = [{_state(seed, share) for share in (0.4, 0.55, 0.7, 0.85, 1.0)} for seed in range(1, runs + 1)]
+    return sum(CheckState.FAILED in one for one in states) / runs, sum(CheckState.OK in one for one in states) / runs
 
 
-def _failed(seed: int, share: float) -> bool:
+def _state(seed: int, share: float) -> CheckState:
     log = generate(World(users=600), seed=seed)
     letters = CHANCE.letters(CHANCE.beliefs(log, seed=seed), log.in_a, order=None)
     seen = []
@@ -109,16 +111,16 @@ def _failed(seed: int, share: float) -> bool:
         names, p = tuple(f"i{log.item[n][pool]}" for pool in pools), tuple(letters[n][pools].tolist())
         clicked = (int(log.click[n]),) if log.click[n] >= 0 else ()
         seen.append(Seen(f"e{n}", int(log.user[n]), n, names, tuple(range(len(names))), p, clicked))
-    return skill(calibrated(seen), has_outcomes=True).state is CheckState.FAILED
+    return skill(calibrated(seen), has_outcomes=True).state
 
 
-def test_an_experiment_watched_forbids_no_simulation_that_is_as_good_as_chance() -> None:
+def test_an_experiment_watched_decides_nothing_of_a_simulation_that_is_as_good_as_chance() -> None:
     """A share of the long test."""
-    assert failed_at_any_look(runs=8) == 0
+    assert at_any_look(runs=8) == (0, 0)
 
 
 @pytest.mark.long
-def test_400_experiments_watched_forbid_no_simulation_that_is_as_good_as_chance() -> None:
-    share = failed_at_any_look(runs=400)
-    print("failed at any look", share)
-    assert share <= 0.05
+def test_400_experiments_watched_decide_nothing_of_a_simulation_that_is_as_good_as_chance() -> None:
+    failed, fine = at_any_look(runs=400)
+    print("failed at any look", failed, "OK at any look", fine)
+    assert max(failed, fine) <= 0.05

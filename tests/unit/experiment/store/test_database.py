@@ -202,6 +202,44 @@ def test_an_experiment_whose_definition_is_mended_before_its_data_has_one() -> N
     )
 
 
+def live_and_again(tmp_path: Path) -> tuple[State, list[tuple[Definition, int]], list[Answer]]:
+    """Return a state whose definition changed after three of six events, its definitions and its answers."""
+    forms = [(DEFINED, AT_US - 1), (replace(DEFINED, alpha=0.1), AT_US + 2 * MINUTE_US + 1)]
+    found, state = answers(response(0, event) for event in range(6)), State(tmp_path / "live.db")
+    state.define(DEFINED, taken_at=forms[0][1])
+    take(state, found[:3])
+    state.define(forms[1][0], taken_at=forms[1][1])
+    return take(state, found[3:]), forms, found
+
+
+def test_an_experiment_has_the_same_epochs_for_whom_was_there_and_whom_comes_later(tmp_path: Path) -> None:
+    """A new reader has all definitions before the first answer, and a rebuilt one has them twice."""
+    live, forms, found = live_and_again(tmp_path)
+    late = State()
+    for form, taken_at in forms:
+        late.define(form, taken_at=taken_at)
+    assert counted(take(late, found)) == counted(live)
+    assert late.taken_at("exp") == live.taken_at("exp")
+    before = counted(live)
+    live.reset()
+    for form, taken_at in forms:
+        live.define(form, taken_at=taken_at)
+    assert counted(take(live, found)) == before
+    assert live.taken_at("exp") == late.taken_at("exp")
+
+
+def test_an_experiment_of_a_file_without_times_does_not_know_when_it_was_defined(tmp_path: Path) -> None:
+    """Whoever opens it later did not define it then; Kafka may still say when."""
+    state = State(tmp_path / "old.db")
+    state.define(DEFINED, taken_at=AT_US - 9)
+    take(state, answers([response()]))
+    state.db.execute("delete from taken")
+    state.define(DEFINED, taken_at=AT_US + 1_000 * MINUTE_US)
+    assert state.taken_at("exp") == {}
+    state.define(DEFINED, taken_at=AT_US - 9)
+    assert state.taken_at("exp") == {DEFINED.key: AT_US - 9}
+
+
 def test_an_experiment_is_defined_when_its_form_is_first_taken(tmp_path: Path) -> None:
     """A form that is sent again is not younger, in the file neither, nor after a rebuild."""
     state = State(tmp_path / "state.db")
