@@ -81,7 +81,7 @@ def flipped(first: Sequence[float], second: Sequence[float]) -> float:
     return 1 - len(a & b) / (len(a) * len(b))
 
 
-def completeness(seen: Misses, by_user: Sums) -> Check:
+def completeness(by_user: Sums, *, pairs: int, missing: int) -> Check:
     """Return whether at most 1 % of a user's pairs have no answer; `by_user` has that share of each user.
 
     Users are what is judged: forty time-outs of one user are one user's.
@@ -90,35 +90,45 @@ def completeness(seen: Misses, by_user: Sums) -> Check:
     share = by_user.mean
     state = state_of(by_user.n, failed=log_e >= -log(ALPHA), fine=share <= MAX_MISSING)
     words = (
-        f"{seen.missing:,} of {seen.pairs:,} pairs have no answer, {share:.1%} of a user's on average "
-        f"(limit {MAX_MISSING:.0%})"
+        f"{missing:,} of {pairs:,} pairs have no answer, {share:.1%} of a user's on average (limit {MAX_MISSING:.0%})"
     )
     return Check("pair completeness", state, words, {"share": share, "e_value": _exp(log_e)})
 
 
-def equal_sides(*, control_only: int, candidate_only: int, pairs: int) -> Check:
+def equal_sides(by_user: Sums, *, events: int, users: int) -> Check:
     """Return whether an answer is missing as often on one side alone as on the other (McNemar 1947, watched).
 
-    `pairs` is how many were looked at: without any nothing is known.
+    `by_user` has, of each user with such `events`, the share of them in which it is the candidate's; `users` is how
+    many were looked at: without any nothing is known.
     """
-    n = control_only + candidate_only
-    log_e = log_e_beside(candidate_only, n, low=EVEN, high=EVEN)
-    words = f"answers missing for control only: {control_only:,}, for the candidate only: {candidate_only:,}"
-    figures = {"control_only": control_only, "candidate_only": candidate_only, "e_value": _exp(log_e)}
-    return Check("missing by side", state_of(pairs, failed=log_e >= -log(ALPHA), fine=True), words, figures)
+    log_e = log_e_beside(by_user.total / UNIT, by_user.n, low=EVEN, high=EVEN)
+    words = f"an answer is missing on one side alone in {events:,} events of {by_user.n:,} users"
+    words += f", for the candidate in {by_user.mean:.1%} of a user's on average" if by_user.n else ""
+    figures = {"share": by_user.mean, "events": events, "e_value": _exp(log_e)}
+    return Check("missing by side", state_of(users, failed=log_e >= -log(ALPHA), fine=True), words, figures)
 
 
-def equal_segments(segments: Mapping[str, Misses]) -> Check:
-    """Return whether answers are missing as often in each segment as in the rest, by e-BH over the segments."""
-    every = sum(segments.values(), Misses(0, 0))
-    rest = {name: Misses(every.pairs - one.pairs, every.missing - one.missing) for name, one in segments.items()}
-    log_es = {name: log_e_unequal(one, rest[name]) for name, one in segments.items()}
-    found = e_bh(log_es, alpha=ALPHA)
-    words = "; ".join(f"{name}: {_rate(segments[name])} pairs missing, {_rate(rest[name])} elsewhere" for name in found)
-    state = state_of(every.pairs, failed=bool(found), fine=True)
-    figures = {f"share {name}": one.missing / max(1, one.pairs) for name, one in segments.items()}
+def equal_segments(segments: Mapping[str, Sums]) -> Check:
+    """Return whether answers are missing as often in each segment as in the rest, by e-BH over the segments.
+
+    `segments` has by name=value the share of each user's pairs that have no answer; the rest is that of the same name.
+    """
+    found, rest = {segment: _misses(one) for segment, one in segments.items()}, {}
+    for segment, mine in found.items():
+        same = sum((one for other, one in found.items() if _name(other) == _name(segment)), Misses(0, 0))
+        rest[segment] = Misses(same.units - mine.units, same.missing - mine.missing)
+    unequal = e_bh({segment: log_e_unequal(one, rest[segment]) for segment, one in found.items()}, alpha=ALPHA)
+    words = "; ".join(
+        f"{segment}: {_rate(found[segment])} of a user's pairs missing, {_rate(rest[segment])} elsewhere"
+        for segment in unequal
+    )
+    users = max((one.units + rest[segment].units for segment, one in found.items()), default=0)
+    figures = {f"share {segment}": one.missing / max(1, one.units) for segment, one in found.items()}
     return Check(
-        "missing by segment", state, words or f"no difference between the {len(segments):,} segments is shown", figures
+        "missing by segment",
+        state_of(int(users), failed=bool(unequal), fine=True),
+        words or f"no difference between the {len(segments):,} segments is shown",
+        figures,
     )
 
 
@@ -234,8 +244,16 @@ def _slot(profile: Profile, size: int, slot: int, measured: PositionProfile) -> 
     return f"with {size} options, the {name} gets {mean:.0%} of the choices; {1 / size:.0%} would be fair{before}"
 
 
+def _name(segment: str) -> str:
+    return segment.partition("=")[0]
+
+
+def _misses(rates: Sums) -> Misses:
+    return Misses(rates.n, rates.total / UNIT)
+
+
 def _rate(one: Misses) -> str:
-    return f"{one.missing / max(1, one.pairs):.1%} of {one.pairs:,}"
+    return f"{one.missing / max(1, one.units):.1%}"
 
 
 def _exp(log_e: float) -> float:

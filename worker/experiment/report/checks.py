@@ -8,17 +8,16 @@ placebos of the experiment     does the engine find differences whose direction 
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 
-from worker.experiment.metrics import DUEL_SHARE
+from worker.experiment.metrics import DUEL_SHARE, slate_metrics
 from worker.experiment.quality import checks as trust
 from worker.experiment.quality.absent_slates import Served, absent_slates
 from worker.experiment.quality.placebos import Placebo, placebo_check
 from worker.experiment.readout import Check, CheckState
-from worker.experiment.statistics.evalues import Misses
 from worker.experiment.statistics.user_means import Rule, Users
 from worker.experiment.store import queries
 from worker.experiment.store.engine_sums import measures, of_users, profile
 from worker.experiment.store.queries import EpochRow
-from worker.experiment.store.sums import CHANCE, FLIP
+from worker.experiment.store.sums import CHANCE, FLIP, SIDE
 
 NO_PLACEBOS = "unknown: none were planted"
 NO_DECOYS = "unknown: no decoys were planted, and they alone show that a difference would be noticed"
@@ -45,15 +44,11 @@ def checks(
     yield from _missing(users, primary)
     overall = users.get((primary, ""))
     yield absent_slates(served, declared=declared, pairs=overall.num_pairs if overall else 0)
-    found = measures(db, row.id, *pair)
-    yield trust.equal_sides(
-        control_only=found["control_missing"].n,
-        candidate_only=found["candidate_missing"].n,
-        pairs=overall.num_pairs if overall else 0,
-    )
+    yield _sides(users)
     if (FLIP, "") in users:
         flips, chance = (of_users(users[metric, ""].values().tolist()) for metric in (FLIP, CHANCE))
         yield trust.flip_rate(flips, chance)
+        found = measures(db, row.id, *pair)
         yield trust.reversed_draws(found["even"], found["odd"], found["late"])
         yield trust.position_profile(profile(db, row.id))
     yield from _placebos(db, row, rule)
@@ -62,14 +57,21 @@ def checks(
 def _missing(users: ByMetric, primary: str) -> Iterator[Check]:
     overall = users.get((primary, ""))
     rates = of_users(overall.miss_rates() if overall else [])
-    yield trust.completeness(_misses(overall) if overall else Misses(0, 0), rates)
-    segments = {segment: _misses(one) for (metric, segment), one in users.items() if segment and metric == primary}
+    pairs, missing = (overall.num_pairs, overall.num_missing) if overall else (0, 0)
+    yield trust.completeness(rates, pairs=pairs, missing=missing)
+    segments = {segment: one for (metric, segment), one in users.items() if segment and metric == primary}
     if len(segments) > 1:
-        yield trust.equal_segments(segments)
+        yield trust.equal_segments({segment: of_users(one.miss_rates()) for segment, one in segments.items()})
 
 
-def _misses(of: Users) -> Misses:
-    return Misses(of.num_pairs, of.num_missing)
+def _sides(users: ByMetric) -> Check:
+    """Return the check of one-sided answers among the pairs of SLATE answers."""
+    asked, found = users.get((slate_metrics()[0], "")), users.get((SIDE, ""))
+    return trust.equal_sides(
+        of_users(found.values().tolist() if found else []),
+        events=found.num_pairs if found else 0,
+        users=len(asked.miss_rates()) if asked else 0,
+    )
 
 
 def _placebos(db: sqlite3.Connection, row: EpochRow, rule: Rule) -> Iterator[Check]:

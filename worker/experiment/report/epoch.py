@@ -182,7 +182,7 @@ class EpochFigures:
             *self._checks_of_values(primary, effects[0], closed, by_activity, corrected),
             *self._checks_of_epoch(),
         )
-        guardrails = self._guardrails(effects, num_candidates)
+        guardrails = self._guardrails(effects, users, unasked, num_candidates)
         verdict, reason = judge(
             Evidence(
                 primary=effects[0],
@@ -238,9 +238,24 @@ class EpochFigures:
         """Return what is known of the simulator, and of the definition, whichever the candidate."""
         return skill(self._calibrated, has_outcomes=has_outcomes(self._db)), defined(self._stated)
 
-    def _guardrails(self, effects: Sequence[Effect], num_candidates: int) -> tuple[Guarded, ...]:
+    def _guardrails(
+        self,
+        effects: Sequence[Effect],
+        users: Mapping[tuple[str, str], Users],
+        absent: Mapping[int, float],
+        num_candidates: int,
+    ) -> tuple[Guarded, ...]:
         share = self._share(num_candidates)
-        return tuple(guarded(self._form, effects, lambda of: self._at_share(of, num_candidates), alpha=share))
+        return tuple(
+            guarded(
+                self._form,
+                effects,
+                lambda of: self._at_share(of, num_candidates),
+                alpha=share,
+                users=users,
+                absent=absent,
+            )
+        )
 
     def _checks(
         self, named: tuple[str, str], users: Mapping[tuple[str, str], Users], served: Sequence[Served]

@@ -1,6 +1,6 @@
 """Guardrails: a metric of which the candidate may lose at most a margin, shown, not hoped.
 
-    OK            the whole interval is above -margin: non-inferiority is shown
+    OK            the whole interval is above -margin, also with all missing pairs at the worst: shown to be no worse
     BROKEN        the whole interval is below
     OPEN          neither yet
     UNMEASURED    no value was ever observed; the words say what would measure it
@@ -10,28 +10,40 @@ preference needs all of them wrong at once.  Of several candidates or epochs, ea
 of alpha.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from math import isinf
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from math import fsum, inf, isinf
 
 from worker.experiment.definition import Definition, Guardrail
 from worker.experiment.metrics import METRICS
+from worker.experiment.quality.checks import MAX_MISSING
 from worker.experiment.readout import Effect, Guarded, GuardrailState
 from worker.experiment.statistics.confidence import MIN_USERS, Estimate, Interval
 from worker.experiment.statistics.evalues import Sums, share_interval
+from worker.experiment.statistics.user_means import Users
 
 AtShare = Callable[[Estimate], Interval | None]  # the interval at the share of alpha; None without one
 
 
 def guarded(
-    form: Definition | None, effects: Sequence[Effect], at_share: AtShare, *, alpha: float
+    form: Definition | None,
+    effects: Sequence[Effect],
+    at_share: AtShare,
+    *,
+    alpha: float,
+    users: Mapping[tuple[str, str], Users] | None = None,
+    absent: Mapping[int, float] | None = None,
 ) -> Iterator[Guarded]:
-    """Yield each guardrail of a definition; `alpha` is its share."""
+    """Yield each guardrail of a definition; `alpha` is its share.
+
+    `users` has what is missing, by (metric, segment); `absent` are pairs by user that were never asked.
+    """
     by_metric = {effect.metric: effect for effect in effects}
     for rail in form.guardrails if form else ():
-        yield _guarded(rail, by_metric.get(rail.metric), at_share, alpha)
+        loss = _hidden(users.get((rail.metric, "")) if users else None, absent or {})
+        yield _guarded(rail, by_metric.get(rail.metric), at_share, alpha, loss)
 
 
-def _guarded(rail: Guardrail, effect: Effect | None, at_share: AtShare, alpha: float) -> Guarded:
+def _guarded(rail: Guardrail, effect: Effect | None, at_share: AtShare, alpha: float, loss: float) -> Guarded:
     metric = METRICS[rail.metric]
     least = metric.null - rail.margin
     name = rail.metric if metric.null else f"{rail.metric}, candidate - control"
@@ -40,13 +52,28 @@ def _guarded(rail: Guardrail, effect: Effect | None, at_share: AtShare, alpha: f
         return Guarded(rail.metric, rail.margin, GuardrailState.UNMEASURED, words)
     interval = at_share(effect.overall) or _of_equals(effect.overall, (metric.low, metric.high), alpha)
     words = f"{name}: {interval or effect.overall.withheld or 'no interval yet'}; must stay above {least:g}"
-    return Guarded(rail.metric, rail.margin, _state(interval, least), words)
+    state = _state(interval, least)
+    if state is GuardrailState.OK and interval is not None and interval.low - loss <= least:
+        hidden = f"events without a value (it needs {metric.needs}) could hide a loss"
+        state, words = GuardrailState.OPEN, f"{words}; {hidden}"
+    return Guarded(rail.metric, rail.margin, state, words)
 
 
 def _state(interval: Interval | None, least: float) -> GuardrailState:
     if interval is None or least in interval:
         return GuardrailState.OPEN
     return GuardrailState.OK if interval.low > least else GuardrailState.BROKEN
+
+
+def _hidden(users: Users | None, absent: Mapping[int, float]) -> float:
+    """Return how far the pairs without a value can lower the mean; of a metric without bounds they are to be few."""
+    if users is None or not users.values().size:
+        return 0.0
+    worst = users.worst_case(absent)
+    if worst is not None:
+        return (users.overall().value or 0.0) - worst.low
+    rates = users.miss_rates()
+    return inf if fsum(rates) > MAX_MISSING * len(rates) else 0.0
 
 
 def _of_equals(of: Estimate, bounds: tuple[float, float], alpha: float) -> Interval | None:

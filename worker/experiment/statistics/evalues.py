@@ -56,14 +56,14 @@ class Sums:
 
 @dataclass(frozen=True, slots=True)
 class Misses:
-    """Pairs that should have an answer, and those without."""
+    """Units that should have an answer, and what is missing of them: each is a whole unit or a part."""
 
-    pairs: int
-    missing: int
+    units: float
+    missing: float
 
     def __add__(self, other: "Misses") -> "Misses":
         """Merge."""
-        return Misses(self.pairs + other.pairs, self.missing + other.missing)
+        return Misses(self.units + other.units, self.missing + other.missing)
 
 
 def log_e_above(total: float, n: int, *, bound: float) -> float:
@@ -106,12 +106,13 @@ def log_e_unequal(one: Misses, rest: Misses) -> float:
     """Return the logarithm of the e-value against one rate of missing in both.
 
     A mixture over both rates, by the likelihood of the best common one (Wasserman, Ramdas and Balakrishnan 2020,
-    universal inference): whatever the common rate is, and in whatever order the two come.
+    universal inference): whatever the common rate is, and in whatever order the two come.  Parts of units are values
+    in [0, 1], as those of the other e-values here.
     """
     both = one + rest
-    if not one.pairs or not rest.pairs:
+    if not one.units or not rest.units:
         return 0.0
-    mixture = sum(betaln(_PRIOR + m.missing, _PRIOR + m.pairs - m.missing) for m in (one, rest))
-    share = both.missing / both.pairs
-    best = xlogy(both.missing, share) + xlogy(both.pairs - both.missing, 1 - share)
+    mixture = sum(betaln(_PRIOR + m.missing, _PRIOR + m.units - m.missing) for m in (one, rest))
+    share = both.missing / both.units
+    best = xlogy(both.missing, share) + xlogy(both.units - both.missing, 1 - share)
     return float(mixture - 2 * betaln(_PRIOR, _PRIOR) - best)

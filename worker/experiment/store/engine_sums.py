@@ -32,10 +32,6 @@ class Measures:
         for name, value in found.items():
             self._sums[epoch, candidate, control, name].add(value)
 
-    def take_missing(self, epoch: int, candidate: str, control: str, side: str) -> None:
-        """Count an event whose slate has an answer on one side alone."""
-        self._sums[epoch, candidate, control, f"{side}_missing"].add(1.0)
-
     def take_lists(self, epoch: int, candidate: str, control: str, found: Mapping[str, float | None]) -> None:
         """Add how alike two slates are, as far as it is known."""
         for name, value in found.items():

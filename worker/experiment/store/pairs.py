@@ -7,7 +7,7 @@ A pair belongs to the form of the definition that held when the event occurred (
 answer is a pair: what is missing must be seen.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set as AbstractSet
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -59,18 +59,26 @@ def pairs(answer: Answer, others: Iterable[Answer], form: Definition | None) -> 
             value = answer.values[DUEL_SHARE]
             yield Pair(answer.variant, answer.control_variant, DUEL_SHARE, value, answer.status == Status.OK)
         return
-    mine = _is_control(answer, form)
+    mine, asked = _is_control(answer, form), _asked(form)
     for other in others:
         if mine != _is_control(other, form):
-            yield from _differences(other, answer) if mine else _differences(answer, other)
+            yield from _differences(other, answer, asked) if mine else _differences(answer, other, asked)
 
 
 def _is_control(answer: Answer, form: Definition | None) -> bool:
     return answer.variant == form.control if form else answer.role == Role.CONTROL
 
 
-def _differences(candidate: Answer, control: Answer) -> Iterator[Pair]:
-    """Yield candidate - control by metric; what one side cannot have (a utility without values) is no pair."""
+def _asked(form: Definition | None) -> set[str]:
+    """Return the metrics that a verdict depends on: where one has no value, it is missing."""
+    return {form.primary_metric, *(rail.metric for rail in form.guardrails)} if form else set()
+
+
+def _differences(candidate: Answer, control: Answer, asked: AbstractSet[str]) -> Iterator[Pair]:
+    """Yield candidate - control by metric; what one side cannot have (a utility without values) is no pair.
+
+    Of a metric that is `asked` for it is a missing one: what is shown of the others alone could hide a loss.
+    """
     if Status.TRIVIAL in (candidate.status, control.status):
         return
     missing = candidate.missing or control.missing
@@ -82,3 +90,5 @@ def _differences(candidate: Answer, control: Answer) -> Iterator[Pair]:
         elif a is not None and b is not None:
             differs = candidate.values != control.values  # a copy has the very same
             yield Pair(candidate.variant, control.variant, metric, a - b, differs)
+        elif metric in asked:
+            yield Pair(candidate.variant, control.variant, metric, None, differs=False)

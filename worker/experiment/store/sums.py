@@ -32,6 +32,7 @@ MAX_USERS_BYTES = 128 << 20  # of users whose number in the state is remembered:
 USER_BYTES = 100  # of a dictionary's entry and a number, beside the name
 
 FLIP, CHANCE, OVERLAP = "flip", "flip_chance", "overlap"  # series that are no metrics of a candidate
+SIDE = "missing_side"  # another: of events with one answer missing, 1 if it is the candidate's
 REASON = "reason"  # series whose rows are in the table of this name; the segment is a factor
 
 
@@ -166,7 +167,7 @@ class Counting:
                               metric=pair.metric, segment=segment)  # fmt: skip
             self._sums[series, user, 0 if segment else bucket].add(pair)
         if pair.missing and pair.metric == slate_metrics()[0]:  # once an event
-            self._measures.take_missing(epoch, pair.candidate, pair.control, pair.missing)
+            self._add_beside(epoch, user, pair, SIDE, float(pair.missing == CANDIDATE))
         if pair.metric == DUEL_SHARE:
             if answer.drawn:
                 self._add_draws(epoch, user, pair, answer.drawn)

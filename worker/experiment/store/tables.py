@@ -1,5 +1,6 @@
 """The tables of a state file, their version, and what happens to a file of another version.
 
+version 5   a SLATE answer that is missing on one side alone, and a guardrail without a value, count by user
 version 4   a DUEL keeps what one list alone offered, items have titles, and `taken` has when each definition was taken;
             epochs are named by `OPENS_AN_EPOCH` (`State` counts anew)
 version 3   `answer` has a column for each metric; one that is registered later gets its column here
@@ -18,8 +19,8 @@ from worker.experiment.store.answer_rows import metric_columns
 
 log = logging.getLogger(__name__)
 
-VERSION = 4
-READABLE = (0, 2, 3, VERSION)  # 0: a new file
+VERSION = 5
+READABLE = (0, 2, 3, 4, VERSION)  # 0: a new file
 READ = (
     "answer",
     "item",
@@ -93,6 +94,12 @@ alter table answer add column offered blob;
 """
 
 
+# Of version 4: what it counted is counted anew from the answers, as of epochs that have other names (`State`).
+_FROM_4 = """
+update epoch set key = 'version 4: ' || key;
+"""
+
+
 def check(db: sqlite3.Connection, path: Path | None) -> None:
     """Refuse a file that is no state of ours, or of a version that is not read; nothing is changed.
 
@@ -109,7 +116,7 @@ def check(db: sqlite3.Connection, path: Path | None) -> None:
 
 
 def prepare(db: sqlite3.Connection, path: Path | None) -> None:
-    """Make the tables that are missing, and bring those of versions 2 and 3 up to date; all of it or nothing."""
+    """Make the tables that are missing, and bring those of versions 2 to 4 up to date; all of it or nothing."""
     found = _version(db)
     if found == VERSION and _columns(db).issuperset(metric_columns()):
         return
@@ -119,6 +126,8 @@ def prepare(db: sqlite3.Connection, path: Path | None) -> None:
             _run(db, _FROM_2)
         if before in (2, 3) and "offered" not in _columns(db):
             _run(db, _FROM_3)
+        if before in (2, 3, 4):
+            _run(db, _FROM_4)
         _run(db, _TABLES)  # of a file from before there were topic ids this adds their table
         _add_metrics(db, path)
         db.execute(f"pragma user_version = {VERSION}")

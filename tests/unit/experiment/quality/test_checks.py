@@ -109,31 +109,45 @@ def test_experiment_completeness_finds_twice_the_bound() -> None:
 )  # fmt: skip
 def test_experiment_completeness_fails_by_evidence_alone(pairs: int, missing: int, state: str) -> None:
     """A share just above the bound is open; total loss is sure at 20 pairs."""
-    assert completeness(Misses(pairs, missing), sums([1.0] * missing + [0.0] * (pairs - missing))).state == state
+    rates = sums([1.0] * missing + [0.0] * (pairs - missing))
+    assert completeness(rates, pairs=pairs, missing=missing).state == state
 
 
 def test_experiment_completeness_judges_users_and_not_their_pairs() -> None:
     """Forty time-outs of one user are one user's, and one of each of forty users is not."""
-    assert completeness(Misses(540, 40), sums([1.0] + [0.0] * 500)).state == "OK"
-    assert completeness(Misses(540, 40), sums([1.0] * 40 + [0.0] * 500)).state == "FAILED"
+    assert completeness(sums([1.0] + [0.0] * 500), pairs=540, missing=40).state == "OK"
+    assert completeness(sums([1.0] * 40 + [0.0] * 500), pairs=540, missing=40).state == "FAILED"
 
 
 @pytest.mark.parametrize(
-    ("control", "candidate", "pairs", "state"),
+    ("control", "candidate", "users", "state"),
     [(0, 0, 0, "OPEN"), (0, 0, 500, "OK"), (30, 28, 500, "OK"), (5, 40, 500, "FAILED"), (40, 5, 500, "FAILED")],
 )
-def test_experiment_sides_miss_equally(control: int, candidate: int, pairs: int, state: str) -> None:
+def test_experiment_sides_miss_equally(control: int, candidate: int, users: int, state: str) -> None:
     """It sees either side, and says which; where nothing was looked at nothing is known."""
-    check = equal_sides(control_only=control, candidate_only=candidate, pairs=pairs)
-    assert (check.state, f"the candidate only: {candidate}" in check.words) == (state, True)
+    shares, events = sums([0.0] * control + [1.0] * candidate), control + candidate
+    check = equal_sides(shares, events=events, users=users)
+    assert (check.state, f"in {events} events of {events} users" in check.words) == (state, True)
+    assert check.figures["share"] == pytest.approx(candidate / max(1, events))
+
+
+def test_experiment_sides_and_segments_judge_users_and_not_their_events() -> None:
+    """Forty time-outs of one user are one user's; one of each of forty users is not."""
+    assert equal_sides(sums([1.0]), events=40, users=500).state == "OK"
+    assert equal_sides(sums([1.0] * 40), events=40, users=500).state == "FAILED"
+    rest = sums([0.0] * 400)
+    assert equal_segments({"device=tv": sums([1.0] + [0.0] * 99), "device=phone": rest}).state == "OK"
+    assert equal_segments({"device=tv": sums([1.0] * 40 + [0.0] * 60), "device=phone": rest}).state == "FAILED"
 
 
 def test_experiment_segments_that_miss_more_are_named() -> None:
-    """One of ten segments loses 5 %, the others 0.5 %: it alone is named."""
-    fair = {f"s{number}": Misses(2_000, 10) for number in range(9)}
+    """One of ten segments loses 5 %, the others 0.5 %: it alone is named, and compared with those of its name."""
+    fair = {f"device=s{number}": sums([1.0] * 10 + [0.0] * 1_990) for number in range(9)}
+    others = {"country=de": sums([1.0] * 190 + [0.0] * 19_810)}
     assert equal_segments(fair).state == "OK"
-    check = equal_segments({**fair, "phone": Misses(2_000, 100)})
-    assert (check.state, check.words) == ("FAILED", "phone: 5.0% of 2,000 pairs missing, 0.5% of 18,000 elsewhere")
+    check = equal_segments({**fair, **others, "device=phone": sums([1.0] * 100 + [0.0] * 1_900)})
+    assert check.state == "FAILED"
+    assert check.words == "device=phone: 5.0% of a user's pairs missing, 0.5% elsewhere"
 
 
 def test_experiment_segments_watched_cry_no_more_than_alpha() -> None:
@@ -248,7 +262,7 @@ def test_experiment_reversed_draws_tell_late_from_early(last_slot: float, state:
 def test_experiment_completeness_takes_more_than_slight_evidence() -> None:
     """2.3 % of 1,000 is likelier above the bound than not, and no proof by the alpha that stops an experiment."""
     assert 0 < log_e_above(23, 1_000, bound=0.01) < -log(ALPHA)
-    assert completeness(Misses(1_000, 23), sums([1.0] * 23 + [0.0] * 977)).state == "OPEN"
+    assert completeness(sums([1.0] * 23 + [0.0] * 977), pairs=1_000, missing=23).state == "OPEN"
 
 
 def test_experiment_unequal_rates_by_hand() -> None:

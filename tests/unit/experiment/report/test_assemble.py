@@ -230,9 +230,9 @@ def test_an_experiment_at_a_terminal_neither_styles_nor_steers_by_names_from_out
 
 @pytest.mark.parametrize(("lost", "state"), [("candidate", "FAILED"), ("both", "OK")])
 def test_an_experiment_whose_answers_are_missing_on_one_side_alone_is_not_trusted(lost: str, state: str) -> None:
-    """60 candidate slates without an answer beside control slates that have one are no accident; 60 pairs may be."""
+    """120 candidate slates without an answer beside control slates that have one are no accident; 120 pairs may be."""
     records = list(shares(400, 0.5, 0.9))
-    for user in range(60):
+    for user in range(120):
         control = slate(user, variant="control", status="TIMEOUT" if lost == "both" else "OK")
         records += [control, slate(user, status="TIMEOUT")]
     one = only(report_of(records))

@@ -116,6 +116,20 @@ def test_an_experiment_whose_lists_are_as_varied_for_every_user_is_preferred() -
     assert (found.guardrails[0].state, found.verdict) == ("OK", Verdict.CANDIDATE_PREFERRED)
 
 
+@pytest.mark.parametrize(("unmeasured", "state"), [(0.0, "OK"), (0.3, "OPEN")])
+def test_an_experiment_shows_no_guardrail_on_the_events_that_have_its_attribute_alone(
+    unmeasured: float, state: str
+) -> None:
+    """New items have no category yet: what the others show is no guard against a loss among these."""
+    records = list(users(better=True, attributes=True))
+    bare = [asked(user, "candidate", ()) for user in range(int(400 * unmeasured))]
+    named = {(one["event_id"], one["variant"], one["question"]): one for one in [*records, *bare]}
+    found = only(report_of(named.values(), FORM))
+    assert found.guardrails[0].state == state
+    assert ("could hide a loss" in found.guardrails[0].words) is (state == "OPEN")
+    assert (found.verdict is Verdict.CANDIDATE_PREFERRED) is (state == "OK")
+
+
 def test_an_experiment_waits_for_a_guardrail_that_nothing_measures_and_says_what_would() -> None:
     """Before, it was "open" beside a green yes."""
     found = compared(better=True, attributes=False)

@@ -130,6 +130,22 @@ def test_an_experiments_file_of_version_3_is_counted_anew_where_its_epochs_have_
     assert readout.current.exploratory == ""
 
 
+def test_an_experiments_file_of_version_4_counts_by_user_what_is_missing_on_one_side(tmp_path: Path) -> None:
+    """It had that by event alone: the answers are counted anew, once."""
+    path, found = tmp_path / "old.db", many()
+    take(State(path), found).close()
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("delete from total where series in (select id from series where metric = 'missing_side')")
+        db.execute("delete from series where metric = 'missing_side'")
+        db.execute("pragma user_version = 4")
+        db.commit()
+    old = State(path)
+    assert counted(old) == counted(take(State(), found))
+    version = old.version
+    old.close()
+    assert State(path).version == version
+
+
 @pytest.mark.parametrize("version", [1, 99])
 def test_an_experiments_file_of_another_version_is_refused_until_it_is_rebuilt(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, version: int
@@ -140,7 +156,7 @@ def test_an_experiments_file_of_another_version_is_refused_until_it_is_rebuilt(
     with pytest.raises(Fatal) as refused:
         State(path)
     assert str(refused.value) == (
-        f"--state {path}: a state file of version {version}, want 4; it is left unchanged. "
+        f"--state {path}: a state file of version {version}, want 5; it is left unchanged. "
         f"`mirrorstream experiment rebuild --state {path}` empties it and reads the topics again"
     )
     assert path.read_bytes() == before
