@@ -166,7 +166,7 @@ class Where:
     """What one item, or one position, did for the candidate: how often it is chosen where one list alone offers it.
 
     `effect` is that share less the 1 / number of options that chance would give, one mean per user.  `points` is what
-    it adds to the share of choices that go to the candidate, every event weighted equally.
+    it adds to the share of choices that go to the candidate, every user weighted equally, as in the headline.
     """
 
     name: str  # an item's id, or a position from 1 on

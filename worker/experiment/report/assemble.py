@@ -63,7 +63,8 @@ def _health(state: State) -> dict[str, int]:
 def _dominant(readouts: Sequence[Readout]) -> dict[str, int]:
     """Return the percentage of events of each user who has too many, by the user's alias."""
     found = (one.dominant for readout in readouts for epoch in readout.epochs for one in epoch.comparisons)
-    return {f"percent_of_events_of_user_{name}": round(100 * share) for one in found for name, share in one.items()}
+    shares = sorted((share, name) for one in found for name, share in one.items())  # of several, the largest is kept
+    return {f"percent_of_events_of_user_{name}": round(100 * share) for share, name in shares}
 
 
 def _readout(state: State, name: str, rows: Sequence[EpochRow], defaults: Defaults) -> Readout:

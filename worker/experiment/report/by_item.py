@@ -8,9 +8,8 @@ from functools import cached_property
 from worker.core.simulation.questions import Status
 from worker.experiment.readout import List, Where
 from worker.experiment.statistics import where
-from worker.experiment.statistics.user_means import Rule
-from worker.experiment.store.answers import ANSWERED
-from worker.experiment.store.offered import items, offers
+from worker.experiment.statistics.user_means import Rule, Users
+from worker.experiment.store.offered import Weights, items, offers
 from worker.experiment.store.queries import EpochRow, PairRow
 
 _PLACES = {place: f"{place + 1:3}" for place in range(where.MAX_POSITIONS)}  # as texts they are in order
@@ -31,16 +30,24 @@ class ByItem:
         """`rule` is the duel share's."""
         self._db, self._row, self._rule = db, row, rule
 
-    def tables(self, candidate: str, control: str, pairs: Sequence[PairRow]) -> Tables:
-        """Return the tables of a comparison; `pairs` are its duels by status."""
-        found = offers(self._db, self._row.stream, candidate, control, between=(self._row.first, self._row.last))
+    def tables(self, candidate: str, control: str, pairs: Sequence[PairRow], duels: Users | None) -> Tables:
+        """Return the tables of a comparison; `pairs` are its duels by status, `duels` the users' values of them."""
+        if duels is None:
+            return Tables()
+        found = offers(
+            self._db,
+            self._row.stream,
+            candidate,
+            control,
+            between=(self._row.first, self._row.last),
+            weights=Weights(duels.ids, duels.num_events()),
+            num_duels=sum(pair.count for pair in pairs if pair.status == Status.OK),
+        )
         if found is None:
             return Tables()
-        answered = sum(pair.count for pair in pairs if pair.status in ANSWERED)
-        asked = sum(pair.count for pair in pairs if pair.status == Status.OK)
-        share, (names, titles) = asked / answered if answered else 0.0, self._items
-        by_item = where.table(found, found.item, names, self._rule, share=share)
-        by_position = where.table(found, found.position, _PLACES, self._rule, share=share)
+        names, titles = self._items
+        by_item = where.table(found, found.item, names, self._rule)
+        by_position = where.table(found, found.position, _PLACES, self._rule)
         return Tables(
             tuple(_as_where(row, names[row.group], titles[row.group]) for row in by_item),
             tuple(_as_where(row, str(row.group + 1)) for row in by_position),

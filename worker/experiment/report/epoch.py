@@ -198,7 +198,7 @@ class EpochFigures:
                 looked_at=self._looked_at,
             )
         )
-        where = self._by_item.tables(*named, pairs)
+        where = self._by_item.tables(*named, pairs, users.get((DUEL_SHARE, "")))
         return Comparison(
             candidate=candidate,
             control=control,

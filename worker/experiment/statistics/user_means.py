@@ -20,6 +20,7 @@ from worker.experiment.statistics import confidence as stats, cuped as adjusted,
 
 MAX_POINTS = 60  # of a timeline
 MAX_CLOCKS_AHEAD = 9  # users who are believed to be wrong about the time before the time is believed
+LEAST_CLOCKS = 2  # that agree on a time before it is believed, where there are two
 Counts = NDArray[np.int64]
 Values = NDArray[np.float64]
 
@@ -219,10 +220,10 @@ class Users:
 def _reached(last: Counts) -> int:
     """Return the bucket that several users have reached, from the last one of each: a few clocks ahead move it not.
 
-    >>> _reached(np.array([7, 7, 8, 9])), _reached(np.array([7] * 95 + [10_000] * 5))
-    (9, 7)
+    >>> _reached(np.array([7, 7, 8, 9])), _reached(np.array([7] * 95 + [10_000] * 5)), _reached(np.array([7]))
+    (8, 7, 7)
     """
-    rank = max(1, min(MAX_CLOCKS_AHEAD + 1, last.size // 10))
+    rank = min(last.size, max(LEAST_CLOCKS, min(MAX_CLOCKS_AHEAD + 1, last.size // 10)))
     return int(np.partition(last, -rank)[-rank])
 
 

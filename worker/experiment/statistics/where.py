@@ -1,13 +1,14 @@
 """Where the candidate wins: what each item, and each position, adds to the share of choices that go to it.
 
-    item   offered by   chosen   by chance   points = half of (chosen - chance) per event, minus for control's items
+    item   offered by   chosen   by chance   points = half of (chosen - chance) per user, minus for control's items
     i3     B alone      31 %     20 %        +0.4
     i8     A alone      12 %     20 %        +0.2
 
 Both lists of a duel are cut to one length, so as many options are offered by A alone as by B alone, and the points of
-all items together are the whole difference from 50 %, every event weighted equally.  An interval has one value per
-user: the mean over the user's events of (chosen - chance).  It is valid at every look, and e-BH over all rows says
-which stand out.  Rows are the items offered most often, so that which ones are shown does not depend on the result.
+all items together are the headline's whole difference from 50 %: like there, every user has one weight, and an event
+one part of its user's.  An interval has one value per user: the mean over the user's events of (chosen - chance).  It
+is valid at every look, and e-BH over all rows says which stand out.  Rows are the items offered most often, so that
+which ones are shown does not depend on the result.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,7 +32,10 @@ Shares = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Offers:
-    """What duels offered on one side alone, one entry per option; `chance` is 1 / options of its duel."""
+    """What duels offered on one side alone, one entry per option; `chance` is 1 / options of its duel.
+
+    `weight` is the part of the headline that an entry's event has: 1 / (users * answered events of its user).
+    """
 
     user: Integers
     item: Integers
@@ -39,7 +43,7 @@ class Offers:
     position: Integers  # 0-based, in the list of that side
     chosen: Shares
     chance: Shares
-    num_duels: int
+    weight: Shares
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,28 +60,28 @@ class GroupRow:
     notable: bool
 
 
-def table(of: Offers, group: Integers, names: Mapping[int, str], rule: Rule, *, share: float) -> list[GroupRow]:
+def table(of: Offers, group: Integers, names: Mapping[int, str], rule: Rule) -> list[GroupRow]:
     """Return the `MAX_ROWS` groups that were offered most often, the largest difference first.
 
-    `group` has the number of each entry's group.  `share` is that of the answered events that had to be asked; those
-    whose lists are the same add nothing.
+    `group` has the number of each entry's group.
     """
     key = group * 2 + of.side
     keys, counts = np.unique(key, return_counts=True)
     named = sorted(zip(-counts, [names[int(one) // 2] for one in keys], keys.tolist(), strict=True))
     kept = [one for *_, one in named[:MAX_ROWS]]
     mine = np.isin(key, kept)
-    key, user, chosen, chance = key[mine], of.user[mine], of.chosen[mine], of.chance[mine]
+    key, user, chosen, chance, weight = key[mine], of.user[mine], of.chosen[mine], of.chance[mine], of.weight[mine]
     means = _user_means(key, user, chosen - chance)
     effects = {one: _effect(means[one], rule) for one in kept}
     notable = set(e_bh({one: _log_e(effect, rule) for one, effect in effects.items()}, alpha=rule.alpha))
     rows = []
     for one in kept:
         here, side = key == one, one % 2
-        got, fair = fsum(chosen[here].tolist()), fsum(chance[here].tolist())
-        num, sign = int(here.sum()), 1 if side == CANDIDATE else -1
-        points = sign * (got - fair) / 2 / of.num_duels * share
-        rows.append(GroupRow(one // 2, side, num, got / num, fair / num, effects[one], points, one in notable))
+        whole = fsum(weight[here].tolist())
+        got, fair = (fsum((weight * of_choice)[here].tolist()) for of_choice in (chosen, chance))
+        points = (1 if side == CANDIDATE else -1) * (got - fair) / 2
+        num = int(here.sum())
+        rows.append(GroupRow(one // 2, side, num, got / whole, fair / whole, effects[one], points, one in notable))
     return sorted(rows, key=lambda row: (-abs(row.points), names[row.group], row.side))
 
 

@@ -9,14 +9,17 @@ are bytes because there may be millions: they are read as one array, without a l
 
 import sqlite3
 from collections.abc import Iterator
+from dataclasses import dataclass
 from struct import pack
+from zlib import crc32
 
 import numpy as np
+from numpy.typing import NDArray
 
 from worker.experiment.statistics.where import Offers
 from worker.experiment.store.answers import Answer
 
-MAX_DUELS = 50_000  # that a table is made from: those with the lowest event ids, which are random
+MAX_DUELS = 50_000  # that a table is made from, give or take a percent: of more, a sample by a hash of the event's id
 MAX_ITEMS = 200_000  # whose number in the state is remembered
 _FORMAT = "IBBBxf"
 _DTYPE = np.dtype([("item", "<u4"), ("side", "u1"), ("position", "u1"), ("options", "u1"), ("", "u1"), ("p", "<f4")])
@@ -61,25 +64,53 @@ class Items:
         return int(found[0]), str(found[1])
 
 
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """How much of the headline an event of each user is: `ids` ascending, with their numbers of answered events."""
+
+    ids: NDArray[np.int64]
+    num_events: NDArray[np.int64]
+
+    def of(self, user: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return 1 / (users * events of the user) for each of these users; 0 for one who has no value."""
+        place = np.searchsorted(self.ids, user).clip(max=self.ids.size - 1)
+        return np.where(self.ids[place] == user, 1 / (self.ids.size * self.num_events[place]), 0.0)
+
+
 def offers(
-    db: sqlite3.Connection, stream: int, candidate: str, control: str, *, between: tuple[int, int]
+    db: sqlite3.Connection,
+    stream: int,
+    candidate: str,
+    control: str,
+    *,
+    between: tuple[int, int],
+    weights: Weights,
+    num_duels: int,
 ) -> Offers | None:
-    """Return what at most `MAX_DUELS` answered duels between two times offered; None if none did."""
-    query = """select user, offered from answer where stream = ? and question = 'DUEL' and variant = ? and control = ?
-        and offered is not null and occurred_at between ? and ? order by event limit ?"""
-    rows = db.execute(query, (stream, candidate, control, *between, MAX_DUELS)).fetchall()
+    """Return what the answered duels between two times offered, of `num_duels` at most about `MAX_DUELS`.
+
+    None if none did, and without a user who has a value.
+    """
+    sampled, words = num_duels > MAX_DUELS, [stream, candidate, control, *between]
+    if sampled:  # ids may be in the order of time
+        db.create_function("hashed", 1, lambda event: crc32(event.encode()), deterministic=True)
+        words.append(MAX_DUELS * 2**32 // num_duels)
+    query = f"""select user, offered from answer where stream = ? and question = 'DUEL' and variant = ? and control = ?
+        and offered is not null and occurred_at between ? and ? {"and hashed(event) < ?" if sampled else ""}"""
+    rows = db.execute(query, words).fetchall()
     found = np.frombuffer(b"".join(offered for _, offered in rows), dtype=_DTYPE)
-    if not found.size:
+    if not found.size or not weights.ids.size:
         return None
     sizes = [len(offered) // _DTYPE.itemsize for _, offered in rows]
+    users = np.repeat(np.array([user for user, _ in rows], dtype=np.int64), sizes)
     return Offers(
-        user=np.repeat(np.array([user for user, _ in rows], dtype=np.int64), sizes),
+        user=users,
         item=found["item"].astype(np.int64),
         side=found["side"].astype(np.int64),
         position=found["position"].astype(np.int64),
         chosen=found["p"].astype(np.float64),
         chance=1 / found["options"].astype(np.float64),
-        num_duels=len(rows),
+        weight=weights.of(users) * num_duels / len(rows),
     )
 
 

@@ -103,10 +103,14 @@ def closed(*records: dict[str, object]) -> Estimate | None:
 
 
 def test_an_experiment_counts_a_user_once_the_first_day_is_over() -> None:
-    """User 0 has two events on its first day and one after it, which closes it; user 1 has not had its day."""
+    """User 0 has two events on its first day and one after it, which closes it once another one agrees on the time.
+
+    User 1 has not had its day.
+    """
     records = [response(0, 0, duel_share=0.2), response(0, 60, duel_share=0.4), response(0, DAY, duel_share=1.0),
-               response(1, DAY - 5, duel_share=0.9)]  # fmt: skip
+               response(1, DAY - 5, duel_share=0.9), response(2, DAY, duel_share=0.5)]  # fmt: skip
     assert closed(*records[:2]) is None
+    assert closed(*records[:4]) is None
     for order in (1, -1):
         found = closed(*records[::order])
         assert found is not None

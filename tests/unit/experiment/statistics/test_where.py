@@ -15,6 +15,7 @@ from worker.experiment.readout import Comparison, List
 from worker.experiment.report.assemble import Defaults, report
 from worker.experiment.statistics import where
 from worker.experiment.statistics.user_means import Rule
+from worker.experiment.store import offered
 from worker.experiment.store.database import State
 
 NUM_ITEMS = 30
@@ -64,12 +65,12 @@ def test_an_experiment_finds_the_items_that_made_the_difference() -> None:
 
 
 def test_an_experiments_items_add_up_to_its_whole_difference() -> None:
-    """Points of all items, as of all positions, are the difference by event from 50 %; equal lists add nothing."""
+    """Points of all items, as of all positions, are the headline's difference from 50 %; equal lists add nothing."""
     one = compared(2, {3: 1.0, 4: 0.8, 20: -1.0}, same=200)
-    by_event = next(effect for effect in one.effects if effect.metric == "duel_share_by_event").overall.value
-    assert by_event is not None
+    headline = one.primary.overall.value
+    assert headline is not None
     for table in (one.items, one.positions):
-        assert sum(row.points for row in table) == pytest.approx(by_event - 0.5, abs=1e-5)
+        assert sum(row.points for row in table) == pytest.approx(headline - 0.5, abs=1e-5)
     assert sorted(row.name for row in one.positions if row.side is List.B) == ["1", "2", "3"]
 
 
@@ -82,8 +83,8 @@ def test_an_experiment_of_equal_items_marks_none_in_95_of_100_runs() -> None:
         chosen = (weights / weights.sum(axis=1, keepdims=True))[:, :6].ravel()
         item = rng.random((1_500, NUM_ITEMS)).argsort(axis=1)[:, :6].ravel()
         user, side = np.repeat(np.arange(1_500), 6), np.tile([0, 0, 0, 1, 1, 1], 1_500)
-        found = where.Offers(user, item, side, 0 * item, chosen, np.full(9_000, 1 / 7), 1_500)
-        table = where.table(found, found.item, names, rule, share=1.0)
+        found = where.Offers(user, item, side, 0 * item, chosen, np.full(9_000, 1 / 7), np.full(9_000, 1 / 1_500))
+        table = where.table(found, found.item, names, rule)
         assert all(row.effect.interval for row in table)
         wrong += any(row.notable for row in table)
     assert wrong <= 5
@@ -102,9 +103,43 @@ def test_an_experiments_table_by_item_is_bounded_by_how_often_items_are_offered(
     for numbered in (np.arange(300), np.arange(300)[::-1]):
         names = {int(numbered[n]): f"rare-{n}" if n else "common" for n in range(300)}
         chosen = np.where(item == 0, 0.01, 0.99)
-        found = where.Offers(0 * item, numbered[item], 1 * (item > 0), 0 * item, chosen, 0 * item + 0.5, 301)
-        table = where.table(found, found.item, names, Rule(0.05, 100), share=1.0)
+        found = where.Offers(
+            0 * item, numbered[item], 1 * (item > 0), 0 * item, chosen, 0 * item + 0.5, 0 * item + 1 / 301
+        )
+        table = where.table(found, found.item, names, Rule(0.05, 100))
         tables.append([(names[row.group], row.side, row.points) for row in table])
     assert len(tables[0]) == where.MAX_ROWS
     assert tables[0][0][0] == "common"
     assert tables[0] == tables[1]
+
+
+def test_an_experiments_items_are_not_those_of_its_busiest_user() -> None:
+    """One of 200 users has most events, all for one item: it is one user's, as in the headline."""
+    rng, records = random.Random(6), []
+    for user, event in [*((user, 0) for user in range(200)), *((0, event) for event in range(1, 600))]:
+        options = duel(rng, {3: 9.0} if user == 0 else {}, taste=0.0)
+        records.append(response(user, event, options=options, duel_share=share(options)))
+    state = State()
+    state.take(answers(records), health={}, positions={})
+    one = report(state, Defaults(planned_users=200)).readouts[0].current.comparisons[0]
+    assert one.dominant
+    assert one.primary.overall.value is not None
+    assert sum(row.points for row in one.items) == pytest.approx(one.primary.overall.value - 0.5, abs=1e-5)
+    assert all(abs(row.points) < 0.01 for row in one.items)
+
+
+def test_an_experiment_samples_duels_by_a_hash_and_not_by_their_ids(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ids in the order of time: the first of them would show the items of the first days alone."""
+    monkeypatch.setattr(offered, "MAX_DUELS", 200)
+    rng, records = random.Random(7), []
+    for event in range(2_000):
+        options = duel(rng, {}, taste=0.0)
+        title = "early" if event < 1_000 else "late"
+        options[0] |= {"item_id": title, "text": title}
+        records.append(response(event % 400, event, event_id=f"{event:06}", options=options, duel_share=share(options)))
+    state = State()
+    state.take(answers(records), health={}, positions={})
+    one = report(state, Defaults(planned_users=400)).readouts[0].current.comparisons[0]
+    seen = {row.name: row.offers for row in one.items}
+    assert 60 < seen["early"] < 140
+    assert 60 < seen["late"] < 140
