@@ -54,7 +54,10 @@ def outcomes(log: Log) -> Iterator[Record]:
 
 def _shown(log: Log, n: int, propensity: Floats | None, *, b: bool) -> Record:
     """Say what was logged of the slate; the arm of everybody, where there is a canary."""
-    arm = {"arm": "candidate" if log.shown_b[n] else "control"} if log.world.canary else {}
+    chance, inside = log.world.canary, bool(log.shown_b[n])
+    arm: Record = {}
+    if chance:
+        arm = {"arm": "candidate" if inside else "control", "arm_probability": chance if inside else 1 - chance}
     logged = {"slate_propensity": float(propensity), "propensity_kind": "SLATE"} if propensity is not None else {}
     return {"shown": bool(log.shown_b[n]) == b, **arm, **logged}
 

@@ -84,6 +84,8 @@ class SimulatedResponse:
     experiment_id: str | None
     layer: str | None
     arm: str | None
+    arm_probability: float | None
+    assigned_at: int | None
     holdout: bool
     segments: Mapping[str, str]
     is_test: bool

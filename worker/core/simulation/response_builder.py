@@ -138,6 +138,7 @@ def _response(
 ) -> Steps[SimulatedResponse]:
     """Return the response to one question; its answer is the copied question's, if there is one: equal options."""
     question, answered, experiment = one.question, copied or one, impression.experiment
+    assignment = experiment.assignment if experiment else None
     draws = yield from _draws(answered, setup)
     summary = _summary(impression, answered, draws)
     share, contested = _share(question, summary)
@@ -150,7 +151,9 @@ def _response(
         user_id=impression.user.user_id,
         experiment_id=experiment.experiment_id if experiment else None,
         layer=experiment.layer if experiment else None,
-        arm=experiment.assignment.arm if experiment and experiment.assignment else None,
+        arm=assignment.arm if assignment else None,
+        arm_probability=assignment.probability if assignment else None,
+        assigned_at=assignment.assigned_at if assignment else None,
         holdout=experiment.holdout if experiment else False,
         segments=impression.user.segments,
         is_test=impression.is_test,

@@ -7,7 +7,11 @@ S_B is the simulation of the candidate's slate, for everyone.  This is PPI++ (An
 arXiv:2311.01453): t is tuned to the narrowest lift, so a useless simulation (t near 0) costs nothing, and a biased
 one shifts nothing, as its bias is in both means of S.  Each user has one influence value; their mean is the lift,
 and they stand in the confidence sequence of every other figure.  Events whose slates are one list count 0 on both
-sides: there Y_B = Y_A.  All assigned users must have had one chance of being in the canary.
+sides: there Y_B = Y_A.
+
+On a ramp users had different chances of being in the canary.  Then each chance is a stratum with a lift of its own, and
+the lift is their mean by users: early users may click more, and most of them are in control.  Where no chance was
+logged, all assigned users must have had one.
 
 >>> rng = np.random.default_rng(0)
 >>> taste, shown, yes = rng.random(4_000), rng.random(4_000) < 0.2, np.full(4_000, True)
@@ -19,7 +23,7 @@ sides: there Y_B = Y_A.  All assigned users must have had one chance of being in
 ('canary', 0.074, '0.022 to 0.126', 0.79)
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from math import sqrt
 
 import numpy as np
@@ -40,6 +44,8 @@ from worker.experiment.real_clicks.doubly_robust import (
 from worker.experiment.statistics.confidence import MIN_USERS, estimate
 
 NO_SPREAD = 1e-9  # standard deviation below which simulations are equal up to rounding
+MIN_STAGE = 20  # users in each arm of a ramp's stage, below which its users are left out
+_DECIMALS = 4  # of a chance: users with the same one are a stage
 MAX_CROSSED = 0.01  # share of users who were shown both arms; these few are left out
 
 
@@ -53,9 +59,12 @@ class CanaryEvents:
     assigned: Flags  # the assignment was logged
     simulated_candidate: Floats  # of the candidate's slate, shown or not, in [0, 1]
     identical: Flags  # both slates are one list, in one order
+    chance: Floats = field(default_factory=lambda: np.empty(0))  # of being in the canary; NaN or empty: not logged
 
     def __post_init__(self) -> None:
         """Raise `ValueError` for columns of unequal length."""
+        if not self.chance.size:
+            object.__setattr__(self, "chance", np.full(self.user.size, np.nan))
         check_columns(self)
 
 
@@ -74,14 +83,22 @@ class _Users:
     simulated: Floats
     in_canary: Flags
     differ: Flags
+    chance: Floats
+
+    def of(self, which: Flags) -> "_Users":
+        """Return some of them."""
+        return _Users(*(getattr(self, one.name)[which] for one in fields(self)))
 
 
 def canary(events: CanaryEvents, *, alpha: float, planned_users: int) -> ObservedLift:
     """Return the lift of the candidate from the users who were really shown it."""
     use = ~np.isnan(events.outcome) & events.assigned
-    events = CanaryEvents(**{field.name: getattr(events, field.name)[use] for field in fields(events)})
+    events = CanaryEvents(**{one.name: getattr(events, one.name)[use] for one in fields(events)})
     users, crossed = _users(events)
     count = len(users.outcome)
+    if not (users := _of_stages(users)).outcome.size and count:
+        why = f"no stage of the ramp has {MIN_STAGE} users in each arm yet"
+        return not_identified(Estimand.CANARY, why, users=count)
     if crossed > MAX_CROSSED * (count + crossed):
         return not_identified(Estimand.CANARY, f"{crossed:,} users were shown both arms", users=count)
     sizes = int(users.in_canary.sum()), int((~users.in_canary).sum())
@@ -124,12 +141,36 @@ def _users(events: CanaryEvents) -> tuple[_Users, int]:
         by_user(events.user, np.where(events.identical, 0.0, simulated))[kept],
         share[kept] == 1,
         by_user(events.user, (~events.identical).astype(np.float64))[kept] > 0,
+        by_user(events.user, events.chance)[kept],
     )
     return users, int((~kept).sum())
 
 
+def _of_stages(users: _Users) -> _Users:
+    """Return the users of the stages that can be compared; all where there is one stage, or no chance was logged."""
+    stages = np.unique(users.chance.round(_DECIMALS))  # NaN is one
+    if len(stages) <= 1:
+        return users
+    kept = np.zeros(len(users.chance), dtype=bool)
+    for stage in stages[~np.isnan(stages)]:
+        mine = users.chance.round(_DECIMALS) == stage
+        inside = int(np.count_nonzero(users.in_canary[mine]))
+        kept |= mine & (MIN_STAGE <= inside <= np.count_nonzero(mine) - MIN_STAGE)
+    return users.of(kept)
+
+
 def _influence(users: _Users) -> tuple[Floats, float]:
-    """Return one value per user, whose mean is the lift and whose spread is its error, and the tuning."""
+    """Return one value per user, whose mean is the lift and whose spread is its error, and the mean tuning."""
+    values, tunings = np.empty(len(users.in_canary)), np.empty(len(users.in_canary))
+    codes = np.unique(users.chance.round(_DECIMALS), return_inverse=True)[1]
+    for stage in range(int(codes.max()) + 1):
+        mine = codes == stage
+        values[mine], tunings[mine] = _of_stage(users.of(mine))
+    return values, float(tunings.mean())
+
+
+def _of_stage(users: _Users) -> tuple[Floats, float]:
+    """Return the values of the users who had one chance of the canary, and the tuning."""
     inside, share = users.in_canary, float(users.in_canary.mean())
     y, s, y_shadow, s_shadow = (
         users.outcome[inside], users.simulated[inside], users.outcome[~inside], users.simulated[~inside],

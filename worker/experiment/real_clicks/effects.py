@@ -8,16 +8,18 @@ the canary the duel share.  Both may be wrong without harm: see `observed` and `
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from math import fsum, nan
 
 import numpy as np
 
-from worker.experiment.readout import Effect
+from worker.experiment.readout import Check, Effect
 from worker.experiment.real_clicks import canary, doubly_robust
 from worker.experiment.real_clicks.bridge import METRIC, Bridge
 from worker.experiment.real_clicks.canary import CanaryEvents
 from worker.experiment.real_clicks.doubly_robust import ControlEvents, Estimand, Floats, ObservedLift
+from worker.experiment.real_clicks.sample_ratio import FirstExposures, chances, sample_ratio, withholds
 from worker.experiment.real_clicks.shown_slates import Exposure
 from worker.experiment.statistics import confidence as stats
 from worker.experiment.statistics.user_means import Rule
@@ -25,15 +27,47 @@ from worker.experiment.statistics.user_means import Rule
 _NEITHER = (nan, nan)
 
 
-def effects(exposures: Sequence[Exposure], over: Bridge, rule: Rule) -> Iterator[Effect]:
-    """Yield what outcomes say about the candidate; "not identified" and why, where they cannot."""
-    control = [one for one in exposures if not one.shown_candidate]
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What outcomes say about a candidate, and whether the canary's arms are whole; no check without a canary."""
+
+    effects: tuple[Effect, ...] = ()
+    checks: tuple[Check, ...] = ()
+
+
+def observe(exposures: Sequence[Exposure], over: Bridge, rule: Rule) -> Observed:
+    """Return what outcomes say about the candidate; "not identified" and why, where they cannot."""
+    control, found, checks = [one for one in exposures if not one.shown_candidate], [], []
     if any(one.outcome is not None for one in control):
-        found = doubly_robust.doubly_robust(_control(control, over), alpha=rule.alpha, planned_users=rule.planned_users)
-        yield _effect(found, _rate(control))
+        lift = doubly_robust.doubly_robust(_control(control, over), alpha=rule.alpha, planned_users=rule.planned_users)
+        found.append(_effect(lift, _rate(control)))
     if len(control) < len(exposures):
-        found = canary.canary(_canary(exposures), alpha=rule.alpha, planned_users=rule.planned_users)
-        yield _effect(found, _rate(one for one in control if one.assigned))
+        first = _first(exposures)
+        checks = [sample_ratio(first)] if first.in_canary.any() else []
+        lift = canary.canary(_canary(exposures, first), alpha=rule.alpha, planned_users=rule.planned_users)
+        if any(map(withholds, checks)):
+            why = f"users of the canary seem to be lost, and those who are left are no random ones: {checks[0].words}"
+            lift = doubly_robust.not_identified(Estimand.CANARY, why, users=lift.users)
+        found.append(_effect(lift, _rate(one for one in control if one.assigned)))
+    return Observed(tuple(found), tuple(checks))
+
+
+def _first(exposures: Iterable[Exposure]) -> FirstExposures:
+    """Return the first exposure of each assigned user; events come by time."""
+    first: dict[int, Exposure] = {}
+    clicked = set()
+    for one in exposures:
+        if one.assigned:
+            first.setdefault(one.user, one)
+            clicked |= {one.user} if one.outcome else set()
+    users = list(first.values())
+    return FirstExposures(
+        user=np.array([one.user for one in users], np.int64),
+        in_canary=np.array([one.shown_candidate for one in users], bool),
+        probability=_column(users, lambda one: one.arm_probability),
+        at=np.array([one.assigned_at for one in users], np.int64),
+        clicked=np.array([one.user in clicked for one in users], bool),
+    )
 
 
 def _rate(control: Iterable[Exposure]) -> float | None:
@@ -59,7 +93,8 @@ def _control(events: Sequence[Exposure], over: Bridge) -> ControlEvents:
     )
 
 
-def _canary(events: Sequence[Exposure]) -> CanaryEvents:
+def _canary(events: Sequence[Exposure], first: FirstExposures) -> CanaryEvents:
+    chance = dict(zip(first.user.tolist(), chances(first).tolist(), strict=True))
     return CanaryEvents(
         user=np.array([one.user for one in events]),
         outcome=_column(events, lambda one: one.outcome),
@@ -67,6 +102,7 @@ def _canary(events: Sequence[Exposure]) -> CanaryEvents:
         assigned=np.array([one.assigned for one in events]),
         simulated_candidate=_column(events, lambda one: one.duel_share),
         identical=np.array([one.identical for one in events]),
+        chance=np.array([chance.get(one.user, nan) for one in events]),
     )
 
 

@@ -61,6 +61,8 @@ class Exposure:
     whole_slate: bool
     target_propensity: float | None  # of the same slate, under the candidate
     assigned: bool
+    arm_probability: float | None = None  # of the arm that the user is in
+    assigned_at: int = 0  # of the user, or else when the event was; microseconds
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,7 @@ from worker.experiment.readout import (
 )  # fmt: skip
 from worker.experiment.real_clicks import effects as observing
 from worker.experiment.real_clicks.bridge import bridge, bridged, calibrated
+from worker.experiment.real_clicks.effects import Observed
 from worker.experiment.real_clicks.shown_slates import Seen
 from worker.experiment.report.by_item import ByItem
 from worker.experiment.report.checks import checks
@@ -165,7 +166,8 @@ class EpochFigures:
     ) -> Comparison:
         primary, named = users.get((self._primary, "")), (candidate, control)
         crowd = dominant(dict(zip(primary.ids.tolist(), primary.num_events().tolist(), strict=True))) if primary else {}
-        effects += (*second_looks(self._primary, users, list(crowd.values())), *self._real_effects(candidate, control))
+        observed = self._observed(*named)
+        effects += (*second_looks(self._primary, users, list(crowd.values())), *observed.effects)
         pairs = [pair for pair in self._pairs if (pair.candidate, pair.control) == named]
         events = sum(pair.count for pair in pairs)
         missing = events - sum(pair.count for pair in pairs if pair.status in ANSWERED)
@@ -180,6 +182,7 @@ class EpochFigures:
         checked = (
             *self._checks(named, users, served),
             *self._checks_of_values(primary, effects[0], closed, by_activity, corrected),
+            *observed.checks,
             *self._checks_of_epoch(),
         )
         guardrails = self._guardrails(effects, users, unasked, num_candidates)
@@ -307,14 +310,14 @@ class EpochFigures:
             return ""
         return trust.noise_scale(half_differences, inverse_events=of_users(primary.inverse_events())).words
 
-    def _real_effects(self, candidate: str, control: str) -> Iterator[Effect]:
-        """Yield the click probability, bridged and observed, if there are outcomes."""
+    def _observed(self, candidate: str, control: str) -> Observed:
+        """Return the click probability, bridged and observed, if there are outcomes."""
         if not has_outcomes(self._db):
-            return
+            return Observed()
         named, rule = (self._db, self._row.id, candidate, control), self._rule(DUEL_SHARE)
         over = bridge(self._seen, duels(*named), unchanged(*named))
-        yield bridged(over, rule)
-        yield from observing.effects(list(exposures(*named, window_us=self._window_us)), over, rule)
+        found = observing.observe(list(exposures(*named, window_us=self._window_us)), over, rule)
+        return replace(found, effects=(bridged(over, rule), *found.effects))
 
     def _segments(self, users: Mapping[tuple[str, str], Users]) -> tuple[Segment, ...]:
         """Return each segment's estimate; those that e-BH picks out of all are notable."""

@@ -36,6 +36,8 @@ class Shown:
     propensity: float | None  # of the slate, under the policy that showed it
     whole_slate: bool  # that is what the propensity is of
     assigned: bool  # the user's arm was logged
+    arm_probability: float | None = None  # of that arm
+    assigned_at: int | None = None  # microseconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +128,8 @@ class _Row:
     segments: dict[str, str] = field(default_factory=dict)
     sample_rate: float = 1.0
     arm: str | None = None
+    arm_probability: float | None = None
+    assigned_at: TimeUs | None = None
     slate_propensity: float | None = None
     propensity_kind: str = UNKNOWN
     target_propensity: float | None = None
@@ -175,6 +179,8 @@ def _shown(row: _Row, *, asked: bool) -> Shown | None:
         propensity=row.slate_propensity,
         whole_slate=row.propensity_kind == PropensityKind.SLATE,
         assigned=row.arm is not None,
+        arm_probability=_in_unit(row.arm_probability) or None,  # 0 is no chance to be where one is
+        assigned_at=row.assigned_at,
     )
 
 

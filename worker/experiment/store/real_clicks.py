@@ -46,8 +46,9 @@ class Real:
         name = (stream, answer.event_id, answer.variant)
         if shown := answer.shown:
             row = (*name, user, answer.occurred_at, json.dumps(shown.items) if shown.items else None, shown.weight,
-                   shown.propensity, shown.whole_slate, shown.assigned)  # fmt: skip
-            self._db.execute("insert or ignore into shown values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+                   shown.propensity, shown.whole_slate, shown.assigned, shown.arm_probability,
+                   shown.assigned_at)  # fmt: skip
+            self._db.execute("insert or ignore into shown values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
         if answer.target_propensity is not None:
             self._db.execute("insert or ignore into target values (?, ?, ?, ?)", (*name, answer.target_propensity))
 
@@ -87,7 +88,8 @@ def exposures(
 ) -> Iterator[Exposure]:
     """Yield the events of an epoch whose real user saw one of the two slates, by event time."""
     query = """select shown.event, shown.user, shown.variant = ?1, shown.occurred_at, shown.propensity, whole, assigned,
-            clicks, closed, duel.status, duel.metric_duel_share, target.propensity
+            clicks, closed, duel.status, duel.metric_duel_share, target.propensity, shown.arm_probability,
+            coalesce(shown.assigned_at, shown.occurred_at)
         from shown join epoch on epoch.stream = shown.stream
         left join outcome on outcome.event = shown.event and outcome.variant = shown.variant
         left join answer duel on duel.stream = shown.stream and duel.event = shown.event and duel.question = 'DUEL'
@@ -96,9 +98,8 @@ def exposures(
         where epoch.id = ?3 and shown.variant in (?1, ?2) and shown.occurred_at between epoch.first and epoch.last
         order by shown.occurred_at, shown.event"""
     watermark = _watermark(db)
-    for event, user, of_candidate, at, propensity, whole, assigned, clicks, closed, status, share, target in db.execute(
-        query, (candidate, control, epoch)
-    ):
+    for (event, user, of_candidate, at, propensity, whole, assigned, clicks, closed, status, share, target,
+         arm_probability, assigned_at) in db.execute(query, (candidate, control, epoch)):  # fmt: skip
         clicked = any(when < at + window_us for _, when in json.loads(clicks or "[]"))
         over = closed or watermark >= at + window_us
         yield Exposure(
@@ -112,6 +113,8 @@ def exposures(
             whole_slate=bool(whole),
             target_propensity=target,
             assigned=bool(assigned),
+            arm_probability=arm_probability,
+            assigned_at=assigned_at,
         )
 
 

@@ -1,6 +1,7 @@
 """The tables of a state file, their version, and what happens to a file of another version.
 
-version 5   a SLATE answer that is missing on one side alone, and a guardrail without a value, count by user
+version 5   a SLATE answer that is missing on one side alone, and a guardrail without a value, count by user; what was
+            shown has the probability of the user's arm, and when the user was assigned
 version 4   a DUEL keeps what one list alone offered, items have titles, and `taken` has when each definition was taken;
             epochs are named by `OPENS_AN_EPOCH` (`State` counts anew)
 version 3   `answer` has a column for each metric; one that is registered later gets its column here
@@ -71,7 +72,8 @@ create table if not exists slot(stream int, size int, slot int, n int, total int
 create table if not exists example(stream int, candidate text, control text, event text, share real, occurred_at int,
     user int, told text, primary key (stream, candidate, control, event)) without rowid;
 create table if not exists shown(stream int, event text, variant text, user int, occurred_at int, items text,
-    weight real, propensity real, whole int, assigned int, primary key (stream, event, variant)) without rowid;
+    weight real, propensity real, whole int, assigned int, arm_probability real, assigned_at int,
+    primary key (stream, event, variant)) without rowid;
 create table if not exists target(stream int, event text, variant text, propensity real,
     primary key (stream, event, variant)) without rowid;
 create table if not exists outcome(event text, variant text, user int, clicks text, closed int, observed_at int,
@@ -97,6 +99,10 @@ alter table answer add column offered blob;
 # Of version 4: what it counted is counted anew from the answers, as of epochs that have other names (`State`).
 _FROM_4 = """
 update epoch set key = 'version 4: ' || key;
+"""
+_SHOWN_FROM_4 = """
+alter table shown add column arm_probability real;
+alter table shown add column assigned_at int;
 """
 
 
@@ -128,6 +134,8 @@ def prepare(db: sqlite3.Connection, path: Path | None) -> None:
             _run(db, _FROM_3)
         if before in (2, 3, 4):
             _run(db, _FROM_4)
+            if "arm_probability" not in _columns(db, "shown"):
+                _run(db, _SHOWN_FROM_4)
         _run(db, _TABLES)  # of a file from before there were topic ids this adds their table
         _add_metrics(db, path)
         db.execute(f"pragma user_version = {VERSION}")
@@ -181,8 +189,8 @@ def _is_ours(db: sqlite3.Connection) -> bool:
     return not names or ({"answer", "position", *_GIVEN} <= names and {"stream", "event"} <= _columns(db))
 
 
-def _columns(db: sqlite3.Connection) -> set[str]:
-    return {name for _, name, *_ in db.execute("pragma table_info(answer)")}
+def _columns(db: sqlite3.Connection, table: str = "answer") -> set[str]:
+    return {name for _, name, *_ in db.execute(f"pragma table_info({table})")}
 
 
 def _names(db: sqlite3.Connection) -> set[str]:

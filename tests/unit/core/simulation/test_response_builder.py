@@ -129,6 +129,7 @@ def test_a_response_tells_the_event_the_question_and_where_it_came_from() -> Non
     found = answer(impression())["DUEL_candidate"]
     assert (found.event_id, found.request_id, found.user_id) == (impression().event_id, "r-1", "u-1")
     assert (found.experiment_id, found.layer, found.arm, found.holdout) == ("exp", "layer", "control", False)
+    assert (found.arm_probability, found.assigned_at) == (0.5, None)
     assert (found.control_variant, found.role, found.shown) == ("control", Role.CANDIDATE, False)
     assert (found.segments, found.domain, found.sample_rate) == ({"plan": "free"}, "movies", 0.25)
     assert found.source == responses.Source("impressions", 3, 1842, "17")

@@ -28,6 +28,31 @@ def read(world: World, seed: int = 1) -> Comparison:
     return comparison
 
 
+def without_idle_canary(world: World, *, seed: int = 1) -> Comparison:
+    """Count what the topics would carry of a canary whose users who never click are not logged."""
+    log, state = generate(world, seed=seed), State()
+    clicking = set(log.user[log.click >= 0].tolist())
+    lost = {f"u{user}" for user in log.user[log.shown_b].tolist() if user not in clicking}
+    kept = [one for one in responses(log, ENGINE, seed=seed) if one["user_id"] not in lost]
+    happened = [one for one in outcomes(log) if one["user_id"] not in lost]
+    state.take(answers(kept), outcomes=map(read_outcome, happened), health={}, positions={})
+    ((comparison,),) = (
+        epoch.comparisons for one in report(state, Defaults(planned_users=2_000)).readouts for epoch in one.epochs
+    )
+    return comparison
+
+
+def test_an_experiment_whose_canary_loses_users_withholds_its_lift_and_says_why() -> None:
+    whole, lost = read(CANARY), without_idle_canary(CANARY)
+    states = {one.name: one.state for one in whole.checks}
+    assert states["sample ratio"] == "OK"
+    effect = of(lost, Estimand.CANARY)
+    assert effect is not None
+    assert effect.overall.value is None
+    assert effect.overall.withheld.startswith("not identified: users of the canary seem to be lost")
+    assert [one.state for one in lost.checks if one.name == "sample ratio"] == ["FAILED"]
+
+
 def of(comparison: Comparison, estimand: str) -> Effect | None:
     return next((effect for effect in comparison.effects if effect.estimand == estimand), None)
 

@@ -137,6 +137,8 @@ def test_an_experiments_file_of_version_4_counts_by_user_what_is_missing_on_one_
     with closing(sqlite3.connect(path)) as db:
         db.execute("delete from total where series in (select id from series where metric = 'missing_side')")
         db.execute("delete from series where metric = 'missing_side'")
+        for column in ("arm_probability", "assigned_at"):
+            db.execute(f"alter table shown drop column {column}")
         db.execute("pragma user_version = 4")
         db.commit()
     old = State(path)
