@@ -27,6 +27,7 @@ from worker.core.seeding import digest
 from worker.core.topics.topic_patterns import shown
 from worker.core.validation_text import kind, wanted
 from worker.experiment.metrics import DUEL_SHARE, METRICS
+from worker.experiment.statistics.confidence import PLANNED_USERS
 from worker.settings.suggestions import did_you_mean
 
 DRAFT = "the definition is a DRAFT; it is left out until its state is RUNNING"
@@ -111,7 +112,7 @@ class Definition:
     guardrails: tuple[Guardrail, ...] = ()
     alpha: Annotated[float, Field(gt=0, lt=1)] = 0.05
     unit: Literal["user"] = "user"
-    planned_users: Annotated[int, Field(ge=1)] = 5_000
+    planned_users: Annotated[int, Field(ge=1)] = PLANNED_USERS
     outcome_window_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 86_400.0
     segments: tuple[Id, ...] = ()
     state: State = State.RUNNING

@@ -229,6 +229,7 @@ class Comparison:
     activity: tuple[ActivityGroup, ...] = ()  # by how often users came, the lightest first
     absent: int = 0  # events of control without a slate of the candidate, of those that it serves
     dominant: Mapping[str, float] = field(default_factory=dict)  # share of the events, by a user's alias
+    plan_gain: str = ""  # what a plan would gain at this number of users, where `planned_users` is the default
 
     @property
     def primary(self) -> Effect:

@@ -25,9 +25,11 @@ from worker.experiment.readout import Agreement, Calibrated, Comparison, Effect,
 from worker.experiment.statistics.confidence import (
     DEFINED,
     EVEN,
+    PLANNED_USERS,
     Estimate,
     Interval,
     Verdict,
+    half_width,
     not_identified,
 )
 
@@ -40,6 +42,7 @@ _MEASURED = {
 }
 _WIDE = 0.04  # of a share: an interval of four points or more needs no decimals
 _MOST_DECIMALS = 3  # of a percentage
+_LEAST_GAIN = 1.05  # times as wide: less is not worth a sentence
 
 
 class Notation(Enum):
@@ -164,6 +167,23 @@ def basis(one: Comparison) -> str:
     """Return what the figures are, for readers who see nothing else of the page."""
     defined = "was defined before its data" if one.basis == DEFINED else f"is {one.basis}"
     return f"These are the choices of simulated users, not of real ones. The experiment {defined}."
+
+
+def plan_gain(one: Estimate, *, alpha: float, planned_users: int) -> str:
+    """Return what a plan would gain at this number of users, "" where there is one, or little to gain.
+
+    >>> plan_gain(Estimate(200, 0.5, Interval(0.4, 0.6)), alpha=0.05, planned_users=5_000).partition(": ")[2]
+    'at 200 users the interval is 1.68 times as wide as with a plan for them (`experiment plan`)'
+    """
+    if planned_users != PLANNED_USERS or one.interval is None:
+        return ""
+    now, planned = (half_width(one.users, 1.0, alpha=alpha, planned_users=n) for n in (planned_users, one.users))
+    if now / planned < _LEAST_GAIN:
+        return ""
+    return (
+        f"planned_users is the default ({PLANNED_USERS:,}): at {one.users:,} users the interval is "
+        f"{now / planned:.2f} times as wide as with a plan for them (`experiment plan`)"
+    )
 
 
 def best_first(comparisons: Iterable[Comparison]) -> tuple[Comparison, ...]:

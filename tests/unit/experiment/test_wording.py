@@ -17,7 +17,7 @@ from worker.experiment.page.document import render as document
 from worker.experiment.readout import Effect, Epoch, Segment
 from worker.experiment.report.terminal import render
 from worker.experiment.report.verdict import judge
-from worker.experiment.statistics.confidence import EVEN, Estimate, Interval, Verdict
+from worker.experiment.statistics.confidence import EVEN, PLANNED_USERS, Estimate, Interval, Verdict
 
 FEW = "40 users so far, at least 100 needed"
 SHARES = st.floats(0.0, 1.0).map(lambda value: round(value, 6))
@@ -160,3 +160,19 @@ def test_an_experiment_defined_late_is_not_said_to_have_no_definition() -> None:
     late = replace(made.comparison(), basis="exploratory (the definition was taken 2 hours after the first event)")
     assert wording.basis(late).endswith("is exploratory (the definition was taken 2 hours after the first event).")
     assert wording.basis(replace(late, basis="defined")).endswith("The experiment was defined before its data.")
+
+
+def test_an_experiment_without_a_plan_says_everywhere_what_one_would_gain() -> None:
+    """At 200 users an interval for 5,000 is 1.68 times as wide as one for 200; with a plan nothing is said."""
+    few = made.estimate(0.55, 200)
+    gain = wording.plan_gain(few, alpha=0.05, planned_users=PLANNED_USERS)
+    assert gain == (
+        "planned_users is the default (5,000): at 200 users the interval is 1.68 times as wide as with a plan for them "
+        "(`experiment plan`)"
+    )
+    for where, text in shown(made.epoch(made.comparison(plan_gain=gain))).items():
+        assert gain in " ".join(text.split()), where
+    assert "planned_users is the default" not in "".join(shown(made.epoch(made.comparison())).values())
+    assert wording.plan_gain(few, alpha=0.05, planned_users=PLANNED_USERS + 1) == ""
+    assert wording.plan_gain(made.estimate(0.55, 4_000), alpha=0.05, planned_users=PLANNED_USERS) == ""
+    assert wording.plan_gain(Estimate(40, 0.5, None, FEW), alpha=0.05, planned_users=PLANNED_USERS) == ""

@@ -34,7 +34,7 @@ class Defaults:
     """What holds for an experiment without a definition."""
 
     alpha: float = 0.05
-    planned_users: int = 5_000
+    planned_users: int = stats.PLANNED_USERS
 
 
 def report(state: State, defaults: Defaults, *, experiment: str | None = None) -> Report:
@@ -70,7 +70,7 @@ def _dominant(readouts: Sequence[Readout]) -> dict[str, int]:
 def _readout(state: State, name: str, rows: Sequence[EpochRow], defaults: Defaults) -> Readout:
     forms, taken = {form.epoch: form for form in state.forms(name)}, state.taken_at(name)
     latest = state.forms(name)[-1] if forms else None
-    rows = _current_last(state, rows, forms)
+    rows = current_last(state, rows, forms)
     figures = [
         EpochFigures(
             state.db,
@@ -101,7 +101,7 @@ def _looked_at(seen: Sequence[EpochFigures], *, replaced: int) -> LookedAt:
     )
 
 
-def _current_last(state: State, rows: Sequence[EpochRow], forms: Mapping[str, Definition]) -> list[EpochRow]:
+def current_last(state: State, rows: Sequence[EpochRow], forms: Mapping[str, Definition]) -> list[EpochRow]:
     """Return epochs by newest event, but the current one last."""
     if len(rows) == 1:
         return list(rows)

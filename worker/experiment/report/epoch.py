@@ -54,7 +54,7 @@ from worker.experiment.store.engine_sums import measures, of_users
 from worker.experiment.store.queries import EpochRow, PairRow
 from worker.experiment.store.real_clicks import duels, exposures, has_outcomes, seen, unchanged
 from worker.experiment.store.sums import BUCKET_US
-from worker.experiment.wording import best_first
+from worker.experiment.wording import best_first, plan_gain
 
 OUTCOME_WINDOW_S = 86_400.0  # without a definition
 CLOSED_BUCKETS = 86_400_000_000 // BUCKET_US  # the first day of a user, after which its value stays
@@ -231,6 +231,7 @@ class EpochFigures:
             basis=self._stated.basis,
             activity=by_activity,
             absent=sum(one.absent for one in served),
+            plan_gain=plan_gain(effects[0].overall, alpha=self._alpha, planned_users=self._planned_users),
             dominant={alias(queries.user_name(self._db, user)): share for user, share in crowd.items()},
         )
 

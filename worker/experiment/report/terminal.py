@@ -93,6 +93,7 @@ def _column(one: Comparison, readout: Readout) -> dict[str, str]:
         **{f"guardrail {guarded.metric}": f"{guarded.state}: {guarded.words}" for guarded in one.guardrails},
         **{check.name: f"{_state(check)}: {check.words}" for check in one.checks},
         "users": f"{primary.overall.users:,} of {readout.planned_users:,} planned",
+        **({"planned users": one.plan_gain} if one.plan_gain else {}),
         "users whose slates differ": f"{primary.triggered.users:,} ({_number(one.trigger_share, '.1%')})",
         "pairs": f"{one.events:,}: {statuses}",
         "choices that go to items of one slate alone": _number(one.contested_mass, ".1%"),

@@ -20,6 +20,7 @@ EVEN = 0.5  # the duel share of two equal slates
 # With 1 % of users differing, the interval is 0 wide in 36 % of runs at 100 users (simulated): hence both.
 MIN_USERS = 100
 MIN_DIFFERING = 50  # users whose slates differ
+PLANNED_USERS = 5_000  # where nobody has planned: narrow enough from 1,000 users to 25,000, and wide before
 
 _NO_SPREAD = 1e-9  # standard deviation below which values are equal up to rounding
 
@@ -136,12 +137,20 @@ def at_level(of: Estimate, alpha: float, *, planned_users: int) -> Interval | No
     return Interval(of.value - half, of.value + half)
 
 
-def half_width(n: int, sd: float, *, alpha: float, planned_users: int) -> float:
+def half_width(n: float, sd: float, *, alpha: float, planned_users: float) -> float:
     """Return half the width of the confidence sequence at its n-th user; `sd` is that of the n values."""
+    return excluding(n, sd, alpha=alpha, planned_users=planned_users)
+
+
+def excluding(n: float, sd: float, *, alpha: float, planned_users: float, candidates: int = 1) -> float:
+    """Return how far from the null the mean of n users must be for its p-value to be alpha / `candidates`.
+
+    That is what Holm's correction asks of the first of so many; of one it is half the width of the interval.
+    """
     check(alpha=alpha, planned_users=planned_users)
-    rho2 = (-2 * log(alpha) + log(-2 * log(alpha) + 1)) / planned_users
+    rho2 = _rho2(alpha, planned_users)
     spread = n * rho2 + 1
-    return sd * sqrt(2 * spread / (n * n * rho2) * log(sqrt(spread) / alpha))
+    return sd * sqrt(2 * spread / (n * n * rho2) * log(candidates * sqrt(spread) / alpha))
 
 
 def log_e(of: Estimate, *, null: float, alpha: float, planned_users: int) -> float | None:
@@ -151,7 +160,7 @@ def log_e(of: Estimate, *, null: float, alpha: float, planned_users: int) -> flo
     """
     if of.sd is None or of.value is None:
         return None
-    rho2 = (-2 * log(alpha) + log(-2 * log(alpha) + 1)) / planned_users
+    rho2 = _rho2(alpha, planned_users)
     spread = of.users * rho2 + 1
     z = of.users * (of.value - null) / of.sd
     return z * z * rho2 / (2 * spread) - log(spread) / 2
@@ -171,7 +180,7 @@ def holm(p_values: Sequence[float | None], *, of: int = 0) -> list[float | None]
     return [None if p is None else float(a) for p, a in zip(p_values, adjusted, strict=False)]
 
 
-def check(*, alpha: float, planned_users: int) -> None:
+def check(*, alpha: float, planned_users: float) -> None:
     """Raise `ValueError` for values that no interval can be computed from."""
     if not 0 < alpha < 1 or planned_users < 1:
         message = f"alpha {alpha}, planned_users {planned_users}: want an alpha in (0, 1) and at least one user"
@@ -192,6 +201,11 @@ def not_identified(why: str) -> str:
 def explained(one: Estimate) -> Estimate:
     """Return an estimate that says so where its interval is withheld."""
     return one if one.interval is not None else replace(one, withheld=not_identified(one.withheld))
+
+
+def _rho2(alpha: float, planned_users: float) -> float:
+    """Return the mixture's variance that makes the interval narrowest at the planned users."""
+    return (-2 * log(alpha) + log(-2 * log(alpha) + 1)) / planned_users
 
 
 def _too_few(users: int, differing: int) -> str:

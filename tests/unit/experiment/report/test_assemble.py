@@ -335,3 +335,11 @@ def test_an_experiment_is_known_to_notice_a_difference_by_decoys_alone() -> None
     assert "placebos: unknown: no decoys were planted" in said("split", 200)
     assert "placebos: unknown: decoys have not yet shown" in said("decoy", 1)
     assert "placebos" not in said("decoy", 200)
+
+
+def test_an_experiment_without_a_plan_says_what_one_would_gain() -> None:
+    without, planned = (
+        only(report_of(shares(200, 0.4, 0.7), *forms)) for forms in ((), (replace(DEFINED, planned_users=200),))
+    )
+    assert "at 200 users the interval is 1.68 times as wide as with a plan for them" in without.plan_gain
+    assert planned.plan_gain == ""

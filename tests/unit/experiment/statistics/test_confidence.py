@@ -1,6 +1,7 @@
 """What the figures promise: watching does no harm, an effect is found, too little data gives no interval."""
 
 from collections.abc import Sequence
+from math import exp
 
 import numpy as np
 import pytest
@@ -10,8 +11,10 @@ from worker.experiment.statistics.confidence import (
     MIN_DIFFERING,
     MIN_USERS,
     Estimate,
+    Interval,
     at_level,
     estimate,
+    excluding,
     half_width,
     holm,
     log_e,
@@ -171,3 +174,15 @@ def test_an_experiment_gives_no_figure_of_values_that_are_no_numbers(odd: float)
         found = estimate([0.4, 0.6] * others + [odd], num_differ=100, alpha=0.05, planned_users=5_000)
         assert (found.value, found.interval, found.users) == (None, None, 2 * others + 1)
         assert found.withheld == f"the values of {2 * others + 1} users have no finite mean and spread"
+
+
+@pytest.mark.parametrize("candidates", [1, 3, 20])
+def test_a_mean_is_excluded_where_holms_p_value_is_alpha(candidates: int) -> None:
+    """Of the first of so many candidates; of one it is where the interval ends."""
+    far = excluding(900, 0.3, alpha=ALPHA, planned_users=PLANNED, candidates=candidates)
+    found = log_e(Estimate(900, EVEN + far, Interval(0, 1), sd=0.3), null=EVEN, alpha=ALPHA, planned_users=PLANNED)
+    assert found is not None
+    (p_value,) = holm([exp(-found)], of=candidates)
+    assert p_value == pytest.approx(ALPHA)
+    if candidates == 1:
+        assert far == half_width(900, 0.3, alpha=ALPHA, planned_users=PLANNED)
