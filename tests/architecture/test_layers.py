@@ -28,6 +28,7 @@ LOOP = below("worker.pipeline")
 # The mathematics of the readout: as pure as the core, and numpy carries it.
 READOUT = below(
     "worker.experiment.statistics", "worker.experiment.quality", "worker.experiment.real_clicks",
+    "worker.experiment.planning",
     "worker.experiment.item_metrics", "worker.experiment.metrics", "worker.experiment.readout",
     "worker.experiment.wording", "worker.experiment.report.guardrails", "worker.experiment.report.readout_record",
     "worker.experiment.report.verdict",

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from worker.cli import experiment_plan
 from worker.cli.options import Bootstrap, Config, Json, Set, check_writable, group, settings_of, tell
 from worker.core.errors import BadSettings
+from worker.experiment.statistics.confidence import PLANNED_USERS
 
 if TYPE_CHECKING:
     from worker.experiment.service import Options
@@ -27,7 +29,9 @@ StateFile = Annotated[
     Path | None, typer.Option("--state", help="SQLite file to continue from; unset: read everything.")
 ]
 Alpha = Annotated[float, typer.Option(min=0.0001, max=0.5, help="Without a definition: error probability.")]
-Planned = Annotated[int, typer.Option(min=100, help="Without a definition: planned number of users.")]
+Planned = Annotated[
+    int, typer.Option(min=100, help="Without a definition: planned number of users; see `experiment plan`.")
+]
 Test = Annotated[bool, typer.Option("--include-test", help="Include traffic marked is_test.")]
 
 
@@ -39,7 +43,7 @@ def report(
     outcomes_topic: Outcomes = "outcomes",
     state: StateFile = None,
     alpha: Alpha = 0.05,
-    planned_users: Planned = 5000,
+    planned_users: Planned = PLANNED_USERS,
     include_test: Test = False,
     readouts_topic: Annotated[str, typer.Option(help="Topic to publish ExperimentReadout records to.")] = "",
     compare: Annotated[
@@ -88,6 +92,11 @@ def report(
         Console().print(render(found))
 
 
+app.command(
+    "plan", epilog="Example: mirrorstream experiment plan --effect 0.02 --pilot home-ranker-6 --state shelf.db"
+)(experiment_plan.plan)
+
+
 @app.command("placebo", epilog="Example: mirrorstream experiment placebo home-ranker-7 --share 0.02")
 def placebo(
     experiment: Annotated[str, typer.Argument(help="Id of the experiment.")],
@@ -118,7 +127,7 @@ def serve(
     outcomes_topic: Outcomes = "outcomes",
     state: StateFile = None,
     alpha: Alpha = 0.05,
-    planned_users: Planned = 5000,
+    planned_users: Planned = PLANNED_USERS,
     include_test: Test = False,
     config: Config = None,
     bootstrap: Bootstrap = None,
@@ -243,7 +252,7 @@ def _options(
     state: Path | None,
     *,
     alpha: float = 0.05,
-    planned_users: int = 5_000,
+    planned_users: int = PLANNED_USERS,
     include_test: bool = False,
 ) -> "Options":
     from worker.experiment import service

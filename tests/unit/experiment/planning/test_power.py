@@ -1,0 +1,99 @@
+"""Power is computed from the readout's own boundary: held against known crossings, one look, and simulated sums."""
+
+from math import exp, sqrt
+
+import numpy as np
+import pytest
+from scipy.stats import norm
+
+from worker.experiment.planning import crossing
+from worker.experiment.planning.power import Goal, GoalKind, power_at, users_for
+from worker.experiment.statistics.confidence import half_width
+
+ALPHA = 0.05
+DIFFERENCE, NO_DIFFERENCE = (Goal(kind, 0.02, 0.2) for kind in GoalKind)
+
+
+def simulated(goal: Goal, users: list[int], *, planned: int, runs: int = 4_000) -> list[float]:
+    """Return the share of simulated sequences that have shown a goal by each number of users, looked at after each."""
+    n, drift = np.arange(1, planned + 1), goal.size / goal.sd
+    half = np.array([half_width(int(k), 1, alpha=ALPHA, planned_users=planned) for k in n])
+    rng, found = np.random.default_rng(1), np.zeros(planned)
+    for _ in range(runs // 500):
+        mean = np.abs(
+            np.cumsum(rng.normal(drift if goal.kind is GoalKind.DIFFERENCE else 0, 1, (500, planned)), axis=1) / n
+        )
+        shown = mean > half if goal.kind is GoalKind.DIFFERENCE else mean + half <= drift
+        shown[:, : goal.first_look - 1] = False
+        found += np.logical_or.accumulate(shown, axis=1).sum(axis=0)
+    return [float(found[k - 1] / runs) for k in users]
+
+
+@pytest.mark.parametrize("drift", [0.0, 1.0, 3.0])
+def test_a_motion_crosses_a_level_as_often_as_is_known(drift: float) -> None:
+    """The first passage of a Brownian motion with a drift through 2 by time 1 (Bachelier and Levy)."""
+    level, times = 2.0, crossing.times(0.02, 1, width=12)
+    stayed = crossing.inside(lambda t: np.full_like(t, -10.0), lambda t: np.full_like(t, level), times, drift=drift)
+    known = norm.cdf(drift - level) + exp(2 * drift * level) * norm.cdf(-drift - level)
+    assert 1 - stayed[-1] == pytest.approx(known, abs=2e-4)
+
+
+@pytest.mark.parametrize(
+    ("goal", "users"), [(DIFFERENCE, 1_282), (NO_DIFFERENCE, 1_653)], ids=lambda one: str(one)[:20]
+)
+def test_power_is_that_of_simulated_sequences(goal: Goal, users: int) -> None:
+    """4,000 sequences: within four standard errors, which are 0.032 at most."""
+    at = [users * 3 // 4, users]
+    forecast = power_at(goal, at, planned_users=users, alpha=ALPHA)
+    assert simulated(goal, at, planned=users) == pytest.approx(forecast, abs=0.032)
+
+
+@pytest.mark.parametrize("power", [0.5, 0.8, 0.95])
+@pytest.mark.parametrize("kind", GoalKind)
+@pytest.mark.parametrize("candidates", [1, 4])
+def test_users_are_those_by_whom_the_power_is_reached(kind: GoalKind, power: float, candidates: int) -> None:
+    goal = Goal(kind, 0.03, 0.25, candidates=candidates)
+    users = users_for(goal, power=power, alpha=ALPHA)
+    fewer, enough = (power_at(goal, [n], planned_users=n, alpha=ALPHA)[0] for n in (users - 3, users))
+    assert fewer < power <= enough + 1e-4
+
+
+@pytest.mark.parametrize(("power", "factor", "one_look"), [(0.8, 12.7, 15.0), (0.9, 16.2, 18.6)])
+def test_watching_finds_a_difference_with_fewer_users_than_one_look(
+    power: float, factor: float, one_look: float
+) -> None:
+    """So many (sd / size)^2 users, of an effect that is small."""
+    users = users_for(Goal(GoalKind.DIFFERENCE, 0.001, 0.2), power=power, alpha=ALPHA)
+    assert users * 0.005**2 == pytest.approx(factor, abs=0.05)
+    edge = half_width(users, 1, alpha=ALPHA, planned_users=users) * sqrt(users)
+    assert (edge + norm.ppf(power)) ** 2 == pytest.approx(one_look, abs=0.05)
+
+
+def test_without_an_effect_a_difference_is_shown_no_more_often_than_alpha() -> None:
+    nothing = Goal(GoalKind.DIFFERENCE, 1e-9, 0.2)
+    assert power_at(nothing, [100_000], planned_users=5_000, alpha=ALPHA)[0] < ALPHA
+
+
+def test_power_grows_with_users_and_is_none_before_the_first_look() -> None:
+    late = Goal(GoalKind.DIFFERENCE, 0.02, 0.2, first_look=700)
+    powers = power_at(late, [300, 699, 700, 900, 1_282, 2_000], planned_users=1_282, alpha=ALPHA)
+    assert powers[:2] == [0.0, 0.0]
+    assert sorted(powers) == powers
+    assert powers[2] > 0.3
+    assert power_at(late, [500], planned_users=1_282, alpha=ALPHA) == [0.0]
+
+
+def test_a_large_effect_takes_the_users_of_the_first_look() -> None:
+    assert users_for(Goal(GoalKind.DIFFERENCE, 0.3, 0.2), power=0.8, alpha=ALPHA) == 100
+
+
+def test_an_effect_that_nobody_can_show_is_refused() -> None:
+    with pytest.raises(ValueError, match="users or more"):
+        users_for(Goal(GoalKind.DIFFERENCE, 1e-6, 0.5), power=0.8, alpha=ALPHA)
+
+
+def test_a_plan_for_another_number_of_users_has_less_power() -> None:
+    """At 1,282 users, planned for them, and for a hundred times as many."""
+    own, other = (power_at(DIFFERENCE, [1_282], planned_users=n, alpha=ALPHA)[0] for n in (1_282, 128_200))
+    assert own == pytest.approx(0.8, abs=0.001)
+    assert other < 0.4
