@@ -73,6 +73,7 @@ ONLY_IN = {
         "worker.bench",
     ),
     "httpx2": ("worker.kafka.registry_client", "worker.engines.remote.client"),
+    "pyarrow": ("worker.experiment.export.table_files",),
     "opentelemetry": ("worker.runtime.telemetry", "worker.runtime.export", "worker.bench.model.stream"),
     "prometheus_client": (
         "worker.runtime.telemetry",

@@ -23,6 +23,7 @@ from worker.core.simulation.questions import Status
 from worker.core.simulation.sampling import Skip
 from worker.core.topics.topic_history import TopicChange
 from worker.experiment.definition import Definition, State
+from worker.experiment.export.columns import ANSWERS, USERS, Column, ColumnType
 from worker.runtime.telemetry import Telemetry
 from worker.settings import Settings, prompt_profiles
 from worker.settings.prompt_profiles.form import ProfileFile
@@ -114,6 +115,11 @@ def _fields(model: type[BaseModel]) -> Iterator[str]:
     yield table(("field", "required", "range", "meaning"), rows)
 
 
+def _columns(of: Sequence[Column]) -> str:
+    rows = ((code(one.name), one.type.value, one.unit, one.meaning) for one in of)
+    return table(("column", "type", "unit", "meaning"), rows)
+
+
 BLOCKS: Mapping[str, Callable[[], str]] = {
     "settings": settings,
     "cli": cli.commands,
@@ -127,6 +133,9 @@ BLOCKS: Mapping[str, Callable[[], str]] = {
     "dead-letter-reasons": partial(_enumeration, Reason, "reason"),
     "skips": partial(_enumeration, Skip, "reason"),
     "experiment-states": partial(_enumeration, State, "state"),
+    "export-types": partial(_enumeration, ColumnType, "type"),
+    "export-users": partial(_columns, USERS),
+    "export-answers": partial(_columns, ANSWERS),
     "http-api": http_api.operations,
     "http-objects": http_api.objects,
     "chart-values": chart.values,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from worker.cli import experiment_plan
+from worker.cli import experiment_export, experiment_plan
 from worker.cli.options import Bootstrap, Config, Json, Set, check_writable, group, settings_of, tell
 from worker.core.errors import BadSettings
 from worker.experiment.statistics.confidence import PLANNED_USERS
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from worker.experiment.service import Options
 
 app = group("Define, report and serve experiments.")
+app.command("export", epilog="Example: mirrorstream experiment export --experiment demo --state demo.db --to demo.csv")(
+    experiment_export.export
+)
 
 Definitions = Annotated[
     list[Path] | None, typer.Option("--definition", "-d", help="YAML file of an experiment; repeat for several.")

@@ -10,7 +10,7 @@ are bytes because there may be millions: they are read as one array, without a l
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
-from struct import pack
+from struct import iter_unpack, pack
 from zlib import crc32
 
 import numpy as np
@@ -112,6 +112,12 @@ def offers(
         chance=1 / found["options"].astype(np.float64),
         weight=weights.of(users) * num_duels / len(rows),
     )
+
+
+def unpacked(offered: bytes) -> Iterator[tuple[int, int, int, float]]:
+    """Yield (number of the item, side, position, probability) of the options that one answer keeps."""
+    for item, side, position, _, p in iter_unpack("<" + _FORMAT, offered):
+        yield item, side, position, p
 
 
 def items(db: sqlite3.Connection, stream: int) -> Iterator[tuple[int, str, str]]:
