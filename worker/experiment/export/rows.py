@@ -55,21 +55,24 @@ def _of_epoch(db: sqlite3.Connection, epoch: EpochRow, primary: str) -> Iterator
 def answers(db: sqlite3.Connection, experiment_id: str, forms: Sequence[Definition]) -> Iterator[Row]:
     """Yield a row of `ANSWERS` per answer that is kept, also of those that are in no figure."""
     options, rows = _Options(db), AnswerRows(db)
+    keys = {id(form): form.epoch for form in forms}  # each is a digest, too slow to make for every row
     streams = db.execute("select id from stream where experiment = ? order by fingerprint", (experiment_id,)).fetchall()
     for (stream,) in streams:
         for found in rows.events(stream):
             for answer in found:
-                yield _row(answer, placed(answer, forms), options.of(stream, answer))
+                form = placed(answer, forms)
+                key, left_out = ("", form.value) if isinstance(form, Aside) else (keys.get(id(form), ""), "")
+                yield _row(answer, key, left_out, options.of(stream, answer))
 
 
-def _row(answer: Answer, form: Definition | Aside | None, options: str) -> Row:
+def _row(answer: Answer, key: str, left_out: str, options: str) -> Row:
     return (
         answer.event_id,
         answer.occurred_at,
         answer.user_id,
         answer.config_fingerprint,
-        form.epoch if isinstance(form, Definition) else "",
-        form.value if isinstance(form, Aside) else "",
+        key,
+        left_out,
         answer.question.value,
         answer.variant,
         answer.control_variant,
