@@ -72,7 +72,7 @@ ONLY_IN = {
         "worker.demo.mirror_tiny.evaluate",
         "worker.bench",
     ),
-    "httpx2": ("worker.kafka.registry_client", "worker.engines.remote.client"),
+    "httpx2": ("worker.kafka.registry_client", "worker.engines.remote.client", "worker.experiment.webhook.sender"),
     "pyarrow": ("worker.experiment.export.table_files",),
     "opentelemetry": ("worker.runtime.telemetry", "worker.runtime.export", "worker.bench.model.stream"),
     "prometheus_client": (

@@ -9,12 +9,15 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.answered import records_of, responses, send
+from tests.support.experiment.receiver import receiver
 from tests.support.harness import Stage, as_flags, environment, mirrorstream, send_raw
 from tests.support.patience import patience
 from worker.experiment.statistics.confidence import EVEN, Estimate, Interval
@@ -125,6 +128,70 @@ def test_an_experiment_goes_on_from_its_state_and_can_be_made_anew(stage: Stage,
     assert forgotten.returncode == 0, forgotten.stderr
     assert report(stage, *state)["data_health"]["read"] == 1_200
     assert "user-20" not in json.dumps(report(stage, *state))
+
+
+@contextmanager
+def serving(stage: Stage, log: Path, *words: str) -> Iterator[None]:
+    """Run `experiment serve` on a free port."""
+    command = [sys.executable, "-m", "worker", "experiment", "serve", "--port", "0", *words,
+               *as_flags(stage.settings())]  # fmt: skip
+    with log.open("wb") as sink:
+        process = subprocess.Popen(command, stdout=sink, stderr=sink, env=environment())
+    try:
+        yield
+        assert process.poll() is None, log.read_text()
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(patience(20))
+
+
+def test_an_experiment_tells_a_webhook_of_a_changed_verdict_once(stage: Stage, tmp_path: Path) -> None:
+    """It is told when it works again, a restart repeats nothing, a silent one delays no reading, no log has its
+    secrets."""
+    stage.create(partitions=3)
+    send(stage.bootstrap, stage.responses, responses(2_000, effect=0.3))
+    address, log = tmp_path / "webhook", tmp_path / "serve.log"
+    words = ("--state", str(tmp_path / "state.db"), "--on-verdict-change", f"@{address}")
+    with receiver() as made:
+        made.status = 500
+        address.write_text(made.url)
+        with serving(stage, log, *words):
+            _until(lambda: len(made.got) > 1)
+            made.status = 204
+            _until(lambda: "works again" in log.read_text())
+        [told] = {body["id"]: body for _, _, body in made.got}.values()
+        assert (told["experiment"], told["candidate"], told["old_verdict"]) == ("shelf", "candidate", None)
+        assert told["new_verdict"] == report(stage)["readouts"][0]["epochs"][0]["comparisons"][0]["verdict"]
+        num, made.slow = len(made.got), True
+        with serving(stage, tmp_path / "again.log", *words):
+            first = send(stage.bootstrap, stage.responses, responses(2_000, seed=2, experiment="other", effect=0.3))
+            _until(lambda: len(made.got) > num)
+            second = send(stage.bootstrap, stage.responses, responses(50, seed=3, experiment="late"))
+            _until(lambda: _num_read(tmp_path / "state.db") == 6_000 + first + second)  # while the webhook is silent
+            made.slow = False
+            made.release.set()
+            _until(lambda: _is_told(tmp_path / "state.db", "other"))
+        assert {body["experiment"] for _, _, body in made.got[num:]} == {"other"}
+    said = log.read_text() + (tmp_path / "again.log").read_text()
+    assert log.read_text().count("webhook http://127.0.0.1") == 2
+    assert not any(secret in said for secret in ("s3cret", "hook?", "t0ken"))
+
+
+def _num_read(state: Path) -> int:
+    with closing(sqlite3.connect(state)) as db:
+        return int(db.execute("select count from health where name = 'read'").fetchone()[0])
+
+
+def _is_told(state: Path, experiment: str) -> bool:
+    with closing(sqlite3.connect(state)) as db:
+        return db.execute("select 1 from told where experiment = ?", (experiment,)).fetchone() is not None
+
+
+def _until(is_so: Callable[[], bool]) -> None:
+    deadline_s = time.monotonic() + patience(60)
+    while not is_so():
+        assert time.monotonic() < deadline_s
+        time.sleep(0.1)
 
 
 def test_an_experiment_takes_bad_records_for_what_they_are(stage: Stage) -> None:

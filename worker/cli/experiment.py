@@ -16,7 +16,7 @@ from worker.core.errors import BadSettings
 from worker.experiment.statistics.confidence import PLANNED_USERS
 
 if TYPE_CHECKING:
-    from worker.experiment.service import Options
+    from worker.experiment.service import Options, Webhook
 
 app = group("Define, report and serve experiments.")
 app.command("export", epilog="Example: mirrorstream experiment export --experiment demo --state demo.db --to demo.csv")(
@@ -132,6 +132,10 @@ def serve(
     alpha: Alpha = 0.05,
     planned_users: Planned = PLANNED_USERS,
     include_test: Test = False,
+    on_verdict_change: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="POST JSON there when a verdict changes; @FILE reads the URL from a file."),
+    ] = None,
     config: Config = None,
     bootstrap: Bootstrap = None,
     settings: Set = None,
@@ -144,10 +148,12 @@ def serve(
         definition, definitions_topic, outcomes_topic, state,
         alpha=alpha, planned_users=planned_users, include_test=include_test,
     )  # fmt: skip
-    token = _token(token_file)
+    token = _word("--token-file", token_file) if token_file else None
+    webhook = _webhook(on_verdict_change)
     check_writable("--state", state)
-    with service.live(settings_of(config, bootstrap, settings), options) as source:
-        serving.serve(source, host=host, port=port, token=token)
+    with service.live(settings_of(config, bootstrap, settings), options, webhook) as source:
+        counts = webhook.counts if webhook else None
+        serving.serve(source, host=host, port=port, token=token, deliveries=counts)
 
 
 @app.command("backtest", epilog="Example: mirrorstream experiment backtest --table finished.csv")
@@ -234,18 +240,28 @@ def forget(
     tell({"state": str(state), "deleted": gone}, as_json=as_json, text=text)
 
 
-def _token(path: Path | None) -> str | None:
-    if path is None:
+def _webhook(text: str | None) -> "Webhook | None":
+    """Return the webhook of an address, or of a file with one: every process of the machine can read arguments."""
+    from worker.experiment.service import Webhook
+    from worker.experiment.webhook.sender import Sender
+
+    if text is None:
         return None
+    option = "--on-verdict-change"
+    return Webhook(Sender(_word(option, Path(text[1:])) if text.startswith("@") else text))
+
+
+def _word(option: str, path: Path) -> str:
+    """Return the one word of a file: a token, or an address."""
     try:
-        token = path.read_text(encoding="ascii").strip()
+        word = path.read_text(encoding="ascii").strip()
     except OSError as error:
-        raise BadSettings(f"--token-file {path}: {error.strerror}; want a file with one word") from error
+        raise BadSettings(f"{option} {path}: {error.strerror}; want a file with one word") from error
     except UnicodeDecodeError as error:
-        raise BadSettings(f"--token-file {path}: is not ASCII text; want one word") from error
-    if not token or any(character.isspace() for character in token):
-        raise BadSettings(f"--token-file {path}: want a token without spaces")
-    return token
+        raise BadSettings(f"{option} {path}: is not ASCII text; want one word") from error
+    if not word or any(character.isspace() for character in word):
+        raise BadSettings(f"{option} {path}: want one word without spaces")
+    return word
 
 
 def _options(

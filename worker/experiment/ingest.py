@@ -138,8 +138,11 @@ def catch_up(following: Following, records: Records) -> None:
         records.take(*following.batch(IDLE_S))
 
 
-def keep_up(following: Following, records: Records, stop: Event) -> None:
-    """Read until `stop` is set; retry temporary failures, and log each once."""
+def keep_up(following: Following, records: Records, stop: Event, caught_up: Event) -> None:
+    """Read until `stop` is set; retry temporary failures, and log each once.
+
+    `caught_up` is set when every partition was read to its end once.
+    """
     away, is_first = "", True
     while not stop.is_set():
         try:
@@ -149,6 +152,8 @@ def keep_up(following: Following, records: Records, stop: Event) -> None:
                     if found or reached.made_anew or is_first:  # the first one brings the topics' ids
                         records.take(found, reached)
                         is_first = False
+                    if following.was_at_end:
+                        caught_up.set()
                     break
                 except Retryable as error:
                     away = _log_once(str(error), away)

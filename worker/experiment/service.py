@@ -2,11 +2,13 @@
 
 import logging
 import signal
+import sqlite3
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from math import inf
 from pathlib import Path
 from threading import Event, Thread
@@ -23,6 +25,8 @@ from worker.experiment.report.compare_configurations import ConfigurationCompari
 from worker.experiment.report.readout_record import record
 from worker.experiment.store import tables
 from worker.experiment.store.database import State
+from worker.experiment.webhook.deliveries import Deliveries
+from worker.experiment.webhook.watch import Post, VerdictWatch
 from worker.kafka import admin, registry
 from worker.kafka.follower import Following, Reached
 from worker.settings.groups import KafkaClientSettings
@@ -110,6 +114,11 @@ class Live:
         self._version, self._report = -1, Report(())
         self._made_s, self._took_s = -inf, 0.0
 
+    @property
+    def db(self) -> sqlite3.Connection:
+        """The connection of the state."""
+        return self._state.db
+
     def version(self) -> int:
         """Return the version of what `report` would return."""
         rested = time.monotonic() - self._made_s >= max(LEAST_S, REST * self._took_s)
@@ -126,9 +135,17 @@ class Live:
         return self._report
 
 
+@dataclass(frozen=True, slots=True)
+class Webhook:
+    """Where changed verdicts are told, and the counts of that."""
+
+    sender: Post
+    counts: Deliveries = field(default_factory=Deliveries)
+
+
 @contextmanager
-def live(settings: KafkaClientSettings, options: Options) -> Iterator[Live]:
-    """Keep a state up to date in a background thread while a page is served from it.
+def live(settings: KafkaClientSettings, options: Options, webhook: Webhook | None = None) -> Iterator[Live]:
+    """Keep a state up to date in a background thread while a page is served from it; tell changes to a webhook.
 
     If the reader fails, it interrupts the main thread and its error is raised here: a page that is no longer updated
     would look current.
@@ -141,7 +158,19 @@ def live(settings: KafkaClientSettings, options: Options) -> Iterator[Live]:
         reader = _ReaderThread(following, _records(settings, options, state))
         stack.callback(reader.end)
         reader.start()
-        yield Live(stack.enter_context(closing(State(options.state))), options.defaults)
+        if webhook is not None:
+            opened = partial(_opened, options.state, options.defaults)
+            watch = VerdictWatch(opened, webhook.sender, webhook.counts, reader.caught_up)
+            stack.callback(watch.end)
+            watch.start()
+        yield stack.enter_context(_opened(options.state, options.defaults))
+
+
+@contextmanager
+def _opened(path: Path | None, defaults: Defaults) -> Iterator[Live]:
+    """Open a connection to a state, for one thread."""
+    with closing(State(path)) as state:
+        yield Live(state, defaults)
 
 
 class _ReaderThread(Thread):
@@ -151,11 +180,12 @@ class _ReaderThread(Thread):
         super().__init__(name="experiment-reader", daemon=True)
         self._following, self._records = following, records
         self._stop_asked = Event()
+        self.caught_up = Event()  # all topics were read to their end once
         self._error: Exception | None = None
 
     def run(self) -> None:
         try:
-            keep_up(self._following, self._records, self._stop_asked)
+            keep_up(self._following, self._records, self._stop_asked, self.caught_up)
         except Exception as error:  # noqa: BLE001 - whatever it is, `end` raises it
             self._error = error
             signal.raise_signal(signal.SIGINT)

@@ -60,6 +60,7 @@ class Following:
         self._made_anew: list[str] = []  # not reported yet
         self._assigned: set[Partition] = set()
         self._at_end: set[Partition] = set()
+        self._was_at_end: set[Partition] = set()  # once, since the start
         self._looked_s = float("-inf")
         self._held: set[Partition] = set()  # paused at a batch that cannot be read, until the next check
         self._broken = ""  # why a batch cannot be read, until it is raised
@@ -73,6 +74,11 @@ class Following:
     def at_end(self) -> bool:
         """Whether every partition is read to its end."""
         return self._at_end >= self._assigned
+
+    @property
+    def was_at_end(self) -> bool:
+        """Whether every partition was read to its end once; on a busy topic they are seldom there all at once."""
+        return self._was_at_end >= self._assigned
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -127,6 +133,7 @@ class Following:
             return True
         if error.code() == client.PARTITION_EOF:
             self._at_end.add(partition)
+            self._was_at_end.add(partition)
         elif not refused_by_client(message):
             client.raise_if_hopeless(error, f"read {partition}")
             log.warning("read %s: %s; going on", partition, error_text.explain(error))

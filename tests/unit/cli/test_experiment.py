@@ -38,6 +38,10 @@ def test_a_state_that_cannot_be_used(tmp_path: Path, words: tuple[str, ...], nam
     [
         (("backtest", "--table", "FILE"), "--table FILE: No such file or directory; want a CSV file"),
         (("serve", "--token-file", "FILE"), "--token-file FILE: No such file or directory; want a file with one word"),
+        (
+            ("serve", "--on-verdict-change", "@FILE"),
+            "--on-verdict-change FILE: No such file or directory; want a file with one word",
+        ),
         (("define", "FILE"), "FILE: No such file or directory; want a YAML file of an experiment"),
         (("report", "-d", "FILE"), "FILE: No such file or directory; want a YAML file of an experiment"),
         (("forget", "u1", "--state", "FILE"), "--state FILE: want the file that a reader keeps"),

@@ -26,11 +26,18 @@ from worker.experiment.page.access import COOKIE, LOGIN, LOOPBACK, Access, Token
 from worker.experiment.page.addresses import find, page_of
 from worker.experiment.page.ports import Source
 from worker.experiment.page.rendering import HERE, environment
+from worker.experiment.webhook.deliveries import Deliveries
 
 MAX_FORM_BYTES = 4_096  # the login form's
 
 
-def create_app(source: Source, *, token: str | None = None, hosts: Collection[str] | None = LOOPBACK) -> FastAPI:
+def create_app(
+    source: Source,
+    *,
+    token: str | None = None,
+    hosts: Collection[str] | None = LOOPBACK,
+    deliveries: Deliveries | None = None,
+) -> FastAPI:
     """Return the application; `hosts` are the names that it answers to, None for any."""
     app = FastAPI(
         title="Mirrorstream experiments",
@@ -41,7 +48,7 @@ def create_app(source: Source, *, token: str | None = None, hosts: Collection[st
         redoc_url=None,
     )
     secret = Token(token) if token is not None else None
-    pages = Pages(source, app)
+    pages = Pages(source, app, deliveries)
     app.include_router(api.router(source, token=secret is not None))
     app.add_api_route("/", pages.index, include_in_schema=False)
     app.add_api_route("/experiments/{key}", pages.experiment, include_in_schema=False)
@@ -61,9 +68,9 @@ def create_app(source: Source, *, token: str | None = None, hosts: Collection[st
 class Pages:
     """The pages for people."""
 
-    def __init__(self, source: Source, app: FastAPI) -> None:
-        """Show the figures of `source`; `app` describes its own API."""
-        self._source, self._app = source, app
+    def __init__(self, source: Source, app: FastAPI, deliveries: Deliveries | None) -> None:
+        """Show the figures of `source`; `app` describes its own API; `deliveries` are a webhook's, if there is one."""
+        self._source, self._app, self._deliveries = source, app, deliveries
         self._templates = environment()
 
     async def index(self) -> Response:
@@ -94,7 +101,9 @@ class Pages:
 
     async def metrics(self) -> Response:
         """Return verdicts and failed checks as Prometheus metrics."""
-        return Response(prometheus.exposition(self._source.report()), media_type=prometheus.CONTENT_TYPE)
+        return Response(
+            prometheus.exposition(self._source.report(), self._deliveries), media_type=prometheus.CONTENT_TYPE
+        )
 
     async def problem(self, request: Request, error: Exception) -> Response:
         """Show an error; under `/api/` as JSON."""

@@ -4,6 +4,7 @@
     mirrorstream_experiment_check_failed{experiment, candidate, check} 1 while a check has failed, else 0
     mirrorstream_experiment_users{experiment, candidate}               users behind the primary figure
     mirrorstream_experiments_left_out                                  experiments beyond the bound, not in the above
+    mirrorstream_experiment_webhook_{delivered_total,failures_total,pending}    with `--on-verdict-change` alone
 
 Names come from outside, so there is a bound on how many there are and on how long each is.  The current epoch is told.
 """
@@ -11,13 +12,14 @@ Names come from outside, so there is a bound on how many there are and on how lo
 from collections.abc import Iterator, Sequence
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from worker.experiment.page.text import visible
 from worker.experiment.readout import CheckState, Comparison, Readout, Report
 from worker.experiment.statistics.confidence import Verdict
+from worker.experiment.webhook.deliveries import Deliveries
 
 MAX_EXPERIMENTS = 200  # those with the newest events
 MAX_CANDIDATES = 20  # of an experiment, the best ones
@@ -25,10 +27,12 @@ MAX_LABEL_CHARS = 128
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
-def exposition(report: Report) -> bytes:
-    """Return the metrics of a report in Prometheus' text format."""
+def exposition(report: Report, deliveries: Deliveries | None = None) -> bytes:
+    """Return the metrics of a report, and of a webhook if there is one, in Prometheus' text format."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Verdicts(report))
+    if deliveries is not None:
+        registry.register(_Webhook(deliveries))
     return generate_latest(registry)
 
 
@@ -64,6 +68,25 @@ class _Verdicts(Collector):
             f"Experiments without metrics: only the {MAX_EXPERIMENTS} with the newest events have them.",
             value=self._left_out,
         )
+
+
+class _Webhook(Collector):
+    def __init__(self, counts: Deliveries) -> None:
+        self._counts = counts
+
+    def collect(self) -> Iterator[Metric]:
+        yield CounterMetricFamily(
+            "mirrorstream_experiment_webhook_delivered", "Changes of a verdict that the webhook accepted.",
+            value=self._counts.delivered,
+        )  # fmt: skip
+        yield CounterMetricFamily(
+            "mirrorstream_experiment_webhook_failures", "Attempts to tell a change that failed.",
+            value=self._counts.failures,
+        )  # fmt: skip
+        yield GaugeMetricFamily(
+            "mirrorstream_experiment_webhook_pending", "Changes of a verdict that the webhook does not know yet.",
+            value=self._counts.pending,
+        )  # fmt: skip
 
 
 def _candidates(readouts: Sequence[Readout]) -> Iterator[tuple[list[str], Comparison]]:

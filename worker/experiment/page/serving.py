@@ -13,13 +13,20 @@ from worker.experiment.page.access import LOOPBACK
 from worker.experiment.page.app import create_app
 from worker.experiment.page.connections import Connection
 from worker.experiment.page.ports import Source
+from worker.experiment.webhook.deliveries import Deliveries
 
 GRACE_S = 2  # a page that is being read when it ends
 MAX_HEAD_BYTES = 16 << 10  # of a request's line and headers
 
 
 def serve(
-    source: Source, *, host: str, port: int, token: str | None = None, say: Callable[[str], object] = typer.echo
+    source: Source,
+    *,
+    host: str,
+    port: int,
+    token: str | None = None,
+    deliveries: Deliveries | None = None,
+    say: Callable[[str], object] = typer.echo,
 ) -> None:
     """Serve until SIGINT or SIGTERM; port 0 takes a free one.  Raises `BadSettings` if the address cannot be used.
 
@@ -28,12 +35,19 @@ def serve(
     # uvicorn hands on the signal that ended it, and one may come before uvicorn listens for it.
     with listen(host, port) as listening, suppress(KeyboardInterrupt):
         say(f"Experiments at {address(listening)} (read only{', with a token' if token else ''}; Ctrl-C stops it)")
-        server(source, token=token, hosts=LOOPBACK if is_loopback(host) else None).run(sockets=[listening])
+        hosts = LOOPBACK if is_loopback(host) else None
+        server(source, token=token, hosts=hosts, deliveries=deliveries).run(sockets=[listening])
 
 
-def server(source: Source, *, token: str | None = None, hosts: frozenset[str] | None = LOOPBACK) -> uvicorn.Server:
+def server(
+    source: Source,
+    *,
+    token: str | None = None,
+    hosts: frozenset[str] | None = LOOPBACK,
+    deliveries: Deliveries | None = None,
+) -> uvicorn.Server:
     """Return a server that logs nothing but its own failures."""
-    app = create_app(source, token=token, hosts=hosts)
+    app = create_app(source, token=token, hosts=hosts, deliveries=deliveries)
     return uvicorn.Server(
         uvicorn.Config(
             app,

@@ -10,6 +10,7 @@ from tests.support.experiment.page_client import BASE
 from worker.experiment.page.app import create_app
 from worker.experiment.page.prometheus import MAX_EXPERIMENTS, MAX_LABEL_CHARS, exposition
 from worker.experiment.readout import Report
+from worker.experiment.webhook.deliveries import Deliveries
 
 TOKEN = "a secret of some length"  # noqa: S105 - of this test
 ORDER = ("experiment", "candidate", "verdict", "check")
@@ -45,6 +46,15 @@ def test_an_experiments_metrics_are_bounded_whatever_its_names_are() -> None:
     assert ("experiment_users", "e-6", "candidate") not in found
     hostile = samples(made.report(made.hostile(), replace(made.hostile(), experiment_id="W" * 10_000)))
     assert max(len(label) for name in hostile for label in name) < 10 * MAX_LABEL_CHARS
+
+
+def test_a_webhooks_counts_are_metrics_only_where_there_is_one() -> None:
+    counts = Deliveries()
+    counts.delivered, counts.failures, counts.pending = 3, 2, 1
+    text = exposition(made.report(), counts).decode()
+    for line in ("delivered_total 3.0", "failures_total 2.0", "pending 1.0"):
+        assert f"\nmirrorstream_experiment_webhook_{line}\n" in text
+    assert b"webhook" not in exposition(made.report())
 
 
 def test_an_experiments_metrics_need_the_token_of_the_page() -> None:
