@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Event, Thread
 from typing import Any
@@ -11,13 +11,16 @@ from tests.support.patience import patience
 
 
 class Receiver(ThreadingHTTPServer):
-    """A webhook on the loopback that answers with `status`, after `release` if it is `slow`."""
+    """A webhook on the loopback that answers with `status`, after `release` if it is `slow`.
+
+    One that is `dripping` sends a character of a header now and then instead, until `release`.
+    """
 
     daemon_threads = True
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
-        self.status, self.slow, self.release = 204, False, Event()
+        self.status, self.slow, self.dripping, self.release = 204, False, False, Event()
         self.got: list[tuple[str, str, dict[str, Any]]] = []
 
     @property
@@ -37,10 +40,18 @@ class Handler(BaseHTTPRequestHandler):
         self.server.got.append((self.path, self.headers["Authorization"], body))
         if self.server.slow:
             self.server.release.wait(patience(30))
+        if self.server.dripping:
+            self._drip()
         self.send_response(self.server.status)
         self.send_header("Location", f"http://127.0.0.1:{self.server.server_port}/elsewhere")
         self.send_header("Content-Length", "0")
         self.end_headers()
+
+    def _drip(self) -> None:
+        self.wfile.write(b"HTTP/1.1 200 OK\r\nX: ")
+        with suppress(OSError):
+            while not self.server.release.wait(0.05):
+                self.wfile.write(b"x")
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""

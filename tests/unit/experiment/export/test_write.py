@@ -192,20 +192,21 @@ def test_nothing_of_a_forgotten_user_is_in_a_later_export(tmp_path: Path) -> Non
         assert not any(re.search(r"\bu7\b|e-7-", cell) for row in rows for cell in row.values())
 
 
-def test_an_export_is_of_one_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a reader writes meanwhile is in none of its rows."""
+@pytest.mark.parametrize("what", Table)
+def test_an_export_is_of_one_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: Table) -> None:
+    """What a reader writes meanwhile is in none of its rows, however many queries they come from."""
     monkeypatch.setattr(write, "BATCH_ROWS", 10)
     made = state(tmp_path / "state.db", records(users=40))
-    before = exported(made, Table.ANSWERS)
+    before = exported(made, what)
     with closing(State(made)) as reader:
-        late = iter(answers(records(users=40, seed=3, fingerprint="f9")))
+        late = answers(records(users=80, seed=3))[-40 * 3 :]
 
         def meanwhile(_: int) -> None:
-            reader.take([next(late)], health={}, positions={})
+            reader.take([late.pop() for _ in range(min(3, len(late)))], health={}, positions={})
 
-        export(made, "exp", Table.ANSWERS, Target(tmp_path / "meanwhile.csv"), tell=meanwhile)
+        export(made, "exp", what, Target(tmp_path / "meanwhile.csv"), tell=meanwhile)
     assert (tmp_path / "meanwhile.csv").read_bytes() == (tmp_path / "out.csv").read_bytes()
-    assert len(exported(made, Table.ANSWERS, "after.csv")) > len(before)
+    assert len(exported(made, what, "after.csv")) > len(before)
 
 
 class BreaksError(Exception):

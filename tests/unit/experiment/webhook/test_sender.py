@@ -48,6 +48,16 @@ def test_a_receiver_that_is_down_or_slow_ends_within_the_bound(monkeypatch: pyte
         assert time.monotonic() - start_s < patience(3)
 
 
+def test_a_receiver_that_answers_drop_by_drop_ends_within_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CALL_S", 0.3)
+    with receiver() as made:
+        made.dripping = True
+        start_s = time.monotonic()
+        with pytest.raises(NotDelivered, match="no answer within 0 s"):
+            post(made.url)
+        assert time.monotonic() - start_s < patience(3)
+
+
 def test_a_stop_gives_a_call_up() -> None:
     with receiver() as made:
         made.slow = True
