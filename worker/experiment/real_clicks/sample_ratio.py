@@ -26,6 +26,7 @@ from worker.experiment.statistics.evalues import e_bh
 NAME = "sample ratio"
 DAY_US = 86_400_000_000
 SUSPECT = 0.2  # error probability from which on the lift waits: by chance it may be printed before a loss is proven
+LEAST_CHANCE = 1e-6  # below, nobody would be there: the probability was not logged as one
 MAX_UNKNOWN = 0.01  # share of users whose chance was not logged
 _TWO_ARMS = 0.01  # how far the chances of both arms may add up from 1, if there are no others
 _LOG_ODDS = np.linspace(-2.0, 2.0, 41)  # of the alternatives: arms that keep 14 % to 740 % of the other's share
@@ -57,10 +58,11 @@ def chances(of: FirstExposures) -> Floats:
     >>> chances(two).round(6).tolist()
     [0.1, 0.1]
     """
-    own = np.where(of.in_canary, of.probability, 1 - of.probability)
+    logged = np.where(of.probability >= LEAST_CHANCE, of.probability, np.nan)
+    own = np.where(of.in_canary, logged, 1 - logged)
     found = np.full(own.size, np.nan)
     for _, mine in _days(of.at):
-        arms = [_harmonic(of.probability[mine & arm]) for arm in (of.in_canary, ~of.in_canary)]
+        arms = [_harmonic(logged[mine & arm]) for arm in (of.in_canary, ~of.in_canary)]
         if any(np.isnan(arms)) or abs(sum(arms) - 1) <= _TWO_ARMS:
             found[mine] = own[mine]
         else:
@@ -119,7 +121,7 @@ def _days(at: Ints) -> Iterator[tuple[int, Flags]]:
 
 
 def _harmonic(values: Floats) -> float:
-    known = values[values > 0]
+    known = values[~np.isnan(values)]
     return float(known.size / (1 / known).sum()) if known.size else np.nan
 
 
