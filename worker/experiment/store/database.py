@@ -232,14 +232,19 @@ class State:
 
     def _count_renamed_epochs(self) -> None:
         """Count the experiments anew whose epochs have other names: an older version named them by another rule."""
+        if not self._renamed():
+            return
+        with self._transaction():
+            self._forms = self._read_forms()  # the writer may have taken another form meanwhile, and counted under it
+            for name in self._renamed():
+                self._counting.anew(name, self.forms(name))
+
+    def _renamed(self) -> list[str]:
         found: dict[str, set[str]] = {}
         for name, key in self._db.execute("select experiment, key from epoch join stream on stream.id = stream"):
             found.setdefault(name, set()).add(key)
         known = {name: {form.epoch for form in self.forms(name)} or {""} for name in found}
-        if renamed := [name for name, keys in found.items() if keys - known[name]]:
-            with self._transaction():
-                for name in renamed:
-                    self._counting.anew(name, self.forms(name))
+        return [name for name, keys in found.items() if keys - known[name]]
 
     def _newest(self, experiment_id: str) -> int:
         """Return the time of the newest event that was read, or -1."""

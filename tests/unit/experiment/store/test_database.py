@@ -228,6 +228,25 @@ def test_an_experiment_has_the_same_epochs_for_whom_was_there_and_whom_comes_lat
     assert live.taken_at("exp") == late.taken_at("exp")
 
 
+def test_an_experiment_that_is_opened_while_its_form_changes_is_not_counted_under_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The page opens the state beside its reader: epochs that it does not know are newer than its forms, not older."""
+    live, forms, _ = live_and_again(tmp_path)
+    read = State._read_forms
+    before: dict[str, tuple[Definition, ...]] = {"exp": (forms[0][0],)}
+    with monkeypatch.context() as patched:
+        opened: list[int] = []
+
+        def once(self: State) -> dict[str, tuple[Definition, ...]]:
+            opened.append(1)
+            return before if len(opened) == 1 else read(self)
+
+        patched.setattr(State, "_read_forms", once)
+        State(tmp_path / "live.db").close()
+    assert sorted(row[5] for row in counted(live)["epoch"]) == [3, 3]
+
+
 def test_an_experiment_of_a_file_without_times_does_not_know_when_it_was_defined(tmp_path: Path) -> None:
     """Whoever opens it later did not define it then; Kafka may still say when."""
     state = State(tmp_path / "old.db")
