@@ -31,6 +31,7 @@ from worker.experiment.statistics.confidence import PLANNED_USERS
 from worker.settings.suggestions import did_you_mean
 
 DRAFT = "the definition is a DRAFT; it is left out until its state is RUNNING"
+_OFF_BY = 1e-3  # how far shares may add up from 1
 TIME = "a time, such as 2026-11-01T00:00:00Z"
 
 
@@ -38,8 +39,11 @@ TIME = "a time, such as 2026-11-01T00:00:00Z"
 # difference in 12 % of 400 runs that were looked at 21 times, and in 2 % if each opens an epoch (simulated).
 OPENS_AN_EPOCH = (
     "control", "candidates", "start", "stop", "primary_metric", "margin", "guardrails", "segments", "alpha", "unit",
-    "planned_users", "eligible", "eligible_share",
+    "planned_users", "eligible", "eligible_share", "population",
 )  # fmt: skip
+
+
+_CAME_LATER = ("population",)
 
 
 class State(StrEnum):
@@ -98,7 +102,8 @@ class Definition:
     """One shadow experiment; times in microseconds since 1970-01-01 UTC, the one at `stop` is not part of it.
 
     The candidates have a slate for `eligible_share` of the events of users whose segments have one of the `eligible`
-    values; a slate that is absent there is missing.
+    values; a slate that is absent there is missing.  `population` has the share of the users with each value of one
+    segment, such as how often they come: the primary metric is also shown re-weighted to it.
     """
 
     experiment_id: Id
@@ -118,11 +123,19 @@ class Definition:
     state: State = State.RUNNING
     eligible: Mapping[Id, Annotated[tuple[str, ...], Field(min_length=1)]] = field(default_factory=dict)
     eligible_share: Annotated[float, Field(gt=0, le=1)] = 1.0
+    population: Annotated[Mapping[Id, Mapping[str, Annotated[float, Field(gt=0, le=1)]]], Field(max_length=1)] = field(
+        default_factory=dict
+    )
 
     @property
     def is_draft(self) -> bool:
         """Whether readers leave it out."""
         return self.state is State.DRAFT
+
+    @property
+    def counted_segments(self) -> tuple[str, ...]:
+        """The segments that sums are kept of."""
+        return (*self.segments, *(name for name in self.population if name not in self.segments))
 
     @property
     def since(self) -> int:
@@ -137,7 +150,9 @@ class Definition:
     @property
     def key(self) -> str:
         """A hash of `OPENS_AN_EPOCH`; another key is another epoch.  The order within a list does not matter."""
-        parts = (f"{name}={_in_order(getattr(self, name))}" for name in OPENS_AN_EPOCH)
+        # A field that came later changes no key while it says nothing: states know when each form was taken by its key.
+        names = (name for name in OPENS_AN_EPOCH if name not in _CAME_LATER or getattr(self, name))
+        parts = (f"{name}={_in_order(getattr(self, name))}" for name in names)
         return digest(*parts).hex()[:12]
 
     def differs_in(self, other: "Definition") -> list[str]:
@@ -147,8 +162,14 @@ class Definition:
 
 def _in_order(value: object) -> str:
     if isinstance(value, Mapping):
-        return str(sorted((name, sorted(values)) for name, values in value.items()))
+        return str(sorted((name, _items(values)) for name, values in value.items()))
     return str(sorted(map(str, value))) if isinstance(value, tuple) else str(value)
+
+
+def _items(values: Iterable[str] | Mapping[str, float]) -> list[str]:
+    return (
+        sorted(f"{name}={share}" for name, share in values.items()) if isinstance(values, Mapping) else sorted(values)
+    )
 
 
 # What a field looks like, where what stands there is something else altogether.
@@ -156,6 +177,7 @@ _EXAMPLES = {
     "candidates": "a list of variants, such as [candidate]",
     "eligible": "segments with their values, such as {country: [de, at]}",
     "segments": "a list of segments' names, such as [country]",
+    "population": "one segment with the share of each value, such as {activity: {light: 0.7, heavy: 0.3}}",
     "guardrails": "a list, such as [{metric: entropy, margin: 0.1}]",
     "start": TIME, "stop": TIME, "revised_at": TIME,
 }  # fmt: skip
@@ -196,6 +218,9 @@ def from_record(record: object) -> Definition:
         raise BadSettings("; ".join(_problem(dict(one)) for one in error.errors())) from error
     if found.control in found.candidates or len(set(found.candidates)) < len(found.candidates):
         raise BadSettings(f"candidates: {found.candidates}: want each once, and none is control ({found.control})")
+    for name, shares in found.population.items():
+        if abs(sum(shares.values()) - 1) > _OFF_BY:
+            raise BadSettings(f"population.{name}: the shares add up to {sum(shares.values()):g}, want 1")
     if found.stop is not None and found.stop <= found.start:
         raise BadSettings("stop: want a time after start")
     return found

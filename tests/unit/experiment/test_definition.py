@@ -138,6 +138,8 @@ def test_no_word_of_the_validation_library_reaches_a_user() -> None:
         ({"candidates": ("b", "c")}, False),
         ({"segments": ("country",)}, False),
         ({"guardrails": (Guardrail("entropy", 1.0),)}, False),
+        ({"population": {"activity": {"light": 0.7, "heavy": 0.3}}}, False),
+        ({"population": {}}, True),
         ({"outcome_window_s": 60.0}, True),
         ({"state": State.STOPPED}, True),
         ({"revised_at": START_US + 1}, True),
@@ -153,3 +155,16 @@ def test_an_experiment_has_another_key_if_its_rule_is_another(change: dict[str, 
 def test_an_experiment_whose_lists_are_in_another_order_is_the_same() -> None:
     one = Definition("x", START_US, "a", ("b", "c"), segments=("country", "plan"))
     assert replace(one, candidates=("c", "b"), segments=("plan", "country")).key == one.key
+
+
+def test_an_experiments_key_is_that_of_before_there_was_a_population() -> None:
+    """States know by it when each form was taken."""
+    assert Definition("x", START_US, "a", ("b",)).key == "be926f44b4af"
+
+
+def test_an_experiments_population_adds_up_to_one() -> None:
+    record = {"experiment_id": "x", "start": START_US, "control": "a", "candidates": ["b"]}
+    with pytest.raises(BadSettings, match=r"population\.activity: the shares add up to 0\.9, want 1"):
+        from_record(record | {"population": {"activity": {"light": 0.7, "heavy": 0.2}}})
+    with pytest.raises(BadSettings, match="population"):
+        from_record(record | {"population": {"activity": {"all": 1.0}, "country": {"all": 1.0}}})

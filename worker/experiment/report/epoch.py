@@ -43,7 +43,7 @@ from worker.experiment.real_clicks.shown_slates import Seen
 from worker.experiment.report.by_item import ByItem
 from worker.experiment.report.checks import checks
 from worker.experiment.report.guardrails import guarded
-from worker.experiment.report.secondary import second_looks
+from worker.experiment.report.secondary import reweighted, second_looks
 from worker.experiment.report.verdict import Evidence, judge
 from worker.experiment.statistics import confidence as stats
 from worker.experiment.statistics.evalues import Sums, e_bh
@@ -167,7 +167,12 @@ class EpochFigures:
         primary, named = users.get((self._primary, "")), (candidate, control)
         crowd = dominant(dict(zip(primary.ids.tolist(), primary.num_events().tolist(), strict=True))) if primary else {}
         observed = self._observed(*named)
-        effects += (*second_looks(self._primary, users, list(crowd.values())), *observed.effects)
+        population = self._form.population if self._form else {}
+        effects += (
+            *second_looks(self._primary, users, list(crowd.values())),
+            *reweighted(self._primary, users, population, self._rule(self._primary)),
+            *observed.effects,
+        )
         pairs = [pair for pair in self._pairs if (pair.candidate, pair.control) == named]
         events = sum(pair.count for pair in pairs)
         missing = events - sum(pair.count for pair in pairs if pair.status in ANSWERED)

@@ -1,22 +1,60 @@
-"""The primary metric computed in two other ways: weighted by event, and adjusted by what was known before simulation.
+"""The primary metric computed in other ways: by event, adjusted by what was known before, re-weighted to a population.
 
     duel_share_by_event    every answered event has the same weight; the headline weights users equally
     duel_share_adjusted    by the overlap of the two slates (CUPED); shown where eligible users have no answer
+    duel_share_reweighted  by the population's shares of a segment, where the definition has them: those who come often
+                           are seen first, and this figure weights them as the population does (post-stratification)
 
-Neither decides the verdict. If the verdict disagrees with them, find out why.
+None of them decides the verdict. If the verdict disagrees with them, find out why.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from math import fsum, sqrt
+
+import numpy as np
 
 from worker.experiment.metrics import METRICS
 from worker.experiment.quality import dominance
 from worker.experiment.readout import Effect
 from worker.experiment.statistics import confidence as stats
-from worker.experiment.statistics.user_means import Users
+from worker.experiment.statistics.user_means import Rule, Users
 from worker.experiment.store.sums import OVERLAP
 
-NO_TRIGGERED = "the adjusted figure is computed over all users only"
+ALL_USERS = "this figure is computed over all users only"
+
+
+MIN_STRATUM = 30  # users of each value before a spread is believed
+
+
+def reweighted(
+    primary: str, users: Mapping[tuple[str, str], Users], population: Mapping[str, Mapping[str, float]], rule: Rule
+) -> Iterator[Effect]:
+    """Yield the primary metric of a population whose shares of a segment's values are known."""
+    for name, shares in population.items():
+        strata = {value: users.get((primary, f"{name}={value}")) for value in shares}
+        counts = {value: 0 if one is None else one.values().size for value, one in strata.items()}
+        told = ", ".join(f"{value} {100 * share:g} %" for value, share in shares.items())
+        short = [f"{value} has {count:,}" for value, count in counts.items() if count < MIN_STRATUM]
+        if short:
+            why = f"{MIN_STRATUM} users of each {name} are needed: {', '.join(short)}"
+            estimate = stats.Estimate(sum(counts.values()), None, None, why)
+        else:
+            found = {value: np.sort(one.values()) for value, one in strata.items() if one is not None}
+            count = sum(counts.values())
+            variance = fsum(shares[v] ** 2 * float(x.var(ddof=1)) / x.size for v, x in found.items())
+            estimate = stats.around(
+                fsum(shares[value] * float(values.mean()) for value, values in found.items()),
+                sqrt(variance * count),
+                users=count,
+                num_differ=count,
+                alpha=rule.alpha,
+                planned_users=rule.planned_users,
+                bounds=rule.bounds,
+            )
+        alone = stats.Estimate(0, None, None, ALL_USERS)
+        note = f"re-weighted to the population's {name}: {told}"
+        yield Effect(f"{primary}_reweighted", METRICS[primary].null, estimate, alone, note=note)
 
 
 def second_looks(
@@ -38,7 +76,7 @@ def second_looks(
     yield Effect(f"{primary}_by_event", null, by_event, of_triggered)
     adjusted = found.cuped(overlap) if overlap else None
     if adjusted:
-        alone = stats.Estimate(0, None, None, NO_TRIGGERED)
+        alone = stats.Estimate(0, None, None, ALL_USERS)
         yield Effect(
             f"{primary}_adjusted",
             null,

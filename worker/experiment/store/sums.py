@@ -160,7 +160,7 @@ class Counting:
         """Add a pair to its sums; the minute is kept of what is drawn over time, and segments of what is asked for."""
         primary = form.primary_metric if form else DUEL_SHARE
         bucket = answer.occurred_at // BUCKET_US if pair.metric == primary else 0
-        names = form.segments if form and pair.metric == primary else ()
+        names = form.counted_segments if form and pair.metric == primary else ()
         values = (f"{name}={answer.segments[name]}" for name in names if name in answer.segments)
         for segment in ("", *values):
             series = self._id("series", epoch=epoch, candidate=pair.candidate, control=pair.control,

@@ -343,3 +343,32 @@ def test_an_experiment_without_a_plan_says_what_one_would_gain() -> None:
     )
     assert "at 200 users the interval is 1.68 times as wide as with a plan for them" in without.plan_gain
     assert planned.plan_gain == ""
+
+
+def test_an_experiment_reweights_its_users_to_the_population_that_its_definition_states() -> None:
+    """Nine tenths of those seen come often and like it; in the population they are a tenth."""
+    shares_of = {"heavy": (0.6, 0.8), "light": (0.3, 0.5)}
+    records = (
+        response(user, duel_share=shares_of[name][user % 2], segments={"activity": name})
+        for user in range(400)
+        for name in ["heavy" if user < 360 else "light"]
+    )
+    rule = replace(DEFINED, population={"activity": {"light": 0.9, "heavy": 0.1}})
+    found = {effect.metric: effect for effect in only(report_of(records, rule)).effects}
+    assert found["duel_share"].overall.value == pytest.approx(0.67)
+    again = found["duel_share_reweighted"]
+    assert again.overall.value == pytest.approx(0.9 * 0.4 + 0.1 * 0.7)
+    assert again.note == "re-weighted to the population's activity: light 90 %, heavy 10 %"
+    assert again.overall.interval is not None
+    # 400 users as if drawn by these weights: the light ones, who are few, make it wider than the headline's.
+    variance = 0.81 * (0.1**2 * 40 / 39) / 40 + 0.01 * (0.1**2 * 360 / 359) / 360
+    assert again.overall.sd == pytest.approx((variance * 400) ** 0.5)
+
+
+def test_an_experiment_reweights_nothing_while_a_part_of_the_population_is_hardly_seen() -> None:
+    rule = replace(DEFINED, population={"activity": {"light": 0.9, "heavy": 0.1}})
+    records = (response(user, segments={"activity": "heavy"}) for user in range(200))
+    found = {effect.metric: effect for effect in only(report_of(records, rule)).effects}
+    assert found["duel_share_reweighted"].overall.withheld == (
+        "not identified: 30 users of each activity are needed: light has 0"
+    )
