@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 fatal, 2 settings or usage, 3 the engine will not come bac
 
 import errno
 import os
+import signal
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.markup import escape
+from typer.core import TyperGroup
 
 from worker import __version__
 from worker.cli import bench, dlq, experiment, prompts
@@ -20,9 +22,23 @@ from worker.cli.options import Bootstrap, Config, Json, Set, group, moment, sett
 from worker.core.errors import BadSettings, MirrorstreamError, masked
 from worker.core.topics.topic_patterns import is_pattern
 from worker.settings.suggestions import did_you_mean
+from worker.system import stopping
+
+
+class Commands(TyperGroup):
+    """All commands: Ctrl-C unwinds any of them, and a second one ends it at once."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; Typer alone would end a stopped one without a word."""
+        code = stopping.stoppable(
+            lambda: super(Commands, self).invoke(ctx) or 0, signals=(signal.SIGINT,), again=stopping.end
+        )
+        if code:
+            raise typer.Exit(code)
+
 
 app = typer.Typer(
-    rich_markup_mode="rich", pretty_exceptions_enable=False, invoke_without_command=True,
+    cls=Commands, rich_markup_mode="rich", pretty_exceptions_enable=False, invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"]},  # of every command below, too
     help="Streaming user simulation for recommender A/B shadow tests.",
 )  # fmt: skip
@@ -105,17 +121,11 @@ def demo(
     as_json: Json = False,
 ) -> None:
     """Run everything on this machine: a broker (or a real Kafka: --bootstrap), sample traffic, a worker, the result."""
-    from worker.demo.stopping import stoppable
-
     if engine not in DEMO_ENGINES:
         raise BadSettings(f"--engine {engine}: want {' or '.join(DEMO_ENGINES)}{did_you_mean(engine, DEMO_ENGINES)}")
+    from worker.demo.run import run as show_all
 
-    def show() -> int:
-        from worker.demo.run import run as show_all  # a second of imports, in which Ctrl-C ends the command too
-
-        return show_all(events=events, engine=engine, bootstrap=bootstrap, seed=seed, as_json=as_json)
-
-    raise typer.Exit(stoppable(show))
+    raise typer.Exit(show_all(events=events, engine=engine, bootstrap=bootstrap, seed=seed, as_json=as_json))
 
 
 @app.command(epilog="Example: mirrorstream replay --movielens ml-latest-small --events 2000 --rate 100")

@@ -23,7 +23,7 @@ from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from worker.core.records import Impression
-from worker.demo import last_screen, new_topics, pace, scenes, stopping, traffic
+from worker.demo import last_screen, new_topics, pace, scenes, traffic
 from worker.demo.broker import embedded_broker
 from worker.demo.children import child
 from worker.demo.independent_count import QUESTIONS
@@ -33,6 +33,7 @@ from worker.experiment.readout import Report
 from worker.experiment.report import assemble
 from worker.experiment.store.database import State
 from worker.settings import Settings, load
+from worker.system import stopping
 
 NO_ANSWER_S = 60.0  # from the command: a line says so
 START_S = {"choice-model": 5.0}  # from the command to the first answer, on two quiet cores
@@ -60,7 +61,8 @@ class Plan:
 
 def run(*, events: int | None, engine: str, bootstrap: str | None, seed: int, as_json: bool) -> int:
     """Run the demo; return 0 only if nothing is missing and nothing came twice."""
-    return _Demo(Plan(events, engine, bootstrap, seed, as_json)).run()
+    with stopping.unwinding():
+        return _Demo(Plan(events, engine, bootstrap, seed, as_json)).run()
 
 
 class _Demo:
