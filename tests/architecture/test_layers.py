@@ -202,6 +202,18 @@ def same_folder(module: str, name: str) -> bool:
     return folder != module and within(name, folder)
 
 
+def test_every_process_that_we_start_ends_with_us() -> None:
+    """A command that is killed ends nothing itself."""
+    starts = [
+        (f"{module}:{node.lineno}", ast.unparse(node.args[0]))
+        for module in MODULES
+        for node in ast.walk(tree(module))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in {"subprocess.Popen", "Popen"}
+    ]
+    assert len(starts) > 3
+    assert [where for where, command in starts if not command.startswith("ending_with_parent(")] == []
+
+
 def test_nothing_imports_who_wires() -> None:
     breaches = [
         f"{module} imports {name}"

@@ -3,12 +3,13 @@
 import json
 import re
 import sys
+import time
 from pathlib import Path
 
 import httpx2
 import pytest
 
-from tests.support.harness import mirrorstream
+from tests.support.harness import POLL_S, mirrorstream
 from tests.support.kafka_broker import KafkaCluster
 from tests.support.patience import patience
 from tests.support.terminal import Terminal, terminal
@@ -106,6 +107,18 @@ def test_ctrl_c_while_vllm_loads_leaves_no_engine_core() -> None:
     with terminal(*DEMO, "vllm") as demo:
         demo.until(lambda: any(map(CORE.search, demo.processes())), "vLLM's engine core")
         assert_stopped(demo, demo.interrupt(), 130)
+
+
+def test_a_demo_that_is_killed_leaves_no_process() -> None:
+    with terminal(*DEMO, "choice-model") as demo:
+        demo.until_printed(" picks ")
+        assert len(demo.processes()) > 2
+        demo.process.kill()
+        demo.process.wait()
+        deadline_s = time.monotonic() + patience(5)
+        while left := demo.processes():
+            assert time.monotonic() < deadline_s, left
+            time.sleep(POLL_S)
 
 
 def test_more_users_are_asked_while_somebody_looks_at_the_page() -> None:

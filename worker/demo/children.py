@@ -1,7 +1,8 @@
 """Processes of the demo: each leads a group of its own, and none outlives its block.
 
 A group of its own keeps the terminal's Ctrl-C from them: the demo ends them itself, one after the other, so that none
-writes a traceback between.  The group also holds what a process starts, such as vLLM's engine core.
+writes a traceback between.  The group also holds what a process starts, such as vLLM's engine core.  A demo that is
+killed ends nothing itself: then the kernel ends its processes.
 """
 
 import os
@@ -11,6 +12,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from worker.system.parent_death import ending_with_parent
+
 DRAIN_S = 60.0  # what a worker gets to finish its work
 HURRY_S = 3.0  # after Ctrl-C: nobody reads the answers any more
 
@@ -18,7 +21,7 @@ HURRY_S = 3.0  # after Ctrl-C: nobody reads the answers any more
 @contextmanager
 def child(command: Sequence[str], **how: Any) -> Iterator[subprocess.Popen[Any]]:
     """Run a process for the length of the block; SIGTERM ends it, and SIGKILL it and its own after that."""
-    with subprocess.Popen(command, start_new_session=True, **how) as process:  # which closes its pipes
+    with subprocess.Popen(ending_with_parent(command), start_new_session=True, **how) as process:  # closes its pipes
         patience_s = DRAIN_S
         try:
             yield process

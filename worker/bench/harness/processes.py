@@ -1,7 +1,6 @@
 """Contenders as processes: started with a log, measured from outside, always ended with the bench."""
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from pathlib import Path
 from types import FrameType
 
 from worker.core.errors import Fatal
+from worker.system.parent_death import ending_with_parent
 
 END_S = 30.0  # from SIGTERM to SIGKILL
 COMMAND_CHARS, LOG_CHARS = 200, 3_000  # shown of a contender that failed
@@ -70,7 +70,7 @@ def running(command: Sequence[str]) -> Iterator[Contending]:
         log = Path(folder) / "log"
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [*_kill_with_parent(), *command], stdout=output, stderr=output, env=_environment(), cwd=folder
+                ending_with_parent(command), stdout=output, stderr=output, env=_environment(), cwd=folder
             )
         contending = Contending(command, process, log)
         try:
@@ -134,12 +134,6 @@ def _stat(pid: int) -> list[str]:
         return (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
     except OSError:
         return []
-
-
-def _kill_with_parent() -> list[str]:
-    """Return a prefix by which the kernel kills a contender with the bench; [] without util-linux."""
-    setpriv = shutil.which("setpriv")
-    return [setpriv, "--pdeathsig", "KILL"] if setpriv else []
 
 
 def _environment() -> dict[str, str]:

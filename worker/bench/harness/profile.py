@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from worker.core.errors import Fatal
+from worker.system.parent_death import ending_with_parent
 
 RATE_HZ = 200
 WORTH = 0.03  # of an event's CPU time: larger costs are explained in README
@@ -100,7 +101,9 @@ def sampling(pid: int) -> Iterator[list[str]]:
             program() or "py-spy", "record", "--nonblocking", "--format", "raw", "--rate", str(RATE_HZ),
             "--pid", str(pid), "--duration", "86400", "--output", str(output),
         ]  # fmt: skip
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            ending_with_parent(command), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
         try:
             yield stacks
         finally:

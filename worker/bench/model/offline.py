@@ -22,13 +22,14 @@ from typing import Any
 from worker.bench.model.engine import BenchEngine
 from worker.bench.model.load import Load
 from worker.core.errors import Fatal
+from worker.system.parent_death import ending_with_parent
 
 
 @contextmanager
 def offline(engine: BenchEngine, load: Load) -> Iterator["Offline"]:
     """Run the process; it ends with the block."""
     command = [sys.executable, "-m", "worker.bench.model.offline"]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(ending_with_parent(command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
         found = Offline(process)
         found.say(json.dumps(_work(engine, load)))
