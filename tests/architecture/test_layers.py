@@ -214,6 +214,18 @@ def test_every_process_that_we_start_ends_with_us() -> None:
     assert [where for where, command in starts if not command.startswith("ending_with_parent(")] == []
 
 
+def test_results_of_threads_come_back_by_one_helper() -> None:
+    """One that sets a result forgets a case sooner or later: an error, a cancellation, an exit."""
+    makers = {
+        module
+        for module in MODULES
+        for node in ast.walk(tree(module))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in {"Future", "futures.Future"}
+    }
+    # The poll thread is one for all of its calls, and not the helper's.
+    assert makers == {"worker.system.daemon_thread", "worker.kafka.poll_thread_queue"}
+
+
 def test_nothing_imports_who_wires() -> None:
     breaches = [
         f"{module} imports {name}"

@@ -12,23 +12,22 @@ no longer this batch: doubling steps, then halving (`find_end`).
 """
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from worker.core.records import Partition, Record
 from worker.kafka import client_config as client, error_text
 from worker.settings.groups import KafkaClientSettings
+from worker.system import daemon_thread
 
 log = logging.getLogger(__name__)
-T = TypeVar("T")
 
 CODES = frozenset({
     KafkaError._BAD_COMPRESSION, KafkaError._BAD_MSG,  # noqa: SLF001 - librdkafka's own codes begin with an underscore
@@ -160,9 +159,8 @@ class Unreadable:
             self._held[one].is_looking = True
         for one in waiting.keys() - again.keys():
             held = waiting[one]
-            held.search = held.search or _in_thread(
-                partial(find_end, self._settings, one, held.first, self._is_running)
-            )
+            search = partial(find_end, self._settings, one, held.first, self._is_running)
+            held.search = held.search or daemon_thread.start(search, "probe")
         searched = {one: held.search for one, held in waiting.items() if held.search is not None}
         return again, {one: search.result() for one, search in searched.items() if search.done()}
 
@@ -176,20 +174,6 @@ class Unreadable:
         where = f"offsets {held.first} to {end - 1}"
         log.warning("%s: %s are skipped unread, with one dead letter for all", partition, where)
         return Record(partition, epoch, end - 1, None, None, problem=f"{where}: {held.why}", unreadable_from=held.first)
-
-
-def _in_thread(work: Callable[[], T]) -> "Future[T]":
-    """Run work in a daemon thread, which process exit does not wait for."""
-    found: Future[T] = Future()
-
-    def run() -> None:
-        try:
-            found.set_result(work())
-        except BaseException as error:  # noqa: BLE001 - raised where the result is read
-            found.set_exception(error)
-
-    threading.Thread(target=run, name="probe", daemon=True).start()
-    return found
 
 
 def find_end(

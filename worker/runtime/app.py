@@ -22,7 +22,6 @@ from worker.core.errors import Fatal, masked
 from worker.core.simulation.draws import PositionProfile
 from worker.core.topics.topic_patterns import shown
 from worker.engines import factory
-from worker.engines.daemon_thread import in_thread
 from worker.kafka import admin, client_config as client, registry, rights
 from worker.kafka.sink import KafkaSink
 from worker.kafka.source import KafkaSource
@@ -36,6 +35,7 @@ from worker.runtime.telemetry import Telemetry
 from worker.runtime.wiring import make_pipeline
 from worker.settings import Settings, prompt_profiles
 from worker.settings.engines import ENGINES
+from worker.system.daemon_thread import in_thread
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")

@@ -13,6 +13,7 @@ from worker.core.records import Partition
 from worker.kafka import unreadable
 from worker.kafka.unreadable import AGAIN_S, LOOK_S, Unreadable
 from worker.settings import load
+from worker.system import daemon_thread
 
 A, B = Partition("impressions", 0), Partition("impressions", 1)
 BROKEN = KafkaError(KafkaError._BAD_COMPRESSION, "Decompression (codec 0x4) of message at 7 failed")
@@ -30,12 +31,12 @@ def ends(monkeypatch: pytest.MonkeyPatch) -> dict[Partition, int]:
     """Where batches end, for a search that is over at once; what is not here is not known."""
     found: dict[Partition, int] = {}
 
-    def at_once(work: Callable[[], int | None]) -> "Future[int | None]":
+    def at_once(work: Callable[[], int | None], _name: str) -> "Future[int | None]":
         future: Future[int | None] = Future()
         future.set_result(work())
         return future
 
-    monkeypatch.setattr(unreadable, "_in_thread", at_once)
+    monkeypatch.setattr(daemon_thread, "start", at_once)
     monkeypatch.setattr(unreadable, "find_end", lambda _settings, partition, _first, _is_running: found.get(partition))
     return found
 
@@ -138,11 +139,11 @@ def test_with_skip_a_batch_is_passed_at_once_and_asked_for_again_where_kafka_is_
 def test_an_end_is_searched_for_once_and_beside_everything_else(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Future[int | None]] = []
 
-    def later(_work: object) -> "Future[int | None]":
+    def later(_work: object, _name: str) -> "Future[int | None]":
         asked.append(Future())
         return asked[-1]
 
-    monkeypatch.setattr(unreadable, "_in_thread", later)
+    monkeypatch.setattr(daemon_thread, "start", later)
     found = held("skip", p0=7)
     for _ in range(3):
         assert found.due() == ({}, {})

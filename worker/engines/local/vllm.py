@@ -19,7 +19,6 @@ from worker.core.errors import EngineDead, Fatal
 from worker.core.prompts.prompt import Profile
 from worker.core.simulation.draws import EngineCard
 from worker.core.simulation.questions import MAX_OPTIONS
-from worker.engines.daemon_thread import in_thread
 from worker.engines.local import cpu_dtype, step_stats
 from worker.engines.local.parent_death import PARENT
 from worker.engines.passes import Passes
@@ -27,6 +26,7 @@ from worker.engines.prompted_engine import PromptedEngine, sampling
 from worker.engines.tokens import Tokens, load
 from worker.settings import prompt_profiles, vllm_options
 from worker.settings.groups import PromptedEngineSettings
+from worker.system.daemon_thread import in_thread
 
 log = logging.getLogger(__name__)
 

@@ -24,7 +24,6 @@ from worker.core.errors import BadSettings, EngineDead, Fatal, Retryable
 from worker.core.prompts.prompt import Profile, letter
 from worker.core.simulation.draws import Ask, Drawn, EngineCard
 from worker.core.simulation.questions import MAX_OPTIONS
-from worker.engines.daemon_thread import in_thread
 from worker.engines.local.vllm import model_path
 from worker.engines.passes import Passes, mass_of
 from worker.engines.prompted_engine import PromptedEngine, sampling
@@ -34,6 +33,7 @@ from worker.engines.remote.fleet import Fleet
 from worker.engines.tokens import Tokens, load
 from worker.settings import prompt_profiles
 from worker.settings.groups import PromptedEngineSettings
+from worker.system.daemon_thread import in_thread
 
 log = logging.getLogger(__name__)
 
