@@ -15,7 +15,7 @@ from worker.core.errors import Fatal
 from worker.engines.local import vllm
 from worker.engines.local.vllm import VllmEngine
 from worker.runtime.app import Backfill, work
-from worker.runtime.health import HealthState
+from worker.runtime.health_state import HealthState
 from worker.runtime.telemetry import Telemetry
 from worker.settings import Settings, load, prompt_profiles
 

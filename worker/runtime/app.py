@@ -29,7 +29,8 @@ from worker.pipeline.loop import Pipeline
 from worker.pipeline.ports import Engine
 from worker.runtime import pipeline_config, position_profile
 from worker.runtime.export import Tracing, start_tracing
-from worker.runtime.health import Health, HealthState, stale
+from worker.runtime.health import Health
+from worker.runtime.health_state import HealthState, stale
 from worker.runtime.lifecycle import in_loop, on_signals, retry, unless
 from worker.runtime.telemetry import Telemetry
 from worker.runtime.wiring import make_pipeline

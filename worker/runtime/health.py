@@ -39,6 +39,7 @@ from typing import Any, BinaryIO
 from urllib.parse import parse_qs, urlsplit
 
 from worker.core.errors import masked
+from worker.runtime.health_state import HealthState
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +50,6 @@ HERE = frozenset({"127.0.0.1", "::1", "::ffff:127.0.0.1"})  # the last is IPv4's
 HERE_BY_NAME = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:\d{1,5})?", re.ASCII | re.IGNORECASE)
 OUR_HEADERS = frozenset({"host", "accept-encoding", "connection", "content-length", "user-agent"})  # urllib's
 MAX_NEXT_DIGITS = 7
-LIVE_S = 60.0  # an event loop or poll thread without progress for this long is stuck
 CLOSE_WAIT_S = 0.1  # at most; the library's own is 0.5, which every stop of a worker would take longer
 MAX_CONNECTIONS = 32
 REQUEST_S = 5.0  # for a request to arrive, from when its connection is there
@@ -73,7 +73,7 @@ class Health:
         host: str,
         port: int,
         *,
-        state: "HealthState",
+        state: HealthState,
         metrics: Callable[[str], tuple[bytes, str]],
     ) -> None:
         """Listen at once; port 0 takes a free one, and `::` both IPv6 and IPv4.
@@ -110,7 +110,7 @@ class Health:
 class _Pages:
     """What each page says."""
 
-    state: "HealthState"
+    state: HealthState
     metrics: Callable[[str], tuple[bytes, str]]
 
 
@@ -352,50 +352,6 @@ def _is_here(peer: str, headers: Message) -> bool:
         and HERE_BY_NAME.fullmatch(names[0]) is not None
         and {name.lower() for name in headers} <= OUR_HEADERS
     )
-
-
-class HealthState:
-    """What the health pages answer, from the start of the process on: alive, and neither warm nor ready at first."""
-
-    def __init__(self) -> None:
-        self._warm = False
-        self._live: Callable[[], str] = str
-        self._accept: Callable[[int], str] = lambda _: "the worker has not started"
-        self.waits("the engine is loading")
-
-    def started(self) -> str:
-        """Return why the engine of this process has not started, "" once it has: it stays so."""
-        return "" if self._warm else "the engine is loading"
-
-    def engine_is_warm(self) -> None:
-        """Answer from now on that the worker has started."""
-        self._warm = True
-
-    def live(self) -> str:
-        """Return why the worker is not alive, "" if it is."""
-        return self._live()
-
-    def ready(self) -> str:
-        """Return why the worker is not ready, "" if it is."""
-        return self._ready()
-
-    def waits(self, reason: str) -> None:
-        """Answer not ready, for this reason."""
-        self._ready: Callable[[], str] = lambda: reason
-
-    def accept(self, num_next: int) -> str:
-        """Close the breaker; return what was done."""
-        return self._accept(num_next)
-
-    def works(self, *, live: Callable[[], str], ready: Callable[[], str], accept: Callable[[int], str]) -> None:
-        """Answer what the parts say, from now on."""
-        self._live, self._ready, self._accept = live, ready, accept
-
-
-def stale(what: str, last_s: float) -> str:
-    """Return why a part is stuck that last made progress at `last_s`, monotonic seconds; "" if it is not."""
-    silent_s = time.monotonic() - last_s
-    return f"the {what} has made no progress for {silent_s:.0f} s" if silent_s > LIVE_S else ""
 
 
 _PROBES: dict[str, Callable[[HealthState], str]] = {

@@ -22,7 +22,7 @@ import worker.runtime.app
 from worker.core.records import Partition
 from worker.kafka.positions import Positions
 from worker.kafka.record_reader import to_record
-from worker.runtime.health import HealthState
+from worker.runtime.health_state import HealthState
 
 
 def lose() -> None:

@@ -18,7 +18,8 @@ from tests.support.clock import Clock
 from tests.support.patience import patience
 from worker.cli.replay import accept_dead_letters
 from worker.runtime import health as module
-from worker.runtime.health import Health, HealthState, _is_here
+from worker.runtime.health import Health, _is_here
+from worker.runtime.health_state import HealthState
 
 
 @dataclass

@@ -27,7 +27,7 @@ from worker.core.errors import Fatal
 from worker.demo.independent_count import Reader
 from worker.kafka import admin
 from worker.runtime import app
-from worker.runtime.health import HealthState
+from worker.runtime.health_state import HealthState
 from worker.settings import Settings
 
 PERCENTILES = (50, 95, 99)

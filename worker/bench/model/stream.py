@@ -24,7 +24,7 @@ from worker.core.delivery.handover_messages import FlushEnd
 from worker.demo.independent_count import Count, Reader
 from worker.kafka import admin, client_config as client
 from worker.runtime import app
-from worker.runtime.health import HealthState
+from worker.runtime.health_state import HealthState
 from worker.runtime.telemetry import Telemetry
 from worker.settings import Settings
 
