@@ -191,9 +191,10 @@ def test_a_collector_that_hangs_does_not_hold_a_stop(
         start_s = time.monotonic()
         tracing.stop()
         assert time.monotonic() - start_s < patience(2.0, below_s=10.0)
-    assert [one.getMessage() for one in caplog.records] == [
-        "traces: the collector did not take the last spans within 0.3 s; they are dropped"
-    ]
+        # Once nothing listens any more, the library's own thread says so.
+        assert [one.getMessage() for one in caplog.records] == [
+            "traces: the collector did not take the last spans within 0.3 s; they are dropped"
+        ]
 
 
 @pytest.mark.usefixtures("_no_variables")
