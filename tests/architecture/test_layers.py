@@ -196,6 +196,19 @@ def test_a_room_takes_its_own_group_of_settings() -> None:
     assert breaches == []
 
 
+def test_each_variable_of_opentelemetry_is_read_in_one_place() -> None:
+    """Two readings differ sooner or later, and then vLLM's spans go elsewhere than the worker's."""
+    readers: dict[str, set[str]] = {}
+    for module in below("worker.kafka", "worker.engines", "worker.runtime", "worker.settings"):
+        for node in ast.walk(tree(module)):
+            name = str(node.value) if isinstance(node, ast.Constant) else ""
+            if re.fullmatch("OTEL_[A-Z_]+", name):
+                readers.setdefault(name, set()).add(module)
+    # vllm_options refuses an option of vLLM, and names the variable that does the same.
+    assert {name for name, modules in readers.items() if len(modules - {"worker.settings.vllm_options"}) > 1} == set()
+    assert len(readers) > 5
+
+
 def same_folder(module: str, name: str) -> bool:
     """Say whether both stand below one folder of `worker`."""
     folder = ".".join(module.split(".")[:2])

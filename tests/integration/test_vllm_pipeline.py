@@ -1,7 +1,6 @@
 """The whole path with nothing replaced: real Kafka, real vLLM, a model that was trained for the prompt."""
 
 import asyncio
-import os
 from collections import Counter
 
 import pytest
@@ -19,8 +18,6 @@ from worker.runtime.health_state import HealthState
 from worker.runtime.telemetry import Telemetry
 from worker.settings import Settings, load, prompt_profiles
 
-GRPC = "http://127.0.0.1:4317"
-
 NUM_EVENTS = 12
 
 
@@ -31,29 +28,6 @@ def test_a_machine_without_libnuma_is_told_what_to_install(
     monkeypatch.setattr(vllm, "NUMA", "libno-such-library.so.1")
     with pytest.raises(Fatal, match="needs libnuma: apt-get install libnuma1"):
         VllmEngine(vllm_settings, prompt_profiles.load(vllm_settings.prompt_profile))._load()
-
-
-@pytest.mark.parametrize(
-    ("variables", "endpoint"),
-    [
-        ({vllm.TRACES: "http://127.0.0.1:1/v1/traces"}, "http://127.0.0.1:1/v1/traces"),
-        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1/"}, "http://127.0.0.1:1/v1/traces"),
-        ({"OTEL_EXPORTER_OTLP_ENDPOINT": GRPC, "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, GRPC),
-        ({}, None),
-        ({"OTEL_EXPORTER_OTLP_ENDPOINT": GRPC, "OTEL_TRACES_EXPORTER": "none"}, None),
-        ({"OTEL_EXPORTER_OTLP_ENDPOINT": GRPC, "OTEL_SDK_DISABLED": "true"}, None),
-    ],
-)
-def test_vllm_traces_where_the_worker_does(
-    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], endpoint: str | None
-) -> None:
-    for name in (vllm.TRACES, vllm.TRACES_PROTOCOL, "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_PROTOCOL"):
-        monkeypatch.setenv(name, "")
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
-    assert vllm._traces_endpoint() == endpoint
-    if endpoint:
-        assert os.environ[vllm.TRACES_PROTOCOL] == variables.get("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
 
 
 async def test_every_question_is_answered_with_its_reasons(

@@ -19,11 +19,11 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, Spa
 
 from worker import __version__
 from worker.core.errors import BadSettings
+from worker.settings import otel
 
 log = logging.getLogger(__name__)
 
 STOP_S = 3.0  # for the last spans to leave
-HTTP, GRPC = "http/protobuf", "grpc"
 _LIBRARY = "opentelemetry"  # the logger of its packages
 _QUEUE = "opentelemetry.sdk._shared_internal"
 _OF_EXPORT = ("opentelemetry.exporter", _QUEUE)
@@ -53,10 +53,10 @@ class Tracing:
 
 def start_tracing(environment: Mapping[str, str] = os.environ) -> Tracing | None:
     """Set up export as the OTEL_* variables say; None if they want none.  Before vLLM.  Raises `BadSettings`."""
-    protocol = _protocol(environment)
-    if protocol is None:
+    wanted = otel.traces(environment)
+    if wanted is None:
         return None
-    tracing = Tracing(_exporter(protocol), environment)
+    tracing = Tracing(_exporter(wanted.protocol), environment)
     trace.set_tracer_provider(tracing.provider)
     return tracing
 
@@ -141,28 +141,13 @@ class _Heard(logging.Handler):
 def _resource(environment: Mapping[str, str]) -> Resource:
     """Return what the variables say of this service, and our name and version where they say nothing."""
     said = OTELResourceDetector().detect().attributes
-    name = environment.get("OTEL_SERVICE_NAME") or said.get("service.name") or "mirrorstream"
+    name = otel.variable(environment, "OTEL_SERVICE_NAME")[1] or said.get("service.name") or "mirrorstream"
     return Resource.create({"service.version": __version__, **said, "service.name": name})
-
-
-def _protocol(environment: Mapping[str, str]) -> str | None:
-    """Return the OTLP protocol to export by; None for no export.  Raises `BadSettings` for an exporter there is not."""
-    _, endpoint = _variable(environment, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
-    _, disabled = _variable(environment, "OTEL_SDK_DISABLED")
-    _, exporter = _variable(environment, "OTEL_TRACES_EXPORTER")
-    if not endpoint or disabled.lower() == "true" or exporter.lower() == "none":
-        return None
-    if exporter not in {"", "otlp"}:
-        raise BadSettings(f"OTEL_TRACES_EXPORTER: {exporter}; want otlp or none")
-    name, protocol = _variable(environment, "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
-    if protocol not in {"", HTTP, GRPC}:
-        raise BadSettings(f"{name}: {protocol}; want {HTTP} or {GRPC}")
-    return protocol or HTTP
 
 
 def _exporter(protocol: str) -> SpanExporter:
     """Import the exporter of a protocol, and it alone."""
-    if protocol == HTTP:
+    if protocol == otel.HTTP:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as OverHttp
 
         return OverHttp()
@@ -170,13 +155,7 @@ def _exporter(protocol: str) -> SpanExporter:
         from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as OverGrpc
     except ImportError as error:
         raise BadSettings(
-            f"OTEL_EXPORTER_OTLP_PROTOCOL: {GRPC}; it needs the package opentelemetry-exporter-otlp-proto-grpc "
-            f"({error}); or want {HTTP}, usually at port 4318"
+            f"OTEL_EXPORTER_OTLP_PROTOCOL: {otel.GRPC}; it needs the package opentelemetry-exporter-otlp-proto-grpc "
+            f"({error}); or want {otel.HTTP}, usually at port 4318"
         ) from error
     return OverGrpc()
-
-
-def _variable(environment: Mapping[str, str], *names: str) -> tuple[str, str]:
-    """Return the first of these variables that is set, and its text; an empty one is not set, as OpenTelemetry says."""
-    found = ((name, environment.get(name, "").strip()) for name in names)
-    return next(((name, text) for name, text in found if text), ("", ""))

@@ -24,7 +24,7 @@ from worker.engines.local.parent_death import PARENT
 from worker.engines.passes import Passes
 from worker.engines.prompted_engine import PromptedEngine, sampling
 from worker.engines.tokens import Tokens, load
-from worker.settings import prompt_profiles, vllm_options
+from worker.settings import otel, prompt_profiles, vllm_options
 from worker.settings.groups import PromptedEngineSettings
 from worker.system.daemon_thread import in_thread
 
@@ -34,8 +34,6 @@ TINY = "mirror-tiny"
 CPU_KV_CACHE_BYTES = 512 << 20  # without a number vLLM takes 92 % of the memory on a CPU; twice that in float32
 ABORT_AGAIN_S = 0.1
 NUMA = "libnuma.so.1"  # vLLM's own code for a CPU is linked against it
-TRACES = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"  # where vLLM sends spans of its own
-TRACES_PROTOCOL = "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"
 _ENVIRONMENT = {
     "VLLM_NO_USAGE_STATS": "1",
     "DO_NOT_TRACK": "1",
@@ -281,18 +279,12 @@ def _plain(value: Any) -> str:
 
 
 def _traces_endpoint() -> str | None:
-    """Return where vLLM sends spans of its own; None where traces are switched off, as for the worker's."""
-    off = os.environ.get("OTEL_TRACES_EXPORTER", "").strip().lower() == "none"
-    disabled = os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
-    if off or disabled:
+    """Return where vLLM sends spans of its own, which is where the worker's go; None if traces are switched off."""
+    wanted = otel.traces(os.environ)
+    if wanted is None:
         return None
-    # vLLM reads the variables of traces alone; its default is grpc, and that of our own spans is not.
-    protocol = os.environ.get("OTEL_EXPORTER_OTLP_PROTOCOL", "").strip() or "http/protobuf"
-    protocol = os.environ.get(TRACES_PROTOCOL, "").strip() or protocol
-    os.environ[TRACES_PROTOCOL] = protocol
-    shared = os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", "").strip().rstrip("/")
-    path = "" if protocol == "grpc" else "/v1/traces"  # which the exporter adds to the endpoint of all signals
-    return os.environ.get(TRACES, "").strip() or (f"{shared}{path}" if shared else None)
+    os.environ[otel.TRACES_PROTOCOL] = wanted.protocol  # all that vLLM reads, and its default is grpc
+    return wanted.endpoint
 
 
 def _need_numa() -> None:
