@@ -11,10 +11,12 @@ UV := $(BIN)/uv
 # Without bytecode, importing vLLM takes 12.7 s instead of 5.5 s, in each of its processes.
 export UV_COMPILE_BYTECODE := 1
 
-# What needs no Java, Maven, vLLM or network; the simulation plays a share of its seeds.
-QUICK := tests/unit/core tests/unit/pipeline tests/architecture tests/simulation \
+# What needs no Java, Maven, vLLM or network, as two processes side by side; the simulation plays a share of its seeds.
+QUICK_CORE := tests/unit/core tests/architecture \
 	tests/contracts/test_readme.py tests/contracts/test_contributing.py tests/contracts/test_asyncapi.py \
 	tests/contracts/test_reference.py tests/contracts/test_pages.py
+QUICK_LOOP := tests/unit/pipeline tests/simulation
+QUICK := --quiet --no-header --durations=0 --durations-min=2
 SLOW := tests/unit/core/prompts/test_random_texts.py tests/unit/core/test_bounded_cache.py
 
 # The unit tests of what decides and of the loop run first, and their branches are counted (pyproject.toml has the least
@@ -32,7 +34,7 @@ MODELS := $(addprefix tests/integration/test_,bench_llm.py cli.py demo.py engine
 	vllm_pipeline.py vllm_server.py wheel.py worker.py)
 
 .PHONY: help setup demo bench check docs docs-reference test test-long lint format lock clean
-.PHONY: test-counted test-models test-others
+.PHONY: check-core check-loop test-counted test-models test-others
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
@@ -107,8 +109,14 @@ bench: $(VENV)/cpu.done $(PEERS)/done
 check: $(VENV)/check.done  ## Check a change in a minute: lint, types, core, pipeline, architecture, simulation.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	@$(MAKE) --no-print-directory --jobs=2 check-core check-loop
+
+check-core: $(VENV)/check.done
 	$(BIN)/mypy worker
-	SIMULATION_SEEDS=100 $(BIN)/python -m pytest --quiet --no-header --durations=0 --durations-min=2 $(SLOW:%=--ignore=%) $(QUICK)
+	$(BIN)/python -m pytest $(QUICK) $(SLOW:%=--ignore=%) $(QUICK_CORE) 2>&1 | sed --unbuffered 's/^/core: /'
+
+check-loop: $(VENV)/check.done
+	SIMULATION_SEEDS=100 $(BIN)/python -m pytest $(QUICK) $(QUICK_LOOP) 2>&1 | sed --unbuffered 's/^/loop: /'
 
 docs: $(VENV)/docs.done docs-reference  ## Build the documentation into site/, strictly.
 	$(BIN)/zensical build --clean --strict

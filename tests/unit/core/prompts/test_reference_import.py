@@ -88,7 +88,8 @@ def test_the_reference_model_with_another_wording_is_doubted(tmp_path: Path) -> 
 def test_check_warns_of_the_reference_model_with_another_wording(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(admin, "TIMEOUT_S", 0.01)  # Kafka comes after the wording, and is not there
+    monkeypatch.setattr(admin, "LOOK_S", 0.01)  # Kafka comes after the wording, and is not there
+    monkeypatch.setattr(admin, "TIMEOUT_S", 0.02)
 
     def warnings(**settings: str) -> list[str]:
         found = islice(run_all(load(None, {"model": "Joinn/UserMirrorrer-Qwen-DPO", **settings})), 3)
