@@ -15,7 +15,7 @@ QUICK = {"choice_latency_s": 0, "window_max_records": 1024}
 DRAIN_S = 4.0
 LEAVE_S = 3.0  # to take everything down
 NUM_EVENTS = 1_000  # at least; what is short of them when all has happened is sent at once
-RATE = 150.0  # events a second; at 0.5 s each, a worker that has half of them holds about 40 that are not finished
+RATE = 150.0  # events per second; at 0.5 s each, a worker that has half of them holds about 40 that are not finished
 
 
 @pytest.fixture

@@ -42,7 +42,7 @@ def list_letters(
             newest.append((letter.timestamp_ms or 0, letter.partition.number, letter.offset, _row(letter)))
             if len(newest) > 2 * limit:  # what is shown is held, never the topic
                 newest = nlargest(limit, newest)
-                tell(f"{reasons.total()} letters read")
+                tell(f"{reasons.total()} dead letters read")
     rows = [row for *_, row in nlargest(limit, newest)]
     if as_json:
         everything = {
@@ -66,7 +66,7 @@ def show(
     settings: Set = None,
     as_json: Json = False,
 ) -> None:
-    """Print one letter: why, where from, its headers, and the record decoded, or in hex if it cannot be."""
+    """Print one dead letter: its reason, its source, its headers, and the record decoded, or in hex if it cannot be."""
     from worker.cli.replay import decoded_letter
     from worker.kafka import dead_letters
 

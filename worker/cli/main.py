@@ -51,7 +51,7 @@ app.add_typer(prompts.app, name="prompts")
 app.add_typer(dlq.app, name="dlq")
 app.command(epilog="Example: mirrorstream bench --bootstrap localhost:9092 --rounds 5 --chart bench.svg")(bench.bench)
 console = Console(stderr=True)
-COMPACTED = {"experiments": "ExperimentDefinition", "readouts": "ExperimentReadout"}  # one record an experiment
+COMPACTED = {"experiments": "ExperimentDefinition", "readouts": "ExperimentReadout"}  # one record per experiment
 DEMO_ENGINES = ("vllm", "choice-model")  # a remote server is not the demo's to start
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})  # what a write to standard output fails with on a full disk
 
@@ -135,7 +135,7 @@ def replay(
         Path | None, typer.Option(help="MovieLens folder; exercises the pipeline, no evidence.")
     ] = None,
     events: Annotated[int, typer.Option(min=0, help="Maximum number of records (0: all).")] = 0,
-    rate: Annotated[float, typer.Option(min=0, help="Messages a second; 0 is as fast as Kafka takes them.")] = 0,
+    rate: Annotated[float, typer.Option(min=0, help="Messages per second; 0 sends as fast as Kafka accepts them.")] = 0,
     outcomes_topic: Annotated[str | None, typer.Option(help="Also send outcomes there.")] = None,
     config: Config = None,
     bootstrap: Bootstrap = None,

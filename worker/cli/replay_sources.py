@@ -36,7 +36,7 @@ class Impressions:
     """Impressions, with their outcomes if there are any, and how far they are: `share` of all, None if not known."""
 
     def __init__(self, moments: Iterable[Moment], *, limit: int) -> None:
-        """Give at most `limit` of them; 0 is all."""
+        """Return at most `limit` of them (0: all)."""
         self._moments, self._limit = moments, limit
         self._num = 0
 

@@ -62,7 +62,7 @@ def threads(speed: Speed) -> Mapping[str, str]:
     """Return variables of the worker's environment: one thread for vLLM where it would have to share its cores.
 
     Its threads wait for each other at every step: beside other work (a load of 5 to 10 on two cores, 28 November 2026)
-    two of them made 2 to 4 draws a second, one alone 22 to 35.
+    two of them made 2 to 4 draws per second, one alone 22 to 35.
     """
     return {"OMP_NUM_THREADS": "1"} if speed.crowded else {}
 

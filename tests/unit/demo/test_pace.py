@@ -21,7 +21,7 @@ LOAD_S = 40.0  # from the command to the first answer
 
 
 class Machine:
-    """Stands in for broker and worker: answers so many events a second, after it has started."""
+    """Stands in for broker and worker: answers so many events per second, after it has started."""
 
     def __init__(self, tally: traffic.Tally, clock: Clock, per_s: float) -> None:
         self._tally, self._clock, self._per_s = tally, clock, per_s

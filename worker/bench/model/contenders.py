@@ -3,7 +3,7 @@
     generate    vLLM's offline LLM.generate, both passes, everything at once
     reference   the reference framework's loop on it: batches by number of options, pass 1 of a batch, then pass 2
     async       AsyncLLM with tokens that are ready and the worker's window, no Kafka: the ceiling
-    unseeded    the same without a seed a draw
+    unseeded    the same without a seed per draw
     one-pass    the same with log-probabilities of the letters at every step instead of a second pass
     barrier     a consumer that asks for `max_num_seqs` draws and waits for all of them
     worker      the worker on Kafka, exactly once, 1 % of the spans sampled

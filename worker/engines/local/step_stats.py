@@ -1,4 +1,4 @@
-"""How full vLLM is, heard in this process after each step."""
+"""Reports vLLM's running and waiting counts after each scheduler step."""
 
 from collections.abc import Callable
 from typing import Any

@@ -105,7 +105,7 @@ class VllmEngine(PromptedEngine):
             await asyncio.to_thread(llm.shutdown)
 
     def on_step(self, hear: Callable[[int, int], None]) -> None:
-        """Have `hear(running, waiting)` called after each step of the engine."""
+        """Call `hear(running, waiting)` after each scheduler step of the engine."""
         self._hear = hear
 
     def _tell(self, running: int, waiting: int) -> None:

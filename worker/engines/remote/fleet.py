@@ -7,7 +7,7 @@ A request whose server fails goes to another one, at once.  One that servers fai
 given up after the third: it may be what they died of.  A draw that is asked again, after its deadline too, avoids the
 servers that failed at it as long as another is up; the user's next draws go home.  A busy server that says when to ask
 again is left alone until then.  Where all are down for longer than a moment, the request raises `Retryable`, and
-whoever keeps the engine waits: an outage is nobody's fault.
+the engine supervisor waits: an outage proves nothing about any record.
 """
 
 import asyncio
@@ -105,7 +105,7 @@ class Fleet:
         raise RuntimeError(message)
 
     def forget(self, name: str) -> None:
-        """Hear that a draw will not be asked again."""
+        """Forget a draw that will not be asked again."""
         self._pasts.pop(name, None)
 
     def _remember(self, name: str, past: _Past, server: Server) -> None:

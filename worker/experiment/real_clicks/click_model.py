@@ -143,7 +143,7 @@ def score(head: Head, *, fitted_on: Columns, slates: Columns) -> Tested | Refuse
 
 
 def bridged(head: Head | Refused, slates: Columns, *, mass_a: Floats, mass_b: Floats) -> Bridged | Refused:
-    """Carry control's click probability over to the candidate, by the masses of one merged question an event."""
+    """Carry control's click probability over to the candidate, by the masses of one merged question per event."""
     if isinstance(head, Refused):
         return head
     bad = int((~(np.isfinite(mass_a) & np.isfinite(mass_b))).sum())
