@@ -112,7 +112,7 @@ class Positions:
     def start(self, consumer: Consumer, partitions: Iterable[Partition]) -> Starts:
         """Return where each partition starts; writes new topics to the group's memory.
 
-        Blocks until Kafka answers.  Raises `Stopped` if the worker stops meanwhile, `Fatal` without rights.
+        Blocks until Kafka answers.  Raises `StoppedWaiting` if the worker stops meanwhile, `Fatal` without rights.
         """
         wanted = list(partitions)
         while wanted:
@@ -343,7 +343,10 @@ class Positions:
         return self._ask("offsets", lambda: self._queries.ask(question))
 
     def _ask(self, what: str, call: Callable[[], T]) -> T:
-        """Call until Kafka answers; `what` names the request in messages.  Raises `GoneError`, `Stopped`, `Fatal`."""
+        """Call until Kafka answers; `what` names the request in messages.
+
+        Raises `GoneError`, `StoppedWaiting`, `Fatal`.
+        """
         while True:
             try:
                 found = call()
@@ -362,7 +365,7 @@ class Positions:
     def _wait(self, why: str) -> None:
         self.why = why
         if not self._serve_requests():
-            raise Stopped("stopped while the broker was asked for start positions")
+            raise StoppedWaiting("stopped while the broker was asked for start positions")
         time.sleep(AGAIN_S)
 
 
@@ -370,7 +373,7 @@ class GoneError(Exception):
     """A topic or partition was deleted a moment ago."""
 
 
-class Stopped(Exception):
+class StoppedWaiting(Exception):
     """The worker stops; the request was given up."""
 
 

@@ -33,7 +33,7 @@ from worker.kafka.input_topics import InputTopics
 from worker.kafka.membership import Membership
 from worker.kafka.partition_pauser import HOLD_S, Pauser
 from worker.kafka.poll_thread_queue import Mailbox
-from worker.kafka.positions import CALL_TIMEOUT_S, GoneError, Positions, Start, Starts, Stopped, partition_of
+from worker.kafka.positions import CALL_TIMEOUT_S, GoneError, Positions, Start, Starts, StoppedWaiting, partition_of
 from worker.kafka.record_reader import to_record
 from worker.kafka.unreadable import Unreadable
 from worker.pipeline.ports import AllRead, Delivery
@@ -177,7 +177,7 @@ class KafkaSource:
                 if self._ends.all_read(has_partitions=bool(self._own.epochs)):
                     self._deliver(AllRead())
                 self._judge_topics()
-        except Stopped:
+        except StoppedWaiting:
             log.info("the worker stopped during an assignment of partitions")
         except Fatal as error:
             self._deliver(error)

@@ -38,7 +38,7 @@ class Post(Protocol):
         ...
 
 
-class Watched(Source, Protocol):
+class LiveReport(Source, Protocol):
     """Figures, and the connection to the state that they come from."""
 
     @property
@@ -51,7 +51,11 @@ class VerdictWatch(Thread):
     """Tells changes of the figures that `opened` gives, as soon as `is_ready` is set."""
 
     def __init__(
-        self, opened: Callable[[], AbstractContextManager[Watched]], sender: Post, counts: Deliveries, is_ready: Event
+        self,
+        opened: Callable[[], AbstractContextManager[LiveReport]],
+        sender: Post,
+        counts: Deliveries,
+        is_ready: Event,
     ) -> None:
         super().__init__(name="verdict-webhook", daemon=True)
         self._opened, self._sender, self._counts, self._is_ready = opened, sender, counts, is_ready
@@ -89,7 +93,7 @@ class VerdictWatch(Thread):
         self._told = {Judged(*key): Told(*told) for key, told in read_told(db).items()}
         return True
 
-    def _round(self, source: Watched) -> None:
+    def _round(self, source: LiveReport) -> None:
         """Tell every change once; what failed before comes last, so that it keeps no other waiting."""
         self._write(source.db)
         found = sorted(changes(source.report(), self._told), key=lambda one: self._attempts.get(one.id, 0))
