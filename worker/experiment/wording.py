@@ -38,7 +38,7 @@ BASELINES = {"skill_uniform": "chance", "skill_position": "position alone", "ski
 NO_OUTCOMES = "no outcomes were read, so it is unknown whether simulated users choose as real users do"
 _MEASURED = {
     "canary": "Real clicks in the canary",
-    "doubly-robust": "Real clicks, estimated from those on control (doubly robust)",
+    "doubly-robust": "Real clicks on A's lists, and what they would be on B's (estimated, doubly robust)",
 }
 _WIDE = 0.04  # of a share: an interval of four points or more needs no decimals
 _MOST_DECIMALS = 3  # of a percentage
@@ -166,7 +166,10 @@ def agreement(one: Agreement) -> str:
 def basis(one: Comparison) -> str:
     """Return what the figures are, for readers who see nothing else of the page."""
     defined = "was defined before its data" if one.basis == DEFINED else f"is {one.basis}"
-    return f"These are the choices of simulated users, not of real ones. The experiment {defined}."
+    return (
+        "The choices are those of simulated users (a language model in the place of each user), not of real ones. "
+        f"The experiment {defined}."
+    )
 
 
 def plan_gain(one: Estimate, *, alpha: float, planned_users: int) -> str:

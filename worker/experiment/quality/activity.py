@@ -23,6 +23,7 @@ from worker.experiment.readout import ActivityGroup, Check, CheckState
 from worker.experiment.statistics import confidence as stats
 
 NAMES = {1: ("all",), 2: ("light", "heavy"), 3: ("light", "medium", "heavy")}  # by how many groups there are
+_WORDS = {"light": "few", "medium": "some", "heavy": "many", "all": "as many"}
 _Z = 1.64  # standard errors between heavy and light users, above which they may differ: 5 % on one side
 
 
@@ -74,9 +75,9 @@ def activity(
     sides = [_side(one.estimate.interval, null, margin) for one in found]
     preferred = 1 if overall.value > null else -1
     against = [one.name for one, side in zip(found, sides, strict=True) if side == -preferred]
-    seen = f"this is said of the {overall.users:,} users seen so far"
+    seen = f"this is said of the {overall.users:,} users seen so far, not of all"
     if against:
-        why = f"{' and '.join(against)} users show the contrary"
+        why = f"{_who(against)} show the contrary"
         words, said = f"{told}; {why}", f"{seen}: {why}"
         return Check("activity", CheckState.FAILED, words, figures, forbids=False, holds=True, qualifies=said)
     if why := _unknown(found, sides, preferred):
@@ -90,11 +91,20 @@ def _unknown(found: Sequence[ActivityGroup], sides: Sequence[int], preferred: in
         return "they all came equally often, so nothing is known of users who come less or more"
     open_ones = [one.name for one, side in zip(found, sides, strict=True) if side != preferred]
     if open_ones:
-        return f"{' and '.join(open_ones)} users alone do not show it yet"
+        return f"by themselves, {_who(open_ones)} do not show it yet"
     light, heavy = found[0], found[-1]
     error = sqrt(sum(one.sd**2 / one.estimate.users for one in (light, heavy)))
     ahead = preferred * ((heavy.estimate.value or 0.0) - (light.estimate.value or 0.0))
-    return "heavy users may want it more than light ones" if ahead > _Z * error else ""
+    return f"{_who(['heavy'])} may want it more than {_who(['light'])}" if ahead > _Z * error else ""
+
+
+def _who(names: Sequence[str]) -> str:
+    """Return groups in words.
+
+    >>> _who(["light", "heavy"])
+    'users with few events and users with many events'
+    """
+    return " and ".join(f"users with {_WORDS[name]} events" for name in names)
 
 
 def _side(interval: stats.Interval | None, null: float, margin: float | None) -> int:

@@ -75,7 +75,7 @@ def _beside(on: Evidence, interval: Interval) -> tuple[Verdict, str]:
     """Judge an interval that does not include the null."""
     null = on.primary.null
     up = interval.low > null
-    where = f"the whole interval is {'above' if up else 'below'} {tie(null)}"
+    where = f"the whole interval is {'above' if up else 'below'} {tie(null)}{_against_margin(on, interval)}"
     if on.primary.p_value is not None and on.primary.p_value > on.alpha:
         p_value = f"p is {on.primary.p_value:.3f}, above {on.alpha:g}"
         return Verdict.KEEP_RUNNING, f"{where}, but {p_value}, {_correction(on)}; {_seen(on)}"
@@ -93,6 +93,15 @@ def _beside(on: Evidence, interval: Interval) -> tuple[Verdict, str]:
         rails = "; ".join(f"guardrail {guarded.state.lower()}: {guarded.words}" for guarded in unshown)
         return Verdict.KEEP_RUNNING, f"{where}, but not every guardrail is shown to hold: {rails}"
     return Verdict.CANDIDATE_PREFERRED if up else Verdict.CONTROL_PREFERRED, "; ".join([where, *_qualified(on)])
+
+
+def _against_margin(on: Evidence, interval: Interval) -> str:
+    """Say whether a difference is more than what the definition calls too small to matter."""
+    if on.margin is None:
+        return ""
+    null = on.primary.null
+    beyond = min(abs(interval.low - null), abs(interval.high - null)) > on.margin
+    return f", {'more than' if beyond else 'but perhaps by less than'} the margin of {_room(on, on.margin)}"
 
 
 def _waits(on: Evidence) -> str:
@@ -130,9 +139,12 @@ def _qualified(on: Evidence) -> list[str]:
 def _within(on: Evidence, margin: float) -> str:
     """Say that a difference is too small; the wider interval of several candidates is not a second one to be read."""
     null = on.primary.null
-    room = f"{100 * margin:g} points" if null == EVEN else f"{margin:g}"
     several = f", also at the level that {on.num_candidates} candidates need" if on.corrected else ""
-    return f"the whole interval is within {room} of {tie(null)}{several}"
+    return f"the whole interval is within {_room(on, margin)} of {tie(null)}{several}"
+
+
+def _room(on: Evidence, margin: float) -> str:
+    return f"{100 * margin:g} points" if on.primary.null == EVEN else f"{margin:g}"
 
 
 def _seen(on: Evidence) -> str:

@@ -63,7 +63,7 @@ def test_an_experiment_page_says_what_is_known_of_the_simulator() -> None:
     """Skill stands in the verdict's box in words, with what is worse in red, and no outcomes is said too."""
     page = Elements(client(made.readout()).get(page_of("home-ranker-7")).text).text
     assert (
-        "On real clicks, simulated users are better than chance by 21 % (19 to 23); "
+        "At predicting real clicks (log loss), simulated users are better than chance by 21 % (19 to 23); "
         "better than position alone by 11 % (9 to 13); worse than popularity alone by 4 % (2 to 6)."
     ) in page
     assert "effective sample size: 1,804 events" in page.lower()

@@ -83,7 +83,9 @@ def test_an_experiment_shows_its_users_by_activity() -> None:
     overall = estimate(values.tolist(), num_differ=400, alpha=ALPHA, planned_users=USERS)
     check = activity(once, overall, null=0.5)
     assert check.state is CheckState.OPEN
-    assert check.qualifies.startswith("this is said of the 400 users seen so far: they all came equally often")
+    assert check.qualifies.startswith(
+        "this is said of the 400 users seen so far, not of all: they all came equally often"
+    )
     assert activity((), Estimate(0, None, None), null=0.5).state is CheckState.OPEN
 
 
@@ -92,6 +94,9 @@ def test_an_experiment_names_the_users_who_point_the_other_way() -> None:
     overall, check = look(values, np.repeat([1, 4, 9], 100))
     assert overall.value is not None
     assert check.state is CheckState.FAILED
-    assert check.qualifies == "this is said of the 300 users seen so far: light users show the contrary"
+    assert (
+        check.qualifies
+        == "this is said of the 300 users seen so far, not of all: users with few events show the contrary"
+    )
     assert check.holds
     assert not check.forbids

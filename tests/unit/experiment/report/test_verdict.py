@@ -128,6 +128,15 @@ def test_an_experiment_says_what_qualifies_its_preference() -> None:
     assert judge(evidence(AROUND, margin=0.04, checks=[unknown]))[1].endswith("; skill unknown: no outcomes were read")
 
 
+@pytest.mark.parametrize(
+    ("margin", "words"),
+    [(0.01, "above 50 %, more than the margin of 1 points"), (0.03, "above 50 %, but perhaps by less than the margin")],
+)
+def test_an_experiment_says_whether_its_preference_is_more_than_the_margin(margin: float, words: str) -> None:
+    assert words in judge(evidence(ABOVE, margin=margin))[1]
+    assert "margin" not in judge(evidence(ABOVE))[1]
+
+
 def test_an_experiment_finds_no_difference_only_if_what_is_missing_could_hide_none() -> None:
     worst: dict[str, Any] = {"missing": 10, "worst_case": Interval(0.46, 0.53)}
     verdict, reason = judge(evidence(AROUND, margin=0.035, **worst))
