@@ -60,6 +60,7 @@ READ: Values = {
     "experiment": {
         "enabled": True,
         "existingSecret": "page",
+        "webhook": {"existingSecret": "chat", "key": "address"},
         "definitions": {
             "shelf.yaml": {"experiment_id": "shelf", "start": "2026-11-01", "control": "a", "candidates": ["b"]}
         },
@@ -183,7 +184,8 @@ def test_the_page_of_experiments_starts_with_what_is_rendered(chart: helm_python
     known = {name for one in found[group, command].params for name in one.opts}
     assert {f"--{name}" for name in named} <= known
     mounts = {mount["mountPath"] for mount in container["volumeMounts"]}
-    for file in (named["config"], named["token-file"], named["definition"], named["state"]):
+    told = named["on-verdict-change"].removeprefix("@")
+    for file in (named["config"], named["token-file"], named["definition"], named["state"], told):
         assert any(file == mount or file.startswith(f"{mount}/") for mount in mounts), file
     data = objects["ConfigMap"]["data"]
     for file, text in data.items():
@@ -193,6 +195,24 @@ def test_the_page_of_experiments_starts_with_what_is_rendered(chart: helm_python
     backend = objects["Ingress"]["spec"]["rules"][0]["http"]["paths"][0]["backend"]["service"]
     assert backend == {"name": objects["experiment"]["metadata"]["name"], "port": {"name": "http"}}
     assert objects["Deployment"]["spec"]["strategy"] == {"type": "Recreate"}  # two readers would share a state file
+
+
+def test_the_page_of_experiments_runs_as_the_workers_do(chart: helm_python.Chart) -> None:
+    """The same account, pull secrets, priority and nodes; a variable of `extraEnv` replaces its own."""
+    values = {
+        **READ,
+        "imagePullSecrets": [{"name": "mirror"}],
+        "priorityClassName": "low",
+        "affinity": {"nodeAffinity": {}},
+        "extraEnv": [{"name": "HOME", "value": "/elsewhere"}],
+    }
+    page, worker = (
+        render(chart, values, part)["Deployment"]["spec"]["template"]["spec"] for part in ("experiment", "worker")
+    )
+    for name in ("serviceAccountName", "securityContext", "imagePullSecrets", "priorityClassName", "affinity"):
+        assert page[name] == worker[name], name
+    (container,) = page["containers"]
+    assert [(one["name"], one["value"]) for one in container["env"]] == [("HOME", "/elsewhere")]
 
 
 def test_a_backfill_is_a_job_in_a_group_of_its_own(chart: helm_python.Chart) -> None:

@@ -1,28 +1,10 @@
 {{- /* The page's pod: Kafka's and the registry's secrets as the worker has them, no model, no GPU. */}}
 {{- define "mirrorstream.experimentPod" -}}
 {{- $page := .Values.experiment }}
-metadata:
-  annotations:
-    checksum/config: {{ list (include "mirrorstream.experimentConfig" .) ($page.definitions | toYaml) | join "\n" | sha256sum }}
-    {{- with .Values.podAnnotations }}
-    {{- toYaml . | nindent 4 }}
-    {{- end }}
-  labels:
-    {{- merge (include "mirrorstream.selectorLabels" . | fromYaml) .Values.podLabels | toYaml | nindent 4 }}
+{{- $text := list (include "mirrorstream.experimentConfig" .) ($page.definitions | toYaml) | join "\n" }}
+{{ include "mirrorstream.podMetadata" (list . $text) }}
 spec:
-  serviceAccountName: {{ include "mirrorstream.serviceAccountName" . }}
-  automountServiceAccountToken: false
-  enableServiceLinks: false
-  securityContext:
-    {{- toYaml .Values.podSecurityContext | nindent 4 }}
-  {{- with include "mirrorstream.imagePullSecrets" . | fromYamlArray }}
-  imagePullSecrets:
-    {{- toYaml . | nindent 4 }}
-  {{- end }}
-  {{- with .Values.nodeSelector }}
-  nodeSelector:
-    {{- toYaml . | nindent 4 }}
-  {{- end }}
+  {{- include "mirrorstream.podIdentity" . | nindent 2 }}
   {{- with .Values.tolerations }}
   tolerations:
     {{- toYaml . | nindent 4 }}
@@ -43,17 +25,16 @@ spec:
         {{- if $page.existingSecret }}
         - --token-file=/etc/mirrorstream/experiment/token
         {{- end }}
+        {{- if $page.webhook.existingSecret }}
+        - --on-verdict-change=@/etc/mirrorstream/webhook/url
+        {{- end }}
         {{- range $name := keys $page.definitions | sortAlpha }}
         - --definition=/etc/mirrorstream/definitions/{{ $name }}
         {{- end }}
       securityContext:
         {{- toYaml .Values.securityContext | nindent 8 }}
       env:
-        - name: HOME
-          value: /tmp
-        {{- with .Values.extraEnv }}
-        {{- toYaml . | nindent 8 }}
-        {{- end }}
+        {{- include "mirrorstream.withExtraEnv" (list . (list (dict "name" "HOME" "value" "/tmp"))) | nindent 8 }}
       ports:
         - name: http
           containerPort: 8090
@@ -70,28 +51,20 @@ spec:
       resources:
         {{- toYaml $page.resources | nindent 8 }}
       volumeMounts:
-        - name: config
-          mountPath: /etc/mirrorstream/config.yaml
-          subPath: config.yaml
-          readOnly: true
+        {{- include "mirrorstream.clientMounts" . | nindent 8 }}
         {{- if $page.definitions }}
         - name: definitions
           mountPath: /etc/mirrorstream/definitions
           readOnly: true
         {{- end }}
-        {{- if .Values.kafka.existingSecret }}
-        - name: kafka
-          mountPath: /etc/mirrorstream/kafka
-          readOnly: true
-        {{- end }}
-        {{- if .Values.registry.existingSecret }}
-        - name: registry
-          mountPath: /etc/mirrorstream/registry
-          readOnly: true
-        {{- end }}
         {{- if $page.existingSecret }}
         - name: experiment
           mountPath: /etc/mirrorstream/experiment
+          readOnly: true
+        {{- end }}
+        {{- if $page.webhook.existingSecret }}
+        - name: webhook
+          mountPath: /etc/mirrorstream/webhook
           readOnly: true
         {{- end }}
         - name: state
@@ -124,6 +97,15 @@ spec:
         items:
           - key: {{ $page.key }}
             path: token
+    {{- end }}
+    {{- if $page.webhook.existingSecret }}
+    - name: webhook
+      secret:
+        secretName: {{ $page.webhook.existingSecret }}
+        defaultMode: 0440
+        items:
+          - key: {{ $page.webhook.key }}
+            path: url
     {{- end }}
     - name: state
       {{- if $page.persistence.enabled }}

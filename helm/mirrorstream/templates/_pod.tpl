@@ -1,16 +1,17 @@
-{{- /* The environment; a variable of `extraEnv` replaces the chart's own, since an API server refuses a name that stands twice. */}}
-{{- define "mirrorstream.env" -}}
+{{- /* The chart's own variables (a list) and `extraEnv`, which replaces one of the same name: an API server refuses a name that stands twice. */}}
+{{- define "mirrorstream.withExtraEnv" -}}
+{{- $root := index . 0 }}
 {{- $extra := dict }}
-{{- range .Values.extraEnv }}
+{{- range $root.Values.extraEnv }}
 {{- if hasKey $extra .name }}{{ fail (printf "extraEnv: %s stands twice" .name) }}{{ end }}
 {{- $_ := set $extra .name true }}
 {{- end }}
-{{- range include "mirrorstream.ownEnv" . | fromYamlArray }}
+{{- range index . 1 }}
 {{- if not (hasKey $extra .name) }}
 - {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end }}
-{{- with .Values.extraEnv }}
+{{- with $root.Values.extraEnv }}
 {{ toYaml . }}
 {{- end }}
 {{- end }}
@@ -78,7 +79,8 @@
 {{- toYaml $resources }}
 {{- end }}
 
-{{- define "mirrorstream.mounts" -}}
+{{- /* The configuration, and the secrets of Kafka and the registry. */}}
+{{- define "mirrorstream.clientMounts" -}}
 - name: config
   mountPath: /etc/mirrorstream/config.yaml
   subPath: config.yaml
@@ -93,6 +95,10 @@
   mountPath: /etc/mirrorstream/registry
   readOnly: true
 {{- end }}
+{{- end }}
+
+{{- define "mirrorstream.mounts" -}}
+{{ include "mirrorstream.clientMounts" . }}
 {{- if .Values.server.existingSecret }}
 - name: server
   mountPath: /etc/mirrorstream/server
@@ -179,39 +185,50 @@
 {{- end }}
 {{- end }}
 
-{{- define "mirrorstream.pod" -}}
+{{- /* A pod that starts anew when its configuration changes: the chart and the text of that. */}}
+{{- define "mirrorstream.podMetadata" -}}
+{{- $root := index . 0 -}}
 metadata:
   annotations:
-    checksum/config: {{ include "mirrorstream.config" . | sha256sum }}
-    {{- with .Values.podAnnotations }}
+    checksum/config: {{ index . 1 | sha256sum }}
+    {{- with $root.Values.podAnnotations }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
   labels:
-    {{- merge (include "mirrorstream.selectorLabels" . | fromYaml) .Values.podLabels | toYaml | nindent 4 }}
+    {{- merge (include "mirrorstream.selectorLabels" $root | fromYaml) $root.Values.podLabels | toYaml | nindent 4 }}
+{{- end }}
+
+{{- /* As whom a pod runs, and with which pull secrets: the same for all. */}}
+{{- define "mirrorstream.podIdentity" -}}
+serviceAccountName: {{ include "mirrorstream.serviceAccountName" . }}
+automountServiceAccountToken: false
+enableServiceLinks: false
+securityContext:
+  {{- toYaml .Values.podSecurityContext | nindent 2 }}
+{{- with include "mirrorstream.imagePullSecrets" . | fromYamlArray }}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with .Values.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{- define "mirrorstream.pod" -}}
+{{ include "mirrorstream.podMetadata" (list . (include "mirrorstream.config" .)) }}
 spec:
-  serviceAccountName: {{ include "mirrorstream.serviceAccountName" . }}
-  automountServiceAccountToken: false
-  enableServiceLinks: false
+  {{- include "mirrorstream.podIdentity" . | nindent 2 }}
   terminationGracePeriodSeconds: {{ include "mirrorstream.gracePeriod" . }}
-  securityContext:
-    {{- toYaml .Values.podSecurityContext | nindent 4 }}
-  {{- with include "mirrorstream.imagePullSecrets" . | fromYamlArray }}
-  imagePullSecrets:
-    {{- toYaml . | nindent 4 }}
-  {{- end }}
   {{- with .Values.runtimeClassName }}
   runtimeClassName: {{ . }}
-  {{- end }}
-  {{- with .Values.priorityClassName }}
-  priorityClassName: {{ . }}
-  {{- end }}
-  {{- with .Values.nodeSelector }}
-  nodeSelector:
-    {{- toYaml . | nindent 4 }}
-  {{- end }}
-  {{- with .Values.affinity }}
-  affinity:
-    {{- toYaml . | nindent 4 }}
   {{- end }}
   {{- with concat .Values.tolerations (ternary .Values.gpu.tolerations list .Values.gpu.enabled) }}
   tolerations:
@@ -229,7 +246,7 @@ spec:
       securityContext:
         {{- toYaml .Values.securityContext | nindent 8 }}
       env:
-        {{- include "mirrorstream.env" . | nindent 8 }}
+        {{- include "mirrorstream.withExtraEnv" (list . (include "mirrorstream.ownEnv" . | fromYamlArray)) | nindent 8 }}
       ports:
         - name: http
           containerPort: {{ include "mirrorstream.httpPort" . }}

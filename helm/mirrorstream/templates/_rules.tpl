@@ -45,6 +45,20 @@
 {{- if and (eq .Values.workload.kind "Deployment") .Values.updateStrategy }}
 {{- fail "updateStrategy: is a StatefulSet's; with workload.kind Deployment set strategy" }}
 {{- end }}
+{{- with .Values.experiment }}
+{{- if and .enabled (not (or .existingSecret .allowAnonymous)) }}
+{{- fail "experiment.existingSecret: the page would be open to everybody in the cluster; name a Secret with a token, or set experiment.allowAnonymous=true" }}
+{{- end }}
+{{- end }}
+{{- $job := .Values.backfill }}
+{{- if and $job.enabled (ne (.component | default "") "backfill") }}
+{{- if not $job.config.group_id }}
+{{- fail "backfill.config.group_id: want a group of its own, e.g. backfill-1; in the workers' group it would take their partitions" }}
+{{- end }}
+{{- if eq $job.config.group_id .Values.config.group_id }}
+{{- fail (printf "backfill.config.group_id: %s is the workers' group; want another, or the backfill takes their partitions" $job.config.group_id) }}
+{{- end }}
+{{- end }}
 {{- end }}
 
 {{- /* A quantity of Kubernetes in bytes. */}}
