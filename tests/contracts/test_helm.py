@@ -180,6 +180,9 @@ def test_the_page_of_experiments_starts_with_what_is_rendered(chart: helm_python
     (container,) = objects["Deployment"]["spec"]["template"]["spec"]["containers"]
     group, command, *options = container["args"]
     named = dict(option.removeprefix("--").split("=", 1) for option in options)
+    open_page = {"existingSecret": "", "allowAnonymous": True}
+    bare = render(chart, {**READ, "experiment": READ["experiment"] | open_page}, "experiment")["Deployment"]
+    assert "--allow-anonymous" in bare["spec"]["template"]["spec"]["containers"][0]["args"]
     found = dict(tree(typer.main.get_command(app)))
     known = {name for one in found[group, command].params for name in one.opts}
     assert {f"--{name}" for name in named} <= known

@@ -125,6 +125,9 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on; default: this machine only.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65_535, help="Port; 0 picks a free one.")] = 8090,
     token_file: Annotated[Path | None, typer.Option(help="File with the bearer token that readers must send.")] = None,
+    allow_anonymous: Annotated[
+        bool, typer.Option("--allow-anonymous", help="Serve other machines without a token.")
+    ] = False,
     definition: Definitions = None,
     definitions_topic: Topic = "experiments",
     outcomes_topic: Outcomes = "outcomes",
@@ -153,7 +156,7 @@ def serve(
     check_writable("--state", state)
     with service.live(settings_of(config, bootstrap, settings), options, webhook) as source:
         counts = webhook.counts if webhook else None
-        serving.serve(source, host=host, port=port, token=token, deliveries=counts)
+        serving.serve(source, host=host, port=port, token=token, anonymous=allow_anonymous, deliveries=counts)
 
 
 @app.command("backtest", epilog="Example: mirrorstream experiment backtest --table finished.csv")

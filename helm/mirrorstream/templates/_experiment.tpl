@@ -24,6 +24,8 @@ spec:
         - --outcomes-topic={{ $page.outcomesTopic }}
         {{- if $page.existingSecret }}
         - --token-file=/etc/mirrorstream/experiment/token
+        {{- else }}
+        - --allow-anonymous
         {{- end }}
         {{- if $page.webhook.existingSecret }}
         - --on-verdict-change=@/etc/mirrorstream/webhook/url

@@ -7,7 +7,8 @@
     token    as `Authorization: Bearer`, or as the cookie that the login form sets, because a browser sends no such
              header of its own accord.  A token in an address would be kept by histories and proxies, so none is read
 
-The cookie is not the token but a keyed digest of it, and both are compared in constant time.
+The cookie is not the token but a keyed digest of it, and both are compared in constant time.  After a few wrong tokens
+from one address further ones are not looked at for a while (`tries`).
 """
 
 import hmac
@@ -20,6 +21,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import cookie_parser
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from worker.experiment.page.tries import WINDOW_S, Tries
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
 LOGIN = "/login"
@@ -36,7 +39,13 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
+TOO_MANY = "Too many wrong tokens from this address; try again in a minute."
+RETRY = {"Retry-After": f"{WINDOW_S:g}"}
 _HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^:\[\]]+)(?::\d{1,5})?")
+
+
+class TooManyTries(Exception):
+    """There were too many wrong tokens from one address."""
 
 
 class Token:
@@ -47,20 +56,27 @@ class Token:
         if not token:
             message = "token: empty, want a secret of some length or none at all"
             raise ValueError(message)
-        self._token = token.encode()
+        self._token, self._tries = token.encode(), Tries()
         self.cookie = hmac.new(self._token, b"mirrorstream experiment page", sha256).hexdigest()
 
-    def fits(self, given: str) -> bool:
-        """Return whether this is the token, in constant time."""
-        return hmac.compare_digest(given.encode(errors="replace"), self._token)
+    def fits(self, given: str, address: str) -> bool:
+        """Return whether this is the token, in constant time.
 
-    def admits(self, headers: Headers) -> bool:
-        """Return whether a request carries the token or the cookie of it."""
-        scheme, _, given = headers.get("authorization", "").partition(" ")
-        if scheme.lower() == "bearer" and self.fits(given.strip()):
-            return True
+        Raises `TooManyTries`, whatever is given, after some wrong ones from this address.
+        """
+        if not self._tries.are_left(address):
+            raise TooManyTries
+        fits = hmac.compare_digest(given.encode(errors="replace"), self._token)
+        self._tries.note(address, fits=fits)
+        return fits
+
+    def admits(self, headers: Headers, address: str) -> bool:
+        """Return whether a request carries the cookie of the token or the token itself.  Raises `TooManyTries`."""
         cookie = cookie_parser(headers.get("cookie", "")).get(COOKIE, "")
-        return hmac.compare_digest(cookie.encode(errors="replace"), self.cookie.encode())
+        if hmac.compare_digest(cookie.encode(errors="replace"), self.cookie.encode()):
+            return True
+        scheme, _, given = headers.get("authorization", "").partition(" ")
+        return scheme.lower() == "bearer" and self.fits(given.strip(), address)
 
 
 class Access:
@@ -87,9 +103,18 @@ class Access:
         login = self._token is not None and path == LOGIN
         if scope["method"] not in READS and not (login and scope["method"] == "POST"):
             return PlainTextResponse("This page is read-only.\n", 405, {"Allow": ", ".join(READS)})
-        if self._token is None or login or path.startswith(STATIC) or self._token.admits(headers):
+        if self._token is None or login or path.startswith(STATIC):
             return None
-        return _unauthorised(path, headers)
+        try:
+            return None if self._token.admits(headers, address_of(scope)) else _unauthorised(path, headers)
+        except TooManyTries:
+            return JSONResponse({"detail": TOO_MANY}, 429, RETRY)
+
+
+def address_of(scope: Scope) -> str:
+    """Return from where a request came, as the server sees it: behind a proxy, the proxy."""
+    client = scope.get("client")
+    return str(client[0]) if client else ""
 
 
 def known_host(host: str, known: Collection[str]) -> bool:

@@ -22,7 +22,17 @@ from starlette.staticfiles import StaticFiles
 
 import worker
 from worker.experiment.page import api, prometheus, reference, views
-from worker.experiment.page.access import COOKIE, LOGIN, LOOPBACK, Access, Token
+from worker.experiment.page.access import (
+    COOKIE,
+    LOGIN,
+    LOOPBACK,
+    RETRY,
+    TOO_MANY,
+    Access,
+    Token,
+    TooManyTries,
+    address_of,
+)
 from worker.experiment.page.addresses import find, page_of
 from worker.experiment.page.ports import Source
 from worker.experiment.page.rendering import HERE, environment
@@ -110,7 +120,9 @@ class Pages:
         assert isinstance(error, HTTPException)
         if request.url.path.startswith("/api/"):
             return JSONResponse({"detail": error.detail}, error.status_code)
-        return self.render("message.html", status=error.status_code, code=error.status_code, words=error.detail)
+        shown = self.render("message.html", status=error.status_code, code=error.status_code, words=error.detail)
+        shown.headers.update(error.headers or {})
+        return shown
 
     def render(self, template: str, *, status: int = 200, **shown: object) -> HTMLResponse:
         """Fill a template."""
@@ -132,7 +144,11 @@ class Login:
         """Set the cookie and redirect to the page that was asked for."""
         fields = parse_qs((await _body(request)).decode(errors="replace"))
         after = _local(fields.get("next", ["/"])[0])
-        if not self._token.fits(fields.get("token", [""])[0].strip()):
+        try:
+            fits = self._token.fits(fields.get("token", [""])[0].strip(), address_of(request.scope))
+        except TooManyTries:
+            raise HTTPException(429, TOO_MANY, RETRY) from None
+        if not fits:
             return self._pages.render("login.html", status=401, next=after, wrong=True)
         answer = RedirectResponse(after, 303)
         secure = request.url.scheme == "https"

@@ -25,13 +25,20 @@ def serve(
     host: str,
     port: int,
     token: str | None = None,
+    anonymous: bool = False,
     deliveries: Deliveries | None = None,
     say: Callable[[str], object] = typer.echo,
 ) -> None:
-    """Serve until SIGINT or SIGTERM; port 0 takes a free one.  Raises `BadSettings` if the address cannot be used.
+    """Serve until SIGINT or SIGTERM; port 0 takes a free one.
 
+    Raises `BadSettings` if the address cannot be used, and for one that others reach without a token, unless it is to
+    be `anonymous`.
     `source` is asked from the calling thread alone.  `say` is given one line, once the address is listened on.
     """
+    if token is None and not anonymous and not is_loopback(host):
+        raise BadSettings(
+            f"--host {host}: whoever reaches this address could read the page; want --token-file, or --allow-anonymous"
+        )
     # uvicorn hands on the signal that ended it, and one may come before uvicorn listens for it.
     with listen(host, port) as listening, suppress(KeyboardInterrupt):
         say(f"Experiments at {address(listening)} (read only{', with a token' if token else ''}; Ctrl-C stops it)")

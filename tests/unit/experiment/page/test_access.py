@@ -4,10 +4,11 @@ import socket
 
 import pytest
 
-from tests.support.experiment.page_client import client, guarded
+from tests.support.experiment.page_client import SOURCE, client, guarded
 from worker.core.errors import BadSettings
 from worker.experiment.page.access import HEADERS
-from worker.experiment.page.serving import listen
+from worker.experiment.page.serving import listen, serve
+from worker.experiment.page.tries import MAX_ADDRESSES, MAX_WRONG, WINDOW_S, Tries
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW"])
@@ -82,6 +83,40 @@ def test_the_login_form_of_an_experiment_page_takes_the_token_once() -> None:
     assert guarded("secret-2").get("/api/version", headers={"Cookie": cookie}).status_code == 401
     assert page.post("/login", content=b"token=" + b"x" * 10_000).status_code == 413
     assert page.post("/api/version").status_code == 405
+
+
+def test_an_experiment_page_looks_at_few_wrong_tokens_of_one_address() -> None:
+    """Neither the form nor a header tells a guess from the token then; who is in stays in."""
+    page = guarded()
+    cookie = page.post("/login", data={"token": "secret-1"}, follow_redirects=False).headers["set-cookie"].split(";")[0]
+    page.cookies.clear()
+    for number in range(MAX_WRONG):
+        assert page.post("/login", data={"token": f"guess-{number}"}).status_code == 401
+    form = page.post("/login", data={"token": "secret-1"})
+    program = page.get("/api/version", headers={"Authorization": "Bearer secret-1"})
+    assert [one.status_code for one in (form, program)] == [429, 429]
+    assert {one.headers["retry-after"] for one in (form, program)} == {"60"}
+    assert page.get("/api/version", headers={"Cookie": cookie}).status_code == 200
+
+
+def test_an_experiment_page_forgets_wrong_tokens_after_a_minute_and_many_addresses() -> None:
+    now = [0.0]
+    tries = Tries(lambda: now[0])
+    for _ in range(MAX_WRONG):
+        assert tries.are_left("a")
+        tries.note("a", fits=False)
+    assert (tries.are_left("a"), tries.are_left("b")) == (False, True)
+    now[0] = WINDOW_S
+    assert tries.are_left("a")
+    for number in range(2 * MAX_ADDRESSES):
+        tries.note(str(number), fits=False)
+    assert len(tries._wrong) == MAX_ADDRESSES
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7", "example.org"])  # noqa: S104 - none is bound
+def test_an_experiment_page_that_others_reach_wants_a_token_or_a_word(host: str) -> None:
+    with pytest.raises(BadSettings, match="want --token-file, or --allow-anonymous"):
+        serve(SOURCE, host=host, port=0)
 
 
 @pytest.mark.parametrize("after", ["//evil.org", "/\\evil.org", "https://evil.org", "javascript:x", "", "/a\nb"])
