@@ -110,8 +110,12 @@ class Server:
         return answer
 
     def told(self, text: str) -> str:
-        """Return the beginning of what a server says, without the token: some repeat the headers that they got."""
-        return (text.replace(self._token, "[token]") if self._token else text)[:MAX_TOLD]
+        """Return the beginning of what a server says, in one line and without the token.
+
+        Some repeat the headers that they got; line breaks would forge lines of a log, and escape codes move a terminal.
+        """
+        without = text.replace(self._token, "[token]") if self._token else text
+        return "".join(c if c.isprintable() else "\ufffd" for c in " ".join(without[:MAX_TOLD].split()))
 
     def cut(self) -> None:
         """Give up on all that it was asked: those calls raise `Unanswered`."""

@@ -121,6 +121,21 @@ async def test_a_server_that_repeats_the_headers_brings_the_token_into_no_messag
     assert TOKEN not in str(caught.value)
 
 
+async def test_what_a_server_says_is_one_line_that_moves_no_terminal() -> None:
+    """Its version goes into every response, its reasons into the log."""
+    forged = "0.32\n2026-11-29 ERROR all is lost\r\x1b[2J\u202e"
+    line = "0.32 2026-11-29 ERROR all is lost \ufffd[2J\ufffd"
+    async with saying(http(json.dumps({"version": forged}).encode())) as server:
+        assert await server.version() == line
+    async with saying(http(forged.encode(), "400 Bad Request")) as server:
+        with pytest.raises(ValueError, match="HTTP 400") as caught:
+            await server.complete(BODY, {})
+        assert str(caught.value) == f"HTTP 400: {line}"
+    async with saying(http(json.dumps({"data": [{"id": "m", "root": forged}]}).encode())) as server:
+        await server.models()
+        assert server.loaded == {"m": line}
+
+
 @pytest.mark.parametrize(
     "content", ["sekr\u00e9t".encode(), b"sekr\xff\xfet", b"\xef\xbb\xbfsekret", b"sekret\nmore", b"sekret\x00"]
 )
