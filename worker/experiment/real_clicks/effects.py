@@ -7,9 +7,9 @@ The simulation that makes them narrow: for doubly robust the bridged click proba
 the canary the duel share.  Both may be wrong without harm: see `observed` and `canary`.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import fsum, nan
 
 import numpy as np
@@ -19,7 +19,7 @@ from worker.experiment.real_clicks import canary, doubly_robust
 from worker.experiment.real_clicks.bridge import METRIC, Bridge
 from worker.experiment.real_clicks.canary import CanaryEvents
 from worker.experiment.real_clicks.doubly_robust import ControlEvents, Estimand, Floats, ObservedLift
-from worker.experiment.real_clicks.sample_ratio import FirstExposures, chances, sample_ratio, withholds
+from worker.experiment.real_clicks.sample_ratio import FirstExposures, chances, events_by_arm, sample_ratio, withholds
 from worker.experiment.real_clicks.shown_slates import Exposure
 from worker.experiment.statistics import confidence as stats
 from worker.experiment.statistics.user_means import Rule
@@ -43,23 +43,27 @@ def observe(exposures: Sequence[Exposure], over: Bridge, rule: Rule) -> Observed
         found.append(_effect(lift, _rate(control)))
     if len(control) < len(exposures):
         first = _first(exposures)
-        checks = [sample_ratio(first)] if first.in_canary.any() else []
+        checks = [sample_ratio(first), events_by_arm(first, planned_users=rule.planned_users)]
+        checks = checks if first.in_canary.any() else []
         lift = canary.canary(_canary(exposures, first), alpha=rule.alpha, planned_users=rule.planned_users)
-        if any(map(withholds, checks)):
-            why = f"users of the canary seem to be lost, and those who are left are no random ones: {checks[0].words}"
+        if lost := [check.words for check in checks if withholds(check)]:
+            why = f"the canary seems to have lost some, and those who are left are no random ones: {'; '.join(lost)}"
             lift = doubly_robust.not_identified(Estimand.CANARY, why, users=lift.users)
-        found.append(_effect(lift, _rate(one for one in control if one.assigned)))
+        unsure = [check.words for check in checks if check.words.startswith("unknown") and not lost]
+        effect = _effect(lift, _rate(one for one in control if one.assigned))
+        found.append(replace(effect, note="; ".join(filter(None, [effect.note, *unsure]))))
     return Observed(tuple(found), tuple(checks))
 
 
 def _first(exposures: Iterable[Exposure]) -> FirstExposures:
     """Return the first exposure of each assigned user; events come by time."""
     first: dict[int, Exposure] = {}
-    clicked = set()
+    clicked, events = set(), Counter[int]()
     for one in exposures:
         if one.assigned:
             first.setdefault(one.user, one)
             clicked |= {one.user} if one.outcome else set()
+            events[one.user] += 1
     users = list(first.values())
     return FirstExposures(
         user=np.array([one.user for one in users], np.int64),
@@ -67,6 +71,7 @@ def _first(exposures: Iterable[Exposure]) -> FirstExposures:
         probability=_column(users, lambda one: one.arm_probability),
         at=np.array([one.assigned_at for one in users], np.int64),
         clicked=np.array([one.user in clicked for one in users], bool),
+        events=np.array([events[one.user] for one in users], np.int64),
     )
 
 

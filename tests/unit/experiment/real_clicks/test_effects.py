@@ -49,7 +49,7 @@ def test_an_experiment_whose_canary_loses_users_withholds_its_lift_and_says_why(
     effect = of(lost, Estimand.CANARY)
     assert effect is not None
     assert effect.overall.value is None
-    assert effect.overall.withheld.startswith("not identified: users of the canary seem to be lost")
+    assert effect.overall.withheld.startswith("not identified: the canary seems to have lost some")
     assert [one.state for one in lost.checks if one.name == "sample ratio"] == ["FAILED"]
 
 

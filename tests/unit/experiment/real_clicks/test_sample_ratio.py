@@ -1,13 +1,20 @@
 """Canary users who are lost on the way: no effect, and those who are left click more."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 
 from worker.experiment.readout import CheckState
 from worker.experiment.real_clicks.canary import CanaryEvents, canary
-from worker.experiment.real_clicks.sample_ratio import DAY_US, FirstExposures, chances, sample_ratio, withholds
+from worker.experiment.real_clicks.sample_ratio import (
+    DAY_US,
+    FirstExposures,
+    chances,
+    events_by_arm,
+    sample_ratio,
+    withholds,
+)
 
 USERS, LOOKS = 8_000, range(1_000, 8_001, 1_000)
 
@@ -39,6 +46,7 @@ def first(run: Run, upto: int = USERS, *, logged: bool = True) -> FirstExposures
         probability=np.where(inside, chance, 1 - chance) if logged else np.full(kept.size, np.nan),
         at=np.cumsum(np.r_[0, np.diff(run.chance) != 0])[kept] * DAY_US,
         clicked=run.clicked[kept],
+        events=np.ones(kept.size, np.int64),
     )
 
 
@@ -113,10 +121,64 @@ def test_an_experiment_of_three_arms_has_the_chance_of_two_of_them() -> None:
     inside = np.tile([True, False, False, False], 100)
     of = FirstExposures(
         user=np.arange(400), in_canary=inside, probability=np.where(inside, 0.1, 0.3),
-        at=np.zeros(400, np.int64), clicked=np.zeros(400, bool),
+        at=np.zeros(400, np.int64), clicked=np.zeros(400, bool), events=np.ones(400, np.int64),
     )  # fmt: skip
     assert chances(of).round(6).tolist() == [0.25] * 400
     assert sample_ratio(of).state is CheckState.OK
+
+
+@pytest.mark.parametrize("users_a_day", [5, 10])
+def test_an_experiment_of_three_arms_with_few_users_a_day_hardly_ever_cries(users_a_day: int) -> None:
+    """80 % control, 10 % each of two candidates: many days lack one of the arms."""
+    cried = 0
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        arm = rng.choice(3, 200 * users_a_day, p=[0.8, 0.1, 0.1])
+        seen = np.flatnonzero(arm < 2)
+        inside = arm[seen] == 1
+        of = FirstExposures(
+            user=seen, in_canary=inside, probability=np.where(inside, 0.1, 0.8), at=seen // users_a_day * DAY_US,
+            clicked=np.zeros(seen.size, bool), events=np.ones(seen.size, np.int64),
+        )  # fmt: skip
+        cried += sample_ratio(of).state is CheckState.FAILED
+    assert cried == 0
+
+
+def test_an_experiment_whose_ramp_turns_within_a_day_compares_users_of_one_stage() -> None:
+    """The chance is 0.1 in the morning and 0.5 in the afternoon; all is of one day."""
+    printed = 0
+    for seed in range(20):
+        run = made(seed, lost=0.0, days=(0.1, 0.5))
+        clicks = np.random.default_rng(1_000 + seed).random(USERS) < np.where(run.chance < 0.3, 0.5, 0.2)
+        run = Run(run.chance, run.in_canary, clicks, run.kept)
+        of = replace(first(run), at=np.arange(USERS))
+        assert set(chances(of).round(6)) == {0.1, 0.5}
+        assert lift(run, stages=False)[1]
+        printed += lift(run)[1]
+    assert printed <= 1
+
+
+def test_an_experiment_tests_the_users_whose_chance_was_logged() -> None:
+    """2 % without one switched the test off."""
+    of = first(made(1, lost=0.5))
+    of = replace(of, probability=np.where(np.arange(of.user.size) % 50 == 0, np.nan, of.probability))
+    check = sample_ratio(of)
+    assert (check.state, withholds(check)) == (CheckState.FAILED, True)
+    assert check.words.startswith("unknown of ")
+
+
+def test_an_experiment_whose_canary_loses_idle_events_prints_no_lift() -> None:
+    """No user is lost: each has ten events, and a fifth of the idle ones of canary users are not logged."""
+    rng = np.random.default_rng(3)
+    run = made(3, lost=0.0)
+    clicks = rng.random((USERS, 10)) < rng.beta(1, 4, (USERS, 1))
+    logged = clicks | (rng.random((USERS, 10)) >= 0.2) | ~run.in_canary[:, None]
+    of = replace(first(run), events=logged.sum(axis=1))
+    check = events_by_arm(of, planned_users=USERS)
+    assert (check.state, withholds(check)) == (CheckState.FAILED, True)
+    assert "events were lost, or the candidate changes how often users come" in check.words
+    fine = events_by_arm(replace(of, events=np.full(USERS, 10)), planned_users=USERS)
+    assert (fine.state, withholds(fine)) == (CheckState.OK, False)
 
 
 def test_an_experiment_without_logged_chances_does_not_know_its_sample_ratio() -> None:
