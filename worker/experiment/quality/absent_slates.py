@@ -1,11 +1,11 @@
-"""Whether the candidate's slates are there where they should be: for each event of control that it serves.
+"""Whether both lists are there where they should be: for each event of either side that the candidate serves.
 
 A shadow service that times out on hard requests leaves no slate, so there is no question, no answer and nothing
 missing among the pairs, and what is left are the easy requests.  With no true effect and half of the slates absent
 where the candidate would lose, simulations showed it preferred with 0.60 to 0.63.
 
-    control's events       1,000    of users whom the definition's `eligible` names, if it does
-    without a candidate      900
+    events                 1,000    of either side, of users whom the definition's `eligible` names, if it does
+    without the other list   900    or without the duel, where the primary metric is of duels
     declared               10 % of events (`eligible_share: 0.1`)  ->  OK, as planned
 
 A share alone cannot tell slates that were left out by chance from those that would have lost: where one is declared,
@@ -31,7 +31,7 @@ _PART = (
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """One user's events of control, and those among them without a slate of the candidate."""
+    """One user's events of either side, and those among them that lack what is compared."""
 
     user: int  # its number in the state
     events: int
@@ -39,12 +39,12 @@ class Served:
 
 
 def absent_slates(users: Sequence[Served], *, declared: float = 1.0, pairs: int = 0) -> Check:
-    """Return whether at least the declared share of control's events has a slate of the candidate.
+    """Return whether at least the declared share of the events has both lists compared.
 
     `pairs` is how many were compared: some, but no event that the candidate serves, is an `eligible` that names none.
     """
     if pairs and not users:
-        words = f"`eligible` fits none of control's events, although {pairs:,} pairs were compared: is a name wrong?"
+        words = f"`eligible` fits none of the events, although {pairs:,} pairs were compared: is a name wrong?"
         return Check(NAME, CheckState.FAILED, words)
     events, absent = sum(one.events for one in users), sum(one.absent for one in users)
     mean = fsum(one.absent / one.events for one in users) / max(1, len(users))
@@ -53,8 +53,8 @@ def absent_slates(users: Sequence[Served], *, declared: float = 1.0, pairs: int 
     state = state_of(len(users), failed=log_e >= -log(ALPHA), fine=mean <= bound)
     planned = "all were expected" if declared == 1 else f"{declared:.1%} were declared (eligible_share)"
     words = (
-        f"{events - absent:,} of {events:,} events of control have a slate of this candidate, {1 - mean:.1%} of a "
-        f"user's on average; {planned}"
+        f"{events - absent:,} of {events:,} events have both lists compared, {1 - mean:.1%} of a user's on average; "
+        f"{planned}"
     )
     figures = {"share": 1 - mean, "declared": declared, "absent": absent}
     return Check(NAME, state, words, figures, qualifies="" if declared == 1 else _PART)

@@ -241,7 +241,9 @@ class EpochFigures:
         )
 
     def _served(self, candidate: str, control: str) -> list[Served]:
-        return queries.served(self._db, self._row, candidate, control, self._form.eligible if self._form else {})
+        eligible = self._form.eligible if self._form else {}
+        is_duel = self._primary == DUEL_SHARE
+        return queries.served(self._db, self._row, candidate, control, eligible, is_duel=is_duel)
 
     def _checks_of_epoch(self) -> tuple[Check, ...]:
         """Return what is known of the simulator, and of the definition, whichever the candidate."""

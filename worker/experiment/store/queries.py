@@ -72,10 +72,17 @@ def pair_rows(db: sqlite3.Connection, epoch: int) -> list[PairRow]:
 
 
 def served(
-    db: sqlite3.Connection, row: EpochRow, candidate: str, control: str, eligible: Mapping[str, Sequence[str]]
+    db: sqlite3.Connection,
+    row: EpochRow,
+    candidate: str,
+    control: str,
+    eligible: Mapping[str, Sequence[str]],
+    *,
+    is_duel: bool,
 ) -> list[Served]:
-    """Return each user's events of control in an epoch, and how many lack a slate of the candidate.
+    """Return each user's events of either side in an epoch, and how many lack what the primary metric compares.
 
+    That is the duel of both for one that `is_duel`'s, and else a slate of each: whichever record never came.
     `eligible` has the values of the segments that the candidate serves; an event with another one does not count.
     """
     fits = "".join(  # a name may hold what means something in a path of JSON
@@ -83,12 +90,22 @@ def served(
         for one in eligible.values()
     )
     words = [word for name, values in eligible.items() for word in (name, *values)]
-    query = f"""select user, count(*), sum(not has) from (
-            select min(user) as user, max(variant = ?) as has, max(? in (variant, control)) as shown from answer
-            where stream = ? and occurred_at between ? and ?{fits} group by event)
-        where shown group by user order by user"""
-    found = db.execute(query, (candidate, control, row.stream, row.first, row.last, *words))
+    query = f"""select user, count(*), sum(not iif(:duel, duelled, mine and theirs)) from (
+            select min(user) as user, max(:candidate = variant) as mine, max(:control in (variant, control)) as theirs,
+            max(question = 'DUEL' and variant = :candidate and control = :control) as duelled from answer
+            where stream = :stream and occurred_at between :first and :last{fits} group by event)
+        where mine or theirs group by user order by user"""
+    named = {"duel": is_duel, "candidate": candidate, "control": control}
+    named |= {"stream": row.stream, "first": row.first, "last": row.last}
+    found = db.execute(_numbered(query, named), [*named.values(), *words])
     return [Served(user, events, absent) for user, events, absent in found]
+
+
+def _numbered(query: str, named: Mapping[str, object]) -> str:
+    """Return a query with names as numbers, which may be mixed with question marks that come after them."""
+    for number, name in enumerate(named, 1):
+        query = query.replace(f":{name}", f"?{number}")
+    return query
 
 
 def user_name(db: sqlite3.Connection, number: int) -> str:

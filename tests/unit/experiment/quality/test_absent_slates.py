@@ -97,5 +97,5 @@ def test_an_experiment_with_a_tiny_planned_share_does_not_fail_as_planned() -> N
 def test_an_experiment_says_that_its_eligible_fits_nobody() -> None:
     """A misspelt name would switch the check off in silence."""
     check = absent_slates([], pairs=400)
-    assert (check.state, "`eligible` fits none of control's events" in check.words) == (CheckState.FAILED, True)
+    assert (check.state, "`eligible` fits none of the events" in check.words) == (CheckState.FAILED, True)
     assert absent_slates([]).state is CheckState.OPEN

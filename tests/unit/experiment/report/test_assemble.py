@@ -276,7 +276,7 @@ def test_an_experiment_counts_slates_that_never_came_as_missing() -> None:
     absent = [slate(user, event=9, variant="control") for user in range(200)]
     one = only(report_of([*shares(200, 0.5, 0.9), *absent]))
     assert one.verdict is Verdict.DO_NOT_TRUST
-    assert "200 of 400 events of control have a slate of this candidate" in one.reason
+    assert "200 of 400 events have both lists compared" in one.reason
     assert (one.absent, one.missing) == (200, 0)
     assert one.worst_case is not None
     assert 0.5 in one.worst_case
@@ -299,7 +299,7 @@ def test_an_experiments_eligible_names_any_segment(name: str) -> None:
     absent = [slate(user, event=9, variant="control", segments={name: "us"}) for user in range(200)]
     records = [
         *shares(200, 0.5, 0.9, segments={name: "de"}),
-        *(slate(user, event=8, variant=variant, segments={name: "de"})
+        *(slate(user, variant=variant, segments={name: "de"})
           for user in range(200) for variant in ("control", "candidate")),
         *absent,
     ]  # fmt: skip
@@ -372,3 +372,20 @@ def test_an_experiment_reweights_nothing_while_a_part_of_the_population_is_hardl
     assert found["duel_share_reweighted"].overall.withheld == (
         "not identified: 30 users of each activity are needed: light has 0"
     )
+
+
+@pytest.mark.parametrize("lost", ["duel", "control"])
+def test_an_experiment_counts_whatever_record_never_came_as_missing(lost: str) -> None:
+    """Both slates and no duel, or a candidate that was shown without control's shadow: where it would have lost."""
+    records: list[dict[str, object]] = []
+    for user in range(200):
+        would_lose = user % 2
+        records.append(slate(user, shown=lost == "control"))
+        if lost == "duel" or not would_lose:
+            records.append(slate(user, variant="control"))
+        if not would_lose:
+            records += shares(1, 0.7, 0.7, event_id=f"e-{user}-0", user_id=f"u{user}")
+    one = only(report_of(records))
+    assert one.primary.overall.value == pytest.approx(0.7)
+    assert one.verdict is Verdict.DO_NOT_TRUST
+    assert "100 of 200 events have both lists compared" in one.reason
