@@ -31,6 +31,7 @@ from worker.experiment.statistics.confidence import PLANNED_USERS
 from worker.settings.suggestions import did_you_mean
 
 DRAFT = "the definition is a DRAFT; it is left out until its state is RUNNING"
+MAX_NAMES, MAX_VALUES = 16, 1_000  # segments of `eligible` and values of one: they stand in a query
 _OFF_BY = 1e-3  # how far shares may add up from 1
 TIME = "a time, such as 2026-11-01T00:00:00Z"
 
@@ -115,13 +116,15 @@ class Definition:
     primary_metric: MetricName = DUEL_SHARE
     margin: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     guardrails: tuple[Guardrail, ...] = ()
-    alpha: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    alpha: Annotated[float, Field(ge=1e-9, lt=1)] = 0.05
     unit: Literal["user"] = "user"
-    planned_users: Annotated[int, Field(ge=1)] = PLANNED_USERS
+    planned_users: Annotated[int, Field(ge=1, le=10**9)] = PLANNED_USERS
     outcome_window_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 86_400.0
     segments: tuple[Id, ...] = ()
     state: State = State.RUNNING
-    eligible: Mapping[Id, Annotated[tuple[str, ...], Field(min_length=1)]] = field(default_factory=dict)
+    eligible: Annotated[
+        Mapping[Id, Annotated[tuple[str, ...], Field(min_length=1, max_length=MAX_VALUES)]], Field(max_length=MAX_NAMES)
+    ] = field(default_factory=dict)
     eligible_share: Annotated[float, Field(gt=0, le=1)] = 1.0
     population: Annotated[Mapping[Id, Mapping[str, Annotated[float, Field(gt=0, le=1)]]], Field(max_length=1)] = field(
         default_factory=dict

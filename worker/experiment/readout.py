@@ -74,6 +74,7 @@ class Guarded:
     margin: float
     state: GuardrailState
     words: str
+    assumes: str = ""  # what has to be said beside a preference that rests on it
 
 
 @dataclass(frozen=True, slots=True)

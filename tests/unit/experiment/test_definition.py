@@ -168,3 +168,18 @@ def test_an_experiments_population_adds_up_to_one() -> None:
         from_record(record | {"population": {"activity": {"light": 0.7, "heavy": 0.2}}})
     with pytest.raises(BadSettings, match="population"):
         from_record(record | {"population": {"activity": {"all": 1.0}, "country": {"all": 1.0}}})
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("alpha", 5e-324),
+        ("planned_users", 10**400),
+        ("eligible", {f"s{number}": ["a"] for number in range(17)}),
+        ("eligible", {"country": [str(number) for number in range(1_001)]}),
+    ],
+)
+def test_an_experiments_rule_that_no_report_could_bear_is_refused(field: str, value: object) -> None:
+    record = {"experiment_id": "x", "start": START_US, "control": "a", "candidates": ["b"]}
+    with pytest.raises(BadSettings, match=field):
+        from_record(record | {field: value})

@@ -65,7 +65,7 @@ def export(
         raise BadSettings(f"--state {state}: want the file that a reader keeps")
     if target.path.exists() and target.path.samefile(state):
         raise BadSettings(f"--to {target.path}: is the state file itself; want another file")
-    with closing(State(state)) as opened, opened.snapshot():
+    with closing(State(state, to_read=True)) as opened, opened.snapshot():
         check_known(experiment, (one for one in opened.experiments() if not is_placebo(one)))
         with replacing(target.path, force=target.force) as part:
             found = _rows(opened, experiment, what)

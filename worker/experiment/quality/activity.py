@@ -23,6 +23,7 @@ from worker.experiment.readout import ActivityGroup, Check, CheckState
 from worker.experiment.statistics import confidence as stats
 
 NAMES = {1: ("all",), 2: ("light", "heavy"), 3: ("light", "medium", "heavy")}  # by how many groups there are
+ONCE = "they all came equally often, so nothing is known of users who come less or more"
 _WORDS = {"light": "few", "medium": "some", "heavy": "many", "all": "as many"}
 _Z = 1.64  # standard errors between heavy and light users, above which they may differ: 5 % on one side
 
@@ -60,11 +61,16 @@ def groups(
 
 
 def activity(
-    found: Sequence[ActivityGroup], overall: stats.Estimate, *, null: float, margin: float | None = None
+    found: Sequence[ActivityGroup],
+    overall: stats.Estimate,
+    *,
+    null: float,
+    margin: float | None = None,
+    is_small: bool = False,
 ) -> Check:
-    """Return whether users of every activity show the same; while they do not, a preference is of the users seen.
+    """Return whether users of every activity show the same; while they do not, a result is of the users seen.
 
-    Less than `margin` is no difference, of a third as of all.
+    Less than `margin` is no difference, of a third as of all; `is_small` says that all show that there is none.
     """
     told = "; ".join(
         f"{one.name} users ({_range(one)}): {one.estimate.value:.3f}" for one in found if one.estimate.value is not None
@@ -74,21 +80,39 @@ def activity(
         return Check("activity", CheckState.OPEN, "no user was seen yet", forbids=False)
     sides = [_side(one.estimate.interval, null, margin) for one in found]
     preferred = 1 if overall.value > null else -1
-    against = [one.name for one, side in zip(found, sides, strict=True) if side == -preferred]
+    if is_small:
+        against = [one.name for one in found if _is_beyond(one.estimate.interval, null, margin or 0.0)]
+        unknown = _not_small(found, null, margin or 0.0)
+    else:
+        against = [one.name for one, side in zip(found, sides, strict=True) if side == -preferred]
+        unknown = _unknown(found, sides, preferred)
     seen = f"this is said of the {overall.users:,} users seen so far, not of all"
     if against:
         why = f"{_who(against)} show the contrary"
         words, said = f"{told}; {why}", f"{seen}: {why}"
         return Check("activity", CheckState.FAILED, words, figures, forbids=False, holds=True, qualifies=said)
-    if why := _unknown(found, sides, preferred):
-        return Check("activity", CheckState.OPEN, f"{told}; {why}", figures, forbids=False, qualifies=f"{seen}: {why}")
+    if unknown:
+        said = f"{seen}: {unknown}"
+        return Check("activity", CheckState.OPEN, f"{told}; {unknown}", figures, forbids=False, qualifies=said)
     return Check("activity", CheckState.OK, told, figures, forbids=False)
+
+
+def _not_small(found: Sequence[ActivityGroup], null: float, margin: float) -> str:
+    """Return whose difference is not known to be too small to matter, "" where all are."""
+    if len(found) == 1:
+        return ONCE
+    open_ones = [one.name for one in found if not (i := one.estimate.interval) or not i.is_within(margin, null)]
+    return f"by themselves, {_who(open_ones)} are not within the margin yet" if open_ones else ""
+
+
+def _is_beyond(interval: stats.Interval | None, null: float, margin: float) -> bool:
+    return interval is not None and (interval.low > null + margin or interval.high < null - margin)
 
 
 def _unknown(found: Sequence[ActivityGroup], sides: Sequence[int], preferred: int) -> str:
     """Return why the preference is not known to be that of all users, "" where it is."""
     if len(found) == 1:
-        return "they all came equally often, so nothing is known of users who come less or more"
+        return ONCE
     open_ones = [one.name for one, side in zip(found, sides, strict=True) if side != preferred]
     if open_ones:
         return f"by themselves, {_who(open_ones)} do not show it yet"

@@ -9,6 +9,8 @@ simulated experiments printed a preference.  Two things are asked before one is 
     what was not seen   a group as large as n users can miss, ln(1 / 0.01) / n of all, may be at the worst value that
                         there is: the interval has to clear that too, where that value is far outside of what was seen
 
+A metric without bounds, such as `utility`, has no worst value: there the sentence of a result says what is assumed.
+
 The interval of users whose first day is over needs no such theorem: where it shows the same side, that is enough.
 """
 
@@ -61,7 +63,9 @@ def skew(
             state = CheckState.OPEN
             words = f"{n:,} users may have missed a small group whose values turn this by up to {max(shifts):.3f}"
             figures["unseen"] = max(shifts)
-    return Check("skew", state, words, figures, holds=True)
+    unbounded = not np.isfinite(bounds).all()
+    said = f"it assumes that no user is far outside of what was seen ({values[0]:.3g} to {values[-1]:.3g})" if n else ""
+    return Check("skew", state, words, figures, holds=True, qualifies=said if unbounded else "")
 
 
 def _shows(interval: Interval, null: float, margin: float | None) -> str:

@@ -5,6 +5,8 @@
 The same state gives the same report, whatever the order in which it was filled.
 """
 
+import logging
+import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -26,6 +28,8 @@ from worker.experiment.store.database import State
 from worker.experiment.store.queries import EpochRow
 from worker.experiment.store.real_clicks import without_response
 
+log = logging.getLogger(__name__)
+
 _PLACEBOS = tuple(f"~{kind}" for kind in Placebo)  # these are checks of an experiment, not experiments
 
 
@@ -42,12 +46,26 @@ def report(state: State, defaults: Defaults, *, experiment: str | None = None) -
     stats.check(alpha=defaults.alpha, planned_users=defaults.planned_users)
     with state.snapshot():
         found = groupby(queries.epochs(state.db), key=lambda row: row.experiment_id)
-        readouts = [
-            _readout(state, name, list(rows), defaults)
+        made = {
+            name: _readout_of(state, name, list(rows), defaults)
             for name, rows in found
             if experiment in (None, name) and not is_placebo(name)
-        ]
-        return Report(tuple(readouts), _health(state) | _dominant(readouts))
+        }
+        readouts = [one for one in made.values() if one is not None]
+        failed = {f"no_figures_of_{name or 'no_experiment'}": 1 for name, one in made.items() if one is None}
+        return Report(tuple(readouts), _health(state) | _dominant(readouts) | failed)
+
+
+def _readout_of(state: State, name: str, rows: Sequence[EpochRow], defaults: Defaults) -> Readout | None:
+    """Return the readout of an experiment; None, told in data health and the log, where its figures cannot be had.
+
+    One that nobody can compute, by a rule or data that nobody thought of, must not take down all others.
+    """
+    try:
+        return _readout(state, name, rows, defaults)
+    except (ArithmeticError, ValueError, sqlite3.Error):
+        log.exception("%s: no figures can be had of it; the others are reported", name or "without an experiment")
+        return None
 
 
 def is_placebo(experiment: str) -> bool:

@@ -299,7 +299,7 @@ class EpochFigures:
                 closed=agreeing,
                 margin=margin if is_small else None,
             )
-            yield activity(by_activity, effect.overall, null=effect.null, margin=margin)
+            yield activity(by_activity, effect.overall, null=effect.null, margin=margin, is_small=is_small)
 
     def _by_activity(self, primary: Users | None) -> tuple[ActivityGroup, ...]:
         if primary is None:

@@ -2,7 +2,7 @@
 
     OK            the whole interval is above -margin, also with all missing pairs at the worst: shown to be no worse
     BROKEN        the whole interval is below
-    OPEN          neither yet
+    OPEN          neither yet, or too few users for how skewed their values are (`quality.skew`)
     UNMEASURED    no value was ever observed; the words say what would measure it
 
 A candidate is preferred only if every guardrail is OK, so none of them needs a correction for the others: the wrong
@@ -11,16 +11,19 @@ of alpha.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from math import fsum, inf, isinf
 
 from worker.experiment.definition import Definition, Guardrail
-from worker.experiment.metrics import METRICS
+from worker.experiment.metrics import METRICS, Metric
 from worker.experiment.quality.checks import MAX_MISSING
-from worker.experiment.readout import Effect, Guarded, GuardrailState
+from worker.experiment.quality.skew import skew
+from worker.experiment.readout import CheckState, Effect, Guarded, GuardrailState
 from worker.experiment.statistics.confidence import MIN_USERS, Estimate, Interval
 from worker.experiment.statistics.evalues import Sums, share_interval
 from worker.experiment.statistics.user_means import Users
 
+ASSUMED = "it has no bounds, so it assumes that no user is far outside of what was seen"
 AtShare = Callable[[Estimate], Interval | None]  # the interval at the share of alpha; None without one
 
 
@@ -39,11 +42,29 @@ def guarded(
     """
     by_metric = {effect.metric: effect for effect in effects}
     for rail in form.guardrails if form else ():
-        loss = _hidden(users.get((rail.metric, "")) if users else None, absent or {})
-        yield _guarded(rail, by_metric.get(rail.metric), at_share, alpha, loss)
+        of = users.get((rail.metric, "")) if users else None
+        yield _guarded(rail, by_metric.get(rail.metric), at_share, alpha, _Seen(of, absent or {}))
 
 
-def _guarded(rail: Guardrail, effect: Effect | None, at_share: AtShare, alpha: float, loss: float) -> Guarded:
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """The users' values of one metric, if they are at hand, and the pairs that were never asked."""
+
+    users: Users | None
+    absent: Mapping[int, float]
+
+    def doubt(self, interval: Interval, least: float, metric: Metric) -> str:
+        """Return why an interval above `least` does not show yet that there is no loss beyond it."""
+        if self.users is None or not self.users.values().size:
+            return ""
+        if interval.low - _hidden(self.users, self.absent) <= least:
+            return f"events without a value (it needs {metric.needs}) could hide a loss"
+        values, bounds = self.users.values(), (metric.low, metric.high)
+        check = skew(values, interval, null=least, bounds=bounds, closed=None)
+        return "" if check.state is CheckState.OK else check.words
+
+
+def _guarded(rail: Guardrail, effect: Effect | None, at_share: AtShare, alpha: float, seen: _Seen) -> Guarded:
     metric = METRICS[rail.metric]
     least = metric.null - rail.margin
     name = rail.metric if metric.null else f"{rail.metric}, candidate - control"
@@ -53,10 +74,10 @@ def _guarded(rail: Guardrail, effect: Effect | None, at_share: AtShare, alpha: f
     interval = at_share(effect.overall) or _of_equals(effect.overall, (metric.low, metric.high), alpha)
     words = f"{name}: {interval or effect.overall.withheld or 'no interval yet'}; must stay above {least:g}"
     state = _state(interval, least)
-    if state is GuardrailState.OK and interval is not None and interval.low - loss <= least:
-        hidden = f"events without a value (it needs {metric.needs}) could hide a loss"
-        state, words = GuardrailState.OPEN, f"{words}; {hidden}"
-    return Guarded(rail.metric, rail.margin, state, words)
+    if state is GuardrailState.OK and interval is not None and (why := seen.doubt(interval, least, metric)):
+        state, words = GuardrailState.OPEN, f"{words}; {why}"
+    assumes = f"guardrail {rail.metric}: {ASSUMED}" if isinf(metric.high - metric.low) else ""
+    return Guarded(rail.metric, rail.margin, state, words, assumes)
 
 
 def _state(interval: Interval | None, least: float) -> GuardrailState:
@@ -65,10 +86,8 @@ def _state(interval: Interval | None, least: float) -> GuardrailState:
     return GuardrailState.OK if interval.low > least else GuardrailState.BROKEN
 
 
-def _hidden(users: Users | None, absent: Mapping[int, float]) -> float:
+def _hidden(users: Users, absent: Mapping[int, float]) -> float:
     """Return how far the pairs without a value can lower the mean; of a metric without bounds they are to be few."""
-    if users is None or not users.values().size:
-        return 0.0
     worst = users.worst_case(absent)
     if worst is not None:
         return (users.overall().value or 0.0) - worst.low

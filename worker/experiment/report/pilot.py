@@ -39,7 +39,7 @@ def read(path: Path, experiment: str, *, metric: str, draws: int) -> Pilot:
     """
     if not path.exists():
         raise BadSettings(f"--state {path}: No such file or directory; want the file that a reader keeps")
-    state = State(path)
+    state = State(path, to_read=True)
     try:
         check_known(experiment, (one for one in state.experiments() if not is_placebo(one)))
         with state.snapshot():

@@ -12,8 +12,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import fsum, sqrt
 
-import numpy as np
-
 from worker.experiment.metrics import METRICS
 from worker.experiment.quality import dominance
 from worker.experiment.readout import Effect
@@ -24,27 +22,26 @@ from worker.experiment.store.sums import OVERLAP
 ALL_USERS = "this figure is computed over all users only"
 
 
-MIN_STRATUM = 30  # users of each value before a spread is believed
-
-
 def reweighted(
     primary: str, users: Mapping[tuple[str, str], Users], population: Mapping[str, Mapping[str, float]], rule: Rule
 ) -> Iterator[Effect]:
-    """Yield the primary metric of a population whose shares of a segment's values are known."""
+    """Yield the primary metric of a population whose shares of a segment's values are known.
+
+    Users of each value have to be enough for an interval of their own: few of one value hide its spread.
+    """
     for name, shares in population.items():
         strata = {value: users.get((primary, f"{name}={value}")) for value in shares}
-        counts = {value: 0 if one is None else one.values().size for value, one in strata.items()}
+        found = {value: one.overall() if one else stats.Estimate(0, None, None) for value, one in strata.items()}
+        count = sum(one.users for one in found.values())
         told = ", ".join(f"{value} {100 * share:g} %" for value, share in shares.items())
-        short = [f"{value} has {count:,}" for value, count in counts.items() if count < MIN_STRATUM]
+        short = [f"{value}: {one.withheld or 'no user yet'}" for value, one in found.items() if one.interval is None]
         if short:
-            why = f"{MIN_STRATUM} users of each {name} are needed: {', '.join(short)}"
-            estimate = stats.Estimate(sum(counts.values()), None, None, why)
+            estimate = stats.Estimate(count, None, None, "; ".join(short))
         else:
-            found = {value: np.sort(one.values()) for value, one in strata.items() if one is not None}
-            count = sum(counts.values())
-            variance = fsum(shares[v] ** 2 * float(x.var(ddof=1)) / x.size for v, x in found.items())
+            means = {value: (one.value or 0.0, one.sd or 0.0) for value, one in found.items()}
+            variance = fsum((shares[value] * sd) ** 2 / found[value].users for value, (_, sd) in means.items())
             estimate = stats.around(
-                fsum(shares[value] * float(values.mean()) for value, values in found.items()),
+                fsum(shares[value] * mean for value, (mean, _) in means.items()),
                 sqrt(variance * count),
                 users=count,
                 num_differ=count,

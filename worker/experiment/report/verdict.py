@@ -92,7 +92,11 @@ def _beside(on: Evidence, interval: Interval) -> tuple[Verdict, str]:
     if up and unshown:
         rails = "; ".join(f"guardrail {guarded.state.lower()}: {guarded.words}" for guarded in unshown)
         return Verdict.KEEP_RUNNING, f"{where}, but not every guardrail is shown to hold: {rails}"
-    return Verdict.CANDIDATE_PREFERRED if up else Verdict.CONTROL_PREFERRED, "; ".join([where, *_qualified(on)])
+    assumed = [guarded.assumes for guarded in on.guardrails if up and guarded.assumes]
+    return (
+        Verdict.CANDIDATE_PREFERRED if up else Verdict.CONTROL_PREFERRED,
+        "; ".join([where, *_qualified(on), *assumed]),
+    )
 
 
 def _against_margin(on: Evidence, interval: Interval) -> str:

@@ -32,6 +32,16 @@ from worker.experiment.store.answers import Answer
 from worker.experiment.store.sums import Counting
 
 
+def _opened_to_read(path: Path) -> sqlite3.Connection:
+    """Return a connection that changes nothing: no tables are made, and no file of another version is taken over."""
+    try:
+        db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None)
+        tables.check(db, path, is_current=True)
+    except sqlite3.DatabaseError as error:
+        raise BadSettings(f"--state {path}: {error}; want a file that this program made") from error
+    return db
+
+
 def _opened(path: Path | None) -> sqlite3.Connection:
     """Return a connection to a state, with its tables."""
     try:
@@ -58,16 +68,18 @@ def _opened(path: Path | None) -> sqlite3.Connection:
 class State:
     """The state of a readout; one process at a time writes it, any number may read."""
 
-    def __init__(self, path: Path | None = None) -> None:
+    def __init__(self, path: Path | None = None, *, to_read: bool = False) -> None:
         """Open or make a file; without one everything stays in memory.
 
-        Raises `BadSettings` if it cannot be written, or is no state of ours; then nothing of it is changed.
+        `to_read` leaves the file as it is, which a reader of an older version may be writing.  Raises `BadSettings` if
+        it cannot be written, or is no state of ours, or, `to_read`, of another version; then nothing of it is changed.
         """
-        self._db = _opened(path)
+        self._db = _opened_to_read(path) if to_read and path else _opened(path)
         self._counting = Counting(self._db)
         self._forms = self._read_forms()
         self._forgotten = {hashed for (hashed,) in self._db.execute("select hash from forgotten")}
-        self._count_renamed_epochs()
+        if not to_read:
+            self._count_renamed_epochs()
 
     def close(self) -> None:
         """Close the file."""

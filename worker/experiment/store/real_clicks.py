@@ -48,7 +48,11 @@ class Real:
             row = (*name, user, answer.occurred_at, json.dumps(shown.items) if shown.items else None, shown.weight,
                    shown.propensity, shown.whole_slate, shown.assigned, shown.arm_probability,
                    shown.assigned_at)  # fmt: skip
-            self._db.execute("insert or ignore into shown values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+            self._db.execute(
+                """insert or ignore into shown (stream, event, variant, user, occurred_at, items, weight, propensity,
+                whole, assigned, arm_probability, assigned_at) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+                row,
+            )
         if answer.target_propensity is not None:
             self._db.execute("insert or ignore into target values (?, ?, ?, ?)", (*name, answer.target_propensity))
 

@@ -106,14 +106,21 @@ alter table shown add column assigned_at int;
 """
 
 
-def check(db: sqlite3.Connection, path: Path | None) -> None:
+def check(db: sqlite3.Connection, path: Path | None, *, is_current: bool = False) -> None:
     """Refuse a file that is no state of ours, or of a version that is not read; nothing is changed.
+
+    `is_current` refuses one that would have to be brought up to date first.
 
     Raises `BadSettings`.
     """
     found = _version(db)
     if not _is_ours(db):
         raise BadSettings(f"--state {path}: {_FOREIGN}")
+    if is_current and found != VERSION and found in READABLE:
+        raise BadSettings(
+            f"--state {path}: a state file of version {found}, want {VERSION}; its reader "
+            "(`mirrorstream experiment serve` or `report`) brings it up to date"
+        )
     if found not in READABLE:
         raise BadSettings(
             f"--state {path}: a state file of version {found}, want {VERSION}; it is left unchanged. "

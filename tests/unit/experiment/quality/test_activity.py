@@ -100,3 +100,25 @@ def test_an_experiment_names_the_users_who_point_the_other_way() -> None:
     )
     assert check.holds
     assert not check.forbids
+
+
+@pytest.mark.parametrize(
+    ("means", "state", "words"),
+    [
+        ((0.5, 0.5, 0.5), CheckState.OK, ""),
+        ((0.48, 0.5, 0.54), CheckState.FAILED, "users with many events show the contrary"),
+    ],
+)
+def test_an_experiment_finds_no_difference_only_within_the_margin_of_every_third(
+    means: tuple[float, ...], state: CheckState, words: str
+) -> None:
+    """All together are within two points of a tie; a third that is not, on whichever side, is named."""
+    rng = np.random.default_rng(1)
+    values = np.concatenate([rng.normal(mean, 0.03, 400) for mean in means])
+    counts = np.repeat([1, 4, 9], 400)
+    overall = estimate(values.tolist(), num_differ=len(values), alpha=ALPHA, planned_users=USERS)
+    found = groups(values, counts, alpha=ALPHA, planned_users=USERS, bounds=(0.0, 1.0))
+    check = activity(found, overall, null=0.5, margin=0.02, is_small=True)
+    assert check.state is state
+    assert words in check.words
+    assert bool(check.qualifies) is (state is not CheckState.OK)

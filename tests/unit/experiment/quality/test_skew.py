@@ -91,6 +91,7 @@ def test_an_experiment_of_unbounded_values_asks_for_what_was_seen_alone() -> Non
     values = np.random.default_rng(3).normal(1.0, 1.0, 500)
     check = skew(values, Interval(0.8, 1.2), null=0.0, bounds=(-np.inf, np.inf), closed=None)
     assert check.state is CheckState.OK
+    assert check.qualifies.startswith("it assumes that no user is far outside of what was seen (-")
 
 
 def same_but_for_few(users: int) -> NDArray[np.float64]:

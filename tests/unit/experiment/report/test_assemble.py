@@ -9,7 +9,8 @@ from rich.console import Console
 
 from tests.support.experiment.made import AT_US, MINUTE_US, answers, response, slate
 from worker.experiment.definition import Definition, Guardrail
-from worker.experiment.readout import Comparison, Report
+from worker.experiment.readout import Comparison, Readout, Report
+from worker.experiment.report import assemble
 from worker.experiment.report.assemble import Defaults, report
 from worker.experiment.report.terminal import render
 from worker.experiment.statistics.confidence import Verdict
@@ -346,22 +347,22 @@ def test_an_experiment_without_a_plan_says_what_one_would_gain() -> None:
 
 
 def test_an_experiment_reweights_its_users_to_the_population_that_its_definition_states() -> None:
-    """Nine tenths of those seen come often and like it; in the population they are a tenth."""
+    """Three quarters of those seen come often and like it; in the population they are a tenth."""
     shares_of = {"heavy": (0.6, 0.8), "light": (0.3, 0.5)}
     records = (
         response(user, duel_share=shares_of[name][user % 2], segments={"activity": name})
         for user in range(400)
-        for name in ["heavy" if user < 360 else "light"]
+        for name in ["heavy" if user < 300 else "light"]
     )
     rule = replace(DEFINED, population={"activity": {"light": 0.9, "heavy": 0.1}})
     found = {effect.metric: effect for effect in only(report_of(records, rule)).effects}
-    assert found["duel_share"].overall.value == pytest.approx(0.67)
+    assert found["duel_share"].overall.value == pytest.approx(0.75 * 0.7 + 0.25 * 0.4)
     again = found["duel_share_reweighted"]
     assert again.overall.value == pytest.approx(0.9 * 0.4 + 0.1 * 0.7)
     assert again.note == "re-weighted to the population's activity: light 90 %, heavy 10 %"
     assert again.overall.interval is not None
     # 400 users as if drawn by these weights: the light ones, who are few, make it wider than the headline's.
-    variance = 0.81 * (0.1**2 * 40 / 39) / 40 + 0.01 * (0.1**2 * 360 / 359) / 360
+    variance = 0.81 * (0.1**2 * 100 / 99) / 100 + 0.01 * (0.1**2 * 300 / 299) / 300
     assert again.overall.sd == pytest.approx((variance * 400) ** 0.5)
 
 
@@ -370,7 +371,8 @@ def test_an_experiment_reweights_nothing_while_a_part_of_the_population_is_hardl
     records = (response(user, segments={"activity": "heavy"}) for user in range(200))
     found = {effect.metric: effect for effect in only(report_of(records, rule)).effects}
     assert found["duel_share_reweighted"].overall.withheld == (
-        "not identified: 30 users of each activity are needed: light has 0"
+        "not identified: light: no user yet; "
+        "heavy: all 200 users have the same value, 0.600: no interval can be computed"
     )
 
 
@@ -389,3 +391,21 @@ def test_an_experiment_counts_whatever_record_never_came_as_missing(lost: str) -
     assert one.primary.overall.value == pytest.approx(0.7)
     assert one.verdict is Verdict.DO_NOT_TRUST
     assert "100 of 200 events have both lists compared" in one.reason
+
+
+def test_an_experiment_whose_figures_cannot_be_had_takes_down_no_other(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever it is: the others are reported, and the log and data health have its name."""
+    one = assemble._readout
+
+    def failing(state: State, name: str, *rest: object) -> Readout:
+        if name == "bad":
+            raise OverflowError("of a rule that nobody thought of")
+        return one(state, name, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(assemble, "_readout", failing)
+    found = report_of([*shares(200, 0.5, 0.9), *shares(200, 0.5, 0.9, experiment_id="bad")])
+    assert [readout.experiment_id for readout in found.readouts] == ["exp"]
+    assert found.data_health["no_figures_of_bad"] == 1
+    assert "bad: no figures can be had of it" in caplog.text

@@ -8,6 +8,7 @@ loss     0.05 (at the margin)    preferred in at most 5 % of the runs, however o
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,10 +17,11 @@ from tests.support.experiment.made import AT_US, response, slate
 from tests.support.experiment.truth import Floats
 from tests.unit.experiment.report.test_assemble import only, report_of
 from worker.experiment.definition import Definition, Guardrail
-from worker.experiment.readout import Comparison, Effect, Guarded
+from worker.experiment.readout import Comparison, Effect, Guarded, GuardrailState
 from worker.experiment.report.guardrails import guarded
 from worker.experiment.report.verdict import Evidence, judge
 from worker.experiment.statistics.confidence import Estimate, Interval, Verdict, at_level, estimate
+from worker.experiment.statistics.user_means import Rule, Sums, Users
 
 ALPHA, MARGIN, USERS, SD = 0.05, 0.05, 1_000, 0.2
 LOOKS = range(100, USERS + 1, 50)
@@ -128,6 +130,37 @@ def test_an_experiment_shows_no_guardrail_on_the_events_that_have_its_attribute_
     assert found.guardrails[0].state == state
     assert ("could hide a loss" in found.guardrails[0].words) is (state == "OPEN")
     assert (found.verdict is Verdict.CANDIDATE_PREFERRED) is (state == "OK")
+
+
+def test_an_experiment_shows_no_guardrail_on_too_few_users_for_a_rare_and_large_loss() -> None:
+    """1 % of the users lose much: a hundred users may hold none of them, and all others hardly differ."""
+    falsely = 0
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        values = np.where(rng.random(100) < 0.01, -1.0, 0.0) + rng.normal(0, 0.001, 100)
+        rows = [(user, 0, 1, 0, round(value * 2**30), 1) for user, value in enumerate(values.clip(-1, 1))]
+        users = Users(Sums.of(rows, unit=2**30), Rule(ALPHA, USERS, (-1.0, 1.0)))
+        form = replace(FORM, guardrails=(Guardrail("diversity", 0.005),))
+        (rail,) = guarded(
+            form,
+            [Effect("diversity", 0.0, users.overall(), users.overall())],
+            lambda one: at_level(one, ALPHA, planned_users=USERS),
+            alpha=ALPHA,
+            users={("diversity", ""): users},
+        )
+        falsely += rail.state == "OK"
+    assert falsely == 0
+
+
+def test_an_experiment_says_what_a_guardrail_without_bounds_assumes() -> None:
+    rail = Guarded("utility", 0.1, GuardrailState.OK, "utility: fine", "guardrail utility: it has no bounds")
+    overall = estimated(np.random.default_rng(1).normal(0.6, 0.1, 400).clip(0, 1), (0.0, 1.0))
+    found = judge(
+        Evidence(Effect("duel_share", 0.5, overall, overall), ALPHA, USERS, None, 1, 0, None, guardrails=[rail])
+    )
+    assert found[0] is Verdict.CANDIDATE_PREFERRED
+    assert found[1].endswith("; guardrail utility: it has no bounds")
+    assert rails(estimated(np.zeros(400), (-1.0, 1.0)))[0].assumes == ""
 
 
 def test_an_experiment_waits_for_a_guardrail_that_nothing_measures_and_says_what_would() -> None:

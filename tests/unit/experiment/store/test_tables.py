@@ -201,3 +201,21 @@ def test_another_programs_database_stays_as_it_is_whatever_its_tables_are_called
     with pytest.raises(Fatal, match="another program's database"):
         tables.start_over(path)
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("version", [2, 4])
+def test_an_experiments_file_is_only_read_where_nothing_else_is_asked_for(tmp_path: Path, version: int) -> None:
+    """An older reader may be writing it: an export brings nothing up to date, and makes no file."""
+    path = tmp_path / "state.db"
+    take(State(path), many()).close()
+    with closing(State(path, to_read=True)) as read:
+        assert counted(read) == counted(take(State(), many()))
+        with pytest.raises(sqlite3.OperationalError, match="readonly"):
+            read.db.execute("delete from answer")
+    with closing(sqlite3.connect(path)) as db:
+        db.execute(f"pragma user_version = {version}")
+        db.commit()
+    before = path.read_bytes()
+    with pytest.raises(Fatal, match=f"of version {version}, want 5; its reader"):
+        State(path, to_read=True)
+    assert path.read_bytes() == before
