@@ -124,11 +124,24 @@ class Segment:
 class ActivityGroup:
     """The primary metric among users who came about equally often."""
 
-    name: str  # light, medium, heavy
+    name: str  # light, medium, heavy; "all" where they came too much alike for groups
     fewest_events: int  # of a user in it
     most_events: int
-    estimate: stats.Estimate
+    estimate: stats.Estimate  # all groups' intervals together hold at 1 - alpha
     sd: float  # of the users' values
+    notable: bool = False  # differs significantly from a tie, by e-BH over the groups
+
+    def __post_init__(self) -> None:
+        """Have a figure that is withheld say so, as `Effect` does."""
+        object.__setattr__(self, "estimate", stats.explained(self.estimate))
+
+    @property
+    def events(self) -> str:
+        """How many events a user of it has, in words."""
+        few, many = self.fewest_events, self.most_events
+        if few == many:
+            return "1 event" if few == 1 else f"{few:,} events"
+        return f"{few:,} to {many:,} events"
 
 
 @dataclass(frozen=True, slots=True)

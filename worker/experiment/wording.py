@@ -16,12 +16,12 @@ wherever it is shown: digits follow from its width, and an end that is beside th
 'not identified: 40 users so far, at least 100 needed'
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
 from worker.experiment.metrics import METRICS
-from worker.experiment.readout import Agreement, Calibrated, Comparison, Effect, Epoch
+from worker.experiment.readout import ActivityGroup, Agreement, Calibrated, Comparison, Effect, Epoch
 from worker.experiment.statistics.confidence import (
     DEFINED,
     EVEN,
@@ -77,6 +77,21 @@ def level(alpha: float) -> str:
 def label(effect: Effect) -> str:
     """Return the name of a metric as a reader of the page knows it."""
     return "choices that go to B" if effect.null == EVEN else effect.metric.replace("_", " ")
+
+
+def by_activity(groups: Sequence[ActivityGroup], alpha: float) -> str:
+    """Return what the groups of users by their activity are, as a sentence without its full stop; "" without any."""
+    if not groups:
+        return ""
+    if len(groups) == 1:
+        return (
+            f"the users came about equally often ({groups[0].events} each), "
+            "so nothing is known of users who come less or more"
+        )
+    return (
+        "users by how often they came, in thirds as far as their numbers of events allow; "
+        f"all {len(groups)} intervals together hold at {level(alpha)}"
+    )
 
 
 def figure(one: Estimate, null: float, metric: str = "") -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from worker.experiment.definition import Definition, Guardrail
 from worker.experiment.readout import (
+    ActivityGroup,
     Agreement,
     Calibrated,
     Check,
@@ -188,6 +189,11 @@ def comparison(value: float = 0.534, **changes: object) -> Comparison:
         wins=tuple(example(number, 0.95 - 0.01 * number) for number in range(1, 7)),
         losses=tuple(example(number, 0.02 + 0.01 * (number - 10)) for number in range(10, 16)),
         basis=stats.DEFINED,
+        activity=(
+            ActivityGroup("light", 1, 2, estimate(0.522, 1_040, half=0.044), 0.4),
+            ActivityGroup("medium", 3, 6, estimate(0.533, 1_040, half=0.044), 0.4),
+            ActivityGroup("heavy", 7, 212, estimate(0.562, 1_040, half=0.044), 0.4, notable=True),
+        ),
     )
     return replace(base, **changes)  # type: ignore[arg-type]
 
@@ -236,6 +242,7 @@ def waiting() -> Comparison:
         verdict=Verdict.KEEP_RUNNING, reason=few.withheld, effects=effects, trigger_share=0.3, events=52,
         statuses={"OK": 15, "IDENTICAL": 37}, missing=0, missing_share=0.0, worst_case=None, guardrails=(), checks=(),
         timeline=(Point(AT_US + HOUR_US, 40, 0.56, None, None),), segments=(), items=(), positions=(),
+        activity=(ActivityGroup("all", 1, 1, few, 0.3),),
         reasons=(), wins=(), losses=(),
         contested_mass=None, basis=stats.BASIS,
     )  # fmt: skip

@@ -15,6 +15,7 @@ from worker.experiment.page.addresses import epoch_key, page_of
 from worker.experiment.page.charts import Mark, Scale
 from worker.experiment.page.forecast import Finish, finish
 from worker.experiment.readout import (
+    ActivityGroup,
     Check,
     CheckState,
     Comparison,
@@ -71,6 +72,14 @@ class SegmentRow:
     """One value of one segment."""
 
     segment: Segment
+    mark: Mark
+
+
+@dataclass(frozen=True, slots=True)
+class ActivityRow:
+    """Users who came about equally often."""
+
+    group: ActivityGroup
     mark: Mark
 
 
@@ -134,6 +143,9 @@ class Compared:
     scale: Scale
     overall: Mark
     margin: Mark  # of no difference, around the null
+    activity: tuple[ActivityRow, ...]  # the lightest first
+    activity_scale: Scale
+    activity_words: str
     finish: Finish
     timeline: tuple[Point, ...]
     timeline_text: str
@@ -239,6 +251,7 @@ def compared(readout: Readout, comparison: Comparison) -> Compared:
     margin = (readout.definition.margin if readout.definition else None) or 0.0
     scale = charts.scale(primary.null, [primary.overall], margin=margin)
     segments = charts.scale(primary.null, [one.overall for one in comparison.segments])
+    activity = charts.scale(primary.null, [one.estimate for one in comparison.activity])
     around = (scale.place(primary.null - margin), scale.place(primary.null + margin)) if margin else (None, None)
     return Compared(
         comparison=comparison,
@@ -251,6 +264,9 @@ def compared(readout: Readout, comparison: Comparison) -> Compared:
         scale=scale,
         overall=scale.mark(primary.overall),
         margin=Mark(None, *around),
+        activity=tuple(ActivityRow(one, activity.mark(one.estimate)) for one in comparison.activity),
+        activity_scale=activity,
+        activity_words=wording.by_activity(comparison.activity, readout.alpha),
         finish=finish(comparison.timeline, planned_users=readout.planned_users),
         timeline=charts.thinned(comparison.timeline),
         timeline_text=charts.described(comparison.timeline, primary),

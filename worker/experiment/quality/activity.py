@@ -14,13 +14,15 @@ no difference between the thirds is shown, in 66 %.)
 """
 
 from collections.abc import Sequence
-from math import sqrt
+from dataclasses import replace
+from math import inf, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
 
 from worker.experiment.readout import ActivityGroup, Check, CheckState
 from worker.experiment.statistics import confidence as stats
+from worker.experiment.statistics.evalues import e_bh
 
 NAMES = {1: ("all",), 2: ("light", "heavy"), 3: ("light", "medium", "heavy")}  # by how many groups there are
 ONCE = "they all came equally often, so nothing is known of users who come less or more"
@@ -35,8 +37,12 @@ def groups(
     alpha: float,
     planned_users: int,
     bounds: tuple[float, float],
+    null: float = stats.EVEN,
 ) -> tuple[ActivityGroup, ...]:
-    """Return the estimate of each third of the users by their number of events; fewer where many have the same."""
+    """Return the estimate of each third of the users by their number of events; fewer where many have the same.
+
+    Those that e-BH picks out of all against a mean of `null` are notable.
+    """
     if not len(values):
         return ()
     order = np.lexsort((values, events))  # sums round alike, whoever came first
@@ -44,20 +50,24 @@ def groups(
     cuts = np.unique(np.quantile(events, (1 / 3, 2 / 3), method="lower"))
     places = np.searchsorted(cuts, events, side="left")
     kept = np.unique(places)
+    level, plan = alpha / len(kept), max(1, planned_users // len(kept))
 
     def group(name: str, place: np.int64) -> ActivityGroup:
         mine, own = events[places == place], values[places == place]
         of_group = stats.estimate(
             own.tolist(),
             num_differ=stats.MIN_DIFFERING,
-            alpha=alpha / len(kept),
-            planned_users=max(1, planned_users // len(kept)),
+            alpha=level,
+            planned_users=plan,
             bounds=bounds,
         )
         sd = float(own.std(ddof=1)) if own.size > 1 else 0.0
         return ActivityGroup(name, int(mine.min()), int(mine.max()), of_group, sd)
 
-    return tuple(map(group, NAMES[len(kept)], kept))
+    found = tuple(map(group, NAMES[len(kept)], kept))
+    log_es = {one.name: stats.log_e(one.estimate, null=null, alpha=level, planned_users=plan) for one in found}
+    picked = e_bh({name: -inf if log_e is None else log_e for name, log_e in log_es.items()}, alpha=alpha)
+    return tuple(replace(one, notable=one.name in picked) for one in found)
 
 
 def activity(
@@ -73,7 +83,7 @@ def activity(
     Less than `margin` is no difference, of a third as of all; `is_small` says that all show that there is none.
     """
     told = "; ".join(
-        f"{one.name} users ({_range(one)}): {one.estimate.value:.3f}" for one in found if one.estimate.value is not None
+        f"{one.name} users ({one.events}): {one.estimate.value:.3f}" for one in found if one.estimate.value is not None
     )
     figures = {one.name: one.estimate.value for one in found if one.estimate.value is not None}
     if overall.value is None:
@@ -136,10 +146,3 @@ def _side(interval: stats.Interval | None, null: float, margin: float | None) ->
     if interval is None or null in interval or (margin is not None and interval.is_within(margin, null)):
         return 0
     return 1 if interval.low > null else -1
-
-
-def _range(one: ActivityGroup) -> str:
-    few, many = one.fewest_events, one.most_events
-    if few == many:
-        return "1 event" if few == 1 else f"{few:,} events"
-    return f"{few:,} to {many:,} events"

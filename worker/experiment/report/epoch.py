@@ -311,6 +311,7 @@ class EpochFigures:
             alpha=rule.alpha,
             planned_users=rule.planned_users,
             bounds=rule.bounds,
+            null=METRICS[self._primary].null,
         )
 
     def _noise(self, primary: Users | None, half_differences: Sums) -> str:

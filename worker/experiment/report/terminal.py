@@ -88,6 +88,7 @@ def _column(one: Comparison, readout: Readout) -> dict[str, str]:
         "estimand": f"{primary.estimand}, {one.basis}",
         f"{_words(primary)}, all users": wording.told(primary),
         f"{_words(primary)}, slates differ": wording.figure(primary.triggered, primary.null, primary.metric),
+        **({f"{_words(primary)}, by activity": _activity(one, readout)} if one.activity else {}),
         **({f"{_words(primary)}, users after their first day": _closed(one)} if one.closed else {}),
         **{_row_name(effect): _effect(effect) for effect in one.effects[1:]},
         **{f"guardrail {guarded.metric}": f"{guarded.state}: {guarded.words}" for guarded in one.guardrails},
@@ -104,6 +105,19 @@ def _column(one: Comparison, readout: Readout) -> dict[str, str]:
         "missing pairs": f"{one.missing:,} ({one.missing_share:.2%})",
         "if the missing pairs all went to one side": _worst_case(one),
     }
+
+
+def _activity(one: Comparison, readout: Readout) -> str:
+    """Return a line per group of users by how often they came, and what the groups are."""
+    primary, words = one.primary, wording.by_activity(one.activity, readout.alpha)
+    if len(one.activity) == 1:
+        return words
+    lines = [
+        f"{group.name}: {wording.figure(group.estimate, primary.null, primary.metric)}; "
+        f"{group.estimate.users:,} users with {group.events}" + ("; stands out" if group.notable else "")
+        for group in one.activity
+    ]
+    return "\n".join((*lines, words))
 
 
 def _movers(one: Comparison) -> str:

@@ -15,11 +15,11 @@ from starlette.testclient import TestClient
 
 from tests.support.experiment import page_examples as made
 from tests.support.experiment.page_client import BASE, Elements, client
-from worker.experiment.page import text
+from worker.experiment.page import document, text
 from worker.experiment.page.addresses import find, key, page_of
 from worker.experiment.page.app import create_app
 from worker.experiment.page.views import HEADLINES
-from worker.experiment.readout import Readout
+from worker.experiment.readout import Readout, Report
 from worker.experiment.report.terminal import render
 from worker.experiment.statistics.confidence import Estimate, Verdict
 
@@ -250,9 +250,7 @@ def test_the_experiment_reference_names_every_path_of_the_document() -> None:
 def test_the_words_of_an_experiment_page_name_no_private_terms() -> None:
     """Readers found these unclear; a warning says that it is one, at the terminal too."""
     page = Elements(client().get("/experiments/home-ranker-7").text).text
-    console = Console(file=StringIO(), width=200, record=True)
-    console.print(render(made.report()))
-    terminal = console.export_text()
+    terminal = at_terminal(made.report())
     for words in (
         "blurs",
         "forbids",
@@ -269,6 +267,31 @@ def test_the_words_of_an_experiment_page_name_no_private_terms() -> None:
         assert words not in page + terminal, words
     assert "position profile warning only" in page
     assert "FAILED (warning only): with 3 options, the last slot gets 44% of the choices" in terminal
+
+
+def test_an_experiment_shows_its_users_by_activity_beside_the_headline() -> None:
+    """A row per group with its events, users and interval, on the page, in the file and at the terminal; in words."""
+    page = client().get("/experiments/home-ranker-7").text
+    for shown in (page, document.render(made.report(), written_at=made.AT_US)):
+        words = Elements(shown).text
+        assert "light 1 to 2 events 1,040 52 % (48 to 57) medium 3 to 6 events 1,040 53 % (49 to 58)" in words
+        assert "heavy stands out 7 to 212 events 1,040 56 % (52 to 61)" in words
+        assert "all 3 intervals together hold at 95 %. Heavy users are seen first" in words
+    assert page.index("</section>") < page.index('id="activity-table"') < page.index('<dl class="facts">')
+    terminal = at_terminal(made.report())
+    assert "light: 52 % (48 to 57); 1,040 users with 1 to 2 events" in terminal
+    assert "heavy: 56 % (52 to 61); 1,040 users with 7 to 212 events; stands out" in terminal
+    alone = made.report(made.readout("e", made.epoch(made.waiting())))
+    for words in (Elements(document.render(alone, written_at=made.AT_US)).text, at_terminal(alone)):
+        assert "the users came about equally often (1 event each), so nothing is known of users who" in words.lower()
+        assert "activity-table" not in document.render(alone, written_at=made.AT_US)
+
+
+def at_terminal(report: Report) -> str:
+    """Return what the terminal shows."""
+    console = Console(file=StringIO(), width=200, record=True)
+    console.print(render(report))
+    return console.export_text()
 
 
 def test_an_experiment_page_says_which_items_made_the_difference() -> None:

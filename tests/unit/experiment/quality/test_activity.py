@@ -89,6 +89,21 @@ def test_an_experiment_shows_its_users_by_activity() -> None:
     assert activity((), Estimate(0, None, None), null=0.5).state is CheckState.OPEN
 
 
+def test_an_experiment_marks_the_users_of_an_activity_who_clearly_differ_from_a_tie() -> None:
+    """By e-BH over the groups, at the interval's own level; the tie of a difference is another one."""
+    values = np.concatenate([np.full(200, 0.5), np.full(200, 0.51), np.full(200, 0.7)])
+    values += np.random.default_rng(3).normal(0, 0.1, 600)
+    counts = np.repeat([1, 4, 9], 200)
+    found = groups(values, counts, alpha=ALPHA, planned_users=600, bounds=(0.0, 1.0))
+    assert [one.notable for one in found] == [False, False, True]
+    shifted = groups(values - 0.5, counts, alpha=ALPHA, planned_users=600, bounds=(-1.0, 1.0), null=0.0)
+    assert [one.notable for one in shifted] == [False, False, True]
+    few = groups(values[:9], counts[:9], alpha=ALPHA, planned_users=600, bounds=(0.0, 1.0))
+    assert [(one.notable, one.estimate.withheld) for one in few] == [
+        (False, "not identified: 9 users so far, at least 100 needed")
+    ]
+
+
 def test_an_experiment_names_the_users_who_point_the_other_way() -> None:
     values = np.concatenate([np.full(100, 0.45), np.full(200, 0.6)]) + np.random.default_rng(1).normal(0, 0.02, 300)
     overall, check = look(values, np.repeat([1, 4, 9], 100))
