@@ -71,8 +71,21 @@ def price(of: Attributes, probabilities: Sequence[float]) -> float | None:
     return fsum(p * value for p, value in zip(probabilities, known, strict=True)) if known else None
 
 
+def categories(text: str) -> tuple[str, ...]:
+    """Return the categories that an item's text names, as they are written; one in two spellings counts once.
+
+    >>> categories("Drama | Crime, drama")
+    ('Drama', 'Crime')
+    """
+    found: dict[str, str] = {}
+    for part in _SEPARATORS.split(text):
+        if name := part.strip():
+            found.setdefault(name.casefold(), name)
+    return tuple(found.values())
+
+
 def _names(text: str) -> list[str]:
-    return list(dict.fromkeys(name for part in _SEPARATORS.split(text) if (name := part.strip().casefold())))
+    return [name.casefold() for name in categories(text)]
 
 
 def _numbers(of: Attributes, name: str, *, high: float) -> list[float] | None:

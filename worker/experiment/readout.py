@@ -163,6 +163,8 @@ class Offered:
     variants: tuple[str, ...]
     probability: float
     title: str = ""  # "" where the responses carry none
+    category: str = ""  # as the response has it: several are separated by | or ,
+    provider: str = ""
 
 
 class List(StrEnum):
@@ -177,13 +179,14 @@ class List(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """What one item, or one position, did for the candidate: how often it is chosen where one list alone offers it.
+    """What one item, category, provider or position did for the candidate, where one list alone offers an item of it.
 
-    `effect` is that share less the 1 / number of options that chance would give, one mean per user.  `points` is what
-    it adds to the share of choices that go to the candidate, every user weighted equally, as in the headline.
+    `chosen` is how often such an item is chosen; `effect` is that less the 1 / number of options that chance would
+    give, one mean per user.  An item of several categories counts in each with an equal part.  `points` is what it
+    adds to the share of choices that go to the candidate, every user weighted equally, as in the headline.
     """
 
-    name: str  # an item's id, or a position from 1 on
+    name: str  # an item's id, a category, a provider, "(none)" for items without one, or a position from 1 on
     side: List
     offers: int
     chosen: float
@@ -244,6 +247,8 @@ class Comparison:
     absent: int = 0  # events of control without a slate of the candidate, of those that it serves
     dominant: Mapping[str, float] = field(default_factory=dict)  # share of the events, by a user's alias
     plan_gain: str = ""  # what a plan would gain at this number of users, where `planned_users` is the default
+    categories: tuple[Where, ...] = ()  # like `items`; empty where no item has a category
+    providers: tuple[Where, ...] = ()
 
     @property
     def primary(self) -> Effect:

@@ -85,7 +85,7 @@ def example(number: int, share: float, *, rationales: Sequence[str] = ()) -> Exa
     options = [
         *(Offered(f"a-{number}-{i}", i, ("control",), lost * part) for i, part in enumerate((0.6, 0.3, 0.1))),
         *(
-            Offered(f"b-{number}-{i}", i + 1, ("candidate",), won * part, f"Film {number}.{i}")
+            Offered(f"b-{number}-{i}", i + 1, ("candidate",), won * part, f"Film {number}.{i}", "drama|War", "Studio B")
             for i, part in enumerate((0.7, 0.2, 0.1))
         ),
         Offered("both-1", 3, ("control", "candidate"), both),
@@ -105,6 +105,15 @@ def items() -> tuple[Where, ...]:
         Where(name, side, 900 - 100 * place, 0.2 + 4 * points, 0.2, estimate(4 * points, 640, half=0.02), points,
               notable=place < 2, title=title)
         for place, (name, title, side, points) in enumerate(rows)
+    )  # fmt: skip
+
+
+def groups(*names: str) -> tuple[Where, ...]:
+    """Make categories or providers, the first in list B, the second in list A and so on."""
+    return tuple(
+        Where(name, (List.B, List.A)[place % 2], 900 - 100 * place, 0.25, 0.2, estimate(0.05, 640, half=0.02),
+              0.013 - 0.004 * place, notable=not place)
+        for place, name in enumerate(names)
     )  # fmt: skip
 
 
@@ -180,6 +189,8 @@ def comparison(value: float = 0.534, **changes: object) -> Comparison:
             for place in (1, 2, 3)
             for side in List
         ),
+        categories=groups("Drama", "Crime", "(none)"),
+        providers=groups("Studio B", "Studio A"),
         reasons=(
             Reason("topic", 0.61, 0.68),
             Reason("novelty", 0.22, 0.35, notable=True),
@@ -242,6 +253,7 @@ def waiting() -> Comparison:
         verdict=Verdict.KEEP_RUNNING, reason=few.withheld, effects=effects, trigger_share=0.3, events=52,
         statuses={"OK": 15, "IDENTICAL": 37}, missing=0, missing_share=0.0, worst_case=None, guardrails=(), checks=(),
         timeline=(Point(AT_US + HOUR_US, 40, 0.56, None, None),), segments=(), items=(), positions=(),
+        categories=(), providers=(),
         activity=(ActivityGroup("all", 1, 1, few, 0.3),),
         reasons=(), wins=(), losses=(),
         contested_mass=None, basis=stats.BASIS,
@@ -277,6 +289,8 @@ def hostile() -> Readout:
     one = comparison(
         items=(Where(script, List.A, 5, 0.5, 0.2, estimate(0.3), 0.1, notable=True, title=image),
                Where(turned, List.B, 5, 0.5, 0.2, estimate(0.3), 0.1, notable=True, title=long)),
+        categories=(Where(turned, List.B, 5, 0.5, 0.2, estimate(0.3), 0.1, notable=True),),
+        providers=(Where(braces, List.A, 5, 0.5, 0.2, estimate(0.3), 0.1, notable=True),),
         candidate=image, control=script, wins=(duel,), losses=(duel,), reason=f"odd: {script}",
         statuses={"OK": 5, script: 1},
         segments=(Segment(script, turned, fair, notable=True), Segment(long, long, fair, notable=True)),

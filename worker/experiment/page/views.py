@@ -14,6 +14,7 @@ from worker.experiment.page import charts, text
 from worker.experiment.page.addresses import epoch_key, page_of
 from worker.experiment.page.charts import Mark, Scale
 from worker.experiment.page.forecast import Finish, finish
+from worker.experiment.page.where_tables import WhereTable, where_tables
 from worker.experiment.readout import (
     ActivityGroup,
     Check,
@@ -22,12 +23,10 @@ from worker.experiment.readout import (
     Effect,
     Epoch,
     Example,
-    List,
     Offered,
     Point,
     Readout,
     Segment,
-    Where,
 )
 from worker.experiment.statistics.confidence import Verdict
 
@@ -55,7 +54,6 @@ ROWS: Mapping[Verdict, str] = {
     Verdict.KEEP_RUNNING: "No result yet",
     Verdict.DO_NOT_TRUST: "Do not trust",
 }
-MAX_MOVERS = 12
 GUARDED = "Not preferred: a guardrail is broken"
 # Of figures that are no metrics of their own; those of a metric are in `METRICS`.
 FIGURES: Mapping[str, str] = {
@@ -122,14 +120,6 @@ class CandidateRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Mover:
-    """One item that made the difference; its bar starts in the middle."""
-
-    row: Where
-    mark: Mark
-
-
-@dataclass(frozen=True, slots=True)
 class Compared:
     """One candidate against control, ready to be shown."""
 
@@ -153,7 +143,7 @@ class Compared:
     checks: tuple[Check, ...]  # what failed first
     segments: tuple[SegmentRow, ...]
     segment_scale: Scale
-    movers: tuple[Mover, ...]  # the largest first
+    where: tuple[WhereTable, ...]  # those that have rows
     wins: tuple[Shown, ...]
     losses: tuple[Shown, ...]
 
@@ -161,15 +151,6 @@ class Compared:
     def primary(self) -> Effect:
         """The effect that decides."""
         return self.comparison.primary
-
-    def example_of(self, row: Where) -> str:
-        """Return the id of a shown event in which one list alone offers this item, "" if none is shown."""
-        for name, found in (("wins", self.wins), ("losses", self.losses)):
-            for number, shown in enumerate(found, 1):
-                side = shown.only_b if row.side is List.B else shown.only_a
-                if any(option.item_id == row.name for option in side.options):
-                    return f"{name}-{number}"
-        return ""
 
     @property
     def ends(self) -> tuple[str, str]:
@@ -274,18 +255,10 @@ def compared(readout: Readout, comparison: Comparison) -> Compared:
         checks=tuple(sorted(comparison.checks, key=lambda one: one.state is not CheckState.FAILED)),
         segments=tuple(SegmentRow(one, segments.mark(one.overall)) for one in comparison.segments),
         segment_scale=segments,
-        movers=_movers(comparison.items),
+        where=where_tables(comparison),
         wins=tuple(_shown(one, comparison) for one in comparison.wins),
         losses=tuple(_shown(one, comparison) for one in comparison.losses),
     )
-
-
-def _movers(items: Sequence[Where]) -> tuple[Mover, ...]:
-    """Return the items with most points, either way, each with a bar from the middle to its points."""
-    largest = items[:MAX_MOVERS]
-    half = max((abs(row.points) for row in largest), default=0.0) or 1.0
-    scale = Scale(0.0, half)
-    return tuple(Mover(row, Mark(None, *sorted((50.0, scale.place(row.points))))) for row in largest)
 
 
 def _headline(of: Comparison) -> str:

@@ -237,6 +237,8 @@ class EpochFigures:
             activity=by_activity,
             absent=sum(one.absent for one in served),
             plan_gain=plan_gain(effects[0].overall, alpha=self._alpha, planned_users=self._planned_users),
+            categories=where.categories,
+            providers=where.providers,
             dominant={alias(queries.user_name(self._db, user)): share for user, share in crowd.items()},
         )
 

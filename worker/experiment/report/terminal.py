@@ -8,11 +8,11 @@ from rich.table import Table
 from rich.text import Text
 
 from worker.experiment import wording
-from worker.experiment.readout import Check, CheckState, Comparison, Effect, Epoch, Readout, Report
+from worker.experiment.readout import Check, CheckState, Comparison, Effect, Epoch, Readout, Report, Where
 from worker.experiment.report.compare_configurations import ConfigurationComparison
 from worker.experiment.statistics import confidence as stats
 
-MAX_MOVERS = 5  # items in a cell
+MAX_MOVERS = 5  # in a cell
 
 
 def render(report: Report) -> Group:
@@ -100,7 +100,7 @@ def _column(one: Comparison, readout: Readout) -> dict[str, str]:
         "choices that go to items of one slate alone": _number(one.contested_mass, ".1%"),
         "items in both slates": _number(one.overlap, ".1%"),
         "rank correlation of those": _number(one.rank_correlation, "+.2f"),
-        **({"items that made the difference": _movers(one)} if one.items else {}),
+        **{f"{name} that made the difference": _movers(rows) for name, rows in _where(one).items() if rows},
         **({"noise": one.noise} if one.noise else {}),
         "missing pairs": f"{one.missing:,} ({one.missing_share:.2%})",
         "if the missing pairs all went to one side": _worst_case(one),
@@ -120,11 +120,15 @@ def _activity(one: Comparison, readout: Readout) -> str:
     return "\n".join((*lines, words))
 
 
-def _movers(one: Comparison) -> str:
-    """Return the items with most points for either side."""
+def _where(one: Comparison) -> dict[str, tuple[Where, ...]]:
+    return {"items": one.items, "categories": one.categories, "providers": one.providers}
+
+
+def _movers(rows: Sequence[Where]) -> str:
+    """Return the rows with most points for either side."""
     return "; ".join(
         f"{row.title or row.name} (in list {row.side}): {100 * row.points:+.2f} points for B"
-        for row in one.items[:MAX_MOVERS]
+        for row in rows[:MAX_MOVERS]
     )
 
 

@@ -1,4 +1,4 @@
-"""Where the candidate wins: what each item, and each position, adds to the share of choices that go to it.
+"""Where the candidate wins: what each item, category, provider and position adds to the share of choices it gets.
 
     item   offered by   chosen   by chance   points = half of (chosen - chance) per user, minus for control's items
     i3     B alone      31 %     20 %        +0.4
@@ -9,6 +9,9 @@ all items together are the headline's whole difference from 50 %: like there, ev
 one part of its user's.  An interval has one value per user: the mean over the user's events of (chosen - chance).  It
 is valid at every look, and e-BH over all rows says which stand out.  Rows are the items offered most often, so that
 which ones are shown does not depend on the result.
+
+An item of several categories counts in each with an equal part (`divided`), so that points still add up: of an item
+of two, half of the points are each one's, and a user's mean has half the weight for it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -44,11 +47,12 @@ class Offers:
     chosen: Shares
     chance: Shares
     weight: Shares
+    part: Shares | None = None  # of an entry that counts in its group; None for all of each
 
 
 @dataclass(frozen=True, slots=True)
 class GroupRow:
-    """One item or position of one side; see `readout.Where`."""
+    """One item, category, provider or position of one side; see `readout.Where`."""
 
     group: int
     side: int
@@ -60,6 +64,31 @@ class GroupRow:
     notable: bool
 
 
+def divided(of: Offers, groups: Mapping[int, Sequence[int]]) -> tuple[Offers, Integers]:
+    """Return each entry once per group of its item, an equal part of it in each, and the group of each.
+
+    `groups` has at least one for each item.
+    """
+    items, place = np.unique(of.item, return_inverse=True)
+    by_item = [groups[item] for item in items.tolist()]
+    num = np.array([len(one) for one in by_item], dtype=np.int64)
+    flat = np.array([group for one in by_item for group in one], dtype=np.int64)
+    times = num[place]
+    entry = np.repeat(np.arange(of.item.size), times)
+    within = np.arange(entry.size) - np.repeat(np.cumsum(times) - times, times)
+    group = flat[(np.cumsum(num) - num)[place[entry]] + within]
+    return Offers(
+        user=of.user[entry],
+        item=of.item[entry],
+        side=of.side[entry],
+        position=of.position[entry],
+        chosen=of.chosen[entry],
+        chance=of.chance[entry],
+        weight=of.weight[entry],
+        part=1 / times[entry],
+    ), group
+
+
 def table(of: Offers, group: Integers, names: Mapping[int, str], rule: Rule) -> list[GroupRow]:
     """Return the `MAX_ROWS` groups that were offered most often, the largest difference first.
 
@@ -69,28 +98,34 @@ def table(of: Offers, group: Integers, names: Mapping[int, str], rule: Rule) -> 
     keys, counts = np.unique(key, return_counts=True)
     named = sorted(zip(-counts, [names[int(one) // 2] for one in keys], keys.tolist(), strict=True))
     kept = [one for *_, one in named[:MAX_ROWS]]
-    mine = np.isin(key, kept)
+    mine = np.flatnonzero(np.isin(key, kept))
+    mine = mine[np.argsort(key[mine], kind="stable")]  # a row's entries are a slice
     key, user, chosen, chance, weight = key[mine], of.user[mine], of.chosen[mine], of.chance[mine], of.weight[mine]
-    means = _user_means(key, user, chosen - chance)
+    part = np.ones(key.size) if of.part is None else of.part[mine]
+    weight = weight * part
+    means = _user_means(key, user, chosen - chance, part)
     effects = {one: _effect(means[one], rule) for one in kept}
     notable = set(e_bh({one: _log_e(effect, rule) for one, effect in effects.items()}, alpha=rule.alpha))
     rows = []
     for one in kept:
-        here, side = key == one, one % 2
+        here, side = slice(*np.searchsorted(key, (one, one + 1)).tolist()), one % 2
         whole = fsum(weight[here].tolist())
-        got, fair = (fsum((weight * of_choice)[here].tolist()) for of_choice in (chosen, chance))
+        got, fair = (fsum((weight[here] * of_choice[here]).tolist()) for of_choice in (chosen, chance))
         points = (1 if side == CANDIDATE else -1) * (got - fair) / 2
-        num = int(here.sum())
-        rows.append(GroupRow(one // 2, side, num, got / whole, fair / whole, effects[one], points, one in notable))
+        rows.append(
+            GroupRow(
+                one // 2, side, here.stop - here.start, got / whole, fair / whole, effects[one], points, one in notable
+            )
+        )
     return sorted(rows, key=lambda row: (-abs(row.points), names[row.group], row.side))
 
 
-def _user_means(key: Integers, user: Integers, change: Shares) -> dict[int, list[float]]:
-    """Return the mean of each user by key."""
-    order = np.lexsort((change, user, key))  # sums round alike, whoever came first
-    key, user, change = key[order], user[order], change[order]
+def _user_means(key: Integers, user: Integers, change: Shares, part: Shares) -> dict[int, list[float]]:
+    """Return the mean of each user by key; an entry has the weight of its part."""
+    order = np.lexsort((part, change, user, key))  # sums round alike, whoever came first
+    key, user, change, part = key[order], user[order], change[order], part[order]
     starts = np.flatnonzero(np.r_[True, (key[1:] != key[:-1]) | (user[1:] != user[:-1])])
-    means = np.add.reduceat(change, starts) / np.diff(np.r_[starts, len(key)])
+    means = np.add.reduceat(change * part, starts) / np.add.reduceat(part, starts)
     firsts = np.flatnonzero(np.r_[True, key[starts][1:] != key[starts][:-1]])
     return {
         int(key[starts[first]]): part.tolist() for first, part in zip(firsts, np.split(means, firsts[1:]), strict=True)

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from worker.core.simulation.item_attributes import MAX_CHARS
+
 CONTROL, CANDIDATE = "control", "candidate"
 MAX_FACTORS, MAX_FACTOR_CHARS = 8, 64  # of a draw; a rationale names about three
 MAX_RATIONALE_CHARS = 2_000
@@ -17,9 +19,12 @@ MAX_TITLE_CHARS = 80
 
 @dataclass(frozen=True, slots=True)
 class DuelText:
-    """One answered duel: (item id, position, variants, probability, title) per option, a text per draw that has one."""
+    """One answered duel: its options, a text per draw that has one.
 
-    options: tuple[tuple[str, int, tuple[str, ...], float, str], ...]
+    An option is (item id, position, variants, probability, title, category, provider); texts are "" if not there.
+    """
+
+    options: tuple[tuple[str, int, tuple[str, ...], float, str, str, str], ...]
     rationales: tuple[str, ...]
     factors: tuple[tuple[str, ...], ...]  # a draw that speaks for a side: the side, then its factors
 
@@ -35,6 +40,7 @@ def duel_text(record: Mapping[str, Any]) -> DuelText:
                 tuple(one["variants"]),
                 one["probability"] or 0.0,
                 (one.get("text") or "")[:MAX_TITLE_CHARS],
+                *((one.get("attributes") or {}).get(name, "")[:MAX_CHARS] for name in ("category", "provider")),
             )
             for one in options
         ),

@@ -1,7 +1,7 @@
-"""What each duel offered on one side alone, and what it is called: the facts of the tables by item and by position.
+"""What each duel offered on one side alone, and what is known of it: the facts of the tables of where B wins.
 
     answer.offered   12 bytes per option of one side: item, side, position, options of the duel, probability
-    item             12  "i3"  "Silent Harbour (1994)"
+    item             12  "i3"  "Silent Harbour (1994)"  "Drama|Crime"  "Studio A"
 
 Side 0 is control's list and 1 the candidate's.  Options that both lists offer speak for neither and are not kept.  Rows
 are bytes because there may be millions: they are read as one array, without a loop over options.
@@ -26,13 +26,30 @@ _DTYPE = np.dtype([("item", "<u4"), ("side", "u1"), ("position", "u1"), ("option
 _LAST_PLACE = 255  # whatever is further down stands there
 
 
+@dataclass(frozen=True, slots=True)
+class KnownItem:
+    """An item of a configuration, by its number in the state; texts are "" where no answer had one."""
+
+    number: int
+    name: str
+    title: str
+    category: str  # as the answer has it: several, where a separator is in it
+    provider: str
+
+
+_Texts = tuple[str, str, str]  # title, category, provider
+
+
 class Items:
-    """Numbers items inside the caller's transaction; of an item's titles the first in their order is kept."""
+    """Numbers items inside the caller's transaction; of an item's titles the first in their order is kept.
+
+    So it is with categories and providers: which one is kept does not depend on the order of the answers.
+    """
 
     def __init__(self, db: sqlite3.Connection) -> None:
         """Use the connection of an open state."""
         self._db = db
-        self._known: dict[tuple[int, str], tuple[int, str]] = {}  # (stream, item): number, title
+        self._known: dict[tuple[int, str], tuple[int, _Texts]] = {}  # (stream, item)
 
     def encoded(self, stream: int, answer: Answer) -> bytes | None:
         """Return what an answered duel offered on one side alone; None of anything else."""
@@ -41,27 +58,35 @@ class Items:
         options = answer.text.options
         sides: dict[tuple[str, ...], int] = {(answer.control_variant,): 0, (answer.variant,): 1}
         flat: list[float] = []
-        for item, position, variants, p, title in options:
+        for item, position, variants, p, *told in options:
             side = sides.get(variants)
             if side is not None:
-                number = self._number(stream, item, title)
+                number = self._number(stream, item, (told[0], told[1], told[2]))
                 flat += (number, side, min(position, _LAST_PLACE), min(len(options), _LAST_PLACE), p)
         return pack("<" + _FORMAT * (len(flat) // 5), *flat)
 
-    def _number(self, stream: int, item: str, title: str) -> int:
+    def _number(self, stream: int, item: str, told: _Texts) -> int:
         number, known = self._known.get((stream, item)) or self._row(stream, item)
-        if title and (not known or title < known):
-            self._db.execute("update item set title = ? where id = ?", (title, number))
-            self._known[stream, item] = number, title
+        if told != known:
+            title, category, provider = (
+                min(filter(None, texts), default="") for texts in zip(told, known, strict=True)
+            )
+            if (title, category, provider) != known:
+                self._db.execute(
+                    "update item set title = ?, category = ?, provider = ? where id = ?",
+                    (title, category, provider, number),
+                )
+                self._known[stream, item] = number, (title, category, provider)
         return number
 
-    def _row(self, stream: int, item: str) -> tuple[int, str]:
+    def _row(self, stream: int, item: str) -> tuple[int, _Texts]:
         if len(self._known) >= MAX_ITEMS:
             self._known.clear()
         self._db.execute("insert or ignore into item (stream, name, title) values (?, ?, '')", (stream, item))
-        found = self._db.execute("select id, title from item where stream = ? and name = ?", (stream, item)).fetchone()
-        self._known[stream, item] = found
-        return int(found[0]), str(found[1])
+        query = "select id, title, category, provider from item where stream = ? and name = ?"
+        number, *texts = self._db.execute(query, (stream, item)).fetchone()
+        found = self._known[stream, item] = int(number), (str(texts[0]), str(texts[1]), str(texts[2]))
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +145,8 @@ def unpacked(offered: bytes) -> Iterator[tuple[int, int, int, float]]:
         yield item, side, position, p
 
 
-def items(db: sqlite3.Connection, stream: int) -> Iterator[tuple[int, str, str]]:
-    """Yield (number, id, title) of the items of a configuration."""
-    yield from db.execute("select id, name, title from item where stream = ?", (stream,))
+def items(db: sqlite3.Connection, stream: int) -> Iterator[KnownItem]:
+    """Yield the items of a configuration."""
+    query = "select id, name, title, category, provider from item where stream = ?"
+    for row in db.execute(query, (stream,)):
+        yield KnownItem(*row)

@@ -1,7 +1,8 @@
 """The tables of a state file, their version, and what happens to a file of another version.
 
 version 5   a SLATE answer that is missing on one side alone, and a guardrail without a value, count by user; what was
-            shown has the probability of the user's arm, and when the user was assigned
+            shown has the probability of the user's arm, and when the user was assigned; items have a category and a
+            provider
 version 4   a DUEL keeps what one list alone offered, items have titles, and `taken` has when each definition was taken;
             epochs are named by `OPENS_AN_EPOCH` (`State` counts anew)
 version 3   `answer` has a column for each metric; one that is registered later gets its column here
@@ -55,7 +56,8 @@ create table if not exists stream(id integer primary key, experiment text, finge
 create table if not exists answer(stream int, event text, question text, variant text, control text, role text,
     user int, occurred_at int, status text, contested real, segments text, factors text, drawn text, overlap real,
     tau real, offered blob, primary key (stream, event, question, variant)) without rowid;
-create table if not exists item(id integer primary key, stream int, name text, title text, unique (stream, name));
+create table if not exists item(id integer primary key, stream int, name text, title text,
+    category text not null default '', provider text not null default '', unique (stream, name));
 create table if not exists epoch(id integer primary key, stream int, key text, first int default 9223372036854775807,
     last int default -1, responses int default 0, slates int default 0, unique (stream, key));
 create table if not exists aside(stream int, reason text, count int, primary key (stream, reason)) without rowid;
@@ -104,6 +106,11 @@ _SHOWN_FROM_4 = """
 alter table shown add column arm_probability real;
 alter table shown add column assigned_at int;
 """
+# Items that were read before have neither, until an answer that is read later has it.
+_ITEM_FROM_4 = """
+alter table item add column category text not null default '';
+alter table item add column provider text not null default '';
+"""
 
 
 def check(db: sqlite3.Connection, path: Path | None, *, is_current: bool = False) -> None:
@@ -143,6 +150,8 @@ def prepare(db: sqlite3.Connection, path: Path | None) -> None:
             _run(db, _FROM_4)
             if "arm_probability" not in _columns(db, "shown"):
                 _run(db, _SHOWN_FROM_4)
+            if "item" in _names(db) and "category" not in _columns(db, "item"):
+                _run(db, _ITEM_FROM_4)
         _run(db, _TABLES)  # of a file from before there were topic ids this adds their table
         _add_metrics(db, path)
         db.execute(f"pragma user_version = {VERSION}")

@@ -307,8 +307,47 @@ def test_an_experiment_page_says_which_items_made_the_difference() -> None:
     assert 'href="#wins-1"' in page
     assert 'id="wins-1"' in page
     assert page.count('<button type="button" data-sort') >= 14 + 4
-    none = made.comparison(items=(), positions=())
+    none = made.comparison(items=(), positions=(), categories=(), providers=())
     assert "Where B wins" not in client(made.readout("e", made.epoch(none))).get("/experiments/e").text
+
+
+def test_an_experiment_page_says_where_b_wins_by_category_and_by_provider() -> None:
+    """With a chart, a sortable table and an example each, as by item; one without rows is not there."""
+    page = client().get("/experiments/home-ranker-7").text
+    shown = Elements(page).text
+    assert (
+        "Categories that made the difference Drama in list B, chosen more often +1.30 "
+        "Crime in list A, chosen more often +0.90 (none) in list B, chosen more often +0.50"
+    ) in shown
+    assert "an item of several counts in each with an equal part" in shown
+    assert "Drama stands out B 900 25.0 % 20.0 % +5.0 points (+3.0 to +7.0) +1.30 event with Drama" in shown
+    assert "Studio B stands out B 900 25.0 % 20.0 % +5.0 points (+3.0 to +7.0) +1.30 event with Studio B" in shown
+    assert "Studio A A 800 25.0 % 20.0 % +5.0 points (+3.0 to +7.0) +0.90 –" in shown
+    assert {"items-table", "categories-table", "providers-table", "positions-table"} <= {
+        attributes.get("id") for tag, attributes in Elements(page).tags if tag == "table"
+    }
+    terminal = at_terminal(made.report())
+    assert "Drama (in list B): +1.30 points for B; Crime (in list A): +0.90 points for B" in terminal
+    assert "providers that made the difference" in terminal
+    few = made.report(made.readout("e", made.epoch(made.comparison(categories=()))))
+    assert "categories" not in at_terminal(few)
+    assert "categories-table" not in client(*few.readouts).get("/experiments/e").text
+
+
+@pytest.mark.parametrize("table", ["activity", "items", "categories", "providers", "positions", "segments"])
+def test_an_experiment_table_is_sorted_by_buttons_that_say_their_order(table: str) -> None:
+    """Every sortable column has a button in a header with `aria-sort`, and each of its rows a value to sort by."""
+    page = client().get("/experiments/home-ranker-7").text
+    found = page[page.index(f'id="{table}-table"') :]
+    headers, *rows = found[: found.index("</table>")].split("<tbody")
+    sortable = re.findall(r'<th scope="col"[^>]* aria-sort="none"><button type="button" data-sort="(\w+)"', headers)
+    assert len(sortable) == headers.count("aria-sort") >= 3
+    assert set(sortable) <= {"number", "text"}
+    assert rows
+    for row in rows:
+        values = re.findall(r'data-value="([^"]*)"', row)
+        assert len(values) == len(sortable)
+        assert all(float(one) is not None for one, kind in zip(values, sortable, strict=True) if kind == "number")
 
 
 def test_an_experiment_of_several_candidates_lists_them_best_first_on_the_first_screen() -> None:

@@ -128,6 +128,126 @@ def test_an_experiments_items_are_not_those_of_its_busiest_user() -> None:
     assert all(abs(row.points) < 0.01 for row in one.items)
 
 
+KINDS = {0: "Drama|Crime", 1: "drama", 2: "News, Crime", 3: "", 4: "a|b|c|d|e|f|g|h|i|j"}
+
+
+def grouped(seed: int = 8, users: int = 250) -> Comparison:
+    """Report on users whose items have categories and providers, those of one kind in five neither."""
+    rng, records = random.Random(seed), []
+    for user in range(users):
+        for event in range(1 + user % 3):
+            options = duel(rng, {0: 1.5, 5: 1.5, 10: 1.5}, taste=0.5)
+            for one in options:
+                number = int(one["item_id"][1:])
+                told = {"category": KINDS[number % 5], "provider": f"Studio {number % 4}" if number % 5 != 3 else ""}
+                one["attributes"] = {name: text for name, text in told.items() if text}
+            records.append(response(user, event, options=options, duel_share=share(options)))
+    state = State()
+    state.take(answers(records), health={}, positions={})
+    return report(state, Defaults(planned_users=users)).readouts[0].current.comparisons[0]
+
+
+def test_an_experiments_categories_and_providers_add_up_to_its_whole_difference() -> None:
+    """Also where an item has several, none, or one spelled in two ways; more than eight count as the first eight."""
+    one = grouped()
+    assert one.primary.overall.value is not None
+    for table in (one.items, one.categories, one.providers, one.positions):
+        assert sum(row.points for row in table) == pytest.approx(one.primary.overall.value - 0.5, abs=1e-5)
+    assert {row.name for row in one.categories} == {"Drama", "Crime", "News", "(none)", *"abcdefgh"}
+    assert {row.name for row in one.providers} == {"Studio 0", "Studio 1", "Studio 2", "Studio 3", "(none)"}
+    offers = {(row.name, row.side): row.offers for row in one.categories}
+    of_kind = [sum(row.offers for row in one.items if row.side is List.B and int(row.name[1:]) % 5 == kind)
+               for kind in range(5)]  # fmt: skip
+    assert offers["Drama", List.B] == of_kind[0] + of_kind[1]
+    assert offers["Crime", List.B] == of_kind[0] + of_kind[2]
+    assert offers["(none)", List.B] == of_kind[3]
+
+
+def test_an_experiment_whose_items_have_no_categories_has_no_table_of_them() -> None:
+    """One row of "(none)" for each list would say nothing."""
+    one = compared(9, {}, users=40)
+    assert one.items
+    assert (one.categories, one.providers) == ((), ())
+
+
+def test_an_experiments_item_of_several_categories_has_an_equal_part_in_each() -> None:
+    """By hand: of two items of one user, one has a third in each of three groups; a user is one value in each."""
+    offers = where.Offers(
+        user=np.array([1, 1, 2]), item=np.array([10, 20, 20]), side=np.array([1, 1, 1]), position=np.array([0, 1, 0]),
+        chosen=np.array([0.9, 0.3, 0.5]), chance=np.full(3, 0.2), weight=np.array([0.5, 0.5, 0.25]),
+    )  # fmt: skip
+    entries, group = where.divided(offers, {10: [0, 1, 2], 20: [2]})
+    assert list(zip(entries.item.tolist(), group.tolist(), strict=True)) == [
+        (10, 0), (10, 1), (10, 2), (20, 2), (20, 2)]  # fmt: skip
+    assert entries.part is not None
+    assert entries.part.tolist() == pytest.approx([1 / 3, 1 / 3, 1 / 3, 1, 1])
+    rows = {row.group: row for row in where.table(entries, group, {0: "a", 1: "b", 2: "c"}, Rule(0.05, 100))}
+    assert {number: row.offers for number, row in rows.items()} == {0: 1, 1: 1, 2: 3}
+    assert rows[0].points == pytest.approx(0.5 * 0.7 / 3 / 2)
+    assert rows[2].points == pytest.approx((0.5 * 0.7 / 3 + 0.5 * 0.1 + 0.25 * 0.3) / 2)
+    assert rows[2].effect.users == 2
+    of_first = (0.7 / 3 + 0.1) / (1 / 3 + 1)  # the mean of the first user, by parts
+    assert rows[2].effect.value == pytest.approx((of_first + 0.3) / 2)
+    whole, plain = where.table(offers, offers.item, {10: "x", 20: "y"}, Rule(0.05, 100)), sum(
+        (offers.weight * (offers.chosen - offers.chance)).tolist()
+    )  # fmt: skip
+    assert sum(row.points for row in rows.values()) == pytest.approx(sum(row.points for row in whole))
+    assert sum(row.points for row in whole) == pytest.approx(plain / 2)
+
+
+def test_an_experiment_of_equal_categories_marks_none_in_95_of_100_runs() -> None:
+    """e-BH over 20 rows, items in one to three of ten categories, and 1,000 users of one quality."""
+    rng, wrong = np.random.default_rng(11), 0
+    names = {group: f"c{group}" for group in range(10)}
+    of_item = {item: rng.choice(10, rng.integers(1, 4), replace=False).tolist() for item in range(NUM_ITEMS)}
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        weights = np.exp(rng.normal(0, 0.7, (1_000, 7)))
+        chosen = (weights / weights.sum(axis=1, keepdims=True))[:, :6].ravel()
+        item = rng.random((1_000, NUM_ITEMS)).argsort(axis=1)[:, :6].ravel()
+        user, side = np.repeat(np.arange(1_000), 6), np.tile([0, 0, 0, 1, 1, 1], 1_000)
+        found = where.Offers(user, item, side, 0 * item, chosen, np.full(6_000, 1 / 7), np.full(6_000, 1 / 1_000))
+        table = where.table(*where.divided(found, of_item), names, Rule(0.05, 1_000))
+        assert all(row.effect.interval for row in table)
+        wrong += any(row.notable for row in table)
+    assert wrong <= 5
+
+
+def test_an_experiment_finds_the_category_that_made_the_difference() -> None:
+    """Items of one kind are better: their category stands out on the lists that offer it, with its interval."""
+    best = {row.side: row for row in grouped(users=900).categories if row.name == "Drama"}
+    assert best[List.B].points > 0
+    assert best[List.B].notable
+    interval = best[List.B].effect.interval
+    assert interval is not None
+    assert interval.low > 0
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_an_experiment_keeps_the_same_attributes_of_an_item_in_any_order(seed: int) -> None:
+    """Answers differ in what they know of it: the first in their order is kept, in one batch or several."""
+    rng = random.Random(seed)
+    told = [{}, {"category": "Western"}, {"category": "Crime", "provider": "Z"}, {"provider": "A"}, {"price": "3"}]
+    records = []
+    for number, attributes in enumerate(told * 20):
+        options = duel(rng, {}, taste=0.1)
+        for one in options:
+            one |= {"item_id": f"i{int(one['item_id'][1:]) % 9}x{options.index(one)}", "attributes": attributes}
+        records.append(response(number, options=options, duel_share=share(options)))
+    kept = []
+    for _ in range(2):
+        rng.shuffle(records)
+        state = State()
+        for start in range(0, len(records), 7):
+            state.take(answers(records[start : start + 7]), health={}, positions={})
+        (stream,) = state.db.execute("select distinct stream from item").fetchone()
+        kept.append(
+            sorted((one.name, one.title, one.category, one.provider) for one in offered.items(state.db, stream))
+        )
+    assert kept[0] == kept[1]
+    assert {one[2] for one in kept[0]} <= {"", "Crime", "Western"}
+
+
 def test_an_experiment_samples_duels_by_a_hash_and_not_by_their_ids(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ids in the order of time: the first of them would show the items of the first days alone."""
     monkeypatch.setattr(offered, "MAX_DUELS", 200)

@@ -73,6 +73,16 @@ def test_an_experiment_bounds_what_a_writer_puts_into_factors() -> None:
     assert duel_text(duel(0, 2, "", "Price")).factors == (("candidate", "Price"),)
 
 
+def test_an_experiment_bounds_what_a_writer_puts_into_attributes() -> None:
+    """An option has the category and the provider that the response has, 200 characters of each."""
+    record = duel()
+    options: list[dict[str, object]] = record["options"]  # type: ignore[assignment]
+    options[0]["attributes"] = {"category": "c" * 500, "provider": "Studio A", "price": "9"}
+    assert [one[5:] for one in duel_text(record).options] == [("c" * 200, "Studio A"), ("", ""), ("", "")]
+    (example,) = only(counted([record])).wins
+    assert [one.provider for one in example.options] == ["Studio A", "", ""]
+
+
 def test_an_experiment_shows_the_duels_that_went_furthest() -> None:
     """With every option's probability and the reasons, as the response had them."""
     records = [duel(number, 2, "Price", share=(number + 0.5) / 60) for number in range(60)]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.experiment import made
 from tests.unit.experiment.store.test_database import DEFINED, counted, many, take
 from worker.core.errors import Fatal
 from worker.experiment.report.assemble import Defaults, report
@@ -146,6 +147,32 @@ def test_an_experiments_file_of_version_4_counts_by_user_what_is_missing_on_one_
     version = old.version
     old.close()
     assert State(path).version == version
+
+
+def test_an_experiments_items_of_version_4_get_their_categories_from_later_answers(tmp_path: Path) -> None:
+    """What was read before has none, and stays; a later answer that names one counts for the item's earlier ones."""
+    path = tmp_path / "old.db"
+    options = [
+        {"item_id": f"i{place}", "position": 0, "variants": [side], "kind": "ORGANIC", "probability": p, "value": None}
+        for place, (side, p) in enumerate((("control", 0.3), ("candidate", 0.7)))
+    ]
+    before = made.answers(made.response(user, options=options, duel_share=0.7) for user in range(5))
+    take(State(path), before).close()
+    with closing(sqlite3.connect(path)) as db:
+        for table, columns in {"shown": ("arm_probability", "assigned_at"), "item": ("category", "provider")}.items():
+            for column in columns:
+                db.execute(f"alter table {table} drop column {column}")
+        db.execute("pragma user_version = 4")
+        db.commit()
+    state = State(path)
+    (one,) = report(state, Defaults()).readouts[0].current.comparisons
+    assert [row.offers for row in one.items] == [5, 5]
+    assert (one.categories, one.providers) == ((), ())
+    later = [{**option, "attributes": {"category": "Drama"}} for option in options]
+    take(state, made.answers([made.response(9, options=later, duel_share=0.7)]))
+    (one,) = report(state, Defaults()).readouts[0].current.comparisons
+    assert [(row.name, row.offers) for row in one.categories] == [("Drama", 6), ("Drama", 6)]
+    assert one.providers == ()
 
 
 @pytest.mark.parametrize("version", [1, 99])
