@@ -88,6 +88,7 @@ class SimulatedResponse:
     assigned_at: int | None
     holdout: bool
     segments: Mapping[str, str]
+    surface: str | None
     is_test: bool
     question: Kind
     variant: str

@@ -13,7 +13,7 @@ from uuid import UUID, uuid5
 from worker.core.flags import Flag
 from worker.core.prompts.rationale import ParseStatus, parse
 from worker.core.prompts.vocabulary import REFERENCE, Words
-from worker.core.records import Impression, Record
+from worker.core.records import Impression, Record, Role
 from worker.core.seeding import seed, unit
 from worker.core.simulation.draws import Drawn, EngineCard, PositionProfile, Usage, by_option
 from worker.core.simulation.item_attributes import carried
@@ -156,6 +156,7 @@ def _response(
         assigned_at=assignment.assigned_at if assignment else None,
         holdout=experiment.holdout if experiment else False,
         segments=impression.user.segments,
+        surface=_surface(impression),
         is_test=impression.is_test,
         question=question.kind,
         variant=question.variant,
@@ -186,6 +187,12 @@ def _response(
         source=source,
         produced_at=produced_at_us,
     )
+
+
+def _surface(impression: Impression) -> str | None:
+    """Return where the user was: one surface per event, or answers of it would be of different segments."""
+    first = sorted(impression.slates, key=lambda slate: (not slate.shown, slate.role is not Role.CONTROL))
+    return next((slate.surface for slate in first if slate.surface), None)
 
 
 def _draws(answered: AskedQuestion, setup: Setup) -> Steps[tuple[Draw, ...]]:

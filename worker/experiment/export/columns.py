@@ -76,7 +76,7 @@ ANSWERS = (
     Column("contested_mass", ColumnType.NUMBER, "share", "Of a duel: probability of the options of one side alone."),
     Column("overlap", ColumnType.NUMBER, "share", "Of a duel: options that both sides offer."),
     Column("rank_correlation", ColumnType.NUMBER, "Kendall's tau", "Of a duel: places of what both sides offer."),
-    Column("segments", ColumnType.TEXT, "JSON object", "Segments of the user."),
+    Column("segments", ColumnType.TEXT, "JSON object", "Segments of the user, and the surface."),
     Column(
         "options", ColumnType.TEXT, "JSON array",
         "Of an answered duel: each option that one side alone offers, with `item_id`, `variant`, `position` (0-based) "

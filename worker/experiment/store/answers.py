@@ -23,6 +23,7 @@ from worker.experiment.store.overlap import overlap, tau
 Values = Mapping[str, float | None]  # by metric: every metric of the question has a key
 ANSWERED = (Status.OK, Status.IDENTICAL, Status.SAME_SET, Status.NOT_SAMPLED)
 BAD_VALUE, UNKNOWN = "BAD_VALUE", "UNKNOWN"
+SURFACE = "surface"  # a segment of every event whose response has one, beside those of its user
 _STATUSES = frozenset(Status)
 _OFF_BY = 1e-3  # how far the sum of probabilities may be from 1
 
@@ -126,6 +127,7 @@ class _Row:
     contested_mass: float | None = None
     entropy_total: float | None = None
     segments: dict[str, str] = field(default_factory=dict)
+    surface: str | None = None
     sample_rate: float = 1.0
     arm: str | None = None
     arm_probability: float | None = None
@@ -155,7 +157,7 @@ def _answer(row: _Row) -> Answer:
         status=BAD_VALUE if trouble.startswith("bad") else status,
         values=values,
         contested_mass=_in_unit(row.contested_mass) if duel and status == Status.OK else None,
-        segments=row.segments,
+        segments={SURFACE: row.surface} | row.segments if row.surface else row.segments,  # the sender's own one counts
         is_test=row.is_test,
         shown=_shown(row, asked=_was_asked(status, values)) if not duel else None,
         target_propensity=_in_unit(row.target_propensity) if not duel else None,

@@ -138,6 +138,30 @@ def test_a_response_tells_the_event_the_question_and_where_it_came_from() -> Non
     assert found.provenance.prompt_sha256 == "5f"
 
 
+@pytest.mark.parametrize(
+    ("control", "candidate", "shown", "surface"),
+    [
+        ("home", None, "control", "home"),
+        ("home", "search", "control", "home"),
+        ("home", "search", "candidate", "search"),
+        (None, "search", "control", "search"),
+        ("home", "search", "", "home"),
+        (None, None, "control", None),
+    ],
+)
+def test_all_responses_of_an_event_have_one_surface(
+    control: str | None, candidate: str | None, shown: str, surface: str | None
+) -> None:
+    """That of the shown slate, else of control's: with one each, a pair would be of two segments."""
+    slates = (
+        replace(slate("candidate", "CD", Role.CANDIDATE), surface=candidate, shown=shown == "candidate"),
+        replace(slate("control", "AB", Role.CONTROL), surface=control, shown=shown == "control"),
+    )
+    found = answer(impression(*slates))
+    assert {one.surface for one in found.values()} == {surface}
+    assert len(found) == 3
+
+
 def test_a_response_echoes_what_a_reader_needs_of_the_slate_and_its_items() -> None:
     """Expected utility needs each item's worth, and doubly robust figures what the policies' probabilities were."""
     control = slate("control", "AB", Role.CONTROL)

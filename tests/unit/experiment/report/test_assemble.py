@@ -149,6 +149,21 @@ def test_an_experiment_guards_a_metric_by_its_margin(first: tuple[float, float],
     assert guarded.state == state
 
 
+def test_an_experiment_reports_the_surface_where_its_definition_names_it() -> None:
+    """One value per user and surface, from the user's events there; without a definition nothing is by segment."""
+    records = [
+        *(response(user, event, duel_share=0.6, surface="home") for user in range(120) for event in range(2)),
+        *(response(user, 5, duel_share=0.3 + user / 1_000, surface="search") for user in range(120)),
+        response(500, duel_share=0.9),
+    ]
+    segments = only(report_of(records, replace(DEFINED, segments=("surface",)))).segments
+    found = {(one.name, one.value): one.overall for one in segments}
+    assert {name: one.users for name, one in found.items()} == {("surface", "home"): 120, ("surface", "search"): 120}
+    assert found["surface", "home"].value == pytest.approx(0.6)
+    assert found["surface", "search"].value == pytest.approx(0.3595)
+    assert only(report_of(records)).segments == ()
+
+
 def test_an_experiment_reports_the_segments_of_its_definition() -> None:
     """Each value of a segment has an estimate of its own."""
     rule = replace(DEFINED, segments=("country",))

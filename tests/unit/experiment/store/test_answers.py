@@ -31,6 +31,24 @@ def test_experiment_answers_read_a_response_of_the_real_schema() -> None:
 
 
 @pytest.mark.parametrize(
+    ("surface", "segments", "wanted"),
+    [
+        (None, {"country": "NL"}, {"country": "NL"}),
+        ("", {}, {}),
+        ("home", {"country": "NL"}, {"country": "NL", "surface": "home"}),
+        ("home", {"surface": "app"}, {"surface": "app"}),
+    ],
+)
+def test_experiment_answers_have_the_surface_as_a_segment(
+    surface: str | None, segments: dict[str, str], wanted: dict[str, str]
+) -> None:
+    """A segment of the sender's own of this name stays what it is; responses of older workers have no surface."""
+    older = response(segments=segments)
+    assert read(older).segments == segments
+    assert read(older | {"surface": surface}).segments == wanted
+
+
+@pytest.mark.parametrize(
     ("status", "value", "missing"),
     [
         ("OK", 0.6, False),
