@@ -19,7 +19,7 @@ from worker.experiment.page import document, text
 from worker.experiment.page.addresses import find, key, page_of
 from worker.experiment.page.app import create_app
 from worker.experiment.page.views import HEADLINES
-from worker.experiment.readout import Readout, Report
+from worker.experiment.readout import Readout, Report, Segment
 from worker.experiment.report.terminal import render
 from worker.experiment.statistics.confidence import Estimate, Verdict
 
@@ -334,20 +334,38 @@ def test_an_experiment_page_says_where_b_wins_by_category_and_by_provider() -> N
     assert "categories-table" not in client(*few.readouts).get("/experiments/e").text
 
 
-@pytest.mark.parametrize("table", ["activity", "items", "categories", "providers", "positions", "segments"])
+@pytest.mark.parametrize(
+    "table",
+    ["candidates", "activity", "items", "categories", "providers", "positions", "segments", "effects", "reasons",
+     "calibration"],
+)  # fmt: skip
 def test_an_experiment_table_is_sorted_by_buttons_that_say_their_order(table: str) -> None:
     """Every sortable column has a button in a header with `aria-sort`, and each of its rows a value to sort by."""
-    page = client().get("/experiments/home-ranker-7").text
+    several = made.readout("e", made.epoch(made.comparison(), made.losing()))
+    page = client(several).get("/experiments/e").text
     found = page[page.index(f'id="{table}-table"') :]
     headers, *rows = found[: found.index("</table>")].split("<tbody")
     sortable = re.findall(r'<th scope="col"[^>]* aria-sort="none"><button type="button" data-sort="(\w+)"', headers)
-    assert len(sortable) == headers.count("aria-sort") >= 3
+    assert len(sortable) == headers.count("aria-sort") >= 2
     assert set(sortable) <= {"number", "text"}
     assert rows
     for row in rows:
         values = re.findall(r'data-value="([^"]*)"', row)
         assert len(values) == len(sortable)
         assert all(float(one) is not None for one, kind in zip(values, sortable, strict=True) if kind == "number")
+
+
+def test_an_experiment_table_sorts_a_withheld_figure_by_nothing() -> None:
+    """Its value is neither shown nor in what the row is sorted by, so its place does not tell it."""
+    few = Estimate(40, 0.5678, None, "40 users so far, at least 100 needed")
+    one = made.comparison(
+        segments=(Segment("country", "DE", few, notable=False),),
+        categories=tuple(replace(row, effect=few) for row in made.comparison().categories),
+        activity=tuple(replace(row, estimate=few) for row in made.comparison().activity),
+    )
+    page = client(made.readout("e", made.epoch(one))).get("/experiments/e").text
+    assert "0.5678" not in page
+    assert page.count('data-value="-Infinity"') >= 1 + 3 + 3
 
 
 def test_an_experiment_of_several_candidates_lists_them_best_first_on_the_first_screen() -> None:
