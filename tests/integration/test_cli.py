@@ -178,6 +178,27 @@ def test_a_replay_says_what_kafka_took(stage: Stage, tmp_path: Path) -> None:
     assert "40 delivered" in done.stderr
 
 
+def test_a_replay_of_outcomes_goes_to_their_topic_and_a_topic_without_any_is_told(stage: Stage, tmp_path: Path) -> None:
+    stage.create(partitions=2)
+    file = impressions_file(tmp_path, 2)
+    topic = stage.responses  # any that is there
+    told = stage.command("replay", str(file), "--outcomes-topic", topic)
+    assert f"note: there was no outcome to send to {topic}" in told.stdout
+    outcome = {
+        "outcome_id": "o1",
+        "event_id": "e1",
+        "user_id": "u1",
+        "variant": "A",
+        "observed_at": 1_793_534_700_000_000,
+    }
+    with file.open("a", encoding="utf-8") as lines:
+        lines.write(json.dumps(outcome))
+    done = stage.command("replay", str(file), "--outcomes-topic", topic, "--json")
+    assert json.loads(done.stdout)["sent"] == {stage.topic: 2, topic: 1}
+    left = stage.command("replay", str(file))
+    assert "note: outcomes not sent: 1" in left.stdout
+
+
 def test_a_replay_to_a_broker_that_is_away_ends_with_a_line(tmp_path: Path) -> None:
     done = mirrorstream("replay", str(impressions_file(tmp_path, 3)), "-b", "127.0.0.1:1")
     assert done.returncode == 1

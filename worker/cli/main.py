@@ -130,19 +130,21 @@ def demo(
 
 @app.command(epilog="Example: mirrorstream replay --movielens ml-latest-small --events 2000 --rate 100")
 def replay(
-    file: Annotated[Path | None, typer.Argument(help="JSON Lines of impressions.")] = None,
+    file: Annotated[Path | None, typer.Argument(help="JSON Lines of impressions and outcomes.")] = None,
     movielens: Annotated[
         Path | None, typer.Option(help="MovieLens folder; exercises the pipeline, no evidence.")
     ] = None,
     events: Annotated[int, typer.Option(min=0, help="Maximum number of records (0: all).")] = 0,
     rate: Annotated[float, typer.Option(min=0, help="Messages per second; 0 sends as fast as Kafka accepts them.")] = 0,
-    outcomes_topic: Annotated[str | None, typer.Option(help="Also send outcomes there.")] = None,
+    outcomes_topic: Annotated[
+        str | None, typer.Option(help="Topic for the outcomes of the source; unset: they are not sent.")
+    ] = None,
     config: Config = None,
     bootstrap: Bootstrap = None,
     settings: Set = None,
     as_json: Json = False,
 ) -> None:
-    """Send impressions from a file to the input topic."""
+    """Send impressions from a file to the input topic, and outcomes to theirs."""
     from worker.cli.replay import replay_file
 
     if (file is None) == (movielens is None):

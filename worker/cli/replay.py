@@ -40,7 +40,7 @@ def replay_file(
     outcomes_topic: str | None,
     console: Console,
 ) -> dict[str, object]:
-    """Send a file's impressions to the first input topic, with a progress bar; return a summary."""
+    """Send a file's impressions to the first input topic, outcomes to theirs, with a bar; return a summary."""
     moments = (
         replay_sources.from_movielens(movielens, limit=limit)
         if movielens
@@ -69,8 +69,9 @@ def replay_file(
         tell(publisher, 1.0)
     seconds = time.monotonic() - start_s
     sent = dict(publisher.delivered)
-    note = {"note": "exercises the pipeline; no evidence about any ranker"} if movielens else {}
-    return {"sent": sent, "seconds": round(seconds, 1), "per_second": round(sum(sent.values()) / seconds, 1)} | note
+    note = moments.note(outcomes_topic)
+    summary = {"sent": sent, "seconds": round(seconds, 1), "per_second": round(sum(sent.values()) / seconds, 1)}
+    return summary | ({"note": note} if note else {})
 
 
 @contextmanager

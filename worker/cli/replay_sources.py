@@ -1,14 +1,17 @@
-"""Impressions from a file to the topic: JSON Lines, or a MovieLens folder.
+"""Impressions and outcomes from a file to their topics: JSON Lines, or a MovieLens folder.
 
-The replay exercises the pipeline.  MovieLens users were never shown these slates, so what comes out of it is no
-evidence about any ranker.
+    {"event_id": "e1", "user": {...}, "slates": [...], ...}                      an impression
+    {"outcome_id": "o1", "event_id": "e1", "variant": "control", "actions": [...], ...}     an outcome
+
+A line is what its fields say: both kinds may stand in one file in any order, or in a file each.  A MovieLens replay
+exercises the pipeline: its users were never shown these slates, so it is no evidence about any ranker.
 """
 
 import codecs
 import json
 import shlex
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
 
@@ -17,34 +20,49 @@ from worker.core.codec import impression as codec
 from worker.core.codec.avro_encoder import Encoder
 from worker.core.codec.json_times import with_times
 from worker.core.errors import BadSettings, Poison
-from worker.core.outcomes import Outcome
+from worker.core.outcomes import Action, Outcome
 from worker.core.records import Impression, Message
 from worker.core.validation_text import kind
 from worker.settings.suggestions import did_you_mean
 
 YEAR_2000_US = 946_684_800_000_000  # a smaller time is one in seconds or milliseconds
 FIELDS = frozenset(field.name for field in fields(Impression))
-WANT = "want one JSON object per line, each an impression"
+OUTCOME_FIELDS = frozenset(field.name for field in fields(Outcome))
+ACTION_FIELDS = frozenset(field.name for field in fields(Action))
+OF_OUTCOMES = frozenset({"outcome_id", "observed_at"})  # an impression has neither
+WANT = "want one JSON object per line, each an impression or an outcome"
+NO_EVIDENCE = "exercises the pipeline; no evidence about any ranker"
 LOOK_BYTES = 64 << 10  # of a file that are looked at before anything is sent
 MAX_LINE_BYTES = 16 << 20  # far above the largest message of any topic
 _PACKED = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"PK\x03\x04": "zip", b"BZh": "bzip2"}
 
-Moment = tuple[Impression, Outcome | None]
+Moment = tuple[Impression | None, Outcome | None]  # one of both at least
 
 
 class Impressions:
     """Impressions, with their outcomes if there are any, and how far they are: `share` of all, None if not known."""
 
+    about = ""  # what the summary says of all that this source gives
+
     def __init__(self, moments: Iterable[Moment], *, limit: int) -> None:
         """Return at most `limit` of them (0: all)."""
         self._moments, self._limit = moments, limit
-        self._num = 0
+        self._num, self.num_outcomes = 0, 0
 
     def __iter__(self) -> Iterator[Moment]:
         """Yield them once."""
         for one in self._moments:
             self._num += 1
+            self.num_outcomes += one[1] is not None
             yield one
+
+    def note(self, outcomes_topic: str | None) -> str:
+        """Return what the summary shall say beside the counts; a flag or a line without effect is never silent."""
+        if self.num_outcomes and outcomes_topic is None and not self.about:
+            return f"outcomes not sent: {self.num_outcomes:,}; --outcomes-topic TOPIC sends them"
+        if outcomes_topic is not None and not self.num_outcomes:
+            return f"there was no outcome to send to {outcomes_topic}"
+        return self.about
 
     @property
     def share(self) -> float | None:
@@ -53,7 +71,7 @@ class Impressions:
 
 
 class JsonLines(Impressions):
-    """The impressions of a file of JSON Lines."""
+    """The impressions and outcomes of a file of JSON Lines."""
 
     def __init__(self, path: Path, *, limit: int) -> None:
         """Look at the file's start.  Raises `BadSettings` if that is no JSON Lines, before anything is sent."""
@@ -78,14 +96,20 @@ class JsonLines(Impressions):
                         return
                     self._num_bytes += len(line)
                     if text := _text(path, number, line).strip():
-                        yield _impression(path, number, text), None
+                        yield _moment(f"{path}, line {number}", text)
         except OSError as error:
             raise BadSettings(f"{path}: {error.strerror}; nothing more was replayed") from error
 
 
+class MovieLens(Impressions):
+    """The events of a MovieLens folder, each with its outcome."""
+
+    about = NO_EVIDENCE
+
+
 def from_movielens(folder: Path, *, limit: int) -> Impressions:
     """Return impressions and outcomes by event time.  Raises `Fatal` if the folder is not MovieLens'."""
-    return Impressions(movielens.moments(movielens.read(folder), limit=limit or None), limit=limit)
+    return MovieLens(movielens.moments(movielens.read(folder), limit=limit or None), limit=limit)
 
 
 def check(path: Path) -> None:
@@ -137,10 +161,10 @@ def messages(
 ) -> Iterator[Message]:
     """Encode each impression and, with a topic for them, each outcome; the key is the user's id."""
     for impression, outcome in moments:
-        key = impression.user.user_id.encode()
-        yield Message(topic, key, impressions.encode(impression))
+        if impression is not None:
+            yield Message(topic, impression.user.user_id.encode(), impressions.encode(impression))
         if outcomes_topic is not None and outcome is not None:
-            yield Message(outcomes_topic, key, outcomes.encode(outcome))
+            yield Message(outcomes_topic, outcome.user_id.encode(), outcomes.encode(outcome))
 
 
 def paced(items: Iterable[Message], rate: float) -> Iterator[Message]:
@@ -161,22 +185,42 @@ def _text(path: Path, number: int, line: bytes) -> str:
         raise BadSettings(f"{path}, line {number}: is not UTF-8 text; nothing more was replayed") from error
 
 
-def _impression(path: Path, number: int, line: str) -> Impression:
-    place = f"{path}, line {number}"
+def _moment(place: str, line: str) -> Moment:
+    """Read one line.  Raises `BadSettings` with its place."""
     try:
         content = json.loads(line)
         if not isinstance(content, dict):
             raise BadSettings(f"{place}: holds {kind(content)}, want an object; nothing more was replayed")
-        if unknown := sorted(content.keys() - FIELDS):
-            told = ", ".join(f"{name}: is no field of an impression{did_you_mean(name, FIELDS)}" for name in unknown)
-            raise BadSettings(f"{place}: {told}; nothing more was replayed")
-        found = codec.impression(with_times(content, "RecommendationImpression"))
+        if OF_OUTCOMES & content.keys() and "slates" not in content:
+            return None, _outcome(place, content)
+        return _impression(place, content), None
     except json.JSONDecodeError as error:
         raise BadSettings(f"{place}: is not JSON: {error.msg}; nothing more was replayed") from error
     except (RecursionError, ValueError) as error:  # such as a number of 5,000 digits
         raise BadSettings(f"{place}: cannot be read as JSON: {error}; nothing more was replayed") from error
     except Poison as poison:
         raise BadSettings(f"{place}: {poison}; nothing more was replayed") from poison
+
+
+def _impression(place: str, content: Mapping[str, object]) -> Impression:
+    _check_names(place, content, FIELDS, "an impression")
+    found = codec.impression(with_times(content, "RecommendationImpression"))
     if found.occurred_at < YEAR_2000_US:
         raise BadSettings(f"{place}: occurred_at: {found.occurred_at}, want microseconds since 1970")
     return found
+
+
+def _outcome(place: str, content: Mapping[str, object]) -> Outcome:
+    """Return an outcome; an action's unknown field would be a click lost in silence."""
+    _check_names(place, content, OUTCOME_FIELDS, "an outcome")
+    actions = content.get("actions")
+    for action in actions if isinstance(actions, list) else ():
+        if isinstance(action, Mapping):
+            _check_names(f"{place}: actions", action, ACTION_FIELDS, "an action")
+    return codec.outcome(with_times(content, "Outcome"))
+
+
+def _check_names(place: str, content: Mapping[str, object], known: frozenset[str], of: str) -> None:
+    if unknown := sorted(content.keys() - known):
+        told = ", ".join(f"{name}: is no field of {of}{did_you_mean(name, known)}" for name in unknown)
+        raise BadSettings(f"{place}: {told}; nothing more was replayed")

@@ -10,7 +10,9 @@ from rich.console import Console
 
 from worker.cli import replay_sources
 from worker.cli.replay import replay_file
+from worker.core.codec.avro_encoder import Encoder
 from worker.core.errors import BadSettings
+from worker.core.outcomes import ActionKind
 from worker.settings import load
 
 README = Path(__file__).parents[3] / "README.md"
@@ -28,7 +30,8 @@ def example() -> str:
 def read(tmp_path: Path, *lines: str, limit: int = 0) -> list[str]:
     path = tmp_path / "impressions.jsonl"
     path.write_text("\n".join(lines))
-    return [impression.event_id for impression, _ in replay_sources.JsonLines(path, limit=limit)]
+    moments = replay_sources.JsonLines(path, limit=limit)
+    return [impression.event_id for impression, _ in moments if impression is not None]
 
 
 def test_the_event_in_readme_is_an_impression(tmp_path: Path) -> None:
@@ -68,7 +71,8 @@ def test_a_time_that_is_none_or_has_no_zone_is_refused(tmp_path: Path, at: str, 
 def test_a_time_may_be_iso_8601(tmp_path: Path) -> None:
     path = tmp_path / "impressions.jsonl"
     path.write_text(json.dumps(json.loads(example()) | {"occurred_at": "2026-11-01T00:00:00Z"}))
-    assert [one.occurred_at for one, _ in replay_sources.JsonLines(path, limit=0)] == [1_793_491_200_000_000]
+    found = [one for one, _ in replay_sources.JsonLines(path, limit=0)]
+    assert [one and one.occurred_at for one in found] == [1_793_491_200_000_000]
 
 
 @pytest.mark.parametrize(
@@ -121,3 +125,74 @@ def test_a_byte_order_mark_is_passed_over(tmp_path: Path) -> None:
 def test_what_is_not_json_is_named_by_its_line(tmp_path: Path) -> None:
     with pytest.raises(BadSettings, match="line 2: is not JSON"):
         read(tmp_path, example(), "{")
+
+
+OUTCOME = {
+    "outcome_id": "9d5bd07a-5a3d-4d4f-8c35-7f7f5f3b9b01",
+    "event_id": "0b9ad3f5-5d3c-4d3e-9a53-1f0f5a1c7e11",
+    "user_id": "u1842",
+    "variant": "control",
+    "observed_at": "2026-11-01T12:05:00Z",
+    "actions": [{"item_id": "m2", "position": 0, "kind": "CLICK"}],
+    "window_closed": True,
+}
+
+
+def sources(tmp_path: Path, *lines: str) -> replay_sources.JsonLines:
+    path = tmp_path / "both.jsonl"
+    path.write_text("\n".join(lines))
+    return replay_sources.JsonLines(path, limit=0)
+
+
+def sent_to(moments: replay_sources.Impressions, outcomes_topic: str | None) -> list[tuple[str, bytes | None]]:
+    messages = replay_sources.messages(
+        moments,
+        topic="impressions",
+        outcomes_topic=outcomes_topic,
+        impressions=Encoder("RecommendationImpression"),
+        outcomes=Encoder("Outcome"),
+    )
+    return [(one.topic, one.key) for one in messages]
+
+
+def test_a_line_is_an_impression_or_an_outcome_by_its_fields(tmp_path: Path) -> None:
+    """Each goes to its own topic, keyed by its user, in the order of the lines."""
+    moments = sources(tmp_path, json.dumps(OUTCOME), example(), json.dumps(OUTCOME))
+    assert sent_to(moments, "outcomes") == [
+        ("outcomes", b"u1842"),
+        ("impressions", json.loads(example())["user"]["user_id"].encode()),
+        ("outcomes", b"u1842"),
+    ]
+    assert moments.note("outcomes") == ""
+    [(_, outcome)] = sources(tmp_path, json.dumps(OUTCOME))
+    assert outcome is not None
+    assert (outcome.observed_at, outcome.actions[0].kind) == (1_793_534_700_000_000, ActionKind.CLICK)
+
+
+def test_outcomes_without_a_topic_and_a_topic_without_outcomes_are_told(tmp_path: Path) -> None:
+    moments = sources(tmp_path, json.dumps(OUTCOME), example())
+    assert [topic for topic, _ in sent_to(moments, None)] == ["impressions"]
+    assert moments.note(None) == "outcomes not sent: 1; --outcomes-topic TOPIC sends them"
+    without = sources(tmp_path, example())
+    assert len(sent_to(without, "outcomes")) == 1
+    assert without.note("outcomes") == "there was no outcome to send to outcomes"
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"outcome_id": None}, "line 1: outcome_id: want text"),
+        ({"observed_at": 1_764_500_000_000}, "line 1: observed_at: 1764500000000, want microseconds since 1970"),
+        ({"variants": "control"}, "line 1: variants: is no field of an outcome; did you mean variant"),
+        ({"actions": [{"item_id": "m2", "type": "CLICK"}]}, "line 1: actions: type: is no field of an action"),
+        ({"actions": [{"item_id": "m2", "kind": "click"}]}, "line 1: actions.0.kind: want 'CLICK', 'VIEW'"),
+    ],
+)
+def test_a_plausible_mistake_in_an_outcome_is_named(tmp_path: Path, change: dict[str, object], problem: str) -> None:
+    with pytest.raises(BadSettings, match=problem):
+        list(sources(tmp_path, json.dumps(OUTCOME | change)))
+
+
+def test_an_impression_with_a_field_of_an_outcome_is_a_mistake(tmp_path: Path) -> None:
+    with pytest.raises(BadSettings, match="line 1: observed_at: is no field of an impression"):
+        read(tmp_path, json.dumps(json.loads(example()) | {"observed_at": 1_793_534_700_000_000}))

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from typing import TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
@@ -22,6 +23,7 @@ from worker.core.codec.avro import Bounds, compile_reader
 from worker.core.codec.avro_schemas import Reader, Schema, schema_text
 from worker.core.codec.logical_types import Unfit
 from worker.core.errors import Poison
+from worker.core.outcomes import Action, Outcome
 from worker.core.records import (
     MAX_ENTRIES,
     MAX_HISTORY,
@@ -49,16 +51,18 @@ BOUNDS = {
         {"slates": MAX_SLATES, "items": MAX_ITEMS, "history": MAX_HISTORY}, map_entries=MAX_MAP, text_chars=MAX_TEXT
     )
 }
-_TIMES = frozenset({"occurred_at", "assigned_at"})
+_TIMES = frozenset({"occurred_at", "assigned_at", "observed_at"})
 _WANTED_TIME = f"want microseconds since 1970 of a time from {MIN_YEAR} to {MAX_YEAR}"
 MAX_SHOWN_US = 2**80  # of a time in a message; any that Avro can hold is below
 _YEAR_US = 31_556_952_000_000  # of 365.2425 days
 _FIELDS = frozenset(
     field.name
-    for kind in (Impression, User, HistoryEntry, HistoryItem, Experiment, Assignment, Slate, Item)
+    for kind in (Impression, User, HistoryEntry, HistoryItem, Experiment, Assignment, Slate, Item, Outcome, Action)
     for field in fields(kind)
 )
 _IMPRESSION: TypeAdapter[Impression] = TypeAdapter(Impression)
+_OUTCOME: TypeAdapter[Outcome] = TypeAdapter(Outcome)
+_Valid = TypeVar("_Valid")
 
 
 def decode(payload: bytes, writer: Schema) -> Impression:
@@ -108,8 +112,22 @@ def impression(plain: Mapping[str, object]) -> Impression:
     What is accepted can be encoded, and `decode` gives it back unchanged.  Raises `Poison` (`LIMIT` or
     `INVALID`) with the places of the first five problems.
     """
+    found = _validated(_IMPRESSION, plain)
+    _check_entries(found)
+    _check_variants(found)
+    for slate in found.slates:
+        _check_slate(slate)
+    return found
+
+
+def outcome(plain: Mapping[str, object]) -> Outcome:
+    """Validate an outcome from plain data, as `impression` does."""
+    return _validated(_OUTCOME, plain)
+
+
+def _validated(kind: TypeAdapter[_Valid], plain: Mapping[str, object]) -> _Valid:
     try:
-        found = _IMPRESSION.validate_python(plain)
+        return kind.validate_python(plain)
     except ValidationError as error:
         errors = error.errors()[:5]
         reason = Reason.LIMIT if all(e["type"].startswith(("string_too", "too_")) for e in errors) else Reason.INVALID
@@ -117,11 +135,6 @@ def impression(plain: Mapping[str, object]) -> Impression:
         told = [e for n, e in enumerate(errors) if not any(o["loc"][: len(e["loc"])] == e["loc"] for o in errors[:n])]
         problems = "; ".join(f"{_place(e['loc'])}: {_problem(e)}" for e in told)
         raise Poison(reason, problems) from error
-    _check_entries(found)
-    _check_variants(found)
-    for slate in found.slates:
-        _check_slate(slate)
-    return found
 
 
 def _problem(error: ErrorDetails) -> str:
