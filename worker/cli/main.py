@@ -18,7 +18,7 @@ from typer.core import TyperGroup
 
 from worker import __version__
 from worker.cli import bench, dlq, experiment, prompts
-from worker.cli.options import Bootstrap, Config, Json, Set, group, moment, settings_of, show_help, tell
+from worker.cli.options import Bootstrap, Config, Json, Set, check_writable, group, moment, settings_of, show_help, tell
 from worker.core.errors import BadSettings, MirrorstreamError, masked
 from worker.core.topics.topic_patterns import is_pattern
 from worker.settings.suggestions import did_you_mean
@@ -134,6 +134,15 @@ def replay(
     movielens: Annotated[
         Path | None, typer.Option(help="MovieLens folder; exercises the pipeline, no evidence.")
     ] = None,
+    finished_tests: Annotated[
+        Path | None, typer.Option(help="CSV or Parquet with a row per arm of finished A/B tests; needs --personas.")
+    ] = None,
+    personas: Annotated[Path | None, typer.Option(help="JSON Lines of users who answer --finished-tests.")] = None,
+    users: Annotated[int, typer.Option(min=0, help="Users per finished test (0: all personas).")] = 0,
+    real_to: Annotated[
+        Path | None,
+        typer.Option(help="CSV to write the real lift of each finished test to, for `experiment backtest`."),
+    ] = None,
     events: Annotated[int, typer.Option(min=0, help="Maximum number of records (0: all).")] = 0,
     rate: Annotated[float, typer.Option(min=0, help="Messages per second; 0 sends as fast as Kafka accepts them.")] = 0,
     outcomes_topic: Annotated[
@@ -145,15 +154,21 @@ def replay(
     as_json: Json = False,
 ) -> None:
     """Send impressions from a file to the input topic, and outcomes to theirs."""
-    from worker.cli.replay import replay_file
+    from worker.cli.replay import FinishedFiles, replay as send, source
 
-    if (file is None) == (movielens is None):
-        raise BadSettings("replay: want a file of JSON Lines or --movielens FOLDER, one of them")
+    if sum(one is not None for one in (file, movielens, finished_tests)) != 1:
+        raise BadSettings(
+            "replay: want a file of JSON Lines or --movielens FOLDER or --finished-tests FILE, one of them"
+        )
+    if (finished_tests is None) != (personas is None):
+        raise BadSettings("replay: --finished-tests and --personas need each other")
+    if finished_tests is None and (users or real_to):
+        raise BadSettings("replay: --users and --real-to need --finished-tests")
+    finished = FinishedFiles(finished_tests, personas, users, real_to) if finished_tests and personas else None
     found = settings_of(config, bootstrap, settings)
-    summary = replay_file(
-        found, file, movielens, limit=events, rate=rate, outcomes_topic=outcomes_topic, console=console
-    )
-    tell(summary, as_json=as_json)
+    check_writable("--real-to", real_to)
+    moments = source(file, movielens, finished, limit=events)
+    tell(send(found, moments, rate=rate, outcomes_topic=outcomes_topic, console=console), as_json=as_json)
 
 
 @topics_app.command("create", epilog="Example: mirrorstream topics create --partitions 12 --replication 3")

@@ -5,6 +5,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 
@@ -18,7 +19,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from worker.cli import replay_sources
+from worker.cli import finished_tests, replay_sources
+from worker.cli.replay_sources import Impressions
 from worker.core.codec import framing, impression as codec
 from worker.core.codec.avro_encoder import Encoder
 from worker.core.errors import BadSettings, Fatal, Poison, Retryable
@@ -30,22 +32,33 @@ from worker.settings import Settings
 ACCEPT_S = 15.0  # how long a worker may take to answer
 
 
-def replay_file(
-    settings: Settings,
-    file: Path | None,
-    movielens: Path | None,
-    *,
-    limit: int,
-    rate: float,
-    outcomes_topic: str | None,
-    console: Console,
+@dataclass(frozen=True, slots=True)
+class FinishedFiles:
+    """Finished A/B tests to replay, and the table of their real lifts to write; `users` per test, 0 is all."""
+
+    tests: Path
+    personas: Path
+    users: int = 0
+    real_to: Path | None = None
+
+
+def source(file: Path | None, movielens: Path | None, finished: FinishedFiles | None, *, limit: int) -> Impressions:
+    """Return what is replayed; one of the three is given.  Raises `BadSettings` for a file that is something else."""
+    if finished is not None:
+        tests = finished_tests.read_tests(finished.tests)
+        personas = finished_tests.read_personas(finished.personas)
+        if finished.real_to is not None:
+            finished_tests.write_lifts(finished.real_to, tests)
+        return finished_tests.FinishedTests(tests, personas, users=finished.users, limit=limit)
+    if movielens is not None:
+        return replay_sources.from_movielens(movielens, limit=limit)
+    return replay_sources.JsonLines(file or Path(), limit=limit)
+
+
+def replay(
+    settings: Settings, moments: Impressions, *, rate: float, outcomes_topic: str | None, console: Console
 ) -> dict[str, object]:
-    """Send a file's impressions to the first input topic, outcomes to theirs, with a bar; return a summary."""
-    moments = (
-        replay_sources.from_movielens(movielens, limit=limit)
-        if movielens
-        else replay_sources.JsonLines(file or Path(), limit=limit)
-    )
+    """Send impressions to the first input topic, outcomes to theirs, with a progress bar; return a summary."""
     topic = settings.input_topics[0]
     if is_pattern(topic):
         raise BadSettings(f"input_topics: {topic} is a pattern; a replay needs the name of one topic")

@@ -11,7 +11,7 @@ import codecs
 import json
 import shlex
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
 
@@ -58,11 +58,12 @@ class Impressions:
 
     def note(self, outcomes_topic: str | None) -> str:
         """Return what the summary shall say beside the counts; a flag or a line without effect is never silent."""
+        told = [self.about]
         if self.num_outcomes and outcomes_topic is None and not self.about:
-            return f"outcomes not sent: {self.num_outcomes:,}; --outcomes-topic TOPIC sends them"
+            told.append(f"outcomes not sent: {self.num_outcomes:,}; --outcomes-topic TOPIC sends them")
         if outcomes_topic is not None and not self.num_outcomes:
-            return f"there was no outcome to send to {outcomes_topic}"
-        return self.about
+            told.append(f"there was no outcome to send to {outcomes_topic}")
+        return "; ".join(filter(None, told))
 
     @property
     def share(self) -> float | None:
@@ -87,18 +88,11 @@ class JsonLines(Impressions):
         return max([*shares, *filter(None, [super().share])], default=None)
 
     def _read(self, path: Path) -> Iterator[Moment]:
-        try:
-            with path.open("rb") as lines:
-                number = 0
-                while line := lines.readline(MAX_LINE_BYTES):
-                    number += 1
-                    if self._limit and number > self._limit:
-                        return
-                    self._num_bytes += len(line)
-                    if text := _text(path, number, line).strip():
-                        yield _moment(f"{path}, line {number}", text)
-        except OSError as error:
-            raise BadSettings(f"{path}: {error.strerror}; nothing more was replayed") from error
+        for number, line in lines(path, self._tell, limit=self._limit):
+            yield _moment(f"{path}, line {number}", line)
+
+    def _tell(self, num_bytes: int) -> None:
+        self._num_bytes += num_bytes
 
 
 class MovieLens(Impressions):
@@ -112,7 +106,26 @@ def from_movielens(folder: Path, *, limit: int) -> Impressions:
     return MovieLens(movielens.moments(movielens.read(folder), limit=limit or None), limit=limit)
 
 
-def check(path: Path) -> None:
+def lines(path: Path, tell: Callable[[int], object] = lambda _: None, *, limit: int = 0) -> Iterator[tuple[int, str]]:
+    """Yield the lines of a file that are not blank, with their numbers; `tell` gets the bytes of each line.
+
+    At most `limit` lines are read; 0 is all.  Raises `BadSettings`.
+    """
+    try:
+        with path.open("rb") as file:
+            number = 0
+            while line := file.readline(MAX_LINE_BYTES):
+                number += 1
+                if limit and number > limit:
+                    return
+                tell(len(line))
+                if text := _text(path, number, line).strip():
+                    yield number, text
+    except OSError as error:
+        raise BadSettings(f"{path}: {error.strerror}; nothing more was replayed") from error
+
+
+def check(path: Path, want: str = WANT) -> None:
     """See that a file can be JSON Lines by its start.  Raises `BadSettings` with what it is instead."""
     try:
         if not path.is_file() and path.exists() and not path.is_dir():
@@ -121,33 +134,33 @@ def check(path: Path) -> None:
             start = file.read(LOOK_BYTES)
     except OSError as error:
         raise BadSettings(f"{path}: {error.strerror}; want a file with one JSON object per line") from error
-    if what := _other_form(start, path):
+    if what := _other_form(start, path, want):
         raise BadSettings(f"{path}: {what}; nothing was replayed")
 
 
-def _other_form(start: bytes, path: Path) -> str:
+def _other_form(start: bytes, path: Path, want: str) -> str:
     """Return what a file is whose start is no text of JSON Lines, and what to do; "" if it may be."""
     packed = next((name for mark, name in _PACKED.items() if start.startswith(mark)), "")
     if packed:
-        return f"is packed ({packed}): unpack it first; {WANT}"
+        return f"is packed ({packed}): unpack it first; {want}"
     try:
         text = codecs.getincrementaldecoder("utf-8-sig")().decode(start).strip()  # a character may be cut at the end
     except UnicodeDecodeError:
-        return f"is not a text file (UTF-8): {WANT}"
-    return f"is not a text file: {WANT}" if "\0" in text else _other_text(text, path)
+        return f"is not a text file (UTF-8): {want}"
+    return f"is not a text file: {want}" if "\0" in text else _other_text(text, path, want)
 
 
-def _other_text(text: str, path: Path) -> str:
+def _other_text(text: str, path: Path, want: str) -> str:
     """Return what a text is that is not JSON Lines, as `_other_form`."""
     if not text:
-        return f"is empty: {WANT}"
+        return f"is empty: {want}"
     if text.startswith("["):
         return f"is a JSON array: want one object per line (jq -c '.[]' {shlex.quote(str(path))})"
     first = text.splitlines()[0].strip()
     if first in {"{", "{}"} or (first.startswith("{") and first.endswith((",", "{", "["))):
         return f"has one JSON object over several lines: want one object per line (jq -c . {shlex.quote(str(path))})"
     if not first.startswith("{") and any(sign in first for sign in ",;\t"):
-        return f"is CSV: {WANT}; a folder of MovieLens is read with --movielens"
+        return f"is CSV: {want}; a folder of MovieLens is read with --movielens, a table of tests with --finished-tests"
     return ""
 
 
@@ -187,23 +200,30 @@ def _text(path: Path, number: int, line: bytes) -> str:
 
 def _moment(place: str, line: str) -> Moment:
     """Read one line.  Raises `BadSettings` with its place."""
+    content = json_object(place, line)
     try:
-        content = json.loads(line)
-        if not isinstance(content, dict):
-            raise BadSettings(f"{place}: holds {kind(content)}, want an object; nothing more was replayed")
         if OF_OUTCOMES & content.keys() and "slates" not in content:
             return None, _outcome(place, content)
         return _impression(place, content), None
-    except json.JSONDecodeError as error:
-        raise BadSettings(f"{place}: is not JSON: {error.msg}; nothing more was replayed") from error
-    except (RecursionError, ValueError) as error:  # such as a number of 5,000 digits
-        raise BadSettings(f"{place}: cannot be read as JSON: {error}; nothing more was replayed") from error
     except Poison as poison:
         raise BadSettings(f"{place}: {poison}; nothing more was replayed") from poison
 
 
+def json_object(place: str, line: str) -> Mapping[str, object]:
+    """Return the JSON object of a line.  Raises `BadSettings` with its place."""
+    try:
+        content = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise BadSettings(f"{place}: is not JSON: {error.msg}; nothing more was replayed") from error
+    except (RecursionError, ValueError) as error:  # such as a number of 5,000 digits
+        raise BadSettings(f"{place}: cannot be read as JSON: {error}; nothing more was replayed") from error
+    if not isinstance(content, dict):
+        raise BadSettings(f"{place}: holds {kind(content)}, want an object; nothing more was replayed")
+    return content
+
+
 def _impression(place: str, content: Mapping[str, object]) -> Impression:
-    _check_names(place, content, FIELDS, "an impression")
+    check_names(place, content, FIELDS, "an impression")
     found = codec.impression(with_times(content, "RecommendationImpression"))
     if found.occurred_at < YEAR_2000_US:
         raise BadSettings(f"{place}: occurred_at: {found.occurred_at}, want microseconds since 1970")
@@ -212,15 +232,16 @@ def _impression(place: str, content: Mapping[str, object]) -> Impression:
 
 def _outcome(place: str, content: Mapping[str, object]) -> Outcome:
     """Return an outcome; an action's unknown field would be a click lost in silence."""
-    _check_names(place, content, OUTCOME_FIELDS, "an outcome")
+    check_names(place, content, OUTCOME_FIELDS, "an outcome")
     actions = content.get("actions")
     for action in actions if isinstance(actions, list) else ():
         if isinstance(action, Mapping):
-            _check_names(f"{place}: actions", action, ACTION_FIELDS, "an action")
+            check_names(f"{place}: actions", action, ACTION_FIELDS, "an action")
     return codec.outcome(with_times(content, "Outcome"))
 
 
-def _check_names(place: str, content: Mapping[str, object], known: frozenset[str], of: str) -> None:
+def check_names(place: str, content: Mapping[str, object], known: frozenset[str], of: str) -> None:
+    """Raise `BadSettings` for fields that the record has not: what they were to say would be left out in silence."""
     if unknown := sorted(content.keys() - known):
         told = ", ".join(f"{name}: is no field of {of}{did_you_mean(name, known)}" for name in unknown)
         raise BadSettings(f"{place}: {told}; nothing more was replayed")

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from worker.cli import replay_sources
-from worker.cli.replay import replay_file
+from worker.cli.replay import replay, source
 from worker.core.codec.avro_encoder import Encoder
 from worker.core.errors import BadSettings
 from worker.core.outcomes import ActionKind
@@ -96,7 +96,7 @@ def test_a_file_that_is_something_else_is_named_before_anybody_is_asked(
         path.write_bytes(content)
     console = Console(file=StringIO(), force_terminal=True)
     with pytest.raises(BadSettings, match=problem):
-        replay_file(load(), path, None, limit=0, rate=0, outcomes_topic=None, console=console)
+        replay(load(), source(path, None, None, limit=0), rate=0, outcomes_topic=None, console=console)
     assert isinstance(console.file, StringIO)
     assert console.file.getvalue() == "", "want no bar"
 

@@ -1,5 +1,7 @@
 """CSV and Parquet: rows are written a batch at a time, under a temporary name until all of them are there.
 
+Parquet of others is read row by row.
+
 A CSV cell of text that begins with one of `FORMULA` may run as a formula in a spreadsheet.  Such cells are counted.
 With `safe` they get an apostrophe in front, which a spreadsheet shows as text; other programs then read a text that is
 not the stored one, so it is not the default.  Numbers are never changed, -0.5 is one.
@@ -8,7 +10,7 @@ not the stored one, so it is not the default.  Numbers are never changed, -0.5 i
 import csv
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from importlib.util import find_spec
@@ -108,6 +110,26 @@ def check_parquet() -> None:
             "--format parquet: needs the package pyarrow, which is not installed; "
             "`pip install pyarrow`, or write CSV, which needs nothing"
         )
+
+
+def parquet_rows(path: Path, want: str) -> Iterator[Mapping[str, object]]:
+    """Yield the rows of a Parquet file by the names of its columns; `want` says what it should be.
+
+    Raises `BadSettings` if it cannot be read here.
+    """
+    if find_spec("pyarrow") is None:
+        raise BadSettings(
+            f"{path}: Parquet needs the package pyarrow, which is not installed; `pip install pyarrow`, or give CSV"
+        )
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    try:
+        with parquet.ParquetFile(path) as file:
+            for batch in file.iter_batches():
+                yield from batch.to_pylist()
+    except (OSError, pa.ArrowException) as error:
+        raise BadSettings(f"{path}: cannot be read as Parquet: {error}; {want}") from error
 
 
 @contextmanager
