@@ -1,16 +1,15 @@
 """`mirrorstream experiment`."""
 
-import csv
 import json
 import time
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
-from worker.cli import experiment_export, experiment_plan
+from worker.cli import experiment_backtest, experiment_export, experiment_plan
 from worker.cli.options import Bootstrap, Config, Json, Set, check_writable, group, settings_of, tell
 from worker.core.errors import BadSettings
 from worker.experiment.statistics.confidence import PLANNED_USERS
@@ -159,34 +158,9 @@ def serve(
         serving.serve(source, host=host, port=port, token=token, anonymous=allow_anonymous, deliveries=counts)
 
 
-@app.command("backtest", epilog="Example: mirrorstream experiment backtest --table finished.csv")
-def backtest(
-    table: Annotated[
-        Path, typer.Option(help="CSV with the columns experiment,simulated,real; optional: low,high,simulated_error.")
-    ],
-    as_json: Json = False,
-) -> None:
-    """Compare simulated effects with the results of finished A/B tests."""
-    from worker.experiment.real_clicks import backtest as tests
-
-    try:
-        with table.open(encoding="utf-8", newline="") as lines:
-            found = tests.backtest(tests.read(lines))
-    except OSError as error:
-        raise BadSettings(f"--table {table}: {error.strerror}; want a CSV file") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise BadSettings(f"--table {table}: is not CSV: {error}") from error
-    except BadSettings as error:
-        raise BadSettings(f"--table {table}: {error}") from error
-    if as_json:
-        typer.echo(json.dumps(asdict(found)))
-    else:
-        rows = ((field.name.replace("_", " "), getattr(found, field.name)) for field in fields(found))
-        typer.echo(
-            "\n".join(
-                f"{name}: {value:.3f}" if isinstance(value, float) else f"{name}: {value}" for name, value in rows
-            )
-        )
+app.command("backtest", epilog="Example: mirrorstream experiment backtest --real real.csv --state finished.db")(
+    experiment_backtest.backtest
+)
 
 
 @app.command("define", epilog="Example: mirrorstream experiment define shelf.yaml")

@@ -1,5 +1,6 @@
 """Files that an experiment's commands cannot use are one line and exit 2, before anybody is asked."""
 
+import json
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -80,3 +81,67 @@ def test_an_export_says_what_it_wrote_and_what_to_take_care_of(tmp_path: Path) -
     )
     safe = mirrorstream(*words, "--what", "answers", "--format", "csv", "--force", "--safe-csv", "--json")
     assert safe.stdout == f'{{"to": "{to}", "what": "answers", "rows": 2, "formula_cells": 1}}\n'
+
+
+def finished(tmp_path: Path) -> tuple[str, ...]:
+    """Make a state of twelve finished tests and a table of their real lifts, with one test on each side alone."""
+    with closing(State(tmp_path / "state.db")) as made:
+        for test in range(12):
+            sign = 1 if test % 3 else -1
+            made.take(
+                answers(
+                    response(user, experiment_id=f"t{test}", event_id=f"t{test}-{user}", duel_share=share)
+                    for user in range(110)
+                    for share in [0.5 + sign * 0.01 * (test + 1) + (user % 5 - 2) / 50]
+                ),
+                health={},
+                positions={Partition("responses", 0): 1},
+            )
+    rows = [f"t{test},{0.005 * (test + 1) * (1 if test % 3 else -1)},," for test in range(11)]
+    (tmp_path / "real.csv").write_text("\n".join(["experiment,real,low,high", *rows, "t99,0.1,,"]))
+    return ("experiment", "backtest", "--real", str(tmp_path / "real.csv"), "--state", str(tmp_path / "state.db"))
+
+
+def test_a_backtest_joins_a_state_with_real_lifts_and_draws_it(tmp_path: Path) -> None:
+    plot = tmp_path / "plot.svg"
+    words = finished(tmp_path)
+    done = mirrorstream(*words, "--plot", str(plot))
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert lines[:4] == [
+        "configuration: f1",
+        "metric: duel_share",
+        "left out: t99: not in the state",
+        "in the state, but without a real lift: t11",
+    ]
+    assert "direction accuracy: 1.000" in lines
+    assert lines[-5:-3] == ["  100 %    11 of 11    100 % (74 to 100)", "   80 %     9 of 9     100 % (70 to 100)"]
+    assert plot.read_text().startswith("<svg ")
+    found = json.loads(mirrorstream(*words, "--json").stdout)
+    assert (found["configuration"], found["left_out"], found["without_lift"], found["tests"]) == (
+        "f1", {"t99": "not in the state"}, ["t11"], 11,
+    )  # fmt: skip
+    assert found["by_confidence"][0]["right"] == 11
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ((), "backtest: want --table FILE, or --real FILE with --state FILE"),
+        (("--real", "r.csv"), "--real and --state need each other"),
+        (("--table", "t.csv", "--configuration", "f"), "--configuration needs both"),
+        (("--real", "nosuch.csv", "--state", "s.db"), "--real nosuch.csv: No such file or directory; want a CSV file"),
+    ],
+)
+def test_options_of_a_backtest_that_do_not_go_together(words: tuple[str, ...], told: str) -> None:
+    done = mirrorstream("experiment", "backtest", *words)
+    assert done.returncode == 2
+    assert told in " ".join(done.stderr.split())
+
+
+def test_raw_duel_shares_as_real_lifts_are_refused(tmp_path: Path) -> None:
+    words = finished(tmp_path)
+    (tmp_path / "real.csv").write_text("experiment,real\nt1,0.53\nt2,0.48\n")
+    done = mirrorstream(*words)
+    assert done.returncode == 2
+    assert "column real: looks like raw duel shares" in " ".join(done.stderr.split())

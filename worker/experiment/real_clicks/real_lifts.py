@@ -12,10 +12,11 @@ at all, where the normal approximation (Wald) is too narrow or has no width.
 """
 
 import csv
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite, sqrt
 
+import numpy as np
 from scipy.special import ndtri
 
 from worker.core.errors import BadSettings
@@ -24,6 +25,8 @@ from worker.experiment.statistics.confidence import Interval
 HEADER = ("experiment", "candidate", "control", "real", "low", "high")
 NEEDED = ("experiment", "real")
 _ALPHA = 0.05
+_SHARES = Interval(0.2, 0.8)  # duel shares lie in here, with their median in the next; effects lie around 0
+_MEDIAN_SHARE = Interval(0.35, 0.65)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +52,7 @@ def difference(clicked: int, shown: int, clicked_control: int, shown_control: in
     R. G. Newcombe, "Interval estimation for the difference between independent proportions" (1998), method 10.
     """
     rate, control = clicked / shown, clicked_control / shown_control
-    (low, high), (low_control, high_control) = _wilson(rate, shown), _wilson(control, shown_control)
+    (low, high), (low_control, high_control) = wilson(rate, shown), wilson(control, shown_control)
     lift = rate - control
     below = sqrt((rate - low) ** 2 + (high_control - control) ** 2)
     above = sqrt((high - rate) ** 2 + (control - low_control) ** 2)
@@ -63,6 +66,7 @@ def read(lines: Iterable[str]) -> list[RealLift]:
     if missing:
         raise BadSettings(f"the table has no column {', '.join(sorted(missing))}; want {','.join(HEADER)}")
     found = [_lift(number, row) for number, row in enumerate(rows, 2)]
+    refuse_shares("real", [one.lift for one in found])
     _check_once(found)
     return found
 
@@ -74,14 +78,26 @@ def _lift(number: int, row: Mapping[str, str | None]) -> RealLift:
         raise BadSettings(f"row {number}: {error}") from error
     if not isfinite(real):
         raise BadSettings(f"row {number}: real {row.get('real')}: want a number")
-    has_interval = isfinite(low) and isfinite(high)
-    if has_interval and not low <= real <= high:
-        raise BadSettings(f"row {number}: real {real:g} is not between low and high")
-    interval = Interval(low, high) if has_interval else None
+    interval = checked(number, real, low, high)
     name = row["experiment"] or ""
     if not name:
         raise BadSettings(f"row {number}: experiment is empty; want the id of the experiment")
     return RealLift(name, real, interval, row.get("candidate") or "", row.get("control") or "")
+
+
+def refuse_shares(name: str, values: Sequence[float]) -> None:
+    """Raise `BadSettings` where a column holds duel shares: around 0.5, where an effect is around 0."""
+    if values and all(value in _SHARES for value in values) and float(np.median(values)) in _MEDIAN_SHARE:
+        raise BadSettings(f"column {name}: looks like raw duel shares (around 0.5); want effects: duel share - 0.5")
+
+
+def checked(number: int, real: float, low: float, high: float) -> Interval | None:
+    """Return the interval of a row's lift, None where an end is NaN.  Raises `BadSettings` if it is not around it."""
+    if not (isfinite(low) and isfinite(high)):
+        return None
+    if not low <= real <= high:
+        raise BadSettings(f"row {number}: real {real:g} is not between low and high")
+    return Interval(low, high)
 
 
 def _check_once(found: Iterable[RealLift]) -> None:
@@ -93,8 +109,22 @@ def _check_once(found: Iterable[RealLift]) -> None:
         seen.add((one.experiment, one.candidate))
 
 
-def _wilson(rate: float, num: int) -> tuple[float, float]:
+def first_of_each(lifts: Iterable[RealLift]) -> Iterator[RealLift]:
+    """Yield the first candidate of each test in the order of the table.
+
+    The arms of one test share its control, so their directions are not independent, as every interval of a backtest
+    takes them to be.  The first is chosen without a look at what it did.
+    """
+    seen: set[str] = set()
+    for one in lifts:
+        if one.experiment not in seen:
+            seen.add(one.experiment)
+            yield one
+
+
+def wilson(rate: float, num: int) -> tuple[float, float]:
+    """Return the 95 % interval of a rate among `num` (Wilson 1927)."""
     z2 = float(ndtri(1 - _ALPHA / 2)) ** 2
     middle = (rate + z2 / (2 * num)) / (1 + z2 / num)
     half = sqrt(z2 * (rate * (1 - rate) / num + z2 / (4 * num**2))) / (1 + z2 / num)
-    return middle - half, middle + half
+    return max(0.0, middle - half), min(1.0, middle + half)  # rounding may pass an end

@@ -144,3 +144,50 @@ def test_a_useless_simulator_covers_no_more_than_the_mean_alone() -> None:
 def test_raw_duel_shares_are_refused(row: str) -> None:
     with pytest.raises(BadSettings, match="raw duel shares"):
         read(["experiment,simulated,real", row])
+
+
+def test_an_experiment_backtests_weighted_slope_holds_the_truth_where_tests_differ_in_precision() -> None:
+    """Corrected for the simulation's error, and more exact than the slope that gives every test the same weight."""
+    held, weighted, plain = [], [], []
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        truth, sd = rng.normal(0, 0.03, 50), rng.choice([0.002, 0.02], 50)
+        real, simulated = 0.5 * truth + rng.normal(0, sd), truth + rng.normal(0, 0.01, 50)
+        rows = zip(simulated.tolist(), real.tolist(), sd.tolist(), strict=True)
+        found = backtest([Finished("t", x, y, Interval(y - 2 * e, y + 2 * e), 0.01) for x, y, e in rows])
+        if found.weighted_slope is not None and found.weighted_slope_interval is not None and found.corrected_slope:
+            held.append(0.5 in found.weighted_slope_interval)
+            weighted.append(found.weighted_slope)
+            plain.append(found.corrected_slope)
+    assert len(held) >= 195
+    assert 0.90 <= np.mean(held) <= 0.99
+    assert abs(np.mean(weighted) - 0.5) < 0.03
+    assert np.std(weighted) < 0.8 * np.std(plain)
+
+
+def test_an_experiment_backtest_has_no_weighted_slope_without_every_interval_and_error() -> None:
+    tests = finished(12, 0.4)
+    assert backtest(tests).weighted_slope is None
+    with_errors = [Finished(one.experiment, one.simulated, one.real, one.interval, 0.001) for one in tests]
+    assert backtest(with_errors).weighted_slope is not None
+    assert backtest([*with_errors, Finished("x", 0.1, 0.1, None, 0.001)]).weighted_slope is None
+
+
+def test_an_experiment_backtest_shows_accuracy_against_the_share_that_is_answered() -> None:
+    """The clearest are right here, the rest is a coin: fewer answers are better answers."""
+    clear = [Finished(f"c{n}", sign * 0.1, sign * 0.02) for n, sign in enumerate([1, -1] * 4)]
+    vague = [Finished(f"v{n}", 0.001 * (n + 1), sign * 0.02) for n, sign in enumerate([1, -1] * 6)]
+    found = backtest([*vague, *clear])
+    assert [(one.share, one.right, one.tests) for one in found.by_confidence] == [
+        (1.0, 14, 20), (0.8, 12, 16), (0.6, 10, 12), (0.4, 8, 8), (0.2, 4, 4),
+    ]  # fmt: skip
+    assert found.by_confidence[0].interval == found.direction_interval
+    assert backtest(clear).by_confidence == ()
+
+
+def test_confidence_is_measured_in_errors_where_they_are_known() -> None:
+    sure = [Finished(f"s{n}", 0.01, 0.02, None, 0.001) for n in range(5)]
+    unsure = [Finished(f"u{n}", 0.1, -0.02, None, 0.1) for n in range(5)]
+    accuracies = [one.accuracy for one in backtest([*unsure, *sure]).by_confidence]
+    assert accuracies[0] == 0.5
+    assert accuracies[-1] == 1.0
