@@ -2,6 +2,7 @@
 
 import csv
 import json
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import asdict, fields
@@ -33,9 +34,12 @@ def backtest(
         Path | None, typer.Option("--state", help="With --real: state file (SQLite) with the simulated effects.")
     ] = None,
     configuration: Annotated[
-        str | None, typer.Option(help="With --real: fingerprint; default: that of most of the experiments.")
+        str | None, typer.Option(help="Fingerprint of the simulated effects; default: of most of --real's experiments.")
     ] = None,
     plot: Annotated[Path | None, typer.Option(help="SVG file to draw the tests to.")] = None,
+    keep: Annotated[
+        Path | None, typer.Option(help="State file to keep the result in, so that it stands beside its verdicts.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Compare simulated effects with the results of finished A/B tests."""
@@ -44,19 +48,47 @@ def backtest(
 
     if (table is None) == (real is None):
         raise BadSettings("backtest: want --table FILE, or --real FILE with --state FILE")
-    if (real is None) != (state is None) or (configuration and real is None):
-        raise BadSettings("backtest: --real and --state need each other, and --configuration needs both")
+    if (real is None) != (state is None):
+        raise BadSettings("backtest: --real and --state need each other")
+    if table and bool(configuration) != bool(keep):
+        raise BadSettings("backtest: with --table, --keep and --configuration need each other")
+    if keep and not keep.exists():
+        raise BadSettings(f"--keep {keep}: want the state file that a reader keeps")
     check_writable("--plot", plot)
     joined = _joined(real, state, configuration) if real and state else None
     rows = joined.tests if joined else _read("--table", table, tests.read) if table else ()
     found = tests.backtest(rows)
     if plot:
         plot.write_text(drawing(rows, found), encoding="utf-8")
+    if keep:
+        _keep(keep, found, joined.configuration if joined else configuration or "", joined.metric if joined else "")
     if as_json:
         about = {name: value for name, value in asdict(joined).items() if name != "tests"} if joined else {}
         typer.echo(json.dumps(asdict(found) | about))
     else:
-        typer.echo("\n".join([*(_about(joined) if joined else ()), *_figures(found)]))
+        kept = [f"kept in {keep}: it stands beside every verdict from now on"] if keep else []
+        typer.echo("\n".join([*(_about(joined) if joined else ()), *_figures(found), *kept]))
+
+
+def _keep(path: Path, found: "Backtest", configuration: str, metric: str) -> None:
+    from worker.experiment.readout import KeptBacktest
+    from worker.experiment.store.database import State
+
+    interval = found.direction_interval
+    one = KeptBacktest(
+        at=time.time_ns() // 1_000,
+        config_fingerprint=configuration,
+        metric=metric,
+        tests=found.tests,
+        with_direction=found.with_direction,
+        right=found.right,
+        low=interval.low if interval else None,
+        high=interval.high if interval else None,
+        passed=found.passed,
+        words=found.words,
+    )
+    with closing(State(path)) as opened:
+        opened.keep_backtest(one)
 
 
 def _joined(real: Path, state: Path, configuration: str | None) -> "AgainstReal":

@@ -288,6 +288,23 @@ class Calibrated:
 
 
 @dataclass(frozen=True, slots=True)
+class KeptBacktest:
+    """What the last backtest against finished A/B tests found; a state file keeps it."""
+
+    at: int  # when it was made
+    config_fingerprint: str  # of the simulated effects
+    metric: str  # of the simulated effects; "" where it is not known
+    tests: int
+    with_direction: int
+    right: int  # of those with a direction
+    low: float | None  # of the direction accuracy, by Wilson's interval
+    high: float | None
+    passed: bool | None  # None: too few tests
+    words: str
+    sentence: str = ""  # what stands beside a verdict: it says if this is another configuration
+
+
+@dataclass(frozen=True, slots=True)
 class Epoch:
     """The figures of one configuration under one version of the definition."""
 
@@ -300,6 +317,7 @@ class Epoch:
     comparisons: tuple[Comparison, ...]
     calibration: Calibrated | None = None  # None without outcomes
     exploratory: str = ""  # why it is not "defined before the data"; "" if it is
+    backtest: KeptBacktest | None = None  # of this configuration, or else the newest; None if none is kept
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,10 +18,11 @@ wherever it is shown: digits follow from its width, and an end that is beside th
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import Enum
 
 from worker.experiment.metrics import METRICS
-from worker.experiment.readout import ActivityGroup, Agreement, Calibrated, Comparison, Effect, Epoch
+from worker.experiment.readout import ActivityGroup, Agreement, Calibrated, Comparison, Effect, Epoch, KeptBacktest
 from worker.experiment.statistics.confidence import (
     DEFINED,
     EVEN,
@@ -169,6 +170,30 @@ def no_skill(epoch: Epoch) -> str:
     if epoch.calibration is None:
         return not_identified(NO_OUTCOMES)
     return "" if any(_skills(epoch.calibration)) else not_identified(epoch.calibration.words)
+
+
+def backtested(one: KeptBacktest, fingerprint: str) -> str:
+    """Return what a backtest says beside a verdict on simulated users of a configuration.
+
+    >>> kept = KeptBacktest(1_795_910_400_000_000, "3f9a", "duel_share", 50, 47, 33, 0.56, 0.81, True, "")
+    >>> backtested(kept, "3f9a").partition("; made in ")[0]
+    'Backtest of 2026-11-29: passed; 33 of 47 finished tests had the right direction (70 %, 56 to 81)'
+    >>> backtested(kept, "3f9a").partition("; made in ")[2]
+    'this configuration, 3f9a'
+    >>> backtested(kept, "77de").partition("; made in ")[2]
+    'another configuration, 3f9a, so it does not vouch for this one'
+    """
+    day = datetime.fromtimestamp(one.at // 1_000_000, UTC).date().isoformat()
+    result = "too few tests to pass or fail" if one.passed is None else "passed" if one.passed else "not passed"
+    if one.with_direction and one.low is not None and one.high is not None:
+        share = f"{100 * one.right / one.with_direction:.0f} %, {100 * one.low:.0f} to {100 * one.high:.0f}"
+        directions = f"{one.right} of {one.with_direction} finished tests had the right direction ({share})"
+    else:
+        directions = f"none of {one.tests} finished tests had a direction"
+    is_other = one.config_fingerprint != fingerprint
+    where = f"another configuration, {one.config_fingerprint}, so it does not vouch for this one"
+    made_in = where if is_other else f"this configuration, {fingerprint}"
+    return f"Backtest of {day}: {result}; {directions}; made in {made_in}"
 
 
 def agreement(one: Agreement) -> str:

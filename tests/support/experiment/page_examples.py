@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from worker.experiment import wording
 from worker.experiment.definition import Definition, Guardrail
 from worker.experiment.readout import (
     ActivityGroup,
@@ -16,6 +17,7 @@ from worker.experiment.readout import (
     Example,
     Guarded,
     GuardrailState,
+    KeptBacktest,
     List,
     Offered,
     Point,
@@ -212,6 +214,13 @@ def comparison(value: float = 0.534, **changes: object) -> Comparison:
 def epoch(*comparisons: Comparison, fingerprint: str = "3f9a1c0b77de", hour: int = 72) -> Epoch:
     """Make an epoch that ends at this hour."""
     return Epoch(fingerprint, "9c41d2aa07be", AT_US, AT_US + hour * HOUR_US, 55_200, 36_800, comparisons, calibrated())
+
+
+def kept(fingerprint: str = "3f9a1c0b77de", **changes: object) -> KeptBacktest:
+    """Make a backtest that passed, with the sentence that stands beside verdicts of the epoch above."""
+    base = KeptBacktest(AT_US, fingerprint, "duel_share", 50, 47, 33, 0.56, 0.81, True, "larger went with larger")
+    changed = replace(base, **changes)  # type: ignore[arg-type]
+    return replace(changed, sentence=wording.backtested(changed, "3f9a1c0b77de"))
 
 
 def calibrated(skill: float = 0.21) -> Calibrated:

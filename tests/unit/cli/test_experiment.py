@@ -3,6 +3,7 @@
 import json
 import sqlite3
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from tests.support.experiment.made import answers, response
 from tests.support.harness import mirrorstream
 from worker.core.records import Partition
+from worker.experiment.store.backtests import read_backtests
 from worker.experiment.store.database import State
 
 NOBODY = ("-b", "127.0.0.1:1")
@@ -129,7 +131,9 @@ def test_a_backtest_joins_a_state_with_real_lifts_and_draws_it(tmp_path: Path) -
     [
         ((), "backtest: want --table FILE, or --real FILE with --state FILE"),
         (("--real", "r.csv"), "--real and --state need each other"),
-        (("--table", "t.csv", "--configuration", "f"), "--configuration needs both"),
+        (("--table", "t.csv", "--configuration", "f"), "with --table, --keep and --configuration need each other"),
+        (("--table", "t.csv", "--keep", "s.db"), "with --table, --keep and --configuration need each other"),
+        (("--real", "r.csv", "--state", "s.db", "--keep", "nosuch.db"), "--keep nosuch.db: want the state file"),
         (("--real", "nosuch.csv", "--state", "s.db"), "--real nosuch.csv: No such file or directory; want a CSV file"),
     ],
 )
@@ -145,3 +149,25 @@ def test_raw_duel_shares_as_real_lifts_are_refused(tmp_path: Path) -> None:
     done = mirrorstream(*words)
     assert done.returncode == 2
     assert "column real: looks like raw duel shares" in " ".join(done.stderr.split())
+
+
+def test_a_backtest_is_kept_with_its_date_and_configuration(tmp_path: Path) -> None:
+    """In the state of the experiments that it stands beside, which may be another one."""
+    words, shelf = finished(tmp_path), tmp_path / "shelf.db"
+    State(shelf).close()
+    today = datetime.now(UTC).date()
+    done = mirrorstream(*words, "--keep", str(shelf))
+    assert done.stdout.splitlines()[-1] == f"kept in {shelf}: it stands beside every verdict from now on"
+    (tmp_path / "table.csv").write_text("experiment,simulated,real\na,0.1,0.2\n")
+    by_hand = ("--table", str(tmp_path / "table.csv"), "--configuration", "f0", "--keep", str(shelf), "--json")
+    assert mirrorstream("experiment", "backtest", *by_hand).returncode == 0
+    with closing(State(shelf)) as state:
+        found = read_backtests(state.db)
+    assert found.keys() == {"f0", "f1"}
+    assert (found["f1"].tests, found["f1"].right, found["f1"].passed, found["f1"].metric) == (
+        11,
+        11,
+        True,
+        "duel_share",
+    )
+    assert today <= datetime.fromtimestamp(found["f1"].at / 1e6, UTC).date() <= datetime.now(UTC).date()

@@ -14,7 +14,7 @@ from tests.support.experiment.page_client import Elements, client
 from tests.unit.experiment.report.test_verdict import AROUND, evidence
 from worker.experiment import wording
 from worker.experiment.page.document import render as document
-from worker.experiment.readout import Effect, Epoch, Segment
+from worker.experiment.readout import Effect, Epoch, KeptBacktest, Segment
 from worker.experiment.report.terminal import render
 from worker.experiment.report.verdict import judge
 from worker.experiment.statistics.confidence import EVEN, PLANNED_USERS, Estimate, Interval, Verdict
@@ -179,3 +179,31 @@ def test_an_experiment_without_a_plan_says_everywhere_what_one_would_gain() -> N
     assert wording.plan_gain(few, alpha=0.05, planned_users=PLANNED_USERS + 1) == ""
     assert wording.plan_gain(made.estimate(0.55, 4_000), alpha=0.05, planned_users=PLANNED_USERS) == ""
     assert wording.plan_gain(Estimate(40, 0.5, None, FEW), alpha=0.05, planned_users=PLANNED_USERS) == ""
+
+
+SAME = "Backtest of 2026-11-01: passed; 33 of 47 finished tests had the right direction (70 %, 56 to 81); made in "
+
+
+def test_the_result_of_a_backtest_stands_beside_the_verdict_wherever_that_is_shown() -> None:
+    epoch = replace(made.epoch(made.comparison()), backtest=made.kept())
+    for place, text in shown(epoch).items():
+        assert f"{SAME}this configuration, 3f9a1c0b77de" in text, place
+    short = client(made.readout("e", epoch)).get("/api/experiments").json()
+    assert short["experiments"][0]["candidates"][0]["backtest"] == made.kept().sentence
+    assert all("Backtest of" not in text for text in shown(made.epoch(made.comparison())).values())
+
+
+@pytest.mark.parametrize(
+    ("kept", "told"),
+    [
+        (made.kept("77de"), f"{SAME}another configuration, 77de, so it does not vouch for this one"),
+        (made.kept(passed=False), "Backtest of 2026-11-01: not passed; 33 of 47"),
+        (made.kept(passed=None), "Backtest of 2026-11-01: too few tests to pass or fail; 33 of 47"),
+        (
+            made.kept(passed=None, with_direction=0, right=0, low=None, high=None),
+            "too few tests to pass or fail; none of 50 finished tests had a direction; made in this",
+        ),
+    ],
+)
+def test_a_backtest_of_another_configuration_and_one_that_failed_say_so(kept: KeptBacktest, told: str) -> None:
+    assert told in kept.sentence

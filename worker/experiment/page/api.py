@@ -39,6 +39,7 @@ class Line:
     overall: Estimate
     sentence: str  # what the primary figure says, or why it is not identified
     checks_failed: tuple[str, ...]
+    backtest: str  # how right the simulated users were in finished tests; "" if no backtest is kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +109,7 @@ def _summary(readout: Readout) -> Summary:
             overall=one.primary.overall,
             sentence=wording.headline(one, name=one.candidate),
             checks_failed=one.checks_failed,
+            backtest=readout.current.backtest.sentence if readout.current.backtest else "",
         )
         for one in comparisons
     )

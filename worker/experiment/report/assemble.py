@@ -8,14 +8,17 @@ The same state gives the same report, whatever the order in which it was filled.
 import logging
 import sqlite3
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
+from worker.experiment import wording
 from worker.experiment.definition import Definition
 from worker.experiment.metrics import DUEL_SHARE
 from worker.experiment.quality.defined import Stated
 from worker.experiment.quality.placebos import Placebo
 from worker.experiment.readout import (
+    Epoch,
+    KeptBacktest,
     LookedAt,
     Readout,
     Report,
@@ -24,6 +27,7 @@ from worker.experiment.report.current_epoch import current
 from worker.experiment.report.epoch import EpochFigures
 from worker.experiment.statistics import confidence as stats
 from worker.experiment.store import queries
+from worker.experiment.store.backtests import read_backtests
 from worker.experiment.store.database import State
 from worker.experiment.store.queries import EpochRow
 from worker.experiment.store.real_clicks import without_response
@@ -88,7 +92,7 @@ def _dominant(readouts: Sequence[Readout]) -> dict[str, int]:
 def _readout(state: State, name: str, rows: Sequence[EpochRow], defaults: Defaults) -> Readout:
     forms, taken = {form.epoch: form for form in state.forms(name)}, state.taken_at(name)
     latest = state.forms(name)[-1] if forms else None
-    rows = current_last(state, rows, forms)
+    rows, kept = current_last(state, rows, forms), read_backtests(state.db)
     figures = [
         EpochFigures(
             state.db,
@@ -104,10 +108,19 @@ def _readout(state: State, name: str, rows: Sequence[EpochRow], defaults: Defaul
         experiment_id=name or None,
         alpha=latest.alpha if latest else defaults.alpha,
         planned_users=latest.planned_users if latest else defaults.planned_users,
-        epochs=tuple(one.epoch(looked_at) for one in figures),
+        epochs=tuple(with_backtest(one.epoch(looked_at), kept) for one in figures),
         definition=latest,
         looked_at=looked_at,
     )
+
+
+def with_backtest(epoch: Epoch, kept: Mapping[str, KeptBacktest]) -> Epoch:
+    """Return an epoch with the backtest of its configuration, or else the newest one, which then says so."""
+    found = kept.get(epoch.config_fingerprint) or next(iter(kept.values()), None)
+    if found is None:
+        return epoch
+    sentence = wording.backtested(found, epoch.config_fingerprint)
+    return replace(epoch, backtest=replace(found, sentence=sentence))
 
 
 def _looked_at(seen: Sequence[EpochFigures], *, replaced: int) -> LookedAt:

@@ -23,6 +23,7 @@ def record(readout: Readout, *, produced_at: int) -> dict[str, object]:
         "reason": first.reason if first else "no candidate yet",
         "produced_at": produced_at,
         "candidates": [_candidate(one) for one in epoch.comparisons],
+        "backtest": epoch.backtest.sentence if epoch.backtest else "",
     }
 
 

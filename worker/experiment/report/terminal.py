@@ -75,6 +75,8 @@ def _table(readout: Readout, epoch: Epoch) -> Table:
         table.add_row(name, *(_plain(column.get(name, "-")) for column in columns))
     for name, cell in _calibration(epoch):
         table.add_row(name, *([_plain(cell)] * max(1, len(columns))))
+    if epoch.backtest:
+        table.add_row("backtest", *([_plain(epoch.backtest.sentence)] * max(1, len(columns))))
     table.add_row("responses, of these SLATE", *([f"{epoch.responses:,}, {epoch.slates:,}"] * max(1, len(columns))))
     return table
 

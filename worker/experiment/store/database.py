@@ -27,8 +27,10 @@ from worker.core.outcomes import Outcome
 from worker.core.records import Partition
 from worker.core.seeding import digest
 from worker.experiment.definition import Definition, as_record, from_record, revised_at
+from worker.experiment.readout import KeptBacktest
 from worker.experiment.store import tables
 from worker.experiment.store.answers import Answer
+from worker.experiment.store.backtests import write_backtest
 from worker.experiment.store.sums import Counting
 
 
@@ -219,8 +221,13 @@ class State:
                 self._counting.anew(name, self.forms(name))
         return gone
 
+    def keep_backtest(self, one: KeptBacktest) -> None:
+        """Keep the result of a backtest, the last one of each configuration."""
+        with self._transaction():
+            write_backtest(self._db, one)
+
     def reset(self) -> None:
-        """Delete all that was read, positions too; definitions and forgotten users are kept."""
+        """Delete all that was read, positions too; definitions, forgotten users and backtests are kept."""
         with self._transaction():
             for table in (*tables.DERIVED, *tables.READ):
                 self._db.execute(f"delete from {table}")

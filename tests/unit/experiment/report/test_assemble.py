@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from tests.support.experiment.made import AT_US, MINUTE_US, answers, response, slate
+from tests.support.experiment.page_examples import kept
 from worker.experiment.definition import Definition, Guardrail
 from worker.experiment.readout import Comparison, Readout, Report
 from worker.experiment.report import assemble
@@ -424,3 +425,20 @@ def test_an_experiment_whose_figures_cannot_be_had_takes_down_no_other(
     assert [readout.experiment_id for readout in found.readouts] == ["exp"]
     assert found.data_health["no_figures_of_bad"] == 1
     assert "bad: no figures can be had of it" in caplog.text
+
+
+def test_each_epoch_has_the_backtest_of_its_configuration_or_else_the_newest() -> None:
+    state = State()
+    for fingerprint in ("f1", "f2"):
+        state.take(answers(shares(120, 0.5, 0.6, fingerprint=fingerprint)), health={}, positions={})
+    assert all(epoch.backtest is None for epoch in report(state, Defaults()).readouts[0].epochs)
+    for at, fingerprint in ((AT_US, "f1"), (AT_US + 2, "f8"), (AT_US + 1, "f9")):
+        state.keep_backtest(kept(fingerprint, at=at))
+    found = {one.config_fingerprint: one.backtest for one in report(state, Defaults()).readouts[0].epochs}
+    assert found["f1"] is not None
+    assert found["f2"] is not None
+    assert (found["f1"].config_fingerprint, found["f2"].config_fingerprint) == ("f1", "f8")
+    assert found["f1"].sentence.endswith("; made in this configuration, f1")
+    assert found["f2"].sentence.endswith("; made in another configuration, f8, so it does not vouch for this one")
+    told = json.loads(json.dumps(report(state, Defaults()).as_json()))
+    assert {one["backtest"]["right"] for one in told["readouts"][0]["epochs"]} == {33}

@@ -45,3 +45,12 @@ def test_an_experiments_record_keeps_its_old_fields_for_old_readers() -> None:
     found = read(made.readout("e", made.epoch(made.losing(), made.comparison(candidate="a"))), by=before)
     assert (found["verdict"], found["reason"]) == ("CANDIDATE_PREFERRED", "the whole interval is above 50 %")
     assert "candidates" not in found
+
+
+def test_an_experiments_record_says_what_the_last_backtest_found() -> None:
+    """A reader with the schema of before does not see it; without a backtest it is empty."""
+    epoch = replace(made.epoch(made.comparison()), backtest=made.kept())
+    assert read(made.readout("e", epoch))["backtest"] == made.kept().sentence
+    assert read(made.readout("e"))["backtest"] == ""
+    before = {**SCHEMA, "fields": [field for field in SCHEMA["fields"] if field["name"] != "backtest"]}
+    assert "backtest" not in read(made.readout("e", epoch), by=before)
