@@ -11,12 +11,14 @@ Bars are 95 % intervals.  The file needs no script, font or style sheet.
 
 from collections.abc import Iterable, Iterator, Sequence
 from html import escape
+from math import floor, log10
 
 from worker.experiment.page.charts import Scale
 from worker.experiment.real_clicks.backtest import Backtest, Finished
 
 _SIZE, _EDGE = 520, 70  # of the square of the plot and the room around it, in the units of the drawing
 _Z = 1.96  # of an error of the simulated effect
+_ALMOST = 1 + 1e-9  # of a step that is just as large as it may be
 _ROOM = 1.1  # so that no mark touches the edge
 _RIGHT, _WRONG, _NEITHER, _LINE = "#0b6e4f", "#b3261e", "#757575", "#1f1f1f"
 
@@ -69,10 +71,26 @@ def _axes(across: Scale, up: Scale) -> Iterator[str]:
     yield f'<rect x="{_EDGE}" y="{_EDGE}" width="{_SIZE}" height="{_SIZE}" fill="none" stroke="#c4c4c4"/>'
     yield _line(_EDGE, middle, end, middle, _LINE)
     yield _line(middle, _EDGE, middle, end, _LINE)
-    for share in (-0.8, -0.4, 0.0, 0.4, 0.8):
-        x, y = share * across.half, share * up.half
-        yield _text(_x(across, x), end + 20, f"{x:+.2g}" if x else "0")
-        yield _text(_EDGE - 8, _y(up, y) + 4, f"{y:+.2g}" if y else "0", anchor="end")
+    for value in _ticks(across.half):
+        yield _text(_x(across, value), end + 20, _written(value))
+    for value in _ticks(up.half):
+        yield _text(_EDGE - 8, _y(up, value) + 4, _written(value), anchor="end")
+
+
+def _ticks(half: float) -> list[float]:
+    """Return 0 and the round values on both sides of it, two to four of each.
+
+    >>> _ticks(0.096), _ticks(0.0024)
+    ([-0.08, -0.04, 0.0, 0.04, 0.08], [-0.002, -0.001, 0.0, 0.001, 0.002])
+    """
+    power = 10.0 ** floor(log10(half / 2))
+    step = max(size * power for size in (1, 2, 4, 5) if size * power <= half / 2 * _ALMOST)
+    num = floor(half / step)
+    return [float(f"{place * step:.3g}") for place in range(-num, num + 1)]
+
+
+def _written(value: float) -> str:
+    return f"{value:+.3g}" if value else "0"
 
 
 def _slope(tests: Sequence[Finished], found: Backtest, across: Scale, up: Scale) -> Iterator[str]:
