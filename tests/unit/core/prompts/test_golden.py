@@ -1,0 +1,76 @@
+"""The user message of impressions for which the reference's own code was run, byte for byte.
+
+Each file of `golden/` has an impression and the message that the reference (UserMirrorer, b6e628c) makes of the same
+facts; the texts are invented.  `DIFFERENT` says where ours differs, and why.  A case that becomes equal must leave it.
+"""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from worker.core.codec import impression as codec
+from worker.core.codec.json_times import with_times
+from worker.core.prompts.prompt import build, render_option, scene
+from worker.core.records import Impression
+from worker.core.simulation.questions import Depths, Question, plan
+from worker.settings import prompt_profiles
+
+PROFILE = prompt_profiles.load("mirror-v1")
+GOLDEN = sorted(Path(__file__).with_name("golden").glob("*.json"))
+_FENCE = "the fence against hostile text changes it"
+_MISSING = "the line of a missing value is left out"
+_LIST = "the parts of a list are guessed"
+_LIMIT = "cut by characters, where the reference counts words or cuts nothing"
+_READY = "a ready scene is rendered anew"
+DIFFERENT: dict[str, str] = {
+    "amazon_empty_review_text": _MISSING,
+    "amazon_nfkc_tm": _FENCE,
+    "goodreads_description_with_newline": "several lines become one",
+    "goodreads_empty_description_line": _MISSING,
+    "goodreads_genre_with_comma": _LIST,
+    "goodreads_rating_float": "a rating of 4.0 stands as 4",
+    "goodreads_review_50_words_over_300_chars": _LIMIT,
+    "kuairec_duration_1000s": "a long duration is not rounded",
+    "kuairec_duration_missing": _MISSING,
+    "kuairec_emoji_zwj": _FENCE,
+    "kuairec_fullwidth_punctuation": _FENCE,
+    "lastfm_no_tags_line": _MISSING,
+    "lastfm_tag_with_slash_comma": _LIST,
+    "mind_bracket_letter": _FENCE,
+    "mind_label_in_title": _FENCE,
+    "mind_label_inside_word": _FENCE,
+    "ml1m_not_rated": _MISSING,
+    "mobilerec_empty_description": _MISSING,
+    "mobilerec_review_over_300_chars": _LIMIT,
+    "scene_as_text_Amazon-Beauty": _READY,
+    "scene_as_text_LastFM": _READY,
+    "scene_as_text_MIND": _READY,
+    "scene_as_text_goodreads": _READY,
+    "scene_as_text_ml-1m": _READY,
+    "scene_as_text_mobilerec": _READY,
+    "steam_empty_tags_release": _MISSING,
+    "steam_genre_amp": _LIST,
+    "steam_price_NA": _MISSING,
+    "steam_review_50_words_over_300_chars": _LIMIT,
+}
+
+
+def message(shown: Impression) -> str:
+    """Return the user message about the first slate, in its own order."""
+    question: Question = plan(shown, lambda item: render_option(PROFILE, shown, item), Depths())[0]
+    return build(PROFILE, scene(PROFILE, shown, 10), question.options).user
+
+
+@pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
+def test_a_message_is_the_references_to_the_byte(path: Path) -> None:
+    case = json.loads(path.read_text(encoding="utf-8"))
+    found = message(codec.impression(with_times(case["impression"], "RecommendationImpression")))
+    if path.stem in DIFFERENT:
+        assert found != case["message"], f"{path.stem} is equal now: take it out of DIFFERENT"
+    else:
+        assert found == case["message"]
+
+
+def test_every_difference_is_of_a_case() -> None:
+    assert DIFFERENT.keys() <= {path.stem for path in GOLDEN}
