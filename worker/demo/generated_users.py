@@ -110,12 +110,12 @@ def attributes(rng: random.Random, domain: Domain, names: Sequence[str], extra: 
     if domain is Domain.NEWS:
         return {"title": name, "category": names[0]}
     if domain is Domain.MUSIC:
-        return {"name": name, "tags": ", ".join(names), **_given(extra, "facts", friends=f"{rng.randint(1, 9)}")}
+        return {"name": name, "tags": "|".join(names), **_given(extra, "facts", friends=f"{rng.randint(1, 9)}")}
     if domain is Domain.GENERIC:
         tags = _given(extra, "tags", tags=", ".join(names[1:]))
         return {"name": name, "category": names[0], **tags, **_price(rng, extra, "$")}
     if domain in {Domain.BOOKS, Domain.GAMES}:
-        return {"title": name, "genres": ", ".join(names), **_facts(rng, domain, extra), **_price(rng, extra)}
+        return {"title": name, "genres": "|".join(names), **_facts(rng, domain, extra), **_price(rng, extra)}
     key = "title" if domain is Domain.VIDEOS else "name"
     return {key: name, "category": names[0], **_facts(rng, domain, extra), **_price(rng, extra)}
 
@@ -189,7 +189,7 @@ def _entry(rng: random.Random, domain: Domain, liking: Taste, extra: frozenset[s
     elif domain is Domain.GAMES:
         stars, shown = None, {**shown, "hours": f"{rng.randint(1, 400)}"}
     elif domain is Domain.MUSIC:
-        stars, review = None, ", ".join(names)
+        stars, review = None, "|".join(names)
     elif domain is Domain.VIDEOS:
         stars, action = None, "complete" if felt + rng.uniform(-0.1, 0.1) > 0 else "skip"
         shown = {**shown, "watched_s": f"{rng.randint(1, 90)}"}

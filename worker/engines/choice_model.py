@@ -5,9 +5,9 @@
 
 The overlap is the mean, over the option's features, of how much the user's history likes that feature: a
 rating of 5 counts 1, of 1 counts -1; an entry without a rating counts 0.5, or -0.5 if the user skipped or hid the item.
-Features are the words between `|`, `,` and `/` of every attribute except the title, without numbers; an item with text
-only has the longer words of the text.  The first 16,000 characters of an item's texts are read, about a hundred times
-the length of an ordinary item.  The probability of no choice is `1 - letter_mass`.
+Features are the words between `|`, `,` and `/` of every attribute except the title, or the parts of a JSON array,
+without numbers; an item with text only has the longer words of the text.  The first 16,000 characters of an item are
+read, about a hundred times the length of an ordinary one.  The probability of no choice is `1 - letter_mass`.
 
 >>> taste = {"drama": 1.0, "horror": -1.0}
 >>> [round(p, 2) for p in choice_probabilities([{"drama"}, {"horror"}], taste)[0]]
@@ -22,6 +22,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field
 
 from worker import __version__
+from worker.core.attribute_lists import from_json
 from worker.core.bounded_cache import BytesLru
 from worker.core.prompts.prompt import Prompt
 from worker.core.records import HistoryEntry, Impression
@@ -62,7 +63,7 @@ def _features(text: str | None, attributes: Mapping[str, str]) -> frozenset[str]
     found = {
         word.strip().lower()
         for value in _read(value for name, value in attributes.items() if name not in _NAMES)
-        for word in _SPLIT.split(value)
+        for word in from_json(value) or _SPLIT.split(value)
         if _LETTER.search(word)
     }
     return frozenset(found or (word.lower() for word in _WORD.findall(text or "")))

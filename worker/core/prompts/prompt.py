@@ -15,35 +15,33 @@ History is cut to entries strictly before the impression: an entry at its time m
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 
 from worker.core.flags import Flag
-from worker.core.prompts.sanitise import clean, settle
-from worker.core.prompts.template import fill, names
+from worker.core.prompts.attribute_values import OURS, shows_any, values
+from worker.core.prompts.sanitise import Fence, clean
+from worker.core.prompts.template import Value, fill, names
 from worker.core.prompts.text_flags import Cleaner
 from worker.core.prompts.vocabulary import Words
-from worker.core.records import Domain, HistoryEntry, Impression, Item, User
+from worker.core.records import Domain, HistoryEntry, Impression, Item
 from worker.core.simulation.questions import Option
-from worker.core.steps import Steps, is_long, run
-
-Clean = Callable[[str, int], str]  # a text and how much of it may be shown, to what is shown
+from worker.core.steps import Steps, run
 
 MAX_OPTION_CHARS = 600  # characters of one option or history item: 150 tokens, a long item of the reference data
 MAX_PROFILE_CHARS = 1_500
-MAX_REVIEW_CHARS = 300
+MAX_REVIEW_CHARS = 300  # of a review in the domain `generic`; the others' layouts bound it by words, or not at all
 MAX_NAME_CHARS = 60  # of an attribute's name, an action, or an id that stands for its item
 _NEW_RELEASE_DAYS = 365  # since 1 January of the title's year, as in the reference
-# Places that are filled from elsewhere than attributes.
-_OURS = frozenset({"lines", "new_release", "item", "time_diff", "rating", "action", "summary", "review"})
-_YEAR = re.compile(r"\((\d{4})\)\s*$")
+_YEAR, _TITLE_YEAR = re.compile(r"([0-9]{4})"), re.compile(r"\(([0-9]{4})\)")
+NOT_READ = "not read"  # the action of a book that was not read: neither its rating nor its review is shown
+NOT_RATED = "Not Rated"
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The layouts of one domain; `needs` is the attribute without which an item falls back to plain lines."""
+    """The layouts of one domain; `needs`, if any, is the attribute without which an item falls back to plain lines."""
 
     profile: str
     item: str
@@ -120,22 +118,21 @@ def time_diff(then_us: int | None, now_us: int) -> str:
     return "just now"
 
 
-def render_option(profile: Profile, impression: Impression, item: Item, cleaned: Clean | None = None) -> str:
+def render_option(profile: Profile, impression: Impression, item: Item, fence: Fence | None = None) -> str:
     """Return an item as an option's text: its own text if it has one, else the domain's layout of its attributes."""
-    return run(rendering(profile, impression, item, cleaned))
+    return run(rendering(profile, impression, item, fence))
 
 
-def rendering(profile: Profile, impression: Impression, item: Item, cleaned: Clean | None = None) -> Steps[str]:
+def rendering(profile: Profile, impression: Impression, item: Item, fence: Fence | None = None) -> Steps[str]:
     """Do the same in steps."""
-    labels = profile.words.labels
-    cleaned = cleaned or partial(clean, labels=labels)
-    text = cleaned(item.text or "", MAX_OPTION_CHARS)
+    fence = fence or Fence(profile.words.labels)
+    text = fence.clean(item.text or "", MAX_OPTION_CHARS)
     if text:
         return text + "\n"
     exposure = _fitting(profile, impression.domain, item.attributes).exposure
-    values = yield from _values(item.attributes, exposure, cleaned)
-    values["new_release"] = _new_release(values.get("title", ""), impression.occurred_at)
-    return fill(exposure, values, partial(settle, labels=labels)) or cleaned(item.item_id, MAX_NAME_CHARS) + "\n"
+    shown = yield from values(item.attributes, exposure, fence, MAX_OPTION_CHARS)
+    shown["new_release"] = _new_release(item.attributes, impression.occurred_at)
+    return fill(exposure, shown, fence.settle) or fence.clean(item.item_id, MAX_NAME_CHARS) + "\n"
 
 
 def option_flags(profile: Profile, impression: Impression, item: Item) -> set[str]:
@@ -146,7 +143,7 @@ def option_flags(profile: Profile, impression: Impression, item: Item) -> set[st
 def flagging(profile: Profile, impression: Impression, item: Item) -> Steps[set[str]]:
     """Do the same in steps."""
     cleaner = Cleaner(profile.words.labels)
-    yield from rendering(profile, impression, item, cleaner.clean)
+    yield from rendering(profile, impression, item, cleaner)
     return cleaner.flags
 
 
@@ -157,11 +154,10 @@ def scene(profile: Profile, impression: Impression, history_limit: int) -> Scene
 
 def setting(profile: Profile, impression: Impression, history_limit: int) -> Steps[Scene]:
     """Do the same in steps."""
-    layout = profile.layout(impression.domain)
     before = impression.past()
     kept = before[-history_limit:] if history_limit else ()
     cleaner = Cleaner(profile.words.labels)
-    profile_text = yield from _user_profile(impression.user, layout, cleaner)
+    profile_text = yield from _user_profile(profile, impression, cleaner)
     history = []
     for entry in kept:
         yield None
@@ -173,53 +169,34 @@ def setting(profile: Profile, impression: Impression, history_limit: int) -> Ste
 def build(profile: Profile, shared: Scene, options: Sequence[Option], *, mode: str = "default") -> Prompt:
     """Return the prompt for options in presented order; the first is [A]."""
     exposure = "\n".join(f"[{letter(slot)}] {option.text}" for slot, option in enumerate(options))
-    values = {"profile": shared.profile_text, "history": "\n".join(shared.history), "exposure": exposure}
-    return Prompt(profile.system[mode], fill(profile.user, values), profile.prefix[mode])
+    parts = {"profile": shared.profile_text, "history": "\n".join(shared.history), "exposure": exposure}
+    return Prompt(profile.system[mode], fill(profile.user, parts), profile.prefix[mode])
 
 
 def _fitting(profile: Profile, domain: Domain, attributes: Mapping[str, str]) -> Layout:
-    """Return a domain's layout, or the generic one for an item without the attribute that names it."""
+    """Return a domain's layout, or the generic one for an item with none of the layout's attributes.
+
+    A profile may name one attribute that decides instead.
+    """
     layout = profile.layout(domain)
-    named = not layout.needs or clean(attributes.get(layout.needs, ""), MAX_OPTION_CHARS, profile.words.labels)
-    return layout if named else profile.domains["generic"]
+    if layout.needs:
+        fits = bool(clean(attributes.get(layout.needs, ""), MAX_OPTION_CHARS, profile.words.labels))
+    else:
+        fits = shows_any(layout.exposure, attributes) or shows_any(layout.item, attributes)
+    return layout if fits else profile.domains["generic"]
 
 
-def _values(
-    attributes: Mapping[str, str], template: str, cleaned: Clean, max_chars: int = MAX_OPTION_CHARS
-) -> Steps[dict[str, str]]:
-    """Clean the attributes that a template shows."""
-    shown = names(template)
-    values = {}
-    for name in sorted(shown - _OURS):
-        if name in attributes:
-            if is_long(attributes[name]):
-                yield None
-            values[name] = cleaned(attributes[name], max_chars)
-    if "lines" in shown:
-        values["lines"] = yield from _lines(attributes, max_chars, cleaned)
-    return values
-
-
-def _lines(attributes: Mapping[str, str], max_chars: int, cleaned: Clean) -> Steps[str]:
-    """Write a line an attribute; name and value are cleaned as one, or a name could make a label of its line."""
-    lines = []
-    for name, value in attributes.items():
-        if value:
-            if is_long(name) or is_long(value):
-                yield None
-            lines.append(cleaned(f"{name[:MAX_NAME_CHARS]}: {value}", max_chars))
-    return "\n".join(line for line in lines if line)
-
-
-def _user_profile(user: User, layout: Layout, cleaner: Cleaner) -> Steps[str]:
+def _user_profile(profile: Profile, impression: Impression, cleaner: Cleaner) -> Steps[str]:
+    user, layout = impression.user, profile.layout(impression.domain)
     if user.profile_text is not None:
         lines = user.profile_text[:MAX_PROFILE_CHARS].split("\n")
         return "\n".join(cleaner.clean(line, MAX_PROFILE_CHARS) for line in lines)
     if not user.profile:
         return ""
-    values = yield from _values(user.profile, layout.profile, cleaner.clean, MAX_PROFILE_CHARS)
+    template = layout.profile if shows_any(layout.profile, user.profile) else profile.domains["generic"].profile
+    shown = yield from values(user.profile, template, cleaner, MAX_PROFILE_CHARS)
     yield None
-    return fill(layout.profile, values, cleaner.settle)
+    return fill(template, shown, cleaner.settle)
 
 
 def _history_entry(profile: Profile, impression: Impression, entry: HistoryEntry, cleaner: Cleaner) -> Steps[str]:
@@ -227,32 +204,38 @@ def _history_entry(profile: Profile, impression: Impression, entry: HistoryEntry
     template = _fitting(profile, impression.domain, entry.item.attributes).item
     text = cleaner.clean(entry.item.text or "", MAX_OPTION_CHARS)
     if not text:
-        values = yield from _values(entry.item.attributes, template, cleaner.clean)
-        text = fill(template, values, cleaner.settle)
-    own = yield from _values(entry.item.attributes, layout.history, cleaner.clean)
-    values = own | {
+        shown = yield from values(entry.item.attributes, template, cleaner, MAX_OPTION_CHARS)
+        text = fill(template, shown, cleaner.settle)
+    own = yield from values(entry.item.attributes, layout.history, cleaner, MAX_OPTION_CHARS)
+    said = yield from values(_behavior(entry), layout.history, cleaner, MAX_REVIEW_CHARS, of_entry=True)
+    frame: dict[str, Value] = {
         "item": text or cleaner.clean(entry.item.item_id, MAX_NAME_CHARS),
         "time_diff": time_diff(entry.occurred_at, impression.occurred_at),
-        "rating": "" if entry.rating is None else f"{entry.rating:.1f}",
     }
-    shown = names(layout.history)
-    if "action" in shown:
-        values["action"] = cleaner.clean(entry.action or "", MAX_NAME_CHARS)
-    if "review" in shown:
-        values |= _review(entry.review or "", cleaner, split="summary" in shown)
-    return fill(layout.history, values)
+    return fill(layout.history, own | said | frame)
 
 
-def _review(text: str, cleaner: Cleaner, *, split: bool) -> dict[str, str]:
-    """Return a review as one text, or as summary and text: its first line sums it up."""
-    if not split:
-        return {"review": cleaner.clean(text, MAX_REVIEW_CHARS)}
-    summary, _, rest = text.strip().partition("\n")
-    return {"summary": cleaner.clean(summary, MAX_REVIEW_CHARS), "review": cleaner.clean(rest, MAX_REVIEW_CHARS)}
+def _behavior(entry: HistoryEntry) -> dict[str, str]:
+    """Return what the user did with an item, by the names that layouts have for it; what is missing is left out.
+
+    The first line of a review sums it up, for layouts that tell the two apart.
+    """
+    found = {"action": entry.action[:MAX_NAME_CHARS]} if entry.action else {}
+    if entry.rating is not None:
+        found["rating"] = str(entry.rating)
+    if entry.review is not None:
+        found["review_whole"] = entry.review
+        found["summary"], _, found["review_rest"] = entry.review.partition("\n")
+    if (entry.action or "").strip().lower() != NOT_READ:
+        found["rating_if_read"] = found.get("rating", NOT_RATED)
+        if entry.review:
+            found["review_if_read"] = entry.review
+    return found
 
 
-def _new_release(title: str, now_us: int) -> str:
-    year = _YEAR.search(title)
+def _new_release(attributes: Mapping[str, str], now_us: int) -> str:
+    """Return the mark of a new release: by the attribute `year`, or the first year in brackets in the title."""
+    year = _YEAR.fullmatch(attributes.get("year", "").strip()) or _TITLE_YEAR.search(attributes.get("title", ""))
     if not year or not int(year[1]) >= 1:
         return ""
     age_days = (datetime.fromtimestamp(now_us / 1e6, UTC) - datetime(int(year[1]), 1, 1, tzinfo=UTC)).days
@@ -264,9 +247,10 @@ def attributes(layout: Layout) -> dict[str, list[str]]:
 
     Where every attribute is shown as a line there are none to list.
     """
-    item = names(layout.exposure) - _OURS
+    item = names(layout.exposure) - OURS
+    item |= {"year"} if "new_release" in names(layout.exposure) else set()
     return {
-        "profile": sorted(names(layout.profile) - _OURS),
+        "profile": sorted(names(layout.profile) - OURS),
         "item": sorted(item),
-        "history": sorted((names(layout.item) | names(layout.history)) - _OURS - item),
+        "history": sorted((names(layout.item) | names(layout.history)) - OURS - item),
     }

@@ -1,19 +1,26 @@
 r"""The templates of prompt profiles: lines of text with places for values.
 
     {title}                 the value
-    {description:50w}       its first 50 words, "..." if there were more
+    {review:text}           the value, which may have several lines
+    {description:50w}       its first 50 words, "..." if there were more; line breaks stay where nothing is cut
+    {name:10b}              the same, with words between single blanks: "a  b" is three of them
     {tags:5/}               a list's first 5 parts, joined by "/"; {tags:/} takes all, {tags:, } joins by ", "
     {genres:list}           a list as Python writes it: ['fiction', 'poetry']
-    {plays:count}           12345 as 12k
-    {friends:friends}       3 as "3 friend(s) listened"
+    {plays:count}           12345 as 12k, half to even
+    {duration_s:seconds}    12 as "12  sec", 1200 as "1k  sec"
+    {watched_s:whole}       12.7 as 13
+    {price:dollars}         9.99 as $9.99
+    {friends:friends}       3 as "3 friend(s) listened", 0 as nothing
     {action:title}          "not read" as "Not Read"
     {stars:number}          4.0 as 4
     {price?NA}              NA where there is no value; with a form: {plays:count?Not Available}
 
-A line whose places all lack a value is left out.  A list's parts stand between "|", ";", "/" or ",".
+A value that is missing differs from one that is empty: only the missing one has what stands after the "?".  A list
+without parts, and an empty text where a number is wanted, are missing.  A line whose places all lack a value is left
+out, unless one of them says what stands there instead; {tags?} keeps the line and leaves the place empty.
 
->>> fill("{name} ({tags:2/})\nBy {author}\nPrice: ${price?NA}", {"name": "Can", "tags": "krautrock, rock, 70s"})
-'Can (krautrock/rock)\nPrice: $NA'
+>>> fill("{name} ({tags:2/})\nBy {author}\nPrice: {price:dollars?NA}", {"name": "Can", "tags": ("krautrock", "a/b")})
+'Can (krautrock/a/b)\nPrice: NA'
 >>> fill("{plays:count} plays, {stars:number} stars: {text:2w}", {"plays": "1250", "stars": "4.0", "text": "a b c"})
 '1k plays, 4 stars: a b...'
 """
@@ -25,15 +32,16 @@ from functools import lru_cache
 from worker.core.errors import BadSettings
 
 _PLACE = re.compile(r"\{(\w+)(?::([^{}?]*))?(?:\?([^{}]*))?\}")
-_PARTS = re.compile(r"[|;/,]")
-_WORDS = re.compile(r"(\d+)w")
+_WORDS = re.compile(r"(\d+)([wb])")
 _JOINED = re.compile(r"(\d*)([^\w\s]\s?)")
 MAX_KEPT = 512  # templates and their lines that are taken apart once; a profile has some 150, and no event adds any
 _THOUSAND, _MILLION = 1_000, 1_000_000
 
+Value = str | tuple[str, ...]  # a text, or a list's parts
 
-def fill(template: str, values: Mapping[str, str], settle: Callable[[str], str] | None = None) -> str:
-    """Fill a template; a line whose places all lack a value is left out.
+
+def fill(template: str, values: Mapping[str, Value], settle: Callable[[str], str] | None = None) -> str:
+    """Fill a template; a line whose places all lack a value is left out, unless one says what stands there instead.
 
     `settle` has the last word on every line that values made.
     """
@@ -47,20 +55,37 @@ def names(template: str) -> frozenset[str]:
     return frozenset(place[1] for place in _PLACE.finditer(template))
 
 
+@lru_cache(maxsize=MAX_KEPT)
+def forms(template: str) -> Mapping[str, str]:
+    """Return the form of each place by its name, "" where it has none."""
+    return {place[1]: place[2] or "" for place in _PLACE.finditer(template)}
+
+
+def is_list(form: str) -> bool:
+    """Return True if a form shows a list's parts."""
+    return form == "list" or bool(_JOINED.fullmatch(form))
+
+
+def is_long(form: str) -> bool:
+    """Return True if a form shows a text of several lines, bounded by its words if at all."""
+    return form == "text" or bool(_WORDS.fullmatch(form))
+
+
 def check(template: str, where: str) -> None:
     """Raise `BadSettings` if a place has a form that does not exist."""
     for place in _PLACE.finditer(template):
         form = place[2]
-        if form is not None and not (form in _FORMS or _WORDS.fullmatch(form) or _JOINED.fullmatch(form)):
-            message = f"{where}: {place[0]}: unknown form {form!r}; want one of {', '.join(_FORMS)}, 50w, 5/ or /"
+        if form is not None and not (form in _FORMS or is_list(form) or is_long(form)):
+            known = ", ".join((*_FORMS, "list", "text"))
+            message = f"{where}: {place[0]}: unknown form {form!r}; want one of {known}, 50w, 10b, 5/ or /"
             raise BadSettings(message)
 
 
-def _line(line: str, values: Mapping[str, str], settle: Callable[[str], str] | None) -> str | None:
+def _line(line: str, values: Mapping[str, Value], settle: Callable[[str], str] | None) -> str | None:
     places = _places(line)
     if places and not any(values.get(place[1]) or place[3] is not None for place in places):
         return None
-    filled = _PLACE.sub(lambda place: _text(place, values.get(place[1]) or ""), line)
+    filled = _PLACE.sub(lambda place: _text(place, values.get(place[1])), line)
     return "\n".join(map(settle, filled.split("\n"))) if places and settle else filled
 
 
@@ -69,43 +94,57 @@ def _places(line: str) -> tuple[re.Match[str], ...]:
     return tuple(_PLACE.finditer(line))
 
 
-def _text(place: re.Match[str], value: str) -> str:
-    if not value:
-        return place[3] or ""
-    return _formed(value, place[2]) if place[2] else value
+def _text(place: re.Match[str], value: Value | None) -> str:
+    missing: str = place[3] or ""
+    if value is None or value == ():
+        return missing
+    formed = _formed(value, place[2] or "")
+    return missing if formed is None else formed
 
 
-def _formed(value: str, form: str) -> str:
+def _formed(value: Value, form: str) -> str | None:
+    """Return a value in its form; None for an empty text where a number is wanted."""
+    if isinstance(value, tuple):
+        if form == "list":
+            return str(list(value))
+        joined = _JOINED.fullmatch(form)
+        return joined[2].join(value[: int(joined[1]) if joined[1] else None]) if joined else ", ".join(value)
+    if form == "list":
+        return str([value] if value else [])
     if form in _FORMS:
         return _FORMS[form](value)
-    if words := _WORDS.fullmatch(form):
-        return _first_words(value, int(words[1]))
-    joined = _JOINED.fullmatch(form)
-    assert joined, "`check` lets no other form pass"
-    return joined[2].join(_parts(value)[: int(joined[1]) if joined[1] else None])
+    words = _WORDS.fullmatch(form)
+    return _first_words(value, int(words[1]), None if words[2] == "w" else " ") if words else value
 
 
-def _parts(value: str) -> list[str]:
-    return [part.strip() for part in _PARTS.split(value) if part.strip()]
+def _first_words(value: str, limit: int, separator: str | None) -> str:
+    words = value.split(separator)
+    return value if len(words) <= limit else (separator or " ").join(words[:limit]) + "..."
 
 
-def _first_words(value: str, limit: int) -> str:
-    words = value.split()
-    return " ".join(words[:limit]) + ("..." if len(words) > limit else "")
-
-
-def _count(value: str) -> str:
+def _count(value: str, unit: str = "") -> str | None:
     number = _number(value)
     if number is None:
-        return value
-    for size, unit in ((_MILLION, "M"), (_THOUSAND, "k")):
+        return None if value.strip().lower() in {"", "nan"} else value
+    number = round(number)
+    for size, sign in ((_MILLION, "M"), (_THOUSAND, "k")):
         if number >= size:
-            return f"{round(number / size)}{unit}"  # half to even, and 999,500 is 1000k: as the reference has it
-    return f"{number:g}"
+            return f"{number / size:.0f}{sign}{unit}"  # half to even, and 999,500 is 1000k: as the reference has it
+    return f"{number}{unit}"
+
+
+def _seconds(value: str) -> str | None:
+    return _count(value, "  sec")  # two blanks, as the reference writes it
+
+
+def _whole(value: str) -> str | None:
+    number = _number(value)
+    return (value or None) if number is None else f"{number:.0f}"
 
 
 def _friends(value: str) -> str:
-    return f"{value} friend(s) listened"  # literally, as the reference writes it
+    number = int(_number(value) or 0)
+    return f"{number} friend(s) listened" if number > 0 else ""  # literally, as the reference writes it, also for one
 
 
 def _plain(value: str) -> str:
@@ -122,9 +161,11 @@ def _number(value: str) -> float | None:
     return number if abs(number) < 1e15 else None  # noqa: PLR2004 - also False for NaN
 
 
-_FORMS = {
-    "list": lambda value: str(_parts(value)),
+_FORMS: Mapping[str, Callable[[str], str | None]] = {
     "count": _count,
+    "seconds": _seconds,
+    "whole": _whole,
+    "dollars": lambda value: f"${value}",
     "friends": _friends,
     "title": str.title,
     "number": _plain,

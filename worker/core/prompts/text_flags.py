@@ -7,7 +7,18 @@ import re
 
 from worker.core.bounded_cache import BytesLru
 from worker.core.flags import Flag
-from worker.core.prompts.sanitise import READ, SPACES, UNSEEN, clean, few_marks, label, settle, visible
+from worker.core.prompts.sanitise import (
+    READ,
+    SPACES,
+    UNSEEN,
+    Fence,
+    clean,
+    few_marks,
+    label,
+    settle_text,
+    visible,
+    visible_text,
+)
 
 _SUSPECT = re.compile(
     r"(?i)<\|?\s*(im_start|im_end|endoftext|eot_id)|behavior\s*:\s*\[|ignore (all |the )?(previous|above|prior)"
@@ -20,21 +31,22 @@ _KEY_BYTES = 300  # of the key's tuple and the set of flags
 _INSPECTED: BytesLru[tuple[str, int, tuple[str, ...]], frozenset[str]] = BytesLru(MAX_INSPECTED_BYTES)
 
 
-class Cleaner:
+class Cleaner(Fence):
     """Cleans the texts of one prompt and keeps in `flags` what was done to them."""
 
     def __init__(self, labels: tuple[str, ...]) -> None:
+        super().__init__(labels)
         self.flags: set[str] = set()
-        self._labels = labels
 
     def clean(self, text: str, max_chars: int) -> str:
-        """Clean a text that is shown."""
+        """Clean a text that is shown on one line."""
         self.flags |= inspect(text[: READ * max_chars], max_chars, self._labels)
-        return clean(text, max_chars, self._labels)
+        return super().clean(text, max_chars)
 
-    def settle(self, line: str) -> str:
-        """Break what clean texts make together in a line."""
-        return settle(line, self._labels)
+    def clean_text(self, text: str, max_chars: int, own: tuple[str, ...] = ()) -> str:
+        """Clean a text that is shown with its lines."""
+        self.flags |= inspect_text(text[: READ * max_chars], max_chars, self._labels, own)
+        return super().clean_text(text, max_chars, own)
 
 
 def inspect(text: str, max_chars: int, labels: tuple[str, ...]) -> frozenset[str]:
@@ -49,6 +61,24 @@ def inspect(text: str, max_chars: int, labels: tuple[str, ...]) -> frozenset[str
         found = _inspect(text, max_chars, labels)
         _INSPECTED.put(key, found, num_bytes=text.__sizeof__() + _KEY_BYTES)
     return found
+
+
+def inspect_text(text: str, max_chars: int, labels: tuple[str, ...], own: tuple[str, ...] = ()) -> frozenset[str]:
+    r"""Return the same flags of a text that is shown with its lines; `own` as in `clean_text`.
+
+    >>> inspect_text("My Behavior:\nRating: 5", 100, ("Behavior",), ("My Behavior:",))
+    frozenset()
+    >>> [str(flag) for flag in inspect_text("My Behavior:\nRating: 5", 100, ("Behavior",))]
+    ['sanitised']
+    """
+    shown = visible_text(text)
+    hidden = UNSEEN.search(text) or not SPACES.sub(" ", text).isprintable() or few_marks(text) != text
+    flags = {
+        Flag.TEXT_CUT: len(shown) > max_chars,
+        Flag.SANITISED: bool(hidden) or settle_text(shown, labels, own) != shown,
+        Flag.INJECTION_SUSPECTED: _suspicious(text, SPACES.sub(" ", shown), labels),
+    }
+    return frozenset(flag for flag, found in flags.items() if found)
 
 
 def _inspect(text: str, max_chars: int, labels: tuple[str, ...]) -> frozenset[str]:

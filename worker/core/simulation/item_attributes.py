@@ -3,13 +3,15 @@
     genres: Drama|Crime, year: 1994, publisher: X   ->   category: Drama|Crime, provider: X
 
 Four of them, each under one name, whatever the sender calls it; the rest stays in the impression.  They are texts as
-they came, cut at `MAX_CHARS`: who reads an answer decides what is a number.
+they came, cut at `MAX_CHARS`, a JSON array as its parts between "|": who reads an answer decides what is a number.
 
 >>> carried({"genres": "Drama|Crime", "year": "1994", "publisher": "X"})
 {'category': 'Drama|Crime', 'provider': 'X'}
 """
 
 from collections.abc import Mapping
+
+from worker.core.attribute_lists import joined
 
 CARRIED: Mapping[str, tuple[str, ...]] = {  # name in the answer: the sender's names, the first one there counts
     "category": ("category", "genres", "genre"),
@@ -27,7 +29,7 @@ def carried(attributes: Mapping[str, str]) -> dict[str, str]:
         return found
     for name, senders in CARRIED.items():
         for sender in senders:
-            if text := attributes.get(sender, "").strip():
+            if text := joined(attributes.get(sender, "").strip()):
                 found[name] = text[:MAX_CHARS]
                 break
     return found

@@ -17,7 +17,9 @@ class LayoutPart(BaseModel):
     item: str = Field(description="Template of one option")
     exposure: str = Field(description="Template of the question: the options and what is asked")
     history: str = Field(description="Template of one past interaction")
-    needs: str = Field("", description="An attribute without which the domain `generic` is used; empty: none")
+    needs: str = Field(
+        "", description="An attribute without which `generic` is used; empty: used if the layout shows none"
+    )
 
 
 class WritingPart(BaseModel):

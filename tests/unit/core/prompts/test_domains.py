@@ -11,13 +11,14 @@ from hypothesis import given, settings
 from tests.support.examples import AT_US, DAY_US, HOUR_US, impression, impressions
 from worker.core.errors import BadSettings
 from worker.core.prompts.prompt import Profile, attributes, build, render_option, scene
-from worker.core.prompts.template import check, fill
+from worker.core.prompts.template import Value, check, fill
 from worker.core.records import Domain, HistoryEntry, HistoryItem, Impression, Item, ItemKind, User
 from worker.core.simulation.questions import Depths, Option, plan
 from worker.settings import prompt_profiles
 
 PROFILE = prompt_profiles.load("mirror-v1")
-WORDS = " ".join(f"w{n}" for n in range(60))
+WORDS = " ".join(f"w{n}-long" for n in range(60))  # 60 words in 480 characters
+WORDS_50 = f"{' '.join(WORDS.split()[:50])}..."
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,8 @@ CASES: dict[tuple[Domain, str], Case] = {
         rating=4.5,
     ),
     (Domain.MOVIES, "missing"): Case(
-        {"title": "Heat"}, "Heat -  \n", "A movie viewed 3 days ago\nHeat  \nMy Behavior:\n"
+        {"title": "Heat"}, "Heat - None \n",
+        "A movie viewed 3 days ago\nHeat None \nMy Behavior:\nRating: Not Rated/5.0\n"
     ),
     (Domain.NEWS, "full"): Case(
         {"title": "Überschwemmung am Rhein", "category": "weather"},
@@ -49,38 +51,55 @@ CASES: dict[tuple[Domain, str], Case] = {
         "Überschwemmung am Rhein (Category: weather) { Viewed 3 days ago }\n",
     ),
     (Domain.NEWS, "missing"): Case(
-        {"title": "Rain"}, "Rain (Category: )\n", "Rain (Category: ) { Viewed 3 days ago }\n"
+        {"title": "Rain"}, "Rain (Category: None)\n", "Rain (Category: None) { Viewed 3 days ago }\n"
     ),
     (Domain.BOOKS, "full"): Case(
         {
-            "title": "Der Prozeß", "genres": "fiction, classics", "authors": "Franz Kafka", "year": "1925",
+            "title": "Der Prozeß", "genres": '["fiction", "comics, graphic"]', "authors": "Franz Kafka", "year": "1925",
             "publisher": "Die Schmiede", "num_pages": "411", "average_rating": "3.96", "ratings_count": "340122",
             "description": WORDS,
         },
-        "Title:Der Prozeß (['fiction', 'classics']) \nAuthor: Franz Kafka\n"
+        "Title:Der Prozeß (['fiction', 'comics, graphic']) \nAuthor: Franz Kafka\n"
         "Published at 1925 - Die Schmiede - 411 pages\nRating: 3.96 - 340122 ratings\n",
-        "A book viewed 3 days ago\nTitle:Der Prozeß (['fiction', 'classics']) \n"
-        f"Description: {' '.join(WORDS.split()[:50])}...\nAuthor: Franz Kafka\n"
+        "A book viewed 3 days ago\nTitle:Der Prozeß (['fiction', 'comics, graphic']) \n"
+        f"Description: {WORDS_50}\nAuthor: Franz Kafka\n"
         "Published at 1925 - Die Schmiede - 411 pages\nRating: 3.96 - 340122 ratings\n"
-        "My Behavior: Not Read\nRating: 2\nReview: Too long\n",
+        f"My Behavior: Read\nRating: 2.0\nReview: {WORDS_50}\n",
+        action="read",
+        rating=2.0,
+        review=WORDS,
+    ),
+    (Domain.BOOKS, "not read"): Case(
+        {"title": "Emma", "genres": "fiction", "authors": '["Jane Austen", "Ann (Illustrator)"]'},
+        "Title:Emma (['fiction']) \nAuthor: Jane Austen/Ann (Illustrator)\nPublished at  - NA - NA pages\n"
+        "Rating: NA - NA ratings\n",
+        "A book viewed 3 days ago\nTitle:Emma (['fiction']) \nDescription: Two\nlines.\n\n"
+        "Author: Jane Austen/Ann (Illustrator)\nPublished at  - NA - NA pages\nRating: NA - NA ratings\n"
+        "My Behavior: Not Read\n",
+        more={"description": "Two\nlines.\n"},
         action="not read",
         rating=2.0,
         review="Too long",
     ),
     (Domain.BOOKS, "missing"): Case(
-        {"title": "Emma"}, "Title:Emma () \n", "A book viewed 3 days ago\nTitle:Emma () \nMy Behavior: Read\n"
+        {"title": "Emma"},
+        "Title:Emma ([]) \nAuthor: \nPublished at  - NA - NA pages\nRating: NA - NA ratings\n",
+        "A book viewed 3 days ago\nTitle:Emma ([]) \nDescription: \nAuthor: \nPublished at  - NA - NA pages\n"
+        "Rating: NA - NA ratings\nMy Behavior: Read\nRating: Not Rated\n",
     ),
     (Domain.MUSIC, "full"): Case(
-        {"name": "Sigur Rós", "friends": "3", "tags": "post-rock|ambient|icelandic|indie|slow|sad"},
-        "Artist name: Sigur Rós (3 friend(s) listened)\nTags: post-rock/ambient/icelandic/indie/slow\n",
-        "An artist listened 3 days ago\nArtist name: Sigur Rós \nTags: post-rock/ambient/icelandic/indie/slow\n"
+        {"name": "Sigur Rós", "friends": "1",
+            "tags": '["post-rock", "60s/70s", "sex, drugs", "indie", "slow", "sad"]'},
+        "Artist name: Sigur Rós (1 friend(s) listened)\nTags: post-rock/60s/70s/sex, drugs/indie/slow\n",
+        "An artist listened 3 days ago\nArtist name: Sigur Rós \n"
+        "Tags: post-rock/60s/70s/sex, drugs/indie/slow\n"
         "My Behavior: Tagging with calm, winter\n",
-        review="calm,winter",
+        review='["calm", "winter"]',
     ),
     (Domain.MUSIC, "missing"): Case(
         {"name": "Can"},
-        "Artist name: Can ()\n",
-        "An artist listened 3 days ago\nArtist name: Can \nMy Behavior: Tagging with No tags\n",
+        "Artist name: Can ()\nTags: \n",
+        "An artist listened 3 days ago\nArtist name: Can \nTags: \nMy Behavior: Tagging with No tags\n",
     ),
     (Domain.PRODUCTS, "full"): Case(
         {
@@ -97,60 +116,74 @@ CASES: dict[tuple[Domain, str], Case] = {
     ),
     (Domain.PRODUCTS, "missing"): Case(
         {"name": "Soap"},
-        "Product name: Soap\nPrice: $NA\n",
-        "A product bought 3 days ago\nProduct name: Soap\nPrice: $NA\nMy Behavior:\n",
+        "Product name: Soap\nCategory: None\nPrice: NA\nRatings: None (None)\n",
+        "A product bought 3 days ago\nProduct name: Soap\nCategory: None\nPrice: NA\nRatings: None (None)\n"
+        "My Behavior:\nRating: None/5 \nReview: \n\n",
+    ),
+    (Domain.PRODUCTS, "empty"): Case(
+        {"name": "Soap", "category": "Beauty-Soap", "price": "NA", "average_rating": "4.5", "ratings_count": "12"},
+        "Product name: Soap\nCategory: Beauty-Soap\nPrice: $NA\nRatings: 4.5 (12)\n",
+        "A product bought 3 days ago\nProduct name: Soap\nCategory: Beauty-Soap\nPrice: $NA\nRatings: 4.5 (12)\n"
+        "My Behavior:\nRating: 4/5 \nReview: \nNo  headline\n",
+        rating=4.0,
+        review="\nNo  headline",
     ),
     (Domain.GAMES, "full"): Case(
         {
-            "title": "ÖRÖK", "genres": "Puzzle, Action", "developer": "Á", "publisher": "B",
+            "title": "ÖRÖK", "genres": "Puzzle/Animation &amp; Modeling", "developer": "Á", "publisher": "B",
             "release_date": "2007-10-10", "tags": "Puzzle|FPS",
             "specifications": "Single-player|Captions", "sentiment": "Mixed", "price": "9.99",
         },
-        "Title: ÖRÖK [Puzzle/Action]\nDeveloped by Á | Published by B\nReleased: 2007-10-10 \nTags: Puzzle/FPS\n"
-        "Specifications: Single-player/Captions\nPlayer Reviews: Mixed\nPrice: $9.99\n",
-        "A game purchased 3 days ago\nTitle: ÖRÖK [Puzzle/Action]\nDeveloped by Á | Published by B\n"
+        "Title: ÖRÖK [Puzzle/Animation &amp; Modeling]\nDeveloped by Á | Published by B\nReleased: 2007-10-10 \n"
+        "Tags: Puzzle/FPS\nSpecifications: Single-player/Captions\nPlayer Reviews: Mixed\nPrice: $9.99\n",
+        "A game purchased 3 days ago\nTitle: ÖRÖK [Puzzle/Animation &amp; Modeling]\nDeveloped by Á | Published by B\n"
         "Released: 2007-10-10 \nTags: Puzzle/FPS\nSpecifications: Single-player/Captions\nPlayer Reviews: Mixed\n"
-        "Price: $9.99\nMy Behavior: Played 12.5 hours | Review: Fun\n",
+        "Price: $9.99\nMy Behavior: Played 12.5 hours | Review: Fun\nand long \n",
         more={"hours": "12.5"},
-        review="Fun",
+        review="Fun\nand long ",
     ),
     (Domain.GAMES, "missing"): Case(
         {"title": "Portal"},
-        "Title: Portal []\n",
-        "A game purchased 3 days ago\nTitle: Portal []\nMy Behavior: Played 0 hours | Review: \n",
+        "Title: Portal []\nDeveloped by Unknown | Published by Unknown\nReleased:  \nTags: \nSpecifications: NA\n"
+        "Player Reviews: NA\nPrice: NA\n",
+        "A game purchased 3 days ago\nTitle: Portal []\nDeveloped by Unknown | Published by Unknown\nReleased:  \n"
+        "Tags: \nSpecifications: NA\nPlayer Reviews: NA\nPrice: NA\nMy Behavior: Played 0.0 hours | Review: \n",
     ),
     (Domain.VIDEOS, "full"): Case(
         {
-            "title": "猫", "category": "Pets|Cats", "cover_text": "meow", "duration_s": "12", "plays": "12345",
-            "likes": "1500000", "comments": "999", "shares": "0",
+            "title": "猫", "category": "Pets|Cats", "cover_text": "meow", "duration_s": "1200", "plays": "12500",
+            "likes": "2500000", "comments": "999", "shares": "0",
         },
-        "Title:猫 Pets/Cats meow\nDuration: 12  sec\n12k plays | 2M likes | 999 comments | 0 shares\n\n",
-        "A video watched 3 days ago\nTitle:猫 Pets/Cats meow\nDuration: 12  sec\n"
+        "Title:猫 Pets/Cats meow\nDuration: 1k  sec\n12k plays | 2M likes | 999 comments | 0 shares\n\n",
+        "A video watched 3 days ago\nTitle:猫 Pets/Cats meow\nDuration: 1k  sec\n"
         "12k plays | 2M likes | 999 comments | 0 shares\nMy Behavior: Complete (watched 12s)\n\n",
         more={"watched_s": "12"},
         action="complete",
     ),
     (Domain.VIDEOS, "missing"): Case(
         {"title": "Cat"},
-        "Title:Cat  \n"
+        "Title:Cat UNKNOWN \nDuration: Not Available\n"
         "Not Available plays | Not Available likes | Not Available comments | Not Available shares\n\n",
-        "A video watched 3 days ago\nTitle:Cat  \n"
+        "A video watched 3 days ago\nTitle:Cat UNKNOWN \nDuration: Not Available\n"
         "Not Available plays | Not Available likes | Not Available comments | Not Available shares\n"
         "My Behavior: Skip (watched 0s)\n\n",
     ),
     (Domain.APPS, "full"): Case(
         {
-            "name": "Tidé", "average_rating": "4.2", "ratings_count": "900", "category": "Tools", "developer": "X",
-            "price": "$2.99", "description": WORDS,
+            "name": "Tidé", "average_rating": "4.2", "ratings_count": "1,234,900", "category": "Tools",
+            "developer": "X", "price": "$2.99", "description": WORDS,
         },
-        "Tidé (4.2/5.0 - 900 reviews)\nCategory: Tools\nDeveloper: X\nPrice: $2.99\n\n",
-        "Tidé (4.2/5.0 - 900 reviews)\nCategory: Tools\nDeveloper: X\nPrice: $2.99\n"
-        f"Description: {' '.join(WORDS.split()[:20])}...\nMy Rating: 4\nMy Reviews: Works\n\n",
+        "Tidé (4.2/5.0 - 1,234,900 reviews)\nCategory: Tools\nDeveloper: X\nPrice: $2.99\n\n",
+        "Tidé (4.2/5.0 - 1,234,900 reviews)\nCategory: Tools\nDeveloper: X\nPrice: $2.99\n"
+        f"Description: {' '.join(WORDS.split()[:20])}...\nMy Rating: 4\nMy Reviews: {WORDS}\n\n",
         rating=4.0,
-        review="Works",
+        review=WORDS,
     ),
     (Domain.APPS, "missing"): Case(
-        {"name": "Tide"}, "Tide (/5.0 -  reviews)\nPrice: Free\n\n", "Tide (/5.0 -  reviews)\nPrice: Free\n\n"
+        {"name": "Tide"},
+        "Tide (None/5.0 - None reviews)\nCategory: None\nDeveloper: Unknown\nPrice: Free\n\n",
+        "Tide (None/5.0 - None reviews)\nCategory: None\nDeveloper: Unknown\nPrice: Free\nDescription: \n"
+        "My Rating: None\nMy Reviews: \n\n",
     ),
     (Domain.GENERIC, "full"): Case(
         {"name": "Käse", "kind": "Bergkäse"},
@@ -172,11 +205,11 @@ PROFILES: dict[Domain, tuple[dict[str, str], str]] = {
     Domain.VIDEOS: (
         {
             "country": "China", "registered_days": "120", "friends": "1", "followers": "2", "fans": "3",
-            "active_degree": "full_active", "role": "user",
+            "active_degree": "full", "role": "Video Author",
         },
         (
             "## User Profile\nCountry: China\nRegistered 120 days ago\n1 Friends | 2 Followers | 3 Fans\n"
-            "Active Degree: full_active\nRole: user\n"
+            "Active Degree: full\nRole: Video Author\n"
         ),
     ),
 }  # fmt: skip
@@ -229,7 +262,8 @@ def test_the_attributes_of_a_domain_are_those_that_its_layout_shows() -> None:
     for (domain, kind), case in CASES.items():
         if kind == "full" and domain is not Domain.GENERIC:
             listed = attributes(PROFILE.layout(domain))
-            assert set(listed["item"]) | set(listed["history"]) == set(case.item) | set(case.more)
+            year = {"year"} if domain is Domain.MOVIES else set()  # shown as the mark of a new release
+            assert set(listed["item"]) | set(listed["history"]) == set(case.item) | set(case.more) | year
             assert listed["profile"] == sorted(PROFILES.get(domain, ({}, ""))[0])
 
 
@@ -251,17 +285,35 @@ def test_any_impression_renders(shown: Impression) -> None:
         ("{a:count}", {"a": "999499"}, "999k"),
         ("{a:count}", {"a": "999500"}, "1000k"),
         ("{a:count}", {"a": "many"}, "many"),
-        ("{a:count}", {"a": "nan"}, "nan"),
+        ("{a:count?Not Available}", {"a": "nan"}, "Not Available"),
+        ("{a:count?Not Available}", {"a": ""}, "Not Available"),
+        ("{a:count}", {"a": "999.6"}, "1k"),
+        ("{a:seconds?Not Available}", {"a": "12.5"}, "12  sec"),
+        ("{a:seconds?Not Available}", {"a": "1200"}, "1k  sec"),
+        ("{a:whole}", {"a": "13.5"}, "14"),
+        ("{a:friends?}", {"a": "0"}, ""),
+        ("{a:dollars?NA}", {"a": "NA"}, "$NA"),
+        ("{a:dollars?NA}", {"a": ""}, "$"),
+        ("{a:dollars?NA}", {}, "NA"),
+        ("{a?None}", {"a": ""}, ""),
+        ("{a:2w}", {"a": "x\ny"}, "x\ny"),
+        ("{a:2w}", {"a": "x\ny  z"}, "x y..."),
+        ("{a:2b}", {"a": "x  z"}, "x ..."),
+        ("{a:2b}", {"a": "x\ny z z"}, "x\ny z..."),
+        ("{a:2/}", {"a": ("x", "y", "z")}, "x/y"),
+        ("{a:/}", {"a": "x, y/z"}, "x, y/z"),
+        ("{a:list?[]}", {"a": "x, y"}, "['x, y']"),
+        ("{a:list?[]}", {"a": ""}, "[]"),
         ("{a:count}", {"a": "1e400"}, "1e400"),
         ("{a:friends}", {"a": "1"}, "1 friend(s) listened"),
         ("{a:2w}", {"a": "x y"}, "x y"),
-        ("{a:list}", {"a": "Children's|War"}, "[\"Children's\", 'War']"),
+        ("{a:list}", {"a": ("Children's", "War")}, "[\"Children's\", 'War']"),
         ("{a} {b?none}", {}, " none"),
         ("{a}\nfixed", {}, "fixed"),
         ("{a}", {"a": "{b}", "b": "no"}, "{b}"),  # a value is never a template
     ],
 )
-def test_a_template_fills_as_written_down_here(template: str, values: dict[str, str], text: str) -> None:
+def test_a_template_fills_as_written_down_here(template: str, values: dict[str, Value], text: str) -> None:
     assert fill(template, values) == text
 
 

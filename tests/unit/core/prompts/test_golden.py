@@ -19,40 +19,22 @@ from worker.settings import prompt_profiles
 PROFILE = prompt_profiles.load("mirror-v1")
 GOLDEN = sorted(Path(__file__).with_name("golden").glob("*.json"))
 _FENCE = "the fence against hostile text changes it"
-_MISSING = "the line of a missing value is left out"
-_LIST = "the parts of a list are guessed"
-_LIMIT = "cut by characters, where the reference counts words or cuts nothing"
 _READY = "a ready scene is rendered anew"
 DIFFERENT: dict[str, str] = {
-    "amazon_empty_review_text": _MISSING,
     "amazon_nfkc_tm": _FENCE,
-    "goodreads_description_with_newline": "several lines become one",
-    "goodreads_empty_description_line": _MISSING,
-    "goodreads_genre_with_comma": _LIST,
-    "goodreads_rating_float": "a rating of 4.0 stands as 4",
-    "goodreads_review_50_words_over_300_chars": _LIMIT,
-    "kuairec_duration_1000s": "a long duration is not rounded",
-    "kuairec_duration_missing": _MISSING,
+    # Here the reference's data has the text NA.  The impression has no price, which stands as NA without a dollar sign.
+    "amazon_price_missing_NA": "another fact",
     "kuairec_emoji_zwj": _FENCE,
     "kuairec_fullwidth_punctuation": _FENCE,
-    "lastfm_no_tags_line": _MISSING,
-    "lastfm_tag_with_slash_comma": _LIST,
     "mind_bracket_letter": _FENCE,
     "mind_label_in_title": _FENCE,
     "mind_label_inside_word": _FENCE,
-    "ml1m_not_rated": _MISSING,
-    "mobilerec_empty_description": _MISSING,
-    "mobilerec_review_over_300_chars": _LIMIT,
     "scene_as_text_Amazon-Beauty": _READY,
     "scene_as_text_LastFM": _READY,
     "scene_as_text_MIND": _READY,
     "scene_as_text_goodreads": _READY,
     "scene_as_text_ml-1m": _READY,
     "scene_as_text_mobilerec": _READY,
-    "steam_empty_tags_release": _MISSING,
-    "steam_genre_amp": _LIST,
-    "steam_price_NA": _MISSING,
-    "steam_review_50_words_over_300_chars": _LIMIT,
 }
 
 

@@ -116,11 +116,13 @@ def test_ready_text_wins_over_attributes_and_profile_text_over_facts() -> None:
 @pytest.mark.parametrize(
     ("item", "text"),
     [
-        (Item("1", 0, attributes={"genres": "Drama"}), "genres: Drama\n"),  # no title: plain lines
-        (Item("1", 0, attributes={"title": "\u200b", "genres": "Drama"}), "title:\ngenres: Drama\n"),
+        (Item("1", 0, attributes={"genres": "Drama"}), "None - Drama \n"),  # no title: the layout stays
+        (Item("1", 0, attributes={"title": "", "genres": "Drama"}), " - Drama \n"),  # empty is not missing
+        (Item("1", 0, attributes={"artist": "Can"}), "artist: Can\n"),  # nothing that the layout shows: plain lines
+        (Item("1", 0, attributes={"title": "\u200b", "genres": "Drama"}), " - Drama \n"),
         (Item("1", 0, text="\u200b", attributes={"title": "Heat", "genres": "Crime"}), "Heat - Crime \n"),
         (Item("1", 0, text="\u200b"), "1\n"),  # nothing that can be read: its id
-        (Item("1", 0, attributes={"title": "Heat"}), "Heat -  \n"),
+        (Item("1", 0, attributes={"title": "Heat"}), "Heat - None \n"),
     ],
 )
 def test_an_option_is_never_empty(item: Item, text: str) -> None:
@@ -136,6 +138,8 @@ def test_an_option_is_never_empty(item: Item, text: str) -> None:
         ("A", False),
         ("A (0000)", False),
         ("2000 (A)", False),
+        ("A (2000) (uncut)", True),  # wherever it stands
+        ("A (2000) (1950)", True),  # the first one, as the reference takes it
     ],
 )
 def test_a_release_is_new_for_a_year_from_its_first_of_january(title: str, new: bool) -> None:
@@ -196,15 +200,22 @@ def test_the_last_entries_are_kept_and_a_cut_is_flagged(limit: int, titles: list
     assert ("history_cut" in found.flags) is (len(titles) < 3)
 
 
-def test_an_entry_without_a_rating_has_no_rating_line() -> None:
+def test_the_attribute_year_wins_over_the_titles() -> None:
+    film_of = Item("1", 0, attributes={"title": "A (1950)", "genres": "Drama", "year": "2000"})
+    assert render_option(PROFILE, impression(), film_of) == "[New Release]A (1950) - Drama \n"
+
+
+def test_an_entry_without_a_rating_keeps_its_rating_line() -> None:
     assert history_of(impression(history=(seen("One", DAY_US, rating=None),))) == (
-        "A movie viewed 1 day ago\nOne Drama \nMy Behavior:\n",
+        "A movie viewed 1 day ago\nOne Drama \nMy Behavior:\nRating: Not Rated/5.0\n",
     )
 
 
 def test_a_history_item_of_an_id_alone_is_shown_by_its_id() -> None:
     entry = HistoryEntry(HistoryItem("tt0113277"), occurred_at=AT_US - DAY_US)
-    assert history_of(impression(history=(entry,))) == ("A movie viewed 1 day ago\ntt0113277\nMy Behavior:\n",)
+    assert history_of(impression(history=(entry,))) == (
+        "A movie viewed 1 day ago\ntt0113277\nMy Behavior:\nRating: Not Rated/5.0\n",
+    )
 
 
 # -- hostile text
@@ -302,7 +313,10 @@ def test_a_profile_loads_from_a_path_and_differs_by_its_sha(tmp_path: Path) -> N
         (text("mirror-v1").replace('  direct: "Behavior: ["', "  direct: x"), "prefix of direct mode"),
         (text("mirror-v1").replace('  direct: "Behavior: ["\n', ""), "`prefix` wants a text"),
         (text("mirror-v1").replace("  news:", "  noise:"), "unknown domains noise"),
-        (text("mirror-v1").replace("needs: name", "needs: title", 1), "domain music needs `title`"),
+        (
+            text("mirror-v1").replace('    item: "Artist', '    needs: title\n    item: "Artist'),
+            "domain music needs `title`",
+        ),
         ("name: 2026-13-45", "month must be in"),
         ("name: " + "[" * 1_200, "own.yaml"),
         (text("mirror-v1").replace("top_p: 0.8", "top_p: 1.8"), "top_p"),
@@ -311,7 +325,7 @@ def test_a_profile_loads_from_a_path_and_differs_by_its_sha(tmp_path: Path) -> N
             text("mirror-v1").replace("  behavior: Behavior", "  behavior: '\u200b'"),
             "`labels` wants a text for behavior",
         ),
-        (text("mirror-v1").replace("{price?NA}", "{price:dear}"), "unknown form 'dear'"),
+        (text("mirror-v1").replace("{price:dollars?NA}", "{price:dear}"), "unknown form 'dear'"),
     ],
 )
 def test_a_file_that_is_no_profile_is_bad_settings(tmp_path: Path, content: str, words: str) -> None:

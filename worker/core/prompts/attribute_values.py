@@ -1,0 +1,75 @@
+"""The values that fill a layout's places: attributes of an event, each cleaned as its place shows it.
+
+A list's parts are cleaned one by one, so that a part keeps its commas; a text of several lines keeps its lines.
+What the event does not have has no value: the layout says what stands there instead.
+"""
+
+from collections.abc import Mapping
+
+from worker.core.attribute_lists import joined, parts
+from worker.core.prompts.sanitise import Fence
+from worker.core.prompts.template import Value, forms, is_list, is_long, names
+from worker.core.records import MAX_TEXT
+from worker.core.steps import Steps, is_long as takes_long
+
+MAX_NAME_CHARS = 60  # of an attribute's name
+# Places that are filled from what the user did, and from elsewhere than attributes.
+_OF_ENTRY = frozenset({"rating", "action", "summary", "review", "rating_if_read", "review_if_read"})
+OURS = _OF_ENTRY | {"lines", "new_release", "item", "time_diff"}
+
+
+def values(
+    attributes: Mapping[str, str], template: str, fence: Fence, max_chars: int, *, of_entry: bool = False
+) -> Steps[dict[str, Value]]:
+    """Return the values of a template's places, in steps: of attributes, or (`of_entry`) of what the user did."""
+    shown = names(template)
+    wanted = shown & _OF_ENTRY if of_entry else shown - OURS
+    found: dict[str, Value] = {}
+    for name in sorted(wanted):
+        source = _source(name, shown)
+        if source in attributes:
+            if takes_long(attributes[source]):
+                yield None
+            found[name] = _cleaned(attributes[source], forms(template)[name], fence, max_chars)
+    if "lines" in shown and not of_entry:
+        found["lines"] = yield from _lines(attributes, max_chars, fence)
+    return found
+
+
+def shows_any(template: str, attributes: Mapping[str, str]) -> bool:
+    """Return True if a template shows any of the attributes."""
+    return bool((names(template) - OURS) & attributes.keys())
+
+
+def _source(name: str, shown: frozenset[str]) -> str:
+    """Return the name of what fills a place: a review stands whole, or without its first line where that sums it up."""
+    if name != "review":
+        return name
+    return "review_rest" if "summary" in shown else "review_whole"
+
+
+def _cleaned(value: str, form: str, fence: Fence, max_chars: int) -> Value:
+    if is_long(form):
+        return fence.clean_text(value, MAX_TEXT)
+    listed = parts(value) if is_list(form) else None
+    if listed is None or (form == "|" and not value.startswith("[")):  # is joined already
+        return fence.clean(value, max_chars)
+    found: list[str] = []
+    room = max_chars
+    for part in listed:
+        found.append(fence.clean(part, max(room, 1)))
+        room -= len(found[-1])
+        if room < 0:
+            break
+    return tuple(found)
+
+
+def _lines(attributes: Mapping[str, str], max_chars: int, fence: Fence) -> Steps[str]:
+    """Write a line an attribute; name and value are cleaned as one, or a name could make a label of its line."""
+    lines = []
+    for name, value in attributes.items():
+        if value:
+            if takes_long(name) or takes_long(value):
+                yield None
+            lines.append(fence.clean(f"{name[:MAX_NAME_CHARS]}: {joined(value, ', ')}", max_chars))
+    return "\n".join(line for line in lines if line)
