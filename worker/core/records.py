@@ -16,7 +16,7 @@ from enum import StrEnum
 from typing import Annotated
 
 from annotated_types import Ge, Gt, Le, MaxLen, MinLen
-from pydantic import FailFast
+from pydantic import BeforeValidator, FailFast
 
 # Bounds on what one impression may hold.  They keep one record within about 1 MB, Kafka's default
 # `message.max.bytes`, and a prompt's source text within what the history and depth limits can cut.
@@ -37,9 +37,21 @@ MAX_TIME_US = 4_102_444_799_999_999  # the last of 2099 UTC
 # Only valid entries count against a length, so a million bad ones, 1 MB, would be a million problems: 10 s and 1.6 GB.
 FIRST_BAD = FailFast()
 
+
+def without_nulls(entries: object) -> object:
+    """Return a map without the entries that are null: what has no value is not there.
+
+    >>> without_nulls({"price": None, "tags": ""})
+    {'tags': ''}
+    """
+    if not isinstance(entries, Mapping):
+        return entries
+    return {key: value for key, value in entries.items() if value is not None}
+
+
 Id = Annotated[str, MinLen(1), MaxLen(MAX_ID)]
 Text = Annotated[str, MaxLen(MAX_TEXT)]
-Texts = Annotated[Mapping[Id, Text], MaxLen(MAX_MAP), FIRST_BAD]
+Texts = Annotated[Mapping[Id, Text], MaxLen(MAX_MAP), FIRST_BAD, BeforeValidator(without_nulls)]
 TimeUs = Annotated[int, Ge(MIN_TIME_US), Le(MAX_TIME_US)]
 Int32 = Annotated[int, Ge(-(2**31)), Le(2**31 - 1)]  # what Avro's int holds
 Rating = Annotated[float, Ge(-1e6), Le(1e6)]  # of any scale; no NaN, which pandas writes for a missing one

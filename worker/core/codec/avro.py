@@ -134,12 +134,19 @@ class _Compiler:
                 read = self.reader(entry, ours.types[0], "")
                 return array_reader(entry, read, self._bounds.entries.get(name, MAX_VALUES))
             case "map", "map":
-                [entry] = writer.types
-                return map_reader(entry, self.reader(entry, ours.types[0], ""), self._text, self._bounds.map_entries)
+                return self._map(writer.types[0], ours.types[0])
             case (("enum" | "string"), "enum"):
                 return converted(self._leaf(writer), _known_symbol(ours))
         convert = conversion(writer, ours)
         return self._leaf(writer) if convert is None else converted(self._leaf(writer), convert)
+
+    def _map(self, entry: Type, ours: Type) -> Read:
+        """Return the reader of a map; an entry that is null where ours are none is left out: it has no value."""
+        nullable = entry.kind == "union" and any(branch.kind == "null" for branch in entry.types)
+        if not nullable or ours.kind == "union":
+            return map_reader(entry, self.reader(entry, ours, ""), self._text, self._bounds.map_entries)
+        read = self.reader(entry, Type("union", types=(Type("null"), ours)), "")
+        return converted(map_reader(entry, read, self._text, self._bounds.map_entries), _without_nulls)
 
     def _leaf(self, writer: Type) -> Read:
         match writer.kind:
@@ -223,6 +230,10 @@ def _is_optional(writer: Type, ours: Type) -> bool:
     if writer.kind != "union" or ours.kind != "union" or all(branch.kind != "null" for branch in ours.types):
         return False
     return [branch.kind == "null" for branch in writer.types] == [True, False] and writer.types[1].num_values == 1
+
+
+def _without_nulls(entries: Mapping[str, object]) -> dict[str, object]:
+    return {key: value for key, value in entries.items() if value is not None}
 
 
 def _known_symbol(ours: Type) -> Convert:

@@ -253,6 +253,16 @@ def test_json_that_is_no_impression_is_refused(change: dict[str, object], reason
     assert refused(lambda: codec.impression({**plain, **change})) == reason
 
 
+def test_a_null_among_attributes_is_as_if_it_were_not_there() -> None:
+    plain = deepcopy(avro_encoder.plain(SHOWN))
+    assert isinstance(plain, dict)
+    plain["user"]["profile"] = {"gender": None, "age": ""}
+    plain["slates"][0]["items"][0]["attributes"] = {"title": None, "genres": "Drama"}
+    found = codec.impression(plain)
+    assert found.user.profile == {"age": ""}
+    assert found.slates[0].items[0].attributes == {"genres": "Drama"}
+
+
 # -- what is accepted can be sent on
 
 

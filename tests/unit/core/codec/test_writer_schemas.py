@@ -49,6 +49,17 @@ def of_record(*types: object, name: str = "R", **more: object) -> JsonRecord:
     }
 
 
+def test_a_null_in_a_map_is_as_if_it_were_not_there() -> None:
+    """A writer whose attributes may be null says that they are not available; "" says that they are empty."""
+    own = json.dumps(json.loads(OWN_TEXT), separators=(",", ":"))
+    nullable = own.replace('"values":"string"', '"values":["null","string"]')
+    item = Item("a", 0, attributes={"price": None, "tags": "", "title": "Heat"})  # type: ignore[dict-item]
+    shown = replace(SHOWN, slates=(Slate("control", (item,)),))
+    found = codec.decode(payload(shown, nullable), avro_schemas.writer_schema(nullable))
+    assert found.slates[0].items[0].attributes == {"tags": "", "title": "Heat"}
+    assert found.user == SHOWN.user
+
+
 def test_an_older_writer_without_the_optional_fields_is_read_with_their_defaults() -> None:
     def required(schema: Any) -> Any:
         if isinstance(schema, list):
