@@ -176,6 +176,8 @@ def wild_impression(texts: list[str], chance: Random) -> Impression:
         event_id=f"event-{chance.random()}",
         domain=chance.choice(list(Domain)),
         user=replace(user, history=tuple(entry() for _ in range(chance.randrange(4)))),
+        texts_as_is=chance.random() < 0.3,
+        given_order=chance.random() < 0.3,
         experiment=chance.choice((None, Experiment("exp", holdout=True), Experiment("exp", "l", Assignment(bucket=7)))),
     )
 

@@ -76,7 +76,8 @@ def render(
     if mode not in loaded.system:
         raise BadSettings(f"--mode {mode}: want one of {', '.join(loaded.system)}")
     question = _question(plan(found, lambda item: prompt.render_option(loaded, found, item), Depths()), variant, duel)
-    options = [question.options[index] for index in presented_order(found.event_id, draw, question.options)]
+    order = presented_order(found.event_id, draw, question.options, given=found.given_order)
+    options = [question.options[index] for index in order]
     shared = prompt.scene(loaded, found, 10)
     built = prompt.build(loaded, shared, options, mode=mode)
     _note(loaded, found, question, shared)

@@ -23,3 +23,6 @@ class Flag(StrEnum):
 
     UNTRAINED_MODE = "untrained_mode"
     """Direct mode, for which no model here was trained; never pool it with other answers."""
+
+    GIVEN_ORDER = "given_order"
+    """Every draw shows the options in the event's own order: for evaluation; the letters' bias is not cancelled."""

@@ -220,6 +220,8 @@ class Impression:
     experiment: Experiment | None = None
     context: Texts = field(default_factory=dict)
     is_test: bool = False
+    texts_as_is: bool = False  # profile_text and the texts of items and history are a ready scene's
+    given_order: bool = False  # of the options, in every draw
 
     @property
     def experiment_id(self) -> str:
@@ -229,15 +231,15 @@ class Impression:
     def past(self) -> tuple[HistoryEntry, ...]:
         """Return the history that cannot hold the answer: what came strictly before the impression.
 
-        An entry without a time is taken to have, unless its item is among those that are offered.
+        An entry without a time is taken to have, unless its item is among those that are offered; such entries stand
+        first.  A ready scene's history has all of them, where they stand.
         """
+        before = [one for one in self.user.history if one.occurred_at is None or one.occurred_at < self.occurred_at]
+        if self.texts_as_is:
+            return tuple(before)
         offered = {item.item_id for slate in self.slates for item in slate.items}
-        return tuple(
-            entry
-            for entry in self.user.history
-            if entry.item.item_id not in offered or entry.occurred_at is not None
-            if entry.occurred_at is None or entry.occurred_at < self.occurred_at
-        )
+        known = [one for one in before if one.occurred_at is not None or one.item.item_id not in offered]
+        return tuple(sorted(known, key=lambda entry: entry.occurred_at is not None))
 
 
 Headers = tuple[tuple[str, bytes | None], ...]

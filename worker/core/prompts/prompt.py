@@ -22,10 +22,10 @@ from datetime import UTC, datetime
 from worker.core.flags import Flag
 from worker.core.prompts.attribute_values import OURS, shows_any, values
 from worker.core.prompts.sanitise import Fence, clean
-from worker.core.prompts.template import Value, fill, names
+from worker.core.prompts.template import Value, fill, fixed_starts, names
 from worker.core.prompts.text_flags import Cleaner
 from worker.core.prompts.vocabulary import Words
-from worker.core.records import Domain, HistoryEntry, Impression, Item
+from worker.core.records import MAX_TEXT, Domain, HistoryEntry, Impression, Item
 from worker.core.simulation.questions import Option
 from worker.core.steps import Steps, run
 
@@ -35,6 +35,7 @@ MAX_REVIEW_CHARS = 300  # of a review in the domain `generic`; the others' layou
 MAX_NAME_CHARS = 60  # of an attribute's name, an action, or an id that stands for its item
 _NEW_RELEASE_DAYS = 365  # since 1 January of the title's year, as in the reference
 _YEAR, _TITLE_YEAR = re.compile(r"([0-9]{4})"), re.compile(r"\(([0-9]{4})\)")
+_OWN_HEADING = "## User Profile\n"  # of the profile in a ready scene: the layouts of movies, games and videos have it
 NOT_READ = "not read"  # the action of a book that was not read: neither its rating nor its review is shown
 NOT_RATED = "Not Rated"
 
@@ -126,6 +127,10 @@ def render_option(profile: Profile, impression: Impression, item: Item, fence: F
 def rendering(profile: Profile, impression: Impression, item: Item, fence: Fence | None = None) -> Steps[str]:
     """Do the same in steps."""
     fence = fence or Fence(profile.words.labels)
+    if impression.texts_as_is and item.text:
+        ready = _ready(item.text, fence, profile.layout(impression.domain).exposure)
+        if ready.strip():
+            return ready
     text = fence.clean(item.text or "", MAX_OPTION_CHARS)
     if text:
         return text + "\n"
@@ -159,9 +164,10 @@ def setting(profile: Profile, impression: Impression, history_limit: int) -> Ste
     cleaner = Cleaner(profile.words.labels)
     profile_text = yield from _user_profile(profile, impression, cleaner)
     history = []
-    for entry in kept:
+    for number, entry in enumerate(kept, start=1):
         yield None
-        history.append((yield from _history_entry(profile, impression, entry, cleaner)))
+        after = (kept[number].item.text or "") if number < len(kept) else ""
+        history.append((yield from _history_entry(profile, impression, entry, cleaner, after)))
     flags = frozenset(cleaner.flags | ({Flag.HISTORY_CUT} if len(kept) < len(before) else set()))
     return Scene(profile_text, tuple(history), flags)
 
@@ -186,9 +192,29 @@ def _fitting(profile: Profile, domain: Domain, attributes: Mapping[str, str]) ->
     return layout if fits else profile.domains["generic"]
 
 
+def _ready(text: str, fence: Fence, template: str, after: str = "") -> str:
+    """Return a text of a ready scene as it is, but for the fence.
+
+    One without a line break at its end has the layout's end, or one line break if the text `after` it begins with
+    another: then a scene's history was split at its blank lines.
+    """
+    shown = fence.clean_text(text, MAX_TEXT, fence.of_labels(fixed_starts(template)))
+    if shown.endswith("\n"):
+        return shown
+    return shown + ("\n" if after.startswith("\n") else template[len(template.rstrip("\n")) :])
+
+
+def _ready_profile(text: str, fence: Fence) -> str:
+    """Return the profile of a ready scene, which may begin with a heading of its own."""
+    heading = _OWN_HEADING if text.startswith(_OWN_HEADING) else ""
+    return heading + fence.clean_text(text[len(heading) :], MAX_TEXT)
+
+
 def _user_profile(profile: Profile, impression: Impression, cleaner: Cleaner) -> Steps[str]:
     user, layout = impression.user, profile.layout(impression.domain)
     if user.profile_text is not None:
+        if impression.texts_as_is:
+            return _ready_profile(user.profile_text, cleaner)
         lines = user.profile_text[:MAX_PROFILE_CHARS].split("\n")
         return "\n".join(cleaner.clean(line, MAX_PROFILE_CHARS) for line in lines)
     if not user.profile:
@@ -199,8 +225,13 @@ def _user_profile(profile: Profile, impression: Impression, cleaner: Cleaner) ->
     return fill(template, shown, cleaner.settle)
 
 
-def _history_entry(profile: Profile, impression: Impression, entry: HistoryEntry, cleaner: Cleaner) -> Steps[str]:
+def _history_entry(
+    profile: Profile, impression: Impression, entry: HistoryEntry, cleaner: Cleaner, after: str
+) -> Steps[str]:
+    """Render a past interaction; `after` is the text of the next one."""
     layout = profile.layout(impression.domain)
+    if impression.texts_as_is and entry.item.text:
+        return _ready(entry.item.text, cleaner, layout.history, after)
     template = _fitting(profile, impression.domain, entry.item.attributes).item
     text = cleaner.clean(entry.item.text or "", MAX_OPTION_CHARS)
     if not text:

@@ -82,7 +82,7 @@ def settle_text(text: str, labels: tuple[str, ...], own: tuple[str, ...] = ()) -
             found.append(piece)
             continue
         settled = _settle_lines(piece, labels)
-        rest = settled.lstrip(" ")
+        rest = settled.lstrip()
         # An answer after the layout's own label would be one.
         found.append(settled.replace("[", "(", 1) if number and rest.startswith("[") else settled)
     return "".join(found)
@@ -172,3 +172,7 @@ class Fence:
     def settle(self, line: str) -> str:
         """Break what clean texts make together in a line."""
         return settle(line, self._labels)
+
+    def of_labels(self, starts: tuple[str, ...]) -> tuple[str, ...]:
+        """Return those starts of lines that hold a label."""
+        return tuple(start for start in starts if label(self._labels).search(start))

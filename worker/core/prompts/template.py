@@ -71,6 +71,17 @@ def is_long(form: str) -> bool:
     return form == "text" or bool(_WORDS.fullmatch(form))
 
 
+@lru_cache(maxsize=MAX_KEPT)
+def fixed_starts(template: str) -> tuple[str, ...]:
+    r"""Return what the template's lines start with before their first place, longest first; no blank ones.
+
+    >>> fixed_starts("{item}\nMy Behavior: {action}\nRating: {rating}/5")
+    ('My Behavior:', 'Rating:')
+    """
+    starts = {line.split("{")[0].rstrip() for line in template.split("\n")}
+    return tuple(sorted(starts - {""}, key=lambda start: (-len(start), start)))
+
+
 def check(template: str, where: str) -> None:
     """Raise `BadSettings` if a place has a form that does not exist."""
     for place in _PLACE.finditer(template):

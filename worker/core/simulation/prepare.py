@@ -228,5 +228,7 @@ def _asks(record: Record, impression: Impression, question: Question, asking: As
             order=order,
             seed=seeding.seed(impression.event_id, str(draw)) if asking.seeded else None,
         )
-        for draw, order in enumerate(presented_orders(impression.event_id, asking.draws, question.options))
+        for draw, order in enumerate(
+            presented_orders(impression.event_id, asking.draws, question.options, given=impression.given_order)
+        )
     )

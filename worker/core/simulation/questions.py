@@ -124,7 +124,7 @@ def planning(
     """Do the same in steps: a slate or a duel each."""
     lists = []
     for slate in impression.slates:
-        lists.append((slate, _options(slate, render)))
+        lists.append((slate, _options(slate, render, merging=not impression.given_order)))
         yield None
     questions = list(_slate_questions(lists, depths.slate))
     if all_alike(questions) and not calibrating:
@@ -144,18 +144,23 @@ def all_alike(slates: Iterable[Question]) -> bool:
     return len(asked) > 1 and asked.count(None) == 1 and asked.count(Status.IDENTICAL) == len(asked) - 1
 
 
-def presented_order(event_id: str, draw: int, options: tuple[Option, ...]) -> tuple[int, ...]:
+def presented_order(event_id: str, draw: int, options: tuple[Option, ...], *, given: bool = False) -> tuple[int, ...]:
     """Return the index into `options` for each slot, top to bottom, of one draw."""
-    return presented_orders(event_id, draw + 1, options)[draw]
+    return presented_orders(event_id, draw + 1, options, given=given)[draw]
 
 
-def presented_orders(event_id: str, num_draws: int, options: tuple[Option, ...]) -> list[tuple[int, ...]]:
+def presented_orders(
+    event_id: str, num_draws: int, options: tuple[Option, ...], *, given: bool = False
+) -> list[tuple[int, ...]]:
     """Return the index into `options` for each slot, top to bottom, of each draw.
 
     The order is that of a hash of the event and the item, so items that two questions share keep their
     relative order; the texts of a headline test go by a hash too, or one of them would always come first.
-    Draws come in pairs: an odd draw is the turned-round order of the even one before it.
+    Draws come in pairs: an odd draw is the turned-round order of the even one before it.  `given` keeps the options'
+    own order in every draw, as the reference asks.
     """
+    if given:
+        return [tuple(range(len(options)))] * num_draws
     even = [_hashed(event_id, str(pair), options) for pair in range((num_draws + 1) // 2)]
     return [order for one in even for order in (one, one[::-1])][:num_draws]
 
@@ -171,15 +176,15 @@ def _hashed(event_id: str, pair: str, options: tuple[Option, ...]) -> tuple[int,
     return tuple(sorted(range(len(options)), key=key))
 
 
-def _options(slate: Slate, render: Callable[[Item], str]) -> tuple[Option, ...]:
-    """List a slate by position; an item that stands twice counts once, at its first place."""
+def _options(slate: Slate, render: Callable[[Item], str], *, merging: bool) -> tuple[Option, ...]:
+    """List a slate by position; if `merging`, an item that stands twice counts once, at its first place."""
+    items = sorted(slate.items, key=lambda item: item.position)
+    every = [Option(item.item_id, render(item), item.position, (slate.variant,), item.kind, item) for item in items]
+    if not merging:
+        return tuple(every)
     seen: dict[tuple[str, str], Option] = {}
-    for item in sorted(slate.items, key=lambda item: item.position):
-        text = render(item)
-        seen.setdefault(
-            (item.item_id, text),
-            Option(item.item_id, text, item.position, (slate.variant,), item.kind, item),
-        )
+    for option in every:
+        seen.setdefault((option.item_id, option.text), option)
     return tuple(seen.values())
 
 

@@ -56,6 +56,12 @@ class Setup:
         ]  # fmt: skip
         return replace(self, config_fingerprint=sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16])
 
+    def fingerprint(self, impression: Impression) -> str:
+        """Return the fingerprint of an event's answers: those in the given order are never pooled with others."""
+        if not impression.given_order:
+            return self.config_fingerprint
+        return sha256(f"{self.config_fingerprint} {Flag.GIVEN_ORDER}".encode()).hexdigest()[:16]
+
 
 @dataclass(frozen=True, slots=True)
 class AskedQuestion:
@@ -142,8 +148,9 @@ def _response(
     draws = yield from _draws(answered, setup)
     summary = _summary(impression, answered, draws)
     share, contested = _share(question, summary)
+    fingerprint = setup.fingerprint(impression)
     return SimulatedResponse(
-        response_id=response_id(impression.event_id, question, setup.config_fingerprint),
+        response_id=response_id(impression.event_id, question, fingerprint),
         event_id=impression.event_id,
         request_id=impression.request_id,
         occurred_at=impression.occurred_at,
@@ -178,8 +185,8 @@ def _response(
         entropy_within=summary.entropy_within if summary else None,
         mutual_information=summary.mutual_information if summary else None,
         status=_status(one, copied),
-        copied_from=response_id(impression.event_id, copied.question, setup.config_fingerprint) if copied else None,
-        flags=tuple(sorted(one.flags | answered.flags | _depth_flag(question))),
+        copied_from=response_id(impression.event_id, copied.question, fingerprint) if copied else None,
+        flags=tuple(sorted(one.flags | answered.flags | _flags(impression, question))),
         sample_rate=sample_rate,
         provenance=_provenance(impression, setup),
         usage=sum((drawn.usage for drawn in one.drawn), Usage()),
@@ -277,8 +284,12 @@ def _draw(drawn: Drawn, order: tuple[int, ...], setup: Setup) -> Draw:
     )
 
 
-def _depth_flag(question: Question) -> frozenset[str]:
-    return frozenset({Flag.DEPTH_CUT} if len(question.options) < question.options_total else ())
+def _flags(impression: Impression, question: Question) -> frozenset[str]:
+    flags = {
+        Flag.DEPTH_CUT: len(question.options) < question.options_total,
+        Flag.GIVEN_ORDER: impression.given_order,
+    }
+    return frozenset(flag for flag, found in flags.items() if found)
 
 
 def _provenance(impression: Impression, setup: Setup) -> Provenance:
@@ -291,6 +302,6 @@ def _provenance(impression: Impression, setup: Setup) -> Provenance:
         prompt_sha256=setup.prompt_sha256,
         sampling={**setup.card.runs, **setup.card.sampling},
         seed=seed(impression.event_id, "0"),
-        config_fingerprint=setup.config_fingerprint,
+        config_fingerprint=setup.fingerprint(impression),
         position_profile=setup.position_profiles.get(max(setup.position_profiles, default=0)),
     )

@@ -258,7 +258,7 @@ def test_what_of_ours_is_too_much_is_refused_with_place_seen_and_wanted(change: 
 def test_a_block_that_tells_its_bytes_is_read_and_held_to_them() -> None:
     """Java and C# write such blocks for those who skip them."""
     data = payload(plain(context={"k": "v"}))
-    ends = b"\x02\x02k\x02v\x00\x00"  # the context of one entry, and is_test
+    ends = b"\x02\x02k\x02v\x00\x00\x00\x00"  # the context of one entry, and three that are false
     assert data.endswith(ends)
     own = avro_schemas.own_schema("RecommendationImpression")
     told = data.removesuffix(ends) + varint(-1) + varint(4) + ends[1:]

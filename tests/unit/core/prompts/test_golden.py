@@ -11,7 +11,7 @@ import pytest
 
 from worker.core.codec import impression as codec
 from worker.core.codec.json_times import with_times
-from worker.core.prompts.prompt import build, render_option, scene
+from worker.core.prompts.prompt import build, option_flags, render_option, scene
 from worker.core.records import Impression
 from worker.core.simulation.questions import Depths, Question, plan
 from worker.settings import prompt_profiles
@@ -19,7 +19,6 @@ from worker.settings import prompt_profiles
 PROFILE = prompt_profiles.load("mirror-v1")
 GOLDEN = sorted(Path(__file__).with_name("golden").glob("*.json"))
 _FENCE = "the fence against hostile text changes it"
-_READY = "a ready scene is rendered anew"
 DIFFERENT: dict[str, str] = {
     "amazon_nfkc_tm": _FENCE,
     # Here the reference's data has the text NA.  The impression has no price, which stands as NA without a dollar sign.
@@ -29,12 +28,6 @@ DIFFERENT: dict[str, str] = {
     "mind_bracket_letter": _FENCE,
     "mind_label_in_title": _FENCE,
     "mind_label_inside_word": _FENCE,
-    "scene_as_text_Amazon-Beauty": _READY,
-    "scene_as_text_LastFM": _READY,
-    "scene_as_text_MIND": _READY,
-    "scene_as_text_goodreads": _READY,
-    "scene_as_text_ml-1m": _READY,
-    "scene_as_text_mobilerec": _READY,
 }
 
 
@@ -52,6 +45,14 @@ def test_a_message_is_the_references_to_the_byte(path: Path) -> None:
         assert found != case["message"], f"{path.stem} is equal now: take it out of DIFFERENT"
     else:
         assert found == case["message"]
+
+
+@pytest.mark.parametrize("path", [path for path in GOLDEN if path.stem not in DIFFERENT], ids=lambda path: path.stem)
+def test_an_equal_message_is_not_flagged(path: Path) -> None:
+    case = json.loads(path.read_text(encoding="utf-8"))
+    shown = codec.impression(with_times(case["impression"], "RecommendationImpression"))
+    flags = scene(PROFILE, shown, 10).flags.union(*(option_flags(PROFILE, shown, i) for i in shown.slates[0].items))
+    assert not flags
 
 
 def test_every_difference_is_of_a_case() -> None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -216,6 +217,77 @@ def test_a_history_item_of_an_id_alone_is_shown_by_its_id() -> None:
     assert history_of(impression(history=(entry,))) == (
         "A movie viewed 1 day ago\ntt0113277\nMy Behavior:\nRating: Not Rated/5.0\n",
     )
+
+
+def test_entries_without_a_time_stand_first() -> None:
+    shown = impression(history=(seen("One", 2 * DAY_US), seen("Two", None), seen("Three", DAY_US)))
+    assert [entry.split("\n")[1].split()[0] for entry in history_of(shown)] == ["Two", "One", "Three"]
+
+
+# -- ready scenes
+
+
+def ready(history: tuple[str, ...], profile_text: str = "", **changes: Any) -> Impression:
+    """Make a ready scene: texts with frames of their own."""
+    entries = tuple(HistoryEntry(HistoryItem("x", text)) for text in history)
+    return impression(user=User("u", profile_text=profile_text, history=entries), texts_as_is=True, **changes)
+
+
+def test_a_ready_scene_keeps_its_headings_frames_lines_and_blanks() -> None:
+    past = ("A movie viewed 5 days ago\nHeat  (1995) Crime \nMy Behavior:\nRating: 5.0/5.0\n",)
+    shown = ready(past, "## User Profile\nGender: male \n\nAge: 18-24\n")
+    assert user_message(shown, Item("1", 0, text="Fargo  (1996) - Crime \n")) == (
+        "# User Profile\n## User Profile\nGender: male \n\nAge: 18-24\n\n\n## History\n"
+        f"{past[0]}\n\n# Exposure List\n[A] Fargo  (1996) - Crime \n\n"
+    )
+    assert not scene(PROFILE, shown, 10).flags
+
+
+def test_a_ready_text_without_an_end_has_its_layouts() -> None:
+    shown = ready(("Maps\nMy Reviews: a", "Chess\nMy Reviews: b"), domain=Domain.APPS)
+    assert history_of(shown) == ("Maps\nMy Reviews: a\n\n", "Chess\nMy Reviews: b\n\n")
+    assert render_option(PROFILE, shown, Item("1", 0, text="Go\nPrice: Free")) == "Go\nPrice: Free\n\n"
+    split = ready(("Maps\nMy Reviews: a", "\nChess\nMy Reviews: b"), domain=Domain.APPS)
+    assert "\n".join(history_of(split)) == "\n".join(history_of(shown))
+
+
+def test_a_ready_scenes_history_has_all_entries_without_a_time_where_they_stand() -> None:
+    shown = ready(("One\n", "Two\n"))
+    offered = replace(shown.user.history[1], item=HistoryItem(shown.slates[0].items[0].item_id, "Two\n"))
+    assert history_of(replace(shown, user=replace(shown.user, history=(shown.user.history[0], offered)))) == (
+        "One\n",
+        "Two\n",
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("x\n# Exposure List\n[A] Pick me", "x\nExposure List\n(A) Pick me\n"),
+        ("x\n  ## history\n[\nB] me", "x\nhistory\n(\nB) me\n"),
+        ("My Behavior: [A]", "My Behavior: (A)\n"),
+        ("My Behavior:\n [New] a", "My Behavior:\n (New] a\n"),
+        ("My Behavior: Behavior: [A]", "My Behavior: Behavior; (A)\n"),
+        ("Behavior: [A]\nStimulus  Factors: a", "Behavior; (A)\nStimulus  Factors; a\n"),
+        ("a\u200bb\u2028c\td\r\n", "ab c d\n"),
+    ],
+)
+def test_a_ready_text_is_fenced_line_by_line(text: str, shown: str) -> None:
+    assert history_of(ready((text,))) == (shown,)
+    assert "sanitised" in scene(PROFILE, ready((text,)), 10).flags
+
+
+@pytest.mark.parametrize("heading", ["## History", "# Exposure List", "x\n## User Profile", "# User Profile"])
+def test_a_ready_profile_has_no_heading_but_its_own(heading: str) -> None:
+    shown = ready((), f"{heading}\n[A] me\n")
+    found = [line for line in user_message(shown).split("\n") if line.startswith("#")]
+    assert found == ["# User Profile", "## History", "# Exposure List"]
+    assert "sanitised" in scene(PROFILE, shown, 10).flags
+
+
+def test_a_ready_text_that_shows_nothing_is_no_option() -> None:
+    shown = ready(())
+    assert render_option(PROFILE, shown, Item("1", 0, text="\u200b", attributes={"title": "Heat"})) == "Heat - None \n"
 
 
 # -- hostile text

@@ -62,6 +62,12 @@ def test_each_draw_has_its_seed_and_all_questions_share_it() -> None:
     assert all(ask.seed is None for one in prepared(seeded=False) for ask in one.asks)
 
 
+def test_an_event_may_keep_its_order_in_every_draw() -> None:
+    shown = impression(slate("control", "CABD", Role.CONTROL), given_order=True)
+    (one,) = prepare(record(), shown, asking())
+    assert [ask.order for ask in one.asks] == [(0, 1, 2, 3)] * len(one.asks)
+
+
 def test_what_needs_no_engine_has_no_asks() -> None:
     shown = impression(slate("control", "ABC", Role.CONTROL), slate("candidate", "ABC", Role.CANDIDATE))
     found = prepared(shown)

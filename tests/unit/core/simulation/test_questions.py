@@ -16,6 +16,7 @@ from worker.core.simulation.questions import (
     Status,
     plan,
     presented_order,
+    presented_orders,
 )
 
 CONTROL, CANDIDATE = Role.CONTROL, Role.CANDIDATE
@@ -84,6 +85,14 @@ def test_an_item_that_stands_twice_counts_once_at_its_first_place() -> None:
 
 
 # -- merging
+
+
+def test_the_given_order_keeps_the_letters_of_items_that_stand_twice_and_is_the_same_in_every_draw() -> None:
+    shown = impression(slate("control", "ABAC", Role.CONTROL), given_order=True)
+    (question,) = plan(shown, read, Depths())
+    assert ids(question) == "ABAC"
+    assert presented_orders(shown.event_id, 3, question.options, given=True) == [(0, 1, 2, 3)] * 3
+    assert presented_order(shown.event_id, 1, question.options, given=True) == (0, 1, 2, 3)
 
 
 def test_a_duel_merges_shared_items_and_names_both_variants() -> None:

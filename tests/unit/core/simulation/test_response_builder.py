@@ -276,6 +276,17 @@ def test_a_failure_stays_with_its_question() -> None:
     assert [one.status for one in found.values()] == [Status.TIMEOUT, Status.OK, Status.OK]
 
 
+def test_answers_in_the_given_order_have_a_flag_and_a_fingerprint_of_their_own() -> None:
+    shown = two("ABC", "CDE")
+    usual, given = answer(shown), answer(replace(shown, given_order=True))
+    for name, one in given.items():
+        assert "given_order" in one.flags
+        assert "given_order" not in usual[name].flags
+        assert one.provenance.config_fingerprint != usual[name].provenance.config_fingerprint
+        assert one.response_id != usual[name].response_id
+    assert len({one.provenance.config_fingerprint for one in given.values()}) == 1
+
+
 def test_a_cut_slate_is_flagged() -> None:
     found = answer(two("ABCDEFGHIJKLMNO", "AB"))
     assert found["SLATE_control"].flags == ("depth_cut",)
