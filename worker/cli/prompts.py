@@ -98,17 +98,17 @@ def import_profile(
     try:
         if out.exists() and out.samefile(file):
             raise BadSettings("--out is the file itself")
-        content, origin = reference_import.convert(file.read_bytes(), ours)
+        imported = reference_import.convert(file.read_bytes(), ours)
         new = out.with_name(f".{out.name}.new")
-        new.write_bytes(content)
+        new.write_bytes(imported.content)
         new.rename(out)
     except OSError as error:
         raise BadSettings(f"{error.filename or out}: {error.strerror}") from error
     except BadSettings as error:
         raise BadSettings(f"{file}: {error}") from error
     sha256 = prompt_profiles.load(str(out.resolve())).sha256
-    tell({"profile": str(out), "sha256": sha256, "origin": origin}, as_json=as_json,
-         text=f"{out}: {sha256}, from {origin}")  # fmt: skip
+    found = {"profile": str(out), "sha256": sha256, "origin": imported.origin, "unplaced": list(imported.unplaced)}
+    tell(found, as_json=as_json, text=f"{out}: {sha256}, from {imported.origin}")
 
 
 @app.command("parse", epilog="Example: mirrorstream prompts parse --options 5 < completion.txt")

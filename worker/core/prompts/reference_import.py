@@ -5,28 +5,42 @@ looked at, and told apart by what they hold.
 
     default system text    names the labels of all six sections
     direct system text     speaks of an exposure list and names none of them
-    user layout            has the three headings; where there is one it must be ours, for the domains' layouts are
+    user layout            has two of our headings and a place; it must be ours, for the domains' layouts are
+
+`reference_unplaced` says what of the texts the worker does not know.
 """
 
 import ast
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
 import yaml
 
 from worker.core.errors import BadSettings
+from worker.core.prompts.reference_unplaced import headings, unplaced
 
 KNOWN_SHA256 = "6b2b68f2021525c3"  # how the hash begins of the file that the layouts were taken from (b6e628c)
 _LABELS = ("Stimulus:", "Stimulus Factors:", "Knowledge:", "Knowledge Factors:", "Evaluation:", "Evaluation Style:")
 _HEADINGS = ("# User Profile", "## History", "# Exposure List")
+_MIN_HEADINGS = 2  # of ours in a text that is a user layout
 _PLACE = re.compile(r"\{\w*\}")
 _MIN_CHARS = 60  # of a system text; shorter literals are names and labels
 
 
-def convert(source: bytes, ours: Mapping[str, Any]) -> tuple[bytes, str]:
-    """Return a profile as YAML, with the source's system texts and the rest of `ours`, and a word on its origin.
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """A profile made of the reference's file."""
+
+    content: bytes  # YAML
+    origin: str  # where the wording is from, and what of it could not be placed; a sentence's end, for people
+    unplaced: tuple[str, ...]
+
+
+def convert(source: bytes, ours: Mapping[str, Any]) -> Imported:
+    """Return a profile with the source's system texts and the rest of `ours`.
 
     Raises `BadSettings` if the source holds not exactly one system text of each kind, or another user layout.
     """
@@ -43,19 +57,41 @@ def convert(source: bytes, ours: Mapping[str, Any]) -> tuple[bytes, str]:
             f"it speaks of an exposure list in {_MIN_CHARS} characters or more and names none of the sections",
         ),
     }
-    for layout in (text for text in (*whole, *parts) if all(heading in text for heading in _HEADINGS)):
-        if _shape(layout) != _shape(str(ours["user"])):
-            message = f"the user layout is not the one that this project renders: {layout!r}; nothing is written"
-            raise BadSettings(message)
+    for layout in (*whole, *parts):
+        _check_layout(layout, str(ours["user"]))
     found = sha256(source).hexdigest()
-    known = (
-        "the file that the layouts were taken from"
-        if found.startswith(KNOWN_SHA256)
-        else "another version of it than the layouts were taken from: look at a prompt with `prompts render`"
-    )
     content = {**ours, "name": "reference", "imported_from": found, "system": system}
     text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=10_000)
-    return f"# The wording is that of the file it was imported from.\n{text}".encode(), known
+    words = ours["vocabularies"]
+    vocabulary = [*words["stimulus_factors"], *words["knowledge_factors"], *words["evaluation_styles"]]
+    other = unplaced(system, vocabulary, words["groups"])
+    return Imported(
+        f"# The wording is that of the file it was imported from.\n{text}".encode(),
+        _origin(other, is_known=found.startswith(KNOWN_SHA256)),
+        other,
+    )
+
+
+def _origin(other: tuple[str, ...], *, is_known: bool) -> str:
+    if other:
+        return f"a file of which this could not be placed: {', '.join(other)}; look at a prompt with `prompts render`"
+    if is_known:
+        return "the file that the layouts were taken from"
+    return "a file whose headings, option forms and factors are all known"
+
+
+def _check_layout(text: str, ours: str) -> None:
+    """Raise `BadSettings` if a text is a layout of the user message, and not ours."""
+    there, wanted = headings(text), headings(ours)
+    if len(set(there) & set(wanted)) < _MIN_HEADINGS or not _PLACE.search(text) or _shape(text) == _shape(ours):
+        return
+    more, less = [one for one in there if one not in wanted], [one for one in wanted if one not in there]
+    problems = [
+        *([f"headings {', '.join(map(repr, more))} have no place"] if more else []),
+        *([f"headings {', '.join(map(repr, less))} are not there"] if less else []),
+    ]
+    why = "; ".join(problems) or f"its headings are known, but not its lines: {text!r}"
+    raise BadSettings(f"the user layout is not the one that this project renders: {why}; nothing is written")
 
 
 def _texts(source: bytes) -> tuple[list[str], list[str]]:

@@ -4,11 +4,13 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from worker.cli.check import run_all
 from worker.cli.main import app
 from worker.core.errors import BadSettings
+from worker.core.prompts import reference_import
 from worker.kafka import admin
 from worker.settings import load, prompt_profiles
 
@@ -62,13 +64,44 @@ def test_the_imported_profile_has_its_wording_and_our_layouts(tmp_path: Path) ->
         ("", "holds 0 texts that could be the default system text"),
         (f"a = {DEFAULT!r}\nb = {DEFAULT + ' Now.'!r}", "holds 2 texts that could be the default system text"),
         (f"a = {DEFAULT!r}", "holds 0 texts that could be the direct system text"),
-        (SOURCE.replace("## History", "## History\\n"), "the user layout is not the one"),
+        (SOURCE.replace("## History", "## History\\n"), "its headings are known, but not its lines"),
+        (SOURCE.replace("# Exposure List", "# Candidates"), "'# Candidates' have no place; headings '# Exposure List'"),
+        (SOURCE.replace("# Exposure", "# Mood\\n{mood}\\n\\n# Exposure"), "headings '# Mood' have no place"),
     ],
 )
 def test_a_file_that_is_not_the_template_is_refused(tmp_path: Path, source: str, words: str) -> None:
     with pytest.raises(BadSettings, match=words):
         convert(tmp_path, source)
     assert not (tmp_path / "reference.yaml").exists()
+
+
+NAMED = DEFAULT.replace(
+    "Stimulus Factors: f",
+    "Stimulus Factors: [1-3 from: Internal States (Boredom, Fatigue/Restlessness), External Cues (Weather)]",
+).replace(
+    "Knowledge Factors: f",
+    "Knowledge Factors: [2-4 from: Product/Service Attributes (Personal Relevance (Functional, Thematic), Risk), "
+    "Information Source & Presentation (Social Proof), User's Prior Knowledge (Past Experience)]",
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "other"),
+    [
+        (NAMED, ()),
+        (NAMED.replace("Weather", "Moon Phase"), ("factor Moon Phase",)),
+        (NAMED.replace("User's Prior Knowledge", "Gut Feeling"), ("factor Gut Feeling",)),
+        (NAMED + " such as (A), (B)", ("option form (A)",)),
+        (NAMED + " such as [1], [2]", ("option form [1]",)),
+        (NAMED.replace("Evaluation Style: s", "Evaluation Style: [1, such as Logical, Frantic]"), ("factor Frantic",)),
+    ],
+)
+def test_what_could_not_be_placed_is_said(text: str, other: tuple[str, ...]) -> None:
+    ours = yaml.safe_load(prompt_profiles.text("mirror-v1"))
+    found = reference_import.convert(SOURCE.replace(repr(DEFAULT), repr(text)).encode(), ours)
+    assert found.unplaced == other
+    assert all(name in found.origin for name in other)
+    assert ("all known" in found.origin) is (not other)
 
 
 def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:

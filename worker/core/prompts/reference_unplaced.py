@@ -1,0 +1,50 @@
+r"""What a copy of the reference's texts has that this project could not place: headings, option forms, factors.
+
+The worker renders its own layout, shows options as [A], and reads factors by the profile's vocabularies.  What the
+imported wording says differently is told, so that nobody has to compare two files.
+
+>>> text = "Stimulus Factors: from: Internal States (Boredom, Sunk Cost)\nBehavior: (A), (B)"
+>>> unplaced({"default": text}, ["Boredom"], ["Internal States"])
+('factor Sunk Cost', 'option form (A)')
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+
+_HEADING = re.compile(r"^#+ .*\S", re.MULTILINE)
+# "Factors: ... from: a (b, c), d" and "Style: ... such as a, b", to the end of the line or of the bracket around it.
+_LIST = re.compile(r"(?:Factors|Style):[^\n]*?(?:\bfrom:|\bsuch as)\s*([^\n\]]+)")
+_BETWEEN = re.compile(r"[(),;]|\s(?:and|or)\s")
+_AROUND = " .*_\"'\u201c\u201d"
+# Ways to name an option other than [A]: what stands before and after; where A and B do so, or 1 and 2, it is one.
+_FORMS = (("(", ")"), ("<", ">"), ("{", "}"), ("Option ", ""), ("Item ", ""))
+_NUMBERED = (("[", "]"), *_FORMS)
+
+
+def headings(layout: str) -> tuple[str, ...]:
+    """Return a layout's headings, in order."""
+    return tuple(_HEADING.findall(layout))
+
+
+def unplaced(system: Mapping[str, str], vocabulary: Iterable[str], groups: Iterable[str]) -> tuple[str, ...]:
+    """Return what the system texts name and the worker does not know, as words for people."""
+    known = {name.casefold() for name in (*vocabulary, *groups)}
+    named = [name for text in system.values() for name in _named(text)]
+    found = [f"factor {name}" for name in named if name.casefold() not in known]
+    found += [f"option form {form}" for text in system.values() for form in _other_forms(text)]
+    return tuple(dict.fromkeys(found))
+
+
+def _named(text: str) -> Iterator[str]:
+    """Yield the factors, groups and styles that lists in a text name."""
+    for listed in _LIST.finditer(text):
+        for name in _BETWEEN.split(listed[1]):
+            if plain := re.sub(r"^(?:and|or) ", "", name.strip(_AROUND)):
+                yield plain
+
+
+def _other_forms(text: str) -> Iterator[str]:
+    for forms, first, second in ((_FORMS, "A", "B"), (_NUMBERED, "1", "2")):
+        for before, after in forms:
+            if f"{before}{first}{after}" in text and f"{before}{second}{after}" in text:
+                yield f"{before}{first}{after}"
