@@ -87,6 +87,7 @@ def test_a_feature_met_often_is_believed_more() -> None:
     [
         (None, {"title": "Heat", "genres": "Crime|Drama"}, {"crime", "drama"}),
         (None, {"tags": "A, b / c;"}, {"a", "b", "c"}),
+        (None, {"genres": '["Comics, graphic", "War"]'}, {"comics, graphic", "war"}),
         ("ignored text", {"genres": "Drama"}, {"drama"}),
         ("Long words only, 1995", {}, {"long", "words", "only"}),
         (None, {}, set()),
