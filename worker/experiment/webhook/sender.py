@@ -4,11 +4,15 @@ import asyncio
 import json
 import logging
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from typing import Any
 
 import httpx2
 
 from worker.core.errors import BadSettings
 from worker.experiment.page.access import LOOPBACK
+from worker.system.daemon_thread import start
 
 CALL_S = 10.0  # from the connection to the status line
 LOOK_S = 0.1  # how long a stop may wait
@@ -17,6 +21,16 @@ _OK = range(200, 300)
 
 class NotDelivered(Exception):
     """The receiver did not accept it; the message says why, without a secret."""
+
+
+class _DaemonThreads(ThreadPoolExecutor):
+    """Looks names up without being waited for: a name server that hangs would hold the call, and the process's exit."""
+
+    def submit(self, call: Callable[..., Any], /, *args: object, **more: object) -> "Future[Any]":
+        return start(partial(call, *args, **more))
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002 - its base's
+        """Wait for nothing: a thread that hangs ends with the process."""
 
 
 class Sender:
@@ -42,6 +56,7 @@ class Sender:
         asyncio.run(self._post(json.dumps(body).encode(), is_stopped))
 
     async def _post(self, content: bytes, is_stopped: Callable[[], bool]) -> None:
+        asyncio.get_running_loop().set_default_executor(_DaemonThreads())
         call = asyncio.create_task(self._call(content))
         try:
             async with asyncio.timeout(CALL_S):

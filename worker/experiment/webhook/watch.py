@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 POLL_S = 1.0
 FIRST_RETRY_S, LAST_RETRY_S = 1.0, 60.0
-END_S = 2.0  # that a stop waits for the thread, which dies with the process if a name server holds it longer
+END_S = 2.0  # that a stop waits for the thread
 
 
 class Post(Protocol):

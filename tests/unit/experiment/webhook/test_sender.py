@@ -1,6 +1,7 @@
 """A call ends within its bound whatever the receiver does, and no message has a secret of the address."""
 
 import socket
+import threading
 import time
 from contextlib import closing
 
@@ -89,3 +90,17 @@ def test_an_address_that_cannot_be_is_refused_without_being_shown(url: str) -> N
     ) as refused:
         Sender(url)
     assert "s3cret" not in str(refused.value)
+
+
+def test_a_name_server_that_hangs_holds_neither_a_call_nor_the_exit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The look-up goes on in a daemon thread; the call ends within its bound, and a stop at once."""
+    released = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: released.wait(60))
+    monkeypatch.setattr(module, "CALL_S", 0.2)
+    before = threading.active_count()
+    for is_stopped in (lambda: False, lambda: True):
+        with pytest.raises(NotDelivered):
+            Sender("http://receiver.example/hook").post({}, is_stopped)
+    waiting = [one for one in threading.enumerate() if one is not threading.main_thread()][before - 1 :]
+    assert all(thread.daemon for thread in waiting)
+    released.set()
