@@ -18,7 +18,8 @@ KEEPS_NAME = {"abstractmethod", "cache", "cached_property", "classmethod", "cont
               "setter", "staticmethod"}  # fmt: skip
 # Names that a library looks for.
 OF_LIBRARIES = {
-    "do_GET": "http.server", "submit": "concurrent.futures", "do_POST": "http.server", "log_message": "http.server", "handle_error": "socketserver",
+    "submit": "concurrent.futures",
+    "do_GET": "http.server", "do_POST": "http.server", "log_message": "http.server", "handle_error": "socketserver",
     "service_actions": "socketserver", "export": "opentelemetry", "emit": "logging", "log_engine_initialized": "vllm",
     "settings_customise_sources": "pydantic-settings", "should_exit": "uvicorn", "filters": "jinja2",
     "globals": "jinja2", "log_errors": "re2",

@@ -80,8 +80,9 @@ def plan(
         raise BadSettings(f"--write-definition {write_definition}: is there already; want the name of a new file")
     known = pilots.read(state, pilot, metric=metric, draws=draws) if pilot and state else None
     wanted = planning.PlanWanted(
-        effect, margin, sd, alpha, power, candidates or (len(known.candidates) if known else 1), draws
-    )
+        effect, margin, sd, alpha, power, candidates or (len(known.candidates) if known else 1), draws,
+        room=min(METRICS[metric].null - METRICS[metric].low, METRICS[metric].high - METRICS[metric].null),
+    )  # fmt: skip
     traffic = planning.PlannedTraffic(
         users_per_day, events_per_day, sample_rate, events_per_second, prompt_cost, max_days
     )

@@ -11,7 +11,7 @@ from math import ceil
 
 from worker.experiment.planning.power import Goal, GoalKind, power_at, users_for
 from worker.experiment.planning.variance import Spread
-from worker.experiment.statistics.confidence import MIN_DIFFERING, MIN_USERS
+from worker.experiment.statistics.confidence import EVEN, MIN_DIFFERING, MIN_USERS
 
 DRAWS = (2, 4, 8, 16, 32, 64)  # even, so that every order has its reverse; the setting ends at 64
 CURVE = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.25, 1.5)  # of the planned users
@@ -44,6 +44,7 @@ class PlanWanted:
     power: float = 0.8
     candidates: int = 1
     draws: int = 2  # of the pilot, and of the measured speed
+    room: float = EVEN  # from a tie to the metric's nearest bound, the duel share's unless told; infinite without one
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +135,7 @@ def plan(wanted: PlanWanted, traffic: PlannedTraffic, pilot: Spread | None = Non
 def _goals(wanted: PlanWanted, sd: float, first_look: int) -> list[Goal]:
     sizes = {GoalKind.DIFFERENCE: wanted.effect, GoalKind.NO_DIFFERENCE: wanted.margin}
     return [
-        Goal(kind, size, sd, candidates=wanted.candidates, first_look=first_look)
+        Goal(kind, size, sd, candidates=wanted.candidates, first_look=first_look, room=wanted.room)
         for kind, size in sizes.items()
         if size is not None
     ]

@@ -4,7 +4,8 @@
     NO_DIFFERENCE   the mean is at the null: the whole interval is within `size` of it
 
 Power is the probability that this has been so at any look by a number of users, looked at after each of them; the
-readout's own boundary is crossed, at `planned_users` of the same plan.  80 % takes 12.7 (sd / size)^2 users:
+readout's own boundary is crossed, at `planned_users` of the same plan.  Where users hardly differ, the check of skew
+asks for more, and so does the plan.  80 % takes 12.7 (sd / size)^2 users:
 
 >>> users_for(Goal(GoalKind.DIFFERENCE, 0.02, sd=0.2), power=0.8, alpha=0.05)
 1282
@@ -21,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.experiment.planning import crossing
+from worker.experiment.quality.skew import FAR, UNSEEN_ALPHA
 from worker.experiment.statistics.confidence import MIN_USERS, excluding, half_width
 
 MAX_USERS = 10**9
@@ -48,6 +50,15 @@ class Goal:
     sd: float
     candidates: int = 1  # that share alpha
     first_look: int = MIN_USERS  # users before whom there is no interval
+    room: float = inf  # from the null to the metric's nearest bound; infinite where it has none
+
+    @property
+    def unseen(self) -> float:
+        """What a group that so many users can easily have missed may add to their sum; the verdict asks for it too.
+
+        It is nothing where the bound is within `FAR` standard deviations, as in the check (`quality.skew`).
+        """
+        return log(1 / UNSEEN_ALPHA) * self.room if FAR * self.sd < self.room < inf else 0.0
 
 
 def power_at(goal: Goal, users: Sequence[float], *, planned_users: float, alpha: float) -> list[float]:
@@ -124,9 +135,9 @@ def _edge(goal: Goal, users: float, planned_users: float, alpha: float) -> float
     """Return how large the users' sum, in standard deviations, is where a goal is just shown."""
     if goal.kind is GoalKind.DIFFERENCE:
         far = excluding(users, 1.0, alpha=alpha, planned_users=planned_users, candidates=goal.candidates)
-        return users * far
+        return users * far + goal.unseen / goal.sd
     half = half_width(users, 1.0, alpha=alpha / goal.candidates, planned_users=planned_users)
-    return users * (goal.size / goal.sd - half)
+    return users * (goal.size / goal.sd - half) - goal.unseen / goal.sd
 
 
 def _opens(goal: Goal, planned_users: float, alpha: float) -> float:

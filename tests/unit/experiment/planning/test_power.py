@@ -1,6 +1,7 @@
 """Power is computed from the readout's own boundary: held against known crossings, one look, and simulated sums."""
 
-from math import exp, sqrt
+from dataclasses import replace
+from math import exp, inf, sqrt
 
 import numpy as np
 import pytest
@@ -8,7 +9,9 @@ from scipy.stats import norm
 
 from worker.experiment.planning import crossing
 from worker.experiment.planning.power import Goal, GoalKind, power_at, users_for
-from worker.experiment.statistics.confidence import half_width
+from worker.experiment.quality.skew import skew
+from worker.experiment.readout import CheckState
+from worker.experiment.statistics.confidence import estimate, half_width
 
 ALPHA = 0.05
 DIFFERENCE, NO_DIFFERENCE = (Goal(kind, 0.02, 0.2) for kind in GoalKind)
@@ -97,3 +100,23 @@ def test_a_plan_for_another_number_of_users_has_less_power() -> None:
     own, other = (power_at(DIFFERENCE, [1_282], planned_users=n, alpha=ALPHA)[0] for n in (1_282, 128_200))
     assert own == pytest.approx(0.8, abs=0.001)
     assert other < 0.4
+
+
+@pytest.mark.parametrize(("sd", "effect"), [(0.05, 0.01), (0.03, 0.003)])
+def test_an_experiment_whose_users_hardly_differ_is_planned_with_what_the_check_of_skew_asks(
+    sd: float, effect: float
+) -> None:
+    """The interval alone leaves the tie by 326 users, and the verdict waits for a group that may be unseen."""
+    goal = Goal(GoalKind.DIFFERENCE, effect, sd, room=0.5)
+    users, rng, said = users_for(goal, power=0.8, alpha=0.05), np.random.default_rng(1), 0
+    assert users > users_for(replace(goal, room=inf), power=0.8, alpha=0.05)
+    for _ in range(60):
+        values = np.clip(0.5 + effect + rng.normal(0, sd, users), 0, 1)
+        for n in {*range(100, users, max(1, users // 40)), users}:
+            found = estimate(values[:n].tolist(), num_differ=n, alpha=0.05, planned_users=users)
+            if found.interval and found.interval.low > 0.5:
+                check = skew(values[:n], found.interval, null=0.5, bounds=(0.0, 1.0), closed=None)
+                if check.state is CheckState.OK:
+                    said += 1
+                    break
+    assert 0.65 <= said / 60 <= 0.93
