@@ -35,6 +35,7 @@ from worker.pipeline.asker import Chat
 from worker.pipeline.ports import Delivery
 
 P = ParamSpec("P")
+WALL_S = 1_793_534_400.0  # since 1970, when a loop's own time is 0: November 2026
 LIMIT_S = 600.0  # of a scenario, in its own time: one that hangs fails
 
 
@@ -142,7 +143,7 @@ class FakeSource:
 
     def read(self, partition: Partition, first: int, *values: bytes | None, headers: Headers = ()) -> None:
         """Deliver records with consecutive offsets, in the present assignment."""
-        now_ms = int(asyncio.get_running_loop().time() * 1000)
+        now_ms = int(1000 * (WALL_S + asyncio.get_running_loop().time()))
         self.deliver(
             [
                 Record(partition, self.epochs[partition], first + n, b"key", value, headers, now_ms)
@@ -279,6 +280,7 @@ class FakeWatch:
         self.most_paused = 0
         self.trace: Mapping[str, str] = {}  # instead of one by event id
         self.held_now = self.waiting_now = 0
+        self.latencies_s: list[float] = []
 
     def consumed(self) -> None:
         self.counts["consumed"] += 1
@@ -292,9 +294,13 @@ class FakeWatch:
     def dead_letter(self, reason: Reason) -> None:
         self.counts[f"dead letter {reason}"] += 1
 
-    def answered(self, responses: tuple[SimulatedResponse, ...], *, end_to_end_s: float | None) -> None:
+    def answered(self, responses: tuple[SimulatedResponse, ...]) -> None:
         self.counts["answered"] += len(responses)
+
+    def event_committed(self, *, end_to_end_s: float | None) -> None:
+        self.counts["committed"] += 1
         self.counts["untimed"] += end_to_end_s is None
+        self.latencies_s += [] if end_to_end_s is None else [end_to_end_s]
 
     def refused(self, reason: Reason) -> None:
         self.counts[f"refused {reason}"] += 1

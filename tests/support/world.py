@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 
 from tests.support.examples import impression
-from tests.support.fakes import FakeEngine, FakeSchemas, FakeSink, FakeSource, FakeWatch, until
+from tests.support.fakes import WALL_S, FakeEngine, FakeSchemas, FakeSink, FakeSource, FakeWatch, until
 from worker.core.codec import avro_schemas, framing, impression as codec
 from worker.core.codec.avro_encoder import Encoder
 from worker.core.codec.framing import SchemaRef, SchemaRefKind
@@ -91,7 +91,7 @@ class World:
             batcher=MicroBatcher[Ready](max_records=4, max_tokens=1_000, linger_s=0.02),
             window=self.window,
             handover=self.handover,
-            wall=clock,
+            wall=lambda: WALL_S + clock(),
             clock=clock,
         )
 

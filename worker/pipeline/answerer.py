@@ -19,9 +19,6 @@ from worker.pipeline.config import Rules
 from worker.pipeline.decoder import Decoded
 from worker.pipeline.turns import Turns
 
-# A record from before 2000 has a time in seconds, or none: it would count as one that waited for decades.
-MIN_WRITTEN_MS = 946_684_800_000
-
 
 class AnswerWatch(Protocol):
     """Who counts and traces answers."""
@@ -29,8 +26,8 @@ class AnswerWatch(Protocol):
     def process(self, record: Record, impression: Impression) -> AbstractContextManager[Mapping[str, str]]:
         """Span the answering of one impression; gives the trace context for its responses, by header."""
 
-    def answered(self, responses: tuple[SimulatedResponse, ...], *, end_to_end_s: float | None) -> None:
-        """Count an event's responses, and the time since its record was written, seconds; None if it is unknown."""
+    def answered(self, responses: tuple[SimulatedResponse, ...]) -> None:
+        """Count an event's responses."""
 
 
 class Answerer:
@@ -65,7 +62,7 @@ class Answerer:
         record, impression = ready.entry.record, ready.decoded.impression
         with self._watch.process(record, impression) as trace:
             responses = await self._build(ready, await self._asker.ask_all(ready))
-        self._watch.answered(responses, end_to_end_s=self._age_s(record))
+        self._watch.answered(responses)
         return await self._turns.run(self._encoding(record, responses, trace))
 
     async def _build(self, ready: Ready, asked: list[AskedQuestion]) -> tuple[SimulatedResponse, ...]:
@@ -90,8 +87,3 @@ class Answerer:
             messages += self._outgoing.messages(record, (response,), trace)
             yield None
         return tuple(messages)
-
-    def _age_s(self, record: Record) -> float | None:
-        """Return how long ago a record was written; None without a time, or with one that is no time of a record."""
-        written_ms = record.timestamp_ms
-        return self._wall() - written_ms / 1000 if written_ms is not None and written_ms >= MIN_WRITTEN_MS else None

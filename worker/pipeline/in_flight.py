@@ -22,6 +22,7 @@ class RecordInFlight:
     received_s: float  # monotonic
     num_bytes: int = 0  # of memory, beside the record itself
     num_tokens: int = 0
+    answered_s: float | None = None  # monotonic; None until its responses are there
     num_letters: int = 0  # dead letters made of it so far; Kafka may refuse one, and then takes a smaller one
     task: asyncio.Task[None] | None = None
 

@@ -33,6 +33,7 @@ from worker.pipeline.config import Rules
 from worker.pipeline.decoder import Decoded
 from worker.pipeline.engine_supervisor import EngineSupervisor
 from worker.pipeline.in_flight import RecordInFlight, RecordsInFlight
+from worker.pipeline.latencies import Latencies
 from worker.pipeline.ports import AllRead, Delivery, Sink, Source
 from worker.pipeline.quarantine import Quarantine
 from worker.pipeline.refusals import Refusals
@@ -91,6 +92,7 @@ class Parts:
     answerer: Answerer
     refusals: Refusals
     committer: Committer
+    latencies: Latencies
 
 
 class Pipeline:
@@ -123,6 +125,7 @@ class Pipeline:
         self._answerer = parts.answerer
         self._refusals = parts.refusals
         self._committer = parts.committer
+        self._latencies = parts.latencies
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set or all is read, then drain.  Raises `Fatal`; nothing more is committed then."""
@@ -246,9 +249,12 @@ class Pipeline:
 
     async def _answer(self, ready: Ready) -> None:
         try:
-            self.finish(ready.entry, await self._answerer.respond(ready))
+            messages = await self._answerer.respond(ready)
         except Poison as poison:
             self.dead_letter(ready.entry, poison)
+        else:
+            ready.entry.answered_s = self._clock()
+            self.finish(ready.entry, messages)
 
     # -- 7 produce, 8 commit: as the handover decides
 
@@ -269,7 +275,9 @@ class Pipeline:
 
     def released(self, partition: Partition, commit_offset: int) -> None:
         """Forget the records below `commit_offset`: they are durable."""
-        self._refusals.released(partition, self._flight.release(partition, commit_offset))
+        entries = self._flight.release(partition, commit_offset)
+        self._latencies.released(entries)
+        self._refusals.released(partition, entries)
         if self._engine_supervisor.suspects.forget(partition, commit_offset):
             self.note_changed(partition)
 

@@ -80,7 +80,9 @@ class Telemetry:
             name + "draw_duration_seconds", "Duration of a draw in the engine", buckets=_LLM_SECONDS
         )
         self._end_to_end_s = histogram(
-            name + "end_to_end_seconds", "Time from a record's timestamp to its answer", buckets=_END_TO_END_SECONDS
+            name + "end_to_end_seconds",
+            "Time from a record's timestamp to the commit of its answer",
+            buckets=_END_TO_END_SECONDS,
         )
         tokens = counter(
             name + "tokens_total", "Tokens: of prompts, cached ones among them, and of completions", ["direction"]
@@ -135,14 +137,17 @@ class Telemetry:
         self._unreadable.inc(found)
         self._unreadable_now.set(waiting)
 
-    def answered(self, responses: tuple[SimulatedResponse, ...], *, end_to_end_s: float | None) -> None:
-        """Count an event's responses; without an age, None, it is counted as one without time."""
+    def answered(self, responses: tuple[SimulatedResponse, ...]) -> None:
+        """Count an event's responses."""
         for response in responses:
             self._responses_of[response.question, response.status].inc()
+
+    def event_committed(self, *, end_to_end_s: float | None) -> None:
+        """Count a committed event's latency, seconds; without one, None, it is counted as one without time."""
         if end_to_end_s is None:
             self._untimed.inc()
         else:
-            self._end_to_end_s.observe(max(0.0, end_to_end_s))
+            self._end_to_end_s.observe(end_to_end_s)
 
     def state(self, *, in_flight: int, assigned: int, paused: int, head_s: float) -> None:
         """Set the gauges of the loop; `head_s` is in seconds."""

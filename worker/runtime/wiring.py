@@ -24,6 +24,7 @@ from worker.pipeline.config import Rules
 from worker.pipeline.decoder import Decoder
 from worker.pipeline.engine_supervisor import EngineSupervisor, EngineWatch
 from worker.pipeline.in_flight import RecordsInFlight
+from worker.pipeline.latencies import Latencies, LatencyWatch
 from worker.pipeline.loop import LoopWatch, Parts, Pipeline
 from worker.pipeline.ports import Engine, Sink, Source, WriterSchemas
 from worker.pipeline.quarantine import Quarantine, RecordWatch
@@ -32,7 +33,9 @@ from worker.pipeline.task_group import TaskGroup
 from worker.pipeline.turns import Turns
 
 
-class AllWatch(LoopWatch, RecordWatch, AnswerWatch, DrawWatch, EngineWatch, FlushWatch, RefusalWatch, Protocol):
+class AllWatch(
+    LoopWatch, RecordWatch, AnswerWatch, DrawWatch, EngineWatch, FlushWatch, RefusalWatch, LatencyWatch, Protocol
+):
     """Who counts and traces everything: `worker.runtime.telemetry.Telemetry`."""
 
 
@@ -81,6 +84,7 @@ def make_pipeline(
             answerer=Answerer(asker, watch, rules=rules, outgoing=outgoing, turns=Turns(clock), wall=wall),
             refusals=Refusals(watch, handover=handover, flight=flight, rules=rules, clock=clock),
             committer=Committer(loop, source, sink, watch, handover=handover, tasks=tasks, clock=clock),
+            latencies=Latencies(watch, wall=wall),
         )
     )
     return loop

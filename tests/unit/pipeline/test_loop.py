@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from tests.support.examples import impression
-from tests.support.fakes import jumping, until
+from tests.support.fakes import WALL_S, jumping, until
 from tests.support.world import (
     DRAWS,
     IMPRESSIONS,
@@ -228,8 +228,42 @@ async def test_a_record_without_a_usable_time_has_no_latency(written_ms: int | N
         world.source.assign(A)
         world.source.deliver([Record(A, 1, 0, b"k", event(), timestamp_ms=written_ms)])
         await world.committed(A, 1)
-    assert world.watch.counts["untimed"] == 1
+    assert (world.watch.counts["untimed"], world.watch.latencies_s) == (1, [])
     assert len(world.sink.log) == QUESTIONS
+
+
+@jumping
+async def test_a_latency_ends_with_the_commit_and_not_with_the_answer() -> None:
+    """An answer behind an older record, or in a slow transaction, is not there yet for any reader."""
+    world = World()
+    world.sink.flush_s = 0.8
+    gate = world.engine.gates["event-0"] = asyncio.Event()
+    async with working(world):
+        await world.read(event("event-0"), event("event-1"))
+        await until(lambda: world.watch.counts["answered"] == QUESTIONS)
+        await asyncio.sleep(1.0)
+        assert world.watch.counts["committed"] == 0
+        gate.set()
+        await world.committed(A, 2)
+    assert len(world.watch.latencies_s) == 2
+    assert all(1.8 < latency_s < 2.5 for latency_s in world.watch.latencies_s)
+
+
+@jumping
+async def test_only_answers_have_a_latency() -> None:
+    async with working(sampling=Sampling(sample_rate=0.0)) as world:
+        await world.read(None, POISON, event())
+        await world.committed(A, 3)
+    assert (world.watch.counts["committed"], world.watch.latencies_s) == (0, [])
+
+
+@jumping
+async def test_a_record_dated_ahead_of_our_clock_has_no_negative_latency() -> None:
+    async with working() as world:
+        world.source.assign(A)
+        world.source.deliver([Record(A, 1, 0, b"k", event(), timestamp_ms=int(1000 * (WALL_S + 3_600)))])
+        await world.committed(A, 1)
+    assert world.watch.latencies_s == [0.0]
 
 
 @jumping

@@ -109,7 +109,9 @@ def test_nothing_that_is_counted_makes_a_new_series(watched: Watched) -> None:
     for reason in Reason:
         watched.telemetry.dead_letter(reason)
     watched.telemetry.state(in_flight=1, assigned=2, paused=1, head_s=0.5)
-    watched.telemetry.answered((), end_to_end_s=-5.0)
+    watched.telemetry.answered(())
+    watched.telemetry.event_committed(end_to_end_s=0.5)
+    watched.telemetry.event_committed(end_to_end_s=None)
     watched.telemetry.breaker(is_open=True)
     watched.telemetry.held(3, waiting=2)
     assert watched.value("held_records", why="breaker") == 3.0
@@ -120,7 +122,8 @@ def test_nothing_that_is_counted_makes_a_new_series(watched: Watched) -> None:
     assert watched.value("breaker_open") == 1.0
     assert watched.value("records_skipped_total", reason="sample") == 1.0
     assert watched.value("flushes_total", outcome="indoubt") == 1.0
-    assert watched.value("end_to_end_seconds_sum") == 0.0  # a clock ahead of ours is no negative time
+    assert watched.value("end_to_end_seconds_sum") == 0.5
+    assert watched.value("records_without_time_total") == 1.0
 
 
 def test_metrics_are_openmetrics_for_those_who_ask_for_it(watched: Watched) -> None:
@@ -133,7 +136,7 @@ def test_metrics_are_openmetrics_for_those_who_ask_for_it(watched: Watched) -> N
 
 def test_an_event_of_hours_ago_has_a_bucket(watched: Watched) -> None:
     """A worker that works off a backlog is as old as the backlog; above the last bucket no percentile is known."""
-    watched.telemetry.answered((), end_to_end_s=4 * 3_600.0)
+    watched.telemetry.event_committed(end_to_end_s=4 * 3_600.0)
     assert watched.value("end_to_end_seconds_bucket", le="14400.0") == 1.0
     assert watched.value("end_to_end_seconds_bucket", le="3600.0") == 0.0
 
