@@ -77,6 +77,7 @@ ONLY_IN = {
     "opentelemetry": ("worker.runtime.telemetry", "worker.runtime.export", "worker.bench.model.stream"),
     "prometheus_client": (
         "worker.runtime.telemetry",
+        "worker.runtime.lag_metrics",
         "worker.bench.model.stream",
         "worker.experiment.page.prometheus",
     ),

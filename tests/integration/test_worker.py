@@ -2,6 +2,7 @@
 
 import csv
 import json
+import time
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,9 +11,10 @@ from typing import Any
 import pytest
 
 from tests.support.events import GENRES, encode, event_id, impression
-from tests.support.harness import Stage, as_flags, mirrorstream, send, send_raw
+from tests.support.harness import Stage, Worker, as_flags, mirrorstream, send, send_raw
 from tests.support.judge import Judge, Verdict, key_of, single_object
 from tests.support.kafka_broker import KafkaCluster
+from tests.support.patience import patience
 
 NUM_USERS, NUM_ROUNDS, NUM_FILMS = 40, 12, 59  # a prime, so that no user meets a film twice
 NUM_VLLM_EVENTS = 12
@@ -135,6 +137,39 @@ def test_a_backfill_answers_what_came_between_two_times(stage: Stage, judge: Jud
     assert {event for event, _, _ in verdict.seen} == {event_id(number) for number in range(20, 60)}
     assert not verdict.duplicated
     assert verdict.committed == verdict.ends
+
+
+def test_a_worker_shows_its_lag_and_hands_its_series_over_with_a_partition(stage: Stage) -> None:
+    """Records that cannot be decoded are held, soon after the first ones: what is behind them is not committed."""
+    stage.create(partitions=2)
+    hour_ago_ms = int(1000 * (time.time() - 3_600))
+    bad = [(str(number).encode(), b"not Avro") for number in range(200)]
+    send_raw(stage, bad, start_ms=hour_ago_ms)
+
+    def shows_all(worker: Worker) -> bool:
+        lag = worker.metric("lag_records")
+        return lag > 100 and lag + worker.metric("committed_offset") == worker.metric("high_watermark") == 200
+
+    with stage.worker() as first:
+        first.until(lambda: first.metric("held_records") >= 50, "held records")
+        first.until(lambda: shows_all(first), "all that is not committed as lag")
+        assert first.metric("lag_seconds") > 2 * 3_590
+        with stage.worker() as second:
+            second.until(lambda: 0 < second.metric("high_watermark") < 200, "one partition at the second")
+            first.until(lambda: first.page("/metrics")[1].count("mirrorstream_lag_records{") == 1, "one series left")
+            assert second.stop() == 0
+        first.until(lambda: shows_all(first), "both partitions again")
+
+
+def test_lag_ends_with_the_last_commit(stage: Stage) -> None:
+    stage.create(partitions=2)
+    send(stage, map(impression, range(100)))
+    with stage.worker() as worker:
+        worker.until(lambda: worker.metric("committed_offset") == 100, "everything committed")
+        worker.until(lambda: worker.metric("high_watermark") == 100, "known ends")
+        worker.until(lambda: worker.metric("lag_records") == worker.metric("lag_seconds") == 0, "no lag")
+        assert worker.metric("drain_seconds") == 0
+        assert worker.metric("commit_age_seconds") < 2 * patience(60)
 
 
 def test_a_trace_goes_from_the_impression_to_its_responses(stage: Stage, judge: Judge) -> None:

@@ -24,6 +24,7 @@ from worker.core.delivery.handover_messages import (
     Settled,
     TopicNews,
 )
+from worker.core.delivery.lag import LagReport, PartitionLag
 from worker.core.errors import Poison, Retryable
 from worker.core.prompts.prompt import Prompt
 from worker.core.records import Headers, Impression, Message, Partition, Reason, Record
@@ -92,6 +93,7 @@ class FakeSource:
         self.generation = 1
         self.epochs: dict[Partition, int] = {}
         self.paused: frozenset[Partition] = frozenset()
+        self.ends: dict[Partition, int] = {}
         self.calls: Counter[str] = Counter()
         self.deliver: Callable[[Delivery], None] = self._not_open
 
@@ -109,6 +111,9 @@ class FakeSource:
 
     def unreadable(self) -> tuple[int, int]:
         return 0, 0
+
+    def high_watermarks(self) -> Mapping[Partition, int]:
+        return self.ends
 
     def freeze(self) -> None:
         asyncio.get_running_loop().call_soon(
@@ -281,6 +286,8 @@ class FakeWatch:
         self.trace: Mapping[str, str] = {}  # instead of one by event id
         self.held_now = self.waiting_now = 0
         self.latencies_s: list[float] = []
+        self.lags: dict[Partition, PartitionLag] = {}
+        self.drain_s = 0.0
 
     def consumed(self) -> None:
         self.counts["consumed"] += 1
@@ -311,6 +318,10 @@ class FakeWatch:
     def state(self, *, in_flight: int, assigned: int, paused: int, head_s: float) -> None:
         self.gauges = {"in_flight": in_flight, "assigned": assigned, "paused": paused, "head_s": head_s}
         self.most_paused = max(self.most_paused, paused)
+
+    def lag(self, report: LagReport) -> None:
+        self.lags = {one.partition: one for one in report.partitions}
+        self.drain_s = report.drain_s
 
     def breaker(self, *, is_open: bool) -> None:
         self.counts["breaker opened" if is_open else "breaker closed"] += 1

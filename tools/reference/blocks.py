@@ -14,10 +14,11 @@ from pydantic.fields import FieldInfo
 from tools.reference import chart, cli, http_api, schemas
 from tools.reference.markdown import bounds, code, entries, meanings, table
 from worker.core.delivery.handover_messages import TopicNews
+from worker.core.delivery.lag import LagReport, PartitionLag
 from worker.core.errors import ExitCode
 from worker.core.flags import Flag
 from worker.core.prompts import prompt
-from worker.core.records import Reason
+from worker.core.records import Partition, Reason
 from worker.core.simulation.draws import EngineCard
 from worker.core.simulation.questions import Status
 from worker.core.simulation.sampling import Skip
@@ -48,6 +49,7 @@ def metrics() -> str:
     telemetry = Telemetry(EngineCard("", "", "", None, {}, reads_prompt=False), registry=registry)
     telemetry.topic(TopicNews("impressions", TopicChange.MADE_ANEW, is_held=True))  # which has series from then on
     telemetry.position_profile({2: (0.5, 0.5)})
+    telemetry.lag(LagReport((PartitionLag(Partition("impressions", 0), 1, 0, 0.0, 0.0, 0.0),), 0.0))
     families = sorted(registry.collect(), key=lambda family: family.name)
     return table(("metric", "type", "labels", "meaning"), map(_metric, families))
 

@@ -1,5 +1,6 @@
-"""Runs calls of other threads in the poll thread, the only one that may call the consumer."""
+"""Runs calls of other threads in the poll thread, the only one that may call the consumer, and its own in the loop."""
 
+import asyncio
 import queue
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -8,6 +9,7 @@ from typing import TypeVar
 from confluent_kafka import KafkaException
 
 T = TypeVar("T")
+D = TypeVar("D")
 
 ANSWER_S = 30.0  # longest wait of another thread for a result
 
@@ -47,3 +49,9 @@ class Mailbox:
                 work = self._work.get_nowait()
         except queue.Empty:
             return
+
+
+def call_in(loop: asyncio.AbstractEventLoop, deliver: Callable[[D], None], what: D) -> None:
+    """Call `deliver` in the event loop, unless that is closed; returns at once."""
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(deliver, what)

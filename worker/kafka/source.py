@@ -20,7 +20,6 @@ from datetime import datetime
 
 from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from worker.core.delivery import offset_metadata
 from worker.core.delivery.handover_messages import Assigned, Frozen, Head, Lost, Revoking
 from worker.core.errors import Fatal, Fenced
 from worker.core.records import Partition, Record
@@ -28,12 +27,14 @@ from worker.core.topics.topic_guard import Look
 from worker.kafka import client_config as client, error_text, unreadable
 from worker.kafka.admin_queries import AdminQueries
 from worker.kafka.assignment import Assignment
+from worker.kafka.commits import Commits
 from worker.kafka.ends import Ends
+from worker.kafka.high_watermarks import HighWatermarks
 from worker.kafka.input_topics import InputTopics
 from worker.kafka.membership import Membership
 from worker.kafka.partition_pauser import HOLD_S, Pauser
-from worker.kafka.poll_thread_queue import Mailbox
-from worker.kafka.positions import CALL_TIMEOUT_S, GoneError, Positions, Start, Starts, StoppedWaiting, partition_of
+from worker.kafka.poll_thread_queue import Mailbox, call_in
+from worker.kafka.positions import GoneError, Positions, Start, Starts, StoppedWaiting, partition_of
 from worker.kafka.record_reader import to_record
 from worker.kafka.unreadable import Unreadable
 from worker.pipeline.ports import AllRead, Delivery
@@ -81,6 +82,9 @@ class KafkaSource:
         self._topics = InputTopics(settings, queries, until_end=until_end)
         self._positions = Positions(settings, queries, self._serve_requests, topics_before)
         self._membership = Membership(self._consumer)
+        self.high_watermarks = HighWatermarks(self._consumer)
+        commits = Commits(self._consumer, self._mailbox, self._own)
+        self.committed, self.commit = commits.committed, commits.commit
         self._unreadable = Unreadable(settings, lambda: not self._stopping.is_set())
         self.last_poll_s = time.monotonic()
 
@@ -105,7 +109,7 @@ class KafkaSource:
         """Join the group; `deliver` is called in the running event loop with records and events."""
         loop = asyncio.get_running_loop()
         self.last_poll_s = time.monotonic()
-        self._deliver: Callable[[Delivery], None] = lambda what: _call(loop, deliver, what)
+        self._deliver: Callable[[Delivery], None] = lambda what: call_in(loop, deliver, what)
         self._thread.start()
         self._topics.open(self._deliver, self._positions.keep)
 
@@ -124,23 +128,6 @@ class KafkaSource:
     def let_go(self, partitions: frozenset[Partition]) -> None:
         """Let the revoke callback of exactly these partitions return; a later one is not affected."""
         self._mailbox.post(lambda: self._let_go(partitions))
-
-    def committed(self, partitions: frozenset[Partition]) -> dict[Partition, int]:
-        """Return the committed offsets, -1 without one.  Blocks; not for the event loop's thread.
-
-        One of an older topic of the same name counts as none.  Raises `KafkaException`; `TimeoutError` if it is late.
-        """
-        wanted = [TopicPartition(partition.topic, partition.number) for partition in partitions]
-        found = client.checked(self._mailbox.ask(lambda: self._consumer.committed(wanted, timeout=CALL_TIMEOUT_S)))
-        return {partition_of(one): one.offset if self._is_progress(one) else -1 for one in found}
-
-    def _is_progress(self, one: TopicPartition) -> bool:
-        ids = ("", self._own.topic_id(partition_of(one)))
-        return bool(one.offset >= 0 and offset_metadata.topic_id_of(one.metadata or "") in ids)
-
-    def commit(self, offsets: list[TopicPartition]) -> None:
-        """Commit outside of transactions, for at-least-once.  Blocks; not for the event loop's thread."""
-        client.checked(self._mailbox.ask(lambda: self._consumer.commit(offsets=offsets, asynchronous=False)))
 
     def offsets_of(self, heads: Collection[Head]) -> list[TopicPartition] | None:
         """Return the offsets to commit; None if a topic was recreated after the records were read.
@@ -174,6 +161,7 @@ class KafkaSource:
                 self._hand_over(self._poll_some())
                 self._hand_over(self._pass_unreadable())
                 self._membership.look(self.last_poll_s)
+                self.high_watermarks.look(self._own.epochs, self.last_poll_s)
                 if self._ends.all_read(has_partitions=bool(self._own.epochs)):
                     self._deliver(AllRead())
                 self._judge_topics()
@@ -463,8 +451,3 @@ class KafkaSource:
         self._pauser.reassign({partition: oldest}, self._own.given, self._run_callbacks)
         starts = Starts({partition: Start(oldest, "", None, topic_id)})
         self._take_starts(self._consumer, starts.of(self._own.given))
-
-
-def _call(loop: asyncio.AbstractEventLoop, deliver: Callable[[Delivery], None], what: Delivery) -> None:
-    if not loop.is_closed():
-        loop.call_soon_threadsafe(deliver, what)

@@ -6,7 +6,7 @@ answered its messages instead, which wait for their turn to be published.
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from itertools import takewhile
 
@@ -22,6 +22,7 @@ class RecordInFlight:
     received_s: float  # monotonic
     num_bytes: int = 0  # of memory, beside the record itself
     num_tokens: int = 0
+    event_s: float | None = None  # when its event occurred, seconds since 1970; None until it is decoded
     answered_s: float | None = None  # monotonic; None until its responses are there
     num_letters: int = 0  # dead letters made of it so far; Kafka may refuse one, and then takes a smaller one
     task: asyncio.Task[None] | None = None
@@ -87,10 +88,13 @@ class RecordsInFlight:
         """Return the stuck partitions that hold all that they may."""
         return self._window.crowded(stuck)
 
+    def heads(self) -> Iterable[RecordInFlight]:
+        """Return the oldest record in flight of each partition."""
+        return (next(iter(entries.values())) for entries in self._entries.values() if entries)
+
     def head_s(self, now_s: float) -> float:
         """Return how long the oldest head of a partition has been in flight, seconds; 0 if nothing is."""
-        heads = (next(iter(entries.values())).received_s for entries in self._entries.values() if entries)
-        return now_s - min(heads, default=now_s)
+        return now_s - min((entry.received_s for entry in self.heads()), default=now_s)
 
     def _free(self, entry: RecordInFlight) -> None:
         record = entry.record

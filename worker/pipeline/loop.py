@@ -33,6 +33,7 @@ from worker.pipeline.config import Rules
 from worker.pipeline.decoder import Decoded
 from worker.pipeline.engine_supervisor import EngineSupervisor
 from worker.pipeline.in_flight import RecordInFlight, RecordsInFlight
+from worker.pipeline.lag_reporter import LagReporter
 from worker.pipeline.latencies import Latencies
 from worker.pipeline.ports import AllRead, Delivery, Sink, Source
 from worker.pipeline.quarantine import Quarantine
@@ -93,6 +94,7 @@ class Parts:
     refusals: Refusals
     committer: Committer
     latencies: Latencies
+    lag_reporter: LagReporter
 
 
 class Pipeline:
@@ -126,6 +128,7 @@ class Pipeline:
         self._refusals = parts.refusals
         self._committer = parts.committer
         self._latencies = parts.latencies
+        self._lag_reporter = parts.lag_reporter
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set or all is read, then drain.  Raises `Fatal`; nothing more is committed then."""
@@ -197,6 +200,7 @@ class Pipeline:
             if isinstance(delivery, Assigned | Lost) and self._finishing:
                 self._finishing.cancel()  # there is more to read after all
             if isinstance(delivery, Assigned):
+                self._lag_reporter.assigned(delivery)
                 note = Note.decode(delivery.note)
                 self._engine_supervisor.suspects.restore(delivery.partition, note.suspects)
                 self.quarantine.restore(delivery.partition, note.breaker)
@@ -235,6 +239,7 @@ class Pipeline:
         if not self._flight.holds(entry):
             self._watch.stale()
             return
+        entry.event_s = decoded.impression.occurred_at / 1e6
         self._flight.grow(entry, num_tokens(questions), num_bytes(entry.record, decoded.impression, questions))
         ready = Ready(entry, decoded, questions)
         self._admit(self._batcher.add(ready, tokens=entry.num_tokens, now_s=self._clock()))
@@ -277,6 +282,7 @@ class Pipeline:
         """Forget the records below `commit_offset`: they are durable."""
         entries = self._flight.release(partition, commit_offset)
         self._latencies.released(entries)
+        self._lag_reporter.released(partition, commit_offset, entries)
         self._refusals.released(partition, entries)
         if self._engine_supervisor.suspects.forget(partition, commit_offset):
             self.note_changed(partition)
@@ -284,6 +290,7 @@ class Pipeline:
     def dropped(self, partitions: Collection[Partition]) -> None:
         """Forget partitions that are no longer ours, with all that is in flight there."""
         self._flight.drop(partitions)
+        self._lag_reporter.drop(partitions)
         self._engine_supervisor.suspects.drop(partitions)
         self._refusals.drop(partitions)
         self.quarantine.drop(partitions)
@@ -316,6 +323,7 @@ class Pipeline:
         self._watch.unreadable(found=found, waiting=waiting)
         self._watch.held(self.quarantine.num_held, waiting=self.quarantine.num_waiting)
         self._watch.forgotten(self._rules.user_budget.num_forgotten)
+        self._lag_reporter.tick(paused)
 
     # -- the end
 

@@ -5,7 +5,7 @@ traced is a small protocol beside each part that does it, such as `pipeline.comm
 `runtime.telemetry` has them all.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -50,6 +50,9 @@ class Source(Protocol):
 
     def unreadable(self) -> tuple[int, int]:
         """Return two counts of unreadable batches: found since the last call, and holding a partition now."""
+
+    def high_watermarks(self) -> Mapping[Partition, int]:
+        """Return the end offset of each assigned partition, as far as it is known."""
 
     def pause_only(self, partitions: frozenset[Partition]) -> None:
         """Pause these assigned partitions and resume all others; polling goes on."""

@@ -1,4 +1,6 @@
-"""The only file with metric, span and attribute names (OpenTelemetry's messaging and gen_ai names still change).
+"""Metric, span and attribute names (OpenTelemetry's messaging and gen_ai names still change).
+
+Metrics that are computed when they are asked for have files of their own, such as `lag_metrics`; no other room has any.
 
 Spans of one impression:
 
@@ -23,11 +25,13 @@ from prometheus_client.exposition import choose_encoder
 
 from worker import __version__
 from worker.core.delivery.handover_messages import FlushEnd, TopicNews
+from worker.core.delivery.lag import LagReport
 from worker.core.records import REFUSALS, Headers, Impression, Reason, Record
 from worker.core.simulation.draws import Ask, Drawn, EngineCard, PositionProfile
 from worker.core.simulation.questions import Kind, Status
 from worker.core.simulation.response import SimulatedResponse
 from worker.core.simulation.sampling import Skip
+from worker.runtime.lag_metrics import LagMetrics
 
 _LLM_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 _END_TO_END_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3_600, 14_400, 86_400)
@@ -92,7 +96,7 @@ class Telemetry:
         self._in_flight = gauge(name + "in_flight_records", "Records received and not yet committed")
         self._assigned = gauge(name + "assigned_partitions", "Partitions assigned to this worker")
         self._paused = gauge(name + "paused_partitions", "Partitions paused because the window is full")
-        self._head_s = gauge(name + "head_of_line_seconds", "Age of the oldest record in flight")
+        self._head_s = gauge(name + "head_of_line_seconds", "Time since the oldest record in flight was received")
         self._breaker = gauge(name + "breaker_open", "1 while the breaker holds dead letters back")
         self._topic_changes = counter(
             name + "topic_changes_total", "Input topics recreated or deleted while they were read", ["topic", "change"]
@@ -107,6 +111,8 @@ class Telemetry:
         self._positions = gauge(
             name + "position_share", "Share of choices each slot gets when all options are alike", ["options", "slot"]
         )
+        self._lag = LagMetrics(name)
+        registry.register(self._lag)
         build = gauge(name + "build_info", "Version, engine and model; always 1", ["version", "engine", "model"])
         build.labels(__version__, card.engine, card.model).set(1)
 
@@ -155,6 +161,10 @@ class Telemetry:
         self._assigned.set(assigned)
         self._paused.set(paused)
         self._head_s.set(head_s)
+
+    def lag(self, report: LagReport) -> None:
+        """Replace the lag of all assigned partitions."""
+        self._lag.report = report
 
     def position_profile(self, profiles: Mapping[int, PositionProfile]) -> None:
         """Set the engine's position profile, by number of options."""

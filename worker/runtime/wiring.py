@@ -24,6 +24,7 @@ from worker.pipeline.config import Rules
 from worker.pipeline.decoder import Decoder
 from worker.pipeline.engine_supervisor import EngineSupervisor, EngineWatch
 from worker.pipeline.in_flight import RecordsInFlight
+from worker.pipeline.lag_reporter import LagReporter, LagWatch
 from worker.pipeline.latencies import Latencies, LatencyWatch
 from worker.pipeline.loop import LoopWatch, Parts, Pipeline
 from worker.pipeline.ports import Engine, Sink, Source, WriterSchemas
@@ -34,7 +35,16 @@ from worker.pipeline.turns import Turns
 
 
 class AllWatch(
-    LoopWatch, RecordWatch, AnswerWatch, DrawWatch, EngineWatch, FlushWatch, RefusalWatch, LatencyWatch, Protocol
+    LoopWatch,
+    RecordWatch,
+    AnswerWatch,
+    DrawWatch,
+    EngineWatch,
+    FlushWatch,
+    RefusalWatch,
+    LatencyWatch,
+    LagWatch,
+    Protocol,
 ):
     """Who counts and traces everything: `worker.runtime.telemetry.Telemetry`."""
 
@@ -85,6 +95,7 @@ def make_pipeline(
             refusals=Refusals(watch, handover=handover, flight=flight, rules=rules, clock=clock),
             committer=Committer(loop, source, sink, watch, handover=handover, tasks=tasks, clock=clock),
             latencies=Latencies(watch, wall=wall),
+            lag_reporter=LagReporter(source, watch, flight=flight, wall=wall, clock=clock),
         )
     )
     return loop

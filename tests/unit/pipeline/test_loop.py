@@ -218,6 +218,42 @@ async def test_a_topic_that_refuses_every_event_is_not_drained_into_dead_letters
     assert topics == {"impressions.dlq": MAX_ROW, "responses": QUESTIONS}
 
 
+# -- how far behind
+
+
+@jumping
+async def test_a_worker_says_how_far_each_partition_is_behind_and_since_when() -> None:
+    """The oldest record waits behind a slow engine; what has not even been received counts as well."""
+    world = World()
+    gate = world.engine.gates["event-0"] = asyncio.Event()
+    async with working(world):
+        world.source.assign(A, resume_at=100)
+        world.source.ends = {A: 1_000_000}
+        written_ms = int(1000 * (WALL_S - 7_200))
+        world.source.deliver([Record(A, 1, 100 + n, b"k", event(f"event-{n}"), (), written_ms) for n in range(2)])
+        await until(lambda: A in world.watch.lags and world.watch.lags[A].behind_since_s is not None)
+        behind = world.watch.lags[A]
+        assert (behind.lag, behind.behind_since_s) == (999_900, WALL_S - 7_200)
+        assert world.watch.drain_s == float("inf")
+        gate.set()
+        await world.committed(A, 102)
+        await until(lambda: world.watch.lags[A].commit_offset == 102)
+        caught_up = world.watch.lags[A]
+        assert (caught_up.lag, caught_up.behind_since_s) == (999_898, None), "nothing paused, nothing in flight"
+        assert caught_up.event_s == impression().occurred_at / 1e6
+
+
+@jumping
+async def test_the_lag_of_a_partition_goes_with_it() -> None:
+    async with working() as world:
+        world.source.assign(A, B)
+        await until(lambda: world.watch.lags.keys() == {A, B})
+        await world.source.revoke(A)
+        await until(lambda: world.watch.lags.keys() == {B})
+        world.source.lose(B)
+        await until(lambda: not world.watch.lags)
+
+
 # -- records that say less than others
 
 

@@ -1,5 +1,6 @@
 """Series that are there at 0 from the start, and spans that join the context of the record."""
 
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -11,7 +12,8 @@ from prometheus_client import CollectorRegistry
 
 from tests.support.examples import impression, record
 from worker.core.delivery.handover_messages import FlushEnd
-from worker.core.records import Headers, Reason
+from worker.core.delivery.lag import LagReport, PartitionLag
+from worker.core.records import Headers, Partition, Reason
 from worker.core.simulation.draws import Ask, Drawn, EngineCard, Usage
 from worker.core.simulation.prepare import Asking, prepare
 from worker.core.simulation.questions import Depths, Kind, Status
@@ -139,6 +141,31 @@ def test_an_event_of_hours_ago_has_a_bucket(watched: Watched) -> None:
     watched.telemetry.event_committed(end_to_end_s=4 * 3_600.0)
     assert watched.value("end_to_end_seconds_bucket", le="14400.0") == 1.0
     assert watched.value("end_to_end_seconds_bucket", le="3600.0") == 0.0
+
+
+def test_a_partitions_series_are_there_while_it_is_assigned(watched: Watched) -> None:
+    behind = PartitionLag(Partition("impressions", 3), 130, 100, time.time() - 30.0, time.time() - 7_200.0, None)
+    assert watched.value("drain_seconds") == 0.0
+    watched.telemetry.lag(LagReport((behind,), 12.5))
+    of = {"topic": "impressions", "partition": "3"}
+    assert watched.value("lag_records", **of) == 30.0
+    assert watched.value("lag_seconds", **of) == pytest.approx(7_200.0, abs=5.0)
+    assert (watched.value("high_watermark", **of), watched.value("committed_offset", **of)) == (130.0, 100.0)
+    assert watched.value("commit_age_seconds", **of) == pytest.approx(30.0, abs=5.0)
+    assert watched.value("event_time_watermark_age_seconds", **of) is None, "no event was committed yet"
+    assert watched.value("drain_seconds") == 12.5
+    watched.telemetry.lag(LagReport((), 0.0))
+    assert watched.value("lag_records", **of) is None
+
+
+def test_an_unknown_end_is_no_lag_and_a_clock_that_is_behind_no_negative_age(watched: Watched) -> None:
+    unknown = PartitionLag(Partition("impressions", 0), None, None, time.time() + 60.0, None, time.time() + 60.0)
+    watched.telemetry.lag(LagReport((unknown,), 0.0))
+    of = {"topic": "impressions", "partition": "0"}
+    assert (watched.value("lag_records", **of), watched.value("lag_seconds", **of)) == (0.0, 0.0)
+    assert (watched.value("high_watermark", **of), watched.value("committed_offset", **of)) == (None, None)
+    assert watched.value("commit_age_seconds", **of) == 0.0
+    assert watched.value("event_time_watermark_age_seconds", **of) == 0.0
 
 
 def test_totals_are_told_in_a_line(watched: Watched) -> None:
