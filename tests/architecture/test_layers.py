@@ -78,6 +78,7 @@ ONLY_IN = {
     "prometheus_client": (
         "worker.runtime.telemetry",
         "worker.runtime.lag_metrics",
+        "worker.runtime.readiness_metrics",
         "worker.bench.model.stream",
         "worker.experiment.page.prometheus",
     ),

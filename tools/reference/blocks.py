@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 
 from tools.reference import chart, cli, http_api, schemas
 from tools.reference.markdown import bounds, code, entries, meanings, table
+from worker.core.blockers import Blocker
 from worker.core.delivery.handover_messages import TopicNews
 from worker.core.delivery.lag import LagReport, PartitionLag
 from worker.core.errors import ExitCode
@@ -133,6 +134,7 @@ BLOCKS: Mapping[str, Callable[[], str]] = {
     "statuses": partial(_enumeration, Status, "status"),
     "flags": partial(_enumeration, Flag, "flag"),
     "dead-letter-reasons": partial(_enumeration, Reason, "reason"),
+    "blockers": partial(_enumeration, Blocker, "reason"),
     "skips": partial(_enumeration, Skip, "reason"),
     "experiment-states": partial(_enumeration, State, "state"),
     "export-types": partial(_enumeration, ColumnType, "type"),

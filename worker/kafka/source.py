@@ -20,6 +20,7 @@ from datetime import datetime
 
 from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from worker.core.blockers import Blocker, Blockers
 from worker.core.delivery.handover_messages import Assigned, Frozen, Head, Lost, Revoking
 from worker.core.errors import Fatal, Fenced
 from worker.core.records import Partition, Record
@@ -91,9 +92,14 @@ class KafkaSource:
     # -- called from the loop
 
     @property
-    def held_up(self) -> str:
-        """Why no records can arrive; "" while this worker is a member of its group and its topics can be read."""
-        return self._topics.why or self._positions.why or self._membership.why_not or self._unreadable.held_up
+    def blockers(self) -> Blockers:
+        """Why no records can arrive: no text while this worker is a member of its group and its topics can be read."""
+        return {
+            Blocker.TOPICS: self._topics.why,
+            Blocker.POSITIONS: self._positions.why,
+            Blocker.GROUP: self._membership.why_not,
+            Blocker.UNREADABLE: self._unreadable.held_up,
+        }
 
     def unreadable(self) -> tuple[int, int]:
         """Return two counts of unreadable batches: found since the last call, and holding a partition now."""

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
+from worker.core.blockers import Blocker, Blockers, both, told
 from worker.core.delivery.handover import Handover
 from worker.core.delivery.handover_messages import Assigned, Lost, Refusal, TopicNews
 from worker.core.delivery.micro_batcher import MicroBatcher
@@ -75,6 +76,14 @@ class Phase(Enum):
     WORKING = ""  # records are received
     STOPPING = "stopping"
     ENGINE_GONE = "the engine is gone"
+
+
+_OF_PHASE = {
+    Phase.JOINING: Blocker.GROUP,
+    Phase.WORKING: Blocker.GROUP,  # which it does not block
+    Phase.STOPPING: Blocker.STOPPING,
+    Phase.ENGINE_GONE: Blocker.ENGINE,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,11 +163,22 @@ class Pipeline:
     @property
     def held_up(self) -> str:
         """Why the worker is not ready, "" if it is."""
-        reason = self._phase.value or self._engine_supervisor.held_up or self.quarantine.held_up
-        sink = self._sink.held_up
-        if sink and self._handover.idle:
-            sink = ""  # what was refused last has gone with its partition: whether the next will be is not known
-        return reason or self._refusals.held_up or sink or self.watchdog.why
+        return told(self.blockers)
+
+    @property
+    def blockers(self) -> Blockers:
+        """What keeps the worker from being ready, but for the source."""
+        # What was refused last may have gone with its partition: whether the next will be is not known.
+        sink = "" if self._handover.idle else self._sink.held_up
+        engine = "" if self._phase is Phase.ENGINE_GONE else self._engine_supervisor.held_up
+        parts = {
+            Blocker.ENGINE: engine,
+            **self.quarantine.blockers,
+            Blocker.REFUSALS: self._refusals.held_up,
+            Blocker.TRANSACTIONS: sink,
+            Blocker.STALLED: self.watchdog.why,
+        }
+        return both({_OF_PHASE[self._phase]: self._phase.value}, parts)
 
     @property
     def _is_working(self) -> bool:

@@ -20,6 +20,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Protocol
 
+from worker.core.blockers import Blocker, Blockers, told
 from worker.core.codec.avro_schemas import Schema
 from worker.core.delivery.handover import Handover
 from worker.core.errors import Poison
@@ -98,7 +99,12 @@ class Quarantine:
     @property
     def held_up(self) -> str:
         """Why the worker is not ready, "" if it is."""
-        return "; ".join(filter(None, (self._breaker_text, self._waits.text)))
+        return told(self.blockers)
+
+    @property
+    def blockers(self) -> Blockers:
+        """What of its own keeps the worker from being ready."""
+        return {Blocker.BREAKER: self._breaker_text, Blocker.SCHEMA: self._waits.text}
 
     @property
     def num_held(self) -> int:

@@ -11,8 +11,10 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from typing import TypeVar
 
+from worker.core.blockers import Blocker, both
 from worker.core.codec.avro_encoder import Encoder
 from worker.core.delivery.handover import FlushLimits, Handover
 from worker.core.delivery.micro_batcher import MicroBatcher
@@ -92,7 +94,7 @@ async def serve(settings: Settings, backfill: Backfill, tracing: Tracing | None 
     profile = prompt_profiles.load(settings.prompt_profile)
     if doubt := prompt_profiles.doubt(settings.model, profile, reads_prompt=engine.card.reads_prompt):
         log.warning("%s", doubt)
-    telemetry = Telemetry(engine.card)
+    telemetry = Telemetry(engine.card, blockers=state.blockers)
     if tracing is not None:
         tracing.watch(telemetry.spans_dropped)
     health = _health(settings, state, telemetry)
@@ -100,9 +102,10 @@ async def serve(settings: Settings, backfill: Backfill, tracing: Tracing | None 
     if ENGINES[settings.engine].is_remote:
         state.engine_is_warm()  # there is nothing to load here, and servers that are away are no reason to restart
     try:
-        await retry(engine.start, state.waits, stop)
+        await retry(engine.start, partial(state.waits, Blocker.ENGINE), stop)
         if not stop.is_set():
             state.engine_is_warm()
+            state.waits(Blocker.START, "starting")
             before = await _retry_in_thread(lambda: admin.partitions(settings).keys(), state, stop)
             topics = await _retry_in_thread(lambda: rights.require(settings, wait=not backfill.until_end), state, stop)
             if topics:
@@ -117,7 +120,7 @@ async def serve(settings: Settings, backfill: Backfill, tracing: Tracing | None 
 
 async def _retry_in_thread(call: Callable[[], T], state: HealthState, stop: asyncio.Event) -> T | None:
     """Make a blocking call, again while it raises `Retryable`; its thread never delays an exit."""
-    return await retry(lambda: in_thread(call), state.waits, stop)
+    return await retry(lambda: in_thread(call), partial(state.waits, Blocker.START), stop)
 
 
 def _health(settings: Settings, state: HealthState, telemetry: Telemetry) -> Health:
@@ -221,7 +224,7 @@ async def answer_all(
             or stale("poll thread", source.last_poll_s)
             or pipeline.watchdog.why
         ),
-        ready=lambda: "; ".join(filter(None, (pipeline.held_up, source.held_up))),
+        blockers=lambda: both(pipeline.blockers, source.blockers),
         accept=in_loop(lambda num_next: _accept(source, pipeline, num_next)),
     )
     log.info(

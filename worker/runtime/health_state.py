@@ -3,13 +3,15 @@
 >>> state = HealthState()
 >>> state.started(), state.ready(), state.live()
 ('the engine is loading', 'the engine is loading', '')
->>> state.engine_is_warm(); state.waits("Kafka is unavailable")
+>>> state.engine_is_warm(); state.waits(Blocker.START, "Kafka is unavailable")
 >>> state.started(), state.ready()
 ('', 'Kafka is unavailable')
 """
 
 import time
 from collections.abc import Callable
+
+from worker.core.blockers import Blocker, Blockers, told
 
 LIVE_S = 60.0  # an event loop or poll thread without progress for this long is stuck
 
@@ -21,7 +23,7 @@ class HealthState:
         self._warm = False
         self._live: Callable[[], str] = str
         self._accept: Callable[[int], str] = lambda _: "the worker has not started"
-        self.waits("the engine is loading")
+        self.waits(Blocker.ENGINE, "the engine is loading")
 
     def started(self) -> str:
         """Return why the engine of this process has not started, "" once it has: it stays so."""
@@ -37,19 +39,23 @@ class HealthState:
 
     def ready(self) -> str:
         """Return why the worker is not ready, "" if it is."""
-        return self._ready()
+        return told(self.blockers())
 
-    def waits(self, reason: str) -> None:
+    def blockers(self) -> Blockers:
+        """Return what keeps the worker from being ready, the same by kind."""
+        return self._blockers()
+
+    def waits(self, blocker: Blocker, reason: str) -> None:
         """Answer not ready, for this reason."""
-        self._ready: Callable[[], str] = lambda: reason
+        self._blockers: Callable[[], Blockers] = lambda: {blocker: reason}
 
     def accept(self, num_next: int) -> str:
         """Close the breaker; return what was done."""
         return self._accept(num_next)
 
-    def works(self, *, live: Callable[[], str], ready: Callable[[], str], accept: Callable[[int], str]) -> None:
+    def works(self, *, live: Callable[[], str], blockers: Callable[[], Blockers], accept: Callable[[int], str]) -> None:
         """Answer what the parts say, from now on."""
-        self._live, self._ready, self._accept = live, ready, accept
+        self._live, self._blockers, self._accept = live, blockers, accept
 
 
 def stale(what: str, last_s: float) -> str:

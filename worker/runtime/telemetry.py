@@ -12,7 +12,7 @@ The context of `process` goes into the headers of every response.  Where nothing
 record that brings a context with it pays for handing that on.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -24,6 +24,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histo
 from prometheus_client.exposition import choose_encoder
 
 from worker import __version__
+from worker.core.blockers import Blockers
 from worker.core.delivery.handover_messages import FlushEnd, TopicNews
 from worker.core.delivery.lag import LagReport
 from worker.core.records import REFUSALS, Headers, Impression, Reason, Record
@@ -32,6 +33,7 @@ from worker.core.simulation.questions import Kind, Status
 from worker.core.simulation.response import SimulatedResponse
 from worker.core.simulation.sampling import Skip
 from worker.runtime.lag_metrics import LagMetrics
+from worker.runtime.readiness_metrics import ReadinessMetrics
 
 _LLM_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 _END_TO_END_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3_600, 14_400, 86_400)
@@ -42,11 +44,17 @@ _TRACE_HEADERS = frozenset({"traceparent", "tracestate"})
 class Telemetry:
     """Counts and traces; one label set per family, and every series is there at 0 from the start.
 
-    The metrics are made in `registry`; spans go to `tracer`, by default the global provider's.
+    `blockers` says at any time what keeps the worker from being ready.  The metrics are made in `registry`; spans go
+    to `tracer`, by default the global provider's.
     """
 
     def __init__(
-        self, card: EngineCard, *, registry: CollectorRegistry = REGISTRY, tracer: Tracer | None = None
+        self,
+        card: EngineCard,
+        *,
+        blockers: Callable[[], Blockers] = dict,
+        registry: CollectorRegistry = REGISTRY,
+        tracer: Tracer | None = None,
     ) -> None:
         disable_created_metrics()  # a third of all series, and nobody asks when a counter was made
         self._card = card
@@ -113,6 +121,7 @@ class Telemetry:
         )
         self._lag = LagMetrics(name)
         registry.register(self._lag)
+        registry.register(ReadinessMetrics(name, blockers))
         build = gauge(name + "build_info", "Version, engine and model; always 1", ["version", "engine", "model"])
         build.labels(__version__, card.engine, card.model).set(1)
 

@@ -23,6 +23,7 @@ from tests.support.world import (
     statuses,
     working,
 )
+from worker.core.blockers import Blocker
 from worker.core.delivery.handover_messages import Aborted, Committed, InDoubt, Refusal, Refused, Revoking
 from worker.core.errors import Fatal, Fenced
 from worker.core.records import Reason, Record, User
@@ -687,6 +688,30 @@ async def test_a_stop_gives_up_after_its_budget_and_commits_nothing_unfinished()
     await asyncio.sleep(0)
     assert world.sink.committed == {A: 1}
     assert world.engine.num_cancelled == QUESTIONS * DRAWS
+
+
+@jumping
+async def test_all_that_holds_a_worker_up_is_told_by_its_kind() -> None:
+    world = World()
+
+    def kinds() -> set[Blocker]:
+        return {kind for kind, why in world.pipeline.blockers.items() if why}
+
+    assert kinds() == {Blocker.GROUP}
+    world.schemas.outages = 1_000
+    async with working(world):
+        assert kinds() == set()
+        await world.read(event())
+        await until(lambda: kinds() == {Blocker.SCHEMA})
+        world.sink.held_up = "Kafka accepts no transaction"
+        world.sink.flush_s = 2.0
+        world.source.assign(B, resume_at=7)  # which is flushed
+        await until(lambda: kinds() == {Blocker.SCHEMA, Blocker.TRANSACTIONS})
+        assert world.pipeline.held_up.endswith("; Kafka accepts no transaction")
+        world.schemas.outages = 0
+        await world.committed(A, 1)
+        await until(lambda: kinds() == set())
+    assert kinds() == {Blocker.STOPPING}
 
 
 @jumping

@@ -17,6 +17,7 @@ import pytest
 from tests.support.clock import Clock
 from tests.support.patience import patience
 from worker.cli.replay import accept_dead_letters
+from worker.core.blockers import Blocker
 from worker.runtime import health as module
 from worker.runtime.health import Health, _is_here
 from worker.runtime.health_state import HealthState
@@ -46,7 +47,7 @@ def health() -> Iterator[Health]:
     state = HealthState()
     state.works(
         live=lambda: _WORKER.dead,
-        ready=lambda: _WORKER.unready,
+        blockers=lambda: {Blocker.SCHEMA: _WORKER.unready},
         accept=lambda num_next: f"accepted, and {num_next} more",
     )
     found = Health("127.0.0.1", 0, state=state, metrics=lambda _: (b"metric 1\n", "text/plain"))
@@ -93,10 +94,10 @@ def test_a_worker_has_started_once_its_engine_is_warm_whatever_is_away() -> None
     try:
         assert get(health, "/startupz") == (503, "the engine is loading\n")
         state.engine_is_warm()
-        state.waits("Kafka at kafka:9092 does not answer")
+        state.waits(Blocker.START, "Kafka at kafka:9092 does not answer")
         assert get(health, "/startupz") == (200, "ok\n")
         assert get(health, "/readyz") == (503, "Kafka at kafka:9092 does not answer\n")
-        state.works(live=lambda: "stuck", ready=lambda: "breaker open", accept=str)
+        state.works(live=lambda: "stuck", blockers=lambda: {Blocker.BREAKER: "breaker open"}, accept=str)
         assert get(health, "/startupz") == (200, "ok\n")
     finally:
         health.close()
@@ -107,7 +108,7 @@ def test_a_worker_has_started_once_its_engine_is_warm_whatever_is_away() -> None
 def test_a_port_of_all_addresses_answers_both_families(host: str) -> None:
     """IPv4's callers have mapped addresses there; one from this machine closes the breaker all the same."""
     state = HealthState()
-    state.works(live=str, ready=str, accept=lambda num_next: f"{num_next} more")
+    state.works(live=str, blockers=dict, accept=lambda num_next: f"{num_next} more")
     health = Health("::", 0, state=state, metrics=nothing)
     connection = HTTPConnection(host, health.port, timeout=patience(5))
     try:

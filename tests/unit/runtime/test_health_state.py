@@ -2,6 +2,7 @@
 
 import pytest
 
+from worker.core.blockers import Blocker
 from worker.runtime import health_state
 from worker.runtime.health_state import LIVE_S, HealthState, stale
 
@@ -15,13 +16,17 @@ def test_a_new_process_is_alive_and_neither_started_nor_ready() -> None:
 def test_once_its_engine_is_warm_a_worker_has_started_whatever_it_waits_for() -> None:
     state = HealthState()
     state.engine_is_warm()
-    state.waits("Kafka is unavailable")
+    state.waits(Blocker.START, "Kafka is unavailable")
     assert (state.live(), state.started(), state.ready()) == ("", "", "Kafka is unavailable")
 
 
 def test_a_worker_at_work_answers_what_its_parts_say_at_that_time() -> None:
     state, said = HealthState(), {"live": "", "ready": "the breaker is open"}
-    state.works(live=lambda: said["live"], ready=lambda: said["ready"], accept=lambda num_next: f"{num_next} more")
+    state.works(
+        live=lambda: said["live"],
+        blockers=lambda: {Blocker.GROUP: "", Blocker.BREAKER: said["ready"]},
+        accept=lambda num_next: f"{num_next} more",
+    )
     assert (state.live(), state.ready(), state.accept(7)) == ("", "the breaker is open", "7 more")
     said |= {"live": "stuck", "ready": ""}
     assert (state.live(), state.ready()) == ("stuck", "")

@@ -11,6 +11,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 from prometheus_client import CollectorRegistry
 
 from tests.support.examples import impression, record
+from worker.core.blockers import Blocker
 from worker.core.delivery.handover_messages import FlushEnd
 from worker.core.delivery.lag import LagReport, PartitionLag
 from worker.core.records import Headers, Partition, Reason
@@ -18,6 +19,7 @@ from worker.core.simulation.draws import Ask, Drawn, EngineCard, Usage
 from worker.core.simulation.prepare import Asking, prepare
 from worker.core.simulation.questions import Depths, Kind, Status
 from worker.core.simulation.sampling import Skip
+from worker.runtime.health_state import HealthState
 from worker.runtime.telemetry import Telemetry
 from worker.settings.prompt_profiles import load
 
@@ -199,6 +201,31 @@ def test_the_words_of_public_labels_never_change(watched: Watched) -> None:
 
 def test_what_runs_is_told(watched: Watched) -> None:
     assert b'engine="choice-model",model="choice-model"' in watched.telemetry.exposition()[0]
+
+
+def test_ready_and_what_holds_up_are_what_readyz_says() -> None:
+    registry, state = CollectorRegistry(), HealthState()
+    Telemetry(CARD, registry=registry, blockers=state.blockers)
+
+    def shown() -> tuple[float | None, set[str]]:
+        held_up = {one: registry.get_sample_value("mirrorstream_held_up", {"reason": one}) for one in map(str, Blocker)}
+        assert set(held_up.values()) <= {0.0, 1.0}, "every reason has its series"
+        return registry.get_sample_value("mirrorstream_ready"), {one for one, value in held_up.items() if value}
+
+    assert (shown(), state.ready()) == ((0.0, {"engine"}), "the engine is loading")
+    state.waits(Blocker.START, "Kafka at kafka:9092 does not answer")
+    assert shown() == (0.0, {"start"})
+    for kinds in ((), *[(one,) for one in Blocker], tuple(Blocker)):
+        texts = {one: f"because of {one}" if one in kinds else "" for one in Blocker}
+        state.works(live=str, blockers=texts.copy, accept=str)
+        assert shown() == (not kinds, set(kinds))
+        assert state.ready() == "; ".join(f"because of {one}" for one in kinds)
+
+
+def test_the_reasons_of_an_unready_worker_never_change() -> None:
+    """Alerts name them."""
+    words = "engine start group positions topics transactions unreadable breaker schema refusals stalled stopping"
+    assert set(Blocker) == set(words.split())
 
 
 # -- spans
