@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.support.events import GENRES, encode, event_id, impression
-from tests.support.harness import Stage, Worker, as_flags, mirrorstream, send, send_raw
+from tests.support.harness import Stage, Worker, as_flags, feeding, mirrorstream, send, send_raw
 from tests.support.judge import Judge, Verdict, key_of, single_object
 from tests.support.kafka_broker import KafkaCluster
 from tests.support.patience import patience
@@ -159,6 +159,20 @@ def test_a_worker_shows_its_lag_and_hands_its_series_over_with_a_partition(stage
             first.until(lambda: first.page("/metrics")[1].count("mirrorstream_lag_records{") == 1, "one series left")
             assert second.stop() == 0
         first.until(lambda: shows_all(first), "both partitions again")
+
+
+def test_the_stages_of_events_explain_their_whole_latency(stage: Stage) -> None:
+    """To within 5 %, as the clocks of two processes and of the broker see it."""
+    stage.create(partitions=3)
+    with stage.worker() as worker:
+        worker.until_ready()
+        with feeding(stage, rate=40, least=200) as end:
+            worker.until(lambda: worker.metric("records_consumed_total") >= 200, "200 events")
+            num_events = end()
+        worker.until(lambda: worker.metric("end_to_end_seconds_count") == num_events, "all events committed")
+        assert worker.metric("stage_seconds_count") == 8 * num_events
+        whole_s, stages_s = worker.metric("end_to_end_seconds_sum"), worker.metric("stage_seconds_sum")
+    assert stages_s == pytest.approx(whole_s, rel=0.05)
 
 
 def test_lag_ends_with_the_last_commit(stage: Stage) -> None:

@@ -5,7 +5,7 @@ import functools
 import itertools
 import selectors
 from collections import Counter, deque
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, ParamSpec
 
@@ -25,6 +25,7 @@ from worker.core.delivery.handover_messages import (
     TopicNews,
 )
 from worker.core.delivery.lag import LagReport, PartitionLag
+from worker.core.delivery.stages import LatencyStage
 from worker.core.errors import Poison, Retryable
 from worker.core.prompts.prompt import Prompt
 from worker.core.records import Headers, Impression, Message, Partition, Reason, Record
@@ -286,6 +287,7 @@ class FakeWatch:
         self.trace: Mapping[str, str] = {}  # instead of one by event id
         self.held_now = self.waiting_now = 0
         self.latencies_s: list[float] = []
+        self.stages_s = dict.fromkeys(LatencyStage, 0.0)
         self.lags: dict[Partition, PartitionLag] = {}
         self.drain_s = 0.0
 
@@ -304,7 +306,9 @@ class FakeWatch:
     def answered(self, responses: tuple[SimulatedResponse, ...]) -> None:
         self.counts["answered"] += len(responses)
 
-    def event_committed(self, *, end_to_end_s: float | None) -> None:
+    def event_committed(self, stages_s: Sequence[float], *, end_to_end_s: float | None) -> None:
+        for stage, seconds in zip(LatencyStage, stages_s, strict=True):
+            self.stages_s[stage] += seconds
         self.counts["committed"] += 1
         self.counts["untimed"] += end_to_end_s is None
         self.latencies_s += [] if end_to_end_s is None else [end_to_end_s]

@@ -16,6 +16,7 @@ from tools.reference.markdown import bounds, code, entries, meanings, table
 from worker.core.blockers import Blocker
 from worker.core.delivery.handover_messages import TopicNews
 from worker.core.delivery.lag import LagReport, PartitionLag
+from worker.core.delivery.stages import LatencyStage
 from worker.core.errors import ExitCode
 from worker.core.flags import Flag
 from worker.core.prompts import prompt
@@ -135,6 +136,7 @@ BLOCKS: Mapping[str, Callable[[], str]] = {
     "flags": partial(_enumeration, Flag, "flag"),
     "dead-letter-reasons": partial(_enumeration, Reason, "reason"),
     "blockers": partial(_enumeration, Blocker, "reason"),
+    "stages": partial(_enumeration, LatencyStage, "stage"),
     "skips": partial(_enumeration, Skip, "reason"),
     "experiment-states": partial(_enumeration, State, "state"),
     "export-types": partial(_enumeration, ColumnType, "type"),

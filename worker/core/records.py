@@ -278,6 +278,7 @@ class Record:
     timestamp_ms: int | None = None  # None if its producer gave none
     problem: str = ""  # why the client could not read it whole
     unreadable_from: int | None = None  # no client can read this offset up to `offset`: they stand in a broken batch
+    polled_s: float = 0.0  # when the client gave it to us, monotonic; 0 if that is not known
 
     @property
     def where(self) -> str:

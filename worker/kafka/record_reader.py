@@ -1,5 +1,6 @@
 """Converts the client's message to our `Record`, and hands our `Message` to the client."""
 
+import time
 from collections.abc import Callable
 
 from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, KafkaError, Message, Producer
@@ -22,6 +23,7 @@ def to_record(message: Message, partition: Partition, epoch: int) -> Record:
         headers=headers,
         timestamp_ms=_timestamp_ms(message),
         problem=problem,
+        polled_s=time.monotonic(),
     )
 
 

@@ -84,6 +84,7 @@ class Asker:
         asks = [replace(ask, priority=rank) for one in ready.questions if not one.refused for ask in one.asks]
         with self._supervisor.answering(record):
             drawn = iter(await _together(self._draw(record, ask) for ask in asks))
+        ready.entry.asked_s, ready.entry.drawn_s = started_s, self._clock()
         return [_asked(one, drawn, received_s=ready.entry.received_s, started_s=started_s) for one in ready.questions]
 
     async def _draw(self, record: Record, ask: Ask) -> tuple[Drawn, float]:

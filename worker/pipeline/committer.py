@@ -44,7 +44,7 @@ class Committer:
     """Carries out the handover's commands.
 
     `loop` is told what becomes durable, void or refused.  `assigned` has the partitions that are ours now,
-    `last_tick_s` the time of the last tick, monotonic seconds.
+    `last_tick_s` the time of the last tick, `sent_s` when the last transaction began, both monotonic seconds.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Committer:
         self._loop, self._source, self._sink, self._watch = loop, source, sink, watch
         self._handover, self._tasks, self._clock = handover, tasks, clock
         self.assigned: set[Partition] = set()
-        self.last_tick_s = clock()
+        self.last_tick_s = self.sent_s = clock()
 
     def handle(self, event: Event) -> None:
         """Pass an event on to the handover and do what it commands."""
@@ -94,7 +94,7 @@ class Committer:
                     self._drop(partitions)
 
     async def _flush(self, flush: Flush) -> None:
-        started_s = self._clock()
+        self.sent_s = started_s = self._clock()
         with self._watch.flush(sum(len(head.messages) for head in flush.heads)):
             outcome = await self._sink.flush(flush)
         self._watch.flushed(outcome.end, self._clock() - started_s)

@@ -23,6 +23,9 @@ class RecordInFlight:
     num_bytes: int = 0  # of memory, beside the record itself
     num_tokens: int = 0
     event_s: float | None = None  # when its event occurred, seconds since 1970; None until it is decoded
+    batched_s: float = 0.0  # monotonic, as the next two: when it went into a micro-batch
+    asked_s: float = 0.0  # its first draw began
+    drawn_s: float = 0.0  # its last draw ended
     answered_s: float | None = None  # monotonic; None until its responses are there
     num_letters: int = 0  # dead letters made of it so far; Kafka may refuse one, and then takes a smaller one
     task: asyncio.Task[None] | None = None

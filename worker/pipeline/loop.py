@@ -261,8 +261,9 @@ class Pipeline:
             return
         entry.event_s = decoded.impression.occurred_at / 1e6
         self._flight.grow(entry, num_tokens(questions), num_bytes(entry.record, decoded.impression, questions))
+        entry.batched_s = self._clock()
         ready = Ready(entry, decoded, questions)
-        self._admit(self._batcher.add(ready, tokens=entry.num_tokens, now_s=self._clock()))
+        self._admit(self._batcher.add(ready, tokens=entry.num_tokens, now_s=entry.batched_s))
 
     def _admit(self, batch: list[Ready] | None) -> None:
         """Send a micro-batch to the engine, one user's events side by side: they share the longest prefix."""
@@ -301,7 +302,7 @@ class Pipeline:
     def released(self, partition: Partition, commit_offset: int) -> None:
         """Forget the records below `commit_offset`: they are durable."""
         entries = self._flight.release(partition, commit_offset)
-        self._latencies.released(entries)
+        self._latencies.released(entries, self._committer.sent_s)
         self._lag_reporter.released(partition, commit_offset, entries)
         self._refusals.released(partition, entries)
         if self._engine_supervisor.suspects.forget(partition, commit_offset):

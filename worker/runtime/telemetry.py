@@ -12,7 +12,7 @@ The context of `process` goes into the headers of every response.  Where nothing
 record that brings a context with it pays for handing that on.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -27,6 +27,7 @@ from worker import __version__
 from worker.core.blockers import Blockers
 from worker.core.delivery.handover_messages import FlushEnd, TopicNews
 from worker.core.delivery.lag import LagReport
+from worker.core.delivery.stages import LatencyStage
 from worker.core.records import REFUSALS, Headers, Impression, Reason, Record
 from worker.core.simulation.draws import Ask, Drawn, EngineCard, PositionProfile
 from worker.core.simulation.questions import Kind, Status
@@ -37,6 +38,7 @@ from worker.runtime.readiness_metrics import ReadinessMetrics
 
 _LLM_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 _END_TO_END_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3_600, 14_400, 86_400)
+_STAGE_SECONDS = (0.001, 0.005, *_END_TO_END_SECONDS)
 _FLUSH_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _TRACE_HEADERS = frozenset({"traceparent", "tracestate"})
 
@@ -96,6 +98,10 @@ class Telemetry:
             "Time from a record's timestamp to the commit of its answer",
             buckets=_END_TO_END_SECONDS,
         )
+        stages = histogram(
+            name + "stage_seconds", "Time of an event in each stage until its commit", ["stage"], buckets=_STAGE_SECONDS
+        )
+        self._observe_stage = [stages.labels(stage).observe for stage in LatencyStage]
         tokens = counter(
             name + "tokens_total", "Tokens: of prompts, cached ones among them, and of completions", ["direction"]
         )
@@ -157,8 +163,10 @@ class Telemetry:
         for response in responses:
             self._responses_of[response.question, response.status].inc()
 
-    def event_committed(self, *, end_to_end_s: float | None) -> None:
-        """Count a committed event's latency, seconds; without one, None, it is counted as one without time."""
+    def event_committed(self, stages_s: Sequence[float], *, end_to_end_s: float | None) -> None:
+        """Count a committed event's seconds by stage and in all; without the latter, None, as one without time."""
+        for observe, seconds in zip(self._observe_stage, stages_s, strict=True):
+            observe(seconds)
         if end_to_end_s is None:
             self._untimed.inc()
         else:

@@ -94,7 +94,7 @@ def make_pipeline(
             answerer=Answerer(asker, watch, rules=rules, outgoing=outgoing, turns=Turns(clock), wall=wall),
             refusals=Refusals(watch, handover=handover, flight=flight, rules=rules, clock=clock),
             committer=Committer(loop, source, sink, watch, handover=handover, tasks=tasks, clock=clock),
-            latencies=Latencies(watch, wall=wall),
+            latencies=Latencies(watch, wall=wall, clock=clock),
             lag_reporter=LagReporter(source, watch, flight=flight, wall=wall, clock=clock),
         )
     )

@@ -25,6 +25,7 @@ from tests.support.world import (
 )
 from worker.core.blockers import Blocker
 from worker.core.delivery.handover_messages import Aborted, Committed, InDoubt, Refusal, Refused, Revoking
+from worker.core.delivery.stages import LatencyStage
 from worker.core.errors import Fatal, Fenced
 from worker.core.records import Reason, Record, User
 from worker.core.simulation.draws import Ask, Drawn
@@ -284,6 +285,34 @@ async def test_a_latency_ends_with_the_commit_and_not_with_the_answer() -> None:
         await world.committed(A, 2)
     assert len(world.watch.latencies_s) == 2
     assert all(1.8 < latency_s < 2.5 for latency_s in world.watch.latencies_s)
+
+
+@jumping
+async def test_each_stage_of_an_event_has_its_time_and_all_of_them_add_up() -> None:
+    world = World()
+    world.sink.flush_s = 0.8
+    gate = world.engine.gates["event-0"] = asyncio.Event()
+    async with working(world):
+        world.source.assign(A)
+        await asyncio.sleep(10.0)
+        written_ms = int(1000 * (WALL_S + world.pipeline.last_tick_s - 3.0))
+        late = [
+            Record(A, 1, n, b"k", event(f"event-{n}"), (), written_ms, polled_s=world.pipeline.last_tick_s - 1.0)
+            for n in range(2)
+        ]
+        world.source.deliver(late)
+        await until(lambda: len(world.engine.asks) == 2 * QUESTIONS * DRAWS)
+        await asyncio.sleep(4.0)
+        gate.set()
+        await world.committed(A, 2)
+    found = world.watch.stages_s
+    assert sum(found.values()) == pytest.approx(sum(world.watch.latencies_s), rel=0.001)
+    assert found[LatencyStage.TOPIC] == pytest.approx(2 * 2.0, abs=0.1)
+    assert found[LatencyStage.WINDOW] == pytest.approx(2 * 1.0, abs=0.1)
+    assert found[LatencyStage.BATCH] == pytest.approx(2 * 0.02, abs=0.05)
+    assert found[LatencyStage.ENGINE] == pytest.approx(4.0, abs=0.1), "one of the two"
+    assert found[LatencyStage.RELEASE] == pytest.approx(4.0, abs=0.5), "the other, which waits behind it"
+    assert found[LatencyStage.TRANSACTION] == pytest.approx(2 * 0.8, abs=0.1)
 
 
 @jumping

@@ -14,6 +14,7 @@ from tests.support.examples import impression, record
 from worker.core.blockers import Blocker
 from worker.core.delivery.handover_messages import FlushEnd
 from worker.core.delivery.lag import LagReport, PartitionLag
+from worker.core.delivery.stages import LatencyStage
 from worker.core.records import Headers, Partition, Reason
 from worker.core.simulation.draws import Ask, Drawn, EngineCard, Usage
 from worker.core.simulation.prepare import Asking, prepare
@@ -94,6 +95,7 @@ def test_every_series_is_there_at_zero_from_the_start(watched: Watched) -> None:
             "user_days_forgotten",
         )
     ]
+    zero += [watched.value("stage_seconds_count", stage=stage) for stage in LatencyStage]
     zero += [watched.value("held_records", why=why) for why in ("breaker", "schema")]
     assert set(zero) == {0.0}
 
@@ -114,8 +116,8 @@ def test_nothing_that_is_counted_makes_a_new_series(watched: Watched) -> None:
         watched.telemetry.dead_letter(reason)
     watched.telemetry.state(in_flight=1, assigned=2, paused=1, head_s=0.5)
     watched.telemetry.answered(())
-    watched.telemetry.event_committed(end_to_end_s=0.5)
-    watched.telemetry.event_committed(end_to_end_s=None)
+    watched.telemetry.event_committed((0.1, 0.0, 0.0, 0.0, 0.25, 0.0, 0.1, 0.05), end_to_end_s=0.5)
+    watched.telemetry.event_committed((0.0,) * len(LatencyStage), end_to_end_s=None)
     watched.telemetry.breaker(is_open=True)
     watched.telemetry.held(3, waiting=2)
     assert watched.value("held_records", why="breaker") == 3.0
@@ -127,6 +129,8 @@ def test_nothing_that_is_counted_makes_a_new_series(watched: Watched) -> None:
     assert watched.value("records_skipped_total", reason="sample") == 1.0
     assert watched.value("flushes_total", outcome="indoubt") == 1.0
     assert watched.value("end_to_end_seconds_sum") == 0.5
+    assert watched.value("stage_seconds_sum", stage="engine") == 0.25
+    assert watched.value("stage_seconds_sum", stage="transaction") == 0.05
     assert watched.value("records_without_time_total") == 1.0
 
 
@@ -140,7 +144,8 @@ def test_metrics_are_openmetrics_for_those_who_ask_for_it(watched: Watched) -> N
 
 def test_an_event_of_hours_ago_has_a_bucket(watched: Watched) -> None:
     """A worker that works off a backlog is as old as the backlog; above the last bucket no percentile is known."""
-    watched.telemetry.event_committed(end_to_end_s=4 * 3_600.0)
+    watched.telemetry.event_committed((4 * 3_600.0, *(0.0,) * 7), end_to_end_s=4 * 3_600.0)
+    assert watched.value("stage_seconds_bucket", stage="topic", le="3600.0") == 0.0
     assert watched.value("end_to_end_seconds_bucket", le="14400.0") == 1.0
     assert watched.value("end_to_end_seconds_bucket", le="3600.0") == 0.0
 
@@ -188,6 +193,11 @@ def test_every_reason_for_a_dead_letter_has_its_series(watched: Watched, reason:
     assert watched.value("dead_letters_total", reason=reason) == 0.0
     watched.telemetry.dead_letter(reason)
     assert watched.value("dead_letters_total", reason=reason) == 1.0
+
+
+def test_the_stages_of_an_event_never_change() -> None:
+    """Dashboards stack them."""
+    assert list(LatencyStage) == ["topic", "window", "decode", "batch", "engine", "encode", "release", "transaction"]
 
 
 def test_the_words_of_public_labels_never_change(watched: Watched) -> None:
