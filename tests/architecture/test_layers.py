@@ -79,6 +79,7 @@ ONLY_IN = {
         "worker.runtime.telemetry",
         "worker.runtime.lag_metrics",
         "worker.runtime.readiness_metrics",
+        "worker.runtime.transaction_metrics",
         "worker.bench.model.stream",
         "worker.experiment.page.prometheus",
     ),

@@ -159,6 +159,11 @@ def test_a_worker_shows_its_lag_and_hands_its_series_over_with_a_partition(stage
             first.until(lambda: first.page("/metrics")[1].count("mirrorstream_lag_records{") == 1, "one series left")
             assert second.stop() == 0
         first.until(lambda: shows_all(first), "both partitions again")
+        page = first.page("/metrics")[1]
+    assert 'mirrorstream_partitions_moved_total{kind="assigned"} 3.0' in page, "two, and one that came back"
+    assert 'mirrorstream_partitions_moved_total{kind="revoked"} 1.0' in page
+    assert 'mirrorstream_partitions_moved_total{kind="lost"} 0.0' in page
+    assert 'mirrorstream_rebalance_duration_seconds_count{kind="revoked"} 1.0' in page
 
 
 def test_the_stages_of_events_explain_their_whole_latency(stage: Stage) -> None:

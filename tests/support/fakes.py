@@ -14,12 +14,14 @@ from worker.core.codec.framing import SchemaRef
 from worker.core.delivery.handover_messages import (
     Assigned,
     Committed,
+    Fence,
     Flush,
     FlushEnd,
     FlushOutcome,
     Frozen,
     InDoubt,
     Lost,
+    Rebalanced,
     Revoking,
     Settled,
     TopicNews,
@@ -214,7 +216,7 @@ class FakeSink:
     def __init__(self) -> None:
         self.ends: deque[FlushOutcome | Exception] = deque()
         self.lands_in_doubt = False
-        self.flush_s = 0.005
+        self.flush_s = self.settle_s = 0.005
         self.flushes: list[Flush] = []
         self.log: list[Message] = []
         self.committed: dict[Partition, int] = {}
@@ -234,7 +236,7 @@ class FakeSink:
 
     async def settle(self, partitions: frozenset[Partition]) -> Settled:
         self.calls["settle"] += 1
-        await asyncio.sleep(0.005)
+        await asyncio.sleep(self.settle_s)
         return Settled({one: self.committed.get(one, -1) for one in partitions}, asyncio.get_running_loop().time())
 
     async def close(self) -> None:
@@ -289,7 +291,7 @@ class FakeWatch:
         self.latencies_s: list[float] = []
         self.stages_s = dict.fromkeys(LatencyStage, 0.0)
         self.lags: dict[Partition, PartitionLag] = {}
-        self.drain_s = 0.0
+        self.drain_s = self.in_doubt_s = 0.0
 
     def consumed(self) -> None:
         self.counts["consumed"] += 1
@@ -341,6 +343,16 @@ class FakeWatch:
 
     def engine_died(self) -> None:
         self.counts["engine death"] += 1
+
+    def settled(self, seconds: float) -> None:
+        self.counts["settled"] += 1
+        self.in_doubt_s += seconds
+
+    def fenced(self, fence: Fence) -> None:
+        self.counts[f"fence {fence}"] += 1
+
+    def rebalanced(self, rebalanced: Rebalanced) -> None:
+        self.counts[f"rebalance {rebalanced.kind}"] += rebalanced.num_partitions
 
     def flushed(self, end: FlushEnd, seconds: float) -> None:
         self.counts[f"flush {end}"] += 1

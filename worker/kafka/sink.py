@@ -191,7 +191,7 @@ class KafkaSink:
             return self._abort(producer, KafkaException(error))
         self._raise_if_hopeless(error, "commit")
         log.warning("commit: %s; in doubt; asking the broker", error_text.explain(error))
-        return InDoubt()
+        return InDoubt(is_fenced=error.code() in client.PRODUCER_FENCED)
 
     def _abort(self, producer: Producer, cause: KafkaException | BufferError) -> Outcome:
         self._raise_failures()
@@ -199,8 +199,9 @@ class KafkaSink:
             error = client.kafka_error(cause)
             self._raise_if_hopeless(error, "transaction")
             log.warning("transaction: %s; aborting", error_text.explain(error))
-            if error.fatal() or error.code() in client.PRODUCER_FENCED:
-                return InDoubt()
+            is_fenced = error.code() in client.PRODUCER_FENCED
+            if error.fatal() or is_fenced:
+                return InDoubt(is_fenced=is_fenced)
         self._calls.allow(self._settings.transaction_timeout_s)
         try:
             producer.abort_transaction(self._settings.transaction_timeout_s)
@@ -208,7 +209,7 @@ class KafkaSink:
             error = client.kafka_error(failed)
             self._raise_if_hopeless(error, "abort")
             log.warning("abort: %s; in doubt; asking the broker", error_text.explain(error))
-            return InDoubt()
+            return InDoubt(is_fenced=error.code() in client.PRODUCER_FENCED)
         return self._had_no_effect(producer)
 
     def _raise_failures(self) -> None:

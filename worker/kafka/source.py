@@ -21,7 +21,7 @@ from datetime import datetime
 from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from worker.core.blockers import Blocker, Blockers
-from worker.core.delivery.handover_messages import Assigned, Frozen, Head, Lost, Revoking
+from worker.core.delivery.handover_messages import Assigned, Frozen, Head, Lost, RebalanceKind, Revoking
 from worker.core.errors import Fatal, Fenced
 from worker.core.records import Partition, Record
 from worker.core.topics.topic_guard import Look
@@ -36,6 +36,7 @@ from worker.kafka.membership import Membership
 from worker.kafka.partition_pauser import HOLD_S, Pauser
 from worker.kafka.poll_thread_queue import Mailbox, call_in
 from worker.kafka.positions import GoneError, Positions, Start, Starts, StoppedWaiting, partition_of
+from worker.kafka.rebalances import timed
 from worker.kafka.record_reader import to_record
 from worker.kafka.unreadable import Unreadable
 from worker.pipeline.ports import AllRead, Delivery
@@ -158,8 +159,9 @@ class KafkaSource:
 
     def _run(self) -> None:
         try:
+            callbacks = {"on_assign": self._on_assign, "on_revoke": self._on_revoke, "on_lost": self._on_lost}
             self._consumer.subscribe(
-                self._settings.input_topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+                self._settings.input_topics, **{name: timed(one, self._deliver) for name, one in callbacks.items()}
             )
             while not self._stopping.is_set():
                 self._mailbox.run_pending()
@@ -315,7 +317,7 @@ class KafkaSource:
 
     # -- rebalance callbacks, inside poll
 
-    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> RebalanceKind:
         given = [partition_of(one) for one in partitions]
         self._topics.refuse(one.topic for one in given)
         starts = self._positions.start(consumer, given)
@@ -332,6 +334,7 @@ class KafkaSource:
         if self._wanted_pause:  # the window is full: new partitions wait, too
             self._pauser.set(frozenset(self._own.epochs), self._own.epochs)
         log.info("assigned %s", ", ".join(map(str, given)) or "no new partitions")
+        return RebalanceKind.ASSIGNED
 
     def _take_starts(self, consumer: Consumer, starts: Starts) -> None:
         """Start reading each partition that has a start, and report the topics without one."""
@@ -348,7 +351,7 @@ class KafkaSource:
             self._topics.is_absent(topic)
             self._lose_topic(topic)
 
-    def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+    def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> RebalanceKind:
         gone = frozenset(map(partition_of, partitions))
         self._topics.is_given_up(self._own.give_up(gone))
         deadline_s = time.monotonic() + self._settings.revoke_timeout_s
@@ -358,17 +361,19 @@ class KafkaSource:
             self._mailbox.run_pending(wait_s=POLL_S)
             self.last_poll_s = time.monotonic()
         self._forget(gone)
-        if self._revoking is not None:  # not released in time: its records in flight are dropped
+        is_late = self._revoking is not None
+        if is_late:  # not released in time: its records in flight are dropped
             self._revoking = None
             self._deliver(Lost(gone))
         consumer.incremental_unassign(partitions)
         log.info("revoked %s", ", ".join(map(str, gone)))
+        return RebalanceKind.LOST if is_late else RebalanceKind.REVOKED
 
     def _let_go(self, partitions: frozenset[Partition]) -> None:
         if self._revoking == partitions:
             self._revoking = None
 
-    def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+    def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> RebalanceKind:
         gone = frozenset(map(partition_of, partitions))
         self._topics.is_given_up(self._own.give_up(gone))
         self._forget(gone)
@@ -377,6 +382,7 @@ class KafkaSource:
         self._deliver(Lost(gone))
         consumer.incremental_unassign(partitions)
         log.warning("lost %s: the session timed out, or the topic was deleted", ", ".join(map(str, gone)))
+        return RebalanceKind.LOST
 
     def _forget(self, partitions: frozenset[Partition]) -> None:
         self._own.end(partitions)

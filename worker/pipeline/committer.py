@@ -4,9 +4,9 @@ It decides nothing: what may be published and committed together, and when a par
 `delivery.handover`'s.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from worker.core.delivery.handover import Handover
 from worker.core.delivery.handover_messages import (
@@ -14,9 +14,11 @@ from worker.core.delivery.handover_messages import (
     Command,
     Drop,
     Event,
+    Fence,
     Flush,
     FlushEnd,
     Freeze,
+    InDoubt,
     LetGo,
     Rebuild,
     Release,
@@ -24,10 +26,13 @@ from worker.core.delivery.handover_messages import (
     Send,
     Tick,
 )
+from worker.core.errors import Fenced
 from worker.core.records import Partition
 from worker.pipeline.loop_port import PartitionLoop
 from worker.pipeline.ports import Sink, Source
 from worker.pipeline.task_group import TaskGroup
+
+T = TypeVar("T")
 
 
 class FlushWatch(Protocol):
@@ -38,6 +43,12 @@ class FlushWatch(Protocol):
 
     def flushed(self, end: FlushEnd, seconds: float) -> None:
         """Count a transaction by its end, and how long it took, seconds."""
+
+    def settled(self, seconds: float) -> None:
+        """Count a producer that was rebuilt, and how long it was in doubt what became of its transaction, seconds."""
+
+    def fenced(self, fence: Fence) -> None:
+        """Count a broker's refusal of our producer or member."""
 
 
 class Committer:
@@ -96,13 +107,25 @@ class Committer:
     async def _flush(self, flush: Flush) -> None:
         self.sent_s = started_s = self._clock()
         with self._watch.flush(sum(len(head.messages) for head in flush.heads)):
-            outcome = await self._sink.flush(flush)
+            outcome = await self._fenceable(self._sink.flush(flush))
         self._watch.flushed(outcome.end, self._clock() - started_s)
+        if isinstance(outcome, InDoubt) and outcome.is_fenced:
+            self._watch.fenced(Fence.TIMEOUT)
         self._do(self._handover.handle(outcome))
         self.tick(urgent=self._handover.due())
 
     async def _settle(self, partitions: frozenset[Partition]) -> None:
-        self._do(self._handover.handle(await self._sink.settle(partitions)))
+        began_s = self._clock()
+        settled = await self._fenceable(self._sink.settle(partitions))
+        self._watch.settled(self._clock() - began_s)
+        self._do(self._handover.handle(settled))
+
+    async def _fenceable(self, work: Awaitable[T]) -> T:
+        try:
+            return await work
+        except Fenced:
+            self._watch.fenced(Fence.IDENTITY)
+            raise
 
     def _drop(self, partitions: frozenset[Partition]) -> None:
         self.assigned -= partitions

@@ -20,10 +20,10 @@ from typing import Protocol
 
 from worker.core.blockers import Blocker, Blockers, both, told
 from worker.core.delivery.handover import Handover
-from worker.core.delivery.handover_messages import Assigned, Lost, Refusal, TopicNews
+from worker.core.delivery.handover_messages import Assigned, Fence, Lost, Rebalanced, Refusal, TopicNews
 from worker.core.delivery.micro_batcher import MicroBatcher
 from worker.core.delivery.offset_metadata import Note
-from worker.core.errors import EngineGone, Fatal, Poison
+from worker.core.errors import EngineGone, Fatal, Fenced, Poison
 from worker.core.records import DeadLetter, Message, Partition, Reason, Record
 from worker.core.resilience.watchdog import Watchdog
 from worker.core.simulation.prepare import num_bytes, num_tokens
@@ -58,6 +58,12 @@ class LoopWatch(StaleWatch, Protocol):
 
     def topic(self, news: TopicNews) -> None:
         """Count a topic that was made anew or deleted, and set whether it keeps the worker from being ready."""
+
+    def rebalanced(self, rebalanced: Rebalanced) -> None:
+        """Count a rebalance, its partitions, and how long it took."""
+
+    def fenced(self, fence: Fence) -> None:
+        """Count a broker's refusal of our producer or member."""
 
     def unreadable(self, *, found: int, waiting: int) -> None:
         """Count unreadable batches found since the last call, and set how many hold a partition now."""
@@ -210,11 +216,15 @@ class Pipeline:
         if isinstance(delivery, list):
             self._inbox.put_nowait(delivery)
         elif isinstance(delivery, Fatal):
+            if isinstance(delivery, Fenced):
+                self._watch.fenced(Fence.IDENTITY)
             self._tasks.fail(delivery)
         elif isinstance(delivery, AllRead):
             self._finishing = self._tasks.spawn(self._finish_reading())
         elif isinstance(delivery, TopicNews):
             self._watch.topic(delivery)
+        elif isinstance(delivery, Rebalanced):
+            self._watch.rebalanced(delivery)
         else:
             self._committer.handle(delivery)
             if isinstance(delivery, Assigned | Lost) and self._finishing:

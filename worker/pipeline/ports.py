@@ -17,6 +17,7 @@ from worker.core.delivery.handover_messages import (
     FlushOutcome,
     Frozen,
     Lost,
+    Rebalanced,
     Revoking,
     Settled,
     TopicNews,
@@ -32,7 +33,7 @@ class AllRead:
     """A backfill has read everything up to its end; delivered again if partitions are assigned later."""
 
 
-Delivery = list[Record] | Assigned | Revoking | Lost | Frozen | TopicNews | Fatal | AllRead
+Delivery = list[Record] | Assigned | Revoking | Lost | Frozen | Rebalanced | TopicNews | Fatal | AllRead
 
 
 class Source(Protocol):

@@ -12,7 +12,7 @@ The context of `process` goes into the headers of every response.  Where nothing
 record that brings a context with it pays for handing that on.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -25,7 +25,7 @@ from prometheus_client.exposition import choose_encoder
 
 from worker import __version__
 from worker.core.blockers import Blockers
-from worker.core.delivery.handover_messages import FlushEnd, TopicNews
+from worker.core.delivery.handover_messages import TopicNews
 from worker.core.delivery.lag import LagReport
 from worker.core.delivery.stages import LatencyStage
 from worker.core.records import REFUSALS, Headers, Impression, Reason, Record
@@ -35,15 +35,15 @@ from worker.core.simulation.response import SimulatedResponse
 from worker.core.simulation.sampling import Skip
 from worker.runtime.lag_metrics import LagMetrics
 from worker.runtime.readiness_metrics import ReadinessMetrics
+from worker.runtime.transaction_metrics import TransactionMetrics, counter_of
 
 _LLM_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 _END_TO_END_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3_600, 14_400, 86_400)
 _STAGE_SECONDS = (0.001, 0.005, *_END_TO_END_SECONDS)
-_FLUSH_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _TRACE_HEADERS = frozenset({"traceparent", "tracestate"})
 
 
-class Telemetry:
+class Telemetry(TransactionMetrics):
     """Counts and traces; one label set per family, and every series is there at 0 from the start.
 
     `blockers` says at any time what keeps the worker from being ready.  The metrics are made in `registry`; spans go
@@ -58,6 +58,7 @@ class Telemetry:
         registry: CollectorRegistry = REGISTRY,
         tracer: Tracer | None = None,
     ) -> None:
+        name = "mirrorstream_"
         disable_created_metrics()  # a third of all series, and nobody asks when a counter was made
         self._card = card
         self._registry = registry
@@ -65,7 +66,7 @@ class Telemetry:
         # Spans that nobody records cost all the same, with their context: 0.3 ms per event (two cores, 2026-11).
         self._traces = tracer is not None or not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
         self._untraced = nullcontext(ChatSpan(self, trace.INVALID_SPAN, {}))
-        name = "mirrorstream_"
+        super().__init__(name, registry)
         counter = partial(Counter, registry=registry)
         gauge = partial(Gauge, registry=registry)
         histogram = partial(Histogram, registry=registry)
@@ -73,11 +74,13 @@ class Telemetry:
         self._stale = counter(
             name + "records_stale_total", "Records and results dropped because their partition was revoked"
         )
-        self._skipped = _counter(registry, name + "records_skipped_total", "Records skipped, by reason", "reason", Skip)
-        self._dead = _counter(
+        self._skipped = counter_of(
+            registry, name + "records_skipped_total", "Records skipped, by reason", "reason", Skip
+        )
+        self._dead = counter_of(
             registry, name + "dead_letters_total", "Records dead-lettered, by reason", "reason", Reason
         )
-        self._refused = _counter(
+        self._refused = counter_of(
             registry, name + "refusals_total", "Records whose messages Kafka refused, by reason", "reason", REFUSALS
         )
         self._untimed = counter(name + "records_without_time_total", "Answered records without a usable timestamp")
@@ -88,8 +91,6 @@ class Telemetry:
         self._responses_of = {
             (kind, status): self._responses.labels(kind, status) for kind in Kind for status in Status
         }
-        self._flushes = _counter(registry, name + "flushes_total", "Transactions, by outcome", "outcome", FlushEnd)
-        self._flush_s = histogram(name + "flush_duration_seconds", "Duration of a transaction", buckets=_FLUSH_SECONDS)
         self._draw_s = histogram(
             name + "draw_duration_seconds", "Duration of a draw in the engine", buckets=_LLM_SECONDS
         )
@@ -216,11 +217,6 @@ class Telemetry:
         """Count a death or a hang of the engine."""
         self._engine_deaths.inc()
 
-    def flushed(self, end: FlushEnd, seconds: float) -> None:
-        """Count a transaction by its end, and its duration, seconds."""
-        self._flushes.labels(end).inc()
-        self._flush_s.observe(seconds)
-
     def totals(self) -> str:
         """Return what was done, in one line for people."""
 
@@ -337,10 +333,3 @@ def _carrier(headers: Headers) -> dict[str, str]:
         if name.lower() in _TRACE_HEADERS and value is not None and value.isascii():
             found[name.lower()] = value.decode()
     return found
-
-
-def _counter(registry: CollectorRegistry, name: str, text: str, label: str, values: Iterable[str]) -> Counter:
-    counter = Counter(name, text, [label], registry=registry)
-    for value in values:
-        counter.labels(value)
-    return counter

@@ -278,7 +278,7 @@ async def test_a_fence_of_a_name_that_nobody_else_can_have_is_our_own_time_out(
     """The broker has ended the transaction, or it is committed: a new producer finds out which."""
     before = {"send_offsets": ABORTABLE} if call == "abort" else {}
     opened = await bench.open(settings={"worker_id": None}, **before, **{call: error})
-    assert await ended(opened) is InDoubt
+    assert await opened.flush(FLUSH) == InDoubt(is_fenced=True)
     assert bench.calls.split()[-1] == call  # no abort, though the error may ask for one
 
 

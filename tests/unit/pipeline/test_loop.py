@@ -24,7 +24,16 @@ from tests.support.world import (
     working,
 )
 from worker.core.blockers import Blocker
-from worker.core.delivery.handover_messages import Aborted, Committed, InDoubt, Refusal, Refused, Revoking
+from worker.core.delivery.handover_messages import (
+    Aborted,
+    Committed,
+    InDoubt,
+    Rebalanced,
+    RebalanceKind,
+    Refusal,
+    Refused,
+    Revoking,
+)
 from worker.core.delivery.stages import LatencyStage
 from worker.core.errors import Fatal, Fenced
 from worker.core.records import Reason, Record, User
@@ -521,10 +530,14 @@ async def test_a_flush_in_doubt_is_sent_again_only_if_the_broker_does_not_have_i
     world = World()
     world.sink.ends.append(InDoubt())
     world.sink.lands_in_doubt = landed
+    world.sink.settle_s = 3.0
     async with working(world):
         await world.read(event())
         await until(lambda: world.sink.calls["settle"] == 1 and world.handover.idle)
         await world.committed(A, 1)
+    assert world.watch.counts["settled"] == 1
+    assert world.watch.in_doubt_s == pytest.approx(3.0, abs=0.1)
+    assert world.watch.counts["fence timeout"] == 0
     assert len(world.sink.flushes) == (1 if landed else 2)
     assert len(world.sink.log) == QUESTIONS
 
@@ -538,6 +551,35 @@ async def test_a_fenced_producer_ends_the_run() -> None:
     await world.read(event())
     assert isinstance(await running, Fenced)
     assert world.sink.committed == {}
+    assert world.watch.counts["fence identity"] == 1
+
+
+@jumping
+async def test_a_fenced_member_is_counted_before_the_run_ends() -> None:
+    world = World()
+    running = asyncio.create_task(failing(world))
+    await until(lambda: world.pipeline.held_up == "")
+    world.source.deliver(Fenced("poll: another member has our group instance id"))
+    assert isinstance(await running, Fenced)
+    assert world.watch.counts["fence identity"] == 1
+
+
+@jumping
+async def test_a_transaction_that_the_broker_ended_is_a_fence_and_the_worker_goes_on() -> None:
+    world = World()
+    world.sink.ends.append(InDoubt(is_fenced=True))
+    async with working(world):
+        await world.read(event())
+        await world.committed(A, 1)
+    assert (world.watch.counts["fence timeout"], world.watch.counts["fence identity"]) == (1, 0)
+
+
+@jumping
+async def test_rebalances_are_counted_with_their_partitions() -> None:
+    async with working() as world:
+        for kind, num in ((RebalanceKind.ASSIGNED, 3), (RebalanceKind.ASSIGNED, 0), (RebalanceKind.LOST, 2)):
+            world.source.deliver(Rebalanced(kind, num, 0.1))
+    assert (world.watch.counts["rebalance assigned"], world.watch.counts["rebalance lost"]) == (3, 2)
 
 
 # -- rebalances

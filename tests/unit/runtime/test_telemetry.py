@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from tests.support.examples import impression, record
 from worker.core.blockers import Blocker
-from worker.core.delivery.handover_messages import FlushEnd
+from worker.core.delivery.handover_messages import Fence, FlushEnd, Rebalanced, RebalanceKind
 from worker.core.delivery.lag import LagReport, PartitionLag
 from worker.core.delivery.stages import LatencyStage
 from worker.core.records import Headers, Partition, Reason
@@ -95,6 +95,10 @@ def test_every_series_is_there_at_zero_from_the_start(watched: Watched) -> None:
             "user_days_forgotten",
         )
     ]
+    zero += [watched.value("fences_total", cause=cause) for cause in Fence]
+    zero += [watched.value("rebalance_duration_seconds_count", kind=kind) for kind in RebalanceKind]
+    zero += [watched.value("partitions_moved_total", kind=kind) for kind in RebalanceKind]
+    zero += [watched.value(name) for name in ("producers_rebuilt_total", "in_doubt_seconds_count")]
     zero += [watched.value("stage_seconds_count", stage=stage) for stage in LatencyStage]
     zero += [watched.value("held_records", why=why) for why in ("breaker", "schema")]
     assert set(zero) == {0.0}
@@ -118,12 +122,21 @@ def test_nothing_that_is_counted_makes_a_new_series(watched: Watched) -> None:
     watched.telemetry.answered(())
     watched.telemetry.event_committed((0.1, 0.0, 0.0, 0.0, 0.25, 0.0, 0.1, 0.05), end_to_end_s=0.5)
     watched.telemetry.event_committed((0.0,) * len(LatencyStage), end_to_end_s=None)
+    watched.telemetry.settled(3.0)
+    for fence in Fence:
+        watched.telemetry.fenced(fence)
+    for kind in RebalanceKind:
+        watched.telemetry.rebalanced(Rebalanced(kind, 2, 0.5))
     watched.telemetry.breaker(is_open=True)
     watched.telemetry.held(3, waiting=2)
     assert watched.value("held_records", why="breaker") == 3.0
     assert watched.value("held_records", why="schema") == 2.0
     watched.telemetry.forgotten(7)
     assert series() == before
+    assert (watched.value("producers_rebuilt_total"), watched.value("in_doubt_seconds_sum")) == (1.0, 3.0)
+    assert watched.value("fences_total", cause="timeout") == 1.0
+    assert watched.value("partitions_moved_total", kind="lost") == 2.0
+    assert watched.value("rebalance_duration_seconds_sum", kind="revoked") == 0.5
     assert watched.value("user_days_forgotten") == 7.0
     assert watched.value("breaker_open") == 1.0
     assert watched.value("records_skipped_total", reason="sample") == 1.0
@@ -205,6 +218,8 @@ def test_the_words_of_public_labels_never_change(watched: Watched) -> None:
     reasons = "magic schema avro utf8 limit invalid headers unreadable engine_killer too_large refused"
     assert set(Reason) == set(reasons.split())
     assert set(FlushEnd) == {"committed", "aborted", "indoubt", "refused"}
+    assert set(Fence) == {"timeout", "identity"}
+    assert set(RebalanceKind) == {"assigned", "revoked", "lost"}
     for reason in ("too_large", "refused"):
         assert watched.value("refusals_total", reason=reason) == 0.0
 

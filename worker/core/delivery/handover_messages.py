@@ -87,9 +87,10 @@ class Aborted:
 
 @dataclass(frozen=True, slots=True)
 class InDoubt:
-    """It is unknown whether the flush had an effect."""
+    """It is unknown whether the flush had an effect; `is_fenced` if the broker ended its transaction, as too long."""
 
     end: ClassVar = FlushEnd.IN_DOUBT
+    is_fenced: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +130,38 @@ class Refused:
 
 FlushOutcome = Committed | Aborted | InDoubt | Refused
 Event = Assigned | Revoking | Lost | Tick | Frozen | Committed | Aborted | InDoubt | Settled | Refused
+
+
+class Fence(StrEnum):
+    """Why a broker refuses our producer or member; a label of the metrics."""
+
+    TIMEOUT = "timeout"
+    """The broker ended our transaction, which took too long; the worker goes on."""
+
+    IDENTITY = "identity"
+    """Another process has our transactional id or group instance id; the worker stops."""
+
+
+class RebalanceKind(StrEnum):
+    """How a rebalance changed what this worker has; a label of the metrics."""
+
+    ASSIGNED = "assigned"
+    """Partitions were added, or none: the group has answered."""
+
+    REVOKED = "revoked"
+    """Partitions were given back, after what was finished of them was committed."""
+
+    LOST = "lost"
+    """Partitions were taken away, or not given back in time: what was in flight is answered by their next owner."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rebalanced:
+    """A rebalance callback has returned, after so many seconds; as `TopicNews`, not an event of the `Handover`."""
+
+    kind: RebalanceKind
+    num_partitions: int
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
