@@ -189,6 +189,10 @@ def test_lag_ends_with_the_last_commit(stage: Stage) -> None:
         worker.until(lambda: worker.metric("lag_records") == worker.metric("lag_seconds") == 0, "no lag")
         assert worker.metric("drain_seconds") == 0
         assert worker.metric("commit_age_seconds") < 2 * patience(60)
+        worker.until(lambda: worker.metric("kafka_round_trip_seconds") > 0, "report of a Kafka client")
+        both = [f'mirrorstream_kafka_pending_requests{{client="{client}"}}' for client in ("consumer", "producer")]
+        assert all(one in worker.page("/metrics")[1] for one in both)
+        assert worker.metric("kafka_request_failures_total") == 0
 
 
 def test_a_trace_goes_from_the_impression_to_its_responses(stage: Stage, judge: Judge) -> None:

@@ -22,13 +22,18 @@ T = TypeVar("T")
 
 GRACE_S = 5.0  # how long a call may run beyond its own time-out
 LOOK_S = 0.5  # between two checks of a running call
+IDLE_S = 5.0  # without a call, until `idle` is called
 MAX_LOOKS = int(GRACE_S / LOOK_S)
 
 
 class Calls:
-    """Runs calls one after the other in a daemon thread, which does not delay the exit of the process."""
+    """Runs calls one after the other in a daemon thread, which does not delay the exit of the process.
 
-    def __init__(self, name: str) -> None:
+    `idle` is called there every `IDLE_S` while there is no call; it must return at once.
+    """
+
+    def __init__(self, name: str, *, idle: Callable[[], None]) -> None:
+        self._idle = idle
         self.overdue = ""  # why the worker is unready; "" while no call is late
         self._busy = False
         self._deadline_s = 0.0  # of the running call, monotonic
@@ -87,7 +92,11 @@ class Calls:
 
     def _run(self) -> None:
         while True:
-            self._queue.get()()
+            try:
+                work = self._queue.get(timeout=IDLE_S)
+            except queue.Empty:
+                work = self._idle
+            work()
 
 
 def _set(loop: asyncio.AbstractEventLoop, answer: "asyncio.Future[T]", set_outcome: Callable[[], None]) -> None:

@@ -25,6 +25,7 @@ from worker.core.delivery.handover_messages import Aborted, Committed, Flush, In
 from worker.core.errors import Fatal
 from worker.core.records import Message, Partition
 from worker.kafka import client_config as client, error_text, rights
+from worker.kafka.client_reports import ClientReports
 from worker.kafka.deadline_executor import GRACE_S, Calls
 from worker.kafka.offset_sender import RETRY_S, send_offsets
 from worker.kafka.poll_thread_queue import ANSWER_S
@@ -56,7 +57,8 @@ class KafkaSink:
         self._producer: Producer | None = None
         self._failed: list[Failure] = []
         self._searching = False  # for a rejected message: one was found, and nothing was committed since
-        self._calls = Calls("transaction")
+        self.reports = ClientReports()
+        self._calls = Calls("transaction", idle=self._poll)
         self._refuses = ""  # why flushes fail
         self._why = ""  # the same, of the current flush
 
@@ -103,6 +105,12 @@ class KafkaSink:
             await asyncio.sleep(RETRY_S * 5)
 
     # -- the transaction thread
+
+    def _poll(self) -> None:
+        """Take the client's reports also while nothing is flushed: they would pile up."""
+        if self._producer is not None:
+            with suppress(KafkaException, RuntimeError):  # a failed or closed one is the next flush's business
+                self._producer.poll(0)
 
     def _flush(self, flush: Flush) -> Outcome:
         producer = self._producer
@@ -269,7 +277,7 @@ class KafkaSink:
         if old is not None:
             # Closing waits for the client's own threads; the new producer does not.
             threading.Thread(target=_close, args=(old,), daemon=True, name="old-producer").start()
-        self._producer = Producer(client.producer(self._settings, self.transactional_id))
+        self._producer = Producer({**self.reports.options, **client.producer(self._settings, self.transactional_id)})
 
     def _init_once(self) -> str:
         """Initialise transactions; return "" on success, else why it failed if retrying can help.  Raises `Fatal`."""

@@ -28,6 +28,7 @@ from worker.core.topics.topic_guard import Look
 from worker.kafka import client_config as client, error_text, unreadable
 from worker.kafka.admin_queries import AdminQueries
 from worker.kafka.assignment import Assignment
+from worker.kafka.client_reports import ClientReports
 from worker.kafka.commits import Commits
 from worker.kafka.ends import Ends
 from worker.kafka.high_watermarks import HighWatermarks
@@ -69,7 +70,8 @@ class KafkaSource:
         self._settings = settings
         self._ends = Ends(is_backfill=until_end, until=until)
         try:
-            self._consumer = Consumer(client.consumer(settings, tell_end=until_end))
+            self.reports = ClientReports()
+            self._consumer = Consumer({**self.reports.options, **client.consumer(settings, tell_end=until_end)})
         except KafkaException as error:
             raise client.refused_options(error, settings) from error
         self._thread = threading.Thread(target=self._run, name="poll", daemon=True)

@@ -194,6 +194,7 @@ async def answer_all(
         settings, until_end=backfill.until_end, until=backfill.until, topics_before=backfill.topics_before
     )
     sink = KafkaSink(settings, source)
+    telemetry.watch_clients(consumer=source.reports, producer=sink.reports)
     rules = await asyncio.to_thread(pipeline_config.rules, settings, engine, positions)
     pass_headers = frozenset(settings.pass_headers)
     outgoing = Outgoing(encoder, settings.output_topic, rules.max_message_bytes, pass_headers)

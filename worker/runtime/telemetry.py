@@ -33,6 +33,7 @@ from worker.core.simulation.draws import Ask, Drawn, EngineCard, PositionProfile
 from worker.core.simulation.questions import Kind, Status
 from worker.core.simulation.response import SimulatedResponse
 from worker.core.simulation.sampling import Skip
+from worker.runtime.client_metrics import ClientMetrics, Report
 from worker.runtime.lag_metrics import LagMetrics
 from worker.runtime.readiness_metrics import ReadinessMetrics
 from worker.runtime.transaction_metrics import TransactionMetrics, counter_of
@@ -129,6 +130,8 @@ class Telemetry(TransactionMetrics):
         self._lag = LagMetrics(name)
         registry.register(self._lag)
         registry.register(ReadinessMetrics(name, blockers))
+        self._clients = ClientMetrics(name)
+        registry.register(self._clients)
         build = gauge(name + "build_info", "Version, engine and model; always 1", ["version", "engine", "model"])
         build.labels(__version__, card.engine, card.model).set(1)
 
@@ -179,6 +182,10 @@ class Telemetry(TransactionMetrics):
         self._assigned.set(assigned)
         self._paused.set(paused)
         self._head_s.set(head_s)
+
+    def watch_clients(self, *, consumer: Report, producer: Report) -> None:
+        """Show from now on what these two return."""
+        self._clients.reports = {"consumer": consumer, "producer": producer}
 
     def lag(self, report: LagReport) -> None:
         """Replace the lag of all assigned partitions."""

@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from tests.support.examples import impression, record
 from worker.core.blockers import Blocker
+from worker.core.client_stats import ClientStats
 from worker.core.delivery.handover_messages import Fence, FlushEnd, Rebalanced, RebalanceKind
 from worker.core.delivery.lag import LagReport, PartitionLag
 from worker.core.delivery.stages import LatencyStage
@@ -176,6 +177,22 @@ def test_a_partitions_series_are_there_while_it_is_assigned(watched: Watched) ->
     assert watched.value("drain_seconds") == 12.5
     watched.telemetry.lag(LagReport((), 0.0))
     assert watched.value("lag_records", **of) is None
+
+
+def test_each_kafka_client_says_how_it_is(watched: Watched) -> None:
+    names = ("round_trip_seconds", "throttle_seconds", "pending_requests", "queued_messages", "queued_bytes")
+    found = [
+        watched.value(f"kafka_{name}", client=client)
+        for name in (*names, "request_failures_total")
+        for client in ("consumer", "producer")
+    ]
+    assert found == [0.0] * 12
+    watched.telemetry.watch_clients(
+        consumer=lambda: ClientStats(0.1, 0.0, 1, 0, 7, 700), producer=lambda: ClientStats(0.002, 0.5, 2, 3, 4, 5)
+    )
+    assert [watched.value(f"kafka_{name}", client="producer") for name in names] == [0.002, 0.5, 2.0, 4.0, 5.0]
+    assert watched.value("kafka_request_failures_total", client="producer") == 3.0
+    assert watched.value("kafka_queued_messages", client="consumer") == 7.0
 
 
 def test_an_unknown_end_is_no_lag_and_a_clock_that_is_behind_no_negative_age(watched: Watched) -> None:
