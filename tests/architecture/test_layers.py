@@ -77,6 +77,7 @@ ONLY_IN = {
     "opentelemetry": ("worker.runtime.telemetry", "worker.runtime.export", "worker.bench.model.stream"),
     "prometheus_client": (
         "worker.runtime.telemetry",
+        "worker.runtime.admission_metrics",
         "worker.runtime.client_metrics",
         "worker.runtime.lag_metrics",
         "worker.runtime.readiness_metrics",

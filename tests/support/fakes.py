@@ -27,7 +27,9 @@ from worker.core.delivery.handover_messages import (
     TopicNews,
 )
 from worker.core.delivery.lag import LagReport, PartitionLag
+from worker.core.delivery.micro_batcher import BatchEnd
 from worker.core.delivery.stages import LatencyStage
+from worker.core.delivery.window import ShutBy
 from worker.core.errors import Poison, Retryable
 from worker.core.prompts.prompt import Prompt
 from worker.core.records import Headers, Impression, Message, Partition, Reason, Record
@@ -288,6 +290,8 @@ class FakeWatch:
         self.most_paused = 0
         self.trace: Mapping[str, str] = {}  # instead of one by event id
         self.held_now = self.waiting_now = 0
+        self.shares: Sequence[float] = ()
+        self.shut_by: set[ShutBy | None] = set()
         self.latencies_s: list[float] = []
         self.stages_s = dict.fromkeys(LatencyStage, 0.0)
         self.lags: dict[Partition, PartitionLag] = {}
@@ -343,6 +347,13 @@ class FakeWatch:
 
     def engine_died(self) -> None:
         self.counts["engine death"] += 1
+
+    def batch(self, num_records: int, ended_by: BatchEnd) -> None:
+        self.counts[f"batch {ended_by}"] += num_records
+
+    def window(self, shares: Sequence[float], shut_by: ShutBy | None) -> None:
+        self.shares = shares
+        self.shut_by.add(shut_by)
 
     def settled(self, seconds: float) -> None:
         self.counts["settled"] += 1

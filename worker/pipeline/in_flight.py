@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from itertools import takewhile
 
-from worker.core.delivery.window import Window
+from worker.core.delivery.window import ShutBy, Window
 from worker.core.records import Partition, Record
 
 
@@ -82,6 +82,15 @@ class RecordsInFlight:
     def paused(self, assigned: Collection[Partition], stuck: Collection[Partition] = ()) -> frozenset[Partition]:
         """Return the partitions that shall pause for the window."""
         return self._window.paused(assigned, stuck)
+
+    def shares(self) -> tuple[float, ...]:
+        """Return the share of each of the window's budgets that is in flight: records, bytes, tokens."""
+        return self._window.shares()
+
+    @property
+    def shut_by(self) -> ShutBy | None:
+        """The window's fullest budget while it is shut; None while it is open."""
+        return self._window.shut_by
 
     def full(self, stuck: Collection[Partition] = ()) -> bool:
         """Return True if there is no room for another record of a partition that is not stuck."""

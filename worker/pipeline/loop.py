@@ -13,7 +13,7 @@ Inference never happens inside one.
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
@@ -21,8 +21,9 @@ from typing import Protocol
 from worker.core.blockers import Blocker, Blockers, both, told
 from worker.core.delivery.handover import Handover
 from worker.core.delivery.handover_messages import Assigned, Fence, Lost, Rebalanced, Refusal, TopicNews
-from worker.core.delivery.micro_batcher import MicroBatcher
+from worker.core.delivery.micro_batcher import BatchEnd, MicroBatcher
 from worker.core.delivery.offset_metadata import Note
+from worker.core.delivery.window import ShutBy
 from worker.core.errors import EngineGone, Fatal, Fenced, Poison
 from worker.core.records import DeadLetter, Message, Partition, Reason, Record
 from worker.core.resilience.watchdog import Watchdog
@@ -47,7 +48,17 @@ log = logging.getLogger(__name__)
 TICK_S = 0.01  # how often the loop looks at its clocks
 
 
-class LoopWatch(StaleWatch, Protocol):
+class AdmissionWatch(Protocol):
+    """Who counts what is let in."""
+
+    def batch(self, num_records: int, ended_by: BatchEnd) -> None:
+        """Count a micro-batch that closed."""
+
+    def window(self, shares: Sequence[float], shut_by: ShutBy | None) -> None:
+        """Set the shares of the window's budgets (records, bytes, tokens), and why partitions are paused."""
+
+
+class LoopWatch(StaleWatch, AdmissionWatch, Protocol):
     """Who counts what the loop itself does."""
 
     def dead_letter(self, reason: Reason) -> None:
@@ -277,6 +288,8 @@ class Pipeline:
 
     def _admit(self, batch: list[Ready] | None) -> None:
         """Send a micro-batch to the engine, one user's events side by side: they share the longest prefix."""
+        if batch:
+            self._watch.batch(len(batch), self._batcher.ended_by)
         for ready in sorted(batch or (), key=lambda ready: ready.decoded.impression.user.user_id):
             if self._flight.holds(ready.entry):
                 ready.entry.task = self._tasks.spawn(self._answer(ready))
@@ -344,6 +357,7 @@ class Pipeline:
         must_pause = self._waits or not self._is_working
         paused = frozenset(assigned) if must_pause else self.quarantine.paused(assigned)
         self._source.pause_only(paused)
+        self._watch.window(self._flight.shares(), self._shut_by if paused else None)
         self._watch.state(
             in_flight=self._handover.in_flight,
             assigned=len(assigned),
@@ -355,6 +369,13 @@ class Pipeline:
         self._watch.held(self.quarantine.num_held, waiting=self.quarantine.num_waiting)
         self._watch.forgotten(self._rules.user_budget.num_forgotten)
         self._lag_reporter.tick(paused)
+
+    @property
+    def _shut_by(self) -> ShutBy:
+        """Why partitions are paused, if any is."""
+        if not self._is_working:
+            return ShutBy.STOPPING
+        return ShutBy.ENGINE if self._waits else self._flight.shut_by or ShutBy.PARTITION
 
     # -- the end
 

@@ -33,6 +33,7 @@ from worker.core.simulation.draws import Ask, Drawn, EngineCard, PositionProfile
 from worker.core.simulation.questions import Kind, Status
 from worker.core.simulation.response import SimulatedResponse
 from worker.core.simulation.sampling import Skip
+from worker.runtime.admission_metrics import AdmissionMetrics
 from worker.runtime.client_metrics import ClientMetrics, Report
 from worker.runtime.lag_metrics import LagMetrics
 from worker.runtime.readiness_metrics import ReadinessMetrics
@@ -44,7 +45,7 @@ _STAGE_SECONDS = (0.001, 0.005, *_END_TO_END_SECONDS)
 _TRACE_HEADERS = frozenset({"traceparent", "tracestate"})
 
 
-class Telemetry(TransactionMetrics):
+class Telemetry(TransactionMetrics, AdmissionMetrics):
     """Counts and traces; one label set per family, and every series is there at 0 from the start.
 
     `blockers` says at any time what keeps the worker from being ready.  The metrics are made in `registry`; spans go
@@ -67,7 +68,8 @@ class Telemetry(TransactionMetrics):
         # Spans that nobody records cost all the same, with their context: 0.3 ms per event (two cores, 2026-11).
         self._traces = tracer is not None or not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
         self._untraced = nullcontext(ChatSpan(self, trace.INVALID_SPAN, {}))
-        super().__init__(name, registry)
+        TransactionMetrics.__init__(self, name, registry)
+        AdmissionMetrics.__init__(self, name, registry)
         counter = partial(Counter, registry=registry)
         gauge = partial(Gauge, registry=registry)
         histogram = partial(Histogram, registry=registry)

@@ -35,6 +35,7 @@ from worker.core.delivery.handover_messages import (
     Revoking,
 )
 from worker.core.delivery.stages import LatencyStage
+from worker.core.delivery.window import ShutBy
 from worker.core.errors import Fatal, Fenced
 from worker.core.records import Reason, Record, User
 from worker.core.simulation.draws import Ask, Drawn
@@ -687,6 +688,18 @@ async def test_a_full_window_pauses_every_partition_and_who_filled_it_until_it_i
         for gate in world.engine.gates.values():
             gate.set()
     assert world.watch.most_paused == 2
+    assert {None, ShutBy.RECORDS} <= world.watch.shut_by, "4 records of 4"
+    assert ShutBy.ENGINE not in world.watch.shut_by
+
+
+@jumping
+async def test_batches_are_counted_by_why_they_closed() -> None:
+    async with working() as world:
+        await world.read(*events(5))  # of 4 in a batch
+        await world.committed(A, 5)
+    batches = {name: num for name, num in world.watch.counts.items() if name.startswith("batch")}
+    assert batches == {"batch records": 4, "batch linger": 1}
+    assert ShutBy.STOPPING in world.watch.shut_by
 
 
 @jumping

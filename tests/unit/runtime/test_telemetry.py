@@ -15,7 +15,9 @@ from worker.core.blockers import Blocker
 from worker.core.client_stats import ClientStats
 from worker.core.delivery.handover_messages import Fence, FlushEnd, Rebalanced, RebalanceKind
 from worker.core.delivery.lag import LagReport, PartitionLag
+from worker.core.delivery.micro_batcher import BatchEnd
 from worker.core.delivery.stages import LatencyStage
+from worker.core.delivery.window import ShutBy
 from worker.core.records import Headers, Partition, Reason
 from worker.core.simulation.draws import Ask, Drawn, EngineCard, Usage
 from worker.core.simulation.prepare import Asking, prepare
@@ -96,6 +98,9 @@ def test_every_series_is_there_at_zero_from_the_start(watched: Watched) -> None:
             "user_days_forgotten",
         )
     ]
+    zero += [watched.value("batches_total", reason=reason) for reason in BatchEnd]
+    zero += [watched.value("window_shut", reason=reason) for reason in ShutBy]
+    zero += [watched.value("window_share", of=of) for of in ("records", "bytes", "tokens")]
     zero += [watched.value("fences_total", cause=cause) for cause in Fence]
     zero += [watched.value("rebalance_duration_seconds_count", kind=kind) for kind in RebalanceKind]
     zero += [watched.value("partitions_moved_total", kind=kind) for kind in RebalanceKind]
@@ -123,6 +128,12 @@ def test_nothing_that_is_counted_makes_a_new_series(watched: Watched) -> None:
     watched.telemetry.answered(())
     watched.telemetry.event_committed((0.1, 0.0, 0.0, 0.0, 0.25, 0.0, 0.1, 0.05), end_to_end_s=0.5)
     watched.telemetry.event_committed((0.0,) * len(LatencyStage), end_to_end_s=None)
+    for ended_by in BatchEnd:
+        watched.telemetry.batch(16, ended_by)
+    for shut_by in (*ShutBy, None, ShutBy.TOKENS):
+        watched.telemetry.window((0.1, 0.25, 1.0), shut_by)
+        shut = {one for one in ShutBy if watched.value("window_shut", reason=one)}
+        assert shut == ({shut_by} if shut_by else set())
     watched.telemetry.settled(3.0)
     for fence in Fence:
         watched.telemetry.fenced(fence)
@@ -134,6 +145,8 @@ def test_nothing_that_is_counted_makes_a_new_series(watched: Watched) -> None:
     assert watched.value("held_records", why="schema") == 2.0
     watched.telemetry.forgotten(7)
     assert series() == before
+    assert (watched.value("batches_total", reason="linger"), watched.value("batch_records_sum")) == (1.0, 64.0)
+    assert [watched.value("window_share", of=of) for of in ("records", "bytes", "tokens")] == [0.1, 0.25, 1.0]
     assert (watched.value("producers_rebuilt_total"), watched.value("in_doubt_seconds_sum")) == (1.0, 3.0)
     assert watched.value("fences_total", cause="timeout") == 1.0
     assert watched.value("partitions_moved_total", kind="lost") == 2.0
@@ -235,6 +248,8 @@ def test_the_words_of_public_labels_never_change(watched: Watched) -> None:
     reasons = "magic schema avro utf8 limit invalid headers unreadable engine_killer too_large refused"
     assert set(Reason) == set(reasons.split())
     assert set(FlushEnd) == {"committed", "aborted", "indoubt", "refused"}
+    assert set(BatchEnd) == {"records", "tokens", "linger", "stop"}
+    assert set(ShutBy) == {"records", "bytes", "tokens", "partition", "engine", "stopping"}
     assert set(Fence) == {"timeout", "identity"}
     assert set(RebalanceKind) == {"assigned", "revoked", "lost"}
     for reason in ("too_large", "refused"):

@@ -11,15 +11,32 @@ the engine's speed (measured on two cores with vLLM 0.32).
 (None, None, ['c'])
 """
 
+from enum import StrEnum
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
 
+class BatchEnd(StrEnum):
+    """Why a micro-batch closed; a label of the metrics."""
+
+    RECORDS = "records"
+    """It has `batch_max_records`."""
+
+    TOKENS = "tokens"
+    """Its prompts have `batch_max_tokens` together."""
+
+    LINGER = "linger"
+    """Its first event has waited for `linger_s`."""
+
+    STOP = "stop"
+    """The worker stops."""
+
+
 class MicroBatcher(Generic[T]):
     """Collects items until a limit is reached; `now_s` is the caller's clock, seconds.
 
-    An item of more than `max_tokens` closes its batch by itself.
+    An item of more than `max_tokens` closes its batch by itself.  `ended_by` says why the last batch closed.
     """
 
     def __init__(self, *, max_records: int, max_tokens: int, linger_s: float) -> None:
@@ -29,6 +46,7 @@ class MicroBatcher(Generic[T]):
         self._items: list[T] = []
         self._tokens = 0
         self._opened_s = 0.0
+        self.ended_by = BatchEnd.STOP
 
     def __len__(self) -> int:
         """Return how many items wait."""
@@ -40,14 +58,17 @@ class MicroBatcher(Generic[T]):
             self._opened_s = now_s
         self._items.append(item)
         self._tokens += tokens
-        full = len(self._items) >= self._max_records or self._tokens >= self._max_tokens
-        return self.close() if full else self.due(now_s=now_s)
+        if len(self._items) >= self._max_records:
+            return self.close(BatchEnd.RECORDS)
+        return self.close(BatchEnd.TOKENS) if self._tokens >= self._max_tokens else self.due(now_s=now_s)
 
     def due(self, *, now_s: float) -> list[T] | None:
         """Return the batch if its first item has waited for `linger_s`, else None."""
-        return self.close() if self._items and now_s - self._opened_s >= self._linger_s else None
+        is_due = self._items and now_s - self._opened_s >= self._linger_s
+        return self.close(BatchEnd.LINGER) if is_due else None
 
-    def close(self) -> list[T]:
+    def close(self, ended_by: BatchEnd = BatchEnd.STOP) -> list[T]:
         """Return what waits, in order, and start a new batch; empty if nothing waits."""
         items, self._items, self._tokens = self._items, [], 0
+        self.ended_by = ended_by
         return items

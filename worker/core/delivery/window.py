@@ -26,12 +26,35 @@ frozenset()
 """
 
 from collections.abc import Collection, Sequence
+from enum import StrEnum
 
 from worker.core.records import Partition
 
 LOW_MARK = 0.5  # share of the budget at which paused partitions resume
 MOST = 0.5  # share of the budget that one partition may hold while others wait, and all stuck ones together
 NOTHING = (0, 0, 0)
+
+
+class ShutBy(StrEnum):
+    """Why partitions are paused; a label of the metrics.  The first three are the window's budgets, in their order."""
+
+    RECORDS = "records"
+    """The window has `window_max_records`, or has not emptied enough since."""
+
+    BYTES = "bytes"
+    """The same for `window_max_bytes`."""
+
+    TOKENS = "tokens"
+    """The same for `window_max_tokens`."""
+
+    PARTITION = "partition"
+    """Single partitions hold more than their share, or wait for something outside; others are read."""
+
+    ENGINE = "engine"
+    """The engine takes no records now."""
+
+    STOPPING = "stopping"
+    """The worker starts or stops."""
 
 
 class Window:
@@ -49,6 +72,18 @@ class Window:
     def crowded(self, stuck: Collection[Partition]) -> frozenset[Partition]:
         """Return the stuck partitions that hold all that they may."""
         return frozenset(p for p in stuck if self._load(self._held.get(p, NOTHING), self._max) >= MOST / len(stuck))
+
+    def shares(self) -> tuple[float, ...]:
+        """Return the share of each budget that is in flight: records, bytes, tokens."""
+        return tuple(held / budget for held, budget in zip(self._totals(), self._max, strict=True))
+
+    @property
+    def shut_by(self) -> ShutBy | None:
+        """The fullest budget while the window is shut, by the last call of `paused`; None while it is open."""
+        if not self._full:
+            return None
+        shares = self.shares()
+        return list(ShutBy)[shares.index(max(shares))]
 
     def add(self, partition: Partition, *, num_bytes: int) -> None:
         """Count one more record of a partition."""

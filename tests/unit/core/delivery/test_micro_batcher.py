@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from hypothesis import given, settings, strategies as st
 
-from worker.core.delivery.micro_batcher import MicroBatcher
+from worker.core.delivery.micro_batcher import BatchEnd, MicroBatcher
 
 MAX_RECORDS, MAX_TOKENS, LINGER_S = 4, 100, 5.0
 QUICK = settings(max_examples=60, deadline=None)
@@ -76,3 +76,14 @@ def test_the_linger_runs_from_the_first_item_of_each_batch() -> None:
     assert batcher.add("c", tokens=1, now_s=1.5) is None
     assert batcher.due(now_s=2.4) is None
     assert batcher.due(now_s=2.5) == ["c"]
+
+
+def test_a_batch_says_why_it_closed() -> None:
+    batcher = MicroBatcher[str](max_records=2, max_tokens=100, linger_s=1.0)
+    batcher.add("a", tokens=1, now_s=0.0)
+    assert (batcher.add("b", tokens=1, now_s=0.0), batcher.ended_by) == (["a", "b"], BatchEnd.RECORDS)
+    assert (batcher.add("c", tokens=100, now_s=0.0), batcher.ended_by) == (["c"], BatchEnd.TOKENS)
+    batcher.add("d", tokens=1, now_s=0.0)
+    assert (batcher.due(now_s=1.0), batcher.ended_by) == (["d"], BatchEnd.LINGER)
+    batcher.add("e", tokens=1, now_s=1.0)
+    assert (batcher.close(), batcher.ended_by) == (["e"], BatchEnd.STOP)

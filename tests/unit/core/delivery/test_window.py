@@ -1,9 +1,10 @@
 """The window counts what is in flight and pauses for it: `Window` against a plain list of records."""
 
+import pytest
 from hypothesis import given, settings, strategies as st
 
 from tests.support.world import held_by
-from worker.core.delivery.window import LOW_MARK, MOST, Window
+from worker.core.delivery.window import LOW_MARK, MOST, ShutBy, Window
 from worker.core.records import Partition
 
 A, B, C = (Partition("impressions", number) for number in range(3))
@@ -109,3 +110,21 @@ def test_stuck_partitions_share_half_and_the_others_are_never_full_because_of_th
             assert not found.full(stuck)
         if load([entry for entry in held if entry[0] not in stuck]) >= 1:
             assert found.full(stuck)
+
+
+@pytest.mark.parametrize("shut_by", [ShutBy.RECORDS, ShutBy.BYTES, ShutBy.TOKENS])
+def test_a_shut_window_says_which_budget_is_the_fullest_until_it_opens(shut_by: ShutBy) -> None:
+    found = Window(max_records=10, max_bytes=1_000, max_tokens=1_000)
+    num_records = 10 if shut_by is ShutBy.RECORDS else 1
+    num_bytes, num_tokens = (1_000 if shut_by is one else 5 for one in (ShutBy.BYTES, ShutBy.TOKENS))
+    for _ in range(num_records):
+        found.add(A, num_bytes=num_bytes)
+        found.grow(A, num_tokens=num_tokens)
+    assert not found.shut_by, "nobody has asked yet"
+    found.paused({A, B})
+    assert (found.shut_by, max(found.shares())) == (shut_by, 1.0)
+    for _ in range(num_records):
+        found.remove(A, num_bytes=num_bytes, num_tokens=num_tokens)
+    found.paused({A, B})
+    assert not found.shut_by
+    assert found.shares() == (0.0, 0.0, 0.0)
