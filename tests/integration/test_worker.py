@@ -183,7 +183,7 @@ def test_the_stages_of_events_explain_their_whole_latency(stage: Stage) -> None:
 def test_lag_ends_with_the_last_commit(stage: Stage) -> None:
     stage.create(partitions=2)
     send(stage, map(impression, range(100)))
-    with stage.worker() as worker:
+    with stage.worker(kafka_options={"statistics.interval.ms": "1000"}) as worker:
         worker.until(lambda: worker.metric("committed_offset") == 100, "everything committed")
         worker.until(lambda: worker.metric("high_watermark") == 100, "known ends")
         worker.until(lambda: worker.metric("lag_records") == worker.metric("lag_seconds") == 0, "no lag")
