@@ -14,7 +14,7 @@ from worker.core.codec.framing import SchemaRef
 from worker.core.delivery.handover_messages import (
     Assigned,
     Committed,
-    Fence,
+    FenceCause,
     Flush,
     FlushEnd,
     FlushOutcome,
@@ -359,7 +359,7 @@ class FakeWatch:
         self.counts["settled"] += 1
         self.in_doubt_s += seconds
 
-    def fenced(self, fence: Fence) -> None:
+    def fenced(self, fence: FenceCause) -> None:
         self.counts[f"fence {fence}"] += 1
 
     def rebalanced(self, rebalanced: Rebalanced) -> None:

@@ -73,8 +73,9 @@ def definition() -> str:
     for field in dataclasses.fields(Definition):
         annotated = get_args(get_type_hints(Definition, include_extras=True)[field.name])
         limits = [bound for one in (*annotated, *chain(*map(get_args, annotated))) for bound in _bounds_of(one)]
-        needed = field.default is dataclasses.MISSING
-        notes = ("required" if needed else f"default {code(field.default) or 'none'}", bounds(limits))
+        made = field.default_factory() if field.default_factory is not dataclasses.MISSING else field.default
+        needed = made is dataclasses.MISSING
+        notes = ("required" if needed else f"default {code(made) or 'none'}", bounds(limits))
         rows.append((code(field.name), ", ".join(filter(None, notes)), docs[field.name]))
     return entries(rows)
 

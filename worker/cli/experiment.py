@@ -70,7 +70,7 @@ def report(
     where = settings_of(config, bootstrap, settings)
     if html and compare:
         raise BadSettings("--html: cannot be used with --compare, which has no page")
-    check_writable("--html", html)
+    check_writable("--html", html, beside=(state,))
     check_writable("--state", state)
     if compare:
         if experiment is None:

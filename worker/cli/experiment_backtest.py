@@ -54,7 +54,7 @@ def backtest(
         raise BadSettings("backtest: with --table, --keep and --configuration need each other")
     if keep and not keep.exists():
         raise BadSettings(f"--keep {keep}: want the state file that a reader keeps")
-    check_writable("--plot", plot)
+    check_writable("--plot", plot, beside=(table, real, state, keep))
     joined = _joined(real, state, configuration) if real and state else None
     rows = joined.tests if joined else _read("--table", table, tests.read) if table else ()
     found = tests.backtest(rows)
@@ -110,7 +110,7 @@ def _joined(real: Path, state: Path, configuration: str | None) -> "AgainstReal"
 def _read(option: str, path: Path, read: Callable[[Iterable[str]], _Rows]) -> _Rows:
     """Read a CSV file.  Raises `BadSettings` with the option and the row."""
     try:
-        with path.open(encoding="utf-8", newline="") as lines:
+        with path.open(encoding="utf-8-sig", newline="") as lines:
             return read(lines)
     except OSError as error:
         raise BadSettings(f"{option} {path}: {error.strerror}; want a CSV file") from error

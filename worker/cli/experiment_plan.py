@@ -13,6 +13,7 @@ from worker.cli.options import Json, tell
 from worker.core.errors import BadSettings
 
 if TYPE_CHECKING:
+    from worker.experiment.metrics import Metric
     from worker.experiment.report.pilot import Pilot
 
 Positive = 1e-9  # the least of what must be above 0
@@ -78,10 +79,11 @@ def plan(
         raise BadSettings("--max-days: needs --users-per-day or --events-per-day")
     if write_definition and write_definition.exists():
         raise BadSettings(f"--write-definition {write_definition}: is there already; want the name of a new file")
+    room = _room(METRICS[metric], effect=effect, margin=margin, sd=sd)
     known = pilots.read(state, pilot, metric=metric, draws=draws) if pilot and state else None
     wanted = planning.PlanWanted(
         effect, margin, sd, alpha, power, candidates or (len(known.candidates) if known else 1), draws,
-        room=min(METRICS[metric].null - METRICS[metric].low, METRICS[metric].high - METRICS[metric].null),
+        room=room,
     )  # fmt: skip
     traffic = planning.PlannedTraffic(
         users_per_day, events_per_day, sample_rate, events_per_second, prompt_cost, max_days
@@ -118,6 +120,17 @@ def _check_finite(values: Mapping[str, float | None]) -> None:
     for name, value in values.items():
         if value is not None and not isfinite(value):
             raise BadSettings(f"--{name} {value}: want a number")
+
+
+def _room(metric: "Metric", *, effect: float | None, margin: float | None, sd: float | None) -> float:
+    """Return how far a metric can be from a tie on either side.  Raises `BadSettings` for what it cannot be."""
+    room = min(metric.null - metric.low, metric.high - metric.null)
+    for name, size in (("--effect", effect), ("--margin", margin)):
+        if size is not None and size >= room:
+            raise BadSettings(f"{name} {size:g}: the metric differs from a tie by {room:g} at most; want less")
+    if sd is not None and sd > (metric.high - metric.low) / 2:
+        raise BadSettings(f"--sd {sd:g}: its values spread by {(metric.high - metric.low) / 2:g} at most; want less")
+    return room
 
 
 def _names(pilot: "Pilot | None", number: int) -> tuple[str, list[str]]:

@@ -166,7 +166,7 @@ def replay(
         raise BadSettings("replay: --users and --real-to need --finished-tests")
     finished = FinishedFiles(finished_tests, personas, users, real_to) if finished_tests and personas else None
     found = settings_of(config, bootstrap, settings)
-    check_writable("--real-to", real_to)
+    check_writable("--real-to", real_to, beside=(file, finished_tests, personas))
     moments = source(file, movielens, finished, limit=events)
     tell(send(found, moments, rate=rate, outcomes_topic=outcomes_topic, console=console), as_json=as_json)
 

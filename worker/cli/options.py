@@ -1,7 +1,7 @@
 """What commands share: their options, the settings that these make, groups of commands, how a result is printed."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -71,11 +71,16 @@ def moment(option: str, text: str | None) -> datetime | None:
     return found
 
 
-def check_writable(option: str, path: Path | None) -> None:
-    """See that a result can be written before the work for it is done.  Raises `BadSettings`."""
+def check_writable(option: str, path: Path | None, *, beside: Iterable[Path | None] = ()) -> None:
+    """See that a result can be written before the work for it is done.  Raises `BadSettings`.
+
+    It may be none of the files `beside`, which the command reads or keeps.
+    """
     if path is None:
         return
     existed = path.exists()
+    if existed and any(other is not None and other.exists() and path.samefile(other) for other in beside):
+        raise BadSettings(f"{option} {path}: is a file that this command reads; want another one")
     try:
         path.open("ab").close()
         if not existed:

@@ -221,6 +221,10 @@ def from_record(record: object) -> Definition:
         raise BadSettings("; ".join(_problem(dict(one)) for one in error.errors())) from error
     if found.control in found.candidates or len(set(found.candidates)) < len(found.candidates):
         raise BadSettings(f"candidates: {found.candidates}: want each once, and none is control ({found.control})")
+    if odd := [name for name in found.counted_segments if "=" in name]:
+        raise BadSettings(
+            f"segments, population: {', '.join(odd)}: want names without `=`, which ends a name in reports"
+        )
     for name, shares in found.population.items():
         if abs(sum(shares.values()) - 1) > _OFF_BY:
             raise BadSettings(f"population.{name}: the shares add up to {sum(shares.values()):g}, want 1")

@@ -14,7 +14,7 @@ from worker.core.delivery.handover_messages import (
     Command,
     Drop,
     Event,
-    Fence,
+    FenceCause,
     Flush,
     FlushEnd,
     Freeze,
@@ -47,7 +47,7 @@ class FlushWatch(Protocol):
     def settled(self, seconds: float) -> None:
         """Count a producer that was rebuilt, and how long it was in doubt what became of its transaction, seconds."""
 
-    def fenced(self, fence: Fence) -> None:
+    def fenced(self, fence: FenceCause) -> None:
         """Count a broker's refusal of our producer or member."""
 
 
@@ -110,7 +110,7 @@ class Committer:
             outcome = await self._fenceable(self._sink.flush(flush))
         self._watch.flushed(outcome.end, self._clock() - started_s)
         if isinstance(outcome, InDoubt) and outcome.is_fenced:
-            self._watch.fenced(Fence.TIMEOUT)
+            self._watch.fenced(FenceCause.TIMEOUT)
         self._do(self._handover.handle(outcome))
         self.tick(urgent=self._handover.due())
 
@@ -124,7 +124,7 @@ class Committer:
         try:
             return await work
         except Fenced:
-            self._watch.fenced(Fence.IDENTITY)
+            self._watch.fenced(FenceCause.IDENTITY)
             raise
 
     def _drop(self, partitions: frozenset[Partition]) -> None:

@@ -20,7 +20,7 @@ from typing import Protocol
 
 from worker.core.blockers import Blocker, Blockers, both, told
 from worker.core.delivery.handover import Handover
-from worker.core.delivery.handover_messages import Assigned, Fence, Lost, Rebalanced, Refusal, TopicNews
+from worker.core.delivery.handover_messages import Assigned, FenceCause, Lost, Rebalanced, Refusal, TopicNews
 from worker.core.delivery.micro_batcher import BatchEnd, MicroBatcher
 from worker.core.delivery.offset_metadata import Note
 from worker.core.delivery.window import ShutBy
@@ -73,7 +73,7 @@ class LoopWatch(StaleWatch, AdmissionWatch, Protocol):
     def rebalanced(self, rebalanced: Rebalanced) -> None:
         """Count a rebalance, its partitions, and how long it took."""
 
-    def fenced(self, fence: Fence) -> None:
+    def fenced(self, fence: FenceCause) -> None:
         """Count a broker's refusal of our producer or member."""
 
     def unreadable(self, *, found: int, waiting: int) -> None:
@@ -228,7 +228,7 @@ class Pipeline:
             self._inbox.put_nowait(delivery)
         elif isinstance(delivery, Fatal):
             if isinstance(delivery, Fenced):
-                self._watch.fenced(Fence.IDENTITY)
+                self._watch.fenced(FenceCause.IDENTITY)
             self._tasks.fail(delivery)
         elif isinstance(delivery, AllRead):
             self._finishing = self._tasks.spawn(self._finish_reading())

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
-from worker.core.delivery.handover_messages import Fence, FlushEnd, Rebalanced, RebalanceKind
+from worker.core.delivery.handover_messages import FenceCause, FlushEnd, Rebalanced, RebalanceKind
 
 _FLUSH_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _REBALANCE_SECONDS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
@@ -32,7 +32,7 @@ class TransactionMetrics:
             prefix + "fences_total",
             "Refusals of our producer or member by a broker, by cause",
             "cause",
-            Fence,
+            FenceCause,
         )
         rebalances = Histogram(
             prefix + "rebalance_duration_seconds",
@@ -56,7 +56,7 @@ class TransactionMetrics:
         self._rebuilt.inc()
         self._in_doubt_s.observe(seconds)
 
-    def fenced(self, fence: Fence) -> None:
+    def fenced(self, fence: FenceCause) -> None:
         """Count a broker's refusal of our producer or member."""
         self._fences.labels(fence).inc()
 

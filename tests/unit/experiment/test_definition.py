@@ -183,3 +183,11 @@ def test_an_experiments_rule_that_no_report_could_bear_is_refused(field: str, va
     record = {"experiment_id": "x", "start": START_US, "control": "a", "candidates": ["b"]}
     with pytest.raises(BadSettings, match=field):
         from_record(record | {field: value})
+
+
+@pytest.mark.parametrize("field", [{"segments": ["a=b"]}, {"population": {"a=b": {"c": 1.0}}}])
+def test_an_experiments_segment_has_no_equals_sign_in_its_name(field: dict[str, object]) -> None:
+    """`a=b=c` would be the value c of `a=b`, and the value b=c of `a`."""
+    record = {"experiment_id": "x", "start": START_US, "control": "a", "candidates": ["b"]}
+    with pytest.raises(BadSettings, match="want names without `=`"):
+        from_record(record | field)

@@ -77,7 +77,7 @@ def test_an_experiment_has_its_claim_in_one_sentence_on_the_first_screen() -> No
         "Real clicks on A's lists, and what they would be on B's (estimated, doubly robust): "
         "15.8 % of events with A, 17.9 % with B; "
         "13 % more (+2.1 points, +1.0 to +3.2). "
-        "The choices are those of simulated users (a language model in the place of each user), not of real ones. "
+        "The choices are those of simulated users (a model in the place of each user), not of real ones. "
         "The experiment was defined before its data. "
         "What these figures do not show "
         "At predicting real clicks (log loss), simulated users are better than chance by 21 % (19 to 23); "

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 from tests.support.examples import impression, record
 from worker.core.blockers import Blocker
 from worker.core.client_stats import ClientStats
-from worker.core.delivery.handover_messages import Fence, FlushEnd, Rebalanced, RebalanceKind
+from worker.core.delivery.handover_messages import FenceCause, FlushEnd, Rebalanced, RebalanceKind
 from worker.core.delivery.lag import LagReport, PartitionLag
 from worker.core.delivery.micro_batcher import BatchEnd
 from worker.core.delivery.stages import LatencyStage
@@ -101,7 +101,7 @@ def test_every_series_is_there_at_zero_from_the_start(watched: Watched) -> None:
     zero += [watched.value("batches_total", reason=reason) for reason in BatchEnd]
     zero += [watched.value("window_shut", reason=reason) for reason in ShutBy]
     zero += [watched.value("window_share", of=of) for of in ("records", "bytes", "tokens")]
-    zero += [watched.value("fences_total", cause=cause) for cause in Fence]
+    zero += [watched.value("fences_total", cause=cause) for cause in FenceCause]
     zero += [watched.value("rebalance_duration_seconds_count", kind=kind) for kind in RebalanceKind]
     zero += [watched.value("partitions_moved_total", kind=kind) for kind in RebalanceKind]
     zero += [watched.value(name) for name in ("producers_rebuilt_total", "in_doubt_seconds_count")]
@@ -135,7 +135,7 @@ def test_nothing_that_is_counted_makes_a_new_series(watched: Watched) -> None:
         shut = {one for one in ShutBy if watched.value("window_shut", reason=one)}
         assert shut == ({shut_by} if shut_by else set())
     watched.telemetry.settled(3.0)
-    for fence in Fence:
+    for fence in FenceCause:
         watched.telemetry.fenced(fence)
     for kind in RebalanceKind:
         watched.telemetry.rebalanced(Rebalanced(kind, 2, 0.5))
@@ -250,7 +250,7 @@ def test_the_words_of_public_labels_never_change(watched: Watched) -> None:
     assert set(FlushEnd) == {"committed", "aborted", "indoubt", "refused"}
     assert set(BatchEnd) == {"records", "tokens", "linger", "stop"}
     assert set(ShutBy) == {"records", "bytes", "tokens", "partition", "engine", "stopping"}
-    assert set(Fence) == {"timeout", "identity"}
+    assert set(FenceCause) == {"timeout", "identity"}
     assert set(RebalanceKind) == {"assigned", "revoked", "lost"}
     for reason in ("too_large", "refused"):
         assert watched.value("refusals_total", reason=reason) == 0.0

@@ -132,7 +132,7 @@ FlushOutcome = Committed | Aborted | InDoubt | Refused
 Event = Assigned | Revoking | Lost | Tick | Frozen | Committed | Aborted | InDoubt | Settled | Refused
 
 
-class Fence(StrEnum):
+class FenceCause(StrEnum):
     """Why a broker refuses our producer or member; a label of the metrics."""
 
     TIMEOUT = "timeout"

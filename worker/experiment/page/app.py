@@ -18,6 +18,7 @@ from urllib.parse import parse_qs
 from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.staticfiles import StaticFiles
 
 import worker
@@ -159,10 +160,13 @@ class Login:
 async def _body(request: Request) -> bytes:
     """Read a form of at most `MAX_FORM_BYTES`."""
     body = b""
-    async for part in request.stream():
-        body += part
-        if len(body) > MAX_FORM_BYTES:
-            raise HTTPException(413, "The form is too long.")
+    try:
+        async for part in request.stream():
+            body += part
+            if len(body) > MAX_FORM_BYTES:
+                raise HTTPException(413, "The form is too long.")
+    except ClientDisconnect:  # nobody is there to be answered
+        raise HTTPException(400, "The form did not arrive.") from None
     return body
 
 

@@ -96,6 +96,7 @@ class ExperimentPlan:
     gpu_hours: float | None
     draws: int
     goals: tuple[GoalPlan, ...]
+    unseen: bool = False  # users hardly differ, so the check of skew asks for more
     by_draws: tuple[DrawsCost, ...] = ()
     best_draws: int | None = None  # None without a pilot that has pairs of draws
     pilot: Spread | None = None
@@ -126,6 +127,7 @@ def plan(wanted: PlanWanted, traffic: PlannedTraffic, pilot: Spread | None = Non
         gpu_hours=now.gpu_hours,
         draws=wanted.draws,
         goals=tuple(_shows(goal, number, planned, wanted.alpha) for goal, number in zip(goals, users, strict=True)),
+        unseen=any(goal.unseen for goal in goals),
         by_draws=by_draws,
         best_draws=_best(by_draws, traffic.max_days),
         pilot=pilot,

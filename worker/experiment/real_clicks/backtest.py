@@ -11,7 +11,7 @@
     confidence   direction accuracy among the tests with the clearest simulated effects, by the share that is kept
     coverage     tests whose real interval holds what the slope of the *other* tests predicts,
                  beside what their mean alone, and 0 alone, would cover: the slope is worth what it covers more
-    passed       direction better than a coin *and* a slope above 0, both by their intervals
+    passed       direction better than a coin by the exact binomial test, *and* a slope whose interval is above 0
 
 A real lift whose interval holds 0 has no direction, and is left out of the first.  This is the falsification test of
 the surrogate: it may be read beside every new result, and under `MIN_TESTS` finished tests it says nothing.
@@ -142,7 +142,7 @@ def backtest(tests: Sequence[Finished]) -> Backtest:
         weighted_slope_interval=weighted_interval,
         confident_accuracy=_confident(directed),
         tests_for_direction=_needed(accuracy),
-        passed=_passed(direction_interval, slope_interval),
+        passed=_passed(right, len(directed), slope_interval),
         words=_words(len(tests), slope_interval, enough=enough),
         by_confidence=tuple(_by_confidence(directed)),
     )
@@ -250,10 +250,12 @@ def _needed(accuracy: float | None) -> int | None:
     return int(np.ceil((spread / (accuracy - _COIN)) ** 2))
 
 
-def _passed(direction: Interval | None, slope: Interval | None) -> bool | None:
-    if direction is None or slope is None:
+def _passed(right: int, of: int, slope: Interval | None) -> bool | None:
+    """Return whether it beats a coin, for which Wilson's interval is too sure of few: 4 of 4 come in 1 of 16 tries."""
+    if slope is None or not of:
         return None
-    return direction.low > _COIN and slope.low > 0
+    better = right / of > _COIN and scipy_stats.binomtest(right, of, _COIN).pvalue < ALPHA
+    return bool(better and slope.low > 0)
 
 
 def _held(intervals: Sequence[Interval | None], predicted: NDArray[np.float64]) -> int:

@@ -32,7 +32,6 @@ DAY_US = 86_400_000_000
 SUSPECT = 0.2  # error probability from which on the lift waits: by chance it may be printed before a loss is proven
 LEAST_CHANCE = 1e-6  # below, nobody would be there: the probability was not logged as one
 MAX_UNKNOWN = 0.01  # share of users whose chance was not logged
-_DECIMALS = 6  # of a probability: what is equal up to them is one
 _LOG_ODDS = np.linspace(-2.0, 2.0, 41)  # of the alternatives: arms that keep 14 % to 740 % of the other's share
 _SPREAD = 0.4  # of their weights, normal
 Floats = NDArray[np.float64]
@@ -55,9 +54,9 @@ class FirstExposures:
 def chances(of: FirstExposures) -> Floats:
     """Return each user's chance of the canary among the two arms; NaN where it is not known.
 
-    Of two arms a user's own probability p says it.  Where there are more, the chance is p / (p + p') with the other
-    arm's p' as it was logged for the user who was assigned next to this one in time.  Nothing that is tested decides
-    which it is: there are two arms where one arm's p and the other's 1 - p have a value in common.
+    It is p / (p + p'), with the user's own p and the other arm's p' as it was logged for the user who was assigned next
+    to this one in time: of two arms that is p, of more it is the chance among these two, and a ramp may turn one into
+    the other.  Nothing that is tested decides it.
 
     >>> two = FirstExposures(user=np.arange(2), in_canary=np.array([True, False]), probability=np.array([0.1, 0.9]),
     ...                      at=np.zeros(2, np.int64), clicked=np.zeros(2, bool), events=np.ones(2, np.int64))
@@ -68,8 +67,6 @@ def chances(of: FirstExposures) -> Floats:
     known = ~np.isnan(logged)
     mine, theirs = (np.flatnonzero(known & arm) for arm in (of.in_canary, ~of.in_canary))
     if not mine.size or not theirs.size:
-        return np.where(of.in_canary, logged, 1 - logged)
-    if np.intersect1d(logged[mine].round(_DECIMALS), (1 - logged[theirs]).round(_DECIMALS)).size:
         return np.where(of.in_canary, logged, 1 - logged)
     found = np.full(logged.size, np.nan)
     found[mine] = logged[mine] / (logged[mine] + logged[_next_in_time(of.at, mine, theirs)])

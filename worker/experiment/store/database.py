@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from worker.core.errors import BadSettings
+from worker.core.errors import BadSettings, Retryable
 from worker.core.outcomes import Outcome
 from worker.core.records import Partition
 from worker.core.seeding import digest
@@ -82,6 +82,9 @@ class State:
         self._forgotten = {hashed for (hashed,) in self._db.execute("select hash from forgotten")}
         if not to_read:
             self._count_renamed_epochs()
+        elif self._renamed():
+            self.close()
+            raise BadSettings(f"--state {path}: its figures are being counted anew; try again when its reader is done")
 
     def close(self) -> None:
         """Close the file."""
@@ -180,9 +183,11 @@ class State:
         """
         name = definition.experiment_id
         old, newest, taken = list(self.forms(name)), self._newest(name), self.taken_at(name)
-        same = (form for form in old[:-1] if form.key == definition.key and taken.get(form.epoch) == taken_at)
-        if taken_at and (again := next(same, None)):
-            return again
+        was_taken = {
+            epoch for epoch, at in taken.items() if epoch.partition("@")[0] == definition.key and at == taken_at
+        }
+        if taken_at and was_taken:
+            return next((form for form in old if form.epoch in was_taken), definition)
         if old and old[-1].key == definition.key:
             definition = replace(definition, revised_at=old.pop().revised_at)
         elif old and definition.revised_at is None:
@@ -195,7 +200,7 @@ class State:
             return definition  # of a file that kept no times: this one is not when it was first taken
         if not is_known or forms != list(self.forms(name)) or taken_at < taken.get(definition.epoch, taken_at + 1):
             with self._transaction():
-                self._take_form(definition, taken_at, kept=forms if newest < 0 else None)
+                self._take_form(definition, taken_at, kept=forms if self._is_untouched(name) else None)
                 self._write_forms(name, forms)
                 self._counting.anew(name, forms)
         return definition
@@ -229,6 +234,7 @@ class State:
     def reset(self) -> None:
         """Delete all that was read, positions too; definitions, forgotten users and backtests are kept."""
         with self._transaction():
+            self._db.execute("insert or ignore into looked select distinct experiment from stream")
             for table in (*tables.DERIVED, *tables.READ):
                 self._db.execute(f"delete from {table}")
             self._counting.clear()
@@ -265,6 +271,11 @@ class State:
         known = {name: {form.epoch for form in self.forms(name)} or {""} for name in found}
         return [name for name, keys in found.items() if keys - known[name]]
 
+    def _is_untouched(self, experiment_id: str) -> bool:
+        """Return whether nobody can have looked at an experiment: nothing was ever counted of it."""
+        looked = self._db.execute("select 1 from looked where experiment = ?", (experiment_id,)).fetchone()
+        return looked is None and self._newest(experiment_id) < 0
+
     def _newest(self, experiment_id: str) -> int:
         """Return the time of the newest event that was read, or -1."""
         query = "select max(last) from epoch join stream on stream.id = stream where experiment = ?"
@@ -298,8 +309,14 @@ class State:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        """Commit all or nothing; a rollback also clears what was cached of the tables."""
-        self._db.execute("begin immediate")
+        """Commit all or nothing; a rollback also clears what was cached of the tables.
+
+        Raises `Retryable` while another process writes for long, such as one that forgets a user.
+        """
+        try:
+            self._db.execute("begin immediate")
+        except sqlite3.OperationalError as error:
+            raise Retryable(f"the state file cannot be written: {error}; another process may be writing it") from error
         try:
             yield
             self._db.execute("insert into change select coalesce(max(number), 0) + 1 from change")

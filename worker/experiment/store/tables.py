@@ -49,6 +49,7 @@ create table if not exists health(name text primary key, count int) without rowi
 create table if not exists definition(experiment text, since int, record text, primary key (experiment, since))
     without rowid;
 create table if not exists taken(experiment text, epoch text, at int, primary key (experiment, epoch)) without rowid;
+create table if not exists looked(experiment text primary key) without rowid;
 create table if not exists forgotten(hash blob primary key) without rowid;
 create table if not exists user(id integer primary key, name text unique);
 create table if not exists stream(id integer primary key, experiment text, fingerprint text,

@@ -191,3 +191,16 @@ def test_confidence_is_measured_in_errors_where_they_are_known() -> None:
     accuracies = [one.accuracy for one in backtest([*unsure, *sure]).by_confidence]
     assert accuracies[0] == 0.5
     assert accuracies[-1] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("right", "of", "passed"), [(4, 4, False), (5, 5, False), (6, 6, True), (9, 10, True), (7, 10, False)]
+)
+def test_an_experiments_backtest_passes_by_more_than_a_coin_may_do(right: int, of: int, passed: bool) -> None:
+    """4 of 4 come in 1 of 8 tries of a coin, on either side: no proof, though Wilson's interval says so."""
+    wrong = of - right  # those of the smallest effects
+    tests = [Finished(f"t{n}", 0.01 * (n + 1), (-0.0001 if n < wrong else 0.01) * (n + 1)) for n in range(of)]
+    found = backtest(tests)
+    assert found.with_direction == of
+    if of >= MIN_TESTS:
+        assert (found.passed is True) is passed

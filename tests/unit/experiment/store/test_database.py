@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.support.experiment.made import AT_US, MINUTE_US, answers, response, slate
-from worker.core.errors import BadSettings
+from worker.core.errors import BadSettings, Retryable
 from worker.core.records import Partition
 from worker.experiment.definition import Definition, Guardrail
 from worker.experiment.store.answers import Answer
@@ -343,3 +343,33 @@ def test_an_experiment_state_knows_what_was_read_and_what_is_defined() -> None:
     assert state.experiments() == [DEFINED.experiment_id]
     take(state, many())
     assert set(state.experiments()) >= {DEFINED.experiment_id}
+
+
+def test_an_experiment_that_is_rebuilt_knows_that_a_replaced_form_was_looked_at() -> None:
+    """A second form says that it holds from before the data: what was looked at under the first counts as a look."""
+    first, second = (DEFINED, AT_US - 1), (replace(DEFINED, margin=0.1, revised_at=AT_US - 9), AT_US + 99 * MINUTE_US)
+    state = State()
+    state.define(first[0], taken_at=first[1])
+    take(state, answers(response(0, event) for event in range(3)))
+    state.define(second[0], taken_at=second[1])
+    before = state.taken_at("exp"), state.forms("exp"), counted(state)
+    assert len(before[0]) == 2
+    for order in ((first, second), (second, first)):
+        state.reset()
+        for form, taken_at in order:
+            state.define(form, taken_at=taken_at)
+        take(state, answers(response(0, event) for event in range(3)))
+        assert (state.taken_at("exp"), state.forms("exp"), counted(state)) == before
+
+
+def test_an_experiment_state_that_another_process_writes_for_long_is_waited_for(tmp_path: Path) -> None:
+    """Forgetting a user of a large state takes seconds: the reader tries again, and does not end."""
+    path = tmp_path / "state.db"
+    state = State(path)
+    state.db.execute("pragma busy_timeout = 10")
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("begin immediate")
+        with pytest.raises(Retryable, match="another process may be writing it"):
+            take(state, many())
+        other.execute("rollback")
+    assert counted(take(state, many())) == counted(take(State(), many()))

@@ -124,7 +124,7 @@ def test_an_experiment_leaves_no_row_of_who_is_forgotten_or_of_what_is_read_anew
     state.take(answers(there), health={}, positions={})
     assert state.db.execute("select count(*) from target").fetchone() == (1,)
     leave(state)
-    kept = ("definition", "forgotten", "change", "stream", "position", "health", "sqlite_stat1")
+    kept = ("definition", "forgotten", "change", "stream", "position", "health", "sqlite_stat1", "looked")
     dumped = [line for line in state.db.iterdump() if line.startswith("INSERT INTO")]
     assert [line for line in dumped if not line.startswith(tuple(f'INSERT INTO "{name}"' for name in kept))] == []
 

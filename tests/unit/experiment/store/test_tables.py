@@ -246,3 +246,16 @@ def test_an_experiments_file_is_only_read_where_nothing_else_is_asked_for(tmp_pa
     with pytest.raises(Fatal, match=f"of version {version}, want 5; its reader"):
         State(path, to_read=True)
     assert path.read_bytes() == before
+
+
+def test_an_experiments_file_is_not_read_while_it_is_counted_anew(tmp_path: Path) -> None:
+    """Its sums are of the version before, under names that are none."""
+    path = tmp_path / "state.db"
+    take(State(path), many()).close()
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("update epoch set key = 'version 4: ' || key")
+        db.commit()
+    with pytest.raises(Fatal, match="being counted anew"):
+        State(path, to_read=True)
+    State(path).close()
+    State(path, to_read=True).close()
