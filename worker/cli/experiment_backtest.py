@@ -99,7 +99,7 @@ def _joined(real: Path, state: Path, configuration: str | None) -> "AgainstReal"
     lifts = _read("--real", real, real_lifts.read)
     if not state.exists():
         raise BadSettings(f"--state {state}: want the file that a reader keeps")
-    with closing(State(state)) as opened:
+    with closing(State(state, to_read=True)) as opened:
         readouts = assemble.report(opened, assemble.Defaults()).readouts
     try:
         return against_real.join(readouts, lifts, configuration)

@@ -171,3 +171,16 @@ def test_a_backtest_is_kept_with_its_date_and_configuration(tmp_path: Path) -> N
         "duel_share",
     )
     assert today <= datetime.fromtimestamp(found["f1"].at / 1e6, UTC).date() <= datetime.now(UTC).date()
+
+
+def test_a_backtest_only_reads_a_state_which_an_older_reader_may_be_writing(tmp_path: Path) -> None:
+    words = finished(tmp_path)
+    state = Path(words[words.index("--state") + 1])
+    with closing(sqlite3.connect(state)) as db:
+        db.execute("pragma user_version = 4")
+        db.commit()
+    before = state.read_bytes()
+    done = mirrorstream(*words)
+    assert done.returncode == 2
+    assert "a state file of version 4, want 5; its reader" in done.stderr
+    assert state.read_bytes() == before
