@@ -82,9 +82,8 @@ def plan(
     room = _room(METRICS[metric], effect=effect, margin=margin, sd=sd)
     known = pilots.read(state, pilot, metric=metric, draws=draws) if pilot and state else None
     wanted = planning.PlanWanted(
-        effect, margin, sd, alpha, power, candidates or (len(known.candidates) if known else 1), draws,
-        room=room,
-    )  # fmt: skip
+        effect, margin, sd, alpha, power, candidates or (len(known.candidates) if known else 1), draws, room
+    )
     traffic = planning.PlannedTraffic(
         users_per_day, events_per_day, sample_rate, events_per_second, prompt_cost, max_days
     )
@@ -94,14 +93,11 @@ def plan(
         raise BadSettings(f"--effect, --margin: {error}; want a larger one") from error
     if write_definition:
         control, names = _names(known, found.candidates)
+        name = f"{pilot or 'experiment'}-planned"
         text = summary.definition(
-            found, experiment_id=f"{pilot or 'experiment'}-planned", start=_tomorrow(), control=control,
-            candidates=names, metric=metric,
-        )  # fmt: skip
-        try:
-            write_definition.write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise BadSettings(f"--write-definition {write_definition}: {error.strerror}; want a new file") from error
+            found, experiment_id=name, start=_tomorrow(), control=control, candidates=names, metric=metric
+        )
+        _write(write_definition, text)
     tell(asdict(found), as_json=as_json, text=summary.summary(found, traffic))
 
 
@@ -131,6 +127,13 @@ def _room(metric: "Metric", *, effect: float | None, margin: float | None, sd: f
     if sd is not None and sd > (metric.high - metric.low) / 2:
         raise BadSettings(f"--sd {sd:g}: its values spread by {(metric.high - metric.low) / 2:g} at most; want less")
     return room
+
+
+def _write(definition: Path, text: str) -> None:
+    try:
+        definition.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise BadSettings(f"--write-definition {definition}: {error.strerror}; want a new file") from error
 
 
 def _names(pilot: "Pilot | None", number: int) -> tuple[str, list[str]]:

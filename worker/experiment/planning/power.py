@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.experiment.planning import crossing
-from worker.experiment.quality.skew import FAR, UNSEEN_ALPHA
+from worker.experiment.quality.skew import unseen_sum
 from worker.experiment.statistics.confidence import MIN_USERS, excluding, half_width
 
 MAX_USERS = 10**9
@@ -56,9 +56,9 @@ class Goal:
     def unseen(self) -> float:
         """What a group that so many users can easily have missed may add to their sum; the verdict asks for it too.
 
-        It is nothing where the bound is within `FAR` standard deviations, as in the check (`quality.skew`).
+        It is nothing where the bound is near or there is none, as in the check (`quality.skew`).
         """
-        return log(1 / UNSEEN_ALPHA) * self.room if FAR * self.sd < self.room < inf else 0.0
+        return unseen_sum(self.room, self.sd)
 
 
 def power_at(goal: Goal, users: Sequence[float], *, planned_users: float, alpha: float) -> list[float]:

@@ -15,7 +15,7 @@ no difference between the thirds is shown, in 66 %.)
 
 from collections.abc import Sequence
 from dataclasses import replace
-from math import inf, sqrt
+from math import sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,7 +66,7 @@ def groups(
 
     found = tuple(map(group, NAMES[len(kept)], kept))
     log_es = {one.name: stats.log_e(one.estimate, null=null, alpha=level, planned_users=plan) for one in found}
-    picked = e_bh({name: -inf if log_e is None else log_e for name, log_e in log_es.items()}, alpha=alpha)
+    picked = e_bh(log_es, alpha=alpha)
     return tuple(replace(one, notable=one.name in picked) for one in found)
 
 
@@ -88,12 +88,12 @@ def activity(
     figures = {one.name: one.estimate.value for one in found if one.estimate.value is not None}
     if overall.value is None:
         return Check("activity", CheckState.OPEN, "no user was seen yet", forbids=False)
-    sides = [_side(one.estimate.interval, null, margin) for one in found]
-    preferred = 1 if overall.value > null else -1
-    if is_small:
-        against = [one.name for one in found if _is_beyond(one.estimate.interval, null, margin or 0.0)]
-        unknown = _not_small(found, null, margin or 0.0)
+    if is_small and margin is not None:
+        against = [one.name for one in found if _is_beyond(one.estimate.interval, null, margin)]
+        unknown = _not_small(found, null, margin)
     else:
+        sides = [_side(one.estimate.interval, null, margin) for one in found]
+        preferred = 1 if overall.value > null else -1
         against = [one.name for one, side in zip(found, sides, strict=True) if side == -preferred]
         unknown = _unknown(found, sides, preferred)
     seen = f"this is said of the {overall.users:,} users seen so far, not of all"

@@ -14,7 +14,7 @@ A metric without bounds, such as `utility`, has no worst value: there the senten
 The interval of users whose first day is over needs no such theorem: where it shows the same side, that is enough.
 """
 
-from math import ceil, log
+from math import ceil, inf, log
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,6 +98,13 @@ def _unseen(values: NDArray[np.float64], worst: float) -> float:
     Within `FAR` standard deviations the theorem bears it: there the rule would cost users and change nothing.
     """
     distance = abs(float(values.mean()) - worst)
-    if not np.isfinite(distance) or distance <= FAR * float(values.std()):
-        return 0.0
-    return min(1.0, log(1 / UNSEEN_ALPHA) / len(values)) * distance
+    return min(distance, unseen_sum(distance, float(values.std())) / len(values))
+
+
+def unseen_sum(distance: float, sd: float) -> float:
+    """Return what a group at `distance` from the mean that was easily missed adds to the sum of any number of users.
+
+    >>> round(unseen_sum(0.5, 0.05), 3), unseen_sum(0.5, 0.2), unseen_sum(float("inf"), 0.2)
+    (2.303, 0.0, 0.0)
+    """
+    return log(1 / UNSEEN_ALPHA) * distance if FAR * sd < distance < inf else 0.0

@@ -19,7 +19,14 @@ from worker.experiment.real_clicks import canary, doubly_robust
 from worker.experiment.real_clicks.bridge import METRIC, Bridge
 from worker.experiment.real_clicks.canary import CanaryEvents
 from worker.experiment.real_clicks.doubly_robust import ControlEvents, Estimand, Floats, ObservedLift
-from worker.experiment.real_clicks.sample_ratio import FirstExposures, chances, events_by_arm, sample_ratio, withholds
+from worker.experiment.real_clicks.sample_ratio import (
+    FirstExposures,
+    chances,
+    events_by_arm,
+    is_unknown,
+    sample_ratio,
+    withholds,
+)
 from worker.experiment.real_clicks.shown_slates import Exposure
 from worker.experiment.statistics import confidence as stats
 from worker.experiment.statistics.user_means import Rule
@@ -43,13 +50,13 @@ def observe(exposures: Sequence[Exposure], over: Bridge, rule: Rule) -> Observed
         found.append(_effect(lift, _rate(control)))
     if len(control) < len(exposures):
         first = _first(exposures)
-        checks = [sample_ratio(first), events_by_arm(first, planned_users=rule.planned_users)]
-        checks = checks if first.in_canary.any() else []
+        if first.in_canary.any():
+            checks = [sample_ratio(first), events_by_arm(first, planned_users=rule.planned_users)]
         lift = canary.canary(_canary(exposures, first), alpha=rule.alpha, planned_users=rule.planned_users)
         if lost := [check.words for check in checks if withholds(check)]:
             why = f"the canary seems to have lost some, and those who are left are no random ones: {'; '.join(lost)}"
             lift = doubly_robust.not_identified(Estimand.CANARY, why, users=lift.users)
-        unsure = [check.words for check in checks if check.words.startswith("unknown") and not lost]
+        unsure = [check.words for check in checks if is_unknown(check) and not lost]
         effect = _effect(lift, _rate(one for one in control if one.assigned))
         found.append(replace(effect, note="; ".join(filter(None, [effect.note, *unsure]))))
     return Observed(tuple(found), tuple(checks))

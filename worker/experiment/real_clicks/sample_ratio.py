@@ -28,6 +28,7 @@ from worker.experiment.statistics.confidence import MIN_USERS, half_width
 from worker.experiment.statistics.evalues import e_bh
 
 NAME, EVENTS = "sample ratio", "events per user by arm"
+UNKNOWN = "unknown"  # how the words of a check without all chances begin
 DAY_US = 86_400_000_000
 SUSPECT = 0.2  # error probability from which on the lift waits: by chance it may be printed before a loss is proven
 LEAST_CHANCE = 1e-6  # below, nobody would be there: the probability was not logged as one
@@ -94,10 +95,10 @@ def sample_ratio(of: FirstExposures) -> Check:
         )
         for name, mine in (("who clicked", of.clicked[known]), ("who did not", ~of.clicked[known])):
             words += f"; of users {name} {_seen(inside[mine], expected[mine])}"
-    if is_unknown := unknown > MAX_UNKNOWN * max(1, of.in_canary.size):
-        words = f"unknown of {unknown:,} users, whose assignment.probability was not logged; {words}"
+    if too_few_known := unknown > MAX_UNKNOWN * max(1, of.in_canary.size):
+        words = f"{UNKNOWN} of {unknown:,} users, whose assignment.probability was not logged; {words}"
     figures = {"share": _mean(inside), "planned": _mean(expected), "e_value": exp(min(both, 700.0))}
-    fine = both < -log(SUSPECT) and not is_unknown
+    fine = both < -log(SUSPECT) and not too_few_known
     return Check(NAME, state_of(inside.size, failed=failed, fine=fine), words, figures, forbids=False)
 
 
@@ -121,6 +122,11 @@ def events_by_arm(of: FirstExposures, *, planned_users: int) -> Check:
 def withholds(check: Check) -> bool:
     """Return whether a lift has to wait: users or events were lost, or it looks like it."""
     return check.state is CheckState.FAILED or check.figures.get("e_value", 0.0) >= 1 / SUSPECT
+
+
+def is_unknown(check: Check) -> bool:
+    """Return whether the check says that it does not know all users' chances."""
+    return check.words.startswith(UNKNOWN)
 
 
 def _log_e(inside: Flags, chance: Floats) -> float:

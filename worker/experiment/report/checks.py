@@ -89,7 +89,9 @@ def _placebos(db: sqlite3.Connection, row: EpochRow, rule: Rule) -> Iterator[Che
 
 def _of_kind(db: sqlite3.Connection, row: EpochRow, kind: Placebo, rule: Rule) -> Iterator[Check]:
     epoch = queries.epoch_named(db, f"{row.experiment_id}~{kind}", row.fingerprint)
-    for pair in queries.compared(db, epoch) if epoch is not None else ():
-        for metric, segment, sums in queries.sums(db, epoch or 0, *pair):
+    if epoch is None:
+        return
+    for pair in queries.compared(db, epoch):
+        for metric, segment, sums in queries.sums(db, epoch, *pair):
             if (metric, segment) == (DUEL_SHARE, ""):
                 yield placebo_check(kind, Users(sums, rule).overall())

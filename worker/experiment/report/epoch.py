@@ -10,7 +10,7 @@ import json
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from math import exp, fsum, inf
+from math import exp, fsum
 
 from worker.experiment.metrics import DUEL_SHARE, METRICS
 from worker.experiment.quality import checks as trust
@@ -79,6 +79,7 @@ class EpochFigures:
         self._calibrated: Calibrated | None = None
         self._looked_at = ONCE
         self._declared = form.eligible_share if form else 1.0
+        self._margin = form.margin if form else None
         self._by_item = ByItem(db, row, self._rule(DUEL_SHARE))
         self._compared = queries.compared(self._db, self._row.id)
         self._users = [
@@ -176,14 +177,11 @@ class EpochFigures:
         pairs = [pair for pair in self._pairs if (pair.candidate, pair.control) == named]
         events = sum(pair.count for pair in pairs)
         missing = events - sum(pair.count for pair in pairs if pair.status in ANSWERED)
-        served, listed = self._served(*named), measures(self._db, self._row.id, *named)
+        served = self._served(*named)
         unasked = beyond_plan(served, declared=self._declared)
         worst, closed = (primary.worst_case(unasked), primary.closed(CLOSED_BUCKETS)) if primary else (None, None)
         by_activity = self._by_activity(primary)
-        corrected, margin = (
-            self._corrected(effects[0].overall, num_candidates),
-            self._form.margin if self._form else None,
-        )
+        corrected = self._corrected(effects[0].overall, num_candidates)
         checked = (
             *self._checks(named, users, served),
             *self._checks_of_values(primary, effects[0], closed, by_activity, corrected),
@@ -202,12 +200,11 @@ class EpochFigures:
                 guardrails=guardrails,
                 alpha=self._alpha,
                 planned_users=self._planned_users,
-                margin=margin,
+                margin=self._margin,
                 looked_at=self._looked_at,
             )
         )
-        where = self._by_item.tables(*named, pairs, users.get((DUEL_SHARE, "")))
-        return Comparison(
+        judged = Comparison(
             candidate=candidate,
             control=control,
             verdict=verdict,
@@ -215,10 +212,7 @@ class EpochFigures:
             events=events,
             statuses={pair.status: pair.count for pair in pairs},
             effects=effects,
-            overlap=_mean(listed["overlap"]),
-            rank_correlation=_mean(listed["tau"]),
             closed=closed,
-            noise=self._noise(primary, listed["half_difference"]),
             trigger_share=_share(effects[0].triggered.users, effects[0].overall.users),
             contested_mass=_contested(pairs),
             missing=missing,
@@ -226,20 +220,35 @@ class EpochFigures:
             worst_case=worst,
             guardrails=guardrails,
             checks=checked,
-            timeline=tuple(_points(primary)) if primary else (),
-            segments=self._segments(users),
-            items=where.items,
-            positions=where.positions,
-            reasons=reasons(queries.reasons(self._db, self._row.id, *named), self._rule(DUEL_SHARE)),
-            wins=self._examples(candidate, control, wins=True),
-            losses=self._examples(candidate, control, wins=False),
             basis=self._stated.basis,
             activity=by_activity,
             absent=sum(one.absent for one in served),
             plan_gain=plan_gain(effects[0].overall, alpha=self._alpha, planned_users=self._planned_users),
+            dominant={alias(queries.user_name(self._db, user)): share for user, share in crowd.items()},
+        )
+        return self._described(judged, users, pairs)
+
+    def _described(
+        self, one: Comparison, users: Mapping[tuple[str, str], Users], pairs: Sequence[PairRow]
+    ) -> Comparison:
+        """Add what the verdict does not rest on: where and when a side wins, with examples and reasons."""
+        primary, named = users.get((self._primary, "")), (one.candidate, one.control)
+        listed = measures(self._db, self._row.id, *named)
+        where = self._by_item.tables(*named, pairs, users.get((DUEL_SHARE, "")))
+        return replace(
+            one,
+            overlap=_mean(listed["overlap"]),
+            rank_correlation=_mean(listed["tau"]),
+            noise=self._noise(primary, listed["half_difference"]),
+            timeline=tuple(_points(primary)) if primary else (),
+            segments=self._segments(users),
+            items=where.items,
+            positions=where.positions,
             categories=where.categories,
             providers=where.providers,
-            dominant={alias(queries.user_name(self._db, user)): share for user, share in crowd.items()},
+            reasons=reasons(queries.reasons(self._db, self._row.id, *named), self._rule(DUEL_SHARE)),
+            wins=self._examples(*named, wins=True),
+            losses=self._examples(*named, wins=False),
         )
 
     def _served(self, candidate: str, control: str) -> list[Served]:
@@ -290,7 +299,7 @@ class EpochFigures:
         """Yield the checks of the users' own values; none without a user."""
         if primary is not None:
             interval, bounds = effect.overall.interval, self._rule(self._primary).bounds
-            agreeing, margin = closed.interval if closed else None, self._form.margin if self._form else None
+            agreeing, margin = closed.interval if closed else None, self._margin
             widest = corrected or interval
             is_small = margin is not None and widest is not None and widest.is_within(margin, effect.null)
             yield skew(
@@ -336,9 +345,7 @@ class EpochFigures:
             segment: one.overall() for (metric, segment), one in users.items() if segment and metric == self._primary
         }
         log_es = {segment: self._log_e(one, METRICS[self._primary].null) for segment, one in found.items()}
-        notable = e_bh(
-            {segment: -inf if log_e is None else log_e for segment, log_e in log_es.items()}, alpha=self._alpha
-        )
+        notable = e_bh(log_es, alpha=self._alpha)
         return tuple(
             Segment(name, value, one, notable=segment in notable)
             for segment, one in found.items()

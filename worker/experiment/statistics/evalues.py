@@ -95,10 +95,14 @@ def share_interval(sums: Sums, *, alpha: float = 0.05) -> Interval:
     return Interval(*map(float, ends))
 
 
-def e_bh(log_es: Mapping[_Name, float], *, alpha: float) -> list[_Name]:
-    """Return the names that e-BH rejects, strongest first; e-values may be dependent (Wang and Ramdas 2022)."""
-    names = sorted(log_es, key=lambda name: -log_es[name])
-    ranks = [rank for rank, name in enumerate(names, 1) if log_es[name] >= log(len(names) / (alpha * rank))]
+def e_bh(log_es: Mapping[_Name, float | None], *, alpha: float) -> list[_Name]:
+    """Return the names that e-BH rejects, strongest first; e-values may be dependent (Wang and Ramdas 2022).
+
+    One without an e-value yet, None, is one of those that are looked at, and is not rejected.
+    """
+    known = {name: -inf if log_e is None else log_e for name, log_e in log_es.items()}
+    names = sorted(known, key=lambda name: -known[name])
+    ranks = [rank for rank, name in enumerate(names, 1) if known[name] >= log(len(names) / (alpha * rank))]
     return names[: max(ranks, default=0)]
 
 

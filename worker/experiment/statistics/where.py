@@ -16,7 +16,7 @@ of two, half of the points are each one's, and a user's mean has half the weight
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import fsum, inf
+from math import fsum
 
 import numpy as np
 from numpy.typing import NDArray
@@ -138,6 +138,5 @@ def _effect(values: Sequence[float], rule: Rule) -> stats.Estimate:
     )
 
 
-def _log_e(effect: stats.Estimate, rule: Rule) -> float:
-    found = stats.log_e(effect, null=0.0, alpha=rule.alpha, planned_users=rule.planned_users)
-    return -inf if found is None else found
+def _log_e(effect: stats.Estimate, rule: Rule) -> float | None:
+    return stats.log_e(effect, null=0.0, alpha=rule.alpha, planned_users=rule.planned_users)

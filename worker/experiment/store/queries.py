@@ -85,27 +85,20 @@ def served(
     That is the duel of both for one that `is_duel`'s, and else a slate of each: whichever record never came.
     `eligible` has the values of the segments that the candidate serves; an event with another one does not count.
     """
-    fits = "".join(  # a name may hold what means something in a path of JSON
-        f" and exists (select 1 from json_each(segments) where key = ? and value in ({', '.join('?' * len(one))}))"
-        for one in eligible.values()
-    )
-    words = [word for name, values in eligible.items() for word in (name, *values)]
+    named: dict[str, object] = {"duel": is_duel, "candidate": candidate, "control": control, "stream": row.stream}
+    named |= {"first": row.first, "last": row.last}
+    fits = ""
+    for number, (name, values) in enumerate(eligible.items()):  # a name may hold what means something in a path of JSON
+        wanted = {f"value_{number}_{place}": value for place, value in enumerate(values)}
+        named |= {f"segment_{number}": name, **wanted}
+        fits += f""" and exists (select 1 from json_each(segments)
+            where key = :segment_{number} and value in ({", ".join(f":{one}" for one in wanted)}))"""
     query = f"""select user, count(*), sum(not iif(:duel, duelled, mine and theirs)) from (
             select min(user) as user, max(:candidate = variant) as mine, max(:control in (variant, control)) as theirs,
             max(question = 'DUEL' and variant = :candidate and control = :control) as duelled from answer
             where stream = :stream and occurred_at between :first and :last{fits} group by event)
         where mine or theirs group by user order by user"""
-    named = {"duel": is_duel, "candidate": candidate, "control": control}
-    named |= {"stream": row.stream, "first": row.first, "last": row.last}
-    found = db.execute(_numbered(query, named), [*named.values(), *words])
-    return [Served(user, events, absent) for user, events, absent in found]
-
-
-def _numbered(query: str, named: Mapping[str, object]) -> str:
-    """Return a query with names as numbers, which may be mixed with question marks that come after them."""
-    for number, name in enumerate(named, 1):
-        query = query.replace(f":{name}", f"?{number}")
-    return query
+    return [Served(user, events, absent) for user, events, absent in db.execute(query, named)]
 
 
 def user_name(db: sqlite3.Connection, number: int) -> str:
