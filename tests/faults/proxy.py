@@ -10,8 +10,10 @@
             ...
         with proxy.swallowed_answers(END_TXN) as swallowed:
             ...                              # the broker does what it is asked; the client never hears of it
+        with proxy.moved_coordinator("-topics") as told:
+            ...                              # who asks for offsets of such groups is told: not their coordinator
 
-It reads no more of Kafka's protocol than where a request starts, its API key and its correlation id:
+It reads no more of Kafka's protocol than where a request starts, its API key, version and correlation id:
 
     request   int32 length, int16 API key, int16 version, int32 correlation id, ...
     answer    int32 length, int32 correlation id, ...
@@ -34,6 +36,7 @@ T = TypeVar("T")
 
 END_TXN = 26  # API key: commit or abort
 INIT_PRODUCER_ID = 22
+OFFSET_FETCH = 9
 CALL_TIMEOUT_S = 10.0  # of one order to the proxy's thread
 _GONE = (asyncio.IncompleteReadError, OSError)  # either side has closed
 
@@ -46,6 +49,7 @@ class _Connection:
     broker: asyncio.StreamWriter
     holed: bool  # nothing comes through any more
     unheard: set[int] = field(default_factory=set)  # correlation ids whose answers shall not arrive
+    misled: dict[int, bytes] = field(default_factory=dict)  # correlation ids, and what their answers shall be instead
 
     def abort(self) -> None:
         for writer in (self.client, self.broker):
@@ -68,6 +72,8 @@ class Proxy:
         self._delay_s = 0.0
         self._swallowing: int | None = None
         self._num_swallowed = 0
+        self._misleading: bytes | None = None
+        self._num_misled = 0
 
     def __enter__(self) -> Self:
         """Listen."""
@@ -128,6 +134,18 @@ class Proxy:
         finally:
             self._swallowing = None
 
+    @contextmanager
+    def moved_coordinator(self, group_end: str) -> Iterator[Callable[[], int]]:
+        """Answer requests for the offsets of groups whose names end so as a broker that was their coordinator before.
+
+        Gives how many were answered so.
+        """
+        self._misleading, self._num_misled = group_end.encode(), 0
+        try:
+            yield lambda: self._num_misled
+        finally:
+            self._misleading = None
+
     # -- the proxy's thread
 
     def _call(self, what: Coroutine[Any, Any, T]) -> T:
@@ -172,7 +190,7 @@ class Proxy:
         connection: _Connection,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
-        let: Callable[[_Connection, bytes], bool],
+        let: Callable[[_Connection, bytes], bytes],
     ) -> None:
         with suppress(*_GONE):
             while True:
@@ -182,21 +200,35 @@ class Proxy:
                     await asyncio.sleep(self._delay_s)
                 if connection.holed:
                     continue
-                if not let(connection, body):
+                passed = let(connection, body)
+                if not passed:
                     break
-                writer.write(head + body)
+                writer.write(len(passed).to_bytes(4, "big") + passed)
                 await writer.drain()
         connection.abort()
 
-    def _let_request(self, connection: _Connection, body: bytes) -> bool:
-        if int.from_bytes(body[:2], "big") == self._swallowing:
-            connection.unheard.add(int.from_bytes(body[4:8], "big"))
-        return True
+    def _let_request(self, connection: _Connection, body: bytes) -> bytes:
+        """Return what goes on to the broker."""
+        api_key, version = int.from_bytes(body[:2], "big"), int.from_bytes(body[2:4], "big")
+        correlation_id = int.from_bytes(body[4:8], "big")
+        if api_key == self._swallowing:
+            connection.unheard.add(correlation_id)
+        if api_key == OFFSET_FETCH and self._misleading is not None:
+            assert version == 9, f"the answer is written for version 9 of OffsetFetch, not {version}"
+            group = _group(body)
+            if group.endswith(self._misleading):
+                connection.misled[correlation_id] = _not_coordinator(group)
+        return body
 
-    def _let_answer(self, connection: _Connection, body: bytes) -> bool:
-        swallowed = int.from_bytes(body[:4], "big") in connection.unheard
+    def _let_answer(self, connection: _Connection, body: bytes) -> bytes:
+        """Return what goes on to the client; nothing if it shall not hear of it."""
+        correlation_id = int.from_bytes(body[:4], "big")
+        if correlation_id in connection.misled:
+            self._num_misled += 1
+            return body[:4] + connection.misled.pop(correlation_id)
+        swallowed = correlation_id in connection.unheard
         self._num_swallowed += swallowed
-        return not swallowed
+        return b"" if swallowed else body
 
     async def _refuse(self) -> None:
         for listener in self._listeners:
@@ -215,6 +247,19 @@ class Proxy:
                 connection.holed = True
             elif connection.holed:
                 connection.abort()
+
+
+def _group(request: bytes) -> bytes:
+    """Return the group of an OffsetFetch request (version 9, one group); its length is written as one more."""
+    at = 10 + int.from_bytes(request[8:10], "big") + 2  # behind the client's id, no tags, and "one group"
+    assert request[at] < 128, "a longer name has its length in two bytes"
+    return request[at + 1 : at + request[at]]
+
+
+def _not_coordinator(group: bytes) -> bytes:
+    """Return a moved coordinator's answer to an OffsetFetch request (version 9), without its correlation id."""
+    no_tags, no_throttling, one_group, no_topics, error = b"\0", bytes(4), b"\2", b"\1", (16).to_bytes(2, "big")
+    return no_tags + no_throttling + one_group + bytes([len(group) + 1]) + group + no_topics + error + no_tags * 2
 
 
 async def _closed(writer: asyncio.StreamWriter) -> None:

@@ -202,3 +202,17 @@ def test_a_worker_that_starts_before_kafka_says_so_and_begins_when_it_is_there(
         assert a.stop() == 0
     judge.verdict().assert_exactly_once()
     tell("Kafka there after the worker", load.pause_s())
+
+
+def test_a_coordinator_that_moved_while_committed_offsets_are_asked_for_costs_a_new_try(
+    stage: Stage, judge: Judge, proxy: Proxy
+) -> None:
+    """librdkafka 2.16 ends the process where an admin client is told so; a consumer asks again."""
+    with traffic(stage) as load, ExitStack() as stack:
+        with proxy.moved_coordinator("-topics") as num_told:
+            a = stack.enter_context(stage.worker(bootstrap_servers=proxy.bootstrap_servers))
+            a.until(lambda: num_told() > 2, "requests for committed offsets")
+        load.until_flowing()
+        load.settle(judge)
+        assert a.stop() == 0
+    judge.verdict().assert_exactly_once()

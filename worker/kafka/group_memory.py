@@ -11,16 +11,19 @@ writes the first starts of all partitions in one request, before any record is r
 over from one that died, then knows where the group started and does not mistake the commits of its peers for a long
 history.  Both expire as all offsets do (`offsets.retention.minutes`).  A running worker writes the ids again every
 hour; a first start is no longer needed once its partition has a commit.
+
+They are read by a consumer of that group that never subscribes, not by an admin client: librdkafka 2.16 ends the
+process when a broker that is no longer the coordinator answers an admin client's request for offsets (librdkafka#5040,
+#5315).  An admin client's request to write them is safe, and has a time-out, which a consumer's commit has not.
 """
 
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Future
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from worker.core.records import Partition
@@ -30,7 +33,6 @@ from worker.kafka.admin_queries import AdminQueries
 from worker.settings.groups import KafkaClientSettings
 
 log = logging.getLogger(__name__)
-Call = Callable[..., dict[str, "Future[ConsumerGroupTopicPartitions]"]]
 
 TIMEOUT_S = 5.0  # of one request
 MAX_CHARS = 4_000  # brokers accept 4,096 (offset.metadata.max.bytes)
@@ -57,15 +59,21 @@ class GroupMemory:
     def __init__(self, settings: KafkaClientSettings, queries: AdminQueries) -> None:
         self._queries = queries
         self._group = client.topics_group(settings)
+        self._reader = Consumer(client.reader(settings, self._group))
         self.anchors = (settings.dead_letter_topic, settings.output_topic)
         self._left_out: list[str] = []
         self._inputs = {one: _digest(one) for one in settings.input_topics}
         self.has_begun = False  # whether this member has found or written the group's start
         self._written_s = 0.0
 
-    def read(self) -> Remembered:
-        """Return what the group has stored.  Raises `KafkaException`, `Fatal` without rights."""
-        found = self._ask(AdminClient.list_consumer_group_offsets, ConsumerGroupTopicPartitions(self._group))
+    def read(self, partitions: Iterable[Partition] = ()) -> Remembered:
+        """Return the topics that the group has stored, and the first starts of these partitions.
+
+        Raises `KafkaException`.
+        """
+        wanted = [TopicPartition(topic, number) for topic in self.anchors for number in range(MAX_PARTS)]
+        wanted += [TopicPartition(one.topic, one.number) for one in partitions]
+        found = client.checked(self._reader.committed(wanted, timeout=TIMEOUT_S))
         kept = [one for one in found if one.offset >= 0]
         texts = [one.metadata or "" for one in kept if one.topic in self.anchors]  # the same content, twice
         starts = {
@@ -107,7 +115,7 @@ class GroupMemory:
             offsets += [TopicPartition(anchor, number, 0, text) for number, text in enumerate(parts)]
         if not offsets:
             return
-        self._ask(AdminClient.alter_consumer_group_offsets, ConsumerGroupTopicPartitions(self._group, offsets))
+        self._store(ConsumerGroupTopicPartitions(self._group, offsets))
         self._written_s = time.monotonic()
 
     def keep(self, known: Mapping[str, KnownTopic], sizes: Mapping[str, int], *, every_s: float) -> None:
@@ -125,12 +133,12 @@ class GroupMemory:
         if not is_there or time.monotonic() - self._written_s > every_s:
             self.write(mine, {}, sizes)
 
-    def _ask(self, call: Call, request: ConsumerGroupTopicPartitions) -> list[TopicPartition]:
-        def question(admin: AdminClient) -> list[TopicPartition]:
-            future = call(admin, [request], request_timeout=TIMEOUT_S)[self._group]
-            return client.checked(client.answer(future, 2 * TIMEOUT_S).topic_partitions)
+    def _store(self, request: ConsumerGroupTopicPartitions) -> None:
+        def question(admin: AdminClient) -> None:
+            future = admin.alter_consumer_group_offsets([request], request_timeout=TIMEOUT_S)[self._group]
+            client.checked(client.answer(future, 2 * TIMEOUT_S).topic_partitions)
 
-        return self._queries.ask(question)
+        self._queries.ask(question)
 
     def _with_own(self, inputs: str) -> str:
         """Return digests of entries, with this member's once it has begun; at most `MAX_INPUTS`, the newest."""

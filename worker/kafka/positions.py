@@ -127,13 +127,11 @@ class Positions:
         states = self.present({one.topic for one in wanted})
         there = [one for one in wanted if one.topic in states and one.number < states[one.topic].num_partitions]
         commits, with_commits = self._all_commits(consumer, there, states)
-        remembered = self._ask(
-            "the group's memory", self._memory.read
-        )  # after the commits: a member writes the memory before it commits
+        remembered = self._remembered(there)  # after the commits: a member writes the memory before it commits
         places, facts = self._places(there, states, commits, with_commits, remembered)
         every = self._settings.input_topics
         if Place.START_FROM in places.values() or not self._memory.knows(remembered.memory, every):
-            remembered = self._begin(consumer)
+            remembered = self._begin(consumer, there)
             places, facts = self._places(there, states, commits, with_commits, remembered)
         self._memory.has_begun = True  # from now on, a topic that is not in the memory is new
         anew = {one.topic for one, at in places.items() if at is Place.MADE_ANEW}
@@ -163,11 +161,7 @@ class Positions:
         """
         commits = self._committed(consumer, partitions)
         found = _with_commits(commits, states)
-        others = [
-            Partition(topic, number)
-            for topic in states.keys() - found
-            for number in range(states[topic].num_partitions)
-        ]
+        others = _partitions(states.keys() - found, states)
         found |= _with_commits(self._committed(consumer, others), states)
         return commits, found
 
@@ -226,8 +220,10 @@ class Positions:
         entries = self._patterns.entries_for(topic)
         return any(self._memory.knows(remembered.memory, [one]) for one in entries)
 
-    def _begin(self, consumer: Consumer) -> Remembered:
+    def _begin(self, consumer: Consumer, wanted: list[Partition]) -> Remembered:
         """Resolve `start_from` for all input topics that the group has not read, unless a peer did; return the memory.
+
+        The memory comes with the first starts of these topics and of the `wanted` partitions.
 
         For all topics, because with a pattern each member may be assigned other topics, and because a topic that is
         not stored now counts as created later.
@@ -235,28 +231,28 @@ class Positions:
         topics = self._patterns.read(self._ask("topics", self._topic_ids.names))
         states = self.present(set(topics))
         _, with_commits = self._all_commits(consumer, [], states)
-        remembered = self._remembered()
+        there = {*wanted, *_partitions(states, states)}
+        remembered = self._remembered(there)
         facts = {topic: self._facts(topic, state, topic in with_commits, remembered) for topic, state in states.items()}
         new = {
             topic for topic, fact in facts.items() if place(fact, committed=None, first_start=None) is Place.START_FROM
         }
-        every = [Partition(topic, number) for topic in new for number in range(states[topic].num_partitions)]
-        starts = self._by_start_from(every)
-        again = self._remembered()
+        starts = self._by_start_from(_partitions(new, states))
+        again = self._remembered(there)
         mine = {topic for topic in new if _is_as_before(topic, remembered, again)}
         unknown = mine | {topic for topic, fact in facts.items() if not fact.known_id} - again.memory.topics.keys()
         if unknown or not self._memory.knows(again.memory, self._settings.input_topics):
             known = {topic: KnownTopic(facts[topic].topic_id, facts[topic].has_commits) for topic in unknown}
             first_starts = {one: offset for one, offset in starts.items() if one.topic in mine}
             self._ask("the group's memory", lambda: self._memory.write(known, first_starts, self._sizes(), begins=True))
-            again = self._remembered()
+            again = self._remembered(there)
         if mine:
             group, start = self._settings.group_id, self._settings.start_from
             log.info("first start of group %s: %s from %s", group, shown(sorted(mine)), start)
         return again
 
-    def _remembered(self) -> Remembered:
-        return self._ask("the group's memory", self._memory.read)
+    def _remembered(self, partitions: Collection[Partition]) -> Remembered:
+        return self._ask("the group's memory", lambda: self._memory.read(partitions))
 
     def _remember(
         self, places: Mapping[Partition, Place], facts: Mapping[str, TopicFacts], remembered: Remembered
@@ -393,6 +389,10 @@ def topic_partitions(heads: Iterable[Head], topic_ids: Mapping[Partition, str]) 
         )
         for one in heads
     ]
+
+
+def _partitions(topics: Iterable[str], states: Mapping[str, TopicState]) -> list[Partition]:
+    return [Partition(topic, number) for topic in topics for number in range(states[topic].num_partitions)]
 
 
 def _commit(one: TopicPartition) -> Commit | None:
