@@ -1,0 +1,61 @@
+"""A share of the fuzzing; `python -m tests.fuzz` and `python -m tests.fuzz.guided` have the whole."""
+
+import subprocess
+import sys
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from tests.fuzz.__main__ import MAX_STEP_S, play_bytes, play_events
+from tests.fuzz.chain import ANSWERED, Chain
+from tests.fuzz.guided import CORPUS
+from tests.fuzz.mutations import messages
+from tests.support.patience import cpu_slowness, patience
+
+NUM_BYTES, NUM_EVENTS = 5_000, 500
+GUIDED_S = 5
+
+
+@pytest.fixture(scope="module")
+def chain() -> Chain:
+    return Chain()
+
+
+def test_a_valid_message_of_each_writer_is_answered(chain: Chain) -> None:
+    """Else all that follows would only meet the first check."""
+    outcomes = [chain.play(message).outcome for seed in range(20) for message in messages(Random(seed))]
+    assert set(outcomes) == {ANSWERED}
+
+
+def test_mutated_byte_strings_are_answered_or_dead_lettered(chain: Chain) -> None:
+    found = play_bytes(chain, Random(7), NUM_BYTES)
+    assert found.outcomes.total() == NUM_BYTES
+    assert {ANSWERED, "avro", "utf8", "schema", "magic"} <= found.outcomes.keys()
+    assert found.longest_step_s < MAX_STEP_S * cpu_slowness()
+
+
+def test_events_of_another_structure_are_answered_or_dead_lettered(chain: Chain) -> None:
+    found = play_events(chain, Random(7), NUM_EVENTS)
+    assert found.outcomes.total() == NUM_EVENTS
+    assert {ANSWERED, "avro", "utf8", "limit", "invalid", "schema"} <= found.outcomes.keys()
+    assert found.longest_step_s < MAX_STEP_S * cpu_slowness()
+
+
+@pytest.mark.parametrize("path", sorted(CORPUS.iterdir()), ids=lambda path: path.name[:8])
+def test_what_reached_new_code_once_is_still_answered_or_dead_lettered(chain: Chain, path: Path) -> None:
+    chain.play(path.read_bytes())
+
+
+def test_coverage_finds_no_input_that_raises(tmp_path: Path) -> None:
+    """For some seconds; an hour by the command of `tests.fuzz.guided`."""
+    options = [
+        f"-max_total_time={GUIDED_S}",
+        f"-artifact_prefix={tmp_path}/",
+        "-timeout=60",
+        str(tmp_path),
+        str(CORPUS),
+    ]
+    command = [sys.executable, "-m", "tests.fuzz.guided", *options]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=patience(120), check=False)
+    assert ended.returncode == 0, ended.stderr[-4_000:]
