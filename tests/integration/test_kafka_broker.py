@@ -13,7 +13,8 @@ from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic  # where it is declared; the others re-export it without saying so
 
-from tests.support.kafka_broker import ConsoleRow, KafkaCluster, KafkaFailed, MissingTool
+from tests.support.java import MissingTool, ProgramFailed
+from tests.support.kafka_broker import ConsoleRow, KafkaCluster
 from tests.support.patience import patience
 
 READ_TIMEOUT_S = 30.0
@@ -144,7 +145,7 @@ with KafkaCluster() as kafka:
 def test_a_broker_that_does_not_start_says_why() -> None:
     """The error ends with the broker's own words, as its log is gone by then."""
     with (
-        pytest.raises(KafkaFailed, match=r"num\.network\.threads"),
+        pytest.raises(ProgramFailed, match=r"num\.network\.threads"),
         KafkaCluster(settings={"num.network.threads": "0"}),
     ):
         pass
@@ -169,6 +170,6 @@ def test_an_interrupted_download_is_not_taken_for_a_whole_one(monkeypatch: pytes
     (tmp_path / "mvn").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     monkeypatch.setenv("MIRRORSTREAM_CACHE", str(tmp_path / "cache"))
-    with pytest.raises(KafkaFailed, match="no route"), KafkaCluster():
+    with pytest.raises(ProgramFailed, match="no route"), KafkaCluster():
         pass
     assert list((tmp_path / "cache").iterdir()) == []

@@ -13,11 +13,8 @@ id `i`, listens on 127.0.0.1 alone, and dies with this process.  The jars come f
 Maven, once; afterwards no network is needed.  Topics are the tests' to create.
 """
 
-import hashlib
-import os
 import re
 import secrets
-import shutil
 import signal
 import socket
 import subprocess
@@ -30,18 +27,15 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal, Self
 
+from tests.support.java import ProgramFailed, jars, java, run
 from tests.support.patience import patience
 
 POM = Path(__file__).parent / "pom.xml"
-DOWNLOAD_TIMEOUT_S = 900.0  # 54 MB of jars
 READY_TIMEOUT_S = 90.0  # measured alone on two cores, 2026-11: 3 s for one broker, 7 s for three
 END_TIMEOUT_S = 30.0  # a polite end hands the leaderships over first
 RUN_TIMEOUT_S = 60.0  # a console consumer may take this on top of its own time-out
-LOG_LINES = 30  # of a failed process, in the error
 READY_LINE = b"Kafka Server started"  # logged after the controller has admitted the broker
 PORTS = range(20_000, 32_768)  # below Linux' ephemeral ports, see `free_ports`
-JVM_OPTIONS = ("-Xmx512m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")  # a quick start, not a quick broker
-INSTALL = {"java": "openjdk-17-jre-headless or later", "mvn": "maven", "setpriv": "util-linux"}  # Debian's names
 
 SHORT_WAITS: Mapping[str, str] = {  # what production needs and a test would only wait for
     "broker.session.timeout.ms": "3000",  # a killed broker is let in again after this; 9 s by default
@@ -55,23 +49,6 @@ SHORT_WAITS: Mapping[str, str] = {  # what production needs and a test would onl
     "log.initial.task.delay.ms": "500",  # retention is looked at from the start and often, so that what it would
     "log.retention.check.interval.ms": "500",  # delete is missing in every run and not in one of twenty
 }
-
-
-class MissingTool(RuntimeError):
-    """A program that the tests need is not installed; they fail rather than skip what they claim."""
-
-    def __init__(self, tool: str) -> None:
-        """Name the package that has the tool."""
-        super().__init__(f"PATH: no `{tool}`, want it to run a real Kafka; install {INSTALL[tool]} (Debian's name)")
-
-
-class KafkaFailed(RuntimeError):
-    """A process of Kafka's ended or was too slow."""
-
-    def __init__(self, where: str, problem: str, log: bytes) -> None:
-        """Show the end of the log here, because the file is removed with the cluster."""
-        lines = log.decode(errors="replace").splitlines()[-LOG_LINES:]
-        super().__init__("\n    ".join([f"{where}: {problem}; the last lines of its log:", *lines]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +144,7 @@ class KafkaCluster:
         command += ["--bootstrap-server", self.bootstrap_servers, "--topic", topic, "--isolation-level", isolation]
         command += ["--timeout-ms", str(silent_ms), *(["--from-beginning"] if from_beginning else [])]
         command += [] if max_messages is None else ["--max-messages", str(max_messages)]
-        output = _run(command, timeout_s=patience(RUN_TIMEOUT_S) + silent_ms / 1000)
+        output = run(command, timeout_s=patience(RUN_TIMEOUT_S) + silent_ms / 1000)
         return [_row(line, token.encode()) for line in output.split(f"{token}L".encode())[:-1]]
 
     def _format(self) -> None:
@@ -175,7 +152,7 @@ class KafkaCluster:
         cluster_id = f"{secrets.token_hex(10)}AA"  # like Kafka's own: a UUID in base64, 22 characters
         command = [*_java("kafka.tools.StorageTool"), "format", "--cluster-id", cluster_id, "--config"]
         with ThreadPoolExecutor() as pool:
-            list(pool.map(_run, ([*command, str(broker.config)] for broker in self._brokers)))
+            list(pool.map(run, ([*command, str(broker.config)] for broker in self._brokers)))
 
     def _launch(self, broker: "_Broker") -> None:
         self._starter.submit(broker.launch, _java("kafka.Kafka")).result()
@@ -204,7 +181,7 @@ class _Broker:
             ended = self._process is None or self._process.poll() is not None
             if ended or time.monotonic() > deadline_s:
                 problem = "the broker ended" if ended else f"the broker is not ready after {limit_s:.0f} s"
-                raise KafkaFailed(str(self.log), f"{problem}, want `{READY_LINE.decode()}`", log)
+                raise ProgramFailed(str(self.log), f"{problem}, want `{READY_LINE.decode()}`", log)
             time.sleep(0.05)
 
     def end(self, how: signal.Signals) -> None:
@@ -265,8 +242,9 @@ def _is_free(port: int) -> bool:
 
 
 def _java(main: str) -> list[str]:
-    """Return a command that runs the class `main`, logs to stderr, and dies with the thread that starts it."""
-    return [_tool("setpriv"), "--pdeathsig", "KILL", _tool("java"), *JVM_OPTIONS, "-cp", f"{_jars()}/*", main]
+    """Return a command that runs the class `main` and logs to stderr."""
+    [version] = re.findall(r"<kafka.version>(.+)</kafka.version>", POM.read_text())
+    return java(jars(POM, f"kafka-{version}"), main)
 
 
 def _row_format(token: str) -> list[str]:
@@ -287,43 +265,3 @@ def _row(line: bytes, token: bytes) -> ConsoleRow:
     names = tuple((name.decode(), null.get(text, text)) for name, text in pairs)
     where = int(partition.removeprefix(b"Partition:")), int(offset.removeprefix(b"Offset:"))
     return ConsoleRow(*where, names, null.get(key, key), null.get(value, value))
-
-
-def _run(command: list[str], timeout_s: float | None = None) -> bytes:
-    """Run a command to its end and return its standard output."""
-    limit_s = patience(RUN_TIMEOUT_S) if timeout_s is None else timeout_s
-    try:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=limit_s)
-    except subprocess.TimeoutExpired as error:
-        raise KafkaFailed(" ".join(command), f"no end after {limit_s:.0f} s", error.stderr or b"") from error
-    if done.returncode != 0:
-        raise KafkaFailed(" ".join(command), f"exit status {done.returncode}, want 0", done.stdout + done.stderr)
-    return done.stdout
-
-
-def _jars() -> Path:
-    """Return the folder with Kafka's jars, filled by Maven if need be; another `support/pom.xml` is another folder.
-
-    It is filled under another name first, so that an interrupted download is never taken for a whole one.
-    """
-    pom = POM.read_bytes()
-    [version] = re.findall(rb"<kafka.version>(.+)</kafka.version>", pom)
-    cache = Path(os.environ.get("MIRRORSTREAM_CACHE") or Path.home() / ".cache" / "mirrorstream")
-    jars = cache / f"kafka-{version.decode()}-{hashlib.sha256(pom).hexdigest()[:8]}"
-    if jars.is_dir():
-        return jars
-    cache.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="download-", dir=cache) as scratch:
-        goal = ["dependency:copy-dependencies", "-DincludeScope=runtime", f"-DoutputDirectory={scratch}/jars"]
-        _run(
-            [_tool("mvn"), "--batch-mode", "--quiet", "--file", str(POM), *goal], timeout_s=patience(DOWNLOAD_TIMEOUT_S)
-        )
-        if not jars.is_dir():  # another process may have been first
-            Path(scratch, "jars").rename(jars)
-    return jars
-
-
-def _tool(name: str) -> str:
-    if (path := shutil.which(name)) is None:
-        raise MissingTool(name)
-    return path

@@ -1,0 +1,77 @@
+"""Java programs that the tests need: their jars come through Maven, once; afterwards no network is needed."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from tests.support.patience import patience
+
+DOWNLOAD_TIMEOUT_S = 900.0  # 54 MB of jars
+RUN_TIMEOUT_S = 60.0
+LOG_LINES = 30  # of a failed process, in the error
+JVM_OPTIONS = ("-Xmx512m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")  # a quick start, not a quick program
+# Debian's names.
+INSTALL = {"java": "openjdk-17-jdk-headless or later", "mvn": "maven", "setpriv": "util-linux"}
+
+
+class MissingTool(RuntimeError):
+    """A program that the tests need is not installed; they fail rather than skip what they claim."""
+
+    def __init__(self, tool: str) -> None:
+        """Name the package that has the tool."""
+        super().__init__(f"PATH: no `{tool}`, which the tests need; install {INSTALL[tool]} (Debian's name)")
+
+
+class ProgramFailed(RuntimeError):
+    """A process ended or was too slow."""
+
+    def __init__(self, where: str, problem: str, log: bytes) -> None:
+        """Show the end of the log here, because the file may be removed."""
+        lines = log.decode(errors="replace").splitlines()[-LOG_LINES:]
+        super().__init__("\n    ".join([f"{where}: {problem}; the last lines of its log:", *lines]))
+
+
+def java(jars: Path, *what: str) -> list[str]:
+    """Return a command that runs a class, or a file of Java's source, and dies with the thread that starts it."""
+    return [tool("setpriv"), "--pdeathsig", "KILL", tool("java"), *JVM_OPTIONS, "-cp", f"{jars}/*", *what]
+
+
+def run(command: list[str], *, given: bytes = b"", timeout_s: float | None = None) -> bytes:
+    """Run a command to its end, with `given` as its standard input, and return its standard output."""
+    limit_s = patience(RUN_TIMEOUT_S) if timeout_s is None else timeout_s
+    try:
+        done = subprocess.run(command, input=given, capture_output=True, check=False, timeout=limit_s)
+    except subprocess.TimeoutExpired as error:
+        raise ProgramFailed(" ".join(command), f"no end after {limit_s:.0f} s", error.stderr or b"") from error
+    if done.returncode != 0:
+        raise ProgramFailed(" ".join(command), f"exit status {done.returncode}, want 0", done.stdout + done.stderr)
+    return done.stdout
+
+
+def jars(pom: Path, name: str) -> Path:
+    """Return the folder with the jars of a `pom.xml`, filled by Maven if need be; another content is another folder.
+
+    It is filled under another name first, so that an interrupted download is never taken for a whole one.
+    """
+    cache = Path(os.environ.get("MIRRORSTREAM_CACHE") or Path.home() / ".cache" / "mirrorstream")
+    found = cache / f"{name}-{hashlib.sha256(pom.read_bytes()).hexdigest()[:8]}"
+    if found.is_dir():
+        return found
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="download-", dir=cache) as scratch:
+        goal = ["dependency:copy-dependencies", "-DincludeScope=runtime", f"-DoutputDirectory={scratch}/jars"]
+        mvn = [tool("mvn"), "--batch-mode", "--quiet", "--file", str(pom), *goal]
+        run(mvn, timeout_s=patience(DOWNLOAD_TIMEOUT_S))
+        if not found.is_dir():  # another process may have been first
+            Path(scratch, "jars").rename(found)
+    return found
+
+
+def tool(name: str) -> str:
+    """Return a program's path.  Raises `MissingTool`."""
+    if (path := shutil.which(name)) is None:
+        raise MissingTool(name)
+    return path
