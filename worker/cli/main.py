@@ -43,7 +43,7 @@ app = typer.Typer(
     help="Streaming user simulation for recommender A/B shadow tests.",
 )  # fmt: skip
 topics_app = group("Create topics.")
-schemas_app = group("Register the schemas.")
+schemas_app = group("Print or register the schemas.")
 app.add_typer(topics_app, name="topics")
 app.add_typer(schemas_app, name="schemas")
 app.add_typer(experiment.app, name="experiment")
@@ -214,6 +214,16 @@ def schemas_register(
     subjects |= {f"{topic}-value": name for topic, name in COMPACTED.items()}
     ids = registry.register(found.schema_registry_url, found.schema_registry_auth_file, subjects)
     tell(ids, as_json=as_json, text="\n".join(f"{subject}: id {number}" for subject, number in ids.items()))
+
+
+@schemas_app.command("show", epilog="Example: mirrorstream schemas show RecommendationImpression > impression.avsc")
+def schemas_show(name: Annotated[str, typer.Argument(metavar="NAME", help="Record, such as Outcome.")]) -> None:
+    """Print a schema, which producers and readers need: JSON."""
+    from worker.core.codec.avro_schemas import OWN, schema_text
+
+    if name not in OWN:
+        raise BadSettings(f"{name}: is no schema{did_you_mean(name, OWN)}; want one of {', '.join(OWN)}")
+    typer.echo(schema_text(name), nl=False)
 
 
 def _version(value: bool) -> None:

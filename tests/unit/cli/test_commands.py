@@ -13,9 +13,10 @@ from tools.reference.cli import tree
 from worker import __version__
 from worker.cli import main
 from worker.cli.main import app
+from worker.core.codec.avro_schemas import schema_text
 
-# What prints no result of its own: a worker's and a page's lines are a log.
-WITHOUT_RESULT = {("run",), ("experiment", "serve")}
+# What prints no result of its own: a worker's and a page's lines are a log, and a schema is JSON already.
+WITHOUT_RESULT = {("run",), ("experiment", "serve"), ("schemas", "show")}
 
 
 COMMANDS = dict(tree(typer.main.get_command(app)))
@@ -123,3 +124,15 @@ def test_a_day_is_said_to_begin_at_midnight_utc() -> None:
     done = CliRunner().invoke(app, ["run", "--from", "2026-11-02", "--to", "2026-11-01", "--until-end"])
     assert "--from 2026-11-02: taken as 2026-11-02T00:00Z, midnight UTC" in done.stderr
     assert "--to 2026-11-01: taken as 2026-11-01T00:00Z, midnight UTC" in done.stderr
+
+
+def test_a_schema_is_printed_as_it_is_and_a_wrong_name_names_the_right_ones() -> None:
+    shown = CliRunner().invoke(app, ["schemas", "show", "Outcome"])
+    assert (shown.exit_code, shown.stdout) == (0, schema_text("Outcome"))
+    wrong = subprocess.run(
+        [sys.executable, "-m", "worker", "schemas", "show", "Outcom"], capture_output=True, text=True, check=False
+    )
+    assert wrong.returncode == 2
+    assert "Outcom: is no schema; did you mean Outcome?; want one of RecommendationImpression" in " ".join(
+        wrong.stderr.split()
+    )
