@@ -11,6 +11,7 @@ from tests.support.patience import patience
 
 DOWNLOAD_TIMEOUT_S = 900.0  # 54 MB of jars
 RUN_TIMEOUT_S = 60.0
+COPY = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1"
 LOG_LINES = 30  # of a failed process, in the error
 JVM_OPTIONS = ("-Xmx512m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")  # a quick start, not a quick program
 # Debian's names.
@@ -56,14 +57,31 @@ def jars(pom: Path, name: str) -> Path:
 
     It is filled under another name first, so that an interrupted download is never taken for a whole one.
     """
+    goal = ["--file", str(pom), "dependency:copy-dependencies", "-DincludeScope=runtime"]
+    return _downloaded(f"{name}-{hashlib.sha256(pom.read_bytes()).hexdigest()[:8]}", goal)
+
+
+def archive(artifact: str, name: str) -> Path:
+    """Return the folder with what a packed artifact of Maven Central holds, such as `GROUP:NAME:VERSION:tar.gz:all`."""
+    version = artifact.split(":")[2]
+    packed = _downloaded(f"{name}-{version}-packed", [f"{COPY}:copy", f"-Dartifact={artifact}"])
+    found = packed.with_name(f"{name}-{version}")
+    if not found.is_dir():
+        with tempfile.TemporaryDirectory(prefix="unpack-", dir=packed.parent) as scratch:
+            [file] = packed.iterdir()
+            shutil.unpack_archive(file, Path(scratch, "all"), filter="data")
+            Path(scratch, "all").rename(found)
+    return found
+
+
+def _downloaded(folder: str, goal: list[str]) -> Path:
     cache = Path(os.environ.get("MIRRORSTREAM_CACHE") or Path.home() / ".cache" / "mirrorstream")
-    found = cache / f"{name}-{hashlib.sha256(pom.read_bytes()).hexdigest()[:8]}"
+    found = cache / folder
     if found.is_dir():
         return found
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="download-", dir=cache) as scratch:
-        goal = ["dependency:copy-dependencies", "-DincludeScope=runtime", f"-DoutputDirectory={scratch}/jars"]
-        mvn = [tool("mvn"), "--batch-mode", "--quiet", "--file", str(pom), *goal]
+        mvn = [tool("mvn"), "--batch-mode", "--quiet", *goal, f"-DoutputDirectory={scratch}/jars"]
         run(mvn, timeout_s=patience(DOWNLOAD_TIMEOUT_S))
         if not found.is_dir():  # another process may have been first
             Path(scratch, "jars").rename(found)
