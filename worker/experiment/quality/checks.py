@@ -1,7 +1,7 @@
 """Checks of the quality of an experiment's data; each is valid at every look.
 
     missing pairs      more than 1 %? more on one side, or in one segment? could they reverse the result?
-    draws in pairs     noise scale, flip rate, does a side gain by being presented later?
+    several draws      noise scale, flip rate, does a side gain by being presented later?
     presented slots    does a slot get more than its fair 1 / K?
 
 Every test is an e-process of `evalues`, on sums that can be merged and kept.  The presented orders are hashes, each
@@ -156,10 +156,10 @@ class Noise:
 
 
 def noise_scale(half_differences: Sums, *, inverse_events: Sums) -> Noise:
-    """Return the noise of a value that is the mean of two draws.
+    """Return the noise of a value that is the mean of all draws.
 
-    `half_differences` has (even draw - odd draw) / 2 of each event: its variance is that of the mean of both.  What the
-    reversed order does is in it.  `inverse_events` has 1 / events of each user.
+    `half_differences` has that of each event (`Drawn`): its variance is that of the mean of all draws.  What the order
+    does is in it.  `inverse_events` has 1 / events of each user.
     """
     event = half_differences.sd
     user = event * sqrt(inverse_events.mean)
@@ -189,8 +189,8 @@ def reversed_draws(even: Sums, odd: Sums, late_minus_early: Sums) -> Check:
     """Return whether the candidate's share changes when its options are presented later.
 
     Even and odd draws are both in hashed order, so their means agree even of a biased engine and are shown for
-    completeness only.  The test uses one value per event: the share in the draw whose mean slot of the candidate's own
-    options is higher, minus that in the other draw.
+    completeness only.  The test uses one value per event: the share in a draw whose mean slot of the candidate's own
+    options is higher, minus that in another, as the mean over all draws.
     """
     n, gain = late_minus_early.n, late_minus_early.mean
     half = MAX_SHIFT / 2

@@ -76,8 +76,7 @@ def _spread(state: State, row: EpochRow, pair: tuple[str, str], metric: str, dra
     values = users.values()
     if values.size < MIN_USERS:
         return None
-    # An odd number of draws has no pair for the last one, and half the difference is not the noise of them all.
-    drawn = metric == DUEL_SHARE and draws % 2 == 0
+    drawn = metric == DUEL_SHARE and draws > 1
     halves = measures(state.db, row.id, *pair)["half_difference"] if drawn else Squares()
     return spread(
         values, users.num_events(), sums, halves, draws=draws, differing=users.triggered().users / values.size

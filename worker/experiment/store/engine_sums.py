@@ -1,4 +1,4 @@
-"""Sums about the engine: of pairs of draws by comparison, of presented slots by configuration.
+"""Sums about the engine: of a duel's draws by comparison, of presented slots by configuration.
 
 Whole numbers, as all sums of the state: the same in any order.  Slots carry no user and no event, so they stay when a
 definition changes or a user is forgotten.
@@ -26,7 +26,7 @@ class Measures:
 
     def take_draws(self, epoch: int, candidate: str, control: str, drawn: Drawn) -> None:
         """Add what a duel's draws say."""
-        found = {"even": drawn.even, "odd": drawn.odd, "half_difference": (drawn.even - drawn.odd) / 2}
+        found = {"even": drawn.even, "odd": drawn.odd, "half_difference": drawn.half_difference}
         if drawn.late is not None:
             found["late"] = drawn.late
         for name, value in found.items():

@@ -11,6 +11,7 @@ that counted at once would be known sooner than a no, and rates would be too hig
 import json
 import sqlite3
 from collections.abc import Iterator, Mapping
+from hashlib import sha256
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -72,8 +73,8 @@ class Real:
 
 def seen(db: sqlite3.Connection, epoch: int, variant: str, *, window_us: int) -> Iterator[Seen]:
     """Yield the asked and shown slates of a variant by event time; clicks after the window do not count."""
-    query = """select shown.event, shown.user, shown.occurred_at, items, weight, clicks, closed
-        from shown join epoch on epoch.stream = shown.stream
+    query = """select shown.event, user.name, shown.occurred_at, items, weight, clicks, closed
+        from shown join epoch on epoch.stream = shown.stream join user on user.id = shown.user
         left join outcome on outcome.event = shown.event and outcome.variant = shown.variant
         where epoch.id = ? and shown.variant = ? and items is not null
         and shown.occurred_at between epoch.first and epoch.last order by shown.occurred_at, shown.event"""
@@ -84,23 +85,23 @@ def seen(db: sqlite3.Connection, epoch: int, variant: str, *, window_us: int) ->
         indices = tuple(index for index, name in enumerate(names) if name in clicked)
         over = closed or watermark >= at + window_us
         known = over and (indices or not clicked)  # a click below the depth asked is neither a no nor an option
-        yield Seen(event, user, at, names, positions, probabilities, indices if known else None, weight)
+        yield Seen(event, _number(user), at, names, positions, probabilities, indices if known else None, weight)
 
 
 def exposures(
     db: sqlite3.Connection, epoch: int, candidate: str, control: str, *, window_us: int
 ) -> Iterator[Exposure]:
     """Yield the events of an epoch whose real user saw one of the two slates, by event time."""
-    query = """select shown.event, shown.user, shown.variant = ?1, shown.occurred_at, shown.propensity, whole, assigned,
+    query = """select shown.event, user.name, shown.variant = ?1, shown.occurred_at, shown.propensity, whole, assigned,
             clicks, closed, duel.status, duel.metric_duel_share, target.propensity, shown.arm_probability,
             coalesce(shown.assigned_at, shown.occurred_at)
-        from shown join epoch on epoch.stream = shown.stream
+        from shown join epoch on epoch.stream = shown.stream join user on user.id = shown.user
         left join outcome on outcome.event = shown.event and outcome.variant = shown.variant
         left join answer duel on duel.stream = shown.stream and duel.event = shown.event and duel.question = 'DUEL'
             and duel.variant = ?1 and duel.control = ?2
         left join target on target.stream = shown.stream and target.event = shown.event and target.variant = ?1
         where epoch.id = ?3 and shown.variant in (?1, ?2) and shown.occurred_at between epoch.first and epoch.last
-        order by shown.occurred_at, shown.event"""
+        order by shown.occurred_at, shown.event, shown.variant"""
     watermark = _watermark(db)
     for (event, user, of_candidate, at, propensity, whole, assigned, clicks, closed, status, share, target,
          arm_probability, assigned_at) in db.execute(query, (candidate, control, epoch)):  # fmt: skip
@@ -108,7 +109,7 @@ def exposures(
         over = closed or watermark >= at + window_us
         yield Exposure(
             event_id=event,
-            user=user,
+            user=_number(user),
             shown_candidate=bool(of_candidate),
             outcome=float(clicked) if over else None,
             identical=status == Status.IDENTICAL,
@@ -120,6 +121,14 @@ def exposures(
             arm_probability=arm_probability,
             assigned_at=assigned_at,
         )
+
+
+def _number(user: str) -> int:
+    """Return a user's number in real clicks: the same in every state, where the table's own is that of who came first.
+
+    Groups of a bootstrap, ties and the order of additions go by it.
+    """
+    return int.from_bytes(sha256(user.encode("utf-8", "surrogatepass")).digest()[:8]) >> 1
 
 
 def _watermark(db: sqlite3.Connection) -> int:
@@ -134,12 +143,13 @@ def has_outcomes(db: sqlite3.Connection) -> bool:
 
 def unchanged(db: sqlite3.Connection, epoch: int, candidate: str, control: str) -> list[tuple[str, int, int]]:
     """Return (event, user, time) where the real user saw control's slate and the candidate's is the same list."""
-    query = """select shown.event, shown.user, shown.occurred_at from shown join epoch on epoch.stream = shown.stream
+    query = """select shown.event, user.name, shown.occurred_at from shown join epoch on epoch.stream = shown.stream
+        join user on user.id = shown.user
         join answer duel on duel.stream = shown.stream and duel.event = shown.event and duel.question = 'DUEL'
             and duel.variant = ? and duel.control = shown.variant
         where epoch.id = ? and shown.variant = ? and duel.status = 'IDENTICAL'
         and shown.occurred_at between epoch.first and epoch.last"""
-    return db.execute(query, (candidate, epoch, control)).fetchall()
+    return [(event, _number(user), at) for event, user, at in db.execute(query, (candidate, epoch, control))]
 
 
 def duels(db: sqlite3.Connection, epoch: int, candidate: str, control: str) -> dict[str, tuple[float, float]]:
