@@ -177,6 +177,9 @@ class List(StrEnum):
     """The candidate's."""
 
 
+NONE = "(none)"  # the category or provider of an item without one
+
+
 @dataclass(frozen=True, slots=True)
 class Where:
     """What one item, category, provider or position did for the candidate, where one list alone offers an item of it.
@@ -186,7 +189,7 @@ class Where:
     adds to the share of choices that go to the candidate, every user weighted equally, as in the headline.
     """
 
-    name: str  # an item's id, a category, a provider, "(none)" for items without one, or a position from 1 on
+    name: str  # an item's id, a category, a provider, NONE, or a position from 1 on
     side: List
     offers: int
     chosen: float

@@ -3,15 +3,16 @@
     items, categories, providers     a chart of the rows with most points, and the table
     positions                        the table alone: places are read in their order
 
-A row links to a shown event in which one list alone offers the item, or an item of the category or provider.
+A row links to a shown event in which one list alone offers the item, or an item of the category or provider, or at the
+position; "(none)" to one with an item that has no category or provider.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from worker.experiment.item_metrics import categories
 from worker.experiment.page.charts import Mark, Scale
-from worker.experiment.readout import Comparison, List, Offered, Where
+from worker.experiment.readout import NONE, Comparison, List, Offered, Where
 
 MAX_MOVERS = 12  # of a chart
 
@@ -32,7 +33,7 @@ class WhereTable:
     kind: str  # of its rows
     rows: tuple[Where, ...]
     movers: tuple[Mover, ...]  # the largest first; none without a chart
-    examples: tuple[str, ...]  # of each row the id of a shown event, "" if none is shown; () without examples
+    examples: tuple[str, ...]  # of each row the id of a shown event, "" if none is shown
     note: str  # which rows there are
 
 
@@ -44,14 +45,21 @@ def where_tables(of: Comparison) -> tuple[WhereTable, ...]:
             note="The items that were offered most often.",
         ),
         _table(
-            of, "categories", "category", of.categories, lambda option: categories(option.category), fold=str.casefold,
+            of, "categories", "category", of.categories, lambda option: categories(option.category) or (NONE,),
+            fold=str.casefold,
             note="The categories that were offered most often; an item of several counts in each with an equal part.",
         ),
         _table(
-            of, "providers", "provider", of.providers, lambda option: (option.provider,),
+            of, "providers", "provider", of.providers, lambda option: (option.provider or NONE,),
             note="The providers that were offered most often.",
         ),
-        WhereTable("positions", "position", of.positions, (), (), "Positions of the items that one list alone offers."),
+        replace(
+            _table(
+                of, "positions", "position", of.positions, lambda option: (str(option.position + 1),),
+                note="Positions of the items that one list alone offers.",
+            ),
+            movers=(),
+        ),
     )  # fmt: skip
     return tuple(one for one in found if one.rows)
 

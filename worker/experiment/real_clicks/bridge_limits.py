@@ -1,15 +1,18 @@
 """What a bridge does not know, and so what its interval has to hold; or why there is no figure.
 
-    slope   an engine that is too sure of itself and one that is noisy both have a slope below 1, and clicks cannot tell
-            them apart: the bridge is right with the slope of the first, and with 1 for the second.  So it lies between.
+    slope   at least the fitted one, without an upper limit, see below
     spread  users who differ in how readily they click answer less to a better slate (`user_spread`)
     later   the click model must hold on control's slates of the second half, which it was not fitted on
 
-Not covered is an engine that is too unsure and noisy at once: the one raises the slope as much as the other lowers it.
-In the simulations of the tests such a bridge is too small, with the right sign.
+Clicks show an engine's scale times its reliability, and neither alone (errors in variables: Fuller 1987):
+
+    engine                  scale   reliability   fitted slope   the bridge is right with
+    too sure of itself      0.3     1             0.3            0.3
+    noisy                   1       0.5           0.5            1
+    too unsure and noisy    3       0.3           0.9            3
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +21,8 @@ from worker.experiment.real_clicks.click_model import Head
 from worker.experiment.real_clicks.shown_slates import Columns
 from worker.experiment.real_clicks.user_spread import MIN_USERS, UserSpread, user_spread
 
-STEPS = 5  # of slopes between the ends: the effect of a slope need not be monotone over events
+STEPS = 5  # of slopes up to the fitted one or 1: the effect of a slope need not be monotone over events
+BEYOND = (2.0, 4.0, 8.0, 16.0, 64.0, 1e6)  # times that; with the last, users take the side that the duel prefers
 MAX_Z = 3.0  # of predicted against seen clicks of the second half
 _ERRORS = 2.0  # standard errors of the slope
 
@@ -37,7 +41,8 @@ class Limits:
 def limits(head: Head, *, known: Columns, later: Columns) -> Limits:
     """Return what is left open by a head, all slates whose outcome is known, and those of the second half."""
     low, high = head.slope - _ERRORS * head.slope_se, head.slope + _ERRORS * head.slope_se
-    slopes = tuple(float(one) for one in np.linspace(min(low, 1.0), max(high, 1.0), STEPS))
+    fitted = np.linspace(min(low, 1.0), max(high, 1.0), STEPS)
+    slopes = tuple(float(one) for one in (*fitted, *(fitted[-1] * np.array(BEYOND))))
     if low <= 0:
         return Limits((), (), "", withheld="simulated choices are not shown to follow real clicks")
     spread = user_spread(head.click_probability(known), known.any_click, known.user)
@@ -49,12 +54,11 @@ def limits(head: Head, *, known: Columns, later: Columns) -> Limits:
     )
 
 
-def _words(slopes: Iterable[float], spread: UserSpread) -> str:
-    low, *_, high = slopes
+def _words(slopes: Sequence[float], spread: UserSpread) -> str:
     return (
-        f"the interval holds slopes of clicks on simulated choices from {low:.2f} to {high:.2f}, and users who differ "
-        f"in how readily they click by {spread.low:.1f} to {spread.high:.1f} logits; not an engine that is both too "
-        f"unsure and noisy"
+        f"the interval holds all slopes of clicks on simulated choices from {slopes[0]:.2f} on, for clicks cannot tell "
+        f"an engine that is too unsure and noisy from a good one, and users who differ in how readily they click by "
+        f"{spread.low:.1f} to {spread.high:.1f} logits; its upper side says little"
     )
 
 

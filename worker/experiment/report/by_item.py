@@ -14,14 +14,13 @@ from functools import cached_property
 
 from worker.core.simulation.questions import Status
 from worker.experiment.item_metrics import categories
-from worker.experiment.readout import List, Where
+from worker.experiment.readout import NONE, List, Where
 from worker.experiment.statistics import where
 from worker.experiment.statistics.user_means import Rule, Users
 from worker.experiment.store.offered import KnownItem, Weights, items, offers
 from worker.experiment.store.queries import EpochRow, PairRow
 
 MAX_CATEGORIES = 8  # of an item, the first that it names: a film has about three
-NONE = "(none)"
 _PLACES = {place: f"{place + 1:3}" for place in range(where.MAX_POSITIONS)}  # as texts they are in order
 
 

@@ -27,11 +27,17 @@ def reweighted(
 ) -> Iterator[Effect]:
     """Yield the primary metric of a population whose shares of a segment's values are known.
 
-    Users of each value have to be enough for an interval of their own: few of one value hide its spread.
+    A user counts once, with the mean of all their events, at the value that most of their events have.  Users of each
+    value have to be enough for an interval of their own: few of one value hide its spread.
     """
+    everyone = users.get((primary, ""))
     for name, shares in population.items():
-        strata = {value: users.get((primary, f"{name}={value}")) for value in shares}
-        found = {value: one.overall() if one else stats.Estimate(0, None, None) for value, one in strata.items()}
+        of_value = {value: users.get((primary, f"{name}={value}")) for value in shares}
+        members = _members(of_value)
+        found = {
+            value: everyone.among(ids) if everyone and ids else stats.Estimate(0, None, None)
+            for value, ids in members.items()
+        }
         count = sum(one.users for one in found.values())
         told = ", ".join(f"{value} {100 * share:g} %" for value, share in shares.items())
         short = [f"{value}: {one.withheld or 'no user yet'}" for value, one in found.items() if one.interval is None]
@@ -52,6 +58,19 @@ def reweighted(
         alone = stats.Estimate(0, None, None, ALL_USERS)
         note = f"re-weighted to the population's {name}: {told}"
         yield Effect(f"{primary}_reweighted", METRICS[primary].null, estimate, alone, note=note)
+
+
+def _members(of_value: Mapping[str, Users | None]) -> dict[str, list[int]]:
+    """Return the users of each value of a segment, each at one: most of their events, or the first that is named."""
+    most: dict[int, tuple[int, str]] = {}
+    for value, one in of_value.items():
+        for user, events in zip(one.ids.tolist(), one.num_events().tolist(), strict=True) if one else ():
+            if events > most.get(user, (0, ""))[0]:
+                most[user] = events, value
+    members: dict[str, list[int]] = {value: [] for value in of_value}
+    for user, (_, value) in most.items():
+        members[value].append(user)
+    return members
 
 
 def second_looks(

@@ -138,6 +138,11 @@ class Users:
         """Return the mean over all users with an answer."""
         return self._estimate(self._answered > 0, self._answered, self._total, self._differs)
 
+    def among(self, ids: Sequence[int]) -> stats.Estimate:
+        """Return the mean over some users with an answer, by their ids."""
+        some = np.isin(self._ids, np.array(ids, np.int64)) & (self._answered > 0)
+        return self._estimate(some, self._answered, self._total, self._differs)
+
     def triggered(self) -> stats.Estimate:
         """Return the mean over the users whose slates differ, all their pairs."""
         return self._estimate(self._differs > 0, self._answered, self._total, self._differs)

@@ -19,7 +19,8 @@ from worker.experiment.page import document, text
 from worker.experiment.page.addresses import find, key, page_of
 from worker.experiment.page.app import create_app
 from worker.experiment.page.views import HEADLINES
-from worker.experiment.readout import Readout, Report, Segment
+from worker.experiment.page.where_tables import where_tables
+from worker.experiment.readout import List, Readout, Report, Segment
 from worker.experiment.report.terminal import render
 from worker.experiment.statistics.confidence import Estimate, Verdict
 
@@ -332,6 +333,14 @@ def test_an_experiment_page_says_where_b_wins_by_category_and_by_provider() -> N
     few = made.report(made.readout("e", made.epoch(made.comparison(categories=()))))
     assert "categories" not in at_terminal(few)
     assert "categories-table" not in client(*few.readouts).get("/experiments/e").text
+
+
+def test_an_experiment_shows_an_example_also_of_what_has_no_name_and_of_a_position() -> None:
+    """An item without a category or provider, in list A alone; before, rows "(none)" and positions had no example."""
+    rows = (replace(made.groups("(none)")[0], side=List.A), replace(made.groups("1")[0], side=List.A))
+    one = made.comparison(categories=rows[:1], providers=rows[:1], positions=rows[1:])
+    tables = {table.name: table.examples for table in where_tables(one)}
+    assert (tables["categories"], tables["providers"], tables["positions"]) == (("wins-1",),) * 3
 
 
 @pytest.mark.parametrize(

@@ -382,6 +382,20 @@ def test_an_experiment_reweights_its_users_to_the_population_that_its_definition
     assert again.overall.sd == pytest.approx((variance * 400) ** 0.5)
 
 
+def test_an_experiment_counts_a_user_whose_segment_changes_once_at_what_most_of_their_events_have() -> None:
+    """Before, such users were in both parts, and of 400 users 700 were counted."""
+    records = (
+        response(user, event, duel_share=(0.6, 0.8)[user % 2] - 0.3 * (user >= 300), segments={"activity": name})
+        for user in range(400)
+        for event, name in enumerate(["heavy", "light", "heavy"] if user < 300 else ["light"])
+    )
+    rule = replace(DEFINED, population={"activity": {"light": 0.9, "heavy": 0.1}})
+    found = {effect.metric: effect for effect in only(report_of(records, rule)).effects}
+    again = found["duel_share_reweighted"].overall
+    assert again.users == 400
+    assert again.value == pytest.approx(0.9 * 0.4 + 0.1 * 0.7)
+
+
 def test_an_experiment_reweights_nothing_while_a_part_of_the_population_is_hardly_seen() -> None:
     rule = replace(DEFINED, population={"activity": {"light": 0.9, "heavy": 0.1}})
     records = (response(user, segments={"activity": "heavy"}) for user in range(200))
