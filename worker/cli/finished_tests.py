@@ -40,6 +40,7 @@ CONTROL = "control"  # the arm that is control; the first one, if no arm has thi
 COLUMNS = ("test", "arm", "shown", "clicked", "start")
 CONTENT = ("text", "items")  # one of both: what the arm showed
 MAX_ROWS = 200_000  # of a table; the Upworthy Research Archive has 150,817 arms (Matias et al., Scientific Data 2021)
+MAX_COUNT = 10**12  # people that an arm was shown to
 MAX_PERSONAS = 100_000  # all are kept in memory
 _WANT = f"want a CSV or Parquet table with the columns {','.join(COLUMNS)} and text or items"
 _WANT_PERSONAS = "want one JSON object per line, each a user with user_id, profile and history"
@@ -206,7 +207,10 @@ def _items(place: str, row: Mapping[str, object]) -> list[dict[str, object]]:
 
 def _item(place: str, position: int, item: object) -> dict[str, object]:
     if isinstance(item, str):
-        return {"item_id": digest("item", item).hex()[:16], "position": position, "text": item}
+        try:
+            return {"item_id": digest("item", item).hex()[:16], "position": position, "text": item}
+        except UnicodeEncodeError as error:
+            raise BadSettings(f"{place}: items.{position}: holds half of a character ({error}); want text") from error
     if not isinstance(item, Mapping):
         raise BadSettings(f"{place}: items.{position}: holds {kind(item)}, want text or an item")
     sources.check_names(f"{place}: items.{position}", item, frozenset(one.name for one in fields(Item)), "an item")
@@ -233,11 +237,11 @@ def _count(place: str, row: Mapping[str, object], name: str) -> int:
     """Return a whole number; programs that know a missing value write 1000 as 1000.0."""
     try:
         found = float(str(row.get(name)))
-        if found >= 0 and found.is_integer():
+        if 0 <= found <= MAX_COUNT and found.is_integer():
             return int(found)
     except ValueError:
         pass
-    raise BadSettings(f"{place}: {name} {row.get(name)}: want a whole number, 0 or more")
+    raise BadSettings(f"{place}: {name} {row.get(name)}: want a whole number, 0 to {MAX_COUNT:,}")
 
 
 def _start(place: str, row: Mapping[str, object]) -> int:

@@ -111,6 +111,14 @@ def test_the_real_lift_is_written_with_newcombes_interval(tmp_path: Path) -> Non
         (HEADER + "a,x,X,0,0,2025-01-01,\na,y,Y,1,0,2025-01-01,\n", "line 2: shown 0, clicked 0"),
         (HEADER + "a,x,X,1,0,soon,\na,y,Y,1,0,2025-01-01,\n", "line 2: start 'soon': want a time with its zone"),
         (HEADER + "a,x,X,1,0,2025-01-01 10:00,\na,y,Y,1,0,2025-01-01,\n", "want a time with its zone"),
+        (
+            HEADER + "a,x,X,1e300,0,2025-01-01,\na,y,Y,1,0,2025-01-01,\n",
+            "line 2: shown 1e300: want a whole number, 0 to",
+        ),
+        (
+            'test,arm,items,shown,clicked,start\na,x,"[""\\ud800""]",1,0,2025-01-01\na,y,"[1]",1,0,2025-01-01\n',
+            "line 2: items.0: holds half of a character",
+        ),
         (HEADER + "a,x,X,many,0,2025-01-01,\na,y,Y,1,0,2025-01-01,\n", "line 2: shown many: want a whole number"),
         (HEADER + "a,x,,1,0,2025-01-01,\na,y,Y,1,0,2025-01-01,\n", "line 2: want a text, or items as a JSON list"),
         (HEADER + "a,x,X,1,0,2025-01-01,film\na,y,Y,1,0,2025-01-01,\n", "test a: domain: want 'movies', 'news'"),

@@ -14,6 +14,7 @@ from worker.experiment.export.columns import ANSWERS, USERS, Column, Row
 from worker.experiment.export.table_files import CsvFile, ParquetFile, TableFile, check_parquet, replacing
 from worker.experiment.report.assemble import is_placebo
 from worker.experiment.store.database import State
+from worker.system import stopping
 
 BATCH_ROWS = 10_000  # in memory at once: some 10 MB of answers with 16 options
 
@@ -67,7 +68,8 @@ def export(
         raise BadSettings(f"--to {target.path}: is the state file itself; want another file")
     with closing(State(state, to_read=True)) as opened, opened.snapshot():
         check_known(experiment, (one for one in opened.experiments() if not is_placebo(one)))
-        with replacing(target.path, force=target.force) as part:
+        # SIGTERM and SIGHUP unwind, as Ctrl-C does: the unfinished file is personal data.
+        with stopping.unwinding(again=stopping.end), replacing(target.path, force=target.force) as part:
             found = _rows(opened, experiment, what)
             file = _file(part, kind, ANSWERS if what is Table.ANSWERS else USERS, safe=target.safe_csv)
             with closing(file):

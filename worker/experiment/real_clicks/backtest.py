@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from scipy import stats as scipy_stats
 
 from worker.core.errors import BadSettings
-from worker.experiment.real_clicks.real_lifts import checked, refuse_shares, wilson
+from worker.experiment.real_clicks.real_lifts import checked, is_lift, refuse_shares, wilson
 from worker.experiment.statistics.confidence import Interval
 
 MIN_TESTS = 5
@@ -36,6 +36,7 @@ POWER = 0.8
 _MIN_RELIABILITY = 0.5  # under it the correction is mostly noise: with no relation, 50 tests gave slopes of -3.7
 _COIN = 0.5  # direction accuracy of a simulator that knows nothing
 _KEPT = (1.0, 0.8, 0.6, 0.4, 0.2)  # shares of the tests, the clearest simulated effects first
+_NO_SPREAD = 1e-12  # values closer than that are equal: squares of such differences have no sums
 _NUMBERS = ("simulated", "real", "low", "high", "simulated_error")
 
 
@@ -115,7 +116,7 @@ def backtest(tests: Sequence[Finished]) -> Backtest:
     directed = [one for one in tests if one.has_direction]
     right = sum(one.is_right for one in directed)
     x, y = (np.array([getattr(one, name) for one in tests]) for name in ("simulated", "real"))
-    enough = len(tests) >= MIN_TESTS and bool(np.ptp(x) > 0 and np.ptp(y) > 0)
+    enough = len(tests) >= MIN_TESTS and bool(np.ptp(x) > _NO_SPREAD and np.ptp(y) > _NO_SPREAD)
     slope, slope_interval = _slope(x, y) if enough else (None, None)
     rank, rank_interval = _rank(x, y) if enough else (None, None)
     covered = _covered(tests, x, y) if enough else None
@@ -153,12 +154,13 @@ def _finished(number: int, row: Mapping[str, str | None]) -> Finished:
         values = {name: float(row.get(name) or "nan") for name in _NUMBERS}
     except ValueError as error:
         raise BadSettings(f"row {number}: {error}") from error
-    if not (isfinite(values["simulated"]) and isfinite(values["real"])):
-        raise BadSettings(f"row {number}: simulated {row.get('simulated')}, real {row.get('real')}: want two numbers")
+    if not (is_lift(values["simulated"]) and is_lift(values["real"])):
+        said = f"simulated {row.get('simulated')}, real {row.get('real')}"
+        raise BadSettings(f"row {number}: {said}: want two numbers between -1e9 and 1e9")
     interval = checked(number, values["real"], values["low"], values["high"])
     noise = values["simulated_error"]
-    if isfinite(noise) and noise <= 0:
-        raise BadSettings(f"row {number}: simulated_error {noise:g}; want a standard error above 0")
+    if isfinite(noise) and not (noise > 0 and is_lift(noise)):
+        raise BadSettings(f"row {number}: simulated_error {noise:g}; want a standard error above 0, up to 1e9")
     known = noise if isfinite(noise) else None
     return Finished(row["experiment"] or "", values["simulated"], values["real"], interval, known)
 
@@ -184,7 +186,7 @@ def _weighted(tests: Sequence[Finished]) -> tuple[float | None, Interval | None]
     x, y, error = (np.array([getattr(one, name) for one in tests]) for name in ("simulated", "real", "simulated_error"))
     width = np.array([one.interval.high - one.interval.low for one in tests if one.interval])
     error_of_real = width / (2 * float(scipy_stats.norm.ppf(1 - ALPHA / 2)))
-    if not (width > 0).all():
+    if not (width > _NO_SPREAD).all():
         return None, None
     weight = 1 / (error_of_real**2 + _left_over(x, y, error_of_real))
     slope = _weighted_slope(x, y, error, weight)

@@ -24,6 +24,7 @@ from worker.experiment.statistics.confidence import Interval
 
 HEADER = ("experiment", "candidate", "control", "real", "low", "high")
 NEEDED = ("experiment", "real")
+MAX_LIFT = 1e9  # either way, whatever the unit; squares of numbers near the largest double have no sums
 _ALPHA = 0.05
 _SHARES = Interval(0.2, 0.8)  # duel shares lie in here, with their median in the next; effects lie around 0
 _MEDIAN_SHARE = Interval(0.35, 0.65)
@@ -76,13 +77,18 @@ def _lift(number: int, row: Mapping[str, str | None]) -> RealLift:
         real, low, high = (float(row.get(name) or "nan") for name in ("real", "low", "high"))
     except ValueError as error:
         raise BadSettings(f"row {number}: {error}") from error
-    if not isfinite(real):
-        raise BadSettings(f"row {number}: real {row.get('real')}: want a number")
+    if not is_lift(real):
+        raise BadSettings(f"row {number}: real {row.get('real')}: want a number between -1e9 and 1e9")
     interval = checked(number, real, low, high)
     name = row["experiment"] or ""
     if not name:
         raise BadSettings(f"row {number}: experiment is empty; want the id of the experiment")
     return RealLift(name, real, interval, row.get("candidate") or "", row.get("control") or "")
+
+
+def is_lift(value: float) -> bool:
+    """Return whether a number can be computed with, as a lift or an effect; NaN cannot."""
+    return abs(value) <= MAX_LIFT
 
 
 def refuse_shares(name: str, values: Sequence[float]) -> None:
@@ -95,6 +101,8 @@ def checked(number: int, real: float, low: float, high: float) -> Interval | Non
     """Return the interval of a row's lift, None where an end is NaN.  Raises `BadSettings` if it is not around it."""
     if not (isfinite(low) and isfinite(high)):
         return None
+    if not (is_lift(low) and is_lift(high)):
+        raise BadSettings(f"row {number}: low {low:g}, high {high:g}: want numbers between -1e9 and 1e9")
     if not low <= real <= high:
         raise BadSettings(f"row {number}: real {real:g} is not between low and high")
     return Interval(low, high)

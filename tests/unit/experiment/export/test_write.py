@@ -5,6 +5,7 @@ import json
 import os
 import random
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
@@ -24,6 +25,7 @@ from worker.experiment.export.write import Exported, FileFormat, Table, Target, 
 from worker.experiment.report import assemble
 from worker.experiment.statistics.confidence import Estimate
 from worker.experiment.store.database import State
+from worker.system.stopping import Stopped
 
 DEFINED = Definition("exp", AT_US, "control", ("candidate",), segments=("country",), planned_users=400)
 PAGE = Path(__file__).parents[4] / "docs" / "how-to" / "export-values.md"
@@ -227,6 +229,21 @@ def test_an_export_that_fails_leaves_nothing_and_what_was_there_stays(tmp_path: 
     export(made, "exp", Table.USERS, Target(target, force=True))
     assert target.read_text().startswith("user_id,")
     assert target.stat().st_mode & 0o777 == 0o600
+
+
+def test_an_export_that_is_stopped_leaves_nothing(tmp_path: Path) -> None:
+    """SIGTERM, as a container's end sends: the unfinished file has ids of users."""
+    made = state(tmp_path / "state.db", records(users=5))
+    with pytest.raises(Stopped):
+        export(
+            made,
+            "exp",
+            Table.USERS,
+            Target(tmp_path / "out.csv"),
+            tell=lambda _: os.kill(os.getpid(), signal.SIGTERM),
+        )
+    assert [one.name for one in tmp_path.iterdir() if not one.name.startswith("state.db")] == []
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
 def test_a_file_that_appears_meanwhile_is_not_replaced(tmp_path: Path) -> None:

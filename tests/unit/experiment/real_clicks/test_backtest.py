@@ -1,5 +1,8 @@
 """Whether simulated effects of the past became real ones."""
 
+import json
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 
@@ -95,11 +98,24 @@ def test_an_experiment_backtest_reads_a_table() -> None:
         (["experiment,simulated,real", "a,1,2", "b,,1"], "row 3"),
         (["experiment,simulated,real", "a,nan,1"], "row 2"),
         (["experiment,simulated,real,low,high", "a,1,1,2,3"], "not between"),
+        (["experiment,simulated,real", "a,1,1e300"], "row 2: simulated 1, real 1e300: want two numbers between"),
+        (["experiment,simulated,real,low,high", "a,1,1,-1e300,1e300"], "row 2: low -1e\\+300, high 1e\\+300: want"),
+        (["experiment,simulated,real,simulated_error", "a,1,1,1e300"], "row 2: simulated_error 1e\\+300"),
     ],
 )
 def test_an_experiment_backtest_says_which_row_is_wrong(rows: list[str], problem: str) -> None:
     with pytest.raises(BadSettings, match=problem):
         read(rows)
+
+
+@pytest.mark.parametrize("size", [1e9, 1e-9, 1e-160, 1e-300])
+def test_an_experiment_backtest_has_no_figure_that_is_no_number(size: float) -> None:
+    """Effects of any size, with errors and intervals of their size: None where there is no spread, never NaN."""
+    tests = [
+        Finished(f"t{n}", size * n / 10, size * (n % 7) / 10, Interval(-size, size), size / 10 or None)
+        for n in range(10)
+    ]
+    json.dumps(asdict(backtest(tests)), allow_nan=False)
 
 
 def _runs(knows: float, *, runs: int = 200, tests: int = 50) -> list[Backtest]:
