@@ -30,6 +30,7 @@ class Effect:
     note: str = ""  # what the figure depends on beyond its estimand
     estimand: str = stats.ESTIMAND
     control_value: float | None = None  # control's own rate, where real clicks were measured
+    alpha: float | None = None  # of the primary's interval, where several candidates or epochs share the readout's
 
     def __post_init__(self) -> None:
         """Have a figure that is withheld say so with its reason, wherever it is shown."""

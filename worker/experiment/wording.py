@@ -72,7 +72,7 @@ def level(alpha: float) -> str:
     >>> level(0.05), level(0.001)
     ('95 %', '99.9 %')
     """
-    return f"{100 * (1 - alpha):g} %"
+    return f"{100 * (1 - alpha):.5g} %"
 
 
 def label(effect: Effect) -> str:
@@ -95,18 +95,23 @@ def by_activity(groups: Sequence[ActivityGroup], alpha: float) -> str:
     )
 
 
-def figure(one: Estimate, null: float, metric: str = "") -> str:
-    """Return a value with its interval, or why it has none."""
+def figure(one: Estimate, null: float, metric: str = "", alpha: float | None = None) -> str:
+    """Return a value with its interval, or why it has none; an interval that is not at the alpha of all has its level.
+
+    >>> figure(Estimate(900, 0.5212, Interval(0.5013, 0.5411)), EVEN, alpha=0.025)
+    '52.1 % (50.1 to 54.1; 97.5 % interval)'
+    """
     notation = notation_of(metric, null)
     if one.interval is None or one.value is None:
         return not_identified(one.withheld)
     decimals = _decimals(one.interval, null)
-    return f"{value(one.value, notation, decimals)} ({_ends(one.interval, notation, decimals)})"
+    at = "" if alpha is None else f"; {level(alpha)} interval"
+    return f"{value(one.value, notation, decimals)} ({_ends(one.interval, notation, decimals)}{at})"
 
 
 def told(effect: Effect) -> str:
     """Return the value of an effect over all users with its interval, or why it has none."""
-    return figure(effect.overall, effect.null, effect.metric)
+    return figure(effect.overall, effect.null, effect.metric, effect.alpha)
 
 
 def value(number: float, notation: Notation, decimals: int = 1) -> str:

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from tests.support.experiment import page_examples as made
 from tests.support.experiment.page_client import Elements, client
-from tests.unit.experiment.report.test_verdict import AROUND, evidence
+from tests.unit.experiment.report.test_verdict import evidence
 from worker.experiment import wording
 from worker.experiment.page.document import render as document
 from worker.experiment.readout import Effect, Epoch, KeptBacktest, Segment
@@ -72,7 +72,7 @@ def test_an_experiment_has_its_claim_in_one_sentence_on_the_first_screen() -> No
         "Do simulated users prefer B candidate to A control? Yes, B is preferred "
         "Of the choices between the two lists, 53.4 % went to B (51.6 to 55.2). The whole interval is above 50 %. "
         "40.0 % ← more go to A50 %: tiemore go to B → 60.0 % "
-        "In brackets: the 95 % interval. It is valid however often you look. "
+        "In brackets: the 95 % interval, which decides. It is valid however often you look. "
         "Shaded: differences that the definition calls too small to matter. "
         "Real clicks on A's lists, and what they would be on B's (estimated, doubly robust): "
         "15.8 % of events with A, 17.9 % with B; "
@@ -97,12 +97,19 @@ def test_an_experiment_has_one_interval_per_figure_wherever_it_is_shown() -> Non
 
 
 def test_an_experiment_with_several_candidates_shows_no_second_interval() -> None:
-    """The interval at the level that k candidates share decides `no difference`, in words."""
-    verdict, reason = judge(evidence(AROUND, margin=0.041, corrected=Interval(0.48, 0.54), num_candidates=4))
+    """The interval that is shown is the one that decides, with its level, in every place."""
+    wider = Interval(0.48, 0.54)
+    verdict, reason = judge(evidence(wider, alpha=0.0125, margin=0.041, corrected=wider, num_candidates=4))
     assert (verdict, reason) == (
         Verdict.NO_DIFFERENCE,
-        "the whole interval is within 4.1 points of 50 %, also at the level that 4 candidates need",
+        "the whole interval, at 98.75 % because 4 candidates share alpha, is within 4.1 points of 50 %",
     )
+    one = made.comparison()
+    one = replace(one, effects=(replace(one.primary, alpha=0.0125), *one.effects[1:]))
+    for where, text in shown(made.epoch(one)).items():
+        if where != "json":
+            assert set(re.findall(r"53\.4 % \(([^)]*)\)", text)) == {"51.6 to 55.2; 98.75 % interval"}, where
+    assert "In brackets: the 98.75 % interval, which decides." in first_screen(made.epoch(one))
 
 
 def test_an_experiment_says_not_identified_and_why_wherever_a_figure_is_withheld() -> None:

@@ -103,7 +103,7 @@ def described(timeline: Sequence[Point], primary: Effect) -> str:
     scale = wording.notation_of(primary.metric, null)
     now, before = wording.value(last.value, scale), wording.value(first.value, scale)
     if interval is not None:
-        now = wording.figure(Estimate(last.users, last.value, interval), null, primary.metric)
+        now = wording.figure(Estimate(last.users, last.value, interval), null, primary.metric, primary.alpha)
     return (
         f"From {text.moment(first.until)} to {text.moment(last.until)}, {len(timeline):,} points. The value was "
         f"{before} at first and is {now} now, with {side}, from {last.users:,} users."

@@ -129,7 +129,7 @@ class Compared:
     because: str  # the reason of the verdict, "" where the sentence says it
     real_changes: tuple[str, ...]  # what real clicks say, where they do
     basis: str
-    level: str  # of every interval, "95 %"
+    level: str  # of every interval but the one that decides, "95 %"
     scale: Scale
     overall: Mark
     margin: Mark  # of no difference, around the null
@@ -151,6 +151,11 @@ class Compared:
     def primary(self) -> Effect:
         """The effect that decides."""
         return self.comparison.primary
+
+    @property
+    def primary_level(self) -> str:
+        """Of the interval that decides: candidates and epochs may share alpha."""
+        return self.level if self.primary.alpha is None else wording.level(self.primary.alpha)
 
     @property
     def ends(self) -> tuple[str, str]:

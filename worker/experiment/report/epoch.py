@@ -33,7 +33,6 @@ from worker.experiment.readout import (
     Guarded,
     LookedAt,
     Offered,
-    Point,
     Segment,
 )  # fmt: skip
 from worker.experiment.real_clicks import effects as observing
@@ -42,6 +41,7 @@ from worker.experiment.real_clicks.effects import Observed
 from worker.experiment.real_clicks.shown_slates import Seen
 from worker.experiment.report.by_item import ByItem
 from worker.experiment.report.checks import checks
+from worker.experiment.report.deciding import Deciding
 from worker.experiment.report.guardrails import guarded
 from worker.experiment.report.secondary import reweighted, second_looks
 from worker.experiment.report.verdict import Evidence, judge
@@ -122,15 +122,19 @@ class EpochFigures:
 
     def _comparisons(self, compared: Sequence[tuple[str, str]]) -> tuple[Comparison, ...]:
         """Compare all candidates, each in the light of how many there are; the best comes first."""
-        p_values = stats.holm(
-            [self._p_value(found[0]) for found in self._all_effects], of=self._num_candidates(compared)
+        num, rule = self._num_candidates(compared), self._rule(self._primary)
+        primaries = [first for first, *_ in self._all_effects]
+        alone = [self._p_value(first) for first in primaries]
+        p_values = stats.holm(alone, of=num)
+        deciding = Deciding.of(
+            primaries, alone, rule, candidates=num, epochs=self._looked_at.epochs, margin=self._margin
         )
         return best_first(
             self._comparison(
-                *pair, found, (replace(first, p_value=p_value), *rest), num_candidates=self._num_candidates(compared)
+                *pair, found, (replace(decides.effect(first), p_value=p_value), *rest), decides, num_candidates=num
             )
-            for pair, found, (first, *rest), p_value in zip(
-                compared, self._users, self._all_effects, p_values, strict=True
+            for pair, found, (first, *rest), p_value, decides in zip(
+                compared, self._users, self._all_effects, p_values, deciding, strict=True
             )
         )
 
@@ -162,6 +166,7 @@ class EpochFigures:
         control: str,
         users: Mapping[tuple[str, str], Users],
         effects: tuple[Effect, ...],
+        decides: Deciding,
         *,
         num_candidates: int,
     ) -> Comparison:
@@ -198,7 +203,6 @@ class EpochFigures:
                 num_candidates=num_candidates,
                 checks=checked,
                 guardrails=guardrails,
-                alpha=self._alpha,
                 planned_users=self._planned_users,
                 margin=self._margin,
                 looked_at=self._looked_at,
@@ -226,10 +230,10 @@ class EpochFigures:
             plan_gain=plan_gain(effects[0].overall, alpha=self._alpha, planned_users=self._planned_users),
             dominant={alias(queries.user_name(self._db, user)): share for user, share in crowd.items()},
         )
-        return self._described(judged, users, pairs)
+        return self._described(judged, users, pairs, decides)
 
     def _described(
-        self, one: Comparison, users: Mapping[tuple[str, str], Users], pairs: Sequence[PairRow]
+        self, one: Comparison, users: Mapping[tuple[str, str], Users], pairs: Sequence[PairRow], decides: Deciding
     ) -> Comparison:
         """Add what the verdict does not rest on: where and when a side wins, with examples and reasons."""
         primary, named = users.get((self._primary, "")), (one.candidate, one.control)
@@ -240,7 +244,7 @@ class EpochFigures:
             overlap=_mean(listed["overlap"]),
             rank_correlation=_mean(listed["tau"]),
             noise=self._noise(primary, listed["half_difference"]),
-            timeline=tuple(_points(primary)) if primary else (),
+            timeline=tuple(decides.points(primary)) if primary else (),
             segments=self._segments(users),
             items=where.items,
             positions=where.positions,
@@ -373,20 +377,6 @@ class EpochFigures:
             for one in [users.get((metric, "")) or Users(queries.NOTHING, self._rule(metric))]
             if metric == self._primary or one.values().size
         )
-
-
-def _points(users: Users) -> list[Point]:
-    return [
-        Point(
-            until=end * BUCKET_US,
-            users=one.users,
-            value=one.value,
-            low=one.interval.low if one.interval else None,
-            high=one.interval.high if one.interval else None,
-        )
-        for end, one in users.timeline()
-        if one.value is not None
-    ]
 
 
 def _example(event_id: str, occurred_at: int, user_id: str, share: float, told: str) -> Example:

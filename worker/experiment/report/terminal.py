@@ -89,7 +89,9 @@ def _column(one: Comparison, readout: Readout) -> dict[str, str]:
         "verdict": f"{one.verdict.words}: {one.reason}",
         "estimand": f"{primary.estimand}, {one.basis}",
         f"{_words(primary)}, all users": wording.told(primary),
-        f"{_words(primary)}, slates differ": wording.figure(primary.triggered, primary.null, primary.metric),
+        f"{_words(primary)}, slates differ": wording.figure(
+            primary.triggered, primary.null, primary.metric, primary.alpha
+        ),
         **({f"{_words(primary)}, by activity": _activity(one, readout)} if one.activity else {}),
         **({f"{_words(primary)}, users after their first day": _closed(one)} if one.closed else {}),
         **{_row_name(effect): _effect(effect) for effect in one.effects[1:]},

@@ -6,7 +6,7 @@
         missing pairs could hide a difference          do not trust
         a check that it has to wait for is not OK      keep running
         else                                           no difference
-    interval beside the null, Holm agrees
+    interval beside the null                           (at the level that Holm's correction leaves it)
         missing pairs could reverse it                 do not trust
         above, and a guardrail is broken               keep running: not preferred, and it says why
         a check that it has to wait for is not OK      keep running
@@ -14,8 +14,8 @@
         above | below                                  candidate | control preferred, with what qualifies it
     else                                               keep running
 
-The verdict may be read at any look: the interval is valid at every look, and Holm's correction for several
-candidates uses p-values that are.  Several epochs of an experiment share alpha: each is another chance to find
+The verdict may be read at any look: the interval is valid at every look, and so are the p-values by which Holm's
+correction for several candidates goes.  Several epochs of an experiment share alpha: each is another chance to find
 something.
 """
 
@@ -24,7 +24,7 @@ from dataclasses import dataclass
 
 from worker.experiment.readout import ONCE, Check, CheckState, Effect, Guarded, GuardrailState, LookedAt
 from worker.experiment.statistics.confidence import EVEN, Interval, Verdict, not_identified
-from worker.experiment.wording import tie
+from worker.experiment.wording import level, tie
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,6 @@ class Evidence:
     """What a verdict rests on."""
 
     primary: Effect
-    alpha: float
     planned_users: int
     margin: float | None
     num_candidates: int
@@ -57,7 +56,7 @@ def judge(on: Evidence) -> tuple[Verdict, str]:
         return _inside(on, on.margin)
     if null not in overall.interval:
         return _beside(on, overall.interval)
-    not_yet = f"the interval includes {tie(null)}, so no preference is shown yet; {_seen(on)}"
+    not_yet = f"the interval{_shared(on)} includes {tie(null)}, so no preference is shown yet; {_seen(on)}"
     return Verdict.KEEP_RUNNING, "; ".join([not_yet, *_broken(on)])
 
 
@@ -75,10 +74,9 @@ def _beside(on: Evidence, interval: Interval) -> tuple[Verdict, str]:
     """Judge an interval that does not include the null."""
     null = on.primary.null
     up = interval.low > null
-    where = f"the whole interval is {'above' if up else 'below'} {tie(null)}{_against_margin(on, interval)}"
-    if on.primary.p_value is not None and on.primary.p_value > on.alpha:
-        p_value = f"p is {on.primary.p_value:.3f}, above {on.alpha:g}"
-        return Verdict.KEEP_RUNNING, f"{where}, but {p_value}, {_correction(on)}; {_seen(on)}"
+    where = (
+        f"the whole interval{_shared(on)} is {'above' if up else 'below'} {tie(null)}{_against_margin(on, interval)}"
+    )
     if on.missing and (on.worst_case is None or null in on.worst_case):
         return (
             Verdict.DO_NOT_TRUST,
@@ -114,10 +112,13 @@ def _waits(on: Evidence) -> str:
     return "; ".join(f"{check.name}: {check.words}" for check in waits)
 
 
-def _correction(on: Evidence) -> str:
-    parts = [f"Holm's correction for {on.num_candidates} candidates"] if on.num_candidates > 1 else []
-    parts += [f"sharing alpha among {_epochs(on.looked_at)}"] if on.looked_at.epochs > 1 else []
-    return f"after {' and '.join(parts)}"
+def _shared(on: Evidence) -> str:
+    """Say which interval it is, where it is not at the alpha of all others; "" where it is."""
+    if on.primary.alpha is None:
+        return ""
+    parts = [f"{on.num_candidates} candidates"] if on.num_candidates > 1 else []
+    parts += [f"{on.looked_at.epochs} epochs"] if on.looked_at.epochs > 1 else []
+    return f", at {level(on.primary.alpha)} because {' and '.join(parts)} share alpha,"
 
 
 def _epochs(of: LookedAt) -> str:
@@ -141,10 +142,8 @@ def _qualified(on: Evidence) -> list[str]:
 
 
 def _within(on: Evidence, margin: float) -> str:
-    """Say that a difference is too small; the wider interval of several candidates is not a second one to be read."""
-    null = on.primary.null
-    several = f", also at the level that {on.num_candidates} candidates need" if on.corrected else ""
-    return f"the whole interval is within {_room(on, margin)} of {tie(null)}{several}"
+    """Say that a difference is too small."""
+    return f"the whole interval{_shared(on)} is within {_room(on, margin)} of {tie(on.primary.null)}"
 
 
 def _room(on: Evidence, margin: float) -> str:

@@ -36,7 +36,7 @@ CANNOT_TELL = (
     "The same items in another order count as 0.5: the simulator is not shown display positions.",
     "Response times and page layout are not simulated.",
     "The reasons that simulated users give are text from the same model, not causes.",
-    "Each candidate has its own interval. With several candidates, Holm's correction decides, not the intervals.",
+    "With several candidates or epochs, only the interval of the primary metric is widened for their number.",
 )
 
 
@@ -178,6 +178,22 @@ def holm(p_values: Sequence[float | None], *, of: int = 0) -> list[float | None]
 
     adjusted = multipletests([1.0 if p is None else p for p in p_values] + absent, method="holm")[1].tolist()
     return [None if p is None else float(a) for p, a in zip(p_values, adjusted, strict=False)]
+
+
+def holm_shares(p_values: Sequence[float | None], *, alpha: float, of: int = 0) -> list[int]:
+    """Return among how many Holm's correction has shared alpha when it comes to each.
+
+    It goes by p-value, and no further than the first that is not below its share: the rest have the same share.
+
+    >>> holm_shares([0.001, None, 0.02], alpha=0.05), holm_shares([0.04, 0.001], alpha=0.05, of=3)
+    ([3, 1, 2], [2, 3])
+    """
+    shares, left = [0] * len(p_values), max(of, len(p_values))
+    for place, p in sorted(enumerate(p_values), key=lambda one: 1.0 if one[1] is None else one[1]):
+        shares[place] = left
+        if p is not None and p <= alpha / left:
+            left -= 1
+    return shares
 
 
 def check(*, alpha: float, planned_users: float) -> None:

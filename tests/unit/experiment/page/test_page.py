@@ -191,7 +191,7 @@ def test_an_experiment_of_several_epochs_says_so_and_pools_none() -> None:
     assert HEADLINES[Verdict.DO_NOT_TRUST] in before
     assert "You see another one than recent users are in" in before
     assert page.get("/experiments/e?epoch=gone").status_code == 404
-    assert "epochs" not in client().get("/experiments/home-ranker-7").text
+    assert "2 epochs" not in client().get("/experiments/home-ranker-7").text
 
 
 def test_an_experiment_of_several_candidates_shows_the_one_that_is_asked_for() -> None:

@@ -144,7 +144,13 @@ def test_an_experiment_looked_at_in_several_epochs_shares_alpha_among_them() -> 
     assert found["f1"].primary.p_value == pytest.approx(3 * alone.primary.p_value)
     assert alone.verdict is Verdict.CANDIDATE_PREFERRED
     assert found["f1"].verdict is Verdict.KEEP_RUNNING
-    assert "sharing alpha among the 3 epochs that were looked at" in found["f1"].reason
+    assert "the interval, at 98.333 % because 3 epochs share alpha, includes 50 %" in found["f1"].reason
+    wide, narrow = found["f1"].primary, alone.primary
+    assert wide.alpha == pytest.approx(FORM.alpha / 3)
+    assert narrow.alpha is None
+    assert wide.overall.interval is not None
+    assert narrow.overall.interval is not None
+    assert wide.overall.interval.low < 0.5 < narrow.overall.interval.low
 
 
 def test_an_experiment_says_how_many_epochs_its_preference_was_picked_from() -> None:

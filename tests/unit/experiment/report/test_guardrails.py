@@ -47,7 +47,7 @@ def watched(loss: float, *, seed: int) -> tuple[set[Verdict], str]:
     for users in LOOKS:
         primary = estimated(shares[:users], (0.0, 1.0))
         guards = rails(estimated(changes[:users], (-1.0, 1.0)))
-        evidence = Evidence(Effect("duel_share", 0.5, primary, primary), ALPHA, USERS, None, 1, 0, None,
+        evidence = Evidence(Effect("duel_share", 0.5, primary, primary), USERS, None, 1, 0, None,
                             guardrails=guards)  # fmt: skip
         verdicts.add(judge(evidence)[0])
         state = guards[0].state
@@ -155,9 +155,7 @@ def test_an_experiment_shows_no_guardrail_on_too_few_users_for_a_rare_and_large_
 def test_an_experiment_says_what_a_guardrail_without_bounds_assumes() -> None:
     rail = Guarded("utility", 0.1, GuardrailState.OK, "utility: fine", "guardrail utility: it has no bounds")
     overall = estimated(np.random.default_rng(1).normal(0.6, 0.1, 400).clip(0, 1), (0.0, 1.0))
-    found = judge(
-        Evidence(Effect("duel_share", 0.5, overall, overall), ALPHA, USERS, None, 1, 0, None, guardrails=[rail])
-    )
+    found = judge(Evidence(Effect("duel_share", 0.5, overall, overall), USERS, None, 1, 0, None, guardrails=[rail]))
     assert found[0] is Verdict.CANDIDATE_PREFERRED
     assert found[1].endswith("; guardrail utility: it has no bounds")
     assert rails(estimated(np.zeros(400), (-1.0, 1.0)))[0].assumes == ""

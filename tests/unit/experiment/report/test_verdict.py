@@ -1,21 +1,33 @@
 """When a word may be said about a candidate."""
 
+from dataclasses import replace
+from math import exp
 from typing import Any
 
 import pytest
+from scipy.optimize import brentq
 
 from worker.experiment.readout import Check, CheckState, Effect, Guarded, GuardrailState
+from worker.experiment.report.deciding import Deciding
 from worker.experiment.report.verdict import Evidence, judge
-from worker.experiment.statistics.confidence import Estimate, Interval, Verdict
+from worker.experiment.statistics.confidence import (
+    Estimate,
+    Interval,
+    Verdict,
+    half_width,
+    holm,
+    log_e,
+)
+from worker.experiment.statistics.user_means import Rule
 
 ABOVE, BELOW, AROUND = Interval(0.52, 0.56), Interval(0.44, 0.48), Interval(0.49, 0.53)
 
 
-def evidence(interval: Interval | None, *, p_value: float | None = None, **changes: object) -> Evidence:
+def evidence(interval: Interval | None, *, alpha: float | None = None, **changes: object) -> Evidence:
     """Make what a verdict rests on; 500 users of 5,000, nothing missing."""
     overall = Estimate(500, 0.5, interval, "" if interval else "too few users")
-    effect = Effect("duel_share", 0.5, overall, overall, p_value)
-    base = {"alpha": 0.05, "planned_users": 5_000, "margin": None, "num_candidates": 1, "missing": 0,
+    effect = Effect("duel_share", 0.5, overall, overall, alpha=alpha)
+    base = {"planned_users": 5_000, "margin": None, "num_candidates": 1, "missing": 0,
             "worst_case": interval}  # fmt: skip
     return Evidence(primary=effect, **(base | changes))  # type: ignore[arg-type]
 
@@ -60,11 +72,32 @@ def test_an_experiment_finds_no_difference_only_within_its_margin(
     assert judge(evidence(interval, margin=margin))[0] is verdict
 
 
-def test_an_experiment_with_several_candidates_prefers_one_only_if_holm_agrees() -> None:
-    """The interval of one candidate alone is too easily beside 0.5 when there are many."""
-    assert judge(evidence(ABOVE, p_value=0.05, num_candidates=4))[0] is Verdict.CANDIDATE_PREFERRED
-    verdict, reason = judge(evidence(ABOVE, p_value=0.051, num_candidates=4))
-    assert (verdict, "after Holm's correction for 4 candidates" in reason) == (Verdict.KEEP_RUNNING, True)
+@pytest.mark.parametrize("p_value", [0.012, 0.013, 0.024, 0.026, 0.049, 0.051])
+def test_the_interval_of_one_of_several_candidates_excludes_a_tie_where_holm_agrees(p_value: float) -> None:
+    """One interval decides: it is beside 0.5 exactly where Holm's p-value is at most alpha."""
+    alpha, planned, users, sd = 0.05, 1_000, 700, 0.2
+    away = brentq(lambda d: exp(-_log_e(0.5 + d, users, sd, alpha, planned)) - p_value, 1e-4, 0.2)
+    others = [0.0001, 0.02]
+    for of_all in ([p_value], [p_value, *others[:1]], [p_value, *others], [p_value, 0.9]):
+        one = Estimate(users, 0.5 + away, None, sd=sd)
+        primaries, rule = [Effect("duel_share", 0.5, one, one)] * len(of_all), Rule(alpha, planned)
+        decides, *_ = Deciding.of(primaries, of_all, rule, candidates=len(of_all), epochs=1, margin=None)
+        found = decides.interval(_alone(one, rule))
+        adjusted = holm(of_all)[0]
+        assert found is not None
+        assert adjusted is not None
+        assert (found.low > 0.5) is (adjusted <= alpha), of_all
+
+
+def _alone(one: Estimate, rule: Rule) -> Estimate:
+    half = half_width(one.users, one.sd or 0.0, alpha=rule.alpha, planned_users=rule.planned_users)
+    return replace(one, interval=Interval((one.value or 0.0) - half, (one.value or 0.0) + half))
+
+
+def _log_e(value: float, users: int, sd: float, alpha: float, planned: int) -> float:
+    found = log_e(Estimate(users, value, None, sd=sd), null=0.5, alpha=alpha, planned_users=planned)
+    assert found is not None
+    return found
 
 
 def test_an_experiment_with_several_candidates_finds_no_difference_only_at_its_share_of_alpha() -> None:
