@@ -95,7 +95,13 @@ def plan(
         control, names = _names(known, found.candidates)
         name = f"{pilot or 'experiment'}-planned"
         text = summary.definition(
-            found, experiment_id=name, start=_tomorrow(), control=control, candidates=names, metric=metric
+            found,
+            experiment_id=name,
+            start=_tomorrow(),
+            control=control,
+            candidates=names,
+            metric=metric,
+            pilot=known.form if known else None,
         )
         _write(write_definition, text)
     tell(asdict(found), as_json=as_json, text=summary.summary(found, traffic))

@@ -173,7 +173,7 @@ def comparison(value: float = 0.534, **changes: object) -> Comparison:
             Check(
                 "position profile",
                 CheckState.FAILED,
-                "with 3 options, the last slot gets 44% of the choices; 33% would be fair",
+                "of 3 options, the one listed last gets 44 % of the choices; 33 % would be fair",
                 {"3 options, slot 1": 0.27, "3 options, slot 2": 0.29, "3 options, slot 3": 0.44, "e_value": 8_100.0},
                 forbids=False,
             ),

@@ -1,6 +1,7 @@
 """`mirrorstream experiment plan` at a terminal: a plan, a definition file, and options that make no plan."""
 
 import json
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,8 @@ from typer.testing import CliRunner, Result
 from tests.unit.experiment.report.test_pilot import state
 from worker.cli.experiment import app
 from worker.core.errors import BadSettings
-from worker.experiment.definition import load
+from worker.experiment.definition import Definition, Guardrail, load
+from worker.experiment.store.database import State
 
 __all__ = ["state"]  # the fixture
 
@@ -44,6 +46,23 @@ def test_a_plan_from_a_pilot_has_its_names_and_its_draws(state: Path, tmp_path: 
     assert [cost["draws"] for cost in read["by_draws"]] == [2, 4, 8, 16, 32, 64]
     defined = load(file)
     assert (defined.experiment_id, defined.control, defined.candidates) == ("exp-planned", "control", ("candidate",))
+
+
+def test_a_definition_keeps_what_the_one_of_the_pilot_asked_for(state: Path, tmp_path: Path) -> None:
+    """Before, its margin, guardrails and segments were lost."""
+    asked = {
+        "margin": 0.03, "guardrails": (Guardrail("reciprocal_rank", 0.05),), "segments": ("country",),
+        "population": {"activity": {"light": 0.9, "heavy": 0.1}}, "eligible": {"country": ("de", "at")},
+        "eligible_share": 0.5,
+    }  # fmt: skip
+    with closing(State(state)) as opened:
+        opened.define(Definition("exp", 1, "control", ("candidate",), **asked))  # type: ignore[arg-type]
+    pilot = ("--pilot", "exp", "--state", str(state), "--write-definition")
+    assert plan("--effect", "0.01", *pilot, str(tmp_path / "one.yaml")).exit_code == 0
+    assert plan("--margin", "0.02", *pilot, str(tmp_path / "two.yaml")).exit_code == 0
+    one, two = load(tmp_path / "one.yaml"), load(tmp_path / "two.yaml")
+    assert {name: getattr(one, name) for name in asked} == asked
+    assert {name: getattr(two, name) for name in asked} == asked | {"margin": 0.02}
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,10 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from datetime import datetime
 
+from worker.experiment.definition import Definition
 from worker.experiment.planning.plan import ExperimentPlan, GoalPlan, PlannedTraffic
 from worker.experiment.planning.power import GoalKind
 from worker.experiment.planning.variance import Spread
@@ -93,9 +95,19 @@ def _number(value: float | None, otherwise: str) -> str:
 
 
 def definition(
-    plan: ExperimentPlan, *, experiment_id: str, start: datetime, control: str, candidates: Sequence[str], metric: str
+    plan: ExperimentPlan,
+    *,
+    experiment_id: str,
+    start: datetime,
+    control: str,
+    candidates: Sequence[str],
+    metric: str,
+    pilot: Definition | None = None,
 ) -> str:
-    """Return the definition of the planned experiment as YAML; what a plan cannot know is for a person to check."""
+    """Return the definition of the planned experiment as YAML; what a plan cannot know is for a person to check.
+
+    What the pilot's definition asked for stays, but for its margin where another metric is planned.
+    """
     goals = {one.kind: one for one in plan.goals}
     margin = goals.get(GoalKind.NO_DIFFERENCE)
     told = " or ".join(_TAKES[one.kind].format(size=one.size) for one in plan.goals)
@@ -106,8 +118,28 @@ def definition(
         f"control: {json.dumps(control)}",
         f"candidates: {json.dumps(list(candidates))}",
         f"primary_metric: {metric}",
-        *([f"margin: {margin.size:g}"] if margin else []),
+        *([f"margin: {margin.size:g}"] if margin else _margin_of(pilot, metric)),
+        *(_kept(pilot) if pilot else ()),
         f"alpha: {plan.alpha:g}",
         f"planned_users: {plan.users}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _margin_of(pilot: Definition | None, metric: str) -> list[str]:
+    same = pilot is not None and pilot.margin is not None and pilot.primary_metric == metric
+    return [f"margin: {pilot.margin:g}      # of the pilot"] if same and pilot else []
+
+
+def _kept(pilot: Definition) -> Iterator[str]:
+    """Yield what the pilot's definition asked for beside its metric, as far as it is not the default."""
+    if pilot.guardrails:
+        yield f"guardrails: {json.dumps([asdict(one) for one in pilot.guardrails])}"
+    if pilot.segments:
+        yield f"segments: {json.dumps(pilot.segments)}"
+    if pilot.population:
+        yield f"population: {json.dumps({name: dict(shares) for name, shares in pilot.population.items()})}"
+    if pilot.eligible:
+        yield f"eligible: {json.dumps({name: list(values) for name, values in pilot.eligible.items()})}"
+    if pilot.eligible_share != 1:
+        yield f"eligible_share: {pilot.eligible_share:g}"

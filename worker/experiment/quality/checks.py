@@ -10,7 +10,7 @@ asked in reverse too: a slot that gets more than is fair adds noise to a prefere
 >>> profile = Profile()
 >>> for _ in range(1_000): profile.add([[0.2, 0.2, 0.2, 0.4], [0.3, 0.1, 0.3, 0.3]])
 >>> position_profile(profile).words
-'with 4 options, the last slot gets 35% of the choices; 25% would be fair'
+'of 4 options, the one listed last gets 35 % of the choices; 25 % would be fair'
 """
 
 from collections.abc import Mapping, Sequence
@@ -224,7 +224,7 @@ def position_profile(profile: Profile, *, measured: PositionProfile = ()) -> Che
     )
     words = (
         "; ".join(_slot(profile, *place, measured) for place in worst)
-        or "no slot is shown to get more than its fair share"
+        or "no place in the list of options is shown to get more than its fair share of the choices"
     )
     figures = {f"{size} options, slot {slot + 1}": (1 + off[size, slot]) / size for size, slot in log_es}
     return Check("position profile", state, words, figures, forbids=False)
@@ -238,10 +238,16 @@ def state_of(n: int, *, failed: bool, fine: bool) -> CheckState:
 
 
 def _slot(profile: Profile, size: int, slot: int, measured: PositionProfile) -> str:
-    mean = profile.sizes[size][slot].mean
-    name = "last slot" if slot == size - 1 else f"slot {slot + 1}"
-    before = f"; it got {measured[slot]:.0%} at the start, with equal options" if len(measured) == size else ""
-    return f"with {size} options, the {name} gets {mean:.0%} of the choices; {1 / size:.0%} would be fair{before}"
+    mean, fair = _percent(profile.sizes[size][slot].mean), _percent(1 / size)
+    name = "listed last" if slot == size - 1 else "listed first" if not slot else f"at place {slot + 1} of the list"
+    words = f"of {size} options, the one {name} gets {mean} of the choices; {fair} would be fair"
+    if len(measured) == size:
+        words += f"; it got {_percent(measured[slot])} at the worker's start, of equal options"
+    return words
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
 
 
 def _name(segment: str) -> str:

@@ -8,7 +8,7 @@ from math import inf
 from pathlib import Path
 
 from worker.core.errors import BadSettings
-from worker.experiment.definition import check_known
+from worker.experiment.definition import Definition, check_known
 from worker.experiment.metrics import DUEL_SHARE
 from worker.experiment.planning.variance import MIN_USERS, Spread, spread
 from worker.experiment.report.assemble import current_last, is_placebo
@@ -30,6 +30,7 @@ class Pilot:
     candidates: tuple[str, ...]
     control: str
     spread: Spread
+    form: Definition | None = None  # its newest definition
 
 
 def read(path: Path, experiment: str, *, metric: str, draws: int) -> Pilot:
@@ -63,7 +64,8 @@ def _pilot(state: State, experiment: str, metric: str, draws: int) -> Pilot:
     widest = max(found, key=lambda pair: (found[pair].sd, pair))
     if not found[widest].sd:
         raise BadSettings(f"--pilot {experiment}, {metric}: all users have the same value; want a pilot that differs")
-    return Pilot(widest[0], tuple(candidate for candidate, _ in compared), widest[1], found[widest])
+    form = next(iter(state.forms(experiment)[::-1]), None)
+    return Pilot(widest[0], tuple(candidate for candidate, _ in compared), widest[1], found[widest], form)
 
 
 def _spread(state: State, row: EpochRow, pair: tuple[str, str], metric: str, draws: int) -> Spread | None:

@@ -65,6 +65,7 @@ def _table(readout: Readout, epoch: Epoch) -> Table:
     title = f"Experiment {readout.experiment_id or '(none)'}, configuration {epoch.config_fingerprint}\n"
     title += (
         f"{first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC; in brackets: {wording.level(readout.alpha)} intervals"
+        "\nList A is control's, list B the candidate's"
     )
     table = Table(title=_plain(title), title_justify="left")
     table.add_column("")

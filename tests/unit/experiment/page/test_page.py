@@ -267,7 +267,7 @@ def test_the_words_of_an_experiment_page_name_no_private_terms() -> None:
     ):
         assert words not in page + terminal, words
     assert "position profile warning only" in page
-    assert "FAILED (warning only): with 3 options, the last slot gets 44% of the choices" in terminal
+    assert "FAILED (warning only): of 3 options, the one listed last gets 44 % of the choices" in terminal
 
 
 def test_an_experiment_shows_its_users_by_activity_beside_the_headline() -> None:

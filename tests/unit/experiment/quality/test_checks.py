@@ -222,8 +222,8 @@ def test_experiment_position_profile_names_the_last_slot() -> None:
     share = check.figures["5 options, slot 5"]
     assert share > 0.3
     assert check.words == (
-        f"with 5 options, the last slot gets {share:.0%} of the choices; "
-        "20% would be fair; it got 60% at the start, with equal options"
+        f"of 5 options, the one listed last gets {100 * share:.0f} % of the choices; "
+        "20 % would be fair; it got 60 % at the worker's start, of equal options"
     )
 
 

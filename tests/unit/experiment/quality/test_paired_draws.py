@@ -124,7 +124,7 @@ def test_an_experiment_names_a_slot_that_gets_more_than_is_fair_and_forbids_noth
     """The orders are random and reversed, so it blurs a preference and tilts none."""
     found = checks(asked(1_000, last_slot=0.3, draws=draws))
     assert (found["position profile"].state, found["position profile"].forbids) == ("FAILED", False)
-    assert "with 3 options, the last slot gets" in found["position profile"].words
+    assert "of 3 options, the one listed last gets" in found["position profile"].words
     assert found["reversed draws"].state == "FAILED"
     assert checks(asked(1_000, last_slot=0.0, draws=draws))["position profile"].state == "OK"
 

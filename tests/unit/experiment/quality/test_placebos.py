@@ -91,7 +91,7 @@ def test_experiment_placebo_of_a_useless_engine_says_so() -> None:
 def test_experiment_placebo_answers_show_the_last_slot() -> None:
     """A last-slot bias is caught by the position profile of the same answers, and named."""
     check = position_profile(asked(Placebo.SPLIT, "last slot")[1])
-    assert (check.state, "with 6 options, the last slot gets" in check.words) == ("FAILED", True)
+    assert (check.state, "of 6 options, the one listed last gets" in check.words) == ("FAILED", True)
     assert position_profile(asked(Placebo.SPLIT, "knows")[1]).state != "FAILED"
 
 
