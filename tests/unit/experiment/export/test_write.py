@@ -90,7 +90,7 @@ def test_the_script_of_the_page_finds_the_headline_of_the_report(tmp_path: Path)
     both = (*records(), *records(users=200, seed=2, fingerprint="f2", experiment_id="exp"))
     made = state(tmp_path / "state.db", both, DEFINED)
     exported(made)
-    found = rederived(tmp_path / "out.csv", "duel_share", "0.05", "400")
+    found = rederived(tmp_path / "out.csv", "duel_share", "0.05", "400", "2")  # epochs share alpha
     wanted = {one.users: one for one in primary(made)}
     assert len(found) == len(wanted) == 2
     for one in found:
