@@ -65,11 +65,13 @@ def _cleaned(value: str, form: str, fence: Fence, max_chars: int) -> Value:
 
 
 def _lines(attributes: Mapping[str, str], max_chars: int, fence: Fence) -> Steps[str]:
-    """Write a line an attribute; name and value are cleaned as one, or a name could make a label of its line."""
+    """Write a line per attribute, cleaned with its name, which could make a label; a value begins a line, too."""
     lines = []
     for name, value in attributes.items():
         if value:
             if takes_long(name) or takes_long(value):
                 yield None
-            lines.append(fence.clean(f"{name[:MAX_NAME_CHARS]}: {joined(value, ', ')}", max_chars))
-    return "\n".join(line for line in lines if line)
+            line = fence.clean(f"{name[:MAX_NAME_CHARS]}: {joined(value, ', ')}", max_chars)
+            start, colon, rest = line.partition(": ")
+            lines.append(start + colon + fence.settle(rest))
+    return "\n".join(line for line in lines if line.strip())

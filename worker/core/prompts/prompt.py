@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 
 from worker.core.flags import Flag
 from worker.core.prompts.attribute_values import OURS, shows_any, values
-from worker.core.prompts.sanitise import Fence, clean
+from worker.core.prompts.sanitise import Fence, visible
 from worker.core.prompts.template import Value, fill, fixed_starts, names
 from worker.core.prompts.text_flags import Cleaner
 from worker.core.prompts.vocabulary import Words
@@ -131,13 +131,14 @@ def rendering(profile: Profile, impression: Impression, item: Item, fence: Fence
         ready = _ready(item.text, fence, profile.layout(impression.domain).exposure)
         if ready.strip():
             return ready
-    text = fence.clean(item.text or "", MAX_OPTION_CHARS)
-    if text:
+    text = fence.clean((item.text or "").strip(), MAX_OPTION_CHARS)
+    if text.strip():
         return text + "\n"
     exposure = _fitting(profile, impression.domain, item.attributes).exposure
     shown = yield from values(item.attributes, exposure, fence, MAX_OPTION_CHARS)
     shown["new_release"] = _new_release(item.attributes, impression.occurred_at)
-    return fill(exposure, shown, fence.settle) or fence.clean(item.item_id, MAX_NAME_CHARS) + "\n"
+    filled = _settled(exposure, shown, fence)
+    return filled if filled.strip() else fence.clean(item.item_id, MAX_NAME_CHARS) + "\n"
 
 
 def option_flags(profile: Profile, impression: Impression, item: Item) -> set[str]:
@@ -186,7 +187,7 @@ def _fitting(profile: Profile, domain: Domain, attributes: Mapping[str, str]) ->
     """
     layout = profile.layout(domain)
     if layout.needs:
-        fits = bool(clean(attributes.get(layout.needs, ""), MAX_OPTION_CHARS, profile.words.labels))
+        fits = bool(visible(attributes.get(layout.needs, "")).strip())
     else:
         fits = shows_any(layout.exposure, attributes) or shows_any(layout.item, attributes)
     return layout if fits else profile.domains["generic"]
@@ -198,7 +199,7 @@ def _ready(text: str, fence: Fence, template: str, after: str = "") -> str:
     One without a line break at its end has the layout's end, or one line break if the text `after` it begins with
     another: then a scene's history was split at its blank lines.
     """
-    shown = fence.clean_text(text, MAX_TEXT, fence.of_labels(fixed_starts(template)))
+    shown = fence.clean_text(text, MAX_TEXT, fence.of_structure(fixed_starts(template)))
     if shown.endswith("\n"):
         return shown
     return shown + ("\n" if after.startswith("\n") else template[len(template.rstrip("\n")) :])
@@ -215,14 +216,13 @@ def _user_profile(profile: Profile, impression: Impression, cleaner: Cleaner) ->
     if user.profile_text is not None:
         if impression.texts_as_is:
             return _ready_profile(user.profile_text, cleaner)
-        lines = user.profile_text[:MAX_PROFILE_CHARS].split("\n")
-        return "\n".join(cleaner.clean(line, MAX_PROFILE_CHARS) for line in lines)
+        return cleaner.clean_text(user.profile_text, MAX_PROFILE_CHARS)
     if not user.profile:
         return ""
     template = layout.profile if shows_any(layout.profile, user.profile) else profile.domains["generic"].profile
     shown = yield from values(user.profile, template, cleaner, MAX_PROFILE_CHARS)
     yield None
-    return fill(template, shown, cleaner.settle)
+    return _settled(template, shown, cleaner)
 
 
 def _history_entry(
@@ -233,17 +233,22 @@ def _history_entry(
     if impression.texts_as_is and entry.item.text:
         return _ready(entry.item.text, cleaner, layout.history, after)
     template = _fitting(profile, impression.domain, entry.item.attributes).item
-    text = cleaner.clean(entry.item.text or "", MAX_OPTION_CHARS)
-    if not text:
+    text = cleaner.clean((entry.item.text or "").strip(), MAX_OPTION_CHARS)
+    if not text.strip():
         shown = yield from values(entry.item.attributes, template, cleaner, MAX_OPTION_CHARS)
-        text = fill(template, shown, cleaner.settle)
+        text = _settled(template, shown, cleaner)
     own = yield from values(entry.item.attributes, layout.history, cleaner, MAX_OPTION_CHARS)
     said = yield from values(_behavior(entry), layout.history, cleaner, MAX_REVIEW_CHARS, of_entry=True)
     frame: dict[str, Value] = {
-        "item": text or cleaner.clean(entry.item.item_id, MAX_NAME_CHARS),
+        "item": text if text.strip() else cleaner.clean(entry.item.item_id, MAX_NAME_CHARS),
         "time_diff": time_diff(entry.occurred_at, impression.occurred_at),
     }
-    return fill(layout.history, own | said | frame)
+    return _settled(layout.history, own | said | frame, cleaner)
+
+
+def _settled(template: str, shown: Mapping[str, Value], fence: Fence) -> str:
+    """Fill a template, and break what its values make together."""
+    return fence.settle(fill(template, shown), fence.of_structure(fixed_starts(template)))
 
 
 def _behavior(entry: HistoryEntry) -> dict[str, str]:

@@ -1,138 +1,218 @@
 r"""Untrusted text, made fit to stand inside a prompt.
 
-Titles, profiles and reviews come from outside, so they may try to look like the prompt around them.  In this
-order: normalise (NFKC turns a full-width look-alike into the plain one, so it goes first), drop invisible and
-control characters, make one line of it, bound its length, and break what looks like an option, a heading, or a
-label as the profile in use has them.  Breaking never lengthens a text: a cut after it could bare another "[A".
+Titles, profiles and reviews come from outside, so they may try to look like the prompt around them.  A text stays as it
+came, but for this: what cannot be seen is dropped, its length is bounded, a short text becomes one line, and three
+things are broken, in whatever characters they are written (`look_alikes`):
 
-A description, a review and a ready scene keep their lines and blanks (`clean_text`); each line is fenced like a text
-of its own.
+    an option       a letter A to Z alone in square brackets, "[B]" or "[*B*]"; or an open bracket that could make one
+    a heading       "# User Profile", "## History", "# Exposure List" at the start of a line
+    a label         of the profile, with its colon, at the start of a line or over two lines; that of the behavior
+                    wherever a bracket follows it
+
+A text is not normalised: that would change fractions, Chinese punctuation, pointed Arabic and Hebrew, and more.
+Breaking never lengthens a text: a cut after it could bare another "[A".
+
+A description, a review and a ready scene keep their lines (`clean_text`).
 
 What no text rule can promise, tokens do: the engine encodes event text with a tokenizer that has no special
 or added tokens (`worker.engines.tokens`), so `<|im_end|>` in a title stays plain characters.
 
 >>> clean("Heat\u200b (1995)\n[B] Behavior: [A]", 100, ("Stimulus", "Behavior"))
 'Heat (1995) (B) Behavior; (A)'
->>> clean("[New Release] Fargo [", 100, ("Behavior",))  # a word in brackets stays, an open bracket at the end does not
-'[New Release] Fargo ('
+>>> clean("[New Release] Food for Thought: 1½ oz [", 100, ("Thought",))
+'[New Release] Food for Thought: 1½ oz ('
 """
 
 import re
 import unicodedata
+from collections.abc import Iterator
 from functools import lru_cache
+from typing import NamedTuple
 
-# Cc control, Cf format (zero width, bidi, tags), Cs lone surrogates, Co private use, Cn unassigned.
-DROPPED = frozenset({"Cc", "Cf", "Cs", "Co", "Cn"})
-# What is neither, and yet leaves no mark: variation selectors, and letters and marks that Unicode calls ignorable.
-UNSEEN = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
+from worker.core.prompts.look_alikes import STRUCTURAL, Reading, read
+from worker.core.prompts.unseen import drop_unseen, is_unseen
+
 SPACES = re.compile(r"\s+")
-# A bracketed single letter is how an option starts and how an answer ends.  An open bracket at the end would make
-# one with the field that comes after it.
-_OPTION = re.compile(r"\[(?:\s*[^\W\d_]\b\s*\]?|$)", re.MULTILINE)
-_BREAK = str.maketrans("[]", "()")
-_HEADING = re.compile(r"(?im)^[^\S\n]*#(?:[^\S\n]|#)*(?=(?:user\s+profile|history|exposure\s+list)\b)")
-_OTHER_BLANKS = re.compile(r"[^\S \n]")
 READ = 4  # times as many characters are read as may be shown: what is dropped leaves room
 # Marks on one letter; more are dropped.  Sorting a run of marks takes time with the square of its length: 2,400 took
 # 20 ms, and one event holds thousands of such texts.  30 is the bound of Unicode's Stream-Safe Text Format (UAX #15,
 # section 13): "significantly beyond what is required for any linguistic or technical usage".
 MAX_MARKS = 30
-# What `unicodedata.combining` takes for no mark, and yet becomes one or two in NFKC.
+# What `unicodedata.combining` takes for no mark, and yet becomes one or two in NFKC, which tokenizers may use.
 HIDDEN_MARKS = frozenset("\u0f73\u0f75\u0f81\uff9e\uff9f")
 _HIDDEN_MARK = re.compile(f"[{''.join(sorted(HIDDEN_MARKS))}]")
-# Characters of a normalised text that are looked at: NFKC makes 18 of one, and a text is 4,000 characters at most.
-MAX_NORMALISED = 8_000
+_LINE_BREAK = re.compile(r"[\t\n\r\x0b\x0c\x1c-\x1f\x85\u2028\u2029]")
+_ODD_BREAK = re.compile(r"\r(?!\n)|[\x0b\x0c\x1c-\x1f\x85\u2028\u2029]")
+
+# -- what a reading is searched for: small letters, plain brackets and colons
+
+_DRESS = r"[\s*_~\"'`\u201c\u201d\u2018\u2019.,;:()|<>{}=\u2013\u2014-]"  # around an option's letter
+# Closed; not closed, but with the colon or bracket of a list; or never closed in its line: "[A Cappella]" is no option.
+# And an open bracket at the end, which would make an option with the field that comes after it.
+_OPTION = re.compile(
+    rf"\[{_DRESS}*+[a-z](?![^\W_])(?:{_DRESS}*+(?P<close>\])|[^\S\n]*+[:)]|(?![^\[\]\n]{{0,200}}+\]))"
+    r"|\[[^\S\n]*+(?=\n|$)"
+)
+_HEADING = re.compile(r"^(?:[^\w\n]|_)*+(?=(?:user\s+profile|history|exposure\s+list)\b)", re.MULTILINE)
+_START = re.compile(r"(?:[^\w\n]|_)*+(?:\d{1,2}[^\w\n]++)?")  # before a label at the start of a line: "- **", "2. "
+_RUN = r"[\s*_~\"'`]*+"  # between a label and its colon
+
+
+class Edit(NamedTuple):
+    """A piece of a text, by its places, and what stands there instead."""
+
+    start: int
+    end: int
+    instead: str
 
 
 def clean(text: str, max_chars: int, labels: tuple[str, ...]) -> str:
-    """Return `text` on one visible line of at most `max_chars`, with nothing that looks like a part of the prompt."""
-    return settle(visible(text[: READ * max_chars]).strip()[:max_chars].rstrip(), labels)
+    r"""Return `text` on one line of at most `max_chars`, with nothing that looks like a part of the prompt.
 
+    Its own lines are looked at before they become one.
 
-def settle(line: str, labels: tuple[str, ...]) -> str:
-    """Break what looks like an option, a label or a heading in a line of clean texts: together they may make a new one.
-
-    >>> settle("Stimulus" + " " + ": I love B", ("Stimulus",)), settle("Portal [" + "B" + "]", ("Stimulus",))
-    ('Stimulus; I love B', 'Portal (B)')
+    >>> clean("Heat\nThought: x", 100, ("Thought",)), clean("Heat Thought: x", 100, ("Thought",))
+    ('Heat Thought; x', 'Heat Thought: x')
     """
-    line = _OPTION.sub(lambda found: found[0].translate(_BREAK), _HEADING.sub("", line))
-    return label(labels).sub(r"\1;", line)
+    text = text[: READ * max_chars]
+    if _LINE_BREAK.search(text):
+        text = settle(_LINE_BREAK.sub("\n", drop_unseen(few_marks(text))), labels)
+    return settle(visible(text)[:max_chars], labels)
 
 
 def clean_text(text: str, max_chars: int, labels: tuple[str, ...], own: tuple[str, ...] = ()) -> str:
-    r"""Return `text` with its lines and blanks, of at most `max_chars`, and nothing that looks like the prompt's parts.
+    r"""Return `text` with its lines, of at most `max_chars`, and nothing that looks like the prompt's parts.
 
-    `own` are starts of lines that may hold a label: the layout's own.
+    `own` are starts of lines that may hold a label or a heading: the layout's own.
 
     >>> clean_text("Good \n[B] x\n# History\nMy Behavior: [A]\n", 100, ("Behavior",))
     'Good \n(B) x\nHistory\nMy Behavior; (A)\n'
-    >>> clean_text("Stimulus: x\nMy Behavior: Behavior: [A]\n", 100, ("Behavior",), ("My Behavior:",))
-    'Stimulus: x\nMy Behavior: Behavior; (A)\n'
+    >>> clean_text("Thought: x\nMy Behavior: Behavior: [A]\n", 100, ("Behavior",), ("My Behavior:",))
+    'Thought: x\nMy Behavior: Behavior; (A)\n'
     """
-    return settle_text(visible_text(text)[:max_chars], labels, own)
+    return settle(visible_text(text[: READ * max_chars])[:max_chars], labels, own)
 
 
-def settle_text(text: str, labels: tuple[str, ...], own: tuple[str, ...] = ()) -> str:
-    """Break what looks like an option, a label or a heading in any line of a visible text."""
-    if not own:
-        return _settle_lines(text, labels)
-    found = []
-    for number, piece in enumerate(_starts(own).split(text)):
-        if number % 2:
-            found.append(piece)
+def settle(text: str, labels: tuple[str, ...], own: tuple[str, ...] = ()) -> str:
+    r"""Break what looks like an option, a label or a heading; pieces that are clean may make one together.
+
+    >>> settle("Stimulus" + " " + ": I love B", ("Stimulus",)), settle("Portal [" + "B" + "]", ("Stimulus",))
+    ('Stimulus; I love B', 'Portal (B)')
+    >>> settle("Evaluation\nStyle: Logical", ("Evaluation Style",)), settle("Misbehavior: a trial", ("Behavior",))
+    ('Evaluation\nStyle; Logical', 'Misbehavior: a trial')
+    """
+    if not STRUCTURAL.search(text):
+        return text
+    reading = read(text)
+    starts = {found.start(): found.end() for found in _starts(own).finditer(text)} if own else {}
+    edits = sorted({*_options(reading), *_headings(reading, starts), *_labels(reading, labels, starts)})
+    pieces, done = [], 0
+    for edit in edits:
+        if edit.start >= done:
+            pieces += [text[done : edit.start], edit.instead]
+            done = edit.end
+    return "".join([*pieces, text[done:]])
+
+
+def _options(reading: Reading) -> Iterator[Edit]:
+    for found in _OPTION.finditer(reading.text):
+        yield Edit(*reading.place(found.start(), found.start() + 1), "(")
+        if found["close"]:
+            yield Edit(*reading.place(*found.span("close")), ")")
+
+
+def _headings(reading: Reading, starts: dict[int, int]) -> Iterator[Edit]:
+    for found in _HEADING.finditer(reading.text):
+        signs = found[0].find("#") if found[0].strip("# ") else 0
+        if "#" in found[0]:
+            edit = Edit(*reading.place(found.start() + signs, found.end()), "")
+            if edit.end > starts.get(reading.origin[found.start()], 0):
+                yield edit
+
+
+def _labels(reading: Reading, labels: tuple[str, ...], starts: dict[int, int]) -> Iterator[Edit]:
+    """Yield the colons of labels that are broken.
+
+    After the start of a line that is the layout's own, and after a label that is broken, a line begins.
+    """
+    after_label = 0
+    for found in label(labels).finditer(reading.text):
+        line = reading.text.rfind("\n", 0, found.start()) + 1
+        own_end = starts.get(reading.origin[line], 0)
+        colon = reading.place(found.end() - 1, found.end())
+        answers = found["answers"] and _ANSWER.match(reading.text, found.end())
+        if colon[1] <= own_end:
+            if answers:
+                yield Edit(*reading.place(answers.end() - 1, answers.end()), "(")
             continue
-        settled = _settle_lines(piece, labels)
-        rest = settled.lstrip()
-        # An answer after the layout's own label would be one.
-        found.append(settled.replace("[", "(", 1) if number and rest.startswith("[") else settled)
-    return "".join(found)
+        line = max(line, after_label)
+        while line < found.start() and reading.origin[line] < own_end:
+            line += 1
+        begins = _is_start(reading.text, line, found.start("label"))
+        if answers or (found["word"] is not None and (begins or "\n" in found[0])):
+            yield Edit(reading.origin[found.end("label") - 1] + 1, colon[1], ";")
+            after_label = found.end()
 
 
-def _settle_lines(text: str, labels: tuple[str, ...]) -> str:
-    text = _OPTION.sub(lambda found: found[0].translate(_BREAK), _HEADING.sub("", text))
-    return label(labels).sub(r"\1;", text)
+_ANSWER = re.compile(rf"{_RUN}\[")
+
+
+def _is_start(text: str, line: int, place: int) -> bool:
+    """Return True if nothing but signs and a number stands in a line before a place."""
+    found = _START.match(text, line)
+    return found is not None and found.end() >= place
 
 
 @lru_cache(maxsize=32)
 def _starts(own: tuple[str, ...]) -> re.Pattern[str]:
-    return re.compile(f"(?m)^({'|'.join(map(re.escape, own))})")
+    return re.compile(f"(?m)^(?:{'|'.join(map(re.escape, own))})")
 
 
 @lru_cache(maxsize=8)
 def label(labels: tuple[str, ...]) -> re.Pattern[str]:
-    r"""Return what any of these looks like before its colon, in a text that is normalised as all event text is.
+    r"""Return what any of these reads as with its colon; `word` is where it is a word, `answers` the last one's name.
 
-    >>> label(("Auslöser",)).sub(r"\1;", visible("AUSLO\u0308SER **\uff1a x"))
-    'AUSLÖSER; x'
+    >>> label(("Auslöser", "Wahl")).search(read("AUSLO\u0308SER **\uff1a x").text)[0]
+    'ausloser **:'
     """
-    longest_first = sorted((visible(one).strip() for one in labels), key=len, reverse=True)
-    spellings = "|".join(re.escape(one).replace(r"\ ", r"\s+") for one in longest_first)
-    return re.compile(rf"(?i)({spellings})[\s*_]*:")
+    *_, behavior = labels
+    spellings = "|".join(_spelling(one) for one in sorted(labels, key=len, reverse=True) if one != behavior)
+    others = f"{spellings}|" if spellings else ""
+    return re.compile(rf"(?P<word>(?<![^\W_]))?(?P<label>{others}(?P<answers>{_spelling(behavior)})){_RUN}:")
+
+
+def _spelling(one: str) -> str:
+    """Return a pattern of a label: with an "s" or without, with any blanks or none between its words."""
+    *first, last = (re.escape(word) for word in read(one).text.split())
+    plural = "s?" if last.endswith("s") or len(last) > 3 else ""  # noqa: PLR2004 - "is" and "its" are no plurals
+    stem = last.removesuffix("s") if plural else last
+    return r"[\s_-]{0,8}".join([*first, "behaviou?r" if stem == "behavior" else stem]) + plural
 
 
 def visible(text: str) -> str:
-    """Return the text normalised and on one line, without what cannot be seen and what no script has need of."""
-    if text.isascii() and text.isprintable():
-        return SPACES.sub(" ", text)
-    normalised = unicodedata.normalize("NFKC", few_marks(text))[:MAX_NORMALISED]
-    line = SPACES.sub(" ", UNSEEN.sub("", normalised))
-    if line.isprintable():  # Python's word for: nothing of DROPPED is left, and no blank but the plain one
-        return line
-    return SPACES.sub(" ", "".join(char for char in line if unicodedata.category(char) not in DROPPED))
+    r"""Return the text on one line, without what cannot be seen and what no script has need of.
+
+    >>> visible(" a  b\u200b \n\n c\t")
+    ' a  b c'
+    """
+    text = drop_unseen(few_marks(text))
+    if not _LINE_BREAK.search(text):
+        return text
+    return SPACES.sub(_one_blank, text).lstrip("\n").rstrip("\n").replace("\n", " ")
+
+
+def _one_blank(found: re.Match[str]) -> str:
+    return "\n" if _LINE_BREAK.search(found[0]) else found[0]
 
 
 def visible_text(text: str) -> str:
-    r"""Return the text normalised, without what cannot be seen; its lines and blanks stay, other blanks are plain ones.
+    r"""Return the text without what cannot be seen; its lines stay, other breaks of lines are blanks.
 
     >>> visible_text("a  b \r\n\tc\u200b\u2028d")
-    'a  b \n c d'
+    'a  b \r\n\tc d'
     """
-    text = text.replace("\r\n", "\n")
-    if text.isascii() and text.replace("\n", "").isprintable():
-        return text
-    normalised = unicodedata.normalize("NFKC", few_marks(text))[:MAX_NORMALISED]
-    shown = _OTHER_BLANKS.sub(" ", UNSEEN.sub("", normalised))
-    return "".join(char for char in shown if char == "\n" or unicodedata.category(char) not in DROPPED)
+    text = drop_unseen(few_marks(text))
+    return _ODD_BREAK.sub(" ", text) if _ODD_BREAK.search(text) else text
 
 
 def few_marks(text: str) -> str:
@@ -149,7 +229,7 @@ def few_marks(text: str) -> str:
             num_marks += 1
             if num_marks > MAX_MARKS:
                 continue
-        elif not (UNSEEN.match(char) or unicodedata.category(char) in DROPPED):
+        elif not is_unseen(char):
             num_marks = 0
         kept.append(char)
     return "".join(kept)
@@ -169,10 +249,10 @@ class Fence:
         """Return a text that is shown with its lines."""
         return clean_text(text, max_chars, self._labels, own)
 
-    def settle(self, line: str) -> str:
-        """Break what clean texts make together in a line."""
-        return settle(line, self._labels)
+    def settle(self, text: str, own: tuple[str, ...] = ()) -> str:
+        """Break what clean texts make together."""
+        return settle(text, self._labels, own)
 
-    def of_labels(self, starts: tuple[str, ...]) -> tuple[str, ...]:
-        """Return those starts of lines that hold a label."""
-        return tuple(start for start in starts if label(self._labels).search(start))
+    def of_structure(self, starts: tuple[str, ...]) -> tuple[str, ...]:
+        """Return those starts of lines that hold a label or a heading."""
+        return tuple(start for start in starts if "#" in start or label(self._labels).search(read(start).text))

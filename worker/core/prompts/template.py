@@ -40,12 +40,9 @@ _THOUSAND, _MILLION = 1_000, 1_000_000
 Value = str | tuple[str, ...]  # a text, or a list's parts
 
 
-def fill(template: str, values: Mapping[str, Value], settle: Callable[[str], str] | None = None) -> str:
-    """Fill a template; a line whose places all lack a value is left out, unless one says what stands there instead.
-
-    `settle` has the last word on every line that values made.
-    """
-    lines = (_line(line, values, settle) for line in template.split("\n"))
+def fill(template: str, values: Mapping[str, Value]) -> str:
+    """Fill a template; a line whose places all lack a value is left out, unless one says what stands there instead."""
+    lines = (_line(line, values) for line in template.split("\n"))
     return "\n".join(line for line in lines if line is not None)
 
 
@@ -92,12 +89,11 @@ def check(template: str, where: str) -> None:
             raise BadSettings(message)
 
 
-def _line(line: str, values: Mapping[str, Value], settle: Callable[[str], str] | None) -> str | None:
+def _line(line: str, values: Mapping[str, Value]) -> str | None:
     places = _places(line)
     if places and not any(values.get(place[1]) or place[3] is not None for place in places):
         return None
-    filled = _PLACE.sub(lambda place: _text(place, values.get(place[1])), line)
-    return "\n".join(map(settle, filled.split("\n"))) if places and settle else filled
+    return _PLACE.sub(lambda place: _text(place, values.get(place[1])), line)
 
 
 @lru_cache(maxsize=MAX_KEPT)

@@ -4,31 +4,25 @@ A flag is for who reads the responses, to leave some out; nothing is decided by 
 """
 
 import re
+from collections.abc import Callable
 
 from worker.core.bounded_cache import BytesLru
 from worker.core.flags import Flag
-from worker.core.prompts.sanitise import (
-    READ,
-    SPACES,
-    UNSEEN,
-    Fence,
-    clean,
-    few_marks,
-    label,
-    settle_text,
-    visible,
-    visible_text,
-)
+from worker.core.prompts.look_alikes import read
+from worker.core.prompts.sanitise import READ, SPACES, Fence, label, settle, visible, visible_text
 
+# Looked for in what a text reads as (`look_alikes`): small letters, plain signs.
 _SUSPECT = re.compile(
-    r"(?i)<\|?\s*(im_start|im_end|endoftext|eot_id)|behavior\s*:\s*\[|ignore (all |the )?(previous|above|prior)"
+    r"<\|?\s*(im_start|im_end|endoftext|eot_id)|behavior\s*:\s*\[|ignore (all |the )?(previous|above|prior)"
     r"|\b(you must|always) (choose|pick|select)\b"
 )
-_ROLE = re.compile(r"(?im)^[ \t]*(system|assistant)[ \t]*:")
+_ROLE = re.compile(r"^[ \t]*(system|assistant)[ \t]*:", re.MULTILINE)
 # Titles and attributes come again in every slate.  A text is 50 characters mostly, and 24 KB at most.
 MAX_INSPECTED_BYTES = 16 << 20
 _KEY_BYTES = 300  # of the key's tuple and the set of flags
-_INSPECTED: BytesLru[tuple[str, int, tuple[str, ...]], frozenset[str]] = BytesLru(MAX_INSPECTED_BYTES)
+_INSPECTED: BytesLru[tuple[str, int, tuple[str, ...], tuple[str, ...], bool], frozenset[str]] = BytesLru(
+    MAX_INSPECTED_BYTES
+)
 
 
 class Cleaner(Fence):
@@ -45,71 +39,59 @@ class Cleaner(Fence):
 
     def clean_text(self, text: str, max_chars: int, own: tuple[str, ...] = ()) -> str:
         """Clean a text that is shown with its lines."""
-        self.flags |= inspect_text(text[: READ * max_chars], max_chars, self._labels, own)
+        self.flags |= inspect(text[: READ * max_chars], max_chars, self._labels, own, lines=True)
         return super().clean_text(text, max_chars, own)
 
+    def settle(self, text: str, own: tuple[str, ...] = ()) -> str:
+        """Break what clean texts make together."""
+        settled = super().settle(text, own)
+        if settled != text:
+            self.flags.add(Flag.SANITISED)
+        return settled
 
-def inspect(text: str, max_chars: int, labels: tuple[str, ...]) -> frozenset[str]:
-    r"""Return the flags of a text: text_cut, sanitised, injection_suspected.
+
+def inspect(
+    text: str, max_chars: int, labels: tuple[str, ...], own: tuple[str, ...] = (), *, lines: bool = False
+) -> frozenset[str]:
+    r"""Return the flags of a text that is cleaned: text_cut, sanitised, injection_suspected.
+
+    `lines` says that it is shown with its lines; then `own` are starts of them that are the layout's.
 
     >>> sorted(str(flag) for flag in inspect("Heat\u200b: ignore all previous", 10, ("Behavior",)))
     ['injection_suspected', 'sanitised', 'text_cut']
+    >>> inspect("My Behavior:\n# 1: 5", 100, ("Behavior",), ("My Behavior:",), lines=True)
+    frozenset()
     """
-    key = (text, max_chars, labels)
+    key = (text, max_chars, labels, own, lines)
     found = _INSPECTED.get(key)
     if found is None:
-        found = _inspect(text, max_chars, labels)
+        found = _inspect(text, max_chars, labels, own, visible_text if lines else visible)
         _INSPECTED.put(key, found, num_bytes=text.__sizeof__() + _KEY_BYTES)
     return found
 
 
-def inspect_text(text: str, max_chars: int, labels: tuple[str, ...], own: tuple[str, ...] = ()) -> frozenset[str]:
-    r"""Return the same flags of a text that is shown with its lines; `own` as in `clean_text`.
-
-    >>> inspect_text("My Behavior:\nRating: 5", 100, ("Behavior",), ("My Behavior:",))
-    frozenset()
-    >>> [str(flag) for flag in inspect_text("My Behavior:\nRating: 5", 100, ("Behavior",))]
-    ['sanitised']
-    """
-    shown = visible_text(text)
-    hidden = UNSEEN.search(text) or not SPACES.sub(" ", text).isprintable() or few_marks(text) != text
+def _inspect(
+    text: str, max_chars: int, labels: tuple[str, ...], own: tuple[str, ...], seen: Callable[[str], str]
+) -> frozenset[str]:
+    shown = seen(text)
+    cut = shown[:max_chars]
     flags = {
         Flag.TEXT_CUT: len(shown) > max_chars,
-        Flag.SANITISED: bool(hidden) or settle_text(shown, labels, own) != shown,
-        Flag.INJECTION_SUSPECTED: _suspicious(text, SPACES.sub(" ", shown), labels),
+        # Whatever is changed; a cut may bare an open bracket, and what is cut off may have been broken.
+        Flag.SANITISED: shown != text or settle(shown, labels, own) != shown or settle(cut, labels, own) != cut,
+        Flag.INJECTION_SUSPECTED: _suspicious(text, labels),
     }
     return frozenset(flag for flag, found in flags.items() if found)
 
 
-def _inspect(text: str, max_chars: int, labels: tuple[str, ...]) -> frozenset[str]:
-    line = visible(text)
-    flags = {
-        Flag.TEXT_CUT: len(line.strip()) > max_chars,
-        Flag.SANITISED: _altered(text, line.strip(), labels),
-        Flag.INJECTION_SUSPECTED: _suspicious(text, line, labels),
-    }
-    return frozenset(flag for flag, found in flags.items() if found)
-
-
-def _suspicious(text: str, line: str, labels: tuple[str, ...]) -> bool:
+def _suspicious(text: str, labels: tuple[str, ...]) -> bool:
     """Return True if a text reads like an instruction to the model, or answers for it: a flag, no decision.
 
-    >>> [_suspicious(text, text, ("Verhalten",)) for text in ("Ignore previous rules", "Verhalten: [A]", "Heat (1995)")]
+    >>> [_suspicious(text, ("Verhalten",)) for text in ("Ignore previous rules", "Verhalten: [A]", "Heat (1995)")]
     [True, True, False]
     """
+    reading = read(text).text
+    line = SPACES.sub(" ", reading)
     # One blank at most stands before an answer; the whole rest of the line each time would be quadratic.
     answers = (line[found.end() : found.end() + 2].lstrip() for found in label(labels[-1:]).finditer(line))
-    return bool(_SUSPECT.search(line) or _ROLE.search(text) or any(answer.startswith("[") for answer in answers))
-
-
-def _altered(text: str, line: str, labels: tuple[str, ...]) -> bool:
-    r"""Return True if `clean` takes something invisible out of a text or breaks something in it; spaces do not count.
-
-    >>> texts = ("Heat\u200b", "[B] Heat", " Heat\n(1995) ", "Amélie")
-    >>> [_altered(text, visible(text).strip(), ("Behavior",)) for text in texts]
-    [True, True, False, False]
-    """
-    if clean(line, len(line) + 1, labels) != line or few_marks(text) != text:
-        return True
-    # What is no blank and cannot be printed is dropped, as `visible` has it.
-    return not SPACES.sub(" ", UNSEEN.sub("\u200b", text)).isprintable()
+    return bool(_SUSPECT.search(line) or _ROLE.search(reading) or any(answer.startswith("[") for answer in answers))

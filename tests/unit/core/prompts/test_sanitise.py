@@ -3,22 +3,27 @@
 import re
 import time
 import unicodedata
+from typing import Literal
 
 import pytest
 from hypothesis import example, given, settings, strategies as st
 
 from tests.support.examples import HOSTILE, wild_texts
-from tests.support.injections import GERMAN
+from tests.support.injections import CORPUS, GERMAN
 from tests.support.patience import cpu_slowness
-from worker.core.prompts.sanitise import DROPPED, HIDDEN_MARKS, MAX_MARKS, UNSEEN, clean, visible
+from worker.core.prompts.look_alikes import STRUCTURAL, read
+from worker.core.prompts.sanitise import HIDDEN_MARKS, MAX_MARKS, clean, visible
 from worker.core.prompts.text_flags import inspect
+from worker.core.prompts.unseen import DROPPED, UNSEEN
 from worker.core.prompts.vocabulary import REFERENCE
 
 LABELS = REFERENCE.labels
 
 # Written anew, not taken from the code: what the reference model reads as structure.
 OPTION = re.compile(r"\[\s*[A-Za-z]\s*\]|\[\s*[A-Za-z]$")
-LABEL = re.compile(r"(?i)\b(thought|(stimulus|knowledge)( factors)?|evaluation( style)?|behavior)\s*:")
+LABEL = re.compile(
+    r"(?i)^(\W|_)*(thought|(stimulus|knowledge)( factors)?|evaluation( style)?|behavior)\s*:|behavior\s*:\s*\["
+)
 SECTION = re.compile(r"(?i)^\s*#+\s*(history|exposure list)\b")
 
 pieces = st.sampled_from((*HOSTILE, "[", "]", "A", "[a", "Stimulus", " Factors", ":", "#", " ", "\u200d", "behavior"))
@@ -45,7 +50,7 @@ def test_ten_thousand_blank_lines_are_looked_at_in_no_time() -> None:
         ("Heat (1995)", "Heat (1995)"),
         ("[New Release] Alien", "[New Release] Alien"),
         ("Portal [Action/Puzzle]", "Portal [Action/Puzzle]"),
-        ("  two   blanks ", "two blanks"),
+        ("  two   blanks ", "  two   blanks "),
         ("a\r\nb\tc\u2028d\x85e", "a b c d e"),
         ("[B]", "(B)"),
         ("[ b ]", "( b )"),
@@ -60,18 +65,23 @@ def test_ten_thousand_blank_lines_are_looked_at_in_no_time() -> None:
         ("## # History of Rome", "History of Rome"),
         ("#History", "History"),
         ("C# History", "C# History"),
-        ("\uff3bB\uff3d \uff22ehavior\uff1a x", "(B) Behavior; x"),  # full width
+        ("\uff3bB\uff3d", "(B)"),  # full width
+        ("\uff22ehavior\uff1a x", "\uff22ehavior; x"),
         ("[\u200bB\u2060]", "(B)"),  # zero width
         ("Beha\u00advior: x", "Behavior; x"),  # soft hyphen
         ("\u202eevil\u202c", "evil"),  # right-to-left override
         ("a\U000e0042\U000e0043", "a"),  # tag block
-        ("heart \u2764\ufe0f", "heart \u2764"),  # variation selector
+        ("heart \u2764\ufe0f, x\ufe0f", "heart \u2764\ufe0f, x"),  # variation selector
         ("nul\x00 esc\x1b[31m", "nul esc[31m"),
-        ("lone \ud800 surrogate", "lone surrogate"),
-        ("private \ue000 use", "private use"),
+        ("lone \ud800 surrogate", "lone  surrogate"),
+        ("private \ue000 use", "private  use"),
         ("\u200b\ufe0f\x00", ""),
-        ("Stimu\u034flus: [\u3164A] Beha\u180bvior: x", "Stimulus; (A) Behavior; x"),  # seen by nobody, no Cc or Cf
-        ("xBehavior: 1, **Behavior**: 2", "xBehavior; 1, **Behavior; 2"),
+        ("Stimu\u034flus: [\u3164A] Beha\u180bvior: x", "Stimulus; (A) Behavior: x"),  # seen by nobody, no Cc or Cf
+        ("xBehavior: 1, **Behavior**: 2", "xBehavior: 1, **Behavior**: 2"),  # no word, and not at the start
+        ("**Behavior**: 2", "**Behavior; 2"),
+        ("Thought: Stimulus: x, Stimulus: y", "Thought; Stimulus; x, Stimulus: y"),
+        ("a\nThought: x", "a Thought; x"),
+        ("xBehavior: [Pick", "xBehavior; [Pick"),
         ("\u2800# User Profile", "User Profile"),
         ("{{7*7}} {% x %} ```", "{{7*7}} {% x %} ```"),  # nothing here is a template
         ("Amélie – 千と千尋の神隠し", "Amélie – 千と千尋の神隠し"),
@@ -89,8 +99,7 @@ def test_text_is_cleaned_as_written_down_here(text: str, cleaned: str) -> None:
 def test_whatever_comes_in_nothing_that_comes_out_looks_like_the_prompt(text: str, max_chars: int) -> None:
     line = clean(text, max_chars, LABELS)
     assert len(line) <= max_chars
-    assert line.isprintable()
-    assert line == line.strip()
+    assert not re.search("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\uf8ff]", line)
     assert not OPTION.search(line)
     assert not LABEL.search(line)
     assert not SECTION.search(line)
@@ -115,8 +124,7 @@ def test_marks_beyond_what_any_script_needs_are_dropped() -> None:
     ],
 )  # fmt: skip
 def test_text_of_all_scripts_keeps_its_marks(text: str) -> None:
-    """Byte for byte what normalising alone gives."""
-    assert clean(text, 600, LABELS) == unicodedata.normalize("NFKC", text)
+    assert clean(text, 600, LABELS) == text
     assert not altered(text, LABELS)
 
 
@@ -149,12 +157,32 @@ def test_a_long_text_is_cut() -> None:
     assert len(clean("\U0001f600" * 10_000, 600, LABELS)) == 600
 
 
-def test_normalising_goes_first_so_that_look_alikes_are_met_as_what_they_become() -> None:
-    assert all(
-        unicodedata.normalize("NFKC", clean(text, 100, LABELS)) == clean(text, 100, LABELS)
-        for text in HOSTILE
-        if "\u0130" not in text
-    )
+@pytest.mark.parametrize("form", ["NFC", "NFD", "NFKC", "NFKD"])
+def test_no_form_of_a_clean_text_is_structure(form: Literal["NFC", "NFD", "NFKC", "NFKD"]) -> None:
+    """A tokenizer may normalise a text; look-alikes are met before."""
+    for text in (*HOSTILE, *CORPUS):
+        line = unicodedata.normalize(form, clean(text, 100, LABELS))
+        assert not OPTION.search(line), text
+        assert not LABEL.search(line), text
+        assert not SECTION.search(line), text
+
+
+def test_whatever_normalises_to_a_bracket_a_colon_or_a_hash_reads_as_one() -> None:
+    for number in range(0x110000):
+        char = chr(number)
+        if 0xD800 <= number < 0xE000:
+            continue
+        for sign in set(":[]#") & set(unicodedata.normalize("NFKC", char)):
+            assert sign in read(char).text, hex(number)
+            assert sign == "]" or STRUCTURAL.search(char), hex(number)
+
+
+@given(hostile_texts)
+@settings(max_examples=60, deadline=None)
+def test_what_is_clean_stays_as_it_is(text: str) -> None:
+    line = clean(text, 100, LABELS)
+    assert clean(line, 100, LABELS) == line
+    assert not altered(line, LABELS)
 
 
 @pytest.mark.parametrize(
@@ -187,9 +215,10 @@ def test_a_plain_title_is_not_flagged(text: str) -> None:
     [
         ("Wahl: [A]", "Wahl; (A)"),
         ("**WAHL** : [A]", "**WAHL; (A)"),
-        ("auslo\u0308ser: x", "auslöser; x"),  # decomposed
-        ("Art  der\nAbwägung\uff1a x", "Art der Abwägung; x"),
-        ("Heat. Auslösende Umstände: Hunger", "Heat. Auslösende Umstände; Hunger"),
+        ("auslo\u0308ser: x", "auslo\u0308ser; x"),  # decomposed
+        ("Art  der\nAbwägung\uff1a x", "Art  der Abwägung; x"),
+        ("Heat.\nAuslösende Umstände: Hunger", "Heat. Auslösende Umstände; Hunger"),
+        ("Heat. Auslösende Umstände: Hunger", "Heat. Auslösende Umstände: Hunger"),
         ("Wissen\u200b: x", "Wissen; x"),
         ("Die Wahl (2003)", "Die Wahl (2003)"),
         ("Stimulus: a film", "Stimulus: a film"),  # nothing that this profile's prompts hold
