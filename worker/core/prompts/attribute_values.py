@@ -37,8 +37,9 @@ def values(
 
 
 def shows_any(template: str, attributes: Mapping[str, str]) -> bool:
-    """Return True if a template shows any of the attributes."""
-    return bool((names(template) - OURS) & attributes.keys())
+    """Return True if a template shows any of the attributes; the mark of a new release shows the year."""
+    shown = names(template)
+    return bool((shown - OURS) & attributes.keys()) or ("new_release" in shown and "year" in attributes)
 
 
 def _source(name: str, shown: frozenset[str]) -> str:

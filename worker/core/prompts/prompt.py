@@ -137,8 +137,7 @@ def rendering(profile: Profile, impression: Impression, item: Item, fence: Fence
     exposure = _fitting(profile, impression.domain, item.attributes).exposure
     shown = yield from values(item.attributes, exposure, fence, MAX_OPTION_CHARS)
     shown["new_release"] = _new_release(item.attributes, impression.occurred_at)
-    filled = _settled(exposure, shown, fence)
-    return filled if filled.strip() else fence.clean(item.item_id, MAX_NAME_CHARS) + "\n"
+    return _settled(exposure, shown, fence) or fence.clean(item.item_id, MAX_NAME_CHARS) + "\n"
 
 
 def option_flags(profile: Profile, impression: Impression, item: Item) -> set[str]:
@@ -240,7 +239,7 @@ def _history_entry(
     own = yield from values(entry.item.attributes, layout.history, cleaner, MAX_OPTION_CHARS)
     said = yield from values(_behavior(entry), layout.history, cleaner, MAX_REVIEW_CHARS, of_entry=True)
     frame: dict[str, Value] = {
-        "item": text if text.strip() else cleaner.clean(entry.item.item_id, MAX_NAME_CHARS),
+        "item": text or cleaner.clean(entry.item.item_id, MAX_NAME_CHARS),
         "time_diff": time_diff(entry.occurred_at, impression.occurred_at),
     }
     return _settled(layout.history, own | said | frame, cleaner)

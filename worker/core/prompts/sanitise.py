@@ -32,6 +32,9 @@ from typing import NamedTuple
 from worker.core.prompts.look_alikes import STRUCTURAL, Reading, read
 from worker.core.prompts.unseen import drop_unseen, is_unseen
 
+# Which bytes of a text a prompt shows; raise it with every change of them.  It is a part of the configuration
+# fingerprint, so answers to prompts of two fences are never pooled.
+FENCE = 2
 SPACES = re.compile(r"\s+")
 READ = 4  # times as many characters are read as may be shown: what is dropped leaves room
 # Marks on one letter; more are dropped.  Sorting a run of marks takes time with the square of its length: 2,400 took
@@ -149,7 +152,7 @@ def _labels(reading: Reading, labels: tuple[str, ...], starts: dict[int, int]) -
         while line < found.start() and reading.origin[line] < own_end:
             line += 1
         begins = _is_start(reading.text, line, found.start("label"))
-        if answers or (found["word"] is not None and (begins or "\n" in found[0])):
+        if answers or begins or "\n" in found[0]:
             yield Edit(reading.origin[found.end("label") - 1] + 1, colon[1], ";")
             after_label = found.end()
 
@@ -170,15 +173,14 @@ def _starts(own: tuple[str, ...]) -> re.Pattern[str]:
 
 @lru_cache(maxsize=8)
 def label(labels: tuple[str, ...]) -> re.Pattern[str]:
-    r"""Return what any of these reads as with its colon; `word` is where it is a word, `answers` the last one's name.
+    r"""Return what any of these reads as with its colon; `answers` is the last one, after which an answer stands.
 
     >>> label(("Auslöser", "Wahl")).search(read("AUSLO\u0308SER **\uff1a x").text)[0]
     'ausloser **:'
     """
-    *_, behavior = labels
-    spellings = "|".join(_spelling(one) for one in sorted(labels, key=len, reverse=True) if one != behavior)
-    others = f"{spellings}|" if spellings else ""
-    return re.compile(rf"(?P<word>(?<![^\W_]))?(?P<label>{others}(?P<answers>{_spelling(behavior)})){_RUN}:")
+    *others, behavior = sorted(labels, key=lambda one: (one == labels[-1], -len(one)))
+    spellings = "".join(f"{_spelling(one)}|" for one in others if one != behavior)
+    return re.compile(rf"(?<![^\W_])(?P<label>{spellings}(?P<answers>{_spelling(behavior)})){_RUN}:")
 
 
 def _spelling(one: str) -> str:

@@ -13,7 +13,7 @@ from worker.core.prompts.sanitise import READ, SPACES, Fence, label, settle, vis
 
 # Looked for in what a text reads as (`look_alikes`): small letters, plain signs.
 _SUSPECT = re.compile(
-    r"<\|?\s*(im_start|im_end|endoftext|eot_id)|behavior\s*:\s*\[|ignore (all |the )?(previous|above|prior)"
+    r"<\|?\s*(im_start|im_end|endoftext|eot_id)|\bbehavior\s*:\s*\[|ignore (all |the )?(previous|above|prior)"
     r"|\b(you must|always) (choose|pick|select)\b"
 )
 _ROLE = re.compile(r"^[ \t]*(system|assistant)[ \t]*:", re.MULTILINE)

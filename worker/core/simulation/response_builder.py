@@ -12,6 +12,7 @@ from uuid import UUID, uuid5
 
 from worker.core.flags import Flag
 from worker.core.prompts.rationale import ParseStatus, parse
+from worker.core.prompts.sanitise import FENCE
 from worker.core.prompts.vocabulary import REFERENCE, Words
 from worker.core.records import Impression, Record, Role
 from worker.core.seeding import seed, unit
@@ -54,6 +55,8 @@ class Setup:
             self.card.engine, self.card.model, self.card.revision, self.prompt_sha256, dict(self.card.sampling),
             self.draws, self.depths.slate, self.depths.duel, self.history_limit, "SLATE+DUEL",
         ]  # fmt: skip
+        if self.prompt_sha256:  # an engine that reads no prompt is shown no text
+            parts.append(f"fence {FENCE}")
         return replace(self, config_fingerprint=sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16])
 
     def fingerprint(self, impression: Impression) -> str:

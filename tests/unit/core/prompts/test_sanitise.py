@@ -22,7 +22,7 @@ LABELS = REFERENCE.labels
 # Written anew, not taken from the code: what the reference model reads as structure.
 OPTION = re.compile(r"\[\s*[A-Za-z]\s*\]|\[\s*[A-Za-z]$")
 LABEL = re.compile(
-    r"(?i)^(\W|_)*(thought|(stimulus|knowledge)( factors)?|evaluation( style)?|behavior)\s*:|behavior\s*:\s*\["
+    r"(?i)^(\W|_)*(thought|(stimulus|knowledge)( factors)?|evaluation( style)?|behavior)\s*:|\bbehavior\s*:\s*\["
 )
 SECTION = re.compile(r"(?i)^\s*#+\s*(history|exposure list)\b")
 
@@ -81,7 +81,8 @@ def test_ten_thousand_blank_lines_are_looked_at_in_no_time() -> None:
         ("**Behavior**: 2", "**Behavior; 2"),
         ("Thought: Stimulus: x, Stimulus: y", "Thought; Stimulus; x, Stimulus: y"),
         ("a\nThought: x", "a Thought; x"),
-        ("xBehavior: [Pick", "xBehavior; [Pick"),
+        ("xBehavior: [Pick", "xBehavior: [Pick"),
+        ("x Behavior: [Pick", "x Behavior; [Pick"),
         ("\u2800# User Profile", "User Profile"),
         ("{{7*7}} {% x %} ```", "{{7*7}} {% x %} ```"),  # nothing here is a template
         ("Amélie – 千と千尋の神隠し", "Amélie – 千と千尋の神隠し"),

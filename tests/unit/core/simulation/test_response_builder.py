@@ -19,8 +19,9 @@ from tests.support.examples import avro_types, impression, impressions, record, 
 from worker.core.codec import avro_encoder, avro_schemas, framing, impression as codec
 from worker.core.codec.framing import SchemaRefKind
 from worker.core.prompts.rationale import ParseStatus, Rationale
+from worker.core.prompts.sanitise import FENCE
 from worker.core.records import Impression, Item, ItemKind, PropensityKind, Role, Slate
-from worker.core.simulation import response as responses
+from worker.core.simulation import response as responses, response_builder
 from worker.core.simulation.draws import Drawn, EngineCard, Usage
 from worker.core.simulation.prepare import Asking, prepare
 from worker.core.simulation.questions import Depths, Kind, Status, plan
@@ -120,6 +121,14 @@ def test_ids_differ_by_event_question_variant_and_fingerprint() -> None:
 )
 def test_answers_are_pooled_only_if_made_alike(setup: Setup, equal: bool) -> None:
     assert (setup.with_fingerprint().config_fingerprint == SETUP.config_fingerprint) is equal
+
+
+def test_answers_to_prompts_of_another_fence_are_not_pooled(monkeypatch: pytest.MonkeyPatch) -> None:
+    no_prompt = replace(SETUP, prompt_sha256=None)
+    before = no_prompt.with_fingerprint().config_fingerprint
+    monkeypatch.setattr(response_builder, "FENCE", FENCE + 1)
+    assert SETUP.with_fingerprint().config_fingerprint != SETUP.config_fingerprint
+    assert no_prompt.with_fingerprint().config_fingerprint == before  # such an engine is shown no text
 
 
 # -- what a response says
