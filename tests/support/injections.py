@@ -14,7 +14,6 @@ CORPUS: dict[str, str] = {
     "[*B*]": "(*B*)",
     "[**b**] Casino": "(**b**) Casino",
     "[ 'B' ]": "( 'B' )",
-    "[(B)]": "((B))",
     "[B: Casino": "(B: Casino",
     "\uff3bB\uff3d": "(B)",
     "\u3010B\u3011 Casino": "(B) Casino",

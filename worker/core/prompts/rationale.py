@@ -23,14 +23,19 @@ from worker.core.prompts.vocabulary import REFERENCE, SECTIONS, Words
 MAX_SECTION_CHARS = 4_000
 MAX_READ_CHARS = 220_000  # of a completion, 40 ms at worst: 8,192 tokens, the most there are, may be a million blanks
 MAX_FACTORS = 20
+_IN_LINE = 3  # labels after sentences make a text of one line a rationale; one or two may be words
+_IN_OBJECT = 3  # sections in an object below other text make it the answer
+_STYLE_WORDS = 6  # of a short phrase around one style, "mostly logical"
 _MARKS = " \t*#_>•·-\u2013—\"'`{"  # before a label: bullets, emphasis, quotes
 _AROUND = " .。*_-\u2013—•·>[]【】{}\"'“”\u2018\u2019「」`\t\r"  # around a factor or a style
 _FENCE = re.compile(r"^[ \t]*+```\w*[ \t\r]*$", re.MULTILINE)
 _THINK = re.compile("</?think>")
-_LISTED = re.compile(r"^[ \t>]*+\d{1,2}[.)][ \t]++", re.MULTILINE)  # the number of a line in a list
+_LISTED = re.compile(r"(?:^[ \t>]*+|(?<=[\s,;]))\d{1,2}[.)][ \t]++", re.MULTILINE)  # the number of a part of a list
+_TAG = re.compile(r"</?\w{1,10}/?>")
+_QUOTE = re.compile(r"^[ \t]*+>[ \t]?", re.MULTILINE)  # of a text that is quoted as a whole
 # Between two factors, and around a gloss or the factors of a group.
 _BETWEEN = re.compile(
-    r"([,;:\n()\[\]|\uff0c\u3001\uff1b\uff1a\uff08\uff09\u3010\u3011]|(?<=\s)[-*\u2013\u2014\u2022](?=\s))"
+    r"(->|[,;:\n()\[\]|\u2192\uff0c\u3001\uff1b\uff1a\uff08\uff09\u3010\u3011]|(?<=\s)[-*\u2013\u2014\u2022](?=\s))"
 )
 _APART = frozenset(",;\uff0c、\uff1b")  # what follows is no part of a group
 _AND = re.compile(r"^(?:and|or|&)\s++", re.IGNORECASE)
@@ -87,10 +92,14 @@ def stated_choice(text: str, words: Words = REFERENCE) -> str | None:
 def _choice(label: str) -> re.Pattern[str]:
     """Return what names a letter: "Behavior: [B]", "Behavior: I take (B)", "**Behavior:** B"."""
     colon = r"[ \t*_\"'`]*+[:\uff1a]"
-    bracketed = r"[^\n\[\u3010(\uff08]{0,80}[\[\u3010(\uff08][ *_\"'`]*([A-Z])[ *_\"'`]*(?:[\]\u3011)\uff09.:\uff1a]|$)"
+    opening, closing = r"\[\u3010\uff3b(\uff08", r"\]\u3011\uff3d)\uff09.:\uff1a"
+    bracketed = rf"[^\n{opening}]{{0,80}}[{opening}][ *_\"'`]*([A-Z])[ *_\"'`]*(?:[{closing}]|$)"
     bare = r"[ \t*_\"'`]*+(?:option |choice )?([A-Z])(?=[ \t*_\"'`.,}\]]*+(?:$|[:\uff1a\-\u2013\u2014]))"
     unclosed = r"[ \t]*+\n?\[([A-Z])\b"
-    return re.compile(f"{_label(label)}{colon}(?:{bracketed}|{bare}|{unclosed})", re.IGNORECASE | re.MULTILINE)
+    heading = r"[ \t*_]*+\n\s{0,3}\**[\[\u3010\uff3b]([A-Z])\b"  # the letter stands below it
+    return re.compile(
+        f"{_label(label)}(?:{colon}(?:{bracketed}|{bare}|{unclosed})|{heading})", re.IGNORECASE | re.MULTILINE
+    )
 
 
 def _label(label: str) -> str:
@@ -102,26 +111,39 @@ def _label(label: str) -> str:
 
 
 @lru_cache(maxsize=8)
-def _headings(words: Words) -> tuple[re.Pattern[str], list[str]]:
-    """Return what a heading looks like, with a group a label, and the sections in the order of the groups."""
+def _headings(words: Words) -> tuple[re.Pattern[str], re.Pattern[str], list[str]]:
+    """Return what a heading looks like, at the start of a line and after a sentence, with a group per label.
+
+    And the sections in the order of the groups.
+    """
     longest_first = sorted(zip(words.labels, SECTIONS, strict=True), key=lambda pair: -len(pair[0]))
     labels = "|".join(f"({_label(label)})" for label, _ in longest_first)
     # What stands before a label is no part of one, so there is nothing to try again in a long run of it (`*+`).
     possessive = "" if any(label[:1] in _MARKS for label in words.labels) else "+"
     marks = rf"[{re.escape(_MARKS)}]*{possessive}(?:\(?\d{{1,2}}[.)、][{re.escape(_MARKS)}]*{possessive})?"
     end = "[ \t*_\"'`]*+(?:[:\uff1a][ \t*_]*|$)"
-    return re.compile(rf"^{marks}(?:{labels}){end}", re.MULTILINE | re.IGNORECASE), [name for _, name in longest_first]
+    order = [name for _, name in longest_first]
+    at_lines = re.compile(rf"^{marks}(?:{labels}){end}", re.MULTILINE | re.IGNORECASE)
+    after_sentences = re.compile(
+        rf"(?:^|(?<=[.!?;。)\]][ \t]))[*_]*+(?:{labels})[*_]*+[:\uff1a][ \t*_]*", re.IGNORECASE
+    )
+    return at_lines, after_sentences, order
 
 
 def _sections(text: str, words: Words) -> dict[str, str]:
     """Split at headings; what stands before the first one is the stimulus that the prefix began."""
     thought, _, answer = text.rpartition("</think>")  # a model that thinks aloud first: the answer counts
     text = _FENCE.sub("", _THINK.sub("", answer if answer.strip() else thought))
+    if text.lstrip().startswith(">"):
+        text = _QUOTE.sub("", text)
     from_object = _object(text, words)
     if from_object:
         return from_object
-    heading, order = _headings(words)
-    headings = list(heading.finditer(text))
+    at_lines, after_sentences, order = _headings(words)
+    headings = list(at_lines.finditer(text))
+    if not any(match.start() for match in headings):  # all of it on one line
+        found_in_line = list(after_sentences.finditer(text))
+        headings = found_in_line if len(found_in_line) >= _IN_LINE else headings
     starts = [("stimulus", 0)] + [(order[(match.lastindex or 1) - 1], match.end()) for match in headings]
     ends = [match.start() for match in headings] + [len(text)]
     found: dict[str, str] = {}
@@ -135,22 +157,24 @@ def _sections(text: str, words: Words) -> dict[str, str]:
 
 
 def _object(text: str, words: Words) -> dict[str, str]:
-    """Read a completion that is a JSON object with the labels as keys; {} if it is none."""
+    """Read a completion that is a JSON object with the labels as keys, alone or below other text; {} if it is none."""
     start = text.find("{")
-    if start < 0 or text[:start].strip(" \t\r\n:*"):
+    if start < 0:
         return {}
     sections = {_key(label): section for label, section in zip(words.labels, SECTIONS, strict=True)}
     found: dict[str, str] = {}
     try:
         content, _ = json.JSONDecoder().raw_decode(text, start)
-        for name, value in content.items():
+        thought = next((value for name, value in content.items() if sections.get(_key(name)) == "thought"), None)
+        for name, value in [*content.items(), *(thought.items() if isinstance(thought, dict) else ())]:
             section = sections.get(_key(name), "behavior")
             plain = _plain(value).strip()[:MAX_SECTION_CHARS]
             if plain and section != "behavior":
                 found.setdefault(section, plain)
     except (ValueError, RecursionError):  # no JSON, cut short, or nested too deep to be an answer
         return {}
-    return found
+    is_alone = not text[:start].strip(" \t\r\n:*")
+    return found if is_alone or len(found) >= _IN_OBJECT else {}
 
 
 def _plain(value: object) -> str:
@@ -194,7 +218,7 @@ def _factors(text: str, vocabulary: tuple[str, ...], words: Words) -> tuple[tupl
     named: list[str] = []
     groups = {_key(group) for group in words.groups}
     group = ""
-    pieces = _BETWEEN.split(_LISTED.sub("", text))
+    pieces = _BETWEEN.split(_LISTED.sub("\n", _TAG.sub("", text)))
     for raw, after in zip(pieces[::2], [*pieces[1::2], ","], strict=True):
         word = _AND.sub("", raw.strip(_AROUND)).strip(_AROUND)
         if not word:
@@ -233,9 +257,19 @@ def _limited(others: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _style(text: str, styles: tuple[str, ...]) -> str | None:
-    """Return the style in the vocabulary's spelling if the text starts with one, else the text."""
+    """Return the style, in the vocabulary's spelling, that the text starts with or that a phrase has; else the text.
+
+    >>> [_style(text, ("Logical", "Intuitive")) for text in ('"logical", as ever', "Mostly logical.", "not logical")]
+    ['Logical', 'Logical', 'not logical']
+    """
     plain = text.strip(_AROUND)
-    return next((style for style in styles if plain.lower().startswith(style.lower())), plain) or None
+    said = plain.lower()
+    named = [style for style in styles if said.startswith(style.lower())]
+    spoken = said.split()
+    if not named and len(spoken) <= _STYLE_WORDS and not {"not", "less", "no", "rather"} & set(spoken):
+        named = [style for style in styles if style.lower() in (word.strip(_AROUND + ",;:") for word in spoken)]
+        named = named if len(named) == 1 else []
+    return next(iter(named), plain) or None
 
 
 def _status(sections: dict[str, str]) -> ParseStatus:

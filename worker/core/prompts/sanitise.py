@@ -49,7 +49,7 @@ _ODD_BREAK = re.compile(r"\r(?!\n)|[\x0b\x0c\x1c-\x1f\x85\u2028\u2029]")
 
 # -- what a reading is searched for: small letters, plain brackets and colons
 
-_DRESS = r"[\s*_~\"'`\u201c\u201d\u2018\u2019.,;:()|<>{}=\u2013\u2014-]"  # around an option's letter
+_DRESS = r"[\s*_~\"'`\u201c\u201d\u2018\u2019.,;:|<>{}=\u2013\u2014-]"  # around an option's letter
 # Closed; not closed, but with the colon or bracket of a list; or never closed in its line: "[A Cappella]" is no option.
 # And an open bracket at the end, which would make an option with the field that comes after it.
 _OPTION = re.compile(

@@ -31,6 +31,16 @@ READ = Rationale(
 )
 
 
+OBJECT = {
+    "stimulus": READ.stimulus,
+    "stimulus_factors": READ.stimulus_factors,
+    "knowledge": READ.knowledge,
+    "knowledge_factors": READ.knowledge_factors,
+    "evaluation": READ.evaluation,
+    "evaluation_style": "Logical",
+}
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -73,6 +83,18 @@ READ = Rationale(
             indent=1,
         ),
         WHOLE.replace("Logical", "**logical**, by comparison"),
+        WHOLE.replace("Logical", "Mostly logical."),
+        WHOLE.replace("\n", "\n> ").replace(" I have", "> I have", 1),
+        WHOLE.replace("Boredom, Time of Day", "1. Boredom 2. Time of Day"),
+        WHOLE.replace("Boredom, Time of Day", "Boredom -> <b>Time of Day</b>"),
+        WHOLE.replace("films.\n", "films.\x00")
+        .replace("\n", ". ")
+        .replace("\x00", "\n")
+        .replace("5..", "5.")
+        .replace("dark..", "dark.")
+        .replace("Heat..", "Heat."),
+        "Here it is:\n```json\n" + json.dumps({"Thought": OBJECT, "Behavior": "[B]"}) + "\n```",
+        json.dumps({"Thought": "My reasons.", **OBJECT}),
     ],
 )
 def test_a_whole_rationale_is_read_however_it_is_dressed(text: str) -> None:
@@ -139,6 +161,21 @@ def test_what_is_missing_stays_missing(text: str, status: ParseStatus, stimulus:
 def test_nothing_after_behavior_is_read() -> None:
     rationale, status = parse("x\nBehavior: [A]\nKnowledge: leaked")
     assert (rationale, status) == (Rationale(stimulus="x"), PARTIAL)
+
+
+@pytest.mark.parametrize("style", ["A mix of Logical and Intuitive", "not logical", "less logical than usual"])
+def test_a_style_that_names_none_or_two_is_kept_as_written(style: str) -> None:
+    assert parse(f"\nEvaluation Style: {style}")[0].evaluation_style == style
+
+
+def test_an_object_in_braces_below_words_is_the_answer_only_if_it_is_one() -> None:
+    text = 'I saw {"price": 3} there.\nKnowledge: k'
+    assert parse(text)[0] == Rationale(stimulus='I saw {"price": 3} there.', knowledge="k")
+
+
+def test_two_labels_after_sentences_are_words() -> None:
+    text = "I was bored. Knowledge: none. Evaluation: none."
+    assert parse(text)[0] == Rationale(stimulus=text)
 
 
 def test_a_style_of_its_own_is_kept_as_written() -> None:
@@ -227,6 +264,9 @@ def test_others_beyond_the_limit_are_counted() -> None:
         ("Behavior: I do not know", None),
         ("Behavior: a quiet one", None),
         ("my behaviour is B", None),
+        ("Behavior：［B］", "B"),
+        ("### Behavior\n[B] Heat", "B"),
+        ("### Behavior\n\n**[B]**", "B"),
     ],
 )
 def test_the_letter_that_a_text_names(text: str, letter: str | None) -> None:
