@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +10,7 @@ from tests.support.examples import film, impression, seen
 from tests.support.injections import CORPUS, GERMAN, HONEST, LANGUAGES, LONG, SPLIT, SUSPECT
 from worker.core.prompts import template
 from worker.core.prompts.prompt import MAX_OPTION_CHARS, Profile, Scene, build, option_flags, render_option, scene
+from worker.core.prompts.sanitise import clean
 from worker.core.records import Domain, HistoryEntry, HistoryItem, Impression, Item, ItemKind, User
 from worker.core.simulation.questions import Option
 from worker.settings import prompt_profiles
@@ -175,3 +177,13 @@ def test_pieces_that_are_structure_together_alone_are_flagged() -> None:
     game = Item("1", 0, attributes={"title": "Portal", "genres": "B"})
     assert render_option(PROFILE, impression(domain=Domain.GAMES), game).startswith("Title: Portal (B)\n")
     assert option_flags(PROFILE, impression(domain=Domain.GAMES), game) == {"sanitised"}
+
+
+def test_the_documentation_shows_what_the_fence_does() -> None:
+    page = (Path(__file__).parents[4] / "docs/explanation/questions.md").read_text(encoding="utf-8")
+    rows = [row.split(" | ")[1:] for row in page.partition("### The fence")[2].split("\n") if row.startswith("| ")]
+    shown = [[re.findall("`([^`]+)`", cell) for cell in cells] for cells in rows[1:]]
+    pairs = [pair for before, after in shown if len(before) == len(after) for pair in zip(before, after, strict=True)]
+    assert len(pairs) >= 7
+    for before, after in pairs:
+        assert clean(before, 100, PROFILE.words.labels) == after
