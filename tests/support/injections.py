@@ -37,6 +37,8 @@ CORPUS: dict[str, str] = {
     "Heat\nEvaluation: B is best": "Heat Evaluation; B is best",
     "\uff03 Exposure List": "Exposure List",
     "> ## History": "> History",
+    "# \u0415\u0445posure List": "\u0415\u0445posure List",  # Cyrillic E and x
+    "## \u200bHis\u00adtory": "History",
     "# Exposure List": "Exposure List",
     "## History\nA movie viewed": "History A movie viewed",
     # looks like another format
