@@ -5,8 +5,8 @@ import functools
 import itertools
 import selectors
 from collections import Counter, deque
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ParamSpec
 
 from worker.core.codec.avro_schemas import Schema
@@ -28,17 +28,18 @@ from worker.core.delivery.handover_messages import (
 )
 from worker.core.delivery.lag import LagReport, PartitionLag
 from worker.core.delivery.micro_batcher import BatchEnd
-from worker.core.delivery.stages import LatencyStage
+from worker.core.delivery.stages import LatencyStage, Marks
 from worker.core.delivery.window import ShutBy
 from worker.core.errors import Poison, Retryable
 from worker.core.prompts.prompt import Prompt
-from worker.core.records import Headers, Impression, Message, Partition, Reason, Record
+from worker.core.records import Headers, Message, Partition, Reason, Record
+from worker.core.simulation.draw_trace import ModelAnswer, ModelRequest
 from worker.core.simulation.draws import Ask, Drawn, EngineCard
 from worker.core.simulation.questions import Status
 from worker.core.simulation.response import SimulatedResponse
 from worker.core.simulation.sampling import Skip
-from worker.pipeline.asker import Chat
 from worker.pipeline.ports import Delivery
+from worker.pipeline.traces import FlushSpan, RecordTrace, UnrecordedDraw, UnrecordedTrace
 
 P = ParamSpec("P")
 WALL_S = 1_793_534_400.0  # since 1970, when a loop's own time is 0: November 2026
@@ -203,13 +204,16 @@ class FakeEngine:
 
     async def draw(self, ask: Ask) -> Drawn:
         self.asks.append(ask)
-        try:
-            if gate := self.gates.get(ask.impression.event_id):
-                await gate.wait()
-        except asyncio.CancelledError:
-            self.num_cancelled += 1
-            raise
-        return self.answer(ask)
+        with ask.trace.request(ModelRequest()) as span:
+            try:
+                if gate := self.gates.get(ask.impression.event_id):
+                    await gate.wait()
+            except asyncio.CancelledError:
+                self.num_cancelled += 1
+                raise
+            drawn = self.answer(ask)
+            span.answered(ModelAnswer(10, 8, 5, drawn.finish_reason, lambda: "a prompt", lambda: drawn.text or ""))
+        return drawn
 
 
 class FakeSink:
@@ -274,11 +278,29 @@ class FakeSchemas:
         return self._fetched[ref]
 
 
-class _FakeChat:
-    headers: Mapping[str, str] = {"traceparent": "00-chat"}
+class _FakeTrace(UnrecordedTrace):
+    """A trace whose headers are the watch's, or name the event."""
 
-    def done(self, drawn: Drawn, seconds: float) -> None:
-        """Look away."""
+    def __init__(self, watch: "FakeWatch") -> None:
+        super().__init__()
+        self._watch = watch
+
+    def draw(self, _ask: Ask, number: int, attempt: int) -> AbstractContextManager[UnrecordedDraw]:
+        self._watch.counts["chat"] += 1
+        self._watch.tries.append((number, attempt))
+        return super().draw(_ask, number, attempt)
+
+    def send(self, response: SimulatedResponse) -> Mapping[str, str]:
+        return self._watch.trace or {"traceparent": f"00-{response.event_id}"}
+
+    def unanswered(self, reason: Reason | Skip) -> None:
+        self._watch.ends[str(reason)] += 1
+
+    def committed(self, marks: Marks) -> None:
+        self._watch.ends["committed"] += 1
+
+    def dropped(self) -> None:
+        self._watch.ends["dropped"] += 1
 
 
 class FakeWatch:
@@ -289,6 +311,8 @@ class FakeWatch:
         self.gauges: dict[str, float] = {}
         self.most_paused = 0
         self.trace: Mapping[str, str] = {}  # instead of one by event id
+        self.ends: Counter[str] = Counter()  # of traces
+        self.tries: list[tuple[int, int]] = []  # of draws: the draw's number, and the try's
         self.held_now = self.waiting_now = 0
         self.shares: Sequence[float] = ()
         self.shut_by: set[ShutBy | None] = set()
@@ -312,7 +336,7 @@ class FakeWatch:
     def answered(self, responses: tuple[SimulatedResponse, ...]) -> None:
         self.counts["answered"] += len(responses)
 
-    def event_committed(self, stages_s: Sequence[float], *, end_to_end_s: float | None) -> None:
+    def event_committed(self, stages_s: Sequence[float], *, end_to_end_s: float | None, trace_id: str) -> None:
         for stage, seconds in zip(LatencyStage, stages_s, strict=True):
             self.stages_s[stage] += seconds
         self.counts["committed"] += 1
@@ -368,14 +392,14 @@ class FakeWatch:
     def flushed(self, end: FlushEnd, seconds: float) -> None:
         self.counts[f"flush {end}"] += 1
 
-    @contextmanager
-    def process(self, record: Record, impression: Impression) -> Iterator[Mapping[str, str]]:
-        yield self.trace or {"traceparent": f"00-{impression.event_id}"}
+    def drawn(self, drawn: Drawn, seconds: float) -> None:
+        self.counts["drawn"] += 1
 
-    @contextmanager
-    def chat(self, ask: Ask) -> Iterator[Chat]:
-        self.counts["chat"] += 1
-        yield _FakeChat()
+    def record(self, record: Record) -> RecordTrace:
+        return _FakeTrace(self)
 
-    def flush(self, num_messages: int) -> AbstractContextManager[None]:
-        return nullcontext()
+    def polled(self, records: Sequence[Record]) -> None:
+        self.counts["polled"] += len(records)
+
+    def flush(self, flush: Flush) -> AbstractContextManager[FlushSpan]:
+        return nullcontext(_FakeTrace(self))

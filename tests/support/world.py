@@ -27,6 +27,7 @@ from worker.core.simulation.response_builder import Setup
 from worker.core.simulation.sampling import Sampling, UserBudget
 from worker.pipeline.asker import Ready
 from worker.pipeline.config import Rules
+from worker.runtime.telemetry import Telemetry
 from worker.runtime.wiring import make_pipeline
 from worker.settings import prompt_profiles
 
@@ -68,9 +69,9 @@ def rules() -> Rules:
 
 
 class World:
-    """A pipeline and the fakes around it."""
+    """A pipeline and the fakes around it; a `telemetry` watches instead of `watch`."""
 
-    def __init__(self, max_records: int = 100, **changes: Any) -> None:
+    def __init__(self, max_records: int = 100, telemetry: Telemetry | None = None, **changes: Any) -> None:
         self.source, self.sink, self.watch, self.engine = FakeSource(), FakeSink(), FakeWatch(), FakeEngine()
         self.schemas = FakeSchemas({OURS: avro_schemas.own_schema("RecommendationImpression")})
         self.window = Window(max_records=max_records, max_bytes=1_000_000, max_tokens=1_000_000)
@@ -83,7 +84,7 @@ class World:
             engine=self.engine,
             sink=self.sink,
             schemas=self.schemas,
-            watch=self.watch,
+            watch=telemetry or self.watch,
             rules=chosen,
             outgoing=Outgoing(
                 Encoder("SimulatedResponse"), "responses", chosen.max_message_bytes, frozenset({"tenant"})

@@ -26,6 +26,7 @@ from worker.core.attribute_lists import from_json
 from worker.core.bounded_cache import BytesLru
 from worker.core.prompts.prompt import Prompt
 from worker.core.records import HistoryEntry, Impression
+from worker.core.simulation.draw_trace import ModelAnswer, ModelRequest
 from worker.core.simulation.draws import Ask, Drawn, EngineCard
 from worker.core.simulation.questions import Status
 from worker.core.steps import Steps, run
@@ -35,6 +36,7 @@ from worker.settings.groups import EngineSettings
 TASTE = 3.0
 POSITION = 0.15
 NO_CHOICE = -1.0
+_REQUEST, _ANSWER = ModelRequest(), ModelAnswer(finish_reason="stop")  # for traces
 _NAMES = frozenset({"title", "name", "description", "year"})  # attributes that name an item rather than describe it
 _SPLIT = re.compile(r"[|,/;]")
 _LETTER = re.compile(r"[^\W\d_]")
@@ -158,10 +160,13 @@ class ChoiceModel:
 
     async def draw(self, ask: Ask) -> Drawn:
         """Answer after `latency_s`; a large event yields to other tasks of the event loop."""
-        if self._latency_s:
-            await asyncio.sleep(self._latency_s)
-        met = self._known(ask.impression) or await self._first_met(ask.impression)
-        return await self._turns.run(_answering(ask, met))
+        with ask.trace.request(_REQUEST) as span:
+            if self._latency_s:
+                await asyncio.sleep(self._latency_s)
+            met = self._known(ask.impression) or await self._first_met(ask.impression)
+            drawn = await self._turns.run(_answering(ask, met))
+            span.answered(_ANSWER)
+        return drawn
 
     async def _first_met(self, impression: Impression) -> "Met":
         """Compute the taste of an impression once; concurrent draws wait for the first."""

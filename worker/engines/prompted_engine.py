@@ -12,6 +12,7 @@ from typing import Any
 
 from worker.core.errors import BadSettings, Fatal
 from worker.core.prompts.prompt import Profile, Prompt
+from worker.core.simulation.draw_trace import ModelAnswer, ModelRequest, Pass
 from worker.core.simulation.draws import Ask, Drawn, EngineCard
 from worker.core.simulation.questions import Status
 from worker.engines.passes import Passes, usage_of
@@ -48,10 +49,11 @@ class PromptedEngine(ABC):
         if self._settings.mode == "direct":
             return await self._choose(ask, ask.prompt_ids, Drawn(Status.OK, finish_reason="stop"))
         if self._settings.passes == 1:
-            output = await self._generate(ask, ask.prompt_ids, self._passes.rationale_and_letter(ask))
+            output = await self._generate(ask, ask.prompt_ids, self._passes.rationale_and_letter(ask), Pass.BOTH)
             drawn = self._passes.read_both(output, ask.num_slots)
             return drawn or await self._after_rationale(ask, output)
-        return await self._after_rationale(ask, await self._generate(ask, ask.prompt_ids, self._passes.rationale(ask)))
+        output = await self._generate(ask, ask.prompt_ids, self._passes.rationale(ask), Pass.RATIONALE)
+        return await self._after_rationale(ask, output)
 
     async def _after_rationale(self, ask: Ask, first: Any) -> Drawn:
         """Return the draw of a generated rationale: request the letters after it, unless it is incomplete."""
@@ -70,12 +72,38 @@ class PromptedEngine(ABC):
     async def _choose(self, ask: Ask, ids: Sequence[int], drawn: Drawn) -> Drawn:
         """Return the draw with the probabilities of the letters after `ids`."""
         first = replace(ask, priority=ask.priority - SECOND_PASS_FIRST)
-        output = await self._generate(first, ids, self._passes.letters(ask.num_slots))
+        output = await self._generate(first, ids, self._passes.letters(ask.num_slots), Pass.LETTERS)
         probabilities, mass = self._passes.read_letters(output, ask.num_slots)
         return replace(drawn, slot_probabilities=probabilities, letter_mass=mass, usage=drawn.usage + usage_of(output))
 
-    async def _generate(self, ask: Ask, ids: Sequence[int], params: Any) -> Any:
-        return await self._run(ids, params, ask.trace_headers, priority=ask.priority)
+    async def _generate(self, ask: Ask, ids: Sequence[int], params: Any, which: Pass) -> Any:
+        """Run one request of a draw, within a span of its own."""
+        with ask.trace.request(self._told(which, ask.seed)) as span:
+            output = await self._send(ask, ids, params, span.headers)
+            span.answered(self._answer(ids, output))
+        return output
+
+    async def _send(self, ask: Ask, ids: Sequence[int], params: Any, trace: Mapping[str, str]) -> Any:
+        """Run one request of a draw; `trace` is the context of its span, by header."""
+        return await self._run(ids, params, trace, priority=ask.priority)
+
+    def _told(self, which: Pass, seed: int | None) -> ModelRequest:
+        """Return a request as its span tells it."""
+        if which is Pass.LETTERS:
+            return ModelRequest(which, temperature=0.0, max_tokens=1)
+        writing = self._settings.writing(self._profile.writing)
+        return ModelRequest(which, writing.temperature, writing.top_p, writing.max_tokens, seed)
+
+    def _answer(self, ids: Sequence[int], output: Any) -> ModelAnswer:
+        usage, written = usage_of(output), output.outputs[0]
+        return ModelAnswer(
+            usage.prompt_tokens,
+            usage.cached_tokens,
+            usage.completion_tokens,
+            written.finish_reason,
+            prompt=lambda: self._tokens.decode(ids),
+            text=lambda: self._tokens.decode(written.token_ids),
+        )
 
     @abstractmethod
     async def _run(self, ids: Sequence[int], params: Any, trace: Mapping[str, str], *, priority: int = 0) -> Any:

@@ -4,12 +4,11 @@ What is asked is decided in `core.simulation.prepare`, what the answer is in
 `core.simulation.response_builder`; the work on one event is done in turns with everything else in the loop.
 """
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable
 from typing import Protocol
 
 from worker.core.delivery.response_encoder import Outgoing
-from worker.core.records import Impression, Message, Record
+from worker.core.records import Message, Record
 from worker.core.simulation.prepare import Prepared, preparing
 from worker.core.simulation.response import SimulatedResponse
 from worker.core.simulation.response_builder import AskedQuestion, responding, source_of
@@ -17,14 +16,12 @@ from worker.core.steps import Steps
 from worker.pipeline.asker import Asker, Ready
 from worker.pipeline.config import Rules
 from worker.pipeline.decoder import Decoded
+from worker.pipeline.in_flight import RecordInFlight
 from worker.pipeline.turns import Turns
 
 
 class AnswerWatch(Protocol):
-    """Who counts and traces answers."""
-
-    def process(self, record: Record, impression: Impression) -> AbstractContextManager[Mapping[str, str]]:
-        """Span the answering of one impression; gives the trace context for its responses, by header."""
+    """Who counts answers."""
 
     def answered(self, responses: tuple[SimulatedResponse, ...]) -> None:
         """Count an event's responses."""
@@ -59,11 +56,9 @@ class Answerer:
         Raises `Poison` if the engine dies of the record twice, or if the topic cannot take one of its
         responses.
         """
-        record, impression = ready.entry.record, ready.decoded.impression
-        with self._watch.process(record, impression) as trace:
-            responses = await self._build(ready, await self._asker.ask_all(ready))
+        responses = await self._build(ready, await self._asker.ask_all(ready))
         self._watch.answered(responses)
-        return await self._turns.run(self._encoding(record, responses, trace))
+        return await self._turns.run(self._encoding(ready.entry, responses))
 
     async def _build(self, ready: Ready, asked: list[AskedQuestion]) -> tuple[SimulatedResponse, ...]:
         impression, rules = ready.decoded.impression, self._rules
@@ -78,12 +73,10 @@ class Answerer:
             )
         )
 
-    def _encoding(
-        self, record: Record, responses: tuple[SimulatedResponse, ...], trace: Mapping[str, str]
-    ) -> Steps[tuple[Message, ...]]:
+    def _encoding(self, entry: RecordInFlight, responses: tuple[SimulatedResponse, ...]) -> Steps[tuple[Message, ...]]:
         """Encode an event's responses, one per step.  Raises `Poison`."""
         messages: list[Message] = []
         for response in responses:
-            messages += self._outgoing.messages(record, (response,), trace)
+            messages += self._outgoing.messages(entry.record, (response,), entry.trace.send(response))
             yield None
         return tuple(messages)

@@ -2,14 +2,12 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import count, islice
 from typing import Protocol, TypeVar
 
 from worker.core.errors import EngineDead, Retryable
-from worker.core.records import Record
 from worker.core.simulation.draws import Ask, Drawn
 from worker.core.simulation.prepare import Prepared
 from worker.core.simulation.questions import Status
@@ -35,22 +33,11 @@ class Ready:
     questions: tuple[Prepared, ...]
 
 
-class Chat(Protocol):
-    """The span of one draw."""
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        """The trace context that goes to the engine, by header; empty if nothing is traced."""
-
-    def done(self, drawn: Drawn, seconds: float) -> None:
-        """Count a draw that has ended, and how long the engine had it, seconds."""
-
-
 class DrawWatch(Protocol):
-    """Who traces draws."""
+    """Who counts draws."""
 
-    def chat(self, ask: Ask) -> AbstractContextManager[Chat]:
-        """Span one draw; one that is cancelled or raises is not counted."""
+    def drawn(self, drawn: Drawn, seconds: float) -> None:
+        """Count a draw that has ended, and how long the engine had it, seconds."""
 
 
 class Asker:
@@ -77,30 +64,36 @@ class Asker:
         Returns one `AskedQuestion` per question, in the same order; a draw that fails is a status of it.  Raises
         `Poison` if the engine has died of this record twice.
         """
-        record, started_s = ready.entry.record, self._clock()
+        entry, started_s = ready.entry, self._clock()
         # The oldest first: what comes after it in its partition waits for it.  By our clock, not by the record's time:
         # one that is dated ahead would wait for ever.
-        rank = int(1000 * ready.entry.received_s)
-        asks = [replace(ask, priority=rank) for one in ready.questions if not one.refused for ask in one.asks]
-        with self._supervisor.answering(record):
-            drawn = iter(await _together(self._draw(record, ask) for ask in asks))
-        ready.entry.asked_s, ready.entry.drawn_s = started_s, self._clock()
-        return [_asked(one, drawn, received_s=ready.entry.received_s, started_s=started_s) for one in ready.questions]
+        rank = int(1000 * entry.received_s)
+        asks = [
+            (number, replace(ask, priority=rank))
+            for one in ready.questions
+            if not one.refused
+            for number, ask in enumerate(one.asks, 1)
+        ]
+        with self._supervisor.answering(entry.record):
+            drawn = iter(await _together(self._draw(entry, ask, number) for number, ask in asks))
+        entry.asked_s, entry.drawn_s = started_s, self._clock()
+        return [_asked(one, drawn, received_s=entry.received_s, started_s=started_s) for one in ready.questions]
 
-    async def _draw(self, record: Record, ask: Ask) -> tuple[Drawn, float]:
-        """Return what a draw gave, and when."""
-        drawn = Drawn(Status.TIMEOUT)
+    async def _draw(self, entry: RecordInFlight, ask: Ask, number: int) -> tuple[Drawn, float]:
+        """Return what a draw gave, and when; `number` is its place in its question, from 1."""
+        drawn, attempts = Drawn(Status.TIMEOUT), count(1)
         for _ in range(TRIES):
-            drawn = await self._supervisor.ask(record, lambda: self._send(ask))
+            drawn = await self._supervisor.ask(entry.record, lambda: self._send(entry, ask, number, next(attempts)))
             if drawn.status is not Status.TIMEOUT:
                 break
         return drawn, self._clock()
 
-    async def _send(self, ask: Ask) -> Drawn:
-        with self._watch.chat(ask) as chat:
+    async def _send(self, entry: RecordInFlight, ask: Ask, number: int, attempt: int) -> Drawn:
+        with entry.trace.draw(ask, number, attempt) as trace:
             started_s = self._clock()
-            drawn = await self._once(ask.with_trace(chat.headers), started_s)
-            chat.done(drawn, self._clock() - started_s)
+            drawn = await self._once(ask.with_trace(trace), started_s)
+            trace.ended(drawn)
+        self._watch.drawn(drawn, self._clock() - started_s)
         return drawn
 
     async def _once(self, ask: Ask, started_s: float) -> Drawn:

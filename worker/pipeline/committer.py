@@ -5,7 +5,6 @@ It decides nothing: what may be published and committed together, and when a par
 """
 
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractContextManager
 from typing import Protocol, TypeVar
 
 from worker.core.delivery.handover import Handover
@@ -31,15 +30,13 @@ from worker.core.records import Partition
 from worker.pipeline.loop_port import PartitionLoop
 from worker.pipeline.ports import Sink, Source
 from worker.pipeline.task_group import TaskGroup
+from worker.pipeline.traces import BatchTraces
 
 T = TypeVar("T")
 
 
-class FlushWatch(Protocol):
+class FlushWatch(BatchTraces, Protocol):
     """Who counts and traces transactions."""
-
-    def flush(self, num_messages: int) -> AbstractContextManager[None]:
-        """Span one transaction of this many messages."""
 
     def flushed(self, end: FlushEnd, seconds: float) -> None:
         """Count a transaction by its end, and how long it took, seconds."""
@@ -106,8 +103,9 @@ class Committer:
 
     async def _flush(self, flush: Flush) -> None:
         self.sent_s = started_s = self._clock()
-        with self._watch.flush(sum(len(head.messages) for head in flush.heads)):
+        with self._watch.flush(flush) as span:
             outcome = await self._fenceable(self._sink.flush(flush))
+            span.ended(outcome.end)
         self._watch.flushed(outcome.end, self._clock() - started_s)
         if isinstance(outcome, InDoubt) and outcome.is_fenced:
             self._watch.fenced(FenceCause.TIMEOUT)

@@ -12,6 +12,7 @@ from itertools import takewhile
 
 from worker.core.delivery.window import ShutBy, Window
 from worker.core.records import Partition, Record
+from worker.pipeline.traces import NO_TRACE, RecordTrace
 
 
 @dataclass(slots=True, eq=False)
@@ -26,13 +27,14 @@ class RecordInFlight:
     batched_s: float = 0.0  # monotonic, as the next two: when it went into a micro-batch
     asked_s: float = 0.0  # its first draw began
     drawn_s: float = 0.0  # its last draw ended
-    answered_s: float | None = None  # monotonic; None until its responses are there
+    answered_s: float | None = None  # monotonic; None until its responses, or its dead letter, are there
     num_letters: int = 0  # dead letters made of it so far; Kafka may refuse one, and then takes a smaller one
     task: asyncio.Task[None] | None = None
+    trace: RecordTrace = NO_TRACE
 
 
 class RecordsInFlight:
-    """The records in flight and their window; dropping a partition cancels its tasks."""
+    """The records in flight and their window; dropping a partition cancels its tasks and ends its traces."""
 
     def __init__(self, window: Window) -> None:
         self._window = window
@@ -77,6 +79,7 @@ class RecordsInFlight:
             for entry in self._entries.pop(partition, {}).values():
                 if entry.task:
                     entry.task.cancel()
+                entry.trace.dropped()
                 self._free(entry)
 
     def paused(self, assigned: Collection[Partition], stuck: Collection[Partition] = ()) -> frozenset[Partition]:

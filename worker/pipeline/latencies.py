@@ -17,10 +17,11 @@ MIN_WRITTEN_MS = 946_684_800_000
 class LatencyWatch(Protocol):
     """Who counts latencies."""
 
-    def event_committed(self, stages_s: Sequence[float], *, end_to_end_s: float | None) -> None:
+    def event_committed(self, stages_s: Sequence[float], *, end_to_end_s: float | None, trace_id: str) -> None:
         """Count an answered event that was committed: seconds by stage, in the order of `LatencyStage`, and in all.
 
-        Without a usable timestamp `end_to_end_s` is None, and the first stage, in the topic, 0.
+        Without a usable timestamp `end_to_end_s` is None, and the first stage, in the topic, 0.  `trace_id` is "" for
+        an event whose trace is not recorded.
         """
 
 
@@ -31,17 +32,19 @@ class Latencies:
         self._watch, self._wall, self._clock = watch, wall, clock
 
     def released(self, entries: Iterable[RecordInFlight], sent_s: float) -> None:
-        """Report the answered ones of records that were committed just now; others have no answer to wait for.
+        """Report the answered ones of records that were committed just now, and end the traces of all.
 
-        `sent_s` is when their transaction began, monotonic.
+        The others have no answer to wait for.  `sent_s` is when their transaction began, monotonic.
         """
         wall_s, now_s = self._wall(), self._clock()
         for entry in entries:
+            written_s = written_at_s(entry.record)
+            whole_s = None if written_s is None else max(0.0, wall_s - written_s)
+            marks = _marks(entry, whole_s, sent_s=sent_s, now_s=now_s)
             if entry.answered_s is not None and not entry.num_letters:
-                written_s = written_at_s(entry.record)
-                whole_s = None if written_s is None else max(0.0, wall_s - written_s)
-                marks = _marks(entry, whole_s, sent_s=sent_s, now_s=now_s)
-                self._watch.event_committed(durations(marks), end_to_end_s=whole_s)
+                trace_id = entry.trace.trace_id
+                self._watch.event_committed(durations(marks), end_to_end_s=whole_s, trace_id=trace_id)
+            entry.trace.committed(marks)
 
 
 def written_at_s(record: Record) -> float | None:

@@ -42,6 +42,7 @@ from worker.pipeline.quarantine import Quarantine
 from worker.pipeline.refusals import Refusals
 from worker.pipeline.schema_waits import StaleWatch
 from worker.pipeline.task_group import TaskGroup
+from worker.pipeline.traces import BatchTraces
 
 log = logging.getLogger(__name__)
 
@@ -58,8 +59,8 @@ class AdmissionWatch(Protocol):
         """Set the shares of the window's budgets (records, bytes, tokens), and why partitions are paused."""
 
 
-class LoopWatch(StaleWatch, AdmissionWatch, Protocol):
-    """Who counts what the loop itself does."""
+class LoopWatch(StaleWatch, AdmissionWatch, BatchTraces, Protocol):
+    """Who counts and traces what the loop itself does."""
 
     def dead_letter(self, reason: Reason) -> None:
         """Count a record that becomes a dead letter."""
@@ -248,7 +249,9 @@ class Pipeline:
 
     async def _receive_all(self) -> None:
         while True:
-            for record in await self._inbox.get():
+            records = await self._inbox.get()
+            self._watch.polled(records)
+            for record in records:
                 while self._must_wait(record) and self._is_working:  # noqa: ASYNC110 - many things make room
                     await asyncio.sleep(TICK_S)
                 if not self._is_working:
@@ -268,14 +271,18 @@ class Pipeline:
             self._watch.stale()
             return
         self._watch.dead_letter(poison.reason)
-        log.warning("%s: %s: %s; dead-lettered", entry.record.where, poison.reason, poison)
+        with entry.trace.active():
+            log.warning("%s: %s: %s; dead-lettered", entry.record.where, poison.reason, poison)
+        entry.trace.unanswered(poison.reason)
         entry.num_letters += 1
+        entry.answered_s = self._clock()
         self.finish(entry, (self._rules.to_message(DeadLetter(entry.record, poison.reason, str(poison))),))
 
     # -- 3 batch, 4 prompt
 
     async def ready(self, entry: RecordInFlight, decoded: Decoded) -> None:
         """Prepare a record's questions and put it into the next micro-batch."""
+        entry.trace.decoded(decoded.impression)
         questions = await self._answerer.prepare(entry.record, decoded)
         if not self._flight.holds(entry):
             self._watch.stale()
@@ -298,7 +305,8 @@ class Pipeline:
 
     async def _answer(self, ready: Ready) -> None:
         try:
-            messages = await self._answerer.respond(ready)
+            with ready.entry.trace.active():
+                messages = await self._answerer.respond(ready)
         except Poison as poison:
             self.dead_letter(ready.entry, poison)
         else:

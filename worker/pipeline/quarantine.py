@@ -33,6 +33,7 @@ from worker.pipeline.loop_port import RecordLoop
 from worker.pipeline.parking import Parking
 from worker.pipeline.schema_waits import Attempt, SchemaWaits, StaleWatch
 from worker.pipeline.task_group import TaskGroup
+from worker.pipeline.traces import RecordTraces
 
 log = logging.getLogger(__name__)
 
@@ -51,8 +52,8 @@ class _Bad:
     again: bool = False  # it will be decoded once more
 
 
-class RecordWatch(StaleWatch, Protocol):
-    """Who counts what becomes of records."""
+class RecordWatch(StaleWatch, RecordTraces, Protocol):
+    """Who counts and traces what becomes of records."""
 
     def consumed(self) -> None:
         """Count a record received: it is in flight from now on."""
@@ -206,6 +207,7 @@ class Quarantine:
             return
         self._parking.received(record.partition)
         entry = self._flight.add(record, self._clock())
+        entry.trace = self._watch.record(record)
         self._watch.consumed()
         await self._try(Attempt(entry))
 
@@ -242,6 +244,7 @@ class Quarantine:
             await self._loop.ready(entry, decoded)
         else:
             self._watch.skipped(decoded)
+            entry.trace.unanswered(decoded)
             self._loop.finish(entry, ())
 
     def _on_bad(self, attempt: Attempt, poison: Poison) -> None:

@@ -92,6 +92,7 @@ class Refusals:
             self._watch.dead_letter(refusal.reason)
         log.warning("%s: %s: %s; dead-lettered (letter: %s)", record.where, refusal.reason, refusal.detail, form.value)
         entry.num_letters += 1
+        entry.trace.unanswered(refusal.reason)
         message = self._rules.to_message(DeadLetter(record, refusal.reason, refusal.detail, form))
         self._flight.grow(entry, 0, message.num_bytes)
         self._handover.replace(record.partition, record.epoch, record.offset, (message,))

@@ -35,6 +35,7 @@ from worker.runtime.health import Health
 from worker.runtime.health_state import HealthState, stale
 from worker.runtime.lifecycle import in_loop, on_signals, retry, unless
 from worker.runtime.telemetry import Telemetry
+from worker.runtime.tracing.options import TraceOptions
 from worker.runtime.wiring import make_pipeline
 from worker.settings import Settings, prompt_profiles
 from worker.settings.engines import ENGINES
@@ -94,7 +95,7 @@ async def serve(settings: Settings, backfill: Backfill, tracing: Tracing | None 
     profile = prompt_profiles.load(settings.prompt_profile)
     if doubt := prompt_profiles.doubt(settings.model, profile, reads_prompt=engine.card.reads_prompt):
         log.warning("%s", doubt)
-    telemetry = Telemetry(engine.card, blockers=state.blockers)
+    telemetry = Telemetry(engine.card, blockers=state.blockers, options=_trace_options(settings))
     if tracing is not None:
         tracing.watch(telemetry.spans_dropped)
     health = _health(settings, state, telemetry)
@@ -116,6 +117,19 @@ async def serve(settings: Settings, backfill: Backfill, tracing: Tracing | None 
     finally:
         health.close()
         await engine.stop()
+
+
+def _trace_options(settings: Settings) -> TraceOptions:
+    return TraceOptions(
+        group_id=settings.group_id,
+        client_id=str(client.common(settings)["client.id"]),
+        server=settings.bootstrap_servers.partition(",")[0].strip(),
+        output_topic=settings.output_topic,
+        dead_letter_topic=settings.dead_letter_topic,
+        parent=settings.trace_parent,
+        message_key=settings.trace_message_key,
+        content=settings.trace_content,
+    )
 
 
 async def _retry_in_thread(call: Callable[[], T], state: HealthState, stop: asyncio.Event) -> T | None:

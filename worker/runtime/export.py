@@ -13,16 +13,23 @@ from collections.abc import Callable, Mapping, Sequence
 from threading import Thread
 
 from opentelemetry import trace
+from opentelemetry.context import Context
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, Sampler, SamplingResult
+from opentelemetry.trace import Link, SpanKind, TraceState
+from opentelemetry.util.types import Attributes
 
 from worker import __version__
 from worker.core.errors import BadSettings
+from worker.runtime.tracing.spans import MAX_LINKS
 from worker.settings import otel
 
 log = logging.getLogger(__name__)
 
+# Spans that wait for the exporter; those of a full flush, 256 events of 20 spans, end in one moment.
+MAX_QUEUE = 16_384
 STOP_S = 3.0  # for the last spans to leave
 _LIBRARY = "opentelemetry"  # the logger of its packages
 _QUEUE = "opentelemetry.sdk._shared_internal"
@@ -36,8 +43,12 @@ class Tracing:
 
     def __init__(self, exporter: SpanExporter, environment: Mapping[str, str]) -> None:
         self._export = _Export(exporter)
-        self.provider = TracerProvider(resource=_resource(environment), shutdown_on_exit=False)
-        self.provider.add_span_processor(BatchSpanProcessor(self._export))
+        self.provider = TracerProvider(
+            resource=_resource(environment), shutdown_on_exit=False, span_limits=limits(environment)
+        )
+        self.provider.sampler = LinkedSampler(self.provider.sampler)
+        queue = None if otel.variable(environment, "OTEL_BSP_MAX_QUEUE_SIZE")[1] else MAX_QUEUE
+        self.provider.add_span_processor(BatchSpanProcessor(self._export, max_queue_size=queue))
 
     def watch(self, dropped: Callable[[int], None]) -> None:
         """Count dropped spans by `dropped`, those of before too."""
@@ -143,6 +154,42 @@ def _resource(environment: Mapping[str, str]) -> Resource:
     said = OTELResourceDetector().detect().attributes
     name = otel.variable(environment, "OTEL_SERVICE_NAME")[1] or said.get("service.name") or "mirrorstream"
     return Resource.create({"service.version": __version__, **said, "service.name": name})
+
+
+class LinkedSampler(Sampler):
+    """Records a root that links to a sampled span, such as a transaction's; asks `sampler` for all others.
+
+    Else the span of a transaction would be recorded by its own lot, and almost never where one of its records is.
+    """
+
+    def __init__(self, sampler: Sampler) -> None:
+        self._sampler = sampler
+
+    def should_sample(  # noqa: PLR0917 - the library's
+        self,
+        parent_context: Context | None,
+        trace_id: int,
+        name: str,
+        kind: SpanKind | None = None,
+        attributes: Attributes = None,
+        links: Sequence[Link] | None = None,
+        trace_state: TraceState | None = None,
+    ) -> SamplingResult:
+        """Decide on one span."""
+        is_root = not trace.get_current_span(parent_context).get_span_context().is_valid
+        is_linked = is_root and any(link.context.trace_flags.sampled for link in links or ())
+        sampler = ALWAYS_ON if is_linked and self._sampler is not ALWAYS_OFF else self._sampler
+        return sampler.should_sample(parent_context, trace_id, name, kind, attributes, links, trace_state)
+
+    def get_description(self) -> str:
+        """Say what it does."""
+        return f"Linked({self._sampler.get_description()})"
+
+
+def limits(environment: Mapping[str, str]) -> SpanLimits:
+    """Return the library's limits, with room for all links of a transaction unless the variable is set."""
+    is_set = otel.variable(environment, "OTEL_SPAN_LINK_COUNT_LIMIT")[1]
+    return SpanLimits() if is_set else SpanLimits(max_links=MAX_LINKS)
 
 
 def _exporter(protocol: str) -> SpanExporter:

@@ -1,25 +1,12 @@
-"""Metric, span and attribute names (OpenTelemetry's messaging and gen_ai names still change).
+"""Metric names, and what counts; spans are `worker.runtime.tracing`'s.
 
 Metrics that are computed when they are asked for have files of their own, such as `lag_metrics`; no other room has any.
-
-Spans of one impression:
-
-    process impressions     CONSUMER, child of the context in the record's headers
-      chat MODEL            INTERNAL, one per draw; its context goes into vLLM
-    flush responses         CLIENT, one per transaction
-
-The context of `process` goes into the headers of every response.  Where nothing is exported (`export`), only a
-record that brings a context with it pays for handing that on.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-from opentelemetry import propagate, trace
-from opentelemetry.trace import SpanKind, StatusCode, Tracer
-from opentelemetry.util.types import AttributeValue
+from opentelemetry.trace import Tracer
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 from prometheus_client.exposition import choose_encoder
 
@@ -28,8 +15,8 @@ from worker.core.blockers import Blockers
 from worker.core.delivery.handover_messages import TopicNews
 from worker.core.delivery.lag import LagReport
 from worker.core.delivery.stages import LatencyStage
-from worker.core.records import REFUSALS, Headers, Impression, Reason, Record
-from worker.core.simulation.draws import Ask, Drawn, EngineCard, PositionProfile
+from worker.core.records import REFUSALS, Reason
+from worker.core.simulation.draws import Drawn, EngineCard, PositionProfile
 from worker.core.simulation.questions import Kind, Status
 from worker.core.simulation.response import SimulatedResponse
 from worker.core.simulation.sampling import Skip
@@ -37,19 +24,20 @@ from worker.runtime.admission_metrics import AdmissionMetrics
 from worker.runtime.client_metrics import ClientMetrics, Report
 from worker.runtime.lag_metrics import LagMetrics
 from worker.runtime.readiness_metrics import ReadinessMetrics
+from worker.runtime.tracing.options import DEFAULTS, TraceOptions
+from worker.runtime.tracing.spans import Spans
 from worker.runtime.transaction_metrics import TransactionMetrics, counter_of
 
 _LLM_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 _END_TO_END_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3_600, 14_400, 86_400)
 _STAGE_SECONDS = (0.001, 0.005, *_END_TO_END_SECONDS)
-_TRACE_HEADERS = frozenset({"traceparent", "tracestate"})
 
 
-class Telemetry(TransactionMetrics, AdmissionMetrics):
+class Telemetry(Spans, TransactionMetrics, AdmissionMetrics):
     """Counts and traces; one label set per family, and every series is there at 0 from the start.
 
     `blockers` says at any time what keeps the worker from being ready.  The metrics are made in `registry`; spans go
-    to `tracer`, by default the global provider's.
+    to `tracer`, by default the global provider's, as `options` say.
     """
 
     def __init__(
@@ -59,15 +47,12 @@ class Telemetry(TransactionMetrics, AdmissionMetrics):
         blockers: Callable[[], Blockers] = dict,
         registry: CollectorRegistry = REGISTRY,
         tracer: Tracer | None = None,
+        options: TraceOptions = DEFAULTS,
     ) -> None:
         name = "mirrorstream_"
         disable_created_metrics()  # a third of all series, and nobody asks when a counter was made
-        self._card = card
         self._registry = registry
-        self._tracer = tracer or trace.get_tracer("mirrorstream", __version__)
-        # Spans that nobody records cost all the same, with their context: 0.3 ms per event (two cores, 2026-11).
-        self._traces = tracer is not None or not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
-        self._untraced = nullcontext(ChatSpan(self, trace.INVALID_SPAN, {}))
+        Spans.__init__(self, card, options, tracer)
         TransactionMetrics.__init__(self, name, registry)
         AdmissionMetrics.__init__(self, name, registry)
         counter = partial(Counter, registry=registry)
@@ -169,14 +154,18 @@ class Telemetry(TransactionMetrics, AdmissionMetrics):
         for response in responses:
             self._responses_of[response.question, response.status].inc()
 
-    def event_committed(self, stages_s: Sequence[float], *, end_to_end_s: float | None) -> None:
-        """Count a committed event's seconds by stage and in all; without the latter, None, as one without time."""
+    def event_committed(self, stages_s: Sequence[float], *, end_to_end_s: float | None, trace_id: str = "") -> None:
+        """Count a committed event's seconds by stage and in all; without the latter, None, as one without time.
+
+        A recorded trace is the exemplar of both.
+        """
+        exemplar = {"trace_id": trace_id} if trace_id else None
         for observe, seconds in zip(self._observe_stage, stages_s, strict=True):
-            observe(seconds)
+            observe(seconds, exemplar)
         if end_to_end_s is None:
             self._untimed.inc()
         else:
-            self._end_to_end_s.observe(end_to_end_s)
+            self._end_to_end_s.observe(end_to_end_s, exemplar)
 
     def state(self, *, in_flight: int, assigned: int, paused: int, head_s: float) -> None:
         """Set the gauges of the loop; `head_s` is in seconds."""
@@ -243,102 +232,10 @@ class Telemetry(TransactionMetrics, AdmissionMetrics):
         encoder, content_type = choose_encoder(accept)
         return encoder(self._registry), content_type
 
-    # -- spans
-
-    def process(self, record: Record, impression: Impression) -> AbstractContextManager[Mapping[str, str]]:
-        """Span one impression and give its context for its responses; a broken context in the headers is none."""
-        carrier = _carrier(record.headers) if record.headers else {}
-        return self._process(record, impression, carrier) if self._traces or carrier else nullcontext({})
-
-    @contextmanager
-    def _process(
-        self, record: Record, impression: Impression, carrier: Mapping[str, str]
-    ) -> Iterator[Mapping[str, str]]:
-        attributes: dict[str, AttributeValue] = {
-            "messaging.system": "kafka",
-            "messaging.operation.name": "process",
-            "messaging.operation.type": "process",
-            "messaging.destination.name": record.partition.topic,
-            "messaging.destination.partition.id": str(record.partition.number),
-            "messaging.kafka.offset": record.offset,
-            "messaging.message.id": impression.event_id,
-            "mirrorstream.experiment.id": impression.experiment_id,
-        }
-        name = f"process {record.partition.topic}"
-        parent = propagate.extract(carrier)
-        with self._tracer.start_as_current_span(name, parent, SpanKind.CONSUMER, attributes):
-            headers: dict[str, str] = {}
-            propagate.inject(headers)
-            yield headers
-
-    def chat(self, ask: Ask) -> AbstractContextManager["ChatSpan"]:
-        """Span one draw; its headers go to the engine."""
-        within = self._traces or trace.get_current_span() is not trace.INVALID_SPAN
-        return self._chat(ask) if within else self._untraced
-
-    @contextmanager
-    def _chat(self, ask: Ask) -> Iterator["ChatSpan"]:
-        with self._tracer.start_as_current_span(f"chat {self._card.model}", kind=SpanKind.INTERNAL) as span:
-            if span.is_recording():
-                span.set_attributes(
-                    {
-                        "gen_ai.operation.name": "chat",
-                        "gen_ai.provider.name": self._card.engine,
-                        "gen_ai.request.model": self._card.model,
-                        "mirrorstream.question": ask.question.name,
-                    }
-                )
-            headers: dict[str, str] = {}
-            propagate.inject(headers)
-            yield ChatSpan(self, span, {name: value for name, value in headers.items() if name in _TRACE_HEADERS})
-
-    @contextmanager
-    def flush(self, num_messages: int) -> Iterator[None]:
-        """Span one transaction."""
-        with self._tracer.start_as_current_span("flush responses", kind=SpanKind.CLIENT) as span:
-            span.set_attribute("messaging.system", "kafka")
-            span.set_attribute("messaging.operation.name", "flush")
-            span.set_attribute("messaging.batch.message_count", num_messages)
-            yield
-
-    def drawn(self, span: trace.Span, drawn: Drawn, seconds: float) -> None:
-        """Count a draw and finish its span."""
+    def drawn(self, drawn: Drawn, seconds: float) -> None:
+        """Count a draw, its tokens, and how long it took, seconds."""
         usage = drawn.usage
         self._draw_s.observe(seconds)
         self._prompt_tokens.inc(usage.prompt_tokens)
         self._cached_tokens.inc(usage.cached_tokens)
         self._completion_tokens.inc(usage.completion_tokens)
-        if span.is_recording():
-            span.set_attributes(
-                {
-                    "gen_ai.usage.input_tokens": usage.prompt_tokens,
-                    "gen_ai.usage.output_tokens": usage.completion_tokens,
-                    "gen_ai.usage.cache_read.input_tokens": usage.cached_tokens,
-                    "gen_ai.response.finish_reasons": [drawn.finish_reason or ""],
-                }
-            )
-            if drawn.status is not Status.OK:
-                span.set_attribute("error.type", drawn.status)
-                span.set_status(StatusCode.ERROR)
-
-
-@dataclass(frozen=True, slots=True)
-class ChatSpan:
-    """One draw in progress."""
-
-    telemetry: Telemetry
-    span: trace.Span
-    headers: Mapping[str, str]
-
-    def done(self, drawn: Drawn, seconds: float) -> None:
-        """Count the draw and finish its span."""
-        self.telemetry.drawn(self.span, drawn, seconds)
-
-
-def _carrier(headers: Headers) -> dict[str, str]:
-    """Return the W3C headers as text; the last of a name wins, bytes that are no ASCII are no context."""
-    found = {}
-    for name, value in headers:
-        if name.lower() in _TRACE_HEADERS and value is not None and value.isascii():
-            found[name.lower()] = value.decode()
-    return found

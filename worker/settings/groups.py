@@ -9,7 +9,7 @@ are no groups.  A function takes the group that it reads; mypy refuses the setti
     EngineSettings     who answers
     BatchingSettings   how much is in flight
     OutputSettings     what leaves in one transaction, and how long a stop waits for it
-    OperationSettings  HTTP and logs
+    OperationSettings  HTTP, logs and traces
 """
 
 import json
@@ -228,7 +228,7 @@ class OutputSettings(_Group):
 
 
 class OperationSettings(_Group):
-    """HTTP and logs."""
+    """HTTP, logs and traces."""
 
     http_host: str = Field(
         "127.0.0.1",
@@ -236,6 +236,13 @@ class OperationSettings(_Group):
     )
     http_port: int = Field(8080, ge=0, le=65535, description="HTTP port; 0 picks a free one")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Minimum log level")
+    trace_parent: Literal["record", "link"] = Field(
+        "record", description="Trace of a record: the one in its headers, or one of its own that links to it"
+    )
+    trace_message_key: Literal["off", "hash", "plain"] = Field(
+        "off", description="What spans show of a record's key, which is a user's id"
+    )
+    trace_content: bool = Field(default=False, description="Put prompts and rationales into spans")
 
 
 class KafkaClientSettings(OutputSettings, KafkaSettings):

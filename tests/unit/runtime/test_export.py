@@ -10,10 +10,13 @@ from threading import Event, Thread
 from typing import ClassVar
 
 import pytest
+from opentelemetry.context import Context
+from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExportResult
+from opentelemetry.trace import Link, SpanContext, TraceFlags
 from prometheus_client import CollectorRegistry
 
-from tests.support.examples import impression, record
+from tests.support.examples import record
 from tests.support.patience import patience
 from worker.core.errors import BadSettings
 from worker.core.simulation.draws import EngineCard
@@ -229,5 +232,20 @@ def test_what_a_full_queue_drops_is_counted_without_a_line_each(
 def span(tracing: Tracing) -> None:
     """Trace one impression."""
     own = Telemetry(CARD, registry=CollectorRegistry(), tracer=tracing.provider.get_tracer("test"))
-    with own.process(record(), impression()):
-        pass
+    own.record(record()).dropped()
+
+
+@pytest.mark.usefixtures("_no_variables")
+def test_a_transaction_has_room_for_its_links_and_is_sampled_with_its_records(
+    monkeypatch: pytest.MonkeyPatch, collector: str
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector)
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "parentbased_always_off")
+    tracing = start_tracing()
+    assert tracing is not None
+    sampled = SpanContext(1, 2, is_remote=True, trace_flags=TraceFlags(TraceFlags.SAMPLED))
+    found = tracing.provider.get_tracer("test").start_span("send", Context(), links=[Link(sampled)] * 256)
+    assert isinstance(found, ReadableSpan)
+    assert (len(found.links), found.dropped_links) == (256, 0)
+    assert not tracing.provider.get_tracer("test").start_span("send", Context()).is_recording()
+    tracing.stop()

@@ -1,16 +1,10 @@
-"""Series that are there at 0 from the start, and spans that join the context of the record."""
+"""Series that are there at 0 from the start."""
 
 import time
-from collections.abc import Iterator
 
 import pytest
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.trace import SpanKind, StatusCode
 from prometheus_client import CollectorRegistry
 
-from tests.support.examples import impression, record
 from worker.core.blockers import Blocker
 from worker.core.client_stats import ClientStats
 from worker.core.delivery.handover_messages import FenceCause, FlushEnd, Rebalanced, RebalanceKind
@@ -18,59 +12,30 @@ from worker.core.delivery.lag import LagReport, PartitionLag
 from worker.core.delivery.micro_batcher import BatchEnd
 from worker.core.delivery.stages import LatencyStage
 from worker.core.delivery.window import ShutBy
-from worker.core.records import Headers, Partition, Reason
-from worker.core.simulation.draws import Ask, Drawn, EngineCard, Usage
-from worker.core.simulation.prepare import Asking, prepare
-from worker.core.simulation.questions import Depths, Kind, Status
+from worker.core.records import Partition, Reason
+from worker.core.simulation.draws import Drawn, EngineCard, Usage
+from worker.core.simulation.questions import Kind, Status
 from worker.core.simulation.sampling import Skip
 from worker.runtime.health_state import HealthState
 from worker.runtime.telemetry import Telemetry
-from worker.settings.prompt_profiles import load
 
 CARD = EngineCard("choice-model", "0", "choice-model", None, {}, reads_prompt=False)
-TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
-TRACEPARENT = f"00-{TRACE}-{PARENT}-01".encode()
 
 
 class Watched:
-    """A `Telemetry` of its own, and what it counted and traced."""
+    """A `Telemetry` of its own, and what it counted."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._exporter = InMemorySpanExporter()
-        self._provider = TracerProvider()
-        self._provider.add_span_processor(SimpleSpanProcessor(self._exporter))
-        self.telemetry = Telemetry(CARD, registry=self.registry, tracer=self._provider.get_tracer("test"))
+        self.telemetry = Telemetry(CARD, registry=self.registry)
 
     def value(self, name: str, **labels: str) -> float | None:
         return self.registry.get_sample_value("mirrorstream_" + name, labels)
 
-    @property
-    def spans(self) -> tuple[ReadableSpan, ...]:
-        """What has ended, in that order."""
-        return self._exporter.get_finished_spans()
-
-    def close(self) -> None:
-        self._provider.shutdown()
-
 
 @pytest.fixture
-def watched() -> Iterator[Watched]:
-    found = Watched()
-    yield found
-    found.close()
-
-
-def an_ask() -> Ask:
-    asking = Asking(load("mirror-v1"), Depths(), 1, 10, seeded=True, tokenise=None)
-    return prepare(record(), impression(), asking)[0].asks[0]
-
-
-def process(watched: Watched, headers: Headers) -> tuple[dict[str, str], ReadableSpan]:
-    """Span one impression; return the context for its responses, and the span."""
-    with watched.telemetry.process(record(headers=headers), impression()) as context:
-        given = dict(context)
-    return given, watched.spans[-1]
+def watched() -> Watched:
+    return Watched()
 
 
 # -- counts
@@ -159,6 +124,21 @@ def test_nothing_that_is_counted_makes_a_new_series(watched: Watched) -> None:
     assert watched.value("stage_seconds_sum", stage="engine") == 0.25
     assert watched.value("stage_seconds_sum", stage="transaction") == 0.05
     assert watched.value("records_without_time_total") == 1.0
+
+
+def test_draws_are_counted_with_their_tokens(watched: Watched) -> None:
+    watched.telemetry.drawn(Drawn(Status.OK, (1.0,), usage=Usage(10, 8, 5)), 0.2)
+    found = [watched.value("tokens_total", direction=name) for name in ("prompt", "cached", "completion")]
+    assert found == [10.0, 8.0, 5.0]
+    assert watched.value("draw_duration_seconds_sum") == pytest.approx(0.2)
+
+
+def test_a_latency_has_its_trace_as_exemplar(watched: Watched) -> None:
+    watched.telemetry.event_committed((0.1,) * len(LatencyStage), end_to_end_s=0.8, trace_id="c" * 32)
+    text = watched.telemetry.exposition("application/openmetrics-text;version=1.0.0")[0].decode()
+    exemplar = f'1.0 # {{trace_id="{"c" * 32}"}}'
+    found = {line.partition("{")[0] for line in text.splitlines() if exemplar in line}
+    assert found == {"mirrorstream_end_to_end_seconds_bucket", "mirrorstream_stage_seconds_bucket"}
 
 
 def test_metrics_are_openmetrics_for_those_who_ask_for_it(watched: Watched) -> None:
@@ -283,107 +263,3 @@ def test_the_reasons_of_an_unready_worker_never_change() -> None:
     """Alerts name them."""
     words = "engine start group positions topics transactions unreadable breaker schema refusals stalled stopping"
     assert set(Blocker) == set(words.split())
-
-
-# -- spans
-
-
-def test_the_context_of_the_responses_is_a_child_of_the_records(watched: Watched) -> None:
-    given, span = process(watched, (("traceparent", TRACEPARENT), ("tracestate", b"vendor=1")))
-    assert span.parent is not None
-    assert (f"{span.parent.trace_id:032x}", f"{span.parent.span_id:016x}") == (TRACE, PARENT)
-    assert span.context is not None
-    assert given["traceparent"] == f"00-{TRACE}-{span.context.span_id:016x}-01"
-    assert given["tracestate"] == "vendor=1"
-    assert (span.name, span.kind) == ("process impressions", SpanKind.CONSUMER)
-
-
-def test_a_record_without_context_starts_a_trace(watched: Watched) -> None:
-    given, span = process(watched, ())
-    assert span.parent is None
-    assert given["traceparent"].split("-")[1] != TRACE
-
-
-def test_a_span_says_where_the_record_stood_and_nothing_of_the_user(watched: Watched) -> None:
-    _, span = process(watched, ())
-    attributes = dict(span.attributes or {})
-    assert attributes["messaging.destination.partition.id"] == "3"
-    assert attributes["messaging.kafka.offset"] == 1842
-    assert attributes["mirrorstream.experiment.id"] == "exp"
-    assert "u-1" not in attributes.values()
-
-
-@pytest.mark.parametrize(
-    "headers",
-    [
-        (("traceparent", b"\xff\xfe"),),
-        (("traceparent", None),),
-        (("traceparent", b""),),
-        (("traceparent", b"garbage"),),
-        (("traceparent", b"00-" + b"0" * 32 + b"-" + b"0" * 16 + b"-01"),),
-        (("traceparent", b"x" * 100_000),),
-        (("traceparent", "00-\uff10".encode()),),
-        (("tracestate", b"vendor=1"),),
-        (("baggage", b"user=anna"),),
-    ],
-)
-def test_a_broken_context_is_none_and_no_crash(watched: Watched, headers: Headers) -> None:
-    given, span = process(watched, headers)
-    assert span.parent is None
-    assert given.keys() == {"traceparent"}
-
-
-@pytest.mark.parametrize("state", [b"\xff", b"=,=,=", b"a" * 10_000, b",".join(b"k%d=v" % n for n in range(99))])
-def test_a_broken_state_does_not_break_its_parent(watched: Watched, state: bytes) -> None:
-    _, span = process(watched, (("traceparent", TRACEPARENT), ("tracestate", state)))
-    assert span.parent is not None
-
-
-def test_the_last_of_a_headers_name_wins_whatever_its_case(watched: Watched) -> None:
-    _, span = process(watched, (("traceparent", b"garbage"), ("TraceParent", TRACEPARENT)))
-    assert span.parent is not None
-
-
-def test_a_draw_is_a_span_within_its_impression_and_counts_its_tokens(watched: Watched) -> None:
-    with watched.telemetry.process(record(), impression()), watched.telemetry.chat(an_ask()) as chat:
-        chat.done(Drawn(Status.OK, (1.0,), finish_reason="stop", usage=Usage(10, 8, 5)), 0.2)
-    draw, outer = watched.spans
-    assert outer.context is not None
-    assert draw.parent is not None
-    assert draw.parent.span_id == outer.context.span_id
-    assert chat.headers.keys() == {"traceparent"}
-    assert (draw.name, draw.status.status_code) == ("chat choice-model", StatusCode.UNSET)
-    assert dict(draw.attributes or {})["gen_ai.usage.cache_read.input_tokens"] == 8
-    found = [watched.value("tokens_total", direction=name) for name in ("prompt", "cached", "completion")]
-    assert found == [10.0, 8.0, 5.0]
-    assert watched.value("draw_duration_seconds_sum") == pytest.approx(0.2)
-
-
-def test_a_draw_that_failed_says_how(watched: Watched) -> None:
-    with watched.telemetry.chat(an_ask()) as chat:
-        chat.done(Drawn(Status.TIMEOUT), 120.0)
-    (span,) = watched.spans
-    assert span.status.status_code is StatusCode.ERROR
-    assert dict(span.attributes or {})["error.type"] == "TIMEOUT"
-
-
-def test_without_an_exporter_the_records_context_is_handed_on_and_draws_are_counted() -> None:
-    registry = CollectorRegistry()
-    telemetry = Telemetry(CARD, registry=registry)
-    given = []
-    for headers in ((), (("traceparent", TRACEPARENT),)):
-        with telemetry.process(record(headers=headers), impression()) as context, telemetry.chat(an_ask()) as chat:
-            chat.done(Drawn(Status.OK, (1.0,), usage=Usage(10, 8, 5)), 0.2)
-            given.append((dict(context), dict(chat.headers)))
-    upstream = {"traceparent": TRACEPARENT.decode()}
-    assert given == [({}, {}), (upstream, upstream)]
-    assert registry.get_sample_value("mirrorstream_tokens_total", {"direction": "cached"}) == 16.0
-    assert registry.get_sample_value("mirrorstream_draw_duration_seconds_count") == 2.0
-
-
-def test_a_flush_is_a_span_of_its_own(watched: Watched) -> None:
-    with watched.telemetry.flush(12):
-        pass
-    (span,) = watched.spans
-    assert (span.parent, span.kind) == (None, SpanKind.CLIENT)
-    assert dict(span.attributes or {})["messaging.batch.message_count"] == 12

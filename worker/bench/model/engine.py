@@ -156,8 +156,8 @@ class BenchEngine(VllmEngine):
         theirs = {field.name: getattr(self._plain, field.name) for field in fields(Passes)}
         self._passes = FixedPasses(**theirs, lengths=self._lengths)
 
-    async def _generate(self, ask: Ask, ids: Any, params: Any) -> Any:
-        output = await super()._generate(ask, ids, params)
+    async def _send(self, ask: Ask, ids: Any, params: Any, trace: Any) -> Any:
+        output = await super()._send(ask, ids, params, trace)
         usage, second = usage_of(output), params.max_tokens == 1
         self._count(usage)
         known = self._written.pop(ask.ask_id, 0) if second else 0

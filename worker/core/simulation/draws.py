@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from worker.core.records import Impression
+from worker.core.simulation.draw_trace import UNTRACED, DrawTrace
 from worker.core.simulation.questions import Question, Status
 
 PositionProfile = tuple[float, ...]  # by slot, summing to 1: the share each gets where all options are the same
@@ -27,16 +28,16 @@ class Ask:
     prompt_ids: tuple[int, ...] = ()
     seed: int | None = None
     priority: int = 0  # lower is sooner, where the engine has a queue of its own
-    trace_headers: Mapping[str, str] = field(default_factory=dict)
+    trace: DrawTrace = UNTRACED
 
     @property
     def num_slots(self) -> int:
         """How many letters are offered."""
         return len(self.order)
 
-    def with_trace(self, headers: Mapping[str, str]) -> "Ask":
-        """Return this ask with the trace context that the engine's own spans shall join."""
-        return replace(self, trace_headers=headers) if headers else self
+    def with_trace(self, trace: DrawTrace) -> "Ask":
+        """Return this ask with the trace of one of its tries."""
+        return replace(self, trace=trace)
 
 
 @dataclass(frozen=True, slots=True)

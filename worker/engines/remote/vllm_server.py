@@ -108,8 +108,8 @@ class VllmServerEngine(PromptedEngine):
             self._fleet.forget(ask.ask_id)
         return drawn
 
-    async def _generate(self, ask: Ask, ids: Sequence[int], params: Any) -> Any:
-        return await self._ask(ask.ask_id, ask.impression.user.user_id, ids, params, ask.trace_headers)
+    async def _send(self, ask: Ask, ids: Sequence[int], params: Any, trace: Mapping[str, str]) -> Any:
+        return await self._ask(ask.ask_id, ask.impression.user.user_id, ids, params, trace)
 
     async def _run(self, ids: Sequence[int], params: Any, trace: Mapping[str, str], *, priority: int = 0) -> Any:
         del priority  # a server refuses it unless it was started with --scheduling-policy priority, which is not told

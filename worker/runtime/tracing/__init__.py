@@ -1,0 +1,1 @@
+"""Spans of the worker: names, and what makes them."""

@@ -1,0 +1,152 @@
+"""The spans of one record, from the moment it was received to the moment its transaction was committed.
+
+    process TOPIC              CONSUMER, child of the context in the record's headers, or linked to it
+      decode                   with the time in which it waits for a schema, or is held
+      wait for batch
+      chat MODEL               one per request to the model (`draws`)
+      release wait             answered, and waits for older records of its partition and for a transaction
+      send RESPONSES-TOPIC     PRODUCER, one per response, from its encoding to its commit; its headers have its context
+
+Stages are known by their times: their spans are made when the record is committed.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer
+from opentelemetry.util.types import AttributeValue
+
+from worker.core.delivery.stages import Marks
+from worker.core.records import Impression, Reason, Record
+from worker.core.simulation.draws import Ask
+from worker.core.simulation.response import SimulatedResponse
+from worker.core.simulation.sampling import Skip
+from worker.runtime.tracing import names
+from worker.runtime.tracing.context import to_headers
+from worker.runtime.tracing.draws import Chats, DrawSpans
+from worker.runtime.tracing.options import TraceOptions
+
+
+class RecordSpans:
+    """The trace of one record that is recorded.
+
+    `asked_for` is True if whoever wrote the record sampled its trace: only then is a skipped record a span.
+    `forget` is called once the trace has ended.
+    """
+
+    def __init__(
+        self,
+        record: Record,
+        span: Span,
+        tracer: Tracer,
+        chats: Chats,
+        options: TraceOptions,
+        *,
+        asked_for: bool,
+        forget: Callable[[Record], None],
+    ) -> None:
+        self._record, self._span, self._tracer, self._chats, self._options = record, span, tracer, chats, options
+        self._asked_for, self._forget = asked_for, forget
+        self._began_ns = time.time_ns()
+        self._context = trace.set_span_in_context(span, Context())
+        self._impression: Impression | None = None
+        self._is_skipped = self._has_failed = False
+        self.sends: list[Span] = []
+
+    @property
+    def trace_id(self) -> str:
+        """32 hexadecimal digits."""
+        return trace.format_trace_id(self._span.get_span_context().trace_id)
+
+    def active(self) -> AbstractContextManager[object]:
+        """Make this record's span the current one."""
+        return trace.use_span(self._span)
+
+    def decoded(self, impression: Impression) -> None:
+        """Note which event it is, by ids that say nothing of the user."""
+        self._impression = impression
+        self._span.set_attributes(self._of_event())
+        self._span.set_attribute(names.EXPERIMENT_ID, impression.experiment_id)
+
+    def draw(self, ask: Ask, number: int, attempt: int) -> DrawSpans:
+        """Trace a try of a draw."""
+        of_draw: dict[str, AttributeValue] = {names.QUESTION: ask.question.name, names.DRAW: number, names.TRY: attempt}
+        return DrawSpans(self._chats, self._context, of_draw)
+
+    def send(self, response: SimulatedResponse) -> Mapping[str, str]:
+        """Begin the span of a response's message."""
+        span = self._send(self._options.output_topic, response.response_id)
+        return to_headers(trace.set_span_in_context(span, self._context))
+
+    def unanswered(self, reason: Reason | Skip) -> None:
+        """Note why; a skip is no failure, so its status says nothing."""
+        self.sends.clear()
+        if isinstance(reason, Skip):
+            self._is_skipped = True
+            self._span.set_attributes({names.OUTCOME: names.SKIPPED, names.ERROR_TYPE: reason})
+        else:
+            self._fail(reason, names.DEAD_LETTERED)
+            self._send(self._options.dead_letter_topic, None)  # it keeps the headers that the record came with
+
+    def committed(self, marks: Marks) -> None:
+        """Make the spans of the stages, and end."""
+        self._forget(self._record)
+        if self._is_skipped and not self._asked_for:
+            return  # most records, where few users are sampled
+        if not self._is_skipped:
+            self._stages(marks)
+        end_ns = self._ns(marks, marks.committed_s)
+        for span in self.sends:
+            span.end(end_ns)
+        self._span.end(end_ns)
+
+    def dropped(self) -> None:
+        """End without an answer."""
+        self._forget(self._record)
+        self._fail(names.REVOKED, names.GIVEN_UP)
+        self._span.end()
+
+    def _stages(self, marks: Marks) -> None:
+        if not self._has_failed:
+            self._span.set_attribute(names.OUTCOME, names.ANSWERED)
+        for name, begin_s, end_s in (
+            (names.DECODE, marks.received_s, marks.batched_s or marks.answered_s),
+            (names.WAIT_FOR_BATCH, marks.batched_s, marks.asked_s),
+            (names.RELEASE_WAIT, marks.answered_s, marks.sent_s),
+        ):
+            if begin_s and end_s >= begin_s:
+                span = self._tracer.start_span(name, self._context, start_time=self._ns(marks, begin_s))
+                span.end(self._ns(marks, end_s))
+
+    def _ns(self, marks: Marks, at_s: float) -> int:
+        """Return a monotonic time as nanoseconds since 1970; the span began when the record was received."""
+        return self._began_ns + int((at_s - marks.received_s) * 1e9)
+
+    def _send(self, topic: str, message_id: str | None) -> Span:
+        attributes: dict[str, AttributeValue] = {
+            **self._options.client,
+            names.OPERATION_NAME: names.SEND,
+            names.OPERATION_TYPE: names.SEND,
+            names.DESTINATION: topic,
+            **self._of_event(),
+        }
+        if message_id is not None:
+            attributes[names.MESSAGE_ID] = message_id
+        span = self._tracer.start_span(f"{names.SEND} {topic}", self._context, SpanKind.PRODUCER, attributes)
+        self.sends.append(span)
+        return span
+
+    def _of_event(self) -> dict[str, AttributeValue]:
+        impression = self._impression
+        if impression is None:
+            return {}
+        of_request = {names.CONVERSATION_ID: impression.request_id} if impression.request_id else {}
+        return {names.MESSAGE_ID: impression.event_id, **of_request}
+
+    def _fail(self, error_type: str, outcome: str) -> None:
+        self._has_failed = True
+        self._span.set_attributes({names.OUTCOME: outcome, names.ERROR_TYPE: error_type})
+        self._span.set_status(StatusCode.ERROR)
