@@ -27,12 +27,11 @@ from statistics import median
 
 from confluent_kafka import Producer
 
+from tests.support.collector import Collector
 from tests.support.events import encode, impression, slate
 from tests.support.harness import Stage, Worker
 from tests.support.judge import Judge, judge_of
 from tests.support.kafka_broker import KafkaCluster
-
-from .collector import Collector
 
 PARTITIONS = 6
 POISON, POISON_EVERY = b"not Avro", 1_000
@@ -213,7 +212,7 @@ def main() -> int:
     with (
         KafkaCluster() as kafka,
         tempfile.TemporaryDirectory(prefix="mirrorstream-soak-") as folder,
-        Collector() if words.traced else nullcontext() as collector,
+        Collector(keep=False) if words.traced else nullcontext() as collector,
     ):
         stage = Stage(kafka.bootstrap_servers, "soak", Path(folder), dict(OVERRIDES))
         stage.variables |= collector.variables if collector else {}

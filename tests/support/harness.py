@@ -82,7 +82,7 @@ class Stage:
             "bootstrap_servers": self.bootstrap, "group_id": self.name, "input_topics": self.topic,
             "output_topic": self.responses, "dead_letter_topic": self.dead_letters, "engine": "choice-model",
             "transactional_id_prefix": self.name, "start_from": "earliest", "http_port": 0,
-            "session_timeout_s": 6, "transaction_timeout_s": 5, "flush_interval_s": 0.05,
+            "session_timeout_s": 6, "transaction_timeout_s": 5, "flush_interval_s": 0.05, "log_format": "console",
         }  # fmt: skip
         return own | self.overrides | more
 

@@ -15,6 +15,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Self
@@ -57,9 +58,10 @@ VARIABLES = {
 class Served:
     """The process, on a free port of the loopback."""
 
-    def __init__(self, log: Path) -> None:
+    def __init__(self, log: Path, *, flags: Sequence[str] = (), variables: Mapping[str, str] | None = None) -> None:
         self.port = free_port()
         self._log = log
+        self._flags, self._variables = flags, dict(variables or {})
 
     @property
     def url(self) -> str:
@@ -67,10 +69,10 @@ class Served:
 
     def __enter__(self) -> Self:
         flags = [f"--{name}={value}" for name, value in {**FLAGS, "port": str(self.port)}.items()]
-        command = [sys.executable, "-c", COMMAND, "serve", str(model_path(TINY)), *flags, *SWITCHES]
+        command = [sys.executable, "-c", COMMAND, "serve", str(model_path(TINY)), *flags, *SWITCHES, *self._flags]
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                command, stdout=log, stderr=log, env=os.environ | VARIABLES, start_new_session=True
+                command, stdout=log, stderr=log, env=os.environ | VARIABLES | self._variables, start_new_session=True
             )
         return self
 

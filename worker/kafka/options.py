@@ -15,14 +15,13 @@ from worker.core.errors import BadSettings, masked
 from worker.settings import secret_files
 from worker.settings.cross_checks import secret_problems
 from worker.settings.groups import KafkaClientSettings
-from worker.settings.kafka_options import NAMES
+from worker.settings.kafka_options import NAMES, is_secret
 from worker.settings.suggestions import did_you_mean
 
 log = logging.getLogger(__name__)
 
 _UNKNOWN = re.compile(r'No such configuration property: "(.*)"', re.DOTALL)
 _PREFIX = re.compile(r"^Failed to create \w+: ")
-_SECRET = re.compile(r"passw|secret|\.pem$|passphrase|sasl\.oauthbearer\.config|jaas", re.IGNORECASE)
 MIN_SECRET_CHARS = 4  # a shorter one would mask parts of words
 
 
@@ -51,7 +50,7 @@ def told(error: KafkaError, options: Mapping[str, str]) -> str:
     """Return the client's message, without the passwords among the options."""
     text = _PREFIX.sub("", str(error.str()))
     for name, value in options.items():
-        if _SECRET.search(name) and len(value) >= MIN_SECRET_CHARS:
+        if is_secret(name) and len(value) >= MIN_SECRET_CHARS:
             text = text.replace(value, "***")
     return masked(text)
 

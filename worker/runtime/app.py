@@ -7,7 +7,7 @@ member that joins the group cold would hold partitions that it cannot serve.
 import asyncio
 import gc
 import logging
-import sys
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -20,7 +20,7 @@ from worker.core.delivery.handover import FlushLimits, Handover
 from worker.core.delivery.micro_batcher import MicroBatcher
 from worker.core.delivery.response_encoder import Outgoing
 from worker.core.delivery.window import Window
-from worker.core.errors import Fatal, masked
+from worker.core.errors import ExitCode, Fatal, MirrorstreamError
 from worker.core.simulation.draws import PositionProfile
 from worker.core.topics.topic_patterns import shown
 from worker.engines import factory
@@ -29,11 +29,12 @@ from worker.kafka.sink import KafkaSink
 from worker.kafka.source import KafkaSource
 from worker.pipeline.loop import Pipeline
 from worker.pipeline.ports import Engine
-from worker.runtime import pipeline_config, position_profile
-from worker.runtime.export import Tracing, start_tracing
+from worker.runtime import logs, pipeline_config, position_profile
+from worker.runtime.export import Exports, start_exports
 from worker.runtime.health import Health
 from worker.runtime.health_state import HealthState, stale
 from worker.runtime.lifecycle import in_loop, on_signals, retry, unless
+from worker.runtime.log_secrets import secrets_of
 from worker.runtime.telemetry import Telemetry
 from worker.runtime.tracing.options import TraceOptions
 from worker.runtime.wiring import make_pipeline
@@ -61,31 +62,25 @@ class Backfill:
 
 def run(settings: Settings, backfill: Backfill | None = None) -> int:
     """Run a worker until it is told to stop; return the exit code."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Masking("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logging.basicConfig(level=settings.log_level.upper(), handlers=[handler])
-    logging.getLogger("httpx2").setLevel(logging.WARNING)  # it would log every call
-    tracing = start_tracing()
+    exports = start_exports()
+    logs.start(settings, secrets=secrets_of(settings, os.environ), export=exports.logs if exports else None)
     try:
-        asyncio.run(serve(settings, backfill or Backfill(), tracing))
+        asyncio.run(serve(settings, backfill or Backfill(), exports))
     except Fatal as error:
         log.critical("%s", error)
         return error.exit_code
+    except MirrorstreamError:
+        raise
+    except Exception:  # a traceback that Python prints by itself could show a password
+        log.critical("the worker failed", exc_info=True)
+        return int(ExitCode.FATAL)
     finally:
-        if tracing is not None:
-            tracing.stop()
+        if exports is not None:
+            exports.stop()
     return 0
 
 
-class _Masking(logging.Formatter):
-    """A formatter that shows no password of an address, whoever logs it: a proxy's, or a collector's of traces."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Return the line without passwords."""
-        return masked(super().format(record))
-
-
-async def serve(settings: Settings, backfill: Backfill, tracing: Tracing | None = None) -> None:
+async def serve(settings: Settings, backfill: Backfill, exports: Exports | None = None) -> None:
     """Build the parts in order, work, and take them down.  Raises `Fatal`."""
     client.check(settings)  # before the engine, which takes its time
     stop = asyncio.Event()
@@ -96,8 +91,8 @@ async def serve(settings: Settings, backfill: Backfill, tracing: Tracing | None 
     if doubt := prompt_profiles.doubt(settings.model, profile, reads_prompt=engine.card.reads_prompt):
         log.warning("%s", doubt)
     telemetry = Telemetry(engine.card, blockers=state.blockers, options=_trace_options(settings))
-    if tracing is not None:
-        tracing.watch(telemetry.spans_dropped)
+    if exports is not None:
+        exports.watch(telemetry.spans_dropped)
     health = _health(settings, state, telemetry)
     log.info("health and metrics on port %d", health.port)
     if ENGINES[settings.engine].is_remote:

@@ -236,6 +236,9 @@ class OperationSettings(_Group):
     )
     http_port: int = Field(8080, ge=0, le=65535, description="HTTP port; 0 picks a free one")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Minimum log level")
+    log_format: Literal["auto", "json", "console"] = Field(
+        "auto", description="Form of log lines; auto: console on a terminal, else JSON"
+    )
     trace_parent: Literal["record", "link"] = Field(
         "record", description="Trace of a record: the one in its headers, or one of its own that links to it"
     )

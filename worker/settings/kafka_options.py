@@ -9,6 +9,9 @@ user's value is used.  None is dropped in silence.
 True
 """
 
+import re
+
+_SECRET = re.compile(r"passw|secret|\.pem$|passphrase|sasl\.oauthbearer\.config|jaas", re.IGNORECASE)
 # Options that carry the delivery guarantee, and the setting that stands for each, "" where there is none.
 _GUARANTEE = {
     "acks": "delivery",
@@ -113,3 +116,12 @@ def refusal(name: str) -> str | None:
         if own in _FIXED:
             return _FIXED[own]
     return None
+
+
+def is_secret(name: str) -> bool:
+    """Return True if the value of an option is shown to nobody.
+
+    >>> [is_secret(name) for name in ("sasl.password", "ssl.key.pem", "client.id")]
+    [True, True, False]
+    """
+    return _SECRET.search(name) is not None

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from .ledger import Entry, Fate, Key, Metric, Notice
 
-SEVERE = re.compile(r"\b(WARNING|ERROR|CRITICAL)\b")
+SEVERE = re.compile(r"\b(WARNING|ERROR|CRITICAL)\b|\[(warning|error|critical) *\]")
 
 
 @dataclass(frozen=True, slots=True)

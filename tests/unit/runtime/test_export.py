@@ -7,12 +7,12 @@ import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Event, Thread
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 from opentelemetry.context import Context
-from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.sdk.trace.export import SpanExportResult
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExportResult
 from opentelemetry.trace import Link, SpanContext, TraceFlags
 from prometheus_client import CollectorRegistry
 
@@ -21,7 +21,7 @@ from tests.support.patience import patience
 from worker.core.errors import BadSettings
 from worker.core.simulation.draws import EngineCard
 from worker.runtime import export
-from worker.runtime.export import Tracing, start_tracing
+from worker.runtime.export import Exports, start_exports
 from worker.runtime.telemetry import Telemetry
 
 CARD = EngineCard("choice-model", "0", "choice-model", None, {}, reads_prompt=False)
@@ -33,6 +33,8 @@ def _no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith("OTEL_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("OTEL_METRICS_EXPORTER", "none")
+    monkeypatch.setenv("OTEL_LOGS_EXPORTER", "none")
     monkeypatch.setattr("opentelemetry.trace.set_tracer_provider", lambda _: None)
 
 
@@ -54,7 +56,7 @@ def test_nothing_is_exported_without_an_endpoint_or_where_it_is_switched_off(
 ) -> None:
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    assert start_tracing() is None
+    assert start_exports() is None
 
 
 @pytest.mark.parametrize(
@@ -75,7 +77,7 @@ def test_an_exporter_that_is_not_installed_is_refused(
     for name, value in (NOWHERE | variables).items():
         monkeypatch.setenv(name, value)
     with pytest.raises(BadSettings, match=told):
-        start_tracing()
+        start_exports()
 
 
 class Collector(BaseHTTPRequestHandler):
@@ -113,7 +115,7 @@ def test_spans_are_posted_to_the_endpoint_of_the_environment(
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)
     monkeypatch.setenv("OTEL_SERVICE_NAME", "shadow-worker")
     Collector.posted.clear()
-    tracing = start_tracing()
+    tracing = start_exports()
     assert tracing is not None
     span(tracing)
     tracing.stop()
@@ -128,9 +130,9 @@ def test_grpc_is_another_exporter(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its port is another too, so a collector that takes grpc alone is one of the usual cases."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
-    tracing = start_tracing()
+    tracing = start_exports()
     assert tracing is not None
-    assert "grpc" in type(tracing._export._exporter).__module__
+    assert "grpc" in type(exporter_of(tracing)).__module__
     tracing.stop()
 
 
@@ -141,10 +143,10 @@ def test_the_resource_is_what_the_variables_say(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "service.name=shadow,service.version=7,k8s.pod.name=a-0")
 
     def attributes() -> dict[str, object]:
-        tracing = start_tracing()
+        tracing = start_exports()
         assert tracing is not None
         tracing.stop()
-        return dict(tracing.provider.resource.attributes)
+        return dict(provider_of(tracing).resource.attributes)
 
     found = attributes()
     assert (found["service.name"], found["service.version"], found["k8s.pod.name"]) == ("shadow", "7", "a-0")
@@ -161,15 +163,15 @@ def test_a_collector_that_is_away_is_one_line_and_a_count(
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector)
     Collector.posted.clear()
     Collector.status = 404
-    tracing, dropped = start_tracing(), list[int]()
+    tracing, dropped = start_exports(), list[int]()
     assert tracing is not None
     tracing.watch(dropped.append)
     for _ in range(3):
         span(tracing)
-        tracing.provider.force_flush()
+        provider_of(tracing).force_flush()
     Collector.status = 200
     span(tracing)
-    tracing.provider.force_flush()
+    provider_of(tracing).force_flush()
     tracing.stop()
     lines = [one.getMessage() for one in caplog.records if one.levelno >= logging.INFO]
     assert [line.partition("(")[0] for line in lines] == [
@@ -188,7 +190,7 @@ def test_a_collector_that_hangs_does_not_hold_a_stop(
     monkeypatch.setattr(export, "STOP_S", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as silent:  # accepts, and never answers
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
-        tracing = start_tracing()
+        tracing = start_exports()
         assert tracing is not None
         span(tracing)
         start_s = time.monotonic()
@@ -208,7 +210,7 @@ def test_what_a_full_queue_drops_is_counted_without_a_line_each(
     monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "2")
     monkeypatch.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "2")
     entered, released = Event(), Event()
-    tracing, dropped = start_tracing(), list[int]()
+    tracing, dropped = start_exports(), list[int]()
     assert tracing is not None
     tracing.watch(dropped.append)
 
@@ -217,7 +219,7 @@ def test_what_a_full_queue_drops_is_counted_without_a_line_each(
         released.wait(patience(30))
         return SpanExportResult.SUCCESS
 
-    monkeypatch.setattr(tracing._export._exporter, "export", hold)
+    monkeypatch.setattr(exporter_of(tracing), "export", hold)
     span(tracing)
     span(tracing)
     assert entered.wait(patience(30))
@@ -229,9 +231,20 @@ def test_what_a_full_queue_drops_is_counted_without_a_line_each(
     assert caplog.records == []
 
 
-def span(tracing: Tracing) -> None:
+def provider_of(exports: Exports) -> TracerProvider:
+    assert exports.traces is not None
+    return exports.traces.provider
+
+
+def exporter_of(exports: Exports) -> Any:
+    (processor,) = provider_of(exports)._active_span_processor._span_processors
+    assert isinstance(processor, BatchSpanProcessor)
+    return processor._batch_processor._exporter._exporter  # type: ignore[attr-defined]
+
+
+def span(tracing: Exports) -> None:
     """Trace one impression."""
-    own = Telemetry(CARD, registry=CollectorRegistry(), tracer=tracing.provider.get_tracer("test"))
+    own = Telemetry(CARD, registry=CollectorRegistry(), tracer=provider_of(tracing).get_tracer("test"))
     own.record(record()).dropped()
 
 
@@ -241,11 +254,11 @@ def test_a_transaction_has_room_for_its_links_and_is_sampled_with_its_records(
 ) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector)
     monkeypatch.setenv("OTEL_TRACES_SAMPLER", "parentbased_always_off")
-    tracing = start_tracing()
+    tracing = start_exports()
     assert tracing is not None
     sampled = SpanContext(1, 2, is_remote=True, trace_flags=TraceFlags(TraceFlags.SAMPLED))
-    found = tracing.provider.get_tracer("test").start_span("send", Context(), links=[Link(sampled)] * 256)
+    found = provider_of(tracing).get_tracer("test").start_span("send", Context(), links=[Link(sampled)] * 256)
     assert isinstance(found, ReadableSpan)
     assert (len(found.links), found.dropped_links) == (256, 0)
-    assert not tracing.provider.get_tracer("test").start_span("send", Context()).is_recording()
+    assert not provider_of(tracing).get_tracer("test").start_span("send", Context()).is_recording()
     tracing.stop()

@@ -29,7 +29,7 @@ from worker.core.simulation.questions import Depths, Status
 from worker.core.simulation.sampling import Sampling
 from worker.pipeline.ports import Delivery
 from worker.pipeline.traces import RecordTrace
-from worker.runtime.export import LinkedSampler, limits
+from worker.runtime.export_traces import LinkedSampler, limits
 from worker.runtime.telemetry import Telemetry
 from worker.runtime.tracing import names
 from worker.runtime.tracing.options import TraceOptions

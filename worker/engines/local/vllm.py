@@ -280,10 +280,11 @@ def _plain(value: Any) -> str:
 
 def _traces_endpoint() -> str | None:
     """Return where vLLM sends spans of its own, which is where the worker's go; None if traces are switched off."""
-    wanted = otel.traces(os.environ)
+    wanted = otel.destination("traces", os.environ)
     if wanted is None:
         return None
     os.environ[otel.TRACES_PROTOCOL] = wanted.protocol  # all that vLLM reads, and its default is grpc
+    os.environ[otel.SERVICE_NAME] = otel.service_name(os.environ)  # else its spans are of an unknown service
     return wanted.endpoint
 
 

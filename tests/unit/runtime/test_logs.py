@@ -1,0 +1,173 @@
+"""Log lines: in the form that is wanted, with their trace, and without what nobody shall read."""
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from opentelemetry.sdk.trace import TracerProvider
+
+from tests.support.collector import Collector, attributes
+from worker.runtime import logs
+from worker.runtime.export import start_exports
+from worker.runtime.log_secrets import secrets_of
+from worker.settings import Settings
+
+log = logging.getLogger("worker.test")
+
+
+class Terminal(io.StringIO):
+    """A stream that says that a person looks on."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture(autouse=True)
+def _root() -> Iterator[None]:
+    """Give pytest its handlers back."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    for handler in root.handlers:
+        if handler not in handlers:
+            handler.close()
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    logging.captureWarnings(capture=False)
+
+
+def logging_to(stream: io.StringIO, *secrets: str, **settings: Any) -> None:
+    logs.start(Settings(**settings), secrets=secrets, stream=stream)
+
+
+def test_a_machine_gets_json_with_everything_in_fields() -> None:
+    stream = io.StringIO()
+    logging_to(stream)
+    log.warning("%s: %s; dead-lettered", "impressions[3]@1842", "avro")
+    found = json.loads(stream.getvalue())
+    assert found.pop("timestamp").endswith("Z")
+    assert found == {"event": "impressions[3]@1842: avro; dead-lettered", "level": "warning", "logger": "worker.test"}
+
+
+@pytest.mark.parametrize(
+    ("stream", "form", "is_json"),
+    [
+        (io.StringIO(), "auto", True),
+        (Terminal(), "auto", False),
+        (io.StringIO(), "console", False),
+        (Terminal(), "json", True),
+    ],
+)
+def test_a_person_gets_lines(stream: io.StringIO, form: str, *, is_json: bool) -> None:
+    logging_to(stream, log_format=form)
+    log.info("worker ready")
+    assert stream.getvalue().startswith("{") is is_json
+    assert "worker ready" in stream.getvalue()
+
+
+def test_a_line_has_its_trace() -> None:
+    stream = io.StringIO()
+    logging_to(stream)
+    with TracerProvider().get_tracer("test").start_as_current_span("process") as span:
+        log.info("within")
+    log.info("without")
+    within, without = map(json.loads, stream.getvalue().splitlines())
+    assert int(within["trace_id"], 16) == span.get_span_context().trace_id
+    assert int(within["span_id"], 16) == span.get_span_context().span_id
+    assert "trace_id" not in without
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_no_line_has_a_secret_or_a_local_variable_even_in_a_traceback(form: str) -> None:
+    stream = io.StringIO()
+    logging_to(stream, "s3cret-word", log_format=form)
+    event_text = "what a user wrote"  # a local variable, which structlog's own tracebacks show
+    try:
+        assert event_text
+        raise ValueError("login with s3cret-word at http://me:passw0rd@registry failed")
+    except ValueError:
+        log.exception("it failed with %s", "s3cret-word")
+    text = stream.getvalue()
+    assert "ValueError" in text
+    assert "Traceback" in text
+    assert [one for one in ("s3cret-word", "passw0rd", event_text) if one in text] == []
+
+
+def test_the_headers_of_a_collector_are_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "authorization=Bearer%20abcdef,x-tenant=shop-1")
+    stream = io.StringIO()
+    logging_to(stream)
+    log.info("sent Bearer%%20abcdef to %s", "shop-1")
+    assert "abcdef" not in stream.getvalue()
+    assert "shop-1" not in stream.getvalue()
+
+
+def test_secrets_are_those_of_options_files_and_variables(tmp_path: Path) -> None:
+    folder, token, auth = tmp_path / "kafka", tmp_path / "token", tmp_path / "auth"
+    folder.mkdir()
+    (folder / "sasl.password").write_text("of-a-file\n")
+    (folder / "client.id").write_text("worker-1")
+    token.write_text("bearer\n")
+    auth.write_text("user:of-the-registry")
+    settings = Settings.model_construct(
+        **dict(Settings()) | {
+            "kafka_options": {"ssl.key.password": "of-an-option", "client.rack": "a"},
+            "kafka_secrets": folder, "schema_registry_auth_file": auth, "server_auth_file": token,
+            "vllm_options": {"hf_token": "of-the-hub", "dtype": "half"},
+        }
+    )  # fmt: skip
+    found = set(secrets_of(settings, {"HF_TOKEN": "of-a-variable", "HOME": "/root"})) - {""}
+    assert found == {
+        "of-a-file", "of-an-option", "bearer", "user:of-the-registry", "of-the-registry", "of-the-hub", "of-a-variable",
+    }  # fmt: skip
+
+
+def test_a_file_of_a_secret_that_is_not_there_is_others_business(tmp_path: Path) -> None:
+    settings = Settings.model_construct(**dict(Settings()) | {"server_auth_file": tmp_path / "none"})
+    assert list(secrets_of(settings, {})) == []
+
+
+def test_warnings_of_python_are_lines_of_the_log() -> None:
+    import warnings
+
+    stream = io.StringIO()
+    logging_to(stream)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        logging.captureWarnings(capture=False)
+        logging.captureWarnings(capture=True)
+        warnings.warn("old", DeprecationWarning, stacklevel=1)
+    assert json.loads(stream.getvalue())["logger"] == "py.warnings"
+
+
+@pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
+def test_lines_go_to_the_collector_with_their_trace_and_without_secrets(
+    monkeypatch: pytest.MonkeyPatch, protocol: str
+) -> None:
+    with Collector(protocol) as collector:
+        for name, value in collector.variables.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("OTEL_TRACES_EXPORTER", "none")
+        monkeypatch.setenv("OTEL_METRICS_EXPORTER", "none")
+        exports = start_exports()
+        assert exports is not None
+        assert exports.logs is not None
+        logs.start(Settings(), secrets=["s3cret-word"], export=exports.logs, stream=io.StringIO())
+        with TracerProvider().get_tracer("test").start_as_current_span("process") as span:
+            log.warning("a line with s3cret-word")
+        try:
+            raise ValueError("s3cret-word")
+        except ValueError:
+            log.exception("failed")
+        logging.getLogger("opentelemetry.exporter").error("a line that would cause the next one")
+        exports.stop()
+    first, second = collector.logs
+    assert (first.body.string_value, first.severity_text) == ("a line with ***", "WARN")
+    assert int.from_bytes(first.trace_id) == span.get_span_context().trace_id
+    assert attributes(second.attributes)["exception.type"] == "ValueError"
+    assert "s3cret-word" not in str(second)
+    assert set(collector.requests) == {"ExportLogsServiceRequest"}

@@ -1,0 +1,26 @@
+"""What no log line may have: the secrets that a worker knows when it starts."""
+
+import re
+from collections.abc import Iterator, Mapping
+
+from worker.settings import Settings, secret_files
+from worker.settings.kafka_options import is_secret
+
+_OF_VARIABLES = re.compile(r"(TOKEN|PASSWORD|SECRET)$")
+_OF_VLLM = re.compile(r"token|passw|secret|api_key", re.IGNORECASE)
+
+
+def secrets_of(settings: Settings, environment: Mapping[str, str]) -> Iterator[str]:
+    """Return the values of secret options, of files of tokens, and of variables such as `HF_TOKEN`.
+
+    A file that cannot be read has none here: whoever needs it says what is wrong with it.
+    """
+    options = {**settings.kafka_options, **secret_files.read(settings.kafka_secrets).options}
+    yield from (value for name, value in options.items() if is_secret(name))
+    yield from (str(value) for name, value in settings.vllm_options.items() if _OF_VLLM.search(name))
+    yield from (value for name, value in environment.items() if _OF_VARIABLES.search(name))
+    for path in (settings.schema_registry_auth_file, settings.server_auth_file):
+        if path is not None and not secret_files.unreadable(path):
+            text = path.read_text(encoding="latin-1").strip()
+            yield text
+            yield text.partition(":")[2]  # of user:password

@@ -1,0 +1,108 @@
+"""The log of a worker on standard error: JSON for machines, or lines for people; and the same over OTLP.
+
+Modules log by the standard library; structlog renders what they say.  Each line has the trace that it belongs to, if
+one is recorded.  No line has a password, whoever writes it: addresses lose theirs, and what is in a secret file or a
+header of OTEL_* is replaced wherever it turns up, in a traceback, too.
+"""
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from typing import Any, TextIO
+
+import structlog
+from opentelemetry import trace
+
+from worker.core.errors import masked
+from worker.runtime.export_logs import LogsExport
+from worker.settings.groups import OperationSettings
+
+MIN_SECRET = 4  # characters; shorter ones would replace parts of ordinary words
+HIDDEN = "***"
+_QUIET = ("httpx2", "urllib3")  # they would log every call
+_HEADERS = "_HEADERS"  # how the names of variables end whose values are tokens
+
+
+def start(
+    settings: OperationSettings, *, secrets: Iterable[str] = (), export: LogsExport | None = None,
+    stream: TextIO = sys.stderr,
+) -> None:  # fmt: skip
+    """Log to `stream`, and to a collector if there is one.  `secrets` are texts that no line may have."""
+    clean = cleaner({*secrets, *header_values(os.environ)})
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(_LineFormatter(_is_json(settings, stream), clean, colours=stream.isatty()))
+    handlers: list[logging.Handler] = [handler]
+    if export is not None:
+        handlers.append(export.handler(clean))
+    logging.basicConfig(level=settings.log_level.upper(), handlers=handlers, force=True)
+    logging.captureWarnings(capture=True)
+    for name in _QUIET:
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def cleaner(secrets: Iterable[str]) -> Callable[[str], str]:
+    """Return what removes passwords from a text: those of addresses, and these.
+
+    >>> cleaner(["s3cret"])("SASL with s3cret at http://me:word@registry")
+    'SASL with *** at http://***@registry'
+    """
+    # The longest first: one may be a part of another.
+    known = sorted({one for one in secrets if len(one) >= MIN_SECRET}, key=len, reverse=True)
+
+    def clean(text: str) -> str:
+        for one in known:
+            text = text.replace(one, HIDDEN)
+        return masked(text)
+
+    return clean
+
+
+def header_values(environment: Mapping[str, str]) -> Iterable[str]:
+    """Return the values of headers that go to a collector: tokens.
+
+    >>> list(header_values({"OTEL_EXPORTER_OTLP_HEADERS": "x-token=abc,tenant=shop"}))
+    ['abc', 'shop']
+    """
+    for name, text in environment.items():
+        if name.startswith("OTEL_EXPORTER_OTLP") and name.endswith(_HEADERS):
+            yield from (pair.partition("=")[2].strip() for pair in text.split(","))
+
+
+def _is_json(settings: OperationSettings, stream: TextIO) -> bool:
+    return settings.log_format == "json" or (settings.log_format == "auto" and not stream.isatty())
+
+
+def _trace_ids(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Add the ids of the current span."""
+    context = trace.get_current_span().get_span_context()
+    if context.is_valid:
+        event["trace_id"] = trace.format_trace_id(context.trace_id)
+        event["span_id"] = trace.format_span_id(context.span_id)
+    return event
+
+
+class _LineFormatter(structlog.stdlib.ProcessorFormatter):
+    def __init__(self, is_json: bool, clean: Callable[[str], str], *, colours: bool) -> None:  # noqa: FBT001 - first
+        self._clean = clean
+        # A traceback with local variables, which structlog has by default, would show events and secrets.
+        console = structlog.dev.ConsoleRenderer(
+            colors=colours, pad_event_to=0, exception_formatter=structlog.dev.plain_traceback
+        )
+        rendered: list[Any] = (
+            [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(ensure_ascii=False)]
+            if is_json
+            else [console]
+        )
+        super().__init__(
+            foreign_pre_chain=[
+                structlog.stdlib.add_log_level,
+                structlog.stdlib.add_logger_name,
+                structlog.processors.TimeStamper(fmt="iso", utc=True),
+                _trace_ids,
+            ],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendered],
+        )
+
+    def format(self, record: logging.LogRecord) -> str:
+        return self._clean(super().format(record))
