@@ -80,9 +80,10 @@ class LinkedSampler(Sampler):
         trace_state: TraceState | None = None,
     ) -> SamplingResult:
         """Decide on one span."""
-        is_root = not trace.get_current_span(parent_context).get_span_context().is_valid
-        is_linked = is_root and any(link.context.trace_flags.sampled for link in links or ())
-        sampler = ALWAYS_ON if is_linked and self._sampler is not ALWAYS_OFF else self._sampler
+        sampler = self._sampler
+        if links and sampler is not ALWAYS_OFF and any(link.context.trace_flags.sampled for link in links):
+            is_root = not trace.get_current_span(parent_context).get_span_context().is_valid
+            sampler = ALWAYS_ON if is_root else sampler
         return sampler.should_sample(parent_context, trace_id, name, kind, attributes, links, trace_state)
 
     def get_description(self) -> str:

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,13 +64,17 @@ class Contending:
 
 
 @contextmanager
-def running(command: Sequence[str]) -> Iterator[Contending]:
-    """Run a command in a temporary folder until the block ends."""
+def running(command: Sequence[str], variables: Mapping[str, str] | None = None) -> Iterator[Contending]:
+    """Run a command in a temporary folder until the block ends, with additional environment variables."""
     with tempfile.TemporaryDirectory(prefix="mirrorstream-bench-") as folder:
         log = Path(folder) / "log"
         with log.open("wb") as output:
             process = subprocess.Popen(
-                ending_with_parent(command), stdout=output, stderr=output, env=_environment(), cwd=folder
+                ending_with_parent(command),
+                stdout=output,
+                stderr=output,
+                env={**_environment(), **(variables or {})},
+                cwd=folder,
             )
         contending = Contending(command, process, log)
         try:

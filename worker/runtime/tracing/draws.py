@@ -85,10 +85,14 @@ class RequestSpans:
     """The span of one request, and its context for the model's own spans."""
 
     def __init__(self, chats: Chats, span: Span, parent: Context) -> None:
-        self._chats, self._span = chats, span
-        self.headers = to_headers(trace.set_span_in_context(span, parent))
+        self._chats, self._span, self._parent = chats, span, parent
         self._error_type = ""
         self._ended_ns: int | None = None
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Its context, made only for a model that takes one."""
+        return to_headers(trace.set_span_in_context(self._span, self._parent))
 
     def answered(self, answer: ModelAnswer) -> None:
         """Note usage and finish reason; texts only if they are wanted."""
