@@ -88,10 +88,13 @@ ONLY_IN = {
     "prometheus_client": (
         "worker.runtime.telemetry",
         "worker.runtime.admission_metrics",
+        "worker.runtime.answer_metrics",
         "worker.runtime.client_metrics",
+        "worker.runtime.engine_metrics",
         "worker.runtime.export_metrics",
         "worker.runtime.lag_metrics",
         "worker.runtime.readiness_metrics",
+        "worker.runtime.service_metrics",
         "worker.runtime.transaction_metrics",
         "worker.bench.model.stream",
         "worker.experiment.page.prometheus",

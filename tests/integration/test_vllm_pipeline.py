@@ -60,4 +60,4 @@ async def test_every_question_is_answered_with_its_reasons(
         assert answer["usage"]["completion_tokens"] > 0
     duels = [answer["duel_share"] for answer in answers if answer["question"] == "DUEL"]
     assert all(0 <= share <= 1 for share in duels)
-    assert b'mirrorstream_tokens_total{direction="cached"}' in telemetry.exposition()[0]
+    assert b'mirrorstream_tokens_total{direction="cached",model=' in telemetry.exposition()[0]

@@ -34,7 +34,7 @@ from worker.core.errors import Poison, Retryable
 from worker.core.prompts.prompt import Prompt
 from worker.core.records import Headers, Message, Partition, Reason, Record
 from worker.core.simulation.draw_trace import ModelAnswer, ModelRequest
-from worker.core.simulation.draws import Ask, Drawn, EngineCard
+from worker.core.simulation.draws import Ask, Drawn, DrawRetry, EngineCard
 from worker.core.simulation.questions import Status
 from worker.core.simulation.response import SimulatedResponse
 from worker.core.simulation.sampling import Skip
@@ -309,6 +309,7 @@ class FakeWatch:
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
         self.gauges: dict[str, float] = {}
+        self.gauges_of_engine: dict[str, int] = {}
         self.most_paused = 0
         self.trace: Mapping[str, str] = {}  # instead of one by event id
         self.ends: Counter[str] = Counter()  # of traces
@@ -371,6 +372,18 @@ class FakeWatch:
 
     def engine_died(self) -> None:
         self.counts["engine death"] += 1
+
+    def engine_start(self, *, seconds: float, ok: bool) -> None:
+        self.counts["engine started" if ok else "engine did not start"] += 1
+
+    def restarts_left(self, number: int) -> None:
+        self.gauges_of_engine["restarts left"] = number
+
+    def draw_retried(self, reason: DrawRetry) -> None:
+        self.counts[f"draw again: {reason}"] += 1
+
+    def seats(self, number: int) -> None:
+        self.gauges_of_engine["seats"] = number
 
     def batch(self, num_records: int, ended_by: BatchEnd) -> None:
         self.counts[f"batch {ended_by}"] += num_records

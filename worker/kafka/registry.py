@@ -24,6 +24,7 @@ from worker.core.codec import avro_encoder, avro_schemas
 from worker.core.codec.framing import SchemaRef, SchemaRefKind
 from worker.core.errors import BadSettings, Poison, Retryable
 from worker.core.records import Reason
+from worker.core.service_requests import RegistryWatch
 from worker.kafka.registry_client import NoSuchSchema, RegistryClient
 
 T = TypeVar("T")
@@ -83,8 +84,8 @@ class Schemas:
     raises `BadSettings` if one of them cannot be used.
     """
 
-    def __init__(self, url: str | None, auth_file: Path | None = None) -> None:
-        self._client = RegistryClient(url, auth_file) if url else None
+    def __init__(self, url: str | None, auth_file: Path | None = None, watch: RegistryWatch | None = None) -> None:
+        self._client = RegistryClient(url, auth_file, watch) if url else None
         self._own: dict[SchemaRef, avro_schemas.Schema] = {
             SchemaRef(
                 SchemaRefKind.FINGERPRINT, avro_schemas.schema_fingerprint(avro_schemas.schema_text(name)).hex()
@@ -222,12 +223,12 @@ def register(url: str, auth_file: Path | None, subjects: dict[str, str]) -> dict
     return ids
 
 
-def schema_id(url: str, auth_file: Path | None, subject: str, name: str) -> int:
+def schema_id(url: str, auth_file: Path | None, subject: str, name: str, watch: RegistryWatch | None = None) -> int:
     """Return the id that one of our schemas has under a subject.
 
     Raises `BadSettings` if it is not registered, `Retryable` if the registry does not answer.
     """
-    client = RegistryClient(url, auth_file)
+    client = RegistryClient(url, auth_file, watch)
     try:
         return _id(_call_now(client, "POST", f"/subjects/{quote(subject, safe='')}", _body(name)), subject, client)
     except NoSuchSchema as error:

@@ -17,6 +17,7 @@ import asyncio
 import json
 import re
 import ssl
+import time
 import zlib
 from collections.abc import Mapping
 from contextlib import aclosing
@@ -28,6 +29,7 @@ from urllib.parse import unquote, urlsplit
 import httpx2
 
 from worker.core.errors import BadSettings, MirrorstreamError, Retryable
+from worker.core.service_requests import RegistryEnd, RegistryWatch, Unwatched
 
 CALL_S = 10.0  # for a whole response, connection and body; a registry responds within milliseconds
 MAX_BODY_BYTES = 2 << 20  # a registry stores a schema as one Kafka message, of 1 MB at most
@@ -50,7 +52,8 @@ class RegistryClient:
     address or the file cannot be used.
     """
 
-    def __init__(self, url: str, auth_file: Path | None = None) -> None:
+    def __init__(self, url: str, auth_file: Path | None = None, watch: RegistryWatch | None = None) -> None:
+        self._watch = watch or Unwatched()
         self._urls = [one.strip().rstrip("/") for one in url.split(",") if one.strip()]
         self.shown = ", ".join(map(shown, self._urls))
         if not self._urls or not all(map(_is_usable, self._urls)):
@@ -61,6 +64,18 @@ class RegistryClient:
 
     async def call(self, method: str, path: str, body: object = None) -> Mapping[str, Any]:
         """Return the registry's JSON object.  Raises `NoSuchSchema`, or `Retryable` if no registry has answered."""
+        began_s, end = time.monotonic(), RegistryEnd.FAILED
+        try:
+            answer = await self._call(method, path, body)
+            end = RegistryEnd.ANSWERED
+        except NoSuchSchema:
+            end = RegistryEnd.NOT_FOUND
+            raise
+        finally:
+            self._watch.registry_asked(end, time.monotonic() - began_s)
+        return answer
+
+    async def _call(self, method: str, path: str, body: object) -> Mapping[str, Any]:
         problems = []
         for url in self._urls:
             try:

@@ -8,7 +8,7 @@ from itertools import count, islice
 from typing import Protocol, TypeVar
 
 from worker.core.errors import EngineDead, Retryable
-from worker.core.simulation.draws import Ask, Drawn
+from worker.core.simulation.draws import Ask, Drawn, DrawRetry
 from worker.core.simulation.prepare import Prepared
 from worker.core.simulation.questions import Status
 from worker.core.simulation.response import Timings
@@ -35,6 +35,9 @@ class Ready:
 
 class DrawWatch(Protocol):
     """Who counts draws."""
+
+    def draw_retried(self, reason: DrawRetry) -> None:
+        """Count a draw that is asked again."""
 
     def drawn(self, drawn: Drawn, seconds: float) -> None:
         """Count a draw that has ended, and how long the engine had it, seconds."""
@@ -82,7 +85,9 @@ class Asker:
     async def _draw(self, entry: RecordInFlight, ask: Ask, number: int) -> tuple[Drawn, float]:
         """Return what a draw gave, and when; `number` is its place in its question, from 1."""
         drawn, attempts = Drawn(Status.TIMEOUT), count(1)
-        for _ in range(TRIES):
+        for tried in range(TRIES):
+            if tried:
+                self._watch.draw_retried(DrawRetry.TIMEOUT)
             drawn = await self._supervisor.ask(entry.record, lambda: self._send(entry, ask, number, next(attempts)))
             if drawn.status is not Status.TIMEOUT:
                 break

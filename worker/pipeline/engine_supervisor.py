@@ -23,7 +23,7 @@ from typing import Protocol
 from worker.core.errors import EngineDead, EngineGone, Poison, Retryable
 from worker.core.records import Reason, Record
 from worker.core.resilience.suspects import KILLER_DEATHS, Suspects, Where
-from worker.core.simulation.draws import Drawn
+from worker.core.simulation.draws import Drawn, DrawRetry
 from worker.core.simulation.questions import Status
 from worker.pipeline.concurrency_gate import ConcurrencyGate
 from worker.pipeline.loop_port import RecordLoop
@@ -40,10 +40,19 @@ AWAY_S, MAX_AWAY_S = 1.0, 10.0  # before the next probe of an engine that cannot
 
 
 class EngineWatch(Protocol):
-    """Who counts deaths."""
+    """Who counts deaths, starts and retries."""
 
     def engine_died(self) -> None:
         """Count a death or a hang of the engine, but none after a stop signal."""
+
+    def engine_start(self, *, seconds: float, ok: bool) -> None:
+        """Count a start of the engine, and how long it took, seconds."""
+
+    def restarts_left(self, number: int) -> None:
+        """Set how many more deaths in a row the engine is restarted after."""
+
+    def draw_retried(self, reason: DrawRetry) -> None:
+        """Count a draw that is asked again."""
 
 
 class EngineSupervisor:
@@ -74,11 +83,21 @@ class EngineSupervisor:
         self._probing = asyncio.Lock()
         self._down = self._away = ""
         self._life = 0  # how often the engine was restarted
-        self._num_deaths = 0  # since anything was answered
+        self._set_deaths(0)
         self._proven = False  # the engine has answered a whole record since its last death
         self._partly_answered: set[Where] = set()  # records with a draw answered since the last start
         self._checked: set[Where] = set()  # suspects before which the engine was probed
         self._last_answer_s = clock()
+
+    @property
+    def seats(self) -> int:
+        """How many draws may run on the engine at once."""
+        return self._gate.limit
+
+    def _set_deaths(self, number: int) -> None:
+        """Set how many deaths there were since anything was answered."""
+        self._num_deaths = number
+        self._watch.restarts_left(max(0, self._max_restarts - number))
 
     @property
     def is_down(self) -> bool:
@@ -126,8 +145,10 @@ class EngineSupervisor:
                 try:
                     return self._note_answer(where, await send(), life)
                 except EngineDead as error:
+                    self._watch.draw_retried(DrawRetry.DIED)
                     self._on_death(error, life, self._inside)
                 except Retryable as error:
+                    self._watch.draw_retried(DrawRetry.AWAY)
                     self._on_away(error)
                 finally:
                     self._leave(where)
@@ -210,7 +231,8 @@ class EngineSupervisor:
     def _note_answered(self, where: Where) -> None:
         """Note a record that is answered whole: an engine may answer some draws of a killer and die of others."""
         if where in self._partly_answered and not self._proven:
-            self._num_deaths, self._proven = 0, True
+            self._set_deaths(0)
+            self._proven = True
         if self.suspects.clear(where):
             self._loop.note_changed(where[0])
 
@@ -263,7 +285,7 @@ class EngineSupervisor:
         if self._loop.stopping:
             log.warning("%s, while the worker stops: its records are left to the next owner", self._down)
             return
-        self._num_deaths += 1
+        self._set_deaths(self._num_deaths + 1)
         self._proven = False
         self._partly_answered.clear()
         self._checked.clear()
@@ -280,9 +302,11 @@ class EngineSupervisor:
         while True:
             if self._num_deaths > self._max_restarts:
                 raise EngineGone(f"{self._down}; {self._num_deaths} deaths in a row, the worker stops")
+            started_s = self._clock()
             try:
                 async with asyncio.timeout(MAX_START_S):
                     await self._engine.stop()
+                    started_s = self._clock()
                     await self._engine.start()
                 break
             except TimeoutError:
@@ -290,8 +314,10 @@ class EngineSupervisor:
             except Exception as error:
                 log.exception("the engine did not start")
                 self._down = f"the engine died and did not start: {error}"
-                self._num_deaths += 1
+                self._watch.engine_start(seconds=self._clock() - started_s, ok=False)
+                self._set_deaths(self._num_deaths + 1)
             await asyncio.sleep(RESTART_WAIT_S)
+        self._watch.engine_start(seconds=self._clock() - started_s, ok=True)
         log.info("engine restarted; asking %d suspect records one at a time", self.suspects.waiting)
         self._life += 1
         self._down = ""

@@ -58,6 +58,9 @@ class AdmissionWatch(Protocol):
     def window(self, shares: Sequence[float], shut_by: ShutBy | None) -> None:
         """Set the shares of the window's budgets (records, bytes, tokens), and why partitions are paused."""
 
+    def seats(self, number: int) -> None:
+        """Set how many draws may run in the engine at once."""
+
 
 class LoopWatch(StaleWatch, AdmissionWatch, BatchTraces, Protocol):
     """Who counts and traces what the loop itself does."""
@@ -366,6 +369,7 @@ class Pipeline:
         paused = frozenset(assigned) if must_pause else self.quarantine.paused(assigned)
         self._source.pause_only(paused)
         self._watch.window(self._flight.shares(), self._shut_by if paused else None)
+        self._watch.seats(self._engine_supervisor.seats)
         self._watch.state(
             in_flight=self._handover.in_flight,
             assigned=len(assigned),

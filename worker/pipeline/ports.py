@@ -25,6 +25,7 @@ from worker.core.delivery.handover_messages import (
 from worker.core.errors import Fatal
 from worker.core.prompts.prompt import Prompt
 from worker.core.records import Partition, Record
+from worker.core.service_requests import ServerWatch
 from worker.core.simulation.draws import Ask, Drawn, EngineCard
 
 
@@ -107,6 +108,13 @@ class Engine(Protocol):
 
     async def probe(self) -> None:
         """Answer one token.  Raises as `draw` does; does not return while the engine hangs."""
+
+
+class RemoteEngine(Engine, Protocol):
+    """An engine whose model runs on servers of their own."""
+
+    def watch_servers(self, watch: ServerWatch) -> None:
+        """Have requests to the servers counted; to be called before `start`."""
 
 
 class Sink(Protocol):

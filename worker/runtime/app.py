@@ -8,11 +8,12 @@ import asyncio
 import gc
 import logging
 import os
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from worker.core.blockers import Blocker, both
 from worker.core.codec.avro_encoder import Encoder
@@ -28,7 +29,7 @@ from worker.kafka import admin, client_config as client, registry, rights
 from worker.kafka.sink import KafkaSink
 from worker.kafka.source import KafkaSource
 from worker.pipeline.loop import Pipeline
-from worker.pipeline.ports import Engine
+from worker.pipeline.ports import Engine, RemoteEngine
 from worker.runtime import logs, pipeline_config, position_profile
 from worker.runtime.export import Exports, start_exports
 from worker.runtime.health import Health
@@ -96,9 +97,11 @@ async def serve(settings: Settings, backfill: Backfill, exports: Exports | None 
     health = _health(settings, state, telemetry)
     log.info("health and metrics on port %d", health.port)
     if ENGINES[settings.engine].is_remote:
+        cast("RemoteEngine", engine).watch_servers(telemetry)
         state.engine_is_warm()  # there is nothing to load here, and servers that are away are no reason to restart
     try:
-        await retry(engine.start, partial(state.waits, Blocker.ENGINE), stop)
+        telemetry.restarts_left(settings.max_engine_restarts)
+        await retry(partial(_start, engine, telemetry), partial(state.waits, Blocker.ENGINE), stop)
         if not stop.is_set():
             state.engine_is_warm()
             state.waits(Blocker.START, "starting")
@@ -125,6 +128,16 @@ def _trace_options(settings: Settings) -> TraceOptions:
         message_key=settings.trace_message_key,
         content=settings.trace_content,
     )
+
+
+async def _start(engine: Engine, telemetry: Telemetry) -> None:
+    """Start the engine and count that.  Raises what `Engine.start` does."""
+    began_s, ok = time.monotonic(), False
+    try:
+        await engine.start()
+        ok = True
+    finally:
+        telemetry.engine_start(seconds=time.monotonic() - began_s, ok=ok)
 
 
 async def _retry_in_thread(call: Callable[[], T], state: HealthState, stop: asyncio.Event) -> T | None:
@@ -193,7 +206,7 @@ async def answer_all(
     stop: asyncio.Event,
 ) -> None:
     """Answer what is on Kafka, until `stop` or, in a backfill, until everything is read.  Raises `Fatal`."""
-    encoder = await _retry_in_thread(lambda: _encoder(settings), state, stop)
+    encoder = await _retry_in_thread(lambda: _encoder(settings, telemetry), state, stop)
     outputs = [settings.output_topic, settings.dead_letter_topic]
     fitted = await _retry_in_thread(lambda: admin.fitted(settings, outputs), state, stop)
     if encoder is None or fitted is None:
@@ -211,7 +224,7 @@ async def answer_all(
         source=source,
         engine=engine,
         sink=sink,
-        schemas=registry.Schemas(settings.schema_registry_url, settings.schema_registry_auth_file),
+        schemas=registry.Schemas(settings.schema_registry_url, settings.schema_registry_auth_file, telemetry),
         watch=telemetry,
         rules=rules,
         outgoing=outgoing,
@@ -258,9 +271,9 @@ def _accept(source: KafkaSource, pipeline: Pipeline, num_next: int) -> str:
     return "; ".join(filter(None, (passed, pipeline.quarantine.accept(num_next))))
 
 
-def _encoder(settings: Settings) -> Encoder:
+def _encoder(settings: Settings, telemetry: Telemetry) -> Encoder:
     url, subject = settings.schema_registry_url, f"{settings.output_topic}-value"
     if url is None:
         return Encoder("SimulatedResponse")
-    number = registry.schema_id(url, settings.schema_registry_auth_file, subject, "SimulatedResponse")
+    number = registry.schema_id(url, settings.schema_registry_auth_file, subject, "SimulatedResponse", telemetry)
     return Encoder("SimulatedResponse", schema_id=number)

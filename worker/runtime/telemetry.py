@@ -21,9 +21,12 @@ from worker.core.simulation.questions import Kind, Status
 from worker.core.simulation.response import SimulatedResponse
 from worker.core.simulation.sampling import Skip
 from worker.runtime.admission_metrics import AdmissionMetrics
+from worker.runtime.answer_metrics import AnswerMetrics
 from worker.runtime.client_metrics import ClientMetrics, Report
+from worker.runtime.engine_metrics import EngineMetrics
 from worker.runtime.lag_metrics import LagMetrics
 from worker.runtime.readiness_metrics import ReadinessMetrics
+from worker.runtime.service_metrics import ServiceMetrics
 from worker.runtime.tracing.options import DEFAULTS, TraceOptions
 from worker.runtime.tracing.spans import Spans
 from worker.runtime.transaction_metrics import TransactionMetrics, counter_of
@@ -33,7 +36,7 @@ _END_TO_END_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60,
 _STAGE_SECONDS = (0.001, 0.005, *_END_TO_END_SECONDS)
 
 
-class Telemetry(Spans, TransactionMetrics, AdmissionMetrics):
+class Telemetry(Spans, TransactionMetrics, AdmissionMetrics, AnswerMetrics, EngineMetrics, ServiceMetrics):
     """Counts and traces; one label set per family, and every series is there at 0 from the start.
 
     `blockers` says at any time what keeps the worker from being ready.  The metrics are made in `registry`; spans go
@@ -55,6 +58,9 @@ class Telemetry(Spans, TransactionMetrics, AdmissionMetrics):
         Spans.__init__(self, card, options, tracer)
         TransactionMetrics.__init__(self, name, registry)
         AdmissionMetrics.__init__(self, name, registry)
+        AnswerMetrics.__init__(self, name, registry)
+        EngineMetrics.__init__(self, name, registry)
+        ServiceMetrics.__init__(self, name, registry)
         counter = partial(Counter, registry=registry)
         gauge = partial(Gauge, registry=registry)
         histogram = partial(Histogram, registry=registry)
@@ -74,7 +80,6 @@ class Telemetry(Spans, TransactionMetrics, AdmissionMetrics):
         self._untimed = counter(name + "records_without_time_total", "Answered records without a usable timestamp")
         self._unreadable = counter(name + "unreadable_batches_total", "Batches that the Kafka client could not read")
         self._unreadable_now = gauge(name + "unreadable_partitions", "Partitions paused at a batch that cannot be read")
-        self._engine_deaths = counter(name + "engine_deaths_total", "Engine crashes and hangs")
         self._responses = counter(name + "responses_total", "Responses, by question and status", ["question", "status"])
         self._responses_of = {
             (kind, status): self._responses.labels(kind, status) for kind in Kind for status in Status
@@ -92,10 +97,13 @@ class Telemetry(Spans, TransactionMetrics, AdmissionMetrics):
         )
         self._observe_stage = [stages.labels(stage).observe for stage in LatencyStage]
         tokens = counter(
-            name + "tokens_total", "Tokens: of prompts, cached ones among them, and of completions", ["direction"]
+            name + "tokens_total",
+            "Tokens: of prompts, cached ones among them, and of completions",
+            ["model", "direction"],
         )
-        self._prompt_tokens, self._cached_tokens = tokens.labels("prompt"), tokens.labels("cached")
-        self._completion_tokens = tokens.labels("completion")
+        self._prompt_tokens, self._cached_tokens, self._completion_tokens = (
+            tokens.labels(card.model, direction) for direction in ("prompt", "cached", "completion")
+        )
         self._in_flight = gauge(name + "in_flight_records", "Records received and not yet committed")
         self._assigned = gauge(name + "assigned_partitions", "Partitions assigned to this worker")
         self._paused = gauge(name + "paused_partitions", "Partitions paused because the window is full")
@@ -153,6 +161,7 @@ class Telemetry(Spans, TransactionMetrics, AdmissionMetrics):
         """Count an event's responses."""
         for response in responses:
             self._responses_of[response.question, response.status].inc()
+        self.answer_quality(responses)
 
     def event_committed(self, stages_s: Sequence[float], *, end_to_end_s: float | None, trace_id: str = "") -> None:
         """Count a committed event's seconds by stage and in all; without the latter, None, as one without time.
@@ -210,10 +219,6 @@ class Telemetry(Spans, TransactionMetrics, AdmissionMetrics):
     def spans_dropped(self, number: int) -> None:
         """Count spans that were lost because the collector did not take them."""
         self._spans_dropped.inc(number)
-
-    def engine_died(self) -> None:
-        """Count a death or a hang of the engine."""
-        self._engine_deaths.inc()
 
     def totals(self) -> str:
         """Return what was done, in one line for people."""

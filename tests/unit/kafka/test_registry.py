@@ -16,6 +16,7 @@ from worker.core.bounded_cache import ENTRY_BYTES
 from worker.core.codec import avro_schemas
 from worker.core.codec.framing import SchemaRef, SchemaRefKind
 from worker.core.errors import BadSettings, Poison, Retryable
+from worker.core.service_requests import RegistryEnd
 from worker.kafka import registry, registry_client
 from worker.kafka.registry import Schemas
 from worker.kafka.registry_client import MAX_BODY_BYTES, RegistryClient, shown
@@ -175,6 +176,25 @@ async def test_nobody_there_is_an_outage() -> None:
         await Schemas(server.url).fetch(SEVEN)
     with pytest.raises(Retryable, match="did not answer"):
         await Schemas("http://no-such-host.invalid:8081").fetch(SEVEN)
+
+
+async def test_each_request_is_counted_by_how_it_ended() -> None:
+    ends: list[RegistryEnd] = []
+
+    class Counted:
+        def registry_asked(self, end: RegistryEnd, seconds: float) -> None:
+            ends.append(end)
+            assert seconds >= 0
+
+    async with scripted(GOOD) as server:
+        assert await Schemas(server.url, watch=Counted()).fetch(SEVEN)
+        server.say = said({"error_code": 40403, "message": "no"}, "404 Not Found")
+        with pytest.raises(Poison):
+            await Schemas(server.url, watch=Counted()).fetch(SEVEN)
+        server.say = said({"message": "a gateway"}, "502 Bad Gateway")
+        with pytest.raises(Retryable):
+            await Schemas(server.url, watch=Counted()).fetch(SEVEN)
+    assert ends == [RegistryEnd.ANSWERED, RegistryEnd.NOT_FOUND, RegistryEnd.FAILED]
 
 
 @pytest.mark.parametrize("place", ["head", "body", "nothing"])

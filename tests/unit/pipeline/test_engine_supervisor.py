@@ -92,7 +92,10 @@ async def test_a_killer_costs_two_deaths_and_every_other_event_is_answered() -> 
     assert dead_letters(world) == ["engine_killer"]
     assert answered(world) == ["event-0", "event-1", "event-3", "event-4", "event-5"]
     assert len(world.sink.log) == 5 * QUESTIONS + 1
-    assert world.watch.counts["engine death"] == 2
+    assert world.watch.counts["engine death"] == world.watch.counts["engine started"] == 2
+    assert world.watch.counts["draw again: died"] > 0
+    assert world.watch.gauges_of_engine["restarts left"] == 2, "it has answered since"
+    assert world.watch.gauges_of_engine["seats"] > 0
 
 
 @jumping
@@ -213,6 +216,7 @@ async def test_a_question_that_never_ends_is_no_death_where_the_engine_answers_a
     assert statuses(world) == {"TIMEOUT": QUESTIONS}
     assert world.watch.counts["engine death"] == 0
     assert len(world.engine.asks) == 2 * QUESTIONS * DRAWS
+    assert world.watch.counts["draw again: timeout"] == QUESTIONS * DRAWS
 
 
 @jumping

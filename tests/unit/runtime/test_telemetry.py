@@ -1,10 +1,13 @@
 """Series that are there at 0 from the start."""
 
 import time
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
 
+from tests.support.examples import impression, record
 from worker.core.blockers import Blocker
 from worker.core.client_stats import ClientStats
 from worker.core.delivery.handover_messages import FenceCause, FlushEnd, Rebalanced, RebalanceKind
@@ -12,9 +15,14 @@ from worker.core.delivery.lag import LagReport, PartitionLag
 from worker.core.delivery.micro_batcher import BatchEnd
 from worker.core.delivery.stages import LatencyStage
 from worker.core.delivery.window import ShutBy
+from worker.core.flags import Flag
+from worker.core.prompts.rationale import ParseStatus
 from worker.core.records import Partition, Reason
-from worker.core.simulation.draws import Drawn, EngineCard, Usage
-from worker.core.simulation.questions import Kind, Status
+from worker.core.service_requests import RegistryEnd, ServerEnd
+from worker.core.simulation.draws import Drawn, DrawRetry, EngineCard, Usage
+from worker.core.simulation.questions import Depths, Kind, Status, plan
+from worker.core.simulation.response import Draw, SimulatedResponse
+from worker.core.simulation.response_builder import AskedQuestion, Setup, respond, source_of
 from worker.core.simulation.sampling import Skip
 from worker.runtime.health_state import HealthState
 from worker.runtime.telemetry import Telemetry
@@ -38,6 +46,21 @@ def watched() -> Watched:
     return Watched()
 
 
+def a_response(**changes: Any) -> SimulatedResponse:
+    """Return a response without draws, with these fields changed."""
+    asked = AskedQuestion(plan(impression(), lambda item: item.item_id, Depths())[0], (), (), frozenset())
+    setup = Setup(CARD, None, None, 2, Depths(), 10).with_fingerprint()
+    (made,) = respond(impression(), [asked], setup, source_of(record(), None), sample_rate=1.0, produced_at_us=0)
+    return replace(made, **{"status": Status.OK, "copied_from": None, **changes})
+
+
+def tokens(watched: Watched) -> list[float | None]:
+    """Return the counts of tokens: prompt, cached, completion."""
+    return [
+        watched.value("tokens_total", model="choice-model", direction=one) for one in ("prompt", "cached", "completion")
+    ]
+
+
 # -- counts
 
 
@@ -47,7 +70,10 @@ def test_every_series_is_there_at_zero_from_the_start(watched: Watched) -> None:
     zero += [watched.value("dead_letters_total", reason=reason) for reason in Reason]
     zero += [watched.value("responses_total", question=kind, status=status) for kind in Kind for status in Status]
     zero += [watched.value("flushes_total", outcome=outcome) for outcome in FlushEnd]
-    zero += [watched.value("tokens_total", direction=name) for name in ("prompt", "cached", "completion")]
+    zero += [
+        watched.value("tokens_total", model="choice-model", direction=name)
+        for name in ("prompt", "cached", "completion")
+    ]
     zero += [
         watched.value(f"{name}_count")
         for name in ("flush_duration_seconds", "draw_duration_seconds", "end_to_end_seconds")
@@ -72,15 +98,43 @@ def test_every_series_is_there_at_zero_from_the_start(watched: Watched) -> None:
     zero += [watched.value(name) for name in ("producers_rebuilt_total", "in_doubt_seconds_count")]
     zero += [watched.value("stage_seconds_count", stage=stage) for stage in LatencyStage]
     zero += [watched.value("held_records", why=why) for why in ("breaker", "schema")]
+    zero += [watched.value("response_flags_total", flag=flag) for flag in Flag]
+    zero += [watched.value("rationales_total", parse_status=status) for status in ParseStatus]
+    zero += [watched.value("answer_entropy_bits_count", of=of) for of in ("total", "within")]
+    zero += [watched.value(name) for name in ("letter_mass_count", "answers_compared_total", "answers_flipped_total")]
+    zero += [watched.value("engine_starts_total", outcome=outcome) for outcome in ("started", "failed")]
+    zero += [watched.value(f"engine_{name}") for name in ("load_seconds", "restarts_left", "seats", "deaths_total")]
+    zero += [watched.value("draw_retries_total", reason=reason) for reason in DrawRetry]
+    zero += [watched.value("registry_requests_total", outcome=end) for end in RegistryEnd]
+    zero += [watched.value("registry_request_seconds_count")]
     assert set(zero) == {0.0}
 
 
-def test_nothing_that_is_counted_makes_a_new_series(watched: Watched) -> None:
-    def series() -> set[str]:
-        lines = watched.telemetry.exposition()[0].decode().splitlines()
-        return {line.rpartition(" ")[0] for line in lines if not line.startswith("#")}
+def series(watched: Watched) -> set[str]:
+    lines = watched.telemetry.exposition()[0].decode().splitlines()
+    return {line.rpartition(" ")[0] for line in lines if not line.startswith("#")}
 
-    before = series()
+
+def test_what_is_counted_of_the_engine_and_the_registry_makes_no_new_series(watched: Watched) -> None:
+    before = series(watched)
+    watched.telemetry.engine_died()
+    watched.telemetry.engine_start(seconds=2.5, ok=True)
+    watched.telemetry.engine_start(seconds=9.0, ok=False)
+    watched.telemetry.restarts_left(2)
+    watched.telemetry.seats(80)
+    for retry in DrawRetry:
+        watched.telemetry.draw_retried(retry)
+    for found in RegistryEnd:
+        watched.telemetry.registry_asked(found, 0.02)
+    assert series(watched) == before
+    assert watched.value("engine_starts_total", outcome="failed") == 1.0
+    assert [watched.value(f"engine_{name}") for name in ("load_seconds", "restarts_left", "seats")] == [2.5, 2.0, 80.0]
+    assert watched.value("draw_retries_total", reason="timeout") == 1.0
+    assert watched.value("registry_request_seconds_count") == 3.0
+
+
+def test_nothing_that_is_counted_makes_a_new_series(watched: Watched) -> None:
+    before = series(watched)
     watched.telemetry.consumed()
     watched.telemetry.stale()
     for skip in Skip:
@@ -109,7 +163,7 @@ def test_nothing_that_is_counted_makes_a_new_series(watched: Watched) -> None:
     assert watched.value("held_records", why="breaker") == 3.0
     assert watched.value("held_records", why="schema") == 2.0
     watched.telemetry.forgotten(7)
-    assert series() == before
+    assert series(watched) == before
     assert (watched.value("batches_total", reason="linger"), watched.value("batch_records_sum")) == (1.0, 64.0)
     assert [watched.value("window_share", of=of) for of in ("records", "bytes", "tokens")] == [0.1, 0.25, 1.0]
     assert (watched.value("producers_rebuilt_total"), watched.value("in_doubt_seconds_sum")) == (1.0, 3.0)
@@ -198,6 +252,37 @@ def test_an_unknown_end_is_no_lag_and_a_clock_that_is_behind_no_negative_age(wat
     assert watched.value("event_time_watermark_age_seconds", **of) == 0.0
 
 
+def test_the_quality_of_answers_is_counted(watched: Watched) -> None:
+    """Two draws that prefer different options are a flip; a copy, and an answer without draws, are not looked at."""
+    sure = Draw(None, None, (0.9, 0.1), (0, 1), "stop", ParseStatus.COMPLETE, 0.98)
+    other = replace(sure, probabilities=(0.2, 0.8), parse_status=ParseStatus.PARTIAL, letter_mass=0.5)
+    agreed = a_response(draws=(sure, sure), entropy_total=0.5, entropy_within=0.25, flags=("depth_cut",))
+    flipped = replace(agreed, draws=(sure, other), flags=())
+    copied = replace(flipped, status=Status.IDENTICAL, copied_from="control", flags=("depth_cut",))
+    failed = replace(agreed, status=Status.LENGTH, draws=(replace(sure, probabilities=(), letter_mass=None),), flags=())
+    watched.telemetry.answered((agreed, flipped, copied, failed))
+    assert (watched.value("answers_compared_total"), watched.value("answers_flipped_total")) == (2.0, 1.0)
+    assert (watched.value("letter_mass_count"), watched.value("letter_mass_bucket", le="0.5")) == (4.0, 1.0)
+    assert watched.value("answer_entropy_bits_sum", of="total") == 1.0
+    assert watched.value("answer_entropy_bits_count", of="within") == 2.0
+    assert watched.value("response_flags_total", flag="depth_cut") == 2.0
+    parsed = [watched.value("rationales_total", parse_status=status) for status in ("COMPLETE", "PARTIAL", "NONE")]
+    assert parsed == [4.0, 1.0, 0.0]
+
+
+def test_a_server_has_its_series_from_when_it_is_named(watched: Watched) -> None:
+    watched.telemetry.server_up("http://gpu-1:8000", is_up=False)
+    of = {"server": "http://gpu-1:8000"}
+    assert (watched.value("server_up", **of), watched.value("server_requests_in_flight", **of)) == (0.0, 0.0)
+    assert {watched.value("server_requests_total", **of, outcome=end) for end in ServerEnd} == {0.0}
+    watched.telemetry.server_up("http://gpu-1:8000", is_up=True)
+    watched.telemetry.server_asked("http://gpu-1:8000")
+    assert (watched.value("server_up", **of), watched.value("server_requests_in_flight", **of)) == (1.0, 1.0)
+    watched.telemetry.server_done("http://gpu-1:8000", ServerEnd.ANSWERED, 2.0)
+    assert watched.value("server_requests_in_flight", **of) == 0.0
+    assert watched.value("server_request_seconds_sum", **of) == 2.0
+
+
 def test_totals_are_told_in_a_line(watched: Watched) -> None:
     watched.telemetry.consumed()
     watched.telemetry.skipped(Skip.SAMPLE)
@@ -232,6 +317,9 @@ def test_the_words_of_public_labels_never_change(watched: Watched) -> None:
     assert set(ShutBy) == {"records", "bytes", "tokens", "partition", "engine", "stopping"}
     assert set(FenceCause) == {"timeout", "identity"}
     assert set(RebalanceKind) == {"assigned", "revoked", "lost"}
+    assert set(DrawRetry) == {"timeout", "died", "away"}
+    assert set(RegistryEnd) == {"answered", "not_found", "failed"}
+    assert set(ServerEnd) == {"answered", "refused", "busy", "unreachable", "failed", "cancelled"}
     for reason in ("too_large", "refused"):
         assert watched.value("refusals_total", reason=reason) == 0.0
 

@@ -6,6 +6,7 @@ slots, top to bottom; `by_option` turns its probabilities back to the order of t
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 
 from worker.core.records import Impression
 from worker.core.simulation.draw_trace import UNTRACED, DrawTrace
@@ -79,6 +80,14 @@ def by_option(order: tuple[int, ...], slot_probabilities: tuple[float, ...]) -> 
     for slot, option in enumerate(order):
         result[option] = slot_probabilities[slot]
     return tuple(result)
+
+
+class DrawRetry(StrEnum):
+    """Why a draw is asked again; a label of the metrics."""
+
+    TIMEOUT = "timeout"  # its deadline passed
+    DIED = "died"  # the engine died while it had the draw
+    AWAY = "away"  # the engine could not be reached
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """One vLLM server over HTTP: what it is asked, and why it did not answer.
 
     400, 413, 422            the question's own fault: `ValueError`, and nobody else is asked
-    429, 503                 busy: `Unanswered`, another server may be asked; `Retry-After` is passed on
+    429, 503                 `Busy`: another server may be asked; `Retry-After` is passed on
     no connection            `Unreachable`
     anything else            `Unanswered`, begun: the server may have died of it; so too what cannot be its answer
 
@@ -22,6 +22,7 @@ import httpx2
 from pydantic import BaseModel, Field
 
 from worker.core.errors import BadSettings
+from worker.core.service_requests import ServerEnd
 from worker.engines.remote import completions_api
 from worker.engines.remote.completions_api import Answer
 
@@ -40,14 +41,24 @@ MAX_PORT = 65_535
 class Unanswered(Exception):
     """A server did not answer; `begun` says whether it may have begun to, `after_s` when it wants to be asked again."""
 
+    end = ServerEnd.FAILED
+
     def __init__(self, why: str, *, begun: bool, after_s: float = 0.0) -> None:
         """Say why in a few words."""
         super().__init__(why)
         self.begun, self.after_s = begun, after_s
 
 
+class Busy(Unanswered):
+    """It has too much to do."""
+
+    end = ServerEnd.BUSY
+
+
 class Unreachable(Unanswered):
     """There is no connection to it."""
+
+    end = ServerEnd.UNREACHABLE
 
 
 class _Model(BaseModel):
@@ -154,8 +165,9 @@ class Server:
             raise ValueError(message)
         if not response.is_success:
             hint = ", see server_auth_file" if status in BARRED else ""
-            after_s = _after_s(response) if status in BUSY else 0.0
-            raise Unanswered(f"HTTP {status}{hint}", begun=status not in BUSY, after_s=after_s)
+            if status in BUSY:
+                raise Busy(f"HTTP {status}", begun=False, after_s=_after_s(response))
+            raise Unanswered(f"HTTP {status}{hint}", begun=True)
 
 
 class _Version(BaseModel):

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from worker.core.errors import EngineDead, Fatal, Retryable
+from worker.core.service_requests import ServerEnd, ServerWatch
 from worker.engines.remote.client import Server, Unanswered, Unreachable
 from worker.engines.remote.completions_api import Answer
 from worker.engines.remote.routing import choose
@@ -45,11 +46,16 @@ class _Past:
 class Fleet:
     """The servers of one life of the engine."""
 
-    def __init__(self, servers: Sequence[Server], look: Callable[[Server], Awaitable[None]]) -> None:
+    def __init__(
+        self, servers: Sequence[Server], look: Callable[[Server], Awaitable[None]], watch: ServerWatch
+    ) -> None:
         """Take what `look` raises `Unanswered` for if it does not answer, `Fatal` if it is not what is wanted."""
+        self._counts = watch
         self._servers = {server.url: server for server in servers}
         self._look = look
         self._why_not = dict.fromkeys(self._servers, "not looked at yet")
+        for url in self._servers:
+            watch.server_up(url, is_up=False)
         self._doubted = {url: asyncio.Event() for url in self._servers}
         self._any_up = asyncio.Event()
         self._rest_until_s = dict.fromkeys(self._servers, -math.inf)  # those that asked for it, in the loop's time
@@ -89,7 +95,7 @@ class Fleet:
         while past.num_lost < MAX_LOST:
             server = await self._choose(user_id, past.failed)
             try:
-                answer = await server.complete(body, headers)
+                answer = await self._complete(server, body, headers)
             except Unanswered as error:
                 self._mark(server, self._why_not[server.url] or str(error), error.after_s)  # a look may have told more
                 past.num_lost += error.begun
@@ -103,6 +109,23 @@ class Fleet:
         self.forget(name)
         message = f"{MAX_LOST} servers failed in the middle of their answer"
         raise RuntimeError(message)
+
+    async def _complete(self, server: Server, body: Mapping[str, Any], headers: Mapping[str, str]) -> Answer:
+        """Have tokens written by one server, and count that.  Raises as `Server.complete` does."""
+        began_s, end = asyncio.get_running_loop().time(), ServerEnd.CANCELLED
+        self._counts.server_asked(server.url)
+        try:
+            answer = await server.complete(body, headers)
+            end = ServerEnd.ANSWERED
+        except Unanswered as error:
+            end = error.end
+            raise
+        except ValueError:
+            end = ServerEnd.REFUSED
+            raise
+        finally:
+            self._counts.server_done(server.url, end, asyncio.get_running_loop().time() - began_s)
+        return answer
 
     def forget(self, name: str) -> None:
         """Forget a draw that will not be asked again."""
@@ -198,6 +221,7 @@ class Fleet:
         if rest_s:
             self._rest_until_s[server.url] = asyncio.get_running_loop().time() + min(rest_s, MAX_REST_S)
         before, self._why_not[server.url] = self._why_not[server.url], why
+        self._counts.server_up(server.url, is_up=not why)
         if why:
             self._doubted[server.url].set()
         if why != before:

@@ -22,6 +22,7 @@ from typing import Any
 
 from worker.core.errors import BadSettings, EngineDead, Fatal, Retryable
 from worker.core.prompts.prompt import Profile, letter
+from worker.core.service_requests import ServerWatch, Unwatched
 from worker.core.simulation.draws import Ask, Drawn, EngineCard
 from worker.core.simulation.questions import MAX_OPTIONS
 from worker.engines.local.vllm import model_path
@@ -54,6 +55,7 @@ class VllmServerEngine(PromptedEngine):
         """Take the settings; nobody is asked before `start`."""
         super().__init__(settings, profile)
         self._fleet: Fleet | None = None
+        self._counts: ServerWatch = Unwatched()
         self._max_model_len = 0  # what every server must have room for, once that is known
         self._served: dict[str, int | None] = {}  # longest sequence by server
         self.card = EngineCard(
@@ -64,6 +66,10 @@ class VllmServerEngine(PromptedEngine):
             sampling=sampling(settings, profile),
             reads_prompt=True,
         )
+
+    def watch_servers(self, watch: ServerWatch) -> None:
+        """Have requests to the servers counted; to be called before `start`."""
+        self._counts = watch
 
     @property
     def why_not(self) -> dict[str, str]:
@@ -76,7 +82,8 @@ class VllmServerEngine(PromptedEngine):
         self._passes = Passes(self._settings, self._profile, self._tokens, completions_api.params, None)
         token = _token(self._settings.server_auth_file)
         self._max_model_len = 0
-        self._fleet = Fleet([Server(url, token) for url in dict.fromkeys(self._settings.server_urls)], self._look)
+        servers = [Server(url, token) for url in dict.fromkeys(self._settings.server_urls)]
+        self._fleet = Fleet(servers, self._look, self._counts)
         try:
             await self._fleet.open()
             await self._introduce(self._fleet.up)

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from worker.core.errors import BadSettings, Retryable
+from worker.core.service_requests import Unwatched
 from worker.core.simulation.draws import Ask, Drawn
 from worker.engines.remote import client, completions_api, vllm_server
 from worker.engines.remote.client import MAX_BYTES, Server, Unanswered, Unreachable
@@ -265,7 +266,7 @@ async def test_a_start_waits_for_its_self_test_only_so_long(monkeypatch: pytest.
 
 async def test_what_servers_did_to_a_draw_is_forgotten_once_it_has_an_answer() -> None:
     engine = Engine()
-    engine._fleet = Fleet([], engine._look)
+    engine._fleet = Fleet([], engine._look, Unwatched())
     engine._fleet._pasts = {"ask": _Past(), "other": _Past()}
     await engine.draw(Ask("ask", None, None, (0, 1)))  # type: ignore[arg-type]
     assert list(engine._fleet._pasts) == ["other"]

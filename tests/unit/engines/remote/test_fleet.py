@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -10,15 +11,16 @@ import pytest
 
 from tests.support.fakes import jumping, until
 from worker.core.errors import BadSettings, EngineDead, Fatal, Retryable
+from worker.core.service_requests import ServerEnd, Unwatched
 from worker.engines.remote import fleet
-from worker.engines.remote.client import Unanswered, Unreachable
+from worker.engines.remote.client import Busy, Unanswered, Unreachable
 from worker.engines.remote.completions_api import Answer
 from worker.engines.remote.fleet import Fleet
 
 ANSWER = Answer.model_validate({"choices": [{"text": "A", "token_ids": [32]}]})
 REFUSED = Unreachable("no connection", begun=False)
-BUSY = Unanswered("HTTP 503", begun=False)
-LATER = Unanswered("HTTP 429", begun=False, after_s=30.0)
+BUSY = Busy("HTTP 503", begun=False)
+LATER = Busy("HTTP 429", begun=False, after_s=30.0)
 LOST = Unanswered("connection lost", begun=True)
 
 
@@ -78,8 +80,27 @@ def servers(number: int) -> list[FakeServer]:
     return [FakeServer(f"http://gpu-{one}") for one in range(number)]
 
 
-def fleet_of(*some: FakeServer) -> Fleet:
-    return Fleet(list(some), lambda server: server.look())  # type: ignore[arg-type, attr-defined]
+class Counted:
+    """Who counts requests: what each server has in flight, how requests ended, and who is up."""
+
+    def __init__(self) -> None:
+        self.up: dict[str, bool] = {}
+        self.in_flight, self.ends = Counter[str](), Counter[str]()
+
+    def server_up(self, url: str, *, is_up: bool) -> None:
+        self.up[url] = is_up
+
+    def server_asked(self, url: str) -> None:
+        self.in_flight[url] += 1
+
+    def server_done(self, url: str, end: ServerEnd, seconds: float) -> None:
+        self.in_flight[url] -= 1
+        self.ends[end] += 1
+        assert seconds >= 0
+
+
+def fleet_of(*some: FakeServer, counted: Counted | None = None) -> Fleet:
+    return Fleet(list(some), lambda server: server.look(), counted or Unwatched())  # type: ignore[arg-type, attr-defined]
 
 
 @asynccontextmanager
@@ -349,3 +370,27 @@ async def test_what_is_asked_when_the_fleet_is_closed_ends_with_a_dead_engine() 
         await waiting
     with pytest.raises(EngineDead):
         await ask(one)
+
+
+@jumping
+async def test_each_request_is_counted_by_how_it_ended_and_is_in_flight_no_longer() -> None:
+    (server,), counted = servers(1), Counted()
+    one = fleet_of(server, counted=counted)
+    assert counted.up == {server.url: False}, "named before it is looked at"
+    await one.open()
+    try:
+        assert counted.up == {server.url: True}
+        for failure in (REFUSED, BUSY, LOST):
+            server.fails = [failure]
+            await ask(one)
+        server.fails = [ValueError("HTTP 400")]
+        with pytest.raises(ValueError, match="400"):
+            await ask(one)
+        server.stalls = True
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(1.0):
+                await ask(one)
+    finally:
+        await one.close()
+    assert counted.ends == {"unreachable": 1, "busy": 1, "failed": 1, "answered": 3, "refused": 1, "cancelled": 1}
+    assert counted.in_flight[server.url] == 0
