@@ -126,8 +126,9 @@ check-loop: $(VENV)/check.done
 docs: $(VENV)/docs.done docs-reference  ## Build the documentation into site/, strictly.
 	$(BIN)/zensical build --clean --strict
 
-docs-reference: | $(UV)  ## Write the generated parts of the reference pages anew.
+docs-reference: | $(UV)  ## Write the generated parts of the reference pages, and the dashboards, anew.
 	$(BIN)/python -m tools.reference
+	$(BIN)/python -m tools.dashboards
 
 test: setup lint test-counted  ## Run every test, against a real Apache Kafka and a real vLLM.
 	$(MAKE) --no-print-directory --jobs=2 test-models test-others

@@ -405,7 +405,7 @@ class FakeWatch:
     def flushed(self, end: FlushEnd, seconds: float) -> None:
         self.counts[f"flush {end}"] += 1
 
-    def drawn(self, drawn: Drawn, seconds: float) -> None:
+    def drawn(self, drawn: Drawn, seconds: float, *, trace_id: str) -> None:
         self.counts["drawn"] += 1
 
     def record(self, record: Record) -> RecordTrace:

@@ -39,8 +39,8 @@ class DrawWatch(Protocol):
     def draw_retried(self, reason: DrawRetry) -> None:
         """Count a draw that is asked again."""
 
-    def drawn(self, drawn: Drawn, seconds: float) -> None:
-        """Count a draw that has ended, and how long the engine had it, seconds."""
+    def drawn(self, drawn: Drawn, seconds: float, *, trace_id: str) -> None:
+        """Count a draw that has ended, and how long the engine had it, seconds; `trace_id` is "" if none is kept."""
 
 
 class Asker:
@@ -98,7 +98,7 @@ class Asker:
             started_s = self._clock()
             drawn = await self._once(ask.with_trace(trace), started_s)
             trace.ended(drawn)
-        self._watch.drawn(drawn, self._clock() - started_s)
+        self._watch.drawn(drawn, self._clock() - started_s, trace_id=entry.trace.trace_id)
         return drawn
 
     async def _once(self, ask: Ask, started_s: float) -> Drawn:

@@ -45,7 +45,7 @@ class AnswerMetrics:
             registry=registry,
         )
         self._parsed = counter_of(
-            registry, prefix + "rationales_total", "Draws, by how much of the rationale could be read", "parse_status",
+            registry, prefix + "rationales_total", "Rationales, by how much of them could be read", "parse_status",
             ParseStatus,
         )  # fmt: skip
         self._flags = counter_of(registry, prefix + "response_flags_total", "Responses, by flag", "flag", Flag)
@@ -60,7 +60,8 @@ class AnswerMetrics:
 
     def _observe(self, response: SimulatedResponse) -> None:
         for draw in response.draws:
-            self._parsed.labels(draw.parse_status).inc()
+            if draw.text is not None:
+                self._parsed.labels(draw.parse_status).inc()
             if draw.letter_mass is not None:
                 self._letter_mass.observe(draw.letter_mass)
         if response.status is not Status.OK:

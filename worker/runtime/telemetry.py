@@ -168,7 +168,7 @@ class Telemetry(Spans, TransactionMetrics, AdmissionMetrics, AnswerMetrics, Engi
 
         A recorded trace is the exemplar of both.
         """
-        exemplar = {"trace_id": trace_id} if trace_id else None
+        exemplar = _exemplar(trace_id)
         for observe, seconds in zip(self._observe_stage, stages_s, strict=True):
             observe(seconds, exemplar)
         if end_to_end_s is None:
@@ -237,10 +237,14 @@ class Telemetry(Spans, TransactionMetrics, AdmissionMetrics, AnswerMetrics, Engi
         encoder, content_type = choose_encoder(accept)
         return encoder(self._registry), content_type
 
-    def drawn(self, drawn: Drawn, seconds: float) -> None:
-        """Count a draw, its tokens, and how long it took, seconds."""
+    def drawn(self, drawn: Drawn, seconds: float, *, trace_id: str = "") -> None:
+        """Count a draw, its tokens, and how long it took, seconds; a recorded trace is the exemplar."""
         usage = drawn.usage
-        self._draw_s.observe(seconds)
+        self._draw_s.observe(seconds, _exemplar(trace_id))
         self._prompt_tokens.inc(usage.prompt_tokens)
         self._cached_tokens.inc(usage.cached_tokens)
         self._completion_tokens.inc(usage.completion_tokens)
+
+
+def _exemplar(trace_id: str) -> dict[str, str] | None:
+    return {"trace_id": trace_id} if trace_id else None

@@ -182,17 +182,19 @@ def test_nothing_that_is_counted_makes_a_new_series(watched: Watched) -> None:
 
 def test_draws_are_counted_with_their_tokens(watched: Watched) -> None:
     watched.telemetry.drawn(Drawn(Status.OK, (1.0,), usage=Usage(10, 8, 5)), 0.2)
-    found = [watched.value("tokens_total", direction=name) for name in ("prompt", "cached", "completion")]
-    assert found == [10.0, 8.0, 5.0]
+    assert tokens(watched) == [10.0, 8.0, 5.0]
     assert watched.value("draw_duration_seconds_sum") == pytest.approx(0.2)
 
 
 def test_a_latency_has_its_trace_as_exemplar(watched: Watched) -> None:
     watched.telemetry.event_committed((0.1,) * len(LatencyStage), end_to_end_s=0.8, trace_id="c" * 32)
+    watched.telemetry.drawn(Drawn(Status.OK, (1.0,)), 0.2, trace_id="c" * 32)
     text = watched.telemetry.exposition("application/openmetrics-text;version=1.0.0")[0].decode()
     exemplar = f'1.0 # {{trace_id="{"c" * 32}"}}'
     found = {line.partition("{")[0] for line in text.splitlines() if exemplar in line}
-    assert found == {"mirrorstream_end_to_end_seconds_bucket", "mirrorstream_stage_seconds_bucket"}
+    latencies = ("end_to_end_seconds", "stage_seconds", "draw_duration_seconds")
+    assert found == {f"mirrorstream_{one}_bucket" for one in latencies}
+    assert "trace_id" not in watched.telemetry.exposition()[0].decode(), "only OpenMetrics has exemplars"
 
 
 def test_metrics_are_openmetrics_for_those_who_ask_for_it(watched: Watched) -> None:
@@ -254,17 +256,18 @@ def test_an_unknown_end_is_no_lag_and_a_clock_that_is_behind_no_negative_age(wat
 
 def test_the_quality_of_answers_is_counted(watched: Watched) -> None:
     """Two draws that prefer different options are a flip; a copy, and an answer without draws, are not looked at."""
-    sure = Draw(None, None, (0.9, 0.1), (0, 1), "stop", ParseStatus.COMPLETE, 0.98)
+    sure = Draw(None, "Bored.", (0.9, 0.1), (0, 1), "stop", ParseStatus.COMPLETE, 0.98)
     other = replace(sure, probabilities=(0.2, 0.8), parse_status=ParseStatus.PARTIAL, letter_mass=0.5)
     agreed = a_response(draws=(sure, sure), entropy_total=0.5, entropy_within=0.25, flags=("depth_cut",))
     flipped = replace(agreed, draws=(sure, other), flags=())
+    direct = replace(agreed, draws=(replace(sure, text=None),), flags=())
     copied = replace(flipped, status=Status.IDENTICAL, copied_from="control", flags=("depth_cut",))
     failed = replace(agreed, status=Status.LENGTH, draws=(replace(sure, probabilities=(), letter_mass=None),), flags=())
-    watched.telemetry.answered((agreed, flipped, copied, failed))
+    watched.telemetry.answered((agreed, flipped, direct, copied, failed))
     assert (watched.value("answers_compared_total"), watched.value("answers_flipped_total")) == (2.0, 1.0)
-    assert (watched.value("letter_mass_count"), watched.value("letter_mass_bucket", le="0.5")) == (4.0, 1.0)
-    assert watched.value("answer_entropy_bits_sum", of="total") == 1.0
-    assert watched.value("answer_entropy_bits_count", of="within") == 2.0
+    assert (watched.value("letter_mass_count"), watched.value("letter_mass_bucket", le="0.5")) == (5.0, 1.0)
+    assert watched.value("answer_entropy_bits_sum", of="total") == 1.5
+    assert watched.value("answer_entropy_bits_count", of="within") == 3.0
     assert watched.value("response_flags_total", flag="depth_cut") == 2.0
     parsed = [watched.value("rationales_total", parse_status=status) for status in ("COMPLETE", "PARTIAL", "NONE")]
     assert parsed == [4.0, 1.0, 0.0]

@@ -1,0 +1,32 @@
+"""Write the dashboards of the chart anew; `--check` only says which are stale."""
+
+import sys
+from pathlib import Path
+
+from tools.dashboards.grafana import text_of
+from tools.dashboards.panels import DASHBOARDS
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "helm" / "mirrorstream" / "dashboards"
+
+
+def stale(*, write: bool) -> list[Path]:
+    """Return the files that differ from the table; with `write`, write them."""
+    wanted = {FOLDER / name: text_of(one) for name, one in DASHBOARDS.items()}
+    found = [path for path, text in wanted.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
+    for path in found if write else ():
+        path.write_text(wanted[path], encoding="utf-8")
+    return found
+
+
+def main() -> int:
+    """Return 1 if dashboards are not up to date and nothing may be written."""
+    check = "--check" in sys.argv[1:]
+    found = stale(write=not check)
+    for path in found:
+        sys.stdout.write(f"{path.relative_to(ROOT)}: {'is not up to date' if check else 'written'}\n")
+    return 1 if check and found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
