@@ -174,12 +174,17 @@ class Worker:
         if self.process.poll() is None:
             self.kill()
 
+    @property
+    def port(self) -> int:
+        """The port of its health server; 0 while it does not listen."""
+        found = re.search(r"health and metrics on port (\d+)", self.log)
+        return int(found[1]) if found else 0
+
     def page(self, path: str) -> tuple[int, str]:
         """Get a page of its health server; (0, "") while it does not listen."""
-        found = re.search(r"health and metrics on port (\d+)", self.log)
-        if found is None:
+        if not self.port:
             return 0, ""
-        connection = HTTPConnection("127.0.0.1", int(found[1]), timeout=patience(10))
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=patience(10))
         try:
             connection.request("GET", path)
             answer = connection.getresponse()

@@ -36,6 +36,8 @@ from worker.runtime.health import Health
 from worker.runtime.health_state import HealthState, stale
 from worker.runtime.lifecycle import in_loop, on_signals, retry, unless
 from worker.runtime.log_secrets import secrets_of
+from worker.runtime.remarkable import Remarkable
+from worker.runtime.status_page import StatusPage
 from worker.runtime.telemetry import Telemetry
 from worker.runtime.tracing.options import TraceOptions
 from worker.runtime.wiring import make_pipeline
@@ -94,7 +96,10 @@ async def serve(settings: Settings, backfill: Backfill, exports: Exports | None 
     telemetry = Telemetry(engine.card, blockers=state.blockers, options=_trace_options(settings))
     if exports is not None:
         exports.watch(telemetry.spans_dropped)
-    health = _health(settings, state, telemetry)
+    remarkable = Remarkable()
+    logging.getLogger("worker").addHandler(remarkable)
+    page = StatusPage(settings, lambda: engine.card, state, figures=telemetry.figures, remarks=remarkable.newest)
+    health = _health(settings, state, telemetry, page)
     log.info("health and metrics on port %d", health.port)
     if ENGINES[settings.engine].is_remote:
         cast("RemoteEngine", engine).watch_servers(telemetry)
@@ -114,6 +119,7 @@ async def serve(settings: Settings, backfill: Backfill, exports: Exports | None 
             await work(settings, backfill, engine, telemetry, state=state, stop=stop)
     finally:
         health.close()
+        logging.getLogger("worker").removeHandler(remarkable)
         await engine.stop()
 
 
@@ -145,13 +151,14 @@ async def _retry_in_thread(call: Callable[[], T], state: HealthState, stop: asyn
     return await retry(lambda: in_thread(call), partial(state.waits, Blocker.START), stop)
 
 
-def _health(settings: Settings, state: HealthState, telemetry: Telemetry) -> Health:
+def _health(settings: Settings, state: HealthState, telemetry: Telemetry, page: StatusPage) -> Health:
     try:
         return Health(
             settings.http_host,
             settings.http_port,
             state=state,
             metrics=telemetry.exposition,
+            page=page.html,
         )
     except OSError as error:
         raise Fatal(

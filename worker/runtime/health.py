@@ -5,6 +5,7 @@
     livez    503 if the worker makes no progress: the poll thread or the event loop is stuck
     readyz   503 with the reason until the engine is warm and the group is joined, and whenever work is held up
     metrics  Prometheus' text format, or OpenMetrics for those who ask for it
+    /        for people: what the worker does and waits for (`worker.runtime.status_page`)
 
     POST breaker/accept?next=N    closes the breaker on dead letters; only for callers on this machine or in this pod
 
@@ -30,11 +31,12 @@ import sys
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import MappingProxyType
 from typing import Any, BinaryIO
 from urllib.parse import parse_qs, urlsplit
 
@@ -43,7 +45,12 @@ from worker.runtime.health_state import HealthState
 
 log = logging.getLogger(__name__)
 
-TEXT = "text/plain; charset=utf-8"
+TEXT, HTML = "text/plain; charset=utf-8", "text/html; charset=utf-8"
+PAGE_HEADERS = {  # what the page may load: nothing but its own style
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-store",
+}
 EVERYWHERE, EVERYWHERE_IPV4 = "::", "0.0.0.0"  # noqa: S104 - names what a setting may say
 NO_IPV6 = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})
 HERE = frozenset({"127.0.0.1", "::1", "::ffff:127.0.0.1"})  # the last is IPv4's on a port of both families
@@ -65,7 +72,7 @@ SAY_AGAIN_S = 60.0  # before the same is logged once more
 class Health:
     """The server; `started`, `live` and `ready` return the reason why not, "" if all is well.
 
-    `metrics` returns the exposition and its content type, for an `Accept` header.
+    `metrics` returns the exposition and its content type, for an `Accept` header, `page` the page for people.
     """
 
     def __init__(
@@ -75,12 +82,13 @@ class Health:
         *,
         state: HealthState,
         metrics: Callable[[str], tuple[bytes, str]],
+        page: Callable[[], str],
     ) -> None:
         """Listen at once; port 0 takes a free one, and `::` both IPv6 and IPv4.
 
         Raises `OSError` if the port cannot be had.
         """
-        self._server = _listen(host, port, _Pages(state, _Once(metrics)))
+        self._server = _listen(host, port, _Pages(state, _Once(metrics), _Once(lambda _: (page().encode(), HTML))))
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="health", daemon=True)
         self._thread.start()
@@ -112,10 +120,11 @@ class _Pages:
 
     state: HealthState
     metrics: Callable[[str], tuple[bytes, str]]
+    people: Callable[[str], tuple[bytes, str]]
 
 
 class _Once:
-    """Makes the metrics for one caller at a time; others who ask at once are given the same.
+    """Makes metrics or a page for one caller at a time; others who ask at once are given the same.
 
     It takes milliseconds of Python's lock, which the pipeline's loop needs too.
     """
@@ -309,11 +318,13 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             if path == "/metrics":
                 self._answer(200, *pages.metrics(self.headers.get("Accept", "")))
+            elif path == "/":
+                self._answer(200, *pages.people(""), headers=PAGE_HEADERS)
             elif path in _PROBES:
                 reason = masked(_PROBES[path](pages.state))
                 self._answer(503 if reason else 200, f"{reason or 'ok'}\n".encode(), TEXT)
             else:
-                self._answer(404, b"not found; want /startupz, /livez, /readyz or /metrics\n", TEXT)
+                self._answer(404, b"not found; want /, /startupz, /livez, /readyz or /metrics\n", TEXT)
         except OSError:
             raise  # the client is gone
         except Exception as error:
@@ -333,9 +344,13 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._answer(200, f"{self.server.pages.state.accept(int(num_next))}\n".encode(), TEXT)
 
-    def _answer(self, code: int, body: bytes, content_type: str) -> None:
+    def _answer(
+        self, code: int, body: bytes, content_type: str, headers: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
         self.send_response(code)
         self.send_header("Content-Type", content_type)
+        for name, value in headers.items():
+            self.send_header(name, value)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)

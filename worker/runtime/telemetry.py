@@ -3,6 +3,7 @@
 Metrics that are computed when they are asked for have files of their own, such as `lag_metrics`; no other room has any.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
@@ -222,15 +223,23 @@ class Telemetry(Spans, TransactionMetrics, AdmissionMetrics, AnswerMetrics, Engi
 
     def totals(self) -> str:
         """Return what was done, in one line for people."""
+        found = self.figures()
 
         def total(family: str) -> int:
-            samples = (sample for metric in self._registry.collect() for sample in metric.samples)
-            return int(sum(sample.value for sample in samples if sample.name == f"mirrorstream_{family}_total"))
+            return int(sum(found[f"mirrorstream_{family}_total"]))
 
         return (
             f"{total('records_consumed')} records received, {total('records_skipped')} skipped,"
             f" {total('responses')} responses, {total('dead_letters')} dead letters"
         )
+
+    def figures(self) -> dict[str, list[float]]:
+        """Return the values of all series by metric, the sums and counts of histograms among them."""
+        found = defaultdict[str, list[float]](list)
+        for family in self._registry.collect():
+            for sample in family.samples:
+                found[sample.name].append(sample.value)
+        return found
 
     def exposition(self, accept: str = "") -> tuple[bytes, str]:
         """Return all metrics, vLLM's among them, and their content type: OpenMetrics where `accept` asks for it."""

@@ -51,7 +51,7 @@ def health() -> Iterator[Health]:
         blockers=lambda: {Blocker.SCHEMA: _WORKER.unready},
         accept=lambda num_next: f"accepted, and {num_next} more",
     )
-    found = Health("127.0.0.1", 0, state=state, metrics=lambda _: (b"metric 1\n", "text/plain"))
+    found = Health("127.0.0.1", 0, state=state, metrics=lambda _: (b"metric 1\n", "text/plain"), page=str)
     yield found
     found.close()
 
@@ -74,6 +74,20 @@ def call(health: Health, method: str, path: str, **headers: str) -> tuple[int, s
         connection.close()
 
 
+def test_the_page_for_people_is_html_that_may_load_nothing() -> None:
+    health = Health("127.0.0.1", 0, state=HealthState(), metrics=nothing, page=lambda: "<p>Ready</p>")
+    connection = HTTPConnection("127.0.0.1", health.port, timeout=patience(5))
+    try:
+        connection.request("GET", "/")
+        answer = connection.getresponse()
+        assert (answer.status, answer.read()) == (200, b"<p>Ready</p>")
+        assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
+        assert answer.headers["Content-Security-Policy"].startswith("default-src 'none';")
+    finally:
+        connection.close()
+        health.close()
+
+
 @pytest.mark.parametrize("path", ["/livez", "/readyz", "/readyz?verbose"])
 def test_a_worker_that_is_well_says_ok(health: Health, worker: Worker, path: str) -> None:
     assert get(health, path) == (200, "ok\n")
@@ -91,7 +105,7 @@ def test_each_page_has_its_own_reason_why_not(health: Health, worker: Worker) ->
 def test_a_worker_has_started_once_its_engine_is_warm_whatever_is_away() -> None:
     """A start-up probe that asked for more would restart a worker that waits for Kafka, and load its model again."""
     state = HealthState()
-    health = Health("127.0.0.1", 0, state=state, metrics=nothing)
+    health = Health("127.0.0.1", 0, state=state, metrics=nothing, page=str)
     try:
         assert get(health, "/startupz") == (503, "the engine is loading\n")
         state.engine_is_warm()
@@ -110,7 +124,7 @@ def test_a_port_of_all_addresses_answers_both_families(host: str) -> None:
     """IPv4's callers have mapped addresses there; one from this machine closes the breaker all the same."""
     state = HealthState()
     state.works(live=str, blockers=dict, accept=lambda num_next: f"{num_next} more")
-    health = Health("::", 0, state=state, metrics=nothing)
+    health = Health("::", 0, state=state, metrics=nothing, page=str)
     connection = HTTPConnection(host, health.port, timeout=patience(5))
     try:
         connection.request("POST", "/breaker/accept?next=7")
@@ -130,13 +144,13 @@ def test_a_port_of_all_addresses_needs_no_ipv6(monkeypatch: pytest.MonkeyPatch) 
             super().__init__(address, pages)
 
     monkeypatch.setattr(module, "_Server", Without)
-    health = Health("::", 0, state=HealthState(), metrics=nothing)
+    health = Health("::", 0, state=HealthState(), metrics=nothing, page=str)
     try:
         assert get(health, "/livez") == (200, "ok\n")
     finally:
         health.close()
     with pytest.raises(OSError, match="not supported"):
-        Health("::1", 0, state=HealthState(), metrics=nothing)
+        Health("::1", 0, state=HealthState(), metrics=nothing, page=str)
 
 
 def test_metrics_are_given_even_by_a_worker_that_is_not_well(health: Health, worker: Worker) -> None:
@@ -155,7 +169,7 @@ def test_metrics_are_made_once_for_all_who_ask_at_once(monkeypatch: pytest.Monke
     assert metrics("b") == (b"2", "b")  # another format is another answer
 
 
-@pytest.mark.parametrize("path", ["/", "/healthz", "/livez/", "/../etc/passwd"])
+@pytest.mark.parametrize("path", ["/index.html", "/healthz", "/livez/", "/../etc/passwd"])
 def test_any_other_page_is_not_found_and_names_those_that_are(health: Health, path: str) -> None:
     status, text = get(health, path)
     assert status == 404
@@ -227,7 +241,7 @@ def headers(names: list[str]) -> Message:
 
 
 def test_a_closed_server_listens_no_more() -> None:
-    health = Health("127.0.0.1", 0, state=HealthState(), metrics=nothing)
+    health = Health("127.0.0.1", 0, state=HealthState(), metrics=nothing, page=str)
     assert get(health, "/livez")[0] == 200
     health.close()
     with pytest.raises(ConnectionRefusedError):
@@ -304,7 +318,7 @@ def test_a_request_that_does_not_arrive_is_given_up(
 
 def test_an_answer_that_nobody_reads_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "ANSWER_S", 0.2)
-    health = Health("127.0.0.1", 0, state=HealthState(), metrics=lambda _: (bytes(50_000_000), "text/plain"))
+    health = Health("127.0.0.1", 0, state=HealthState(), metrics=lambda _: (bytes(50_000_000), "text/plain"), page=str)
     try:
         with socket.create_connection(("127.0.0.1", health.port)) as held:
             held.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
@@ -324,7 +338,7 @@ def test_a_long_head_is_refused(health: Health, head: bytes) -> None:
 
 def test_without_a_descriptor_left_the_port_waits_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     """It takes no descriptor, and no more CPU than a look every tenth of a second."""
-    health = Health("127.0.0.1", 0, state=HealthState(), metrics=nothing)
+    health = Health("127.0.0.1", 0, state=HealthState(), metrics=nothing, page=str)
     num_tries, accept = 0, ThreadingHTTPServer.get_request
 
     def none_left(server: ThreadingHTTPServer) -> object:
@@ -351,7 +365,7 @@ def test_a_failure_of_the_port_is_none_of_the_worker_and_is_mended(monkeypatch: 
         raise RuntimeError("the port fails")
 
     monkeypatch.setattr(module._Server, "service_actions", fails)
-    health = Health("127.0.0.1", 0, state=HealthState(), metrics=nothing)
+    health = Health("127.0.0.1", 0, state=HealthState(), metrics=nothing, page=str)
     try:
         assert get(health, "/livez")[0] == 200
     finally:
@@ -362,7 +376,7 @@ def test_a_page_that_fails_is_an_error_and_no_silence(caplog: pytest.LogCaptureF
     def fails(_: str) -> tuple[bytes, str]:
         raise ValueError("no metrics")
 
-    health = Health("127.0.0.1", 0, state=HealthState(), metrics=fails)
+    health = Health("127.0.0.1", 0, state=HealthState(), metrics=fails, page=str)
     try:
         assert get(health, "/metrics") == (500, "failed: ValueError\n")
         assert "/metrics failed" in caplog.text
