@@ -10,6 +10,7 @@ from functools import partial
 from opentelemetry.trace import Tracer
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 from prometheus_client.exposition import choose_encoder
+from prometheus_client.openmetrics.exposition import ALLOWUTF8
 
 from worker import __version__
 from worker.core.blockers import Blockers
@@ -244,6 +245,9 @@ class Telemetry(Spans, TransactionMetrics, AdmissionMetrics, AnswerMetrics, Engi
     def exposition(self, accept: str = "") -> tuple[bytes, str]:
         """Return all metrics, vLLM's among them, and their content type: OpenMetrics where `accept` asks for it."""
         encoder, content_type = choose_encoder(accept)
+        if isinstance(encoder, partial):
+            # All names here are valid without an escape, but the library (0.26) takes the colon of `vllm:` for none.
+            encoder = partial(encoder, escaping=ALLOWUTF8)
         return encoder(self._registry), content_type
 
     def drawn(self, drawn: Drawn, seconds: float, *, trace_id: str = "") -> None:

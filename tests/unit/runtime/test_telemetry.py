@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Counter
 
 from tests.support.examples import impression, record
 from worker.core.blockers import Blocker
@@ -203,6 +203,25 @@ def test_metrics_are_openmetrics_for_those_who_ask_for_it(watched: Watched) -> N
     assert (kind.partition(";")[0], text.endswith(b"# EOF\n")) == ("application/openmetrics-text", True)
     text, kind = watched.telemetry.exposition()
     assert (kind.partition(";")[0], b"# EOF" in text) == ("text/plain", False)
+
+
+@pytest.mark.parametrize(
+    "accept",
+    [
+        "",
+        "application/openmetrics-text",
+        "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75",  # Prometheus 2
+        "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6",  # Prometheus 3
+        "application/openmetrics-text;version=1.0.0;escaping=underscores",
+        "text/plain;version=1.0.0;escaping=underscores",
+    ],
+)
+def test_vllms_metrics_keep_their_names_whoever_asks(watched: Watched, accept: str) -> None:
+    """The client library made `vllm_` of `vllm:` in samples alone, so that no dashboard found them (0.26)."""
+    Counter("vllm:num_preemptions", "as vLLM makes it", ["engine"], registry=watched.registry).labels("0").inc(3)
+    lines = watched.telemetry.exposition(accept)[0].decode().splitlines()
+    assert 'vllm:num_preemptions_total{engine="0"} 3.0' in lines
+    assert [line for line in lines if "vllm_" in line or "_created" in line] == []
 
 
 def test_an_event_of_hours_ago_has_a_bucket(watched: Watched) -> None:
