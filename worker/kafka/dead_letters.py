@@ -11,7 +11,7 @@ position does not start without `from_start`: these dead letters may have been r
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -27,10 +27,10 @@ from worker.kafka import admin, client_config as client, error_text
 from worker.kafka.admin_queries import AdminQueries
 from worker.kafka.offset_sender import send_offsets
 from worker.kafka.positions import partition_of
-from worker.kafka.record_reader import produce, to_record
+from worker.kafka.record_reader import produce
 from worker.kafka.refused import REASONS
 from worker.kafka.topic_ids import TopicIds
-from worker.kafka.unreadable import ADVICE, refused_by_client
+from worker.kafka.topic_reader import ask, between, bounds
 from worker.settings.groups import KafkaClientSettings
 
 T = TypeVar("T")
@@ -52,18 +52,18 @@ class Outcome:
 def read(settings: KafkaClientSettings) -> Iterator[Record]:
     """Yield every committed dead letter that exists now, partition by partition in offset order."""
     with closing(_consumer(settings)) as consumer:
-        starts, ends = _range(settings, consumer)
-        yield from _between(consumer, starts, ends)
+        starts, ends = bounds(settings, consumer, settings.dead_letter_topic)
+        yield from between(consumer, starts, ends)
 
 
 def find(settings: KafkaClientSettings, number: int, offset: int) -> Record:
     """Return the dead letter at an offset of a partition.  Raises `Fatal` if there is none."""
     topic = settings.dead_letter_topic
     with closing(_consumer(settings)) as consumer:
-        starts, ends = _range(settings, consumer)
+        starts, ends = bounds(settings, consumer, settings.dead_letter_topic)
         one = Partition(topic, number)
         if one in ends and starts[one] <= offset < ends[one]:
-            for record in _between(consumer, {one: offset}, {one: offset + 1}):
+            for record in between(consumer, {one: offset}, {one: offset + 1}):
                 return record
     raise Fatal(
         f"{topic}[{number}]@{offset}: no dead letter has this offset; `mirrorstream dlq list` shows those that exist"
@@ -127,7 +127,7 @@ class _Positions:
 
     def __init__(self, settings: KafkaClientSettings, consumer: Consumer, *, from_start: bool) -> None:
         self._consumer = consumer
-        starts, self._ends = _range(settings, consumer)
+        starts, self._ends = bounds(settings, consumer, settings.dead_letter_topic)
         asked = [TopicPartition(partition.topic, partition.number) for partition in starts]
         committed = {partition_of(one): one for one in _committed(consumer, asked)}
         unknown = [one for one, low in starts.items() if committed[one].offset < 0 and low < self._ends[one]]
@@ -148,7 +148,7 @@ class _Positions:
 
     def letters(self) -> Iterator[Record]:
         """Yield the dead letters that are not settled yet."""
-        for letter in _between(self._consumer, self._starts, self._ends):
+        for letter in between(self._consumer, self._starts, self._ends):
             if self._replayed[letter.partition].settled(letter.offset):
                 self._replayed[letter.partition].look(letter.offset, settled=True)
             else:
@@ -275,54 +275,10 @@ def _consumer(settings: KafkaClientSettings) -> Consumer:
     return Consumer(client.reader(settings, client.replay_group(settings)))
 
 
-def _range(
-    settings: KafkaClientSettings, consumer: Consumer
-) -> tuple[Mapping[Partition, int], Mapping[Partition, int]]:
-    """Return the first offset and the end offset of each partition of the topic."""
-    topic = settings.dead_letter_topic
-    number = admin.num_partitions(settings, topic)
-    starts, ends = {}, {}
-    for index in range(number):
-        one = TopicPartition(topic, index)
-        marks = _ask(lambda one=one: consumer.get_watermark_offsets(one, timeout=TIMEOUT_S))  # type: ignore[misc]
-        starts[partition_of(one)], ends[partition_of(one)] = marks
-    return starts, ends
-
-
-def _between(consumer: Consumer, starts: Mapping[Partition, int], ends: Mapping[Partition, int]) -> Iterator[Record]:
-    """Yield the records from the starts up to the ends; dead letters that arrive later are left to another run."""
-    for partition, start in starts.items():
-        if start < ends[partition]:
-            consumer.assign([TopicPartition(partition.topic, partition.number, start)])
-            yield from _until(consumer, partition, ends[partition])
-
-
-def _until(consumer: Consumer, partition: Partition, end: int) -> Iterator[Record]:
-    while True:
-        message = consumer.poll(TIMEOUT_S)
-        if message is None:
-            raise Retryable(f"Kafka does not answer while {partition} is read")
-        error = message.error()
-        if why := refused_by_client(message):
-            raise Retryable(f"{why}; nothing after it was read; {ADVICE}")
-        if error is not None and error.code() != client.PARTITION_EOF:
-            client.raise_if_hopeless(error, f"read {partition}")
-        elif error is None and message.offset() < end:
-            yield to_record(message, partition, 0)
-        if (error is None or error.code() == client.PARTITION_EOF) and message.offset() >= end - 1:
-            return
-
-
 def _committed(consumer: Consumer, asked: list[TopicPartition]) -> list[TopicPartition]:
     """Return the committed positions.  Raises if the broker does not answer for one: that is not the same as none."""
     return _ask(lambda: client.checked(consumer.committed(asked, timeout=TIMEOUT_S)))
 
 
 def _ask(call: Callable[[], T]) -> T:
-    """Call the broker.  Raises `Fatal` if retrying cannot help, else `Retryable`."""
-    try:
-        return call()
-    except KafkaException as error:
-        reason = client.kafka_error(error)
-        client.raise_if_hopeless(reason, "dead letters")
-        raise Retryable(f"dead letters: {error_text.explain(reason)}; try again") from error
+    return ask(call, "dead letters")

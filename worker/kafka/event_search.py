@@ -1,0 +1,131 @@
+"""Finds the records of one event: its responses or dead letter by their bytes, and its own record.
+
+Topics have no index, so they are read: the newest records of each partition, as many as asked for.  A response says
+where the record is that it answers, and a dead letter too; the input topics are read only if there is neither.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from confluent_kafka import Consumer, TopicPartition
+
+from worker.core.records import Partition, Record
+from worker.core.topics.topic_patterns import TopicPatterns
+from worker.kafka import admin, client_config as client
+from worker.kafka.positions import partition_of
+from worker.kafka.topic_reader import TIMEOUT_S, ask, between, bounds
+from worker.settings.groups import KafkaClientSettings
+
+TELL_EVERY = 1_000  # records
+
+
+@dataclass(frozen=True, slots=True)
+class Searched:
+    """What was read of a topic: how many records, and whether that was all of it since the time that was asked for."""
+
+    topic: str
+    num_records: int
+    whole: bool
+
+
+@dataclass(slots=True)
+class EventRecords:
+    """What was found; the record may be missing although it was answered, if its topic has deleted it."""
+
+    record: Record | None = None
+    responses: list[Record] = field(default_factory=list)
+    dead_letters: list[Record] = field(default_factory=list)
+    searched: list[Searched] = field(default_factory=list)
+    commit_offset: int | None = None  # of the record's partition, by the worker's group; None if there is none
+
+
+class EventSearch:
+    """Searches for one event; `source_of` returns the place of the record that a response or dead letter is about.
+
+    `since_ms` is the record time from which on topics are read, 0 for their beginning; of each partition at most the
+    newest `limit` records.  `tell` gets what is read, and how many records so far.
+    """
+
+    def __init__(
+        self,
+        settings: KafkaClientSettings,
+        event_id: str,
+        source_of: Callable[[Record], tuple[Partition, int] | None],
+        *,
+        since_ms: int,
+        limit: int,
+        tell: Callable[[str, int], None],
+    ) -> None:
+        self._settings, self._source_of, self._tell = settings, source_of, tell
+        self._needles = needles(event_id)
+        self._since_ms, self._limit = since_ms, limit
+
+    def run(self) -> EventRecords:
+        """Return what there is.  Raises `Retryable` if Kafka does not answer, `Fatal` if it cannot be asked."""
+        settings, found = self._settings, EventRecords()
+        there = admin.partitions(settings)
+        with closing(Consumer(client.reader(settings, settings.group_id))) as consumer:
+            if settings.output_topic in there:
+                found.responses = self._search(consumer, settings.output_topic, found)
+            if settings.dead_letter_topic in there:
+                found.dead_letters = self._search(consumer, settings.dead_letter_topic, found)
+            answers = [*found.responses, *found.dead_letters]
+            places = dict.fromkeys(place for one in answers if (place := self._source_of(one)) is not None)
+            found.record = next((one for place in places for one in self._at(consumer, *place)), None)
+            if not answers:
+                found.record = self._in_inputs(consumer, there, found)
+            if found.record is not None:
+                found.commit_offset = self._committed(consumer, found.record.partition)
+        return found
+
+    def _in_inputs(self, consumer: Consumer, there: dict[str, int], found: EventRecords) -> Record | None:
+        """Return the newest record of the event in the input topics."""
+        patterns = TopicPatterns(self._settings.input_topics, self._settings.group_protocol)
+        records = [one for topic in patterns.read(there) for one in self._search(consumer, topic, found)]
+        return max(records, key=lambda one: one.timestamp_ms or 0, default=None)
+
+    def _search(self, consumer: Consumer, topic: str, found: EventRecords) -> list[Record]:
+        starts, ends = bounds(self._settings, consumer, topic)
+        asked = self._since(consumer, starts, ends)
+        bounded = {one: max(start, ends[one] - self._limit) for one, start in asked.items()}
+        hits, number = [], 0
+        for record in between(consumer, bounded, ends, waits=False):
+            number += 1
+            if number % TELL_EVERY == 0:
+                self._tell(topic, number)
+            if any(needle in (record.value or b"") for needle in self._needles):
+                hits.append(record)
+        found.searched.append(Searched(topic, number, bounded == asked))
+        return hits
+
+    def _since(
+        self, consumer: Consumer, starts: Mapping[Partition, int], ends: Mapping[Partition, int]
+    ) -> dict[Partition, int]:
+        """Return where the time begins that is asked for; a partition without newer records is at its end."""
+        if not self._since_ms or not starts:
+            return dict(starts)
+        wanted = [TopicPartition(one.topic, one.number, self._since_ms) for one in starts]
+        told = ask(lambda: client.checked(consumer.offsets_for_times(wanted, timeout=TIMEOUT_S)), wanted[0].topic)
+        return {one: at.offset if at.offset >= 0 else ends[one] for at in told for one in (partition_of(at),)}
+
+    def _at(self, consumer: Consumer, partition: Partition, offset: int) -> Iterator[Record]:
+        """Yield the record at an offset, if its topic still has it."""
+        starts, ends = bounds(self._settings, consumer, partition.topic)
+        if partition in ends and starts[partition] <= offset < ends[partition]:
+            records = between(consumer, {partition: offset}, {partition: offset + 1}, waits=False)
+            yield from (one for one in records if one.offset == offset)
+
+    def _committed(self, consumer: Consumer, partition: Partition) -> int | None:
+        wanted = [TopicPartition(partition.topic, partition.number)]
+        (told,) = ask(lambda: client.checked(consumer.committed(wanted, timeout=TIMEOUT_S)), self._settings.group_id)
+        return told.offset if told.offset >= 0 else None
+
+
+def needles(event_id: str) -> Sequence[bytes]:
+    """Return what the value of a record of the event holds: the id as text, or as the bytes of a UUID."""
+    try:
+        return event_id.encode(), UUID(event_id).bytes
+    except ValueError:
+        return (event_id.encode(),)
