@@ -60,7 +60,8 @@ def test_an_event_is_found_with_what_became_of_it(stage: Stage, judge: Judge) ->
     waiting = impression(102)
     send(stage, [waiting])
     assert traced(stage, waiting["event_id"])["state"] == "not answered yet"
-    stage.run("--until-end", sample_rate=0)
+    skipping = stage.run("--until-end", experiments=["another"])
+    assert skipping.exit_code() == 0, skipping.log
     assert traced(stage, waiting["event_id"])["state"] == "passed without an answer"
 
 

@@ -164,6 +164,13 @@ EXPERIMENT = Dashboard(
             _stat("Not to be trusted", f'sum(mirrorstream_experiment_verdict{{{JOB}, verdict="DO_NOT_TRUST"}})', 1),
             _stat("Without metrics", f"max(mirrorstream_experiments_left_out{{{JOB}}})", 1),
         ]),
+        ("Reader and page", [
+            Panel("Records", [_gauge("mirrorstream_experiment_records", "{{kind}}", by="kind")]),
+            Panel("Age of the newest event", [_gauge("mirrorstream_experiment_newest_event_age_seconds",
+                                                     "{{experiment}}", by="experiment")], "s"),
+            Panel("Requests", [(_rate("mirrorstream_experiment_page_requests_total", "status"), "{{status}}"),
+                               (_quantile(0.99, "mirrorstream_experiment_page_seconds"), "p99 seconds")]),
+        ]),
         ("Experiments", [
             replace(one, columns=12) for one in (
                 Panel("Verdicts", [(f"mirrorstream_experiment_verdict{{{JOB}}} == 1",

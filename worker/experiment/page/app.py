@@ -12,6 +12,7 @@ threads.  The page says of which version it is, read before the report, so that 
 """
 
 import re
+import time
 from collections.abc import Collection
 from urllib.parse import parse_qs
 
@@ -20,6 +21,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Resp
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import worker
 from worker.experiment.page import api, prometheus, reference, views
@@ -73,6 +75,7 @@ def create_app(
     app.mount("/static", StaticFiles(directory=HERE / "static"))
     app.add_exception_handler(HTTPException, pages.problem)
     app.add_middleware(Access, token=secret, hosts=hosts)
+    app.add_middleware(Measured, requests=pages.requests)
     return app
 
 
@@ -83,6 +86,7 @@ class Pages:
         """Show the figures of `source`; `app` describes its own API; `deliveries` are a webhook's, if there is one."""
         self._source, self._app, self._deliveries = source, app, deliveries
         self._templates = environment()
+        self.requests = prometheus.Requests()
 
     async def index(self) -> Response:
         """Show all experiments, or go to the only one."""
@@ -111,10 +115,9 @@ class Pages:
         return JSONResponse(reference.tidy(self._app.openapi()))
 
     async def metrics(self) -> Response:
-        """Return verdicts and failed checks as Prometheus metrics."""
-        return Response(
-            prometheus.exposition(self._source.report(), self._deliveries), media_type=prometheus.CONTENT_TYPE
-        )
+        """Return verdicts and failed checks as Prometheus metrics, and what the page and its reader did."""
+        text = prometheus.exposition(self._source.report(), self._deliveries, self.requests)
+        return Response(text, media_type=prometheus.CONTENT_TYPE)
 
     async def problem(self, request: Request, error: Exception) -> Response:
         """Show an error; under `/api/` as JSON."""
@@ -128,6 +131,25 @@ class Pages:
     def render(self, template: str, *, status: int = 200, **shown: object) -> HTMLResponse:
         """Fill a template."""
         return HTMLResponse(self._templates.get_template(template).render(shown), status)
+
+
+class Measured:
+    """Counts the requests of an app, by when their answer begins."""
+
+    def __init__(self, app: ASGIApp, requests: prometheus.Requests) -> None:
+        """Wrap `app`."""
+        self._app, self._requests = app, requests
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        began_s = time.monotonic()
+
+        async def counted(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                self._requests.answered(message["status"], time.monotonic() - began_s)
+            await send(message)
+
+        await self._app(scope, receive, counted if scope["type"] == "http" else send)
 
 
 class Login:

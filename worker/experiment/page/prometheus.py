@@ -3,15 +3,19 @@
     mirrorstream_experiment_verdict{experiment, candidate, verdict}    1 for the verdict of now, 0 for the others
     mirrorstream_experiment_check_failed{experiment, candidate, check} 1 while a check has failed, else 0
     mirrorstream_experiment_users{experiment, candidate}               users behind the primary figure
+    mirrorstream_experiment_newest_event_age_seconds{experiment}       age of the newest event that was read
     mirrorstream_experiments_left_out                                  experiments beyond the bound, not in the above
+    mirrorstream_experiment_records{kind}                              what the reader has read, and left out, by kind
+    mirrorstream_experiment_page_{requests_total,seconds}{status}      requests that were answered, such as 2xx
     mirrorstream_experiment_webhook_{delivered_total,failures_total,pending}    with `--on-verdict-change` alone
 
 Names come from outside, so there is a bound on how many there are and on how long each is.  The current epoch is told.
 """
 
+import time
 from collections.abc import Iterator, Sequence
 
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
@@ -24,13 +28,39 @@ from worker.experiment.webhook.deliveries import Deliveries
 MAX_EXPERIMENTS = 200  # those with the newest events
 MAX_CANDIDATES = 20  # of an experiment, the best ones
 MAX_LABEL_CHARS = 128
+_PAGE_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
-def exposition(report: Report, deliveries: Deliveries | None = None) -> bytes:
-    """Return the metrics of a report, and of a webhook if there is one, in Prometheus' text format."""
+class Requests:
+    """Counts the requests that a page has answered; every series is there at 0 from the start."""
+
+    def __init__(self) -> None:
+        disable_created_metrics()
+        self.registry = CollectorRegistry(auto_describe=False)
+        count = Counter(
+            "mirrorstream_experiment_page_requests_total", "Requests that were answered, by class of status.",
+            ["status"], registry=self.registry,
+        )  # fmt: skip
+        took_s = Histogram(
+            "mirrorstream_experiment_page_seconds", "Time until an answer began.", buckets=_PAGE_SECONDS,
+            registry=self.registry,
+        )  # fmt: skip
+        self._count, self._took_s = {one: count.labels(f"{one}xx") for one in range(1, 6)}, took_s
+
+    def answered(self, status: int, seconds: float) -> None:
+        """Count a request by its status, and how long it took until its answer began, seconds."""
+        self._count[min(5, max(1, status // 100))].inc()
+        self._took_s.observe(seconds)
+
+
+def exposition(report: Report, deliveries: Deliveries | None = None, requests: Requests | None = None) -> bytes:
+    """Return the metrics of a report, of a webhook and of a page if there are, in Prometheus' text format."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Verdicts(report))
+    registry.register(_Reading(report))
+    if requests is not None:
+        registry.register(requests.registry)
     if deliveries is not None:
         registry.register(_Webhook(deliveries))
     return generate_latest(registry)
@@ -56,18 +86,42 @@ class _Verdicts(Collector):
             "mirrorstream_experiment_users", "Users that the primary figure of a candidate is computed from.",
             labels=names,
         )  # fmt: skip
+        age = GaugeMetricFamily(
+            "mirrorstream_experiment_newest_event_age_seconds", "Age of the newest event that was read.",
+            labels=names[:1],
+        )  # fmt: skip
+        for name, at_us in {
+            _label(one.experiment_id or ""): one.current.last_occurred_at for one in self._shown
+        }.items():
+            age.add_metric([name], max(0.0, time.time() - at_us / 1e6))
         for labels, one in _candidates(self._shown):
             for each in Verdict:
                 verdict.add_metric([*labels, each.value], float(one.verdict is each))
             for check in {_label(check.name): check for check in one.checks}.values():
                 failed.add_metric([*labels, _label(check.name)], float(check.state is CheckState.FAILED))
             users.add_metric(labels, one.primary.overall.users)
-        yield from (verdict, failed, users)
+        yield from (verdict, failed, users, age)
         yield GaugeMetricFamily(
             "mirrorstream_experiments_left_out",
             f"Experiments without metrics: only the {MAX_EXPERIMENTS} with the newest events have them.",
             value=self._left_out,
         )
+
+
+class _Reading(Collector):
+    """What the reader has read: names of `data_health` are ours, so they are few."""
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+
+    def collect(self) -> Iterator[Metric]:
+        records = GaugeMetricFamily(
+            "mirrorstream_experiment_records", "Records that were read, and that were left out, by kind.",
+            labels=["kind"],
+        )  # fmt: skip
+        for kind, number in ({"read": 0} | dict(self._report.data_health)).items():
+            records.add_metric([kind], number)
+        yield records
 
 
 class _Webhook(Collector):

@@ -1,14 +1,18 @@
 """The verdict on each candidate as metrics that an alert can watch: bounded, and behind the token."""
 
+import re
+import time
 from dataclasses import replace
+from pathlib import Path
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
 from tests.support.experiment import page_examples as made
 from tests.support.experiment.page_client import BASE
 from worker.experiment.page.app import create_app
-from worker.experiment.page.prometheus import MAX_EXPERIMENTS, MAX_LABEL_CHARS, exposition
+from worker.experiment.page.prometheus import MAX_EXPERIMENTS, MAX_LABEL_CHARS, Requests, exposition
 from worker.experiment.readout import Report
 from worker.experiment.webhook.deliveries import Deliveries
 
@@ -46,6 +50,48 @@ def test_an_experiments_metrics_are_bounded_whatever_its_names_are() -> None:
     assert ("experiment_users", "e-6", "candidate") not in found
     hostile = samples(made.report(made.hostile(), replace(made.hostile(), experiment_id="W" * 10_000)))
     assert max(len(label) for name in hostile for label in name) < 10 * MAX_LABEL_CHARS
+
+
+def test_what_the_reader_has_read_is_told_by_kind_and_age() -> None:
+    report = made.report(made.readout("e", made.epoch(made.comparison())))
+    found = {
+        (one.name, *one.labels.values()): one.value
+        for family in text_string_to_metric_families(
+            exposition(replace(report, data_health={"outcomes": 7, "test": 2})).decode()
+        )
+        for one in family.samples
+    }
+    kinds = [found["mirrorstream_experiment_records", kind] for kind in ("read", "outcomes", "test")]
+    assert kinds == [0.0, 7.0, 2.0]
+    age_s = time.time() - report.readouts[0].current.last_occurred_at / 1e6
+    assert found["mirrorstream_experiment_newest_event_age_seconds", "e"] == pytest.approx(max(0.0, age_s), abs=60)
+
+
+def test_requests_of_the_page_are_counted_by_status() -> None:
+    page = TestClient(create_app(made.Changing(made.report())), base_url=BASE)
+    before = page.get("/metrics").text
+    assert 'mirrorstream_experiment_page_requests_total{status="5xx"} 0.0' in before
+    page.get("/api/experiments")
+    page.get("/nowhere")
+    text = page.get("/metrics").text
+    assert 'mirrorstream_experiment_page_requests_total{status="2xx"} 2.0' in text
+    assert 'mirrorstream_experiment_page_requests_total{status="4xx"} 1.0' in text
+    assert "mirrorstream_experiment_page_seconds_count 3.0" in text
+    assert "_created" not in text
+
+
+def test_dashboard_and_alerts_name_what_there_is() -> None:
+    report = made.report(made.readout("e", made.epoch(made.losing(), made.comparison())))
+    there = {
+        one.name for family in text_string_to_metric_families(exposition(report, Deliveries(), Requests()).decode())
+        for one in family.samples
+    }  # fmt: skip
+    chart = Path(__file__).parents[4] / "helm" / "mirrorstream"
+    files = ("dashboards/experiment.json", "rules/experiment.yaml")
+    texts = [(chart / name).read_text(encoding="utf-8") for name in files]
+    named = set(re.findall(r"mirrorstream_experiments?_\w+", " ".join(texts)))
+    assert len(named) > 5
+    assert named <= there
 
 
 def test_a_webhooks_counts_are_metrics_only_where_there_is_one() -> None:
