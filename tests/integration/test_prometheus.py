@@ -66,7 +66,8 @@ def test_what_dashboards_and_alerts_name_is_there(worker: Worker, selectors: set
         for query in queries():
             server.query(query)  # raises if it refuses one
         see_that_rules_are_evaluated(server)
-        server.until(lambda: TRACE in exemplars(server), "trace of a draw among the exemplars")
+        for name in ("draw_duration_seconds", "end_to_end_seconds"):
+            server.until(lambda name=name: TRACE in exemplars(server, name), f"trace among the exemplars of {name}")  # type: ignore[misc]
 
 
 def see_that_rules_are_evaluated(server: Prometheus) -> None:
@@ -82,12 +83,12 @@ def see_that_rules_are_evaluated(server: Prometheus) -> None:
     assert firing == [], "of a healthy worker"
 
 
-def exemplars(server: Prometheus) -> set[str]:
-    """Return the traces that durations of draws name; Prometheus finds them in OpenMetrics alone."""
+def exemplars(server: Prometheus, name: str) -> set[str]:
+    """Return the traces that a histogram names; Prometheus finds them in OpenMetrics alone."""
     now_s = time.time()
     found = server.get(
         "query_exemplars",
-        query="mirrorstream_draw_duration_seconds_bucket",
+        query=f"mirrorstream_{name}_bucket",
         start=str(now_s - 3_600),
         end=str(now_s + 60),
     )

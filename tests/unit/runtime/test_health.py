@@ -3,6 +3,7 @@
 import errno
 import os
 import socket
+import struct
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
@@ -327,6 +328,23 @@ def test_an_answer_that_nobody_reads_is_given_up(monkeypatch: pytest.MonkeyPatch
             assert get(health, "/livez")[0] == 200
     finally:
         health.close()
+
+
+def test_a_scraper_that_hangs_up_leaves_no_traceback(capfd: pytest.CaptureFixture[str]) -> None:
+    """Before its request is whole, and in the middle of its answer; with a reset, as a time-out of Prometheus ends."""
+    health = Health("127.0.0.1", 0, state=HealthState(), metrics=lambda _: (bytes(50_000_000), "text/plain"), page=str)
+    try:
+        for sent in (b"GET /met", b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n"):
+            with socket.create_connection(("127.0.0.1", health.port)) as scraper:
+                scraper.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                scraper.sendall(sent)
+                until(lambda: num_connections(health) == 1)
+            until(lambda: num_connections(health) == 0)
+        assert get(health, "/livez")[0] == 200
+    finally:
+        health.close()
+    told = capfd.readouterr()
+    assert (told.out, told.err) == ("", "")
 
 
 @pytest.mark.parametrize("head", [b"GET /" + b"a" * 20_000, b"GET / HTTP/1.0\r\n" + b"X: y\r\n" * 4_000])

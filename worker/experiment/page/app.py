@@ -75,7 +75,7 @@ def create_app(
     app.mount("/static", StaticFiles(directory=HERE / "static"))
     app.add_exception_handler(HTTPException, pages.problem)
     app.add_middleware(Access, token=secret, hosts=hosts)
-    app.add_middleware(Measured, requests=pages.requests)
+    app.add_middleware(RequestCounting, requests=pages.requests)
     return app
 
 
@@ -133,7 +133,7 @@ class Pages:
         return HTMLResponse(self._templates.get_template(template).render(shown), status)
 
 
-class Measured:
+class RequestCounting:
     """Counts the requests of an app, by when their answer begins."""
 
     def __init__(self, app: ASGIApp, requests: prometheus.Requests) -> None:
