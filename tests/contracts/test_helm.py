@@ -200,6 +200,20 @@ def test_the_page_of_experiments_starts_with_what_is_rendered(chart: helm_python
     assert objects["Deployment"]["spec"]["strategy"] == {"type": "Recreate"}  # two readers would share a state file
 
 
+def test_the_page_of_experiments_is_scraped_with_its_token(chart: helm_python.Chart) -> None:
+    """Its metrics name experiments, so they are behind the token like everything else there."""
+    scraped = {"metrics": {"podMonitor": {"enabled": True, "labels": {"release": "prometheus"}}}}
+    (endpoint,) = render(chart, READ | scraped, "experiment")["PodMonitor"]["spec"]["podMetricsEndpoints"]
+    assert endpoint["authorization"] == {"credentials": {"name": "page", "key": "token"}}
+    (port,) = render(chart, READ, "experiment")["Deployment"]["spec"]["template"]["spec"]["containers"][0]["ports"]
+    assert endpoint["port"] == port["name"]
+    anonymous = READ | scraped | {"experiment": READ["experiment"] | {"existingSecret": "", "allowAnonymous": True}}
+    (endpoint,) = render(chart, anonymous, "experiment")["PodMonitor"]["spec"]["podMetricsEndpoints"]
+    assert "authorization" not in endpoint
+    assert "PodMonitor" not in render(chart, READ, "experiment")
+    assert "PodMonitor" not in render(chart, VARIANTS["scaled"], "experiment")
+
+
 def test_the_page_of_experiments_runs_as_the_workers_do(chart: helm_python.Chart) -> None:
     """The same account, pull secrets, priority and nodes; a variable of `extraEnv` replaces its own."""
     values = {
