@@ -26,7 +26,7 @@ _STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding:0 1rem;color:#1c1c1c;background:#fff}
 h1{font-size:1.4rem;margin:0}h2{font-size:1.1rem;margin:2rem 0 .5rem}table{border-collapse:collapse;width:100%}
 td,th{padding:.15rem .8rem .15rem 0;text-align:left;vertical-align:top;border-bottom:1px solid #ddd}
-td{overflow-wrap:anywhere}.well{color:#15692f}.bad{color:#a11}.same{color:#666}
+td{overflow-wrap:break-word}.well{color:#15692f}.bad{color:#a11}.same{color:#666}
 @media(prefers-color-scheme:dark){body{color:#ddd;background:#16181c}td,th{border-color:#333}.well{color:#6c6}
 .bad{color:#f88}.same{color:#999}}
 """
