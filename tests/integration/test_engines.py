@@ -205,7 +205,7 @@ async def test_event_text_never_becomes_a_special_token(vllm_engine: VllmEngine,
     slate = replace(impression.slates[0], items=(evil, honest))
     ask = asks_of(replace(impression, slates=(slate,)), vllm_engine, vllm_settings)[0]
     plain = asks_of(impression, vllm_engine, vllm_settings)[0]
-    added = vllm_engine._tokens._added
+    added = vllm_engine._tokens._plain.control_ids
     assert sum(token in added for token in ask.prompt_ids) == sum(token in added for token in plain.prompt_ids)
     assert (await vllm_engine.draw(ask)).status is Status.OK
 

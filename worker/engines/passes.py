@@ -56,7 +56,11 @@ class Passes:
 
     def read_letters(self, output: Any, num_slots: int) -> tuple[tuple[float, ...], float]:
         """Return the probability of each letter given that one is chosen, and their total probability."""
-        return self._probabilities(output.outputs[0].logprobs[0], num_slots)
+        steps = output.outputs[0].logprobs
+        if not steps:
+            message = "no log-probabilities of the letters came back"
+            raise ValueError(message)
+        return self._probabilities(steps[0], num_slots)
 
     def read_both(self, output: Any, num_slots: int) -> Drawn | None:
         """Return the draw of a single pass; None if no step starts right after the stop string.
@@ -93,7 +97,11 @@ class Passes:
         return None
 
     def _probabilities(self, found: Mapping[int, Any], num_slots: int) -> tuple[tuple[float, ...], float]:
-        logprobs = [found[token].logprob for token in self.tokens.letters[:num_slots]]
+        letters = self.tokens.letters[:num_slots]
+        if missing := sum(token not in found for token in letters):
+            message = f"no log-probability of {missing} of {num_slots} letters came back"
+            raise ValueError(message)
+        logprobs = [found[token].logprob for token in letters]
         mass = mass_of(logprobs)
         if not mass > 0:
             message = "every offered letter has probability 0"

@@ -8,6 +8,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from worker.core.errors import BadSettings, Fatal
@@ -15,10 +16,13 @@ from worker.core.prompts.prompt import Profile, Prompt
 from worker.core.simulation.draw_trace import ModelAnswer, ModelRequest, Pass
 from worker.core.simulation.draws import Ask, Drawn, EngineCard
 from worker.core.simulation.questions import Status
+from worker.engines.chat_template import ChatTemplate
+from worker.engines.model_files import model_path
 from worker.engines.passes import Passes, usage_of
-from worker.engines.tokens import Tokens
+from worker.engines.tokens import Tokens, load
 from worker.settings.groups import PromptedEngineSettings
 
+MAX_WHY = 300  # characters of what a tokenizer's library says
 LETTER_TOKENS = 2  # added by pass 2: one generated position, and one for a boundary token that is encoded again
 # Puts second passes before all first passes, whose priority is the time at which their record was received, in ms: a
 # second pass needs one token only, and its prompt could be evicted from the cache while it waits.
@@ -111,6 +115,30 @@ class PromptedEngine(ABC):
 
     # -- at start
 
+    def _load_tokens(self) -> Tokens:
+        """Load the tokenizer with its chat template, and note in the card what the template renders.
+
+        Raises `BadSettings`, or `Fatal` if the model's tokenizer cannot be used.
+        """
+        settings = self._settings
+        name = settings.tokenizer or settings.model
+        try:
+            tokenizer = load(str(model_path(name)), None if settings.tokenizer else settings.revision)
+        except ImportError as error:
+            raise Fatal(f"the tokenizer needs transformers ({error}): pip install 'mirrorstream[server]'") from error
+        except Exception as error:
+            why = " ".join(str(error).split())[:MAX_WHY] or type(error).__name__
+            hint = "" if settings.tokenizer else "; set tokenizer=FOLDER if the served name is no folder's"
+            raise BadSettings(f"model {name}: no tokenizer: {why}{hint}") from error
+        source = _read(settings.chat_template)
+        template = ChatTemplate(tokenizer, source=source, system_role=settings.system_role)
+        tokens = Tokens(tokenizer, self._profile.stop, template)
+        own = {"chat_template": template.digest()}
+        if settings.tokenizer:
+            own["tokenizer"] = settings.tokenizer
+        self.card = replace(self.card, sampling={**self.card.sampling, **own})
+        return tokens
+
     def _room(self, max_model_len: int) -> int:
         """Return the maximum number of prompt tokens.  Raises `BadSettings` if it is not positive."""
         room = max_model_len - self._settings.writing(self._profile.writing).max_tokens - LETTER_TOKENS
@@ -135,6 +163,15 @@ class PromptedEngine(ABC):
         if not math.isfinite(mass) or abs(sum(probabilities) - 1) > 1e-6:  # noqa: PLR2004 - rounding
             message = f"self-test: letter probabilities {probabilities}, mass {mass}; want two that sum to 1"
             raise Fatal(message)
+
+
+def _read(path: Path | None) -> str | None:
+    if path is None:
+        return None
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadSettings(f"chat_template: {path}: {error}; want a file with a Jinja template") from error
 
 
 def sampling(settings: PromptedEngineSettings, profile: Profile) -> dict[str, str]:

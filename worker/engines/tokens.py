@@ -1,14 +1,18 @@
-"""Encodes chat messages as token ids, so that event text can never become a special or added token.
+"""Encodes chat messages as token ids: those of the whole rendered chat, but no text becomes a control token.
 
-The chat template is rendered once, with marks in place of the texts.  Its own pieces, such as `<|im_start|>`, are
-encoded with the whole tokenizer, and texts with a copy without added tokens, so `<|im_end|>` in a title is plain
-characters.  Special tokens split text anyway, so for ordinary text the ids are those of the joined string.
+The chat template is rendered with marks in place of the texts (`chat_template`).  Its control tokens, such as
+`<|im_start|>`, divide the chat into runs of text, which hold its own words and the messages.  A run is encoded as a
+whole by a tokenizer without control tokens (`plain_text`), so `<|im_end|>` in a title is plain characters.  Control
+tokens split text anyway, so for ordinary text the ids are those of the rendered string.
 """
 
 import json
 import re
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 from threading import Lock
 from typing import Any
 
@@ -16,6 +20,8 @@ from worker.core.bounded_cache import BytesLru
 from worker.core.errors import Fatal
 from worker.core.prompts.prompt import Prompt, letter
 from worker.core.simulation.questions import MAX_OPTIONS
+from worker.engines.chat_template import MAX_KEPT, ChatTemplate, Edges, Part
+from worker.engines.plain_text import LONG_TEXT, PlainText
 
 KEPT_BYTES = 32 << 20  # of cached blocks and their tokens: about 50,000 of ordinary length
 # A block starts at an option, a heading, or after a blank line, as a history entry does.  A tokenizer such as Qwen2's
@@ -34,63 +40,107 @@ _ENDS = (
 )  # examples of how a block may end
 _STARTS = ("[A] a", "[1", "# A", "## 1", "[[", "#\n")
 _AFTER_BLANK = (*_STARTS, "A movie", "1 a", "'s", "\u00e9t", "\u0301a", "\u65e5", "\U0001f600", "-- a", '"A', "_")
-LONG_TEXT = 4_000  # characters; longer texts are encoded without holding Python's lock, which is a little slower
 # Characters per token above which a text is assumed not to fit; its tokens are then counted piece by piece.
 _SPARSE = 8
 MAX_BROKEN = 32  # tokens at the end that are checked one by one for a complete character
-_MARKS = ("MARK-OF-THE-SYSTEM-TEXT", "MARK-OF-THE-USER-TEXT", "MARK-OF-THE-ASSISTANT-TEXT")
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """Text between two control tokens; a token may take the blanks beside it away (`lstrip`, `rstrip`)."""
+
+    parts: tuple[Part, ...]
+    is_first: bool  # in the chat
+    lstrip: bool
+    rstrip: bool
 
 
 class Tokens:
-    """The tokenizer of one model.
+    """The tokenizer of one model, with its chat template.
 
-    Takes a fast tokenizer and the string before a letter.  The constructor raises `Fatal` if a letter is not one token.
+    Takes a fast tokenizer, the string before a letter, and the template to use if not the tokenizer's own.  The
+    constructor raises `Fatal` if a letter is not one token, or if the template cannot be used.
     """
 
-    def __init__(self, tokenizer: Any, stop: str) -> None:
-        from tokenizers import Tokenizer
-
-        backend = json.loads(tokenizer.backend_tokenizer.to_str())
-        self._added = frozenset(int(token["id"]) for token in backend.get("added_tokens", ()))
-        self._plain = Tokenizer.from_str(json.dumps({**backend, "added_tokens": [], "post_processor": None}))
-        pieces = _pieces(tokenizer)
-        self._pieces = [tuple(tokenizer.encode(piece, add_special_tokens=False)) for piece in pieces]
-        # One shared object per id: a token takes 8 bytes, not 40, in every prompt and block.
-        self._ids = tuple(range(1 + max(self._plain.get_vocab(with_added_tokens=True).values())))
+    def __init__(self, tokenizer: Any, stop: str, template: ChatTemplate | None = None) -> None:
+        self._plain = PlainText(json.loads(tokenizer.backend_tokenizer.to_str()))
+        self._begin_id = tokenizer.bos_token_id
+        self._control = re.compile("|".join(map(re.escape, sorted(self._plain.control, key=len, reverse=True))) or "$^")
+        self.template = template or ChatTemplate(tokenizer)
+        self._layout = lru_cache(MAX_KEPT)(self._compile)
         self._blocks: BytesLru[str, tuple[int, ...]] = BytesLru(KEPT_BYTES)
         self._lock = Lock()  # of the blocks: long prompts are tokenised in a thread
-        self._has_blocks = _has_blocks(self._plain)
+        self._has_blocks = not self._plain.has_prefix and _has_blocks(self._plain.inner_tokenizer)
         self.letters = self._letters(stop)
 
     def encode(self, text: str) -> tuple[int, ...]:
-        """Encode text with special tokens disabled."""
-        if len(text) > LONG_TEXT:
-            (found,) = self._plain.encode_batch_fast([text], add_special_tokens=False)
-        else:
-            found = self._plain.encode(text, add_special_tokens=False)
-        ids = found.ids
-        assert self._added.isdisjoint(ids), "text became a special token"
-        return tuple(map(self._ids.__getitem__, ids))
+        """Encode text that stands in the middle of a text; none of it becomes a control token."""
+        return self._plain.inner(text)
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Return the text of token ids, special tokens included."""
-        return str(self._plain.decode(list(ids), skip_special_tokens=False))
+        """Return the text of generated token ids as vLLM returns it, without special tokens."""
+        return self._plain.decode(ids)
 
     def chat(self, prompt: Prompt, max_tokens: int | None = None) -> tuple[int, ...]:
         """Return the token ids of a prompt, up to the end of its prefix.
 
         For a prompt of more than `max_tokens`, returns only a beginning with more ids than that: encoding stops there.
         """
-        before, between, last = self._pieces
-        head = before + self._encode_kept(prompt.system) + between
-        tail = last + self._encode_kept(prompt.prefix)
-        room = None if max_tokens is None else max_tokens - len(head) - len(tail)
-        return head + self._encode_blocks(prompt.user, room) + tail
+        texts = tuple(text.strip() for text in (prompt.system, prompt.user, prompt.prefix))
+        ids: list[int] = []
+        for element in self._layout(self.template.key(prompt)):
+            if isinstance(element, int):
+                if not (ids == [element] == [self._begin_id]):  # never two marks of the beginning
+                    ids.append(element)
+                continue
+            room = None if max_tokens is None else max_tokens - len(ids)
+            ids += self._encode_run(element, texts, room)
+            if max_tokens is not None and len(ids) > max_tokens:
+                break
+        return tuple(ids)
+
+    def _compile(self, key: tuple[Edges, int]) -> tuple[int | _Run, ...]:
+        """Divide the rendered template at its control tokens."""
+        found: list[int | _Run] = []
+        parts: list[Part] = []
+        strips = False  # the control token before takes blanks away
+
+        def end_run(*, rstrip: bool) -> None:
+            if parts:
+                found.append(_Run(tuple(parts), is_first=not found, lstrip=strips, rstrip=rstrip))
+                parts.clear()
+
+        for part in self.template.parts(key):
+            if isinstance(part, int):
+                parts.append(part)
+                continue
+            start = 0
+            for match in self._control.finditer(part):
+                if before := part[start : match.start()]:
+                    parts.append(before)
+                token = self._plain.control[match[0]]
+                end_run(rstrip=bool(token.get("lstrip")))
+                found.append(int(token["id"]))
+                strips, start = bool(token.get("rstrip")), match.end()
+            if part[start:]:
+                parts.append(part[start:])
+        end_run(rstrip=False)
+        return tuple(found)
+
+    def _encode_run(self, run: _Run, texts: tuple[str, ...], room: int | None) -> tuple[int, ...]:
+        """Encode a run; stops once there are more than `room` ids."""
+        text = "".join(texts[part] if isinstance(part, int) else part for part in run.parts)
+        text = text.lstrip() if run.lstrip else text
+        text = text.rstrip() if run.rstrip else text
+        if not text:
+            return ()
+        if self._has_blocks:
+            return self._encode_blocks(text, room)
+        return self._beginning(text, room) or (
+            self._plain.beginning(text) if run.is_first else self._plain.segment(text)
+        )
 
     def _encode_blocks(self, text: str, room: int | None) -> tuple[int, ...]:
-        """Encode a text by blocks; stops once there are more than `room` ids."""
-        if not self._has_blocks:
-            return self._beginning(text, room) or self.encode(text)
         ids: list[int] = []
         for block in _blocks(text):
             ids += self._encode_kept(block)
@@ -157,16 +207,18 @@ class Tokens:
         return num
 
     def _letters(self, stop: str) -> tuple[int, ...]:
-        """Return the token id of each letter after `stop`.  Raises `Fatal` if a letter is not one token."""
+        """Return the one token of each letter that follows `stop` in context.  Raises `Fatal` if there is none."""
+        before = self.encode(f"\n{stop}")
         found: list[int] = []
         for slot in range(MAX_OPTIONS):
-            alone = self.encode(letter(slot))
-            if len(alone) != 1 or self.encode(stop + letter(slot)) != self.encode(stop) + alone:
-                message = (
-                    f"tokenizer: {letter(slot)!r} after {stop!r} is not one token of its own; this model cannot be used"
+            ids = self.encode(f"\n{stop}{letter(slot)}")
+            if len(ids) != len(before) + 1 or ids[:-1] != before:
+                pieces = " ".join(repr(self.decode([one])) for one in ids[-3:])
+                raise Fatal(
+                    f"tokenizer: {stop + letter(slot)!r} ends in the tokens {pieces}, want the letter as one token"
+                    " after those of the text before it; this model cannot be used with this prompt profile"
                 )
-                raise Fatal(message)
-            found += alone
+            found.append(ids[-1])
         return tuple(found)
 
 
@@ -200,26 +252,17 @@ def load(model: str, revision: str | None) -> Any:
     """Return a model's tokenizer exactly as in its `tokenizer.json`.
 
     transformers 5 rebuilds some tokenizers, such as Qwen2's, with the split of its own class instead of the file's; a
-    model that was trained with another split would get other tokens than in training.
+    model that was trained with another split would get other tokens than in training.  A folder may have Mistral's own
+    file (`tekken.json`) or a SentencePiece model instead.
     """
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+    tekken = Path(model, "tekken.json")
+    if tekken.is_file() and not Path(model, "tokenizer.json").is_file():
+        from transformers.integrations.mistral import convert_tekken_tokenizer
+
+        return convert_tekken_tokenizer(str(tekken))
     try:
         return PreTrainedTokenizerFast.from_pretrained(model, revision=revision)
     except (OSError, ValueError):  # the model has no such file
         return AutoTokenizer.from_pretrained(model, revision=revision)
-
-
-def _pieces(tokenizer: Any) -> list[str]:
-    """Render the chat template with marks for the texts; return the part before each of the three marks."""
-    roles = ("system", "user", "assistant")
-    messages = [{"role": role, "content": mark} for role, mark in zip(roles, _MARKS, strict=True)]
-    rendered = tokenizer.apply_chat_template(messages, tokenize=False, continue_final_message=True)
-    pieces = []
-    for mark in _MARKS:
-        piece, found, rendered = rendered.partition(mark)
-        if not found:
-            message = "chat template: it want system, user and assistant text once each; this model cannot be used"
-            raise Fatal(message)
-        pieces.append(piece)
-    return pieces

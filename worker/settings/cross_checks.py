@@ -128,6 +128,11 @@ def _registry_auth(schema_registry_url: str | None, schema_registry_auth_file: P
         yield f"schema_registry_auth_file: {why}; want a file with user:password"
 
 
+def _chat_template(chat_template: Path | None) -> Iterator[str]:
+    if chat_template and (why := secret_files.unreadable(chat_template)):
+        yield f"chat_template: {why}; want a file with a Jinja template"
+
+
 def _profile(prompt_profile: str) -> Iterator[str]:
     try:
         prompt_profiles.load(prompt_profile)
@@ -135,4 +140,4 @@ def _profile(prompt_profile: str) -> Iterator[str]:
         yield str(error)
 
 
-_FILES = (_kafka_secrets, _registry_auth)
+_FILES = (_kafka_secrets, _registry_auth, _chat_template)

@@ -36,6 +36,14 @@ def _no_dtype(dtype: str) -> Iterator[str]:
         yield "dtype: engine vllm-server takes none; the servers' own flags say how they run"
 
 
+def _no_lora(lora: Path | None) -> Iterator[str]:
+    if lora is not None:
+        yield (
+            "lora: engine vllm-server takes none: serve it with --enable-lora --lora-modules NAME=FOLDER, and set"
+            " model=NAME and tokenizer=BASE"
+        )
+
+
 def _some_server(server_urls: list[str]) -> Iterator[str]:
     if not server_urls:
         yield "server_urls: engine vllm-server needs at least one, such as http://gpu-1:8000"
@@ -57,7 +65,7 @@ ENGINES = {
         "worker.engines.remote.vllm_server:make",
         reads_prompt=True,
         is_remote=True,
-        checks=(_some_server, _two_passes, _no_vllm_options, _no_dtype),
+        checks=(_some_server, _two_passes, _no_vllm_options, _no_dtype, _no_lora),
         files=(_server_auth,),
     ),
     "choice-model": EngineKind("worker.engines.choice_model:make", reads_prompt=False),

@@ -165,6 +165,14 @@ class EngineSettings(_Group):
     server_auth_file: Path | None = Field(None, description="File with the bearer token for these servers")
     model: str = Field("mirror-tiny", min_length=1, description="Model: mirror-tiny, a folder, or a hub name")
     revision: str | None = Field(None, description="Model revision; pin a commit in production")
+    tokenizer: str | None = Field(
+        None, min_length=1, description="Folder or hub name of tokenizer and chat template; unset: the model's own"
+    )
+    chat_template: Path | None = Field(None, description="File with a Jinja chat template; unset: the tokenizer's own")
+    system_role: Literal["system", "user"] = Field(
+        "system", description="user: the system text stands before the user's, for templates that refuse it"
+    )
+    lora: Path | None = Field(None, description="Folder of a LoRA adapter for the model, as PEFT saves it")
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field(
         "auto", description="Data type of vLLM; auto: the model's own, float32 on a CPU that emulates bfloat16"
     )

@@ -20,7 +20,8 @@ _INSTEAD = {
     "code_revision": "revision", "hf_config_path": "model", "kv_cache_memory_bytes": "kv_cache_bytes",
     "max_model_len": "max_model_len", "max_num_seqs": "max_num_seqs", "model": "model", "model_weights": "model",
     "otlp_traces_endpoint": "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "revision": "revision", "seed": "seeded",
-    "served_model_name": "model", "tokenizer": "model", "tokenizer_revision": "revision",
+    "served_model_name": "model", "tokenizer": "tokenizer", "tokenizer_revision": "revision",
+    "chat_template": "chat_template", "enable_lora": "lora", "lora_modules": "lora", "max_lora_rank": "lora",
 }  # fmt: skip
 _READS_LETTERS = "is the worker's: it reads the letters' probabilities by it"
 _CODE = "would run code that comes from elsewhere"
@@ -58,7 +59,7 @@ _CHOICES = {
     "distributed_executor_backend": frozenset({"external_launcher", "mp", "ray", "uni"}),  # others name a class
     # Weights without pickles, which run the code of whoever wrote them; and none that are random.
     "load_format": frozenset({
-        "auto", "bitsandbytes", "fastsafetensors", "gguf", "runai_streamer", "runai_streamer_sharded", "safetensors",
+        "auto", "bitsandbytes", "fastsafetensors", "runai_streamer", "runai_streamer_sharded", "safetensors",
     }),
 }  # fmt: skip
 _NESTED_CODE = re.compile(r"trust_remote_code|.*module_path|.*_cls")

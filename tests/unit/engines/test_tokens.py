@@ -9,7 +9,7 @@ from hypothesis import given, settings, strategies as st
 from tokenizers import Tokenizer
 
 from worker.core.prompts.prompt import Prompt
-from worker.engines.local.vllm import TINY, model_path
+from worker.engines.model_files import TINY, model_path
 from worker.engines.tokens import Tokens, load
 
 PLAIN = Tokenizer.from_file(str(Path(model_path(TINY), "tokenizer.json")))

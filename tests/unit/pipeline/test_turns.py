@@ -26,7 +26,7 @@ from worker.core.simulation.questions import Depths, Status
 from worker.core.simulation.response_builder import AskedQuestion, Setup, responding, source_of
 from worker.core.steps import Steps, run
 from worker.engines.choice_model import ChoiceModel, Met, _answering, tasting
-from worker.engines.local.vllm import TINY, model_path
+from worker.engines.model_files import TINY, model_path
 from worker.engines.tokens import Tokens, load
 from worker.pipeline.turns import Turns
 from worker.settings.prompt_profiles import load as load_profile

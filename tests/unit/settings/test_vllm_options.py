@@ -26,7 +26,8 @@ def fingerprint(found: VllmEngine) -> str:
     ("name", "value", "instead"),
     [
         ("model", "evil/other", "use model"),
-        ("tokenizer", "evil/other", "use model"),
+        ("tokenizer", "evil/other", "use tokenizer"),
+        ("enable_lora", True, "use lora"),
         ("model_weights", "s3://evil", "use model"),
         ("served_model_name", "x", "use model"),
         ("hf_config_path", "evil/other", "use model"),
@@ -98,7 +99,7 @@ def test_what_changes_only_speed_keeps_the_fingerprint(options: dict[str, Any]) 
         {"speculative_config": {"method": "ngram", "num_speculative_tokens": 5}},
         {"hf_overrides": {"rope_scaling": {"factor": 2.0}}},
         {"rope_scaling": {"factor": 2.0}},
-        {"enable_lora": True},
+        {"moe_backend": True},
         {"an_argument_that_is_not_known_yet": 1},
     ],
 )

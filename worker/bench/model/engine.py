@@ -16,7 +16,8 @@ from worker.bench.model.load import Lengths
 from worker.bench.model.roofline import Tokens
 from worker.core.prompts.prompt import Profile
 from worker.core.simulation.draws import Ask, Drawn, Usage
-from worker.engines.local.vllm import VllmEngine, model_path, token_prompt
+from worker.engines.local.vllm import VllmEngine, token_prompt
+from worker.engines.model_files import model_path
 from worker.engines.passes import Passes, usage_of
 from worker.engines.prompted_engine import SECOND_PASS_FIRST
 from worker.settings import Settings

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from worker.engines.local.vllm import TINY, model_path
+from worker.engines.model_files import TINY, model_path
 
 # Qwen/Qwen2.5-3B-Instruct's config.json, read 2026-11.
 QWEN25_3B: Mapping[str, Any] = {

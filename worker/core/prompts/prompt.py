@@ -87,6 +87,7 @@ class Prompt:
     system: str
     user: str
     prefix: str
+    occurred_at: int | None = None  # of the impression, microseconds since 1970: the date that a chat template writes
 
 
 @dataclass(frozen=True, slots=True)

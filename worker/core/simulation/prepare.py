@@ -188,6 +188,7 @@ def _tokenised(
     for ask in asks:
         yield None
         prompt = build(asking.profile, shared, [options[index] for index in ask.order], mode=asking.mode)
+        prompt = replace(prompt, occurred_at=ask.impression.occurred_at)
         if len(prompt.user) > MAX_CHARS_AT_ONCE:
             ids: tuple[int, ...] = yield partial(asking.tokenise, prompt)
         else:

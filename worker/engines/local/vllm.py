@@ -11,27 +11,26 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
-from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 from worker.core.errors import EngineDead, Fatal
 from worker.core.prompts.prompt import Profile
 from worker.core.simulation.draws import EngineCard
 from worker.core.simulation.questions import MAX_OPTIONS
+from worker.engines import model_files
 from worker.engines.local import cpu_dtype, step_stats
 from worker.engines.local.parent_death import PARENT
+from worker.engines.model_files import model_path
 from worker.engines.passes import Passes
 from worker.engines.prompted_engine import PromptedEngine, sampling
-from worker.engines.tokens import Tokens, load
 from worker.settings import otel, prompt_profiles, vllm_options
 from worker.settings.groups import PromptedEngineSettings
 from worker.system.daemon_thread import in_thread
 
 log = logging.getLogger(__name__)
 
-TINY = "mirror-tiny"
 CPU_KV_CACHE_BYTES = 512 << 20  # without a number vLLM takes 92 % of the memory on a CPU; twice that in float32
+LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # vLLM takes no others
 ABORT_AGAIN_S = 0.1
 NUMA = "libnuma.so.1"  # vLLM's own code for a CPU is linked against it
 _ENVIRONMENT = {
@@ -60,6 +59,7 @@ class VllmEngine(PromptedEngine):
         self._aborts: set[asyncio.Task[None]] = set()
         self._llm: Any = None
         self._dtype: str | None = None  # None: vLLM's own choice
+        self._lora_request: dict[str, Any] = {}  # what each request to vLLM has of the adapter
         self._hear: Callable[[int, int], None] = lambda _running, _waiting: None
         self._stopped: asyncio.Future[None]  # of the present life
         self.card = EngineCard(
@@ -94,6 +94,10 @@ class VllmEngine(PromptedEngine):
         except EngineDead as error:
             message = f"vLLM died in its self-test with {self._settings.model}: {error}"
             raise Fatal(message) from error
+        except ValueError as error:
+            hint = ": leave out vllm_options.speculative_config" if self._speculates() else ""
+            message = f"vLLM failed its self-test with {self._settings.model}: {error}{hint}"
+            raise Fatal(message) from error
 
     async def stop(self) -> None:
         """End the engine's processes; one that is stopped (SIGSTOP) is killed by vLLM after 5 s."""
@@ -103,6 +107,9 @@ class VllmEngine(PromptedEngine):
             if llm.output_handler is not None:
                 llm.output_handler.cancel()  # else it reports the end of its engine as an error
             await asyncio.to_thread(llm.shutdown)
+
+    def _speculates(self) -> bool:
+        return any(name.replace("-", "_") == "speculative_config" for name in self._settings.vllm_options)
 
     def on_step(self, hear: Callable[[int, int], None]) -> None:
         """Call `hear(running, waiting)` after each scheduler step of the engine."""
@@ -114,10 +121,10 @@ class VllmEngine(PromptedEngine):
     # -- loading
 
     def _load(self) -> None:
+        model_files.refuse_gguf(self._settings.model)
         if on_cpu():
             _need_numa()
         try:
-            from transformers import AutoConfig
             from vllm import SamplingParams
             from vllm.engine.arg_utils import AsyncEngineArgs
             from vllm.sampling_params import RequestOutputKind
@@ -128,18 +135,30 @@ class VllmEngine(PromptedEngine):
                 " engine=choice-model"
             )
             raise Fatal(message) from error
-        model, revision = str(model_path(self._settings.model)), self._settings.revision
-        config = AutoConfig.from_pretrained(model, revision=revision)
-        self._max_model_len = min(self._settings.max_model_len, int(config.max_position_embeddings))
+        settings = self._settings
+        model, revision = str(model_path(settings.model)), settings.revision
+        config = model_files.config(model, revision, settings.vllm_options.get("hf_overrides"))
+        self._max_model_len = min(settings.max_model_len, model_files.longest_text(config) or settings.max_model_len)
         own = declared(config)
         self._dtype = self._choose_dtype(own)
         self.card = replace(self.card, max_prompt_tokens=self._room(self._max_model_len))
-        self._tokens = Tokens(load(model, revision), self._profile.stop)
+        self._tokens = self._load_tokens()
         self._passes = Passes(self._settings, self._profile, self._tokens, SamplingParams, RequestOutputKind.FINAL_ONLY)
+        if settings.lora:
+            from vllm.lora.request import LoRARequest
+
+            self._lora_request = {"lora_request": LoRARequest(settings.lora.name, 1, str(settings.lora))}
         args = AsyncEngineArgs(**self._engine_args(model))
         self._llm = AsyncLLM.from_engine_args(args, stat_loggers=[step_stats.teller(self._tell)])
         found = running(getattr(self._llm, "vllm_config", None))
         self.card = with_running(self.card, found, own)
+        self.card = replace(self.card, sampling={**self.card.sampling, **self._weights(model)})
+
+    def _weights(self, model: str) -> dict[str, str]:
+        """Return digests of the weights that were loaded, so that two of one name are told apart."""
+        folders = {"weights": model_files.snapshot(model, self._settings.revision), "lora": self._settings.lora}
+        digests = {name: model_files.weights_digest(folder) for name, folder in folders.items() if folder}
+        return {name: digest for name, digest in digests.items() if digest}
 
     def _choose_dtype(self, own: Mapping[str, str]) -> str | None:
         """Return the model's data type as set, or as this processor wants it; None leaves it to vLLM."""
@@ -174,6 +193,11 @@ class VllmEngine(PromptedEngine):
             "max_logprobs": MAX_OPTIONS,
             "otlp_traces_endpoint": self._traces,
         }
+        if settings.tokenizer:
+            args["tokenizer"] = str(model_path(settings.tokenizer))
+        if settings.lora:
+            rank = model_files.lora_rank(settings.lora)
+            args |= {"enable_lora": True, "max_lora_rank": next((one for one in LORA_RANKS if one >= rank), rank)}
         if self._dtype is not None:
             args["dtype"] = self._dtype
         if on_cpu():
@@ -195,7 +219,8 @@ class VllmEngine(PromptedEngine):
             raise EngineDead("vLLM is not running")
         request_id = f"q{next(self._requests)}"
         headers = dict(trace) if self._traces else None  # vLLM warns of what it does not use
-        work = asyncio.ensure_future(_consume(llm, ids, params, request_id, trace=headers, priority=priority))
+        more = {"trace_headers": headers, "priority": priority, **self._lora_request}
+        work = asyncio.ensure_future(_consume(llm, ids, params, request_id, more))
         try:
             await asyncio.wait([work, stopped], return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
@@ -209,14 +234,12 @@ class VllmEngine(PromptedEngine):
         return work.result()
 
 
-async def _consume(
-    llm: Any, ids: Sequence[int], params: Any, request_id: str, *, trace: dict[str, str] | None, priority: int
-) -> Any:
+async def _consume(llm: Any, ids: Sequence[int], params: Any, request_id: str, more: Mapping[str, Any]) -> Any:
     from vllm.v1.engine.exceptions import EngineDeadError
 
     try:
         final = None
-        async for output in llm.generate(token_prompt(ids), params, request_id, trace_headers=trace, priority=priority):
+        async for output in llm.generate(token_prompt(ids), params, request_id, **more):
             final = output
     except EngineDeadError as error:
         raise EngineDead("vLLM's engine core is gone") from error
@@ -293,11 +316,6 @@ def _need_numa() -> None:
         ctypes.CDLL(NUMA)
     except OSError as error:
         raise Fatal(f"vLLM on a CPU needs libnuma: apt-get install libnuma1 ({error})") from error
-
-
-def model_path(model: str) -> str | Path:
-    """Return the folder of the model that ships with this package, or the name as it is."""
-    return Path(str(files("worker"))) / "models" / TINY if model == TINY else model
 
 
 def token_prompt(ids: Sequence[int]) -> Any:

@@ -25,13 +25,11 @@ from worker.core.prompts.prompt import Profile, letter
 from worker.core.service_requests import ServerWatch, Unwatched
 from worker.core.simulation.draws import Ask, Drawn, EngineCard
 from worker.core.simulation.questions import MAX_OPTIONS
-from worker.engines.local.vllm import model_path
 from worker.engines.passes import Passes, mass_of
 from worker.engines.prompted_engine import PromptedEngine, sampling
 from worker.engines.remote import completions_api
 from worker.engines.remote.client import Server, Unanswered
 from worker.engines.remote.fleet import Fleet
-from worker.engines.tokens import Tokens, load
 from worker.settings import prompt_profiles
 from worker.settings.groups import PromptedEngineSettings
 from worker.system.daemon_thread import in_thread
@@ -78,7 +76,7 @@ class VllmServerEngine(PromptedEngine):
 
     async def start(self) -> None:
         """Load the tokenizer, look at all servers, test both passes.  Raises `Fatal`, `Retryable` if none answers."""
-        self._tokens = await in_thread(self._load)
+        self._tokens = await in_thread(self._load_tokens)
         self._passes = Passes(self._settings, self._profile, self._tokens, completions_api.params, None)
         token = _token(self._settings.server_auth_file)
         self._max_model_len = 0
@@ -134,17 +132,6 @@ class VllmServerEngine(PromptedEngine):
         return self._fleet
 
     # -- starting
-
-    def _load(self) -> Tokens:
-        try:
-            tokenizer = load(str(model_path(self._settings.model)), self._settings.revision)
-        except ImportError as error:
-            message = f"the tokenizer needs transformers ({error}): pip install 'mirrorstream[server]'"
-            raise Fatal(message) from error
-        except (OSError, ValueError) as error:
-            message = f"model {self._settings.model}: no tokenizer: {error}"
-            raise Fatal(message) from error
-        return Tokens(tokenizer, self._profile.stop)
 
     async def _test(self) -> None:
         """Test both passes, again on another server where one says nothing.  Raises `Retryable` if neither answers."""

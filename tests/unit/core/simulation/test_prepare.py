@@ -11,7 +11,7 @@ from worker.core.prompts.prompt import Prompt, build, render_option, scene
 from worker.core.records import Domain, HistoryEntry, HistoryItem, Impression, Role, User
 from worker.core.simulation.prepare import Asking, Prepared, Tokenise, num_tokens, prepare
 from worker.core.simulation.questions import Depths, Status, plan, presented_orders
-from worker.engines.local.vllm import TINY, model_path
+from worker.engines.model_files import TINY, model_path
 from worker.engines.tokens import Tokens, load as load_tokenizer
 from worker.settings.prompt_profiles import load
 

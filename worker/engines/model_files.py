@@ -1,0 +1,118 @@
+"""What a model's folder says before vLLM loads it: where it lies, how long its texts may be, which weights it holds."""
+
+import json
+from collections.abc import Iterator, Mapping
+from hashlib import sha256
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from worker.core.errors import BadSettings
+
+TINY = "mirror-tiny"
+_GGUF = "*.gguf"
+# Of each file of weights: so many pieces at even distances, so that any training shows, and no file is read whole.
+NUM_PIECES, PIECE_BYTES = 1_024, 4_096
+_WEIGHTS = ("*.safetensors", "*.bin", "*.pt")
+_CODE = "contains custom code"  # as transformers says it
+
+
+def model_path(model: str) -> str | Path:
+    """Return the folder of the model that ships with this package, or the name as it is."""
+    return Path(str(files("worker"))) / "models" / TINY if model == TINY else model
+
+
+def refuse_gguf(model: str) -> None:
+    """Raise `BadSettings` for a GGUF file, or a folder that holds nothing else."""
+    folder = Path(model)
+    if model.endswith(".gguf") or (
+        folder.is_dir() and any(folder.glob(_GGUF)) and not any(map(any, map(folder.glob, _WEIGHTS)))
+    ):
+        raise BadSettings(
+            f"model {model}: GGUF is llama.cpp's format, which vLLM does not load: want a folder with config.json and"
+            " *.safetensors, such as the model that the file was made from, or its FP8, AWQ or GPTQ form"
+        )
+
+
+def config(model: str, revision: str | None, overrides: object) -> Any:
+    """Return a model's configuration with what `hf_overrides` change of it.  Raises `BadSettings`."""
+    from transformers import AutoConfig
+
+    try:
+        found = AutoConfig.from_pretrained(model, revision=revision)
+    except (OSError, ValueError, KeyError) as error:
+        if _CODE in str(error):
+            raise BadSettings(
+                f"model {model}: its folder wants code of its own to run (auto_map), which is never run:"
+                " want an architecture that vLLM has itself"
+            ) from error
+        raise BadSettings(f"model {model}: no configuration: {error}") from error
+    if isinstance(overrides, Mapping):
+        _override(found, overrides)
+    return found
+
+
+def longest_text(found: Any) -> int | None:
+    """Return how many tokens a model can take, as its configuration says; None if it does not.
+
+    A composite configuration, as of models that see, has it in its part for text.
+    """
+    length = getattr(found.get_text_config(), "max_position_embeddings", None)
+    return int(length) if length else None
+
+
+def lora_rank(lora: Path) -> int:
+    """Return the rank of a LoRA adapter.  Raises `BadSettings` if the folder holds none."""
+    place = lora / "adapter_config.json"
+    try:
+        content = json.loads(place.read_text(encoding="utf-8"))
+        return max(int(content["r"]), *map(int, (content.get("rank_pattern") or {}).values()), 1)
+    except OSError as error:
+        raise BadSettings(f"lora: {place}: {error.strerror}; want a LoRA adapter as PEFT saves it") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BadSettings(f"lora: {place}: tells no rank `r`; want a LoRA adapter as PEFT saves it") from error
+
+
+def weights_digest(folder: Path) -> str:
+    """Return what tells apart the weights of two folders of one name: 12 hexadecimal digits; "" without weights.
+
+    The configuration is read whole, of each file of weights its size and `NUM_PIECES` pieces.
+    """
+    state = sha256()
+    found = sorted(path for pattern in _WEIGHTS for path in folder.glob(pattern))
+    for path in found:
+        state.update(f"{path.name} {path.stat().st_size}\n".encode())
+        for piece in _pieces(path):
+            state.update(piece)
+    for name in ("config.json", "adapter_config.json"):
+        if (folder / name).is_file():
+            state.update((folder / name).read_bytes())
+    return state.hexdigest()[:12] if found else ""
+
+
+def snapshot(model: str, revision: str | None) -> Path:
+    """Return the folder that a model was loaded from; for a name of the hub, its place in the cache."""
+    if Path(model).is_dir():
+        return Path(model)
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(model, "config.json", revision=revision)
+    return Path(found).parent if isinstance(found, str) else Path(model)
+
+
+def _pieces(path: Path) -> Iterator[bytes]:
+    size = path.stat().st_size
+    step = max(PIECE_BYTES, size // NUM_PIECES)
+    with path.open("rb") as file:
+        for start in range(0, size, step):
+            file.seek(start)
+            yield file.read(PIECE_BYTES)
+
+
+def _override(found: Any, overrides: Mapping[str, Any]) -> None:
+    for name, value in overrides.items():
+        part = getattr(found, name, None)
+        if isinstance(value, Mapping) and hasattr(part, "to_dict"):
+            _override(part, value)
+        else:
+            setattr(found, name, value)
