@@ -26,3 +26,6 @@ class Flag(StrEnum):
 
     GIVEN_ORDER = "given_order"
     """Every draw shows the options in the event's own order: for evaluation; the letters' bias is not cancelled."""
+
+    UNIFORM = "uniform"
+    """protocol=reference: the prompt is longer than the reference's limit, so all options are equally probable."""

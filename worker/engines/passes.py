@@ -20,6 +20,7 @@ from worker.core.simulation.questions import Status
 from worker.engines.tokens import Tokens
 from worker.settings.groups import PromptedEngineSettings
 
+ABSENT = 1e-10  # what the reference counts for a letter whose log-probability did not come back
 ROUNDING = 1e-3  # tolerance above 0 for a log-probability, and above 1 for a sum of probabilities
 
 
@@ -47,9 +48,14 @@ class Passes:
         stops = [self.stop + letter(slot) for slot in range(ask.num_slots)]
         return self._written(ask, stop=stops, logprob_token_ids=list(self.tokens.letters[: ask.num_slots]))
 
-    def letters(self, num_slots: int) -> Any:
+    def letters(self, num_slots: int, seed: int | None = None) -> Any:
         """Return the parameters for one position, without decoding: vLLM's front end would decode each letter."""
         ids = list(self.tokens.letters[:num_slots])
+        if self.settings.protocol == "reference":
+            return self.params(
+                max_tokens=1, temperature=1.0, logprobs=num_slots, allowed_token_ids=ids, seed=seed,
+                output_kind=self.final,
+            )  # fmt: skip
         return self.params(
             max_tokens=1, temperature=0.0, logprob_token_ids=ids, output_kind=self.final, detokenize=False
         )
@@ -60,6 +66,8 @@ class Passes:
         if not steps:
             message = "no log-probabilities of the letters came back"
             raise ValueError(message)
+        if self.settings.protocol == "reference":
+            return self._as_reference(steps[0], num_slots)
         return self._probabilities(steps[0], num_slots)
 
     def read_both(self, output: Any, num_slots: int) -> Drawn | None:
@@ -95,6 +103,13 @@ class Passes:
             if self.tokens.decode(ids[max(0, step - len(self.stop)) : step]).endswith(self.stop):
                 return step
         return None
+
+    def _as_reference(self, found: Mapping[int, Any], num_slots: int) -> tuple[tuple[float, ...], float]:
+        """Return the same of the letters that are among the most probable tokens; the others count `ABSENT`."""
+        letters = self.tokens.letters[:num_slots]
+        mass = mass_of([found[token].logprob for token in letters if token in found])
+        raw = [math.exp(found[token].logprob) if token in found else ABSENT for token in letters]
+        return tuple(one / math.fsum(raw) for one in raw), min(1.0, mass)
 
     def _probabilities(self, found: Mapping[int, Any], num_slots: int) -> tuple[tuple[float, ...], float]:
         letters = self.tokens.letters[:num_slots]

@@ -63,6 +63,8 @@ class PromptedEngine(ABC):
         """Return the draw of a generated rationale: request the letters after it, unless it is incomplete."""
         written = first.outputs[0]
         stop = self._profile.stop
+        if self._settings.protocol == "reference":
+            return await self._after_any_rationale(ask, first)
         answered = written.text.find(stop)
         if answered < 0 and written.finish_reason != "stop":
             status = Status.LENGTH if written.finish_reason == "length" else Status.ENGINE_ERROR
@@ -73,10 +75,18 @@ class PromptedEngine(ABC):
         drawn = Drawn(Status.OK, text=text.removesuffix(stop), finish_reason="stop", usage=usage_of(first))
         return await self._choose(ask, ids, drawn)
 
+    async def _after_any_rationale(self, ask: Ask, first: Any) -> Drawn:
+        """Do as the reference does: complete or not, the text gets the stop string, and all is tokenised anew."""
+        written = first.outputs[0]
+        text = written.text.partition(self._profile.stop)[0]
+        ids = self._tokens.anew(ask.prompt_ids, text + self._profile.stop)
+        drawn = Drawn(Status.OK, text=text, finish_reason=written.finish_reason, usage=usage_of(first))
+        return await self._choose(ask, ids, drawn)
+
     async def _choose(self, ask: Ask, ids: Sequence[int], drawn: Drawn) -> Drawn:
         """Return the draw with the probabilities of the letters after `ids`."""
         first = replace(ask, priority=ask.priority - SECOND_PASS_FIRST)
-        output = await self._generate(first, ids, self._passes.letters(ask.num_slots), Pass.LETTERS)
+        output = await self._generate(first, ids, self._passes.letters(ask.num_slots, ask.seed), Pass.LETTERS)
         probabilities, mass = self._passes.read_letters(output, ask.num_slots)
         return replace(drawn, slot_probabilities=probabilities, letter_mass=mass, usage=drawn.usage + usage_of(output))
 
@@ -176,11 +186,13 @@ def _read(path: Path | None) -> str | None:
 
 def sampling(settings: PromptedEngineSettings, profile: Profile) -> dict[str, str]:
     """Return the sampling parameters of rationales, for the provenance of responses."""
+    protocol = {} if settings.protocol == "default" else {"protocol": settings.protocol}
     if settings.mode == "direct":
-        return {"mode": "direct"}
+        return {"mode": "direct", **protocol}
     writing = settings.writing(profile.writing)
     return {
         "mode": "default",
+        **protocol,
         "temperature": str(writing.temperature),
         "top_p": str(writing.top_p),
         "max_tokens": str(writing.max_tokens),

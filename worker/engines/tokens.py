@@ -181,6 +181,16 @@ class Tokens:
         rest = text[len(self.decode(generated_ids[:kept])) :] if kept else text
         return prompt_ids + tuple(generated_ids[:kept]) + (self.encode(rest) if rest else ())
 
+    def anew(self, prompt_ids: tuple[int, ...], text: str) -> tuple[int, ...]:
+        """Return the ids of a prompt with more text at its end, as those of the whole chat tokenised anew."""
+        after = next((at for at in range(len(prompt_ids), 0, -1) if prompt_ids[at - 1] in self._plain.control_ids), 0)
+        encode = self._plain.segment if after else self._plain.beginning
+        last = self.decode(prompt_ids[after:])
+        last = last.removeprefix(" ") if self._plain.has_prefix else last
+        if encode(last) != prompt_ids[after:]:  # such as text that the tokenizer's normalizer has changed
+            return prompt_ids + self.encode(text)
+        return prompt_ids[:after] + encode(last + text)
+
     def _num_agreed(self, ids: Sequence[int], text: str) -> int:
         """Return the largest number of ids whose text is a prefix of `text`.
 

@@ -81,6 +81,7 @@ def asking(settings: Settings, engine: Engine) -> Asking:
         tokenise=None,
         mode=settings.mode,
         calibration_share=settings.calibration_share,
+        reference=settings.protocol == "reference",
     )
     if not engine.card.reads_prompt:
         return found

@@ -93,6 +93,18 @@ def _dtype(dtype: str, vllm_options: dict[str, Any]) -> Iterator[str]:
         yield "dtype: vllm_options has a dtype too; want one of them"
 
 
+def _reference(protocol: str, engine: str, passes: int, seeded: bool, position_debias: bool) -> Iterator[str]:  # noqa: FBT001
+    if protocol != "reference":
+        return
+    unfit = {
+        f"engine={engine}, which reads no prompt": not ENGINES[engine].reads_prompt,
+        "passes=1": passes == 1,
+        "seeded=false": not seeded,
+        "position_debias=true": position_debias,
+    }
+    yield from (f"protocol: reference does not go with {one}" for one, found in unfit.items() if found)
+
+
 def _rates(sample_rates: dict[str, float]) -> Iterator[str]:
     yield from (f"sample_rates.{e}: {rate}, want (0, 1]" for e, rate in sample_rates.items() if not 0 < rate <= 1)
 
@@ -109,7 +121,7 @@ def _room(max_tokens: int | None, max_model_len: int) -> Iterator[str]:
 
 _TOGETHER = (
     _read, _written, addresses.topics, addresses.identities, addresses.brokers, addresses.registry, _options, _batch,
-    _rates, _member, addresses.servers, _engine, _dtype, _room,
+    _reference, _rates, _member, addresses.servers, _engine, _dtype, _room,
 )  # fmt: skip
 
 # -- files

@@ -147,6 +147,9 @@ class QuestionSettings(_Group):
     mode: Literal["default", "direct"] = Field(
         "default", description="default: rationale, then letters; direct: letters alone, flagged untrained_mode"
     )
+    protocol: Literal["default", "reference"] = Field(
+        "default", description="reference: orders, seeds, letters and limits of the reference's own evaluation"
+    )
     passes: int = Field(2, ge=1, le=2, description="Requests per draw; 1 reads the letters where the rationale ends")
     position_debias: bool = Field(
         default=False, description="Remove the position profile measured at start from every draw"

@@ -115,6 +115,17 @@ def test_settings_that_do_not_go_together_are_all_told() -> None:
     ]
 
 
+def test_the_references_protocol_goes_with_what_it_has() -> None:
+    found = problems(protocol="reference", engine="choice-model", passes=1, seeded=False, position_debias=True)
+    assert found == [
+        "protocol: reference does not go with engine=choice-model, which reads no prompt",
+        "protocol: reference does not go with passes=1",
+        "protocol: reference does not go with seeded=false",
+        "protocol: reference does not go with position_debias=true",
+    ]
+    assert load(None, {"protocol": "reference", "draws": 3}).protocol == "reference"
+
+
 def test_what_does_not_go_together_is_told_beside_what_is_wrong_alone() -> None:
     found = problems(
         sample_rate=2,

@@ -24,6 +24,7 @@ from worker.core.simulation.questions import Depths, Option, Question, Status, p
 from worker.core.steps import Steps, run
 
 _SHORTER_CHARS = (300, 150, 80, 40)  # characters of each text, where a prompt does not fit even without history
+REFERENCE_PROMPT_TOKENS = 6_124  # the reference's default of max_context_length (generator/run_eval.py)
 # Of a prompt: to tokenise a longer one may take 10 ms and more (0.4 to 1.4 us a character with Qwen2.5's tokenizer on
 # one core, 2026-11), so that is done in a thread.
 MAX_CHARS_AT_ONCE = 16_000
@@ -45,6 +46,7 @@ class Asking:
     max_prompt_tokens: int = 0
     mode: str = "default"
     calibration_share: float = 1.0  # of the users: asked even where all slates are one list
+    reference: bool = False  # ask as the reference's evaluation does: order, seeds, limit
 
     def calibrates(self, user_id: str) -> bool:
         """Decide by a hash, so that every worker decides alike."""
@@ -68,6 +70,8 @@ def prepare(record: Record, impression: Impression, asking: Asking) -> tuple[Pre
 
 def preparing(record: Record, impression: Impression, asking: Asking) -> Steps[tuple[Prepared, ...]]:
     """Do the same in steps."""
+    if asking.reference:
+        impression = replace(impression, given_order=True)
     texts: dict[int, str] = {}
     for slate in impression.slates:
         for item in slate.items:
@@ -144,6 +148,8 @@ def _prepare_prompts(
     flags = shared.flags | ({Flag.UNTRAINED_MODE} if asking.mode == "direct" else set())
     if not asks:
         return guess, Prepared(question, asks, flags)
+    if asking.reference:
+        return guess, (yield from _prepare_as_reference(question, asks, asking, shared, flags | {Flag.GIVEN_ORDER}))
     whole = len(shared.history)
     kept, tokenised = yield from _longest(
         whole, guess, lambda kept: _tokenised(asks, asking, _with_newest(shared, kept), question.options)
@@ -157,6 +163,19 @@ def _prepare_prompts(
         if tokenised is not None:
             return 0, Prepared(question, tokenised, flags | cut)
     return 0, Prepared(question, asks, flags, refused=Drawn(Status.OUT_OF_BUDGET))
+
+
+def _prepare_as_reference(
+    question: Question, asks: tuple[Ask, ...], asking: Asking, shared: Scene, flags: frozenset[str]
+) -> Steps[Prepared]:
+    """Return a question with its whole prompt; beyond the reference's limit with its answer, which is uniform."""
+    limited = replace(asking, max_prompt_tokens=min(asking.max_prompt_tokens, REFERENCE_PROMPT_TOKENS))
+    tokenised = yield from _tokenised(asks, limited, shared, question.options)
+    if tokenised is not None:
+        return Prepared(question, tokenised, flags)
+    share = 1 / len(question.options)
+    uniform = Drawn(Status.OK, (share,) * len(question.options))
+    return Prepared(question, asks, flags | {Flag.UNIFORM}, refused=uniform)
 
 
 def _longest(
@@ -217,6 +236,16 @@ def _shorter(text: str, max_chars: int, labels: tuple[str, ...]) -> str:
     return (f"{head}\n" if head else "") + settle(last, labels) + text[len(body) :]
 
 
+def _seed(impression: Impression, draw: int, asking: Asking) -> int | None:
+    """Return the seed of a draw.
+
+    The reference asks for n completions with seed 0, and vLLM gives the one with index i seed 0 + i.
+    """
+    if asking.reference:
+        return draw
+    return seeding.seed(impression.event_id, str(draw)) if asking.seeded else None
+
+
 def _asks(record: Record, impression: Impression, question: Question, asking: Asking) -> tuple[Ask, ...]:
     """Return one ask per draw; none for a question that needs no engine."""
     if question.status is not None:
@@ -227,7 +256,7 @@ def _asks(record: Record, impression: Impression, question: Question, asking: As
             impression=impression,
             question=question,
             order=order,
-            seed=seeding.seed(impression.event_id, str(draw)) if asking.seeded else None,
+            seed=_seed(impression, draw, asking),
         )
         for draw, order in enumerate(
             presented_orders(impression.event_id, asking.draws, question.options, given=impression.given_order)

@@ -61,7 +61,7 @@ class Setup:
 
     def fingerprint(self, impression: Impression) -> str:
         """Return the fingerprint of an event's answers: those in the given order are never pooled with others."""
-        if not impression.given_order:
+        if not impression.given_order or "protocol" in self.card.sampling:  # all are in the given order, as there
             return self.config_fingerprint
         return sha256(f"{self.config_fingerprint} {Flag.GIVEN_ORDER}".encode()).hexdigest()[:16]
 

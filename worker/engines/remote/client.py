@@ -33,6 +33,11 @@ KEEP_ALIVE_S = 2.0
 OWN_FAULT = frozenset({400, 413, 422})
 BUSY = frozenset({429, 503})
 BARRED = frozenset({401, 403})
+NOT_THERE = frozenset({404, 405})
+# As OpenSSL says of a server that does not speak TLS, and as nginx, Go and others of a request without TLS.
+PLAIN_ANSWER = "WRONG_VERSION_NUMBER"
+TLS_WANTED = b"to an https"
+MAX_READ = 2_000  # bytes of an answer that are searched for it
 MAX_TOLD = 300  # characters of what a server says that are passed on
 MAX_BYTES = 4 << 20  # of an answer: thousands of tokens
 MAX_PORT = 65_535
@@ -93,7 +98,7 @@ class Server:
         try:
             found = _Models.model_validate_json(await self._call("GET", "/v1/models"))
         except ValueError:  # whose own text has what was told
-            raise Unanswered("tells no models, as something else would", begun=False) from None
+            raise Unanswered("tells no models at /v1/models, as something else would", begun=False) from None
         self.loaded = {model.id: self.told(model.root) for model in found.data if model.root}
         return {model.id: model.max_model_len for model in found.data}
 
@@ -152,22 +157,41 @@ class Server:
             raise Unanswered("no sign of life", begun=True) from None
         except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError) as error:
             why = ": ".join(filter(None, (type(error).__name__, str(error))))
-            raise Unreachable(f"no connection ({self.told(why)})", begun=False) from error
+            hint = "; perhaps http://?" if PLAIN_ANSWER in why else ""
+            raise Unreachable(f"no connection ({self.told(why)}){hint}", begun=False) from error
         except httpx2.HTTPError as error:
-            raise Unanswered(f"connection lost ({type(error).__name__})", begun=True) from error
-        self._see_status(response, content)
+            # A server that speaks TLS alone ends a plain connection without an answer, or with an alert.
+            hint = "; perhaps https://?" if method == "GET" and self.url.startswith("http:") else ""
+            raise Unanswered(f"connection lost ({type(error).__name__}){hint}", begun=True) from error
+        self._see_status(response, content, path)
         return content
 
-    def _see_status(self, response: httpx2.Response, content: bytes) -> None:
+    def _see_status(self, response: httpx2.Response, content: bytes, path: str) -> None:
         status = response.status_code
+        if TLS_WANTED in content[:MAX_READ].lower():
+            raise Unanswered(f"HTTP {status}: wants TLS; perhaps https://?", begun=False)
         if status in OWN_FAULT:
             message = f"HTTP {status}: {self.told(content.decode(errors='replace'))}"
             raise ValueError(message)
         if not response.is_success:
-            hint = ", see server_auth_file" if status in BARRED else ""
+            why = f"HTTP {status}{self._hint(response, path)}"
             if status in BUSY:
-                raise Busy(f"HTTP {status}", begun=False, after_s=_after_s(response))
-            raise Unanswered(f"HTTP {status}{hint}", begun=True)
+                raise Busy(why, begun=False, after_s=_after_s(response))
+            raise Unanswered(why, begun=True)
+
+    def _hint(self, response: httpx2.Response, path: str) -> str:
+        """Return what a wrong address may have to do with an answer that is none."""
+        status = response.status_code
+        if status in BARRED:
+            return ", see server_auth_file"
+        if response.is_redirect:
+            target = self.told(response.headers.get("location", "nowhere"))
+            return (
+                f" for {path}, which redirects to {target}: set server_urls to that server, redirects are not followed"
+            )
+        if status in NOT_THERE:
+            return f" for {self.url}{path}; want the address under which vLLM has /v1/models"
+        return ""
 
 
 class _Version(BaseModel):

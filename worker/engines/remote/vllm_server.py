@@ -173,7 +173,13 @@ class VllmServerEngine(PromptedEngine):
         model = self._settings.model
         if model not in served:
             others = server.told(", ".join(served))
-            raise BadSettings(f"{server.url}: serves {others}, want {model}: start it with --served-model-name {model}")
+            aliases = sorted(name for name in served if server.loaded.get(name) == model)
+            hint = (
+                f"it serves {model} under another name: set model={server.told(aliases[0])} and tokenizer={model}"
+                if aliases
+                else f"start it with --served-model-name {model}, or set model to what it serves and tokenizer=FOLDER"
+            )
+            raise BadSettings(f"{server.url}: serves {others}, want {model}: {hint}")
         length = self._served[server.url] = served[model]
         if length and length < self._max_model_len:
             raise BadSettings(f"{server.url}: max_model_len {length}, want {self._max_model_len} as the others have")

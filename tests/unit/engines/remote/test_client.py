@@ -270,3 +270,45 @@ async def test_what_servers_did_to_a_draw_is_forgotten_once_it_has_an_answer() -
     engine._fleet._pasts = {"ask": _Past(), "other": _Past()}
     await engine.draw(Ask("ask", None, None, (0, 1)))  # type: ignore[arg-type]
     assert list(engine._fleet._pasts) == ["other"]
+
+
+# -- wrong addresses
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        (
+            http(b"not found", "404 Not Found"),
+            r"^HTTP 404 for http://127\.0\.0\.1:\d+/v1/models; want the address",
+        ),
+        (
+            http(b"", "308 Permanent Redirect", "location: https://gpu-1.example/v1/models"),
+            r"^HTTP 308 for /v1/models, which redirects to https://gpu-1\.example/v1/models: set server_urls to that",
+        ),
+        (http(b"Client sent an HTTP request to an HTTPS server.", "400 Bad Request"), r"perhaps https://\?$"),
+        (b"\x15\x03\x01\x00\x02\x02\x46", r"^connection lost \(RemoteProtocolError\); perhaps https://\?$"),
+        (http(b"<html>a page</html>"), "^tells no models at /v1/models, as something else would$"),
+    ],
+    ids=["path", "redirect", "proxy before TLS", "TLS alone", "a page"],
+)
+async def test_a_wrong_address_says_what_was_asked_and_what_may_be_meant(said: bytes, why: str) -> None:
+    async with saying(said) as server:
+        with pytest.raises(Unanswered, match=why):
+            await server.models()
+
+
+async def test_tls_to_a_plain_server_is_perhaps_http() -> None:
+    async with saying(http(b"{}", "400 Bad Request")) as plain:
+        server = Server(plain.url.replace("http:", "https:"), None)
+        with pytest.raises(Unreachable, match=r"WRONG_VERSION_NUMBER.*; perhaps http://\?$"):
+            await server.models()
+        await server.close()
+
+
+async def test_a_model_under_another_name_is_told_with_what_to_set() -> None:
+    models = {"data": [{"id": "alias", "root": "/models/mine"}, {"id": "other", "root": "/models/other"}]}
+    engine = vllm_server.make(load(None, {"engine": "vllm-server", "server_urls": "http://x", "model": "/models/mine"}))
+    async with saying(http(json.dumps(models).encode())) as server:
+        with pytest.raises(BadSettings, match=r"set model=alias and tokenizer=/models/mine$"):
+            await engine._look(server)
