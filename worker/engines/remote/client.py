@@ -186,9 +186,7 @@ class Server:
             return ", see server_auth_file"
         if response.is_redirect:
             target = self.told(response.headers.get("location", "nowhere"))
-            return (
-                f" for {path}, which redirects to {target}: set server_urls to that server, redirects are not followed"
-            )
+            return f" for {path}, which redirects to {target}: set server_urls to that server; none is followed"
         if status in NOT_THERE:
             return f" for {self.url}{path}; want the address under which vLLM has /v1/models"
         return ""
