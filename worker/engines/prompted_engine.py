@@ -17,7 +17,7 @@ from worker.core.simulation.draw_trace import ModelAnswer, ModelRequest, Pass
 from worker.core.simulation.draws import Ask, Drawn, EngineCard
 from worker.core.simulation.questions import Status
 from worker.engines.chat_template import ChatTemplate
-from worker.engines.model_files import model_path
+from worker.engines.model_files import model_path, refuse_gguf
 from worker.engines.passes import Passes, usage_of
 from worker.engines.tokens import Tokens, load
 from worker.settings.groups import PromptedEngineSettings
@@ -132,6 +132,7 @@ class PromptedEngine(ABC):
         """
         settings = self._settings
         name = settings.tokenizer or settings.model
+        refuse_gguf(name)
         try:
             tokenizer = load(str(model_path(name)), None if settings.tokenizer else settings.revision)
         except ImportError as error:

@@ -79,3 +79,22 @@ def test_letters_of_no_probability_are_an_error_and_no_guess() -> None:
     found.outputs[0].logprobs = [{token: SimpleNamespace(logprob=float("-inf")) for token in LETTERS}]
     with pytest.raises(ValueError, match="probability 0"):
         passes().read_letters(found, 2)
+
+
+@pytest.mark.parametrize("logprobs", [None, [], [{}]])
+def test_letters_that_did_not_come_back_are_an_error_that_says_so(logprobs: Any) -> None:
+    """As with speculative decoding: its engine gives none."""
+    found = SimpleNamespace(outputs=[SimpleNamespace(logprobs=logprobs)])
+    with pytest.raises(ValueError, match=r"no log-probabilit.* of (the|2 of 2) letters came back"):
+        passes().read_letters(found, 2)
+
+
+def test_the_reference_counts_letters_that_did_not_come_back_as_next_to_nothing() -> None:
+    own = Passes(load(None, {"protocol": "reference"}), prompt_profiles.load("mirror-v1"), FakeTokens(), dict, None)  # type: ignore[arg-type]
+    found = SimpleNamespace(outputs=[SimpleNamespace(logprobs=[{LETTERS[1]: SimpleNamespace(logprob=log(0.25))}])])
+    probabilities, mass = own.read_letters(found, 2)
+    assert probabilities == pytest.approx((4e-10, 1))
+    assert mass == pytest.approx(0.25)
+    asked = own.letters(2, 7)
+    assert (asked["logprobs"], asked["allowed_token_ids"]) == (2, list(LETTERS))
+    assert (asked["temperature"], asked["seed"]) == (1, 7)
