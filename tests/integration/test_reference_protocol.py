@@ -119,6 +119,7 @@ def asked(impression: Impression, engine: VllmEngine, settings: Settings) -> tup
     return prepare(Record(Partition("t", 0), 1, 0, None, None), impression, asking(settings, engine))[0].asks
 
 
+@pytest.mark.long  # an engine of its own, in float32
 @pytest.mark.parametrize("max_tokens", [160, 16], ids=["complete", "cut off"])
 async def test_ids_texts_and_probabilities_are_those_of_the_reference(
     engine: VllmEngine, settings: Settings, max_tokens: int, monkeypatch: pytest.MonkeyPatch
