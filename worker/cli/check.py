@@ -81,7 +81,7 @@ def _doubt(settings: Settings) -> str:
 
 
 def _options(settings: Settings) -> str:
-    """Tell which options come from where; never a value."""
+    """Yield which options come from where; never a value."""
     client.check(settings)
     files = secret_files.read(settings.kafka_secrets)
     told = [", ".join(sorted({*settings.kafka_options, *files.options})) or "none"]
@@ -91,7 +91,7 @@ def _options(settings: Settings) -> str:
 
 
 def _topics(settings: Settings) -> Iterator[Result]:
-    """Tell of each topic by its name, once."""
+    """Check each topic once, by its name."""
     try:
         inputs, why = rights.input_topics(settings)
         if why:
@@ -108,7 +108,7 @@ def _topics(settings: Settings) -> Iterator[Result]:
 
 
 def _topic(settings: Settings, topic: rights.Topic) -> Result:
-    """Tell what is wrong with a topic, else what is worth a look, else how large it is."""
+    """Return what is wrong with a topic, else a warning, else its size."""
     what = f"topic {topic.name}"
     if wrong := list(rights.problems(settings, topic)):
         return Result(what, ok=False, detail="; ".join(wrong))
@@ -119,7 +119,7 @@ def _topic(settings: Settings, topic: rights.Topic) -> Result:
 
 
 def _groups(settings: Settings) -> Iterator[Result]:
-    """Tell whether the groups may be used; what `dlq replay` needs keeps no worker from its work."""
+    """Check the rights on the groups; what only `dlq replay` needs is a warning."""
     replay = client.replay_group(settings)
     groups = rights.groups(settings, [*rights.own_groups(settings), replay])
     if groups and all(group.readable is None for group in groups):  # a broker without an authorizer: the same of each
@@ -182,7 +182,7 @@ async def _engine(settings: Settings, *, position_profile: bool) -> list[Result]
 
 
 def _servers(engine: Engine) -> Iterator[Result]:
-    """Tell of each server of vLLM; those that are down are no reason not to start with the others."""
+    """Check each vLLM server; those that are down are a warning if others are up."""
     if isinstance(engine, VllmServerEngine):
         for url, why in engine.why_not.items():
             yield Result(f"server {url}", ok=True, detail=why or "answers", warning=bool(why))

@@ -130,7 +130,7 @@ class _Crowd:
     """
 
     def __init__(self, ratings: Iterable[Rating]) -> None:
-        """Give each film a number; nothing is known yet."""
+        """Number the films."""
         self._ids = sorted({rating.film_id for rating in ratings})
         self._place = {film_id: place for place, film_id in enumerate(self._ids)}
         self._num_ratings = np.zeros(len(self._ids))
@@ -201,7 +201,7 @@ def _impression(
 
 
 def _outcome(impression: records.Impression, burst: _Burst, popular: Sequence[int]) -> outcomes.Outcome:
-    """Tell whether control showed the next liked film; a user who likes nothing any more has clicked nothing."""
+    """Return whether control showed the next liked film; a user without further liked films clicks nothing."""
     liked = next((rating for rating in burst.after if rating.stars >= LIKED), None)
     observed_at = (liked or burst.after[-1]).at_s * 1_000_000
     actions: tuple[outcomes.Action, ...] = ()

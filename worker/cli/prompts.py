@@ -158,7 +158,7 @@ def _read(path: Path) -> Impression:
 
 
 def _note(profile: prompt.Profile, impression: Impression, question: Question, shared: prompt.Scene) -> None:
-    """Tell what one would not see in the prompt."""
+    """Print what does not show in the prompt."""
     flags = shared.flags.union(*(prompt.option_flags(profile, impression, one.item) for one in question.options))
     late = sum((entry.occurred_at or 0) >= impression.occurred_at for entry in impression.user.history)
     if question.status:

@@ -121,7 +121,7 @@ def decoded_letter(settings: Settings, letter: Record) -> tuple[object, str | No
 
 
 def accept_dead_letters(url: str, num_next: int) -> str:
-    """Tell a worker that what its breaker holds really is bad; return what it says."""
+    """Confirm to a worker that the records its breaker holds are bad; return its answer."""
     if not url.startswith(("http://", "https://")):
         raise BadSettings(f"--url {url}: want http://HOST:PORT")
     page = f"{url.rstrip('/')}/breaker/accept?next={num_next}"

@@ -75,7 +75,7 @@ class JsonLines(Impressions):
     """The impressions and outcomes of a file of JSON Lines."""
 
     def __init__(self, path: Path, *, limit: int) -> None:
-        """Look at the file's start.  Raises `BadSettings` if that is no JSON Lines, before anything is sent."""
+        """Read the file's start.  Raises `BadSettings` if that is no JSON Lines, before anything is sent."""
         check(path)
         super().__init__(self._read(path), limit=limit)
         self._size = path.stat().st_size if path.is_file() else 0  # a pipe has none

@@ -101,7 +101,7 @@ class Reader:
         return [TopicPartition(topic, number, 0) for number in numbers]
 
     def close(self) -> None:
-        """Leave."""
+        """Close the consumer."""
         self._consumer.close()
 
     def decode(self, value: bytes) -> dict[str, Any]:

@@ -50,7 +50,7 @@ def next_commands(bootstrap: str | None) -> list[str]:
 
 
 def verdict(report: Report) -> str:
-    """Say which list simulated users prefer, with the one interval that the verdict rests on."""
+    """Return which list simulated users prefer, with the interval that decides."""
     if not report.readouts or not report.readouts[0].current.comparisons:
         return "Nothing can be said about the two lists: no event has an answer for both."
     readout = report.readouts[0]
@@ -76,7 +76,7 @@ def _verdict(readout: Readout, one: Comparison) -> str:
 
 
 def counted(tally: Tally) -> str:
-    """Say whether every answer came, and once."""
+    """Return whether every answer came exactly once."""
     count, wanted = tally.count, QUESTIONS * (tally.count.sent + tally.count.unsent)
     speed = f"the first after {tally.first_s:.0f} s, then {events_per_s(tally):.1f} events a second"
     empty = sum(answer.missing for answer in tally.answers)  # came in time to say that there is no answer
@@ -91,7 +91,7 @@ def counted(tally: Tally) -> str:
 
 
 def example(tally: Tally) -> str:
-    """Tell the last answer: who chose what, and why in the model's words."""
+    """Return the last answer: who chose what, and the model's rationale."""
     response = tally.count.last
     if not response or response["choice"] is None:
         return "The last user asked chose nothing."
@@ -103,7 +103,7 @@ def example(tally: Tally) -> str:
 
 
 def cannot_tell(bootstrap: str | None) -> list[str]:
-    """Say what is not shown, in two lines, and where to read more."""
+    """Return what is not shown, in two lines, and where to read more."""
     delivery = "the embedded broker proves nothing about delivery" if bootstrap is None else f"delivery is {PROVEN}"
     return [
         f"What this does not show: what real users would choose; {delivery}.",
@@ -134,7 +134,7 @@ def events_per_s(tally: Tally) -> float:
 
 
 def no_answer(engine: str, waited_s: float) -> str:
-    """Say that nothing came, why that may be, and what to do."""
+    """Return that no answer came, likely reasons, and what to do."""
     load, cores = os.getloadavg()[0], len(os.sched_getaffinity(0))
     busy = f"{load:.0f} programs want {cores} cores" if load > 2 * cores else f"load {load:.1f} on {cores} cores"
     quick = (

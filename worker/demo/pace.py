@@ -46,7 +46,7 @@ class Speed:
 
     @classmethod
     def of(cls, wall_s: float, cpu_s: float) -> "Speed":
-        """Take how long the probe took, and how much of that it was computing."""
+        """Store the probe's duration and its CPU time."""
         return cls(min(MAX_SLOWNESS, max(1.0, wall_s / _PROBE_S)), crowded=wall_s > CROWDED * cpu_s)
 
 

@@ -148,7 +148,7 @@ class _Demo:
         return time.monotonic() - since_s > pace.patience_s(self._speed.slow, answered=bool(self._tally.first_s))
 
     def _left(self) -> str:
-        """Say how long it takes yet."""
+        """Print the time left."""
         tally = self._tally
         if not tally.answered:
             left_s = self._plan.start_s * self._speed.slow - self._waited_s()
@@ -157,13 +157,13 @@ class _Demo:
         return f"{pace.duration(left_s)} left" if left_s else "done"
 
     def _nothing(self) -> int:
-        """Say that there was no answer at all."""
+        """Print that there was no answer at all."""
         self._say(last_screen.no_answer(self._plan.engine, self._waited_s()))
         self._write_json()
         return 1
 
     def _tell(self) -> int:
-        """Say what came of it, to people and to programs; return the exit code."""
+        """Print the result, for people and as JSON; return the exit code."""
         self._console.print()
         for line in last_screen.lines(self._tally, self._report(), self._plan.bootstrap):
             self._say(line)
@@ -185,7 +185,7 @@ class _Demo:
             sys.stdout.write(json.dumps(last_screen.summary(self._tally, self._plan.bootstrap)) + "\n")
 
     def _hold(self, page: Watched, events: Traffic, code: int) -> NoReturn:
-        """Keep the page until Ctrl-C, which raises `Enough`; while somebody looks at it, more users are asked."""
+        """Serve the page until Ctrl-C, which raises `Enough`; while it is open, more users are asked."""
         open_browser(page.address)
         more = f"; while you look at it, up to {pace.MAX_LOOKED_AT:,} users are asked" if not self._plan.events else ""
         self._say(f"\nThe page stays at {page.address} until Ctrl-C{more}.")

@@ -121,7 +121,7 @@ def lessons(
 
 
 def score(impression: Impression, options: Sequence[Option], *, seed: str = "") -> Lesson:
-    """Let the choice model answer; equals are drawn by the seed."""
+    """Answer with the choice model; ties are drawn by the seed."""
     likes = taste(impression.user.history)
     appeal = tuple(_appeal(option.item.attributes, likes) for option in options)
     top = [slot for slot, value in enumerate(appeal) if value == max(appeal)]

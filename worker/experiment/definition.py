@@ -214,7 +214,7 @@ def _check_names(record: object) -> None:
 
 
 def from_record(record: object) -> Definition:
-    """Take an `ExperimentDefinition` as Avro or YAML has it.  Raises `BadSettings` with every problem of it."""
+    """Parse an `ExperimentDefinition` from Avro or YAML.  Raises `BadSettings` with all its problems."""
     try:
         found = _DEFINITION.validate_python(dict(record) if isinstance(record, Mapping) else record)
     except ValidationError as error:
@@ -234,7 +234,7 @@ def from_record(record: object) -> Definition:
 
 
 def _problem(error: Mapping[str, Any]) -> str:
-    """Tell where a definition is wrong, and what is wanted there."""
+    """Return where a definition is wrong, and what is wanted there."""
     place = ".".join(map(str, error["loc"]))
     is_kind = error["type"].endswith("_type") or error["type"] == "int_parsing"
     example = _EXAMPLES.get(str(error["loc"][-1]) if error["loc"] else "", "") if is_kind else ""

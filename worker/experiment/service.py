@@ -145,7 +145,7 @@ class Webhook:
 
 @contextmanager
 def live(settings: KafkaClientSettings, options: Options, webhook: Webhook | None = None) -> Iterator[Live]:
-    """Keep a state up to date in a background thread while a page is served from it; tell changes to a webhook.
+    """Update a state in a background thread while a page is served from it; send changes to a webhook.
 
     If the reader fails, it interrupts the main thread and its error is raised here: a page that is no longer updated
     would look current.

@@ -50,7 +50,7 @@ def metadata(settings: KafkaClientSettings) -> ClusterMetadata:
 
 
 def _note(failures: dict[str, str], error: KafkaError) -> None:
-    """Take what became of one connection."""
+    """Store the outcome of one connection."""
     broker, why = error_text.of_connection(error)
     if broker and error.code() != client.ALL_BROKERS_DOWN:
         failures[broker] = why

@@ -180,7 +180,7 @@ def of_batch(error: KafkaError) -> str:
 
 
 def is_of_client(error: BaseException) -> bool:
-    """Say whether an exception is one of the client's, which `explain` has a sentence for."""
+    """Return whether an exception is the client's, with a sentence by `explain`."""
     return isinstance(error, KafkaException)
 
 
@@ -199,5 +199,5 @@ Connection refused (after 0ms in state CONNECT)"))
 
 
 def is_nobody_there(told: str) -> bool:
-    """Say whether a sentence means that nothing is at an address now."""
+    """Return whether a sentence means that nothing answers at an address now."""
     return told in {_REFUSED, _NO_HOST}

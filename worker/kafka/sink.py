@@ -107,7 +107,7 @@ class KafkaSink:
     # -- the transaction thread
 
     def _poll(self) -> None:
-        """Take the client's reports also while nothing is flushed: they would pile up."""
+        """Poll for delivery reports also while nothing is flushed: they would pile up."""
         if self._producer is not None:
             with suppress(KafkaException, RuntimeError):  # a failed or closed one is the next flush's business
                 self._producer.poll(0)

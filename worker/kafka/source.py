@@ -123,7 +123,7 @@ class KafkaSource:
         self._topics.open(self._deliver, self._positions.keep)
 
     def batch_accepted(self) -> None:
-        """Say that a delivered batch is taken: the next may come."""
+        """Allow the next batch: the delivered one is accepted."""
         self._backlog.release()
 
     def pause_only(self, partitions: frozenset[Partition]) -> None:
@@ -135,7 +135,7 @@ class KafkaSource:
         self._mailbox.post(self._answer_freeze)
 
     def let_go(self, partitions: frozenset[Partition]) -> None:
-        """Let the revoke callback of exactly these partitions return; a later one is not affected."""
+        """Release the revoke callback of exactly these partitions; a later one is not affected."""
         self._mailbox.post(lambda: self._let_go(partitions))
 
     def offsets_of(self, heads: Collection[Head]) -> list[TopicPartition] | None:
@@ -307,7 +307,7 @@ class KafkaSource:
         log.warning("poll %s: %s; going on", partition, error_text.explain(error))
 
     def _on_unreadable(self, error: KafkaError, partition: Partition, offset: int) -> None:
-        """Hold a partition at an unreadable batch; `offset` is the batch's first, or itself damaged."""
+        """Pause a partition at an unreadable batch; `offset` is the batch's first, or itself damaged."""
         first = self._own.next.get(partition, offset)
         asked = TopicPartition(partition.topic, partition.number)
         if first < offset < (self._consumer.get_watermark_offsets(asked, cached=True) or (0, 0))[1]:

@@ -63,7 +63,7 @@ class Source(Protocol):
         """Ask for group metadata and assignment epochs, read in one step; the answer is delivered as `Frozen`."""
 
     def let_go(self, partitions: frozenset[Partition]) -> None:
-        """Let the revoke callback return that waits for these partitions; ignored if it has returned by itself."""
+        """Release the revoke callback that waits for these partitions; ignored if it has already returned."""
 
     async def close(self) -> None:
         """Leave the group and close the client; returns within a bound, also if the client hangs."""

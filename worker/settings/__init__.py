@@ -61,7 +61,7 @@ class Settings(
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - no .env file is read
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the interface's
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Let flags win over the environment, and the environment over the file."""
+        """Order the sources: flags, then the environment, then the file."""
         return init_settings, env_settings, YamlConfigSettingsSource(settings_cls)
 
     @model_validator(mode="wrap")

@@ -34,7 +34,7 @@ class Enough(Stopped):
     """Ctrl-C when all was done and told: the end that was asked for, with the exit code of what was done."""
 
     def __init__(self, code: int) -> None:
-        """Take the exit code."""
+        """Store the exit code."""
         super().__init__()
         self.code = code
 

@@ -81,7 +81,7 @@ async def started(settings: Settings, *, events: int, median: int, embedded: boo
 async def run_rounds(
     bench: Bench, found: list[Measured], *, rounds: int, contenders: tuple[str, ...], say: Callable[[str], None]
 ) -> None:
-    """Let the contenders take turns, each round beginning with another one, and add to `found` as it goes."""
+    """Run the contenders in turns, each round beginning with another one; adds to `found` as it goes."""
     needs_offline = any(name in OFFLINE for name in contenders)
     with offline(bench.engine, bench.load) if needs_offline else nullcontext() as process:
         for number in range(rounds):

@@ -27,7 +27,7 @@ class Room:
         return self.records > 0 and self.num_bytes > 0
 
     def take(self, num_bytes: int) -> None:
-        """Take one record of this size."""
+        """Count one record of this size."""
         self.records -= 1
         self.num_bytes -= num_bytes
 
@@ -60,7 +60,7 @@ def divide(heads: Iterable[tuple[Partition, Iterator[tuple[int, int]]]], room: R
 
 
 def _take_share(queue: _Queue, share: Room, room: Room, taken: list[int]) -> None:
-    """Take a partition's share of one round, but at least one record; only a first one may be more than the share."""
+    """Return a partition's share of one round, but at least one record; only a first one may be more than the share."""
     is_first = True
     while queue.first is not None and room and share:
         offset, num_bytes = queue.first

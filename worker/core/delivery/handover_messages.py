@@ -234,7 +234,7 @@ class Rebuild:
 
 @dataclass(frozen=True, slots=True)
 class LetGo:
-    """Let the revoke callback return; what these partitions have in flight is void.  No answer."""
+    """Release the revoke callback; what these partitions have in flight is void.  No answer."""
 
     partitions: frozenset[Partition]
 

@@ -250,7 +250,7 @@ def _joined(word: str, spelling: dict[str, str]) -> list[str]:
 
 
 def _limited(others: tuple[str, ...]) -> tuple[str, ...]:
-    """Keep what fits; the last one says how many were dropped."""
+    """Return the parts that fit; the last one says how many were dropped."""
     if len(others) <= MAX_FACTORS:
         return others
     return (*others[: MAX_FACTORS - 1], f"and {len(others) - MAX_FACTORS + 1} more")

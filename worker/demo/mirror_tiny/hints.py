@@ -110,7 +110,7 @@ class Reader:
     """Makes rows of one vocabulary."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
-        """Look up what places can know."""
+        """Build the lookup of what positions tell."""
         self._tokenizer = tokenizer
         self._stars = {stars: tokenizer.encode(f" {stars}.0/5.0").ids[-1] for stars in range(1, 6)}
         self._letters = [tokenizer.encode(f"[{letter(slot)}").ids[-1] for slot in range(26)]

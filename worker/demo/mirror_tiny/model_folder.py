@@ -85,7 +85,7 @@ def _tokenizer_config() -> dict[str, object]:
 
 
 def add_figures(place: Path, figures: Mapping[str, object]) -> None:
-    """Put the figures of an evaluation into the report and the model card of a folder."""
+    """Write the figures of an evaluation into the report and the model card of a folder."""
     report = json.loads((place / "training.json").read_text())
     report["evaluation"] = figures
     write_json(place / "training.json", report)

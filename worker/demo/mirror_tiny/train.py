@@ -59,7 +59,7 @@ class Optimiser:
         )
 
     def step(self, share: float) -> None:
-        """Go one step at this share of the full rates."""
+        """Make one step at this share of the full learning rates."""
         torch.nn.utils.clip_grad_norm_(self._weights, 1.0)
         for part, full in zip(self._parts, self._full, strict=True):
             for group in part.param_groups:
@@ -78,7 +78,7 @@ class Curve:
         self._hints = torch.zeros(2)
 
     def add(self, step: int, minutes: float, losses: Tensor, weights: Tensor, hints: Tensor) -> None:
-        """Take one step's losses; every `_REPORT_STEPS` make a point."""
+        """Add one step's losses; every `_REPORT_STEPS` make a point."""
         for number, weight in enumerate(_PARTS.values()):
             chosen = losses[(weights - weight).abs() < 1e-3]  # noqa: PLR2004 - weights went through float32
             self._sums[number] += torch.tensor([chosen.sum().item(), len(chosen)])
@@ -96,7 +96,7 @@ class Curve:
 def train(  # noqa: PLR0917 - spawn passes by position
     rank: int, settings: Settings, shape: Shape, tokenizer_json: str, meet: str, out: Path
 ) -> None:
-    """Be one of the processes; the first one saves."""
+    """Run one of the training processes; the first one saves."""
     torch.set_num_threads(1)
     torch.manual_seed(settings.seed)
     distributed.init_process_group("gloo", init_method=f"file://{meet}", rank=rank, world_size=settings.processes)

@@ -13,7 +13,7 @@ def teller(tell: Callable[[int, int], None]) -> Callable[[Any, int], Any]:
 
     class Teller(StatLoggerBase):  # type: ignore[misc]
         def __init__(self, vllm_config: Any, engine_index: int = 0) -> None:
-            """Keep nothing of its own."""
+            """Store no state."""
 
         def record(self, scheduler_stats: Any, *_: Any, engine_idx: int = 0, **__: Any) -> None:
             """Pass on the counts of one step of one engine."""
@@ -23,6 +23,6 @@ def teller(tell: Callable[[int, int], None]) -> Callable[[Any, int], Any]:
                 tell(sum(running.values()), sum(waiting.values()))
 
         def log_engine_initialized(self) -> None:
-            """Say nothing."""
+            """Do nothing."""
 
     return Teller

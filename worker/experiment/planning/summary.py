@@ -55,7 +55,7 @@ def _pilot(plan: ExperimentPlan) -> Iterator[str]:
 
 
 def _parts(spread: Spread, draws: int) -> str:
-    """Say what the variance of a user's mean is made of, in per cent."""
+    """Return the parts of the variance of a user's mean, in per cent."""
     whole = spread.sd**2
     if not whole:
         return "none: all users have the same value"

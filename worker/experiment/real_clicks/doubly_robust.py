@@ -110,7 +110,7 @@ def doubly_robust(events: ControlEvents, *, alpha: float, planned_users: int) ->
 
 
 def _unusable(events: ControlEvents) -> str:
-    """Say which propensities are missing or impossible; where lists are one and nothing is logged, so is the policy."""
+    """Return which propensities are missing or impossible; equal lists without logged ones are one policy."""
     slate, target = events.slate_propensity, events.target_propensity
     differ = ~events.identical
     unlogged = differ & (np.isnan(slate) | np.isnan(target) | ~events.whole_slate)
@@ -139,7 +139,7 @@ def _effective_sample_size(weight: Floats) -> float:
 
 
 def _too_little_overlap(user: NDArray[np.int64], weight: Floats, effective: float, planned_users: int) -> str:
-    """Say so where few events carry the weight, or where the weights do not average 1, as right ones do."""
+    """Return a warning if few events carry the weight, or if the weights do not average 1, as right ones do."""
     if not weight.size:
         return ""
     if effective < MIN_EFFECTIVE_SAMPLE:

@@ -96,7 +96,7 @@ class Columns:
 
     @property
     def any_click(self) -> Flags:
-        """Say which slates got a click."""
+        """Return which slates got a click."""
         return np.asarray(self.weight.sum(axis=1) > 0)
 
     def rows(self, which: Flags | slice) -> "Columns":

@@ -73,7 +73,7 @@ def _readout_of(state: State, name: str, rows: Sequence[EpochRow], defaults: Def
 
 
 def is_placebo(experiment: str) -> bool:
-    """Say whether an id is of a check of an experiment, and not of one itself."""
+    """Return True if an id is that of a check of an experiment, not of an experiment itself."""
     return experiment.endswith(_PLACEBOS)
 
 

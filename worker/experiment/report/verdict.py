@@ -98,7 +98,7 @@ def _beside(on: Evidence, interval: Interval) -> tuple[Verdict, str]:
 
 
 def _against_margin(on: Evidence, interval: Interval) -> str:
-    """Say whether a difference is more than what the definition calls too small to matter."""
+    """Return whether a difference is more than the definition's margin (too small to matter)."""
     if on.margin is None:
         return ""
     null = on.primary.null

@@ -39,7 +39,7 @@ class Sums:
 
     @classmethod
     def of(cls, rows: Sequence[tuple[int, ...]], *, unit: int) -> "Sums":
-        """Take rows of (user, bucket, answered, missing, total, differs)."""
+        """Store rows of (user, bucket, answered, missing, total, differs)."""
         user, bucket, answered, missing, total, differs = np.array(rows, dtype=np.int64).reshape(-1, 6).T
         return cls(user, bucket, answered, missing, total, differs, unit)
 

@@ -75,7 +75,7 @@ class Answer:
 
 
 def read(record: Mapping[str, object]) -> Answer:
-    """Take a `SimulatedResponse` as Avro decodes it, without logical types.  Raises `BadRecord` with why it cannot."""
+    """Parse a `SimulatedResponse` as Avro decodes it, without logical types.  Raises `BadRecord` with why it cannot."""
     try:
         row = _ROW.validate_python(dict(record))
     except ValidationError as error:

@@ -24,7 +24,7 @@ def read_backtests(db: sqlite3.Connection) -> dict[str, KeptBacktest]:
 
 
 def write_backtest(db: sqlite3.Connection, one: KeptBacktest) -> None:
-    """Keep a backtest in place of the one before it of the same configuration; in the caller's transaction."""
+    """Store a backtest in place of the one before it of the same configuration; in the caller's transaction."""
     db.execute(_TABLE)
     row = (one.config_fingerprint, one.at, json.dumps(asdict(one)))
     db.execute("insert or replace into backtest values (?, ?, ?)", row)

@@ -172,7 +172,7 @@ class State:
             )
 
     def define(self, definition: Definition, *, taken_at: int = 0) -> Definition:
-        """Take a definition, or a new form of one; return it with the `revised_at` that it got.
+        """Store a definition, or a new version of one; return it with the `revised_at` that it got.
 
         `taken_at` is when Kafka took it, or when it was given, in microseconds; 0 is before any data.  Of a form that
         is taken again, the first time counts; a record that is read again, because the topics are, changes nothing.
@@ -227,7 +227,7 @@ class State:
         return gone
 
     def keep_backtest(self, one: KeptBacktest) -> None:
-        """Keep the result of a backtest, the last one of each configuration."""
+        """Store the result of a backtest, the last one of each configuration."""
         with self._transaction():
             write_backtest(self._db, one)
 

@@ -30,7 +30,7 @@ class DuelText:
 
 
 def duel_text(record: Mapping[str, Any]) -> DuelText:
-    """Take an answered DUEL as Avro decodes it."""
+    """Parse an answered DUEL as Avro decodes it."""
     options = record["options"]
     return DuelText(
         options=tuple(

@@ -25,7 +25,7 @@ class Examples:
         self._touched: dict[_Key, int] = {}
 
     def take(self, stream: int, user: int, answer: Answer) -> None:
-        """Keep a duel if it goes far enough."""
+        """Store a duel if its share is extreme enough."""
         share = answer.values.get(DUEL_SHARE)
         if answer.text is None or share is None:
             return
@@ -41,7 +41,7 @@ class Examples:
             self._prune(key)
 
     def flush(self) -> None:
-        """Leave the furthest alone."""
+        """Delete all but the most extreme."""
         for key in list(self._touched):
             self._prune(key)
 

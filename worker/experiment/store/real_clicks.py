@@ -28,7 +28,7 @@ _OUTCOME: TypeAdapter[Outcome] = TypeAdapter(Outcome)
 
 
 def read_outcome(record: Mapping[str, object]) -> Outcome:
-    """Take an `Outcome` as Avro decodes it.  Raises `BadRecord`."""
+    """Parse an `Outcome` as Avro decodes it.  Raises `BadRecord`."""
     try:
         return _OUTCOME.validate_python(dict(record))
     except ValidationError as error:
@@ -43,7 +43,7 @@ class Real:
         self._db = db
 
     def take_answer(self, stream: int, user: int, answer: Answer) -> None:
-        """Keep a slate that was really shown, and how likely a candidate would have shown it."""
+        """Store a slate that was really shown, and how likely a candidate would have shown it."""
         name = (stream, answer.event_id, answer.variant)
         if shown := answer.shown:
             row = (*name, user, answer.occurred_at, json.dumps(shown.items) if shown.items else None, shown.weight,

@@ -74,7 +74,7 @@ class Counting:
         self._answers = AnswerRows(self._db)
 
     def take(self, answer: Answer, forms: Sequence[Definition]) -> bool:
-        """Keep an answer and count it; return False if it was there already."""
+        """Store an answer and count it; return False if it was stored before."""
         stream = self._id("stream", experiment=answer.experiment_id, fingerprint=answer.config_fingerprint)
         user = self._user(answer.user_id)
         if not self._answers.keep(stream, user, answer):
@@ -88,7 +88,7 @@ class Counting:
         return True
 
     def take_outcome(self, outcome: Outcome) -> None:
-        """Keep what a real user did."""
+        """Store what a real user did."""
         self._real.take_outcome(outcome, self._user(outcome.user_id))
 
     def anew(self, experiment_id: str, forms: Sequence[Definition]) -> None:

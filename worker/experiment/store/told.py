@@ -18,5 +18,5 @@ def read_told(db: sqlite3.Connection) -> dict[Key, tuple[str, int]]:
 
 
 def write_told(db: sqlite3.Connection, key: Key, verdict: str, number: int) -> None:
-    """Keep what was told."""
+    """Store what was sent."""
     db.execute("insert or replace into told values (?, ?, ?, ?, ?)", (*key, verdict, number))

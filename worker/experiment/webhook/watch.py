@@ -67,7 +67,7 @@ class VerdictWatch(Thread):
         self._is_away = False
 
     def run(self) -> None:
-        """Tell changes until the end is asked for."""
+        """Send changes until `stop` is called."""
         with self._opened() as source:
             known, wait_s, retry_s = False, POLL_S, FIRST_RETRY_S
             while not self._stop_asked.wait(wait_s):
@@ -94,7 +94,7 @@ class VerdictWatch(Thread):
         return True
 
     def _round(self, source: LiveReport) -> None:
-        """Tell every change once; what failed before comes last, so that it keeps no other waiting."""
+        """Send every change once; what failed before comes last, so that it delays no other."""
         self._write(source.db)
         found = sorted(changes(source.report(), self._told), key=lambda one: self._attempts.get(one.id, 0))
         now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
@@ -118,7 +118,7 @@ class VerdictWatch(Thread):
         self._counts.pending -= 1
 
     def _write(self, db: sqlite3.Connection) -> None:
-        """Keep what was told; while the reader writes for long this fails, and comes again in the next round."""
+        """Store what was sent; if the reader holds the file's lock for long this fails and is repeated in the next round."""
         for key in sorted(self._unwritten):
             write_told(db, key, self._told[key].verdict, self._told[key].number)
             self._unwritten.discard(key)

@@ -49,9 +49,12 @@ class Spans:
     def record(self, record: Record) -> RecordTrace:
         """Begin the trace of a record; a broken context in its headers is none."""
         parent = parent_of(record.headers) if record.headers else ROOT
-        if not self._traces:
-            return NO_TRACE if parent is ROOT else UnrecordedTrace(to_headers(parent))
+        if parent is ROOT and not self._traces:
+            return NO_TRACE
         created = trace.get_current_span(parent).get_span_context()
+        if not self._traces:  # the trace that the record brought is somebody's: latencies may name it
+            kept = trace.format_trace_id(created.trace_id) if created.trace_flags.sampled else ""
+            return UnrecordedTrace(to_headers(parent), kept)
         topic = record.partition.topic
         span = self._tracer.start_span(
             f"{names.PROCESS} {topic}",
