@@ -130,7 +130,7 @@ class _Crowd:
     """
 
     def __init__(self, ratings: Iterable[Rating]) -> None:
-        """Number the films."""
+        """Give each film its place, by id."""
         self._ids = sorted({rating.film_id for rating in ratings})
         self._place = {film_id: place for place, film_id in enumerate(self._ids)}
         self._num_ratings = np.zeros(len(self._ids))

@@ -51,7 +51,10 @@ def leaderless(settings: Settings, topics: Sequence[str]) -> list[str]:
 
 
 def wait(look: Callable[[], list[str]], say: Callable[[str], object], where: str, *, clock: Clock) -> None:
-    """Call `look` until it returns nothing; log once that it waits.  Raises `Fatal` after `READY_S`, or what `look` raises."""
+    """Call `look` until it returns nothing; say once that it waits.
+
+    Raises `Fatal` after `READY_S`, or what `look` raises.
+    """
     started_s, said = clock.monotonic(), False
     while left := _left(look, is_last := clock.monotonic() - started_s > READY_S):
         if is_last:

@@ -65,7 +65,9 @@ def placebos(impression: Impression, decoys: Decoys, *, share: float) -> Iterato
 def plant(
     settings: KafkaClientSettings, experiment: str, *, share: float, tell: Callable[[int], None]
 ) -> Mapping[str, int]:
-    """Send placebos to the first input topic; return how many of each.  `tell` is called with the number of impressions read.
+    """Send placebos to the first input topic; return how many of each.
+
+    `tell` is called with the number of impressions read.
 
     Raises `Retryable` or `Fatal` as Kafka and the registry do, and a second run after it adds nothing twice;
     `BadSettings` if no impression is of the experiment.

@@ -21,7 +21,7 @@ class LatencyWatch(Protocol):
         """Count an answered event that was committed: seconds by stage, in the order of `LatencyStage`, and in all.
 
         Without a usable timestamp `end_to_end_s` is None, and the first stage, in the topic, 0.  `trace_id` is "" for
-        an event whose trace is not recorded.
+        an event whose trace nobody keeps.
         """
 
 

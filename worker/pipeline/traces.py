@@ -35,7 +35,7 @@ class RecordTrace(Protocol):
 
     @property
     def trace_id(self) -> str:
-        """32 hexadecimal digits; "" if the trace is not recorded."""
+        """32 hexadecimal digits; "" if nobody keeps the trace."""
 
     def active(self) -> AbstractContextManager[object]:
         """Enclose work of this record: what is logged within has its trace id."""

@@ -514,7 +514,9 @@ def test_without_an_exporter_only_the_records_context_is_handed_on() -> None:
         trace = telemetry.record(record(headers=headers))
         with trace.draw(an_ask(), 1, 1) as draw, draw.request(ModelRequest()) as asked:
             given.append((trace.trace_id, dict(asked.headers)))
-    assert given == [("", {}), ("", {"traceparent": f"00-{TRACE}-{PARENT}-01"})]
+    unsampled = telemetry.record(record(headers=(("traceparent", f"00-{TRACE}-{PARENT}-00".encode()),)))
+    assert given == [("", {}), (TRACE, {"traceparent": f"00-{TRACE}-{PARENT}-01"})]
+    assert unsampled.trace_id == "", "nobody keeps it"
 
 
 # -- content

@@ -100,7 +100,7 @@ def params(
     logprob_token_ids: Sequence[int] = (),
     **asked: Any,
 ) -> dict[str, Any]:
-    """The parameters of vLLM's SamplingParams."""
+    """Return the parameters as vLLM's SamplingParams has them."""
     letters = {"logprob_token_ids": list(logprob_token_ids), "logprobs": len(logprob_token_ids)}
     return {**_PLAIN, **asked, **(letters if logprob_token_ids else {})}
 

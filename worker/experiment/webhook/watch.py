@@ -118,7 +118,7 @@ class VerdictWatch(Thread):
         self._counts.pending -= 1
 
     def _write(self, db: sqlite3.Connection) -> None:
-        """Store what was sent; if the reader holds the file's lock for long this fails and is repeated in the next round."""
+        """Store what was sent; while the reader writes for long this fails, and is repeated in the next round."""
         for key in sorted(self._unwritten):
             write_told(db, key, self._told[key].verdict, self._told[key].number)
             self._unwritten.discard(key)
