@@ -3,7 +3,7 @@
 import re
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import helm_python
 import pytest
@@ -11,6 +11,7 @@ import typer
 import yaml
 from kubernetes_validate import validate
 
+from tests.support.chart import CHART, NEWEST, OLDEST, ROOT, Objects, Values, rendered
 from tools.reference import chart as chart_values
 from tools.reference.cli import tree
 from worker import __version__
@@ -18,13 +19,7 @@ from worker.cli.main import app
 from worker.experiment import definition
 from worker.settings import Settings, load
 
-ROOT = Path(__file__).parents[2]
-CHART = ROOT / "helm" / "mirrorstream"
-OLDEST, NEWEST = "1.31", "1.37"  # Kubernetes; the oldest that is promised, the newest that can be checked
 CUSTOM = {"ScaledObject", "PodMonitor"}  # declared by their operators, unknown to Kubernetes
-
-Values: TypeAlias = dict[str, Any]
-Objects: TypeAlias = dict[str, Any]
 
 SECRETS: Values = {
     "kafka": {"existingSecret": "kafka-client", "items": [{"key": "password", "path": "sasl.password"}]},
@@ -87,9 +82,7 @@ def chart() -> helm_python.Chart:
 
 def render(chart: helm_python.Chart, values: Values, part: str = "worker") -> Objects:
     """Return the rendered objects of a part by kind; of services, by the last part of the name."""
-    files = chart.render(values, name="rel", namespace="ns").items()
-    objects = [found for name, text in files if name.endswith(".yaml") for found in yaml.safe_load_all(text) if found]
-    own = [o for o in objects if o["metadata"]["labels"]["app.kubernetes.io/component"] == part]
+    own = [o for o in rendered(chart, values) if o["metadata"]["labels"]["app.kubernetes.io/component"] == part]
     return {o["metadata"]["name"].split("-")[-1] if o["kind"] == "Service" else o["kind"]: o for o in own}
 
 
@@ -289,68 +282,6 @@ def test_variants(chart: helm_python.Chart) -> None:
     assert scaled["ScaledObject"]["spec"]["scaleTargetRef"]["name"] == scaled["Deployment"]["metadata"]["name"]
     assert "nvidia" not in yaml.safe_dump(cpu)
     assert [environment(o)["HF_HUB_OFFLINE"] for o in (render(chart, {}), stateful, cpu)] == ["0", "1", "1"]
-
-
-@pytest.mark.parametrize(
-    ("values", "wanted"),
-    [
-        ({"replicaCount": -1}, "minimum"),
-        ({"workload": {"sort": "Deployment"}}, "sort"),
-        ({"gpu": {"count": "1"}}, "count"),
-        ({"config": {"worker_id": "a"}}, "worker_id"),
-        ({"config": {"server_auth_file": "/token"}}, "server_auth_file"),
-        ({"config": {"server_urls": ["http://me:secret@vllm"]}}, "server_urls"),
-        ({"config": {"kafka_options": {"sasl.password": "x"}}}, "sasl.password"),
-        ({"config": {"schema_registry_url": "http://me:secret@registry"}}, "schema_registry_url"),
-        ({"config": {"bootstrap_servers": "me:secret@kafka:9092"}}, "bootstrap_servers"),
-        ({"config": {"vllm_options": {"hf_token": "x"}}}, "hf_token"),
-        ({"config": {"static_membership": True}}, "StatefulSet"),
-        ({"otel": {"OTEL_EXPORTER_OTLP_HEADERS": "key=x"}}, "OTEL_EXPORTER_OTLP_HEADERS"),
-        ({**IMAGE, "kubeVersion": "1.34.3"}, "needs Kubernetes 1.35"),
-        ({"model": {"source": "pvc"}}, "model.pvc.claimName"),
-        ({"keda": {"enabled": True}, "config": {"input_topics": ["^imp"]}}, "name the topics"),
-        ({"config": {"drawz": 2}}, "drawz"),
-        ({"config": {"draws": "two"}}, "draws"),
-        ({"config": {"sample_rate": 7}}, "sample_rate"),
-        ({"config": {"engine": "vllm-servers"}}, "engine"),
-        ({"config": {"engine": "vllm-server"}, "gpu": {"enabled": False}}, "config.server_urls: .* at least one"),
-        ({"config": {"vllm_options": {"tensor_parallel_size": 2}}}, "gpu.count: 1, but .* needs 2 .* set gpu.count=2"),
-        ({"shm": {"sizeLimit": "16Gi"}}, "shm.sizeLimit: 16Gi counts towards resources.limits.memory, which is 16Gi"),
-        ({"shm": {"sizeLimit": "2 GB"}}, "shm/sizeLimit"),
-        ({"resources": {"limits": {"memory": "16 GB"}}}, "resources.limits.memory: 16 GB is no quantity"),
-        ({"keda": {"enabled": True, "minReplicaCount": 5}}, "keda.minReplicaCount: 5 is above .* 4"),
-        (
-            {"keda": {"enabled": True}, "config": {"kafka_options": {"security.protocol": "SASL_SSL"}}},
-            "keda.authenticationRef.name: .* SASL_SSL",
-        ),
-        (
-            {
-                "keda": {"enabled": True},
-                "workload": {"kind": "StatefulSet"},
-                "config": {"static_membership": True},
-            },
-            "config.static_membership: does not go with keda.enabled",
-        ),
-        ({**STATEFUL, "model": {"source": "pvc", "path": "../etc", "pvc": {"claimName": "m"}}}, "model.path: ../etc"),
-        ({"workload": {"kind": "StatefulSet"}, "strategy": {"type": "Recreate"}}, "strategy: .* set updateStrategy"),
-        ({"updateStrategy": {"type": "OnDelete"}}, "updateStrategy: .* set strategy"),
-        ({"strategy": {"type": "Recreate", "rollingUpdate": {"maxSurge": 0}}}, "rollingUpdate"),
-        ({"experiment": {"enabled": True}}, "experiment.existingSecret: .* experiment.allowAnonymous=true"),
-        ({"experiment": {"definitions": {"shelf": {"experiment_id": "a"}}}}, "shelf"),
-        (
-            {"experiment": {"enabled": True, "allowAnonymous": True, "ingress": {"enabled": True}}},
-            "experiment.ingress.host",
-        ),
-        ({"backfill": {"enabled": True}}, "backfill.config.group_id: want a group of its own"),
-        ({"backfill": {"enabled": True, "config": {"group_id": "mirrorstream"}}}, "is the workers' group"),
-        ({"backfill": {"config": {"drawz": 1}}}, "drawz"),
-        ({"extraEnv": [{"name": "A", "value": "1"}, {"name": "A", "value": "2"}]}, "extraEnv: A stands twice"),
-    ],
-)
-def test_wrong_values_are_refused(chart: helm_python.Chart, values: Values, wanted: str) -> None:
-    """What cannot work, or would put a secret into a ConfigMap, fails at install and says why."""
-    with pytest.raises(helm_python.HelmError, match=wanted):
-        chart.render(values)
 
 
 def test_a_deployment_can_be_recreated(chart: helm_python.Chart) -> None:

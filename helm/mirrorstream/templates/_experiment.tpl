@@ -36,7 +36,8 @@ spec:
       securityContext:
         {{- toYaml .Values.securityContext | nindent 8 }}
       env:
-        {{- include "mirrorstream.withExtraEnv" (list . (list (dict "name" "HOME" "value" "/tmp"))) | nindent 8 }}
+        {{- include "mirrorstream.withExtraEnv" (list . (concat (list (dict "name" "HOME" "value" "/tmp")) (include "mirrorstream.registryEnv" . | fromYamlArray))) | nindent 8 }}
+      {{- include "mirrorstream.envFrom" . | nindent 6 }}
       ports:
         - name: http
           containerPort: 8090
@@ -125,7 +126,7 @@ spec:
 {{- /* What of the settings concerns Kafka and the registry; the page has no engine. */}}
 {{- define "mirrorstream.experimentConfig" -}}
 {{- $config := pick .Values.config "bootstrap_servers" "output_topic" "kafka_options" "schema_registry_url" "log_level" }}
-{{- if .Values.kafka.existingSecret }}{{ $_ := set $config "kafka_secrets" "/etc/mirrorstream/kafka" }}{{ end }}
+{{- if include "mirrorstream.hasKafkaSecrets" . }}{{ $_ := set $config "kafka_secrets" "/etc/mirrorstream/kafka" }}{{ end }}
 {{- if .Values.registry.existingSecret }}{{ $_ := set $config "schema_registry_auth_file" "/etc/mirrorstream/registry/auth" }}{{ end }}
 {{- toYaml $config }}
 {{- end }}

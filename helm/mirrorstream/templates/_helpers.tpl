@@ -29,6 +29,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{ include "mirrorstream.selectorLabels" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
 {{- end }}
 
 {{- define "mirrorstream.serviceAccountName" -}}
@@ -62,8 +65,21 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- if eq .source "hub" }}
 {{- required "model.name: model.source hub needs it" .name }}
 {{- else }}
-{{- list "/models" .path | join "/" | trimSuffix "/" }}
+{{- include "mirrorstream.modelFolder" $ }}
 {{- end }}
+{{- end }}
+{{- end }}
+
+{{- /* The model's folder in the pods. */}}
+{{- define "mirrorstream.modelFolder" -}}
+{{- list "/models" .Values.model.path | join "/" | trimSuffix "/" }}
+{{- end }}
+
+{{- define "mirrorstream.modelClaim" -}}
+{{- if eq .Values.model.source "download" }}
+{{- .Values.model.pvc.claimName | default (printf "%s-model" (include "mirrorstream.fullname" .)) }}
+{{- else }}
+{{- required "model.pvc.claimName: model.source pvc needs it" .Values.model.pvc.claimName }}
 {{- end }}
 {{- end }}
 
@@ -73,10 +89,14 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 
 {{- define "mirrorstream.modelVolume" -}}
 name: model
-{{- if eq .Values.model.source "pvc" }}
+{{- if has .Values.model.source (list "pvc" "download") }}
 persistentVolumeClaim:
-  claimName: {{ required "model.pvc.claimName: model.source pvc needs it" .Values.model.pvc.claimName }}
+  claimName: {{ include "mirrorstream.modelClaim" . }}
   readOnly: true
+{{- else if eq .Values.model.source "hostPath" }}
+hostPath:
+  path: {{ required "model.hostPath: model.source hostPath needs the folder on the nodes, such as /data/models" .Values.model.hostPath }}
+  type: Directory
 {{- else }}
 {{- $version := default .Capabilities.KubeVersion.Version .Values.kubeVersion }}
 {{- if not (semverCompare ">=1.35.0-0" $version) }}
@@ -97,7 +117,7 @@ image:
 {{- end }}
 {{- $_ := set $config "model" (include "mirrorstream.model" .) }}
 {{- with .Values.model.revision }}{{ $_ := set $config "revision" . }}{{ end }}
-{{- if .Values.kafka.existingSecret }}{{ $_ := set $config "kafka_secrets" "/etc/mirrorstream/kafka" }}{{ end }}
+{{- if include "mirrorstream.hasKafkaSecrets" . }}{{ $_ := set $config "kafka_secrets" "/etc/mirrorstream/kafka" }}{{ end }}
 {{- if .Values.registry.existingSecret }}{{ $_ := set $config "schema_registry_auth_file" "/etc/mirrorstream/registry/auth" }}{{ end }}
 {{- if .Values.server.existingSecret }}{{ $_ := set $config "server_auth_file" "/etc/mirrorstream/server/token" }}{{ end }}
 {{- toYaml $config }}
@@ -126,4 +146,15 @@ image:
 {{- if hasPrefix "^" . }}{{ fail (printf "keda.topics: config.input_topics has the pattern %s; name the topics to watch" .) }}{{ end }}
 {{ trim . }}
 {{- end }}
+{{- end }}
+
+{{- /* The spec of a claim: size, accessMode and optionally a storage class. */}}
+{{- define "mirrorstream.claim" -}}
+accessModes: [{{ .accessMode }}]
+{{- with .storageClassName }}
+storageClassName: {{ . }}
+{{- end }}
+resources:
+  requests:
+    storage: {{ .size }}
 {{- end }}

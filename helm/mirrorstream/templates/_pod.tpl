@@ -53,6 +53,7 @@
   value: /home/mirrorstream/.cache/numba
 - name: HF_HUB_OFFLINE
   value: {{ include "mirrorstream.offline" . | quote }}
+{{- include "mirrorstream.registryEnv" . }}
 - name: HF_HUB_DISABLE_TELEMETRY
   value: "1"
 {{- if .Values.huggingface.existingSecret }}
@@ -71,6 +72,21 @@
 {{- end }}
 {{- end }}
 
+{{- /* The registry's client and, from a hub, the model's are the only ones that read these roots. */}}
+{{- define "mirrorstream.registryEnv" -}}
+{{- if .Values.registry.caSecret.name }}
+- name: SSL_CERT_FILE
+  value: /etc/mirrorstream/registry-ca/ca.pem
+{{- end }}
+{{- end }}
+
+{{- define "mirrorstream.envFrom" -}}
+{{- with .Values.extraEnvFrom }}
+envFrom:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
 {{- define "mirrorstream.resources" -}}
 {{- $resources := deepCopy .Values.resources }}
 {{- if .Values.gpu.enabled }}
@@ -85,7 +101,7 @@
   mountPath: /etc/mirrorstream/config.yaml
   subPath: config.yaml
   readOnly: true
-{{- if .Values.kafka.existingSecret }}
+{{- if include "mirrorstream.hasKafkaSecrets" . }}
 - name: kafka
   mountPath: /etc/mirrorstream/kafka
   readOnly: true
@@ -93,6 +109,11 @@
 {{- if .Values.registry.existingSecret }}
 - name: registry
   mountPath: /etc/mirrorstream/registry
+  readOnly: true
+{{- end }}
+{{- if .Values.registry.caSecret.name }}
+- name: registry-ca
+  mountPath: /etc/mirrorstream/registry-ca
   readOnly: true
 {{- end }}
 {{- end }}
@@ -116,6 +137,10 @@
 {{- end }}
 - name: home
   mountPath: /home/mirrorstream
+{{- if .Values.cache.persistence.enabled }}
+- name: cache
+  mountPath: /home/mirrorstream/.cache
+{{- end }}
 - name: tmp
   mountPath: /tmp
 - name: shm
@@ -129,7 +154,25 @@
 {{- define "mirrorstream.secretVolumes" -}}
 {{- $root := index . 0 }}
 {{- with $root.Values.kafka }}
-{{- if .existingSecret }}
+{{- if .caSecret.name }}
+- name: kafka
+  projected:
+    defaultMode: 0440
+    sources:
+      {{- if .existingSecret }}
+      - secret:
+          name: {{ .existingSecret }}
+          {{- with .items }}
+          items:
+            {{- toYaml . | nindent 12 }}
+          {{- end }}
+      {{- end }}
+      - secret:
+          name: {{ .caSecret.name }}
+          items:
+            - key: {{ .caSecret.key }}
+              path: ssl.ca.pem
+{{- else if .existingSecret }}
 - name: kafka
   secret:
     secretName: {{ .existingSecret }}
@@ -138,6 +181,17 @@
     items:
       {{- toYaml . | nindent 6 }}
     {{- end }}
+{{- end }}
+{{- end }}
+{{- with $root.Values.registry.caSecret }}
+{{- if .name }}
+- name: registry-ca
+  secret:
+    secretName: {{ .name }}
+    defaultMode: 0440
+    items:
+      - key: {{ .key }}
+        path: ca.pem
 {{- end }}
 {{- end }}
 {{- range $name, $path := index . 1 }}
@@ -163,9 +217,19 @@
 {{- if ne .Values.model.source "hub" }}
 - {{- include "mirrorstream.modelVolume" . | nindent 2 }}
 {{- end }}
+{{- if eq .Values.model.source "download" }}
+- name: sums
+  configMap:
+    name: {{ include "mirrorstream.fullname" . }}-model
+{{- end }}
 - name: home
   emptyDir:
     sizeLimit: {{ .Values.cache.sizeLimit }}
+{{- if and .Values.cache.persistence.enabled (not (include "mirrorstream.cachePerPod" .)) }}
+- name: cache
+  persistentVolumeClaim:
+    claimName: {{ .Values.cache.persistence.existingClaim | default (printf "%s-cache" (include "mirrorstream.fullname" .)) }}
+{{- end }}
 - name: tmp
   emptyDir:
     sizeLimit: {{ .Values.tmp.sizeLimit }}
@@ -176,6 +240,15 @@
 {{- with .Values.extraVolumes }}
 {{ toYaml . }}
 {{- end }}
+{{- end }}
+
+{{- /* A StatefulSet gives each worker a cache of its own. */}}
+{{- define "mirrorstream.cachePerPod" -}}
+{{- if and (eq .Values.workload.kind "StatefulSet") (not .Values.cache.persistence.existingClaim) }}yes{{ end }}
+{{- end }}
+
+{{- define "mirrorstream.hasKafkaSecrets" -}}
+{{- if or .Values.kafka.existingSecret .Values.kafka.caSecret.name }}yes{{ end }}
 {{- end }}
 
 {{- define "mirrorstream.spread" -}}
@@ -238,6 +311,10 @@ spec:
   topologySpreadConstraints:
     {{- include "mirrorstream.spread" $ | trim | nindent 4 }}
   {{- end }}
+  {{- with concat (include "mirrorstream.waitForModel" . | fromYamlArray) .Values.initContainers }}
+  initContainers:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
   containers:
     - name: worker
       image: {{ include "mirrorstream.image" . | quote }}
@@ -247,6 +324,7 @@ spec:
         {{- toYaml .Values.securityContext | nindent 8 }}
       env:
         {{- include "mirrorstream.withExtraEnv" (list . (include "mirrorstream.ownEnv" . | fromYamlArray)) | nindent 8 }}
+      {{- include "mirrorstream.envFrom" . | nindent 6 }}
       ports:
         - name: http
           containerPort: {{ include "mirrorstream.httpPort" . }}
@@ -263,6 +341,9 @@ spec:
         {{- include "mirrorstream.resources" . | nindent 8 }}
       volumeMounts:
         {{- include "mirrorstream.mounts" . | nindent 8 }}
+    {{- with .Values.extraContainers }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
   volumes:
     {{- include "mirrorstream.volumes" . | nindent 4 }}
 {{- end }}

@@ -29,12 +29,43 @@
 {{- fail (printf "keda.minReplicaCount: %d is above keda.maxReplicaCount, which is %d" (int .Values.keda.minReplicaCount) (int .Values.keda.maxReplicaCount)) }}
 {{- end }}
 {{- $protocol := get ($config.kafka_options | default dict) "security.protocol" | default "" | upper }}
-{{- if and (hasPrefix "SASL" $protocol) (not (.Values.keda.authenticationRef).name) }}
-{{- fail (printf "keda.authenticationRef.name: config.kafka_options has security.protocol %s, and KEDA logs in by itself; name its TriggerAuthentication" $protocol) }}
+{{- if and (hasPrefix "SASL" $protocol) (not (include "mirrorstream.kedaAuthentication" .)) }}
+{{- fail (printf "keda.authenticationRef.name: config.kafka_options has security.protocol %s, and KEDA logs in by itself; name its TriggerAuthentication, or set keda.secretTargetRef" $protocol) }}
+{{- end }}
+{{- if .Values.hpa.enabled }}
+{{- fail "hpa.enabled: does not go with keda.enabled, which makes an autoscaler of its own; set one of them" }}
+{{- end }}
+{{- if and (not (kindIs "invalid" .Values.keda.idleReplicaCount)) (ge (int .Values.keda.idleReplicaCount) (int .Values.keda.minReplicaCount)) }}
+{{- fail (printf "keda.idleReplicaCount: %d, want less than keda.minReplicaCount, which is %d; KEDA takes 0 alone" (int .Values.keda.idleReplicaCount) (int .Values.keda.minReplicaCount)) }}
 {{- end }}
 {{- if $config.static_membership }}
 {{- fail "config.static_membership: does not go with keda.enabled: the partitions of a worker that was scaled away would wait for its return" }}
 {{- end }}
+{{- end }}
+{{- if .Values.hpa.enabled }}
+{{- if gt (int .Values.hpa.minReplicas) (int .Values.hpa.maxReplicas) }}
+{{- fail (printf "hpa.minReplicas: %d is above hpa.maxReplicas, which is %d" (int .Values.hpa.minReplicas) (int .Values.hpa.maxReplicas)) }}
+{{- end }}
+{{- if $config.static_membership }}
+{{- fail "config.static_membership: does not go with hpa.enabled: the partitions of a worker that was scaled away would wait for its return" }}
+{{- end }}
+{{- end }}
+{{- if eq .Values.model.source "download" }}
+{{- if not .Values.model.revision }}
+{{- fail "model.revision: model.source download needs a commit, e.g. the 40 hex digits of the hub's page, so that all workers have one model" }}
+{{- end }}
+{{- if not .Values.model.download.checksums }}
+{{- fail "model.download.checksums: want the SHA-256 of each file by name, e.g. {model.safetensors: 9f86d0...}; `sha256sum *` prints them" }}
+{{- end }}
+{{- end }}
+{{- if and .Values.metrics.serviceMonitor.enabled .Values.metrics.podMonitor.enabled }}
+{{- fail "metrics.serviceMonitor.enabled: every worker would be scraped twice, for metrics.podMonitor.enabled is true; set one of them" }}
+{{- end }}
+{{- if and .Values.metrics.serviceMonitor.enabled (not .Values.metrics.service.enabled) }}
+{{- fail "metrics.serviceMonitor.enabled: needs the service that it reads; set metrics.service.enabled=true, or use metrics.podMonitor" }}
+{{- end }}
+{{- if and .Values.cache.persistence.enabled (not .Values.cache.persistence.existingClaim) (ne .Values.workload.kind "StatefulSet") (eq .Values.cache.persistence.accessMode "ReadWriteOnce") (or (gt (int .Values.replicaCount) 1) .Values.keda.enabled .Values.hpa.enabled) }}
+{{- fail "cache.persistence.accessMode: ReadWriteOnce, but workers of a Deployment share the claim and may run on several nodes; set ReadWriteMany, or workload.kind=StatefulSet for a claim each" }}
 {{- end }}
 {{- if has ".." (splitList "/" (.Values.model.path | default "")) }}
 {{- fail (printf "model.path: %s leaves the volume; want a folder in it, without `..`" .Values.model.path) }}
@@ -74,11 +105,11 @@
 {{- mulf (float64 $number) (get $units $unit | float64) }}
 {{- end }}
 
-{{- /* With KEDA the workload keeps the number that it has: a render without it would make an upgrade drop to one. */}}
+{{- /* With an autoscaler the workload keeps the number that it has: without one an upgrade would make it drop to one. */}}
 {{- define "mirrorstream.replicas" -}}
-{{- if .Values.keda.enabled }}
+{{- if or .Values.keda.enabled .Values.hpa.enabled }}
 {{- $now := lookup "apps/v1" .Values.workload.kind .Release.Namespace (include "mirrorstream.fullname" .) }}
-{{- $least := max 1 (int .Values.keda.minReplicaCount) }}
+{{- $least := max 1 (int (ternary .Values.keda.minReplicaCount .Values.hpa.minReplicas .Values.keda.enabled)) }}
 {{- if $now }}{{ ($now.spec).replicas | default 0 | int }}{{ else }}{{ $least }}{{ end }}
 {{- else }}
 {{- .Values.replicaCount }}

@@ -1,0 +1,104 @@
+"""What the chart refuses, before anything reaches the cluster: each message names the value and what to set."""
+
+import helm_python
+import pytest
+
+from tests.support.chart import CHART, Values
+
+IMAGE: Values = {"model": {"source": "image", "image": {"reference": "models@sha256:0"}}}
+CLAIM: Values = {"model": {"source": "pvc", "path": "../etc", "pvc": {"claimName": "m"}}}
+
+
+@pytest.fixture(scope="module")
+def chart() -> helm_python.Chart:
+    """Load the chart as Helm does."""
+    return helm_python.Chart.load(CHART)
+
+
+@pytest.mark.parametrize(
+    ("values", "wanted"),
+    [
+        ({"replicaCount": -1}, "minimum"),
+        ({"workload": {"sort": "Deployment"}}, "sort"),
+        ({"gpu": {"count": "1"}}, "count"),
+        ({"config": {"worker_id": "a"}}, "worker_id"),
+        ({"config": {"server_auth_file": "/token"}}, "server_auth_file"),
+        ({"config": {"server_urls": ["http://me:secret@vllm"]}}, "server_urls"),
+        ({"config": {"kafka_options": {"sasl.password": "x"}}}, "sasl.password"),
+        ({"config": {"schema_registry_url": "http://me:secret@registry"}}, "schema_registry_url"),
+        ({"config": {"bootstrap_servers": "me:secret@kafka:9092"}}, "bootstrap_servers"),
+        ({"config": {"vllm_options": {"hf_token": "x"}}}, "hf_token"),
+        ({"config": {"static_membership": True}}, "StatefulSet"),
+        ({"otel": {"OTEL_EXPORTER_OTLP_HEADERS": "key=x"}}, "OTEL_EXPORTER_OTLP_HEADERS"),
+        ({**IMAGE, "kubeVersion": "1.34.3"}, "needs Kubernetes 1.35"),
+        ({"model": {"source": "pvc"}}, "model.pvc.claimName"),
+        ({"keda": {"enabled": True}, "config": {"input_topics": ["^imp"]}}, "name the topics"),
+        ({"config": {"drawz": 2}}, "drawz"),
+        ({"config": {"draws": "two"}}, "draws"),
+        ({"config": {"sample_rate": 7}}, "sample_rate"),
+        ({"config": {"engine": "vllm-servers"}}, "engine"),
+        ({"config": {"engine": "vllm-server"}, "gpu": {"enabled": False}}, "config.server_urls: .* at least one"),
+        ({"config": {"vllm_options": {"tensor_parallel_size": 2}}}, "gpu.count: 1, but .* needs 2 .* set gpu.count=2"),
+        ({"shm": {"sizeLimit": "16Gi"}}, "shm.sizeLimit: 16Gi counts towards resources.limits.memory, which is 16Gi"),
+        ({"shm": {"sizeLimit": "2 GB"}}, "shm/sizeLimit"),
+        ({"resources": {"limits": {"memory": "16 GB"}}}, "resources.limits.memory: 16 GB is no quantity"),
+        ({"keda": {"enabled": True, "minReplicaCount": 5}}, "keda.minReplicaCount: 5 is above .* 4"),
+        (
+            {"keda": {"enabled": True}, "config": {"kafka_options": {"security.protocol": "SASL_SSL"}}},
+            "keda.authenticationRef.name: .* SASL_SSL",
+        ),
+        (
+            {
+                "keda": {"enabled": True},
+                "workload": {"kind": "StatefulSet"},
+                "config": {"static_membership": True},
+            },
+            "config.static_membership: does not go with keda.enabled",
+        ),
+        (CLAIM, "model.path: ../etc"),
+        ({"workload": {"kind": "StatefulSet"}, "strategy": {"type": "Recreate"}}, "strategy: .* set updateStrategy"),
+        ({"updateStrategy": {"type": "OnDelete"}}, "updateStrategy: .* set strategy"),
+        ({"strategy": {"type": "Recreate", "rollingUpdate": {"maxSurge": 0}}}, "rollingUpdate"),
+        ({"experiment": {"enabled": True}}, "experiment.existingSecret: .* experiment.allowAnonymous=true"),
+        ({"experiment": {"definitions": {"shelf": {"experiment_id": "a"}}}}, "shelf"),
+        (
+            {"experiment": {"enabled": True, "allowAnonymous": True, "ingress": {"enabled": True}}},
+            "experiment.ingress.host",
+        ),
+        ({"backfill": {"enabled": True}}, "backfill.config.group_id: want a group of its own"),
+        ({"backfill": {"enabled": True, "config": {"group_id": "mirrorstream"}}}, "is the workers' group"),
+        ({"backfill": {"config": {"drawz": 1}}}, "drawz"),
+        (
+            {"keda": {"enabled": True}, "hpa": {"enabled": True}},
+            "hpa.enabled: does not go with keda.enabled, .* set one of them",
+        ),
+        ({"hpa": {"enabled": True, "minReplicas": 9}}, "hpa.minReplicas: 9 is above hpa.maxReplicas, which is 4"),
+        ({"keda": {"enabled": True, "idleReplicaCount": 1}}, "keda.idleReplicaCount: 1, want less than .* 1"),
+        ({"model": {"source": "download"}}, "model.revision: .* needs a commit"),
+        ({"model": {"source": "download", "revision": "a"}}, "model.download.checksums: want the SHA-256"),
+        ({"model": {"source": "download", "download": {"checksums": {"a": "b"}}}}, "checksums"),
+        ({"model": {"source": "hostPath"}}, "model.hostPath: .* such as /data/models"),
+        (
+            {"metrics": {"serviceMonitor": {"enabled": True}, "podMonitor": {"enabled": True}}},
+            "metrics.serviceMonitor.enabled: every worker would be scraped twice",
+        ),
+        (
+            {"metrics": {"serviceMonitor": {"enabled": True}, "service": {"enabled": False}}},
+            "metrics.serviceMonitor.enabled: needs the service .* set metrics.service.enabled=true",
+        ),
+        (
+            {"cache": {"persistence": {"enabled": True}}, "replicaCount": 2},
+            "cache.persistence.accessMode: ReadWriteOnce, but .* set ReadWriteMany",
+        ),
+        ({"topics": {"strimzi": {"enabled": True}}}, "topics.strimzi.cluster: want the name of the Kafka resource"),
+        (
+            {"topics": {"strimzi": {"enabled": True, "cluster": "a"}}, "config": {"input_topics": ["^imp"]}},
+            "topics.strimzi: .* pattern .imp",
+        ),
+        ({"extraEnv": [{"name": "A", "value": "1"}, {"name": "A", "value": "2"}]}, "extraEnv: A stands twice"),
+    ],
+)
+def test_wrong_values_are_refused(chart: helm_python.Chart, values: Values, wanted: str) -> None:
+    """What cannot work, or would put a secret into a ConfigMap, fails at install and says why."""
+    with pytest.raises(helm_python.HelmError, match=wanted):
+        chart.render(values)
