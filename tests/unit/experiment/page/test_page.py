@@ -7,7 +7,7 @@ from dataclasses import replace
 from io import StringIO
 from urllib.parse import quote
 
-import jsonschema  # type: ignore[import-untyped]
+import jsonschema
 import pytest
 from hypothesis import given, strategies as st
 from rich.console import Console

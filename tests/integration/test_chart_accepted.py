@@ -1,0 +1,98 @@
+"""The chart before the judges of a cluster: Helm 4 and 3, the API server's own validation, the operators' schemas.
+
+They are built by Go, so these tests are long; `-m long tests/integration/test_chart_accepted.py` runs them all.
+"""
+
+import subprocess
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import helm_python
+import pytest
+
+from tests.support.chart import CHART, OLDEST, SETS, Objects, Values, rendered, set_name, set_values
+from tests.support.kubernetes import HELMS, helm, schemas, server_validation
+from tests.support.patience import patience
+
+pytestmark = pytest.mark.long  # Go builds Helm and a part of the API server: minutes once, then seconds
+
+SET = pytest.mark.parametrize("path", SETS, ids=set_name)
+ON_DISK = 'restricted volume types (volume "model" uses restricted volume type "hostPath")'
+Refused = Callable[[Iterable[Objects]], list[str]]
+
+
+@pytest.fixture(scope="module")
+def chart() -> helm_python.Chart:
+    """Load the chart as Helm does."""
+    return helm_python.Chart.load(CHART)
+
+
+@pytest.fixture(scope="module")
+def refused(tmp_path_factory: pytest.TempPathFactory) -> Refused:
+    """What the API server refuses."""
+    return server_validation(tmp_path_factory.mktemp("validate"))
+
+
+@pytest.mark.parametrize("major", HELMS)
+def test_both_helms_lint_and_render_every_set(tmp_path: Path, major: str) -> None:
+    """Strictly, and without a word on standard error."""
+    program = helm(major, tmp_path)
+    for path in SETS:
+        version = str(set_values(path).get("kubeVersion", f"v{OLDEST}.0"))
+        for words in (["lint", "--strict"], ["template", "rel", "--namespace", "ns"]):
+            command = [str(program), *words, str(CHART), "--values", str(path), "--kube-version", version]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=patience(60), check=False)
+            assert (done.returncode, done.stderr) == (0, ""), (path.name, done.stdout)
+
+
+@SET
+def test_the_api_server_refuses_nothing(chart: helm_python.Chart, refused: Refused, path: Path) -> None:
+    """Its own validation, and the restricted standard but for the folder of a node."""
+    found = refused(rendered(chart, set_values(path)))
+    assert found == ([f"Deployment/rel-mirrorstream: restricted: {ON_DISK}"] if set_name(path) == "host-path" else [])
+
+
+@pytest.mark.parametrize(
+    ("values", "wanted"),
+    [
+        ({"extraVolumeMounts": [{"name": "none", "mountPath": "/none"}]}, 'volumeMounts[4].name: Not found: "none"'),
+        ({"podLabels": {"a b": "c"}}, "a b"),
+        ({"securityContext": {"allowPrivilegeEscalation": True}}, "allowPrivilegeEscalation != false"),
+        ({"tolerations": [{"key": "a", "operator": "Exist"}]}, "Exist"),
+    ],
+)
+def test_the_api_servers_validation_can_say_no(
+    chart: helm_python.Chart, refused: Refused, values: Values, wanted: str
+) -> None:
+    """What schemas pass and a server refuses is found."""
+    assert any(wanted in line for line in refused(rendered(chart, values)))
+
+
+def test_recreate_with_a_rolling_update_is_found(chart: helm_python.Chart, refused: Refused) -> None:
+    """The fault that a schema cannot see: two fields that exclude each other."""
+    objects = rendered(chart, {})
+    (worker,) = (found for found in objects if found["kind"] == "Deployment")
+    worker["spec"]["strategy"]["type"] = "Recreate"
+    (line,) = refused(objects)
+    assert "spec.strategy.rollingUpdate: Forbidden" in line
+
+
+def test_custom_resources_are_their_operators(chart: helm_python.Chart) -> None:
+    """KEDA's and the Prometheus operator's own definitions know every field; Strimzi's are no module of Go."""
+    known = schemas()
+    checked = set()
+    for found in (one for path in SETS for one in rendered(chart, set_values(path))):
+        version, kind = found["apiVersion"], found["kind"]
+        if version.startswith(("keda.sh/", "monitoring.coreos.com/")):
+            own = {name: value for name, value in found.items() if name != "metadata"}
+            assert [error.message for error in known[version, kind].iter_errors(own)] == [], kind
+            checked.add(kind)
+    assert checked >= {"ScaledObject", "TriggerAuthentication", "PodMonitor", "ServiceMonitor"}
+
+
+def test_a_mistyped_field_of_a_custom_resource_is_found(chart: helm_python.Chart) -> None:
+    """The schemas are strict."""
+    (found,) = (o for o in rendered(chart, {"keda": {"enabled": True}}) if o["kind"] == "ScaledObject")
+    found["spec"]["coolDownPeriod"] = 1
+    del found["metadata"]
+    assert [*schemas()["keda.sh/v1alpha1", "ScaledObject"].iter_errors(found)]
