@@ -142,6 +142,18 @@ def selects(found: Objects, labels: Objects) -> bool:
     return exact.items() <= labels.items() and all(labels[one["key"]] in one["values"] for one in among)
 
 
+@SET
+def test_a_job_of_another_pod_is_another_job(chart: helm_python.Chart, path: Path) -> None:
+    """An API server refuses a change of a Job's template, such as a new image: the upgrade would fail."""
+    values = set_values(path)
+    before, after = (
+        {o["metadata"]["name"] for o in rendered(chart, values | {"image": {"tag": tag}}) if o["kind"] == "Job"}
+        for tag in ("1", "2")
+    )
+    assert len(before) == len(after)
+    assert not before & after
+
+
 def test_a_model_is_downloaded_once_and_verified(chart: helm_python.Chart, tmp_path: Path) -> None:
     """Workers wait for the very sums that the Job has verified: a wrong file, or an older revision's, is not taken."""
     path = next(path for path in SETS if set_name(path) == "model-download")

@@ -36,13 +36,30 @@ volumes:
       sizeLimit: 1Gi
 {{- end }}
 
-{{- /* A Job of such a command.  A Job's pods never change: one of other arguments or settings is an object of its own. */}}
+{{- /* A Job's name and template.  An API server refuses another template, so a Job of another one is an object of its own. */}}
+{{- define "mirrorstream.jobName" -}}
+{{- include "mirrorstream.partName" (index . 0) }}-{{ toJson (index . 1) | sha256sum | trunc 8 }}
+{{- end }}
+
+{{- define "mirrorstream.clientTemplate" -}}
+{{- $root := index . 0 -}}
+metadata:
+  annotations:
+    checksum/config: {{ include "mirrorstream.config" $root | sha256sum }}
+  labels:
+    {{- merge (include "mirrorstream.selectorLabels" $root | fromYaml) $root.Values.podLabels | toYaml | nindent 4 }}
+spec:
+  {{- include "mirrorstream.clientPodSpec" (list $root (index . 1) "OnFailure") | nindent 2 }}
+{{- end }}
+
+{{- /* A Job of such a command. */}}
 {{- define "mirrorstream.clientJob" -}}
-{{- $root := index . 0 }}{{ $args := index . 1 }}{{ $job := index . 2 -}}
+{{- $root := index . 0 }}{{ $job := index . 2 }}
+{{- $template := include "mirrorstream.clientTemplate" . | fromYaml -}}
 apiVersion: batch/v1
 kind: Job
 metadata:
-  name: {{ include "mirrorstream.partName" $root }}-{{ list (toJson $args) (include "mirrorstream.config" $root) | join " " | sha256sum | trunc 8 }}
+  name: {{ include "mirrorstream.jobName" (list $root $template) }}
   namespace: {{ $root.Release.Namespace }}
   labels:
     {{- include "mirrorstream.labels" $root | nindent 4 }}
@@ -52,9 +69,5 @@ spec:
   ttlSecondsAfterFinished: {{ . | int }}
   {{- end }}
   template:
-    metadata:
-      labels:
-        {{- merge (include "mirrorstream.selectorLabels" $root | fromYaml) $root.Values.podLabels | toYaml | nindent 8 }}
-    spec:
-      {{- include "mirrorstream.clientPodSpec" (list $root $args "OnFailure") | nindent 6 }}
+    {{- toYaml $template | nindent 4 }}
 {{- end }}
