@@ -77,7 +77,7 @@ def test_recreate_replaces_a_rolling_update(server: ApiServer) -> None:
 
 
 def test_an_upgrade_never_scales_down_by_accident(server: ApiServer) -> None:
-    """Neither the one that switches KEDA on, nor one after KEDA has scaled."""
+    """Neither the one that switches KEDA on, nor one after KEDA has scaled, nor the way back to that one."""
     namespace = made(server, "scaled")
     workers = WORKERS.format(namespace)
     server.helm("install", "rel", CHART, "--set", "replicaCount=3", namespace=namespace)
@@ -87,3 +87,7 @@ def test_an_upgrade_never_scales_down_by_accident(server: ApiServer) -> None:
     server.scale(workers, 4)
     server.helm("upgrade", "rel", CHART, *keda, "--set", "podLabels.changed=yes", namespace=namespace)
     assert server.get(workers)["spec"]["replicas"] == 4
+    server.helm("upgrade", "rel", CHART, *keda, namespace=namespace)
+    server.scale(workers, 6)
+    server.helm("rollback", "rel", "3", namespace=namespace)
+    assert server.get(workers)["spec"]["replicas"] == 6

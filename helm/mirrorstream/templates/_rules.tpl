@@ -105,12 +105,17 @@
 {{- mulf (float64 $number) (get $units $unit | float64) }}
 {{- end }}
 
-{{- /* With an autoscaler the workload keeps the number that it has: without one an upgrade would make it drop to one. */}}
+{{- /* With an autoscaler the workload keeps the number that it has: without one an upgrade would make it drop to one.
+Once the autoscaler has set it, it is nobody else's, and a later rollback leaves it alone. */}}
 {{- define "mirrorstream.replicas" -}}
 {{- if or .Values.keda.enabled .Values.hpa.enabled }}
 {{- $now := lookup "apps/v1" .Values.workload.kind .Release.Namespace (include "mirrorstream.fullname" .) }}
 {{- $least := max 1 (int (ternary .Values.keda.minReplicaCount .Values.hpa.minReplicas .Values.keda.enabled)) }}
-{{- if $now }}{{ ($now.spec).replicas | default 0 | int }}{{ else }}{{ $least }}{{ end }}
+{{- $scaled := false }}
+{{- range (($now).metadata).managedFields }}
+{{- if eq (.subresource | default "") "scale" }}{{ $scaled = true }}{{ end }}
+{{- end }}
+{{- if $scaled }}{{- else if $now }}{{ ($now.spec).replicas | default 0 | int }}{{ else }}{{ $least }}{{ end }}
 {{- else }}
 {{- .Values.replicaCount }}
 {{- end }}
