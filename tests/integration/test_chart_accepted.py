@@ -3,6 +3,7 @@
 They are built by Go, so these tests are long; `-m long tests/integration/test_chart_accepted.py` runs them all.
 """
 
+import re
 import subprocess
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -11,7 +12,7 @@ import helm_python
 import pytest
 
 from tests.support.chart import CHART, OLDEST, SETS, Objects, Values, rendered, set_name, set_values
-from tests.support.kubernetes import HELMS, helm, schemas, server_validation
+from tests.support.kubernetes import HELMS, helm, kube_score, schemas, server_validation
 from tests.support.patience import patience
 
 pytestmark = pytest.mark.long  # Go builds Helm and a part of the API server: minutes once, then seconds
@@ -96,3 +97,12 @@ def test_a_mistyped_field_of_a_custom_resource_is_found(chart: helm_python.Chart
     found["spec"]["coolDownPeriod"] = 1
     del found["metadata"]
     assert [*schemas()["keda.sh/v1alpha1", "ScaledObject"].iter_errors(found)]
+
+
+def test_what_kube_score_finds_is_explained(chart: helm_python.Chart, tmp_path: Path) -> None:
+    """Each check that finds something in a set has its reason in the chart's README, and no reason is left over."""
+    found_by = kube_score(tmp_path)
+    found = set().union(*(found_by(rendered(chart, set_values(path))) for path in SETS))
+    _, _, section = (CHART / "README.md").read_text(encoding="utf-8").partition("## What kube-score finds")
+    rows = re.findall(r"^\| (`.*?`) \|", section.partition("\n## ")[0], re.MULTILINE)
+    assert found == {name for row in rows for name in re.findall(r"`([a-z-]+)`", row)}

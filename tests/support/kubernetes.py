@@ -25,6 +25,8 @@ from tests.support.patience import patience
 MODULE = Path(__file__).parents[2] / "tools" / "kubernetes"
 BUILD_TIMEOUT_S = 3_600.0  # of the API server, 15 minutes of a processor, beside other work
 HELMS = {"4": "helm.sh/helm/v4/cmd/helm@v4.3.2", "3": "helm.sh/helm/v3/cmd/helm@v3.22.0"}
+KUBE_SCORE = "github.com/zegl/kube-score/cmd/kube-score@v1.20.0"
+BEST_GRADE = 10
 # Where the operators' modules keep the definitions of their resources.
 DEFINITIONS = {
     "github.com/kedacore/keda/v2@v2.21.0": "config/crd/bases/keda.sh_*.yaml",
@@ -63,6 +65,20 @@ def helm(major: str, folder: Path) -> Path:
     """Build Helm of a major version."""
     go("install", "-trimpath", "-ldflags", "-s -w", HELMS[major], folder=folder, GOBIN=str(folder))
     return folder / "helm"
+
+
+def kube_score(folder: Path) -> Callable[[Iterable[Objects]], set[str]]:
+    """Build kube-score; return which of its checks find something in objects."""
+    go("install", "-trimpath", "-ldflags", "-s -w", KUBE_SCORE, folder=folder, GOBIN=str(folder))
+
+    def found(objects: Iterable[Objects]) -> set[str]:
+        command = [str(folder / "kube-score"), "score", "--kubernetes-version", "v1.31", "--output-format", "json", "-"]
+        text, limit_s = yaml.safe_dump_all(objects), patience(60)
+        done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=limit_s, check=False)
+        checks = [check for one in json.loads(done.stdout) for check in one["checks"]]
+        return {check["check"]["id"] for check in checks if not check["skipped"] and check["grade"] < BEST_GRADE}
+
+    return found
 
 
 def definition_files() -> Iterator[Path]:
