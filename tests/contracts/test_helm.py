@@ -271,6 +271,14 @@ def test_every_image_is_built_from_its_lock_alone(target: str) -> None:
     assert "mirrorstream" in stages[target].rpartition("RUN ")[2]
 
 
+def test_the_page_names_the_driver_that_the_images_cuda_needs() -> None:
+    """By NVIDIA's release notes CUDA 13 runs on drivers from 580 on; another major version needs another sentence."""
+    lock = (ROOT / "requirements" / "gpu.txt").read_text(encoding="utf-8")
+    (major,) = re.findall(r"^cuda-toolkit==(\d+)", lock, re.MULTILINE)
+    page = (ROOT / "docs" / "how-to" / "kubernetes.md").read_text(encoding="utf-8")
+    assert f"CUDA {major}, which needs NVIDIA's driver {({'13': 580})[major]} or later" in page
+
+
 def test_variants(chart: helm_python.Chart) -> None:
     """A StatefulSet has a headless service, KEDA starts from its minimum, and a CPU pod knows no GPU."""
     stateful, scaled, cpu = (render(chart, values) for values in (STATEFUL, SCALED, CPU))
