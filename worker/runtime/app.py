@@ -66,9 +66,9 @@ class Backfill:
 def run(settings: Settings, backfill: Backfill | None = None) -> int:
     """Run a worker until it is told to stop; return the exit code."""
     exports = start_exports()
-    logs.start(settings, secrets=secrets_of(settings, os.environ), export=exports.logs if exports else None)
+    clean = logs.start(settings, secrets=secrets_of(settings, os.environ), export=exports.logs if exports else None)
     try:
-        asyncio.run(serve(settings, backfill or Backfill(), exports))
+        asyncio.run(serve(settings, backfill or Backfill(), exports, clean))
     except Fatal as error:
         log.critical("%s", error)
         return error.exit_code
@@ -83,8 +83,8 @@ def run(settings: Settings, backfill: Backfill | None = None) -> int:
     return 0
 
 
-async def serve(settings: Settings, backfill: Backfill, exports: Exports | None = None) -> None:
-    """Build the parts in order, work, and take them down.  Raises `Fatal`."""
+async def serve(settings: Settings, backfill: Backfill, exports: Exports | None, clean: Callable[[str], str]) -> None:
+    """Build the parts in order, work, and take them down; `clean` removes secrets from a text.  Raises `Fatal`."""
     client.check(settings)  # before the engine, which takes its time
     stop = asyncio.Event()
     on_signals(stop)
@@ -96,7 +96,7 @@ async def serve(settings: Settings, backfill: Backfill, exports: Exports | None 
     telemetry = Telemetry(engine.card, blockers=state.blockers, options=_trace_options(settings))
     if exports is not None:
         exports.watch(telemetry.spans_dropped)
-    remarkable = Remarkable()
+    remarkable = Remarkable(clean)
     logging.getLogger("worker").addHandler(remarkable)
     page = StatusPage(settings, lambda: engine.card, state, figures=telemetry.figures, remarks=remarkable.newest)
     health = _health(settings, state, telemetry, page)

@@ -49,6 +49,12 @@ class _LineHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if record.name.startswith("opentelemetry"):
             return
+        try:
+            self._emit(record)
+        except Exception:  # noqa: BLE001 - as handlers do: whoever logs must not fail of it
+            self.handleError(record)
+
+    def _emit(self, record: logging.LogRecord) -> None:
         attributes: dict[str, AnyValue] = {}
         if record.exc_info and record.exc_info[0] is not None:
             trace = logging.Formatter().formatException(record.exc_info)

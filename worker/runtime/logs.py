@@ -5,11 +5,13 @@ one is recorded.  No line has a password, whoever writes it: addresses lose thei
 header of OTEL_* is replaced wherever it turns up, in a traceback, too.
 """
 
+import json
 import logging
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from typing import Any, TextIO
+from urllib.parse import unquote
 
 import structlog
 from opentelemetry import trace
@@ -27,8 +29,11 @@ _HEADERS = "_HEADERS"  # how the names of variables end whose values are tokens
 def start(
     settings: OperationSettings, *, secrets: Iterable[str] = (), export: LogsExport | None = None,
     stream: TextIO = sys.stderr,
-) -> None:  # fmt: skip
-    """Log to `stream`, and to a collector if there is one.  `secrets` are texts that no line may have."""
+) -> Callable[[str], str]:  # fmt: skip
+    """Log to `stream`, and to a collector if there is one.  `secrets` are texts that no line may have.
+
+    Returns what removes them, for others who show lines.
+    """
     clean = cleaner({*secrets, *header_values(os.environ)})
     handler = logging.StreamHandler(stream)
     handler.setFormatter(_LineFormatter(_is_json(settings, stream), clean, colours=stream.isatty()))
@@ -39,6 +44,7 @@ def start(
     logging.captureWarnings(capture=True)
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
+    return clean
 
 
 def cleaner(secrets: Iterable[str]) -> Callable[[str], str]:
@@ -48,7 +54,8 @@ def cleaner(secrets: Iterable[str]) -> Callable[[str], str]:
     'SASL with *** at http://***@registry'
     """
     # The longest first: one may be a part of another.
-    known = sorted({one for one in secrets if len(one) >= MIN_SECRET}, key=len, reverse=True)
+    long = (one for one in secrets if len(one) >= MIN_SECRET)
+    known = sorted({each for one in long for each in _spellings(one)}, key=len, reverse=True)
 
     def clean(text: str) -> str:
         for one in known:
@@ -58,15 +65,23 @@ def cleaner(secrets: Iterable[str]) -> Callable[[str], str]:
     return clean
 
 
-def header_values(environment: Mapping[str, str]) -> Iterable[str]:
-    """Return the values of headers that go to a collector: tokens.
+def _spellings(secret: str) -> Iterable[str]:
+    """Return how a secret may stand in a line: as it is, as Python shows it, and both as JSON does."""
+    for plain in (secret, repr(secret)[1:-1]):
+        yield plain
+        yield json.dumps(plain, ensure_ascii=False)[1:-1]
 
-    >>> list(header_values({"OTEL_EXPORTER_OTLP_HEADERS": "x-token=abc,tenant=shop"}))
-    ['abc', 'shop']
+
+def header_values(environment: Mapping[str, str]) -> Iterable[str]:
+    """Return the values of headers that go to a collector, as they are set and as they are sent: tokens.
+
+    >>> list(header_values({"OTEL_EXPORTER_OTLP_HEADERS": "x-token=abc%20d"}))
+    ['abc%20d', 'abc d']
     """
     for name, text in environment.items():
         if name.startswith("OTEL_EXPORTER_OTLP") and name.endswith(_HEADERS):
-            yield from (pair.partition("=")[2].strip() for pair in text.split(","))
+            for value in (pair.partition("=")[2].strip() for pair in text.split(",")):
+                yield from (value, unquote(value))
 
 
 def _is_json(settings: OperationSettings, stream: TextIO) -> bool:

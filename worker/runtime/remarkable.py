@@ -6,6 +6,7 @@ Lines of one kind stand together with their number, so that many dead letters do
 import logging
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from worker.core.errors import masked
@@ -25,17 +26,25 @@ class Remark:
 
 
 class Remarkable(logging.Handler):
-    """Keeps the newest kinds of lines, at most `MOST`; lines are of one kind if their texts before formatting are."""
+    """Keeps the newest kinds of lines, at most `MOST`; lines are of one kind if their texts before formatting are.
 
-    def __init__(self) -> None:
+    `clean` removes from each what nobody shall read.
+    """
+
+    def __init__(self, clean: Callable[[str], str] = masked) -> None:
         super().__init__(logging.INFO)
+        self._clean = clean
         self._kept = OrderedDict[tuple[str, str], Remark]()
         self._keeping = threading.Lock()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep a line."""
+        try:
+            text = self._clean(record.getMessage()).partition("\n")[0][:MAX_CHARS]
+        except Exception:  # noqa: BLE001 - as handlers do: whoever logs must not fail of it
+            self.handleError(record)
+            return
         kind = record.name, str(record.msg)
-        text = masked(record.getMessage().partition("\n")[0])[:MAX_CHARS]
         with self._keeping:
             before = self._kept.pop(kind, None)
             number = before.number + 1 if before else 1

@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -97,11 +98,28 @@ def test_no_line_has_a_secret_or_a_local_variable_even_in_a_traceback(form: str)
     assert [one for one in ("s3cret-word", "passw0rd", event_text) if one in text] == []
 
 
+@pytest.mark.parametrize("form", ["json", "console"])
+@pytest.mark.parametrize("secret", ['pa"ss', "pa\\ss", "pa'ss\"", "alpha beta\ngamma delta", "pässword"])
+def test_no_line_has_a_secret_in_any_spelling(form: str, secret: str) -> None:
+    stream = io.StringIO()
+    logging_to(stream, secret, log_format=form)
+    log.error("login with %s", secret)
+    log.error("login with %r", {"password": secret})
+    try:
+        raise KeyError(secret)
+    except KeyError:
+        log.exception("failed")
+    text = stream.getvalue()
+    assert text.count("***") == 3
+    assert [one for one in re.findall(r"\w+", secret) if len(one) > 1 and re.search(rf"\b{one}\b", text)] == []
+
+
 def test_the_headers_of_a_collector_are_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "authorization=Bearer%20abcdef,x-tenant=shop-1")
     stream = io.StringIO()
     logging_to(stream)
     log.info("sent Bearer%%20abcdef to %s", "shop-1")
+    log.info("sent Bearer abcdef")
     assert "abcdef" not in stream.getvalue()
     assert "shop-1" not in stream.getvalue()
 
@@ -142,6 +160,22 @@ def test_warnings_of_python_are_lines_of_the_log() -> None:
         logging.captureWarnings(capture=True)
         warnings.warn("old", DeprecationWarning, stacklevel=1)
     assert json.loads(stream.getvalue())["logger"] == "py.warnings"
+
+
+def test_a_line_that_cannot_be_formatted_is_no_error_of_whoever_logs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logging, "raiseExceptions", False)
+    with Collector("http/protobuf") as collector:
+        for name, value in collector.variables.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("OTEL_TRACES_EXPORTER", "none")
+        monkeypatch.setenv("OTEL_METRICS_EXPORTER", "none")
+        exports = start_exports()
+        assert exports is not None
+        logs.start(Settings(), export=exports.logs, stream=io.StringIO())
+        log.error("%d records", "no")
+        log.error("the next line")
+        exports.stop()
+    assert [one.body.string_value for one in collector.logs] == ["the next line"]
 
 
 @pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])

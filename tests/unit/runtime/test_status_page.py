@@ -8,7 +8,7 @@ import pytest
 
 from worker.core.blockers import Blocker
 from worker.core.simulation.draws import EngineCard
-from worker.runtime import remarkable
+from worker.runtime import logs, remarkable
 from worker.runtime.health_state import HealthState
 from worker.runtime.remarkable import Remark, Remarkable
 from worker.runtime.status_page import Figures, StatusPage
@@ -122,6 +122,19 @@ def test_lines_of_one_kind_are_one_remark_and_the_newest_kinds_stay() -> None:
     for number in range(20):
         logger.info(f"kind {number}")  # noqa: G004 - kinds of their own
     assert [one.text for one in handler.newest()] == [f"kind {number}" for number in range(19, 9, -1)]
+
+
+def test_remarks_hold_no_secret_that_the_log_does_not_hold() -> None:
+    handler = Remarkable(logs.cleaner(["S3CRET-of-a-file"]))
+    a_logger(handler).error("SASL with %s failed", "S3CRET-of-a-file")
+    assert [one.text for one in handler.newest()] == ["SASL with *** failed"]
+
+
+def test_a_line_that_cannot_be_formatted_is_no_error_of_whoever_logs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logging, "raiseExceptions", False)
+    handler = Remarkable()
+    a_logger(handler).error("%d records", "no")
+    assert handler.newest() == []
 
 
 def test_remarks_hold_no_password_no_traceback_and_no_debug_line() -> None:
