@@ -65,8 +65,10 @@ class Backfill:
 
 def run(settings: Settings, backfill: Backfill | None = None) -> int:
     """Run a worker until it is told to stop; return the exit code."""
+    clean = logs.start(settings, secrets=secrets_of(settings, os.environ))
     exports = start_exports()
-    clean = logs.start(settings, secrets=secrets_of(settings, os.environ), export=exports.logs if exports else None)
+    if exports is not None and exports.logs is not None:
+        logging.getLogger().addHandler(exports.logs.handler(clean))
     try:
         asyncio.run(serve(settings, backfill or Backfill(), exports, clean))
     except Fatal as error:

@@ -26,6 +26,7 @@ from worker.runtime.export_traces import TracesExport
 from worker.settings import otel
 
 STOP_S = 3.0  # for what is left to leave
+MAX_INTERVAL_MS = 86_400_000
 _PACKAGES = {otel.HTTP: "opentelemetry.exporter.otlp.proto.http", otel.GRPC: "opentelemetry.exporter.otlp.proto.grpc"}
 _EXPORTERS: Mapping[otel.Signal, tuple[str, str]] = {
     "traces": ("trace_exporter", "OTLPSpanExporter"),
@@ -43,9 +44,13 @@ class Exports:
         resource, interval_s = _resource(environment), _interval_s(environment)
         spans = Outage("traces", "spans")
         self._library = LibraryLog(spans.drop)
-        self.traces = TracesExport(traces, resource, self._library, spans, environment) if traces else None
-        self.logs = LogsExport(logs, resource, self._library) if logs else None
-        self.metrics = MetricsExport(metrics, resource, self._library, interval_s=interval_s) if metrics else None
+        try:
+            self.traces = TracesExport(traces, resource, self._library, spans, environment) if traces else None
+            self.logs = LogsExport(logs, resource, self._library) if logs else None
+            self.metrics = MetricsExport(metrics, resource, self._library, interval_s=interval_s) if metrics else None
+        except BaseException:
+            self._library.close()
+            raise
 
     def watch(self, dropped: Callable[[int], None]) -> None:
         """Count dropped spans by `dropped`, those of before too."""
@@ -69,7 +74,12 @@ def start_exports(environment: Mapping[str, str] = os.environ) -> Exports | None
     """Set up export as the OTEL_* variables say; None if they want none.  Before vLLM.  Raises `BadSettings`."""
     if not any(otel.destination(signal, environment) for signal in _EXPORTERS):
         return None
-    exports = Exports(environment)
+    try:
+        exports = Exports(environment)
+    except BadSettings:
+        raise
+    except Exception as error:  # of the library, which knows more variables: a number or a compression that is none
+        raise BadSettings(f"OTEL_*: {error}") from error
     if exports.traces:
         trace.set_tracer_provider(exports.traces.provider)
     return exports
@@ -84,8 +94,8 @@ def _resource(environment: Mapping[str, str]) -> Resource:
 
 def _interval_s(environment: Mapping[str, str]) -> float:
     _, text = otel.variable(environment, _INTERVAL)
-    if text and not (text.isascii() and text.isdecimal() and int(text) > 0):
-        raise BadSettings(f"{_INTERVAL}: {text}; want a number of milliseconds")
+    if text and not (text.isascii() and text.isdecimal() and 0 < int(text) <= MAX_INTERVAL_MS):
+        raise BadSettings(f"{_INTERVAL}: {text}; want milliseconds, 1 to {MAX_INTERVAL_MS} (a day)")
     return int(text) / 1000 if text else INTERVAL_S
 
 

@@ -80,7 +80,11 @@ class _LineExport(LogRecordExporter):
 
     def export(self, batch: Sequence[ReadableLogRecord]) -> LogRecordExportResult:
         """Send a batch."""
-        result = self._exporter.export(batch)
+        try:
+            result = self._exporter.export(batch)
+        except Exception as error:  # noqa: BLE001 - the library would drop them without a count
+            self._outage.exported(len(batch), type(error).__name__)
+            return LogRecordExportResult.FAILURE
         self._outage.exported(len(batch), None if result is LogRecordExportResult.SUCCESS else self._library.why())
         return result
 

@@ -51,7 +51,11 @@ class _SpanExport(SpanExporter):
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Send a batch."""
-        result = self._exporter.export(spans)
+        try:
+            result = self._exporter.export(spans)
+        except Exception as error:  # noqa: BLE001 - the library would drop them without a count
+            self._outage.exported(len(spans), type(error).__name__)
+            return SpanExportResult.FAILURE
         self._outage.exported(len(spans), None if result is SpanExportResult.SUCCESS else self._library.why())
         return result
 

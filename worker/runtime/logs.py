@@ -17,33 +17,32 @@ import structlog
 from opentelemetry import trace
 
 from worker.core.errors import masked
-from worker.runtime.export_logs import LogsExport
 from worker.settings.groups import OperationSettings
 
 MIN_SECRET = 4  # characters; shorter ones would replace parts of ordinary words
 HIDDEN = "***"
-_QUIET = ("httpx2", "urllib3")  # they would log every call
+_QUIET = {
+    "httpx2": logging.WARNING,  # as the next, it would log every call
+    "urllib3": logging.WARNING,
+    "opentelemetry.trace.span": logging.ERROR,  # it would log every `tracestate` that is none, whole
+}
 _HEADERS = "_HEADERS"  # how the names of variables end whose values are tokens
 
 
 def start(
-    settings: OperationSettings, *, secrets: Iterable[str] = (), export: LogsExport | None = None,
-    stream: TextIO = sys.stderr,
-) -> Callable[[str], str]:  # fmt: skip
-    """Log to `stream`, and to a collector if there is one.  `secrets` are texts that no line may have.
+    settings: OperationSettings, *, secrets: Iterable[str] = (), stream: TextIO = sys.stderr
+) -> Callable[[str], str]:
+    """Log to `stream`; `secrets` are texts that no line may have.
 
     Returns what removes them, for others who show lines.
     """
     clean = cleaner({*secrets, *header_values(os.environ)})
     handler = logging.StreamHandler(stream)
     handler.setFormatter(_LineFormatter(_is_json(settings, stream), clean, colours=stream.isatty()))
-    handlers: list[logging.Handler] = [handler]
-    if export is not None:
-        handlers.append(export.handler(clean))
-    logging.basicConfig(level=settings.log_level.upper(), handlers=handlers, force=True)
+    logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)
     logging.captureWarnings(capture=True)
-    for name in _QUIET:
-        logging.getLogger(name).setLevel(logging.WARNING)
+    for name, level in _QUIET.items():
+        logging.getLogger(name).setLevel(level)
     return clean
 
 
@@ -80,7 +79,7 @@ def header_values(environment: Mapping[str, str]) -> Iterable[str]:
     """
     for name, text in environment.items():
         if name.startswith("OTEL_EXPORTER_OTLP") and name.endswith(_HEADERS):
-            for value in (pair.partition("=")[2].strip() for pair in text.split(",")):
+            for value in ((pair.partition("=")[2] or pair).strip() for pair in text.split(",")):
                 yield from (value, unquote(value))
 
 

@@ -68,10 +68,21 @@ def test_nothing_is_exported_without_an_endpoint_or_where_it_is_switched_off(
             "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL: http/json; want http/protobuf",
         ),
         ({"OTEL_TRACES_EXPORTER": "zipkin"}, "OTEL_TRACES_EXPORTER: zipkin; want otlp or none"),
+        ({"OTEL_SPAN_LINK_COUNT_LIMIT": "x"}, "OTEL_SPAN_LINK_COUNT_LIMIT must be a non-negative integer but got x"),
+        ({"OTEL_BSP_MAX_QUEUE_SIZE": "2"}, "max_export_batch_size must be less than or equal to max_queue_size"),
+        (
+            {"OTEL_EXPORTER_OTLP_COMPRESSION": "zip", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"},
+            "OTEL_EXPORTER_OTLP_COMPRESSION",
+        ),
+        ({"OTEL_EXPORTER_OTLP_TIMEOUT": "x", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, "could not convert"),
+        (
+            {"OTEL_METRIC_EXPORT_INTERVAL": "9" * 20},
+            "OTEL_METRIC_EXPORT_INTERVAL: 9+; want milliseconds, 1 to 86400000",
+        ),
     ],
 )
 @pytest.mark.usefixtures("_no_variables")
-def test_an_exporter_that_is_not_installed_is_refused(
+def test_variables_that_cannot_be_used_are_refused(
     monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], told: str
 ) -> None:
     for name, value in (NOWHERE | variables).items():
@@ -180,6 +191,23 @@ def test_a_collector_that_is_away_is_one_line_and_a_count(
     ]
     assert "404" in lines[0]
     assert sum(dropped) == 3
+
+
+@pytest.mark.usefixtures("_no_variables")
+def test_a_batch_that_an_exporter_cannot_write_is_counted(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
+    tracing, dropped = start_exports(), list[int]()
+    assert tracing is not None
+    tracing.watch(dropped.append)
+    monkeypatch.setattr(exporter_of(tracing), "export", lambda _: "\ud800".encode())
+    span(tracing)
+    tracing.stop()
+    assert sum(dropped) == 1
+    assert [one.getMessage() for one in caplog.records] == [
+        "traces: the collector takes no spans (UnicodeEncodeError); they are dropped"
+    ]
 
 
 @pytest.mark.usefixtures("_no_variables")

@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.trace import get_current_span
 
 from tests.support.collector import Collector, attributes
 from worker.runtime import logs
 from worker.runtime.export import start_exports
 from worker.runtime.log_secrets import secrets_of
+from worker.runtime.tracing.context import parent_of
 from worker.settings import Settings
 
 log = logging.getLogger("worker.test")
@@ -124,6 +126,32 @@ def test_the_headers_of_a_collector_are_secrets(monkeypatch: pytest.MonkeyPatch)
     assert "shop-1" not in stream.getvalue()
 
 
+@pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
+def test_a_header_of_a_collector_that_is_none_is_not_told(monkeypatch: pytest.MonkeyPatch, protocol: str) -> None:
+    """The library says which text it cannot read."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "Bearer abcdef")
+    for signal in ("METRICS", "LOGS"):
+        monkeypatch.setenv(f"OTEL_{signal}_EXPORTER", "none")
+    monkeypatch.setattr("opentelemetry.trace.set_tracer_provider", lambda _: None)
+    stream = io.StringIO()
+    logging_to(stream)
+    exports = start_exports()
+    assert exports is not None
+    exports.stop()
+    assert "Header format invalid" in stream.getvalue()
+    assert "abcdef" not in stream.getvalue()
+
+
+def test_what_records_bring_as_the_state_of_a_trace_is_no_line() -> None:
+    stream = io.StringIO()
+    logging_to(stream, log_level="debug")
+    headers = (("traceparent", b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"), ("tracestate", b"text,"))
+    assert get_current_span(parent_of(headers)).get_span_context().is_valid
+    assert stream.getvalue() == ""
+
+
 def test_secrets_are_those_of_options_files_and_variables(tmp_path: Path) -> None:
     folder, token, auth = tmp_path / "kafka", tmp_path / "token", tmp_path / "auth"
     folder.mkdir()
@@ -171,7 +199,9 @@ def test_a_line_that_cannot_be_formatted_is_no_error_of_whoever_logs_it(monkeypa
         monkeypatch.setenv("OTEL_METRICS_EXPORTER", "none")
         exports = start_exports()
         assert exports is not None
-        logs.start(Settings(), export=exports.logs, stream=io.StringIO())
+        assert exports.logs is not None
+        logs.start(Settings(), stream=io.StringIO())
+        logging.getLogger().addHandler(exports.logs.handler(str))
         log.error("%d records", "no")
         log.error("the next line")
         exports.stop()
@@ -190,7 +220,8 @@ def test_lines_go_to_the_collector_with_their_trace_and_without_secrets(
         exports = start_exports()
         assert exports is not None
         assert exports.logs is not None
-        logs.start(Settings(), secrets=["s3cret-word"], export=exports.logs, stream=io.StringIO())
+        clean = logs.start(Settings(), secrets=["s3cret-word"], stream=io.StringIO())
+        logging.getLogger().addHandler(exports.logs.handler(clean))
         with TracerProvider().get_tracer("test").start_as_current_span("process") as span:
             log.warning("a line with s3cret-word")
         try:

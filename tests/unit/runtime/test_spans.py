@@ -364,6 +364,16 @@ async def test_a_dead_letter_ends_its_trace_with_the_reason(traced: Traced) -> N
     assert dict(letter.headers)["traceparent"] == SAMPLED[0][1], "the letter has the headers that the record came with"
 
 
+def test_what_is_raised_within_a_record_is_not_in_its_span(traced: Traced) -> None:
+    """It may hold the text of an event, and its traceback what only the log leaves out."""
+    trace = traced.telemetry.record(record())
+    with pytest.raises(ValueError, match="Anna"), trace.active():
+        raise ValueError("a user called Anna")
+    trace.committed(marks())
+    process = traced.one("process impressions")
+    assert (process.events, process.status.status_code) == ((), StatusCode.UNSET)
+
+
 @jumping
 async def test_a_skipped_record_is_a_span_only_if_its_writer_sampled_it(traced: Traced) -> None:
     world = World(telemetry=traced.telemetry, sampling=Sampling(sample_rate=1e-9))

@@ -62,8 +62,8 @@ class RecordSpans:
         return trace.format_trace_id(self._span.get_span_context().trace_id)
 
     def active(self) -> AbstractContextManager[object]:
-        """Make this record's span the current one."""
-        return trace.use_span(self._span)
+        """Make this record's span the current one; what is raised within may hold an event's text, and is not noted."""
+        return trace.use_span(self._span, record_exception=False, set_status_on_exception=False)
 
     def decoded(self, impression: Impression) -> None:
         """Note which event it is, by ids that say nothing of the user."""
