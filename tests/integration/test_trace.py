@@ -72,5 +72,7 @@ def test_what_was_searched_is_told_of_an_event_that_is_not_found(stage: Stage) -
     assert (found["state"], found["record"], found["committed"]) == ("not found", None, None)
     searched = {one["topic"]: (one["records"], one["whole"]) for one in found["searched"]}
     assert searched == {stage.responses: (0, True), stage.dead_letters: (0, True), stage.topic: (10, False)}
+    mentioned = traced(stage, impression(3)["user"]["user_id"], code=1)
+    assert (mentioned["state"], mentioned["record"]) == ("not found", None), "a user's id is no event's"
     later = traced(stage, str(uuid4()), "--since", "2100-01-01", code=1)
     assert {one["topic"]: one["records"] for one in later["searched"]}[stage.topic] == 0

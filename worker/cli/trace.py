@@ -47,6 +47,7 @@ def trace(
             found_settings,
             event_id,
             decoder.source_of,
+            decoder.is_of,
             since_ms=int(start.timestamp() * 1000) if start else 0,
             limit=limit,
             tell=lambda topic, number: status.update(f"{topic}: {number} records read"),
@@ -86,7 +87,7 @@ def _result(event_id: str, found: "EventRecords", decoder: "_Decoder", *, group_
 
 
 class _Decoder:
-    """Reads responses and dead letters of one event."""
+    """Reads the records of one event."""
 
     def __init__(self, settings: Settings, event_id: str) -> None:
         from worker.kafka.registry import Schemas
@@ -108,18 +109,31 @@ class _Decoder:
         source = decoded["source"]
         return Partition(source["topic"], source["partition"]), source["offset"]
 
+    def is_of(self, record: Record) -> bool:
+        """Return False for a record of another event, which only mentions this one.
+
+        An impression, or the dead letter of one, that cannot be decoded may be of this event.
+        """
+        if record.partition.topic == self._settings.output_topic:
+            return self.response(record) is not None
+        decoded = self._decoded(record, "RecommendationImpression")
+        return decoded is None or decoded["event_id"] == self._event_id
+
     def response(self, record: Record) -> Mapping[str, Any] | None:
         """Return a response of this event; None for one of another event, which only mentions this one."""
+        decoded = self._decoded(record, "SimulatedResponse")  # foreign records in the topic are nobody's answer
+        return decoded if decoded is not None and decoded["event_id"] == self._event_id else None
+
+    def _decoded(self, record: Record, name: str) -> Mapping[str, Any] | None:
         from worker.core.codec import framing, impression as codec
 
         if record.value is None:
             return None
         try:
             ref, payload = framing.split(record.value, record.headers)
-            decoded = codec.decode_plain(payload, self._schemas.fetch_now(ref), "SimulatedResponse")
-        except (Poison, Retryable):  # foreign records in the topic are nobody's answer
+            return codec.decode_plain(payload, self._schemas.fetch_now(ref), name)
+        except (Poison, Retryable):
             return None
-        return decoded if decoded["event_id"] == self._event_id else None
 
 
 def _lines(result: Mapping[str, Any]) -> Iterator[str]:

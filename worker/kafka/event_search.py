@@ -1,4 +1,4 @@
-"""Finds the records of one event: its responses or dead letter by their bytes, and its own record.
+"""Finds the records of one event: its responses or dead letter, and its own record.
 
 Topics have no index, so they are read: the newest records of each partition, as many as asked for.  A response says
 where the record is that it answers, and a dead letter too; the input topics are read only if there is neither.
@@ -42,7 +42,10 @@ class EventRecords:
 
 
 class EventSearch:
-    """Searches for one event; `source_of` returns the place of the record that a response or dead letter is about.
+    """Searches for one event.
+
+    Of the records that hold its id, `is_of` tells those of the event from others, such as of a user or an item with
+    such an id.  `source_of` returns the place of the record that a response or dead letter is about.
 
     `since_ms` is the record time from which on topics are read, 0 for their beginning; of each partition at most the
     newest `limit` records.  `tell` gets what is read, and how many records so far.
@@ -53,12 +56,13 @@ class EventSearch:
         settings: KafkaClientSettings,
         event_id: str,
         source_of: Callable[[Record], tuple[Partition, int] | None],
+        is_of: Callable[[Record], bool],
         *,
         since_ms: int,
         limit: int,
         tell: Callable[[str, int], None],
     ) -> None:
-        self._settings, self._source_of, self._tell = settings, source_of, tell
+        self._settings, self._source_of, self._is_of, self._tell = settings, source_of, is_of, tell
         self._needles = needles(event_id)
         self._since_ms, self._limit = since_ms, limit
 
@@ -95,7 +99,7 @@ class EventSearch:
             number += 1
             if number % TELL_EVERY == 0:
                 self._tell(topic, number)
-            if any(needle in (record.value or b"") for needle in self._needles):
+            if any(needle in (record.value or b"") for needle in self._needles) and self._is_of(record):
                 hits.append(record)
         found.searched.append(Searched(topic, number, bounded == asked))
         return hits

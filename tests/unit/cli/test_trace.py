@@ -1,0 +1,26 @@
+"""Which records are of an event: those of others may hold its id too."""
+
+from dataclasses import replace
+
+from tests.support.events import encode, impression
+from tests.support.examples import record
+from worker.cli.trace import _Decoder
+from worker.core.records import Partition
+from worker.settings import load
+
+
+def test_a_record_of_another_event_that_mentions_the_id_is_not_the_events() -> None:
+    sent = impression(3)
+    value = encode(sent)
+    for topic in ("impressions", "impressions.dlq"):
+        found = replace(record(value), partition=Partition(topic, 0))
+        assert _Decoder(load(None), sent["event_id"]).is_of(found)
+        for other in (sent["user"]["user_id"], sent["event_id"][:8]):
+            assert other.encode() in value
+            assert not _Decoder(load(None), other).is_of(found)
+
+
+def test_what_nobody_can_read_may_be_of_the_event_but_a_response_is_not() -> None:
+    decoder, broken = _Decoder(load(None), "event-1"), record(b"event-1")
+    assert decoder.is_of(broken)
+    assert not decoder.is_of(replace(broken, partition=Partition("responses", 0)))
