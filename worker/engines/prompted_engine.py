@@ -76,8 +76,15 @@ class PromptedEngine(ABC):
         return await self._choose(ask, ids, drawn)
 
     async def _after_any_rationale(self, ask: Ask, first: Any) -> Drawn:
-        """Do as the reference does: complete or not, the text gets the stop string, and all is tokenised anew."""
+        """Do as the reference does: complete or not, the text gets the stop string, and all is tokenised anew.
+
+        A request that was ended from outside, by a server that stops, has no text of the model's.
+        """
         written = first.outputs[0]
+        if written.finish_reason not in {"stop", "length"}:
+            return Drawn(
+                Status.ENGINE_ERROR, text=written.text, finish_reason=written.finish_reason, usage=usage_of(first)
+            )
         text = written.text.partition(self._profile.stop)[0]
         ids = self._tokens.anew(ask.prompt_ids, text + self._profile.stop)
         drawn = Drawn(Status.OK, text=text, finish_reason=written.finish_reason, usage=usage_of(first))
@@ -103,6 +110,8 @@ class PromptedEngine(ABC):
 
     def _told(self, which: Pass, seed: int | None) -> ModelRequest:
         """Return a request as its span tells it."""
+        if which is Pass.LETTERS and self._settings.protocol == "reference":
+            return ModelRequest(which, temperature=1.0, max_tokens=1, seed=seed)
         if which is Pass.LETTERS:
             return ModelRequest(which, temperature=0.0, max_tokens=1)
         writing = self._settings.writing(self._profile.writing)

@@ -168,11 +168,16 @@ def _prepare_prompts(
 def _prepare_as_reference(
     question: Question, asks: tuple[Ask, ...], asking: Asking, shared: Scene, flags: frozenset[str]
 ) -> Steps[Prepared]:
-    """Return a question with its whole prompt; beyond the reference's limit with its answer, which is uniform."""
+    """Return a question with its whole prompt; beyond the reference's limit with its answer, which is uniform.
+
+    An engine with less room than that limit cannot tell the two apart: nothing is answered for what it cannot take.
+    """
     limited = replace(asking, max_prompt_tokens=min(asking.max_prompt_tokens, REFERENCE_PROMPT_TOKENS))
     tokenised = yield from _tokenised(asks, limited, shared, question.options)
     if tokenised is not None:
         return Prepared(question, tokenised, flags)
+    if asking.max_prompt_tokens < REFERENCE_PROMPT_TOKENS:
+        return Prepared(question, asks, flags, refused=Drawn(Status.OUT_OF_BUDGET))
     share = 1 / len(question.options)
     uniform = Drawn(Status.OK, (share,) * len(question.options))
     return Prepared(question, asks, flags | {Flag.UNIFORM}, refused=uniform)

@@ -35,14 +35,23 @@ def test_every_draw_has_the_given_order_and_the_seed_of_its_number() -> None:
     assert prepared.refused is None
 
 
-@pytest.mark.parametrize("limit", [REFERENCE_PROMPT_TOKENS, 1_000])
-def test_a_prompt_beyond_the_limit_is_uniform_and_counts(limit: int) -> None:
-    assert asked(limit, max_prompt_tokens=limit).refused is None
-    prepared = asked(limit + 1, max_prompt_tokens=limit)
+@pytest.mark.parametrize("room", [REFERENCE_PROMPT_TOKENS, 7_000])
+def test_a_prompt_beyond_the_limit_is_uniform_and_counts(room: int) -> None:
+    assert asked(REFERENCE_PROMPT_TOKENS, room).refused is None
+    prepared = asked(REFERENCE_PROMPT_TOKENS + 1, room)
     assert prepared.refused is not None
     assert prepared.refused.status is Status.OK
     assert prepared.refused.slot_probabilities == (0.2,) * 5
     assert Flag.UNIFORM in prepared.flags
+
+
+def test_a_prompt_that_the_engine_has_no_room_for_is_not_answered_as_the_reference_would() -> None:
+    room = REFERENCE_PROMPT_TOKENS - 1
+    assert asked(room, room).refused is None
+    prepared = asked(room + 1, room)
+    assert prepared.refused is not None
+    assert prepared.refused.status is Status.OUT_OF_BUDGET
+    assert Flag.UNIFORM not in prepared.flags
 
 
 def test_items_that_stand_twice_keep_their_letters() -> None:
