@@ -134,21 +134,24 @@ class EngineSupervisor:
         Must be called within `answering`.  Raises `Poison` (`Reason.ENGINE_KILLER`) for a killer.
         """
         where = (record.partition, record.offset)
+        retry: DrawRetry | None = None
         while True:
             await self._turn(where)
             async with self._gate:
                 await self._check_before_suspect(where)
                 if not self._may_ask(where):
                     continue
+                if retry:
+                    self._watch.draw_retried(retry)
                 life = self._life
                 self._inside[where] += 1
                 try:
                     return self._note_answer(where, await send(), life)
                 except EngineDead as error:
-                    self._watch.draw_retried(DrawRetry.DIED)
+                    retry = DrawRetry.DIED
                     self._on_death(error, life, self._inside)
                 except Retryable as error:
-                    self._watch.draw_retried(DrawRetry.AWAY)
+                    retry = DrawRetry.AWAY
                     self._on_away(error)
                 finally:
                     self._leave(where)

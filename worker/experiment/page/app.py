@@ -42,6 +42,7 @@ from worker.experiment.page.rendering import HERE, environment
 from worker.experiment.webhook.deliveries import Deliveries
 
 MAX_FORM_BYTES = 4_096  # the login form's
+FAILED = 500  # the status of a request whose handler raised
 
 
 def create_app(
@@ -141,15 +142,25 @@ class RequestCounting:
         self._app, self._requests = app, requests
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        began_s = time.monotonic()
+        """Answer one request; one that fails before its answer begins is answered with 500 further out."""
+        began_s, is_counted = time.monotonic(), scope["type"] != "http"
+
+        def count(status: int) -> None:
+            nonlocal is_counted
+            if not is_counted:
+                self._requests.answered(status, time.monotonic() - began_s)
+                is_counted = True
 
         async def counted(message: Message) -> None:
             if message["type"] == "http.response.start":
-                self._requests.answered(message["status"], time.monotonic() - began_s)
+                count(message["status"])
             await send(message)
 
-        await self._app(scope, receive, counted if scope["type"] == "http" else send)
+        try:
+            await self._app(scope, receive, counted)
+        except Exception:
+            count(FAILED)
+            raise
 
 
 class Login:

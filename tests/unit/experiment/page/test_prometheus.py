@@ -80,6 +80,16 @@ def test_requests_of_the_page_are_counted_by_status() -> None:
     assert "_created" not in text
 
 
+def test_a_request_that_fails_is_counted_too() -> None:
+    """Its answer is made outside of the app, by what catches its error."""
+    source = made.Changing(made.report())
+    page = TestClient(create_app(source), base_url=BASE, raise_server_exceptions=False)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(made.Changing, "report", lambda _: 1 / 0)
+        assert page.get("/api/experiments").status_code == 500
+    assert 'mirrorstream_experiment_page_requests_total{status="5xx"} 1.0' in page.get("/metrics").text
+
+
 def test_dashboard_and_alerts_name_what_there_is() -> None:
     report = made.report(made.readout("e", made.epoch(made.losing(), made.comparison())))
     there = {
