@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 _MARKUP = re.compile(r"[<>\[\]{}|\uff5c]")
-_NEVER = -1e30  # score of a unigram piece that no text shall give
+_NEVER = "\ufdd0%d\ufdd1"  # instead of a unigram piece that no text shall give: nothing that a text can hold
 LONG_TEXT = 4_000  # characters; longer texts are encoded without holding Python's lock, which is a little slower
 
 
@@ -28,7 +28,7 @@ class PlainText:
 
         control, text = _sorted(backend.get("added_tokens") or ())
         self.control = {str(token["content"]): token for token in control}
-        unknown = backend["model"].get("unk_token")  # what a tokenizer without bytes gives for a rare character
+        unknown = _unknown(backend["model"])
         self.control_ids = frozenset(int(token["id"]) for token in control if token["content"] != unknown)
         model = _without(backend["model"], {str(token["content"]) for token in control})
         plain = {**backend, "model": model, "added_tokens": text, "post_processor": None}
@@ -88,12 +88,19 @@ def _without(model: Mapping[str, Any], control: set[str]) -> Mapping[str, Any]:
     """Return a tokenizer's model that gives none of these pieces for any text."""
     vocabulary = model.get("vocab")
     if isinstance(vocabulary, list):  # of a unigram model: pieces with scores, whose places are the ids
-        return {**model, "vocab": [[one, _NEVER if one in control else score] for one, score in vocabulary]}
+        pieces = [[_NEVER % at if one in control else one, score] for at, (one, score) in enumerate(vocabulary)]
+        return {**model, "vocab": pieces}
     if not isinstance(vocabulary, Mapping) or control.isdisjoint(vocabulary):
         return model
     left = {one: number for one, number in vocabulary.items() if one not in control or one == model.get("unk_token")}
     merges = [one for one in model.get("merges") or () if _merged(one) not in control and _halves(one) <= left.keys()]
     return {**model, "vocab": left, "merges": merges}
+
+
+def _unknown(model: Mapping[str, Any]) -> str | None:
+    """Return what a tokenizer without bytes gives for a rare character; None if it has nothing for it."""
+    place = model.get("unk_id")  # of a unigram model
+    return model.get("unk_token") if place is None else model["vocab"][place][0]
 
 
 def _halves(merge: Any) -> set[str]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from tokenizers import AddedToken, Tokenizer, decoders
-from tokenizers.models import BPE
+from tokenizers.models import BPE, Unigram
 from transformers import PreTrainedTokenizerFast
 
 from worker.engines.chat_template import ChatTemplate
@@ -52,6 +52,18 @@ def test_what_is_written_with_markup_is_no_text(token: str) -> None:
     for special in (True, False):
         found = plain(tokenizer(AddedToken(token, normalized=False, special=special)))
         assert len(found.inner(f"a{token}b")) == len(token) + 2
+
+
+def test_a_unigram_model_takes_any_character_and_gives_no_control_token() -> None:
+    """Without bytes, a rare character is the unknown piece, which is special; a piece may be one character."""
+    pieces = [("<unk>", 0.0), ("</s>", 0.0), ("a", -2.0), ("|", -1.0), ("s", -2.0)]
+    whole = Tokenizer(Unigram(pieces, unk_id=0, byte_fallback=False))
+    whole.add_special_tokens(["<unk>", "</s>"])
+    whole.add_tokens([AddedToken("|", normalized=False, special=False)])
+    found = PlainText(json.loads(whole.to_str()))
+    assert found.inner("a\U0001f642a") == (2, 0, 2)
+    assert found.inner("a|a") == (2, 0, 2)
+    assert 1 not in found.inner("a</s>a")
 
 
 def test_a_control_token_does_not_come_out_of_the_merges_of_the_vocabulary() -> None:
