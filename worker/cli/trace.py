@@ -53,7 +53,7 @@ def trace(
             tell=lambda topic, number: status.update(f"{topic}: {number} records read"),
         ).run()
     result = _result(event_id, found, decoder, group_id=found_settings.group_id)
-    tell_result(result, as_json=as_json, text="\n".join(_lines(result)))
+    tell_result(result, as_json=as_json, text=_text(result))
     raise typer.Exit(1 if result["state"] is EventState.NOT_FOUND else 0)
 
 
@@ -136,6 +136,11 @@ class _Decoder:
             return None
 
 
+def _text(result: Mapping[str, Any]) -> str:
+    """Return a result for people; names in it come from outside."""
+    return "\n".join(map(_clean, _lines(result)))
+
+
 def _lines(result: Mapping[str, Any]) -> Iterator[str]:
     yield f"event      {result['event_id']}: {result['state']}"
     if record := result["record"]:
@@ -179,7 +184,7 @@ def _placed(record: Record) -> dict[str, Any]:
 
 def _why(letter: Record) -> dict[str, str]:
     why = told(letter.headers)
-    return {name: _clean(why.get(name, "")) for name in ("reason", "detail")}
+    return {name: why.get(name, "") for name in ("reason", "detail")}
 
 
 def _time(timestamp_ms: int | None) -> str:

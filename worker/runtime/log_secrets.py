@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from worker.settings import Settings, secret_files
 from worker.settings.kafka_options import is_secret
 
-_OF_VARIABLES = re.compile(r"(TOKEN|PASSWORD|SECRET)$")
+_OF_VARIABLES = re.compile(r"(TOKEN|PASSWORD|SECRET|SECRET_ACCESS_KEY|API_KEY)$")
 _OF_VLLM = re.compile(r"token|passw|secret|api_key", re.IGNORECASE)
 
 

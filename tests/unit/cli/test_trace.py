@@ -4,8 +4,9 @@ from dataclasses import replace
 
 from tests.support.events import encode, impression
 from tests.support.examples import record
-from worker.cli.trace import _Decoder
+from worker.cli.trace import _Decoder, _result, _text
 from worker.core.records import Partition
+from worker.kafka.event_search import EventRecords
 from worker.settings import load
 
 
@@ -24,3 +25,14 @@ def test_what_nobody_can_read_may_be_of_the_event_but_a_response_is_not() -> Non
     decoder, broken = _Decoder(load(None), "event-1"), record(b"event-1")
     assert decoder.is_of(broken)
     assert not decoder.is_of(replace(broken, partition=Partition("responses", 0)))
+
+
+def test_no_name_of_outside_steers_the_terminal() -> None:
+    evil = "\x1b[2Jevent"
+    responses = [{"at": "responses[0]@1", "question": "SLATE", "variant": evil, "status": "OK", "written_at": "now"}]
+    letters = [{"at": "impressions.dlq[0]@1", "written_at": "now", "reason": evil, "detail": f"{evil}\nline"}]
+    nothing = _result(evil, EventRecords(), _Decoder(load(None), evil), group_id="shadow")
+    text = _text({**nothing, "responses": responses, "dead_letters": letters})
+    assert [char for char in text if not char.isprintable() and char != "\n"] == []
+    assert text.count("[2Jevent") == 4
+    assert "\nline" not in text

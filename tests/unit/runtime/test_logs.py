@@ -166,9 +166,11 @@ def test_secrets_are_those_of_options_files_and_variables(tmp_path: Path) -> Non
             "vllm_options": {"hf_token": "of-the-hub", "dtype": "half"},
         }
     )  # fmt: skip
-    found = set(secrets_of(settings, {"HF_TOKEN": "of-a-variable", "HOME": "/root"})) - {""}
+    variables = {"HF_TOKEN": "of-a-variable", "AWS_SECRET_ACCESS_KEY": "of-a-bucket", "HOME": "/root"}
+    found = set(secrets_of(settings, variables)) - {""}
     assert found == {
         "of-a-file", "of-an-option", "bearer", "user:of-the-registry", "of-the-registry", "of-the-hub", "of-a-variable",
+        "of-a-bucket",
     }  # fmt: skip
 
 
