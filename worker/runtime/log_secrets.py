@@ -7,7 +7,7 @@ from worker.settings import Settings, secret_files
 from worker.settings.kafka_options import is_secret
 
 _OF_VARIABLES = re.compile(r"(TOKEN|PASSWORD|SECRET|SECRET_ACCESS_KEY|API_KEY)$")
-_OF_VLLM = re.compile(r"token|passw|secret|api_key", re.IGNORECASE)
+_OF_VLLM = re.compile(r"(^|[_-])token$|passw|secret|api[_-]key", re.IGNORECASE)  # no tokenizer, no number of tokens
 
 
 def secrets_of(settings: Settings, environment: Mapping[str, str]) -> Iterator[str]:
@@ -17,7 +17,9 @@ def secrets_of(settings: Settings, environment: Mapping[str, str]) -> Iterator[s
     """
     options = {**settings.kafka_options, **secret_files.read(settings.kafka_secrets).options}
     yield from (value for name, value in options.items() if is_secret(name))
-    yield from (str(value) for name, value in settings.vllm_options.items() if _OF_VLLM.search(name))
+    for name, value in settings.vllm_options.items():
+        if isinstance(value, str) and _OF_VLLM.search(name):
+            yield value
     yield from (value for name, value in environment.items() if _OF_VARIABLES.search(name))
     for path in (settings.schema_registry_auth_file, settings.server_auth_file):
         if path is not None and not secret_files.unreadable(path):

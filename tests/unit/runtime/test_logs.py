@@ -163,7 +163,9 @@ def test_secrets_are_those_of_options_files_and_variables(tmp_path: Path) -> Non
         **dict(Settings()) | {
             "kafka_options": {"ssl.key.password": "of-an-option", "client.rack": "a"},
             "kafka_secrets": folder, "schema_registry_auth_file": auth, "server_auth_file": token,
-            "vllm_options": {"hf_token": "of-the-hub", "dtype": "half"},
+            "vllm_options": {
+                "hf_token": "of-the-hub", "dtype": "half", "tokenizer_mode": "auto", "max_num_batched_tokens": 8192,
+            },
         }
     )  # fmt: skip
     variables = {"HF_TOKEN": "of-a-variable", "AWS_SECRET_ACCESS_KEY": "of-a-bucket", "HOME": "/root"}
