@@ -21,6 +21,7 @@ from worker.settings.groups import OperationSettings
 
 MIN_SECRET = 4  # characters; shorter ones would replace parts of ordinary words
 HIDDEN = "***"
+_TEXTS = frozenset({"event", "exception", "stack"})
 _QUIET = {
     "httpx2": logging.WARNING,  # as the next, it would log every call
     "urllib3": logging.WARNING,
@@ -98,13 +99,17 @@ def _trace_ids(_logger: object, _method: str, event: MutableMapping[str, Any]) -
 
 class _LineFormatter(structlog.stdlib.ProcessorFormatter):
     def __init__(self, is_json: bool, clean: Callable[[str], str], *, colours: bool) -> None:  # noqa: FBT001 - first
-        self._clean = clean
+        self._is_json, self._clean = is_json, clean
         # A traceback with local variables, which structlog has by default, would show events and secrets.
         console = structlog.dev.ConsoleRenderer(
             colors=colours, pad_event_to=0, exception_formatter=structlog.dev.plain_traceback
         )
         rendered: list[Any] = (
-            [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(ensure_ascii=False)]
+            [
+                structlog.processors.format_exc_info,
+                self._without_secrets,
+                structlog.processors.JSONRenderer(ensure_ascii=False),
+            ]
             if is_json
             else [console]
         )
@@ -119,4 +124,11 @@ class _LineFormatter(structlog.stdlib.ProcessorFormatter):
         )
 
     def format(self, record: logging.LogRecord) -> str:
-        return self._clean(super().format(record))
+        line = super().format(record)
+        return line if self._is_json else self._clean(line)
+
+    def _without_secrets(
+        self, _logger: object, _method: str, event: MutableMapping[str, Any]
+    ) -> MutableMapping[str, Any]:
+        """Clean what others wrote; in the whole line, a short secret could be one of its names."""
+        return {name: self._clean(value) if name in _TEXTS else value for name, value in event.items()}

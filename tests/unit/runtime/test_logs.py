@@ -116,6 +116,15 @@ def test_no_line_has_a_secret_in_any_spelling(form: str, secret: str) -> None:
     assert [one for one in re.findall(r"\w+", secret) if len(one) > 1 and re.search(rf"\b{one}\b", text)] == []
 
 
+@pytest.mark.parametrize("secret", ["event", "warning", '": "', "worker.test"])
+def test_a_secret_that_is_a_word_of_the_log_does_not_break_its_lines(secret: str) -> None:
+    stream = io.StringIO()
+    logging_to(stream, secret)
+    log.warning("login with %s", secret, stack_info=True)
+    found = json.loads(stream.getvalue())
+    assert (found["event"], found["level"], found["logger"]) == ("login with ***", "warning", "worker.test")
+
+
 def test_the_headers_of_a_collector_are_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "authorization=Bearer%20abcdef,x-tenant=shop-1")
     stream = io.StringIO()
