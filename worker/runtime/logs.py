@@ -21,7 +21,7 @@ from worker.settings.groups import OperationSettings
 
 MIN_SECRET = 4  # characters; shorter ones would replace parts of ordinary words
 HIDDEN = "***"
-_TEXTS = frozenset({"event", "exception", "stack"})
+_TEXTS = frozenset({"event", "exception", "stack_info"})
 _QUIET = {
     "httpx2": logging.WARNING,  # as the next, it would log every call
     "urllib3": logging.WARNING,

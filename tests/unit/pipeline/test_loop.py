@@ -134,6 +134,19 @@ async def test_a_response_too_large_for_the_topic_loses_its_texts_and_says_so() 
 
 
 @jumping
+async def test_half_a_character_that_a_model_escapes_in_json_is_no_crash() -> None:
+    """UTF-8 has none, so no response could hold it: the worker would end at this event, again and again."""
+    world = World()
+    world.engine.text = r'{"Thought": {"Stimulus": "a \ud83d b", "\ud800": "c"}, "Knowledge Factors": ["\udfff"]}'
+    async with working(world):
+        await world.read(event())
+        await world.committed(A, 1)
+    assert len(world.sink.log) == QUESTIONS
+    rationales = [draw["rationale"] for message in world.sink.log for draw in response(message)["draws"]]
+    assert {one["stimulus"] for one in rationales} == {"a \ufffd b"}
+
+
+@jumping
 async def test_a_response_too_large_even_without_its_texts_makes_its_event_a_dead_letter() -> None:
     """Segments are echoed: sent all the same, the broker would refuse every flush that holds it, for ever."""
     async with working(max_message_bytes=6_000) as world:

@@ -32,6 +32,7 @@ _FENCE = re.compile(r"^[ \t]*+```\w*[ \t\r]*$", re.MULTILINE)
 _THINK = re.compile("</?think>")
 _LISTED = re.compile(r"(?:^[ \t>]*+|(?<=[\s,;]))\d{1,2}[.)][ \t]++", re.MULTILINE)  # the number of a part of a list
 _TAG = re.compile(r"</?\w{1,10}/?>")
+_HALF = re.compile("[\ud800-\udfff]")  # of a character, as JSON may escape it; UTF-8 has none
 _QUOTE = re.compile(r"^[ \t]*+>[ \t]?", re.MULTILINE)  # of a text that is quoted as a whole
 # Between two factors, and around a gloss or the factors of a group.
 _BETWEEN = re.compile(
@@ -168,7 +169,7 @@ def _object(text: str, words: Words) -> dict[str, str]:
         thought = next((value for name, value in content.items() if sections.get(_key(name)) == "thought"), None)
         for name, value in [*content.items(), *(thought.items() if isinstance(thought, dict) else ())]:
             section = sections.get(_key(name), "behavior")
-            plain = _plain(value).strip()[:MAX_SECTION_CHARS]
+            plain = _HALF.sub("\ufffd", _plain(value)).strip()[:MAX_SECTION_CHARS]
             if plain and section != "behavior":
                 found.setdefault(section, plain)
     except (ValueError, RecursionError):  # no JSON, cut short, or nested too deep to be an answer
