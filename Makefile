@@ -46,7 +46,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
 
 # Said before anything is installed; the nearest name is found as the program itself finds it.
-NEAREST := import sys; sys.path.insert(0, "worker/settings"); from suggestions import did_you_mean; \
+NEAREST := import sys; sys.path.insert(0, "worker/core"); from suggestions import did_you_mean; \
 	print(did_you_mean(sys.argv[1], sys.argv[2:]))
 ifneq ($(filter demo,$(MAKECMDGOALS)),)
 ifeq ($(filter $(ENGINES),$(ENGINE)),)

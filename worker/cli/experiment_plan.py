@@ -62,10 +62,10 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """Plan an experiment: the users, time and GPU hours that it takes to show an effect."""
+    from worker.core.suggestions import did_you_mean
     from worker.experiment.metrics import METRICS
     from worker.experiment.planning import plan as planning, summary
     from worker.experiment.report import pilot as pilots
-    from worker.settings.suggestions import did_you_mean
 
     _check(effect, margin, sd, pilot, state)
     _check_finite({

@@ -17,7 +17,7 @@ import csv
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from heapq import nsmallest
 from itertools import islice
@@ -25,10 +25,9 @@ from pathlib import Path
 from uuid import NAMESPACE_URL, uuid5
 
 from worker.cli import replay_sources as sources
-from worker.core.codec import impression as codec
-from worker.core.codec.json_times import with_times
+from worker.core.codec import impression as codec, json_reader
 from worker.core.errors import BadSettings, Poison
-from worker.core.records import MAX_SLATES, Experiment, Impression, Item, Role, Slate, User
+from worker.core.records import MAX_SLATES, Experiment, Impression, Role, Slate, User
 from worker.core.seeding import digest
 from worker.core.validation_text import kind
 from worker.experiment.export.table_files import parquet_rows
@@ -44,7 +43,6 @@ MAX_COUNT = 10**12  # people that an arm was shown to
 MAX_PERSONAS = 100_000  # all are kept in memory
 _WANT = f"want a CSV or Parquet table with the columns {','.join(COLUMNS)} and text or items"
 _WANT_PERSONAS = "want one JSON object per line, each a user with user_id, profile and history"
-_USER_FIELDS = frozenset(field.name for field in fields(User))
 _NAMESPACE = uuid5(NAMESPACE_URL, "mirrorstream finished tests")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ANY = {"event_id": "e", "occurred_at": 1_767_225_600_000_000, "user": {"user_id": "u"}}
@@ -169,9 +167,11 @@ def _test(name: str, rows: Sequence[Row]) -> FinishedTest:
     control = CONTROL if CONTROL in arms else arms[0]
     ordered = sorted(zip(arms, rows, strict=True), key=lambda one: one[0] != control)
     domain = str(rows[0][1].get("domain") or "generic")
-    plain = [{"variant": arm, "items": _items(*row)} for arm, row in ordered]
+    arms_plain = [{"variant": arm, "items": _items(*row)} for arm, row in ordered]
+    plain = _ANY | {"domain": domain, "experiment": {"experiment_id": name}, "slates": arms_plain}
     try:
-        slates = codec.impression(_ANY | {"domain": domain, "experiment": {"experiment_id": name}, "slates": plain})
+        read = json_reader.fields(plain, "RecommendationImpression", sources.FILE_RULES)
+        slates = codec.impression(read, show_names=True)
     except Poison as poison:
         raise BadSettings(f"{place}: test {name}: {poison}; nothing was replayed") from poison
     return FinishedTest(
@@ -213,16 +213,14 @@ def _item(place: str, position: int, item: object) -> dict[str, object]:
             raise BadSettings(f"{place}: items.{position}: holds half of a character ({error}); want text") from error
     if not isinstance(item, Mapping):
         raise BadSettings(f"{place}: items.{position}: holds {kind(item)}, want text or an item")
-    sources.check_names(f"{place}: items.{position}", item, frozenset(one.name for one in fields(Item)), "an item")
     return {**item, "position": position}
 
 
 def _persona(place: str, line: str) -> User:
     content = sources.json_object(place, line)
-    sources.check_names(place, content, _USER_FIELDS, "a user")
     try:
-        plain = with_times(_ANY | {"user": content, "slates": [_ANY_SLATE]}, "RecommendationImpression")
-        return codec.impression(plain).user
+        user = json_reader.fields(content, "User", sources.FILE_RULES)
+        return codec.impression(_ANY | {"user": user, "slates": [_ANY_SLATE]}, show_names=True).user
     except Poison as poison:
         raise BadSettings(f"{place}: {poison}; nothing was replayed") from poison
 

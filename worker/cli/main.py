@@ -20,8 +20,8 @@ from worker import __version__
 from worker.cli import bench, dlq, experiment, prompts, trace
 from worker.cli.options import Bootstrap, Config, Json, Set, check_writable, group, moment, settings_of, show_help, tell
 from worker.core.errors import BadSettings, MirrorstreamError, masked
+from worker.core.suggestions import did_you_mean
 from worker.core.topics.topic_patterns import is_pattern
-from worker.settings.suggestions import did_you_mean
 from worker.system import stopping
 
 
@@ -145,6 +145,9 @@ def replay(
         typer.Option(help="CSV to write the real lift of each finished test to, for `experiment backtest`."),
     ] = None,
     events: Annotated[int, typer.Option(min=0, help="Maximum number of records (0: all).")] = 0,
+    number_positions: Annotated[
+        bool, typer.Option("--number-positions", help="Number the items of each slate by their order in the file.")
+    ] = False,
     rate: Annotated[float, typer.Option(min=0, help="Messages per second; 0 sends as fast as Kafka accepts them.")] = 0,
     outcomes_topic: Annotated[
         str | None, typer.Option(help="Topic for the outcomes of the source; unset: they are not sent.")
@@ -165,10 +168,12 @@ def replay(
         raise BadSettings("replay: --finished-tests and --personas need each other")
     if finished_tests is None and (users or real_to):
         raise BadSettings("replay: --users and --real-to need --finished-tests")
+    if number_positions and file is None:
+        raise BadSettings("replay: --number-positions needs a file of JSON Lines")
     finished = FinishedFiles(finished_tests, personas, users, real_to) if finished_tests and personas else None
     found = settings_of(config, bootstrap, settings)
     check_writable("--real-to", real_to, beside=(file, finished_tests, personas))
-    moments = source(file, movielens, finished, limit=events)
+    moments = source(file, movielens, finished, limit=events, number_positions=number_positions)
     tell(send(found, moments, rate=rate, outcomes_topic=outcomes_topic, console=console), as_json=as_json)
 
 

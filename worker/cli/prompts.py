@@ -11,14 +11,13 @@ import typer
 import yaml
 
 from worker.cli.options import Json, group, moment, tell
-from worker.core.codec import avro_encoder, impression as codec
-from worker.core.codec.json_times import with_times
+from worker.cli.replay_sources import FILE_RULES
+from worker.core.codec import avro_encoder, impression as codec, json_reader
 from worker.core.errors import BadSettings, Poison
 from worker.core.prompts import prompt, reference_import
 from worker.core.prompts.rationale import parse, stated_choice
 from worker.core.records import MAX_TIME_US, MAX_YEAR, MIN_TIME_US, MIN_YEAR, Impression
 from worker.core.simulation.questions import Depths, Kind, Question, plan, presented_order
-from worker.core.validation_text import kind
 from worker.settings import prompt_profiles
 
 app = group("Inspect prompts and how completions are parsed.")
@@ -141,19 +140,17 @@ def _completion() -> str:
 
 def _read(path: Path) -> Impression:
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-        if not isinstance(content, dict):
-            raise BadSettings(f"{path}: holds {kind(content)}, want one impression as an object")
-        return codec.impression(with_times(content, "RecommendationImpression"))
+        content = json_reader.parse(path.read_text(encoding="utf-8-sig"))
+        return codec.impression(json_reader.fields(content, "RecommendationImpression", FILE_RULES), show_names=True)
     except OSError as error:
         raise BadSettings(f"{path}: {error.strerror}; want a JSON file of one impression") from error
-    except (ValueError, RecursionError) as error:
-        if getattr(error, "msg", "") == "Extra data":
+    except UnicodeDecodeError as error:
+        raise BadSettings(f"{path}: is not UTF-8 text: {error.reason} at byte {error.start:,}") from error
+    except Poison as poison:
+        if "Extra data" in str(poison):
             raise BadSettings(
                 f"{path}: holds more than one JSON value; want one impression (head -1 {shlex.quote(str(path))})"
-            ) from error
-        raise BadSettings(f"{path}: cannot be read as JSON: {error}") from error
-    except Poison as poison:
+            ) from poison
         raise BadSettings(f"{path}: {poison}") from poison
 
 

@@ -5,7 +5,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.client import HTTPException
 from pathlib import Path
 
@@ -42,7 +42,14 @@ class FinishedFiles:
     real_to: Path | None = None
 
 
-def source(file: Path | None, movielens: Path | None, finished: FinishedFiles | None, *, limit: int) -> Impressions:
+def source(
+    file: Path | None,
+    movielens: Path | None,
+    finished: FinishedFiles | None,
+    *,
+    limit: int,
+    number_positions: bool = False,
+) -> Impressions:
     """Return what is replayed; one of the three is given.  Raises `BadSettings` for a file that is something else."""
     if finished is not None:
         tests = finished_tests.read_tests(finished.tests)
@@ -52,7 +59,8 @@ def source(file: Path | None, movielens: Path | None, finished: FinishedFiles | 
         return finished_tests.FinishedTests(tests, personas, users=finished.users, limit=limit)
     if movielens is not None:
         return replay_sources.from_movielens(movielens, limit=limit)
-    return replay_sources.JsonLines(file or Path(), limit=limit)
+    rules = replace(replay_sources.FILE_RULES, number_positions=number_positions)
+    return replay_sources.JsonLines(file or Path(), limit=limit, rules=rules)
 
 
 def replay(

@@ -8,30 +8,24 @@ exercises the pipeline: its users were never shown these slates, so it is no evi
 """
 
 import codecs
-import json
 import shlex
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import fields
 from pathlib import Path
 
 from worker.cli import movielens
-from worker.core.codec import impression as codec
+from worker.core.codec import impression as codec, json_reader
 from worker.core.codec.avro_encoder import Encoder
-from worker.core.codec.json_times import with_times
+from worker.core.codec.json_reader import JsonRules
 from worker.core.errors import BadSettings, Poison
-from worker.core.outcomes import Action, Outcome
+from worker.core.outcomes import Outcome
 from worker.core.records import Impression, Message
-from worker.core.validation_text import kind
-from worker.settings.suggestions import did_you_mean
 
-YEAR_2000_US = 946_684_800_000_000  # a smaller time is one in seconds or milliseconds
-FIELDS = frozenset(field.name for field in fields(Impression))
-OUTCOME_FIELDS = frozenset(field.name for field in fields(Outcome))
-ACTION_FIELDS = frozenset(field.name for field in fields(Action))
+FILE_RULES = JsonRules(show_names=True)  # of a file, who reads the message has the text
 OF_OUTCOMES = frozenset({"outcome_id", "observed_at"})  # an impression has neither
 WANT = "want one JSON object per line, each an impression or an outcome"
 NO_EVIDENCE = "exercises the pipeline; no evidence about any ranker"
+_NOT_UTF8 = "is not UTF-8 text; iconv -f LATIN1 -t UTF-8 makes it so, with the encoding that the file has"
 LOOK_BYTES = 64 << 10  # of a file that are looked at before anything is sent
 MAX_LINE_BYTES = 16 << 20  # far above the largest message of any topic
 _PACKED = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"PK\x03\x04": "zip", b"BZh": "bzip2"}
@@ -74,9 +68,10 @@ class Impressions:
 class JsonLines(Impressions):
     """The impressions and outcomes of a file of JSON Lines."""
 
-    def __init__(self, path: Path, *, limit: int) -> None:
+    def __init__(self, path: Path, *, limit: int, rules: JsonRules = FILE_RULES) -> None:
         """Read the file's start.  Raises `BadSettings` if that is no JSON Lines, before anything is sent."""
         check(path)
+        self._rules = rules
         super().__init__(self._read(path), limit=limit)
         self._size = path.stat().st_size if path.is_file() else 0  # a pipe has none
         self._num_bytes = 0
@@ -89,7 +84,7 @@ class JsonLines(Impressions):
 
     def _read(self, path: Path) -> Iterator[Moment]:
         for number, line in lines(path, self._tell, limit=self._limit):
-            yield _moment(f"{path}, line {number}", line)
+            yield _moment(f"{path}, line {number}", line, self._rules)
 
     def _tell(self, num_bytes: int) -> None:
         self._num_bytes += num_bytes
@@ -145,8 +140,11 @@ def _other_form(start: bytes, path: Path, want: str) -> str:
         return f"is packed ({packed}): unpack it first; {want}"
     try:
         text = codecs.getincrementaldecoder("utf-8-sig")().decode(start).strip()  # a character may be cut at the end
-    except UnicodeDecodeError:
-        return f"is not a text file (UTF-8): {want}"
+    except UnicodeDecodeError as error:
+        if not start.lstrip(codecs.BOM_UTF8).lstrip().startswith(b"{"):
+            return f"is not a text file (UTF-8): {want}"
+        number = 1 + start.count(b"\n", 0, error.start)
+        return f"line {number}: {_NOT_UTF8}"
     return f"is not a text file: {want}" if "\0" in text else _other_text(text, path, want)
 
 
@@ -195,16 +193,17 @@ def _text(path: Path, number: int, line: bytes) -> str:
     try:
         return line.decode("utf-8-sig" if number == 1 else "utf-8")
     except UnicodeDecodeError as error:
-        raise BadSettings(f"{path}, line {number}: is not UTF-8 text; nothing more was replayed") from error
+        raise BadSettings(f"{path}, line {number}: {_NOT_UTF8}; nothing more was replayed") from error
 
 
-def _moment(place: str, line: str) -> Moment:
+def _moment(place: str, line: str, rules: JsonRules) -> Moment:
     """Read one line.  Raises `BadSettings` with its place."""
     content = json_object(place, line)
     try:
         if OF_OUTCOMES & content.keys() and "slates" not in content:
-            return None, _outcome(place, content)
-        return _impression(place, content), None
+            return None, codec.outcome(json_reader.fields(content, "Outcome", rules))
+        plain = json_reader.fields(content, "RecommendationImpression", rules)
+        return codec.impression(plain, show_names=True), None
     except Poison as poison:
         raise BadSettings(f"{place}: {poison}; nothing more was replayed") from poison
 
@@ -212,36 +211,6 @@ def _moment(place: str, line: str) -> Moment:
 def json_object(place: str, line: str) -> Mapping[str, object]:
     """Return the JSON object of a line.  Raises `BadSettings` with its place."""
     try:
-        content = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise BadSettings(f"{place}: is not JSON: {error.msg}; nothing more was replayed") from error
-    except (RecursionError, ValueError) as error:  # such as a number of 5,000 digits
-        raise BadSettings(f"{place}: cannot be read as JSON: {error}; nothing more was replayed") from error
-    if not isinstance(content, dict):
-        raise BadSettings(f"{place}: holds {kind(content)}, want an object; nothing more was replayed")
-    return content
-
-
-def _impression(place: str, content: Mapping[str, object]) -> Impression:
-    check_names(place, content, FIELDS, "an impression")
-    found = codec.impression(with_times(content, "RecommendationImpression"))
-    if found.occurred_at < YEAR_2000_US:
-        raise BadSettings(f"{place}: occurred_at: {found.occurred_at}, want microseconds since 1970")
-    return found
-
-
-def _outcome(place: str, content: Mapping[str, object]) -> Outcome:
-    """Return an outcome; an action's unknown field would be a click lost in silence."""
-    check_names(place, content, OUTCOME_FIELDS, "an outcome")
-    actions = content.get("actions")
-    for action in actions if isinstance(actions, list) else ():
-        if isinstance(action, Mapping):
-            check_names(f"{place}: actions", action, ACTION_FIELDS, "an action")
-    return codec.outcome(with_times(content, "Outcome"))
-
-
-def check_names(place: str, content: Mapping[str, object], known: frozenset[str], of: str) -> None:
-    """Raise `BadSettings` for fields that the record has not: what they were to say would be left out in silence."""
-    if unknown := sorted(content.keys() - known):
-        told = ", ".join(f"{name}: is no field of {of}{did_you_mean(name, known)}" for name in unknown)
-        raise BadSettings(f"{place}: {told}; nothing more was replayed")
+        return json_reader.parse(line)
+    except Poison as poison:
+        raise BadSettings(f"{place}: {poison}; nothing more was replayed") from poison

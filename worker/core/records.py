@@ -24,8 +24,9 @@ MAX_ID = 256  # characters
 MAX_TEXT = 4_000  # characters of one text, about ten times a long item text of the reference data
 MAX_MAP = 64  # entries of a map
 MAX_SLATES = 16
-MAX_ITEMS = 200  # items of one slate
-MAX_HISTORY = 200  # entries of the history
+MAX_ITEMS = 200  # items of one slate; the first ones of a longer slate are kept, and it is flagged `depth_cut`
+# Entries of the history, the newest ones of a longer one.  More than `history_limit` can be, so the cut is flagged.
+MAX_HISTORY = 250
 MAX_ENTRIES = 10_000  # entries of all maps of one impression: three for each of 16 x 200 items
 # A time outside these years is one in another unit: the wrong one of seconds, milliseconds, microseconds and
 # nanoseconds is off by 1,000 or more, so it means 1970 to 1971 or a year after 19,900.  The oldest of MovieLens's
@@ -328,6 +329,9 @@ class Reason(StrEnum):
 
     AVRO = "avro"
     """The bytes or the record's type do not fit the schema; `ms-detail` names the field, for the producer."""
+
+    JSON = "json"
+    """The value is not JSON, no object, or has one field twice; `ms-detail` says where, for the producer."""
 
     UTF8 = "utf8"
     """A text is not UTF-8; `ms-detail` names the field, for the producer."""

@@ -24,11 +24,11 @@ from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, Valida
 from worker.core.errors import ODD_YAML, BadSettings, yaml_problem
 from worker.core.records import Id
 from worker.core.seeding import digest
+from worker.core.suggestions import did_you_mean
 from worker.core.topics.topic_patterns import shown
 from worker.core.validation_text import kind, wanted
 from worker.experiment.metrics import DUEL_SHARE, METRICS
 from worker.experiment.statistics.confidence import PLANNED_USERS
-from worker.settings.suggestions import did_you_mean
 
 DRAFT = "the definition is a DRAFT; it is left out until its state is RUNNING"
 MAX_NAMES, MAX_VALUES = 16, 1_000  # segments of `eligible` and values of one: they stand in a query

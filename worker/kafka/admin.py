@@ -11,11 +11,11 @@ from confluent_kafka.admin import AdminClient, ClusterMetadata, ConfigResource, 
 
 from worker.core.errors import Fatal, Retryable
 from worker.core.records import Message
+from worker.core.suggestions import did_you_mean
 from worker.core.topics.topic_patterns import shown
 from worker.kafka import client_config as client, error_text
 from worker.kafka.record_reader import produce
 from worker.settings.groups import KafkaClientSettings
-from worker.settings.suggestions import did_you_mean
 
 log = logging.getLogger(__name__)
 

@@ -12,11 +12,11 @@ from functools import cache, lru_cache
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from worker.core.errors import BadSettings, masked
+from worker.core.suggestions import did_you_mean
 from worker.settings import secret_files
 from worker.settings.cross_checks import secret_problems
 from worker.settings.groups import KafkaClientSettings
 from worker.settings.kafka_options import NAMES, is_secret
-from worker.settings.suggestions import did_you_mean
 
 log = logging.getLogger(__name__)
 

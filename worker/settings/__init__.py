@@ -17,6 +17,7 @@ from pydantic import ModelWrapValidatorHandler, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
 
 from worker.core.errors import ODD_YAML, BadSettings, masked, yaml_problem
+from worker.core.suggestions import did_you_mean
 from worker.core.validation_text import kind, wanted
 from worker.settings import cross_checks
 from worker.settings.groups import (
@@ -31,7 +32,6 @@ from worker.settings.groups import (
     SamplingSettings,
 )
 from worker.settings.kafka_options import RESERVED_KAFKA_OPTIONS
-from worker.settings.suggestions import did_you_mean
 from worker.settings.times import MAX_SEEN, is_day, parse_time
 
 __all__ = ["ENV_PREFIX", "RESERVED_KAFKA_OPTIONS", "Settings", "is_day", "load", "parse_time"]

@@ -21,8 +21,8 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, 
 from pydantic_settings import NoDecode
 
 from worker.core.prompts.prompt import Writing
+from worker.core.suggestions import did_you_mean
 from worker.settings import engines, times
-from worker.settings.suggestions import did_you_mean
 
 # One entry of a list of topics: brackets, with what they hold, and anything else but a comma; `\\,` is no comma either.
 _TOPIC = re.compile(r"(?:\\.|\[\^?\]?(?:\[:\w+:\]|[^\]])*\]|\{[^}]*\}|\([^)]*\)|[^,])+")

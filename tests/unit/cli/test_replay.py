@@ -181,10 +181,10 @@ def test_outcomes_without_a_topic_and_a_topic_without_outcomes_are_told(tmp_path
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ({"outcome_id": None}, "line 1: outcome_id: want text"),
+        ({"outcome_id": None}, "line 1: outcome_id: is missing"),
         ({"observed_at": 1_764_500_000_000}, "line 1: observed_at: 1764500000000, want microseconds since 1970"),
         ({"variants": "control"}, "line 1: variants: is no field of an outcome; did you mean variant"),
-        ({"actions": [{"item_id": "m2", "type": "CLICK"}]}, "line 1: actions: type: is no field of an action"),
+        ({"actions": [{"item_id": "m2", "type": "CLICK"}]}, "line 1: actions.0: type: is no field of an action"),
         ({"actions": [{"item_id": "m2", "kind": "click"}]}, "line 1: actions.0.kind: want 'CLICK', 'VIEW'"),
     ],
 )
@@ -196,3 +196,32 @@ def test_a_plausible_mistake_in_an_outcome_is_named(tmp_path: Path, change: dict
 def test_an_impression_with_a_field_of_an_outcome_is_a_mistake(tmp_path: Path) -> None:
     with pytest.raises(BadSettings, match="line 1: observed_at: is no field of an impression"):
         read(tmp_path, json.dumps(json.loads(example()) | {"observed_at": 1_793_534_700_000_000}))
+
+
+def test_microseconds_before_2000_are_read_and_another_unit_is_told_in_the_history_too(tmp_path: Path) -> None:
+    """MovieLens 100K is of 1997; seconds and milliseconds of any year would be 1970."""
+    line = json.loads(example()) | {"occurred_at": 879_023_529_000_000}
+    assert len(read(tmp_path, json.dumps(line))) == 1
+    for at in (879_023_529, 879_023_529_000):
+        line["user"]["history"] = [{"item": {"item_id": "m1", "text": "Heat"}, "occurred_at": at}]
+        with pytest.raises(BadSettings, match=rf"line 1: user.history.0.occurred_at: {at}, want microseconds"):
+            read(tmp_path, json.dumps(line))
+
+
+@pytest.mark.parametrize("positions", [("(not set)", "(not set)"), (1, 1), (1, 2)])
+def test_items_may_be_numbered_by_their_order_in_the_file(tmp_path: Path, positions: tuple[object, object]) -> None:
+    line = json.loads(example())
+    line["slates"] = [{"variant": "a", "items": [{"item_id": "i", "text": "t", "position": one} for one in positions]}]
+    path = tmp_path / "impressions.jsonl"
+    path.write_text(json.dumps(line))
+    [(found, _)] = source(path, None, None, limit=0, number_positions=True)
+    assert found is not None
+    assert [item.position for item in found.slates[0].items] == [0, 1]
+
+
+def test_a_wrong_encoding_is_told_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "latin1.jsonl"
+    for before in (1, 200):  # within what is looked at first, and after it
+        path.write_bytes((example() + "\n").encode() * before + '{"text": "Zahnbürste"}\n'.encode("latin1"))
+        with pytest.raises(BadSettings, match=rf"line {before + 1}: is not UTF-8 text; iconv"):
+            list(replay_sources.JsonLines(path, limit=0))

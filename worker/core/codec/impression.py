@@ -45,14 +45,14 @@ from worker.core.records import (
 )
 from worker.core.validation_text import wanted
 
-# What a record may hold while it is read; any other of our records is bounded by `schema_limits.MAX_VALUES` alone.
+# What a record may hold while it is read; slates and histories, which are cut, and any other of our records are
+# bounded by `schema_limits.MAX_VALUES` alone.
 BOUNDS = {
-    "RecommendationImpression": Bounds(
-        {"slates": MAX_SLATES, "items": MAX_ITEMS, "history": MAX_HISTORY}, map_entries=MAX_MAP, text_chars=MAX_TEXT
-    )
+    "RecommendationImpression": Bounds({"slates": MAX_SLATES}, map_entries=MAX_MAP, text_chars=MAX_TEXT),
 }
 _TIMES = frozenset({"occurred_at", "assigned_at", "observed_at"})
 _WANTED_TIME = f"want microseconds since 1970 of a time from {MIN_YEAR} to {MAX_YEAR}"
+MAX_SHOWN_CHARS = 60  # of an attribute's name in a message
 MAX_SHOWN_US = 2**80  # of a time in a message; any that Avro can hold is below
 _YEAR_US = 31_556_952_000_000  # of 365.2425 days
 _FIELDS = frozenset(
@@ -106,13 +106,14 @@ def _ours(name: str) -> schema_limits.Type:
     return schema_limits.parse(schema_text(name), keep_defaults=True).root
 
 
-def impression(plain: Mapping[str, object]) -> Impression:
+def impression(plain: Mapping[str, object], *, show_names: bool = False) -> Impression:
     """Validate an impression from plain data, Avro's or JSON's.
 
-    What is accepted can be encoded, and `decode` gives it back unchanged.  Raises `Poison` (`LIMIT` or
+    A slate or history that is too long is cut to what is shown first.  What is accepted can be encoded, and `decode`
+    gives it back unchanged.  `show_names` tells the names of attributes in problems.  Raises `Poison` (`LIMIT` or
     `INVALID`) with the places of the first five problems.
     """
-    found = _validated(_IMPRESSION, plain)
+    found = _validated(_IMPRESSION, _cut(plain), show_names=show_names)
     _check_entries(found)
     _check_variants(found)
     for slate in found.slates:
@@ -125,7 +126,37 @@ def outcome(plain: Mapping[str, object]) -> Outcome:
     return _validated(_OUTCOME, plain)
 
 
-def _validated(kind: TypeAdapter[_Valid], plain: Mapping[str, object]) -> _Valid:
+def _cut(plain: Mapping[str, object]) -> Mapping[str, object]:
+    """Return an impression with the newest entries of its history, and the first items of each slate.
+
+    What is of another form is left to validation.
+    """
+    user, slates = plain.get("user"), plain.get("slates")
+    if isinstance(user, Mapping):
+        history = user.get("history")
+        if isinstance(history, list) and len(history) > MAX_HISTORY:
+            plain = {**plain, "user": {**user, "history": history[-MAX_HISTORY:]}}
+    if isinstance(slates, list) and any(_is_long(slate) for slate in slates):
+        plain = {**plain, "slates": [_cut_slate(slate) if _is_long(slate) else slate for slate in slates]}
+    return plain
+
+
+def _is_long(slate: object) -> bool:
+    items = slate.get("items") if isinstance(slate, Mapping) else None
+    return isinstance(items, list) and len(items) > MAX_ITEMS
+
+
+def _cut_slate(slate: Mapping[str, list[object]]) -> Mapping[str, object]:
+    """Return a slate with the items that have the lowest positions; as they stand, if one has none."""
+    items = slate["items"]
+    positions = [item.get("position") if isinstance(item, Mapping) else None for item in items]
+    numbers = [position for position in positions if isinstance(position, int)]
+    if len(numbers) == len(items):
+        items = [item for _, item in sorted(zip(numbers, items, strict=True), key=lambda pair: pair[0])]
+    return {**slate, "items": items[:MAX_ITEMS]}
+
+
+def _validated(kind: TypeAdapter[_Valid], plain: Mapping[str, object], *, show_names: bool = False) -> _Valid:
     try:
         return kind.validate_python(plain)
     except ValidationError as error:
@@ -133,7 +164,7 @@ def _validated(kind: TypeAdapter[_Valid], plain: Mapping[str, object]) -> _Valid
         reason = Reason.LIMIT if all(e["type"].startswith(("string_too", "too_")) for e in errors) else Reason.INVALID
         # A list that lost its bad entry is told as too short as well; that is no second problem.
         told = [e for n, e in enumerate(errors) if not any(o["loc"][: len(e["loc"])] == e["loc"] for o in errors[:n])]
-        problems = "; ".join(f"{_place(e['loc'])}: {_problem(e)}" for e in told)
+        problems = "; ".join(f"{_place(e['loc'], show_names=show_names)}: {_problem(e)}" for e in told)
         raise Poison(reason, problems) from error
 
 
@@ -154,9 +185,11 @@ def _year(time_us: int) -> int:
         return 1970 + time_us // _YEAR_US
 
 
-def _place(loc: tuple[int | str, ...]) -> str:
+def _place(loc: tuple[int | str, ...], *, show_names: bool) -> str:
     """Name the place of a problem; the key of a map is foreign text, which no log shall hold."""
-    return ".".join(str(part) if isinstance(part, int) or part in _FIELDS else "KEY" for part in loc)
+    known = (isinstance(part, int) or part in _FIELDS for part in loc)
+    foreign = (ascii(part)[1:-1][:MAX_SHOWN_CHARS] if show_names else "KEY" for part in loc)
+    return ".".join(str(part) if ours else other for part, ours, other in zip(loc, known, foreign, strict=True))
 
 
 def _check_entries(found: Impression) -> None:

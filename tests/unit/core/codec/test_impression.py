@@ -13,6 +13,7 @@ from uuid import UUID
 
 import fastavro
 import pytest
+from annotated_types import Le
 from hypothesis import given, settings, strategies as st
 
 from tests.support.examples import avro_types, film, impression, impressions, payload, seen, slate
@@ -43,6 +44,7 @@ from worker.core.records import (
     Slate,
     User,
 )
+from worker.settings import groups
 
 NAME = "RecommendationImpression"
 OWN = avro_schemas.own_schema(NAME)
@@ -176,8 +178,6 @@ def with_item(**changes: object) -> Impression:
         (impression(Slate("a", ())), "limit", r"slates\.0\.items"),
         (replace(impression(), slates=()), "limit", "slates"),
         (impression(*(slate(f"v{n}", "A") for n in range(MAX_SLATES + 1))), "limit", "slates"),
-        (impression(Slate("a", items(*range(MAX_ITEMS + 1)))), "limit", r"slates\.0\.items"),
-        (with_user(history=(seen("x", 1),) * (MAX_HISTORY + 1)), "limit", r"user\.history"),
         (with_item(text="x" * (MAX_TEXT + 1)), "limit", r"slates\.0\.items\.0\.text"),
         (with_item(item_id="x" * (MAX_ID + 1)), "limit", "item_id"),
         (with_item(item_id=""), "limit", "item_id"),
@@ -207,6 +207,24 @@ def test_the_bounds_themselves_are_within() -> None:
         event_id="x" * MAX_ID,
     )
     assert codec.decode(payload(full), OWN) == full
+
+
+def test_a_longer_history_keeps_its_newest_entries_and_a_longer_slate_its_first_items() -> None:
+    """Real users have more of a past than any prompt shows; the responses are flagged as for every other cut."""
+    past = tuple(seen("x", number + 1) for number in range(3 * MAX_HISTORY))
+    shown = impression(Slate("a", items(*reversed(range(2 * MAX_ITEMS)))), slate("b", "A"), history=past)
+    found = codec.decode(payload(shown), OWN)
+    assert found.user.history == past[-MAX_HISTORY:]
+    assert sorted(item.position for item in found.slates[0].items) == list(range(MAX_ITEMS))
+    assert found.slates[1] == shown.slates[1]
+
+
+def test_every_cut_is_more_than_any_prompt_shows() -> None:
+    """So that the prompt's own cut, which is flagged, is there too."""
+    bounds = {name: groups.QuestionSettings.model_fields[name].metadata for name in ("history_limit", "slate_depth")}
+    largest = {name: next(int(str(one.le)) for one in found if isinstance(one, Le)) for name, found in bounds.items()}
+    assert largest["history_limit"] < MAX_HISTORY
+    assert largest["slate_depth"] < MAX_ITEMS
 
 
 @pytest.mark.parametrize(

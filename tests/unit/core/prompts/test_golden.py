@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from worker.core.codec import impression as codec
-from worker.core.codec.json_times import with_times
+from worker.core.codec.json_reader import JsonRules, fields
 from worker.core.prompts.prompt import build, option_flags, render_option, scene
 from worker.core.records import Impression
 from worker.core.simulation.questions import Depths, Question, plan
@@ -45,7 +45,7 @@ def test_a_message_is_the_references_to_the_byte(path: Path) -> None:
 def read(path: Path) -> tuple[Impression, str]:
     """Return a case's impression and the reference's message."""
     case = json.loads(path.read_text(encoding="utf-8"))
-    return codec.impression(with_times(case["impression"], "RecommendationImpression")), case["message"]
+    return codec.impression(fields(case["impression"], "RecommendationImpression", JsonRules())), case["message"]
 
 
 def flags(shown: Impression) -> set[str]:
