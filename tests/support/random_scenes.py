@@ -22,7 +22,7 @@ _WORDS = ("river", "stone", "light", "winter", "garden", "letter", "seven", "bri
 # Not "[A Cappella]": a layout's limit in words may cut it to "[A...", which the fence breaks.
 _ODD = (
     "(1995)", "Children's", "rock & roll", "C++", "50%", "#1", "[Deluxe Edition]", "a/b", "x|y", "60s, 70s;",
-    '"quoted"', "Vol. 2:", "&amp;", "History", "Thought:", "misbehavior:", "{curly}", "<b>bold</b>", "$5.99", "[1]",
+    '"quoted"', "Vol. 2:", "&", "A&E", "History", "Thought:", "misbehavior:", "{curly}", "<3", "$5.99", "[1]",
     "(feat. B)", "---", "stimulus", "C:\\temp", "@home", "e-mail", "A", "B-side",
 )  # fmt: skip
 _UNICODE = (*LANGUAGES.values(), *(text for text in HONEST if not text.isascii()))
@@ -204,7 +204,7 @@ def _game(write: Writer) -> dict[str, Fact]:
         "tags": write.maybe(write.list(8)),
         "specifications": write.maybe(write.list(4)),
         "sentiment": write.maybe("Very Positive"),
-        "price": write.maybe(write.chance.choice(("9.99", "Free To Play", "NA"))),
+        "price": write.maybe(write.chance.choice(("9.99", "0.0", "NA"))),
     }
 
 

@@ -4,7 +4,9 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
+from worker.cli import check_sample
 from worker.core.errors import MirrorstreamError, Retryable, masked
 from worker.core.topics.topic_patterns import shown
 from worker.engines import factory
@@ -34,12 +36,15 @@ class Result:
     warning: bool = False
 
 
-def run_all(settings: Settings, *, position_profile: bool = False) -> Iterator[Result]:
+def run_all(settings: Settings, *, position_profile: bool = False, sample: Path | None = None) -> Iterator[Result]:
     """Check one thing after the other; what needs Kafka is left out where Kafka is not there.
 
+    `sample` is a file of impressions to look at.
     `position_profile` asks the engine also how much it likes each slot: seconds on a GPU, a minute on a CPU.
     No line holds a password of an address.
     """
+    if sample is not None:
+        yield from _sample(settings, sample)
     for result in _all(settings, position_profile=position_profile):
         yield replace(result, detail=masked(result.detail))
 
@@ -63,6 +68,14 @@ def _all(settings: Settings, *, position_profile: bool) -> Iterator[Result]:
     if settings.schema_registry_url:
         yield _run("schema registry", lambda: _registry(settings, settings.schema_registry_url or ""))
     yield from asyncio.run(_engine(settings, position_profile=position_profile))
+
+
+def _sample(settings: Settings, path: Path) -> Iterator[Result]:
+    try:
+        for what, detail, warning in check_sample.look(path, prompt_profiles.load(settings.prompt_profile)):
+            yield Result(what, ok=True, detail=detail, warning=warning)
+    except MirrorstreamError as error:
+        yield Result("sample", ok=False, detail=str(error).removesuffix("; nothing more was replayed"))
 
 
 def _run(what: str, check: Callable[[], str]) -> Result:

@@ -94,13 +94,17 @@ def check(
     position_profile: Annotated[
         bool, typer.Option("--position-profile", help="Also measure how much the model likes each slot.")
     ] = False,
+    sample: Annotated[
+        Path | None, typer.Option(help="JSON Lines of impressions: are they valid, and what of them is not shown.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Check settings, Kafka, topics, registry and engine; each line says ok or what to do."""
     from worker.cli.check import run_all
 
     results, out = [], Console()
-    for result in run_all(settings_of(config, bootstrap, settings), position_profile=position_profile):
+    found = settings_of(config, bootstrap, settings)
+    for result in run_all(found, position_profile=position_profile, sample=sample):
         results.append(result)
         mark = "[red]FAIL[/]" if not result.ok else "[yellow]warn[/]" if result.warning else "[green]ok  [/]"
         if not as_json:  # each as soon as it is known: the engine may take minutes

@@ -16,6 +16,7 @@ from worker.core.codec import avro_encoder, impression as codec, json_reader
 from worker.core.errors import BadSettings, Poison
 from worker.core.prompts import prompt, reference_import
 from worker.core.prompts.rationale import parse, stated_choice
+from worker.core.prompts.unshown import told, unshown
 from worker.core.records import MAX_TIME_US, MAX_YEAR, MIN_TIME_US, MIN_YEAR, Impression
 from worker.core.simulation.questions import Depths, Kind, Question, plan, presented_order
 from worker.settings import prompt_profiles
@@ -162,6 +163,8 @@ def _note(profile: prompt.Profile, impression: Impression, question: Question, s
         typer.echo(f"status {question.status}: the worker would not ask this", err=True)
     if flags:
         typer.echo(f"flags: {', '.join(sorted(flags))}", err=True)
+    for part, names in unshown(profile, impression).items():
+        typer.echo(f"not shown, the layout has no place for it: {part}: {told(names)}", err=True)
     if late:
         typer.echo(f"{late} history entries are not before the impression and are not shown", err=True)
 

@@ -4,11 +4,13 @@ What is asked is decided in `core.simulation.prepare`, what the answer is in
 `core.simulation.response_builder`; the work on one event is done in turns with everything else in the loop.
 """
 
+import logging
 from collections.abc import Callable
 from typing import Protocol
 
 from worker.core.delivery.response_encoder import Outgoing
-from worker.core.records import Message, Record
+from worker.core.prompts.unshown import told, unshown
+from worker.core.records import Impression, Message, Record
 from worker.core.simulation.prepare import Prepared, preparing
 from worker.core.simulation.response import SimulatedResponse
 from worker.core.simulation.response_builder import AskedQuestion, responding, source_of
@@ -18,6 +20,11 @@ from worker.pipeline.config import Rules
 from worker.pipeline.decoder import Decoded
 from worker.pipeline.in_flight import RecordInFlight
 from worker.pipeline.turns import Turns
+
+log = logging.getLogger(__name__)
+
+MAX_LOOKED_AT = 1_000  # impressions whose attributes are compared with the layout
+MAX_TOLD = 20  # log lines about them
 
 
 class AnswerWatch(Protocol):
@@ -45,10 +52,27 @@ class Answerer:
     ) -> None:
         self._asker, self._watch, self._rules = asker, watch, rules
         self._outgoing, self._turns, self._wall = outgoing, turns, wall
+        self._num_looked_at = self._num_told = 0
+        self._unshown: set[tuple[str, str]] = set()  # attributes without a place, by domain, that were logged
 
     async def prepare(self, record: Record, decoded: Decoded) -> tuple[Prepared, ...]:
         """Return an impression's questions with their prompts."""
+        looks = self._num_looked_at < MAX_LOOKED_AT and self._num_told < MAX_TOLD
+        if looks and self._rules.asking.tokenise is not None:
+            self._num_looked_at += 1
+            self._log_unshown(decoded.impression)
         return await self._turns.run(preparing(record, decoded.impression, self._rules.asking))
+
+    def _log_unshown(self, impression: Impression) -> None:
+        """Log attributes that the prompt does not show, each once: whoever sends them believes that it does."""
+        for part, names in unshown(self._rules.asking.profile, impression).items():
+            domain = f"{impression.domain} {part}"
+            if new := {name for name in names if (domain, name) not in self._unshown}:
+                self._unshown |= {(domain, name) for name in new}
+                self._num_told += 1
+                log.warning(
+                    "%s: the prompt has no place for %s; the page Domains lists what is shown", domain, told(new)
+                )
 
     async def respond(self, ready: Ready) -> tuple[Message, ...]:
         """Return one message per question, in the order of the questions.

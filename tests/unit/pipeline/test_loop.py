@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -20,6 +21,7 @@ from tests.support.world import (
     failing,
     held_by,
     response,
+    rules,
     statuses,
     working,
 )
@@ -37,7 +39,7 @@ from worker.core.delivery.handover_messages import (
 from worker.core.delivery.stages import LatencyStage
 from worker.core.delivery.window import ShutBy
 from worker.core.errors import Fatal, Fenced
-from worker.core.records import Reason, Record, User
+from worker.core.records import Domain, Item, Reason, Record, Slate, User
 from worker.core.simulation.draws import Ask, Drawn
 from worker.core.simulation.questions import Status
 from worker.core.simulation.sampling import USER_DAY_BYTES, Sampling, UserBudget
@@ -943,3 +945,17 @@ async def test_users_whose_day_is_forgotten_are_said_and_counted(caplog: pytest.
         await world.committed(A, 5)
         await until(lambda: world.watch.counts["forgotten"] == 3)
     assert caplog.text.count("more users a day than this worker can count") == 1
+
+
+@jumping
+async def test_attributes_that_the_prompt_does_not_show_are_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    item = Item("i", 0, attributes={"name": "Shoe", "brand": "X", "anna@example.org": "y"})
+    shown = (Slate("a", (item,)), Slate("b", (item, replace(item, item_id="j", position=1))))
+    asking = replace(rules().asking, tokenise=lambda _prompt: (1,), max_prompt_tokens=10)
+    async with working(asking=asking) as world:
+        await world.read(*(event(f"event-{n}", slates=shown, domain=Domain.PRODUCTS) for n in range(3)))
+        await world.committed(A, 3)
+    told = [one.getMessage() for one in caplog.records if "no place" in one.getMessage()]
+    assert told == [
+        "products items: the prompt has no place for brand and 1 other; the page Domains lists what is shown"
+    ]

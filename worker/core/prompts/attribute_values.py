@@ -8,13 +8,15 @@ from collections.abc import Mapping
 
 from worker.core.attribute_lists import joined, parts
 from worker.core.prompts.sanitise import Fence
-from worker.core.prompts.template import Value, forms, is_list, is_long, names
+from worker.core.prompts.shop_text import plain
+from worker.core.prompts.template import Value, forms, is_list, is_long, is_number, names
 from worker.core.records import MAX_TEXT
 from worker.core.steps import Steps, is_long as takes_long
 
 MAX_NAME_CHARS = 60  # of an attribute's name
 # Places that are filled from what the user did, and from elsewhere than attributes.
 _OF_ENTRY = frozenset({"rating", "action", "summary", "review", "rating_if_read", "review_if_read"})
+CURRENCY, DOLLARS = "currency", "USD"  # the attribute beside a price, and what the layouts' prices are in
 OURS = _OF_ENTRY | {"lines", "new_release", "item", "time_diff"}
 
 
@@ -30,7 +32,11 @@ def values(
         if source in attributes:
             if takes_long(attributes[source]):
                 yield None
-            found[name] = _cleaned(attributes[source], forms(template)[name], fence, max_chars)
+            form = forms(template)[name]
+            value = attributes[source]
+            if form == "dollars" and not of_entry:
+                value = _price(value, attributes.get(CURRENCY, ""))
+            found[name] = _cleaned(value, form, fence, max_chars)
     if "lines" in shown and not of_entry:
         found["lines"] = yield from _lines(attributes, max_chars, fence)
     return found
@@ -42,6 +48,23 @@ def shows_any(template: str, attributes: Mapping[str, str]) -> bool:
     return bool((shown - OURS) & attributes.keys()) or ("new_release" in shown and "year" in attributes)
 
 
+def also_shown(template: str) -> frozenset[str]:
+    """Return the attributes that a template shows without a place of their name."""
+    found = {"year"} if "new_release" in names(template) else set()
+    return frozenset(found | ({CURRENCY} if "dollars" in forms(template).values() else set()))
+
+
+def _price(price: str, currency: str) -> str:
+    """Return a price with its currency; dollars are the layout's own.
+
+    >>> _price("4990", "JPY"), _price("9.99", "usd"), _price("$1,299.00", "EUR")
+    ('4990 JPY', '9.99', '$1,299.00')
+    """
+    if not currency.strip() or currency.strip().upper() == DOLLARS or not is_number(price):
+        return price
+    return f"{price.strip()} {currency.strip()}"
+
+
 def _source(name: str, shown: frozenset[str]) -> str:
     """Return the name of what fills a place: a review stands whole, or without its first line where that sums it up."""
     if name != "review":
@@ -50,6 +73,7 @@ def _source(name: str, shown: frozenset[str]) -> str:
 
 
 def _cleaned(value: str, form: str, fence: Fence, max_chars: int) -> Value:
+    value = plain(value)
     if is_long(form):
         return fence.clean_text(value, MAX_TEXT)
     listed = parts(value) if is_list(form) else None
@@ -72,7 +96,7 @@ def _lines(attributes: Mapping[str, str], max_chars: int, fence: Fence) -> Steps
         if value:
             if takes_long(name) or takes_long(value):
                 yield None
-            line = fence.clean(f"{name[:MAX_NAME_CHARS]}: {joined(value, ', ')}", max_chars)
+            line = fence.clean(f"{name[:MAX_NAME_CHARS]}: {plain(joined(value, ', '))}", max_chars)
             start, colon, rest = line.partition(": ")
             lines.append(start + colon + fence.settle(rest))
     return "\n".join(line for line in lines if line.strip())

@@ -20,8 +20,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from worker.core.flags import Flag
-from worker.core.prompts.attribute_values import OURS, shows_any, values
+from worker.core.prompts.attribute_values import OURS, also_shown, shows_any, values
 from worker.core.prompts.sanitise import Fence, visible
+from worker.core.prompts.shop_text import plain
 from worker.core.prompts.template import Value, fill, fixed_starts, names
 from worker.core.prompts.text_flags import Cleaner
 from worker.core.prompts.vocabulary import Words
@@ -132,10 +133,10 @@ def rendering(profile: Profile, impression: Impression, item: Item, fence: Fence
         ready = _ready(item.text, fence, profile.layout(impression.domain).exposure)
         if ready.strip():
             return ready
-    text = fence.clean((item.text or "").strip(), MAX_OPTION_CHARS)
+    text = fence.clean(plain(item.text or "").strip(), MAX_OPTION_CHARS)
     if text.strip():
         return text + "\n"
-    exposure = _fitting(profile, impression.domain, item.attributes).exposure
+    exposure = fitting(profile, impression.domain, item.attributes).exposure
     shown = yield from values(item.attributes, exposure, fence, MAX_OPTION_CHARS)
     shown["new_release"] = _new_release(item.attributes, impression.occurred_at)
     return _settled(exposure, shown, fence) or fence.clean(item.item_id, MAX_NAME_CHARS) + "\n"
@@ -180,7 +181,7 @@ def build(profile: Profile, shared: Scene, options: Sequence[Option], *, mode: s
     return Prompt(profile.system[mode], fill(profile.user, parts), profile.prefix[mode])
 
 
-def _fitting(profile: Profile, domain: Domain, attributes: Mapping[str, str]) -> Layout:
+def fitting(profile: Profile, domain: Domain, attributes: Mapping[str, str]) -> Layout:
     """Return a domain's layout, or the generic one for an item with none of the layout's attributes.
 
     A profile may name one attribute that decides instead.
@@ -216,7 +217,7 @@ def _user_profile(profile: Profile, impression: Impression, cleaner: Cleaner) ->
     if user.profile_text is not None:
         if impression.texts_as_is:
             return _ready_profile(user.profile_text, cleaner)
-        return cleaner.clean_text(user.profile_text, MAX_PROFILE_CHARS)
+        return cleaner.clean_text(plain(user.profile_text), MAX_PROFILE_CHARS)
     if not user.profile:
         return ""
     template = layout.profile if shows_any(layout.profile, user.profile) else profile.domains["generic"].profile
@@ -232,8 +233,8 @@ def _history_entry(
     layout = profile.layout(impression.domain)
     if impression.texts_as_is and entry.item.text:
         return _ready(entry.item.text, cleaner, layout.history, after)
-    template = _fitting(profile, impression.domain, entry.item.attributes).item
-    text = cleaner.clean((entry.item.text or "").strip(), MAX_OPTION_CHARS)
+    template = fitting(profile, impression.domain, entry.item.attributes).item
+    text = cleaner.clean(plain(entry.item.text or "").strip(), MAX_OPTION_CHARS)
     if not text.strip():
         shown = yield from values(entry.item.attributes, template, cleaner, MAX_OPTION_CHARS)
         text = _settled(template, shown, cleaner)
@@ -283,8 +284,7 @@ def attributes(layout: Layout) -> dict[str, list[str]]:
 
     Where every attribute is shown as a line there are none to list.
     """
-    item = names(layout.exposure) - OURS
-    item |= {"year"} if "new_release" in names(layout.exposure) else set()
+    item = (names(layout.exposure) - OURS) | also_shown(layout.exposure)
     return {
         "profile": sorted(names(layout.profile) - OURS),
         "item": sorted(item),

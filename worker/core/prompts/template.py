@@ -9,7 +9,7 @@ r"""The templates of prompt profiles: lines of text with places for values.
     {plays:count}           12345 as 12k, half to even
     {duration_s:seconds}    12 as "12  sec", 1200 as "1k  sec"
     {watched_s:whole}       12.7 as 13
-    {price:dollars}         9.99 as $9.99
+    {price:dollars}         9.99 as $9.99; a text as it is: Free to Play
     {friends:friends}       3 as "3 friend(s) listened", 0 as nothing
     {action:title}          "not read" as "Not Read"
     {stars:number}          4.0 as 4
@@ -61,6 +61,11 @@ def forms(template: str) -> Mapping[str, str]:
 def is_list(form: str) -> bool:
     """Return True if a form shows a list's parts."""
     return form == "list" or bool(_JOINED.fullmatch(form))
+
+
+def is_number(value: str) -> bool:
+    """Return True for a bare number, which may have commas between its thousands."""
+    return _number(value.replace(",", "")) is not None
 
 
 def is_long(form: str) -> bool:
@@ -154,6 +159,14 @@ def _friends(value: str) -> str:
     return f"{number} friend(s) listened" if number > 0 else ""  # literally, as the reference writes it, also for one
 
 
+def _dollars(value: str) -> str:
+    """Return a number with its sign, and a price that is a text as given: "$1,299.00", "4990 JPY", "Free to Play".
+
+    An empty text and NA have the sign, as the reference shows them.
+    """
+    return f"${value}" if is_number(value) or value.strip() in {"", "NA"} else value
+
+
 def _plain(value: str) -> str:
     number = _number(value)
     return value if number is None else f"{number:g}"
@@ -172,7 +185,7 @@ _FORMS: Mapping[str, Callable[[str], str | None]] = {
     "count": _count,
     "seconds": _seconds,
     "whole": _whole,
-    "dollars": lambda value: f"${value}",
+    "dollars": _dollars,
     "friends": _friends,
     "title": str.title,
     "number": _plain,

@@ -130,13 +130,13 @@ CASES: dict[tuple[Domain, str], Case] = {
     ),
     (Domain.GAMES, "full"): Case(
         {
-            "title": "ÖRÖK", "genres": "Puzzle/Animation &amp; Modeling", "developer": "Á", "publisher": "B",
+            "title": "ÖRÖK", "genres": "Puzzle/Animation & Modeling", "developer": "Á", "publisher": "B",
             "release_date": "2007-10-10", "tags": "Puzzle|FPS",
             "specifications": "Single-player|Captions", "sentiment": "Mixed", "price": "9.99",
         },
-        "Title: ÖRÖK [Puzzle/Animation &amp; Modeling]\nDeveloped by Á | Published by B\nReleased: 2007-10-10 \n"
+        "Title: ÖRÖK [Puzzle/Animation & Modeling]\nDeveloped by Á | Published by B\nReleased: 2007-10-10 \n"
         "Tags: Puzzle/FPS\nSpecifications: Single-player/Captions\nPlayer Reviews: Mixed\nPrice: $9.99\n",
-        "A game purchased 3 days ago\nTitle: ÖRÖK [Puzzle/Animation &amp; Modeling]\nDeveloped by Á | Published by B\n"
+        "A game purchased 3 days ago\nTitle: ÖRÖK [Puzzle/Animation & Modeling]\nDeveloped by Á | Published by B\n"
         "Released: 2007-10-10 \nTags: Puzzle/FPS\nSpecifications: Single-player/Captions\nPlayer Reviews: Mixed\n"
         "Price: $9.99\nMy Behavior: Played 12.5 hours | Review: Fun\nand long \n",
         more={"hours": "12.5"},
@@ -262,8 +262,11 @@ def test_the_attributes_of_a_domain_are_those_that_its_layout_shows() -> None:
     for (domain, kind), case in CASES.items():
         if kind == "full" and domain is not Domain.GENERIC:
             listed = attributes(PROFILE.layout(domain))
-            year = {"year"} if domain is Domain.MOVIES else set()  # shown as the mark of a new release
-            assert set(listed["item"]) | set(listed["history"]) == set(case.item) | set(case.more) | year
+            # Shown as the mark of a new release, and beside the price.
+            beside = {Domain.MOVIES: {"year"}, Domain.PRODUCTS: {"currency"}, Domain.GAMES: {"currency"}}
+            assert set(listed["item"]) | set(listed["history"]) == set(case.item) | set(case.more) | beside.get(
+                domain, set()
+            )
             assert listed["profile"] == sorted(PROFILES.get(domain, ({}, ""))[0])
 
 
@@ -295,6 +298,9 @@ def test_any_impression_renders(shown: Impression) -> None:
         ("{a:dollars?NA}", {"a": "NA"}, "$NA"),
         ("{a:dollars?NA}", {"a": ""}, "$"),
         ("{a:dollars?NA}", {}, "NA"),
+        ("{a:dollars?NA}", {"a": "1,299.00"}, "$1,299.00"),
+        ("{a:dollars?NA}", {"a": "$1,299.00"}, "$1,299.00"),
+        ("{a:dollars?NA}", {"a": "Free to Play"}, "Free to Play"),
         ("{a?None}", {"a": ""}, ""),
         ("{a:2w}", {"a": "x\ny"}, "x\ny"),
         ("{a:2w}", {"a": "x\ny  z"}, "x y..."),

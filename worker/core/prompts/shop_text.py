@@ -1,0 +1,27 @@
+r"""What shops write into texts for browsers, taken out: HTML's entities and tags.
+
+>>> plain("Bib &amp; Tucker&#39;s &quot;Best&quot; <i>Set</i><br/>Red")
+'Bib & Tucker\'s "Best" Set Red'
+>>> plain("a < b, <3 and R&D; Alien&sup3;")
+'a < b, <3 and R&D; Alien³'
+
+Only whole entities with their semicolon, and tags that catalogues use, are taken for HTML: "<Untitled>" is a title.
+It comes before the fence, which then sees what the model would.  A ready scene stays as it is.
+"""
+
+import html
+import re
+
+_ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
+_INLINE = "a|abbr|b|big|em|font|i|mark|s|small|span|strong|sub|sup|u"
+_BLOCK = "br|dd|div|dl|dt|h[1-6]|hr|img|li|ol|p|table|tbody|td|th|thead|tr|ul"
+_TAG = re.compile(rf"(?i)</?(?:({_BLOCK})|{_INLINE})(?:\s[^<>]{{0,300}})?/?>")
+
+
+def plain(text: str) -> str:
+    """Return a text without HTML; a tag that breaks a line leaves a blank."""
+    if "&" in text:
+        text = _ENTITY.sub(lambda entity: html.unescape(entity[0]), text)
+    if "<" in text:
+        text = _TAG.sub(lambda tag: " " if tag[1] else "", text)
+    return text
