@@ -1,6 +1,8 @@
 """Records that can never be answered: one dead letter each, with all that came, while the good ones are answered."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from hashlib import shake_256
 from itertools import chain
 from statistics import median
@@ -10,7 +12,7 @@ import pytest
 
 from tests.support.events import PREFIX, encode, event_id, film, impression, payload
 from tests.support.harness import Stage, send_raw
-from tests.support.judge import Judge
+from tests.support.judge import Judge, judge_of, plain_json, single_object
 from tests.support.patience import patience
 
 TITLE = "Film 1"
@@ -18,7 +20,14 @@ ROUNDS = 5  # of every kind of bad record
 LETTER_WITHIN_S = 1.0
 
 
-def changed(**slate_fields: Any) -> bytes:
+Bad = Mapping[str, tuple[bytes, str]]  # name to value and reason
+
+
+def encode_json(event: Any) -> bytes:
+    return json.dumps(event).encode()
+
+
+def changed(encode: Callable[[Any], bytes], **slate_fields: Any) -> bytes:
     """Return an impression whose first slate is not as it should be."""
     event = impression(0)
     event["slates"][0] |= slate_fields
@@ -29,7 +38,24 @@ def item(position: int = 0, **fields: Any) -> dict[str, Any]:
     return {"item_id": f"item-{position}", "position": position, "attributes": film(position)} | fields
 
 
-BAD: Mapping[str, tuple[bytes, str]] = {  # name to value and reason
+def bad_events(encode: Callable[[Any], bytes]) -> Bad:
+    """What is wrong in any format."""
+    controls = [impression(0)["slates"][0] | {"variant": variant} for variant in "ab"]
+    broken_text = encode(impression(0)).replace(TITLE.encode(), b"\xff\xfe" + TITLE[2:].encode())
+    return {
+        "no slate": (encode(impression(0, slates=[])), "limit"),
+        "empty slate": (changed(encode, items=[]), "limit"),
+        "text too long": (changed(encode, items=[item(text="x" * 4_001)]), "limit"),
+        "item without text and attributes": (changed(encode, items=[item(attributes={})]), "invalid"),
+        "one position twice": (changed(encode, items=[item(3), item(3)]), "invalid"),
+        "one variant twice": (changed(encode, variant="shadow"), "invalid"),
+        "two controls": (encode(impression(0, slates=controls)), "invalid"),
+        "year 300000": (encode(impression(0, occurred_at=2**63 - 1)), "invalid"),
+        "text that is not UTF-8": (broken_text, "utf8"),
+    }
+
+
+BAD_AVRO: Bad = {
     "not Avro": (b"hello", "magic"),
     "empty": (b"", "magic"),
     "JSON": (b'{"event_id": "1"}', "magic"),
@@ -39,43 +65,66 @@ BAD: Mapping[str, tuple[bytes, str]] = {  # name to value and reason
     "truncated": (encode(impression(0))[:-20], "avro"),
     "trailing bytes": (encode(impression(0)) + b"\x00", "avro"),
     "a length that no message has": (PREFIX + b"\xfe\xff\xff\xff\x0f" + bytes(50), "avro"),
-    "no slate": (encode(impression(0, slates=[])), "limit"),
-    "empty slate": (changed(items=[]), "limit"),
-    "text too long": (changed(items=[item(text="x" * 4_001)]), "limit"),
-    "item without text and attributes": (changed(items=[item(attributes={})]), "invalid"),
-    "one position twice": (changed(items=[item(3), item(3)]), "invalid"),
-    "one variant twice": (changed(variant="shadow"), "invalid"),
-    "two controls": (
-        encode(impression(0, slates=[impression(0)["slates"][0] | {"variant": v} for v in "ab"])),
-        "invalid",
-    ),
-    "year 300000": (encode(impression(0, occurred_at=2**63 - 1)), "invalid"),
-    "text that is not UTF-8": (encode(impression(0)).replace(TITLE.encode(), b"\xff\xfe" + TITLE[2:].encode()), "utf8"),
+    **bad_events(encode),
+}
+BAD_JSON: Bad = {
+    "not JSON": (b"hello", "magic"),
+    "empty": (b"", "magic"),
+    "Avro": (encode(impression(0)), "magic"),
+    "a list": (b"[]", "magic"),
+    "prefix alone": (b"\x00\x00\x00\x00\x07", "magic"),
+    "prefix and no JSON": (b"\x00\x00\x00\x00\x07hello", "json"),
+    "truncated": (encode_json(impression(0))[:-20], "json"),
+    "trailing bytes": (encode_json(impression(0)) + b"}", "json"),
+    "one field twice": (b'{"event_id": "a", ' + encode_json(impression(0))[1:], "json"),
+    "a number that JSON has not": (encode_json(impression(0, occurred_at=float("nan"))), "json"),
+    "nested without end": (b'{"user": ' + b"[" * 1_000 + b"]" * 1_000 + b"}", "limit"),
+    "more values than a record may have": (b'{"user": [' + b"0," * 70_000 + b"0]}", "limit"),
+    "a field that is not ours": (changed(encode_json, propensity=0.5), "invalid"),
+    "an object as an attribute": (changed(encode_json, items=[item(attributes={"price": {"amount": 5}})]), "invalid"),
+    **bad_events(encode_json),
 }
 
 
-def test_each_bad_record_is_one_dead_letter_between_answered_ones(stage: Stage, judge: Judge) -> None:
+@dataclass(frozen=True, slots=True)
+class Format:
+    """A format of the input, with what is wrong in it."""
+
+    name: str
+    encode: Callable[[Any], bytes]
+    read: Callable[[bytes], dict[str, Any] | None]
+    bad: Bad
+
+
+AVRO = Format("avro", encode, single_object, BAD_AVRO)
+JSON = Format("json", encode_json, plain_json, BAD_JSON)
+FORMATS = pytest.mark.parametrize("form", [AVRO, JSON], ids=lambda form: form.name)
+
+
+@FORMATS
+def test_each_bad_record_is_one_dead_letter_between_answered_ones(stage: Stage, form: Format) -> None:
+    judge, bad = judge_of(stage, decode_in=form.read), form.bad
     stage.create(partitions=1)
     headers = [("tenant", b"t\x00\xff"), ("none", None), ("ms-reason", b"of an earlier worker")]
-    good = [(b"user", encode(impression(number))) for number in range(1, len(BAD) + 1)]
-    for fine, (name, (value, _)) in zip(good, BAD.items(), strict=True):
+    good = [(b"user", form.encode(impression(number))) for number in range(1, len(bad) + 1)]
+    for fine, (name, (value, _)) in zip(good, bad.items(), strict=True):
         send_raw(stage, [fine, (name.encode(), value)], headers=headers)
     send_raw(stage, [(b"tombstone", None)])
-    with stage.worker() as worker:
+    with stage.worker(input_format=form.name) as worker:
         worker.until(judge.all_committed, "commit to the end")
-        assert worker.metric("dead_letters_total") == len(BAD)
+        assert worker.metric("dead_letters_total") == len(bad)
         assert worker.metric("records_skipped_total") == 1  # the tombstone
         assert worker.stop() == 0
 
     verdict = judge.verdict()
     answered = {key for key in verdict.expected if key[0] != event_id(0)}  # the judge can read some that we refuse
     assert verdict.seen == dict.fromkeys(answered, 1)
-    assert {event for event, _, _ in answered} == {event_id(number) for number in range(1, len(BAD) + 1)}
+    assert {event for event, _, _ in answered} == {event_id(number) for number in range(1, len(bad) + 1)}
 
     letters = judge.read(stage.dead_letters)
-    assert [letter.key().decode() for letter in letters] == list(BAD)
+    assert [letter.key().decode() for letter in letters] == list(bad)
     for place, letter in enumerate(letters):
-        value, reason = BAD[letter.key().decode()]
+        value, reason = bad[letter.key().decode()]
         assert letter.value() == value
         found = letter.headers()
         assert found[:2] == headers[:2]
@@ -88,23 +137,27 @@ def test_each_bad_record_is_one_dead_letter_between_answered_ones(stage: Stage, 
         assert TITLE.encode() not in why["ms-detail"]  # no payload, which may be personal, in what logs may show
 
 
-def test_a_dead_letter_of_each_kind_comes_within_a_second(stage: Stage, judge: Judge) -> None:
+@FORMATS
+def test_a_dead_letter_of_each_kind_comes_within_a_second(stage: Stage, form: Format) -> None:
     """From the record's own time to the letter's, as their producers set them, so the wait in Kafka counts too.
 
     No clock of the test is in it, which may be late itself; and it is the median of each kind, because a machine that
     is busy with other things stops everybody for a second now and then, while a kind that waits for something does so
     every time.
     """
+    judge, bad = judge_of(stage, decode_in=form.read), form.bad
     stage.create(partitions=1)
-    with stage.worker() as worker:
+    with stage.worker(input_format=form.name) as worker:
         worker.until_ready()
         for _ in range(ROUNDS):
-            pairs = ([(b"user", encode(impression(1))), (name.encode(), value)] for name, (value, _) in BAD.items())
+            pairs = (
+                [(b"user", form.encode(impression(1))), (name.encode(), value)] for name, (value, _) in bad.items()
+            )
             send_raw(stage, chain.from_iterable(pairs))  # the good ones keep the breaker closed
             worker.until(judge.all_committed, "commit to the end")
         assert worker.stop() == 0
 
-    waits_s: dict[str, list[float]] = {name: [] for name in BAD}
+    waits_s: dict[str, list[float]] = {name: [] for name in bad}
     for letter in judge.read(stage.dead_letters):
         read_ms = int(dict(letter.headers())["ms-source-timestamp-ms"])
         waits_s[letter.key().decode()].append((letter.timestamp()[1] - read_ms) / 1000)

@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.events import GENRES, encode, event_id, impression
 from tests.support.harness import Stage, Worker, as_flags, feeding, mirrorstream, send, send_raw
-from tests.support.judge import Judge, Verdict, key_of, single_object
+from tests.support.judge import Judge, Verdict, judge_of, key_of, plain_json, single_object
 from tests.support.kafka_broker import KafkaCluster
 from tests.support.patience import patience
 
@@ -111,6 +111,33 @@ def test_both_group_protocols_answer_once(stage: Stage, judge: Judge, protocol: 
     send(stage, map(impression, range(100)))
     assert stage.run("--until-end", group_protocol=protocol).exit_code() == 0
     judge.verdict().assert_exactly_once()
+
+
+def test_json_is_answered_once_plain_and_framed_without_asking_a_registry(stage: Stage) -> None:
+    """A worker that dies and one that goes on, as with Avro; half of the events name a schema that nobody has."""
+    stage.create(partitions=3)
+    texts = [json.dumps(impression(number)).encode() for number in range(200)]
+    framed = [b"\x00\x00\x00\x00\x07" + text if number % 2 else text for number, text in enumerate(texts)]
+    send_raw(stage, ((b"user-%d" % number, text) for number, text in enumerate(framed)))
+    judge = judge_of(stage, decode_in=lambda value: plain_json(value.removeprefix(b"\x00\x00\x00\x00\x07")))
+    with stage.worker(input_format="json", flush_max_records=10) as worker:
+        worker.until(lambda: worker.metric("responses_total") > 0, "answer")
+        worker.kill()
+    assert stage.run("--until-end", input_format="json").exit_code() == 0
+    verdict = judge.verdict()
+    verdict.assert_exactly_once()
+    assert len(verdict.expected) == 600
+    assert Counter(answer["source"]["schema_id"] for answer in judge.answers()) == {None: 300, "7": 300}
+
+
+def test_a_replay_writes_the_format_that_the_worker_reads(stage: Stage, movielens: Path) -> None:
+    settings = as_flags(stage.settings(input_format="json"))
+    assert mirrorstream("topics", "create", "--partitions", "1", *settings).returncode == 0
+    assert mirrorstream("replay", "--movielens", str(movielens), "--events", "20", *settings).returncode == 0
+    assert stage.run("--until-end", input_format="json").exit_code() == 0
+    verdict = judge_of(stage, decode_in=plain_json).verdict()
+    verdict.assert_exactly_once()
+    assert len(verdict.expected) == 60
 
 
 def test_at_least_once_answers_everything_without_a_transaction(stage: Stage, judge: Judge) -> None:

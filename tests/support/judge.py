@@ -24,6 +24,7 @@ from tests.support.patience import patience
 
 Key = tuple[str, str, str]  # event id, question, variant
 Place = tuple[str, int]  # topic and partition
+Decode = Callable[[bytes], dict[str, Any] | None]
 T = TypeVar("T")
 
 READ_TIMEOUT_S = 30.0  # without anything read
@@ -83,8 +84,8 @@ class Judge:
         responses: str,
         dead_letters: str,
         group: str,
-        decode_in: "Callable[[bytes], dict[str, Any] | None] | None" = None,
-        decode_out: "Callable[[bytes], dict[str, Any] | None] | None" = None,
+        decode_in: Decode | None = None,
+        decode_out: Decode | None = None,
     ) -> None:
         self._bootstrap, self._topic, self._responses, self._group = bootstrap, topic, responses, group
         self._topics = (topic, responses, dead_letters)
@@ -191,14 +192,15 @@ class Judge:
         })  # fmt: skip
 
 
-def judge_of(stage: Stage, kind: type[Judge] = Judge) -> Judge:
-    """Return who counts a stage's responses."""
+def judge_of(stage: Stage, kind: type[Judge] = Judge, *, decode_in: Decode | None = None) -> Judge:
+    """Return who counts a stage's responses; `decode_in` reads the impressions, if they are not Avro."""
     return kind(
         stage.bootstrap,
         topic=stage.topic,
         responses=stage.responses,
         dead_letters=stage.dead_letters,
         group=stage.name,
+        decode_in=decode_in,
     )
 
 
@@ -212,6 +214,15 @@ def questions(impression: dict[str, Any]) -> Iterator[Key]:
 
 def key_of(response: dict[str, Any]) -> Key:
     return str(response["event_id"]), response["question"], response["variant"]
+
+
+def plain_json(value: bytes) -> dict[str, Any] | None:
+    """Read a JSON object; None for anything else, and for one that is no impression."""
+    try:
+        found = json.loads(value)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) and found.get("slates") else None
 
 
 def single_object(value: bytes) -> dict[str, Any] | None:

@@ -219,7 +219,8 @@ def schemas_register(
     found = settings_of(config, bootstrap, settings)
     if found.schema_registry_url is None:
         raise BadSettings("schema_registry_url: is not set; where shall the schemas go?")
-    subjects = {f"{topic}-value": "RecommendationImpression" for topic in found.input_topics if not is_pattern(topic)}
+    inputs = found.input_topics if found.input_format == "avro" else []  # JSON needs none of ours
+    subjects = {f"{topic}-value": "RecommendationImpression" for topic in inputs if not is_pattern(topic)}
     subjects |= {f"{found.output_topic}-value": "SimulatedResponse", "outcomes-value": "Outcome"}
     subjects |= {f"{topic}-value": name for topic, name in COMPACTED.items()}
     ids = registry.register(found.schema_registry_url, found.schema_registry_auth_file, subjects)

@@ -21,7 +21,7 @@ from rich.progress import (
 
 from worker.cli import finished_tests, replay_sources
 from worker.cli.replay_sources import Impressions
-from worker.core.codec import framing, impression as codec
+from worker.core.codec import framing, impression as codec, json_reader
 from worker.core.codec.avro_encoder import Encoder
 from worker.core.errors import BadSettings, Fatal, Poison, Retryable
 from worker.core.records import Record
@@ -77,7 +77,7 @@ def replay(
         moments,
         topic=topic,
         outcomes_topic=outcomes_topic,
-        impressions=registry.encoder(*registered, topic, "RecommendationImpression"),
+        impressions=registry.impressions_encoder(settings, topic),
         outcomes=registry.encoder(*registered, outcomes_topic, "Outcome") if outcomes_topic else Encoder("Outcome"),
     )
     publisher = admin.Publisher(settings)
@@ -117,14 +117,24 @@ def _bar(topic: str, console: Console) -> Iterator[Callable[[admin.Publisher, fl
 
 
 def decoded_letter(settings: Settings, letter: Record) -> tuple[object, str | None]:
-    """Return the record inside a dead letter as far as Avro reads it, or why it does not."""
+    """Return the record inside a dead letter as far as its format is read, or why it is not."""
     if letter.value is None:
         return None, None
+    if settings.input_format == "json":
+        return _json_letter(letter)
     schemas = registry.Schemas(settings.schema_registry_url, settings.schema_registry_auth_file)
     try:
         ref, payload = framing.split(letter.value, letter.headers)
         return codec.decode_plain(payload, schemas.fetch_now(ref), "RecommendationImpression"), None
     except (Poison, Retryable) as error:
+        return None, str(error)
+
+
+def _json_letter(letter: Record) -> tuple[object, str | None]:
+    """Return the JSON of a dead letter, whatever its fields; else why it is none."""
+    try:
+        return json_reader.parse(framing.split_json(letter.value or b"", letter.headers)[1].decode("utf-8-sig")), None
+    except (Poison, UnicodeDecodeError) as error:
         return None, str(error)
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from worker.cli import movielens
 from worker.core.codec import impression as codec, json_reader
-from worker.core.codec.avro_encoder import Encoder
+from worker.core.codec.avro_encoder import Encoder, JsonEncoder
 from worker.core.codec.json_reader import JsonRules
 from worker.core.errors import BadSettings, Poison
 from worker.core.outcomes import Outcome
@@ -167,7 +167,7 @@ def messages(
     *,
     topic: str,
     outcomes_topic: str | None,
-    impressions: Encoder,
+    impressions: Encoder | JsonEncoder,
     outcomes: Encoder,
 ) -> Iterator[Message]:
     """Encode each impression and, with a topic for them, each outcome; the key is the user's id."""

@@ -11,7 +11,6 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, suppress
 
-from worker.core.codec import framing, impression as codec
 from worker.core.errors import BadSettings, Poison
 from worker.core.records import Impression, Item, Message, Record, Role
 from worker.core.seeding import unit
@@ -75,15 +74,15 @@ def plant(
     topic = settings.input_topics[0]
     if is_pattern(topic):
         raise BadSettings(f"input_topics: {topic} is a pattern; placebos need the name of one topic")
-    where = (settings.schema_registry_url, settings.schema_registry_auth_file)
-    encoder, schemas = registry.encoder(*where, topic, "RecommendationImpression"), registry.Schemas(*where)
+    encoder = registry.impressions_encoder(settings, topic)
+    schemas = registry.Schemas(settings.schema_registry_url, settings.schema_registry_auth_file)
     following, publisher = Following(settings, [topic], Reached({})), admin.Publisher(settings)
     decoys, sent, num_read = Decoys(), Counter[str](), 0
     known: set[str] = set()
     with closing(following), closing(publisher):
         while not following.at_end:
             records, _ = following.batch(IDLE_S)
-            for impression in _decoded(records, schemas):
+            for impression in _decoded(records, schemas, settings):
                 decoys.see(impression)
                 if len(known) < MAX_KNOWN or impression.experiment_id == experiment:
                     known.add(impression.experiment_id)
@@ -97,8 +96,9 @@ def plant(
     return sent
 
 
-def _decoded(records: Iterable[Record], schemas: registry.Schemas) -> Iterator[Impression]:
+def _decoded(
+    records: Iterable[Record], schemas: registry.Schemas, settings: KafkaClientSettings
+) -> Iterator[Impression]:
     for record in records:
         with suppress(Poison):  # the worker dead-letters it
-            ref, payload = framing.split(record.value or b"", record.headers)
-            yield codec.decode(payload, schemas.fetch_now(ref))
+            yield registry.impression_of(record, schemas, settings)

@@ -20,12 +20,13 @@ from urllib.parse import quote
 from uuid import UUID
 
 from worker.core.bounded_cache import BytesLru
-from worker.core.codec import avro_encoder, avro_schemas
+from worker.core.codec import avro_encoder, avro_schemas, framing, impression as codec
 from worker.core.codec.framing import SchemaRef, SchemaRefKind
 from worker.core.errors import BadSettings, Poison, Retryable
-from worker.core.records import Reason
+from worker.core.records import Impression, Reason, Record
 from worker.core.service_requests import RegistryWatch
 from worker.kafka.registry_client import NoSuchSchema, RegistryClient
+from worker.settings.groups import KafkaSettings
 
 T = TypeVar("T")
 
@@ -239,6 +240,22 @@ def schema_id(url: str, auth_file: Path | None, subject: str, name: str, watch: 
 def encoder(url: str | None, auth_file: Path | None, topic: str, name: str) -> avro_encoder.Encoder:
     """Return an encoder of one of our records for a topic; single-object without a registry.  Raises as `schema_id`."""
     return avro_encoder.Encoder(name, schema_id=schema_id(url, auth_file, f"{topic}-value", name) if url else None)
+
+
+def impressions_encoder(settings: KafkaSettings, topic: str) -> avro_encoder.Encoder | avro_encoder.JsonEncoder:
+    """Return an encoder of impressions in the input's format.  Raises as `schema_id`."""
+    if settings.input_format == "json":
+        return avro_encoder.JsonEncoder()
+    return encoder(settings.schema_registry_url, settings.schema_registry_auth_file, topic, "RecommendationImpression")
+
+
+def impression_of(record: Record, schemas: Schemas, settings: KafkaSettings) -> Impression:
+    """Return a record's impression, in the input's format; blocks.  Raises `Poison`, `Retryable`."""
+    value, rules = record.value or b"", settings.json_rules
+    if rules is not None:
+        return codec.decode_json(framing.split_json(value, record.headers)[1], rules)
+    ref, payload = framing.split(value, record.headers)
+    return codec.decode(payload, schemas.fetch_now(ref))
 
 
 def _body(name: str) -> dict[str, str]:

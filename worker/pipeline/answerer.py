@@ -85,13 +85,13 @@ class Answerer:
         return await self._turns.run(self._encoding(ready.entry, responses))
 
     async def _build(self, ready: Ready, asked: list[AskedQuestion]) -> tuple[SimulatedResponse, ...]:
-        impression, rules = ready.decoded.impression, self._rules
+        impression, schema, rules = ready.decoded.impression, ready.decoded.schema, self._rules
         return await self._turns.run(
             responding(
                 impression,
                 asked,
                 rules.setup,
-                source_of(ready.entry.record, ready.decoded.schema.value),
+                source_of(ready.entry.record, schema.value if schema else None),
                 sample_rate=rules.sampling.rate(impression.experiment_id),
                 produced_at_us=int(self._wall() * 1e6),
             )

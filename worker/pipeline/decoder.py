@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from worker.core.codec import framing, impression as codec
 from worker.core.codec.avro_schemas import Schema
 from worker.core.codec.framing import SchemaRef
+from worker.core.codec.json_reader import JsonRules
 from worker.core.errors import Poison, Retryable
-from worker.core.records import Impression, Reason, Record
+from worker.core.records import Headers, Impression, Reason, Record
 from worker.core.simulation.sampling import Sampling, Skip, UserBudget
 from worker.pipeline.ports import WriterSchemas
 
@@ -22,29 +23,37 @@ MAX_FETCHES = 8  # schemas that are asked for at once: a flood of unknown ids mu
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """An impression and who wrote it."""
+    """An impression and who wrote it; plain JSON has no schema."""
 
     impression: Impression
-    schema: SchemaRef
+    schema: SchemaRef | None
 
 
 class Decoder:
     """Decodes, validates and samples, one record at a time.
 
-    `wall` gives seconds since 1970, for the age of events.  `outages` has the schemas whose last fetch
-    failed, and why.
+    `json` has the rules of a JSON input, None where it is Avro.  JSON names its own fields, so its schema, if it names
+    one, is never fetched.  `wall` gives seconds since 1970, for the age of events.  `outages` has the schemas whose
+    last fetch failed, and why.
     """
 
     def __init__(
-        self, schemas: WriterSchemas, sampling: Sampling, user_budget: UserBudget, *, wall: Callable[[], float]
+        self,
+        schemas: WriterSchemas,
+        sampling: Sampling,
+        user_budget: UserBudget,
+        *,
+        json: JsonRules | None = None,
+        wall: Callable[[], float],
     ) -> None:
+        self._json = json
         self._schemas, self._sampling, self._user_budget, self._wall = schemas, sampling, user_budget, wall
         self._fetching = asyncio.Semaphore(MAX_FETCHES)
         self.outages: dict[SchemaRef, str] = {}
 
     def missing(self, record: Record) -> SchemaRef | None:
         """Return the writer schema to fetch before a record can be decoded; None if nothing must be fetched."""
-        ref = _ref(record)
+        ref = _ref(record) if self._json is None else None
         return ref if ref is not None and self._schemas.known(ref) is None else None
 
     async def fetch(self, ref: SchemaRef) -> Schema:
@@ -80,13 +89,19 @@ class Decoder:
             raise Poison(Reason.HEADERS, record.problem)
         if record.value is None:
             return Skip.TOMBSTONE
-        ref, payload = framing.split(record.value, record.headers)
-        schema = self._schemas.known(ref) if schema is None else schema
-        impression = codec.decode(payload, await self.fetch(ref) if schema is None else schema)
+        ref, impression = await self._read(record.value, record.headers, schema)
         skip = self._sampling.skip(impression, now_s=self._wall())
         if skip is None and not self._is_within_budget(impression):
             skip = Skip.USER_BUDGET
         return skip or Decoded(impression, ref)
+
+    async def _read(self, value: bytes, headers: Headers, schema: Schema | None) -> tuple[SchemaRef | None, Impression]:
+        if self._json is not None:
+            named, text = framing.split_json(value, headers)
+            return named, codec.decode_json(text, self._json)
+        ref, payload = framing.split(value, headers)
+        schema = self._schemas.known(ref) if schema is None else schema
+        return ref, codec.decode(payload, await self.fetch(ref) if schema is None else schema)
 
     def _is_within_budget(self, impression: Impression) -> bool:
         """Count an event of its user's day; log once that more users came than can be counted."""

@@ -43,6 +43,7 @@ def rules(settings: Settings, engine: Engine, positions: Mapping[int, PositionPr
         max_draws=max_draws(settings, engine),
         max_restarts=settings.max_engine_restarts,
         drain_timeout_s=settings.drain_timeout_s,
+        json=settings.json_rules,
     )
 
 

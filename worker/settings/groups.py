@@ -20,6 +20,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic_settings import NoDecode
 
+from worker.core.codec.json_reader import JsonRules
 from worker.core.prompts.prompt import Writing
 from worker.core.suggestions import did_you_mean
 from worker.settings import engines, times
@@ -75,6 +76,13 @@ class KafkaSettings(_Group):
     input_topics: Annotated[list[str], NoDecode, BeforeValidator(_split_topics)] = Field(
         ["impressions"], min_length=1, description="Input topics, comma-separated; `^regex` reads every match"
     )
+    input_format: Literal["avro", "json"] = Field(
+        "avro",
+        description="Format of the impressions; json: plain, or as a registry's JSON Schema serializers write it",
+    )
+    json_unknown_fields: Literal["refuse", "ignore"] = Field(
+        "refuse", description="JSON fields that are not in our schema: a dead letter, or passed over"
+    )
     output_topic: str = Field("responses", min_length=1, description="Topic for simulated responses")
     dead_letter_topic: str = Field("impressions.dlq", min_length=1, description="Topic for dead-lettered records")
     delivery: Literal["exactly-once", "at-least-once"] = Field(
@@ -111,6 +119,13 @@ class KafkaSettings(_Group):
     schema_registry_url: str | None = Field(None, description="Schema registry URL; unset: single-object encoding")
     schema_registry_auth_file: Path | None = Field(None, description="File with user:password for the registry")
     pass_headers: Names = Field([], description="Input headers to copy to the responses, by name")
+
+    @property
+    def json_rules(self) -> JsonRules | None:
+        """How JSON impressions are read; None if they are Avro."""
+        if self.input_format == "avro":
+            return None
+        return JsonRules(refuse_unknown=self.json_unknown_fields == "refuse")
 
 
 class SamplingSettings(_Group):

@@ -26,6 +26,8 @@ from tests.support.world import (
     working,
 )
 from worker.core.blockers import Blocker
+from worker.core.codec.avro_encoder import JsonEncoder
+from worker.core.codec.json_reader import JsonRules
 from worker.core.delivery.handover_messages import (
     Aborted,
     Committed,
@@ -959,3 +961,16 @@ async def test_attributes_that_the_prompt_does_not_show_are_logged_once(caplog: 
     assert told == [
         "products items: the prompt has no place for brand and 1 other; the page Domains lists what is shown"
     ]
+
+
+@jumping
+async def test_json_is_answered_whether_it_names_a_schema_or_not_and_no_registry_is_asked() -> None:
+    text = JsonEncoder().encode(impression())
+    async with working(json=JsonRules()) as world:
+        await world.read(text, b"\x00\x00\x00\x00\x07" + text, b"\xef\xbb\xbf " + text, event())
+        await world.committed(A, 4)
+    sources = Counter(
+        response(message)["source"]["schema_id"] for message in world.sink.log if message.topic == "responses"
+    )
+    assert sources == {None: 2 * QUESTIONS, "7": QUESTIONS}
+    assert world.watch.counts["dead letter magic"] == 1, "Avro"

@@ -1,4 +1,4 @@
-"""Our records to Avro bytes, framed."""
+"""Our records to bytes: Avro, framed, or JSON."""
 
 import json
 from collections.abc import Mapping
@@ -51,6 +51,14 @@ class Encoder:
         stream.write(self._frame)
         fastavro.schemaless_writer(stream, self._schema, plain(record))
         return stream.getvalue()
+
+
+class JsonEncoder:
+    """Encodes records as plain JSON, without a schema; times are microseconds."""
+
+    def encode(self, record: object) -> bytes:
+        """Return the UTF-8 text of a record, a dataclass or plain data."""
+        return json.dumps(plain(record), ensure_ascii=False).encode()
 
 
 @cache

@@ -5,6 +5,8 @@ Framings on input, told apart by the first bytes or a header:
     0x00 + 4-byte schema id            Confluent's prefix; the id, 31 bits of it, is looked up in a registry
     header __value_schema_id           0x01 + 16-byte GUID, the payload bare; looked up in a registry
     0xC3 0x01 + 8-byte fingerprint     Avro's single-object encoding, CRC-64-AVRO, little-endian
+    {                                  plain JSON, without a schema; read where the input's format is JSON, with the
+                                       first two framings, which the registry's JSON Schema serializers write
 """
 
 from dataclasses import dataclass
@@ -16,6 +18,7 @@ from worker.core.records import Headers, Reason
 CONFLUENT_MAGIC = 0
 SINGLE_OBJECT_MAGIC = b"\xc3\x01"
 GUID_HEADER = "__value_schema_id"
+UTF8_MARK = b"\xef\xbb\xbf"
 
 
 class SchemaRefKind(StrEnum):
@@ -34,17 +37,44 @@ class SchemaRef:
     value: str
 
 
+def split_json(value: bytes, headers: Headers) -> tuple[SchemaRef | None, bytes]:
+    """Return which schema a JSON message names, None for plain JSON, and its text.
+
+    Raises `Poison` (`Reason.MAGIC`) if the value starts as none of them.
+    """
+    if value[:1] == b"{" or value.removeprefix(UTF8_MARK).lstrip()[:1] == b"{":
+        guid = _guid(headers)
+        return (SchemaRef(SchemaRefKind.GUID, guid) if guid else None), value
+    if _has_id(value):
+        return _id_of(value), value[5:]
+    message = f"{len(value)} bytes that start with 0x{value[:2].hex()}, want a JSON object, or 0x00 and a schema id"
+    raise Poison(Reason.MAGIC, message)
+
+
 def split(value: bytes, headers: Headers) -> tuple[SchemaRef, bytes]:
     """Return which schema wrote a message, and its payload: the rest of `value`, not copied out of a header.
 
     Raises `Poison` (`Reason.MAGIC`) if the value starts as no framing that is read here.
     """
-    guid = next((data for name, data in headers if name == GUID_HEADER and data), None)
-    if guid and guid[0] == 1 and len(guid) == 17:  # noqa: PLR2004 - a byte of magic and a GUID
-        return SchemaRef(SchemaRefKind.GUID, guid[1:].hex()), value
+    if guid := _guid(headers):
+        return SchemaRef(SchemaRefKind.GUID, guid), value
     if value[:2] == SINGLE_OBJECT_MAGIC and len(value) > 10:  # noqa: PLR2004 - magic and fingerprint
         return SchemaRef(SchemaRefKind.FINGERPRINT, value[2:10].hex()), value[10:]
-    if value[:1] == bytes([CONFLUENT_MAGIC]) and len(value) > 5 and value[1] < 0x80:  # noqa: PLR2004 - magic and id
-        return SchemaRef(SchemaRefKind.ID, str(int.from_bytes(value[1:5], "big"))), value[5:]
+    if _has_id(value):
+        return _id_of(value), value[5:]
     message = f"{len(value)} bytes that start with 0x{value[:2].hex()}, want 0x00 and a schema id or 0xc301"
     raise Poison(Reason.MAGIC, message)
+
+
+def _guid(headers: Headers) -> str:
+    """Return the GUID of a message's schema, hex; "" if no header names one."""
+    guid = next((data for name, data in headers if name == GUID_HEADER and data), None)
+    return guid[1:].hex() if guid and guid[0] == 1 and len(guid) == 17 else ""  # noqa: PLR2004 - magic and a GUID
+
+
+def _has_id(value: bytes) -> bool:
+    return value[:1] == bytes([CONFLUENT_MAGIC]) and len(value) > 5 and value[1] < 0x80  # noqa: PLR2004 - magic and id
+
+
+def _id_of(value: bytes) -> SchemaRef:
+    return SchemaRef(SchemaRefKind.ID, str(int.from_bytes(value[1:5], "big")))

@@ -1,4 +1,4 @@
-"""Avro bytes to impressions, checked; plain data of any wire format to impressions, validated.
+"""Bytes to impressions, checked: Avro, or JSON (`codec.json_reader`); plain data of either, validated.
 
 Schemas and bytes are untrusted.  A writer's schema is checked first (`codec.schema_limits`), then each record
 is read within bounds (`codec.avro`), with the writer's logical types honoured (`codec.logical_types`); last,
@@ -18,9 +18,10 @@ from typing import TypeVar
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
-from worker.core.codec import schema_limits
+from worker.core.codec import json_reader, schema_limits
 from worker.core.codec.avro import Bounds, compile_reader
 from worker.core.codec.avro_schemas import Reader, Schema, schema_text
+from worker.core.codec.json_reader import JsonRules
 from worker.core.codec.logical_types import Unfit
 from worker.core.errors import Poison
 from worker.core.outcomes import Action, Outcome
@@ -72,6 +73,14 @@ def decode(payload: bytes, writer: Schema) -> Impression:
     schema does not fit ours.
     """
     return impression(decode_plain(payload, writer, "RecommendationImpression"))
+
+
+def decode_json(text: bytes, rules: JsonRules) -> Impression:
+    """Decode and validate one impression from JSON, as `decode` does from Avro.
+
+    Raises `Poison`: `JSON`, `UTF8`, `LIMIT` or `INVALID`.
+    """
+    return impression(json_reader.decode(text, "RecommendationImpression", rules), show_names=rules.show_names)
 
 
 def decode_plain(payload: bytes, writer: Schema, name: str) -> Mapping[str, object]:
