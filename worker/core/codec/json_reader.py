@@ -40,7 +40,7 @@ MAX_SHOWN = 40  # characters of a name or time that are told
 MAX_TOLD = 5  # unknown fields
 WANT_TIME = "want an ISO 8601 time with its zone, such as 2026-11-01T00:00:00Z, or microseconds since 1970"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*+"', re.DOTALL)
+_QUOTED = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 _BRACKETS = re.compile(r"[\[\]{}]")
 _WORDS = {
     "RecommendationImpression": "an impression",
