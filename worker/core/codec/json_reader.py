@@ -34,7 +34,7 @@ from worker.core.records import Reason
 from worker.core.suggestions import did_you_mean
 from worker.core.validation_text import kind
 
-MAX_CHARS = 4 << 20  # of one record: four times what Kafka takes by default
+MAX_CHARS = 2 << 20  # of one record: twice what Kafka takes by default
 MAX_DEPTH = 64  # nested objects and lists; our own records have 7
 MAX_SHOWN = 40  # characters of a name or time that are told
 MAX_TOLD = 5  # unknown fields
