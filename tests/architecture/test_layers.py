@@ -55,6 +55,7 @@ EXTRA = {
     "worker.core.codec.avro_encoder": {"fastavro", "io"},
     "worker.core.codec.avro_schemas": {"fastavro", "importlib", "pathlib"},
     "worker.core.codec.impression": {"pydantic", "pydantic_core"},
+    "worker.core.codec.mapping": {"jmespath"},
     "worker.core.prompts.reference_import": {"ast", "yaml"},  # text in, text out
     "worker.core.records": {"annotated_types", "pydantic"},
     # The C library's and RE2's matchers: the client and the broker use these, and any other would find other topics.

@@ -130,6 +130,29 @@ def test_json_is_answered_once_plain_and_framed_without_asking_a_registry(stage:
     assert Counter(answer["source"]["schema_id"] for answer in judge.answers()) == {None: 300, "7": 300}
 
 
+def test_foreign_events_are_answered_once_by_a_mapping(stage: Stage) -> None:
+    """A worker that dies and one that goes on; events that are not meant leave nothing but their offset."""
+    stage.create(partitions=3)
+    path = Path(__file__).parents[1] / "unit" / "settings" / "mappings" / "segment.json"
+    event = json.loads(path.read_text(encoding="utf-8"))["event"]
+    events = [event | {"messageId": event_id(n), "event": "x" if n % 10 == 9 else event["event"]} for n in range(200)]
+    send_raw(stage, ((b"user-%d" % number, json.dumps(one).encode()) for number, one in enumerate(events)))
+
+    def meant(value: bytes) -> dict[str, Any] | None:
+        found = json.loads(value)
+        slates = [{"variant": "control", "role": "CONTROL"}]
+        return {"event_id": found["messageId"], "slates": slates} if found["event"] != "x" else None
+
+    settings = {"input_format": "json", "mapping": "segment"}
+    with stage.worker(**settings, flush_max_records=10) as worker:
+        worker.until(lambda: worker.metric("responses_total") > 0, "answer")
+        worker.kill()
+    assert stage.run("--until-end", **settings).exit_code() == 0
+    verdict = judge_of(stage, decode_in=meant).verdict()
+    verdict.assert_exactly_once()
+    assert len(verdict.expected) == 180
+
+
 def test_a_replay_writes_the_format_that_the_worker_reads(stage: Stage, movielens: Path) -> None:
     settings = as_flags(stage.settings(input_format="json"))
     assert mirrorstream("topics", "create", "--partitions", "1", *settings).returncode == 0

@@ -16,7 +16,7 @@ from worker.kafka.sink import KafkaSink
 from worker.kafka.source import KafkaSource
 from worker.pipeline.ports import Engine
 from worker.runtime import pipeline_config, position_profile as position_bias
-from worker.settings import Settings, prompt_profiles, secret_files
+from worker.settings import Settings, mappings, prompt_profiles, secret_files
 from worker.settings.engines import ENGINES
 
 OPEN_S = 25.0  # for two tries to start transactions
@@ -72,7 +72,8 @@ def _all(settings: Settings, *, position_profile: bool) -> Iterator[Result]:
 
 def _sample(settings: Settings, path: Path) -> Iterator[Result]:
     try:
-        for what, detail, warning in check_sample.look(path, prompt_profiles.load(settings.prompt_profile)):
+        mapping = mappings.load(settings.mapping) if settings.mapping else None
+        for what, detail, warning in check_sample.look(path, prompt_profiles.load(settings.prompt_profile), mapping):
             yield Result(what, ok=True, detail=detail, warning=warning)
     except MirrorstreamError as error:
         yield Result("sample", ok=False, detail=str(error).removesuffix("; nothing more was replayed"))

@@ -6,6 +6,7 @@ from itertools import islice
 from pathlib import Path
 
 from worker.cli.replay_sources import JsonLines
+from worker.core.codec.mapping import EventMapping
 from worker.core.prompts.prompt import Profile
 from worker.core.prompts.unshown import looks_like_id, told, unshown
 from worker.core.records import Impression
@@ -15,12 +16,12 @@ LEAST_SHARE = 0.8  # of a field's texts that look like ids
 TITLES = frozenset({"text", "title", "name"})  # of which bare numbers are ids; of others they are counts and prices
 
 
-def look(path: Path, profile: Profile) -> Iterator[tuple[str, str, bool]]:
+def look(path: Path, profile: Profile, mapping: EventMapping | None = None) -> Iterator[tuple[str, str, bool]]:
     """Yield what is to be known of the first impressions: of what, a sentence, and whether it is a warning.
 
     Raises `BadSettings` with the line for one that is refused.
     """
-    moments = islice(JsonLines(path, limit=0), MAX_IMPRESSIONS)
+    moments = islice(JsonLines(path, limit=0, mapping=mapping), MAX_IMPRESSIONS)
     impressions = [impression for impression, _ in moments if impression is not None]
     yield "sample", f"{path}: {len(impressions)} impressions are valid", not impressions
     missing = defaultdict[str, set[str]](set)

@@ -17,7 +17,7 @@ from rich.markup import escape
 from typer.core import TyperGroup
 
 from worker import __version__
-from worker.cli import bench, dlq, experiment, prompts, trace
+from worker.cli import bench, dlq, experiment, map as map_command, prompts, trace
 from worker.cli.options import Bootstrap, Config, Json, Set, check_writable, group, moment, settings_of, show_help, tell
 from worker.core.errors import BadSettings, MirrorstreamError, masked
 from worker.core.suggestions import did_you_mean
@@ -48,6 +48,7 @@ app.add_typer(topics_app, name="topics")
 app.add_typer(schemas_app, name="schemas")
 app.add_typer(experiment.app, name="experiment")
 app.add_typer(prompts.app, name="prompts")
+app.add_typer(map_command.app, name="map")
 app.add_typer(dlq.app, name="dlq")
 app.command(epilog="Example: mirrorstream bench --bootstrap localhost:9092 --rounds 5 --chart bench.svg")(bench.bench)
 app.command(epilog="Example: mirrorstream trace 0b5c6f9e-5a3e-4d6f-8f0c-2f6a5c1d7e90 --since 2026-11-29")(trace.trace)
@@ -149,6 +150,9 @@ def replay(
         typer.Option(help="CSV to write the real lift of each finished test to, for `experiment backtest`."),
     ] = None,
     events: Annotated[int, typer.Option(min=0, help="Maximum number of records (0: all).")] = 0,
+    mapping: Annotated[
+        str | None, typer.Option(help="Mapping of the file's events to impressions: a name or a path.")
+    ] = None,
     number_positions: Annotated[
         bool, typer.Option("--number-positions", help="Number the items of each slate by their order in the file.")
     ] = False,
@@ -172,12 +176,15 @@ def replay(
         raise BadSettings("replay: --finished-tests and --personas need each other")
     if finished_tests is None and (users or real_to):
         raise BadSettings("replay: --users and --real-to need --finished-tests")
-    if number_positions and file is None:
-        raise BadSettings("replay: --number-positions needs a file of JSON Lines")
+    if (number_positions or mapping) and file is None:
+        raise BadSettings("replay: --number-positions and --mapping need a file of JSON Lines")
     finished = FinishedFiles(finished_tests, personas, users, real_to) if finished_tests and personas else None
     found = settings_of(config, bootstrap, settings)
     check_writable("--real-to", real_to, beside=(file, finished_tests, personas))
-    moments = source(file, movielens, finished, limit=events, number_positions=number_positions)
+    from worker.settings import mappings
+
+    mapped = mappings.load(mapping) if mapping else None
+    moments = source(file, movielens, finished, limit=events, number_positions=number_positions, mapping=mapped)
     tell(send(found, moments, rate=rate, outcomes_topic=outcomes_topic, console=console), as_json=as_json)
 
 

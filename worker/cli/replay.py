@@ -23,6 +23,7 @@ from worker.cli import finished_tests, replay_sources
 from worker.cli.replay_sources import Impressions
 from worker.core.codec import framing, impression as codec, json_reader
 from worker.core.codec.avro_encoder import Encoder
+from worker.core.codec.mapping import EventMapping
 from worker.core.errors import BadSettings, Fatal, Poison, Retryable
 from worker.core.records import Record
 from worker.core.topics.topic_patterns import is_pattern
@@ -49,6 +50,7 @@ def source(
     *,
     limit: int,
     number_positions: bool = False,
+    mapping: EventMapping | None = None,
 ) -> Impressions:
     """Return what is replayed; one of the three is given.  Raises `BadSettings` for a file that is something else."""
     if finished is not None:
@@ -60,7 +62,7 @@ def source(
     if movielens is not None:
         return replay_sources.from_movielens(movielens, limit=limit)
     rules = replace(replay_sources.FILE_RULES, number_positions=number_positions)
-    return replay_sources.JsonLines(file or Path(), limit=limit, rules=rules)
+    return replay_sources.JsonLines(file or Path(), limit=limit, rules=rules, mapping=mapping)
 
 
 def replay(
@@ -68,6 +70,8 @@ def replay(
 ) -> dict[str, object]:
     """Send impressions to the first input topic, outcomes to theirs, with a progress bar; return a summary."""
     topic = settings.input_topics[0]
+    if settings.mapping is not None:
+        raise BadSettings(f"mapping: {topic} has foreign events, and a replay sends impressions; --mapping maps a file")
     if is_pattern(topic):
         raise BadSettings(f"input_topics: {topic} is a pattern; a replay needs the name of one topic")
     for name in filter(None, (topic, outcomes_topic)):

@@ -17,6 +17,7 @@ from worker.cli import movielens
 from worker.core.codec import impression as codec, json_reader
 from worker.core.codec.avro_encoder import Encoder, JsonEncoder
 from worker.core.codec.json_reader import JsonRules
+from worker.core.codec.mapping import EventMapping
 from worker.core.errors import BadSettings, Poison
 from worker.core.outcomes import Outcome
 from worker.core.records import Impression, Message
@@ -68,10 +69,12 @@ class Impressions:
 class JsonLines(Impressions):
     """The impressions and outcomes of a file of JSON Lines."""
 
-    def __init__(self, path: Path, *, limit: int, rules: JsonRules = FILE_RULES) -> None:
+    def __init__(
+        self, path: Path, *, limit: int, rules: JsonRules = FILE_RULES, mapping: EventMapping | None = None
+    ) -> None:
         """Read the file's start.  Raises `BadSettings` if that is no JSON Lines, before anything is sent."""
         check(path)
-        self._rules = rules
+        self._rules, self._mapping = rules, mapping
         super().__init__(self._read(path), limit=limit)
         self._size = path.stat().st_size if path.is_file() else 0  # a pipe has none
         self._num_bytes = 0
@@ -84,7 +87,11 @@ class JsonLines(Impressions):
 
     def _read(self, path: Path) -> Iterator[Moment]:
         for number, line in lines(path, self._tell, limit=self._limit):
-            yield _moment(f"{path}, line {number}", line, self._rules)
+            place = f"{path}, line {number}"
+            if self._mapping is None:
+                yield _moment(place, line, self._rules)
+            elif (mapped := _mapped(place, line, self._mapping)) is not None:
+                yield mapped, None
 
     def _tell(self, num_bytes: int) -> None:
         self._num_bytes += num_bytes
@@ -204,6 +211,14 @@ def _moment(place: str, line: str, rules: JsonRules) -> Moment:
             return None, codec.outcome(json_reader.fields(content, "Outcome", rules))
         plain = json_reader.fields(content, "RecommendationImpression", rules)
         return codec.impression(plain, show_names=True), None
+    except Poison as poison:
+        raise BadSettings(f"{place}: {poison}; nothing more was replayed") from poison
+
+
+def _mapped(place: str, line: str, mapping: EventMapping) -> Impression | None:
+    """Return the impression of an event, None for one that is passed over.  Raises `BadSettings` with its place."""
+    try:
+        return mapping.impression(json_object(place, line), show_names=True)
     except Poison as poison:
         raise BadSettings(f"{place}: {poison}; nothing more was replayed") from poison
 

@@ -74,6 +74,8 @@ def plant(
     topic = settings.input_topics[0]
     if is_pattern(topic):
         raise BadSettings(f"input_topics: {topic} is a pattern; placebos need the name of one topic")
+    if settings.mapping is not None:
+        raise BadSettings(f"mapping: placebos are impressions, and {topic} has events for {settings.mapping}")
     encoder = registry.impressions_encoder(settings, topic)
     schemas = registry.Schemas(settings.schema_registry_url, settings.schema_registry_auth_file)
     following, publisher = Following(settings, [topic], Reached({})), admin.Publisher(settings)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from worker.core.codec.json_reader import JsonRules
+from worker.core.codec.mapping import EventMapping
 from worker.core.delivery.dead_letter import to_message
 from worker.core.records import DeadLetter, Message
 from worker.core.simulation.prepare import Asking
@@ -24,7 +25,7 @@ class Rules:
     max_draws: int  # in the engine at once
     max_restarts: int  # of the engine, in a row
     drain_timeout_s: float
-    json: JsonRules | None = None  # of the input; None: it is Avro
+    json: JsonRules | EventMapping | None = None  # of the input; None: it is Avro
 
     def to_message(self, letter: DeadLetter) -> Message:
         """Return the message of a dead letter, small enough for its topic."""

@@ -9,6 +9,7 @@ from worker.core.codec import framing, impression as codec
 from worker.core.codec.avro_schemas import Schema
 from worker.core.codec.framing import SchemaRef
 from worker.core.codec.json_reader import JsonRules
+from worker.core.codec.mapping import EventMapping
 from worker.core.errors import Poison, Retryable
 from worker.core.records import Headers, Impression, Reason, Record
 from worker.core.simulation.sampling import Sampling, Skip, UserBudget
@@ -32,9 +33,9 @@ class Decoded:
 class Decoder:
     """Decodes, validates and samples, one record at a time.
 
-    `json` has the rules of a JSON input, None where it is Avro.  JSON names its own fields, so its schema, if it names
-    one, is never fetched.  `wall` gives seconds since 1970, for the age of events.  `outages` has the schemas whose
-    last fetch failed, and why.
+    `json` has the rules or the mapping of a JSON input, None where it is Avro.  JSON names its own fields, so its
+    schema, if it names one, is never fetched.  `wall` gives seconds since 1970, for the age of events.  `outages` has
+    the schemas whose last fetch failed, and why.
     """
 
     def __init__(
@@ -43,7 +44,7 @@ class Decoder:
         sampling: Sampling,
         user_budget: UserBudget,
         *,
-        json: JsonRules | None = None,
+        json: JsonRules | EventMapping | None = None,
         wall: Callable[[], float],
     ) -> None:
         self._json = json
@@ -90,12 +91,19 @@ class Decoder:
         if record.value is None:
             return Skip.TOMBSTONE
         ref, impression = await self._read(record.value, record.headers, schema)
+        if impression is None:
+            return Skip.UNMAPPED
         skip = self._sampling.skip(impression, now_s=self._wall())
         if skip is None and not self._is_within_budget(impression):
             skip = Skip.USER_BUDGET
         return skip or Decoded(impression, ref)
 
-    async def _read(self, value: bytes, headers: Headers, schema: Schema | None) -> tuple[SchemaRef | None, Impression]:
+    async def _read(
+        self, value: bytes, headers: Headers, schema: Schema | None
+    ) -> tuple[SchemaRef | None, Impression | None]:
+        if isinstance(self._json, EventMapping):
+            named, text = framing.split_json(value, headers)
+            return named, self._json.decode(text)
         if self._json is not None:
             named, text = framing.split_json(value, headers)
             return named, codec.decode_json(text, self._json)

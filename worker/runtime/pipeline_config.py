@@ -13,7 +13,7 @@ from worker.core.simulation.response_builder import Setup
 from worker.core.simulation.sampling import Sampling, UserBudget
 from worker.pipeline.config import Rules
 from worker.pipeline.ports import Engine
-from worker.settings import Settings, prompt_profiles
+from worker.settings import Settings, mappings, prompt_profiles
 from worker.settings.groups import EngineSettings
 
 BROKER_BYTES = 1_000  # what the broker counts beside a message's key, value and headers
@@ -43,7 +43,7 @@ def rules(settings: Settings, engine: Engine, positions: Mapping[int, PositionPr
         max_draws=max_draws(settings, engine),
         max_restarts=settings.max_engine_restarts,
         drain_timeout_s=settings.drain_timeout_s,
-        json=settings.json_rules,
+        json=mappings.load(settings.mapping) if settings.mapping else settings.json_rules,
     )
 
 

@@ -17,6 +17,7 @@ from worker.core.topics.topic_patterns import INTERNAL, TopicPatterns
 from worker.settings import (
     addresses,
     kafka_options as librdkafka,
+    mappings,
     prompt_profiles,
     secret_files,
     vllm_options as engine_arguments,
@@ -123,9 +124,14 @@ def _room(max_tokens: int | None, max_model_len: int) -> Iterator[str]:
         yield f"max_tokens: {max_tokens} leave no room for a prompt in {max_model_len}"
 
 
+def _mapping_format(mapping: str | None, input_format: str) -> Iterator[str]:
+    if mapping is not None and input_format != "json":
+        yield "mapping: needs input_format=json"
+
+
 _TOGETHER = (
     _read, _written, addresses.topics, addresses.identities, addresses.brokers, addresses.registry, _options, _batch,
-    _reference, _reference_draws, _rates, _member, addresses.servers, _engine, _dtype, _room,
+    _reference, _reference_draws, _rates, _member, addresses.servers, _engine, _dtype, _room, _mapping_format,
 )  # fmt: skip
 
 # -- files
@@ -133,6 +139,14 @@ _TOGETHER = (
 
 def _kafka_secrets(kafka_secrets: Path | None, kafka_options: dict[str, str]) -> Iterator[str]:
     yield from secret_problems(kafka_secrets, kafka_options)
+
+
+def _mapping(mapping: str | None) -> Iterator[str]:
+    try:
+        if mapping is not None:
+            mappings.load(mapping)
+    except BadSettings as error:
+        yield str(error)
 
 
 def _registry_auth(schema_registry_url: str | None, schema_registry_auth_file: Path | None) -> Iterator[str]:
@@ -156,4 +170,4 @@ def _profile(prompt_profile: str) -> Iterator[str]:
         yield str(error)
 
 
-_FILES = (_kafka_secrets, _registry_auth, _chat_template)
+_FILES = (_kafka_secrets, _registry_auth, _chat_template, _mapping)

@@ -80,6 +80,9 @@ class KafkaSettings(_Group):
         "avro",
         description="Format of the impressions; json: plain, or as a registry's JSON Schema serializers write it",
     )
+    mapping: str | None = Field(
+        None, min_length=1, description="Mapping of foreign JSON events to impressions, a name or a path"
+    )
     json_unknown_fields: Literal["refuse", "ignore"] = Field(
         "refuse", description="JSON fields that are not in our schema: a dead letter, or passed over"
     )

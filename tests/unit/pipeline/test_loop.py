@@ -1,8 +1,10 @@
 """The loop with fakes around it: what becomes of a record, and of everything that can go wrong with it."""
 
 import asyncio
+import json
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -49,6 +51,7 @@ from worker.pipeline.decoder import Decoded
 from worker.pipeline.in_flight import RecordInFlight
 from worker.pipeline.ports import AllRead
 from worker.pipeline.refusals import MAX_ROW
+from worker.settings import mappings
 
 # -- one record
 
@@ -974,3 +977,17 @@ async def test_json_is_answered_whether_it_names_a_schema_or_not_and_no_registry
     )
     assert sources == {None: 2 * QUESTIONS, "7": QUESTIONS}
     assert world.watch.counts["dead letter magic"] == 1, "Avro"
+
+
+@jumping
+async def test_mapped_events_are_answered_others_are_counted_and_bad_ones_are_dead_letters() -> None:
+    case = json.loads((Path(__file__).parents[1] / "settings" / "mappings" / "ga4.json").read_text())
+    texts = [json.dumps(case["event"] | change) for change in ({}, {"event_name": "page_view"}, {"items": 7})]
+    async with working(json=mappings.load("ga4")) as world:
+        await world.read(*(text.encode() for text in texts))
+        await world.committed(A, 3)
+    topics = Counter(message.topic for message in world.sink.log)
+    assert topics == {"responses": 1, "impressions.dlq": 1}, "one slate is one question"
+    assert world.watch.counts["skipped unmapped"] == 1
+    [letter] = [message for message in world.sink.log if message.topic == "impressions.dlq"]
+    assert dict(letter.headers)["ms-detail"] == b"slates.0.items: want a list (from items)"

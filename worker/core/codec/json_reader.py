@@ -76,8 +76,13 @@ def decode(text: bytes, name: str, rules: JsonRules) -> Mapping[str, object]:
 
     Raises `Poison`: `JSON` if it is no JSON object or beyond a bound, `UTF8`, or `INVALID` with the place.
     """
+    return fields(parse_bytes(text), name, rules)
+
+
+def parse_bytes(text: bytes) -> dict[str, object]:
+    """Return the JSON object of UTF-8 text.  Raises `Poison` (`UTF8`) too."""
     try:
-        return fields(parse(text.decode("utf-8-sig")), name, rules)
+        return parse(text.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise Poison(Reason.UTF8, f"byte {error.start:,}: is not UTF-8") from error
 
@@ -122,6 +127,9 @@ class _Decimal(float):
         return number
 
     text: str
+
+
+_Decimal.__name__ = "float"  # by which JMESPath's functions know a number
 
 
 def _object(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:

@@ -49,6 +49,9 @@ class Skip(StrEnum):
     USER_BUDGET = "user_budget"
     """The user had `max_events_per_user_per_day` events on that day."""
 
+    UNMAPPED = "unmapped"
+    """The event is none of those that the `mapping` is for."""
+
     TOMBSTONE = "tombstone"
     """The record has no value, as compacted topics mark a deleted key."""
 

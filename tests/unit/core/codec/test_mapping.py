@@ -1,0 +1,127 @@
+"""A mapping reads what it says, within bounds, and says what is wrong with itself."""
+
+import json
+from typing import Any
+
+import pytest
+
+from worker.core.codec.mapping import MAX_EACH, compile_mapping
+from worker.core.errors import BadSettings, Poison
+
+BASE: dict[str, Any] = {
+    "event_id": "id",
+    "occurred_at": {"from": "at", "unit": "ms"},
+    "user": {"user_id": "user"},
+    "slates": [{"variant": {"value": "control"}, "items": {"each": "shelf.items", "item_id": "sku", "text": "title"}}],
+}
+EVENT: dict[str, Any] = {
+    "id": 7, "at": 1_793_491_200_000, "user": "u",
+    "shelf": {"items": [{"sku": 1, "title": "a"}, {"sku": 2, "title": "b"}]},
+}  # fmt: skip
+
+
+def mapped(change: dict[str, Any] | None = None, event: dict[str, Any] | None = None, **top: Any) -> Any:
+    mapping = compile_mapping("m", {"impression": BASE | (change or {}), **top})
+    return mapping.decode(json.dumps(EVENT | (event or {})).encode())
+
+
+def test_a_list_is_read_entry_by_entry_and_numbered() -> None:
+    found = mapped()
+    assert (found.event_id, found.occurred_at) == ("7", 1_793_491_200_000_000)
+    assert [(item.item_id, item.position, item.text) for item in found.slates[0].items] == [
+        ("1", 0, "a"),
+        ("2", 1, "b"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("at", "unit"),
+    [
+        (1_793_491_200, "s"), (1_793_491_200.0, "s"), ("1793491200000", "ms"), (1_793_491_200_000_000, "us"),
+        (1_793_491_200_000_000_123, "ns"), ("2026-11-01T01:00:00+01:00", "us"), ("2026-11-01 00:00:00", "utc"),
+        ("2026-11-01T00:00:00Z", "utc"),
+    ],
+)  # fmt: skip
+def test_a_time_is_read_in_its_unit(at: object, unit: str) -> None:
+    assert mapped({"occurred_at": {"from": "at", "unit": unit}}, {"at": at}).occurred_at == 1_793_491_200_000_000
+
+
+@pytest.mark.parametrize("at", ["soon", True, [1], 1e40, "9" * 5_000, None])
+def test_a_time_that_is_none_is_refused_with_its_place(at: object) -> None:
+    with pytest.raises(Poison, match=r"^occurred_at: .*"):
+        mapped(event={"at": at})
+
+
+def test_events_that_are_not_meant_are_passed_over() -> None:
+    assert mapped(when="kind == 'list'") is None
+    assert mapped(when="kind == 'list'", event={"kind": "list"}) is not None
+
+
+def test_texts_that_stand_for_nothing_are_missing() -> None:
+    change = {"context": {"tz": "tz", "tags": "tags"}, "user": {"user_id": "user || anonymous"}}
+    event = {"tz": "(not set)", "tags": ["N/A", "a", None]}
+    found = mapped(change, event, missing=["(not set)", "N/A"])
+    assert found.context == {"tags": '["a"]'}
+
+
+def test_an_id_is_a_hash_of_fields_that_are_all_there() -> None:
+    change = {"event_id": {"hash": ["id", "at"]}}
+    assert mapped(change).event_id == mapped(change).event_id != mapped(change, {"at": 1_793_491_200_001}).event_id
+    with pytest.raises(Poison, match="event_id: is missing"):
+        mapped(change, {"id": None})
+
+
+def test_a_record_of_which_nothing_is_found_is_missing() -> None:
+    change = {"experiment": {"experiment_id": "experiment", "layer": {"value": "home"}}}
+    assert mapped(change).experiment is None
+    assert mapped(change, {"experiment": "e"}).experiment.layer == "home"
+
+
+def test_functions_know_the_numbers_of_an_event() -> None:
+    change = {"context": {"price": "to_string(ceil(price))", "more": "to_string(price > `1`)"}}
+    assert mapped(change, {"price": 4.5}).context == {"price": "5", "more": "true"}
+
+
+def test_a_long_history_keeps_its_newest_and_a_long_slate_its_first() -> None:
+    change = {"user": {"user_id": "user", "history": {"each": "past", "item": {"item_id": "@", "text": "@"}}}}
+    many = [str(number) for number in range(10 * MAX_EACH)]
+    items = [{"sku": name, "title": name} for name in many]
+    found = mapped(change, {"past": many, "shelf": {"items": items}})
+    assert found.user.history[-1].item.item_id == many[-1]
+    assert found.slates[0].items[0].item_id == "0"
+
+
+@pytest.mark.parametrize(
+    ("change", "event", "problem"),
+    [
+        ({}, {"shelf": {"items": 7}}, r"^slates.0.items: want a list \(from shelf.items\)"),
+        ({}, {"shelf": {}}, r"^slates: want at least 1 entry"),
+        ({}, {"user": {}}, r"^user.user_id: want text \(from user\)"),
+        ({"context": {"x": "abs(user)"}}, {}, r"^context.x: JMESPathTypeError \(from abs\(user\)\)"),
+        ({"contxt": {"x": "user"}}, {}, r"has a field that an impression has not; did you mean context\?"),
+    ],
+)
+def test_what_does_not_fit_is_told_with_both_places(change: Any, event: Any, problem: str) -> None:
+    with pytest.raises(Poison, match=problem):
+        mapped(change, event)
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ([], "want a map with `impression`"),
+        ({"impression": {}}, "impression: want an expression, a map or a list"),
+        ({"impression": BASE, "wen": "x"}, "wen: is no part of a mapping"),
+        ({"impression": BASE | {"event_id": "a b"}}, "impression.event_id: a b: is no JMESPath"),
+        ({"impression": BASE | {"event_id": 7}}, "impression.event_id: want an expression"),
+        ({"impression": BASE | {"event_id": "a" * 1_001}}, "event_id: want an expression of at most 1,000 characters"),
+        ({"impression": BASE | {"occurred_at": {"from": "a", "unit": "m"}}}, "unit m: want one of s, ms, us, ns, utc"),
+        ({"impression": BASE | {"event_id": {"value": 1, "hash": []}}}, "hash: cannot stand beside value"),
+        ({"impression": BASE | {"event_id": {"hash": "a"}}}, "event_id: want a list of texts"),
+        ({"impression": BASE | {"context": {str(n): "a" for n in range(400)}}}, "more than 400 expressions"),
+        ({"impression": BASE, "missing": "x"}, "missing: want a list of texts"),
+    ],
+)
+def test_a_mapping_that_is_wrong_is_told_with_its_place(content: Any, problem: str) -> None:
+    with pytest.raises(BadSettings, match=problem):
+        compile_mapping("m", content)

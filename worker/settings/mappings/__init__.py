@@ -1,0 +1,42 @@
+"""Mappings of foreign events as files: those that ship with this package, and any by path (`core.codec.mapping`)."""
+
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from worker.core.codec.mapping import EventMapping, compile_mapping
+from worker.core.errors import ODD_YAML, BadSettings, yaml_problem
+from worker.core.suggestions import did_you_mean
+
+
+@cache
+def load(name_or_path: str) -> EventMapping:
+    """Load a mapping that ships with the package by its name, or any by its path; it is read once a process.
+
+    Raises `BadSettings` if there is none, or if the file is no mapping.
+    """
+    try:
+        content: Any = yaml.safe_load(_read(name_or_path))
+    except (yaml.YAMLError, *ODD_YAML) as error:
+        raise BadSettings(f"mapping {name_or_path}: is not YAML: {yaml_problem(error)}") from error
+    return compile_mapping(name_or_path, content)
+
+
+def names() -> list[str]:
+    """List the mappings that ship with the package."""
+    return sorted(
+        entry.name.removesuffix(".yaml") for entry in files(__name__).iterdir() if entry.name.endswith(".yaml")
+    )
+
+
+def _read(name_or_path: str) -> bytes:
+    if name_or_path in names():
+        return files(__name__).joinpath(f"{name_or_path}.yaml").read_bytes()
+    try:
+        return Path(name_or_path).read_bytes()
+    except OSError as error:
+        wanted = f"want one of {', '.join(names())} or a path{did_you_mean(name_or_path, names())}"
+        raise BadSettings(f"mapping {name_or_path}: {error.strerror}; {wanted}") from error
