@@ -170,7 +170,7 @@ def _test(name: str, rows: Sequence[Row]) -> FinishedTest:
     arms_plain = [{"variant": arm, "items": _items(*row)} for arm, row in ordered]
     plain = _ANY | {"domain": domain, "experiment": {"experiment_id": name}, "slates": arms_plain}
     try:
-        read = json_reader.fields(plain, "RecommendationImpression", sources.FILE_RULES)
+        read = json_reader.fields(plain, "RecommendationImpression", json_reader.FILE_RULES)
         slates = codec.impression(read, show_names=True)
     except Poison as poison:
         raise BadSettings(f"{place}: test {name}: {poison}; nothing was replayed") from poison
@@ -219,7 +219,7 @@ def _item(place: str, position: int, item: object) -> dict[str, object]:
 def _persona(place: str, line: str) -> User:
     content = sources.json_object(place, line)
     try:
-        user = json_reader.fields(content, "User", sources.FILE_RULES)
+        user = json_reader.fields(content, "User", json_reader.FILE_RULES)
         return codec.impression(_ANY | {"user": user, "slates": [_ANY_SLATE]}, show_names=True).user
     except Poison as poison:
         raise BadSettings(f"{place}: {poison}; nothing was replayed") from poison

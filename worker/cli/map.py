@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from worker.cli import replay_sources as sources
 from worker.cli.options import Json, group, tell
 from worker.core.codec import avro_encoder
 from worker.core.codec.mapping import EventMapping
@@ -52,6 +51,8 @@ def try_mapping(
 
 def _rows(mapping: EventMapping, profile: prompt.Profile, sample: Path) -> Iterator[dict[str, object]]:
     """Yield what becomes of each event that is not passed over."""
+    from worker.cli import replay_sources as sources  # which has numpy
+
     sources.check(sample, "want one JSON object per line, each an event")
     for number, line in sources.lines(sample, limit=MAX_READ):
         place = f"{sample}, line {number}"

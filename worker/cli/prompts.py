@@ -11,7 +11,6 @@ import typer
 import yaml
 
 from worker.cli.options import Json, group, moment, tell
-from worker.cli.replay_sources import FILE_RULES
 from worker.core.codec import avro_encoder, impression as codec, json_reader
 from worker.core.errors import BadSettings, Poison
 from worker.core.prompts import prompt, reference_import
@@ -142,7 +141,9 @@ def _completion() -> str:
 def _read(path: Path) -> Impression:
     try:
         content = json_reader.parse(path.read_text(encoding="utf-8-sig"))
-        return codec.impression(json_reader.fields(content, "RecommendationImpression", FILE_RULES), show_names=True)
+        return codec.impression(
+            json_reader.fields(content, "RecommendationImpression", json_reader.FILE_RULES), show_names=True
+        )
     except OSError as error:
         raise BadSettings(f"{path}: {error.strerror}; want a JSON file of one impression") from error
     except UnicodeDecodeError as error:

@@ -61,7 +61,7 @@ def source(
         return finished_tests.FinishedTests(tests, personas, users=finished.users, limit=limit)
     if movielens is not None:
         return replay_sources.from_movielens(movielens, limit=limit)
-    rules = replace(replay_sources.FILE_RULES, number_positions=number_positions)
+    rules = replace(json_reader.FILE_RULES, number_positions=number_positions)
     return replay_sources.JsonLines(file or Path(), limit=limit, rules=rules, mapping=mapping)
 
 

@@ -16,13 +16,12 @@ from pathlib import Path
 from worker.cli import movielens
 from worker.core.codec import impression as codec, json_reader
 from worker.core.codec.avro_encoder import Encoder, JsonEncoder
-from worker.core.codec.json_reader import JsonRules
+from worker.core.codec.json_reader import FILE_RULES, JsonRules
 from worker.core.codec.mapping import EventMapping
 from worker.core.errors import BadSettings, Poison
 from worker.core.outcomes import Outcome
 from worker.core.records import Impression, Message
 
-FILE_RULES = JsonRules(show_names=True)  # of a file, who reads the message has the text
 OF_OUTCOMES = frozenset({"outcome_id", "observed_at"})  # an impression has neither
 WANT = "want one JSON object per line, each an impression or an outcome"
 NO_EVIDENCE = "exercises the pipeline; no evidence about any ranker"

@@ -71,6 +71,9 @@ class JsonRules:
     number_positions: bool = False
 
 
+FILE_RULES = JsonRules(show_names=True)  # of a file, who reads the message has the text
+
+
 def decode(text: bytes, name: str, rules: JsonRules) -> Mapping[str, object]:
     """Return one of our records, by its name, as a dict of its fields, from UTF-8 text; not validated further.
 
