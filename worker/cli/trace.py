@@ -10,7 +10,7 @@ from rich.console import Console
 
 from worker.cli.options import Bootstrap, Config, Json, Set, moment, settings_of, tell as tell_result
 from worker.core.delivery.dead_letter import told
-from worker.core.errors import BadSettings, Poison, Retryable
+from worker.core.errors import BadSettings, Poison
 from worker.core.event_trace import EventState, answer_of, stages, state_of, trace_id
 from worker.core.records import Partition, Record
 from worker.settings import Settings
@@ -125,6 +125,7 @@ class _Decoder:
         return decoded if decoded is not None and decoded["event_id"] == self._event_id else None
 
     def _decoded(self, record: Record, name: str) -> Mapping[str, Any] | None:
+        """Return a record's fields, None if it cannot be decoded.  Raises `Retryable` if the registry is away."""
         from worker.core.codec import framing, impression as codec
 
         if record.value is None:
@@ -132,7 +133,7 @@ class _Decoder:
         try:
             ref, payload = framing.split(record.value, record.headers)
             return codec.decode_plain(payload, self._schemas.fetch_now(ref), name)
-        except (Poison, Retryable):
+        except Poison:
             return None
 
 

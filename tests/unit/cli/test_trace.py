@@ -2,9 +2,12 @@
 
 from dataclasses import replace
 
+import pytest
+
 from tests.support.events import encode, impression
 from tests.support.examples import record
 from worker.cli.trace import _Decoder, _result, _text
+from worker.core.errors import Retryable
 from worker.core.records import Partition
 from worker.kafka.event_search import EventRecords
 from worker.settings import load
@@ -36,3 +39,10 @@ def test_no_name_of_outside_steers_the_terminal() -> None:
     assert [char for char in text if not char.isprintable() and char != "\n"] == []
     assert text.count("[2Jevent") == 4
     assert "\nline" not in text
+
+
+def test_a_registry_that_is_away_is_no_reason_to_say_that_nothing_was_answered() -> None:
+    settings = load(None, {"schema_registry_url": "http://127.0.0.1:1"})
+    framed = replace(record(b"\x00\x00\x00\x00\x07event-1"), partition=Partition("responses", 0))
+    with pytest.raises(Retryable, match="registry"):
+        _Decoder(settings, "event-1").is_of(framed)
