@@ -23,7 +23,7 @@ class Outage:
     def __init__(self, signal: str, what: str) -> None:
         self._signal, self._what = signal, what
         self._is_away, self._ended = False, False
-        self._num_dropped = 0
+        self._num_dropped = self._num_told = 0
         self._dropped: Callable[[int], None] | None = None
 
     def watch(self, dropped: Callable[[int], None]) -> None:
@@ -41,9 +41,9 @@ class Outage:
         """Note that a batch of `number` items was taken, or why it was not."""
         if why_not is None:
             if self._is_away:
-                log.info(
-                    "%s: the collector takes %s again; %d were dropped", self._signal, self._what, self._num_dropped
-                )
+                lost = self._num_dropped - self._num_told
+                log.info("%s: the collector takes %s again; %d were dropped", self._signal, self._what, lost)
+                self._num_told = self._num_dropped
             self._is_away = False
             return
         self.drop(number)

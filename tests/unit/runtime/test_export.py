@@ -173,24 +173,27 @@ def test_a_collector_that_is_away_is_one_line_and_a_count(
     caplog.set_level(logging.INFO)
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector)
     Collector.posted.clear()
-    Collector.status = 404
     tracing, dropped = start_exports(), list[int]()
     assert tracing is not None
     tracing.watch(dropped.append)
-    for _ in range(3):
+    for number in (3, 2):
+        Collector.status = 404
+        for _ in range(number):
+            span(tracing)
+            provider_of(tracing).force_flush()
+        Collector.status = 200
         span(tracing)
         provider_of(tracing).force_flush()
-    Collector.status = 200
-    span(tracing)
-    provider_of(tracing).force_flush()
     tracing.stop()
     lines = [one.getMessage() for one in caplog.records if one.levelno >= logging.INFO]
     assert [line.partition("(")[0] for line in lines] == [
         "traces: the collector takes no spans ",
         "traces: the collector takes spans again; 3 were dropped",
+        "traces: the collector takes no spans ",
+        "traces: the collector takes spans again; 2 were dropped",
     ]
     assert "404" in lines[0]
-    assert sum(dropped) == 3
+    assert sum(dropped) == 5
 
 
 @pytest.mark.usefixtures("_no_variables")
