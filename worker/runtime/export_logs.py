@@ -59,17 +59,22 @@ class _LineHandler(logging.Handler):
         if record.exc_info and record.exc_info[0] is not None:
             trace = logging.Formatter().formatException(record.exc_info)
             attributes["exception.type"] = record.exc_info[0].__qualname__
-            attributes["exception.stacktrace"] = self._clean(trace)
+            attributes["exception.stacktrace"] = _utf8(self._clean(trace))
         severity = _SEVERITIES.get(record.levelno, SeverityNumber.UNSPECIFIED)
         self._provider.get_logger(record.name).emit(
             LogRecord(
                 timestamp=int(record.created * 1e9),
                 severity_number=severity,
                 severity_text=severity.name,
-                body=self._clean(record.getMessage()),
+                body=_utf8(self._clean(record.getMessage())),
                 attributes=attributes,
             )
         )
+
+
+def _utf8(text: str) -> str:
+    """Return a text that UTF-8 has; the name of a file need not be one, and would cost the whole batch."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 class _LineExport(LogRecordExporter):

@@ -216,9 +216,10 @@ def test_a_line_that_cannot_be_formatted_is_no_error_of_whoever_logs_it(monkeypa
         logs.start(Settings(), stream=io.StringIO())
         logging.getLogger().addHandler(exports.logs.handler(str))
         log.error("%d records", "no")
+        log.error("cannot read %s", b"name\xff".decode(errors="surrogateescape"))
         log.error("the next line")
         exports.stop()
-    assert [one.body.string_value for one in collector.logs] == ["the next line"]
+    assert [one.body.string_value for one in collector.logs] == [r"cannot read name\udcff", "the next line"]
 
 
 @pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
