@@ -88,7 +88,7 @@ class Health:
 
         Raises `OSError` if the port cannot be had.
         """
-        self._server = _listen(host, port, _Pages(state, _Once(metrics), _Once(lambda _: (page().encode(), HTML))))
+        self._server = _listen(host, port, _Pages(state, _Once(metrics), _Once(lambda _: (_utf8(page()), HTML))))
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="health", daemon=True)
         self._thread.start()
@@ -112,6 +112,11 @@ class Health:
         self._closed.set()
         self._server.shutdown()
         self._server.server_close()
+
+
+def _utf8(text: str) -> bytes:
+    """Encode a text; the name of a file in it need not be one that UTF-8 has."""
+    return text.encode(errors="backslashreplace")
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,7 +327,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self._answer(200, *pages.people(""), headers=PAGE_HEADERS)
             elif path in _PROBES:
                 reason = masked(_PROBES[path](pages.state))
-                self._answer(503 if reason else 200, f"{reason or 'ok'}\n".encode(), TEXT)
+                self._answer(503 if reason else 200, _utf8(f"{reason or 'ok'}\n"), TEXT)
             else:
                 self._answer(404, b"not found; want /, /startupz, /livez, /readyz or /metrics\n", TEXT)
         except OSError:

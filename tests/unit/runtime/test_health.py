@@ -94,6 +94,16 @@ def test_a_worker_that_is_well_says_ok(health: Health, worker: Worker, path: str
     assert get(health, path) == (200, "ok\n")
 
 
+def test_a_reason_with_a_name_that_utf8_has_not_is_told(health: Health, worker: Worker) -> None:
+    worker.unready = b"cannot read name\xff".decode(errors="surrogateescape")
+    assert get(health, "/readyz") == (503, "cannot read name\\udcff\n")
+    people = Health("127.0.0.1", 0, state=HealthState(), metrics=nothing, page=lambda: worker.unready)
+    try:
+        assert get(people, "/") == (200, "cannot read name\\udcff")
+    finally:
+        people.close()
+
+
 def test_each_page_has_its_own_reason_why_not(health: Health, worker: Worker) -> None:
     worker.unready = "the registry is away"
     assert get(health, "/readyz") == (503, "the registry is away\n")
