@@ -69,7 +69,7 @@ def test_what_is_wrong_is_told_with_its_place_in_the_impression_and_in_the_event
 
 
 def test_a_mapping_that_is_none_is_told(tmp_path: Path) -> None:
-    wanted = r"mapping segmnt: .*want one of ga4, segment, snowplow or a path; did you mean segment\?"
+    wanted = r"mapping segmnt: .*want one of ga4, rudderstack, segment, snowplow or a path; did you mean segment\?"
     with pytest.raises(BadSettings, match=wanted):
         mappings.load("segmnt")
     path = tmp_path / "mine.yaml"
