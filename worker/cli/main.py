@@ -7,6 +7,7 @@ import errno
 import os
 import signal
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -153,6 +154,7 @@ def replay(
     mapping: Annotated[
         str | None, typer.Option(help="Mapping of the file's events to impressions: a name or a path.")
     ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="End at the first wrong line of a file.")] = False,
     number_positions: Annotated[
         bool, typer.Option("--number-positions", help="Number the items of each slate by their order in the file.")
     ] = False,
@@ -184,8 +186,17 @@ def replay(
     from worker.settings import mappings
 
     mapped = mappings.load(mapping) if mapping else None
-    moments = source(file, movielens, finished, limit=events, number_positions=number_positions, mapping=mapped)
-    tell(send(found, moments, rate=rate, outcomes_topic=outcomes_topic, console=console), as_json=as_json)
+    moments = source(
+        file, movielens, finished, limit=events, number_positions=number_positions, mapping=mapped, strict=strict
+    )
+    summary = send(found, moments, rate=rate, outcomes_topic=outcomes_topic, console=console)
+    first = moments.bad
+    tell(summary, as_json=as_json, text="\n".join([*_lines(summary, but="first_wrong"), *first]))
+    raise typer.Exit(1 if moments.num_bad else 0)
+
+
+def _lines(summary: Mapping[str, object], *, but: str) -> list[str]:
+    return [f"{name}: {value}" for name, value in summary.items() if name != but]
 
 
 @topics_app.command("create", epilog="Example: mirrorstream topics create --partitions 12 --replication 3")

@@ -51,6 +51,7 @@ def source(
     limit: int,
     number_positions: bool = False,
     mapping: EventMapping | None = None,
+    strict: bool = True,
 ) -> Impressions:
     """Return what is replayed; one of the three is given.  Raises `BadSettings` for a file that is something else."""
     if finished is not None:
@@ -62,7 +63,7 @@ def source(
     if movielens is not None:
         return replay_sources.from_movielens(movielens, limit=limit)
     rules = replace(json_reader.FILE_RULES, number_positions=number_positions)
-    return replay_sources.JsonLines(file or Path(), limit=limit, rules=rules, mapping=mapping)
+    return replay_sources.JsonLines(file or Path(), limit=limit, rules=rules, mapping=mapping, strict=strict)
 
 
 def replay(
@@ -96,7 +97,8 @@ def replay(
     sent = dict(publisher.delivered)
     note = moments.note(outcomes_topic)
     summary = {"sent": sent, "seconds": round(seconds, 1), "per_second": round(sum(sent.values()) / seconds, 1)}
-    return summary | ({"note": note} if note else {})
+    wrong = {"wrong_lines": moments.num_bad, "first_wrong": moments.bad} if moments.num_bad else {}
+    return summary | ({"note": note} if note else {}) | wrong
 
 
 @contextmanager

@@ -27,6 +27,7 @@ WANT = "want one JSON object per line, each an impression or an outcome"
 NO_EVIDENCE = "exercises the pipeline; no evidence about any ranker"
 _NOT_UTF8 = "is not UTF-8 text; iconv -f LATIN1 -t UTF-8 makes it so, with the encoding that the file has"
 LOOK_BYTES = 64 << 10  # of a file that are looked at before anything is sent
+MAX_BAD_TOLD = 10  # wrong lines
 MAX_LINE_BYTES = 16 << 20  # far above the largest message of any topic
 _PACKED = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"PK\x03\x04": "zip", b"BZh": "bzip2"}
 
@@ -42,6 +43,8 @@ class Impressions:
         """Return at most `limit` of them (0: all)."""
         self._moments, self._limit = moments, limit
         self._num, self.num_outcomes = 0, 0
+        self.num_bad = 0  # lines that are wrong and were passed over
+        self.bad: list[str] = []  # what is wrong with the first of them
 
     def __iter__(self) -> Iterator[Moment]:
         """Yield them once."""
@@ -69,11 +72,20 @@ class JsonLines(Impressions):
     """The impressions and outcomes of a file of JSON Lines."""
 
     def __init__(
-        self, path: Path, *, limit: int, rules: JsonRules = FILE_RULES, mapping: EventMapping | None = None
+        self,
+        path: Path,
+        *,
+        limit: int,
+        rules: JsonRules = FILE_RULES,
+        mapping: EventMapping | None = None,
+        strict: bool = True,
     ) -> None:
-        """Read the file's start.  Raises `BadSettings` if that is no JSON Lines, before anything is sent."""
+        """Read the file's start.  Raises `BadSettings` if that is no JSON Lines, before anything is sent.
+
+        A wrong line raises it too, unless the reading is not `strict`: then it is counted and passed over.
+        """
         check(path)
-        self._rules, self._mapping = rules, mapping
+        self._rules, self._mapping, self._strict = rules, mapping, strict
         super().__init__(self._read(path), limit=limit)
         self._size = path.stat().st_size if path.is_file() else 0  # a pipe has none
         self._num_bytes = 0
@@ -85,12 +97,27 @@ class JsonLines(Impressions):
         return max([*shares, *filter(None, [super().share])], default=None)
 
     def _read(self, path: Path) -> Iterator[Moment]:
-        for number, line in lines(path, self._tell, limit=self._limit):
-            place = f"{path}, line {number}"
-            if self._mapping is None:
-                yield _moment(place, line, self._rules)
-            elif (mapped := _mapped(place, line, self._mapping)) is not None:
-                yield mapped, None
+        for number, line in lines(path, self._tell, limit=self._limit, on_bad=self._on_bad):
+            try:
+                moment = self._moment(f"{path}, line {number}", line)
+            except BadSettings as error:
+                self._on_bad(error)
+            else:
+                if moment is not None:
+                    yield moment
+
+    def _moment(self, place: str, line: str) -> Moment | None:
+        if self._mapping is None:
+            return _moment(place, line, self._rules)
+        mapped = _mapped(place, line, self._mapping)
+        return None if mapped is None else (mapped, None)
+
+    def _on_bad(self, error: BadSettings) -> None:
+        if self._strict:
+            raise error
+        self.num_bad += 1
+        if len(self.bad) < MAX_BAD_TOLD:
+            self.bad.append(str(error).removesuffix("; nothing more was replayed"))
 
     def _tell(self, num_bytes: int) -> None:
         self._num_bytes += num_bytes
@@ -107,10 +134,21 @@ def from_movielens(folder: Path, *, limit: int) -> Impressions:
     return MovieLens(movielens.moments(movielens.read(folder), limit=limit or None), limit=limit)
 
 
-def lines(path: Path, tell: Callable[[int], object] = lambda _: None, *, limit: int = 0) -> Iterator[tuple[int, str]]:
+def _raise(error: BadSettings) -> None:
+    raise error
+
+
+def lines(
+    path: Path,
+    tell: Callable[[int], object] = lambda _: None,
+    *,
+    limit: int = 0,
+    on_bad: Callable[[BadSettings], None] = _raise,
+) -> Iterator[tuple[int, str]]:
     """Yield the lines of a file that are not blank, with their numbers; `tell` gets the bytes of each line.
 
-    At most `limit` lines are read; 0 is all.  Raises `BadSettings`.
+    At most `limit` lines are read; 0 is all.  `on_bad` gets what is wrong with a line that is no text.  Raises
+    `BadSettings`.
     """
     try:
         with path.open("rb") as file:
@@ -120,7 +158,12 @@ def lines(path: Path, tell: Callable[[int], object] = lambda _: None, *, limit: 
                 if limit and number > limit:
                     return
                 tell(len(line))
-                if text := _text(path, number, line).strip():
+                try:
+                    text = _text(path, number, line).strip()
+                except BadSettings as error:
+                    on_bad(error)
+                    continue
+                if text:
                     yield number, text
     except OSError as error:
         raise BadSettings(f"{path}: {error.strerror}; nothing more was replayed") from error
@@ -146,11 +189,10 @@ def _other_form(start: bytes, path: Path, want: str) -> str:
         return f"is packed ({packed}): unpack it first; {want}"
     try:
         text = codecs.getincrementaldecoder("utf-8-sig")().decode(start).strip()  # a character may be cut at the end
-    except UnicodeDecodeError as error:
-        if not start.lstrip(codecs.BOM_UTF8).lstrip().startswith(b"{"):
-            return f"is not a text file (UTF-8): {want}"
-        number = 1 + start.count(b"\n", 0, error.start)
-        return f"line {number}: {_NOT_UTF8}"
+    except UnicodeDecodeError:
+        # A line in another encoding is told with its number, once it is read.
+        looks_right = start.removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"{")
+        return "" if looks_right else f"is not a text file (UTF-8): {want}"
     return f"is not a text file: {want}" if "\0" in text else _other_text(text, path, want)
 
 

@@ -225,3 +225,14 @@ def test_a_wrong_encoding_is_told_with_its_line(tmp_path: Path) -> None:
         path.write_bytes((example() + "\n").encode() * before + '{"text": "Zahnbürste"}\n'.encode("latin1"))
         with pytest.raises(BadSettings, match=rf"line {before + 1}: is not UTF-8 text; iconv"):
             list(replay_sources.JsonLines(path, limit=0))
+
+
+def test_wrong_lines_are_counted_and_the_first_are_shown_with_their_places(tmp_path: Path) -> None:
+    path = tmp_path / "impressions.jsonl"
+    good, wrong = example().encode(), [b'{"event_id": 1}', b"{", b'{"a": "\xfc"}', *[b"[]"] * 20]
+    path.write_bytes(b"\n".join([good, *wrong, good]))
+    moments = replay_sources.JsonLines(path, limit=0, strict=False)
+    assert len(list(moments)) == 2
+    assert (moments.num_bad, len(moments.bad)) == (23, 10)
+    assert [one.split(", ")[1].split(":")[0] for one in moments.bad] == [f"line {number}" for number in range(2, 12)]
+    assert "nothing more" not in moments.bad[0]
