@@ -23,7 +23,7 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, TopicPartition
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaError, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from worker.core.records import Partition
@@ -34,6 +34,7 @@ from worker.settings.groups import KafkaClientSettings
 
 log = logging.getLogger(__name__)
 
+ABSENT = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART})
 TIMEOUT_S = 5.0  # of one request
 MAX_CHARS = 4_000  # brokers accept 4,096 (offset.metadata.max.bytes)
 MAX_INPUTS = 100  # entries of `input_topics`, also of earlier settings: 13 characters each
@@ -73,7 +74,9 @@ class GroupMemory:
         """
         wanted = [TopicPartition(topic, number) for topic in self.anchors for number in range(MAX_PARTS)]
         wanted += [TopicPartition(one.topic, one.number) for one in partitions]
-        found = client.checked(self._reader.committed(wanted, timeout=TIMEOUT_S))
+        answered = self._reader.committed(wanted, timeout=TIMEOUT_S)
+        # Kafka has no offset of a partition that is not there; librdkafka's own broker has an error instead.
+        found = client.checked([one for one in answered if one.error is None or one.error.code() not in ABSENT])
         kept = [one for one in found if one.offset >= 0]
         texts = [one.metadata or "" for one in kept if one.topic in self.anchors]  # the same content, twice
         starts = {
