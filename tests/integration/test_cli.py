@@ -108,7 +108,7 @@ def test_a_worker_waits_for_kafka_says_so_and_starts_by_itself(stage: Stage) -> 
             }
             words = " ".join(f"--set {setting}={name}" for setting, name in names.items())
             command = f"mirrorstream topics create --bootstrap {stage.bootstrap} --partitions 12 {words}"
-            assert worker.log.count(f"to create what is missing: {command} [") == 1
+            assert worker.log.count(f"to create what is missing: {command}\n") == 1
             made = mirrorstream(*command.split()[1:], "--json")
             assert {"topic": stage.topic, "created": True, "partitions": 12} in json.loads(made.stdout)
             send(stage, map(impression, range(10)))

@@ -89,7 +89,7 @@ class Shell:
 
     def __post_init__(self) -> None:
         """Take this process's environment, without settings of the product, and a terminal as pages show it."""
-        kept = environment()
+        kept = environment() | {"MIRRORSTREAM_LOG_FORMAT": "console"}  # as on a terminal, where readers are
         self._environment = kept | {"PATH": f"{Path(sys.executable).parent}:{kept['PATH']}", "COLUMNS": "100"}
 
     def run(self, text: str) -> tuple[str, int]:

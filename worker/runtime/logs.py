@@ -97,12 +97,34 @@ def _trace_ids(_logger: object, _method: str, event: MutableMapping[str, Any]) -
     return event
 
 
+def _columns(*, colours: bool) -> list[structlog.dev.Column]:
+    """Return the parts of a line for people: time, level, logger, what happened; then names with values.
+
+    What happened stands last, for a command at its end can be copied.
+    """
+    dim, reset = ("\x1b[2m", "\x1b[0m") if colours else ("", "")
+
+    def plain(
+        style: str, postfix: str = "", show: Callable[[object], str] = str
+    ) -> structlog.dev.KeyValueColumnFormatter:
+        return structlog.dev.KeyValueColumnFormatter(None, style, reset, show, postfix=postfix)
+
+    named = structlog.dev.KeyValueColumnFormatter(dim, "", reset, str)
+    return [
+        structlog.dev.Column("", named),
+        structlog.dev.Column("timestamp", plain(dim)),
+        structlog.dev.Column("level", plain("", show=lambda level: str(level).upper())),
+        structlog.dev.Column("logger", plain(dim, ":")),
+        structlog.dev.Column("event", plain("")),
+    ]
+
+
 class _LineFormatter(structlog.stdlib.ProcessorFormatter):
     def __init__(self, is_json: bool, clean: Callable[[str], str], *, colours: bool) -> None:  # noqa: FBT001 - first
         self._is_json, self._clean = is_json, clean
         # A traceback with local variables, which structlog has by default, would show events and secrets.
         console = structlog.dev.ConsoleRenderer(
-            colors=colours, pad_event_to=0, exception_formatter=structlog.dev.plain_traceback
+            columns=_columns(colours=colours), exception_formatter=structlog.dev.plain_traceback
         )
         rendered: list[Any] = (
             [
