@@ -6,7 +6,7 @@ import socket
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from threading import Event, Thread
+from threading import Event, Thread, enumerate as enumerate_threads
 from typing import Any, ClassVar
 
 import pytest
@@ -231,6 +231,10 @@ def test_a_collector_that_hangs_does_not_hold_a_stop(
         assert [one.getMessage() for one in caplog.records] == [
             "traces: the collector did not take the last spans within 0.3 s; they are dropped"
         ]
+    exporter_of(tracing).shutdown()  # no further try, of which the library would tell during another test
+    for thread in enumerate_threads():
+        if thread.name == "export-stop":
+            thread.join(patience(30))
 
 
 @pytest.mark.usefixtures("_no_variables")
