@@ -11,7 +11,8 @@ import gc
 import json
 import resource
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -81,18 +82,14 @@ def play_events(chain: Chain, chance: Random, number: int) -> Found:
     return found
 
 
-class _named:  # noqa: N801 - a context
-    """Says which input it was, whatever it raises."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, _: object) -> None:
-        if isinstance(error, Exception):
-            error.add_note(f"input: {self._data.hex()}")
+@contextmanager
+def _named(data: bytes) -> Iterator[None]:
+    """Say which input it was, whatever it raises."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(f"input: {data.hex()}")
+        raise
 
 
 def peak_mib() -> float:

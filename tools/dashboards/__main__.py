@@ -5,8 +5,8 @@ from pathlib import Path
 
 from tools.dashboards.grafana import text_of
 from tools.dashboards.panels import DASHBOARDS
+from tools.stale import ROOT, main
 
-ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "helm" / "mirrorstream" / "dashboards"
 
 
@@ -19,14 +19,5 @@ def stale(*, write: bool) -> list[Path]:
     return found
 
 
-def main() -> int:
-    """Return 1 if dashboards are not up to date and nothing may be written."""
-    check = "--check" in sys.argv[1:]
-    found = stale(write=not check)
-    for path in found:
-        sys.stdout.write(f"{path.relative_to(ROOT)}: {'is not up to date' if check else 'written'}\n")
-    return 1 if check and found else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(lambda write: stale(write=write)))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tools.reference import chart
 from tools.reference.blocks import BLOCKS
+from tools.stale import main
 
 PAGES = Path(__file__).parents[2] / "docs"
 PLACE = re.compile(r"(<!-- generated: (?P<name>[\w/-]+) -->\n)(?P<body>.*?)(<!-- /generated -->)", re.DOTALL)
@@ -39,14 +40,5 @@ def stale(*, write: bool) -> list[Path]:
     return found
 
 
-def main() -> int:
-    """Return 1 if pages are not up to date and nothing may be written."""
-    check = "--check" in sys.argv[1:]
-    found = stale(write=not check)
-    for page in found:
-        sys.stdout.write(f"{page.relative_to(PAGES.parent)}: {'is not up to date' if check else 'written'}\n")
-    return 1 if check and found else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(lambda write: stale(write=write)))

@@ -5,14 +5,23 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from heapq import nlargest
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
-from worker.cli.options import Bootstrap, Config, Json, Set, group, moment, settings_of, tell as tell_result
+from worker.cli.options import (
+    Bootstrap,
+    Config,
+    Json,
+    Set,
+    group,
+    moment,
+    record_time,
+    settings_of,
+    tell as tell_result,
+)
 from worker.core.delivery.dead_letter import attempts, told
 from worker.core.errors import BadSettings
 from worker.core.records import Record
@@ -189,10 +198,7 @@ def _row(letter: Record) -> dict[str, Any]:
 def _time(timestamp_ms: int | None) -> str:
     if timestamp_ms is None:
         return "no time"
-    try:
-        return datetime.fromtimestamp(timestamp_ms / 1000, UTC).isoformat(timespec="seconds")
-    except (ValueError, OverflowError, OSError):  # any producer may write any time
-        return f"{timestamp_ms} ms"
+    return record_time(timestamp_ms, precision="seconds") or f"{timestamp_ms} ms"
 
 
 def _text(value: bytes | None) -> str | None:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -69,6 +69,17 @@ def moment(option: str, text: str | None) -> datetime | None:
     if is_day(text):
         typer.echo(f"{option} {text}: taken as {text}T00:00Z, midnight UTC", err=True)
     return found
+
+
+def record_time(timestamp_ms: int, *, precision: str) -> str | None:
+    """Return a record's time in ISO 8601, UTC, to "seconds" or "milliseconds"; None if no calendar has it.
+
+    Any producer may write any time.
+    """
+    try:
+        return datetime.fromtimestamp(timestamp_ms / 1000, UTC).isoformat(timespec=precision)
+    except (ValueError, OverflowError, OSError):
+        return None
 
 
 def check_writable(option: str, path: Path | None, *, beside: Iterable[Path | None] = ()) -> None:

@@ -2,13 +2,12 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
-from worker.cli.options import Bootstrap, Config, Json, Set, moment, settings_of, tell as tell_result
+from worker.cli.options import Bootstrap, Config, Json, Set, moment, record_time, settings_of, tell as tell_result
 from worker.core.delivery.dead_letter import told
 from worker.core.errors import BadSettings, Poison
 from worker.core.event_trace import EventState, answer_of, stages, state_of, trace_id
@@ -191,10 +190,7 @@ def _why(letter: Record) -> dict[str, str]:
 def _time(timestamp_ms: int | None) -> str:
     if timestamp_ms is None:
         return "at no time"
-    try:
-        return datetime.fromtimestamp(timestamp_ms / 1000, UTC).isoformat(timespec="milliseconds")
-    except (ValueError, OverflowError, OSError):  # any producer may write any time
-        return f"at {timestamp_ms} ms"
+    return record_time(timestamp_ms, precision="milliseconds") or f"at {timestamp_ms} ms"
 
 
 def _clean(text: str) -> str:

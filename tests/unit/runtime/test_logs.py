@@ -5,6 +5,7 @@ import json
 import logging
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from opentelemetry.trace import get_current_span
 
 from tests.support.collector import Collector, attributes
 from worker.runtime import logs
-from worker.runtime.export import start_exports
+from worker.runtime.export import Exports, start_exports
+from worker.runtime.export_logs import LogsExport
 from worker.runtime.log_secrets import secrets_of
 from worker.runtime.tracing.context import parent_of
 from worker.settings import Settings
@@ -203,18 +205,24 @@ def test_warnings_of_python_are_lines_of_the_log() -> None:
     assert json.loads(stream.getvalue())["logger"] == "py.warnings"
 
 
-def test_a_line_that_cannot_be_formatted_is_no_error_of_whoever_logs_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logging, "raiseExceptions", False)
-    with Collector("http/protobuf") as collector:
-        for name, value in collector.variables.items():
+@contextmanager
+def exporting(protocol: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Collector, Exports, LogsExport]]:
+    """Export the log alone to a collector."""
+    with Collector(protocol) as collector:
+        alone = {"OTEL_TRACES_EXPORTER": "none", "OTEL_METRICS_EXPORTER": "none"}
+        for name, value in {**collector.variables, **alone}.items():
             monkeypatch.setenv(name, value)
-        monkeypatch.setenv("OTEL_TRACES_EXPORTER", "none")
-        monkeypatch.setenv("OTEL_METRICS_EXPORTER", "none")
         exports = start_exports()
         assert exports is not None
         assert exports.logs is not None
+        yield collector, exports, exports.logs
+
+
+def test_a_line_that_cannot_be_formatted_is_no_error_of_whoever_logs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logging, "raiseExceptions", False)
+    with exporting("http/protobuf", monkeypatch) as (collector, exports, exported):
         logs.start(Settings(), stream=io.StringIO())
-        logging.getLogger().addHandler(exports.logs.handler(str))
+        logging.getLogger().addHandler(exported.handler(str))
         log.error("%d records", "no")
         log.error("cannot read %s", b"name\xff".decode(errors="surrogateescape"))
         log.error("the next line")
@@ -226,16 +234,9 @@ def test_a_line_that_cannot_be_formatted_is_no_error_of_whoever_logs_it(monkeypa
 def test_lines_go_to_the_collector_with_their_trace_and_without_secrets(
     monkeypatch: pytest.MonkeyPatch, protocol: str
 ) -> None:
-    with Collector(protocol) as collector:
-        for name, value in collector.variables.items():
-            monkeypatch.setenv(name, value)
-        monkeypatch.setenv("OTEL_TRACES_EXPORTER", "none")
-        monkeypatch.setenv("OTEL_METRICS_EXPORTER", "none")
-        exports = start_exports()
-        assert exports is not None
-        assert exports.logs is not None
+    with exporting(protocol, monkeypatch) as (collector, exports, exported):
         clean = logs.start(Settings(), secrets=["s3cret-word"], stream=io.StringIO())
-        logging.getLogger().addHandler(exports.logs.handler(clean))
+        logging.getLogger().addHandler(exported.handler(clean))
         with TracerProvider().get_tracer("test").start_as_current_span("process") as span:
             log.warning("a line with s3cret-word")
         try:

@@ -9,7 +9,7 @@ nowhere.  Where nothing is exported (`export`), only a record that brings a cont
 """
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 from typing import Self
@@ -77,22 +77,8 @@ class Spans:
         if not self._traces or not records:
             return
         topics = {record.partition.topic for record in records}
-        links, attributes = _capped(self._creations(records))
-        span = self._tracer.start_span(
-            _of_topics(names.POLL, topics),
-            Context(),
-            SpanKind.CLIENT,
-            {
-                **self._options.consumer,
-                names.OPERATION_NAME: names.POLL,
-                names.OPERATION_TYPE: names.RECEIVE,
-                names.MESSAGE_COUNT: len(records),
-                **_destination(topics),
-                **attributes,
-            },
-            links,
-            start_time=_polled_ns(records),
-        )
+        attributes = {**self._options.consumer, names.OPERATION_TYPE: names.RECEIVE, names.MESSAGE_COUNT: len(records)}
+        span = self._of_many(names.POLL, topics, attributes, self._creations(records), start_ns=_polled_ns(records))
         self._poll = span.get_span_context() if span.is_recording() else None
         self._polled = _ranges(records) if self._poll else {}
         span.end()
@@ -102,22 +88,30 @@ class Spans:
         topics = {message.topic for message in flush.messages} if self._traces else set()
         if not topics:
             return nullcontext(NO_TRACE)
-        links, attributes = _capped(self._sends(flush))
-        span = self._tracer.start_span(
-            _of_topics(names.SEND, topics),
-            Context(),
-            SpanKind.CLIENT,
-            {
-                **self._options.client,
-                names.OPERATION_NAME: names.SEND,
-                names.OPERATION_TYPE: names.SEND,
-                names.MESSAGE_COUNT: sum(len(head.messages) for head in flush.heads),
-                **_destination(topics),
-                **attributes,
-            },
-            links,
-        )
-        return FlushSpans(span)
+        num_messages = sum(len(head.messages) for head in flush.heads)
+        attributes = {**self._options.client, names.OPERATION_TYPE: names.SEND, names.MESSAGE_COUNT: num_messages}
+        return FlushSpans(self._of_many(names.SEND, topics, attributes, self._sends(flush)))
+
+    def _of_many(
+        self,
+        operation: str,
+        topics: set[str],
+        attributes: Mapping[str, AttributeValue],
+        links: Iterable[Link],
+        *,
+        start_ns: int | None = None,
+    ) -> Span:
+        """Start a span of several records, a trace of its own; it names their topic if they are of one."""
+        kept = list(links)
+        left_out = len(kept) - MAX_LINKS
+        found = {**attributes, names.OPERATION_NAME: operation}
+        if left_out > 0:
+            found[names.DROPPED_LINKS] = left_out
+        name = operation
+        if len(topics) == 1:
+            [topic] = topics
+            name, found[names.DESTINATION] = f"{operation} {topic}", topic
+        return self._tracer.start_span(name, Context(), SpanKind.CLIENT, found, kept[:MAX_LINKS], start_time=start_ns)
 
     def _forget(self, record: Record) -> None:
         self._recorded.pop((record.partition, record.offset), None)
@@ -186,21 +180,6 @@ class FlushSpans:
     def _fail(self, error_type: str) -> None:
         self._span.set_attribute(names.ERROR_TYPE, error_type)
         self._span.set_status(StatusCode.ERROR)
-
-
-def _of_topics(operation: str, topics: set[str]) -> str:
-    return f"{operation} {next(iter(topics))}" if len(topics) == 1 else operation
-
-
-def _destination(topics: set[str]) -> dict[str, AttributeValue]:
-    return {names.DESTINATION: next(iter(topics))} if len(topics) == 1 else {}
-
-
-def _capped(links: Iterable[Link]) -> tuple[list[Link], dict[str, AttributeValue]]:
-    """Return the first links, and how many were left out as an attribute."""
-    found = list(links)
-    left_out = len(found) - MAX_LINKS
-    return found[:MAX_LINKS], {names.DROPPED_LINKS: left_out} if left_out > 0 else {}
 
 
 def _polled_ns(records: Sequence[Record]) -> int:

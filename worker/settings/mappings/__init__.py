@@ -1,8 +1,6 @@
 """Mappings of foreign events as files: those that ship with this package, and any by path (`core.codec.mapping`)."""
 
 from functools import cache
-from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -10,6 +8,7 @@ import yaml
 from worker.core.codec.mapping import EventMapping, compile_mapping
 from worker.core.errors import ODD_YAML, BadSettings, yaml_problem
 from worker.core.suggestions import did_you_mean
+from worker.settings import packaged
 
 
 @cache
@@ -27,16 +26,12 @@ def load(name_or_path: str) -> EventMapping:
 
 def names() -> list[str]:
     """List the mappings that ship with the package."""
-    return sorted(
-        entry.name.removesuffix(".yaml") for entry in files(__name__).iterdir() if entry.name.endswith(".yaml")
-    )
+    return packaged.names(__name__)
 
 
 def _read(name_or_path: str) -> bytes:
-    if name_or_path in names():
-        return files(__name__).joinpath(f"{name_or_path}.yaml").read_bytes()
     try:
-        return Path(name_or_path).read_bytes()
+        return packaged.read(__name__, name_or_path)
     except OSError as error:
         wanted = f"want one of {', '.join(names())} or a path{did_you_mean(name_or_path, names())}"
         raise BadSettings(f"mapping {name_or_path}: {error.strerror}; {wanted}") from error

@@ -6,8 +6,6 @@ wording an answer came from.
 
 from functools import cache
 from hashlib import sha256
-from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -18,6 +16,7 @@ from worker.core.prompts import template
 from worker.core.prompts.prompt import Layout, Profile, Writing
 from worker.core.prompts.vocabulary import Words
 from worker.core.validation_text import wanted
+from worker.settings import packaged
 from worker.settings.prompt_profiles.form import ProfileFile, problems
 
 REFERENCE = "usermirror"  # in the names of the reference models, and of folders that hold one
@@ -63,9 +62,7 @@ def load(name_or_path: str) -> Profile:
 
 def names() -> list[str]:
     """List the profiles that ship with the package."""
-    return sorted(
-        entry.name.removesuffix(".yaml") for entry in files(__name__).iterdir() if entry.name.endswith(".yaml")
-    )
+    return packaged.names(__name__)
 
 
 def doubt(model: str, profile: Profile, *, reads_prompt: bool) -> str:
@@ -87,14 +84,12 @@ def doubt(model: str, profile: Profile, *, reads_prompt: bool) -> str:
 
 def text(name: str) -> str:
     """Return the file of a profile that ships with the package."""
-    return files(__name__).joinpath(f"{name}.yaml").read_text(encoding="utf-8")
+    return packaged.read(__name__, name).decode()
 
 
 def _read(name_or_path: str) -> bytes:
-    if name_or_path in names():
-        return files(__name__).joinpath(f"{name_or_path}.yaml").read_bytes()
     try:
-        return Path(name_or_path).read_bytes()
+        return packaged.read(__name__, name_or_path)
     except OSError as error:
         message = f"prompt profile {name_or_path}: {error.strerror}; wanted one of {', '.join(names())} or a path"
         raise BadSettings(message) from error
