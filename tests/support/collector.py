@@ -34,12 +34,13 @@ _REQUESTS: dict[str, Callable[[bytes], Any]] = {
 
 
 class Collector:
-    """A receiver on a free port of loopback; it forgets what it counted unless it shall `keep` it.
+    """A receiver on a free port of loopback, or on `port`; it forgets what it counted unless it shall `keep` it.
 
-    `resources` has the attributes of every process that sent something, `schema_urls` those of its scopes.
+    `resources` has the attributes of every process that sent something, `schema_urls` those of its scopes.  Requests
+    wait while `awake` is not set.
     """
 
-    def __init__(self, protocol: str = "http/protobuf", *, keep: bool = True) -> None:
+    def __init__(self, protocol: str = "http/protobuf", *, keep: bool = True, port: int = 0) -> None:
         self.protocol = protocol
         self.num_spans = 0
         self.spans: list[Span] = []
@@ -49,6 +50,9 @@ class Collector:
         self.resources: list[dict[str, Any]] = []
         self.requests: Counter[str] = Counter()
         self._keep = keep
+        self.awake = threading.Event()
+        self.awake.set()
+        self.is_dead = False
         if protocol == "grpc":
             self._rpc = grpc.server(ThreadPoolExecutor(4))
             traces_grpc.add_TraceServiceServicer_to_server(_Service(self, traces.ExportTraceServiceResponse), self._rpc)
@@ -56,9 +60,10 @@ class Collector:
                 _Service(self, metrics.ExportMetricsServiceResponse), self._rpc
             )
             logs_grpc.add_LogsServiceServicer_to_server(_Service(self, logs.ExportLogsServiceResponse), self._rpc)
-            self.port = self._rpc.add_insecure_port("127.0.0.1:0")
+            self.port = self._rpc.add_insecure_port(f"127.0.0.1:{port}")
         else:
-            self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+            self._http = ThreadingHTTPServer(("127.0.0.1", port), _handler(self))
+            self._http.daemon_threads = True
             self.port = self._http.server_port
 
     @property
@@ -72,6 +77,7 @@ class Collector:
 
     def take(self, request: Any) -> None:
         """Keep, or count, what one request has."""
+        self.awake.wait()
         self.requests[type(request).__name__] += 1
         if isinstance(request, traces.ExportTraceServiceRequest):
             spans = [span for one in request.resource_spans for scope in one.scope_spans for span in scope.spans]
@@ -104,7 +110,9 @@ class Collector:
         return self
 
     def __exit__(self, *_exception: object) -> None:
-        """End, with the threads."""
+        """End, with the threads; nobody answers on connections that are still open."""
+        self.is_dead = True
+        self.awake.set()
         if self.protocol == "grpc":
             self._rpc.stop(0).wait()
         else:
@@ -131,6 +139,9 @@ def _handler(collector: Collector) -> type[BaseHTTPRequestHandler]:
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
+            if collector.is_dead:
+                self.close_connection = True
+                return
             plain = gzip.decompress(body) if self.headers["content-encoding"] == "gzip" else body
             collector.take(_REQUESTS[self.path](plain))
             self.send_response(200)
