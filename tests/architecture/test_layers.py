@@ -45,8 +45,8 @@ NUMERIC = {"csv", "numpy", "scipy", "statsmodels", "operator", "pydantic"}
 # What has no side: nothing of it reads a file, a clock, the environment or chance, but for what IMPURE names.
 PURE = {
     "base64", "binascii", "collections", "contextlib", "dataclasses", "datetime", "difflib", "enum",
-    "functools", "hashlib", "html", "itertools", "json", "math", "re", "string", "struct", "typing", "unicodedata",
-    "uuid", "zlib",
+    "functools", "hashlib", "hmac", "html", "itertools", "json", "math", "re", "string", "struct", "typing",
+    "unicodedata", "uuid", "zlib",
 }  # fmt: skip
 IMPURE = {"now", "today", "utcnow", "uuid1", "uuid4", "open", "print", "input"}
 # The schema text ships with the package, and Avro and validation are what `codec` is for; in `records` both are only

@@ -337,6 +337,10 @@ class FakeWatch:
     def answered(self, responses: tuple[SimulatedResponse, ...]) -> None:
         self.counts["answered"] += len(responses)
 
+    def redacted(self, num: int, num_failed: int) -> None:
+        self.counts["redacted"] += num
+        self.counts["redactor failed"] += num_failed
+
     def event_committed(self, stages_s: Sequence[float], *, end_to_end_s: float | None, trace_id: str) -> None:
         for stage, seconds in zip(LatencyStage, stages_s, strict=True):
             self.stages_s[stage] += seconds

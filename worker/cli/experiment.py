@@ -205,14 +205,17 @@ def rebuild(
 
 @app.command("forget", epilog="Example: mirrorstream experiment forget u-1842 --state shelf.db")
 def forget(
-    user: Annotated[str, typer.Argument(help="Id of the user, as in the responses.")],
+    user: Annotated[str, typer.Argument(help="Id of the user, as in the impressions.")],
     state: Annotated[Path, typer.Option("--state", help="State file (SQLite) of a reader.")],
+    pseudonym_key_file: Annotated[
+        Path | None, typer.Option(help="File with the secret of `pseudonym_key_file`, if the workers have one.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Delete all data of a user from the state, and refuse it in future."""
     from worker.experiment import service
 
-    gone = service.forget(service.Options(state=state), user)
+    gone = service.forget(service.Options(state=state), user, pseudonym_key_file=pseudonym_key_file)
     text = f"{state}: {gone:,} answers deleted; data of this user is refused from now on"
     tell({"state": str(state), "deleted": gone}, as_json=as_json, text=text)
 

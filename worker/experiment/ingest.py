@@ -10,11 +10,12 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Event
 
 from worker.core.errors import BadRecord, BadSettings, Retryable
 from worker.core.outcomes import Outcome
+from worker.core.pseudonyms import pseudonym
 from worker.core.records import Record
 from worker.experiment.definition import DRAFT, Definition, from_record
 from worker.experiment.store.answers import Answer, read
@@ -46,9 +47,21 @@ class Topics:
 class Records:
     """Takes records into a state."""
 
-    def __init__(self, state: State, decode: Decode, topics: Topics, *, include_test: bool = False) -> None:
-        """Decode by `decode(record, name of the schema)`; traffic marked `is_test` is left out unless asked for."""
+    def __init__(
+        self,
+        state: State,
+        decode: Decode,
+        topics: Topics,
+        *,
+        include_test: bool = False,
+        pseudonym_key: bytes | None = None,
+    ) -> None:
+        """Decode by `decode(record, name of the schema)`; traffic marked `is_test` is left out unless asked for.
+
+        With a key, users of outcomes are known by the pseudonyms that the responses have.
+        """
         self._state, self._decode, self._topics, self._include_test = state, decode, topics, include_test
+        self._pseudonym_key = pseudonym_key
 
     def take(self, records: Iterable[Record], reached: Reached) -> None:
         """Count a batch and move on.  Raises `Retryable` with nothing moved if a schema cannot be fetched now."""
@@ -102,6 +115,8 @@ class Records:
         if outcome.is_test and not self._include_test:
             health["test"] += 1
             return []
+        if self._pseudonym_key is not None:
+            outcome = replace(outcome, user_id=pseudonym(self._pseudonym_key, outcome.user_id))
         return [outcome]
 
     def _answer(self, record: Record, health: Counter[str]) -> list[Answer]:

@@ -15,6 +15,7 @@ from threading import Event, Thread
 
 from worker.core.codec import framing, impression as codec
 from worker.core.errors import BadSettings, Fatal
+from worker.core.pseudonyms import pseudonym
 from worker.core.records import Message, Record
 from worker.experiment.definition import DRAFT, Definition, as_record, check_known, load
 from worker.experiment.ingest import Records, Topics, catch_up, keep_up
@@ -29,6 +30,7 @@ from worker.experiment.webhook.deliveries import Deliveries
 from worker.experiment.webhook.watch import Post, VerdictWatch
 from worker.kafka import admin, registry
 from worker.kafka.follower import Following, Reached
+from worker.settings import secret_files
 from worker.settings.groups import KafkaClientSettings
 
 log = logging.getLogger(__name__)
@@ -97,12 +99,14 @@ def rebuild(settings: KafkaClientSettings, options: Options) -> Report:
     return report(settings, options, experiment=None)
 
 
-def forget(options: Options, user_id: str) -> int:
-    """Delete a user from the state; return the number of answers that were deleted."""
+def forget(options: Options, user_id: str, *, pseudonym_key_file: Path | None = None) -> int:
+    """Delete a user from the state, also by the pseudonym; return the number of answers that were deleted."""
+    key = secret_files.pseudonym_key(pseudonym_key_file)
     if options.state is None or not options.state.exists():
         raise BadSettings(f"--state {options.state}: want the file that a reader keeps")
     with closing(_state(options)) as state:
-        return state.forget(user_id)
+        names = [user_id] if key is None else [user_id, pseudonym(key, user_id)]
+        return sum(state.forget(name) for name in names)
 
 
 class Live:
@@ -234,7 +238,13 @@ def _records(settings: KafkaClientSettings, options: Options, state: State) -> R
         ref, payload = framing.split(raw.value or b"", raw.headers)
         return codec.decode_plain(payload, schemas.fetch_now(ref), name)
 
-    return Records(state, decode, _topics(settings, options), include_test=options.include_test)
+    return Records(
+        state,
+        decode,
+        _topics(settings, options),
+        include_test=options.include_test,
+        pseudonym_key=secret_files.pseudonym_key(settings.pseudonym_key_file),
+    )
 
 
 def _topics(settings: KafkaClientSettings, options: Options) -> Topics:

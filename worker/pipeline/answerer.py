@@ -12,6 +12,7 @@ from worker.core.delivery.response_encoder import Outgoing
 from worker.core.prompts.unshown import told, unshown
 from worker.core.records import Impression, Message, Record
 from worker.core.simulation.prepare import Prepared, preparing
+from worker.core.simulation.privacy import Published, publishing
 from worker.core.simulation.response import SimulatedResponse
 from worker.core.simulation.response_builder import AskedQuestion, responding, source_of
 from worker.core.steps import Steps
@@ -33,6 +34,9 @@ class AnswerWatch(Protocol):
     def answered(self, responses: tuple[SimulatedResponse, ...]) -> None:
         """Count an event's responses."""
 
+    def redacted(self, num: int, num_failed: int) -> None:
+        """Count texts that were changed, and those that were removed because the redactor failed."""
+
 
 class Answerer:
     """Prepares questions and answers them, one record at a time; many records overlap.
@@ -53,6 +57,7 @@ class Answerer:
         self._asker, self._watch, self._rules = asker, watch, rules
         self._outgoing, self._turns, self._wall = outgoing, turns, wall
         self._num_looked_at = self._num_told = 0
+        self._has_told_of_redactor = False
         self._unshown: set[tuple[str, str]] = set()  # attributes without a place, by domain, that were logged
 
     async def prepare(self, record: Record, decoded: Decoded) -> tuple[Prepared, ...]:
@@ -101,6 +106,18 @@ class Answerer:
         """Encode an event's responses, one per step.  Raises `Poison`."""
         messages: list[Message] = []
         for response in responses:
-            messages += self._outgoing.messages(entry.record, (response,), entry.trace.send(response))
+            published = yield from publishing(response, self._rules.privacy)
+            self._count(published)
+            messages += self._outgoing.messages(entry.record, (published.response,), entry.trace.send(response))
             yield None
         return tuple(messages)
+
+    def _count(self, published: Published) -> None:
+        if published.num_redacted or published.num_failed:
+            self._watch.redacted(published.num_redacted, published.num_failed)
+        if published.num_failed and not self._has_told_of_redactor:
+            self._has_told_of_redactor = True
+            log.warning(
+                "the redactor failed on a rationale (%s): that text is removed; further ones are counted only",
+                published.error,
+            )

@@ -7,6 +7,7 @@ from worker.core.codec.mapping import EventMapping
 from worker.core.delivery.dead_letter import to_message
 from worker.core.records import DeadLetter, Message
 from worker.core.simulation.prepare import Asking
+from worker.core.simulation.privacy import EVERYTHING, Privacy
 from worker.core.simulation.response_builder import Setup
 from worker.core.simulation.sampling import Sampling, UserBudget
 
@@ -26,6 +27,7 @@ class Rules:
     max_restarts: int  # of the engine, in a row
     drain_timeout_s: float
     json: JsonRules | EventMapping | None = None  # of the input; None: it is Avro
+    privacy: Privacy = EVERYTHING
 
     def to_message(self, letter: DeadLetter) -> Message:
         """Return the message of a dead letter, small enough for its topic."""

@@ -48,7 +48,19 @@ class AnswerMetrics:
             registry, prefix + "rationales_total", "Rationales, by how much of them could be read", "parse_status",
             ParseStatus,
         )  # fmt: skip
+        redactions = Counter(
+            prefix + "redactions_total",
+            "Texts of rationales that the redactor changed, or that were removed because it failed",
+            ["result"],
+            registry=registry,
+        )
+        self._redacted, self._failed = redactions.labels("redacted"), redactions.labels("failed")
         self._flags = counter_of(registry, prefix + "response_flags_total", "Responses, by flag", "flag", Flag)
+
+    def redacted(self, num: int, num_failed: int) -> None:
+        """Count texts that were changed, and those that were removed."""
+        self._redacted.inc(num)
+        self._failed.inc(num_failed)
 
     def answer_quality(self, responses: Iterable[SimulatedResponse]) -> None:
         """Observe an event's responses."""

@@ -8,12 +8,13 @@ from dataclasses import replace
 
 from worker.core.simulation.draws import PositionProfile
 from worker.core.simulation.prepare import Asking
+from worker.core.simulation.privacy import Privacy
 from worker.core.simulation.questions import Depths
 from worker.core.simulation.response_builder import Setup
 from worker.core.simulation.sampling import Sampling, UserBudget
 from worker.pipeline.config import Rules
 from worker.pipeline.ports import Engine
-from worker.settings import Settings, mappings, prompt_profiles
+from worker.settings import Settings, mappings, prompt_profiles, redactors, secret_files
 from worker.settings.groups import EngineSettings
 
 BROKER_BYTES = 1_000  # what the broker counts beside a message's key, value and headers
@@ -44,6 +45,11 @@ def rules(settings: Settings, engine: Engine, positions: Mapping[int, PositionPr
         max_restarts=settings.max_engine_restarts,
         drain_timeout_s=settings.drain_timeout_s,
         json=mappings.load(settings.mapping) if settings.mapping else settings.json_rules,
+        privacy=Privacy(
+            content=settings.content == "full",
+            redactor=redactors.load(settings.redactor),
+            pseudonym_key=secret_files.pseudonym_key(settings.pseudonym_key_file),
+        ),
     )
 
 

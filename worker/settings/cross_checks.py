@@ -19,6 +19,7 @@ from worker.settings import (
     kafka_options as librdkafka,
     mappings,
     prompt_profiles,
+    redactors,
     secret_files,
     vllm_options as engine_arguments,
 )
@@ -163,6 +164,20 @@ def _chat_template(chat_template: Path | None) -> Iterator[str]:
         yield f"chat_template: {why}; want a file with a Jinja template"
 
 
+def _redactor(redactor: str) -> Iterator[str]:
+    try:
+        redactors.load(redactor)
+    except BadSettings as error:
+        yield str(error)
+
+
+def _pseudonyms(pseudonym_key_file: Path | None) -> Iterator[str]:
+    try:
+        secret_files.pseudonym_key(pseudonym_key_file)
+    except BadSettings as error:
+        yield str(error)
+
+
 def _profile(prompt_profile: str) -> Iterator[str]:
     try:
         prompt_profiles.load(prompt_profile)
@@ -170,4 +185,4 @@ def _profile(prompt_profile: str) -> Iterator[str]:
         yield str(error)
 
 
-_FILES = (_kafka_secrets, _registry_auth, _chat_template, _mapping)
+_FILES = (_kafka_secrets, _registry_auth, _chat_template, _mapping, _redactor, _pseudonyms)

@@ -121,6 +121,9 @@ class KafkaSettings(_Group):
     )
     schema_registry_url: str | None = Field(None, description="Schema registry URL; unset: single-object encoding")
     schema_registry_auth_file: Path | None = Field(None, description="File with user:password for the registry")
+    pseudonym_key_file: Path | None = Field(
+        None, description="File with a secret; user ids leave as pseudonyms made with it, for workers and readers alike"
+    )
     pass_headers: Names = Field([], description="Input headers to copy to the responses, by name")
 
     @property
@@ -249,6 +252,12 @@ class OutputSettings(_Group):
     flush_max_bytes: int = Field(1_000_000, ge=1000, description="Maximum bytes per transaction")
     max_message_bytes: int = Field(
         1_000_000, ge=10_000, description="Largest message to produce, bytes; at most the topics' limit"
+    )
+    content: Literal["full", "off"] = Field(
+        "full", description="off: responses without rationales, names and attributes of items; ids and figures stay"
+    )
+    redactor: str = Field(
+        "off", min_length=1, description="Takes personal data out of rationales: off, patterns, or a package's own"
     )
     revoke_timeout_s: float = Field(20.0, ge=0, le=300, description="Maximum wait of a rebalance for a flush, seconds")
     drain_timeout_s: float = Field(

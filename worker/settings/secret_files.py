@@ -15,6 +15,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from worker.core.errors import BadSettings
+from worker.core.pseudonyms import MIN_KEY_BYTES
 from worker.settings.kafka_options import BY_PATH, refusal
 
 # Files of mounted secrets that other clients read.
@@ -112,3 +114,18 @@ def unreadable(path: Path) -> str:
     except OSError as error:
         return f"{path}: {error.strerror}"
     return ""
+
+
+def pseudonym_key(path: Path | None) -> bytes | None:
+    """Return the key for pseudonyms, without the end of its last line; None without a file.  Raises `BadSettings`."""
+    if path is None:
+        return None
+    if why := unreadable(path):
+        raise BadSettings(f"pseudonym_key_file: {why}; want a file with a secret of {MIN_KEY_BYTES} bytes or more")
+    with path.open("rb") as file:
+        key = file.read(MAX_BYTES).rstrip(b"\r\n")
+    if len(key) < MIN_KEY_BYTES:
+        raise BadSettings(
+            f"pseudonym_key_file: {path}: {len(key)} bytes; want {MIN_KEY_BYTES} or more, or ids can be guessed"
+        )
+    return key

@@ -21,6 +21,7 @@ from tests.support.experiment.made import AT_US, response
 from tests.support.experiment.page_client import client
 from worker.core.codec.avro_schemas import own_schema, schema_text
 from worker.core.codec.impression import decode_plain
+from worker.core.pseudonyms import pseudonym
 from worker.core.records import Partition, Record
 from worker.experiment.ingest import MAX_AHEAD_US, Records, Topics
 from worker.experiment.report.assemble import Defaults, report
@@ -164,3 +165,25 @@ def test_an_experiment_counts_a_clock_that_is_astray_and_believes_none_of_it() -
     (only,) = report(state, Defaults()).readouts
     assert only.current.last_occurred_at == AT_US + MAX_AHEAD_US
     assert state.db.execute("select max(observed_at) from outcome").fetchone() == (AT_US + MAX_AHEAD_US,)
+
+
+def test_users_of_outcomes_are_known_by_the_pseudonyms_of_the_responses() -> None:
+    """Else the state would have a user's own id beside the pseudonym, and could not forget both by one."""
+    key, own = b"k" * 16, "u-1842"
+    state = State()
+    records = Records(state, lambda record, _: json.loads(record.value or b"{}"), TOPICS, pseudonym_key=key)
+    seen = {
+        "outcome_id": str(UUID(int=1)),
+        "user_id": own,
+        "variant": "control",
+        "event_id": "e0",
+        "observed_at": AT_US,
+    }
+    answered = response(0, 0, duel_share=0.7) | {"event_id": "e0", "user_id": pseudonym(key, own), "occurred_at": AT_US}
+    for topic, made in (("responses", answered), ("outcomes", seen)):
+        record = Record(Partition(topic, 0), 0, 0, None, json.dumps(made).encode(), timestamp_ms=AT_US // 1_000)
+        records.take([record], Reached({record.partition: 1}))
+    assert state.db.execute("select name from user").fetchall() == [(pseudonym(key, own),)]
+    state.forget(pseudonym(key, own))
+    for table in ("answer", "outcome"):
+        assert state.db.execute(f"select count(*) from {table}").fetchone() == (0,), table  # noqa: S608 - our own names

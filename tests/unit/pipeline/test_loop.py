@@ -43,8 +43,10 @@ from worker.core.delivery.handover_messages import (
 from worker.core.delivery.stages import LatencyStage
 from worker.core.delivery.window import ShutBy
 from worker.core.errors import Fatal, Fenced
+from worker.core.pseudonyms import pseudonym
 from worker.core.records import Domain, Item, Reason, Record, Slate, User
 from worker.core.simulation.draws import Ask, Drawn
+from worker.core.simulation.privacy import FAILED, Privacy
 from worker.core.simulation.questions import Status
 from worker.core.simulation.sampling import USER_DAY_BYTES, Sampling, UserBudget
 from worker.pipeline.decoder import Decoded
@@ -138,6 +140,33 @@ async def test_a_response_too_large_for_the_topic_loses_its_texts_and_says_so() 
         assert found["status"] == "OK"
         assert all(draw["text"] is None and draw["rationale"] is None for draw in found["draws"])
         assert len(message.value or b"") <= 6_000
+
+
+@jumping
+async def test_what_is_published_is_decided_before_it_leaves_and_a_failed_redactor_is_told_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def fails_on_names(text: str) -> str:
+        if "Ann" in text:
+            raise ValueError(text)
+        return text.replace("secret", "[x]")
+
+    world = World(privacy=Privacy(redactor=fails_on_names, pseudonym_key=b"k" * 16))
+    async with working(world):
+        world.engine.text = "a secret"
+        await world.read(event())
+        await world.committed(A, 1)
+        world.engine.text = "Ann's"
+        await world.read(*events(2), first=1)
+        await world.committed(A, 3)
+    texts = {draw["text"] for message in world.sink.log for draw in response(message)["draws"]}
+    assert texts == {"a [x]", FAILED}
+    user = pseudonym(b"k" * 16, "user")
+    assert {(message.key, response(message)["user_id"]) for message in world.sink.log} == {(user.encode(), user)}
+    assert world.watch.counts["redactor failed"] == 2 * world.watch.counts["redacted"] > 0
+    (line,) = [one.getMessage() for one in caplog.records if "redactor" in one.getMessage()]
+    assert "ValueError" in line
+    assert "Ann" not in caplog.text
 
 
 @jumping

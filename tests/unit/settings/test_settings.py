@@ -160,10 +160,14 @@ def test_files_that_are_missing_are_told_beside_the_rest(tmp_path: Path) -> None
         engine="vllm-server",
         server_urls="http://gpu",
         server_auth_file=tmp_path / "token",
+        redactor="patern",
+        pseudonym_key_file=tmp_path / "key",
     )
     assert [line.split(":")[0] for line in found] == [
         "sample_rate",
         "kafka_secrets",
+        "redactor",
+        "pseudonym_key_file",
         "server_auth_file",
         "prompt profile no-such",
     ]
