@@ -13,7 +13,11 @@ TINY = "mirror-tiny"
 _GGUF = "*.gguf"
 # Of each file of weights: so many pieces at even distances, so that any training shows, and no file is read whole.
 NUM_PIECES, PIECE_BYTES = 1_024, 4_096
-_WEIGHTS = ("*.safetensors", "*.bin", "*.pt")
+_SAFE = "*.safetensors"
+_PICKLES = ("*.bin", "*.pt", "*.pth")
+_WEIGHTS = (_SAFE, *_PICKLES)
+# Of a model from the hub, vLLM takes pickles only where there is nothing else.
+IGNORED_OF_HUB = ("original/**/*", *_PICKLES)  # the first is vLLM's own
 _CODE = "contains custom code"  # as transformers says it
 
 
@@ -31,6 +35,18 @@ def refuse_gguf(model: str) -> None:
         raise BadSettings(
             f"model {model}: GGUF is llama.cpp's format, which vLLM does not load: want a folder with config.json and"
             " *.safetensors, such as the model that the file was made from, or its FP8, AWQ or GPTQ form"
+        )
+
+
+def refuse_pickles(what: str, place: str | Path) -> None:
+    """Raise `BadSettings` for a folder whose weights are pickles alone; `what` is the setting that names it."""
+    folder = Path(place)
+    if not folder.is_dir() or any(folder.glob(_SAFE)):
+        return
+    if found := sorted(path.name for pattern in _PICKLES for path in folder.glob(pattern)):
+        raise BadSettings(
+            f"{what} {folder}: {found[0]} is a pickle, which can run code of whoever wrote it: want *.safetensors, or"
+            " pickled_weights=allow if you trust its source"
         )
 
 

@@ -15,6 +15,10 @@ other.  Proxies, meshes and browsers add headers of theirs, keep the name that w
 from 127.0.0.6: all refused.  One that hands raw TCP on to the loopback unmarked cannot be told from a caller
 in the pod.
 
+A port on the loopback answers to the loopback's own names alone: a foreign page in a browser on this machine, whose
+name was turned to 127.0.0.1 (DNS rebinding), reads nothing.  A port that others reach answers to any name, since only
+its operator knows which ones probes, scrapers and meshes use.
+
 Kafka being away makes a worker unready, never dead: a restart would not bring it back.
 
 Connections cost file descriptors, which Kafka's client needs too, so they are few and short.  A request has 5
@@ -320,6 +324,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Answer one page."""
         path, pages = self.path.partition("?")[0], self.server.pages
+        if foreign := _foreign_name(str(self.server.server_address[0]), self.headers):
+            self._answer(421, _utf8(f"Host {foreign[:MAX_TOLD]!r}; want localhost, 127.0.0.1 or [::1]\n"), TEXT)
+            return
         try:
             if path == "/metrics":
                 self._answer(200, *pages.metrics(self.headers.get("Accept", "")))
@@ -362,6 +369,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is the library's
         """Log nothing: a probe every few seconds is not worth a line."""
+
+
+def _foreign_name(listening: str, headers: Message) -> str:
+    """Return a name that a port on the loopback does not answer to; "" if there is none, as of programs without any."""
+    names = headers.get_all("Host", []) if listening in HERE else []
+    return next((name or "(empty)" for name in names if not HERE_BY_NAME.fullmatch(name)), "")
 
 
 def _is_here(peer: str, headers: Message) -> bool:

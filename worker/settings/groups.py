@@ -197,6 +197,9 @@ class EngineSettings(_Group):
         "system", description="user: the system text stands before the user's, for templates that refuse it"
     )
     lora: Path | None = Field(None, description="Folder of a LoRA adapter for the model, as PEFT saves it")
+    pickled_weights: Literal["refuse", "allow"] = Field(
+        "refuse", description="allow: load weights that are pickles, which can run code of whoever wrote them"
+    )
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field(
         "auto", description="Data type of vLLM; auto: the model's own, float32 on a CPU that emulates bfloat16"
     )

@@ -21,7 +21,8 @@ _INSTEAD = {
     "max_model_len": "max_model_len", "max_num_seqs": "max_num_seqs", "model": "model", "model_weights": "model",
     "otlp_traces_endpoint": "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "revision": "revision", "seed": "seeded",
     "served_model_name": "model", "tokenizer": "tokenizer", "tokenizer_revision": "revision",
-    "chat_template": "chat_template", "enable_lora": "lora", "lora_modules": "lora", "max_lora_rank": "lora",
+    "chat_template": "chat_template", "enable_lora": "lora", "ignore_patterns": "pickled_weights",
+    "lora_modules": "lora", "max_lora_rank": "lora",
 }  # fmt: skip
 _READS_LETTERS = "is the worker's: it reads the letters' probabilities by it"
 _CODE = "would run code that comes from elsewhere"
@@ -74,7 +75,7 @@ _SPEED = frozenset({
     "disable_custom_all_reduce", "disable_log_requests", "disable_log_stats", "distributed_executor_backend",
     "distributed_timeout_seconds", "download_dir", "enable_chunked_prefill", "enable_eplb", "enable_expert_parallel",
     "enable_log_requests", "enable_prefix_caching", "enable_sleep_mode", "enforce_eager", "eplb_config",
-    "gpu_memory_utilization", "hf_token", "ignore_patterns", "kv_cache_metrics", "kv_cache_metrics_sample",
+    "gpu_memory_utilization", "hf_token", "kv_cache_metrics", "kv_cache_metrics_sample",
     "kv_offloading_backend", "kv_offloading_size", "limit_mm_per_prompt", "load_format", "log_config_file",
     "log_level", "logging_config", "long_prefill_token_threshold", "master_addr", "master_port",
     "max_cudagraph_capture_size", "max_num_batched_tokens", "max_num_scheduled_tokens",

@@ -58,6 +58,19 @@ def test_gguf_is_refused_with_what_to_do(tmp_path: Path) -> None:
     model_files.refuse_gguf("OWNER/NAME")
 
 
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt", "consolidated.00.pth", "adapter_model.bin"])
+def test_weights_that_are_pickles_alone_are_refused_with_what_to_do(tmp_path: Path, name: str) -> None:
+    model_files.refuse_pickles("model", tmp_path)  # without any weights, vLLM says so
+    (tmp_path / name).touch()
+    with pytest.raises(
+        BadSettings, match=rf"^lora .*: {name} is a pickle, .* want \*\.safetensors, or pickled_weights=allow"
+    ):
+        model_files.refuse_pickles("lora", tmp_path)
+    (tmp_path / "model.safetensors").touch()  # both: vLLM takes these
+    model_files.refuse_pickles("model", tmp_path)
+    model_files.refuse_pickles("model", "OWNER/NAME")
+
+
 @pytest.mark.parametrize(("content", "rank"), [({"r": 16}, 16), ({"r": 8, "rank_pattern": {"q_proj": 32}}, 32)])
 def test_a_lora_adapter_says_its_rank(tmp_path: Path, content: object, rank: int) -> None:
     (tmp_path / "adapter_config.json").write_text(json.dumps(content))

@@ -221,6 +221,26 @@ def test_a_call_that_was_passed_on_does_not_close_the_breaker(health: Health, he
     assert call(health, "POST", "/breaker/accept", **{header: "https://example.org"})[0] == 403
 
 
+@pytest.mark.parametrize("path", ["/", "/metrics", "/readyz", "/no-such"])
+def test_a_foreign_page_whose_name_was_turned_to_the_loopback_reads_nothing(
+    health: Health, worker: Worker, path: str
+) -> None:
+    """DNS rebinding: the browser asks for the page's own name, and believes that it may read what comes."""
+    status, text = call(health, "GET", path, Host="rebound.example:8080")
+    assert status == 421
+    assert text == "Host 'rebound.example:8080'; want localhost, 127.0.0.1 or [::1]\n"
+    assert call(health, "GET", "/readyz", Host=f"localhost:{health.port}") == (200, "ok\n"), worker
+
+
+def test_a_port_that_others_reach_answers_to_any_name() -> None:
+    """Probes name the pod's address, scrapers a service, a mesh whatever it was asked for."""
+    health = Health(module.EVERYWHERE_IPV4, 0, state=HealthState(), metrics=nothing, page=str)
+    try:
+        assert call(health, "GET", "/metrics", Host="mirrorstream.shadow.svc:8080")[0] == 200
+    finally:
+        health.close()
+
+
 @pytest.mark.parametrize(
     ("names", "here"),
     [

@@ -51,6 +51,7 @@ def fingerprint(found: VllmEngine) -> str:
         ("scheduler_cls", "evil.Scheduler", "would run code"),
         ("logits_processors", ["evil:Processor"], "would run code"),
         ("distributed_executor_backend", "evil.Executor", "want one of external_launcher, mp, ray, uni"),
+        ("ignore_patterns", [], "use pickled_weights"),
         ("load_format", "pt", "want one of auto, bitsandbytes"),
         ("load_format", "dummy", "want one of auto, bitsandbytes"),
         ("load_format", {"a": 1}, "want one of auto, bitsandbytes"),

@@ -122,6 +122,10 @@ class VllmEngine(PromptedEngine):
 
     def _load(self) -> None:
         model_files.refuse_gguf(self._settings.model)
+        if self._settings.pickled_weights == "refuse":
+            model_files.refuse_pickles("model", model_path(self._settings.model))
+            if self._settings.lora:
+                model_files.refuse_pickles("lora", self._settings.lora)
         if on_cpu():
             _need_numa()
         try:
@@ -193,6 +197,8 @@ class VllmEngine(PromptedEngine):
             "max_logprobs": MAX_OPTIONS,
             "otlp_traces_endpoint": self._traces,
         }
+        if settings.pickled_weights == "refuse":
+            args["ignore_patterns"] = list(model_files.IGNORED_OF_HUB)
         if settings.tokenizer:
             args["tokenizer"] = str(model_path(settings.tokenizer))
         if settings.lora:
