@@ -19,7 +19,7 @@ from math import exp, fsum, log, sqrt
 
 from worker.core.simulation.draws import PositionProfile
 from worker.experiment.readout import Check, CheckState
-from worker.experiment.statistics.confidence import EVEN, Interval
+from worker.experiment.statistics.confidence import EVEN
 from worker.experiment.statistics.evalues import (
     UNIT,
     Misses,
@@ -130,20 +130,6 @@ def equal_segments(segments: Mapping[str, Sums]) -> Check:
         words or f"no difference between the {len(segments):,} segments is shown",
         figures,
     )
-
-
-def worst_case(shown: Interval | None, worst: Interval | None, *, missing: int, null: float = EVEN) -> Check:
-    """Return whether the missing pairs, all at one bound or all at the other, could reverse a preference."""
-    ends = {"low": worst.low, "high": worst.high} if worst else {}
-    words = (
-        f"if the {missing:,} pairs without an answer all went to one side, the result would be {worst}"
-        if worst
-        else "the metric has no bounds"
-    )
-    if shown is None or null in shown:
-        return Check("worst case", CheckState.OPEN, f"{words}; no preference is shown yet", ends)
-    failed = missing > 0 and (worst is None or null in worst)
-    return Check("worst case", CheckState.FAILED if failed else CheckState.OK, words, ends)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,6 @@ from worker.experiment.quality.checks import (
     noise_scale,
     position_profile,
     reversed_draws,
-    worst_case,
 )
 from worker.experiment.statistics.confidence import Interval
 from worker.experiment.statistics.evalues import (
@@ -166,15 +165,6 @@ def test_experiment_e_bh_rejects_as_published() -> None:
     found = e_bh({name: log(max(value, 1e-300)) for name, value in values.items()}, alpha=0.05)
     assert found == ["b", "a"]  # b by 80 / 2 with a, though b alone fell short of 80
     assert e_bh({"b": log(79), "c": 0.0, "d": 0.0, "e": 0.0}, alpha=0.05) == []
-
-
-def test_experiment_worst_case_fails_only_a_preference_that_could_turn() -> None:
-    """Without a preference there is nothing to turn round."""
-    above, around, turned = Interval(0.52, 0.6), Interval(0.48, 0.6), Interval(0.49, 0.6)
-    assert worst_case(above, turned, missing=9).state == "FAILED"
-    assert worst_case(above, None, missing=9).state == "FAILED"
-    assert worst_case(above, above, missing=9).state == "OK"
-    assert worst_case(around, turned, missing=9).state == "OPEN"
 
 
 def test_experiment_noise_scale_is_that_of_the_mean_of_two_draws() -> None:
