@@ -165,6 +165,7 @@ lock: | $(UV)  ## Compile the requirement files anew.
 	$(COMPILE) --extra cpu --extra experiment -c requirements/test.txt -o requirements/cpu.txt
 	$(COMPILE) --group docs -c requirements/test.txt -o requirements/docs.txt
 	$(COMPILE) --extra gpu --extra experiment -o requirements/gpu.txt
+	$(COMPILE) --extra experiment -c requirements/gpu.txt -o requirements/gpu-image.txt
 	$(COMPILE) --extra server --extra experiment -c requirements/test.txt -o requirements/server.txt
 	$(COMPILE:pyproject.toml=) --group build -o requirements/build.txt
 	$(COMPILE:pyproject.toml=) --group peers -o requirements/peers.txt
