@@ -6,6 +6,7 @@ EVENTS ?=
 BENCH ?=
 VENV := .venv
 PEERS := .venv-peers
+SUPPLY := .venv-supply
 BIN := $(VENV)/bin
 UV := $(BIN)/uv
 # Without bytecode, importing vLLM takes 12.7 s instead of 5.5 s, in each of its processes.
@@ -39,7 +40,7 @@ MODELS := $(addprefix tests/integration/test_,bench_llm.py cli.py demo.py engine
 # passes then is a fault of a test, or a rare one of the product, and is looked into.
 AGAIN := --reruns 1 --max-suite-reruns 3 --rerun-show-tracebacks
 
-.PHONY: help setup demo bench check docs docs-reference test test-long lint format lock clean
+.PHONY: help setup demo bench sbom audit check docs docs-reference test test-long lint format lock clean
 .PHONY: check-core check-loop test-counted test-models test-others
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
@@ -107,10 +108,26 @@ $(PEERS)/done: requirements/peers.txt | $(UV)
 	$(UV) pip install --quiet --python $(PEERS)/bin/python --no-deps --editable .
 	touch $@
 
+$(SUPPLY)/done: requirements/supply.txt | $(UV)
+	$(UV) venv --quiet --clear --python $(BIN)/python $(SUPPLY)
+	$(UV) pip install --quiet --python $(SUPPLY)/bin/python --require-hashes --no-deps -r requirements/supply.txt
+	touch $@
+
 # make bench BENCH="--bootstrap localhost:9092 --json"
 bench:  ## Measure the worker beside the engine alone and beside other frameworks (BENCH="..." adds flags).
 bench: $(VENV)/cpu.done $(PEERS)/done
 	$(BIN)/mirrorstream bench --peers $(PEERS)/bin/python $(BENCH)
+
+sbom: $(SUPPLY)/done $(VENV)/check.done  ## Write the bill of materials of each image's own layers into dist/.
+	@mkdir -p dist
+	@set -e; for target in run server cpu gpu; do \
+		$(BIN)/python -m tools.sbom $$target --tool $(SUPPLY)/bin/cyclonedx-py > dist/$$target.cdx.json; \
+		echo "dist/$$target.cdx.json"; done
+
+# --strict: a package that the service does not know, or that cannot be asked about, is no package without a finding.
+audit: $(SUPPLY)/done  ## Ask which locked packages have known vulnerabilities (the service must be in reach).
+	$(SUPPLY)/bin/pip-audit --strict --require-hashes --disable-pip --progress-spinner off \
+		$(foreach lock,run server cpu gpu-image gpu,--requirement requirements/$(lock).txt)
 
 check: $(VENV)/check.done  ## Check a change in a minute: lint, types, core, pipeline, architecture, simulation.
 	$(BIN)/ruff check .
@@ -169,6 +186,7 @@ lock: | $(UV)  ## Compile the requirement files anew.
 	$(COMPILE) --extra server --extra experiment -c requirements/test.txt -o requirements/server.txt
 	$(COMPILE:pyproject.toml=) --group build -o requirements/build.txt
 	$(COMPILE:pyproject.toml=) --group peers -o requirements/peers.txt
+	$(COMPILE:pyproject.toml=) --group supply -o requirements/supply.txt
 
 clean:  ## Remove the environments, the caches and the built site.
-	rm -rf $(VENV) $(PEERS) .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis site
+	rm -rf $(VENV) $(PEERS) $(SUPPLY) .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis site

@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry, Metric
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from tools import licences
 from tools.reference import chart, cli, http_api, schemas
 from tools.reference.markdown import bounds, code, entries, meanings, table
 from worker.core.blockers import Blocker
@@ -54,6 +55,11 @@ def metrics() -> str:
     telemetry.lag(LagReport((PartitionLag(Partition("impressions", 0), 1, 0, 0.0, 0.0, 0.0),), 0.0))
     families = sorted(registry.collect(), key=lambda family: family.name)
     return table(("metric", "type", "labels", "meaning"), map(_metric, families))
+
+
+def shipped() -> str:
+    """Return one row for each package that an image adds to its base."""
+    return table(("package", "version", "licence", "images"), licences.rows())
 
 
 def domains() -> str:
@@ -143,6 +149,7 @@ BLOCKS: Mapping[str, Callable[[], str]] = {
     "export-types": partial(_enumeration, ColumnType, "type"),
     "export-users": partial(_columns, USERS),
     "export-answers": partial(_columns, ANSWERS),
+    "licences": shipped,
     "http-api": http_api.operations,
     "http-objects": http_api.objects,
     "chart-values": chart.values,

@@ -1,0 +1,76 @@
+"""What is shipped is listed with its licence, in a bill of materials that other programs read."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.chart import ROOT
+from tests.support.patience import patience
+from tools import licences, sbom
+
+SUPPLY = ROOT / ".venv-supply"
+VALID = (
+    "import sys; from cyclonedx.schema import SchemaVersion as S; from cyclonedx.validation.json import "
+    "JsonStrictValidator as V; sys.exit(str(V(S.V1_6).validate_str(sys.stdin.read()) or ''))"
+)
+
+
+def test_every_shipped_package_has_the_licence_that_it_states() -> None:
+    """Read from the packages that are installed here; a new one is listed before it is shipped."""
+    assert licences.stale(write=False) == [], "run `python -m tools.licences` and `make docs-reference`"
+    shipped = {name for lock in licences.LOCKS.values() for name, _, _ in licences.locked(lock)}
+    assert licences.listed().keys() == shipped
+    assert all(licences.listed().values())
+
+
+def test_no_licence_asks_for_our_source() -> None:
+    """None is under the GPL or AGPL; the LGPL asks for it only of changes to the library itself."""
+    asking = {name for name, said in licences.listed().items() if re.search(r"(?<!L)GPL|Affero", said)}
+    assert asking == set()
+
+
+def test_the_vendored_scripts_are_listed() -> None:
+    static = ROOT / "worker" / "experiment" / "page" / "static"
+    assert {file for file, *_ in licences.vendored()} == {path.name for path in static.glob("uPlot*.min.*")}
+    page = (ROOT / "docs" / "reference" / "licences.md").read_text(encoding="utf-8")
+    assert all(f"| {name} ({file}) | {version} | {said} |" in page for file, name, version, said in licences.vendored())
+
+
+def test_a_package_for_another_python_is_not_in_the_bill() -> None:
+    assert sbom.fits("python_full_version < '3.15'")
+    assert not sbom.fits("python_full_version < '3.12'")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("target", licences.LOCKS)
+def test_a_bill_is_valid_and_whole(target: str) -> None:
+    """By CycloneDX's own schema: each package of the lock once, with hashes and a licence, and what no lock names."""
+    command = ["make", "--no-print-directory", f"PYTHON={sys.executable}", ".venv-supply/done"]
+    subprocess.run(command, cwd=ROOT, capture_output=True, check=True, timeout=patience(600))
+    made = sbom.bill(target, SUPPLY / "bin" / "cyclonedx-py")
+    python = str(SUPPLY / "bin" / "python")
+    valid = subprocess.run([python, "-W", "ignore", "-c", VALID], input=json.dumps(made), text=True, check=False)
+    assert valid.returncode == 0
+    found = [one for one in made["components"] if str(one.get("purl", "")).startswith("pkg:pypi/")]
+    names = [licences.normal(one["name"]) for one in found]
+    wanted = {name for name, _, marker in licences.locked(licences.LOCKS[target]) if sbom.fits(marker)}
+    assert set(names) == wanted
+    assert len(names) == len(wanted)
+    assert all(one["licenses"] and one["externalReferences"][0]["hashes"] for one in found)
+    others = {one["name"] for one in made["components"]} - {one["name"] for one in found}
+    assert others == {"uPlot.iife.min.js", "uPlot.min.css", "mirror-tiny"}
+
+
+@pytest.mark.long
+def test_an_audit_that_cannot_ask_is_no_pass(tmp_path: Path) -> None:
+    """A package that the service does not know fails, and is named."""
+    lock = tmp_path / "lock.txt"
+    lock.write_text(f"mirrorstream-that-nobody-has==1 --hash=sha256:{'0' * 64}\n", encoding="utf-8")
+    words = ["--strict", "--require-hashes", "--disable-pip", "--progress-spinner", "off", "--requirement", str(lock)]
+    done = subprocess.run([SUPPLY / "bin" / "pip-audit", *words], capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "mirrorstream-that-nobody-has" in done.stderr
