@@ -250,6 +250,23 @@ def test_the_image_is_the_one_the_chart_runs(chart: helm_python.Chart) -> None:
     assert chart.metadata["appVersion"] == __version__
 
 
+@pytest.mark.parametrize(
+    ("own", "wanted"),
+    [
+        ({}, "hub/mirrorstream@sha256:1"),
+        ({"repository": "page"}, "page:2"),
+        ({"repository": "page", "digest": "sha256:3"}, "page@sha256:3"),
+        ({"tag": "4"}, "hub/mirrorstream:4"),
+    ],
+)
+def test_the_page_has_the_workers_image_or_its_own(chart: helm_python.Chart, own: Values, wanted: str) -> None:
+    """What its image leaves out is the worker's, but for a digest, which is of one image."""
+    image = {"repository": "hub/mirrorstream", "tag": "2", "digest": "sha256:1"}
+    page = render(chart, READ | {"image": image, "experiment": READ["experiment"] | {"image": own}}, "experiment")
+    (container,) = pod(page)["containers"]
+    assert container["image"] == wanted
+
+
 def test_the_page_names_the_driver_that_the_images_cuda_needs() -> None:
     """By NVIDIA's release notes CUDA 13 runs on drivers from 580 on; another major version needs another sentence."""
     lock = (ROOT / "requirements" / "gpu.txt").read_text(encoding="utf-8")

@@ -15,7 +15,7 @@ from tools import licences, sbom
 SUPPLY = ROOT / ".venv-supply"
 VALID = (
     "import sys; from cyclonedx.schema import SchemaVersion as S; from cyclonedx.validation.json import "
-    "JsonStrictValidator as V; sys.exit(str(V(S.V1_6).validate_str(sys.stdin.read()) or ''))"
+    "JsonStrictValidator as V; found = V(S.V1_6).validate_str(sys.stdin.read()); sys.exit(str(found) if found else 0)"
 )
 
 

@@ -38,9 +38,16 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- default (ternary (include "mirrorstream.fullname" .) "default" .Values.serviceAccount.create) .Values.serviceAccount.name }}
 {{- end }}
 
+{{- /* A part's own image (`image` in the root), whose empty fields are the worker's; another image has no digest of it. */}}
 {{- define "mirrorstream.image" -}}
 {{- $registry := (.Values.global).imageRegistry | default "" | trimSuffix "/" }}
-{{- with mergeOverwrite (deepCopy .Values.image) (.image | default dict) }}
+{{- $own := .image | default dict }}
+{{- $image := deepCopy .Values.image }}
+{{- if or $own.repository $own.tag $own.digest }}{{ $_ := set $image "digest" "" }}{{ end }}
+{{- range $name, $value := $own }}
+{{- if $value }}{{ $_ := set $image $name $value }}{{ end }}
+{{- end }}
+{{- with $image }}
 {{- $repository := ternary (printf "%s/%s" $registry .repository) .repository (ne $registry "") }}
 {{- if .digest }}{{ printf "%s@%s" $repository .digest }}
 {{- else }}{{ printf "%s:%s" $repository (default $.Chart.AppVersion .tag) }}
