@@ -70,6 +70,7 @@ VARIANTS = {
     "default": {}, "stateful": STATEFUL, "scaled": SCALED, "cpu": CPU, "image": IMAGE, "served": SERVED, "read": READ,
     "past": PAST,
 }  # fmt: skip
+DIGEST, OTHER = f"sha256:{'1' * 64}", f"sha256:{'3' * 64}"
 PARTS = ("worker", "experiment", "backfill")
 
 
@@ -253,15 +254,15 @@ def test_the_image_is_the_one_the_chart_runs(chart: helm_python.Chart) -> None:
 @pytest.mark.parametrize(
     ("own", "wanted"),
     [
-        ({}, "hub/mirrorstream@sha256:1"),
+        ({}, f"hub/mirrorstream@{DIGEST}"),
         ({"repository": "page"}, "page:2"),
-        ({"repository": "page", "digest": "sha256:3"}, "page@sha256:3"),
+        ({"repository": "page", "digest": OTHER}, f"page@{OTHER}"),
         ({"tag": "4"}, "hub/mirrorstream:4"),
     ],
 )
 def test_the_page_has_the_workers_image_or_its_own(chart: helm_python.Chart, own: Values, wanted: str) -> None:
     """What its image leaves out is the worker's, but for a digest, which is of one image."""
-    image = {"repository": "hub/mirrorstream", "tag": "2", "digest": "sha256:1"}
+    image = {"repository": "hub/mirrorstream", "tag": "2", "digest": DIGEST}
     page = render(chart, READ | {"image": image, "experiment": READ["experiment"] | {"image": own}}, "experiment")
     (container,) = pod(page)["containers"]
     assert container["image"] == wanted
