@@ -186,6 +186,7 @@ lock: | $(UV)  ## Compile the requirement files anew.
 	$(COMPILE) --extra server --extra experiment -c requirements/test.txt -o requirements/server.txt
 	$(COMPILE:pyproject.toml=) --group build -o requirements/build.txt
 	$(COMPILE:pyproject.toml=) --group peers -o requirements/peers.txt
+	$(COMPILE:pyproject.toml=) --group checkov -o requirements/checkov.txt
 	$(COMPILE:pyproject.toml=) --group supply -o requirements/supply.txt
 
 clean:  ## Remove the environments, the caches and the built site.

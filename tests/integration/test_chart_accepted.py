@@ -10,9 +10,10 @@ from pathlib import Path
 
 import helm_python
 import pytest
+import yaml
 
 from tests.support.chart import CHART, OLDEST, SETS, Objects, Values, rendered, set_name, set_values
-from tests.support.kubernetes import HELMS, helm, kube_score, schemas, server_validation
+from tests.support.kubernetes import HELMS, checkov, helm, kube_score, schemas, server_validation
 from tests.support.patience import patience
 
 pytestmark = pytest.mark.long  # Go builds Helm and a part of the API server: minutes once, then seconds
@@ -103,6 +104,23 @@ def test_what_kube_score_finds_is_explained(chart: helm_python.Chart, tmp_path: 
     """Each check that finds something in a set has its reason in the chart's README, and no reason is left over."""
     found_by = kube_score(tmp_path)
     found = set().union(*(found_by(rendered(chart, set_values(path))) for path in SETS))
-    _, _, section = (CHART / "README.md").read_text(encoding="utf-8").partition("## What kube-score finds")
+    assert found == explained("kube-score")
+
+
+def test_what_checkov_finds_is_explained(chart: helm_python.Chart, tmp_path: Path) -> None:
+    """The same for its checks of Kubernetes; what is rendered has to be readable, or nothing would be found."""
+    (folder := tmp_path / "sets").mkdir()
+    for path in SETS:
+        text = yaml.safe_dump_all(rendered(chart, set_values(path)))
+        (folder / f"{set_name(path)}.yaml").write_text(text, encoding="utf-8")
+    seen = checkov(folder, tmp_path / "checkov")
+    assert seen["summary"]["parsing_errors"] == 0
+    assert seen["summary"]["passed"] > 3_000
+    assert {found["check_id"] for found in seen["results"]["failed_checks"]} == explained("checkov")
+
+
+def explained(tool: str) -> set[str]:
+    """Return the checks of a tool that the chart's README explains."""
+    _, _, section = (CHART / "README.md").read_text(encoding="utf-8").partition(f"## What {tool} finds")
     rows = re.findall(r"^\| (`.*?`) \|", section.partition("\n## ")[0], re.MULTILINE)
-    assert found == {name for row in rows for name in re.findall(r"`([a-z-]+)`", row)}
+    return {name for row in rows for name in re.findall(r"`([\w-]+)`", row)}

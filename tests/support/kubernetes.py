@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from pathlib import Path
@@ -78,6 +79,19 @@ def kube_score(folder: Path) -> Callable[[Iterable[Objects]], set[str]]:
         checks = [check for one in json.loads(done.stdout) for check in one["checks"]]
         return {check["check"]["id"] for check in checks if not check["skipped"] and check["grade"] < BEST_GRADE}
 
+    return found
+
+
+def checkov(objects: Path, environment: Path) -> dict[str, Any]:
+    """Install checkov from its lock into an environment of its own; return its report on a folder of objects."""
+    uv, python = Path(sys.executable).with_name("uv"), environment / "bin" / "python"
+    lock = ["--require-hashes", "--no-deps", "--requirement", str(MODULE.parents[1] / "requirements" / "checkov.txt")]
+    for words in (["venv", str(environment)], ["pip", "install", "--python", str(python), *lock]):
+        subprocess.run([uv, "--quiet", *words], check=True, timeout=patience(BUILD_TIMEOUT_S))
+    words = ["--directory", str(objects), "--framework", "kubernetes", "--quiet", "--compact", "--skip-download"]
+    command = [str(environment / "bin" / "checkov"), *words, "--output", "json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=patience(300), check=False)
+    found: dict[str, Any] = json.loads(done.stdout)
     return found
 
 
