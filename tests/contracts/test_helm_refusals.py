@@ -39,6 +39,15 @@ def chart() -> helm_python.Chart:
         ({"config": {"engine": "vllm-servers"}}, "engine"),
         ({"config": {"engine": "vllm-server"}, "gpu": {"enabled": False}}, "config.server_urls: .* at least one"),
         ({"config": {"vllm_options": {"tensor_parallel_size": 2}}}, "gpu.count: 1, but .* needs 2 .* set gpu.count=2"),
+        (
+            {"config": {"input_format": "json", "mapping": "/etc/mirrorstream/files/a.yaml"}},
+            "config.mapping: .*/a.yaml is not",
+        ),
+        ({"files": {"../a": "text"}}, r"\.\./a"),
+        (
+            {"experiment": {"enabled": True, "allowAnonymous": True, "route": {"enabled": True}}},
+            "experiment.route.parentRefs: want the gateway",
+        ),
         ({"shm": {"sizeLimit": "16Gi"}}, "shm.sizeLimit: 16Gi counts towards resources.limits.memory, which is 16Gi"),
         ({"shm": {"sizeLimit": "2 GB"}}, "shm/sizeLimit"),
         ({"resources": {"limits": {"memory": "16 GB"}}}, "resources.limits.memory: 16 GB is no quantity"),

@@ -22,9 +22,10 @@ from tests.support.chart import (
     set_name,
     set_values,
 )
-from worker.settings import load
+from worker.settings import load, mappings
 
-CUSTOM_GROUPS = ("keda.sh/", "monitoring.coreos.com/", "kafka.strimzi.io/")  # of operators, unknown to Kubernetes
+# Of operators, unknown to Kubernetes itself.
+CUSTOM_GROUPS = ("keda.sh/", "monitoring.coreos.com/", "kafka.strimzi.io/", "gateway.networking.k8s.io/")
 IMAGE_VOLUMES = "1.35"  # the oldest Kubernetes with the volume
 HOST_FOLDER = "host-path"  # which the standard forbids, as the value's text says
 # The kinds of volumes that the restricted standard allows.
@@ -200,6 +201,34 @@ def test_a_policy_lets_out_what_is_configured_alone(chart: helm_python.Chart) ->
     (policy,) = (found for found in rendered(chart, values) if found["kind"] == "NetworkPolicy")
     ports = [sorted({port["port"] for port in rule["ports"]}) for rule in policy["spec"]["egress"]]
     assert ports == [[53], [9093, 9094]]
+
+
+def test_files_of_a_release_are_where_the_settings_name_them(chart: helm_python.Chart, tmp_path: Path) -> None:
+    """In the workers, a backfill and the check alike; the mapping is one that the worker reads."""
+    path = next(path for path in SETS if set_name(path) == "mapping")
+    objects = rendered(chart, set_values(path))
+    (files,) = (o["data"] for o in objects if o["kind"] == "ConfigMap" and o["metadata"]["name"].endswith("-files"))
+    settings = [yaml.safe_load(o["data"]["config.yaml"]) for o in objects if "config.yaml" in (o.get("data") or {})]
+    named = {one[name] for one in settings for name in ("mapping", "chat_template") if name in one}
+    assert named == {f"/etc/mirrorstream/files/{name}" for name in files}
+    for name, text in files.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    assert mappings.load(str(tmp_path / "events.yaml"))
+    parts = [
+        (metadata, spec) for metadata, spec in pod_specs(objects) if "experiment" not in metadata["labels"].values()
+    ]
+    assert len(parts) == 3
+    for _, spec in parts:
+        mounts = {mount["mountPath"]: mount["name"] for mount in spec["containers"][0]["volumeMounts"]}
+        (volume,) = (one for one in spec["volumes"] if one["name"] == mounts["/etc/mirrorstream/files"])
+        assert volume["configMap"]["name"] == "rel-mirrorstream-files"
+
+
+def test_a_changed_file_restarts_the_workers(chart: helm_python.Chart) -> None:
+    texts = ("a", "b")
+    objects = (rendered(chart, {"files": {"chat.jinja": text}}) for text in texts)
+    before, after = (next(o for o in found if o["kind"] == "Deployment")["spec"]["template"] for found in objects)
+    assert before["metadata"]["annotations"] != after["metadata"]["annotations"]
 
 
 def test_the_brokers_ca_is_beside_the_users_secret(chart: helm_python.Chart) -> None:

@@ -80,16 +80,16 @@ def test_recreate_with_a_rolling_update_is_found(chart: helm_python.Chart, refus
 
 
 def test_custom_resources_are_their_operators(chart: helm_python.Chart) -> None:
-    """KEDA's and the Prometheus operator's own definitions know every field; Strimzi's are no module of Go."""
+    """KEDA's, the Prometheus operator's and the Gateway API's own definitions know every field; Strimzi's are no module of Go."""
     known = schemas()
     checked = set()
     for found in (one for path in SETS for one in rendered(chart, set_values(path))):
         version, kind = found["apiVersion"], found["kind"]
-        if version.startswith(("keda.sh/", "monitoring.coreos.com/")):
+        if version.startswith(("keda.sh/", "monitoring.coreos.com/", "gateway.networking.k8s.io/")):
             own = {name: value for name, value in found.items() if name != "metadata"}
             assert [error.message for error in known[version, kind].iter_errors(own)] == [], kind
             checked.add(kind)
-    assert checked >= {"ScaledObject", "TriggerAuthentication", "PodMonitor", "ServiceMonitor"}
+    assert checked >= {"ScaledObject", "TriggerAuthentication", "PodMonitor", "ServiceMonitor", "HTTPRoute"}
 
 
 def test_a_mistyped_field_of_a_custom_resource_is_found(chart: helm_python.Chart) -> None:

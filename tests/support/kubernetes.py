@@ -31,6 +31,7 @@ BEST_GRADE = 10
 # Where the operators' modules keep the definitions of their resources.
 DEFINITIONS = {
     "github.com/kedacore/keda/v2@v2.21.0": "config/crd/bases/keda.sh_*.yaml",
+    "sigs.k8s.io/gateway-api@v1.6.3": "config/crd/standard/*_httproutes.yaml",
     "github.com/prometheus-operator/prometheus-operator@v0.85.0": "example/prometheus-operator-crd/*monitors.yaml",
 }
 

@@ -24,6 +24,7 @@ containers:
       limits: { memory: 1Gi }
     volumeMounts:
       {{- include "mirrorstream.clientMounts" $root | nindent 6 }}
+      {{- include "mirrorstream.filesMount" $root | nindent 6 }}
       - name: tmp
         mountPath: /tmp
 volumes:
@@ -31,6 +32,7 @@ volumes:
     configMap:
       name: {{ include "mirrorstream.fullname" $root }}
   {{- include "mirrorstream.secretVolumes" (list $root (dict "registry" "auth")) | trim | nindent 2 }}
+  {{- include "mirrorstream.filesVolume" $root | trim | nindent 2 }}
   - name: tmp
     emptyDir:
       sizeLimit: 1Gi

@@ -118,6 +118,22 @@ envFrom:
 {{- end }}
 {{- end }}
 
+{{- define "mirrorstream.filesMount" -}}
+{{- if .Values.files }}
+- name: files
+  mountPath: /etc/mirrorstream/files
+  readOnly: true
+{{- end }}
+{{- end }}
+
+{{- define "mirrorstream.filesVolume" -}}
+{{- if .Values.files }}
+- name: files
+  configMap:
+    name: {{ include "mirrorstream.fullname" . }}-files
+{{- end }}
+{{- end }}
+
 {{- define "mirrorstream.mounts" -}}
 {{ include "mirrorstream.clientMounts" . }}
 {{- if .Values.server.existingSecret }}
@@ -135,6 +151,7 @@ envFrom:
   mountPath: /models
   readOnly: true
 {{- end }}
+{{- include "mirrorstream.filesMount" . }}
 - name: home
   mountPath: /home/mirrorstream
 {{- if .Values.cache.persistence.enabled }}
@@ -214,6 +231,7 @@ envFrom:
   configMap:
     name: {{ include "mirrorstream.partName" . }}
 {{- include "mirrorstream.secretVolumes" (list . (dict "registry" "auth" "server" "token" "huggingface" "token")) }}
+{{- include "mirrorstream.filesVolume" . }}
 {{- if ne .Values.model.source "hub" }}
 - {{- include "mirrorstream.modelVolume" . | nindent 2 }}
 {{- end }}
@@ -296,7 +314,8 @@ affinity:
 {{- end }}
 
 {{- define "mirrorstream.pod" -}}
-{{ include "mirrorstream.podMetadata" (list . (include "mirrorstream.config" .)) }}
+{{- $text := list (include "mirrorstream.config" .) (ternary (toYaml .Values.files) "" (not (empty .Values.files))) | compact | join "\n" }}
+{{ include "mirrorstream.podMetadata" (list . $text) }}
 spec:
   {{- include "mirrorstream.podIdentity" . | nindent 2 }}
   terminationGracePeriodSeconds: {{ include "mirrorstream.gracePeriod" . }}

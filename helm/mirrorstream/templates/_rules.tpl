@@ -81,6 +81,14 @@
 {{- fail "experiment.existingSecret: the page would be open to everybody in the cluster; name a Secret with a token, or set experiment.allowAnonymous=true" }}
 {{- end }}
 {{- end }}
+{{- if and .Values.experiment.route.enabled (not .Values.experiment.route.parentRefs) }}
+{{- fail "experiment.route.parentRefs: want the gateway that serves the page, such as [{name: public, namespace: gateways}]" }}
+{{- end }}
+{{- range $name, $value := $config }}
+{{- if and (kindIs "string" $value) (hasPrefix "/etc/mirrorstream/files/" $value) (not (hasKey $values.files (base $value))) }}
+{{- fail (printf "config.%s: %s is not among files, which has %s; add it there" $name $value (keys $values.files | sortAlpha | join ", " | default "nothing")) }}
+{{- end }}
+{{- end }}
 {{- $job := .Values.backfill }}
 {{- if and $job.enabled (ne (.component | default "") "backfill") }}
 {{- if not $job.config.group_id }}
