@@ -147,6 +147,7 @@ docs: $(VENV)/docs.done docs-reference  ## Build the documentation into site/, s
 docs-reference: | $(UV)  ## Write the generated parts of the reference pages, and the dashboards, anew.
 	$(BIN)/python -m tools.reference
 	$(BIN)/python -m tools.dashboards
+	$(BIN)/python -m tools.scaling
 
 test: setup lint test-counted  ## Run every test, against a real Apache Kafka and a real vLLM.
 	$(MAKE) --no-print-directory --jobs=2 test-models test-others

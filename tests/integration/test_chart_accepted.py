@@ -80,7 +80,7 @@ def test_recreate_with_a_rolling_update_is_found(chart: helm_python.Chart, refus
 
 
 def test_custom_resources_are_their_operators(chart: helm_python.Chart) -> None:
-    """KEDA's, the Prometheus operator's and the Gateway API's own definitions know every field; Strimzi's are no module of Go."""
+    """The definitions of KEDA, Prometheus' operator and the Gateway API know every field; Strimzi has no Go module."""
     known = schemas()
     checked = set()
     for found in (one for path in SETS for one in rendered(chart, set_values(path))):

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Metric
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from tools import licences
+from tools import licences, scaling
 from tools.reference import chart, cli, http_api, schemas
 from tools.reference.markdown import bounds, code, entries, meanings, table
 from worker.core.blockers import Blocker
@@ -60,6 +60,14 @@ def metrics() -> str:
 def shipped() -> str:
     """Return one row for each package that an image adds to its base."""
     return table(("package", "version", "licence", "images"), licences.rows())
+
+
+def cold_starts() -> str:
+    """Return one row for each cold start of the sizing guide's example."""
+    return table(
+        ("cold start", "most events waiting", "longest delay", "most workers", "worker hours of 2.5 h"),
+        scaling.table_rows(),
+    )
 
 
 def domains() -> str:
@@ -150,6 +158,7 @@ BLOCKS: Mapping[str, Callable[[], str]] = {
     "export-users": partial(_columns, USERS),
     "export-answers": partial(_columns, ANSWERS),
     "licences": shipped,
+    "scaling": cold_starts,
     "http-api": http_api.operations,
     "http-objects": http_api.objects,
     "chart-values": chart.values,
