@@ -18,6 +18,8 @@ from typing import Any, Self
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
+import yaml
+
 from tests.support.kafka_broker import free_ports
 from tests.support.kubernetes import definition_files, go
 from tests.support.patience import patience
@@ -37,6 +39,13 @@ def build(folder: Path) -> Path:
     said = f"-X {name}.gitVersion=v{VERSION} -X {name}.gitMajor={major} -X {name}.gitMinor={minor}"
     program = folder / "kube-apiserver"
     go("build", "-trimpath", "-ldflags", f"-s -w {said}", "-o", str(program), "k8s.io/kubernetes/cmd/kube-apiserver")
+    return program
+
+
+def kubectl(folder: Path) -> Path:
+    """Build the client, into a folder that can stand in the PATH."""
+    program = folder / "kubectl"
+    go("build", "-trimpath", "-ldflags", "-s -w", "-o", str(program), "k8s.io/kubernetes/cmd/kubectl")
     return program
 
 
@@ -115,6 +124,20 @@ class ApiServer:
         """Return an object."""
         found: dict[str, Any] = json.loads(self.call("GET", path))
         return found
+
+    def kubeconfig(self) -> Path:
+        """Write a client's configuration for this server."""
+        cluster = {"server": f"https://127.0.0.1:{self._port}", "insecure-skip-tls-verify": True}
+        text = yaml.safe_dump({
+            "apiVersion": "v1", "kind": "Config", "current-context": "test",
+            "clusters": [{"name": "test", "cluster": cluster}],
+            "users": [{"name": "test", "user": {"token": TOKEN}}],
+            "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
+        })  # fmt: skip
+        file = self._folder / "kubeconfig"
+        file.write_text(text, encoding="utf-8")
+        file.chmod(0o600)
+        return file
 
     def scale(self, path: str, replicas: int) -> None:
         """Set the replicas of a workload as an autoscaler does."""

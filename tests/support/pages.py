@@ -12,6 +12,8 @@ it runs:
     <!-- run: exit 2 -->         the last command's exit status; 0 if nothing is said
     <!-- run: no, needs a GPU --> not run, for the reason given
 
+A page with the line `<!-- needs: a cluster -->` is not run by itself: a test of its own has the cluster.
+
 Pages say `localhost:9092`; the broker of the test takes its place, in what is typed and in what is shown.
 """
 
@@ -40,6 +42,7 @@ FENCE = re.compile(
     r"(?:^<!-- run: (?P<how>[^\n]*?) -->\n)?^```(?P<language>\w+)(?: title=\"(?P<title>[^\"]+)\")?\n(?P<body>.*?)^```$",
     re.DOTALL | re.MULTILINE,
 )
+CLUSTER = "<!-- needs: a cluster -->"
 COMMAND_TIMEOUT_S = 300.0
 SHOWN_TIMEOUT_S = 120.0  # until a command in the background has printed what the page shows
 END_TIMEOUT_S = 60.0  # from SIGTERM to the end of such a command
@@ -167,8 +170,8 @@ def is_long(text: str) -> bool:
 
 
 def runs(text: str) -> bool:
-    """Return True if the page has a command that runs."""
-    return any(block.title is None and not block.how.startswith("no") for block in blocks(text))
+    """Return True if the page has a command that runs by itself."""
+    return CLUSTER not in text and any(block.title is None and not block.how.startswith("no") for block in blocks(text))
 
 
 def fits(shown: str, printed: str) -> bool:
