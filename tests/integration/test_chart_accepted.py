@@ -3,6 +3,7 @@
 They are built by Go, so these tests are long; `-m long tests/integration/test_chart_accepted.py` runs them all.
 """
 
+import json
 import re
 import subprocess
 from collections.abc import Callable, Iterable
@@ -13,6 +14,7 @@ import pytest
 import yaml
 
 from tests.support.chart import CHART, OLDEST, SETS, Objects, Values, rendered, set_name, set_values
+from tests.support.java import jars, java, run
 from tests.support.kubernetes import HELMS, checkov, helm, kube_score, schemas, server_validation
 from tests.support.patience import patience
 
@@ -98,6 +100,37 @@ def test_a_mistyped_field_of_a_custom_resource_is_found(chart: helm_python.Chart
     found["spec"]["coolDownPeriod"] = 1
     del found["metadata"]
     assert [*schemas()["keda.sh/v1alpha1", "ScaledObject"].iter_errors(found)]
+
+
+def strimzi_unknown(objects: Iterable[Objects]) -> list[str]:
+    """Return what Strimzi's own classes do not know in its resources."""
+    folder = Path(__file__).parents[1] / "support" / "strimzi"
+    given = "".join(f"{json.dumps(found)}\n" for found in objects)
+    told = run(java(jars(folder / "pom.xml", "strimzi"), str(folder / "Judge.java")), given=given.encode())
+    return told.decode().splitlines()
+
+
+def test_strimzis_resources_are_the_operators(chart: helm_python.Chart) -> None:
+    """Every field and value of topics and users is read whole, with both kinds of login; its schemas are no module."""
+    (path,) = (path for path in SETS if set_name(path) == "strimzi")
+    values = set_values(path)
+    objects = rendered(chart, values)
+    values["topics"]["strimzi"]["user"]["authentication"] = "scram-sha-512"
+    objects += rendered(chart, values)
+    found = [one for one in objects if one["apiVersion"].startswith("kafka.strimzi.io/")]
+    assert {one["kind"] for one in found} == {"KafkaTopic", "KafkaUser"}
+    assert strimzi_unknown(found) == []
+
+
+def test_a_mistyped_field_of_strimzi_is_found(chart: helm_python.Chart) -> None:
+    (path,) = (path for path in SETS if set_name(path) == "strimzi")
+    objects = rendered(chart, set_values(path))
+    topic = next(one for one in objects if one["kind"] == "KafkaTopic")
+    topic["spec"]["partition"] = 3
+    topic["apiVersion"] = "kafka.strimzi.io/v7"
+    told = strimzi_unknown([topic])
+    name = f"KafkaTopic/{topic['metadata']['name']}"
+    assert told == [f"{name}: version v7 is unknown", f"{name}: .spec.partition is unknown"]
 
 
 def test_what_kube_score_finds_is_explained(chart: helm_python.Chart, tmp_path: Path) -> None:
