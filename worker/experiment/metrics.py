@@ -18,11 +18,12 @@ from dataclasses import dataclass, field
 from math import fsum, inf, log2
 from operator import mul
 
+from worker.core.simulation import question_set
 from worker.core.simulation.questions import MAX_OPTIONS
 from worker.experiment import item_metrics
 from worker.experiment.statistics.confidence import EVEN
 
-DUEL_SHARE = "duel_share"
+DUEL_SHARE = question_set.DUEL_SHARE
 MAX_VALUE = 1e6  # of one answer's value, either way: a sum over a user's events still fits an integer
 _MAX_BITS = log2(MAX_OPTIONS)
 _CATEGORY = "the attribute `category` (or `genres`)"

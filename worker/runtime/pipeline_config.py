@@ -9,6 +9,7 @@ from dataclasses import replace
 from worker.core.simulation.draws import PositionProfile
 from worker.core.simulation.prepare import Asking
 from worker.core.simulation.privacy import Privacy
+from worker.core.simulation.question_set import QuestionSet, Wanted
 from worker.core.simulation.questions import Depths
 from worker.core.simulation.response_builder import Setup
 from worker.core.simulation.sampling import Sampling, UserBudget
@@ -73,8 +74,14 @@ def setup(settings: Settings, engine: Engine, positions: Mapping[int, PositionPr
         words=profile.words,
         position_profiles=positions,
         position_debias=settings.position_debias,
-        calibration_share=settings.calibration_share,
+        wanted=wanted(settings),
     ).with_fingerprint()
+
+
+def wanted(settings: Settings) -> Wanted:
+    """Return which questions are asked where no definition says it: all of them, so that every metric is measured."""
+    questions = QuestionSet(settings.questions or QuestionSet.BOTH)
+    return Wanted(questions, settings.slate_share, settings.calibration_share)
 
 
 def asking(settings: Settings, engine: Engine) -> Asking:
@@ -87,7 +94,7 @@ def asking(settings: Settings, engine: Engine) -> Asking:
         seeded=settings.seeded,
         tokenise=None,
         mode=settings.mode,
-        calibration_share=settings.calibration_share,
+        wanted=wanted(settings),
         reference=settings.protocol == "reference",
     )
     if not engine.card.reads_prompt:

@@ -161,6 +161,10 @@ class QuestionSettings(_Group):
     draws: int = Field(2, ge=1, le=64, description="Rationales per question; even numbers balance the order")
     slate_depth: int = Field(12, ge=1, le=26, description="Slate positions shown per question")
     duel_depth: int = Field(6, ge=1, le=13, description="Positions shown from each side of a duel")
+    questions: Literal["duels", "slates", "both"] | None = Field(
+        None, description="Questions to ask; unset: what a followed definition needs, both without one"
+    )
+    slate_share: float = Field(1.0, gt=0, le=1, description="Share of users asked about slates; readers weight by it")
     history_limit: int = Field(
         10, ge=0, le=200, description="History entries in the prompt; the reference used at most 10"
     )

@@ -20,6 +20,7 @@ from worker.core.prompts.prompt import Profile, Prompt, Scene, build, flagging, 
 from worker.core.prompts.sanitise import settle
 from worker.core.records import Impression, Record
 from worker.core.simulation.draws import Ask, Drawn
+from worker.core.simulation.question_set import ALL_QUESTIONS, Wanted
 from worker.core.simulation.questions import Depths, Option, Question, Status, planning, presented_orders
 from worker.core.steps import Steps, run
 
@@ -45,12 +46,8 @@ class Asking:
     tokenise: Tokenise | None  # None: the engine reads the impression itself
     max_prompt_tokens: int = 0
     mode: str = "default"
-    calibration_share: float = 1.0  # of the users: asked even where all slates are one list
+    wanted: Wanted = ALL_QUESTIONS
     reference: bool = False  # ask as the reference's evaluation does: order, seeds, limit
-
-    def calibrates(self, user_id: str) -> bool:
-        """Decide by a hash, so that every worker decides alike."""
-        return seeding.unit("calibration", user_id) < self.calibration_share
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +74,8 @@ def preparing(record: Record, impression: Impression, asking: Asking) -> Steps[t
         for item in slate.items:
             yield None
             texts[id(item)] = yield from rendering(asking.profile, impression, item)
-    calibrating = asking.calibrates(impression.user.user_id)
-    questions = yield from planning(impression, lambda item: texts[id(item)], asking.depths, calibrating=calibrating)
+    user = asking.wanted.of(impression.user.user_id)
+    questions = yield from planning(impression, lambda item: texts[id(item)], asking.depths, user=user)
     if asking.tokenise is None:
         return (yield from _prepare_plain(record, impression, questions, asking))
     shared = yield from setting(asking.profile, impression, asking.history_limit)

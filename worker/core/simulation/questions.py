@@ -11,7 +11,7 @@ indifferent simulator would prefer the longer one otherwise (0.67 for 10 items a
 
 Not everything is worth asking: `Question.status` says what needs no engine (IDENTICAL, SAME_SET, TRIVIAL).  Where all
 slates are one list there is nothing to compare: control is asked for a share of the users, to be held against what
-they really do, and NOT_SAMPLED for the others.
+they really do, and NOT_SAMPLED for the others.  What nobody wants to know is NOT_ASKED (`question_set`).
 """
 
 from collections.abc import Callable, Iterable
@@ -20,6 +20,7 @@ from enum import StrEnum
 
 from worker.core.records import Impression, Item, ItemKind, Role, Slate
 from worker.core.seeding import digest
+from worker.core.simulation.question_set import EVERYTHING, UserShare
 from worker.core.steps import Steps, run
 
 MAX_OPTIONS = 26  # letters A to Z; the 27th would be "["
@@ -50,6 +51,9 @@ class Status(StrEnum):
 
     NOT_SAMPLED = "NOT_SAMPLED"
     """All slates are one list, and the user is not in the `calibration_share` who are asked about control anyway."""
+
+    NOT_ASKED = "NOT_ASKED"
+    """Not among the `questions`, or the user is outside the `slate_share`; no probabilities."""
 
     LENGTH = "LENGTH"
     """The rationale did not end within `max_tokens`; no probabilities."""
@@ -96,6 +100,7 @@ class Question:
     options_total: int
     status: Status | None = None
     copy_of: str | None = None  # IDENTICAL: the variant whose SLATE is asked
+    share: float = 1.0  # of the simulated users, who are asked it where an event is like this one
 
     @property
     def variant(self) -> str:
@@ -109,33 +114,63 @@ class Question:
 
 
 def plan(
-    impression: Impression, render: Callable[[Item], str], depths: Depths, *, calibrating: bool = True
+    impression: Impression, render: Callable[[Item], str], depths: Depths, *, user: UserShare = EVERYTHING
 ) -> tuple[Question, ...]:
     """Return the questions of an impression: one SLATE per variant, one DUEL per candidate if there is a control.
 
-    Slates that are all one list are asked about if `calibrating`.
+    `user` is what its user is asked; the others are NOT_ASKED.
     """
-    return run(planning(impression, render, depths, calibrating=calibrating))
+    return run(planning(impression, render, depths, user=user))
 
 
 def planning(
-    impression: Impression, render: Callable[[Item], str], depths: Depths, *, calibrating: bool = True
+    impression: Impression, render: Callable[[Item], str], depths: Depths, *, user: UserShare = EVERYTHING
 ) -> Steps[tuple[Question, ...]]:
     """Do the same in steps: a slate or a duel each."""
     lists = []
     for slate in impression.slates:
         lists.append((slate, _options(slate, render, merging=not impression.given_order)))
         yield None
-    questions = list(_slate_questions(lists, depths.slate))
-    if all_alike(questions) and not calibrating:
-        questions = [replace(one, status=Status.NOT_SAMPLED, copy_of=None) for one in questions]
+    questions = _sampled(list(_slate_questions(lists, depths.slate)), user)
     control = next((pair for pair in lists if pair[0].role is Role.CONTROL), None)
     if control:
         candidates = (pair for pair in lists if pair[0].role is Role.CANDIDATE)
         for candidate in candidates:
-            questions.append(_duel(control, candidate, depths.duel))
+            duel = _duel(control, candidate, depths.duel)
+            questions.append(duel if user.duels else replace(duel, status=Status.NOT_ASKED))
             yield None
     return tuple(questions)
+
+
+def _sampled(slates: list[Question], user: UserShare) -> list[Question]:
+    """Return the slates of an event as this user is asked them, each with the share of the users who are.
+
+    Control's is asked of the larger of both shares, for it is held against what real users do.
+    """
+    alike = all_alike(slates)
+    if user.slates and alike and not user.calibrating:
+        return [replace(one, status=Status.NOT_SAMPLED, copy_of=None) for one in slates]
+    held = _held_against_clicks(slates)
+    asked = []
+    for one in slates:
+        if one is held:
+            share = user.calibration_share if alike else max(user.slate_share, user.calibration_share)
+        else:
+            share = min(user.slate_share, user.calibration_share) if alike else user.slate_share
+        if user.slates:
+            asked.append(replace(one, share=share) if share < 1 else one)
+        elif one is held and user.calibrating:  # of a copy the original is not asked
+            status = None if one.status is Status.IDENTICAL else one.status
+            asked.append(replace(one, share=share, status=status, copy_of=None))
+        else:
+            asked.append(replace(one, status=Status.NOT_ASKED, copy_of=None))
+    return asked
+
+
+def _held_against_clicks(slates: list[Question]) -> Question | None:
+    """Return control's slate, else the one that was shown."""
+    by_role = (one for one in slates if one.slate.role is Role.CONTROL)
+    return next(by_role, None) or next((one for one in slates if one.slate.shown), None)
 
 
 def all_alike(slates: Iterable[Question]) -> bool:

@@ -1,7 +1,7 @@
 """6 parse: from the draws of a question to one `SimulatedResponse`.
 
-A question that no engine was asked (IDENTICAL, SAME_SET, TRIVIAL, NOT_SAMPLED) and one that failed (LENGTH, TIMEOUT,
-...) are answered by a response with that status, never by a made-up probability.
+A question that no engine was asked (IDENTICAL, SAME_SET, TRIVIAL, NOT_SAMPLED, NOT_ASKED) and one that failed (LENGTH,
+TIMEOUT, ...) are answered by a response with that status, never by a made-up probability.
 """
 
 import json
@@ -18,7 +18,8 @@ from worker.core.records import Impression, Record, Role
 from worker.core.seeding import seed, unit
 from worker.core.simulation.draws import Drawn, EngineCard, PositionProfile, Usage, by_option
 from worker.core.simulation.item_attributes import carried
-from worker.core.simulation.questions import Depths, Kind, Option, Question, Status, all_alike
+from worker.core.simulation.question_set import ALL_QUESTIONS, Wanted
+from worker.core.simulation.questions import Depths, Kind, Option, Question, Status
 from worker.core.simulation.response import AskedOption, Draw, Provenance, SimulatedResponse, Source, Timings
 from worker.core.simulation.uncertainty import Summary, debiased, duel_share, summarise
 from worker.core.steps import Steps, run
@@ -47,13 +48,13 @@ class Setup:
     words: Words = REFERENCE
     position_profiles: Mapping[int, PositionProfile] = field(default_factory=dict)  # by number of options
     position_debias: bool = False  # divide them out of every draw
-    calibration_share: float = 1.0  # of the users: asked even where all slates are one list; changes no answer
+    wanted: Wanted = ALL_QUESTIONS
 
     def with_fingerprint(self) -> "Setup":
         """Return this with its fingerprint: what must be equal for answers to be pooled; not the engine's version."""
         parts = [
             self.card.engine, self.card.model, self.card.revision, self.prompt_sha256, dict(self.card.sampling),
-            self.draws, self.depths.slate, self.depths.duel, self.history_limit, "SLATE+DUEL",
+            self.draws, self.depths.slate, self.depths.duel, self.history_limit, self.wanted.name,
         ]  # fmt: skip
         if self.prompt_sha256:  # an engine that reads no prompt is shown no text
             parts.append(f"fence {FENCE}")
@@ -94,7 +95,7 @@ def respond(
 ) -> tuple[SimulatedResponse, ...]:
     """Return one response per question, in the order of the questions.
 
-    `sample_rate` is the share of users who are simulated; slates that are all alike are asked of fewer.
+    `sample_rate` is the share of users who are simulated; some questions are asked of fewer (`Question.share`).
     """
     return run(responding(impression, asked, setup, source, sample_rate=sample_rate, produced_at_us=produced_at_us))
 
@@ -110,12 +111,11 @@ def responding(
 ) -> Steps[tuple[SimulatedResponse, ...]]:
     """Do as `respond` does, in steps of one draw each."""
     slates = {a.question.variant: a for a in asked if a.question.kind is Kind.SLATE}
-    alike_rate = sample_rate * (setup.calibration_share if all_alike(a.question for a in slates.values()) else 1.0)
     responses = []
     for one in asked:
         yield None
         copied = slates.get(one.question.copy_of) if one.question.copy_of else None
-        rate = alike_rate if one.question.kind is Kind.SLATE else sample_rate
+        rate = sample_rate * one.question.share
         response = yield from _response(
             impression, one, copied, setup, source, sample_rate=rate, produced_at_us=produced_at_us
         )

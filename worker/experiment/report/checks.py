@@ -6,13 +6,15 @@ placebos of the experiment     does the engine find differences whose direction 
 """
 
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from worker.experiment.metrics import DUEL_SHARE, slate_metrics
 from worker.experiment.quality import checks as trust
-from worker.experiment.quality.absent_slates import Served, absent_slates
+from worker.experiment.quality.absent_slates import NAME as CANDIDATE_SLATES, Served, absent_slates
 from worker.experiment.quality.placebos import Placebo, placebo_check
 from worker.experiment.readout import Check, CheckState
+from worker.experiment.report.asked import Asked, ByMetric
+from worker.experiment.statistics.confidence import not_identified
 from worker.experiment.statistics.user_means import Rule, Users
 from worker.experiment.store import queries
 from worker.experiment.store.engine_sums import measures, of_users, profile
@@ -22,8 +24,6 @@ from worker.experiment.store.sums import CHANCE, FLIP, SIDE
 NO_PLACEBOS = "unknown: none were planted"
 NO_DECOYS = "unknown: no decoys were planted, and they alone show that a difference would be noticed"
 DECOYS_OPEN = "unknown: decoys have not yet shown that a difference would be noticed"
-
-ByMetric = Mapping[tuple[str, str], Users]  # by (metric, segment); segment "" is all users
 
 
 def checks(
@@ -43,7 +43,10 @@ def checks(
     """
     yield from _missing(users, primary)
     overall = users.get((primary, ""))
-    yield absent_slates(served, declared=declared, pairs=overall.num_pairs if overall else 0)
+    if why := Asked.of(primary, users).why_not:
+        yield Check(CANDIDATE_SLATES, CheckState.OPEN, not_identified(why))
+    else:
+        yield absent_slates(served, declared=declared, pairs=overall.num_pairs if overall else 0)
     yield _sides(users)
     if (FLIP, "") in users:
         flips, chance = (of_users(users[metric, ""].values().tolist()) for metric in (FLIP, CHANCE))

@@ -39,6 +39,7 @@ from worker.experiment.real_clicks import effects as observing
 from worker.experiment.real_clicks.bridge import bridge, bridged, calibrated
 from worker.experiment.real_clicks.effects import Observed
 from worker.experiment.real_clicks.shown_slates import Seen
+from worker.experiment.report.asked import Asked
 from worker.experiment.report.by_item import ByItem
 from worker.experiment.report.checks import checks
 from worker.experiment.report.deciding import Deciding
@@ -183,8 +184,10 @@ class EpochFigures:
         events = sum(pair.count for pair in pairs)
         missing = events - sum(pair.count for pair in pairs if pair.status in ANSWERED)
         served = self._served(*named)
-        unasked = beyond_plan(served, declared=self._declared)
-        worst, closed = (primary.worst_case(unasked), primary.closed(CLOSED_BUCKETS)) if primary else (None, None)
+        absent, asked = beyond_plan(served, declared=self._declared), Asked.of(self._primary, users)
+        unasked = asked.among(absent)
+        worst = primary.worst_case(unasked, share=asked.share) if primary else None
+        closed = primary.closed(CLOSED_BUCKETS) if primary else None
         by_activity = self._by_activity(primary)
         corrected = self._corrected(effects[0].overall, num_candidates)
         checked = (
@@ -193,7 +196,7 @@ class EpochFigures:
             *observed.checks,
             *self._checks_of_epoch(),
         )
-        guardrails = self._guardrails(effects, users, unasked, num_candidates)
+        guardrails = self._guardrails(effects, users, absent, num_candidates)
         verdict, reason = judge(
             Evidence(
                 primary=effects[0],
@@ -372,11 +375,20 @@ class EpochFigures:
         shown = (metric for metric, segment in users if metric in METRICS and not segment)
         names = dict.fromkeys([self._primary, *shown])
         return tuple(
-            Effect(metric, METRICS[metric].null, one.overall(), one.triggered())
+            _effect(metric, one, Asked.of(metric, users))
             for metric in names
             for one in [users.get((metric, "")) or Users(queries.NOTHING, self._rule(metric))]
             if metric == self._primary or one.values().size
         )
+
+
+def _effect(metric: str, of: Users, asked: Asked) -> Effect:
+    """Return a metric's figures; where nobody was asked they say that, and not how many users are still needed."""
+    null = METRICS[metric].null
+    if asked.why_not:
+        nothing = stats.Estimate(0, None, None, asked.why_not)
+        return Effect(metric, null, nothing, nothing)
+    return Effect(metric, null, of.overall(), of.triggered(), note=asked.note)
 
 
 def _example(event_id: str, occurred_at: int, user_id: str, share: float, told: str) -> Example:

@@ -19,7 +19,8 @@ from worker.experiment.metrics import METRICS, Metric
 from worker.experiment.quality.checks import MAX_MISSING
 from worker.experiment.quality.skew import skew
 from worker.experiment.readout import CheckState, Effect, Guarded, GuardrailState
-from worker.experiment.statistics.confidence import MIN_USERS, Estimate, Interval
+from worker.experiment.report.asked import Asked
+from worker.experiment.statistics.confidence import MIN_USERS, Estimate, Interval, not_identified
 from worker.experiment.statistics.evalues import Sums, share_interval
 from worker.experiment.statistics.user_means import Users
 
@@ -42,8 +43,9 @@ def guarded(
     """
     by_metric = {effect.metric: effect for effect in effects}
     for rail in form.guardrails if form else ():
+        asked = Asked.of(rail.metric, users or {})
         of = users.get((rail.metric, "")) if users else None
-        yield _guarded(rail, by_metric.get(rail.metric), at_share, alpha, _Seen(of, absent or {}))
+        yield _guarded(rail, by_metric.get(rail.metric), at_share, alpha, _Seen(of, asked, asked.among(absent or {})))
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +53,14 @@ class _Seen:
     """The users' values of one metric, if they are at hand, and the pairs that were never asked."""
 
     users: Users | None
+    asked: Asked
     absent: Mapping[int, float]
 
     def doubt(self, interval: Interval, least: float, metric: Metric) -> str:
         """Return why an interval above `least` does not show yet that there is no loss beyond it."""
         if self.users is None or not self.users.values().size:
             return ""
-        if interval.low - _hidden(self.users, self.absent) <= least:
+        if interval.low - _hidden(self.users, self.absent, self.asked.share) <= least:
             return f"events without a value (it needs {metric.needs}) could hide a loss"
         values, bounds = self.users.values(), (metric.low, metric.high)
         check = skew(values, interval, null=least, bounds=bounds, closed=None)
@@ -69,7 +72,8 @@ def _guarded(rail: Guardrail, effect: Effect | None, at_share: AtShare, alpha: f
     least = metric.null - rail.margin
     name = rail.metric if metric.null else f"{rail.metric}, candidate - control"
     if effect is None or effect.overall.value is None:
-        words = f"{name}: never measured; it needs {metric.needs}"
+        why = seen.asked.why_not
+        words = f"{name}: {not_identified(why) if why else f'never measured; it needs {metric.needs}'}"
         return Guarded(rail.metric, rail.margin, GuardrailState.UNMEASURED, words)
     interval = at_share(effect.overall) or _of_equals(effect.overall, (metric.low, metric.high), alpha)
     words = f"{name}: {interval or effect.overall.withheld or 'no interval yet'}; must stay above {least:g}"
@@ -86,9 +90,9 @@ def _state(interval: Interval | None, least: float) -> GuardrailState:
     return GuardrailState.OK if interval.low > least else GuardrailState.BROKEN
 
 
-def _hidden(users: Users, absent: Mapping[int, float]) -> float:
+def _hidden(users: Users, absent: Mapping[int, float], share: float) -> float:
     """Return how far the pairs without a value can lower the mean; of a metric without bounds they are to be few."""
-    worst = users.worst_case(absent)
+    worst = users.worst_case(absent, share=share)
     if worst is not None:
         return (users.overall().value or 0.0) - worst.low
     rates = users.miss_rates()

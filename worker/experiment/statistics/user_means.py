@@ -75,6 +75,11 @@ class Users:
         """The users who have a value, ascending."""
         return np.asarray(self._ids[self._answered > 0])
 
+    @property
+    def everyone(self) -> Counts:
+        """The users of whom there is a pair, with an answer or without, ascending."""
+        return np.asarray(self._ids)
+
     def values(self) -> Values:
         """Return the value of each user who has one, in the order of `ids`."""
         seen = self._answered > 0
@@ -175,15 +180,16 @@ class Users:
             bounds=self._rule.bounds,
         )
 
-    def worst_case(self, absent: Mapping[int, float] | None = None) -> stats.Interval | None:
+    def worst_case(self, absent: Mapping[int, float] | None = None, *, share: float = 1.0) -> stats.Interval | None:
         """Return the mean over all users if every missing pair were at the lower bound, and at the upper.
 
-        `absent` are pairs by user that were never asked, because a slate was not there: they are missing too.  None
-        without users, and of a metric without bounds.
+        `absent` are pairs by user that were never asked, because a slate was not there: they are missing too.  Of
+        users who have no pair at all, `share` would have been asked.  None without users, and of a metric without
+        bounds.
         """
         more, low, high = dict(absent or {}), *self._rule.bounds
         missing = self._missing + np.array([more.pop(int(user), 0.0) for user in self._ids])
-        pairs, strangers = self._answered + missing, sum(1 for number in more.values() if number)
+        pairs, strangers = self._answered + missing, share * sum(1 for number in more.values() if number)
         if not self._num or isinf(high - low):
             return None
         ends = [

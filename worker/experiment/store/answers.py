@@ -71,7 +71,7 @@ class Answer:
     @property
     def missing(self) -> bool:
         """Whether it was asked, or would have been, and has no answer."""
-        return self.status not in (*ANSWERED, Status.TRIVIAL)
+        return self.status not in (*ANSWERED, Status.TRIVIAL, Status.NOT_ASKED)
 
 
 def read(record: Mapping[str, object]) -> Answer:

@@ -4,7 +4,8 @@
     SLATE candidate + SLATE control     a pair as soon as both are there        candidate - control, by metric
 
 A pair belongs to the form of the definition that held when the event occurred (`placed`).  A pair with a missing
-answer is a pair: what is missing must be seen.
+answer is a pair: what is missing must be seen.  What was not asked is none, but it is counted, by user: these are
+outside the share who are asked.
 """
 
 from collections.abc import Iterable, Iterator, Sequence, Set as AbstractSet
@@ -17,6 +18,8 @@ from worker.experiment.definition import Definition
 from worker.experiment.metrics import DUEL_SHARE
 from worker.experiment.store.answers import Answer
 from worker.experiment.store.duel_text import CANDIDATE, CONTROL
+
+NOT_ASKED_DUEL, NOT_ASKED_SLATES = "not_asked_duel", "not_asked_slates"  # series that are no metrics
 
 
 class Aside(StrEnum):
@@ -55,7 +58,11 @@ def placed(answer: Answer, forms: Sequence[Definition]) -> Definition | Aside | 
 def pairs(answer: Answer, others: Iterable[Answer], form: Definition | None) -> Iterator[Pair]:
     """Yield the pairs that an answer completes; `others` are the SLATE answers of its event that came before."""
     if answer.question is Kind.DUEL:
-        if form is None or answer.control_variant == form.control:
+        if form is not None and answer.control_variant != form.control:
+            return
+        if answer.status == Status.NOT_ASKED:
+            yield Pair(answer.variant, answer.control_variant, NOT_ASKED_DUEL, 1.0, differs=False)
+        else:
             value = answer.values[DUEL_SHARE]
             yield Pair(answer.variant, answer.control_variant, DUEL_SHARE, value, answer.status == Status.OK)
         return
@@ -80,6 +87,9 @@ def _differences(candidate: Answer, control: Answer, asked: AbstractSet[str]) ->
     Of a metric that is `asked` for it is a missing one: what is shown of the others alone could hide a loss.
     """
     if Status.TRIVIAL in (candidate.status, control.status):
+        return
+    if Status.NOT_ASKED in (candidate.status, control.status):
+        yield Pair(candidate.variant, control.variant, NOT_ASKED_SLATES, 1.0, differs=False)
         return
     missing = candidate.missing or control.missing
     side = (CANDIDATE if candidate.missing else CONTROL) if candidate.missing != control.missing else ""

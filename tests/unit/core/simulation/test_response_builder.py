@@ -24,6 +24,7 @@ from worker.core.records import Impression, Item, ItemKind, PropensityKind, Role
 from worker.core.simulation import response as responses, response_builder
 from worker.core.simulation.draws import Drawn, EngineCard, Usage
 from worker.core.simulation.prepare import Asking, prepare
+from worker.core.simulation.question_set import QuestionSet, Wanted
 from worker.core.simulation.questions import Depths, Kind, Status, plan
 from worker.core.simulation.response import SimulatedResponse
 from worker.core.simulation.response_builder import (
@@ -53,7 +54,9 @@ def drawn(num_slots: int, status: Status = Status.OK) -> Drawn:
     return Drawn(status, (0.5, *(rest,) * (num_slots - 1)), 0.9, TEXT, "stop", Usage(10, 8, 5))
 
 
-def answered(shown: Impression, failing: Mapping[str, Status] = MappingProxyType({})) -> list[AskedQuestion]:
+def answered(
+    shown: Impression, failing: Mapping[str, Status] = MappingProxyType({}), *, asking: Asking = ASKING
+) -> list[AskedQuestion]:
     """Ask and answer all questions; the second draw of those in `failing` ends in that status."""
     return [
         AskedQuestion(
@@ -65,7 +68,7 @@ def answered(shown: Impression, failing: Mapping[str, Status] = MappingProxyType
             tuple(ask.order for ask in one.asks),
             one.flags,
         )
-        for one in prepare(record(), shown, ASKING)
+        for one in prepare(record(), shown, asking)
     ]
 
 
@@ -117,6 +120,11 @@ def test_ids_differ_by_event_question_variant_and_fingerprint() -> None:
         (replace(SETUP, depths=Depths(slate=10)), False),
         (replace(SETUP, depths=Depths(duel=5)), False),
         (replace(SETUP, history_limit=5), False),
+        (replace(SETUP, wanted=Wanted(calibration_share=0.5)), True),  # changes who is asked, and says of how many
+        (replace(SETUP, wanted=Wanted(QuestionSet.DUELS)), False),
+        (replace(SETUP, wanted=Wanted(QuestionSet.SLATES)), False),
+        (replace(SETUP, wanted=Wanted(slate_share=0.5)), False),
+        (replace(SETUP, wanted=Wanted(slate_share=0.5, calibration_share=0.5)), False),
     ],
 )
 def test_answers_are_pooled_only_if_made_alike(setup: Setup, equal: bool) -> None:
@@ -242,14 +250,68 @@ def test_a_copy_has_the_answer_and_the_id_of_what_it_copies() -> None:
     assert (duel.status, duel.duel_share, duel.contested_mass, duel.draws) == (Status.IDENTICAL, 0.5, 0.0, ())
 
 
+def rates(shown: Impression, wanted: Wanted, user: str) -> list[tuple[Status, float]]:
+    """Return (status, sample rate) of each response to a user, of a quarter that is simulated."""
+    shown = replace(shown, user=replace(shown.user, user_id=user))
+    asked = answered(shown, asking=replace(ASKING, wanted=wanted))
+    found = respond(shown, asked, SETUP, source_of(record(), "17"), sample_rate=0.25, produced_at_us=0)
+    assert all(one.draws for one in found if one.status is Status.OK)
+    assert not any(one.draws for one in found if one.status is Status.NOT_ASKED)
+    return [(one.status, one.sample_rate) for one in found]
+
+
+def one_of(wanted: Wanted, *, slates: bool, calibrating: bool) -> str:
+    """Return a user of both shares, of one or of none."""
+    users = (f"u{number}" for number in range(10_000))
+    return next(one for one in users if (wanted.of(one).slates, wanted.of(one).calibrating) == (slates, calibrating))
+
+
 def test_slates_that_are_all_alike_say_of_how_many_users_they_were_asked() -> None:
     """A tenth of the simulated quarter; the duel needs no engine, so it stands for all of the quarter."""
-    setup, shown = replace(SETUP, calibration_share=0.1), two("ABC", "ABC")
-    found = respond(shown, answered(shown), setup, source_of(record(), "17"), sample_rate=0.25, produced_at_us=0)
-    assert [one.sample_rate for one in found] == [0.025, 0.025, 0.25]
-    shown = two("ABC", "ABD")
-    found = respond(shown, answered(shown), setup, source_of(record(), "17"), sample_rate=0.25, produced_at_us=0)
-    assert [one.sample_rate for one in found] == [0.25] * 3
+    wanted = Wanted(calibration_share=0.1)
+    user = one_of(wanted, slates=True, calibrating=True)
+    assert [rate for _, rate in rates(two("ABC", "ABC"), wanted, user)] == [0.025, 0.025, 0.25]
+    assert [rate for _, rate in rates(two("ABC", "ABD"), wanted, user)] == [0.25] * 3
+
+
+@pytest.mark.parametrize(
+    ("shares", "user", "candidate", "found"),
+    [
+        ((0.2, 0.1), (True, True), "ABD", ["OK 0.05", "OK 0.05", "OK 0.25"]),
+        ((0.2, 0.1), (True, False), "ABD", ["OK 0.05", "OK 0.05", "OK 0.25"]),
+        ((0.2, 0.1), (False, False), "ABD", ["NOT_ASKED 0.25", "NOT_ASKED 0.25", "OK 0.25"]),
+        ((0.1, 0.2), (False, True), "ABD", ["OK 0.05", "NOT_ASKED 0.25", "OK 0.25"]),
+        ((0.2, 0.1), (True, True), "ABC", ["OK 0.025", "IDENTICAL 0.025", "IDENTICAL 0.25"]),
+        ((0.2, 0.1), (True, False), "ABC", ["NOT_SAMPLED 0.25", "NOT_SAMPLED 0.25", "IDENTICAL 0.25"]),
+        ((0.1, 0.2), (False, True), "ABC", ["OK 0.05", "NOT_ASKED 0.25", "IDENTICAL 0.25"]),
+    ],
+)
+def test_slates_of_a_share_of_the_users_say_of_which(
+    shares: tuple[float, float], user: tuple[bool, bool], candidate: str, found: list[str]
+) -> None:
+    """Of the simulated quarter; control's slate is asked of the larger of both shares."""
+    wanted = Wanted(slate_share=shares[0], calibration_share=shares[1])
+    asked = one_of(wanted, slates=user[0], calibrating=user[1])
+    assert [f"{status} {rate:g}" for status, rate in rates(two("ABC", candidate), wanted, asked)] == found
+
+
+def test_questions_that_nobody_wants_are_not_asked() -> None:
+    """Duels alone ask control's slate of those who calibrate; slates alone leave out even an equal duel."""
+    duels, slates = Wanted(QuestionSet.DUELS, calibration_share=0.1), Wanted(QuestionSet.SLATES)
+    calibrating, other = (one_of(duels, slates=False, calibrating=one) for one in (True, False))
+    asked = rates(two("ABC", "ABD"), duels, calibrating)
+    assert asked == [(Status.OK, 0.025), (Status.NOT_ASKED, 0.25), (Status.OK, 0.25)]
+    assert [one for one, _ in rates(two("ABC", "ABD"), duels, other)] == [Status.NOT_ASKED, Status.NOT_ASKED, Status.OK]
+    assert [one for one, _ in rates(two("ABC", "ABC"), slates, other)] == [
+        Status.OK, Status.IDENTICAL, Status.NOT_ASKED,
+    ]  # fmt: skip
+
+
+def test_control_is_held_against_clicks_where_it_copies_a_slate_that_is_not_asked() -> None:
+    """The candidate stands first in the event, so that control's slate would be its copy."""
+    duels = Wanted(QuestionSet.DUELS)
+    shown = impression(slate("candidate", "ABC", Role.CANDIDATE), slate("control", "ABC", Role.CONTROL))
+    assert [one for one, _ in rates(shown, duels, "u")] == [Status.NOT_ASKED, Status.OK, Status.IDENTICAL]
 
 
 def test_a_copy_of_a_failure_is_that_failure() -> None:
