@@ -13,6 +13,9 @@ import numpy as np
 
 from tests.support.experiment.made import AT_US, response, slate
 from tests.support.experiment.truth import Engine, Floats, Log, duel_shares
+from worker.core.records import Impression, Item, Role, Slate, User
+from worker.core.simulation.question_set import Wanted
+from worker.core.simulation.questions import Depths, Status, plan
 
 SECOND_US = 1_000_000
 Record = dict[str, Any]
@@ -37,6 +40,29 @@ def responses(log: Log, engine: Engine, *, seed: int) -> Iterator[Record]:
                        _options(log, n, log.slate_b[n], letters["both"][n], "candidate"))  # fmt: skip
         yield response(**frame, options=merged, duel_share=float(shares[n]),
                        status="IDENTICAL" if same else "OK", contested_mass=float(contested[n]))  # fmt: skip
+
+
+def as_asked(records: Iterator[Record], wanted: Wanted) -> Iterator[Record]:
+    """Yield the three responses of each event as a worker has them that asks `wanted`: it is asked what to ask."""
+    for event in zip(records, records, records, strict=True):
+        slates = tuple(
+            Slate(
+                one["variant"],
+                tuple(Item(of["item_id"], of["position"]) for of in one["options"]),
+                role=Role(one["role"]),
+            )
+            for one in event[:2]
+        )
+        user_id = event[0]["user_id"]
+        impression = Impression(event[0]["event_id"], event[0]["occurred_at"], User(user_id), slates)
+        questions = plan(impression, lambda item: item.item_id, Depths(), user=wanted.of(user_id))
+        for record, question in zip(event, questions, strict=True):
+            if question.status not in (Status.NOT_ASKED, Status.NOT_SAMPLED):
+                yield record | {"sample_rate": question.share}
+                continue
+            options = [one | {"probability": None} for one in record["options"]]
+            nothing = {"duel_share": None, "contested_mass": None, "entropy_total": None}
+            yield record | nothing | {"status": question.status.value, "options": options}
 
 
 def outcomes(log: Log) -> Iterator[Record]:
