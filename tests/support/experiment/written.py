@@ -45,14 +45,9 @@ def responses(log: Log, engine: Engine, *, seed: int) -> Iterator[Record]:
 def as_asked(records: Iterator[Record], wanted: Wanted) -> Iterator[Record]:
     """Yield the three responses of each event as a worker has them that asks `wanted`: it is asked what to ask."""
     for event in zip(records, records, records, strict=True):
-        slates = tuple(
-            Slate(
-                one["variant"],
-                tuple(Item(of["item_id"], of["position"]) for of in one["options"]),
-                role=Role(one["role"]),
-            )
-            for one in event[:2]
-        )
+        items = (tuple(Item(of["item_id"], of["position"]) for of in one["options"]) for one in event[:2])
+        named = ((one["variant"], Role(one["role"])) for one in event)
+        slates = tuple(Slate(variant, found, role=role) for (variant, role), found in zip(named, items, strict=False))
         user_id = event[0]["user_id"]
         impression = Impression(event[0]["event_id"], event[0]["occurred_at"], User(user_id), slates)
         questions = plan(impression, lambda item: item.item_id, Depths(), user=wanted.of(user_id))
