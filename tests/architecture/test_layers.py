@@ -30,7 +30,8 @@ READOUT = below(
     "worker.experiment.statistics", "worker.experiment.quality", "worker.experiment.real_clicks",
     "worker.experiment.planning",
     "worker.experiment.item_metrics", "worker.experiment.metrics", "worker.experiment.readout",
-    "worker.experiment.wording", "worker.experiment.report.guardrails", "worker.experiment.report.readout_record",
+    "worker.experiment.wording", "worker.experiment.report.asked",
+    "worker.experiment.report.guardrails", "worker.experiment.report.readout_record",
     "worker.experiment.report.verdict",
     "worker.experiment.store.answers", "worker.experiment.store.duel_text", "worker.experiment.store.overlap",
     "worker.experiment.store.pairs",
@@ -58,6 +59,8 @@ EXTRA = {
     "worker.core.codec.mapping": {"jmespath"},
     "worker.core.prompts.reference_import": {"ast", "yaml"},  # text in, text out
     "worker.core.records": {"annotated_types", "pydantic"},
+    "worker.core.steering.decided": {"pydantic"},
+    "worker.core.steering.orders": {"pydantic"},
     # The C library's and RE2's matchers: the client and the broker use these, and any other would find other topics.
     "worker.core.topics.topic_patterns": {"ctypes", "re2", "weakref"},
 }
@@ -97,6 +100,7 @@ ONLY_IN = {
         "worker.runtime.lag_metrics",
         "worker.runtime.readiness_metrics",
         "worker.runtime.service_metrics",
+        "worker.runtime.steering_metrics",
         "worker.runtime.transaction_metrics",
         "worker.bench.model.stream",
         "worker.experiment.page.prometheus",

@@ -25,8 +25,9 @@ from worker.core.records import Partition, Reason
 from worker.core.simulation.draws import EngineCard
 from worker.core.simulation.questions import Status
 from worker.core.simulation.sampling import Skip
+from worker.core.steering.orders import State
 from worker.core.topics.topic_history import TopicChange
-from worker.experiment.definition import Definition, State
+from worker.experiment.definition import Definition
 from worker.experiment.export.columns import ANSWERS, USERS, Column, ColumnType
 from worker.runtime.telemetry import Telemetry
 from worker.settings import Settings, prompt_profiles

@@ -14,7 +14,6 @@ events from `revised_at` on are counted in an epoch of their own.  `OPENS_AN_EPO
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, date, datetime, time
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -24,6 +23,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, Valida
 from worker.core.errors import ODD_YAML, BadSettings, yaml_problem
 from worker.core.records import Id
 from worker.core.seeding import digest
+from worker.core.simulation.question_set import QuestionSet
+from worker.core.steering.orders import OPENS_AN_EPOCH, Draws, DuelDepth, Eligible, Share, SlateDepth, State
 from worker.core.suggestions import did_you_mean
 from worker.core.topics.topic_patterns import shown
 from worker.core.validation_text import kind, wanted
@@ -31,36 +32,11 @@ from worker.experiment.metrics import DUEL_SHARE, METRICS
 from worker.experiment.statistics.confidence import PLANNED_USERS
 
 DRAFT = "the definition is a DRAFT; it is left out until its state is RUNNING"
-MAX_NAMES, MAX_VALUES = 16, 1_000  # segments of `eligible` and values of one: they stand in a query
 _OFF_BY = 1e-3  # how far shares may add up from 1
 TIME = "a time, such as 2026-11-01T00:00:00Z"
 
 
-# What a verdict depends on.  Ten candidates, then the winner alone over the same events: an A/A watched so "finds" a
-# difference in 12 % of 400 runs that were looked at 21 times, and in 2 % if each opens an epoch (simulated).
-OPENS_AN_EPOCH = (
-    "control", "candidates", "start", "stop", "primary_metric", "margin", "guardrails", "segments", "alpha", "unit",
-    "planned_users", "eligible", "eligible_share", "population",
-)  # fmt: skip
-
-
 _CAME_LATER = ("population",)
-
-
-class State(StrEnum):
-    """The state of an experiment."""
-
-    DRAFT = "DRAFT"
-    """Being written; readers leave it out."""
-
-    RUNNING = "RUNNING"
-    """Events from `start` on count."""
-
-    STOPPED = "STOPPED"
-    """Nothing new is expected; `stop` says up to when events count."""
-
-    UNKNOWN = "UNKNOWN"
-    """A state that this version does not know."""
 
 
 def _as_us(value: object) -> object:
@@ -122,13 +98,19 @@ class Definition:
     outcome_window_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 86_400.0
     segments: tuple[Id, ...] = ()
     state: State = State.RUNNING
-    eligible: Annotated[
-        Mapping[Id, Annotated[tuple[str, ...], Field(min_length=1, max_length=MAX_VALUES)]], Field(max_length=MAX_NAMES)
-    ] = field(default_factory=dict)
+    eligible: Eligible = field(default_factory=dict)
     eligible_share: Annotated[float, Field(gt=0, le=1)] = 1.0
     population: Annotated[Mapping[Id, Mapping[str, Annotated[float, Field(gt=0, le=1)]]], Field(max_length=1)] = field(
         default_factory=dict
     )
+
+    sample_rate: Share | None = None
+    slate_depth: SlateDepth | None = None
+    duel_depth: DuelDepth | None = None
+    draws: Draws | None = None
+    questions: QuestionSet | None = None
+    slate_share: Share | None = None
+    stop_when_decided: bool = False
 
     @property
     def is_draft(self) -> bool:
@@ -228,9 +210,20 @@ def from_record(record: object) -> Definition:
     for name, shares in found.population.items():
         if abs(sum(shares.values()) - 1) > _OFF_BY:
             raise BadSettings(f"population.{name}: the shares add up to {sum(shares.values()):g}, want 1")
+    if why := _unasked(found):
+        raise BadSettings(why)
     if found.stop is not None and found.stop <= found.start:
         raise BadSettings("stop: want a time after start")
     return found
+
+
+def _unasked(of: Definition) -> str:
+    """Return which metrics the questions of a definition leave out, "" if it says none or they measure all of them."""
+    if of.questions in (None, QuestionSet.BOTH):
+        return ""
+    named = [of.primary_metric, *(rail.metric for rail in of.guardrails)]
+    out = [name for name in dict.fromkeys(named) if QuestionSet.needed_by([name]) is not of.questions]
+    return f"questions: {of.questions}: {', '.join(out)} would never be measured; want both, or none" if out else ""
 
 
 def _problem(error: Mapping[str, Any]) -> str:

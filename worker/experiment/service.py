@@ -13,10 +13,9 @@ from math import inf
 from pathlib import Path
 from threading import Event, Thread
 
-from worker.core.codec import framing, impression as codec
 from worker.core.errors import BadSettings, Fatal
 from worker.core.pseudonyms import pseudonym
-from worker.core.records import Message, Record
+from worker.core.records import Message
 from worker.experiment.definition import DRAFT, Definition, as_record, check_known, load
 from worker.experiment.ingest import Records, Topics, catch_up, keep_up
 from worker.experiment.readout import Report
@@ -234,13 +233,9 @@ def _following(settings: KafkaClientSettings, options: Options, state: State) ->
 def _records(settings: KafkaClientSettings, options: Options, state: State) -> Records:
     schemas = registry.Schemas(settings.schema_registry_url, settings.schema_registry_auth_file)
 
-    def decode(raw: Record, name: str) -> Mapping[str, object]:
-        ref, payload = framing.split(raw.value or b"", raw.headers)
-        return codec.decode_plain(payload, schemas.fetch_now(ref), name)
-
     return Records(
         state,
-        decode,
+        partial(registry.decode_now, schemas),
         _topics(settings, options),
         include_test=options.include_test,
         pseudonym_key=secret_files.pseudonym_key(settings.pseudonym_key_file),

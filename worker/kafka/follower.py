@@ -46,15 +46,25 @@ class Reached:
 class Following:
     """Reads topics from `start.positions`, or from the beginning without a position; not thread-safe.
 
-    The constructor raises `Retryable` if Kafka does not answer, `Fatal` if a topic was recreated and `on_data_loss` is
-    stop.
+    New partitions and recreated topics are looked for every `look_s` seconds.  `group` names the consumer; it joins
+    nothing.  The constructor raises `Retryable` if Kafka does not answer, `Fatal` if a topic was recreated and
+    `on_data_loss` is stop.
     """
 
-    def __init__(self, settings: KafkaClientSettings, topics: Sequence[str], start: Reached) -> None:
+    def __init__(
+        self,
+        settings: KafkaClientSettings,
+        topics: Sequence[str],
+        start: Reached,
+        *,
+        group: str | None = None,
+        look_s: float = LOOK_S,
+    ) -> None:
         self._settings, self._topics = settings, tuple(dict.fromkeys(topics))
         admin.metadata(settings)  # which says why where nobody answers; the questions below only say that
         self._topic_ids = TopicIds(AdminQueries(settings))
-        self._consumer = Consumer(client.reader(settings, f"{settings.group_id}-experiment"))
+        self._consumer = Consumer(client.reader(settings, group or f"{settings.group_id}-experiment"))
+        self._look_s = look_s
         self._next = dict(start.positions)
         self._ids = dict(start.topic_ids)
         self._made_anew: list[str] = []  # not reported yet
@@ -92,7 +102,7 @@ class Following:
         Raises `Retryable` if Kafka does not answer or a batch cannot be read, `Fatal` if a topic was recreated.
         """
         try:
-            if time.monotonic() - self._looked_s > LOOK_S:
+            if time.monotonic() - self._looked_s > self._look_s:
                 self._look()
             records = self._records(timeout_s)
             found = self._states({record.partition.topic for record in records})

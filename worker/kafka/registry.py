@@ -266,6 +266,15 @@ def _call_now(client: RegistryClient, method: str, path: str, body: object) -> M
     return asyncio.run(_some_times(lambda: client.call(method, path, body)))
 
 
+def decode_now(schemas: Schemas, record: Record, name: str) -> Mapping[str, object]:
+    """Decode one of our records by its name; blocks, not for use in a running event loop.
+
+    Raises `Poison` if it can never be decoded, `Retryable` if its schema cannot be fetched now.
+    """
+    ref, payload = framing.split(record.value or b"", record.headers)
+    return codec.decode_plain(payload, schemas.fetch_now(ref), name)
+
+
 async def _some_times(call: Callable[[], Awaitable[T]]) -> T:
     """Retry a call that got no answer: one lost packet must not fail a command."""
     for _ in range(ATTEMPTS - 1):

@@ -66,7 +66,7 @@ class Answerer:
         if looks and self._rules.asking.tokenise is not None:
             self._num_looked_at += 1
             self._log_unshown(decoded.impression)
-        return await self._turns.run(preparing(record, decoded.impression, self._rules.asking))
+        return await self._turns.run(preparing(record, decoded.impression, decoded.plan.asking))
 
     def _log_unshown(self, impression: Impression) -> None:
         """Log attributes that the prompt does not show, each once: whoever sends them believes that it does."""
@@ -90,14 +90,14 @@ class Answerer:
         return await self._turns.run(self._encoding(ready.entry, responses))
 
     async def _build(self, ready: Ready, asked: list[AskedQuestion]) -> tuple[SimulatedResponse, ...]:
-        impression, schema, rules = ready.decoded.impression, ready.decoded.schema, self._rules
+        impression, schema, plan = ready.decoded.impression, ready.decoded.schema, ready.decoded.plan
         return await self._turns.run(
             responding(
                 impression,
                 asked,
-                rules.setup,
+                plan.setup,
                 source_of(ready.entry.record, schema.value if schema else None),
-                sample_rate=rules.sampling.rate(impression.experiment_id),
+                sample_rate=plan.sample_rate,
                 produced_at_us=int(self._wall() * 1e6),
             )
         )

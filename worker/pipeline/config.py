@@ -1,5 +1,6 @@
 """What the loop decides by, made from the settings by `worker.runtime.app`."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from worker.core.codec.json_reader import JsonRules
@@ -8,8 +9,10 @@ from worker.core.delivery.dead_letter import to_message
 from worker.core.records import DeadLetter, Message
 from worker.core.simulation.prepare import Asking
 from worker.core.simulation.privacy import EVERYTHING, Privacy
+from worker.core.simulation.question_set import QuestionSet
 from worker.core.simulation.response_builder import Setup
 from worker.core.simulation.sampling import Sampling, UserBudget
+from worker.core.steering.steering import Admission, Steering
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +29,14 @@ class Rules:
     max_draws: int  # in the engine at once
     max_restarts: int  # of the engine, in a row
     drain_timeout_s: float
+    questions: QuestionSet | None = None  # None: what a definition's metrics need
+    steering: Callable[[], Steering] = Steering  # what the definitions say now
     json: JsonRules | EventMapping | None = None  # of the input; None: it is Avro
     privacy: Privacy = EVERYTHING
+
+    def admission(self) -> Admission:
+        """Return what decides about each event."""
+        return Admission(self.sampling, self.asking, self.setup, questions=self.questions, steering=self.steering)
 
     def to_message(self, letter: DeadLetter) -> Message:
         """Return the message of a dead letter, small enough for its topic."""

@@ -12,7 +12,8 @@ from worker.core.codec.json_reader import JsonRules
 from worker.core.codec.mapping import EventMapping
 from worker.core.errors import Poison, Retryable
 from worker.core.records import Headers, Impression, Reason, Record
-from worker.core.simulation.sampling import Sampling, Skip, UserBudget
+from worker.core.simulation.sampling import Skip, UserBudget
+from worker.core.steering.steering import Admission, QuestionPlan
 from worker.pipeline.ports import WriterSchemas
 
 log = logging.getLogger(__name__)
@@ -24,10 +25,11 @@ MAX_FETCHES = 8  # schemas that are asked for at once: a flood of unknown ids mu
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """An impression and who wrote it; plain JSON has no schema."""
+    """An impression, who wrote it, and how it is asked; plain JSON has no schema."""
 
     impression: Impression
     schema: SchemaRef | None
+    plan: QuestionPlan
 
 
 class Decoder:
@@ -41,14 +43,14 @@ class Decoder:
     def __init__(
         self,
         schemas: WriterSchemas,
-        sampling: Sampling,
+        admission: Admission,
         user_budget: UserBudget,
         *,
         json: JsonRules | EventMapping | None = None,
         wall: Callable[[], float],
     ) -> None:
         self._json = json
-        self._schemas, self._sampling, self._user_budget, self._wall = schemas, sampling, user_budget, wall
+        self._schemas, self._admission, self._user_budget, self._wall = schemas, admission, user_budget, wall
         self._fetching = asyncio.Semaphore(MAX_FETCHES)
         self.outages: dict[SchemaRef, str] = {}
 
@@ -93,10 +95,10 @@ class Decoder:
         ref, impression = await self._read(record.value, record.headers, schema)
         if impression is None:
             return Skip.UNMAPPED
-        skip = self._sampling.skip(impression, now_s=self._wall())
-        if skip is None and not self._is_within_budget(impression):
-            skip = Skip.USER_BUDGET
-        return skip or Decoded(impression, ref)
+        admitted = self._admission.admit(impression, now_s=self._wall())
+        if isinstance(admitted, Skip):
+            return admitted
+        return Decoded(impression, ref, admitted) if self._is_within_budget(impression) else Skip.USER_BUDGET
 
     async def _read(
         self, value: bytes, headers: Headers, schema: Schema | None

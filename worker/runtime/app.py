@@ -23,11 +23,13 @@ from worker.core.delivery.response_encoder import Outgoing
 from worker.core.delivery.window import Window
 from worker.core.errors import ExitCode, Fatal, MirrorstreamError
 from worker.core.simulation.draws import PositionProfile
+from worker.core.simulation.questions import MAX_OPTIONS, Depths
 from worker.core.topics.topic_patterns import shown
 from worker.engines import factory
 from worker.kafka import admin, client_config as client, registry, rights
 from worker.kafka.sink import KafkaSink
 from worker.kafka.source import KafkaSource
+from worker.kafka.topic_follower import TopicFollower, followed
 from worker.pipeline.loop import Pipeline
 from worker.pipeline.ports import Engine, RemoteEngine
 from worker.runtime import logs, pipeline_config, position_profile
@@ -38,6 +40,7 @@ from worker.runtime.lifecycle import in_loop, on_signals, retry, unless
 from worker.runtime.log_secrets import secrets_of
 from worker.runtime.remarkable import Remarkable
 from worker.runtime.status_page import StatusPage
+from worker.runtime.steering import Board
 from worker.runtime.telemetry import Telemetry
 from worker.runtime.tracing.options import TraceOptions
 from worker.runtime.wiring import make_pipeline
@@ -185,10 +188,13 @@ async def work(
         measured.update(found)
         telemetry.position_profile(found)
 
+    asking = pipeline_config.asking(settings, engine)
+    if debias and settings.experiments_topic:  # a definition may have depths of its own: any length can come
+        asking = replace(asking, depths=Depths(MAX_OPTIONS, MAX_OPTIONS // 2))
     measuring = asyncio.ensure_future(
         position_profile.at_start(
             engine,
-            pipeline_config.asking(settings, engine),
+            asking,
             debias=debias,
             timeout_s=settings.question_timeout_s,
             report=keep,
@@ -215,6 +221,10 @@ async def answer_all(
     stop: asyncio.Event,
 ) -> None:
     """Answer what is on Kafka, until `stop` or, in a backfill, until everything is read.  Raises `Fatal`."""
+    board = Board(settings, partial(registry.decode_now, _schemas(settings, telemetry)), telemetry)
+    followers = _followers(settings, board, telemetry)
+    if await _retry_in_thread(lambda: _caught_up(followers), state, stop) is None:
+        return
     encoder = await _retry_in_thread(lambda: _encoder(settings, telemetry), state, stop)
     outputs = [settings.output_topic, settings.dead_letter_topic]
     fitted = await _retry_in_thread(lambda: admin.fitted(settings, outputs), state, stop)
@@ -226,14 +236,14 @@ async def answer_all(
     )
     sink = KafkaSink(settings, source)
     telemetry.watch_clients(consumer=source.reports, producer=sink.reports)
-    rules = await asyncio.to_thread(pipeline_config.rules, settings, engine, positions)
+    rules = await asyncio.to_thread(pipeline_config.rules, settings, engine, positions, lambda: board.current)
     pass_headers = frozenset(settings.pass_headers)
     outgoing = Outgoing(encoder, settings.output_topic, rules.max_message_bytes, pass_headers)
     pipeline = make_pipeline(
         source=source,
         engine=engine,
         sink=sink,
-        schemas=registry.Schemas(settings.schema_registry_url, settings.schema_registry_auth_file, telemetry),
+        schemas=_schemas(settings, telemetry),
         watch=telemetry,
         rules=rules,
         outgoing=outgoing,
@@ -263,13 +273,41 @@ async def answer_all(
         "worker ready: %s, configuration %s, group %s, topics %s",
         engine.card.model, rules.setup.config_fingerprint, settings.group_id, settings.input_topics,
     )  # fmt: skip
-    # What is loaded by now stays, and records in flight are many objects without a cycle: looking through them for
-    # garbage at the usual pace cost 0.13 ms per event (two CPU cores, 2026-11).
+    _settle_memory()
+    with followed(followers):
+        await pipeline.run(stop)
+    log.info("worker done: %s", telemetry.totals())
+
+
+def _schemas(settings: Settings, telemetry: Telemetry) -> registry.Schemas:
+    return registry.Schemas(settings.schema_registry_url, settings.schema_registry_auth_file, telemetry)
+
+
+def _followers(settings: Settings, board: Board, telemetry: Telemetry) -> tuple[TopicFollower, ...]:
+    """Return who follows the topics of definitions and readouts, in this order; nobody unless that is set."""
+    if settings.experiments_topic is None:
+        return ()
+    return (
+        TopicFollower(settings, settings.experiments_topic, board.take_definitions, telemetry),
+        TopicFollower(settings, settings.readouts_topic, board.take_readouts, telemetry, is_optional=True),
+    )
+
+
+def _caught_up(followers: tuple[TopicFollower, ...]) -> bool:
+    """Read the topics to their ends.  Blocks.  Raises `Retryable`, `Fatal`."""
+    for one in followers:
+        one.catch_up()
+    return True
+
+
+def _settle_memory() -> None:
+    """Look for garbage seldom: what is loaded by now stays, and records in flight are many objects without a cycle.
+
+    Looking through them at the usual pace cost 0.13 ms per event (two CPU cores, 2026-11).
+    """
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLD)
-    await pipeline.run(stop)
-    log.info("worker done: %s", telemetry.totals())
 
 
 def _accept(source: KafkaSource, pipeline: Pipeline, num_next: int) -> str:

@@ -3,16 +3,17 @@
 It knows no Kafka and no vLLM, so that the bench's other loops answer with the very rules of the worker.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from worker.core.simulation.draws import PositionProfile
 from worker.core.simulation.prepare import Asking
 from worker.core.simulation.privacy import Privacy
-from worker.core.simulation.question_set import QuestionSet, Wanted
+from worker.core.simulation.question_set import QuestionSet, WantedQuestions
 from worker.core.simulation.questions import Depths
 from worker.core.simulation.response_builder import Setup
 from worker.core.simulation.sampling import Sampling, UserBudget
+from worker.core.steering.steering import Steering
 from worker.pipeline.config import Rules
 from worker.pipeline.ports import Engine
 from worker.settings import Settings, mappings, prompt_profiles, redactors, secret_files
@@ -23,8 +24,13 @@ CHOICE_MODEL_DRAWS = 10_000  # at once: it has no engine to fill
 OVERBOOK = 1.25  # requests kept at vLLM beside those that run, so that a finished one is replaced at once
 
 
-def rules(settings: Settings, engine: Engine, positions: Mapping[int, PositionProfile]) -> Rules:
-    """Return the rules of a worker with an engine that is started."""
+def rules(
+    settings: Settings,
+    engine: Engine,
+    positions: Mapping[int, PositionProfile],
+    steering: Callable[[], Steering] = Steering,
+) -> Rules:
+    """Return the rules of a worker with an engine that is started; `steering` is what definitions say now."""
     return Rules(
         sampling=Sampling(
             sample_rate=settings.sample_rate,
@@ -45,6 +51,8 @@ def rules(settings: Settings, engine: Engine, positions: Mapping[int, PositionPr
         max_draws=max_draws(settings, engine),
         max_restarts=settings.max_engine_restarts,
         drain_timeout_s=settings.drain_timeout_s,
+        questions=QuestionSet(settings.questions) if settings.questions else None,
+        steering=steering,
         json=mappings.load(settings.mapping) if settings.mapping else settings.json_rules,
         privacy=Privacy(
             content=settings.content == "full",
@@ -78,10 +86,10 @@ def setup(settings: Settings, engine: Engine, positions: Mapping[int, PositionPr
     ).with_fingerprint()
 
 
-def wanted(settings: Settings) -> Wanted:
+def wanted(settings: Settings) -> WantedQuestions:
     """Return which questions are asked where no definition says it: all of them, so that every metric is measured."""
     questions = QuestionSet(settings.questions or QuestionSet.BOTH)
-    return Wanted(questions, settings.slate_share, settings.calibration_share)
+    return WantedQuestions(questions, settings.slate_share, settings.calibration_share)
 
 
 def asking(settings: Settings, engine: Engine) -> Asking:

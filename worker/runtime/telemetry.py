@@ -29,6 +29,7 @@ from worker.runtime.engine_metrics import EngineMetrics
 from worker.runtime.lag_metrics import LagMetrics
 from worker.runtime.readiness_metrics import ReadinessMetrics
 from worker.runtime.service_metrics import ServiceMetrics
+from worker.runtime.steering_metrics import SteeringMetrics
 from worker.runtime.tracing.options import DEFAULTS, TraceOptions
 from worker.runtime.tracing.spans import Spans
 from worker.runtime.transaction_metrics import TransactionMetrics, counter_of
@@ -38,7 +39,9 @@ _END_TO_END_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60,
 _STAGE_SECONDS = (0.001, 0.005, *_END_TO_END_SECONDS)
 
 
-class Telemetry(Spans, TransactionMetrics, AdmissionMetrics, AnswerMetrics, EngineMetrics, ServiceMetrics):
+class Telemetry(
+    Spans, TransactionMetrics, AdmissionMetrics, AnswerMetrics, EngineMetrics, ServiceMetrics, SteeringMetrics
+):
     """Counts and traces; one label set per family, and every series is there at 0 from the start.
 
     `blockers` says at any time what keeps the worker from being ready.  The metrics are made in `registry`; spans go
@@ -63,6 +66,7 @@ class Telemetry(Spans, TransactionMetrics, AdmissionMetrics, AnswerMetrics, Engi
         AnswerMetrics.__init__(self, name, registry)
         EngineMetrics.__init__(self, name, registry)
         ServiceMetrics.__init__(self, name, registry)
+        SteeringMetrics.__init__(self, name, registry)
         counter = partial(Counter, registry=registry)
         gauge = partial(Gauge, registry=registry)
         histogram = partial(Histogram, registry=registry)

@@ -88,6 +88,12 @@ class KafkaSettings(_Group):
     )
     output_topic: str = Field("responses", min_length=1, description="Topic for simulated responses")
     dead_letter_topic: str = Field("impressions.dlq", min_length=1, description="Topic for dead-lettered records")
+    experiments_topic: str | None = Field(
+        None, min_length=1, description="Topic of experiment definitions that the worker obeys; unset: none"
+    )
+    readouts_topic: str = Field(
+        "readouts", min_length=1, description="Topic of readouts, whose verdicts end asking (stop_when_decided)"
+    )
     delivery: Literal["exactly-once", "at-least-once"] = Field(
         "exactly-once", description="at-least-once uses no transactions; a restart may repeat responses"
     )

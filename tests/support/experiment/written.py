@@ -14,7 +14,7 @@ import numpy as np
 from tests.support.experiment.made import AT_US, response, slate
 from tests.support.experiment.truth import Engine, Floats, Log, duel_shares
 from worker.core.records import Impression, Item, Role, Slate, User
-from worker.core.simulation.question_set import Wanted
+from worker.core.simulation.question_set import WantedQuestions
 from worker.core.simulation.questions import Depths, Status, plan
 
 SECOND_US = 1_000_000
@@ -42,7 +42,7 @@ def responses(log: Log, engine: Engine, *, seed: int) -> Iterator[Record]:
                        status="IDENTICAL" if same else "OK", contested_mass=float(contested[n]))  # fmt: skip
 
 
-def as_asked(records: Iterator[Record], wanted: Wanted) -> Iterator[Record]:
+def as_asked(records: Iterator[Record], wanted: WantedQuestions) -> Iterator[Record]:
     """Yield the three responses of each event as a worker has them that asks `wanted`: it is asked what to ask."""
     for event in zip(records, records, records, strict=True):
         items = (tuple(Item(of["item_id"], of["position"]) for of in one["options"]) for one in event[:2])

@@ -11,7 +11,8 @@ import pytest
 from worker.core.codec.avro_schemas import own_schema, schema_text
 from worker.core.codec.impression import decode_plain
 from worker.core.errors import BadSettings
-from worker.experiment.definition import Definition, Guardrail, State, check_known, from_record, load
+from worker.core.steering.orders import State
+from worker.experiment.definition import Definition, Guardrail, check_known, from_record, load
 
 YAML = """
 experiment_id: home-ranker-7

@@ -9,7 +9,7 @@ import pytest
 from tests.support.experiment.made import AT_US, answers
 from tests.support.experiment.truth import Engine, Floats, Log, World, generate
 from tests.support.experiment.written import as_asked, outcomes, responses
-from worker.core.simulation.question_set import QuestionSet, Wanted
+from worker.core.simulation.question_set import QuestionSet, WantedQuestions
 from worker.experiment.definition import Definition, Guardrail
 from worker.experiment.readout import CheckState, Comparison, Effect, Epoch
 from worker.experiment.report.assemble import Defaults, report
@@ -20,14 +20,14 @@ from worker.experiment.store.real_clicks import read_outcome
 ENGINE = Engine(temperature=0.5)
 WORLD = World(users=400, shift=1.0, triggered=0.7, max_visits=5)
 SETS = QuestionSet.BOTH, QuestionSet.DUELS, QuestionSet.SLATES
-BOTH, DUELS, SLATES = (Wanted(one, calibration_share=0.3) for one in SETS)
-HALF = Wanted(slate_share=0.5, calibration_share=0.3)
+BOTH, DUELS, SLATES = (WantedQuestions(one, calibration_share=0.3) for one in SETS)
+HALF = WantedQuestions(slate_share=0.5, calibration_share=0.3)
 DEFINED = Definition("exp", AT_US, "control", ("candidate",), guardrails=(Guardrail("reciprocal_rank", 0.5),))
 METRIC = "reciprocal_rank"
 ALPHA = 0.05
 
 
-def epoch_of(log: Log, wanted: Wanted, *, seed: int = 1, definition: Definition | None = None) -> Epoch:
+def epoch_of(log: Log, wanted: WantedQuestions, *, seed: int = 1, definition: Definition | None = None) -> Epoch:
     """Count what the topics would carry, and report."""
     state = State()
     if definition:
@@ -38,7 +38,9 @@ def epoch_of(log: Log, wanted: Wanted, *, seed: int = 1, definition: Definition 
     return epoch
 
 
-def comparison_of(log: Log, wanted: Wanted, *, seed: int = 1, definition: Definition | None = None) -> Comparison:
+def comparison_of(
+    log: Log, wanted: WantedQuestions, *, seed: int = 1, definition: Definition | None = None
+) -> Comparison:
     """Return the only comparison of that."""
     (comparison,) = epoch_of(log, wanted, seed=seed, definition=definition).comparisons
     return comparison
@@ -82,7 +84,7 @@ def test_an_experiment_that_asks_duels_alone_has_the_same_headline() -> None:
 
 
 @pytest.mark.parametrize("wanted", [DUELS, SLATES, HALF])
-def test_an_experiment_that_asks_less_fails_no_check_because_of_it(wanted: Wanted) -> None:
+def test_an_experiment_that_asks_less_fails_no_check_because_of_it(wanted: WantedQuestions) -> None:
     failed = [
         {one.name for one in comparison_of(generate(WORLD, seed=2), each).checks if one.state is CheckState.FAILED}
         for each in (BOTH, wanted)
@@ -120,7 +122,7 @@ def test_an_experiment_with_candidate_slates_that_are_absent_weights_the_users_w
     log = generate(WORLD, seed=5)
     gone = {f"e-{n}" for n in range(0, log.user.size, 10)}
 
-    def worst(wanted: Wanted) -> float:
+    def worst(wanted: WantedQuestions) -> float:
         kept = [one for one in as_asked(responses(log, ENGINE, seed=5), wanted)
                 if one["variant"] == "control" or one["event_id"] not in gone]  # fmt: skip
         state = State()

@@ -20,7 +20,7 @@ from worker.core.prompts.prompt import Profile, Prompt, Scene, build, flagging, 
 from worker.core.prompts.sanitise import settle
 from worker.core.records import Impression, Record
 from worker.core.simulation.draws import Ask, Drawn
-from worker.core.simulation.question_set import ALL_QUESTIONS, Wanted
+from worker.core.simulation.question_set import ALL_QUESTIONS, WantedQuestions
 from worker.core.simulation.questions import Depths, Option, Question, Status, planning, presented_orders
 from worker.core.steps import Steps, run
 
@@ -46,7 +46,7 @@ class Asking:
     tokenise: Tokenise | None  # None: the engine reads the impression itself
     max_prompt_tokens: int = 0
     mode: str = "default"
-    wanted: Wanted = ALL_QUESTIONS
+    wanted: WantedQuestions = ALL_QUESTIONS
     reference: bool = False  # ask as the reference's evaluation does: order, seeds, limit
 
 

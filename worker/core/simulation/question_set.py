@@ -9,7 +9,7 @@ with the status NOT_ASKED: readers still learn which slates there were and which
 
 >>> QuestionSet.needed_by(["duel_share"]), QuestionSet.needed_by(["duel_share", "entropy"])
 (<QuestionSet.DUELS: 'duels'>, <QuestionSet.BOTH: 'both'>)
->>> Wanted(QuestionSet.DUELS).name, Wanted(slate_share=0.2).name, Wanted().name
+>>> WantedQuestions(QuestionSet.DUELS).name, WantedQuestions(slate_share=0.2).name, WantedQuestions().name
 ('DUEL', 'SLATE 0.2+DUEL', 'SLATE+DUEL')
 """
 
@@ -50,7 +50,7 @@ class UserShare:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class WantedQuestions:
     """Which questions are asked, of which share of the simulated users, each in [0, 1]."""
 
     questions: QuestionSet = QuestionSet.BOTH
@@ -81,5 +81,5 @@ class Wanted:
         )
 
 
-ALL_QUESTIONS = Wanted()
+ALL_QUESTIONS = WantedQuestions()
 EVERYTHING = ALL_QUESTIONS.of("")

@@ -18,7 +18,7 @@ from worker.core.records import Impression, Record, Role
 from worker.core.seeding import seed, unit
 from worker.core.simulation.draws import Drawn, EngineCard, PositionProfile, Usage, by_option
 from worker.core.simulation.item_attributes import carried
-from worker.core.simulation.question_set import ALL_QUESTIONS, Wanted
+from worker.core.simulation.question_set import ALL_QUESTIONS, WantedQuestions
 from worker.core.simulation.questions import Depths, Kind, Option, Question, Status
 from worker.core.simulation.response import AskedOption, Draw, Provenance, SimulatedResponse, Source, Timings
 from worker.core.simulation.uncertainty import Summary, debiased, duel_share, summarise
@@ -48,7 +48,7 @@ class Setup:
     words: Words = REFERENCE
     position_profiles: Mapping[int, PositionProfile] = field(default_factory=dict)  # by number of options
     position_debias: bool = False  # divide them out of every draw
-    wanted: Wanted = ALL_QUESTIONS
+    wanted: WantedQuestions = ALL_QUESTIONS
 
     def with_fingerprint(self) -> "Setup":
         """Return this with its fingerprint: what must be equal for answers to be pooled; not the engine's version."""

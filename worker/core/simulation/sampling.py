@@ -49,6 +49,21 @@ class Skip(StrEnum):
     USER_BUDGET = "user_budget"
     """The user had `max_events_per_user_per_day` events on that day."""
 
+    NOT_RUNNING = "not_running"
+    """The experiment's definition is not RUNNING."""
+
+    BEFORE_START = "before_start"
+    """The event is from before the `start` of the experiment's definition."""
+
+    AFTER_STOP = "after_stop"
+    """The event is from the `stop` of the experiment's definition, or later."""
+
+    NOT_ELIGIBLE = "not_eligible"
+    """The user has none of the `eligible` values of the experiment's definition."""
+
+    DECIDED = "decided"
+    """The readout has given a final verdict, and the definition says `stop_when_decided`."""
+
     UNMAPPED = "unmapped"
     """The event is none of those that the `mapping` is for."""
 
@@ -73,12 +88,18 @@ class Sampling:
         """Return the share of users that is simulated in this experiment."""
         return self.sample_rates.get(experiment_id, self.sample_rate)
 
-    def takes_user(self, experiment_id: str, user_id: str) -> bool:
-        """Decide by a hash, so that every worker decides alike."""
-        return unit(self.salt, experiment_id, user_id) < self.rate(experiment_id)
+    def takes_user(self, experiment_id: str, user_id: str, *, rate: float | None = None) -> bool:
+        """Decide by a hash, so that every worker decides alike; `rate` is that of a definition, if it has one."""
+        return unit(self.salt, experiment_id, user_id) < (self.rate(experiment_id) if rate is None else rate)
 
     def skip(self, impression: Impression, *, now_s: float) -> Skip | None:
         """Return why this impression is not simulated, or None if it is."""
+        if (why := self.marked(impression, now_s=now_s)) is not None:
+            return why
+        return None if self.takes_user(impression.experiment_id, impression.user.user_id) else Skip.SAMPLE
+
+    def marked(self, impression: Impression, *, now_s: float) -> Skip | None:
+        """Return why an impression is not simulated, whoever the user is."""
         experiment = impression.experiment_id
         if impression.is_test and not self.include_test:
             return Skip.TEST
@@ -90,7 +111,7 @@ class Sampling:
             return Skip.EXPERIMENT
         if self.max_age_s and now_s - impression.occurred_at / 1e6 > self.max_age_s:
             return Skip.AGE
-        return None if self.takes_user(experiment, impression.user.user_id) else Skip.SAMPLE
+        return None
 
 
 class UserBudget:

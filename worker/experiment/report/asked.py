@@ -18,7 +18,7 @@ ByMetric = Mapping[tuple[str, str], Users]  # by (metric, segment); segment "" i
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class AskedUsers:
     """The users who were asked what one metric needs, and those who were not, by their numbers in the state."""
 
     metric: str
@@ -26,7 +26,7 @@ class Asked:
     outside: frozenset[int]
 
     @classmethod
-    def of(cls, metric: str, users: ByMetric) -> "Asked":
+    def of(cls, metric: str, users: ByMetric) -> "AskedUsers":
         """Look at one metric of a comparison; a user of whom both is known was asked in part, and counts as asked."""
         found = users.get((metric, ""))
         not_asked = users.get((NOT_ASKED_DUEL if metric == DUEL_SHARE else NOT_ASKED_SLATES, ""))

@@ -13,7 +13,7 @@ from worker.experiment.quality import checks as trust
 from worker.experiment.quality.absent_slates import NAME as CANDIDATE_SLATES, Served, absent_slates
 from worker.experiment.quality.placebos import Placebo, placebo_check
 from worker.experiment.readout import Check, CheckState
-from worker.experiment.report.asked import Asked, ByMetric
+from worker.experiment.report.asked import AskedUsers, ByMetric
 from worker.experiment.statistics.confidence import not_identified
 from worker.experiment.statistics.user_means import Rule, Users
 from worker.experiment.store import queries
@@ -43,7 +43,7 @@ def checks(
     """
     yield from _missing(users, primary)
     overall = users.get((primary, ""))
-    if why := Asked.of(primary, users).why_not:
+    if why := AskedUsers.of(primary, users).why_not:
         yield Check(CANDIDATE_SLATES, CheckState.OPEN, not_identified(why))
     else:
         yield absent_slates(served, declared=declared, pairs=overall.num_pairs if overall else 0)

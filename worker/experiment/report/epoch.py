@@ -39,7 +39,7 @@ from worker.experiment.real_clicks import effects as observing
 from worker.experiment.real_clicks.bridge import bridge, bridged, calibrated
 from worker.experiment.real_clicks.effects import Observed
 from worker.experiment.real_clicks.shown_slates import Seen
-from worker.experiment.report.asked import Asked
+from worker.experiment.report.asked import AskedUsers
 from worker.experiment.report.by_item import ByItem
 from worker.experiment.report.checks import checks
 from worker.experiment.report.deciding import Deciding
@@ -184,7 +184,7 @@ class EpochFigures:
         events = sum(pair.count for pair in pairs)
         missing = events - sum(pair.count for pair in pairs if pair.status in ANSWERED)
         served = self._served(*named)
-        absent, asked = beyond_plan(served, declared=self._declared), Asked.of(self._primary, users)
+        absent, asked = beyond_plan(served, declared=self._declared), AskedUsers.of(self._primary, users)
         unasked = asked.among(absent)
         worst = primary.worst_case(unasked, share=asked.share) if primary else None
         closed = primary.closed(CLOSED_BUCKETS) if primary else None
@@ -375,14 +375,14 @@ class EpochFigures:
         shown = (metric for metric, segment in users if metric in METRICS and not segment)
         names = dict.fromkeys([self._primary, *shown])
         return tuple(
-            _effect(metric, one, Asked.of(metric, users))
+            _effect(metric, one, AskedUsers.of(metric, users))
             for metric in names
             for one in [users.get((metric, "")) or Users(queries.NOTHING, self._rule(metric))]
             if metric == self._primary or one.values().size
         )
 
 
-def _effect(metric: str, of: Users, asked: Asked) -> Effect:
+def _effect(metric: str, of: Users, asked: AskedUsers) -> Effect:
     """Return a metric's figures; where nobody was asked they say that, and not how many users are still needed."""
     null = METRICS[metric].null
     if asked.why_not:

@@ -19,7 +19,7 @@ from worker.experiment.metrics import METRICS, Metric
 from worker.experiment.quality.checks import MAX_MISSING
 from worker.experiment.quality.skew import skew
 from worker.experiment.readout import CheckState, Effect, Guarded, GuardrailState
-from worker.experiment.report.asked import Asked
+from worker.experiment.report.asked import AskedUsers
 from worker.experiment.statistics.confidence import MIN_USERS, Estimate, Interval, not_identified
 from worker.experiment.statistics.evalues import Sums, share_interval
 from worker.experiment.statistics.user_means import Users
@@ -43,7 +43,7 @@ def guarded(
     """
     by_metric = {effect.metric: effect for effect in effects}
     for rail in form.guardrails if form else ():
-        asked = Asked.of(rail.metric, users or {})
+        asked = AskedUsers.of(rail.metric, users or {})
         of = users.get((rail.metric, "")) if users else None
         yield _guarded(rail, by_metric.get(rail.metric), at_share, alpha, _Seen(of, asked, asked.among(absent or {})))
 
@@ -53,7 +53,7 @@ class _Seen:
     """The users' values of one metric, if they are at hand, and the pairs that were never asked."""
 
     users: Users | None
-    asked: Asked
+    asked: AskedUsers
     absent: Mapping[int, float]
 
     def doubt(self, interval: Interval, least: float, metric: Metric) -> str:

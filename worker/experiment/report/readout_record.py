@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator
 
+from worker.core.steering.orders import verdict_digest
 from worker.experiment import wording
+from worker.experiment.definition import as_record
 from worker.experiment.readout import Comparison, Effect, Readout
 
 
@@ -23,8 +25,15 @@ def record(readout: Readout, *, produced_at: int) -> dict[str, object]:
         "reason": first.reason if first else "no candidate yet",
         "produced_at": produced_at,
         "candidates": [_candidate(one) for one in epoch.comparisons],
+        "definition_digest": _digest(readout),
         "backtest": epoch.backtest.sentence if epoch.backtest else "",
     }
+
+
+def _digest(readout: Readout) -> str:
+    """Return what names the definition that the current epoch is about; "" where that is none, or an older form."""
+    form = readout.definition
+    return verdict_digest(as_record(form)) if form and form.epoch == readout.current.definition_key else ""
 
 
 def _candidate(one: Comparison) -> dict[str, object]:

@@ -10,7 +10,7 @@ from tests.support.examples import DAY_US, impression, record, seen, slate
 from worker.core.prompts.prompt import Prompt, build, render_option, scene
 from worker.core.records import Domain, HistoryEntry, HistoryItem, Impression, Role, User
 from worker.core.simulation.prepare import Asking, Prepared, Tokenise, num_tokens, prepare
-from worker.core.simulation.question_set import Wanted
+from worker.core.simulation.question_set import WantedQuestions
 from worker.core.simulation.questions import Depths, Status, plan, presented_orders
 from worker.engines.model_files import TINY, model_path
 from worker.engines.tokens import Tokens, load as load_tokenizer
@@ -78,7 +78,10 @@ def test_what_needs_no_engine_has_no_asks() -> None:
 
 def test_whole_users_are_asked_about_slates_that_are_all_alike() -> None:
     """Where no slate differs a fifth of the users is asked, each always or never."""
-    rules, alike = asking(wanted=Wanted(calibration_share=0.2)), (slate("a", "XY", Role.CONTROL), slate("b", "XY"))
+    rules, alike = (
+        asking(wanted=WantedQuestions(calibration_share=0.2)),
+        (slate("a", "XY", Role.CONTROL), slate("b", "XY")),
+    )
     shown = [[impression(*alike, user=User(f"u{user}"), event_id=f"e{event}") for event in range(3)]
              for user in range(400)]  # fmt: skip
     asked = [{bool(prepare(record(), one, rules)[0].asks) for one in of_user} for of_user in shown]

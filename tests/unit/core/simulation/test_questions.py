@@ -7,7 +7,7 @@ from hypothesis import given, settings, strategies as st
 
 from tests.support.examples import impression, slate
 from worker.core.records import Impression, Item, ItemKind, Role, Slate
-from worker.core.simulation.question_set import Wanted
+from worker.core.simulation.question_set import WantedQuestions
 from worker.core.simulation.questions import (
     TRAINED_OPTIONS,
     Depths,
@@ -194,7 +194,7 @@ def test_control_is_asked_of_a_share_where_no_slate_differs(slates: str, status:
     """The whole event goes without an engine where nothing can be compared, if the user is not of the share."""
     roles = [CONTROL, CANDIDATE, CANDIDATE]
     shown = impression(*(slate(f"v{n}", letters, roles[n]) for n, letters in enumerate(slates.split())))
-    found = plan(shown, read, Depths(), user=Wanted(calibration_share=0).of("u"))
+    found = plan(shown, read, Depths(), user=WantedQuestions(calibration_share=0).of("u"))
     assert found[0].status is status
     if status is Status.NOT_SAMPLED:
         assert all(question.status and question.copy_of is None for question in found)

@@ -24,7 +24,7 @@ from worker.core.records import Impression, Item, ItemKind, PropensityKind, Role
 from worker.core.simulation import response as responses, response_builder
 from worker.core.simulation.draws import Drawn, EngineCard, Usage
 from worker.core.simulation.prepare import Asking, prepare
-from worker.core.simulation.question_set import QuestionSet, Wanted
+from worker.core.simulation.question_set import QuestionSet, WantedQuestions
 from worker.core.simulation.questions import Depths, Kind, Status, plan
 from worker.core.simulation.response import SimulatedResponse
 from worker.core.simulation.response_builder import (
@@ -120,11 +120,14 @@ def test_ids_differ_by_event_question_variant_and_fingerprint() -> None:
         (replace(SETUP, depths=Depths(slate=10)), False),
         (replace(SETUP, depths=Depths(duel=5)), False),
         (replace(SETUP, history_limit=5), False),
-        (replace(SETUP, wanted=Wanted(calibration_share=0.5)), True),  # changes who is asked, and says of how many
-        (replace(SETUP, wanted=Wanted(QuestionSet.DUELS)), False),
-        (replace(SETUP, wanted=Wanted(QuestionSet.SLATES)), False),
-        (replace(SETUP, wanted=Wanted(slate_share=0.5)), False),
-        (replace(SETUP, wanted=Wanted(slate_share=0.5, calibration_share=0.5)), False),
+        (
+            replace(SETUP, wanted=WantedQuestions(calibration_share=0.5)),
+            True,
+        ),  # changes who is asked, and says of how many
+        (replace(SETUP, wanted=WantedQuestions(QuestionSet.DUELS)), False),
+        (replace(SETUP, wanted=WantedQuestions(QuestionSet.SLATES)), False),
+        (replace(SETUP, wanted=WantedQuestions(slate_share=0.5)), False),
+        (replace(SETUP, wanted=WantedQuestions(slate_share=0.5, calibration_share=0.5)), False),
     ],
 )
 def test_answers_are_pooled_only_if_made_alike(setup: Setup, equal: bool) -> None:
@@ -250,7 +253,7 @@ def test_a_copy_has_the_answer_and_the_id_of_what_it_copies() -> None:
     assert (duel.status, duel.duel_share, duel.contested_mass, duel.draws) == (Status.IDENTICAL, 0.5, 0.0, ())
 
 
-def rates(shown: Impression, wanted: Wanted, user: str) -> list[tuple[Status, float]]:
+def rates(shown: Impression, wanted: WantedQuestions, user: str) -> list[tuple[Status, float]]:
     """Return (status, sample rate) of each response to a user, of a quarter that is simulated."""
     shown = replace(shown, user=replace(shown.user, user_id=user))
     asked = answered(shown, asking=replace(ASKING, wanted=wanted))
@@ -260,7 +263,7 @@ def rates(shown: Impression, wanted: Wanted, user: str) -> list[tuple[Status, fl
     return [(one.status, one.sample_rate) for one in found]
 
 
-def one_of(wanted: Wanted, *, slates: bool, calibrating: bool) -> str:
+def one_of(wanted: WantedQuestions, *, slates: bool, calibrating: bool) -> str:
     """Return a user of both shares, of one or of none."""
     users = (f"u{number}" for number in range(10_000))
     return next(one for one in users if (wanted.of(one).slates, wanted.of(one).calibrating) == (slates, calibrating))
@@ -268,7 +271,7 @@ def one_of(wanted: Wanted, *, slates: bool, calibrating: bool) -> str:
 
 def test_slates_that_are_all_alike_say_of_how_many_users_they_were_asked() -> None:
     """A tenth of the simulated quarter; the duel needs no engine, so it stands for all of the quarter."""
-    wanted = Wanted(calibration_share=0.1)
+    wanted = WantedQuestions(calibration_share=0.1)
     user = one_of(wanted, slates=True, calibrating=True)
     assert [rate for _, rate in rates(two("ABC", "ABC"), wanted, user)] == [0.025, 0.025, 0.25]
     assert [rate for _, rate in rates(two("ABC", "ABD"), wanted, user)] == [0.25] * 3
@@ -290,14 +293,14 @@ def test_slates_of_a_share_of_the_users_say_of_which(
     shares: tuple[float, float], user: tuple[bool, bool], candidate: str, found: list[str]
 ) -> None:
     """Of the simulated quarter; control's slate is asked of the larger of both shares."""
-    wanted = Wanted(slate_share=shares[0], calibration_share=shares[1])
+    wanted = WantedQuestions(slate_share=shares[0], calibration_share=shares[1])
     asked = one_of(wanted, slates=user[0], calibrating=user[1])
     assert [f"{status} {rate:g}" for status, rate in rates(two("ABC", candidate), wanted, asked)] == found
 
 
 def test_questions_that_nobody_wants_are_not_asked() -> None:
     """Duels alone ask control's slate of those who calibrate; slates alone leave out even an equal duel."""
-    duels, slates = Wanted(QuestionSet.DUELS, calibration_share=0.1), Wanted(QuestionSet.SLATES)
+    duels, slates = WantedQuestions(QuestionSet.DUELS, calibration_share=0.1), WantedQuestions(QuestionSet.SLATES)
     calibrating, other = (one_of(duels, slates=False, calibrating=one) for one in (True, False))
     asked = rates(two("ABC", "ABD"), duels, calibrating)
     assert asked == [(Status.OK, 0.025), (Status.NOT_ASKED, 0.25), (Status.OK, 0.25)]
@@ -309,7 +312,7 @@ def test_questions_that_nobody_wants_are_not_asked() -> None:
 
 def test_control_is_held_against_clicks_where_it_copies_a_slate_that_is_not_asked() -> None:
     """The candidate stands first in the event, so that control's slate would be its copy."""
-    duels = Wanted(QuestionSet.DUELS)
+    duels = WantedQuestions(QuestionSet.DUELS)
     shown = impression(slate("candidate", "ABC", Role.CANDIDATE), slate("control", "ABC", Role.CONTROL))
     assert [one for one, _ in rates(shown, duels, "u")] == [Status.NOT_ASKED, Status.OK, Status.IDENTICAL]
 

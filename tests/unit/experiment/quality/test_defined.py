@@ -19,8 +19,9 @@ import pytest
 from tests.support.experiment.made import AT_US, MINUTE_US, answers, response
 from tests.support.experiment.truth import Floats
 from worker.core.records import Partition, Record
+from worker.core.steering.orders import State as Stage
 from worker.experiment import service
-from worker.experiment.definition import DRAFT, Definition, State as Stage, as_record
+from worker.experiment.definition import DRAFT, Definition, as_record
 from worker.experiment.ingest import Records, Topics
 from worker.experiment.quality.defined import Stated, defined
 from worker.experiment.readout import CheckState, Readout

@@ -1,0 +1,66 @@
+"""Topics of definitions become what the loop obeys: a broken record stops nobody, a recreated topic replaces all."""
+
+from collections.abc import Mapping
+
+import pytest
+
+from worker.core.errors import BadSettings, Retryable
+from worker.core.records import Partition, Record
+from worker.core.steering.followed import Followed, Taken
+from worker.runtime.steering import ByExperiment
+
+
+def record(key: str, value: str | None, offset: int = 0) -> Record:
+    return Record(Partition("experiments", 0), 0, offset, key.encode(), value.encode() if value is not None else None)
+
+
+def read(found: Record, before: Mapping[str, str]) -> tuple[str, str]:
+    text = (found.value or b"").decode()
+    if text == "broken":
+        raise BadSettings("draws: want 1 to 64")
+    if text == "away":
+        raise Retryable("the registry does not answer")
+    return (found.key or b"").decode(), f"{before.get((found.key or b'').decode(), '')}{text}"
+
+
+def table() -> tuple[ByExperiment[str], list[Taken]]:
+    counts: list[Taken] = []
+    return ByExperiment(read, counts.append), counts
+
+
+def batch(*records: Record, anew: bool = False, end: bool = True) -> Followed:
+    return Followed(records, made_anew=anew, at_end=end)
+
+
+def test_the_newest_record_of_an_experiment_holds_and_a_tombstone_removes_it() -> None:
+    known, counts = table()
+    known.take(batch(record("a", "1"), record("b", "1")))
+    before = known.values
+    known.take(batch(record("a", "2"), record("b", None), record("c", None)))
+    assert (before, known.values) == ({"a": "1", "b": "1"}, {"a": "12"})  # replaced, never changed
+    assert counts == [Taken.TAKEN, Taken.TAKEN, Taken.TAKEN, Taken.REMOVED, Taken.REMOVED]
+
+
+def test_a_broken_record_is_told_and_counted_and_changes_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    known, counts = table()
+    known.take(batch(record("a", "1"), record("a", "broken", 7), record("b", "1")))
+    assert known.values == {"a": "1", "b": "1"}
+    assert counts == [Taken.TAKEN, Taken.REFUSED, Taken.TAKEN]
+    assert "experiments[0]@7: cannot be used: draws: want 1 to 64" in caplog.text
+
+
+def test_a_recreated_topic_replaces_everything_once_it_is_read_to_its_end() -> None:
+    """Meanwhile what was known holds: else experiments would be without a definition for a moment."""
+    known, _ = table()
+    known.take(batch(record("a", "1"), record("b", "1"), anew=True))
+    known.take(batch(record("b", "2"), anew=True, end=False))
+    assert known.values == {"a": "1", "b": "1"}
+    known.take(batch(record("c", "1")))
+    assert known.values == {"b": "2", "c": "1"}
+
+
+def test_nothing_is_taken_or_counted_twice_while_the_registry_is_away() -> None:
+    known, counts = table()
+    with pytest.raises(Retryable):
+        known.take(batch(record("a", "1"), record("b", "away")))
+    assert (known.values, counts) == ({}, [])

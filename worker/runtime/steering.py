@@ -1,0 +1,140 @@
+"""Makes what workers obey from the topics of definitions and readouts; the rules are `worker.core.steering`'s.
+
+    topic experiments    ->  ByExperiment of Orders   --+
+                                                 +-->  Steering, one value that the loop reads for each event
+    topic readouts       ->  ByExperiment of Decided  --+
+
+The followers' threads replace whole values and never change one, so the loop needs no lock.  A record that cannot be
+used stops nobody: it is logged and counted, and what was known of its experiment stays.
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Generic, Protocol, TypeVar
+
+from worker.core.errors import BadRecord, BadSettings
+from worker.core.records import Record
+from worker.core.steering.decided import Decided, heard, read_readout
+from worker.core.steering.followed import Followed, Taken
+from worker.core.steering.orders import Orders, State, read_orders
+from worker.core.steering.steering import Steering
+from worker.settings import Settings
+
+log = logging.getLogger(__name__)
+V = TypeVar("V")
+Decode = Callable[[Record, str], Mapping[str, object]]
+
+
+class SteeringWatch(Protocol):
+    """Who counts what is followed."""
+
+    def followed(self, topic: str, taken: Taken) -> None:
+        """Count a record of a topic that is followed."""
+
+    def experiments(self, *, running: int, decided: int) -> None:
+        """Set how many experiments are running, and how many of these have ended asking."""
+
+
+class ByExperiment(Generic[V]):
+    """The newest value by experiment, of one topic.
+
+    `read` returns (experiment, value) of a record, from the value before it; it raises `BadRecord` or `BadSettings`
+    for one that cannot be used.  `values` is replaced, never changed.
+    """
+
+    def __init__(
+        self, read: Callable[[Record, Mapping[str, V]], tuple[str, V]], count: Callable[[Taken], None]
+    ) -> None:
+        self._read, self._count = read, count
+        self._anew: dict[str, V] | None = None  # of a topic that is being read from its start
+        self.values: Mapping[str, V] = {}
+
+    def take(self, found: Followed) -> None:
+        """Take a batch.  Raises `Retryable`, with nothing taken, if a schema cannot be fetched now."""
+        if found.made_anew:
+            self._anew = {}
+        values = dict(self.values if self._anew is None else self._anew)
+        for taken in [self._one(record, values) for record in found.records]:
+            self._count(taken)
+        if self._anew is not None and not found.at_end:
+            self._anew = values
+        else:
+            self.values, self._anew = values, None
+
+    def _one(self, record: Record, values: dict[str, V]) -> Taken:
+        if record.value is None:
+            values.pop((record.key or b"").decode(errors="replace"), None)
+            return Taken.REMOVED
+        try:
+            name, value = self._read(record, values)
+        except (BadRecord, BadSettings) as error:
+            log.warning("%s: cannot be used: %s; what was known of its experiment stays", record.where, error)
+            return Taken.REFUSED
+        values[name] = value
+        return Taken.TAKEN
+
+
+class Board:
+    """What the definitions and the readouts say now; `current` may be called from any thread."""
+
+    def __init__(self, settings: Settings, decode: Decode, watch: SteeringWatch) -> None:
+        """Decode records by `decode(record, name of the schema)`, which raises `Poison` or `Retryable`."""
+        self._decode, self._watch = decode, watch
+        self._orders = ByExperiment[Orders](
+            self._read_orders, partial(watch.followed, settings.experiments_topic or "")
+        )
+        self._decided = ByExperiment[Decided](self._read_readout, partial(watch.followed, settings.readouts_topic))
+        self.current = Steering()
+
+    def take_definitions(self, found: Followed) -> None:
+        """Take records of the topic of definitions.  Raises `Retryable`, with nothing taken."""
+        self._orders.take(found)
+        self._changed()
+
+    def take_readouts(self, found: Followed) -> None:
+        """Take records of the topic of readouts.  Raises `Retryable`, with nothing taken."""
+        self._decided.take(found)
+        self._changed()
+
+    def _read_orders(self, record: Record, _: Mapping[str, Orders]) -> tuple[str, Orders]:
+        orders = read_orders(self._decode(record, "ExperimentDefinition"))
+        return orders.experiment_id, orders
+
+    def _read_readout(self, record: Record, before: Mapping[str, Decided]) -> tuple[str, Decided]:
+        readout = read_readout(self._decode(record, "ExperimentReadout"))
+        return readout.experiment_id, heard(before.get(readout.experiment_id), readout)
+
+    def _changed(self) -> None:
+        """Show the newest values to the loop; say what is new of them."""
+        before, now = self.current, Steering(self._orders.values, self._decided.values)
+        if now == before:
+            return
+        self.current = now
+        for name, orders in now.orders.items():
+            if orders != before.orders.get(name):
+                log.info("experiment %s: %s", name, _told(orders))
+        for name in before.orders.keys() - now.orders.keys():
+            log.info("experiment %s: has no definition any more; it is simulated as the settings say", name)
+        for name, decided in now.decided.items():
+            stops = name in now.orders and now.orders[name].stop_when_decided
+            if stops and decided.has_ended != _has_ended(before.decided.get(name)):
+                log.info("experiment %s: %s", name, "decided" if decided.has_ended else "no longer decided")
+        running = [one for one in now.orders.values() if one.state is State.RUNNING]
+        ended = sum(one.stop_when_decided and _has_ended(now.decided.get(one.experiment_id)) for one in running)
+        self._watch.experiments(running=len(running), decided=ended)
+
+
+def _has_ended(decided: Decided | None) -> bool:
+    return decided is not None and decided.has_ended
+
+
+def _told(orders: Orders) -> str:
+    """Return what an experiment's definition asks for, in one line."""
+    asked = {
+        "questions": orders.questions or f"{orders.needs} unless the settings say other",
+        "sample_rate": orders.sample_rate, "slate_share": orders.slate_share, "draws": orders.draws,
+        "slate_depth": orders.slate_depth, "duel_depth": orders.duel_depth,
+        "stop_when_decided": orders.stop_when_decided or None,
+    }  # fmt: skip
+    return ", ".join([orders.state, *(f"{name} {value}" for name, value in asked.items() if value is not None)])
