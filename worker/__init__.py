@@ -6,7 +6,7 @@ Start reading in `worker.pipeline.loop`, `worker.core.records` and `worker.core.
     kafka       Kafka and the schema registry         engines     vLLM, vLLM servers, the choice model
     settings    settings and prompt profiles          runtime     wiring, life cycle, health, metrics, traces
     experiment  the readout                           cli         commands
-    demo, bench processes of their own
+    offline     evaluation on files           demo, bench processes of their own
 """
 
 __version__ = "0.1.0"  # the package's, which `pyproject.toml` reads here

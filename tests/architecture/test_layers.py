@@ -39,9 +39,9 @@ READOUT = below(
 # A room imports itself and those of a lower rank: nothing points upwards, and nothing runs in a circle.
 RANKS = {
     "core": 0, "system": 0, "settings": 1, "pipeline": 1, "kafka": 2, "engines": 2, "experiment": 3, "runtime": 3,
-    "demo": 4, "bench": 5, "cli": 6,
+    "offline": 4, "demo": 4, "bench": 5, "cli": 6,
 }  # fmt: skip
-MAX_ROOMS = 12
+MAX_ROOMS = 13
 NUMERIC = {"csv", "numpy", "scipy", "statsmodels", "operator", "pydantic"}
 # What has no side: nothing of it reads a file, a clock, the environment or chance, but for what IMPURE names.
 PURE = {
@@ -106,9 +106,10 @@ ONLY_IN = {
         "worker.experiment.page.prometheus",
     ),
 }
-# Who wires parts may know them all; `bench`, `demo` and `experiment` are processes of their own and wire themselves.
+# Who wires parts may know them all; `bench`, `demo`, `experiment` and `offline` are processes of their own and wire
+# themselves.
 WIRING = ("worker.runtime.app", "worker.cli", "worker.__main__")
-OWN_PROCESS = ("worker.bench", "worker.demo", "worker.experiment")
+OWN_PROCESS = ("worker.bench", "worker.demo", "worker.experiment", "worker.offline")
 # Shell that every room of it may import: values, and what the operating system does for any of them.
 SHARED = ("worker.settings", "worker.system")
 

@@ -1,0 +1,1 @@
+"""`mirrorstream evaluate`: real choices in, how well a simulator predicts them out."""
