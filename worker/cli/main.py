@@ -18,7 +18,7 @@ from rich.markup import escape
 from typer.core import TyperGroup
 
 from worker import __version__
-from worker.cli import bench, dlq, experiment, map as map_command, prompts, trace
+from worker.cli import bench, dlq, evaluate, experiment, map as map_command, prompts, trace
 from worker.cli.options import Bootstrap, Config, Json, Set, check_writable, group, moment, settings_of, show_help, tell
 from worker.core.errors import BadSettings, MirrorstreamError, masked
 from worker.core.suggestions import did_you_mean
@@ -52,6 +52,9 @@ app.add_typer(prompts.app, name="prompts")
 app.add_typer(map_command.app, name="map")
 app.add_typer(dlq.app, name="dlq")
 app.command(epilog="Example: mirrorstream bench --bootstrap localhost:9092 --rounds 5 --chart bench.svg")(bench.bench)
+app.command(epilog="Example: mirrorstream evaluate choices.jsonl --set engine=choice-model --min-skill 0.05")(
+    evaluate.evaluate
+)
 app.command(epilog="Example: mirrorstream trace 0b5c6f9e-5a3e-4d6f-8f0c-2f6a5c1d7e90 --since 2026-11-29")(trace.trace)
 console = Console(stderr=True)
 COMPACTED = {"experiments": "ExperimentDefinition", "readouts": "ExperimentReadout"}  # one record per experiment

@@ -51,13 +51,13 @@ def try_mapping(
 
 def _rows(mapping: EventMapping, profile: prompt.Profile, sample: Path) -> Iterator[dict[str, object]]:
     """Yield what becomes of each event that is not passed over."""
-    from worker.cli import replay_sources as sources  # which has numpy
+    from worker.offline import json_lines
 
-    sources.check(sample, "want one JSON object per line, each an event")
-    for number, line in sources.lines(sample, limit=MAX_READ):
+    json_lines.check(sample, "want one JSON object per line, each an event")
+    for number, line in json_lines.lines(sample, limit=MAX_READ):
         place = f"{sample}, line {number}"
         try:
-            impression = mapping.impression(sources.json_object(place, line), show_names=True)
+            impression = mapping.impression(json_lines.json_object(place, line), show_names=True)
         except Poison as poison:
             yield {"event": place, "problem": str(poison)}
             continue

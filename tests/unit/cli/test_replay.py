@@ -13,6 +13,7 @@ from worker.cli.replay import replay, source
 from worker.core.codec.avro_encoder import Encoder
 from worker.core.errors import BadSettings
 from worker.core.outcomes import ActionKind
+from worker.offline import json_lines
 from worker.settings import load
 
 README = Path(__file__).parents[3] / "README.md"
@@ -105,7 +106,7 @@ def test_a_character_that_the_first_look_cuts_is_text(tmp_path: Path, monkeypatc
     monkeypatch.setattr(replay_sources, "LOOK_BYTES", 10)
     path = tmp_path / "file"
     path.write_bytes(b'{"abcdefg\xc3\xa9": 1}')
-    replay_sources.check(path)
+    json_lines.check(path)
 
 
 def test_the_share_of_a_file_is_that_of_its_bytes_and_of_a_limit_that_of_its_lines(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ event; the event is bounded before (`codec.json_reader`), and so are the entries
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC as UTC_ZONE, datetime
 from functools import reduce
@@ -147,6 +147,24 @@ def compile_mapping(name: str, content: object) -> EventMapping:
     when = compiler.path(content["when"], "when") if "when" in content else None
     texts = compiler.texts(content.get("missing", []), "missing")
     return EventMapping(name, when, frozenset(texts), root, tuple(compiler.texts(content.get("lacks", []), "lacks")))
+
+
+def compile_item_ids(expression: str) -> Callable[[Mapping[str, object]], frozenset[str]]:
+    """Return what reads item ids from an event: texts or numbers, one or a list.
+
+    Raises `BadSettings` if the expression is none; what it returns raises `Poison` where it fails.
+
+    >>> compile_item_ids("items[?clicked].id")({"items": [{"id": 7, "clicked": True}, {"id": 8}]})
+    frozenset({'7'})
+    """
+    path = _MappingCompiler("chosen").path(expression, "expression")
+
+    def read(event: Mapping[str, object]) -> frozenset[str]:
+        found = _search(path, event, "chosen")
+        listed = found if isinstance(found, list) else [found]
+        return frozenset(str(one) for one in listed if isinstance(one, str | int) and not isinstance(one, bool))
+
+    return read
 
 
 class _MappingCompiler:

@@ -40,12 +40,12 @@ class Section:
 def render(report: Report, *, written_at: int) -> str:
     """Return the file's text; `written_at` is in µs since 1970-01-01 UTC.  The same report gives the same text."""
     anchors = _Anchors(report.readouts)
-    styles, first, scripts = ([_asset(name) for name in names] for names in (STYLES, FIRST, SCRIPTS))
+    styles, first, scripts = ([asset(name) for name in names] for names in (STYLES, FIRST, SCRIPTS))
     return environment().get_template("document.html").render(
         report=report,
         entries=views.index(report.readouts, address=anchors.address),
         sections=[section for readout in report.readouts for section in _sections(readout, anchors)],
-        policy=_policy(styles, first + scripts),
+        policy=policy(styles, first + scripts),
         styles=styles, first=first, scripts=scripts,
         release=worker.__version__, written_at=written_at, home="#main",
     )  # fmt: skip
@@ -82,14 +82,14 @@ def _sections(readout: Readout, anchors: _Anchors) -> list[Section]:
     ]
 
 
-def _asset(name: str) -> Markup:
+def asset(name: str) -> Markup:
     """Return a file of ours as it stands; it is not escaped, so nothing from outside may come this way."""
     text = (HERE / "static" / name).read_text(encoding="utf-8")
     assert "</s" not in text, name  # would end its own element
     return Markup(text)  # noqa: S704 - our own static files alone
 
 
-def _policy(styles: list[Markup], scripts: list[Markup]) -> str:
+def policy(styles: list[Markup], scripts: list[Markup]) -> str:
     """Return a content security policy that admits these very texts and no other.
 
     Source: https://www.w3.org/TR/CSP3/#external-hash

@@ -84,19 +84,19 @@ def calibration(slates: Columns, *, seed: int) -> Calibration | None:
         clicks=user.size,
         log_loss=mean(losses, user, mass),
         brier=mean(((p - w) ** 2).sum(axis=1), user, mass),
-        accuracy_at_1=mean(_accuracy(p, w, second), user, mass),
+        accuracy_at_1=mean(accuracy(p, w, second), user, mass),
         reciprocal_rank=mean(reciprocal_ranks(second), user, mass),
-        ece_top1=_ece_figure(*top1, rng=rng),
+        ece_top1=ece_figure(*top1, rng=rng),
         ece_top1_debiased=ece_debiased(*top1[1:]),
-        ece_classwise=_ece_figure(*classes, rng=rng),
+        ece_classwise=ece_figure(*classes, rng=rng),
         ece_classwise_debiased=ece_debiased(*classes[1:]),
-        skill_uniform=_skill(
+        skill_uniform=skill(
             losses, log_losses(second.offered / second.offered.sum(axis=1, keepdims=True), w), user, mass
         ),
-        skill_position=_skill(
-            losses, log_losses(_baseline(first.position, second.position, first, second), w), user, mass
+        skill_position=skill(
+            losses, log_losses(baseline(first.position, second.position, first, second), w), user, mass
         ),
-        skill_popularity=_skill(losses, log_losses(_baseline(first.item, second.item, first, second), w), user, mass),
+        skill_popularity=skill(losses, log_losses(baseline(first.item, second.item, first, second), w), user, mass),
         profile=_profile(second),
     )
 
@@ -144,8 +144,11 @@ def _bins(p: Floats, hit: Floats, mass: Floats) -> list[tuple[Floats, Floats, Fl
     return [(p[part], hit[part], mass[part]) for part in parts if part.size]
 
 
-def _ece_figure(user: Ints, p: Floats, hit: Floats, mass: Floats, *, rng: np.random.Generator) -> Figure:
-    """Bootstrap groups of users, the bins staying as they are: cheap, and no user is in two groups."""
+def ece_figure(user: Ints, p: Floats, hit: Floats, mass: Floats, *, rng: np.random.Generator) -> Figure:
+    """Return the calibration error of flat columns with its interval.
+
+    Bootstraps groups of users, the bins staying as they are: cheap, and no user is in two groups.
+    """
     order, bins = np.argsort(p, kind="stable"), np.empty(p.size, np.int64)
     for index, part in enumerate(np.array_split(order, BINS)):
         bins[part] = index
@@ -160,13 +163,14 @@ def _ece_figure(user: Ints, p: Floats, hit: Floats, mass: Floats, *, rng: np.ran
     return Figure(ece(p, hit, mass), Interval(float(low), float(high)) if groups > 1 else None)
 
 
-def _accuracy(p: Floats, w: Floats, slates: Columns) -> Floats:
+def accuracy(p: Floats, w: Floats, slates: Columns) -> Floats:
     """Return the click weight on the likeliest option; ties share, so that a useless engine gains nothing by order."""
     best = (p == p.max(axis=1, keepdims=True)) & slates.offered
     return np.asarray((w * best).sum(axis=1) / best.sum(axis=1))
 
 
-def _skill(losses: Floats, baseline: Floats, user: Ints, mass: Floats) -> Figure:
+def skill(losses: Floats, baseline: Floats, user: Ints, mass: Floats) -> Figure:
+    """Return 1 - log loss / log loss of a baseline, both by slate, with the linearised interval that counts users."""
     whole = float((mass * baseline).sum())
     if whole <= 0:  # one option a slate: nothing to know
         return Figure(0.0, None)
@@ -183,7 +187,7 @@ def _normal(value: float, influence: Floats, user: Ints) -> Figure:
     return Figure(value, Interval(value - half, value + half))
 
 
-def _baseline(fitted: Ints, scored: Ints, first: Columns, second: Columns) -> Floats:
+def baseline(fitted: Ints, scored: Ints, first: Columns, second: Columns) -> Floats:
     """Return letters that know only how often a position or an item was clicked when shown."""
     size = int(max(fitted.max(), scored.max())) + 1
     shown = np.bincount(fitted[first.offered], minlength=size)

@@ -1,0 +1,200 @@
+"""The answers of one engine in a file that grows: what a run that was killed has done is not done again.
+
+    {"mirrorstream": "answers", "version": 1, "arm": "...", "settings": "...", ..., "crc": "8f3a01b2"}
+    {"line": 1, "digest": "...", "user": "...", "domain": "movies", "chosen": [2], "draws": [[...], ...], "crc": ...}
+    ...
+    {"done": 6400, "crc": ...}
+
+Lines stand in the order of the choices, so a run that was killed and resumed leaves the same bytes as one that was
+not.  Each ends in the CRC-32 of what stands before it: a line that was half written is cut off at the next start, and
+a line that somebody changed is refused.  There are no texts and no user ids in it, but hashes of users, and ids of
+items.
+"""
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Self
+from zlib import crc32
+
+from worker.core.errors import BadSettings, Fatal
+
+FORMAT = "answers"
+VERSION = 1
+SYNC_S = 1.0  # between two times that answers are brought to the disk
+_LISTS = ("items", "positions", "chosen", "flags")
+_MARK = b', "crc": "'
+_MAX_LINE = 4 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The answer to one choice; probabilities are by option."""
+
+    line: int
+    digest: str  # of the line in the file of choices
+    user: str  # a hash
+    domain: str
+    at: int  # µs since 1970
+    history: int  # entries in the file, before any limit
+    items: tuple[str, ...]
+    positions: tuple[int, ...]
+    chosen: tuple[int, ...]  # indices into items
+    status: str
+    draws: tuple[tuple[float, ...], ...]  # empty unless the status is OK
+    num_draws: int
+    letter_mass: float | None  # mean over draws
+    flags: tuple[str, ...]
+
+
+class AnswerFile:
+    """Appends answers; `wanted` is what its header must have, and a file of something else is refused.
+
+    `header` is empty for a new file, of which `begin` writes the first line; `num_kept` answers are there, all if
+    `is_done`, and `cut_bytes` were half written.  The constructor raises `BadSettings` for a file of another
+    evaluation, or one that is being written, and `Fatal` for one that is damaged.
+    """
+
+    def __init__(self, path: Path, wanted: Mapping[str, object]) -> None:
+        self._path = path
+        self.header: dict[str, Any] = {}
+        self._file: BinaryIO = path.open("a+b")
+        try:
+            self._lock()
+            self.num_kept, self.is_done, self.cut_bytes = self._recover(wanted)
+        except BaseException:
+            self._file.close()
+            raise
+        self._synced_s = time.monotonic()
+
+    def _lock(self) -> None:
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise BadSettings(f"{self._path}: another process is writing to it; wait for its end") from error
+
+    def _recover(self, wanted: Mapping[str, object]) -> tuple[int, bool, int]:
+        """Return how many answers are whole, whether all are there, and how many bytes were cut off."""
+        self._file.seek(0)
+        end, number, done = 0, -1, False
+        for line in iter(lambda: self._file.readline(_MAX_LINE), b""):
+            content = checked(line)
+            if content is None:
+                if self._file.readline(1):
+                    raise Fatal(f"{self._path}, line {number + 2}: is damaged; delete the file to ask again")
+                break
+            if number < 0:
+                compare(self._path, content, wanted)
+                self.header = content
+            done = "done" in content
+            number += not done
+            end += len(line)
+        size = self._file.seek(0, os.SEEK_END)
+        if end < size:
+            self._file.truncate(end)
+        return max(0, number), done, size - end
+
+    def begin(self, header: Mapping[str, object]) -> None:
+        """Write the header of a new file; hold that of an old one against it.  Raises `BadSettings`."""
+        if self.header:
+            compare(self._path, self.header, header)
+            return
+        self.header = {"mirrorstream": FORMAT, "version": VERSION, **header}
+        self._write(self.header)
+
+    def append(self, answer: Answered) -> None:
+        """Add the next answer."""
+        self._write(asdict(answer))
+        if time.monotonic() - self._synced_s > SYNC_S:
+            self._sync()
+
+    def finish(self, number: int) -> None:
+        """Note that all answers are there."""
+        if not self.is_done:
+            self._write({"done": number})
+            self.is_done = True
+        self._sync()
+
+    def kept(self) -> Iterator[tuple[int, str]]:
+        """Yield line and digest of the answers that were there at the start, in order."""
+        for number, content in enumerate(contents(self._path)):
+            if number > self.num_kept:
+                return
+            if number:
+                yield int(content["line"]), str(content["digest"])
+
+    def close(self) -> None:
+        """Bring everything to the disk, and let others write."""
+        self._sync()
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        """Return this."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close it."""
+        self.close()
+
+    def _sync(self) -> None:
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._synced_s = time.monotonic()
+
+    def _write(self, content: Mapping[str, object]) -> None:
+        self._file.write(signed(content))
+
+
+def signed(content: Mapping[str, object]) -> bytes:
+    """Return a line with its checksum.
+
+    >>> checked(signed({"done": 3}))
+    {'done': 3}
+    """
+    text = json.dumps(content, ensure_ascii=False)[:-1].encode()
+    return text + _MARK + f'{crc32(text):08x}"}}\n'.encode()
+
+
+def checked(line: bytes) -> dict[str, Any] | None:
+    """Return the content of a whole line, None of one that is cut or changed."""
+    text, mark, crc = line.rpartition(_MARK)
+    if not mark or crc != f'{crc32(text):08x}"}}\n'.encode():
+        return None
+    found: dict[str, Any] = json.loads(text + b"}")
+    return found
+
+
+def contents(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the header and the answers of a file.  Raises `Fatal` at a line that is damaged."""
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            content = checked(line)
+            if content is None:
+                raise Fatal(f"{path}, line {number}: is damaged; delete the file to ask again")
+            if "done" not in content:
+                yield content
+
+
+def answers(path: Path) -> Iterator[Answered]:
+    """Yield the answers of a file, in order.  Raises `Fatal` at a line that is damaged."""
+    for number, one in enumerate(contents(path)):
+        if number:
+            one["draws"] = tuple(map(tuple, one["draws"]))
+            yield Answered(**(one | {name: tuple(one[name]) for name in _LISTS}))
+
+
+def compare(path: Path, found: Mapping[str, object], wanted: Mapping[str, object]) -> None:
+    """Refuse a header that is not what is wanted.  Raises `BadSettings`."""
+    if found.get("mirrorstream") != FORMAT or found.get("version") != VERSION:
+        raise BadSettings(f"{path}: is no file of answers of this version; want another folder by --out")
+    differ = [name for name, value in wanted.items() if found.get(name) != value]
+    if differ:
+        told = ", ".join(f"{name} {found.get(name)!r}, now {wanted[name]!r}" for name in differ)
+        raise BadSettings(f"{path}: has answers of another evaluation ({told}); want another folder by --out")
