@@ -123,6 +123,8 @@ CASES = [
          of("experiment_verdict", "1x9", 'candidate="b", verdict="KEEP_RUNNING"')),
     Case("ExperimentCheckFailed", 20, of("experiment_check_failed", "1x60", 'candidate="b", check="placebo"'),
          of("experiment_check_failed", "0x60", 'candidate="b", check="placebo"'), early=14),
+    Case("MirrorAged", 70, of("experiment_mirror_aged", "1x90", 'experiment="e"'),
+         of("experiment_mirror_aged", "0x90", 'experiment="e"'), early=59),
     Case("ExperimentsLeftOut", 20, of("experiments_left_out", "1x60", ""), of("experiments_left_out", "0x60", ""),
          early=14),
 ]  # fmt: skip

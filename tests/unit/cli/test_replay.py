@@ -103,7 +103,7 @@ def test_a_file_that_is_something_else_is_named_before_anybody_is_asked(
 
 
 def test_a_character_that_the_first_look_cuts_is_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(replay_sources, "LOOK_BYTES", 10)
+    monkeypatch.setattr(json_lines, "LOOK_BYTES", 10)
     path = tmp_path / "file"
     path.write_bytes(b'{"abcdefg\xc3\xa9": 1}')
     json_lines.check(path)

@@ -4,6 +4,8 @@
     mirrorstream_experiment_check_failed{experiment, candidate, check} 1 while a check has failed, else 0
     mirrorstream_experiment_users{experiment, candidate}               users behind the primary figure
     mirrorstream_experiment_newest_event_age_seconds{experiment}       age of the newest event that was read
+    mirrorstream_experiment_skill{experiment, period}                  skill on real clicks: first users, and recently
+    mirrorstream_experiment_mirror_aged{experiment}                    1 while that skill is shown to have fallen
     mirrorstream_experiments_left_out                                  experiments beyond the bound, not in the above
     mirrorstream_experiment_records{kind}                              what the reader has read, and left out, by kind
     mirrorstream_experiment_page_{requests_total,seconds}{status}      requests that were answered, such as 2xx
@@ -21,7 +23,8 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from worker.experiment.page.text import visible
-from worker.experiment.readout import CheckState, Comparison, Readout, Report
+from worker.experiment.quality import ageing
+from worker.experiment.readout import Check, CheckState, Comparison, Readout, Report
 from worker.experiment.statistics.confidence import Verdict
 from worker.experiment.webhook.deliveries import Deliveries
 
@@ -100,12 +103,37 @@ class _Verdicts(Collector):
             for check in {_label(check.name): check for check in one.checks}.values():
                 failed.add_metric([*labels, _label(check.name)], float(check.state is CheckState.FAILED))
             users.add_metric(labels, one.primary.overall.users)
-        yield from (verdict, failed, users, age)
+        yield from (verdict, failed, users, age, *_mirror(self._shown))
         yield GaugeMetricFamily(
             "mirrorstream_experiments_left_out",
             f"Experiments without metrics: only the {MAX_EXPERIMENTS} with the newest events have them.",
             value=self._left_out,
         )
+
+
+def _mirror(shown: Sequence[Readout]) -> tuple[Metric, Metric]:
+    """Return the skill on real clicks and its fall, of each experiment that has outcomes enough."""
+    skill = GaugeMetricFamily(
+        "mirrorstream_experiment_skill",
+        "Skill on real clicks against equal chances: of the first users, and since a start that tells most of a fall.",
+        labels=["experiment", "period"],
+    )
+    aged = GaugeMetricFamily(
+        "mirrorstream_experiment_mirror_aged", "1 while the skill on real clicks is shown to have fallen, else 0.",
+        labels=["experiment"],
+    )  # fmt: skip
+    for name, check in {_label(one.experiment_id or ""): _age_of(one) for one in shown}.items():
+        if check is not None:
+            aged.add_metric([name], float(check.state is CheckState.FAILED))
+            for period in ("first", "recent"):
+                if period in check.figures:
+                    skill.add_metric([name, period], check.figures[period])
+    return skill, aged
+
+
+def _age_of(readout: Readout) -> Check | None:
+    checks = (check for one in readout.current.comparisons for check in one.checks)
+    return next((check for check in checks if check.name == ageing.NAME), None)
 
 
 class _Reading(Collector):

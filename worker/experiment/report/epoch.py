@@ -16,6 +16,7 @@ from worker.experiment.metrics import DUEL_SHARE, METRICS
 from worker.experiment.quality import checks as trust
 from worker.experiment.quality.absent_slates import Served, beyond_plan
 from worker.experiment.quality.activity import activity, groups
+from worker.experiment.quality.ageing import ageing
 from worker.experiment.quality.defined import Stated, defined
 from worker.experiment.quality.dominance import alias, dominant
 from worker.experiment.quality.reasons import reasons
@@ -78,6 +79,7 @@ class EpochFigures:
         self._pairs = queries.pair_rows(self._db, row.id)
         self._seen: list[Seen] = []
         self._calibrated: Calibrated | None = None
+        self._age: Check = ageing(())
         self._looked_at = ONCE
         self._declared = form.eligible_share if form else 1.0
         self._margin = form.margin if form else None
@@ -109,6 +111,7 @@ class EpochFigures:
         if has_outcomes(self._db) and len(controls) == 1:
             self._seen = list(seen(self._db, self._row.id, *controls, window_us=self._window_us))
         self._calibrated = calibrated(self._seen) if self._seen else None
+        self._age = ageing(self._seen)
         return Epoch(
             config_fingerprint=self._row.fingerprint,
             definition_key=self._row.key,
@@ -265,7 +268,7 @@ class EpochFigures:
 
     def _checks_of_epoch(self) -> tuple[Check, ...]:
         """Return what is known of the simulator, and of the definition, whichever the candidate."""
-        return skill(self._calibrated, has_outcomes=has_outcomes(self._db)), defined(self._stated)
+        return skill(self._calibrated, has_outcomes=has_outcomes(self._db)), self._age, defined(self._stated)
 
     def _guardrails(
         self,

@@ -28,6 +28,7 @@ FORMAT = "answers"
 VERSION = 1
 SYNC_S = 1.0  # between two times that answers are brought to the disk
 _LISTS = ("items", "positions", "chosen", "flags")
+_BEGIN = b'{"mirrorstream": "answers", '
 _MARK = b', "crc": "'
 _MAX_LINE = 4 << 20
 
@@ -85,6 +86,8 @@ class AnswerFile:
         for line in iter(lambda: self._file.readline(_MAX_LINE), b""):
             content = checked(line)
             if content is None:
+                if number < 0 and not (line.startswith(_BEGIN) or _BEGIN.startswith(line)):
+                    compare(self._path, {}, wanted)
                 if self._file.readline(1):
                     raise Fatal(f"{self._path}, line {number + 2}: is damaged; delete the file to ask again")
                 break

@@ -84,7 +84,8 @@ class Interview:
             answer = await task
         except EngineDead:
             answer = await self._after_death(choice, life)
-        self._restarts = 0
+        if answer.status == Status.OK:
+            self._restarts = 0
         self._on_answer(answer)
 
     async def _after_death(self, choice: RealChoice, life: int) -> Answered:

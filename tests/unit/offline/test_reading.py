@@ -1,0 +1,121 @@
+"""A line that cannot be evaluated says so with its place, and every other line is."""
+
+import json
+import tracemalloc
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from worker.core.codec.mapping import compile_item_ids, compile_mapping
+from worker.core.errors import BadSettings
+from worker.offline.evaluate.reading import Files, RealChoices
+from worker.offline.evaluate.scene import Why
+
+AT = 1_793_534_400_000_000
+CLICK = {"item_id": "b", "kind": "CLICK", "occurred_at": AT + 1_000_000}
+
+
+def event(number: int = 1, *, items: str = "abc", **more: Any) -> dict[str, Any]:
+    listed = [{"item_id": one, "position": place, "text": one} for place, one in enumerate(items)]
+    slate = {"variant": "control", "role": "CONTROL", "shown": True, "items": listed}
+    return {"event_id": f"e{number}", "occurred_at": AT, "user": {"user_id": "u"}, "slates": [slate], **more}
+
+
+def outcome(number: int = 1, **more: Any) -> dict[str, Any]:
+    found = {"outcome_id": f"o{number}", "event_id": f"e{number}", "user_id": "u", "variant": "control"}
+    return {**found, "observed_at": AT + 2_000_000, "actions": [CLICK], "window_closed": True, **more}
+
+
+def scene(**more: Any) -> dict[str, Any]:
+    text = {"profile": "## User Profile\nAge: 18-24\n", "history": "A\n\nB\n", "action_list": ["x\n", "y\n", "z\n"]}
+    found = {"text": text, "user_id": 7, "item_id": 3, "timestamp": "2019-11-15 08:00:00"}
+    return {**found, "item_pos": 1, "choice_cnt": 3, "dataset": "MIND", **more}
+
+
+def choices(tmp_path: Path, *lines: Mapping[str, Any] | str, **more: Any) -> RealChoices:
+    path = tmp_path / "choices.jsonl"
+    path.write_text("".join(f"{one if isinstance(one, str) else json.dumps(one)}\n" for one in lines))
+    strict = more.pop("strict", False)
+    return RealChoices(Files(path, **more), index=tmp_path / "index.sqlite", strict=strict)
+
+
+def test_an_outcome_may_stand_before_its_event_or_after_it(tmp_path: Path) -> None:
+    found = list(choices(tmp_path, outcome(1), event(1), event(2), outcome(2)))
+    assert [(one.line, one.chosen) for one in found] == [(2, {("b", 1)}), (3, {("b", 1)})]
+    assert not (tmp_path / "index.sqlite").exists()
+
+
+def test_a_scene_of_the_reference_is_read_as_it_is(tmp_path: Path) -> None:
+    (found,) = choices(tmp_path, scene())
+    user = found.impression.user
+    assert (found.domain, found.impression.domain, found.impression.texts_as_is) == ("MIND", "news", True)
+    assert (user.user_id, [entry.item.text for entry in user.history]) == ("MIND/7", ["A", "B\n"])
+    assert [position for _, position in found.chosen] == [1]
+    assert [item.text for item in found.impression.slates[0].items] == ["x\n", "y\n", "z\n"]
+
+
+LATE = {"user_id": "u", "history": [{"item": {"item_id": "h"}, "occurred_at": AT}]}
+BAD = [
+    ([event()], Why.NO_OUTCOME, ""),
+    ([event(), outcome(actions=[])], Why.NO_CHOICE, ""),
+    ([event(), outcome(actions=[{**CLICK, "occurred_at": AT + 90_000_000_000}])], Why.NO_CHOICE, ""),
+    (
+        [event(), outcome(actions=[{**CLICK, "item_id": "q"}])],
+        Why.NOT_OFFERED,
+        "line 1: the chosen item 'q' is not off",
+    ),
+    ([event(), outcome(variant="b")], Why.NOT_OFFERED, "line 1: an outcome is of variant 'b'"),
+    ([event(items="b"), outcome()], Why.ONE_OPTION, ""),
+    ([event(items="xyzb"), outcome()], Why.BELOW_DEPTH, ""),
+    ([event(user=LATE), outcome()], Why.FUTURE_HISTORY, "line 1: user.history.0.occurred_at: is at or after the event"),
+    ([event(is_test=True), outcome()], Why.NOT_A_USER, ""),
+    ([event(), outcome(), event()], Why.TWICE, "line 3: the event stands in the file before"),
+    ([event(8), "{", outcome(8)], Why.NOT_READ, "line 2: is not JSON"),
+    ([{"event_id": "e"}], Why.NOT_READ, "line 1: "),
+    ([scene(item_pos=None)], Why.NO_CHOICE, ""),
+    ([scene(item_pos=3)], Why.NOT_OFFERED, "line 1: item_pos: 3 is not offered, want 0 to 2"),
+    ([scene(choice_cnt=5)], Why.NOT_READ, "line 1: choice_cnt: 5, but text.action_list has 3 options"),
+    ([scene(timestamp="yesterday")], Why.NOT_READ, "line 1: timestamp: 'yesterday', want YYYY-MM-DD HH:MM:SS"),
+    ([scene(text={"action_list": []})], Why.NOT_READ, "line 1: text.action_list: has no options"),
+    ([scene(text={"action_list": ["x"] * 27})], Why.NOT_READ, "line 1: text.action_list: 27 options, want at most 26"),
+]
+
+
+@pytest.mark.parametrize(("lines", "why", "told"), BAD)
+def test_what_cannot_be_evaluated_is_told_with_its_place_and_counted(
+    tmp_path: Path, lines: list[Any], why: Why, told: str
+) -> None:
+    found = choices(tmp_path, *lines, event(9), outcome(9), depth=3)
+    assert [one.impression.event_id for one in found][-1] == "e9"
+    assert found.counts.left_out == {why: 1}
+    assert bool(found.counts.wrong) == bool(told)
+    assert told in "".join(found.counts.told)
+
+
+def test_strict_ends_at_the_first_wrong_line(tmp_path: Path) -> None:
+    with pytest.raises(BadSettings, match=r"line 2: is not JSON.*; nothing more was evaluated"):
+        list(choices(tmp_path, event(), "{", outcome(), strict=True))
+
+
+def test_a_mapped_event_has_its_choice_in_it(tmp_path: Path) -> None:
+    mapping = compile_mapping("shop", {"impression": {
+        "event_id": "id", "occurred_at": {"from": "at", "unit": "us"}, "user": {"user_id": "who"},
+        "slates": [{"variant": {"value": "control"}, "items": {"each": "shown", "item_id": "sku", "text": "name"}}],
+    }})  # fmt: skip
+    row = {"id": "e", "at": AT, "who": "u", "shown": [{"sku": 1, "name": "x"}, {"sku": 2, "name": "y", "bought": True}]}
+    (found,) = choices(tmp_path, row, mapping=mapping, chosen=compile_item_ids("shown[?bought].sku"))
+    assert found.chosen == {("2", 1)}
+
+
+def test_a_file_of_any_size_is_read_line_by_line(tmp_path: Path) -> None:
+    """10 MB in 500 lines take less than 2 MB: nothing is kept of a line."""
+    padding = {"context": {"note": "x" * 4_000, **{f"n{i}": "y" * 800 for i in range(20)}}}
+    found = choices(tmp_path, *(event(number, **padding) for number in range(500)), *map(outcome, range(500)))
+    tracemalloc.start()
+    try:
+        assert sum(1 for _ in found) == 500
+        assert tracemalloc.get_traced_memory()[1] < 2_000_000
+    finally:
+        tracemalloc.stop()
