@@ -6,6 +6,7 @@ from pathlib import Path
 from rich.console import Console
 
 from tests.support.experiment import page_examples as made
+from worker.experiment.readout import OutlyingItem
 from worker.experiment.report.terminal import render
 
 PAGE = Path("docs/how-to/read-the-verdict.md")
@@ -13,7 +14,8 @@ PAGE = Path("docs/how-to/read-the-verdict.md")
 
 def test_each_row_of_the_report_is_explained() -> None:
     """By its name; a metric's own name is X on the page, and checks stand in the table of checks."""
-    epoch = made.epoch(made.comparison(plan_gain="a plan would gain"))
+    outlying = (OutlyingItem("i", "", 50, 0.9, 0.1, 0.5),)
+    epoch = made.epoch(made.comparison(plan_gain="a plan would gain", outlying_items=outlying))
     console = Console(file=StringIO(), width=1_000, record=True)
     console.print(render(made.report(made.readout("e", epoch))))
     rows = [line.split("\u2502")[1].strip() for line in console.export_text().splitlines() if line.startswith("\u2502")]

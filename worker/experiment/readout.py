@@ -206,6 +206,22 @@ class Where:
 
 
 @dataclass(frozen=True, slots=True)
+class OutlyingItem:
+    """An item that is chosen far more often than all others, where one list alone offers it.
+
+    Win rates in [0, 1]: `chosen` is the mean over users, `chance` what 1 / number of options would give, and `fence`
+    what no item would have that differs from the others as these do among themselves.
+    """
+
+    name: str
+    title: str
+    users: int
+    chosen: float
+    chance: float
+    fence: float
+
+
+@dataclass(frozen=True, slots=True)
 class Example:
     """One duel: the options, how likely each is chosen, and the model's rationales."""
 
@@ -253,6 +269,7 @@ class Comparison:
     plan_gain: str = ""  # what a plan would gain at this number of users, where `planned_users` is the default
     categories: tuple[Where, ...] = ()  # like `items`; empty where no item has a category
     providers: tuple[Where, ...] = ()
+    outlying_items: tuple[OutlyingItem, ...] = ()  # the highest win rate first
 
     @property
     def primary(self) -> Effect:
@@ -363,6 +380,18 @@ class Report:
 
     readouts: tuple[Readout, ...]
     data_health: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def outlying(self) -> tuple[tuple[str | None, OutlyingItem], ...]:
+        """The items that win unusually often in the current epochs with their experiments; each item is there once."""
+        found = {
+            (readout.experiment_id, item.name): item
+            for readout in self.readouts
+            if readout.epochs
+            for one in reversed(readout.current.comparisons)  # of several candidates, the best one's figures
+            for item in one.outlying_items
+        }
+        return tuple((experiment, item) for (experiment, _), item in found.items())
 
     def as_json(self) -> dict[str, object]:
         """Return this as a value for `json.dumps`; a figure that is not available is None, never NaN."""

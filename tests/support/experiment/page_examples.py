@@ -20,6 +20,7 @@ from worker.experiment.readout import (
     KeptBacktest,
     List,
     Offered,
+    OutlyingItem,
     Point,
     Readout,
     Reason,
@@ -304,6 +305,7 @@ def hostile() -> Readout:
         statuses={"OK": 5, script: 1},
         segments=(Segment(script, turned, fair, notable=True), Segment(long, long, fair, notable=True)),
         reasons=(Reason(image, 0.5, 0.5), Reason(long, 0.1, 0.9)),
+        outlying_items=(OutlyingItem(script, image, 25, 0.9, 0.2, 0.5), OutlyingItem(turned, "", 25, 0.9, 0.2, 0.5)),
         checks=(Check(script, CheckState.OK, image),), guardrails=(Guarded(long, 0.1, GuardrailState.BROKEN, turned),),
     )  # fmt: skip
     return readout("../" + script + turned, epoch(one, fingerprint=long), epoch(one, fingerprint=image))

@@ -3,6 +3,7 @@
     mirrorstream_experiment_verdict{experiment, candidate, verdict}    1 for the verdict of now, 0 for the others
     mirrorstream_experiment_check_failed{experiment, candidate, check} 1 while a check has failed, else 0
     mirrorstream_experiment_users{experiment, candidate}               users behind the primary figure
+    mirrorstream_experiment_outlying_items{experiment, candidate}      items that win far more often than all others
     mirrorstream_experiment_newest_event_age_seconds{experiment}       age of the newest event that was read
     mirrorstream_experiment_skill{experiment, period}                  skill on real clicks: first users, and recently
     mirrorstream_experiment_mirror_aged{experiment}                    1 while that skill is shown to have fallen
@@ -89,6 +90,10 @@ class _Verdicts(Collector):
             "mirrorstream_experiment_users", "Users that the primary figure of a candidate is computed from.",
             labels=names,
         )  # fmt: skip
+        outlying = GaugeMetricFamily(
+            "mirrorstream_experiment_outlying_items", "Items that win far more often than all others of a candidate.",
+            labels=names,
+        )  # fmt: skip
         age = GaugeMetricFamily(
             "mirrorstream_experiment_newest_event_age_seconds", "Age of the newest event that was read.",
             labels=names[:1],
@@ -103,7 +108,8 @@ class _Verdicts(Collector):
             for check in {_label(check.name): check for check in one.checks}.values():
                 failed.add_metric([*labels, _label(check.name)], float(check.state is CheckState.FAILED))
             users.add_metric(labels, one.primary.overall.users)
-        yield from (verdict, failed, users, age, *_mirror(self._shown))
+            outlying.add_metric(labels, len(one.outlying_items))
+        yield from (verdict, failed, users, outlying, age, *_mirror(self._shown))
         yield GaugeMetricFamily(
             "mirrorstream_experiments_left_out",
             f"Experiments without metrics: only the {MAX_EXPERIMENTS} with the newest events have them.",

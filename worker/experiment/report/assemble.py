@@ -34,6 +34,7 @@ from worker.experiment.store.real_clicks import without_response
 
 log = logging.getLogger(__name__)
 
+OUTLYING = "items_that_win_unusually_often"  # in data health
 _PLACEBOS = tuple(f"~{kind}" for kind in Placebo)  # these are checks of an experiment, not experiments
 
 
@@ -57,7 +58,9 @@ def report(state: State, defaults: Defaults, *, experiment: str | None = None) -
         }
         readouts = [one for one in made.values() if one is not None]
         failed = {f"no_figures_of_{name or 'no_experiment'}": 1 for name, one in made.items() if one is None}
-        return Report(tuple(readouts), _health(state) | _dominant(readouts) | failed)
+        whole = Report(tuple(readouts), _health(state) | _dominant(readouts) | failed)
+        outlying = {OUTLYING: len(whole.outlying)} if whole.outlying else {}
+        return replace(whole, data_health={**whole.data_health, **outlying})
 
 
 def _readout_of(state: State, name: str, rows: Sequence[EpochRow], defaults: Defaults) -> Readout | None:

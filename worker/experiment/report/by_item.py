@@ -5,6 +5,7 @@
     by category              so it does here; an item of several counts in each with an equal part
 
 The points of each table add up to the headline's difference from 50 %, as far as its rows are all there are.
+With them come the items that win far more often than all others (`quality.item_outliers`).
 """
 
 import sqlite3
@@ -14,7 +15,8 @@ from functools import cached_property
 
 from worker.core.simulation.questions import Status
 from worker.experiment.item_metrics import categories
-from worker.experiment.readout import NONE, List, Where
+from worker.experiment.quality.item_outliers import item_outliers
+from worker.experiment.readout import NONE, List, OutlyingItem, Where
 from worker.experiment.statistics import where
 from worker.experiment.statistics.user_means import Rule, Users
 from worker.experiment.store.offered import KnownItem, Weights, items, offers
@@ -32,6 +34,7 @@ class Tables:
     positions: tuple[Where, ...] = ()
     categories: tuple[Where, ...] = ()
     providers: tuple[Where, ...] = ()
+    outlying: tuple[OutlyingItem, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,10 @@ class ByItem:
             tuple(_as_where(row, str(row.group + 1)) for row in by_position),
             self._by_group(found, self._categories),
             self._by_group(found, self._providers),
+            tuple(
+                OutlyingItem(names[one.item], titles[one.item], one.users, one.chosen, one.chance, one.fence)
+                for one in item_outliers(found, alpha=self._rule.alpha)
+            ),
         )
 
     def _by_group(self, found: where.Offers, groups: _Groups) -> tuple[Where, ...]:

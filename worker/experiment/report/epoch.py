@@ -256,6 +256,7 @@ class EpochFigures:
             positions=where.positions,
             categories=where.categories,
             providers=where.providers,
+            outlying_items=where.outlying,
             reasons=reasons(queries.reasons(self._db, self._row.id, *named), self._rule(DUEL_SHARE)),
             wins=self._examples(*named, wins=True),
             losses=self._examples(*named, wins=False),

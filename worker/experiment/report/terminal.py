@@ -106,6 +106,7 @@ def _column(one: Comparison, readout: Readout) -> dict[str, str]:
         "items in both slates": _number(one.overlap, ".1%"),
         "rank correlation of those": _number(one.rank_correlation, "+.2f"),
         **{f"{name} that made the difference": _movers(rows) for name, rows in _where(one).items() if rows},
+        **({"items that win unusually often": _outlying(one)} if one.outlying_items else {}),
         **({"noise": one.noise} if one.noise else {}),
         "missing pairs": f"{one.missing:,} ({one.missing_share:.2%})",
         "if the missing pairs all went to one side": _worst_case(one),
@@ -134,6 +135,15 @@ def _movers(rows: Sequence[Where]) -> str:
     return "; ".join(
         f"{row.title or row.name} (in list {row.side}): {100 * row.points:+.2f} points for B"
         for row in rows[:MAX_MOVERS]
+    )
+
+
+def _outlying(one: Comparison) -> str:
+    """Return the items that win far more often than all others, with how much and over how many users."""
+    return "; ".join(
+        f"{item.title or item.name}: chosen in {item.chosen:.0%} of its lists, by chance {item.chance:.0%}, over "
+        f"{item.users:,} users; the others stay below {item.fence:.0%}"
+        for item in one.outlying_items[:MAX_MOVERS]
     )
 
 

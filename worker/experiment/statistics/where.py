@@ -103,7 +103,7 @@ def table(of: Offers, group: Integers, names: Mapping[int, str], rule: Rule) -> 
     key, user, chosen, chance, weight = key[mine], of.user[mine], of.chosen[mine], of.chance[mine], of.weight[mine]
     part = np.ones(key.size) if of.part is None else of.part[mine]
     weight = weight * part
-    means = _user_means(key, user, chosen - chance, part)
+    means = user_means(key, user, chosen - chance, part)
     effects = {one: _effect(means[one], rule) for one in kept}
     notable = set(e_bh({one: _log_e(effect, rule) for one, effect in effects.items()}, alpha=rule.alpha))
     rows = []
@@ -120,8 +120,12 @@ def table(of: Offers, group: Integers, names: Mapping[int, str], rule: Rule) -> 
     return sorted(rows, key=lambda row: (-abs(row.points), names[row.group], row.side))
 
 
-def _user_means(key: Integers, user: Integers, change: Shares, part: Shares) -> dict[int, list[float]]:
-    """Return the mean of each user by key; an entry has the weight of its part."""
+def user_means(key: Integers, user: Integers, change: Shares, part: Shares | None = None) -> dict[int, list[float]]:
+    """Return the mean of each user by key; an entry has the weight of its part, of 1 without parts.
+
+    All have one entry per option; the means of a key are in the order of their users' numbers.
+    """
+    part = np.ones(key.size) if part is None else part
     order = np.lexsort((part, change, user, key))  # sums round alike, whoever came first
     key, user, change, part = key[order], user[order], change[order], part[order]
     starts = np.flatnonzero(np.r_[True, (key[1:] != key[:-1]) | (user[1:] != user[:-1])])

@@ -20,7 +20,7 @@ from worker.experiment.page.addresses import find, key, page_of
 from worker.experiment.page.app import create_app
 from worker.experiment.page.views import HEADLINES
 from worker.experiment.page.where_tables import where_tables
-from worker.experiment.readout import List, Readout, Report, Segment
+from worker.experiment.readout import List, OutlyingItem, Readout, Report, Segment
 from worker.experiment.report.terminal import render
 from worker.experiment.statistics.confidence import Estimate, Verdict
 
@@ -310,6 +310,19 @@ def test_an_experiment_page_says_which_items_made_the_difference() -> None:
     assert page.count('<button type="button" data-sort') >= 14 + 4
     none = made.comparison(items=(), positions=(), categories=(), providers=())
     assert "Where B wins" not in client(made.readout("e", made.epoch(none))).get("/experiments/e").text
+
+
+def test_an_experiment_names_the_items_that_win_unusually_often_under_data_health() -> None:
+    """On the page of all and in the terminal, by title, or by id without one; nothing is said where there is none."""
+    found = (OutlyingItem("i7", "Pick me", 120, 0.874, 0.143, 0.52), OutlyingItem("i9", "", 80, 0.7, 0.143, 0.52))
+    one = made.readout("e", made.epoch(made.comparison(outlying_items=found)))
+    shown = Elements(client(one).get("/experiments/e").text).text
+    said = "chosen in 87.4 % of its lists, by chance 14.3 %, over 120 users; the others stay below 52.0 %."
+    assert f"Pick me in e: {said} i9 in e: chosen in 70.0 %" in shown
+    terminal = at_terminal(made.report(one))
+    assert "Pick me: chosen in 87% of its lists, by chance 14%, over 120 users; the others stay below 52%" in terminal
+    assert "unusually often" not in at_terminal(made.report())
+    assert "more often than all others" not in client().get("/").text
 
 
 def test_an_experiment_page_says_where_b_wins_by_category_and_by_provider() -> None:

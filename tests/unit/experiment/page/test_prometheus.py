@@ -13,7 +13,7 @@ from tests.support.experiment import page_examples as made
 from tests.support.experiment.page_client import BASE
 from worker.experiment.page.app import create_app
 from worker.experiment.page.prometheus import MAX_EXPERIMENTS, MAX_LABEL_CHARS, Requests, exposition
-from worker.experiment.readout import Report
+from worker.experiment.readout import OutlyingItem, Report
 from worker.experiment.webhook.deliveries import Deliveries
 
 TOKEN = "a secret of some length"  # noqa: S105 - of this test
@@ -39,6 +39,12 @@ def test_an_experiments_verdicts_are_metrics_by_candidate() -> None:
     assert found["experiment_check_failed", "e", "candidate", "position profile"] == 1
     assert found["experiment_check_failed", "e", "candidate", "pair completeness"] == 0
     assert found["experiment_users", "e", "late"] == 3_120
+    assert found["experiment_outlying_items", "e", "late"] == 0
+    outlying = made.comparison(outlying_items=(OutlyingItem("i", "", 50, 0.9, 0.1, 0.5),))
+    assert (
+        samples(made.report(made.readout("e", made.epoch(outlying))))["experiment_outlying_items", "e", "candidate"]
+        == 1
+    )
 
 
 def test_an_experiments_metrics_are_bounded_whatever_its_names_are() -> None:
