@@ -16,9 +16,11 @@ _SHAPE: Mapping[str, Any] = {
     "dtype": "bfloat16",
 }  # fmt: skip
 _MLA: Mapping[str, Any] = {
-    "num_key_value_heads": 4, "head_dim": None, "kv_lora_rank": 64, "q_lora_rank": 32, "qk_nope_head_dim": 32,
-    "qk_rope_head_dim": 16, "v_head_dim": 32, "n_routed_experts": 4, "n_group": 2, "topk_group": 1,
-    "num_experts_per_tok": 2, "moe_intermediate_size": 64, "first_k_dense_replace": 1, "topk_method": "noaux_tc",
+    "num_key_value_heads": 4, "head_dim": None, "q_lora_rank": 32,
+    # Of one size only, the real one: vLLM's kernels take a latent and its rope of 576, 512 or 320 together.
+    "kv_lora_rank": 512, "qk_nope_head_dim": 128, "qk_rope_head_dim": 64, "v_head_dim": 128,
+    "n_routed_experts": 4, "n_group": 2, "topk_group": 1, "num_experts_per_tok": 2, "moe_intermediate_size": 64,
+    "first_k_dense_replace": 1, "topk_method": "noaux_tc",
 }  # fmt: skip
 _MOE: Mapping[str, Any] = {"num_local_experts": 4, "num_experts_per_tok": 2, "sliding_window": 128}
 # Family: architecture, as transformers names it, and what of its shape is its own.
