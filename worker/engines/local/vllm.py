@@ -92,7 +92,7 @@ class VllmEngine(PromptedEngine):
         try:
             await self._self_test()
         except EngineDead as error:
-            message = f"vLLM died in its self-test with {self._settings.model}: {error}"
+            message = f"vLLM died in its self-test with {self._settings.model}: {error}; its own error is logged above"
             raise Fatal(message) from error
         except ValueError as error:
             hint = ": leave out vllm_options.speculative_config" if self._speculates() else ""
