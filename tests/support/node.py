@@ -17,8 +17,8 @@ from typing import Any, Self
 from tests.support.api_server import ApiServer
 from tests.support.chart import Objects
 from tests.support.harness import Worker, mirrorstream
+from tests.support.patience import patience
 
-LOOK_S = 0.3
 GRACE_S = 60.0
 MERGE = "application/merge-patch+json"
 IN_THE_POD = "/etc/mirrorstream/config.yaml"
@@ -50,7 +50,7 @@ class Node:
         look: dict[str, Callable[[Objects], None]] = {
             "deployments": self._serve, "jobs": self._finish_job, "pods": self._finish_pod,
         }  # fmt: skip
-        while not self._over.wait(LOOK_S):
+        while not self._over.wait(0.3):
             try:
                 running = set()
                 for kind, act in look.items():
@@ -58,7 +58,7 @@ class Node:
                         running.add(found["metadata"]["uid"])
                         act(found)
                 for uid in self._workers.keys() - running:
-                    self._workers.pop(uid).stop(GRACE_S)
+                    self._workers.pop(uid).stop(patience(GRACE_S))
             except Exception as error:  # noqa: BLE001 - a test asks for it; the next look may be better
                 self.errors.append(repr(error))
 
