@@ -40,7 +40,7 @@ MODELS := $(addprefix tests/integration/test_,bench_llm.py cli.py demo.py engine
 # passes then is a fault of a test, or a rare one of the product, and is looked into.
 AGAIN := --reruns 1 --max-suite-reruns 3 --rerun-show-tracebacks
 
-.PHONY: help setup demo bench sbom audit check docs docs-reference test test-long lint format lock clean
+.PHONY: help setup demo bench wheel sbom audit check docs docs-reference test test-long lint format lock clean
 .PHONY: check-core check-loop test-counted test-models test-others
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
@@ -117,6 +117,9 @@ $(SUPPLY)/done: requirements/supply.txt | $(UV)
 bench:  ## Measure the worker beside the engine alone and beside other frameworks (BENCH="..." adds flags).
 bench: $(VENV)/cpu.done $(PEERS)/done
 	$(BIN)/mirrorstream bench --peers $(PEERS)/bin/python $(BENCH)
+
+wheel: | $(UV)  ## Build the wheel into dist/, with what builds it from hashes.
+	$(UV) build --wheel --build-constraint requirements/build.txt --require-hashes --out-dir dist
 
 sbom: $(SUPPLY)/done $(VENV)/check.done  ## Write the bill of materials of each image's own layers into dist/.
 	@mkdir -p dist

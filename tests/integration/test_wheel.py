@@ -48,7 +48,8 @@ def run(
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The source archive, and the wheel that was built from it."""
     folder = tmp_path_factory.mktemp("dist")
-    uv("build", "--out-dir", folder, ROOT)
+    hashes = ("--build-constraint", ROOT / "requirements" / "build.txt", "--require-hashes")
+    uv("build", *hashes, "--out-dir", folder, ROOT)
     return folder
 
 
