@@ -26,11 +26,11 @@ PATHS = {"deployments": "/apis/apps/v1", "jobs": "/apis/batch/v1", "pods": "/api
 
 
 class Node:
-    """Runs what is in a namespace, each object once; ends with it what still runs."""
+    """Runs what is in a namespace, each object once, and a Deployment again when its pod changes."""
 
     def __init__(self, server: ApiServer, namespace: str, folder: Path) -> None:
         self._server, self._namespace, self._folder = server, namespace, folder
-        self._workers: dict[str, Worker] = {}
+        self._workers: dict[str, tuple[str, Worker]] = {}  # by the Deployment's id, with its pod as text
         self._ended: set[str] = set()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._turn, name="node")
@@ -43,7 +43,7 @@ class Node:
     def __exit__(self, *_: object) -> None:
         self._over.set()
         self._thread.join()
-        for worker in self._workers.values():
+        for _, worker in self._workers.values():
             worker.end()
 
     def _turn(self) -> None:
@@ -58,7 +58,7 @@ class Node:
                         running.add(found["metadata"]["uid"])
                         act(found)
                 for uid in self._workers.keys() - running:
-                    self._workers.pop(uid).stop(patience(GRACE_S))
+                    self._workers.pop(uid)[1].stop(patience(GRACE_S))
             except Exception as error:  # noqa: BLE001 - a test asks for it; the next look may be better
                 self.errors.append(repr(error))
 
@@ -67,17 +67,23 @@ class Node:
         yield from listed["items"]
 
     def _serve(self, found: Objects) -> None:
-        """Run a Deployment's worker, and say when it is ready."""
-        uid, spec = found["metadata"]["uid"], found["spec"]["template"]["spec"]
-        if uid not in self._workers:
+        """Run a Deployment's worker, and say when it is ready; a changed pod replaces the one before it."""
+        uid, generation = found["metadata"]["uid"], found["metadata"]["generation"]
+        pod, spec = json.dumps(found["spec"]["template"]), found["spec"]["template"]["spec"]
+        before, worker = self._workers.get(uid, ("", None))
+        if before != pod:
+            if worker:
+                worker.stop(patience(GRACE_S))
             words, variables = self._command(spec)
-            log = self._folder / f"{found['metadata']['name']}.log"
-            self._workers[uid] = Worker(words, log, variables=variables | {"MIRRORSTREAM_HTTP_PORT": "0"})
-        worker = self._workers[uid]
+            log = self._folder / f"{found['metadata']['name']}-{generation}.log"
+            worker = Worker(words, log, variables=variables | {"MIRRORSTREAM_HTTP_PORT": "0"})
+            self._workers[uid] = (pod, worker)
+        assert worker
         ready = int(worker.page(spec["containers"][0]["readinessProbe"]["httpGet"]["path"])[0] == 200)
         counts = dict.fromkeys(("replicas", "updatedReplicas", "readyReplicas", "availableReplicas"), ready)
-        if found["status"].get("readyReplicas", 0) != ready:
-            self._tell("deployments", found, {"observedGeneration": found["metadata"]["generation"], **counts})
+        status = {"observedGeneration": generation, **counts}
+        if any(found["status"].get(name, 0) != value for name, value in status.items()):
+            self._tell("deployments", found, status)
 
     def _finish_job(self, found: Objects) -> None:
         if (done := self._once(found, found["spec"]["template"]["spec"])) is None:
