@@ -179,6 +179,10 @@ EXPERIMENT = Dashboard(
                                        "experiment, candidate")]),
                 Panel("Failed checks", [(f"mirrorstream_experiment_check_failed{{{JOB}}} == 1",
                                          "{{experiment}}, {{candidate}}: {{check}}")]),
+                Panel("Skill on real clicks", [_gauge("mirrorstream_experiment_skill", "{{experiment}}, {{period}}",
+                                                      by="experiment, period"),
+                                               (f"mirrorstream_experiment_mirror_aged{{{JOB}}} == 1",
+                                                "{{experiment}}: aged")]),
             )
         ]),
     ],

@@ -29,6 +29,8 @@ from worker.core.steering.orders import State
 from worker.core.topics.topic_history import TopicChange
 from worker.experiment.definition import Definition
 from worker.experiment.export.columns import ANSWERS, USERS, Column, ColumnType
+from worker.offline.evaluate.report import ROWS
+from worker.offline.evaluate.scene import ORDINARY, Why
 from worker.runtime.telemetry import Telemetry
 from worker.settings import Settings, prompt_profiles
 from worker.settings.prompt_profiles.form import ProfileFile
@@ -93,6 +95,19 @@ def definition() -> str:
         notes = ("required" if needed else f"default {code(made) or 'none'}", bounds(limits))
         rows.append((code(field.name), ", ".join(filter(None, notes)), docs[field.name]))
     return entries(rows)
+
+
+def evaluation_figures() -> str:
+    """Return one row for each figure of an evaluation."""
+    return table(("figure", "in the report", "meaning"), ((code(row.name), row.label, row.words) for row in ROWS))
+
+
+def left_out() -> str:
+    """Return one row for each reason why a line is not evaluated."""
+    return table(
+        ("reason", "a mistake", "meaning"),
+        ((code(why), "no" if why in ORDINARY else "yes", text) for why, text in meanings(Why).items()),
+    )
 
 
 def _bounds_of(one: object) -> Sequence[object]:
@@ -160,6 +175,8 @@ BLOCKS: Mapping[str, Callable[[], str]] = {
     "export-answers": partial(_columns, ANSWERS),
     "licences": shipped,
     "scaling": cold_starts,
+    "evaluation-figures": evaluation_figures,
+    "evaluation-left-out": left_out,
     "http-api": http_api.operations,
     "http-objects": http_api.objects,
     "chart-values": chart.values,

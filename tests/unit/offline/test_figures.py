@@ -58,7 +58,7 @@ def test_accuracy_is_the_references_with_its_own_random_numbers() -> None:
         if one.status == "TIMEOUT":
             continue
         draws = one.draws or (np.full(len(one.items), 1 / len(one.items)),) * one.num_draws
-        letters = [np.random.choice(len(one.items), p=np.array(draw) / np.sum(draw)) for draw in draws]  # noqa: NPY002
+        letters = [np.random.choice(len(one.items), p=np.array(draw) / np.sum(draw)) for draw in draws]  # noqa: NPY002 - likewise
         hits.append(np.mean([letter == one.chosen[0] for letter in letters]))
     assert figures(table(answers)).figures["reference_accuracy"].value == pytest.approx(np.mean(hits), abs=1e-9)
 

@@ -87,7 +87,8 @@ def about(arm: JudgedArm) -> str:
     """Return who answered."""
     header = arm.header
     profile = f", profile {header['prompt_profile']}" if header["prompt_profile"] else ""
-    return f"{header['engine']}, model {header['model']}{profile}, {header['draws']} draws"
+    draws = "1 draw" if header["draws"] == 1 else f"{header['draws']} draws"
+    return f"{header['engine']}, model {header['model']}{profile}, {draws}"
 
 
 def _lines_of(arm: JudgedArm) -> Iterator[str]:

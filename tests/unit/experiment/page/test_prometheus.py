@@ -13,7 +13,8 @@ from tests.support.experiment import page_examples as made
 from tests.support.experiment.page_client import BASE
 from worker.experiment.page.app import create_app
 from worker.experiment.page.prometheus import MAX_EXPERIMENTS, MAX_LABEL_CHARS, Requests, exposition
-from worker.experiment.readout import OutlyingItem, Report
+from worker.experiment.quality import ageing
+from worker.experiment.readout import Check, CheckState, OutlyingItem, Report
 from worker.experiment.webhook.deliveries import Deliveries
 
 TOKEN = "a secret of some length"  # noqa: S105 - of this test
@@ -96,8 +97,22 @@ def test_a_request_that_fails_is_counted_too() -> None:
     assert 'mirrorstream_experiment_page_requests_total{status="5xx"} 1.0' in page.get("/metrics").text
 
 
+def aged() -> Report:
+    figures = {"first": 0.2, "recent": 0.1, "log_e": 5.0, "since": 1.0}
+    check = Check(ageing.NAME, CheckState.FAILED, "the mirror has aged", figures, forbids=False)
+    one = made.comparison()
+    return made.report(made.readout("e", made.epoch(made.losing(), replace(one, checks=(*one.checks, check)))))
+
+
+def test_the_age_of_the_mirror_is_told_by_experiment() -> None:
+    text = exposition(aged()).decode()
+    assert 'mirrorstream_experiment_mirror_aged{experiment="e"} 1.0' in text
+    assert 'mirrorstream_experiment_skill{experiment="e",period="recent"} 0.1' in text
+    assert 'mirrorstream_experiment_skill{experiment="e",period="first"} 0.2' in text
+
+
 def test_dashboard_and_alerts_name_what_there_is() -> None:
-    report = made.report(made.readout("e", made.epoch(made.losing(), made.comparison())))
+    report = aged()
     there = {
         one.name for family in text_string_to_metric_families(exposition(report, Deliveries(), Requests()).decode())
         for one in family.samples
