@@ -1,0 +1,170 @@
+"""Workers obey definitions on a real Kafka: within 2 s, under kills, whatever happens to the topics."""
+
+import time
+from collections import Counter
+from typing import Any
+
+from tests.integration.test_topics import make, make_anew
+from tests.support.answered import encoder
+from tests.support.events import START_US, event_id, impression
+from tests.support.harness import Stage, Worker, send, send_raw
+from tests.support.judge import Judge
+from tests.support.patience import patience
+from worker.core.steering.orders import verdict_digest
+from worker.experiment.definition import as_record, from_record
+
+OBEYED_S = 2.0
+DEFINED: dict[str, Any] = {
+    "experiment_id": "shelf", "start": START_US, "control": "control", "candidates": ["shadow"], "state": "RUNNING",
+    "questions": "both",
+}  # fmt: skip
+
+
+def topics(stage: Stage) -> dict[str, str]:
+    return {"experiments_topic": f"{stage.name}-definitions", "readouts_topic": f"{stage.name}-readouts"}
+
+
+def define(stage: Stage, **changes: Any) -> None:
+    """Publish a definition of the experiment."""
+    value = encoder("ExperimentDefinition")(as_record(from_record(DEFINED | changes)))
+    send_raw(stage, [(b"shelf", value)], topic=topics(stage)["experiments_topic"])
+
+
+def tell(stage: Stage, verdict: str, fingerprint: str, **rule: Any) -> None:
+    """Publish a readout of the experiment."""
+    of = as_record(from_record(DEFINED | rule))
+    record = {
+        "experiment_id": "shelf", "config_fingerprint": fingerprint, "as_of": START_US, "exploratory": False,
+        "effects": [], "verdict": verdict, "reason": "", "produced_at": time.time_ns() // 1_000,
+        "candidates": [{"candidate": "shadow", "control": "control", "verdict": verdict, "reason": "", "sentence": "",
+                        "basis": "defined", "metric": "duel_share", "users": 1, "value": None, "low": None,
+                        "high": None, "checks_failed": [], "guardrails_violated": []}],
+        "definition_digest": verdict_digest(of),
+    }  # fmt: skip
+    send_raw(stage, [(b"shelf", encoder("ExperimentReadout")(record))], topic=topics(stage)["readouts_topic"])
+
+
+def obeyed(worker: Worker, *, running: int = 1, decided: int = 0) -> float:
+    """Wait until the worker has it, and return how long that took, seconds."""
+    start_s = time.monotonic()
+    worker.until(
+        lambda: (worker.metric("experiments_running"), worker.metric("experiments_decided")) == (running, decided),
+        f"{running} running and {decided} decided", timeout_s=patience(20),
+    )  # fmt: skip
+    return time.monotonic() - start_s
+
+
+def until_done(worker: Worker, number: int) -> None:
+    """Wait until so many records were read by this worker and nothing is in flight."""
+    worker.until(
+        lambda: worker.metric("records_consumed_total") >= number and worker.metric("in_flight_records") == 0,
+        f"{number} records done",
+    )
+
+
+def asked(judge: Judge) -> dict[str, Counter[str]]:
+    """Return of each event how often each question was answered, but for what was not asked."""
+    found: dict[str, Counter[str]] = {}
+    for one in judge.answers():
+        if one["status"] != "NOT_ASKED":
+            found.setdefault(one["event_id"], Counter())[f"{one['question']}:{one['variant']}"] += 1
+    return found
+
+
+def test_a_changed_definition_is_obeyed_within_two_seconds_and_under_kills_nothing_is_lost_or_repeated(
+    stage: Stage, judge: Judge
+) -> None:
+    """Read whole before the group is joined, and followed; a broken record stops nobody."""
+    stage.create(partitions=3)
+    stage.create_topic(topics(stage)["experiments_topic"])
+    define(stage, state="STOPPED")
+    send(stage, map(impression, range(20)))
+    took_s = []
+    with stage.worker(**topics(stage)) as worker:
+        until_done(worker, 20)
+        define(stage)
+        took_s.append(obeyed(worker))
+        send(stage, map(impression, range(20, 400)))
+        worker.until(lambda: worker.metric("responses_total") > 0, "some responses")
+        worker.kill()
+    with stage.worker(**topics(stage)) as worker:
+        worker.until_ready()
+        send(stage, map(impression, range(400, 420)))
+        worker.until(lambda: judge_has(judge, 400), "all answers of the running experiment")
+        broken = encoder("ExperimentDefinition")(as_record(from_record(DEFINED)) | {"draws": 0})
+        send_raw(stage, [(b"shelf", b"nothing"), (b"shelf", broken)], topic=topics(stage)["experiments_topic"])
+        worker.until(lambda: worker.log.count("cannot be used") == 2, "lines about broken records")
+        assert "draws: want" in worker.log
+        send(stage, map(impression, range(420, 440)))
+        worker.until(lambda: judge_has(judge, 420), "answers after broken records")
+        define(stage, questions=None, draws=1)  # the headline alone: duels
+        worker.until(lambda: worker.log.count("draws 1") > 0, "the new form", timeout_s=patience(20))
+        send(stage, map(impression, range(440, 460)))
+        worker.until(lambda: judge_has(judge, 440), "answers with one draw")
+        define(stage, state="STOPPED")
+        took_s.append(obeyed(worker, running=0))
+        before = worker.metric("records_consumed_total")
+        send(stage, map(impression, range(460, 480)))
+        worker.until(lambda: worker.metric("records_consumed_total") == before + 20, "skipped records")
+        assert worker.stop() == 0
+    found = asked(judge)
+    assert set(found) == {event_id(number) for number in range(20, 460)}
+    full, headline = {"SLATE:control": 1, "SLATE:shadow": 1, "DUEL:shadow": 1}, {"DUEL:shadow": 1}
+    assert all(found[event_id(number)] == full for number in range(20, 440))
+    assert all({**found[event_id(number)], "SLATE:control": 0} | {} == headline | {"SLATE:control": 0}
+               for number in range(440, 460))  # fmt: skip
+    verdict = judge.verdict()
+    assert verdict.committed == verdict.ends
+    assert max(took_s) < patience(OBEYED_S)
+
+
+def judge_has(judge: Judge, number: int) -> bool:
+    return len(asked(judge)) >= number
+
+
+def test_a_worker_without_the_topic_of_definitions_goes_on_and_obeys_it_once_it_is_there(
+    stage: Stage, judge: Judge
+) -> None:
+    """A topic that is made anew replaces what was known, without a moment in between."""
+    stage.create(partitions=1)
+    name = topics(stage)["experiments_topic"]
+    with stage.worker(**topics(stage)) as worker:
+        worker.until_ready()
+        send(stage, map(impression, range(10)))
+        worker.until(lambda: judge_has(judge, 10), "answers without a definition")
+        assert f"topic {name} does not exist" in worker.log
+        make(stage, name, 1)
+        define(stage)
+        obeyed(worker)
+        make_anew(stage, name)
+        define(stage, state="STOPPED")
+        obeyed(worker, running=0)
+        send(stage, map(impression, range(10, 20)))
+        until_done(worker, 20)
+        assert worker.metric("records_skipped_total") == 10
+        assert worker.stop() == 0
+    assert set(asked(judge)) == {event_id(number) for number in range(10)}
+
+
+def test_asking_ends_with_a_final_verdict_and_goes_on_when_that_is_taken_back(stage: Stage, judge: Judge) -> None:
+    stage.create(partitions=1)
+    for name in topics(stage).values():
+        stage.create_topic(name)
+    define(stage, stop_when_decided=True)
+    with stage.worker(**topics(stage), calibration_share=0.0) as worker:
+        worker.until_ready()
+        send(stage, map(impression, range(10)))
+        worker.until(lambda: judge_has(judge, 10), "answers")
+        fingerprint = judge.answers()[0]["provenance"]["config_fingerprint"]
+        tell(stage, "CANDIDATE_PREFERRED", fingerprint)
+        took_s = obeyed(worker, decided=1)
+        send(stage, map(impression, range(10, 20)))
+        until_done(worker, 20)
+        assert worker.metric("records_skipped_total") == 10
+        tell(stage, "DO_NOT_TRUST", fingerprint)
+        took_s = max(took_s, obeyed(worker))
+        send(stage, map(impression, range(20, 30)))
+        worker.until(lambda: judge_has(judge, 20), "answers again")
+        assert worker.stop() == 0
+    assert set(asked(judge)) == {event_id(number) for number in (*range(10), *range(20, 30))}
+    assert took_s < patience(OBEYED_S)
