@@ -114,7 +114,8 @@ def _topics(settings: Settings) -> Iterator[Result]:
             yield Result(
                 f"pattern {pattern}", ok=True, detail=shown(found_by) or "finds no topic", warning=not found_by
             )
-        found = rights.describe(settings, [*inputs, settings.output_topic, settings.dead_letter_topic])
+        steering = [settings.experiments_topic, settings.readouts_topic] if settings.experiments_topic else []
+        found = rights.describe(settings, [*inputs, settings.output_topic, settings.dead_letter_topic, *steering])
     except MirrorstreamError as error:
         yield Result("topics", ok=False, detail=str(error))
         return
@@ -124,8 +125,14 @@ def _topics(settings: Settings) -> Iterator[Result]:
 def _topic(settings: Settings, topic: rights.Topic) -> Result:
     """Return what is wrong with a topic, else a warning, else its size."""
     what = f"topic {topic.name}"
+    role = rights.role(settings, topic.name)
     if wrong := list(rights.problems(settings, topic)):
-        return Result(what, ok=False, detail="; ".join(wrong))
+        optional = role is rights.Role.READOUTS
+        effect = "; stop_when_decided has no effect" if optional else ""
+        return Result(what, ok=optional, detail="; ".join(wrong) + effect, warning=optional)
+    if not topic.partitions and role in rights.STEERING:
+        detail = f"no topic of {role} yet: followed once it exists; `mirrorstream topics create` makes experiments"
+        return Result(what, ok=True, detail=f"{detail} and readouts", warning=True)
     if not topic.partitions:
         return Result(what, ok=False, detail="run `mirrorstream topics create`")
     doubts = list(rights.warnings(settings, topic))

@@ -4,6 +4,7 @@
 
     input topics             Read, Describe
     output, dead letters     Write, Describe; Read, because topic ids are committed for both
+    definitions, readouts    Read, Describe, where `experiments_topic` is set; a worker starts without the readouts
     groups G, G-topics       Read (G is group_id)
     transactional ids        Write, Describe on the prefix; checked by opening a producer
 
@@ -40,12 +41,17 @@ class Role(StrEnum):
     INPUT = "input"
     OUTPUT = "output"
     DEAD_LETTERS = "dead letters"
+    DEFINITIONS = "definitions"
+    READOUTS = "readouts"
 
 
+STEERING = frozenset({Role.DEFINITIONS, Role.READOUTS})  # a worker only reads them
 NEEDS: Mapping[Role, frozenset[str]] = {
     Role.INPUT: frozenset({"READ", "DESCRIBE"}),
     Role.OUTPUT: frozenset({"WRITE", "DESCRIBE", "READ"}),
     Role.DEAD_LETTERS: frozenset({"WRITE", "DESCRIBE", "READ"}),
+    Role.DEFINITIONS: frozenset({"READ", "DESCRIBE"}),
+    Role.READOUTS: frozenset({"READ", "DESCRIBE"}),
 }
 
 
@@ -80,6 +86,8 @@ def role(settings: KafkaClientSettings, topic: str) -> Role:
     """Return what this worker uses a topic for."""
     if topic == settings.dead_letter_topic:
         return Role.DEAD_LETTERS
+    if settings.experiments_topic is not None and topic in (settings.experiments_topic, settings.readouts_topic):
+        return Role.DEFINITIONS if topic == settings.experiments_topic else Role.READOUTS
     return Role.OUTPUT if topic == settings.output_topic else Role.INPUT
 
 
@@ -139,7 +147,8 @@ def require(settings: KafkaClientSettings, *, wait: bool) -> list[str]:
     """
     inputs, why = input_topics(settings)
     outputs = [settings.output_topic, settings.dead_letter_topic]
-    found = describe(settings, [*inputs, *outputs], timeout_s=START_TIMEOUT_S).values()
+    followed = [settings.experiments_topic] if settings.experiments_topic else []
+    found = describe(settings, [*inputs, *outputs, *followed], timeout_s=START_TIMEOUT_S).values()
     wrong = [f"topic {topic.name}: {why}" for topic in found for why in problems(settings, topic)]
     wrong += missing_group_rights(groups(settings, own_groups(settings), timeout_s=START_TIMEOUT_S))
     if wrong:
@@ -225,7 +234,8 @@ def problems(settings: KafkaClientSettings, topic: Topic) -> Iterator[str]:
         elif what is Role.OUTPUT:
             yield "cleanup.policy is compact: only the last response per user would be kept; set cleanup.policy=delete"
 
-    if what is not Role.INPUT and (limit := _limit(topic)) is not None and limit < MIN_MESSAGE_BYTES:
+    written = what not in STEERING | {Role.INPUT}
+    if written and (limit := _limit(topic)) is not None and limit < MIN_MESSAGE_BYTES:
         yield f"max.message.bytes is {limit}, want at least {MIN_MESSAGE_BYTES}, the minimum of max_message_bytes"
 
 
@@ -239,6 +249,10 @@ def warnings(settings: KafkaClientSettings, topic: Topic) -> Iterator[str]:
         return
     if what is Role.INPUT and _compacted(topic):
         yield "cleanup.policy is compact: impressions with the same key replace each other, some before they are read"
+    if what in STEERING:
+        if not _compacted(topic):
+            yield "cleanup.policy is not compact: a definition or readout is forgotten when its record expires"
+        return
     if what is not Role.INPUT and (limit := _limit(topic)) is not None and limit < settings.max_message_bytes:
         yield f"max.message.bytes {limit} is below max_message_bytes {settings.max_message_bytes}: longer texts are cut"
 

@@ -74,6 +74,22 @@ def _written(output_topic: str, dead_letter_topic: str) -> Iterator[str]:
         yield "dead_letter_topic: is the output topic; want one of its own"
 
 
+def _steering(
+    input_topics: list[str],
+    output_topic: str,
+    dead_letter_topic: str,
+    experiments_topic: str | None,
+    readouts_topic: str,
+) -> Iterator[str]:
+    """Find a topic with two uses: its records would be taken for something else."""
+    others = {*input_topics, output_topic, dead_letter_topic}
+    for name, topic in (("experiments_topic", experiments_topic), ("readouts_topic", readouts_topic)):
+        if experiments_topic is not None and topic in others:
+            yield f"{name}: {topic} is a topic of impressions, responses or dead letters; want one of its own"
+    if experiments_topic == readouts_topic:
+        yield "readouts_topic: is the topic of definitions; want one of its own"
+
+
 def _options(kafka_options: dict[str, str]) -> Iterator[str]:
     for name in sorted(kafka_options):
         if (why := librdkafka.refusal(name)) is not None:
@@ -132,7 +148,8 @@ def _mapping_format(mapping: str | None, input_format: str) -> Iterator[str]:
 
 _TOGETHER = (
     _read, _written, addresses.topics, addresses.identities, addresses.brokers, addresses.registry, _options, _batch,
-    _reference, _reference_draws, _rates, _member, addresses.servers, _engine, _dtype, _room, _mapping_format,
+    _steering, _reference, _reference_draws, _rates, _member, addresses.servers, _engine, _dtype, _room,
+    _mapping_format,
 )  # fmt: skip
 
 # -- files

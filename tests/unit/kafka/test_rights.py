@@ -65,6 +65,30 @@ def test_what_is_worth_a_look(found: Topic, told: str) -> None:
     assert told in "".join(lines)
 
 
+STEERED = load(None, {"experiments_topic": "experiments", "readouts_topic": "verdicts"})
+COMPACT = {"cleanup_policy": "compact", "max_message_bytes": "9999"}
+
+
+@pytest.mark.parametrize(
+    ("found", "problem", "warning"),
+    [
+        (topic("experiments", "WRITE", **COMPACT), "", ""),
+        (topic("verdicts", "WRITE", **COMPACT), "", ""),
+        (topic("experiments", "READ", **COMPACT), "lacks Read on it; a topic for definitions needs", ""),
+        (topic("verdicts", "READ", **COMPACT), "lacks Read on it; a topic for readouts needs", ""),
+        (topic("experiments"), "", "cleanup.policy is not compact: a definition or readout is forgotten"),
+        (Topic("experiments", denied=True), "does not exist or may not be described", ""),
+    ],
+)
+def test_topics_that_steer_are_only_read(found: Topic, problem: str, warning: str) -> None:
+    lines = "".join(problems(STEERED, found)), "".join(warnings(STEERED, found))
+    assert bool(lines[0]) == bool(problem)
+    assert bool(lines[1]) == bool(warning)
+    assert problem in lines[0]
+    assert warning in lines[1]
+    assert role(SETTINGS, "experiments") is Role.INPUT  # of a worker that follows none
+
+
 def test_topics_and_groups_are_the_workers_own() -> None:
     assert [role(SETTINGS, name) for name in ("in", "more-1", "out", "dlq")] == [
         Role.INPUT, Role.INPUT, Role.OUTPUT, Role.DEAD_LETTERS,

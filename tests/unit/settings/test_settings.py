@@ -95,6 +95,27 @@ def test_all_problems_are_in_one_message(tmp_path: Path, monkeypatch: pytest.Mon
     assert "draws: want at least 1; seen 0" in found
 
 
+@pytest.mark.parametrize(
+    ("topics", "told"),
+    [
+        ({"experiments_topic": "experiments"}, ""),
+        ({"readouts_topic": "responses"}, ""),  # nothing is followed
+        (
+            {"experiments_topic": "impressions"},
+            "experiments_topic: impressions is a topic of impressions",
+        ),
+        ({"experiments_topic": "e", "readouts_topic": "responses"}, "readouts_topic: responses is a topic of"),
+        ({"experiments_topic": "e", "readouts_topic": "e"}, "readouts_topic: is the topic of definitions"),
+    ],
+)
+def test_a_topic_that_steers_has_no_other_use(topics: dict[str, Any], told: str) -> None:
+    if not told:
+        assert load(None, topics)
+        return
+    [found] = problems(**topics)
+    assert found.startswith(told)
+
+
 def test_settings_that_do_not_go_together_are_all_told() -> None:
     found = problems(
         output_topic="impressions",
@@ -320,6 +341,9 @@ def test_no_option_can_take_the_delivery_guarantee_away(name: str) -> None:
     [
         {"sample_rate": 0.0},
         {"sample_rate": 1.5},
+        {"questions": "all"},
+        {"slate_share": 0.0},
+        {"experiments_topic": ""},
         {"draws": 65},
         {"slate_depth": 27},
         {"duel_depth": 14},
