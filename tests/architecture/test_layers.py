@@ -56,7 +56,8 @@ EXTRA = {
     "worker.core.codec.avro_encoder": {"fastavro", "io"},
     "worker.core.codec.avro_schemas": {"fastavro", "importlib", "pathlib"},
     "worker.core.codec.impression": {"pydantic", "pydantic_core"},
-    "worker.core.codec.mapping": {"jmespath"},
+    "worker.core.codec.mapping_compiler": {"jmespath"},
+    "worker.core.codec.mapping_paths": {"jmespath"},
     "worker.core.prompts.reference_import": {"ast", "yaml"},  # text in, text out
     "worker.core.records": {"annotated_types", "pydantic"},
     "worker.core.steering.decided": {"pydantic"},
@@ -78,7 +79,7 @@ ONLY_IN = {
         "worker.bench",
     ),
     "httpx2": ("worker.kafka.registry_client", "worker.engines.remote.client", "worker.experiment.webhook.sender"),
-    "pyarrow": ("worker.experiment.export.table_files",),
+    "pyarrow": ("worker.experiment.export.table_files", "worker.cli.event_files"),
     "opentelemetry": (
         "worker.runtime.telemetry",
         "worker.runtime.tracing",

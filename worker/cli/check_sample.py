@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 
-from worker.cli.replay_sources import JsonLines
+from worker.cli.replay_sources import EventFile
 from worker.core.codec.mapping import EventMapping
 from worker.core.prompts.prompt import Profile
 from worker.core.prompts.unshown import looks_like_id, told, unshown
@@ -21,7 +21,7 @@ def look(path: Path, profile: Profile, mapping: EventMapping | None = None) -> I
 
     Raises `BadSettings` with the line for one that is refused.
     """
-    moments = islice(JsonLines(path, limit=0, mapping=mapping), MAX_IMPRESSIONS)
+    moments = islice(EventFile(path, limit=0, mapping=mapping), MAX_IMPRESSIONS)
     impressions = [impression for impression, _ in moments if impression is not None]
     yield "sample", f"{path}: {len(impressions)} impressions are valid", not impressions
     missing = defaultdict[str, set[str]](set)

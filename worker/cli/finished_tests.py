@@ -24,7 +24,7 @@ from itertools import islice
 from pathlib import Path
 from uuid import NAMESPACE_URL, uuid5
 
-from worker.cli import replay_sources as sources
+from worker.cli import event_files, replay_sources as sources
 from worker.core.codec import impression as codec, json_reader
 from worker.core.errors import BadSettings, Poison
 from worker.core.records import MAX_SLATES, Experiment, Impression, Role, Slate, User
@@ -33,7 +33,6 @@ from worker.core.validation_text import kind
 from worker.experiment.export.table_files import parquet_rows
 from worker.experiment.real_clicks.real_lifts import HEADER, RealLift, difference
 from worker.experiment.statistics.confidence import MIN_USERS
-from worker.offline import json_lines
 from worker.settings import parse_time
 
 CONTROL = "control"  # the arm that is control; the first one, if no arm has this name
@@ -106,9 +105,9 @@ def read_tests(path: Path) -> list[FinishedTest]:
 
 def read_personas(path: Path) -> list[User]:
     """Read users, one JSON object per line.  Raises `BadSettings` with the line."""
-    json_lines.check(path, _WANT_PERSONAS)
+    event_files.check(path, want=_WANT_PERSONAS)
     found: dict[str, User] = {}
-    for number, line in json_lines.lines(path):
+    for number, line in event_files.lines(path):
         if len(found) == MAX_PERSONAS:
             raise BadSettings(f"{path}: more than {MAX_PERSONAS:,} users; want fewer; nothing was replayed")
         place = f"{path}, line {number}"
@@ -129,7 +128,7 @@ def write_lifts(path: Path, tests: Iterable[FinishedTest]) -> int:
     return len(lifts)
 
 
-def _moments(tests: Sequence[FinishedTest], personas: Sequence[User], users: int) -> Iterator[json_lines.Moment]:
+def _moments(tests: Sequence[FinishedTest], personas: Sequence[User], users: int) -> Iterator[sources.Moment]:
     for test in tests:
         for user in _asked(test.name, personas, users):
             yield _impression(test, user), None
@@ -218,7 +217,7 @@ def _item(place: str, position: int, item: object) -> dict[str, object]:
 
 
 def _persona(place: str, line: str) -> User:
-    content = json_lines.json_object(place, line)
+    content = event_files.json_object(place, line)
     try:
         user = json_reader.fields(content, "User", json_reader.FILE_RULES)
         return codec.impression(_ANY | {"user": user, "slates": [_ANY_SLATE]}, show_names=True).user

@@ -140,7 +140,10 @@ def demo(
 
 @app.command(epilog="Example: mirrorstream replay --movielens ml-latest-small --events 2000 --rate 100")
 def replay(
-    file: Annotated[Path | None, typer.Argument(help="JSON Lines of impressions and outcomes.")] = None,
+    file: Annotated[
+        Path | None,
+        typer.Argument(help="JSON Lines, CSV, TSV or Parquet of impressions and outcomes."),
+    ] = None,
     movielens: Annotated[
         Path | None, typer.Option(help="MovieLens folder; exercises the pipeline, no evidence.")
     ] = None,
@@ -157,6 +160,9 @@ def replay(
     mapping: Annotated[
         str | None, typer.Option(help="Mapping of the file's events to impressions: a name or a path.")
     ] = None,
+    items: Annotated[
+        Path | None, typer.Option(help="File with what is known about items that the events have by id alone.")
+    ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="End at the first wrong line of a file.")] = False,
     number_positions: Annotated[
         bool, typer.Option("--number-positions", help="Number the items of each slate by their order in the file.")
@@ -170,19 +176,19 @@ def replay(
     settings: Set = None,
     as_json: Json = False,
 ) -> None:
-    """Send impressions from a file to the input topic, and outcomes to theirs."""
+    """Send impressions of a file to the input topic, and outcomes to theirs."""
     from worker.cli.replay import FinishedFiles, replay as send, source
 
     if sum(one is not None for one in (file, movielens, finished_tests)) != 1:
-        raise BadSettings(
-            "replay: want a file of JSON Lines or --movielens FOLDER or --finished-tests FILE, one of them"
-        )
+        raise BadSettings("replay: want a file of events or --movielens FOLDER or --finished-tests FILE, one of them")
     if (finished_tests is None) != (personas is None):
         raise BadSettings("replay: --finished-tests and --personas need each other")
     if finished_tests is None and (users or real_to):
         raise BadSettings("replay: --users and --real-to need --finished-tests")
-    if (number_positions or mapping) and file is None:
-        raise BadSettings("replay: --number-positions and --mapping need a file of JSON Lines")
+    if (number_positions or mapping or items) and file is None:
+        raise BadSettings("replay: --number-positions, --mapping and --items need a file of events")
+    if items and not mapping:
+        raise BadSettings("replay: --items needs --mapping")
     finished = FinishedFiles(finished_tests, personas, users, real_to) if finished_tests and personas else None
     found = settings_of(config, bootstrap, settings)
     check_writable("--real-to", real_to, beside=(file, finished_tests, personas))
@@ -190,8 +196,9 @@ def replay(
 
     mapped = mappings.load(mapping) if mapping else None
     moments = source(
-        file, movielens, finished, limit=events, number_positions=number_positions, mapping=mapped, strict=strict
-    )
+        file, movielens, finished, limit=events, number_positions=number_positions, mapping=mapped, items=items,
+        strict=strict,
+    )  # fmt: skip
     summary = send(found, moments, rate=rate, outcomes_topic=outcomes_topic, console=console)
     first = moments.bad
     tell(summary, as_json=as_json, text="\n".join([*_lines(summary, but="first_wrong"), *first]))

@@ -33,36 +33,44 @@ def list_mappings(as_json: Json = False) -> None:
 @app.command("test", epilog="Example: mirrorstream map test --mapping ga4 --sample events.jsonl")
 def try_mapping(
     mapping: Annotated[str, typer.Option(help="Mapping: a name or a path.")],
-    sample: Annotated[Path, typer.Option(help="JSON Lines of events.")],
+    sample: Annotated[Path, typer.Option(help="Events: JSON Lines, CSV, TSV or Parquet.")],
+    items: Annotated[
+        Path | None, typer.Option(help="File with what is known about items that the events have by id alone.")
+    ] = None,
     events: Annotated[int, typer.Option(min=1, max=1_000, help="Mapped events to show.")] = 1,
     profile: Annotated[str, typer.Option("--profile", "-p", help="Prompt profile: a name or a path.")] = "mirror-v1",
     as_json: Json = False,
 ) -> None:
     """Show what becomes of events: impression, prompt, what it leaves out, and what is wrong, with its place."""
     found, loaded = mappings.load(mapping), prompt_profiles.load(profile)
-    rows = list(islice(_rows(found, loaded, sample), events))
+    rows = list(islice(_rows(found, loaded, sample, items), events))
     if not rows:
-        when = found.when.expression if found.when else ""
+        part = found.impressions or found.outcomes
+        when = part.when.expression if part and part.when else ""
         raise BadSettings(f"{sample}: `when` of mapping {mapping} is true for no event: {when}")
     lacks = [f"lacks: {one}" for one in found.lacks]
     tell({"events": rows, "lacks": list(found.lacks)}, as_json=as_json, text="\n".join([*map(_text, rows), *lacks]))
     raise typer.Exit(1 if any("problem" in row for row in rows) else 0)
 
 
-def _rows(mapping: EventMapping, profile: prompt.Profile, sample: Path) -> Iterator[dict[str, object]]:
+def _rows(
+    mapping: EventMapping, profile: prompt.Profile, sample: Path, items: Path | None
+) -> Iterator[dict[str, object]]:
     """Yield what becomes of each event that is not passed over."""
-    from worker.offline import json_lines
+    from worker.cli import event_files, item_facts, replay_sources  # which have numpy
 
-    json_lines.check(sample, "want one JSON object per line, each an event")
-    for number, line in json_lines.lines(sample, limit=MAX_READ):
-        place = f"{sample}, line {number}"
+    facts = item_facts.read(items, mapping) if items else {}
+    event_files.check(sample, mapping.table, "want one JSON object per line, each an event")
+    for place, event in event_files.events(sample, mapping.table, limit=MAX_READ):
         try:
-            impression = mapping.impression(json_lines.json_object(place, line), show_names=True)
+            impression = replay_sources.mapped(mapping, event, facts)
+            outcome = mapping.outcome(event, show_names=True)
         except Poison as poison:
             yield {"event": place, "problem": str(poison)}
             continue
-        if impression is not None:
-            yield {"event": place, **_shown(impression, profile)}
+        if impression is not None or outcome is not None:
+            shown = _shown(impression, profile) if impression else {}
+            yield {"event": place, **shown, **({"outcome": _given(avro_encoder.plain(outcome))} if outcome else {})}
 
 
 def _shown(impression: Impression, profile: prompt.Profile) -> dict[str, object]:
@@ -83,12 +91,16 @@ def _given(value: object) -> object:
 def _text(row: dict[str, object]) -> str:
     if "problem" in row:
         return f"{row['event']}: {row['problem']}"
-    left_out = row["not_shown"]
-    assert isinstance(left_out, dict)
-    lines = [
-        f"{row['event']}:",
-        json.dumps(row["impression"], ensure_ascii=False, indent=2),
-        "",
-        str(row["prompt"]).rstrip(),
-    ]
-    return "\n".join([*lines, "", *(f"not shown: {part}: {names}" for part, names in left_out.items())])
+    lines = [f"{row['event']}:"]
+    if "impression" in row:
+        lines += [_json(row["impression"]), "", str(row["prompt"]).rstrip(), ""]
+        left_out = row["not_shown"]
+        assert isinstance(left_out, dict)
+        lines += [f"not shown: {part}: {names}" for part, names in left_out.items()]
+    if "outcome" in row:
+        lines += ["outcome:", _json(row["outcome"])]
+    return "\n".join(lines)
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=2)

@@ -19,7 +19,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from worker.cli import finished_tests, replay_sources
+from worker.cli import finished_tests, item_facts, replay_sources
 from worker.cli.replay_sources import Impressions
 from worker.core.codec import framing, impression as codec, json_reader
 from worker.core.codec.avro_encoder import Encoder
@@ -51,6 +51,7 @@ def source(
     limit: int,
     number_positions: bool = False,
     mapping: EventMapping | None = None,
+    items: Path | None = None,
     strict: bool = True,
 ) -> Impressions:
     """Return what is replayed; one of the three is given.  Raises `BadSettings` for a file that is something else."""
@@ -63,7 +64,10 @@ def source(
     if movielens is not None:
         return replay_sources.from_movielens(movielens, limit=limit)
     rules = replace(json_reader.FILE_RULES, number_positions=number_positions)
-    return replay_sources.JsonLines(file or Path(), limit=limit, rules=rules, mapping=mapping, strict=strict)
+    facts = item_facts.read(items, mapping) if items else None
+    return replay_sources.EventFile(
+        file or Path(), limit=limit, rules=rules, mapping=mapping, items=facts, strict=strict
+    )
 
 
 def replay(

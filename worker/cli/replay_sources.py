@@ -1,4 +1,4 @@
-"""Impressions and outcomes from a file to their topics: JSON Lines, or a MovieLens folder.
+"""Impressions and outcomes from a file to their topics: any that `event_files` reads, or a MovieLens folder.
 
     {"event_id": "e1", "user": {...}, "slates": [...], ...}                      an impression
     {"outcome_id": "o1", "event_id": "e1", "variant": "control", "actions": [...], ...}     an outcome
@@ -8,20 +8,26 @@ exercises the pipeline: its users were never shown these slates, so it is no evi
 """
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from worker.cli import movielens
+from worker.cli import event_files, movielens
+from worker.cli.event_files import Progress
+from worker.cli.item_facts import Facts, with_facts
+from worker.core.codec import impression as codec, json_reader
 from worker.core.codec.avro_encoder import Encoder, JsonEncoder
 from worker.core.codec.json_reader import FILE_RULES, JsonRules
-from worker.core.codec.mapping import EventMapping
-from worker.core.errors import BadSettings
-from worker.core.records import Message
-from worker.offline import json_lines
-from worker.offline.json_lines import ENDING, Moment
+from worker.core.codec.mapping import EventMapping, TableForm
+from worker.core.errors import BadSettings, Poison
+from worker.core.outcomes import Outcome
+from worker.core.records import Impression, Message
 
+OF_OUTCOMES = frozenset({"outcome_id", "observed_at"})  # an impression has neither
 NO_EVIDENCE = "exercises the pipeline; no evidence about any ranker"
 MAX_BAD_TOLD = 10  # wrong lines
+NOTHING = "nothing was replayed"
+
+Moment = tuple[Impression | None, Outcome | None]  # one of both at least
 
 
 class Impressions:
@@ -58,8 +64,11 @@ class Impressions:
         return self._num / self._limit if self._limit else None
 
 
-class JsonLines(Impressions):
-    """The impressions and outcomes of a file of JSON Lines."""
+class EventFile(Impressions):
+    """The impressions and outcomes of a file: of JSON Lines or Parquet, or by a mapping also of a table.
+
+    `items` has what a catalogue says about items, by their ids: for those that an event has without text.
+    """
 
     def __init__(
         self,
@@ -68,49 +77,51 @@ class JsonLines(Impressions):
         limit: int,
         rules: JsonRules = FILE_RULES,
         mapping: EventMapping | None = None,
+        items: Facts | None = None,
         strict: bool = True,
     ) -> None:
-        """Read the file's start.  Raises `BadSettings` if that is no JSON Lines, before anything is sent.
+        """Read the file's start.  Raises `BadSettings` if that is something else, before anything is sent.
 
-        A wrong line raises it too, unless the reading is not `strict`: then it is counted and passed over.
+        A wrong row raises it too, unless the reading is not `strict`: then it is counted and passed over.
         """
-        json_lines.check(path)
-        self._rules, self._mapping, self._strict = rules, mapping, strict
-        super().__init__(self._read(path), limit=limit)
-        self._size = path.stat().st_size if path.is_file() else 0  # a pipe has none
-        self._num_bytes = 0
+        table = mapping.table if mapping else TableForm()
+        if mapping is None and event_files.delimiter(path, table):
+            raise BadSettings(f"{path}: is a table: want --mapping, which says what its columns mean; {NOTHING}")
+        event_files.check(path, table)
+        self._rules, self._mapping, self._items, self._strict = rules, mapping, items or {}, strict
+        self._progress = Progress()
+        events = event_files.events(path, table, self._progress, limit=limit, on_bad=self._on_bad)
+        super().__init__(self._read(events), limit=limit)
 
     @property
     def share(self) -> float | None:
         """The share that was read: of the limit, or of the file, whichever ends first."""
-        shares = [self._num_bytes / self._size] if self._size else []
-        return max([*shares, *filter(None, [super().share])], default=None)
+        return max(filter(None, (self._progress.share, super().share)), default=None)
 
-    def _read(self, path: Path) -> Iterator[Moment]:
-        for number, line in json_lines.lines(path, self._tell, limit=self._limit, on_bad=self._on_bad):
+    def _read(self, events: Iterator[event_files.Event]) -> Iterator[Moment]:
+        for place, event in events:
             try:
-                moment = self._moment(f"{path}, line {number}", line)
+                moment = self._moment(place, event)
             except BadSettings as error:
                 self._on_bad(error)
             else:
-                if moment is not None:
+                if moment != (None, None):
                     yield moment
 
-    def _moment(self, place: str, line: str) -> Moment | None:
-        if self._mapping is None:
-            return json_lines.moment(place, line, self._rules)
-        mapped = json_lines.mapped(place, line, self._mapping)
-        return None if mapped is None else (mapped, None)
+    def _moment(self, place: str, event: Mapping[str, object]) -> Moment:
+        try:
+            if self._mapping is None:
+                return _moment(event, self._rules)
+            return mapped(self._mapping, event, self._items), self._mapping.outcome(event, show_names=True)
+        except Poison as poison:
+            raise BadSettings(f"{place}: {poison}{event_files.STOPPED}") from poison
 
     def _on_bad(self, error: BadSettings) -> None:
         if self._strict:
             raise error
         self.num_bad += 1
         if len(self.bad) < MAX_BAD_TOLD:
-            self.bad.append(str(error).removesuffix(f"; {ENDING}"))
-
-    def _tell(self, num_bytes: int) -> None:
-        self._num_bytes += num_bytes
+            self.bad.append(str(error).removesuffix(event_files.STOPPED))
 
 
 class MovieLens(Impressions):
@@ -147,3 +158,20 @@ def paced(items: Iterable[Message], rate: float) -> Iterator[Message]:
         if rate:
             time.sleep(max(0.0, start_s + number / rate - time.monotonic()))
         yield item
+
+
+def mapped(mapping: EventMapping, event: Mapping[str, object], items: Facts) -> Impression | None:
+    """Return the impression of an event with what is known about its items, None for one that is passed over.
+
+    Raises `Poison` with the place.
+    """
+    plain = mapping.plain(event, show_names=True)
+    return None if plain is None else mapping.valid(with_facts(plain, items), show_names=True)
+
+
+def _moment(content: Mapping[str, object], rules: JsonRules) -> Moment:
+    """Read one of our own records.  Raises `Poison`."""
+    if OF_OUTCOMES & content.keys() and "slates" not in content:
+        return None, codec.outcome(json_reader.fields(content, "Outcome", rules))
+    plain = json_reader.fields(content, "RecommendationImpression", rules)
+    return codec.impression(plain, show_names=True), None

@@ -13,9 +13,10 @@ from math import inf
 from pathlib import Path
 from threading import Event, Thread
 
-from worker.core.errors import BadSettings, Fatal
+from worker.core.codec import framing
+from worker.core.errors import BadRecord, BadSettings, Fatal
 from worker.core.pseudonyms import pseudonym
-from worker.core.records import Message
+from worker.core.records import Message, Record
 from worker.experiment.definition import DRAFT, Definition, as_record, check_known, load
 from worker.experiment.ingest import Records, Topics, catch_up, keep_up
 from worker.experiment.readout import Report
@@ -29,7 +30,7 @@ from worker.experiment.webhook.deliveries import Deliveries
 from worker.experiment.webhook.watch import Post, VerdictWatch
 from worker.kafka import admin, registry
 from worker.kafka.follower import Following, Reached
-from worker.settings import secret_files
+from worker.settings import mappings, secret_files
 from worker.settings.groups import KafkaClientSettings
 
 log = logging.getLogger(__name__)
@@ -233,9 +234,19 @@ def _following(settings: KafkaClientSettings, options: Options, state: State) ->
 def _records(settings: KafkaClientSettings, options: Options, state: State) -> Records:
     schemas = registry.Schemas(settings.schema_registry_url, settings.schema_registry_auth_file)
 
+    mapping = mappings.load(settings.outcomes_mapping) if settings.outcomes_mapping else None
+
+    def decode(raw: Record, name: str) -> Mapping[str, object]:
+        if mapping is not None and name == "Outcome":
+            fields = mapping.outcome_fields(framing.split_json(raw.value or b"", raw.headers)[1])
+            if fields is None:  # counted in data health; a topic may hold events of other kinds
+                raise BadRecord("unmapped", f"{raw.where}: is no outcome by mapping {mapping.name}")
+            return fields
+        return registry.decode_now(schemas, raw, name)
+
     return Records(
         state,
-        partial(registry.decode_now, schemas),
+        decode,
         _topics(settings, options),
         include_test=options.include_test,
         pseudonym_key=secret_files.pseudonym_key(settings.pseudonym_key_file),

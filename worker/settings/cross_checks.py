@@ -161,8 +161,16 @@ def _kafka_secrets(kafka_secrets: Path | None, kafka_options: dict[str, str]) ->
 
 def _mapping(mapping: str | None) -> Iterator[str]:
     try:
-        if mapping is not None:
-            mappings.load(mapping)
+        if mapping is not None and mappings.load(mapping).impressions is None:
+            yield f"mapping: {mapping} has no `impression`"
+    except BadSettings as error:
+        yield str(error)
+
+
+def _outcomes_mapping(outcomes_mapping: str | None) -> Iterator[str]:
+    try:
+        if outcomes_mapping is not None and mappings.load(outcomes_mapping).outcomes is None:
+            yield f"outcomes_mapping: {outcomes_mapping} has no `outcome`"
     except BadSettings as error:
         yield str(error)
 
@@ -202,4 +210,4 @@ def _profile(prompt_profile: str) -> Iterator[str]:
         yield str(error)
 
 
-_FILES = (_kafka_secrets, _registry_auth, _chat_template, _mapping, _redactor, _pseudonyms)
+_FILES = (_kafka_secrets, _registry_auth, _chat_template, _mapping, _outcomes_mapping, _redactor, _pseudonyms)

@@ -83,6 +83,11 @@ class KafkaSettings(_Group):
     mapping: str | None = Field(
         None, min_length=1, description="Mapping of foreign JSON events to impressions, a name or a path"
     )
+    outcomes_mapping: str | None = Field(
+        None,
+        min_length=1,
+        description="Mapping of foreign JSON events on the outcomes topic; unset: they are ours, Avro",
+    )
     json_unknown_fields: Literal["refuse", "ignore"] = Field(
         "refuse", description="JSON fields that are not in our schema: a dead letter, or passed over"
     )

@@ -53,13 +53,13 @@ def test_a_sample_of_which_nothing_is_meant_says_what_was_looked_for(tmp_path: P
 
 def test_a_file_of_events_is_replayed_and_checked_by_the_mapping(tmp_path: Path) -> None:
     path, mapping = sample(tmp_path, OTHER, EVENT), mappings.load("ga4")
-    [(found, _)] = replay_sources.JsonLines(path, limit=0, mapping=mapping)
+    [(found, _)] = replay_sources.EventFile(path, limit=0, mapping=mapping)
     assert found is not None
     assert found.user.user_id == EVENT["user_pseudo_id"]
     told = [detail for _, detail, _ in look(path, prompt_profiles.load("mirror-v1"), mapping)]
     assert told[0].endswith("1 impressions are valid")
     with pytest.raises(BadSettings, match=r"line 2: slates.0.items: want a list \(from items\); nothing more"):
-        list(replay_sources.JsonLines(sample(tmp_path, OTHER, EVENT | {"items": 7}), limit=0, mapping=mapping))
+        list(replay_sources.EventFile(sample(tmp_path, OTHER, EVENT | {"items": 7}), limit=0, mapping=mapping))
 
 
 def test_a_mapping_needs_json_and_a_file_that_is_one() -> None:

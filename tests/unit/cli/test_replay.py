@@ -8,12 +8,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from worker.cli import replay_sources
+from worker.cli import event_files, replay_sources
 from worker.cli.replay import replay, source
 from worker.core.codec.avro_encoder import Encoder
 from worker.core.errors import BadSettings
 from worker.core.outcomes import ActionKind
-from worker.offline import json_lines
 from worker.settings import load
 
 README = Path(__file__).parents[3] / "README.md"
@@ -31,7 +30,7 @@ def example() -> str:
 def read(tmp_path: Path, *lines: str, limit: int = 0) -> list[str]:
     path = tmp_path / "impressions.jsonl"
     path.write_text("\n".join(lines))
-    moments = replay_sources.JsonLines(path, limit=limit)
+    moments = replay_sources.EventFile(path, limit=limit)
     return [impression.event_id for impression, _ in moments if impression is not None]
 
 
@@ -72,7 +71,7 @@ def test_a_time_that_is_none_or_has_no_zone_is_refused(tmp_path: Path, at: str, 
 def test_a_time_may_be_iso_8601(tmp_path: Path) -> None:
     path = tmp_path / "impressions.jsonl"
     path.write_text(json.dumps(json.loads(example()) | {"occurred_at": "2026-11-01T00:00:00Z"}))
-    found = [one for one, _ in replay_sources.JsonLines(path, limit=0)]
+    found = [one for one, _ in replay_sources.EventFile(path, limit=0)]
     assert [one and one.occurred_at for one in found] == [1_793_491_200_000_000]
 
 
@@ -84,7 +83,8 @@ def test_a_time_may_be_iso_8601(tmp_path: Path) -> None:
         (b'{\n  "event_id": "1"\n}\n', r"has one JSON object over several lines: want one object per line \(jq -c ."),
         (b"\x89PNG\r\n\x1a\n", "is not a text file"),
         (b"\0" * 100, "is not a text file"),
-        (b"\x1f\x8b\x08", r"is packed \(gzip\)"),
+        (b"PK\x03\x04", r"is packed \(zip\)"),
+        (b"\x1f\x8b\x08", "is damaged or cut off"),
         (b"  \n", "is empty"),
         (None, "No such file or directory; want a file with one JSON object per line"),
     ],
@@ -103,24 +103,24 @@ def test_a_file_that_is_something_else_is_named_before_anybody_is_asked(
 
 
 def test_a_character_that_the_first_look_cuts_is_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(json_lines, "LOOK_BYTES", 10)
+    monkeypatch.setattr(event_files, "LOOK_BYTES", 10)
     path = tmp_path / "file"
     path.write_bytes(b'{"abcdefg\xc3\xa9": 1}')
-    json_lines.check(path)
+    event_files.check(path)
 
 
 def test_the_share_of_a_file_is_that_of_its_bytes_and_of_a_limit_that_of_its_lines(tmp_path: Path) -> None:
     path = tmp_path / "impressions.jsonl"
     path.write_text(f"{example()}\n" * 4)
     for limit, shares in ((0, [0.25, 0.5, 0.75, 1.0]), (2, [0.5, 1.0])):
-        moments = replay_sources.JsonLines(path, limit=limit)
+        moments = replay_sources.EventFile(path, limit=limit)
         assert [moments.share for _ in moments] == shares
 
 
 def test_a_byte_order_mark_is_passed_over(tmp_path: Path) -> None:
     path = tmp_path / "impressions.jsonl"
     path.write_text(example(), encoding="utf-8-sig")
-    assert len(list(replay_sources.JsonLines(path, limit=0))) == 1
+    assert len(list(replay_sources.EventFile(path, limit=0))) == 1
 
 
 def test_what_is_not_json_is_named_by_its_line(tmp_path: Path) -> None:
@@ -139,10 +139,10 @@ OUTCOME = {
 }
 
 
-def sources(tmp_path: Path, *lines: str) -> replay_sources.JsonLines:
+def sources(tmp_path: Path, *lines: str) -> replay_sources.EventFile:
     path = tmp_path / "both.jsonl"
     path.write_text("\n".join(lines))
-    return replay_sources.JsonLines(path, limit=0)
+    return replay_sources.EventFile(path, limit=0)
 
 
 def sent_to(moments: replay_sources.Impressions, outcomes_topic: str | None) -> list[tuple[str, bytes | None]]:
@@ -225,14 +225,14 @@ def test_a_wrong_encoding_is_told_with_its_line(tmp_path: Path) -> None:
     for before in (1, 200):  # within what is looked at first, and after it
         path.write_bytes((example() + "\n").encode() * before + '{"text": "Zahnbürste"}\n'.encode("latin1"))
         with pytest.raises(BadSettings, match=rf"line {before + 1}: is not UTF-8 text; iconv"):
-            list(replay_sources.JsonLines(path, limit=0))
+            list(replay_sources.EventFile(path, limit=0))
 
 
 def test_wrong_lines_are_counted_and_the_first_are_shown_with_their_places(tmp_path: Path) -> None:
     path = tmp_path / "impressions.jsonl"
     good, wrong = example().encode(), [b'{"event_id": 1}', b"{", b'{"a": "\xfc"}', *[b"[]"] * 20]
     path.write_bytes(b"\n".join([good, *wrong, good]))
-    moments = replay_sources.JsonLines(path, limit=0, strict=False)
+    moments = replay_sources.EventFile(path, limit=0, strict=False)
     assert len(list(moments)) == 2
     assert (moments.num_bad, len(moments.bad)) == (23, 10)
     assert [one.split(", ")[1].split(":")[0] for one in moments.bad] == [f"line {number}" for number in range(2, 12)]

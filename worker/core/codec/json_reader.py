@@ -19,7 +19,7 @@ Nothing is believed.  Size, nesting and the number of values are counted in the 
 
 import json
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -119,12 +119,13 @@ def fields(content: Mapping[str, object], name: str, rules: JsonRules) -> Mappin
     return found
 
 
-class _Decimal(float):
+class WrittenNumber(float):
     """A number with a point or exponent, and how it is written."""
 
     __slots__ = ("text",)
 
     def __new__(cls, text: str) -> Self:
+        """Keep the text beside the number.  Raises `ValueError` if it is none."""
         number = super().__new__(cls, text)
         number.text = text
         return number
@@ -132,7 +133,7 @@ class _Decimal(float):
     text: str
 
 
-_Decimal.__name__ = "float"  # by which JMESPath's functions know a number
+WrittenNumber.__name__ = "float"  # by which JMESPath's functions know a number
 
 
 def _object(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
@@ -146,7 +147,7 @@ def _no_number(_word: str) -> object:
     raise Unfit(Reason.JSON, "has NaN or Infinity, which JSON has not; want null where there is no number")
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_float=_Decimal, parse_constant=_no_number)
+_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_float=WrittenNumber, parse_constant=_no_number)
 
 
 def _check_bounds(text: str) -> None:
@@ -166,11 +167,17 @@ def _check_bounds(text: str) -> None:
 
 @cache
 def _reader(name: str, rules: JsonRules) -> _Read:
-    """Return what reads one of our records."""
-    root = schema_limits.parse(schema_text("RecommendationImpression" if name == "User" else name)).root
-    if name == "User":
-        root = next(each.type for each in root.fields if each.name == "user")
-    return _record_reader(root, rules)
+    """Return what reads one of our records, or a record within an impression."""
+    within = name in {"User", "HistoryItem"}
+    root = schema_limits.parse(schema_text("RecommendationImpression" if within else name)).root
+    return _record_reader(next(one for one in _records(root) if one.name.endswith(f".{name}")), rules)
+
+
+def _records(ours: Type) -> Iterator[Type]:
+    if ours.kind == "record":
+        yield ours
+    for inner in (*ours.types, *(each.type for each in ours.fields)):
+        yield from _records(inner)
 
 
 def _reader_of(ours: Type, rules: JsonRules) -> _Read | None:  # noqa: PLR0911 - one for each kind
@@ -287,13 +294,13 @@ def _json_kind(value: object) -> str:
 
 def _text(value: Any) -> Any:
     """Return a number as it is written; anything else is left to validation."""
-    if isinstance(value, _Decimal):
+    if isinstance(value, WrittenNumber):
         return value.text
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 def _number(value: Any) -> Any:
-    return float(value) if isinstance(value, _Decimal) else value
+    return float(value) if isinstance(value, WrittenNumber) else value
 
 
 def _time(value: Any) -> Any:

@@ -5,7 +5,8 @@ from typing import Any
 
 import yaml
 
-from worker.core.codec.mapping import EventMapping, compile_mapping
+from worker.core.codec.mapping import EventMapping
+from worker.core.codec.mapping_compiler import compile_mapping
 from worker.core.errors import ODD_YAML, BadSettings, yaml_problem
 from worker.core.suggestions import did_you_mean
 from worker.settings import packaged

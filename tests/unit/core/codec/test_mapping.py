@@ -3,9 +3,14 @@
 import json
 from typing import Any
 
+import jmespath
 import pytest
+from hypothesis import given, strategies as st
+from jmespath.exceptions import JMESPathError
 
-from worker.core.codec.mapping import MAX_EACH, compile_mapping
+from worker.core.codec.mapping_compiler import compile_mapping
+from worker.core.codec.mapping_nodes import MAX_EACH
+from worker.core.codec.mapping_paths import compiled
 from worker.core.errors import BadSettings, Poison
 
 BASE: dict[str, Any] = {
@@ -109,7 +114,7 @@ def test_what_does_not_fit_is_told_with_both_places(change: Any, event: Any, pro
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        ([], "want a map with `impression`"),
+        ([], "want a map with `impression` or `outcome`"),
         ({"impression": {}}, "impression: want an expression, a map or a list"),
         ({"impression": BASE, "wen": "x"}, "wen: is no part of a mapping"),
         ({"impression": BASE | {"event_id": "a b"}}, "impression.event_id: a b: is no JMESPath"),
@@ -120,8 +125,91 @@ def test_what_does_not_fit_is_told_with_both_places(change: Any, event: Any, pro
         ({"impression": BASE | {"event_id": {"hash": "a"}}}, "event_id: want a list of texts"),
         ({"impression": BASE | {"context": {str(n): "a" for n in range(400)}}}, "more than 400 expressions"),
         ({"impression": BASE, "missing": "x"}, "missing: want a list of texts"),
+        ({"outcome": []}, "want a map with `impression` or `outcome`"),
+        ({"impression": BASE, "outcome": 7}, "outcome: want a record of its fields"),
+        ({"impression": BASE, "table": {"cols": []}}, "table: want a map of columns, delimiter, quoted"),
+        ({"impression": BASE, "table": {"columns": ["a", "a"]}}, "table.columns: want at most 1,000 names, each once"),
+        ({"impression": BASE, "table": {"delimiter": 7}}, "table.delimiter: want text"),
+        ({"impression": BASE, "items": {"text": "a"}}, "items: want item_id, and text or attributes"),
+        ({"impression": BASE | {"occurred_at": {"from": "a", "format": 7}}}, "format: want text, such as"),
+        ({"impression": BASE | {"context": {"each": "a", "split": [""]}}}, "split: want the separator of entries"),
     ],
 )
 def test_a_mapping_that_is_wrong_is_told_with_its_place(content: Any, problem: str) -> None:
     with pytest.raises(BadSettings, match=problem):
         compile_mapping("m", content)
+
+
+OUTCOME: dict[str, Any] = {
+    "when": "kind == 'click' || kind == 'both'",
+    "outcome_id": {"hash": ["id"]}, "event_id": "id", "user_id": "user", "variant": {"value": "control"},
+    "observed_at": {"from": "at", "unit": "ms"}, "window_closed": {"value": True},
+    "actions": {"each": "shelf.items", "only": "clicked", "item_id": "sku", "kind": {"value": "CLICK"}},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kind", "kinds"),
+    [("list", (True, False)), ("click", (False, True)), ("both", (True, True)), ("x", (False, False))],
+)
+def test_an_event_is_an_impression_or_an_outcome_or_both_or_nothing(kind: str, kinds: tuple[bool, bool]) -> None:
+    content = {"impression": BASE, "outcome": OUTCOME, "when": "kind == 'list' || kind == 'both'"}
+    mapping = compile_mapping("m", content)
+    items = [{"sku": 1, "title": "a"}, {"sku": 2, "title": "b", "clicked": True}]
+    event = EVENT | {"kind": kind, "shelf": {"items": items}}
+    outcome = mapping.outcome(event)
+    assert (mapping.impression(event) is not None, outcome is not None) == kinds
+    if outcome is not None:
+        assert [(one.item_id, one.kind) for one in outcome.actions] == [("2", "CLICK")]
+        assert outcome.window_closed
+        fields = mapping.outcome_fields(json.dumps(event).encode())
+        assert fields is not None
+        assert fields["outcome_id"] == outcome.outcome_id
+
+
+def test_what_is_wrong_in_an_outcome_is_told_with_both_places() -> None:
+    mapping = compile_mapping("m", {"outcome": OUTCOME})
+    assert mapping.impression(EVENT | {"kind": "click"}) is None
+    with pytest.raises(Poison, match=r"^user_id: want text \(from user\)"):
+        mapping.outcome(EVENT | {"kind": "click", "user": {}})
+
+
+def test_a_text_between_separators_is_a_list_and_its_parts_may_be_too() -> None:
+    """As MIND has its impressions: `N1-0 N2-1`, and its history: `N7 N8`."""
+    slate = {
+        "variant": {"value": "a"},
+        "items": {"each": "shown", "split": [" ", "-"], "item_id": "[0]", "text": "[0]", "score": "[1]"},
+    }
+    past = {"each": "past", "split": [" "], "item": {"item_id": "@", "text": "@"}}
+    change = {"slates": [slate], "user": {"user_id": "user", "history": past}}
+    found = mapped(change, {"shown": "N1-0  N2-1 ", "past": " ".join(f"N{number}" for number in range(1_000))})
+    assert [(item.item_id, item.score) for item in found.slates[0].items] == [("N1", 0), ("N2", 1)]
+    assert (len(found.user.history), found.user.history[-1].item.item_id) == (250, "N999")
+
+
+def test_a_time_may_have_a_format_of_its_own() -> None:
+    form = {"occurred_at": {"from": "at", "format": "%m/%d/%Y %I:%M:%S %p"}}
+    assert mapped(form, {"at": "11/15/2019 8:55:22 AM"}).occurred_at == 1_573_808_122_000_000
+    with pytest.raises(Poison, match=r"^occurred_at: want an ISO 8601 time"):
+        mapped(form, {"at": "15/11/2019 8:55"})
+
+
+PATHS = st.recursive(
+    st.sampled_from(["a", "b", "'@'", '"a b"', "'x'", "`0`", "`null`", "@"]),
+    lambda inner: st.tuples(inner, st.sampled_from([".", " || ", " && "]), inner).map("".join),
+    max_leaves=6,
+)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-1, 1) | st.just("") | st.just("t"),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(["a", "b", "a b"]), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(PATHS, VALUES)
+def test_a_plain_expression_finds_what_jmespath_finds(expression: str, event: object) -> None:
+    try:
+        parsed = jmespath.compile(expression)
+    except JMESPathError:
+        return
+    assert compiled(expression).search(event, "") == parsed.search(event)
