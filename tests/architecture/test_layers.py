@@ -58,6 +58,9 @@ EXTRA = {
     "worker.core.codec.impression": {"pydantic", "pydantic_core"},
     "worker.core.codec.mapping_compiler": {"jmespath"},
     "worker.core.codec.mapping_paths": {"jmespath"},
+    # Google's library only computes: descriptors and bytes in, messages out.
+    **{f"worker.core.codec.protobuf_{part}": {"google"} for part in ("encoder", "reader", "wire")},
+    "worker.core.codec.protobuf_schemas": {"google", "importlib", "pathlib"},
     "worker.core.prompts.reference_import": {"ast", "yaml"},  # text in, text out
     "worker.core.records": {"annotated_types", "pydantic"},
     "worker.core.steering.decided": {"pydantic"},
@@ -79,6 +82,7 @@ ONLY_IN = {
         "worker.bench",
     ),
     "httpx2": ("worker.kafka.registry_client", "worker.engines.remote.client", "worker.experiment.webhook.sender"),
+    "google": ("worker.core.codec",),
     "pyarrow": ("worker.experiment.export.table_files", "worker.cli.event_files"),
     "opentelemetry": (
         "worker.runtime.telemetry",

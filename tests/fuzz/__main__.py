@@ -1,9 +1,10 @@
 """Play many inputs and measure each: `python -m tests.fuzz --bytes 1000000 --events 100000`.
 
-Prints one line of JSON: how many had which outcome, the longest step of the event loop and the slowest input, CPU
-seconds, and how much the process' peak memory rose, MiB.  Ends with 1 if a step took more than `MAX_STEP_S` three times
-in a row, or the memory rose by more than `MAX_MIB`; an input that is neither answered nor dead-lettered ends it with
-its traceback, and its bytes in hexadecimal.
+Each of the wire formats gets as many, or those that are named (`--form json`).  Prints one line of JSON for each: how
+many had which outcome, the longest step of the event loop and the slowest input, CPU seconds, and how much the process'
+peak memory rose, MiB.  Ends with 1 if a step took more than `MAX_STEP_S` three times in a row, or the memory rose by
+more than `MAX_MIB`; an input that is neither answered nor dead-lettered ends it with its traceback, and its bytes in
+hexadecimal.
 """
 
 import argparse
@@ -14,11 +15,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
 from typing import Any
 
 from tests.fuzz.chain import Chain, Played
-from tests.fuzz.mutations import byte_strings, events
+from tests.fuzz.forms import FORMS, Form, changed_events, valid_messages
+from tests.fuzz.mutations import byte_strings, events, messages
 from tests.support.patience import cpu_slowness
 from worker.core.codec import avro_schemas
 from worker.core.errors import Poison
@@ -58,18 +61,24 @@ class Found:
         }
 
 
-def play_bytes(chain: Chain, chance: Random, number: int) -> Found:
-    """Play mutated byte strings."""
+def play_bytes(chain: Chain, chance: Random, number: int, form: Form | None = None) -> Found:
+    """Play mutated byte strings; `form` is None for Avro."""
     found = Found()
-    for data in byte_strings(chance, number):
+    valid = messages if form is None else partial(valid_messages, form)
+    for data in byte_strings(chance, number, valid):
         with _named(data):
             found.add(lambda data=data: chain.play(data))  # type: ignore[misc]
     return found
 
 
-def play_events(chain: Chain, chance: Random, number: int) -> Found:
+def play_events(chain: Chain, chance: Random, number: int, form: Form | None = None) -> Found:
     """Play events of another structure; a schema that is refused is an outcome, too."""
     found = Found()
+    for value in changed_events(form, chance, number) if form is not None else ():
+        with _named(value):
+            found.add(lambda value=value: chain.play(value))  # type: ignore[misc]
+    if form is not None:
+        return found
     for text, payload in events(chance, number):
         framed = b"\0\0\0\0\1" + payload
         with _named(text.encode() + b"\n" + framed):
@@ -103,18 +112,26 @@ def main() -> int:
     parser.add_argument("--bytes", type=int, default=100_000, help="mutated byte strings (default: %(default)s)")
     parser.add_argument("--events", type=int, default=10_000, help="mutated events (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="of the mutations (default: %(default)s)")
+    parser.add_argument("--form", choices=("avro", *FORMS), action="append", help="wire format (default: each)")
     asked = parser.parse_args()
-    chain = Chain()
-    play_bytes(chain, Random(0), 2_000)  # fills the caches
-    play_events(chain, Random(0), 500)
+    return max(_played(name, asked) for name in asked.form or ("avro", *FORMS))
+
+
+def _played(name: str, asked: argparse.Namespace) -> int:
+    """Play one wire format; return 1 if it was slow or large."""
+    form = FORMS.get(name)
+    chain = Chain(form.reader if form else None)
+    play_bytes(chain, Random(0), 2_000, form)  # fills the caches
+    play_events(chain, Random(0), 500, form)
     gc.freeze()
     before_mib = peak_mib()
     found = {
-        "bytes": play_bytes(chain, Random(asked.seed), asked.bytes),
-        "events": play_events(chain, Random(asked.seed), asked.events),
+        "bytes": play_bytes(chain, Random(asked.seed), asked.bytes, form),
+        "events": play_events(chain, Random(asked.seed), asked.events, form),
     }
     risen_mib = peak_mib() - before_mib
-    print(json.dumps({name: one.told() for name, one in found.items()} | {"risen_mib": round(risen_mib, 1)}))
+    told = {kind: one.told() for kind, one in found.items()}
+    print(json.dumps({"form": name, **told, "risen_mib": round(risen_mib, 1)}), flush=True)
     slow = max(one.longest_step_s for one in found.values()) > MAX_STEP_S * cpu_slowness()
     return int(slow or risen_mib > MAX_MIB)
 

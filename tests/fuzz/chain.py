@@ -11,6 +11,7 @@ from tests.support.foreign import OWN_TEXT, schema_with
 from worker.core.codec import avro_schemas, framing, impression as codec
 from worker.core.codec.avro_encoder import Encoder
 from worker.core.codec.avro_schemas import Schema
+from worker.core.codec.input_forms import InputForm
 from worker.core.delivery.response_encoder import Outgoing
 from worker.core.errors import Poison
 from worker.core.prompts.prompt import Prompt
@@ -50,9 +51,13 @@ class Played:
 
 
 class Chain:
-    """Plays records; anything but an answer or a `Poison` leaves `play` as the error that it is."""
+    """Plays records; anything but an answer or a `Poison` leaves `play` as the error that it is.
 
-    def __init__(self) -> None:
+    `form` is the format, by default Avro with the schemas of `WRITERS`.
+    """
+
+    def __init__(self, form: InputForm | None = None) -> None:
+        self._form = form
         self._profile = load("mirror-v1")
         self._asking = Asking(
             self._profile, Depths(), 2, 10, seeded=True, tokenise=_tokenise, max_prompt_tokens=MAX_PROMPT_TOKENS
@@ -80,11 +85,15 @@ class Chain:
         return Played(refused.reason, timed.longest_s, timed.total_s)
 
     def _decode(self, value: bytes, schema: Schema | None) -> Impression:
+        if self._form is not None:
+            found = self._form.read(value, (), None)[1]
+            assert found is not None
+            return found
         ref, payload = framing.split(value, ())
-        found = self._schemas.get((ref.kind, ref.value)) if schema is None else schema
-        if found is None:
+        writer = self._schemas.get((ref.kind, ref.value)) if schema is None else schema
+        if writer is None:
             raise Poison(Reason.SCHEMA, "no such schema")
-        return codec.decode(payload, found)
+        return codec.decode(payload, writer)
 
     def _answering(self, one: Record, impression: Impression, timed: "_Timed") -> Steps[None]:
         prepared = yield from preparing(one, impression, self._asking)

@@ -1,7 +1,7 @@
 """Inputs that are nearly valid: byte strings made of valid messages, and events whose schema has another structure."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from random import Random
 from typing import Any, NamedTuple
@@ -48,12 +48,14 @@ def messages(chance: Random) -> list[bytes]:
     return [avro_encoder.Encoder("RecommendationImpression").encode(event), *by_id]
 
 
-def byte_strings(chance: Random, number: int) -> Iterator[bytes]:
+def byte_strings(
+    chance: Random, number: int, valid_messages: Callable[[Random], list[bytes]] = messages
+) -> Iterator[bytes]:
     """Yield byte strings, most of them a valid message with one to eight changes, one in fifty of them random."""
     valid: list[bytes] = []
     for index in range(number):
         if index % 500 == 0:
-            valid = messages(chance)
+            valid = valid_messages(chance)
         if chance.random() < 0.02:
             yield chance.choice((b"", valid[0][:10], b"\0\0\0\0\1")) + chance.randbytes(chance.randrange(200))
             continue
@@ -102,7 +104,7 @@ def events(chance: Random, number: int) -> Iterator[Event]:
             if chance.random() < 0.5:
                 _change_schema(schema, chance)
             else:
-                _change_value(value, chance)
+                change_value(value, chance)
         yield Event(json.dumps(schema), encode(schema, value, chance, lies=chance.choice((0.0, 0.0, 0.02))))
 
 
@@ -123,13 +125,19 @@ def _change_schema(schema: Any, chance: Random) -> None:
             chance.shuffle(fields)
 
 
-def _change_value(value: Any, chance: Random) -> None:
-    places = list(_places(value))
-    holder, key = chance.choice(places)
+def change_value(value: Any, chance: Random) -> None:
+    """Change one value, or the entries of a list."""
+    found = list(places(value))
+    holder, key = chance.choice(found)
     if isinstance(holder[key], list) and holder[key]:
         _change_list(holder[key], chance)
         return
-    holder[key] = chance.choice((
+    holder[key] = junk_value(chance)
+
+
+def junk_value(chance: Random) -> Any:
+    """Return a value that few fields want."""
+    return chance.choice((
         None, chance.choice(TEXTS), chance.choice(HOSTILE), chance.choice(NUMBERS), chance.choice(FLOATS),
         chance.randbytes(5), [], {}, "x" * chance.choice((300, 20_000)),
     ))  # fmt: skip
@@ -156,9 +164,9 @@ def _records(schema: Any) -> Iterator[dict[str, Any]]:
             yield from _records(inner)
 
 
-def _places(value: Any) -> Iterator[tuple[Any, Any]]:
+def places(value: Any) -> Iterator[tuple[Any, Any]]:
     """Yield every place of a value: its holder, and its key or index there."""
     pairs = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, inner in list(pairs):
         yield value, key
-        yield from _places(inner)
+        yield from places(inner)

@@ -9,6 +9,7 @@ import pytest
 
 from tests.fuzz.__main__ import MAX_STEP_S, play_bytes, play_events
 from tests.fuzz.chain import ANSWERED, Chain
+from tests.fuzz.forms import FORMS, valid_messages
 from tests.fuzz.guided import CORPUS
 from tests.fuzz.mutations import messages
 from tests.support.patience import cpu_slowness, patience
@@ -40,6 +41,19 @@ def test_events_of_another_structure_are_answered_or_dead_lettered(chain: Chain)
     assert found.outcomes.total() == NUM_EVENTS
     assert {ANSWERED, "avro", "utf8", "limit", "invalid", "schema"} <= found.outcomes.keys()
     assert found.longest_step_s < MAX_STEP_S * cpu_slowness()
+
+
+@pytest.mark.parametrize("name", sorted(FORMS))
+def test_json_and_protobuf_are_answered_or_dead_lettered_too(name: str) -> None:
+    form = FORMS[name]
+    chain = Chain(form.reader)
+    valid = [chain.play(message).outcome for seed in range(20) for message in valid_messages(form, Random(seed))]
+    assert set(valid) == {ANSWERED}
+    changed, built = play_bytes(chain, Random(7), NUM_BYTES, form), play_events(chain, Random(7), NUM_EVENTS, form)
+    assert (changed.outcomes.total(), built.outcomes.total()) == (NUM_BYTES, NUM_EVENTS)
+    assert {ANSWERED, name, "utf8", "magic"} <= changed.outcomes.keys()
+    assert {ANSWERED, "limit", "invalid"} <= built.outcomes.keys()
+    assert max(changed.longest_step_s, built.longest_step_s) < MAX_STEP_S * cpu_slowness()
 
 
 @pytest.mark.parametrize("path", sorted(CORPUS.iterdir()), ids=lambda path: path.name[:8])

@@ -23,12 +23,13 @@ from worker.cli import finished_tests, item_facts, replay_sources
 from worker.cli.replay_sources import Impressions
 from worker.core.codec import framing, impression as codec, json_reader
 from worker.core.codec.avro_encoder import Encoder
+from worker.core.codec.input_forms import ProtobufInput
 from worker.core.codec.mapping import EventMapping
 from worker.core.errors import BadSettings, Fatal, Poison, Retryable
 from worker.core.records import Record
 from worker.core.topics.topic_patterns import is_pattern
 from worker.kafka import admin, registry
-from worker.settings import Settings
+from worker.settings import Settings, input_forms
 
 ACCEPT_S = 15.0  # how long a worker may take to answer
 
@@ -132,10 +133,13 @@ def decoded_letter(settings: Settings, letter: Record) -> tuple[object, str | No
         return None, None
     if settings.input_format == "json":
         return _json_letter(letter)
-    schemas = registry.Schemas(settings.schema_registry_url, settings.schema_registry_auth_file)
+    form, schemas = input_forms.load(settings), registry.schemas(settings)
     try:
-        ref, payload = framing.split(letter.value, letter.headers)
-        return codec.decode_plain(payload, schemas.fetch_now(ref), "RecommendationImpression"), None
+        if isinstance(form, ProtobufInput):
+            ref = form.schema_of(letter.value, letter.headers)
+            return form.plain(letter.value, letter.headers, schemas.fetch_now(ref) if ref else None)[2], None
+        named, payload = framing.split(letter.value, letter.headers)
+        return codec.decode_plain(payload, schemas.avro_now(named), "RecommendationImpression"), None
     except (Poison, Retryable) as error:
         return None, str(error)
 

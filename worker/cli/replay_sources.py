@@ -18,6 +18,7 @@ from worker.core.codec import impression as codec, json_reader
 from worker.core.codec.avro_encoder import Encoder, JsonEncoder
 from worker.core.codec.json_reader import FILE_RULES, JsonRules
 from worker.core.codec.mapping import EventMapping, TableForm
+from worker.core.codec.protobuf_encoder import ProtobufEncoder
 from worker.core.errors import BadSettings, Poison
 from worker.core.outcomes import Outcome
 from worker.core.records import Impression, Message
@@ -140,7 +141,7 @@ def messages(
     *,
     topic: str,
     outcomes_topic: str | None,
-    impressions: Encoder | JsonEncoder,
+    impressions: Encoder | JsonEncoder | ProtobufEncoder,
     outcomes: Encoder,
 ) -> Iterator[Message]:
     """Encode each impression and, with a topic for them, each outcome; the key is the user's id."""

@@ -131,7 +131,7 @@ class _Decoder:
             return None
         try:
             ref, payload = framing.split(record.value, record.headers)
-            return codec.decode_plain(payload, self._schemas.fetch_now(ref), name)
+            return codec.decode_plain(payload, self._schemas.avro_now(ref), name)
         except Poison:
             return None
 

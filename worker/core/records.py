@@ -29,10 +29,10 @@ MAX_ITEMS = 200  # items of one slate; the first ones of a longer slate are kept
 MAX_HISTORY = 250
 MAX_ENTRIES = 10_000  # entries of all maps of one impression: three for each of 16 x 200 items
 # A time outside these years is one in another unit: the wrong one of seconds, milliseconds, microseconds and
-# nanoseconds is off by 1,000 or more, so it means 1970 to 1971 or a year after 19,900.  The oldest of MovieLens's
-# ratings is of 1995.
-MIN_YEAR, MAX_YEAR = 1990, 2099
-MIN_TIME_US = 631_152_000_000_000  # 1990-01-01 UTC
+# nanoseconds is off by 1,000 or more.  Milliseconds and seconds of any year to 2099 are, as microseconds, before March
+# 1970, and nanoseconds of any year from 1971 on are after 2970.
+MIN_YEAR, MAX_YEAR = 1971, 2099
+MIN_TIME_US = 31_536_000_000_000  # 1971-01-01 UTC
 MAX_TIME_US = 4_102_444_799_999_999  # the last of 2099 UTC
 
 # Only valid entries count against a length, so a million bad ones, 1 MB, would be a million problems: 10 s and 1.6 GB.
@@ -332,6 +332,9 @@ class Reason(StrEnum):
 
     JSON = "json"
     """The value is not JSON, no object, or has one field twice; `ms-detail` says where, for the producer."""
+
+    PROTOBUF = "protobuf"
+    """The bytes are no Protobuf message of their type; `ms-detail` says where, for the producer."""
 
     UTF8 = "utf8"
     """A text is not UTF-8; `ms-detail` names the field, for the producer."""

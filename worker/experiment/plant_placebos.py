@@ -19,6 +19,7 @@ from worker.experiment.definition import check_known
 from worker.experiment.quality.placebos import Placebo, placebo
 from worker.kafka import admin, registry
 from worker.kafka.follower import Following, Reached
+from worker.settings import input_forms
 from worker.settings.groups import KafkaClientSettings
 
 LEAST_DECOYS = 50  # of a domain: fewer would come again and again
@@ -77,7 +78,7 @@ def plant(
     if settings.mapping is not None:
         raise BadSettings(f"mapping: placebos are impressions, and {topic} has events for {settings.mapping}")
     encoder = registry.impressions_encoder(settings, topic)
-    schemas = registry.Schemas(settings.schema_registry_url, settings.schema_registry_auth_file)
+    schemas = registry.schemas(settings)
     following, publisher = Following(settings, [topic], Reached({})), admin.Publisher(settings)
     decoys, sent, num_read = Decoys(), Counter[str](), 0
     known: set[str] = set()
@@ -101,6 +102,8 @@ def plant(
 def _decoded(
     records: Iterable[Record], schemas: registry.Schemas, settings: KafkaClientSettings
 ) -> Iterator[Impression]:
+    form = input_forms.load(settings)
     for record in records:
         with suppress(Poison):  # the worker dead-letters it
-            yield registry.impression_of(record, schemas, settings)
+            if (impression := registry.impression_of(record, schemas, form)) is not None:
+                yield impression

@@ -10,25 +10,28 @@ The caches of foreign schemas are bounded in bytes, and our own schemas are neve
 """
 
 import asyncio
-import json
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 from urllib.parse import quote
 from uuid import UUID
 
 from worker.core.bounded_cache import BytesLru
-from worker.core.codec import avro_encoder, avro_schemas, framing, impression as codec
+from worker.core.codec import avro_encoder, avro_schemas
 from worker.core.codec.framing import SchemaRef, SchemaRefKind
+from worker.core.codec.input_forms import InputForm, WriterSchema
+from worker.core.codec.protobuf_encoder import ProtobufEncoder
 from worker.core.errors import BadSettings, Poison, Retryable
 from worker.core.records import Impression, Reason, Record
 from worker.core.service_requests import RegistryWatch
 from worker.kafka.registry_client import NoSuchSchema, RegistryClient
+from worker.kafka.schema_kinds import AvroKind, Named, ProtobufKind, SchemaKind
 from worker.settings.groups import KafkaSettings
 
 T = TypeVar("T")
+Encodes: TypeAlias = avro_encoder.Encoder | avro_encoder.JsonEncoder | ProtobufEncoder
 
 NEGATIVE_TTL_S = 60.0  # how long "no such schema" and a rejected schema are cached
 MAX_SCHEMA_BYTES = 64 << 20  # of parsed foreign schemas: 180 of the size of our impression's, the largest that we know
@@ -48,6 +51,7 @@ class _Reference:
 
     subject: str
     version: int
+    name: str = ""  # by which Protobuf imports it
 
     def __str__(self) -> str:
         return f"{ascii(self.subject)[1:-1][:100]} version {self.version}"
@@ -81,28 +85,35 @@ class _Found:
 class Schemas:
     """Fetches, parses and caches writer schemas.
 
-    `url` is the registry's address, None for our own schemas only; `auth_file` holds user:password.  The constructor
-    raises `BadSettings` if one of them cannot be used.
+    `url` is the registry's address, None for our own schemas only; `auth_file` holds user:password; `kind` is what they
+    are, Avro by default.  The constructor raises `BadSettings` if one of them cannot be used.
     """
 
-    def __init__(self, url: str | None, auth_file: Path | None = None, watch: RegistryWatch | None = None) -> None:
+    def __init__(
+        self,
+        url: str | None,
+        auth_file: Path | None = None,
+        watch: RegistryWatch | None = None,
+        kind: SchemaKind | None = None,
+    ) -> None:
         self._client = RegistryClient(url, auth_file, watch) if url else None
+        self._kind: SchemaKind = kind or AvroKind()
         self._own: dict[SchemaRef, avro_schemas.Schema] = {
             SchemaRef(
                 SchemaRefKind.FINGERPRINT, avro_schemas.schema_fingerprint(avro_schemas.schema_text(name)).hex()
             ): avro_schemas.own_schema(name)
             for name in avro_schemas.OWN
         }
-        self._foreign = BytesLru[SchemaRef, avro_schemas.Schema](MAX_SCHEMA_BYTES)
+        self._foreign = BytesLru[SchemaRef, WriterSchema](MAX_SCHEMA_BYTES)
         self._documents = BytesLru[_Reference, _Document](MAX_DOCUMENT_BYTES)
         self._asking: dict[_Reference, asyncio.Future[_Document]] = {}
         self._refused = BytesLru[SchemaRef, tuple[float, Poison]](MAX_REFUSED_BYTES)
 
-    def known(self, ref: SchemaRef) -> avro_schemas.Schema | None:
+    def known(self, ref: SchemaRef) -> WriterSchema | None:
         """Return a writer schema that is cached; None if it must be fetched."""
         return self._own.get(ref) or self._foreign.get(ref)
 
-    async def fetch(self, ref: SchemaRef) -> avro_schemas.Schema:
+    async def fetch(self, ref: SchemaRef) -> WriterSchema:
         """Return a writer schema.
 
         Raises `Poison` if the registry does not have it or it is invalid, `Retryable` if the registry does not answer.
@@ -115,11 +126,8 @@ class Schemas:
         try:
             root = await self._root(ref)
             references = await self._follow(root)
-            own = avro_schemas.as_own(root.text)
-            if own is None:
-                schema = await asyncio.to_thread(avro_schemas.writer_schema, root.text, references)
-            else:
-                schema = own
+            own = self._kind.own(root.text)
+            schema = await asyncio.to_thread(self._kind.parse, root.text, references) if own is None else own
         except Poison as poison:
             num_bytes = REFUSED_BYTES + len(str(poison))
             self._refused.put(ref, (time.monotonic(), poison), num_bytes=num_bytes)
@@ -130,10 +138,16 @@ class Schemas:
             self._foreign.put(ref, schema, num_bytes=schema.num_bytes)
         return schema
 
-    def fetch_now(self, ref: SchemaRef) -> avro_schemas.Schema:
+    def fetch_now(self, ref: SchemaRef) -> WriterSchema:
         """Return a writer schema as `fetch` does; blocks, tries twice, not for use in a running event loop."""
         known = self.known(ref)
         return asyncio.run(_some_times(lambda: self.fetch(ref))) if known is None else known
+
+    def avro_now(self, ref: SchemaRef) -> avro_schemas.Schema:
+        """Return an Avro schema as `fetch_now` does, of a kind of schemas that is Avro."""
+        schema = self.fetch_now(ref)
+        assert isinstance(schema, avro_schemas.Schema)
+        return schema
 
     async def _root(self, ref: SchemaRef) -> _Document:
         if self._client is None or ref.kind is SchemaRefKind.FINGERPRINT:
@@ -145,19 +159,18 @@ class Schemas:
             f"ids/{int(ref.value)}" if ref.kind is SchemaRefKind.ID else f"guids/{UUID(hex=ref.value)}"
         )  # a GUID with dashes
         try:
-            return _document(
-                await self._client.call("GET", f"/schemas/{place}"), f"{ref.kind} {ref.value}", self._client.shown
-            )
+            answer = await self._client.call("GET", f"/schemas/{place}{'?' * bool(self._kind.query)}{self._kind.query}")
+            return _document(answer, f"{ref.kind} {ref.value}", self._client.shown, self._kind)
         except NoSuchSchema as error:
             message = f"writer schema {ref.kind} {ref.value} is not in the registry ({error})"
             raise Poison(Reason.SCHEMA, message) from error
 
-    async def _follow(self, root: _Document) -> Sequence[str]:
-        """Return the texts of all schemas that one refers to, directly or not, dependencies first."""
+    async def _follow(self, root: _Document) -> Sequence[Named]:
+        """Return all schemas that one refers to, directly or not, with their names, dependencies first."""
         found = _Found(num_bytes=root.num_bytes)
         for reference in root.references:
             await self._visit(reference, (), found)
-        return list(found.texts.values())
+        return [(reference.name, text) for reference, text in found.texts.items()]
 
     async def _visit(self, reference: _Reference, path: tuple[_Reference, ...], found: _Found) -> None:
         if reference in path:
@@ -196,11 +209,11 @@ class Schemas:
     async def _ask(self, reference: _Reference) -> _Document:
         assert self._client is not None
         try:
-            answer = await self._client.call("GET", reference.path)
+            answer = await self._client.call("GET", f"{reference.path}{'&' * bool(self._kind.query)}{self._kind.query}")
         except NoSuchSchema as error:
             message = f"writer schema refers to {reference}, which is not in the registry ({error})"
             raise Poison(Reason.SCHEMA, message) from error
-        document = _document(answer, str(reference), self._client.shown)
+        document = _document(answer, str(reference), self._client.shown, self._kind)
         self._documents.put(reference, document, num_bytes=document.num_bytes)
         return document
 
@@ -242,20 +255,28 @@ def encoder(url: str | None, auth_file: Path | None, topic: str, name: str) -> a
     return avro_encoder.Encoder(name, schema_id=schema_id(url, auth_file, f"{topic}-value", name) if url else None)
 
 
-def impressions_encoder(settings: KafkaSettings, topic: str) -> avro_encoder.Encoder | avro_encoder.JsonEncoder:
-    """Return an encoder of impressions in the input's format.  Raises as `schema_id`."""
+def impressions_encoder(settings: KafkaSettings, topic: str) -> Encodes:
+    """Return an encoder of impressions in the input's format.  Raises as `schema_id`, and `BadSettings`."""
     if settings.input_format == "json":
         return avro_encoder.JsonEncoder()
+    if settings.input_format == "protobuf":
+        if settings.protobuf_descriptors is not None:
+            raise BadSettings(f"protobuf_descriptors: {topic} has messages of other types than what is written here")
+        return ProtobufEncoder()
     return encoder(settings.schema_registry_url, settings.schema_registry_auth_file, topic, "RecommendationImpression")
 
 
-def impression_of(record: Record, schemas: Schemas, settings: KafkaSettings) -> Impression:
-    """Return a record's impression, in the input's format; blocks.  Raises `Poison`, `Retryable`."""
-    value, rules = record.value or b"", settings.json_rules
-    if rules is not None:
-        return codec.decode_json(framing.split_json(value, record.headers)[1], rules)
-    ref, payload = framing.split(value, record.headers)
-    return codec.decode(payload, schemas.fetch_now(ref))
+def schemas(settings: KafkaSettings, watch: RegistryWatch | None = None) -> Schemas:
+    """Return the writer schemas of the input.  Raises `BadSettings`."""
+    kind = ProtobufKind() if settings.input_format == "protobuf" else AvroKind()
+    return Schemas(settings.schema_registry_url, settings.schema_registry_auth_file, watch, kind)
+
+
+def impression_of(record: Record, known: Schemas, form: InputForm) -> Impression | None:
+    """Return a record's impression, None for an event that no mapping is for; blocks.  Raises `Poison`, `Retryable`."""
+    value = record.value or b""
+    ref = form.schema_of(value, record.headers)
+    return form.read(value, record.headers, known.fetch_now(ref) if ref else None)[1]
 
 
 def _body(name: str) -> dict[str, str]:
@@ -292,14 +313,19 @@ def _id(answer: Mapping[str, Any], subject: str, client: RegistryClient) -> int:
     return found
 
 
-def _document(answer: Mapping[str, Any], what: str, registry: str) -> _Document:
-    """Check the shape of an answer.  Raises `Retryable` if it is not a registry's, `Poison` if it is not Avro."""
+def _document(answer: Mapping[str, Any], what: str, registry: str, wanted: SchemaKind) -> _Document:
+    """Check the shape of an answer.  Raises `Retryable` if no registry gave it, `Poison` if it is of another kind."""
     text, kind, references = answer.get("schema"), answer.get("schemaType"), answer.get("references")
     if not isinstance(text, str) or not isinstance(kind, str | None) or not isinstance(references, list | None):
         raise _other_shape(registry, what, "schema")
-    if kind not in {None, "AVRO"}:
-        raise Poison(Reason.SCHEMA, f"writer schema {what} is {ascii(kind)[1:-1][:20]}, want AVRO")
-    if not _is_json(text):  # a registry validates what it stores
+    if kind not in wanted.words:
+        raise Poison(Reason.SCHEMA, f"writer schema {what} is {ascii(kind or 'AVRO')[1:-1][:20]}, want {wanted.wanted}")
+    if not wanted.is_text(text):
+        if wanted.query:
+            raise Retryable(
+                f"schema registry {registry} has no `{wanted.query}` for {what}: set protobuf_descriptors to a file of"
+                " `protoc --include_imports --descriptor_set_out=FILE`"
+            )
         raise _other_shape(registry, what, "schema")
     found = [_reference(one) for one in references or ()]
     if None in found:
@@ -312,16 +338,10 @@ def _reference(answer: object) -> _Reference | None:
     subject = answer.get("subject") if isinstance(answer, dict) else None
     version = answer.get("version") if isinstance(answer, dict) else None
     if isinstance(subject, str) and isinstance(version, int) and not isinstance(version, bool):
-        return _Reference(subject, version) if subject and (version > 0 or version == -1) else None
+        name = answer.get("name") if isinstance(answer, dict) else None
+        known = name if isinstance(name, str) else ""
+        return _Reference(subject, version, known) if subject and (version > 0 or version == -1) else None
     return None
-
-
-def _is_json(text: str) -> bool:
-    try:
-        json.loads(text)
-    except (ValueError, RecursionError):
-        return False
-    return True
 
 
 def _other_shape(registry: str, what: str, name: str) -> Retryable:

@@ -3,8 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from worker.core.codec.json_reader import JsonRules
-from worker.core.codec.mapping import EventMapping
+from worker.core.codec.input_forms import InputForm
 from worker.core.delivery.dead_letter import to_message
 from worker.core.records import DeadLetter, Message
 from worker.core.simulation.prepare import Asking
@@ -31,7 +30,7 @@ class Rules:
     drain_timeout_s: float
     questions: QuestionSet | None = None  # None: what a definition's metrics need
     steering: Callable[[], Steering] = Steering  # what the definitions say now
-    json: JsonRules | EventMapping | None = None  # of the input; None: it is Avro
+    form: InputForm | None = None  # of the input; None: it is Avro
     privacy: Privacy = EVERYTHING
 
     def admission(self) -> Admission:

@@ -5,13 +5,11 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from worker.core.codec import framing, impression as codec
-from worker.core.codec.avro_schemas import Schema
+from worker.core.codec import framing
 from worker.core.codec.framing import SchemaRef
-from worker.core.codec.json_reader import JsonRules
-from worker.core.codec.mapping import EventMapping
+from worker.core.codec.input_forms import AvroInput, InputForm, WriterSchema
 from worker.core.errors import Poison, Retryable
-from worker.core.records import Headers, Impression, Reason, Record
+from worker.core.records import Impression, Reason, Record
 from worker.core.simulation.sampling import Skip, UserBudget
 from worker.core.steering.steering import Admission, QuestionPlan
 from worker.pipeline.ports import WriterSchemas
@@ -25,7 +23,7 @@ MAX_FETCHES = 8  # schemas that are asked for at once: a flood of unknown ids mu
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """An impression, who wrote it, and how it is asked; plain JSON has no schema."""
+    """An impression, who wrote it, and how it is asked; plain JSON and plain Protobuf have no schema."""
 
     impression: Impression
     schema: SchemaRef | None
@@ -35,9 +33,8 @@ class Decoded:
 class Decoder:
     """Decodes, validates and samples, one record at a time.
 
-    `json` has the rules or the mapping of a JSON input, None where it is Avro.  JSON names its own fields, so its
-    schema, if it names one, is never fetched.  `wall` gives seconds since 1970, for the age of events.  `outages` has
-    the schemas whose last fetch failed, and why.
+    `form` is the format of the input, Avro by default.  `wall` gives seconds since 1970, for the age of events.
+    `outages` has the schemas whose last fetch failed, and why.
     """
 
     def __init__(
@@ -46,20 +43,25 @@ class Decoder:
         admission: Admission,
         user_budget: UserBudget,
         *,
-        json: JsonRules | EventMapping | None = None,
+        form: InputForm | None = None,
         wall: Callable[[], float],
     ) -> None:
-        self._json = json
+        self._form: InputForm = form or AvroInput()
         self._schemas, self._admission, self._user_budget, self._wall = schemas, admission, user_budget, wall
         self._fetching = asyncio.Semaphore(MAX_FETCHES)
         self.outages: dict[SchemaRef, str] = {}
 
     def missing(self, record: Record) -> SchemaRef | None:
         """Return the writer schema to fetch before a record can be decoded; None if nothing must be fetched."""
-        ref = _ref(record) if self._json is None else None
+        ref = self._needed(record)
         return ref if ref is not None and self._schemas.known(ref) is None else None
 
-    async def fetch(self, ref: SchemaRef) -> Schema:
+    def _needed(self, record: Record) -> SchemaRef | None:
+        if record.problem or record.value is None:
+            return None
+        return self._form.schema_of(record.value, record.headers)
+
+    async def fetch(self, ref: SchemaRef) -> WriterSchema:
         """Return a schema, asking the registry until it answers: an outage delays records and dead-letters none.
 
         Raises `Poison` if the registry has no such schema, or the schema is refused.
@@ -80,7 +82,7 @@ class Decoder:
         finally:
             self.outages.pop(ref, None)
 
-    async def decode(self, record: Record, schema: Schema | None = None) -> Decoded | Skip:
+    async def decode(self, record: Record, schema: WriterSchema | None = None) -> Decoded | Skip:
         """Return a record's impression, or why it is not simulated.
 
         `schema` is its writer's if that was just fetched, else None.  Raises `Poison` with the place of the
@@ -92,7 +94,7 @@ class Decoder:
             raise Poison(Reason.HEADERS, record.problem)
         if record.value is None:
             return Skip.TOMBSTONE
-        ref, impression = await self._read(record.value, record.headers, schema)
+        ref, impression = await self._read(record, record.value, schema)
         if impression is None:
             return Skip.UNMAPPED
         admitted = self._admission.admit(impression, now_s=self._wall())
@@ -101,17 +103,12 @@ class Decoder:
         return Decoded(impression, ref, admitted) if self._is_within_budget(impression) else Skip.USER_BUDGET
 
     async def _read(
-        self, value: bytes, headers: Headers, schema: Schema | None
+        self, record: Record, value: bytes, schema: WriterSchema | None
     ) -> tuple[SchemaRef | None, Impression | None]:
-        if isinstance(self._json, EventMapping):
-            named, text = framing.split_json(value, headers)
-            return named, self._json.decode(text)
-        if self._json is not None:
-            named, text = framing.split_json(value, headers)
-            return named, codec.decode_json(text, self._json)
-        ref, payload = framing.split(value, headers)
-        schema = self._schemas.known(ref) if schema is None else schema
-        return ref, codec.decode(payload, await self.fetch(ref) if schema is None else schema)
+        needed = self._needed(record) if schema is None else None
+        if needed is not None:
+            schema = self._schemas.known(needed) or await self.fetch(needed)
+        return self._form.read(value, record.headers, schema)
 
     def _is_within_budget(self, impression: Impression) -> bool:
         """Count an event of its user's day; log once that more users came than can be counted."""

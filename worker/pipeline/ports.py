@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from worker.core.codec.avro_schemas import Schema
 from worker.core.codec.framing import SchemaRef
+from worker.core.codec.input_forms import WriterSchema
 from worker.core.delivery.handover_messages import (
     Assigned,
     Flush,
@@ -145,10 +145,10 @@ class Sink(Protocol):
 class WriterSchemas(Protocol):
     """Writer schemas by reference; the registry's, and our own."""
 
-    def known(self, ref: SchemaRef) -> Schema | None:
+    def known(self, ref: SchemaRef) -> WriterSchema | None:
         """Return a schema without asking the registry; None if it must be fetched."""
 
-    async def fetch(self, ref: SchemaRef) -> Schema:
+    async def fetch(self, ref: SchemaRef) -> WriterSchema:
         """Return a schema, asking the registry if need be; one try.
 
         Raises `Poison` (`Reason.SCHEMA`) if there is none or it is refused, `Retryable` if the registry does

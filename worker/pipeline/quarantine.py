@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from worker.core.blockers import Blocker, Blockers, told
-from worker.core.codec.avro_schemas import Schema
+from worker.core.codec.input_forms import WriterSchema
 from worker.core.delivery.handover import Handover
 from worker.core.errors import Poison
 from worker.core.records import Partition, Record
@@ -219,7 +219,7 @@ class Quarantine:
         else:
             self._waits.wait(ref, attempt)
 
-    async def _decode(self, attempt: Attempt, schema: Schema | None) -> None:
+    async def _decode(self, attempt: Attempt, schema: WriterSchema | None) -> None:
         try:
             decoded = await self._decoder.decode(attempt.entry.record, schema)
         except Poison as poison:

@@ -11,8 +11,8 @@ from collections.abc import Awaitable, Callable, Collection, Coroutine
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from worker.core.codec.avro_schemas import Schema
 from worker.core.codec.framing import SchemaRef
+from worker.core.codec.input_forms import WriterSchema
 from worker.core.errors import Poison
 from worker.core.records import Partition
 from worker.core.resilience.decode_breaker import Unit
@@ -67,7 +67,7 @@ class SchemaWaits:
         flight: RecordsInFlight,
         watch: StaleWatch,
         *,
-        decode: Callable[[Attempt, Schema], Awaitable[None]],
+        decode: Callable[[Attempt, WriterSchema], Awaitable[None]],
         refuse: Callable[[Attempt, Poison], None],
         spawn: Callable[[Coroutine[object, object, None]], asyncio.Task[None]],
     ) -> None:
@@ -126,7 +126,7 @@ class SchemaWaits:
 
     async def _fetch(self, ref: SchemaRef) -> None:
         """Fetch a schema, for as long as it takes, and pass on what waits for it."""
-        found: Schema | Poison
+        found: WriterSchema | Poison
         try:
             found = await self._decoder.fetch(ref)
         except Poison as poison:

@@ -243,7 +243,7 @@ async def answer_all(
         source=source,
         engine=engine,
         sink=sink,
-        schemas=_schemas(settings, telemetry),
+        schemas=registry.schemas(settings, telemetry),
         watch=telemetry,
         rules=rules,
         outgoing=outgoing,

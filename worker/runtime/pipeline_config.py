@@ -16,7 +16,7 @@ from worker.core.simulation.sampling import Sampling, UserBudget
 from worker.core.steering.steering import Steering
 from worker.pipeline.config import Rules
 from worker.pipeline.ports import Engine
-from worker.settings import Settings, mappings, prompt_profiles, redactors, secret_files
+from worker.settings import Settings, input_forms, prompt_profiles, redactors, secret_files
 from worker.settings.groups import EngineSettings
 
 BROKER_BYTES = 1_000  # what the broker counts beside a message's key, value and headers
@@ -53,7 +53,7 @@ def rules(
         drain_timeout_s=settings.drain_timeout_s,
         questions=QuestionSet(settings.questions) if settings.questions else None,
         steering=steering,
-        json=mappings.load(settings.mapping) if settings.mapping else settings.json_rules,
+        form=input_forms.load(settings),
         privacy=Privacy(
             content=settings.content == "full",
             redactor=redactors.load(settings.redactor),

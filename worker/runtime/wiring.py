@@ -69,7 +69,7 @@ def make_pipeline(
     flight, tasks = RecordsInFlight(window), TaskGroup()
     quarantine = Quarantine(
         loop,
-        Decoder(schemas, rules.admission(), rules.user_budget, json=rules.json, wall=wall),
+        Decoder(schemas, rules.admission(), rules.user_budget, form=rules.form, wall=wall),
         watch,
         flight=flight,
         handover=handover,

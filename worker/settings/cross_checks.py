@@ -16,6 +16,7 @@ from worker.core.errors import BadSettings
 from worker.core.topics.topic_patterns import INTERNAL, TopicPatterns
 from worker.settings import (
     addresses,
+    input_forms,
     kafka_options as librdkafka,
     mappings,
     prompt_profiles,
@@ -142,14 +143,21 @@ def _room(max_tokens: int | None, max_model_len: int) -> Iterator[str]:
 
 
 def _mapping_format(mapping: str | None, input_format: str) -> Iterator[str]:
-    if mapping is not None and input_format != "json":
-        yield "mapping: needs input_format=json"
+    if mapping is not None and input_format == "avro":
+        yield "mapping: needs input_format=json or protobuf"
+
+
+def _protobuf(input_format: str, protobuf_descriptors: Path | None, protobuf_message: str | None) -> Iterator[str]:
+    if protobuf_descriptors is not None and input_format != "protobuf":
+        yield "protobuf_descriptors: needs input_format=protobuf"
+    if (protobuf_descriptors is None) != (protobuf_message is None):
+        yield "protobuf_descriptors and protobuf_message: need each other"
 
 
 _TOGETHER = (
     _read, _written, addresses.topics, addresses.identities, addresses.brokers, addresses.registry, _options, _batch,
     _steering, _reference, _reference_draws, _rates, _member, addresses.servers, _engine, _dtype, _room,
-    _mapping_format,
+    _mapping_format, _protobuf,
 )  # fmt: skip
 
 # -- files
@@ -163,6 +171,14 @@ def _mapping(mapping: str | None) -> Iterator[str]:
     try:
         if mapping is not None and mappings.load(mapping).impressions is None:
             yield f"mapping: {mapping} has no `impression`"
+    except BadSettings as error:
+        yield str(error)
+
+
+def _descriptors(protobuf_descriptors: Path | None, protobuf_message: str | None) -> Iterator[str]:
+    try:
+        if protobuf_descriptors is not None and protobuf_message is not None:
+            input_forms.types(protobuf_descriptors, protobuf_message)
     except BadSettings as error:
         yield str(error)
 
@@ -210,4 +226,6 @@ def _profile(prompt_profile: str) -> Iterator[str]:
         yield str(error)
 
 
-_FILES = (_kafka_secrets, _registry_auth, _chat_template, _mapping, _outcomes_mapping, _redactor, _pseudonyms)
+_FILES = (
+    _kafka_secrets, _registry_auth, _chat_template, _mapping, _outcomes_mapping, _descriptors, _redactor, _pseudonyms,
+)  # fmt: skip

@@ -20,7 +20,6 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic_settings import NoDecode
 
-from worker.core.codec.json_reader import JsonRules
 from worker.core.prompts.prompt import Writing
 from worker.core.suggestions import did_you_mean
 from worker.settings import engines, times
@@ -76,12 +75,19 @@ class KafkaSettings(_Group):
     input_topics: Annotated[list[str], NoDecode, BeforeValidator(_split_topics)] = Field(
         ["impressions"], min_length=1, description="Input topics, comma-separated; `^regex` reads every match"
     )
-    input_format: Literal["avro", "json"] = Field(
+    input_format: Literal["avro", "json", "protobuf"] = Field(
         "avro",
-        description="Format of the impressions; json: plain, or as a registry's JSON Schema serializers write it",
+        description="Format of the impressions; json and protobuf: plain, or as a registry's serializers write it",
+    )
+    protobuf_descriptors: Path | None = Field(
+        None,
+        description="File of `protoc --include_imports --descriptor_set_out`; unset: the registry's types, or ours",
+    )
+    protobuf_message: str | None = Field(
+        None, min_length=1, max_length=512, description="Full name of the message in protobuf_descriptors"
     )
     mapping: str | None = Field(
-        None, min_length=1, description="Mapping of foreign JSON events to impressions, a name or a path"
+        None, min_length=1, description="Mapping of foreign events, JSON or Protobuf, to impressions: a name or a path"
     )
     outcomes_mapping: str | None = Field(
         None,
@@ -136,13 +142,6 @@ class KafkaSettings(_Group):
         None, description="File with a secret; user ids leave as pseudonyms made with it, for workers and readers alike"
     )
     pass_headers: Names = Field([], description="Input headers to copy to the responses, by name")
-
-    @property
-    def json_rules(self) -> JsonRules | None:
-        """How JSON impressions are read; None if they are Avro."""
-        if self.input_format == "avro":
-            return None
-        return JsonRules(refuse_unknown=self.json_unknown_fields == "refuse")
 
 
 class SamplingSettings(_Group):

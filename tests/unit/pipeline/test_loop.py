@@ -29,6 +29,7 @@ from tests.support.world import (
 )
 from worker.core.blockers import Blocker
 from worker.core.codec.avro_encoder import JsonEncoder
+from worker.core.codec.input_forms import JsonInput
 from worker.core.codec.json_reader import JsonRules
 from worker.core.delivery.handover_messages import (
     Aborted,
@@ -998,7 +999,7 @@ async def test_attributes_that_the_prompt_does_not_show_are_logged_once(caplog: 
 @jumping
 async def test_json_is_answered_whether_it_names_a_schema_or_not_and_no_registry_is_asked() -> None:
     text = JsonEncoder().encode(impression())
-    async with working(json=JsonRules()) as world:
+    async with working(form=JsonInput(JsonRules())) as world:
         await world.read(text, b"\x00\x00\x00\x00\x07" + text, b"\xef\xbb\xbf " + text, event())
         await world.committed(A, 4)
     sources = Counter(
@@ -1012,7 +1013,7 @@ async def test_json_is_answered_whether_it_names_a_schema_or_not_and_no_registry
 async def test_mapped_events_are_answered_others_are_counted_and_bad_ones_are_dead_letters() -> None:
     case = json.loads((Path(__file__).parents[1] / "settings" / "mappings" / "ga4.json").read_text())
     texts = [json.dumps(case["event"] | change) for change in ({}, {"event_name": "page_view"}, {"items": 7})]
-    async with working(json=mappings.load("ga4")) as world:
+    async with working(form=JsonInput(mappings.load("ga4"))) as world:
         await world.read(*(text.encode() for text in texts))
         await world.committed(A, 3)
     topics = Counter(message.topic for message in world.sink.log)

@@ -7,6 +7,9 @@ Framings on input, told apart by the first bytes or a header:
     0xC3 0x01 + 8-byte fingerprint     Avro's single-object encoding, CRC-64-AVRO, little-endian
     {                                  plain JSON, without a schema; read where the input's format is JSON, with the
                                        first two framings, which the registry's JSON Schema serializers write
+    0x00 + id + 00 or 02 00 ...        Protobuf: the first two framings, and after the id or the GUID which message of
+                                       the schema's file it is, by indexes: their number and they, zigzag; 00 is [0]
+    anything else                      plain Protobuf, which never starts with 0x00, by the types of the settings
 """
 
 from dataclasses import dataclass
@@ -18,6 +21,8 @@ from worker.core.records import Headers, Reason
 CONFLUENT_MAGIC = 0
 SINGLE_OBJECT_MAGIC = b"\xc3\x01"
 GUID_HEADER = "__value_schema_id"
+GUID_BYTES = 17  # a magic byte and a GUID
+MAX_INDEXES = 16  # messages within messages
 UTF8_MARK = b"\xef\xbb\xbf"
 
 
@@ -51,6 +56,49 @@ def split_json(value: bytes, headers: Headers) -> tuple[SchemaRef | None, bytes]
     raise Poison(Reason.MAGIC, message)
 
 
+def split_protobuf(value: bytes, headers: Headers) -> tuple[SchemaRef | None, tuple[int, ...], bytes]:
+    """Return which schema a Protobuf message names, None for a plain one, which type of it, and its bytes.
+
+    Raises `Poison` (`Reason.MAGIC`) if the value starts as neither of them.
+    """
+    guid = next((data for name, data in headers if name == GUID_HEADER and data), b"")
+    if guid[:1] == b"\x01" and len(guid) > GUID_BYTES:
+        indexes, rest = _indexes(guid[GUID_BYTES:])
+        if not rest:
+            return SchemaRef(SchemaRefKind.GUID, guid[1:GUID_BYTES].hex()), indexes, value
+    if value[:1] != bytes([CONFLUENT_MAGIC]) and value:
+        return None, (), value
+    if _has_id(value):
+        indexes, payload = _indexes(value[5:])
+        return _id_of(value), indexes, payload
+    message = f"{len(value)} bytes that start with 0x{value[:2].hex()}, want a message, or 0x00 and a schema id"
+    raise Poison(Reason.MAGIC, message)
+
+
+def _indexes(data: bytes) -> tuple[tuple[int, ...], bytes]:
+    """Return the indexes that `data` starts with, and the rest.  Raises `Poison` (`Reason.MAGIC`)."""
+    number, at = _zigzag(data, 0)
+    if not 0 <= number <= MAX_INDEXES:
+        raise Poison(Reason.MAGIC, f"{number} message indexes after the schema id, want at most {MAX_INDEXES}")
+    found = []
+    for _ in range(number):
+        index, at = _zigzag(data, at)
+        found.append(index)
+    return tuple(found) or (0,), data[at:]
+
+
+def _zigzag(data: bytes, at: int) -> tuple[int, int]:
+    found = 0
+    for shift in range(0, 35, 7):
+        if at >= len(data):
+            break
+        byte, at = data[at], at + 1
+        found |= (byte & 0x7F) << shift
+        if byte < 0x80:  # noqa: PLR2004 - the last byte of a number
+            return (found >> 1) ^ -(found & 1), at
+    raise Poison(Reason.MAGIC, "no message indexes after the schema id, want them as a registry's serializer has them")
+
+
 def split(value: bytes, headers: Headers) -> tuple[SchemaRef, bytes]:
     """Return which schema wrote a message, and its payload: the rest of `value`, not copied out of a header.
 
@@ -69,7 +117,7 @@ def split(value: bytes, headers: Headers) -> tuple[SchemaRef, bytes]:
 def _guid(headers: Headers) -> str:
     """Return the GUID of a message's schema, hex; "" if no header names one."""
     guid = next((data for name, data in headers if name == GUID_HEADER and data), None)
-    return guid[1:].hex() if guid and guid[0] == 1 and len(guid) == 17 else ""  # noqa: PLR2004 - magic and a GUID
+    return guid[1:].hex() if guid and guid[0] == 1 and len(guid) == GUID_BYTES else ""
 
 
 def _has_id(value: bytes) -> bool:

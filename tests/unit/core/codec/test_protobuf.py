@@ -1,0 +1,264 @@
+"""Protobuf is read as JSON and Avro are, within bounds, whatever the bytes and the descriptors say."""
+
+import re
+from base64 import b64encode
+from random import Random
+from typing import Any
+
+import pytest
+from google.protobuf import descriptor_pb2, struct_pb2, timestamp_pb2, wrappers_pb2
+from google.protobuf.descriptor_pb2 import FieldDescriptorProto as FieldProto
+from hypothesis import given, settings, strategies as st
+
+from tests.support.events import impression
+from tests.support.examples import wild_impression
+from tests.support.protobuf import CLASS, SCHEMAS, descriptor_set, encode_protobuf
+from worker.core.codec import framing, impression as codec, protobuf_reader, protobuf_schemas
+from worker.core.codec.avro_schemas import own_schema
+from worker.core.codec.framing import SchemaRef, SchemaRefKind
+from worker.core.codec.input_forms import ProtobufInput
+from worker.core.codec.json_reader import JsonRules
+from worker.core.codec.mapping_compiler import compile_mapping
+from worker.core.codec.protobuf_encoder import ProtobufEncoder
+from worker.core.errors import Poison
+from worker.core.records import Impression
+
+EVENT = encode_protobuf(impression(0))
+OWN = ProtobufInput(protobuf_schemas.own(), always=True)
+
+
+def read(value: bytes, form: ProtobufInput = OWN) -> Impression:
+    found = form.read(value, (), None)[1]
+    assert found is not None
+    return found
+
+
+def reason_of(value: bytes, form: ProtobufInput = OWN) -> tuple[str, str]:
+    with pytest.raises(Poison) as caught:
+        form.read(value, (), None)
+    return caught.value.reason, str(caught.value)
+
+
+def nested(tag: int, data: bytes) -> bytes:
+    number, length = len(data), b""
+    while number > 0x7F:
+        length, number = length + bytes([number & 0x7F | 0x80]), number >> 7
+    return bytes([tag]) + length + bytes([number]) + data
+
+
+def test_an_impression_that_google_writes_is_read_and_ours_comes_back() -> None:
+    given = codec.impression(impression(3))
+    assert read(encode_protobuf(impression(3))) == given
+    chance = Random(1)
+    for _ in range(100):
+        wild = wild_impression(["Heat", "中文", ""], chance)
+        assert read(ProtobufEncoder().encode(wild)) == wild
+
+
+def test_the_proto_file_says_what_the_descriptors_say_and_what_avro_has() -> None:
+    """Who changes one and forgets another is told here; protoc is not needed to test."""
+    text = (SCHEMAS / "RecommendationImpression.proto").read_text(encoding="utf-8")
+    wanted: dict[str, list[tuple[str, int]]] = {}
+    for name, body in re.findall(r"^(?:message|enum) (\w+) \{\n(.*?)^\}", text, re.DOTALL | re.MULTILINE):
+        wanted[name] = [(field, int(number)) for field, number in re.findall(r"(\w+) = (\d+);", body)]
+    file = descriptor_set().file[-1]
+    found = {one.name: [(field.name, field.number) for field in one.field] for one in file.message_type}
+    found |= {one.name: [(value.name, value.number) for value in one.value] for one in file.enum_type}
+    assert found == wanted
+
+    def fields(record: Any) -> dict[str, set[str]]:
+        inner = [one for each in record.fields for one in _records(each.type)]
+        return {record.name.rpartition(".")[2]: {each.name for each in record.fields}} | {
+            name: names for one in inner for name, names in fields(one).items()
+        }
+
+    avro = fields(own_schema("RecommendationImpression").root)
+    assert {name: {field for field, _ in listed} for name, listed in found.items() if name in avro} == avro
+
+
+def _records(kind: Any) -> list[Any]:
+    return [kind] if kind.kind == "record" else [one for inner in kind.types for one in _records(inner)]
+
+
+@pytest.mark.parametrize(
+    ("value", "reason", "problem"),
+    [
+        (b"", "magic", "0 bytes that start with 0x"),
+        (b"\0\0\0\0\7", "magic", "5 bytes that start with 0x0000"),
+        (b"\0\0\0\0\7\xff\xff\xff\xff\xff\xff", "magic", "no message indexes after the schema id"),
+        (b"\0\0\0\0\7\x60", "magic", "48 message indexes after the schema id"),
+        (EVENT[:-3], "protobuf", "byte "),
+        (EVENT + b"\0", "protobuf", "has a field without a number"),
+        (b"\x0a\x7fabc", "protobuf", "byte 2: has a value of 127 bytes where 3 are left"),
+        (b"\x0f", "protobuf", "has a field of an unknown wire type"),
+        (b"\x08" + b"\xff" * 11, "protobuf", "has a number of more than 10 bytes"),
+        (nested(0x0A, b"\xff\xfe"), "utf8", "event_id: a text that is not UTF-8"),
+        (b"\xfb\x01" * 5_000, "limit", "is nested deeper than 64"),
+        (b"\x3a\x00" * 70_000, "limit", "more than 70,000 values in one record"),
+        (b"\x3a\x00" * 17_000, "limit", "more than 70,000 values in one record"),
+        (b"\x78\x01" * 70_001, "limit", "more than 70,000 values in one record"),
+        (bytes(1) * (3 << 20), "limit", ""),
+        (EVENT + nested(0x3A, b"\x41" + b"\0" * 6 + b"\xf8\x7f"), "invalid", "slates.2.slate_p"),
+    ],
+)  # fmt: skip
+def test_what_is_no_message_is_told_with_its_place(value: bytes, reason: str, problem: str) -> None:
+    if value[:1] == b"\0" and len(value) > 100:
+        value = b"\x0a" + value  # a plain message never starts with 0
+    found = reason_of(value)
+    assert (found[0], problem in found[1]) == (reason, True), found
+
+
+def test_a_newer_writers_fields_and_symbols_are_passed_over() -> None:
+    message = CLASS.FromString(encode_protobuf(impression(1)) + b"\xf8\x06\x01")
+    message.slates[0].role = 77
+    found = read(message.SerializeToString())
+    assert (found.event_id, found.slates[0].role) == (impression(1)["event_id"], "UNKNOWN")
+
+
+def test_a_zero_that_is_set_is_a_zero_and_what_is_not_set_is_missing() -> None:
+    message = CLASS.FromString(encode_protobuf(impression(1)))
+    assert [item.position for item in read(message.SerializeToString()).slates[0].items] == [0, 1, 2]
+    message.slates[0].items[0].ClearField("position")
+    assert reason_of(message.SerializeToString())[1].startswith("slates.0.items.0.position: is missing")
+
+
+def foreign() -> bytes:
+    """Return the descriptors of a shop's event, which no protoc wrote: with what proto has and we have not."""
+    file = descriptor_pb2.FileDescriptorProto(name="shop.proto", package="shop", syntax="proto3")
+    for one in (struct_pb2, timestamp_pb2, wrappers_pb2):
+        file.dependency.append(one.DESCRIPTOR.name)
+    event = file.message_type.add(name="Outer").nested_type.add(name="Shown")
+    kinds = [
+        ("id", FieldProto.TYPE_INT64, "", False), ("at", FieldProto.TYPE_MESSAGE, ".google.protobuf.Timestamp", False),
+        ("user", FieldProto.TYPE_MESSAGE, ".google.protobuf.StringValue", False),
+        ("titles", FieldProto.TYPE_STRING, "", True), ("price", FieldProto.TYPE_FLOAT, "", False),
+        ("more", FieldProto.TYPE_MESSAGE, ".google.protobuf.Struct", False), ("raw", FieldProto.TYPE_BYTES, "", False),
+        ("self", FieldProto.TYPE_MESSAGE, ".shop.Outer.Shown", False), ("numbers", FieldProto.TYPE_INT32, "", True),
+    ]  # fmt: skip
+    for number, (name, kind, named, many) in enumerate(kinds, 1):
+        label = FieldProto.LABEL_REPEATED if many else FieldProto.LABEL_OPTIONAL
+        event.field.add(name=name, number=number, type=kind, type_name=named or None, label=label)
+    return bytes(file.SerializeToString())
+
+
+MAPPING = {
+    "impression": {
+        "event_id": "id", "occurred_at": {"from": "at", "unit": "us"}, "user": {"user_id": "user"},
+        "slates": [{"variant": {"value": "control"}, "items": {"each": "titles", "item_id": "@", "text": "@"}}],
+        "context": {"price": "price", "shelf": "more.shelf", "raw": "raw"},
+    }
+}  # fmt: skip
+
+
+def test_a_foreign_message_is_mapped_by_the_writers_descriptors() -> None:
+    schema = protobuf_schemas.from_registry(b64encode(foreign()).decode())
+    name = schema.name_at((0, 0))
+    assert name == "shop.Outer.Shown"
+    message = schema.type_of(name)(id=7, titles=["a", "b"], price=49.9, raw=b"\xff", numbers=[1, 2])
+    message.at.seconds, message.user.value = 1_793_491_200, "u"
+    message.more.update({"shelf": 3, "deep": {"a": [None, True, 1.5]}})
+    form = ProtobufInput(protobuf_schemas.own(), mapping=compile_mapping("m", MAPPING))
+    value = b"\0\0\0\0\7\x04\0\0" + message.SerializeToString()
+    assert form.schema_of(value, ()) == SchemaRef(SchemaRefKind.ID, "7")
+    ref, found = form.read(value, (), schema)
+    assert found is not None
+    assert (ref, found.event_id, found.occurred_at) == (form.schema_of(value, ()), "7", 1_793_491_200_000_000)
+    assert found.context == {"price": "49.9", "shelf": "3", "raw": "/w=="}
+    assert [item.text for item in found.slates[0].items] == ["a", "b"]
+    assert form.plain(value, (), schema)[2]["more"] == {"shelf": 3, "deep": {"a": [None, True, 1.5]}}
+    bare = ProtobufInput(protobuf_schemas.own())
+    with pytest.raises(Poison, match="is a Shown, want a RecommendationImpression, or a mapping"):
+        bare.read(value, (), schema)
+    with pytest.raises(Poison, match=r"writer schema has no message 3"):
+        bare.read(b"\0\0\0\0\7\x02\x06" + message.SerializeToString(), (), schema)
+
+
+def test_a_message_within_itself_is_bounded() -> None:
+    schema = protobuf_schemas.from_registry(b64encode(foreign()).decode())
+    deep = b""
+    for _ in range(90):
+        deep = nested(0x42, deep)
+    with pytest.raises(Poison, match="is nested deeper than 64"):
+        protobuf_reader.decode(deep, schema, "shop.Outer.Shown")
+    numbers = nested(0x4A, b"\x01" * 70_001)
+    with pytest.raises(Poison, match="more than 70,000 values"):
+        protobuf_reader.decode(numbers, schema, "shop.Outer.Shown")
+
+
+def test_a_guid_in_a_header_has_the_indexes_behind_it() -> None:
+    guid = bytes(range(16))
+    found = framing.split_protobuf(b"\x0a\x01a", (("__value_schema_id", b"\x01" + guid + b"\x04\x02\x00"),))
+    assert found == (SchemaRef(SchemaRefKind.GUID, guid.hex()), (1, 0), b"\x0a\x01a")
+
+
+def _file(**more: Any) -> Any:
+    return descriptor_pb2.FileDescriptorProto(name="f.proto", package="p", syntax="proto3", **more)
+
+
+def hostile() -> dict[str, Any]:
+    deep = _file()
+    level = deep.message_type.add(name="M")
+    for _ in range(20):
+        level = level.nested_type.add(name="M")
+    wide = _file()
+    many = wide.message_type.add(name="M")
+    for number in range(1, 5_000):
+        many.field.add(name=f"f{number}", number=number, type=FieldProto.TYPE_STRING, label=FieldProto.LABEL_OPTIONAL)
+    twice = _file()
+    twice.message_type.add(name="M")
+    twice.message_type.add(name="M")
+    unknown = _file()
+    unknown.message_type.add(name="M").field.add(
+        name="f", number=1, type=FieldProto.TYPE_MESSAGE, type_name=".p.N", label=FieldProto.LABEL_OPTIONAL
+    )
+    words = _file()
+    enum = words.enum_type.add(name="E")
+    for number in range(10_001):
+        enum.value.add(name=f"S{number}", number=number)
+    return {
+        "deep": deep, "wide": wide, "twice": twice, "unknown": unknown, "words": words,
+        "missing": _file(dependency=["other.proto"]), "itself": _file(dependency=["mirrorstream-root.proto"]),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sorted(hostile()))
+def test_descriptors_beyond_a_bound_are_refused(name: str) -> None:
+    with pytest.raises(Poison) as caught:
+        protobuf_schemas.from_registry(b64encode(hostile()[name].SerializeToString()).decode())
+    assert caught.value.reason == "schema"
+
+
+@pytest.mark.parametrize("text", ["syntax = 'proto3';", "####", b64encode(b"\xff" * 50).decode(), "A" * (3 << 20)])
+def test_what_is_no_descriptor_is_refused(text: str) -> None:
+    with pytest.raises(Poison, match="Protobuf schema"):
+        protobuf_schemas.from_registry(text)
+
+
+def test_a_type_that_a_newer_registry_imports_is_found_by_its_name() -> None:
+    item = _file()
+    item.message_type.add(name="Item").field.add(
+        name="title", number=1, type=FieldProto.TYPE_STRING, label=FieldProto.LABEL_OPTIONAL
+    )
+    main = descriptor_pb2.FileDescriptorProto(name="x", package="q", syntax="proto3", dependency=["shared/item.proto"])
+    main.message_type.add(name="M").field.add(
+        name="item", number=1, type=FieldProto.TYPE_MESSAGE, type_name=".p.Item", label=FieldProto.LABEL_OPTIONAL
+    )
+    texts = [b64encode(one.SerializeToString()).decode() for one in (item, main)]
+    schema = protobuf_schemas.from_registry(texts[1], [("shared/item.proto", texts[0])])
+    assert protobuf_reader.decode(nested(0x0A, nested(0x0A, b"Heat")), schema, "q.M") == {"item": {"title": "Heat"}}
+
+
+@settings(max_examples=300)
+@given(st.binary(max_size=200))
+def test_any_bytes_are_read_or_refused(value: bytes) -> None:
+    try:
+        OWN.read(value, (), None)
+    except Poison as poison:
+        assert str(poison)  # noqa: PT017 - either end is right
+
+
+def test_json_has_the_same_fields_as_protobuf() -> None:
+    plain = OWN.plain(encode_protobuf(impression(2)), (), None)[2]
+    assert plain["occurred_at"] == impression(2)["occurred_at"]
+    assert plain["slates"][0]["role"] == "CONTROL"  # type: ignore[index]
+    assert JsonRules().refuse_unknown

@@ -1,0 +1,234 @@
+"""A Protobuf message to the plain fields of an object, bounded whatever its bytes and its schema say.
+
+    message Slate { string variant = 1; Role role = 2; repeated Item items = 11; }
+        ->  {"variant": "control", "role": "CONTROL", "items": [{...}, ...]}
+
+What comes out is what JSON would be (`codec.json_reader`), so mappings and validation are the same:
+
+    a field that is not set                 is not there; proto3 does not write a 0 without `optional`, so it is not set
+    an enum                                 its symbol, without the prefix that all symbols of its type have
+    google.protobuf.Timestamp               microseconds since 1970
+    a wrapper, such as StringValue          what it wraps
+    a double or float                       a number with its shortest text: 49.9
+    bytes                                   their text, base64 if that is not UTF-8
+
+Google's library reads the bytes.  It bounds neither the number of values nor memory: two bytes make a message of 200.
+So a message that is large enough to hold more values than are allowed is counted first, tag by tag.
+"""
+
+from base64 import b64encode
+from collections.abc import Callable, Mapping
+from math import isfinite
+from typing import Any
+
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.internal.type_checkers import ToShortestFloat
+from google.protobuf.message import DecodeError
+
+from worker.core.codec.json_reader import WrittenNumber
+from worker.core.codec.logical_types import Unfit
+from worker.core.codec.protobuf_schemas import ProtobufSchema
+from worker.core.codec.protobuf_wire import MAX_DEPTH, MESSAGE_WEIGHT, Problem, examine
+from worker.core.codec.schema_limits import MAX_VALUES
+from worker.core.errors import Poison
+from worker.core.records import Reason
+
+MAX_BYTES = 2 << 20  # of one message: twice what Kafka takes by default
+UNCOUNTED_BYTES = 16 << 10  # a message of less is not counted before: it makes at most half as many values as bytes
+_F = FieldDescriptor
+_TEXTS, _MESSAGES = (_F.TYPE_STRING,), (_F.TYPE_MESSAGE, _F.TYPE_GROUP)
+_WRAPPERS = frozenset(
+    f"google.protobuf.{kind}Value"
+    for kind in ("Bool", "Bytes", "Double", "Float", "Int32", "Int64", "String", "UInt32", "UInt64")
+)
+_TIMESTAMP = "google.protobuf.Timestamp"
+_Read = Callable[[Any, "_Walk", int], Any]
+
+
+def decode(payload: bytes, schema: ProtobufSchema, name: str) -> Mapping[str, object]:
+    """Return the fields of a message by the full name of its type.
+
+    Raises `Poison`: `PROTOBUF` if it is no such message, `LIMIT` beyond a bound, `UTF8`, `INVALID`, or `SCHEMA`.
+    """
+    if len(payload) > MAX_BYTES:
+        raise Poison(Reason.LIMIT, f"{len(payload):,} bytes of Protobuf, want at most {MAX_BYTES:,}")
+    kind = schema.type_of(name)
+    try:
+        if len(payload) > UNCOUNTED_BYTES:
+            examine(payload, kind.DESCRIPTOR, check_texts=False)
+        message = kind.FromString(payload)
+        return _Walk(schema.plans).fields(message, 1)
+    except DecodeError as error:
+        raise _why(payload, kind.DESCRIPTOR) from error
+    except UnicodeDecodeError as error:  # proto2 reads any bytes as text
+        raise Poison(Reason.UTF8, "a text that is not UTF-8") from error
+    except Problem as problem:
+        raise Poison(problem.reason, str(problem)) from problem
+    except Unfit as unfit:
+        raise Poison(unfit.reason, str(unfit)) from unfit
+
+
+def _why(payload: bytes, descriptor: Any) -> Poison:
+    """Return why the library, which does not say it, refuses a message."""
+    try:
+        examine(payload, descriptor, check_texts=True)
+    except Problem as problem:
+        return Poison(problem.reason, str(problem))
+    return Poison(Reason.PROTOBUF, "is no message of its type")
+
+
+class _Walk:
+    """Reads one message, and counts its values."""
+
+    def __init__(self, plans: dict[str, Any]) -> None:
+        self._plans, self._left = plans, MAX_VALUES
+
+    def fields(self, message: Any, depth: int) -> dict[str, Any]:
+        if depth > MAX_DEPTH:
+            raise Unfit(Reason.LIMIT, f"is nested deeper than {MAX_DEPTH}")
+        descriptor = message.DESCRIPTOR
+        plan = self._plans.get(descriptor.full_name)
+        if plan is None:
+            plan = self._plans[descriptor.full_name] = _plan(descriptor)
+        found = {}
+        set_fields = message.ListFields()
+        self.spend(len(set_fields) + MESSAGE_WEIGHT - 1)
+        for each, value in set_fields:
+            if (known := plan.get(each.number)) is None:
+                continue  # an extension, which has no name of ours
+            name, read = known
+            try:
+                found[name] = value if read is None else read(value, self, depth + 1)
+            except Unfit as error:
+                error.place.insert(0, name)
+                raise
+        return found
+
+    def spend(self, number: int) -> None:
+        self._left -= number
+        if self._left < 0:
+            raise Unfit(Reason.LIMIT, f"more than {MAX_VALUES:,} values in one record")
+
+
+def _plan(descriptor: Any) -> dict[int, tuple[str, _Read | None]]:
+    return {each.number: (each.name, _reader(each)) for each in descriptor.fields}
+
+
+def _reader(each: Any) -> _Read | None:
+    if each.message_type is not None and each.message_type.GetOptions().map_entry:
+        value = _one(each.message_type.fields_by_name["value"])
+        return lambda entries, walk, depth: _map(entries, value, walk, depth)
+    one = _one(each)
+    return (lambda values, walk, depth: _list(values, one, walk, depth)) if each.is_repeated else one
+
+
+def _one(each: Any) -> _Read | None:
+    """Return what reads one value of a field; None if it is left as it is."""
+    if each.type in _MESSAGES:
+        return _message(each.message_type.full_name)
+    if each.type == _F.TYPE_ENUM:
+        names = _symbols(each.enum_type)
+        return lambda value, _walk, _depth: names.get(value, str(value))
+    if each.type == _F.TYPE_FLOAT:
+        return lambda value, _walk, _depth: _number(ToShortestFloat(value))
+    if each.type == _F.TYPE_DOUBLE:
+        return lambda value, _walk, _depth: _number(value)
+    return (lambda value, _walk, _depth: _text(value)) if each.type == _F.TYPE_BYTES else None
+
+
+def _message(name: str) -> _Read:
+    if name == _TIMESTAMP:
+        return lambda value, _walk, _depth: value.seconds * 1_000_000 + value.nanos // 1_000
+    if name in _WRAPPERS:
+        return _wrapped
+    if name in _JSON_KINDS:
+        return _JSON_KINDS[name]
+    return lambda value, walk, depth: walk.fields(value, depth)
+
+
+def _wrapped(value: Any, walk: _Walk, depth: int) -> Any:
+    """Return what a wrapper wraps, which may be the default that is not on the wire."""
+    return walk.fields(value, depth).get("value", value.value)
+
+
+def _list(values: Any, one: _Read | None, walk: _Walk, depth: int) -> list[Any]:
+    walk.spend(len(values))
+    if one is None:
+        return list(values)
+    found = []
+    for number, value in enumerate(values):
+        try:
+            found.append(one(value, walk, depth))
+        except Unfit as error:
+            error.place.insert(0, str(number))
+            raise
+    return found
+
+
+def _map(entries: Any, value: _Read | None, walk: _Walk, depth: int) -> dict[str, Any]:
+    walk.spend(4 * len(entries))
+    if value is None:
+        return {str(key): one for key, one in entries.items()}
+    return {str(key): value(one, walk, depth) for key, one in entries.items()}
+
+
+def _symbols(enum: Any) -> dict[int, str]:
+    """Return the symbols of an enum by number, without the prefix that style guides give to all: ROLE_CONTROL."""
+    names = {one.number: one.name for one in enum.values}
+    prefix = "".join("_" * (letter.isupper() and at > 0) + letter.upper() for at, letter in enumerate(enum.name)) + "_"
+    if all(name.startswith(prefix) and name != prefix for name in names.values()):
+        return {number: name.removeprefix(prefix) for number, name in names.items()}
+    return names
+
+
+def _number(value: float) -> WrittenNumber:
+    if not isfinite(value):
+        raise Unfit(Reason.INVALID, "is NaN or infinite; leave the field out where there is no number")
+    return WrittenNumber(repr(value))
+
+
+def _text(value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return b64encode(value).decode()
+
+
+# -- google.protobuf.Struct, which is JSON
+
+
+def _struct(value: Any, walk: _Walk, depth: int) -> Any:
+    if depth > MAX_DEPTH:
+        raise Unfit(Reason.LIMIT, f"is nested deeper than {MAX_DEPTH}")
+    walk.spend(len(value.fields))
+    return {name: _json(one, walk, depth + 1) for name, one in value.fields.items()}
+
+
+def _values(value: Any, walk: _Walk, depth: int) -> Any:
+    if depth > MAX_DEPTH:
+        raise Unfit(Reason.LIMIT, f"is nested deeper than {MAX_DEPTH}")
+    walk.spend(len(value.values))
+    return [_json(one, walk, depth + 1) for one in value.values]
+
+
+def _json(value: Any, walk: _Walk, depth: int) -> Any:
+    match value.WhichOneof("kind"):
+        case "number_value":
+            number = value.number_value
+            return int(number) if number.is_integer() else _number(number)
+        case "string_value":
+            return value.string_value
+        case "bool_value":
+            return value.bool_value
+        case "struct_value":
+            return _struct(value.struct_value, walk, depth)
+        case "list_value":
+            return _values(value.list_value, walk, depth)
+    return None
+
+
+_JSON_KINDS: Mapping[str, _Read] = {
+    "google.protobuf.Struct": _struct,
+    "google.protobuf.ListValue": _values,
+    "google.protobuf.Value": _json,
+}

@@ -1,0 +1,208 @@
+"""Protobuf schemas: our own, as `schemas/*.proto` has it, and writers', from descriptors that are checked first.
+
+    a descriptor set file (`protoc --descriptor_set_out`)     the messages of the settings
+    a registry's answers for `format=serialized`              a file descriptor, base64, and those that it imports
+
+A descriptor comes from outside: its size, messages, fields, symbols and nesting are bounded before Google's library
+makes types of it.  Types may contain themselves; what is bounded then is each message (`codec.protobuf_reader`).
+"""
+
+import binascii
+from base64 import b64decode
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from google.protobuf import (
+    any_pb2,
+    descriptor_pb2,
+    duration_pb2,
+    empty_pb2,
+    field_mask_pb2,
+    struct_pb2,
+    timestamp_pb2,
+    wrappers_pb2,
+)
+from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf.message import DecodeError
+from google.protobuf.message_factory import GetMessageClass
+
+from worker.core.errors import Poison
+from worker.core.records import Reason
+
+OWN_MESSAGE = "mirrorstream.v1.RecommendationImpression"
+MAX_DESCRIPTOR_BYTES = 1 << 20  # of a schema and all that it imports; ours has 4,000
+MAX_TYPES, MAX_SYMBOLS = 4_000, 10_000  # messages and fields; symbols of enums
+MAX_NESTED = 16  # messages declared within messages
+MAX_INDEXES = MAX_NESTED
+BYTES_PER_TYPE = 3_000  # of memory at most, what reads it included
+_WELL_KNOWN = {
+    one.DESCRIPTOR.name: one.DESCRIPTOR.serialized_pb
+    for one in (
+        any_pb2, descriptor_pb2, duration_pb2, empty_pb2, field_mask_pb2, struct_pb2, timestamp_pb2, wrappers_pb2
+    )
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ProtobufSchema:
+    """A writer's types; `names` are those of its own file, by their indexes there.
+
+    `num_bytes` is the most memory that it takes, for caches.  `plans` are made when a message needs them, by type.
+    """
+
+    pool: DescriptorPool
+    names: dict[tuple[int, ...], str]
+    num_bytes: int
+    plans: dict[str, Any] = field(default_factory=dict)
+
+    def name_at(self, indexes: tuple[int, ...]) -> str:
+        """Return the full name of the type that a message says it has.  Raises `Poison` (`SCHEMA`)."""
+        if indexes not in self.names:
+            raise Poison(Reason.SCHEMA, f"writer schema has no message {'.'.join(map(str, indexes))}")
+        return self.names[indexes]
+
+    def type_of(self, name: str) -> Any:
+        """Return the class of a message type by its full name.  Raises `Poison` (`SCHEMA`)."""
+        try:
+            return GetMessageClass(self.pool.FindMessageTypeByName(name))
+        except KeyError as error:
+            raise Poison(Reason.SCHEMA, f"the descriptors have no message {_shown(name)}") from error
+
+
+def from_registry(root: str, imports: Iterable[tuple[str, str]] = ()) -> ProtobufSchema:
+    """Return a writer's schema from base64 texts of file descriptors; `imports` are (name, text), dependencies first.
+
+    Raises `Poison` (`SCHEMA`) if it is none, or larger than the bounds.
+    """
+    named = dict(imports)
+    if len(root) + sum(map(len, named.values())) > 2 * MAX_DESCRIPTOR_BYTES:
+        raise _refused(f"has more than {MAX_DESCRIPTOR_BYTES:,} bytes with its imports")
+    found = []
+    for name, text in [*named.items(), ("", root)]:
+        file = descriptor_pb2.FileDescriptorProto()
+        _parse(file, _bytes(text))
+        # A registry may give every schema one name; imports are found by the name that they are imported by.
+        file.name = name or "mirrorstream-root.proto"
+        found.append(file)
+    return _schema(found, root=found[-1])
+
+
+def from_descriptor_set(data: bytes) -> ProtobufSchema:
+    """Return the types of a file that `protoc --include_imports --descriptor_set_out` has written.
+
+    Raises `Poison` (`SCHEMA`).
+    """
+    if len(data) > MAX_DESCRIPTOR_BYTES:
+        raise _refused(f"has more than {MAX_DESCRIPTOR_BYTES:,} bytes with its imports")
+    found = descriptor_pb2.FileDescriptorSet()
+    _parse(found, data)
+    if not found.file:
+        raise _refused("has no file; want what `protoc --include_imports --descriptor_set_out=FILE` writes")
+    return _schema(list(found.file), root=found.file[-1])
+
+
+@cache
+def own() -> ProtobufSchema:
+    """Return our own types."""
+    packaged = files("worker") / "_schemas" / "RecommendationImpression.desc"
+    if packaged.is_file():
+        return from_descriptor_set(packaged.read_bytes())
+    beside = Path(str(files("worker"))).parent / "schemas"  # in a checkout
+    return from_descriptor_set((beside / "RecommendationImpression.desc").read_bytes())
+
+
+def is_descriptor(text: str) -> bool:
+    """Say whether a registry's text is a file descriptor in base64, and not a `.proto` file."""
+    try:
+        data = b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        return False
+    try:
+        descriptor_pb2.FileDescriptorProto.FromString(data)
+    except DecodeError:
+        return False
+    return True
+
+
+def _bytes(text: str) -> bytes:
+    try:
+        return b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise _refused("is no file descriptor in base64") from error
+
+
+def _parse(into: Any, data: bytes) -> None:
+    try:
+        into.ParseFromString(data)
+    except DecodeError as error:
+        raise _refused("is no descriptor") from error
+
+
+def _schema(found: Sequence[Any], *, root: Any) -> ProtobufSchema:
+    given = {file.name: file for file in found}
+    num_types = sum(_checked(file) for file in found)
+    if num_types > MAX_TYPES:
+        raise _refused(f"has {num_types:,} messages and fields, want at most {MAX_TYPES:,}")
+    pool = DescriptorPool()
+    added: set[str] = set()
+    try:
+        for file in found:
+            _add(file.name, given, pool, added, depth=0)
+    # What the library says of a descriptor that cannot be is a TypeError; a name that is no UTF-8 is a ValueError.
+    except (TypeError, ValueError, RecursionError) as error:
+        raise _refused("has descriptors that do not fit together") from error
+    names: dict[tuple[int, ...], str] = {}
+    _named(root.message_type, root.package, (), names)
+    return ProtobufSchema(pool, names, num_types * BYTES_PER_TYPE)
+
+
+def _add(name: str, given: dict[str, Any], pool: DescriptorPool, added: set[str], *, depth: int) -> None:
+    """Add a file to the pool after those that it imports."""
+    if name in added:
+        return
+    added.add(name)  # at once: files that import each other are refused by the pool
+    if name not in given:
+        if name not in _WELL_KNOWN:
+            raise _refused(f"imports {_shown(name)}, which is not given")
+        pool.AddSerializedFile(_WELL_KNOWN[name])
+        return
+    if depth > MAX_NESTED:
+        raise _refused(f"imports more than {MAX_NESTED} files deep")
+    for imported in given[name].dependency:
+        _add(imported, given, pool, added, depth=depth + 1)
+    pool.AddSerializedFile(given[name].SerializeToString())
+
+
+def _checked(file: Any) -> int:
+    """Return the number of messages and fields of a file.  Raises `Poison` if it has too many symbols or levels."""
+    num_types, num_symbols = len(file.extension), sum(len(one.value) for one in file.enum_type)
+    level, depth = list(file.message_type), 0
+    while level:
+        depth += 1
+        if depth > MAX_NESTED:
+            raise _refused(f"declares messages more than {MAX_NESTED} deep")
+        num_types += sum(1 + len(one.field) for one in level)
+        num_symbols += sum(len(enum.value) for one in level for enum in one.enum_type)
+        level = [inner for one in level for inner in one.nested_type]
+    if num_symbols > MAX_SYMBOLS:
+        raise _refused(f"has more than {MAX_SYMBOLS:,} symbols")
+    return num_types
+
+
+def _named(messages: Sequence[Any], within: str, at: tuple[int, ...], names: dict[tuple[int, ...], str]) -> None:
+    for index, one in enumerate(messages):
+        full = f"{within}.{one.name}" if within else one.name
+        names[*at, index] = full
+        _named(one.nested_type, full, (*at, index), names)
+
+
+def _shown(name: str) -> str:
+    return ascii(name)[1:-1][:128]
+
+
+def _refused(problem: str) -> Poison:
+    return Poison(Reason.SCHEMA, f"Protobuf schema {problem}")

@@ -1,0 +1,38 @@
+"""The format of the input as the settings say it, with the files that it needs."""
+
+from functools import cache
+from pathlib import Path
+
+from worker.core.codec import protobuf_schemas
+from worker.core.codec.input_forms import AvroInput, InputForm, JsonInput, ProtobufInput
+from worker.core.codec.json_reader import JsonRules
+from worker.core.codec.protobuf_schemas import ProtobufSchema
+from worker.core.errors import BadSettings, Poison
+from worker.settings import mappings
+from worker.settings.groups import KafkaSettings
+
+
+def load(settings: KafkaSettings) -> InputForm:
+    """Return what reads the input.  Raises `BadSettings` for a mapping or a file of descriptors that is none."""
+    mapping = mappings.load(settings.mapping) if settings.mapping else None
+    if settings.input_format == "json":
+        return JsonInput(mapping or JsonRules(refuse_unknown=settings.json_unknown_fields == "refuse"))
+    if settings.input_format == "avro":
+        return AvroInput()
+    file, message = settings.protobuf_descriptors, settings.protobuf_message
+    if file is not None and message is not None:
+        return ProtobufInput(types(file, message), message, always=True, mapping=mapping)
+    return ProtobufInput(protobuf_schemas.own(), always=settings.schema_registry_url is None, mapping=mapping)
+
+
+@cache
+def types(file: Path, message: str) -> ProtobufSchema:
+    """Return the types of a descriptor set file, which has the message; it is read once a process."""
+    try:
+        found = protobuf_schemas.from_descriptor_set(file.read_bytes())
+        found.type_of(message)
+    except OSError as error:
+        raise BadSettings(f"protobuf_descriptors: {file}: {error.strerror}") from error
+    except Poison as poison:
+        raise BadSettings(f"protobuf_descriptors: {file}: {poison}") from poison
+    return found
