@@ -14,6 +14,7 @@ from tests.support.events import PREFIX, encode, event_id, film, impression, pay
 from tests.support.harness import Stage, send_raw
 from tests.support.judge import Judge, judge_of, plain_json, single_object
 from tests.support.patience import patience
+from tests.support.protobuf import encode_protobuf, plain_protobuf
 
 TITLE = "Film 1"
 ROUNDS = 5  # of every kind of bad record
@@ -86,6 +87,22 @@ BAD_JSON: Bad = {
 }
 
 
+BAD_PROTOBUF: Bad = {
+    "no message": (b"hello", "protobuf"),
+    "empty": (b"", "magic"),
+    "JSON": (b'{"event_id": "1"}', "protobuf"),
+    "prefix alone": (b"\x00\x00\x00\x00\x07", "magic"),
+    "prefix and no indexes": (b"\x00\x00\x00\x00\x07\xff\xff\xff\xff\xff\xff", "magic"),
+    "truncated": (encode_protobuf(impression(0))[:-20], "protobuf"),
+    "trailing bytes": (encode_protobuf(impression(0)) + b"\x00", "protobuf"),
+    "a length that no message has": (b"\x0a\xfe\xff\xff\xff\x0f" + bytes(50), "protobuf"),
+    "nested without end": (b"\xfb\x01" * 5_000, "limit"),
+    "more values than a record may have": (encode_protobuf(impression(0)) + b"\x3a\x00" * 70_000, "limit"),
+    "a number that is none": (changed(encode_protobuf, slate_propensity=float("nan")), "invalid"),
+    **bad_events(encode_protobuf),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Format:
     """A format of the input, with what is wrong in it."""
@@ -98,7 +115,8 @@ class Format:
 
 AVRO = Format("avro", encode, single_object, BAD_AVRO)
 JSON = Format("json", encode_json, plain_json, BAD_JSON)
-FORMATS = pytest.mark.parametrize("form", [AVRO, JSON], ids=lambda form: form.name)
+PROTOBUF = Format("protobuf", encode_protobuf, plain_protobuf, BAD_PROTOBUF)
+FORMATS = pytest.mark.parametrize("form", [AVRO, JSON, PROTOBUF], ids=lambda form: form.name)
 
 
 @FORMATS

@@ -12,9 +12,10 @@ import pytest
 
 from tests.support.events import GENRES, encode, event_id, impression
 from tests.support.harness import Stage, Worker, as_flags, feeding, mirrorstream, send, send_raw
-from tests.support.judge import Judge, Verdict, judge_of, key_of, plain_json, single_object
+from tests.support.judge import Decode, Judge, Verdict, judge_of, key_of, plain_json, single_object
 from tests.support.kafka_broker import KafkaCluster
 from tests.support.patience import patience
+from tests.support.protobuf import encode_protobuf, plain_protobuf
 
 NUM_USERS, NUM_ROUNDS, NUM_FILMS = 40, 12, 59  # a prime, so that no user meets a film twice
 NUM_VLLM_EVENTS = 12
@@ -130,6 +131,24 @@ def test_json_is_answered_once_plain_and_framed_without_asking_a_registry(stage:
     assert Counter(answer["source"]["schema_id"] for answer in judge.answers()) == {None: 300, "7": 300}
 
 
+def test_protobuf_is_answered_once_plain_and_framed(stage: Stage) -> None:
+    """A worker that dies and one that goes on, as with Avro; half of them name a schema, and no registry is set."""
+    stage.create(partitions=3)
+    prefix = b"\x00\x00\x00\x00\x07\x00"
+    plain = [encode_protobuf(impression(number)) for number in range(200)]
+    framed = [prefix + data if number % 2 else data for number, data in enumerate(plain)]
+    send_raw(stage, ((b"user-%d" % number, data) for number, data in enumerate(framed)))
+    judge = judge_of(stage, decode_in=lambda value: plain_protobuf(value.removeprefix(prefix)))
+    with stage.worker(input_format="protobuf", flush_max_records=10) as worker:
+        worker.until(lambda: worker.metric("responses_total") > 0, "answer")
+        worker.kill()
+    assert stage.run("--until-end", input_format="protobuf").exit_code() == 0
+    verdict = judge.verdict()
+    verdict.assert_exactly_once()
+    assert len(verdict.expected) == 600
+    assert Counter(answer["source"]["schema_id"] for answer in judge.answers()) == {None: 300, "7": 300}
+
+
 def test_foreign_events_are_answered_once_by_a_mapping(stage: Stage) -> None:
     """A worker that dies and one that goes on; events that are not meant leave nothing but their offset."""
     stage.create(partitions=3)
@@ -153,12 +172,15 @@ def test_foreign_events_are_answered_once_by_a_mapping(stage: Stage) -> None:
     assert len(verdict.expected) == 180
 
 
-def test_a_replay_writes_the_format_that_the_worker_reads(stage: Stage, movielens: Path) -> None:
-    settings = as_flags(stage.settings(input_format="json"))
+@pytest.mark.parametrize(("form", "read"), [("json", plain_json), ("protobuf", plain_protobuf)])
+def test_a_replay_writes_the_format_that_the_worker_reads(
+    stage: Stage, movielens: Path, form: str, read: Decode
+) -> None:
+    settings = as_flags(stage.settings(input_format=form))
     assert mirrorstream("topics", "create", "--partitions", "1", *settings).returncode == 0
     assert mirrorstream("replay", "--movielens", str(movielens), "--events", "20", *settings).returncode == 0
-    assert stage.run("--until-end", input_format="json").exit_code() == 0
-    verdict = judge_of(stage, decode_in=plain_json).verdict()
+    assert stage.run("--until-end", input_format=form).exit_code() == 0
+    verdict = judge_of(stage, decode_in=read).verdict()
     verdict.assert_exactly_once()
     assert len(verdict.expected) == 60
 

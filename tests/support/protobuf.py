@@ -32,10 +32,14 @@ def encode_protobuf(event: Any) -> bytes:
     found = deepcopy(event)
     history = found.get("user", {}).get("history", [])
     times = [one.pop("occurred_at", None) for one in (found, *history)]
+    slate = (found["slates"] or [{}])[0]
+    odd = {"slate_propensity": slate.pop("slate_propensity")} if "slate_propensity" in slate else {}
     message = json_format.ParseDict(_symbols(found), CLASS())
     for holder, at in zip((message, *message.user.history), times, strict=True):
         if at is not None:
             holder.occurred_at.seconds, holder.occurred_at.nanos = at // 1_000_000, at % 1_000_000 * 1_000
+    for name, value in odd.items():  # also NaN, which JSON has not
+        setattr(message.slates[0], name, value)
     return bytes(message.SerializeToString())
 
 

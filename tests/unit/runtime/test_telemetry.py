@@ -332,7 +332,7 @@ def test_the_stages_of_an_event_never_change() -> None:
 
 def test_the_words_of_public_labels_never_change(watched: Watched) -> None:
     """Dashboards and alerts name them, and dead letters carry the reasons."""
-    reasons = "magic schema avro json utf8 limit invalid headers unreadable engine_killer too_large refused"
+    reasons = "magic schema avro json protobuf utf8 limit invalid headers unreadable engine_killer too_large refused"
     assert set(Reason) == set(reasons.split())
     assert set(FlushEnd) == {"committed", "aborted", "indoubt", "refused"}
     assert set(BatchEnd) == {"records", "tokens", "linger", "stop"}

@@ -28,7 +28,7 @@ from google.protobuf.message import DecodeError
 from worker.core.codec.json_reader import WrittenNumber
 from worker.core.codec.logical_types import Unfit
 from worker.core.codec.protobuf_schemas import ProtobufSchema
-from worker.core.codec.protobuf_wire import MAX_DEPTH, MESSAGE_WEIGHT, Problem, examine
+from worker.core.codec.protobuf_wire import MAX_DEPTH, MESSAGE_WEIGHT, WireError, examine
 from worker.core.codec.schema_limits import MAX_VALUES
 from worker.core.errors import Poison
 from worker.core.records import Reason
@@ -62,7 +62,7 @@ def decode(payload: bytes, schema: ProtobufSchema, name: str) -> Mapping[str, ob
         raise _why(payload, kind.DESCRIPTOR) from error
     except UnicodeDecodeError as error:  # proto2 reads any bytes as text
         raise Poison(Reason.UTF8, "a text that is not UTF-8") from error
-    except Problem as problem:
+    except WireError as problem:
         raise Poison(problem.reason, str(problem)) from problem
     except Unfit as unfit:
         raise Poison(unfit.reason, str(unfit)) from unfit
@@ -72,7 +72,7 @@ def _why(payload: bytes, descriptor: Any) -> Poison:
     """Return why the library, which does not say it, refuses a message."""
     try:
         examine(payload, descriptor, check_texts=True)
-    except Problem as problem:
+    except WireError as problem:
         return Poison(problem.reason, str(problem))
     return Poison(Reason.PROTOBUF, "is no message of its type")
 

@@ -30,7 +30,7 @@ MESSAGE_WEIGHT = 5  # values that take as long to read as one message; an entry 
 _CONTINUES = bytes(range(0x80, 0x100))  # bytes after which a number goes on
 
 
-class Problem(Exception):
+class WireError(Exception):
     """What is wrong with a message, in a sentence, and the reason of its dead letter."""
 
     def __init__(self, reason: Reason, message: str) -> None:
@@ -39,7 +39,7 @@ class Problem(Exception):
 
 
 def examine(data: bytes, descriptor: Any, *, check_texts: bool) -> None:
-    """Go through a message of a type, and count its values.  Raises `Problem`: `PROTOBUF`, `LIMIT` or `UTF8`.
+    """Go through a message of a type, and count its values.  Raises `WireError`: `PROTOBUF`, `LIMIT` or `UTF8`.
 
     `check_texts` also reads texts, to say which one is not UTF-8.
     """
@@ -70,7 +70,7 @@ class _Scan:
     def message(self, at: int, end: int, descriptor: Any, *, depth: int, group: int = 0) -> int:
         """Go through the fields from `at` on; return where they end: at `end`, or after the end of group `group`."""
         if depth > MAX_DEPTH:
-            raise Problem(Reason.LIMIT, f"is nested deeper than {MAX_DEPTH}")
+            raise WireError(Reason.LIMIT, f"is nested deeper than {MAX_DEPTH}")
         known, data = self._fields(descriptor), self._data
         while at < end:
             tag, at = (data[at], at + 1) if data[at] < 0x80 else self._varint(at, end)  # noqa: PLR2004 - one byte
@@ -97,7 +97,7 @@ class _Scan:
             return self.message(at, end, inner, depth=depth + 1, group=number)
         if wire != _BYTES:
             raise self._bad(at, "has a field of an unknown wire type")
-        length, at = (data[at], at + 1) if at < end and data[at] < 0x80 else self._varint(at, end)  # noqa: PLR2004
+        length, at = (data[at], at + 1) if at < end and data[at] < 0x80 else self._varint(at, end)  # noqa: PLR2004 - one byte
         after = self._within(at, length, end)
         if each is None:
             return after
@@ -140,13 +140,13 @@ class _Scan:
         try:
             self._data[at:after].decode()
         except UnicodeDecodeError as error:
-            raise Problem(Reason.UTF8, f"{ascii(name)[1:-1][:60]}: a text that is not UTF-8") from error
+            raise WireError(Reason.UTF8, f"{ascii(name)[1:-1][:60]}: a text that is not UTF-8") from error
 
     def _count(self, number: int) -> None:
         self._num_values += number
         if self._num_values > MAX_VALUES:
-            raise Problem(Reason.LIMIT, f"more than {MAX_VALUES:,} values in one record")
+            raise WireError(Reason.LIMIT, f"more than {MAX_VALUES:,} values in one record")
 
     @staticmethod
-    def _bad(at: int, problem: str) -> Problem:
-        return Problem(Reason.PROTOBUF, f"byte {at:,}: {problem}")
+    def _bad(at: int, problem: str) -> WireError:
+        return WireError(Reason.PROTOBUF, f"byte {at:,}: {problem}")
