@@ -51,7 +51,8 @@ def plain_protobuf(value: bytes) -> dict[str, Any] | None:
         return None
     for slate in found.get("slates", ()):
         slate["role"] = slate.get("role", "UNKNOWN").removeprefix("ROLE_")
-    return found if found.get("event_id") and found.get("slates") else None
+    named = bool(found.get("event_id")) and all("variant" in slate for slate in found.get("slates", ()))
+    return found if named and found.get("slates") else None
 
 
 def _symbols(value: Any, name: str = "") -> Any:

@@ -181,7 +181,13 @@ def _rows(
             problem = f"has {len(row)} cells, want {len(columns)}, separated by {separator!r}"
             on_bad(BadSettings(f"{place}: {problem}{STOPPED}"))
             continue
-        yield place, dict(zip(columns, row, strict=True))
+        event: dict[str, object] = dict(zip(columns, row, strict=True))
+        try:
+            event |= {name: json_object(f"{place}: {name}", str(event[name])) for name in table.json if event.get(name)}
+        except BadSettings as error:
+            on_bad(error)
+            continue
+        yield place, event
 
 
 class _Numbered:

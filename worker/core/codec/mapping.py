@@ -56,6 +56,7 @@ class TableForm:
     columns: tuple[str, ...] = ()
     delimiter: str = ""  # "" for what the file's ending says
     quoted: bool = True  # False: a quote is a character as any other
+    json: tuple[str, ...] = ()  # columns whose cells are JSON objects
 
 
 @dataclass(frozen=True, slots=True)

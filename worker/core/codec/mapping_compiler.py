@@ -13,7 +13,7 @@ MAX_EXPRESSIONS, MAX_EXPRESSION_CHARS = 400, 1_000
 MAX_COLUMNS = 1_000
 PARTS = ("impression", "outcome")
 WORDS = frozenset({*PARTS, "when", "missing", "lacks", "table", "items"})
-_TABLE = frozenset({"columns", "delimiter", "quoted"})
+_TABLE = frozenset({"columns", "delimiter", "json", "quoted"})
 _LIST_WORDS = frozenset({"each", "split", "only"})
 MAX_SPLITS = 2  # the separator of entries, and that of the parts of one
 
@@ -66,7 +66,8 @@ class _MappingCompiler:
             raise self._bad(f"{place}.columns", f"want at most {MAX_COLUMNS:,} names, each once")
         if not isinstance(delimiter, str):
             raise self._bad(f"{place}.delimiter", "want text")
-        return TableForm(tuple(columns), delimiter, quoted=bool(content.get("quoted", True)))
+        as_json = self.texts(content.get("json", []), f"{place}.json")
+        return TableForm(tuple(columns), delimiter, bool(content.get("quoted", True)), tuple(as_json))
 
     def catalogue(self, content: object) -> Catalogue:
         if not isinstance(content, dict) or "item_id" not in content:
@@ -81,8 +82,7 @@ class _MappingCompiler:
             return Several(tuple(self.node(one, f"{place}.{number}") for number, one in enumerate(content)))
         if not isinstance(content, dict) or not content:
             raise self._bad(place, "want an expression, a map or a list; a constant is {value: ...}")
-        if "value" in content:
-            self._only(content, {"value"}, place)
+        if content.keys() == {"value"}:  # beside others it is the field of that name, which items and actions have
             return Constant(content["value"])
         if "hash" in content:
             self._only(content, {"hash"}, place)
