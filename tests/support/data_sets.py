@@ -79,7 +79,7 @@ def open_bandit(folder: Path, rows: Sequence[tuple[int, int, float]] = ((4, 1, 0
     """A campaign's log: item, click, propensity; `candidate` adds what an own policy does there."""
     head = ["", "timestamp", "item_id", "position", "click", "propensity_score"]
     head += [f"user_feature_{number}" for number in range(4)]
-    table: list[list[object]] = [[*head, "candidate_item_id", "candidate_propensity"] if candidate else head]
+    table: list[Sequence[object]] = [[*head, "candidate_item_id", "candidate_propensity"] if candidate else head]
     for number, (item, click, propensity) in enumerate(rows):
         at = f"2019-11-24 00:{number // 60 % 60:02}:{number % 60:02}.004101+00:00"
         row: list[object] = [number, at, item, 1 + number % 3, click, propensity, "cef3", "03a5", "2723", "c2e5"]

@@ -53,6 +53,21 @@ def try_mapping(
     raise typer.Exit(1 if any("problem" in row for row in rows) else 0)
 
 
+@app.command("suggest", epilog="Example: mirrorstream map suggest --sample events.jsonl > mine.yaml")
+def suggest_mapping(
+    sample: Annotated[Path, typer.Option(help="Events: JSON Lines, CSV, TSV or Parquet.")],
+    events: Annotated[int, typer.Option(min=1, max=1_000, help="Events to look at.")] = 20,
+    as_json: Json = False,
+) -> None:
+    """Propose a mapping from the names, shapes and values of events, and say what is not sure."""
+    from worker.cli import event_files, map_suggest
+
+    event_files.check(sample, want="want one JSON object per line, each an event")
+    found = map_suggest.suggest([event for _, event in event_files.events(sample, limit=events)])
+    told = {"mapping": found.mapping, "unsure": found.unsure}
+    tell(told, as_json=as_json, text=found.text().rstrip())
+
+
 def _rows(
     mapping: EventMapping, profile: prompt.Profile, sample: Path, items: Path | None
 ) -> Iterator[dict[str, object]]:

@@ -61,7 +61,7 @@ def test_the_same_event_has_the_same_id_and_time_and_another_has_not(path: Path)
 
 
 def test_what_is_wrong_is_told_with_its_place_in_the_impression_and_in_the_event() -> None:
-    event = json.loads(GOLDEN[0].read_text(encoding="utf-8"))["event"]
+    event = json.loads((GOLDEN[0].with_name("ga4.json")).read_text(encoding="utf-8"))["event"]
     event["items"][1]["price"] = {"amount": 5}
     mapping: EventMapping = mappings.load("ga4")
     place = r"slates.0.items.1.attributes.price: is an object, want text.* \(from items\[1\].price\)"

@@ -1,0 +1,84 @@
+"""A proposed mapping reads the sample that it was made of, and says what is not sure."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from tests.support.data_sets import MAKERS
+from worker.cli import event_files
+from worker.cli.main import app
+from worker.cli.map_suggest import suggest
+from worker.core.codec import json_reader
+from worker.core.codec.mapping_compiler import compile_mapping
+from worker.settings import mappings
+
+SAMPLES = sorted((Path(__file__).parents[1] / "settings" / "mappings").glob("*.json"))
+
+
+def sample(path: Path) -> list[dict[str, Any]]:
+    """Return the event of a mapping, and another one."""
+    event: Any = json_reader.parse(path.read_text(encoding="utf-8"))["event"]
+    other = {
+        "event_name": "page_view",
+        "type": "page",
+        "event": "x",
+        "event_type": "y",
+        "timestamp": "2026-11-01T00:00Z",
+    }
+    return [event, other]
+
+
+@pytest.mark.parametrize("path", SAMPLES, ids=lambda path: path.stem)
+def test_a_shipped_sample_is_proposed_as_its_mapping_reads_it(path: Path) -> None:
+    """The same events are meant, with the same user, time and items."""
+    events = sample(path)
+    found = suggest(events)
+    mapping, shipped = compile_mapping("proposed", yaml.safe_load(found.text())), mappings.load(path.stem)
+    assert [mapping.impression(event) is None for event in events] == [False, True]
+    mine, theirs = mapping.impression(events[0]), shipped.impression(events[0])
+    assert mine is not None
+    assert theirs is not None
+    assert (mine.user.user_id, mine.user.id_kind) == (theirs.user.user_id, theirs.user.id_kind)
+    assert abs(mine.occurred_at - theirs.occurred_at) < 60_000_000
+    assert [item.item_id for item in mine.slates[0].items] == [item.item_id for item in theirs.slates[0].items]
+    names = [item.attributes["name"] for item in theirs.slates[0].items]
+    assert [item.attributes["name"] for item in mine.slates[0].items] == names
+    assert any("candidate" in one for one in found.unsure)
+
+
+@pytest.mark.parametrize("name", ["movielens-latest", "amazon-reviews", "kuairand", "recbole"])
+def test_a_table_of_single_items_is_proposed_too(tmp_path: Path, name: str) -> None:
+    made = MAKERS[name](tmp_path)
+    events = [event for _, event in event_files.events(made.events)]
+    found = suggest(events)
+    mapping = compile_mapping("proposed", found.mapping)
+    plain, theirs = mapping.plain(events[0]), mappings.load(name).plain(events[0])
+    assert plain is not None
+    assert theirs is not None
+    assert plain["user"]["user_id"] == theirs["user"]["user_id"]  # type: ignore[index]
+    assert plain["occurred_at"] == theirs["occurred_at"]
+    assert plain["slates"][0]["items"][0]["item_id"]  # type: ignore[index]
+    assert any("has one item" in one for one in found.unsure)
+
+
+def test_what_is_not_there_is_said() -> None:
+    unsure = " ".join(suggest([{"a": 1}, {"a": 2}]).unsure)
+    for part in ("occurred_at", "event_id", "request_id", "user.user_id", "id of an item", "list of items"):
+        assert part in unsure
+
+
+def test_the_command_prints_a_mapping_that_map_test_takes(tmp_path: Path) -> None:
+    events = tmp_path / "events.jsonl"
+    events.write_text("\n".join(map(json.dumps, sample(SAMPLES[1]))))
+    done = CliRunner().invoke(app, ["map", "suggest", "--sample", str(events)])
+    assert done.exit_code == 0
+    assert "# Not sure: " in done.stdout
+    file = tmp_path / "mine.yaml"
+    file.write_text(done.stdout)
+    shown = CliRunner().invoke(app, ["map", "test", "--mapping", str(file), "--sample", str(events)])
+    assert shown.exit_code == 0
+    assert "Google Men's Tech Fleece" in shown.stdout
