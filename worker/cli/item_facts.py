@@ -10,6 +10,7 @@ from pathlib import Path
 
 from worker.cli import event_files
 from worker.core.codec import json_reader
+from worker.core.codec.logical_types import Unfit
 from worker.core.codec.mapping import Catalogue, EventMapping, TableForm
 from worker.core.codec.mapping_nodes import apply
 from worker.core.errors import BadSettings, Poison
@@ -31,7 +32,7 @@ def read(path: Path, mapping: EventMapping | None) -> Facts:
     for place, row in event_files.events(path, table):
         try:
             item = dict(_item(row, catalogue, mapping.missing if mapping else frozenset()))
-        except Poison as poison:
+        except (Poison, Unfit) as poison:
             raise BadSettings(f"{place}: {poison}; {WANT}; nothing was replayed") from poison
         name = item.pop("item_id", None)
         if not isinstance(name, str) or not name:

@@ -29,6 +29,7 @@ from dataclasses import dataclass, field
 
 from worker.core.codec import impression as codec, json_reader
 from worker.core.codec.json_reader import JsonRules
+from worker.core.codec.logical_types import Unfit
 from worker.core.codec.mapping_nodes import Fields, apply, source
 from worker.core.codec.mapping_paths import Path
 from worker.core.errors import Poison
@@ -120,9 +121,12 @@ class EventMapping:
     def _fields(
         self, part: Part | None, event: Mapping[str, object], name: str, *, show_names: bool
     ) -> Mapping[str, object] | None:
-        if part is None or (part.when is not None and not part.when.search(event, "when")):
+        if part is None or (part.when is not None and not _is_meant(part.when, event)):
             return None
-        found = apply(part.root, event, self.missing)
+        try:
+            found = apply(part.root, event, self.missing)
+        except Unfit as error:
+            raise Poison(error.reason, str(error)) from error
         try:
             return json_reader.fields(found or {}, name, _TELLING_RULES if show_names else _RULES)
         except Poison as poison:
@@ -135,3 +139,10 @@ class EventMapping:
         place = _PLACE.match(problem)
         read_from = source(part.root, place[0].split(".")) if place else ""
         return Poison(poison.reason, f"{problem} (from {read_from})") if read_from else poison
+
+
+def _is_meant(when: Path, event: object) -> bool:
+    try:
+        return bool(when.search(event))
+    except Unfit as error:
+        raise Poison(error.reason, f"when: {error}") from error

@@ -15,8 +15,8 @@ from functools import reduce
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
+from worker.core.codec.logical_types import Unfit
 from worker.core.codec.mapping_paths import Path
-from worker.core.errors import Poison
 from worker.core.records import Reason
 
 MAX_EACH = 300  # entries of a list: more than a slate or history keeps
@@ -80,34 +80,37 @@ class Several:
 Node = Path | Constant | Hash | Time | Each | Fields | Several
 
 
-def apply(node: Node, event: object, missing: frozenset[str], place: str = "") -> Any:  # noqa: PLR0911 - one for each
+def apply(node: Node, event: object, missing: frozenset[str]) -> Any:  # noqa: PLR0911 - one for each
     """Return what a part makes of an event, None for nothing; `missing` are texts that stand for nothing.
 
-    Raises `Poison` (`INVALID`) with the place where an expression fails, or finds no list where one is wanted.
+    Raises `Unfit` (`INVALID`) with the place where an expression fails, or finds no list where one is wanted.
     """
     match node:
         case Path():
-            return _found(node, event, missing, place)
+            return _found(node, event, missing)
         case Constant():
             return node.value
         case Fields():
-            return _record(node, event, missing, place)
+            return _record(node, event, missing)
         case Each():
-            return _list(node, event, missing, place)
+            return _list(node, event, missing)
         case Time():
-            return _time(_found(node.path, event, missing, place), node)
+            return _time(_found(node.path, event, missing), node)
         case Hash():
-            values = [_found(path, event, missing, place) for path in node.paths]
+            values = [_found(path, event, missing) for path in node.paths]
             return None if None in values else str(uuid5(_HASHED, "\x1f".join(map(str, values))))
         case Several():
-            entries = (apply(one, event, missing, f"{place}.{number}") for number, one in enumerate(node.entries))
-            return [one for one in entries if one is not None]
+            return _entries([(one, event) for one in node.entries], missing)
 
 
-def _record(node: Fields, event: object, missing: frozenset[str], place: str) -> dict[str, Any] | None:
+def _record(node: Fields, event: object, missing: frozenset[str]) -> dict[str, Any] | None:
     kept, told, num_constants = {}, False, 0
     for name, one in node.fields.items():
-        value = apply(one, event, missing, f"{place}.{name}")
+        try:
+            value = _found(one, event, missing) if type(one) is Path else apply(one, event, missing)
+        except Unfit as error:
+            error.place.insert(0, name)
+            raise
         is_constant = type(one) is Constant
         num_constants += is_constant
         if value is not None:
@@ -117,19 +120,31 @@ def _record(node: Fields, event: object, missing: frozenset[str], place: str) ->
     return kept if told or num_constants == len(node.fields) else None
 
 
-def _list(node: Each, event: object, missing: frozenset[str], place: str) -> list[object] | None:
-    entries = node.path.search(event, place)
+def _list(node: Each, event: object, missing: frozenset[str]) -> list[object] | None:
+    entries = node.path.search(event)
     if isinstance(entries, str) and node.split:
         entries = _parts(entries, node)
     if entries is None:
         return None
     if not isinstance(entries, list):
-        raise Poison(Reason.INVALID, f"{place[1:]}: want a list (from {node.path.expression})")
+        raise Unfit(Reason.INVALID, f"want a list (from {node.path.expression})")
     if node.only is not None:
-        entries = [entry for entry in entries if node.only.search(entry, place)]
+        entries = [entry for entry in entries if node.only.search(entry)]
     entries = entries[-MAX_EACH:] if node.newest else entries[:MAX_EACH]
-    found = (apply(node.entry, entry, missing, f"{place}.{number}") for number, entry in enumerate(entries))
-    return [one for one in found if one is not None]
+    return _entries([(node.entry, entry) for entry in entries], missing)
+
+
+def _entries(parts: Sequence[tuple["Node", object]], missing: frozenset[str]) -> list[object]:
+    found = []
+    for number, (node, event) in enumerate(parts):
+        try:
+            value = apply(node, event, missing)
+        except Unfit as error:
+            error.place.insert(0, str(number))
+            raise
+        if value is not None:
+            found.append(value)
+    return found
 
 
 def _parts(text: str, node: Each) -> list[Any]:
@@ -141,11 +156,13 @@ def _parts(text: str, node: Each) -> list[Any]:
     return [entry.split(inner[0]) for entry in entries] if inner else entries
 
 
-def _found(path: Path, event: object, missing: frozenset[str], place: str) -> Any:
-    value = path.search(event, place)
+def _found(path: Path, event: object, missing: frozenset[str]) -> Any:
+    value = path.search(event)
+    if isinstance(value, str):
+        return None if value in missing else value
     if isinstance(value, list):
         return [one for one in value if not _is_missing(one, missing)] or None
-    return None if _is_missing(value, missing) else value
+    return value
 
 
 def _is_missing(value: object, missing: frozenset[str]) -> bool:

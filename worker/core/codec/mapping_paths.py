@@ -16,7 +16,7 @@ from typing import Any
 import jmespath
 from jmespath.exceptions import JMESPathError
 
-from worker.core.errors import Poison
+from worker.core.codec.logical_types import Unfit
 from worker.core.records import Reason
 
 _FAILS = (JMESPathError, ArithmeticError, TypeError, ValueError, RecursionError)
@@ -30,13 +30,12 @@ class Path:
     expression: str
     find: _Search
 
-    def search(self, event: object, place: str) -> Any:
-        """Return what the expression finds.  Raises `Poison` (`INVALID`) with the place if it fails."""
+    def search(self, event: object) -> Any:
+        """Return what the expression finds.  Raises `Unfit` (`INVALID`), without a place, if it fails."""
         try:
             return self.find(event)
         except _FAILS as error:
-            problem = f"{place.removeprefix('.')}: {type(error).__name__} (from {self.expression})"
-            raise Poison(Reason.INVALID, problem) from error
+            raise Unfit(Reason.INVALID, f"{type(error).__name__} (from {self.expression})") from error
 
 
 def compiled(expression: str) -> Path:

@@ -212,4 +212,4 @@ def test_a_plain_expression_finds_what_jmespath_finds(expression: str, event: ob
         parsed = jmespath.compile(expression)
     except JMESPathError:
         return
-    assert compiled(expression).search(event, "") == parsed.search(event)
+    assert compiled(expression).search(event) == parsed.search(event)
