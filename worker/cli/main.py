@@ -256,10 +256,20 @@ def schemas_register(
 
 
 @schemas_app.command("show", epilog="Example: mirrorstream schemas show RecommendationImpression > impression.avsc")
-def schemas_show(name: Annotated[str, typer.Argument(metavar="NAME", help="Record, such as Outcome.")]) -> None:
-    """Print a schema, which producers and readers need: JSON."""
+def schemas_show(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Record, such as Outcome.")],
+    proto: Annotated[bool, typer.Option("--proto", help="The .proto file of RecommendationImpression.")] = False,
+) -> None:
+    """Print a schema, which producers and readers need: JSON, or a .proto file."""
     from worker.core.codec.avro_schemas import OWN, schema_text
 
+    if proto and name == "RecommendationImpression":
+        from worker.core.codec.protobuf_schemas import own_text
+
+        typer.echo(own_text(), nl=False)
+        return
+    if proto:
+        raise BadSettings(f"{name}: has no .proto file, RecommendationImpression has")
     if name not in OWN:
         raise BadSettings(f"{name}: is no schema{did_you_mean(name, OWN)}; want one of {', '.join(OWN)}")
     typer.echo(schema_text(name), nl=False)

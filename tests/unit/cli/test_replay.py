@@ -200,9 +200,13 @@ def test_an_impression_with_a_field_of_an_outcome_is_a_mistake(tmp_path: Path) -
 
 
 def test_microseconds_before_2000_are_read_and_another_unit_is_told_in_the_history_too(tmp_path: Path) -> None:
-    """MovieLens 100K is of 1997; seconds and milliseconds of any year would be 1970."""
-    line = json.loads(example()) | {"occurred_at": 879_023_529_000_000}
-    assert len(read(tmp_path, json.dumps(line))) == 1
+    """MovieLens 100K is of 1997 and older data of 1975; seconds and milliseconds of any year would be 1970."""
+    for at in (879_023_529_000_000, 160_000_000_000_000):
+        line = json.loads(example()) | {"occurred_at": at}
+        assert len(read(tmp_path, json.dumps(line))) == 1
+    for at in (4_102_444_799, 4_102_444_799_000, 31_536_000_000_000_000):  # the last of 2099; of 1971 in nanoseconds
+        with pytest.raises(BadSettings, match=f"occurred_at: {at}, want microseconds"):
+            read(tmp_path, json.dumps(line | {"occurred_at": at}))
     for at in (879_023_529, 879_023_529_000):
         line["user"]["history"] = [{"item": {"item_id": "m1", "text": "Heat"}, "occurred_at": at}]
         with pytest.raises(BadSettings, match=rf"line 1: user.history.0.occurred_at: {at}, want microseconds"):

@@ -108,11 +108,20 @@ def from_descriptor_set(data: bytes) -> ProtobufSchema:
 @cache
 def own() -> ProtobufSchema:
     """Return our own types."""
-    packaged = files("worker") / "_schemas" / "RecommendationImpression.desc"
+    return from_descriptor_set(_shipped("desc"))
+
+
+def own_text() -> str:
+    """Return the `.proto` file of our own types."""
+    return _shipped("proto").decode()
+
+
+def _shipped(ending: str) -> bytes:
+    name = f"RecommendationImpression.{ending}"
+    packaged = files("worker") / "_schemas" / name
     if packaged.is_file():
-        return from_descriptor_set(packaged.read_bytes())
-    beside = Path(str(files("worker"))).parent / "schemas"  # in a checkout
-    return from_descriptor_set((beside / "RecommendationImpression.desc").read_bytes())
+        return packaged.read_bytes()
+    return (Path(str(files("worker"))).parent / "schemas" / name).read_bytes()  # in a checkout
 
 
 def is_descriptor(text: str) -> bool:
