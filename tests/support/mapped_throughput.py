@@ -19,6 +19,7 @@ import yaml
 from confluent_kafka import Producer
 
 from tests.support.kafka_broker import KafkaCluster
+from tests.support.patience import patience
 from worker.bench.harness import traffic
 from worker.bench.harness.processes import running
 from worker.bench.harness.steady_stretch import Stretch
@@ -93,7 +94,7 @@ def _publish(bootstrap: str, topic: str, form: str, events: int) -> None:
     for number, one in enumerate(traffic.impressions(events)):
         producer.produce(topic, ENCODERS[form](one), one.user.user_id.encode(), partition=number % traffic.PARTITIONS)
         producer.poll(0)
-    assert producer.flush(60) == 0
+    assert producer.flush(patience(60)) == 0
 
 
 def measure(bootstrap: str, *, events: int, rounds: int) -> Iterator[tuple[str, float]]:

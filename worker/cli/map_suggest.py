@@ -20,7 +20,6 @@ from worker.core.prompts.unshown import looks_like_id
 
 MAX_PATHS = 2_000  # fields of all events
 MAX_LEVELS = 8
-MOST_KINDS = 10  # values of a field that says the kind of an event
 # Names as they are without case and signs, best first.
 KIND = ("eventname", "eventtype", "event", "type", "action", "kind")
 EVENT_ID = ("eventid", "messageid", "insertid", "impressionid", "uuid", "id")

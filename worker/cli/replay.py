@@ -23,7 +23,7 @@ from worker.cli import finished_tests, item_facts, replay_sources
 from worker.cli.replay_sources import Impressions
 from worker.core.codec import framing, impression as codec, json_reader
 from worker.core.codec.avro_encoder import Encoder
-from worker.core.codec.input_forms import ProtobufInput
+from worker.core.codec.input_forms import ProtobufInput, TsvInput
 from worker.core.codec.mapping import EventMapping
 from worker.core.errors import BadSettings, Fatal, Poison, Retryable
 from worker.core.records import Record
@@ -135,6 +135,8 @@ def decoded_letter(settings: Settings, letter: Record) -> tuple[object, str | No
         return _json_letter(letter)
     form, schemas = input_forms.load(settings), registry.schemas(settings)
     try:
+        if isinstance(form, TsvInput):
+            return form.mapping.row(letter.value), None
         if isinstance(form, ProtobufInput):
             ref = form.schema_of(letter.value, letter.headers)
             return form.plain(letter.value, letter.headers, schemas.fetch_now(ref) if ref else None)[2], None

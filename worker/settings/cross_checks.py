@@ -144,7 +144,9 @@ def _room(max_tokens: int | None, max_model_len: int) -> Iterator[str]:
 
 def _mapping_format(mapping: str | None, input_format: str) -> Iterator[str]:
     if mapping is not None and input_format == "avro":
-        yield "mapping: needs input_format=json or protobuf"
+        yield "mapping: needs input_format=json, protobuf or tsv"
+    if mapping is None and input_format == "tsv":
+        yield "input_format: tsv needs a mapping that names the columns"
 
 
 def _protobuf(input_format: str, protobuf_descriptors: Path | None, protobuf_message: str | None) -> Iterator[str]:
@@ -167,10 +169,13 @@ def _kafka_secrets(kafka_secrets: Path | None, kafka_options: dict[str, str]) ->
     yield from secret_problems(kafka_secrets, kafka_options)
 
 
-def _mapping(mapping: str | None) -> Iterator[str]:
+def _mapping(mapping: str | None, input_format: str) -> Iterator[str]:
     try:
-        if mapping is not None and mappings.load(mapping).impressions is None:
+        found = mappings.load(mapping) if mapping is not None else None
+        if found is not None and found.impressions is None:
             yield f"mapping: {mapping} has no `impression`"
+        if found is not None and input_format == "tsv" and not found.table.columns:
+            yield f"mapping: {mapping} names no columns, which input_format=tsv needs"
     except BadSettings as error:
         yield str(error)
 

@@ -75,9 +75,9 @@ class KafkaSettings(_Group):
     input_topics: Annotated[list[str], NoDecode, BeforeValidator(_split_topics)] = Field(
         ["impressions"], min_length=1, description="Input topics, comma-separated; `^regex` reads every match"
     )
-    input_format: Literal["avro", "json", "protobuf"] = Field(
+    input_format: Literal["avro", "json", "protobuf", "tsv"] = Field(
         "avro",
-        description="Format of the impressions; json and protobuf: plain, or as a registry's serializers write it",
+        description="Format of the impressions; json, protobuf: plain or by a registry's serializers; tsv: rows",
     )
     protobuf_descriptors: Path | None = Field(
         None,

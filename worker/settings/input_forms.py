@@ -4,7 +4,7 @@ from functools import cache
 from pathlib import Path
 
 from worker.core.codec import protobuf_schemas
-from worker.core.codec.input_forms import AvroInput, InputForm, JsonInput, ProtobufInput
+from worker.core.codec.input_forms import AvroInput, InputForm, JsonInput, ProtobufInput, TsvInput
 from worker.core.codec.json_reader import JsonRules
 from worker.core.codec.protobuf_schemas import ProtobufSchema
 from worker.core.errors import BadSettings, Poison
@@ -17,6 +17,9 @@ def load(settings: KafkaSettings) -> InputForm:
     mapping = mappings.load(settings.mapping) if settings.mapping else None
     if settings.input_format == "json":
         return JsonInput(mapping or JsonRules(refuse_unknown=settings.json_unknown_fields == "refuse"))
+    if settings.input_format == "tsv":
+        assert mapping is not None, "checked with the settings"
+        return TsvInput(mapping)
     if settings.input_format == "avro":
         return AvroInput()
     file, message = settings.protobuf_descriptors, settings.protobuf_message

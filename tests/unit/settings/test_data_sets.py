@@ -11,11 +11,12 @@ import pytest
 from tests.support.data_sets import MAKERS, DataSet
 from worker.cli import item_facts
 from worker.cli.replay_sources import EventFile
+from worker.core.errors import BadSettings, Poison
 from worker.core.outcomes import Outcome
 from worker.core.prompts.prompt import build, render_option, scene
 from worker.core.records import Impression
 from worker.core.simulation.questions import Depths, plan
-from worker.settings import mappings, prompt_profiles
+from worker.settings import input_forms, load, mappings, prompt_profiles
 
 PROFILE = prompt_profiles.load("mirror-v1")
 GOLDEN = json.loads(Path(__file__).with_name("data_sets.json").read_text(encoding="utf-8"))
@@ -73,3 +74,23 @@ def test_a_policy_of_ones_own_is_a_candidate_of_open_bandit(tmp_path: Path) -> N
     control, candidate = found.slates
     assert (control.slate_propensity, control.propensity_kind) == (0.0125, "SLATE")
     assert (candidate.role, candidate.target_propensity, candidate.items[0].item_id) == ("CANDIDATE", 0.5, "7")
+
+
+def test_a_row_of_snowplows_enriched_stream_is_read_as_a_message_too(tmp_path: Path) -> None:
+    rows = MAKERS["snowplow-tsv"](tmp_path).events.read_bytes().splitlines()
+    form = input_forms.load(load(overrides={"input_format": "tsv", "mapping": "snowplow-tsv"}, files=True))
+    other, found = (form.read(row, (), form.schema_of(row, ()))[1] for row in rows)  # type: ignore[arg-type]
+    assert other is None
+    assert found is not None
+    assert [item.attributes["name"] for item in found.slates[0].items] == ["Baseball T", "Cap"]
+    for row, reason in ((rows[1] + b"\tx", "invalid"), (b"\xff", "utf8"),
+                        (rows[1].replace(b'"data"', b'"dat'), "json"), (b"x" * (3 << 20), "limit")):  # fmt: skip
+        with pytest.raises(Poison) as caught:
+            form.read(row, (), None)
+        assert caught.value.reason == reason
+
+
+def test_rows_need_a_mapping_that_names_their_columns() -> None:
+    for mapping in ({}, {"mapping": "ga4"}):
+        with pytest.raises(BadSettings, match="columns"):
+            load(overrides={"input_format": "tsv"} | mapping, files=True)

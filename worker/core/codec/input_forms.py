@@ -2,6 +2,7 @@
 
     avro       framed; its writer's schema is fetched
     json       plain or framed; names its own fields, so no schema is fetched
+    tsv        one row per message, of the columns that a mapping names
     protobuf   framed: by its writer's schema, or plain: by the types of a descriptor set, which is ours by default
 
 Each is one small class, so that whoever reads impressions asks none of them which it is.
@@ -79,6 +80,26 @@ class JsonInput:
         if isinstance(self.rules, EventMapping):
             return ref, self.rules.decode(text)
         return ref, codec.decode_json(text, self.rules)
+
+
+@dataclass(frozen=True, slots=True)
+class TsvInput:
+    """One row per message, by a mapping that names its columns."""
+
+    mapping: EventMapping
+
+    def schema_of(self, value: bytes, headers: Headers) -> SchemaRef | None:  # noqa: ARG002 - it never needs one
+        """Return None: the mapping names the columns."""
+        return None
+
+    def read(
+        self,
+        value: bytes,
+        headers: Headers,  # noqa: ARG002 - they say nothing about a row
+        schema: WriterSchema | None,  # noqa: ARG002 - there is none
+    ) -> tuple[SchemaRef | None, Impression | None]:
+        """Split, map and validate."""
+        return None, self.mapping.impression(self.mapping.row(value))
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ from worker.core.codec.mapping_nodes import Fields, apply, source
 from worker.core.codec.mapping_paths import Path
 from worker.core.errors import Poison
 from worker.core.outcomes import Outcome
-from worker.core.records import Impression
+from worker.core.records import Impression, Reason
 
 IMPRESSION, OUTCOME = "RecommendationImpression", "Outcome"
 _PLACE = re.compile(r"[\w.]+")
@@ -103,6 +103,26 @@ class EventMapping:
             return codec.impression(plain, show_names=show_names)
         except Poison as poison:
             raise self._with_source(poison, self.impressions) from poison
+
+    def row(self, text: bytes) -> Mapping[str, object]:
+        """Return the event of a row, whose columns the mapping names, such as a message of Snowplow's enriched stream.
+
+        Raises `Poison`: `UTF8`, `LIMIT`, `JSON` for a cell that should be JSON, `INVALID` for another number of cells.
+        """
+        if len(text) > json_reader.MAX_CHARS:
+            raise Poison(Reason.LIMIT, f"{len(text):,} bytes in one row, want at most {json_reader.MAX_CHARS:,}")
+        try:
+            cells = text.decode().rstrip("\r\n").split(self.table.delimiter or "\t")
+        except UnicodeDecodeError as error:
+            raise Poison(Reason.UTF8, f"byte {error.start:,}: is not UTF-8") from error
+        columns = self.table.columns
+        if len(cells) != len(columns):
+            raise Poison(Reason.INVALID, f"has {len(cells):,} cells, want {len(columns):,}")
+        event: dict[str, object] = dict(zip(columns, cells, strict=True))
+        for name in self.table.json:
+            if cell := event.get(name):
+                event[name] = json_reader.parse(str(cell))
+        return event
 
     def outcome(self, event: Mapping[str, object], *, show_names: bool = False) -> Outcome | None:
         """Return the outcome of a parsed event; None for one that has none.  Raises `Poison`."""
