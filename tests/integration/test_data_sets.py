@@ -45,7 +45,7 @@ def report(stage: Stage, made: DataSet) -> dict[str, Any]:
     return epoch
 
 
-@pytest.mark.parametrize("name", ["mind", "kuairand"])
+@pytest.mark.parametrize("name", ["mind", pytest.param("kuairand", marks=pytest.mark.long)])
 def test_logged_clicks_calibrate_the_simulation(stage: Stage, tmp_path: Path, name: str) -> None:
     chance = Random(1)
     if name == "mind":
@@ -66,6 +66,7 @@ def test_open_bandit_with_a_policy_of_ones_own_has_a_doubly_robust_lift(stage: S
     assert interval["low"] <= LIFT / 2 <= interval["high"], effect
 
 
+@pytest.mark.long
 def test_without_the_candidates_propensities_it_is_not_identified(stage: Stage, tmp_path: Path) -> None:
     epoch = report(stage, open_bandit(tmp_path, **drawn(logged=False)))
     [comparison] = epoch["comparisons"]

@@ -2,6 +2,7 @@
 
 import json
 import time
+from base64 import b64encode
 from collections.abc import Iterator
 
 import pytest
@@ -10,6 +11,7 @@ from tests.support.events import encode, event_id, impression, payload, schema_t
 from tests.support.harness import Stage, Tell, as_flags, mirrorstream, send_raw
 from tests.support.judge import Judge, confluent
 from tests.support.patience import patience
+from tests.support.protobuf import descriptor_set, encode_protobuf, plain_protobuf
 from tests.support.schema_registry import Registry, guid
 
 from .test_dead_letters import dlq
@@ -242,3 +244,32 @@ def test_unknown_ids_are_dead_letters_and_a_storm_of_them_asks_once(
     assert {dict(letter.headers())["ms-reason"] for letter in letters} == {b"schema"}
     assert registry.asked["GET /schemas/ids/99"] == 1
     judge.verdict().assert_exactly_once()
+
+
+def test_protobuf_of_a_writers_own_schema_is_answered_once_and_its_schema_is_asked_for_once(
+    stage: Stage, registry: Registry
+) -> None:
+    """A worker that dies and one that goes on; a message of an id that nobody has is a dead letter."""
+    stage.create(partitions=1)
+    names = ("input_topics", "output_topic", "dead_letter_topic", "schema_registry_url")
+    own = as_flags({name: stage.settings()[name] for name in names} | {"input_format": "protobuf"})
+    assert mirrorstream("schemas", "register", *own).returncode == 0
+    registry.schemas[70] = b64encode(descriptor_set().file[-1].SerializeToString()).decode()
+    registry.kinds[70] = "PROTOBUF"
+    prefix = b"\x00" + (70).to_bytes(4, "big") + b"\x00"
+    messages = [prefix + encode_protobuf(impression(number)) for number in range(100)]
+    unknown = b"\x00" + (71).to_bytes(4, "big") + b"\x00" + encode_protobuf(impression(0))
+    send_raw(stage, [(b"user", message) for message in [*messages, unknown]])
+    with stage.worker(input_format="protobuf", flush_max_records=10) as worker:
+        worker.until(lambda: worker.metric("responses_total") > 0, "answer")
+        worker.kill()
+    assert stage.run("--until-end", input_format="protobuf").exit_code() == 0
+    judge = Judge(
+        stage.bootstrap, topic=stage.topic, responses=stage.responses, dead_letters=stage.dead_letters,
+        group=stage.name, decode_out=confluent(registry.schemas),
+        decode_in=lambda value: plain_protobuf(value.removeprefix(prefix)) if value.startswith(prefix) else None,
+    )  # fmt: skip
+    judge.verdict().assert_exactly_once()
+    [letter] = judge.read(stage.dead_letters)
+    assert dict(letter.headers())["ms-reason"] == b"schema"
+    assert registry.asked["GET /schemas/ids/70"] == 2, "once for each worker"

@@ -30,6 +30,7 @@ class Registry:
         self.asked: Counter[str] = Counter()
         self.compatibility: dict[str, str] = {}
         self.schemas: dict[int, str] = {}
+        self.kinds: dict[int, str] = {}  # by id; a registry leaves Avro out
         self._subjects: dict[str, list[int]] = {}
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = True
@@ -102,7 +103,8 @@ class Registry:
             {"name": "n", "subject": subject, "version": version}
             for subject, version in self.references.get(number, ())
         ]
-        more = {"references": listed} if listed else {}
+        more: dict[str, Any] = {"references": listed} if listed else {}
+        more |= {"schemaType": self.kinds[number]} if number in self.kinds else {}
         return 200, {"schema": self.schemas[number], "guid": str(guid(number)), "id": number, **more}
 
     def _look_up(self, subject: str, text: str) -> tuple[int, dict[str, Any]]:

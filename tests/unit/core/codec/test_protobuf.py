@@ -6,6 +6,9 @@ from random import Random
 from typing import Any
 
 import pytest
+from confluent_kafka.schema_registry import SchemaRegistryClient, header_schema_id_serializer
+from confluent_kafka.schema_registry.protobuf import ProtobufSerializer
+from confluent_kafka.serialization import MessageField, SerializationContext
 from google.protobuf import descriptor_pb2, struct_pb2, timestamp_pb2, wrappers_pb2
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto as FieldProto
 from hypothesis import given, settings, strategies as st
@@ -262,3 +265,27 @@ def test_json_has_the_same_fields_as_protobuf() -> None:
     assert plain["occurred_at"] == impression(2)["occurred_at"]
     assert plain["slates"][0]["role"] == "CONTROL"  # type: ignore[index]
     assert JsonRules().refuse_unknown
+
+
+@pytest.mark.parametrize("in_header", [False, True])
+def test_what_confluents_serializer_writes_is_read_by_what_its_registry_says(in_header: bool) -> None:
+    """Framing, indexes and descriptor are the client's own; its registry is in memory."""
+    client = SchemaRegistryClient.new_client({"url": "mock://"})
+    options: dict[str, Any] = {"use.deprecated.format": False}
+    if in_header:
+        options["schema.id.serializer"] = header_schema_id_serializer
+    headers: list[tuple[str, bytes]] = []
+    context = SerializationContext("impressions", MessageField.VALUE, headers)
+    message = CLASS.FromString(encode_protobuf(impression(3)))
+    value = ProtobufSerializer(CLASS, client, options)(message, context)
+    form = ProtobufInput(protobuf_schemas.own())
+    ref = form.schema_of(value, tuple(headers))
+    assert ref is not None
+    assert ref.kind == ("guid" if in_header else "id")
+    registered = client.get_latest_version("impressions-value")
+    imports = [
+        (one.name, client.get_version(one.subject, one.version).schema.schema_str)
+        for one in registered.schema.references or ()
+    ]
+    schema = protobuf_schemas.from_registry(registered.schema.schema_str, imports)
+    assert form.read(value, tuple(headers), schema) == (ref, codec.impression(impression(3)))
