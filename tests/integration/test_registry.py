@@ -266,7 +266,7 @@ def test_protobuf_of_a_writers_own_schema_is_answered_once_and_its_schema_is_ask
     assert stage.run("--until-end", input_format="protobuf").exit_code() == 0
     judge = Judge(
         stage.bootstrap, topic=stage.topic, responses=stage.responses, dead_letters=stage.dead_letters,
-        group=stage.name, decode_out=confluent(registry.schemas),
+        group=stage.name, decode_out=confluent({one: registry.schemas[one] for one in registry.schemas if one != 70}),
         decode_in=lambda value: plain_protobuf(value.removeprefix(prefix)) if value.startswith(prefix) else None,
     )  # fmt: skip
     judge.verdict().assert_exactly_once()
