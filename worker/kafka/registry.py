@@ -293,7 +293,7 @@ def decode_now(schemas: Schemas, record: Record, name: str) -> Mapping[str, obje
     Raises `Poison` if it can never be decoded, `Retryable` if its schema cannot be fetched now.
     """
     ref, payload = framing.split(record.value or b"", record.headers)
-    return codec.decode_plain(payload, schemas.fetch_now(ref), name)
+    return codec.decode_plain(payload, schemas.avro_now(ref), name)
 
 
 async def _some_times(call: Callable[[], Awaitable[T]]) -> T:
