@@ -43,8 +43,8 @@ class Node:
     def __exit__(self, *_: object) -> None:
         self._over.set()
         self._thread.join()
-        for _, worker in self._workers.values():
-            worker.end()
+        for _, running in self._workers.values():
+            running.end()
 
     def _turn(self) -> None:
         look: dict[str, Callable[[Objects], None]] = {

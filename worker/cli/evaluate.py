@@ -50,7 +50,7 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Measure how well an engine predicts real choices; needs no Kafka."""
-    from worker.core.codec.mapping import compile_item_ids
+    from worker.core.codec.mapping_compiler import compile_item_ids
     from worker.offline.evaluate import report
     from worker.offline.evaluate.reading import Files
     from worker.offline.evaluate.run import evaluate as measure

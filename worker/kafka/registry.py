@@ -19,7 +19,7 @@ from urllib.parse import quote
 from uuid import UUID
 
 from worker.core.bounded_cache import BytesLru
-from worker.core.codec import avro_encoder, avro_schemas
+from worker.core.codec import avro_encoder, avro_schemas, framing, impression as codec
 from worker.core.codec.framing import SchemaRef, SchemaRefKind
 from worker.core.codec.input_forms import InputForm, WriterSchema
 from worker.core.codec.protobuf_encoder import ProtobufEncoder

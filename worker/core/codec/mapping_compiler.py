@@ -1,13 +1,14 @@
 """The plain data of a mapping's file, compiled: what is wrong with it is told with its place."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from jmespath.exceptions import JMESPathError
 
+from worker.core.codec.logical_types import Unfit
 from worker.core.codec.mapping import Catalogue, EventMapping, Part, TableForm
 from worker.core.codec.mapping_nodes import UNITS, Constant, Each, Fields, Hash, Node, Several, Time
 from worker.core.codec.mapping_paths import Path, compiled
-from worker.core.errors import BadSettings
+from worker.core.errors import BadSettings, Poison
 
 MAX_EXPRESSIONS, MAX_EXPRESSION_CHARS = 400, 1_000
 MAX_COLUMNS = 1_000
@@ -36,6 +37,27 @@ def compile_mapping(name: str, content: object) -> EventMapping:
         compiler.table(content.get("table", {}), "table"),
         compiler.catalogue(content["items"]) if "items" in content else None,
     )
+
+
+def compile_item_ids(expression: str) -> Callable[[Mapping[str, object]], frozenset[str]]:
+    """Return what reads item ids from an event: texts or numbers, one or a list.
+
+    Raises `BadSettings` if the expression is none; what it returns raises `Poison` where it fails.
+
+    >>> compile_item_ids("items[?clicked].id")({"items": [{"id": 7, "clicked": True}, {"id": 8}]})
+    frozenset({'7'})
+    """
+    path = _MappingCompiler("chosen").path(expression, "expression")
+
+    def read(event: Mapping[str, object]) -> frozenset[str]:
+        try:
+            found = path.search(event)
+        except Unfit as unfit:
+            raise Poison(unfit.reason, f"chosen: {unfit.problem}") from unfit
+        listed = found if isinstance(found, list) else [found]
+        return frozenset(str(one) for one in listed if isinstance(one, str | int) and not isinstance(one, bool))
+
+    return read
 
 
 class _MappingCompiler:
