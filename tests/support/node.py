@@ -70,15 +70,15 @@ class Node:
         """Run a Deployment's worker, and say when it is ready; a changed pod replaces the one before it."""
         uid, generation = found["metadata"]["uid"], found["metadata"]["generation"]
         pod, spec = json.dumps(found["spec"]["template"]), found["spec"]["template"]["spec"]
-        before, worker = self._workers.get(uid, ("", None))
-        if before != pod:
-            if worker:
-                worker.stop(patience(GRACE_S))
+        known = self._workers.get(uid)
+        if known is None or known[0] != pod:
+            if known:
+                known[1].stop(patience(GRACE_S))
             words, variables = self._command(spec)
             log = self._folder / f"{found['metadata']['name']}-{generation}.log"
-            worker = Worker(words, log, variables=variables | {"MIRRORSTREAM_HTTP_PORT": "0"})
-            self._workers[uid] = (pod, worker)
-        assert worker
+            known = (pod, Worker(words, log, variables=variables | {"MIRRORSTREAM_HTTP_PORT": "0"}))
+            self._workers[uid] = known
+        worker = known[1]
         ready = int(worker.page(spec["containers"][0]["readinessProbe"]["httpGet"]["path"])[0] == 200)
         counts = dict.fromkeys(("replicas", "updatedReplicas", "readyReplicas", "availableReplicas"), ready)
         status = {"observedGeneration": generation, **counts}
