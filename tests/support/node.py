@@ -40,7 +40,7 @@ class Node:
         self._thread.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *_exception: object) -> None:
         self._over.set()
         self._thread.join()
         for _, running in self._workers.values():

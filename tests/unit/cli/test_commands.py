@@ -58,6 +58,7 @@ def test_whoever_takes_settings_takes_brokers_the_same_way(words: tuple[str, ...
     shared = {name: opts for name, opts in found.items() if name in {"config", "settings", "bootstrap"}}
     assert shared in (
         {},
+        {"config": ["--config", "-c"], "settings": ["--set", "-s"]},  # offline, without Kafka
         {"bootstrap": ["--bootstrap", "-b"]},  # the demo, which makes all other settings itself
         {"config": ["--config", "-c"], "bootstrap": ["--bootstrap", "-b"], "settings": ["--set", "-s"]},
     )
