@@ -178,9 +178,7 @@ def _transactional_id(settings: Settings) -> str:
 
 def _registry(settings: Settings, url: str) -> str:
     subject = f"{settings.output_topic}-value"
-    return (
-        f"{subject} is id {registry.schema_id(url, settings.schema_registry_auth_file, subject, 'SimulatedResponse')}"
-    )
+    return f"{subject} is id {registry.schema_id(url, settings.registry_access, subject, 'SimulatedResponse')}"
 
 
 async def _engine(settings: Settings, *, position_profile: bool) -> list[Result]:

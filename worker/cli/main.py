@@ -251,7 +251,7 @@ def schemas_register(
     subjects = {f"{topic}-value": "RecommendationImpression" for topic in inputs if not is_pattern(topic)}
     subjects |= {f"{found.output_topic}-value": "SimulatedResponse", "outcomes-value": "Outcome"}
     subjects |= {f"{topic}-value": name for topic, name in COMPACTED.items()}
-    ids = registry.register(found.schema_registry_url, found.schema_registry_auth_file, subjects)
+    ids = registry.register(found.schema_registry_url, found.registry_access, subjects)
     tell(ids, as_json=as_json, text="\n".join(f"{subject}: id {number}" for subject, number in ids.items()))
 
 

@@ -82,7 +82,7 @@ def replay(
         raise BadSettings(f"input_topics: {topic} is a pattern; a replay needs the name of one topic")
     for name in filter(None, (topic, outcomes_topic)):
         admin.num_partitions(settings, name)  # said before anything is sent
-    registered = (settings.schema_registry_url, settings.schema_registry_auth_file)
+    registered = (settings.schema_registry_url, settings.registry_access)
     messages = replay_sources.messages(
         moments,
         topic=topic,

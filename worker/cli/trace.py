@@ -92,7 +92,7 @@ class _Decoder:
         from worker.kafka.registry import Schemas
 
         self._settings, self._event_id = settings, event_id
-        self._schemas = Schemas(settings.schema_registry_url, settings.schema_registry_auth_file)
+        self._schemas = Schemas(settings.schema_registry_url, settings.registry_access)
 
     def source_of(self, record: Record) -> tuple[Partition, int] | None:
         """Return the place of the record that a response or dead letter is about; None if it is none of this event."""

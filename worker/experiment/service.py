@@ -203,7 +203,7 @@ class _ReaderThread(Thread):
 
 def _publish(settings: KafkaClientSettings, topic: str, name: str, records: Mapping[str, object]) -> None:
     admin.num_partitions(settings, topic)
-    encoder = registry.encoder(settings.schema_registry_url, settings.schema_registry_auth_file, topic, name)
+    encoder = registry.encoder(settings.schema_registry_url, settings.registry_access, topic, name)
     publisher = admin.Publisher(settings)
     for key, one in records.items():
         publisher.send(Message(topic, key.encode(), encoder.encode(one)))
@@ -232,7 +232,7 @@ def _following(settings: KafkaClientSettings, options: Options, state: State) ->
 
 
 def _records(settings: KafkaClientSettings, options: Options, state: State) -> Records:
-    schemas = registry.Schemas(settings.schema_registry_url, settings.schema_registry_auth_file)
+    schemas = registry.Schemas(settings.schema_registry_url, settings.registry_access)
 
     mapping = mappings.load(settings.outcomes_mapping) if settings.outcomes_mapping else None
 

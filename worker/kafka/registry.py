@@ -13,7 +13,6 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 from urllib.parse import quote
 from uuid import UUID
@@ -29,6 +28,7 @@ from worker.core.service_requests import RegistryWatch
 from worker.kafka.registry_client import NoSuchSchema, RegistryClient
 from worker.kafka.schema_kinds import AvroKind, Named, ProtobufKind, SchemaKind
 from worker.settings.groups import KafkaSettings
+from worker.settings.registry_access import ANONYMOUS, RegistryAccess
 
 T = TypeVar("T")
 Encodes: TypeAlias = avro_encoder.Encoder | avro_encoder.JsonEncoder | ProtobufEncoder
@@ -85,18 +85,18 @@ class _Found:
 class Schemas:
     """Fetches, parses and caches writer schemas.
 
-    `url` is the registry's address, None for our own schemas only; `auth_file` holds user:password; `kind` is what they
+    `url` is the registry's address, None for our own schemas only; `access` is how it knows us; `kind` is what they
     are, Avro by default.  The constructor raises `BadSettings` if one of them cannot be used.
     """
 
     def __init__(
         self,
         url: str | None,
-        auth_file: Path | None = None,
+        access: RegistryAccess = ANONYMOUS,
         watch: RegistryWatch | None = None,
         kind: SchemaKind | None = None,
     ) -> None:
-        self._client = RegistryClient(url, auth_file, watch) if url else None
+        self._client = RegistryClient(url, access, watch) if url else None
         self._kind: SchemaKind = kind or AvroKind()
         self._own: dict[SchemaRef, avro_schemas.Schema] = {
             SchemaRef(
@@ -218,12 +218,12 @@ class Schemas:
         return document
 
 
-def register(url: str, auth_file: Path | None, subjects: dict[str, str]) -> dict[str, int]:
+def register(url: str, access: RegistryAccess, subjects: dict[str, str]) -> dict[str, int]:
     """Register our schemas with FULL_TRANSITIVE compatibility; return the ids by subject.
 
     `subjects` gives the record name by subject.  Raises `BadSettings`, `Retryable` if the registry does not answer.
     """
-    client = RegistryClient(url, auth_file)
+    client = RegistryClient(url, access)
     ids = {}
     try:
         for subject, name in subjects.items():
@@ -237,12 +237,12 @@ def register(url: str, auth_file: Path | None, subjects: dict[str, str]) -> dict
     return ids
 
 
-def schema_id(url: str, auth_file: Path | None, subject: str, name: str, watch: RegistryWatch | None = None) -> int:
+def schema_id(url: str, access: RegistryAccess, subject: str, name: str, watch: RegistryWatch | None = None) -> int:
     """Return the id that one of our schemas has under a subject.
 
     Raises `BadSettings` if it is not registered, `Retryable` if the registry does not answer.
     """
-    client = RegistryClient(url, auth_file, watch)
+    client = RegistryClient(url, access, watch)
     try:
         return _id(_call_now(client, "POST", f"/subjects/{quote(subject, safe='')}", _body(name)), subject, client)
     except NoSuchSchema as error:
@@ -250,9 +250,9 @@ def schema_id(url: str, auth_file: Path | None, subject: str, name: str, watch: 
         raise BadSettings(message) from error
 
 
-def encoder(url: str | None, auth_file: Path | None, topic: str, name: str) -> avro_encoder.Encoder:
+def encoder(url: str | None, access: RegistryAccess, topic: str, name: str) -> avro_encoder.Encoder:
     """Return an encoder of one of our records for a topic; single-object without a registry.  Raises as `schema_id`."""
-    return avro_encoder.Encoder(name, schema_id=schema_id(url, auth_file, f"{topic}-value", name) if url else None)
+    return avro_encoder.Encoder(name, schema_id=schema_id(url, access, f"{topic}-value", name) if url else None)
 
 
 def impressions_encoder(settings: KafkaSettings, topic: str) -> Encodes:
@@ -263,13 +263,13 @@ def impressions_encoder(settings: KafkaSettings, topic: str) -> Encodes:
         if settings.protobuf_descriptors is not None:
             raise BadSettings(f"protobuf_descriptors: {topic} has messages of other types than what is written here")
         return ProtobufEncoder()
-    return encoder(settings.schema_registry_url, settings.schema_registry_auth_file, topic, "RecommendationImpression")
+    return encoder(settings.schema_registry_url, settings.registry_access, topic, "RecommendationImpression")
 
 
 def schemas(settings: KafkaSettings, watch: RegistryWatch | None = None) -> Schemas:
     """Return the writer schemas of the input.  Raises `BadSettings`."""
     kind = ProtobufKind() if settings.input_format == "protobuf" else AvroKind()
-    return Schemas(settings.schema_registry_url, settings.schema_registry_auth_file, watch, kind)
+    return Schemas(settings.schema_registry_url, settings.registry_access, watch, kind)
 
 
 def impression_of(record: Record, known: Schemas, form: InputForm) -> Impression | None:

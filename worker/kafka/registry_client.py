@@ -19,10 +19,9 @@ import re
 import ssl
 import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from contextlib import aclosing
 from ipaddress import ip_address
-from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -30,6 +29,7 @@ import httpx2
 
 from worker.core.errors import BadSettings, MirrorstreamError, Retryable
 from worker.core.service_requests import RegistryEnd, RegistryWatch, Unwatched
+from worker.settings.registry_access import ANONYMOUS, RegistryAccess
 
 CALL_S = 10.0  # for a whole response, connection and body; a registry responds within milliseconds
 MAX_BODY_BYTES = 2 << 20  # a registry stores a schema as one Kafka message, of 1 MB at most
@@ -39,6 +39,7 @@ NO_SUCH = frozenset({40401, 40402, 40403})  # subject, version, schema
 REJECTED_LOGIN = frozenset({401, 403, 407})
 _ACCEPT = "application/vnd.schemaregistry.v1+json, application/vnd.schemaregistry+json, application/json"
 _ODD = re.compile(r"[^\x20-\x7e]+")
+_BEARER = re.compile(r"Bearer +([!-~]+)")
 
 
 class NoSuchSchema(MirrorstreamError):
@@ -48,19 +49,19 @@ class NoSuchSchema(MirrorstreamError):
 class RegistryClient:
     """Sends requests to the first registry of a comma-separated list of addresses that answers.
 
-    `auth_file` holds user:password and is read again for every call.  The constructor raises `BadSettings` if an
-    address or the file cannot be used.
+    The files of `access` are read again for every call.  The constructor raises `BadSettings` if an address or one of
+    them cannot be used.
     """
 
-    def __init__(self, url: str, auth_file: Path | None = None, watch: RegistryWatch | None = None) -> None:
+    def __init__(self, url: str, access: RegistryAccess = ANONYMOUS, watch: RegistryWatch | None = None) -> None:
         self._watch = watch or Unwatched()
         self._urls = [one.strip().rstrip("/") for one in url.split(",") if one.strip()]
         self.shown = ", ".join(map(shown, self._urls))
         if not self._urls or not all(map(_is_usable, self._urls)):
             raise BadSettings(f"schema_registry_url: {self.shown or 'nothing'}; want http://HOST:PORT")
-        self._auth_file = auth_file
+        self._access = access
         self._auth(self._urls[0])
-        self._ssl = _ssl_context() if any(one.startswith("https:") for one in self._urls) else False
+        self._ssl = self._ssl_context() if any(one.startswith("https:") for one in self._urls) else False
 
     async def call(self, method: str, path: str, body: object = None) -> Mapping[str, Any]:
         """Return the registry's JSON object.  Raises `NoSuchSchema`, or `Retryable` if no registry has answered."""
@@ -96,27 +97,63 @@ class RegistryClient:
         if body is not None:
             headers["Content-Type"] = "application/vnd.schemaregistry.v1+json"
             content = json.dumps(body).encode()
-        client = httpx2.AsyncClient(auth=self._auth(url), verify=self._ssl, timeout=CALL_S, trust_env=not _is_here(url))
+        verify = self._ssl_context() if self._access.certificate_file and url.startswith("https:") else self._ssl
+        client = httpx2.AsyncClient(auth=self._auth(url), verify=verify, timeout=CALL_S, trust_env=not _is_here(url))
         async with (
             client,
             client.stream(method, _bare(url) + path, headers=headers, content=content) as response,
         ):
             return _answer(response, await _read(response))
 
-    def _auth(self, url: str) -> tuple[str, str] | None:
-        """Return user and password from the file or the address; None without.  Raises `BadSettings`."""
-        parts = urlsplit(url)
-        if self._auth_file is None:
-            return (unquote(parts.username), unquote(parts.password or "")) if parts.username else None
+    def _auth(self, url: str) -> httpx2.Auth | None:
+        """Return user and password, or a token, from the file or the address; None without.  Raises `BadSettings`."""
+        parts, file = urlsplit(url), self._access.auth_file
+        if file is None:
+            if not parts.username:
+                return None
+            return httpx2.BasicAuth(unquote(parts.username), unquote(parts.password or ""))
+        want = "want a file with user:password, or Bearer TOKEN"
         try:
-            user, colon, password = self._auth_file.read_text(encoding="utf-8").strip().partition(":")
+            text = file.read_text(encoding="utf-8").strip()
         except (OSError, ValueError) as error:
             why = getattr(error, "strerror", None) or "is not text"
-            message = f"schema_registry_auth_file: {self._auth_file}: {why}; want a file with user:password"
-            raise BadSettings(message) from error
+            raise BadSettings(f"schema_registry_auth_file: {file}: {why}; {want}") from error
+        if token := _BEARER.fullmatch(text):
+            return _Bearer(token[1])
+        user, colon, password = text.partition(":")
         if not colon:
-            raise BadSettings(f"schema_registry_auth_file: {self._auth_file}: want a file with user:password")
-        return user, password
+            raise BadSettings(f"schema_registry_auth_file: {file}: {want}")
+        return httpx2.BasicAuth(user, password)
+
+    def _ssl_context(self) -> ssl.SSLContext:
+        """Return what TLS is made with: trusted authorities, and our certificate.  Raises `BadSettings`."""
+        try:
+            context = httpx2.create_ssl_context()
+        except (OSError, ValueError) as error:
+            raise BadSettings(f"SSL_CERT_FILE or SSL_CERT_DIR: {error}; want certificates for the registry") from error
+        certificate, key = self._access.certificate_file, self._access.key_file
+        if certificate is not None:
+            try:
+                context.load_cert_chain(certificate, key, password="")  # one with a password would be asked for it
+            except (OSError, ValueError) as error:  # an `SSLError` is an `OSError`
+                why = getattr(error, "reason", None) or getattr(error, "strerror", None) or str(error)
+                place = f"{certificate}{f', schema_registry_key_file: {key}' if key else ''}"
+                raise BadSettings(
+                    f"schema_registry_certificate_file: {place}: {why}; want PEM files of a certificate and its key"
+                ) from error
+        return context
+
+
+class _Bearer(httpx2.Auth):
+    """Sends a token."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def auth_flow(self, request: httpx2.Request) -> Generator[httpx2.Request, httpx2.Response, None]:
+        """Put the token into a header."""
+        request.headers["Authorization"] = f"Bearer {self._token}"
+        yield request
 
 
 class _NotARegistryError(Exception):
@@ -153,13 +190,6 @@ def _is_usable(url: str) -> bool:
         return found.scheme in {"http", "https"} and bool(found.host) and not found.query and not found.fragment
     except (httpx2.InvalidURL, ValueError):
         return False
-
-
-def _ssl_context() -> ssl.SSLContext:
-    try:
-        return httpx2.create_ssl_context()
-    except (OSError, ValueError) as error:
-        raise BadSettings(f"SSL_CERT_FILE or SSL_CERT_DIR: {error}; want certificates for the registry") from error
 
 
 async def _read(response: httpx2.Response) -> bytes:

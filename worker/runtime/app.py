@@ -280,7 +280,7 @@ async def answer_all(
 
 
 def _schemas(settings: Settings, telemetry: Telemetry) -> registry.Schemas:
-    return registry.Schemas(settings.schema_registry_url, settings.schema_registry_auth_file, telemetry)
+    return registry.Schemas(settings.schema_registry_url, settings.registry_access, telemetry)
 
 
 def _followers(settings: Settings, board: Board, telemetry: Telemetry) -> tuple[TopicFollower, ...]:
@@ -322,5 +322,5 @@ def _encoder(settings: Settings, telemetry: Telemetry) -> Encoder:
     url, subject = settings.schema_registry_url, f"{settings.output_topic}-value"
     if url is None:
         return Encoder("SimulatedResponse")
-    number = registry.schema_id(url, settings.schema_registry_auth_file, subject, "SimulatedResponse", telemetry)
+    number = registry.schema_id(url, settings.registry_access, subject, "SimulatedResponse", telemetry)
     return Encoder("SimulatedResponse", schema_id=number)

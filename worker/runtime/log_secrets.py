@@ -26,5 +26,6 @@ def secrets_of(settings: Settings, environment: Mapping[str, str]) -> Iterator[s
             text = path.read_text(encoding="latin-1").strip()
             yield text
             yield text.partition(":")[2]  # of user:password
+            yield text.removeprefix("Bearer").strip()
     if settings.pseudonym_key_file is not None and not secret_files.unreadable(settings.pseudonym_key_file):
         yield settings.pseudonym_key_file.read_text(encoding="latin-1").strip()

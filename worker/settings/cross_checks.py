@@ -196,13 +196,21 @@ def _outcomes_mapping(outcomes_mapping: str | None) -> Iterator[str]:
         yield str(error)
 
 
-def _registry_auth(schema_registry_url: str | None, schema_registry_auth_file: Path | None) -> Iterator[str]:
-    if (
-        schema_registry_url
-        and schema_registry_auth_file
-        and (why := secret_files.unreadable(schema_registry_auth_file))
+def _registry_files(
+    schema_registry_url: str | None,
+    schema_registry_auth_file: Path | None,
+    schema_registry_certificate_file: Path | None,
+    schema_registry_key_file: Path | None,
+) -> Iterator[str]:
+    if schema_registry_key_file and not schema_registry_certificate_file:
+        yield "schema_registry_key_file: needs schema_registry_certificate_file"
+    for name, file, want in (
+        ("auth", schema_registry_auth_file, "user:password, or Bearer TOKEN"),
+        ("certificate", schema_registry_certificate_file, "a certificate, PEM"),
+        ("key", schema_registry_key_file, "a private key, PEM"),
     ):
-        yield f"schema_registry_auth_file: {why}; want a file with user:password"
+        if schema_registry_url and file and (why := secret_files.unreadable(file)):
+            yield f"schema_registry_{name}_file: {why}; want a file with {want}"
 
 
 def _chat_template(chat_template: Path | None) -> Iterator[str]:
@@ -232,5 +240,5 @@ def _profile(prompt_profile: str) -> Iterator[str]:
 
 
 _FILES = (
-    _kafka_secrets, _registry_auth, _chat_template, _mapping, _outcomes_mapping, _descriptors, _redactor, _pseudonyms,
+    _kafka_secrets, _registry_files, _chat_template, _mapping, _outcomes_mapping, _descriptors, _redactor, _pseudonyms,
 )  # fmt: skip

@@ -23,6 +23,7 @@ from pydantic_settings import NoDecode
 from worker.core.prompts.prompt import Writing
 from worker.core.suggestions import did_you_mean
 from worker.settings import engines, times
+from worker.settings.registry_access import RegistryAccess
 
 # One entry of a list of topics: brackets, with what they hold, and anything else but a comma; `\\,` is no comma either.
 _TOPIC = re.compile(r"(?:\\.|\[\^?\]?(?:\[:\w+:\]|[^\]])*\]|\{[^}]*\}|\([^)]*\)|[^,])+")
@@ -137,11 +138,24 @@ class KafkaSettings(_Group):
         None, description="Folder with one file per librdkafka option, e.g. sasl.password"
     )
     schema_registry_url: str | None = Field(None, description="Schema registry URL; unset: single-object encoding")
-    schema_registry_auth_file: Path | None = Field(None, description="File with user:password for the registry")
+    schema_registry_auth_file: Path | None = Field(
+        None, description="File with user:password, or Bearer TOKEN, for the registry"
+    )
+    schema_registry_certificate_file: Path | None = Field(
+        None, description="File with our certificate for the registry, PEM, and its key unless that has a file"
+    )
+    schema_registry_key_file: Path | None = Field(None, description="File with the key of that certificate, PEM")
     pseudonym_key_file: Path | None = Field(
         None, description="File with a secret; user ids leave as pseudonyms made with it, for workers and readers alike"
     )
     pass_headers: Names = Field([], description="Input headers to copy to the responses, by name")
+
+    @property
+    def registry_access(self) -> RegistryAccess:
+        """How the schema registry knows us."""
+        return RegistryAccess(
+            self.schema_registry_auth_file, self.schema_registry_certificate_file, self.schema_registry_key_file
+        )
 
 
 class SamplingSettings(_Group):

@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import json
+import ssl
 import tracemalloc
 from base64 import b64encode
 from collections import Counter
@@ -12,6 +13,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
+import trustme
 from google.protobuf import descriptor_pb2
 
 from worker.core.bounded_cache import ENTRY_BYTES
@@ -24,6 +26,7 @@ from worker.kafka import registry, registry_client
 from worker.kafka.registry import Schemas
 from worker.kafka.registry_client import MAX_BODY_BYTES, RegistryClient, shown
 from worker.kafka.schema_kinds import ProtobufKind
+from worker.settings.registry_access import ANONYMOUS, RegistryAccess
 
 IMPRESSION = avro_schemas.schema_text("RecommendationImpression")
 SEVEN = SchemaRef(SchemaRefKind.ID, "7")
@@ -63,10 +66,10 @@ class Scripted:
 
 
 @asynccontextmanager
-async def scripted(say: Say) -> AsyncIterator[Scripted]:
+async def scripted(say: Say, tls: ssl.SSLContext | None = None) -> AsyncIterator[Scripted]:
     server = Scripted(say)
-    listener = await asyncio.start_server(server.answer, "127.0.0.1", 0)
-    server.url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+    listener = await asyncio.start_server(server.answer, "127.0.0.1", 0, ssl=tls)
+    server.url = f"http{'s' if tls else ''}://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
     async with listener:
         yield server
 
@@ -303,7 +306,7 @@ async def test_credentials_of_a_file_are_read_anew(tmp_path: Path) -> None:
     file = tmp_path / "auth"
     file.write_text("user:old\n")
     async with scripted(http(b"", "401 Unauthorized")) as server:
-        schemas = Schemas(server.url, file)
+        schemas = Schemas(server.url, RegistryAccess(file))
         with pytest.raises(Retryable):
             await schemas.fetch(SEVEN)
         file.write_text("user:new\n")
@@ -318,8 +321,61 @@ def test_an_auth_file_of_no_use_is_a_setting_to_mend(tmp_path: Path, content: by
     file = tmp_path / "auth"
     if content is not None:
         file.write_bytes(content)
-    with pytest.raises(BadSettings, match="want a file with user:password"):
-        Schemas("http://registry:8081", file)
+    with pytest.raises(BadSettings, match="want a file with user:password, or Bearer TOKEN"):
+        Schemas("http://registry:8081", RegistryAccess(file))
+
+
+async def test_a_token_is_sent_as_one(tmp_path: Path) -> None:
+    file = tmp_path / "auth"
+    file.write_text("Bearer a.b:c\n")
+    async with scripted(GOOD) as server:
+        assert await Schemas(server.url, RegistryAccess(file)).fetch(SEVEN)
+    assert "\r\nauthorization: bearer a.b:c\r\n" in server.heads[0].lower()
+
+
+@pytest.fixture
+def authority(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> trustme.CA:
+    """An authority that this process trusts."""
+    made = trustme.CA()
+    made.cert_pem.write_to_path(tmp_path / "ca.pem")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    return made
+
+
+async def test_a_registry_that_asks_for_a_certificate_gets_ours_read_anew(
+    authority: trustme.CA, tmp_path: Path
+) -> None:
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(tls)
+    authority.configure_trust(tls)
+    tls.verify_mode = ssl.CERT_REQUIRED
+    certificate, key = tmp_path / "tls.crt", tmp_path / "tls.key"
+
+    def renew(by: trustme.CA) -> None:
+        issued = by.issue_cert("worker")
+        issued.cert_chain_pems[0].write_to_path(certificate)
+        issued.private_key_pem.write_to_path(key)
+
+    async with scripted(GOOD, tls) as server:
+        with pytest.raises(Retryable, match="did not answer"):
+            await Schemas(server.url).fetch(SEVEN)
+        renew(trustme.CA())
+        schemas = Schemas(server.url, RegistryAccess(certificate_file=certificate, key_file=key))
+        with pytest.raises(Retryable, match="did not answer"):
+            await schemas.fetch(SEVEN)
+        renew(authority)
+        assert await schemas.fetch(SEVEN)
+
+
+@pytest.mark.parametrize(("name", "content"), [("tls.crt", b""), ("tls.key", b"no key")])
+def test_a_certificate_of_no_use_is_a_setting_to_mend(tmp_path: Path, name: str, content: bytes) -> None:
+    issued = trustme.CA().issue_cert("worker")
+    certificate, key = tmp_path / "tls.crt", tmp_path / "tls.key"
+    issued.cert_chain_pems[0].write_to_path(certificate)
+    issued.private_key_pem.write_to_path(key)
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(BadSettings, match=r"^schema_registry_certificate_file: .*; want PEM files"):
+        Schemas("https://registry:8081", RegistryAccess(certificate_file=certificate, key_file=key))
 
 
 # -- references
@@ -504,7 +560,7 @@ async def test_the_id_of_our_schema_needs_the_registrys_own_answer(monkeypatch: 
     monkeypatch.setattr(registry, "RETRY_S", 0.0)
 
     async def schema_id(url: str) -> int:
-        return await asyncio.to_thread(registry.schema_id, url, None, "responses-value", "SimulatedResponse")
+        return await asyncio.to_thread(registry.schema_id, url, ANONYMOUS, "responses-value", "SimulatedResponse")
 
     async with scripted(said({"subject": "responses-value", "id": 9, "version": 1, "schema": "..."})) as server:
         assert await schema_id(server.url) == 9
@@ -525,7 +581,7 @@ async def test_a_command_asks_twice_and_a_lying_registry_registers_nothing(monke
     subjects = {"responses-value": "SimulatedResponse"}
 
     async def register(url: str) -> dict[str, int]:
-        return await asyncio.to_thread(registry.register, url, None, subjects)
+        return await asyncio.to_thread(registry.register, url, ANONYMOUS, subjects)
 
     def good(path: str) -> bytes:
         return said({"compatibility": "FULL_TRANSITIVE"} if path.startswith("/config") else {"id": 3})
