@@ -118,6 +118,19 @@ def test_a_wrong_line_is_told_and_the_command_exits_1(tmp_path: Path, file: Path
     assert "120 real choices" in told
 
 
+def test_the_html_report_runs_nothing_and_shows_foreign_names_as_text(tmp_path: Path, file: Path) -> None:
+    hostile = tmp_path / "<script>alert(1)<x>.jsonl"
+    hostile.write_text(file.read_text())
+    command(hostile, tmp_path / "out", "--ablate", "history", "--compare", "draws=1")
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "<script" not in page
+    assert "&lt;script&gt;alert(1)&lt;x&gt;.jsonl" in page
+    assert "default-src &#39;none&#39;" in page
+    assert "This simulator predicts real choices better than chance." in page
+    assert "skill without history, minus the whole question" in page
+    assert "skill of draws=1 minus answers" in page
+
+
 def test_nothing_to_evaluate_is_an_error_and_leaves_no_report(tmp_path: Path, file: Path) -> None:
     events = tmp_path / "events.jsonl"
     events.write_text("".join(line + "\n" for line in file.read_text().splitlines() if "slates" in line))

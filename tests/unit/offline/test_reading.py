@@ -3,6 +3,7 @@
 import json
 import tracemalloc
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,11 @@ import pytest
 
 from worker.core.codec.mapping_compiler import compile_item_ids, compile_mapping
 from worker.core.errors import BadSettings
+from worker.core.prompts.prompt import build, render_option, scene as setting
+from worker.core.simulation.questions import Depths, plan
 from worker.offline.evaluate.reading import Files, RealChoices
 from worker.offline.evaluate.scene import Why
+from worker.settings import prompt_profiles
 
 AT = 1_793_534_400_000_000
 CLICK = {"item_id": "b", "kind": "CLICK", "occurred_at": AT + 1_000_000}
@@ -54,6 +58,23 @@ def test_a_scene_of_the_reference_is_read_as_it_is(tmp_path: Path) -> None:
     assert (user.user_id, [entry.item.text for entry in user.history]) == ("MIND/7", ["A", "B\n"])
     assert [position for _, position in found.chosen] == [1]
     assert [item.text for item in found.impression.slates[0].items] == ["x\n", "y\n", "z\n"]
+
+
+def test_a_scenes_prompt_is_the_references_to_the_byte(tmp_path: Path) -> None:
+    """Its history is one text there, with a blank line between entries, two where an entry ends in a blank line."""
+    history = "A movie viewed 3 days ago\nHeat (1995) Crime \nMy Behavior:\nRating: 5.0/5.0\n\n\nA second one\n"
+    profile = "## User Profile\nGender: male\nAge: 25-34\n"
+    options = ["Fargo (1996) - Crime|Drama \n", "[New Release]X-Men (2000) - Action|Sci-Fi \n"]
+    text = {"profile": profile, "history": history, "action_list": options}
+    (found,) = choices(tmp_path, scene(text=text, dataset="ml-1m", choice_cnt=2))
+    profile_of = prompt_profiles.load("mirror-v1")
+    event = replace(found.impression, given_order=True)
+    (question,) = plan(event, lambda item: render_option(profile_of, event, item), Depths())
+    built = build(profile_of, setting(profile_of, event, 10), question.options)
+    wanted = (
+        f"# User Profile\n{profile}\n\n## History\n{history}\n\n# Exposure List\n[A] {options[0]}\n[B] {options[1]}\n"
+    )
+    assert built.user == wanted
 
 
 LATE = {"user_id": "u", "history": [{"item": {"item_id": "h"}, "occurred_at": AT}]}

@@ -1,6 +1,6 @@
 """The answers of one engine as columns for numpy, one row per choice, in the file's order.
 
-About 100 bytes per option: a million choices of five options take 0.5 GB.
+About 1.1 KB per choice of five options, the figures' own arrays included (100,000 choices, CPython 3.11, 2026-11).
 """
 
 from array import array
