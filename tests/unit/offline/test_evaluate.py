@@ -14,8 +14,10 @@ from typer.testing import CliRunner
 
 from worker.cli.main import app
 from worker.core.codec.avro_encoder import plain
-from worker.core.errors import BadSettings
+from worker.core.errors import BadSettings, Fatal
 from worker.demo.real_choices import choices
+from worker.engines import factory
+from worker.engines.choice_model import ChoiceModel
 from worker.offline.evaluate import parts
 from worker.offline.evaluate.reading import Files
 from worker.offline.evaluate.run import Arm, evaluate
@@ -129,6 +131,23 @@ def test_the_html_report_runs_nothing_and_shows_foreign_names_as_text(tmp_path: 
     assert "This simulator predicts real choices better than chance." in page
     assert "skill without history, minus the whole question" in page
     assert "skill of draws=1 minus answers" in page
+
+
+def test_a_model_that_cannot_be_used_leaves_nothing_behind(
+    tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as a base model whose letters are no single tokens: the engine says so when it starts."""
+
+    class Unusable(ChoiceModel):
+        async def start(self) -> None:
+            raise Fatal("tokenizer: 'Behavior: [A' ends in the tokens ' [A', want the letter as one token")
+
+    monkeypatch.setattr(factory, "make", lambda _: Unusable())
+    with pytest.raises(Fatal, match="want the letter as one token"):
+        evaluate(Files(file), [own()], out=tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+    with pytest.raises(BadSettings, match=r"--out .*choices.jsonl: File exists; want a folder"):
+        evaluate(Files(file), [own()], out=file)
 
 
 def test_nothing_to_evaluate_is_an_error_and_leaves_no_report(tmp_path: Path, file: Path) -> None:

@@ -115,6 +115,12 @@ def test_what_cannot_be_evaluated_is_told_with_its_place_and_counted(
     assert told in "".join(found.counts.told)
 
 
+def test_outcomes_of_events_that_are_not_there_are_counted(tmp_path: Path) -> None:
+    found = choices(tmp_path, outcome(7), event(1), outcome(1), outcome(8), outcome(8))
+    assert len(list(found)) == 1
+    assert (found.counts.left_out, found.counts.wrong) == ({Why.NO_EVENT: 2}, 0)
+
+
 def test_strict_ends_at_the_first_wrong_line(tmp_path: Path) -> None:
     with pytest.raises(BadSettings, match=r"line 2: is not JSON.*; nothing more was evaluated"):
         list(choices(tmp_path, event(), "{", outcome(), strict=True))

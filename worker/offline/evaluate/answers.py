@@ -132,8 +132,10 @@ class AnswerFile:
                 yield int(content["line"]), str(content["digest"])
 
     def close(self) -> None:
-        """Bring everything to the disk, and let others write."""
+        """Bring everything to the disk, and let others write; a file in which nothing was begun is not left behind."""
         self._sync()
+        if not self.header:
+            self._path.unlink(missing_ok=True)
         self._file.close()
 
     def __enter__(self) -> Self:

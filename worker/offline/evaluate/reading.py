@@ -91,6 +91,7 @@ class RealChoices:
         try:
             with closing(sqlite3.connect(self._index)) as db:
                 db.execute("create table seen(event blob primary key) without rowid")
+                db.execute("create table matched(event text primary key) without rowid")
                 for found in self._read(db):
                     if isinstance(found, LeftOut):
                         if self._strict and found.is_wrong:
@@ -101,6 +102,9 @@ class RealChoices:
                     yield found
                     if self.counts.choices == self._files.limit:
                         return
+                query = "select count(distinct event) from outcome where event not in (select event from matched)"
+                if orphans := db.execute(query).fetchone()[0]:
+                    self.counts.left_out[Why.NO_EVENT] = int(orphans)
         finally:
             self._index.unlink(missing_ok=True)
 
@@ -187,6 +191,7 @@ class RealChoices:
         rows = db.execute(query, (impression.event_id,)).fetchall()
         if not rows:
             return LeftOut(place, Why.NO_OUTCOME, f"event {impression.event_id}: has no outcome in the files")
+        db.execute("insert or ignore into matched values (?)", (impression.event_id,))
         slates = {slate.variant: slate for slate in impression.slates}
         clicks: dict[str, set[str]] = {}
         for variant, found in rows:

@@ -116,7 +116,10 @@ def evaluate(
     Raises `BadSettings` for files, settings or a folder that do not fit, `Fatal` if an engine cannot be had.
     """
     _check(arms)
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadSettings(f"--out {out}: {error.strerror}; want a folder, or none yet") from error
     depth = min(arm.settings.slate_depth for arm in arms)
     choices = RealChoices(replace(files, depth=depth), index=out / INDEX, strict=strict)
     paths = [out / f"{arm.file_name}.jsonl" for arm in arms]

@@ -29,6 +29,9 @@ class Why(StrEnum):
     NO_OUTCOME = "no_outcome"
     """There is no outcome of the event in the files."""
 
+    NO_EVENT = "no_event"
+    """An outcome is of an event that is not in the file; counted once per event."""
+
     NOT_OFFERED = "not_offered"
     """What was chosen is not among what was shown."""
 
@@ -49,7 +52,7 @@ class Why(StrEnum):
 
 
 # What a file may well have; everything else is a mistake of whoever made it.
-ORDINARY = frozenset({Why.NO_CHOICE, Why.NO_OUTCOME, Why.ONE_OPTION, Why.BELOW_DEPTH, Why.NOT_A_USER})
+ORDINARY = frozenset({Why.NO_CHOICE, Why.NO_OUTCOME, Why.NO_EVENT, Why.ONE_OPTION, Why.BELOW_DEPTH, Why.NOT_A_USER})
 
 
 @dataclass(frozen=True, slots=True)
