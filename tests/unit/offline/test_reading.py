@@ -121,6 +121,12 @@ def test_outcomes_of_events_that_are_not_there_are_counted(tmp_path: Path) -> No
     assert (found.counts.left_out, found.counts.wrong) == ({Why.NO_EVENT: 2}, 0)
 
 
+def test_a_limit_ends_the_reading_and_is_the_whole(tmp_path: Path) -> None:
+    found = choices(tmp_path, *map(event, range(9)), *map(outcome, range(9)), limit=4)
+    assert [one.line for one in found] == [1, 2, 3, 4]
+    assert found.share == 1.0
+
+
 def test_strict_ends_at_the_first_wrong_line(tmp_path: Path) -> None:
     with pytest.raises(BadSettings, match=r"line 2: is not JSON.*; nothing more was evaluated"):
         list(choices(tmp_path, event(), "{", outcome(), strict=True))

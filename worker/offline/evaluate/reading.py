@@ -108,6 +108,12 @@ class RealChoices:
         finally:
             self._index.unlink(missing_ok=True)
 
+    @property
+    def share(self) -> float:
+        """The share that was read: of the limit, or of the file, whichever ends first."""
+        of_file = self.counts.num_bytes / max(1, self.counts.size)
+        return max(of_file, self.counts.choices / self._files.limit) if self._files.limit else of_file
+
     def _collect(self) -> None:
         """Make the index of outcomes; a wrong line of the main file is told when that is read."""
         self._index.unlink(missing_ok=True)

@@ -178,7 +178,7 @@ async def _ask(choices: RealChoices, arm: Arm, file: AnswerFile, engine: Engine 
         nonlocal number
         file.append(answer)
         number += 1
-        progress(arm.name, number, choices.counts.num_bytes / max(1, choices.counts.size))
+        progress(arm.name, number, choices.share)
 
     if not file.is_done:
         assert engine is not None
