@@ -182,3 +182,11 @@ def test_an_experiment_finds_no_difference_only_if_no_check_holds_it_up() -> Non
     skewed = Check("skew", CheckState.OPEN, "a small group may be unseen", holds=True)
     verdict, reason = judge(evidence(AROUND, margin=0.04, checks=[skewed]))
     assert (verdict, "skew: a small group may be unseen" in reason) == (Verdict.KEEP_RUNNING, True)
+
+
+def test_an_aged_mirror_stands_in_the_sentence_and_forbids_nothing() -> None:
+    words = "the mirror has aged: its skill on real clicks is +0.08 since 2026-11-20"
+    aged = Check("age of the mirror", CheckState.FAILED, words, forbids=False, qualifies=words)
+    verdict, reason = judge(evidence(ABOVE, checks=[aged]))
+    assert verdict is Verdict.CANDIDATE_PREFERRED
+    assert reason.endswith(f"; {words}")
