@@ -170,6 +170,25 @@ def test_secrets_are_files_by_reference(chart: helm_python.Chart) -> None:
     assert environment(objects)["HF_TOKEN_PATH"] == f"{mounts['huggingface']}/token"
 
 
+@pytest.mark.parametrize("part", ["worker", "experiment"])
+def test_workers_and_page_have_one_certificate_and_one_secret_of_pseudonyms(
+    chart: helm_python.Chart, part: str
+) -> None:
+    """A page without the secret would know the users of outcomes by other names than those of responses."""
+    values: Values = {
+        **READ, "pseudonyms": {"existingSecret": "salt"}, "registry": {"clientSecret": {"name": "registry-tls"}},
+    }  # fmt: skip
+    objects = render(chart, values) if part == "worker" else render(chart, values, "experiment")
+    (container, *_), volumes = pod(objects)["containers"], {v["name"]: v for v in pod(objects)["volumes"]}
+    config = yaml.safe_load(objects["ConfigMap"]["data"]["config.yaml"])
+    mounts = {m["name"]: m["mountPath"] for m in container["volumeMounts"]}
+    assert config["pseudonym_key_file"] == f"{mounts['pseudonyms']}/key"
+    assert config["schema_registry_certificate_file"] == f"{mounts['registry-client']}/tls.crt"
+    assert config["schema_registry_key_file"] == f"{mounts['registry-client']}/tls.key"
+    assert volumes["pseudonyms"]["secret"]["secretName"] == "salt"
+    assert volumes["registry-client"]["secret"]["secretName"] == "registry-tls"
+
+
 def test_the_page_of_experiments_starts_with_what_is_rendered(chart: helm_python.Chart, tmp_path: Path) -> None:
     """Its settings and definitions are read by the program; each option and each file that it names is there."""
     objects = render(chart, READ, "experiment")

@@ -91,7 +91,7 @@ spec:
             path: {{ $name }}
           {{- end }}
     {{- end }}
-    {{- include "mirrorstream.secretVolumes" (list . (dict "registry" "auth")) | trim | nindent 4 }}
+    {{- include "mirrorstream.secretVolumes" (list . (dict "registry" "auth" "pseudonyms" "key")) | trim | nindent 4 }}
     {{- if $page.existingSecret }}
     - name: experiment
       secret:
@@ -127,6 +127,6 @@ spec:
 {{- define "mirrorstream.experimentConfig" -}}
 {{- $config := pick .Values.config "bootstrap_servers" "output_topic" "kafka_options" "schema_registry_url" "log_level" }}
 {{- if include "mirrorstream.hasKafkaSecrets" . }}{{ $_ := set $config "kafka_secrets" "/etc/mirrorstream/kafka" }}{{ end }}
-{{- if .Values.registry.existingSecret }}{{ $_ := set $config "schema_registry_auth_file" "/etc/mirrorstream/registry/auth" }}{{ end }}
+{{- include "mirrorstream.mountedFiles" (list . $config) }}
 {{- toYaml $config }}
 {{- end }}

@@ -125,9 +125,20 @@ image:
 {{- $_ := set $config "model" (include "mirrorstream.model" .) }}
 {{- with .Values.model.revision }}{{ $_ := set $config "revision" . }}{{ end }}
 {{- if include "mirrorstream.hasKafkaSecrets" . }}{{ $_ := set $config "kafka_secrets" "/etc/mirrorstream/kafka" }}{{ end }}
-{{- if .Values.registry.existingSecret }}{{ $_ := set $config "schema_registry_auth_file" "/etc/mirrorstream/registry/auth" }}{{ end }}
+{{- include "mirrorstream.mountedFiles" (list . $config) }}
 {{- if .Values.server.existingSecret }}{{ $_ := set $config "server_auth_file" "/etc/mirrorstream/server/token" }}{{ end }}
 {{- toYaml $config }}
+{{- end }}
+
+{{- /* Set what names the files of the registry and of pseudonyms, for the workers and the page. */}}
+{{- define "mirrorstream.mountedFiles" -}}
+{{- $values := (index . 0).Values }}{{ $config := index . 1 }}
+{{- if $values.registry.existingSecret }}{{ $_ := set $config "schema_registry_auth_file" "/etc/mirrorstream/registry/auth" }}{{ end }}
+{{- if $values.registry.clientSecret.name }}
+{{- $_ := set $config "schema_registry_certificate_file" "/etc/mirrorstream/registry-client/tls.crt" }}
+{{- $_ := set $config "schema_registry_key_file" "/etc/mirrorstream/registry-client/tls.key" }}
+{{- end }}
+{{- if $values.pseudonyms.existingSecret }}{{ $_ := set $config "pseudonym_key_file" "/etc/mirrorstream/pseudonyms/key" }}{{ end }}
 {{- end }}
 
 {{- /* A setting with the worker's default, which also lets 0 through. */}}

@@ -116,6 +116,16 @@ envFrom:
   mountPath: /etc/mirrorstream/registry-ca
   readOnly: true
 {{- end }}
+{{- if .Values.registry.clientSecret.name }}
+- name: registry-client
+  mountPath: /etc/mirrorstream/registry-client
+  readOnly: true
+{{- end }}
+{{- if .Values.pseudonyms.existingSecret }}
+- name: pseudonyms
+  mountPath: /etc/mirrorstream/pseudonyms
+  readOnly: true
+{{- end }}
 {{- end }}
 
 {{- define "mirrorstream.filesMount" -}}
@@ -211,6 +221,19 @@ envFrom:
         path: ca.pem
 {{- end }}
 {{- end }}
+{{- with $root.Values.registry.clientSecret }}
+{{- if .name }}
+- name: registry-client
+  secret:
+    secretName: {{ .name }}
+    defaultMode: 0440
+    items:
+      - key: {{ .certificate }}
+        path: tls.crt
+      - key: {{ .key }}
+        path: tls.key
+{{- end }}
+{{- end }}
 {{- range $name, $path := index . 1 }}
 {{- with index $root.Values $name }}
 {{- if .existingSecret }}
@@ -230,7 +253,7 @@ envFrom:
 - name: config
   configMap:
     name: {{ include "mirrorstream.partName" . }}
-{{- include "mirrorstream.secretVolumes" (list . (dict "registry" "auth" "server" "token" "huggingface" "token")) }}
+{{- include "mirrorstream.secretVolumes" (list . (dict "registry" "auth" "pseudonyms" "key" "server" "token" "huggingface" "token")) }}
 {{- include "mirrorstream.filesVolume" . }}
 {{- if ne .Values.model.source "hub" }}
 - {{- include "mirrorstream.modelVolume" . | nindent 2 }}
