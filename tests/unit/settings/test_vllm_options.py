@@ -160,6 +160,12 @@ FOLDER = SimpleNamespace(dtype="torch.bfloat16")
             {"dtype": "float16", "quantization": "gptq_marlin"},
             {},
         ),
+        (
+            config("bfloat16", "auto_gptq"),  # vLLM 0.32's name for it, whatever the kernels are
+            SimpleNamespace(dtype="bfloat16", quantization_config={"quant_method": "gptq"}),
+            {"dtype": "bfloat16", "quantization": "gptq"},
+            {},
+        ),
         (None, FOLDER, {}, {}),  # a vLLM that tells nothing
     ],
 )
