@@ -151,8 +151,8 @@ async def test_speculation_is_refused_with_what_to_leave_out() -> None:
 
 
 async def test_overrides_of_the_configuration_change_answers_room_and_fingerprint(plain: Answers) -> None:
-    shorter = await answers(vllm_options={"hf_overrides": {"max_position_embeddings": 3_072}})
-    assert shorter.max_prompt_tokens == plain.max_prompt_tokens - 1_024
+    shorter = await answers(vllm_options={"hf_overrides": {"max_position_embeddings": 2_048}})
+    assert shorter.max_prompt_tokens == plain.max_prompt_tokens - 2_048
     assert shorter.beside(plain) < FORM
     other = await answers(vllm_options={"hf_overrides": {"rms_norm_eps": 1.0}})
     assert other.beside(plain) > CLEAR

@@ -166,7 +166,7 @@ async def test_ids_texts_and_probabilities_are_those_of_the_reference(
             f"\n{NUM_SCENES * DRAWS} draws: {len(differences)} of {num_letters} letters came back in both,"
             f" their probabilities differ by at most {max(differences):.1e}"
         )
-    assert len(differences) >= num_letters / 2
+    assert len(differences) >= num_letters / 3  # 69 of 120 were, and 109 of those after a cut rationale
     assert max(differences) <= CLOSE
     assert (unfinished > 0) == (max_tokens == 16)
 
