@@ -45,17 +45,21 @@ def report(stage: Stage, made: DataSet) -> dict[str, Any]:
     return epoch
 
 
-@pytest.mark.parametrize("name", ["mind", pytest.param("kuairand", marks=pytest.mark.long)])
-def test_logged_clicks_calibrate_the_simulation(stage: Stage, tmp_path: Path, name: str) -> None:
+def test_clicks_of_mind_calibrate_the_simulation(stage: Stage, tmp_path: Path) -> None:
+    """Without a candidate: nothing is compared, and what users did is still held against what was simulated."""
     chance = Random(1)
-    if name == "mind":
-        slates = [f"N3-{int(chance.random() < 0.5)} N4-{int(chance.random() < 0.2)}" for _ in range(ROWS)]
-        made = mind(tmp_path, [("N1 N2", slate) for slate in slates])
-    else:
-        made = kuairand(tmp_path, [int(chance.random() < 0.3) for _ in range(ROWS)])
-    epoch = report(stage, made)
-    assert epoch["calibration"] is not None, epoch
+    slates = [f"N3-{int(chance.random() < 0.5)} N4-{int(chance.random() < 0.2)}" for _ in range(ROWS)]
+    epoch = report(stage, mind(tmp_path, [("N1 N2", slate) for slate in slates]))
     assert epoch["comparisons"] == []
+    found = epoch["calibration"]
+    assert (found["slates"], found["pending"]) == (ROWS, 0)
+    assert "skill_uniform" in {figure["name"] for figure in found["figures"]}
+
+
+@pytest.mark.long
+def test_a_row_of_kuairand_is_one_video_which_is_no_choice_to_calibrate(stage: Stage, tmp_path: Path) -> None:
+    epoch = report(stage, kuairand(tmp_path, [number % 3 // 2 for number in range(ROWS)]))
+    assert (epoch["calibration"], epoch["comparisons"]) == (None, [])
 
 
 def test_open_bandit_with_a_policy_of_ones_own_has_a_doubly_robust_lift(stage: Stage, tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ from worker.experiment.store import queries
 from worker.experiment.store.answers import ANSWERED
 from worker.experiment.store.engine_sums import measures, of_users
 from worker.experiment.store.queries import EpochRow, PairRow
-from worker.experiment.store.real_clicks import duels, exposures, has_outcomes, seen, unchanged
+from worker.experiment.store.real_clicks import duels, exposures, has_outcomes, seen, shown_variants, unchanged
 from worker.experiment.store.sums import BUCKET_US
 from worker.experiment.wording import best_first, plan_gain
 
@@ -107,7 +107,7 @@ class EpochFigures:
         """Return its figures, each verdict at its share of alpha."""
         self._looked_at = looked_at
         compared = self._compared
-        controls = {control for _, control in compared}
+        controls = {control for _, control in compared} or shown_variants(self._db, self._row.id)
         if has_outcomes(self._db) and len(controls) == 1:
             self._seen = list(seen(self._db, self._row.id, *controls, window_us=self._window_us))
         self._calibrated = calibrated(self._seen) if self._seen else None

@@ -88,6 +88,12 @@ def seen(db: sqlite3.Connection, epoch: int, variant: str, *, window_us: int) ->
         yield Seen(event, _number(user), at, names, positions, probabilities, indices if known else None, weight)
 
 
+def shown_variants(db: sqlite3.Connection, epoch: int) -> set[str]:
+    """Return the variants that real users were shown; a log of one policy has one, and nothing to compare."""
+    query = "select distinct variant from shown join epoch on epoch.stream = shown.stream where epoch.id = ?"
+    return {variant for (variant,) in db.execute(query, (epoch,))}
+
+
 def exposures(
     db: sqlite3.Connection, epoch: int, candidate: str, control: str, *, window_us: int
 ) -> Iterator[Exposure]:

@@ -9,6 +9,7 @@ from tests.support.experiment.made import AT_US, MINUTE_US, answers, response, s
 from worker.core.errors import BadRecord
 from worker.core.outcomes import Outcome
 from worker.experiment.real_clicks.shown_slates import Seen
+from worker.experiment.report.assemble import Defaults, report
 from worker.experiment.store import queries
 from worker.experiment.store.database import State
 from worker.experiment.store.real_clicks import MAX_CLICKS, read_outcome, seen, without_response
@@ -139,3 +140,14 @@ def test_an_experiment_bounds_the_clicks_of_an_event() -> None:
 def test_an_experiment_refuses_an_outcome_that_is_none(change: dict[str, object]) -> None:
     with pytest.raises(BadRecord):
         outcome(**change)  # type: ignore[arg-type]
+
+
+def test_a_log_of_one_policy_is_calibrated_although_nothing_is_compared() -> None:
+    state = State()
+    asked = [slate(user, variant="control", shown=True, probabilities=(0.8, 0.2)) for user in range(200)]
+    told = [outcome(user, 0, *[("i0", 1)] * (user % 2), closed=True) for user in range(200)]
+    state.take(answers(asked), outcomes=told, health={}, positions={})
+    [epoch] = report(state, Defaults()).readouts[0].epochs
+    assert epoch.comparisons == ()
+    assert epoch.calibration is not None
+    assert (epoch.calibration.slates, epoch.calibration.clicks) == (200, 100)
