@@ -166,7 +166,7 @@ def _response(
         assigned_at=assignment.assigned_at if assignment else None,
         holdout=experiment.holdout if experiment else False,
         segments=impression.user.segments,
-        surface=_surface(impression),
+        surface=surface_of(impression),
         is_test=impression.is_test,
         question=question.kind,
         variant=question.variant,
@@ -199,7 +199,7 @@ def _response(
     )
 
 
-def _surface(impression: Impression) -> str | None:
+def surface_of(impression: Impression) -> str | None:
     """Return where the user was: one surface per event, or answers of it would be of different segments."""
     first = sorted(impression.slates, key=lambda slate: (not slate.shown, slate.role is not Role.CONTROL))
     return next((slate.surface for slate in first if slate.surface), None)

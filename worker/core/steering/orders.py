@@ -23,6 +23,7 @@ from worker.core.errors import BadSettings
 from worker.core.records import Id, Impression
 from worker.core.seeding import digest
 from worker.core.simulation.question_set import DUEL_SHARE, QuestionSet
+from worker.core.simulation.response_builder import surface_of
 from worker.core.simulation.sampling import Skip
 from worker.core.validation_text import wanted
 
@@ -105,18 +106,14 @@ class Orders:
         return None if self._serves(impression) else Skip.NOT_ELIGIBLE
 
     def _serves(self, impression: Impression) -> bool:
-        """Return True if the user has one of the values of each segment; `surface` is that of any slate."""
-        segments = impression.user.segments
-        for name, values in self.eligible.items():
-            if name in segments or name != SURFACE:
-                if segments.get(name) not in values:
-                    return False
-            elif not any(slate.surface in values for slate in impression.slates):
-                return False
-        return True
+        """Return True if the event has one of the values of each segment, as the readout counts them."""
+        if not self.eligible:
+            return True
+        segments = {SURFACE: surface_of(impression)} | dict(impression.user.segments)
+        return all(segments.get(name) in values for name, values in self.eligible.items())
 
 
-SURFACE = "surface"  # a segment of every event whose slates have one, beside those of its user
+SURFACE = "surface"  # a segment of every event whose slates have one; one of the user's own of this name counts
 _ORDERS: TypeAdapter[Orders] = TypeAdapter(Orders)
 
 

@@ -90,7 +90,9 @@ def test_a_definition_says_whose_events_are_simulated(
 def test_a_surface_is_a_segment_of_the_event() -> None:
     """As in the readout; a segment of the user's own that has this name counts first."""
     rule = orders(eligible={"surface": ["home"]})
-    slates = tuple(replace(one, surface="home") for one in event().slates)
+    control, *others = event().slates
+    slates = (replace(control, surface="home", shown=True), *(replace(one, surface="search") for one in others))
+    assert orders(eligible={"surface": ["search"]}).skip(replace(event(), slates=slates)) is Skip.NOT_ELIGIBLE
     assert rule.skip(replace(event(), slates=slates)) is None
     assert rule.skip(event()) is Skip.NOT_ELIGIBLE
     own = replace(replace(event(), slates=slates), user=User("u", segments={"surface": "search"}))
