@@ -133,15 +133,6 @@ async def test_a_model_that_sees_says_what_it_needs(tmp_path: Path) -> None:
         await answers(model=model, vllm_options={"limit_mm_per_prompt": {"image": 0}})
 
 
-async def test_the_text_part_of_a_model_that_hears_is_the_one_that_answers(plain: Answers, tmp_path: Path) -> None:
-    """A composite configuration, whose length stands in its part for text, around mirror-tiny's own weights."""
-    model = str(tiny_variants.hearing(tmp_path / "model"))
-    found = await answers(model=model, vllm_options={"limit_mm_per_prompt": {"audio": 0}})
-    assert found.max_prompt_tokens == plain.max_prompt_tokens
-    assert found.beside(plain) < FORM
-    assert found.fingerprint != plain.fingerprint
-
-
 async def test_speculation_is_refused_with_what_to_leave_out() -> None:
     speculation = {"method": "ngram", "num_speculative_tokens": 2, "prompt_lookup_max": 3}
     with pytest.raises(Fatal) as caught:

@@ -106,35 +106,6 @@ def seeing(place: Path) -> Path:
     return place
 
 
-def hearing(place: Path) -> Path:
-    """Write a Qwen 2 that hears, whose text part is mirror-tiny; it is only ever given text."""
-    from transformers import Qwen2AudioConfig, Qwen2AudioForConditionalGeneration
-
-    tiny(place)
-    text = json.loads((place / "config.json").read_text())
-    sound = {
-        "d_model": 32, "encoder_layers": 1, "encoder_attention_heads": 2, "encoder_ffn_dim": 64, "num_mel_bins": 128,
-        "max_source_positions": 1_500,
-    }  # fmt: skip
-    config = Qwen2AudioConfig(
-        text_config=text, audio_config=sound, audio_token_index=text["vocab_size"] - 1, dtype="bfloat16",
-        tie_word_embeddings=True, bos_token_id=text["bos_token_id"], eos_token_id=text["eos_token_id"],
-    )  # fmt: skip
-    torch.manual_seed(1)
-    Qwen2AudioForConditionalGeneration(config).bfloat16().save_pretrained(place)
-    tensors: Tensors = load_file(place / _WEIGHTS)
-    own = load_file(Path(model_path(TINY)) / _WEIGHTS)
-    unknown = own.keys() - {name.removeprefix("language_model.") for name in tensors}
-    assert not unknown, sorted(unknown)
-    tensors |= {f"language_model.{name}": one for name, one in own.items()}
-    if "language_model.lm_head.weight" in tensors:
-        tensors["language_model.lm_head.weight"] = own["model.embed_tokens.weight"].clone()
-    save_file(tensors, place / _WEIGHTS, metadata={"format": "pt"})
-    sounds = {"feature_extractor_type": "WhisperFeatureExtractor", "feature_size": 128, "sampling_rate": 16_000}
-    (place / "preprocessor_config.json").write_text(json.dumps(sounds))
-    return place
-
-
 def _linears(tensors: Mapping[str, torch.Tensor]) -> list[tuple[str, torch.Tensor]]:
     """Return the linear layers of the blocks by name; a weight is (outputs, inputs)."""
     return [(name.removesuffix(".weight"), one) for name, one in tensors.items() if name.endswith("_proj.weight")]
