@@ -1,6 +1,6 @@
 """Files of public data sets become the prompts that a person would write, with outcomes; what is lacking is said.
 
-The files are made in the documented formats, and `data_sets.json` has the messages, which were read by a person.
+The files are made in the documented formats, and `data_sets.json` has the messages.
 """
 
 import json
