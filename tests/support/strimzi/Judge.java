@@ -49,7 +49,8 @@ public class Judge {
                 kept.keySet().forEach(field -> unknown.add(place + "." + field + " is unknown"));
             }
             for (Method method : value.getClass().getMethods()) {
-                boolean isGetter = method.getName().startsWith("get") && method.getParameterCount() == 0;
+                boolean isGetter =
+                        method.getName().startsWith("get") && method.getParameterCount() == 0 && !method.isBridge();
                 if (isGetter && !method.getName().equals("getClass") && !method.getName().equals("getAdditionalProperties")) {
                     String field = Character.toLowerCase(method.getName().charAt(3)) + method.getName().substring(4);
                     look(method.invoke(value), place + "." + field, unknown);
