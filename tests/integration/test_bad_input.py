@@ -100,6 +100,9 @@ BAD_PROTOBUF: Bad = {
     "more values than a record may have": (encode_protobuf(impression(0)) + b"\x3a\x00" * 70_000, "limit"),
     "a number that is none": (changed(encode_protobuf, slate_propensity=float("nan")), "invalid"),
     **bad_events(encode_protobuf),
+    # In Protobuf an empty list is a missing one.
+    "no slate": (encode_protobuf(impression(0, slates=[])), "invalid"),
+    "empty slate": (changed(encode_protobuf, items=[]), "invalid"),
 }
 
 

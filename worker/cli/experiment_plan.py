@@ -77,6 +77,10 @@ def plan(
         raise BadSettings(f"--metric {metric}: want one of {', '.join(METRICS)}{did_you_mean(metric, METRICS)}")
     if max_days is not None and users_per_day is None and events_per_day is None:
         raise BadSettings("--max-days: needs --users-per-day or --events-per-day")
+    if users_per_day is not None and events_per_day is not None and users_per_day > events_per_day:
+        raise BadSettings(
+            f"--users-per-day {users_per_day:g}: more than --events-per-day {events_per_day:g}, and each user has one"
+        )
     if write_definition and write_definition.exists():
         raise BadSettings(f"--write-definition {write_definition}: is there already; want the name of a new file")
     room = _room(METRICS[metric], effect=effect, margin=margin, sd=sd)
@@ -91,6 +95,11 @@ def plan(
         found = planning.plan(wanted, traffic, known.spread if known else None)
     except ValueError as error:
         raise BadSettings(f"--effect, --margin: {error}; want a larger one") from error
+    if max_days is not None and known is None and found.days is not None and found.days > max_days:
+        raise BadSettings(
+            f"--max-days {max_days:g}: it takes {found.days:.3g} days; want more time or traffic, or a larger --effect;"
+            " with --pilot, more draws per question may save users"
+        )
     if write_definition:
         control, names = _names(known, found.candidates)
         name = f"{pilot or 'experiment'}-planned"

@@ -99,7 +99,7 @@ def replay(
         publisher.close()
         tell(publisher, 1.0)
     seconds = time.monotonic() - start_s
-    sent = dict(publisher.delivered)
+    sent = dict(sorted(publisher.delivered.items()))
     note = moments.note(outcomes_topic)
     summary = {"sent": sent, "seconds": round(seconds, 1), "per_second": round(sum(sent.values()) / seconds, 1)}
     wrong = {"wrong_lines": moments.num_bad, "first_wrong": moments.bad} if moments.num_bad else {}

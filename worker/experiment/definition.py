@@ -202,7 +202,16 @@ def from_record(record: object) -> Definition:
     except ValidationError as error:
         raise BadSettings("; ".join(_problem(dict(one)) for one in error.errors())) from error
     if found.control in found.candidates or len(set(found.candidates)) < len(found.candidates):
-        raise BadSettings(f"candidates: {found.candidates}: want each once, and none is control ({found.control})")
+        names = ", ".join(found.candidates)
+        raise BadSettings(f"candidates: {names}: want each once, and none is control ({found.control})")
+    if "~" in found.experiment_id:
+        raise BadSettings(f"experiment_id: {found.experiment_id}: want a name without `~`, which names its placebos")
+    metric = METRICS[found.primary_metric]
+    room = min(metric.null - metric.low, metric.high - metric.null)
+    if found.margin is not None and found.margin >= room:
+        raise BadSettings(
+            f"margin: {found.margin:g}: {found.primary_metric} differs from a tie by {room:g} at most; want less"
+        )
     if odd := [name for name in found.counted_segments if "=" in name]:
         raise BadSettings(
             f"segments, population: {', '.join(odd)}: want names without `=`, which ends a name in reports"

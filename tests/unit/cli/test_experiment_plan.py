@@ -79,6 +79,14 @@ def test_a_definition_keeps_what_the_one_of_the_pilot_asked_for(state: Path, tmp
         (("--effect", "0.000001", "--sd", "0.5"), "takes about 1,000,000,000 users or more"),
         (("--effect", "1e-7", "--sd", "0.2"), "1e-07 with an sd of 0.2 takes about"),
         (("--effect", "0.02", "--sd", "0.2", "--write-definition", "/"), "--write-definition /: is there already"),
+        (
+            ("--effect", "0.02", "--sd", "0.2", "--users-per-day", "1000", "--events-per-day", "300"),
+            "--users-per-day 1000: more than --events-per-day 300",
+        ),
+        (
+            ("--effect", "0.02", "--sd", "0.2", "--users-per-day", "100", "--max-days", "3"),
+            "--max-days 3: it takes",
+        ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

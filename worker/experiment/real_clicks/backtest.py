@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from scipy import stats as scipy_stats
 
 from worker.core.errors import BadSettings
-from worker.experiment.real_clicks.real_lifts import checked, is_lift, refuse_shares, wilson
+from worker.experiment.real_clicks.real_lifts import checked, is_lift, refuse_mixed, refuse_shares, wilson
 from worker.experiment.statistics.confidence import Interval
 
 MIN_TESTS = 5
@@ -108,6 +108,7 @@ def read(lines: Iterable[str]) -> list[Finished]:
     found = [_finished(number, row) for number, row in enumerate(rows, 2)]
     for name in ("simulated", "real"):
         refuse_shares(name, [getattr(one, name) for one in found])
+    refuse_mixed([one.simulated for one in found])
     return found
 
 

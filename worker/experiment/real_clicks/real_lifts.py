@@ -28,6 +28,8 @@ MAX_LIFT = 1e9  # either way, whatever the unit; squares of numbers near the lar
 _ALPHA = 0.05
 _SHARES = Interval(0.2, 0.8)  # duel shares lie in here, with their median in the next; effects lie around 0
 _MEDIAN_SHARE = Interval(0.35, 0.65)
+_SMALL = 0.15  # half of the effects are smaller: then one of 0.35 and more is something else
+_LARGEST = 0.5  # of a duel share's effect
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,20 @@ def refuse_shares(name: str, values: Sequence[float]) -> None:
     """Raise `BadSettings` where a column holds duel shares: around 0.5, where an effect is around 0."""
     if values and all(value in _SHARES for value in values) and float(np.median(values)) in _MEDIAN_SHARE:
         raise BadSettings(f"column {name}: looks like raw duel shares (around 0.5); want effects: duel share - 0.5")
+
+
+def refuse_mixed(values: Sequence[float]) -> None:
+    """Raise `BadSettings` where single rows of simulated effects are raw duel shares, or in per cent."""
+    size = float(np.median(np.abs(values))) if values else 0.0
+    if size >= _SMALL:
+        return
+    for row, value in enumerate(values, 2):
+        if value in _MEDIAN_SHARE or abs(value) > _LARGEST:
+            looks = "a raw duel share" if value in _MEDIAN_SHARE else "per cent"
+            raise BadSettings(
+                f"row {row}: simulated {value:g}: looks like {looks}, as half of the rows are within {size:.2g} of 0;"
+                " want effects: duel share - 0.5, such as 0.031"
+            )
 
 
 def checked(number: int, real: float, low: float, high: float) -> Interval | None:

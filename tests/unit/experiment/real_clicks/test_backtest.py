@@ -220,3 +220,22 @@ def test_an_experiments_backtest_passes_by_more_than_a_coin_may_do(right: int, o
     assert found.with_direction == of
     if of >= MIN_TESTS:
         assert (found.passed is True) is passed
+
+
+@pytest.mark.parametrize(
+    ("values", "problem"),
+    [
+        ([0.02, -0.01, 0.531, 0.04], "row 4: simulated 0.531: looks like a raw duel share"),
+        ([0.02, -0.01, 3.1, 0.04], "row 4: simulated 3.1: looks like per cent"),
+        ([0.02, -4.0, 0.03, 0.04], "row 3: simulated -4: looks like per cent"),
+        ([0.02, -0.01, 0.3, -0.33], ""),
+        ([2.0, -1.0, 3.1, 0.4], ""),  # all in another unit
+    ],
+)
+def test_an_experiment_backtest_refuses_rows_in_another_unit(values: list[float], problem: str) -> None:
+    rows = ["experiment,simulated,real", *(f"e{number},{value},0.01" for number, value in enumerate(values))]
+    if problem:
+        with pytest.raises(BadSettings, match=problem):
+            read(rows)
+    else:
+        assert [one.simulated for one in read(rows)] == values
