@@ -212,8 +212,8 @@ def basis(one: Comparison) -> str:
     """Return what the figures are, for readers who see nothing else of the page."""
     defined = "was defined before its data" if one.basis == DEFINED else f"is {one.basis}"
     return (
-        "The choices are those of simulated users (a model in the place of each user), not of real ones. "
-        f"The experiment {defined}."
+        f"The choices are those of {one.primary.overall.users:,} simulated users (a model in the place of each user), "
+        f"not of real ones. The experiment {defined}."
     )
 
 
