@@ -18,7 +18,7 @@ from rich.markup import escape
 from typer.core import TyperGroup
 
 from worker import __version__
-from worker.cli import bench, dlq, evaluate, experiment, map as map_command, prompts, trace
+from worker.cli import align, bench, dlq, evaluate, experiment, map as map_command, prompts, trace
 from worker.cli.options import Bootstrap, Config, Json, Set, check_writable, group, moment, settings_of, show_help, tell
 from worker.core.errors import BadSettings, MirrorstreamError, masked
 from worker.core.suggestions import did_you_mean
@@ -51,6 +51,7 @@ app.add_typer(experiment.app, name="experiment")
 app.add_typer(prompts.app, name="prompts")
 app.add_typer(map_command.app, name="map")
 app.add_typer(dlq.app, name="dlq")
+app.add_typer(align.app, name="align")
 app.command(epilog="Example: mirrorstream bench --bootstrap localhost:9092 --rounds 5 --chart bench.svg")(bench.bench)
 app.command(epilog="Example: mirrorstream evaluate choices.jsonl --set engine=choice-model --min-skill 0.05")(
     evaluate.evaluate

@@ -1,0 +1,213 @@
+"""`mirrorstream align`: a model of your own users from their real choices, in four steps."""
+
+import importlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from worker.cli.options import Config, Json, Set, group, settings_of, tell
+from worker.core.errors import BadSettings
+
+app = group("Make a model of your own users from their real choices: collect, select, train, judge.")
+Choices = Annotated[
+    Path, typer.Argument(metavar="FILE", help="JSON Lines of impressions and outcomes, or scenes of the reference.")
+]
+Work = Annotated[Path, typer.Option(help="Folder of this alignment: all four steps read and write here.")]
+Outcomes = Annotated[Path | None, typer.Option(help="File of the outcomes, if they are in another one.")]
+Mapped = Annotated[str | None, typer.Option(help="Mapping of foreign events to impressions: a name or a path.")]
+Forget = Annotated[
+    list[str] | None, typer.Option(help="User id to leave out of everything; repeat for more, or @FILE, one per line.")
+]
+_NOT_PROMOTED = 1
+console = Console(stderr=True)
+
+
+@app.command(
+    epilog="Example: mirrorstream align collect choices.jsonl --strong strong.yaml --weak weak.yaml --draws 10"
+)
+def collect(
+    file: Choices,
+    work: Work = Path("align"),
+    strong: Annotated[Path | None, typer.Option(help="YAML file of settings of the strong engine.")] = None,
+    weak: Annotated[Path | None, typer.Option(help="YAML file of settings of the weak engine.")] = None,
+    set_strong: Annotated[list[str] | None, typer.Option(help="One setting of the strong engine, NAME=VALUE.")] = None,
+    set_weak: Annotated[list[str] | None, typer.Option(help="One setting of the weak engine, NAME=VALUE.")] = None,
+    draws: Annotated[int, typer.Option(min=1, max=64, help="Draws per scene and engine.")] = 10,
+    held_out_users: Annotated[
+        float, typer.Option(min=0.01, max=0.9, help="Share of the users who are judged on, never trained on.")
+    ] = 0.2,
+    later_share: Annotated[
+        float, typer.Option(min=0.01, max=0.9, help="Share of the choices, the latest, that are judged on.")
+    ] = 0.2,
+    salt: Annotated[str, typer.Option(help="Salt that changes which users are held out.")] = "",
+    outcomes: Outcomes = None,
+    mapping: Mapped = None,
+    forget: Forget = None,
+    redact: Annotated[
+        str | None, typer.Option(help="Python function MODULE:NAME, text to text, applied to prompts and rationales.")
+    ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="End at the first wrong line of a file.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Step 1: ask a strong and a weak engine about real choices."""
+    from worker.offline.align import steps
+
+    arms = {"strong": settings_of(strong, None, set_strong, files=True, draws=draws),
+            "weak": settings_of(weak, None, set_weak, files=True, draws=draws)}  # fmt: skip
+    division = steps.Division(held_out_users, later_share, salt)
+    found = steps.collect(
+        work, _source(file, outcomes, mapping, forget), arms, division, redact=_hook(redact),
+        redact_name=redact or "", strict=strict, tell=_progress(),
+    )  # fmt: skip
+    text = [f"{part}: {number:,} choices" for part, number in found.parts.items()]
+    text += [f"left out, {why}: {number:,}" for why, number in found.left_out.items()]
+    text += [f"{arm}: {_listed(statuses)} draws" for arm, statuses in found.statuses.items()]
+    told = {"parts": dict(found.parts), "left_out": dict(found.left_out), "first_wrong": list(found.wrong),
+            "statuses": dict(found.statuses)}  # fmt: skip
+    tell(told, as_json=as_json, text="\n".join([*text, *found.wrong]))
+
+
+@app.command(epilog="Example: mirrorstream align select --by uncertainty --keep 10000")
+def select(
+    work: Work = Path("align"),
+    by: Annotated[str, typer.Option(help="uncertainty (the reference's), accuracy, ifd or random.")] = "uncertainty",
+    keep: Annotated[int, typer.Option(min=0, help="Maximum number of scenes (0: all).")] = 10_000,
+    seed: Annotated[int, typer.Option(help="Seed of random choices.")] = 0,
+    forget: Forget = None,
+    as_json: Json = False,
+) -> None:
+    """Step 2: choose the scenes that teach most, and in each a draw to prefer and one to avoid."""
+    from worker.core.suggestions import did_you_mean
+    from worker.offline.align import steps
+    from worker.offline.align.select import By
+
+    if by not in set(By):
+        raise BadSettings(f"--by {by}: want {', '.join(By)}{did_you_mean(by, list(By))}")
+    scenes, pairs, left_out = steps.select(work, by=By(by), keep=keep, seed=seed, forget=_forgotten(forget))
+    text = [f"selected: {scenes:,} scenes, {pairs:,} with a rejected draw"]
+    text += [f"left out, {why}: {number:,}" for why, number in sorted(left_out.items())]
+    told = {"scenes": scenes, "pairs": pairs, "left_out": dict(left_out)}
+    tell(told, as_json=as_json, text="\n".join(text))
+
+
+@app.command(epilog="Example: mirrorstream align train --base Qwen2.5-3B-Instruct --hyper-parameters lora.yaml")
+def train(
+    base: Annotated[str, typer.Option(help="Model to begin with: mirror-tiny, or a folder with *.safetensors.")],
+    work: Work = Path("align"),
+    adapter: Annotated[Path | None, typer.Option(help="LoRA adapter of this base to go on with.")] = None,
+    hyper_parameters: Annotated[str, typer.Option(help="YAML file, or reference.")] = "reference",
+    prompt_profile: Annotated[str, typer.Option(help="Prompt profile of the collected draws.")] = "mirror-v1",
+    forget: Forget = None,
+    as_json: Json = False,
+) -> None:
+    """Step 3: supervised fine-tuning, then direct preference optimisation."""
+    from worker.offline.align import hyper_parameters as hyper, steps
+    from worker.offline.align.train import Base
+    from worker.settings import prompt_profiles
+
+    rows, left_out, made = steps.train(
+        work, Base(base, adapter), hyper.load(hyper_parameters), profile=prompt_profiles.load(prompt_profile),
+        forget=_forgotten(forget), tell=_steps(),
+    )  # fmt: skip
+    text = [f"rows: {rows:,}", *(f"left out, {why}: {number:,}" for why, number in left_out.items())]
+    text += [f"{stage}: {number:,} steps" for stage, number in made.items()]
+    told = {"rows": rows, "left_out": dict(left_out), "steps": made}
+    tell(told, as_json=as_json, text="\n".join([*text, f"candidate: {work / 'candidate'}"]))
+
+
+@app.command(epilog="Example: mirrorstream align judge choices.jsonl --config worker.yaml --licence Apache-2.0")
+def judge(
+    file: Choices,
+    work: Work = Path("align"),
+    outcomes: Outcomes = None,
+    mapping: Mapped = None,
+    forget: Forget = None,
+    licence: Annotated[str, typer.Option(help="Licence of the base model, one line of the model card.")] = "",
+    config: Config = None,
+    settings: Set = None,
+    as_json: Json = False,
+) -> None:
+    """Step 4: ask base and candidate about users and days that were not trained on; promote what is surely better."""
+    from dataclasses import asdict
+
+    from worker.offline.align import steps
+    from worker.offline.align.verdict import told as told_change
+
+    found = steps.judge(
+        work, _source(file, outcomes, mapping, forget), settings_of(config, None, settings, files=True),
+        licence=licence, tell=_progress(),
+    )  # fmt: skip
+    text = [
+        f"judged on: {found.choices:,} choices of {found.users:,} users",
+        f"probability of the real choice: {told_change(found.probability_of_choice)}; uniform {found.uniform:.3f}",
+        f"log loss: {told_change(found.log_loss)}",
+        *(f"not promoted: {why}" for why in found.reasons),
+    ]
+    if found.promoted:
+        text.append(f"promoted: {work / 'promoted'}")
+    tell(asdict(found), as_json=as_json, text="\n".join(text))
+    raise typer.Exit(0 if found.promoted else _NOT_PROMOTED)
+
+
+def _source(file: Path, outcomes: Path | None, mapping: str | None, forget: list[str] | None) -> Any:
+    from worker.offline.align.steps import Source
+    from worker.offline.evaluate.reading import Files
+    from worker.settings import mappings
+
+    mapped = mappings.load(mapping) if mapping else None
+    return Source(Files(file, outcomes=outcomes, mapping=mapped), _forgotten(forget))
+
+
+def _forgotten(forget: list[str] | None) -> frozenset[str]:
+    """Return the user ids of `--forget`; @FILE has one per line."""
+    found: set[str] = set()
+    for one in forget or ():
+        if not one.startswith("@"):
+            found.add(one)
+            continue
+        try:
+            text = Path(one[1:]).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "is not UTF-8 text"
+            raise BadSettings(f"--forget {one}: {why}; want a file with one user id per line") from error
+        found.update(filter(None, map(str.strip, text.splitlines())))
+    return frozenset(found)
+
+
+def _hook(name: str | None) -> Callable[[str], str] | None:
+    """Return the function that takes out of a text what shall not be learned."""
+    if name is None:
+        return None
+    module, _, function = name.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise BadSettings(f"--redact {name}: {error}; want MODULE:FUNCTION, on PYTHONPATH") from error
+    if not callable(found):
+        raise BadSettings(f"--redact {name}: is no function; want one that takes a text and returns one")
+    return found  # type: ignore[no-any-return] - it is foreign
+
+
+def _progress() -> Callable[[str, int], None]:
+    """Return what says on a terminal how far a step is; silent in a pipe."""
+
+    def say(what: str, number: int) -> None:
+        if console.is_terminal:
+            console.print(f"\r{what}: {number:,} choices", end="", highlight=False)
+
+    return say
+
+
+def _steps() -> Callable[[str, int, int], None]:
+    def say(stage: str, at: int, of: int) -> None:
+        if console.is_terminal:
+            console.print(f"\r{stage}: step {at:,} of {of:,}", end="", highlight=False)
+
+    return say
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{number:,} {name}" for name, number in sorted(counts.items()))
