@@ -1,4 +1,4 @@
-"""Users whose tastes have changed since mirror-tiny was trained, with what they chose: `mirrorstream align` has to learn it.
+"""Users whose tastes have changed since mirror-tiny was trained, with what they chose: for `mirrorstream align`.
 
     $ python -m worker.demo.changed_tastes --users 600 --seed 1 > choices.jsonl
 

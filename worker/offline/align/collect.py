@@ -70,17 +70,16 @@ async def collect(
     limits: Limits,
     redact: Redact | None = None,
     tell: Callable[[int], None] = lambda _: None,
-) -> Counter[str]:
-    """Ask a started engine about all choices; return how many draws ended in which status.
+) -> None:
+    """Ask a started engine about all choices.
 
     Raises `BadSettings` for a file of another run, `EngineDead` or `Retryable` as the engine does: what is answered is
     kept, and the same call goes on from there.
     """
-    statuses: Counter[str] = Counter()
     with Growing(path, header) as file:
         kept = len(file.kept)
         if not file.is_done:
-            asker = _Asker(arm, engine, asking, depth, limits, redact)
+            asker = _Asker(arm, engine, asking, depth=depth, limits=limits, redact=redact)
             for number, chunk in enumerate(_chunks(choices, limits.chunk)):
                 start = number * limits.chunk
                 if start + len(chunk) > kept:
@@ -88,9 +87,11 @@ async def collect(
                     file.append(answers[max(0, kept - start) :])
                 tell(start + len(chunk))
             file.finish()
-    for line in read(path, "collect")[1]:
-        statuses.update(draw["status"] for draw in line["draws"])
-    return statuses
+
+
+def statuses(path: Path) -> dict[str, int]:
+    """Return how many draws of a whole file ended in which status."""
+    return dict(Counter(draw["status"] for line in read(path, "collect")[1] for draw in line["draws"]))
 
 
 def _chunks(choices: Iterable[RealChoice], size: int) -> Iterator[tuple[RealChoice, ...]]:
@@ -103,7 +104,7 @@ class _Asker:
     """Asks one engine about chunks of choices."""
 
     def __init__(
-        self, arm: str, engine: Engine, asking: Asking, depth: int, limits: Limits, redact: Redact | None
+        self, arm: str, engine: Engine, asking: Asking, *, depth: int, limits: Limits, redact: Redact | None
     ) -> None:
         self._arm, self._engine, self._limits, self._depth = arm, engine, limits, depth
         self._redact = redact
@@ -113,7 +114,6 @@ class _Asker:
 
     def _tokenise(self, prompt: Prompt) -> tuple[int, ...]:
         """Tokenise what is left after redaction, and remember the text of the tokens."""
-        assert self._engine is not None
         if self._redact is not None:
             prompt = replace(prompt, user=self._redact(prompt.user))
         ids = self._engine.tokenise(prompt)

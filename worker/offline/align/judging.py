@@ -1,6 +1,6 @@
 """Step 4, judge: both models are asked about choices of users and days that were not trained on.
 
-    base, candidate  ->  before.jsonl, after.jsonl  ->  verdict.json  ->  promoted/, with its card; or the reasons why not
+    base, candidate  ->  before.jsonl, after.jsonl  ->  verdict.json  ->  promoted/ with its card, or why not
 
 The answers are those of `mirrorstream evaluate`, by the same interview, with the settings of the command.
 """

@@ -21,6 +21,7 @@ def promote(
     candidate: Path,
     to: Path,
     found: Verdict,
+    *,
     selected: Mapping[str, Any],
     scenes: int,
     window_us: tuple[int, int, int],
@@ -31,7 +32,9 @@ def promote(
     files.clear(new)
     shutil.copytree(candidate, new)
     about = json.loads((new / ABOUT).read_text(encoding="utf-8"))
-    (new / "README.md").write_text(card(about, found, selected, scenes, window_us, licence), encoding="utf-8")
+    (new / "README.md").write_text(
+        card(about, found, selected=selected, scenes=scenes, window_us=window_us, licence=licence), encoding="utf-8"
+    )
     files.clear(to)
     new.rename(to)
 
@@ -39,6 +42,7 @@ def promote(
 def card(
     about: Mapping[str, Any],
     found: Verdict,
+    *,
     selected: Mapping[str, Any],
     scenes: int,
     window_us: tuple[int, int, int],

@@ -1,6 +1,6 @@
-"""Selected scenes as token ids: what the engines send and read, to the token.
+r"""Selected scenes as token ids: what the engines send and read, to the token.
 
-    prompt      the chat up to "Thought:\\nStimulus:", as `engines.tokens` makes it: no text becomes a control token
+    prompt      the chat up to "Thought:\nStimulus:", as `engines.tokens` makes it: no text becomes a control token
     completion  the rationale, "Behavior: [", the letter's one token, "]", the end of the turn
 
 The letter is the single token that the engines read the probability of, also where a tokenizer would write bracket and

@@ -114,7 +114,7 @@ def collect(
     split, parts = _divide(choices, source, division)
     if not parts[Part.TRAIN]:
         raise BadSettings(_nothing(source.files.path, choices.counts, parts))
-    statuses = {}
+    counts, statuses = choices.counts, {}
     for arm in (STRONG, WEAK):
         header = {
             **source.digests(),
@@ -124,14 +124,23 @@ def collect(
             "redact": redact_name,
         }
         wanted = (one for one in choices if _part(split, one, source) is Part.TRAIN)
-        statuses[arm] = asyncio.run(_collect(work, arm, arms[arm], wanted, header, redact, make, tell))
-    counts = choices.counts
+        if not _is_whole(work / f"{arm}.jsonl", header):
+            asyncio.run(_collect(work, arm, arms[arm], wanted, header=header, redact=redact, make=make, tell=tell))
+        statuses[arm] = collecting.statuses(work / f"{arm}.jsonl")
     return Collected(
-        dict(parts),
+        {str(part): number for part, number in parts.items()},
         dict(sorted(counts.left_out.items())),
         tuple(counts.told),
-        {a: dict(s) for a, s in statuses.items()},
+        statuses,
     )
+
+
+def _is_whole(path: Path, header: Mapping[str, object]) -> bool:
+    """Return True for a file that is done, and is of this run.  Raises `BadSettings` for one of another."""
+    if not path.is_file():
+        return False
+    with work_files.Growing(path, header):
+        return True
 
 
 async def _collect(
@@ -139,22 +148,21 @@ async def _collect(
     arm: str,
     settings: Settings,
     choices: Iterator[RealChoice],
+    *,
     header: dict[str, object],
     redact: Redact | None,
     make: MakeEngine,
     tell: Tell,
-) -> Counter[str]:
-    path = work / f"{arm}.jsonl"
+) -> None:
     engine = make(settings)
-    if not path.is_file():
-        await engine.start()
+    await engine.start()
     try:
-        return await collecting.collect(
+        await collecting.collect(
             arm,
             engine,
             pipeline_config.asking(settings, engine),
             choices,
-            path,
+            work / f"{arm}.jsonl",
             header=header,
             depth=settings.slate_depth,
             limits=collecting.Limits(settings.question_timeout_s),
@@ -180,13 +188,15 @@ def _part(split: Split, one: RealChoice, source: Source) -> Part:
 def _nothing(path: Path, counts: Counts, parts: Mapping[Part, int]) -> str:
     told = ", ".join(f"{number:,} {why}" for why, number in counts.left_out.items()) or "none left out"
     first = f"; first: {counts.told[0]}" if counts.told else ""
-    return f"{path}: no choice is left to train on ({counts.choices:,} choices, {sum(parts.values()):,} used; {told}){first}"
+    used = sum(parts.values())
+    of = f"{counts.choices:,} choices, {used:,} of them not forgotten"
+    return f"{path}: no choice is left to train on ({of}; {told}){first}"
 
 
 def select(
     work: Path, *, by: By, keep: int, seed: int, forget: frozenset[str] = frozenset()
 ) -> tuple[int, int, Counter[str]]:
-    """Write what is trained on; return how many scenes, how many of them with a rejected draw, and what was left out."""
+    """Write what is trained on; return how many scenes, how many with a rejected draw, and what was left out."""
     header, strong = work_files.read(work / f"{STRONG}.jsonl", "collect")
     other, weak = work_files.read(work / f"{WEAK}.jsonl", "collect")
     for name in ("choices", "outcomes", "forgotten", "split", "redact"):
@@ -300,7 +310,8 @@ def judge(
         told = {**own, "split": asdict(split), "settings": _answering(found),
                 "weights": about["identity"] if path == AFTER else about["weights"]["base"]}  # fmt: skip
         wanted = (one for one in choices if _part(split, one, source) is Part.JUDGE)
-        asyncio.run(_ask(work / path, found, wanted, told, make, tell))
+        if not _is_whole(work / path, told):
+            asyncio.run(_ask(work / path, found, wanted, header=told, make=make, tell=tell))
     judged = judging.users_and_times(work / BEFORE)
     refuse_overlap(frozenset(user for user, _ in trained), max(at for _, at in trained), judged, split)
     if not judged:
@@ -310,7 +321,15 @@ def judge(
     told_verdict = {"newer_files": changed, **asdict(found_verdict)}
     work_files.write_whole(work / VERDICT, told_verdict)
     if found_verdict.promoted:
-        model_card.promote(candidate, work / PROMOTED, found_verdict, header, len(trained), window, licence)
+        model_card.promote(
+            candidate,
+            work / PROMOTED,
+            found_verdict,
+            selected=header,
+            scenes=len(trained),
+            window_us=window,
+            licence=licence,
+        )
     else:
         work_files.clear(work / PROMOTED)
     return found_verdict
@@ -335,13 +354,13 @@ async def _ask(
     path: Path,
     settings: Settings,
     choices: Iterator[RealChoice],
+    *,
     header: dict[str, object],
     make: MakeEngine,
     tell: Tell,
 ) -> None:
     engine = make(settings)
-    if not path.is_file():
-        await engine.start()
+    await engine.start()
     window = max(1, min(MAX_WINDOW, settings.max_num_seqs // settings.draws))
     limits = Limits(window, settings.question_timeout_s, settings.max_engine_restarts)
     try:

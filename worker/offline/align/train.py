@@ -116,17 +116,17 @@ class Training:
         if self._hyper.threads is not None and not torch.cuda.is_available():
             torch.set_num_threads(self._hyper.threads)
         sft = self._work / SFT
-        steps = {SFT: self._stage(SFT, self._hyper.sft, None, sft, sft_columns(rows), tokenizer)}
+        steps = {SFT: self._stage(SFT, self._hyper.sft, sft_columns(rows), tokenizer, start=None, out=sft)}
         pairs = dpo_columns(rows)
         if not pairs["prompt_ids"] and self._hyper.dpo.epochs:
             raise BadSettings(
                 "selected.jsonl: no scene has a rejected draw, so there is nothing for DPO; set dpo.epochs: 0"
             )
-        steps[DPO] = self._stage(DPO, self._hyper.dpo, sft, self._work / CANDIDATE, pairs, tokenizer)
+        steps[DPO] = self._stage(DPO, self._hyper.dpo, pairs, tokenizer, start=sft, out=self._work / CANDIDATE)
         return steps
 
     def _stage(
-        self, name: str, stage: Stage, start: Path | None, out: Path, columns: Mapping[str, Any], tokenizer: Any
+        self, name: str, stage: Stage, columns: Mapping[str, Any], tokenizer: Any, *, start: Path | None, out: Path
     ) -> int:
         """Run one stage into its folder, unless it is there; return how many steps it made."""
         done = self._done(out)
@@ -136,7 +136,7 @@ class Training:
         scratch = self._work / f".{name}" / _CHECKPOINTS
         steps = 0
         if stage.epochs:
-            trainer = self._trainer(name, stage, model, columns, tokenizer, scratch)
+            trainer = self._trainer(name, stage, model, columns, tokenizer=tokenizer, scratch=scratch)
             result = trainer.train(resume_from_checkpoint=_last_whole(scratch))
             steps, model = int(result.global_step), trainer.model
             if not trainer.is_world_process_zero():
@@ -180,7 +180,7 @@ class Training:
         return get_peft_model(model, config)
 
     def _trainer(
-        self, name: str, stage: Stage, model: Any, columns: Mapping[str, Any], tokenizer: Any, scratch: Path
+        self, name: str, stage: Stage, model: Any, columns: Mapping[str, Any], *, tokenizer: Any, scratch: Path
     ) -> Any:
         from worker.offline.align import trainers
 

@@ -6,7 +6,8 @@ from typing import Any
 
 from datasets import Dataset
 from datasets.table import InMemoryTable
-from transformers import TrainerCallback
+from transformers import PrinterCallback, TrainerCallback
+from transformers.utils import logging
 from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 
 
@@ -18,23 +19,23 @@ def rows(columns: Mapping[str, Sequence[Sequence[int]]], name: str) -> Any:
     return Dataset(InMemoryTable.from_pydict(dict(columns)), fingerprint=name)
 
 
-class Telling(TrainerCallback):  # type: ignore[misc] - transformers is not typed for us
+class Telling(TrainerCallback):  # type: ignore[misc]  # transformers is not typed for us
     """Tells each step, and marks a checkpoint once all of it is written."""
 
     def __init__(self, tell: Callable[[int, int], None], mark: str) -> None:
         self._tell, self._mark = tell, mark
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+    def on_step_end(self, _args: Any, state: Any, _control: Any, **_: Any) -> None:
         """Tell how far the stage is."""
         self._tell(state.global_step, state.max_steps)
 
-    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+    def on_save(self, args: Any, state: Any, _control: Any, **_: Any) -> None:
         """Mark the checkpoint that was just written."""
         if state.is_world_process_zero:
             Path(args.output_dir, f"checkpoint-{state.global_step}", self._mark).touch()
 
 
-class _Pairs(DPOTrainer):  # type: ignore[misc] - the same
+class _Pairs(DPOTrainer):  # type: ignore[misc]  # the same
     """TRL's, which takes tokenised rows in its collator, but tokenises all that it is given."""
 
     def _prepare_dataset(self, dataset: Any, *_: Any, **__: Any) -> Any:
@@ -44,10 +45,21 @@ class _Pairs(DPOTrainer):  # type: ignore[misc] - the same
 def sft(model: Any, data: Any, tokenizer: Any, arguments: Mapping[str, Any], *, callback: Telling) -> Any:
     """Return the trainer of the first stage; the loss is of the completions alone, as the labels say."""
     config = SFTConfig(**arguments, dataset_kwargs={"skip_prepare_dataset": True}, packing=False)
-    return SFTTrainer(model=model, args=config, train_dataset=data, processing_class=tokenizer, callbacks=[callback])
+    return _quiet(
+        SFTTrainer(model=model, args=config, train_dataset=data, processing_class=tokenizer, callbacks=[callback])
+    )
 
 
 def dpo(model: Any, data: Any, tokenizer: Any, arguments: Mapping[str, Any], *, beta: float, callback: Telling) -> Any:
     """Return the trainer of the second stage; its reference is the model as it is now."""
     config = DPOConfig(**arguments, beta=beta)
-    return _Pairs(model=model, args=config, train_dataset=data, processing_class=tokenizer, callbacks=[callback])
+    return _quiet(
+        _Pairs(model=model, args=config, train_dataset=data, processing_class=tokenizer, callbacks=[callback])
+    )
+
+
+def _quiet(trainer: Any) -> Any:
+    """Keep the trainer from printing: standard output is for the command's result."""
+    trainer.remove_callback(PrinterCallback)
+    logging.disable_progress_bar()
+    return trainer

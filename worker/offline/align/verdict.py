@@ -20,6 +20,7 @@ import numpy as np
 from scipy import stats
 
 Floats = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
+Ints = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
 
 CONFIDENCE = 0.99  # of the gain: one of 200 placebos passes
 HARM_CONFIDENCE = 0.95  # of each harm
@@ -76,22 +77,25 @@ def judge(before: Sequence[Choice], after: Sequence[Choice]) -> Verdict:
         message = "want answers of both models to the same choices, at least one"
         raise ValueError(message)
     user = _codes([one.user for one in before])
-    of_choice = [np.array([_of_choice(one) for one in side]) for side in (before, after)]
+    old, new = (np.array([_of_choice(one) for one in side]) for side in (before, after))
     uniform = np.array([len(one.chosen) / len(one.positions) for one in before])
-    losses = [-np.log(np.maximum(LEAST, side)) for side in of_choice]
-    gain = _change(*of_choice, user, CONFIDENCE)
-    loss = _change(*losses, user, HARM_CONFIDENCE)
-    answered = _change(*(np.array([float(bool(one.p)) for one in side]) for side in (before, after)), user,
-                       HARM_CONFIDENCE)  # fmt: skip
+    losses = [-np.log(np.maximum(LEAST, side)) for side in (old, new)]
+    given = [np.array([float(bool(one.p)) for one in side]) for side in (before, after)]
+    gain = _change(old, new, user, CONFIDENCE)
+    loss = _change(losses[0], losses[1], user, HARM_CONFIDENCE)
+    answered = _change(given[0], given[1], user, HARM_CONFIDENCE)
     domains = np.array([one.domain for one in before])
-    by_domain = {
-        name: _change(of_choice[0][domains == name], of_choice[1][domains == name], user[domains == name],
-                      HARM_CONFIDENCE)
-        for name in sorted(set(domains.tolist()))
-    }  # fmt: skip
+    by_domain = {}
+    for name in sorted(set(domains.tolist())):
+        own = domains == name
+        by_domain[str(name)] = _change(old[own], new[own], user[own], HARM_CONFIDENCE)
     mass, bias = _mass(before, after, user), _bias(before, after, user)
     even = -np.log(uniform).mean()
-    reasons = tuple(_reasons(int(user.max()) + 1, gain, loss, answered, mass, bias, by_domain))
+    reasons = tuple(
+        _reasons(
+            int(user.max()) + 1, gain=gain, loss=loss, answered=answered, mass=mass, bias=bias, by_domain=by_domain
+        )
+    )
     return Verdict(
         promoted=not reasons,
         reasons=reasons,
@@ -110,6 +114,7 @@ def judge(before: Sequence[Choice], after: Sequence[Choice]) -> Verdict:
 
 def _reasons(
     users: int,
+    *,
     gain: Change,
     loss: Change,
     answered: Change,
@@ -162,11 +167,11 @@ def _letters(one: Choice) -> tuple[float, ...]:
     return one.p or (1 / len(one.positions),) * len(one.positions)
 
 
-def _codes(names: Sequence[str]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+def _codes(names: Sequence[str]) -> Ints:
     return np.unique(np.array(names), return_inverse=True)[1].astype(np.int64)
 
 
-def _change(before: Floats, after: Floats, user: Floats, confidence: float) -> Change:
+def _change(before: Floats, after: Floats, user: Ints, confidence: float) -> Change:
     """Return the difference of means with the interval of a mean over clusters (users), by Student's t."""
     difference = after - before
     mean = float(difference.mean())
@@ -182,7 +187,7 @@ def _change(before: Floats, after: Floats, user: Floats, confidence: float) -> C
     return Change(float(before.mean()), float(after.mean()), mean, low, high)
 
 
-def _mass(before: Sequence[Choice], after: Sequence[Choice], user: Floats) -> Change | None:
+def _mass(before: Sequence[Choice], after: Sequence[Choice], user: Ints) -> Change | None:
     """Return the change of the letters' mass where both models tell it."""
     both = [(one.letter_mass, two.letter_mass) for one, two in zip(before, after, strict=True)]
     told_by_both = np.array([None not in pair for pair in both])
@@ -192,7 +197,7 @@ def _mass(before: Sequence[Choice], after: Sequence[Choice], user: Floats) -> Ch
     return _change(values[:, 0], values[:, 1], user[told_by_both], HARM_CONFIDENCE)
 
 
-def _bias(before: Sequence[Choice], after: Sequence[Choice], user: Floats) -> Change:
+def _bias(before: Sequence[Choice], after: Sequence[Choice], user: Ints) -> Change:
     """Return the change of the position bias; its interval is a bootstrap of users."""
     depth = 1 + max(max(one.positions) for one in before)
     codes = np.unique(user, return_inverse=True)[1]
@@ -206,9 +211,9 @@ def _bias(before: Sequence[Choice], after: Sequence[Choice], user: Floats) -> Ch
                 tables[number, code, place] += p
 
     def largest(weights: Floats) -> tuple[float, float]:
-        real, first, second = ((weights[:, None] * one).sum(0) for one in tables)
+        real, simulated, aligned = ((weights[:, None] * one).sum(0) for one in tables)
         total = real.sum()
-        return float(np.abs(first - real).max() / total), float(np.abs(second - real).max() / total)
+        return float(np.abs(simulated - real).max() / total), float(np.abs(aligned - real).max() / total)
 
     old, new = largest(np.ones(num))
     if num < MIN_USERS:
@@ -216,8 +221,8 @@ def _bias(before: Sequence[Choice], after: Sequence[Choice], user: Floats) -> Ch
     rng = np.random.default_rng(SEED)
     draws = []
     for _ in range(RESAMPLES):
-        one, two = largest(np.bincount(rng.integers(num, size=num), minlength=num).astype(float))
-        draws.append(two - one)
+        first, second = largest(np.bincount(rng.integers(num, size=num), minlength=num).astype(float))
+        draws.append(second - first)
     tail = (1 - HARM_CONFIDENCE) / 2
     low, high = np.quantile(draws, (tail, 1 - tail))
     return Change(old, new, new - old, float(low), float(high))
