@@ -222,11 +222,10 @@ def select(
             "forgotten": sorted({*header["forgotten"], *gone}), "by": by, "keep": keep, "seed": seed,
             "left_out": dict(left_out)}  # fmt: skip
     path = work / SELECTED
-    path.unlink(missing_ok=True)  # made anew in a moment, unlike what costs time
+    for old in (path, path.with_name(path.name + work_files.PART)):
+        old.unlink(missing_ok=True)  # made anew in a moment, unlike what costs time
     with work_files.Growing(path, told) as file:
-        file.append(
-            [_line(lines[one.scene.name], one.chosen, one.rejected, one.score) for one in picked[len(file.kept) :]]
-        )
+        file.append([_line(lines[one.scene.name], one.chosen, one.rejected, one.score) for one in picked])
         file.finish()
     return len(picked), sum(one.rejected is not None for one in picked), left_out
 

@@ -1,0 +1,263 @@
+"""Collect and select on files: what is asked, what is kept, what a kill leaves, what is refused."""
+
+import json
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from worker.core.errors import BadSettings, EngineDead
+from worker.core.prompts.prompt import Prompt
+from worker.core.seeding import unit
+from worker.core.simulation.draws import Ask, Drawn, EngineCard
+from worker.core.simulation.questions import Status
+from worker.demo import changed_tastes
+from worker.offline.align import files, steps
+from worker.offline.align.select import By
+from worker.offline.evaluate.reading import Files
+from worker.settings import Settings, load
+
+USERS = 160
+DIVISION = steps.Division(held_out_users=0.5, later_share=0.5)
+WHOLE = (
+    " I wait.\nStimulus Factors: Boredom\nKnowledge: a\nKnowledge Factors: Price, Quality\n"
+    "Evaluation: b\nEvaluation Style: Logical\n"
+)
+
+
+class FakeEngine:
+    """Answers by a hash of prompt and seed; the weak one is less sure.  Dies after `lives` draws."""
+
+    def __init__(self, settings: Settings, *, lives: int = 10**9) -> None:
+        self.sure = 6.0 if settings.model == "strong" else 1.0
+        self.card = EngineCard("fake", "1", settings.model, None, {}, reads_prompt=True, max_prompt_tokens=100_000)
+        self.lives, self.prompts = lives, list[str]()
+
+    async def start(self) -> None:
+        pass
+
+    async def stop(self) -> None:
+        pass
+
+    async def probe(self) -> None:
+        pass
+
+    def on_step(self, report: Callable[[int, int], None], /) -> None:
+        pass
+
+    def tokenise(self, prompt: Prompt) -> tuple[int, ...]:
+        self.prompts.append(prompt.user)
+        return tuple(prompt.user.encode())
+
+    async def draw(self, ask: Ask) -> Drawn:
+        self.lives -= 1
+        if self.lives < 0:
+            raise EngineDead("gone")
+        weights = [2 ** (self.sure * unit(str(hash(ask.prompt_ids)), str(ask.seed), str(at))) for at in ask.order]
+        letters = tuple(one / sum(weights) for one in weights)
+        return Drawn(Status.OK, letters, letter_mass=1.0, text=WHOLE)
+
+
+def choices(folder: Path, *more: dict[str, Any], users: int = USERS) -> steps.Source:
+    path = folder / "choices.jsonl"
+    own = [json.dumps(one).encode() for one in more]
+    lines = [*changed_tastes.lines(changed_tastes.events(1, users=users)), *own]
+    path.write_bytes(b"".join(line + b"\n" for line in lines))
+    return steps.Source(Files(path))
+
+
+def arms(**more: str) -> dict[str, Settings]:
+    return {name: load(None, {"model": name, "draws": "4"} | more) for name in ("strong", "weak")}
+
+
+def collected(folder: Path, source: steps.Source, **more: Any) -> steps.Collected:
+    return steps.collect(folder / "work", source, arms(), DIVISION, **{"make": FakeEngine} | more)
+
+
+def lines(folder: Path, name: str) -> list[dict[str, Any]]:
+    return list(files.read(folder / "work" / name, "collect")[1])
+
+
+def test_all_draws_of_a_scene_answer_one_prompt_with_the_options_in_one_order(tmp_path: Path) -> None:
+    source = choices(tmp_path)
+    found = collected(tmp_path, source)
+    strong, weak = lines(tmp_path, "strong.jsonl"), lines(tmp_path, "weak.jsonl")
+    assert len(strong) == len(weak) == found.parts["train"] > 30
+    assert found.statuses["strong"] == {"OK": 4 * len(strong)}
+    events = {one.impression.event_id: one for one in changed_tastes.events(1, users=USERS)}
+    titles = {item.attributes["title"] for one in events.values() for item in one.impression.slates[0].items}
+    for mine, theirs in zip(strong, weak, strict=True):
+        assert mine["prompt"] == theirs["prompt"]
+        assert len(mine["draws"]) == 4
+        assert sum(title in mine["prompt"]["user"] for title in titles) >= 4
+    # The real choice has its own letter: the line that it stands for is the item that was clicked.
+    one = strong[0]
+    event = list(events.values())[(one["line"] - 1) // 2]
+    title = event.impression.slates[0].items[event.chosen].attributes["title"]
+    letter = "ABCD"[one["chosen"][0]]
+    assert f"[{letter}] {title}" in one["prompt"]["user"]
+    assert len({tuple(line["chosen"]) for line in strong}) == 4
+
+
+def test_no_file_holds_a_users_id(tmp_path: Path) -> None:
+    collected(tmp_path, choices(tmp_path))
+    steps.select(tmp_path / "work", by=By.UNCERTAINTY, keep=0, seed=0)
+    for path in (tmp_path / "work").iterdir():
+        assert b"user-1-" not in path.read_bytes()
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_run_that_was_killed_anywhere_leaves_the_same_bytes(tmp_path: Path, seed: int) -> None:
+    """What stands in the file after a kill is a beginning of what an undisturbed run writes."""
+    (tmp_path / "undisturbed").mkdir()
+    source = choices(tmp_path)
+    collected(tmp_path / "undisturbed", source)
+    whole = (tmp_path / "undisturbed" / "work" / "strong.jsonl").read_bytes()
+    (tmp_path / "work").mkdir()
+    left = whole[: random.Random(seed).randrange(len(whole))]
+    (tmp_path / "work" / "strong.jsonl.part").write_bytes(left)
+    collected(tmp_path, source)
+    assert (tmp_path / "work" / "strong.jsonl").read_bytes() == whole
+
+
+def test_what_was_answered_before_the_engine_died_is_kept(tmp_path: Path) -> None:
+    source = choices(tmp_path, users=400)  # more than one chunk to train on
+    with pytest.raises(EngineDead):
+        collected(tmp_path, source, make=lambda settings: FakeEngine(settings, lives=4 * 70))
+    assert not (tmp_path / "work" / "strong.jsonl").exists()
+    made: list[FakeEngine] = []
+
+    def make(settings: Settings) -> FakeEngine:
+        made.append(FakeEngine(settings))
+        return made[-1]
+
+    found = collected(tmp_path, source, make=make)
+    assert len(made[0].prompts) < len(made[1].prompts) == 4 * found.parts["train"]
+    assert made[0].lives > made[1].lives  # the first chunk was not asked again
+
+
+def test_a_step_that_is_done_starts_no_engine(tmp_path: Path) -> None:
+    source = choices(tmp_path)
+    first = collected(tmp_path, source)
+
+    def make(settings: Settings) -> FakeEngine:
+        raise AssertionError(settings)
+
+    assert collected(tmp_path, source, make=make) == first
+
+
+def test_files_of_other_choices_or_settings_are_not_mixed(tmp_path: Path) -> None:
+    collected(tmp_path, choices(tmp_path))
+    with pytest.raises(BadSettings, match="strong.jsonl: is of another run, which differs in choices"):
+        collected(tmp_path, choices(tmp_path, users=USERS + 1))
+    with pytest.raises(BadSettings, match="differs in settings; want another --work folder, or delete it"):
+        steps.collect(tmp_path / "work", choices(tmp_path), arms(temperature="0.5"), DIVISION, make=FakeEngine)
+
+
+def test_a_forgotten_user_is_in_nothing(tmp_path: Path) -> None:
+    source = choices(tmp_path)
+    collected(tmp_path, source)
+    trained = lines(tmp_path, "strong.jsonl")
+    event = changed_tastes.events(1, users=USERS)[(trained[0]["line"] - 1) // 2]
+    user = event.impression.user.user_id
+    *_, left_out = steps.select(tmp_path / "work", by=By.RANDOM, keep=0, seed=0, forget=frozenset({user}))
+    assert left_out["forgotten"] == 1
+    (tmp_path / "again").mkdir()
+    collected(tmp_path / "again", replace(source, forget=frozenset({user})))
+    assert [one["digest"] for one in lines(tmp_path / "again", "strong.jsonl")] == [
+        one["digest"] for one in trained[1:]
+    ]
+
+
+def test_redaction_is_what_the_engine_reads_and_what_is_kept(tmp_path: Path) -> None:
+    made: list[FakeEngine] = []
+
+    def make(settings: Settings) -> FakeEngine:
+        made.append(FakeEngine(settings))
+        return made[-1]
+
+    def redact(text: str) -> str:
+        return text.replace("Midnight", "[redacted]").replace("I wait", "[redacted]")
+
+    collected(tmp_path, choices(tmp_path), make=make, redact=redact, redact_name="tests:redact")
+    texts = (tmp_path / "work" / "strong.jsonl").read_text()
+    assert "[redacted]" in texts
+    assert "Midnight" not in texts
+    assert "I wait" not in texts
+
+
+def test_lines_that_are_no_choice_are_told_with_their_place_and_counted(tmp_path: Path) -> None:
+    good = json.loads(next(changed_tastes.lines(changed_tastes.events(2, users=1))))
+    late = {**good, "event_id": "late", "user": {**good["user"], "history": [
+        {"item": {"item_id": "x", "text": "x"}, "occurred_at": good["occurred_at"]}]}}  # fmt: skip
+    outcome = {"outcome_id": "o", "user_id": "u", "variant": "control", "observed_at": good["occurred_at"]}
+    click = {"kind": "CLICK", "item_id": good["slates"][0]["items"][0]["item_id"]}
+    source = choices(
+        tmp_path,
+        {**good, "event_id": "no outcome"},
+        {**good, "event_id": "nothing"}, {**outcome, "event_id": "nothing", "actions": []},
+        {**good, "event_id": "strange"}, {**outcome, "event_id": "strange", "actions": [{**click, "item_id": "?"}]},
+        late, {**outcome, "event_id": "late", "actions": [click]},
+        {**outcome, "event_id": "never asked", "actions": [click]},
+        {"slates": 1},
+    )  # fmt: skip
+    found = collected(tmp_path, source)
+    assert found.left_out == {"future_history": 1, "no_choice": 1, "no_outcome": 1, "not_offered": 1, "not_read": 1}
+    told = "\n".join(found.wrong)
+    assert "line 324: the chosen item '?' is not offered" in told
+    assert "line 326: user.history.0.occurred_at: is at or after the event, so it is refused" in told
+    with pytest.raises(BadSettings, match=r"choices.jsonl, line 324: .*nothing more was"):
+        collected(tmp_path / "strict", source, strict=True)
+
+
+def test_a_file_without_choices_says_why(tmp_path: Path) -> None:
+    path = tmp_path / "choices.jsonl"
+    path.write_bytes(next(changed_tastes.lines(changed_tastes.events(2, users=1))) + b"\n")
+    with pytest.raises(BadSettings, match=r"no choice is left to train on \(0 choices, 0 .*; 1 no_outcome\)"):
+        collected(tmp_path, steps.Source(Files(path)))
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({"engine": "choice-model"}, "strong: engine choice-model writes no rationales to learn from"),
+        ({"mode": "direct"}, "strong: mode=direct writes no rationales to learn from; want mode=default"),
+    ],
+)
+def test_a_strong_engine_that_writes_nothing_is_refused(tmp_path: Path, more: dict[str, str], told: str) -> None:
+    with pytest.raises(BadSettings, match=told):
+        steps.collect(tmp_path, choices(tmp_path), arms(**more), DIVISION, make=FakeEngine)
+    assert list(tmp_path.iterdir()) == [tmp_path / "choices.jsonl"]
+
+
+def test_a_step_says_which_one_comes_before_it(tmp_path: Path) -> None:
+    with pytest.raises(BadSettings, match=r"strong.jsonl: is not there; run `mirrorstream align collect` first"):
+        steps.select(tmp_path, by=By.RANDOM, keep=0, seed=0)
+    (tmp_path / "strong.jsonl.part").touch()
+    with pytest.raises(BadSettings, match=r"strong.jsonl: is not whole yet; run `mirrorstream align collect` first"):
+        steps.select(tmp_path, by=By.RANDOM, keep=0, seed=0)
+
+
+def test_a_damaged_line_is_told_with_its_place(tmp_path: Path) -> None:
+    collected(tmp_path, choices(tmp_path))
+    path = tmp_path / "work" / "weak.jsonl"
+    path.write_bytes(path.read_bytes().replace(b'"options": 4', b'"options": 5', 1))
+    with pytest.raises(Exception, match=r"weak.jsonl, line 2: is damaged; delete the file and run the step again"):
+        steps.select(tmp_path / "work", by=By.RANDOM, keep=0, seed=0)
+
+
+def test_selecting_again_with_the_same_words_writes_the_same_bytes(tmp_path: Path) -> None:
+    collected(tmp_path, choices(tmp_path))
+    path = tmp_path / "work" / "selected.jsonl"
+    found = []
+    for by in (By.UNCERTAINTY, By.RANDOM, By.UNCERTAINTY):
+        steps.select(tmp_path / "work", by=by, keep=20, seed=3)
+        found.append(path.read_bytes())
+    assert found[0] == found[2] != found[1]
+    (path.with_name("selected.jsonl.part")).write_bytes(found[0][: len(found[0]) // 2])  # of a select that was killed
+    path.unlink()
+    steps.select(tmp_path / "work", by=By.UNCERTAINTY, keep=20, seed=3)
+    assert path.read_bytes() == found[0]
