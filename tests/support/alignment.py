@@ -41,8 +41,8 @@ max_length: 1024
 gradient_checkpointing: false
 save_steps: {save_steps}
 threads: 1
-sft: {{epochs: 2, learning_rate: 1.0e-3, warmup_steps: 3, batch_size: 8, accumulate: 1}}
-dpo: {{epochs: {dpo_epochs}, learning_rate: 2.0e-4, beta: 0.1, warmup_steps: 3, batch_size: 8, accumulate: 1}}
+sft: {{epochs: 3, learning_rate: 1.0e-3, warmup_steps: 3, batch_size: 4, accumulate: 1}}
+dpo: {{epochs: {dpo_epochs}, learning_rate: 5.0e-4, beta: 0.1, warmup_steps: 3, batch_size: 4, accumulate: 1}}
 """
 
 

@@ -4,8 +4,8 @@
 
     utility(option) = TASTE x overlap(option, history) + TREND x fashion(option) - POSITION x ln(1 + slot)
 
-mirror-tiny knows the first term, from the choice model.  The second is new: of each vocabulary a few features have come
-into fashion and a few have gone out of it, for all users alike, and no history tells which.  A choice is drawn from the
+mirror-tiny knows the first term, from the choice model.  The second is new: some categories have come into
+fashion and some have gone out of it, for all users alike, and no history tells which.  A choice is drawn from the
 probabilities, so even who knows all of it is right in some of the cases only.
 
 `--placebo` gives every event the choice of another one with as many options: there is nothing to learn from it.
@@ -25,7 +25,6 @@ from worker.core.records import Domain, Impression, Item, Role, Slate, User
 from worker.demo.generated_users import (
     CATEGORIES,
     DAY_US,
-    GENRES,
     START_US,
     attributes,
     hidden_taste,
@@ -36,10 +35,9 @@ from worker.demo.generated_users import (
 )
 from worker.engines.choice_model import POSITION, TASTE, features, taste
 
-TREND = 5.0
-FASHIONABLE, OUTDATED = 4, 4  # features of a vocabulary
-DOMAINS = (Domain.NEWS, Domain.MOVIES)
-_VOCABULARIES = {Domain.NEWS: CATEGORIES, Domain.MOVIES: GENRES}
+TREND = 8.0
+FASHIONABLE, OUTDATED = 6, 6  # features of a vocabulary
+DOMAINS = (Domain.NEWS, Domain.GENERIC)  # both of `CATEGORIES`
 MAX_HISTORY = 3
 OPTIONS = 4
 DAYS = 10
@@ -71,8 +69,8 @@ class Event:
 
 def events(seed: int, *, users: int, placebo: bool = False) -> list[Event]:
     """Return one event per user, over `DAYS` days."""
-    fashions = {domain: _fashion(domain, seed) for domain in DOMAINS}
-    found = [_event(number, seed, fashions) for number in range(users)]
+    fashion = _fashion(seed)
+    found = [_event(number, seed, fashion) for number in range(users)]
     if not placebo:
         return found
     rng = random.Random(f"{seed}/placebo")
@@ -81,13 +79,13 @@ def events(seed: int, *, users: int, placebo: bool = False) -> list[Event]:
     return [Event(one.impression, one.probabilities, other) for one, other in zip(found, chosen, strict=True)]
 
 
-def _fashion(domain: Domain, seed: int) -> dict[str, float]:
-    rng = random.Random(f"{seed}/fashion/{domain}")
-    drawn = rng.sample(_VOCABULARIES[domain], FASHIONABLE + OUTDATED)
+def _fashion(seed: int) -> dict[str, float]:
+    rng = random.Random(f"{seed}/fashion")
+    drawn = rng.sample(CATEGORIES, FASHIONABLE + OUTDATED)
     return {name: 1.0 if rank < FASHIONABLE else -1.0 for rank, name in enumerate(drawn)}
 
 
-def _event(number: int, seed: int, fashions: Mapping[Domain, Mapping[str, float]]) -> Event:
+def _event(number: int, seed: int, fashion: Mapping[str, float]) -> Event:
     rng = random.Random(f"{seed}/event/{number}")
     domain = DOMAINS[number % len(DOMAINS)]
     liking = hidden_taste(rng, domain)
@@ -104,7 +102,7 @@ def _event(number: int, seed: int, fashions: Mapping[Domain, Mapping[str, float]
         slates=(Slate("control", items, Role.CONTROL, shown=True),),
         domain=domain,
     )
-    chances = _chances(items, user, fashions[domain])
+    chances = _chances(items, user, fashion)
     return Event(impression, chances, rng.choices(range(OPTIONS), chances)[0])
 
 
