@@ -16,7 +16,7 @@ from worker.core.simulation.prepare import Asking
 from worker.offline.align.files import Growing, read
 from worker.offline.align.verdict import Choice
 from worker.offline.evaluate.answers import Answered
-from worker.offline.evaluate.asking import Interview, Limits
+from worker.offline.evaluate.asking import AskingLimits, Interview
 from worker.offline.evaluate.scene import RealChoice
 from worker.pipeline.ports import Engine
 
@@ -28,7 +28,7 @@ async def ask(
     path: Path,
     *,
     header: dict[str, object],
-    limits: Limits,
+    limits: AskingLimits,
     tell: Callable[[int], None] = lambda _: None,
 ) -> None:
     """Complete a file of answers with a started engine.  Raises `BadSettings` for a file of something else."""

@@ -29,7 +29,7 @@ from worker.offline.align.rows import Reader
 from worker.offline.align.select import By, Draw, Scene, select as pick
 from worker.offline.align.split import Part, Split, cut, refuse_overlap
 from worker.offline.align.train import CANDIDATE, Base, Training
-from worker.offline.evaluate.asking import Limits
+from worker.offline.evaluate.asking import AskingLimits
 from worker.offline.evaluate.reading import Counts, Files, RealChoices
 from worker.offline.evaluate.scene import RealChoice
 from worker.pipeline.ports import Engine
@@ -361,7 +361,7 @@ async def _ask(
     engine = make(settings)
     await engine.start()
     window = max(1, min(MAX_WINDOW, settings.max_num_seqs // settings.draws))
-    limits = Limits(window, settings.question_timeout_s, settings.max_engine_restarts)
+    limits = AskingLimits(window, settings.question_timeout_s, settings.max_engine_restarts)
     try:
         asking = pipeline_config.asking(settings, engine)
         await judging.ask(
