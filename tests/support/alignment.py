@@ -28,7 +28,7 @@ from worker.pipeline.ports import Engine
 from worker.settings import Settings, load, prompt_profiles
 
 MODEL = "mirror-tiny"
-USERS = 700
+USERS = 480
 DRAWS = 6
 DIVISION = steps.Division(held_out_users=0.5, later_share=0.5)
 STRONG = {"temperature": "1.2", "top_p": "1.0"}
@@ -81,7 +81,7 @@ def make(found: Settings) -> Engine:
     return make_torch(found)
 
 
-def hyper(folder: Path, *, save_steps: int = 1_000, dpo_epochs: float = 1) -> hyper_parameters.HyperParameters:
+def hyper(folder: Path, *, save_steps: int = 1_000, dpo_epochs: float = 2) -> hyper_parameters.HyperParameters:
     """Write hyper-parameters of the tiny model, and return them."""
     path = folder / "tiny.yaml"
     path.write_text(HYPER.format(save_steps=save_steps, dpo_epochs=dpo_epochs))

@@ -30,7 +30,7 @@ from worker.offline.align.select import By, Draw, Scene, select as pick
 from worker.offline.align.split import Part, Split, cut, refuse_overlap
 from worker.offline.align.train import CANDIDATE, Base, Training
 from worker.offline.evaluate.asking import AskingLimits
-from worker.offline.evaluate.reading import Counts, Files, RealChoices
+from worker.offline.evaluate.reading import ReadCounts, Files, RealChoices
 from worker.offline.evaluate.scene import RealChoice
 from worker.pipeline.ports import Engine
 from worker.runtime import pipeline_config
@@ -185,7 +185,7 @@ def _part(split: Split, one: RealChoice, source: Source) -> Part:
     return Part.UNUSED if user in source.forget else split.part(user, one.impression.occurred_at)
 
 
-def _nothing(path: Path, counts: Counts, parts: Mapping[Part, int]) -> str:
+def _nothing(path: Path, counts: ReadCounts, parts: Mapping[Part, int]) -> str:
     told = ", ".join(f"{number:,} {why}" for why, number in counts.left_out.items()) or "none left out"
     first = f"; first: {counts.told[0]}" if counts.told else ""
     used = sum(parts.values())

@@ -151,7 +151,7 @@ def test_a_step_that_is_done_starts_no_engine(tmp_path: Path) -> None:
 
 def test_files_of_other_choices_or_settings_are_not_mixed(tmp_path: Path) -> None:
     collected(tmp_path, choices(tmp_path))
-    with pytest.raises(BadSettings, match="strong.jsonl: is of another run, which differs in choices"):
+    with pytest.raises(BadSettings, match=r"strong.jsonl: is of another run, which differs in choices"):
         collected(tmp_path, choices(tmp_path, users=USERS + 1))
     with pytest.raises(BadSettings, match="differs in settings; want another --work folder, or delete it"):
         steps.collect(tmp_path / "work", choices(tmp_path), arms(temperature="0.5"), DIVISION, make=FakeEngine)
