@@ -180,7 +180,7 @@ format: setup  ## Format and fix what can be fixed.
 COMPILE := $(UV) pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-annotate --no-header --quiet --upgrade
 lock: | $(UV)  ## Compile the requirement files anew.
-	$(COMPILE) --extra cpu --extra experiment --group dev -o requirements/test.txt
+	$(COMPILE) --extra cpu --extra experiment --extra align --group dev -o requirements/test.txt
 	$(COMPILE) --extra experiment -c requirements/test.txt -o requirements/run.txt
 	$(COMPILE) --extra experiment --extra server --group check -c requirements/test.txt -o requirements/check.txt
 	$(COMPILE) --extra cpu --extra experiment -c requirements/test.txt -o requirements/cpu.txt
@@ -188,6 +188,7 @@ lock: | $(UV)  ## Compile the requirement files anew.
 	$(COMPILE) --extra gpu --extra experiment -o requirements/gpu.txt
 	$(COMPILE) --extra experiment -c requirements/gpu.txt -o requirements/gpu-image.txt
 	$(COMPILE) --extra server --extra experiment -c requirements/test.txt -o requirements/server.txt
+	$(COMPILE) --extra align --extra experiment -c requirements/test.txt -o requirements/align.txt
 	$(COMPILE:pyproject.toml=) --group build -o requirements/build.txt
 	$(COMPILE:pyproject.toml=) --group peers -o requirements/peers.txt
 	$(COMPILE:pyproject.toml=) --group checkov -o requirements/checkov.txt

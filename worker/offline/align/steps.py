@@ -30,7 +30,7 @@ from worker.offline.align.select import By, Draw, Scene, select as pick
 from worker.offline.align.split import Part, Split, cut, refuse_overlap
 from worker.offline.align.train import CANDIDATE, Base, Training
 from worker.offline.evaluate.asking import AskingLimits
-from worker.offline.evaluate.reading import ReadCounts, Files, RealChoices
+from worker.offline.evaluate.reading import Files, ReadCounts, RealChoices
 from worker.offline.evaluate.scene import RealChoice
 from worker.pipeline.ports import Engine
 from worker.runtime import pipeline_config

@@ -1,5 +1,6 @@
 """TRL's trainers on rows that are tokenised already; imported by `train` alone, for TRL takes seconds to import."""
 
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ from datasets.table import InMemoryTable
 from transformers import PrinterCallback, TrainerCallback
 from transformers.utils import logging
 from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
+
+REFERENCE = "ref"  # TRL's name of the adapter that DPO began with
 
 
 def rows(columns: Mapping[str, Sequence[Sequence[int]]], name: str) -> Any:
@@ -30,9 +33,15 @@ class Telling(TrainerCallback):  # type: ignore[misc]  # transformers is not typ
         self._tell(state.global_step, state.max_steps)
 
     def on_save(self, args: Any, state: Any, _control: Any, **_: Any) -> None:
-        """Mark the checkpoint that was just written."""
+        """Mark the checkpoint that was just written, without DPO's copy of the adapter that it began with.
+
+        The copy is made again from the first stage.  transformers 5.19 loads only the adapters in folders of their
+        own if there is one, so with it the trained adapter, which has none, would begin anew.
+        """
         if state.is_world_process_zero:
-            Path(args.output_dir, f"checkpoint-{state.global_step}", self._mark).touch()
+            checkpoint = Path(args.output_dir, f"checkpoint-{state.global_step}")
+            shutil.rmtree(checkpoint / REFERENCE, ignore_errors=True)
+            (checkpoint / self._mark).touch()
 
 
 class _Pairs(DPOTrainer):  # type: ignore[misc]  # the same

@@ -15,6 +15,7 @@ from worker.core.seeding import unit
 from worker.core.simulation.draws import Ask, Drawn, EngineCard
 from worker.core.simulation.questions import Status
 from worker.demo import changed_tastes
+from worker.demo.scenes import name as _name
 from worker.offline.align import files, steps
 from worker.offline.align.select import By
 from worker.offline.evaluate.reading import Files
@@ -88,7 +89,7 @@ def test_all_draws_of_a_scene_answer_one_prompt_with_the_options_in_one_order(tm
     assert len(strong) == len(weak) == found.parts["train"] > 30
     assert found.statuses["strong"] == {"OK": 4 * len(strong)}
     events = {one.impression.event_id: one for one in changed_tastes.events(1, users=USERS)}
-    titles = {item.attributes["title"] for one in events.values() for item in one.impression.slates[0].items}
+    titles = {_name(item) for one in events.values() for item in one.impression.slates[0].items}
     for mine, theirs in zip(strong, weak, strict=True):
         assert mine["prompt"] == theirs["prompt"]
         assert len(mine["draws"]) == 4
@@ -96,9 +97,9 @@ def test_all_draws_of_a_scene_answer_one_prompt_with_the_options_in_one_order(tm
     # The real choice has its own letter: the line that it stands for is the item that was clicked.
     one = strong[0]
     event = list(events.values())[(one["line"] - 1) // 2]
-    title = event.impression.slates[0].items[event.chosen].attributes["title"]
+    title = _name(event.impression.slates[0].items[event.chosen])
     letter = "ABCD"[one["chosen"][0]]
-    assert f"[{letter}] {title}" in one["prompt"]["user"]
+    assert title in one["prompt"]["user"].split(f"[{letter}] ")[1].split("\n")[0]
     assert len({tuple(line["chosen"]) for line in strong}) == 4
 
 

@@ -1,0 +1,237 @@
+"""Training with TRL on the tiny model: it resumes to the same bytes, and refuses what does not fit."""
+
+import json
+import random
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("trl", reason="training needs requirements/align.txt, which the tests' requirements hold")
+
+from safetensors import safe_open
+
+from tests.support import alignment
+from worker.core.errors import BadSettings, Fatal
+from worker.core.prompts import prompt
+from worker.demo.mirror_tiny.rationale import write
+from worker.demo.scenes import lessons
+from worker.engines.model_files import model_path
+from worker.offline.align import files, steps
+from worker.offline.align.hyper_parameters import HyperParameters, load
+from worker.offline.align.rows import Reader
+from worker.offline.align.train import Base
+from worker.settings import prompt_profiles
+
+NUM_SCENES = 8
+TINY = Path(model_path("mirror-tiny"))
+LORA = {"method": "lora", "lora": {"rank": 4, "alpha": 8, "dropout": 0.1}}
+
+
+class Killed(Exception):
+    """The process died here."""
+
+
+def selected(work: Path, profile: str) -> prompt.Profile:
+    """Write what `select` would: lessons of mirror-tiny, each with the second best option as the rejected one."""
+    found = prompt_profiles.load(profile)
+    lines: list[dict[str, object]] = []
+    for number, lesson in enumerate(islice(lessons(found, "train", options=(4, 4), max_history=2), NUM_SCENES)):
+        built = prompt.build(found, prompt.scene(found, lesson.impression, 10), lesson.options)
+        text = write(lesson, random.Random(number)).partition("Behavior: [")[0]
+        lines.append({
+            "line": number, "digest": str(number), "user": f"user {number}", "domain": "movies", "at": 10 + number,
+            "options": 4, "prompt": {"system": built.system, "user": built.user, "prefix": built.prefix},
+            "score": 0.0, "chosen": {"text": text, "letter": lesson.best},
+            "rejected": {"text": text, "letter": (lesson.best + 1) % 4},
+        })  # fmt: skip
+    header = {"choices": "c", "outcomes": None, "split": {"salt": "", "held_out_users": 0.5, "cut_us": None},
+              "prompt": found.sha256, "settings": {}, "forgotten": [], "by": "random", "keep": 0}  # fmt: skip
+    work.mkdir(parents=True)
+    with files.Growing(work / "selected.jsonl", header) as file:
+        file.append(lines)
+        file.finish()
+    return found
+
+
+def hyper(folder: Path, **more: Any) -> HyperParameters:
+    found = alignment.hyper(folder, save_steps=1).model_dump()
+    for stage in ("sft", "dpo"):
+        found[stage] |= {"epochs": 1, "batch_size": 2, "warmup_steps": 0}
+    return HyperParameters.model_validate(found | more)
+
+
+def train(work: Path, own: HyperParameters, found: prompt.Profile, **more: Any) -> dict[str, int]:
+    return steps.train(work, Base("mirror-tiny"), own, profile=found, **more)[2]
+
+
+def weights(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.glob("*.safetensors"))}
+
+
+@pytest.mark.parametrize("more", [{}, LORA], ids=["full", "lora"])
+def test_a_training_that_was_killed_goes_on_to_the_same_bytes(tmp_path: Path, more: dict[str, Any]) -> None:
+    """In both stages, right after a checkpoint and before it is marked as whole."""
+    profile = alignment.short_profile(tmp_path)
+    own = hyper(tmp_path, **more)
+    undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
+    found = selected(undisturbed, profile)
+    assert train(undisturbed, own, found) == {"sft": 4, "dpo": 4}
+    selected(killed, profile)
+    for stage, at in (("sft", 2), ("dpo", 3)):
+
+        def die(name: str, step: int, _of: int, stage: str = stage, at: int = at) -> None:
+            if (name, step) == (stage, at):
+                raise Killed
+
+        with pytest.raises(Killed):
+            train(killed, own, found, tell=die)
+        assert not (killed / "candidate").exists()
+        half = killed / f".{stage}" / "checkpoints" / "checkpoint-99"  # of a process that died while it wrote
+        half.mkdir(parents=True, exist_ok=True)
+        (half / "model.safetensors").write_bytes(b"half")
+    assert train(killed, own, found) == {"sft": 4, "dpo": 4}
+    for stage in ("sft", "candidate"):
+        assert weights(killed / stage) == weights(undisturbed / stage) != weights(TINY)
+    assert sorted(path.name for path in killed.iterdir()) == ["candidate", "selected.jsonl", "sft"]
+
+
+@pytest.fixture(scope="module")
+def adapter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("adapter")
+    profile = alignment.short_profile(folder)
+    found = selected(folder / "work", profile)
+    dpo = {"dpo": hyper(folder).dpo.model_dump() | {"epochs": 0}}
+    train(folder / "work", hyper(folder, **LORA, **dpo), found)
+    (folder / "work" / "profile.json").write_text(json.dumps(profile))
+    yield folder / "work"
+
+
+def test_an_adapter_of_another_base_is_refused(adapter: Path, tmp_path: Path) -> None:
+    """By the digest of the base that it notes; without one, by the shapes of its matrices."""
+    other = tmp_path / "other"
+    other.mkdir()
+    for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
+        (other / name).write_bytes((TINY / name).read_bytes())
+    _halve(TINY / "model.safetensors", other / "model.safetensors")
+    found = prompt_profiles.load(json.loads((adapter / "profile.json").read_text()))
+    own = hyper(tmp_path, **LORA)
+    made = adapter / "candidate"
+    with pytest.raises(BadSettings, match=r"adapter .*candidate: was made for a base of weights \w{12}, and .* has"):
+        steps.train(adapter, Base(str(other), made), own, profile=found)
+    (made / "align.json").unlink()
+    with pytest.raises(BadSettings, match=r"weight is \d+ wide in .*, want \d+ wide: it is an adapter of another base"):
+        steps.train(adapter, Base(str(other), made), own, profile=found)
+    with pytest.raises(BadSettings, match="hyper-parameters have method: full; want method: lora"):
+        steps.train(adapter, Base("mirror-tiny", made), hyper(tmp_path), profile=found)
+
+
+def _halve(path: Path, to: Path) -> None:
+    """Write weights whose matrices are half as wide."""
+    from safetensors.numpy import save_file
+    from safetensors.torch import load_file
+
+    halved = {name: one[..., : one.shape[-1] // 2].float().numpy() for name, one in load_file(path).items()}
+    save_file(halved, to)
+
+
+def test_another_training_in_the_same_folder_is_refused(adapter: Path, tmp_path: Path) -> None:
+    found = prompt_profiles.load(json.loads((adapter / "profile.json").read_text()))
+    with pytest.raises(BadSettings, match="sft: is of another training; want another --work folder, or delete it"):
+        train(adapter, hyper(tmp_path), found)
+
+
+def test_scenes_that_do_not_fit_are_counted_and_none_is_an_error(tmp_path: Path) -> None:
+    found = selected(tmp_path / "work", alignment.short_profile(tmp_path))
+    with pytest.raises(BadSettings, match="selected.jsonl: no scene fits max_length=64 tokens; nothing was trained"):
+        train(tmp_path / "work", hyper(tmp_path, max_length=64), found)
+    own = hyper(tmp_path, sft=hyper(tmp_path).sft.model_dump() | {"epochs": 0},
+                dpo=hyper(tmp_path).dpo.model_dump() | {"epochs": 0})  # fmt: skip
+    _, lines = files.read(tmp_path / "work" / "selected.jsonl", "select")
+    lengths = [len(one.prompt) + len(one.chosen) for one in Reader(str(TINY), found.stop).rows(list(lines), 9999)[0]]
+    limit = sorted(lengths)[3]
+    rows, left_out, made = steps.train(
+        tmp_path / "work", Base("mirror-tiny"), own.model_copy(update={"max_length": limit}), profile=found
+    )
+    assert (rows, left_out["too_long"], made) == (4, 4, {"sft": 0, "dpo": 0})
+
+
+def test_a_row_is_what_the_engines_read(tmp_path: Path) -> None:
+    """The letter is the one token whose probability is read, and the turn is ended."""
+    found = selected(tmp_path / "work", alignment.short_profile(tmp_path))
+    _, lines = files.read(tmp_path / "work" / "selected.jsonl", "select")
+    line = next(lines)
+    reader = Reader(str(TINY), found.stop)
+    (row,), _ = reader.rows([line], 9999)
+    text = reader.tokenizer.decode(row.prompt + row.chosen)
+    assert text.endswith(f"Behavior: [{'ABCD'[line['chosen']['letter']]}]<|im_end|>")
+    assert f"{line['prompt']['prefix']}{line['chosen']['text']}" in text
+    assert len(row.prompt) + len(row.chosen) == len(reader.tokenizer(text)["input_ids"])
+
+
+def test_a_user_who_asks_to_be_forgotten_is_not_trained_on(tmp_path: Path) -> None:
+    found = selected(tmp_path / "work", alignment.short_profile(tmp_path))
+    path = tmp_path / "work" / "selected.jsonl"
+    path.write_bytes(path.read_bytes())
+    none = {"epochs": 0}
+    own = hyper(tmp_path, sft=hyper(tmp_path).sft.model_dump() | none, dpo=hyper(tmp_path).dpo.model_dump() | none)
+    header, lines = files.read(path, "select")
+    told = {name: value for name, value in header.items() if name not in {"mirrorstream", "version"}}
+    rest = [{**line, "user": steps.hashed("me") if line["line"] == 0 else line["user"]} for line in lines]
+    path.unlink()
+    with files.Growing(path, told) as file:
+        file.append(rest)
+        file.finish()
+    rows, *_ = steps.train(tmp_path / "work", Base("mirror-tiny"), own, profile=found, forget=frozenset({"me"}))
+    assert rows == NUM_SCENES - 1
+    assert steps.hashed("me") in (tmp_path / "work" / "candidate" / "align.json").read_text()
+
+
+def test_the_result_has_the_shapes_types_and_tokenizer_of_the_base(adapter: Path, tmp_path: Path) -> None:
+    found = selected(tmp_path / "work", alignment.short_profile(tmp_path))
+    train(tmp_path / "work", hyper(tmp_path, dpo=hyper(tmp_path).dpo.model_dump() | {"epochs": 0}), found)
+    made = tmp_path / "work" / "candidate"
+    assert _form(made) == _form(TINY)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        assert (made / name).read_bytes() == (TINY / name).read_bytes()
+    assert (adapter / "candidate" / "adapter_config.json").is_file()
+
+
+def _form(folder: Path) -> dict[str, tuple[str, list[int]]]:
+    with safe_open(folder / "model.safetensors", "pt") as opened:
+        parts = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118 - no mapping
+        return {name: (part.get_dtype(), part.get_shape()) for name, part in parts.items()}
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("name: a", "sft: is missing; dpo: is missing"),
+        ("sft: {epochs: -1}", "sft.epochs: want"),
+        ("a: [", "is not YAML"),
+        ("nmae: x", "nmae:"),
+    ],
+)
+def test_hyper_parameters_that_are_wrong_are_named(tmp_path: Path, text: str, told: str) -> None:
+    path = tmp_path / "hyper.yaml"
+    path.write_text(text)
+    with pytest.raises(BadSettings, match=told):
+        load(str(path))
+
+
+def test_the_default_is_the_references_recipe() -> None:
+    found = load("reference")
+    assert (found.method, found.sft.learning_rate, found.sft.epochs) == ("full", 2e-4, 1)
+    assert (found.dpo.learning_rate, found.dpo.epochs, found.dpo.beta, found.dpo.weight_decay) == (1e-5, 2, 0.1, 0.05)
+    assert (found.sft.batch_size, found.sft.accumulate, found.sft.warmup_steps) == (1, 4, 10)
+
+
+def test_without_trl_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    found = selected(tmp_path / "work", alignment.short_profile(tmp_path))
+    monkeypatch.setitem(sys.modules, "trl", None)
+    with pytest.raises(Fatal, match="train needs TRL and PEFT .*: install requirements/align.txt"):
+        train(tmp_path / "work", hyper(tmp_path), found)
