@@ -83,6 +83,10 @@ ONLY_IN = {
     ),
     "httpx2": ("worker.kafka.registry_client", "worker.engines.remote.client", "worker.experiment.webhook.sender"),
     "google": ("worker.core.codec",),
+    # TRL and what it needs are in an environment that trains; nothing else of the worker needs them.
+    "trl": ("worker.offline.align.train", "worker.offline.align.trainers"),
+    "peft": ("worker.offline.align.train",),
+    "datasets": ("worker.offline.align.trainers",),
     "pyarrow": ("worker.experiment.export.table_files", "worker.cli.event_files"),
     "opentelemetry": (
         "worker.runtime.telemetry",

@@ -22,7 +22,8 @@ OF_LIBRARIES = {
     "do_GET": "http.server", "do_POST": "http.server", "log_message": "http.server", "handle_error": "socketserver",
     "service_actions": "socketserver", "export": "opentelemetry", "emit": "logging", "log_engine_initialized": "vllm",
     "settings_customise_sources": "pydantic-settings", "should_exit": "uvicorn", "filters": "jinja2",
-    "globals": "jinja2", "log_errors": "re2", "auth_flow": "httpx2",
+    "globals": "jinja2", "log_errors": "re2", "auth_flow": "httpx2", "use_cache": "transformers",
+    "on_step_end": "transformers", "on_save": "transformers", "_prepare_dataset": "trl",
 }  # fmt: skip
 
 

@@ -22,7 +22,7 @@ from worker.engines import factory
 from worker.offline.align import files, hyper_parameters, steps
 from worker.offline.align.select import By
 from worker.offline.align.train import Base
-from worker.offline.align.verdict import Verdict
+from worker.offline.align.verdict import Judgement
 from worker.offline.evaluate.reading import Files
 from worker.pipeline.ports import Engine
 from worker.settings import Settings, load, prompt_profiles
@@ -52,7 +52,7 @@ class Proof:
 
     seed: int
     placebo: bool
-    verdict: Verdict
+    verdict: Judgement
     seconds: float
 
 
@@ -88,12 +88,12 @@ def hyper(folder: Path, *, save_steps: int = 1_000, dpo_epochs: float = 2) -> hy
     return hyper_parameters.load(str(path))
 
 
-def source(folder: Path, seed: int, *, users: int, placebo: bool = False) -> steps.Source:
+def source(folder: Path, seed: int, *, users: int, placebo: bool = False) -> steps.ChoiceSource:
     """Write the choices of one world, and return them."""
     path = folder / "choices.jsonl"
     found = changed_tastes.events(seed, users=users, placebo=placebo)
     path.write_bytes(b"".join(line + b"\n" for line in changed_tastes.lines(found)))
-    return steps.Source(Files(path))
+    return steps.ChoiceSource(Files(path))
 
 
 def prove(seed: int, folder: Path, *, users: int = USERS, draws: int = DRAWS) -> list[Proof]:
@@ -119,7 +119,7 @@ def prove(seed: int, folder: Path, *, users: int = USERS, draws: int = DRAWS) ->
     return found
 
 
-def _share_draws(real: Path, work: Path, choices: steps.Source) -> None:
+def _share_draws(real: Path, work: Path, choices: steps.ChoiceSource) -> None:
     """Give the placebo the draws of its world, with the choices of its own: answers do not depend on them."""
     from worker.offline.align.collect import for_asking
     from worker.offline.evaluate.reading import RealChoices

@@ -153,12 +153,12 @@ def judge(
 
 
 def _source(file: Path, outcomes: Path | None, mapping: str | None, forget: list[str] | None) -> Any:
-    from worker.offline.align.steps import Source
+    from worker.offline.align.steps import ChoiceSource
     from worker.offline.evaluate.reading import Files
     from worker.settings import mappings
 
     mapped = mappings.load(mapping) if mapping else None
-    return Source(Files(file, outcomes=outcomes, mapping=mapped), _forgotten(forget))
+    return ChoiceSource(Files(file, outcomes=outcomes, mapping=mapped), _forgotten(forget))
 
 
 def _forgotten(forget: list[str] | None) -> frozenset[str]:

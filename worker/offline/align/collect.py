@@ -36,7 +36,7 @@ Redact = Callable[[str], str]
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class CollectLimits:
     """How long one draw may take, seconds, and how many scenes are asked together."""
 
     timeout_s: float
@@ -67,7 +67,7 @@ async def collect(
     *,
     header: dict[str, object],
     depth: int,
-    limits: Limits,
+    limits: CollectLimits,
     redact: Redact | None = None,
     tell: Callable[[int], None] = lambda _: None,
 ) -> None:
@@ -104,7 +104,7 @@ class _Asker:
     """Asks one engine about chunks of choices."""
 
     def __init__(
-        self, arm: str, engine: Engine, asking: Asking, *, depth: int, limits: Limits, redact: Redact | None
+        self, arm: str, engine: Engine, asking: Asking, *, depth: int, limits: CollectLimits, redact: Redact | None
     ) -> None:
         self._arm, self._engine, self._limits, self._depth = arm, engine, limits, depth
         self._redact = redact

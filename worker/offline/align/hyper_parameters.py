@@ -11,11 +11,11 @@ from worker.core.validation_text import wanted
 from worker.settings import packaged
 
 
-class _Group(BaseModel):
+class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Stage(_Group):
+class StageParameters(_Strict):
     """What both stages have; 0 epochs leaves a stage out."""
 
     epochs: float = Field(ge=0, le=100)
@@ -28,13 +28,13 @@ class Stage(_Group):
     max_grad_norm: float = Field(1.0, gt=0)
 
 
-class Dpo(Stage):
+class Dpo(StageParameters):
     """Direct preference optimisation."""
 
     beta: float = Field(0.1, gt=0)
 
 
-class Lora(_Group):
+class Lora(_Strict):
     """A low-rank adapter."""
 
     rank: int = Field(16, ge=1)
@@ -43,7 +43,7 @@ class Lora(_Group):
     target_modules: str | list[str] = "all-linear"
 
 
-class HyperParameters(_Group):
+class HyperParameters(_Strict):
     """All of them."""
 
     name: str
@@ -55,7 +55,7 @@ class HyperParameters(_Group):
     save_steps: int = Field(100, ge=1)  # between checkpoints
     seed: int = Field(0, ge=0)
     threads: int | None = Field(None, ge=1)  # of torch on a CPU: sums depend on it in their last bits
-    sft: Stage
+    sft: StageParameters
     dpo: Dpo
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from worker.core.errors import BadSettings
 from worker.core.simulation.prepare import Asking
 from worker.offline.align.files import Growing, read
-from worker.offline.align.verdict import Choice
+from worker.offline.align.verdict import JudgedChoice
 from worker.offline.evaluate.answers import Answered
 from worker.offline.evaluate.asking import AskingLimits, Interview
 from worker.offline.evaluate.scene import RealChoice
@@ -49,7 +49,7 @@ async def ask(
         file.finish()
 
 
-def answers(path: Path) -> list[Choice]:
+def answers(path: Path) -> list[JudgedChoice]:
     """Return what a model said, as the verdict reads it."""
     return [_choice(line) for line in read(path, "judge")[1] if line["chosen"]]
 
@@ -69,9 +69,9 @@ def _left(choices: Iterable[RealChoice], kept: Sequence[str], path: Path) -> Ite
     yield from found
 
 
-def _choice(line: dict[str, Any]) -> Choice:
+def _choice(line: dict[str, Any]) -> JudgedChoice:
     draws = line["draws"]
-    return Choice(
+    return JudgedChoice(
         user=line["user"],
         domain=line["domain"],
         positions=tuple(line["positions"]),

@@ -12,7 +12,7 @@ from typing import Any
 
 from worker.offline.align import files
 from worker.offline.align.train import ABOUT
-from worker.offline.align.verdict import Verdict, told
+from worker.offline.align.verdict import Judgement, told
 
 UNKNOWN_LICENCE = "not told (--licence): the base model's licence holds for this one too"
 
@@ -20,7 +20,7 @@ UNKNOWN_LICENCE = "not told (--licence): the base model's licence holds for this
 def promote(
     candidate: Path,
     to: Path,
-    found: Verdict,
+    found: Judgement,
     *,
     selected: Mapping[str, Any],
     scenes: int,
@@ -41,7 +41,7 @@ def promote(
 
 def card(
     about: Mapping[str, Any],
-    found: Verdict,
+    found: Judgement,
     *,
     selected: Mapping[str, Any],
     scenes: int,

@@ -21,7 +21,7 @@ CLOSING = "]"
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class TrainingRow:
     """One scene for training; `rejected` is empty where there is none."""
 
     prompt: tuple[int, ...]
@@ -29,7 +29,7 @@ class Row:
     rejected: tuple[int, ...] = ()
 
 
-class Reader:
+class RowReader:
     """Turns lines of `selected.jsonl` into rows.  Raises `BadSettings` or `Fatal` for a tokenizer that cannot."""
 
     def __init__(self, model: str, stop: str) -> None:
@@ -42,7 +42,7 @@ class Reader:
         if self.tokenizer.eos_token_id is None:
             raise BadSettings(f"model {model}: its tokenizer has no end-of-turn token (eos_token); nothing was trained")
 
-    def rows(self, lines: Iterable[Mapping[str, Any]], max_length: int) -> tuple[list[Row], Counter[str]]:
+    def rows(self, lines: Iterable[Mapping[str, Any]], max_length: int) -> tuple[list[TrainingRow], Counter[str]]:
         """Return all rows that fit, and how many did not."""
         left_out: Counter[str] = Counter()
         found = []
@@ -54,9 +54,9 @@ class Reader:
                 found.append(row)
         return found, left_out
 
-    def _row(self, line: Mapping[str, Any]) -> Row:
+    def _row(self, line: Mapping[str, Any]) -> TrainingRow:
         prompt = self._tokens.chat(Prompt(**line["prompt"]))
-        return Row(
+        return TrainingRow(
             prompt,
             self._completion(prompt, line["chosen"]),
             self._completion(prompt, line["rejected"]) if line["rejected"] is not None else (),
@@ -71,7 +71,7 @@ class Reader:
         return (*whole[len(prompt) :], letter, *self._tokens.encode(CLOSING), end)
 
 
-def sft_columns(rows: Sequence[Row]) -> dict[str, list[list[int]]]:
+def sft_columns(rows: Sequence[TrainingRow]) -> dict[str, list[list[int]]]:
     """Return what TRL's SFTTrainer takes: the loss is of the completion alone."""
     return {
         "input_ids": [[*row.prompt, *row.chosen] for row in rows],
@@ -79,7 +79,7 @@ def sft_columns(rows: Sequence[Row]) -> dict[str, list[list[int]]]:
     }
 
 
-def dpo_columns(rows: Sequence[Row]) -> dict[str, list[list[int]]]:
+def dpo_columns(rows: Sequence[TrainingRow]) -> dict[str, list[list[int]]]:
     """Return what TRL's DPOTrainer takes, of the rows that have a rejected answer."""
     pairs = [row for row in rows if row.rejected]
     return {

@@ -37,7 +37,7 @@ class By(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Draw:
+class CollectedDraw:
     """One answer of an engine; `p` by slot, empty if it failed; `letter` is the slot that was sampled from it."""
 
     p: tuple[float, ...]
@@ -47,15 +47,15 @@ class Draw:
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
+class CollectedScene:
     """One real choice with the draws of both engines; `chosen` has the slots that the user took."""
 
     name: str  # the digest of its line
     domain: str
     options: int
     chosen: frozenset[int]
-    strong: tuple[Draw, ...]
-    weak: tuple[Draw, ...]
+    strong: tuple[CollectedDraw, ...]
+    weak: tuple[CollectedDraw, ...]
 
     @property
     def right(self) -> tuple[int, ...]:
@@ -80,13 +80,13 @@ class Scene:
 class Picked:
     """A selected scene: the numbers of its preferred and its rejected draw."""
 
-    scene: Scene
+    scene: CollectedScene
     score: float
     chosen: int
     rejected: int | None
 
 
-def select(scenes: Sequence[Scene], *, by: By, keep: int, seed: int) -> tuple[list[Picked], Counter[str]]:
+def select(scenes: Sequence[CollectedScene], *, by: By, keep: int, seed: int) -> tuple[list[Picked], Counter[str]]:
     """Return at most `keep` scenes in the order of `scenes` (0: all), and why others were left out."""
     left_out: Counter[str] = Counter()
     fit = []
@@ -97,7 +97,7 @@ def select(scenes: Sequence[Scene], *, by: By, keep: int, seed: int) -> tuple[li
         else:
             fit.append(scene)
     priors = _priors(fit)
-    strata: dict[tuple[str, int], list[tuple[float, float, Scene]]] = defaultdict(list)
+    strata: dict[tuple[str, int], list[tuple[float, float, CollectedScene]]] = defaultdict(list)
     for scene in fit:
         chance = unit("align select", str(seed), scene.name)
         score = chance if by is By.RANDOM else _score(scene, by, priors)
@@ -115,7 +115,7 @@ def select(scenes: Sequence[Scene], *, by: By, keep: int, seed: int) -> tuple[li
     return picked, +left_out
 
 
-def _unfit(scene: Scene) -> str:
+def _unfit(scene: CollectedScene) -> str:
     if not any(draw.p for draw in scene.strong):
         return "strong_failed"
     if not any(draw.p for draw in scene.weak):
@@ -123,7 +123,7 @@ def _unfit(scene: Scene) -> str:
     return "" if scene.right else "no_right_draw"
 
 
-def _score(scene: Scene, by: By, priors: Mapping[int, Sequence[float]]) -> float:
+def _score(scene: CollectedScene, by: By, priors: Mapping[int, Sequence[float]]) -> float:
     if by is By.UNCERTAINTY:
         return _uncertainty(scene.weak) - _uncertainty(scene.strong)
     if by is By.ACCURACY:
@@ -136,16 +136,16 @@ def _score(scene: Scene, by: By, priors: Mapping[int, Sequence[float]]) -> float
     return math.fsum(losses) / max(LEAST, math.fsum(blind))
 
 
-def _uncertainty(draws: Iterable[Draw]) -> float:
+def _uncertainty(draws: Iterable[CollectedDraw]) -> float:
     """Return the mean entropy of the draws, bits: what the reference calls the model's uncertainty."""
     return fmean(entropy(draw.p) for draw in draws if draw.p)
 
 
-def _mean(draws: Iterable[Draw]) -> tuple[float, ...]:
+def _mean(draws: Iterable[CollectedDraw]) -> tuple[float, ...]:
     return tuple(map(fmean, zip(*(draw.p for draw in draws if draw.p), strict=True)))
 
 
-def _priors(scenes: Iterable[Scene]) -> dict[int, tuple[float, ...]]:
+def _priors(scenes: Iterable[CollectedScene]) -> dict[int, tuple[float, ...]]:
     """Return the weak engine's mean probability of each slot, by number of options."""
     means: dict[int, list[tuple[float, ...]]] = defaultdict(list)
     for scene in scenes:

@@ -25,8 +25,8 @@ from worker.engines.model_files import weights_digest
 from worker.offline.align import collect as collecting, files as work_files, judging, model_card, verdict
 from worker.offline.align.collect import STRONG, WEAK, Redact
 from worker.offline.align.hyper_parameters import HyperParameters
-from worker.offline.align.rows import Reader
-from worker.offline.align.select import By, Draw, Scene, select as pick
+from worker.offline.align.rows import RowReader
+from worker.offline.align.select import By, CollectedDraw, CollectedScene, select as pick
 from worker.offline.align.split import Part, Split, cut, refuse_overlap
 from worker.offline.align.train import CANDIDATE, Base, Training
 from worker.offline.evaluate.asking import AskingLimits
@@ -52,7 +52,7 @@ Tell = Callable[[str, int], None]  # what is done, how many of it
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class ChoiceSource:
     """Real choices: their files, and users who shall be in nothing that is made from them."""
 
     files: Files
@@ -94,7 +94,7 @@ def hashed(user_id: str) -> str:
 
 def collect(
     work: Path,
-    source: Source,
+    source: ChoiceSource,
     arms: Mapping[str, Settings],
     division: Division,
     *,
@@ -165,7 +165,7 @@ async def _collect(
             work / f"{arm}.jsonl",
             header=header,
             depth=settings.slate_depth,
-            limits=collecting.Limits(settings.question_timeout_s),
+            limits=collecting.CollectLimits(settings.question_timeout_s),
             redact=redact,
             tell=lambda number: tell(arm, number),
         )
@@ -173,14 +173,14 @@ async def _collect(
         await engine.stop()
 
 
-def _divide(choices: RealChoices, source: Source, division: Division) -> tuple[Split, Counter[Part]]:
+def _divide(choices: RealChoices, source: ChoiceSource, division: Division) -> tuple[Split, Counter[Part]]:
     """Read the choices once, for the cut between days; then count the parts."""
     known = [(one.impression.user.user_id, one.impression.occurred_at) for one in choices]
     split = Split(division.salt, division.held_out_users, cut((at for _, at in known), division.later_share))
     return split, Counter(split.part(user, at) for user, at in known if user not in source.forget)
 
 
-def _part(split: Split, one: RealChoice, source: Source) -> Part:
+def _part(split: Split, one: RealChoice, source: ChoiceSource) -> Part:
     user = one.impression.user.user_id
     return Part.UNUSED if user in source.forget else split.part(user, one.impression.occurred_at)
 
@@ -230,16 +230,16 @@ def select(
     return len(picked), sum(one.rejected is not None for one in picked), left_out
 
 
-def _scene(strong: Mapping[str, Any], weak: Mapping[str, Any]) -> Scene:
-    return Scene(
+def _scene(strong: Mapping[str, Any], weak: Mapping[str, Any]) -> CollectedScene:
+    return CollectedScene(
         strong["digest"], strong["domain"], strong["options"], frozenset(strong["chosen"]),
         _draws(strong), _draws(weak),
     )  # fmt: skip
 
 
-def _draws(line: Mapping[str, Any]) -> tuple[Draw, ...]:
+def _draws(line: Mapping[str, Any]) -> tuple[CollectedDraw, ...]:
     return tuple(
-        Draw(
+        CollectedDraw(
             tuple(one["p"]), one["letter"], one["text"],
             is_complete=one["text"] is not None and parse(one["text"])[1] is ParseStatus.COMPLETE,
         )
@@ -272,7 +272,7 @@ def train(
         raise BadSettings(f"{path}: was collected with another prompt profile than {profile.name}; want that one")
     gone = {hashed(one) for one in forget}
     kept = [line for line in lines if line["user"] not in gone]
-    reader = Reader(str(base.folder), profile.stop)
+    reader = RowReader(str(base.folder), profile.stop)
     rows, left_out = reader.rows(kept, hyper.max_length)
     if not rows:
         raise BadSettings(f"{path}: no scene fits max_length={hyper.max_length} tokens; nothing was trained")
@@ -289,13 +289,13 @@ def train(
 
 def judge(
     work: Path,
-    source: Source,
+    source: ChoiceSource,
     settings: Settings,
     *,
     licence: str,
     make: MakeEngine = factory.make,
     tell: Tell = lambda *_: None,
-) -> verdict.Verdict:
+) -> verdict.Judgement:
     """Ask the base of `settings` and the candidate; promote it if it is surely better.  Raises `BadSettings`."""
     header, lines = work_files.read(work / SELECTED, "select")
     candidate = work / CANDIDATE

@@ -19,8 +19,8 @@ from typing import Any
 from worker.core.errors import BadSettings, Fatal
 from worker.engines.model_files import lora_rank, model_path, weights_digest
 from worker.offline.align import files
-from worker.offline.align.hyper_parameters import Dpo, HyperParameters, Stage
-from worker.offline.align.rows import Row, dpo_columns, sft_columns
+from worker.offline.align.hyper_parameters import Dpo, HyperParameters, StageParameters
+from worker.offline.align.rows import TrainingRow, dpo_columns, sft_columns
 
 SFT, DPO, CANDIDATE, ABOUT = "sft", "dpo", "candidate", "align.json"
 _CHECKPOINTS = "checkpoints"
@@ -109,7 +109,7 @@ class Training:
         if base.adapter is not None:
             refuse_other_base(base.adapter, base.folder)
 
-    def run(self, rows: Sequence[Row], tokenizer: Any) -> dict[str, int]:
+    def run(self, rows: Sequence[TrainingRow], tokenizer: Any) -> dict[str, int]:
         """Train both stages and return their steps."""
         import torch
 
@@ -126,7 +126,14 @@ class Training:
         return steps
 
     def _stage(
-        self, name: str, stage: Stage, columns: Mapping[str, Any], tokenizer: Any, *, start: Path | None, out: Path
+        self,
+        name: str,
+        stage: StageParameters,
+        columns: Mapping[str, Any],
+        tokenizer: Any,
+        *,
+        start: Path | None,
+        out: Path,
     ) -> int:
         """Run one stage into its folder, unless it is there; return how many steps it made."""
         done = self._done(out)
@@ -180,7 +187,14 @@ class Training:
         return get_peft_model(model, config)
 
     def _trainer(
-        self, name: str, stage: Stage, model: Any, columns: Mapping[str, Any], *, tokenizer: Any, scratch: Path
+        self,
+        name: str,
+        stage: StageParameters,
+        model: Any,
+        columns: Mapping[str, Any],
+        *,
+        tokenizer: Any,
+        scratch: Path,
     ) -> Any:
         from worker.offline.align import trainers
 
@@ -192,7 +206,7 @@ class Training:
             return trainers.dpo(model, data, tokenizer, arguments, beta=stage.beta, callback=told)
         return trainers.sft(model, data, tokenizer, arguments, callback=told)
 
-    def _arguments(self, stage: Stage, scratch: Path) -> dict[str, Any]:
+    def _arguments(self, stage: StageParameters, scratch: Path) -> dict[str, Any]:
         import torch
 
         has_gpu = torch.cuda.is_available()

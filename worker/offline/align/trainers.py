@@ -22,7 +22,7 @@ def rows(columns: Mapping[str, Sequence[Sequence[int]]], name: str) -> Any:
     return Dataset(InMemoryTable.from_pydict(dict(columns)), fingerprint=name)
 
 
-class Telling(TrainerCallback):  # type: ignore[misc]  # transformers is not typed for us
+class Telling(TrainerCallback):
     """Tells each step, and marks a checkpoint once all of it is written."""
 
     def __init__(self, tell: Callable[[int, int], None], mark: str) -> None:
@@ -44,7 +44,7 @@ class Telling(TrainerCallback):  # type: ignore[misc]  # transformers is not typ
             (checkpoint / self._mark).touch()
 
 
-class _Pairs(DPOTrainer):  # type: ignore[misc]  # the same
+class _Pairs(DPOTrainer):
     """TRL's, which takes tokenised rows in its collator, but tokenises all that it is given."""
 
     def _prepare_dataset(self, dataset: Any, *_: Any, **__: Any) -> Any:

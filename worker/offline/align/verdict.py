@@ -31,7 +31,7 @@ RESAMPLES, SEED = 400, 0
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class JudgedChoice:
     """One real choice and what a model said to it; `p` by option, empty without an answer."""
 
     user: str
@@ -43,7 +43,7 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class PairedChange:
     """A mean before and after, and the difference with its interval; None where it has none."""
 
     before: float
@@ -54,7 +54,7 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Judgement:
     """What was found; `reasons` say why the candidate is not promoted, none if it is."""
 
     promoted: bool
@@ -62,16 +62,16 @@ class Verdict:
     choices: int
     users: int
     uniform: float  # probability of the real choice if every option were as likely
-    probability_of_choice: Change
-    log_loss: Change
+    probability_of_choice: PairedChange
+    log_loss: PairedChange
     skill: tuple[float, float]  # 1 - log loss / that of the uniform distribution, before and after
-    letter_mass: Change | None
-    position_bias: Change
-    answered: Change
-    by_domain: Mapping[str, Change]
+    letter_mass: PairedChange | None
+    position_bias: PairedChange
+    answered: PairedChange
+    by_domain: Mapping[str, PairedChange]
 
 
-def judge(before: Sequence[Choice], after: Sequence[Choice]) -> Verdict:
+def judge(before: Sequence[JudgedChoice], after: Sequence[JudgedChoice]) -> Judgement:
     """Compare two models on the same choices, in the same order.  Raises `ValueError` for none, or others."""
     if not before or [_what(one) for one in before] != [_what(one) for one in after]:
         message = "want answers of both models to the same choices, at least one"
@@ -96,7 +96,7 @@ def judge(before: Sequence[Choice], after: Sequence[Choice]) -> Verdict:
             int(user.max()) + 1, gain=gain, loss=loss, answered=answered, mass=mass, bias=bias, by_domain=by_domain
         )
     )
-    return Verdict(
+    return Judgement(
         promoted=not reasons,
         reasons=reasons,
         choices=len(before),
@@ -115,12 +115,12 @@ def judge(before: Sequence[Choice], after: Sequence[Choice]) -> Verdict:
 def _reasons(
     users: int,
     *,
-    gain: Change,
-    loss: Change,
-    answered: Change,
-    mass: Change | None,
-    bias: Change,
-    by_domain: Mapping[str, Change],
+    gain: PairedChange,
+    loss: PairedChange,
+    answered: PairedChange,
+    mass: PairedChange | None,
+    bias: PairedChange,
+    by_domain: Mapping[str, PairedChange],
 ) -> list[str]:
     """Return each rule that is not kept, in words."""
     found = []
@@ -144,26 +144,26 @@ def _reasons(
     return found
 
 
-def told(change: Change) -> str:
+def told(change: PairedChange) -> str:
     """Return a change for people.
 
-    >>> told(Change(0.25, 0.5, 0.25, 0.2, 0.3))
+    >>> told(PairedChange(0.25, 0.5, 0.25, 0.2, 0.3))
     '0.250 to 0.500, difference +0.250 [+0.200, +0.300]'
     """
     interval = "" if change.low is None or change.high is None else f" [{change.low:+.3f}, {change.high:+.3f}]"
     return f"{change.before:.3f} to {change.after:.3f}, difference {change.difference:+.3f}{interval}"
 
 
-def _what(one: Choice) -> tuple[object, ...]:
+def _what(one: JudgedChoice) -> tuple[object, ...]:
     return one.user, one.domain, one.positions, one.chosen
 
 
-def _of_choice(one: Choice) -> float:
+def _of_choice(one: JudgedChoice) -> float:
     """Return the probability of what was chosen."""
     return float(sum(_letters(one)[place] for place in one.chosen))
 
 
-def _letters(one: Choice) -> tuple[float, ...]:
+def _letters(one: JudgedChoice) -> tuple[float, ...]:
     return one.p or (1 / len(one.positions),) * len(one.positions)
 
 
@@ -171,7 +171,7 @@ def _codes(names: Sequence[str]) -> Ints:
     return np.unique(np.array(names), return_inverse=True)[1].astype(np.int64)
 
 
-def _change(before: Floats, after: Floats, user: Ints, confidence: float) -> Change:
+def _change(before: Floats, after: Floats, user: Ints, confidence: float) -> PairedChange:
     """Return the difference of means with the interval of a mean over clusters (users), by Student's t."""
     difference = after - before
     mean = float(difference.mean())
@@ -184,10 +184,10 @@ def _change(before: Floats, after: Floats, user: Ints, confidence: float) -> Cha
             np.sqrt((sums**2).sum() * num / (num - 1)) / difference.size
         )
         low, high = mean - half, mean + half
-    return Change(float(before.mean()), float(after.mean()), mean, low, high)
+    return PairedChange(float(before.mean()), float(after.mean()), mean, low, high)
 
 
-def _mass(before: Sequence[Choice], after: Sequence[Choice], user: Ints) -> Change | None:
+def _mass(before: Sequence[JudgedChoice], after: Sequence[JudgedChoice], user: Ints) -> PairedChange | None:
     """Return the change of the letters' mass where both models tell it."""
     both = [(one.letter_mass, two.letter_mass) for one, two in zip(before, after, strict=True)]
     told_by_both = np.array([None not in pair for pair in both])
@@ -197,7 +197,7 @@ def _mass(before: Sequence[Choice], after: Sequence[Choice], user: Ints) -> Chan
     return _change(values[:, 0], values[:, 1], user[told_by_both], HARM_CONFIDENCE)
 
 
-def _bias(before: Sequence[Choice], after: Sequence[Choice], user: Ints) -> Change:
+def _bias(before: Sequence[JudgedChoice], after: Sequence[JudgedChoice], user: Ints) -> PairedChange:
     """Return the change of the position bias; its interval is a bootstrap of users."""
     depth = 1 + max(max(one.positions) for one in before)
     codes = np.unique(user, return_inverse=True)[1]
@@ -217,7 +217,7 @@ def _bias(before: Sequence[Choice], after: Sequence[Choice], user: Ints) -> Chan
 
     old, new = largest(np.ones(num))
     if num < MIN_USERS:
-        return Change(old, new, new - old, None, None)
+        return PairedChange(old, new, new - old, None, None)
     rng = np.random.default_rng(SEED)
     draws = []
     for _ in range(RESAMPLES):
@@ -225,4 +225,4 @@ def _bias(before: Sequence[Choice], after: Sequence[Choice], user: Ints) -> Chan
         draws.append(second - first)
     tail = (1 - HARM_CONFIDENCE) / 2
     low, high = np.quantile(draws, (tail, 1 - tail))
-    return Change(old, new, new - old, float(low), float(high))
+    return PairedChange(old, new, new - old, float(low), float(high))

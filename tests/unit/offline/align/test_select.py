@@ -2,21 +2,23 @@
 
 import pytest
 
-from worker.offline.align.select import By, Draw, Scene, select
+from worker.offline.align.select import By, CollectedDraw, CollectedScene, select
 
 SURE, UNSURE = (0.97, 0.01, 0.01, 0.01), (0.25, 0.25, 0.25, 0.25)
 HALF = (0.5, 0.5, 0.0, 0.0)
 
 
-def draw(p: tuple[float, ...] = HALF, letter: int = 0, text: str | None = "why") -> Draw:
-    return Draw(p, letter, text)
+def draw(p: tuple[float, ...] = HALF, letter: int = 0, text: str | None = "why") -> CollectedDraw:
+    return CollectedDraw(p, letter, text)
 
 
-def scene(name: str, strong: tuple[Draw, ...], weak: tuple[Draw, ...] = (draw(),), domain: str = "movies") -> Scene:
-    return Scene(name, domain, 4, frozenset({0}), strong, weak)
+def scene(
+    name: str, strong: tuple[CollectedDraw, ...], weak: tuple[CollectedDraw, ...] = (draw(),), domain: str = "movies"
+) -> CollectedScene:
+    return CollectedScene(name, domain, 4, frozenset({0}), strong, weak)
 
 
-def names(scenes: list[Scene], by: By, keep: int, seed: int = 0) -> list[str]:
+def names(scenes: list[CollectedScene], by: By, keep: int, seed: int = 0) -> list[str]:
     return [one.scene.name for one in select(scenes, by=by, keep=keep, seed=seed)[0]]
 
 
@@ -65,7 +67,7 @@ def test_the_preferred_draw_is_the_surest_right_one_and_the_rejected_the_surest_
 
 
 def test_a_rationale_that_is_not_whole_is_not_learned() -> None:
-    half = Draw(SURE, 0, "half of it", is_complete=False)
+    half = CollectedDraw(SURE, 0, "half of it", is_complete=False)
     ((picked,), _) = select([scene("a", (half, draw(UNSURE)))], by=By.UNCERTAINTY, keep=0, seed=0)
     assert (picked.chosen, picked.rejected) == (1, None)
 
@@ -73,8 +75,8 @@ def test_a_rationale_that_is_not_whole_is_not_learned() -> None:
 def test_what_teaches_nothing_is_left_out_and_counted() -> None:
     scenes = [
         scene("wrong", (draw(letter=1),)),
-        scene("failed", (Draw((), None),)),
-        scene("weak failed", (draw(),), (Draw((), None),)),
+        scene("failed", (CollectedDraw((), None),)),
+        scene("weak failed", (draw(),), (CollectedDraw((), None),)),
         scene("kept", (draw(),)),
     ]
     picked, left_out = select(scenes, by=By.UNCERTAINTY, keep=0, seed=0)

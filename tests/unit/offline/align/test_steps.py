@@ -62,19 +62,19 @@ class FakeEngine:
         return Drawn(Status.OK, letters, letter_mass=1.0, text=WHOLE)
 
 
-def choices(folder: Path, *more: dict[str, Any], users: int = USERS) -> steps.Source:
+def choices(folder: Path, *more: dict[str, Any], users: int = USERS) -> steps.ChoiceSource:
     path = folder / "choices.jsonl"
     own = [json.dumps(one).encode() for one in more]
     lines = [*changed_tastes.lines(changed_tastes.events(1, users=users)), *own]
     path.write_bytes(b"".join(line + b"\n" for line in lines))
-    return steps.Source(Files(path))
+    return steps.ChoiceSource(Files(path))
 
 
 def arms(**more: str) -> dict[str, Settings]:
     return {name: load(None, {"model": name, "draws": "4"} | more) for name in ("strong", "weak")}
 
 
-def collected(folder: Path, source: steps.Source, **more: Any) -> steps.Collected:
+def collected(folder: Path, source: steps.ChoiceSource, **more: Any) -> steps.Collected:
     return steps.collect(folder / "work", source, arms(), DIVISION, **{"make": FakeEngine} | more)
 
 
@@ -218,7 +218,7 @@ def test_a_file_without_choices_says_why(tmp_path: Path) -> None:
     path = tmp_path / "choices.jsonl"
     path.write_bytes(next(changed_tastes.lines(changed_tastes.events(2, users=1))) + b"\n")
     with pytest.raises(BadSettings, match=r"no choice is left to train on \(0 choices, 0 .*; 1 no_outcome\)"):
-        collected(tmp_path, steps.Source(Files(path)))
+        collected(tmp_path, steps.ChoiceSource(Files(path)))
 
 
 @pytest.mark.parametrize(

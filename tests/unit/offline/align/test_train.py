@@ -2,7 +2,6 @@
 
 import json
 import random
-from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from worker.demo.scenes import lessons
 from worker.engines.model_files import model_path
 from worker.offline.align import files, steps
 from worker.offline.align.hyper_parameters import HyperParameters, load
-from worker.offline.align.rows import Reader
+from worker.offline.align.rows import RowReader
 from worker.offline.align.train import Base
 from worker.settings import prompt_profiles
 
@@ -47,7 +46,8 @@ def selected(work: Path, profile: str) -> prompt.Profile:
             "score": 0.0, "chosen": {"text": text, "letter": lesson.best},
             "rejected": {"text": text, "letter": (lesson.best + 1) % 4},
         })  # fmt: skip
-    header = {"choices": "c", "outcomes": None, "split": {"salt": "", "held_out_users": 0.5, "cut_us": None},
+    split = {"salt": "", "held_out_users": 0.5, "cut_us": None}
+    header: dict[str, object] = {"choices": "c", "outcomes": None, "split": split,
               "prompt": found.sha256, "settings": {}, "forgotten": [], "by": "random", "keep": 0}  # fmt: skip
     work.mkdir(parents=True)
     with files.Growing(work / "selected.jsonl", header) as file:
@@ -99,14 +99,14 @@ def test_a_training_that_was_killed_goes_on_to_the_same_bytes(tmp_path: Path, mo
 
 
 @pytest.fixture(scope="module")
-def adapter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def adapter(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("adapter")
     profile = alignment.short_profile(folder)
     found = selected(folder / "work", profile)
     dpo = {"dpo": hyper(folder).dpo.model_dump() | {"epochs": 0}}
     train(folder / "work", hyper(folder, **LORA, **dpo), found)
     (folder / "work" / "profile.json").write_text(json.dumps(profile))
-    yield folder / "work"
+    return folder / "work"
 
 
 def test_an_adapter_of_another_base_is_refused(adapter: Path, tmp_path: Path) -> None:
@@ -145,12 +145,12 @@ def test_another_training_in_the_same_folder_is_refused(adapter: Path, tmp_path:
 
 def test_scenes_that_do_not_fit_are_counted_and_none_is_an_error(tmp_path: Path) -> None:
     found = selected(tmp_path / "work", alignment.short_profile(tmp_path))
-    with pytest.raises(BadSettings, match="selected.jsonl: no scene fits max_length=64 tokens; nothing was trained"):
+    with pytest.raises(BadSettings, match=r"selected.jsonl: no scene fits max_length=64 tokens; nothing was trained"):
         train(tmp_path / "work", hyper(tmp_path, max_length=64), found)
     own = hyper(tmp_path, sft=hyper(tmp_path).sft.model_dump() | {"epochs": 0},
                 dpo=hyper(tmp_path).dpo.model_dump() | {"epochs": 0})  # fmt: skip
     _, lines = files.read(tmp_path / "work" / "selected.jsonl", "select")
-    lengths = [len(one.prompt) + len(one.chosen) for one in Reader(str(TINY), found.stop).rows(list(lines), 9999)[0]]
+    lengths = [len(one.prompt) + len(one.chosen) for one in RowReader(str(TINY), found.stop).rows(list(lines), 9999)[0]]
     limit = sorted(lengths)[3]
     rows, left_out, made = steps.train(
         tmp_path / "work", Base("mirror-tiny"), own.model_copy(update={"max_length": limit}), profile=found
@@ -163,7 +163,7 @@ def test_a_row_is_what_the_engines_read(tmp_path: Path) -> None:
     found = selected(tmp_path / "work", alignment.short_profile(tmp_path))
     _, lines = files.read(tmp_path / "work" / "selected.jsonl", "select")
     line = next(lines)
-    reader = Reader(str(TINY), found.stop)
+    reader = RowReader(str(TINY), found.stop)
     (row,), _ = reader.rows([line], 9999)
     text = reader.tokenizer.decode(row.prompt + row.chosen)
     assert text.endswith(f"Behavior: [{'ABCD'[line['chosen']['letter']]}]<|im_end|>")
@@ -233,5 +233,5 @@ def test_without_trl_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest
 
     found = selected(tmp_path / "work", alignment.short_profile(tmp_path))
     monkeypatch.setitem(sys.modules, "trl", None)
-    with pytest.raises(Fatal, match="train needs TRL and PEFT .*: install requirements/align.txt"):
+    with pytest.raises(Fatal, match=r"train needs TRL and PEFT .*: install requirements/align.txt"):
         train(tmp_path / "work", hyper(tmp_path), found)

@@ -5,14 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from worker.offline.align.verdict import Choice, judge, told
+from worker.offline.align.verdict import JudgedChoice, judge, told
 
 USERS = 200
 
 
 def choices(
     quality: float, *, seed: int = 1, domain: str = "movies", mass: float = 1.0, tilt: float = 0.0
-) -> list[Choice]:
+) -> list[JudgedChoice]:
     """Return answers that give the real choice about `quality`; `tilt` moves letters to the first position."""
     rng = np.random.default_rng(seed)
     found = []
@@ -22,7 +22,7 @@ def choices(
         p[right] = quality
         p = p * np.exp(0.3 * rng.normal(size=4))
         p = (1 - tilt) * p / p.sum() + tilt * np.eye(4)[0]
-        found.append(Choice(f"{domain}-{number}", domain, (0, 1, 2, 3), (right,), tuple(p), mass))
+        found.append(JudgedChoice(f"{domain}-{number}", domain, (0, 1, 2, 3), (right,), tuple(p), mass))
     return found
 
 
