@@ -29,6 +29,7 @@ from worker.settings import Settings, load, prompt_profiles
 
 MODEL = "mirror-tiny"
 USERS = 480
+STEPS = ("collect", "select", "train", "judge")
 DRAWS = 6
 DIVISION = steps.Division(held_out_users=0.5, later_share=0.5)
 STRONG = {"temperature": "1.2", "top_p": "1.0"}
@@ -96,10 +97,10 @@ def source(folder: Path, seed: int, *, users: int, placebo: bool = False) -> ste
     return steps.ChoiceSource(Files(path))
 
 
-def prove(seed: int, folder: Path, *, users: int = USERS, draws: int = DRAWS) -> list[Proof]:
-    """Run a world and its placebo."""
+def prove(seed: int, folder: Path, *, users: int = USERS, draws: int = DRAWS, placebos: bool = True) -> list[Proof]:
+    """Run a world and, with `placebos`, its placebo."""
     profile, found = short_profile(folder), []
-    for placebo in (False, True):
+    for placebo in (False, True) if placebos else (False,):
         start_s = time.process_time()
         place = folder / ("placebo" if placebo else "real")
         place.mkdir()
@@ -107,16 +108,41 @@ def prove(seed: int, folder: Path, *, users: int = USERS, draws: int = DRAWS) ->
         work = place / "align"
         if placebo:
             _share_draws(folder / "real" / "align", work, choices)
-        arms = {
-            "strong": settings(profile, draws=str(draws), **STRONG),
-            "weak": settings(profile, draws="2", engine="choice-model"),
-        }
+        arms = _arms(profile, draws)
         steps.collect(work, choices, arms, DIVISION, make=make)
         steps.select(work, by=By.UNCERTAINTY, keep=0, seed=seed)
         steps.train(work, Base(MODEL), hyper(place), profile=prompt_profiles.load(profile))
         verdict = steps.judge(work, choices, settings(profile, **JUDGING), licence="Apache-2.0", make=make)
         found.append(Proof(seed, placebo, verdict, time.process_time() - start_s))
     return found
+
+
+def _arms(profile: str, draws: int) -> dict[str, Settings]:
+    return {
+        "strong": settings(profile, draws=str(draws), **STRONG),
+        "weak": settings(profile, draws="2", engine="choice-model"),
+    }
+
+
+def prepare(folder: Path, *, users: int) -> str:
+    """Write the choices and the prompt profile of the first world into a folder; return the profile's path."""
+    folder.mkdir(exist_ok=True)
+    source(folder, 1, users=users)
+    return short_profile(folder)
+
+
+def step(name: str, folder: Path) -> None:
+    """Run one step of the first world in a folder that is prepared."""
+    work, profile = folder / "align", str(folder / "mirror-short.yaml")
+    choices = steps.ChoiceSource(Files(folder / "choices.jsonl"))
+    if name == "collect":
+        steps.collect(work, choices, _arms(profile, 2), DIVISION, make=make)
+    elif name == "select":
+        steps.select(work, by=By.UNCERTAINTY, keep=0, seed=1)
+    elif name == "train":
+        steps.train(work, Base(MODEL), hyper(folder, save_steps=2), profile=prompt_profiles.load(profile))
+    else:
+        steps.judge(work, choices, settings(profile, **JUDGING), licence="Apache-2.0", make=make)
 
 
 def _share_draws(real: Path, work: Path, choices: steps.ChoiceSource) -> None:

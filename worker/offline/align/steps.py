@@ -300,6 +300,8 @@ def judge(
     header, lines = work_files.read(work / SELECTED, "select")
     candidate = work / CANDIDATE
     about = _about(candidate)
+    if about["selected"] != work_files.digest(work / SELECTED):
+        raise BadSettings(f"{candidate}: was trained on another {SELECTED} than the one beside it; run train again")
     own = source.digests()
     changed = [name for name in ("choices", "outcomes") if own[name] != header[name]]
     split = Split(**header["split"])

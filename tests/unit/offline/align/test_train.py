@@ -158,6 +158,32 @@ def test_scenes_that_do_not_fit_are_counted_and_none_is_an_error(tmp_path: Path)
     assert (rows, left_out["too_long"], made) == (4, 4, {"sft": 0, "dpo": 0})
 
 
+def test_a_model_whose_letters_are_no_single_tokens_is_refused(tmp_path: Path) -> None:
+    found = selected(tmp_path / "work", alignment.short_profile(tmp_path))
+    other = tmp_path / "other"
+    other.mkdir()
+    for path in TINY.iterdir():
+        (other / path.name).write_bytes(path.read_bytes())
+    content = json.loads((TINY / "tokenizer.json").read_text())
+    vocabulary, merges = content["model"]["vocab"], content["model"]["merges"]
+    merged = next(one for one in vocabulary if len(one) > 10)  # some long word gives its place to "[A"
+    place = vocabulary.pop(merged)
+    vocabulary["[A"] = place
+    merges[:] = [one for one in merges if merged not in ("".join(one), *one)]
+    merges.append(["[", "A"])
+    content["pre_tokenizer"]["pretokenizers"][0]["pattern"] = {"Regex": r"\[[A-Z]|[^\[]+|\["}
+    (other / "tokenizer.json").write_text(json.dumps(content))
+    with pytest.raises(Fatal, match="want the letter as one token after those of the text before it"):
+        steps.train(tmp_path / "work", Base(str(other)), hyper(tmp_path), profile=found)
+    assert sorted(path.name for path in (tmp_path / "work").iterdir()) == ["selected.jsonl"]
+
+
+def test_a_base_that_is_no_folder_is_refused(tmp_path: Path) -> None:
+    found = selected(tmp_path / "work", alignment.short_profile(tmp_path))
+    with pytest.raises(BadSettings, match=r"base some/model: is no folder with config.json .*nothing was trained"):
+        steps.train(tmp_path / "work", Base("some/model"), hyper(tmp_path), profile=found)
+
+
 def test_a_row_is_what_the_engines_read(tmp_path: Path) -> None:
     """The letter is the one token whose probability is read, and the turn is ended."""
     found = selected(tmp_path / "work", alignment.short_profile(tmp_path))
