@@ -1,0 +1,86 @@
+"""`mirrorstream align` from the command line: what its options do, what it prints, and its exit status."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from tests.unit.offline.align import test_judge
+from tests.unit.offline.align.test_judge import USERS, Knowing
+from tests.unit.offline.align.test_steps import FakeEngine
+from worker.cli.main import app
+from worker.core.errors import BadSettings
+from worker.offline.align import steps
+
+work = test_judge.work
+DIVIDED = ["--held-out-users", "0.5", "--later-share", "0.5"]
+
+
+@pytest.fixture(autouse=True)
+def _fakes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(steps.collect.__kwdefaults__, "make", FakeEngine)
+    monkeypatch.setitem(steps.judge.__kwdefaults__, "make", Knowing)
+
+
+def told(*words: object, code: int = 0) -> Any:
+    """Return what a command prints as JSON."""
+    result = CliRunner().invoke(app, ["align", *map(str, words), "--json"])
+    assert result.exit_code == code, (result.output, result.exception)
+    return json.loads(result.stdout)
+
+
+def collect(place: Path, *more: object) -> Any:
+    named = ["--set-strong", "model=strong", "--set-weak", "model=weak", "--draws", 2]
+    return told("collect", place.parent / "choices.jsonl", "--work", place, *named, *DIVIDED, *more)
+
+
+def test_the_steps_from_the_command_line(work: Path) -> None:
+    other = work.parent / "other"
+    other.mkdir()
+    found = collect(work.parent / "fresh")
+    assert set(found["parts"]) == {"train", "judge", "unused"}
+    assert found["statuses"]["strong"] == {"OK": 2 * found["parts"]["train"]}
+    picked = told("select", "--work", work.parent / "fresh", "--by", "accuracy", "--keep", 7)
+    assert picked["scenes"] == 7
+    judged = told("judge", work.parent / "choices.jsonl", "--work", work, "--set", "model=base", "--licence", "MIT")
+    assert judged["promoted"] is True
+    assert "| licence of the base model | MIT |" in (work / "promoted" / "README.md").read_text()
+
+
+def test_what_is_not_promoted_exits_1_and_says_why(
+    work: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Knowing, "after", 0.3)
+    words = ["align", "judge", str(work.parent / "choices.jsonl"), "--work", str(work), "--set", "model=base"]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 1
+    assert "\nnot promoted: the probability of the real choice is not surely higher (0." in result.stdout
+
+
+def test_users_to_forget_may_be_in_a_file(work: Path) -> None:
+    names = work.parent / "forget.txt"
+    names.write_text("".join(f"user-1-{number:06d}\n" for number in range(USERS // 2)))
+    all_parts = collect(work.parent / "a")["parts"]
+    less = collect(work.parent / "b", "--forget", f"@{names}")["parts"]
+    assert sum(less.values()) == sum(all_parts.values()) // 2
+
+
+@pytest.mark.parametrize(
+    ("words", "wrong"),
+    [
+        (["select", "--by", "randon"], "--by randon: want uncertainty, accuracy, ifd, random; did you mean random"),
+        (["select", "--forget", "@nosuch"], "--forget @nosuch: No such file or directory; want a file with one user"),
+        (["collect", "nosuch.jsonl", "--redact", "nosuch:x"], "--redact nosuch:x: No module named 'nosuch'; want"),
+        (["collect", "nosuch.jsonl"], "nosuch.jsonl: No such file or directory"),
+        (["train", "--base", "x", "--hyper-parameters", "nosuch"], "hyper-parameters nosuch: No such file"),
+        (["train", "--base", "x"], "selected.jsonl: is not there; run `mirrorstream align select` first"),
+    ],
+)
+def test_words_that_are_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], wrong: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    error = CliRunner().invoke(app, ["align", *words]).exception
+    assert isinstance(error, BadSettings)
+    assert wrong in str(error)
