@@ -20,8 +20,10 @@ DIVIDED = ["--held-out-users", "0.5", "--later-share", "0.5"]
 
 @pytest.fixture(autouse=True)
 def _fakes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(steps.collect.__kwdefaults__, "make", FakeEngine)
-    monkeypatch.setitem(steps.judge.__kwdefaults__, "make", Knowing)
+    for step, engine in ((steps.collect, FakeEngine), (steps.judge, Knowing)):
+        defaults = step.__kwdefaults__
+        assert defaults is not None
+        monkeypatch.setitem(defaults, "make", engine)
 
 
 def told(*words: object, code: int = 0) -> Any:
