@@ -28,7 +28,7 @@ from worker.pipeline.ports import Engine
 from worker.settings import Settings, load, prompt_profiles
 
 MODEL = "mirror-tiny"
-USERS = 800
+USERS = 480
 STEPS = ("collect", "select", "train", "judge")
 DRAWS = 6
 DIVISION = steps.Division(held_out_users=0.5, later_share=0.5)
