@@ -74,7 +74,7 @@ def test_an_experiment_has_its_claim_in_one_sentence_on_the_first_screen() -> No
         "40.0 % ← more go to A50 %: tiemore go to B → 60.0 % "
         "In brackets: the 95 % interval, which decides. It is valid however often you look. "
         "Shaded: differences that the definition calls too small to matter. "
-        "The choices are those of 640 simulated users (a model in the place of each user), not of real ones. "
+        "The choices are those of 3,120 simulated users (a model in the place of each user), not of real ones. "
         "The experiment was defined before its data. "
         "What these figures do not show "
         "Real clicks on A's lists, and what they would be on B's (estimated, doubly robust): "
