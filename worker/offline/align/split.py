@@ -20,7 +20,7 @@ from worker.core.errors import BadSettings
 from worker.core.seeding import unit
 
 
-class Part(StrEnum):
+class SplitPart(StrEnum):
     """What a real choice is used for."""
 
     TRAIN = "train"
@@ -36,13 +36,13 @@ class Split:
     held_out_users: float  # share
     cut_us: int | None
 
-    def part(self, user_id: str, at_us: int) -> Part:
+    def part(self, user_id: str, at_us: int) -> SplitPart:
         """Return what a choice of a user at a time is used for."""
         held_out = unit("align", "held out", self.salt, user_id) < self.held_out_users
         later = held_out if self.cut_us is None else at_us >= self.cut_us
         if held_out != later:
-            return Part.UNUSED
-        return Part.JUDGE if held_out else Part.TRAIN
+            return SplitPart.UNUSED
+        return SplitPart.JUDGE if held_out else SplitPart.TRAIN
 
 
 def cut(times_us: Iterable[int], later_share: float) -> int | None:

@@ -27,7 +27,7 @@ from worker.offline.align.collect import STRONG, WEAK, Redact
 from worker.offline.align.hyper_parameters import HyperParameters
 from worker.offline.align.rows import RowReader
 from worker.offline.align.select import By, CollectedDraw, CollectedScene, select as pick
-from worker.offline.align.split import Part, Split, cut, refuse_overlap
+from worker.offline.align.split import Split, SplitPart, cut, refuse_overlap
 from worker.offline.align.train import CANDIDATE, Base, Training
 from worker.offline.evaluate.asking import AskingLimits
 from worker.offline.evaluate.reading import Files, ReadCounts, RealChoices
@@ -112,7 +112,7 @@ def collect(
         raise BadSettings("strong and weak: have different prompt profiles; want one, the one that is to be trained")
     choices = RealChoices(replace(source.files, depth=strong.slate_depth), index=work / INDEX, strict=strict)
     split, parts = _divide(choices, source, division)
-    if not parts[Part.TRAIN]:
+    if not parts[SplitPart.TRAIN]:
         raise BadSettings(_nothing(source.files.path, choices.counts, parts))
     counts, statuses = choices.counts, {}
     for arm in (STRONG, WEAK):
@@ -123,7 +123,7 @@ def collect(
             "prompt": prompt_profiles.load(arms[arm].prompt_profile).sha256,
             "redact": redact_name,
         }
-        wanted = (one for one in choices if _part(split, one, source) is Part.TRAIN)
+        wanted = (one for one in choices if _part(split, one, source) is SplitPart.TRAIN)
         if not _is_whole(work / f"{arm}.jsonl", header):
             asyncio.run(_collect(work, arm, arms[arm], wanted, header=header, redact=redact, make=make, tell=tell))
         statuses[arm] = collecting.statuses(work / f"{arm}.jsonl")
@@ -173,19 +173,19 @@ async def _collect(
         await engine.stop()
 
 
-def _divide(choices: RealChoices, source: ChoiceSource, division: Division) -> tuple[Split, Counter[Part]]:
+def _divide(choices: RealChoices, source: ChoiceSource, division: Division) -> tuple[Split, Counter[SplitPart]]:
     """Read the choices once, for the cut between days; then count the parts."""
     known = [(one.impression.user.user_id, one.impression.occurred_at) for one in choices]
     split = Split(division.salt, division.held_out_users, cut((at for _, at in known), division.later_share))
     return split, Counter(split.part(user, at) for user, at in known if user not in source.forget)
 
 
-def _part(split: Split, one: RealChoice, source: ChoiceSource) -> Part:
+def _part(split: Split, one: RealChoice, source: ChoiceSource) -> SplitPart:
     user = one.impression.user.user_id
-    return Part.UNUSED if user in source.forget else split.part(user, one.impression.occurred_at)
+    return SplitPart.UNUSED if user in source.forget else split.part(user, one.impression.occurred_at)
 
 
-def _nothing(path: Path, counts: ReadCounts, parts: Mapping[Part, int]) -> str:
+def _nothing(path: Path, counts: ReadCounts, parts: Mapping[SplitPart, int]) -> str:
     told = ", ".join(f"{number:,} {why}" for why, number in counts.left_out.items()) or "none left out"
     first = f"; first: {counts.told[0]}" if counts.told else ""
     used = sum(parts.values())
@@ -310,7 +310,7 @@ def judge(
     for path, found in ((BEFORE, settings), (AFTER, _with_candidate(settings, candidate))):
         told = {**own, "split": asdict(split), "settings": _answering(found),
                 "weights": about["identity"] if path == AFTER else about["weights"]["base"]}  # fmt: skip
-        wanted = (one for one in choices if _part(split, one, source) is Part.JUDGE)
+        wanted = (one for one in choices if _part(split, one, source) is SplitPart.JUDGE)
         if not _is_whole(work / path, told):
             asyncio.run(_ask(work / path, found, wanted, header=told, make=make, tell=tell))
     judged = judging.users_and_times(work / BEFORE)

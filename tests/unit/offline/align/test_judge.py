@@ -14,7 +14,7 @@ from worker.core.simulation.questions import Status
 from worker.demo import changed_tastes
 from worker.offline.align import files, hyper_parameters, steps
 from worker.offline.align.select import By
-from worker.offline.align.split import Part, Split
+from worker.offline.align.split import Split, SplitPart
 from worker.settings import Settings, load
 
 USERS = 240
@@ -92,7 +92,7 @@ def test_nobody_who_was_trained_on_is_asked_nor_any_day_of_the_training(work: Pa
     events = {one.impression.event_id: one.impression for one in changed_tastes.events(1, users=USERS)}
     judged = [events[one] for one in Knowing.asked]
     assert len(judged) > 30
-    assert {split.part(one.user.user_id, one.occurred_at) for one in judged} == {Part.JUDGE}
+    assert {split.part(one.user.user_id, one.occurred_at) for one in judged} == {SplitPart.JUDGE}
     users = {str(line["user"]) for line in files.read(work / "selected.jsonl", "select")[1]}
     assert not users & {steps.hashed(one.user.user_id) for one in judged}
     last = max(line["at"] for line in files.read(work / "selected.jsonl", "select")[1])
