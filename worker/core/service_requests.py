@@ -36,6 +36,9 @@ class ServerWatch(Protocol):
     def server_up(self, url: str, *, is_up: bool) -> None:
         """Set whether a server is asked."""
 
+    def server_yields(self, url: str, *, yields: bool, seats: int) -> None:
+        """Set whether a server that is shared is left to others, and how many draws it may have from us."""
+
     def server_asked(self, url: str) -> None:
         """Count a request as in flight."""
 
@@ -50,6 +53,9 @@ class Unwatched:
         """Do nothing."""
 
     def server_up(self, url: str, *, is_up: bool) -> None:
+        """Do nothing."""
+
+    def server_yields(self, url: str, *, yields: bool, seats: int) -> None:
         """Do nothing."""
 
     def server_asked(self, url: str) -> None:

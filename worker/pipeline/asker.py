@@ -16,7 +16,7 @@ from worker.core.simulation.response_builder import AskedQuestion
 from worker.pipeline.decoder import Decoded
 from worker.pipeline.engine_supervisor import EngineSupervisor
 from worker.pipeline.in_flight import RecordInFlight
-from worker.pipeline.ports import Engine
+from worker.pipeline.ports import Admit, Engine, at_once
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -46,7 +46,7 @@ class DrawWatch(Protocol):
 class Asker:
     """Sends draws to the engine as its supervisor admits them.
 
-    A draw's deadline, `timeout_s`, runs from when the engine gets it.
+    A draw's deadline, `timeout_s`, runs from when the engine gets it: not while it waits in `admit`.
     """
 
     def __init__(
@@ -57,7 +57,9 @@ class Asker:
         *,
         timeout_s: float,
         clock: Callable[[], float],
+        admit: Admit = at_once,
     ) -> None:
+        self._admit = admit
         self._engine, self._supervisor, self._watch = engine, supervisor, watch
         self._timeout_s, self._clock = timeout_s, clock
 
@@ -88,7 +90,9 @@ class Asker:
         for tried in range(TRIES):
             if tried:
                 self._watch.draw_retried(DrawRetry.TIMEOUT)
-            drawn = await self._supervisor.ask(entry.record, lambda: self._send(entry, ask, number, next(attempts)))
+            drawn = await self._supervisor.ask(
+                entry.record, lambda: self._send(entry, ask, number, next(attempts)), lambda: self._admit(ask)
+            )
             if drawn.status is not Status.TIMEOUT:
                 break
         return drawn, self._clock()

@@ -17,7 +17,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager, nullcontext
 from typing import Protocol
 
 from worker.core.errors import EngineDead, EngineGone, Poison, Retryable
@@ -79,6 +79,7 @@ class EngineSupervisor:
         self._gate = ConcurrencyGate(max_draws)
         engine.on_step(self._gate.update)
         self._inside: Counter[Where] = Counter()
+        self._num_held = 0  # draws that wait for room on servers that others use too
         self._changed = asyncio.Event()
         self._probing = asyncio.Lock()
         self._down = self._away = ""
@@ -98,6 +99,11 @@ class EngineSupervisor:
         """Set how many deaths there were since anything was answered."""
         self._num_deaths = number
         self._watch.restarts_left(max(0, self._max_restarts - number))
+
+    @property
+    def is_yielding(self) -> bool:
+        """True while draws wait for others' traffic on the servers, and the engine has none."""
+        return self._num_held > 0 and not self._inside
 
     @property
     def is_down(self) -> bool:
@@ -128,17 +134,27 @@ class EngineSupervisor:
             self.suspects.leave(where)
             self._wake()
 
-    async def ask(self, record: Record, send: Callable[[], Awaitable[Drawn]]) -> Drawn:
+    async def ask(
+        self,
+        record: Record,
+        send: Callable[[], Awaitable[Drawn]],
+        admit: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
+    ) -> Drawn:
         """Send a draw when it is this record's turn; send it again if the engine dies or cannot be reached.
 
+        `admit` encloses each try; a draw that waits to enter it is not in the engine, so it is blamed for nothing.
         Must be called within `answering`.  Raises `Poison` (`Reason.ENGINE_KILLER`) for a killer.
         """
         where = (record.partition, record.offset)
         retry: DrawRetry | None = None
         while True:
             await self._turn(where)
-            async with self._gate:
+            async with self._gate, AsyncExitStack() as stack:
                 await self._check_before_suspect(where)
+                try:
+                    await self._admit(stack, admit())
+                except EngineDead as error:
+                    self._on_death(error, self._life, ())
                 if not self._may_ask(where):
                     continue
                 if retry:
@@ -155,6 +171,13 @@ class EngineSupervisor:
                     self._on_away(error)
                 finally:
                     self._leave(where)
+
+    async def _admit(self, stack: AsyncExitStack, admitted: AbstractAsyncContextManager[None]) -> None:
+        self._num_held += 1
+        try:
+            await stack.enter_async_context(admitted)
+        finally:
+            self._num_held -= 1
 
     async def check_after_timeout(self, sent_s: float) -> None:
         """Check the engine after a draw has passed its deadline; the draw was sent at `sent_s`, monotonic seconds.

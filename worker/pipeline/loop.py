@@ -359,7 +359,8 @@ class Pipeline:
             self._admit(self._batcher.due(now_s=self._clock()))
             self._committer.tick(urgent=not self._is_working)
             reason = "records are held" if self.quarantine.blocked else self.held_up
-            self.watchdog.check(busy=bool(self._handover.in_flight), reason=reason, now_s=self._clock())
+            busy = bool(self._handover.in_flight) and not self._engine_supervisor.is_yielding
+            self.watchdog.check(busy=busy, reason=reason, now_s=self._clock())
             self._pause()
             await asyncio.sleep(TICK_S)
 

@@ -6,6 +6,7 @@ traced is a small protocol beside each part that does it, such as `pipeline.comm
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -110,11 +111,25 @@ class Engine(Protocol):
         """Answer one token.  Raises as `draw` does; does not return while the engine hangs."""
 
 
+Admit = Callable[[Ask], AbstractAsyncContextManager[None]]  # what `RemoteEngine.admitted` is
+
+
+def at_once(_: Ask) -> AbstractAsyncContextManager[None]:
+    """Admit a draw to an engine that is ours alone."""
+    return nullcontext()
+
+
 class RemoteEngine(Engine, Protocol):
     """An engine whose model runs on servers of their own."""
 
     def watch_servers(self, watch: ServerWatch) -> None:
         """Have requests to the servers counted; to be called before `start`."""
+
+    def admitted(self, ask: Ask) -> AbstractAsyncContextManager[None]:
+        """Enclose a draw, before its deadline begins; entering waits, however long, while servers are busy for others.
+
+        Entering raises `EngineDead` if the engine is stopped.
+        """
 
 
 class Sink(Protocol):

@@ -31,7 +31,7 @@ from worker.kafka.sink import KafkaSink
 from worker.kafka.source import KafkaSource
 from worker.kafka.topic_follower import TopicFollower, followed
 from worker.pipeline.loop import Pipeline
-from worker.pipeline.ports import Engine, RemoteEngine
+from worker.pipeline.ports import Engine, RemoteEngine, at_once
 from worker.runtime import logs, pipeline_config, position_profile
 from worker.runtime.export import Exports, start_exports
 from worker.runtime.health import Health
@@ -247,6 +247,7 @@ async def answer_all(
         watch=telemetry,
         rules=rules,
         outgoing=outgoing,
+        admit=cast("RemoteEngine", engine).admitted if ENGINES[settings.engine].is_remote else at_once,
         batcher=MicroBatcher(
             max_records=settings.batch_max_records, max_tokens=settings.batch_max_tokens, linger_s=settings.linger_s
         ),

@@ -24,6 +24,14 @@ class ServiceMetrics:
         self._server_up = Gauge(
             prefix + "server_up", "1 while draws are sent to this vLLM server", ["server"], registry=registry
         )
+        self._server_yielding = Gauge(
+            prefix + "server_yielding", "1 while this shared vLLM server is left to others, and its draws wait",
+            ["server"], registry=registry,
+        )  # fmt: skip
+        self._server_seats = Gauge(
+            prefix + "server_seats", "Draws that this shared vLLM server may have from this worker now", ["server"],
+            registry=registry,
+        )  # fmt: skip
         self._server_in_flight = Gauge(
             prefix + "server_requests_in_flight", "Requests of draws that this vLLM server has not answered yet",
             ["server"], registry=registry,
@@ -49,6 +57,11 @@ class ServiceMetrics:
         self._server_s.labels(url)
         for end in ServerEnd:
             self._server_requests.labels(url, end)
+
+    def server_yields(self, url: str, *, yields: bool, seats: int) -> None:
+        """Set whether a server that is shared is left to others, and how many draws it may have from us."""
+        self._server_yielding.labels(url).set(yields)
+        self._server_seats.labels(url).set(seats)
 
     def server_asked(self, url: str) -> None:
         """Count a request to a server as in flight."""

@@ -27,7 +27,7 @@ from worker.pipeline.in_flight import RecordsInFlight
 from worker.pipeline.lag_reporter import LagReporter, LagWatch
 from worker.pipeline.latencies import Latencies, LatencyWatch
 from worker.pipeline.loop import LoopWatch, Parts, Pipeline
-from worker.pipeline.ports import Engine, Sink, Source, WriterSchemas
+from worker.pipeline.ports import Admit, Engine, Sink, Source, WriterSchemas, at_once
 from worker.pipeline.quarantine import Quarantine, RecordWatch
 from worker.pipeline.refusals import Refusals, RefusalWatch
 from worker.pipeline.task_group import TaskGroup
@@ -61,6 +61,7 @@ def make_pipeline(
     batcher: MicroBatcher[Ready],
     window: Window,
     handover: Handover,
+    admit: Admit = at_once,
     wall: Callable[[], float] = time.time,
     clock: Callable[[], float] = time.monotonic,
 ) -> Pipeline:
@@ -79,7 +80,7 @@ def make_pipeline(
     engine_supervisor = EngineSupervisor(
         loop, engine, tasks, watch, max_draws=rules.max_draws, max_restarts=rules.max_restarts, clock=clock
     )
-    asker = Asker(engine, engine_supervisor, watch, timeout_s=rules.question_timeout_s, clock=clock)
+    asker = Asker(engine, engine_supervisor, watch, timeout_s=rules.question_timeout_s, clock=clock, admit=admit)
     loop.attach(
         Parts(
             source=source,

@@ -215,6 +215,24 @@ class EngineSettings(_Group):
     engine: EngineName = Field("vllm", description="Engine that answers")
     server_urls: Names = Field([], description="URLs for engine vllm-server, e.g. http://gpu-1:8000, comma-separated")
     server_auth_file: Path | None = Field(None, description="File with the bearer token for these servers")
+    server_priority: int | None = Field(
+        None,
+        ge=-(1 << 31),
+        lt=1 << 31,
+        description="Priority of requests to servers, higher is later (vLLM); unset: none is sent",
+    )
+    server_sharing: Literal["off", "shared"] = Field(
+        "off", description="shared: others use the servers too; draws wait while a server's own metrics say it is busy"
+    )
+    server_max_waiting: int = Field(
+        4, ge=0, description="Requests waiting in a shared server above which it gets no new draws"
+    )
+    server_max_kv_usage: float = Field(
+        0.8, gt=0, le=1, description="Share of a shared server's KV cache in use above which it gets no new draws"
+    )
+    server_max_token_s: float | None = Field(
+        None, gt=0, description="Mean time per token of a shared server above which it gets no new draws, seconds"
+    )
     model: str = Field("mirror-tiny", min_length=1, description="Model: mirror-tiny, a folder, or a hub name")
     revision: str | None = Field(None, description="Model revision; pin a commit in production")
     tokenizer: str | None = Field(

@@ -67,5 +67,6 @@ def test_who_counts_nothing_takes_every_count() -> None:
     nobody = Unwatched()
     nobody.registry_asked(RegistryEnd.ANSWERED, 0.1)
     nobody.server_up("http://gpu", is_up=True)
+    nobody.server_yields("http://gpu", yields=True, seats=0)
     nobody.server_asked("http://gpu")
     nobody.server_done("http://gpu", ServerEnd.ANSWERED, 0.1)

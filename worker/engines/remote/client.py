@@ -125,6 +125,10 @@ class Server:
         self.heard_s = asyncio.get_running_loop().time()
         return answer
 
+    async def metrics(self) -> str:
+        """Return its page of metrics.  Raises `Unanswered`, and `ValueError` if it is no text."""
+        return (await self._call("GET", "/metrics")).decode()
+
     def told(self, text: str) -> str:
         """Return the beginning of what a server says, in one line and without the token.
 

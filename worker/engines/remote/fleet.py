@@ -13,16 +13,19 @@ the engine supervisor waits: an outage proves nothing about any record.
 import asyncio
 import logging
 import math
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from worker.core.errors import EngineDead, Fatal, Retryable
+from worker.core.resilience.spare_seats import Marks
 from worker.core.service_requests import ServerEnd, ServerWatch
+from worker.core.simulation.draws import Ask
 from worker.engines.remote.client import Server, Unanswered, Unreachable
 from worker.engines.remote.completions_api import Answer
 from worker.engines.remote.routing import choose
+from worker.engines.remote.spare_capacity import SpareCapacity
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +63,8 @@ class Fleet:
         self._any_up = asyncio.Event()
         self._rest_until_s = dict.fromkeys(self._servers, -math.inf)  # those that asked for it, in the loop's time
         self._pasts: dict[str, _Past] = {}  # of draws that a server has failed at, by name
+        self._spare: SpareCapacity | None = None  # None: the servers are ours alone
+        self._seated: dict[str, str] = {}  # server of each draw that has a seat, by name
         self._closed = False
         self._watches: list[asyncio.Task[None]] = []
 
@@ -73,12 +78,41 @@ class Fleet:
         """Why each is not asked, "" if it is."""
         return dict(self._why_not)
 
+    def share(self, marks: Marks, *, most: int, seed: str) -> None:
+        """Leave the servers to others above these marks; at most `most` draws at each.  Before `open`."""
+        self._spare = SpareCapacity(
+            list(self._servers.values()), marks, self._counts,
+            most=most, seed=seed, up=lambda: [server.url for server in self.up],
+        )  # fmt: skip
+
+    @asynccontextmanager
+    async def seat(self, ask: Ask) -> AsyncIterator[None]:
+        """Enclose a draw: wait, however long, for a server that has room for us, if the servers are shared.
+
+        A draw within its own seat has it already.
+        """
+        if self._spare is None or ask.ask_id in self._seated:
+            yield
+            return
+        url = await self._spare.take(ask.impression.user.user_id)
+        if not url:
+            yield
+            return
+        self._seated[ask.ask_id] = url
+        try:
+            yield
+        finally:
+            del self._seated[ask.ask_id]
+            self._spare.give(url)
+
     async def open(self) -> None:
         """Probe all servers, then keep probing.  Raises as `probe`, and `Fatal` if one serves something else."""
         wrong = [str(one) for one in await self._see_all() if one]
         if wrong:
             raise Fatal("\n".join(wrong))
         self._require_one()
+        if self._spare is not None:
+            self._spare.open()
         self._watches = [asyncio.create_task(self._watch(server)) for server in self._servers.values()]
 
     async def probe(self) -> None:
@@ -93,7 +127,7 @@ class Fleet:
         """
         past = self._pasts.get(name) or _Past()
         while past.num_lost < MAX_LOST:
-            server = await self._choose(user_id, past.failed)
+            server = await self._choose(user_id, past.failed, self._seated.get(name, ""))
             try:
                 answer = await self._complete(server, body, headers)
             except Unanswered as error:
@@ -146,10 +180,13 @@ class Fleet:
         for watch in self._watches:
             watch.cancel()
         await asyncio.gather(*self._watches, return_exceptions=True)
+        if self._spare is not None:
+            await self._spare.close()
         for server in self._servers.values():
             await server.close()
 
-    async def _choose(self, user_id: str, failed: Collection[str]) -> Server:
+    async def _choose(self, user_id: str, failed: Collection[str], seat: str) -> Server:
+        """Return the server of a draw's seat, unless that is down or has failed at it; else another."""
         try:
             async with asyncio.timeout(GRACE_S):
                 while not self.up and not self._closed:
@@ -159,7 +196,15 @@ class Fleet:
         if self._closed:
             raise EngineDead("the servers are no longer asked")
         fresh = [server for server in self.up if server.url not in failed]
-        return self._servers[choose(user_id, {server.url: server.num_pending for server in fresh or self.up})]
+        some = self._with_room(fresh or self.up)
+        if seat in {server.url for server in fresh or self.up}:
+            return self._servers[seat]
+        return self._servers[choose(user_id, {server.url: server.num_pending for server in some})]
+
+    def _with_room(self, some: list[Server]) -> list[Server]:
+        """Return those that are not left to others; all, if all are: a draw that has begun goes on."""
+        spare = self._spare
+        return [server for server in some if spare is None or not spare.is_yielding(server.url)] or some
 
     def _require_one(self) -> None:
         if not self.up:
@@ -222,6 +267,8 @@ class Fleet:
             self._rest_until_s[server.url] = asyncio.get_running_loop().time() + min(rest_s, MAX_REST_S)
         before, self._why_not[server.url] = self._why_not[server.url], why
         self._counts.server_up(server.url, is_up=not why)
+        if self._spare is not None:
+            self._spare.note_changed()
         if why:
             self._doubted[server.url].set()
         if why != before:

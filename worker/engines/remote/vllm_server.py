@@ -13,15 +13,19 @@ with here, and what provenance then claims.
 
 import asyncio
 import logging
+import math
 import re
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
+from os import getpid
 from pathlib import Path
+from socket import gethostname
 from typing import Any
 
 from worker.core.errors import BadSettings, EngineDead, Fatal, Retryable
 from worker.core.prompts.prompt import Profile, letter
+from worker.core.resilience.spare_seats import Marks
 from worker.core.service_requests import ServerWatch, Unwatched
 from worker.core.simulation.draws import Ask, Drawn, EngineCard
 from worker.core.simulation.questions import MAX_OPTIONS
@@ -82,6 +86,8 @@ class VllmServerEngine(PromptedEngine):
         self._max_model_len = 0
         servers = [Server(url, token) for url in dict.fromkeys(self._settings.server_urls)]
         self._fleet = Fleet(servers, self._look, self._counts)
+        if self._settings.server_sharing == "shared":
+            self._share(self._fleet)
         try:
             await self._fleet.open()
             await self._introduce(self._fleet.up)
@@ -106,9 +112,16 @@ class VllmServerEngine(PromptedEngine):
         """Have a token from each server.  Raises `Retryable` if none gives one."""
         await self._alive().probe()
 
+    @asynccontextmanager
+    async def admitted(self, ask: Ask) -> AsyncIterator[None]:
+        """Enclose a draw: wait, however long, until a server that others use too has room for it."""
+        async with self._alive().seat(ask):
+            yield
+
     async def draw(self, ask: Ask) -> Drawn:
-        """Answer one draw; what servers did to it is known until it has an answer."""
-        drawn = await super().draw(ask)
+        """Answer one draw, `admitted` or not yet; what servers did to it is known until it has an answer."""
+        async with self.admitted(ask):
+            drawn = await super().draw(ask)
         if self._fleet is not None:
             self._fleet.forget(ask.ask_id)
         return drawn
@@ -117,14 +130,26 @@ class VllmServerEngine(PromptedEngine):
         return await self._ask(ask.ask_id, ask.impression.user.user_id, ids, params, trace)
 
     async def _run(self, ids: Sequence[int], params: Any, trace: Mapping[str, str], *, priority: int = 0) -> Any:
-        del priority  # a server refuses it unless it was started with --scheduling-policy priority, which is not told
+        del priority  # of ours among each other; `server_priority` is that of all of ours against others
         return await self._ask("self-test", "", ids, params, trace)
 
     async def _ask(
         self, name: str, user_id: str, ids: Sequence[int], params: Mapping[str, Any], trace: Mapping[str, str]
     ) -> Any:
-        body = {**params, "model": self._settings.model, "prompt": list(ids)}
+        body = {**params, "model": self._settings.model, "prompt": list(ids), **self._priority()}
         return completions_api.output(ids, await self._alive().ask(name, user_id, body, trace))
+
+    def _share(self, fleet: Fleet) -> None:
+        ours = self._settings
+        limit = math.inf if ours.server_max_token_s is None else ours.server_max_token_s
+        marks = Marks(waiting=ours.server_max_waiting, kv_usage=ours.server_max_kv_usage, token_s=limit)
+        # Workers differ in their chance: those that yield together return one after the other.
+        fleet.share(marks, most=ours.max_num_seqs, seed=f"{gethostname()} {getpid()}")
+
+    def _priority(self) -> dict[str, int]:
+        """Return the field of the body, none if it is not set: most servers refuse it."""
+        priority = self._settings.server_priority
+        return {} if priority is None else {"priority": priority}
 
     def _alive(self) -> Fleet:
         if self._fleet is None:
@@ -192,10 +217,16 @@ class VllmServerEngine(PromptedEngine):
             "model": self._settings.model,
             "prompt": list(self._probe_ids()),
             "return_tokens_as_token_ids": False,
+            **self._priority(),
         }
         try:
             logprobs = (await server.complete(body, {})).choices[0].logprobs
         except ValueError as error:
+            if "priority" in str(error).lower() and self._priority():
+                raise BadSettings(
+                    f"{server.url}: refuses server_priority {self._settings.server_priority}: {error}; start it with"
+                    " --scheduling-policy priority, or leave server_priority unset"
+                ) from error
             raise Fatal(f"{server.url}: refuses letter probabilities: {error}; want vLLM 0.32 or newer") from error
         told = next(iter(logprobs.top_logprobs), None) if logprobs else None
         if missing := sorted(LETTERS - {name.strip() for name in told or ()}):

@@ -85,10 +85,14 @@ class Counted:
 
     def __init__(self) -> None:
         self.up: dict[str, bool] = {}
+        self.seats: dict[str, int] = {}
         self.in_flight, self.ends = Counter[str](), Counter[str]()
 
     def server_up(self, url: str, *, is_up: bool) -> None:
         self.up[url] = is_up
+
+    def server_yields(self, url: str, *, yields: bool, seats: int) -> None:
+        self.seats[url] = seats
 
     def server_asked(self, url: str) -> None:
         self.in_flight[url] += 1
