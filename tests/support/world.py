@@ -27,6 +27,7 @@ from worker.core.simulation.response_builder import Setup
 from worker.core.simulation.sampling import Sampling, UserBudget
 from worker.pipeline.asker import Ready
 from worker.pipeline.config import Rules
+from worker.pipeline.ports import Admit, at_once
 from worker.runtime.telemetry import Telemetry
 from worker.runtime.wiring import make_pipeline
 from worker.settings import prompt_profiles
@@ -71,7 +72,9 @@ def rules() -> Rules:
 class World:
     """A pipeline and the fakes around it; a `telemetry` watches instead of `watch`."""
 
-    def __init__(self, max_records: int = 100, telemetry: Telemetry | None = None, **changes: Any) -> None:
+    def __init__(
+        self, max_records: int = 100, telemetry: Telemetry | None = None, *, admit: Admit = at_once, **changes: Any
+    ) -> None:
         self.source, self.sink, self.watch, self.engine = FakeSource(), FakeSink(), FakeWatch(), FakeEngine()
         self.schemas = FakeSchemas({OURS: avro_schemas.own_schema("RecommendationImpression")})
         self.window = Window(max_records=max_records, max_bytes=1_000_000, max_tokens=1_000_000)
@@ -91,6 +94,7 @@ class World:
             ),
             batcher=MicroBatcher[Ready](max_records=4, max_tokens=1_000, linger_s=0.02),
             window=self.window,
+            admit=admit,
             handover=self.handover,
             wall=lambda: WALL_S + clock(),
             clock=clock,

@@ -98,6 +98,7 @@ BATCHING = [
                      _gauge(M + "engine_load_seconds", "load seconds: {{instance}}"),
                      (_rate(M + "engine_starts_total", "outcome"), "starts per second: {{outcome}}")]),
     Panel("vLLM servers", [_gauge(M + "server_up", "up: {{server}}", "sum", "server"),
+                           _gauge(M + "server_yielding", "left to others: {{server}}", "sum", "server"),
                            _gauge(M + "server_requests_in_flight", "in flight: {{server}}", "sum", "server"),
                            (_quantile(0.99, M + "server_request_seconds", "server"), "p99 seconds: {{server}}"),
                            (_rate(M + "server_requests_total", "server, outcome", 'outcome!="answered"'),

@@ -305,6 +305,14 @@ def test_a_server_has_its_series_from_when_it_is_named(watched: Watched) -> None
     assert watched.value("server_request_seconds_sum", **of) == 2.0
 
 
+def test_a_shared_server_has_its_seats_and_whether_it_is_left_to_others(watched: Watched) -> None:
+    watched.telemetry.server_yields("http://gpu-1:8000", yields=True, seats=0)
+    of = {"server": "http://gpu-1:8000"}
+    assert (watched.value("server_yielding", **of), watched.value("server_seats", **of)) == (1.0, 0.0)
+    watched.telemetry.server_yields("http://gpu-1:8000", yields=False, seats=3)
+    assert (watched.value("server_yielding", **of), watched.value("server_seats", **of)) == (0.0, 3.0)
+
+
 def test_totals_are_told_in_a_line(watched: Watched) -> None:
     watched.telemetry.consumed()
     watched.telemetry.skipped(Skip.SAMPLE)

@@ -10,12 +10,12 @@ cache usage the worst counts.
 ... vllm:inter_token_latency_seconds_sum{engine="0",model_name="m"} 9.0
 ... vllm:inter_token_latency_seconds_count{engine="0",model_name="m"} 300.0
 ... '''
->>> figures = Figures.read(page)
+>>> figures = ScrapedLoad.read(page)
 >>> figures.load(since=None)
 ServerLoad(waiting=3.0, kv_usage=0.25, token_s=0.0)
->>> figures.load(since=Figures(0, 0, token_seconds=8.0, tokens=200.0)).token_s
+>>> figures.load(since=ScrapedLoad(0, 0, token_seconds=8.0, tokens=200.0)).token_s
 0.01
->>> Figures.read("# something else") is None
+>>> ScrapedLoad.read("# something else") is None
 True
 """
 
@@ -33,7 +33,7 @@ _SERIES = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class ScrapedLoad:
     """Of one scrape; what vLLM does not tell is NaN or, of tokens, 0."""
 
     waiting: float  # requests
@@ -57,7 +57,7 @@ class Figures:
         worst = max(usage) if sum(usage) == sum(usage) else float("nan")
         return cls(sum(found[WAITING]), worst, sum(found.get(TOKEN_SECONDS, ())), sum(found.get(TOKENS, ())))
 
-    def load(self, since: "Figures | None") -> ServerLoad:
+    def load(self, since: "ScrapedLoad | None") -> ServerLoad:
         """Return the load, with the mean time per token since an earlier scrape; a restart in between makes it 0."""
         tokens = self.tokens - since.tokens if since else 0.0
         seconds = self.token_seconds - since.token_seconds if since else 0.0

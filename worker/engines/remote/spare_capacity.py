@@ -18,7 +18,7 @@ from worker.core.resilience.spare_seats import Marks, ServerLoad, SpareSeats
 from worker.core.service_requests import ServerWatch
 from worker.engines.remote.client import Server, Unanswered
 from worker.engines.remote.routing import choose
-from worker.engines.remote.server_load import Figures
+from worker.engines.remote.server_load import ScrapedLoad
 
 log = logging.getLogger(__name__)
 
@@ -93,11 +93,11 @@ class SpareCapacity:
             before = found
             await asyncio.sleep(max(0.0, began_s + SCRAPE_S - loop.time()))
 
-    async def _scrape(self, server: Server) -> Figures | None:
+    async def _scrape(self, server: Server) -> ScrapedLoad | None:
         """Return what a server says now, None if nothing that can be read."""
         with suppress(TimeoutError, Unanswered, ValueError):
             async with asyncio.timeout(LATE_S):
-                return Figures.read(await server.metrics())
+                return ScrapedLoad.read(await server.metrics())
         return None
 
     def _judge(self, url: str, load: ServerLoad | None, now_s: float) -> None:

@@ -253,6 +253,24 @@ async def test_a_look_sees_that_letters_have_probabilities(wrong: float) -> None
                     await Engine()._look_at_letters(server)
 
 
+async def test_a_server_that_refuses_a_priority_is_told_of_with_what_to_do() -> None:
+    engine = Engine()
+    engine._settings = engine._settings.model_copy(update={"server_priority": 10})
+    refusal = http(b"Got priority 10 but Priority scheduling is not enabled.", "400 Bad Request")
+    async with saying(refusal) as server:
+        with pytest.raises(
+            BadSettings, match=r"refuses server_priority 10: .*start it with --scheduling-policy priority"
+        ):
+            await engine._look_at_letters(server)
+
+
+def test_no_priority_is_sent_unless_it_is_set() -> None:
+    engine = Engine()
+    assert engine._priority() == {}
+    engine._settings = engine._settings.model_copy(update={"server_priority": 0})
+    assert engine._priority() == {"priority": 0}
+
+
 async def test_a_start_waits_for_its_self_test_only_so_long(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vllm_server, "SELF_TEST_S", 0.05)
     engine = Engine()

@@ -12,7 +12,7 @@ import pytest
 from tests.support.fakes import jumping, until
 from worker.core.resilience.spare_seats import Marks
 from worker.engines.remote.client import Unreachable
-from worker.engines.remote.server_load import Figures
+from worker.engines.remote.server_load import ScrapedLoad
 from worker.engines.remote.spare_capacity import SpareCapacity
 
 MARKS = Marks(waiting=4, kv_usage=0.8)
@@ -165,7 +165,7 @@ async def test_without_a_server_that_is_up_a_draw_is_let_through_to_fail() -> No
 def test_of_several_engines_the_worst_cache_counts_and_nan_is_seen() -> None:
     page = 'vllm:num_requests_waiting{engine="0"} 1\nvllm:kv_cache_usage_perc{engine="0"} 0.5\n'
     page += 'vllm:kv_cache_usage_perc{engine="1"} NaN 1700000000000\n'
-    found = Figures.read(page)
+    found = ScrapedLoad.read(page)
     assert found is not None
     assert math.isnan(found.kv_usage)
     assert not found.load(None).is_known
