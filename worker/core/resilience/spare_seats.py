@@ -14,7 +14,7 @@ does.  Each wait has a part of chance, so that many workers do not return togeth
 
 All requests that wait count, ours too: a server does not tell whose they are, and if ours wait there is no room.
 
->>> seats = SpareSeats(Marks(waiting=4, kv_usage=0.9), most=8, seed="worker-1 http://gpu-1:8000")
+>>> seats = SpareSeats(HighMarks(waiting=4, kv_usage=0.9), most=8, seed="worker-1 http://gpu-1:8000")
 >>> seats.seats, seats.why
 (0, 'its load is not known yet')
 >>> for now_s in (0.0, 1.0, 2.0, 3.0): seats.update(ServerLoad(waiting=0, kv_usage=0.1), taken=seats.seats, now_s=now_s)
@@ -38,7 +38,7 @@ FAST, SLOW = 2, 8  # seats grow by one for each of so many
 
 
 @dataclass(frozen=True, slots=True)
-class Marks:
+class HighMarks:
     """Above which figure a server is left to others."""
 
     waiting: int  # requests
@@ -64,7 +64,7 @@ class ServerLoad:
 class SpareSeats:
     """The seats at one server, never above `most`; `seed` gives the waits their part of chance."""
 
-    def __init__(self, marks: Marks, *, most: int, seed: str) -> None:
+    def __init__(self, marks: HighMarks, *, most: int, seed: str) -> None:
         self.seats = 0
         self.why = "its load is not known yet"  # why it is left to others, "" if it is not
         self._marks, self._most, self._seed = marks, most, seed

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from worker.core.errors import EngineDead, Fatal, Retryable
-from worker.core.resilience.spare_seats import Marks
+from worker.core.resilience.spare_seats import HighMarks
 from worker.core.service_requests import ServerEnd, ServerWatch
 from worker.core.simulation.draws import Ask
 from worker.engines.remote.client import Server, Unanswered, Unreachable
@@ -78,7 +78,7 @@ class Fleet:
         """Why each is not asked, "" if it is."""
         return dict(self._why_not)
 
-    def share(self, marks: Marks, *, most: int, seed: str) -> None:
+    def share(self, marks: HighMarks, *, most: int, seed: str) -> None:
         """Leave the servers to others above these marks; at most `most` draws at each.  Before `open`."""
         self._spare = SpareCapacity(
             list(self._servers.values()), marks, self._counts,

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 
-from worker.core.resilience.spare_seats import Marks, ServerLoad, SpareSeats
+from worker.core.resilience.spare_seats import HighMarks, ServerLoad, SpareSeats
 from worker.core.service_requests import ServerWatch
 from worker.engines.remote.client import Server, Unanswered
 from worker.engines.remote.routing import choose
@@ -30,7 +30,7 @@ class SpareCapacity:
     """The seats at the servers of one life of the engine; `most` at each, `up` names those that may be asked."""
 
     def __init__(
-        self, servers: Sequence[Server], marks: Marks, watch: ServerWatch, *, most: int, seed: str,
+        self, servers: Sequence[Server], marks: HighMarks, watch: ServerWatch, *, most: int, seed: str,
         up: Callable[[], Collection[str]],
     ) -> None:  # fmt: skip
         self._servers, self._counts, self._up = servers, watch, up

@@ -25,7 +25,7 @@ from typing import Any
 
 from worker.core.errors import BadSettings, EngineDead, Fatal, Retryable
 from worker.core.prompts.prompt import Profile, letter
-from worker.core.resilience.spare_seats import Marks
+from worker.core.resilience.spare_seats import HighMarks
 from worker.core.service_requests import ServerWatch, Unwatched
 from worker.core.simulation.draws import Ask, Drawn, EngineCard
 from worker.core.simulation.questions import MAX_OPTIONS
@@ -142,7 +142,7 @@ class VllmServerEngine(PromptedEngine):
     def _share(self, fleet: Fleet) -> None:
         ours = self._settings
         limit = math.inf if ours.server_max_token_s is None else ours.server_max_token_s
-        marks = Marks(waiting=ours.server_max_waiting, kv_usage=ours.server_max_kv_usage, token_s=limit)
+        marks = HighMarks(waiting=ours.server_max_waiting, kv_usage=ours.server_max_kv_usage, token_s=limit)
         # Workers differ in their chance: those that yield together return one after the other.
         fleet.share(marks, most=ours.max_num_seqs, seed=f"{gethostname()} {getpid()}")
 

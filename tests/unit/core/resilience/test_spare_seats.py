@@ -5,10 +5,10 @@ from itertools import pairwise
 
 import pytest
 
-from worker.core.resilience.spare_seats import STALE_S, Marks, ServerLoad, SpareSeats
+from worker.core.resilience.spare_seats import STALE_S, HighMarks, ServerLoad, SpareSeats
 
 EVERY_S = 0.5
-MARKS = Marks(waiting=4, kv_usage=0.8, token_s=0.05)
+MARKS = HighMarks(waiting=4, kv_usage=0.8, token_s=0.05)
 IDLE = ServerLoad(waiting=0, kv_usage=0.1, token_s=0.01)
 BUSY = ServerLoad(waiting=9, kv_usage=0.1, token_s=0.01)
 

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from tests.support.fakes import jumping, until
-from worker.core.resilience.spare_seats import Marks
+from worker.core.resilience.spare_seats import HighMarks
 from worker.engines.remote.client import Unreachable
 from worker.engines.remote.server_load import ScrapedLoad
 from worker.engines.remote.spare_capacity import SpareCapacity
 
-MARKS = Marks(waiting=4, kv_usage=0.8)
+MARKS = HighMarks(waiting=4, kv_usage=0.8)
 
 
 class Shared:
