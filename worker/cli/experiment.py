@@ -16,6 +16,7 @@ from worker.experiment.statistics.confidence import PLANNED_USERS
 
 if TYPE_CHECKING:
     from worker.experiment.service import Options, Webhook
+    from worker.settings import Settings
 
 app = group("Define, report and serve experiments.")
 app.command("export", epilog="Example: mirrorstream experiment export --experiment demo --state demo.db --to demo.csv")(
@@ -25,7 +26,10 @@ app.command("export", epilog="Example: mirrorstream experiment export --experime
 Definitions = Annotated[
     list[Path] | None, typer.Option("--definition", "-d", help="YAML file of an experiment; repeat for several.")
 ]
-Topic = Annotated[str, typer.Option(help="Compacted topic of ExperimentDefinition records, if it is there.")]
+Topic = Annotated[
+    str | None,
+    typer.Option(help="Compacted topic of ExperimentDefinition records; default: experiments_topic, or experiments."),
+]
 Outcomes = Annotated[str, typer.Option(help="Topic of real outcomes, if it is there.")]
 StateFile = Annotated[
     Path | None, typer.Option("--state", help="SQLite file to continue from; unset: read everything.")
@@ -41,7 +45,7 @@ Test = Annotated[bool, typer.Option("--include-test", help="Include traffic mark
 def report(
     experiment: Annotated[str | None, typer.Option(help="Only this experiment.")] = None,
     definition: Definitions = None,
-    definitions_topic: Topic = "experiments",
+    definitions_topic: Topic = None,
     outcomes_topic: Outcomes = "outcomes",
     state: StateFile = None,
     alpha: Alpha = 0.05,
@@ -63,11 +67,11 @@ def report(
     from worker.experiment.page import document
     from worker.experiment.report.terminal import render, render_configurations
 
+    where = settings_of(config, bootstrap, settings)
     options = _options(
-        definition, definitions_topic, outcomes_topic, state,
+        definition, _topic(definitions_topic, where), outcomes_topic, state,
         alpha=alpha, planned_users=planned_users, include_test=include_test,
     )  # fmt: skip
-    where = settings_of(config, bootstrap, settings)
     if html and compare:
         raise BadSettings("--html: cannot be used with --compare, which has no page")
     check_writable("--html", html, beside=(state,))
@@ -128,7 +132,7 @@ def serve(
         bool, typer.Option("--allow-anonymous", help="Serve other machines without a token.")
     ] = False,
     definition: Definitions = None,
-    definitions_topic: Topic = "experiments",
+    definitions_topic: Topic = None,
     outcomes_topic: Outcomes = "outcomes",
     state: StateFile = None,
     alpha: Alpha = 0.05,
@@ -138,6 +142,13 @@ def serve(
         str | None,
         typer.Option(metavar="URL", help="POST JSON there when a verdict changes; @FILE reads the URL from a file."),
     ] = None,
+    readouts_topic: Annotated[
+        str, typer.Option(help="Topic to publish ExperimentReadout records to: a changed verdict at once.")
+    ] = "",
+    readouts_interval_s: Annotated[
+        float,
+        typer.Option("--readouts-interval-s", min=1, help="Seconds between readouts whose figures alone changed."),
+    ] = 60.0,
     config: Config = None,
     bootstrap: Bootstrap = None,
     settings: Set = None,
@@ -145,16 +156,19 @@ def serve(
     """Serve a read-only web page of experiments that follows the topics."""
     from worker.experiment import service
     from worker.experiment.page import serving
+    from worker.experiment.webhook.deliveries import Outgoing
 
+    where = settings_of(config, bootstrap, settings)
     options = _options(
-        definition, definitions_topic, outcomes_topic, state,
+        definition, _topic(definitions_topic, where), outcomes_topic, state,
         alpha=alpha, planned_users=planned_users, include_test=include_test,
     )  # fmt: skip
     token = _word("--token-file", token_file) if token_file else None
     webhook = _webhook(on_verdict_change)
     check_writable("--state", state)
-    with service.live(settings_of(config, bootstrap, settings), options, webhook) as source:
-        counts = webhook.counts if webhook else None
+    readouts = service.Readouts(readouts_topic, readouts_interval_s) if readouts_topic else None
+    with service.live(where, options, webhook, readouts) as source:
+        counts = Outgoing(webhook.counts if webhook else None, readouts.counts if readouts else None)
         serving.serve(source, host=host, port=port, token=token, anonymous=allow_anonymous, deliveries=counts)
 
 
@@ -166,7 +180,7 @@ app.command("backtest", epilog="Example: mirrorstream experiment backtest --real
 @app.command("define", epilog="Example: mirrorstream experiment define shelf.yaml")
 def define(
     file: Annotated[Path, typer.Argument(help="YAML file of an experiment.")],
-    definitions_topic: Topic = "experiments",
+    definitions_topic: Topic = None,
     config: Config = None,
     bootstrap: Bootstrap = None,
     settings: Set = None,
@@ -175,7 +189,8 @@ def define(
     """Define an experiment before its data: check the file and publish it to the definitions topic."""
     from worker.experiment import service
 
-    found = service.define(settings_of(config, bootstrap, settings), file, topic=definitions_topic)
+    where = settings_of(config, bootstrap, settings)
+    found = service.define(where, file, topic=_topic(definitions_topic, where))
     text = f"{found.experiment_id}: defined as {found.key}; a change of what the figures depend on starts a new epoch"
     text += "; it is a DRAFT, which readers leave out" if found.is_draft else ""
     tell({"experiment_id": found.experiment_id, "key": found.key}, as_json=as_json, text=text)
@@ -185,7 +200,7 @@ def define(
 def rebuild(
     state: Annotated[Path, typer.Option("--state", help="SQLite file to rebuild from the topics.")],
     definition: Definitions = None,
-    definitions_topic: Topic = "experiments",
+    definitions_topic: Topic = None,
     outcomes_topic: Outcomes = "outcomes",
     include_test: Test = False,
     config: Config = None,
@@ -196,9 +211,10 @@ def rebuild(
     """Empty a state file and read the topics again.  Definitions and forgotten users are kept."""
     from worker.experiment import service
 
-    options = _options(definition, definitions_topic, outcomes_topic, state, include_test=include_test)
+    where = settings_of(config, bootstrap, settings)
+    options = _options(definition, _topic(definitions_topic, where), outcomes_topic, state, include_test=include_test)
     check_writable("--state", state)
-    found = service.rebuild(settings_of(config, bootstrap, settings), options)
+    found = service.rebuild(where, options)
     num_read = found.data_health.get("read", 0)
     tell({"state": str(state), "responses": num_read}, as_json=as_json, text=f"{state}: {num_read:,} responses read")
 
@@ -242,6 +258,11 @@ def _word(option: str, path: Path) -> str:
     if not word or any(character.isspace() for character in word):
         raise BadSettings(f"{option} {path}: want one word without spaces")
     return word
+
+
+def _topic(given: str | None, settings: "Settings") -> str:
+    """Return the topic of definitions: the one that workers follow, unless another is given; "" reads none."""
+    return (settings.experiments_topic or "experiments") if given is None else given
 
 
 def _options(

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -24,6 +24,9 @@ from worker.core.errors import BadSettings, MirrorstreamError, masked
 from worker.core.suggestions import did_you_mean
 from worker.core.topics.topic_patterns import is_pattern
 from worker.system import stopping
+
+if TYPE_CHECKING:
+    from worker.settings import Settings
 
 
 class Commands(TyperGroup):
@@ -58,7 +61,6 @@ app.command(epilog="Example: mirrorstream evaluate choices.jsonl --set engine=ch
 )
 app.command(epilog="Example: mirrorstream trace 0b5c6f9e-5a3e-4d6f-8f0c-2f6a5c1d7e90 --since 2026-11-29")(trace.trace)
 console = Console(stderr=True)
-COMPACTED = {"experiments": "ExperimentDefinition", "readouts": "ExperimentReadout"}  # one record per experiment
 DEMO_ENGINES = ("vllm", "choice-model")  # a remote server is not the demo's to start
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})  # what a write to standard output fails with on a full disk
 
@@ -215,6 +217,9 @@ def topics_create(
     partitions: Annotated[int, typer.Option(min=1, help="Partitions of each topic.")] = 12,
     replication: Annotated[int, typer.Option(help="Replicas; -1 is the broker's default.")] = -1,
     outcomes_topic: Annotated[str, typer.Option(help="Topic of real outcomes.")] = "outcomes",
+    definitions_topic: Annotated[
+        str | None, typer.Option(help="Topic of definitions; default: experiments_topic, or experiments.")
+    ] = None,
     config: Config = None,
     bootstrap: Bootstrap = None,
     settings: Set = None,
@@ -226,14 +231,22 @@ def topics_create(
     found = settings_of(config, bootstrap, settings)
     names = [topic for topic in found.input_topics if not is_pattern(topic)]
     names += [found.output_topic, found.dead_letter_topic, outcomes_topic]
-    topics = dict.fromkeys(names, partitions) | dict.fromkeys(COMPACTED, 1)
-    made = admin.create(found, topics, compacted=COMPACTED, replication=replication)
+    compacted = _compacted(found, definitions_topic)
+    topics = dict.fromkeys(names, partitions) | dict.fromkeys(compacted, 1)
+    made = admin.create(found, topics, compacted=compacted, replication=replication)
     there = admin.partitions(found)
     rows = [{"topic": name, "created": name in made, "partitions": there.get(name, topics[name])} for name in topics]
     lines = (
         f"{row['topic']}: {'created' if row['created'] else 'is there'}, {row['partitions']} partitions" for row in rows
     )
     tell(rows, as_json=as_json, text="\n".join(lines))
+
+
+def _compacted(settings: "Settings", definitions_topic: str | None = None) -> dict[str, str]:
+    """Return the topics with one record per experiment, and the schema of each."""
+    followed = settings.experiments_topic or "experiments"
+    definitions = dict.fromkeys([followed, definitions_topic or followed], "ExperimentDefinition")
+    return definitions | {settings.readouts_topic: "ExperimentReadout"}
 
 
 @schemas_app.command(
@@ -251,7 +264,7 @@ def schemas_register(
     inputs = found.input_topics if found.input_format == "avro" else []  # JSON needs none of ours
     subjects = {f"{topic}-value": "RecommendationImpression" for topic in inputs if not is_pattern(topic)}
     subjects |= {f"{found.output_topic}-value": "SimulatedResponse", "outcomes-value": "Outcome"}
-    subjects |= {f"{topic}-value": name for topic, name in COMPACTED.items()}
+    subjects |= {f"{topic}-value": name for topic, name in _compacted(found).items()}
     ids = registry.register(found.schema_registry_url, found.registry_access, subjects)
     tell(ids, as_json=as_json, text="\n".join(f"{subject}: id {number}" for subject, number in ids.items()))
 

@@ -19,6 +19,7 @@ from worker.core.pseudonyms import pseudonym
 from worker.core.records import Message, Record
 from worker.experiment.definition import DRAFT, Definition, as_record, check_known, load
 from worker.experiment.ingest import Records, Topics, catch_up, keep_up
+from worker.experiment.publish_readouts import ReadoutPublisher
 from worker.experiment.readout import Report
 from worker.experiment.report import assemble, compare_configurations
 from worker.experiment.report.assemble import Defaults, is_placebo
@@ -147,9 +148,20 @@ class Webhook:
     counts: Deliveries = field(default_factory=Deliveries)
 
 
+@dataclass(frozen=True, slots=True)
+class Readouts:
+    """Where readouts are published while a page is served, and the counts of that."""
+
+    topic: str
+    interval_s: float  # between two of one experiment whose verdicts are the same
+    counts: Deliveries = field(default_factory=Deliveries)
+
+
 @contextmanager
-def live(settings: KafkaClientSettings, options: Options, webhook: Webhook | None = None) -> Iterator[Live]:
-    """Update a state in a background thread while a page is served from it; send changes to a webhook.
+def live(
+    settings: KafkaClientSettings, options: Options, webhook: Webhook | None = None, readouts: Readouts | None = None
+) -> Iterator[Live]:
+    """Update a state in a background thread while a page is served from it; send changes to a webhook, and publish.
 
     If the reader fails, it interrupts the main thread and its error is raised here: a page that is no longer updated
     would look current.
@@ -162,8 +174,16 @@ def live(settings: KafkaClientSettings, options: Options, webhook: Webhook | Non
         reader = _ReaderThread(following, _records(settings, options, state))
         stack.callback(reader.end)
         reader.start()
+        opened = partial(_opened, options.state, options.defaults)
+        if readouts is not None:
+            send = partial(_publish, settings, readouts.topic, "ExperimentReadout")
+            publisher = ReadoutPublisher(
+                opened, send, readouts.topic,
+                interval_s=readouts.interval_s, counts=readouts.counts, is_ready=reader.caught_up,
+            )  # fmt: skip
+            stack.callback(publisher.end)
+            publisher.start()
         if webhook is not None:
-            opened = partial(_opened, options.state, options.defaults)
             watch = VerdictWatch(opened, webhook.sender, webhook.counts, reader.caught_up)
             stack.callback(watch.end)
             watch.start()

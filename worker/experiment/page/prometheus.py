@@ -11,6 +11,7 @@
     mirrorstream_experiment_records{kind}                              what the reader has read, and left out, by kind
     mirrorstream_experiment_page_{requests_total,seconds}{status}      requests that were answered, such as 2xx
     mirrorstream_experiment_webhook_{delivered_total,failures_total,pending}    with `--on-verdict-change` alone
+    mirrorstream_experiment_readouts_{published_total,failures_total,pending}   with `--readouts-topic` alone
 
 Names come from outside, so there is a bound on how many there are and on how long each is.  The current epoch is told.
 """
@@ -27,7 +28,7 @@ from worker.experiment.page.text import visible
 from worker.experiment.quality import ageing
 from worker.experiment.readout import Check, CheckState, Comparison, Readout, Report
 from worker.experiment.statistics.confidence import Verdict
-from worker.experiment.webhook.deliveries import Deliveries
+from worker.experiment.webhook.deliveries import Deliveries, Outgoing
 
 MAX_EXPERIMENTS = 200  # those with the newest events
 MAX_CANDIDATES = 20  # of an experiment, the best ones
@@ -58,15 +59,17 @@ class Requests:
         self._took_s.observe(seconds)
 
 
-def exposition(report: Report, deliveries: Deliveries | None = None, requests: Requests | None = None) -> bytes:
-    """Return the metrics of a report, of a webhook and of a page if there are, in Prometheus' text format."""
+def exposition(report: Report, deliveries: Outgoing | None = None, requests: Requests | None = None) -> bytes:
+    """Return the metrics of a report, of a page and of what is told outside, in Prometheus' text format."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Verdicts(report))
     registry.register(_Reading(report))
     if requests is not None:
         registry.register(requests.registry)
-    if deliveries is not None:
-        registry.register(_Webhook(deliveries))
+    if deliveries is not None and deliveries.webhook is not None:
+        registry.register(_Webhook(deliveries.webhook))
+    if deliveries is not None and deliveries.readouts is not None:
+        registry.register(_Readouts(deliveries.readouts))
     return generate_latest(registry)
 
 
@@ -173,6 +176,25 @@ class _Webhook(Collector):
         )  # fmt: skip
         yield GaugeMetricFamily(
             "mirrorstream_experiment_webhook_pending", "Changes of a verdict that the webhook does not know yet.",
+            value=self._counts.pending,
+        )  # fmt: skip
+
+
+class _Readouts(Collector):
+    def __init__(self, counts: Deliveries) -> None:
+        self._counts = counts
+
+    def collect(self) -> Iterator[Metric]:
+        yield CounterMetricFamily(
+            "mirrorstream_experiment_readouts_published", "Readouts that are in the topic of readouts.",
+            value=self._counts.delivered,
+        )  # fmt: skip
+        yield CounterMetricFamily(
+            "mirrorstream_experiment_readouts_failures", "Attempts to publish readouts that failed.",
+            value=self._counts.failures,
+        )  # fmt: skip
+        yield GaugeMetricFamily(
+            "mirrorstream_experiment_readouts_pending", "Readouts that are due and not in the topic yet.",
             value=self._counts.pending,
         )  # fmt: skip
 

@@ -1,10 +1,20 @@
-"""What happened to changes that were to be told, for the metrics of the page."""
+"""What happened to what was to be told outside, for the metrics of the page."""
+
+from dataclasses import dataclass
 
 
 class Deliveries:
-    """Counts what happened to changes, for the metrics of the page; written by one thread."""
+    """Counts what happened to what was to be told; written by one thread."""
 
     def __init__(self) -> None:
         self.delivered = 0
         self.failures = 0
-        self.pending = 0  # changes that the receiver does not know yet
+        self.pending = 0  # what the receiver does not know yet
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """The counts of each way out; None where it is not used."""
+
+    webhook: Deliveries | None = None
+    readouts: Deliveries | None = None
