@@ -72,6 +72,13 @@ CASES = [
     Case("BreakerOpen", 10, of("breaker_open", "1x60"), of("breaker_open", "0x60"), early=4),
     Case("MessagesRefused", 30, of("refusals_total", "0x25 1x30", f'{OF}, reason="too_large"'),
          of("refusals_total", "1x60", f'{OF}, reason="too_large"')),
+    Case("DefinitionsRefused", 30, of("followed_records_total", "0x25 1x30", f'{OF}, topic="e", result="refused"'),
+         of("followed_records_total", "0x25 1x30", f'{OF}, topic="e", result="taken"')
+         | of("followed_records_total", "1x60", f'{OF}, topic="e", result="refused"')),
+    Case("DefinitionsRefused", 30, of("followed_records_total", "_x20 3x30", f'{OF}, topic="e", result="refused"'),
+         of("followed_records_total", "_x20 0x30", f'{OF}, topic="e", result="refused"')),
+    Case("ReadoutsNotPublished", 30, of("experiment_readouts_pending", "1x60", ""),
+         of("experiment_readouts_pending", "0x60", ""), early=14),
     Case("UnreadableBatch", 10, of("unreadable_partitions", "1x60"), of("unreadable_partitions", "0x60"), early=4),
     Case("AnswersMissing", 40, each("responses_total", "status", {"TIMEOUT": "0+2x60", "OK": "0+98x60"}),
          each("responses_total", "status", {"IDENTICAL": "0+50x60", "OK": "0+50x60"})),

@@ -245,3 +245,41 @@ def test_the_brokers_ca_is_beside_the_users_secret(chart: helm_python.Chart) -> 
     }
     (config,) = (o for o in objects if o["kind"] == "ConfigMap" and o["metadata"]["name"] == "rel-mirrorstream")
     assert yaml.safe_load(config["data"]["config.yaml"])["kafka_secrets"] == "/etc/mirrorstream/kafka"
+
+
+@pytest.mark.parametrize(
+    ("config", "page", "compacted", "published"),
+    [
+        ({}, {}, {"experiments"}, ""),
+        ({"experiments_topic": "defs"}, {}, {"defs", "readouts"}, "readouts"),
+        ({"experiments_topic": "defs", "readouts_topic": "told"}, {}, {"defs", "told"}, "told"),
+        ({}, {"readoutsTopic": "told"}, {"experiments", "told"}, "told"),
+        ({"experiments_topic": "defs"}, {"definitionsTopic": "mine", "readoutsTopic": "told"},
+         {"defs", "readouts", "mine", "told"}, "told"),
+    ],
+)  # fmt: skip
+def test_topics_that_steer_exist_with_rights_and_the_page_publishes_to_them(
+    chart: helm_python.Chart, config: dict[str, str], page: dict[str, str], compacted: set[str], published: str
+) -> None:
+    """By the operator or by the Job, for the topics that workers follow and for those that the page has of its own."""
+    values = set_values(next(path for path in SETS if set_name(path) == "strimzi"))
+    values["config"] |= config
+    values["experiment"] |= page
+    values["topics"]["job"] = {"enabled": True}
+    objects = rendered(chart, values)
+    specs = {o["spec"]["topicName"]: o["spec"] for o in objects if o["kind"] == "KafkaTopic"}
+    assert {name for name, one in specs.items() if one["config"].get("cleanup.policy") == "compact"} == compacted
+    assert all(specs[name]["partitions"] == 1 for name in compacted)
+    (user,) = (o for o in objects if o["kind"] == "KafkaUser")
+    acls = [one for one in user["spec"]["authorization"]["acls"] if one["resource"]["type"] == "topic"]
+    rights = {one["resource"]["name"]: set(one["operations"]) for one in acls}
+    assert len(rights) == len(acls)
+    followed = {config.get("readouts_topic", "readouts")} if "experiments_topic" in config else set()
+    for name in compacted:
+        read = {"Read"} if name != published or name in followed else set()
+        assert rights[name] == {"Describe"} | read | ({"Write"} if name == published else set())
+    args = {kind: next(o for o in objects if o["kind"] == kind and named in o["metadata"]["name"])["spec"]["template"]
+            ["spec"]["containers"][0]["args"] for kind, named in (("Deployment", "experiment"), ("Job", "topics"))}  # fmt: skip
+    told = [one for one in args["Deployment"] if one.startswith("--readouts-topic")]
+    assert told == ([f"--readouts-topic={published}"] if published else [])
+    assert told == [one for one in args["Job"] if one.startswith("--readouts-topic")]

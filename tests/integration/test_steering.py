@@ -1,11 +1,14 @@
 """Workers obey definitions on a real Kafka: within 2 s, under kills, whatever happens to the topics."""
 
+import json
 import time
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
+from tests.integration.test_experiment import serving
 from tests.integration.test_topics import make, make_anew
-from tests.support.answered import encoder
+from tests.support.answered import encoder, records_of, responses, send as send_answers
 from tests.support.events import START_US, event_id, impression
 from tests.support.harness import Stage, Worker, send, send_raw
 from tests.support.judge import Judge
@@ -168,3 +171,35 @@ def test_asking_ends_with_a_final_verdict_and_goes_on_when_that_is_taken_back(st
         assert worker.stop() == 0
     assert set(asked(judge)) == {event_id(number) for number in (*range(10), *range(20, 30))}
     assert took_s < patience(OBEYED_S)
+
+
+def test_a_page_that_is_served_publishes_verdicts_and_workers_end_asking(
+    stage: Stage, judge: Judge, tmp_path: Path
+) -> None:
+    """Without a job beside it: `experiment serve` publishes to the topic that the workers follow."""
+    stage.create(partitions=1)
+    for name in topics(stage).values():
+        stage.create_topic(name)
+    define(stage, stop_when_decided=True)
+    words = ("--readouts-topic", topics(stage)["readouts_topic"], "--readouts-interval-s", "1",
+             "--definitions-topic", topics(stage)["experiments_topic"], "--state", str(tmp_path / "state.db"))  # fmt: skip
+    later_us = (time.time_ns() // 1_000) + 3_600_000_000  # after the definition, so that it is not exploratory
+    with stage.worker(**topics(stage), calibration_share=0.0) as worker:
+        worker.until_ready()
+        send(stage, map(impression, range(10)))
+        worker.until(lambda: judge_has(judge, 10), "answers")
+        own = judge.answers()[0]["provenance"]
+        with serving(stage, tmp_path / "serve.log", *words):
+            send_answers(stage.bootstrap, stage.responses, (
+                json.loads(json.dumps(one).replace('"candidate"', '"shadow"'))
+                | {"occurred_at": later_us + at, "provenance": own}
+                for at, one in enumerate(responses(2_000, effect=0.3))
+            ))  # fmt: skip
+            obeyed(worker, decided=1)
+        send(stage, map(impression, range(10, 20)))
+        until_done(worker, 20)
+        assert worker.metric("records_skipped_total") == 10
+        assert worker.stop() == 0
+    last = records_of(stage.bootstrap, topics(stage)["readouts_topic"], "ExperimentReadout")[-1]
+    assert (last["exploratory"], last["verdict"]) == (False, "CANDIDATE_PREFERRED")
+    assert "Traceback" not in (tmp_path / "serve.log").read_text()

@@ -220,6 +220,7 @@ def topics_create(
     definitions_topic: Annotated[
         str | None, typer.Option(help="Topic of definitions; default: experiments_topic, or experiments.")
     ] = None,
+    readouts_topic: Annotated[str | None, typer.Option(help="Topic of readouts; default: readouts_topic.")] = None,
     config: Config = None,
     bootstrap: Bootstrap = None,
     settings: Set = None,
@@ -231,7 +232,7 @@ def topics_create(
     found = settings_of(config, bootstrap, settings)
     names = [topic for topic in found.input_topics if not is_pattern(topic)]
     names += [found.output_topic, found.dead_letter_topic, outcomes_topic]
-    compacted = _compacted(found, definitions_topic)
+    compacted = _compacted(found, definitions_topic, readouts_topic)
     topics = dict.fromkeys(names, partitions) | dict.fromkeys(compacted, 1)
     made = admin.create(found, topics, compacted=compacted, replication=replication)
     there = admin.partitions(found)
@@ -242,11 +243,12 @@ def topics_create(
     tell(rows, as_json=as_json, text="\n".join(lines))
 
 
-def _compacted(settings: "Settings", definitions_topic: str | None = None) -> dict[str, str]:
-    """Return the topics with one record per experiment, and the schema of each."""
-    followed = settings.experiments_topic or "experiments"
-    definitions = dict.fromkeys([followed, definitions_topic or followed], "ExperimentDefinition")
-    return definitions | {settings.readouts_topic: "ExperimentReadout"}
+def _compacted(settings: "Settings", definitions: str | None = None, readouts: str | None = None) -> dict[str, str]:
+    """Return the topics with one record per experiment, those that a reader has of its own too: schemas by topic."""
+    ours, told = settings.experiments_topic or "experiments", settings.readouts_topic
+    return dict.fromkeys([ours, definitions or ours], "ExperimentDefinition") | dict.fromkeys(
+        [told, readouts or told], "ExperimentReadout"
+    )
 
 
 @schemas_app.command(

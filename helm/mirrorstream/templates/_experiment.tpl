@@ -20,8 +20,11 @@ spec:
         - "--host=::"
         - --port=8090
         - --state=/var/lib/mirrorstream/experiments.db
-        - --definitions-topic={{ $page.definitionsTopic }}
+        - --definitions-topic={{ include "mirrorstream.definitionsTopic" . }}
         - --outcomes-topic={{ $page.outcomesTopic }}
+        {{- with include "mirrorstream.readoutsTopic" . }}
+        - --readouts-topic={{ . }}
+        {{- end }}
         {{- if $page.existingSecret }}
         - --token-file=/etc/mirrorstream/experiment/token
         {{- else }}
@@ -129,4 +132,15 @@ spec:
 {{- if include "mirrorstream.hasKafkaSecrets" . }}{{ $_ := set $config "kafka_secrets" "/etc/mirrorstream/kafka" }}{{ end }}
 {{- include "mirrorstream.mountedFiles" (list . $config) }}
 {{- toYaml $config }}
+{{- end }}
+
+{{- /* The topic of definitions that the page reads: the one that workers follow, unless another is named. */}}
+{{- define "mirrorstream.definitionsTopic" -}}
+{{- .Values.experiment.definitionsTopic | default .Values.config.experiments_topic | default "experiments" }}
+{{- end }}
+
+{{- /* The topic that the page publishes readouts to; empty if nobody names one and no worker follows definitions. */}}
+{{- define "mirrorstream.readoutsTopic" -}}
+{{- $followed := ternary "readouts" "" (not (empty .Values.config.experiments_topic)) }}
+{{- .Values.experiment.readoutsTopic | default .Values.config.readouts_topic | default $followed }}
 {{- end }}
