@@ -142,6 +142,8 @@ def test_a_worker_without_the_topic_of_definitions_goes_on_and_obeys_it_once_it_
         make_anew(stage, name)
         define(stage, state="STOPPED")
         obeyed(worker, running=0)
+        assert f"topic {name} was recreated; what it says now replaces what was known of it" in worker.log
+        assert "on_data_loss" not in worker.log
         send(stage, map(impression, range(10, 20)))
         until_done(worker, 20)
         assert worker.metric("records_skipped_total") == 10
@@ -181,8 +183,10 @@ def test_a_page_that_is_served_publishes_verdicts_and_workers_end_asking(
     for name in topics(stage).values():
         stage.create_topic(name)
     define(stage, stop_when_decided=True)
-    words = ("--readouts-topic", topics(stage)["readouts_topic"], "--readouts-interval-s", "1",
-             "--definitions-topic", topics(stage)["experiments_topic"], "--state", str(tmp_path / "state.db"))  # fmt: skip
+    words = (
+        "--readouts-topic", topics(stage)["readouts_topic"], "--readouts-interval-s", "1",
+        "--definitions-topic", topics(stage)["experiments_topic"], "--state", str(tmp_path / "state.db"),
+    )  # fmt: skip
     later_us = (time.time_ns() // 1_000) + 3_600_000_000  # after the definition, so that it is not exploratory
     with stage.worker(**topics(stage), calibration_share=0.0) as worker:
         worker.until_ready()

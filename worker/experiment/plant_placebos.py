@@ -14,9 +14,10 @@ from contextlib import closing, suppress
 from worker.core.errors import BadSettings, Poison
 from worker.core.records import Impression, Item, Message, Record, Role
 from worker.core.seeding import unit
+from worker.core.steering.placebo_ids import Placebo
 from worker.core.topics.topic_patterns import is_pattern
 from worker.experiment.definition import check_known
-from worker.experiment.quality.placebos import Placebo, placebo
+from worker.experiment.quality.placebos import placebo
 from worker.kafka import admin, registry
 from worker.kafka.follower import Following, Reached
 from worker.settings import input_forms

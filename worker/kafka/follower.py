@@ -47,8 +47,9 @@ class Following:
     """Reads topics from `start.positions`, or from the beginning without a position; not thread-safe.
 
     New partitions and recreated topics are looked for every `look_s` seconds.  `group` names the consumer; it joins
-    nothing.  The constructor raises `Retryable` if Kafka does not answer, `Fatal` if a topic was recreated and
-    `on_data_loss` is stop.
+    nothing.  `is_replaced`: a recreated topic is read from its start whatever `on_data_loss` is, since it replaces what
+    was read before.  The constructor raises `Retryable` if Kafka does not answer, `Fatal` if a topic was recreated,
+    `on_data_loss` is stop and it is not to be replaced.
     """
 
     def __init__(
@@ -59,7 +60,9 @@ class Following:
         *,
         group: str | None = None,
         look_s: float = LOOK_S,
+        is_replaced: bool = False,
     ) -> None:
+        self._is_replaced = is_replaced
         self._settings, self._topics = settings, tuple(dict.fromkeys(topics))
         admin.metadata(settings)  # which says why where nobody answers; the questions below only say that
         self._topic_ids = TopicIds(AdminQueries(settings))
@@ -184,16 +187,21 @@ class Following:
         self._looked_s = time.monotonic()
 
     def _take_anew(self, topic: str, new_id: str) -> None:
-        """Read a recreated topic from its start.  Raises `Fatal` if `on_data_loss` is stop."""
+        """Read a recreated topic from its start.  Raises `Fatal` if `on_data_loss` is stop and it is not replaced."""
         problem = (
             f"topic {topic} was recreated: its id is {new_id}, read before was {self._ids.get(topic) or 'another one'}"
         )
-        if self._settings.on_data_loss == "stop":
+        if self._is_replaced:
+            log.warning(
+                "topic %s was recreated; what it says now replaces what was known of it, once all is read", topic
+            )
+        elif self._settings.on_data_loss == "stop":
             raise Fatal(
                 f"{problem}; reading stops: on_data_loss=skip reads the new topic from its start and keeps what was"
                 " counted, `experiment rebuild` counts only what exists now"
             )
-        log.warning("%s; reading it from its start (on_data_loss=skip)", problem)
+        else:
+            log.warning("%s; reading it from its start (on_data_loss=skip)", problem)
         self._next = {one: offset for one, offset in self._next.items() if one.topic != topic}
         self._made_anew.append(topic)
 

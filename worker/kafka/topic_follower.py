@@ -50,7 +50,7 @@ class TopicFollower:
         is_optional: bool = False,
     ) -> None:
         self._is_optional = is_optional
-        self._settings = settings.model_copy(update={"on_data_loss": "skip"})  # a recreated topic is read anew
+        self._settings = settings
         self._topic, self._take, self._watch = topic, take, watch
         self._following: Following | None = None
         self._undone: Followed | None = None
@@ -102,7 +102,9 @@ class TopicFollower:
         """Take what comes next; return True at the end of the topic."""
         if self._following is None:
             group = client.topics_group(self._settings)  # one that a worker may read; nothing is committed
-            self._following = Following(self._settings, [self._topic], Reached({}), group=group, look_s=LOOK_S)
+            self._following = Following(
+                self._settings, [self._topic], Reached({}), group=group, look_s=LOOK_S, is_replaced=True
+            )
             self._undone = Followed((), made_anew=True, at_end=False)  # what another reader knew is read again
         if self._undone is None or not self._undone.records:
             anew = self._undone is not None and self._undone.made_anew

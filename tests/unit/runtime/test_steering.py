@@ -7,6 +7,7 @@ import pytest
 from worker.core.errors import BadSettings, Retryable
 from worker.core.records import Partition, Record
 from worker.core.steering.followed import Followed, Taken
+from worker.runtime import steering
 from worker.runtime.steering import ByExperiment
 
 
@@ -18,6 +19,8 @@ def read(found: Record, before: Mapping[str, str]) -> tuple[str, str]:
     text = (found.value or b"").decode()
     if text == "broken":
         raise BadSettings("draws: want 1 to 64")
+    if text == "odd":
+        raise RecursionError("too deep")
     if text == "away":
         raise Retryable("the registry does not answer")
     return (found.key or b"").decode(), f"{before.get((found.key or b'').decode(), '')}{text}"
@@ -26,6 +29,10 @@ def read(found: Record, before: Mapping[str, str]) -> tuple[str, str]:
 def table() -> tuple[ByExperiment[str], list[Taken]]:
     counts: list[Taken] = []
     return ByExperiment(read, counts.append), counts
+
+
+def by_value(found: Record, _: Mapping[str, str]) -> tuple[str, str]:
+    return (found.value or b"").decode(), "1"
 
 
 def batch(*records: Record, anew: bool = False, end: bool = True) -> Followed:
@@ -64,3 +71,28 @@ def test_nothing_is_taken_or_counted_twice_while_the_registry_is_away() -> None:
     with pytest.raises(Retryable):
         known.take(batch(record("a", "1"), record("b", "away")))
     assert (known.values, counts) == ({}, [])
+
+
+def test_a_record_that_fails_in_a_way_that_nobody_thought_of_stops_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    known, counts = table()
+    known.take(batch(record("a", "odd"), record("b", "1")))
+    assert (known.values, counts) == ({"b": "1"}, [Taken.REFUSED, Taken.TAKEN])
+    assert "RecursionError('too deep')" in caplog.text
+
+
+def test_a_tombstone_removes_what_its_key_had_whatever_the_key_looks_like() -> None:
+    """Serialisers of other producers write keys as JSON or Avro."""
+    known = ByExperiment(by_value, lambda _: None)
+    known.take(batch(record('"shelf"', "shelf"), record("page", "page")))
+    known.take(batch(record('"shelf"', None), record("page", None)))
+    assert known.values == {}
+
+
+def test_there_is_a_bound_on_experiments(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """Those that are known go on to change; the others are refused, with a line each."""
+    monkeypatch.setattr(steering, "MAX_EXPERIMENTS", 2)
+    known, counts = table()
+    known.take(batch(*(record(name, "1") for name in ("a", "b", "c", "a"))))
+    assert known.values == {"a": "11", "b": "1"}
+    assert counts == [Taken.TAKEN, Taken.TAKEN, Taken.REFUSED, Taken.TAKEN]
+    assert "2 experiments are known; want no more" in caplog.text

@@ -7,6 +7,8 @@ The interval is valid at every look, so the first final verdict ends asking.  La
 move it a little afterwards: one readout without a verdict is not believed, the second is (hysteresis), and one that
 must not be trusted at once.  A reader that is away says nothing, so nothing changes.  A verdict holds for the
 configuration and the definition that it is about, and for no other.
+
+The order of the topic counts, not the readers' clocks: a verdict of a clock that was ahead could never be taken back.
 """
 
 from collections.abc import Mapping
@@ -65,11 +67,11 @@ def read_readout(record: Mapping[str, object]) -> LastReadout:
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """The last word of the readout on one experiment; `readout` is the newest that was final, if `has_ended`."""
+    """The last word of the readout on one experiment; `readout` is the last that was final, if `has_ended`."""
 
     readout: LastReadout
     has_ended: bool
-    heard_at: int  # of the newest readout, microseconds
+    heard_at: int  # `produced_at` of the last readout
     doubts: int = 0  # readouts since the final one that were not
 
     def holds(self, *, config_fingerprint: str, definition_digest: str, candidates: tuple[str, ...]) -> bool:
@@ -83,9 +85,9 @@ class Decided:
 
 
 def heard(before: Decided | None, readout: LastReadout) -> Decided:
-    """Return what holds after one more readout; one that is not newer changes nothing."""
+    """Return what holds after one more readout; the same one again, as a producer may repeat it, changes nothing."""
     at = readout.produced_at
-    if before is not None and at <= before.heard_at:
+    if before is not None and at == before.heard_at:
         return before
     if readout.is_final:
         return Decided(readout, has_ended=True, heard_at=at)

@@ -20,6 +20,7 @@ from worker.core.simulation.response_builder import Setup
 from worker.core.simulation.sampling import Sampling, Skip
 from worker.core.steering.decided import Decided
 from worker.core.steering.orders import Orders
+from worker.core.steering.placebo_ids import experiment_of
 
 MAX_PLANS = 1_000  # that are remembered; more are made again
 
@@ -33,7 +34,7 @@ class Steering:
 
     def of(self, experiment_id: str) -> Orders | None:
         """Return the orders of an experiment, or of the one that a placebo belongs to; None without a definition."""
-        return self.orders.get(experiment_id) or self.orders.get(experiment_id.rpartition("~")[0])
+        return self.orders.get(experiment_id) or self.orders.get(experiment_of(experiment_id))
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,12 +17,12 @@ the readout reads it like any other.  Parity has no right answer: a ranker puts 
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from enum import StrEnum
 from uuid import UUID, uuid5
 
 from worker.core.records import MAX_ID, Experiment, Impression, Item, PropensityKind, Role, Slate
 from worker.core.seeding import digest
 from worker.core.simulation.questions import Depths
+from worker.core.steering.placebo_ids import Placebo
 from worker.experiment.readout import Check, CheckState
 from worker.experiment.statistics.confidence import EVEN, MIN_USERS, Estimate, Interval
 
@@ -30,14 +30,6 @@ LEAST_LOSS = 0.01  # of the duel share: who loses less to random unpopular items
 LEAST_ITEMS = 2  # of a slate that can be split
 _SAME = 1e-9  # a mean this close to 0.5 is 0.5 for every user
 _NAMESPACE = UUID("6f0e9f0e-3a3b-5c0e-9d53-2f6f2f5d8c11")  # of the event ids that are made here
-
-
-class Placebo(StrEnum):
-    """The kinds of placebo."""
-
-    SPLIT = "split"
-    DECOY = "decoy"
-    PARITY = "parity"
 
 
 def placebo(

@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
+from worker.core.steering.placebo_ids import Placebo
 from worker.experiment import wording
 from worker.experiment.definition import Definition
 from worker.experiment.metrics import DUEL_SHARE
 from worker.experiment.quality.defined import Stated
-from worker.experiment.quality.placebos import Placebo
 from worker.experiment.readout import (
     Epoch,
     KeptBacktest,

@@ -8,10 +8,11 @@ placebos of the experiment     does the engine find differences whose direction 
 import sqlite3
 from collections.abc import Iterator, Sequence
 
+from worker.core.steering.placebo_ids import Placebo
 from worker.experiment.metrics import DUEL_SHARE, slate_metrics
 from worker.experiment.quality import checks as trust
 from worker.experiment.quality.absent_slates import NAME as CANDIDATE_SLATES, Served, absent_slates
-from worker.experiment.quality.placebos import Placebo, placebo_check
+from worker.experiment.quality.placebos import placebo_check
 from worker.experiment.readout import Check, CheckState
 from worker.experiment.report.asked import AskedUsers, ByMetric
 from worker.experiment.statistics.confidence import not_identified

@@ -77,6 +77,9 @@ def plan_of(*given: Orders, **more: Any) -> QuestionPlan:
         ({"state": "STOPPED"}, {"experiment": "other"}, None),
         ({"state": "STOPPED"}, {"experiment": None}, None),
         ({"state": "STOPPED"}, {"experiment": "exp~decoy"}, Skip.NOT_RUNNING),
+        ({"state": "STOPPED"}, {"experiment": "exp~v2"}, None),  # an experiment of its own, no placebo
+        ({"state": "STOPPED"}, {"experiment": "exp-2"}, None),
+        ({"state": "STOPPED"}, {"experiment": "ex"}, None),
         ({"state": "STOPPED"}, {"is_test": True}, Skip.TEST),
     ],
 )
@@ -239,9 +242,14 @@ def test_a_final_verdict_ends_asking_and_can_be_taken_back(verdicts: list[str], 
     assert DOUBTS == 2
 
 
-def test_only_newer_readouts_count() -> None:
-    """One that comes again, as of a topic that is read again, is no second doubt."""
-    assert after(says(PREFERRED, at=5), says(OPEN, at=6), says(OPEN, at=6), says(OPEN, at=3)).has_ended
+def test_a_readout_that_comes_again_is_no_second_doubt() -> None:
+    assert after(says(PREFERRED, at=5), says(OPEN, at=6), says(OPEN, at=6)).has_ended
+
+
+def test_a_verdict_of_a_reader_whose_clock_was_ahead_can_be_taken_back() -> None:
+    year_us = 365 * 86_400 * 1_000_000
+    assert not after(says(PREFERRED, at=year_us), says(OPEN, at=6), says(OPEN, at=7)).has_ended
+    assert not after(says(PREFERRED, at=year_us), says(DISTRUSTED, at=6)).has_ended
 
 
 def test_every_candidate_has_to_be_decided() -> None:

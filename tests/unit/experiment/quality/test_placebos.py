@@ -11,8 +11,9 @@ from worker.core.seeding import unit
 from worker.core.simulation.draws import by_option
 from worker.core.simulation.questions import Depths, Kind, Option, Question, Status, plan, presented_orders
 from worker.core.simulation.uncertainty import duel_share
+from worker.core.steering.placebo_ids import Placebo
 from worker.experiment.quality.checks import Profile, by_slot, position_profile
-from worker.experiment.quality.placebos import Placebo, placebo, placebo_check
+from worker.experiment.quality.placebos import placebo, placebo_check
 from worker.experiment.statistics.confidence import Estimate, Interval, estimate
 
 USERS, SLATE, CATALOGUE = 400, 7, 300
