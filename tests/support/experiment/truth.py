@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from worker.bench.price.truth import Engine, Flags, Floats, Ints, Log, World, duel_shares, generate
+from worker.bench.price.truth import Flags, Floats, Ints, Log, LogitEngine as Engine, World, duel_shares, generate
 
 __all__ = ["Effects", "Engine", "Flags", "Floats", "Ints", "Log", "World", "duel_shares", "effects", "generate"]
 

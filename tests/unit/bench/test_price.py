@@ -10,11 +10,11 @@ import pytest
 from tests.support.experiment.made import AT_US, answers
 from tests.support.experiment.written import responses
 from worker.bench.price import __main__ as command
-from worker.bench.price.designs import DESIGNS, Planned, Readout, Wanted, plans, run, shift_for
-from worker.bench.price.report import Speed
+from worker.bench.price.designs import DESIGNS, Planned, WantedPrice, WatchedReadout, plans, run, shift_for
+from worker.bench.price.report import GpuSpeed
 from worker.bench.price.simulate import Results, per_verdict, rate, simulate, used, verdict_ratio
 from worker.bench.price.tokens import Used, Way, measured
-from worker.bench.price.truth import Engine, Log, World, duel_shares, generate
+from worker.bench.price.truth import Log, LogitEngine, World, duel_shares, generate
 from worker.core.simulation.question_set import DUEL_SHARE
 from worker.engines import tokens
 from worker.engines.model_files import model_path
@@ -25,11 +25,11 @@ from worker.experiment.store.database import State
 from worker.settings import prompt_profiles
 
 WORLD = World(users=300, pool=10, slate=5, max_visits=5)
-WANTED = Wanted(world=replace(WORLD, shift=0.6), engine=Engine(temperature=0.5, noise=1.0), pilot_users=4_000)
+WANTED = WantedPrice(world=replace(WORLD, shift=0.6), engine=LogitEngine(temperature=0.5, noise=1.0), pilot_users=4_000)
 ONE_EACH = dict.fromkeys(Way, Used(computed=1, written=1, passes=2))
 
 
-def whole_readout(log: Log, engine: Engine, *, planned_users: int) -> Verdict:
+def whole_readout(log: Log, engine: LogitEngine, *, planned_users: int) -> Verdict:
     """Return the verdict of responses as the topics carry them, by everything that a reader runs."""
     state = State()
     state.define(Definition("exp", AT_US, "control", ("candidate",), planned_users=planned_users))
@@ -42,10 +42,10 @@ def whole_readout(log: Log, engine: Engine, *, planned_users: int) -> Verdict:
 @pytest.mark.parametrize("shift", [0.0, 0.3, 0.6, -0.5])
 @pytest.mark.parametrize("seed", [1, 2])
 def test_the_bench_decides_as_the_whole_readout_does(shift: float, seed: int) -> None:
-    engine, wanted = Engine(temperature=0.5), replace(WANTED, engine=Engine(temperature=0.5), draws=1)
+    engine, wanted = LogitEngine(temperature=0.5), replace(WANTED, engine=LogitEngine(temperature=0.5), draws=1)
     log = generate(replace(WORLD, shift=shift), seed=seed)
     shares = duel_shares(log, engine.letters(engine.beliefs(log, seed=1), log.in_a | log.in_b, order=None))
-    readout = Readout(log, shares, wanted, Planned(DUEL_SHARE, 0.0, 0.0, 300))
+    readout = WatchedReadout(log, shares, wanted, Planned(DUEL_SHARE, 0.0, 0.0, 300))
     assert readout.verdict(log.user.size) is whole_readout(log, engine, planned_users=300)
 
 
@@ -109,7 +109,7 @@ def test_tokens_of_the_ways_to_ask_about_an_event() -> None:
 
 def test_gpu_seconds_and_money() -> None:
     tokens_used = Used(computed=7_200_000, cached=1, written=3_600)
-    speed = Speed(prefill=2_000, written=1, gpu_hour=3.0)
+    speed = GpuSpeed(prefill=2_000, written=1, gpu_hour=3.0)
     assert speed.seconds(tokens_used) == 7_200
     assert speed.money(tokens_used) == 6.0
     assert replace(speed, gpu_hour=None).money(tokens_used) is None

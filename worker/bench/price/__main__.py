@@ -11,11 +11,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from worker.bench.price.designs import Wanted, shift_for
-from worker.bench.price.report import Priced, Speed, as_json, render
+from worker.bench.price.designs import WantedPrice, shift_for
+from worker.bench.price.report import GpuSpeed, Priced, as_json, render
 from worker.bench.price.simulate import simulate
 from worker.bench.price.tokens import Used, Way, measured
-from worker.bench.price.truth import Engine, World
+from worker.bench.price.truth import LogitEngine, World
 from worker.bench.report import HEIGHT, WIDTH
 from worker.engines import tokens
 from worker.engines.model_files import model_path
@@ -79,8 +79,8 @@ def main() -> int:
         pool=2 * asked.slate, catalogue=48 * asked.slate, slate=asked.slate, max_visits=asked.max_visits,
         triggered=asked.differing,
     )  # fmt: skip
-    engine = Engine(temperature=asked.temperature, noise=asked.noise)
-    wanted = Wanted(
+    engine = LogitEngine(temperature=asked.temperature, noise=asked.noise)
+    wanted = WantedPrice(
         world=world,
         engine=engine,
         draws=asked.draws,
@@ -92,7 +92,7 @@ def main() -> int:
     wanted = replace(wanted, world=replace(world, shift=shift_for(wanted, asked.effect)))
     results = simulate(wanted, runs=asked.runs, seed=asked.seed, say=say)
     speed = (
-        Speed(asked.prefill_tokens_per_s, asked.written_tokens_per_s, asked.gpu_hour)
+        GpuSpeed(asked.prefill_tokens_per_s, asked.written_tokens_per_s, asked.gpu_hour)
         if asked.prefill_tokens_per_s
         else None
     )

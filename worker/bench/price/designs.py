@@ -16,11 +16,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cache
 from math import ceil
+from statistics import fmean
 
 import numpy as np
 
 from worker.bench.price.tokens import REFERENCE_DRAWS, Way
-from worker.bench.price.truth import Engine, Flags, Floats, Ints, Log, World, duel_shares, generate
+from worker.bench.price.truth import Flags, Floats, Ints, Log, LogitEngine, World, duel_shares, generate
 from worker.core.simulation.question_set import DUEL_SHARE, QuestionSet, WantedQuestions
 from worker.core.steering.decided import FINAL, Decided, heard, read_readout
 from worker.experiment.metrics import METRICS
@@ -35,15 +36,17 @@ from worker.experiment.store.sums import UNIT
 
 SLATE_METRIC = "reciprocal_rank"  # how high the choice stands in its own list: what a SLATE says of a ranker
 DESIGNS = ("reference", "slates", "duels", "stopped")
+EFFECT_PILOTS = 10  # of pilot_users each: the effect must be known better than the sd
+MAX_SHIFT = 4.0  # the candidate sees nearly all of the utility
 CALIBRATION_SHARE = 0.05  # the worker's default
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class WantedPrice:
     """What is simulated: the world with its effect, the simulated user, and the errors that are allowed."""
 
     world: World
-    engine: Engine
+    engine: LogitEngine
     draws: int = 2
     alpha: float = 0.05
     power: float = 0.8
@@ -62,7 +65,7 @@ class Planned:
 
 
 @dataclass(frozen=True, slots=True)
-class Ran:
+class PricedRun:
     """One experiment by one design."""
 
     verdict: Verdict
@@ -71,33 +74,40 @@ class Ran:
     asked: Mapping[Way, int]  # events by the way in which they were asked about
 
 
-def plans(wanted: Wanted) -> dict[str, Planned]:
+def plans(wanted: WantedPrice) -> dict[str, Planned]:
     """Return the plan of each design."""
     log = generate(replace(wanted.world, users=wanted.pilot_users), seed=0)
     a, b = (_means(log, _ranks(log, wanted, REFERENCE_DRAWS, seed=seed, b=bool(seed))) for seed in (0, 1))
-    slates, duels = (_means(log, _values(log, wanted, metric, seed=2)) for metric in (SLATE_METRIC, DUEL_SHARE))
-    duel = _always_valid(wanted, DUEL_SHARE, duels)
-    effect, sd = float(b.mean() - a.mean()), float(np.sqrt(a.var() + b.var()))
+    sd, effect = float(np.sqrt(a.var() + b.var())), effect_of(wanted, SLATE_METRIC)
     reference = Planned(SLATE_METRIC, effect, sd, 2 * _fixed(wanted, effect, sd))
-    return dict(zip(DESIGNS, (reference, _always_valid(wanted, SLATE_METRIC, slates), duel, duel), strict=True))
+    slates, duels = (_always_valid(wanted, log, metric) for metric in (SLATE_METRIC, DUEL_SHARE))
+    return dict(zip(DESIGNS, (reference, slates, duels, duels), strict=True))
 
 
-def _fixed(wanted: Wanted, effect: float, sd: float) -> int:
+def effect_of(wanted: WantedPrice, metric: str) -> float:
+    """Return how far the mean user is from a tie, from one event of each of many: visits do not depend on taste."""
+    world = replace(wanted.world, users=wanted.pilot_users, max_visits=1)
+    logs = (generate(world, seed=seed) for seed in range(1, EFFECT_PILOTS + 1))
+    return fmean(float(_values(log, wanted, metric, seed=3).mean()) for log in logs) - METRICS[metric].null
+
+
+def _fixed(wanted: WantedPrice, effect: float, sd: float) -> int:
     """Return the users of each arm that a test at one look needs (two-sided; normal approximation)."""
     from scipy.special import ndtri
 
     return ceil((float(ndtri(1 - wanted.alpha / 2) + ndtri(wanted.power)) * sd / effect) ** 2)
 
 
-def _always_valid(wanted: Wanted, metric: str, values: Floats) -> Planned:
+def _always_valid(wanted: WantedPrice, log: Log, metric: str) -> Planned:
     """Return the plan as `mirrorstream experiment plan` makes it."""
-    of, effect, sd = METRICS[metric], float(values.mean() - METRICS[metric].null), float(values.std(ddof=1))
-    first = max(MIN_USERS, ceil(MIN_DIFFERING / float((values != of.null).mean())))
+    of, values, effect = METRICS[metric], _means(log, _values(log, wanted, metric, seed=2)), effect_of(wanted, metric)
+    sd, differing = float(values.std(ddof=1)), float((values != of.null).mean())
+    first = max(MIN_USERS, ceil(MIN_DIFFERING / differing))
     goal = Goal(GoalKind.DIFFERENCE, abs(effect), sd, first_look=first, room=min(of.null - of.low, of.high - of.null))
     return Planned(metric, effect, sd, users_for(goal, power=wanted.power, alpha=wanted.alpha))
 
 
-def run(design: str, log: Log, wanted: Wanted, plan: Planned, *, seed: int) -> Ran:
+def run(design: str, log: Log, wanted: WantedPrice, plan: Planned, *, seed: int) -> PricedRun:
     """Run one experiment on the first users of a log."""
     log = first_users(log, plan.users)
     if design == "reference":
@@ -112,7 +122,7 @@ def first_users(log: Log, users: int) -> Log:
     return replace(log, world=replace(log.world, users=users), **columns)
 
 
-def _reference(log: Log, wanted: Wanted, *, seed: int) -> Ran:
+def _reference(log: Log, wanted: WantedPrice, *, seed: int) -> PricedRun:
     """Compare two independent halves of the users, each asked about one slate."""
     from scipy.stats import ttest_ind
 
@@ -123,12 +133,12 @@ def _reference(log: Log, wanted: Wanted, *, seed: int) -> Ran:
     verdict = Verdict.KEEP_RUNNING
     if found.pvalue <= wanted.alpha:
         verdict = Verdict.CANDIDATE_PREFERRED if found.statistic > 0 else Verdict.CONTROL_PREFERRED
-    return Ran(verdict, means.size, log.user.size, {Way.REFERENCE: log.user.size})
+    return PricedRun(verdict, means.size, log.user.size, {Way.REFERENCE: log.user.size})
 
 
-def _watched(log: Log, wanted: Wanted, plan: Planned, *, seed: int, stops: bool) -> Ran:
+def _watched(log: Log, wanted: WantedPrice, plan: Planned, *, seed: int, stops: bool) -> PricedRun:
     """Look at the readout again and again; the first verdict counts, and ends asking if the design `stops`."""
-    readout = Readout(log, _values(log, wanted, plan.metric, seed=seed), wanted, plan)
+    readout = WatchedReadout(log, _values(log, wanted, plan.metric, seed=seed), wanted, plan)
     decided: Decided | None = None
     verdict, end = Verdict.KEEP_RUNNING, log.user.size
     for look, until in enumerate(np.linspace(0, log.user.size, wanted.looks + 1)[1:].round().astype(int).tolist()):
@@ -138,7 +148,7 @@ def _watched(log: Log, wanted: Wanted, plan: Planned, *, seed: int, stops: bool)
             verdict, end = found, until if stops else end
             break
     is_duel = plan.metric == DUEL_SHARE
-    return Ran(verdict, int(np.unique(log.user[:end]).size), end, _asked(log, end, is_duel=is_duel))
+    return PricedRun(verdict, int(np.unique(log.user[:end]).size), end, _asked(log, end, is_duel=is_duel))
 
 
 def _published(verdict: Verdict, look: int) -> dict[str, object]:
@@ -148,10 +158,10 @@ def _published(verdict: Verdict, look: int) -> dict[str, object]:
             "candidates": judged}  # fmt: skip
 
 
-class Readout:
+class WatchedReadout:
     """The readout of one comparison, from the values of its events."""
 
-    def __init__(self, log: Log, values: Floats, wanted: Wanted, plan: Planned) -> None:
+    def __init__(self, log: Log, values: Floats, wanted: WantedPrice, plan: Planned) -> None:
         of = METRICS[plan.metric]
         self._rule, self._null = Rule(wanted.alpha, plan.users, (of.low, of.high)), of.null
         self._user, self._differs = log.user, log.differs.astype(np.int64)
@@ -199,7 +209,7 @@ def _calibrating(users: int) -> Flags:
     return np.array([wanted.of(f"u{user}").calibrating for user in range(users)])
 
 
-def _values(log: Log, wanted: Wanted, metric: str, *, seed: int) -> Floats:
+def _values(log: Log, wanted: WantedPrice, metric: str, *, seed: int) -> Floats:
     """Return the metric of each event."""
     if metric == DUEL_SHARE:
         return duel_shares(log, _letters(log, wanted, log.in_a | log.in_b, wanted.draws, seed=(seed, 0)))
@@ -207,14 +217,14 @@ def _values(log: Log, wanted: Wanted, metric: str, *, seed: int) -> Floats:
     return np.where(log.differs, b - a, 0.0)  # the answer about one list is copied
 
 
-def _ranks(log: Log, wanted: Wanted, draws: int, *, seed: int, b: bool) -> Floats:
+def _ranks(log: Log, wanted: WantedPrice, draws: int, *, seed: int, b: bool) -> Floats:
     """Return the expected 1 / rank of the choice in one of the slates."""
     slate, offered = (log.slate_b, log.in_b) if b else (log.slate_a, log.in_a)
     letters = _letters(log, wanted, offered, draws, seed=(seed, 1 + b))
     return np.asarray((np.take_along_axis(letters, slate, axis=1) / np.arange(1, slate.shape[1] + 1)).sum(axis=1))
 
 
-def _letters(log: Log, wanted: Wanted, offered: Flags, draws: int, *, seed: tuple[int, int]) -> Floats:
+def _letters(log: Log, wanted: WantedPrice, offered: Flags, draws: int, *, seed: tuple[int, int]) -> Floats:
     """Return the mean of some draws, each of which errs by itself."""
     seeds = np.random.SeedSequence(seed).generate_state(draws)
     found = (wanted.engine.letters(wanted.engine.beliefs(log, seed=int(one)), offered, order=None) for one in seeds)
@@ -227,18 +237,17 @@ def _means(log: Log, values: Floats) -> Floats:
     return np.asarray(np.bincount(log.user, values, log.world.users) / count)
 
 
-def shift_for(wanted: Wanted, effect: float) -> float:
-    """Return the shift of the world at which the simulated duel share is `effect` from a tie, by bisection."""
-    low, high = 0.0, 4.0
+def shift_for(wanted: WantedPrice, effect: float) -> float:
+    """Return the shift of the world at which the simulated duel share is `effect` from a tie.
 
-    def found(shift: float) -> float:
-        log = generate(replace(wanted.world, users=wanted.pilot_users, shift=shift), seed=0)
-        return float(_means(log, _values(log, wanted, DUEL_SHARE, seed=2)).mean()) - METRICS[DUEL_SHARE].null
+    Raises `ValueError` where no shift below `MAX_SHIFT` does that.
+    """
+    from scipy.optimize import brentq
 
-    for _ in range(14):
-        middle = (low + high) / 2
-        low, high = (middle, high) if found(middle) < effect else (low, middle)
-    return (low + high) / 2
+    def missing(shift: float) -> float:
+        return effect_of(replace(wanted, world=replace(wanted.world, shift=shift)), DUEL_SHARE) - effect
+
+    return float(brentq(missing, 0.0, MAX_SHIFT, xtol=1e-4))
 
 
 def is_right(verdict: Verdict, *, differ: bool) -> bool:

@@ -10,7 +10,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from worker.bench.harness.rounds import Interval, verdict
-from worker.bench.price.designs import Wanted
+from worker.bench.price.designs import WantedPrice
 from worker.bench.price.simulate import (
     Results,
     idle_ratio,
@@ -28,7 +28,7 @@ _MEASURES = {"processed": lambda of: of.processed, "all": lambda of: of.all}
 
 
 @dataclass(frozen=True, slots=True)
-class Speed:
+class GpuSpeed:
     """Tokens per GPU second, by kind, and what an hour of it costs."""
 
     prefill: float
@@ -48,10 +48,10 @@ class Speed:
 class Priced:
     """Everything that was simulated and counted."""
 
-    wanted: Wanted
+    wanted: WantedPrice
     results: Mapping[str, Results]
     by_way: Mapping[Way, Used]
-    speed: Speed | None
+    speed: GpuSpeed | None
     about: Mapping[str, str]
 
 
@@ -137,7 +137,7 @@ def _prices(of: Priced) -> Table:
     return table
 
 
-def _time(speed: Speed | None, used: Used) -> tuple[str, str]:
+def _time(speed: GpuSpeed | None, used: Used) -> tuple[str, str]:
     if speed is None:
         return "-", "-"
     money = speed.money(used)

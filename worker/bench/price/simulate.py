@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from worker.bench.harness.rounds import CONFIDENCE, Interval
-from worker.bench.price.designs import DESIGNS, Planned, Ran, Wanted, is_right, plans, run
+from worker.bench.price.designs import DESIGNS, Planned, PricedRun, WantedPrice, is_right, plans, run
 from worker.bench.price.tokens import Used, Way
 from worker.bench.price.truth import generate
 from worker.experiment.real_clicks.real_lifts import wilson
@@ -31,8 +31,8 @@ class Results:
     """What the experiments of one design came to; one entry an experiment, in the order of the seeds."""
 
     plan: Planned
-    with_effect: list[Ran] = field(default_factory=list)
-    without: list[Ran] = field(default_factory=list)
+    with_effect: list[PricedRun] = field(default_factory=list)
+    without: list[PricedRun] = field(default_factory=list)
 
     def right(self) -> list[bool]:
         """Say of each experiment with an effect whether it found it."""
@@ -47,7 +47,7 @@ class Results:
         return sum(one.verdict is Verdict.CONTROL_PREFERRED for one in self.with_effect)
 
 
-def simulate(wanted: Wanted, *, runs: int, seed: int = 1, say: Say = lambda _: None) -> dict[str, Results]:
+def simulate(wanted: WantedPrice, *, runs: int, seed: int = 1, say: Say = lambda _: None) -> dict[str, Results]:
     """Run `runs` experiments with the effect and as many without, all designs on the same events, in random order."""
     planned = plans(wanted)
     found = {design: Results(planned[design]) for design in DESIGNS}
@@ -71,7 +71,7 @@ def rate(of: Sequence[bool]) -> Interval:
     return Interval(low, share, high)
 
 
-def used(ran: Ran, by_way: Mapping[Way, Used]) -> Used:
+def used(ran: PricedRun, by_way: Mapping[Way, Used]) -> Used:
     """Return the tokens of one experiment."""
     return sum((by_way[way].times(events) for way, events in ran.asked.items()), Used())
 
@@ -82,12 +82,12 @@ def per_verdict(of: Results, by_way: Mapping[Way, Used]) -> Used | None:
     return sum((used(one, by_way) for one in of.with_effect), Used()).times(1 / right) if right else None
 
 
-def per_experiment(ran: Sequence[Ran], by_way: Mapping[Way, Used]) -> Used:
+def per_experiment(ran: Sequence[PricedRun], by_way: Mapping[Way, Used]) -> Used:
     """Return the mean of the tokens of experiments."""
     return sum((used(one, by_way) for one in ran), Used()).times(1 / len(ran))
 
 
-def per_event(ran: Sequence[Ran], by_way: Mapping[Way, Used]) -> Used:
+def per_event(ran: Sequence[PricedRun], by_way: Mapping[Way, Used]) -> Used:
     """Return the mean of the tokens of an event that came before asking ended."""
     return sum((used(one, by_way) for one in ran), Used()).times(1 / sum(one.events for one in ran))
 

@@ -17,7 +17,7 @@ whose slates differ and whose click rates do not; each persona still has a side 
 >>> log = generate(world, seed=1)
 >>> bool(0.3 < log.differs.mean() < 0.7), bool(log.click_rate_b.mean() > log.click_rate_a.mean())
 (True, True)
->>> engine = Engine(temperature=0.5)
+>>> engine = LogitEngine(temperature=0.5)
 >>> duel = duel_shares(log, engine.letters(engine.beliefs(log, seed=1), log.in_a | log.in_b, order=None))
 >>> bool(duel.mean() > 0.5), bool(abs(duel[~log.differs] - 0.5).max() < 1e-12)
 (True, True)
@@ -162,7 +162,7 @@ def _members(slate: Ints, pool: int) -> Flags:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Engine:
+class LogitEngine:
     """The simulated user: the truth's choice given that something is chosen, blind to display order, with biases."""
 
     temperature: float = 1.0  # under 1 is over-confident
