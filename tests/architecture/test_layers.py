@@ -87,7 +87,7 @@ ONLY_IN = {
     "trl": ("worker.offline.align.train", "worker.offline.align.trainers"),
     "peft": ("worker.offline.align.train",),
     "datasets": ("worker.offline.align.trainers",),
-    "pyarrow": ("worker.experiment.export.table_files", "worker.cli.event_files"),
+    "pyarrow": ("worker.experiment.export.table_files", "worker.offline.events.event_files"),
     "opentelemetry": (
         "worker.runtime.telemetry",
         "worker.runtime.tracing",

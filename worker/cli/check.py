@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from worker.cli import check_sample
+from worker.cli.replay_sources import NOTHING, NOTHING_MORE
 from worker.core.errors import MirrorstreamError, Retryable, masked
 from worker.core.topics.topic_patterns import shown
 from worker.engines import factory
@@ -76,7 +77,11 @@ def _sample(settings: Settings, path: Path) -> Iterator[Result]:
         for what, detail, warning in check_sample.look(path, prompt_profiles.load(settings.prompt_profile), mapping):
             yield Result(what, ok=True, detail=detail, warning=warning)
     except MirrorstreamError as error:
-        yield Result("sample", ok=False, detail=str(error).removesuffix("; nothing more was replayed"))
+        yield Result("sample", ok=False, detail=_without_ending(str(error)))
+
+
+def _without_ending(text: str) -> str:
+    return text.removesuffix(f"; {NOTHING}").removesuffix(f"; {NOTHING_MORE}")
 
 
 def _run(what: str, check: Callable[[], str]) -> Result:

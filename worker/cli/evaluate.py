@@ -20,13 +20,19 @@ console = Console(stderr=True)
 
 
 def evaluate(
-    file: Annotated[Path, typer.Argument(help="JSON Lines: scenes of the reference, or impressions and outcomes.")],
-    outcomes: Annotated[Path | None, typer.Option(help="JSON Lines of outcomes, if they are in another file.")] = None,
+    file: Annotated[
+        Path, typer.Argument(help="JSON Lines, CSV, TSV or Parquet: scenes, impressions and outcomes, or events.")
+    ],
+    outcomes: Annotated[Path | None, typer.Option(help="File with the outcomes, if they are in another one.")] = None,
     mapping: Annotated[
         str | None, typer.Option(help="Mapping of the file's events to impressions: a name or a path.")
     ] = None,
     chosen: Annotated[
         str | None, typer.Option(help="With --mapping: JMESPath of the chosen item ids in an event; unset: outcomes.")
+    ] = None,
+    items: Annotated[
+        Path | None,
+        typer.Option(help="With --mapping: file with what is known about items that the events have by id alone."),
     ] = None,
     compare: Annotated[
         list[str] | None,
@@ -54,6 +60,7 @@ def evaluate(
     from worker.offline.evaluate import report
     from worker.offline.evaluate.reading import Files
     from worker.offline.evaluate.run import evaluate as measure
+    from worker.offline.events import event_files, item_facts
     from worker.settings import mappings
 
     if chosen is not None and mapping is None:
@@ -62,13 +69,12 @@ def evaluate(
         )
     if chosen is not None and outcomes is not None:
         raise BadSettings("--chosen and --outcomes: want one of them")
-    files = Files(
-        file,
-        outcomes,
-        mappings.load(mapping) if mapping else None,
-        compile_item_ids(chosen) if chosen else None,
-        limit=events,
-    )
+    if items is not None and mapping is None:
+        raise BadSettings("--items: needs --mapping, which says what the fields of events mean")
+    mapped = mappings.load(mapping) if mapping else None
+    with event_files.ending("nothing was evaluated"):
+        facts = item_facts.read(items, mapped) if items else {}
+    files = Files(file, outcomes, mapped, compile_item_ids(chosen) if chosen else None, limit=events, items=facts)
     arms = list(_arms(config, settings, compare or [], ablate))
     with _bar(file.name) as progress:
         found = measure(files, arms, out=out, strict=strict, progress=progress)

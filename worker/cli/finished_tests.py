@@ -24,7 +24,7 @@ from itertools import islice
 from pathlib import Path
 from uuid import NAMESPACE_URL, uuid5
 
-from worker.cli import event_files, replay_sources as sources
+from worker.cli import replay_sources as sources
 from worker.core.codec import impression as codec, json_reader
 from worker.core.errors import BadSettings, Poison
 from worker.core.records import MAX_SLATES, Experiment, Impression, Role, Slate, User
@@ -33,6 +33,8 @@ from worker.core.validation_text import kind
 from worker.experiment.export.table_files import parquet_rows
 from worker.experiment.real_clicks.real_lifts import HEADER, RealLift, difference
 from worker.experiment.statistics.confidence import MIN_USERS
+from worker.offline.events import event_files
+from worker.offline.events.moments import Moment
 from worker.settings import parse_time
 
 CONTROL = "control"  # the arm that is control; the first one, if no arm has this name
@@ -105,16 +107,17 @@ def read_tests(path: Path) -> list[FinishedTest]:
 
 def read_personas(path: Path) -> list[User]:
     """Read users, one JSON object per line.  Raises `BadSettings` with the line."""
-    event_files.check(path, want=_WANT_PERSONAS)
     found: dict[str, User] = {}
-    for number, line in event_files.lines(path):
-        if len(found) == MAX_PERSONAS:
-            raise BadSettings(f"{path}: more than {MAX_PERSONAS:,} users; want fewer; nothing was replayed")
-        place = f"{path}, line {number}"
-        user = _persona(place, line)
-        if user.user_id in found:
-            raise BadSettings(f"{place}: user_id {user.user_id} stands twice; want each user once")
-        found[user.user_id] = user
+    with event_files.ending(sources.NOTHING):
+        event_files.check(path, want=_WANT_PERSONAS)
+        for number, line in event_files.lines(path):
+            if len(found) == MAX_PERSONAS:
+                raise BadSettings(f"{path}: more than {MAX_PERSONAS:,} users; want fewer")
+            place = f"{path}, line {number}"
+            user = _persona(place, line)
+            if user.user_id in found:
+                raise BadSettings(f"{place}: user_id {user.user_id} stands twice; want each user once")
+            found[user.user_id] = user
     return list(found.values())
 
 
@@ -128,7 +131,7 @@ def write_lifts(path: Path, tests: Iterable[FinishedTest]) -> int:
     return len(lifts)
 
 
-def _moments(tests: Sequence[FinishedTest], personas: Sequence[User], users: int) -> Iterator[sources.Moment]:
+def _moments(tests: Sequence[FinishedTest], personas: Sequence[User], users: int) -> Iterator[Moment]:
     for test in tests:
         for user in _asked(test.name, personas, users):
             yield _impression(test, user), None
@@ -222,7 +225,7 @@ def _persona(place: str, line: str) -> User:
         user = json_reader.fields(content, "User", json_reader.FILE_RULES)
         return codec.impression(_ANY | {"user": user, "slates": [_ANY_SLATE]}, show_names=True).user
     except Poison as poison:
-        raise BadSettings(f"{place}: {poison}; nothing was replayed") from poison
+        raise BadSettings(f"{place}: {poison}") from poison
 
 
 def _text(place: str, row: Mapping[str, object], name: str) -> str:

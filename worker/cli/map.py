@@ -60,7 +60,8 @@ def suggest_mapping(
     as_json: Json = False,
 ) -> None:
     """Propose a mapping from the names, shapes and values of events, and say what is not sure."""
-    from worker.cli import event_files, map_suggest
+    from worker.cli import map_suggest
+    from worker.offline.events import event_files
 
     event_files.check(sample, want="want one JSON object per line, each an event")
     found = map_suggest.suggest([event for _, event in event_files.events(sample, limit=events)])
@@ -72,13 +73,13 @@ def _rows(
     mapping: EventMapping, profile: prompt.Profile, sample: Path, items: Path | None
 ) -> Iterator[dict[str, object]]:
     """Yield what becomes of each event that is not passed over."""
-    from worker.cli import event_files, item_facts, replay_sources  # which have numpy
+    from worker.offline.events import event_files, item_facts, moments  # which have numpy
 
     facts = item_facts.read(items, mapping) if items else {}
     event_files.check(sample, mapping.table, "want one JSON object per line, each an event")
     for place, event in event_files.events(sample, mapping.table, limit=MAX_READ):
         try:
-            impression = replay_sources.mapped(mapping, event, facts)
+            impression = moments.mapped(mapping, event, facts)
             outcome = mapping.outcome(event, show_names=True)
         except Poison as poison:
             yield {"event": place, "problem": str(poison)}

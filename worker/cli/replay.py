@@ -19,7 +19,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from worker.cli import finished_tests, item_facts, replay_sources
+from worker.cli import finished_tests, replay_sources
 from worker.cli.replay_sources import Impressions
 from worker.core.codec import framing, impression as codec, json_reader
 from worker.core.codec.avro_encoder import Encoder
@@ -29,6 +29,7 @@ from worker.core.errors import BadSettings, Fatal, Poison, Retryable
 from worker.core.records import Record
 from worker.core.topics.topic_patterns import is_pattern
 from worker.kafka import admin, registry
+from worker.offline.events import event_files, item_facts
 from worker.settings import Settings, input_forms
 
 ACCEPT_S = 15.0  # how long a worker may take to answer
@@ -65,7 +66,8 @@ def source(
     if movielens is not None:
         return replay_sources.from_movielens(movielens, limit=limit)
     rules = replace(json_reader.FILE_RULES, number_positions=number_positions)
-    facts = item_facts.read(items, mapping) if items else None
+    with event_files.ending(replay_sources.NOTHING):
+        facts = item_facts.read(items, mapping) if items else None
     return replay_sources.EventFile(
         file or Path(), limit=limit, rules=rules, mapping=mapping, items=facts, strict=strict
     )

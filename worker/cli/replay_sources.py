@@ -11,24 +11,22 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from worker.cli import event_files, movielens
-from worker.cli.event_files import Progress
-from worker.cli.item_facts import Facts, with_facts
-from worker.core.codec import impression as codec, json_reader
+from worker.cli import movielens
 from worker.core.codec.avro_encoder import Encoder, JsonEncoder
 from worker.core.codec.json_reader import FILE_RULES, JsonRules
 from worker.core.codec.mapping import EventMapping, TableForm
 from worker.core.codec.protobuf_encoder import ProtobufEncoder
 from worker.core.errors import BadSettings, Poison
-from worker.core.outcomes import Outcome
-from worker.core.records import Impression, Message
+from worker.core.records import Message
+from worker.offline.events import event_files, moments
+from worker.offline.events.event_files import Progress
+from worker.offline.events.item_facts import Facts
+from worker.offline.events.moments import Moment
 
-OF_OUTCOMES = frozenset({"outcome_id", "observed_at"})  # an impression has neither
 NO_EVIDENCE = "exercises the pipeline; no evidence about any ranker"
 MAX_BAD_TOLD = 10  # wrong lines
 NOTHING = "nothing was replayed"
-
-Moment = tuple[Impression | None, Outcome | None]  # one of both at least
+NOTHING_MORE = "nothing more was replayed"
 
 
 class Impressions:
@@ -88,7 +86,8 @@ class EventFile(Impressions):
         table = mapping.table if mapping else TableForm()
         if mapping is None and event_files.delimiter(path, table):
             raise BadSettings(f"{path}: is a table: want --mapping, which says what its columns mean; {NOTHING}")
-        event_files.check(path, table)
+        with event_files.ending(NOTHING):
+            event_files.check(path, table)
         self._rules, self._mapping, self._items, self._strict = rules, mapping, items or {}, strict
         self._progress = Progress()
         events = event_files.events(path, table, self._progress, limit=limit, on_bad=self._on_bad)
@@ -100,29 +99,30 @@ class EventFile(Impressions):
         return max(filter(None, (self._progress.share, super().share)), default=None)
 
     def _read(self, events: Iterator[event_files.Event]) -> Iterator[Moment]:
-        for place, event in events:
-            try:
-                moment = self._moment(place, event)
-            except BadSettings as error:
-                self._on_bad(error)
-            else:
-                if moment != (None, None):
-                    yield moment
+        with event_files.ending(NOTHING_MORE):
+            for place, event in events:
+                try:
+                    moment = self._moment(place, event)
+                except BadSettings as error:
+                    self._on_bad(error)
+                else:
+                    if moment != (None, None):
+                        yield moment
 
     def _moment(self, place: str, event: Mapping[str, object]) -> Moment:
         try:
             if self._mapping is None:
-                return _moment(event, self._rules)
-            return mapped(self._mapping, event, self._items), self._mapping.outcome(event, show_names=True)
+                return moments.own(event, self._rules)
+            return moments.mapped(self._mapping, event, self._items), self._mapping.outcome(event, show_names=True)
         except Poison as poison:
-            raise BadSettings(f"{place}: {poison}{event_files.STOPPED}") from poison
+            raise BadSettings(f"{place}: {poison}") from poison
 
     def _on_bad(self, error: BadSettings) -> None:
         if self._strict:
             raise error
         self.num_bad += 1
         if len(self.bad) < MAX_BAD_TOLD:
-            self.bad.append(str(error).removesuffix(event_files.STOPPED))
+            self.bad.append(str(error))
 
 
 class MovieLens(Impressions):
@@ -159,20 +159,3 @@ def paced(items: Iterable[Message], rate: float) -> Iterator[Message]:
         if rate:
             time.sleep(max(0.0, start_s + number / rate - time.monotonic()))
         yield item
-
-
-def mapped(mapping: EventMapping, event: Mapping[str, object], items: Facts) -> Impression | None:
-    """Return the impression of an event with what is known about its items, None for one that is passed over.
-
-    Raises `Poison` with the place.
-    """
-    plain = mapping.plain(event, show_names=True)
-    return None if plain is None else mapping.valid(with_facts(plain, items), show_names=True)
-
-
-def _moment(content: Mapping[str, object], rules: JsonRules) -> Moment:
-    """Read one of our own records.  Raises `Poison`."""
-    if OF_OUTCOMES & content.keys() and "slates" not in content:
-        return None, codec.outcome(json_reader.fields(content, "Outcome", rules))
-    plain = json_reader.fields(content, "RecommendationImpression", rules)
-    return codec.impression(plain, show_names=True), None

@@ -9,11 +9,11 @@ import yaml
 from typer.testing import CliRunner
 
 from tests.support.data_sets import MAKERS
-from worker.cli import event_files
 from worker.cli.main import app
 from worker.cli.map_suggest import suggest
 from worker.core.codec import json_reader
 from worker.core.codec.mapping_compiler import compile_mapping
+from worker.offline.events import event_files
 from worker.settings import mappings
 
 SAMPLES = sorted((Path(__file__).parents[1] / "settings" / "mappings").glob("*.json"))

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from worker.cli import event_files, replay_sources
+from worker.cli import replay_sources
 from worker.cli.replay import replay, source
 from worker.core.codec.avro_encoder import Encoder
 from worker.core.errors import BadSettings
 from worker.core.outcomes import ActionKind
+from worker.offline.events import event_files
 from worker.settings import load
 
 README = Path(__file__).parents[3] / "README.md"

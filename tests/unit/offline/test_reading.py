@@ -1,5 +1,7 @@
 """A line that cannot be evaluated says so with its place, and every other line is."""
 
+import bz2
+import gzip
 import json
 import tracemalloc
 from collections.abc import Mapping
@@ -152,3 +154,145 @@ def test_a_file_of_any_size_is_read_line_by_line(tmp_path: Path) -> None:
         assert tracemalloc.get_traced_memory()[1] < 2_000_000
     finally:
         tracemalloc.stop()
+
+
+RATINGS: dict[str, Any] = {
+    "missing": [""],
+    "impression": {
+        "event_id": "id", "occurred_at": {"from": "at", "unit": "us"}, "user": {"user_id": "who"},
+        "slates": [{"variant": {"value": "control"}, "items": [{"item_id": "a"}, {"item_id": "b"}]}],
+    },
+    "outcome": {
+        "outcome_id": {"hash": ["id"]}, "event_id": "id", "user_id": "who", "variant": {"value": "control"},
+        "observed_at": {"from": "at", "unit": "us"}, "window_closed": {"value": True},
+        "actions": [{"item_id": "took", "kind": {"value": "CLICK"}}],
+    },
+    "items": {"item_id": "sku", "attributes": {"title": "name"}},
+}  # fmt: skip
+ROWS = [
+    {"id": "e1", "at": str(AT), "who": "u", "a": "x", "b": "y", "took": "y"},
+    {"id": "e2", "at": str(AT + 1), "who": "v", "a": "y", "b": "x", "took": ""},
+]
+ITEMS = {"x": {"attributes": {"title": "Heat"}}, "y": {"attributes": {"title": "Antz"}}}
+
+
+def delimited(separator: str) -> bytes:
+    return "\n".join(separator.join(cells) for cells in (ROWS[0], *(row.values() for row in ROWS))).encode()
+
+
+def zstd(data: bytes) -> bytes:
+    pa = pytest.importorskip("pyarrow")
+    return bytes(pa.compress(data, codec="zstd", asbytes=True))
+
+
+def parquet(path: Path, rows: list[dict[str, Any]]) -> None:
+    pa = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    parquet.write_table(pa.Table.from_pylist(rows), path)
+
+
+def mapped(path: Path, content: Mapping[str, Any] = RATINGS, **more: Any) -> RealChoices:
+    files = Files(path, mapping=compile_mapping("ratings", content), **{"items": ITEMS, **more})
+    return RealChoices(files, index=path.parent / "index.sqlite")
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("e.csv", delimited(",")),
+        ("e.tsv.gz", gzip.compress(delimited("\t"))),
+        ("e.csv.bz2", bz2.compress(delimited(","))),
+        ("e.jsonl", "\n".join(map(json.dumps, ROWS)).encode()),
+        ("e.jsonl.zst", "\n".join(map(json.dumps, ROWS)).encode()),
+        ("e.parquet", b""),
+    ],
+    ids=lambda one: one if isinstance(one, str) else "",
+)
+def test_events_of_each_form_are_mapped_with_their_outcomes_and_items(tmp_path: Path, name: str, data: bytes) -> None:
+    path = tmp_path / name
+    if name.endswith(".parquet"):
+        parquet(path, ROWS)
+    else:
+        path.write_bytes(zstd(data) if name.endswith(".zst") else data)
+    found = mapped(path)
+    (one,) = found
+    assert (one.impression.event_id, one.chosen) == ("e1", {("y", 1)})
+    assert [item.attributes for item in one.impression.slates[0].items] == [{"title": "Heat"}, {"title": "Antz"}]
+    assert (found.counts.left_out, found.counts.wrong, found.share) == ({Why.NO_CHOICE: 1}, 0, 1.0)
+    assert list(found) == [one]  # the second reading gives the same
+
+
+def test_impressions_and_outcomes_may_stand_in_one_parquet_file(tmp_path: Path) -> None:
+    """Each row has the columns of both there."""
+    path = tmp_path / "choices.parquet"
+    names = dict.fromkeys([*event(), *outcome()])
+    parquet(path, [{**names, **one} for one in (event(1), outcome(1), event(2))])
+    found = RealChoices(Files(path), index=tmp_path / "index.sqlite")
+    assert [(one.line, one.chosen) for one in found] == [(1, {("b", 1)})]
+    assert (found.counts.left_out, found.counts.told) == ({Why.NO_OUTCOME: 1}, [])
+
+
+def test_outcomes_in_another_file_are_ours_or_by_the_mapping(tmp_path: Path) -> None:
+    shown, ours, theirs = tmp_path / "e.csv", tmp_path / "ours.jsonl", tmp_path / "theirs.csv.gz"
+    shown.write_bytes(delimited(","))
+    action = {**CLICK, "item_id": "x"}
+    ours.write_text("".join(json.dumps(outcome(number, actions=[action])) + "\n" for number in (1, 2)))
+    theirs.write_bytes(gzip.compress(delimited(",").replace(b"y,y", b"y,x")))
+    assert [one.chosen for one in mapped(shown, outcomes=ours)] == [{("x", 0)}, {("x", 1)}]
+    assert [one.chosen for one in mapped(shown, outcomes=theirs)] == [{("x", 0)}]
+
+
+def test_wrong_rows_of_a_table_are_told_with_their_line(tmp_path: Path) -> None:
+    path = tmp_path / "e.csv"
+    path.write_bytes(delimited(",") + b"\ne3,1\ne4,soon,u,x,y,y\ne5,1793534400000000,u,x,y,y")
+    found = mapped(path)
+    assert [one.line for one in found] == [2, 6]
+    assert [one.split(": ")[0] for one in found.counts.told] == [f"{path}, line 4", f"{path}, line 5"]
+    assert found.counts.told[0].endswith("has 2 cells, want 6, separated by ','")
+
+
+def test_a_wrong_mapped_outcome_is_told_with_its_row(tmp_path: Path) -> None:
+    path = tmp_path / "e.csv"
+    path.write_bytes(delimited(","))
+    found = mapped(path, RATINGS | {"outcome": RATINGS["outcome"] | {"window_closed": "who"}})
+    assert list(found) == []
+    assert found.counts.told[0].startswith(f"{path}, line 2: window_closed")
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "problem"),
+    [
+        ("e.csv", b"a,b\n1,2\n", "is a table: want --mapping, which says what its columns mean; nothing was evaluated"),
+        ("e.parquet", b"hello", "cannot be read as Parquet: .*; nothing was evaluated"),
+        ("e.jsonl", b"PAR1....", "is Parquet: give it a name that ends in .parquet; nothing was evaluated"),
+        ("e.jsonl", b"PK\x03\x04", r"is packed \(zip\): unpack it first, .*; nothing was evaluated"),
+        (
+            "e.jsonl.gz",
+            gzip.compress(b'{"a": 1}\n' * 9_999)[:-20],
+            "is damaged or cut off: .*; nothing more was evaluated",
+        ),
+    ],
+    ids=lambda one: one if isinstance(one, str) and len(one) < 12 else "",
+)
+def test_a_file_that_is_something_else_is_told_in_the_words_of_a_replay(
+    tmp_path: Path, name: str, data: bytes, problem: str
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(data)
+    with pytest.raises(BadSettings, match=rf"{problem}$"):
+        list(RealChoices(Files(path), index=tmp_path / "index.sqlite"))
+
+
+def test_another_mapping_other_items_and_another_outcome_make_another_choice(tmp_path: Path) -> None:
+    """Kept answers are found by the digest: those of another question are not used."""
+    path = tmp_path / "e.csv"
+    path.write_bytes(delimited(","))
+    (first,) = mapped(path)
+    named = {"impression": RATINGS["impression"] | {"domain": {"value": "movies"}}}
+    others = [
+        *mapped(path, RATINGS | named),
+        *mapped(path, items=ITEMS | {"x": {"text": "Heat"}}),
+        *mapped(path, chosen=compile_item_ids("[a]"), limit=1),
+    ]
+    assert len({one.digest for one in (first, *others)}) == 4

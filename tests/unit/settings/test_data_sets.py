@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from tests.support.data_sets import MAKERS, DataSet
-from worker.cli import item_facts
 from worker.cli.replay_sources import EventFile
 from worker.core.errors import BadSettings, Poison
 from worker.core.outcomes import Outcome
 from worker.core.prompts.prompt import build, render_option, scene
 from worker.core.records import Impression
 from worker.core.simulation.questions import Depths, plan
+from worker.offline.events import item_facts
 from worker.settings import input_forms, load, mappings, prompt_profiles
 
 PROFILE = prompt_profiles.load("mirror-v1")

@@ -38,7 +38,7 @@ class Answered:
     """The answer to one choice; probabilities are by option."""
 
     line: int
-    digest: str  # of the line in the file of choices
+    digest: str  # of the choice, `RealChoice.digest`
     user: str  # a hash
     domain: str
     at: int  # µs since 1970

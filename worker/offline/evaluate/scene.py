@@ -13,6 +13,7 @@ False
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from worker.core import seeding
 from worker.core.records import Impression, Slate
 from worker.core.simulation.questions import Question
 
@@ -82,7 +83,7 @@ class RealChoice:
     impression: Impression
     chosen: frozenset[tuple[str, int]]  # item id and position of each chosen item
     domain: str  # what figures are grouped by: the reference's data set, or the impression's domain
-    digest: str  # of the line: an answer to another one is told apart
+    digest: str  # of what is asked and what was chosen: an answer to another one is told apart
 
     @property
     def history_length(self) -> int:
@@ -93,7 +94,7 @@ class RealChoice:
 def of_event(
     place: str, line: int, impression: Impression, slate: Slate, chosen: frozenset[str], *, domain: str, digest: str
 ) -> RealChoice | LeftOut:
-    """Return the choice of some item ids from one slate of an event, or why it is none."""
+    """Return the choice of some item ids from one slate of an event, or why it is none; `digest` is the event's."""
     if impression.is_test or impression.user.is_bot:
         return LeftOut(place, Why.NOT_A_USER, "marked is_test or is_bot")
     if late := _late(impression):
@@ -105,7 +106,9 @@ def of_event(
         words = f"the chosen item {strangers[0]!r} is not offered in {slate.variant!r}, want one of its items"
         return LeftOut(place, Why.NOT_OFFERED, words)
     places = frozenset((item.item_id, item.position) for item in slate.items if item.item_id in chosen)
-    return RealChoice(place, line, replace(impression, slates=(slate,)), places, domain, digest)
+    # The same event with another outcome is another choice: a kept answer notes what was chosen.
+    own = seeding.digest("choice", digest, slate.variant, *sorted(chosen)).hex()
+    return RealChoice(place, line, replace(impression, slates=(slate,)), places, domain, own)
 
 
 def askable(found: RealChoice, depth: int) -> RealChoice | LeftOut:

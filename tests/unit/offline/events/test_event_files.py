@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from worker.cli import event_files, item_facts
 from worker.cli.replay_sources import EventFile
 from worker.core.codec.mapping import TableForm
 from worker.core.codec.mapping_compiler import compile_mapping
 from worker.core.errors import BadSettings
+from worker.offline.events import event_files, item_facts
 
 ROWS = [{"id": str(number), "user": f"u{number}", "title": f"Film, {number}"} for number in range(3)]
 MAPPING: dict[str, Any] = {
@@ -160,8 +160,8 @@ def test_items_of_a_catalogue_are_joined_where_an_event_has_ids_alone(tmp_path: 
 MEMORY = """
 import resource, sys
 from pathlib import Path
-from worker.cli import event_files
-from worker.cli.event_files import Progress
+from worker.offline.events import event_files
+from worker.offline.events.event_files import Progress
 import numpy
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 progress = Progress()

@@ -19,17 +19,16 @@ from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from worker.cli import file_forms
-from worker.cli.file_forms import WANT
 from worker.core.codec import json_reader
 from worker.core.codec.mapping import TableForm
 from worker.core.errors import BadSettings, Poison
+from worker.offline.events import file_forms
+from worker.offline.events.file_forms import WANT
 
 MAX_LINE_BYTES = 16 << 20  # far above the largest message of any topic
 MAX_CELL_CHARS = 4 << 20  # above this a quote was opened and never closed
 LOOK_BYTES = 64 << 10  # of a file that are looked at before anything is sent
 BATCH_ROWS = 1_000  # of Parquet
-STOPPED = "; nothing more was replayed"
 TABLES = {".csv": ",", ".tsv": "\t", ".tab": "\t", ".inter": "\t", ".item": "\t", ".user": "\t"}  # RecBole's, too
 PARQUET = (".parquet", ".pq")
 LINES = (".jsonl", ".json", ".ndjson")
@@ -42,6 +41,16 @@ OnBad = Callable[[BadSettings], None]
 Event = tuple[str, Mapping[str, object]]  # where it stands, for people, and its fields
 
 
+@dataclass(frozen=True, slots=True)
+class EventRow:
+    """One row of a file; `line` is its text, or "" for a row of a table or of Parquet."""
+
+    place: str  # FILE, line N
+    number: int  # of its first line, or of the row of Parquet, from 1
+    fields: Mapping[str, object]
+    line: str = ""
+
+
 @dataclass(slots=True)
 class Progress:
     """How far a file is read: `share` of its bytes or rows, None if it is not known, as of a pipe."""
@@ -52,6 +61,15 @@ class Progress:
 def raising(error: BadSettings) -> None:
     """Take a wrong line as the end."""
     raise error
+
+
+@contextmanager
+def ending(words: str) -> Iterator[None]:
+    """Say in each `BadSettings` what happens now, such as "nothing was replayed"; the readers leave that open."""
+    try:
+        yield
+    except BadSettings as error:
+        raise BadSettings(f"{error}; {words}") from error
 
 
 def events(
@@ -67,6 +85,23 @@ def events(
     At most `limit` rows are read; 0 is all.  `on_bad` gets what is wrong with a row that cannot be read.  Raises
     `BadSettings` for a file that cannot be read, or not further.
     """
+    for row in rows(path, table, progress, limit=limit, on_bad=on_bad):
+        yield row.place, row.fields
+
+
+def rows(
+    path: Path,
+    table: TableForm | None = None,
+    progress: Progress | None = None,
+    *,
+    limit: int = 0,
+    on_bad: OnBad = raising,
+    wanted: Callable[[str], bool] | None = None,
+) -> Iterator[EventRow]:
+    """Yield the same with the number and the text of each row.
+
+    Lines of JSON that `wanted` is not true for are passed over unparsed; rows of tables and Parquet all come.
+    """
     table, progress = table or TableForm(), progress or Progress()
     if _ending(path) in PARQUET:
         yield from _parquet(path, progress, limit)
@@ -74,13 +109,15 @@ def events(
         yield from _rows(path, table, separator, progress, limit=limit, on_bad=on_bad)
     else:
         for number, line in lines(path, progress, limit=limit, on_bad=on_bad):
+            if wanted is not None and not wanted(line):
+                continue
             place = f"{path}, line {number}"
             try:
                 event = json_object(place, line)
             except BadSettings as error:
                 on_bad(error)
             else:
-                yield place, event
+                yield EventRow(place, number, event, line)
 
 
 def delimiter(path: Path, table: TableForm) -> str:
@@ -105,7 +142,7 @@ def check(path: Path, table: TableForm | None = None, want: str = WANT) -> None:
         raise BadSettings(f"{path}: {error.strerror or error}; want a file with one JSON object per line") from error
     is_table = bool(delimiter(path, table or TableForm()))
     if what := file_forms.other_form(start, path, want, is_table=is_table):
-        raise BadSettings(f"{path}: {what}; nothing was replayed")
+        raise BadSettings(f"{path}: {what}")
 
 
 def lines(
@@ -127,7 +164,7 @@ def json_object(place: str, line: str) -> Mapping[str, object]:
     try:
         return json_reader.parse(line)
     except Poison as poison:
-        raise BadSettings(f"{place}: {poison}{STOPPED}") from poison
+        raise BadSettings(f"{place}: {poison}") from poison
 
 
 def _ending(path: Path) -> str:
@@ -152,7 +189,7 @@ def _lines(path: Path, progress: Progress, on_bad: OnBad) -> Iterator[tuple[int,
                     continue
                 yield number, text
     except OSError as error:
-        raise BadSettings(f"{path}: {error.strerror or error}{STOPPED}") from error
+        raise BadSettings(f"{path}: {error.strerror or error}") from error
 
 
 def _text(path: Path, number: int, line: bytes) -> str:
@@ -161,7 +198,7 @@ def _text(path: Path, number: int, line: bytes) -> str:
     try:
         return line.decode("utf-8-sig" if number == 1 else "utf-8")
     except UnicodeDecodeError as error:
-        raise BadSettings(f"{path}, line {number}: {file_forms.NOT_UTF8}{STOPPED}") from error
+        raise BadSettings(f"{path}, line {number}: {file_forms.NOT_UTF8}") from error
 
 
 # -- tables
@@ -169,17 +206,18 @@ def _text(path: Path, number: int, line: bytes) -> str:
 
 def _rows(
     path: Path, table: TableForm, separator: str, progress: Progress, *, limit: int, on_bad: OnBad
-) -> Iterator[Event]:
+) -> Iterator[EventRow]:
     """Yield the rows of a table; a row may go over several lines if one of its cells is quoted."""
     source = _Numbered(_lines(path, progress, on_bad))
     cells = _cells(path, source, table, separator, on_bad)
     columns = list(table.columns) or _header(path, next(cells, None))
-    for number, (place, row) in enumerate(cells, 1):
-        if limit and number > limit:
+    for count, (number, row) in enumerate(cells, 1):
+        if limit and count > limit:
             return
+        place = f"{path}, line {number}"
         if len(row) != len(columns):
             problem = f"has {len(row)} cells, want {len(columns)}, separated by {separator!r}"
-            on_bad(BadSettings(f"{place}: {problem}{STOPPED}"))
+            on_bad(BadSettings(f"{place}: {problem}"))
             continue
         event: dict[str, object] = dict(zip(columns, row, strict=True))
         try:
@@ -187,7 +225,7 @@ def _rows(
         except BadSettings as error:
             on_bad(error)
             continue
-        yield place, event
+        yield EventRow(place, number, event)
 
 
 class _Numbered:
@@ -205,11 +243,12 @@ class _Numbered:
 
 def _cells(
     path: Path, source: _Numbered, table: TableForm, separator: str, on_bad: OnBad
-) -> Iterator[tuple[str, list[str]]]:
+) -> Iterator[tuple[int, list[str]]]:
+    """Yield the cells of each row with the number of its first line."""
     if len(separator) > 1:  # such as "::" of MovieLens
         for line in source:
             if line.strip():
-                yield f"{path}, line {source.number}", line.rstrip("\r\n").split(separator)
+                yield source.number, line.rstrip("\r\n").split(separator)
         return
     csv.field_size_limit(MAX_CELL_CHARS)
     if table.quoted:
@@ -221,23 +260,23 @@ def _cells(
         try:
             row = next(rows, None)
         except csv.Error as error:
-            on_bad(BadSettings(f"{path}, line {source.first}: is no row of a table: {error}{STOPPED}"))
+            on_bad(BadSettings(f"{path}, line {source.first}: is no row of a table: {error}"))
             continue
         if row is None:
             return
         if row:  # no blank line
-            yield f"{path}, line {source.first}", row
+            yield source.first, row
 
 
-def _header(path: Path, first: tuple[str, list[str]] | None) -> list[str]:
+def _header(path: Path, first: tuple[int, list[str]] | None) -> list[str]:
     if first is None:
         raise BadSettings(f"{path}: is empty: want a first line with the names of the columns")
-    place, given = first
+    line, given = first
     names = [name or f"column_{number}" for number, name in enumerate(given, 1)]  # pandas' index has no name
     if len(set(names)) < len(names):
         raise BadSettings(
-            f"{place}: want a name for each column, each once; `table: {{columns: [...]}}` of a mapping names the"
-            " columns of a table that has no such line"
+            f"{path}, line {line}: want a name for each column, each once; `table: {{columns: [...]}}` of a mapping"
+            " names the columns of a table that has no such line"
         )
     return names
 
@@ -260,7 +299,7 @@ def _opened(path: Path) -> Iterator[tuple[BinaryIO, Callable[[], float | None]]]
         except _DAMAGED as error:
             if isinstance(error, OSError) and error.strerror:  # the file system's own
                 raise
-            raise BadSettings(f"{path}: is damaged or cut off: {error}{STOPPED}") from error
+            raise BadSettings(f"{path}: is damaged or cut off: {error}") from error
 
 
 def _unpacked(path: Path, raw: BufferedReader) -> BinaryIO:
@@ -295,7 +334,7 @@ def _check_parquet(path: Path) -> None:
         raise BadSettings(f"{path}: cannot be read as Parquet: {error}") from error
 
 
-def _parquet(path: Path, progress: Progress, limit: int) -> Iterator[Event]:
+def _parquet(path: Path, progress: Progress, limit: int) -> Iterator[EventRow]:
     _check_pyarrow(path, "Parquet")
     import pyarrow as pa
     from pyarrow import parquet
@@ -310,6 +349,6 @@ def _parquet(path: Path, progress: Progress, limit: int) -> Iterator[Event]:
                     progress.share = number / file.metadata.num_rows
                     if limit and number > limit:
                         return
-                    yield f"{path}, row {number}", file_forms.as_json(row, short)
+                    yield EventRow(f"{path}, row {number}", number, file_forms.as_json(row, short))
     except (OSError, pa.ArrowException) as error:
-        raise BadSettings(f"{path}: cannot be read as Parquet: {error}{STOPPED}") from error
+        raise BadSettings(f"{path}: cannot be read as Parquet: {error}") from error

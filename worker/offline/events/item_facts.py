@@ -8,12 +8,12 @@ The event's own fields win: an item that has text or attributes is left as it is
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from worker.cli import event_files
 from worker.core.codec import json_reader
 from worker.core.codec.logical_types import Unfit
 from worker.core.codec.mapping import Catalogue, EventMapping, TableForm
 from worker.core.codec.mapping_nodes import apply
 from worker.core.errors import BadSettings, Poison
+from worker.offline.events import event_files
 
 MAX_FACTS = 2_000_000  # items, all in memory: about 1 KB each
 Facts = Mapping[str, Mapping[str, object]]  # by the item's id: `text` and `attributes`, what there is of both
@@ -33,13 +33,13 @@ def read(path: Path, mapping: EventMapping | None) -> Facts:
         try:
             item = dict(_item(row, catalogue, mapping.missing if mapping else frozenset()))
         except (Poison, Unfit) as poison:
-            raise BadSettings(f"{place}: {poison}; {WANT}; nothing was replayed") from poison
+            raise BadSettings(f"{place}: {poison}; {WANT}") from poison
         name = item.pop("item_id", None)
         if not isinstance(name, str) or not name:
-            raise BadSettings(f"{place}: has no item_id; {WANT}; nothing was replayed")
+            raise BadSettings(f"{place}: has no item_id; {WANT}")
         found[name] = item
         if len(found) > MAX_FACTS:
-            raise BadSettings(f"{path}: more than {MAX_FACTS:,} items, which are held in memory; nothing was replayed")
+            raise BadSettings(f"{path}: more than {MAX_FACTS:,} items, which are held in memory")
     return found
 
 
