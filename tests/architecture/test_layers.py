@@ -38,10 +38,10 @@ READOUT = below(
 )  # fmt: skip
 # A room imports itself and those of a lower rank: nothing points upwards, and nothing runs in a circle.
 RANKS = {
-    "core": 0, "system": 0, "settings": 1, "pipeline": 1, "kafka": 2, "engines": 2, "experiment": 3, "runtime": 3,
-    "offline": 4, "demo": 4, "bench": 5, "cli": 6,
+    "core": 0, "system": 0, "settings": 1, "pipeline": 1, "kafka": 2, "engines": 2, "facts": 2, "experiment": 3,
+    "runtime": 3, "offline": 4, "demo": 4, "bench": 5, "cli": 6,
 }  # fmt: skip
-MAX_ROOMS = 13
+MAX_ROOMS = 14
 NUMERIC = {"csv", "numpy", "scipy", "statsmodels", "operator", "pydantic"}
 # What has no side: nothing of it reads a file, a clock, the environment or chance, but for what IMPURE names.
 PURE = {
@@ -61,6 +61,7 @@ EXTRA = {
     # Google's library only computes: descriptors and bytes in, messages out.
     **{f"worker.core.codec.protobuf_{part}": {"google"} for part in ("encoder", "reader", "wire")},
     "worker.core.codec.protobuf_schemas": {"google", "importlib", "pathlib"},
+    "worker.core.joining.facts": {"annotated_types", "pydantic"},
     "worker.core.prompts.reference_import": {"ast", "yaml"},  # text in, text out
     "worker.core.records": {"annotated_types", "pydantic"},
     "worker.core.steering.decided": {"pydantic"},
@@ -87,7 +88,7 @@ ONLY_IN = {
     "trl": ("worker.offline.align.train", "worker.offline.align.trainers"),
     "peft": ("worker.offline.align.train",),
     "datasets": ("worker.offline.align.trainers",),
-    "pyarrow": ("worker.experiment.export.table_files", "worker.offline.events.event_files"),
+    "pyarrow": ("worker.experiment.export.table_files", "worker.facts.files", "worker.offline.events.event_files"),
     "opentelemetry": (
         "worker.runtime.telemetry",
         "worker.runtime.tracing",
@@ -106,6 +107,7 @@ ONLY_IN = {
         "worker.runtime.client_metrics",
         "worker.runtime.engine_metrics",
         "worker.runtime.export_metrics",
+        "worker.runtime.facts_metrics",
         "worker.runtime.lag_metrics",
         "worker.runtime.readiness_metrics",
         "worker.runtime.service_metrics",
@@ -117,7 +119,7 @@ ONLY_IN = {
 }
 # Who wires parts may know them all; `bench`, `demo`, `experiment` and `offline` are processes of their own and wire
 # themselves.
-WIRING = ("worker.runtime.app", "worker.cli", "worker.__main__")
+WIRING = ("worker.runtime.app", "worker.runtime.facts", "worker.cli", "worker.__main__")
 OWN_PROCESS = ("worker.bench", "worker.demo", "worker.experiment", "worker.offline")
 # Shell that every room of it may import: values, and what the operating system does for any of them.
 SHARED = ("worker.settings", "worker.system")

@@ -31,6 +31,7 @@ from worker.core.delivery.micro_batcher import BatchEnd
 from worker.core.delivery.stages import LatencyStage, Marks
 from worker.core.delivery.window import ShutBy
 from worker.core.errors import Poison, Retryable
+from worker.core.joining.facts import FactKind
 from worker.core.prompts.prompt import Prompt
 from worker.core.records import Headers, Message, Partition, Reason, Record
 from worker.core.simulation.draw_trace import ModelAnswer, ModelRequest
@@ -38,6 +39,7 @@ from worker.core.simulation.draws import Ask, Drawn, DrawRetry, EngineCard
 from worker.core.simulation.questions import Status
 from worker.core.simulation.response import SimulatedResponse
 from worker.core.simulation.sampling import Skip
+from worker.pipeline.joins import JoinResult
 from worker.pipeline.ports import Delivery
 from worker.pipeline.traces import FlushSpan, RecordTrace, UnrecordedDraw, UnrecordedTrace
 
@@ -314,7 +316,7 @@ class FakeWatch:
         self.trace: Mapping[str, str] = {}  # instead of one by event id
         self.ends: Counter[str] = Counter()  # of traces
         self.tries: list[tuple[int, int]] = []  # of draws: the draw's number, and the try's
-        self.held_now = self.waiting_now = 0
+        self.held_now = self.waiting_now = self.joining_now = 0
         self.shares: Sequence[float] = ()
         self.shut_by: set[ShutBy | None] = set()
         self.latencies_s: list[float] = []
@@ -333,6 +335,12 @@ class FakeWatch:
 
     def dead_letter(self, reason: Reason) -> None:
         self.counts[f"dead letter {reason}"] += 1
+
+    def joined(self, kind: FactKind, result: JoinResult, number: int = 1) -> None:
+        self.counts[f"{kind} {result}"] += number
+
+    def joining(self, num_waiting: int) -> None:
+        self.joining_now = num_waiting
 
     def answered(self, responses: tuple[SimulatedResponse, ...]) -> None:
         self.counts["answered"] += len(responses)

@@ -27,7 +27,7 @@ from worker.core.simulation.response_builder import Setup
 from worker.core.simulation.sampling import Sampling, UserBudget
 from worker.pipeline.asker import Ready
 from worker.pipeline.config import Rules
-from worker.pipeline.ports import Admit, at_once
+from worker.pipeline.ports import Admit, Facts, at_once
 from worker.runtime.telemetry import Telemetry
 from worker.runtime.wiring import make_pipeline
 from worker.settings import prompt_profiles
@@ -73,7 +73,13 @@ class World:
     """A pipeline and the fakes around it; a `telemetry` watches instead of `watch`."""
 
     def __init__(
-        self, max_records: int = 100, telemetry: Telemetry | None = None, *, admit: Admit = at_once, **changes: Any
+        self,
+        max_records: int = 100,
+        telemetry: Telemetry | None = None,
+        facts: Facts | None = None,
+        *,
+        admit: Admit = at_once,
+        **changes: Any,
     ) -> None:
         self.source, self.sink, self.watch, self.engine = FakeSource(), FakeSink(), FakeWatch(), FakeEngine()
         self.schemas = FakeSchemas({OURS: avro_schemas.own_schema("RecommendationImpression")})
@@ -96,6 +102,7 @@ class World:
             window=self.window,
             admit=admit,
             handover=self.handover,
+            facts=facts,
             wall=lambda: WALL_S + clock(),
             clock=clock,
         )

@@ -120,7 +120,8 @@ def _topics(settings: Settings) -> Iterator[Result]:
                 f"pattern {pattern}", ok=True, detail=shown(found_by) or "finds no topic", warning=not found_by
             )
         steering = [settings.experiments_topic, settings.readouts_topic] if settings.experiments_topic else []
-        found = rights.describe(settings, [*inputs, settings.output_topic, settings.dead_letter_topic, *steering])
+        outputs = [settings.output_topic, settings.dead_letter_topic]
+        found = rights.describe(settings, [*inputs, *outputs, *steering, *rights.fact_topics(settings)])
     except MirrorstreamError as error:
         yield Result("topics", ok=False, detail=str(error))
         return

@@ -227,14 +227,15 @@ def topics_create(
     as_json: Json = False,
 ) -> None:
     """Create the topics that are missing."""
-    from worker.kafka import admin
+    from worker.kafka import admin, rights
 
     found = settings_of(config, bootstrap, settings)
     names = [topic for topic in found.input_topics if not is_pattern(topic)]
-    names += [found.output_topic, found.dead_letter_topic, outcomes_topic]
+    facts = rights.fact_topics(found)
+    names += [found.output_topic, found.dead_letter_topic, outcomes_topic, *facts]
     compacted = _compacted(found, definitions_topic, readouts_topic)
     topics = dict.fromkeys(names, partitions) | dict.fromkeys(compacted, 1)
-    made = admin.create(found, topics, compacted=compacted, replication=replication)
+    made = admin.create(found, topics, compacted=[*compacted, *facts], replication=replication)
     there = admin.partitions(found)
     rows = [{"topic": name, "created": name in made, "partitions": there.get(name, topics[name])} for name in topics]
     lines = (
@@ -267,6 +268,8 @@ def schemas_register(
     subjects = {f"{topic}-value": "RecommendationImpression" for topic in inputs if not is_pattern(topic)}
     subjects |= {f"{found.output_topic}-value": "SimulatedResponse", "outcomes-value": "Outcome"}
     subjects |= {f"{topic}-value": name for topic, name in _compacted(found).items()}
+    facts = ((found.items_topic, "ItemFacts"), (found.users_topic, "UserFacts")) if inputs else ()
+    subjects |= {f"{topic}-value": name for topic, name in facts if topic}
     ids = registry.register(found.schema_registry_url, found.registry_access, subjects)
     tell(ids, as_json=as_json, text="\n".join(f"{subject}: id {number}" for subject, number in ids.items()))
 

@@ -38,6 +38,9 @@ class Blocker(StrEnum):
     SCHEMA = "schema"
     """Records wait for a writer's schema."""
 
+    FACTS = "facts"
+    """The items or users that events are joined with are being read."""
+
     REFUSALS = "refusals"
     """A partition waits: Kafka refuses its messages, and their dead letters."""
 

@@ -29,3 +29,6 @@ class Flag(StrEnum):
 
     UNIFORM = "uniform"
     """protocol=reference: the prompt is longer than the reference's limit, so all options are equally probable."""
+
+    ENRICHED_LATER = "enriched_later"
+    """An item, or what is known of the user, came from a source that only knows values of after the event."""

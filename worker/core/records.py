@@ -354,6 +354,9 @@ class Reason(StrEnum):
     ENGINE_KILLER = "engine_killer"
     """The engine died of it twice; look at it before it is replayed."""
 
+    ITEM_UNKNOWN = "item_unknown"
+    """An item came with its id alone and is not in the catalogue; add it to the topic of items, then replay."""
+
     TOO_LARGE = "too_large"
     """Its responses do not fit their topic, even without their texts; raise `max.message.bytes`, then replay."""
 

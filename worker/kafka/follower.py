@@ -48,7 +48,8 @@ class Following:
 
     New partitions and recreated topics are looked for every `look_s` seconds.  `group` names the consumer; it joins
     nothing.  `is_replaced`: a recreated topic is read from its start whatever `on_data_loss` is, since it replaces what
-    was read before.  The constructor raises `Retryable` if Kafka does not answer, `Fatal` if a topic was recreated,
+    was read before.  With `wants_all` a topic whose records after the position have expired is read anew, as one that
+    was recreated.  The constructor raises `Retryable` if Kafka does not answer, `Fatal` if a topic was recreated,
     `on_data_loss` is stop and it is not to be replaced.
     """
 
@@ -61,19 +62,21 @@ class Following:
         group: str | None = None,
         look_s: float = LOOK_S,
         is_replaced: bool = False,
+        wants_all: bool = False,
     ) -> None:
         self._is_replaced = is_replaced
         self._settings, self._topics = settings, tuple(dict.fromkeys(topics))
         admin.metadata(settings)  # which says why where nobody answers; the questions below only say that
         self._topic_ids = TopicIds(AdminQueries(settings))
         self._consumer = Consumer(client.reader(settings, group or f"{settings.group_id}-experiment"))
-        self._look_s = look_s
+        self._look_s, self._wants_all = look_s, wants_all
         self._next = dict(start.positions)
         self._ids = dict(start.topic_ids)
         self._made_anew: list[str] = []  # not reported yet
         self._assigned: set[Partition] = set()
         self._at_end: set[Partition] = set()
         self._was_at_end: set[Partition] = set()  # once, since the start
+        self._end_s: dict[Partition, float] = {}  # when each was last at its end, seconds since 1970
         self._looked_s = float("-inf")
         self._held: set[Partition] = set()  # paused at a batch that cannot be read, until the next check
         self._broken = ""  # why a batch cannot be read, until it is raised
@@ -92,6 +95,19 @@ class Following:
     def was_at_end(self) -> bool:
         """Whether every partition was read to its end once; on a busy topic they are seldom there all at once."""
         return self._was_at_end >= self._assigned
+
+    @property
+    def whole_until_s(self) -> float:
+        """Up to when nothing that was written is unread, seconds since 1970; 0 if an end was never reached."""
+        return min((self._end_s.get(one, 0.0) for one in self._assigned), default=0.0)
+
+    def lag(self) -> int:
+        """Count the offsets up to the ends of the partitions, as the last answers of the brokers have them."""
+        ends = {
+            one: self._consumer.get_watermark_offsets(TopicPartition(one.topic, one.number), cached=True)[1]
+            for one in self._assigned
+        }
+        return sum(max(0, end - self._next.get(one, 0)) for one, end in ends.items() if end >= 0)
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -147,6 +163,7 @@ class Following:
         if error.code() == client.PARTITION_EOF:
             self._at_end.add(partition)
             self._was_at_end.add(partition)
+            self._end_s[partition] = time.time()
         elif not refused_by_client(message):
             client.raise_if_hopeless(error, f"read {partition}")
             log.warning("read %s: %s; going on", partition, error_text.explain(error))
@@ -178,13 +195,17 @@ class Following:
         anew |= {topic for topic in states.keys() - self._ids.keys() if self._is_past_its_end(topic, found)}
         for topic in sorted(anew):
             self._take_anew(topic, states[topic].topic_id)
+        if self._wants_all and found != self._assigned:
+            anew |= self._expired(found)
         self._ids |= {topic: state.topic_id for topic, state in states.items()}
         if found != self._assigned or anew or self._held:
             self._consumer.resume([TopicPartition(one.topic, one.number) for one in self._held])
             starts = [TopicPartition(one.topic, one.number, self._start(one)) for one in sorted(found, key=str)]
             self._consumer.assign(starts)
             self._assigned, self._at_end, self._held = found, set(), set()
+            self._end_s = {one: at_s for one, at_s in self._end_s.items() if one in found and one.topic not in anew}
         self._looked_s = time.monotonic()
+        self._end_s |= dict.fromkeys(self._at_end, time.time())  # the brokers answer, and had nothing more
 
     def _take_anew(self, topic: str, new_id: str) -> None:
         """Read a recreated topic from its start.  Raises `Fatal` if `on_data_loss` is stop and it is not replaced."""
@@ -204,6 +225,15 @@ class Following:
             log.warning("%s; reading it from its start (on_data_loss=skip)", problem)
         self._next = {one: offset for one, offset in self._next.items() if one.topic != topic}
         self._made_anew.append(topic)
+
+    def _expired(self, found: set[Partition]) -> set[str]:
+        """Forget the positions of topics that lost records after them, and return these topics."""
+        gone = {one.topic for one in found if one in self._next and self._next[one] < self._watermarks(one)[0]}
+        for topic in sorted(gone):
+            log.warning("topic %s: records after the position have expired; reading it from its start", topic)
+            self._made_anew.append(topic)
+        self._next = {one: offset for one, offset in self._next.items() if one.topic not in gone}
+        return gone
 
     def _is_past_its_end(self, topic: str, found: set[Partition]) -> bool:
         """Return True if a position stored without a topic id is beyond the end of this topic: it is of another one."""

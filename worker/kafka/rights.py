@@ -5,6 +5,7 @@
     input topics             Read, Describe
     output, dead letters     Write, Describe; Read, because topic ids are committed for both
     definitions, readouts    Read, Describe, where `experiments_topic` is set; a worker starts without the readouts
+    items, users             Read, Describe
     groups G, G-topics       Read (G is group_id)
     transactional ids        Write, Describe on the prefix; checked by opening a producer
 
@@ -43,6 +44,7 @@ class Role(StrEnum):
     DEAD_LETTERS = "dead letters"
     DEFINITIONS = "definitions"
     READOUTS = "readouts"
+    FACTS = "items or users"
 
 
 STEERING = frozenset({Role.DEFINITIONS, Role.READOUTS})  # a worker only reads them
@@ -52,6 +54,7 @@ NEEDS: Mapping[Role, frozenset[str]] = {
     Role.DEAD_LETTERS: frozenset({"WRITE", "DESCRIBE", "READ"}),
     Role.DEFINITIONS: frozenset({"READ", "DESCRIBE"}),
     Role.READOUTS: frozenset({"READ", "DESCRIBE"}),
+    Role.FACTS: frozenset({"READ", "DESCRIBE"}),
 }
 
 
@@ -88,7 +91,14 @@ def role(settings: KafkaClientSettings, topic: str) -> Role:
         return Role.DEAD_LETTERS
     if settings.experiments_topic is not None and topic in (settings.experiments_topic, settings.readouts_topic):
         return Role.DEFINITIONS if topic == settings.experiments_topic else Role.READOUTS
+    if topic in fact_topics(settings):
+        return Role.FACTS
     return Role.OUTPUT if topic == settings.output_topic else Role.INPUT
+
+
+def fact_topics(settings: KafkaClientSettings) -> list[str]:
+    """Return the topics of items and users that this worker follows."""
+    return [topic for topic in (settings.items_topic, settings.users_topic) if topic is not None]
 
 
 # -- the broker's answers
@@ -148,7 +158,8 @@ def require(settings: KafkaClientSettings, *, wait: bool) -> list[str]:
     inputs, why = input_topics(settings)
     outputs = [settings.output_topic, settings.dead_letter_topic]
     followed = [settings.experiments_topic] if settings.experiments_topic else []
-    found = describe(settings, [*inputs, *outputs, *followed], timeout_s=START_TIMEOUT_S).values()
+    read = [*inputs, *outputs, *followed, *fact_topics(settings)]
+    found = describe(settings, read, timeout_s=START_TIMEOUT_S).values()
     wrong = [f"topic {topic.name}: {why}" for topic in found for why in problems(settings, topic)]
     wrong += missing_group_rights(groups(settings, own_groups(settings), timeout_s=START_TIMEOUT_S))
     if wrong:
@@ -173,7 +184,7 @@ def create_command(settings: KafkaClientSettings, partitions: int) -> str:
     'mirrorstream topics create --bootstrap localhost:9092 --partitions 6 --set output_topic=answers'
     """
     words = ["--bootstrap", settings.bootstrap_servers, "--partitions", str(partitions)]
-    for name in ("input_topics", "output_topic", "dead_letter_topic"):
+    for name in ("input_topics", "output_topic", "dead_letter_topic", "items_topic", "users_topic"):
         value = getattr(settings, name)
         if value != KafkaClientSettings.model_fields[name].default:
             words += ["--set", f"{name}={','.join(value) if isinstance(value, list) else value}"]
@@ -234,8 +245,8 @@ def problems(settings: KafkaClientSettings, topic: Topic) -> Iterator[str]:
         elif what is Role.OUTPUT:
             yield "cleanup.policy is compact: only the last response per user would be kept; set cleanup.policy=delete"
 
-    written = what not in STEERING | {Role.INPUT}
-    if written and (limit := _limit(topic)) is not None and limit < MIN_MESSAGE_BYTES:
+    is_written = what in (Role.OUTPUT, Role.DEAD_LETTERS)
+    if is_written and (limit := _limit(topic)) is not None and limit < MIN_MESSAGE_BYTES:
         yield f"max.message.bytes is {limit}, want at least {MIN_MESSAGE_BYTES}, the minimum of max_message_bytes"
 
 
@@ -252,6 +263,9 @@ def warnings(settings: KafkaClientSettings, topic: Topic) -> Iterator[str]:
     if what in STEERING:
         if not _compacted(topic):
             yield "cleanup.policy is not compact: a definition or readout is forgotten when its record expires"
+    elif what is Role.FACTS:
+        if not _compacted(topic):
+            yield "cleanup.policy is not compact: what is not sent again is forgotten; set cleanup.policy=compact"
         return
     if what is not Role.INPUT and (limit := _limit(topic)) is not None and limit < settings.max_message_bytes:
         yield f"max.message.bytes {limit} is below max_message_bytes {settings.max_message_bytes}: longer texts are cut"

@@ -132,8 +132,18 @@ class TopicFollower:
             following.close()
 
 
+class Follower(Protocol):
+    """What runs in a thread beside the worker."""
+
+    def open(self) -> None:
+        """Start."""
+
+    def close(self) -> None:
+        """Stop."""
+
+
 @contextmanager
-def followed(followers: Iterable[TopicFollower]) -> Iterator[None]:
+def followed(followers: Iterable[Follower]) -> Iterator[None]:
     """Follow topics inside the block."""
     for one in followers:
         one.open()

@@ -6,6 +6,7 @@ What is asked is decided in `core.simulation.prepare`, what the answer is in
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Protocol
 
 from worker.core.delivery.response_encoder import Outgoing
@@ -66,7 +67,8 @@ class Answerer:
         if looks and self._rules.asking.tokenise is not None:
             self._num_looked_at += 1
             self._log_unshown(decoded.impression)
-        return await self._turns.run(preparing(record, decoded.impression, decoded.plan.asking))
+        prepared = await self._turns.run(preparing(record, decoded.impression, decoded.plan.asking))
+        return tuple(replace(one, flags=one.flags | decoded.later.flags(one.question)) for one in prepared)
 
     def _log_unshown(self, impression: Impression) -> None:
         """Log attributes that the prompt does not show, each once: whoever sends them believes that it does."""

@@ -32,6 +32,7 @@ class Rules:
     steering: Callable[[], Steering] = Steering  # what the definitions say now
     form: InputForm | None = None  # of the input; None: it is Avro
     privacy: Privacy = EVERYTHING
+    join_wait_s: float = 0.0  # how long an event waits for an item that is not known
 
     def admission(self) -> Admission:
         """Return what decides about each event."""

@@ -5,11 +5,12 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from worker.core.codec import framing
+from worker.core.codec import framing, impression as codec
 from worker.core.codec.framing import SchemaRef
 from worker.core.codec.input_forms import AvroInput, InputForm, WriterSchema
 from worker.core.errors import Poison, Retryable
-from worker.core.records import Impression, Reason, Record
+from worker.core.joining.join import NOTHING_LATER, Later
+from worker.core.records import Headers, Impression, Reason, Record
 from worker.core.simulation.sampling import Skip, UserBudget
 from worker.core.steering.steering import Admission, QuestionPlan
 from worker.pipeline.ports import WriterSchemas
@@ -23,18 +24,23 @@ MAX_FETCHES = 8  # schemas that are asked for at once: a flood of unknown ids mu
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """An impression, who wrote it, and how it is asked; plain JSON and plain Protobuf have no schema."""
+    """An impression, who wrote it, and how it is asked; plain JSON and plain Protobuf have no schema.
+
+    `later` says what of it was joined from facts that are newer than the event.
+    """
 
     impression: Impression
     schema: SchemaRef | None
     plan: QuestionPlan
+    later: Later = NOTHING_LATER
 
 
 class Decoder:
     """Decodes, validates and samples, one record at a time.
 
-    `form` is the format of the input, Avro by default.  `wall` gives seconds since 1970, for the age of events.
-    `outages` has the schemas whose last fetch failed, and why.
+    `form` is the format of the input, Avro by default.  `joins_items`: an option may be an id, which `pipeline.joins`
+    looks up.  `wall` gives seconds since 1970, for the age of events.  `outages` has the schemas whose last fetch
+    failed, and why.
     """
 
     def __init__(
@@ -44,9 +50,11 @@ class Decoder:
         user_budget: UserBudget,
         *,
         form: InputForm | None = None,
+        joins_items: bool = False,
         wall: Callable[[], float],
     ) -> None:
         self._form: InputForm = form or AvroInput()
+        self._joins_items = joins_items
         self._schemas, self._admission, self._user_budget, self._wall = schemas, admission, user_budget, wall
         self._fetching = asyncio.Semaphore(MAX_FETCHES)
         self.outages: dict[SchemaRef, str] = {}
@@ -108,7 +116,19 @@ class Decoder:
         needed = self._needed(record) if schema is None else None
         if needed is not None:
             schema = self._schemas.known(needed) or await self.fetch(needed)
-        return self._form.read(value, record.headers, schema)
+        return self._whole(value, record.headers, schema)
+
+    def _whole(
+        self, value: bytes, headers: Headers, schema: WriterSchema | None
+    ) -> tuple[SchemaRef | None, Impression | None]:
+        """Return an impression; one with ids alone, too, where items are joined.  Raises `Poison`."""
+        try:
+            return self._form.read(value, headers, schema)
+        except Poison as poison:
+            ids_only = poison if isinstance(poison, codec.IdsOnly) else poison.__cause__  # a mapping adds its place
+            if not (self._joins_items and isinstance(ids_only, codec.IdsOnly)):
+                raise
+            return self._form.schema_of(value, headers), ids_only.found
 
     def _is_within_budget(self, impression: Impression) -> bool:
         """Count an event of its user's day; log once that more users came than can be counted."""

@@ -35,6 +35,7 @@ from worker.pipeline.config import Rules
 from worker.pipeline.decoder import Decoded
 from worker.pipeline.engine_supervisor import EngineSupervisor
 from worker.pipeline.in_flight import RecordInFlight, RecordsInFlight
+from worker.pipeline.joins import Joins
 from worker.pipeline.lag_reporter import LagReporter
 from worker.pipeline.latencies import Latencies
 from worker.pipeline.ports import AllRead, Delivery, Sink, Source
@@ -121,6 +122,7 @@ class Parts:
     quarantine: Quarantine
     engine_supervisor: EngineSupervisor
     answerer: Answerer
+    joins: Joins
     refusals: Refusals
     committer: Committer
     latencies: Latencies
@@ -155,6 +157,7 @@ class Pipeline:
         self.quarantine = parts.quarantine
         self._engine_supervisor = parts.engine_supervisor
         self._answerer = parts.answerer
+        self._joins = parts.joins
         self._refusals = parts.refusals
         self._committer = parts.committer
         self._latencies = parts.latencies
@@ -168,6 +171,7 @@ class Pipeline:
             self._tasks.spawn(self._receive_all())
             self._tasks.spawn(self._tick_all())
             self._tasks.spawn(self.quarantine.run())
+            self._tasks.spawn(self._joins.run())
             await self._tasks.until(stop, self._all_read)
             self._phase = Phase.STOPPING
             await self._drain()
@@ -195,6 +199,7 @@ class Pipeline:
         parts = {
             Blocker.ENGINE: engine,
             **self.quarantine.blockers,
+            Blocker.FACTS: self._joins.held_up,
             Blocker.REFUSALS: self._refusals.held_up,
             Blocker.TRANSACTIONS: sink,
             Blocker.STALLED: self.watchdog.why,
@@ -284,6 +289,16 @@ class Pipeline:
     # -- 3 batch, 4 prompt
 
     async def ready(self, entry: RecordInFlight, decoded: Decoded) -> None:
+        """Join a record with what is known of its items and user; it may have to wait for that (`joined`)."""
+        try:
+            whole = self._joins.join(entry, decoded)
+        except Poison as poison:
+            self.dead_letter(entry, poison)
+            return
+        if whole is not None:
+            await self.joined(entry, whole)
+
+    async def joined(self, entry: RecordInFlight, decoded: Decoded) -> None:
         """Prepare a record's questions and put it into the next micro-batch."""
         entry.trace.decoded(decoded.impression)
         questions = await self._answerer.prepare(entry.record, decoded)
@@ -349,6 +364,7 @@ class Pipeline:
         self._engine_supervisor.suspects.drop(partitions)
         self._refusals.drop(partitions)
         self.quarantine.drop(partitions)
+        self._joins.drop(partitions)
 
     def refused(self, refusal: Refusal) -> None:
         """Replace the messages of a record of which Kafka takes none."""
@@ -358,7 +374,8 @@ class Pipeline:
         while True:
             self._admit(self._batcher.due(now_s=self._clock()))
             self._committer.tick(urgent=not self._is_working)
-            reason = "records are held" if self.quarantine.blocked else self.held_up
+            is_held = self.quarantine.blocked or self._joins.num_waiting
+            reason = "records are held" if is_held else self.held_up
             busy = bool(self._handover.in_flight) and not self._engine_supervisor.is_yielding
             self.watchdog.check(busy=busy, reason=reason, now_s=self._clock())
             self._pause()
@@ -411,8 +428,11 @@ class Pipeline:
     def _drained(self) -> bool:
         """Return True if nothing more can be committed: heads wait for something outside, or the engine is down."""
         heads = ((one, self._handover.oldest(one)) for one in self._committer.assigned)
-        waiting = all(at is None or self.quarantine.is_held(one, at) for one, at in heads)
+        waiting = all(at is None or self._is_held(one, at) for one, at in heads)
         return self._handover.idle and (self._engine_supervisor.is_down or waiting)
+
+    def _is_held(self, partition: Partition, offset: int) -> bool:
+        return self.quarantine.is_held(partition, offset) or self._joins.is_waiting(partition, offset)
 
     async def _hand_on(self) -> None:
         """Without an engine, commit what is finished, and the notes for the next owners."""

@@ -25,7 +25,10 @@ class RecordLoop(Protocol):
         """True from the stop signal on: a death of the engine is expected then."""
 
     async def ready(self, entry: RecordInFlight, decoded: Decoded) -> None:
-        """Ask a decoded record's questions."""
+        """Join a decoded record with what is known, and ask its questions."""
+
+    async def joined(self, entry: RecordInFlight, decoded: Decoded) -> None:
+        """Ask the questions of a record that has waited for what it is joined with."""
 
     def finish(self, entry: RecordInFlight, messages: tuple[Message, ...]) -> None:
         """Hand a record's messages over, in order; none for one that is skipped."""

@@ -5,7 +5,7 @@ traced is a small protocol beside each part that does it, such as `pipeline.comm
 `runtime.telemetry` has them all.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol
@@ -24,6 +24,7 @@ from worker.core.delivery.handover_messages import (
     TopicNews,
 )
 from worker.core.errors import Fatal
+from worker.core.joining.facts import FactKind, ItemFacts, UserFacts, Versions
 from worker.core.prompts.prompt import Prompt
 from worker.core.records import Partition, Record
 from worker.core.service_requests import ServerWatch
@@ -169,3 +170,25 @@ class WriterSchemas(Protocol):
         Raises `Poison` (`Reason.SCHEMA`) if there is none or it is refused, `Retryable` if the registry does
         not answer.
         """
+
+
+class Facts(Protocol):
+    """What is known of items and users, in a store of this process; every method returns at once."""
+
+    @property
+    def kinds(self) -> frozenset[FactKind]:
+        """What there are facts about at all."""
+
+    @property
+    def held_up(self) -> str:
+        """Why not all that is known can be found now, for people; "" if it can."""
+
+    @property
+    def num_changes(self) -> int:
+        """How often something was added: what was not found may be found after it has grown."""
+
+    def items(self, ids: Sequence[str]) -> Mapping[str, Versions[ItemFacts]]:
+        """Return the versions of those items that are known.  Raises `Fatal` if the store cannot be read."""
+
+    def user(self, user_id: str) -> Versions[UserFacts]:
+        """Return the versions of a user; none if nothing is known.  Raises `Fatal` if the store cannot be read."""

@@ -34,6 +34,7 @@ from worker.pipeline.loop import Pipeline
 from worker.pipeline.ports import Engine, RemoteEngine, at_once
 from worker.runtime import logs, pipeline_config, position_profile
 from worker.runtime.export import Exports, start_exports
+from worker.runtime.facts import NO_FACTS, Sources, sources as facts_of
 from worker.runtime.health import Health
 from worker.runtime.health_state import HealthState, stale
 from worker.runtime.lifecycle import in_loop, on_signals, retry, unless
@@ -204,7 +205,10 @@ async def work(
         if debias:  # only this waits for the profile; else it is measured beside the first records
             await unless(stop, measuring)
         if not stop.is_set():
-            await answer_all(settings, backfill, engine, telemetry, measured, state=state, stop=stop)
+            report = partial(state.waits, Blocker.FACTS)
+            facts = facts_of(settings, partial(registry.decode_now, _schemas(settings, telemetry)), telemetry, report)
+            with facts.kept:
+                await answer_all(settings, backfill, engine, telemetry, measured, facts=facts, state=state, stop=stop)
     finally:
         measuring.cancel()
         await asyncio.gather(measuring, return_exceptions=True)
@@ -217,14 +221,16 @@ async def answer_all(
     telemetry: Telemetry,
     positions: Mapping[int, PositionProfile],
     *,
+    facts: Sources = NO_FACTS,
     state: HealthState,
     stop: asyncio.Event,
 ) -> None:
     """Answer what is on Kafka, until `stop` or, in a backfill, until everything is read.  Raises `Fatal`."""
     board = Board(settings, partial(registry.decode_now, _schemas(settings, telemetry)), telemetry)
     followers = _followers(settings, board, telemetry)
-    if await _retry_in_thread(lambda: _caught_up(followers), state, stop) is None:
+    if await _retry_in_thread(lambda: _caught_up((*followers, facts)), state, stop) is None:
         return
+    state.waits(Blocker.START, "starting")
     encoder = await _retry_in_thread(lambda: _encoder(settings, telemetry), state, stop)
     outputs = [settings.output_topic, settings.dead_letter_topic]
     fitted = await _retry_in_thread(lambda: admin.fitted(settings, outputs), state, stop)
@@ -257,6 +263,7 @@ async def answer_all(
             max_tokens=settings.window_max_tokens,
         ),
         handover=Handover(FlushLimits(settings.flush_interval_s, settings.flush_max_records, settings.flush_max_bytes)),
+        facts=facts.known,
     )
     await unless(stop, sink.open())  # before the group is joined: this may wait for an old transaction to end
     if stop.is_set():
@@ -275,7 +282,7 @@ async def answer_all(
         engine.card.model, rules.setup.config_fingerprint, settings.group_id, settings.input_topics,
     )  # fmt: skip
     _settle_memory()
-    with followed(followers):
+    with followed((*followers, *facts.followers)):
         await pipeline.run(stop)
     log.info("worker done: %s", telemetry.totals())
 
@@ -294,7 +301,7 @@ def _followers(settings: Settings, board: Board, telemetry: Telemetry) -> tuple[
     )
 
 
-def _caught_up(followers: tuple[TopicFollower, ...]) -> bool:
+def _caught_up(followers: tuple[TopicFollower | Sources, ...]) -> bool:
     """Read the topics to their ends.  Blocks.  Raises `Retryable`, `Fatal`."""
     for one in followers:
         one.catch_up()

@@ -53,6 +53,7 @@ def rules(
         drain_timeout_s=settings.drain_timeout_s,
         questions=QuestionSet(settings.questions) if settings.questions else None,
         steering=steering,
+        join_wait_s=settings.join_wait_s,
         form=input_forms.load(settings),
         privacy=Privacy(
             content=settings.content == "full",

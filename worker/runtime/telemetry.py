@@ -26,6 +26,7 @@ from worker.runtime.admission_metrics import AdmissionMetrics
 from worker.runtime.answer_metrics import AnswerMetrics
 from worker.runtime.client_metrics import ClientMetrics, Report
 from worker.runtime.engine_metrics import EngineMetrics
+from worker.runtime.facts_metrics import FactsMetrics
 from worker.runtime.lag_metrics import LagMetrics
 from worker.runtime.readiness_metrics import ReadinessMetrics
 from worker.runtime.service_metrics import ServiceMetrics
@@ -40,8 +41,9 @@ _STAGE_SECONDS = (0.001, 0.005, *_END_TO_END_SECONDS)
 
 
 class Telemetry(
-    Spans, TransactionMetrics, AdmissionMetrics, AnswerMetrics, EngineMetrics, ServiceMetrics, SteeringMetrics
-):
+    Spans, TransactionMetrics, AdmissionMetrics, AnswerMetrics, EngineMetrics, ServiceMetrics, SteeringMetrics,
+    FactsMetrics,
+):  # fmt: skip
     """Counts and traces; one label set per family, and every series is there at 0 from the start.
 
     `blockers` says at any time what keeps the worker from being ready.  The metrics are made in `registry`; spans go
@@ -67,6 +69,7 @@ class Telemetry(
         EngineMetrics.__init__(self, name, registry)
         ServiceMetrics.__init__(self, name, registry)
         SteeringMetrics.__init__(self, name, registry)
+        FactsMetrics.__init__(self, name, registry)
         counter = partial(Counter, registry=registry)
         gauge = partial(Gauge, registry=registry)
         histogram = partial(Histogram, registry=registry)

@@ -16,6 +16,7 @@ from worker.core.delivery.handover import Handover
 from worker.core.delivery.micro_batcher import MicroBatcher
 from worker.core.delivery.response_encoder import Outgoing
 from worker.core.delivery.window import Window
+from worker.core.joining.facts import FactKind
 from worker.core.resilience.watchdog import PATIENCE_S, Watchdog
 from worker.pipeline.answerer import Answerer, AnswerWatch
 from worker.pipeline.asker import Asker, DrawWatch, Ready
@@ -24,10 +25,11 @@ from worker.pipeline.config import Rules
 from worker.pipeline.decoder import Decoder
 from worker.pipeline.engine_supervisor import EngineSupervisor, EngineWatch
 from worker.pipeline.in_flight import RecordsInFlight
+from worker.pipeline.joins import Joins, JoinWatch
 from worker.pipeline.lag_reporter import LagReporter, LagWatch
 from worker.pipeline.latencies import Latencies, LatencyWatch
 from worker.pipeline.loop import LoopWatch, Parts, Pipeline
-from worker.pipeline.ports import Admit, Engine, Sink, Source, WriterSchemas, at_once
+from worker.pipeline.ports import Admit, Engine, Facts, Sink, Source, WriterSchemas, at_once
 from worker.pipeline.quarantine import Quarantine, RecordWatch
 from worker.pipeline.refusals import Refusals, RefusalWatch
 from worker.pipeline.task_group import TaskGroup
@@ -44,6 +46,7 @@ class AllWatch(
     RefusalWatch,
     LatencyWatch,
     LagWatch,
+    JoinWatch,
     Protocol,
 ):
     """Who counts and traces everything: `worker.runtime.telemetry.Telemetry`."""
@@ -62,6 +65,7 @@ def make_pipeline(
     window: Window,
     handover: Handover,
     admit: Admit = at_once,
+    facts: Facts | None = None,
     wall: Callable[[], float] = time.time,
     clock: Callable[[], float] = time.monotonic,
 ) -> Pipeline:
@@ -70,7 +74,14 @@ def make_pipeline(
     flight, tasks = RecordsInFlight(window), TaskGroup()
     quarantine = Quarantine(
         loop,
-        Decoder(schemas, rules.admission(), rules.user_budget, form=rules.form, wall=wall),
+        Decoder(
+            schemas,
+            rules.admission(),
+            rules.user_budget,
+            form=rules.form,
+            joins_items=facts is not None and FactKind.ITEMS in facts.kinds,
+            wall=wall,
+        ),
         watch,
         flight=flight,
         handover=handover,
@@ -93,6 +104,7 @@ def make_pipeline(
             quarantine=quarantine,
             engine_supervisor=engine_supervisor,
             answerer=Answerer(asker, watch, rules=rules, outgoing=outgoing, turns=Turns(clock), wall=wall),
+            joins=Joins(loop, facts, watch, flight=flight, wait_s=rules.join_wait_s, clock=clock),
             refusals=Refusals(watch, handover=handover, flight=flight, rules=rules, clock=clock),
             committer=Committer(loop, source, sink, watch, handover=handover, tasks=tasks, clock=clock),
             latencies=Latencies(watch, wall=wall, clock=clock),

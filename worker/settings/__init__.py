@@ -23,6 +23,7 @@ from worker.settings import cross_checks
 from worker.settings.groups import (
     BatchingSettings,
     EngineSettings,
+    JoinSettings,
     KafkaClientSettings,
     KafkaSettings,
     OperationSettings,
@@ -45,8 +46,8 @@ _SERVICE_LINK = re.compile(r"_(SERVICE|PORT)(_|$)")
 
 
 class Settings(
-    KafkaClientSettings, PromptedEngineSettings, OperationSettings, OutputSettings, BatchingSettings, EngineSettings,
-    QuestionSettings, SamplingSettings, KafkaSettings, BaseSettings,
+    KafkaClientSettings, PromptedEngineSettings, OperationSettings, OutputSettings, JoinSettings, BatchingSettings,
+    EngineSettings, QuestionSettings, SamplingSettings, KafkaSettings, BaseSettings,
 ):  # fmt: skip
     """The settings of one worker: all groups, the last one's fields first."""
 

@@ -21,10 +21,17 @@ MAX_PORT = 65_535
 MAX_SEEN = 100
 
 
-def topics(input_topics: list[str], output_topic: str, dead_letter_topic: str) -> Iterator[str]:
+def topics(
+    input_topics: list[str],
+    output_topic: str,
+    dead_letter_topic: str,
+    items_topic: str | None,
+    users_topic: str | None,
+) -> Iterator[str]:
     """Find names that Kafka does not take; a pattern is not a name."""
     names = [("input_topics", one) for one in input_topics if not is_pattern(one)]
     names += [("output_topic", output_topic), ("dead_letter_topic", dead_letter_topic)]
+    names += [(name, one) for name, one in (("items_topic", items_topic), ("users_topic", users_topic)) if one]
     for setting, name in names:
         if name in {".", ".."} or not _TOPIC.fullmatch(name):
             yield (

@@ -26,6 +26,8 @@ from worker.settings import (
 )
 from worker.settings.engines import ENGINES, Check
 
+FACT_FILES = (".jsonl", ".csv", ".parquet")
+
 
 def problems(values: Mapping[str, Any]) -> Iterator[str]:
     """Yield what does not go together; `values` are the settings that are right by themselves."""
@@ -142,6 +144,32 @@ def _room(max_tokens: int | None, max_model_len: int) -> Iterator[str]:
         yield f"max_tokens: {max_tokens} leave no room for a prompt in {max_model_len}"
 
 
+def _fact_topics(items_topic: str | None, users_topic: str | None, input_topics: list[str]) -> Iterator[str]:
+    for name, topic in (("items_topic", items_topic), ("users_topic", users_topic)):
+        if topic in input_topics:
+            yield f"{name}: {topic} is an input topic; want one of its own"
+    if items_topic is not None and items_topic == users_topic:
+        yield "users_topic: is the topic of items; want one of its own"
+
+
+def _fact_outputs(
+    items_topic: str | None, users_topic: str | None, output_topic: str, dead_letter_topic: str
+) -> Iterator[str]:
+    for name, topic in (("items_topic", items_topic), ("users_topic", users_topic)):
+        if topic in (output_topic, dead_letter_topic):
+            yield f"{name}: {topic} is a topic this worker writes"
+
+
+def _fact_sources(
+    items_topic: str | None, users_topic: str | None, items_file: Path | None, users_file: Path | None
+) -> Iterator[str]:
+    for kind, topic, file in (("items", items_topic, items_file), ("users", users_topic, users_file)):
+        if topic and file:
+            yield f"{kind}_file: {kind}_topic is set too; want one of them"
+        if file and file.suffix not in FACT_FILES:
+            yield f"{kind}_file: {file}: want a file that ends in {', '.join(FACT_FILES)}"
+
+
 def _mapping_format(mapping: str | None, input_format: str) -> Iterator[str]:
     if mapping is not None and input_format == "avro":
         yield "mapping: needs input_format=json, protobuf or tsv"
@@ -159,7 +187,7 @@ def _protobuf(input_format: str, protobuf_descriptors: Path | None, protobuf_mes
 _TOGETHER = (
     _read, _written, addresses.topics, addresses.identities, addresses.brokers, addresses.registry, _options, _batch,
     _steering, _reference, _reference_draws, _rates, _member, addresses.servers, _engine, _dtype, _room,
-    _mapping_format, _protobuf,
+    _mapping_format, _protobuf, _fact_topics, _fact_outputs, _fact_sources,
 )  # fmt: skip
 
 # -- files
@@ -178,6 +206,12 @@ def _mapping(mapping: str | None, input_format: str) -> Iterator[str]:
             yield f"mapping: {mapping} names no columns, which input_format=tsv needs"
     except BadSettings as error:
         yield str(error)
+
+
+def _fact_files(items_file: Path | None, users_file: Path | None) -> Iterator[str]:
+    for name, path in (("items_file", items_file), ("users_file", users_file)):
+        if path and not path.is_file():
+            yield f"{name}: {path}: is no file"
 
 
 def _descriptors(protobuf_descriptors: Path | None, protobuf_message: str | None) -> Iterator[str]:
@@ -241,4 +275,5 @@ def _profile(prompt_profile: str) -> Iterator[str]:
 
 _FILES = (
     _kafka_secrets, _registry_files, _chat_template, _mapping, _outcomes_mapping, _descriptors, _redactor, _pseudonyms,
+    _fact_files,
 )  # fmt: skip

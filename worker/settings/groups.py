@@ -8,6 +8,7 @@ are no groups.  A function takes the group that it reads; mypy refuses the setti
     QuestionSettings   what is asked
     EngineSettings     who answers
     BatchingSettings   how much is in flight
+    JoinSettings       what is known of items and users
     OutputSettings     what leaves in one transaction, and how long a stop waits for it
     OperationSettings  HTTP, logs and traces
 """
@@ -102,6 +103,12 @@ class KafkaSettings(_Group):
     dead_letter_topic: str = Field("impressions.dlq", min_length=1, description="Topic for dead-lettered records")
     experiments_topic: str | None = Field(
         None, min_length=1, description="Topic of experiment definitions that the worker obeys; unset: none"
+    )
+    items_topic: str | None = Field(
+        None, min_length=1, description="Compacted topic of items that events name by id alone; unset: none"
+    )
+    users_topic: str | None = Field(
+        None, min_length=1, description="Compacted topic of profiles and histories of users; unset: none"
     )
     readouts_topic: str = Field(
         "readouts", min_length=1, description="Topic of readouts, whose verdicts end asking (stop_when_decided)"
@@ -291,6 +298,27 @@ class BatchingSettings(_Group):
     window_max_records: int = Field(1024, ge=2, description="Maximum records in flight; partitions pause above it")
     window_max_bytes: int = Field(64 << 20, ge=1 << 20, description="Maximum memory of records in flight, bytes")
     window_max_tokens: int = Field(4_000_000, ge=1000, description="Maximum prompt tokens in flight")
+
+
+class JoinSettings(_Group):
+    """What events that carry ids only are joined with, beside `items_topic` and `users_topic`."""
+
+    items_file: Path | None = Field(
+        None, description="Items that events name by id alone: a .jsonl, .csv or .parquet file, read at start"
+    )
+    users_file: Path | None = Field(
+        None, description="Profiles and histories of users: a .jsonl, .csv or .parquet file, read at start"
+    )
+    join_folder: Path | None = Field(
+        None,
+        description="Folder of this worker's own for items and users; unset: a temporary one",
+    )
+    join_wait_s: float = Field(
+        10.0, ge=0, le=3600, description="Maximum wait of an event for an item that is not known, seconds"
+    )
+    join_memory_bytes: int = Field(
+        256 << 20, ge=16 << 20, description="Maximum memory for items and users, bytes; the rest is on disk"
+    )
 
 
 class OutputSettings(_Group):

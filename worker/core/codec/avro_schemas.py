@@ -13,7 +13,10 @@ from fastavro.schema import fingerprint, to_parsing_canonical_form
 from worker.core.codec import schema_limits
 
 Reader: TypeAlias = Callable[[bytes], Mapping[str, object]]
-OWN = ("RecommendationImpression", "SimulatedResponse", "Outcome", "ExperimentDefinition", "ExperimentReadout")
+OWN = (
+    "RecommendationImpression", "SimulatedResponse", "Outcome", "ExperimentDefinition", "ExperimentReadout",
+    "ItemFacts", "UserFacts",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, eq=False)

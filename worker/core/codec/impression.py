@@ -66,6 +66,14 @@ _OUTCOME: TypeAdapter[Outcome] = TypeAdapter(Outcome)
 _Valid = TypeVar("_Valid")
 
 
+class IdsOnly(Poison):
+    """An impression that lacks nothing but texts of items: `found` can be joined with a catalogue."""
+
+    def __init__(self, found: Impression, message: str) -> None:
+        super().__init__(Reason.INVALID, message)
+        self.found = found
+
+
 def decode(payload: bytes, writer: Schema) -> Impression:
     """Decode and validate one impression; `payload` is without its framing.
 
@@ -120,13 +128,14 @@ def impression(plain: Mapping[str, object], *, show_names: bool = False) -> Impr
 
     A slate or history that is too long is cut to what is shown first.  What is accepted can be encoded, and `decode`
     gives it back unchanged.  `show_names` tells the names of attributes in problems.  Raises `Poison` (`LIMIT` or
-    `INVALID`) with the places of the first five problems.
+    `INVALID`) with the places of the first five problems; `IdsOnly` if all is well but for options without a text.
     """
     found = _validated(_IMPRESSION, _cut(plain), show_names=show_names)
     _check_entries(found)
     _check_variants(found)
     for slate in found.slates:
-        _check_slate(slate)
+        _check_positions(slate)
+    _check_texts(found)
     return found
 
 
@@ -219,9 +228,13 @@ def _check_variants(found: Impression) -> None:
         raise Poison(Reason.INVALID, f"slates: {controls} slates are CONTROL, want at most one")
 
 
-def _check_slate(slate: Slate) -> None:
+def _check_positions(slate: Slate) -> None:
     positions = [item.position for item in slate.items]
     if len(set(positions)) < len(positions):
         raise Poison(Reason.INVALID, f"slate {slate.variant}: two items have one position")
-    if not all(item.text or item.attributes for item in slate.items):
-        raise Poison(Reason.INVALID, f"slate {slate.variant}: an item has neither text nor attributes")
+
+
+def _check_texts(found: Impression) -> None:
+    for slate in found.slates:
+        if not all(item.text or item.attributes for item in slate.items):
+            raise IdsOnly(found, f"slate {slate.variant}: an item has neither text nor attributes")

@@ -1,0 +1,172 @@
+"""A catalogue in a file instead of a topic: JSON Lines, CSV or Parquet, read whole into the store at the start.
+
+    items.jsonl     {"item_id": "i7", "valid_from": "2026-11-01T00:00:00Z", "attributes": {"title": "Heat"}}
+    items.csv       item_id,valid_from,title,genres      each other column is an attribute, or part of a profile
+    items.parquet   the same columns; numbers and lists become text as they do in JSON
+
+A file that the store has read whole, by its size and time of change, is not read again.
+"""
+
+import csv
+import json
+import logging
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from importlib.util import find_spec
+from itertools import islice
+from pathlib import Path
+
+from worker.core.codec import json_reader
+from worker.core.codec.json_reader import FILE_RULES
+from worker.core.errors import BadSettings, Poison
+from worker.core.joining.facts import FactKind, Statement, statement
+from worker.core.joining.progress import FactBatch, Progress
+from worker.facts.store import FactStore
+
+log = logging.getLogger(__name__)
+
+BATCH = 2_000  # rows of one transaction
+MAX_TOLD = 10  # rows that cannot be used
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_OWN = {
+    FactKind.ITEMS: ("item_id", "valid_from", "text", "attributes"),
+    FactKind.USERS: ("user_id", "valid_from", "profile_text", "profile", "history"),
+}
+_REST = {FactKind.ITEMS: "attributes", FactKind.USERS: "profile"}  # where other columns go
+Row = Mapping[str, object]
+
+
+def load(store: FactStore, path: Path) -> tuple[int, int]:
+    """Fill a store from a file, unless it has this very file; return how many rows were taken and refused.
+
+    A row that cannot be used is told, the first ten, and passed over.  Raises `BadSettings` if the file cannot be read,
+    or no row of it can be used.
+    """
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise BadSettings(f"{store.kind}_file: {path}: {error.strerror}") from error
+    stamp = f"{found.st_size}-{found.st_mtime_ns}"
+    before = store.progress
+    if before is not None and before.topic_id == stamp and store.is_whole:
+        log.info("%s: is in the store as it is; not read again", path)
+        return 0, 0
+    began_s = time.monotonic()
+    rows, refused, taken = _rows(path, store.kind), _Refused(path), 0
+    store.take(FactBatch((), Progress(str(path)), made_anew=True))
+    while batch := list(islice(rows, BATCH)):
+        changes = tuple(filter(None, (_statement(store.kind, number, row, refused) for number, row in batch)))
+        taken += len(changes)
+        store.take(FactBatch(changes, Progress(str(path))))
+    if refused.number and not taken:
+        raise BadSettings(f"{store.kind}_file: {path}: none of {refused.number:,} rows can be used; {refused.first}")
+    store.take(FactBatch((), Progress(str(path), stamp, whole_until_s=time.time()), at_end=True))
+    log.info("%s: %d rows in %.1f s, %d refused", path, taken, time.monotonic() - began_s, refused.number)
+    return taken, refused.number
+
+
+class _Refused:
+    def __init__(self, path: Path) -> None:
+        self._path, self.number, self.first = path, 0, ""
+
+    def tell(self, number: int, problem: str) -> None:
+        self.number += 1
+        self.first = self.first or f"row {number}: {problem}"
+        if self.number <= MAX_TOLD:
+            more = "; further ones are only counted" if self.number == MAX_TOLD else ""
+            log.warning("%s, row %d: cannot be used: %s%s", self._path, number, problem, more)
+
+
+def _statement(kind: FactKind, number: int, row: Row, refused: _Refused) -> Statement | None:
+    try:
+        return statement(kind, json_reader.fields(row, kind.schema, FILE_RULES))
+    except Poison as poison:
+        refused.tell(number, str(poison))
+        return None
+
+
+def _rows(path: Path, kind: FactKind) -> Iterator[tuple[int, Row]]:
+    """Yield the rows with their numbers, from 1.  Raises `BadSettings`."""
+    readers = {".jsonl": _jsonl, ".csv": _csv, ".parquet": _parquet}  # as the settings' checks have them
+    try:
+        for number, row in enumerate(readers[path.suffix](path), 1):
+            yield number, (row if path.suffix == ".jsonl" else _nested(row, kind))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise BadSettings(f"{kind}_file: {path}: cannot be read: {error}") from error
+
+
+def _jsonl(path: Path) -> Iterator[Row]:
+    with path.open(encoding="utf-8-sig") as file:
+        for number, line in enumerate(file, 1):
+            if line.strip():
+                try:
+                    yield json_reader.parse(line)
+                except Poison as poison:
+                    raise BadSettings(f"{path}, line {number}: {poison}") from poison
+
+
+def _csv(path: Path) -> Iterator[Row]:
+    csv.field_size_limit(min(sys.maxsize, 16 << 20))
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        for row in csv.DictReader(file):
+            yield {str(name): value for name, value in row.items() if value not in (None, "")}
+
+
+def _parquet(path: Path) -> Iterator[Row]:
+    if find_spec("pyarrow") is None:
+        raise BadSettings(f"{path}: Parquet needs the package pyarrow, which is not installed; give .jsonl or .csv")
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    try:
+        with parquet.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=BATCH):
+                yield from batch.to_pylist()
+    except pa.ArrowException as error:
+        raise BadSettings(f"{path}: is no Parquet file: {error}") from error
+
+
+def _nested(row: Row, kind: FactKind) -> Row:
+    """Return a flat row in the shape of the records: other columns are attributes, or parts of the profile."""
+    own: dict[str, object] = {name: _value(row[name]) for name in _OWN[kind] if row.get(name) is not None}
+    if isinstance(own.get("valid_from"), str) and str(own["valid_from"]).isdecimal():
+        own["valid_from"] = int(str(own["valid_from"]))
+    for name in ("attributes", "profile", "history"):  # a CSV has them as JSON, Parquet may have lists of pairs
+        if isinstance(own.get(name), str):
+            own[name] = _json(str(own[name]))
+        elif name != "history" and isinstance(own.get(name), list):
+            own[name] = _pairs(own[name])
+    rest = {name: _value(value) for name, value in row.items() if name not in _OWN[kind] and value is not None}
+    if rest:
+        place = _REST[kind]
+        given = own.get(place)
+        own[place] = {**rest, **given} if isinstance(given, Mapping) else rest
+    return own
+
+
+def _pairs(value: object) -> object:
+    """Return a map that Parquet gives as a list of pairs; anything else as it is, which validation refuses."""
+    try:
+        return {str(name): one for name, one in value} if isinstance(value, list) else value
+    except (TypeError, ValueError):
+        return value
+
+
+def _json(text: str) -> object:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text  # which validation refuses, with the place
+
+
+def _value(value: object) -> object:
+    """Return a value as JSON has it; a time is in microseconds, and one without a zone is left to be refused."""
+    if isinstance(value, datetime):
+        return (value - _EPOCH) // (datetime.resolution) if value.tzinfo else value.isoformat()
+    if isinstance(value, Mapping):
+        return {str(name): _value(one) for name, one in value.items() if one is not None}
+    if isinstance(value, list):
+        return [_value(one) for one in value]
+    return value

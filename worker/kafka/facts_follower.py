@@ -1,0 +1,238 @@
+"""Follows a compacted topic of items or users from where its store has read it, in a thread of its own.
+
+    catch_up      reads to the end, before the worker joins its group
+    open          starts the thread, which takes what comes within a quarter of a second
+    read anew     a topic that was recreated, one whose records after the position have expired, and a store that was
+                  away for longer than the topic keeps tombstones; meanwhile the store is not whole, and events wait
+
+Whatever happens to Kafka, the worker goes on with what it knows: each trouble is logged once and told to the watch, and
+the thread tries again.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from worker.core.errors import BadRecord, MirrorstreamError, Retryable
+from worker.core.joining.facts import FactKind, Statement, key_id, statement
+from worker.core.joining.progress import FactBatch, Progress, distrust
+from worker.core.records import Partition, Record
+from worker.core.steering.followed import Taken
+from worker.kafka import client_config as client, rights
+from worker.kafka.follower import Following, Reached
+from worker.settings.groups import KafkaClientSettings
+
+log = logging.getLogger(__name__)
+
+IDLE_S = 0.25  # how long a batch waits to fill
+LOOK_S = 1.0  # between two checks for a topic that is recreated
+AGAIN_S = 5.0  # after an error that another reader might not have
+NOTE_S = 60.0  # how often "read up to now" is stored while nothing comes
+CLOSE_S = 5.0
+DOUBT_S = 600.0  # without Kafka, until the store is judged again as at a start
+TELL_S = 10.0  # between two lines of a long load
+MAX_TOLD = 10  # log lines about records that cannot be used
+
+
+class Store(Protocol):
+    """Where facts are kept with the positions up to which they were read."""
+
+    @property
+    def progress(self) -> Progress | None:
+        """How far the topic was read; None if nothing was."""
+
+    def take(self, batch: FactBatch) -> None:
+        """Store a batch and its positions, or nothing."""
+
+    def num_held(self) -> int:
+        """Count the ids."""
+
+
+class FactsWatch(Protocol):
+    """Who is told what becomes of the topics of items and users."""
+
+    def facts_taken(self, kind: FactKind, taken: Taken, number: int) -> None:
+        """Count records."""
+
+    def facts_held(self, kind: FactKind, number: int) -> None:
+        """Set how many items or users are held."""
+
+    def facts_lag(self, kind: FactKind, number: int) -> None:
+        """Set how many records of the topic are not read yet."""
+
+    def facts_followed(self, kind: FactKind, *, is_read: bool) -> None:
+        """Set whether the newest records are known."""
+
+
+class FactsFollower:
+    """Gives the records of a topic to a store, in order.
+
+    `decode` returns the plain fields of a record's value; it raises `Poison` or `Retryable`.  `report` is told how far
+    the loading is, a sentence for people.
+    """
+
+    def __init__(
+        self,
+        settings: KafkaClientSettings,
+        topic: str,
+        kind: FactKind,
+        store: Store,
+        *,
+        decode: Callable[[Record], Mapping[str, object]],
+        watch: FactsWatch,
+        report: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._settings = settings.model_copy(update={"on_data_loss": "skip"})  # a recreated topic is read anew
+        self._topic, self._kind, self._store = topic, kind, store
+        self._decode, self._watch, self._report = decode, watch, report
+        self._following: Following | None = None
+        self._progress = Progress(topic)
+        self._anew = False  # what is stored is not of what is read
+        self._undone: tuple[list[Record], Reached] | None = None  # read, and not stored
+        self._noted_s = self._counted_s = self._told_s = 0.0
+        self._num_read = self._num_told = 0
+        self._changed = True
+        self._told = ""
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"follow {topic}", daemon=True)
+
+    def catch_up(self) -> None:
+        """Read to where the topic ends now.  Blocks.
+
+        Raises `Retryable` if Kafka or the registry does not answer or there is no such topic, `Fatal` without the
+        right to read.
+        """
+        began_s = self._told_s = time.monotonic()
+        while not self._step():
+            if time.monotonic() - self._told_s > TELL_S:
+                self._told_s = time.monotonic()
+                log.info("topic %s: %d records read, %d to come", self._topic, self._num_read, self._lag())
+            self._report(f"{self._kind}: reading topic {self._topic}, {self._lag():,} records to come")
+        self._count(now=True)
+        self._watch.facts_followed(self._kind, is_read=True)
+        log.info(
+            "topic %s: %d records read in %.1f s", self._topic, self._num_read, time.monotonic() - began_s
+        )  # fmt: skip
+
+    def open(self) -> None:
+        """Start to follow."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop; waits a little for that, since the store is closed next."""
+        self._closed.set()
+        if self._thread.is_alive():
+            self._thread.join(CLOSE_S)
+
+    def _run(self) -> None:
+        while not self._closed.is_set():
+            try:
+                self._step()
+                self._count()
+                self._tell("")
+            except Retryable as error:
+                self._tell(str(error))
+                if time.time() - self._progress.whole_until_s > DOUBT_S:
+                    self._start_over()  # which asks whether tombstones may have gone meanwhile
+                self._closed.wait(error.after_s)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the worker goes on with what it knows
+                self._tell(str(error) if isinstance(error, MirrorstreamError) else repr(error))
+                self._start_over()
+                self._closed.wait(AGAIN_S)
+        self._start_over()
+
+    def _step(self) -> bool:
+        """Store what comes next; return True at the end of the topic."""
+        following = self._following or self._start()
+        if self._undone is None:
+            self._undone = following.batch(IDLE_S)
+        records, reached = self._undone
+        if self._is_away(following):
+            raise Retryable(f"there is no topic {self._topic}; `mirrorstream topics create` makes it")
+        self._anew = self._anew or bool(reached.made_anew)
+        at_end = following.whole_until_s > 0  # each partition once: on a busy topic they are seldom there all at once
+        positions = {} if self._anew else dict(self._progress.positions)
+        positions |= {one.number: offset for one, offset in reached.positions.items()}
+        whole_s = max(following.whole_until_s, 0.0 if self._anew else self._progress.whole_until_s)
+        progress = Progress(self._topic, reached.topic_ids.get(self._topic, ""), positions, whole_s)
+        changes = tuple(one for one in map(self._change, records) if one is not None)
+        if records or self._anew or not self._progress.whole_until_s or time.monotonic() - self._noted_s > NOTE_S:
+            self._store.take(FactBatch(changes, progress, made_anew=self._anew, at_end=at_end))
+            self._noted_s = time.monotonic()
+            self._progress, self._changed = progress, True
+        self._anew, self._undone = False, None
+        self._num_read += len(records)
+        return at_end
+
+    def _start(self) -> Following:
+        """Start to read where the store ends, or from the beginning if it is not to be trusted."""
+        before = self._store.progress
+        if before is not None and (why := self._distrusted(before)):
+            log.warning("topic %s: the store of %s is read anew: %s", self._topic, self._kind, why)
+            before, self._anew = None, True
+        start = Reached({})
+        if before is not None:
+            positions = {Partition(self._topic, number): offset for number, offset in before.positions.items()}
+            start = Reached(positions, {self._topic: before.topic_id} if before.topic_id else {})
+        group = client.topics_group(self._settings)  # one that a worker may read; nothing is committed
+        following = Following(self._settings, [self._topic], start, group=group, look_s=LOOK_S, wants_all=True)
+        self._progress = before or Progress(self._topic)
+        self._following, self._undone = following, None
+        return following
+
+    def _distrusted(self, before: Progress) -> str:
+        if before.topic != self._topic:
+            return f"it is of topic {before.topic}"
+        config = rights.describe(self._settings, [self._topic])[self._topic].config
+        return distrust(before, config, now_s=time.time())
+
+    def _is_away(self, following: Following) -> bool:
+        if not following.missing:
+            return False
+        self._undone = None
+        return True
+
+    def _change(self, record: Record) -> Statement | str | None:
+        """Return what a record says: a statement, or the id that it removes; None if it cannot be used."""
+        try:
+            if record.value is None:
+                self._watch.facts_taken(self._kind, Taken.REMOVED, 1)
+                return key_id(record.key)
+            since_us = None if record.timestamp_ms is None else record.timestamp_ms * 1_000
+            found = statement(self._kind, self._decode(record), key=record.key or b"", since_us=since_us)
+        except BadRecord as error:
+            self._num_told += 1
+            if self._num_told <= MAX_TOLD:
+                more = "; further ones are only counted" if self._num_told == MAX_TOLD else ""
+                log.warning("%s: cannot be used: %s; what was known before stays%s", record.where, error, more)
+            self._watch.facts_taken(self._kind, Taken.REFUSED, 1)
+            return None
+        self._watch.facts_taken(self._kind, Taken.TAKEN, 1)
+        return found
+
+    def _lag(self) -> int:
+        return self._following.lag() if self._following else 0
+
+    def _count(self, *, now: bool = False) -> None:
+        """Set the gauges; how many are held takes 0.1 s for a million, so that is counted seldom."""
+        self._watch.facts_lag(self._kind, self._lag())
+        if now or (self._changed and time.monotonic() - self._counted_s > TELL_S):
+            self._watch.facts_held(self._kind, self._store.num_held())
+            self._counted_s, self._changed = time.monotonic(), False
+
+    def _tell(self, problem: str) -> None:
+        if problem == self._told:
+            return
+        if problem:
+            log.warning("topic %s: %s; going on with the %s that are known", self._topic, problem, self._kind)
+        else:
+            log.info("topic %s: followed again", self._topic)
+        self._told = problem
+        self._watch.facts_followed(self._kind, is_read=not problem)
+
+    def _start_over(self) -> None:
+        following, self._following = self._following, None
+        if following is not None:
+            following.close()

@@ -1,0 +1,99 @@
+"""Opens the stores of items and users, and makes who fills them: followers of topics, or the reading of files.
+
+items_topic, users_topic    a `FactsFollower` each, which goes on where its store ends
+items_file, users_file      read into the store at the start, unless it has that very file
+"""
+
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from worker.core.codec import framing, json_reader
+from worker.core.codec.json_reader import JsonRules
+from worker.core.joining.facts import FactKind
+from worker.core.records import Record
+from worker.core.steering.followed import Taken
+from worker.facts import files
+from worker.facts.known import KnownFacts
+from worker.facts.store import FactStore
+from worker.kafka.facts_follower import FactsFollower
+from worker.runtime.telemetry import Telemetry
+from worker.settings import Settings
+
+Decode = Callable[[Record, str], Mapping[str, object]]
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """The stores of a worker and who fills them; `known` is None where nothing is joined."""
+
+    known: KnownFacts | None = None
+    followers: tuple[FactsFollower, ...] = ()
+    loads: tuple[Callable[[], None], ...] = ()  # of files
+    kept: ExitStack = field(default_factory=ExitStack)
+
+    def catch_up(self) -> None:
+        """Read files and topics to their ends.  Blocks.  Raises `Retryable`, `Fatal`."""
+        for load in self.loads:
+            load()
+        for one in self.followers:
+            one.catch_up()
+
+
+NO_FACTS = Sources()
+
+
+def topics(settings: Settings) -> Mapping[FactKind, str]:
+    """Return the topics of facts, by kind."""
+    found = {FactKind.ITEMS: settings.items_topic, FactKind.USERS: settings.users_topic}
+    return {kind: topic for kind, topic in found.items() if topic is not None}
+
+
+def sources(settings: Settings, decode: Decode, telemetry: Telemetry, report: Callable[[str], None]) -> Sources:
+    """Open the stores.  `decode` reads an Avro record by the name of its schema.  Raises `BadSettings`."""
+    paths = {FactKind.ITEMS: settings.items_file, FactKind.USERS: settings.users_file}
+    followed, read = topics(settings), {kind: path for kind, path in paths.items() if path is not None}
+    kinds = [kind for kind in FactKind if kind in followed or kind in read]
+    if not kinds:
+        return NO_FACTS
+    kept = ExitStack()
+    folder = settings.join_folder or Path(kept.enter_context(tempfile.TemporaryDirectory(prefix="mirrorstream-facts-")))
+    memory_bytes = settings.join_memory_bytes // len(kinds)
+    stores: list[FactStore] = []
+    followers: list[FactsFollower] = []
+    loads: list[Callable[[], None]] = []
+    for kind in kinds:
+        source = f"topic {followed[kind]}" if kind in followed else f"file {read[kind].resolve()}"
+        store = FactStore(folder, kind, source=source, memory_bytes=memory_bytes)
+        kept.callback(store.close)
+        stores.append(store)
+        if kind in followed:
+            reads = _decoding(settings, kind, decode)
+            followers.append(
+                FactsFollower(settings, followed[kind], kind, store, decode=reads, watch=telemetry, report=report)
+            )
+        else:
+            loads.append(_loading(store, read[kind], telemetry))
+    return Sources(KnownFacts(stores), tuple(followers), tuple(loads), kept)
+
+
+def _decoding(settings: Settings, kind: FactKind, decode: Decode) -> Callable[[Record], Mapping[str, object]]:
+    """Return what reads a record of facts: JSON where the impressions are JSON, else Avro."""
+    if settings.input_format != "json":
+        return lambda record: decode(record, kind.schema)
+    rules = JsonRules(refuse_unknown=settings.json_unknown_fields == "refuse")
+    return lambda record: json_reader.decode(
+        framing.split_json(record.value or b"", record.headers)[1], kind.schema, rules
+    )
+
+
+def _loading(store: FactStore, path: Path, telemetry: Telemetry) -> Callable[[], None]:
+    def load() -> None:
+        taken, refused = files.load(store, path)
+        telemetry.facts_taken(store.kind, Taken.TAKEN, taken)
+        telemetry.facts_taken(store.kind, Taken.REFUSED, refused)
+        telemetry.facts_held(store.kind, store.num_held())
+
+    return load
