@@ -52,16 +52,19 @@ def names(stage: Stage) -> dict[str, str]:
     return {"items_topic": f"{stage.name}-items", "users_topic": f"{stage.name}-users"}
 
 
-def create(stage: Stage, *, partitions: int = 2, config: Mapping[str, str] | None = None) -> dict[str, str]:
+def create(stage: Stage, *, partitions: int = 2) -> dict[str, str]:
     """Make the two topics, compacted; return the settings that name them."""
     found = names(stage)
-    admin = AdminClient({"bootstrap.servers": stage.bootstrap})
-    wanted = [
-        NewTopic(topic, partitions, config={"cleanup.policy": "compact", **(config or {})}) for topic in found.values()
-    ]
-    for future in admin.create_topics(wanted).values():
-        future.result(patience(WAIT_S))
+    for topic in found.values():
+        create_one(stage, topic, {"cleanup.policy": "compact"}, partitions=partitions)
     return found
+
+
+def create_one(stage: Stage, topic: str, config: Mapping[str, str], *, partitions: int = 1) -> None:
+    """Make a topic."""
+    admin = AdminClient({"bootstrap.servers": stage.bootstrap})
+    [made] = admin.create_topics([NewTopic(topic, partitions, config=dict(config))]).values()
+    made.result(patience(WAIT_S))
 
 
 def publish(stage: Stage, *, items: Iterable[int] = (), users: Iterable[int] = ()) -> None:

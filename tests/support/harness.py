@@ -204,10 +204,12 @@ class Worker:
 
 
 @contextmanager
-def feeding(stage: Stage, *, rate: float, least: int = 0) -> Iterator[Callable[[], int]]:
-    """Send impressions at a steady rate until the function that this gives is called; it returns how many.
+def feeding(
+    stage: Stage, *, rate: float, least: int = 0, make: Callable[[int], dict[str, Any]] = impression
+) -> Iterator[Callable[[], int]]:
+    """Send impressions, as `make` gives them by number, at a steady rate until the function that this gives is called.
 
-    What is short of `least` by then is sent at once.
+    It returns how many.  What is short of `least` by then is sent at once.
     """
     stop, step_s = threading.Event(), 1 / rate
 
@@ -215,7 +217,7 @@ def feeding(stage: Stage, *, rate: float, least: int = 0) -> Iterator[Callable[[
         for number in count():
             if stop.wait(step_s) and number >= least:
                 return
-            yield impression(number)
+            yield make(number)
 
     def end() -> int:
         stop.set()

@@ -1,0 +1,128 @@
+"""The store of facts: rows and positions together, versions bounded, one process, and nothing of another source."""
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from worker.core.errors import BadSettings, Fatal
+from worker.core.joining.facts import MAX_VERSIONS, FactKind, FactVersion, ItemFacts, Statement
+from worker.core.joining.progress import FactBatch, Progress
+from worker.facts.known import KnownFacts
+from worker.facts.store import FactStore
+
+MIB = 1 << 20
+PROGRESS = Progress("items", "id-1", {0: 7, 1: 9}, whole_until_s=12.5)
+
+
+def opened(folder: Path, source: str = "topic items") -> FactStore:
+    return FactStore(folder, FactKind.ITEMS, source=source, memory_bytes=16 * MIB)
+
+
+def said(name: str, since: int = 1, text: str = "x") -> Statement:
+    return Statement(name, since, f'{{"text":"{text}"}}')
+
+
+def test_rows_and_positions_are_there_after_a_restart(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    assert (store.progress, store.is_whole) == (None, False)
+    store.take(FactBatch((said("a"), said("b"), "a", said("c"), said("a", 2)), PROGRESS, at_end=True))
+    store.close()
+    again = opened(tmp_path)
+    assert (again.progress, again.is_whole, again.num_held()) == (PROGRESS, True, 3)
+    assert again.versions(["a", "b", "d"]) == [("a", 2, '{"text":"x"}'), ("b", 1, '{"text":"x"}')]
+    again.close()
+
+
+def test_a_load_that_was_cut_off_is_not_whole_and_goes_on(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    half = Progress("items", "id-1", {0: 3})
+    store.take(FactBatch((said("a"),), half))
+    store.close()
+    again = opened(tmp_path)
+    assert (again.progress, again.is_whole) == (half, False)
+    known = KnownFacts([again])
+    assert known.held_up == "items are being read; events that need them wait"
+    again.take(FactBatch((), PROGRESS, at_end=True))
+    assert known.held_up == ""
+    again.close()
+
+
+def test_a_topic_made_anew_leaves_nothing_of_the_old_one(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    store.take(FactBatch((said("a"),), PROGRESS, at_end=True))
+    store.take(FactBatch((said("b"),), Progress("items", "id-2", {0: 1}), made_anew=True))
+    assert store.versions(["a"]) == []
+    assert not store.is_whole
+    assert store.progress == Progress("items", "id-2", {0: 1})
+    store.close()
+
+
+def test_a_store_of_another_source_is_emptied(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    store.take(FactBatch((said("a"),), PROGRESS, at_end=True))
+    store.close()
+    other = opened(tmp_path, "file /catalogue.csv")
+    assert (other.num_held(), other.is_whole, other.progress) == (0, False, None)
+    other.close()
+
+
+def test_only_the_newest_versions_are_kept_and_the_same_time_is_replaced(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    store.take(FactBatch(tuple(said("a", since, str(since)) for since in range(1, 100)), PROGRESS))
+    store.take(FactBatch((said("a", 99, "again"),), PROGRESS, at_end=True))
+    found = KnownFacts([store]).items(["a"])["a"]
+    assert len(found) == MAX_VERSIONS
+    assert (found[0].valid_from, found[-1]) == (100 - MAX_VERSIONS, FactVersion(99, ItemFacts("again")))
+    store.close()
+
+
+def test_two_workers_never_share_a_folder(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    with pytest.raises(BadSettings, match="in use by another process; want one folder per worker"):
+        opened(tmp_path)
+    store.close()
+
+
+def test_a_file_that_is_no_store_is_made_anew(tmp_path: Path) -> None:
+    (tmp_path / "items.sqlite").write_bytes(b"something else" * 1_000)
+    store = opened(tmp_path)
+    assert (store.num_held(), store.progress) == (0, None)
+    store.close()
+
+
+def test_a_batch_that_the_disk_does_not_take_leaves_neither_rows_nor_positions(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    store.take(FactBatch((said("a"),), PROGRESS, at_end=True))
+    store._writer.execute("pragma max_page_count = 10")
+    with pytest.raises(Fatal, match="full"):
+        store.take(
+            FactBatch(tuple(said(f"b{n}", 1, "y" * 500) for n in range(1_000)), Progress("items", "id-1", {0: 99}))
+        )
+    assert store.progress == PROGRESS
+    assert store.num_held() == 1
+    store.close()
+
+
+def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BadSettings, match="want a folder that can be written"):
+        opened(tmp_path / "file")
+
+
+def test_more_ids_than_one_statement_takes_are_found(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    names = [f"i{number}" for number in range(1_300)]
+    store.take(FactBatch(tuple(said(name) for name in names), PROGRESS, at_end=True))
+    assert sorted(name for name, _, _ in store.versions(names)) == sorted(names)
+    store.close()
+
+
+def test_a_reader_never_finds_a_store_without_tables(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    other = sqlite3.connect(tmp_path / "items.sqlite")
+    for _ in range(50):
+        store.clear()
+        assert other.execute("select count(*) from facts").fetchone() == (0,)
+    other.close()
+    store.close()
