@@ -35,7 +35,10 @@ from worker.runtime.telemetry import Telemetry
 from worker.settings import Settings, prompt_profiles
 from worker.settings.prompt_profiles.form import ProfileFile
 
-SCHEMAS = ("RecommendationImpression", "SimulatedResponse", "Outcome", "ExperimentDefinition", "ExperimentReadout")
+SCHEMAS = (
+    "RecommendationImpression", "SimulatedResponse", "Outcome", "ExperimentDefinition", "ExperimentReadout",
+    "ItemFacts", "UserFacts",
+)  # fmt: skip
 
 
 def settings() -> str:

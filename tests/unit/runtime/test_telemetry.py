@@ -16,6 +16,7 @@ from worker.core.delivery.micro_batcher import BatchEnd
 from worker.core.delivery.stages import LatencyStage
 from worker.core.delivery.window import ShutBy
 from worker.core.flags import Flag
+from worker.core.joining.facts import FactKind
 from worker.core.prompts.rationale import ParseStatus
 from worker.core.records import Partition, Reason
 from worker.core.service_requests import RegistryEnd, ServerEnd
@@ -24,6 +25,8 @@ from worker.core.simulation.questions import Depths, Kind, Status, plan
 from worker.core.simulation.response import Draw, SimulatedResponse
 from worker.core.simulation.response_builder import AskedQuestion, Setup, respond, source_of
 from worker.core.simulation.sampling import Skip
+from worker.core.steering.followed import Taken
+from worker.pipeline.joins import JoinResult
 from worker.runtime.health_state import HealthState
 from worker.runtime.telemetry import Telemetry
 
@@ -158,6 +161,19 @@ def test_nothing_that_is_counted_makes_a_new_series(watched: Watched) -> None:
         watched.telemetry.fenced(fence)
     for kind in RebalanceKind:
         watched.telemetry.rebalanced(Rebalanced(kind, 2, 0.5))
+    for facts in FactKind:
+        for result in JoinResult:
+            watched.telemetry.joined(facts, result, 2)
+        for taken in Taken:
+            watched.telemetry.facts_taken(facts, taken, 3)
+        watched.telemetry.facts_held(facts, 4)
+        watched.telemetry.facts_lag(facts, 5)
+    watched.telemetry.joining(6)
+    assert watched.value("joins_total", kind="items", result="waited") == 2.0
+    assert watched.value("facts_records_total", kind="users", result="refused") == 3.0
+    assert watched.value("facts_held", kind="items") == 4.0
+    assert watched.value("facts_lag_records", kind="users") == 5.0
+    assert watched.value("joins_waiting") == 6.0
     watched.telemetry.breaker(is_open=True)
     watched.telemetry.held(3, waiting=2)
     assert watched.value("held_records", why="breaker") == 3.0
@@ -340,13 +356,18 @@ def test_the_stages_of_an_event_never_change() -> None:
 
 def test_the_words_of_public_labels_never_change(watched: Watched) -> None:
     """Dashboards and alerts name them, and dead letters carry the reasons."""
-    reasons = "magic schema avro json protobuf utf8 limit invalid headers unreadable engine_killer too_large refused"
+    reasons = (
+        "magic schema avro json protobuf utf8 limit invalid headers unreadable engine_killer too_large refused"
+        " item_unknown"
+    )
     assert set(Reason) == set(reasons.split())
     assert set(FlushEnd) == {"committed", "aborted", "indoubt", "refused"}
     assert set(BatchEnd) == {"records", "tokens", "linger", "stop"}
     assert set(ShutBy) == {"records", "bytes", "tokens", "partition", "engine", "stopping"}
     assert set(FenceCause) == {"timeout", "identity"}
     assert set(RebalanceKind) == {"assigned", "revoked", "lost"}
+    assert set(JoinResult) == {"found", "waited", "missing"}
+    assert set(FactKind) == {"items", "users"}
     assert set(DrawRetry) == {"timeout", "died", "away"}
     assert set(RegistryEnd) == {"answered", "not_found", "failed"}
     assert set(ServerEnd) == {"answered", "refused", "busy", "unreachable", "failed", "cancelled"}
@@ -379,5 +400,5 @@ def test_ready_and_what_holds_up_are_what_readyz_says() -> None:
 
 def test_the_reasons_of_an_unready_worker_never_change() -> None:
     """Alerts name them."""
-    words = "engine start group positions topics transactions unreadable breaker schema refusals stalled stopping"
+    words = "engine start group positions topics transactions unreadable breaker schema facts refusals stalled stopping"
     assert set(Blocker) == set(words.split())
