@@ -161,19 +161,6 @@ def test_nothing_that_is_counted_makes_a_new_series(watched: Watched) -> None:
         watched.telemetry.fenced(fence)
     for kind in RebalanceKind:
         watched.telemetry.rebalanced(Rebalanced(kind, 2, 0.5))
-    for facts in FactKind:
-        for result in JoinResult:
-            watched.telemetry.joined(facts, result, 2)
-        for taken in Taken:
-            watched.telemetry.facts_taken(facts, taken, 3)
-        watched.telemetry.facts_held(facts, 4)
-        watched.telemetry.facts_lag(facts, 5)
-    watched.telemetry.joining(6)
-    assert watched.value("joins_total", kind="items", result="waited") == 2.0
-    assert watched.value("facts_records_total", kind="users", result="refused") == 3.0
-    assert watched.value("facts_held", kind="items") == 4.0
-    assert watched.value("facts_lag_records", kind="users") == 5.0
-    assert watched.value("joins_waiting") == 6.0
     watched.telemetry.breaker(is_open=True)
     watched.telemetry.held(3, waiting=2)
     assert watched.value("held_records", why="breaker") == 3.0
@@ -354,6 +341,24 @@ def test_the_stages_of_an_event_never_change() -> None:
     assert list(LatencyStage) == ["topic", "window", "decode", "batch", "engine", "encode", "release", "transaction"]
 
 
+def test_what_is_joined_is_counted_in_series_that_are_there_from_the_start(watched: Watched) -> None:
+    before = series(watched)
+    for facts in FactKind:
+        for result in JoinResult:
+            watched.telemetry.joined(facts, result, 2)
+        for taken in Taken:
+            watched.telemetry.facts_taken(facts, taken, 3)
+        watched.telemetry.facts_held(facts, 4)
+        watched.telemetry.facts_lag(facts, 5)
+    watched.telemetry.joining(6)
+    assert watched.value("joins_total", kind="items", result="waited") == 2.0
+    assert watched.value("facts_records_total", kind="users", result="refused") == 3.0
+    assert watched.value("facts_held", kind="items") == 4.0
+    assert watched.value("facts_lag_records", kind="users") == 5.0
+    assert watched.value("joins_waiting") == 6.0
+    assert series(watched) == before
+
+
 def test_the_words_of_public_labels_never_change(watched: Watched) -> None:
     """Dashboards and alerts name them, and dead letters carry the reasons."""
     reasons = (
@@ -400,5 +405,5 @@ def test_ready_and_what_holds_up_are_what_readyz_says() -> None:
 
 def test_the_reasons_of_an_unready_worker_never_change() -> None:
     """Alerts name them."""
-    words = "engine start group positions topics transactions unreadable breaker schema facts refusals stalled stopping"
-    assert set(Blocker) == set(words.split())
+    words = "engine start group positions topics transactions unreadable breaker schema refusals stalled stopping"
+    assert set(Blocker) == {*words.split(), "facts"}

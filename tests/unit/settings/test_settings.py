@@ -116,6 +116,23 @@ def test_a_topic_that_steers_has_no_other_use(topics: dict[str, Any], told: str)
     assert found.startswith(told)
 
 
+def test_items_and_users_come_from_one_source_each_and_no_topic_of_another_kind() -> None:
+    found = problems(items_topic="impressions", items_file="items.csv", users_topic="responses", users_file="users.xml")
+    assert found == [
+        "items_topic: impressions is an input topic; want one of its own",
+        "users_topic: responses is a topic this worker writes",
+        "items_file: items_topic is set too; want one of them",
+        "users_file: users_topic is set too; want one of them",
+        "users_file: users.xml: want a file that ends in .jsonl, .csv, .parquet",
+        "items_file: items.csv: is no file",
+        "users_file: users.xml: is no file",
+    ]
+    assert problems(items_topic="facts", users_topic="facts") == [
+        "users_topic: is the topic of items; want one of its own"
+    ]
+    assert "items_topic: 'a b' is no name of a topic" in problems(items_topic="a b")[0]
+
+
 def test_settings_that_do_not_go_together_are_all_told() -> None:
     found = problems(
         output_topic="impressions",
