@@ -44,6 +44,7 @@ RECONNECT_MS = 1_000
 # How late a new partition, or a new topic that matches a pattern, is found; the default is five minutes.
 REFRESH_MS = 30_000
 PREFETCH_KBYTES = 16_384  # of the whole consumer
+READER_KBYTES = 16_384  # the same of a reader of whole topics; the client's default is 65,536
 FETCH_BYTES = 16 << 20  # of one response, compressed, in addition to what is prefetched; the default is 50 MiB
 # No fetch is sent while this many messages are queued. It is the only limit that bounds headers (librdkafka 2.16: 120
 # records with headers of 800 KB were all queued at a limit of 2 MiB). A rebalance discards what is queued, and the
@@ -99,6 +100,7 @@ def reader(settings: KafkaClientSettings, group_id: str) -> dict[str, Any]:
     """Return the configuration of a consumer without a subscription that reads topics to their ends."""
     return {
         "check.crcs": True,  # as in `consumer`
+        "queued.max.messages.kbytes": READER_KBYTES,
         **common(settings),
         "group.id": group_id,
         "enable.auto.commit": False,
