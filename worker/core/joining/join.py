@@ -6,10 +6,10 @@
     nothing is known           an option with neither text nor attributes is missing: the event waits; a user who is
                                not known, or an item of the history, is left as it came
 
+>>> from worker.core.joining.facts import FactVersion
 >>> versions = (FactVersion(10, ItemFacts("old")), FactVersion(20, ItemFacts("new")))
->>> [as_of(versions, at) for at in (5, 10, 19, 20)]  # doctest: +NORMALIZE_WHITESPACE
-[(ItemFacts(text='old', attributes={}), True), (ItemFacts(text='old', attributes={}), False),
- (ItemFacts(text='old', attributes={}), False), (ItemFacts(text='new', attributes={}), False)]
+>>> [(found[0].text, found[1]) for at in (5, 10, 19, 20) if (found := as_of(versions, at))]
+[('old', True), ('old', False), ('old', False), ('new', False)]
 """
 
 from collections.abc import Mapping
