@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from worker.core.joining.facts import FactKind, FactVersion, ItemFacts, UserFacts, Versions, item_facts, user_facts
-from worker.facts.store import FactStore, by_id
+from worker.core.joining.facts import FactKind, FactVersion, ItemFacts, UserFacts, Versions, items_facts, user_facts
+from worker.facts.store import FactStore
 
 
 class KnownFacts:
@@ -26,11 +26,11 @@ class KnownFacts:
 
     def items(self, ids: Sequence[str]) -> Mapping[str, Versions[ItemFacts]]:
         """Return the versions of those items that are known.  Raises `Fatal`."""
+        found: dict[str, list[FactVersion[ItemFacts]]] = {}
         rows = self._stores[FactKind.ITEMS].versions(ids)
-        return {
-            name: [FactVersion(since, item_facts(body)) for since, body in versions]
-            for name, versions in by_id(rows).items()
-        }
+        for (name, since, _), facts in zip(rows, items_facts([body for _, _, body in rows]), strict=True):
+            found.setdefault(name, []).append(FactVersion(since, facts))
+        return found
 
     def user(self, user_id: str) -> Versions[UserFacts]:
         """Return the versions of a user.  Raises `Fatal`."""

@@ -16,7 +16,7 @@ from worker.core.joining.facts import (
     FactVersion,
     ItemFacts,
     UserFacts,
-    item_facts,
+    items_facts,
     statement,
     user_facts,
 )
@@ -124,7 +124,7 @@ def test_a_record_of_an_item_is_stored_and_read_back() -> None:
     plain = {"item_id": None, "valid_from": None, "text": None, "attributes": {"title": "Heat"}}
     found = statement(FactKind.ITEMS, plain, key=b"i7", since_us=AT_US)
     assert (found.id, found.valid_from) == ("i7", AT_US)
-    assert item_facts(found.body) == ItemFacts(None, {"title": "Heat"})
+    assert items_facts([found.body, found.body]) == 2 * [ItemFacts(None, {"title": "Heat"})]
 
 
 def test_a_record_of_a_user_is_stored_and_read_back() -> None:
