@@ -156,7 +156,7 @@ def serve(
     """Serve a read-only web page of experiments that follows the topics."""
     from worker.experiment import service
     from worker.experiment.page import serving
-    from worker.experiment.webhook.deliveries import Outgoing
+    from worker.experiment.webhook.deliveries import Outbound
 
     where = settings_of(config, bootstrap, settings)
     options = _options(
@@ -168,7 +168,7 @@ def serve(
     check_writable("--state", state)
     readouts = service.Readouts(readouts_topic, readouts_interval_s) if readouts_topic else None
     with service.live(where, options, webhook, readouts) as source:
-        counts = Outgoing(webhook.counts if webhook else None, readouts.counts if readouts else None)
+        counts = Outbound(webhook.counts if webhook else None, readouts.counts if readouts else None)
         serving.serve(source, host=host, port=port, token=token, anonymous=allow_anonymous, deliveries=counts)
 
 

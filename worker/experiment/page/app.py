@@ -39,7 +39,7 @@ from worker.experiment.page.access import (
 from worker.experiment.page.addresses import find, page_of
 from worker.experiment.page.ports import Source
 from worker.experiment.page.rendering import HERE, environment
-from worker.experiment.webhook.deliveries import Outgoing
+from worker.experiment.webhook.deliveries import Outbound
 
 MAX_FORM_BYTES = 4_096  # the login form's
 FAILED = 500  # the status of a request whose handler raised
@@ -50,7 +50,7 @@ def create_app(
     *,
     token: str | None = None,
     hosts: Collection[str] | None = LOOPBACK,
-    deliveries: Outgoing | None = None,
+    deliveries: Outbound | None = None,
 ) -> FastAPI:
     """Return the application; `hosts` are the names that it answers to, None for any."""
     app = FastAPI(
@@ -83,7 +83,7 @@ def create_app(
 class Pages:
     """The pages for people."""
 
-    def __init__(self, source: Source, app: FastAPI, deliveries: Outgoing | None) -> None:
+    def __init__(self, source: Source, app: FastAPI, deliveries: Outbound | None) -> None:
         """Show the figures of `source`; `app` describes its own API; `deliveries` says what is told outside."""
         self._source, self._app, self._deliveries = source, app, deliveries
         self._templates = environment()

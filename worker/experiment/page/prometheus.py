@@ -28,7 +28,7 @@ from worker.experiment.page.text import visible
 from worker.experiment.quality import ageing
 from worker.experiment.readout import Check, CheckState, Comparison, Readout, Report
 from worker.experiment.statistics.confidence import Verdict
-from worker.experiment.webhook.deliveries import Deliveries, Outgoing
+from worker.experiment.webhook.deliveries import Deliveries, Outbound
 
 MAX_EXPERIMENTS = 200  # those with the newest events
 MAX_CANDIDATES = 20  # of an experiment, the best ones
@@ -59,7 +59,7 @@ class Requests:
         self._took_s.observe(seconds)
 
 
-def exposition(report: Report, deliveries: Outgoing | None = None, requests: Requests | None = None) -> bytes:
+def exposition(report: Report, deliveries: Outbound | None = None, requests: Requests | None = None) -> bytes:
     """Return the metrics of a report, of a page and of what is told outside, in Prometheus' text format."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Verdicts(report))

@@ -13,7 +13,7 @@ from worker.experiment.page.access import LOOPBACK
 from worker.experiment.page.app import create_app
 from worker.experiment.page.connections import Connection
 from worker.experiment.page.ports import Source
-from worker.experiment.webhook.deliveries import Outgoing
+from worker.experiment.webhook.deliveries import Outbound
 
 GRACE_S = 2  # a page that is being read when it ends
 MAX_HEAD_BYTES = 16 << 10  # of a request's line and headers
@@ -26,7 +26,7 @@ def serve(
     port: int,
     token: str | None = None,
     anonymous: bool = False,
-    deliveries: Outgoing | None = None,
+    deliveries: Outbound | None = None,
     say: Callable[[str], object] = typer.echo,
 ) -> None:
     """Serve until SIGINT or SIGTERM; port 0 takes a free one.
@@ -51,7 +51,7 @@ def server(
     *,
     token: str | None = None,
     hosts: frozenset[str] | None = LOOPBACK,
-    deliveries: Outgoing | None = None,
+    deliveries: Outbound | None = None,
 ) -> uvicorn.Server:
     """Return a server that logs nothing but its own failures."""
     app = create_app(source, token=token, hosts=hosts, deliveries=deliveries)

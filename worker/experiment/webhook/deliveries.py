@@ -13,7 +13,7 @@ class Deliveries:
 
 
 @dataclass(frozen=True, slots=True)
-class Outgoing:
+class Outbound:
     """The counts of each way out; None where it is not used."""
 
     webhook: Deliveries | None = None

@@ -15,7 +15,7 @@ from worker.experiment.page.app import create_app
 from worker.experiment.page.prometheus import MAX_EXPERIMENTS, MAX_LABEL_CHARS, Requests, exposition
 from worker.experiment.quality import ageing
 from worker.experiment.readout import Check, CheckState, OutlyingItem, Report
-from worker.experiment.webhook.deliveries import Deliveries, Outgoing
+from worker.experiment.webhook.deliveries import Deliveries, Outbound
 
 TOKEN = "a secret of some length"  # noqa: S105 - of this test
 ORDER = ("experiment", "candidate", "verdict", "check")
@@ -113,7 +113,7 @@ def test_the_age_of_the_mirror_is_told_by_experiment() -> None:
 
 def test_dashboard_and_alerts_name_what_there_is() -> None:
     report = aged()
-    text = exposition(report, Outgoing(Deliveries(), Deliveries()), Requests()).decode()
+    text = exposition(report, Outbound(Deliveries(), Deliveries()), Requests()).decode()
     there = {one.name for family in text_string_to_metric_families(text) for one in family.samples}
     chart = Path(__file__).parents[4] / "helm" / "mirrorstream"
     files = ("dashboards/experiment.json", "rules/experiment.yaml")
@@ -126,7 +126,7 @@ def test_dashboard_and_alerts_name_what_there_is() -> None:
 def test_a_webhooks_counts_are_metrics_only_where_there_is_one() -> None:
     counts = Deliveries()
     counts.delivered, counts.failures, counts.pending = 3, 2, 1
-    text = exposition(made.report(), Outgoing(webhook=counts)).decode()
+    text = exposition(made.report(), Outbound(webhook=counts)).decode()
     for line in ("delivered_total 3.0", "failures_total 2.0", "pending 1.0"):
         assert f"\nmirrorstream_experiment_webhook_{line}\n" in text
     assert b"webhook" not in exposition(made.report())
@@ -136,7 +136,7 @@ def test_a_webhooks_counts_are_metrics_only_where_there_is_one() -> None:
 def test_counts_of_published_readouts_are_metrics_only_where_they_are_published() -> None:
     counts = Deliveries()
     counts.delivered, counts.failures, counts.pending = 3, 2, 1
-    text = exposition(made.report(), Outgoing(readouts=counts)).decode()
+    text = exposition(made.report(), Outbound(readouts=counts)).decode()
     for line in ("published_total 3.0", "failures_total 2.0", "pending 1.0"):
         assert f"\nmirrorstream_experiment_readouts_{line}\n" in text
     assert "webhook" not in text
