@@ -269,8 +269,8 @@ def test_a_wrong_mapped_outcome_is_told_with_its_row(tmp_path: Path) -> None:
         ("e.jsonl", b"PK\x03\x04", r"is packed \(zip\): unpack it first, .*; nothing was evaluated"),
         (
             "e.jsonl.gz",
-            gzip.compress(b'{"a": 1}\n' * 9_999)[:-20],
-            "is damaged or cut off: .*; nothing more was evaluated",
+            gzip.compress(b'{"a": 1}\n' * 9_999)[:-9],
+            "is damaged or cut off.*; nothing more was evaluated",
         ),
     ],
     ids=lambda one: one if isinstance(one, str) and len(one) < 12 else "",

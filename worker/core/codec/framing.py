@@ -66,6 +66,9 @@ def split_protobuf(value: bytes, headers: Headers) -> tuple[SchemaRef | None, tu
         indexes, rest = _indexes(guid[GUID_BYTES:])
         if not rest:
             return SchemaRef(SchemaRefKind.GUID, guid[1:GUID_BYTES].hex()), indexes, value
+    if guid[:1] == b"\x01" and len(guid) >= GUID_BYTES:  # not plain: read as another type it could be taken for one
+        message = f"{len(guid) - GUID_BYTES} bytes after the GUID in header {GUID_HEADER}, want message indexes alone"
+        raise Poison(Reason.MAGIC, message)
     if value[:1] != bytes([CONFLUENT_MAGIC]) and value:
         return None, (), value
     if _has_id(value):

@@ -27,7 +27,7 @@ from google.protobuf.message import DecodeError
 
 from worker.core.codec.json_reader import WrittenNumber
 from worker.core.codec.logical_types import Unfit
-from worker.core.codec.protobuf_schemas import ProtobufSchema
+from worker.core.codec.protobuf_schemas import ProtobufSchema, is_well_known
 from worker.core.codec.protobuf_wire import MAX_DEPTH, MESSAGE_WEIGHT, WireError, examine
 from worker.core.codec.schema_limits import MAX_VALUES
 from worker.core.errors import Poison
@@ -42,6 +42,8 @@ _WRAPPERS = frozenset(
     for kind in ("Bool", "Bytes", "Double", "Float", "Int32", "Int64", "String", "UInt32", "UInt64")
 )
 _TIMESTAMP = "google.protobuf.Timestamp"
+_NANOS = 1_000_000_000
+_EXACT = 2.0**53  # from here on a double is not every whole number; 1e300 would be one of 301 digits
 _Read = Callable[[Any, "_Walk", int], Any]
 
 
@@ -125,7 +127,7 @@ def _reader(each: Any) -> _Read | None:
 def _one(each: Any) -> _Read | None:
     """Return what reads one value of a field; None if it is left as it is."""
     if each.type in _MESSAGES:
-        return _message(each.message_type.full_name)
+        return _message(each.message_type)
     if each.type == _F.TYPE_ENUM:
         names = _symbols(each.enum_type)
         return lambda value, _walk, _depth: names.get(value, str(value))
@@ -136,9 +138,10 @@ def _one(each: Any) -> _Read | None:
     return (lambda value, _walk, _depth: _text(value)) if each.type == _F.TYPE_BYTES else None
 
 
-def _message(name: str) -> _Read:
+def _message(kind: Any) -> _Read:
+    name = kind.full_name if is_well_known(kind) else ""  # a writer's own type of that name has other fields
     if name == _TIMESTAMP:
-        return lambda value, _walk, _depth: value.seconds * 1_000_000 + value.nanos // 1_000
+        return lambda value, _walk, _depth: _micros(value)
     if name in _WRAPPERS:
         return _wrapped
     if name in _JSON_KINDS:
@@ -146,9 +149,19 @@ def _message(name: str) -> _Read:
     return lambda value, walk, depth: walk.fields(value, depth)
 
 
+def _micros(value: Any) -> int:
+    if not 0 <= value.nanos < _NANOS:
+        raise Unfit(Reason.INVALID, f"is a Timestamp with {value.nanos:,} nanos, want 0 to {_NANOS - 1:,}")
+    return int(value.seconds * 1_000_000 + value.nanos // 1_000)
+
+
 def _wrapped(value: Any, walk: _Walk, depth: int) -> Any:
     """Return what a wrapper wraps, which may be the default that is not on the wire."""
-    return walk.fields(value, depth).get("value", value.value)
+    found = walk.fields(value, depth)
+    if "value" in found:
+        return found["value"]
+    read = _one(value.DESCRIPTOR.fields_by_name["value"])
+    return value.value if read is None else read(value.value, walk, depth)
 
 
 def _list(values: Any, one: _Read | None, walk: _Walk, depth: int) -> list[Any]:
@@ -168,13 +181,18 @@ def _list(values: Any, one: _Read | None, walk: _Walk, depth: int) -> list[Any]:
 def _map(entries: Any, value: _Read | None, walk: _Walk, depth: int) -> dict[str, Any]:
     walk.spend(4 * len(entries))
     if value is None:
-        return {str(key): one for key, one in entries.items()}
-    return {str(key): value(one, walk, depth) for key, one in entries.items()}
+        return {_key(key): one for key, one in entries.items()}
+    return {_key(key): value(one, walk, depth) for key, one in entries.items()}
+
+
+def _key(key: object) -> str:
+    """Return the key of a map as JSON has it: true, not True."""
+    return str(key).lower() if isinstance(key, bool) else str(key)
 
 
 def _symbols(enum: Any) -> dict[int, str]:
     """Return the symbols of an enum by number, without the prefix that style guides give to all: ROLE_CONTROL."""
-    names = {one.number: one.name for one in enum.values}
+    names = {one.number: one.name for one in reversed(enum.values)}  # of two for one number, the first
     prefix = "".join("_" * (letter.isupper() and at > 0) + letter.upper() for at, letter in enumerate(enum.name)) + "_"
     if all(name.startswith(prefix) and name != prefix for name in names.values()):
         return {number: name.removeprefix(prefix) for number, name in names.items()}
@@ -215,7 +233,7 @@ def _json(value: Any, walk: _Walk, depth: int) -> Any:
     match value.WhichOneof("kind"):
         case "number_value":
             number = value.number_value
-            return int(number) if number.is_integer() else _number(number)
+            return int(number) if abs(number) < _EXACT and number.is_integer() else _number(number)
         case "string_value":
             return value.string_value
         case "bool_value":

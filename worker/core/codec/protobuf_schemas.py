@@ -35,7 +35,7 @@ from worker.core.records import Reason
 
 OWN_MESSAGE = "mirrorstream.v1.RecommendationImpression"
 MAX_DESCRIPTOR_BYTES = 1 << 20  # of a schema and all that it imports; ours has 4,000
-MAX_TYPES, MAX_SYMBOLS = 4_000, 10_000  # messages and fields; symbols of enums
+MAX_TYPES, MAX_SYMBOLS = 4_000, 10_000  # messages, fields and methods; enums and their symbols
 MAX_NESTED = 16  # messages declared within messages
 MAX_INDEXES = MAX_NESTED
 BYTES_PER_TYPE = 3_000  # of memory at most, what reads it included
@@ -71,6 +71,11 @@ class ProtobufSchema:
             return GetMessageClass(self.pool.FindMessageTypeByName(name))
         except KeyError as error:
             raise Poison(Reason.SCHEMA, f"the descriptors have no message {_shown(name)}") from error
+
+
+def is_well_known(kind: Any) -> bool:
+    """Say whether a message type is Google's own, such as `google.protobuf.Timestamp`."""
+    return kind.file.name in _WELL_KNOWN
 
 
 def from_registry(root: str, imports: Iterable[tuple[str, str]] = ()) -> ProtobufSchema:
@@ -153,9 +158,12 @@ def _parse(into: Any, data: bytes) -> None:
 
 def _schema(found: Sequence[Any], *, root: Any) -> ProtobufSchema:
     given = {file.name: file for file in found}
-    num_types = sum(_checked(file) for file in found)
+    counted = [_counted(file) for file in found]
+    num_types, num_symbols = sum(types for types, _ in counted), sum(symbols for _, symbols in counted)
     if num_types > MAX_TYPES:
         raise _refused(f"has {num_types:,} messages and fields, want at most {MAX_TYPES:,}")
+    if num_symbols > MAX_SYMBOLS:
+        raise _refused(f"has {num_symbols:,} symbols, want at most {MAX_SYMBOLS:,}")
     pool = DescriptorPool()
     added: set[str] = set()
     try:
@@ -174,11 +182,11 @@ def _add(name: str, given: dict[str, Any], pool: DescriptorPool, added: set[str]
     if name in added:
         return
     added.add(name)  # at once: files that import each other are refused by the pool
-    if name not in given:
-        if name not in _WELL_KNOWN:
-            raise _refused(f"imports {_shown(name)}, which is not given")
+    if name in _WELL_KNOWN:  # ours, whatever is given: they are read by their fields
         pool.AddSerializedFile(_WELL_KNOWN[name])
         return
+    if name not in given:
+        raise _refused(f"imports {_shown(name)}, which is not given")
     if depth > MAX_NESTED:
         raise _refused(f"imports more than {MAX_NESTED} files deep")
     for imported in given[name].dependency:
@@ -186,20 +194,22 @@ def _add(name: str, given: dict[str, Any], pool: DescriptorPool, added: set[str]
     pool.AddSerializedFile(given[name].SerializeToString())
 
 
-def _checked(file: Any) -> int:
-    """Return the number of messages and fields of a file.  Raises `Poison` if it has too many symbols or levels."""
-    num_types, num_symbols = len(file.extension), sum(len(one.value) for one in file.enum_type)
+def _counted(file: Any) -> tuple[int, int]:
+    """Return the number of messages, fields and methods of a file, and of symbols.  Raises `Poison` if it is too deep.
+
+    A file that is well known counts as any other.
+    """
+    num_types = len(file.extension) + sum(1 + len(one.method) for one in file.service)
+    num_symbols = sum(1 + len(one.value) for one in file.enum_type)
     level, depth = list(file.message_type), 0
     while level:
         depth += 1
         if depth > MAX_NESTED:
             raise _refused(f"declares messages more than {MAX_NESTED} deep")
-        num_types += sum(1 + len(one.field) for one in level)
-        num_symbols += sum(len(enum.value) for one in level for enum in one.enum_type)
+        num_types += sum(1 + len(one.field) + len(one.extension) + len(one.oneof_decl) for one in level)
+        num_symbols += sum(1 + len(enum.value) for one in level for enum in one.enum_type)
         level = [inner for one in level for inner in one.nested_type]
-    if num_symbols > MAX_SYMBOLS:
-        raise _refused(f"has more than {MAX_SYMBOLS:,} symbols")
-    return num_types
+    return num_types, num_symbols
 
 
 def _named(messages: Sequence[Any], within: str, at: tuple[int, ...], names: dict[tuple[int, ...], str]) -> None:

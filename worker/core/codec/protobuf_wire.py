@@ -99,7 +99,7 @@ class _Scan:
             raise self._bad(at, "has a field of an unknown wire type")
         length, at = (data[at], at + 1) if at < end and data[at] < 0x80 else self._varint(at, end)  # noqa: PLR2004 - one byte
         after = self._within(at, length, end)
-        if each is None:
+        if each is None or each.kind == _F.TYPE_GROUP:  # which has no length: an unknown field, as the library has it
             return after
         if each.inner is not None:
             self._count(each.weight)

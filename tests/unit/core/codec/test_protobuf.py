@@ -194,6 +194,26 @@ def test_a_guid_in_a_header_has_the_indexes_behind_it() -> None:
     assert found == (SchemaRef(SchemaRefKind.GUID, guid.hex()), (1, 0), b"\x0a\x01a")
 
 
+@pytest.mark.parametrize("behind", [b"", b"\x00\x07", b"\x02"])
+def test_a_guid_without_its_indexes_is_not_taken_for_a_plain_message(behind: bytes) -> None:
+    with pytest.raises(Poison, match="message indexes") as caught:
+        framing.split_protobuf(EVENT, (("__value_schema_id", b"\x01" + bytes(16) + behind),))
+    assert caught.value.reason == "magic"
+
+
+def test_the_first_name_of_a_number_counts_as_in_json() -> None:
+    file = _file()
+    enum = file.enum_type.add(name="Role")
+    enum.options.allow_alias = True
+    for name, number in (("ROLE_NONE", 0), ("ROLE_CONTROL", 1), ("ROLE_BASELINE", 1)):
+        enum.value.add(name=name, number=number)
+    file.message_type.add(name="M").field.add(
+        name="role", number=1, type=FieldProto.TYPE_ENUM, label=FieldProto.LABEL_OPTIONAL, type_name=".p.Role"
+    )
+    schema = protobuf_schemas.from_registry(b64encode(file.SerializeToString()).decode())
+    assert protobuf_reader.decode(b"\x08\x01", schema, "p.M") == {"role": "CONTROL"}
+
+
 def _file(**more: Any) -> Any:
     return descriptor_pb2.FileDescriptorProto(name="f.proto", package="p", syntax="proto3", **more)
 
@@ -218,8 +238,26 @@ def hostile() -> dict[str, Any]:
     enum = words.enum_type.add(name="E")
     for number in range(10_001):
         enum.value.add(name=f"S{number}", number=number)
+    extensions = _file()
+    declaring = extensions.message_type.add(name="M")
+    declaring.extension_range.add(start=1, end=10_000)
+    for number in range(1, 4_100):
+        declaring.extension.add(
+            name=f"x{number}",
+            number=number,
+            extendee=".p.M",
+            type=FieldProto.TYPE_INT32,
+            label=FieldProto.LABEL_OPTIONAL,
+        )
+    extensions.syntax = "proto2"
+    methods = _file()
+    methods.message_type.add(name="M")
+    service = methods.service.add(name="S")
+    for number in range(4_100):
+        service.method.add(name=f"m{number}", input_type=".p.M", output_type=".p.M")
     return {
-        "deep": deep, "wide": wide, "twice": twice, "unknown": unknown, "words": words,
+        "extensions": extensions, "methods": methods, "deep": deep, "wide": wide, "twice": twice,
+        "unknown": unknown, "words": words,
         "missing": _file(dependency=["other.proto"]), "itself": _file(dependency=["mirrorstream-root.proto"]),
     }  # fmt: skip
 
@@ -229,6 +267,66 @@ def test_descriptors_beyond_a_bound_are_refused(name: str) -> None:
     with pytest.raises(Poison) as caught:
         protobuf_schemas.from_registry(b64encode(hostile()[name].SerializeToString()).decode())
     assert caught.value.reason == "schema"
+
+
+def test_symbols_are_bounded_over_all_files() -> None:
+    found = descriptor_pb2.FileDescriptorSet()
+    for file in range(3):
+        enum = found.file.add(name=f"f{file}.proto", package=f"p{file}", syntax="proto3").enum_type.add(name="E")
+        for number in range(4_000):
+            enum.value.add(name=f"S{number}", number=number)
+    with pytest.raises(Poison, match="has 12,003 symbols, want at most 10,000"):
+        protobuf_schemas.from_descriptor_set(found.SerializeToString())
+
+
+KNOWN = {"raw": "Bytes", "price": "Double", "text": "String", "number": "Int64", "yes": "Bool"}
+
+
+def test_values_are_what_json_would_be_at_their_edges() -> None:
+    """A wrapper around a default, a key that is a bool, a number beyond whole doubles, a time that is none."""
+    file = _file(dependency=[one.DESCRIPTOR.name for one in (wrappers_pb2, struct_pb2, timestamp_pb2)])
+    kind = file.message_type.add(name="M")
+    entry = kind.nested_type.add(name="FlagsEntry")
+    entry.options.map_entry = True
+    one, many = FieldProto.LABEL_OPTIONAL, FieldProto.LABEL_REPEATED
+    entry.field.add(name="key", number=1, type=FieldProto.TYPE_BOOL, label=one)
+    entry.field.add(name="value", number=2, type=FieldProto.TYPE_STRING, label=one)
+    named = {name: (f".google.protobuf.{kind}Value", one) for name, kind in KNOWN.items()}
+    named |= {"more": (".google.protobuf.Struct", one), "at": (".google.protobuf.Timestamp", one)}
+    for number, (name, (type_name, label)) in enumerate((named | {"flags": (".p.M.FlagsEntry", many)}).items(), 1):
+        kind.field.add(name=name, number=number, type=FieldProto.TYPE_MESSAGE, label=label, type_name=type_name)
+    schema = protobuf_schemas.from_registry(b64encode(file.SerializeToString()).decode())
+    message = schema.type_of("p.M")()
+    for name in KNOWN:
+        getattr(message, name).SetInParent()
+    message.flags[True] = "a"
+    message.more.update({"large": 1e300, "whole": 3.0})
+    found = protobuf_reader.decode(message.SerializeToString(), schema, "p.M")
+    assert found["flags"] == {"true": "a"}
+    assert found["more"]["large"].text == "1e+300"  # type: ignore[index]
+    assert repr(found["more"]["whole"]) == "3"  # type: ignore[index]
+    assert found["price"].text == "0.0"  # type: ignore[attr-defined]
+    assert [found[name] for name in ("raw", "text", "number", "yes")] == ["", "", 0, False]
+    for nanos in (-1, 1_000_000_000):
+        message.at.nanos = nanos
+        with pytest.raises(Poison, match=r"at: is a Timestamp with -?[\d,]+ nanos, want 0 to 999,999,999"):
+            protobuf_reader.decode(message.SerializeToString(), schema, "p.M")
+
+
+def test_a_writers_own_type_by_the_name_of_a_well_known_one_is_read_by_its_fields() -> None:
+    file = descriptor_pb2.FileDescriptorProto(name="f.proto", package="google.protobuf", syntax="proto3")
+    one = FieldProto.LABEL_OPTIONAL
+    file.message_type.add(name="Timestamp").field.add(name="zone", number=1, type=FieldProto.TYPE_STRING, label=one)
+    file.message_type.add(name="M").field.add(
+        name="at", number=1, type=FieldProto.TYPE_MESSAGE, label=one, type_name=".google.protobuf.Timestamp"
+    )
+    schema = protobuf_schemas.from_registry(b64encode(file.SerializeToString()).decode())
+    value = nested(0x0A, nested(0x0A, b"UTC"))
+    assert protobuf_reader.decode(value, schema, "google.protobuf.M") == {"at": {"zone": "UTC"}}
+    given = descriptor_pb2.FileDescriptorSet(file=[file])
+    given.file[0].name = timestamp_pb2.DESCRIPTOR.name  # by its name, too: Google's is taken, which has no M
+    with pytest.raises(Poison, match="the descriptors have no message"):
+        protobuf_schemas.from_descriptor_set(given.SerializeToString()).type_of("google.protobuf.M")
 
 
 @pytest.mark.parametrize("text", ["syntax = 'proto3';", "####", b64encode(b"\xff" * 50).decode(), "A" * (3 << 20)])
