@@ -330,3 +330,23 @@ async def test_a_model_under_another_name_is_told_with_what_to_set() -> None:
     async with saying(http(json.dumps(models).encode())) as server:
         with pytest.raises(BadSettings, match=r"set model=alias and tokenizer=/models/mine$"):
             await engine._look(server)
+
+
+# -- metrics
+
+
+async def test_metrics_are_asked_with_the_token_and_no_redirect_is_followed() -> None:
+    heads: list[str] = []
+
+    def say(head: str) -> bytes:
+        heads.append(head)
+        if len(heads) == 1:
+            return http(b"vllm:num_requests_waiting 1\n")
+        return http(b"", "302 Found\r\nlocation: http://127.0.0.1:9/metrics")
+
+    async with saying(say) as server:
+        assert await server.metrics() == "vllm:num_requests_waiting 1\n"
+        with pytest.raises(Unanswered, match="HTTP 302 for /metrics, which redirects"):
+            await server.metrics()
+    assert [head.splitlines()[0] for head in heads] == ["GET /metrics HTTP/1.1"] * 2
+    assert all(f"authorization: bearer {TOKEN}".lower() in head.lower() for head in heads)
