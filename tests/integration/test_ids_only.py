@@ -178,4 +178,4 @@ def test_a_file_takes_the_place_of_a_topic(stage: Stage, judge: Judge, tmp_path:
 def delete(stage: Stage, topic: str) -> None:
     admin = AdminClient({"bootstrap.servers": stage.bootstrap})
     admin.delete_topics([topic])[topic].result(patience(WAIT_S))
-    until(lambda: topic not in admin.list_topics(timeout=10).topics, "the topic gone")
+    until(lambda: topic not in admin.list_topics(timeout=patience(10)).topics, "the topic gone")

@@ -22,7 +22,7 @@ from worker.core.codec import json_reader
 from worker.core.codec.json_reader import FILE_RULES
 from worker.core.errors import BadSettings, Poison
 from worker.core.joining.facts import FactKind, Statement, statement
-from worker.core.joining.progress import FactBatch, Progress
+from worker.core.joining.progress import FactBatch, StoreProgress
 from worker.facts.store import FactStore
 
 log = logging.getLogger(__name__)
@@ -55,14 +55,14 @@ def load(store: FactStore, path: Path) -> tuple[int, int]:
         return 0, 0
     began_s = time.monotonic()
     rows, refused, taken = _rows(path, store.kind), _Refused(path), 0
-    store.take(FactBatch((), Progress(str(path)), made_anew=True))
+    store.take(FactBatch((), StoreProgress(str(path)), made_anew=True))
     while batch := list(islice(rows, BATCH)):
         changes = tuple(filter(None, (_statement(store.kind, number, row, refused) for number, row in batch)))
         taken += len(changes)
-        store.take(FactBatch(changes, Progress(str(path))))
+        store.take(FactBatch(changes, StoreProgress(str(path))))
     if refused.number and not taken:
         raise BadSettings(f"{store.kind}_file: {path}: none of {refused.number:,} rows can be used; {refused.first}")
-    store.take(FactBatch((), Progress(str(path), stamp, whole_until_s=time.time()), at_end=True))
+    store.take(FactBatch((), StoreProgress(str(path), stamp, whole_until_s=time.time()), at_end=True))
     log.info("%s: %d rows in %.1f s, %d refused", path, taken, time.monotonic() - began_s, refused.number)
     return taken, refused.number
 

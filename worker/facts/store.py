@@ -19,7 +19,7 @@ from typing import IO, TypeVar
 
 from worker.core.errors import BadSettings, Fatal
 from worker.core.joining.facts import MAX_VERSIONS, FactKind, Statement
-from worker.core.joining.progress import FactBatch, Progress
+from worker.core.joining.progress import FactBatch, StoreProgress
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -85,13 +85,15 @@ class FactStore:
     # -- writing: one thread at a time
 
     @property
-    def progress(self) -> Progress | None:
+    def progress(self) -> StoreProgress | None:
         """How far its topic was read; None if nothing was."""
         about = self._about()
         if "topic" not in about:
             return None
         positions = dict(self._writer.execute("select part, next from reached").fetchall())
-        return Progress(about["topic"], about.get("topic_id", ""), positions, float(about.get("whole_until_s", "0")))
+        return StoreProgress(
+            about["topic"], about.get("topic_id", ""), positions, float(about.get("whole_until_s", "0"))
+        )
 
     def take(self, batch: FactBatch) -> None:
         """Store a batch and how far that is, or nothing.  Raises `Fatal` if the disk takes no more."""

@@ -17,7 +17,7 @@ from typing import Protocol
 
 from worker.core.errors import BadRecord, MirrorstreamError, Retryable
 from worker.core.joining.facts import FactKind, Statement, key_id, statement
-from worker.core.joining.progress import FactBatch, Progress, distrust
+from worker.core.joining.progress import FactBatch, StoreProgress, distrust
 from worker.core.records import Partition, Record
 from worker.core.steering.followed import Taken
 from worker.kafka import client_config as client, rights
@@ -40,7 +40,7 @@ class Store(Protocol):
     """Where facts are kept with the positions up to which they were read."""
 
     @property
-    def progress(self) -> Progress | None:
+    def progress(self) -> StoreProgress | None:
         """How far the topic was read; None if nothing was."""
 
     def take(self, batch: FactBatch) -> None:
@@ -88,7 +88,7 @@ class FactsFollower:
         self._topic, self._kind, self._store = topic, kind, store
         self._decode, self._watch, self._report = decode, watch, report
         self._following: Following | None = None
-        self._progress = Progress(topic)
+        self._progress = StoreProgress(topic)
         self._anew = False  # what is stored is not of what is read
         self._undone: tuple[list[Record], Reached] | None = None  # read, and not stored
         self._noted_s = self._counted_s = self._told_s = 0.0
@@ -156,7 +156,7 @@ class FactsFollower:
         positions = {} if self._anew else dict(self._progress.positions)
         positions |= {one.number: offset for one, offset in reached.positions.items()}
         whole_s = max(following.whole_until_s, 0.0 if self._anew else self._progress.whole_until_s)
-        progress = Progress(self._topic, reached.topic_ids.get(self._topic, ""), positions, whole_s)
+        progress = StoreProgress(self._topic, reached.topic_ids.get(self._topic, ""), positions, whole_s)
         changes = tuple(one for one in map(self._change, records) if one is not None)
         if records or self._anew or not self._progress.whole_until_s or time.monotonic() - self._noted_s > NOTE_S:
             self._store.take(FactBatch(changes, progress, made_anew=self._anew, at_end=at_end))
@@ -178,11 +178,11 @@ class FactsFollower:
             start = Reached(positions, {self._topic: before.topic_id} if before.topic_id else {})
         group = client.topics_group(self._settings)  # one that a worker may read; nothing is committed
         following = Following(self._settings, [self._topic], start, group=group, look_s=LOOK_S, wants_all=True)
-        self._progress = before or Progress(self._topic)
+        self._progress = before or StoreProgress(self._topic)
         self._following, self._undone = following, None
         return following
 
-    def _distrusted(self, before: Progress) -> str:
+    def _distrusted(self, before: StoreProgress) -> str:
         if before.topic != self._topic:
             return f"it is of topic {before.topic}"
         config = rights.describe(self._settings, [self._topic])[self._topic].config

@@ -7,12 +7,12 @@ import pytest
 
 from worker.core.errors import BadSettings, Fatal
 from worker.core.joining.facts import MAX_VERSIONS, FactKind, FactVersion, ItemFacts, Statement
-from worker.core.joining.progress import FactBatch, Progress
+from worker.core.joining.progress import FactBatch, StoreProgress
 from worker.facts.known import KnownFacts
 from worker.facts.store import FactStore
 
 MIB = 1 << 20
-PROGRESS = Progress("items", "id-1", {0: 7, 1: 9}, whole_until_s=12.5)
+PROGRESS = StoreProgress("items", "id-1", {0: 7, 1: 9}, whole_until_s=12.5)
 
 
 def opened(folder: Path, source: str = "topic items") -> FactStore:
@@ -36,7 +36,7 @@ def test_rows_and_positions_are_there_after_a_restart(tmp_path: Path) -> None:
 
 def test_a_load_that_was_cut_off_is_not_whole_and_goes_on(tmp_path: Path) -> None:
     store = opened(tmp_path)
-    half = Progress("items", "id-1", {0: 3})
+    half = StoreProgress("items", "id-1", {0: 3})
     store.take(FactBatch((said("a"),), half))
     store.close()
     again = opened(tmp_path)
@@ -51,10 +51,10 @@ def test_a_load_that_was_cut_off_is_not_whole_and_goes_on(tmp_path: Path) -> Non
 def test_a_topic_made_anew_leaves_nothing_of_the_old_one(tmp_path: Path) -> None:
     store = opened(tmp_path)
     store.take(FactBatch((said("a"),), PROGRESS, at_end=True))
-    store.take(FactBatch((said("b"),), Progress("items", "id-2", {0: 1}), made_anew=True))
+    store.take(FactBatch((said("b"),), StoreProgress("items", "id-2", {0: 1}), made_anew=True))
     assert store.versions(["a"]) == []
     assert not store.is_whole
-    assert store.progress == Progress("items", "id-2", {0: 1})
+    assert store.progress == StoreProgress("items", "id-2", {0: 1})
     store.close()
 
 
@@ -97,7 +97,7 @@ def test_a_batch_that_the_disk_does_not_take_leaves_neither_rows_nor_positions(t
     store._writer.execute("pragma max_page_count = 10")
     with pytest.raises(Fatal, match="full"):
         store.take(
-            FactBatch(tuple(said(f"b{n}", 1, "y" * 500) for n in range(1_000)), Progress("items", "id-1", {0: 99}))
+            FactBatch(tuple(said(f"b{n}", 1, "y" * 500) for n in range(1_000)), StoreProgress("items", "id-1", {0: 99}))
         )
     assert store.progress == PROGRESS
     assert store.num_held() == 1

@@ -3,7 +3,7 @@
 A compacted topic forgets a tombstone `delete.retention.ms` after it was compacted: a store that was away for longer may
 hold what was deleted meanwhile, and nobody will ever tell it.  It is read anew, from the topic's start.
 
->>> progress = Progress("items", "id-1", {0: 17}, whole_until_s=1_000.0)
+>>> progress = StoreProgress("items", "id-1", {0: 17}, whole_until_s=1_000.0)
 >>> distrust(progress, {"cleanup.policy": "compact", "delete.retention.ms": "60000"}, now_s=1_059.0)
 ''
 >>> distrust(progress, {"cleanup.policy": "compact", "delete.retention.ms": "60000"}, now_s=1_061.0)
@@ -19,7 +19,7 @@ DELETE_RETENTION_MS = 86_400_000  # Kafka's default, where the topic's cannot be
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class StoreProgress:
     """What a store has read of a topic: next offsets by partition, and up to when nothing was left unread.
 
     `whole_until_s` is in seconds since 1970, 0 while the end was never reached.
@@ -39,12 +39,12 @@ class FactBatch:
     """
 
     changes: tuple[Statement | str, ...]
-    progress: Progress
+    progress: StoreProgress
     made_anew: bool = False
     at_end: bool = False
 
 
-def distrust(progress: Progress, config: Mapping[str, str] | None, *, now_s: float) -> str:
+def distrust(progress: StoreProgress, config: Mapping[str, str] | None, *, now_s: float) -> str:
     """Return why what is held must be read anew, "" if it can go on; `config` is the topic's, None if not known."""
     config = config or {}
     text = config.get("delete.retention.ms", "")

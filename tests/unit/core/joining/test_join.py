@@ -20,7 +20,7 @@ from worker.core.joining.facts import (
     statement,
     user_facts,
 )
-from worker.core.joining.progress import Progress, distrust
+from worker.core.joining.progress import StoreProgress, distrust
 from worker.core.records import HistoryEntry, HistoryItem, Impression, Item, Slate, User
 from worker.core.simulation.questions import Kind, Option, Question
 
@@ -175,9 +175,9 @@ def test_a_body_has_no_field_that_says_nothing() -> None:
 def test_a_store_is_trusted_while_its_topic_keeps_tombstones(
     away_s: int, config: Mapping[str, str] | None, *, trusted: bool
 ) -> None:
-    progress = Progress("items", "id", {0: 7}, whole_until_s=1_000_000.0)
+    progress = StoreProgress("items", "id", {0: 7}, whole_until_s=1_000_000.0)
     assert (distrust(progress, config, now_s=1_000_000.0 + away_s) == "") is trusted
 
 
 def test_a_store_that_never_saw_the_end_goes_on_with_the_beginning_that_it_has() -> None:
-    assert distrust(Progress("items", "id", {0: 7}), {"delete.retention.ms": "1"}, now_s=1e9) == ""
+    assert distrust(StoreProgress("items", "id", {0: 7}), {"delete.retention.ms": "1"}, now_s=1e9) == ""
