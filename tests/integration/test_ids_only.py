@@ -9,7 +9,7 @@ from confluent_kafka.admin import AdminClient
 
 from tests.support import catalogue
 from tests.support.catalogue import ids_only, item
-from tests.support.events import film
+from tests.support.events import event_id, film
 from tests.support.harness import WAIT_S, Stage, Worker, feeding, send, send_raw, until
 from tests.support.judge import Judge
 from tests.support.patience import patience
@@ -21,6 +21,11 @@ NUM_FILMS = NUM_EVENTS + 10
 def categories(answers: list[dict[str, Any]]) -> dict[str, str]:
     """Return what each option's item carries along, the newest answer's last."""
     return {option["item_id"]: option["attributes"].get("category", "") for one in answers for option in one["options"]}
+
+
+def known(number: int) -> dict[str, Any]:
+    """Return an event whose items are among the first 1,000, however many are sent."""
+    return ids_only(number % 900, event_id=event_id(number))
 
 
 def lines(worker: Worker, words: str) -> int:
@@ -46,7 +51,7 @@ def test_a_worker_that_is_killed_goes_on_with_its_store_and_answers_each_event_o
     stage.create(partitions=3)
     settings = {**catalogue.create(stage), "join_folder": str(tmp_path / "store"), "choice_latency_s": 0.02}
     catalogue.publish(stage, items=range(1_000), users=range(100))
-    with feeding(stage, rate=150, least=600, make=ids_only) as end:
+    with feeding(stage, rate=150, least=600, make=known) as end:
         for enough in (60, 180):
             with stage.worker(**settings) as worker:
                 worker.until(lambda: worker.metric("responses_total") >= enough, f"{enough} responses")  # noqa: B023 - at once
