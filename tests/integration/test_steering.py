@@ -190,17 +190,17 @@ def test_a_page_that_is_served_publishes_verdicts_and_workers_end_asking(
     later_us = (time.time_ns() // 1_000) + 3_600_000_000  # after the definition, so that it is not exploratory
     with stage.worker(**topics(stage), calibration_share=0.0) as worker:
         worker.until_ready()
-        send(stage, map(impression, range(10)))
+        send(stage, (impression(number, occurred_at=later_us) for number in range(9_000, 9_010)))
         worker.until(lambda: judge_has(judge, 10), "answers")
         own = judge.answers()[0]["provenance"]
         with serving(stage, tmp_path / "serve.log", *words):
             send_answers(stage.bootstrap, stage.responses, (
                 json.loads(json.dumps(one).replace('"candidate"', '"shadow"'))
                 | {"occurred_at": later_us + at, "provenance": own}
-                for at, one in enumerate(responses(2_000, effect=0.3))
+                for at, one in enumerate(responses(2_000, effect=0.2))
             ))  # fmt: skip
             obeyed(worker, decided=1)
-        send(stage, map(impression, range(10, 20)))
+        send(stage, (impression(number, occurred_at=later_us) for number in range(9_010, 9_020)))
         until_done(worker, 20)
         assert worker.metric("records_skipped_total") == 10
         assert worker.stop() == 0
