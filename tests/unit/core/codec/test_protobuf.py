@@ -201,6 +201,19 @@ def test_a_guid_without_its_indexes_is_not_taken_for_a_plain_message(behind: byt
     assert caught.value.reason == "magic"
 
 
+def test_bytes_where_a_group_is_wanted_are_passed_over_as_the_library_does() -> None:
+    """Also in a large message, whose values are counted before."""
+    file = descriptor_pb2.FileDescriptorProto(name="f.proto", package="p", syntax="proto2")
+    kind = file.message_type.add(name="M")
+    kind.nested_type.add(name="G")
+    one = FieldProto.LABEL_OPTIONAL
+    kind.field.add(name="g", number=1, type=FieldProto.TYPE_GROUP, label=one, type_name=".p.M.G")
+    kind.field.add(name="text", number=2, type=FieldProto.TYPE_STRING, label=one)
+    schema = protobuf_schemas.from_registry(b64encode(file.SerializeToString()).decode())
+    value = nested(0x0A, b"\xff" * 3) + nested(0x12, b"a" * 20_000)
+    assert protobuf_reader.decode(value, schema, "p.M") == {"text": "a" * 20_000}
+
+
 def test_the_first_name_of_a_number_counts_as_in_json() -> None:
     file = _file()
     enum = file.enum_type.add(name="Role")
