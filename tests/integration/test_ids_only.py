@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
@@ -32,6 +33,7 @@ def lines(worker: Worker, words: str) -> int:
     return worker.log.count(words)
 
 
+@pytest.mark.long
 def test_events_with_ids_alone_are_answered_with_what_the_topics_say(stage: Stage, judge: Judge) -> None:
     stage.create(partitions=3)
     topics = catalogue.create(stage)
@@ -95,6 +97,7 @@ def test_a_late_item_is_waited_for_a_changed_one_is_seen_and_one_that_never_come
     assert not any("" in categories([one]).values() for one in judge.answers())
 
 
+@pytest.mark.long
 def test_a_store_goes_on_where_it_ends_and_is_filled_anew_from_a_topic_made_anew(
     stage: Stage, judge: Judge, tmp_path: Path
 ) -> None:
@@ -120,6 +123,7 @@ def test_a_store_goes_on_where_it_ends_and_is_filled_anew_from_a_topic_made_anew
     assert {one["event_id"] for one in judge.answers()} >= {ids_only(6)["event_id"]}
 
 
+@pytest.mark.long
 def test_a_store_older_than_the_topics_tombstones_or_records_is_filled_anew(stage: Stage, tmp_path: Path) -> None:
     stage.create(partitions=1)
     topics = catalogue.names(stage)
@@ -165,6 +169,7 @@ def test_plain_json_is_joined_too_and_check_looks_at_the_topics(stage: Stage, ju
     assert f"FAIL topic {topics['users_topic']}: run `mirrorstream topics create`" in told.stdout
 
 
+@pytest.mark.long
 def test_a_file_takes_the_place_of_a_topic(stage: Stage, judge: Judge, tmp_path: Path) -> None:
     stage.create(partitions=1)
     path = tmp_path / "items.csv"

@@ -40,6 +40,7 @@ _WAITS_FOR = {  # what has to happen, by what keeps the worker from being ready
     Blocker.UNREADABLE: "somebody who passes an unreadable batch",
     Blocker.BREAKER: "records that can be decoded, or somebody who accepts dead letters",
     Blocker.SCHEMA: "the schema registry",
+    Blocker.FACTS: "the items or users that events are joined with",
     Blocker.REFUSALS: "a topic that takes its messages",
     Blocker.STALLED: "its own progress",
     Blocker.STOPPING: "its end",
