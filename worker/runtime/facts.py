@@ -15,10 +15,10 @@ from worker.core.codec.json_reader import JsonRules
 from worker.core.joining.facts import FactKind
 from worker.core.records import Record
 from worker.core.steering.followed import Taken
-from worker.facts import files
-from worker.facts.known import KnownFacts
-from worker.facts.store import FactStore
 from worker.kafka.facts_follower import FactsFollower
+from worker.runtime.joining import files
+from worker.runtime.joining.known import KnownFacts
+from worker.runtime.joining.store import FactStore
 from worker.runtime.telemetry import Telemetry
 from worker.settings import Settings
 

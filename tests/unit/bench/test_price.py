@@ -140,10 +140,9 @@ def test_a_price_without_a_speed_is_refused(
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("differing", [1.0, 0.3])
-def test_400_experiments_of_each_design_have_the_errors_that_were_asked_for(differing: float) -> None:
+def test_400_experiments_of_each_design_have_the_errors_that_were_asked_for() -> None:
     """A/A: at most alpha, and A/B: at least the power, within the intervals; both of all designs."""
-    wanted = replace(WANTED, world=replace(WORLD, triggered=differing), pilot_users=40_000)
+    wanted = replace(WANTED, world=replace(WORLD, triggered=1.0), pilot_users=40_000)
     wanted = replace(wanted, world=replace(wanted.world, shift=shift_for(wanted, 0.02)))
     for name, one in simulate(wanted, runs=400).items():
         wrong, right = rate(one.wrong()), rate(one.right())

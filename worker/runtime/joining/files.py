@@ -23,7 +23,7 @@ from worker.core.codec.json_reader import FILE_RULES
 from worker.core.errors import BadSettings, Poison
 from worker.core.joining.facts import FactKind, Statement, statement
 from worker.core.joining.progress import FactBatch, StoreProgress
-from worker.facts.store import FactStore
+from worker.runtime.joining.store import FactStore
 
 log = logging.getLogger(__name__)
 

@@ -12,9 +12,9 @@ from pyarrow import parquet
 from worker.core.errors import BadSettings
 from worker.core.joining.facts import FactKind, FactVersion, ItemFacts, UserFacts
 from worker.core.records import HistoryEntry, HistoryItem
-from worker.facts import files
-from worker.facts.known import KnownFacts
-from worker.facts.store import FactStore
+from worker.runtime.joining import files
+from worker.runtime.joining.known import KnownFacts
+from worker.runtime.joining.store import FactStore
 
 SINCE = datetime(2026, 1, 1, tzinfo=UTC)
 SINCE_US = 1_767_225_600_000_000

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from worker.core.joining.facts import FactKind, FactVersion, ItemFacts, UserFacts, Versions, items_facts, user_facts
-from worker.facts.store import FactStore
+from worker.runtime.joining.store import FactStore
 
 
 class KnownFacts:

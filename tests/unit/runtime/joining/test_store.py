@@ -8,8 +8,8 @@ import pytest
 from worker.core.errors import BadSettings, Fatal
 from worker.core.joining.facts import MAX_VERSIONS, FactKind, FactVersion, ItemFacts, Statement
 from worker.core.joining.progress import FactBatch, StoreProgress
-from worker.facts.known import KnownFacts
-from worker.facts.store import FactStore
+from worker.runtime.joining.known import KnownFacts
+from worker.runtime.joining.store import FactStore
 
 MIB = 1 << 20
 PROGRESS = StoreProgress("items", "id-1", {0: 7, 1: 9}, whole_until_s=12.5)
