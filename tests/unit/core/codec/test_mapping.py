@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, strategies as st
 from jmespath.exceptions import JMESPathError
 
-from worker.core.codec.mapping_compiler import compile_mapping
+from worker.core.codec.mapping_compiler import compile_item_ids, compile_mapping
 from worker.core.codec.mapping_nodes import MAX_EACH
 from worker.core.codec.mapping_paths import compiled
 from worker.core.errors import BadSettings, Poison
@@ -213,3 +213,72 @@ def test_a_plain_expression_finds_what_jmespath_finds(expression: str, event: ob
     except JMESPathError:
         return
     assert compiled(expression).search(event) == parsed.search(event)
+
+
+CLICK: dict[str, Any] = {
+    "outcome": {
+        "outcome_id": {"hash": ["id"]}, "event_id": {"hash": ["view"]}, "user_id": "user",
+        "variant": {"value": "control"}, "observed_at": {"from": "at", "unit": "ms"}, "window_closed": {"value": True},
+        "actions": {"each": "clicks", "item_id": "sku", "kind": {"value": "CLICK"}, "position": "place"},
+        "when": "kind == 'click'",
+    },
+}  # fmt: skip
+CLICKED: dict[str, Any] = {
+    "kind": "click", "id": 1, "view": 7, "user": "u", "at": 1_793_491_200_000, "clicks": [{"sku": 3, "place": 0}],
+}  # fmt: skip
+
+
+def test_a_mapping_makes_outcomes_of_the_events_that_it_is_for() -> None:
+    mapping = compile_mapping("m", CLICK)
+    found = mapping.outcome(CLICKED)
+    assert found is not None
+    assert (found.user_id, found.observed_at) == ("u", 1_793_491_200_000_000)
+    assert mapping.outcome(CLICKED | {"kind": "view"}) is None
+    assert mapping.outcome_fields(json.dumps(CLICKED).encode()) is not None
+    assert compile_mapping("m", {"impression": BASE}).outcome(CLICKED) is None
+    with pytest.raises(Poison, match=r"user_id: .*\(from user\)"):
+        mapping.outcome(CLICKED | {"user": None})
+
+
+def test_a_row_of_a_table_is_an_event_by_its_columns() -> None:
+    columns = {"columns": ["id", "at", "user", "shelf"], "json": ["shelf"]}
+    mapping = compile_mapping("m", {"impression": BASE, "table": columns})
+    row = f"7\t1793491200000\tu\t{json.dumps(EVENT['shelf'])}\n".encode()
+    assert mapping.row(row) == EVENT | {"id": "7", "at": "1793491200000"}
+    for bad, problem in (
+        (b"7\tu", "has 2 cells, want 4"),
+        (b"\xff\t1\t2\t3", "byte 0: is not UTF-8"),
+        (b"7" * 9_000_000, "bytes in one row, want at most"),
+        (b"7\t1\tu\t{", "JSON"),
+    ):
+        with pytest.raises(Poison, match=problem):
+            mapping.row(bad)
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ({"impression": {"hash": ["id"]}}, "impression: want a record of its fields"),
+        ({"impression": BASE, "outcome": "id"}, "outcome: want a record of its fields"),
+        ({"impression": BASE, "items": {"text": "t"}}, "items: want item_id, and text or attributes"),
+        ({"impression": BASE, "table": {"column": []}}, "table: want a map of columns, delimiter, json, quoted"),
+        ({"impression": BASE, "table": {"columns": ["a", "a"]}}, "want at most 1,000 names, each once"),
+        ({"impression": BASE, "table": {"delimiter": 7}}, "table.delimiter: want text"),
+        ({"impression": BASE | {"occurred_at": {"from": "at", "unit": "min"}}}, "unit min: want one of"),
+        ({"impression": BASE | {"occurred_at": {"from": "at", "format": 7}}}, "format: want text"),
+    ],
+)
+def test_a_part_of_a_mapping_that_is_none_is_told_with_its_place(content: dict[str, Any], problem: str) -> None:
+    with pytest.raises(BadSettings, match=problem):
+        compile_mapping("m", content)
+
+
+def test_what_reads_the_choice_of_an_event_takes_one_id_or_several() -> None:
+    read = compile_item_ids("clicked")
+    assert read({"clicked": ["a", 7, True, None, {}]}) == {"a", "7"}
+    assert read({"clicked": "b"}) == {"b"}
+    assert read({}) == frozenset()
+    with pytest.raises(Poison, match="chosen: "):
+        compile_item_ids("sum(clicked)")({"clicked": "no list"})
+    with pytest.raises(BadSettings, match=r"chosen: expression: .*is no JMESPath"):
+        compile_item_ids("a[")
