@@ -292,7 +292,7 @@ def test_a_mounted_secret_may_hold_files_of_other_tools_and_no_unknown_ones(stag
 @pytest.mark.parametrize(
     ("words", "problem"),
     [
-        (("replay",), "want a file of JSON Lines or --movielens"),
+        (("replay",), "want a file of events or --movielens"),
         (("replay", "/nowhere.jsonl"), "/nowhere.jsonl"),
         (("replay", "--movielens", "/nowhere"), "/nowhere"),
         (("run", "--to", "2026-01-01T00:00Z"), "needs --until-end"),
