@@ -41,11 +41,14 @@ def selectors() -> set[str]:
 
 @pytest.fixture
 def worker(stage: Stage) -> Iterator[Worker]:
-    """A worker that has answered some events, which came with a sampled trace."""
+    """A worker that follows definitions, and has answered some events, which came with a sampled trace."""
     stage.create()
+    steering = {"experiments_topic": f"{stage.name}-definitions", "readouts_topic": f"{stage.name}-readouts"}
+    for topic in steering.values():
+        stage.create_topic(topic)
     events = (impression(number, num_items=5) for number in range(NUM_EVENTS))
     send_raw(stage, ((event["user"]["user_id"].encode(), encode(event)) for event in events), headers=HEADERS)
-    with stage.worker(engine="vllm", model="mirror-tiny", max_tokens=160, max_num_seqs=16) as worker:
+    with stage.worker(engine="vllm", model="mirror-tiny", max_tokens=160, max_num_seqs=16, **steering) as worker:
         worker.until(
             lambda: worker.metric("end_to_end_seconds_count") == NUM_EVENTS, "every event", timeout_s=patience(180)
         )
