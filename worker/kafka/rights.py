@@ -263,7 +263,8 @@ def warnings(settings: KafkaClientSettings, topic: Topic) -> Iterator[str]:
     if what in STEERING:
         if not _compacted(topic):
             yield "cleanup.policy is not compact: a definition or readout is forgotten when its record expires"
-    elif what is Role.FACTS:
+        return
+    if what is Role.FACTS:
         if not _compacted(topic):
             yield "cleanup.policy is not compact: what is not sent again is forgotten; set cleanup.policy=compact"
         return

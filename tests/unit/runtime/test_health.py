@@ -364,7 +364,7 @@ def test_a_scraper_that_hangs_up_leaves_no_traceback(capfd: pytest.CaptureFixtur
     """Before its request is whole, and in the middle of its answer; with a reset, as a time-out of Prometheus ends."""
     health = Health("127.0.0.1", 0, state=HealthState(), metrics=lambda _: (bytes(50_000_000), "text/plain"), page=str)
     try:
-        for sent in (b"GET /met", b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n"):
+        for sent in (b"GET /met", b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n"):
             with socket.create_connection(("127.0.0.1", health.port)) as scraper:
                 scraper.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 scraper.sendall(sent)

@@ -205,7 +205,9 @@ def test_lines_that_are_no_choice_are_told_with_their_place_and_counted(tmp_path
         {"slates": 1},
     )  # fmt: skip
     found = collected(tmp_path, source)
-    assert found.left_out == {"future_history": 1, "no_choice": 1, "no_outcome": 1, "not_offered": 1, "not_read": 1}
+    assert found.left_out == {
+        "future_history": 1, "no_choice": 1, "no_event": 1, "no_outcome": 1, "not_offered": 1, "not_read": 1,
+    }  # fmt: skip
     told = "\n".join(found.wrong)
     assert "line 324: the chosen item '?' is not offered" in told
     assert "line 326: user.history.0.occurred_at: is at or after the event, so it is refused" in told
