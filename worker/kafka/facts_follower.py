@@ -10,25 +10,23 @@ the thread tries again.
 """
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from worker.core.errors import BadRecord, MirrorstreamError, Retryable
+from worker.core.errors import BadRecord, Retryable
 from worker.core.joining.facts import FactKind, Statement, key_id, statement
 from worker.core.joining.progress import FactBatch, StoreProgress, distrust
 from worker.core.records import Partition, Record
 from worker.core.steering.followed import Taken
 from worker.kafka import client_config as client, rights
 from worker.kafka.follower import Following, Reached
+from worker.kafka.follower_thread import LOOK_S, FollowerThread
 from worker.settings.groups import KafkaClientSettings
 
 log = logging.getLogger(__name__)
 
 IDLE_S = 0.25  # how long a batch waits to fill
-LOOK_S = 1.0  # between two checks for a topic that is recreated
-AGAIN_S = 5.0  # after an error that another reader might not have
 NOTE_S = 60.0  # how often "read up to now" is stored while nothing comes
 CLOSE_S = 5.0
 DOUBT_S = 600.0  # without Kafka, until the store is judged again as at a start
@@ -66,7 +64,7 @@ class FactsWatch(Protocol):
         """Set whether the newest records are known."""
 
 
-class FactsFollower:
+class FactsFollower(FollowerThread):
     """Gives the records of a topic to a store, in order.
 
     `decode` returns the plain fields of a record's value; it raises `Poison` or `Retryable`.  `report` is told how far
@@ -84,19 +82,16 @@ class FactsFollower:
         watch: FactsWatch,
         report: Callable[[str], None] = lambda _: None,
     ) -> None:
+        super().__init__(topic, known=f"the {kind} that are known")
         self._settings = settings.model_copy(update={"on_data_loss": "skip"})  # a recreated topic is read anew
-        self._topic, self._kind, self._store = topic, kind, store
+        self._kind, self._store = kind, store
         self._decode, self._watch, self._report = decode, watch, report
-        self._following: Following | None = None
         self._progress = StoreProgress(topic)
         self._anew = False  # what is stored is not of what is read
         self._undone: tuple[list[Record], Reached] | None = None  # read, and not stored
         self._noted_s = self._counted_s = self._told_s = 0.0
         self._num_read = self._num_told = 0
         self._changed = True
-        self._told = ""
-        self._closed = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"follow {topic}", daemon=True)
 
     def catch_up(self) -> None:
         """Read to where the topic ends now.  Blocks.
@@ -111,37 +106,27 @@ class FactsFollower:
                 log.info("topic %s: %d records read, %d to come", self._topic, self._num_read, self._lag())
             self._report(f"{self._kind}: reading topic {self._topic}, {self._lag():,} records to come")
         self._count(now=True)
-        self._watch.facts_followed(self._kind, is_read=True)
+        self._set_read(is_read=True)
         log.info(
             "topic %s: %d records read in %.1f s", self._topic, self._num_read, time.monotonic() - began_s
         )  # fmt: skip
 
-    def open(self) -> None:
-        """Start to follow."""
-        self._thread.start()
-
     def close(self) -> None:
         """Stop; waits a little for that, since the store is closed next."""
-        self._closed.set()
+        super().close()
         if self._thread.is_alive():
             self._thread.join(CLOSE_S)
 
-    def _run(self) -> None:
-        while not self._closed.is_set():
-            try:
-                self._step()
-                self._count()
-                self._tell("")
-            except Retryable as error:
-                self._tell(str(error))
-                if time.time() - self._progress.whole_until_s > DOUBT_S:
-                    self._start_over()  # which asks whether tombstones may have gone meanwhile
-                self._closed.wait(error.after_s)
-            except Exception as error:  # noqa: BLE001 - whatever it is, the worker goes on with what it knows
-                self._tell(str(error) if isinstance(error, MirrorstreamError) else repr(error))
-                self._start_over()
-                self._closed.wait(AGAIN_S)
-        self._start_over()
+    def _turn(self) -> None:
+        self._step()
+        self._count()
+
+    def _retry_later(self) -> None:
+        if time.time() - self._progress.whole_until_s > DOUBT_S:
+            self._start_over()  # which asks whether tombstones may have gone meanwhile
+
+    def _set_read(self, *, is_read: bool) -> None:
+        self._watch.facts_followed(self._kind, is_read=is_read)
 
     def _step(self) -> bool:
         """Store what comes next; return True at the end of the topic."""
@@ -221,18 +206,3 @@ class FactsFollower:
         if now or (self._changed and time.monotonic() - self._counted_s > TELL_S):
             self._watch.facts_held(self._kind, self._store.num_held())
             self._counted_s, self._changed = time.monotonic(), False
-
-    def _tell(self, problem: str) -> None:
-        if problem == self._told:
-            return
-        if problem:
-            log.warning("topic %s: %s; going on with the %s that are known", self._topic, problem, self._kind)
-        else:
-            log.info("topic %s: followed again", self._topic)
-        self._told = problem
-        self._watch.facts_followed(self._kind, is_read=not problem)
-
-    def _start_over(self) -> None:
-        following, self._following = self._following, None
-        if following is not None:
-            following.close()

@@ -9,22 +9,20 @@ and the thread tries again.
 """
 
 import logging
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from worker.core.errors import Fatal, MirrorstreamError, Retryable
+from worker.core.errors import Fatal
 from worker.core.steering.followed import Followed
 from worker.kafka import client_config as client
 from worker.kafka.follower import Following, Reached
+from worker.kafka.follower_thread import LOOK_S, FollowerThread
 from worker.settings.groups import KafkaClientSettings
 
 log = logging.getLogger(__name__)
 
 IDLE_S = 0.25  # how long a batch waits to fill: definitions are to be obeyed within 2 s
-LOOK_S = 1.0  # between two checks for a topic that is new or recreated
-AGAIN_S = 5.0  # after an error that another reader might not have
 
 
 class FollowWatch(Protocol):
@@ -34,7 +32,7 @@ class FollowWatch(Protocol):
         """Set whether the newest records of a topic are known."""
 
 
-class TopicFollower:
+class TopicFollower(FollowerThread):
     """Gives the records of a topic to `take`, in order; one that `take` raises `Retryable` for comes again.
 
     Without the right to read one that `is_optional` a worker starts; that is said, and it is tried again.
@@ -49,14 +47,10 @@ class TopicFollower:
         *,
         is_optional: bool = False,
     ) -> None:
-        self._is_optional = is_optional
-        self._settings = settings
-        self._topic, self._take, self._watch = topic, take, watch
-        self._following: Following | None = None
+        super().__init__(topic, known="what is known of it")
+        self._settings, self._is_optional = settings, is_optional
+        self._take, self._watch = take, watch
         self._undone: Followed | None = None
-        self._told = ""
-        self._closed = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"follow {topic}", daemon=True)
 
     def catch_up(self) -> None:
         """Read to where the topic ends now; a topic that does not exist is at its end.
@@ -74,29 +68,16 @@ class TopicFollower:
             return
         if self._following is not None and self._following.missing:
             log.warning("topic %s does not exist; it is followed once it does", self._topic)
-        self._watch.following(self._topic, is_read=True)
+        self._set_read(is_read=True)
 
-    def open(self) -> None:
-        """Start to follow."""
-        self._thread.start()
+    def _turn(self) -> None:
+        self._step()
 
-    def close(self) -> None:
-        """Stop, within a second or so; does not wait for it."""
-        self._closed.set()
+    def _retry_later(self) -> None:
+        """Do nothing: the topic is read on from where it was."""
 
-    def _run(self) -> None:
-        while not self._closed.is_set():
-            try:
-                self._step()
-                self._tell("")
-            except Retryable as error:
-                self._tell(str(error))
-                self._closed.wait(error.after_s)
-            except Exception as error:  # noqa: BLE001 - whatever it is, the worker goes on with what it knows
-                self._tell(str(error) if isinstance(error, MirrorstreamError) else repr(error))
-                self._start_over()
-                self._closed.wait(AGAIN_S)
-        self._start_over()
+    def _set_read(self, *, is_read: bool) -> None:
+        self._watch.following(self._topic, is_read=is_read)
 
     def _step(self) -> bool:
         """Take what comes next; return True at the end of the topic."""
@@ -115,21 +96,6 @@ class TopicFollower:
         is_away = self._undone.made_anew and bool(self._following.missing)
         self._undone = Followed((), made_anew=True, at_end=False) if is_away else None
         return self._following.at_end
-
-    def _tell(self, problem: str) -> None:
-        if problem == self._told:
-            return
-        if problem:
-            log.warning("topic %s: %s; going on with what is known of it", self._topic, problem)
-        else:
-            log.info("topic %s: followed again", self._topic)
-        self._told = problem
-        self._watch.following(self._topic, is_read=not problem)
-
-    def _start_over(self) -> None:
-        following, self._following = self._following, None
-        if following is not None:
-            following.close()
 
 
 class Follower(Protocol):

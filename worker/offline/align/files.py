@@ -7,7 +7,6 @@ Each line ends in a checksum (`evaluate.answers.signed`): one that was half writ
 that was changed is refused.  The first line says what the file is of; a file of something else is refused, not mixed.
 """
 
-import fcntl
 import json
 import os
 import shutil
@@ -18,7 +17,7 @@ from types import TracebackType
 from typing import Any, BinaryIO, Self
 
 from worker.core.errors import BadSettings, Fatal
-from worker.offline.evaluate.answers import checked, signed
+from worker.offline.evaluate.answers import checked, lock, signed
 
 VERSION = 1
 PART = ".part"
@@ -44,18 +43,11 @@ class Growing:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = self._part.open("a+b")
         try:
-            self._lock()
+            lock(self._file, self._part)
             self.kept = self._recover(wanted)
         except BaseException:
             self._file.close()
             raise
-
-    def _lock(self) -> None:
-        assert self._file is not None
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise BadSettings(f"{self._part}: another process is writing to it; wait for its end") from error
 
     def _recover(self, wanted: Mapping[str, object]) -> list[dict[str, Any]]:
         """Return the whole lines; what stands behind them is cut off."""

@@ -66,18 +66,12 @@ class AnswerFile:
         self.header: dict[str, Any] = {}
         self._file: BinaryIO = path.open("a+b")
         try:
-            self._lock()
+            lock(self._file, path)
             self.num_kept, self.is_done, self.cut_bytes = self._recover(wanted)
         except BaseException:
             self._file.close()
             raise
         self._synced_s = time.monotonic()
-
-    def _lock(self) -> None:
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise BadSettings(f"{self._path}: another process is writing to it; wait for its end") from error
 
     def _recover(self, wanted: Mapping[str, object]) -> tuple[int, bool, int]:
         """Return how many answers are whole, whether all are there, and how many bytes were cut off."""
@@ -155,6 +149,14 @@ class AnswerFile:
 
     def _write(self, content: Mapping[str, object]) -> None:
         self._file.write(signed(content))
+
+
+def lock(file: BinaryIO, path: Path) -> None:
+    """Keep other processes from writing to a file.  Raises `BadSettings` if one does already."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        raise BadSettings(f"{path}: another process is writing to it; wait for its end") from error
 
 
 def signed(content: Mapping[str, object]) -> bytes:
