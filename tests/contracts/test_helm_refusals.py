@@ -48,6 +48,27 @@ def chart() -> helm_python.Chart:
             {"experiment": {"enabled": True, "allowAnonymous": True, "route": {"enabled": True}}},
             "experiment.route.parentRefs: want the gateway",
         ),
+        ({"modelServer": {"enabled": True}}, "config.engine: vllm would not ask .* set config.engine=vllm-server"),
+        (
+            {"modelServer": {"enabled": True}, "config": {"engine": "vllm-server"}},
+            "gpu.enabled: .* set gpu.enabled=false",
+        ),
+        (
+            {
+                "modelServer": {"enabled": True, "tensorParallelSize": 3},
+                "config": {"engine": "vllm-server"},
+                "gpu": {"enabled": False},
+            },
+            "modelServer.tensorParallelSize: 3 does not divide the 16 GPUs",
+        ),
+        (
+            {
+                "modelServer": {"enabled": True, "shm": {"sizeLimit": "128Gi"}},
+                "config": {"engine": "vllm-server"},
+                "gpu": {"enabled": False},
+            },
+            "modelServer.shm.sizeLimit: 128Gi counts towards modelServer.resources.limits.memory",
+        ),
         ({"shm": {"sizeLimit": "16Gi"}}, "shm.sizeLimit: 16Gi counts towards resources.limits.memory, which is 16Gi"),
         ({"shm": {"sizeLimit": "2 GB"}}, "shm/sizeLimit"),
         ({"resources": {"limits": {"memory": "16 GB"}}}, "resources.limits.memory: 16 GB is no quantity"),

@@ -25,7 +25,10 @@ from tests.support.chart import (
 from worker.settings import load, mappings
 
 # Of operators, unknown to Kubernetes itself.
-CUSTOM_GROUPS = ("keda.sh/", "monitoring.coreos.com/", "kafka.strimzi.io/", "gateway.networking.k8s.io/")
+CUSTOM_GROUPS = (
+    "keda.sh/", "monitoring.coreos.com/", "kafka.strimzi.io/",
+    "gateway.networking.k8s.io/", "leaderworkerset.x-k8s.io/",
+)  # fmt: skip
 IMAGE_VOLUMES = "1.35"  # the oldest Kubernetes with the volume
 HOST_FOLDER = "host-path"  # which the standard forbids, as the value's text says
 # The kinds of volumes that the restricted standard allows.
@@ -228,6 +231,33 @@ def test_a_changed_file_restarts_the_workers(chart: helm_python.Chart) -> None:
     objects = (rendered(chart, {"files": {"chat.jinja": text}}) for text in texts)
     before, after = (next(o for o in found if o["kind"] == "Deployment")["spec"]["template"] for found in objects)
     assert before["metadata"]["annotations"] != after["metadata"]["annotations"]
+
+
+def test_the_nodes_of_a_model_find_each_other_and_the_workers_their_leaders(chart: helm_python.Chart) -> None:
+    """One model over all GPUs of a group; a user of the workers stays with one leader, whose prefix cache it fills."""
+    path = next(path for path in SETS if set_name(path) == "many-nodes")
+    objects = rendered(chart, set_values(path))
+    (group,) = (o for o in objects if o["kind"] == "LeaderWorkerSet")
+    assert (group["spec"]["replicas"], group["spec"]["leaderWorkerTemplate"]["size"]) == (2, 2)
+    templates = [group["spec"]["leaderWorkerTemplate"][name] for name in ("leaderTemplate", "workerTemplate")]
+    for template in templates:
+        validate({"apiVersion": "v1", "kind": "PodTemplate", "metadata": {}, "template": template}, NEWEST, strict=True)
+    leader, follower = (template["spec"]["containers"][0] for template in templates)
+    assert follower["args"] == [*leader["args"], "--headless"]
+    assert {"--tensor-parallel-size=8", "--pipeline-parallel-size=2", "--nnodes=$(LWS_GROUP_SIZE)"} < {*leader["args"]}
+    assert leader["resources"]["limits"] == {"memory": "128Gi", "nvidia.com/gpu": 8}
+    assert "ports" not in follower
+    (worker,) = (o for o in objects if o["kind"] == "Deployment")
+    assert "nvidia.com/gpu" not in str(worker)
+    settings = next(yaml.safe_load(o["data"]["config.yaml"]) for o in objects if "config.yaml" in (o.get("data") or {}))
+    name = group["metadata"]["name"]
+    assert settings["server_urls"] == [f"http://{name}-{index}.{name}.ns:8000" for index in (0, 1)]
+    assert settings["model"] == leader["args"][0] == "/models/simulator-400b"
+    policies = {o["metadata"]["name"]: o["spec"] for o in objects if o["kind"] == "NetworkPolicy"}
+    assert {port["port"] for rule in policies["rel-mirrorstream"]["egress"] for port in rule["ports"]} >= {8000}
+    own = policies[name]["podSelector"]
+    assert {"to": [{"podSelector": own}]} in policies[name]["egress"]
+    assert {"from": [{"podSelector": own}]} in policies[name]["ingress"]
 
 
 def test_the_brokers_ca_is_beside_the_users_secret(chart: helm_python.Chart) -> None:

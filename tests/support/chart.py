@@ -36,8 +36,12 @@ def rendered(chart: helm_python.Chart, values: Values) -> list[Objects]:
 def pod_specs(objects: list[Objects]) -> Iterator[tuple[Objects, Objects]]:
     """Yield the metadata and the spec of every pod, with those that a workload or a Job makes."""
     for found in objects:
-        template = found["spec"].get("template") if "spec" in found else None
-        if template:
-            yield template["metadata"], template["spec"]
+        spec = found.get("spec", {})
+        group = spec.get("leaderWorkerTemplate", {})
+        templates = [
+            one for one in (spec.get("template"), *map(group.get, ("leaderTemplate", "workerTemplate"))) if one
+        ]
+        if templates:
+            yield from ((template["metadata"], template["spec"]) for template in templates)
         elif found["kind"] == "Pod":
             yield found["metadata"], found["spec"]

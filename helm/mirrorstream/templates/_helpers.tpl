@@ -119,6 +119,9 @@ image:
 {{- define "mirrorstream.config" -}}
 {{- include "mirrorstream.rules" . }}
 {{- $config := deepCopy .Values.config }}
+{{- with include "mirrorstream.modelServerUrls" . | fromJsonArray }}
+{{- if not $config.server_urls }}{{ $_ := set $config "server_urls" . }}{{ end }}
+{{- end }}
 {{- if and $config.static_membership (ne .Values.workload.kind "StatefulSet") }}
 {{- fail "config.static_membership: needs workload.kind StatefulSet, for one stable name per worker" }}
 {{- end }}

@@ -37,6 +37,17 @@
 {{- end }}
 - name: MIRRORSTREAM_HTTP_HOST
   value: "::"
+{{ include "mirrorstream.cacheEnv" . }}
+- name: OTEL_RESOURCE_ATTRIBUTES
+  value: {{ list "k8s.pod.name=$(POD_NAME),k8s.namespace.name=$(POD_NAMESPACE),k8s.node.name=$(NODE_NAME)" .Values.otel.OTEL_RESOURCE_ATTRIBUTES | compact | join "," | quote }}
+{{- range $name, $value := omit .Values.otel "OTEL_RESOURCE_ATTRIBUTES" }}
+- name: {{ $name }}
+  value: {{ $value | toString | quote }}
+{{- end }}
+{{- end }}
+
+{{- /* Where caches are, and that nothing is told to anybody. */}}
+{{- define "mirrorstream.cacheEnv" -}}
 - name: HOME
   value: /home/mirrorstream
 - name: XDG_CACHE_HOME
@@ -64,12 +75,6 @@
   value: "1"
 - name: DO_NOT_TRACK
   value: "1"
-- name: OTEL_RESOURCE_ATTRIBUTES
-  value: {{ list "k8s.pod.name=$(POD_NAME),k8s.namespace.name=$(POD_NAMESPACE),k8s.node.name=$(NODE_NAME)" .Values.otel.OTEL_RESOURCE_ATTRIBUTES | compact | join "," | quote }}
-{{- range $name, $value := omit .Values.otel "OTEL_RESOURCE_ATTRIBUTES" }}
-- name: {{ $name }}
-  value: {{ $value | toString | quote }}
-{{- end }}
 {{- end }}
 
 {{- /* The registry's client and, from a hub, the model's are the only ones that read these roots. */}}
@@ -177,7 +182,7 @@ envFrom:
 {{- end }}
 {{- end }}
 
-{{- /* Kafka's secret, and those of one key each: a dict of the value's name and the file's. */}}
+{{- /* Kafka's and the registry's secrets, and those of one key each. */}}
 {{- define "mirrorstream.secretVolumes" -}}
 {{- $root := index . 0 }}
 {{- with $root.Values.kafka }}
@@ -234,6 +239,12 @@ envFrom:
         path: tls.key
 {{- end }}
 {{- end }}
+{{- include "mirrorstream.oneKeySecrets" . }}
+{{- end }}
+
+{{- /* Secrets of one key each: a dict of the value's name and the file's. */}}
+{{- define "mirrorstream.oneKeySecrets" -}}
+{{- $root := index . 0 }}
 {{- range $name, $path := index . 1 }}
 {{- with index $root.Values $name }}
 {{- if .existingSecret }}

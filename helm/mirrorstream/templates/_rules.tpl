@@ -3,8 +3,17 @@
 {{- $values := .Values }}
 {{- $config := .Values.config }}
 {{- $engine := $config.engine | default "vllm" }}
-{{- if and (eq $engine "vllm-server") (not $config.server_urls) }}
+{{- if and (eq $engine "vllm-server") (not $config.server_urls) (not .Values.modelServer.enabled) }}
 {{- fail "config.server_urls: config.engine vllm-server needs at least one, such as [http://vllm:8000]" }}
+{{- end }}
+{{- if .Values.modelServer.enabled }}
+{{- if ne $engine "vllm-server" }}
+{{- fail (printf "config.engine: %s would not ask the servers of modelServer.enabled; set config.engine=vllm-server" $engine) }}
+{{- end }}
+{{- if .Values.gpu.enabled }}
+{{- fail "gpu.enabled: the workers of modelServer.enabled need no GPU, its nodes have modelServer.gpus; set gpu.enabled=false" }}
+{{- end }}
+{{- include "mirrorstream.fitsMemory" (list "modelServer.shm.sizeLimit" .Values.modelServer.shm.sizeLimit "modelServer.resources.limits.memory" ((.Values.modelServer.resources).limits).memory) }}
 {{- end }}
 {{- if eq $engine "vllm" }}
 {{- $options := $config.vllm_options | default dict }}
@@ -16,14 +25,7 @@
 {{- fail (printf "gpu.count: %d, but config.vllm_options needs %d (tensor x pipeline x data parallel); set gpu.count=%d" (int .Values.gpu.count) $needed $needed) }}
 {{- end }}
 {{- end }}
-{{- $memory := ((.Values.resources).limits).memory }}
-{{- if $memory }}
-{{- $limit := include "mirrorstream.bytes" (list "resources.limits.memory" $memory) | float64 }}
-{{- $shm := include "mirrorstream.bytes" (list "shm.sizeLimit" .Values.shm.sizeLimit) | float64 }}
-{{- if ge $shm $limit }}
-{{- fail (printf "shm.sizeLimit: %s counts towards resources.limits.memory, which is %s; want less" (toString .Values.shm.sizeLimit) (toString $memory)) }}
-{{- end }}
-{{- end }}
+{{- include "mirrorstream.fitsMemory" (list "shm.sizeLimit" .Values.shm.sizeLimit "resources.limits.memory" ((.Values.resources).limits).memory) }}
 {{- if .Values.keda.enabled }}
 {{- if gt (int .Values.keda.minReplicaCount) (int .Values.keda.maxReplicaCount) }}
 {{- fail (printf "keda.minReplicaCount: %d is above keda.maxReplicaCount, which is %d" (int .Values.keda.minReplicaCount) (int .Values.keda.maxReplicaCount)) }}
@@ -96,6 +98,16 @@
 {{- end }}
 {{- if eq $job.config.group_id .Values.config.group_id }}
 {{- fail (printf "backfill.config.group_id: %s is the workers' group; want another, or the backfill takes their partitions" $job.config.group_id) }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- /* What is in /dev/shm is memory: name and size of both. */}}
+{{- define "mirrorstream.fitsMemory" -}}
+{{- $shm := include "mirrorstream.bytes" (list (index . 0) (index . 1)) | float64 }}
+{{- if index . 3 }}
+{{- if ge $shm (include "mirrorstream.bytes" (list (index . 2) (index . 3)) | float64) }}
+{{- fail (printf "%s: %s counts towards %s, which is %s; want less" (index . 0) (toString (index . 1)) (index . 2) (toString (index . 3))) }}
 {{- end }}
 {{- end }}
 {{- end }}
