@@ -77,7 +77,7 @@ async def collect(
     kept, and the same call goes on from there.
     """
     with Growing(path, header) as file:
-        kept = len(file.kept)
+        kept = file.num_kept
         if not file.is_done:
             asker = _Asker(arm, engine, asking, depth=depth, limits=limits, redact=redact)
             for number, chunk in enumerate(_chunks(choices, limits.chunk)):

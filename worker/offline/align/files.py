@@ -3,8 +3,8 @@
     strong.jsonl.part   while the step works, or after it was killed
     strong.jsonl        once it is whole
 
-Each line ends in a checksum (`evaluate.answers.signed`): one that was half written is cut off at the next start, one
-that was changed is refused.  The first line says what the file is of; a file of something else is refused, not mixed.
+Each line ends in a checksum (`evaluate.signed_lines`): one that was half written is cut off at the next start, one that
+was changed is refused.  The first line says what the file is of; a file of something else is refused, not mixed.
 """
 
 import json
@@ -12,21 +12,24 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from hashlib import sha256
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
 
-from worker.core.errors import BadSettings, Fatal
-from worker.offline.evaluate.answers import checked, lock, signed
+from worker.core.errors import BadSettings
+from worker.offline.evaluate import signed_lines
 
 VERSION = 1
 PART = ".part"
+_AGAIN = "delete the file and run the step again"
 
 
 class Growing:
-    """A file that a step writes; lines that are there from a run before are `kept`.
+    """A file that a step writes; `num_kept` lines are there from a run before.
 
-    The constructor raises `BadSettings` for a file of another run, or one that is being written.
+    The constructor raises `BadSettings` for a file of another run, or one that is being written, and `Fatal` for one
+    with a damaged line.
     """
 
     def __init__(self, path: Path, header: Mapping[str, object]) -> None:
@@ -35,44 +38,45 @@ class Growing:
         wanted = {"mirrorstream": f"align {path.name}", "version": VERSION, **header}
         self.is_done = path.exists()
         self._file: BinaryIO | None = None
+        self.num_kept = 0
         if self.is_done:
-            found = next(_checked_lines(path))
-            _compare(path, found, wanted)
-            self.kept = [one for one in _checked_lines(path) if "mirrorstream" not in one]
+            lines = _checked_lines(path)
+            _compare(path, next(lines, {}), wanted)
+            self.num_kept = sum(1 for _ in lines)
             return
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = self._part.open("a+b")
         try:
-            lock(self._file, self._part)
-            self.kept = self._recover(wanted)
+            signed_lines.lock(self._file, self._part)
+            self.num_kept = self._recover(wanted)
         except BaseException:
             self._file.close()
             raise
 
-    def _recover(self, wanted: Mapping[str, object]) -> list[dict[str, Any]]:
-        """Return the whole lines; what stands behind them is cut off."""
+    def _recover(self, wanted: Mapping[str, object]) -> int:
+        """Return how many whole lines there are behind the header, which is written if there is none."""
         assert self._file is not None
-        self._file.seek(0)
-        kept: list[dict[str, Any]] = []
-        end = 0
-        for line in self._file:
-            content = checked(line)
-            if content is None:
-                break
-            if not kept and "mirrorstream" in content:
+        if signed_lines.begins_otherwise(self._file, {"mirrorstream": wanted["mirrorstream"]}):
+            _compare(self._part, {}, wanted)
+        end, number = 0, -1
+        for content, end in signed_lines.recovered(self._file, self._part, again=_AGAIN):  # noqa: B007 - used behind it
+            if number < 0:
                 _compare(self._part, content, wanted)
-            kept.append(content)
-            end += len(line)
-        self._file.truncate(end)
-        self._file.seek(end)
-        if not kept:
+            number += 1
+        signed_lines.cut(self._file, end)
+        if number < 0:
             self.append([dict(wanted)])
-        return kept[1:]
+        return max(0, number)
+
+    def kept(self) -> Iterator[dict[str, Any]]:
+        """Yield the lines that were there at the start."""
+        lines = _checked_lines(self._path if self.is_done else self._part)
+        return islice(lines, 1, 1 + self.num_kept)
 
     def append(self, contents: list[dict[str, object]]) -> None:
         """Add lines, all or none of them that a resumed run will see, and bring them to the disk."""
         assert self._file is not None
-        self._file.write(b"".join(map(signed, contents)))
+        self._file.write(b"".join(map(signed_lines.signed, contents)))
         self._file.flush()
         os.fsync(self._file.fileno())
 
@@ -143,12 +147,7 @@ def clear(path: Path) -> None:
 
 
 def _checked_lines(path: Path) -> Iterator[dict[str, Any]]:
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            content = checked(line)
-            if content is None:
-                raise Fatal(f"{path}, line {number}: is damaged; delete the file and run the step again")
-            yield content
+    return signed_lines.contents(path, again=_AGAIN)
 
 
 def _compare(path: Path, found: Mapping[str, object], wanted: Mapping[str, object]) -> None:

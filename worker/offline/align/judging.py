@@ -5,7 +5,7 @@
 The answers are those of `mirrorstream evaluate`, by the same interview, with the settings of the command.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from statistics import fmean
@@ -35,9 +35,8 @@ async def ask(
     with Growing(path, header) as file:
         if file.is_done:
             return
-        kept = [str(one["digest"]) for one in file.kept]
-        left = _left(choices, kept, path)
-        number = len(kept)
+        left = _left(choices, (str(one["digest"]) for one in file.kept()), path)
+        number = file.num_kept
 
         def on_answer(answer: Answered) -> None:
             nonlocal number
@@ -59,7 +58,7 @@ def users_and_times(path: Path) -> list[tuple[str, int]]:
     return [(str(line["user"]), int(line["at"])) for line in read(path, "judge")[1]]
 
 
-def _left(choices: Iterable[RealChoice], kept: Sequence[str], path: Path) -> Iterator[RealChoice]:
+def _left(choices: Iterable[RealChoice], kept: Iterable[str], path: Path) -> Iterator[RealChoice]:
     """Yield the choices without an answer.  Raises `BadSettings` if those before are not what was asked."""
     found = iter(choices)
     for digest in kept:

@@ -6,13 +6,10 @@
     {"done": 6400, "crc": ...}
 
 Lines stand in the order of the choices, so a run that was killed and resumed leaves the same bytes as one that was
-not.  Each ends in the CRC-32 of what stands before it: a line that was half written is cut off at the next start, and
-a line that somebody changed is refused.  There are no texts and no user ids in it, but hashes of users, and ids of
-items.
+not; `signed_lines` says what becomes of a line that is cut or changed.  There are no texts and no user ids in it, but
+hashes of users, and ids of items.
 """
 
-import fcntl
-import json
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -20,17 +17,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
-from zlib import crc32
 
-from worker.core.errors import BadSettings, Fatal
+from worker.core.errors import BadSettings
+from worker.offline.evaluate import signed_lines
 
 FORMAT = "answers"
 VERSION = 1
 SYNC_S = 1.0  # between two times that answers are brought to the disk
 _LISTS = ("items", "positions", "chosen", "flags")
-_BEGIN = b'{"mirrorstream": "answers", '
-_MARK = b', "crc": "'
-_MAX_LINE = 4 << 20
+_AGAIN = "delete the file to ask again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +61,7 @@ class AnswerFile:
         self.header: dict[str, Any] = {}
         self._file: BinaryIO = path.open("a+b")
         try:
-            lock(self._file, path)
+            signed_lines.lock(self._file, path)
             self.num_kept, self.is_done, self.cut_bytes = self._recover(wanted)
         except BaseException:
             self._file.close()
@@ -75,26 +70,16 @@ class AnswerFile:
 
     def _recover(self, wanted: Mapping[str, object]) -> tuple[int, bool, int]:
         """Return how many answers are whole, whether all are there, and how many bytes were cut off."""
-        self._file.seek(0)
+        if signed_lines.begins_otherwise(self._file, {"mirrorstream": FORMAT}):
+            compare(self._path, {}, wanted)
         end, number, done = 0, -1, False
-        for line in iter(lambda: self._file.readline(_MAX_LINE), b""):
-            content = checked(line)
-            if content is None:
-                if number < 0 and not (line.startswith(_BEGIN) or _BEGIN.startswith(line)):
-                    compare(self._path, {}, wanted)
-                if self._file.readline(1):
-                    raise Fatal(f"{self._path}, line {number + 2}: is damaged; delete the file to ask again")
-                break
+        for content, end in signed_lines.recovered(self._file, self._path, again=_AGAIN):  # noqa: B007 - used behind it
             if number < 0:
                 compare(self._path, content, wanted)
                 self.header = content
             done = "done" in content
             number += not done
-            end += len(line)
-        size = self._file.seek(0, os.SEEK_END)
-        if end < size:
-            self._file.truncate(end)
-        return max(0, number), done, size - end
+        return max(0, number), done, signed_lines.cut(self._file, end)
 
     def begin(self, header: Mapping[str, object]) -> None:
         """Write the header of a new file; hold that of an old one against it.  Raises `BadSettings`."""
@@ -148,45 +133,12 @@ class AnswerFile:
         self._synced_s = time.monotonic()
 
     def _write(self, content: Mapping[str, object]) -> None:
-        self._file.write(signed(content))
-
-
-def lock(file: BinaryIO, path: Path) -> None:
-    """Keep other processes from writing to a file.  Raises `BadSettings` if one does already."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        raise BadSettings(f"{path}: another process is writing to it; wait for its end") from error
-
-
-def signed(content: Mapping[str, object]) -> bytes:
-    """Return a line with its checksum.
-
-    >>> checked(signed({"done": 3}))
-    {'done': 3}
-    """
-    text = json.dumps(content, ensure_ascii=False)[:-1].encode()
-    return text + _MARK + f'{crc32(text):08x}"}}\n'.encode()
-
-
-def checked(line: bytes) -> dict[str, Any] | None:
-    """Return the content of a whole line, None of one that is cut or changed."""
-    text, mark, crc = line.rpartition(_MARK)
-    if not mark or crc != f'{crc32(text):08x}"}}\n'.encode():
-        return None
-    found: dict[str, Any] = json.loads(text + b"}")
-    return found
+        self._file.write(signed_lines.signed(content))
 
 
 def contents(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the header and the answers of a file.  Raises `Fatal` at a line that is damaged."""
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            content = checked(line)
-            if content is None:
-                raise Fatal(f"{path}, line {number}: is damaged; delete the file to ask again")
-            if "done" not in content:
-                yield content
+    """Return the header and the answers of a file.  Raises `Fatal` at a line that is damaged."""
+    return (one for one in signed_lines.contents(path, again=_AGAIN) if "done" not in one)
 
 
 def answers(path: Path) -> Iterator[Answered]:

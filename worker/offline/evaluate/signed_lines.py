@@ -1,0 +1,96 @@
+"""Files of lines that each end in a checksum: what a killed process has written whole is kept, the rest is not.
+
+    {"line": 1, "digest": "...", ..., "crc": "8f3a01b2"}        the CRC-32 of what stands before it
+
+A process that is killed leaves a beginning of what it was writing, so only the last line can be cut, and it has no end
+of line: that one is removed at the next start.  Any other line that does not fit its checksum was changed by somebody,
+or by a disk: the file is refused, for nothing tells how much of it is right.
+"""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+from zlib import crc32
+
+from worker.core.errors import BadSettings, Fatal
+
+MAX_LINE_BYTES = 16 << 20  # 64 draws with the longest rationales take a tenth of it
+_MARK = b', "crc": "'
+
+
+def signed(content: Mapping[str, object]) -> bytes:
+    """Return a line with its checksum.
+
+    >>> checked(signed({"done": 3}))
+    {'done': 3}
+    """
+    text = json.dumps(content, ensure_ascii=False)[:-1].encode()
+    return text + _MARK + f'{crc32(text):08x}"}}\n'.encode()
+
+
+def checked(line: bytes) -> dict[str, Any] | None:
+    """Return the content of a whole line, None of one that is cut or changed."""
+    text, mark, crc = line.rpartition(_MARK)
+    if not mark or crc != f'{crc32(text):08x}"}}\n'.encode():
+        return None
+    found: dict[str, Any] = json.loads(text + b"}")
+    return found
+
+
+def begins_otherwise(file: BinaryIO, header: Mapping[str, object]) -> bool:
+    """Return True if a file cannot be one whose first line begins as this header does; an empty one can."""
+    wanted = json.dumps(header, ensure_ascii=False)[:-1].encode()
+    file.seek(0)
+    found = file.read(len(wanted))
+    return not wanted.startswith(found)
+
+
+def recovered(file: BinaryIO, path: Path, *, again: str) -> Iterator[tuple[dict[str, Any], int]]:
+    """Yield the content of each whole line, and the offset behind it; a last line without its end is passed over.
+
+    Raises `Fatal` at a line that is damaged; `again` says what to do then.
+    """
+    file.seek(0)
+    end = 0
+    for number, line in enumerate(iter(lambda: file.readline(MAX_LINE_BYTES), b""), 1):
+        content = checked(line)
+        if content is None:
+            if line.endswith(b"\n") or len(line) >= MAX_LINE_BYTES:
+                raise _damaged(path, number, again)
+            return
+        end += len(line)
+        yield content, end
+
+
+def cut(file: BinaryIO, end: int) -> int:
+    """Remove what stands behind `end`, go there, and return how many bytes were removed."""
+    size = file.seek(0, os.SEEK_END)
+    if end < size:
+        file.truncate(end)
+        file.seek(end)
+    return size - end
+
+
+def contents(path: Path, *, again: str) -> Iterator[dict[str, Any]]:
+    """Yield the lines of a file that nobody writes.  Raises `Fatal` at one that is damaged, or cut."""
+    with path.open("rb") as file:
+        for number, line in enumerate(iter(lambda: file.readline(MAX_LINE_BYTES), b""), 1):
+            content = checked(line)
+            if content is None:
+                raise _damaged(path, number, again)
+            yield content
+
+
+def lock(file: BinaryIO, path: Path) -> None:
+    """Keep other processes from writing to a file.  Raises `BadSettings` if one does already."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        raise BadSettings(f"{path}: another process is writing to it; wait for its end") from error
+
+
+def _damaged(path: Path, number: int, again: str) -> Fatal:
+    return Fatal(f"{path}, line {number}: is damaged; {again}")
