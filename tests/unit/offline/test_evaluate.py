@@ -97,6 +97,17 @@ def test_a_second_run_asks_nothing_and_says_the_same(tmp_path: Path, file: Path)
         evaluate(Files(file), [own(draws=4)], out=tmp_path / "out")
 
 
+def test_answers_of_a_model_that_was_trained_again_in_its_folder_are_not_used(tmp_path: Path) -> None:
+    """Such as align/promoted: the settings are the same words, and the weights are others."""
+    (tmp_path / "config.json").write_text("{}")
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(b"first")
+    before = own(model=str(tmp_path)).digest()
+    assert own(model=str(tmp_path)).digest() == before
+    weights.write_bytes(b"other")
+    assert own(model=str(tmp_path)).digest() != before
+
+
 def own(name: str = "answers", without: str = "", **more: Any) -> Arm:
     return Arm(name, load(None, {"engine": "choice-model", **more}), without)
 

@@ -5,6 +5,7 @@ its definition says: `numpy.random.seed(0)`, then `numpy.random.choice` for each
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import log, log2
 
 import numpy as np
@@ -72,7 +73,11 @@ def test_every_figure_is_that_of_a_second_computation() -> None:
     total = [entropy(mean.tolist()) for mean in means]
     ranks = [1 + int((mean > p).sum()) for mean, p in zip(means, real, strict=True)]
     loss = float(np.mean([-log(p) for p in real]))
+    gaps = np.zeros(12)  # by position: simulated choices less real ones
+    for one, mean in zip(asked, means, strict=True):
+        gaps[: len(mean)] += mean - np.eye(len(mean))[one.chosen[0]]
     wanted = {
+        "position_bias": np.abs(gaps).max() / len(asked),
         "probability_of_choice": np.mean(real),
         "log_loss": loss,
         "accuracy_top_choice": np.mean([rank == 1 for rank in ranks]),
@@ -139,6 +144,23 @@ def test_a_difference_is_of_pairs_and_narrower_than_either() -> None:
     assert alone.low is not None
     assert alone.high is not None
     assert changed.high - changed.low < alone.high - alone.low
+
+
+def test_the_interval_of_a_difference_of_position_biases_holds_0_where_nothing_differs() -> None:
+    """Both engines answer at random and know no position; 60 pairs are tried, at 95 %."""
+    outside = 0
+    for seed in range(60):
+        rng, answers = np.random.default_rng(seed), made(240, seed=seed, users=60, draws=1)
+        others = [
+            replace(one, draws=tuple(tuple(rng.dirichlet(np.ones(len(draw))).tolist()) for draw in one.draws))
+            for one in answers
+        ]
+        found = differences(*paired(table(others), table(answers)))["position_bias"]
+        assert found.low is not None
+        assert found.high is not None
+        assert found.low < found.high
+        outside += not found.low <= 0 <= found.high
+    assert outside <= 8
 
 
 def test_few_users_have_no_interval() -> None:

@@ -116,10 +116,13 @@ def reciprocal_ranks(slates: Columns) -> Floats:
     return total
 
 
-def mean(values: Floats, user: Ints, mass: Floats) -> Figure:
-    """Return the weighted mean over slates with the interval that counts users."""
+def mean(values: Floats, user: Ints, mass: Floats, *, quantile: float = Z) -> Figure:
+    """Return the weighted mean over slates with the interval that counts users.
+
+    `quantile` is how many standard errors it reaches on both sides.
+    """
     value = float(np.average(values, weights=mass))
-    return _normal(value, mass * (values - value) / mass.sum(), user)
+    return _normal(value, mass * (values - value) / mass.sum(), user, quantile)
 
 
 def ece(p: Floats, hit: Floats, mass: Floats) -> float:
@@ -178,12 +181,12 @@ def skill(losses: Floats, baseline: Floats, user: Ints, mass: Floats) -> Figure:
     return _normal(1 - ratio, mass * (losses - ratio * baseline) / whole, user)
 
 
-def _normal(value: float, influence: Floats, user: Ints) -> Figure:
+def _normal(value: float, influence: Floats, user: Ints, quantile: float = Z) -> Figure:
     """Make the interval from each slate's share in the error, summed by user, with the n / (n - 1) of statsmodels."""
     codes, of = np.unique(user, return_inverse=True)
     if codes.size < 2:  # noqa: PLR2004 - one user has no spread
         return Figure(value, None)
-    half = Z * float(np.sqrt((np.bincount(of, influence) ** 2).sum() * codes.size / (codes.size - 1)))
+    half = quantile * float(np.sqrt((np.bincount(of, influence) ** 2).sum() * codes.size / (codes.size - 1)))
     return Figure(value, Interval(value - half, value + half))
 
 

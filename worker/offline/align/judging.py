@@ -8,16 +8,14 @@ The answers are those of `mirrorstream evaluate`, by the same interview, with th
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from statistics import fmean
-from typing import Any
 
 from worker.core.errors import BadSettings
 from worker.core.simulation.prepare import Asking
 from worker.offline.align.files import Growing, read
-from worker.offline.align.verdict import JudgedChoice
-from worker.offline.evaluate.answers import Answered
+from worker.offline.evaluate.answers import Answered, answers_of
 from worker.offline.evaluate.asking import AskingLimits, Interview
 from worker.offline.evaluate.scene import RealChoice
+from worker.offline.evaluate.table import AnswerTable, table
 from worker.pipeline.ports import Engine
 
 
@@ -48,9 +46,9 @@ async def ask(
         file.finish()
 
 
-def answers(path: Path) -> list[JudgedChoice]:
+def answers(path: Path) -> AnswerTable:
     """Return what a model said, as the verdict reads it."""
-    return [_choice(line) for line in read(path, "judge")[1] if line["chosen"]]
+    return table(answers_of(read(path, "judge")[1]))
 
 
 def users_and_times(path: Path) -> list[tuple[str, int]]:
@@ -66,15 +64,3 @@ def _left(choices: Iterable[RealChoice], kept: Iterable[str], path: Path) -> Ite
         if one is None or one.digest != digest:
             raise BadSettings(f"{path}: has answers to other choices; want another --work folder, or delete it")
     yield from found
-
-
-def _choice(line: dict[str, Any]) -> JudgedChoice:
-    draws = line["draws"]
-    return JudgedChoice(
-        user=line["user"],
-        domain=line["domain"],
-        positions=tuple(line["positions"]),
-        chosen=tuple(line["chosen"]),
-        p=tuple(map(fmean, zip(*draws, strict=True))) if draws else (),
-        letter_mass=line["letter_mass"],
-    )

@@ -21,7 +21,6 @@ from worker.core.prompts.prompt import Profile
 from worker.core.prompts.rationale import ParseStatus, parse
 from worker.core.seeding import digest
 from worker.engines import factory
-from worker.engines.model_files import weights_digest
 from worker.offline.align import collect as collecting, files as work_files, judging, model_card, verdict
 from worker.offline.align.collect import STRONG, WEAK, Redact
 from worker.offline.align.hyper_parameters import HyperParameters
@@ -29,6 +28,7 @@ from worker.offline.align.rows import RowReader
 from worker.offline.align.select import By, CollectedDraw, CollectedScene, select as pick
 from worker.offline.align.split import Split, SplitPart, cut, refuse_overlap
 from worker.offline.align.train import CANDIDATE, Base, Training
+from worker.offline.evaluate.answering import answering
 from worker.offline.evaluate.asking import AskingLimits
 from worker.offline.evaluate.reading import Files, ReadCounts, RealChoices
 from worker.offline.evaluate.scene import RealChoice
@@ -41,12 +41,6 @@ SELECTED, BEFORE, AFTER, VERDICT, PROMOTED = (
     "selected.jsonl", "before.jsonl", "after.jsonl", "verdict.json", "promoted",
 )  # fmt: skip
 MAX_WINDOW = 256  # choices that are judged at once
-# What changes an answer; everything else, such as how many draws run at once, does not.
-_ANSWERING = (
-    "engine", "model", "revision", "tokenizer", "chat_template", "system_role", "lora", "dtype", "temperature", "top_p",
-    "max_tokens", "seeded", "max_model_len", "vllm_options", "draws", "slate_depth", "history_limit", "mode",
-    "protocol", "passes",
-)  # fmt: skip
 MakeEngine = Callable[[Settings], Engine]
 Tell = Callable[[str, int], None]  # what is done, how many of it
 
@@ -119,7 +113,7 @@ def collect(
         header = {
             **source.digests(),
             "split": asdict(split),
-            "settings": _answering(arms[arm]),
+            "settings": answering(arms[arm]),
             "prompt": prompt_profiles.load(arms[arm].prompt_profile).sha256,
             "redact": redact_name,
         }
@@ -308,7 +302,7 @@ def judge(
     trained = [(line["user"], line["at"]) for line in lines]
     choices = RealChoices(replace(source.files, depth=settings.slate_depth), index=work / INDEX)
     for path, found in ((BEFORE, settings), (AFTER, _with_candidate(settings, candidate))):
-        told = {**own, "split": asdict(split), "settings": _answering(found),
+        told = {**own, "split": asdict(split), "settings": answering(found),
                 "weights": about["identity"] if path == AFTER else about["weights"]["base"]}  # fmt: skip
         wanted = (one for one in choices if _part(split, one, source) is SplitPart.JUDGE)
         if not _is_whole(work / path, told):
@@ -371,13 +365,6 @@ async def _ask(
         )
     finally:
         await engine.stop()
-
-
-def _answering(settings: Settings) -> dict[str, str]:
-    told = {name: str(getattr(settings, name)) for name in _ANSWERING}
-    folders = {"model": Path(settings.model), "lora": settings.lora}
-    digests = {f"{name}_weights": weights_digest(one) for name, one in folders.items() if one and one.is_dir()}
-    return told | digests
 
 
 def _listed(counts: Mapping[str, int]) -> str:

@@ -6,40 +6,28 @@
                   the letters' probability mass surely fell, or the position bias surely rose, by more than a tolerance
                   more questions than before got no answer, surely
 
-All differences are paired: after - before on the same choices.  Intervals count users, not choices.  A question without
-an answer counts as the uniform distribution, as in the reference.
-
-The position bias is the largest distance, over the positions of the real slate, between the share that the simulated
-users choose there and the share that the real ones did; its interval is a bootstrap of users.
+The measures are those of `mirrorstream evaluate` (`evaluate.figures`, `evaluate.position_bias`), and all differences
+are paired: after - before on the same choices.  Intervals count users, not choices.  A question without an answer
+counts as the uniform distribution, as in the reference.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
 
-Floats = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
-Ints = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
+from worker.experiment.real_clicks import calibration as cal
+from worker.experiment.real_clicks.shown_slates import Flags, Floats, Ints
+from worker.offline.evaluate import figures
+from worker.offline.evaluate.figures import Scored
+from worker.offline.evaluate.position_bias import position_bias
+from worker.offline.evaluate.table import AnswerTable
 
 CONFIDENCE = 0.99  # of the gain: one of 200 placebos passes
 HARM_CONFIDENCE = 0.95  # of each harm
 MIN_USERS = 30  # to judge at all, and of a domain that is judged on its own
-LEAST = 1e-10  # of a probability in a logarithm
 MASS_TOLERANCE, BIAS_TOLERANCE = 0.01, 0.01
-RESAMPLES, SEED = 400, 0
-
-
-@dataclass(frozen=True, slots=True)
-class JudgedChoice:
-    """One real choice and what a model said to it; `p` by option, empty without an answer."""
-
-    user: str
-    domain: str
-    positions: tuple[int, ...]
-    chosen: tuple[int, ...]  # indices of options
-    p: tuple[float, ...]
-    letter_mass: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,40 +59,34 @@ class Judgement:
     by_domain: Mapping[str, PairedChange]
 
 
-def judge(before: Sequence[JudgedChoice], after: Sequence[JudgedChoice]) -> Judgement:
+def judge(before: AnswerTable, after: AnswerTable) -> Judgement:
     """Compare two models on the same choices, in the same order.  Raises `ValueError` for none, or others."""
-    if not before or [_what(one) for one in before] != [_what(one) for one in after]:
+    if not before.size or not _same(before, after):
         message = "want answers of both models to the same choices, at least one"
         raise ValueError(message)
-    user = _codes([one.user for one in before])
-    old, new = (np.array([_of_choice(one) for one in side]) for side in (before, after))
-    uniform = np.array([len(one.chosen) / len(one.positions) for one in before])
-    losses = [-np.log(np.maximum(LEAST, side)) for side in (old, new)]
-    given = [np.array([float(bool(one.p)) for one in side]) for side in (before, after)]
-    gain = _change(old, new, user, CONFIDENCE)
-    loss = _change(losses[0], losses[1], user, HARM_CONFIDENCE)
-    answered = _change(given[0], given[1], user, HARM_CONFIDENCE)
-    domains = np.array([one.domain for one in before])
-    by_domain = {}
-    for name in sorted(set(domains.tolist())):
-        own = domains == name
-        by_domain[str(name)] = _change(old[own], new[own], user[own], HARM_CONFIDENCE)
-    mass, bias = _mass(before, after, user), _bias(before, after, user)
-    even = -np.log(uniform).mean()
-    reasons = tuple(
-        _reasons(
-            int(user.max()) + 1, gain=gain, loss=loss, answered=answered, mass=mass, bias=bias, by_domain=by_domain
-        )
-    )
+    old, new = (figures.scored(figures.everyone(side)) for side in (before, after))
+    user, users = old.rows.user, int(np.unique(old.rows.user).size)
+
+    def change(name: str, which: Flags | None = None, confidence: float = HARM_CONFIDENCE) -> PairedChange:
+        return _change(old.per_choice[name], new.per_choice[name], user, which, confidence)
+
+    gain = change("probability_of_choice", confidence=CONFIDENCE)
+    loss = _change(old.losses, new.losses, user)
+    answered = _change(before.answered.astype(float), after.answered.astype(float), user)
+    by_domain = {str(name): change("probability_of_choice", before.domain == name) for name in np.unique(before.domain)}
+    both_tell = ~np.isnan(before.letter_mass) & ~np.isnan(after.letter_mass)
+    mass = change("letter_mass", both_tell) if both_tell.any() else None
+    bias = _bias(old, new, users)
+    reasons = tuple(_reasons(users, gain=gain, loss=loss, answered=answered, mass=mass, bias=bias, by_domain=by_domain))
     return Judgement(
         promoted=not reasons,
         reasons=reasons,
-        choices=len(before),
-        users=int(user.max()) + 1,
-        uniform=float(uniform.mean()),
+        choices=before.size,
+        users=users,
+        uniform=float((1 / before.options).mean()),
         probability_of_choice=gain,
         log_loss=loss,
-        skill=(float(1 - losses[0].mean() / even), float(1 - losses[1].mean() / even)),
+        skill=(_skill(old), _skill(new)),
         letter_mass=mass,
         position_bias=bias,
         answered=answered,
@@ -154,75 +136,37 @@ def told(change: PairedChange) -> str:
     return f"{change.before:.3f} to {change.after:.3f}, difference {change.difference:+.3f}{interval}"
 
 
-def _what(one: JudgedChoice) -> tuple[object, ...]:
-    return one.user, one.domain, one.positions, one.chosen
+def _same(one: AnswerTable, other: AnswerTable) -> bool:
+    """Return True if both have the same choices, row by row; each table has codes of its own for users and domains."""
+    mine, theirs = ((of.line, of.slates.user, of.domain, of.slates.position, of.slates.weight) for of in (one, other))
+    return all(map(np.array_equal, mine, theirs))
 
 
-def _of_choice(one: JudgedChoice) -> float:
-    """Return the probability of what was chosen."""
-    return float(sum(_letters(one)[place] for place in one.chosen))
+def _change(
+    before: Floats, after: Floats, user: Ints, which: Flags | None = None, confidence: float = HARM_CONFIDENCE
+) -> PairedChange:
+    """Return the difference of means with its interval over users, by Student's t; of some choices or of all."""
+    if which is not None:
+        before, after, user = before[which], after[which], user[which]
+    num = int(np.unique(user).size)
+    quantile = float(stats.t.ppf((1 + confidence) / 2, num - 1)) if num >= MIN_USERS else cal.Z
+    found = cal.mean(after - before, user, np.ones(user.size), quantile=quantile)
+    interval = found.interval if num >= MIN_USERS else None
+    low, high = (interval.low, interval.high) if interval else (None, None)
+    return PairedChange(float(before.mean()), float(after.mean()), found.value, low, high)
 
 
-def _letters(one: JudgedChoice) -> tuple[float, ...]:
-    return one.p or (1 / len(one.positions),) * len(one.positions)
+def _skill(score: Scored) -> float:
+    rows = score.rows
+    return cal.skill(score.losses, score.baselines["uniform"], rows.user, rows.mass).value
 
 
-def _codes(names: Sequence[str]) -> Ints:
-    return np.unique(np.array(names), return_inverse=True)[1].astype(np.int64)
-
-
-def _change(before: Floats, after: Floats, user: Ints, confidence: float) -> PairedChange:
-    """Return the difference of means with the interval of a mean over clusters (users), by Student's t."""
-    difference = after - before
-    mean = float(difference.mean())
-    codes = np.unique(user, return_inverse=True)[1]
-    num = int(codes.max()) + 1
-    low = high = None
-    if num >= MIN_USERS:
-        sums = np.bincount(codes, weights=difference - mean)
-        half = float(stats.t.ppf((1 + confidence) / 2, num - 1)) * float(
-            np.sqrt((sums**2).sum() * num / (num - 1)) / difference.size
-        )
-        low, high = mean - half, mean + half
-    return PairedChange(float(before.mean()), float(after.mean()), mean, low, high)
-
-
-def _mass(before: Sequence[JudgedChoice], after: Sequence[JudgedChoice], user: Ints) -> PairedChange | None:
-    """Return the change of the letters' mass where both models tell it."""
-    both = [(one.letter_mass, two.letter_mass) for one, two in zip(before, after, strict=True)]
-    told_by_both = np.array([None not in pair for pair in both])
-    if not told_by_both.any():
-        return None
-    values = np.array([pair for pair in both if None not in pair], float)
-    return _change(values[:, 0], values[:, 1], user[told_by_both], HARM_CONFIDENCE)
-
-
-def _bias(before: Sequence[JudgedChoice], after: Sequence[JudgedChoice], user: Ints) -> PairedChange:
-    """Return the change of the position bias; its interval is a bootstrap of users."""
-    depth = 1 + max(max(one.positions) for one in before)
-    codes = np.unique(user, return_inverse=True)[1]
-    num = int(codes.max()) + 1
-    tables = np.zeros((3, num, depth))  # of each user: real choices by position, then both models'
-    for code, one, two in zip(codes, before, after, strict=True):
-        for place in one.chosen:
-            tables[0, code, one.positions[place]] += 1 / len(one.chosen)
-        for number, side in ((1, one), (2, two)):
-            for place, p in zip(side.positions, _letters(side), strict=True):
-                tables[number, code, place] += p
-
-    def largest(weights: Floats) -> tuple[float, float]:
-        real, simulated, aligned = ((weights[:, None] * one).sum(0) for one in tables)
-        total = real.sum()
-        return float(np.abs(simulated - real).max() / total), float(np.abs(aligned - real).max() / total)
-
-    old, new = largest(np.ones(num))
-    if num < MIN_USERS:
-        return PairedChange(old, new, new - old, None, None)
-    rng = np.random.default_rng(SEED)
-    draws = []
-    for _ in range(RESAMPLES):
-        first, second = largest(np.bincount(rng.integers(num, size=num), minlength=num).astype(float))
-        draws.append(second - first)
+def _bias(old: Scored, new: Scored, users: int) -> PairedChange:
+    """Return the change of the position bias, with the interval of a bootstrap of users."""
+    found = position_bias([old.rows, new.rows])
+    before, after = map(float, found.values)
+    if users < MIN_USERS:
+        return PairedChange(before, after, after - before, None, None)
     tail = (1 - HARM_CONFIDENCE) / 2
-    low, high = np.quantile(draws, (tail, 1 - tail))
-    return PairedChange(old, new, new - old, float(low), float(high))
+    low, high = np.quantile(found.resampled[:, 1] - found.resampled[:, 0], (tail, 1 - tail))
+    return PairedChange(before, after, after - before, float(low), float(high))

@@ -12,8 +12,9 @@ hashes of users, and ids of items.
 
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
@@ -142,11 +143,15 @@ def contents(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def answers(path: Path) -> Iterator[Answered]:
-    """Yield the answers of a file, in order.  Raises `Fatal` at a line that is damaged."""
-    for number, one in enumerate(contents(path)):
-        if number:
-            one["draws"] = tuple(map(tuple, one["draws"]))
-            yield Answered(**(one | {name: tuple(one[name]) for name in _LISTS}))
+    """Return the answers of a file, in order.  Raises `Fatal` at a line that is damaged."""
+    return answers_of(islice(contents(path), 1, None))
+
+
+def answers_of(lines: Iterable[dict[str, Any]]) -> Iterator[Answered]:
+    """Yield the answers of lines, which are `asdict` of them."""
+    for one in lines:
+        one["draws"] = tuple(map(tuple, one["draws"]))
+        yield Answered(**(one | {name: tuple(one[name]) for name in _LISTS}))
 
 
 def compare(path: Path, found: Mapping[str, object], wanted: Mapping[str, object]) -> None:

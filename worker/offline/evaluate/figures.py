@@ -7,6 +7,7 @@
     reciprocal_rank        1 / rank of the real choice (its mean is the MRR); options with equal letters share a rank
     brier                  squared error of all options
     calibration_error      of the likeliest option (ECE, 15 bins), and over all options
+    position_bias          the largest gap between simulated and real shares of choices at a display position
     skill_*                1 - log loss / log loss of a baseline
 
 The statistics are those of the readout (`experiment.real_clicks.calibration`): cluster-robust normal intervals and a
@@ -18,7 +19,7 @@ is in both halves; so every choice is scored, and by what was not fitted on it.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
 
 import numpy as np
@@ -27,6 +28,7 @@ from worker.experiment.real_clicks import calibration as cal
 from worker.experiment.real_clicks.calibration import Figure
 from worker.experiment.real_clicks.shown_slates import Columns, Flags, Floats, Ints
 from worker.experiment.statistics.confidence import Interval
+from worker.offline.evaluate.position_bias import position_bias
 from worker.offline.evaluate.table import HISTORY, AnswerTable, history_group
 
 MIN_USERS = 20  # for an interval
@@ -130,7 +132,7 @@ def figures(of: AnswerTable) -> ArmFigures:
     """Return all figures of one engine's answers; those of no choice are left out."""
     score, everyone = scored(of), of.slates
     found = {"reference_accuracy": _mean(of.sampled[of.counts], everyone.user[of.counts])} if of.counts.any() else {}
-    found |= _figures(score) | _calibration_errors(score.rows)
+    found |= _figures(score) | _calibration_errors(score.rows) | _position_bias(score.rows)
     return ArmFigures(
         choices=int(of.answered.sum()),
         users=_num(score.rows.user),
@@ -162,7 +164,12 @@ def differences(one: AnswerTable, other: AnswerTable) -> dict[str, FigureValue]:
     gain = theirs.losses - mine.losses
     for name, base in mine.baselines.items():
         found[f"skill_{name}"] = _value(cal.skill(base - gain, base, user, mass), user)
-    return found
+    return found | _position_bias(mine.rows, theirs.rows)
+
+
+def everyone(of: AnswerTable) -> AnswerTable:
+    """Return the table with a question that got no answer counted as one, of equal chances."""
+    return replace(of, answered=np.ones(of.size, np.bool_))
 
 
 def _figures(score: Scored) -> dict[str, FigureValue]:
@@ -189,6 +196,19 @@ def _calibration_errors(rows: Columns) -> dict[str, FigureValue]:
         "calibration_error": _value(first, rows.user),
         "calibration_error_all_options": _value(every, rows.user),
     }
+
+
+def _position_bias(rows: Columns, less: Columns | None = None) -> dict[str, FigureValue]:
+    """Return the position bias, or the difference to another engine's on the same choices."""
+    if not rows.user.size:
+        return {}
+    found = position_bias([rows] if less is None else [rows, less])
+    value, drawn = found.values[0], found.resampled[:, 0]
+    if less is not None:
+        value, drawn = value - found.values[1], drawn - found.resampled[:, 1]
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    figure = Figure(float(value), Interval(float(low), float(high)))
+    return {"position_bias": _value(figure, rows.user)}
 
 
 def _groups(of: AnswerTable, score: Scored, kind: str) -> Iterator[GroupFigures]:

@@ -41,6 +41,9 @@ ROWS = (
     FigureRow("calibration_error", "calibration error", "of the likeliest option, 15 bins; biased upwards"),
     FigureRow("calibration_error_all_options", "calibration error, all options", "15 bins; biased upwards"),
     FigureRow(
+        "position_bias", "position bias", "largest gap to the real shares of choices at a position; biased upwards"
+    ),
+    FigureRow(
         "reference_accuracy", "accuracy of the reference", "a sampled letter is the real choice; long prompts count"
     ),
     FigureRow("entropy_total", "entropy", "bits, of the mean over draws"),

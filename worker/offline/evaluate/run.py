@@ -22,6 +22,7 @@ from worker.core.errors import BadSettings
 from worker.engines import factory
 from worker.experiment.real_clicks.calibration import INTERVAL
 from worker.offline.evaluate import parts
+from worker.offline.evaluate.answering import answering
 from worker.offline.evaluate.answers import Answered, AnswerFile, answers
 from worker.offline.evaluate.asking import AskingLimits, Interview
 from worker.offline.evaluate.figures import ArmFigures, FigureValue, differences, figures
@@ -36,12 +37,6 @@ log = logging.getLogger(__name__)
 
 INDEX = "outcomes.sqlite"  # in the folder of an evaluation, while it reads
 MAX_WINDOW = 512  # choices at once: of an engine without a limit of its own
-# What changes an answer; everything else, such as how many draws run at once, does not.
-_ANSWERING = (
-    "engine", "model", "revision", "tokenizer", "chat_template", "system_role", "lora", "dtype", "temperature", "top_p",
-    "max_tokens", "seeded", "max_model_len", "vllm_options", "draws", "slate_depth", "history_limit", "mode",
-    "protocol", "passes",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +54,7 @@ class Arm:
 
     def digest(self) -> str:
         """Return a hash of all that changes its answers."""
-        told = {name: str(getattr(self.settings, name)) for name in _ANSWERING}
+        told = answering(self.settings)
         told["prompt"] = prompt_profiles.load(self.settings.prompt_profile).sha256
         return sha256(json.dumps([told, self.without], sort_keys=True).encode()).hexdigest()[:16]
 

@@ -5,14 +5,29 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from worker.offline.align.verdict import JudgedChoice, judge, told
+from worker.offline.align import verdict
+from worker.offline.align.verdict import Judgement, told
+from worker.offline.evaluate.answers import Answered
+from worker.offline.evaluate.figures import differences, figures
+from worker.offline.evaluate.table import paired, table
 
 USERS = 200
 
 
+def answer(p: tuple[float, ...], chosen: int, *, user: str, domain: str, mass: float) -> Answered:
+    places = tuple(range(len(p)))
+    return Answered(
+        0, "", user, domain, 0, 0, tuple(map(str, places)), places, (chosen,), "OK", (p,), 1, mass, ()
+    )  # fmt: skip
+
+
+def judge(before: list[Answered], after: list[Answered]) -> Judgement:
+    return verdict.judge(*(table(replace(one, line=line) for line, one in enumerate(side)) for side in (before, after)))
+
+
 def choices(
     quality: float, *, seed: int = 1, domain: str = "movies", mass: float = 1.0, tilt: float = 0.0
-) -> list[JudgedChoice]:
+) -> list[Answered]:
     """Return answers that give the real choice about `quality`; `tilt` moves letters to the first position."""
     rng = np.random.default_rng(seed)
     found = []
@@ -22,8 +37,25 @@ def choices(
         p[right] = quality
         p = p * np.exp(0.3 * rng.normal(size=4))
         p = (1 - tilt) * p / p.sum() + tilt * np.eye(4)[0]
-        found.append(JudgedChoice(f"{domain}-{number}", domain, (0, 1, 2, 3), (right,), tuple(p), mass))
+        found.append(answer(tuple(p.tolist()), right, user=f"{domain}-{number}", domain=domain, mass=mass))
     return found
+
+
+def test_the_measures_are_those_of_an_evaluation_of_the_same_answers() -> None:
+    """One implementation: the report of `evaluate` and the verdict never say two things of the same choices."""
+    before, after = choices(0.3), choices(0.5, mass=0.9)
+    found = judge(before, after)
+    lined = [[replace(one, line=line) for line, one in enumerate(side)] for side in (before, after)]
+    old, new = map(table, lined)
+    shown, change = figures(new).figures, differences(*paired(new, old))
+    for name, mine in (
+        ("probability_of_choice", found.probability_of_choice), ("log_loss", found.log_loss),
+        ("letter_mass", found.letter_mass), ("position_bias", found.position_bias),
+    ):  # fmt: skip
+        assert mine is not None
+        assert mine.after == pytest.approx(shown[name].value, abs=1e-12)
+        assert mine.difference == pytest.approx(change[name].value, abs=1e-12)
+    assert found.skill[1] == pytest.approx(shown["skill_uniform"].value, abs=1e-12)
 
 
 def test_what_is_surely_better_is_promoted() -> None:
@@ -51,7 +83,13 @@ def test_noise_is_promoted_no_more_often_than_said() -> None:
         moved = rng.normal(size=USERS) * 0.1
         after = [
             replace(
-                one, p=tuple(x + step * ((at in one.chosen) - (at not in one.chosen) / 3) for at, x in enumerate(one.p))
+                one,
+                draws=(
+                    tuple(
+                        x + step * ((at in one.chosen) - (at not in one.chosen) / 3)
+                        for at, x in enumerate(one.draws[0])
+                    ),
+                ),
             )
             for one, step in zip(before, moved, strict=True)
         ]
@@ -82,17 +120,18 @@ def test_a_position_that_is_liked_for_itself_holds_it_back() -> None:
 
 def test_answers_that_became_sure_and_wrong_hold_it_back() -> None:
     """The mean probability rises, but one choice in five is given nothing at all."""
-    after = [replace(one, p=tuple(float(at in one.chosen) for at in range(4))) for one in choices(0.3)]
+    after = [replace(one, draws=(tuple(float(at in one.chosen) for at in range(4)),)) for one in choices(0.3)]
     for number in range(0, USERS, 5):
         (right,) = after[number].chosen
-        after[number] = replace(after[number], p=tuple(float(at == (right + 1) % 4) for at in range(4)))
+        after[number] = replace(after[number], draws=(tuple(float(at == (right + 1) % 4) for at in range(4)),))
     (reason,) = judge(choices(0.3), after).reasons
     assert reason.startswith("the log loss is higher")
 
 
 def test_questions_without_an_answer_count_as_uniform_and_hold_it_back() -> None:
     after = [
-        replace(one, p=(), letter_mass=None) if number % 10 == 0 else one for number, one in enumerate(choices(0.6))
+        replace(one, draws=(), status="TIMEOUT", letter_mass=None) if number % 10 == 0 else one
+        for number, one in enumerate(choices(0.6))
     ]
     found = judge(choices(0.3), after)
     assert any(one.startswith("fewer questions got an answer (1.000 to 0.900") for one in found.reasons)
