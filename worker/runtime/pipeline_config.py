@@ -95,8 +95,9 @@ def wanted(settings: Settings) -> WantedQuestions:
 
 def asking(settings: Settings, engine: Engine) -> Asking:
     """Return how every impression is asked of a started engine."""
+    reference = settings.protocol == "reference"
     found = Asking(
-        profile=prompt_profiles.load(settings.prompt_profile),
+        profile=replace(prompt_profiles.load(settings.prompt_profile), reads_html=not reference),
         depths=Depths(settings.slate_depth, settings.duel_depth),
         draws=settings.draws,
         history_limit=settings.history_limit,
@@ -104,7 +105,7 @@ def asking(settings: Settings, engine: Engine) -> Asking:
         tokenise=None,
         mode=settings.mode,
         wanted=wanted(settings),
-        reference=settings.protocol == "reference",
+        reference=reference,
     )
     if not engine.card.reads_prompt:
         return found

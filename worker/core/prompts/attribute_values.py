@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from worker.core.attribute_lists import joined, parts
 from worker.core.prompts.sanitise import Fence
-from worker.core.prompts.shop_text import plain
+from worker.core.prompts.shop_text import Html
 from worker.core.prompts.template import Value, forms, is_list, is_long, is_number, names
 from worker.core.records import MAX_TEXT
 from worker.core.steps import Steps, is_long as takes_long
@@ -21,7 +21,7 @@ OURS = _OF_ENTRY | {"lines", "new_release", "item", "time_diff"}
 
 
 def values(
-    attributes: Mapping[str, str], template: str, fence: Fence, max_chars: int, *, of_entry: bool = False
+    attributes: Mapping[str, str], template: str, fence: Fence, max_chars: int, html: Html, *, of_entry: bool = False
 ) -> Steps[dict[str, Value]]:
     """Return the values of a template's places, in steps: of attributes, or (`of_entry`) of what the user did."""
     shown = names(template)
@@ -36,9 +36,9 @@ def values(
             value = attributes[source]
             if form == "dollars" and not of_entry:
                 value = _price(value, attributes.get(CURRENCY, ""))
-            found[name] = _cleaned(value, form, fence, max_chars)
+            found[name] = _cleaned(html.value(name, value), form, fence, max_chars)
     if "lines" in shown and not of_entry:
-        found["lines"] = yield from _lines(attributes, max_chars, fence)
+        found["lines"] = yield from _lines(attributes, max_chars, fence, html)
     return found
 
 
@@ -73,7 +73,6 @@ def _source(name: str, shown: frozenset[str]) -> str:
 
 
 def _cleaned(value: str, form: str, fence: Fence, max_chars: int) -> Value:
-    value = plain(value)
     if is_long(form):
         return fence.clean_text(value, MAX_TEXT)
     listed = parts(value) if is_list(form) else None
@@ -89,14 +88,14 @@ def _cleaned(value: str, form: str, fence: Fence, max_chars: int) -> Value:
     return tuple(found)
 
 
-def _lines(attributes: Mapping[str, str], max_chars: int, fence: Fence) -> Steps[str]:
+def _lines(attributes: Mapping[str, str], max_chars: int, fence: Fence, html: Html) -> Steps[str]:
     """Write a line per attribute, cleaned with its name, which could make a label; a value begins a line, too."""
     lines = []
     for name, value in attributes.items():
         if value:
             if takes_long(name) or takes_long(value):
                 yield None
-            line = fence.clean(f"{name[:MAX_NAME_CHARS]}: {plain(joined(value, ', '))}", max_chars)
+            line = fence.clean(f"{name[:MAX_NAME_CHARS]}: {html.text(joined(value, ', '))}", max_chars)
             start, colon, rest = line.partition(": ")
             lines.append(start + colon + fence.settle(rest))
     return "\n".join(line for line in lines if line.strip())

@@ -22,7 +22,7 @@ from datetime import UTC, datetime
 from worker.core.flags import Flag
 from worker.core.prompts.attribute_values import OURS, also_shown, shows_any, values
 from worker.core.prompts.sanitise import Fence, visible
-from worker.core.prompts.shop_text import plain
+from worker.core.prompts.shop_text import Html
 from worker.core.prompts.template import Value, fill, fixed_starts, names
 from worker.core.prompts.text_flags import Cleaner
 from worker.core.prompts.vocabulary import Words
@@ -39,6 +39,8 @@ _YEAR, _TITLE_YEAR = re.compile(r"([0-9]{4})"), re.compile(r"\(([0-9]{4})\)")
 _OWN_HEADING = "## User Profile\n"  # of the profile in a ready scene: the layouts of movies, games and videos have it
 NOT_READ = "not read"  # the action of a book that was not read: neither its rating nor its review is shown
 NOT_RATED = "Not Rated"
+# Steam's catalogue has entities in its lists ("Animation &amp; Modeling"), and the reference was trained on them.
+_HTML_KEPT = {Domain.GAMES: frozenset({"genres", "tags", "specifications"})}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +77,15 @@ class Profile:
     words: Words
     writing: Writing
     imported_from: str | None = None  # SHA-256 of the reference's file that the wording was taken from
+    reads_html: bool = True  # of texts that are no ready scene's; the reference shows them as the data has them
 
     def layout(self, domain: Domain) -> Layout:
         """Return the layout of a domain; a domain without its own has the generic one."""
         return self.domains.get(domain, self.domains["generic"])
+
+    def html(self, domain: Domain) -> Html:
+        """Return which texts of a domain's events are read as HTML."""
+        return Html(self.reads_html, _HTML_KEPT.get(domain, frozenset()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,11 +140,12 @@ def rendering(profile: Profile, impression: Impression, item: Item, fence: Fence
         ready = _ready(item.text, fence, profile.layout(impression.domain).exposure)
         if ready.strip():
             return ready
-    text = fence.clean(plain(item.text or "").strip(), MAX_OPTION_CHARS)
+    html = profile.html(impression.domain)
+    text = fence.clean(html.text(item.text or "").strip(), MAX_OPTION_CHARS)
     if text.strip():
         return text + "\n"
     exposure = fitting(profile, impression.domain, item.attributes).exposure
-    shown = yield from values(item.attributes, exposure, fence, MAX_OPTION_CHARS)
+    shown = yield from values(item.attributes, exposure, fence, MAX_OPTION_CHARS, html)
     shown["new_release"] = _new_release(item.attributes, impression.occurred_at)
     return _settled(exposure, shown, fence) or fence.clean(item.item_id, MAX_NAME_CHARS) + "\n"
 
@@ -213,15 +221,15 @@ def _ready_profile(text: str, fence: Fence) -> str:
 
 
 def _user_profile(profile: Profile, impression: Impression, cleaner: Cleaner) -> Steps[str]:
-    user, layout = impression.user, profile.layout(impression.domain)
+    user, layout, html = impression.user, profile.layout(impression.domain), profile.html(impression.domain)
     if user.profile_text is not None:
         if impression.texts_as_is:
             return _ready_profile(user.profile_text, cleaner)
-        return cleaner.clean_text(plain(user.profile_text), MAX_PROFILE_CHARS)
+        return cleaner.clean_text(html.text(user.profile_text), MAX_PROFILE_CHARS)
     if not user.profile:
         return ""
     template = layout.profile if shows_any(layout.profile, user.profile) else profile.domains["generic"].profile
-    shown = yield from values(user.profile, template, cleaner, MAX_PROFILE_CHARS)
+    shown = yield from values(user.profile, template, cleaner, MAX_PROFILE_CHARS, html)
     yield None
     return _settled(template, shown, cleaner)
 
@@ -230,16 +238,16 @@ def _history_entry(
     profile: Profile, impression: Impression, entry: HistoryEntry, cleaner: Cleaner, after: str
 ) -> Steps[str]:
     """Render a past interaction; `after` is the text of the next one."""
-    layout = profile.layout(impression.domain)
+    layout, html = profile.layout(impression.domain), profile.html(impression.domain)
     if impression.texts_as_is and entry.item.text:
         return _ready(entry.item.text, cleaner, layout.history, after)
     template = fitting(profile, impression.domain, entry.item.attributes).item
-    text = cleaner.clean(plain(entry.item.text or "").strip(), MAX_OPTION_CHARS)
+    text = cleaner.clean(html.text(entry.item.text or "").strip(), MAX_OPTION_CHARS)
     if not text.strip():
-        shown = yield from values(entry.item.attributes, template, cleaner, MAX_OPTION_CHARS)
+        shown = yield from values(entry.item.attributes, template, cleaner, MAX_OPTION_CHARS, html)
         text = _settled(template, shown, cleaner)
-    own = yield from values(entry.item.attributes, layout.history, cleaner, MAX_OPTION_CHARS)
-    said = yield from values(_behavior(entry), layout.history, cleaner, MAX_REVIEW_CHARS, of_entry=True)
+    own = yield from values(entry.item.attributes, layout.history, cleaner, MAX_OPTION_CHARS, html)
+    said = yield from values(_behavior(entry), layout.history, cleaner, MAX_REVIEW_CHARS, html, of_entry=True)
     frame: dict[str, Value] = {
         "item": text or cleaner.clean(entry.item.item_id, MAX_NAME_CHARS),
         "time_diff": time_diff(entry.occurred_at, impression.occurred_at),

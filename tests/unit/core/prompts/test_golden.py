@@ -24,9 +24,7 @@ FENCED = {"mind_bracket_letter"}
 # The reference's code shows a price that is missing as NA, and any other with a dollar sign before it.  What it was
 # given here is the text NA, since it shows $NA; the impression of this case has no price at all: another fact.
 OTHER_FACT = {"amazon_price_missing_NA"}
-# The reference shows the entities of its shops' pages; here they are the characters that they stand for.
-ENTITIES = {"steam_genre_amp"}
-DIFFERENT = FENCED | OTHER_FACT | ENTITIES
+DIFFERENT = FENCED | OTHER_FACT
 
 
 def message(shown: Impression) -> str:
@@ -73,11 +71,6 @@ def test_a_price_of_the_text_na_is_shown_with_a_dollar_sign_and_a_missing_one_wi
     given = replace(first, attributes={**first.attributes, "price": "NA"})
     slates = (replace(shown.slates[0], items=(given, *others)),)
     assert message(replace(shown, slates=slates)) == wanted
-
-
-def test_an_entity_is_the_character_that_it_stands_for() -> None:
-    shown, wanted = read(Path(__file__).with_name("golden") / "steam_genre_amp.json")
-    assert message(shown) == wanted.replace("&amp;", "&")
 
 
 def test_every_ready_scene_is_the_references_whole_and_unflagged() -> None:

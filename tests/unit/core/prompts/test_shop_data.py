@@ -50,6 +50,26 @@ def test_html_of_a_catalogue_is_read_before_the_fence() -> None:
     assert option(texts) == "Salt & Pepper\n"
 
 
+def test_html_stays_in_the_lists_of_games_as_in_the_data_that_the_reference_was_trained_on() -> None:
+    names = {"title": "Salt &amp; Sanctuary", "genres": "Animation &amp; Modeling/Indie", "tags": '["R&amp;D", "2D"]'}
+    shown = option(offered(Domain.GAMES, **names))
+    assert shown.startswith("Title: Salt & Sanctuary [Animation &amp; Modeling/Indie]\n")
+    assert "Tags: R&amp;D/2D\n" in shown
+
+
+def test_html_stays_everywhere_where_a_profile_does_not_read_it() -> None:
+    entry = replace(seen("x", 1), item=HistoryItem("i", attributes={"name": "A&amp;B"}), review="Good<br>one")
+    shown = offered(name="Bib &amp; Tucker <i>Set</i>")
+    shown = replace(shown, user=replace(shown.user, profile={"city": "K&ouml;ln"}, history=(entry,)))
+    profile = replace(PROFILE, reads_html=False)
+    item = shown.slates[0].items[0]
+    assert render_option(profile, shown, item).startswith("Product name: Bib &amp; Tucker <i>Set</i>\n")
+    found = scene(profile, shown, 10)
+    assert "city: K&ouml;ln" in found.profile_text
+    assert "Product name: A&amp;B\n" in found.history[0]
+    assert "Review: Good<br>one\n" in found.history[0]
+
+
 def test_html_of_the_history_and_of_the_profile_is_read_too() -> None:
     entry = replace(seen("x", 1), item=HistoryItem("i", attributes={"name": "A&amp;B"}), review="Good<br>one")
     shown = offered(name="x")
