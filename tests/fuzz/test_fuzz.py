@@ -7,12 +7,13 @@ from random import Random
 
 import pytest
 
-from tests.fuzz.__main__ import MAX_STEP_S, play_bytes, play_events
+from tests.fuzz.__main__ import MAX_STEP_S, TRIES, play_bytes, play_events
 from tests.fuzz.chain import ANSWERED, Chain
-from tests.fuzz.forms import FORMS, valid_messages
+from tests.fuzz.forms import FORMS, valid_messages, write_json
 from tests.fuzz.guided import CORPUS
-from tests.fuzz.mutations import messages
+from tests.fuzz.mutations import messages, plain_impression
 from tests.support.patience import cpu_slowness, patience
+from worker.core.codec.json_reader import MAX_DIGITS
 
 NUM_BYTES, NUM_EVENTS = 5_000, 500
 NUM_FORM_BYTES, NUM_FORM_EVENTS = 2_000, 300  # of JSON and of Protobuf
@@ -56,6 +57,31 @@ def test_json_and_protobuf_are_answered_or_dead_lettered_too(name: str) -> None:
     assert {ANSWERED, name, "utf8", "magic"} <= changed.outcomes.keys()
     assert {ANSWERED, "limit", "invalid"} <= built.outcomes.keys()
     assert max(changed.longest_step_s, built.longest_step_s) < MAX_STEP_S * cpu_slowness()
+
+
+def _most_values() -> bytes:
+    """Return JSON of about as many values as are read, most of them objects."""
+    event = plain_impression(Random(3))
+    item = event["slates"][0]["items"][0] | {"attributes": {f"name{number}": "中文" for number in range(5)}}
+    event["slates"][0]["items"] = [item | {"position": place} for place in range(2_800)]
+    return write_json(event, Random(0))
+
+
+@pytest.mark.parametrize(
+    ("text", "outcomes"),
+    [
+        (_most_values(), {ANSWERED}),
+        (b'{"a": [' + b",".join([b"9" * 4_000] * 480) + b"]}", {"json"}),  # its time grew with the square of the digits
+        (b'{"a": [' + b",".join([b"9" * MAX_DIGITS] * 4_800) + b"]}", {"invalid"}),
+        (b'{"a": "' + b'\\"' * 900_000 + b'"}', {"invalid"}),
+    ],
+    ids=["values", "digits", "many numbers", "escapes"],
+)
+def test_no_json_that_is_read_takes_a_long_step(text: bytes, outcomes: set[str]) -> None:
+    chain = Chain(FORMS["json"].reader)
+    played = [chain.play(text) for _ in range(TRIES)]
+    assert {one.outcome for one in played} == outcomes
+    assert min(one.longest_s for one in played) < MAX_STEP_S * cpu_slowness()
 
 
 @pytest.mark.parametrize("path", sorted(CORPUS.iterdir()), ids=lambda path: path.name[:8])

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from worker.core.codec import impression as codec
-from worker.core.codec.json_reader import MAX_CHARS, MAX_DEPTH, JsonRules, decode, fields, parse
+from worker.core.codec.json_reader import MAX_CHARS, MAX_DEPTH, MAX_DIGITS, JsonRules, decode, fields, parse
 from worker.core.errors import Poison
 
 NAME = "RecommendationImpression"
@@ -158,6 +158,10 @@ def test_positions_that_mean_nothing_are_numbered_if_that_is_asked_for(positions
         (b'{"user": {"a": 1, "a": 1}}', "json", "one field twice"),
         (b'{"score": NaN}', "json", "has NaN or Infinity"),
         (b'{"event_id": ' + b"9" * 5_000 + b"}", "json", "too many digits"),
+        (b'{"a": [' + b"9" * (MAX_DIGITS + 1) + b"]}", "json", "too many digits"),
+        (b'{"a": 0.' + b"9" * (MAX_DIGITS + 1) + b"}", "json", "too many digits"),
+        (b'{"\\\\": ' + b"[" * (MAX_DEPTH + 1) + b'"\\""', "limit", f"is nested deeper than {MAX_DEPTH}"),
+        (b'{\\"": ' + b"[" * (MAX_DEPTH + 1), "json", "is not JSON"),
         (b'{"event_id": "\xff"}', "utf8", "byte 14: is not UTF-8"),
         (b'{"a": ' + b"[" * 100_000, "limit", "values in one record, want at most 70,000"),
         (b'{"a": ' + b"[" * (MAX_DEPTH + 1), "limit", f"is nested deeper than {MAX_DEPTH}"),
