@@ -19,6 +19,7 @@ from worker.core.prompts.prompt import Profile
 from worker.core.simulation.draws import EngineCard
 from worker.core.simulation.questions import MAX_OPTIONS
 from worker.engines import model_files
+from worker.engines.adapters import refuse_other_base
 from worker.engines.local import cpu_dtype, step_stats
 from worker.engines.local.parent_death import PARENT
 from worker.engines.model_files import model_path
@@ -128,6 +129,9 @@ class VllmEngine(PromptedEngine):
             model_files.refuse_pickles("model", model_path(self._settings.model))
             if self._settings.lora:
                 model_files.refuse_pickles("lora", self._settings.lora)
+        if self._settings.lora:
+            model = str(model_path(self._settings.model))
+            refuse_other_base(self._settings.lora, model_files.snapshot(model, self._settings.revision))
         if on_cpu():
             _need_numa()
         try:

@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from worker.core.errors import BadSettings, Fatal
-from worker.engines.model_files import lora_rank, model_path, weights_digest
+from worker.engines.adapters import NOTE, refuse_other_base
+from worker.engines.model_files import model_path, weights_digest
 from worker.offline.align import files
 from worker.offline.align.hyper_parameters import Dpo, HyperParameters, StageParameters
 from worker.offline.align.rows import TrainingRow, dpo_columns, sft_columns
 
-SFT, DPO, CANDIDATE, ABOUT = "sft", "dpo", "candidate", "align.json"
+SFT, DPO, CANDIDATE, ABOUT = "sft", "dpo", "candidate", NOTE
 _CHECKPOINTS = "checkpoints"
 _WHOLE = "whole"  # a file in a checkpoint that is: one that was half written has none
 _CHECKPOINTS_KEPT = 2
@@ -52,40 +53,6 @@ class Base:
         """Return what tells its weights apart."""
         adapter = {"adapter": weights_digest(self.adapter)} if self.adapter else {}
         return {"base": weights_digest(self.folder), **adapter}
-
-
-def refuse_other_base(adapter: Path, base: Path) -> None:
-    """See that an adapter fits the base: its own note of the base's weights, and the shapes of its matrices."""
-    lora_rank(adapter)
-    note = adapter / ABOUT
-    if note.is_file():
-        made_for = json.loads(note.read_text(encoding="utf-8")).get("base_digest")
-        found = weights_digest(base)
-        if made_for and made_for != found:
-            raise BadSettings(
-                f"adapter {adapter}: was made for a base of weights {made_for}, and {base} has {found}; want that base"
-            )
-    _refuse_other_shapes(adapter, base)
-
-
-def _refuse_other_shapes(adapter: Path, base: Path) -> None:
-    from safetensors import safe_open
-
-    shapes: dict[str, tuple[int, ...]] = {}
-    for path in sorted(base.glob("*.safetensors")):
-        with safe_open(path, "numpy") as opened:
-            shapes |= {name: tuple(opened.get_slice(name).get_shape()) for name in opened.keys()}  # noqa: SIM118 - no mapping
-    with safe_open(adapter / "adapter_model.safetensors", "numpy") as opened:
-        for name in opened.keys():  # noqa: SIM118 - no mapping
-            if ".lora_A." not in name:
-                continue
-            of = name.removeprefix("base_model.model.").split(".lora_A.")[0] + ".weight"
-            width = opened.get_slice(name).get_shape()[1]
-            if of not in shapes or shapes[of][1] != width:
-                has = f"{shapes[of][1]} wide" if of in shapes else "not there"
-                raise BadSettings(
-                    f"adapter {adapter}: {of} is {has} in {base}, want {width} wide: it is an adapter of another base"
-                )
 
 
 class Training:
