@@ -1,7 +1,8 @@
-"""The figures are those of a second, slow computation, and the reference's accuracy that of its own random numbers.
+"""The figures are those of a second, slow computation, and of the reference's own code where it has them.
 
-The reference's published evaluation file and code are not at hand here, so its accuracy is computed a second time as
-its definition says: `numpy.random.seed(0)`, then `numpy.random.choice` for each scene and draw in order.
+`REFERENCE` is what the reference's code printed (UserMirrorer at d258eb9: `filter.utils.process_prob_data`, and the
+accuracy of `run_eval`; numpy 2, pandas 3, 2026-11-30) for the scenes of `of_reference`: accuracy, and of the scenes
+that are not too long the mean entropy and the mean log loss of a draw, bits.
 """
 
 from collections.abc import Sequence
@@ -45,6 +46,44 @@ def made(num: int, *, seed: int = 3, users: int = 40, draws: int = 3, sharpness:
             )
         )
     return found
+
+
+REFERENCE = {
+    "five": (0.1758333333333333, 2.1198402523065023, 2.5728057327215836),
+    "mixed": (0.1925, 2.3992209531608757, 2.8621884354087928),
+    "one draw": (0.2075, 2.369603022358255, 2.9066655980271774),
+}
+
+
+def of_reference(*, mixed: bool, draws: int) -> list[Answered]:
+    """Return 400 scenes, each fiftieth of them too long, with probabilities that need no random numbers."""
+    found = []
+    for line in range(400):
+        size = 2 + line % 11 if mixed else 5
+        weights = [[1 + (7 * slot + 13 * line + 5 * draw * (slot + 1)) % 11 for slot in range(size)]
+                   for draw in range(draws)]  # fmt: skip
+        p = tuple(tuple(one / sum(each) for one in each) for each in weights)
+        fits = line % 50 != 7
+        found.append(
+            Answered(
+                line, f"d{line}", f"u{line}", "movies", line, 3, tuple(f"i{slot}" for slot in range(size)),
+                tuple(range(size)), ((5 * line + 3) % size,), "OK" if fits else "OUT_OF_BUDGET", p if fits else (),
+                draws, 1.0, (),
+            )
+        )  # fmt: skip
+    return found
+
+
+@pytest.mark.parametrize(
+    ("name", "mixed", "draws"), [("five", False, 3), ("mixed", True, 3), ("one draw", True, 1)]
+)  # fmt: skip
+def test_the_figures_are_those_that_the_references_code_gave(name: str, mixed: bool, draws: int) -> None:
+    accuracy, within, loss_bits = REFERENCE[name]
+    found = figures(table(of_reference(mixed=mixed, draws=draws))).figures
+    assert found["reference_accuracy"].value == pytest.approx(accuracy, abs=1e-9)
+    assert found["entropy_within"].value == pytest.approx(within, abs=1e-9)
+    if draws == 1:  # its log loss is of a draw, ours of the mean over draws
+        assert found["log_loss"].value / log(2) == pytest.approx(loss_bits, abs=1e-9)
 
 
 def entropy(p: Sequence[float]) -> float:
