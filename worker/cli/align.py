@@ -8,7 +8,7 @@ from typing import Annotated, Any, cast
 import typer
 from rich.console import Console
 
-from worker.cli.options import Config, Json, Set, group, settings_of, tell
+from worker.cli.options import Bootstrap, Config, Json, Set, group, moment, settings_of, tell
 from worker.core.errors import BadSettings
 
 app = group("Make a model of your own users from their real choices: collect, select, train, judge.")
@@ -29,7 +29,10 @@ console = Console(stderr=True)
     epilog="Example: mirrorstream align collect choices.jsonl --strong strong.yaml --weak weak.yaml --draws 10"
 )
 def collect(
-    file: Choices,
+    file: Annotated[
+        Path | None,
+        typer.Argument(metavar="[FILE]", help="JSON Lines of impressions and outcomes, or scenes of the reference."),
+    ] = None,
     work: Work = Path("align"),
     strong: Annotated[Path | None, typer.Option(help="YAML file of settings of the strong engine.")] = None,
     weak: Annotated[Path | None, typer.Option(help="YAML file of settings of the weak engine.")] = None,
@@ -45,6 +48,19 @@ def collect(
     salt: Annotated[str, typer.Option(help="Salt that changes which users are held out.")] = "",
     outcomes: Outcomes = None,
     mapping: Mapped = None,
+    outcomes_topic: Annotated[
+        str | None,
+        typer.Option(help="Instead of FILE: read the input topics and this one, and write WORK/choices.jsonl."),
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option(help="With --outcomes-topic: only records since this time, or day.")
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option(help="With --outcomes-topic: only impressions written before this time, or day.")
+    ] = None,
+    config: Config = None,
+    bootstrap: Bootstrap = None,
+    settings: Set = None,
     forget: Forget = None,
     redact: Annotated[
         str | None, typer.Option(help="Python function MODULE:NAME, text to text, applied to prompts and rationales.")
@@ -53,19 +69,35 @@ def collect(
     as_json: Json = False,
 ) -> None:
     """Step 1: ask a strong and a weak engine about real choices."""
-    from worker.offline.align import steps
+    from dataclasses import asdict
+
+    from worker.offline.align import steps, topic_choices
 
     arms = {"strong": settings_of(strong, None, set_strong, files=True, draws=draws),
             "weak": settings_of(weak, None, set_weak, files=True, draws=draws)}  # fmt: skip
     division = steps.Division(held_out_users, later_share, salt)
+    of_topics, of_files = {"--since": since, "--until": until}, {"--outcomes": outcomes, "--mapping": mapping}
+    _check_inputs(file, outcomes_topic, of_topics=of_topics, of_files=of_files)
+    text: list[str] = []
+    told: dict[str, Any] = {}
+    if outcomes_topic is not None:
+        kafka = settings_of(config, bootstrap, settings)
+        time = _topic_time(outcomes_topic, since, until)
+        read = topic_choices.write(work, kafka, time, forget=_forgotten(forget), tell=_progress())
+        file = work / topic_choices.FILE
+        text = [f"{file}: {read.impressions:,} impressions, {read.outcomes:,} outcomes"]
+        text += [f"left out of the topics, {why}: {number:,}" for why, number in sorted(read.left_out.items())]
+        text += read.told
+        told = {"topics": asdict(read)}
+    assert file is not None
     found = steps.collect(
         work, _source(file, outcomes, mapping, forget), arms, division, redact=_hook(redact),
         redact_name=redact or "", strict=strict, tell=_progress(),
     )  # fmt: skip
-    text = [f"{part}: {number:,} choices" for part, number in found.parts.items()]
+    text += [f"{part}: {number:,} choices" for part, number in found.parts.items()]
     text += [f"left out, {why}: {number:,}" for why, number in found.left_out.items()]
     text += [f"{arm}: {_listed(statuses)} draws" for arm, statuses in found.statuses.items()]
-    told = {"parts": dict(found.parts), "left_out": dict(found.left_out), "first_wrong": list(found.wrong),
+    told |= {"parts": dict(found.parts), "left_out": dict(found.left_out), "first_wrong": list(found.wrong),
             "statuses": dict(found.statuses)}  # fmt: skip
     tell(told, as_json=as_json, text="\n".join([*text, *found.wrong]))
 
@@ -150,6 +182,25 @@ def judge(
         text.append(f"promoted: {work / 'promoted'}")
     tell(asdict(found), as_json=as_json, text="\n".join(text))
     raise typer.Exit(0 if found.promoted else _NOT_PROMOTED)
+
+
+def _check_inputs(
+    file: Path | None, topic: str | None, *, of_topics: Mapping[str, object], of_files: Mapping[str, object]
+) -> None:
+    """See that choices come from one place.  Raises `BadSettings`."""
+    if (file is None) == (topic is None):
+        raise BadSettings("collect: want FILE, or --outcomes-topic to read the topics, one of them")
+    stray = of_topics if topic is None else of_files
+    if given := [name for name, value in stray.items() if value is not None]:
+        what = "the topics, by --outcomes-topic" if topic is None else "FILE; the settings say it for topics"
+        raise BadSettings(f"{', '.join(given)}: is for {what}")
+
+
+def _topic_time(topic: str, since: str | None, until: str | None) -> Any:
+    from worker.offline.align.topic_choices import TopicTime
+
+    first, end = moment("--since", since), moment("--until", until)
+    return TopicTime(topic, *(int(one.timestamp() * 1000) if one else 0 for one in (first, end)))
 
 
 def _source(file: Path, outcomes: Path | None, mapping: str | None, forget: list[str] | None) -> Any:

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from threading import Event
 
+from worker.core.codec import framing
+from worker.core.codec.mapping import EventMapping
 from worker.core.errors import BadRecord, BadSettings, Retryable
 from worker.core.outcomes import Outcome
 from worker.core.pseudonyms import pseudonym
@@ -21,6 +23,7 @@ from worker.experiment.definition import DRAFT, Definition, from_record
 from worker.experiment.store.answers import Answer, read
 from worker.experiment.store.database import State
 from worker.experiment.store.real_clicks import read_outcome
+from worker.kafka import registry
 from worker.kafka.follower import Following, Reached
 
 log = logging.getLogger(__name__)
@@ -145,6 +148,19 @@ def _written_us(record: Record) -> int:
     now_us = time.time_ns() // 1_000
     written_ms = record.timestamp_ms or 0
     return min(written_ms * 1_000, now_us) if written_ms > 0 else now_us
+
+
+def outcome_fields(raw: Record, schemas: registry.Schemas, mapping: EventMapping | None) -> Mapping[str, object]:
+    """Return the fields of an outcome, in our own Avro or by a mapping of foreign JSON.
+
+    Raises `BadRecord`, also for an event that the mapping passes over, and `Retryable` if a schema cannot be fetched.
+    """
+    if mapping is None:
+        return registry.decode_now(schemas, raw, "Outcome")
+    fields = mapping.outcome_fields(framing.split_json(raw.value or b"", raw.headers)[1])
+    if fields is None:  # counted in data health; a topic may hold events of other kinds
+        raise BadRecord("unmapped", f"{raw.where}: is no outcome by mapping {mapping.name}")
+    return fields
 
 
 def catch_up(following: Following, records: Records) -> None:

@@ -13,12 +13,11 @@ from math import inf
 from pathlib import Path
 from threading import Event, Thread
 
-from worker.core.codec import framing
-from worker.core.errors import BadRecord, BadSettings, Fatal
+from worker.core.errors import BadSettings, Fatal
 from worker.core.pseudonyms import pseudonym
 from worker.core.records import Message, Record
 from worker.experiment.definition import DRAFT, Definition, as_record, check_known, load
-from worker.experiment.ingest import Records, Topics, catch_up, keep_up
+from worker.experiment.ingest import Records, Topics, catch_up, keep_up, outcome_fields
 from worker.experiment.publish_readouts import ReadoutPublisher
 from worker.experiment.readout import Report
 from worker.experiment.report import assemble, compare_configurations
@@ -257,11 +256,8 @@ def _records(settings: KafkaClientSettings, options: Options, state: State) -> R
     mapping = mappings.load(settings.outcomes_mapping) if settings.outcomes_mapping else None
 
     def decode(raw: Record, name: str) -> Mapping[str, object]:
-        if mapping is not None and name == "Outcome":
-            fields = mapping.outcome_fields(framing.split_json(raw.value or b"", raw.headers)[1])
-            if fields is None:  # counted in data health; a topic may hold events of other kinds
-                raise BadRecord("unmapped", f"{raw.where}: is no outcome by mapping {mapping.name}")
-            return fields
+        if name == "Outcome":
+            return outcome_fields(raw, schemas, mapping)
         return registry.decode_now(schemas, raw, name)
 
     return Records(

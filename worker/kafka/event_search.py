@@ -4,7 +4,7 @@ Topics have no index, so they are read: the newest records of each partition, as
 where the record is that it answers, and a dead letter too; the input topics are read only if there is neither.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from uuid import UUID
@@ -14,8 +14,7 @@ from confluent_kafka import Consumer, TopicPartition
 from worker.core.records import Partition, Record
 from worker.core.topics.topic_patterns import TopicPatterns
 from worker.kafka import admin, client_config as client
-from worker.kafka.positions import partition_of
-from worker.kafka.topic_reader import TIMEOUT_S, ask, between, bounds
+from worker.kafka.topic_reader import TIMEOUT_S, ask, between, bounds, since
 from worker.settings.groups import KafkaClientSettings
 
 TELL_EVERY = 1_000  # records
@@ -92,7 +91,7 @@ class EventSearch:
 
     def _search(self, consumer: Consumer, topic: str, found: EventRecords) -> list[Record]:
         starts, ends = bounds(self._settings, consumer, topic)
-        asked = self._since(consumer, starts, ends)
+        asked = since(consumer, starts, ends, self._since_ms)
         bounded = {one: max(start, ends[one] - self._limit) for one, start in asked.items()}
         hits, number = [], 0
         for record in between(consumer, bounded, ends, waits=False):
@@ -103,16 +102,6 @@ class EventSearch:
                 hits.append(record)
         found.searched.append(Searched(topic, number, bounded == asked))
         return hits
-
-    def _since(
-        self, consumer: Consumer, starts: Mapping[Partition, int], ends: Mapping[Partition, int]
-    ) -> dict[Partition, int]:
-        """Return where the time begins that is asked for; a partition without newer records is at its end."""
-        if not self._since_ms or not starts:
-            return dict(starts)
-        wanted = [TopicPartition(one.topic, one.number, self._since_ms) for one in starts]
-        told = ask(lambda: client.checked(consumer.offsets_for_times(wanted, timeout=TIMEOUT_S)), wanted[0].topic)
-        return {one: at.offset if at.offset >= 0 else ends[one] for at in told for one in (partition_of(at),)}
 
     def _at(self, consumer: Consumer, partition: Partition, offset: int) -> Iterator[Record]:
         """Yield the record at an offset, if its topic still has it."""

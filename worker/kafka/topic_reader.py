@@ -1,11 +1,12 @@
 """Reads what is in a topic now, partition by partition: for commands that look for something and end."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing
 from typing import TypeVar
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from worker.core.errors import Retryable
+from worker.core.errors import BadSettings, Retryable
 from worker.core.records import Partition, Record
 from worker.kafka import admin, client_config as client, error_text
 from worker.kafka.positions import partition_of
@@ -14,8 +15,52 @@ from worker.kafka.unreadable import ADVICE, refused_by_client
 from worker.settings.groups import KafkaClientSettings
 
 T = TypeVar("T")
+Spans = Mapping[Partition, tuple[int, int]]  # the first offset, and the end offset
 
 TIMEOUT_S = 10.0
+
+
+def spans(settings: KafkaClientSettings, topics: Iterable[str], *, since_ms: int, until_ms: int) -> Spans:
+    """Return what topics have of a time: record times from `since_ms` on, before `until_ms`; 0 is no bound.
+
+    What is written while this is asked for is not in it.  Raises as `ask`.
+    """
+    found: dict[Partition, tuple[int, int]] = {}
+    with closing(Consumer(client.reader(settings, settings.group_id))) as consumer:
+        for topic in topics:
+            starts, ends = bounds(settings, consumer, topic)
+            first = since(consumer, starts, ends, since_ms)
+            end = since(consumer, starts, ends, until_ms) if until_ms else ends
+            found |= {one: (first[one], max(first[one], end[one])) for one in starts}
+    return found
+
+
+def span_records(settings: KafkaClientSettings, wanted: Spans) -> Iterator[Record]:
+    """Yield the records of spans, partition by partition.  Raises `BadSettings` if some are gone, else as `between`."""
+    with closing(Consumer(client.reader(settings, settings.group_id))) as consumer:
+        for topic in dict.fromkeys(one.topic for one in wanted):
+            starts, ends = bounds(settings, consumer, topic)
+            for one, (first, end) in wanted.items():
+                if one.topic == topic and (first < starts.get(one, end) or end > ends.get(one, 0)) and first < end:
+                    raise BadSettings(
+                        f"{one}: offsets {first} to {end} were to be read, and the topic has"
+                        f" {starts.get(one, 0)} to {ends.get(one, 0)}: records have expired, or the topic was recreated"
+                    )
+        yield from between(consumer, *({one: span[at] for one, span in wanted.items()} for at in (0, 1)))
+
+
+def since(
+    consumer: Consumer, starts: Mapping[Partition, int], ends: Mapping[Partition, int], at_ms: int
+) -> dict[Partition, int]:
+    """Return the offsets from which on records are of a time or later; a partition without such is at its end.
+
+    0 is the beginning.  Raises as `ask`.
+    """
+    if not at_ms or not starts:
+        return dict(starts)
+    wanted = [TopicPartition(one.topic, one.number, at_ms) for one in starts]
+    told = ask(lambda: client.checked(consumer.offsets_for_times(wanted, timeout=TIMEOUT_S)), wanted[0].topic)
+    return {one: at.offset if at.offset >= 0 else ends[one] for at in told for one in (partition_of(at),)}
 
 
 def bounds(

@@ -8,6 +8,7 @@
 from collections.abc import Mapping
 
 from worker.core.codec import impression as codec, json_reader
+from worker.core.codec.avro_encoder import JsonEncoder, plain
 from worker.core.codec.json_reader import JsonRules
 from worker.core.codec.mapping import EventMapping
 from worker.core.outcomes import Outcome
@@ -15,6 +16,9 @@ from worker.core.records import Impression
 from worker.offline.events.item_facts import Facts, with_facts
 
 OF_OUTCOMES = frozenset({"outcome_id", "observed_at"})  # an impression has neither
+
+_JSON = JsonEncoder()
+_NOT_ON_THE_WIRE = frozenset({"texts_as_is", "given_order"})  # what the worker itself notes on an impression
 
 Moment = tuple[Impression | None, Outcome | None]  # one of both at least
 
@@ -43,3 +47,14 @@ def mapped(mapping: EventMapping, event: Mapping[str, object], items: Facts) -> 
     """
     plain = mapping.plain(event, show_names=True)
     return None if plain is None else mapping.valid(with_facts(plain, items), show_names=True)
+
+
+def row(record: Impression | Outcome) -> bytes:
+    """Return one of our own records as a line of JSON, which `own` reads."""
+    return _JSON.encode({name: value for name, value in _fields(record).items() if name not in _NOT_ON_THE_WIRE})
+
+
+def _fields(record: Impression | Outcome) -> Mapping[str, object]:
+    found = plain(record)
+    assert isinstance(found, dict)
+    return found
