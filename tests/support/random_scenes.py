@@ -4,6 +4,8 @@ plain      words and round numbers, every value there
 realistic  long titles, double blanks, several lines, separators inside parts, counts of all sizes
 missing    the same, with values that are missing or empty
 unicode    texts of fourteen languages and of emoji, as people type them
+
+A fifth, html, is realistic with the entities and tags of shops' pages: only the reference's protocol shows it so.
 """
 
 import json
@@ -17,6 +19,7 @@ from tests.support.reference_layouts import Fact, Facts, Past, ReferenceScene
 from worker.core.records import Domain, HistoryEntry, HistoryItem, Impression, Item, Role, Slate, User
 
 TIERS = ("plain", "realistic", "missing", "unicode")
+HTML = "html"
 DOMAINS = ("movies", "news", "books", "music", "products", "games", "videos", "apps")
 _WORDS = ("river", "stone", "light", "winter", "garden", "letter", "seven", "bridge", "paper", "thought", "behavior")
 # Not "[A Cappella]": a layout's limit in words may cut it to "[A...", which the fence breaks.
@@ -25,6 +28,7 @@ _ODD = (
     '"quoted"', "Vol. 2:", "&", "A&E", "History", "Thought:", "misbehavior:", "{curly}", "<3", "$5.99", "[1]",
     "(feat. B)", "---", "stimulus", "C:\\temp", "@home", "e-mail", "A", "B-side",
 )  # fmt: skip
+_HTML = ("Animation &amp; Modeling", "Bib&#39;s", "&quot;Best&quot;", "<i>Set</i>", "one<br/>two", "&lt;3", "K&ouml;ln")
 _UNICODE = (*LANGUAGES.values(), *(text for text in HONEST if not text.isascii()))
 
 
@@ -74,6 +78,8 @@ class Writer:
         return "" if empty and self.chance.random() < 0.3 else None
 
     def _word(self, *, first: bool) -> str:
+        if self.tier == HTML and self.chance.random() < 0.4:
+            return self.chance.choice(_HTML)
         if self.tier == "unicode" and self.chance.random() < 0.6:
             return self.chance.choice(_UNICODE)
         if self.tier != "plain" and not first and self.chance.random() < 0.3:
