@@ -123,7 +123,7 @@ ONLY_IN = {
 }
 # Who wires parts may know them all; `bench`, `demo`, `experiment` and `offline` are processes of their own and wire
 # themselves.
-WIRING = ("worker.runtime.app", "worker.runtime.facts", "worker.cli", "worker.__main__")
+WIRING = ("worker.runtime.app", "worker.runtime.answering", "worker.runtime.facts", "worker.cli", "worker.__main__")
 OWN_PROCESS = ("worker.bench", "worker.demo", "worker.experiment", "worker.offline")
 # Shell that every room of it may import: values, and what the operating system does for any of them.
 SHARED = ("worker.settings", "worker.system")

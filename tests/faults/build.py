@@ -43,7 +43,7 @@ import worker.core.delivery.handover
 import worker.engines.choice_model
 import worker.kafka.sink
 import worker.kafka.source
-import worker.runtime.app
+import worker.runtime.answering
 from tests.support.patience import patience
 from worker.core.delivery.handover import FlushLimits, Handover
 from worker.core.delivery.handover_messages import Command, Frozen, Head, Settled
@@ -225,7 +225,7 @@ def install(mutant: str) -> None:
     """Put ours in the place of what the command is going to build its worker of."""
     handovers = {"": _Watched, "release-order": _Watched, "epoch-check": _NoEpochCheck, "in-doubt": _AlwaysAgain}
     ours: list[tuple[object, str, type]] = [
-        (worker.runtime.app, "Handover", handovers[mutant]),
+        (worker.runtime.answering, "Handover", handovers[mutant]),
         (worker.engines.choice_model, "ChoiceModel", _UnevenChoiceModel),
         (worker.kafka.sink, "Producer", _FaultyProducer),
     ]

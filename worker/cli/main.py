@@ -83,6 +83,7 @@ def run(
 ) -> None:
     """Run a worker: impressions in, simulated responses out."""
     from worker.runtime import app as worker
+    from worker.runtime.answering import Backfill
 
     start, end = moment("--from", from_), moment("--to", to)
     extra: dict[str, Any] = {"start_from": start} if start else {}
@@ -90,7 +91,7 @@ def run(
         raise BadSettings("--to: needs --until-end")
     if start and end and start >= end:
         raise BadSettings(f"--from {from_} --to {to}: is an empty range")
-    backfill = worker.Backfill(until_end, end)
+    backfill = Backfill(until_end, end)
     raise typer.Exit(worker.run(settings_of(config, bootstrap, settings, files=True, **extra), backfill))
 
 

@@ -1,4 +1,4 @@
-"""What the loop decides by, made from the settings by `worker.runtime.app`."""
+"""What the loop decides by, made from the settings by `worker.runtime.pipeline_config`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -36,6 +36,7 @@ _AROUND = (
     "worker/bench/",
     "worker/demo/",
     "worker/cli",
+    "worker/runtime/answering.py",
     "worker/runtime/app.py",
     "worker/__main__.py",
 )  # callers of everything else

@@ -23,7 +23,7 @@ from worker.core.codec.avro_schemas import schema_text
 from worker.core.delivery.handover_messages import FlushEnd
 from worker.demo.independent_count import Count, Reader
 from worker.kafka import admin, client_config as client
-from worker.runtime import app
+from worker.runtime.answering import Backfill, Run, answer_all
 from worker.runtime.health_state import HealthState
 from worker.runtime.telemetry import Telemetry
 from worker.settings import Settings
@@ -124,8 +124,13 @@ async def stream(stage: Stage, engine: BenchEngine, run: str, pids: Sequence[int
     with stage.run(run) as settings:
         seen = watch(engine)
         seen.pids = pids
-        backfill, state, stop = app.Backfill(until_end=True), HealthState(), asyncio.Event()
-        await app.answer_all(settings, backfill, engine, seen, {}, state=state, stop=stop)
+        await answer_all(
+            Run(
+                settings=settings, engine=engine, telemetry=seen, state=HealthState(), stop=asyncio.Event(),
+                backfill=Backfill(until_end=True),
+            ),
+            {},
+        )  # fmt: skip
         count, failed = await asyncio.to_thread(_count, settings, stage.load)
     used_s = seen.last_cpu_s - seen.first_cpu_s
     return Streamed(seen.last_s - seen.first_s, used_s, count.missing, count.duplicates, failed)
