@@ -73,12 +73,13 @@ class Growing:
         lines = _checked_lines(self._path if self.is_done else self._part)
         return islice(lines, 1, 1 + self.num_kept)
 
-    def append(self, contents: list[dict[str, object]]) -> None:
-        """Add lines, all or none of them that a resumed run will see, and bring them to the disk."""
+    def append(self, contents: list[dict[str, object]], *, sync: bool = True) -> None:
+        """Add lines; with `sync` they are brought to the disk, with all that was added before."""
         assert self._file is not None
         self._file.write(b"".join(map(signed_lines.signed, contents)))
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        if sync:
+            self._file.flush()
+            os.fsync(self._file.fileno())
 
     def finish(self) -> None:
         """Give the file its name: it is whole."""

@@ -42,8 +42,7 @@ class CollectedDraw:
 
     p: tuple[float, ...]
     letter: int | None
-    text: str | None = None
-    is_complete: bool = True  # the rationale has all of its sections
+    is_complete: bool = True  # there is a rationale, and it has all of its sections
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +70,7 @@ class CollectedScene:
         fit = [
             number
             for number, draw in enumerate(self.strong)
-            if draw.p and draw.text and draw.is_complete and (draw.letter in self.chosen) is taken
+            if draw.p and draw.is_complete and (draw.letter in self.chosen) is taken
         ]
         return tuple(sorted(fit, key=lambda number: (entropy(self.strong[number].p), number)))
 

@@ -36,9 +36,16 @@ class Split:
     held_out_users: float  # share
     cut_us: int | None
 
+    def holds_out(self, user_id: str) -> bool:
+        """Return True for a user who is never trained on."""
+        return unit("align", "held out", self.salt, user_id) < self.held_out_users
+
     def part(self, user_id: str, at_us: int) -> SplitPart:
         """Return what a choice of a user at a time is used for."""
-        held_out = unit("align", "held out", self.salt, user_id) < self.held_out_users
+        return self.part_of(self.holds_out(user_id), at_us)
+
+    def part_of(self, held_out: bool, at_us: int) -> SplitPart:  # noqa: FBT001 - the answer of `holds_out`
+        """Return the same, where it is known whether the user is held out."""
         later = held_out if self.cut_us is None else at_us >= self.cut_us
         if held_out != later:
             return SplitPart.UNUSED

@@ -10,6 +10,7 @@ its files; `judge` makes the same from the same words and sees that nobody is on
 
 import asyncio
 import json
+from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -40,6 +41,7 @@ INDEX = ".outcomes.sqlite"
 SELECTED, BEFORE, AFTER, VERDICT, PROMOTED = (
     "selected.jsonl", "before.jsonl", "after.jsonl", "verdict.json", "promoted",
 )  # fmt: skip
+_FORGOTTEN = -1  # beside 0 and 1, of users who are held out
 MAX_WINDOW = 256  # choices that are judged at once
 MakeEngine = Callable[[Settings], Engine]
 Tell = Callable[[str, int], None]  # what is done, how many of it
@@ -168,10 +170,15 @@ async def _collect(
 
 
 def _divide(choices: RealChoices, source: ChoiceSource, division: Division) -> tuple[Split, Counter[SplitPart]]:
-    """Read the choices once, for the cut between days; then count the parts."""
-    known = [(one.impression.user.user_id, one.impression.occurred_at) for one in choices]
-    split = Split(division.salt, division.held_out_users, cut((at for _, at in known), division.later_share))
-    return split, Counter(split.part(user, at) for user, at in known if user not in source.forget)
+    """Read the choices once, for the cut between days and the sizes of the parts: nine bytes are kept of each."""
+    split, times, held_out = Split(division.salt, division.held_out_users, None), array("q"), array("b")
+    for one in choices:
+        user = one.impression.user.user_id
+        times.append(one.impression.occurred_at)
+        held_out.append(_FORGOTTEN if user in source.forget else split.holds_out(user))
+    split = replace(split, cut_us=cut(times, division.later_share))
+    known = zip(held_out, times, strict=True)
+    return split, Counter(split.part_of(bool(held), at) for held, at in known if held != _FORGOTTEN)
 
 
 def _part(split: Split, one: RealChoice, source: ChoiceSource) -> SplitPart:
@@ -197,8 +204,7 @@ def select(
         if header.get(name) != other.get(name):
             raise BadSettings(f"{work}: strong.jsonl and weak.jsonl differ in {name}; run `mirrorstream align collect`")
     gone = {hashed(one) for one in forget}
-    lines: dict[str, dict[str, Any]] = {}
-    scenes = []
+    scenes = []  # without their texts, which are read again for those that are picked
     left_out: Counter[str] = Counter()
     for mine, theirs in zip(strong, weak, strict=True):
         if mine["digest"] != theirs["digest"]:
@@ -206,7 +212,6 @@ def select(
         if mine["user"] in gone:
             left_out["forgotten"] += 1
             continue
-        lines[mine["digest"]] = mine
         scenes.append(_scene(mine, theirs))
     picked, more = pick(scenes, by=by, keep=keep, seed=seed)
     left_out += more
@@ -218,8 +223,14 @@ def select(
     path = work / SELECTED
     for old in (path, path.with_name(path.name + work_files.PART)):
         old.unlink(missing_ok=True)  # made anew in a moment, unlike what costs time
+    chosen = iter(picked)  # in the order of the file
+    wanted = next(chosen, None)
     with work_files.Growing(path, told) as file:
-        file.append([_line(lines[one.scene.name], one.chosen, one.rejected, one.score) for one in picked])
+        for line in work_files.read(work / f"{STRONG}.jsonl", "collect")[1]:
+            if wanted is not None and line["digest"] == wanted.scene.name:
+                file.append([_line(line, wanted.chosen, wanted.rejected, wanted.score)], sync=False)
+                wanted = next(chosen, None)
+        file.append([])
         file.finish()
     return len(picked), sum(one.rejected is not None for one in picked), left_out
 
@@ -234,8 +245,8 @@ def _scene(strong: Mapping[str, Any], weak: Mapping[str, Any]) -> CollectedScene
 def _draws(line: Mapping[str, Any]) -> tuple[CollectedDraw, ...]:
     return tuple(
         CollectedDraw(
-            tuple(one["p"]), one["letter"], one["text"],
-            is_complete=one["text"] is not None and parse(one["text"])[1] is ParseStatus.COMPLETE,
+            tuple(one["p"]), one["letter"],
+            is_complete=bool(one["text"]) and parse(one["text"])[1] is ParseStatus.COMPLETE,
         )
         for one in line["draws"]
     )  # fmt: skip

@@ -8,8 +8,8 @@ SURE, UNSURE = (0.97, 0.01, 0.01, 0.01), (0.25, 0.25, 0.25, 0.25)
 HALF = (0.5, 0.5, 0.0, 0.0)
 
 
-def draw(p: tuple[float, ...] = HALF, letter: int = 0, text: str | None = "why") -> CollectedDraw:
-    return CollectedDraw(p, letter, text)
+def draw(p: tuple[float, ...] = HALF, letter: int = 0) -> CollectedDraw:
+    return CollectedDraw(p, letter)
 
 
 def scene(
@@ -61,13 +61,13 @@ def test_each_stratum_gives_its_share(by: By) -> None:
 
 
 def test_the_preferred_draw_is_the_surest_right_one_and_the_rejected_the_surest_wrong_one() -> None:
-    draws = (draw(UNSURE), draw(SURE), draw(UNSURE, 1), draw(HALF, 1), draw(SURE, 0, text=None))
+    draws = (draw(UNSURE), draw(SURE), draw(UNSURE, 1), draw(HALF, 1), CollectedDraw(SURE, 0, is_complete=False))
     ((picked,), _) = select([scene("a", draws)], by=By.UNCERTAINTY, keep=0, seed=0)
     assert (picked.chosen, picked.rejected) == (1, 3)
 
 
 def test_a_rationale_that_is_not_whole_is_not_learned() -> None:
-    half = CollectedDraw(SURE, 0, "half of it", is_complete=False)
+    half = CollectedDraw(SURE, 0, is_complete=False)
     ((picked,), _) = select([scene("a", (half, draw(UNSURE)))], by=By.UNCERTAINTY, keep=0, seed=0)
     assert (picked.chosen, picked.rejected) == (1, None)
 
