@@ -25,7 +25,7 @@ class StageParameters(_Strict):
     scheduler: Literal["cosine", "linear", "constant"] = "cosine"
     batch_size: int = Field(1, ge=1)  # rows of one process in one forward pass
     accumulate: int = Field(4, ge=1)  # passes of one step
-    max_grad_norm: float = Field(1.0, gt=0)
+    max_grad_norm: float = Field(1.0, ge=0)  # 0: gradients are not clipped
 
 
 class Dpo(StageParameters):

@@ -260,6 +260,7 @@ def test_the_default_is_the_references_recipe() -> None:
     assert (found.method, found.sft.learning_rate, found.sft.epochs) == ("full", 2e-4, 1)
     assert (found.dpo.learning_rate, found.dpo.epochs, found.dpo.beta, found.dpo.weight_decay) == (1e-5, 2, 0.1, 0.05)
     assert (found.sft.batch_size, found.sft.accumulate, found.sft.warmup_steps) == (1, 4, 10)
+    assert (found.sft.weight_decay, found.sft.max_grad_norm, found.dpo.max_grad_norm) == (0.01, 0, 0)
 
 
 def test_without_trl_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
