@@ -10,8 +10,8 @@
 
 Scenes stand in strata of domain and number of options, and each stratum gives its share of `keep`.  A scene whose
 strong draws all missed the real choice has nothing to imitate and is left out.  The preferred draw is the one with the
-lowest entropy among those that took the real choice, the rejected one the lowest among the others; without one of
-these the scene is for supervised fine-tuning alone.
+lowest entropy among the strong engine's that took the real choice, the rejected one the lowest among both engines'
+that did not, as in the reference; without one of these the scene is for supervised fine-tuning alone.
 """
 
 import math
@@ -59,25 +59,25 @@ class CollectedScene:
     @property
     def right(self) -> tuple[int, ...]:
         """The strong draws with a whole rationale that took the real choice, those of lowest entropy first."""
-        return self._sorted(taken=True)
+        return self._sorted(self.strong, taken=True)
 
     @property
     def wrong(self) -> tuple[int, ...]:
-        """The strong draws with a whole rationale that took something else, those of lowest entropy first."""
-        return self._sorted(taken=False)
+        """The draws of both, strong then weak, with a whole rationale that took something else, in the same order."""
+        return self._sorted(self.strong + self.weak, taken=False)
 
-    def _sorted(self, *, taken: bool) -> tuple[int, ...]:
+    def _sorted(self, draws: Sequence[CollectedDraw], *, taken: bool) -> tuple[int, ...]:
         fit = [
             number
-            for number, draw in enumerate(self.strong)
+            for number, draw in enumerate(draws)
             if draw.p and draw.is_complete and (draw.letter in self.chosen) is taken
         ]
-        return tuple(sorted(fit, key=lambda number: (entropy(self.strong[number].p), number)))
+        return tuple(sorted(fit, key=lambda number: (entropy(draws[number].p), number)))
 
 
 @dataclass(frozen=True, slots=True)
 class Picked:
-    """A selected scene: the numbers of its preferred and its rejected draw."""
+    """A selected scene: the numbers of its preferred and its rejected draw, among the strong ones and then the weak."""
 
     scene: CollectedScene
     score: float

@@ -26,7 +26,7 @@ from worker.offline.align import collect as collecting, files as work_files, jud
 from worker.offline.align.collect import STRONG, WEAK, Redact
 from worker.offline.align.hyper_parameters import HyperParameters
 from worker.offline.align.rows import RowReader
-from worker.offline.align.select import By, CollectedDraw, CollectedScene, select as pick
+from worker.offline.align.select import By, CollectedDraw, CollectedScene, Picked, select as pick
 from worker.offline.align.split import Split, SplitPart, cut, refuse_overlap
 from worker.offline.align.train import CANDIDATE, Base, Training
 from worker.offline.evaluate.answering import answering
@@ -226,9 +226,10 @@ def select(
     chosen = iter(picked)  # in the order of the file
     wanted = next(chosen, None)
     with work_files.Growing(path, told) as file:
-        for line in work_files.read(work / f"{STRONG}.jsonl", "collect")[1]:
+        both = (work_files.read(work / f"{arm}.jsonl", "collect")[1] for arm in (STRONG, WEAK))
+        for line, theirs in zip(*both, strict=True):
             if wanted is not None and line["digest"] == wanted.scene.name:
-                file.append([_line(line, wanted.chosen, wanted.rejected, wanted.score)], sync=False)
+                file.append([_line(line, theirs, wanted)], sync=False)
                 wanted = next(chosen, None)
         file.append([])
         file.finish()
@@ -252,13 +253,15 @@ def _draws(line: Mapping[str, Any]) -> tuple[CollectedDraw, ...]:
     )  # fmt: skip
 
 
-def _line(line: Mapping[str, Any], chosen: int, rejected: int | None, score: float) -> dict[str, object]:
-    def answer(number: int) -> dict[str, object]:
-        return {name: line["draws"][number][name] for name in ("text", "letter")}
+def _line(strong: Mapping[str, Any], weak: Mapping[str, Any], picked: Picked) -> dict[str, object]:
+    draws = [*strong["draws"], *weak["draws"]]
 
-    same = {name: line[name] for name in ("line", "digest", "user", "domain", "at", "options", "prompt")}
-    return {**same, "score": score, "chosen": answer(chosen),
-            "rejected": None if rejected is None else answer(rejected)}  # fmt: skip
+    def answer(number: int) -> dict[str, object]:
+        return {name: draws[number][name] for name in ("text", "letter")}
+
+    same = {name: strong[name] for name in ("line", "digest", "user", "domain", "at", "options", "prompt")}
+    return {**same, "score": picked.score, "chosen": answer(picked.chosen),
+            "rejected": None if picked.rejected is None else answer(picked.rejected)}  # fmt: skip
 
 
 def train(

@@ -66,6 +66,13 @@ def test_the_preferred_draw_is_the_surest_right_one_and_the_rejected_the_surest_
     assert (picked.chosen, picked.rejected) == (1, 3)
 
 
+def test_the_rejected_draw_may_be_of_the_weak_engine_as_in_the_reference() -> None:
+    """Its draws are counted on; the preferred one is of the strong engine."""
+    strong, weak = (draw(), draw(UNSURE, 1)), (draw(SURE), draw(SURE, 1))
+    ((picked,), _) = select([scene("a", strong, weak)], by=By.UNCERTAINTY, keep=0, seed=0)
+    assert (picked.chosen, picked.rejected) == (0, 3)
+
+
 def test_a_rationale_that_is_not_whole_is_not_learned() -> None:
     half = CollectedDraw(SURE, 0, is_complete=False)
     ((picked,), _) = select([scene("a", (half, draw(UNSURE)))], by=By.UNCERTAINTY, keep=0, seed=0)

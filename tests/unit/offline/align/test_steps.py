@@ -251,6 +251,41 @@ def test_a_damaged_line_is_told_with_its_place(tmp_path: Path) -> None:
         steps.select(tmp_path / "work", by=By.RANDOM, keep=0, seed=0)
 
 
+def test_a_rejected_draw_of_the_weak_engine_has_its_own_text(tmp_path: Path) -> None:
+    """Option counts are mixed: each scene has letters of its own number, and each number is a stratum."""
+
+    class Wrong(FakeEngine):
+        async def draw(self, ask: Ask) -> Drawn:
+            found = await super().draw(ask)
+            if self.card.model == "strong":
+                return found
+            letters = tuple(float(slot == 0) for slot in range(len(ask.order)))
+            return replace(found, slot_probabilities=letters, text=WHOLE.replace("I wait", "I hurry"))
+
+    source = choices(tmp_path, users=200)
+    path = tmp_path / "choices.jsonl"
+    events = [json.loads(line) for line in path.read_text().splitlines()]
+    for number, one in enumerate(events):
+        clicked = events[number + 1]["actions"][0]["item_id"] if "slates" in one else None
+        if "slates" in one and number % 4 == 0:  # every other event has one option less
+            items = one["slates"][0]["items"]
+            items.remove(next(item for item in items if item["item_id"] != clicked))
+            for place, item in enumerate(items):
+                item["position"] = place
+    path.write_text("".join(json.dumps(one) + "\n" for one in events))
+    found = collected(tmp_path, source, make=Wrong)
+    assert found.left_out == {}
+    assert {(line["options"], len(line["draws"][0]["p"])) for line in lines(tmp_path, "strong.jsonl")} == {
+        (3, 3), (4, 4),
+    }  # fmt: skip
+    steps.select(tmp_path / "work", by=By.UNCERTAINTY, keep=20, seed=0)
+    picked = lines(tmp_path, "selected.jsonl")
+    assert {line["options"] for line in picked} == {3, 4}
+    rejected = [line["rejected"]["text"] for line in picked if line["rejected"]]
+    assert "I hurry" in "".join(rejected)
+    assert not any("I hurry" in line["chosen"]["text"] for line in picked)
+
+
 def test_selecting_again_with_the_same_words_writes_the_same_bytes(tmp_path: Path) -> None:
     collected(tmp_path, choices(tmp_path))
     path = tmp_path / "work" / "selected.jsonl"
