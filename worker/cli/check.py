@@ -74,7 +74,11 @@ def _all(settings: Settings, *, position_profile: bool) -> Iterator[Result]:
 def _sample(settings: Settings, path: Path) -> Iterator[Result]:
     try:
         mapping = mappings.load(settings.mapping) if settings.mapping else None
-        for what, detail, warning in check_sample.look(path, prompt_profiles.load(settings.prompt_profile), mapping):
+        profile = prompt_profiles.load(settings.prompt_profile)
+        joined_later = bool(settings.items_topic or settings.items_file)
+        items = None if mapping and mapping.items else settings.items_file  # which has the fields of `ItemFacts`
+        looked = check_sample.look(path, profile, mapping, items=items, joined_later=joined_later)
+        for what, detail, warning in looked:
             yield Result(what, ok=True, detail=detail, warning=warning)
     except MirrorstreamError as error:
         yield Result("sample", ok=False, detail=_without_ending(str(error)))

@@ -16,12 +16,22 @@ LEAST_SHARE = 0.8  # of a field's texts that look like ids
 TITLES = frozenset({"text", "title", "name"})  # of which bare numbers are ids; of others they are counts and prices
 
 
-def look(path: Path, profile: Profile, mapping: EventMapping | None = None) -> Iterator[tuple[str, str, bool]]:
+def look(
+    path: Path,
+    profile: Profile,
+    mapping: EventMapping | None = None,
+    *,
+    items: Path | None = None,
+    joined_later: bool = False,
+) -> Iterator[tuple[str, str, bool]]:
     """Yield what is to be known of the first impressions: of what, a sentence, and whether it is a warning.
+
+    `items` and `joined_later` say where items that have ids alone get their texts, as for `EventFile`.
 
     Raises `BadSettings` with the line for one that is refused.
     """
-    moments = islice(EventFile(path, limit=0, mapping=mapping), MAX_IMPRESSIONS)
+    file = EventFile(path, limit=0, mapping=mapping, items=items, joined_later=joined_later)
+    moments = islice(file, MAX_IMPRESSIONS)
     impressions = [impression for impression, _ in moments if impression is not None]
     yield "sample", f"{path}: {len(impressions)} impressions are valid", not impressions
     missing = defaultdict[str, set[str]](set)

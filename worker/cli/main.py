@@ -191,8 +191,6 @@ def replay(
         raise BadSettings("replay: --users and --real-to need --finished-tests")
     if (number_positions or mapping or items) and file is None:
         raise BadSettings("replay: --number-positions, --mapping and --items need a file of events")
-    if items and not mapping:
-        raise BadSettings("replay: --items needs --mapping")
     finished = FinishedFiles(finished_tests, personas, users, real_to) if finished_tests and personas else None
     found = settings_of(config, bootstrap, settings)
     check_writable("--real-to", real_to, beside=(file, finished_tests, personas))
@@ -201,7 +199,7 @@ def replay(
     mapped = mappings.load(mapping) if mapping else None
     moments = source(
         file, movielens, finished, limit=events, number_positions=number_positions, mapping=mapped, items=items,
-        strict=strict,
+        joined_later=bool(found.items_topic or found.items_file), strict=strict,
     )  # fmt: skip
     summary = send(found, moments, rate=rate, outcomes_topic=outcomes_topic, console=console)
     first = moments.bad

@@ -22,17 +22,19 @@ MAX_PATHS = 2_000  # fields of all events
 MAX_LEVELS = 8
 # Names as they are without case and signs, best first.
 KIND = ("eventname", "eventtype", "event", "type", "action", "kind")
-EVENT_ID = ("eventid", "messageid", "insertid", "impressionid", "uuid", "id")
+EVENT_ID = ("eventid", "messageid", "insertid", "impressionid", "viewid", "uuid", "id", "view")
 REQUEST_ID = ("requestid", "recommendationid", "recid", "traceid")
 TIME = ("occurredat", "eventtimestamp", "timestamp", "eventtime", "originaltimestamp", "derivedtstamp", "time", "ts",
-        "timems", "createdat", "collectortstamp", "shownat")  # fmt: skip
-USER = ("userid", "user", "uid", "customerid", "memberid", "reviewerid")
+        "timems", "createdat", "collectortstamp", "shownat", "at")  # fmt: skip
+USER = ("userid", "user", "uid", "customerid", "memberid", "reviewerid", "customer", "member")
 DEVICE = ("anonymousid", "deviceid", "userpseudoid", "domainuserid", "visitorid", "sessionid", "session", "clientid")
 ITEM_ID = ("itemid", "productid", "id", "sku", "asin", "videoid", "newsid", "movieid", "articleid", "contentid")
 NAME = ("title", "name", "itemname", "productname", "headline", "movietitle")
 ATTRIBUTES = {"category": ("category", "itemcategory", "productcategory", "genre", "section"), "price": ("price",),
               "currency": ("currency",), "genres": ("genres",), "description": ("description", "abstract")}  # fmt: skip
-EXPERIMENT = ("experimentid", "experiment", "testid", "abtest")
+EXPERIMENT = ("experimentid", "experiment", "testid", "abtest", "test")
+SHADOW = re.compile("shadow|candidate|challenger")  # in the name of a list that was not shown
+_ID = re.compile(r"(?=\D*\d)[^\s,;|]{1,64}")  # of an item in a list that has nothing else: a genre has no digits
 _UNITS = (("s", 3.1e7, 4.2e9), ("ms", 3.1e10, 4.2e12), ("us", 3.1e13, 4.2e15), ("ns", 3.1e16, 4.2e18))  # 1971 to 2103
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -96,13 +98,19 @@ def _paths(events: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, list[Any]
 
 
 def _lists(value: Any, path: str = "", level: int = 0) -> Iterator[tuple[str, list[Any]]]:
-    """Yield each list of objects, by its expression."""
+    """Yield each list of objects, or of two and more ids, by its expression."""
     if isinstance(value, list):
-        if value and all(isinstance(one, Mapping) for one in value):
+        if value and (all(isinstance(one, Mapping) for one in value) or _are_ids(value)):
             yield path, value
     elif isinstance(value, Mapping) and level < MAX_LEVELS:
         for name, inner in value.items():
             yield from _lists(inner, f"{path}.{quoted(name)}" if path else quoted(name), level + 1)
+
+
+def _are_ids(values: Sequence[Any]) -> bool:
+    """Return True for two or more different ids, which is a list of items without their texts."""
+    names = [str(one) for one in values if isinstance(one, int | str) and not isinstance(one, bool)]
+    return len(set(names)) == len(values) > 1 and all(map(_ID.fullmatch, names))
 
 
 def quoted(name: str) -> str:
@@ -142,8 +150,9 @@ def _shown(events: Sequence[Mapping[str, Any]]) -> tuple[list[Mapping[str, Any]]
     scores = Counter[str]()
     for event in events:
         for path, entries in _lists(event):
-            names = {_plain(name) for name in entries[0]}
+            names = {_plain(name) for name in entries[0]} if isinstance(entries[0], Mapping) else set()
             scores[path] += 10 * bool(names & {*NAME}) + 5 * bool(names & {*ITEM_ID}) + min(len(entries), 4)
+            scores[path] -= 3 * bool(SHADOW.search(path.lower()))
     if not scores:
         return list(events), ""
     [(best, _)] = scores.most_common(1)
@@ -223,6 +232,10 @@ def _items(
 ) -> tuple[str, object]:
     """Return the domain and the items of the slate."""
     entries: list[Any] = []
+    if each and not isinstance(dict(_lists(shown[0]))[each][0], Mapping):
+        found.unsure.append(f"items: {each} has ids alone; --items FILE, or the setting items_file, says what they are")
+        found.unsure.append("domain: generic, since there are no attributes; the page Domains has the others")
+        return "generic", {"each": each, "item_id": "@"}
     if each:
         entries = [one for event in shown for one in dict(_lists(event)).get(each, ())]
         fields: Mapping[str, Sequence[Any]] = dict(_paths(entries))

@@ -29,7 +29,6 @@ from worker.core.errors import BadSettings, Fatal, Poison, Retryable
 from worker.core.records import Record
 from worker.core.topics.topic_patterns import is_pattern
 from worker.kafka import admin, registry
-from worker.offline.events import event_files, item_facts
 from worker.settings import Settings, input_forms
 
 ACCEPT_S = 15.0  # how long a worker may take to answer
@@ -54,6 +53,7 @@ def source(
     number_positions: bool = False,
     mapping: EventMapping | None = None,
     items: Path | None = None,
+    joined_later: bool = False,
     strict: bool = True,
 ) -> Impressions:
     """Return what is replayed; one of the three is given.  Raises `BadSettings` for a file that is something else."""
@@ -66,10 +66,8 @@ def source(
     if movielens is not None:
         return replay_sources.from_movielens(movielens, limit=limit)
     rules = replace(json_reader.FILE_RULES, number_positions=number_positions)
-    with event_files.ending(replay_sources.NOTHING):
-        facts = item_facts.read(items, mapping) if items else None
     return replay_sources.EventFile(
-        file or Path(), limit=limit, rules=rules, mapping=mapping, items=facts, strict=strict
+        file or Path(), limit=limit, rules=rules, mapping=mapping, items=items, joined_later=joined_later, strict=strict
     )
 
 

@@ -18,9 +18,9 @@ from worker.core.codec.mapping import EventMapping, TableForm
 from worker.core.codec.protobuf_encoder import ProtobufEncoder
 from worker.core.errors import BadSettings, Poison
 from worker.core.records import Message
-from worker.offline.events import event_files, moments
+from worker.offline.events import event_files, item_facts, moments
 from worker.offline.events.event_files import Progress
-from worker.offline.events.item_facts import Facts
+from worker.offline.events.item_facts import NO_ITEMS
 from worker.offline.events.moments import Moment
 
 NO_EVIDENCE = "exercises the pipeline; no evidence about any ranker"
@@ -66,7 +66,8 @@ class Impressions:
 class EventFile(Impressions):
     """The impressions and outcomes of a file: of JSON Lines or Parquet, or by a mapping also of a table.
 
-    `items` has what a catalogue says about items, by their ids: for those that an event has without text.
+    `items` is a file that says what the items are that an event has by their ids alone; it is read before the events.
+    With `joined_later` such items may stay without: the worker of the topic joins them.
     """
 
     def __init__(
@@ -76,7 +77,8 @@ class EventFile(Impressions):
         limit: int,
         rules: JsonRules = FILE_RULES,
         mapping: EventMapping | None = None,
-        items: Facts | None = None,
+        items: Path | None = None,
+        joined_later: bool = False,
         strict: bool = True,
     ) -> None:
         """Read the file's start.  Raises `BadSettings` if that is something else, before anything is sent.
@@ -88,10 +90,12 @@ class EventFile(Impressions):
             raise BadSettings(f"{path}: is a table: want --mapping, which says what its columns mean; {NOTHING}")
         with event_files.ending(NOTHING):
             event_files.check(path, table)
-        self._rules, self._mapping, self._items, self._strict = rules, mapping, items or {}, strict
+        self._rules, self._mapping, self._strict, self._joined_later = rules, mapping, strict, joined_later
         self._progress = Progress()
         events = event_files.events(path, table, self._progress, limit=limit, on_bad=self._on_bad)
         super().__init__(self._read(events), limit=limit)
+        with event_files.ending(NOTHING):
+            self._items = item_facts.read(items, mapping, on_bad=self._on_bad) if items else NO_ITEMS
 
     @property
     def share(self) -> float | None:
@@ -110,11 +114,15 @@ class EventFile(Impressions):
                         yield moment
 
     def _moment(self, place: str, event: Mapping[str, object]) -> Moment:
+        outcome = None
         try:
             if self._mapping is None:
-                return moments.own(event, self._rules)
-            return moments.mapped(self._mapping, event, self._items), self._mapping.outcome(event, show_names=True)
+                return moments.own(event, self._rules, self._items)
+            outcome = self._mapping.outcome(event, show_names=True)
+            return moments.mapped(self._mapping, event, self._items), outcome
         except Poison as poison:
+            if self._joined_later and (impression := moments.ids_only(poison)):
+                return impression, outcome
             raise BadSettings(f"{place}: {poison}") from poison
 
     def _on_bad(self, error: BadSettings) -> None:

@@ -44,6 +44,13 @@ def test_texts_that_look_like_ids_are_a_warning(tmp_path: Path, item: dict[str, 
     assert warnings == [("sample", f"{where}: these texts look like ids: a simulated user cannot judge them", True)]
 
 
+def test_ids_alone_are_valid_where_the_worker_joins_them(tmp_path: Path) -> None:
+    path = sample(tmp_path, {})
+    assert list(look(path, PROFILE, joined_later=True)) == [("sample", f"{path}: 1 impressions are valid", False)]
+    with pytest.raises(BadSettings, match="neither text nor attributes"):
+        list(look(path, PROFILE))
+
+
 def test_a_few_numbers_among_titles_are_none(tmp_path: Path) -> None:
     path = sample(tmp_path, *({"text": text} for text in ("1917", "Heat", "Fargo", "Ronin", "Antz")))
     assert [warning for _, _, warning in look(path, PROFILE)] == [False]

@@ -65,6 +65,19 @@ def test_a_table_of_single_items_is_proposed_too(tmp_path: Path, name: str) -> N
     assert any("has one item" in one for one in found.unsure)
 
 
+def test_events_with_ids_alone_have_the_shown_list_and_say_who_knows_its_items() -> None:
+    view = {"view": "v1", "at": 1793491200000, "customer": "c1"}
+    shown = {"kind": "shown", "shadow": ["f4", "f5", "f6"], "shelf": ["f1", "f2"], "tags": ["new", "fast"]}
+    found = suggest([view | shown, view | {"kind": "opened", "film": "f1"}])
+    mapping = compile_mapping("proposed", found.mapping)
+    plain = mapping.plain(view | shown)
+    assert plain is not None
+    assert [item["item_id"] for item in plain["slates"][0]["items"]] == ["f1", "f2"]  # type: ignore[index]
+    assert (plain["event_id"], plain["user"]["user_id"]) == ("v1", "c1")  # type: ignore[index]
+    assert mapping.plain(view | {"kind": "opened", "film": "f1"}) is None
+    assert any("ids alone" in one and "items_file" in one for one in found.unsure)
+
+
 def test_what_is_not_there_is_said() -> None:
     unsure = " ".join(suggest([{"a": 1}, {"a": 2}]).unsure)
     for part in ("occurred_at", "event_id", "request_id", "user.user_id", "id of an item", "list of items"):

@@ -15,7 +15,6 @@ from worker.core.outcomes import Outcome
 from worker.core.prompts.prompt import build, render_option, scene
 from worker.core.records import Impression
 from worker.core.simulation.questions import Depths, plan
-from worker.offline.events import item_facts
 from worker.settings import input_forms, load, mappings, prompt_profiles
 
 PROFILE = prompt_profiles.load("mirror-v1")
@@ -25,8 +24,7 @@ LIKES = {"recbole": "LIKE", "movielens-100k": "LIKE", "movielens-1m": "LIKE", "m
 
 def read(made: DataSet) -> list[tuple[Impression | None, Outcome | None]]:
     mapping = mappings.load(made.mapping)
-    facts = item_facts.read(made.items, mapping) if made.items else None
-    return list(EventFile(made.events, limit=0, mapping=mapping, items=facts))
+    return list(EventFile(made.events, limit=0, mapping=mapping, items=made.items))
 
 
 def messages(made: DataSet) -> list[str]:

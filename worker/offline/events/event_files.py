@@ -128,6 +128,11 @@ def delimiter(path: Path, table: TableForm) -> str:
     return table.delimiter or by_ending
 
 
+def is_lines(path: Path, table: TableForm) -> bool:
+    """Return True for JSON Lines, False for a table and for Parquet."""
+    return _ending(path) not in PARQUET and not delimiter(path, table)
+
+
 def check(path: Path, table: TableForm | None = None, want: str = WANT) -> None:
     """See that a file can be what its name says by its start.  Raises `BadSettings` with what it is instead."""
     if _ending(path) in PARQUET:

@@ -2,6 +2,7 @@ r"""What a file says about items, joined to events that have their ids alone: `-
 
     news.tsv: N1 \t sports \t Five facts about ...   ->   {"N1": {"attributes": {"title": ..., "category": ...}}}
 
+A file that the setting `items_file` takes is taken here, too: columns that are no field of an item are attributes.
 The event's own fields win: an item that has text or attributes is left as it is.
 """
 
@@ -13,39 +14,55 @@ from worker.core.codec.logical_types import Unfit
 from worker.core.codec.mapping import Catalogue, EventMapping, TableForm
 from worker.core.codec.mapping_nodes import apply
 from worker.core.errors import BadSettings, Poison
+from worker.core.joining.facts import FactKind
+from worker.core.joining.rows import nested
+from worker.core.records import Reason
 from worker.offline.events import event_files
+from worker.offline.events.event_files import OnBad, raising
 
 MAX_FACTS = 2_000_000  # items, all in memory: about 1 KB each
 Facts = Mapping[str, Mapping[str, object]]  # by the item's id: `text` and `attributes`, what there is of both
+NO_ITEMS: Facts = {}
 WANT = "want one item per line, with item_id and text or attributes"
 
 
-def read(path: Path, mapping: EventMapping | None) -> Facts:
-    """Read a file of items by the mapping's `items`; without one, its rows have the fields of an item.
+def read(path: Path, mapping: EventMapping | None, *, on_bad: OnBad = raising) -> Facts:
+    """Read a file of items by the mapping's `items`; without one, its rows have the fields of `ItemFacts`.
 
-    An item that stands twice is what its last row says.  Raises `BadSettings` with the row that is wrong.
+    An item that stands twice is what its last row says.  `on_bad` gets what is wrong with a row; without it the first
+    one raises `BadSettings`, as a file that cannot be read does.
     """
     catalogue = mapping.items if mapping else None
     table = catalogue.table if catalogue else TableForm()
     event_files.check(path, table, WANT)
+    is_flat = catalogue is None and not event_files.is_lines(path, table)
     found: dict[str, Mapping[str, object]] = {}
-    for place, row in event_files.events(path, table):
+    for place, row in event_files.events(path, table, on_bad=on_bad):
         try:
-            item = dict(_item(row, catalogue, mapping.missing if mapping else frozenset()))
-        except (Poison, Unfit) as poison:
-            raise BadSettings(f"{place}: {poison}; {WANT}") from poison
-        name = item.pop("item_id", None)
-        if not isinstance(name, str) or not name:
-            raise BadSettings(f"{place}: has no item_id; {WANT}")
+            plain = nested(_filled(row), FactKind.ITEMS) if is_flat else row
+            item = dict(_item(plain, catalogue, mapping.missing if mapping else frozenset()))
+            name = item.pop("item_id", None)
+            if not isinstance(name, str) or not name:
+                raise Poison(Reason.INVALID, "has no item_id")
+        except (Poison, Unfit) as problem:
+            on_bad(BadSettings(f"{place}: {problem}; {WANT}"))
+            continue
         found[name] = item
         if len(found) > MAX_FACTS:
             raise BadSettings(f"{path}: more than {MAX_FACTS:,} items, which are held in memory")
     return found
 
 
+def _filled(row: Mapping[str, object]) -> Mapping[str, object]:
+    return {name: value for name, value in row.items() if value not in (None, "")}
+
+
 def _item(row: Mapping[str, object], catalogue: Catalogue | None, missing: frozenset[str]) -> Mapping[str, object]:
-    plain = row if catalogue is None else apply(catalogue.root, row, missing) or {}
-    return json_reader.fields(plain, "HistoryItem", json_reader.FILE_RULES)
+    if catalogue is not None:
+        return json_reader.fields(apply(catalogue.root, row, missing) or {}, "HistoryItem", json_reader.FILE_RULES)
+    found = dict(json_reader.fields(row, FactKind.ITEMS.schema, json_reader.FILE_RULES))
+    found.pop("valid_from", None)  # one version of an item is held here
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def with_facts(plain: Mapping[str, object], facts: Facts) -> Mapping[str, object]:

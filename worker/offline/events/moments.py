@@ -11,9 +11,10 @@ from worker.core.codec import impression as codec, json_reader
 from worker.core.codec.avro_encoder import JsonEncoder, plain
 from worker.core.codec.json_reader import JsonRules
 from worker.core.codec.mapping import EventMapping
+from worker.core.errors import Poison
 from worker.core.outcomes import Outcome
 from worker.core.records import Impression
-from worker.offline.events.item_facts import Facts, with_facts
+from worker.offline.events.item_facts import NO_ITEMS, Facts, with_facts
 
 OF_OUTCOMES = frozenset({"outcome_id", "observed_at"})  # an impression has neither
 
@@ -28,8 +29,8 @@ def is_outcome(content: Mapping[str, object]) -> bool:
     return content.get("slates") is None and any(content.get(name) is not None for name in OF_OUTCOMES)
 
 
-def own(content: Mapping[str, object], rules: JsonRules) -> Moment:
-    """Read one of our own records.  Raises `Poison`.
+def own(content: Mapping[str, object], rules: JsonRules, items: Facts = NO_ITEMS) -> Moment:
+    """Read one of our own records, with what is known about its items.  Raises `Poison`.
 
     Null is a field that is not there: in one file of Parquet each row has the fields of both kinds.
     """
@@ -37,7 +38,13 @@ def own(content: Mapping[str, object], rules: JsonRules) -> Moment:
     if is_outcome(given):
         return None, codec.outcome(json_reader.fields(given, "Outcome", rules))
     plain = json_reader.fields(given, "RecommendationImpression", rules)
-    return codec.impression(plain, show_names=True), None
+    return codec.impression(with_facts(plain, items), show_names=True), None
+
+
+def ids_only(poison: Poison) -> Impression | None:
+    """Return the impression that lacks nothing but texts of its items, None for any other problem."""
+    found = poison if isinstance(poison, codec.IdsOnly) else poison.__cause__  # a mapping adds its place
+    return found.found if isinstance(found, codec.IdsOnly) else None
 
 
 def mapped(mapping: EventMapping, event: Mapping[str, object], items: Facts) -> Impression | None:

@@ -8,12 +8,10 @@ A file that the store has read whole, by its size and time of change, is not rea
 """
 
 import csv
-import json
 import logging
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from collections.abc import Iterator
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
@@ -23,19 +21,13 @@ from worker.core.codec.json_reader import FILE_RULES
 from worker.core.errors import BadSettings, Poison
 from worker.core.joining.facts import FactKind, Statement, statement
 from worker.core.joining.progress import FactBatch, StoreProgress
+from worker.core.joining.rows import Row, nested
 from worker.runtime.joining.store import FactStore
 
 log = logging.getLogger(__name__)
 
 BATCH = 2_000  # rows of one transaction
 MAX_TOLD = 10  # rows that cannot be used
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_OWN = {
-    FactKind.ITEMS: ("item_id", "valid_from", "text", "attributes"),
-    FactKind.USERS: ("user_id", "valid_from", "profile_text", "profile", "history"),
-}
-_REST = {FactKind.ITEMS: "attributes", FactKind.USERS: "profile"}  # where other columns go
-Row = Mapping[str, object]
 
 
 def load(store: FactStore, path: Path) -> tuple[int, int]:
@@ -92,7 +84,7 @@ def _rows(path: Path, kind: FactKind) -> Iterator[tuple[int, Row]]:
     readers = {".jsonl": _jsonl, ".csv": _csv, ".parquet": _parquet}  # as the settings' checks have them
     try:
         for number, row in enumerate(readers[path.suffix](path), 1):
-            yield number, (row if path.suffix == ".jsonl" else _nested(row, kind))
+            yield number, (row if path.suffix == ".jsonl" else nested(row, kind))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise BadSettings(f"{kind}_file: {path}: cannot be read: {error}") from error
 
@@ -126,47 +118,3 @@ def _parquet(path: Path) -> Iterator[Row]:
                 yield from batch.to_pylist()
     except pa.ArrowException as error:
         raise BadSettings(f"{path}: is no Parquet file: {error}") from error
-
-
-def _nested(row: Row, kind: FactKind) -> Row:
-    """Return a flat row in the shape of the records: other columns are attributes, or parts of the profile."""
-    own: dict[str, object] = {name: _value(row[name]) for name in _OWN[kind] if row.get(name) is not None}
-    if isinstance(own.get("valid_from"), str) and str(own["valid_from"]).isdecimal():
-        own["valid_from"] = int(str(own["valid_from"]))
-    for name in ("attributes", "profile", "history"):  # a CSV has them as JSON, Parquet may have lists of pairs
-        if isinstance(own.get(name), str):
-            own[name] = _json(str(own[name]))
-        elif name != "history" and isinstance(own.get(name), list):
-            own[name] = _pairs(own[name])
-    rest = {name: _value(value) for name, value in row.items() if name not in _OWN[kind] and value is not None}
-    if rest:
-        place = _REST[kind]
-        given = own.get(place)
-        own[place] = {**rest, **given} if isinstance(given, Mapping) else rest
-    return own
-
-
-def _pairs(value: object) -> object:
-    """Return a map that Parquet gives as a list of pairs; anything else as it is, which validation refuses."""
-    try:
-        return {str(name): one for name, one in value} if isinstance(value, list) else value
-    except (TypeError, ValueError):
-        return value
-
-
-def _json(text: str) -> object:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text  # which validation refuses, with the place
-
-
-def _value(value: object) -> object:
-    """Return a value as JSON has it; a time is in microseconds, and one without a zone is left to be refused."""
-    if isinstance(value, datetime):
-        return (value - _EPOCH) // (datetime.resolution) if value.tzinfo else value.isoformat()
-    if isinstance(value, Mapping):
-        return {str(name): _value(one) for name, one in value.items() if one is not None}
-    if isinstance(value, list):
-        return [_value(one) for one in value]
-    return value

@@ -149,18 +149,67 @@ def test_items_of_a_catalogue_are_joined_where_an_event_has_ids_alone(tmp_path: 
     catalogue, path = tmp_path / "items.csv", tmp_path / "e.csv"
     catalogue.write_text("0,Heat\n1,Antz\n")
     path.write_text("id,user,title\n0,u,\n1,u,Own\n2,u,\n")
-    facts = item_facts.read(catalogue, mapping)
-    moments = EventFile(path, limit=0, mapping=mapping, items=facts, strict=False)
+    moments = EventFile(path, limit=0, mapping=mapping, items=catalogue, strict=False)
     found = [(one.slates[0].items[0].text, one.slates[0].items[0].attributes) for one, _ in moments if one]
     assert found[0] == (None, {"title": "Heat"})
     assert found[1][0] == "Own"
     assert moments.bad == [f"{path}, line 4: slate control: an item has neither text nor attributes"]
 
 
+def test_a_file_of_the_setting_items_file_is_read_without_a_mapping_of_items(tmp_path: Path) -> None:
+    """Columns that are no field of an item are attributes; one version of an item is held, the last row's."""
+    path = tmp_path / "films.csv"
+    path.write_text("item_id,valid_from,title,genres\n1,2020-01-01T00:00:00Z,Heat,Crime\n1,,Antz,\n2,,Ronin,Crime\n")
+    told: list[str] = []
+    found = item_facts.read(path, compile_mapping("m", MAPPING), on_bad=lambda error: told.append(str(error)))
+    assert found == {"1": {"attributes": {"title": "Antz"}}, "2": {"attributes": {"title": "Ronin", "genres": "Crime"}}}
+    lines = tmp_path / "films.jsonl"
+    lines.write_text(
+        '{"item_id": "1", "valid_from": "2020-01-01T00:00:00Z", "text": "Heat"}\n{"item_id": "2", "name": 1}\n'
+    )
+    assert item_facts.read(lines, None, on_bad=lambda error: told.append(str(error))) == {"1": {"text": "Heat"}}
+    assert told == [f"{lines}, line 2: name: is no field of ItemFacts; {item_facts.WANT}"]
+
+
+def test_a_wrong_row_of_items_is_counted_with_the_wrong_lines_and_strict_ends(tmp_path: Path) -> None:
+    """KuaiRec's captions have line breaks without quotes, which break rows."""
+    catalogue, path = tmp_path / "items.csv", tmp_path / "e.csv"
+    catalogue.write_text("item_id,title\n0,Heat\n1,An\ntz\n2,Ronin\n")
+    path.write_text("id,user,title\n0,u,\n2,u,\n")
+    mapping = compile_mapping("m", MAPPING)
+    moments = EventFile(path, limit=0, mapping=mapping, items=catalogue, strict=False)
+    assert [one.slates[0].items[0].attributes["title"] for one, _ in moments if one] == ["Heat", "Ronin"]
+    assert (moments.num_bad, moments.bad) == (1, [f"{catalogue}, line 4: has 1 cells, want 2, separated by ','"])
+    with pytest.raises(BadSettings, match=r"items.csv, line 4: has 1 cells, want 2.*nothing was replayed"):
+        EventFile(path, limit=0, mapping=mapping, items=catalogue)
+
+
+BARE = {
+    "event_id": "e", "occurred_at": "2026-11-01T00:00Z", "user": {"user_id": "u"},
+    "slates": [{"variant": "a", "items": [{"item_id": "1"}]}],
+}  # fmt: skip
+
+
+def test_own_events_with_ids_alone_take_items_of_a_file_or_stay_as_they_are_for_a_worker_that_joins(
+    tmp_path: Path,
+) -> None:
+    path, items = tmp_path / "e.jsonl", tmp_path / "items.csv"
+    path.write_text(json.dumps(BARE))
+    items.write_text("item_id,title\n1,Heat\n")
+    [(joined, _)] = EventFile(path, limit=0, items=items)
+    assert joined is not None
+    assert joined.slates[0].items[0].attributes == {"title": "Heat"}
+    [(bare, _)] = EventFile(path, limit=0, joined_later=True)
+    assert bare is not None
+    assert (bare.slates[0].items[0].item_id, bare.slates[0].items[0].attributes) == ("1", {})
+    with pytest.raises(BadSettings, match="an item has neither text nor attributes"):
+        list(EventFile(path, limit=0))
+
+
 MEMORY = """
 import resource, sys
 from pathlib import Path
-from worker.offline.events import event_files
+from worker.offline.events import event_files, item_facts
 from worker.offline.events.event_files import Progress
 import numpy
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -1,0 +1,64 @@
+"""A flat row of CSV or Parquet in the shape of the records: other columns are attributes, or a profile.
+
+>>> nested({"item_id": "i7", "title": "Heat", "genres": ["Crime", "Drama"]}, FactKind.ITEMS)
+{'item_id': 'i7', 'attributes': {'title': 'Heat', 'genres': ['Crime', 'Drama']}}
+"""
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from worker.core.joining.facts import FactKind
+
+Row = Mapping[str, object]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_OWN = {
+    FactKind.ITEMS: ("item_id", "valid_from", "text", "attributes"),
+    FactKind.USERS: ("user_id", "valid_from", "profile_text", "profile", "history"),
+}
+_REST = {FactKind.ITEMS: "attributes", FactKind.USERS: "profile"}  # where other columns go
+
+
+def nested(row: Row, kind: FactKind) -> Row:
+    """Return a flat row in the shape of the records: other columns are attributes, or parts of the profile."""
+    own: dict[str, object] = {name: _value(row[name]) for name in _OWN[kind] if row.get(name) is not None}
+    if isinstance(own.get("valid_from"), str) and str(own["valid_from"]).isdecimal():
+        own["valid_from"] = int(str(own["valid_from"]))
+    for name in ("attributes", "profile", "history"):  # a CSV has them as JSON, Parquet may have lists of pairs
+        if isinstance(own.get(name), str):
+            own[name] = _json(str(own[name]))
+        elif name != "history" and isinstance(own.get(name), list):
+            own[name] = _pairs(own[name])
+    rest = {name: _value(value) for name, value in row.items() if name not in _OWN[kind] and value is not None}
+    if rest:
+        place = _REST[kind]
+        given = own.get(place)
+        own[place] = {**rest, **given} if isinstance(given, Mapping) else rest
+    return own
+
+
+def _pairs(value: object) -> object:
+    """Return a map that Parquet gives as a list of pairs; anything else as it is, which validation refuses."""
+    try:
+        return {str(name): one for name, one in value} if isinstance(value, list) else value
+    except (TypeError, ValueError):
+        return value
+
+
+def _json(text: str) -> object:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text  # which validation refuses, with the place
+
+
+def _value(value: object) -> object:
+    """Return a value as JSON has it; a time is in microseconds, and one without a zone is left to be refused."""
+    if isinstance(value, datetime):
+        return (value - _EPOCH) // (datetime.resolution) if value.tzinfo else value.isoformat()
+    if isinstance(value, Mapping):
+        return {str(name): _value(one) for name, one in value.items() if one is not None}
+    if isinstance(value, list):
+        return [_value(one) for one in value]
+    return value
