@@ -39,6 +39,7 @@ from worker.core.simulation.draws import Ask, Drawn, DrawRetry, EngineCard
 from worker.core.simulation.questions import Status
 from worker.core.simulation.response import SimulatedResponse
 from worker.core.simulation.sampling import Skip
+from worker.core.steering.budgets import Period
 from worker.pipeline.joins import JoinResult
 from worker.pipeline.ports import Delivery
 from worker.pipeline.traces import FlushSpan, RecordTrace, UnrecordedDraw, UnrecordedTrace
@@ -329,6 +330,9 @@ class FakeWatch:
 
     def stale(self) -> None:
         self.counts["stale"] += 1
+
+    def budgets(self, shares: Mapping[Period, float]) -> None:
+        self.gauges |= {f"budget {period}": share for period, share in shares.items()}
 
     def skipped(self, reason: Skip) -> None:
         self.counts[f"skipped {reason}"] += 1

@@ -24,7 +24,7 @@ from worker.core.errors import ODD_YAML, BadSettings, yaml_problem
 from worker.core.records import Id
 from worker.core.seeding import digest
 from worker.core.simulation.question_set import QuestionSet
-from worker.core.steering.orders import OPENS_AN_EPOCH, Draws, DuelDepth, Eligible, Share, SlateDepth, State
+from worker.core.steering.orders import OPENS_AN_EPOCH, Draws, DuelDepth, Eligible, Share, SlateDepth, State, Tokens
 from worker.core.suggestions import did_you_mean
 from worker.core.topics.topic_patterns import shown
 from worker.core.validation_text import kind, wanted
@@ -111,6 +111,9 @@ class Definition:
     questions: QuestionSet | None = None
     slate_share: Share | None = None
     stop_when_decided: bool = False
+    max_tokens_per_hour: Tokens | None = None
+    max_tokens_per_day: Tokens | None = None
+    max_tokens_total: Tokens | None = None
 
     @property
     def is_draft(self) -> bool:

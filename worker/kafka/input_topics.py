@@ -46,6 +46,7 @@ class InputTopics:
         self._seen: Topics | None = None  # not judged yet
         self._read: set[str] = set()  # topics that this worker has read
         self._flushed: dict[str, str] = {}  # ids of the topics that offsets were committed for, by name
+        self.num_partitions = 0  # of all input topics; 0 while it is not known
         self._ends: tuple[float, str] | None = None  # when this worker stops, monotonic seconds, and why
         self._report: Callable[[TopicNews], None] = lambda _: None
         self._keep_memory: Callable[[Mapping[str, str]], None] = lambda _: None
@@ -171,9 +172,16 @@ class InputTopics:
 
     def _looked(self, found: Topics) -> None:
         self._seen = found
+        if not self.num_partitions:
+            self._count()
+
+    def _count(self) -> None:
+        sizes = self._topic_ids.sizes()
+        self.num_partitions = sum(sizes[topic] for topic in self._patterns.read(sizes))
 
     def _keep(self) -> None:
-        """Check the patterns and the group's memory.  Raises `KafkaException`, `Fatal`."""
+        """Check the patterns, the topics' sizes and the group's memory.  Raises `KafkaException`, `Fatal`."""
+        self._count()
         if self._patterns.patterns:
             matching = self._patterns.read(self._topic_ids.names())
             why = "" if matching else f"input_topics: {shown(self._settings.input_topics)} matches no topic"

@@ -104,6 +104,11 @@ class KafkaSource:
             Blocker.UNREADABLE: self._unreadable.held_up,
         }
 
+    @property
+    def num_partitions(self) -> int:
+        """How many partitions the input topics have, those of other members among them; 0 while that is not known."""
+        return self._topics.num_partitions
+
     def unreadable(self) -> tuple[int, int]:
         """Return two counts of unreadable batches: found since the last call, and holding a partition now."""
         found, self._unreadable.num_found = self._unreadable.num_found, 0

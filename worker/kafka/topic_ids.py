@@ -54,6 +54,10 @@ class TopicIds:
             self._embedded = str(self._queries.ask(_cluster).cluster_id).startswith(EMBEDDED)
         return self._embedded
 
+    def sizes(self) -> dict[str, int]:
+        """Return the number of partitions of each topic that we may describe.  Blocks.  Raises `KafkaException`."""
+        return {name: len(topic.partitions) for name, topic in self._queries.ask(_cluster).topics.items()}
+
     def names(self) -> frozenset[str]:
         """Return the names of all topics that this principal may describe.  Blocks.  Raises `KafkaException`."""
         return frozenset(self._queries.ask(_cluster).topics)

@@ -5,13 +5,13 @@ What is asked is decided in `core.simulation.prepare`, what the answer is in
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Protocol
 
 from worker.core.delivery.response_encoder import Outgoing
 from worker.core.prompts.unshown import told, unshown
-from worker.core.records import Impression, Message, Record
+from worker.core.records import Impression, Message, Partition, Record
 from worker.core.simulation.prepare import Prepared, preparing
 from worker.core.simulation.privacy import Published, publishing
 from worker.core.simulation.response import SimulatedResponse
@@ -29,6 +29,9 @@ MAX_LOOKED_AT = 1_000  # impressions whose attributes are compared with the layo
 MAX_TOLD = 20  # log lines about them
 
 
+Paid = Callable[[Partition, Impression, int], None]  # hears what an event has cost, in tokens
+
+
 class AnswerWatch(Protocol):
     """Who counts answers."""
 
@@ -42,7 +45,7 @@ class AnswerWatch(Protocol):
 class Answerer:
     """Prepares questions and answers them, one record at a time; many records overlap.
 
-    `wall` gives seconds since 1970, for the time in each response.
+    `paid` hears the tokens of each event; `wall` gives seconds since 1970, for the time in each response.
     """
 
     def __init__(
@@ -53,10 +56,11 @@ class Answerer:
         rules: Rules,
         outgoing: Outgoing,
         turns: Turns,
+        paid: Paid,
         wall: Callable[[], float],
     ) -> None:
         self._asker, self._watch, self._rules = asker, watch, rules
-        self._outgoing, self._turns, self._wall = outgoing, turns, wall
+        self._outgoing, self._turns, self._paid, self._wall = outgoing, turns, paid, wall
         self._num_looked_at = self._num_told = 0
         self._has_told_of_redactor = False
         self._unshown: set[tuple[str, str]] = set()  # attributes without a place, by domain, that were logged
@@ -89,6 +93,7 @@ class Answerer:
         """
         responses = await self._build(ready, await self._asker.ask_all(ready))
         self._watch.answered(responses)
+        self._paid(ready.entry.record.partition, ready.decoded.impression, tokens_of(responses))
         return await self._turns.run(self._encoding(ready.entry, responses))
 
     async def _build(self, ready: Ready, asked: list[AskedQuestion]) -> tuple[SimulatedResponse, ...]:
@@ -123,3 +128,9 @@ class Answerer:
                 "the redactor failed on a rationale (%s): that text is removed; further ones are counted only",
                 published.error,
             )
+
+
+def tokens_of(responses: Iterable[SimulatedResponse]) -> int:
+    """Return the tokens that an event has cost, read and written; a copied answer costs none."""
+    spent = [one.usage for one in responses if one.copied_from is None]
+    return sum(usage.prompt_tokens + usage.completion_tokens for usage in spent)

@@ -1,7 +1,7 @@
 """What the loop decides by, made from the settings by `worker.runtime.pipeline_config`."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from worker.core.codec.input_forms import InputForm
 from worker.core.delivery.dead_letter import to_message
@@ -11,6 +11,7 @@ from worker.core.simulation.privacy import EVERYTHING, Privacy
 from worker.core.simulation.question_set import QuestionSet
 from worker.core.simulation.response_builder import Setup
 from worker.core.simulation.sampling import Sampling, UserBudget
+from worker.core.steering.budgets import Budgets
 from worker.core.steering.steering import Admission, Steering
 
 
@@ -30,13 +31,17 @@ class Rules:
     drain_timeout_s: float
     questions: QuestionSet | None = None  # None: what a definition's metrics need
     steering: Callable[[], Steering] = Steering  # what the definitions say now
+    budgets: Budgets = field(default_factory=Budgets)  # of tokens
     form: InputForm | None = None  # of the input; None: it is Avro
     privacy: Privacy = EVERYTHING
     join_wait_s: float = 0.0  # how long an event waits for an item that is not known
 
     def admission(self) -> Admission:
         """Return what decides about each event."""
-        return Admission(self.sampling, self.asking, self.setup, questions=self.questions, steering=self.steering)
+        return Admission(
+            self.sampling, self.asking, self.setup,
+            questions=self.questions, steering=self.steering, budgets=self.budgets,
+        )  # fmt: skip
 
     def to_message(self, letter: DeadLetter) -> Message:
         """Return the message of a dead letter, small enough for its topic."""

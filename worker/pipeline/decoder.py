@@ -105,7 +105,7 @@ class Decoder:
         ref, impression = await self._read(record, record.value, schema)
         if impression is None:
             return Skip.UNMAPPED
-        admitted = self._admission.admit(impression, now_s=self._wall())
+        admitted = self._admission.admit(impression, record.partition, now_s=self._wall())
         if isinstance(admitted, Skip):
             return admitted
         return Decoded(impression, ref, admitted) if self._is_within_budget(impression) else Skip.USER_BUDGET

@@ -30,6 +30,7 @@ from worker.core.resilience.watchdog import Watchdog
 from worker.core.simulation.prepare import num_bytes, num_tokens
 from worker.pipeline.answerer import Answerer
 from worker.pipeline.asker import Ready
+from worker.pipeline.budget_reporter import BudgetReporter
 from worker.pipeline.committer import Committer
 from worker.pipeline.config import Rules
 from worker.pipeline.decoder import Decoded
@@ -127,6 +128,7 @@ class Parts:
     committer: Committer
     latencies: Latencies
     lag_reporter: LagReporter
+    budget_reporter: BudgetReporter
 
 
 class Pipeline:
@@ -162,6 +164,7 @@ class Pipeline:
         self._committer = parts.committer
         self._latencies = parts.latencies
         self._lag_reporter = parts.lag_reporter
+        self._budget_reporter = parts.budget_reporter
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set or all is read, then drain.  Raises `Fatal`; nothing more is committed then."""
@@ -254,6 +257,7 @@ class Pipeline:
                 note = Note.decode(delivery.note)
                 self._engine_supervisor.suspects.restore(delivery.partition, note.suspects)
                 self.quarantine.restore(delivery.partition, note.breaker)
+                self._rules.budgets.restore(delivery.partition, note.spent)
 
     async def _receive_all(self) -> None:
         while True:
@@ -345,7 +349,8 @@ class Pipeline:
 
     def note_changed(self, partition: Partition) -> None:
         """Commit what the partition's next owner must know, beside its offset."""
-        note = Note(self._engine_supervisor.suspects.deaths(partition), self.quarantine.note(partition))
+        deaths, spent = self._engine_supervisor.suspects.deaths(partition), self._rules.budgets.note(partition)
+        note = Note(deaths, self.quarantine.note(partition), spent)
         self._handover.set_note(partition, note.encode())
 
     def released(self, partition: Partition, commit_offset: int) -> None:
@@ -365,6 +370,7 @@ class Pipeline:
         self._refusals.drop(partitions)
         self.quarantine.drop(partitions)
         self._joins.drop(partitions)
+        self._rules.budgets.drop(partitions)
 
     def refused(self, refusal: Refusal) -> None:
         """Replace the messages of a record of which Kafka takes none."""
@@ -399,6 +405,7 @@ class Pipeline:
         self._watch.held(self.quarantine.num_held, waiting=self.quarantine.num_waiting)
         self._watch.forgotten(self._rules.user_budget.num_forgotten)
         self._lag_reporter.tick(paused)
+        self._budget_reporter.tick()
 
     @property
     def _shut_by(self) -> ShutBy:

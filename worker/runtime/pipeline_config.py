@@ -13,6 +13,7 @@ from worker.core.simulation.question_set import QuestionSet, WantedQuestions
 from worker.core.simulation.questions import Depths
 from worker.core.simulation.response_builder import Setup
 from worker.core.simulation.sampling import Sampling, UserBudget
+from worker.core.steering.budgets import Budgets, Limits
 from worker.core.steering.steering import Steering
 from worker.pipeline.config import Rules
 from worker.pipeline.ports import Engine
@@ -29,8 +30,13 @@ def rules(
     engine: Engine,
     positions: Mapping[int, PositionProfile],
     steering: Callable[[], Steering] = Steering,
+    *,
+    num_partitions: Callable[[], int] = lambda: 0,
 ) -> Rules:
-    """Return the rules of a worker with an engine that is started; `steering` is what definitions say now."""
+    """Return the rules of a worker with an engine that is started.
+
+    `steering` is what definitions say now, `num_partitions` how many partitions the input topics have; 0 is unknown.
+    """
     return Rules(
         sampling=Sampling(
             sample_rate=settings.sample_rate,
@@ -53,6 +59,11 @@ def rules(
         drain_timeout_s=settings.drain_timeout_s,
         questions=QuestionSet(settings.questions) if settings.questions else None,
         steering=steering,
+        budgets=Budgets(
+            every=Limits(settings.max_tokens_per_hour, settings.max_tokens_per_day),
+            each=Limits(total=settings.max_tokens_per_experiment),
+            num_partitions=num_partitions,
+        ),
         join_wait_s=settings.join_wait_s,
         form=input_forms.load(settings),
         privacy=Privacy(

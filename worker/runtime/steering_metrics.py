@@ -1,7 +1,10 @@
-"""Metrics of the definitions that a worker follows."""
+"""Metrics of the definitions that a worker follows, and of the budgets that it obeys."""
+
+from collections.abc import Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from worker.core.steering.budgets import Period
 from worker.core.steering.followed import Taken
 
 
@@ -24,6 +27,18 @@ class SteeringMetrics:
             prefix + "experiments_decided", "Running experiments whose asking has ended (stop_when_decided)",
             registry=registry,
         )  # fmt: skip
+        shares = Gauge(
+            prefix + "budget_share",
+            "Share of users that budgets of tokens pay for now, the least of any experiment and partition", ["period"],
+            registry=registry,
+        )  # fmt: skip
+        self._budget_shares = {period: shares.labels(period) for period in Period}
+        self.budgets(dict.fromkeys(Period, 1.0))
+
+    def budgets(self, shares: Mapping[Period, float]) -> None:
+        """Set the least share of users that is asked, in any experiment and partition, by period."""
+        for period, share in shares.items():
+            self._budget_shares[period].set(share)
 
     def followed(self, topic: str, taken: Taken) -> None:
         """Count a record of a topic that is followed."""

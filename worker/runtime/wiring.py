@@ -17,9 +17,11 @@ from worker.core.delivery.micro_batcher import MicroBatcher
 from worker.core.delivery.response_encoder import Outgoing
 from worker.core.delivery.window import Window
 from worker.core.joining.facts import FactKind
+from worker.core.records import Impression, Partition
 from worker.core.resilience.watchdog import PATIENCE_S, Watchdog
 from worker.pipeline.answerer import Answerer, AnswerWatch
 from worker.pipeline.asker import Asker, DrawWatch, Ready
+from worker.pipeline.budget_reporter import BudgetReporter, BudgetWatch
 from worker.pipeline.committer import Committer, FlushWatch
 from worker.pipeline.config import Rules
 from worker.pipeline.decoder import Decoder
@@ -47,6 +49,7 @@ class AllWatch(
     LatencyWatch,
     LagWatch,
     JoinWatch,
+    BudgetWatch,
     Protocol,
 ):
     """Who counts and traces everything: `worker.runtime.telemetry.Telemetry`."""
@@ -70,13 +73,13 @@ def make_pipeline(
     clock: Callable[[], float] = time.monotonic,
 ) -> Pipeline:
     """Return a loop that is ready to run; must be called inside the running event loop, with a started engine."""
-    loop = Pipeline(watch, rules, clock=clock)
+    loop, admission = Pipeline(watch, rules, clock=clock), rules.admission()
     flight, tasks = RecordsInFlight(window), TaskGroup()
     quarantine = Quarantine(
         loop,
         Decoder(
             schemas,
-            rules.admission(),
+            admission,
             rules.user_budget,
             form=rules.form,
             joins_items=facts is not None and FactKind.ITEMS in facts.kinds,
@@ -92,6 +95,11 @@ def make_pipeline(
         loop, engine, tasks, watch, max_draws=rules.max_draws, max_restarts=rules.max_restarts, clock=clock
     )
     asker = Asker(engine, engine_supervisor, watch, timeout_s=rules.question_timeout_s, clock=clock, admit=admit)
+
+    def paid(partition: Partition, impression: Impression, tokens: int) -> None:
+        if admission.spend(impression, partition, tokens, now_s=wall()):
+            loop.note_changed(partition)
+
     loop.attach(
         Parts(
             source=source,
@@ -103,12 +111,13 @@ def make_pipeline(
             watchdog=Watchdog(2 * rules.question_timeout_s + PATIENCE_S),  # a question has one more try
             quarantine=quarantine,
             engine_supervisor=engine_supervisor,
-            answerer=Answerer(asker, watch, rules=rules, outgoing=outgoing, turns=Turns(clock), wall=wall),
+            answerer=Answerer(asker, watch, rules=rules, outgoing=outgoing, turns=Turns(clock), paid=paid, wall=wall),
             joins=Joins(loop, facts, watch, flight=flight, wait_s=rules.join_wait_s, clock=clock),
             refusals=Refusals(watch, handover=handover, flight=flight, rules=rules, clock=clock),
             committer=Committer(loop, source, sink, watch, handover=handover, tasks=tasks, clock=clock),
             latencies=Latencies(watch, wall=wall, clock=clock),
             lag_reporter=LagReporter(source, watch, flight=flight, wall=wall, clock=clock),
+            budget_reporter=BudgetReporter(rules.budgets, watch, wall=wall, clock=clock),
         )
     )
     return loop

@@ -22,6 +22,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, 
 from pydantic_settings import NoDecode
 
 from worker.core.prompts.prompt import Writing
+from worker.core.steering.budgets import MAX_TOKENS
 from worker.core.suggestions import did_you_mean
 from worker.settings import engines, times
 from worker.settings.registry_access import RegistryAccess
@@ -183,6 +184,21 @@ class SamplingSettings(_Group):
     max_age_s: float = Field(0.0, ge=0, description="Maximum age of an impression, seconds; 0: no limit")
     max_events_per_user_per_day: int = Field(
         0, ge=0, description="Maximum events per user, worker and UTC day; 0: no limit"
+    )
+    max_tokens_per_hour: int | None = Field(
+        None,
+        ge=1,
+        le=MAX_TOKENS,
+        description="Budget of all workers for a UTC hour, tokens (prompts and answers); unset: none",
+    )
+    max_tokens_per_day: int | None = Field(
+        None, ge=1, le=MAX_TOKENS, description="Budget of all workers for a UTC day, tokens; unset: none"
+    )
+    max_tokens_per_experiment: int | None = Field(
+        None,
+        ge=1,
+        le=MAX_TOKENS,
+        description="Budget of each experiment in all, tokens; a definition may have its own",
     )
 
 

@@ -1,20 +1,21 @@
 """What a worker leaves beside a committed offset for the partition's next owner: a short text, Kafka's offset metadata.
 
 Suspects are records that were in an engine when it died, with the number of deaths; the next owner asks them alone, so
-that one killer prompt does not end one engine after another.  An open breaker stays open over a restart.
+that one killer prompt does not end one engine after another.  An open breaker stays open over a restart, and tokens
+that were spent stay spent.
 
 >>> Note(suspects={1000: 1, 1001: 1, 1004: 2}).encode()
 '{"mirrorstream":1,"suspects":{"1":[1000,1],"2":[1004]}}'
 >>> Note.decode(_) == Note(suspects={1000: 1, 1001: 1, 1004: 2})
 True
 >>> Note().encode(), Note.decode("somebody else's")
-('', Note(suspects={}, breaker=''))
+('', Note(suspects={}, breaker='', spent={}))
 
 At Kafka the id of the topic stands in the same text, for a topic that is made anew keeps its name (`topic_history`):
 
 >>> text = with_topic_id(Note(suspects={7: 1}).encode(), "TeUE4O3qTsK")
->>> text, topic_id_of(text), Note.decode(text)
-('{"mirrorstream":1,"suspects":{"1":[7]},"topic":"TeUE4O3qTsK"}', 'TeUE4O3qTsK', Note(suspects={7: 1}, breaker=''))
+>>> text, topic_id_of(text), Note.decode(text) == Note(suspects={7: 1})
+('{"mirrorstream":1,"suspects":{"1":[7]},"topic":"TeUE4O3qTsK"}', 'TeUE4O3qTsK', True)
 """
 
 import json
@@ -25,6 +26,7 @@ from typing import Any
 
 MAX_CHARS = 4_000  # brokers take 4,096 (offset.metadata.max.bytes) and refuse the whole commit if it is longer
 MAX_BREAKER_CHARS = 200
+MAX_SPENT_CHARS = 2_000
 MAX_OFFSET = 2**63 - 1
 _VERSION = 1
 
@@ -45,10 +47,15 @@ def content_of(text: str) -> Mapping[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """`suspects` is the number of engine deaths by offset; `breaker` why dead letters are held, "" if they are not."""
+    """What stands beside an offset.
+
+    `suspects` is the number of engine deaths by offset; `breaker` why dead letters are held, "" if they are not;
+    `spent` what budgets of tokens have paid for, by experiment, the least important first (`steering.budgets`).
+    """
 
     suspects: Mapping[int, int] = field(default_factory=dict)
     breaker: str = ""
+    spent: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
     def encode(self) -> str:
         """Return at most 4,000 characters, all ASCII; "" for an empty note.
@@ -66,7 +73,7 @@ class Note:
         every = sorted({deaths for _, deaths in suspects})
         gaps = {str(deaths): list(_gaps(sorted(offset for offset, n in suspects if n == deaths))) for deaths in every}
         breaker = self.breaker.encode("ascii", "replace").decode()[:MAX_BREAKER_CHARS]
-        content: dict[str, Any] = {"suspects": gaps, "breaker": breaker}
+        content: dict[str, Any] = {"suspects": gaps, "breaker": breaker, "spent": _short(self.spent)}
         kept = {name: value for name, value in content.items() if value}
         return text_of(kept) if kept else ""
 
@@ -81,9 +88,21 @@ class Note:
                 for offset in accumulate(gaps)
                 if 0 <= offset <= MAX_OFFSET
             }
-            return cls(suspects, str(content.get("breaker", "")))
+            spent = {str(name): list(told) for name, told in content.get("spent", {}).items()}
+            return cls(suspects, str(content.get("breaker", "")), spent)
         except (ValueError, TypeError, AttributeError):
             return cls()
+
+
+def _short(spent: Mapping[str, Sequence[float]]) -> Mapping[str, Sequence[float]]:
+    """Return the last ones that the text has room for."""
+    kept: dict[str, Sequence[float]] = {}
+    for name, told in reversed(list(spent.items())):
+        kept[name] = told
+        if len(json.dumps(kept)) > MAX_SPENT_CHARS:
+            del kept[name]
+            break
+    return dict(reversed(list(kept.items())))
 
 
 def with_topic_id(text: str, topic_id: str) -> str:

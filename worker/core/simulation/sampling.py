@@ -64,6 +64,9 @@ class Skip(StrEnum):
     DECIDED = "decided"
     """The readout has given a final verdict, and the definition says `stop_when_decided`."""
 
+    OVER_BUDGET = "over_budget"
+    """The user is not in the share that the budgets of tokens still pay for."""
+
     UNMAPPED = "unmapped"
     """The event is none of those that the `mapping` is for."""
 

@@ -3,6 +3,7 @@
     state RUNNING, start, stop, eligible    whose events are simulated; the others are skipped, by reason
     sample_rate                             of which share of the users
     questions, slate_share, depths, draws   what they are asked; null is what the worker's settings say
+    max_tokens_per_hour, _per_day, _total   what that may cost
 
 `verdict_digest` names all that a verdict depends on, so that a readout of an older definition decides nothing.
 
@@ -25,6 +26,7 @@ from worker.core.seeding import digest
 from worker.core.simulation.question_set import DUEL_SHARE, QuestionSet
 from worker.core.simulation.response_builder import surface_of
 from worker.core.simulation.sampling import Skip
+from worker.core.steering.budgets import MAX_TOKENS, Limits
 from worker.core.validation_text import wanted
 
 MAX_NAMES, MAX_VALUES = 16, 1_000  # segments of `eligible` and values of one: they stand in a query of the readout
@@ -58,6 +60,7 @@ Share = Annotated[float, Field(gt=0, le=1)]
 SlateDepth = Annotated[int, Field(ge=1, le=26)]
 DuelDepth = Annotated[int, Field(ge=1, le=13)]
 Draws = Annotated[int, Field(ge=1, le=64)]
+Tokens = Annotated[int, Field(ge=1, le=MAX_TOKENS)]
 Eligible = Annotated[
     Mapping[Id, Annotated[tuple[str, ...], Field(min_length=1, max_length=MAX_VALUES)]], Field(max_length=MAX_NAMES)
 ]
@@ -88,12 +91,20 @@ class Orders:
     duel_depth: DuelDepth | None = None
     draws: Draws | None = None
     stop_when_decided: bool = False
+    max_tokens_per_hour: Tokens | None = None
+    max_tokens_per_day: Tokens | None = None
+    max_tokens_total: Tokens | None = None
     digest: str = ""  # of what a verdict depends on (`verdict_digest`)
 
     @property
     def needs(self) -> QuestionSet:
         """The least questions that measure its metrics."""
         return QuestionSet.needed_by([self.primary_metric, *(rail.metric for rail in self.guardrails)])
+
+    @property
+    def limits(self) -> Limits:
+        """What it may cost."""
+        return Limits(self.max_tokens_per_hour, self.max_tokens_per_day, self.max_tokens_total)
 
     def skip(self, impression: Impression) -> Skip | None:
         """Return why an event of this experiment is not simulated, or None."""

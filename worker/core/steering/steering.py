@@ -4,20 +4,22 @@
     its definition's orders    not running, before start, after stop, not eligible
     the user                   outside the sample rate
     the readout                decided; placebos and calibrating users go on
+    budgets of tokens          outside the share of users that can still be paid for
 
 An experiment without a definition is simulated as the settings say.  A placebo, `EXPERIMENT~KIND`, follows the
-definition of its experiment, so that it is asked in the same way.
+definition of its experiment, so that it is asked in the same way, and is paid from the same budget.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-from worker.core.records import Impression
+from worker.core.records import Impression, Partition
 from worker.core.simulation.prepare import Asking
 from worker.core.simulation.question_set import QuestionSet, WantedQuestions
 from worker.core.simulation.questions import Depths
 from worker.core.simulation.response_builder import Setup
 from worker.core.simulation.sampling import Sampling, Skip
+from worker.core.steering.budgets import Budgets, Limits
 from worker.core.steering.decided import Decided
 from worker.core.steering.orders import Orders
 from worker.core.steering.placebo_ids import experiment_of
@@ -39,7 +41,7 @@ class Steering:
 
 @dataclass(frozen=True, slots=True)
 class QuestionPlan:
-    """How one event is asked, and what its responses carry."""
+    """How one event is asked, and what its responses carry; `sample_rate` is the share of users who are asked now."""
 
     asking: Asking
     setup: Setup
@@ -60,13 +62,15 @@ class Admission:
         *,
         questions: QuestionSet | None = None,
         steering: Callable[[], Steering] = Steering,
+        budgets: Budgets | None = None,
     ) -> None:
         self._sampling, self._asking, self._setup = sampling, asking, setup
         self._questions, self._steering = questions, steering
+        self._budgets = budgets or Budgets()
         self._made: dict[tuple[Depths, int, WantedQuestions], tuple[Asking, Setup]] = {}
 
-    def admit(self, impression: Impression, *, now_s: float) -> QuestionPlan | Skip:
-        """Return how an event is asked, or why it is not simulated."""
+    def admit(self, impression: Impression, partition: Partition, *, now_s: float) -> QuestionPlan | Skip:
+        """Return how an event of a partition is asked, or why it is not simulated."""
         steering, experiment_id = self._steering(), impression.experiment_id
         orders = steering.of(experiment_id)
         skip = self._sampling.marked(impression, now_s=now_s) or (orders.skip(impression) if orders else None)
@@ -77,7 +81,18 @@ class Admission:
             return Skip.SAMPLE
         if orders and self._is_decided(steering, orders, plan, impression):
             return Skip.DECIDED
-        return plan
+        share = self._budgets.share(partition, *_paid_by(experiment_id, orders), now_s=now_s)
+        if share == 1.0:
+            return plan
+        rate = share * plan.sample_rate
+        is_paid = self._sampling.takes_user(experiment_id, user_id, rate=rate)
+        return replace(plan, sample_rate=rate) if is_paid else Skip.OVER_BUDGET
+
+    def spend(self, impression: Impression, partition: Partition, tokens: int, *, now_s: float) -> bool:
+        """Count what an event has cost; return whether the partition's note has changed."""
+        experiment_id = impression.experiment_id
+        paid_by = _paid_by(experiment_id, self._steering().of(experiment_id))
+        return self._budgets.spend(partition, *paid_by, tokens, now_s=now_s)
 
     def plan(self, experiment_id: str, orders: Orders | None) -> QuestionPlan:
         """Return how an experiment is asked."""
@@ -109,3 +124,8 @@ class Admission:
             definition_digest=orders.digest,
             candidates=orders.candidates,
         )
+
+
+def _paid_by(experiment_id: str, orders: Orders | None) -> tuple[str, Limits | None]:
+    """Return whose budget pays for an event, and the limits of its definition."""
+    return (orders.experiment_id, orders.limits) if orders else (experiment_of(experiment_id), None)

@@ -1,6 +1,7 @@
 """Definitions steer: who is simulated and what is asked; a final verdict ends asking and may be taken back."""
 
 import json
+from collections import Counter
 from dataclasses import replace
 from io import BytesIO
 from typing import Any
@@ -12,13 +13,14 @@ from tests.support.examples import AT_US, impression
 from worker.core.codec.avro_schemas import own_schema, schema_text
 from worker.core.codec.impression import decode_plain
 from worker.core.errors import BadSettings
-from worker.core.records import Experiment, Impression, User
+from worker.core.records import Experiment, Impression, Partition, User
 from worker.core.simulation.draws import EngineCard
 from worker.core.simulation.prepare import Asking
 from worker.core.simulation.question_set import QuestionSet, WantedQuestions
 from worker.core.simulation.questions import Depths
 from worker.core.simulation.response_builder import Setup
 from worker.core.simulation.sampling import Sampling, Skip
+from worker.core.steering.budgets import Budgets
 from worker.core.steering.decided import DOUBTS, Decided, LastReadout, heard, read_readout
 from worker.core.steering.orders import Orders, read_orders, verdict_digest
 from worker.core.steering.steering import Admission, QuestionPlan, Steering
@@ -26,6 +28,7 @@ from worker.experiment.definition import Definition, Guardrail, as_record, from_
 from worker.settings.prompt_profiles import load
 
 NOW_S = AT_US / 1e6 + 1
+A, B = Partition("impressions", 0), Partition("impressions", 1)
 WANTED = WantedQuestions(calibration_share=0.2)
 ASKING = Asking(load("mirror-v1"), Depths(), 2, 10, seeded=True, tokenise=None, wanted=WANTED)
 SETUP = Setup(
@@ -54,7 +57,7 @@ def admission(*given: Orders, decided: Decided | None = None, questions: Questio
 
 
 def plan_of(*given: Orders, **more: Any) -> QuestionPlan:
-    found = admission(*given, **more).admit(event(), now_s=NOW_S)
+    found = admission(*given, **more).admit(event(), A, now_s=NOW_S)
     assert isinstance(found, QuestionPlan)
     return found
 
@@ -86,7 +89,7 @@ def plan_of(*given: Orders, **more: Any) -> QuestionPlan:
 def test_a_definition_says_whose_events_are_simulated(
     says: dict[str, Any], happened: dict[str, Any], skip: Skip | None
 ) -> None:
-    found = admission(orders(**says)).admit(event(**happened), now_s=NOW_S)
+    found = admission(orders(**says)).admit(event(**happened), A, now_s=NOW_S)
     assert (found if isinstance(found, Skip) else None) is skip
 
 
@@ -133,7 +136,7 @@ def test_what_a_definition_needs_is_asked_unless_somebody_says_other(
 
 def test_a_placebo_is_asked_as_its_experiment_is() -> None:
     """Else its answers would be of another configuration, and say nothing about the experiment's."""
-    found = admission(orders(draws=4)).admit(event(experiment="exp~split"), now_s=NOW_S)
+    found = admission(orders(draws=4)).admit(event(experiment="exp~split"), A, now_s=NOW_S)
     assert isinstance(found, QuestionPlan)
     assert found.setup == plan_of(orders(draws=4)).setup
 
@@ -283,5 +286,35 @@ def test_asking_ends_for_what_was_decided_and_for_nothing_else(
     rule: Orders, decided: LastReadout | None, happened: dict[str, Any], skip: Skip | None
 ) -> None:
     told = after(decided) if decided else None
-    found = admission(rule, decided=told).admit(event(**({"user": who(calibrating=False)} | happened)), now_s=NOW_S)
+    found = admission(rule, decided=told).admit(event(**({"user": who(calibrating=False)} | happened)), A, now_s=NOW_S)
     assert (found if isinstance(found, Skip) else None) is skip
+
+
+def test_what_a_definitions_budget_does_not_pay_for_is_skipped_by_whole_users_and_the_rest_say_their_share() -> None:
+    """Placebos are paid from the same budget; whoever the sample leaves out is not counted as over budget."""
+    rule = orders(max_tokens_per_hour=1_000, sample_rate=0.8)
+    budgets = Budgets(num_partitions=lambda: 1)
+    budgets.restore(A, {})
+    some = Admission(Sampling(), ASKING, SETUP, steering=lambda: Steering({"exp": rule}), budgets=budgets)
+    hour_s = NOW_S // 3_600 * 3_600
+    assert some.spend(event(experiment="exp~split"), A, 600, now_s=hour_s + 1_000)
+    found = [some.admit(event(f"u-{n}"), A, now_s=hour_s + 1_000) for n in range(400)]
+    share = budgets.share(A, "exp", rule.limits, now_s=hour_s + 1_000)
+    rates = {one.sample_rate for one in found if isinstance(one, QuestionPlan)}
+    assert rates == {0.8 * share}
+    assert 0 < share < 1
+    counted = Counter(one for one in found if isinstance(one, Skip))
+    assert set(counted) == {Skip.SAMPLE, Skip.OVER_BUDGET}
+    assert 40 < counted[Skip.SAMPLE] < 120
+    assert some.spend(event(), A, 400, now_s=hour_s + 1_001)
+    assert some.admit(event("u-1"), A, now_s=hour_s + 1_001) in (Skip.OVER_BUDGET, Skip.SAMPLE)
+
+
+@pytest.mark.parametrize("field", ["max_tokens_per_hour", "max_tokens_per_day", "max_tokens_total"])
+def test_a_budget_is_a_number_of_tokens_on_the_topic_and_in_a_file(field: str) -> None:
+    assert getattr(orders(**{field: 5}), field) == getattr(from_record(SAID | {field: 5}), field) == 5
+    for odd in (0, -1, 2**60, "much"):
+        with pytest.raises(BadSettings, match=field):
+            orders(**{field: odd})
+        with pytest.raises(BadSettings, match=field):
+            from_record(SAID | {field: odd})
