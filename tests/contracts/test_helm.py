@@ -263,6 +263,32 @@ def test_a_backfill_is_a_job_in_a_group_of_its_own(chart: helm_python.Chart) -> 
     assert not selected <= job["Job"]["spec"]["template"]["metadata"]["labels"].items()  # it is no worker's pod
 
 
+def test_the_store_of_items_and_users_is_where_a_restart_finds_it(chart: helm_python.Chart) -> None:
+    """On the pod's disk, or on a claim for each worker; a backfill fills one of its own."""
+    ids: Values = {"config": {"items_topic": "items", "users_topic": "users"}}
+    kept: Values = {**ids, "workload": {"kind": "StatefulSet"}, "facts": {"persistence": {"enabled": True}}}
+    past: Values = {**kept, "backfill": {"enabled": True, "config": {"group_id": "backfill-1"}}}
+    for values, part, volume in (
+        (ids, "worker", {"emptyDir": {"sizeLimit": "10Gi"}}),
+        (kept, "worker", None),
+        (past, "backfill", {"emptyDir": {"sizeLimit": "10Gi"}}),
+    ):
+        objects = render(chart, values, part)
+        spec = objects["Job"]["spec"]["template"]["spec"] if part == "backfill" else pod(objects)
+        volumes = {one["name"]: {name: it for name, it in one.items() if name != "name"} for one in spec["volumes"]}
+        assert volumes.get("facts") == volume
+        folder = Path(yaml.safe_load(objects["ConfigMap"]["data"]["config.yaml"])["join_folder"])
+        (mount,) = (one for one in spec["containers"][0]["volumeMounts"] if one["name"] == "facts")
+        assert Path(mount["mountPath"]) == folder.parent
+    (claim,) = render(chart, kept)["StatefulSet"]["spec"]["volumeClaimTemplates"]
+    assert (claim["metadata"]["name"], claim["spec"]["resources"]["requests"]["storage"]) == ("facts", "10Gi")
+    for values in ({}, {"config": ids["config"] | {"join_folder": "/mine"}}):
+        objects = render(chart, values)
+        assert "facts" not in {one["name"] for one in pod(objects)["volumes"]}
+        config = yaml.safe_load(objects["ConfigMap"]["data"]["config.yaml"])
+        assert config.get("join_folder") == values.get("config", {}).get("join_folder")
+
+
 def test_the_image_is_the_one_the_chart_runs(chart: helm_python.Chart) -> None:
     """Version and user of chart, image and package are one; what has a user by name could not prove it is not root."""
     dockerfile = (CHART.parents[1] / "Dockerfile").read_text(encoding="utf-8")

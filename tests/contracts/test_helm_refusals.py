@@ -120,6 +120,14 @@ def chart() -> helm_python.Chart:
             {"cache": {"persistence": {"enabled": True}}, "replicaCount": 2},
             "cache.persistence.accessMode: ReadWriteOnce, but .* set ReadWriteMany",
         ),
+        (
+            {"facts": {"persistence": {"enabled": True}}, "config": {"items_topic": "items"}},
+            "facts.persistence.enabled: each worker needs .* set workload.kind=StatefulSet",
+        ),
+        (
+            {"facts": {"persistence": {"enabled": True}}, "workload": {"kind": "StatefulSet"}},
+            "facts.persistence.enabled: nothing would be kept there; set config.items_topic",
+        ),
         ({"topics": {"strimzi": {"enabled": True}}}, "topics.strimzi.cluster: want the name of the Kafka resource"),
         (
             {"topics": {"strimzi": {"enabled": True, "cluster": "a"}}, "config": {"input_topics": ["^imp"]}},

@@ -126,14 +126,22 @@ def test_every_selector_and_name_leads_somewhere(chart: helm_python.Chart, path:
         if found["kind"] in {"ScaledObject", "HorizontalPodAutoscaler"}:
             target = found["spec"]["scaleTargetRef"]
             assert (target["kind"], target["name"]) in made
-    for metadata, spec in pods:
-        claims = {"cache"} if set_name(path) == "stateful" and "worker" in metadata["labels"].values() else set()
-        volumes = {volume["name"] for volume in spec["volumes"]} | claims
+    stateful = [found["spec"] for found in objects if found["kind"] == "StatefulSet"]
+    for _, spec in pods:
+        claims = [one for found in stateful if found["template"]["spec"] is spec for one in claimed(found)]
+        volumes = {volume["name"] for volume in spec["volumes"]}
+        assert not volumes & set(claims)  # a claim of that name would hide it
+        volumes |= set(claims)
         for container in [*spec.get("initContainers", ()), *spec["containers"]]:
             assert {mount["name"] for mount in container.get("volumeMounts", ())} <= volumes
         for volume in spec["volumes"]:
             if "configMap" in volume:
                 assert ("ConfigMap", volume["configMap"]["name"]) in made
+
+
+def claimed(found: Objects) -> list[str]:
+    """Return the names of the claims that each pod of a StatefulSet gets."""
+    return [one["metadata"]["name"] for one in found.get("volumeClaimTemplates", ())]
 
 
 def selects(found: Objects, labels: Objects) -> bool:

@@ -128,6 +128,7 @@ image:
 {{- $_ := set $config "model" (include "mirrorstream.model" .) }}
 {{- with .Values.model.revision }}{{ $_ := set $config "revision" . }}{{ end }}
 {{- if include "mirrorstream.hasKafkaSecrets" . }}{{ $_ := set $config "kafka_secrets" "/etc/mirrorstream/kafka" }}{{ end }}
+{{- if include "mirrorstream.keepsFacts" . }}{{ $_ := set $config "join_folder" "/var/lib/mirrorstream/facts" }}{{ end }}
 {{- include "mirrorstream.mountedFiles" (list . $config) }}
 {{- if .Values.server.existingSecret }}{{ $_ := set $config "server_auth_file" "/etc/mirrorstream/server/token" }}{{ end }}
 {{- toYaml $config }}

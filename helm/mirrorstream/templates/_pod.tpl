@@ -173,6 +173,10 @@ envFrom:
 - name: cache
   mountPath: /home/mirrorstream/.cache
 {{- end }}
+{{- if include "mirrorstream.keepsFacts" . }}
+- name: facts
+  mountPath: /var/lib/mirrorstream
+{{- end }}
 - name: tmp
   mountPath: /tmp
 - name: shm
@@ -182,10 +186,8 @@ envFrom:
 {{- end }}
 {{- end }}
 
-{{- /* Kafka's and the registry's secrets, and those of one key each. */}}
-{{- define "mirrorstream.secretVolumes" -}}
-{{- $root := index . 0 }}
-{{- with $root.Values.kafka }}
+{{- define "mirrorstream.kafkaVolume" -}}
+{{- with .Values.kafka }}
 {{- if .caSecret.name }}
 - name: kafka
   projected:
@@ -215,6 +217,12 @@ envFrom:
     {{- end }}
 {{- end }}
 {{- end }}
+{{- end }}
+
+{{- /* Kafka's and the registry's secrets, and those of one key each. */}}
+{{- define "mirrorstream.secretVolumes" -}}
+{{- $root := index . 0 }}
+{{- include "mirrorstream.kafkaVolume" $root }}
 {{- with $root.Values.registry.caSecret }}
 {{- if .name }}
 - name: registry-ca
@@ -282,6 +290,11 @@ envFrom:
   persistentVolumeClaim:
     claimName: {{ .Values.cache.persistence.existingClaim | default (printf "%s-cache" (include "mirrorstream.fullname" .)) }}
 {{- end }}
+{{- if and (include "mirrorstream.keepsFacts" .) (not .Values.facts.persistence.enabled) }}
+- name: facts
+  emptyDir:
+    sizeLimit: {{ .Values.facts.sizeLimit }}
+{{- end }}
 - name: tmp
   emptyDir:
     sizeLimit: {{ .Values.tmp.sizeLimit }}
@@ -297,6 +310,13 @@ envFrom:
 {{- /* A StatefulSet gives each worker a cache of its own. */}}
 {{- define "mirrorstream.cachePerPod" -}}
 {{- if and (eq .Values.workload.kind "StatefulSet") (not .Values.cache.persistence.existingClaim) }}yes{{ end }}
+{{- end }}
+
+{{- /* A worker has a store of items and users, in the chart's own place. */}}
+{{- define "mirrorstream.keepsFacts" -}}
+{{- with .Values.config }}
+{{- if and (or .items_topic .users_topic .items_file .users_file) (not .join_folder) }}yes{{ end }}
+{{- end }}
 {{- end }}
 
 {{- define "mirrorstream.hasKafkaSecrets" -}}

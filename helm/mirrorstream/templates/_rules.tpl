@@ -69,6 +69,14 @@
 {{- if and .Values.cache.persistence.enabled (not .Values.cache.persistence.existingClaim) (ne .Values.workload.kind "StatefulSet") (eq .Values.cache.persistence.accessMode "ReadWriteOnce") (or (gt (int .Values.replicaCount) 1) .Values.keda.enabled .Values.hpa.enabled) }}
 {{- fail "cache.persistence.accessMode: ReadWriteOnce, but workers of a Deployment share the claim and may run on several nodes; set ReadWriteMany, or workload.kind=StatefulSet for a claim each" }}
 {{- end }}
+{{- if .Values.facts.persistence.enabled }}
+{{- if ne .Values.workload.kind "StatefulSet" }}
+{{- fail "facts.persistence.enabled: each worker needs a store of its own, and the pods of a Deployment would share a claim; set workload.kind=StatefulSet" }}
+{{- end }}
+{{- if not (include "mirrorstream.keepsFacts" .) }}
+{{- fail "facts.persistence.enabled: nothing would be kept there; set config.items_topic, config.users_topic or a file of either, and no config.join_folder" }}
+{{- end }}
+{{- end }}
 {{- if has ".." (splitList "/" (.Values.model.path | default "")) }}
 {{- fail (printf "model.path: %s leaves the volume; want a folder in it, without `..`" .Values.model.path) }}
 {{- end }}
