@@ -11,7 +11,9 @@ from typing import Any
 import fastavro
 from fastavro.schema import parse_schema
 
+from worker.core.codec import schema_limits
 from worker.core.codec.avro_schemas import schema_fingerprint, schema_text
+from worker.core.codec.avro_writers import Write, compile_writer
 from worker.core.codec.framing import CONFLUENT_MAGIC, SINGLE_OBJECT_MAGIC
 
 _PLAIN_TYPES = frozenset({str, int, float, bool, type(None)})
@@ -39,7 +41,7 @@ class Encoder:
     """
 
     def __init__(self, name: str, *, schema_id: int | None = None) -> None:
-        self._schema = _parsed(name)
+        self._name = name
         if schema_id is None:
             self._frame = SINGLE_OBJECT_MAGIC + schema_fingerprint(schema_text(name))
         else:
@@ -47,9 +49,14 @@ class Encoder:
 
     def encode(self, record: object) -> bytes:
         """Return the framed bytes of a record, a dataclass or plain data; it must be valid."""
+        kind: Any = type(record)
+        if _names(kind):
+            out = bytearray(self._frame)
+            _writer(self._name)(out, record)
+            return bytes(out)
         stream = BytesIO()
         stream.write(self._frame)
-        fastavro.schemaless_writer(stream, self._schema, plain(record))
+        fastavro.schemaless_writer(stream, _parsed(self._name), plain(record))
         return stream.getvalue()
 
 
@@ -59,6 +66,12 @@ class JsonEncoder:
     def encode(self, record: object) -> bytes:
         """Return the UTF-8 text of a record, a dataclass or plain data."""
         return json.dumps(plain(record), ensure_ascii=False).encode()
+
+
+@cache
+def _writer(name: str) -> Write:
+    """Return what writes dataclasses by one of our own schemas."""
+    return compile_writer(schema_limits.parse(schema_text(name), keep_defaults=True).root)
 
 
 @cache
