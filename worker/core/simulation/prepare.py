@@ -11,14 +11,15 @@ nine times, not 200 times.  More entries never make a shorter prompt, so that is
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from worker.core import seeding
+from worker.core.bounded_cache import BytesLru
 from worker.core.flags import Flag
 from worker.core.prompts.prompt import Profile, Prompt, Scene, build, flagging, rendering, setting
 from worker.core.prompts.sanitise import settle
-from worker.core.records import Impression, Record
+from worker.core.records import Impression, Item, Record
 from worker.core.simulation.draws import Ask, Drawn
 from worker.core.simulation.question_set import ALL_QUESTIONS, WantedQuestions
 from worker.core.simulation.questions import Depths, Option, Question, Status, planning, presented_orders
@@ -29,9 +30,23 @@ REFERENCE_PROMPT_TOKENS = 6_124  # the reference's default of max_context_length
 # Of a prompt: to tokenise a longer one may take 10 ms and more (0.4 to 1.4 us a character with Qwen2.5's tokenizer on
 # one core, 2026-11), so that is done in a thread.
 MAX_CHARS_AT_ONCE = 16_000
+# Items come again in other slates and events; an entry takes about 1 KB.
+MAX_TEXTS_BYTES = 16 << 20
+DAY_US = 86_400_000_000
+_KEY_BYTES, _PAIR_BYTES = 300, 64  # of a key's tuples, and of each attribute's
 
 # The tokens of a prompt; of one with more than `max_prompt_tokens` the first of them, more than that many.
 Tokenise = Callable[[Prompt], tuple[int, ...]]
+
+
+# All that an option's text depends on, beside the profile: whether the event brings ready texts, its domain and day,
+# and the item's id, text and attributes.
+TextKey = tuple[bool, str, int, str, str | None, tuple[tuple[str, str], ...]]
+Texts = BytesLru[TextKey, str]
+
+
+def _no_texts() -> Texts:
+    return BytesLru(MAX_TEXTS_BYTES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +63,7 @@ class Asking:
     mode: str = "default"
     wanted: WantedQuestions = ALL_QUESTIONS
     reference: bool = False  # ask as the reference's evaluation does: order, seeds, limit
+    texts: Texts = field(default_factory=_no_texts, init=False, compare=False)  # as options show them
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +89,7 @@ def preparing(record: Record, impression: Impression, asking: Asking) -> Steps[t
     for slate in impression.slates:
         for item in slate.items:
             yield None
-            texts[id(item)] = yield from rendering(asking.profile, impression, item)
+            texts[id(item)] = yield from _rendered(asking, impression, item)
     user = asking.wanted.of(impression.user.user_id)
     questions = yield from planning(impression, lambda item: texts[id(item)], asking.depths, user=user)
     if asking.tokenise is None:
@@ -92,6 +108,20 @@ def preparing(record: Record, impression: Impression, asking: Asking) -> Steps[t
         kept, one = yield from _prepare_prompts(record, impression, question, asking, flagged, guess=kept)
         prepared.append(one)
     return tuple(prepared)
+
+
+def _rendered(asking: Asking, impression: Impression, item: Item) -> Steps[str]:
+    """Return an item as an option's text, from an event before this one if it showed the same."""
+    attributes = tuple(item.attributes.items())
+    day = impression.occurred_at // DAY_US  # a release is new by days
+    key = (impression.texts_as_is, impression.domain, day, item.item_id, item.text, attributes)
+    found = asking.texts.get(key)
+    if found is None:
+        found = yield from rendering(asking.profile, impression, item)
+        texts = [found, item.item_id, item.text or "", *item.attributes, *item.attributes.values()]
+        size = sum(one.__sizeof__() for one in texts) + _PAIR_BYTES * len(attributes) + _KEY_BYTES
+        asking.texts.put(key, found, num_bytes=size)
+    return found
 
 
 def num_bytes(record: Record, impression: Impression, prepared: tuple[Prepared, ...]) -> int:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from uuid import UUID, uuid5
 
+from worker.core.bounded_cache import BytesLru
 from worker.core.flags import Flag
 from worker.core.prompts.rationale import ParseStatus, parse
 from worker.core.prompts.sanitise import FENCE
@@ -27,6 +28,10 @@ from worker.core.steps import Steps, run
 _NAMESPACE = UUID("6f1f4a5e-3c43-5a0b-9a53-6d7ff0f6a1c1")  # of response ids; never changes
 TITLES = ("title", "name")  # attributes, as the domains' layouts `need` them
 MAX_TITLE = 80  # characters; ten options of this length are a tenth of a response
+Described = tuple[str | None, Mapping[str, str]]  # title, and the attributes that go along
+MAX_DESCRIBED_BYTES = 16 << 20  # of the cache: the same items come again in other slates and events
+_ENTRY_BYTES = 3_000  # of what is found, four texts of 200 characters at most, and of the key's tuples
+_DESCRIBED: BytesLru[tuple[str, tuple[tuple[str, str], ...]], Described] = BytesLru(MAX_DESCRIBED_BYTES)
 _READ = 4 * MAX_TITLE  # of a text, before its blanks are pulled together
 MAX_DRAW_TEXT = 8_000  # characters of a rationale as written, twice what 1,024 tokens take
 
@@ -250,11 +255,21 @@ def _options(question: Question, summary: Summary | None) -> tuple[AskedOption, 
             probability,
             option.item.value,
             option.candidate_position,
-            title(option),
-            carried(option.item.attributes),
+            *_described(option),
         )
         for option, probability in zip(question.options, probabilities, strict=True)
     )
+
+
+def _described(option: Option) -> Described:
+    """Return what an option is called and the attributes that go along; cached."""
+    key = (option.text, tuple(option.item.attributes.items()))
+    found = _DESCRIBED.get(key)
+    if found is None:
+        found = (title(option), carried(option.item.attributes))
+        texts = [option.text, *option.item.attributes, *option.item.attributes.values()]
+        _DESCRIBED.put(key, found, num_bytes=sum(one.__sizeof__() for one in texts) + _ENTRY_BYTES)
+    return found
 
 
 def title(option: Option) -> str | None:

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from tests.support.examples import DAY_US, impression, record, seen, slate
-from worker.core.prompts.prompt import Prompt, build, render_option, scene
-from worker.core.records import Domain, HistoryEntry, HistoryItem, Impression, Role, User
+from worker.core.prompts.prompt import Layout, Prompt, build, render_option, scene
+from worker.core.records import Domain, HistoryEntry, HistoryItem, Impression, Item, Role, Slate, User
 from worker.core.simulation.prepare import Asking, Prepared, Tokenise, num_tokens, prepare
 from worker.core.simulation.question_set import WantedQuestions
 from worker.core.simulation.questions import Depths, Status, plan, presented_orders
@@ -18,6 +18,7 @@ from worker.settings.prompt_profiles import load
 
 HISTORY = tuple(seen(title, (9 - n) * DAY_US) for n, title in enumerate(("One", "Two", "Three")))
 SHOWN = impression(history=HISTORY)
+REWORDED = Layout(profile="", item="{title}", exposure="Called {title}\n", history="{item}")
 ENTRY_TOKENS = 9  # what one more entry of HISTORY adds
 
 
@@ -265,3 +266,28 @@ def test_two_hundred_entries_that_do_not_fit_are_tokenised_a_few_times() -> None
     found = prepared(impression(history=past), tokenise=count, history_limit=200, max_prompt_tokens=777)
     assert [len(ask.prompt_ids) for one in found for ask in one.asks] == [770] * 6
     assert num < 40  # it was 740: six prompts for each of 123 entries that were dropped
+
+
+def options_of(how: Asking, shown: Impression) -> list[str]:
+    return [option.text for one in prepare(record(), shown, how) for option in one.question.options]
+
+
+def test_an_item_that_comes_again_has_the_text_of_its_own_event() -> None:
+    """Texts are kept between events: each still goes by its event's domain and day, its item and its own profile."""
+    new = Item("i", 0, attributes={"title": "Heat (2000)", "year": "2000"})
+    text = replace(new, text="A heat wave.")
+    event = impression(Slate("control", (new,), Role.CONTROL), domain=Domain.MOVIES)
+    events = [
+        event,
+        replace(event, occurred_at=event.occurred_at + 800 * DAY_US),
+        replace(event, domain=Domain.BOOKS),
+        replace(event, slates=(Slate("control", (text,), Role.CONTROL),)),
+        replace(event, slates=(Slate("control", (text,), Role.CONTROL),), texts_as_is=True),
+        replace(event, slates=(Slate("control", (replace(new, item_id="j", attributes={}),), Role.CONTROL),)),
+    ]
+    keeping = asking()
+    for shown in events * 2:
+        assert options_of(keeping, shown) == options_of(asking(), shown)
+    assert len({options_of(keeping, shown)[0] for shown in events}) == 5  # ready or not, a text is a text
+    reworded = replace(keeping, profile=replace(keeping.profile, domains={"generic": REWORDED}))
+    assert options_of(reworded, event) != options_of(keeping, event)

@@ -482,3 +482,20 @@ def test_a_reader_with_logical_types_reads_a_response() -> None:
 def test_slates_of_every_role_can_be_answered() -> None:
     shown = impression(*(Slate(role, slate("x", "AB").items, role) for role in Role))
     assert [one.role for one in answer(shown).values()] == [*Role, Role.CANDIDATE]
+
+
+def test_items_that_differ_in_text_or_attributes_alone_are_described_apart() -> None:
+    """Descriptions are kept between events, by all that they depend on."""
+    items = [
+        Item("a", 0, text="One"),
+        Item("a", 0, text="Two"),
+        Item("a", 0, text="One", attributes={"price": "9"}),
+        Item("a", 0, text="One", attributes={"price": "8"}),
+        Item("a", 0, text="One", attributes={"title": "Three"}),
+    ]
+    other = Item("b", 1, text="B")
+    for _ in range(2):
+        events = [impression(Slate("control", (one, other), Role.CONTROL)) for one in items]
+        found = [answer(shown)["SLATE_control"].options[0] for shown in events]
+        assert [one.text for one in found] == ["One", "Two", "One", "One", "Three"]
+        assert [one.attributes for one in found] == [{}, {}, {"price": "9"}, {"price": "8"}, {}]
