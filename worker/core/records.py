@@ -45,7 +45,7 @@ def without_nulls(entries: object) -> object:
     >>> without_nulls({"price": None, "tags": ""})
     {'tags': ''}
     """
-    if not isinstance(entries, Mapping):
+    if not isinstance(entries, Mapping) or None not in entries.values():
         return entries
     return {key: value for key, value in entries.items() if value is not None}
 

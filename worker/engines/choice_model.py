@@ -20,12 +20,13 @@ import re
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from worker import __version__
 from worker.core.attribute_lists import from_json
 from worker.core.bounded_cache import BytesLru
 from worker.core.prompts.prompt import Prompt
-from worker.core.records import HistoryEntry, Impression
+from worker.core.records import MAX_ITEMS, HistoryEntry, Impression
 from worker.core.simulation.draw_trace import ModelAnswer, ModelRequest
 from worker.core.simulation.draws import Ask, Drawn, EngineCard
 from worker.core.simulation.questions import Status
@@ -115,7 +116,12 @@ def choice_probabilities(
 
     `slots` has the features of each option, in presented order; `likes` is the result of `taste`.
     """
-    weights = [math.exp(_utility(likes, slot, found)) for slot, found in enumerate(slots)]
+    return _chosen([overlap(likes, found) for found in slots])
+
+
+def _chosen(overlaps: Sequence[float]) -> tuple[tuple[float, ...], float]:
+    """Return what `choice_probabilities` does, from the overlap of each slot."""
+    weights = [math.exp(TASTE * found - _penalty(slot)) for slot, found in enumerate(overlaps)]
     total = math.fsum(weights)
     return tuple(weight / total for weight in weights), total / (total + math.exp(NO_CHOICE))
 
@@ -188,11 +194,11 @@ class ChoiceModel:
 
 @dataclass(frozen=True, slots=True)
 class Met:
-    """The taste and item features that the draws of one impression share."""
+    """What the draws of one impression share: its taste, and how well its items meet that."""
 
     impression: Impression
     likes: Mapping[str, float]
-    found: dict[int, frozenset[str]] = field(default_factory=dict)  # the features of its items, by identity
+    overlaps: dict[int, float] = field(default_factory=dict)  # of its items with the taste, by identity
 
 
 def _answering(ask: Ask, met: Met) -> Steps[Drawn]:
@@ -200,18 +206,24 @@ def _answering(ask: Ask, met: Met) -> Steps[Drawn]:
     slots = []
     for index in ask.order:
         item = options[index].item
-        known = met.found.get(id(item))
+        known = met.overlaps.get(id(item))
         if known is None:
-            known = met.found[id(item)] = features(options[index].text, item.attributes)
+            known = overlap(met.likes, features(options[index].text, item.attributes))
+            met.overlaps[id(item)] = known
             yield None
         slots.append(known)
-    probabilities, mass = choice_probabilities(slots, met.likes)
+    probabilities, mass = _chosen(slots)
     return Drawn(Status.OK, probabilities, letter_mass=mass, finish_reason="stop")
 
 
-def _utility(likes: Mapping[str, float], slot: int, slot_features: Collection[str]) -> float:
-    overlap = math.fsum(likes.get(feature, 0.0) for feature in slot_features) / (len(slot_features) or 1)
-    return TASTE * overlap - POSITION * math.log1p(slot)
+def overlap(likes: Mapping[str, float], found: Collection[str]) -> float:
+    """Return how much a history likes an option with these features: the mean over them, 0 without any."""
+    return math.fsum([likes[feature] for feature in found if feature in likes]) / (len(found) or 1)
+
+
+@lru_cache(maxsize=MAX_ITEMS)
+def _penalty(slot: int) -> float:
+    return POSITION * math.log1p(slot)
 
 
 def _unrated(action: str | None) -> float:
