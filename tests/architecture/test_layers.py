@@ -90,8 +90,8 @@ ONLY_IN = {
     "datasets": ("worker.offline.align.trainers",),
     "pyarrow": (
         "worker.experiment.export.table_files",
-        "worker.runtime.joining.files",
         "worker.offline.events.event_files",
+        "worker.system.parquet_files",
     ),
     "opentelemetry": (
         "worker.runtime.telemetry",

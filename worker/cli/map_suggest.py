@@ -198,6 +198,8 @@ def time_unit(values: Sequence[Any]) -> str:
 def _unit(value: Any) -> str:
     try:
         number = float(value)
+    except OverflowError:  # a whole number of more than 308 digits
+        return ""
     except (TypeError, ValueError):
         try:
             return "utc" if datetime.fromisoformat(str(value)).tzinfo is None else "us"

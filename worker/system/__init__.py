@@ -1,1 +1,1 @@
-"""What every room may ask of the operating system: signals, threads, child processes.  Imports no other room."""
+"""What every room may ask: signals, threads, child processes, and files in Parquet.  Imports no other room."""

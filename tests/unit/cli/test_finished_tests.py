@@ -10,8 +10,8 @@ from worker.cli.finished_tests import FinishedTests, read_personas, read_tests, 
 from worker.core.codec.avro_encoder import Encoder
 from worker.core.errors import BadSettings
 from worker.core.records import Domain, Impression, Role
-from worker.experiment.export import table_files
 from worker.experiment.real_clicks import real_lifts
+from worker.system import parquet_files
 
 HEADER = "test,arm,text,shown,clicked,start,domain\n"
 BEES = """bees,b,Ten facts about bees,1010,52,2025-03-01,news
@@ -163,7 +163,7 @@ def test_a_persona_that_is_wrong_is_named(tmp_path: Path, lines: list[str], prob
 
 
 def test_parquet_without_its_package_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(table_files, "find_spec", lambda _: None)
+    monkeypatch.setattr(parquet_files, "is_installed", lambda: False)
     with pytest.raises(BadSettings, match=r"tests.parquet: Parquet needs the package pyarrow, .* or give CSV"):
         read_tests(tmp_path / "tests.parquet")
 

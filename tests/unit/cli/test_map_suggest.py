@@ -84,6 +84,11 @@ def test_what_is_not_there_is_said() -> None:
         assert part in unsure
 
 
+@pytest.mark.parametrize("value", [10**390, float("inf"), "9" * 400, "\x1b[2J", -1, True])
+def test_a_time_that_is_none_is_not_taken_for_one(value: object) -> None:
+    assert "occurred_at: no field looks like a time" in suggest([{"ts": value, "uid": 7}]).unsure
+
+
 def test_the_command_prints_a_mapping_that_map_test_takes(tmp_path: Path) -> None:
     events = tmp_path / "events.jsonl"
     events.write_text("\n".join(map(json.dumps, sample(SAMPLES[1]))))

@@ -34,6 +34,7 @@ from worker.core.suggestions import did_you_mean
 from worker.core.validation_text import kind
 
 MAX_CHARS = 2 << 20  # of one record: twice what Kafka takes by default
+MAX_CHAR_BYTES = 4  # of one character in UTF-8
 OBJECT_WEIGHT = 3  # values that take as long to validate as one object: 34,000 objects took 72 ms (2026-11)
 MAX_DEPTH = 64  # nested objects and lists; our own records have 7
 # Of one number: a double has at most 309 before its point.  Python needs time that grows with their square: 2 MB of
@@ -89,6 +90,8 @@ def decode(text: bytes, name: str, rules: JsonRules) -> Mapping[str, object]:
 
 def parse_bytes(text: bytes) -> dict[str, object]:
     """Return the JSON object of UTF-8 text.  Raises `Poison` (`JSON`, `LIMIT`, `UTF8`) otherwise, or beyond a bound."""
+    if len(text) > MAX_CHAR_BYTES * MAX_CHARS:
+        raise Poison(Reason.LIMIT, f"{len(text):,} bytes of JSON, want at most {MAX_CHARS:,} characters")
     try:
         chars = text.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -101,18 +104,26 @@ def parse(text: str) -> dict[str, object]:
     return _parse(text, text.encode("utf-8", "surrogatepass"))
 
 
+def parse_value(text: str) -> object:
+    """Return the JSON value of a text, an object or not, within the same bounds.  Raises `Poison` (`JSON`, `LIMIT`)."""
+    return _parse_value(text, text.encode("utf-8", "surrogatepass"))
+
+
 def _parse(text: str, encoded: bytes) -> dict[str, object]:
+    found = _parse_value(text, encoded)
+    if not isinstance(found, dict):
+        raise Poison(Reason.JSON, f"holds {kind(found)}, want an object")
+    return found
+
+
+def _parse_value(text: str, encoded: bytes) -> object:
     _check_bounds(len(text), encoded)
     try:
-        found = _DECODER.decode(text)
+        found: object = _DECODER.decode(text)
     except json.JSONDecodeError as error:
         raise Poison(Reason.JSON, f"is not JSON: {error.msg} at character {error.pos:,}") from error
     except Unfit as error:
         raise Poison(error.reason, str(error)) from error
-    except ValueError as error:  # a whole number of more digits than Python reads
-        raise Poison(Reason.JSON, "has a number of too many digits") from error
-    if not isinstance(found, dict):
-        raise Poison(Reason.JSON, f"holds {kind(found)}, want an object")
     return found
 
 

@@ -4,14 +4,16 @@
 {'item_id': 'i7', 'attributes': {'title': 'Heat', 'genres': ['Crime', 'Drama']}}
 """
 
-import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
+from worker.core.codec import json_reader
+from worker.core.errors import Poison
 from worker.core.joining.facts import FactKind
 
 Row = Mapping[str, object]
 
+MAX_TIME_DIGITS = 20  # of microseconds
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _OWN = {
     FactKind.ITEMS: ("item_id", "valid_from", "text", "attributes"),
@@ -23,8 +25,9 @@ _REST = {FactKind.ITEMS: "attributes", FactKind.USERS: "profile"}  # where other
 def nested(row: Row, kind: FactKind) -> Row:
     """Return a flat row in the shape of the records: other columns are attributes, or parts of the profile."""
     own: dict[str, object] = {name: _value(row[name]) for name in _OWN[kind] if row.get(name) is not None}
-    if isinstance(own.get("valid_from"), str) and str(own["valid_from"]).isdecimal():
-        own["valid_from"] = int(str(own["valid_from"]))
+    since = own.get("valid_from")
+    if isinstance(since, str) and since.isdecimal() and len(since) <= MAX_TIME_DIGITS:
+        own["valid_from"] = int(since)
     for name in ("attributes", "profile", "history"):  # a CSV has them as JSON, Parquet may have lists of pairs
         if isinstance(own.get(name), str):
             own[name] = _json(str(own[name]))
@@ -33,8 +36,8 @@ def nested(row: Row, kind: FactKind) -> Row:
     rest = {name: _value(value) for name, value in row.items() if name not in _OWN[kind] and value is not None}
     if rest:
         place = _REST[kind]
-        given = own.get(place)
-        own[place] = {**rest, **given} if isinstance(given, Mapping) else rest
+        given = own.get(place, {})
+        own[place] = {**rest, **given} if isinstance(given, Mapping) else given  # which is refused
     return own
 
 
@@ -47,10 +50,11 @@ def _pairs(value: object) -> object:
 
 
 def _json(text: str) -> object:
+    """Return the JSON of a cell, bounded as that of a message is; text that is none is left to be refused."""
     try:
-        return json.loads(text)
-    except ValueError:
-        return text  # which validation refuses, with the place
+        return json_reader.parse_value(text)
+    except Poison:
+        return text
 
 
 def _value(value: object) -> object:

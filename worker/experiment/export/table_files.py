@@ -13,12 +13,12 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
 from worker.core.errors import BadSettings
 from worker.experiment.export.columns import Cell, Column, ColumnType, Row
+from worker.system import parquet_files
 
 # OWASP's page "CSV Injection": these, and their full-width forms, which some spreadsheets read alike.
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
@@ -105,7 +105,7 @@ class ParquetFile:
 
 def check_parquet() -> None:
     """Raise `BadSettings` if Parquet cannot be written here."""
-    if find_spec("pyarrow") is None:
+    if not parquet_files.is_installed():
         raise BadSettings(
             "--format parquet: needs the package pyarrow, which is not installed; "
             "`pip install pyarrow`, or write CSV, which needs nothing"
@@ -117,19 +117,15 @@ def parquet_rows(path: Path, want: str) -> Iterator[Mapping[str, object]]:
 
     Raises `BadSettings` if it cannot be read here.
     """
-    if find_spec("pyarrow") is None:
+    if not parquet_files.is_installed():
         raise BadSettings(
             f"{path}: Parquet needs the package pyarrow, which is not installed; `pip install pyarrow`, or give CSV"
         )
-    import pyarrow as pa
-    from pyarrow import parquet
-
     try:
-        with parquet.ParquetFile(path) as file:
-            for batch in file.iter_batches():
-                yield from batch.to_pylist()
-    except (OSError, pa.ArrowException) as error:
-        raise BadSettings(f"{path}: cannot be read as Parquet: {error}; {want}") from error
+        with parquet_files.opened(path) as file:
+            yield from file.rows()
+    except parquet_files.Unreadable as error:
+        raise BadSettings(f"{path}: {error}; {want}") from error
 
 
 @contextmanager

@@ -14,7 +14,6 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from importlib.util import find_spec
 from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -24,11 +23,11 @@ from worker.core.codec.mapping import TableForm
 from worker.core.errors import BadSettings, Poison
 from worker.offline.events import file_forms
 from worker.offline.events.file_forms import WANT
+from worker.system import parquet_files
 
 MAX_LINE_BYTES = 16 << 20  # far above the largest message of any topic
 MAX_CELL_CHARS = 4 << 20  # above this a quote was opened and never closed
 LOOK_BYTES = 64 << 10  # of a file that are looked at before anything is sent
-BATCH_ROWS = 1_000  # of Parquet
 TABLES = {".csv": ",", ".tsv": "\t", ".tab": "\t", ".inter": "\t", ".item": "\t", ".user": "\t"}  # RecBole's, too
 PARQUET = (".parquet", ".pq")
 LINES = (".jsonl", ".json", ".ndjson")
@@ -325,35 +324,27 @@ def _unpacked(path: Path, raw: BufferedReader) -> BinaryIO:
 
 
 def _check_pyarrow(path: Path, what: str) -> None:
-    if find_spec("pyarrow") is None:
+    if not parquet_files.is_installed():
         raise BadSettings(f"{path}: {what} {_NEEDS_PYARROW}")
 
 
 def _check_parquet(path: Path) -> None:
     _check_pyarrow(path, "Parquet")
-    from pyarrow import parquet
-
     try:
-        parquet.ParquetFile(path).close()
-    except (OSError, ValueError) as error:
-        raise BadSettings(f"{path}: cannot be read as Parquet: {error}") from error
+        with parquet_files.opened(path):
+            pass
+    except parquet_files.Unreadable as error:
+        raise BadSettings(f"{path}: {error}") from error
 
 
 def _parquet(path: Path, progress: Progress, limit: int) -> Iterator[EventRow]:
     _check_pyarrow(path, "Parquet")
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    number = 0
     try:
-        with parquet.ParquetFile(path) as file:
-            short = [field.name for field in file.schema_arrow if field.type == pa.float32()]
-            for batch in file.iter_batches(BATCH_ROWS):
-                for row in batch.to_pylist(maps_as_pydicts="lossy"):
-                    number += 1
-                    progress.share = number / file.metadata.num_rows
-                    if limit and number > limit:
-                        return
-                    yield EventRow(f"{path}, row {number}", number, file_forms.as_json(row, short))
-    except (OSError, pa.ArrowException) as error:
-        raise BadSettings(f"{path}: cannot be read as Parquet: {error}") from error
+        with parquet_files.opened(path) as file:
+            for number, row in enumerate(file.rows(), 1):
+                progress.share = number / file.num_rows
+                if limit and number > limit:
+                    return
+                yield EventRow(f"{path}, row {number}", number, file_forms.as_json(row, file.narrow))
+    except parquet_files.Unreadable as error:
+        raise BadSettings(f"{path}: {error}") from error

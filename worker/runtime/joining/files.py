@@ -9,10 +9,8 @@ A file that the store has read whole, by its size and time of change, is not rea
 
 import csv
 import logging
-import sys
 import time
 from collections.abc import Iterator
-from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 
@@ -23,10 +21,12 @@ from worker.core.joining.facts import FactKind, Statement, statement
 from worker.core.joining.progress import FactBatch, StoreProgress
 from worker.core.joining.rows import Row, nested
 from worker.runtime.joining.store import FactStore
+from worker.system import parquet_files
 
 log = logging.getLogger(__name__)
 
 BATCH = 2_000  # rows of one transaction
+MAX_LINE_BYTES = 16 << 20  # of JSON Lines, and of one cell of CSV
 MAX_TOLD = 10  # rows that cannot be used
 
 
@@ -46,10 +46,11 @@ def load(store: FactStore, path: Path) -> tuple[int, int]:
         log.info("%s: is in the store as it is; not read again", path)
         return 0, 0
     began_s = time.monotonic()
-    rows, refused, taken = _rows(path, store.kind), _Refused(path), 0
+    refused, taken = _Refused(path), 0
+    found_rows = (_statement(store.kind, number, row, refused) for number, row in _rows(path, store.kind))
+    statements = filter(None, found_rows)  # a row may be large, a statement is not
     store.take(FactBatch((), StoreProgress(str(path)), made_anew=True))
-    while batch := list(islice(rows, BATCH)):
-        changes = tuple(filter(None, (_statement(store.kind, number, row, refused) for number, row in batch)))
+    while changes := tuple(islice(statements, BATCH)):
         taken += len(changes)
         store.take(FactBatch(changes, StoreProgress(str(path))))
     if refused.number and not taken:
@@ -90,31 +91,31 @@ def _rows(path: Path, kind: FactKind) -> Iterator[tuple[int, Row]]:
 
 
 def _jsonl(path: Path) -> Iterator[Row]:
-    with path.open(encoding="utf-8-sig") as file:
-        for number, line in enumerate(file, 1):
+    with path.open("rb") as file:
+        for number, line in enumerate(iter(lambda: file.readline(MAX_LINE_BYTES), b""), 1):
             if line.strip():
                 try:
-                    yield json_reader.parse(line)
+                    yield json_reader.parse_bytes(line)
                 except Poison as poison:
                     raise BadSettings(f"{path}, line {number}: {poison}") from poison
 
 
 def _csv(path: Path) -> Iterator[Row]:
-    csv.field_size_limit(min(sys.maxsize, 16 << 20))
+    csv.field_size_limit(MAX_LINE_BYTES)
     with path.open(encoding="utf-8-sig", newline="") as file:
-        for row in csv.DictReader(file):
+        rows = csv.DictReader(file)
+        names = list(rows.fieldnames or ())
+        if len(set(names)) < len(names):
+            raise BadSettings(f"{path}: want a name for each column, each once")
+        for row in rows:
             yield {str(name): value for name, value in row.items() if value not in (None, "")}
 
 
 def _parquet(path: Path) -> Iterator[Row]:
-    if find_spec("pyarrow") is None:
+    if not parquet_files.is_installed():
         raise BadSettings(f"{path}: Parquet needs the package pyarrow, which is not installed; give .jsonl or .csv")
-    import pyarrow as pa
-    from pyarrow import parquet
-
     try:
-        with parquet.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=BATCH):
-                yield from batch.to_pylist()
-    except pa.ArrowException as error:
-        raise BadSettings(f"{path}: is no Parquet file: {error}") from error
+        with parquet_files.opened(path) as file:
+            yield from file.rows()
+    except parquet_files.Unreadable as error:
+        raise BadSettings(f"{path}: {error}") from error

@@ -167,6 +167,7 @@ def test_positions_that_mean_nothing_are_numbered_if_that_is_asked_for(positions
         (b'{"a": ' + b"[" * (MAX_DEPTH + 1), "limit", f"is nested deeper than {MAX_DEPTH}"),
         (b'{"a": [' + b"0," * 70_000 + b"0]}", "limit", "values in one record, want at most 70,000"),
         (b'{"a": "' + b"x" * MAX_CHARS + b'"}', "limit", "characters of JSON"),
+        (b"\xff" * (4 * MAX_CHARS + 1), "limit", "8,388,609 bytes of JSON, want at most 2,097,152 characters"),
     ],
 )
 def test_what_cannot_be_read_has_a_reason(text: bytes, reason: str, problem: str) -> None:

@@ -25,6 +25,7 @@ from worker.experiment.export.write import Exported, FileFormat, Table, Target, 
 from worker.experiment.report import assemble
 from worker.experiment.statistics.confidence import Estimate
 from worker.experiment.store.database import State
+from worker.system import parquet_files
 from worker.system.stopping import Stopped
 
 DEFINED = Definition("exp", AT_US, "control", ("candidate",), segments=("country",), planned_users=400)
@@ -277,7 +278,7 @@ def test_memory_does_not_grow_with_the_rows(tmp_path: Path, monkeypatch: pytest.
 def test_a_target_that_cannot_be(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: dict[str, Any], told: str
 ) -> None:
-    monkeypatch.setattr(table_files, "find_spec", lambda _: None)
+    monkeypatch.setattr(parquet_files, "is_installed", lambda: False)
     (tmp_path / "there.csv").touch()
     (tmp_path / "folder.csv").mkdir()
     made = state(tmp_path / "state.db", records(users=2))

@@ -87,7 +87,7 @@ def test_rows_that_cannot_be_used_are_told_and_counted(tmp_path: Path, caplog: p
     [
         ("items.csv", "item,title\ni1,Heat\n", "none of 1 rows can be used; row 1: id: "),
         ("items.jsonl", "{oops", "items.jsonl, line 1: is not JSON"),
-        ("items.parquet", "no", "is no Parquet file"),
+        ("items.parquet", "no", "cannot be read as Parquet"),
     ],
 )
 def test_a_file_that_says_nothing_stops_the_start(tmp_path: Path, name: str, text: str, told: str) -> None:
@@ -97,4 +97,42 @@ def test_a_file_that_says_nothing_stops_the_start(tmp_path: Path, name: str, tex
     with pytest.raises(BadSettings, match=told):
         files.load(found, path)
     assert not found.is_whole
+    found.close()
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        ('i1,,Heat,"' + "[" * 200_000 + '"', "attributes"),
+        ('i1,,Heat,"{""a"": ' + "9" * 5_000 + '}"', "attributes"),
+        ("i1," + "9" * 5_000 + ",Heat,", "valid_from: want a whole number of 64 bits"),
+    ],
+    ids=["nested", "digits", "time"],
+)
+def test_a_cell_of_json_is_read_within_the_bounds_of_a_message(tmp_path: Path, row: str, told: str) -> None:
+    """A catalogue is other people's: no cell of it ends the worker, and none is passed over in silence."""
+    path = tmp_path / "items.csv"
+    path.write_text(f"item_id,valid_from,title,attributes\n{row}\n")
+    found = store(tmp_path)
+    with pytest.raises(BadSettings, match=f"none of 1 rows can be used; row 1: {told}"):
+        files.load(found, path)
+    found.close()
+
+
+def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "items.csv"
+    path.write_text("item_id,item_id,title\ni1,i2,Heat\n")
+    found = store(tmp_path)
+    with pytest.raises(BadSettings, match="want a name for each column, each once"):
+        files.load(found, path)
+    found.close()
+
+
+def test_a_time_that_no_calendar_has_is_told_with_its_place(tmp_path: Path) -> None:
+    path = tmp_path / "items.parquet"
+    since = pa.array([2**62], pa.timestamp("us"))
+    parquet.write_table(pa.table({"item_id": ["i1"], "valid_from": since, "title": ["Heat"]}), path)
+    found = store(tmp_path)
+    with pytest.raises(BadSettings, match="row 1, column 'valid_from'"):
+        files.load(found, path)
     found.close()

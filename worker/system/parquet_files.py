@@ -1,0 +1,93 @@
+"""Parquet of others, row by row: a file of 500 bytes may hold a gigabyte, and values that Python has not.
+
+    with opened(path) as file:
+        for row in file.rows(): ...         {"item_id": "i7", "title": "Heat", ...}
+
+A text that stands in many rows stands once in the file, and once in memory: texts are read as Arrow's dictionaries, and
+one row at a time is made of them.  Lists are counted in the footer before they are read.  A footer that lies is not
+found out: pyarrow unpacks a page whole.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+BATCH_ROWS = 1_000
+MAX_COLUMNS = 10_000  # 20,000 take 250 MiB
+MAX_ROW_VALUES = 70_000  # of one column, on average: no record that is read may have more values
+MAX_LIST_VALUES = 64_000_000  # of one column of lists in a row group: 450 MiB if all of them stand in one row
+_TEXTS = frozenset({"UTF8", "NONE"})
+
+
+class Unreadable(Exception):
+    """What is wrong with a file, in words that follow its name."""
+
+
+@dataclass(frozen=True, slots=True)
+class ParquetRows:
+    """An open file; `narrow` names its columns of 32-bit numbers."""
+
+    num_rows: int
+    narrow: frozenset[str]
+    _file: Any
+
+    def rows(self) -> Iterator[Mapping[str, object]]:
+        """Yield the rows by the names of their columns.  Raises `Unreadable`."""
+        number = 0
+        for batch in self._file.iter_batches(BATCH_ROWS):
+            names = batch.schema.names
+            for cells in zip(*batch.columns, strict=True):
+                number += 1
+                yield {name: _value(cell, name, number) for name, cell in zip(names, cells, strict=True)}
+
+
+def is_installed() -> bool:
+    """Say whether pyarrow is there, without which nothing here works."""
+    return find_spec("pyarrow") is not None
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[ParquetRows]:
+    """Open a file; raises `Unreadable` for one that is damaged or too large, also while its rows are read."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    try:
+        about = parquet.read_metadata(path)
+        _check(about)
+        leaves = [about.schema.column(number) for number in range(about.num_columns)]
+        texts = [one.path for one in leaves if one.physical_type == "BYTE_ARRAY" and one.converted_type in _TEXTS]
+        with parquet.ParquetFile(path, metadata=about, read_dictionary=texts) as file:
+            narrow = frozenset(field.name for field in file.schema_arrow if field.type == pa.float32())
+            yield ParquetRows(about.num_rows, narrow, file)
+    except (OSError, pa.ArrowException) as error:
+        raise Unreadable(f"cannot be read as Parquet: {error}") from error
+
+
+def _check(about: Any) -> None:
+    """Refuse what would take much memory by the file's own account."""
+    if about.num_columns > MAX_COLUMNS:
+        raise Unreadable(f"has {about.num_columns:,} columns, want at most {MAX_COLUMNS:,}")
+    for number in range(about.num_row_groups):
+        group = about.row_group(number)
+        most = min(MAX_LIST_VALUES, MAX_ROW_VALUES * group.num_rows)
+        for place in range(about.num_columns):
+            column, is_list = group.column(place), about.schema.column(place).max_repetition_level > 0
+            if is_list and column.num_values > most:
+                raise Unreadable(
+                    f"column {ascii(column.path_in_schema)[:120]} has {column.num_values:,} values in"
+                    f" {group.num_rows:,} rows of one group, want at most {most:,}"
+                )
+
+
+def _value(cell: Any, column: str, number: int) -> object:
+    try:
+        return cell.as_py(maps_as_pydicts="lossy")
+    except (ValueError, OverflowError) as error:  # a text that is not UTF-8, a time that no calendar has
+        raise Unreadable(
+            f"cannot be read as Parquet: row {number:,}, column {ascii(column)[:60]}: a value that its type cannot have"
+            f" ({type(error).__name__})"
+        ) from error
