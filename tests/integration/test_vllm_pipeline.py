@@ -13,7 +13,7 @@ from tests.support.patience import patience
 from worker.core.errors import Fatal
 from worker.engines.local import vllm
 from worker.engines.local.vllm import VllmEngine
-from worker.runtime.answering import Backfill, Run, work
+from worker.runtime.answering import Backfill, WorkerRun, work
 from worker.runtime.health_state import HealthState
 from worker.runtime.telemetry import Telemetry
 from worker.settings import Settings, load, prompt_profiles
@@ -39,7 +39,7 @@ async def test_every_question_is_answered_with_its_reasons(
     telemetry = Telemetry(vllm_engine.card, registry=CollectorRegistry())
     async with asyncio.timeout(patience(180)):
         await work(
-            Run(
+            WorkerRun(
                 settings=settings, engine=vllm_engine, telemetry=telemetry, state=HealthState(), stop=asyncio.Event(),
                 backfill=Backfill(until_end=True),
             )

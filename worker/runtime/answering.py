@@ -60,7 +60,7 @@ class Backfill:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
+class WorkerRun:
     """One run of a worker: what it reads and asks, who watches it, and what ends it."""
 
     settings: Settings
@@ -82,8 +82,8 @@ class Run:
         return registry.Schemas(self.settings.schema_registry_url, self.settings.registry_access, self.telemetry)
 
 
-async def work(run: Run) -> None:
-    """Run the pipeline until it is told to stop or, in a backfill, until everything is read.  Raises `Fatal`."""
+async def work(run: WorkerRun) -> None:
+    """WorkerRun the pipeline until it is told to stop or, in a backfill, until everything is read.  Raises `Fatal`."""
     settings, telemetry = run.settings, run.telemetry
     debias = settings.position_debias
     measured: dict[int, PositionProfile] = {}
@@ -111,7 +111,7 @@ async def work(run: Run) -> None:
         await asyncio.gather(measuring, return_exceptions=True)
 
 
-async def answer_all(run: Run, positions: Mapping[int, PositionProfile], facts: Sources = NO_FACTS) -> None:
+async def answer_all(run: WorkerRun, positions: Mapping[int, PositionProfile], facts: Sources = NO_FACTS) -> None:
     """Answer what is on Kafka, until told to stop or, in a backfill, until everything is read.  Raises `Fatal`."""
     board = Board(run.settings, partial(registry.decode_now, run.schemas()), run.telemetry)
     followers = _followers(run, board)
@@ -157,7 +157,7 @@ async def answer_all(run: Run, positions: Mapping[int, PositionProfile], facts: 
 
 
 def _pipeline(
-    run: Run, source: KafkaSource, sink: KafkaSink, encoder: Encoder, *, rules: Rules, facts: Sources
+    run: WorkerRun, source: KafkaSource, sink: KafkaSink, encoder: Encoder, *, rules: Rules, facts: Sources
 ) -> Pipeline:
     """Return the loop, with the limits that the settings give its parts."""
     settings, engine = run.settings, run.engine
@@ -183,7 +183,7 @@ def _pipeline(
     )
 
 
-def _followers(run: Run, board: Board) -> tuple[TopicFollower, ...]:
+def _followers(run: WorkerRun, board: Board) -> tuple[TopicFollower, ...]:
     """Return who follows the topics of definitions and readouts, in this order; nobody unless that is set."""
     settings, telemetry = run.settings, run.telemetry
     if settings.experiments_topic is None:

@@ -20,7 +20,7 @@ from worker.engines import factory
 from worker.kafka import admin, client_config as client, rights
 from worker.pipeline.ports import Engine, RemoteEngine
 from worker.runtime import logs
-from worker.runtime.answering import Backfill, Run, work
+from worker.runtime.answering import Backfill, WorkerRun, work
 from worker.runtime.export import Exports, start_exports
 from worker.runtime.health import Health
 from worker.runtime.health_state import HealthState
@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 
 def run(settings: Settings, backfill: Backfill | None = None) -> int:
-    """Run a worker until it is told to stop; return the exit code."""
+    """WorkerRun a worker until it is told to stop; return the exit code."""
     clean = logs.start(settings, secrets=secrets_of(settings, os.environ))
     exports = start_exports()
     if exports is not None and exports.logs is not None:
@@ -79,7 +79,9 @@ async def serve(settings: Settings, backfill: Backfill, exports: Exports | None,
     if ENGINES[settings.engine].is_remote:
         cast("RemoteEngine", engine).watch_servers(telemetry)
         state.engine_is_warm()  # there is nothing to load here, and servers that are away are no reason to restart
-    running = Run(settings=settings, engine=engine, telemetry=telemetry, state=state, stop=stop, backfill=backfill)
+    running = WorkerRun(
+        settings=settings, engine=engine, telemetry=telemetry, state=state, stop=stop, backfill=backfill
+    )
     try:
         telemetry.restarts_left(settings.max_engine_restarts)
         await retry(partial(_start, engine, telemetry), partial(state.waits, Blocker.ENGINE), stop)

@@ -26,7 +26,7 @@ from worker.core.codec.avro_schemas import schema_text
 from worker.core.errors import Fatal
 from worker.demo.independent_count import Reader
 from worker.kafka import admin
-from worker.runtime.answering import Run, answer_all
+from worker.runtime.answering import WorkerRun, answer_all
 from worker.runtime.health_state import HealthState
 from worker.settings import Settings
 
@@ -60,7 +60,7 @@ async def latency(bench: Bench, load: Load, *, rate: float, number: int, run: st
         feed = _Feed(load, settings, rate, number)
         stop = asyncio.Event()
         seen = watch(bench.engine)
-        of_worker = Run(settings=settings, engine=bench.engine, telemetry=seen, state=HealthState(), stop=stop)
+        of_worker = WorkerRun(settings=settings, engine=bench.engine, telemetry=seen, state=HealthState(), stop=stop)
         worker = asyncio.ensure_future(answer_all(of_worker, {}))
         try:
             await asyncio.to_thread(feed.run)

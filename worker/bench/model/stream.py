@@ -23,7 +23,7 @@ from worker.core.codec.avro_schemas import schema_text
 from worker.core.delivery.handover_messages import FlushEnd
 from worker.demo.independent_count import Count, Reader
 from worker.kafka import admin, client_config as client
-from worker.runtime.answering import Backfill, Run, answer_all
+from worker.runtime.answering import Backfill, WorkerRun, answer_all
 from worker.runtime.health_state import HealthState
 from worker.runtime.telemetry import Telemetry
 from worker.settings import Settings
@@ -120,12 +120,12 @@ def watch(engine: BenchEngine) -> Watch:
 
 
 async def stream(stage: Stage, engine: BenchEngine, run: str, pids: Sequence[int]) -> Streamed:
-    """Run the worker over the whole input; the CPU is that of these processes."""
+    """WorkerRun the worker over the whole input; the CPU is that of these processes."""
     with stage.run(run) as settings:
         seen = watch(engine)
         seen.pids = pids
         await answer_all(
-            Run(
+            WorkerRun(
                 settings=settings, engine=engine, telemetry=seen, state=HealthState(), stop=asyncio.Event(),
                 backfill=Backfill(until_end=True),
             ),
