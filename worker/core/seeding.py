@@ -9,20 +9,36 @@ True
 True
 >>> unit("ab", "c") == unit("a", "bc")      # words are kept apart
 False
+>>> Digests("event-1", "0").digest("item") == digest("event-1", "0", "item")
+True
 """
 
+from collections.abc import Iterable
 from hashlib import blake2b
 
 _PERSON = b"mirrorstream.v1"  # keeps these hashes apart from those of any other program, at most 16 bytes
 
 
+class Digests:
+    """Hashes words that begin alike: `Digests("a").digest("b")` is `digest("a", "b")`."""
+
+    def __init__(self, *words: str) -> None:
+        self._begun = blake2b(_framed(words), digest_size=8, person=_PERSON)
+
+    def digest(self, *words: str) -> bytes:
+        """Hash the words that it begins with and these to 8 bytes."""
+        state = self._begun.copy()
+        state.update(_framed(words))
+        return state.digest()
+
+
 def digest(*words: str) -> bytes:
     """Hash words to 8 bytes; each word is framed by its length, so ("ab", "c") is not ("a", "bc")."""
-    state = blake2b(digest_size=8, person=_PERSON)
-    for word in words:
-        data = word.encode()
-        state.update(len(data).to_bytes(4, "big") + data)
-    return state.digest()
+    return blake2b(_framed(words), digest_size=8, person=_PERSON).digest()
+
+
+def _framed(words: Iterable[str]) -> bytes:
+    return b"".join([len(data).to_bytes(4, "big") + data for data in map(str.encode, words)])
 
 
 def unit(*words: str) -> float:

@@ -34,7 +34,7 @@ _FLOAT, _DOUBLE = struct.Struct("<f"), struct.Struct("<d")
 _FIXED_BYTES = {"boolean": 1, "float": 4, "double": 8}
 
 
-def _number(data: bytes, at: int) -> tuple[int, int]:
+def _number(data: bytes, at: int, _left: list[int] | None = None) -> tuple[int, int]:
     byte = data[at]
     at += 1
     if byte < MORE:
@@ -50,10 +50,6 @@ def _number(data: bytes, at: int) -> tuple[int, int]:
             return (value >> 1) ^ -(value & 1), at
         shift += 7
     raise Unfit(Reason.AVRO, "a number of more than 64 bits")
-
-
-def _read_long(data: bytes, at: int, _left: list[int]) -> tuple[int, int]:
-    return _number(data, at)
 
 
 def _read_int(data: bytes, at: int, _left: list[int]) -> tuple[int, int]:
@@ -86,7 +82,7 @@ LEAVES: Mapping[str, Read] = {
     "null": _read_null,
     "boolean": _read_boolean,
     "int": _read_int,
-    "long": _read_long,
+    "long": _number,
     "float": _read_float,
     "double": _read_double,
 }

@@ -7,9 +7,9 @@ It is the counterpart of `codec.avro_readers`, for schemas of ours alone.  Each 
 so far.  A record's fields are taken by name, so that no dict is made of it; a field that the dataclass lacks has the
 schema's default.
 
-fastavro writes the same bytes from dicts, and takes 2.5 times as long with the making of the dicts (the responses of the
-bench, two busy cores, 2026-11).  It looks for the branch of a union by validating the value against each of them; ours
-are of null and one more.
+fastavro writes the same bytes from dicts, and takes 2.5 times as long with the making of the dicts (the responses of
+the bench, two busy cores, 2026-11).  It looks for the branch of a union by validating the value against each of them;
+ours are of null and one more.
 """
 
 import struct

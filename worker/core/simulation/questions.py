@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from worker.core.records import Impression, Item, ItemKind, Role, Slate
-from worker.core.seeding import digest
+from worker.core.seeding import Digests
 from worker.core.simulation.question_set import EVERYTHING, UserShare
 from worker.core.steps import Steps, run
 
@@ -202,11 +202,12 @@ def presented_orders(
 
 def _hashed(event_id: str, pair: str, options: tuple[Option, ...]) -> tuple[int, ...]:
     texts_differ = len({option.item_id for option in options}) < len(options)
+    of_pair = Digests(event_id, pair)
 
     def key(index: int) -> tuple[bytes, ...]:
         option = options[index]
-        by_item = digest(event_id, pair, option.item_id)
-        return (by_item, digest(event_id, pair, option.item_id, option.text)) if texts_differ else (by_item,)
+        by_item = of_pair.digest(option.item_id)
+        return (by_item, of_pair.digest(option.item_id, option.text)) if texts_differ else (by_item,)
 
     return tuple(sorted(range(len(options)), key=key))
 
@@ -261,5 +262,8 @@ def _merged(a: tuple[Option, ...], b: tuple[Option, ...]) -> tuple[Option, ...]:
         key = (option.item_id, option.text)
         mine = merged.get(key)
         variants = mine.variants + option.variants if mine else option.variants
-        merged[key] = replace(mine or option, variants=variants, candidate_position=option.position)
+        one = mine or option
+        merged[key] = Option(
+            one.item_id, one.text, one.position, variants, one.kind, one.item, candidate_position=option.position
+        )
     return tuple(merged.values())

@@ -289,5 +289,7 @@ def test_an_item_that_comes_again_has_the_text_of_its_own_event() -> None:
     for shown in events * 2:
         assert options_of(keeping, shown) == options_of(asking(), shown)
     assert len({options_of(keeping, shown)[0] for shown in events}) == 5  # ready or not, a text is a text
-    reworded = replace(keeping, profile=replace(keeping.profile, domains={"generic": REWORDED}))
+    profile = replace(keeping.profile, domains={"generic": REWORDED}, sha256="another")
+    reworded = replace(keeping, profile=profile, draws=1)
+    assert reworded.texts is keeping.texts  # one bound for all experiments
     assert options_of(reworded, event) != options_of(keeping, event)
