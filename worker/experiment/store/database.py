@@ -18,7 +18,7 @@ import json
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -53,6 +53,7 @@ def _opened(path: Path | None) -> sqlite3.Connection:
     try:
         tables.check(db, path)
         db.execute("pragma journal_mode = wal")
+        db.execute("pragma secure_delete = on")  # what is forgotten is overwritten; not every SQLite does by default
         db.execute("pragma synchronous = normal")  # a power cut may cost commits, positions and all
         tables.prepare(db, path)
     except sqlite3.OperationalError as error:
@@ -206,7 +207,17 @@ class State:
         return definition
 
     def forget(self, user_id: str) -> int:
-        """Delete all data of a user and refuse it from now on; return the number of deleted answers."""
+        """Delete all data of a user and refuse it from now on; return the number of deleted answers.
+
+        Nothing of it stays in the file's free pages.  SQLite's log (`-wal`) is emptied too, unless a reader still reads
+        from it; then the last one who closes the file deletes it.
+        """
+        gone = self._forget(user_id)
+        with suppress(sqlite3.OperationalError):  # the transaction is done; another process writes
+            self._db.execute("pragma wal_checkpoint(truncate)").fetchall()
+        return gone
+
+    def _forget(self, user_id: str) -> int:
         with self._transaction():
             self._forgotten.add(digest("user", user_id))
             self._db.executemany("insert or ignore into forgotten values (?)", [(one,) for one in self._forgotten])

@@ -159,3 +159,10 @@ async def test_a_browser_that_leaves_in_the_middle_of_the_login_form_is_no_error
     with pytest.raises(HTTPException) as caught:
         await _body(request)
     assert caught.value.status_code == 400
+
+
+def test_an_experiment_page_refuses_a_request_of_two_lengths() -> None:
+    """A proxy in front may see another end of it than we do, and take what follows for another's request."""
+    lengths = {"Content-Length": "6", "Transfer-Encoding": "chunked"}
+    answer = client().get("/", headers=lengths)
+    assert (answer.status_code, answer.headers["Connection"]) == (400, "close")

@@ -259,3 +259,21 @@ def test_an_experiments_file_is_not_read_while_it_is_counted_anew(tmp_path: Path
         State(path, to_read=True)
     State(path).close()
     State(path, to_read=True).close()
+
+
+def test_no_byte_of_a_forgotten_user_stays_in_the_files_of_an_experiment(tmp_path: Path) -> None:
+    """Though another process reads them: SQLite's log kept what was deleted for as long as it did."""
+    path, name = tmp_path / "state.db", "somebody-with-a-name"
+    state = take(State(path), made.answers([made.response(0, event, user_id=name) for event in range(3)]))
+    with closing(sqlite3.connect(path)) as reader:
+        reader.execute("select count(*) from answer").fetchone()
+        assert any(name.encode() in file.read_bytes() for file in tmp_path.iterdir())
+        assert state.forget(name) == 3
+        assert not any(name.encode() in file.read_bytes() for file in tmp_path.iterdir())
+    state.close()
+
+
+def test_what_an_experiment_forgets_is_overwritten(tmp_path: Path) -> None:
+    """Whatever SQLite was built with."""
+    with closing(State(tmp_path / "state.db")) as state:
+        assert state.db.execute("pragma secure_delete").fetchone() == (1,)
