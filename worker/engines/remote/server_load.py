@@ -21,15 +21,18 @@ True
 
 import re
 from dataclasses import dataclass
+from itertools import islice
 from typing import Self
 
 from worker.core.resilience.spare_seats import ServerLoad
 
 WAITING, KV_USAGE = "num_requests_waiting", "kv_cache_usage_perc"
 TOKEN_SECONDS, TOKENS = "inter_token_latency_seconds_sum", "inter_token_latency_seconds_count"
-_SERIES = re.compile(
-    rf"^vllm:({WAITING}|{KV_USAGE}|{TOKEN_SECONDS}|{TOKENS})(?:\{{.*\}})? +(\S+)(?: +-?\d+)?\s*$", re.MULTILINE
-)
+# The page is read in the event loop, and a server may be anybody's: one line of 4 MiB took 550 ms (2026-11).
+_LINE = re.compile(rf"^vllm:(?:{WAITING}|{KV_USAGE}|{TOKEN_SECONDS}|{TOKENS})[{{ ][^\n]*", re.MULTILINE)
+_SERIES = re.compile(r"vllm:(\w+)(?:\{.*\})? +(\S+)(?: +-?\d+)?\s*")
+MAX_LINE_CHARS = 1_000
+MAX_SERIES = 4_000  # four for each engine behind the address
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +47,13 @@ class ScrapedLoad:
     @classmethod
     def read(cls, page: str) -> Self | None:
         """Return the figures of a page; None if it does not tell how many requests wait and how full the cache is."""
+        lines = [match[0] for match in islice(_LINE.finditer(page), MAX_SERIES + 1)]
+        if len(lines) > MAX_SERIES or any(len(line) > MAX_LINE_CHARS for line in lines):
+            return None
         found: dict[str, list[float]] = {}
-        for name, value in _SERIES.findall(page):
+        for series in filter(None, map(_SERIES.fullmatch, lines)):
             try:
-                found.setdefault(name, []).append(float(value))
+                found.setdefault(series[1], []).append(float(series[2]))
             except ValueError:
                 return None
         if WAITING not in found or KV_USAGE not in found:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import math
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -10,10 +11,13 @@ from typing import Any
 import pytest
 
 from tests.support.fakes import jumping, until
+from tests.support.patience import cpu_slowness
 from worker.core.resilience.spare_seats import HighMarks
 from worker.engines.remote.client import Unreachable
 from worker.engines.remote.server_load import ScrapedLoad
 from worker.engines.remote.spare_capacity import SpareCapacity
+
+WAITING, SIZE = "vllm:num_requests_waiting", 4_000_000  # the most that is read of an answer
 
 MARKS = HighMarks(waiting=4, kv_usage=0.8)
 
@@ -169,3 +173,24 @@ def test_of_several_engines_the_worst_cache_counts_and_nan_is_seen() -> None:
     assert found is not None
     assert math.isnan(found.kv_usage)
     assert not found.load(None).is_known
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        f"{WAITING} {'x' * SIZE} y",
+        f"{WAITING} 1{' ' * SIZE}x",
+        f"{WAITING}{{{'} ' * (SIZE // 2)}",
+        f"{WAITING} 1{chr(10) * SIZE}x",
+        f"{WAITING} 1\n" * (SIZE // 30),
+    ],
+    ids=["value", "blanks", "braces", "lines", "series"],
+)
+def test_no_page_of_metrics_keeps_the_loop_long(page: str) -> None:
+    """A server may be anybody's, and its page is read in the event loop twice a second."""
+    took_s = []
+    for _ in range(3):
+        start_s = time.thread_time()
+        assert ScrapedLoad.read(page) is None
+        took_s.append(time.thread_time() - start_s)
+    assert min(took_s) < 0.05 * cpu_slowness()
