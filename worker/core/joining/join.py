@@ -59,6 +59,9 @@ def as_of(versions: Versions[F], at_us: int) -> tuple[F, bool] | None:
     """Return the facts that held at a time, and whether they are newer than that; None if nothing is known."""
     if not versions:
         return None
+    if len(versions) == 1:  # by far the most
+        [only] = versions
+        return only.facts, not UNKNOWN_SINCE < only.valid_from <= at_us
     before = [one for one in versions if UNKNOWN_SINCE < one.valid_from <= at_us]
     if before:
         return before[-1].facts, False

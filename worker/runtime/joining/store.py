@@ -14,6 +14,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import IO, TypeVar
 
@@ -26,7 +27,9 @@ T = TypeVar("T")
 
 FORMAT = "1"
 WRITER_SHARE = 0.25  # of the memory: writing goes through the rows in the order of the topic
-MAX_ASKED = 500  # ids in one statement
+MAX_ASKED = 512  # ids in one statement
+LEAST_ASKED = 8
+_ID_AND_TIME = itemgetter(0, 1)
 BUSY_S = 30.0
 _ABOUT = "create table if not exists about (name text primary key, value text not null) without rowid"
 _REACHED = "create table if not exists reached (part integer primary key, next integer not null)"
@@ -77,10 +80,14 @@ class FactStore:
         return [row for part in parts for row in self._try(lambda: self._versions(part))]  # noqa: B023 - called at once
 
     def _versions(self, part: Sequence[str]) -> list[tuple[str, int, str]]:
-        marks = ",".join("?" * len(part))
-        where = f"where id in ({marks}) order by id, valid_from"
-        query = f"select id, valid_from, body from facts {where}"  # noqa: S608 - question marks alone
-        return self._reader.execute(query, part).fetchall()
+        size = max(LEAST_ASKED, 1 << (len(part) - 1).bit_length())  # few texts, so that each is prepared once
+        marks = ",".join("?" * size)
+        query = f"select id, valid_from, body from facts where id in ({marks})"  # noqa: S608 - question marks alone
+        asked = [*part, *(part[-1] for _ in range(size - len(part)))]
+        rows: list[tuple[str, int, str]] = self._reader.execute(query, asked).fetchall()
+        if len({row[0] for row in rows}) < len(rows):  # to let SQLite sort takes a quarter of the time of all
+            rows.sort(key=_ID_AND_TIME)
+        return rows
 
     # -- writing: one thread at a time
 

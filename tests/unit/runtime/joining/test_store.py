@@ -48,6 +48,39 @@ def test_a_load_that_was_cut_off_is_not_whole_and_goes_on(tmp_path: Path) -> Non
     again.close()
 
 
+def test_many_ids_at_once_and_versions_in_their_order(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    names = [f"i{number}" for number in range(1_500)]
+    late = tuple(said(name, 9) for name in reversed(names[:700]))
+    store.take(FactBatch((*late, *(said(name, 3) for name in names)), PROGRESS, at_end=True))
+    rows = store.versions([*names, "nobody"])
+    assert sorted({name for name, _, _ in rows}) == sorted(names)
+    assert [since for name, since, _ in rows if name == "i5"] == [3, 9]
+    assert len(rows) == 2_200
+    store.close()
+
+
+def test_what_is_held_ready_is_of_now_and_bounded(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    store.take(FactBatch((said("a"), said("b")), PROGRESS, at_end=True))
+    known = KnownFacts([store], ready_bytes=4_000)
+    reads: list[tuple[str, ...]] = []
+    read = store.versions
+    store.versions = lambda ids: reads.append(tuple(ids)) or read(ids)  # type: ignore[method-assign,func-returns-value]
+    assert known.items(["a", "x"]) == {"a": [FactVersion(1, ItemFacts("x"))]}
+    assert known.items(["a", "b"]).keys() == {"a", "b"}
+    assert known.items(["b", "a"]).keys() == {"a", "b"}
+    assert reads == [("a", "x"), ("b",)]  # what nobody knows is asked for again
+    store.take(FactBatch((said("a", 2, "y"), "b"), PROGRESS))
+    assert known.items(["a", "b"]) == {"a": [FactVersion(1, ItemFacts("x")), FactVersion(2, ItemFacts("y"))]}
+    store.take(FactBatch(tuple(said(f"i{number}") for number in range(40)), PROGRESS))
+    for number in range(40):
+        known.items([f"i{number}"])
+    held = sum(f"i{number}" in known._ready for number in range(40))
+    assert 0 < held < 4_000 // 600
+    store.close()
+
+
 def test_a_topic_made_anew_leaves_nothing_of_the_old_one(tmp_path: Path) -> None:
     store = opened(tmp_path)
     store.take(FactBatch((said("a"),), PROGRESS, at_end=True))
