@@ -65,8 +65,14 @@ def kuairec(folder: Path) -> DataSet:
             (14, 148, 4381, 1000, "2020-07-05 05:27:48.378", 20200705, 1593898068.378, 4.381),
             (14, 183, 500, 9000, "2020-07-05 05:28:00", 20200705, 1593898080.0, 0.0555)]  # fmt: skip
     head = ("video_id", "manual_cover_text", "caption", "topic_tag", "first_level_category_id",
-            "first_level_category_name")  # fmt: skip
-    captions = [head, (148, "UNKNOWN", "猫咪晚安", "[]", 1, "萌宠"), (183, "火锅", "吃火锅", "[]", 2, "美食")]
+            "first_level_category_name", "second_level_category_id", "second_level_category_name",
+            "third_level_category_id", "third_level_category_name")  # fmt: skip
+    none = (-124, "UNKNOWN", -124, "UNKNOWN")
+    captions = [
+        head,
+        (148, "UNKNOWN", "猫咪晚安", "[]", 1, "萌宠", *none),
+        (183, "火锅", "吃火锅", "[]", 2, "美食", *none),
+    ]
     return DataSet(
         "kuairec",
         _write(folder / "small_matrix.csv", rows, ","),
@@ -79,10 +85,13 @@ def open_bandit(folder: Path, rows: Sequence[tuple[int, int, float]] = ((4, 1, 0
     """A campaign's log: item, click, propensity; `candidate` adds what an own policy does there."""
     head = ["", "timestamp", "item_id", "position", "click", "propensity_score"]
     head += [f"user_feature_{number}" for number in range(4)]
+    affinities = [f"user-item_affinity_{number}" for number in range(34)]  # of "men"; "all" has 80 and "women" 46
+    head += affinities
     table: list[Sequence[object]] = [[*head, "candidate_item_id", "candidate_propensity"] if candidate else head]
     for number, (item, click, propensity) in enumerate(rows):
         at = f"2019-11-24 00:{number // 60 % 60:02}:{number % 60:02}.004101+00:00"
         row: list[object] = [number, at, item, 1 + number % 3, click, propensity, "cef3", "03a5", "2723", "c2e5"]
+        row += [0.0] * len(affinities)
         table.append([*row, *candidate[number]] if candidate else row)
     items = [("", "item_id", "item_feature_0", "item_feature_1", "item_feature_2", "item_feature_3")]
     items += [(str(n), str(n), "-0.67", "3c6d4f1e", "7a9b8c2d", "5e1f0a3b") for n in range(80)]
@@ -94,11 +103,11 @@ def open_bandit(folder: Path, rows: Sequence[tuple[int, int, float]] = ((4, 1, 0
 
 
 def recbole(folder: Path) -> DataSet:
-    """Atomic files of MovieLens."""
+    """Atomic files of MovieLens; the tokens of a sequence have blanks between them."""
     inter = [("user_id:token", "item_id:token", "rating:float", "timestamp:float"),
              (196, 242, 3, 881250949), (196, 302, 5, 891717742)]  # fmt: skip
     item = [("item_id:token", "movie_title:token_seq", "release_year:token", "class:token_seq"),
-            (242, "Kolya", 1996, "Comedy"), (302, "L.A. Confidential", 1997, "Crime|Thriller")]  # fmt: skip
+            (242, "Kolya", 1996, "Comedy"), (302, "L.A. Confidential", 1997, "Crime Thriller")]  # fmt: skip
     return DataSet("recbole", _write(folder / "ml-100k.inter", inter), _write(folder / "ml-100k.item", item))
 
 
