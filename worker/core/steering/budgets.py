@@ -80,7 +80,7 @@ class _Meter:
     lowered: float = 0.0  # `gone` at the last step down
     spent_then: int = 0
 
-    def now(self, budget: float, length_s: float, now_s: float) -> float:
+    def share_at(self, budget: float, length_s: float, now_s: float) -> float:
         """Return the share of users who are asked now; `budget` is this partition's part."""
         number = int(now_s // length_s)
         gone = now_s / length_s - number
@@ -125,7 +125,7 @@ class Meters:
         """Return the share of users by each limit that there is; `parts` is the number of partitions."""
         found = {}
         for period, limit, meter, length_s in self._metered(limits):
-            found[period] = meter.now(limit / parts, length_s, now_s)
+            found[period] = meter.share_at(limit / parts, length_s, now_s)
         if limits.total is not None:
             found[Period.TOTAL] = 0.0 if self.total >= limits.total / parts else 1.0
         return found
@@ -137,7 +137,7 @@ class Meters:
     def spend(self, limits: Limits, tokens: int, *, parts: int, now_s: float) -> None:
         """Count tokens of an event that was answered."""
         for _, limit, meter, length_s in self._metered(limits):
-            meter.now(limit / parts, length_s, now_s)
+            meter.share_at(limit / parts, length_s, now_s)
             meter.spent += tokens
         if limits.total is not None:
             self.total += tokens
