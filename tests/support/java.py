@@ -40,6 +40,11 @@ def java(jars: Path, *what: str) -> list[str]:
     return [tool("setpriv"), "--pdeathsig", "KILL", tool("java"), *JVM_OPTIONS, "-cp", f"{jars}/*", *what]
 
 
+def java_jar(jar: Path, *words: str) -> list[str]:
+    """Return a command that runs a jar, and dies with the thread that starts it."""
+    return [tool("setpriv"), "--pdeathsig", "KILL", tool("java"), *JVM_OPTIONS, "-jar", str(jar), *words]
+
+
 def run(command: list[str], *, given: bytes = b"", timeout_s: float | None = None) -> bytes:
     """Run a command to its end, with `given` as its standard input, and return its standard output."""
     limit_s = patience(RUN_TIMEOUT_S) if timeout_s is None else timeout_s
@@ -74,12 +79,42 @@ def archive(artifact: str, name: str) -> Path:
     return found
 
 
-def _downloaded(folder: str, goal: list[str]) -> Path:
+def built(project: Path) -> Path:
+    """Return what `mvn package` makes of a project, built if need be; other sources are another folder."""
+    sources = sorted(
+        one for one in project.rglob("*") if one.is_file() and "target" not in one.relative_to(project).parts
+    )
+    content = hashlib.sha256()
+    for one in sources:
+        content.update(f"{one.relative_to(project)}\n".encode() + one.read_bytes())
+    cache = _cache()
+    found = cache / f"{project.name}-{content.hexdigest()[:8]}"
+    if not found.is_dir():
+        with tempfile.TemporaryDirectory(prefix="build-", dir=cache) as scratch:
+            for one in sources:
+                copy = Path(scratch, one.relative_to(project))
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(one, copy)
+            run(
+                [tool("mvn"), "--batch-mode", "--quiet", "--file", scratch, "package"],
+                timeout_s=patience(DOWNLOAD_TIMEOUT_S),
+            )
+            if not found.is_dir():  # another process may have been first
+                Path(scratch, "target").rename(found)
+    return found
+
+
+def _cache() -> Path:
     cache = Path(os.environ.get("MIRRORSTREAM_CACHE") or Path.home() / ".cache" / "mirrorstream")
+    cache.mkdir(parents=True, exist_ok=True)
+    return cache
+
+
+def _downloaded(folder: str, goal: list[str]) -> Path:
+    cache = _cache()
     found = cache / folder
     if found.is_dir():
         return found
-    cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="download-", dir=cache) as scratch:
         mvn = [tool("mvn"), "--batch-mode", "--quiet", *goal, f"-DoutputDirectory={scratch}/jars"]
         run(mvn, timeout_s=patience(DOWNLOAD_TIMEOUT_S))
