@@ -289,6 +289,39 @@ def test_the_store_of_items_and_users_is_where_a_restart_finds_it(chart: helm_py
         assert config.get("join_folder") == values.get("config", {}).get("join_folder")
 
 
+def test_variants_that_are_logged_apart_are_paired_beside_the_workers(chart: helm_python.Chart) -> None:
+    """On the workers' brokers into their input, as restricted as they are, with its state on a claim or on the node."""
+    own: Values = {
+        "enabled": True,
+        "image": {"repository": "pairing"},
+        "config": {"pairing.control.topic": "a", "pairing.candidate.topic": "b", "pairing.max.bytes": 1_000_000},
+    }
+    values: Values = {**SECRETS, "config": {"input_topics": "seen, other", "group_id": "g"}, "pairing": own}
+    objects = render(chart, values, "pairing")
+    lines = objects["ConfigMap"]["data"]["pairing.properties"].split("\n")
+    found = dict(line.split("=", 1) for line in lines if line)
+    assert found.items() >= {
+        "bootstrap.servers": "kafka:9092", "application.id": "g-pairing", "pairing.output.topic": "seen",
+        "pairing.control.topic": "a", "pairing.candidate.topic": "b", "pairing.max.bytes": "1000000",
+    }.items()  # fmt: skip
+    spec, worker = pod(objects), pod(render(chart, values))
+    for name in ("serviceAccountName", "securityContext", "automountServiceAccountToken"):
+        assert spec[name] == worker[name]
+    (container,) = spec["containers"]
+    assert container["securityContext"] == worker["containers"][0]["securityContext"]
+    assert container["image"] == f"pairing:{__version__}"
+    mounts = {one["name"]: one["mountPath"] for one in container["volumeMounts"]}
+    assert found["state.dir"].startswith(f"{mounts['state']}/")
+    assert found["config.providers.directory.param.allowed.paths"] == mounts["kafka"]
+    assert container["args"] == [mounts["config"]]
+    (claim,) = objects["StatefulSet"]["spec"]["volumeClaimTemplates"]
+    assert claim["metadata"]["name"] == "state"
+    assert objects["StatefulSet"]["spec"]["serviceName"] == objects["pairing"]["metadata"]["name"]
+    bare = render(chart, {**values, "pairing": own | {"persistence": {"enabled": False}}}, "pairing")
+    assert {"name": "state", "emptyDir": {"sizeLimit": "10Gi"}} in pod(bare)["volumes"]
+    assert "volumeClaimTemplates" not in bare["StatefulSet"]["spec"]
+
+
 def test_the_image_is_the_one_the_chart_runs(chart: helm_python.Chart) -> None:
     """Version and user of chart, image and package are one; what has a user by name could not prove it is not root."""
     dockerfile = (CHART.parents[1] / "Dockerfile").read_text(encoding="utf-8")

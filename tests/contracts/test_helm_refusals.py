@@ -6,6 +6,11 @@ import pytest
 from tests.support.chart import CHART, Values
 
 IMAGE: Values = {"model": {"source": "image", "image": {"reference": "models@sha256:0"}}}
+PAIRED: Values = {
+    "enabled": True,
+    "image": {"repository": "pairing"},
+    "config": {"pairing.control.topic": "a", "pairing.candidate.topic": "b"},
+}
 CLAIM: Values = {"model": {"source": "pvc", "path": "../etc", "pvc": {"claimName": "m"}}}
 
 
@@ -128,6 +133,15 @@ def chart() -> helm_python.Chart:
             {"facts": {"persistence": {"enabled": True}}, "workload": {"kind": "StatefulSet"}},
             "facts.persistence.enabled: nothing would be kept there; set config.items_topic",
         ),
+        ({"pairing": {"enabled": True}}, "pairing.image.repository: want the image"),
+        ({"pairing": PAIRED | {"config": {}}}, "pairing.config: pairing.control.topic is missing"),
+        (
+            {"pairing": PAIRED | {"config": {"pairing.control.topic": "a", "pairing.candidates": "b, c"}}},
+            "pairing.config: pairing.b.topic is missing",
+        ),
+        ({"pairing": PAIRED | {"config": {"state.dir": "/"}}}, "state.dir"),
+        ({"pairing": PAIRED | {"config": {"ssl.key.password": "secret"}}}, "ssl.key.password"),
+        ({"pairing": PAIRED | {"config": {"sasl.jaas.config": 'x password="secret";'}}}, "sasl.jaas.config"),
         ({"topics": {"strimzi": {"enabled": True}}}, "topics.strimzi.cluster: want the name of the Kafka resource"),
         (
             {"topics": {"strimzi": {"enabled": True, "cluster": "a"}}, "config": {"input_topics": ["^imp"]}},

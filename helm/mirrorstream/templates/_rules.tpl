@@ -77,6 +77,21 @@
 {{- fail "facts.persistence.enabled: nothing would be kept there; set config.items_topic, config.users_topic or a file of either, and no config.join_folder" }}
 {{- end }}
 {{- end }}
+{{- with .Values.pairing }}
+{{- if .enabled }}
+{{- if not .image.repository }}
+{{- fail "pairing.image.repository: want the image that you built from recipes/pairing/Dockerfile" }}
+{{- end }}
+{{- $names := splitList "," (get .config "pairing.candidates" | default "candidate") }}
+{{- $given := .config }}
+{{- range prepend $names "control" }}
+{{- $topic := printf "pairing.%s.topic" (trim .) }}
+{{- if not (get $given $topic) }}
+{{- fail (printf "pairing.config: %s is missing; want the topic where these slates are logged" $topic) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
 {{- if has ".." (splitList "/" (.Values.model.path | default "")) }}
 {{- fail (printf "model.path: %s leaves the volume; want a folder in it, without `..`" .Values.model.path) }}
 {{- end }}
