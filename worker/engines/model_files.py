@@ -50,6 +50,13 @@ def refuse_pickles(what: str, place: str | Path) -> None:
         )
 
 
+def draft(options: Mapping[str, Any]) -> str | None:
+    """Return the second model that vLLM's options name, by which it speculates; its weights are loaded, too."""
+    found = options.get("speculative_config")
+    model = found.get("model") if isinstance(found, Mapping) else None
+    return model if isinstance(model, str) else None
+
+
 def config(model: str, revision: str | None, overrides: object) -> Any:
     """Return a model's configuration with what `hf_overrides` change of it.  Raises `BadSettings`."""
     from transformers import AutoConfig

@@ -63,7 +63,8 @@ _CHOICES = {
         "auto", "bitsandbytes", "fastsafetensors", "runai_streamer", "runai_streamer_sharded", "safetensors",
     }),
 }  # fmt: skip
-_NESTED_CODE = re.compile(r"trust_remote_code|.*module_path|.*_cls")
+# In vLLM 0.32 a plugin is a file that is run, and a pass or a backend with a point in its name is one that is imported.
+_NESTED_CODE = re.compile(r"trust_remote_code|.*module_path|.*_cls|.*_plugin|inductor_passes")
 # What changes speed, place or telling, and no answer beyond what a batch's order does.
 _SPEED = frozenset({
     "aggregate_engine_logging", "all2all_backend", "async_scheduling", "block_size", "collect_detailed_traces",
@@ -132,7 +133,9 @@ def without_values(text: str, options: Mapping[str, Any]) -> str:
 def _nested_code(value: Any) -> Iterator[str]:
     if isinstance(value, Mapping):
         for name, inner in value.items():
-            if _NESTED_CODE.fullmatch(str(name)) and inner not in (False, None):
+            if (_NESTED_CODE.fullmatch(str(name)) and inner not in (False, None, "", {})) or (
+                name == "backend" and "." in str(inner)
+            ):
                 yield str(name)
             yield from _nested_code(inner)
     elif isinstance(value, list | tuple):

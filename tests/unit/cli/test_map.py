@@ -37,6 +37,16 @@ def test_an_event_is_shown_with_its_prompt_and_what_is_left_out(tmp_path: Path) 
     assert any("candidate" in one for one in shown["lacks"])
 
 
+def test_what_a_terminal_would_obey_is_escaped(tmp_path: Path) -> None:
+    """An event is anybody's: a control sequence of one byte, a text that turns round, a line that is none."""
+    hostile = "\x1b[2J\x9b2J\u202e\u2028\u200b"
+    event = EVENT | {"user_pseudo_id": hostile, "items": [one | {"item_name": hostile} for one in EVENT["items"]]}
+    code, text = run(sample(tmp_path, event))
+    assert code == 0
+    assert r"\u001b[2J\u009b2J\u202e\u2028\u200b" in text
+    assert all(char.isprintable() or char == "\n" for char in text)
+
+
 def test_a_wrong_value_is_told_with_its_line_and_both_places(tmp_path: Path) -> None:
     wrong = EVENT | {"items": [{"item_id": "1", "item_name": "a", "price": {"amount": 1}}]}
     code, text = run(sample(tmp_path, wrong))

@@ -7,6 +7,8 @@ import pytest
 
 from worker.core.errors import BadSettings
 from worker.engines import model_files
+from worker.engines.local.vllm import VllmEngine
+from worker.settings import load, prompt_profiles
 
 PART = {"hidden_size": 64, "num_hidden_layers": 1}
 COMPOSITE = {
@@ -69,6 +71,31 @@ def test_weights_that_are_pickles_alone_are_refused_with_what_to_do(tmp_path: Pa
     (tmp_path / "model.safetensors").touch()  # both: vLLM takes these
     model_files.refuse_pickles("model", tmp_path)
     model_files.refuse_pickles("model", "OWNER/NAME")
+
+
+@pytest.mark.parametrize(
+    ("options", "draft"),
+    [
+        ({"speculative_config": {"model": "folder", "num_speculative_tokens": 2}}, "folder"),
+        ({"speculative_config": {"method": "ngram"}}, None),
+        ({"speculative_config": None}, None),
+        ({}, None),
+    ],
+)
+def test_a_second_model_is_one_that_is_loaded_too(options: dict[str, object], draft: str | None) -> None:
+    assert model_files.draft(options) == draft
+
+
+def test_a_second_model_of_pickles_is_refused_before_anything_is_loaded(tmp_path: Path) -> None:
+    """Speculation ends with an error later, but its weights would have been read by then."""
+    (tmp_path / "pytorch_model.bin").touch()
+    options = {"speculative_config": {"model": str(tmp_path), "num_speculative_tokens": 2}}
+    settings = load(None, {"engine": "vllm", "model": "OWNER/NAME", "vllm_options": options})
+    engine = VllmEngine(settings, prompt_profiles.load(settings.prompt_profile))
+    with pytest.raises(
+        BadSettings, match=r"^vllm_options\.speculative_config\.model .*: pytorch_model.bin is a pickle"
+    ):
+        engine._load()
 
 
 @pytest.mark.parametrize(("content", "rank"), [({"r": 16}, 16), ({"r": 8, "rank_pattern": {"q_proj": 32}}, 32)])

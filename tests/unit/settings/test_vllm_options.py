@@ -56,6 +56,14 @@ def fingerprint(found: VllmEngine) -> str:
         ("load_format", "dummy", "want one of auto, bitsandbytes"),
         ("load_format", {"a": 1}, "want one of auto, bitsandbytes"),
         ("speculative_config", {"model": "x", "trust_remote_code": True}, "trust_remote_code: would run code"),
+        (
+            "structured_outputs_config",
+            {"reasoning_parser_plugin": "evil.py"},
+            "reasoning_parser_plugin: would run",
+        ),
+        ("compilation_config", {"inductor_passes": {"post": "evil.run"}}, "inductor_passes: would run"),
+        ("compilation_config", {"backend": "evil.run"}, "backend: would run"),
+        ("ec_manager_config", {"encoder_cache_manager_cls": "evil.Run"}, "encoder_cache_manager_cls: would run"),
         ("kv_transfer_config", {"a": [{"kv_connector_module_path": "evil"}]}, "kv_connector_module_path: would run"),
     ],
 )
@@ -97,6 +105,7 @@ def test_what_changes_only_speed_keeps_the_fingerprint(options: dict[str, Any]) 
         {"dtype": "float16"},
         {"kv_cache_dtype": "fp8"},
         {"speculative_config": {"method": "ngram", "num_speculative_tokens": 4}},
+        {"structured_outputs_config": {"backend": "xgrammar", "reasoning_parser_plugin": ""}},
         {"speculative_config": {"method": "ngram", "num_speculative_tokens": 5}},
         {"hf_overrides": {"rope_scaling": {"factor": 2.0}}},
         {"rope_scaling": {"factor": 2.0}},

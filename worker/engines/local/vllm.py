@@ -129,6 +129,8 @@ class VllmEngine(PromptedEngine):
             model_files.refuse_pickles("model", model_path(self._settings.model))
             if self._settings.lora:
                 model_files.refuse_pickles("lora", self._settings.lora)
+            if drafting := model_files.draft(self._settings.vllm_options):
+                model_files.refuse_pickles("vllm_options.speculative_config.model", drafting)
         if self._settings.lora:
             model = str(model_path(self._settings.model))
             refuse_other_base(self._settings.lora, model_files.snapshot(model, self._settings.revision))
