@@ -186,6 +186,7 @@ def _connect(path: Path, memory_bytes: int) -> sqlite3.Connection:
     found.execute("pragma synchronous = normal")  # a power cut may undo the last batches, rows and positions alike
     found.execute(f"pragma cache_size = {-max(1, memory_bytes // 1024)}")
     found.execute("pragma mmap_size = 0")
+    found.execute("pragma secure_delete = on")  # a tombstone may be a person's wish; not every SQLite does by default
     return found
 
 
