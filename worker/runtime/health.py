@@ -300,6 +300,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     server: _Server
     timeout = REQUEST_S  # of one read or write; the whole time is the server's
+    # The library's own refusals are pages of HTML; they say again what was asked.
+    error_content_type, error_message_format = TEXT, "%(code)d %(message)s\n"
     # What an answer needs where not even the request line could be read.
     command, requestline, request_version = "", "", "HTTP/1.0"
 

@@ -94,6 +94,15 @@ def test_a_worker_that_is_well_says_ok(health: Health, worker: Worker, path: str
     assert get(health, path) == (200, "ok\n")
 
 
+@pytest.mark.parametrize("method", ["HEAD", "OPTIONS", "<script>x</script>"])
+def test_a_request_of_another_method_is_refused_in_plain_text(health: Health, method: str) -> None:
+    with socket.create_connection(("127.0.0.1", health.port), timeout=patience(5)) as connection:
+        connection.sendall(f"{method} / HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        head, _, body = b"".join(iter(lambda: connection.recv(4_096), b"")).partition(b"\r\n\r\n")
+    assert b"content-type: text/plain; charset=utf-8" in head.lower()
+    assert b"<" not in body
+
+
 def test_a_reason_with_a_name_that_utf8_has_not_is_told(health: Health, worker: Worker) -> None:
     worker.unready = b"cannot read name\xff".decode(errors="surrogateescape")
     assert get(health, "/readyz") == (503, "cannot read name\\udcff\n")
