@@ -46,7 +46,7 @@ class InputTopics:
         self._seen: Topics | None = None  # not judged yet
         self._read: set[str] = set()  # topics that this worker has read
         self._flushed: dict[str, str] = {}  # ids of the topics that offsets were committed for, by name
-        self.num_partitions = 0  # of all input topics; 0 while it is not known
+        self._num_partitions = 0
         self._ends: tuple[float, str] | None = None  # when this worker stops, monotonic seconds, and why
         self._report: Callable[[TopicNews], None] = lambda _: None
         self._keep_memory: Callable[[Mapping[str, str]], None] = lambda _: None
@@ -56,6 +56,10 @@ class InputTopics:
     def why(self) -> str:
         """Why the worker is not ready; "" if all topics are as they should be."""
         return self._guard.why
+
+    def num_partitions(self) -> int:
+        """Return how many partitions all input topics have, those of other members too; 0 while that is not known."""
+        return self._num_partitions
 
     def open(self, report: Callable[[TopicNews], None], keep_memory: Callable[[Mapping[str, str]], None]) -> None:
         """Start checking.
@@ -172,12 +176,12 @@ class InputTopics:
 
     def _looked(self, found: Topics) -> None:
         self._seen = found
-        if not self.num_partitions:
+        if not self._num_partitions:
             self._count()
 
     def _count(self) -> None:
         sizes = self._topic_ids.sizes()
-        self.num_partitions = sum(sizes[topic] for topic in self._patterns.read(sizes))
+        self._num_partitions = sum(sizes[topic] for topic in self._patterns.read(sizes))
 
     def _keep(self) -> None:
         """Check the patterns, the topics' sizes and the group's memory.  Raises `KafkaException`, `Fatal`."""

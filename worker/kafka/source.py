@@ -84,6 +84,7 @@ class KafkaSource:
         self._stopping = threading.Event()
         queries = AdminQueries(settings)
         self._topics = InputTopics(settings, queries, until_end=until_end)
+        self.num_partitions = self._topics.num_partitions
         self._positions = Positions(settings, queries, self._serve_requests, topics_before)
         self._membership = Membership(self._consumer)
         self.high_watermarks = HighWatermarks(self._consumer)
@@ -103,11 +104,6 @@ class KafkaSource:
             Blocker.GROUP: self._membership.why_not,
             Blocker.UNREADABLE: self._unreadable.held_up,
         }
-
-    @property
-    def num_partitions(self) -> int:
-        """How many partitions the input topics have, those of other members among them; 0 while that is not known."""
-        return self._topics.num_partitions
 
     def unreadable(self) -> tuple[int, int]:
         """Return two counts of unreadable batches: found since the last call, and holding a partition now."""

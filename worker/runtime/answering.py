@@ -131,7 +131,7 @@ async def answer_all(run: WorkerRun, positions: Mapping[int, PositionProfile], f
     run.telemetry.watch_clients(consumer=source.reports, producer=sink.reports)
     rules = await asyncio.to_thread(
         pipeline_config.rules, settings, run.engine, positions, lambda: board.current,
-        num_partitions=lambda: source.num_partitions,
+        num_partitions=source.num_partitions,
     )  # fmt: skip
     pipeline = _pipeline(run, source, sink, encoder, rules=rules, facts=facts)
     await unless(run.stop, sink.open())  # before the group is joined: this may wait for an old transaction to end

@@ -13,7 +13,7 @@ from worker.core.simulation.question_set import QuestionSet, WantedQuestions
 from worker.core.simulation.questions import Depths
 from worker.core.simulation.response_builder import Setup
 from worker.core.simulation.sampling import Sampling, UserBudget
-from worker.core.steering.budgets import Budgets, Limits
+from worker.core.steering.budgets import Budgets, TokenLimits
 from worker.core.steering.steering import Steering
 from worker.pipeline.config import Rules
 from worker.pipeline.ports import Engine
@@ -60,8 +60,8 @@ def rules(
         questions=QuestionSet(settings.questions) if settings.questions else None,
         steering=steering,
         budgets=Budgets(
-            every=Limits(settings.max_tokens_per_hour, settings.max_tokens_per_day),
-            each=Limits(total=settings.max_tokens_per_experiment),
+            every=TokenLimits(settings.max_tokens_per_hour, settings.max_tokens_per_day),
+            each=TokenLimits(total=settings.max_tokens_per_experiment),
             num_partitions=num_partitions,
         ),
         join_wait_s=settings.join_wait_s,

@@ -11,7 +11,7 @@ from worker.core.delivery.handover_messages import Assigned
 from worker.core.delivery.offset_metadata import Note
 from worker.core.seeding import unit
 from worker.core.simulation.draws import Ask, Drawn, Usage
-from worker.core.steering.budgets import EVERY, Budgets, Limits
+from worker.core.steering.budgets import EVERY, Budgets, TokenLimits
 
 DRAW = 50  # tokens; an event of the example has three questions of two draws
 EVENT = 6 * DRAW
@@ -19,7 +19,7 @@ EVENT = 6 * DRAW
 
 def world_of(**limits: int) -> World:
     """A worker whose draws cost `DRAW` tokens each, with a budget over two partitions."""
-    world = World(budgets=Budgets(every=Limits(**limits), num_partitions=lambda: 2))
+    world = World(budgets=Budgets(every=TokenLimits(**limits), num_partitions=lambda: 2))
     even = world.engine.even
 
     def draw(ask: Ask) -> Drawn:

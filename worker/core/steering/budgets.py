@@ -14,7 +14,7 @@ What was spent travels with the partition, as a note beside its committed offset
 changes nothing but for what was answered and not committed: those events are asked again, and the tokens of
 their first answers are not in the note.
 
->>> limits = Limits(per_hour=1_000)
+>>> limits = TokenLimits(per_hour=1_000)
 >>> meters = Meters()
 >>> meters.share(limits, parts=2, now_s=0.0)
 1.0
@@ -56,7 +56,7 @@ class Period(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class TokenLimits:
     """Tokens, read and written, over all workers; None is no limit."""
 
     per_hour: int | None = None
@@ -121,7 +121,7 @@ class Meters:
     day: _Meter = field(default_factory=_Meter)
     total: int = 0
 
-    def shares(self, limits: Limits, *, parts: int, now_s: float) -> dict[Period, float]:
+    def shares(self, limits: TokenLimits, *, parts: int, now_s: float) -> dict[Period, float]:
         """Return the share of users by each limit that there is; `parts` is the number of partitions."""
         found = {}
         for period, limit, meter, length_s in self._metered(limits):
@@ -130,11 +130,11 @@ class Meters:
             found[Period.TOTAL] = 0.0 if self.total >= limits.total / parts else 1.0
         return found
 
-    def share(self, limits: Limits, *, parts: int, now_s: float) -> float:
+    def share(self, limits: TokenLimits, *, parts: int, now_s: float) -> float:
         """Return the share of users who are asked now."""
         return min(self.shares(limits, parts=parts, now_s=now_s).values(), default=1.0)
 
-    def spend(self, limits: Limits, tokens: int, *, parts: int, now_s: float) -> None:
+    def spend(self, limits: TokenLimits, tokens: int, *, parts: int, now_s: float) -> None:
         """Count tokens of an event that was answered."""
         for _, limit, meter, length_s in self._metered(limits):
             meter.share_at(limit / parts, length_s, now_s)
@@ -142,7 +142,7 @@ class Meters:
         if limits.total is not None:
             self.total += tokens
 
-    def _metered(self, limits: Limits) -> list[tuple[Period, int, _Meter, float]]:
+    def _metered(self, limits: TokenLimits) -> list[tuple[Period, int, _Meter, float]]:
         found = [(Period.HOUR, limits.per_hour, self.hour, HOUR_S), (Period.DAY, limits.per_day, self.day, DAY_S)]
         return [(period, limit, meter, length_s) for period, limit, meter, length_s in found if limit is not None]
 
@@ -186,13 +186,16 @@ class Budgets:
     """
 
     def __init__(
-        self, every: Limits = Limits(), each: Limits = Limits(), num_partitions: Callable[[], int] = lambda: 0
+        self,
+        every: TokenLimits = TokenLimits(),
+        each: TokenLimits = TokenLimits(),
+        num_partitions: Callable[[], int] = lambda: 0,
     ) -> None:
         self._every, self._each, self._num_partitions = every, each, num_partitions
         self._of: dict[Partition, dict[str, Meters]] = {}  # by scope
-        self._limits: dict[str, Limits] = {}  # of each scope that was met, as they were then
+        self._limits: dict[str, TokenLimits] = {}  # of each scope that was met, as they were then
 
-    def share(self, partition: Partition, experiment_id: str, own: Limits | None, *, now_s: float) -> float:
+    def share(self, partition: Partition, experiment_id: str, own: TokenLimits | None, *, now_s: float) -> float:
         """Return which share of the users of one of our partitions is asked now; `own` are a definition's limits."""
         scopes = self._scopes(experiment_id, own)
         if not scopes:
@@ -202,7 +205,9 @@ class Budgets:
             return 1.0
         return min(of.setdefault(scope, Meters()).share(limits, parts=parts, now_s=now_s) for scope, limits in scopes)
 
-    def spend(self, partition: Partition, experiment_id: str, own: Limits | None, tokens: int, *, now_s: float) -> bool:
+    def spend(
+        self, partition: Partition, experiment_id: str, own: TokenLimits | None, tokens: int, *, now_s: float
+    ) -> bool:
         """Count what an event has cost; return whether the note of its partition, which is still ours, has changed."""
         scopes = self._scopes(experiment_id, own)
         parts, of = self._parts(), self._of.get(partition)
@@ -218,12 +223,12 @@ class Budgets:
         parts = self._parts()
         for meters in self._of.values():
             for scope, one in meters.items():
-                limits = self._limits.get(scope, Limits())
+                limits = self._limits.get(scope, TokenLimits())
                 for period, share in one.shares(limits, parts=parts, now_s=now_s).items():
                     found[scope, period] = min(share, found.get((scope, period), 1.0))
         return found
 
-    def _scopes(self, experiment_id: str, own: Limits | None) -> list[tuple[str, Limits]]:
+    def _scopes(self, experiment_id: str, own: TokenLimits | None) -> list[tuple[str, TokenLimits]]:
         ours = self._each if own is None else _either(own, self._each)
         found = [(scope, limits) for scope, limits in ((EVERY, self._every), (experiment_id, ours)) if limits.any]
         self._limits.update(found)
@@ -256,8 +261,10 @@ class Budgets:
             self._of.pop(partition, None)
 
 
-def _either(own: Limits, other: Limits) -> Limits:
+def _either(own: TokenLimits, other: TokenLimits) -> TokenLimits:
     def first(one: int | None, two: int | None) -> int | None:
         return two if one is None else one
 
-    return Limits(first(own.per_hour, other.per_hour), first(own.per_day, other.per_day), first(own.total, other.total))
+    return TokenLimits(
+        first(own.per_hour, other.per_hour), first(own.per_day, other.per_day), first(own.total, other.total)
+    )

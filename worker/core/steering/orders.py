@@ -26,7 +26,7 @@ from worker.core.seeding import digest
 from worker.core.simulation.question_set import DUEL_SHARE, QuestionSet
 from worker.core.simulation.response_builder import surface_of
 from worker.core.simulation.sampling import Skip
-from worker.core.steering.budgets import MAX_TOKENS, Limits
+from worker.core.steering.budgets import MAX_TOKENS, TokenLimits
 from worker.core.validation_text import wanted
 
 MAX_NAMES, MAX_VALUES = 16, 1_000  # segments of `eligible` and values of one: they stand in a query of the readout
@@ -102,9 +102,9 @@ class Orders:
         return QuestionSet.needed_by([self.primary_metric, *(rail.metric for rail in self.guardrails)])
 
     @property
-    def limits(self) -> Limits:
+    def limits(self) -> TokenLimits:
         """What it may cost."""
-        return Limits(self.max_tokens_per_hour, self.max_tokens_per_day, self.max_tokens_total)
+        return TokenLimits(self.max_tokens_per_hour, self.max_tokens_per_day, self.max_tokens_total)
 
     def skip(self, impression: Impression) -> Skip | None:
         """Return why an event of this experiment is not simulated, or None."""

@@ -19,7 +19,7 @@ from worker.core.simulation.question_set import QuestionSet, WantedQuestions
 from worker.core.simulation.questions import Depths
 from worker.core.simulation.response_builder import Setup
 from worker.core.simulation.sampling import Sampling, Skip
-from worker.core.steering.budgets import Budgets, Limits
+from worker.core.steering.budgets import Budgets, TokenLimits
 from worker.core.steering.decided import Decided
 from worker.core.steering.orders import Orders
 from worker.core.steering.placebo_ids import experiment_of
@@ -126,6 +126,6 @@ class Admission:
         )
 
 
-def _paid_by(experiment_id: str, orders: Orders | None) -> tuple[str, Limits | None]:
+def _paid_by(experiment_id: str, orders: Orders | None) -> tuple[str, TokenLimits | None]:
     """Return whose budget pays for an event, and the limits of its definition."""
     return (orders.experiment_id, orders.limits) if orders else (experiment_of(experiment_id), None)

@@ -11,7 +11,7 @@ import pytest
 from worker.core.delivery.offset_metadata import MAX_CHARS, Note, with_topic_id
 from worker.core.records import Partition
 from worker.core.seeding import unit
-from worker.core.steering.budgets import DAY_S, EVERY, HOUR_S, MAX_EXPERIMENTS, Budgets, Limits, Period
+from worker.core.steering.budgets import DAY_S, EVERY, HOUR_S, MAX_EXPERIMENTS, Budgets, Period, TokenLimits
 
 PARTITIONS = [Partition("impressions", number) for number in range(4)]
 A, B, *_ = PARTITIONS
@@ -21,7 +21,7 @@ EACH = 100  # tokens of an event
 class Stream:
     """Events of many users at random times, each asked if the budget pays for its user; clocks in seconds since 0."""
 
-    def __init__(self, budgets: Budgets, *, users: int = 1_000, own: Limits | None = None, seed: int = 1) -> None:
+    def __init__(self, budgets: Budgets, *, users: int = 1_000, own: TokenLimits | None = None, seed: int = 1) -> None:
         self.budgets, self._own, self._users = budgets, own, users
         self._chance = random.Random(seed)
         self.spent = defaultdict[int, int](int)  # by hour
@@ -57,7 +57,7 @@ class Stream:
 
 
 def hourly(tokens: int) -> Budgets:
-    return Budgets(every=Limits(per_hour=tokens), num_partitions=lambda: len(PARTITIONS))
+    return Budgets(every=TokenLimits(per_hour=tokens), num_partitions=lambda: len(PARTITIONS))
 
 
 @pytest.mark.parametrize(("demand", "kill_every"), [(0.5, 0), (2.0, 0), (10.0, 0), (2.0, 37)])
@@ -106,20 +106,20 @@ def test_tokens_last_for_the_whole_period_once_the_share_has_settled() -> None:
 
 
 def test_a_definitions_limits_count_for_its_experiment_and_override_the_settings_total() -> None:
-    budgets = Budgets(each=Limits(total=1_000), num_partitions=lambda: 1)
+    budgets = Budgets(each=TokenLimits(total=1_000), num_partitions=lambda: 1)
     budgets.restore(A, {})
 
-    def share(experiment: str, own: Limits | None) -> float:
+    def share(experiment: str, own: TokenLimits | None) -> float:
         return budgets.share(A, experiment, own, now_s=0.0)
 
-    own = Limits(total=5_000)
+    own = TokenLimits(total=5_000)
     assert budgets.spend(A, "one", own, 2_000, now_s=0.0)
     assert budgets.spend(A, "two", None, 2_000, now_s=0.0)
     assert (share("one", own), share("two", None), share("three", None)) == (1.0, 0.0, 1.0)
     assert budgets.states(now_s=9 * DAY_S) == {
         ("one", Period.TOTAL): 1.0, ("two", Period.TOTAL): 0.0, ("three", Period.TOTAL): 1.0,
     }  # fmt: skip
-    assert share("two", Limits(total=9_000)) == 1.0  # raised
+    assert share("two", TokenLimits(total=9_000)) == 1.0  # raised
 
 
 def test_each_partition_has_its_part_and_one_that_is_not_ours_has_none() -> None:
@@ -136,13 +136,13 @@ def test_each_partition_has_its_part_and_one_that_is_not_ours_has_none() -> None
 def test_without_a_limit_nothing_is_counted_or_noted() -> None:
     budgets = Budgets()
     budgets.restore(A, {})
-    assert budgets.share(A, "exp", Limits(), now_s=0.0) == 1.0
-    assert not budgets.spend(A, "exp", Limits(), 10**9, now_s=0.0)
+    assert budgets.share(A, "exp", TokenLimits(), now_s=0.0) == 1.0
+    assert not budgets.spend(A, "exp", TokenLimits(), 10**9, now_s=0.0)
     assert budgets.note(A) == {}
 
 
 def test_a_day_has_a_budget_of_its_own() -> None:
-    budgets = Budgets(every=Limits(per_hour=10_000, per_day=10_000), num_partitions=lambda: 1)
+    budgets = Budgets(every=TokenLimits(per_hour=10_000, per_day=10_000), num_partitions=lambda: 1)
     budgets.restore(A, {})
     budgets.spend(A, "exp", None, 10_000, now_s=1.0)
     assert budgets.states(now_s=HOUR_S + 1)[EVERY, Period.DAY] == 0.0
@@ -154,9 +154,9 @@ def test_a_day_has_a_budget_of_its_own() -> None:
 def test_a_budget_that_is_raised_pays_again_within_the_period() -> None:
     budgets = Budgets(num_partitions=lambda: 1)
     budgets.restore(A, {})
-    budgets.spend(A, "exp", Limits(per_hour=1_000), 1_000, now_s=60.0)
-    assert budgets.share(A, "exp", Limits(per_hour=1_000), now_s=61.0) == 0.0
-    assert budgets.share(A, "exp", Limits(per_hour=100_000), now_s=62.0) == 1.0
+    budgets.spend(A, "exp", TokenLimits(per_hour=1_000), 1_000, now_s=60.0)
+    assert budgets.share(A, "exp", TokenLimits(per_hour=1_000), now_s=61.0) == 0.0
+    assert budgets.share(A, "exp", TokenLimits(per_hour=100_000), now_s=62.0) == 1.0
 
 
 def notes() -> Iterator[object]:
@@ -170,14 +170,14 @@ def notes() -> Iterator[object]:
 @pytest.mark.parametrize("told", list(notes()))
 def test_a_note_that_is_none_of_ours_says_nothing(told: object) -> None:
     text = json.dumps({"mirrorstream": 1, "spent": {"exp": told}})
-    budgets = Budgets(every=Limits(per_hour=100))
+    budgets = Budgets(every=TokenLimits(per_hour=100))
     budgets.restore(A, Note.decode(text).spent)
     assert budgets.note(A) == {}
     assert budgets.share(A, "exp", None, now_s=0.0) == 1.0
 
 
 def test_many_experiments_fit_beside_an_offset_and_those_that_cost_most_are_kept() -> None:
-    budgets = Budgets(every=Limits(per_hour=10**12), each=Limits(total=10**12))
+    budgets = Budgets(every=TokenLimits(per_hour=10**12), each=TokenLimits(total=10**12))
     budgets.restore(A, {})
     for number in range(200):
         budgets.spend(A, f"experiment-{number}-{'ü' * 80}", None, 1_000 * (number + 1), now_s=DAY_S * 20_000)
