@@ -14,6 +14,8 @@ it runs:
 
 A page with the line `<!-- needs: a cluster -->` is not run by itself: a test of its own has the cluster.
 
+A page is typed in a clone: what it may build is there, a copy of `recipes/`.
+
 Pages say `localhost:9092`; the broker of the test takes its place, in what is typed and in what is shown.
 """
 
@@ -23,6 +25,7 @@ import difflib
 import re
 import secrets
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -193,6 +196,7 @@ def run_page(page: Path, bootstrap_servers: str) -> Iterator[tuple[Block, Comman
     """Run a page's commands; yield each with what it printed and what is wrong with it, "" if nothing is."""
     with tempfile.TemporaryDirectory(prefix="page-") as name:
         shell = Shell(Path(name), bootstrap_servers)
+        shutil.copytree(ROOT / "recipes", shell.folder / "recipes", ignore=shutil.ignore_patterns("target"))
         try:
             for block in blocks(page.read_text(encoding="utf-8")):
                 if block.title is not None:
