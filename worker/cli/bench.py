@@ -9,6 +9,9 @@ from worker.cli.options import Bootstrap, Config, Json, Set, check_writable, set
 from worker.core.errors import BadSettings
 
 PARTS = ("llm", "latency", "repeat", "plain", "scaling")
+DIMENSIONS = (
+    "sequences", "block", "dtype", "prefill", "cache", "graphs", "kv", "weights", "speculation", "parallel",
+)  # fmt: skip
 
 
 def bench(
@@ -39,6 +42,19 @@ def bench(
     ] = None,
     profile: Annotated[bool, typer.Option(help="Also measure CPU per stage with py-spy.")] = True,
     chart: Annotated[Path | None, typer.Option(help="Write the report as SVG.")] = None,
+    tune: Annotated[
+        Path | None, typer.Option(help="Try what vLLM offers, each beside the settings as they are, and write a file.")
+    ] = None,
+    tune_only: Annotated[
+        str | None, typer.Option(help=f"Only these, of {', '.join(DIMENSIONS)}. Default: all.")
+    ] = None,
+    tune_weights: Annotated[
+        list[Path] | None, typer.Option(help="A folder with the same model in other weights, such as AWQ.")
+    ] = None,
+    tune_limit_s: Annotated[float, typer.Option(min=1, help="Seconds that one engine may take in all.")] = 900,
+    tune_minutes: Annotated[
+        float | None, typer.Option(min=0.1, help="Begin nothing more after that time; the same command goes on.")
+    ] = None,
     config: Config = None,
     bootstrap: Bootstrap = None,
     settings: Set = None,
@@ -51,6 +67,24 @@ def bench(
     if load_format not in {None, "dummy"} or (load_format and not model_shape):
         raise BadSettings(f"--load-format {load_format}: want dummy, and --model-shape beside it")
     check_writable("--chart", chart)
+    found = settings_of(config, bootstrap, settings)
+    if tune is not None:
+        from worker.bench.tune import run as tuning
+
+        check_writable("--tune", tune, beside=[config])
+        wanted = tuning.TuneOptions(
+            file=tune,
+            only=_some(tune_only, DIMENSIONS, "--tune-only"),
+            weights=tuple(tune_weights or ()),
+            rounds=rounds,
+            events=events,
+            tokens=tokens,
+            model_shape=model_shape,
+            limit_s=tune_limit_s,
+            minutes=tune_minutes,
+            as_json=as_json,
+        )
+        raise typer.Exit(tuning.run(found, wanted))
     options = command.Options(
         parts=_some(parts, PARTS, "--parts") if parts is not None else _that_can(bootstrap, model_shape),
         rounds=rounds,
@@ -65,7 +99,7 @@ def bench(
         chart=chart,
         as_json=as_json,
     )
-    raise typer.Exit(command.run(settings_of(config, bootstrap, settings), bootstrap, options))
+    raise typer.Exit(command.run(found, bootstrap, options))
 
 
 def _that_can(bootstrap: str | None, model_shape: str | None) -> frozenset[str]:

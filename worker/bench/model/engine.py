@@ -16,6 +16,7 @@ from worker.bench.model.load import Lengths
 from worker.bench.model.roofline import Tokens
 from worker.core.prompts.prompt import Profile
 from worker.core.simulation.draws import Ask, Drawn, Usage
+from worker.core.simulation.questions import Status
 from worker.engines.local.vllm import VllmEngine, token_prompt
 from worker.engines.model_files import model_path
 from worker.engines.passes import Passes, usage_of
@@ -130,6 +131,13 @@ class BenchEngine(VllmEngine):
         written = await self._bare(ask.prompt_ids, self._passes.rationale(ask), ask.priority)
         ids = (*ask.prompt_ids, *written.outputs[0].token_ids, *self.stop_ids())
         await self._bare(ids, self._passes.letters(ask.num_slots), ask.priority - SECOND_PASS_FIRST)
+
+    async def choose_after(self, ask: Ask, text: str) -> Drawn:
+        """Ask for the letters after a rationale that is given; without rationales, after the prompt alone."""
+        if self._settings.mode == "direct":
+            return await self.draw(ask)
+        ids = self._tokens.anew(ask.prompt_ids, text + self._profile.stop)
+        return await self._choose(ask, ids, Drawn(Status.OK, finish_reason="stop"))
 
     async def write_and_choose(self, ask: Ask) -> None:
         """Ask for the rationale with the letters' log-probabilities at every step: what a single pass costs."""

@@ -1,0 +1,70 @@
+"""What was measured so far, a JSON document a line, so that a run that was ended goes on where it was.
+
+The first line says what the figures are of, as a digest: a journal of other settings is refused, not mixed in.
+A line that was cut off by a crash is dropped.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from worker.core.errors import BadSettings
+
+
+class Journal:
+    """The journal beside the file of settings."""
+
+    def __init__(self, path: Path, digest: str) -> None:
+        self._path = path
+        self.texts: dict[str, str] | None = None  # the rationales that every engine reads, by draw
+        self.pairs: dict[tuple[str, int], dict[str, Any]] = {}  # by candidate and round
+        lines = _lines(path)
+        if lines and lines[0].get("of") != digest:
+            raise BadSettings(f"{path}: is of other settings, versions or load; remove it, or name another --tune FILE")
+        path.write_text("".join(json.dumps(one) + "\n" for one in lines), encoding="utf-8")
+        if not lines:
+            self._add({"of": digest})
+        for one in lines[1:]:
+            self._take(one)
+
+    def found_texts(self, texts: Mapping[str, str]) -> None:
+        """Keep the rationales that the first engine wrote."""
+        self._add({"texts": dict(texts)})
+
+    def found_pair(self, name: str, number: int, pair: Mapping[str, Any]) -> None:
+        """Keep what a candidate and its baseline told, or why the candidate failed."""
+        self._add({"candidate": name, "round": number, "pair": dict(pair)})
+
+    def _add(self, line: dict[str, Any]) -> None:
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        self._take(line)
+
+    def _take(self, line: dict[str, Any]) -> None:
+        if "texts" in line:
+            self.texts = line["texts"]
+        elif "pair" in line:
+            self.pairs[line["candidate"], line["round"]] = line["pair"]
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return found
+    for line in text.splitlines():
+        try:
+            one = json.loads(line)
+        except ValueError:
+            break
+        if not isinstance(one, dict):
+            break
+        found.append(one)
+    if text.strip() and not found:
+        raise BadSettings(f"{path}: is no journal of bench --tune; name another --tune FILE")
+    return found
