@@ -89,7 +89,18 @@ def _resource(environment: Mapping[str, str]) -> Resource:
     """Return what the variables say of this service, and name, version and instance where they say nothing."""
     own = {"service.version": __version__, "service.instance.id": str(uuid4())}
     said = OTELResourceDetector().detect().attributes
-    return Resource.create({**own, **said, "service.name": otel.service_name(environment)})
+    return _HashedOnce(Resource.create({**own, **said, "service.name": otel.service_name(environment)}))
+
+
+class _HashedOnce(Resource):
+    """A resource that never changes; the library's writes itself as JSON for the hash of each span that is encoded."""
+
+    def __init__(self, found: Resource) -> None:
+        super().__init__(found.attributes, found.schema_url)
+        self._hash = hash(found)
+
+    def __hash__(self) -> int:
+        return self._hash
 
 
 def _interval_s(environment: Mapping[str, str]) -> float:

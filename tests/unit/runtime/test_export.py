@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import pytest
 from opentelemetry.context import Context
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExportResult
 from opentelemetry.trace import Link, SpanContext, TraceFlags
@@ -163,6 +164,19 @@ def test_the_resource_is_what_the_variables_say(monkeypatch: pytest.MonkeyPatch)
     assert (found["service.name"], found["service.version"], found["k8s.pod.name"]) == ("shadow", "7", "a-0")
     monkeypatch.setenv("OTEL_SERVICE_NAME", "named")
     assert attributes()["service.name"] == "named"
+
+
+@pytest.mark.usefixtures("_no_variables")
+def test_the_resource_is_hashed_once_and_not_for_each_span(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library's writes itself as JSON each time that a span is encoded."""
+    tracing = start_exports(NOWHERE | {"OTEL_METRICS_EXPORTER": "none", "OTEL_LOGS_EXPORTER": "none"})
+    assert tracing is not None
+    tracing.stop()
+    found = provider_of(tracing).resource
+    same = Resource(found.attributes, found.schema_url)
+    assert (found, hash(found)) == (same, hash(same))
+    monkeypatch.setattr("opentelemetry.sdk.resources.dumps", lambda *_, **__: pytest.fail("written again"))
+    assert {found: 1}[found] == 1
 
 
 @pytest.mark.usefixtures("_no_variables")
