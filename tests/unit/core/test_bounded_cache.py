@@ -8,13 +8,23 @@ from random import Random
 import pytest
 from hypothesis import given, strategies as st
 
+from tests.support.examples import impression
 from worker.core.bounded_cache import ENTRY_BYTES, BytesLru
 from worker.core.prompts import text_flags
+from worker.core.records import Item
+from worker.core.simulation import prepare, response_builder
+from worker.core.simulation.prepare import Asking
+from worker.core.simulation.questions import Depths, Option
 from worker.core.simulation.sampling import UserBudget
+from worker.core.steps import run
 from worker.engines import choice_model
+from worker.settings.prompt_profiles import load
 
 LIMIT = 1 << 20  # as small as tells: the real ones are 16 to 64 times as large
 AT_US = 10**15
+IMPRESSION = impression()
+ASKING = Asking(load("mirror-v1"), Depths(), 2, 10, seeded=True, tokenise=None)
+CACHES = (choice_model._FEATURES, text_flags._INSPECTED, ASKING.texts, response_builder._DESCRIBED)
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 5), st.integers(0, 400)), max_size=40))
@@ -39,7 +49,7 @@ def test_it_keeps_what_was_used_last_within_its_bytes(calls: list[tuple[bool, in
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Give the caches of the process a small limit, and empty them again."""
-    caches: tuple[BytesLru, ...] = (choice_model._FEATURES, text_flags._INSPECTED)  # type: ignore[type-arg]
+    caches: tuple[BytesLru, ...] = CACHES  # type: ignore[type-arg]
     for cache in caches:
         cache.clear()
         monkeypatch.setattr(cache, "_max_bytes", LIMIT)
@@ -59,6 +69,21 @@ def items(num_features: int, num_attributes: int) -> Callable[[int], object]:
     return add
 
 
+def item(number: int, size: int, num: int = 1, char: str = "x") -> Item:
+    """Return an item with attributes of its own, `num` of them with so many characters each."""
+    return Item(f"item-{number}", 0, attributes={f"category{n or ''}": f"{number} " + char * size for n in range(num)})
+
+
+def rendered(one: Item) -> str:
+    """Put an item's text into the cache of options' texts."""
+    return run(prepare._rendered(ASKING, IMPRESSION, one))
+
+
+def described(one: Item) -> object:
+    """Put an item into the cache of what options are called."""
+    return response_builder._described(Option(one.item_id, "a text", 0, ("control",), one.kind, one))
+
+
 FILLS: dict[str, tuple[Callable[[int], object], int]] = {
     "ordinary items": (items(3, 3), 2_000),
     "items with 560 features": (items(560, 1), 60),
@@ -68,6 +93,12 @@ FILLS: dict[str, tuple[Callable[[int], object], int]] = {
     "long texts of four bytes a character": (
         lambda n: text_flags.inspect(f"{n}" + "\U00020000" * 2_390, 600, ("Behavior",)), 160,
     ),
+    "options of ordinary items": (lambda n: rendered(item(n, 20, 3)), 3_000),
+    "options of long texts": (lambda n: rendered(item(n, 3_900, char="\U00020000")), 120),
+    "options of 64 attributes": (lambda n: rendered(item(n, 20, 64)), 160),
+    "what ordinary items are called": (lambda n: described(item(n, 20, 3)), 3_000),
+    "what items of long texts are called": (lambda n: described(item(n, 3_900, char="\U00020000")), 120),
+    "what items of 64 attributes are called": (lambda n: described(item(n, 20, 64)), 160),
 }  # fmt: skip
 
 
@@ -76,7 +107,7 @@ FILLS: dict[str, tuple[Callable[[int], object], int]] = {
 def test_a_cache_that_is_full_takes_its_limit_in_memory(add: Callable[[int], object], num: int) -> None:
     """Measured is what Python allocates; twice and more of the limit is put in."""
     measured = growth(lambda: deque(map(add, range(num)), maxlen=0))
-    full = max(choice_model._FEATURES.num_bytes, text_flags._INSPECTED.num_bytes)
+    full = max(cache.num_bytes for cache in CACHES)
     assert full > 0.8 * LIMIT
     assert measured < 1.1 * LIMIT
 

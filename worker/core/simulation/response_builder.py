@@ -30,7 +30,7 @@ TITLES = ("title", "name")  # attributes, as the domains' layouts `need` them
 MAX_TITLE = 80  # characters; ten options of this length are a tenth of a response
 Described = tuple[str | None, Mapping[str, str]]  # title, and the attributes that go along
 MAX_DESCRIBED_BYTES = 16 << 20  # of the cache: the same items come again in other slates and events
-_ENTRY_BYTES = 3_000  # of what is found, four texts of 200 characters at most, and of the key's tuples
+_ENTRY_BYTES, _PAIR_BYTES = 500, 64  # of the tuples and the dict of an entry, and of each attribute's pair
 _DESCRIBED: BytesLru[tuple[str, tuple[tuple[str, str], ...]], Described] = BytesLru(MAX_DESCRIBED_BYTES)
 _READ = 4 * MAX_TITLE  # of a text, before its blanks are pulled together
 MAX_DRAW_TEXT = 8_000  # characters of a rationale as written, twice what 1,024 tokens take
@@ -266,9 +266,17 @@ def _described(option: Option) -> Described:
     key = (option.text, tuple(option.item.attributes.items()))
     found = _DESCRIBED.get(key)
     if found is None:
-        found = (title(option), carried(option.item.attributes))
-        texts = [option.text, *option.item.attributes, *option.item.attributes.values()]
-        _DESCRIBED.put(key, found, num_bytes=sum(one.__sizeof__() for one in texts) + _ENTRY_BYTES)
+        name, attributes = title(option), carried(option.item.attributes)
+        found = (name, attributes)
+        texts = [
+            option.text,
+            name or "",
+            *attributes.values(),
+            *option.item.attributes,
+            *option.item.attributes.values(),
+        ]
+        pairs = _PAIR_BYTES * len(option.item.attributes)
+        _DESCRIBED.put(key, found, num_bytes=sum(one.__sizeof__() for one in texts) + pairs + _ENTRY_BYTES)
     return found
 
 
