@@ -22,7 +22,7 @@ MAX_LIST_VALUES = 64_000_000  # of one column of lists in a row group: 450 MiB i
 _TEXTS = frozenset({"UTF8", "NONE"})
 
 
-class Unreadable(Exception):
+class UnreadableParquet(Exception):
     """What is wrong with a file, in words that follow its name."""
 
 
@@ -35,7 +35,7 @@ class ParquetRows:
     _file: Any
 
     def rows(self) -> Iterator[Mapping[str, object]]:
-        """Yield the rows by the names of their columns.  Raises `Unreadable`."""
+        """Yield the rows by the names of their columns.  Raises `UnreadableParquet`."""
         number = 0
         for batch in self._file.iter_batches(BATCH_ROWS):
             names = batch.schema.names
@@ -51,7 +51,7 @@ def is_installed() -> bool:
 
 @contextmanager
 def opened(path: Path) -> Iterator[ParquetRows]:
-    """Open a file; raises `Unreadable` for one that is damaged or too large, also while its rows are read."""
+    """Open a file; raises `UnreadableParquet` for one that is damaged or too large, also while its rows are read."""
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -64,20 +64,20 @@ def opened(path: Path) -> Iterator[ParquetRows]:
             narrow = frozenset(field.name for field in file.schema_arrow if field.type == pa.float32())
             yield ParquetRows(about.num_rows, narrow, file)
     except (OSError, pa.ArrowException) as error:
-        raise Unreadable(f"cannot be read as Parquet: {error}") from error
+        raise UnreadableParquet(f"cannot be read as Parquet: {error}") from error
 
 
 def _check(about: Any) -> None:
     """Refuse what would take much memory by the file's own account."""
     if about.num_columns > MAX_COLUMNS:
-        raise Unreadable(f"has {about.num_columns:,} columns, want at most {MAX_COLUMNS:,}")
+        raise UnreadableParquet(f"has {about.num_columns:,} columns, want at most {MAX_COLUMNS:,}")
     for number in range(about.num_row_groups):
         group = about.row_group(number)
         most = min(MAX_LIST_VALUES, MAX_ROW_VALUES * group.num_rows)
         for place in range(about.num_columns):
             column, is_list = group.column(place), about.schema.column(place).max_repetition_level > 0
             if is_list and column.num_values > most:
-                raise Unreadable(
+                raise UnreadableParquet(
                     f"column {ascii(column.path_in_schema)[:120]} has {column.num_values:,} values in"
                     f" {group.num_rows:,} rows of one group, want at most {most:,}"
                 )
@@ -87,7 +87,7 @@ def _value(cell: Any, column: str, number: int) -> object:
     try:
         return cell.as_py(maps_as_pydicts="lossy")
     except (ValueError, OverflowError) as error:  # a text that is not UTF-8, a time that no calendar has
-        raise Unreadable(
+        raise UnreadableParquet(
             f"cannot be read as Parquet: row {number:,}, column {ascii(column)[:60]}: a value that its type cannot have"
             f" ({type(error).__name__})"
         ) from error

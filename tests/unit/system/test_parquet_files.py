@@ -10,7 +10,7 @@ import pytest
 from pyarrow import parquet
 
 from worker.system import parquet_files
-from worker.system.parquet_files import MAX_COLUMNS, Unreadable
+from worker.system.parquet_files import MAX_COLUMNS, UnreadableParquet
 
 MIB = 1 << 20
 
@@ -60,13 +60,15 @@ def test_a_text_that_stands_in_each_row_stands_in_memory_once(tmp_path: Path) ->
 
 def test_a_list_that_is_larger_than_any_record_is_not_read(tmp_path: Path) -> None:
     path = written(tmp_path, {"list": pa.ListArray.from_arrays([0, 200_000], pa.nulls(200_000, pa.int8()))})
-    with pytest.raises(Unreadable, match=r"column 'list.list.element' has 200,000 values in 1 rows .* at most 70,000"):
+    with pytest.raises(
+        UnreadableParquet, match=r"column 'list.list.element' has 200,000 values in 1 rows .* at most 70,000"
+    ):
         rows(path)
 
 
 def test_too_many_columns_are_not_read(tmp_path: Path) -> None:
     path = written(tmp_path, {f"c{number}": [None] for number in range(MAX_COLUMNS + 1)})
-    with pytest.raises(Unreadable, match="has 10,001 columns, want at most 10,000"):
+    with pytest.raises(UnreadableParquet, match="has 10,001 columns, want at most 10,000"):
         rows(path)
 
 
@@ -80,12 +82,12 @@ def test_too_many_columns_are_not_read(tmp_path: Path) -> None:
     ids=["time", "date", "text"],
 )
 def test_a_value_that_cannot_be_is_told_with_its_place(tmp_path: Path, values: Any) -> None:
-    with pytest.raises(Unreadable, match=r"row 1, column 'at': a value that its type cannot have"):
+    with pytest.raises(UnreadableParquet, match=r"row 1, column 'at': a value that its type cannot have"):
         rows(written(tmp_path, {"at": values}))
 
 
 def test_a_damaged_file_is_told(tmp_path: Path) -> None:
     path = tmp_path / "events.parquet"
     path.write_bytes(b"PAR1" + b"\xff" * 1_000 + b"\x10\0\0\0PAR1")
-    with pytest.raises(Unreadable, match="cannot be read as Parquet"):
+    with pytest.raises(UnreadableParquet, match="cannot be read as Parquet"):
         rows(path)

@@ -124,7 +124,7 @@ def parquet_rows(path: Path, want: str) -> Iterator[Mapping[str, object]]:
     try:
         with parquet_files.opened(path) as file:
             yield from file.rows()
-    except parquet_files.Unreadable as error:
+    except parquet_files.UnreadableParquet as error:
         raise BadSettings(f"{path}: {error}; {want}") from error
 
 

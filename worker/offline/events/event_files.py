@@ -333,7 +333,7 @@ def _check_parquet(path: Path) -> None:
     try:
         with parquet_files.opened(path):
             pass
-    except parquet_files.Unreadable as error:
+    except parquet_files.UnreadableParquet as error:
         raise BadSettings(f"{path}: {error}") from error
 
 
@@ -346,5 +346,5 @@ def _parquet(path: Path, progress: Progress, limit: int) -> Iterator[EventRow]:
                 if limit and number > limit:
                     return
                 yield EventRow(f"{path}, row {number}", number, file_forms.as_json(row, file.narrow))
-    except parquet_files.Unreadable as error:
+    except parquet_files.UnreadableParquet as error:
         raise BadSettings(f"{path}: {error}") from error

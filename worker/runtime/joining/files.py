@@ -117,5 +117,5 @@ def _parquet(path: Path) -> Iterator[Row]:
     try:
         with parquet_files.opened(path) as file:
             yield from file.rows()
-    except parquet_files.Unreadable as error:
+    except parquet_files.UnreadableParquet as error:
         raise BadSettings(f"{path}: {error}") from error
