@@ -30,7 +30,7 @@ class Effect:
     note: str = ""  # what the figure depends on beyond its estimand
     estimand: str = stats.ESTIMAND
     control_value: float | None = None  # control's own rate, where real clicks were measured
-    alpha: float | None = None  # of the primary's interval, where several candidates or epochs share the readout's
+    alpha: float | None = None  # of the primary's interval, where candidates or epochs share the readout's
 
     def __post_init__(self) -> None:
         """Have a figure that is withheld say so with its reason, wherever it is shown."""
@@ -339,13 +339,14 @@ class Epoch:
     calibration: Calibrated | None = None  # None without outcomes
     exploratory: str = ""  # why it is not "defined before the data"; "" if it is
     backtest: KeptBacktest | None = None  # of this configuration, or else the newest; None if none is kept
+    alpha_share: float = 1.0  # of alpha, that earlier epochs left; its candidates share it
 
 
 @dataclass(frozen=True, slots=True)
 class LookedAt:
     """How often somebody could have found a preference: who looks more often finds more by chance.
 
-    Only what had an interval counts.  A verdict has 1 / `epochs` of alpha.
+    Only what had an interval counts.
     """
 
     configurations: int

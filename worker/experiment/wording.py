@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
 
+from worker.experiment.definition import Definition
 from worker.experiment.metrics import METRICS
 from worker.experiment.readout import ActivityGroup, Agreement, Calibrated, Comparison, Effect, Epoch, KeptBacktest
 from worker.experiment.statistics.confidence import (
@@ -73,6 +74,41 @@ def level(alpha: float) -> str:
     ('95 %', '99.9 %')
     """
     return f"{100 * (1 - alpha):.5g} %"
+
+
+def margin(of: Definition) -> str:
+    """Return what a definition calls no difference, and that it says nothing of clicks."""
+    null = METRICS[of.primary_metric].null
+    name = of.primary_metric.replace("_", " ")
+    if of.margin is None:
+        return f"margin: none, so the verdict is never that there is no difference in {name}"
+    notation, decimals = notation_of(of.primary_metric, null), 3 if null != EVEN else 1
+    low, high = (value(null + far, notation, decimals) for far in (-of.margin, of.margin))
+    return (
+        f"margin: a {name} from {low} to {high} counts as no difference; "
+        "it is one of simulated choices, and how many clicks that is cannot be told from it"
+    )
+
+
+def why_shared(candidates: int, share: float) -> str:
+    """Return why an interval has a part of alpha only: its candidates share what earlier epochs left.
+
+    >>> why_shared(2, 0.64)
+    '2 candidates share alpha and earlier epochs left 64 % of it'
+    """
+    parts = [f"{candidates} candidates share alpha"] if candidates > 1 else []
+    if share < 1:
+        parts.append(f"earlier epochs left {100 * share:.2g} % of {'it' if parts else 'alpha'}")
+    return " and ".join(parts)
+
+
+def epoch_has(share: float) -> str:
+    """Return how much of alpha an epoch has, among several.
+
+    >>> epoch_has(1.0), epoch_has(0.5)
+    ('this one has all of alpha', 'this one has 50 % of alpha')
+    """
+    return f"this one has {'all' if share == 1 else f'{100 * share:.2g} %'} of alpha"
 
 
 def label(effect: Effect) -> str:

@@ -25,6 +25,7 @@ from worker.experiment.readout import (
 )  # fmt: skip
 from worker.experiment.report.current_epoch import current
 from worker.experiment.report.epoch import EpochFigures
+from worker.experiment.report.epoch_shares import shares
 from worker.experiment.statistics import confidence as stats
 from worker.experiment.store import queries
 from worker.experiment.store.backtests import read_backtests
@@ -106,12 +107,19 @@ def _readout(state: State, name: str, rows: Sequence[EpochRow], defaults: Defaul
         )
         for row in rows
     ]
-    looked_at = _looked_at([one for one in figures if one.has_interval()], replaced=len(taken.keys() - forms.keys()))
+    looks, replaced = [one.looked_at() for one in figures], len(taken.keys() - forms.keys())
+    seen = [(one, look) for one, look in zip(figures, looks, strict=True) if look is not None]
+    looked_at = _looked_at([one for one, _ in seen], replaced=replaced)
+    by_epoch = dict(
+        zip((one.row for one, _ in seen), shares([look for _, look in seen], replaced=replaced), strict=True)
+    )
     return Readout(
         experiment_id=name or None,
         alpha=latest.alpha if latest else defaults.alpha,
         planned_users=latest.planned_users if latest else defaults.planned_users,
-        epochs=tuple(with_backtest(one.epoch(looked_at), kept) for one in figures),
+        epochs=tuple(
+            with_backtest(one.epoch(looked_at, alpha_share=by_epoch.get(one.row, 1.0)), kept) for one in figures
+        ),
         definition=latest,
         looked_at=looked_at,
     )

@@ -1,7 +1,9 @@
 """The interval that decides on one candidate: its part of alpha, which several candidates and epochs share.
 
     a preference      as far from the tie as Holm's correction asks of this candidate's p-value
-    no difference     at alpha / (candidates * epochs)
+    no difference     at alpha / candidates
+
+Of both, a later epoch has what earlier ones have left of alpha (`epoch_shares`).
 
 It is the one that is shown, with its level: there is no second one to be read.
 """
@@ -20,22 +22,25 @@ class Deciding:
     """Alpha, of which one candidate has 1 / `among`; `is_small` takes the interval of "no difference"."""
 
     rule: Rule
-    among: int = 1
+    among: float = 1.0
     is_small: bool = False
 
     @staticmethod
     def of(
         primaries: Sequence[Effect], p_values: Sequence[float | None], rule: Rule, *,
-        candidates: int, epochs: int, margin: float | None,
+        candidates: int, share: float, margin: float | None,
     ) -> "list[Deciding]":  # fmt: skip
-        """Return what each candidate has; `p_values` are without a correction for candidates."""
-        shares = stats.holm_shares(p_values, alpha=rule.alpha, of=candidates)
-        smallest = Deciding(rule, candidates * epochs, is_small=True)
+        """Return what each candidate has; `p_values` are without a correction for candidates.
 
-        def one(primary: Effect, share: int) -> Deciding:
+        `share` is the epoch's of alpha, which its candidates share.
+        """
+        shares = stats.holm_shares(p_values, alpha=rule.alpha, of=candidates)
+        smallest = Deciding(rule, candidates / share, is_small=True)
+
+        def one(primary: Effect, among: int) -> Deciding:
             found = smallest.interval(primary.overall)
             is_small = margin is not None and found is not None and found.is_within(margin, primary.null)
-            return smallest if is_small else Deciding(rule, share * epochs)
+            return smallest if is_small else Deciding(rule, among / share)
 
         return list(map(one, primaries, shares))
 

@@ -2,8 +2,8 @@
 
     sums  ->  Users  ->  Effect, Point, Segment, Check  ->  judge  ->  Comparison
 
-Everything that does not depend on how many epochs there are is computed at once; `epoch` gives the verdicts, each at
-its share of alpha.
+Everything that does not depend on the other epochs is computed at once; `epoch` gives the verdicts, at the share of
+alpha that they leave (`epoch_shares`).
 """
 
 import json
@@ -44,6 +44,7 @@ from worker.experiment.report.asked import AskedUsers
 from worker.experiment.report.by_item import ByItem
 from worker.experiment.report.checks import checks
 from worker.experiment.report.deciding import Deciding
+from worker.experiment.report.epoch_shares import LookedAtEpoch
 from worker.experiment.report.guardrails import guarded
 from worker.experiment.report.secondary import reweighted, second_looks
 from worker.experiment.report.verdict import Evidence, judge
@@ -64,7 +65,7 @@ MAX_EXAMPLES = 20  # shown at each end
 
 
 class EpochFigures:
-    """Fills an `Epoch` and its `Comparison`s; how many epochs share alpha is known once all have been looked at."""
+    """Fills an `Epoch` and its `Comparison`s; its share of alpha is known once all epochs have been looked at."""
 
     def __init__(
         self, db: sqlite3.Connection, row: EpochRow, stated: Stated, *, alpha: float, planned_users: int
@@ -80,7 +81,7 @@ class EpochFigures:
         self._seen: list[Seen] = []
         self._calibrated: Calibrated | None = None
         self._age: Check = ageing(())
-        self._looked_at = ONCE
+        self._looked_at, self._alpha_share = ONCE, 1.0
         self._declared = form.eligible_share if form else 1.0
         self._margin = form.margin if form else None
         self._by_item = ByItem(db, row, self._rule(DUEL_SHARE))
@@ -99,13 +100,28 @@ class EpochFigures:
         """Which epoch it is."""
         return self._row
 
-    def has_interval(self) -> bool:
-        """Return whether there is one to look at, of any candidate."""
-        return any(primary.overall.interval is not None for primary, *_ in self._all_effects)
+    def looked_at(self) -> LookedAtEpoch | None:
+        """Return what other epochs have to know of this one; None without an interval of any candidate."""
+        seen = [
+            (primary.overall.users, users[self._primary, ""].shown_from())
+            for (primary, *_), users in zip(self._all_effects, self._users, strict=True)
+            if primary.overall.interval is not None
+        ]
+        if not seen:
+            return None
+        first = min(bucket for _, bucket in seen) * BUCKET_US
+        return LookedAtEpoch(
+            started_at=max(first, self._stated.taken_at or first),
+            name=f"{self._row.fingerprint} {self._row.key}",
+            alpha=self._alpha,
+            planned_users=self._planned_users,
+            users=max(users for users, _ in seen),
+            candidates=self._num_candidates(self._compared),
+        )
 
-    def epoch(self, looked_at: LookedAt) -> Epoch:
-        """Return its figures, each verdict at its share of alpha."""
-        self._looked_at = looked_at
+    def epoch(self, looked_at: LookedAt, *, alpha_share: float) -> Epoch:
+        """Return its figures, each verdict at this share of alpha."""
+        self._looked_at, self._alpha_share = looked_at, alpha_share
         compared = self._compared
         controls = {control for _, control in compared} or shown_variants(self._db, self._row.id)
         if has_outcomes(self._db) and len(controls) == 1:
@@ -122,6 +138,7 @@ class EpochFigures:
             comparisons=self._comparisons(compared),
             calibration=self._calibrated,
             exploratory=self._stated.exploratory,
+            alpha_share=alpha_share,
         )
 
     def _comparisons(self, compared: Sequence[tuple[str, str]]) -> tuple[Comparison, ...]:
@@ -130,9 +147,7 @@ class EpochFigures:
         primaries = [first for first, *_ in self._all_effects]
         alone = [self._p_value(first) for first in primaries]
         p_values = stats.holm(alone, of=num)
-        deciding = Deciding.of(
-            primaries, alone, rule, candidates=num, epochs=self._looked_at.epochs, margin=self._margin
-        )
+        deciding = Deciding.of(primaries, alone, rule, candidates=num, share=self._alpha_share, margin=self._margin)
         return best_first(
             self._comparison(
                 *pair, found, (replace(decides.effect(first), p_value=p_value), *rest), decides, num_candidates=num
@@ -150,11 +165,11 @@ class EpochFigures:
         return stats.log_e(of, null=null, alpha=self._alpha, planned_users=self._planned_users)
 
     def _corrected(self, of: stats.Estimate, num_candidates: int) -> stats.Interval | None:
-        """Return the interval that candidates and epochs share alpha in; None for one, whose interval has all of it."""
+        """Return the interval at the alpha of one candidate of this epoch; None where that is all of alpha."""
         return None if self._share(num_candidates) == self._alpha else self._at_share(of, num_candidates)
 
     def _share(self, num_candidates: int) -> float:
-        return self._alpha / (num_candidates * self._looked_at.epochs)
+        return self._alpha * self._alpha_share / num_candidates
 
     def _at_share(self, of: stats.Estimate, num_candidates: int) -> stats.Interval | None:
         return stats.at_level(of, self._share(num_candidates), planned_users=self._planned_users)
@@ -162,7 +177,7 @@ class EpochFigures:
     def _p_value(self, effect: Effect) -> float | None:
         """Return the always-valid p-value of this look, for reading several epochs."""
         log_e = self._log_e(effect.overall, effect.null)
-        return None if log_e is None else min(1.0, self._looked_at.epochs * exp(-log_e))
+        return None if log_e is None else min(1.0, exp(-log_e) / self._alpha_share)
 
     def _comparison(
         self,
@@ -212,6 +227,7 @@ class EpochFigures:
                 planned_users=self._planned_users,
                 margin=self._margin,
                 looked_at=self._looked_at,
+                alpha_share=self._alpha_share,
             )
         )
         judged = Comparison(

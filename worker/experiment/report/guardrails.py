@@ -23,6 +23,7 @@ from worker.experiment.report.asked import AskedUsers
 from worker.experiment.statistics.confidence import MIN_USERS, Estimate, Interval, not_identified
 from worker.experiment.statistics.evalues import Sums, share_interval
 from worker.experiment.statistics.user_means import Users
+from worker.experiment.wording import level
 
 ASSUMED = "it has no bounds, so it assumes that no user is far outside of what was seen"
 AtShare = Callable[[Estimate], Interval | None]  # the interval at the share of alpha; None without one
@@ -76,7 +77,8 @@ def _guarded(rail: Guardrail, effect: Effect | None, at_share: AtShare, alpha: f
         words = f"{name}: {not_identified(why) if why else f'never measured; it needs {metric.needs}'}"
         return Guarded(rail.metric, rail.margin, GuardrailState.UNMEASURED, words)
     interval = at_share(effect.overall) or _of_equals(effect.overall, (metric.low, metric.high), alpha)
-    words = f"{name}: {interval or effect.overall.withheld or 'no interval yet'}; must stay above {least:g}"
+    told = interval and f"{interval} ({level(alpha)} interval)"
+    words = f"{name}: {told or effect.overall.withheld or 'no interval yet'}; must stay above {least:g}"
     state = _state(interval, least)
     if state is GuardrailState.OK and interval is not None and (why := seen.doubt(interval, least, metric)):
         state, words = GuardrailState.OPEN, f"{words}; {why}"

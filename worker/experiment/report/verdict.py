@@ -2,7 +2,7 @@
 
     a check failed that blocks a preference            do not trust
     too few users, or no interval                      keep running
-    whole interval within the margin                   (of k candidates and e epochs: at alpha / (k e))
+    whole interval within the margin                   (of k candidates: at alpha / k)
         missing pairs could hide a difference          do not trust
         a check that it has to wait for is not OK      keep running
         else                                           no difference
@@ -15,8 +15,8 @@
     else                                               keep running
 
 The verdict may be read at any look: the interval is valid at every look, and so are the p-values by which Holm's
-correction for several candidates goes.  Several epochs of an experiment share alpha: each is another chance to find
-something.
+correction for several candidates goes.  A later epoch has what earlier ones left of alpha (`epoch_shares`): each is
+another chance to find something.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ from dataclasses import dataclass
 
 from worker.experiment.readout import ONCE, Check, CheckState, Effect, Guarded, GuardrailState, LookedAt
 from worker.experiment.statistics.confidence import EVEN, Interval, Verdict, not_identified
-from worker.experiment.wording import level, tie
+from worker.experiment.wording import epoch_has, level, tie, why_shared
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,7 @@ class Evidence:
     checks: Sequence[Check] = ()
     guardrails: Sequence[Guarded] = ()
     looked_at: LookedAt = ONCE
+    alpha_share: float = 1.0  # the epoch's
 
 
 def judge(on: Evidence) -> tuple[Verdict, str]:
@@ -116,13 +117,7 @@ def _shared(on: Evidence) -> str:
     """Say which interval it is, where it is not at the alpha of all others; "" where it is."""
     if on.primary.alpha is None:
         return ""
-    parts = [f"{on.num_candidates} candidates"] if on.num_candidates > 1 else []
-    parts += [f"{on.looked_at.epochs} epochs"] if on.looked_at.epochs > 1 else []
-    return f", at {level(on.primary.alpha)} because {' and '.join(parts)} share alpha,"
-
-
-def _epochs(of: LookedAt) -> str:
-    return f"the {of.epochs} epochs that were looked at"
+    return f", at {level(on.primary.alpha)} because {why_shared(on.num_candidates, on.alpha_share)},"
 
 
 def _broken(on: Evidence) -> list[str]:
@@ -137,7 +132,7 @@ def _qualified(on: Evidence) -> list[str]:
     of = on.looked_at
     if of.epochs > 1:
         several = f"{of.configurations} configurations, {of.definitions} definitions"
-        said.append(f"alpha is shared by {_epochs(of)} ({several})")
+        said.append(f"{of.epochs} epochs were looked at ({several}), of which {epoch_has(on.alpha_share)}")
     return said
 
 

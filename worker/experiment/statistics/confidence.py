@@ -36,7 +36,7 @@ CANNOT_TELL = (
     "The same items in another order count as 0.5: the simulator is not shown display positions.",
     "Response times and page layout are not simulated.",
     "The reasons that simulated users give are text from the same model, not causes.",
-    "With several candidates or epochs, only the interval of the primary metric is widened for their number.",
+    "With several candidates or epochs, only intervals of the primary metric and of guardrails are widened for them.",
 )
 
 
@@ -142,13 +142,14 @@ def half_width(n: float, sd: float, *, alpha: float, planned_users: float) -> fl
     return excluding(n, sd, alpha=alpha, planned_users=planned_users)
 
 
-def excluding(n: float, sd: float, *, alpha: float, planned_users: float, candidates: int = 1) -> float:
+def excluding(n: float, sd: float, *, alpha: float, planned_users: float, candidates: float = 1) -> float:
     """Return how far from the null the mean of n users must be for its p-value to be alpha / `candidates`.
 
-    That is what Holm's correction asks of the first of so many; of one it is half the width of the interval.
+    That is what Holm's correction asks of the first of so many; of one it is half the width of the interval.  An epoch
+    that has a share of alpha counts as 1 / share of them.
     """
     check(alpha=alpha, planned_users=planned_users)
-    rho2 = _rho2(alpha, planned_users)
+    rho2 = mixture_variance(alpha, planned_users)
     spread = n * rho2 + 1
     return sd * sqrt(2 * spread / (n * n * rho2) * log(candidates * sqrt(spread) / alpha))
 
@@ -160,7 +161,7 @@ def log_e(of: Estimate, *, null: float, alpha: float, planned_users: int) -> flo
     """
     if of.sd is None or of.value is None:
         return None
-    rho2 = _rho2(alpha, planned_users)
+    rho2 = mixture_variance(alpha, planned_users)
     spread = of.users * rho2 + 1
     z = of.users * (of.value - null) / of.sd
     return z * z * rho2 / (2 * spread) - log(spread) / 2
@@ -219,7 +220,7 @@ def explained(one: Estimate) -> Estimate:
     return one if one.interval is not None else replace(one, withheld=not_identified(one.withheld))
 
 
-def _rho2(alpha: float, planned_users: float) -> float:
+def mixture_variance(alpha: float, planned_users: float) -> float:
     """Return the mixture's variance that makes the interval narrowest at the planned users."""
     return (-2 * log(alpha) + log(-2 * log(alpha) + 1)) / planned_users
 

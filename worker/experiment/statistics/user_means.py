@@ -152,6 +152,20 @@ class Users:
         """Return the mean over the users whose slates differ, all their pairs."""
         return self._estimate(self._differs > 0, self._answered, self._total, self._differs)
 
+    def shown_from(self) -> int:
+        """Return the bucket from which on there are users enough for an interval; the last one where there are not.
+
+        Buckets are those of the events, whatever the order in which they were counted.
+        """
+        sums = self._sums
+        firsts = (
+            (stats.MIN_USERS, _firsts(self._index, sums.bucket, sums.answered > 0, self._num)),
+            (stats.MIN_DIFFERING, _firsts(self._index, sums.bucket, sums.differs > 0, self._num)),
+        )
+        last = int(sums.bucket.max(initial=0))
+        return max(int(np.partition(first, least - 1)[least - 1]) if first.size >= least else last
+                   for least, first in firsts)  # fmt: skip
+
     def by_event(self, *, triggered: bool = False) -> stats.Estimate:
         """Return the mean over answered events of all users, or of those whose slates differ."""
         who = self._differs > 0 if triggered else self._answered > 0
@@ -236,6 +250,13 @@ def _reached(last: Counts) -> int:
     """
     rank = min(last.size, max(LEAST_CLOCKS, min(MAX_CLOCKS_AHEAD + 1, last.size // 10)))
     return int(np.partition(last, -rank)[-rank])
+
+
+def _firsts(user: NDArray[np.intp], bucket: Counts, counts: NDArray[np.bool_], num: int) -> Counts:
+    """Return the first bucket of each user with a row that counts."""
+    first = np.full(num, np.iinfo(np.int64).max)
+    np.minimum.at(first, user[counts], bucket[counts])
+    return first[first < np.iinfo(np.int64).max]
 
 
 def _ends(buckets: Counts) -> list[int]:

@@ -26,6 +26,7 @@ from worker.experiment.ingest import Records, Topics
 from worker.experiment.quality.defined import Stated, defined
 from worker.experiment.readout import CheckState, Readout
 from worker.experiment.report.assemble import Defaults, report
+from worker.experiment.report.epoch_shares import LookedAtEpoch, shares
 from worker.experiment.report.readout_record import record as published
 from worker.experiment.statistics.confidence import Estimate, Interval, Verdict, log_e
 from worker.experiment.store.database import State
@@ -129,25 +130,26 @@ def test_an_experiment_of_a_file_is_defined_when_the_state_first_has_it(
 
 
 def test_an_experiment_looked_at_in_several_epochs_shares_alpha_among_them() -> None:
-    """A preference that one look would find is none at the third of three; an epoch without an interval is no look."""
+    """A preference that the first epoch finds is none in the third; one without an interval takes nothing."""
     state = State()
     state.define(FORM, taken_at=AT_US - 1)
     values = [0.545 + 0.2 * (-1) ** user for user in range(400)]  # p is 0.025
-    for fingerprint, users in (("f1", 400), ("f2", 400), ("f3", 400), ("straggler", 5)):
-        records = (response(u, fingerprint=fingerprint, duel_share=values[u]) for u in range(users))
-        count(state, records)
-        readout = readout_of(state)
-        found = {epoch.config_fingerprint: epoch.comparisons[0] for epoch in readout.epochs}
-        if fingerprint == "f1":
-            alone = found["f1"]
+    for hours, (fingerprint, users) in enumerate((("straggler", 5), ("f2", 400), ("f1", 400), ("f3", 400))):
+        count(state, (response(u, 60 * hours, fingerprint=fingerprint, duel_share=values[u]) for u in range(users)))
+    readout = readout_of(state)
+    epochs = {epoch.config_fingerprint: epoch for epoch in readout.epochs}
+    found = {fingerprint: epoch.comparisons[0] for fingerprint, epoch in epochs.items()}
     assert (readout.looked_at.configurations, readout.looked_at.definitions, readout.looked_at.epochs) == (3, 1, 3)
-    assert alone.primary.p_value is not None
-    assert found["f1"].primary.p_value == pytest.approx(3 * alone.primary.p_value)
-    assert alone.verdict is Verdict.CANDIDATE_PREFERRED
-    assert found["f1"].verdict is Verdict.KEEP_RUNNING
-    assert "the interval, at 98.333 % because 3 epochs share alpha, includes 50 %" in found["f1"].reason
-    wide, narrow = found["f1"].primary, alone.primary
-    assert wide.alpha == pytest.approx(FORM.alpha / 3)
+    assert {name: one.alpha_share for name, one in epochs.items()} == {
+        "straggler": 1.0, "f2": 1.0, "f1": 0.64, "f3": 0.43,
+    }  # fmt: skip
+    assert found["f2"].primary.p_value is not None
+    assert found["f3"].primary.p_value == pytest.approx(found["f2"].primary.p_value / 0.43)
+    assert found["f2"].verdict is Verdict.CANDIDATE_PREFERRED
+    assert found["f3"].verdict is Verdict.KEEP_RUNNING
+    assert "at 97.85 % because earlier epochs left 43 % of alpha, includes 50 %" in found["f3"].reason
+    wide, narrow = found["f3"].primary, found["f2"].primary
+    assert wide.alpha == pytest.approx(FORM.alpha * 0.43)
     assert narrow.alpha is None
     assert wide.overall.interval is not None
     assert narrow.overall.interval is not None
@@ -161,7 +163,8 @@ def test_an_experiment_says_how_many_epochs_its_preference_was_picked_from() -> 
         count(state, clear(fingerprint))
     (one,) = readout_of(state).current.comparisons
     assert one.verdict is Verdict.CANDIDATE_PREFERRED
-    assert "alpha is shared by the 2 epochs that were looked at (2 configurations, 1 definitions)" in one.reason
+    told = "2 epochs were looked at (2 configurations, 1 definitions), of which this one has 64 % of alpha"
+    assert told in one.reason
 
 
 def test_an_experiment_that_is_redefined_for_its_winner_counts_new_events_alone() -> None:
@@ -208,6 +211,8 @@ def picked(*, runs: int, candidates: int = 10) -> tuple[float, float]:
     All are watched up to `USERS` users; then the best is defined alone and watched on as many new ones.
     """
     looks = range(100, USERS + 1, 20)
+    one = LookedAtEpoch(started_at=0, name="", alpha=ALPHA, planned_users=USERS, users=USERS, candidates=candidates)
+    _, second = shares([one, replace(one, started_at=1)])
     same_events, new_events = 0, 0
     for seed in range(1, runs + 1):
         values = np.random.default_rng(seed).normal(0, 1, (2 * USERS, candidates))
@@ -217,7 +222,7 @@ def picked(*, runs: int, candidates: int = 10) -> tuple[float, float]:
             candidates * first.min(axis=1) <= ALPHA
         )  # the first step of Holm's, which decides whether there is any
         alone = values[USERS:, [int(values[:USERS].mean(axis=0).argmax())]]
-        new_events += bool(by_holm.any()) or bool((2 * p_values(alone, looks) <= ALPHA).any())
+        new_events += bool(by_holm.any()) or bool((p_values(alone, looks) <= second * ALPHA).any())
     return same_events / runs, new_events / runs
 
 

@@ -81,7 +81,7 @@ def test_the_interval_of_one_of_several_candidates_excludes_a_tie_where_holm_agr
     for of_all in ([p_value], [p_value, *others[:1]], [p_value, *others], [p_value, 0.9]):
         one = Estimate(users, 0.5 + away, None, sd=sd)
         primaries, rule = [Effect("duel_share", 0.5, one, one)] * len(of_all), Rule(alpha, planned)
-        decides, *_ = Deciding.of(primaries, of_all, rule, candidates=len(of_all), epochs=1, margin=None)
+        decides, *_ = Deciding.of(primaries, of_all, rule, candidates=len(of_all), share=1.0, margin=None)
         found = decides.interval(_alone(one, rule))
         adjusted = holm(of_all)[0]
         assert found is not None
