@@ -177,9 +177,12 @@ app.command("backtest", epilog="Example: mirrorstream experiment backtest --real
 )
 
 
-@app.command("define", epilog="Example: mirrorstream experiment define shelf.yaml")
+@app.command("define", epilog="Example: mirrorstream experiment define shelf.yaml --dry-run")
 def define(
     file: Annotated[Path, typer.Argument(help="YAML file of an experiment.")],
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check the file and publish nothing; no Kafka is needed.")
+    ] = False,
     definitions_topic: Topic = None,
     config: Config = None,
     bootstrap: Bootstrap = None,
@@ -187,13 +190,20 @@ def define(
     as_json: Json = False,
 ) -> None:
     """Define an experiment before its data: check the file and publish it to the definitions topic."""
-    from worker.experiment import service
+    from worker.experiment import service, wording
+    from worker.experiment.definition import load
 
-    where = settings_of(config, bootstrap, settings)
-    found = service.define(where, file, topic=_topic(definitions_topic, where))
-    text = f"{found.experiment_id}: defined as {found.key}; a change of what the figures depend on starts a new epoch"
+    if dry_run:
+        found = load(file)
+        text = f"{found.experiment_id}: would be defined as {found.key}; nothing was published"
+    else:
+        where = settings_of(config, bootstrap, settings)
+        found = service.define(where, file, topic=_topic(definitions_topic, where))
+        text = f"{found.experiment_id}: defined as {found.key}; a change of what figures depend on starts a new epoch"
     text += "; it is a DRAFT, which readers leave out" if found.is_draft else ""
-    tell({"experiment_id": found.experiment_id, "key": found.key}, as_json=as_json, text=text)
+    about = wording.margin(found)
+    told = {"experiment_id": found.experiment_id, "key": found.key, "dry_run": dry_run, "margin": about}
+    tell(told, as_json=as_json, text=f"{text}\n{about}")
 
 
 @app.command("rebuild", epilog="Example: mirrorstream experiment rebuild --state shelf.db")

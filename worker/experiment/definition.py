@@ -11,7 +11,7 @@ Whoever changes what a verdict depends on after looking has started a new experi
 events from `revised_at` on are counted in an epoch of their own.  `OPENS_AN_EPOCH` names the fields.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, date, datetime, time
 from pathlib import Path
@@ -176,8 +176,7 @@ def load(path: Path) -> Definition:
     """Read a YAML file.  Raises `BadSettings` with every problem of it."""
     try:
         record = yaml.safe_load(path.read_text(encoding="utf-8"))
-        _check_names(record)
-        return from_record(record)
+        return _parsed(record, _unknown_names(record))
     except OSError as error:
         raise BadSettings(f"{path}: {error.strerror}; want a YAML file of an experiment") from error
     except UnicodeDecodeError as error:
@@ -188,45 +187,49 @@ def load(path: Path) -> Definition:
         raise BadSettings(f"{path}: {error}") from error
 
 
-def _check_names(record: object) -> None:
-    """Refuse a name that is none: what it was to say would be left out in silence."""
+def _unknown_names(record: object) -> list[str]:
+    """Return a problem of each name that is none: what it was to say would be left out in silence."""
     known = [field.name for field in fields(Definition)]
     unknown = sorted(str(name) for name in record if name not in known) if isinstance(record, Mapping) else []
-    if unknown:
-        raise BadSettings(
-            "; ".join(f"{name}: is no field of a definition{did_you_mean(name, known)}" for name in unknown)
-        )
+    return [f"{name}: is no field of a definition{did_you_mean(name, known)}" for name in unknown]
 
 
 def from_record(record: object) -> Definition:
     """Parse an `ExperimentDefinition` from Avro or YAML.  Raises `BadSettings` with all its problems."""
+    return _parsed(record, [])
+
+
+def _parsed(record: object, problems: Sequence[str]) -> Definition:
+    """Parse a definition that has these problems already; all of them are in one message."""
     try:
         found = _DEFINITION.validate_python(dict(record) if isinstance(record, Mapping) else record)
     except ValidationError as error:
-        raise BadSettings("; ".join(_problem(dict(one)) for one in error.errors())) from error
+        raise BadSettings("; ".join([*problems, *(_problem(dict(one)) for one in error.errors())])) from error
+    if problems := [*problems, *_contradictions(found)]:
+        raise BadSettings("; ".join(problems))
+    return found
+
+
+def _contradictions(found: Definition) -> Iterator[str]:
+    """Yield what fields say that cannot be, each alone or one beside another."""
     if found.control in found.candidates or len(set(found.candidates)) < len(found.candidates):
         names = ", ".join(found.candidates)
-        raise BadSettings(f"candidates: {names}: want each once, and none is control ({found.control})")
+        yield f"candidates: {names}: want each once, and none is control ({found.control})"
     if "~" in found.experiment_id:
-        raise BadSettings(f"experiment_id: {found.experiment_id}: want a name without `~`, which names its placebos")
+        yield f"experiment_id: {found.experiment_id}: want a name without `~`, which names its placebos"
     metric = METRICS[found.primary_metric]
     room = min(metric.null - metric.low, metric.high - metric.null)
     if found.margin is not None and found.margin >= room:
-        raise BadSettings(
-            f"margin: {found.margin:g}: {found.primary_metric} differs from a tie by {room:g} at most; want less"
-        )
+        yield f"margin: {found.margin:g}: {found.primary_metric} differs from a tie by {room:g} at most; want less"
     if odd := [name for name in found.counted_segments if "=" in name]:
-        raise BadSettings(
-            f"segments, population: {', '.join(odd)}: want names without `=`, which ends a name in reports"
-        )
+        yield f"segments, population: {', '.join(odd)}: want names without `=`, which ends a name in reports"
     for name, shares in found.population.items():
         if abs(sum(shares.values()) - 1) > _OFF_BY:
-            raise BadSettings(f"population.{name}: the shares add up to {sum(shares.values()):g}, want 1")
+            yield f"population.{name}: the shares add up to {sum(shares.values()):g}, want 1"
     if why := _unasked(found):
-        raise BadSettings(why)
+        yield why
     if found.stop is not None and found.stop <= found.start:
-        raise BadSettings("stop: want a time after start")
-    return found
+        yield "stop: want a time after start"
 
 
 def _unasked(of: Definition) -> str:

@@ -184,3 +184,18 @@ def test_a_backtest_only_reads_a_state_which_an_older_reader_may_be_writing(tmp_
     assert done.returncode == 2
     assert "a state file of version 4, want 5; its reader" in done.stderr
     assert state.read_bytes() == before
+
+
+def test_a_definition_is_checked_without_kafka(tmp_path: Path) -> None:
+    """Nobody listens at the address, and nobody is asked."""
+    good, bad = tmp_path / "good.yaml", tmp_path / "bad.yaml"
+    good.write_text("{experiment_id: e, start: 2026-11-01, control: a, candidates: [b], margin: 0.02}")
+    bad.write_text("{experiment_id: e, start: soon, control: a, candidates: b}")
+    done = mirrorstream("experiment", "define", str(good), "--dry-run", *NOBODY)
+    assert done.returncode == 0, done.stderr
+    assert "nothing was published" in done.stdout
+    assert "from 48.0 % to 52.0 % counts as no difference" in done.stdout
+    done = mirrorstream("experiment", "define", str(bad), "--dry-run", "--json", *NOBODY)
+    assert done.returncode == 2
+    assert "start: want a time" in done.stderr
+    assert "candidates: want a list" in done.stderr

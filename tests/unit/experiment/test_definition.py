@@ -81,6 +81,18 @@ def test_an_experiment_defined_badly_is_told_where(tmp_path: Path, change: str, 
         load(tmp_path / "one.yaml")
 
 
+def test_an_experiment_defined_badly_in_several_places_is_told_all_of_them(tmp_path: Path) -> None:
+    """A name that is none hides no other problem, and one contradiction hides no other one."""
+    (tmp_path / "one.yaml").write_text(YAML + "planed_users: 100\nmargin: 0.5\ncandidates: [b, b]\n")
+    with pytest.raises(BadSettings) as told:
+        load(tmp_path / "one.yaml")
+    for problem in ("planed_users: is no field", "margin: 0.5: duel_share differs", "candidates: b, b: want each once"):
+        assert problem in str(told.value)
+    (tmp_path / "one.yaml").write_text(YAML + "planed_users: 100\nalpha: 7\n")
+    with pytest.raises(BadSettings, match=r"planed_users: is no field .*; alpha: "):
+        load(tmp_path / "one.yaml")
+
+
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
