@@ -22,6 +22,7 @@ from worker.experiment.definition import Definition
 from worker.experiment.export import table_files, write
 from worker.experiment.export.columns import ANSWERS, USERS
 from worker.experiment.export.write import Exported, FileFormat, Table, Target, export
+from worker.experiment.readout import Effect
 from worker.experiment.report import assemble
 from worker.experiment.statistics.confidence import Estimate
 from worker.experiment.store.database import State
@@ -67,11 +68,16 @@ def exported(of: Path, what: Table = Table.USERS, name: str = "out.csv", **more:
         return list(csv.DictReader(lines))
 
 
-def primary(of: Path) -> list[Estimate]:
-    """Return the headline of each epoch."""
+def effects(of: Path) -> list[Effect]:
+    """Return the primary effect of each epoch."""
     with closing(State(of)) as opened:
         [readout] = assemble.report(opened, assemble.Defaults(planned_users=400), experiment="exp").readouts
-        return [epoch.comparisons[0].primary.overall for epoch in readout.epochs]
+        return [epoch.comparisons[0].primary for epoch in readout.epochs]
+
+
+def primary(of: Path) -> list[Estimate]:
+    """Return the headline of each epoch."""
+    return [one.overall for one in effects(of)]
 
 
 def rederived(csv_file: Path, *words: str) -> list[dict[str, Any]]:
@@ -91,11 +97,14 @@ def test_the_script_of_the_page_finds_the_headline_of_the_report(tmp_path: Path)
     both = (*records(), *records(users=200, seed=2, fingerprint="f2", experiment_id="exp"))
     made = state(tmp_path / "state.db", both, DEFINED)
     exported(made)
-    found = rederived(tmp_path / "out.csv", "duel_share", "0.05", "400", "2")  # epochs share alpha
-    wanted = {one.users: one for one in primary(made)}
-    assert len(found) == len(wanted) == 2
-    for one in found:
-        report = wanted[one["users"]]
+    wanted = effects(made)
+    assert sorted(effect.alpha or 0.05 for effect in wanted)[1] == 0.05  # the first epoch has all of alpha
+    assert len({effect.alpha for effect in wanted}) == len(wanted) == 2
+    for effect in wanted:
+        report = effect.overall
+        shared = str(0.05 / (effect.alpha or 0.05))
+        found = rederived(tmp_path / "out.csv", "duel_share", "0.05", "400", shared)
+        [one] = [one for one in found if one["users"] == report.users]
         assert report.interval is not None
         assert report.value == pytest.approx(one["value"], abs=1e-12)
         assert (report.interval.low, report.interval.high) == pytest.approx((one["low"], one["high"]), abs=1e-12)
