@@ -59,10 +59,10 @@ public final class Main {
     KafkaStreams streams =
         new KafkaStreams(Way.topology(settings, partitions(settings), counts), settings.kafka());
     CountDownLatch ended = new CountDownLatch(1);
-    boolean[] failed = {false};
+    int[] status = {0};
     streams.setUncaughtExceptionHandler(error -> {
       LOG.error("ends, and goes on from its last transaction when it is started again", error);
-      failed[0] = true;
+      status[0] = FAILED;
       ended.countDown();
       return StreamThreadExceptionResponse.SHUTDOWN_CLIENT;
     });
@@ -72,6 +72,7 @@ public final class Main {
       ended.countDown();
       try {
         closed.await();
+        Runtime.getRuntime().halt(status[0]); // else the JVM ends with 143 after every SIGTERM
       } catch (InterruptedException error) {
         Thread.currentThread().interrupt();
       }
@@ -84,7 +85,7 @@ public final class Main {
     streams.close(CLOSE_WITHIN);
     LOG.info("done: {}", counts.totals());
     closed.countDown();
-    return failed[0] ? FAILED : 0;
+    return status[0];
   }
 
   /** Returns the partitions of the sources. Throws `ConfigException` if a topic is missing. */
