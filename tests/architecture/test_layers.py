@@ -46,7 +46,7 @@ NUMERIC = {"csv", "numpy", "scipy", "statsmodels", "operator", "pydantic"}
 # What has no side: nothing of it reads a file, a clock, the environment or chance, but for what IMPURE names.
 PURE = {
     "base64", "binascii", "collections", "contextlib", "dataclasses", "datetime", "difflib", "enum",
-    "functools", "hashlib", "hmac", "html", "itertools", "json", "math", "re", "string", "struct", "typing",
+    "functools", "hashlib", "hmac", "html", "itertools", "json", "math", "operator", "re", "string", "struct", "typing",
     "unicodedata", "uuid", "zlib",
 }  # fmt: skip
 IMPURE = {"now", "today", "utcnow", "uuid1", "uuid4", "open", "print", "input"}
