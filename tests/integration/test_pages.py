@@ -14,7 +14,11 @@ from tests.support import pages
 from tests.support.kafka_broker import KafkaCluster
 
 DOCS = pages.ROOT / "docs"
-ALWAYS = {"tutorials/first-experiment.md", "how-to/own-kafka.md"}  # the first that a new user types
+ALWAYS = {
+    "tutorials/first-experiment.md",
+    "how-to/own-kafka.md",
+    "tutorials/your-events.md",
+}  # the first that a new user types
 
 
 def cases() -> list[ParameterSet]:
