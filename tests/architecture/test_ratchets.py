@@ -5,7 +5,7 @@ from collections import defaultdict
 
 from tests.architecture.test_layers import MODULES, tree
 
-MAX_NAMES_WITH_TWO_MEANINGS = 26
+MAX_NAMES_WITH_TWO_MEANINGS = 2
 MAX_PARAMETERS = 7
 MAX_WIDE_CONSTRUCTORS = 0
 MAX_IGNORED_TYPES = 4

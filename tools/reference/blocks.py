@@ -25,7 +25,7 @@ from worker.core.records import Partition, Reason
 from worker.core.simulation.draws import EngineCard
 from worker.core.simulation.questions import Status
 from worker.core.simulation.sampling import Skip
-from worker.core.steering.orders import State
+from worker.core.steering.orders import ExperimentState
 from worker.core.topics.topic_history import TopicChange
 from worker.experiment.definition import Definition
 from worker.experiment.export.columns import ANSWERS, USERS, Column, ColumnType
@@ -172,7 +172,7 @@ BLOCKS: Mapping[str, Callable[[], str]] = {
     "blockers": partial(_enumeration, Blocker, "reason"),
     "stages": partial(_enumeration, LatencyStage, "stage"),
     "skips": partial(_enumeration, Skip, "reason"),
-    "experiment-states": partial(_enumeration, State, "state"),
+    "experiment-states": partial(_enumeration, ExperimentState, "state"),
     "export-types": partial(_enumeration, ColumnType, "type"),
     "export-users": partial(_columns, USERS),
     "export-answers": partial(_columns, ANSWERS),

@@ -7,7 +7,7 @@ from typing import Any, cast
 from tools.reference.markdown import code, table
 from worker.experiment.page import reference
 from worker.experiment.page.app import create_app
-from worker.experiment.page.ports import Source
+from worker.experiment.page.ports import FigureSource
 
 
 def operations() -> str:
@@ -23,7 +23,7 @@ def objects() -> str:
 @cache
 def _document() -> dict[str, Any]:
     """Return the document of the page with a token, which is all of it."""
-    nothing = cast("Source", None)  # the routes are described, never asked
+    nothing = cast("FigureSource", None)  # the routes are described, never asked
     return reference.tidy(create_app(nothing, token="a token, for its answer 401").openapi())  # noqa: S106
 
 
@@ -35,7 +35,7 @@ def _operation(one: reference.Operation) -> Iterator[str]:
     yield table(("status", "answer"), ((code(status), _linked(kind)) for status, kind in one.answers))
 
 
-def _shape(one: reference.Shape) -> Iterator[str]:
+def _shape(one: reference.DocumentedObject) -> Iterator[str]:
     yield f"### {one.name}\n"
     yield f"{one.words}\n"
     if one.values:

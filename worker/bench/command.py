@@ -25,7 +25,7 @@ from worker.bench.model.stream import stream
 from worker.bench.plain.contenders import WORKER
 from worker.bench.plain.run import profile_plain, run_plain
 from worker.bench.plain.scaling import SCALED, VOID, figures_of, run_scaling
-from worker.bench.report import HEIGHT, WIDTH, Report, render, save_chart, to_json
+from worker.bench.report import HEIGHT, WIDTH, BenchReport, render, save_chart, to_json
 from worker.core.errors import BadSettings, Fatal, Retryable
 from worker.demo.broker import embedded_broker
 from worker.engines.local.vllm import on_cpu
@@ -46,7 +46,7 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class BenchOptions:
     """The options of the command."""
 
     parts: frozenset[str]  # llm, latency, repeat, plain, scaling
@@ -63,7 +63,7 @@ class Options:
     as_json: bool
 
 
-def run(settings: Settings, bootstrap: str | None, options: Options) -> int:
+def run(settings: Settings, bootstrap: str | None, options: BenchOptions) -> int:
     """Run the bench and print its report; return 0."""
     if bootstrap is None and options.parts & PLAIN:
         raise BadSettings("bench: contenders without an LLM need a real Kafka; want --bootstrap HOST:PORT")
@@ -73,7 +73,7 @@ def run(settings: Settings, bootstrap: str | None, options: Options) -> int:
         raise BadSettings(f"--peers {options.peers}: want the Python of an environment, such as .venv-peers/bin/python")
     if bootstrap:
         _check_kafka(settings, bootstrap)
-    report = Report(environment.machine(bootstrap))
+    report = BenchReport(environment.machine(bootstrap))
     try:
         with interruptible():
             _measure(settings, bootstrap, options, report)
@@ -90,7 +90,7 @@ def _check_kafka(settings: Settings, bootstrap: str) -> None:
         raise Fatal(f"--bootstrap: {error}; want a Kafka that answers") from error
 
 
-def _measure(settings: Settings, bootstrap: str | None, options: Options, report: Report) -> None:
+def _measure(settings: Settings, bootstrap: str | None, options: BenchOptions, report: BenchReport) -> None:
     say = Console(stderr=True).log
     if options.profile and not profile.program():
         say("no CPU time per stage: py-spy is not on the PATH (`pip install py-spy`)")
@@ -103,7 +103,7 @@ def _measure(settings: Settings, bootstrap: str | None, options: Options, report
             _without(servers, options, report, say)
 
 
-def _print(report: Report, options: Options) -> None:
+def _print(report: BenchReport, options: BenchOptions) -> None:
     if options.as_json:
         sys.stdout.write(to_json(report) + "\n")
         sys.stdout.flush()
@@ -113,7 +113,9 @@ def _print(report: Report, options: Options) -> None:
         save_chart(report, options.chart)
 
 
-async def _with_engine(settings: Settings, options: Options, report: Report, say: Say, *, embedded: bool) -> None:
+async def _with_engine(
+    settings: Settings, options: BenchOptions, report: BenchReport, say: Say, *, embedded: bool
+) -> None:
     events = options.events or ceil(LEAST_QUESTIONS * settings.max_num_seqs / QUESTIONS_AN_EVENT)
     median = options.tokens or MEDIAN[_kind()]
     async with llm.started(settings, events=events, median=median, embedded=embedded) as bench:
@@ -128,7 +130,7 @@ async def _with_engine(settings: Settings, options: Options, report: Report, say
             await _repeat(bench, options, report, say)
 
 
-async def _speed(bench: Bench, options: Options, report: Report, say: Say) -> None:
+async def _speed(bench: Bench, options: BenchOptions, report: BenchReport, say: Say) -> None:
     try:
         await llm.run_rounds(bench, report.measured, rounds=options.rounds, contenders=options.contenders, say=say)
     finally:
@@ -138,7 +140,7 @@ async def _speed(bench: Bench, options: Options, report: Report, say: Say) -> No
         report.about["roofline"] = environment.ceiling(bench, report, options.model_shape)
 
 
-async def _profile(bench: Bench, report: Report, say: Say) -> None:
+async def _profile(bench: Bench, report: BenchReport, say: Say) -> None:
     await bench.engine.forget()
     with profile.sampling(os.getpid()) as stacks:
         streamed = await stream(bench.stage, bench.engine, "profile", [os.getpid()])
@@ -146,12 +148,12 @@ async def _profile(bench: Bench, report: Report, say: Say) -> None:
     say("profile of the worker with the LLM: done")
 
 
-def _weigh(report: Report, contender: str, stacks: list[str], cpu_s_per_event: float) -> None:
+def _weigh(report: BenchReport, contender: str, stacks: list[str], cpu_s_per_event: float) -> None:
     report.costs[contender] = profile.largest(profile.costs(stacks))
     report.stages[contender] = {stage: share * cpu_s_per_event for stage, share in profile.stages(stacks).items()}
 
 
-async def _latency(bench: Bench, options: Options, report: Report, say: Say) -> None:
+async def _latency(bench: Bench, options: BenchOptions, report: BenchReport, say: Say) -> None:
     asking, capacity = pipeline_config.asking(bench.settings, bench.engine), report.speeds().get("worker")
     if capacity is None:  # not in the report: it belongs to no round, so no ratio may use it
         alone: list[Measured] = []
@@ -169,7 +171,7 @@ async def _latency(bench: Bench, options: Options, report: Report, say: Say) -> 
         report.figures[name] = report.figures.pop(f"{name}_at_{LOADS[-1]}")
 
 
-async def _repeat(bench: Bench, options: Options, report: Report, say: Say) -> None:
+async def _repeat(bench: Bench, options: BenchOptions, report: BenchReport, say: Say) -> None:
     for _ in range(options.rounds):
         for name, value in (await repeatability.flips(bench.engine, bench.load.draws[:FLIP_DRAWS])).items():
             report.figures.setdefault(name, []).append(value)
@@ -178,7 +180,7 @@ async def _repeat(bench: Bench, options: Options, report: Report, say: Say) -> N
     report.figures |= {name: [value] for name, value in found.items()}
 
 
-def _without(bootstrap: str, options: Options, report: Report, say: Say) -> None:
+def _without(bootstrap: str, options: BenchOptions, report: BenchReport, say: Say) -> None:
     if "plain" in options.parts:
         run_plain(
             bootstrap,
@@ -200,7 +202,7 @@ def _without(bootstrap: str, options: Options, report: Report, say: Say) -> None
 
 
 @contextmanager
-def _shaped(settings: Settings, options: Options) -> Iterator[Settings]:
+def _shaped(settings: Settings, options: BenchOptions) -> Iterator[Settings]:
     """Yield the settings of the bench's engine: sized for the device, with random weights if requested."""
     update: dict[str, Any] = {"question_timeout_s": NO_DEADLINE_S}
     if settings.max_num_seqs == Settings.model_fields["max_num_seqs"].default:

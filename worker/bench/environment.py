@@ -12,7 +12,7 @@ from shutil import which
 
 from worker.bench.model import random_weights, roofline
 from worker.bench.model.contenders import Bench
-from worker.bench.report import Report
+from worker.bench.report import BenchReport
 from worker.settings import vllm_options
 
 
@@ -46,7 +46,7 @@ def engine(bench: Bench, median: int, model_shape: str | None) -> dict[str, obje
     }
 
 
-def ceiling(bench: Bench, report: Report, model_shape: str | None) -> str:
+def ceiling(bench: Bench, report: BenchReport, model_shape: str | None) -> str:
     """Return the share of the GPU's roofline that AsyncLLM reaches, as text; or why it is not known."""
     name, speeds = report.about.get("gpu"), report.speeds()
     if name is None:

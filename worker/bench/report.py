@@ -14,7 +14,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from worker.bench.harness.profile import Cost
-from worker.bench.harness.rounds import Interval, Measured, geometric, interval, ratio, verdict
+from worker.bench.harness.rounds import Measured, MeasuredInterval, geometric, interval, ratio, verdict
 from worker.bench.plain.contenders import GUARANTEES
 from worker.bench.plain.scaling import SCALED
 
@@ -52,7 +52,7 @@ _COSTS = {
 
 
 @dataclass(slots=True)
-class Report:
+class BenchReport:
     """All measurements."""
 
     about: dict[str, object]  # hardware, versions, settings, command
@@ -67,7 +67,7 @@ class Report:
         """`gpu` or `cpu`."""
         return "gpu" if self.about.get("gpu") else "cpu"
 
-    def intervals(self) -> dict[str, Interval]:
+    def intervals(self) -> dict[str, MeasuredInterval]:
         """Return every measured figure by its name in the JSON."""
         there = {one.contender for one in self.measured}
         found = {name: ratio(self.measured, *pair) for name, pair in RATIOS.items() if there.issuperset(pair)}
@@ -85,7 +85,7 @@ class Report:
                 found[name] = (f"<= {AT_MOST[name]:g}", verdict(each, at_most=AT_MOST[name]))
         return found
 
-    def speeds(self) -> dict[str, Interval]:
+    def speeds(self) -> dict[str, MeasuredInterval]:
         """Return events/s of every contender."""
         names = dict.fromkeys(one.contender for one in self.measured)
         return {name: geometric([one.events_per_s for one in self.measured if one.contender == name]) for name in names}
@@ -99,7 +99,7 @@ class Report:
         return found
 
 
-def to_json(report: Report) -> str:
+def to_json(report: BenchReport) -> str:
     """Return one JSON line: the headlines, and everything else under `figures`; an infinite bound is null."""
     intervals = {name: _finite(each.to_json()) for name, each in report.intervals().items()}
     found: dict[str, object] = {name: intervals.get(name) for name in HEADLINES}
@@ -116,7 +116,7 @@ def to_json(report: Report) -> str:
     return json.dumps(found)
 
 
-def render(report: Report) -> RenderableType:
+def render(report: BenchReport) -> RenderableType:
     """Return the report as tables."""
     costs = [_cost_table(name, each) for name, each in report.costs.items()]
     stages = [_stage_table(name, each) for name, each in report.stages.items()]
@@ -124,14 +124,14 @@ def render(report: Report) -> RenderableType:
     return Group(*(part for table in tables for part in (table, Text())), *map(Text, _about(report.about)))
 
 
-def save_chart(report: Report, path: Path) -> None:
+def save_chart(report: BenchReport, path: Path) -> None:
     """Write tables and bars as SVG."""
     console = Console(record=True, width=WIDTH, height=HEIGHT, file=StringIO(), force_terminal=True)
     console.print(render(report))
     console.save_svg(str(path), title="mirrorstream bench")
 
 
-def _speed_table(report: Report) -> Table:
+def _speed_table(report: BenchReport) -> Table:
     names = ("contender", "events/s", "90 % interval", "", *_COSTS.values(), "delivery")
     table = Table(
         *(Column(name, no_wrap=True) for name in names), title="speed; costs and tokens per event", title_justify="left"
@@ -154,7 +154,7 @@ def _cost(value: float | None, name: str, num_events: int) -> str:
     return f"{1000 * value:,.2f}" if name == "cpu_s_per_event" else f"{value / num_events:,.0f}"
 
 
-def _figure_table(report: Report) -> Table:
+def _figure_table(report: BenchReport) -> Table:
     table = Table(
         Column("figure", no_wrap=True),
         "value",
@@ -186,7 +186,7 @@ def _stage_table(contender: str, stages: Mapping[str, float]) -> Table:
     return table
 
 
-def _bounds(one: Interval) -> str:
+def _bounds(one: MeasuredInterval) -> str:
     return f"{one.low:,.3f} to {one.high:,.3f}" if math.isfinite(one.low) else "none for one round"
 
 

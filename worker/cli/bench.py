@@ -85,7 +85,7 @@ def bench(
             as_json=as_json,
         )
         raise typer.Exit(tuning.run(found, wanted))
-    options = command.Options(
+    options = command.BenchOptions(
         parts=_some(parts, PARTS, "--parts") if parts is not None else _that_can(bootstrap, model_shape),
         rounds=rounds,
         events=events,

@@ -137,7 +137,7 @@ def _topic(settings: Settings, topic: rights.Topic) -> Result:
     what = f"topic {topic.name}"
     role = rights.role(settings, topic.name)
     if wrong := list(rights.problems(settings, topic)):
-        optional = role is rights.Role.READOUTS
+        optional = role is rights.TopicUse.READOUTS
         effect = "; stop_when_decided has no effect" if optional else ""
         return Result(what, ok=optional, detail="; ".join(wrong) + effect, warning=optional)
     if not topic.partitions and role in rights.STEERING:

@@ -7,7 +7,7 @@ Where the time went is told by four stages, from the record's timestamp to that 
     engine     until its last draw was answered, and its responses were made
     released   until its transaction sent them: older records of the partition come first
 
->>> answer = Answer("SLATE", "a", "OK", 0.25, 1.0, 4_000_000, 4_500)
+>>> answer = AnswerTrace("SLATE", "a", "OK", 0.25, 1.0, 4_000_000, 4_500)
 >>> [f"{name} {seconds:.2f}" for name, seconds in stages(1_000, [answer])]
 ['waited 1.75', 'queued 0.25', 'engine 1.00', 'released 0.50']
 """
@@ -36,7 +36,7 @@ class EventState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class AnswerTrace:
     """One response to the event: what was asked, how that ended, and when."""
 
     question: str
@@ -48,10 +48,10 @@ class Answer:
     sent_ms: int | None
 
 
-def answer_of(response: Mapping[str, Any], sent_ms: int | None) -> Answer:
+def answer_of(response: Mapping[str, Any], sent_ms: int | None) -> AnswerTrace:
     """Return a decoded response as an answer; `sent_ms` is the timestamp of its record."""
     timings = response["timings"]
-    return Answer(
+    return AnswerTrace(
         question=response["question"],
         variant=response["variant"],
         status=response["status"],
@@ -71,7 +71,7 @@ def state_of(*, answered: bool, dead: bool, offset: int | None, commit_offset: i
     return EventState.PASSED if commit_offset is not None and commit_offset > offset else EventState.WAITS
 
 
-def stages(written_ms: int | None, answers: Sequence[Answer]) -> list[tuple[str, float]]:
+def stages(written_ms: int | None, answers: Sequence[AnswerTrace]) -> list[tuple[str, float]]:
     """Return the stages of an answered event and their seconds; those that cannot be known are left out."""
     if not answers:
         return []

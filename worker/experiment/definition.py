@@ -24,7 +24,16 @@ from worker.core.errors import ODD_YAML, BadSettings, yaml_problem
 from worker.core.records import Id
 from worker.core.seeding import digest
 from worker.core.simulation.question_set import QuestionSet
-from worker.core.steering.orders import OPENS_AN_EPOCH, Draws, DuelDepth, Eligible, Share, SlateDepth, State, Tokens
+from worker.core.steering.orders import (
+    OPENS_AN_EPOCH,
+    Draws,
+    DuelDepth,
+    Eligible,
+    ExperimentState,
+    Share,
+    SlateDepth,
+    Tokens,
+)
 from worker.core.suggestions import did_you_mean
 from worker.core.topics.topic_patterns import shown
 from worker.core.validation_text import kind, wanted
@@ -97,7 +106,7 @@ class Definition:
     planned_users: Annotated[int, Field(ge=1, le=10**9)] = PLANNED_USERS
     outcome_window_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 86_400.0
     segments: tuple[Id, ...] = ()
-    state: State = State.RUNNING
+    state: ExperimentState = ExperimentState.RUNNING
     eligible: Eligible = field(default_factory=dict)
     eligible_share: Annotated[float, Field(gt=0, le=1)] = 1.0
     population: Annotated[Mapping[Id, Mapping[str, Annotated[float, Field(gt=0, le=1)]]], Field(max_length=1)] = field(
@@ -118,7 +127,7 @@ class Definition:
     @property
     def is_draft(self) -> bool:
         """Whether readers leave it out."""
-        return self.state is State.DRAFT
+        return self.state is ExperimentState.DRAFT
 
     @property
     def counted_segments(self) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from typing import Any
 
 from worker.core.errors import Fatal, MirrorstreamError
 from worker.core.steering.decided import FINAL
-from worker.experiment.page.ports import Source
+from worker.experiment.page.ports import FigureSource
 from worker.experiment.readout import Report
 from worker.experiment.report.readout_record import record
 from worker.experiment.webhook.deliveries import Deliveries
@@ -107,7 +107,7 @@ class ReadoutPublisher(Thread):
 
     def __init__(
         self,
-        opened: Callable[[], AbstractContextManager[Source]],
+        opened: Callable[[], AbstractContextManager[FigureSource]],
         send: Callable[[Mapping[str, Fields]], None],
         topic: str,
         *,
@@ -140,7 +140,7 @@ class ReadoutPublisher(Thread):
         self._stop_asked.set()
         self.join(END_S)
 
-    def _round(self, source: Source) -> None:
+    def _round(self, source: FigureSource) -> None:
         due = self._due.of(source.report(), now_s=time.monotonic(), produced_at=time.time_ns() // 1_000)
         self._counts.pending = len(due)
         if not due:

@@ -146,7 +146,7 @@ class ActivityGroup:
 
 
 @dataclass(frozen=True, slots=True)
-class Reason:
+class FactorShare:
     """The share of rationales that name a factor, by the side that was chosen."""
 
     factor: str
@@ -259,7 +259,7 @@ class Comparison:
     segments: tuple[Segment, ...] = ()
     items: tuple[Where, ...] = ()  # those offered most often, the largest difference first
     positions: tuple[Where, ...] = ()  # of items that one list alone offers
-    reasons: tuple[Reason, ...] = ()
+    reasons: tuple[FactorShare, ...] = ()
     wins: tuple[Example, ...] = ()  # largest duel share first
     losses: tuple[Example, ...] = ()  # smallest first
     basis: str = stats.BASIS

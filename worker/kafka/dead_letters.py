@@ -41,7 +41,7 @@ MAX_LISTED = 100
 
 
 @dataclass(slots=True)
-class Outcome:
+class ReplayCounts:
     """What a replay did, or would do: counts of replayed records by topic, and of skipped dead letters by reason."""
 
     put_back: Counter[str] = field(default_factory=Counter)
@@ -80,7 +80,7 @@ def replay(
     from_start: bool,
     dry_run: bool,
     tell: Callable[[int], None],
-) -> Outcome:
+) -> ReplayCounts:
     """Replay dead letters that no earlier run has replayed, at most `limit` of them (0: all that exist now).
 
     `tell` is called after each transaction with the number of replayed records.  Raises `Fatal` without `from_start` if
@@ -93,7 +93,7 @@ def replay(
     with closing(_consumer(settings)) as consumer:
         same_topic = _SameTopic(settings)
         sender = None if dry_run else _Sender(settings, consumer, same_topic)
-        outcome, replayed = Outcome(), _Positions(settings, consumer, from_start=from_start)
+        outcome, replayed = ReplayCounts(), _Positions(settings, consumer, from_start=from_start)
         for letter in replayed.letters():
             if limit and outcome.put_back.total() >= limit:
                 break
@@ -106,7 +106,7 @@ def replay(
         return outcome
 
 
-def _judge(letter: Record, wanted: Wanted, outcome: Outcome) -> tuple[Message | None, bool]:
+def _judge(letter: Record, wanted: Wanted, outcome: ReplayCounts) -> tuple[Message | None, bool]:
     """Return the record to send back, or None; and whether the dead letter is settled: no later run looks at it."""
     if why := wanted.left(letter):
         outcome.left[why] += 1

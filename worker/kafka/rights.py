@@ -36,7 +36,7 @@ PARTITIONS = 12  # of a new topic where none of the worker's topics is there to 
 LOOK_S = 60.0  # longest time that `unwritable` takes
 
 
-class Role(StrEnum):
+class TopicUse(StrEnum):
     """What a worker uses a topic for."""
 
     INPUT = "input"
@@ -47,14 +47,14 @@ class Role(StrEnum):
     FACTS = "items or users"
 
 
-STEERING = frozenset({Role.DEFINITIONS, Role.READOUTS})  # a worker only reads them
-NEEDS: Mapping[Role, frozenset[str]] = {
-    Role.INPUT: frozenset({"READ", "DESCRIBE"}),
-    Role.OUTPUT: frozenset({"WRITE", "DESCRIBE", "READ"}),
-    Role.DEAD_LETTERS: frozenset({"WRITE", "DESCRIBE", "READ"}),
-    Role.DEFINITIONS: frozenset({"READ", "DESCRIBE"}),
-    Role.READOUTS: frozenset({"READ", "DESCRIBE"}),
-    Role.FACTS: frozenset({"READ", "DESCRIBE"}),
+STEERING = frozenset({TopicUse.DEFINITIONS, TopicUse.READOUTS})  # a worker only reads them
+NEEDS: Mapping[TopicUse, frozenset[str]] = {
+    TopicUse.INPUT: frozenset({"READ", "DESCRIBE"}),
+    TopicUse.OUTPUT: frozenset({"WRITE", "DESCRIBE", "READ"}),
+    TopicUse.DEAD_LETTERS: frozenset({"WRITE", "DESCRIBE", "READ"}),
+    TopicUse.DEFINITIONS: frozenset({"READ", "DESCRIBE"}),
+    TopicUse.READOUTS: frozenset({"READ", "DESCRIBE"}),
+    TopicUse.FACTS: frozenset({"READ", "DESCRIBE"}),
 }
 
 
@@ -85,15 +85,15 @@ def patterns(settings: KafkaClientSettings) -> Iterator[tuple[str, list[str]]]:
         yield pattern, TopicPatterns([pattern], settings.group_protocol).read(found)
 
 
-def role(settings: KafkaClientSettings, topic: str) -> Role:
+def role(settings: KafkaClientSettings, topic: str) -> TopicUse:
     """Return what this worker uses a topic for."""
     if topic == settings.dead_letter_topic:
-        return Role.DEAD_LETTERS
+        return TopicUse.DEAD_LETTERS
     if settings.experiments_topic is not None and topic in (settings.experiments_topic, settings.readouts_topic):
-        return Role.DEFINITIONS if topic == settings.experiments_topic else Role.READOUTS
+        return TopicUse.DEFINITIONS if topic == settings.experiments_topic else TopicUse.READOUTS
     if topic in fact_topics(settings):
-        return Role.FACTS
-    return Role.OUTPUT if topic == settings.output_topic else Role.INPUT
+        return TopicUse.FACTS
+    return TopicUse.OUTPUT if topic == settings.output_topic else TopicUse.INPUT
 
 
 def fact_topics(settings: KafkaClientSettings) -> list[str]:
@@ -237,15 +237,15 @@ def problems(settings: KafkaClientSettings, topic: Topic) -> Iterator[str]:
     if topic.rights is not None and (lacking := NEEDS[what] - topic.rights):
         yield f"the worker's principal lacks {_listed(lacking)} on it; a topic for {what} needs {_listed(NEEDS[what])}"
     if topic.partitions and _compacted(topic):
-        if what is Role.DEAD_LETTERS:
+        if what is TopicUse.DEAD_LETTERS:
             yield (
                 "cleanup.policy is compact: the broker rejects dead letters without a key and keeps only the last one"
                 " per key; set cleanup.policy=delete"
             )
-        elif what is Role.OUTPUT:
+        elif what is TopicUse.OUTPUT:
             yield "cleanup.policy is compact: only the last response per user would be kept; set cleanup.policy=delete"
 
-    is_written = what in (Role.OUTPUT, Role.DEAD_LETTERS)
+    is_written = what in (TopicUse.OUTPUT, TopicUse.DEAD_LETTERS)
     if is_written and (limit := _limit(topic)) is not None and limit < MIN_MESSAGE_BYTES:
         yield f"max.message.bytes is {limit}, want at least {MIN_MESSAGE_BYTES}, the minimum of max_message_bytes"
 
@@ -258,17 +258,17 @@ def warnings(settings: KafkaClientSettings, topic: Topic) -> Iterator[str]:
     if topic.config is None:
         yield "its cleanup.policy and max.message.bytes cannot be read (DescribeConfigs): not checked"
         return
-    if what is Role.INPUT and _compacted(topic):
+    if what is TopicUse.INPUT and _compacted(topic):
         yield "cleanup.policy is compact: impressions with the same key replace each other, some before they are read"
     if what in STEERING:
         if not _compacted(topic):
             yield "cleanup.policy is not compact: a definition or readout is forgotten when its record expires"
         return
-    if what is Role.FACTS:
+    if what is TopicUse.FACTS:
         if not _compacted(topic):
             yield "cleanup.policy is not compact: what is not sent again is forgotten; set cleanup.policy=compact"
         return
-    if what is not Role.INPUT and (limit := _limit(topic)) is not None and limit < settings.max_message_bytes:
+    if what is not TopicUse.INPUT and (limit := _limit(topic)) is not None and limit < settings.max_message_bytes:
         yield f"max.message.bytes {limit} is below max_message_bytes {settings.max_message_bytes}: longer texts are cut"
 
 

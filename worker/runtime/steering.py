@@ -17,7 +17,7 @@ from worker.core.errors import BadRecord, BadSettings, MirrorstreamError
 from worker.core.records import Record
 from worker.core.steering.decided import Decided, heard, read_readout
 from worker.core.steering.followed import Followed, Taken
-from worker.core.steering.orders import Orders, State, read_orders
+from worker.core.steering.orders import ExperimentState, Orders, read_orders
 from worker.core.steering.steering import Steering
 from worker.settings import Settings
 
@@ -137,7 +137,7 @@ class Board:
             log.info("experiment %s", line)
         if len(changes) > MAX_TOLD:
             log.info("and %d experiments more have changed", len(changes) - MAX_TOLD)
-        running = [one for one in now.orders.values() if one.state is State.RUNNING]
+        running = [one for one in now.orders.values() if one.state is ExperimentState.RUNNING]
         ended = sum(one.stop_when_decided and _has_ended(now.decided.get(one.experiment_id)) for one in running)
         self._watch.experiments(running=len(running), decided=ended)
 

@@ -8,19 +8,19 @@ from rich.console import Console
 
 from worker.bench.harness.rounds import Measured
 from worker.bench.plain.scaling import VOID
-from worker.bench.report import RATIOS, WIDTH, Report, render, save_chart, to_json
+from worker.bench.report import RATIOS, WIDTH, BenchReport, render, save_chart, to_json
 
 SPEEDS = {"worker": 95.0, "async": 100.0, "generate": 101.0, "reference": 99.0, "barrier": 80.0}
 
 
-def report(rounds: int = 5) -> Report:
+def report(rounds: int = 5) -> BenchReport:
     measured = [
         Measured(name, number, events=1000, seconds=1000 / (speed + number), figures={"cpu_s_per_event": 0.01})
         for number in range(rounds)
         for name, speed in SPEEDS.items()
     ]
     figures = {"second_pass_cached_share": [0.995] * rounds, "p99_over_ordered_engine_ms": [100.0, 500.0] * rounds}
-    return Report({"gpu": None}, measured, figures)
+    return BenchReport({"gpu": None}, measured, figures)
 
 
 def test_the_json_line_has_a_figure_with_its_interval_for_every_pair_that_ran() -> None:
@@ -71,7 +71,7 @@ def test_one_round_has_no_interval_and_resolves_nothing() -> None:
 
 def test_no_interval_of_a_speed_is_below_nothing() -> None:
     """Two rounds that are far apart: on the scale of logarithms the lower end stays above 0."""
-    found = Report({}, [Measured("worker", number, 1_000, seconds) for number, seconds in enumerate((1.0, 9.0))])
+    found = BenchReport({}, [Measured("worker", number, 1_000, seconds) for number, seconds in enumerate((1.0, 9.0))])
     assert 0 < found.speeds()["worker"].low < found.speeds()["worker"].middle
 
 

@@ -12,7 +12,7 @@ from worker.bench.harness.steady_stretch import Stretch
 from worker.bench.plain.contenders import PLAIN, WORKER, Run
 from worker.bench.plain.handler import Handler
 from worker.bench.plain.outputs import compare
-from worker.bench.plain.peers.options import Options
+from worker.bench.plain.peers.options import PeerOptions
 from worker.bench.plain.run import require_promise
 from worker.bench.plain.scaling import efficiency
 from worker.core.codec.avro_encoder import Encoder
@@ -73,9 +73,9 @@ def test_peers_get_the_fetch_settings_and_the_commits_of_the_worker() -> None:
         if name == WORKER:
             continue
         python, *module, text = RUN.peer(name, Path("python"))
-        options = Options.of_json(text)
+        options = PeerOptions.of_json(text)
         assert [python, *module] == ["python", "-m", f"worker.bench.plain.peers.{name}"]
-        assert Options.of_json(options.to_json()) == options
+        assert PeerOptions.of_json(options.to_json()) == options
         assert (options.topic, options.output, options.group) == ("in", "out", "out")
         assert (options.flush_records, options.flush_interval_s) == (256, 0.1)
         assert (defaults.flush_max_records, defaults.flush_interval_s) == (256, 0.1)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from worker.bench.harness.rounds import Interval
+from worker.bench.harness.rounds import MeasuredInterval
 from worker.bench.model.load import Lengths
 from worker.bench.tune import candidates as offers, decide, processes, trial as trials
 from worker.bench.tune.candidates import Baseline, Candidate, Machine
@@ -114,7 +114,7 @@ def test_the_error_between_draws_is_pooled_over_duels() -> None:
 
 def judged(dimension: str, name: str, speed: float, why: str = "") -> JudgedCandidate:
     candidate = Candidate(dimension, name, options={name: 1})
-    return JudgedCandidate(candidate, Interval(speed - 0.1, speed, speed + 0.1), HARMLESS, why)
+    return JudgedCandidate(candidate, MeasuredInterval(speed - 0.1, speed, speed + 0.1), HARMLESS, why)
 
 
 def test_the_fastest_of_each_dimension_is_chosen_and_measured_anew() -> None:

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from worker.core.event_trace import Answer, EventState, answer_of, stages, state_of, trace_id
+from worker.core.event_trace import AnswerTrace, EventState, answer_of, stages, state_of, trace_id
 from worker.core.service_requests import RegistryEnd, ServerEnd, Unwatched
 
-ANSWER = Answer("SLATE", "control", "OK", queue_s=0.5, engine_s=1.0, produced_us=10_000_000, sent_ms=10_250)
+ANSWER = AnswerTrace("SLATE", "control", "OK", queue_s=0.5, engine_s=1.0, produced_us=10_000_000, sent_ms=10_250)
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 
 
@@ -47,7 +47,7 @@ def test_what_cannot_be_known_is_no_stage_and_a_clock_that_is_behind_no_negative
 def test_an_answer_is_read_from_a_response() -> None:
     timings = {"queue_s": 1.0, "engine_s": 2.0}
     response = {"question": "DUEL", "variant": "b", "status": "OK", "produced_at": 3, "timings": timings}
-    assert answer_of(response, 4) == Answer("DUEL", "b", "OK", 1.0, 2.0, 3, 4)
+    assert answer_of(response, 4) == AnswerTrace("DUEL", "b", "OK", 1.0, 2.0, 3, 4)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import worker
 from worker.core.prompts import prompt
 from worker.core.records import Domain
 from worker.demo.generated_users import FEATURES, MAX_HISTORY
-from worker.demo.mirror_tiny.hints import Reader, Row
+from worker.demo.mirror_tiny.hints import Row, RowMaker
 from worker.demo.mirror_tiny.rationale import write
 from worker.demo.scenes import Lesson, lessons
 from worker.settings import prompt_profiles
@@ -25,7 +25,7 @@ LESSONS = list(islice(lessons(PROFILE, "hints"), 300))
 def row(lesson: Lesson) -> Row:
     built = prompt.build(PROFILE, prompt.scene(PROFILE, lesson.impression, MAX_HISTORY), lesson.options)
     question = f"<|im_start|>user\n{built.user}<|im_end|>\n<|im_start|>assistant\n{built.prefix}"
-    return Reader(TOKENIZER).read(lesson, question, write(lesson, Random(1)) + "<|im_end|>\n")
+    return RowMaker(TOKENIZER).read(lesson, question, write(lesson, Random(1)) + "<|im_end|>\n")
 
 
 def word(found: Row, at: int) -> str:

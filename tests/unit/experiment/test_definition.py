@@ -11,7 +11,7 @@ import pytest
 from worker.core.codec.avro_schemas import own_schema, schema_text
 from worker.core.codec.impression import decode_plain
 from worker.core.errors import BadSettings
-from worker.core.steering.orders import State
+from worker.core.steering.orders import ExperimentState
 from worker.experiment.definition import Definition, Guardrail, check_known, from_record, load
 
 YAML = """
@@ -44,7 +44,7 @@ def test_an_experiment_is_defined_by_a_record_of_the_real_schema() -> None:
     record = {"experiment_id": "x", "start": START_US, "control": "a", "candidates": ["b"], "state": "RUNNING"}
     fastavro.schemaless_writer(stream, schema, record)
     decoded = decode_plain(stream.getvalue(), own_schema("ExperimentDefinition"), "ExperimentDefinition")
-    assert from_record(decoded) == Definition("x", START_US, "a", ("b",), state=State.RUNNING)
+    assert from_record(decoded) == Definition("x", START_US, "a", ("b",), state=ExperimentState.RUNNING)
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_no_word_of_the_validation_library_reaches_a_user() -> None:
         ({"population": {"activity": {"light": 0.7, "heavy": 0.3}}}, False),
         ({"population": {}}, True),
         ({"outcome_window_s": 60.0}, True),
-        ({"state": State.STOPPED}, True),
+        ({"state": ExperimentState.STOPPED}, True),
         ({"revised_at": START_US + 1}, True),
     ],
 )

@@ -2,7 +2,7 @@
 
 import pytest
 
-from worker.kafka.rights import Group, Role, Topic, missing_group_rights, own_groups, problems, role, warnings
+from worker.kafka.rights import Group, Topic, TopicUse, missing_group_rights, own_groups, problems, role, warnings
 from worker.settings import load
 
 SETTINGS = load(None, {"input_topics": ["in", "^more-.*"], "output_topic": "out", "dead_letter_topic": "dlq"})
@@ -86,12 +86,12 @@ def test_topics_that_steer_are_only_read(found: Topic, problem: str, warning: st
     assert bool(lines[1]) == bool(warning)
     assert problem in lines[0]
     assert warning in lines[1]
-    assert role(SETTINGS, "experiments") is Role.INPUT  # of a worker that follows none
+    assert role(SETTINGS, "experiments") is TopicUse.INPUT  # of a worker that follows none
 
 
 def test_topics_and_groups_are_the_workers_own() -> None:
     assert [role(SETTINGS, name) for name in ("in", "more-1", "out", "dlq")] == [
-        Role.INPUT, Role.INPUT, Role.OUTPUT, Role.DEAD_LETTERS,
+        TopicUse.INPUT, TopicUse.INPUT, TopicUse.OUTPUT, TopicUse.DEAD_LETTERS,
     ]  # fmt: skip
     assert own_groups(SETTINGS) == ["mirrorstream", "mirrorstream-topics"]
     found = [Group("a", readable=True), Group("b", readable=None), Group("c", readable=False)]

@@ -39,7 +39,7 @@ class Measured:
 
 
 @dataclass(frozen=True, slots=True)
-class Interval:
+class MeasuredInterval:
     """A figure and its 90 % interval."""
 
     low: float
@@ -61,7 +61,7 @@ def turns(contenders: Sequence[str], number: int) -> list[str]:
     return [*contenders[first:], *contenders[:first]]
 
 
-def ratio(measured: Iterable[Measured], one: str, other: str) -> Interval:
+def ratio(measured: Iterable[Measured], one: str, other: str) -> MeasuredInterval:
     """Return the speed of `one` divided by that of `other`, over the rounds with both.  Raises `ValueError` if none."""
     speeds: dict[int, dict[str, float]] = {}
     for each in measured:
@@ -73,28 +73,28 @@ def ratio(measured: Iterable[Measured], one: str, other: str) -> Interval:
     return geometric(pairs)
 
 
-def geometric(values: Sequence[float]) -> Interval:
+def geometric(values: Sequence[float]) -> MeasuredInterval:
     """Return the geometric mean of positive figures, one per round, such as speeds and their ratios.
 
     >>> str(geometric([2.0]))
-    'Interval(low=-inf, middle=2.0, high=inf)'
+    'MeasuredInterval(low=-inf, middle=2.0, high=inf)'
     """
     if len(values) < 2:  # noqa: PLR2004 - one value has no spread
         return interval(values)
     logs = interval([math.log(value) for value in values])
-    return Interval(math.exp(logs.low), math.exp(logs.middle), math.exp(logs.high))
+    return MeasuredInterval(math.exp(logs.low), math.exp(logs.middle), math.exp(logs.high))
 
 
-def interval(values: Sequence[float]) -> Interval:
+def interval(values: Sequence[float]) -> MeasuredInterval:
     """Return the mean of one figure per round, and its interval, which is infinite for a single round."""
     middle = fmean(values)
     if len(values) < 2:  # noqa: PLR2004 - one value has no spread
-        return Interval(-math.inf, middle, math.inf)
+        return MeasuredInterval(-math.inf, middle, math.inf)
     half = student.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * stdev(values) / math.sqrt(len(values))
-    return Interval(middle - half, middle, middle + half)
+    return MeasuredInterval(middle - half, middle, middle + half)
 
 
-def verdict(found: Interval, *, at_least: float | None = None, at_most: float | None = None) -> str:
+def verdict(found: MeasuredInterval, *, at_least: float | None = None, at_most: float | None = None) -> str:
     """Return met if the whole interval meets the goal, missed if none of it does, else not resolved."""
     if at_least is not None:
         good, bad = found.low >= at_least, found.high < at_least

@@ -26,8 +26,8 @@ from worker.bench.model import prefix_cache
 from worker.bench.model.engine import BenchEngine
 from worker.bench.model.load import Lengths, Load, make
 from worker.bench.model.offline import Offline, offline
-from worker.bench.model.roofline import Tokens
-from worker.bench.model.stream import Stage, staged, stream
+from worker.bench.model.roofline import TokenLoad
+from worker.bench.model.stream import InputStream, staged, stream
 from worker.core.errors import Fatal
 from worker.core.simulation.draws import Ask
 from worker.pipeline.concurrency_gate import ConcurrencyGate
@@ -50,8 +50,8 @@ class Bench:
     settings: Settings
     engine: BenchEngine
     load: Load
-    stage: Stage
-    done: list[Tokens] = field(default_factory=list)  # by the worker, a round each
+    stage: InputStream
+    done: list[TokenLoad] = field(default_factory=list)  # by the worker, a round each
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from statistics import fmean
 from typing import Any
 
 from worker.bench.model.load import Lengths
-from worker.bench.model.roofline import Tokens
+from worker.bench.model.roofline import TokenLoad
 from worker.core.prompts.prompt import Profile
 from worker.core.simulation.draws import Ask, Drawn, Usage
 from worker.core.simulation.questions import Status
@@ -89,11 +89,11 @@ class BenchEngine(VllmEngine):
         """Return the tokens that stand between a rationale of a forced length and its letter."""
         return self._tokens.encode(f"\n{self._profile.stop}")
 
-    def done_tokens(self, sequences: int) -> Tokens:
+    def done_tokens(self, sequences: int) -> TokenLoad:
         """Sum up what was noted since the round began, for a roofline."""
         decoded = [one.completion_tokens - 1 for one in self.noted]
         behind = [one.prompt_tokens + one.completion_tokens / 2 for one in self.noted]
-        return Tokens(
+        return TokenLoad(
             computed=sum(one.prompt_tokens - one.cached_tokens for one in self.noted),
             written=sum(decoded),
             passes=len(self.noted),

@@ -36,7 +36,7 @@ SILENCE_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class InputPlace:
     """Where an event stood in the input."""
 
     partition: int
@@ -72,7 +72,10 @@ async def latency(bench: Bench, load: Load, *, rate: float, number: int, run: st
 
 
 def times(
-    sent_s: Mapping[str, float], noted: Iterable[Noted], places: Mapping[str, Place], committed_s: Mapping[str, float]
+    sent_s: Mapping[str, float],
+    noted: Iterable[Noted],
+    places: Mapping[str, InputPlace],
+    committed_s: Mapping[str, float],
 ) -> dict[str, Times]:
     """Put together what was seen of each event."""
     engine_s: dict[str, float] = defaultdict(float)
@@ -97,7 +100,7 @@ def percentiles(found: Iterable[Times]) -> dict[str, float]:
     return result
 
 
-def _ordered(engine_s: Mapping[str, float], places: Mapping[str, Place]) -> dict[str, float]:
+def _ordered(engine_s: Mapping[str, float], places: Mapping[str, InputPlace]) -> dict[str, float]:
     """Return when each event could leave: not before any that stands earlier in its partition."""
     latest: dict[int, float] = defaultdict(float)
     found = {}
@@ -118,7 +121,7 @@ class _Feed:
         self._open = len(self._events)
         self.sent_s: dict[str, float] = {}
         self.committed_s: dict[str, float] = {}
-        self.places: dict[str, Place] = {}
+        self.places: dict[str, InputPlace] = {}
         self.num_failed = 0
 
     def run(self) -> None:
@@ -154,7 +157,7 @@ class _Feed:
     def _take(self, response: dict[str, object], now_s: float) -> None:
         event, source = str(response["event_id"]), response["source"]
         assert isinstance(source, dict)
-        self.places[event] = Place(source["partition"], source["offset"])
+        self.places[event] = InputPlace(source["partition"], source["offset"])
         self.num_failed += response["status"] in FAILURES
         self._left[event] -= 1
         if self._left[event] == 0:

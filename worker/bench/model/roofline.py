@@ -34,7 +34,7 @@ GPUS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Tokens:
+class TokenLoad:
     """What a load made the engine do."""
 
     computed: int  # prompt tokens that no cache had
@@ -53,14 +53,14 @@ def gpu_of(name: str) -> Gpu | None:
     return next((sheet for word, sheet in GPUS.items() if word in re.split(r"[\s-]", name)), None)
 
 
-def least_seconds(shape: Mapping[str, Any], gpu: Gpu, tokens: Tokens) -> float:
+def least_seconds(shape: Mapping[str, Any], gpu: Gpu, tokens: TokenLoad) -> float:
     """Return the time that no engine can beat on this GPU.
 
     >>> from worker.bench.model.random_weights import QWEN25_3B
-    >>> tokens = Tokens(computed=0, written=64, passes=0, mean_context=0, sequences=64)  # one step
+    >>> tokens = TokenLoad(computed=0, written=64, passes=0, mean_context=0, sequences=64)  # one step
     >>> round(least_seconds(QWEN25_3B, GPUS["H200"], tokens) * 1000, 2)        # 6.2 GB at 4.8 TB/s, ms
     1.29
-    >>> prefill = Tokens(computed=1_000, written=0, passes=1, mean_context=0, sequences=64)
+    >>> prefill = TokenLoad(computed=1_000, written=0, passes=1, mean_context=0, sequences=64)
     >>> round(least_seconds(QWEN25_3B, GPUS["H200"], prefill) * 1000, 2)       # 2.77e9 weights, twice, 1,000 tokens
     5.61
     """

@@ -34,7 +34,7 @@ QUIET_S = 2.0  # without a further response: what comes later than that is not l
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class InputStream:
     """A Kafka with an input that all rounds read."""
 
     settings: Settings
@@ -65,9 +65,9 @@ class Stage:
 
 
 @contextmanager
-def staged(settings: Settings, load: Load, *, embedded: bool) -> Iterator[Stage]:
+def staged(settings: Settings, load: Load, *, embedded: bool) -> Iterator[InputStream]:
     """Give a stage with the load on it."""
-    stage = Stage(settings, load, new_name(), embedded)
+    stage = InputStream(settings, load, new_name(), embedded)
     with stage.topics(stage.input):
         publisher = admin.Publisher(settings)
         for message in load.messages(stage.input):
@@ -119,7 +119,7 @@ def watch(engine: BenchEngine) -> Watch:
     return Watch(engine.card, registry=CollectorRegistry(), tracer=provider.get_tracer("bench"))
 
 
-async def stream(stage: Stage, engine: BenchEngine, run: str, pids: Sequence[int]) -> Streamed:
+async def stream(stage: InputStream, engine: BenchEngine, run: str, pids: Sequence[int]) -> Streamed:
     """WorkerRun the worker over the whole input; the CPU is that of these processes."""
     with stage.run(run) as settings:
         seen = watch(engine)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from worker.bench.plain.peers.options import Options
+from worker.bench.plain.peers.options import PeerOptions
 from worker.kafka import client_config as client
 from worker.settings import Settings
 
@@ -47,7 +47,7 @@ class Run:
         """Return the command of another loop, for the interpreter `python` that has its framework."""
         settings = Settings.model_construct(**self._choices())
         exactly_once = PLAIN[name] == "exactly once"
-        options = Options(
+        options = PeerOptions(
             topic=self.topic,
             output=self.output,
             consumer={**client.consumer(settings, tell_end=False), "auto.offset.reset": "earliest"},

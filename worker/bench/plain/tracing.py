@@ -24,7 +24,7 @@ import typer
 
 from worker.bench.harness import traffic
 from worker.bench.harness.processes import interruptible, running
-from worker.bench.harness.rounds import Interval, Measured, geometric, ratio, turns, verdict
+from worker.bench.harness.rounds import Measured, MeasuredInterval, geometric, ratio, turns, verdict
 from worker.bench.harness.steady_stretch import Stretch
 from worker.bench.harness.topics import new_name, plain_client, topics
 from worker.bench.plain.contenders import Run
@@ -72,7 +72,7 @@ def table(found: list[Measured]) -> str:
     return "\n".join(lines)
 
 
-def _of_cpu(found: list[Measured], contender: str) -> Interval:
+def _of_cpu(found: list[Measured], contender: str) -> MeasuredInterval:
     """Return the events that `contender` answers with a second of CPU, divided by those without traces.
 
     Other work on the machine takes time from the worker, but hardly changes what an event costs it.
@@ -83,7 +83,7 @@ def _of_cpu(found: list[Measured], contender: str) -> Interval:
     return geometric([each[OFF] / each[contender] for each in costs.values() if {OFF, contender} <= each.keys()])
 
 
-def _interval(share: Interval) -> str:
+def _interval(share: MeasuredInterval) -> str:
     return f"{share.middle:.3f} ({share.low:.3f} to {share.high:.3f})"
 
 

@@ -31,7 +31,7 @@ from worker.experiment.quality.skew import skew
 from worker.experiment.readout import Effect
 from worker.experiment.report.verdict import Evidence, judge
 from worker.experiment.statistics.confidence import MIN_DIFFERING, MIN_USERS, Verdict
-from worker.experiment.statistics.user_means import Rule, Sums, Users
+from worker.experiment.statistics.user_means import Rule, Users, UserSums
 from worker.experiment.store.sums import UNIT
 
 SLATE_METRIC = "reciprocal_rank"  # how high the choice stands in its own list: what a SLATE says of a ranker
@@ -170,7 +170,7 @@ class WatchedReadout:
     def verdict(self, until: int) -> Verdict:
         """Return the verdict on the first so many events, by the readout's own rules."""
         ones, at = np.ones(until, np.int64), np.arange(until)
-        sums = Sums(self._user[:until], at, ones, 0 * ones, self._total[:until], self._differs[:until], UNIT)
+        sums = UserSums(self._user[:until], at, ones, 0 * ones, self._total[:until], self._differs[:until], UNIT)
         users, rule = Users(sums, self._rule), self._rule
         primary = Effect(self._metric, self._null, users.overall(), users.triggered())
         by_activity = groups(

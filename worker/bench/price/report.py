@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Column, Table
 from rich.text import Text
 
-from worker.bench.harness.rounds import Interval, verdict
+from worker.bench.harness.rounds import MeasuredInterval, verdict
 from worker.bench.price.designs import WantedPrice
 from worker.bench.price.simulate import (
     Results,
@@ -97,7 +97,7 @@ def _tokens(of: Priced, used: Used) -> dict[str, float | None]:
     return told
 
 
-def _finite(of: Interval) -> dict[str, float | None]:
+def _finite(of: MeasuredInterval) -> dict[str, float | None]:
     return {name: value if isfinite(value) else None for name, value in of.to_json().items()}
 
 
@@ -158,11 +158,11 @@ def _ratios(of: Priced) -> Table:
     return table
 
 
-def _ratio(of: Interval) -> str:
+def _ratio(of: MeasuredInterval) -> str:
     return f"{of.middle:.3f} ({of.low:.3f} to {of.high:.3f})"
 
 
-def _percent(of: Interval) -> str:
+def _percent(of: MeasuredInterval) -> str:
     return f"{100 * of.middle:.1f} % ({100 * of.low:.1f} to {100 * of.high:.1f})"
 
 

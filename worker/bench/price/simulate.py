@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from worker.bench.harness.rounds import CONFIDENCE, Interval
+from worker.bench.harness.rounds import CONFIDENCE, MeasuredInterval
 from worker.bench.price.designs import DESIGNS, Planned, PricedRun, WantedPrice, is_right, plans, run
 from worker.bench.price.tokens import Used, Way
 from worker.bench.price.truth import generate
@@ -64,11 +64,11 @@ def simulate(wanted: WantedPrice, *, runs: int, seed: int = 1, say: Say = lambda
     return found
 
 
-def rate(of: Sequence[bool]) -> Interval:
+def rate(of: Sequence[bool]) -> MeasuredInterval:
     """Return a share with its 95 % interval."""
     share = sum(of) / len(of)
     low, high = wilson(share, len(of))
-    return Interval(low, share, high)
+    return MeasuredInterval(low, share, high)
 
 
 def used(ran: PricedRun, by_way: Mapping[Way, Used]) -> Used:
@@ -95,7 +95,7 @@ def per_event(ran: Sequence[PricedRun], by_way: Mapping[Way, Used]) -> Used:
 Measure = Callable[[Used], float]
 
 
-def verdict_ratio(of: Results, to: Results, by_way: Mapping[Way, Used], measure: Measure) -> Interval:
+def verdict_ratio(of: Results, to: Results, by_way: Mapping[Way, Used], measure: Measure) -> MeasuredInterval:
     """Return the price of a verdict over that of another design."""
     columns = [
         (np.array([measure(used(ran, by_way)) for ran in one.with_effect]), np.array(one.right(), float))
@@ -104,13 +104,13 @@ def verdict_ratio(of: Results, to: Results, by_way: Mapping[Way, Used], measure:
     return _bootstrap(columns)
 
 
-def idle_ratio(of: Results, to: Results, by_way: Mapping[Way, Used], measure: Measure) -> Interval:
+def idle_ratio(of: Results, to: Results, by_way: Mapping[Way, Used], measure: Measure) -> MeasuredInterval:
     """Return the price of an experiment without an effect over that of another design."""
     costs = [np.array([measure(used(ran, by_way)) for ran in one.without]) for one in (of, to)]
     return _bootstrap([(cost, np.ones(cost.size)) for cost in costs])
 
 
-def _bootstrap(columns: Sequence[tuple[np.ndarray, np.ndarray]]) -> Interval:
+def _bootstrap(columns: Sequence[tuple[np.ndarray, np.ndarray]]) -> MeasuredInterval:
     """Return the ratio of two ratios of sums, resampled by experiment; both are drawn together."""
     size = columns[0][0].size
     drawn = np.random.default_rng(1).integers(0, size, (RESAMPLES, size))
@@ -120,4 +120,4 @@ def _bootstrap(columns: Sequence[tuple[np.ndarray, np.ndarray]]) -> Interval:
         each = cost[drawn].sum(1) / right[drawn].sum(1) / (cost_to[drawn].sum(1) / right_to[drawn].sum(1))
     ends = ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2)
     low, high = np.quantile(np.nan_to_num(each, nan=np.inf, posinf=np.inf), ends, method="inverted_cdf")
-    return Interval(float(low), middle, float(high))
+    return MeasuredInterval(float(low), middle, float(high))

@@ -22,7 +22,7 @@ from math import sqrt
 from statistics import fmean, variance
 from typing import Any
 
-from worker.bench.harness.rounds import Interval, geometric
+from worker.bench.harness.rounds import MeasuredInterval, geometric
 from worker.bench.tune.candidates import Candidate, again
 
 LEAST_DRAWS = 2  # one has no spread
@@ -63,7 +63,7 @@ class JudgedCandidate:
     """One candidate, over all rounds; without `speed` it did not run, and `why` says it."""
 
     candidate: Candidate
-    speed: Interval | None
+    speed: MeasuredInterval | None
     effect: EffectOnAnswers | None
     why: str
 

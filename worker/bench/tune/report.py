@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Column, Table
 from rich.text import Text
 
-from worker.bench.harness.rounds import Interval
+from worker.bench.harness.rounds import MeasuredInterval
 from worker.bench.tune.candidates import Candidate
 from worker.bench.tune.decide import JudgedCandidate
 from worker.settings import vllm_options
@@ -102,7 +102,7 @@ def _judged(one: JudgedCandidate) -> dict[str, Any]:
     return {"dimension": one.candidate.dimension, "speed": speed, **effect, "verdict": one.why or "recommended"}
 
 
-def _ratio(of: Interval) -> str:
+def _ratio(of: MeasuredInterval) -> str:
     if not isfinite(of.low):
         return f"{of.middle:.3f} (one round)"
     return f"{of.middle:.3f} ({of.low:.3f} to {of.high:.3f})"

@@ -44,7 +44,7 @@ _HTML_KEPT = {Domain.GAMES: frozenset({"genres", "tags", "specifications"})}
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class DomainLayout:
     """The layouts of one domain; `needs`, if any, is the attribute without which an item falls back to plain lines."""
 
     profile: str
@@ -73,13 +73,13 @@ class Profile:
     user: str
     prefix: Mapping[str, str]  # by mode
     stop: str
-    domains: Mapping[str, Layout]
+    domains: Mapping[str, DomainLayout]
     words: Words
     writing: Writing
     imported_from: str | None = None  # SHA-256 of the reference's file that the wording was taken from
     reads_html: bool = True  # of texts that are no ready scene's; the reference shows them as the data has them
 
-    def layout(self, domain: Domain) -> Layout:
+    def layout(self, domain: Domain) -> DomainLayout:
         """Return the layout of a domain; a domain without its own has the generic one."""
         return self.domains.get(domain, self.domains["generic"])
 
@@ -189,7 +189,7 @@ def build(profile: Profile, shared: Scene, options: Sequence[Option], *, mode: s
     return Prompt(profile.system[mode], fill(profile.user, parts), profile.prefix[mode])
 
 
-def fitting(profile: Profile, domain: Domain, attributes: Mapping[str, str]) -> Layout:
+def fitting(profile: Profile, domain: Domain, attributes: Mapping[str, str]) -> DomainLayout:
     """Return a domain's layout, or the generic one for an item with none of the layout's attributes.
 
     A profile may name one attribute that decides instead.
@@ -287,7 +287,7 @@ def _new_release(attributes: Mapping[str, str], now_us: int) -> str:
     return "[New Release]" if age_days <= _NEW_RELEASE_DAYS else ""
 
 
-def attributes(layout: Layout) -> dict[str, list[str]]:
+def attributes(layout: DomainLayout) -> dict[str, list[str]]:
     """List the attribute names that a domain's layout uses, of the user's profile, items, and items of the history.
 
     Where every attribute is shown as a line there are none to list.

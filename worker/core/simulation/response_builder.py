@@ -22,7 +22,7 @@ from worker.core.simulation.item_attributes import carried
 from worker.core.simulation.question_set import ALL_QUESTIONS, WantedQuestions
 from worker.core.simulation.questions import Depths, Kind, Option, Question, Status
 from worker.core.simulation.response import AskedOption, Draw, Provenance, SimulatedResponse, Source, Timings
-from worker.core.simulation.uncertainty import Summary, debiased, duel_share, summarise
+from worker.core.simulation.uncertainty import AnswerSummary, debiased, duel_share, summarise
 from worker.core.steps import Steps, run
 
 _NAMESPACE = UUID("6f1f4a5e-3c43-5a0b-9a53-6d7ff0f6a1c1")  # of response ids; never changes
@@ -225,7 +225,7 @@ def _status(one: AskedQuestion, copied: AskedQuestion | None) -> Status:
     return failed or one.question.status or Status.OK
 
 
-def _summary(impression: Impression, answered: AskedQuestion, draws: Sequence[Draw]) -> Summary | None:
+def _summary(impression: Impression, answered: AskedQuestion, draws: Sequence[Draw]) -> AnswerSummary | None:
     at = unit(impression.event_id, "choice")
     if answered.question.status is Status.TRIVIAL:
         return summarise([(1.0,)], at=at)
@@ -234,7 +234,7 @@ def _summary(impression: Impression, answered: AskedQuestion, draws: Sequence[Dr
     return None
 
 
-def _share(question: Question, summary: Summary | None) -> tuple[float | None, float | None]:
+def _share(question: Question, summary: AnswerSummary | None) -> tuple[float | None, float | None]:
     if question.kind is not Kind.DUEL:
         return None, None
     if question.status in {Status.IDENTICAL, Status.SAME_SET}:
@@ -244,7 +244,7 @@ def _share(question: Question, summary: Summary | None) -> tuple[float | None, f
     return duel_share(summary.probabilities, [option.variants for option in question.options], question.variant)
 
 
-def _options(question: Question, summary: Summary | None) -> tuple[AskedOption, ...]:
+def _options(question: Question, summary: AnswerSummary | None) -> tuple[AskedOption, ...]:
     probabilities: Sequence[float | None] = summary.probabilities if summary else [None] * len(question.options)
     return tuple(
         AskedOption(

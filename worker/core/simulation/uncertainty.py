@@ -25,7 +25,7 @@ LEAST_SHARE = 0.1  # of an even share
 
 
 @dataclass(frozen=True, slots=True)
-class Summary:
+class AnswerSummary:
     """The answer over all draws; indices are into the question's options."""
 
     probabilities: tuple[float, ...]
@@ -74,12 +74,12 @@ def debiased(slots: Sequence[float], profile: Sequence[float]) -> tuple[float, .
     return tuple(weight / total for weight in weights)
 
 
-def summarise(draws: Sequence[Sequence[float]], *, at: float) -> Summary:
+def summarise(draws: Sequence[Sequence[float]], *, at: float) -> AnswerSummary:
     """Bring draws together; each is the probability of every option, in one order, summing to 1."""
     mean = tuple(fsum(column) / len(draws) for column in zip(*draws, strict=True))
     total = entropy(mean)
     within = fsum(entropy(draw) for draw in draws) / len(draws)
-    return Summary(
+    return AnswerSummary(
         probabilities=mean,
         choice=sample(mean, at),
         top_choice=mean.index(max(mean)),

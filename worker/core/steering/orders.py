@@ -39,7 +39,7 @@ OPENS_AN_EPOCH = (
 )  # fmt: skip
 
 
-class State(StrEnum):
+class ExperimentState(StrEnum):
     """The state of an experiment."""
 
     DRAFT = "DRAFT"
@@ -80,7 +80,7 @@ class Orders:
     control: Id
     candidates: Annotated[tuple[Id, ...], Field(min_length=1)]
     stop: Annotated[int, Field(ge=0)] | None = None
-    state: State = State.UNKNOWN
+    state: ExperimentState = ExperimentState.UNKNOWN
     primary_metric: str = DUEL_SHARE
     guardrails: tuple[_Guardrail, ...] = ()
     eligible: Eligible = field(default_factory=dict)
@@ -108,7 +108,7 @@ class Orders:
 
     def skip(self, impression: Impression) -> Skip | None:
         """Return why an event of this experiment is not simulated, or None."""
-        if self.state is not State.RUNNING:
+        if self.state is not ExperimentState.RUNNING:
             return Skip.NOT_RUNNING
         if impression.occurred_at < self.start:
             return Skip.BEFORE_START

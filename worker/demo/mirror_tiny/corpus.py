@@ -17,7 +17,7 @@ from torch import Tensor
 from worker.core.prompts import prompt
 from worker.core.prompts.prompt import Prompt
 from worker.demo.generated_users import FEATURES, MAX_HISTORY
-from worker.demo.mirror_tiny.hints import Reader, Row
+from worker.demo.mirror_tiny.hints import Row, RowMaker
 from worker.demo.mirror_tiny.rationale import write
 from worker.demo.scenes import Lesson, lessons
 from worker.settings import prompt_profiles
@@ -40,7 +40,7 @@ PLAIN, FEATURE, LETTER = 0.3, 2.0, 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class LessonStage:
     """What is taught until this share of the time.
 
     Short scenes come first: they show the same structure at less cost.  The system message is the same in all prompts
@@ -54,9 +54,9 @@ class Stage:
 
 
 STAGES = (
-    Stage(0.12, max_options=5, max_history=4),
-    Stage(0.72, max_options=12, max_history=MAX_HISTORY),
-    Stage(1.00, max_options=12, max_history=MAX_HISTORY, system=True),
+    LessonStage(0.12, max_options=5, max_history=4),
+    LessonStage(0.72, max_options=12, max_history=MAX_HISTORY),
+    LessonStage(1.00, max_options=12, max_history=MAX_HISTORY, system=True),
 )
 
 
@@ -114,7 +114,7 @@ def _tokenizer_texts() -> Iterator[str]:
         yield from PROFILE.system.values()
 
 
-def batches(tokenizer: Tokenizer, stage: Stage, *, seed: str, size: int) -> Iterator[Batch]:
+def batches(tokenizer: Tokenizer, stage: LessonStage, *, seed: str, size: int) -> Iterator[Batch]:
     """Yield batches of one stage for ever, each of rows of about equal lengths."""
     found = _rows(tokenizer, stage, seed)
     order = random.Random(stage.until)  # the same for all seeds, so that processes take long batches together
@@ -126,9 +126,9 @@ def batches(tokenizer: Tokenizer, stage: Stage, *, seed: str, size: int) -> Iter
             yield _batch(pool[start : start + size])
 
 
-def _rows(tokenizer: Tokenizer, stage: Stage, seed: str) -> Iterator[Row]:
+def _rows(tokenizer: Tokenizer, stage: LessonStage, seed: str) -> Iterator[Row]:
     """Yield lessons as tokens; the few that would make a batch slow are left out."""
-    reader = Reader(tokenizer)
+    reader = RowMaker(tokenizer)
     found = lessons(PROFILE, seed, options=(2, stage.max_options), max_history=stage.max_history)
     for number, lesson in enumerate(found):
         rationale = write(lesson, random.Random(f"{seed}/rationale/{number}")) + "<|im_end|>\n"

@@ -37,7 +37,7 @@ MAX_TOKENS = 160  # more than twice a rationale
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class SampledDraw:
     """One draw; probabilities by slot of the order in which the options stood."""
 
     text: str
@@ -51,8 +51,8 @@ class Asked:
     """A lesson and its two draws, the second with the options turned round."""
 
     lesson: Lesson
-    first: Answer
-    second: Answer
+    first: SampledDraw
+    second: SampledDraw
 
     @property
     def mean(self) -> tuple[float, ...]:
@@ -200,10 +200,10 @@ def _ask(engine: VllmEngine, lesson: Lesson, seed: int) -> Ask:
     return Ask(f"scene {seed}", lesson.impression, question, tuple(range(count)), prompt_ids=ids, seed=seed)
 
 
-def _answer(drawn: Drawn) -> Answer:
+def _answer(drawn: Drawn) -> SampledDraw:
     complete = drawn.status is Status.OK and parse(drawn.text or "")[1] is ParseStatus.COMPLETE
     slots = drawn.slot_probabilities or (0.0,)  # of no answer: right in nothing
-    return Answer(drawn.text or "", complete, slots, drawn.letter_mass or 0.0)
+    return SampledDraw(drawn.text or "", complete, slots, drawn.letter_mass or 0.0)
 
 
 def _most(slots: Sequence[float]) -> int:

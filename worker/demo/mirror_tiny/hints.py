@@ -51,7 +51,7 @@ _ANSWER = "Behavior: ["
 _MIDDLE = 3  # stars, of what is not known
 
 
-class Look(NamedTuple):
+class AttentionHint(NamedTuple):
     """One head at one place shall look at another place."""
 
     layer: int
@@ -76,7 +76,7 @@ class Row:
     asked: int  # how many of them are the question
     features: frozenset[int]  # places in the rationale
     answer: int  # the place of the letter
-    looks: tuple[Look, ...]
+    looks: tuple[AttentionHint, ...]
     says: tuple[Say, ...]
 
 
@@ -106,7 +106,7 @@ class _Places:
         return tuple(self.at(found.start()) for found in _FEATURE.finditer(self.text, begin, end))
 
 
-class Reader:
+class RowMaker:
     """Makes rows of one vocabulary."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
@@ -133,7 +133,7 @@ class Reader:
         answer = text.at(text.text.index(_ANSWER, evaluation) + len(_ANSWER))
         chosen = options[self._letters.index(ids[answer])]
         looks = [*_looks_in_question(ids, entries, options), *_looks_in_rationale(ids, options, chosen, known, named)]
-        looks += [Look(2, 1, answer - 1, at) for at in named]
+        looks += [AttentionHint(2, 1, answer - 1, at) for at in named]
         says = [*self._known(ids, entries, options, lesson), *(Say(2, at, ids[answer]) for at in named)]
         return Row(ids, len(first.ids), frozenset((*known, *named)), answer, tuple(looks), tuple(says))
 
@@ -179,25 +179,27 @@ def _same(ids: Sequence[int], at: int, part: _Part) -> Iterator[int]:
     return (place for place in part.features if ids[place] == ids[at])
 
 
-def _looks_in_question(ids: Sequence[int], entries: Sequence[_Part], options: Sequence[_Part]) -> Iterator[Look]:
+def _looks_in_question(
+    ids: Sequence[int], entries: Sequence[_Part], options: Sequence[_Part]
+) -> Iterator[AttentionHint]:
     for entry in entries:
-        yield from (Look(0, 1, entry.mark, at) for at in entry.features)
+        yield from (AttentionHint(0, 1, entry.mark, at) for at in entry.features)
     for option in options:
         for at in option.features:
-            yield Look(0, 0, at, option.mark)
-            yield from (Look(1, 1, at, entry.mark) for entry in _having(ids, at, entries))
-            yield Look(2, 0, option.end, at)
+            yield AttentionHint(0, 0, at, option.mark)
+            yield from (AttentionHint(1, 1, at, entry.mark) for entry in _having(ids, at, entries))
+            yield AttentionHint(2, 0, option.end, at)
 
 
 def _looks_in_rationale(
     ids: Sequence[int], options: Sequence[_Part], chosen: _Part, known: Mapping[int, bool], named: Sequence[int]
-) -> Iterator[Look]:
+) -> Iterator[AttentionHint]:
     for at, liked in known.items():
         head = 2 if liked else 3
-        yield from (Look(2, head, at - 1, place) for option in options for place in _same(ids, at, option))
-    yield Look(3, 0, named[0] - 1, chosen.end)
+        yield from (AttentionHint(2, head, at - 1, place) for option in options for place in _same(ids, at, option))
+    yield AttentionHint(3, 0, named[0] - 1, chosen.end)
     for at in named:
-        yield from (Look(1, 0, at, place) for place in _same(ids, at, chosen))
+        yield from (AttentionHint(1, 0, at, place) for place in _same(ids, at, chosen))
     for before, at in pairwise(named):
-        yield Look(2, 1, at - 1, before)
-        yield from (Look(3, 1, at - 1, place) for place in _same(ids, at, chosen))
+        yield AttentionHint(2, 1, at - 1, before)
+        yield from (AttentionHint(3, 1, at - 1, place) for place in _same(ids, at, chosen))

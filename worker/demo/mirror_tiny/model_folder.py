@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer
 
 from worker.demo.mirror_tiny.corpus import SPECIAL
-from worker.demo.mirror_tiny.qwen2 import EPSILON, ROPE_THETA, Shape, Weights
+from worker.demo.mirror_tiny.qwen2 import EPSILON, ROPE_THETA, NetworkSize, Weights
 
 MAX_LENGTH = 4096  # tokens
 _CHAT = (
@@ -23,7 +23,7 @@ _CHAT = (
 )
 
 
-def save(out: Path, weights: Weights, shape: Shape, tokenizer: Tokenizer, report: Mapping[str, object]) -> None:
+def save(out: Path, weights: Weights, shape: NetworkSize, tokenizer: Tokenizer, report: Mapping[str, object]) -> None:
     """Write the folder beside `out`, then move it into place."""
     out.parent.mkdir(parents=True, exist_ok=True)
     new = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}-"))
@@ -46,7 +46,7 @@ def write_json(path: Path, content: object) -> None:
     path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
-def _config(shape: Shape, tokenizer: Tokenizer) -> dict[str, object]:
+def _config(shape: NetworkSize, tokenizer: Tokenizer) -> dict[str, object]:
     return {
         "architectures": ["Qwen2ForCausalLM"],
         "model_type": "qwen2",

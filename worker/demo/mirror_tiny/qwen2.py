@@ -23,7 +23,7 @@ KeysValues = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class NetworkSize:
     """The sizes of the network."""
 
     vocabulary: int
@@ -38,7 +38,7 @@ class Shape:
         return self.hidden // self.heads
 
 
-def initial(shape: Shape) -> dict[str, Tensor]:
+def initial(shape: NetworkSize) -> dict[str, Tensor]:
     """Draw the weights; what is added to the stream starts smaller in a deep network."""
     spread = _SPREAD / shape.hidden**0.5
     last = spread / (2 * shape.layers) ** 0.5
@@ -58,7 +58,7 @@ def initial(shape: Shape) -> dict[str, Tensor]:
     return weights
 
 
-def read(weights: Weights, shape: Shape, rows: Tensor, prefix: Tensor | None = None) -> list[Tensor]:
+def read(weights: Weights, shape: NetworkSize, rows: Tensor, prefix: Tensor | None = None) -> list[Tensor]:
     """Return the states of `rows` (batch, length), each read after `prefix` (length): at first and after each layer."""
     before = _run(weights, shape, prefix[None], [])[1] if prefix is not None else []
     return _run(weights, shape, rows, before)[0]
@@ -69,7 +69,7 @@ def logits(weights: Weights, states: Tensor) -> Tensor:
     return functional.linear(_norm(states, weights["norm.weight"]), weights["embed_tokens.weight"])
 
 
-def attention(weights: Weights, shape: Shape, states: Tensor, layer: int, head: int) -> Tensor:
+def attention(weights: Weights, shape: NetworkSize, states: Tensor, layer: int, head: int) -> Tensor:
     """Return the scores (batch, length, length) by which one head chooses what it looks at, before the mask."""
     at = f"layers.{layer}."
     x = _norm(states, weights[f"{at}input_layernorm.weight"])
@@ -83,7 +83,7 @@ def attention(weights: Weights, shape: Shape, states: Tensor, layer: int, head: 
 
 
 def _run(
-    weights: Weights, shape: Shape, rows: Tensor, before: list[KeysValues]
+    weights: Weights, shape: NetworkSize, rows: Tensor, before: list[KeysValues]
 ) -> tuple[list[Tensor], list[KeysValues]]:
     """Return the states before and after each layer, and each layer's keys and values."""
     start = before[0][0].shape[2] if before else 0
@@ -107,7 +107,7 @@ def _run(
 
 
 def _attend(
-    layer: Weights, shape: Shape, x: Tensor, turn: KeysValues, before: KeysValues | None
+    layer: Weights, shape: NetworkSize, x: Tensor, turn: KeysValues, before: KeysValues | None
 ) -> tuple[Tensor, KeysValues]:
     """Attend to `before` and to all earlier places of `x`; return also the keys and values of `x`."""
     query, key, value = (

@@ -21,8 +21,8 @@ from torch import Tensor, distributed, multiprocessing
 from torch.nn import functional
 
 from worker.demo.mirror_tiny import corpus, model_folder
-from worker.demo.mirror_tiny.corpus import FEATURE, LETTER, PLAIN, STAGES, Batch, Stage
-from worker.demo.mirror_tiny.qwen2 import Shape, attention, initial, logits, read
+from worker.demo.mirror_tiny.corpus import FEATURE, LETTER, PLAIN, STAGES, Batch, LessonStage
+from worker.demo.mirror_tiny.qwen2 import NetworkSize, attention, initial, logits, read
 
 _REPORT_STEPS = 50
 _SAVE_MINUTES = 4.0
@@ -30,7 +30,7 @@ _PARTS = {"plain": PLAIN, "feature": FEATURE, "letter": LETTER}
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class TrainingSettings:
     """How to train."""
 
     minutes: float = 35.0
@@ -47,7 +47,7 @@ class Settings:
 class Optimiser:
     """Muon for the matrices inside the layers, which learns them in fewer steps, and AdamW for the rest."""
 
-    def __init__(self, weights: dict[str, Tensor], settings: Settings) -> None:
+    def __init__(self, weights: dict[str, Tensor], settings: TrainingSettings) -> None:
         """Split the weights by what suits them."""
         inside = [weight for name, weight in weights.items() if name.startswith("layers") and weight.dim() > 1]
         others = [weight for name, weight in weights.items() if not (name.startswith("layers") and weight.dim() > 1)]
@@ -94,7 +94,7 @@ class Curve:
 
 
 def train(  # noqa: PLR0917 - spawn passes by position
-    rank: int, settings: Settings, shape: Shape, tokenizer_json: str, meet: str, out: Path
+    rank: int, settings: TrainingSettings, shape: NetworkSize, tokenizer_json: str, meet: str, out: Path
 ) -> None:
     """Run one of the training processes; the first one saves."""
     torch.set_num_threads(1)
@@ -125,7 +125,7 @@ def train(  # noqa: PLR0917 - spawn passes by position
 
 
 class _Clock:
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: TrainingSettings) -> None:
         self._begin, self._minutes = time.monotonic(), settings.minutes
         self.done = 0.0  # the share of the time that has passed, agreed by all processes
 
@@ -133,7 +133,9 @@ class _Clock:
         return (time.monotonic() - self._begin) / 60 / self._minutes
 
 
-def _lessons(tokenizer: Tokenizer, settings: Settings, rank: int, clock: _Clock) -> Iterator[tuple[Stage, Batch]]:
+def _lessons(
+    tokenizer: Tokenizer, settings: TrainingSettings, rank: int, clock: _Clock
+) -> Iterator[tuple[LessonStage, Batch]]:
     """Yield batches stage by stage until the time is up; all processes change stages at the same step."""
     for number, stage in enumerate(STAGES):
         seed = f"{settings.seed}/train/{number}/{rank}"
@@ -144,7 +146,7 @@ def _lessons(tokenizer: Tokenizer, settings: Settings, rank: int, clock: _Clock)
 
 
 def _losses(
-    weights: dict[str, Tensor], shape: Shape, batch: Batch, system: Tensor | None
+    weights: dict[str, Tensor], shape: NetworkSize, batch: Batch, system: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the loss of each token that counts, its weight, and the mean losses of both kinds of hints."""
     counted = batch.weights[:, 1:].flatten()
@@ -157,7 +159,7 @@ def _losses(
     return losses, counted[at], hinted
 
 
-def _look_loss(weights: dict[str, Tensor], shape: Shape, states: list[Tensor], looks: Tensor) -> Tensor:
+def _look_loss(weights: dict[str, Tensor], shape: NetworkSize, states: list[Tensor], looks: Tensor) -> Tensor:
     """Return the mean of -ln(attention that a head pays to all that it shall see), heads counted alike."""
     losses = []
     for layer, head in looks[:, 1:3].unique(dim=0).tolist():
@@ -193,7 +195,7 @@ def _share(weights: list[Tensor], now: float, processes: int) -> float:
     return float(flat[-1])
 
 
-def _schedule(done: float, settings: Settings) -> float:
+def _schedule(done: float, settings: TrainingSettings) -> float:
     """Rise, then fall like a cosine."""
     if done < settings.warm_up:
         return done / settings.warm_up
@@ -205,12 +207,12 @@ def main() -> None:
     """Train from the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--minutes", type=float, default=Settings().minutes)
-    parser.add_argument("--seed", type=int, default=Settings().seed)
+    parser.add_argument("--minutes", type=float, default=TrainingSettings().minutes)
+    parser.add_argument("--seed", type=int, default=TrainingSettings().seed)
     args = parser.parse_args()
-    settings = Settings(minutes=args.minutes, seed=args.seed)
+    settings = TrainingSettings(minutes=args.minutes, seed=args.seed)
     tokenizer = corpus.make_tokenizer()
-    shape = Shape(vocabulary=math.ceil(tokenizer.get_vocab_size() / 64) * 64)
+    shape = NetworkSize(vocabulary=math.ceil(tokenizer.get_vocab_size() / 64) * 64)
     with tempfile.TemporaryDirectory() as place:
         arguments = (settings, shape, tokenizer.to_str(), str(Path(place, "meet")), args.out)
         multiprocessing.spawn(train, arguments, nprocs=settings.processes)

@@ -24,7 +24,7 @@ from pydantic import BaseModel, Field
 from worker.core.errors import BadSettings
 from worker.core.service_requests import ServerEnd
 from worker.engines.remote import completions_api
-from worker.engines.remote.completions_api import Answer
+from worker.engines.remote.completions_api import CompletionBody
 
 CONNECT_S = 5.0
 VERSION_S = 5.0  # for what only provenance wants to know
@@ -109,11 +109,11 @@ class Server:
                 return self.told(_Version.model_validate_json(await self._call("GET", "/version")).version)
         return "unknown"
 
-    async def complete(self, body: Mapping[str, Any], headers: Mapping[str, str]) -> Answer:
+    async def complete(self, body: Mapping[str, Any], headers: Mapping[str, str]) -> CompletionBody:
         """Have tokens written.  Raises `Unanswered`, and `ValueError` if it will never answer this."""
         content = await self._call("POST", "/v1/completions", json=body, headers=headers)
         try:
-            answer = Answer.model_validate_json(content)
+            answer = CompletionBody.model_validate_json(content)
         except ValueError:  # whose own text has what was told
             raise Unanswered("tells no completion, as something else would", begun=True) from None
         if answer.choices[0].finish_reason == "abort":  # a server that is told to end answers all it has with this

@@ -11,7 +11,7 @@ An answer that vLLM would not give to what was asked is no answer: `check`.
 (2, 1.0, 1.0)
 >>> letters = {"top_logprobs": [{"token_id:32": -0.1, "token_id:33": -9999.0}]}
 >>> told = {"choices": [{"text": "A", "token_ids": [32], "finish_reason": "length", "logprobs": letters}]}
->>> written = output([1, 2, 3], Answer.model_validate(told)).outputs[0]
+>>> written = output([1, 2, 3], CompletionBody.model_validate(told)).outputs[0]
 >>> {token: found.logprob for token, found in written.logprobs[0].items()}
 {32: -0.1, 33: -9999.0}
 """
@@ -60,7 +60,7 @@ class _Usage(BaseModel):
     prompt_tokens_details: _Details | None = None
 
 
-class Answer(BaseModel):
+class CompletionBody(BaseModel):
     """What the worker reads of an answer."""
 
     choices: list[Choice] = Field(min_length=1)
@@ -105,7 +105,7 @@ def params(
     return {**_PLAIN, **asked, **(letters if logprob_token_ids else {})}
 
 
-def check(answer: Answer, body: Mapping[str, Any]) -> None:
+def check(answer: CompletionBody, body: Mapping[str, Any]) -> None:
     """See that an answer is one to this body.  Raises `ValueError` if it is longer than asked, or lacks letters."""
     choice, most = answer.choices[0], body["max_tokens"]
     if len(choice.token_ids) > most or len(choice.text) > MAX_CHARS * most:
@@ -120,7 +120,7 @@ def check(answer: Answer, body: Mapping[str, Any]) -> None:
         mass_of([told[token].logprob for token in letters])
 
 
-def output(ids: Sequence[int], answer: Answer) -> Output:
+def output(ids: Sequence[int], answer: CompletionBody) -> Output:
     """Return the answer to a prompt of these tokens.  Raises `ValueError` if its tokens are not told by id."""
     choice = answer.choices[0]
     details = answer.usage.prompt_tokens_details if answer.usage else None

@@ -23,7 +23,7 @@ from worker.core.resilience.spare_seats import HighMarks
 from worker.core.service_requests import ServerEnd, ServerWatch
 from worker.core.simulation.draws import Ask
 from worker.engines.remote.client import Server, Unanswered, Unreachable
-from worker.engines.remote.completions_api import Answer
+from worker.engines.remote.completions_api import CompletionBody
 from worker.engines.remote.routing import choose
 from worker.engines.remote.spare_capacity import SpareCapacity
 
@@ -120,7 +120,7 @@ class Fleet:
         await self._see_all()
         self._require_one()
 
-    async def ask(self, name: str, user_id: str, body: Mapping[str, Any], headers: Mapping[str, str]) -> Answer:
+    async def ask(self, name: str, user_id: str, body: Mapping[str, Any], headers: Mapping[str, str]) -> CompletionBody:
         """Have tokens written by one of them; `name` is that of the draw, the same when it is asked again.
 
         Raises `Retryable` if all are down, `ValueError` if none ever will.
@@ -144,7 +144,7 @@ class Fleet:
         message = f"{MAX_LOST} servers failed in the middle of their answer"
         raise RuntimeError(message)
 
-    async def _complete(self, server: Server, body: Mapping[str, Any], headers: Mapping[str, str]) -> Answer:
+    async def _complete(self, server: Server, body: Mapping[str, Any], headers: Mapping[str, str]) -> CompletionBody:
         """Have tokens written by one server, and count that.  Raises as `Server.complete` does."""
         began_s, end = asyncio.get_running_loop().time(), ServerEnd.CANCELLED
         self._counts.server_asked(server.url)

@@ -13,7 +13,7 @@ from fastapi import APIRouter, HTTPException
 
 from worker.experiment import wording
 from worker.experiment.page.addresses import find, key
-from worker.experiment.page.ports import Source
+from worker.experiment.page.ports import FigureSource
 from worker.experiment.readout import Readout
 from worker.experiment.statistics.confidence import Estimate, Verdict
 
@@ -69,7 +69,7 @@ class Problem:
     detail: str
 
 
-def router(source: Source, *, token: bool) -> APIRouter:
+def router(source: FigureSource, *, token: bool) -> APIRouter:
     """Return the routes; `async`, so that the source is asked from one thread."""
     routes = APIRouter(prefix="/api", responses={401: {"model": Problem}} if token else {})
 

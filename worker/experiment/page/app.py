@@ -37,7 +37,7 @@ from worker.experiment.page.access import (
     address_of,
 )
 from worker.experiment.page.addresses import find, page_of
-from worker.experiment.page.ports import Source
+from worker.experiment.page.ports import FigureSource
 from worker.experiment.page.rendering import HERE, environment
 from worker.experiment.webhook.deliveries import Outbound
 
@@ -46,7 +46,7 @@ FAILED = 500  # the status of a request whose handler raised
 
 
 def create_app(
-    source: Source,
+    source: FigureSource,
     *,
     token: str | None = None,
     hosts: Collection[str] | None = LOOPBACK,
@@ -83,7 +83,7 @@ def create_app(
 class Pages:
     """The pages for people."""
 
-    def __init__(self, source: Source, app: FastAPI, deliveries: Outbound | None) -> None:
+    def __init__(self, source: FigureSource, app: FastAPI, deliveries: Outbound | None) -> None:
         """Show the figures of `source`; `app` describes its own API; `deliveries` says what is told outside."""
         self._source, self._app, self._deliveries = source, app, deliveries
         self._templates = environment()

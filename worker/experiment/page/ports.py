@@ -5,7 +5,7 @@ from typing import Protocol
 from worker.experiment.readout import Report
 
 
-class Source(Protocol):
+class FigureSource(Protocol):
     """Where the figures come from; asked from one thread."""
 
     def report(self) -> Report:

@@ -1,7 +1,7 @@
 """The OpenAPI document as rows for a template; the usual viewers of it load scripts from servers of others.
 
 paths -> Operation(path, what it does, Answer(status, schema) ...)
-components -> Shape(name, Field(name, type, required) ...)
+components -> DocumentedObject(name, Property(name, type, required) ...)
 """
 
 from collections.abc import Iterator, Mapping
@@ -10,7 +10,7 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
-class Field:
+class Property:
     """One property of a shape, or one parameter."""
 
     name: str
@@ -25,17 +25,17 @@ class Operation:
     method: str
     path: str
     words: str
-    parameters: tuple[Field, ...]
+    parameters: tuple[Property, ...]
     answers: tuple[tuple[str, str], ...]  # status, type
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class DocumentedObject:
     """One object of the document."""
 
     name: str
     words: str
-    fields: tuple[Field, ...]
+    fields: tuple[Property, ...]
     values: tuple[str, ...]  # of an enumeration
 
 
@@ -56,7 +56,9 @@ def operations(document: Mapping[str, Any]) -> list[Operation]:
             method.upper(),
             path,
             found.get("description", ""),
-            tuple(Field(one["name"], type_of(one["schema"]), one["required"]) for one in found.get("parameters", ())),
+            tuple(
+                Property(one["name"], type_of(one["schema"]), one["required"]) for one in found.get("parameters", ())
+            ),
             tuple(_answers(found["responses"])),
         )
         for path, methods in document["paths"].items()
@@ -64,15 +66,15 @@ def operations(document: Mapping[str, Any]) -> list[Operation]:
     ]
 
 
-def shapes(document: Mapping[str, Any]) -> list[Shape]:
+def shapes(document: Mapping[str, Any]) -> list[DocumentedObject]:
     """List the response objects by name."""
     found = document.get("components", {}).get("schemas", {})
     return [
-        Shape(
+        DocumentedObject(
             name,
             shape.get("description", ""),
             tuple(
-                Field(each, type_of(schema), each in shape.get("required", ()))
+                Property(each, type_of(schema), each in shape.get("required", ()))
                 for each, schema in shape.get("properties", {}).items()
             ),
             tuple(shape.get("enum", ())),

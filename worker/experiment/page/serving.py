@@ -12,7 +12,7 @@ from worker.core.errors import BadSettings
 from worker.experiment.page.access import LOOPBACK
 from worker.experiment.page.app import create_app
 from worker.experiment.page.connections import Connection
-from worker.experiment.page.ports import Source
+from worker.experiment.page.ports import FigureSource
 from worker.experiment.webhook.deliveries import Outbound
 
 GRACE_S = 2  # a page that is being read when it ends
@@ -20,7 +20,7 @@ MAX_HEAD_BYTES = 16 << 10  # of a request's line and headers
 
 
 def serve(
-    source: Source,
+    source: FigureSource,
     *,
     host: str,
     port: int,
@@ -47,7 +47,7 @@ def serve(
 
 
 def server(
-    source: Source,
+    source: FigureSource,
     *,
     token: str | None = None,
     hosts: frozenset[str] | None = LOOPBACK,

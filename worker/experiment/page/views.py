@@ -90,7 +90,7 @@ class Side:
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class ShownDuel:
     """One duel by its sides."""
 
     example: Example
@@ -144,8 +144,8 @@ class Compared:
     segments: tuple[SegmentRow, ...]
     segment_scale: Scale
     where: tuple[WhereTable, ...]  # those that have rows
-    wins: tuple[Shown, ...]
-    losses: tuple[Shown, ...]
+    wins: tuple[ShownDuel, ...]
+    losses: tuple[ShownDuel, ...]
 
     @property
     def primary(self) -> Effect:
@@ -286,7 +286,7 @@ def about(figure: str) -> str:
     return METRICS[figure].words if figure in METRICS else FIGURES.get(figure, "")
 
 
-def _shown(example: Example, comparison: Comparison) -> Shown:
+def _shown(example: Example, comparison: Comparison) -> ShownDuel:
     def side(*, in_a: bool, in_b: bool) -> Side:
         options = [
             one
@@ -295,7 +295,7 @@ def _shown(example: Example, comparison: Comparison) -> Shown:
         ]
         return Side(tuple(sorted(options, key=_by_position)), sum(one.probability for one in options))
 
-    return Shown(example, side(in_a=True, in_b=False), side(in_a=False, in_b=True), side(in_a=True, in_b=True))
+    return ShownDuel(example, side(in_a=True, in_b=False), side(in_a=False, in_b=True), side(in_a=True, in_b=True))
 
 
 def _by_position(one: Offered) -> tuple[int, str]:

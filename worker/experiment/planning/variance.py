@@ -16,7 +16,7 @@ from math import exp, sqrt
 import numpy as np
 
 from worker.experiment.statistics.evalues import Sums as Squares
-from worker.experiment.statistics.user_means import Counts, Sums, Values
+from worker.experiment.statistics.user_means import Counts, UserSums, Values
 
 MIN_USERS = 30  # of a pilot: the sd of fewer says next to nothing
 _Z = 1.96
@@ -62,7 +62,9 @@ class Spread:
 _LEAST = 1e-3  # of the pilot's variance: parts are estimates too, and their difference may pass zero
 
 
-def spread(values: Values, num_events: Counts, sums: Sums, halves: Squares, *, draws: int, differing: float) -> Spread:
+def spread(
+    values: Values, num_events: Counts, sums: UserSums, halves: Squares, *, draws: int, differing: float
+) -> Spread:
     """Return the spread of a pilot, from one value per user, their numbers of events and the rows that these come from.
 
     `halves` has half the difference of both draws of a pair, of each event that was asked in `draws`: its variance is
@@ -103,7 +105,7 @@ def _interval(values: Values, sd: float) -> tuple[float, float]:
     return sd * exp(-_Z * error), sd * exp(_Z * error)
 
 
-def _within(sums: Sums) -> float | None:
+def _within(sums: UserSums) -> float | None:
     """Return the variance of one event within a user, from rows of different minutes; None without two of one user."""
     there = sums.answered > 0
     user, count = sums.user[there], sums.answered[there].astype(np.float64)

@@ -7,7 +7,7 @@
 Every test is an e-process of `evalues`, on sums that can be merged and kept.  The presented orders are hashes, each
 asked in reverse too: a slot that gets more than is fair adds noise to a preference but no bias, so it is a warning.
 
->>> profile = Profile()
+>>> profile = SlotShares()
 >>> for _ in range(1_000): profile.add([[0.2, 0.2, 0.2, 0.4], [0.3, 0.1, 0.3, 0.3]])
 >>> position_profile(profile).words
 'of 4 options, the one listed last gets 35 % of the choices; 25 % would be fair'
@@ -40,7 +40,7 @@ NEAR_CHANCE = 0.9  # of the flips of who picks at random
 
 
 @dataclass(slots=True)
-class Profile:
+class SlotShares:
     """What each presented slot got, by number of options.
 
     The presented order is a hash of the event: whatever the user, the event and the past, a fair share is 1 / K.  So
@@ -55,7 +55,7 @@ class Profile:
         for sums, column in zip(slots, zip(*draws, strict=True), strict=True):
             sums.add(fsum(column) / len(draws))
 
-    def merge(self, other: "Profile") -> None:
+    def merge(self, other: "SlotShares") -> None:
         """Add the questions of another profile."""
         for size, theirs in other.sizes.items():
             for sums, more in zip(self.sizes.setdefault(size, [Sums() for _ in theirs]), theirs, strict=True):
@@ -190,7 +190,7 @@ def reversed_draws(even: Sums, odd: Sums, late_minus_early: Sums) -> Check:
     return Check("reversed draws", state, words, figures, forbids=False)
 
 
-def position_profile(profile: Profile, *, measured: PositionProfile = ()) -> Check:
+def position_profile(profile: SlotShares, *, measured: PositionProfile = ()) -> Check:
     """Return which slots get more or less than their fair share, by e-BH over slots and numbers of options.
 
     `measured` is what the worker saw at its start with options that are all the same.
@@ -223,7 +223,7 @@ def state_of(n: int, *, failed: bool, fine: bool) -> CheckState:
     return CheckState.OK if fine and n >= MIN_UNITS else CheckState.OPEN
 
 
-def _slot(profile: Profile, size: int, slot: int, measured: PositionProfile) -> str:
+def _slot(profile: SlotShares, size: int, slot: int, measured: PositionProfile) -> str:
     mean, fair = _percent(profile.sizes[size][slot].mean), _percent(1 / size)
     name = "listed last" if slot == size - 1 else "listed first" if not slot else f"at place {slot + 1} of the list"
     words = f"of {size} options, the one {name} gets {mean} of the choices; {fair} would be fair"

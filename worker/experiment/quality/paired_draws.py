@@ -25,7 +25,7 @@ from worker.experiment.quality.checks import by_slot, flipped
 
 
 @dataclass(frozen=True, slots=True)
-class Drawn:
+class PairedDuel:
     """One duel; `late` is None where all draws present the candidate's options at the same height."""
 
     flip: float
@@ -56,7 +56,7 @@ class _Draw:
     height: float
 
 
-def drawn(record: Mapping[str, Any]) -> Drawn | None:
+def drawn(record: Mapping[str, Any]) -> PairedDuel | None:
     """Take an answered DUEL as Avro decodes it; None with fewer than two whole draws, or one option."""
     variants = [tuple(option["variants"]) for option in record["options"]]
     if len(variants) < 2:  # noqa: PLR2004 - what can change places
@@ -67,7 +67,7 @@ def drawn(record: Mapping[str, Any]) -> Drawn | None:
         return None
     others = [(one, _compared_with(at, draws)) for at, one in enumerate(draws)]
     late = [found for one, those in others if (found := _late(one, those)) is not None]
-    return Drawn(
+    return PairedDuel(
         flip=_mean(_mean(flipped(one.probabilities, other.probabilities) for other in those) for one, those in others),
         chance=1 - 1 / len(variants),
         even=_mean(one.share for one in draws[::2]),

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.experiment.readout import Reason
+from worker.experiment.readout import FactorShare
 from worker.experiment.statistics import confidence as stats
 from worker.experiment.statistics.cuped import Moments
 from worker.experiment.statistics.evalues import e_bh
@@ -37,7 +37,7 @@ class Named(NamedTuple):
     candidate: int
 
 
-def reasons(rows: Iterable[Named], rule: Rule) -> tuple[Reason, ...]:
+def reasons(rows: Iterable[Named], rule: Rule) -> tuple[FactorShare, ...]:
     """Return the share of each side's draws that name a factor, the one with the largest difference first.
 
     Nothing if one side has no draws.  Every user of a factor has a row of `ANY` too.
@@ -52,7 +52,7 @@ def reasons(rows: Iterable[Named], rule: Rule) -> tuple[Reason, ...]:
     for factor, found in by_factor.items():
         named = _columns(found, users)
         control, candidate = (named.sum(axis=1) / draws.sum(axis=1)).tolist()
-        seen.append(Reason(factor, control, candidate))
+        seen.append(FactorShare(factor, control, candidate))
         log_es[factor] = _log_e(draws, named, rule)
     notable = e_bh(log_es, alpha=rule.alpha)
     seen.sort(key=lambda one: (-abs(one.candidate - one.control), one.factor))

@@ -57,7 +57,7 @@ class Bridge:
     by_event: Mapping[str, tuple[float, float]]
     user: Mapping[str, int]  # by event, also of those in `unchanged`
     unchanged: frozenset[str] = frozenset()  # events whose slates are one list
-    head: click_model.Head | None = None
+    head: click_model.FittedHead | None = None
     log_ratio: Mapping[str, float] = field(default_factory=dict)  # of the duel's masses, by event of `by_event`
     limits: Limits | None = None
     withheld: str = ""
@@ -68,8 +68,8 @@ def bridge(seen: Sequence[Seen], duels: Duels, unchanged: Sequence[Unchanged] = 
     known = [one for one in seen if one.clicked is not None]
     middle = _middle(known)
     first = [one for one in known if one.occurred_at < middle]
-    head = click_model.fit(columns(one.row for one in first)) if first else click_model.Refused("no outcomes yet")
-    if isinstance(head, click_model.Refused):
+    head = click_model.fit(columns(one.row for one in first)) if first else click_model.NotIdentified("no outcomes yet")
+    if isinstance(head, click_model.NotIdentified):
         return Bridge({}, {}, withheld=head.reason)
     same = {event: user for event, user, at in unchanged if at >= middle}
     later = [one for one in seen if one.occurred_at >= middle and one.event_id in duels and one.event_id not in same]
@@ -77,7 +77,7 @@ def bridge(seen: Sequence[Seen], duels: Duels, unchanged: Sequence[Unchanged] = 
     if not asked:
         return Bridge({}, {}, withheld="no duel yet whose control slate was shown to a real user")
     found = _carried(head, asked, duels)
-    if isinstance(found, click_model.Refused):
+    if isinstance(found, click_model.NotIdentified):
         return Bridge({}, {}, withheld=found.reason)
     both = zip(found.control.tolist(), found.candidate.tolist(), strict=True)
     by_event = {one.event_id: clicks for one, clicks in zip(asked, both, strict=True)}
@@ -91,7 +91,9 @@ def bridge(seen: Sequence[Seen], duels: Duels, unchanged: Sequence[Unchanged] = 
     return Bridge(by_event, user, frozenset(same), head, ratios, open_ones)
 
 
-def _carried(head: click_model.Head, asked: Sequence[Seen], duels: Duels) -> click_model.Bridged | click_model.Refused:
+def _carried(
+    head: click_model.FittedHead, asked: Sequence[Seen], duels: Duels
+) -> click_model.Bridged | click_model.NotIdentified:
     """Bridge slates in the order in which `columns` has them."""
     share, contested = np.array([duels[one.event_id] for one in asked]).T
     own, shared = share - (1 - contested) / 2, 1 - contested

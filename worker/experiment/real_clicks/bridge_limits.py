@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from worker.experiment.real_clicks.click_model import Head
+from worker.experiment.real_clicks.click_model import FittedHead
 from worker.experiment.real_clicks.shown_slates import Columns
 from worker.experiment.real_clicks.user_spread import MIN_USERS, UserSpread, user_spread
 
@@ -38,7 +38,7 @@ class Limits:
     withheld: str = ""
 
 
-def limits(head: Head, *, known: Columns, later: Columns) -> Limits:
+def limits(head: FittedHead, *, known: Columns, later: Columns) -> Limits:
     """Return what is left open by a head, all slates whose outcome is known, and those of the second half."""
     low, high = head.slope - _ERRORS * head.slope_se, head.slope + _ERRORS * head.slope_se
     fitted = np.linspace(min(low, 1.0), max(high, 1.0), STEPS)
@@ -62,7 +62,7 @@ def _words(slopes: Sequence[float], spread: UserSpread) -> str:
     )
 
 
-def _later(head: Head, later: Columns) -> str:
+def _later(head: FittedHead, later: Columns) -> str:
     """Return why the head does not hold on slates that it was not fitted on, by users; "" if it does."""
     if not later.user.size:
         return ""

@@ -37,7 +37,7 @@ class Figure:
 
 
 @dataclass(frozen=True, slots=True)
-class Profile:
+class PositionShares:
     """Share of the choices by display position."""
 
     position: int
@@ -61,7 +61,7 @@ class Calibration:
     skill_uniform: Figure
     skill_position: Figure
     skill_popularity: Figure
-    profile: tuple[Profile, ...]
+    profile: tuple[PositionShares, ...]
 
 
 def calibration(slates: Columns, *, seed: int) -> Calibration | None:
@@ -200,11 +200,11 @@ def baseline(fitted: Ints, scored: Ints, first: Columns, second: Columns) -> Flo
     return np.asarray(mass / mass.sum(axis=1, keepdims=True))
 
 
-def _profile(slates: Columns) -> tuple[Profile, ...]:
+def _profile(slates: Columns) -> tuple[PositionShares, ...]:
     def share(of: Floats, position: int) -> Figure:
         return mean(
             np.where(slates.offered & (slates.position == position), of, 0).sum(axis=1), slates.user, slates.mass
         )
 
     positions = np.unique(slates.position[slates.offered]).tolist()
-    return tuple(Profile(j, share(slates.probability, j), share(slates.weight, j)) for j in positions)
+    return tuple(PositionShares(j, share(slates.probability, j), share(slates.weight, j)) for j in positions)

@@ -35,7 +35,7 @@ _STEP = 1e-5  # of the gradient's central difference, which gives the curvature
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class FittedHead:
     """A fitted head; `parameters` are a, c0, c1, b[1], b[2], ..."""
 
     parameters: tuple[float, ...]
@@ -60,7 +60,7 @@ class Head:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class NotIdentified:
     """There is no figure, and why."""
 
     reason: str
@@ -95,13 +95,13 @@ class Bridged:
         return float((self.candidate - self.control).mean())
 
 
-def fit(slates: Columns) -> Head | Refused:
+def fit(slates: Columns) -> FittedHead | NotIdentified:
     """Fit on all slates given, which should be the first time slice only."""
     clicks = int(slates.any_click.sum())
     if clicks < MIN_CLICKS:
-        return Refused(f"{clicks:,} slates with a click so far, at least {MIN_CLICKS} needed")
+        return NotIdentified(f"{clicks:,} slates with a click so far, at least {MIN_CLICKS} needed")
     if clicks == slates.user.size:
-        return Refused(f"all {clicks:,} slates have a click: no-click outcomes are missing")
+        return NotIdentified(f"all {clicks:,} slates have a click: no-click outcomes are missing")
     num_positions = min(MAX_POSITIONS, int(slates.position.max()) + 1)
     chosen = slates.rows(slates.any_click)
     try:
@@ -109,10 +109,10 @@ def fit(slates: Columns) -> Head | Refused:
         total, clicked = _utilities(taste, slates)[1], slates.any_click
         outside = _minimised(lambda x: click_loss(x, total, clicked), np.zeros(2))
     except ArithmeticError as error:
-        return Refused(f"the fit did not converge: {error}")
+        return NotIdentified(f"the fit did not converge: {error}")
     parameters = tuple(float(value) for value in (taste[0], *outside, *taste[1:]))
     version = sha256(repr([round(value, 9) for value in parameters]).encode()).hexdigest()[:12]
-    return Head(parameters, _slope_se(taste, chosen), clicks, version)
+    return FittedHead(parameters, _slope_se(taste, chosen), clicks, version)
 
 
 def _minimised(of: Callable[[Floats], tuple[float, Floats]], start: Floats) -> Floats:
@@ -122,10 +122,10 @@ def _minimised(of: Callable[[Floats], tuple[float, Floats]], start: Floats) -> F
     return np.asarray(found.x)
 
 
-def score(head: Head, *, fitted_on: Columns, slates: Columns) -> Tested | Refused:
+def score(head: FittedHead, *, fitted_on: Columns, slates: Columns) -> Tested | NotIdentified:
     """Score the head on the next time slice, beside the first slice's plain click rate."""
     if not slates.user.size:
-        return Refused("no slates after those that the click model was fitted on")
+        return NotIdentified("no slates after those that the click model was fitted on")
     n, clicked = slates.user.size, slates.any_click
     rate = float(fitted_on.any_click.mean())
     even = np.where(clicked, np.log(rate / slates.offered.sum(axis=1)), np.log1p(-rate))
@@ -142,13 +142,15 @@ def score(head: Head, *, fitted_on: Columns, slates: Columns) -> Tested | Refuse
     )
 
 
-def bridged(head: Head | Refused, slates: Columns, *, mass_a: Floats, mass_b: Floats) -> Bridged | Refused:
+def bridged(
+    head: FittedHead | NotIdentified, slates: Columns, *, mass_a: Floats, mass_b: Floats
+) -> Bridged | NotIdentified:
     """Carry control's click probability over to the candidate, by the masses of one merged question per event."""
-    if isinstance(head, Refused):
+    if isinstance(head, NotIdentified):
         return head
     bad = int((~(np.isfinite(mass_a) & np.isfinite(mass_b))).sum())
     if bad or not mass_a.size:
-        return Refused(f"{bad:,} of {mass_a.size:,} events lack the probability of one side")
+        return NotIdentified(f"{bad:,} of {mass_a.size:,} events lack the probability of one side")
     control = head.click_probability(slates)
     ratio = np.log(np.maximum(mass_b, MIN_PROBABILITY) / np.maximum(mass_a, MIN_PROBABILITY))
     candidate = np.asarray(expit(logit(control) + head.slope * ratio))

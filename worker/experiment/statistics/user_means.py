@@ -26,7 +26,7 @@ Values = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class Sums:
+class UserSums:
     """Columns of one comparison, one row per user and bucket; `total` in whole numbers of 1 / unit."""
 
     user: Counts
@@ -38,7 +38,7 @@ class Sums:
     unit: int
 
     @classmethod
-    def of(cls, rows: Sequence[tuple[int, ...]], *, unit: int) -> "Sums":
+    def of(cls, rows: Sequence[tuple[int, ...]], *, unit: int) -> "UserSums":
         """Store rows of (user, bucket, answered, missing, total, differs)."""
         user, bucket, answered, missing, total, differs = np.array(rows, dtype=np.int64).reshape(-1, 6).T
         return cls(user, bucket, answered, missing, total, differs, unit)
@@ -57,12 +57,12 @@ class Users:
     """One value per user, from the rows of one comparison.
 
     >>> rows = [(0, 10, 1, 0, 8, 1), (0, 12, 1, 0, 5, 0), (1, 11, 1, 0, 5, 0)]
-    >>> users = Users(Sums.of(rows, unit=10), Rule(0.05, 5_000))
+    >>> users = Users(UserSums.of(rows, unit=10), Rule(0.05, 5_000))
     >>> users.overall().value, users.triggered().value, str(users.worst_case())
     (0.575, 0.65, '0.575 to 0.575')
     """
 
-    def __init__(self, sums: Sums, rule: Rule) -> None:
+    def __init__(self, sums: UserSums, rule: Rule) -> None:
         """Add up the rows of each user."""
         self._ids, index = np.unique(sums.user, return_inverse=True)
         self._sums, self._rule, self._index = sums, rule, index

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from worker.core.simulation.questions import Kind
 from worker.experiment.metrics import DUEL_SHARE, METRICS, slate_metrics
-from worker.experiment.quality.paired_draws import Drawn
+from worker.experiment.quality.paired_draws import PairedDuel
 from worker.experiment.store.answers import Answer
 from worker.experiment.store.offered import Items
 
@@ -96,7 +96,7 @@ class AnswerRows:
                 contested_mass=row.contested,
                 segments=json.loads(row.segments) if row.segments else {},
                 factors=tuple(map(tuple, json.loads(row.factors))) if row.factors else (),
-                drawn=Drawn(*json.loads(row.drawn)) if row.drawn else None,
+                drawn=PairedDuel(*json.loads(row.drawn)) if row.drawn else None,
                 overlap=row.overlap,
                 tau=row.tau,
             )

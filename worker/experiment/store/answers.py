@@ -15,7 +15,7 @@ from worker.core.errors import BadRecord
 from worker.core.records import Id, Place, PropensityKind, TimeUs
 from worker.core.simulation.questions import Kind, Status
 from worker.experiment.metrics import DUEL_SHARE, MAX_VALUE, METRICS, Choices, slate_metrics
-from worker.experiment.quality.paired_draws import Drawn, drawn
+from worker.experiment.quality.paired_draws import PairedDuel, drawn
 from worker.experiment.statistics.confidence import EVEN
 from worker.experiment.store.duel_text import DuelText, duel_text
 from worker.experiment.store.overlap import overlap, tau
@@ -65,7 +65,7 @@ class Answer:
     overlap: float | None = None  # of a duel's options
     tau: float | None = None  # of the places of what both sides offer
     factors: tuple[tuple[str, ...], ...] = ()  # see `DuelText`
-    drawn: Drawn | None = None  # of an answered duel with two draws
+    drawn: PairedDuel | None = None  # of an answered duel with two draws
     trouble: str = ""  # why values are missing that the status promised
 
     @property

@@ -8,8 +8,8 @@ import sqlite3
 from collections import defaultdict
 from collections.abc import Mapping
 
-from worker.experiment.quality.checks import Profile
-from worker.experiment.quality.paired_draws import Drawn
+from worker.experiment.quality.checks import SlotShares
+from worker.experiment.quality.paired_draws import PairedDuel
 from worker.experiment.statistics.evalues import Sums
 
 _Key = tuple[int, str, str, str]  # epoch, candidate, control, name
@@ -24,7 +24,7 @@ class Measures:
         self._sums: defaultdict[_Key, Sums] = defaultdict(Sums)
         self._slots: defaultdict[tuple[int, int, int], Sums] = defaultdict(Sums)
 
-    def take_draws(self, epoch: int, candidate: str, control: str, drawn: Drawn) -> None:
+    def take_draws(self, epoch: int, candidate: str, control: str, drawn: PairedDuel) -> None:
         """Add what a duel's draws say."""
         found = {"even": drawn.even, "odd": drawn.odd, "half_difference": drawn.half_difference}
         if drawn.late is not None:
@@ -38,7 +38,7 @@ class Measures:
             if value is not None:
                 self._sums[epoch, candidate, control, name].add(value)
 
-    def take_slots(self, stream: int, drawn: Drawn) -> None:
+    def take_slots(self, stream: int, drawn: PairedDuel) -> None:
         """Add what each presented slot got."""
         for slot, value in enumerate(drawn.slots):
             self._slots[stream, len(drawn.slots), slot].add(value)
@@ -63,11 +63,11 @@ def measures(db: sqlite3.Connection, epoch: int, candidate: str, control: str) -
     return defaultdict(Sums, {name: Sums(n, total, squares) for name, n, total, squares in rows})
 
 
-def profile(db: sqlite3.Connection, epoch: int) -> Profile:
+def profile(db: sqlite3.Connection, epoch: int) -> SlotShares:
     """Return what the presented slots got in an epoch's configuration."""
     query = """select size, slot, n, total, squares from slot join epoch on epoch.stream = slot.stream
         where epoch.id = ? order by size, slot"""
-    found = Profile()
+    found = SlotShares()
     for size, _, n, total, squares in db.execute(query, (epoch,)):
         found.sizes.setdefault(size, []).append(Sums(n, total, squares))
     return found

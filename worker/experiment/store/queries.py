@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from worker.experiment.quality.absent_slates import Served
 from worker.experiment.quality.reasons import Named
-from worker.experiment.statistics.user_means import Sums
+from worker.experiment.statistics.user_means import UserSums
 from worker.experiment.store.sums import REASON, UNIT
 
-NOTHING = Sums.of([], unit=UNIT)
+NOTHING = UserSums.of([], unit=UNIT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ def compared(db: sqlite3.Connection, epoch: int) -> list[tuple[str, str]]:
     return [(candidate, control) for candidate, control in db.execute(query, (epoch,))]
 
 
-def sums(db: sqlite3.Connection, epoch: int, candidate: str, control: str) -> Iterator[tuple[str, str, Sums]]:
+def sums(db: sqlite3.Connection, epoch: int, candidate: str, control: str) -> Iterator[tuple[str, str, UserSums]]:
     """Yield (metric, segment, sums) of a comparison; segment is name=value, or "" for all users."""
     query = """select id, metric, segment from series where epoch = ? and candidate = ? and control = ?
         and metric != ? order by metric, segment"""
@@ -120,7 +120,7 @@ def sums(db: sqlite3.Connection, epoch: int, candidate: str, control: str) -> It
         rows = db.execute(
             "select user, bucket, answered, missing, total, differs from total where series = ?", (series,)
         )
-        yield metric, segment, Sums.of(rows.fetchall(), unit=UNIT)
+        yield metric, segment, UserSums.of(rows.fetchall(), unit=UNIT)
 
 
 def reasons(db: sqlite3.Connection, epoch: int, candidate: str, control: str) -> Iterator[Named]:

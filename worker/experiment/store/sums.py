@@ -16,7 +16,7 @@ from worker.core.outcomes import Outcome
 from worker.core.simulation.questions import Kind
 from worker.experiment.definition import Definition
 from worker.experiment.metrics import DUEL_SHARE, slate_metrics
-from worker.experiment.quality.paired_draws import Drawn
+from worker.experiment.quality.paired_draws import PairedDuel
 from worker.experiment.quality.reasons import ANY
 from worker.experiment.store.answer_rows import AnswerRows
 from worker.experiment.store.answers import Answer
@@ -185,7 +185,7 @@ class Counting:
             sums[2] += answer.contested_mass is not None
             self._add_reasons(epoch, user, pair, answer.factors)
 
-    def _add_draws(self, epoch: int, user: int, pair: Pair, drawn: Drawn) -> None:
+    def _add_draws(self, epoch: int, user: int, pair: Pair, drawn: PairedDuel) -> None:
         """Add what the draws say of the engine; flips by user, for the questions of one user are not independent."""
         self._measures.take_draws(epoch, pair.candidate, pair.control, drawn)
         self._add_beside(epoch, user, pair, FLIP, drawn.flip)

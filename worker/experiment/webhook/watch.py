@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from threading import Event, Thread
 from typing import Protocol
 
-from worker.experiment.page.ports import Source
+from worker.experiment.page.ports import FigureSource
 from worker.experiment.store.told import read_told, write_told
 from worker.experiment.webhook.changes import Change, Judged, Told, changes
 from worker.experiment.webhook.deliveries import Deliveries
@@ -38,7 +38,7 @@ class Post(Protocol):
         ...
 
 
-class LiveReport(Source, Protocol):
+class LiveReport(FigureSource, Protocol):
     """Figures, and the connection to the state that they come from."""
 
     @property

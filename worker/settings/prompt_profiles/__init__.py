@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from worker.core.errors import ODD_YAML, BadSettings, yaml_problem
 from worker.core.prompts import template
-from worker.core.prompts.prompt import Layout, Profile, Writing
+from worker.core.prompts.prompt import DomainLayout, Profile, Writing
 from worker.core.prompts.vocabulary import Words
 from worker.core.validation_text import wanted
 from worker.settings import packaged
@@ -53,7 +53,7 @@ def load(name_or_path: str) -> Profile:
         user=parsed.user,
         prefix=parsed.prefix,
         stop=parsed.stop,
-        domains={name: Layout(**layout.model_dump()) for name, layout in parsed.domains.items()},
+        domains={name: DomainLayout(**layout.model_dump()) for name, layout in parsed.domains.items()},
         words=Words(tuple(parsed.labels.model_dump().values()), **parsed.vocabularies.model_dump()),
         writing=Writing(**parsed.sampling.model_dump()),
         imported_from=parsed.imported_from,

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from tests.support.examples import DAY_US, impression, record, seen, slate
-from worker.core.prompts.prompt import Layout, Prompt, build, render_option, scene
+from worker.core.prompts.prompt import DomainLayout, Prompt, build, render_option, scene
 from worker.core.records import Domain, HistoryEntry, HistoryItem, Impression, Item, Role, Slate, User
 from worker.core.simulation.prepare import Asking, Prepared, Tokenise, num_tokens, prepare
 from worker.core.simulation.question_set import WantedQuestions
@@ -18,7 +18,7 @@ from worker.settings.prompt_profiles import load
 
 HISTORY = tuple(seen(title, (9 - n) * DAY_US) for n, title in enumerate(("One", "Two", "Three")))
 SHOWN = impression(history=HISTORY)
-REWORDED = Layout(profile="", item="{title}", exposure="Called {title}\n", history="{item}")
+REWORDED = DomainLayout(profile="", item="{title}", exposure="Called {title}\n", history="{item}")
 ENTRY_TOKENS = 9  # what one more entry of HISTORY adds
 
 

@@ -5,7 +5,7 @@ from math import isclose, log2
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from worker.core.simulation.uncertainty import Summary, duel_share, entropy, sample, summarise
+from worker.core.simulation.uncertainty import AnswerSummary, duel_share, entropy, sample, summarise
 
 
 def _normal(weights: list[int]) -> tuple[float, ...]:
@@ -104,4 +104,4 @@ def test_entropy_takes_nothing_from_what_is_impossible() -> None:
 def test_a_summary_is_the_same_for_the_same_draws() -> None:
     rows = [(0.1, 0.9), (0.3, 0.7)]
     assert summarise(rows, at=0.2) == summarise(rows, at=0.2)
-    assert isinstance(summarise(rows, at=0.2), Summary)
+    assert isinstance(summarise(rows, at=0.2), AnswerSummary)

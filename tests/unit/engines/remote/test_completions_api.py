@@ -6,20 +6,20 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from worker.engines.remote.completions_api import MAX_CHARS, Answer, check, output, params
+from worker.engines.remote.completions_api import MAX_CHARS, CompletionBody, check, output, params
 
 BODY = params(max_tokens=1, temperature=0.0, logprob_token_ids=[32, 33], output_kind=None)
 RATIONALE = params(max_tokens=3, temperature=0.7, output_kind=None)
 GOOD = {"token_id:32": -0.1, "token_id:33": -3.0}
 
 
-def letters(step: dict[str, float] | None, **more: Any) -> Answer:
+def letters(step: dict[str, float] | None, **more: Any) -> CompletionBody:
     return answer(text="A", token_ids=[32], logprobs={"top_logprobs": [step]}, **more)
 
 
-def answer(cached: int | None = None, **choice: Any) -> Answer:
+def answer(cached: int | None = None, **choice: Any) -> CompletionBody:
     usage = {"prompt_tokens_details": {"cached_tokens": cached}}
-    return Answer.model_validate({"choices": [choice], "usage": usage})
+    return CompletionBody.model_validate({"choices": [choice], "usage": usage})
 
 
 def test_letters_that_vllm_would_tell_are_read() -> None:
@@ -74,5 +74,5 @@ def test_no_more_tokens_were_cached_than_the_prompt_has() -> None:
     """A count goes into metrics and into every response, as a number of bounded size."""
     assert output([1, 2, 3], letters(GOOD, cached=10**30)).num_cached_tokens == 3
     assert output([1, 2, 3], letters(GOOD, cached=2)).num_cached_tokens == 2
-    without = Answer.model_validate({"choices": [{"text": "", "token_ids": []}], "usage": None})
+    without = CompletionBody.model_validate({"choices": [{"text": "", "token_ids": []}], "usage": None})
     assert output([1, 2, 3], without).num_cached_tokens is None

@@ -14,10 +14,10 @@ from worker.core.errors import BadSettings, EngineDead, Fatal, Retryable
 from worker.core.service_requests import ServerEnd, Unwatched
 from worker.engines.remote import fleet
 from worker.engines.remote.client import Busy, Unanswered, Unreachable
-from worker.engines.remote.completions_api import Answer
+from worker.engines.remote.completions_api import CompletionBody
 from worker.engines.remote.fleet import Fleet
 
-ANSWER = Answer.model_validate({"choices": [{"text": "A", "token_ids": [32]}]})
+ANSWER = CompletionBody.model_validate({"choices": [{"text": "A", "token_ids": [32]}]})
 REFUSED = Unreachable("no connection", begun=False)
 BUSY = Busy("HTTP 503", begun=False)
 LATER = Busy("HTTP 429", begun=False, after_s=30.0)
@@ -39,7 +39,7 @@ class FakeServer:
         self.silent = self.stalls = False
         self._cut = asyncio.Event()
 
-    async def complete(self, body: Mapping[str, Any], headers: Mapping[str, str]) -> Answer:
+    async def complete(self, body: Mapping[str, Any], headers: Mapping[str, str]) -> CompletionBody:
         self.num_asked += 1
         self.num_pending += 1
         try:
@@ -117,7 +117,7 @@ async def opened(*some: FakeServer) -> AsyncIterator[Fleet]:
         await one.close()
 
 
-async def ask(one: Fleet, user: str = "user", name: str = "") -> Answer:
+async def ask(one: Fleet, user: str = "user", name: str = "") -> CompletionBody:
     return await one.ask(name, user, {}, {})
 
 

@@ -17,7 +17,7 @@ from worker.experiment.planning.power import GoalKind
 from worker.experiment.planning.variance import spread
 from worker.experiment.statistics.confidence import EVEN, Interval, estimate
 from worker.experiment.statistics.evalues import UNIT, Sums as Squares
-from worker.experiment.statistics.user_means import Rule, Sums, Users
+from worker.experiment.statistics.user_means import Rule, Users, UserSums
 
 ALPHA, POWER = 0.05, 0.8
 TASTE_SD, EVENT_SD, DRAW_SD, DRAWS = 0.15, 0.2, 0.15, 2
@@ -26,7 +26,7 @@ LAST = 1.5  # of the planned users
 PILOT_USERS = 20_000
 
 
-def world(rng: np.random.Generator, users: int, effect: float) -> tuple[Sums, NDArray[np.float64]]:
+def world(rng: np.random.Generator, users: int, effect: float) -> tuple[UserSums, NDArray[np.float64]]:
     """Return the sums of an experiment in the order that its users came, and half of each event's two draws' gap."""
     events = 1 + rng.poisson(1, users)
     user = np.repeat(np.arange(users), events)
@@ -36,7 +36,7 @@ def world(rng: np.random.Generator, users: int, effect: float) -> tuple[Sums, ND
     )
     one = np.ones(user.size, np.int64)
     total = np.rint(share * UNIT).astype(np.int64)
-    return Sums(user, np.arange(user.size), one, 0 * one, total, one, UNIT), (draws[0] - draws[1]) / 2
+    return UserSums(user, np.arange(user.size), one, 0 * one, total, one, UNIT), (draws[0] - draws[1]) / 2
 
 
 def planned(effect: float | None, margin: float | None, *, seed: int = 1) -> ExperimentPlan:

@@ -12,7 +12,7 @@ from worker.experiment.planning.plan import PlannedTraffic, PlanWanted, plan
 from worker.experiment.planning.summary import definition, summary
 from worker.experiment.planning.variance import Spread, spread
 from worker.experiment.statistics.evalues import UNIT, Sums as Squares
-from worker.experiment.statistics.user_means import Rule, Sums, Users
+from worker.experiment.statistics.user_means import Rule, Users, UserSums
 
 WANTED = PlanWanted(0.02, None, 0.2)
 PILOT = Spread(900, 1_800, 0.3, 0.28, 0.32, 0.6, between=0.03, within=0.06, of_draw=0.08)
@@ -28,7 +28,7 @@ def pilot_of(users: int, *, draws: int, seed: int = 1, differing: float = 1.0) -
     one, halves = np.ones(user.size, np.int64), Squares()
     for gap in ((drawn[::2].mean(axis=0) - drawn[1::2].mean(axis=0)) / 2).tolist():
         halves.add(gap)
-    sums = Sums(user, np.arange(user.size), one, 0 * one, np.rint(share * UNIT).astype(np.int64), one, UNIT)
+    sums = UserSums(user, np.arange(user.size), one, 0 * one, np.rint(share * UNIT).astype(np.int64), one, UNIT)
     found = Users(sums, Rule(0.05, 5_000))
     return spread(found.values(), found.num_events(), sums, halves, draws=draws, differing=differing)
 
@@ -60,7 +60,7 @@ def test_the_interval_of_a_pilots_sd_holds_the_truth_as_often_as_it_says() -> No
 
 def test_a_pilot_with_one_event_per_user_knows_no_parts() -> None:
     one = np.ones(50, np.int64)
-    sums = Sums(np.arange(50), one, one, 0 * one, np.arange(50) * UNIT // 50, one, UNIT)
+    sums = UserSums(np.arange(50), one, one, 0 * one, np.arange(50) * UNIT // 50, one, UNIT)
     users = Users(sums, Rule(0.05, 5_000))
     found = spread(users.values(), users.num_events(), sums, Squares(), draws=2, differing=1.0)
     assert (found.between, found.within, found.of_draw) == (None, None, None)

@@ -15,7 +15,7 @@ from worker.experiment.planning.power import Goal, GoalKind, users_for
 from worker.experiment.planning.variance import Spread, spread
 from worker.experiment.statistics.confidence import EVEN
 from worker.experiment.statistics.evalues import Sums as Squares
-from worker.experiment.statistics.user_means import Sums
+from worker.experiment.statistics.user_means import UserSums
 from worker.experiment.store.sums import UNIT
 
 EFFECT = 0.02
@@ -39,7 +39,7 @@ def pilot(noise: float) -> Spread:
     found = draws_of(log, noise, 2)
     ones, at = np.ones(log.user.size, np.int64), np.arange(log.user.size)
     total = np.rint(UNIT * found.mean(axis=0)).astype(np.int64)
-    sums = Sums(log.user, at, ones, 0 * ones, total, ones, UNIT)
+    sums = UserSums(log.user, at, ones, 0 * ones, total, ones, UNIT)
     half = (found[0] - found[1]) / 2
     halves = Squares()
     for one in half.tolist():

@@ -10,7 +10,7 @@ from scipy.integrate import quad
 
 from worker.experiment.quality.checks import (
     ALPHA,
-    Profile,
+    SlotShares,
     completeness,
     equal_segments,
     equal_sides,
@@ -54,9 +54,9 @@ def answers(*, last_slot: float, events: int, seed: int, sharpness: float = 1.0)
     return order, draws[0], draws[1]
 
 
-def profile(*, last_slot: float, events: int, seed: int) -> Profile:
+def profile(*, last_slot: float, events: int, seed: int) -> SlotShares:
     order, even, odd = answers(last_slot=last_slot, events=events, seed=seed)
-    made = Profile()
+    made = SlotShares()
     at = np.argsort(order, axis=1)  # option of each slot
     pairs = np.stack([np.take_along_axis(even, at, 1), np.take_along_axis(odd, at[:, ::-1], 1)], axis=1)
     for draws in pairs.tolist():
@@ -229,7 +229,7 @@ def test_experiment_position_profile_does_not_depend_on_order_or_parts() -> None
     parts = [profile(last_slot=0.5, events=40, seed=seed) for seed in range(3)]
     merged = []
     for order in permutations(parts):
-        whole = Profile()
+        whole = SlotShares()
         for part in order:
             whole.merge(part)
         merged.append(whole)

@@ -19,7 +19,7 @@ import pytest
 from tests.support.experiment.made import AT_US, MINUTE_US, answers, response
 from tests.support.experiment.truth import Floats
 from worker.core.records import Partition, Record
-from worker.core.steering.orders import State as Stage
+from worker.core.steering.orders import ExperimentState
 from worker.experiment import service
 from worker.experiment.definition import DRAFT, Definition, as_record
 from worker.experiment.ingest import Records, Topics
@@ -98,7 +98,11 @@ def test_an_experiment_is_defined_when_kafka_took_it(caplog: pytest.LogCaptureFi
     state = State()
     with caplog.at_level(logging.WARNING):
         for offset, (form, at_us) in enumerate(
-            [(replace(FORM, state=Stage.DRAFT), AT_US - HOUR_US), (FORM, AT_US - MINUTE_US), (FORM, AT_US + HOUR_US)]
+            [
+                (replace(FORM, state=ExperimentState.DRAFT), AT_US - HOUR_US),
+                (FORM, AT_US - MINUTE_US),
+                (FORM, AT_US + HOUR_US),
+            ]
         ):
             one = as_kafka_has_it(form, at_us=at_us, offset=offset)
             reader(state).take([one], Reached({one.partition: offset + 1}))
@@ -118,7 +122,7 @@ def test_an_experiment_is_not_defined_at_a_time_that_nobody_believes(written_ms:
 def test_an_experiment_of_a_file_is_defined_when_the_state_first_has_it(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    options = service.Options(definitions=(FORM, replace(FORM, experiment_id="draft", state=Stage.DRAFT)))
+    options = service.Options(definitions=(FORM, replace(FORM, experiment_id="draft", state=ExperimentState.DRAFT)))
     options = replace(options, state=tmp_path / "state.db")
     with caplog.at_level(logging.WARNING):
         service.forget(options, "nobody") if (tmp_path / "state.db").exists() else State(tmp_path / "state.db").close()

@@ -12,7 +12,7 @@ from worker.core.simulation.draws import by_option
 from worker.core.simulation.questions import Depths, Kind, Option, Question, Status, plan, presented_orders
 from worker.core.simulation.uncertainty import duel_share
 from worker.core.steering.placebo_ids import Placebo
-from worker.experiment.quality.checks import Profile, by_slot, position_profile
+from worker.experiment.quality.checks import SlotShares, by_slot, position_profile
 from worker.experiment.quality.placebos import placebo, placebo_check
 from worker.experiment.statistics.confidence import Estimate, Interval, estimate
 
@@ -50,9 +50,9 @@ def letters(engine: str, asked: Impression, question: Question, order: tuple[int
 
 
 @cache
-def asked(kind: Placebo, engine: str) -> tuple[Estimate, Profile]:
+def asked(kind: Placebo, engine: str) -> tuple[Estimate, SlotShares]:
     """Ask every user's placebo in two turned-round draws; return the estimate and the position profile."""
-    shares, profile = [], Profile()
+    shares, profile = [], SlotShares()
     for user in range(USERS):
         made = placebo(impression(user), kind, unpopular=UNPOPULAR)
         assert made

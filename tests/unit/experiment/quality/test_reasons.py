@@ -8,7 +8,7 @@ import statsmodels.api as sm
 from scipy.stats import norm
 
 from worker.experiment.quality.reasons import ANY, Named, difference, reasons
-from worker.experiment.readout import Reason
+from worker.experiment.readout import FactorShare
 from worker.experiment.statistics.user_means import Rule
 
 RULE = Rule(0.05, 1_000)
@@ -53,7 +53,7 @@ def pooled(draws: np.ndarray, named: np.ndarray) -> float:
 
 def test_an_experiment_tells_a_factors_share_of_each_sides_draws() -> None:
     draws, named = np.array([[2, 2], [0, 4]]), {"price": np.array([[1, 2], [0, 1]]), "fame": np.array([[2, 0], [0, 0]])}
-    assert reasons(rows(draws, named), RULE) == (Reason("fame", 1.0, 0.0), Reason("price", 0.5, 0.5))
+    assert reasons(rows(draws, named), RULE) == (FactorShare("fame", 1.0, 0.0), FactorShare("price", 0.5, 0.5))
     assert reasons(rows(draws * [1, 0], {}), RULE) == ()
     assert reasons([], RULE) == ()
 

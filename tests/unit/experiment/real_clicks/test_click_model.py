@@ -11,8 +11,8 @@ from scipy.optimize import approx_fprime
 from worker.experiment.real_clicks.click_model import (
     ASSUMPTION,
     Bridged,
-    Head,
-    Refused,
+    FittedHead,
+    NotIdentified,
     bridged,
     choice_loss,
     click_loss,
@@ -50,9 +50,9 @@ def _world(n: int = N, *, temperature: float = 1.0, seed: int = 1) -> Columns:
     return _columns(_softmax(u / temperature), _clicks(u + BIAS, reluctance=2.0, rng=rng))
 
 
-def _fitted(slates: Columns) -> Head:
+def _fitted(slates: Columns) -> FittedHead:
     head = fit(slates)
-    assert isinstance(head, Head)
+    assert isinstance(head, FittedHead)
     return head
 
 
@@ -92,7 +92,7 @@ def test_under_200_clicks_the_head_is_refused() -> None:
     """The words say how many clicks there were."""
     slates = _world(100)
     clicks = int(slates.any_click.sum())
-    assert fit(slates) == Refused(f"{clicks} slates with a click so far, at least 200 needed")
+    assert fit(slates) == NotIdentified(f"{clicks} slates with a click so far, at least 200 needed")
     assert bridged(fit(slates), slates, mass_a=np.ones(100), mass_b=np.ones(100)) == fit(slates)
 
 
@@ -100,7 +100,7 @@ def test_on_the_next_slice_the_head_beats_the_click_rate() -> None:
     """What was fitted on the first slice holds on the next."""
     first, second = _world().halves()
     result = score(_fitted(first), fitted_on=first, slates=second)
-    assert not isinstance(result, Refused)
+    assert not isinstance(result, NotIdentified)
     assert result.log_loss < result.rate_log_loss - 0.01
     assert result.predicted_rate == pytest.approx(result.click_rate, abs=0.02)
 
@@ -133,7 +133,7 @@ def test_the_bridge_sees_a_lift_of_all_items_and_the_head_alone_does_not() -> No
 def test_a_duel_with_a_mass_that_is_no_number_gives_no_bridge() -> None:
     slates = _world(2_000)
     result = bridged(_fitted(slates), slates, mass_a=np.ones(2_000), mass_b=np.r_[np.nan, np.ones(1_999)])
-    assert result == Refused("1 of 2,000 events lack the probability of one side")
+    assert result == NotIdentified("1 of 2,000 events lack the probability of one side")
 
 
 def test_one_duel_without_a_mass_on_one_side_refuses_no_bridge() -> None:

@@ -21,7 +21,7 @@ from worker.experiment.readout import Comparison, Effect, Guarded, GuardrailStat
 from worker.experiment.report.guardrails import guarded
 from worker.experiment.report.verdict import Evidence, judge
 from worker.experiment.statistics.confidence import Estimate, Interval, Verdict, at_level, estimate
-from worker.experiment.statistics.user_means import Rule, Sums, Users
+from worker.experiment.statistics.user_means import Rule, Users, UserSums
 
 ALPHA, MARGIN, USERS, SD = 0.05, 0.05, 1_000, 0.2
 LOOKS = range(100, USERS + 1, 50)
@@ -139,7 +139,7 @@ def test_an_experiment_shows_no_guardrail_on_too_few_users_for_a_rare_and_large_
         rng = np.random.default_rng(seed)
         values = np.where(rng.random(100) < 0.01, -1.0, 0.0) + rng.normal(0, 0.001, 100)
         rows = [(user, 0, 1, 0, round(value * 2**30), 1) for user, value in enumerate(values.clip(-1, 1))]
-        users = Users(Sums.of(rows, unit=2**30), Rule(ALPHA, USERS, (-1.0, 1.0)))
+        users = Users(UserSums.of(rows, unit=2**30), Rule(ALPHA, USERS, (-1.0, 1.0)))
         form = replace(FORM, guardrails=(Guardrail("diversity", 0.005),))
         (rail,) = guarded(
             form,

@@ -6,7 +6,7 @@ from math import inf
 import numpy as np
 import pytest
 
-from worker.experiment.statistics.user_means import MAX_POINTS, Rule, Sums, Users
+from worker.experiment.statistics.user_means import MAX_POINTS, Rule, Users, UserSums
 
 UNIT = 1 << 30
 RULE = Rule(alpha=0.05, planned_users=5_000)
@@ -21,7 +21,7 @@ def users(*pairs: tuple[int, int, float | None, bool], rule: Rule = RULE) -> Use
         row[1] += value is None
         row[2] += round((value or 0.0) * UNIT)
         row[3] += differs and value is not None
-    return Users(Sums.of([(*key, *row) for key, row in rows.items()], unit=UNIT), rule)
+    return Users(UserSums.of([(*key, *row) for key, row in rows.items()], unit=UNIT), rule)
 
 
 def test_an_experiment_counts_a_user_once_however_active() -> None:

@@ -10,7 +10,7 @@ import time
 from confluent_kafka import Consumer, KafkaException, Producer
 
 from worker.bench.plain.handler import Handler
-from worker.bench.plain.peers.options import Options, to_record
+from worker.bench.plain.peers.options import PeerOptions, to_record
 
 POLL_S = 0.01
 
@@ -18,7 +18,7 @@ POLL_S = 0.01
 class Loop:
     """The loop; `stop` ends it after its transaction."""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: PeerOptions) -> None:
         self._options = options
         self._handler = Handler(options.output)
         self._producer = Producer(dict(options.producer))
@@ -64,6 +64,6 @@ class Loop:
 
 
 if __name__ == "__main__":
-    loop = Loop(Options.of_json(sys.argv[1]))
+    loop = Loop(PeerOptions.of_json(sys.argv[1]))
     signal.signal(signal.SIGTERM, loop.stop)
     loop.run()

@@ -11,13 +11,13 @@ from faststream import AckPolicy, FastStream
 from faststream.confluent import KafkaBroker, KafkaMessage, KafkaPublishMessage
 
 from worker.bench.plain.handler import Handler
-from worker.bench.plain.peers.options import Options, to_record
+from worker.bench.plain.peers.options import PeerOptions, to_record
 
 # FastStream commits the offsets that the client has stored, so the client must store them.
 _ITS_OWN = {"enable.auto.offset.store", "enable.auto.commit", "auto.offset.reset", "group.id"}
 
 
-def application(options: Options) -> FastStream:
+def application(options: PeerOptions) -> FastStream:
     """Build the application."""
     handler = Handler(options.output)
     shared = {**options.producer, **options.consumer}
@@ -49,4 +49,4 @@ async def _as_they_are(message: KafkaMessage) -> list[bytes]:
 
 
 if __name__ == "__main__":
-    asyncio.run(application(Options.of_json(sys.argv[1])).run())
+    asyncio.run(application(PeerOptions.of_json(sys.argv[1])).run())

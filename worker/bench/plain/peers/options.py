@@ -9,7 +9,7 @@ from worker.core.records import Headers, Partition, Record
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class PeerOptions:
     """Topics and limits of a peer; `consumer` and `producer` are the worker's librdkafka options."""
 
     topic: str
@@ -34,7 +34,7 @@ class Options:
         return json.dumps(asdict(self))
 
     @classmethod
-    def of_json(cls, text: str) -> "Options":
+    def of_json(cls, text: str) -> "PeerOptions":
         """Return the options from JSON."""
         return cls(**json.loads(text))
 

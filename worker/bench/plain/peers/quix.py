@@ -11,13 +11,13 @@ from tempfile import TemporaryDirectory
 from quixstreams import Application, message_context
 
 from worker.bench.plain.handler import Handler
-from worker.bench.plain.peers.options import Options
+from worker.bench.plain.peers.options import PeerOptions
 from worker.core.records import Partition, Record
 
 POLL_S = 0.01
 
 
-def application(options: Options, state: Path) -> Application:
+def application(options: PeerOptions, state: Path) -> Application:
     """Build the application; it creates a state folder even if no state is stored."""
     return Application(
         options.bootstrap,
@@ -36,7 +36,7 @@ def application(options: Options, state: Path) -> Application:
     )
 
 
-def run(options: Options, state: Path) -> None:
+def run(options: PeerOptions, state: Path) -> None:
     """Run until SIGTERM, which the application handles."""
     handler = Handler(options.output)
     app = application(options, state)
@@ -54,4 +54,4 @@ def run(options: Options, state: Path) -> None:
 
 if __name__ == "__main__":
     with TemporaryDirectory() as folder:
-        run(Options.of_json(sys.argv[1]), Path(folder))
+        run(PeerOptions.of_json(sys.argv[1]), Path(folder))
