@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import make_dataclass
-from enum import StrEnum
+from enum import Enum, StrEnum
 from functools import cache
 from io import BytesIO
 from random import Random
@@ -125,3 +125,32 @@ def test_an_encoder_takes_plain_data_too() -> None:
     record = _value(_typed(schema_text("RecommendationImpression")), random)
     assert encoder.encode(record) == encoder.encode(plain(record))
     assert encoder.encode(record)[:5] == b"\x00\x00\x00\x00\x07"
+
+
+def test_an_enum_is_written_by_its_symbol_whatever_its_type() -> None:
+    """A member of `StrEnum`, of `Enum`, or the text, each the first time and again."""
+    ours = Type("enum", symbols=("A", "B"))
+    write = compile_writer(ours)
+
+    class Plain(Enum):
+        SECOND = "B"
+
+    class Text(StrEnum):
+        SECOND = "B"
+
+    for value in (Plain.SECOND, Plain.SECOND, "B", Text.SECOND):
+        out = bytearray()
+        write(out, value)
+        assert out == b"\x02"
+
+
+def test_numbers_bytes_and_truth_are_avros() -> None:
+    for kind, value in (("float", 0.1), ("double", 0.1), ("boolean", True), ("bytes", b"ab"), ("long", -(2**63))):
+        theirs = BytesIO()
+        fastavro.schemaless_writer(theirs, {"type": kind}, value)
+        assert _ours(Type(kind), value) == theirs.getvalue()
+
+
+def test_an_optional_value_outside_of_a_record_is_written_too() -> None:
+    ours = Type("union", types=(Type("null"), Type("string")))
+    assert (_ours(ours, None), _ours(ours, "a")) == (b"\x00", b"\x02\x02a")
