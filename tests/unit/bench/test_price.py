@@ -139,6 +139,39 @@ def test_a_price_without_a_speed_is_refused(
     assert "--gpu-hour: want --prefill-tokens-per-s and --written-tokens-per-s" in capsys.readouterr().err
 
 
+FORECASTS = pytest.mark.parametrize(("differing", "effect"), [(1.0, 0.02), (0.3, 0.01)], ids=["all differ", "30 %"])
+
+
+def share_decided(differing: float, effect: float, *, runs: int, pilot_users: int) -> float:
+    """Return the share of planned experiments in which the candidate is preferred by the plan's end."""
+    wanted = replace(WANTED, world=replace(WORLD, triggered=differing), pilot_users=pilot_users)
+    wanted = replace(wanted, world=replace(wanted.world, shift=shift_for(wanted, effect)))
+    plan = plans(wanted)["duels"]
+    logs = (generate(replace(wanted.world, users=plan.users), seed=1_000 + number) for number in range(runs))
+    right = [
+        run("duels", log, wanted, plan, seed=number).verdict is Verdict.CANDIDATE_PREFERRED
+        for number, log in enumerate(logs)
+    ]
+    print(f"{differing:.0%} differ: planned {plan.users} users; preferred in {sum(right)} of {runs}")
+    return sum(right) / runs
+
+
+@FORECASTS
+def test_a_plan_gives_the_verdict_as_often_as_it_says(differing: float, effect: float) -> None:
+    """A share of the long test: 40 experiments, within three standard errors of 80 %."""
+    share = share_decided(differing, effect, runs=40, pilot_users=5_000)
+    assert share == pytest.approx(WANTED.power, abs=3 * (0.8 * 0.2 / 40) ** 0.5)
+
+
+@pytest.mark.long
+@FORECASTS
+def test_the_forecast_of_the_verdict_and_400_experiments_agree_within_10_percent(
+    differing: float, effect: float
+) -> None:
+    share = share_decided(differing, effect, runs=400, pilot_users=40_000)
+    assert share == pytest.approx(WANTED.power, rel=0.1)
+
+
 @pytest.mark.long
 def test_400_experiments_of_each_design_have_the_errors_that_were_asked_for() -> None:
     """A/A: at most alpha, and A/B: at least the power, within the intervals; both of all designs."""

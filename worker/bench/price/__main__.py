@@ -43,6 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--alpha", type=float, default=0.05)
     add("--power", type=float, default=0.8)
     add("--looks", type=int, default=25, help="readouts until the plan's end")
+    add("--days", type=float, default=7.0, help="that an experiment lasts, with events evenly over it")
     add("--pilot-users", type=int, default=40_000, help="users that the plans are made from")
     add("--seed", type=int, default=1)
     add("--model", default="mirror-tiny", help="whose tokenizer counts: mirror-tiny, or a folder")
@@ -87,6 +88,7 @@ def main() -> int:
         alpha=asked.alpha,
         power=asked.power,
         looks=asked.looks,
+        days=asked.days,
         pilot_users=asked.pilot_users,
     )
     wanted = replace(wanted, world=replace(world, shift=shift_for(wanted, asked.effect)))

@@ -27,7 +27,7 @@ from worker.core.steering.decided import FINAL, Decided, heard, read_readout
 from worker.experiment.metrics import METRICS
 from worker.experiment.planning.power import Goal, GoalKind, users_for
 from worker.experiment.quality.activity import activity, groups
-from worker.experiment.quality.skew import skew
+from worker.experiment.quality.skew import sampled_skewness, skew
 from worker.experiment.readout import Effect
 from worker.experiment.report.verdict import Evidence, judge
 from worker.experiment.statistics.confidence import MIN_DIFFERING, MIN_USERS, Verdict
@@ -39,6 +39,7 @@ DESIGNS = ("reference", "slates", "duels", "stopped")
 EFFECT_PILOTS = 10  # of pilot_users each: the effect must be known better than the sd
 MAX_SHIFT = 4.0  # the candidate sees nearly all of the utility
 CALIBRATION_SHARE = 0.05  # the worker's default
+MINUTES_A_DAY = 1_440
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +52,7 @@ class WantedPrice:
     alpha: float = 0.05
     power: float = 0.8
     looks: int = 25
+    days: float = 7.0  # that an experiment lasts: whose first day is over has an interval of their own
     pilot_users: int = 40_000
 
 
@@ -103,7 +105,14 @@ def _always_valid(wanted: WantedPrice, log: Log, metric: str) -> Planned:
     of, values, effect = METRICS[metric], _means(log, _values(log, wanted, metric, seed=2)), effect_of(wanted, metric)
     sd, differing = float(values.std(ddof=1)), float((values != of.null).mean())
     first = max(MIN_USERS, ceil(MIN_DIFFERING / differing))
-    goal = Goal(GoalKind.DIFFERENCE, abs(effect), sd, first_look=first, room=min(of.null - of.low, of.high - of.null))
+    goal = Goal(
+        GoalKind.DIFFERENCE,
+        abs(effect),
+        sd,
+        first_look=first,
+        room=min(of.null - of.low, of.high - of.null),
+        skewness=sampled_skewness(np.copysign(1, effect) * values),
+    )
     return Planned(metric, effect, sd, users_for(goal, power=wanted.power, alpha=wanted.alpha))
 
 
@@ -166,20 +175,24 @@ class WatchedReadout:
         self._rule, self._null = Rule(wanted.alpha, plan.users, (of.low, of.high)), of.null
         self._user, self._differs = log.user, log.differs.astype(np.int64)
         self._total, self._metric = np.rint(values * UNIT).astype(np.int64), plan.metric
+        self._minute = (np.arange(log.user.size) * (wanted.days * MINUTES_A_DAY / log.user.size)).astype(np.int64)
 
     def verdict(self, until: int) -> Verdict:
         """Return the verdict on the first so many events, by the readout's own rules."""
-        ones, at = np.ones(until, np.int64), np.arange(until)
-        sums = UserSums(self._user[:until], at, ones, 0 * ones, self._total[:until], self._differs[:until], UNIT)
+        ones = np.ones(until, np.int64)
+        sums = UserSums(
+            self._user[:until], self._minute[:until], ones, 0 * ones, self._total[:until], self._differs[:until], UNIT
+        )
         users, rule = Users(sums, self._rule), self._rule
         primary = Effect(self._metric, self._null, users.overall(), users.triggered())
         by_activity = groups(
             users.values(), users.num_events(), alpha=rule.alpha, planned_users=rule.planned_users,
             bounds=rule.bounds, null=self._null,
         )  # fmt: skip
-        interval = primary.overall.interval
+        interval, closed = primary.overall.interval, users.closed(MINUTES_A_DAY)
+        agreeing = closed.interval if closed else None
         checks = (
-            skew(users.values(), interval, null=self._null, bounds=rule.bounds, closed=None),
+            skew(users.values(), interval, null=self._null, bounds=rule.bounds, closed=agreeing),
             activity(by_activity, primary.overall, null=self._null),
         )
         on = Evidence(

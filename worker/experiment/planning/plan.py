@@ -11,6 +11,7 @@ from math import ceil
 
 from worker.experiment.planning.power import Goal, GoalKind, power_at, users_for
 from worker.experiment.planning.variance import Spread
+from worker.experiment.quality.skew import NO_SKEWNESS
 from worker.experiment.statistics.confidence import EVEN, MIN_DIFFERING, MIN_USERS
 
 DRAWS = (2, 4, 8, 16, 32, 64)  # even, so that every order has its reverse; the setting ends at 64
@@ -107,7 +108,7 @@ def plan(wanted: PlanWanted, traffic: PlannedTraffic, pilot: Spread | None = Non
     events_per_user = _events_per_user(traffic, pilot)
     sd = wanted.sd if wanted.sd is not None else _sd(wanted, pilot, events_per_user, wanted.draws)
     first = max(MIN_USERS, ceil(MIN_DIFFERING / pilot.differing)) if pilot and pilot.differing else MIN_USERS
-    goals = _goals(wanted, sd, first)
+    goals = _goals(wanted, sd, first, pilot)
     users = [users_for(goal, power=wanted.power, alpha=wanted.alpha) for goal in goals]
     planned = max(users)
     now = _cost(wanted.draws, sd, planned, events_per_user, traffic, was=wanted.draws)
@@ -134,10 +135,20 @@ def plan(wanted: PlanWanted, traffic: PlannedTraffic, pilot: Spread | None = Non
     )
 
 
-def _goals(wanted: PlanWanted, sd: float, first_look: int) -> list[Goal]:
+def _goals(wanted: PlanWanted, sd: float, first_look: int, pilot: Spread | None) -> list[Goal]:
+    skewness = pilot.skewness if pilot else NO_SKEWNESS
+    skewness = replace(skewness, value=abs(skewness.value))  # few who care make it, on the side of the difference
     sizes = {GoalKind.DIFFERENCE: wanted.effect, GoalKind.NO_DIFFERENCE: wanted.margin}
     return [
-        Goal(kind, size, sd, candidates=wanted.candidates, first_look=first_look, room=wanted.room)
+        Goal(
+            kind,
+            size,
+            sd,
+            candidates=wanted.candidates,
+            first_look=first_look,
+            room=wanted.room,
+            skewness=skewness,
+        )
         for kind, size in sizes.items()
         if size is not None
     ]

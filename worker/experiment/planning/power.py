@@ -4,8 +4,9 @@
     NO_DIFFERENCE   the mean is at the null: the whole interval is within `size` of it
 
 Power is the probability that this has been so at any look by a number of users, looked at after each of them; the
-readout's own boundary is crossed, at `planned_users` of the same plan.  Where users hardly differ, the check of skew
-asks for more, and so does the plan.  80 % takes 12.7 (sd / size)^2 users:
+readout's own boundary is crossed, at `planned_users` of the same plan.  A verdict also waits for the check of skew, and
+so does the plan: for users enough for the skewness that they will have, and, where users hardly differ, for a group
+that may be unseen.  80 % takes 12.7 (sd / size)^2 users:
 
 >>> users_for(Goal(GoalKind.DIFFERENCE, 0.02, sd=0.2), power=0.8, alpha=0.05)
 1282
@@ -14,20 +15,25 @@ asks for more, and so does the plan.  80 % takes 12.7 (sd / size)^2 users:
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from math import ceil, exp, inf, log, sqrt
+from math import ceil, exp, inf, isinf, log, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
 
 from worker.experiment.planning import crossing
-from worker.experiment.quality.skew import unseen_sum
+from worker.experiment.quality.skew import NO_SKEWNESS, SampledSkewness, unseen_sum
+from worker.experiment.statistics import empirical_bernstein
 from worker.experiment.statistics.confidence import MIN_USERS, excluding, half_width
 
 MAX_USERS = 10**9
 _BEFORE = 0.005  # of the planned users: the boundary is ten standard deviations away, at any alpha up to 0.5
 _STEP = 0.05  # of the logarithm of users, in which the search begins
+_NEVER = 0.001  # probability of too few users for their skewness, below which the check does not matter
+_MEANS = 33  # between which the probability of a verdict that waits is summed
+_CLOSED = 6 / 7  # of the users have had their first day, in an experiment of a week
+_MOST_CLOSED = 1_000_000  # beyond which nobody waits for them
 _FAR = 7.0  # standard deviations, beyond which nothing is
 
 
@@ -51,6 +57,7 @@ class Goal:
     candidates: int = 1  # that share alpha
     first_look: int = MIN_USERS  # users before whom there is no interval
     room: float = inf  # from the null to the metric's nearest bound; infinite where it has none
+    skewness: SampledSkewness = NO_SKEWNESS  # of the users' values; positive on the side of the difference
 
     @property
     def unseen(self) -> float:
@@ -69,7 +76,8 @@ def power_at(goal: Goal, users: Sequence[float], *, planned_users: float, alpha:
         return [0.0] * len(users)
     start = min(max(opens, _BEFORE), last)
     times, stays = _stays(goal, start, last, planned_users=planned_users, alpha=alpha)
-    return [float(np.interp(n / planned_users, times, 1 - stays, left=0.0)) for n in users]
+    shown = (float(np.interp(n / planned_users, times, 1 - stays, left=0.0)) for n in users)
+    return [by - _withheld(goal, n, by, alpha) for n, by in zip(users, shown, strict=True)]
 
 
 def users_for(goal: Goal, *, power: float, alpha: float) -> int:
@@ -129,6 +137,42 @@ def _stays(
     above = crossing.inside(lambda at: np.maximum(edge(at), 0), lambda at: edge(at) + far, times, drift=0.0,
                             widened=step)  # fmt: skip
     return times, np.minimum(1.0, 2 * above)
+
+
+def _withheld(goal: Goal, users: float, shown: float, alpha: float) -> float:
+    """Return the probability that what is shown by so many users, with probability `shown`, waits for more of them.
+
+    They are too few for their skewness, and the interval of users after their first day does not show it either
+    (`quality.skew`):
+
+        mean of the users      ----- a ------------- b ----->
+        nothing is shown yet         | too few wait  | the interval of users after their first day shows it too
+
+    Mean and skewness are jointly normal.  What is shown before the last look counts as if the last mean was above a.
+    Users who were enough at an earlier look are not counted: that makes the result rather too large.
+    """
+    from scipy.special import ndtr, ndtri
+
+    too_few = float(replace(goal.skewness, with_mean=0.0).beyond(users, np.zeros(1))[0])
+    if not shown or too_few < _NEVER:
+        return 0.0
+    if goal.kind is not GoalKind.DIFFERENCE:  # that is shown by means on both sides of the null
+        return shown * too_few
+    a, b = -float(ndtri(shown)), min(_FAR, _agrees_from(goal, users, alpha))
+    if b <= a:
+        return 0.0
+    edges = ndtr(np.linspace(a, b, _MEANS))
+    middle = ndtri((edges[1:] + edges[:-1]) / 2)
+    return float((np.diff(edges) * goal.skewness.beyond(users, middle)).sum())
+
+
+def _agrees_from(goal: Goal, users: float, alpha: float) -> float:
+    """Return the mean from which the interval without a central limit shows a difference, in standard errors."""
+    num, width = int(_CLOSED * users), 2 * goal.room
+    if not num or num > _MOST_CLOSED or isinf(width):
+        return inf
+    half = empirical_bernstein.half_width(num, goal.sd / width, alpha=alpha) * width
+    return (half - goal.size) / (goal.sd / sqrt(users))
 
 
 def _edge(goal: Goal, users: float, planned_users: float, alpha: float) -> float:

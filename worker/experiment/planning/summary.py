@@ -4,11 +4,13 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from datetime import datetime
+from math import ceil
 
 from worker.experiment.definition import Definition
 from worker.experiment.planning.plan import ExperimentPlan, GoalPlan, PlannedTraffic
 from worker.experiment.planning.power import GoalKind
 from worker.experiment.planning.variance import Spread
+from worker.experiment.quality.skew import USERS_PER_SQUARE
 from worker.experiment.wording import level
 
 _TAKES = {
@@ -49,6 +51,8 @@ def _pilot(plan: ExperimentPlan) -> Iterator[str]:
     yield ""
     yield f"pilot      {spread.users:,} users, {spread.events:,} events"
     yield f"sd         {spread.sd:.4g} ({level(0.05)} interval {spread.low:.4g} to {spread.high:.4g})"
+    found = spread.skewness.value
+    yield f"skewness   {found:+.2f}; the check of skew asks for {ceil(USERS_PER_SQUARE * found**2):,} users"
     if plan.users_low is not None and plan.users_high is not None:
         yield f"so users   {plan.users_low:,} to {plan.users_high:,}"
     yield f"variance   {_parts(spread, plan.draws)}"

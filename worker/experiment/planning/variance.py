@@ -15,6 +15,7 @@ from math import exp, sqrt
 
 import numpy as np
 
+from worker.experiment.quality.skew import NO_SKEWNESS, SampledSkewness, sampled_skewness
 from worker.experiment.statistics.evalues import Sums as Squares
 from worker.experiment.statistics.user_means import Counts, UserSums, Values
 
@@ -39,6 +40,7 @@ class Spread:
     within: float | None = None
     of_draw: float | None = None
     differing: float = 1.0  # share of the users whose slates differ
+    skewness: SampledSkewness = NO_SKEWNESS  # of the users' values
 
     @property
     def events_per_user(self) -> float:
@@ -87,6 +89,7 @@ def spread(
         within=None if repeats is None else max(0.0, repeats - (of_event or 0.0)),
         of_draw=None if of_event is None else of_event * draws,
         differing=differing,
+        skewness=sampled_skewness(values),
     )
 
 

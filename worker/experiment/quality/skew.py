@@ -14,7 +14,8 @@ A metric without bounds, such as `utility`, has no worst value: there the senten
 The interval of users whose first day is over needs no such theorem: where it shows the same side, that is enough.
 """
 
-from math import ceil, inf, log
+from dataclasses import dataclass
+from math import ceil, inf, log, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,36 @@ from worker.experiment.statistics.confidence import Interval
 USERS_PER_SQUARE = 355
 FAR = 8.0  # standard deviations
 UNSEEN_ALPHA = 0.01  # probability that a group of the size that we allow for stays unseen
+
+
+@dataclass(frozen=True, slots=True)
+class SampledSkewness:
+    """The skewness of users' values, and how that of a sample of n such users varies."""
+
+    value: float
+    error: float  # standard deviation in samples of n users, times the root of n
+    with_mean: float = 0.0  # correlation with the mean of the same users
+
+    def beyond(self, users: float, means: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return how likely so many users are too few for the skewness that they will have, by their mean.
+
+        `means` are in standard errors from the expected one.
+
+        >>> skewed = SampledSkewness(1.07, 11.0, 0.6)
+        >>> [round(float(one), 2) for one in skewed.beyond(825, np.array([-1.0, 0.0, 1.0]))]
+        [0.01, 0.07, 0.23]
+        """
+        from scipy.special import ndtr
+
+        most, error = sqrt(users / USERS_PER_SQUARE), self.error / sqrt(users)
+        expected = self.value + error * self.with_mean * means
+        left = error * sqrt(max(0.0, 1 - self.with_mean**2))  # what the mean does not tell
+        if not left:
+            return (abs(expected) > most).astype(np.float64)
+        return np.asarray(ndtr((expected - most) / left) + ndtr((-most - expected) / left))
+
+
+NO_SKEWNESS = SampledSkewness(0.0, 0.0)
 
 
 def skew(
@@ -90,6 +121,28 @@ def skewness(values: NDArray[np.float64]) -> float:
     centred = values - values.mean() if len(values) else values
     spread = float(np.sqrt((centred**2).mean())) if len(values) else 0.0
     return float((centred**3).mean()) / spread**3 if spread > 1e-9 else 0.0  # noqa: PLR2004 - equal up to rounding
+
+
+def sampled_skewness(values: NDArray[np.float64]) -> SampledSkewness:
+    """Return the skewness of users' values, and how it will vary in samples of such users.
+
+    A user whose standardised value is z moves the skewness g of n users by (z^3 - 3 z - 3/2 g (z^2 - 1)) / n, and their
+    mean by z / n standard deviations (the influence functions of both).  So the covariance is (k - 3 - 3/2 g^2) / n,
+    with the fourth standardised moment k.
+
+    >>> normal = sampled_skewness(np.random.default_rng(1).normal(size=100_000))
+    >>> 2.4 < normal.error < 2.5, abs(normal.with_mean) < 0.02  # of a normal distribution: the root of 6, and 0
+    (True, True)
+    >>> sampled_skewness(np.array([0.5, 0.5]))
+    SampledSkewness(value=0.0, error=0.0, with_mean=0.0)
+    """
+    spread = float(values.std()) if len(values) else 0.0
+    if spread <= 1e-9:  # noqa: PLR2004 - equal up to rounding
+        return NO_SKEWNESS
+    z, found = (values - values.mean()) / spread, skewness(values)
+    moved = z**3 - 3 * z - 1.5 * found * (z**2 - 1)
+    error = float(moved.std())
+    return SampledSkewness(found, error, float((moved * z).mean()) / error if error else 0.0)
 
 
 def _unseen(values: NDArray[np.float64], worst: float) -> float:

@@ -51,3 +51,14 @@ def interval(values: Values, moments: Moments, *, low: float, high: float, alpha
     half = paid / bet.sum()
     ends = (max(0.0, centre - half), min(1.0, centre + half))
     return Interval(*(float(low + end * (high - low)) for end in ends))
+
+
+def half_width(users: int, sd: float, *, alpha: float) -> float:
+    """Return half the width to expect after so many users, whose values in [0, 1] have this standard deviation.
+
+    >>> round(half_width(1_000, 0.1, alpha=0.05), 3)
+    0.012
+    """
+    upto = np.arange(1, users + 1)
+    bet = np.minimum(np.sqrt(2 * np.log(2 / alpha) / (sd**2 * upto * np.log1p(upto))), MAX_BET)
+    return float((np.log(2 / alpha) + sd**2 * (-np.log1p(-bet) - bet).sum()) / bet.sum())

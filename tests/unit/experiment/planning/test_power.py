@@ -9,7 +9,7 @@ from scipy.stats import norm
 
 from worker.experiment.planning import crossing
 from worker.experiment.planning.power import Goal, GoalKind, power_at, users_for
-from worker.experiment.quality.skew import skew
+from worker.experiment.quality.skew import USERS_PER_SQUARE, SampledSkewness, sampled_skewness, skew, skewness
 from worker.experiment.readout import CheckState
 from worker.experiment.statistics.confidence import estimate, half_width
 
@@ -120,3 +120,47 @@ def test_an_experiment_whose_users_hardly_differ_is_planned_with_what_the_check_
                     said += 1
                     break
     assert 0.65 <= said / 60 <= 0.93
+
+
+def test_a_plan_of_skewed_users_waits_for_users_enough_for_their_skewness() -> None:
+    """As the verdict does; the interval of users after their first day may stand in for it."""
+    even = Goal(GoalKind.DIFFERENCE, 0.01, 0.08, room=0.5)
+    skewed = replace(even, skewness=SampledSkewness(1.04, 14.4, 0.65))
+    unbounded = replace(skewed, room=inf)  # has no interval of users after their first day
+    interval, verdict, alone = (
+        power_at(one, [900], planned_users=900, alpha=0.05)[0] for one in (even, skewed, unbounded)
+    )
+    assert alone < verdict < interval
+    assert users_for(even, power=0.8, alpha=0.05) < users_for(skewed, power=0.8, alpha=0.05)
+
+
+def test_no_difference_waits_for_users_enough_for_their_skewness_too() -> None:
+    even = Goal(GoalKind.NO_DIFFERENCE, 0.02, 0.08, room=0.5)
+    skewed = replace(even, skewness=SampledSkewness(1.04, 14.4, 0.65))
+    interval, verdict = (power_at(one, [500], planned_users=500, alpha=0.05)[0] for one in (even, skewed))
+    assert verdict < 0.8 * interval
+
+
+@pytest.mark.parametrize("size", [0.01, 0.02])
+def test_very_many_users_are_enough_for_any_skewness(size: float) -> None:
+    even = Goal(GoalKind.DIFFERENCE, size, 0.5, room=0.5)
+    skewed = replace(even, skewness=SampledSkewness(1.04, 14.4, 0.65))
+    both = [users_for(one, power=0.8, alpha=0.05) for one in (even, skewed)]
+    assert both[0] == both[1]
+
+
+def test_the_skewness_of_samples_varies_with_their_mean_as_it_is_told() -> None:
+    """Of users of whom 70 % have no difference and the rest a skewed one, in 2,000 samples."""
+    rng = np.random.default_rng(3)
+    everyone = np.where(rng.random(200_000) < 0.7, 0.0, rng.gamma(2.0, size=200_000) - 1.5)
+    told = sampled_skewness(everyone)
+    users = round(USERS_PER_SQUARE * told.value**2)
+    samples = rng.choice(everyone, (2_000, users))
+    means, found = samples.mean(axis=1), np.array([skewness(one) for one in samples])
+    assert found.std() * sqrt(users) == pytest.approx(told.error, rel=0.1)
+    assert np.corrcoef(means, found)[0, 1] == pytest.approx(told.with_mean, abs=0.06)
+    z = (means - everyone.mean()) / everyone.std() * sqrt(users)
+    for low, high in ((-1.5, -0.5), (-0.5, 0.5), (0.5, 1.5)):
+        inside = (z >= low) & (z < high)
+        too_few = (users < USERS_PER_SQUARE * found[inside] ** 2).mean()
+        assert too_few == pytest.approx(told.beyond(users, z[inside]).mean(), abs=0.12)

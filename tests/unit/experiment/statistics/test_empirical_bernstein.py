@@ -8,7 +8,7 @@ import pytest
 from tests.support.experiment.made import AT_US, MINUTE_US, answers, response
 from worker.experiment.report.assemble import Defaults, report
 from worker.experiment.statistics.confidence import Estimate, Interval, half_width
-from worker.experiment.statistics.empirical_bernstein import Values, interval
+from worker.experiment.statistics.empirical_bernstein import Values, half_width as expected_half_width, interval
 from worker.experiment.store.database import State
 
 ALPHA = 0.05
@@ -86,6 +86,18 @@ def test_closed_users_of_an_experiment_that_close_in_a_minute_stand_in_no_order(
     assert one is not None
     assert other is not None
     assert (one.low, one.high) == pytest.approx((other.low, other.high), abs=1e-12)
+
+
+@pytest.mark.parametrize(("users", "sd"), [(300, 0.2), (1_000, 0.08), (5_000, 0.02)])
+def test_the_width_of_an_interval_of_closed_users_is_known_before_the_experiment(users: int, sd: float) -> None:
+    """As far as a plan needs it: within a tenth."""
+    rng = np.random.default_rng(1)
+    found = [
+        interval(0.5 + rng.normal(0, sd, users).clip(-0.5, 0.5), np.arange(users), low=0, high=1, alpha=ALPHA)
+        for _ in range(10)
+    ]
+    widths = [one.high - one.low for one in found if one]
+    assert np.mean(widths) / 2 == pytest.approx(expected_half_width(users, sd, alpha=ALPHA), rel=0.1)
 
 
 @pytest.mark.parametrize("value", [nan, -0.1, 1.1])
