@@ -14,9 +14,24 @@ from worker.core.errors import BadSettings
 
 if TYPE_CHECKING:
     from worker.experiment.metrics import Metric
+    from worker.experiment.planning.plan import ExperimentPlan, PlannedTraffic, PlanWanted
     from worker.experiment.report.pilot import Pilot
 
 Positive = 1e-9  # the least of what must be above 0
+
+UsersPerDay = Annotated[
+    float | None, typer.Option(min=Positive, help="Users per day who were not seen before, of all traffic.")
+]
+EventsPerDay = Annotated[float | None, typer.Option(min=Positive, help="Impressions per day, of all traffic.")]
+EventsPerSecond = Annotated[
+    float | None, typer.Option(min=Positive, help="Measured speed of one GPU, with --draws and all candidates.")
+]
+PromptCost = Annotated[
+    float, typer.Option(min=0, help="GPU time of a prompt, in draws; 0: all GPU time grows with the draws.")
+]
+MaxDays = Annotated[
+    float | None, typer.Option(min=Positive, help="Longest time for the experiment; limits the choice of draws.")
+]
 
 
 def plan(
@@ -37,34 +52,23 @@ def plan(
     pilot: Annotated[str | None, typer.Option(help="Experiment in --state to take the variances from.")] = None,
     state: Annotated[Path | None, typer.Option("--state", help="State file (SQLite) with the pilot.")] = None,
     metric: Annotated[str, typer.Option(help="Primary metric.")] = "duel_share",
-    users_per_day: Annotated[
-        float | None, typer.Option(min=Positive, help="Users per day who were not seen before, of all traffic.")
-    ] = None,
-    events_per_day: Annotated[
-        float | None, typer.Option(min=Positive, help="Impressions per day, of all traffic.")
-    ] = None,
+    users_per_day: UsersPerDay = None,
+    events_per_day: EventsPerDay = None,
     sample_rate: Annotated[float, typer.Option(min=Positive, max=1, help="Share of users that is simulated.")] = 1.0,
-    events_per_second: Annotated[
-        float | None, typer.Option(min=Positive, help="Measured speed of one GPU, with --draws and all candidates.")
-    ] = None,
+    events_per_second: EventsPerSecond = None,
     draws: Annotated[
         int, typer.Option(min=1, max=64, help="Draws per question, of the pilot and of the measured speed.")
     ] = 2,
-    prompt_cost: Annotated[
-        float, typer.Option(min=0, help="GPU time of a prompt, in draws; 0: all GPU time grows with the draws.")
-    ] = 0.0,
-    max_days: Annotated[
-        float | None, typer.Option(min=Positive, help="Longest time for the experiment; limits the choice of draws.")
-    ] = None,
+    prompt_cost: PromptCost = 0.0,
+    max_days: MaxDays = None,
     write_definition: Annotated[
         Path | None, typer.Option(help="Also write a definition to start with to this new file.")
     ] = None,
     as_json: Json = False,
 ) -> None:
     """Plan an experiment: the users, time and GPU hours that it takes to show an effect."""
-    from worker.core.suggestions import did_you_mean
-    from worker.experiment.metrics import METRICS
-    from worker.experiment.planning import plan as planning, summary
+    from worker.experiment.planning.plan import PlannedTraffic, PlanWanted
+    from worker.experiment.planning.summary import summary
     from worker.experiment.report import pilot as pilots
 
     _check(effect, margin, sd, pilot, state)
@@ -73,47 +77,17 @@ def plan(
         "events-per-day": events_per_day, "sample-rate": sample_rate, "events-per-second": events_per_second,
         "prompt-cost": prompt_cost, "max-days": max_days,
     })  # fmt: skip
-    if metric not in METRICS:
-        raise BadSettings(f"--metric {metric}: want one of {', '.join(METRICS)}{did_you_mean(metric, METRICS)}")
-    if max_days is not None and users_per_day is None and events_per_day is None:
-        raise BadSettings("--max-days: needs --users-per-day or --events-per-day")
-    if users_per_day is not None and events_per_day is not None and users_per_day > events_per_day:
-        raise BadSettings(
-            f"--users-per-day {users_per_day:g}: more than --events-per-day {events_per_day:g}, and each user has one"
-        )
-    if write_definition and write_definition.exists():
-        raise BadSettings(f"--write-definition {write_definition}: is there already; want the name of a new file")
-    room = _room(METRICS[metric], effect=effect, margin=margin, sd=sd)
+    of = _metric(metric)
+    traffic = PlannedTraffic(users_per_day, events_per_day, sample_rate, events_per_second, prompt_cost, max_days)
+    _check_traffic(traffic)
+    _check_is_new(write_definition)
+    room = _room(of, effect=effect, margin=margin, sd=sd)
     known = pilots.read(state, pilot, metric=metric, draws=draws) if pilot and state else None
-    wanted = planning.PlanWanted(
-        effect, margin, sd, alpha, power, candidates or (len(known.candidates) if known else 1), draws, room
-    )
-    traffic = planning.PlannedTraffic(
-        users_per_day, events_per_day, sample_rate, events_per_second, prompt_cost, max_days
-    )
-    try:
-        found = planning.plan(wanted, traffic, known.spread if known else None)
-    except ValueError as error:
-        raise BadSettings(f"--effect, --margin: {error}; want a larger one") from error
-    if max_days is not None and known is None and found.days is not None and found.days > max_days:
-        raise BadSettings(
-            f"--max-days {max_days:g}: it takes {found.days:.3g} days; want more time or traffic, or a larger --effect;"
-            " with --pilot, more draws per question may save users"
-        )
+    num = candidates or (len(known.candidates) if known else 1)
+    found = _planned(PlanWanted(effect, margin, sd, alpha, power, num, draws, room), traffic, known)
     if write_definition:
-        control, names = _names(known, found.candidates)
-        name = f"{pilot or 'experiment'}-planned"
-        text = summary.definition(
-            found,
-            experiment_id=name,
-            start=_tomorrow(),
-            control=control,
-            candidates=names,
-            metric=metric,
-            pilot=known.form if known else None,
-        )
-        _write(write_definition, text)
-    tell(asdict(found), as_json=as_json, text=summary.summary(found, traffic))
+        _write(write_definition, _definition(found, metric, pilot, known))
+    tell(asdict(found), as_json=as_json, text=summary(found, traffic))
 
 
 def _check(effect: float | None, margin: float | None, sd: float | None, pilot: str | None, state: Path | None) -> None:
@@ -133,6 +107,29 @@ def _check_finite(values: Mapping[str, float | None]) -> None:
             raise BadSettings(f"--{name} {value}: want a number")
 
 
+def _metric(name: str) -> "Metric":
+    from worker.core.suggestions import did_you_mean
+    from worker.experiment.metrics import METRICS
+
+    if name not in METRICS:
+        raise BadSettings(f"--metric {name}: want one of {', '.join(METRICS)}{did_you_mean(name, METRICS)}")
+    return METRICS[name]
+
+
+def _check_traffic(traffic: "PlannedTraffic") -> None:
+    """Refuse traffic that makes no plan."""
+    users, events = traffic.users_per_day, traffic.events_per_day
+    if traffic.max_days is not None and users is None and events is None:
+        raise BadSettings("--max-days: needs --users-per-day or --events-per-day")
+    if users is not None and events is not None and users > events:
+        raise BadSettings(f"--users-per-day {users:g}: more than --events-per-day {events:g}, and each user has one")
+
+
+def _check_is_new(definition: Path | None) -> None:
+    if definition and definition.exists():
+        raise BadSettings(f"--write-definition {definition}: is there already; want the name of a new file")
+
+
 def _room(metric: "Metric", *, effect: float | None, margin: float | None, sd: float | None) -> float:
     """Return how far a metric can be from a tie on either side.  Raises `BadSettings` for what it cannot be."""
     room = min(metric.null - metric.low, metric.high - metric.null)
@@ -142,6 +139,39 @@ def _room(metric: "Metric", *, effect: float | None, margin: float | None, sd: f
     if sd is not None and sd > (metric.high - metric.low) / 2:
         raise BadSettings(f"--sd {sd:g}: its values spread by {(metric.high - metric.low) / 2:g} at most; want less")
     return room
+
+
+def _planned(wanted: "PlanWanted", traffic: "PlannedTraffic", pilot: "Pilot | None") -> "ExperimentPlan":
+    """Return the plan.  Raises `BadSettings` where it takes too many users, or too long."""
+    from worker.experiment.planning.plan import plan
+
+    try:
+        found = plan(wanted, traffic, pilot.spread if pilot else None)
+    except ValueError as error:
+        raise BadSettings(f"--effect, --margin: {error}; want a larger one") from error
+    longest = traffic.max_days
+    if longest is not None and pilot is None and found.days is not None and found.days > longest:
+        raise BadSettings(
+            f"--max-days {longest:g}: it takes {found.days:.3g} days; want more time or traffic, or a larger --effect;"
+            " with --pilot, more draws per question may save users"
+        )
+    return found
+
+
+def _definition(found: "ExperimentPlan", metric: str, pilot: str | None, known: "Pilot | None") -> str:
+    """Return the definition to start with; `pilot` names the experiment that `known` is of."""
+    from worker.experiment.planning import summary
+
+    control, names = _names(known, found.candidates)
+    return summary.definition(
+        found,
+        experiment_id=f"{pilot or 'experiment'}-planned",
+        start=_tomorrow(),
+        control=control,
+        candidates=names,
+        metric=metric,
+        pilot=known.form if known else None,
+    )
 
 
 def _write(definition: Path, text: str) -> None:
