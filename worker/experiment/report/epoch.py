@@ -1,25 +1,22 @@
 """One epoch of an experiment: its candidates against control, from the sums that the state holds.
 
-    sums  ->  Users  ->  Effect, Point, Segment, Check  ->  judge  ->  Comparison
+    sums  ->  Users  ->  Effect, Check  ->  judge  ->  Comparison  ->  described
 
 Everything that does not depend on the other epochs is computed at once; `epoch` gives the verdicts, at the share of
 alpha that they leave (`epoch_shares`).
 """
 
-import json
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import exp, fsum
 
 from worker.experiment.metrics import DUEL_SHARE, METRICS
-from worker.experiment.quality import checks as trust
 from worker.experiment.quality.absent_slates import Served, beyond_plan
 from worker.experiment.quality.activity import activity, groups
 from worker.experiment.quality.ageing import ageing
 from worker.experiment.quality.defined import Stated, defined
 from worker.experiment.quality.dominance import alias, dominant
-from worker.experiment.quality.reasons import reasons
 from worker.experiment.quality.skew import skew
 from worker.experiment.quality.skill import skill
 from worker.experiment.readout import (
@@ -30,30 +27,25 @@ from worker.experiment.readout import (
     Comparison,
     Effect,
     Epoch,
-    Example,
     Guarded,
     LookedAt,
-    Offered,
-    Segment,
 )  # fmt: skip
 from worker.experiment.real_clicks import effects as observing
 from worker.experiment.real_clicks.bridge import bridge, bridged, calibrated
 from worker.experiment.real_clicks.effects import Observed
 from worker.experiment.real_clicks.shown_slates import Seen
 from worker.experiment.report.asked import AskedUsers
-from worker.experiment.report.by_item import ByItem
 from worker.experiment.report.checks import checks
 from worker.experiment.report.deciding import Deciding
+from worker.experiment.report.described import Describer
 from worker.experiment.report.epoch_shares import LookedAtEpoch
 from worker.experiment.report.guardrails import guarded
 from worker.experiment.report.secondary import reweighted, second_looks
 from worker.experiment.report.verdict import Evidence, judge
 from worker.experiment.statistics import confidence as stats
-from worker.experiment.statistics.evalues import Sums, e_bh
 from worker.experiment.statistics.user_means import Rule, Users
 from worker.experiment.store import queries
 from worker.experiment.store.answers import ANSWERED
-from worker.experiment.store.engine_sums import measures, of_users
 from worker.experiment.store.queries import EpochRow, PairRow
 from worker.experiment.store.real_clicks import duels, exposures, has_outcomes, seen, shown_variants, unchanged
 from worker.experiment.store.sums import BUCKET_US
@@ -61,7 +53,6 @@ from worker.experiment.wording import best_first, plan_gain
 
 OUTCOME_WINDOW_S = 86_400.0  # without a definition
 CLOSED_BUCKETS = 86_400_000_000 // BUCKET_US  # the first day of a user, after which its value stays
-MAX_EXAMPLES = 20  # shown at each end
 
 
 class EpochFigures:
@@ -84,7 +75,7 @@ class EpochFigures:
         self._looked_at, self._alpha_share = ONCE, 1.0
         self._declared = form.eligible_share if form else 1.0
         self._margin = form.margin if form else None
-        self._by_item = ByItem(db, row, self._rule(DUEL_SHARE))
+        self._describer = Describer(db, row, primary=self._primary, rule=self._rule(DUEL_SHARE))
         self._compared = queries.compared(self._db, self._row.id)
         self._users = [
             {
@@ -161,9 +152,6 @@ class EpochFigures:
         """Return how many are looked at: all that are defined, also those that nothing was heard of yet."""
         return max(len(compared), len(self._form.candidates) if self._form else 0)
 
-    def _log_e(self, of: stats.Estimate, null: float) -> float | None:
-        return stats.log_e(of, null=null, alpha=self._alpha, planned_users=self._planned_users)
-
     def _corrected(self, of: stats.Estimate, num_candidates: int) -> stats.Interval | None:
         """Return the interval at the alpha of one candidate of this epoch; None where that is all of alpha."""
         return None if self._share(num_candidates) == self._alpha else self._at_share(of, num_candidates)
@@ -176,7 +164,7 @@ class EpochFigures:
 
     def _p_value(self, effect: Effect) -> float | None:
         """Return the always-valid p-value of this look, for reading several epochs."""
-        log_e = self._log_e(effect.overall, effect.null)
+        log_e = stats.log_e(effect.overall, null=effect.null, alpha=self._alpha, planned_users=self._planned_users)
         return None if log_e is None else min(1.0, exp(-log_e) / self._alpha_share)
 
     def _comparison(
@@ -192,19 +180,11 @@ class EpochFigures:
         primary, named = users.get((self._primary, "")), (candidate, control)
         crowd = dominant(dict(zip(primary.ids.tolist(), primary.num_events().tolist(), strict=True))) if primary else {}
         observed = self._observed(*named)
-        population = self._form.population if self._form else {}
-        effects += (
-            *second_looks(self._primary, users, list(crowd.values())),
-            *reweighted(self._primary, users, population, self._rule(self._primary)),
-            *observed.effects,
-        )
+        effects += (*self._other_effects(users, crowd), *observed.effects)
         pairs = [pair for pair in self._pairs if (pair.candidate, pair.control) == named]
         events = sum(pair.count for pair in pairs)
         missing = events - sum(pair.count for pair in pairs if pair.status in ANSWERED)
         served = self._served(*named)
-        absent, asked = beyond_plan(served, declared=self._declared), AskedUsers.of(self._primary, users)
-        unasked = asked.among(absent)
-        worst = primary.worst_case(unasked, share=asked.share) if primary else None
         closed = primary.closed(CLOSED_BUCKETS) if primary else None
         by_activity = self._by_activity(primary)
         corrected = self._corrected(effects[0].overall, num_candidates)
@@ -214,22 +194,8 @@ class EpochFigures:
             *observed.checks,
             *self._checks_of_epoch(),
         )
-        guardrails = self._guardrails(effects, users, absent, num_candidates)
-        verdict, reason = judge(
-            Evidence(
-                primary=effects[0],
-                missing=(primary.num_missing if primary else 0) + round(fsum(unasked.values())),
-                worst_case=worst,
-                corrected=corrected,
-                num_candidates=num_candidates,
-                checks=checked,
-                guardrails=guardrails,
-                planned_users=self._planned_users,
-                margin=self._margin,
-                looked_at=self._looked_at,
-                alpha_share=self._alpha_share,
-            )
-        )
+        evidence = self._evidence(users, effects, served, checked, num_candidates)
+        verdict, reason = judge(evidence)
         judged = Comparison(
             candidate=candidate,
             control=control,
@@ -243,8 +209,8 @@ class EpochFigures:
             contested_mass=_contested(pairs),
             missing=missing,
             missing_share=missing / events if events else 0.0,
-            worst_case=worst,
-            guardrails=guardrails,
+            worst_case=evidence.worst_case,
+            guardrails=tuple(evidence.guardrails),
             checks=checked,
             basis=self._stated.basis,
             activity=by_activity,
@@ -252,30 +218,38 @@ class EpochFigures:
             plan_gain=plan_gain(effects[0].overall, alpha=self._alpha, planned_users=self._planned_users),
             dominant={alias(queries.user_name(self._db, user)): share for user, share in crowd.items()},
         )
-        return self._described(judged, users, pairs, decides)
+        return self._describer.described(judged, users, pairs, decides)
 
-    def _described(
-        self, one: Comparison, users: Mapping[tuple[str, str], Users], pairs: Sequence[PairRow], decides: Deciding
-    ) -> Comparison:
-        """Add what the verdict does not rest on: where and when a side wins, with examples and reasons."""
-        primary, named = users.get((self._primary, "")), (one.candidate, one.control)
-        listed = measures(self._db, self._row.id, *named)
-        where = self._by_item.tables(*named, pairs, users.get((DUEL_SHARE, "")))
-        return replace(
-            one,
-            overlap=_mean(listed["overlap"]),
-            rank_correlation=_mean(listed["tau"]),
-            noise=self._noise(primary, listed["half_difference"]),
-            timeline=tuple(decides.points(primary)) if primary else (),
-            segments=self._segments(users),
-            items=where.items,
-            positions=where.positions,
-            categories=where.categories,
-            providers=where.providers,
-            outlying_items=where.outlying,
-            reasons=reasons(queries.reasons(self._db, self._row.id, *named), self._rule(DUEL_SHARE)),
-            wins=self._examples(*named, wins=True),
-            losses=self._examples(*named, wins=False),
+    def _other_effects(self, users: Mapping[tuple[str, str], Users], crowd: Mapping[int, float]) -> Iterator[Effect]:
+        """Yield the primary metric in other ways; `crowd` has the users who are many, and their share of the events."""
+        population = self._form.population if self._form else {}
+        yield from second_looks(self._primary, users, list(crowd.values()))
+        yield from reweighted(self._primary, users, population, self._rule(self._primary))
+
+    def _evidence(
+        self,
+        users: Mapping[tuple[str, str], Users],
+        effects: Sequence[Effect],
+        served: Sequence[Served],
+        checked: Sequence[Check],
+        num_candidates: int,
+    ) -> Evidence:
+        """Return what the verdict on a candidate rests on, with what may be missing; the primary effect is first."""
+        primary = users.get((self._primary, ""))
+        absent, asked = beyond_plan(served, declared=self._declared), AskedUsers.of(self._primary, users)
+        unasked = asked.among(absent)
+        return Evidence(
+            primary=effects[0],
+            missing=(primary.num_missing if primary else 0) + round(fsum(unasked.values())),
+            worst_case=primary.worst_case(unasked, share=asked.share) if primary else None,
+            corrected=self._corrected(effects[0].overall, num_candidates),
+            num_candidates=num_candidates,
+            checks=checked,
+            guardrails=self._guardrails(effects, users, absent, num_candidates),
+            planned_users=self._planned_users,
+            margin=self._margin,
+            looked_at=self._looked_at,
+            alpha_share=self._alpha_share,
         )
 
     def _served(self, candidate: str, control: str) -> list[Served]:
@@ -352,11 +326,6 @@ class EpochFigures:
             null=METRICS[self._primary].null,
         )
 
-    def _noise(self, primary: Users | None, half_differences: Sums) -> str:
-        if primary is None or self._primary != DUEL_SHARE or half_differences.n < trust.MIN_UNITS:
-            return ""
-        return trust.noise_scale(half_differences, inverse_events=of_users(primary.inverse_events())).words
-
     def _observed(self, candidate: str, control: str) -> Observed:
         """Return the click probability, bridged and observed, if there are outcomes."""
         if not has_outcomes(self._db):
@@ -365,26 +334,6 @@ class EpochFigures:
         over = bridge(self._seen, duels(*named), unchanged(*named))
         found = observing.observe(list(exposures(*named, window_us=self._window_us)), over, rule)
         return replace(found, effects=(bridged(over, rule), *found.effects))
-
-    def _segments(self, users: Mapping[tuple[str, str], Users]) -> tuple[Segment, ...]:
-        """Return each segment's estimate; those that e-BH picks out of all are notable."""
-        found = {
-            segment: one.overall() for (metric, segment), one in users.items() if segment and metric == self._primary
-        }
-        log_es = {segment: self._log_e(one, METRICS[self._primary].null) for segment, one in found.items()}
-        notable = e_bh(log_es, alpha=self._alpha)
-        return tuple(
-            Segment(name, value, one, notable=segment in notable)
-            for segment, one in found.items()
-            for name, _, value in [segment.partition("=")]
-        )
-
-    def _examples(self, candidate: str, control: str, *, wins: bool) -> tuple[Example, ...]:
-        between = (self._row.first, self._row.last + 1)
-        rows = queries.examples(
-            self._db, self._row.id, candidate, control, wins=wins, between=between, limit=MAX_EXAMPLES
-        )
-        return tuple(_example(*row) for row in rows)
 
     def _rule(self, metric: str) -> Rule:
         bounds = (METRICS[metric].low, METRICS[metric].high) if metric in METRICS else (0.0, 1.0)
@@ -411,18 +360,8 @@ def _effect(metric: str, of: Users, asked: AskedUsers) -> Effect:
     return Effect(metric, null, of.overall(), of.triggered(), note=asked.note)
 
 
-def _example(event_id: str, occurred_at: int, user_id: str, share: float, told: str) -> Example:
-    options, rationales = json.loads(told)
-    offered = (Offered(item, position, tuple(variants), *rest) for item, position, variants, *rest in options)
-    return Example(event_id, occurred_at, user_id, share, tuple(offered), tuple(rationales))
-
-
 def _contested(pairs: Sequence[PairRow]) -> float | None:
     return _share(sum(pair.contested for pair in pairs), sum(pair.num_contested for pair in pairs))
-
-
-def _mean(sums: Sums) -> float | None:
-    return sums.mean if sums.n else None
 
 
 def _share(part: float, whole: float) -> float | None:

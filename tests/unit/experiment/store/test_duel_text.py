@@ -8,7 +8,7 @@ from tests.support.experiment.made import AT_US, MINUTE_US, answers, response
 from worker.experiment.definition import Definition
 from worker.experiment.readout import Comparison
 from worker.experiment.report.assemble import Defaults, report
-from worker.experiment.report.epoch import MAX_EXAMPLES
+from worker.experiment.report.described import MAX_EXAMPLES
 from worker.experiment.store.database import State
 from worker.experiment.store.duel_text import MAX_FACTORS, duel_text
 from worker.experiment.store.examples import KEPT
