@@ -140,7 +140,7 @@ def _stays(
 
 
 def _withheld(goal: Goal, users: float, shown: float, alpha: float) -> float:
-    """Return the probability that what is shown by so many users, with probability `shown`, waits for more of them.
+    """Return the probability that what so many users show, with probability `shown`, waits for more of them.
 
     They are too few for their skewness, and the interval of users after their first day does not show it either
     (`quality.skew`):
@@ -158,7 +158,7 @@ def _withheld(goal: Goal, users: float, shown: float, alpha: float) -> float:
         return 0.0
     if goal.kind is not GoalKind.DIFFERENCE:  # that is shown by means on both sides of the null
         return shown * too_few
-    a, b = -float(ndtri(shown)), min(_FAR, _agrees_from(goal, users, alpha))
+    a, b = max(-_FAR, -float(ndtri(shown))), min(_FAR, _agrees_from(goal, users, alpha))
     if b <= a:
         return 0.0
     edges = ndtr(np.linspace(a, b, _MEANS))

@@ -141,6 +141,13 @@ def test_no_difference_waits_for_users_enough_for_their_skewness_too() -> None:
     assert verdict < 0.8 * interval
 
 
+def test_a_difference_that_every_sample_shows_still_waits_for_users_enough_for_their_skewness() -> None:
+    """The interval shows it with a probability of 1, as a float has it."""
+    skewed = Goal(GoalKind.DIFFERENCE, 0.5, 0.3, skewness=SampledSkewness(1.04, 14.4, 0.65))
+    powers = power_at(skewed, [300, 900], planned_users=600, alpha=0.05)
+    assert 0.1 < powers[0] < powers[1] < 1
+
+
 @pytest.mark.parametrize("size", [0.01, 0.02])
 def test_very_many_users_are_enough_for_any_skewness(size: float) -> None:
     even = Goal(GoalKind.DIFFERENCE, size, 0.5, room=0.5)
