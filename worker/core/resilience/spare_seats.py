@@ -9,8 +9,9 @@ A seat is one draw.  The server's own figures are judged at each scrape:
     between the marks                        as it is
 
 Two marks (hysteresis) keep it from flapping: seats return only after all figures were at their low marks for a while,
-one at first.  They grow by half up to half of what was too much the last time, then by one eighth, as TCP's window
-does.  Each wait has a part of chance, so that many workers do not return together.
+one at first.  As TCP's window does, they double up to a threshold, then grow by one eighth.  The threshold is what the
+server bore the last time: all seats if it had borne them for a while, so that others made it busy, else half of them.
+Each wait has a part of chance, so that many workers do not return together.
 
 All requests that wait count, ours too: a server does not tell whose they are, and if ours wait there is no room.
 
@@ -32,9 +33,10 @@ from worker.core.seeding import unit
 
 STALE_S = 2.0  # four scrapes: one that is lost is chance
 CALM_S, CALM_CHANCE_S = 1.0, 1.0  # all figures at their low marks for so long, and up to so much more, before we return
-GROW_S, GROW_CHANCE_S = 0.4, 0.4  # between two steps: each must show in the figures before the next
+GROW_S, GROW_CHANCE_S = 0.3, 0.3  # between two steps, one or two scrapes: each must show in the figures before the next
+BORNE_S = 2.0  # since the last step: the server bears what it has
 LOW = 0.8  # low mark of a share or a time, as a part of its high mark
-FAST, SLOW = 2, 8  # seats grow by one for each of so many
+SLOW = 8  # beyond the threshold, seats grow by one for each of so many
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +82,11 @@ class SpareSeats:
         if load is None or not load.is_known:
             self._calm_s = None
             if self._known_s is None or now_s - self._known_s >= STALE_S:
-                self._yield("it tells no load that can be read")
+                self._yield("it tells no load that can be read", now_s)
             return
         self._known_s = now_s
         if why := self._too_much(load):
-            self._yield(why)
+            self._yield(why, now_s)
         elif not self._is_calm(load):
             self._calm_s = None
             if self.seats and load.waiting >= 1:
@@ -99,17 +101,18 @@ class SpareSeats:
             if self._calm_s is not None and now_s - self._calm_s >= self._wait_s:
                 self.seats, self.why = min(1, self._most), ""
                 self._grew(now_s)
-        elif taken >= self.seats and now_s - self._grown_s >= self._wait_s:
-            pace = FAST if self.seats < self._fast_to else SLOW
-            self.seats = min(self._most, self.seats + max(1, self.seats // pace))
+        elif self._most > self.seats <= taken and now_s - self._grown_s >= self._wait_s:
+            steady = min(self._most, self.seats + max(1, self.seats // SLOW))
+            self.seats = max(steady, min(self._fast_to, 2 * self.seats))
             self._grew(now_s)
 
     def _grew(self, now_s: float) -> None:
         self._grown_s, self._wait_s = now_s, self._next(GROW_S, GROW_CHANCE_S)
 
-    def _yield(self, why: str) -> None:
+    def _yield(self, why: str, now_s: float) -> None:
         if not self.why:
-            self._fast_to = max(1, self.seats // 2)
+            is_borne = now_s - self._grown_s >= BORNE_S
+            self._fast_to = self.seats if is_borne else max(1, self.seats // 2)
             self._wait_s = self._next(CALM_S, CALM_CHANCE_S)
         self.seats, self.why, self._calm_s = 0, why, None
 
