@@ -99,7 +99,8 @@ CASES = [
          each("draw_duration_seconds_bucket", "le", {"30": "0+10x60", "+Inf": "0+10x60"})),
     Case("DrawsRetried", 40, of("draw_retries_total", "0+1x60", f'{OF}, reason="timeout"')
          | of("draw_duration_seconds_count", "0+10x60"),
-         of("draw_retries_total", "1x60", f'{OF}, reason="timeout"') | of("draw_duration_seconds_count", "0+10x60")),
+         of("draw_retries_total", "0+1x60", f'{OF}, reason="withdrawn"')
+         | of("draw_duration_seconds_count", "0+10x60")),
     Case("EngineDied", 30, of("engine_deaths_total", "0x20 1x30"), of("engine_deaths_total", "1x60")),
     Case("EngineGivesUp", 30, of("engine_restarts_left", "2x20 0x30") | of("engine_deaths_total", "0x20 3x30"),
          of("engine_restarts_left", "0x60") | of("engine_deaths_total", "0x60"), besides=["EngineDied"]),

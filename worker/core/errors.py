@@ -5,6 +5,7 @@
     ├── BadRecord     nothing can be done with this record: count it, go on
     │   └── Poison    the worker dead-letters it
     ├── EngineDead    the engine process is gone: start it anew
+    ├── Withdrawn     a draw made room for others: ask it again once there is room
     └── Fatal         stop, commit nothing more, exit with `exit_code`
         ├── BadSettings   exit 2: the settings are wrong; all problems in one message
         ├── EngineGone    exit 3: the engine died and will not come back
@@ -103,6 +104,10 @@ class Poison(BadRecord):
 
 class EngineDead(MirrorstreamError):
     """The engine process is gone; whatever it was asked is not answered."""
+
+
+class Withdrawn(MirrorstreamError):
+    """A draw was taken back from a server that others need now; the engine works, and the draw is to be asked again."""
 
 
 class Fatal(MirrorstreamError):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import count, islice
 from typing import Protocol, TypeVar
 
-from worker.core.errors import EngineDead, Retryable
+from worker.core.errors import EngineDead, Retryable, Withdrawn
 from worker.core.simulation.draws import Ask, Drawn, DrawRetry
 from worker.core.simulation.prepare import Prepared
 from worker.core.simulation.questions import Status
@@ -112,7 +112,7 @@ class Asker:
         except TimeoutError:
             await self._supervisor.check_after_timeout(started_s)
             return Drawn(Status.TIMEOUT)
-        except (EngineDead, Retryable):
+        except (EngineDead, Retryable, Withdrawn):
             raise
         except Exception as error:  # noqa: BLE001 - whatever the engine makes of one prompt must not lose the event
             log.warning("%s: the engine failed: %s", ask.ask_id, type(error).__name__)

@@ -20,7 +20,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager, nullcontext
 from typing import Protocol
 
-from worker.core.errors import EngineDead, EngineGone, Poison, Retryable
+from worker.core.errors import EngineDead, EngineGone, Poison, Retryable, Withdrawn
 from worker.core.records import Reason, Record
 from worker.core.resilience.suspects import KILLER_DEATHS, Suspects, Where
 from worker.core.simulation.draws import Drawn, DrawRetry
@@ -140,7 +140,7 @@ class EngineSupervisor:
         send: Callable[[], Awaitable[Drawn]],
         admit: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
     ) -> Drawn:
-        """Send a draw when it is this record's turn; send it again if the engine dies or cannot be reached.
+        """Send a draw when it is this record's turn; send it again if the engine dies, is away, or withdraws it.
 
         `admit` encloses each try; a draw that waits to enter it is not in the engine, so it is blamed for nothing.
         Must be called within `answering`.  Raises `Poison` (`Reason.ENGINE_KILLER`) for a killer.
@@ -169,6 +169,8 @@ class EngineSupervisor:
                 except Retryable as error:
                     retry = DrawRetry.AWAY
                     self._on_away(error)
+                except Withdrawn:
+                    retry = DrawRetry.WITHDRAWN
                 finally:
                     self._leave(where)
 

@@ -373,7 +373,7 @@ def test_the_words_of_public_labels_never_change(watched: Watched) -> None:
     assert set(RebalanceKind) == {"assigned", "revoked", "lost"}
     assert set(JoinResult) == {"found", "waited", "missing"}
     assert set(FactKind) == {"items", "users"}
-    assert set(DrawRetry) == {"timeout", "died", "away"}
+    assert set(DrawRetry) == {"timeout", "died", "away", "withdrawn"}
     assert set(RegistryEnd) == {"answered", "not_found", "failed"}
     assert set(ServerEnd) == {"answered", "refused", "busy", "unreachable", "failed", "cancelled"}
     for reason in ("too_large", "refused"):

@@ -88,6 +88,7 @@ class DrawRetry(StrEnum):
     TIMEOUT = "timeout"  # its deadline passed
     DIED = "died"  # the engine died while it had the draw
     AWAY = "away"  # the engine could not be reached
+    WITHDRAWN = "withdrawn"  # it made room for others at a shared server
 
 
 @dataclass(frozen=True, slots=True)

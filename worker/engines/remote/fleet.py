@@ -18,7 +18,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from worker.core.errors import EngineDead, Fatal, Retryable
+from worker.core.errors import EngineDead, Fatal, Retryable, Withdrawn
 from worker.core.resilience.spare_seats import HighMarks
 from worker.core.service_requests import ServerEnd, ServerWatch
 from worker.core.simulation.draws import Ask
@@ -44,6 +44,7 @@ class _Past:
 
     num_lost: int = 0  # servers that failed in the middle of their answer to one request
     failed: set[str] = field(default_factory=set)  # those that failed at it in any way, or let its deadline pass
+    is_withdrawn: bool = False  # it was, once: the next time it is answered to its end
 
 
 class Fleet:
@@ -91,7 +92,7 @@ class Fleet:
 
         A draw within its own seat has it already.
         """
-        if self._spare is None or ask.ask_id in self._seated:
+        if self._spare is None or self.has_seat(ask):
             yield
             return
         url = await self._spare.take(ask.impression.user.user_id)
@@ -104,6 +105,10 @@ class Fleet:
         finally:
             del self._seated[ask.ask_id]
             self._spare.give(url)
+
+    def has_seat(self, ask: Ask) -> bool:
+        """Return whether a draw is within its own seat."""
+        return ask.ask_id in self._seated
 
     async def open(self) -> None:
         """Probe all servers, then keep probing.  Raises as `probe`, and `Fatal` if one serves something else."""
@@ -123,13 +128,13 @@ class Fleet:
     async def ask(self, name: str, user_id: str, body: Mapping[str, Any], headers: Mapping[str, str]) -> CompletionBody:
         """Have tokens written by one of them; `name` is that of the draw, the same when it is asked again.
 
-        Raises `Retryable` if all are down, `ValueError` if none ever will.
+        Raises `Retryable` if all are down, `ValueError` if none ever will, `Withdrawn` if its server is left to others.
         """
         past = self._pasts.get(name) or _Past()
         while past.num_lost < MAX_LOST:
             server = await self._choose(user_id, past.failed, self._seated.get(name, ""))
             try:
-                answer = await self._complete(server, body, headers)
+                answer = await self._complete_unless_needed(name, past, server, body, headers)
             except Unanswered as error:
                 self._mark(server, self._why_not[server.url] or str(error), error.after_s)  # a look may have told more
                 past.num_lost += error.begun
@@ -143,6 +148,26 @@ class Fleet:
         self.forget(name)
         message = f"{MAX_LOST} servers failed in the middle of their answer"
         raise RuntimeError(message)
+
+    async def _complete_unless_needed(
+        self, name: str, past: _Past, server: Server, body: Mapping[str, Any], headers: Mapping[str, str]
+    ) -> CompletionBody:
+        """Have tokens written by one server, unless it is left to others meanwhile.
+
+        A draw is withdrawn once, so that it ends on a server that is busy every few seconds, too.  A request of one
+        token is finished: it is over sooner than others could notice.  Raises `Withdrawn`, and as `_complete`.
+        """
+        if self._spare is None or name not in self._seated or past.is_withdrawn or body.get("max_tokens") == 1:
+            return await self._complete(server, body, headers)
+        try:
+            async with self._spare.unless_yielding(server.url) as scope:
+                return await self._complete(server, body, headers)
+        except TimeoutError:
+            if not scope.expired():
+                raise
+        past.is_withdrawn = True
+        self._keep(name, past)
+        raise Withdrawn(f"{server.url} is left to others")
 
     async def _complete(self, server: Server, body: Mapping[str, Any], headers: Mapping[str, str]) -> CompletionBody:
         """Have tokens written by one server, and count that.  Raises as `Server.complete` does."""
@@ -169,7 +194,10 @@ class Fleet:
         """Record a draw's failure, also over an outage: the only server may have crashed on it."""
         past.failed.add(server.url)
         if name:
-            self._pasts[name] = past
+            self._keep(name, past)
+
+    def _keep(self, name: str, past: _Past) -> None:
+        self._pasts[name] = past
         while len(self._pasts) > MAX_REMEMBERED:
             del self._pasts[next(iter(self._pasts))]
 

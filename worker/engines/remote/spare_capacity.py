@@ -2,7 +2,7 @@
 
     scrape, every half a second, of the same server with the same token    ->  `SpareSeats`: seats at that server
     a draw takes a seat before it is sent                                   waits for one, in order, however long
-    a draw that has one goes on when its server yields                      its second pass is one token from the cache
+    a draw that has one when its server yields                              is withdrawn, and takes a seat anew
 
 A draw waits before its deadline begins.  It waits for any server that is up; if none is, it is let through, to fail
 as it would without seats: an outage is another matter, with its own way back.
@@ -11,8 +11,8 @@ as it would without seats: an outage is another matter, with its own way back.
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from contextlib import asynccontextmanager, suppress
 
 from worker.core.resilience.spare_seats import HighMarks, ServerLoad, SpareSeats
 from worker.core.service_requests import ServerWatch
@@ -39,6 +39,7 @@ class SpareCapacity:
         self._queue = asyncio.Lock()  # serves its waiters in order
         self._changed = asyncio.Event()
         self._scrapes: list[asyncio.Task[None]] = []
+        self._withdrawable: dict[str, set[asyncio.Timeout]] = {one.url: set() for one in servers}
         for one in servers:
             watch.server_yields(one.url, yields=True, seats=0)
 
@@ -78,6 +79,17 @@ class SpareCapacity:
         self._taken[url] -= 1
         self._changed.set()
 
+    @asynccontextmanager
+    async def unless_yielding(self, url: str) -> AsyncIterator[asyncio.Timeout]:
+        """Enclose a request to a server: it ends with `TimeoutError`, and is expired, once that begins to yield."""
+        scopes = self._withdrawable[url]
+        async with asyncio.timeout(None) as scope:
+            scopes.add(scope)
+            try:
+                yield scope
+            finally:
+                scopes.discard(scope)
+
     def is_yielding(self, url: str) -> bool:
         """Return whether a server is left to others."""
         return url in self._seats and self._seats[url].seats == 0
@@ -110,4 +122,12 @@ class SpareCapacity:
             log.info("%s: %s", url, told)
         elif seats.why != before:
             log.info("%s: still left to others: %s", url, seats.why)
+        if seats.why:
+            self._withdraw(url, now_s)
         self._changed.set()
+
+    def _withdraw(self, url: str, now_s: float) -> None:
+        """End what the server was asked by draws with a seat: it stops to write for us at once."""
+        scopes = self._withdrawable[url]
+        while scopes:
+            scopes.pop().reschedule(now_s)

@@ -23,7 +23,7 @@ from pathlib import Path
 from socket import gethostname
 from typing import Any
 
-from worker.core.errors import BadSettings, EngineDead, Fatal, Retryable
+from worker.core.errors import BadSettings, EngineDead, Fatal, Retryable, Withdrawn
 from worker.core.prompts.prompt import Profile, letter
 from worker.core.resilience.spare_seats import HighMarks
 from worker.core.service_requests import ServerWatch, Unwatched
@@ -119,9 +119,19 @@ class VllmServerEngine(PromptedEngine):
             yield
 
     async def draw(self, ask: Ask) -> Drawn:
-        """Answer one draw, `admitted` or not yet; what servers did to it is known until it has an answer."""
-        async with self.admitted(ask):
-            drawn = await super().draw(ask)
+        """Answer one draw, `admitted` or not yet; what servers did to it is known until it has an answer.
+
+        Raises `Withdrawn` if it was admitted before, and its server is left to others now; else it waits again here.
+        """
+        is_admitted = self._alive().has_seat(ask)
+        while True:
+            try:
+                async with self.admitted(ask):
+                    drawn = await super().draw(ask)
+                break
+            except Withdrawn:
+                if is_admitted:
+                    raise
         if self._fleet is not None:
             self._fleet.forget(ask.ask_id)
         return drawn

@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from worker.core.errors import BadSettings, Retryable
+from worker.core.errors import BadSettings, Retryable, Withdrawn
 from worker.core.service_requests import Unwatched
 from worker.core.simulation.draws import Ask, Drawn
+from worker.core.simulation.questions import Status
 from worker.engines.remote import client, completions_api, vllm_server
 from worker.engines.remote.client import MAX_BYTES, Server, Unanswered, Unreachable
 from worker.engines.remote.fleet import Fleet, _Past
@@ -288,6 +289,26 @@ async def test_what_servers_did_to_a_draw_is_forgotten_once_it_has_an_answer() -
     engine._fleet._pasts = {"ask": _Past(), "other": _Past()}
     await engine.draw(Ask("ask", None, None, (0, 1)))  # type: ignore[arg-type]
     assert list(engine._fleet._pasts) == ["other"]
+
+
+class Withdrawing(Engine):
+    """Withdraws the first draw."""
+
+    num_draws = 0
+
+    async def _choose(self, *_: object) -> Drawn:
+        self.num_draws += 1
+        if self.num_draws == 1:
+            raise Withdrawn("left to others")
+        return Drawn(Status.OK)
+
+
+async def test_a_draw_that_nobody_admitted_waits_for_a_seat_again_by_itself() -> None:
+    """Whoever asks without the worker's loop, such as `evaluate`, must not see it withdrawn."""
+    engine = Withdrawing()
+    engine._fleet = Fleet([], engine._look, Unwatched())
+    assert (await engine.draw(Ask("ask", None, None, (0, 1)))).status is Status.OK  # type: ignore[arg-type]
+    assert engine.num_draws == 2
 
 
 # -- wrong addresses

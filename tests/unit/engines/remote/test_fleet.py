@@ -5,12 +5,14 @@ import math
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from tests.support.fakes import jumping, until
-from worker.core.errors import BadSettings, EngineDead, Fatal, Retryable
+from worker.core.errors import BadSettings, EngineDead, Fatal, Retryable, Withdrawn
+from worker.core.resilience.spare_seats import HighMarks
 from worker.core.service_requests import ServerEnd, Unwatched
 from worker.engines.remote import fleet
 from worker.engines.remote.client import Busy, Unanswered, Unreachable
@@ -398,3 +400,80 @@ async def test_each_request_is_counted_by_how_it_ended_and_is_in_flight_no_longe
         await one.close()
     assert counted.ends == {"unreachable": 1, "busy": 1, "failed": 1, "answered": 3, "refused": 1, "cancelled": 1}
     assert counted.in_flight[server.url] == 0
+
+
+# -- shared servers
+
+
+class Shared(FakeServer):
+    """Says that `waiting` requests wait; what it is asked takes `takes_s`."""
+
+    def __init__(self, url: str = "http://gpu-0") -> None:
+        super().__init__(url)
+        self.waiting, self.takes_s = 0, 30.0
+
+    async def metrics(self) -> str:
+        return f"vllm:num_requests_waiting {self.waiting}\nvllm:kv_cache_usage_perc 0.1\n"
+
+    async def _say(self) -> None:
+        await asyncio.sleep(self.takes_s)
+
+
+@asynccontextmanager
+async def lent(server: Shared) -> AsyncIterator[Fleet]:
+    """One shared server with one seat, which it has given."""
+    one = fleet_of(server)
+    one.share(HighMarks(waiting=4, kv_usage=0.8), most=1, seed="test")
+    await one.open()
+    try:
+        yield one
+    finally:
+        await one.close()
+
+
+async def seated(one: Fleet, **body: Any) -> CompletionBody:
+    ask: Any = SimpleNamespace(ask_id="draw", impression=SimpleNamespace(user=SimpleNamespace(user_id="user")))
+    async with one.seat(ask):
+        return await one.ask(ask.ask_id, "user", body, {})
+
+
+@jumping
+async def test_a_server_that_yields_writes_no_more_for_us_within_a_second() -> None:
+    server = Shared()
+    async with lent(server) as one:
+        drawing = asyncio.create_task(seated(one, max_tokens=160))
+        await until(lambda: server.num_pending == 1)
+        server.waiting, busy_s = 9, now_s()
+        with pytest.raises(Withdrawn, match="http://gpu-0 is left to others"):
+            await drawing
+        assert now_s() - busy_s <= 1.0
+        assert (server.num_pending, one.why_not) == (0, {"http://gpu-0": ""})  # nor is the server blamed
+
+
+@jumping
+async def test_a_draw_is_withdrawn_once_so_that_it_ends_on_a_server_that_is_often_busy() -> None:
+    server = Shared()
+    async with lent(server) as one:
+        for num_asked in (1, 2):
+            server.waiting = 0
+            drawing = asyncio.create_task(seated(one, max_tokens=160))
+            await until(lambda want=num_asked: server.num_asked == want)  # type: ignore[misc]
+            server.waiting = 9
+            if num_asked == 1:
+                with pytest.raises(Withdrawn):
+                    await drawing
+        assert await drawing == ANSWER
+
+
+@jumping
+async def test_a_request_of_one_token_is_finished_and_so_is_a_draw_that_has_a_deadline_first() -> None:
+    server = Shared()
+    async with lent(server) as one:
+        drawing = asyncio.create_task(seated(one, max_tokens=1))
+        await until(lambda: server.num_pending == 1)
+        server.waiting = 9
+        assert await drawing == ANSWER
+        server.waiting = 0
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(10):
+                await seated(one, max_tokens=160)
