@@ -8,10 +8,11 @@ A seat is one draw.  The server's own figures are judged at each scrape:
     all at their low marks, seats all taken  a few seats more, at most every half a second
     between the marks                        as it is
 
-Two marks (hysteresis) keep it from flapping: seats return only after all figures were at their low marks for a while,
-one at first.  As TCP's window does, they double up to a threshold, then grow by one eighth.  The threshold is what the
-server bore the last time: all seats if it had borne them for a while, so that others made it busy, else half of them.
-Each wait has a part of chance, so that many workers do not return together.
+Two marks (hysteresis) keep it from flapping: seats return only after all figures were at their low marks for a while.
+As TCP's window does, they double up to a threshold, then grow by one eighth.  The threshold is what the server bore
+the last time: all seats if it had borne them for a while, so that others made it busy, else those before the last step.
+One eighth of that returns first: an eighth of what all workers had together, however many return at once.  Where
+nothing is known yet, it is one.  Each wait has a part of chance, so that workers do not take the same step together.
 
 All requests that wait count, ours too: a server does not tell whose they are, and if ours wait there is no room.
 
@@ -37,6 +38,7 @@ GROW_S, GROW_CHANCE_S = 0.3, 0.3  # between two steps, one or two scrapes: each 
 BORNE_S = 2.0  # since the last step: the server bears what it has
 LOW = 0.8  # low mark of a share or a time, as a part of its high mark
 SLOW = 8  # beyond the threshold, seats grow by one for each of so many
+FIRST = 8  # of as many seats as the server bore, one returns first
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,7 @@ class SpareSeats:
         self.seats = 0
         self.why = "its load is not known yet"  # why it is left to others, "" if it is not
         self._marks, self._most, self._seed = marks, most, seed
-        self._fast_to = most
+        self._fast_to, self._first, self._before = most, 1, 0  # before the last step
         self._known_s: float | None = None  # when a load was known last
         self._calm_s: float | None = None  # since when all figures are at their low marks
         self._grown_s = -math.inf
@@ -99,20 +101,21 @@ class SpareSeats:
         """Return, or grow, once it is time."""
         if self.why:
             if self._calm_s is not None and now_s - self._calm_s >= self._wait_s:
-                self.seats, self.why = min(1, self._most), ""
-                self._grew(now_s)
+                self._grow(min(self._first, self._most), now_s)
+                self.why = ""
         elif self._most > self.seats <= taken and now_s - self._grown_s >= self._wait_s:
             steady = min(self._most, self.seats + max(1, self.seats // SLOW))
-            self.seats = max(steady, min(self._fast_to, 2 * self.seats))
-            self._grew(now_s)
+            self._grow(max(steady, min(self._fast_to, 2 * self.seats)), now_s)
 
-    def _grew(self, now_s: float) -> None:
+    def _grow(self, seats: int, now_s: float) -> None:
+        self.seats, self._before = seats, self.seats
         self._grown_s, self._wait_s = now_s, self._next(GROW_S, GROW_CHANCE_S)
 
     def _yield(self, why: str, now_s: float) -> None:
         if not self.why:
             is_borne = now_s - self._grown_s >= BORNE_S
-            self._fast_to = self.seats if is_borne else max(1, self.seats // 2)
+            self._fast_to = max(1, self.seats if is_borne else min(self.seats, self._before))
+            self._first = max(1, self._fast_to // FIRST)
             self._wait_s = self._next(CALM_S, CALM_CHANCE_S)
         self.seats, self.why, self._calm_s = 0, why, None
 
