@@ -83,7 +83,7 @@ class WorkerRun:
 
 
 async def work(run: WorkerRun) -> None:
-    """WorkerRun the pipeline until it is told to stop or, in a backfill, until everything is read.  Raises `Fatal`."""
+    """Run the pipeline until it is told to stop or, in a backfill, until everything is read.  Raises `Fatal`."""
     settings, telemetry = run.settings, run.telemetry
     debias = settings.position_debias
     measured: dict[int, PositionProfile] = {}

@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 
 def run(settings: Settings, backfill: Backfill | None = None) -> int:
-    """WorkerRun a worker until it is told to stop; return the exit code."""
+    """Run a worker until it is told to stop; return the exit code."""
     clean = logs.start(settings, secrets=secrets_of(settings, os.environ))
     exports = start_exports()
     if exports is not None and exports.logs is not None:

@@ -120,7 +120,7 @@ def watch(engine: BenchEngine) -> Watch:
 
 
 async def stream(stage: InputStream, engine: BenchEngine, run: str, pids: Sequence[int]) -> Streamed:
-    """WorkerRun the worker over the whole input; the CPU is that of these processes."""
+    """Run the worker over the whole input; the CPU is that of these processes."""
     with stage.run(run) as settings:
         seen = watch(engine)
         seen.pids = pids
