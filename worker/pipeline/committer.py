@@ -17,6 +17,7 @@ from worker.core.delivery.handover_messages import (
     Flush,
     FlushEnd,
     Freeze,
+    Frozen,
     InDoubt,
     LetGo,
     Rebuild,
@@ -73,6 +74,8 @@ class Committer:
 
     def handle(self, event: Event) -> None:
         """Pass an event on to the handover and do what it commands."""
+        if isinstance(event, Frozen):
+            self._loop.freezing()
         self._do(self._handover.handle(event))
         if isinstance(event, Assigned):
             self.assigned.add(event.partition)

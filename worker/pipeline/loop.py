@@ -146,6 +146,7 @@ class Pipeline:
         self._all_read = asyncio.Event()
         self._finishing: asyncio.Task[None] | None = None
         self._phase = Phase.JOINING
+        self._spending: set[Partition] = set()  # whose note lacks what their events have cost since
 
     def attach(self, parts: Parts) -> None:
         """Set the parts; called once, by `runtime.wiring`, before anything else is."""
@@ -353,6 +354,19 @@ class Pipeline:
         note = Note(deaths, self.quarantine.note(partition), spent)
         self._handover.set_note(partition, note.encode())
 
+    def spent(self, partition: Partition) -> None:
+        """Note at the next commit of an offset what a partition's events have cost."""
+        self._spending.add(partition)
+
+    def freezing(self) -> None:
+        """Bring up to date what stands beside the offsets that are about to leave.
+
+        Only there: if each answer made a commit of its own, a revocation would wait until no more are answered.
+        """
+        for partition in [one for one in self._spending if self._handover.has_head(one)]:
+            self._spending.discard(partition)
+            self.note_changed(partition)
+
     def released(self, partition: Partition, commit_offset: int) -> None:
         """Forget the records below `commit_offset`: they are durable."""
         entries = self._flight.release(partition, commit_offset)
@@ -371,6 +385,7 @@ class Pipeline:
         self.quarantine.drop(partitions)
         self._joins.drop(partitions)
         self._rules.budgets.drop(partitions)
+        self._spending.difference_update(partitions)
 
     def refused(self, refusal: Refusal) -> None:
         """Replace the messages of a record of which Kafka takes none."""

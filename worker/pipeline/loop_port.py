@@ -43,6 +43,9 @@ class RecordLoop(Protocol):
 class PartitionLoop(Protocol):
     """What becomes of partitions and flushes: called by the committer."""
 
+    def freezing(self) -> None:
+        """Bring up to date what stands beside the offsets that are about to leave."""
+
     def released(self, partition: Partition, commit_offset: int) -> None:
         """Forget the records below `commit_offset`: they are durable."""
 

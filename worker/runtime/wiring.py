@@ -98,7 +98,7 @@ def make_pipeline(
 
     def paid(partition: Partition, impression: Impression, tokens: int) -> None:
         if admission.spend(impression, partition, tokens, now_s=wall()):
-            loop.note_changed(partition)
+            loop.spent(partition)
 
     loop.attach(
         Parts(

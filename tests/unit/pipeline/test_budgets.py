@@ -1,5 +1,6 @@
 """Budgets of tokens in the loop: skipped and told, and carried by the partition through kills and rebalances."""
 
+import asyncio
 import logging
 from dataclasses import replace
 
@@ -72,6 +73,34 @@ async def test_a_partition_that_moves_takes_along_what_it_has_spent() -> None:
         await second.read(event("other"), partition=B)
         await second.committed(B, 1)
         assert second.watch.counts["skipped over_budget"] == 3
+
+
+@jumping
+async def test_tokens_go_with_the_next_offset_so_that_a_partition_moves_without_delay() -> None:
+    """While the first event takes long, each answer behind it changes what was spent: none of them is a flush."""
+    world = world_of(total=10**9)
+    world.sink.flush_s = 0.03  # as Kafka takes
+    names = [f"event-{number}" for number in range(1, 80)]
+    world.engine.gates = {name: asyncio.Event() for name in ("event-0", *names)}
+    async with working(world):
+        await world.read(event("before"), *(event(name) for name in ("event-0", *names)))
+        await world.committed(A, 1)
+        num_flushes = len(world.sink.flushes)
+
+        async def answer() -> None:
+            for name in names:
+                await asyncio.sleep(0.01)
+                world.engine.gates[name].set()
+
+        answering = asyncio.create_task(answer())
+        await asyncio.sleep(0.3)
+        began_s = asyncio.get_running_loop().time()
+        await world.source.revoke(A)
+        assert asyncio.get_running_loop().time() - began_s < 0.1
+        assert len(world.sink.flushes) == num_flushes
+        assert Note.decode(committed_note(world)).spent[EVERY][0] == EVENT
+        await answering
+        world.engine.gates["event-0"].set()
 
 
 @jumping

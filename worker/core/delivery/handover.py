@@ -191,6 +191,11 @@ class Handover:
         """True if no flush is running or waiting, and nothing is ready for one."""
         return self._running is None and self._again is None and not self._freezing and not self._has_head
 
+    def has_head(self, partition: Partition) -> bool:
+        """Return True if the oldest record of a partition of ours is finished, so that its offset can be committed."""
+        owned = self._owned.get(partition)
+        return owned is not None and owned.offsets.has_head
+
     def oldest(self, partition: Partition) -> int | None:
         """Return the offset of a partition's oldest unfinished record; None if there is none, or it is not ours."""
         owned = self._owned.get(partition)
