@@ -95,13 +95,12 @@ class Note:
 
 
 def _short(spent: Mapping[str, Sequence[float]]) -> Mapping[str, Sequence[float]]:
-    """Return the last ones that the text has room for."""
+    """Return what the text has room for, the last ones first."""
     kept: dict[str, Sequence[float]] = {}
     for name, told in reversed(list(spent.items())):
         kept[name] = told
         if len(json.dumps(kept)) > MAX_SPENT_CHARS:
-            del kept[name]
-            break
+            del kept[name]  # a shorter name may still have room
     return dict(reversed(list(kept.items())))
 
 

@@ -29,6 +29,7 @@ their first answers are not in the note.
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 
 from worker.core.records import Partition
 
@@ -39,6 +40,7 @@ LEAST_LEFT = 0.5  # of the share, at one step: a backlog that is read at once sa
 MOST_RISE, LEAST_SHARE = 10.0, 1e-4  # from one period to the next
 EVERY = ""  # the scope of all experiments together
 MAX_EXPERIMENTS = 16  # whose tokens a partition's note can hold; others are counted until the partition moves
+MAX_METERS = 1_000  # experiments whose tokens a partition counts: ids come with events
 MAX_TOKENS = 2**53  # what a number of JSON holds exactly
 
 
@@ -84,7 +86,7 @@ class _Meter:
         """Return the share of users who are asked now; `budget` is this partition's part."""
         number = int(now_s // length_s)
         gone = now_s / length_s - number
-        if number > self.number:
+        if number > self.number or number < self.number - 1:  # a clock may be late by a little; one far ahead was wrong
             self._begin(number, budget)
         if self.spent >= budget:
             self.ran_out = self.ran_out or max(gone, 1e-6)
@@ -169,13 +171,13 @@ def _meter(told: Sequence[float]) -> _Meter:
     number, spent, spent_then, share, ran_out, lowered = told
     if not all(0 <= one <= 1 for one in (share, ran_out, lowered)):
         raise ValueError("no shares")
-    return _Meter(int(number), _whole(spent), share, ran_out, lowered, _whole(spent_then))
+    return _Meter(_whole(number + 1) - 1, _whole(spent), share, ran_out, lowered, _whole(spent_then))
 
 
-def _whole(tokens: float) -> int:
-    if not 0 <= tokens <= MAX_TOKENS:
-        raise ValueError("no number of tokens")
-    return int(tokens)
+def _whole(number: float) -> int:
+    if not 0 <= number <= MAX_TOKENS:
+        raise ValueError("no number of tokens or periods")
+    return int(number)
 
 
 class Budgets:
@@ -193,7 +195,7 @@ class Budgets:
     ) -> None:
         self._every, self._each, self._num_partitions = every, each, num_partitions
         self._of: dict[Partition, dict[str, Meters]] = {}  # by scope
-        self._limits: dict[str, TokenLimits] = {}  # of each scope that was met, as they were then
+        self._limits: dict[str, TokenLimits] = {}  # of the scopes that were met last, as they were then
 
     def share(self, partition: Partition, experiment_id: str, own: TokenLimits | None, *, now_s: float) -> float:
         """Return which share of the users of one of our partitions is asked now; `own` are a definition's limits."""
@@ -203,7 +205,7 @@ class Budgets:
         parts, of = self._parts(), self._of.get(partition)
         if of is None:
             return 1.0
-        return min(of.setdefault(scope, Meters()).share(limits, parts=parts, now_s=now_s) for scope, limits in scopes)
+        return min(_meters(of, scope).share(limits, parts=parts, now_s=now_s) for scope, limits in scopes)
 
     def spend(
         self, partition: Partition, experiment_id: str, own: TokenLimits | None, tokens: int, *, now_s: float
@@ -214,7 +216,7 @@ class Budgets:
         if of is None:
             return False
         for scope, limits in scopes:
-            of.setdefault(scope, Meters()).spend(limits, tokens, parts=parts, now_s=now_s)
+            _meters(of, scope).spend(limits, tokens, parts=parts, now_s=now_s)
         return bool(scopes)
 
     def states(self, *, now_s: float) -> dict[tuple[str, Period], float]:
@@ -231,7 +233,11 @@ class Budgets:
     def _scopes(self, experiment_id: str, own: TokenLimits | None) -> list[tuple[str, TokenLimits]]:
         ours = self._each if own is None else _either(own, self._each)
         found = [(scope, limits) for scope, limits in ((EVERY, self._every), (experiment_id, ours)) if limits.any]
-        self._limits.update(found)
+        for scope in (experiment_id, EVERY):  # the last stay longest
+            self._limits.pop(scope, None)
+        self._limits |= reversed(found)
+        while len(self._limits) > MAX_METERS:
+            del self._limits[next(iter(self._limits))]
         return found
 
     def _parts(self) -> int:
@@ -242,7 +248,7 @@ class Budgets:
     def note(self, partition: Partition) -> Mapping[str, Sequence[float]]:
         """Return what the partition's next owner must know: of the experiments that cost most, if there are many."""
         meters = self._of.get(partition, {})
-        most = sorted(meters, key=lambda scope: (scope == EVERY, meters[scope].total + meters[scope].day.spent))
+        most = sorted(meters, key=partial(_cost, meters))
         return {scope: meters[scope].told() for scope in most[-MAX_EXPERIMENTS:]}
 
     def restore(self, partition: Partition, note: Mapping[str, Sequence[float]]) -> None:
@@ -259,6 +265,21 @@ class Budgets:
         """Forget partitions that are no longer ours."""
         for partition in partitions:
             self._of.pop(partition, None)
+
+
+def _meters(of: dict[str, Meters], scope: str) -> Meters:
+    """Return the meters of a scope; where there are too many, the one that cost least is forgotten."""
+    if scope not in of:
+        if len(of) >= MAX_METERS:
+            del of[min(of, key=partial(_cost, of))]
+        of[scope] = Meters()
+    return of[scope]
+
+
+def _cost(of: Mapping[str, Meters], scope: str) -> tuple[bool, int]:
+    """Return what orders scopes by what they cost; all experiments together are the last."""
+    meters = of[scope]
+    return scope == EVERY, max(meters.total, meters.day.spent, meters.hour.spent)
 
 
 def _either(own: TokenLimits, other: TokenLimits) -> TokenLimits:

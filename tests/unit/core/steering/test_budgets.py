@@ -1,6 +1,7 @@
 """Budgets of tokens: kept, used, spread over the period, by whole users, and carried with the partition."""
 
 import json
+import math
 import random
 from collections import defaultdict
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ import pytest
 from worker.core.delivery.offset_metadata import MAX_CHARS, Note, with_topic_id
 from worker.core.records import Partition
 from worker.core.seeding import unit
-from worker.core.steering.budgets import DAY_S, EVERY, HOUR_S, MAX_EXPERIMENTS, Budgets, Period, TokenLimits
+from worker.core.steering.budgets import DAY_S, EVERY, HOUR_S, MAX_EXPERIMENTS, MAX_METERS, Budgets, Period, TokenLimits
 
 PARTITIONS = [Partition("impressions", number) for number in range(4)]
 A, B, *_ = PARTITIONS
@@ -162,8 +163,8 @@ def test_a_budget_that_is_raised_pays_again_within_the_period() -> None:
 def notes() -> Iterator[object]:
     good = [100, 1, 50, 0, 0.5, 0.0, 0.1, -1, 0, 0, 1.0, 0.0, 0.0]
     yield from ([], [1], good[:-1], [*good, 1], "text", None, 5, {"a": 1})
-    for place in (0, 2, 4, 5, 6):
-        for odd in (-1, "x", None, 2**60, 1.5e300):
+    for place in range(7):
+        for odd in (-2, "x", None, 2**60, 1.5e300, math.inf, math.nan):
             yield [*good[:place], odd, *good[place + 1 :]]
 
 
@@ -174,6 +175,57 @@ def test_a_note_that_is_none_of_ours_says_nothing(told: object) -> None:
     budgets.restore(A, Note.decode(text).spent)
     assert budgets.note(A) == {}
     assert budgets.share(A, "exp", None, now_s=0.0) == 1.0
+
+
+def test_a_period_that_a_wrong_clock_began_in_the_future_is_forgotten() -> None:
+    """Else nobody would be asked until then."""
+    ahead, budgets = hourly(4_000), hourly(4_000)
+    ahead.restore(A, {})
+    ahead.spend(A, "exp", None, 1_000, now_s=1_000 * DAY_S)
+    budgets.restore(A, ahead.note(A))
+    assert budgets.share(A, "exp", None, now_s=DAY_S) == 1.0
+    budgets.restore(A, ahead.note(A))
+    assert budgets.share(A, "exp", None, now_s=1_000 * DAY_S - 1) == 0.0  # a clock that is a second late
+
+
+def test_a_limit_that_is_taken_away_is_no_longer_told() -> None:
+    budgets = Budgets(num_partitions=lambda: 1)
+    budgets.restore(A, {})
+    budgets.spend(A, "exp", TokenLimits(total=1_000), 1_000, now_s=0.0)
+    assert budgets.states(now_s=0.0) == {("exp", Period.TOTAL): 0.0}
+    assert budgets.share(A, "exp", TokenLimits(), now_s=0.0) == 1.0
+    assert budgets.states(now_s=0.0) == {}
+
+
+def test_the_experiments_that_are_counted_are_bounded_and_those_that_cost_most_stay() -> None:
+    """Ids come with events."""
+    budgets = Budgets(every=TokenLimits(per_hour=10**12), each=TokenLimits(total=1_000), num_partitions=lambda: 1)
+    budgets.restore(A, {})
+    budgets.spend(A, "costly", None, 1_000, now_s=0.0)
+    for number in range(2 * MAX_METERS):
+        assert budgets.share(A, f"experiment-{number}", None, now_s=0.0) == 1.0
+        budgets.spend(A, f"experiment-{number}", None, 1, now_s=0.0)
+    assert budgets.share(A, "costly", None, now_s=0.0) == 0.0
+    assert len(budgets.states(now_s=0.0)) <= MAX_METERS
+    assert len(budgets._of[A]) == len(budgets._limits) == MAX_METERS
+    assert EVERY in budgets.note(A)
+
+
+@pytest.mark.parametrize("limits", [{"per_hour": 10**9}, {"per_day": 10**9}, {"total": 10**9}])
+def test_the_note_keeps_the_experiments_that_cost_most_whatever_limits_them(limits: dict[str, int]) -> None:
+    budgets = Budgets(each=TokenLimits(**limits), num_partitions=lambda: 1)
+    budgets.restore(A, {})
+    for number in range(20):
+        budgets.spend(A, f"experiment-{number}", None, 1_000 - number, now_s=0.0)
+    assert set(budgets.note(A)) == {f"experiment-{number}" for number in range(MAX_EXPERIMENTS)}
+
+
+def test_an_experiment_with_a_name_too_long_for_the_note_does_not_keep_others_out() -> None:
+    budgets = Budgets(each=TokenLimits(total=10**12), num_partitions=lambda: 1)
+    budgets.restore(A, {})
+    budgets.spend(A, "\U0001f3b2" * 256, None, 2_000, now_s=0.0)
+    budgets.spend(A, "short", None, 1_000, now_s=0.0)
+    assert list(Note.decode(Note(spent=budgets.note(A)).encode()).spent) == ["short"]
 
 
 def test_many_experiments_fit_beside_an_offset_and_those_that_cost_most_are_kept() -> None:
