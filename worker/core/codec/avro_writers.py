@@ -16,7 +16,7 @@ import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from enum import Enum
-from operator import attrgetter
+from operator import attrgetter, index
 from typing import Any, TypeAlias
 
 from worker.core.codec.schema_limits import NO_DEFAULT, Field, Type
@@ -35,7 +35,8 @@ def compile_writer(ours: Type) -> Write:
     """Return a function that appends one value of our type to a `bytearray`.
 
     Only the types that our schemas have; the function raises `TypeError`, `AttributeError` or `struct.error` for a
-    value of another type, and `ValueError` for a number or symbol that Avro or the schema does not have.
+    value of another type, and `ValueError` or `OverflowError` for a number or symbol that Avro or the schema lacks.
+    A truth value is written of any value.
     """
     make = _MAKERS.get(ours.kind)
     return make(ours) if make else _LEAVES[ours.kind]
@@ -66,7 +67,7 @@ def _number_writer(bound: int) -> Write:
         if 0 <= value < _NUM_SMALL:
             out += _SMALL[value]
         elif -bound <= value < bound:
-            out += _number(int(value))
+            out += _number(index(value))
         else:
             raise ValueError(f"a number of more than {bound.bit_length()} bits")
 
@@ -109,10 +110,10 @@ _LEAVES: Mapping[str, Write] = {
 
 
 def _enum_writer(ours: Type) -> Write:
-    known: dict[object, bytes] = {symbol: _number(index) for index, symbol in enumerate(ours.symbols)}
+    known: dict[object, bytes] = {symbol: _number(place) for place, symbol in enumerate(ours.symbols)}
 
     def write(out: bytearray, value: object) -> None:
-        found = known.get(value)  # a `StrEnum` is equal to its symbol, but its hash is of its name
+        found = known.get(value)  # a `StrEnum` is found by its symbol, other enums once they were met
         if found is None:
             symbol = value.value if isinstance(value, Enum) else value
             if symbol not in known:
@@ -149,8 +150,8 @@ def _array_writer(ours: Type) -> Write:
     write_entry = compile_writer(entry)
 
     def write(out: bytearray, values: Sequence[object]) -> None:
-        if values:
-            out += _length(len(values))
+        if num := len(values):
+            out += _length(num)
             for value in values:
                 write_entry(out, value)
         out.append(0)
@@ -160,9 +161,9 @@ def _array_writer(ours: Type) -> Write:
 
 def _numbers_writer(kind: str) -> Write:
     def write(out: bytearray, values: Sequence[float]) -> None:
-        if values:
-            out += _length(len(values))
-            out += struct.pack(f"<{len(values)}{kind}", *values)
+        if num := len(values):
+            out += _length(num)
+            out += struct.pack(f"<{num}{kind}", *values)
         out.append(0)
 
     return write
@@ -172,10 +173,10 @@ def _map_writer(ours: Type) -> Write:
     write_entry = compile_writer(ours.types[0])
 
     def write(out: bytearray, entries: Mapping[str, object]) -> None:
-        if entries:
-            out += _length(len(entries))
+        if num := len(entries):
+            out += _length(num)
             for key, value in entries.items():
-                _write_text(out, str(key))
+                _write_text(out, key)
                 write_entry(out, value)
         out.append(0)
 

@@ -114,8 +114,22 @@ def test_what_a_schema_does_not_have_is_refused() -> None:
     for kind, number in (("int", 2**31), ("int", -(2**31) - 1), ("long", 2**63)):
         with pytest.raises(ValueError, match="a number of more than"):
             _ours(Type(kind), number)
+    for kind, number in (("int", 5.0), ("long", 5_000.5), ("long", "5")):
+        with pytest.raises(TypeError):
+            _ours(Type(kind), number)
     with pytest.raises(AttributeError):
         _ours(Type("string"), SimpleNamespace())
+
+
+@pytest.mark.parametrize("entry", ["string", "double"])
+def test_nothing_is_no_empty_list_or_map(entry: str) -> None:
+    """A reader could not tell a value that was forgotten."""
+    with pytest.raises(TypeError):
+        _ours(Type("array", types=(Type(entry),)), None)
+    with pytest.raises(TypeError):
+        _ours(Type("map", types=(Type(entry),)), None)
+    with pytest.raises(AttributeError):
+        _ours(Type("map", types=(Type("long"),)), {None: 1})
 
 
 def test_an_encoder_takes_plain_data_too() -> None:
