@@ -3,9 +3,9 @@
     with opened(path) as file:
         for row in file.rows(): ...         {"item_id": "i7", "title": "Heat", ...}
 
-A text that stands in many rows stands once in the file, and once in memory: texts are read as Arrow's dictionaries, and
-one row at a time is made of them.  Lists are counted in the footer before they are read.  A footer that lies is not
-found out: pyarrow unpacks a page whole.
+A text that stands in many rows stands once in the file, and once in memory: texts are read as Arrow's dictionaries.
+What rows would take as Python's values is added up before any is made: many at once, fewer, or none.  Lists are counted
+in the footer before they are read.  A footer that lies is not found out: pyarrow unpacks a page whole.
 """
 
 from collections.abc import Iterator, Mapping
@@ -16,10 +16,15 @@ from pathlib import Path
 from typing import Any
 
 BATCH_ROWS = 1_000
+MAX_AT_ONCE_BYTES = 16 << 20  # of rows that are made together
+MAX_ROW_BYTES = 64 << 20  # four times the longest line of JSON that is read
+VALUE_BYTES = 50  # of a value in Python, beside its text
 MAX_COLUMNS = 10_000  # 20,000 take 250 MiB
 MAX_ROW_VALUES = 70_000  # of one column, on average: no record that is read may have more values
 MAX_LIST_VALUES = 64_000_000  # of one column of lists in a row group: 450 MiB if all of them stand in one row
 _TEXTS = frozenset({"UTF8", "NONE"})
+# A text that is not UTF-8, a time that no calendar has, a key that is a record.
+_ODD = (ValueError, OverflowError, TypeError)
 
 
 class UnreadableParquet(Exception):
@@ -38,10 +43,8 @@ class ParquetRows:
         """Yield the rows by the names of their columns.  Raises `UnreadableParquet`."""
         number = 0
         for batch in self._file.iter_batches(BATCH_ROWS):
-            names = batch.schema.names
-            for cells in zip(*batch.columns, strict=True):
-                number += 1
-                yield {name: _value(cell, name, number) for name, cell in zip(names, cells, strict=True)}
+            yield from _rows(batch, number)
+            number += batch.num_rows
 
 
 def is_installed() -> bool:
@@ -61,6 +64,9 @@ def opened(path: Path) -> Iterator[ParquetRows]:
         leaves = [about.schema.column(number) for number in range(about.num_columns)]
         texts = [one.path for one in leaves if one.physical_type == "BYTE_ARRAY" and one.converted_type in _TEXTS]
         with parquet.ParquetFile(path, metadata=about, read_dictionary=texts) as file:
+            names = file.schema_arrow.names
+            if len(set(names)) < len(names):
+                raise UnreadableParquet("want a name for each column, each once")
             narrow = frozenset(field.name for field in file.schema_arrow if field.type == pa.float32())
             yield ParquetRows(about.num_rows, narrow, file)
     except (OSError, pa.ArrowException) as error:
@@ -83,10 +89,56 @@ def _check(about: Any) -> None:
                 )
 
 
+def _rows(batch: Any, before: int) -> Iterator[Mapping[str, object]]:
+    """Yield the rows of a batch, of a half at a time while that is too large; `before` is how many came before it."""
+    size = sum(map(_num_bytes, batch.columns))
+    if size > MAX_AT_ONCE_BYTES and batch.num_rows > 1:
+        half = batch.num_rows // 2
+        yield from _rows(batch.slice(0, half), before)
+        yield from _rows(batch.slice(half), before + half)
+    elif size > MAX_ROW_BYTES:
+        raise UnreadableParquet(f"row {before + 1:,} takes about {size:,} bytes, want at most {MAX_ROW_BYTES:,}")
+    else:
+        yield from _made(batch, before)
+
+
+def _made(batch: Any, before: int) -> Iterator[Mapping[str, object]]:
+    """Return the rows of a batch that is small enough; where one cannot be, those before it."""
+    try:
+        return iter(batch.to_pylist(maps_as_pydicts="lossy"))
+    except _ODD:  # once more, one by one, to tell the place
+        names = batch.schema.names
+        return (
+            {name: _value(cell, name, number) for name, cell in zip(names, cells, strict=True)}
+            for number, cells in enumerate(zip(*batch.columns, strict=True), before + 1)
+        )
+
+
+def _num_bytes(array: Any) -> int:
+    """Return about how much a column takes as Python's values, each text as often as it stands there."""
+    import pyarrow as pa
+    from pyarrow import compute
+
+    kind, size = array.type, VALUE_BYTES * len(array)
+    if pa.types.is_dictionary(kind):
+        if pa.types.is_primitive(kind.value_type):
+            return size
+        lengths = compute.take(compute.binary_length(array.dictionary), array.indices)
+        return size + (compute.sum(lengths.cast(pa.int64())).as_py() or 0)
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_map(kind):
+        first, end = array.offsets[0].as_py(), array.offsets[-1].as_py()
+        parts = [array.keys, array.items] if pa.types.is_map(kind) else [array.values]
+        return size + sum(_num_bytes(one.slice(first, end - first)) for one in parts)
+    if pa.types.is_struct(kind) or pa.types.is_fixed_size_list(kind):
+        parts = array.flatten()
+        return size + sum(map(_num_bytes, parts if pa.types.is_struct(kind) else [parts]))
+    return size + int(array.nbytes)
+
+
 def _value(cell: Any, column: str, number: int) -> object:
     try:
         return cell.as_py(maps_as_pydicts="lossy")
-    except (ValueError, OverflowError) as error:  # a text that is not UTF-8, a time that no calendar has
+    except _ODD as error:
         raise UnreadableParquet(
             f"cannot be read as Parquet: row {number:,}, column {ascii(column)[:60]}: a value that its type cannot have"
             f" ({type(error).__name__})"

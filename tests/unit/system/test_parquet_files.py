@@ -66,6 +66,46 @@ def test_a_list_that_is_larger_than_any_record_is_not_read(tmp_path: Path) -> No
         rows(path)
 
 
+@pytest.mark.parametrize("is_map", [False, True], ids=["list", "map"])
+def test_a_row_that_takes_more_than_any_record_is_not_made(tmp_path: Path, is_map: bool) -> None:
+    """A file of 1 KB whose only row, with one long text in each of 1,000 values, would be a gigabyte."""
+    texts = pa.DictionaryArray.from_arrays(pa.array([0] * 1_000, pa.int32()), pa.array(["x" * MIB]))
+    keys = pa.array([str(number) for number in range(1_000)])
+    arrays = pa.MapArray.from_arrays([0, 1_000], keys, texts) if is_map else pa.ListArray.from_arrays([0, 1_000], texts)
+    path = written(tmp_path, {"values": arrays})
+    tracemalloc.start()
+    with pytest.raises(UnreadableParquet, match=r"row 1 takes about 1,048,[0-9,]+ bytes, want at most 67,108,864"):
+        rows(path)
+    assert tracemalloc.get_traced_memory()[1] < 32 * MIB
+    tracemalloc.stop()
+
+
+def test_rows_are_the_same_one_by_one_and_many_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    number = range(2_500)
+    path = written(
+        tmp_path,
+        {
+            "id": [f"i{n % 7}" for n in number],
+            "tags": [["x"] * (n % 3) if n % 4 else None for n in number],
+            "part": [{"s": f"s{n}", "l": [n]} for n in number],
+            "pairs": pa.array([[("k", f"{n}")] for n in number], pa.map_(pa.string(), pa.string())),
+            "vector": pa.array([[n, n] for n in number], pa.list_(pa.float32(), 2)),
+            "none": pa.nulls(2_500),
+        },
+    )
+    many = rows(path)
+    monkeypatch.setattr(parquet_files, "MAX_AT_ONCE_BYTES", 0)
+    assert rows(path) == many
+    assert (len(many), many[2_499]["part"]) == (2_500, {"s": "s2499", "l": [2_499]})
+
+
+def test_columns_of_one_name_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "events.parquet"
+    parquet.write_table(pa.Table.from_arrays([pa.array([1]), pa.array([2])], names=["a", "a"]), path)
+    with pytest.raises(UnreadableParquet, match="want a name for each column, each once"):
+        rows(path)
+
+
 def test_too_many_columns_are_not_read(tmp_path: Path) -> None:
     path = written(tmp_path, {f"c{number}": [None] for number in range(MAX_COLUMNS + 1)})
     with pytest.raises(UnreadableParquet, match="has 10,001 columns, want at most 10,000"):
@@ -77,9 +117,10 @@ def test_too_many_columns_are_not_read(tmp_path: Path) -> None:
     [
         pa.array([2**62], pa.timestamp("us")),
         pa.array([2**30], pa.date32()),
+        pa.array([[({"q": 1}, "v")]], pa.map_(pa.struct([("q", pa.int64())]), pa.string())),
         pa.Array.from_buffers(pa.string(), 1, [None, pa.py_buffer(b"\0\0\0\0\2\0\0\0"), pa.py_buffer(b"\xff\xfe")]),
     ],
-    ids=["time", "date", "text"],
+    ids=["time", "date", "key", "text"],
 )
 def test_a_value_that_cannot_be_is_told_with_its_place(tmp_path: Path, values: Any) -> None:
     with pytest.raises(UnreadableParquet, match=r"row 1, column 'at': a value that its type cannot have"):
