@@ -11,9 +11,9 @@ epochs together find something by accident with a probability of alpha at most: 
 the same users are in several of them.
 
 An epoch that was followed by another may still grow, by late events or in a slow roll-out.  So it counts with
-`GROWTH` times its users, and with its plan at least; while it stays below that, the shares of later epochs stay as
-they are.  Epochs are in the order in which they first had an interval, in the time of the events, or in which their
-definitions were taken, if that was later.
+`GROWTH` times its users, and with its plan at least: until it has half of its plan the shares of later epochs stay as
+they are, and beyond that they shrink as it grows.  Epochs are in the order in which they first had an interval, in the
+time of the events, or in which their definitions were taken, if that was later.
 """
 
 from collections.abc import Sequence

@@ -62,14 +62,21 @@ def test_a_definition_that_was_replaced_from_the_start_has_used_up_its_plan() ->
     assert shares([], replaced=2) == []
 
 
-@pytest.mark.parametrize(("users", "second", "third"), [(500, 1.10, 1.19), (5_000, 1.15, 1.29)])
-def test_the_price_of_the_second_and_third_epoch(users: int, second: float, third: float) -> None:
+@pytest.mark.parametrize(
+    ("users", "wanted"),
+    [(500, (1.10, 1.19, 1.26, 1.72)), (5_000, (1.15, 1.29, 1.42, 2.13)), (50_000, (1.37, 1.68, 1.97, 2.40))],
+)
+def test_the_price_of_later_epochs(users: int, wanted: tuple[float, ...]) -> None:
     """In users of an experiment with 80 % power, against those of the first epoch; as the page on intervals has it."""
     goal = Goal(GoalKind.DIFFERENCE, 0.02, sd=0.2)
     first = users_for(goal, power=0.8, alpha=ALPHA)
-    for wanted, before in ((second, (users,)), (third, (users, users))):
-        found = users_for(goal, power=0.8, alpha=ALPHA * after(*before)) / first
-        assert found == pytest.approx(wanted, abs=0.01)
+    prices = [users_for(goal, power=0.8, alpha=ALPHA * after(*[users] * before)) / first for before in (1, 2, 3, 11)]
+    assert prices == pytest.approx(wanted, abs=0.006)
+
+
+def test_an_epoch_that_grows_beyond_half_of_its_plan_leaves_less() -> None:
+    """As the page says: until then the shares of later epochs stay as they are."""
+    assert after(100) == after(2_500) > after(3_000) > after(4_000)
 
 
 # -- what it is for
