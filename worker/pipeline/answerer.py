@@ -29,7 +29,7 @@ MAX_LOOKED_AT = 1_000  # impressions whose attributes are compared with the layo
 MAX_TOLD = 20  # log lines about them
 
 
-Paid = Callable[[Partition, Impression, int], None]  # hears what an event has cost, in tokens
+Paid = Callable[[Partition, Impression, int], None]  # is called with what an event has cost, in tokens
 
 
 class AnswerWatch(Protocol):
@@ -45,7 +45,7 @@ class AnswerWatch(Protocol):
 class Answerer:
     """Prepares questions and answers them, one record at a time; many records overlap.
 
-    `paid` hears the tokens of each event; `wall` gives seconds since 1970, for the time in each response.
+    `paid` is called with the tokens of each event; `wall` gives seconds since 1970, for the time in each response.
     """
 
     def __init__(

@@ -101,9 +101,8 @@ class Access:
         if self._hosts is not None and not known_host(headers.get("host", ""), self._hosts):
             return PlainTextResponse(f"This page accepts requests for {', '.join(sorted(self._hosts))} only.\n", 421)
         login = self._token is not None and path == LOGIN
-        if (
-            "transfer-encoding" in headers and "content-length" in headers
-        ):  # proxies may see another end (RFC 9112, 6.3)
+        # A proxy may see another end of such a request (RFC 9112, 6.3).
+        if "transfer-encoding" in headers and "content-length" in headers:
             return PlainTextResponse("Want one length of a request.\n", 400, {"Connection": "close"})
         if scope["method"] not in READS and not (login and scope["method"] == "POST"):
             return PlainTextResponse("This page is read-only.\n", 405, {"Allow": ", ".join(READS)})
