@@ -108,6 +108,14 @@ class InputTopics:
 
     # -- called by the poll thread
 
+    def count_partitions(self) -> None:
+        """Count the partitions before the first is assigned, so that each has its part of budgets from the start.
+
+        Blocks.  Where Kafka does not answer, the watch counts them later.
+        """
+        with suppress(KafkaException):
+            self._count()
+
     def judge_seen(self) -> Look:
         """Return what follows from the last check of the watch; not to be called inside a rebalance callback.
 

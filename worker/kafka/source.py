@@ -162,6 +162,7 @@ class KafkaSource:
 
     def _run(self) -> None:
         try:
+            self._topics.count_partitions()
             callbacks = {"on_assign": self._on_assign, "on_revoke": self._on_revoke, "on_lost": self._on_lost}
             self._consumer.subscribe(
                 self._settings.input_topics, **{name: timed(one, self._deliver) for name, one in callbacks.items()}

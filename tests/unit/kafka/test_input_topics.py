@@ -3,6 +3,8 @@
 from types import SimpleNamespace
 from typing import Any
 
+from confluent_kafka import KafkaError, KafkaException
+
 from worker.kafka.input_topics import InputTopics
 from worker.settings import load
 
@@ -31,6 +33,19 @@ def test_partitions_of_all_input_topics_are_counted_those_of_other_members_too()
     assert topics.num_partitions() == 0  # not known yet
     topics._looked({})
     assert topics.num_partitions() == 8
+
+
+def test_partitions_are_counted_before_the_first_is_assigned_if_kafka_answers() -> None:
+    topics = topics_of(Cluster(eu=3), input_topics=["eu"])
+    topics.count_partitions()
+    assert topics.num_partitions() == 3
+
+    def away(_: Any) -> Any:
+        raise KafkaException(KafkaError(KafkaError._TRANSPORT))
+
+    topics = topics_of(SimpleNamespace(ask=away), input_topics=["eu"])
+    topics.count_partitions()
+    assert topics.num_partitions() == 0
 
 
 def test_topics_that_a_pattern_matches_and_partitions_that_are_added_are_counted() -> None:
