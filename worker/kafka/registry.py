@@ -25,7 +25,7 @@ from worker.core.codec.protobuf_encoder import ProtobufEncoder
 from worker.core.errors import BadSettings, Poison, Retryable
 from worker.core.records import Impression, Reason, Record
 from worker.core.service_requests import RegistryWatch
-from worker.kafka.registry_client import NoSuchSchema, RegistryClient
+from worker.kafka.registry_client import NoSuchSchema, RefusedRequest, RegistryClient
 from worker.kafka.schema_kinds import AvroKind, Named, ProtobufKind, SchemaKind
 from worker.settings.groups import KafkaSettings
 from worker.settings.registry_access import ANONYMOUS, RegistryAccess
@@ -72,6 +72,10 @@ class _Document:
     @property
     def num_bytes(self) -> int:
         return len(self.text.encode("utf-8", "surrogatepass"))
+
+
+class _OtherFormat(Retryable):
+    """A registry has returned a schema of the right kind, in a format that is not read."""
 
 
 @dataclass(slots=True)
@@ -159,11 +163,24 @@ class Schemas:
             f"ids/{int(ref.value)}" if ref.kind is SchemaRefKind.ID else f"guids/{UUID(hex=ref.value)}"
         )  # a GUID with dashes
         try:
-            answer = await self._client.call("GET", f"/schemas/{place}{'?' * bool(self._kind.query)}{self._kind.query}")
-            return _document(answer, f"{ref.kind} {ref.value}", self._client.shown, self._kind)
+            return await self._get(self._client, f"/schemas/{place}", f"{ref.kind} {ref.value}")
         except NoSuchSchema as error:
             message = f"writer schema {ref.kind} {ref.value} is not in the registry ({error})"
             raise Poison(Reason.SCHEMA, message) from error
+
+    async def _get(self, client: RegistryClient, path: str, what: str) -> _Document:
+        """Return a schema in the format of its kind; of a registry that has no such format, as it was registered.
+
+        Apicurio 2.6.13 does not look at the format, and 3.3.3 answers 500 for a descriptor that it stores in base64.
+        """
+        query = self._kind.query
+        if query:
+            try:
+                answer = await client.call("GET", f"{path}{'&' if '?' in path else '?'}{query}")
+                return _document(answer, what, client.shown, self._kind)
+            except (RefusedRequest, _OtherFormat):
+                pass
+        return _document(await client.call("GET", path), what, client.shown, self._kind)
 
     async def _follow(self, root: _Document) -> Sequence[Named]:
         """Return all schemas that one refers to, directly or not, with their names, dependencies first."""
@@ -209,11 +226,10 @@ class Schemas:
     async def _ask(self, reference: _Reference) -> _Document:
         assert self._client is not None
         try:
-            answer = await self._client.call("GET", f"{reference.path}{'&' * bool(self._kind.query)}{self._kind.query}")
+            document = await self._get(self._client, reference.path, str(reference))
         except NoSuchSchema as error:
             message = f"writer schema refers to {reference}, which is not in the registry ({error})"
             raise Poison(Reason.SCHEMA, message) from error
-        document = _document(answer, str(reference), self._client.shown, self._kind)
         self._documents.put(reference, document, num_bytes=document.num_bytes)
         return document
 
@@ -314,19 +330,19 @@ def _id(answer: Mapping[str, Any], subject: str, client: RegistryClient) -> int:
 
 
 def _document(answer: Mapping[str, Any], what: str, registry: str, wanted: SchemaKind) -> _Document:
-    """Check the shape of an answer.  Raises `Retryable` if no registry gave it, `Poison` if it is of another kind."""
+    """Check the shape of an answer.
+
+    Raises `Retryable` if no registry gave it, `_OtherFormat` if it is not in the format of its kind, and `Poison` if it
+    is of another kind.
+    """
     text, kind, references = answer.get("schema"), answer.get("schemaType"), answer.get("references")
-    if not isinstance(text, str) or not isinstance(kind, str | None) or not isinstance(references, list | None):
+    has_shape = isinstance(kind, str | None) and isinstance(references, list | None)
+    if not isinstance(text, str) or not text or not has_shape:
         raise _other_shape(registry, what, "schema")
     if kind not in wanted.words:
         raise Poison(Reason.SCHEMA, f"writer schema {what} is {ascii(kind or 'AVRO')[1:-1][:20]}, want {wanted.wanted}")
     if not wanted.is_text(text):
-        if wanted.query:
-            raise Retryable(
-                f"schema registry {registry} has no `{wanted.query}` for {what}: set protobuf_descriptors to a file of"
-                " `protoc --include_imports --descriptor_set_out=FILE`"
-            )
-        raise _other_shape(registry, what, "schema")
+        raise _OtherFormat(f"schema registry {registry} {wanted.other_format.format(what=what)}")
     found = [_reference(one) for one in references or ()]
     if None in found:
         raise _other_shape(registry, what, "references")

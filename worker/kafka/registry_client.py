@@ -2,6 +2,7 @@
 
     2xx and a JSON object                           an answer; the caller checks its shape
     404 with error_code 40401, 40402 or 40403       `NoSuchSchema`: the registry answers and does not have it
+    400, 422 or 5xx                                 `RefusedRequest`: perhaps it does not know a part of the request
     anything else                                   `Retryable`: no registry has answered
 
 Confluent's registry, Karapace, Apicurio's ccompat API and Redpanda return these three codes for an unknown subject,
@@ -37,6 +38,8 @@ MAX_QUOTED = 200  # characters of a server's text that are quoted
 NOT_FOUND = 404
 NO_SUCH = frozenset({40401, 40402, 40403})  # subject, version, schema
 REJECTED_LOGIN = frozenset({401, 403, 407})
+REFUSED = frozenset({400, 422})
+SERVER_ERROR = 500
 _ACCEPT = "application/vnd.schemaregistry.v1+json, application/vnd.schemaregistry+json, application/json"
 _ODD = re.compile(r"[^\x20-\x7e]+")
 _BEARER = re.compile(r"Bearer +([!-~]+)")
@@ -44,6 +47,10 @@ _BEARER = re.compile(r"Bearer +([!-~]+)")
 
 class NoSuchSchema(MirrorstreamError):
     """The registry has answered that it does not have the schema, subject or version."""
+
+
+class RefusedRequest(Retryable):
+    """A registry answered with an error: it is unavailable, or does not know a part of the request."""
 
 
 class RegistryClient:
@@ -64,7 +71,10 @@ class RegistryClient:
         self._ssl = self._ssl_context() if any(one.startswith("https:") for one in self._urls) else False
 
     async def call(self, method: str, path: str, body: object = None) -> Mapping[str, Any]:
-        """Return the registry's JSON object.  Raises `NoSuchSchema`, or `Retryable` if no registry has answered."""
+        """Return the registry's JSON object.
+
+        Raises `NoSuchSchema`, or `Retryable` if no registry has answered; that is `RefusedRequest` if one has refused.
+        """
         began_s, end = time.monotonic(), RegistryEnd.FAILED
         try:
             answer = await self._call(method, path, body)
@@ -77,7 +87,8 @@ class RegistryClient:
         return answer
 
     async def _call(self, method: str, path: str, body: object) -> Mapping[str, Any]:
-        problems = []
+        problems: list[str] = []
+        failure: type[Retryable] = Retryable
         for url in self._urls:
             try:
                 async with asyncio.timeout(CALL_S):
@@ -86,10 +97,11 @@ class RegistryClient:
                 problems.append(f"{shown(url)} did not answer completely within {CALL_S:.0f} s")
             except _NotARegistryError as error:
                 problems.append(f"{shown(url)} {error}")
+                failure = RefusedRequest if error.is_refusal else failure
             except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:
                 detail = f" ({_clean(str(error))})" if isinstance(error, httpx2.ConnectError | OSError) else ""
                 problems.append(f"{shown(url)} did not answer: {type(error).__name__}{detail}")
-        raise Retryable(f"schema registry {'; '.join(problems)}; requested {_clean(path)}")
+        raise failure(f"schema registry {'; '.join(problems)}; requested {_clean(path)}")
 
     async def _ask(self, url: str, method: str, path: str, body: object) -> Mapping[str, Any]:
         headers = {"Accept": _ACCEPT, "Accept-Encoding": "identity"}
@@ -158,6 +170,10 @@ class _Bearer(httpx2.Auth):
 
 class _NotARegistryError(Exception):
     """A response that is not a registry's; its text follows the address in messages."""
+
+    def __init__(self, message: str, *, is_refusal: bool = False) -> None:
+        super().__init__(message)
+        self.is_refusal = is_refusal
 
 
 def shown(url: str) -> str:
@@ -230,7 +246,8 @@ def _answer(response: httpx2.Response, body: bytes) -> Mapping[str, Any]:
     if status == NOT_FOUND and has_code and code in NO_SUCH:
         raise NoSuchSchema(f"404, error code {code}")
     raise _NotARegistryError(
-        _why_not(response, body, f"{code}: {_clean(str((answer or {}).get('message', '')))}" if has_code else "")
+        _why_not(response, body, f"{code}: {_clean(str((answer or {}).get('message', '')))}" if has_code else ""),
+        is_refusal=status in REFUSED or status >= SERVER_ERROR,
     )
 
 

@@ -1,7 +1,9 @@
 """What differs between the schemas of a registry by their kind: how they are asked for, and what is made of them.
 
 AVRO        JSON text                                             the default: a registry leaves the kind out
-PROTOBUF    a file descriptor, base64, for `format=serialized`    as Confluent's own clients ask for it
+PROTOBUF    a file descriptor, base64, for `format=serialized`    as Confluent's own clients ask for it; else without
+
+A `.proto` file is not read: it needs `protoc`, which who wrote it has.
 """
 
 import json
@@ -19,7 +21,8 @@ class SchemaKind(Protocol):
 
     words: frozenset[object]  # of `schemaType`
     wanted: str
-    query: str  # of every request for a schema; "" or name=value
+    query: str  # of the first request for a schema; "" or name=value
+    other_format: str  # what to say of a `schema` that is no text of this kind, with {what}
 
     def is_text(self, text: str) -> bool:
         """Say whether a text can be a schema of this kind."""
@@ -39,6 +42,7 @@ class AvroKind:
 
     words: frozenset[object] = frozenset({None, "AVRO"})
     wanted, query = "AVRO", ""
+    other_format = "answered for {what} with JSON that has no valid `schema`"
 
     def is_text(self, text: str) -> bool:
         """Say whether it is JSON: a registry validates what it stores."""
@@ -62,6 +66,10 @@ class ProtobufKind:
 
     words: frozenset[object] = frozenset({"PROTOBUF"})
     wanted, query = "PROTOBUF", "format=serialized"
+    other_format = (
+        "gives {what} as a `.proto` file, want a descriptor: set protobuf_descriptors to a file of `protoc"
+        " --include_imports --descriptor_set_out=FILE`, or register the descriptor itself, in base64; records wait"
+    )
 
     def is_text(self, text: str) -> bool:
         """Say whether it is a descriptor; a registry that has no such format returns the `.proto` file."""

@@ -5,7 +5,6 @@ import gzip
 import json
 import ssl
 import tracemalloc
-from base64 import b64encode
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -14,18 +13,15 @@ from urllib.parse import unquote
 
 import pytest
 import trustme
-from google.protobuf import descriptor_pb2
 
 from worker.core.bounded_cache import ENTRY_BYTES
 from worker.core.codec import avro_schemas
 from worker.core.codec.framing import SchemaRef, SchemaRefKind
-from worker.core.codec.protobuf_schemas import ProtobufSchema
 from worker.core.errors import BadSettings, Poison, Retryable
 from worker.core.service_requests import RegistryEnd
 from worker.kafka import registry, registry_client
 from worker.kafka.registry import Schemas
 from worker.kafka.registry_client import MAX_BODY_BYTES, RegistryClient, shown
-from worker.kafka.schema_kinds import ProtobufKind
 from worker.settings.registry_access import ANONYMOUS, RegistryAccess
 
 IMPRESSION = avro_schemas.schema_text("RecommendationImpression")
@@ -606,50 +602,3 @@ def test_without_a_registry_only_our_own_fingerprints_are_known() -> None:
         schemas.fetch_now(SEVEN)
     with pytest.raises(Poison, match="fingerprint 00 is unknown to this worker"):
         schemas.fetch_now(SchemaRef(SchemaRefKind.FINGERPRINT, "00"))
-
-
-PROTO = (Path(__file__).parents[3] / "schemas" / "RecommendationImpression.desc").read_bytes()
-
-
-def descriptor() -> tuple[str, str]:
-    """Return our file descriptor and the one that it imports, as a registry gives them for `format=serialized`."""
-    files = descriptor_pb2.FileDescriptorSet.FromString(PROTO).file
-    imported, own = (b64encode(one.SerializeToString()).decode() for one in files)
-    return own, imported
-
-
-async def test_protobuf_is_asked_for_as_descriptors_with_what_they_import() -> None:
-    own, imported = descriptor()
-    reference = {"name": "google/protobuf/timestamp.proto", "subject": "ts", "version": 1}
-
-    def say(path: str) -> bytes:
-        if path.startswith("/subjects/"):
-            return said({"schema": imported, "schemaType": "PROTOBUF"})
-        return said({"schema": own, "schemaType": "PROTOBUF", "references": [reference]})
-
-    async with scripted(say) as server:
-        schemas = Schemas(server.url, kind=ProtobufKind())
-        found = await schemas.fetch(SEVEN)
-        assert await schemas.fetch(SEVEN) is found
-    assert dict(server.asked) == {
-        "/schemas/ids/7?format=serialized": 1,
-        "/subjects/ts/versions/1?deleted=true&format=serialized": 1,
-    }
-    assert isinstance(found, ProtobufSchema)
-    assert found.names[0,].endswith("RecommendationImpression")
-
-
-@pytest.mark.parametrize(
-    ("answer", "error", "problem"),
-    [
-        ({"schema": 'syntax = "proto3";', "schemaType": "PROTOBUF"}, Retryable, "has no `format=serialized` for id 7"),
-        ({"schema": IMPRESSION}, Poison, "writer schema id 7 is AVRO, want PROTOBUF"),
-        ({"schema": descriptor()[0], "schemaType": "JSON"}, Poison, "is JSON, want PROTOBUF"),
-    ],
-)
-async def test_what_is_no_descriptor_is_waited_for_or_refused(
-    answer: object, error: type[Exception], problem: str
-) -> None:
-    async with scripted(said(answer)) as server:
-        with pytest.raises(error, match=problem):
-            await Schemas(server.url, kind=ProtobufKind()).fetch(SEVEN)
