@@ -15,6 +15,7 @@ from typing import Annotated, Any, Generic, TypeVar
 
 from annotated_types import MaxLen
 from pydantic import TypeAdapter, ValidationError
+from pydantic_core import from_json
 
 from worker.core.errors import Poison
 from worker.core.records import FIRST_BAD, MAX_HISTORY, HistoryEntry, HistoryItem, Id, Reason, Text, Texts, TimeUs
@@ -132,15 +133,20 @@ def statement(
 
 def items_facts(bodies: Sequence[str]) -> list[ItemFacts]:
     """Return the facts of stored bodies, in order; all at once, in half of the time that one after the other takes."""
-    return [ItemFacts(one.get("text"), one.get("attributes", {})) for one in json.loads(f"[{','.join(bodies)}]")]
+    return [ItemFacts(one.get("text"), one.get("attributes", {})) for one in _read(f"[{','.join(bodies)}]")]
 
 
 def user_facts(body: str) -> UserFacts:
     """Return the facts of a stored body."""
-    found = json.loads(body)
+    found = _read(body)
     return UserFacts(
         found.get("profile", {}), found.get("profile_text"), tuple(_entry(one) for one in found.get("history", ()))
     )
+
+
+def _read(text: str) -> Any:
+    """Read JSON of ours; in half of the time that `json.loads` takes, because names are made once."""
+    return from_json(text, cache_strings="keys")
 
 
 def _item_body(plain: Mapping[str, object]) -> Mapping[str, object]:

@@ -1,6 +1,7 @@
 """What the loop asks: facts by id, from the stores, as `worker.pipeline.ports.Facts`.
 
-Items that many events name are held ready to use, up to a bound; whatever the topic says anew empties that.
+Items that many events name are held ready to use, up to a bound; whatever the topic says anew empties that.  An item is
+held from the second time on that it is read: where events name all items evenly, what is held would never be used.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,6 +10,7 @@ from worker.core.joining.facts import FactKind, FactVersion, ItemFacts, UserFact
 from worker.runtime.joining.store import FactStore
 
 BYTES_A_CHAR, BYTES_A_VERSION = 2, 600  # of facts that are ready to use; 302 characters took 0.9 KB, CPython 3.11
+READY_BYTES_AN_ID = 1_000  # one id that was read once is remembered for so many: an id takes 150 bytes
 
 
 class KnownFacts:
@@ -19,6 +21,8 @@ class KnownFacts:
         self.kinds = frozenset(self._stores)
         self._max_ready_bytes, self._ready_bytes, self._ready_as_of = ready_bytes, 0, -1
         self._ready: dict[str, Versions[ItemFacts]] = {}
+        self._read_once: set[str] = set()
+        self._max_read_once = ready_bytes // READY_BYTES_AN_ID
 
     @property
     def held_up(self) -> str:
@@ -48,14 +52,25 @@ class KnownFacts:
         return [FactVersion(since, user_facts(body)) for _, since, body in rows]
 
     def _read(self, store: FactStore, ids: Sequence[str]) -> Mapping[str, Versions[ItemFacts]]:
-        """Return the versions of items from the store, and hold them ready; when that is full it is emptied."""
+        """Return the versions of items from the store, and hold ready those that were read before."""
         found: dict[str, list[FactVersion[ItemFacts]]] = {}
         rows = store.versions(ids)
         for (name, since, _), facts in zip(rows, items_facts([body for _, _, body in rows]), strict=True):
             found.setdefault(name, []).append(FactVersion(since, facts))
         if self._max_ready_bytes:
-            self._ready |= found
-            self._ready_bytes += sum(BYTES_A_CHAR * len(body) + BYTES_A_VERSION for _, _, body in rows)
+            self._hold(found, rows)
+        return found
+
+    def _hold(self, found: Mapping[str, Versions[ItemFacts]], rows: Sequence[tuple[str, int, str]]) -> None:
+        """Hold ready what was read before, and remember the rest; what is full is emptied."""
+        again = self._read_once.intersection(found)
+        if again:
+            self._ready.update((name, found[name]) for name in again)
+            self._ready_bytes += sum(
+                BYTES_A_CHAR * len(body) + BYTES_A_VERSION for name, _, body in rows if name in again
+            )
             if self._ready_bytes > self._max_ready_bytes:
                 self._ready, self._ready_bytes = {}, 0
-        return found
+        self._read_once.update(found)
+        if len(self._read_once) > self._max_read_once:
+            self._read_once.clear()

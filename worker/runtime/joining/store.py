@@ -13,6 +13,7 @@ import logging
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -26,7 +27,6 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 FORMAT = "1"
-WRITER_SHARE = 0.25  # of the memory: writing goes through the rows in the order of the topic
 MAX_ASKED = 512  # ids in one statement
 LEAST_ASKED = 8
 _ID_AND_TIME = itemgetter(0, 1)
@@ -44,23 +44,31 @@ _OLDEST_GO = f"""create trigger if not exists oldest_go after insert on facts be
 end"""  # noqa: S608 - a number of ours
 
 
+@dataclass(frozen=True, slots=True)
+class StoreMemory:
+    """How many bytes of the file are held in memory, for the loop's reads and for who writes."""
+
+    reads: int
+    writes: int
+
+
 class FactStore:
     """The facts of one kind.  `source` names what they are of: a store of another source is emptied.
 
     The constructor raises `BadSettings` if the folder cannot be used, or another process uses it.
     """
 
-    def __init__(self, folder: Path, kind: FactKind, *, source: str, memory_bytes: int) -> None:
+    def __init__(self, folder: Path, kind: FactKind, *, source: str, memory: StoreMemory) -> None:
         self.kind, self._path, self._source = kind, folder / f"{kind}.sqlite", source
         self._lock = _lock(folder, kind)
         self.num_changes = 0
         self.is_whole = False  # all that its source had was read once since it was emptied
         try:
-            self._open(memory_bytes)
+            self._open(memory)
         except sqlite3.DatabaseError as error:
             log.warning("%s: %s; it is made anew", self._path, error)
             self._remove()
-            self._open(memory_bytes)
+            self._open(memory)
         except OSError as error:
             raise BadSettings(
                 f"join_folder: {self._path}: {error.strerror}; want a folder of this worker's own"
@@ -153,12 +161,12 @@ class FactStore:
     def _about(self) -> Mapping[str, str]:
         return dict(self._writer.execute("select name, value from about").fetchall())
 
-    def _open(self, memory_bytes: int) -> None:
-        self._writer = _connect(self._path, int(memory_bytes * WRITER_SHARE))
+    def _open(self, memory: StoreMemory) -> None:
+        self._writer = _connect(self._path, memory.writes)
         try:
             for statement in (_ABOUT, _REACHED, _FACTS, _OLDEST_GO):
                 self._writer.execute(statement)
-            self._reader = _connect(self._path, int(memory_bytes * (1 - WRITER_SHARE)))
+            self._reader = _connect(self._path, memory.reads)
         except sqlite3.DatabaseError:
             self._writer.close()
             raise

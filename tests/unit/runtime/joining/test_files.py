@@ -14,7 +14,7 @@ from worker.core.joining.facts import FactKind, FactVersion, ItemFacts, UserFact
 from worker.core.records import HistoryEntry, HistoryItem
 from worker.runtime.joining import files
 from worker.runtime.joining.known import KnownFacts
-from worker.runtime.joining.store import FactStore
+from worker.runtime.joining.store import FactStore, StoreMemory
 
 SINCE = datetime(2026, 1, 1, tzinfo=UTC)
 SINCE_US = 1_767_225_600_000_000
@@ -22,7 +22,7 @@ HEAT = FactVersion(SINCE_US, ItemFacts(None, {"title": "Heat", "year": "1995", "
 
 
 def store(folder: Path, kind: FactKind = FactKind.ITEMS) -> FactStore:
-    return FactStore(folder / "store", kind, source="file", memory_bytes=16 << 20)
+    return FactStore(folder / "store", kind, source="file", memory=StoreMemory(12 << 20, 4 << 20))
 
 
 def written(folder: Path, suffix: str) -> Path:

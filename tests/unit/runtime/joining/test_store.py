@@ -9,14 +9,14 @@ from worker.core.errors import BadSettings, Fatal
 from worker.core.joining.facts import MAX_VERSIONS, FactKind, FactVersion, ItemFacts, Statement
 from worker.core.joining.progress import FactBatch, StoreProgress
 from worker.runtime.joining.known import KnownFacts
-from worker.runtime.joining.store import FactStore
+from worker.runtime.joining.store import FactStore, StoreMemory
 
 MIB = 1 << 20
 PROGRESS = StoreProgress("items", "id-1", {0: 7, 1: 9}, whole_until_s=12.5)
 
 
 def opened(folder: Path, source: str = "topic items") -> FactStore:
-    return FactStore(folder, FactKind.ITEMS, source=source, memory_bytes=16 * MIB)
+    return FactStore(folder, FactKind.ITEMS, source=source, memory=StoreMemory(12 * MIB, 4 * MIB))
 
 
 def said(name: str, since: int = 1, text: str = "x") -> Statement:
@@ -70,14 +70,23 @@ def test_what_is_held_ready_is_of_now_and_bounded(tmp_path: Path) -> None:
     assert known.items(["a", "x"]) == {"a": [FactVersion(1, ItemFacts("x"))]}
     assert known.items(["a", "b"]).keys() == {"a", "b"}
     assert known.items(["b", "a"]).keys() == {"a", "b"}
-    assert reads == [("a", "x"), ("b",)]  # what nobody knows is asked for again
+    assert known.items(["a", "b"]).keys() == {"a", "b"}
+    assert reads == [("a", "x"), ("a", "b"), ("b",)]  # held from the second time on
+    assert known.items(["x"]) == known.items(["x"]) == {}
+    assert reads[3:] == [("x",), ("x",)]  # what nobody knows is asked for again
     store.take(FactBatch((said("a", 2, "y"), "b"), PROGRESS))
     assert known.items(["a", "b"]) == {"a": [FactVersion(1, ItemFacts("x")), FactVersion(2, ItemFacts("y"))]}
     store.take(FactBatch(tuple(said(f"i{number}") for number in range(40)), PROGRESS))
+    for _ in range(2):
+        for number in range(40):
+            known.items([f"i{number}"])
+    assert known._ready == {}, "each was named twice, but with more between than is remembered"
     for number in range(40):
+        known.items([f"i{number}"])
         known.items([f"i{number}"])
     held = sum(f"i{number}" in known._ready for number in range(40))
     assert 0 < held < 4_000 // 600
+    assert len(known._read_once) <= 4_000 // 1_000
     store.close()
 
 
