@@ -65,7 +65,7 @@ BAD_AVRO: Bad = {
     "Confluent's prefix without a registry": (b"\x00\x00\x00\x00\x07" + payload(impression(0)), "schema"),
     "truncated": (encode(impression(0))[:-20], "avro"),
     "trailing bytes": (encode(impression(0)) + b"\x00", "avro"),
-    "a length that no message has": (PREFIX + b"\xfe\xff\xff\xff\x0f" + bytes(50), "avro"),
+    "an impossible length": (PREFIX + b"\xfe\xff\xff\xff\x0f" + bytes(50), "avro"),
     **bad_events(encode),
 }
 BAD_JSON: Bad = {
@@ -78,27 +78,27 @@ BAD_JSON: Bad = {
     "truncated": (encode_json(impression(0))[:-20], "json"),
     "trailing bytes": (encode_json(impression(0)) + b"}", "json"),
     "one field twice": (b'{"event_id": "a", ' + encode_json(impression(0))[1:], "json"),
-    "a number that JSON has not": (encode_json(impression(0, occurred_at=float("nan"))), "json"),
-    "nested without end": (b'{"user": ' + b"[" * 1_000 + b"]" * 1_000 + b"}", "limit"),
+    "NaN, which JSON does not have": (encode_json(impression(0, occurred_at=float("nan"))), "json"),
+    "nested too deeply": (b'{"user": ' + b"[" * 1_000 + b"]" * 1_000 + b"}", "limit"),
     "more values than a record may have": (b'{"user": [' + b"0," * 70_000 + b"0]}", "limit"),
-    "a field that is not ours": (changed(encode_json, propensity=0.5), "invalid"),
+    "an unknown field": (changed(encode_json, propensity=0.5), "invalid"),
     "an object as an attribute": (changed(encode_json, items=[item(attributes={"price": {"amount": 5}})]), "invalid"),
     **bad_events(encode_json),
 }
 
 
 BAD_PROTOBUF: Bad = {
-    "no message": (b"hello", "protobuf"),
+    "not Protobuf": (b"hello", "protobuf"),
     "empty": (b"", "magic"),
     "JSON": (b'{"event_id": "1"}', "protobuf"),
     "prefix alone": (b"\x00\x00\x00\x00\x07", "magic"),
-    "prefix and no indexes": (b"\x00\x00\x00\x00\x07\xff\xff\xff\xff\xff\xff", "magic"),
+    "prefix without valid message indexes": (b"\x00\x00\x00\x00\x07\xff\xff\xff\xff\xff\xff", "magic"),
     "truncated": (encode_protobuf(impression(0))[:-20], "protobuf"),
     "trailing bytes": (encode_protobuf(impression(0)) + b"\x00", "protobuf"),
-    "a length that no message has": (b"\x0a\xfe\xff\xff\xff\x0f" + bytes(50), "protobuf"),
-    "nested without end": (b"\xfb\x01" * 5_000, "limit"),
+    "an impossible length": (b"\x0a\xfe\xff\xff\xff\x0f" + bytes(50), "protobuf"),
+    "nested too deeply": (b"\xfb\x01" * 5_000, "limit"),
     "more values than a record may have": (encode_protobuf(impression(0)) + b"\x3a\x00" * 70_000, "limit"),
-    "a number that is none": (changed(encode_protobuf, slate_propensity=float("nan")), "invalid"),
+    "NaN as a number": (changed(encode_protobuf, slate_propensity=float("nan")), "invalid"),
     **bad_events(encode_protobuf),
     # In Protobuf an empty list is a missing one.
     "no slate": (encode_protobuf(impression(0, slates=[])), "invalid"),

@@ -32,7 +32,7 @@ def _needs(plan: ExperimentPlan, traffic: PlannedTraffic) -> Iterator[str]:
         yield f"{_TAKES[one.kind].format(size=one.size)}: {one.users:,} users{_half(one)}"
     yield f"users      {plan.users:,} (planned_users)"
     if plan.unseen:
-        yield "           users hardly differ: with what the check of skew asks for a group that may be unseen"
+        yield "           users hardly differ: this includes the users that the check of skew needs"
     yield f"events     {plan.events:,} ({plan.events_per_user:.3g} per user)"
     rate = f" at sample_rate {traffic.sample_rate:g}" if traffic.sample_rate < 1 else ""
     yield f"days       {_number(plan.days, 'unknown without --users-per-day or --events-per-day')}{rate}"

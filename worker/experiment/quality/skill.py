@@ -41,7 +41,7 @@ def _judged(figure: Agreement, low: float, high: float) -> Check:
     figures = {"skill": figure.value, "low": low, "high": high}
     wider = WATCHED / Z
     if figure.value + wider * (high - figure.value) < 0:
-        words = f"simulated users know less than chance about real clicks: {told}"
+        words = f"simulated users predict real clicks worse than chance: {told}"
         return Check(NAME, CheckState.FAILED, words, figures)
     if figure.value - wider * (figure.value - low) > 0:
         return Check(NAME, CheckState.OK, f"simulated users predict real clicks better than chance: {told}", figures)

@@ -131,6 +131,12 @@ def test_the_uncertainty_of_the_pilot_is_told() -> None:
     assert "between users 33 %; between events of a user 40 %; between draws 27 %" in text
 
 
+@pytest.mark.parametrize(("sd", "is_said"), [(0.05, True), (0.2, False)])
+def test_a_plan_says_where_it_includes_users_for_the_check_of_skew(sd: float, *, is_said: bool) -> None:
+    text = summary(plan(PlanWanted(0.01, None, sd), PlannedTraffic()), PlannedTraffic())
+    assert ("users hardly differ: this includes the users that the check of skew needs" in text) == is_said
+
+
 def test_more_events_per_user_need_fewer_users() -> None:
     few, many = (plan(PlanWanted(0.02, None, None), PlannedTraffic(1_000, 1_000 * n), PILOT).users for n in (1, 10))
     assert many < few / 2

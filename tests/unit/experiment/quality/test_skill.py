@@ -52,7 +52,7 @@ def test_an_experiment_whose_simulation_knows_less_than_chance_has_no_preference
     check = named(found.checks, NAME)
     print(check.words)
     assert (check.state, found.verdict) == (CheckState.FAILED, Verdict.DO_NOT_TRUST)
-    assert "simulated users know less than chance about real clicks" in found.reason
+    assert "simulated users predict real clicks worse than chance" in found.reason
 
 
 def test_an_experiment_whose_simulation_knows_its_users_has_a_preference() -> None:
