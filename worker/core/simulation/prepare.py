@@ -39,9 +39,9 @@ _KEY_BYTES, _PAIR_BYTES = 300, 64  # of a key's tuples, and of each attribute's
 Tokenise = Callable[[Prompt], tuple[int, ...]]
 
 
-# All that an option's text depends on: the profile, whether the event brings ready texts, its domain and day, and the
-# item's id, text and attributes.
-TextKey = tuple[str, bool, str, int, str, str | None, tuple[tuple[str, str], ...]]
+# All that an option's text depends on: the profile and whether it reads HTML, whether the event brings ready texts, its
+# domain and day, and the item's id, text and attributes.
+TextKey = tuple[str, bool, bool, str, int, str, str | None, tuple[tuple[str, str], ...]]
 Texts = BytesLru[TextKey, str]
 
 
@@ -114,8 +114,8 @@ def _rendered(asking: Asking, impression: Impression, item: Item) -> Steps[str]:
     """Return an item as an option's text, from an event before this one if it showed the same."""
     attributes = tuple(item.attributes.items())
     day = impression.occurred_at // DAY_US  # a release is new by days
-    profile = asking.profile.sha256
-    key = (profile, impression.texts_as_is, impression.domain, day, item.item_id, item.text, attributes)
+    profile, reads_html = asking.profile.sha256, asking.profile.reads_html
+    key = (profile, reads_html, impression.texts_as_is, impression.domain, day, item.item_id, item.text, attributes)
     found = asking.texts.get(key)
     if found is None:
         found = yield from rendering(asking.profile, impression, item)

@@ -293,3 +293,6 @@ def test_an_item_that_comes_again_has_the_text_of_its_own_event() -> None:
     reworded = replace(keeping, profile=profile, draws=1)
     assert reworded.texts is keeping.texts  # one bound for all experiments
     assert options_of(reworded, event) != options_of(keeping, event)
+    coded = replace(event, slates=(Slate("control", (replace(new, text="R&amp;B"),), Role.CONTROL),))
+    as_written = replace(keeping, profile=replace(keeping.profile, reads_html=False))
+    assert [options_of(how, coded) for how in (keeping, as_written)] == [["R&B\n"], ["R&amp;B\n"]]

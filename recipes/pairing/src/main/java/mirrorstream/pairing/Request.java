@@ -1,5 +1,7 @@
 package mirrorstream.pairing;
 
+import static java.nio.charset.StandardCharsets.UTF_8;
+
 import java.io.ByteArrayInputStream;
 import java.io.ByteArrayOutputStream;
 import java.io.DataInputStream;
@@ -112,7 +114,7 @@ final class Request {
     Header[] headers = half.headers().toArray();
     out.writeInt(headers.length);
     for (Header header : headers) {
-      out.writeUTF(header.key());
+      writeBytes(out, header.key().getBytes(UTF_8)); // `writeUTF` ends at 64 KiB, and a name may be longer
       writeBytes(out, header.value());
     }
   }
@@ -123,7 +125,7 @@ final class Request {
     byte[] value = readBytes(in);
     Headers headers = new RecordHeaders();
     for (int left = in.readInt(); left > 0; left--) {
-      headers.add(in.readUTF(), readBytes(in));
+      headers.add(new String(readBytes(in), UTF_8), readBytes(in));
     }
     return new Half(timeMs, key, value, headers);
   }

@@ -320,7 +320,7 @@ class PairingTest {
     Request request = new Request(2);
     request.came[1] = true;
     request.closesMs = NOW_MS;
-    Headers headers = new RecordHeaders().add("a", null).add("b", new byte[] {1});
+    Headers headers = new RecordHeaders().add("a", null).add("b", new byte[] {1}).add("ä".repeat(40_000), null);
     request.halves[1] = new Request.Half(NOW_MS, null, new byte[] {2}, headers);
     Request read = Request.of(request.toBytes(), 2);
     assertArrayEquals(request.toBytes(), read.toBytes());
