@@ -1,6 +1,7 @@
 """Two real registries, Apicurio 2 and 3, under the same claims as the registry of our own in `test_registry`."""
 
 import json
+from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,11 +9,13 @@ from typing import Any
 import httpx2
 import pytest
 import trustme
+from google.protobuf import descriptor_pb2
 
 from tests.support.apicurio import ARTIFACTS, Secured, apicurio
 from tests.support.events import event_id, impression, payload, schema_text
 from tests.support.harness import Stage, as_flags, mirrorstream, send_raw
 from tests.support.judge import Judge, confluent
+from tests.support.protobuf import NAME, SCHEMAS, descriptor_set, encode_protobuf, plain_protobuf
 
 from .test_dead_letters import dlq
 
@@ -26,10 +29,10 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         yield found
 
 
-def add(url: str, subject: str, schema: str, *references: tuple[str, str]) -> int:
-    """Register a schema, and what it names: (name of the type, subject); return its id."""
+def add(url: str, subject: str, schema: str, *references: tuple[str, str], kind: str = "AVRO") -> int:
+    """Register a schema, and what it names: (name of the type or file, subject); return its id."""
     refers = [{"name": name, "subject": of, "version": 1} for name, of in references]
-    body = {"schema": schema, "schemaType": "AVRO", "references": refers}
+    body = {"schema": schema, "schemaType": kind, "references": refers}
     answer = httpx2.post(f"{url}/subjects/{subject}/versions", json=body, trust_env=False)
     assert answer.status_code == httpx2.codes.OK, answer.text
     return int(answer.json()["id"])
@@ -81,6 +84,54 @@ def test_records_of_three_writers_are_answered_and_an_unknown_id_is_a_dead_lette
     assert {message.value()[:5] for message in judge.messages()} == {b"\x00" + out.to_bytes(4, "big")}
     assert dlq(stage, "list")["reasons"] == {"schema": 26}
     assert judge.all_committed()
+
+
+def split_in_two() -> tuple[str, str]:
+    """Return our messages as two file descriptors in base64: what imports `item.proto`, and that file."""
+    alone = descriptor_set().file[-1]
+    main, item = descriptor_pb2.FileDescriptorProto(), descriptor_pb2.FileDescriptorProto()
+    main.CopyFrom(alone)
+    item.name, item.package, item.syntax = "item.proto", alone.package, alone.syntax
+    del main.message_type[:], main.enum_type[:]
+    for one in alone.message_type:
+        (item if one.name == "Item" else main).message_type.append(one)
+    for one in alone.enum_type:
+        (item if one.name == "ItemKind" else main).enum_type.append(one)
+    main.dependency.append(item.name)
+    return b64encode(main.SerializeToString()).decode(), b64encode(item.SerializeToString()).decode()
+
+
+def test_protobuf_is_read_by_a_descriptor_with_and_without_imports_and_a_proto_file_is_told(
+    stage: Stage, url: str
+) -> None:
+    """The `.proto` file's records wait, and none is lost: they are answered once its descriptors are given."""
+    stage.create(partitions=1)
+    out = register(stage, url)[f"{stage.responses}-value"]
+    whole = add(url, "whole", b64encode(descriptor_set().file[-1].SerializeToString()).decode(), kind="PROTOBUF")
+    main, item = split_in_two()
+    add(url, "item", item, kind="PROTOBUF")
+    made = add(url, "made-of-two", main, ("item.proto", "item"), kind="PROTOBUF")
+    text = add(url, "text", (SCHEMAS / "RecommendationImpression.proto").read_text(), kind="PROTOBUF")
+    sent = [
+        b"\x00" + schema_id.to_bytes(4, "big") + b"\x00" + encode_protobuf(impression(number))
+        for number, schema_id in enumerate((whole, made, text))
+    ]
+    send_raw(stage, [(b"user", value) for value in sent])
+    settings = {"schema_registry_url": url, "input_format": "protobuf"}
+    with stage.worker(**settings) as worker:
+        worker.until(lambda: "set protobuf_descriptors" in worker.page("/readyz")[1], "what to do")
+        assert f"gives id {text} as a `.proto` file" in worker.page("/readyz")[1]
+        worker.until(lambda: worker.metric("held_records") == 1, "the other two")
+        assert worker.stop() == 0
+    given = {"protobuf_descriptors": str(SCHEMAS / "RecommendationImpression.desc"), "protobuf_message": NAME}
+    assert stage.run("--until-end", **settings, **given).exit_code() == 0
+    judge = Judge(
+        stage.bootstrap, topic=stage.topic, responses=stage.responses, dead_letters=stage.dead_letters,
+        group=stage.name, decode_in=lambda value: plain_protobuf(value[6:]),
+        decode_out=confluent({out: schema_text("SimulatedResponse")}),
+    )  # fmt: skip
+    judge.verdict().assert_exactly_once()
+    assert {str(one["event_id"]) for one in judge.answers()} == {event_id(number) for number in range(3)}
 
 
 def test_a_schema_that_breaks_readers_is_refused_after_ours_is_there(stage: Stage, url: str) -> None:

@@ -68,7 +68,7 @@ class ProtobufKind:
     wanted, query = "PROTOBUF", "format=serialized"
     other_format = (
         "gives {what} as a `.proto` file, want a descriptor: set protobuf_descriptors to a file of `protoc"
-        " --include_imports --descriptor_set_out=FILE`, or register the descriptor itself, in base64; records wait"
+        " --include_imports --descriptor_set_out=FILE`, or register the descriptor itself, in base64"
     )
 
     def is_text(self, text: str) -> bool:
