@@ -116,7 +116,7 @@ def load(
 def _unknown_variables() -> list[str]:
     known = {f"{ENV_PREFIX}{name.upper()}" for name in Settings.model_fields}
     found = sorted(name for name in os.environ if name.startswith(ENV_PREFIX) and name not in known)
-    return [f"{name}: is no setting{did_you_mean(name, known)}" for name in found if not _SERVICE_LINK.search(name)]
+    return [f"{name}: not a setting{did_you_mean(name, known)}" for name in found if not _SERVICE_LINK.search(name)]
 
 
 class _Placed(yaml.SafeLoader):
@@ -151,7 +151,7 @@ def _check_file(path: Path, problems: Sequence[str]) -> None:
 def _problem(error: Mapping[str, Any]) -> str:
     place = ".".join(str(part) for part in error["loc"][:2])
     if error["type"] == "extra_forbidden":
-        return f"{place}: is no setting{did_you_mean(place, Settings.model_fields)}"
+        return f"{place}: not a setting{did_you_mean(place, Settings.model_fields)}"
     near = did_you_mean(str(error["input"]), _CHOICE.findall(wanted(error))) if error["type"] == "literal_error" else ""
     return f"{place}: {wanted(error)}{near}{'' if error['loc'][0] in _UNTOLD else _seen(error['input'])}"
 

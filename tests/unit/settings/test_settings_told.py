@@ -64,13 +64,13 @@ def test_a_file_that_is_not_yaml_is_told_by_place_and_problem(tmp_path: Path, te
     [
         (
             "kafka_optoins:\n  sasl.password: S3CRET-PASSWORD\n",
-            "kafka_optoins: is no setting; did you mean kafka_opt",
+            "kafka_optoins: not a setting; did you mean kafka_opt",
         ),
-        ("grop_id: g\n", "grop_id: is no setting; did you mean group_id?"),
+        ("grop_id: g\n", "grop_id: not a setting; did you mean group_id?"),
         ('kafka_options: "sasl.password=S3CRET-PASSWORD"\n', "kafka_options: want JSON"),
         ("kafka_options: [sasl.password, S3CRET-PASSWORD]\n", "kafka_options: want a mapping of names to values"),
         ("kafka_options:\n  sasl.password: [S3CRET-PASSWORD]\n", "kafka_options.sasl.password: want text"),
-        ("kafka_options:\nsasl.password: S3CRET-PASSWORD\n", "sasl.password: is no setting"),
+        ("kafka_options:\nsasl.password: S3CRET-PASSWORD\n", "sasl.password: not a setting"),
         ("vllm_options: [hf_token, S3CRET-PASSWORD]\n", "vllm_options: want a mapping of names to values"),
         ("vllm_options: hf_token=S3CRET-PASSWORD\n", "vllm_options: want JSON"),
         ("schema_registry_url: http://user:S3CRET-PASSWORD@127.0.0.1:1\n", "schema_registry_url: want http://HOST:P"),
