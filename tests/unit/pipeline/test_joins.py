@@ -96,7 +96,7 @@ async def test_an_item_that_never_comes_is_a_dead_letter_after_the_wait_and_neve
         assert w.watch.counts["items missing"] == 1
         letter = next(one for one in w.sink.log if one.topic == "impressions.dlq")
         assert dict(letter.headers)["ms-detail"] == (
-            b"1 items came with their ids alone and are not known after 5 s: never"
+            b"no text is known after 5 s for items that have only an id: never"
         )
 
 

@@ -121,7 +121,7 @@ def unknown(missing: tuple[str, ...], wait_s: float) -> Poison:
     named = ", ".join(ascii(one)[1:-1] for one in missing[:MAX_NAMED])
     return Poison(
         Reason.ITEM_UNKNOWN,
-        f"{len(missing)} items came with their ids alone and are not known after {wait_s:g} s: {named}{more}",
+        f"no text is known after {wait_s:g} s for items that have only an id: {named}{more}",
     )
 
 

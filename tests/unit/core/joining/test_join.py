@@ -81,7 +81,9 @@ def test_an_option_that_nobody_knows_is_missing_and_one_with_a_text_of_its_own_i
     joined = join.with_items(event(*bare("i", "i2"), Item("j", 2, text="own")), {"i": [OLD]})
     assert joined.missing == ("i2",)
     assert join.with_items(event(*bare("i")), {}).missing == ("i",)
-    assert str(join.unknown(("i2",), 10.0)) == ("1 items came with their ids alone and are not known after 10 s: i2")
+    assert str(join.unknown(("i2",), 10.0)) == "no text is known after 10 s for items that have only an id: i2"
+    many = tuple(f"i{number}" for number in range(join.MAX_NAMED + 2))
+    assert str(join.unknown(many, 2.5)).endswith(f"i{join.MAX_NAMED - 1} and 2 more")
 
 
 def test_a_user_takes_profile_and_history_and_its_items_are_joined_too() -> None:
