@@ -114,9 +114,9 @@ def test_what_a_schema_does_not_have_is_refused() -> None:
     for kind, number in (("int", 2**31), ("int", -(2**31) - 1), ("long", 2**63)):
         with pytest.raises(ValueError, match="a number of more than"):
             _ours(Type(kind), number)
-    for kind, number in (("int", 5.0), ("long", 5_000.5), ("long", "5")):
+    for kind, value in (("int", 5.0), ("long", 5_000.5), ("long", "5")):
         with pytest.raises(TypeError):
-            _ours(Type(kind), number)
+            _ours(Type(kind), value)
     with pytest.raises(AttributeError):
         _ours(Type("string"), SimpleNamespace())
 
