@@ -61,7 +61,7 @@ EXTRA = {
     # Google's library only computes: descriptors and bytes in, messages out.
     **{f"worker.core.codec.protobuf_{part}": {"google"} for part in ("encoder", "reader", "wire")},
     "worker.core.codec.protobuf_schemas": {"google", "importlib", "pathlib"},
-    "worker.core.joining.facts": {"annotated_types", "pydantic"},
+    "worker.core.joining.facts": {"annotated_types", "pydantic", "pydantic_core"},
     "worker.core.prompts.reference_import": {"ast", "yaml"},  # text in, text out
     "worker.core.records": {"annotated_types", "pydantic"},
     "worker.core.steering.decided": {"pydantic"},
