@@ -104,16 +104,25 @@ async def test_tokens_go_with_the_next_offset_so_that_a_partition_moves_without_
 
 
 @jumping
-async def test_tokens_of_answers_that_were_never_committed_are_not_in_the_note() -> None:
-    """So a kill forgets them, and nothing else: the events are asked again, and paid again."""
-    world = world_of(total=2 * 4 * EVENT)
+async def test_a_kill_forgets_what_was_spent_since_the_last_commit_and_nothing_else() -> None:
+    """Those events are asked again, and paid again."""
+    world = world_of(total=10**9)
+    world.engine.gates = {"event-1": asyncio.Event(), "event-2": asyncio.Event()}
     async with working(world):
-        await world.read(event("event-0"), event("event-1"))
-        await world.committed(A, 2)
-        note = Note.decode(committed_note(world))
+        await world.read(*(event(f"event-{number}") for number in range(3)))
+        await world.committed(A, 1)
+        world.engine.gates["event-2"].set()
+        await until(lambda: world.pipeline._rules.budgets.note(A)[EVERY][0] == 2 * EVENT)
+        note = committed_note(world)
+        assert Note.decode(note).spent[EVERY][0] == EVENT
         world.source.lose(A)
-    assert note.spent[EVERY][0] == 2 * EVENT
-    assert world.pipeline._rules.budgets.note(A) == {}
+        assert world.pipeline._rules.budgets.note(A) == {}
+        world.engine.gates = {}
+        world.source.epochs |= {A: 9}
+        world.source.deliver(Assigned(A, 9, None, note, committed=1))
+        await world.read(event("event-1"), event("event-2"), first=1)
+        await world.committed(A, 3)
+        assert Note.decode(committed_note(world)).spent[EVERY][0] == 3 * EVENT
 
 
 @jumping

@@ -11,8 +11,8 @@ share are among those of a larger one: whoever is left out at a moment is left o
 The hash knows nothing of answers, and the responses carry the share in `sample_rate`.
 
 What was spent travels with the partition, as a note beside its committed offset.  So a restart or a rebalance
-changes nothing but for what was answered and not committed: those events are asked again, and the tokens of
-their first answers are not in the note.
+changes nothing but for what was answered and not committed: those events are asked again and paid again, and
+the tokens of their first answers are in the note only if an older event was committed after them.
 
 >>> limits = TokenLimits(per_hour=1_000)
 >>> meters = Meters()
