@@ -322,6 +322,21 @@ def test_variants_that_are_logged_apart_are_paired_beside_the_workers(chart: hel
     assert "volumeClaimTemplates" not in bare["StatefulSet"]["spec"]
 
 
+def test_the_pairing_names_no_folder_that_its_pod_lacks(chart: helm_python.Chart) -> None:
+    """Kafka's provider of files refuses to start without its folder, which is there with the secrets alone."""
+    own: Values = {
+        "enabled": True,
+        "image": {"repository": "pairing"},
+        "config": {"pairing.control.topic": "a", "pairing.candidate.topic": "b"},
+    }
+    objects = render(chart, {"config": {"bootstrap_servers": "kafka:9092"}, "pairing": own}, "pairing")
+    text = objects["ConfigMap"]["data"]["pairing.properties"]
+    assert "config.providers=env\n" in text
+    assert "/etc/mirrorstream/kafka" not in text
+    (container,) = pod(objects)["containers"]
+    assert "kafka" not in {one["name"] for one in container["volumeMounts"]}
+
+
 def test_the_image_is_the_one_the_chart_runs(chart: helm_python.Chart) -> None:
     """Version and user of chart, image and package are one; what has a user by name could not prove it is not root."""
     dockerfile = (CHART.parents[1] / "Dockerfile").read_text(encoding="utf-8")

@@ -8,14 +8,19 @@
   "application.id" (printf "%s-pairing" ($config.group_id | default "mirrorstream"))
   "pairing.output.topic" (first $inputs | trim) }}
 {{- $fixed := dict
-  "config.providers" "env,directory"
+  "config.providers" "env"
   "config.providers.env.class" "org.apache.kafka.common.config.provider.EnvVarConfigProvider"
   "config.providers.env.param.allowlist.pattern" "POD_NAME"
-  "config.providers.directory.class" "org.apache.kafka.common.config.provider.DirectoryConfigProvider"
-  "config.providers.directory.param.allowed.paths" "/etc/mirrorstream/kafka"
   "group.instance.id" "${env:POD_NAME}"
   "pairing.http.port" "8080"
   "state.dir" "/var/lib/mirrorstream/pairing" }}
+{{- /* Kafka refuses to start with an allowed path that does not exist: it is there with the secrets alone. */}}
+{{- if include "mirrorstream.hasKafkaSecrets" . }}
+{{- $fixed = mergeOverwrite $fixed (dict
+  "config.providers" "env,directory"
+  "config.providers.directory.class" "org.apache.kafka.common.config.provider.DirectoryConfigProvider"
+  "config.providers.directory.param.allowed.paths" "/etc/mirrorstream/kafka") }}
+{{- end }}
 {{- range $name, $value := mergeOverwrite $own .Values.pairing.config $fixed }}
 {{ $name }}={{ ternary (toString $value) (toJson $value) (kindIs "string" $value) | replace "\\" "\\\\" }}
 {{- end }}
