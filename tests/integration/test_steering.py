@@ -1,10 +1,15 @@
-"""Workers obey definitions on a real Kafka: within 2 s, under kills, whatever happens to the topics."""
+"""Workers obey definitions on a real Kafka: within 2 s, under kills, whatever happens to the topics.
+
+Under both group protocols: what is followed is read before the group is joined, and beside it from then on.
+"""
 
 import json
 import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from tests.integration.test_experiment import serving
 from tests.integration.test_topics import make, make_anew
@@ -13,7 +18,9 @@ from tests.support.events import START_US, event_id, impression
 from tests.support.harness import Stage, Worker, send, send_raw
 from tests.support.judge import Judge
 from tests.support.patience import patience
+from tests.support.served import TOKEN, Served
 from worker.core.steering.orders import verdict_digest
+from worker.engines.model_files import TINY
 from worker.experiment.definition import as_record, from_record
 
 OBEYED_S = 2.0
@@ -21,6 +28,12 @@ DEFINED: dict[str, Any] = {
     "experiment_id": "shelf", "start": START_US, "control": "control", "candidates": ["shadow"], "state": "RUNNING",
     "questions": "both",
 }  # fmt: skip
+
+
+@pytest.fixture(autouse=True, params=["classic", pytest.param("consumer", marks=pytest.mark.long)])
+def group_protocol(stage: Stage, request: pytest.FixtureRequest) -> None:
+    """Have every worker join its group by one of the two protocols."""
+    stage.overrides |= {"group_protocol": request.param}
 
 
 def topics(stage: Stage) -> dict[str, str]:
@@ -207,3 +220,42 @@ def test_a_page_that_is_served_publishes_verdicts_and_workers_end_asking(
     last = records_of(stage.bootstrap, topics(stage)["readouts_topic"], "ExperimentReadout")[-1]
     assert (last["exploratory"], last["verdict"]) == (False, "CANDIDATE_PREFERRED")
     assert "Traceback" not in (tmp_path / "serve.log").read_text()
+
+
+@pytest.mark.long
+def test_a_budget_is_kept_over_kills_and_what_is_over_it_is_skipped(
+    stage: Stage, judge: Judge, served: Served, tmp_path: Path
+) -> None:
+    """What was spent stands beside the offsets: a worker that comes after a kill does not begin again.
+
+    The third worker alone gets events for more than the whole budget.
+    """
+    stage.create(partitions=2)
+    stage.create_topic(topics(stage)["experiments_topic"])
+    budget, window, num_kills = 24_000, 2, 2
+    define(stage, questions="duels", draws=1, max_tokens_total=budget)
+    (tmp_path / "token").write_text(TOKEN)
+    ours = topics(stage) | {
+        "engine": "vllm-server", "model": TINY, "server_urls": served.url, "server_auth_file": str(tmp_path / "token"),
+        "mode": "direct", "window_max_records": window, "calibration_share": 0.0,
+    }  # fmt: skip
+    for life, least in enumerate((15, 10)):
+        send(stage, map(impression, range(40 * life, 40 * (life + 1))))
+        with stage.worker(**ours) as worker:
+            worker.until(lambda want=least: worker.metric("responses_total") >= want, f"{least} responses")  # type: ignore[misc]
+            worker.kill()
+    send(stage, map(impression, range(80, 200)))
+    with stage.worker(**ours) as worker:
+        worker.until(judge.all_committed, "commit up to the ends", timeout_s=patience(120))
+        worker.until(lambda: worker.metric('budget_share{period="total"}') == 0.0, "a budget that is spent")
+        assert worker.metric('records_skipped_total{reason="over_budget"}') > 0
+        assert "experiment shelf: the total budget of tokens is spent: its events are skipped" in worker.log
+        assert worker.stop() == 0
+    answers = [one for one in judge.answers() if one["status"] != "NOT_ASKED"]
+    assert not judge.verdict().duplicated
+    costs = [one["usage"]["prompt_tokens"] + one["usage"]["completion_tokens"] for one in answers]
+    spent, most = sum(costs), max(costs)
+    print(f"{len(answers)} answers cost {spent} tokens of {budget}, one at most {most}")
+    # Answered, not yet committed when the worker was killed: paid, and asked again.
+    assert budget - num_kills * window * most <= spent <= budget + (window + 2) * most
+    assert 120 * min(costs) > budget
