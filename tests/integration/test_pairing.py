@@ -6,11 +6,15 @@ from collections.abc import Iterator
 from random import Random
 from typing import Any
 
+import helm_python
 import pytest
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
 
+from tests.support.chart import CHART, rendered
 from tests.support.harness import WAIT_S, Stage
-from tests.support.pairing import Topics, pairing
+from tests.support.kafka_broker import free_ports
+from tests.support.pairing import Pairing, Topics, pairing
 from tests.support.patience import patience
 
 START_MS = 1_793_491_200_000
@@ -164,6 +168,35 @@ def assert_each_once(impressions: list[Message], count: int) -> None:
 
 def test_each_request_leaves_once_although_the_pairing_is_killed(stage: Stage) -> None:
     run(stage, count=2_000, kills=2)
+
+
+def test_the_charts_properties_start_it(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the pod's name from its environment: the options of Kafka's providers are right, and no other is refused."""
+    topics = create(stage)
+    given = {"pairing.control.topic": topics.control, "pairing.candidate.topic": topics.candidate}
+    values = {
+        "config": {"bootstrap_servers": stage.bootstrap, "group_id": stage.name, "input_topics": stage.topic},
+        "pairing": {
+            "enabled": True,
+            "image": {"repository": "pairing"},
+            "config": given | {"pairing.unpaired.topic": topics.unpaired},
+        },
+    }
+    found = rendered(helm_python.Chart.load(CHART), values)
+    (file,) = (one["data"] for one in found if "pairing.properties" in (one.get("data") or {}))
+    lines = (line.split("=", 1) for line in file["pairing.properties"].splitlines() if line)
+    here = {"state.dir": str(stage.folder / "state"), "pairing.http.port": str(free_ports(1)[0])}
+    monkeypatch.setenv("POD_NAME", "rel-mirrorstream-pairing-0")
+    pair = Pairing(dict(lines) | here, stage.folder, 0)
+    try:
+        pair.until_ready()
+        admin = AdminClient({"bootstrap.servers": stage.bootstrap})
+        [asked] = admin.describe_consumer_groups([f"{stage.name}-pairing"]).values()
+        members = asked.result(patience(WAIT_S)).members
+        assert {one.group_instance_id for one in members} == {"rel-mirrorstream-pairing-0-1"}
+        assert pair.stop() == 0
+    finally:
+        pair.kill()
 
 
 @pytest.mark.long
