@@ -142,6 +142,7 @@ def test_a_question_that_never_ends_delays_its_partition_until_its_deadline_and_
     ((partition, status),) = set(stuck)
     assert (len(stuck), status) == (3, "TIMEOUT")
     others = {0, 1, 2} - {partition}
-    assert load.pause_s(partition) >= 2 * question_s - 1  # those before it, still in the engine, came out first
+    # Two tries, not one; those before it, still in the engine, came out first, late on a machine that others use.
+    assert load.pause_s(partition) >= 1.5 * question_s
     assert max(map(load.pause_s, others)) < question_s
     tell(f"a question without end, two tries of {question_s:.0f} s", load.pause_s(partition))
