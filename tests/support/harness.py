@@ -123,19 +123,14 @@ class Stage:
         return worker
 
 
-class Worker:
-    """One process `python -m worker run ...`; its log is a file."""
+class LoggedProcess:
+    """One process of ours, called `what` in messages; its log is a file."""
 
-    def __init__(
-        self, words: Sequence[str], log: Path, *, module: str = "worker", variables: Mapping[str, str] | None = None
-    ) -> None:
-        self.words, self._log = words, log
-        # Dies with the thread that starts it, so that a test run that is killed leaves nothing behind.
-        command = ["setpriv", "--pdeathsig", "KILL", sys.executable, "-m", module, *words]
-        with log.open("wb") as output:
-            self.process = subprocess.Popen(
-                command, stdout=output, stderr=output, env={**environment(), **(variables or {})}
-            )
+    what = "process"
+    process: "subprocess.Popen[bytes]"
+
+    def __init__(self, log: Path) -> None:
+        self._log = log
 
     @property
     def log(self) -> str:
@@ -147,7 +142,7 @@ class Worker:
         deadline_s = time.monotonic() + limit_s
         while not condition():
             code = self.process.poll()
-            assert code is None, f"want {what}, but the worker ended with {code}:\n{self.log[-LOG_CHARS:]}"
+            assert code is None, f"want {what}, but the {self.what} ended with {code}:\n{self.log[-LOG_CHARS:]}"
             assert time.monotonic() < deadline_s, f"no {what} within {limit_s:.0f} s:\n{self.log[-LOG_CHARS:]}"
             time.sleep(POLL_S)
 
@@ -157,7 +152,7 @@ class Worker:
         try:
             return self.process.wait(limit_s)
         except subprocess.TimeoutExpired:
-            message = f"the worker has not ended within {limit_s:.0f} s:\n{self.log[-LOG_CHARS:]}"
+            message = f"the {self.what} has not ended within {limit_s:.0f} s:\n{self.log[-LOG_CHARS:]}"
             raise AssertionError(message) from None
 
     def stop(self, timeout_s: float | None = None) -> int:
@@ -176,12 +171,11 @@ class Worker:
 
     @property
     def port(self) -> int:
-        """The port of its health server; 0 while it does not listen."""
-        found = re.search(r"health and metrics on port (\d+)", self.log)
-        return int(found[1]) if found else 0
+        """The port of its pages; 0 while it does not listen."""
+        raise NotImplementedError
 
     def page(self, path: str) -> tuple[int, str]:
-        """Get a page of its health server; (0, "") while it does not listen."""
+        """Get one of its pages; (0, "") while it does not listen."""
         if not self.port:
             return 0, ""
         connection = HTTPConnection("127.0.0.1", self.port, timeout=patience(10))
@@ -193,6 +187,30 @@ class Worker:
             return 0, ""
         finally:
             connection.close()
+
+
+class Worker(LoggedProcess):
+    """One process `python -m worker run ...`."""
+
+    what = "worker"
+
+    def __init__(
+        self, words: Sequence[str], log: Path, *, module: str = "worker", variables: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(log)
+        self.words = words
+        # Dies with the thread that starts it, so that a test run that is killed leaves nothing behind.
+        command = ["setpriv", "--pdeathsig", "KILL", sys.executable, "-m", module, *words]
+        with log.open("wb") as output:
+            self.process = subprocess.Popen(
+                command, stdout=output, stderr=output, env={**environment(), **(variables or {})}
+            )
+
+    @property
+    def port(self) -> int:
+        """The port of its health server; 0 while it does not listen."""
+        found = re.search(r"health and metrics on port (\d+)", self.log)
+        return int(found[1]) if found else 0
 
     def metric(self, name: str) -> float:
         """Return the sum of a metric over its labels, 0 while there is none."""

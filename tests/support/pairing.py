@@ -7,19 +7,15 @@ with pairing(stage) as pair:
 """
 
 import re
-import signal
 import subprocess
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from http.client import HTTPConnection
 from pathlib import Path
 
-from tests.support.harness import LOG_CHARS, POLL_S, WAIT_S, Stage
+from tests.support.harness import LOG_CHARS, LoggedProcess, Stage
 from tests.support.java import built, java_jar
 from tests.support.kafka_broker import free_ports
-from tests.support.patience import patience
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "pairing"
 
@@ -37,62 +33,33 @@ class Topics:
         return cls(f"{stage.name}-control", f"{stage.name}-candidate", f"{stage.name}-unpaired")
 
 
-class Pairing:
-    """One process; its log is a file."""
+class Pairing(LoggedProcess):
+    """One process."""
+
+    what = "pairing"
 
     def __init__(self, properties: Mapping[str, str], folder: Path, number: int) -> None:
         """Start it; it dies with the thread that starts it."""
+        super().__init__(folder / f"pairing-{number}.log")
         self._port = int(properties["pairing.http.port"])
-        self._log = folder / f"pairing-{number}.log"
         file = folder / f"pairing-{number}.properties"
         file.write_text("".join(f"{name}={value}\n" for name, value in properties.items()))
         with self._log.open("wb") as out:
             command = java_jar(built(RECIPE) / "pairing.jar", str(file))
             self.process = subprocess.Popen(command, stdout=out, stderr=out)
 
-    @property
-    def log(self) -> str:
-        return self._log.read_text(errors="replace")
-
-    def until(self, condition: Callable[[], bool], what: str, *, timeout_s: float | None = None) -> None:
-        """Wait until the condition holds; fail if the process ends or the time does."""
-        limit_s = patience(WAIT_S) if timeout_s is None else timeout_s
-        deadline_s = time.monotonic() + limit_s
-        while not condition():
-            code = self.process.poll()
-            assert code is None, f"want {what}, but the pairing ended with {code}:\n{self.log[-LOG_CHARS:]}"
-            assert time.monotonic() < deadline_s, f"no {what} within {limit_s:.0f} s:\n{self.log[-LOG_CHARS:]}"
-            time.sleep(POLL_S)
-
     def until_ready(self) -> None:
         self.until(lambda: self.page("/readyz")[0] == 200, "pairing that runs")
 
-    def page(self, path: str) -> tuple[int, str]:
-        """Get one of its pages; (0, "") while it does not listen."""
-        connection = HTTPConnection("127.0.0.1", self._port, timeout=patience(10))
-        try:
-            connection.request("GET", path)
-            answer = connection.getresponse()
-            return answer.status, answer.read().decode()
-        except OSError:
-            return 0, ""
-        finally:
-            connection.close()
+    @property
+    def port(self) -> int:
+        """The port of its pages."""
+        return self._port
 
     def metric(self, name: str, labels: str = "") -> float:
         """Return the sum of a metric over the series whose labels hold a text."""
         found = re.findall(rf"^mirrorstream_pairing_{name}({{.*}})? (\S+)$", self.page("/metrics")[1], re.MULTILINE)
         return sum(float(value) for its, value in found if labels in its)
-
-    def kill(self) -> None:
-        """End it at once, with none of its code run."""
-        self.process.kill()
-        self.process.wait(patience(WAIT_S))
-
-    def stop(self) -> int:
-        """Ask it to end, as Kubernetes does; return its exit status."""
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(patience(WAIT_S))
 
 
 def properties(stage: Stage, **more: object) -> dict[str, str]:
@@ -116,6 +83,5 @@ def pairing(stage: Stage, **more: object) -> Iterator[Pairing]:
     try:
         yield pair
     finally:
-        if pair.process.poll() is None:
-            pair.kill()
+        pair.end()
         print(f"--- pairing {number}\n{pair.log[-LOG_CHARS:]}")

@@ -69,9 +69,7 @@ def collect(
     as_json: Json = False,
 ) -> None:
     """Step 1: ask a strong and a weak engine about real choices."""
-    from dataclasses import asdict
-
-    from worker.offline.align import steps, topic_choices
+    from worker.offline.align import steps
 
     arms = {"strong": settings_of(strong, None, set_strong, files=True, draws=draws),
             "weak": settings_of(weak, None, set_weak, files=True, draws=draws)}  # fmt: skip
@@ -81,14 +79,8 @@ def collect(
     text: list[str] = []
     told: dict[str, Any] = {}
     if outcomes_topic is not None:
-        kafka = settings_of(config, bootstrap, settings)
-        time = _topic_time(outcomes_topic, since, until)
-        read = topic_choices.write(work, kafka, time, forget=_forgotten(forget), tell=_progress())
-        file = work / topic_choices.FILE
-        text = [f"{file}: {read.impressions:,} impressions, {read.outcomes:,} outcomes"]
-        text += [f"left out of the topics, {why}: {number:,}" for why, number in sorted(read.left_out.items())]
-        text += read.told
-        told = {"topics": asdict(read)}
+        kafka, time = settings_of(config, bootstrap, settings), _topic_time(outcomes_topic, since, until)
+        file, text, told = _from_topics(work, kafka, time, forget)
     assert file is not None
     found = steps.collect(
         work, _source(file, outcomes, mapping, forget), arms, division, redact=_hook(redact),
@@ -194,6 +186,21 @@ def _check_inputs(
     if given := [name for name, value in stray.items() if value is not None]:
         what = "the topics, by --outcomes-topic" if topic is None else "FILE; the settings say it for topics"
         raise BadSettings(f"{', '.join(given)}: is for {what}")
+
+
+def _from_topics(
+    work: Path, settings: Any, time: Any, forget: list[str] | None
+) -> tuple[Path, list[str], dict[str, Any]]:
+    """Write the choices of topics to a file; return that, and what to say of them as lines and as JSON."""
+    from dataclasses import asdict
+
+    from worker.offline.align import topic_choices
+
+    read = topic_choices.write(work, settings, time, forget=_forgotten(forget), tell=_progress())
+    file = work / topic_choices.FILE
+    text = [f"{file}: {read.impressions:,} impressions, {read.outcomes:,} outcomes"]
+    text += [f"left out of the topics, {why}: {number:,}" for why, number in sorted(read.left_out.items())]
+    return file, [*text, *read.told], {"topics": asdict(read)}
 
 
 def _topic_time(topic: str, since: str | None, until: str | None) -> Any:

@@ -187,15 +187,17 @@ class InputTopics:
         if not self._num_partitions:
             self._count()
 
-    def _count(self) -> None:
+    def _count(self) -> bool:
+        """Count the partitions; return whether there is a topic to read.  Raises `KafkaException`."""
         sizes = self._topic_ids.sizes()
-        self._num_partitions = sum(sizes[topic] for topic in self._patterns.read(sizes))
+        matching = self._patterns.read(sizes)
+        self._num_partitions = sum(sizes[topic] for topic in matching)
+        return bool(matching)
 
     def _keep(self) -> None:
         """Check the patterns, the topics' sizes and the group's memory.  Raises `KafkaException`, `Fatal`."""
-        self._count()
+        is_matched = self._count()
         if self._patterns.patterns:
-            matching = self._patterns.read(self._topic_ids.names())
-            why = "" if matching else f"input_topics: {shown(self._settings.input_topics)} matches no topic"
+            why = "" if is_matched else f"input_topics: {shown(self._settings.input_topics)} matches no topic"
             self._guard.no_match(why)
         self._keep_memory(dict(self._flushed))

@@ -228,7 +228,7 @@ class Positions:
         For all topics, because with a pattern each member may be assigned other topics, and because a topic that is
         not stored now counts as created later.
         """
-        topics = self._patterns.read(self._ask("topics", self._topic_ids.names))
+        topics = self._patterns.read(self._ask("topics", self._topic_ids.sizes))
         states = self.present(set(topics))
         _, with_commits = self._all_commits(consumer, [], states)
         there = {*wanted, *_partitions(states, states)}

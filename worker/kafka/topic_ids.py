@@ -58,10 +58,6 @@ class TopicIds:
         """Return the number of partitions of each topic that we may describe.  Blocks.  Raises `KafkaException`."""
         return {name: len(topic.partitions) for name, topic in self._queries.ask(_cluster).topics.items()}
 
-    def names(self) -> frozenset[str]:
-        """Return the names of all topics that this principal may describe.  Blocks.  Raises `KafkaException`."""
-        return frozenset(self._queries.ask(_cluster).topics)
-
 
 def _cluster(admin: AdminClient) -> ClusterMetadata:
     return admin.list_topics(timeout=TIMEOUT_S)

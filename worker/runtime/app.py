@@ -1,7 +1,6 @@
 """Starts a worker, runs it and takes it down: what a process has once, around `worker.runtime.answering`.
 
-Order of start: settings, engine with warm-up and self-test, Kafka and its topics, producer, subscribe.  A
-member that joins the group cold would hold partitions that it cannot serve.
+Order of start: settings, engine with warm-up and self-test, then Kafka.
 """
 
 import asyncio

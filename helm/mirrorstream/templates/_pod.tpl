@@ -149,13 +149,8 @@ envFrom:
 {{- end }}
 {{- end }}
 
-{{- define "mirrorstream.mounts" -}}
-{{ include "mirrorstream.clientMounts" . }}
-{{- if .Values.server.existingSecret }}
-- name: server
-  mountPath: /etc/mirrorstream/server
-  readOnly: true
-{{- end }}
+{{- /* What a process that loads the model sees of it. */}}
+{{- define "mirrorstream.modelMounts" -}}
 {{- if .Values.huggingface.existingSecret }}
 - name: huggingface
   mountPath: /etc/mirrorstream/huggingface
@@ -166,6 +161,27 @@ envFrom:
   mountPath: /models
   readOnly: true
 {{- end }}
+{{- end }}
+
+{{- define "mirrorstream.modelVolumes" -}}
+{{- if ne .Values.model.source "hub" }}
+- {{- include "mirrorstream.modelVolume" . | nindent 2 }}
+{{- end }}
+{{- if eq .Values.model.source "download" }}
+- name: sums
+  configMap:
+    name: {{ include "mirrorstream.fullname" . }}-model
+{{- end }}
+{{- end }}
+
+{{- define "mirrorstream.mounts" -}}
+{{ include "mirrorstream.clientMounts" . }}
+{{- if .Values.server.existingSecret }}
+- name: server
+  mountPath: /etc/mirrorstream/server
+  readOnly: true
+{{- end }}
+{{- include "mirrorstream.modelMounts" . }}
 {{- include "mirrorstream.filesMount" . }}
 - name: home
   mountPath: /home/mirrorstream
@@ -274,14 +290,7 @@ envFrom:
     name: {{ include "mirrorstream.partName" . }}
 {{- include "mirrorstream.secretVolumes" (list . (dict "registry" "auth" "pseudonyms" "key" "server" "token" "huggingface" "token")) }}
 {{- include "mirrorstream.filesVolume" . }}
-{{- if ne .Values.model.source "hub" }}
-- {{- include "mirrorstream.modelVolume" . | nindent 2 }}
-{{- end }}
-{{- if eq .Values.model.source "download" }}
-- name: sums
-  configMap:
-    name: {{ include "mirrorstream.fullname" . }}-model
-{{- end }}
+{{- include "mirrorstream.modelVolumes" . }}
 - name: home
   emptyDir:
     sizeLimit: {{ .Values.cache.sizeLimit }}

@@ -20,10 +20,11 @@ class Journal:
         self._path = path
         self.texts: dict[str, str] | None = None  # the rationales that every engine reads, by draw
         self.pairs: dict[tuple[str, int], dict[str, Any]] = {}  # by candidate and round
-        lines = _lines(path)
+        lines, end = _whole_lines(path)
         if lines and lines[0].get("of") != digest:
             raise BadSettings(f"{path}: is of other settings, versions or load; remove it, or name another --tune FILE")
-        path.write_text("".join(json.dumps(one) + "\n" for one in lines), encoding="utf-8")
+        with path.open("ab") as file:
+            file.truncate(end)
         if not lines:
             self._add({"of": digest})
         for one in lines[1:]:
@@ -51,20 +52,25 @@ class Journal:
             self.pairs[line["candidate"], line["round"]] = line["pair"]
 
 
-def _lines(path: Path) -> list[dict[str, Any]]:
+def _whole_lines(path: Path) -> tuple[list[dict[str, Any]], int]:
+    """Return the documents of the whole lines, and how many bytes these take."""
     found: list[dict[str, Any]] = []
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return found
-    for line in text.splitlines():
-        try:
-            one = json.loads(line)
-        except ValueError:
-            break
-        if not isinstance(one, dict):
+    data, end = path.read_bytes() if path.exists() else b"", 0
+    for line in data.splitlines(keepends=True):
+        one = _document(line)
+        if one is None:
             break
         found.append(one)
-    if text.strip() and not found:
+        end += len(line)
+    if data.strip() and not found:
         raise BadSettings(f"{path}: is no journal of bench --tune; name another --tune FILE")
-    return found
+    return found, end
+
+
+def _document(line: bytes) -> dict[str, Any] | None:
+    """Return the document of a line, None if it was cut off or is none."""
+    try:
+        one = json.loads(line) if line.endswith(b"\n") else None
+    except ValueError:
+        return None
+    return one if isinstance(one, dict) else None

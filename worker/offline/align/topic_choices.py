@@ -14,7 +14,7 @@ The file has what was shown to users and what they chose, with their ids: it is 
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from worker.core.topics.topic_patterns import TopicPatterns
 from worker.experiment.ingest import outcome_fields
 from worker.experiment.store.real_clicks import read_outcome
 from worker.kafka import admin, registry, topic_reader
+from worker.offline.align.files import write_whole
 from worker.offline.evaluate.reading import OUTCOME_WINDOW_US
 from worker.offline.events import moments
 from worker.settings import input_forms, mappings
@@ -93,7 +94,7 @@ def write(
         file.flush()
         os.fsync(file.fileno())
     read = {"impressions": counts.impressions, "outcomes": counts.outcomes, "left_out": dict(counts.left_out)}
-    _write(folder / NOTE, note | {"read": read | {"told": counts.told}})
+    write_whole(folder / NOTE, note | {"read": read | {"told": counts.told}})
     part.rename(path)
     return counts
 
@@ -170,12 +171,5 @@ def _note(path: Path, settings: KafkaClientSettings, time: TopicTime, forget: fr
         ),
     }  # fmt: skip
     note = wanted | {"spans": [[one.topic, one.number, *span] for one, span in spans.items()]}
-    _write(path, note)
+    write_whole(path, note)
     return note
-
-
-def _write(path: Path, content: Mapping[str, object]) -> None:
-    """Write the note whole or not at all."""
-    new = path.with_name(f".{path.name}.new")
-    new.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    new.rename(path)
