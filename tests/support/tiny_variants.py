@@ -1,4 +1,4 @@
-"""mirror-tiny in other forms: with a LoRA adapter, quantised, and as the text part of a model that sees.
+"""mirror-tiny in other forms: with a LoRA adapter and quantised; and a model that sees, and its text part alone.
 
 The quantised forms hold mirror-tiny's own weights, rounded, so that what a model answers shows whether an engine has
 read them: nearly what mirror-tiny answers, and not quite.
@@ -103,6 +103,27 @@ def seeing(place: Path) -> Path:
     (place / "processor_config.json").write_text(
         json.dumps({"processor_class": "Gemma3Processor", "image_seq_length": 4})
     )
+    return place
+
+
+def text_part(place: Path, seeing: Path) -> Path:
+    """Write the language model of `seeing` alone, as a model for text: it must answer the same."""
+    from transformers import Gemma3Config, Gemma3ForCausalLM
+
+    whole = load_file(seeing / _WEIGHTS)
+    tensors = {
+        f"model.{name.partition('language_model.')[2].removeprefix('model.')}": one
+        for name, one in whole.items()
+        if "language_model." in name and "lm_head" not in name
+    }
+    text = Gemma3ForCausalLM(Gemma3Config.from_pretrained(seeing).text_config).bfloat16()
+    missing, unexpected = text.load_state_dict(tensors, strict=False)
+    assert (missing, unexpected) == (["lm_head.weight"], []), (missing, unexpected)
+    text.tie_weights()
+    text.save_pretrained(place)
+    for file in seeing.iterdir():
+        if "token" in file.name or "template" in file.name:
+            shutil.copy(file, place)
     return place
 
 

@@ -11,7 +11,6 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from typing import Any
 
 from worker.core.errors import EngineDead, Fatal
@@ -34,7 +33,6 @@ log = logging.getLogger(__name__)
 CPU_KV_CACHE_BYTES = 512 << 20  # without a number vLLM takes 92 % of the memory on a CPU; twice that in float32
 LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # vLLM takes no others
 ABORT_AGAIN_S = 0.1
-_NOT_IMPORTED, _OF_MODELS_THAT_SEE = "failed to be inspected", "torchvision"  # as vLLM says it, and why it may be so
 NUMA = "libnuma.so.1"  # vLLM's own code for a CPU is linked against it
 _ENVIRONMENT = {
     "VLLM_NO_USAGE_STATS": "1",
@@ -90,7 +88,7 @@ class VllmEngine(PromptedEngine):
             raise
         except Exception as error:
             why = vllm_options.without_values(f"{type(error).__name__}: {error}", self._settings.vllm_options)
-            message = f"vLLM did not start with {self._settings.model}: {' '.join(why.split())}{_missing_part(why)}"
+            message = f"vLLM did not start with {self._settings.model}: {' '.join(why.split())}"
             raise Fatal(message) from error
         try:
             await self._self_test()
@@ -202,6 +200,7 @@ class VllmEngine(PromptedEngine):
             "generation_config": "vllm",  # else the model folder's file changes the sampling
             "enable_prefix_caching": True,
             "scheduling_policy": "priority",  # as `Ask.priority` says
+            "language_model_only": True,  # of a composite model; others have nothing else
             "max_logprobs": MAX_OPTIONS,
             "otlp_traces_endpoint": self._traces,
         }
@@ -324,16 +323,6 @@ def _traces_endpoint() -> str | None:
     os.environ[otel.TRACES_PROTOCOL] = wanted.protocol  # all that vLLM reads, and its default is grpc
     os.environ[otel.SERVICE_NAME] = otel.service_name(os.environ)  # else its spans are of an unknown service
     return wanted.endpoint
-
-
-def _missing_part(why: str) -> str:
-    """Return what to do where vLLM could not even import a model's code, "" elsewhere."""
-    if _NOT_IMPORTED not in why or find_spec(_OF_MODELS_THAT_SEE) is not None:
-        return ""
-    return (
-        f"; models that see need {_OF_MODELS_THAT_SEE}, which is not installed: install it, or take a model for text"
-        " alone"
-    )
 
 
 def _need_numa() -> None:
