@@ -20,13 +20,14 @@ QUICK_LOOP := tests/unit/pipeline tests/simulation
 QUICK := --quiet --no-header --durations=0 --durations-min=2
 SLOW := tests/unit/core/prompts/test_random_texts.py tests/unit/core/test_bounded_cache.py
 
-# The unit tests of what decides and of the loop run first, and their branches are counted (pyproject.toml has the least
-# share); without those that are slow or timed, since counting makes them slower.  REST is everything else.
+# Of the unit tests of what decides and of the loop the branches are counted (pyproject.toml has the least share), but
+# for those that are slow or timed, since counting makes them slower.  REST is everything else.
 COVERED := tests/unit/core tests/unit/pipeline
 UNCOVERED := $(SLOW) tests/unit/pipeline/test_turns.py
 #
-# The rest runs as two processes side by side, since most of it waits: for brokers, engines, and time-outs.  Those that
-# load a model stand together, so that one process loads it once, with as many others as make both take equally long.
+# `test` runs two processes side by side, since most of it waits: for brokers, engines, and time-outs.  One runs REST but
+# for MODELS; the other what is counted, and then MODELS.  What loads a model stands together, so that one process loads
+# it once, with as many others as make both take equally long.
 REST := $(filter-out $(COVERED:=/) tests/unit/ tests/support/ %/__pycache__/,$(wildcard tests/*/ tests/unit/*/)) \
 	$(wildcard tests/unit/test_*.py) $(UNCOVERED)
 
@@ -152,11 +153,11 @@ docs-reference: | $(UV)  ## Write the generated parts of the reference pages, an
 	$(BIN)/python -m tools.dashboards
 	$(BIN)/python -m tools.scaling
 
-test: setup lint test-counted  ## Run every test, against a real Apache Kafka and a real vLLM.
-	$(MAKE) --no-print-directory --jobs=2 test-models test-others
+test: setup lint  ## Run every test, against a real Apache Kafka and a real vLLM.
+	$(MAKE) --no-print-directory --jobs=2 test-others test-counted test-models
 
 test-counted: setup
-	$(BIN)/python -m coverage run -m pytest $(COVERED) $(UNCOVERED:%=--ignore=%)
+	$(BIN)/python -m coverage run -m pytest $(COVERED) $(UNCOVERED:%=--ignore=%) 2>&1 | sed --unbuffered 's/^/counted: /'
 	$(BIN)/python -m coverage report
 
 test-models: setup
