@@ -107,16 +107,19 @@ app.command(
 def placebo(
     experiment: Annotated[str, typer.Argument(help="Id of the experiment.")],
     share: Annotated[float, typer.Option(min=0.0001, max=1, help="Share of its users.")] = 0.02,
+    topic: Annotated[
+        str | None, typer.Option(help="Input topic to write them to; needed with a mapping.", show_default="the same")
+    ] = None,
     config: Config = None,
     bootstrap: Bootstrap = None,
     settings: Set = None,
     as_json: Json = False,
 ) -> None:
-    """Add placebo impressions to the input topic: comparisons whose result is known in advance."""
+    """Add placebo impressions to an input topic: comparisons whose result is known in advance."""
     from worker.experiment.plant_placebos import plant
 
     with Console(stderr=True).status("reading impressions") as status:
-        sent = plant(settings_of(config, bootstrap, settings), experiment, share=share,
+        sent = plant(settings_of(config, bootstrap, settings), experiment, share=share, placebos_topic=topic,
                      tell=lambda number: status.update(f"{number:,} impressions read"))  # fmt: skip
     lines = [f"{name}: {number:,} added" for name, number in sorted(sent.items())]
     nothing = f"nothing added: no impression of {experiment} has a sampled user and two items in control"

@@ -2,20 +2,24 @@
 
     impressions  ->  users of the share  ->  placebo of each kind  ->  the same topic, under `<experiment>~<kind>`
 
-The worker answers them like any impression and needs no change.  Which users take part is a hash, and a placebo's event
-id is one too, so planting twice plants the same: readers count it once.  Decoys are the items that were offered least,
-in other people's slates of the same domain; while fewer than `LEAST_DECOYS` are known there are no decoy placebos.
+The worker answers them like any impression and needs no change.  Foreign events, which a mapping reads, get placebos
+too, on a topic of their own: whoever else reads the events shall not find our Avro among them.
+
+Which users take part is a hash, and a placebo's event id is one too, so planting twice plants the same: readers count
+it once.  Decoys are the items that were offered least, in other people's slates of the same domain; while fewer than
+`LEAST_DECOYS` are known there are no decoy placebos.
 """
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing, suppress
+from contextlib import closing
 
+from worker.core.codec.impression import ids_only
 from worker.core.errors import BadSettings, Poison
 from worker.core.records import Impression, Item, Message, Record, Role
 from worker.core.seeding import unit
 from worker.core.steering.placebo_ids import Placebo
-from worker.core.topics.topic_patterns import is_pattern
+from worker.core.topics.topic_patterns import TopicPatterns, is_pattern
 from worker.experiment.definition import check_known
 from worker.experiment.quality.placebos import placebo
 from worker.kafka import admin, registry
@@ -64,21 +68,25 @@ def placebos(impression: Impression, decoys: Decoys, *, share: float) -> Iterato
 
 
 def plant(
-    settings: KafkaClientSettings, experiment: str, *, share: float, tell: Callable[[int], None]
+    settings: KafkaClientSettings,
+    experiment: str,
+    *,
+    share: float,
+    placebos_topic: str | None,
+    tell: Callable[[int], None],
 ) -> Mapping[str, int]:
-    """Send placebos to the first input topic; return how many of each.
+    """Send placebos of the first input topic to `placebos_topic`, None for the same; return how many of each.
 
     `tell` is called with the number of impressions read.
 
     Raises `Retryable` or `Fatal` as Kafka and the registry do, and a second run after it adds nothing twice;
-    `BadSettings` if no impression is of the experiment.
+    `BadSettings` if no impression is of the experiment, or if a worker of these settings would not read the placebos.
     """
     topic = settings.input_topics[0]
     if is_pattern(topic):
         raise BadSettings(f"input_topics: {topic} is a pattern; placebos need the name of one topic")
-    if settings.mapping is not None:
-        raise BadSettings(f"mapping: placebos are impressions, and {topic} has events for {settings.mapping}")
-    encoder = registry.impressions_encoder(settings, topic)
+    target = _target(settings, topic, placebos_topic)
+    encoder = registry.impressions_encoder(settings, target)
     schemas = registry.schemas(settings)
     following, publisher = Following(settings, [topic], Reached({})), admin.Publisher(settings)
     decoys, sent, num_read = Decoys(), Counter[str](), 0
@@ -92,7 +100,7 @@ def plant(
                     known.add(impression.experiment_id)
                 if impression.experiment_id == experiment:
                     for one in placebos(impression, decoys, share=share):
-                        publisher.send(Message(topic, one.user.user_id.encode(), encoder.encode(one)))
+                        publisher.send(Message(target, one.user.user_id.encode(), encoder.encode(one)))
                         sent[one.experiment_id] += 1
             num_read += len(records)
             tell(num_read)
@@ -100,11 +108,26 @@ def plant(
     return sent
 
 
+def _target(settings: KafkaClientSettings, topic: str, placebos_topic: str | None) -> str:
+    if placebos_topic is None and settings.mapping is not None:
+        raise BadSettings(
+            f"mapping: {topic} has events for {settings.mapping}, and placebos are Mirrorstream's own impressions: name"
+            " a topic of their own with --topic, and in the worker's input_topics"
+        )
+    target = placebos_topic or topic
+    if not TopicPatterns(settings.input_topics, settings.group_protocol).read([target]):
+        raise BadSettings(f"--topic: {target} is not among the input_topics ({', '.join(settings.input_topics)})")
+    return target
+
+
 def _decoded(
     records: Iterable[Record], schemas: registry.Schemas, settings: KafkaClientSettings
 ) -> Iterator[Impression]:
     form = input_forms.load(settings)
     for record in records:
-        with suppress(Poison):  # the worker dead-letters it
-            if (impression := registry.impression_of(record, schemas, form)) is not None:
-                yield impression
+        try:
+            impression = registry.impression_of(record, schemas, form)
+        except Poison as poison:
+            impression = ids_only(poison)  # the worker joins it, or dead-letters it with its placebos
+        if impression is not None:
+            yield impression

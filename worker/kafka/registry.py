@@ -272,7 +272,9 @@ def encoder(url: str | None, access: RegistryAccess, topic: str, name: str) -> a
 
 
 def impressions_encoder(settings: KafkaSettings, topic: str) -> Encodes:
-    """Return an encoder of impressions in the input's format.  Raises as `schema_id`, and `BadSettings`."""
+    """Return an encoder of impressions as the input's reader takes them.  Raises as `schema_id`, and `BadSettings`."""
+    if settings.mapping is not None:  # the format is that of foreign events, among which ours are told by their schema
+        return avro_encoder.Encoder("RecommendationImpression")
     if settings.input_format == "json":
         return avro_encoder.JsonEncoder()
     if settings.input_format == "protobuf":

@@ -125,10 +125,10 @@ class Decoder:
         try:
             return self._form.read(value, headers, schema)
         except Poison as poison:
-            ids_only = poison if isinstance(poison, codec.IdsOnly) else poison.__cause__  # a mapping adds its place
-            if not (self._joins_items and isinstance(ids_only, codec.IdsOnly)):
+            found = codec.ids_only(poison) if self._joins_items else None
+            if found is None:
                 raise
-            return self._form.schema_of(value, headers), ids_only.found
+            return self._form.schema_of(value, headers), found
 
     def _is_within_budget(self, impression: Impression) -> bool:
         """Count an event of its user's day; log once that more users came than can be counted."""

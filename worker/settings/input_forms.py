@@ -4,8 +4,9 @@ from functools import cache
 from pathlib import Path
 
 from worker.core.codec import protobuf_schemas
-from worker.core.codec.input_forms import AvroInput, InputForm, JsonInput, ProtobufInput, TsvInput
+from worker.core.codec.input_forms import AvroInput, InputForm, JsonInput, ProtobufInput, TsvInput, WithOwn
 from worker.core.codec.json_reader import JsonRules
+from worker.core.codec.mapping import EventMapping
 from worker.core.codec.protobuf_schemas import ProtobufSchema
 from worker.core.errors import BadSettings, Poison
 from worker.settings import mappings
@@ -15,6 +16,11 @@ from worker.settings.groups import KafkaSettings
 def load(settings: KafkaSettings) -> InputForm:
     """Return what reads the input.  Raises `BadSettings` for a mapping or a file of descriptors that is none."""
     mapping = mappings.load(settings.mapping) if settings.mapping else None
+    form = _form(settings, mapping)
+    return WithOwn(form) if mapping is not None else form
+
+
+def _form(settings: KafkaSettings, mapping: EventMapping | None) -> InputForm:
     if settings.input_format == "json":
         return JsonInput(mapping or JsonRules(refuse_unknown=settings.json_unknown_fields == "refuse"))
     if settings.input_format == "tsv":

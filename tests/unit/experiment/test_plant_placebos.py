@@ -6,10 +6,12 @@ import pytest
 
 from tests.support.examples import impression, slate
 from tests.support.experiment.made import answers, response
+from worker.core.errors import BadSettings
 from worker.core.records import Experiment, Impression, Item, Role
-from worker.experiment.plant_placebos import LEAST_DECOYS, MAX_ITEMS, Decoys, placebos
+from worker.experiment.plant_placebos import LEAST_DECOYS, MAX_ITEMS, Decoys, placebos, plant
 from worker.experiment.report.assemble import Defaults, report
 from worker.experiment.store.database import State
+from worker.settings import load
 
 
 def one(number: int = 0, items: str = "ABCD", experiment: str | None = "exp") -> Impression:
@@ -85,3 +87,17 @@ def test_an_experiment_shows_its_placebos_as_checks(share: float, state: str) ->
     assert found["placebo: decoy"].state == state
     assert (comparison.verdict == "DO_NOT_TRUST") is (state == "FAILED")
     assert ("placebo: decoy" in comparison.reason) is (state == "FAILED")
+
+
+@pytest.mark.parametrize(
+    ("topic", "wanted"),
+    [
+        (None, r"^mapping: shop has events for ga4, .*name a topic of their own with --topic"),
+        ("elsewhere", r"^--topic: elsewhere is not among the input_topics \(shop, \^placebos\)"),
+    ],
+)
+def test_placebos_of_foreign_events_want_a_topic_that_the_worker_reads(topic: str | None, wanted: str) -> None:
+    """Before anything is read: nobody else's topic gets our Avro."""
+    settings = load(overrides={"input_topics": "shop,^placebos", "input_format": "json", "mapping": "ga4"}, files=True)
+    with pytest.raises(BadSettings, match=wanted):
+        plant(settings, "exp", share=1, placebos_topic=topic, tell=print)

@@ -74,6 +74,12 @@ class IdsOnly(Poison):
         self.found = found
 
 
+def ids_only(poison: Poison) -> Impression | None:
+    """Return the impression of a problem that is nothing but options without texts; None for any other problem."""
+    found = poison if isinstance(poison, IdsOnly) else poison.__cause__  # a mapping adds where a value comes from
+    return found.found if isinstance(found, IdsOnly) else None
+
+
 def decode(payload: bytes, writer: Schema) -> Impression:
     """Decode and validate one impression; `payload` is without its framing.
 

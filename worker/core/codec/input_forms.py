@@ -5,6 +5,8 @@
     tsv        one row per message, of the columns that a mapping names
     protobuf   framed: by its writer's schema, or plain: by the types of a descriptor set, which is ours by default
 
+Among foreign events, which a mapping reads, may be impressions of our own, such as placebos (`WithOwn`).
+
 Each is one small class, so that whoever reads impressions asks none of them which it is.
 """
 
@@ -13,8 +15,8 @@ from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 from worker.core.codec import framing, impression as codec, json_reader, protobuf_reader, protobuf_schemas
-from worker.core.codec.avro_schemas import Schema
-from worker.core.codec.framing import SchemaRef
+from worker.core.codec.avro_schemas import Schema, own_schema, schema_fingerprint, schema_text
+from worker.core.codec.framing import SINGLE_OBJECT_MAGIC, SchemaRef, SchemaRefKind
 from worker.core.codec.json_reader import JsonRules
 from worker.core.codec.mapping import IMPRESSION, EventMapping
 from worker.core.codec.protobuf_schemas import ProtobufSchema
@@ -22,6 +24,9 @@ from worker.core.errors import Poison
 from worker.core.records import Headers, Impression, Reason
 
 WriterSchema: TypeAlias = Schema | ProtobufSchema
+_OWN = schema_fingerprint(schema_text(IMPRESSION))
+_OWN_START = SINGLE_OBJECT_MAGIC + _OWN
+_OWN_REF = SchemaRef(SchemaRefKind.FINGERPRINT, _OWN.hex())
 PROTOBUF_RULES = JsonRules(refuse_unknown=False)  # a newer writer's fields and symbols, as in Avro
 
 
@@ -145,3 +150,26 @@ class ProtobufInput:
             assert isinstance(schema, ProtobufSchema)
             types, message = schema, schema.name_at(indexes)
         return ref, message, protobuf_reader.decode(payload, types, message)
+
+
+@dataclass(frozen=True, slots=True)
+class WithOwn:
+    """Foreign events, and impressions of our own, such as placebos, on whichever topic.
+
+    Ours are in Avro's single-object encoding by our present schema: no JSON and no row starts with its ten bytes, since
+    they are no UTF-8, and no message of Protobuf that means something does: they begin a group of field 24.
+    """
+
+    form: InputForm
+
+    def schema_of(self, value: bytes, headers: Headers) -> SchemaRef | None:
+        """Return the schema that a foreign event needs; ours is known."""
+        return None if value.startswith(_OWN_START) else self.form.schema_of(value, headers)
+
+    def read(
+        self, value: bytes, headers: Headers, schema: WriterSchema | None
+    ) -> tuple[SchemaRef | None, Impression | None]:
+        """Decode and validate, by whose it is."""
+        if value.startswith(_OWN_START):
+            return _OWN_REF, codec.decode(value[len(_OWN_START) :], own_schema(IMPRESSION))
+        return self.form.read(value, headers, schema)
