@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic  # where it is declared; the others re-export it without saying so
 
 from tests.support.java import MissingTool, ProgramFailed
-from tests.support.kafka_broker import ConsoleRow, KafkaCluster
+from tests.support.kafka_broker import ConsoleRow, KafkaCluster, free_ports
 from tests.support.patience import patience
 
 READ_TIMEOUT_S = 30.0
@@ -173,3 +174,20 @@ def test_an_interrupted_download_is_not_taken_for_a_whole_one(monkeypatch: pytes
     with pytest.raises(ProgramFailed, match="no route"), KafkaCluster():
         pass
     assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_one_broker_runs_by_itself_until_it_is_told_to_stop() -> None:
+    """Whoever follows a tutorial without Docker has a broker on the port that the page names, and nothing after it."""
+    [port] = free_ports(1)
+    command = [sys.executable, "-m", "tests.support.kafka_broker", "--port", str(port)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as program:
+        assert program.stdout is not None
+        assert program.stdout.readline().startswith(f"Kafka at 127.0.0.1:{port} ")
+        AdminClient({"bootstrap.servers": f"localhost:{port}"}).list_topics(timeout=patience(READ_TIMEOUT_S))
+        second = subprocess.run(command, capture_output=True, text=True, check=False, timeout=patience(READ_TIMEOUT_S))
+        program.send_signal(signal.SIGTERM)
+        assert program.wait(patience(READ_TIMEOUT_S)) == 0
+    assert second.returncode == 2
+    assert f"--port: {port} is in use; want a free one" in second.stderr
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", port)) != 0

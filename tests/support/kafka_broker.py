@@ -11,8 +11,14 @@ librdkafka's mock cluster applies no transactional offsets and fences nobody, so
 Every broker is a JVM in KRaft mode and its own controller, so any one of three may die.  Broker `i` has node
 id `i`, listens on 127.0.0.1 alone, and dies with this process.  The jars come from `tests/support/pom.xml` through
 Maven, once; afterwards no network is needed.  Topics are the tests' to create.
+
+To try things out, one broker runs until Ctrl-C, and is then gone with all that it stored:
+
+    $ python -m tests.support.kafka_broker --port 9092
 """
 
+import argparse
+import contextlib
 import re
 import secrets
 import signal
@@ -66,11 +72,17 @@ class KafkaCluster:
     """Brokers that start with the `with` block and are killed, with all they stored, at its end."""
 
     def __init__(
-        self, brokers: int = 1, *, settings: Mapping[str, str] = SHORT_WAITS, proxies: Sequence[int] = ()
+        self,
+        brokers: int = 1,
+        *,
+        settings: Mapping[str, str] = SHORT_WAITS,
+        proxies: Sequence[int] = (),
+        port: int | None = None,
     ) -> None:
         """Write the brokers' configurations; nothing runs before the `with` block.
 
         `settings` win over this module's own.  An empty mapping gives Kafka's default waits, for measurements.
+        `port` is the first broker's; None for any free one.
         `proxies` are ports, one a broker, that clients of a second listener are told instead of the broker's own,
         which is in `proxied`.
         """
@@ -78,10 +90,12 @@ class KafkaCluster:
         folder = Path(self._temporary.name)
         ports = free_ports(2 * brokers + len(proxies))
         clients, controllers, self.proxied = ports[:brokers], ports[brokers : 2 * brokers], ports[2 * brokers :]
+        if port is not None:
+            clients[0] = port
         self.bootstrap_servers = ",".join(f"127.0.0.1:{port}" for port in clients)
         properties = [_properties(i, clients, controllers) for i in range(brokers)]
-        for own, port, told in zip(properties, self.proxied, proxies, strict=False):
-            own.update(_second_listener(own, port, told))
+        for own, proxied, told in zip(properties, self.proxied, proxies, strict=False):
+            own.update(_second_listener(own, proxied, told))
         self._brokers = [_Broker(folder / f"broker-{i}", own | dict(settings)) for i, own in enumerate(properties)]
         # A child's death signal is tied to the thread that started it.  One thread that lives as long as the
         # cluster starts them all, so that `restart` may be called from a test's short-lived thread.
@@ -265,3 +279,20 @@ def _row(line: bytes, token: bytes) -> ConsoleRow:
     names = tuple((name.decode(), null.get(text, text)) for name, text in pairs)
     where = int(partition.removeprefix(b"Partition:")), int(offset.removeprefix(b"Offset:"))
     return ConsoleRow(*where, names, null.get(key, key), null.get(value, value))
+
+
+def main() -> None:
+    """Run one broker until Ctrl-C or SIGTERM."""
+    parser = argparse.ArgumentParser(prog="python -m tests.support.kafka_broker", description=main.__doc__)
+    parser.add_argument("--port", type=int, default=9092, help="port on 127.0.0.1 (9092)")
+    port = parser.parse_args().port
+    if not _is_free(port):
+        parser.error(f"--port: {port} is in use; want a free one")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with contextlib.suppress(KeyboardInterrupt), KafkaCluster(port=port) as kafka:
+        print(f"Kafka at {kafka.bootstrap_servers} (Ctrl-C stops it, and deletes what it stored)", flush=True)
+        signal.pause()
+
+
+if __name__ == "__main__":
+    main()
