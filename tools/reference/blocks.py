@@ -71,7 +71,7 @@ def shipped() -> str:
 def cold_starts() -> str:
     """Return one row for each cold start of the sizing guide's example."""
     return table(
-        ("cold start", "most events waiting", "longest delay", "most workers", "worker hours of 2.5 h"),
+        ("cold start", "most events waiting", "longest delay", "most workers", "worker hours in all"),
         scaling.table_rows(),
     )
 
