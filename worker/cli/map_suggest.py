@@ -9,7 +9,7 @@ It only looks at names that are in common use, and at values; whoever knows the 
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -26,7 +26,8 @@ EVENT_ID = ("eventid", "messageid", "insertid", "impressionid", "viewid", "uuid"
 REQUEST_ID = ("requestid", "recommendationid", "recid", "traceid")
 TIME = ("occurredat", "eventtimestamp", "timestamp", "eventtime", "originaltimestamp", "derivedtstamp", "time", "ts",
         "timems", "createdat", "collectortstamp", "shownat", "at")  # fmt: skip
-USER = ("userid", "user", "uid", "customerid", "memberid", "reviewerid", "customer", "member")
+USER = ("userid", "user", "uid", "customerid", "memberid", "reviewerid", "readerid", "viewerid", "accountid",
+        "customer", "member")  # fmt: skip
 DEVICE = ("anonymousid", "deviceid", "userpseudoid", "domainuserid", "visitorid", "sessionid", "session", "clientid")
 ITEM_ID = ("itemid", "productid", "id", "sku", "asin", "videoid", "newsid", "movieid", "articleid", "contentid")
 NAME = ("title", "name", "itemname", "productname", "headline", "movietitle")
@@ -130,10 +131,20 @@ def _last(path: str) -> str:
     return _plain(path.rpartition(".")[2])
 
 
-def _best(paths: Mapping[str, Sequence[Any]], names: Sequence[str]) -> str:
+def _owned(path: str) -> str:
+    """Return the name of a field, a nested `id` with its owner in front: `user.id` is a user's, not the event's.
+
+    >>> _owned("user.id"), _owned("reader.contact.id"), _owned("id"), _owned("user.name")
+    ('userid', 'contactid', 'id', 'name')
+    """
+    owner, _, name = path.rpartition(".")
+    return _last(owner) + _plain(name) if owner and _plain(name) == "id" else _plain(name)
+
+
+def _best(paths: Mapping[str, Sequence[Any]], names: Sequence[str], *, called: Callable[[str], str] = _last) -> str:
     """Return the field whose name stands first in a list, the least nested one of it; "" for none."""
-    fitting = [path for path in paths if _last(path) in names]
-    return min(fitting, key=lambda path: (names.index(_last(path)), path.count("."), path), default="")
+    fitting = [path for path in paths if called(path) in names]
+    return min(fitting, key=lambda path: (names.index(called(path)), path.count("."), path), default="")
 
 
 def _all_of(paths: Mapping[str, Sequence[Any]], names: Sequence[str], wanted: int) -> str:
@@ -209,23 +220,28 @@ def _unit(value: Any) -> str:
 
 
 def _event_id(paths: Mapping[str, Sequence[Any]], time: Mapping[str, str], found: Suggestion) -> object:
-    if path := _best(paths, EVENT_ID):
+    if path := _best(paths, EVENT_ID, called=_owned):
         if len(set(map(str, paths[path]))) == len(paths[path]):
             return path
         found.unsure.append(f"event_id: {path} stands more than once in the sample")
-    who = [one for one in (_best(paths, USER), _best(paths, DEVICE)) if one][:1]
+    who = [one for one in _who(paths) if one][:1]
     found.unsure.append("event_id: no field is an id of the event; this hash is one if a user has one event at a time")
     return {"hash": [*who, time["from"]]}
 
 
+def _who(paths: Mapping[str, Sequence[Any]]) -> tuple[str, str]:
+    """Return the fields of the user's id and of the device's, "" for none."""
+    return _best(paths, USER, called=_owned), _best(paths, DEVICE, called=_owned)
+
+
 def _user(paths: Mapping[str, Sequence[Any]], found: Suggestion) -> dict[str, Any]:
-    user, device = _best(paths, USER), _best(paths, DEVICE)
+    user, device = _who(paths)
     if not user and not device:
         found.unsure.append("user.user_id: no field looks like the id of a user")
         return {"user_id": "user_id"}
     if user and device:
         return {"user_id": f"{user} || {device}", "id_kind": f"{user} && 'USER' || 'DEVICE'"}
-    kind = "USER" if user else "SESSION" if "session" in _last(device) else "DEVICE"
+    kind = "USER" if user else "SESSION" if "session" in _owned(device) else "DEVICE"
     return {"user_id": user or device, "id_kind": {"value": kind}}
 
 

@@ -78,6 +78,24 @@ def test_events_with_ids_alone_have_the_shown_list_and_say_who_knows_its_items()
     assert any("ids alone" in one and "items_file" in one for one in found.unsure)
 
 
+@pytest.mark.parametrize("owner", ["user", "reader", "customer", "session"])
+def test_an_id_inside_an_object_is_its_owners_and_not_the_events(owner: str) -> None:
+    """Events of one user with one id would be counted as one event, and a sample with no user twice cannot show it."""
+    shown = [{"title": "Heat", "sku": 1}, {"title": "Antz", "sku": 2}]
+    found = suggest(
+        [{owner: {"id": f"r{number}"}, "ts": 1_793_491_200 + number, "shown": shown} for number in range(5)]
+    )
+    impression = found.mapping["impression"]
+    assert impression["user"]["user_id"] == f"{owner}.id"
+    assert impression["event_id"] == {"hash": [f"{owner}.id", "ts"]}
+    assert any(one.startswith("event_id: no field is an id of the event") for one in found.unsure)
+
+
+def test_an_id_inside_an_event_is_the_events() -> None:
+    found = suggest([{"event": {"id": "e1"}, "user": {"id": 7}, "ts": 1_793_491_200}])
+    assert found.mapping["impression"]["event_id"] == "event.id"
+
+
 def test_what_is_not_there_is_said() -> None:
     unsure = " ".join(suggest([{"a": 1}, {"a": 2}]).unsure)
     for part in ("occurred_at", "event_id", "request_id", "user.user_id", "id of an item", "list of items"):
