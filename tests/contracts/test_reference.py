@@ -74,6 +74,14 @@ def test_every_page_is_in_the_navigation() -> None:
     assert shown == {str(page.relative_to(DOCS)) for page in PAGES}
 
 
+def test_an_option_that_a_command_cannot_do_without_says_so() -> None:
+    """Without a default and without a mark it would look like all the others that may be left out."""
+    _, _, export = BLOCKS["cli"]().partition("## mirrorstream experiment export\n")
+    section, _, _ = export.partition("\n## ")
+    marked = re.findall(r"^\| `(--[a-z]+)` \| required \|", section, re.MULTILINE)
+    assert marked == ["--experiment", "--state", "--to"]
+
+
 def test_every_command_that_a_page_names_is_there() -> None:
     """A page that cannot run here, or runs in the long suite alone, still names real commands and options."""
     found = re.findall(r"^## (mirrorstream[\w -]*)$", BLOCKS["cli"](), re.MULTILINE)

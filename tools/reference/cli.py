@@ -54,6 +54,8 @@ def _names(option: Any) -> str:
 
 
 def _default(option: Any) -> str:
+    if option.required:
+        return "required"
     if option.is_flag or callable(option.default):
         return ""
     return code(option.default)

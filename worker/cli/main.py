@@ -257,7 +257,7 @@ def _compacted(settings: "Settings", definitions: str | None = None, readouts: s
 def schemas_register(
     config: Config = None, bootstrap: Bootstrap = None, settings: Set = None, as_json: Json = False
 ) -> None:
-    """Register the schemas of all topics, FULL_TRANSITIVE."""
+    """Register the schemas of all topics, with compatibility FULL_TRANSITIVE."""
     from worker.kafka import registry
 
     found = settings_of(config, bootstrap, settings)

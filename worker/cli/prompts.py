@@ -57,10 +57,10 @@ def render(
     duel: Annotated[str | None, typer.Option(help="The DUEL question of this candidate.")] = None,
     mode: Annotated[str, typer.Option(help="default or direct.")] = "default",
     draw: Annotated[
-        int, typer.Option(min=0, help="Which draw's order: 0, 2, ... by a hash, 1, 3, ... the same turned round.")
+        int, typer.Option(min=0, help="Draw whose order is shown: 0, 2, ... by a hash; 1, 3, ... reversed.")
     ] = 0,
     at: Annotated[
-        str | None, typer.Option(help="As if the impression were at this time, such as 2026-11-01T00:00Z, or a day.")
+        str | None, typer.Option(help="Show the prompt as of this time, such as 2026-11-01T00:00Z, or a day.")
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -119,7 +119,7 @@ def parse_completion(
     """Read a completion on standard input and print the parsed record as JSON.
 
     The text goes on after "Stimulus:", where the model began; COMPLETE means that all six sections are there. The
-    worker takes its choice from the letters' probabilities; `behavior` only tells what the text says.
+    worker takes its choice from the letters' probabilities; `behavior` is only what the text says.
     """
     text, words = _completion(), prompt_profiles.load(profile).words
     rationale, status = parse(text, words)
