@@ -77,16 +77,16 @@ def level(alpha: float) -> str:
 
 
 def margin(of: Definition) -> str:
-    """Return what a definition calls no difference, and that it says nothing of clicks."""
+    """Return what a definition calls no difference, and that it says nothing about clicks."""
+    if of.margin is None:
+        return "margin: none, so the verdict is never `no difference`"
     null = METRICS[of.primary_metric].null
     name = of.primary_metric.replace("_", " ")
-    if of.margin is None:
-        return f"margin: none, so the verdict is never that there is no difference in {name}"
-    notation, decimals = notation_of(of.primary_metric, null), 3 if null != EVEN else 1
-    low, high = (value(null + far, notation, decimals) for far in (-of.margin, of.margin))
+    notation = notation_of(of.primary_metric, null)
+    low, high = (value(null + far, notation) for far in (-of.margin, of.margin))
     return (
         f"margin: a {name} from {low} to {high} counts as no difference; "
-        "it is one of simulated choices, and how many clicks that is cannot be told from it"
+        "these are simulated choices, so the margin says nothing about clicks"
     )
 
 
@@ -123,7 +123,7 @@ def by_activity(groups: Sequence[ActivityGroup], alpha: float) -> str:
     if len(groups) == 1:
         return (
             f"the users came about equally often ({groups[0].events} each), "
-            "so nothing is known of users who come less or more"
+            "so nothing is known about users who come more or less often"
         )
     return (
         "users by how often they came, in thirds as far as their numbers of events allow; "

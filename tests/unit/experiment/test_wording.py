@@ -4,6 +4,7 @@ import json
 import re
 from dataclasses import replace
 from io import StringIO
+from typing import Any
 
 import pytest
 from hypothesis import given, strategies as st
@@ -13,6 +14,7 @@ from tests.support.experiment import page_examples as made
 from tests.support.experiment.page_client import Elements, client
 from tests.unit.experiment.report.test_verdict import evidence
 from worker.experiment import wording
+from worker.experiment.definition import Definition
 from worker.experiment.page.document import render as document
 from worker.experiment.readout import Effect, Epoch, KeptBacktest, Segment
 from worker.experiment.report.terminal import render
@@ -65,6 +67,22 @@ def test_an_experiment_figure_has_the_digits_that_its_interval_allows(half: floa
     assert wording.figure(made.estimate(0.55, half=half), EVEN) == text
 
 
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        (
+            {"margin": 0.02},
+            "a duel share from 48.0 % to 52.0 % counts as no difference; these are simulated choices",
+        ),
+        ({"margin": 0.02, "primary_metric": "utility"}, "a utility from -0.020 to +0.020 counts as no difference"),
+        ({}, "margin: none, so the verdict is never `no difference`"),
+    ],
+)
+def test_an_experiment_says_what_its_margin_is(fields: dict[str, Any], said: str) -> None:
+    """Before there is data, whoever defines it reads which differences will not matter, and of what."""
+    assert said in wording.margin(Definition("e", start=0, control="control", candidates=("candidate",), **fields))
+
+
 def test_an_experiment_has_its_claim_in_one_sentence_on_the_first_screen() -> None:
     """What share of the choices went where, how sure that is, what it is not, and what is known of the simulator."""
     said = first_screen(made.epoch(made.comparison()))
@@ -73,6 +91,7 @@ def test_an_experiment_has_its_claim_in_one_sentence_on_the_first_screen() -> No
         "Of the choices between the two lists, 53.4 % went to B (51.6 to 55.2). The whole interval is above 50 %. "
         "40.0 % ← more go to A50 %: tiemore go to B → 60.0 % "
         "In brackets: the 95 % interval, which decides. It is valid however often you look. "
+        "A choice of an item that both lists offer counts half for each. "
         "Shaded: differences that the definition calls too small to matter. "
         "The choices are those of 3,120 simulated users (a model in the place of each user), not of real ones. "
         "The experiment was defined before its data. "
@@ -167,8 +186,8 @@ def test_an_experiments_candidates_are_ordered_by_value_and_not_by_name() -> Non
 
 def test_an_experiment_defined_late_is_not_said_to_have_no_definition() -> None:
     """The page tells what is wrong with it."""
-    late = replace(made.comparison(), basis="exploratory (the definition was taken 2 hours after the first event)")
-    assert wording.basis(late).endswith("is exploratory (the definition was taken 2 hours after the first event).")
+    late = replace(made.comparison(), basis="exploratory (the definition was recorded 2 hours after the first event)")
+    assert wording.basis(late).endswith("is exploratory (the definition was recorded 2 hours after the first event).")
     assert wording.basis(replace(late, basis="defined")).endswith("The experiment was defined before its data.")
 
 

@@ -24,7 +24,7 @@ from worker.experiment.statistics.evalues import log_e_above
 
 NAME = "candidate slates"
 _PART = (
-    "this is said of the events that have a slate of the candidate (eligible_share): whether the others lack one by "
+    "this holds for the events that have a slate of the candidate (eligible_share): whether the others lack one by "
     "chance is not known"
 )
 

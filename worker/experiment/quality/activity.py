@@ -25,7 +25,7 @@ from worker.experiment.statistics import confidence as stats
 from worker.experiment.statistics.evalues import e_bh
 
 NAMES = {1: ("all",), 2: ("light", "heavy"), 3: ("light", "medium", "heavy")}  # by how many groups there are
-ONCE = "they all came equally often, so nothing is known of users who come less or more"
+ONCE = "they all came equally often, so nothing is known about users who come more or less often"
 _WORDS = {"light": "few", "medium": "some", "heavy": "many", "all": "as many"}
 _Z = 1.64  # standard errors between heavy and light users, above which they may differ: 5 % on one side
 
@@ -96,9 +96,9 @@ def activity(
         preferred = 1 if overall.value > null else -1
         against = [one.name for one, side in zip(found, sides, strict=True) if side == -preferred]
         unknown = _unknown(found, sides, preferred)
-    seen = f"this is said of the {overall.users:,} users seen so far, not of all"
+    seen = f"this holds for the {overall.users:,} users seen so far, not for all"
     if against:
-        why = f"{_who(against)} show the contrary"
+        why = f"{_who(against)} show the opposite"
         words, said = f"{told}; {why}", f"{seen}: {why}"
         return Check("activity", CheckState.FAILED, words, figures, forbids=False, holds=True, qualifies=said)
     if unknown:

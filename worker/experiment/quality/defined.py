@@ -1,9 +1,9 @@
 """Was the experiment defined before its data?  A fact about two times, as a check of a verdict.
 
-    Kafka took the definition   the first event that it counts
+    Kafka got the definition    the first event that it counts
     12:00                       12:01                            OK
     12:00                       11:59                            FAILED: whoever wrote it may have seen the data
-    -                           any                              OPEN: no definition, or nobody knows when it was taken
+    -                           any                              OPEN: no definition, or its time is not known
 
 It forbids nothing: an exploratory figure is a figure.  But the sentence of a preference says what it is.
 """
@@ -32,11 +32,11 @@ class Stated:
         if self.form is None:
             return "no definition"
         if self.taken_at is None:
-            return "it is not known when the definition was taken"
+            return "it is not known when the definition was recorded"
         if self.taken_at <= self.first_at:
             return ""
         since = self.form.revised_at
-        late = f"the definition was taken {_ago(self.taken_at - self.first_at)} after the first event that it counts"
+        late = f"the definition was recorded {_ago(self.taken_at - self.first_at)} after the first event that it counts"
         return f"{late}, as its revised_at lies in the past" if since is not None and since < self.taken_at else late
 
     @property
@@ -52,7 +52,7 @@ def defined(stated: Stated) -> Check:
     why = stated.exploratory
     if not why:
         return Check(
-            NAME, CheckState.OK, "the definition was taken before the first event that it counts", forbids=False
+            NAME, CheckState.OK, "the definition was recorded before the first event that it counts", forbids=False
         )
     known = stated.form is not None and stated.taken_at is not None
     state = CheckState.FAILED if known else CheckState.OPEN

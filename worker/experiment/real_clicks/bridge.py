@@ -68,7 +68,8 @@ def bridge(seen: Sequence[Seen], duels: Duels, unchanged: Sequence[Unchanged] = 
     known = [one for one in seen if one.clicked is not None]
     middle = _middle(known)
     first = [one for one in known if one.occurred_at < middle]
-    head = click_model.fit(columns(one.row for one in first)) if first else click_model.NotIdentified("no outcomes yet")
+    none = click_model.NotIdentified("no outcomes yet whose window is over")
+    head = click_model.fit(columns(one.row for one in first)) if first else none
     if isinstance(head, click_model.NotIdentified):
         return Bridge({}, {}, withheld=head.reason)
     same = {event: user for event, user, at in unchanged if at >= middle}

@@ -284,7 +284,7 @@ def test_an_experiment_shows_its_users_by_activity_beside_the_headline() -> None
     assert "heavy: 56 % (52 to 61); 1,040 users with 7 to 212 events; stands out" in terminal
     alone = made.report(made.readout("e", made.epoch(made.waiting())))
     for words in (Elements(document.render(alone, written_at=made.AT_US)).text, at_terminal(alone)):
-        assert "the users came about equally often (1 event each), so nothing is known of users who" in words.lower()
+        assert "the users came about equally often (1 event each), so nothing is known about users who" in words.lower()
         assert "activity-table" not in document.render(alone, written_at=made.AT_US)
 
 

@@ -60,7 +60,7 @@ def test_an_experiment_with_a_planned_shadow_of_a_tenth_is_fine() -> None:
     users = [Served(user, 20, int(rng.binomial(20, 0.9))) for user in range(400)]
     check = absent_slates(users, declared=0.1)
     assert check.state is CheckState.OK
-    assert check.qualifies.startswith("this is said of the events that have a slate of the candidate")
+    assert check.qualifies.startswith("this holds for the events that have a slate of the candidate")
     assert absent_slates(users).state is CheckState.FAILED
     half = [Served(user, 20, int(rng.binomial(20, 0.75))) for user in range(400)]
     assert absent_slates(half, declared=0.5).state is CheckState.FAILED

@@ -84,7 +84,7 @@ def test_an_experiment_shows_its_users_by_activity() -> None:
     check = activity(once, overall, null=0.5)
     assert check.state is CheckState.OPEN
     assert check.qualifies.startswith(
-        "this is said of the 400 users seen so far, not of all: they all came equally often"
+        "this holds for the 400 users seen so far, not for all: they all came equally often"
     )
     assert activity((), Estimate(0, None, None), null=0.5).state is CheckState.OPEN
 
@@ -111,7 +111,7 @@ def test_an_experiment_names_the_users_who_point_the_other_way() -> None:
     assert check.state is CheckState.FAILED
     assert (
         check.qualifies
-        == "this is said of the 300 users seen so far, not of all: users with few events show the contrary"
+        == "this holds for the 300 users seen so far, not for all: users with few events show the opposite"
     )
     assert check.holds
     assert not check.forbids
@@ -121,7 +121,7 @@ def test_an_experiment_names_the_users_who_point_the_other_way() -> None:
     ("means", "state", "words"),
     [
         ((0.5, 0.5, 0.5), CheckState.OK, ""),
-        ((0.48, 0.5, 0.54), CheckState.FAILED, "users with many events show the contrary"),
+        ((0.48, 0.5, 0.54), CheckState.FAILED, "users with many events show the opposite"),
     ],
 )
 def test_an_experiment_finds_no_difference_only_within_the_margin_of_every_third(

@@ -41,10 +41,10 @@ HOUR_US = 60 * MINUTE_US
     ("form", "taken_at", "state", "words"),
     [
         (FORM, AT_US, CheckState.OK, "before the first event"),
-        (FORM, AT_US + 3 * HOUR_US, CheckState.FAILED, "was taken 3 hours after the first event"),
-        (FORM, AT_US + 1, CheckState.FAILED, "was taken a moment after the first event"),
+        (FORM, AT_US + 3 * HOUR_US, CheckState.FAILED, "was recorded 3 hours after the first event"),
+        (FORM, AT_US + 1, CheckState.FAILED, "was recorded a moment after the first event"),
         (replace(FORM, revised_at=AT_US), AT_US + HOUR_US, CheckState.FAILED, "its revised_at lies in the past"),
-        (FORM, None, CheckState.OPEN, "not known when the definition was taken"),
+        (FORM, None, CheckState.OPEN, "not known when the definition was recorded"),
         (None, None, CheckState.OPEN, "no definition"),
     ],
 )
@@ -70,7 +70,9 @@ def count(state: State, records: Iterator[dict[str, object]]) -> None:
     state.take(answers(records), health={}, positions={})
 
 
-@pytest.mark.parametrize(("late_us", "words"), [(-1, ""), (HOUR_US, "; exploratory: the definition was taken 60 min")])
+@pytest.mark.parametrize(
+    ("late_us", "words"), [(-1, ""), (HOUR_US, "; exploratory: the definition was recorded 60 min")]
+)
 def test_an_experiment_says_in_its_sentence_that_it_was_defined_late(late_us: int, words: str) -> None:
     """The figures are as they were; the sentence, the basis and the published readout are not."""
     state = State()
@@ -80,7 +82,7 @@ def test_an_experiment_says_in_its_sentence_that_it_was_defined_late(late_us: in
     (one,) = readout.current.comparisons
     assert one.verdict is Verdict.CANDIDATE_PREFERRED
     assert ("exploratory" in one.reason, words in one.reason) == (bool(words), True)
-    assert one.basis.startswith("exploratory (the definition was taken" if words else "defined")
+    assert one.basis.startswith("exploratory (the definition was recorded" if words else "defined")
     assert published(readout, produced_at=0)["exploratory"] is bool(words)
 
 

@@ -67,7 +67,7 @@ def test_an_experiment_dilutes_the_bridged_lift_by_events_whose_slates_are_one_l
 @pytest.mark.parametrize(
     ("num", "with_duels", "why"),
     [
-        (0, True, "no outcomes yet"),
+        (0, True, "no outcomes yet whose window is over"),
         (200, True, "with a click so far, at least 200"),
         (4_000, False, "no duel yet"),
     ],

@@ -335,7 +335,7 @@ def test_an_experiment_with_a_declared_share_counts_what_exceeds_it_as_missing()
     assert one.worst_case.high > 0.75
     planned = only(report_of([*shares(200, 0.5, 0.9), *absent], replace(DEFINED, eligible_share=0.6)))
     assert planned.verdict is Verdict.CANDIDATE_PREFERRED
-    assert "this is said of the events that have a slate of the candidate" in planned.reason
+    assert "this holds for the events that have a slate of the candidate" in planned.reason
 
 
 def test_an_experiment_is_known_to_notice_a_difference_by_decoys_alone() -> None:

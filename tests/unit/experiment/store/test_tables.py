@@ -123,7 +123,7 @@ def test_an_experiments_file_of_version_3_is_counted_anew_where_its_epochs_have_
         fresh.define(DEFINED)
         assert counted(old) == counted(take(fresh, many()))
         (readout,) = [one for one in report(old, Defaults()).readouts if one.experiment_id == "exp"]
-        assert readout.current.exploratory == "it is not known when the definition was taken"
+        assert readout.current.exploratory == "it is not known when the definition was recorded"
         old.close()
     old = State(path)
     old.define(DEFINED, taken_at=1)
