@@ -31,6 +31,7 @@ from worker.system.stopping import Stopped
 
 DEFINED = Definition("exp", AT_US, "control", ("candidate",), segments=("country",), planned_users=400)
 PAGE = Path(__file__).parents[4] / "docs" / "how-to" / "export-values.md"
+NOTEBOOK = PAGE.with_name("headline.ipynb")
 SCRIPT = re.compile(r'^```python title="headline.py"\n(.*?)^```$', re.DOTALL | re.MULTILINE)
 
 
@@ -108,6 +109,17 @@ def test_the_script_of_the_page_finds_the_headline_of_the_report(tmp_path: Path)
         assert report.interval is not None
         assert report.value == pytest.approx(one["value"], abs=1e-12)
         assert (report.interval.low, report.interval.high) == pytest.approx((one["low"], one["high"]), abs=1e-12)
+
+
+def test_the_notebook_prints_what_the_script_of_the_page_prints(tmp_path: Path) -> None:
+    """Cell by cell, as a reader runs it, beside the file that it names."""
+    exported(state(tmp_path / "state.db", records()), name="users.csv")
+    cells = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
+    code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    assert found == rederived(tmp_path / "users.csv", "duel_share", "0.05", "5000")
+    assert found[0]["low"] is not None
 
 
 def test_the_script_of_the_page_withholds_an_interval_where_the_report_does(tmp_path: Path) -> None:
