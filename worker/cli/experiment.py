@@ -119,11 +119,16 @@ def placebo(
     from worker.experiment.plant_placebos import plant
 
     with Console(stderr=True).status("reading impressions") as status:
-        sent = plant(settings_of(config, bootstrap, settings), experiment, share=share, placebos_topic=topic,
-                     tell=lambda number: status.update(f"{number:,} impressions read"))  # fmt: skip
-    lines = [f"{name}: {number:,} added" for name, number in sorted(sent.items())]
+        found = plant(settings_of(config, bootstrap, settings), experiment, share=share, placebos_topic=topic,
+                      tell=lambda number: status.update(f"{number:,} impressions read"))  # fmt: skip
+    lines = [
+        f"{name}: {found.sent.get(name, 0):,} added" + (f", {there:,} were there already" if there else "")
+        for name in sorted({*found.sent, *found.present})
+        for there in [found.present.get(name, 0)]
+    ]
     nothing = f"nothing added: no impression of {experiment} has a sampled user and two items in control"
-    tell({"planted": dict(sent)}, as_json=as_json, text="\n".join(lines or [nothing]))
+    answer = {"planted": dict(found.sent), "present": dict(found.present)}
+    tell(answer, as_json=as_json, text="\n".join(lines or [nothing]))
 
 
 @app.command("serve", epilog="Example: mirrorstream experiment serve --definition shelf.yaml --state shelf.db")

@@ -11,14 +11,15 @@ it once.  Decoys are the items that were offered least, in other people's slates
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 
 from worker.core.codec.impression import ids_only
 from worker.core.errors import BadSettings, Poison
-from worker.core.records import Impression, Item, Message, Record, Role
+from worker.core.records import Impression, Item, Message, Role
 from worker.core.seeding import unit
-from worker.core.steering.placebo_ids import Placebo
+from worker.core.steering.placebo_ids import Placebo, experiment_of
 from worker.core.topics.topic_patterns import TopicPatterns, is_pattern
 from worker.experiment.definition import check_known
 from worker.experiment.quality.placebos import placebo
@@ -67,6 +68,14 @@ def placebos(impression: Impression, decoys: Decoys, *, share: float) -> Iterato
         yield from (one for one in found if one)
 
 
+@dataclass(frozen=True, slots=True)
+class Planted:
+    """How many placebos of each kind were sent, and how many were there already, by the id of their experiment."""
+
+    sent: Mapping[str, int]
+    present: Mapping[str, int]
+
+
 def plant(
     settings: KafkaClientSettings,
     experiment: str,
@@ -74,10 +83,11 @@ def plant(
     share: float,
     placebos_topic: str | None,
     tell: Callable[[int], None],
-) -> Mapping[str, int]:
-    """Send placebos of the first input topic to `placebos_topic`, None for the same; return how many of each.
+) -> Planted:
+    """Send placebos of the first input topic to `placebos_topic`, None for the same, but for those that are there.
 
-    `tell` is called with the number of impressions read.
+    The topics are read twice: first for what there is, so that the first users get decoys, too.  `tell` is called with
+    the number of impressions read.
 
     Raises `Retryable` or `Fatal` as Kafka and the registry do, and a second run after it adds nothing twice;
     `BadSettings` if no impression is of the experiment, or if a worker of these settings would not read the placebos.
@@ -87,25 +97,24 @@ def plant(
         raise BadSettings(f"input_topics: {topic} is a pattern; placebos need the name of one topic")
     target = _target(settings, topic, placebos_topic)
     encoder = registry.impressions_encoder(settings, target)
-    schemas = registry.schemas(settings)
-    following, publisher = Following(settings, [topic], Reached({})), admin.Publisher(settings)
-    decoys, sent, num_read = Decoys(), Counter[str](), 0
-    known: set[str] = set()
-    with closing(following), closing(publisher):
-        while not following.at_end:
-            records, _ = following.batch(IDLE_S)
-            for impression in _decoded(records, schemas, settings):
-                decoys.see(impression)
-                if len(known) < MAX_KNOWN or impression.experiment_id == experiment:
-                    known.add(impression.experiment_id)
-                if impression.experiment_id == experiment:
-                    for one in placebos(impression, decoys, share=share):
-                        publisher.send(Message(target, one.user.user_id.encode(), encoder.encode(one)))
-                        sent[one.experiment_id] += 1
-            num_read += len(records)
-            tell(num_read)
+    decoys, known, there = Decoys(), set[str](), set[str]()
+    for impression in _impressions(settings, (topic, target), tell):
+        decoys.see(impression)
+        if len(known) < MAX_KNOWN or impression.experiment_id == experiment:
+            known.add(impression.experiment_id)
+        if experiment_of(impression.experiment_id) == experiment != impression.experiment_id:
+            there.add(impression.event_id)
     check_known(experiment, (name for name in known if name and _MARK not in name))
-    return sent
+    sent, present = Counter[str](), Counter[str]()
+    with closing(admin.Publisher(settings)) as publisher:
+        for impression in _impressions(settings, (topic,), tell):
+            for one in placebos(impression, decoys, share=share) if impression.experiment_id == experiment else ():
+                if one.event_id in there:
+                    present[one.experiment_id] += 1
+                else:
+                    publisher.send(Message(target, one.user.user_id.encode(), encoder.encode(one)))
+                    sent[one.experiment_id] += 1
+    return Planted(sent, present)
 
 
 def _target(settings: KafkaClientSettings, topic: str, placebos_topic: str | None) -> str:
@@ -120,14 +129,21 @@ def _target(settings: KafkaClientSettings, topic: str, placebos_topic: str | Non
     return target
 
 
-def _decoded(
-    records: Iterable[Record], schemas: registry.Schemas, settings: KafkaClientSettings
+def _impressions(
+    settings: KafkaClientSettings, topics: Sequence[str], tell: Callable[[int], None]
 ) -> Iterator[Impression]:
-    form = input_forms.load(settings)
-    for record in records:
-        try:
-            impression = registry.impression_of(record, schemas, form)
-        except Poison as poison:
-            impression = ids_only(poison)  # the worker joins it, or dead-letters it with its placebos
-        if impression is not None:
-            yield impression
+    """Yield the impressions of topics, from their beginnings to where they end."""
+    form, schemas = input_forms.load(settings), registry.schemas(settings)
+    num_read = 0
+    with closing(Following(settings, topics, Reached({}))) as following:
+        while not following.at_end:
+            records, _ = following.batch(IDLE_S)
+            for record in records:
+                try:
+                    impression = registry.impression_of(record, schemas, form)
+                except Poison as poison:
+                    impression = ids_only(poison)  # the worker joins it, or dead-letters it with its placebos
+                if impression is not None:
+                    yield impression
+            num_read += len(records)
+            tell(num_read)
