@@ -28,7 +28,9 @@ def skill(found: Calibrated | None, *, has_outcomes: bool) -> Check:
         return _unknown(why)
     figure = next((one for one in found.figures if one.name == SKILL), None)
     if figure is None or figure.low is None or figure.high is None or found.clicks < MIN_CLICKS:
-        return _unknown(f"too few clicks yet: {found.clicks:,} slates with a click, at least {MIN_CLICKS} needed")
+        waiting = f"; {found.pending:,} slates wait until their outcome window is over" if found.pending else ""
+        wanted = f"at least {MIN_CLICKS} needed{waiting}"
+        return _unknown(f"too few clicks yet: {found.clicks:,} slates with a click, {wanted}")
     return _judged(figure, figure.low, figure.high)
 
 

@@ -124,3 +124,13 @@ def test_400_experiments_watched_decide_nothing_of_a_simulation_that_is_as_good_
     failed, fine = at_any_look(runs=400)
     print("failed at any look", failed, "OK at any look", fine)
     assert max(failed, fine) <= 0.05
+
+
+@pytest.mark.parametrize(
+    ("pending", "told"), [(0, "at least 200 needed"), (150, "at least 200 needed; 150 slates wait")]
+)
+def test_clicks_that_are_read_and_do_not_count_yet_are_told(pending: int, told: str) -> None:
+    """Else a reader who sent clicks sees none of them."""
+    found = skill(Calibrated(0, pending, 0, (), ""), has_outcomes=True)
+    assert told in found.words
+    assert found.words.endswith("needed" if not pending else "until their outcome window is over")
