@@ -12,8 +12,9 @@ What comes out is what JSON would be (`codec.json_reader`), so mappings and vali
     a double or float                       a number with its shortest text: 49.9
     bytes                                   their text, base64 if that is not UTF-8
 
-Google's library reads the bytes.  It bounds neither the number of values nor memory: two bytes make a message of 200.
-So a message that is large enough to hold more values than are allowed is counted first, tag by tag.
+Google's library reads the bytes.  It bounds neither the number of values nor memory: two bytes make a message of 200,
+and of 62,000 where its type has 3,900 fields.  So a message that is large enough to hold more values than are allowed,
+or to take much memory, is counted first, tag by tag.
 """
 
 from base64 import b64encode
@@ -28,13 +29,14 @@ from google.protobuf.message import DecodeError
 from worker.core.codec.json_reader import WrittenNumber
 from worker.core.codec.logical_types import Unfit
 from worker.core.codec.protobuf_schemas import ProtobufSchema, is_well_known
-from worker.core.codec.protobuf_wire import MAX_DEPTH, MESSAGE_WEIGHT, WireError, examine
+from worker.core.codec.protobuf_wire import MAX_DEPTH, WireError, examine, message_weight
 from worker.core.codec.schema_limits import MAX_VALUES
 from worker.core.errors import Poison
 from worker.core.records import Reason
 
 MAX_BYTES = 2 << 20  # of one message: twice what Kafka takes by default
 UNCOUNTED_BYTES = 16 << 10  # a message of less is not counted before: it makes at most half as many values as bytes
+UNCOUNTED_FIELDS = 128  # of the widest type, for a message of so many bytes; a wider one is counted from fewer bytes on
 _F = FieldDescriptor
 _TEXTS, _MESSAGES = (_F.TYPE_STRING,), (_F.TYPE_MESSAGE, _F.TYPE_GROUP)
 _WRAPPERS = frozenset(
@@ -56,13 +58,13 @@ def decode(payload: bytes, schema: ProtobufSchema, name: str) -> Mapping[str, ob
         raise Poison(Reason.LIMIT, f"{len(payload):,} bytes of Protobuf, want at most {MAX_BYTES:,}")
     kind = schema.type_of(name)
     try:
-        if len(payload) > UNCOUNTED_BYTES:
+        if len(payload) * max(1, schema.max_fields / UNCOUNTED_FIELDS) > UNCOUNTED_BYTES:
             examine(payload, kind.DESCRIPTOR, check_texts=False)
         message = kind.FromString(payload)
-        return _Walk(schema.plans).fields(message, 1)
+        return _Walk(schema).fields(message, 1)
     except DecodeError as error:
         raise _why(payload, kind.DESCRIPTOR) from error
-    except UnicodeDecodeError as error:  # proto2 reads any bytes as text
+    except UnicodeDecodeError as error:  # of the key or value of a map: proto2 reads any bytes as text
         raise Poison(Reason.UTF8, "a text that is not UTF-8") from error
     except WireError as problem:
         raise Poison(problem.reason, str(problem)) from problem
@@ -82,19 +84,22 @@ def _why(payload: bytes, descriptor: Any) -> Poison:
 class _Walk:
     """Reads one message, and counts its values."""
 
-    def __init__(self, plans: dict[str, Any]) -> None:
-        self._plans, self._left = plans, MAX_VALUES
+    def __init__(self, schema: ProtobufSchema) -> None:
+        self._schema, self._left = schema, MAX_VALUES
 
     def fields(self, message: Any, depth: int) -> dict[str, Any]:
         if depth > MAX_DEPTH:
             raise Unfit(Reason.LIMIT, f"is nested deeper than {MAX_DEPTH}")
-        descriptor = message.DESCRIPTOR
-        plan = self._plans.get(descriptor.full_name)
-        if plan is None:
-            plan = self._plans[descriptor.full_name] = _plan(descriptor)
+        kind = type(message)  # a field of a writer's may be called DESCRIPTOR or ListFields, and hides what is there
+        descriptor = kind.DESCRIPTOR
+        made = self._schema.plans.get(descriptor.full_name)
+        if made is None:
+            plan = _plan(descriptor, checks_texts=descriptor.file.name in self._schema.unchecked)
+            made = self._schema.plans[descriptor.full_name] = message_weight(descriptor), plan
+        weight, plan = made
         found = {}
-        set_fields = message.ListFields()
-        self.spend(len(set_fields) + MESSAGE_WEIGHT - 1)
+        set_fields = kind.ListFields(message)
+        self.spend(len(set_fields) + weight - 1)
         for each, value in set_fields:
             if (known := plan.get(each.number)) is None:
                 continue  # an extension, which has no name of ours
@@ -112,19 +117,19 @@ class _Walk:
             raise Unfit(Reason.LIMIT, f"more than {MAX_VALUES:,} values in one record")
 
 
-def _plan(descriptor: Any) -> dict[int, tuple[str, _Read | None]]:
-    return {each.number: (each.name, _reader(each)) for each in descriptor.fields}
+def _plan(descriptor: Any, *, checks_texts: bool) -> dict[int, tuple[str, _Read | None]]:
+    return {each.number: (each.name, _reader(each, checks_texts=checks_texts)) for each in descriptor.fields}
 
 
-def _reader(each: Any) -> _Read | None:
+def _reader(each: Any, *, checks_texts: bool) -> _Read | None:
     if each.message_type is not None and each.message_type.GetOptions().map_entry:
         value = _one(each.message_type.fields_by_name["value"])
         return lambda entries, walk, depth: _map(entries, value, walk, depth)
-    one = _one(each)
+    one = _one(each, checks_texts=checks_texts)
     return (lambda values, walk, depth: _list(values, one, walk, depth)) if each.is_repeated else one
 
 
-def _one(each: Any) -> _Read | None:
+def _one(each: Any, *, checks_texts: bool = False) -> _Read | None:
     """Return what reads one value of a field; None if it is left as it is."""
     if each.type in _MESSAGES:
         return _message(each.message_type)
@@ -135,6 +140,8 @@ def _one(each: Any) -> _Read | None:
         return lambda value, _walk, _depth: _number(ToShortestFloat(value))
     if each.type == _F.TYPE_DOUBLE:
         return lambda value, _walk, _depth: _number(value)
+    if each.type == _F.TYPE_STRING and checks_texts:
+        return lambda value, _walk, _depth: _utf8(value)
     return (lambda value, _walk, _depth: _text(value)) if each.type == _F.TYPE_BYTES else None
 
 
@@ -203,6 +210,13 @@ def _number(value: float) -> WrittenNumber:
     if not isfinite(value):
         raise Unfit(Reason.INVALID, "is NaN or infinite; leave the field out where there is no number")
     return WrittenNumber(repr(value))
+
+
+def _utf8(value: str | bytes) -> str:
+    """Return a text; the library gives one that is not UTF-8 as bytes."""
+    if isinstance(value, bytes):
+        raise Unfit(Reason.UTF8, "a text that is not UTF-8")
+    return value
 
 
 def _text(value: bytes) -> str:

@@ -9,7 +9,7 @@ makes types of it.  Types may contain themselves; what is bounded then is each m
 
 import binascii
 from base64 import b64decode
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
@@ -37,6 +37,7 @@ OWN_MESSAGE = "mirrorstream.v1.RecommendationImpression"
 MAX_DESCRIPTOR_BYTES = 1 << 20  # of a schema and all that it imports; ours has 4,000
 MAX_TYPES, MAX_SYMBOLS = 4_000, 10_000  # messages, fields and methods; enums and their symbols
 MAX_NESTED = 16  # messages declared within messages
+MAX_NAME_CHARS = 512  # of a package, and of each name: the library stores each of all names in full, with its package
 MAX_INDEXES = MAX_NESTED
 BYTES_PER_TYPE = 3_000  # of memory at most, what reads it included
 _WELL_KNOWN = {
@@ -51,12 +52,16 @@ _WELL_KNOWN = {
 class ProtobufSchema:
     """A writer's types; `names` are those of its own file, by their indexes there.
 
-    `num_bytes` is the most memory that it takes, for caches.  `plans` are made when a message needs them, by type.
+    `num_bytes` is the most memory that it takes, for caches.  `max_fields` is the number of fields of the widest type:
+    an empty message of it takes that much.  `unchecked` are the files whose texts may be no UTF-8.  `plans` are made
+    when a message needs them, by type.
     """
 
     pool: DescriptorPool
     names: dict[tuple[int, ...], str]
     num_bytes: int
+    max_fields: int
+    unchecked: frozenset[str]
     plans: dict[str, Any] = field(default_factory=dict)
 
     def name_at(self, indexes: tuple[int, ...]) -> str:
@@ -164,6 +169,8 @@ def _schema(found: Sequence[Any], *, root: Any) -> ProtobufSchema:
         raise _refused(f"has {num_types:,} messages and fields, want at most {MAX_TYPES:,}")
     if num_symbols > MAX_SYMBOLS:
         raise _refused(f"has {num_symbols:,} symbols, want at most {MAX_SYMBOLS:,}")
+    for file in found:
+        _strip(file)
     pool = DescriptorPool()
     added: set[str] = set()
     try:
@@ -174,7 +181,33 @@ def _schema(found: Sequence[Any], *, root: Any) -> ProtobufSchema:
         raise _refused("has descriptors that do not fit together") from error
     names: dict[tuple[int, ...], str] = {}
     _named(root.message_type, root.package, (), names)
-    return ProtobufSchema(pool, names, num_types * BYTES_PER_TYPE)
+    num_bytes = num_types * BYTES_PER_TYPE + 2 * sum(file.ByteSize() for file in found)
+    max_fields = max((len(one.field) for one in _messages(found)), default=0)
+    return ProtobufSchema(pool, names, num_bytes, max_fields, frozenset(_unchecked(found)))
+
+
+def _unchecked(found: Iterable[Any]) -> Iterator[str]:
+    return (file.name for file in found if file.syntax != "proto3")  # which alone demands UTF-8 everywhere
+
+
+def _strip(file: Any) -> None:
+    """Remove what nothing is read of, and costs: extensions above all.
+
+    The library reads an extension as a message of its type.  Counting passes over its bytes, for the descriptor of the
+    message that is extended does not have it.
+    """
+    file.ClearField("source_code_info")
+    file.ClearField("extension")
+    for one in _messages([file]):
+        one.ClearField("extension")
+
+
+def _messages(files: Iterable[Any]) -> Iterator[Any]:
+    """Yield all messages of files, the outer ones first."""
+    level = [one for file in files for one in file.message_type]
+    while level:
+        yield from level
+        level = [inner for one in level for inner in one.nested_type]
 
 
 def _add(name: str, given: dict[str, Any], pool: DescriptorPool, added: set[str], *, depth: int) -> None:
@@ -197,7 +230,7 @@ def _add(name: str, given: dict[str, Any], pool: DescriptorPool, added: set[str]
 def _counted(file: Any) -> tuple[int, int]:
     """Return the number of messages, fields and methods of a file, and of symbols.  Raises `Poison` if it is too deep.
 
-    A file that is well known counts as any other.
+    A file that is well known counts as any other.  Raises `Poison`, too, if a name is too long.
     """
     num_types = len(file.extension) + sum(1 + len(one.method) for one in file.service)
     num_symbols = sum(1 + len(one.value) for one in file.enum_type)
@@ -209,7 +242,21 @@ def _counted(file: Any) -> tuple[int, int]:
         num_types += sum(1 + len(one.field) + len(one.extension) + len(one.oneof_decl) for one in level)
         num_symbols += sum(1 + len(enum.value) for one in level for enum in one.enum_type)
         level = [inner for one in level for inner in one.nested_type]
+    _check_names(file)
     return num_types, num_symbols
+
+
+def _check_names(file: Any) -> None:
+    """Raise `Poison` if a name is too long; with the bound on depth, the full ones are bounded, too."""
+    found = [file.package, *(one.name for one in (*file.service, *file.extension))]
+    found += [method.name for one in file.service for method in one.method]
+    enums = list(file.enum_type)
+    for one in _messages([file]):
+        found += [one.name, *(each.name for each in (*one.field, *one.oneof_decl, *one.extension))]
+        enums += one.enum_type
+    found += [name for enum in enums for name in (enum.name, *(value.name for value in enum.value))]
+    if (longest := max(map(len, found))) > MAX_NAME_CHARS:
+        raise _refused(f"has a name of {longest:,} characters, want at most {MAX_NAME_CHARS}")
 
 
 def _named(messages: Sequence[Any], within: str, at: tuple[int, ...], names: dict[tuple[int, ...], str]) -> None:

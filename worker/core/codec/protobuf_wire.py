@@ -27,6 +27,7 @@ _PACKED_VARINTS = frozenset(
 )  # fmt: skip
 MAX_VARINT_BYTES = 10
 MESSAGE_WEIGHT = 5  # values that take as long to read as one message; an entry of a map is as much as four
+FIELDS_PER_VALUE = 16  # of a type, whose empty message takes 8 or 16 bytes for each of its fields
 _CONTINUES = bytes(range(0x80, 0x100))  # bytes after which a number goes on
 
 
@@ -56,10 +57,17 @@ class _Field:
     weight: int
 
 
+def message_weight(descriptor: Any) -> int:
+    """Return how many values one message of a type is counted as, in time or memory."""
+    return MESSAGE_WEIGHT + len(descriptor.fields) // FIELDS_PER_VALUE
+
+
 def _field(each: Any) -> _Field:
     inner = each.message_type
-    is_entry = inner is not None and inner.GetOptions().map_entry
-    return _Field(each.name, each.type, inner, 1 if is_entry else MESSAGE_WEIGHT - 1)
+    if inner is None:
+        return _Field(each.name, each.type, None, 0)
+    is_entry = inner.GetOptions().map_entry
+    return _Field(each.name, each.type, inner, 1 if is_entry else message_weight(inner) - 1)
 
 
 class _Scan:
@@ -94,6 +102,7 @@ class _Scan:
             return self._within(at, 8 if wire == _FIXED64 else 4, end)
         if wire == _GROUP:
             inner = each.inner if each is not None and each.kind == _F.TYPE_GROUP else None
+            self._count(each.weight if each is not None and inner is not None else 0)
             return self.message(at, end, inner, depth=depth + 1, group=number)
         if wire != _BYTES:
             raise self._bad(at, "has a field of an unknown wire type")
