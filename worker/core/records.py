@@ -10,7 +10,7 @@ annotations, and `codec.impression` holds every decoded record against them.  Ti
 UTC, as on the wire.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated
@@ -37,6 +37,17 @@ MAX_TIME_US = 4_102_444_799_999_999  # the last of 2099 UTC
 
 # Only valid entries count against a length, so a million bad ones, 1 MB, would be a million problems: 10 s and 1.6 GB.
 FIRST_BAD = FailFast()
+
+
+def at_most(number: int) -> BeforeValidator:
+    """Refuse a list or map of more entries before one of them is looked at: of a few, all that are bad are told."""
+
+    def check(value: object) -> object:
+        if isinstance(value, Sized) and not isinstance(value, str | bytes) and len(value) > number:
+            raise ValueError(f"want at most {number:,} entries, seen {len(value):,}")
+        return value
+
+    return BeforeValidator(check)
 
 
 def without_nulls(entries: object) -> object:

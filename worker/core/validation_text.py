@@ -9,8 +9,11 @@ may be foreign text or a password.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+MAX_TOLD = 20  # problems of one record or file
+MAX_PLACE_CHARS = 200  # of one problem: the keys of a map come from outside
 
 _BY_TYPE = {
     "missing": "is missing",
@@ -70,6 +73,46 @@ def wanted(error: Mapping[str, Any]) -> str:
     words = template.format_map(context)
     words = next((words.removesuffix(many) + one for many, one in _ONE.items() if words.endswith(f" {many}")), words)
     return f"{words}, seen {context['actual_length']}" if context.get("actual_length") is not None else words
+
+
+def place_of(loc: Iterable[object]) -> str:
+    r"""Return where a problem is, on one line that moves no terminal; keys of maps are foreign text.
+
+    >>> print(place_of(("eligible", "k\x1b[2J", 0)))
+    eligible.k\x1b[2J.0
+    """
+    place = ".".join(map(str, loc))
+    return place if place.isprintable() and len(place) <= MAX_PLACE_CHARS else _shown(place[:MAX_PLACE_CHARS])
+
+
+def _shown(text: str) -> str:
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+def of_their_own(errors: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return the errors that are no consequence: a list that lost its bad entry is said to be too short as well.
+
+    >>> [one["loc"] for one in of_their_own([{"loc": ("a", 0)}, {"loc": ("a",)}, {"loc": ("b",)}])]
+    [('a', 0), ('b',)]
+    """
+    within: set[tuple[object, ...]] = set()  # places that have a problem further in
+    found = []
+    for error in errors:
+        place = tuple(error["loc"])
+        if place not in within:
+            found.append(error)
+        within.update(place[:level] for level in range(1, len(place)))
+    return found
+
+
+def told(problems: Sequence[str]) -> str:
+    """Return problems as one sentence; what is left out is counted.
+
+    >>> told(["a: is missing", "b: is missing"])
+    'a: is missing; b: is missing'
+    """
+    more = [f"and {len(problems) - MAX_TOLD:,} more"] if len(problems) > MAX_TOLD else []
+    return "; ".join([*problems[:MAX_TOLD], *more])
 
 
 def kind(value: object) -> str:

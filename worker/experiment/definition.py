@@ -21,11 +21,14 @@ import yaml
 from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationError, WithJsonSchema
 
 from worker.core.errors import ODD_YAML, BadSettings, yaml_problem
-from worker.core.records import Id
+from worker.core.records import Id, Text, at_most
 from worker.core.seeding import digest
 from worker.core.simulation.question_set import QuestionSet
 from worker.core.steering.orders import (
+    MAX_GUARDRAILS,
+    MAX_VALUES,
     OPENS_AN_EPOCH,
+    Candidates,
     Draws,
     DuelDepth,
     Eligible,
@@ -36,11 +39,13 @@ from worker.core.steering.orders import (
 )
 from worker.core.suggestions import did_you_mean
 from worker.core.topics.topic_patterns import shown
-from worker.core.validation_text import kind, wanted
+from worker.core.validation_text import kind, of_their_own, place_of, told, wanted
 from worker.experiment.metrics import DUEL_SHARE, METRICS
 from worker.experiment.statistics.confidence import PLANNED_USERS
 
 DRAFT = "the definition is a DRAFT; it is left out until its state is RUNNING"
+MAX_SEGMENTS = 64  # sums are kept of each
+MAX_WINDOW_S = 315_576_000  # ten years
 _OFF_BY = 1e-3  # how far shares may add up from 1
 TIME = "a time, such as 2026-11-01T00:00:00Z"
 
@@ -75,6 +80,11 @@ def _registered(name: str) -> str:
 MetricName = Annotated[str, AfterValidator(_registered), WithJsonSchema({"type": "string", "enum": list(METRICS)})]
 
 
+Shares = Annotated[
+    Mapping[Text, Annotated[float, Field(gt=0, le=1)]], Field(max_length=MAX_VALUES), at_most(MAX_VALUES)
+]
+
+
 @dataclass(frozen=True, slots=True)
 class Guardrail:
     """A metric of which the candidate may lose at most `margin`, in the metric's unit."""
@@ -95,23 +105,21 @@ class Definition:
     experiment_id: Id
     start: Moment
     control: Id
-    candidates: Annotated[tuple[Id, ...], Field(min_length=1)]
+    candidates: Candidates
     stop: Moment | None = None
     revised_at: Moment | None = None
     primary_metric: MetricName = DUEL_SHARE
     margin: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
-    guardrails: tuple[Guardrail, ...] = ()
+    guardrails: Annotated[tuple[Guardrail, ...], Field(max_length=MAX_GUARDRAILS), at_most(MAX_GUARDRAILS)] = ()
     alpha: Annotated[float, Field(ge=1e-9, lt=1)] = 0.05
     unit: Literal["user"] = "user"
     planned_users: Annotated[int, Field(ge=1, le=10**9)] = PLANNED_USERS
-    outcome_window_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 86_400.0
-    segments: tuple[Id, ...] = ()
+    outcome_window_s: Annotated[float, Field(gt=0, le=MAX_WINDOW_S)] = 86_400.0
+    segments: Annotated[tuple[Id, ...], Field(max_length=MAX_SEGMENTS), at_most(MAX_SEGMENTS)] = ()
     state: ExperimentState = ExperimentState.RUNNING
     eligible: Eligible = field(default_factory=dict)
     eligible_share: Annotated[float, Field(gt=0, le=1)] = 1.0
-    population: Annotated[Mapping[Id, Mapping[str, Annotated[float, Field(gt=0, le=1)]]], Field(max_length=1)] = field(
-        default_factory=dict
-    )
+    population: Annotated[Mapping[Id, Shares], Field(max_length=1)] = field(default_factory=dict)
 
     sample_rate: Share | None = None
     slate_depth: SlateDepth | None = None
@@ -213,7 +221,8 @@ def _parsed(record: object, problems: Sequence[str]) -> Definition:
     try:
         found = _DEFINITION.validate_python(dict(record) if isinstance(record, Mapping) else record)
     except ValidationError as error:
-        raise BadSettings("; ".join([*problems, *(_problem(dict(one)) for one in error.errors())])) from error
+        wrong = of_their_own([dict(one) for one in error.errors()])
+        raise BadSettings(told([*problems, *map(_problem, wrong)])) from error
     if problems := [*problems, *_contradictions(found)]:
         raise BadSettings("; ".join(problems))
     return found
@@ -252,7 +261,7 @@ def _unasked(of: Definition) -> str:
 
 def _problem(error: Mapping[str, Any]) -> str:
     """Return where a definition is wrong, and what is wanted there."""
-    place = ".".join(map(str, error["loc"]))
+    place = place_of(error["loc"])
     is_kind = error["type"].endswith("_type") or error["type"] == "int_parsing"
     example = _EXAMPLES.get(str(error["loc"][-1]) if error["loc"] else "", "") if is_kind else ""
     if not place:

@@ -29,6 +29,7 @@ from worker.kafka.follower import Following, Reached
 log = logging.getLogger(__name__)
 
 MAX_AHEAD_US = 86_400_000_000  # of a record's own time before Kafka's; time zones mixed up are less than a day
+MAX_TOLD = 10  # definitions of one batch that cannot be used and get a line each
 IDLE_S = 0.5  # how long a batch waits to fill: how old a page may be
 Decode = Callable[[Record, str], Mapping[str, object]]
 
@@ -70,7 +71,7 @@ class Records:
         """Count a batch and move on.  Raises `Retryable` with nothing moved if a schema cannot be fetched now."""
         health: Counter[str] = Counter()
         answers: list[Answer] = []
-        definitions: list[tuple[Definition, int]] = []
+        definitions: list[tuple[Definition, int, Record]] = []
         outcomes: list[Outcome] = []
         for record in records:
             try:
@@ -85,10 +86,12 @@ class Records:
             except BadRecord as bad:
                 health[bad.reason] += 1
             except BadSettings as error:
-                log.warning("%s: no definition: %s; it is left out", record.where, error)
-                health["bad_definition"] += 1
-        for definition, taken_at in definitions:
-            self._state.define(definition, taken_at=taken_at)
+                _leave_out(record, error, health)
+        for definition, taken_at, record in definitions:
+            try:
+                self._state.define(definition, taken_at=taken_at)
+            except BadSettings as error:
+                _leave_out(record, error, health)
         health.update({"topic_made_anew": len(reached.made_anew)})
         self._state.take(
             answers,
@@ -99,7 +102,7 @@ class Records:
             made_anew=reached.made_anew,
         )
 
-    def _definition(self, record: Record, health: Counter[str]) -> list[tuple[Definition, int]]:
+    def _definition(self, record: Record, health: Counter[str]) -> list[tuple[Definition, int, Record]]:
         """Return a definition with the time at which Kafka took it; nothing for a tombstone, and for a draft."""
         if record.value is None:
             return []
@@ -108,7 +111,7 @@ class Records:
             log.warning("%s: %s: %s", record.where, definition.experiment_id, DRAFT)
             health["draft_definition"] += 1
             return []
-        return [(definition, _written_us(record))]
+        return [(definition, _written_us(record), record)]
 
     def _outcome(self, record: Record, health: Counter[str]) -> list[Outcome]:
         if record.value is None:
@@ -131,6 +134,13 @@ class Records:
             health["test"] += 1
             return []
         return [answer]
+
+
+def _leave_out(record: Record, error: BadSettings, health: Counter[str]) -> None:
+    health["bad_definition"] += 1
+    if health["bad_definition"] <= MAX_TOLD:
+        more = "; further ones of this batch are only counted" if health["bad_definition"] == MAX_TOLD else ""
+        log.warning("%s: no definition: %s; it is left out%s", record.where, error, more)
 
 
 def _check_clock(at_us: int, record: Record) -> None:

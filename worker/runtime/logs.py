@@ -88,6 +88,28 @@ def _is_json(settings: OperationSettings, stream: TextIO) -> bool:
     return settings.log_format == "json" or (settings.log_format == "auto" and not stream.isatty())
 
 
+def _one_line(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Escape what a terminal would obey, and breaks of lines: names of experiments and topics come from outside."""
+    event["event"] = shown(str(event.get("event", "")))
+    return event
+
+
+def shown(text: str) -> str:
+    r"""Return a text on one line that moves no terminal.
+
+    >>> print(shown("a\x1b[2J\nb"))
+    a\x1b[2J\nb
+    """
+    return text if text.isprintable() else "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+def _escaped(line: str) -> str:
+    """Return a line of JSON with all that is not printable as JSON escapes it: it leaves C1 codes as they are."""
+    if line.isprintable():
+        return line
+    return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in line)
+
+
 def _trace_ids(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Add the ids of the current span."""
     context = trace.get_current_span().get_span_context()
@@ -133,7 +155,7 @@ class _LineFormatter(structlog.stdlib.ProcessorFormatter):
                 structlog.processors.JSONRenderer(ensure_ascii=False),
             ]
             if is_json
-            else [console]
+            else [_one_line, console]
         )
         super().__init__(
             foreign_pre_chain=[
@@ -147,7 +169,7 @@ class _LineFormatter(structlog.stdlib.ProcessorFormatter):
 
     def format(self, record: logging.LogRecord) -> str:
         line = super().format(record)
-        return line if self._is_json else self._clean(line)
+        return _escaped(line) if self._is_json else self._clean(line)
 
     def _without_secrets(
         self, _logger: object, _method: str, event: MutableMapping[str, Any]

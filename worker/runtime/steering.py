@@ -26,7 +26,10 @@ log = logging.getLogger(__name__)
 MAX_EXPERIMENTS = (
     100_000  # of one topic; 0.6 KB each, measured; more with many `eligible` values (Python 3.11, 2026-11)
 )
+MAX_BYTES = 100_000_000  # of the records that hold, of one topic; 100,000 ordinary ones have a third of it
 MAX_TOLD = 20  # changes of one batch that get a line each
+MAX_REFUSED_TOLD = 10  # records of one batch that cannot be used
+MAX_WHY_CHARS = 1_000  # of what is wrong with one
 V = TypeVar("V")
 Decode = Callable[[Record, str], Mapping[str, object]]
 
@@ -54,17 +57,24 @@ class ByExperiment(Generic[V]):
         self._read, self._count = read, count
         self._anew: dict[str, V] | None = None  # of a topic that is being read from its start
         self._keyed: dict[bytes, str] = {}  # the experiment of a key that is not its id, as other serialisers write it
+        self._sizes: dict[str, tuple[bytes, int]] = {}  # by experiment: its newest record's key, and bytes
+        self._num_bytes = 0
+        self._num_refused = 0  # of the batch
         self.values: Mapping[str, V] = {}
 
     def take(self, found: Followed) -> None:
         """Take a batch.  Raises `Retryable`, with nothing taken, if a schema cannot be fetched now."""
+        self._num_refused = 0
         if found.made_anew:
             self._anew = {}
+            self._keyed, self._sizes, self._num_bytes = {}, {}, 0
         elif not found.records and self._anew is None:
             return
         values = dict(self.values if self._anew is None else self._anew)
         for taken in [self._one(record, values) for record in found.records]:
             self._count(taken)
+        if self._num_refused > MAX_REFUSED_TOLD:
+            log.warning("%d records more cannot be used", self._num_refused - MAX_REFUSED_TOLD)
         if self._anew is not None and not found.at_end:
             self._anew = values
         else:
@@ -73,27 +83,48 @@ class ByExperiment(Generic[V]):
     def _one(self, record: Record, values: dict[str, V]) -> Taken:
         key = record.key or b""
         if record.value is None:
-            values.pop(self._keyed.get(key, key.decode(errors="replace")), None)
+            name = self._keyed.get(key, key.decode(errors="replace"))
+            values.pop(name, None)
+            self._forget(name)
             return Taken.REMOVED
         try:
             name, value = self._read(record, values)
         except MirrorstreamError as error:
             if not isinstance(error, BadRecord | BadSettings):
                 raise
-            return _refused(record, str(error))
+            return self._refused(record, str(error))
         except Exception as error:  # noqa: BLE001 - a record that nobody thought of must not stop all that come after it
-            return _refused(record, repr(error))
+            return self._refused(record, repr(error))
         if name not in values and len(values) >= MAX_EXPERIMENTS:
-            return _refused(record, f"{MAX_EXPERIMENTS:,} experiments are known; want no more: delete old ones")
-        if key != name.encode(errors="replace"):
-            self._keyed[key] = name
+            return self._refused(record, f"{MAX_EXPERIMENTS:,} experiments are known; want no more: delete old ones")
+        num_bytes = len(key) + len(record.value)
+        if self._num_bytes - self._sizes.get(name, (b"", 0))[1] + num_bytes > MAX_BYTES:
+            return self._refused(record, f"{MAX_BYTES:,} bytes of records are known; want no more: delete old ones")
+        self._remember(name, key, num_bytes)
         values[name] = value
         return Taken.TAKEN
 
+    def _remember(self, name: str, key: bytes, num_bytes: int) -> None:
+        """Note the newest record of an experiment; its older keys are forgotten, for a writer may use any number."""
+        self._forget(name)
+        self._sizes[name] = key, num_bytes
+        self._num_bytes += num_bytes
+        if key != name.encode(errors="replace"):
+            self._keyed[key] = name
 
-def _refused(record: Record, why: str) -> Taken:
-    log.warning("%s: cannot be used: %s; what was known of its experiment stays", record.where, why)
-    return Taken.REFUSED
+    def _forget(self, name: str) -> None:
+        key, num_bytes = self._sizes.pop(name, (b"", 0))
+        self._num_bytes -= num_bytes
+        if self._keyed.get(key) == name:
+            del self._keyed[key]
+
+    def _refused(self, record: Record, why: str) -> Taken:
+        self._num_refused += 1
+        if self._num_refused <= MAX_REFUSED_TOLD:
+            log.warning(
+                "%s: cannot be used: %s; what was known of its experiment stays", record.where, why[:MAX_WHY_CHARS]
+            )
+        return Taken.REFUSED
 
 
 class Board:
@@ -145,11 +176,14 @@ class Board:
 def _changes(before: Steering, now: Steering) -> Iterator[str]:
     """Yield a line for each experiment that is new, gone, or changed."""
     for name, orders in now.orders.items():
-        if orders != before.orders.get(name):
+        known = before.orders.get(name)
+        if orders is not known and orders != known:
             yield f"{name}: {_told(orders)}"
     for name in before.orders.keys() - now.orders.keys():
         yield f"{name}: has no definition any more; it is simulated as the settings say"
     for name, decided in now.decided.items():
+        if decided is before.decided.get(name):
+            continue
         stops = name in now.orders and now.orders[name].stop_when_decided
         if stops and decided.has_ended != _has_ended(before.decided.get(name)):
             yield f"{name}: {'decided' if decided.has_ended else 'no longer decided'}"

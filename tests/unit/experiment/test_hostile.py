@@ -7,6 +7,7 @@ names so that they meet.
 import json
 import random
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import asdict
 from io import BytesIO
 from math import inf, isfinite, nan
@@ -187,3 +188,13 @@ def test_users_of_outcomes_are_known_by_the_pseudonyms_of_the_responses() -> Non
     state.forget(pseudonym(key, own))
     for table in ("answer", "outcome"):
         assert state.db.execute(f"select count(*) from {table}").fetchone() == (0,), table  # noqa: S608 - our own names
+
+
+def test_definitions_that_cannot_be_used_make_few_lines(caplog: pytest.LogCaptureFixture) -> None:
+    with closing(State()) as state:
+        records = Records(state, lambda _, __: {"experiment_id": "x"}, Topics("responses", "definitions"))
+        records.take((Record(Partition("definitions", 0), 0, at, None, b"x") for at in range(500)), Reached({}))
+        assert state.health()["bad_definition"] == 500
+    assert len(caplog.records) == 10
+    assert caplog.messages[-1].endswith("; further ones of this batch are only counted")
+    assert caplog.messages[0].startswith("definitions[0]@0: no definition: start: is missing")

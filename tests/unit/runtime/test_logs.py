@@ -251,3 +251,16 @@ def test_lines_go_to_the_collector_with_their_trace_and_without_secrets(
     assert attributes(second.attributes)["exception.type"] == "ValueError"
     assert "s3cret-word" not in str(second)
     assert set(collector.requests) == {"ExportLogsServiceRequest"}
+
+
+@pytest.mark.parametrize("form", ["console", "json"])
+def test_names_from_outside_make_no_line_and_move_no_terminal(form: str) -> None:
+    """An id of an experiment is any text: one forged a line, and another cleared the screen."""
+    stream = io.StringIO()
+    logging_to(stream, log_format=form)
+    log.warning("experiment %s: RUNNING", 'a\n{"level": "error"}\x1b[2J\x9b2J\u202e')
+    text = stream.getvalue()
+    assert text.count("\n") == 1
+    assert text.removesuffix("\n").isprintable()
+    if form == "json":
+        assert json.loads(text)["event"] == 'experiment a\n{"level": "error"}\x1b[2J\x9b2J\u202e: RUNNING'

@@ -96,3 +96,40 @@ def test_there_is_a_bound_on_experiments(monkeypatch: pytest.MonkeyPatch, caplog
     assert known.values == {"a": "11", "b": "1"}
     assert counts == [Taken.TAKEN, Taken.TAKEN, Taken.REFUSED, Taken.TAKEN]
     assert "2 experiments are known; want no more" in caplog.text
+
+
+def test_refused_records_make_few_lines_of_few_characters(caplog: pytest.LogCaptureFixture) -> None:
+    """20 definitions of a megabyte each made 90 MB of log."""
+
+    def bad(_: Record, __: Mapping[str, str]) -> tuple[str, str]:
+        raise BadSettings("x" * 1_000_000)
+
+    counts: list[Taken] = []
+    known = ByExperiment[str](bad, counts.append)
+    known.take(batch(*(record("a", "1", number) for number in range(2_000))))
+    assert counts == [Taken.REFUSED] * 2_000
+    assert len(caplog.records) == steering.MAX_REFUSED_TOLD + 1
+    assert len(caplog.text) < 20_000
+    assert "1990 records more cannot be used" in caplog.text
+    known.take(batch(record("a", "1", 2_000)))
+    assert "experiments[0]@2000: cannot be used" in caplog.text
+
+
+def test_any_number_of_keys_of_one_experiment_takes_no_memory() -> None:
+    known = ByExperiment(by_value, lambda _: None)
+    for number in range(1_000):
+        known.take(batch(record(f"key-{number}", "shelf")))
+    assert len(known._keyed) == 1
+    known.take(batch(record("key-999", None)))
+    assert known.values == {}
+
+
+def test_there_is_a_bound_on_bytes(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """100,000 definitions of a megabyte would be 100 GB; those that are known go on to change."""
+    monkeypatch.setattr(steering, "MAX_BYTES", 40)
+    known, counts = table()
+    known.take(batch(record("a", "1" * 19), record("b", "1" * 19), record("c", "1"), record("a", "2" * 19)))
+    assert counts == [Taken.TAKEN, Taken.TAKEN, Taken.REFUSED, Taken.TAKEN]
+    assert "40 bytes of records are known; want no more" in caplog.text
+    known.take(batch(record("b", None), record("c", "1")))
+    assert list(known.values) == ["a", "c"]

@@ -13,15 +13,17 @@ The order of the topic counts, not the readers' clocks: a verdict of a clock tha
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Annotated
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from worker.core.errors import BadSettings
-from worker.core.records import Id
-from worker.core.validation_text import wanted
+from worker.core.records import Id, at_most
+from worker.core.validation_text import of_their_own, place_of, told, wanted
 
 FINAL = frozenset({"CANDIDATE_PREFERRED", "CONTROL_PREFERRED", "NO_DIFFERENCE"})
 NEVER_TRUSTED = "DO_NOT_TRUST"
+MAX_JUDGED = 1_000  # candidates of one readout, those of responses without a definition included
 DOUBTS = 2  # successive readouts without a final verdict after which asking goes on
 
 
@@ -39,7 +41,7 @@ class LastReadout:
     config_fingerprint: str
     produced_at: int
     exploratory: bool = True
-    candidates: tuple[_Judged, ...] = ()
+    candidates: Annotated[tuple[_Judged, ...], Field(max_length=MAX_JUDGED), at_most(MAX_JUDGED)] = ()
     definition_digest: str = ""
 
     @property
@@ -61,8 +63,8 @@ def read_readout(record: Mapping[str, object]) -> LastReadout:
     try:
         return _READOUT.validate_python(dict(record))
     except ValidationError as error:
-        told = (f"{'.'.join(map(str, one['loc']))}: {wanted(dict(one))}" for one in error.errors())
-        raise BadSettings("; ".join(told)) from error
+        found = of_their_own([dict(one) for one in error.errors()])
+        raise BadSettings(told([f"{place_of(one['loc'])}: {wanted(one)}" for one in found])) from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,21 +14,23 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter, ValidationError
 
 from worker.core.errors import BadSettings
-from worker.core.records import Id, Impression
+from worker.core.records import Id, Impression, Text, at_most
 from worker.core.seeding import digest
 from worker.core.simulation.question_set import DUEL_SHARE, QuestionSet
 from worker.core.simulation.response_builder import surface_of
 from worker.core.simulation.sampling import Skip
 from worker.core.steering.budgets import MAX_TOKENS, TokenLimits
-from worker.core.validation_text import wanted
+from worker.core.validation_text import of_their_own, place_of, told, wanted
 
+MAX_CANDIDATES = 64  # an event has 16 slates at most
+MAX_GUARDRAILS = 64
 MAX_NAMES, MAX_VALUES = 16, 1_000  # segments of `eligible` and values of one: they stand in a query of the readout
 
 # What a verdict depends on.  Ten candidates, then the winner alone over the same events: an A/A watched so "finds" a
@@ -61,8 +63,11 @@ SlateDepth = Annotated[int, Field(ge=1, le=26)]
 DuelDepth = Annotated[int, Field(ge=1, le=13)]
 Draws = Annotated[int, Field(ge=1, le=64)]
 Tokens = Annotated[int, Field(ge=1, le=MAX_TOKENS)]
+Candidates = Annotated[tuple[Id, ...], Field(min_length=1, max_length=MAX_CANDIDATES), at_most(MAX_CANDIDATES)]
 Eligible = Annotated[
-    Mapping[Id, Annotated[tuple[str, ...], Field(min_length=1, max_length=MAX_VALUES)]], Field(max_length=MAX_NAMES)
+    Mapping[Id, Annotated[tuple[Text, ...], Field(min_length=1, max_length=MAX_VALUES), at_most(MAX_VALUES)]],
+    Field(max_length=MAX_NAMES),
+    at_most(MAX_NAMES),
 ]
 
 
@@ -78,11 +83,11 @@ class Orders:
     experiment_id: Id
     start: Annotated[int, Field(ge=0)]
     control: Id
-    candidates: Annotated[tuple[Id, ...], Field(min_length=1)]
+    candidates: Candidates
     stop: Annotated[int, Field(ge=0)] | None = None
     state: ExperimentState = ExperimentState.UNKNOWN
     primary_metric: str = DUEL_SHARE
-    guardrails: tuple[_Guardrail, ...] = ()
+    guardrails: Annotated[tuple[_Guardrail, ...], Field(max_length=MAX_GUARDRAILS), at_most(MAX_GUARDRAILS)] = ()
     eligible: Eligible = field(default_factory=dict)
     sample_rate: Share | None = None
     questions: QuestionSet | None = None
@@ -131,10 +136,11 @@ _ORDERS: TypeAdapter[Orders] = TypeAdapter(Orders)
 def read_orders(record: Mapping[str, object]) -> Orders:
     """Parse an `ExperimentDefinition` as Avro decodes it.  Raises `BadSettings` with all that is wrong for a worker."""
     try:
-        return _ORDERS.validate_python({**record, "digest": verdict_digest(record)})
+        orders = _ORDERS.validate_python(dict(record))
     except ValidationError as error:
-        told = (f"{'.'.join(map(str, one['loc']))}: {wanted(dict(one))}" for one in error.errors())
-        raise BadSettings("; ".join(told)) from error
+        found = of_their_own([dict(one) for one in error.errors()])
+        raise BadSettings(told([f"{place_of(one['loc'])}: {wanted(one)}" for one in found])) from error
+    return replace(orders, digest=verdict_digest(record))
 
 
 def verdict_digest(record: Mapping[str, object]) -> str:

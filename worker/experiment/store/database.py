@@ -26,12 +26,15 @@ from worker.core.errors import BadSettings, Retryable
 from worker.core.outcomes import Outcome
 from worker.core.records import Partition
 from worker.core.seeding import digest
+from worker.core.steering.orders import OPENS_AN_EPOCH
 from worker.experiment.definition import Definition, as_record, from_record, revised_at
 from worker.experiment.readout import KeptBacktest
 from worker.experiment.store import tables
 from worker.experiment.store.answers import Answer
 from worker.experiment.store.backtests import write_backtest
 from worker.experiment.store.sums import Counting
+
+MAX_FORMS = 50  # of one definition that open an epoch; each one more has all of its experiment's answers counted anew
 
 
 def _opened_to_read(path: Path) -> sqlite3.Connection:
@@ -180,7 +183,8 @@ class State:
 
         A form that says no `revised_at` holds from when it was taken, and from after what was counted under the one
         before it: what was looked at under one rule is never counted again under another.  One before it that never
-        held, because it was replaced before its start, is left out.
+        held, because it was replaced before its start, is left out.  Raises `BadSettings`, with nothing changed, for
+        one of too many forms.
         """
         name = definition.experiment_id
         old, newest, taken = list(self.forms(name)), self._newest(name), self.taken_at(name)
@@ -196,14 +200,21 @@ class State:
             never_held = newest < 0 and since <= old[-1].since
             old, definition = ([], definition) if never_held else (old, replace(definition, revised_at=since))
         forms = [*(form for form in old if form.since < definition.since), definition]
+        if len(forms) > MAX_FORMS or len(taken.keys() | {definition.epoch}) > max(MAX_FORMS, len(taken)):
+            raise BadSettings(
+                f"{name}: {', '.join(OPENS_AN_EPOCH[:4])} and what else a verdict depends on changed {MAX_FORMS} times,"
+                " want no more; what was defined before holds: define an experiment of another id"
+            )
         is_known = definition in self.forms(name)
         if is_known and definition.epoch not in taken and taken_at > newest:
             return definition  # of a file that kept no times: this one is not when it was first taken
         if not is_known or forms != list(self.forms(name)) or taken_at < taken.get(definition.epoch, taken_at + 1):
             with self._transaction():
                 self._take_form(definition, taken_at, kept=forms if self._is_untouched(name) else None)
+                is_other = [one.epoch for one in forms] != [one.epoch for one in self.forms(name)]
                 self._write_forms(name, forms)
-                self._counting.anew(name, forms)
+                if is_other:  # else nothing that answers are counted by is new, such as `draws`
+                    self._counting.anew(name, forms)
         return definition
 
     def forget(self, user_id: str) -> int:

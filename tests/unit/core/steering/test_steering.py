@@ -159,6 +159,33 @@ def test_a_definition_that_cannot_be_obeyed_is_refused_with_all_its_problems(
     assert all(name in str(refused.value) for name in names)
 
 
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"candidates": [""] * 100_000}, "candidates: want at most 64 entries, seen 100,000"),
+        (
+            {"guardrails": [{"metric": "x", "margin": 1.0}] * 100_000},
+            "guardrails: want at most 64 entries, seen 100,000",
+        ),
+        ({"eligible": {f"k{number}": [] for number in range(1_000)}}, "eligible: want at most 16 entries, seen 1,000"),
+        ({"eligible": {"a": [""] * 1_001}}, "eligible.a: want at most 1,000 entries, seen 1,001"),
+        ({"eligible": {"a": ["x" * 4_001]}}, "eligible.a.0: want at most 4000 characters"),
+        ({"eligible": {"k\x1b[2J\nb": []}}, "eligible.k\\x1b[2J\\nb: want at least 1 entry, seen 0"),
+    ],
+)
+def test_a_definition_of_any_size_is_refused_in_one_short_line(changes: dict[str, Any], problem: str) -> None:
+    """One of a megabyte was taken, or made a line of 16 MB."""
+    with pytest.raises(BadSettings) as refused:
+        orders(**changes)
+    assert str(refused.value) == problem
+
+
+def test_a_readout_of_any_size_is_refused_in_one_short_line() -> None:
+    bad = {"experiment_id": "e", "config_fingerprint": "f", "produced_at": 1, "candidates": [{}] * 100_000}
+    with pytest.raises(BadSettings, match=r"^candidates: want at most 1,000 entries, seen 100,000$"):
+        read_readout(bad)
+
+
 # -- the verdict
 
 FULL = Definition(

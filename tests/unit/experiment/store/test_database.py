@@ -15,7 +15,7 @@ from worker.core.errors import BadSettings, Retryable
 from worker.core.records import Partition
 from worker.experiment.definition import Definition, Guardrail
 from worker.experiment.store.answers import Answer
-from worker.experiment.store.database import State
+from worker.experiment.store.database import MAX_FORMS, State
 from worker.experiment.store.sums import UNIT
 
 TABLES = {
@@ -174,6 +174,33 @@ def test_an_experiment_whose_verdict_could_change_opens_an_epoch(change: dict[st
     take(state, answers(response(0, event) for event in range(3, 5)))
     assert sorted((row[2], row[5]) for row in counted(state)["epoch"]) == sorted([(DEFINED.key, 3), (changed.epoch, 2)])
     assert state.taken_at("exp") == {DEFINED.key: AT_US - 1, changed.epoch: AT_US + 3 * MINUTE_US}
+
+
+@pytest.mark.parametrize("later_us", [0, 1_000_000_000])
+def test_an_experiment_has_a_bound_on_its_forms(later_us: int) -> None:
+    """Each has all answers counted anew, and is kept: after 1,000 changes one took 25 ms without any answer."""
+    with closing(State()) as state:
+        take(state, many())
+        for number in range(MAX_FORMS):
+            state.define(replace(DEFINED, margin=0.01 + number / 1_000), taken_at=AT_US + later_us + number)
+        before = counted(state), state.forms("exp"), state.version
+        with pytest.raises(BadSettings, match="changed 50 times, want no more; what was defined before holds"):
+            state.define(replace(DEFINED, margin=0.5), taken_at=AT_US + later_us + MAX_FORMS)
+        assert (counted(state), state.forms("exp"), state.version) == before
+        state.define(replace(state.forms("exp")[-1], draws=3), taken_at=AT_US + later_us + MAX_FORMS)  # opens no epoch
+        assert state.forms("exp")[-1].draws == 3
+
+
+def test_an_experiment_whose_verdict_stays_what_it_is_about_is_not_counted_anew() -> None:
+    """A definition may flip its draws at any rate: to count a million answers anew takes minutes."""
+    with closing(State()) as state:
+        take(state, many())
+        state.define(DEFINED, taken_at=AT_US)
+        before, changes = counted(state), state.db.total_changes
+        state.define(replace(DEFINED, draws=3, outcome_window_s=5.0), taken_at=AT_US + 1)
+        assert state.db.total_changes - changes < 20
+        assert counted(state) == before
+        assert state.forms("exp")[-1].draws == 3
 
 
 def test_an_experiment_that_is_stopped_keeps_its_epoch_and_one_that_is_prolonged_goes_on_in_another() -> None:
