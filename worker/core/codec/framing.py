@@ -24,6 +24,7 @@ GUID_HEADER = "__value_schema_id"
 GUID_BYTES = 17  # a magic byte and a GUID
 MAX_INDEXES = 16  # messages within messages
 UTF8_MARK = b"\xef\xbb\xbf"
+MAX_VALUE_BYTES = 16 << 20  # Kafka takes 1 MB by default, and of a packed batch only as it is packed
 
 
 class SchemaRefKind(StrEnum):
@@ -45,8 +46,9 @@ class SchemaRef:
 def split_json(value: bytes, headers: Headers) -> tuple[SchemaRef | None, bytes]:
     """Return which schema a JSON message names, None for plain JSON, and its text.
 
-    Raises `Poison` (`Reason.MAGIC`) if the value starts as none of them.
+    Raises `Poison`: `LIMIT` for one that is too large, `MAGIC` if the value starts as none of them.
     """
+    _check_size(value)
     if value[:1] == b"{" or value.removeprefix(UTF8_MARK).lstrip()[:1] == b"{":
         guid = _guid(headers)
         return (SchemaRef(SchemaRefKind.GUID, guid) if guid else None), value
@@ -59,8 +61,9 @@ def split_json(value: bytes, headers: Headers) -> tuple[SchemaRef | None, bytes]
 def split_protobuf(value: bytes, headers: Headers) -> tuple[SchemaRef | None, tuple[int, ...], bytes]:
     """Return which schema a Protobuf message names, None for a plain one, which type of it, and its bytes.
 
-    Raises `Poison` (`Reason.MAGIC`) if the value starts as neither of them.
+    Raises `Poison`: `LIMIT` for one that is too large, `MAGIC` if the value starts as neither of them.
     """
+    _check_size(value)
     guid = next((data for name, data in headers if name == GUID_HEADER and data), b"")
     if guid[:1] == b"\x01" and len(guid) > GUID_BYTES:
         indexes, rest = _indexes(guid[GUID_BYTES:])
@@ -105,8 +108,9 @@ def _zigzag(data: bytes, at: int) -> tuple[int, int]:
 def split(value: bytes, headers: Headers) -> tuple[SchemaRef, bytes]:
     """Return which schema wrote a message, and its payload: the rest of `value`, not copied out of a header.
 
-    Raises `Poison` (`Reason.MAGIC`) if the value starts as no framing that is read here.
+    Raises `Poison`: `LIMIT` for one that is too large, `MAGIC` if the value starts as no framing that is read here.
     """
+    _check_size(value)
     if guid := _guid(headers):
         return SchemaRef(SchemaRefKind.GUID, guid), value
     if value[:2] == SINGLE_OBJECT_MAGIC and len(value) > 10:  # noqa: PLR2004 - magic and fingerprint
@@ -115,6 +119,12 @@ def split(value: bytes, headers: Headers) -> tuple[SchemaRef, bytes]:
         return _id_of(value), value[5:]
     message = f"{len(value)} bytes that start with 0x{value[:2].hex()}, want 0x00 and a schema id or 0xc301"
     raise Poison(Reason.MAGIC, message)
+
+
+def _check_size(value: bytes) -> None:
+    """Raise `Poison` (`Reason.LIMIT`) before anything is copied of a value beyond all measure."""
+    if len(value) > MAX_VALUE_BYTES:
+        raise Poison(Reason.LIMIT, f"{len(value):,} bytes, want at most {MAX_VALUE_BYTES:,}")
 
 
 def _guid(headers: Headers) -> str:
