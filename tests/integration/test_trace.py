@@ -76,3 +76,17 @@ def test_what_was_searched_is_told_of_an_event_that_is_not_found(stage: Stage) -
     assert (mentioned["state"], mentioned["record"]) == ("not found", None), "a user's id is no event's"
     later = traced(stage, str(uuid4()), "--since", "2100-01-01", code=1)
     assert {one["topic"]: one["records"] for one in later["searched"]}[stage.topic] == 0
+
+
+def test_headers_that_lead_elsewhere_lead_nowhere(stage: Stage) -> None:
+    """Whoever may write to the topic of dead letters may name any place, also that of another event."""
+    stage.create()
+    send(stage, (impression(number) for number in range(3)))
+    for number, (topic, partition) in enumerate(
+        [(b"payments", b"0"), (stage.topic.encode(), b"0"), (b"t", b"9" * 5_000)]
+    ):
+        event = impression(200 + number)
+        headers = [("ms-source-topic", topic), ("ms-source-partition", partition), ("ms-source-offset", b"0")]
+        send_raw(stage, [(b"u", encode(event))], headers=headers, topic=stage.dead_letters)
+        found = traced(stage, event["event_id"], code=0 if number < 2 else 1)
+        assert found["record"] is None

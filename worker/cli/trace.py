@@ -17,6 +17,7 @@ from worker.settings import Settings
 if TYPE_CHECKING:
     from worker.kafka.event_search import EventRecords
 
+MAX_DIGITS = 18  # of an offset
 BAR_CHARS = 40  # of the longest stage
 
 
@@ -81,7 +82,10 @@ def _result(event_id: str, found: "EventRecords", decoder: "_Decoder", *, group_
             {"stage": name, "seconds": round(seconds, 6)}
             for name, seconds in stages(record.timestamp_ms if record else None, answers)
         ],
-        "searched": [{"topic": one.topic, "records": one.num_records, "whole": one.whole} for one in found.searched],
+        "searched": [
+            {"topic": one.topic, "records": one.num_records, "whole": one.whole, "left_out": one.num_left_out}
+            for one in found.searched
+        ],
     }
 
 
@@ -99,7 +103,7 @@ class _Decoder:
         if record.partition.topic == self._settings.dead_letter_topic:
             why = told(record.headers)
             number, offset = why.get("source-partition", ""), why.get("source-offset", "")
-            if not (number.isdecimal() and offset.isdecimal() and why.get("source-topic")):
+            if not (_is_count(number) and _is_count(offset) and why.get("source-topic")):
                 return None
             return Partition(why["source-topic"], int(number)), int(offset)
         decoded = self.response(record)
@@ -136,6 +140,11 @@ class _Decoder:
             return None
 
 
+def _is_count(text: str) -> bool:
+    """Say whether a foreign header is a partition or an offset: a number of 64 bits."""
+    return text.isascii() and text.isdecimal() and len(text) <= MAX_DIGITS
+
+
 def _text(result: Mapping[str, Any]) -> str:
     """Return a result for people; names in it come from outside."""
     return "\n".join(map(_clean, _lines(result)))
@@ -162,6 +171,7 @@ def _lines(result: Mapping[str, Any]) -> Iterator[str]:
         yield f"{one['stage']:<9} {one['seconds']:9.3f} s  {bar}".rstrip()
     for one in result["searched"]:
         part = "" if one["whole"] else ", the newest of each partition; --limit reads more"
+        part += f"; {one['left_out']} of the event left out" if one["left_out"] else ""
         yield f"searched   {one['topic']}: {one['records']} records{part}"
 
 

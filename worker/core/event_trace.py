@@ -16,6 +16,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from math import isfinite
 from typing import Any
 
 from worker.core.records import Headers
@@ -82,7 +83,7 @@ def stages(written_ms: int | None, answers: Sequence[AnswerTrace]) -> list[tuple
         found.insert(0, ("waited", last.produced_us / 1e6 - engine_s - queue_s - written_ms / 1e3))
     if last.sent_ms is not None:
         found.append(("released", last.sent_ms / 1e3 - last.produced_us / 1e6))
-    return [(name, max(0.0, seconds)) for name, seconds in found]
+    return [(name, max(0.0, seconds)) for name, seconds in found if isfinite(seconds)]
 
 
 def trace_id(headers: Iterable[Headers]) -> str | None:

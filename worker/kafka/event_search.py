@@ -4,6 +4,7 @@ Topics have no index, so they are read: the newest records of each partition, as
 where the record is that it answers, and a dead letter too; the input topics are read only if there is neither.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from worker.kafka.topic_reader import TIMEOUT_S, ask, between, bounds, since
 from worker.settings.groups import KafkaClientSettings
 
 TELL_EVERY = 1_000  # records
+MAX_HITS = 200  # records of the event that are kept of a topic, the newest: anybody may write any number of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,7 @@ class Searched:
     topic: str
     num_records: int
     whole: bool
+    num_left_out: int = 0  # older records of the event, beyond `MAX_HITS`
 
 
 @dataclass(slots=True)
@@ -76,7 +79,8 @@ class EventSearch:
                 found.dead_letters = self._search(consumer, settings.dead_letter_topic, found)
             answers = [*found.responses, *found.dead_letters]
             places = dict.fromkeys(place for one in answers if (place := self._source_of(one)) is not None)
-            found.record = next((one for place in places for one in self._at(consumer, *place)), None)
+            known = ((one, at) for one, at in places if one.number < there.get(one.topic, 0))  # headers say anything
+            found.record = next((one for place in known for one in self._at(consumer, *place)), None)
             if not answers:
                 found.record = self._in_inputs(consumer, there, found)
             if found.record is not None:
@@ -93,22 +97,26 @@ class EventSearch:
         starts, ends = bounds(self._settings, consumer, topic)
         asked = since(consumer, starts, ends, self._since_ms)
         bounded = {one: max(start, ends[one] - self._limit) for one, start in asked.items()}
-        hits, number = [], 0
+        hits, number, num_hits = deque[Record](maxlen=MAX_HITS), 0, 0
         for record in between(consumer, bounded, ends, waits=False):
             number += 1
             if number % TELL_EVERY == 0:
                 self._tell(topic, number)
-            if any(needle in (record.value or b"") for needle in self._needles) and self._is_of(record):
+            if self._is_hit(record):
                 hits.append(record)
-        found.searched.append(Searched(topic, number, bounded == asked))
-        return hits
+                num_hits += 1
+        found.searched.append(Searched(topic, number, bounded == asked, num_hits - len(hits)))
+        return list(hits)
+
+    def _is_hit(self, record: Record) -> bool:
+        return any(needle in (record.value or b"") for needle in self._needles) and self._is_of(record)
 
     def _at(self, consumer: Consumer, partition: Partition, offset: int) -> Iterator[Record]:
-        """Yield the record at an offset, if its topic still has it."""
+        """Yield the record at an offset, if its topic still has it, and it is of the event."""
         starts, ends = bounds(self._settings, consumer, partition.topic)
         if partition in ends and starts[partition] <= offset < ends[partition]:
             records = between(consumer, {partition: offset}, {partition: offset + 1}, waits=False)
-            yield from (one for one in records if one.offset == offset)
+            yield from (one for one in records if one.offset == offset and self._is_hit(one))
 
     def _committed(self, consumer: Consumer, partition: Partition) -> int | None:
         wanted = [TopicPartition(partition.topic, partition.number)]

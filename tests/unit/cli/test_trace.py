@@ -8,6 +8,7 @@ from tests.support.events import encode, impression
 from tests.support.examples import record
 from worker.cli.trace import _Decoder, _result, _text
 from worker.core.errors import Retryable
+from worker.core.event_trace import AnswerTrace, stages
 from worker.core.records import Partition
 from worker.kafka.event_search import EventRecords
 from worker.settings import load
@@ -46,3 +47,20 @@ def test_a_registry_that_is_away_is_no_reason_to_say_that_nothing_was_answered()
     framed = replace(record(b"\x00\x00\x00\x00\x07event-1"), partition=Partition("responses", 0))
     with pytest.raises(Retryable, match="registry"):
         _Decoder(settings, "event-1").is_of(framed)
+
+
+@pytest.mark.parametrize("number", ["9" * 5_000, "9" * 19, "\u0663", "-1", "1_0", ""])
+def test_a_dead_letter_whose_place_is_none_has_no_place(number: str) -> None:
+    """A number of 5,000 digits ended the command with a traceback."""
+    decoder = _Decoder(load(None), "event-1")
+    for partition, offset, is_place in ((number, "1", False), ("1", number, False), ("1", "9" * 18, True)):
+        headers = (("ms-source-topic", b"t"), ("ms-source-partition", partition.encode()),
+                   ("ms-source-offset", offset.encode()))  # fmt: skip
+        letter = replace(record(b"event-1"), partition=Partition("impressions.dlq", 0), headers=headers)
+        assert (decoder.source_of(letter) is not None) is is_place
+
+
+def test_times_that_are_none_are_left_out() -> None:
+    """An engine's infinite time ended the command with a traceback."""
+    answer = AnswerTrace("SLATE", "a", "OK", float("nan"), float("inf"), 4_000_000, 4_500)
+    assert stages(1_000, [answer]) == [("released", 0.5)]
