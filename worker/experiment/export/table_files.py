@@ -2,13 +2,15 @@
 
 Parquet of others is read row by row.
 
-A CSV cell of text that begins with one of `FORMULA` may run as a formula in a spreadsheet.  Such cells are counted.
-With `safe` they get an apostrophe in front, which a spreadsheet shows as text; other programs then read a text that is
-not the stored one, so it is not the default.  Numbers are never changed, -0.5 is one.
+A CSV cell of text that begins with one of `FORMULA` may run as a formula in a spreadsheet, behind white space, too, and
+behind a sign that a spreadsheet of another language takes for the end of a cell.  Such cells are counted.  With `safe`
+they get an apostrophe there, which a spreadsheet shows as text; other programs then read a text that is not the stored
+one, so it is not the default.  Numbers are never changed, -0.5 is one.
 """
 
 import csv
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,6 +24,9 @@ from worker.system import parquet_files
 
 # OWASP's page "CSV Injection": these, and their full-width forms, which some spreadsheets read alike.
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+_SIGNS = "".join(sign for sign in FORMULA if not sign.isspace())
+# Where a cell may begin: at its start, and behind what ends a cell where the decimal point is a comma, or anywhere.
+_BEGINS = re.compile(rf"(\A|[;|\t\r\n])(?=[\s\0\u200b\ufeff\"]*[{re.escape(_SIGNS)}])")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -65,10 +70,15 @@ class CsvFile:
 
     def _text(self, *, safe: bool) -> Callable[[Cell], Cell]:
         def write(cell: Cell) -> Cell:
-            if not str(cell).startswith(FORMULA):
+            text = str(cell)
+            begins = text.startswith(FORMULA)
+            if not begins and not _BEGINS.search(text):
                 return cell
             self.formula_cells += 1
-            return f"'{cell}" if safe else cell
+            if not safe:
+                return cell
+            told = _BEGINS.sub(r"\1'", text)
+            return f"'{told}" if begins and not told.startswith("'") else told
 
         return write
 

@@ -186,6 +186,9 @@ def _lines(path: Path, progress: Progress, on_bad: OnBad) -> Iterator[tuple[int,
             while line := file.readline(MAX_LINE_BYTES):
                 number += 1
                 progress.share = share()
+                rest = line
+                while len(rest) >= MAX_LINE_BYTES and not rest.endswith(b"\n"):  # its end is no line of its own
+                    rest = file.readline(MAX_LINE_BYTES)
                 try:
                     text = _text(path, number, line)
                 except BadSettings as error:

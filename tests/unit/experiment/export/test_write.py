@@ -206,6 +206,26 @@ def test_cells_that_a_spreadsheet_may_run_are_counted_and_numbers_stay_numbers(t
     assert {row["value"] for row in rows if row["metric"] == "reciprocal_rank"} == {"-0.5"}
 
 
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("a;=1", "a;'=1"),  # a spreadsheet whose decimal point is a comma ends a cell at a semicolon
+        ("a\t@b|+c", "a\t'@b|'+c"),
+        (" =1", "' =1"),
+        ("\ufeff\0=1", "'\ufeff\0=1"),
+        ('a;"=1"', 'a;\'"=1"'),
+        ("a;b-c", "a;b-c"),
+        ("a=1", "a=1"),
+    ],
+)
+def test_a_formula_is_found_wherever_a_cell_may_begin(tmp_path: Path, name: str, told: str) -> None:
+    found = [slate(1, 0, "control", probabilities=(1, 0), user_id=name), slate(1, 0, user_id=name)]
+    made = state(tmp_path / "state.db", found)
+    raw = export(made, "exp", Table.USERS, Target(tmp_path / "raw.csv"))
+    assert bool(raw.formula_cells) is (name != told)
+    assert {row["user_id"] for row in exported(made, safe_csv=True)} == {told}
+
+
 def test_nothing_of_a_forgotten_user_is_in_a_later_export(tmp_path: Path) -> None:
     made = state(tmp_path / "state.db", records(users=20), DEFINED)
     with closing(State(made)) as opened:

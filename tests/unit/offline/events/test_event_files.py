@@ -105,6 +105,17 @@ def test_wrong_rows_are_counted_with_their_places_and_the_rest_is_read(tmp_path:
         list(EventFile(path, limit=0, mapping=mapping))
 
 
+def test_the_end_of_a_line_beyond_the_bound_is_no_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was read as the next one, whatever somebody had put there, and all that came after had another number."""
+    monkeypatch.setattr(event_files, "MAX_LINE_BYTES", 300)
+    good = '{"id": "%d", "user": "u", "title": "Heat"}\n'
+    path = tmp_path / "events.jsonl"
+    path.write_text(good % 0 + "x" * 600 + good % 1 + "not JSON\n" + good % 2 + "y" * 900)
+    moments = EventFile(path, limit=0, mapping=compile_mapping("m", MAPPING), strict=False)
+    assert [one.event_id for one, _ in moments if one] == ["0", "2"]
+    assert [one.split(", ", 1)[1].split(":")[0] for one in moments.bad] == ["line 2", "line 3", "line 5"]
+
+
 def test_a_quote_that_is_never_closed_costs_one_row_and_not_the_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
