@@ -4,6 +4,7 @@ Under both group protocols: what is followed is read before the group is joined,
 """
 
 import json
+import re
 import time
 from collections import Counter
 from pathlib import Path
@@ -259,3 +260,45 @@ def test_a_budget_is_kept_over_kills_and_what_is_over_it_is_skipped(
     # Answered, not yet committed when the worker was killed: paid, and asked again.
     assert budget - num_kills * window * most <= spent <= budget + (window + 2) * most
     assert 120 * min(costs) > budget
+
+
+def test_hostile_records_on_the_topics_that_steer_stop_nobody_and_ask_nobody_without_bounds(
+    stage: Stage, judge: Judge
+) -> None:
+    """What is no definition, numbers beyond bounds, names of any kind, a thousand experiments, one that flips."""
+    stage.create(partitions=1)
+    for topic in topics(stage).values():
+        stage.create_topic(topic)
+    encode, good = encoder("ExperimentDefinition"), as_record(from_record(DEFINED))
+    far, nan = 2**62, float("nan")
+    changes: list[dict[str, Any]] = [
+        {"draws": 10**9}, {"slate_depth": -1}, {"sample_rate": nan}, {"slate_share": float("inf")},
+        {"max_tokens_per_hour": -1}, {"max_tokens_total": far}, {"candidates": ["x"] * 30_000}, {"start": -far},
+        {"eligible": {"k\x1b[2J\n{}": []}}, {"eligible": {"k": ["v" * 900_000]}}, {"experiment_id": ""},
+        {"experiment_id": "x" * 300_000}, {"guardrails": [{"metric": "x", "margin": nan}] * 30_000},
+    ]  # fmt: skip
+    refused = [b"", b"{}", b"\xff" * 100, b"\0" * 100_000, encode(good)[:30], *(encode(good | one) for one in changes)]
+    odd_ids = ["../../etc/passwd", 'a\x1b[2J\n{"level": "error"}', "\0", "shelf~split", *map(str, range(1_000))]
+    taken = [encode(good | {"experiment_id": one, "start": far}) for one in odd_ids]
+    with stage.worker(**topics(stage), draws=2) as worker:
+        worker.until_ready()
+        for topic in topics(stage).values():
+            send_raw(stage, [(b"shelf", value) for value in (*refused, *refused, *refused)], topic=topic)
+        send_raw(stage, [(b"any", value) for value in taken], topic=topics(stage)["experiments_topic"])
+        end_s = time.monotonic() + 3
+        while time.monotonic() < end_s:
+            for draws in (1, 2):
+                define(stage, draws=draws)
+                time.sleep(0.01)
+        send(stage, map(impression, range(200)))
+        until_done(worker, 200)
+        judge.verdict()
+        assert {sum(one.values()) for one in asked(judge).values()} == {3}
+        counted = re.findall(
+            r'^mirrorstream_followed_records_total{.*result="refused".*} (\S+)$',
+            worker.page("/metrics")[1],
+            re.MULTILINE,
+        )
+        assert [float(one) for one in counted] == [3.0 * len(refused)] * 2
+        assert len(worker.log) < 300_000
+        assert "Traceback" not in worker.log
