@@ -285,11 +285,8 @@ def test_hostile_records_on_the_topics_that_steer_stop_nobody_and_ask_nobody_wit
         for topic in topics(stage).values():
             send_raw(stage, [(b"shelf", value) for value in (*refused, *refused, *refused)], topic=topic)
         send_raw(stage, [(b"any", value) for value in taken], topic=topics(stage)["experiments_topic"])
-        end_s = time.monotonic() + 3
-        while time.monotonic() < end_s:
-            for draws in (1, 2):
-                define(stage, draws=draws)
-                time.sleep(0.01)
+        flips = [(b"shelf", encode(good | {"draws": 1 + number % 2})) for number in range(5_000)]
+        send_raw(stage, flips, topic=topics(stage)["experiments_topic"])
         send(stage, map(impression, range(200)))
         until_done(worker, 200)
         judge.verdict()
