@@ -100,6 +100,7 @@ ONLY_IN = {
         "worker.runtime.export_traces",
         "worker.runtime.export_metrics",
         "worker.runtime.export_logs",
+        "worker.runtime.span_process",
         "worker.runtime.logs",
         "worker.bench.model.stream",
     ),

@@ -16,6 +16,7 @@ from uuid import uuid4
 
 from opentelemetry import trace
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
+from opentelemetry.sdk.trace.export import SpanExporter
 
 from worker import __version__
 from worker.core.errors import BadSettings
@@ -23,6 +24,7 @@ from worker.runtime.export_logs import LogsExport
 from worker.runtime.export_metrics import INTERVAL_S, MetricsExport
 from worker.runtime.export_outage import LibraryLog, Outage
 from worker.runtime.export_traces import TracesExport
+from worker.runtime.span_process.unpack import HashedOnce
 from worker.settings import otel
 
 STOP_S = 3.0  # for what is left to leave
@@ -45,7 +47,7 @@ class Exports:
         spans = Outage("traces", "spans")
         self._library = LibraryLog(spans.drop)
         try:
-            self.traces = TracesExport(traces, resource, self._library, spans, environment) if traces else None
+            self.traces = TracesExport(_made_by(traces), resource, spans, environment) if traces else None
             self.logs = LogsExport(logs, resource, self._library) if logs else None
             self.metrics = MetricsExport(metrics, resource, self._library, interval_s=interval_s) if metrics else None
         except BaseException:
@@ -67,6 +69,8 @@ class Exports:
         for part, thread in zip(parts, stopping, strict=True):
             thread.join(max(0.0, deadline_s - time.monotonic()))
             part.outage.end(in_time=not thread.is_alive(), seconds=STOP_S)
+        if self.traces:
+            self.traces.kill()
         self._library.close()
 
 
@@ -89,18 +93,7 @@ def _resource(environment: Mapping[str, str]) -> Resource:
     """Return what the variables say of this service, and name, version and instance where they say nothing."""
     own = {"service.version": __version__, "service.instance.id": str(uuid4())}
     said = OTELResourceDetector().detect().attributes
-    return _HashedOnce(Resource.create({**own, **said, "service.name": otel.service_name(environment)}))
-
-
-class _HashedOnce(Resource):
-    """A resource that never changes; the library's writes itself as JSON for the hash of each span that is encoded."""
-
-    def __init__(self, found: Resource) -> None:
-        super().__init__(found.attributes, found.schema_url)
-        self._hash = hash(found)
-
-    def __hash__(self) -> int:
-        return self._hash
+    return HashedOnce(Resource.create({**own, **said, "service.name": otel.service_name(environment)}))
 
 
 def _interval_s(environment: Mapping[str, str]) -> float:
@@ -117,3 +110,9 @@ def _exporter(signal: otel.Signal, environment: Mapping[str, str]) -> Any:
         return None
     module, name = _EXPORTERS[signal]
     return getattr(import_module(f"{_PACKAGES[wanted.protocol]}.{module}"), name)()
+
+
+def _made_by(exporter: SpanExporter) -> tuple[str, str]:
+    """Return what makes such an exporter in another process; this one was made to see that the variables are right."""
+    exporter.shutdown()
+    return type(exporter).__module__, type(exporter).__name__

@@ -7,13 +7,12 @@ import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Event, Thread, enumerate as enumerate_threads
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import pytest
 from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExportResult
 from opentelemetry.trace import Link, SpanContext, TraceFlags
 from prometheus_client import CollectorRegistry
 
@@ -144,7 +143,8 @@ def test_grpc_is_another_exporter(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
     tracing = start_exports()
     assert tracing is not None
-    assert "grpc" in type(exporter_of(tracing)).__module__
+    assert tracing.traces is not None
+    assert "grpc" in tracing.traces.process.made_by[0]
     tracing.stop()
 
 
@@ -218,7 +218,7 @@ def test_a_batch_that_an_exporter_cannot_write_is_counted(
     tracing, dropped = start_exports(), list[int]()
     assert tracing is not None
     tracing.watch(dropped.append)
-    monkeypatch.setattr(exporter_of(tracing), "export", lambda _: "\ud800".encode())
+    monkeypatch.setattr("worker.runtime.span_process.process.pack", lambda _: "\ud800".encode())
     span(tracing)
     tracing.stop()
     assert sum(dropped) == 1
@@ -245,7 +245,6 @@ def test_a_collector_that_hangs_does_not_hold_a_stop(
         assert [one.getMessage() for one in caplog.records] == [
             "traces: the collector did not take the last spans within 0.3 s; they are dropped"
         ]
-    exporter_of(tracing).shutdown()  # no further try, of which the library would tell during another test
     for thread in enumerate_threads():
         if thread.name == "export-stop":
             thread.join(patience(30))
@@ -263,12 +262,12 @@ def test_what_a_full_queue_drops_is_counted_without_a_line_each(
     assert tracing is not None
     tracing.watch(dropped.append)
 
-    def hold(_: object) -> SpanExportResult:
+    def hold(_: object) -> None:
         entered.set()
         released.wait(patience(30))
-        return SpanExportResult.SUCCESS
 
-    monkeypatch.setattr(exporter_of(tracing), "export", hold)
+    assert tracing.traces is not None
+    monkeypatch.setattr(tracing.traces.process, "why_not", hold)
     span(tracing)
     span(tracing)
     assert entered.wait(patience(30))
@@ -283,12 +282,6 @@ def test_what_a_full_queue_drops_is_counted_without_a_line_each(
 def provider_of(exports: Exports) -> TracerProvider:
     assert exports.traces is not None
     return exports.traces.provider
-
-
-def exporter_of(exports: Exports) -> Any:
-    (processor,) = provider_of(exports)._active_span_processor._span_processors
-    assert isinstance(processor, BatchSpanProcessor)
-    return processor._batch_processor._exporter._exporter  # type: ignore[attr-defined]
 
 
 def span(tracing: Exports) -> None:

@@ -29,9 +29,10 @@ from worker.core.simulation.questions import Depths, Status
 from worker.core.simulation.sampling import Sampling
 from worker.pipeline.ports import Delivery
 from worker.pipeline.traces import RecordTrace
-from worker.runtime.export_traces import LinkedSampler, limits
+from worker.runtime.export_traces import limits
 from worker.runtime.telemetry import Telemetry
 from worker.runtime.tracing import names
+from worker.runtime.tracing.linked_sampler import LinkedSampler
 from worker.runtime.tracing.options import TraceOptions
 from worker.runtime.tracing.spans import MAX_LINKS
 from worker.settings.prompt_profiles import load

@@ -31,6 +31,16 @@ def to_headers(context: Context) -> Mapping[str, str]:
     return headers
 
 
+def headers_of(span: trace.SpanContext) -> Mapping[str, str]:
+    """Return the headers that carry a span's context, as `to_headers` does, which needs a `Context` for it.
+
+    >>> headers_of(trace.SpanContext(1, 2, is_remote=False, trace_flags=trace.TraceFlags(1)))
+    {'traceparent': '00-00000000000000000000000000000001-0000000000000002-01'}
+    """
+    parent = f"00-{span.trace_id:032x}-{span.span_id:016x}-{span.trace_flags:02x}"
+    return {"traceparent": parent} | ({"tracestate": span.trace_state.to_header()} if span.trace_state else {})
+
+
 def _carrier(headers: Headers) -> dict[str, str]:
     """Return the W3C headers as text; the last of a name wins, bytes that are no ASCII are no context."""
     found = {}

@@ -6,16 +6,15 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
-from opentelemetry import trace
-from opentelemetry.context import Context
-from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer
+from opentelemetry.trace import SpanKind, StatusCode
 from opentelemetry.util.types import AttributeValue
 
 from worker.core.simulation.draw_trace import ModelAnswer, ModelRequest
 from worker.core.simulation.draws import Drawn, EngineCard
 from worker.core.simulation.questions import Status
 from worker.runtime.tracing import names
-from worker.runtime.tracing.context import to_headers
+from worker.runtime.tracing.child_spans import Children, ChildSpan
+from worker.runtime.tracing.context import headers_of
 
 _IN_PROCESS = frozenset({"vllm", "choice-model"})
 
@@ -23,47 +22,45 @@ _IN_PROCESS = frozenset({"vllm", "choice-model"})
 class Chats:
     """Makes spans of requests to one model; `content` adds the texts, which is off unless somebody wants it."""
 
-    def __init__(self, tracer: Tracer, card: EngineCard, *, content: bool) -> None:
+    def __init__(self, card: EngineCard, *, content: bool) -> None:
         self.content = content
-        self._tracer, self._card = tracer, card
+        self._name = f"{names.CHAT} {card.model}"
+        self._kind = SpanKind.INTERNAL if card.engine in _IN_PROCESS else SpanKind.CLIENT
+        self._of_all: Mapping[str, AttributeValue] = {
+            names.GEN_AI_OPERATION: names.CHAT,
+            names.PROVIDER: card.engine.removesuffix("-server"),
+            names.REQUEST_MODEL: card.model,
+        }
 
-    def start(self, parent: Context, request: ModelRequest, of_draw: Mapping[str, AttributeValue]) -> Span:
+    def start(self, children: Children, request: ModelRequest, of_draw: Mapping[str, AttributeValue]) -> ChildSpan:
         """Start a span; what a sampler may ask for is there."""
-        card = self._card
         asked = {
-            names.PASS: request.which,
+            names.PASS: request.which.value if request.which else None,
             names.REQUEST_TEMPERATURE: request.temperature,
             names.REQUEST_TOP_P: request.top_p,
             names.REQUEST_MAX_TOKENS: request.max_tokens,
             names.REQUEST_SEED: request.seed,
         }
-        attributes: dict[str, AttributeValue] = {
-            names.GEN_AI_OPERATION: names.CHAT,
-            names.PROVIDER: card.engine.removesuffix("-server"),
-            names.REQUEST_MODEL: card.model,
-            **of_draw,
-            **{name: value for name, value in asked.items() if value is not None},
-        }
-        kind = SpanKind.INTERNAL if card.engine in _IN_PROCESS else SpanKind.CLIENT
-        return self._tracer.start_span(f"{names.CHAT} {card.model}", parent, kind, attributes)
+        attributes = {**self._of_all, **of_draw, **{name: value for name, value in asked.items() if value is not None}}
+        return children(self._name, self._kind, attributes)
 
 
 class DrawSpans:
     """The spans of one try of one draw; the last one ends with the draw, so that it says how that ended."""
 
-    def __init__(self, chats: Chats, parent: Context, of_draw: Mapping[str, AttributeValue]) -> None:
-        self._chats, self._parent, self._of_draw = chats, parent, of_draw
+    def __init__(self, chats: Chats, children: Children, of_draw: Mapping[str, AttributeValue]) -> None:
+        self._chats, self._children, self._of_draw = chats, children, of_draw
         self._last: RequestSpans | None = None
 
     def request(self, request: ModelRequest) -> "RequestSpans":
         """Span one request."""
         self._end()
-        self._last = RequestSpans(self._chats, self._chats.start(self._parent, request, self._of_draw), self._parent)
+        self._last = RequestSpans(self._chats, self._chats.start(self._children, request, self._of_draw))
         return self._last
 
     def ended(self, drawn: Drawn) -> None:
         """End the last span, with the status of a draw that failed."""
-        self._end("" if drawn.status is Status.OK else drawn.status)
+        self._end("" if drawn.status is Status.OK else drawn.status.value)
 
     def _end(self, error_type: str = "") -> None:
         last, self._last = self._last, None
@@ -84,15 +81,15 @@ class DrawSpans:
 class RequestSpans:
     """The span of one request, and its context for the model's own spans."""
 
-    def __init__(self, chats: Chats, span: Span, parent: Context) -> None:
-        self._chats, self._span, self._parent = chats, span, parent
+    def __init__(self, chats: Chats, span: ChildSpan) -> None:
+        self._chats, self._span = chats, span
         self._error_type = ""
         self._ended_ns: int | None = None
 
     @property
     def headers(self) -> Mapping[str, str]:
         """Its context, made only for a model that takes one."""
-        return to_headers(trace.set_span_in_context(self._span, self._parent))
+        return headers_of(self._span.get_span_context())
 
     def answered(self, answer: ModelAnswer) -> None:
         """Note usage and finish reason; texts only if they are wanted."""
@@ -102,7 +99,7 @@ class RequestSpans:
             names.OUTPUT_TOKENS: answer.output_tokens,
         }
         if answer.finish_reason:
-            attributes[names.FINISH_REASONS] = [answer.finish_reason]
+            attributes[names.FINISH_REASONS] = (answer.finish_reason,)
         if self._chats.content:
             attributes[names.INPUT_MESSAGES] = _message("user", answer.prompt())
             attributes[names.OUTPUT_MESSAGES] = _message("assistant", answer.text(), answer.finish_reason)
@@ -112,7 +109,7 @@ class RequestSpans:
         """End the span when its request ended; `error_type` is the draw's, which knows a deadline from a stop."""
         error_type = error_type or self._error_type
         if error_type:
-            self._span.set_attribute(names.ERROR_TYPE, error_type)
+            self._span.set_attributes({names.ERROR_TYPE: error_type})
             self._span.set_status(StatusCode.ERROR)
         self._span.end(self._ended_ns)
 

@@ -15,8 +15,8 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 
 from opentelemetry import trace
-from opentelemetry.context import Context
-from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer
+from opentelemetry.context import Context, attach, detach
+from opentelemetry.trace import Span, SpanKind, StatusCode
 from opentelemetry.util.types import AttributeValue
 
 from worker.core.delivery.stages import Marks
@@ -25,7 +25,8 @@ from worker.core.simulation.draws import Ask
 from worker.core.simulation.response import SimulatedResponse
 from worker.core.simulation.sampling import Skip
 from worker.runtime.tracing import names
-from worker.runtime.tracing.context import to_headers
+from worker.runtime.tracing.child_spans import ChildSpan, ChildSpans
+from worker.runtime.tracing.context import headers_of
 from worker.runtime.tracing.draws import Chats, DrawSpans
 from worker.runtime.tracing.options import TraceOptions
 
@@ -41,54 +42,49 @@ class RecordSpans:
         self,
         record: Record,
         span: Span,
-        tracer: Tracer,
+        children: ChildSpans,
         chats: Chats,
         options: TraceOptions,
         *,
         asked_for: bool,
         forget: Callable[[Record], None],
     ) -> None:
-        self._record, self._span, self._tracer, self._chats, self._options = record, span, tracer, chats, options
+        self._record, self._span, self._chats, self._options = record, span, chats, options
         self._asked_for, self._forget = asked_for, forget
         self._began_ns = time.time_ns()
         self._context = trace.set_span_in_context(span, Context())
+        self._children = children.of(span, self._context)
+        self.trace_id = trace.format_trace_id(span.get_span_context().trace_id)
         self._impression: Impression | None = None
         self._is_skipped = self._has_failed = False
-        self.sends: list[Span] = []
-
-    @property
-    def trace_id(self) -> str:
-        """32 hexadecimal digits."""
-        return trace.format_trace_id(self._span.get_span_context().trace_id)
+        self.sends: list[ChildSpan] = []
 
     def active(self) -> AbstractContextManager[object]:
         """Make this record's span the current one; what is raised within may hold an event's text, and is not noted."""
-        return trace.use_span(self._span, record_exception=False, set_status_on_exception=False)
+        return _Active(self._context)
 
     def decoded(self, impression: Impression) -> None:
         """Note which event it is, by ids that say nothing of the user."""
         self._impression = impression
-        self._span.set_attributes(self._of_event())
-        self._span.set_attribute(names.EXPERIMENT_ID, impression.experiment_id)
+        self._span.set_attributes({**self._of_event(), names.EXPERIMENT_ID: impression.experiment_id})
 
     def draw(self, ask: Ask, number: int, attempt: int) -> DrawSpans:
         """Trace a try of a draw."""
         of_draw: dict[str, AttributeValue] = {names.QUESTION: ask.question.name, names.DRAW: number, names.TRY: attempt}
-        return DrawSpans(self._chats, self._context, of_draw)
+        return DrawSpans(self._chats, self._children, of_draw)
 
     def send(self, response: SimulatedResponse) -> Mapping[str, str]:
         """Begin the span of a response's message."""
-        span = self._send(self._options.output_topic, response.response_id)
-        return to_headers(trace.set_span_in_context(span, self._context))
+        return headers_of(self._send(self._options.output_topic, response.response_id).get_span_context())
 
     def unanswered(self, reason: Reason | Skip) -> None:
         """Note why; a skip is no failure, so its status says nothing."""
         self.sends.clear()
         if isinstance(reason, Skip):
             self._is_skipped = True
-            self._span.set_attributes({names.OUTCOME: names.SKIPPED, names.ERROR_TYPE: reason})
+            self._span.set_attributes({names.OUTCOME: names.SKIPPED, names.ERROR_TYPE: reason.value})
         else:
-            self._fail(reason, names.DEAD_LETTERED)
+            self._fail(reason.value, names.DEAD_LETTERED)
             self._send(self._options.dead_letter_topic, None)  # it keeps the headers that the record came with
 
     def committed(self, marks: Marks) -> None:
@@ -118,14 +114,13 @@ class RecordSpans:
             (names.RELEASE_WAIT, marks.answered_s, marks.sent_s),
         ):
             if begin_s and end_s >= begin_s:
-                span = self._tracer.start_span(name, self._context, start_time=self._ns(marks, begin_s))
-                span.end(self._ns(marks, end_s))
+                self._children(name, start_ns=self._ns(marks, begin_s)).end(self._ns(marks, end_s))
 
     def _ns(self, marks: Marks, at_s: float) -> int:
         """Return a monotonic time as nanoseconds since 1970; the span began when the record was received."""
         return self._began_ns + int((at_s - marks.received_s) * 1e9)
 
-    def _send(self, topic: str, message_id: str | None) -> Span:
+    def _send(self, topic: str, message_id: str | None) -> ChildSpan:
         attributes: dict[str, AttributeValue] = {
             **self._options.client,
             names.OPERATION_NAME: names.SEND,
@@ -135,7 +130,7 @@ class RecordSpans:
         }
         if message_id is not None:
             attributes[names.MESSAGE_ID] = message_id
-        span = self._tracer.start_span(f"{names.SEND} {topic}", self._context, SpanKind.PRODUCER, attributes)
+        span = self._children(f"{names.SEND} {topic}", SpanKind.PRODUCER, attributes)
         self.sends.append(span)
         return span
 
@@ -150,3 +145,18 @@ class RecordSpans:
         self._has_failed = True
         self._span.set_attributes({names.OUTCOME: outcome, names.ERROR_TYPE: error_type})
         self._span.set_status(StatusCode.ERROR)
+
+
+class _Active:
+    """Makes a context the current one within a block."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    def __enter__(self) -> None:
+        """Begin."""
+        self._token = attach(self._context)
+
+    def __exit__(self, *_error: object) -> None:
+        """End."""
+        detach(self._token)

@@ -25,7 +25,8 @@ from worker.core.records import Partition, Record
 from worker.core.simulation.draws import EngineCard
 from worker.pipeline.traces import NO_TRACE, FlushSpan, RecordTrace, UnrecordedTrace
 from worker.runtime.tracing import names
-from worker.runtime.tracing.context import ROOT, created_in, parent_of, to_headers
+from worker.runtime.tracing.child_spans import ChildSpans
+from worker.runtime.tracing.context import ROOT, created_in, headers_of, parent_of, to_headers
 from worker.runtime.tracing.draws import Chats
 from worker.runtime.tracing.options import TraceOptions
 from worker.runtime.tracing.records import RecordSpans
@@ -41,7 +42,8 @@ class Spans:
         # Spans that nobody records cost all the same, with their context: 0.3 ms per event (two cores, 2026-11).
         self._traces = tracer is not None or not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
         self._options = options
-        self._chats = Chats(self._tracer, card, content=options.content)
+        self._children = ChildSpans(self._tracer)
+        self._chats = Chats(card, content=options.content)
         self._recorded: dict[tuple[Partition, int], RecordSpans] = {}
         self._poll: SpanContext | None = None  # of the records in `_polled`, if it is recorded
         self._polled: dict[Partition, range] = {}
@@ -64,10 +66,10 @@ class Spans:
             self._links_of(record, created),
         )
         if not span.is_recording():
-            return UnrecordedTrace(to_headers(trace.set_span_in_context(span, ROOT)))
+            return UnrecordedTrace(headers_of(span.get_span_context()))
         asked_for = created.is_valid and created.trace_flags.sampled
         found = RecordSpans(
-            record, span, self._tracer, self._chats, self._options, asked_for=asked_for, forget=self._forget
+            record, span, self._children, self._chats, self._options, asked_for=asked_for, forget=self._forget
         )
         self._recorded[record.partition, record.offset] = found
         return found
@@ -161,9 +163,9 @@ class FlushSpans:
 
     def ended(self, end: FlushEnd) -> None:
         """Note how it ended; all but a commit is an error."""
-        self._span.set_attribute(names.TRANSACTION_END, end)
+        self._span.set_attribute(names.TRANSACTION_END, end.value)
         if end is not FlushEnd.COMMITTED:
-            self._fail(end)
+            self._fail(end.value)
 
     def __enter__(self) -> Self:
         """Begin."""
