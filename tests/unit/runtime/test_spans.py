@@ -6,10 +6,20 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, DEFAULT_OFF, DEFAULT_ON, Sampler
+from opentelemetry.sdk.trace.sampling import (
+    ALWAYS_OFF,
+    ALWAYS_ON,
+    DEFAULT_OFF,
+    DEFAULT_ON,
+    ParentBased,
+    Sampler,
+    SamplingResult,
+    TraceIdRatioBased,
+)
 from opentelemetry.semconv._incubating.attributes import gen_ai_attributes, messaging_attributes
 from opentelemetry.semconv.attributes import error_attributes, server_attributes
 from opentelemetry.semconv.schemas import Schemas
@@ -32,6 +42,7 @@ from worker.pipeline.traces import RecordTrace
 from worker.runtime.export_traces import limits
 from worker.runtime.telemetry import Telemetry
 from worker.runtime.tracing import names
+from worker.runtime.tracing.child_spans import PlainSpan
 from worker.runtime.tracing.linked_sampler import LinkedSampler
 from worker.runtime.tracing.options import TraceOptions
 from worker.runtime.tracing.spans import MAX_LINKS
@@ -557,3 +568,43 @@ async def test_content_is_in_the_form_of_the_conventions_if_it_is_wanted() -> No
     found = attributes_of(traced.named("chat fake")[0])
     assert found["gen_ai.input.messages"] == '[{"role": "user", "parts": [{"type": "text", "content": "a prompt"}]}]'
     assert "secret rationale" in found["gen_ai.output.messages"]
+
+
+# -- children without the tracer
+
+
+class WithoutStages(ParentBased):
+    """A sampler of somebody's own, that looks at more than the trace."""
+
+    def should_sample(self, parent_context: Context | None, trace_id: int, name: str, *rest: Any) -> SamplingResult:
+        sampler = ALWAYS_OFF if name in {names.DECODE, names.RELEASE_WAIT} else ALWAYS_ON
+        return sampler.should_sample(parent_context, trace_id, name, *rest)
+
+
+def committed(traced: Traced) -> list[str]:
+    record_trace: RecordTrace = traced.telemetry.record(record())
+    record_trace.committed(marks())
+    return [span.name for span in traced.spans]
+
+
+def test_a_sampler_of_somebodys_own_decides_on_each_child() -> None:
+    assert committed(Traced(WithoutStages(ALWAYS_ON))) == ["wait for batch", "process impressions"]
+
+
+@pytest.mark.parametrize(
+    "sampler", [DEFAULT_ON, ALWAYS_ON, TraceIdRatioBased(1.0), ParentBased(TraceIdRatioBased(1.0))]
+)
+def test_the_usual_samplers_are_asked_once_for_all_children(sampler: Sampler) -> None:
+    traced = Traced(sampler)
+    assert committed(traced) == ["decode", "wait for batch", "release wait", "process impressions"]
+    assert [isinstance(span, PlainSpan) for span in traced.spans] == [True, True, True, False]
+    assert len({(span.resource, span.instrumentation_scope) for span in traced.spans}) == 1
+    assert len({span.context.trace_flags for span in traced.spans if span.context}) == 1
+
+
+@pytest.mark.parametrize("limit", ["OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT"])
+def test_where_a_limit_may_cut_attributes_children_are_the_tracers(monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
+    monkeypatch.setenv(limit, "3")
+    traced = Traced()
+    assert len(committed(traced)) == 4
+    assert not any(isinstance(span, PlainSpan) for span in traced.spans)
