@@ -1,13 +1,16 @@
 """Any text parses; and a table of completions as models write them."""
 
 import json
+import re
 import time
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings, strategies as st
 
 from tests.support.examples import wild_texts
-from worker.core.prompts.rationale import MAX_FACTORS, MAX_SECTION_CHARS, ParseStatus, Rationale, parse, stated_choice
+from worker.core.prompts.factors import MAX_FACTORS
+from worker.core.prompts.rationale import MAX_SECTION_CHARS, ParseStatus, Rationale, parse, stated_choice
 from worker.core.prompts.vocabulary import REFERENCE, Words
 
 COMPLETE, PARTIAL, NONE = ParseStatus.COMPLETE, ParseStatus.PARTIAL, ParseStatus.NONE
@@ -329,3 +332,169 @@ def test_any_dress_of_a_label_is_read_without_an_error(text: str) -> None:
     choice = stated_choice(text)
     assert len(rationale.other) <= MAX_FACTORS
     assert choice is None or "A" <= choice <= "Z"
+
+
+WITHOUT_PREFIX = json.dumps(OBJECT)
+LABELS = re.compile(
+    r"^(Stimulus Factors|Knowledge Factors|Evaluation Style|Knowledge|Evaluation|Behavior):(.*)$", re.MULTILINE
+)
+
+
+@pytest.mark.parametrize(
+    "sign",
+    ["+ ", "\u25aa ", "\u25a0 ", "\u25cb ", "\u2192 ", "\u27a4 ", "\u2023 ", "\u2460 ", "1\uff0e", "Step 1: ",
+     "\U0001f3ac ", "I. ", "a) ", "(1) "],
+)  # fmt: skip
+def test_any_sign_or_number_may_stand_before_a_label(sign: str) -> None:
+    assert parse(LABELS.sub(lambda found: sign + found[0], WHOLE)) == (READ, COMPLETE)
+
+
+@pytest.mark.parametrize(
+    "form",
+    ["<b>{}:</b>{}", "[{}]:{}", "\u3010{}\u3011:{}", "\u3010{}\u3011{}", "~~{}~~:{}", "**{}**{}", "{} (1-3):{}",
+     "{} [2-4]:{}", "**{}:{}**", '"{}":{}'],
+)  # fmt: skip
+def test_a_label_may_be_dressed(form: str) -> None:
+    text = LABELS.sub(lambda found: form.format(found[1], found[2]), WHOLE.replace("films.\n", "films. "))
+    assert parse(text) == (replace(READ, knowledge="A and C are crime films. I loved Heat."), COMPLETE)
+
+
+@pytest.mark.parametrize("end", [".", ""])
+def test_an_answer_may_stand_on_one_line_or_on_two(end: str) -> None:
+    """Also where no sentence ends before a label."""
+    text = WHOLE.replace("films.\n", "films ").replace(".", end)
+    stimulus, knowledge, evaluation = (
+        said and said.replace("films.\n", "films ").replace(".", end)
+        for said in (READ.stimulus, READ.knowledge, READ.evaluation)
+    )
+    wanted = replace(READ, stimulus=stimulus, knowledge=knowledge, evaluation=evaluation)
+    for one in (text.replace("\n", " "), text.replace("\n", " ", 3)):
+        assert parse(one) == (wanted, COMPLETE)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"stimulus": READ.stimulus, "stimulusFactors": READ.stimulus_factors, "knowledge": READ.knowledge,
+         "knowledgeFactors": READ.knowledge_factors, "evaluation": READ.evaluation, "evaluationStyle": "Logical"},
+        {"answer": OBJECT},
+        {"Stimulus": {"text": READ.stimulus, "factors": READ.stimulus_factors},
+         "Knowledge": {"text": READ.knowledge, "factors": READ.knowledge_factors},
+         "Evaluation": {"text": READ.evaluation, "style": "Logical"}},
+        OBJECT | {"stimulus_factors": [{"factor": one, "reason": "so"} for one in READ.stimulus_factors]},
+        OBJECT | {"stimulus_factors": {"Boredom": True, "Time of Day": True, "Hunger": False}},
+        {f"{number}. {name}": value for number, (name, value) in enumerate(OBJECT.items(), 1)},
+    ],
+)  # fmt: skip
+def test_an_object_of_another_shape_is_read(content: object) -> None:
+    assert parse(json.dumps(content)) == (READ, COMPLETE)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        WITHOUT_PREFIX[:-1] + ",}",
+        WITHOUT_PREFIX.replace('"', "'"),
+        json.dumps(OBJECT | {"stimulus_factors": ", ".join(READ.stimulus_factors),
+                             "knowledge_factors": ", ".join(READ.knowledge_factors)}, indent=1)
+        .replace("films.\\n", "films.\x00").replace("}", '"Beh').replace("\x00", "\\n"),
+    ],
+)  # fmt: skip
+def test_an_object_that_is_no_json_is_read(text: str) -> None:
+    """A comma too many, Python's quotes, cut off."""
+    read, status = parse(text)
+    assert status is COMPLETE
+    assert (read.stimulus_factors, read.knowledge_factors) == (READ.stimulus_factors, READ.knowledge_factors)
+    assert (read.stimulus, read.evaluation, read.evaluation_style) == (READ.stimulus, READ.evaluation, "Logical")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<THINK>no\nBehavior: [A]</THINK>" + WHOLE,
+        "<thinking>no</thinking>" + WHOLE,
+        "[THINK]no[/THINK]" + WHOLE,
+        "~~~\n" + WHOLE + "\n~~~",
+        "<answer>" + WHOLE,
+        "<think>" + WHOLE + "B]</think>\nDone.",
+        "x " * 200_000 + "</think>" + WHOLE,
+    ],
+)
+def test_what_a_model_thought_aloud_is_no_part_of_its_answer(text: str) -> None:
+    assert parse(text) == (READ, COMPLETE)
+
+
+@pytest.mark.parametrize(
+    ("written", "known", "other"),
+    [
+        ("<Boredom>, <Time of Day>", ("Boredom", "Time of Day"), ()),
+        ("Boredom<br/>Time of Day", ("Boredom", "Time of Day"), ()),
+        ("(1) Boredom, (2) Time of Day", ("Boredom", "Time of Day"), ()),
+        ("a) Boredom b) Time of Day", ("Boredom", "Time of Day"), ()),
+        ("Boredom \u00b7 Time of Day", ("Boredom", "Time of Day"), ()),
+        ("Boredom\u2014nothing to do", ("Boredom",), ("nothing to do",)),
+        ("Internal States > Boredom", ("Boredom",), ()),
+        ("Internal States/Boredom", ("Boredom",), ()),
+        ("Internal States and External Cues", (), ("Internal States", "External Cues")),
+        ("Boredom as well as Hunger", ("Boredom", "Hunger"), ()),
+        ("Boredom plus Hunger", ("Boredom", "Hunger"), ()),
+        ("Boredom and/or Hunger", ("Boredom", "Hunger"), ()),
+        ("Boredom. Time of Day.", ("Boredom", "Time of Day"), ()),
+        ("The Boredom", ("Boredom",), ()),
+        ("\uff22\uff4f\uff52\uff45\uff44\uff4f\uff4d", ("Boredom",), ()),
+    ],
+)
+def test_factors_are_told_apart_however_they_are_joined(
+    written: str, known: tuple[str, ...], other: tuple[str, ...]
+) -> None:
+    rationale, _ = parse(f"x\nStimulus Factors: {written}\n")
+    assert (rationale.stimulus_factors, rationale.other) == (known, other)
+
+
+def test_a_thousand_factors_are_counted_and_a_known_one_among_them_is_found() -> None:
+    many = ", ".join(f"factor {number}" for number in range(1_000))
+    rationale, _ = parse(f"x\nStimulus Factors: {many}, Boredom")
+    assert (rationale.stimulus_factors, rationale.other[-1]) == (("Boredom",), "and 981 more")
+
+
+@pytest.mark.parametrize(
+    ("written", "style"),
+    [
+        ("\u00abLogical\u00bb", "Logical"),
+        ("(Logical)", "Logical"),
+        ("<Logical>", "Logical"),
+        ("\uff2c\uff4f\uff47\uff49\uff43\uff41\uff4c", "Logical"),
+        ("I evaluated logically", "Logical"),
+        ("Logical and Intuitive", "Logical and Intuitive"),
+    ],
+)
+def test_a_style_is_read_however_it_is_written(written: str, style: str) -> None:
+    assert parse(f"\nEvaluation Style: {written}")[0].evaluation_style == style
+
+
+@pytest.mark.parametrize(
+    ("text", "letter"),
+    [
+        *((f"Behavior: {said}", "B") for said in (
+            "I choose B", "I would choose B", "B because it is funny", "B, the comedy", "B (the comedy)", "B) Fargo",
+            "B!", "\uff22", "\uff3b\uff22\uff3d", "[Option B]", "<B>", "{B}", "\nB", "\n\n[B]", "\n- [B]",
+            "not [A] but [B]", "Instead of [A], I choose [B]", "I prefer B over A",
+        )),
+        ("Behavior - [B]", "B"),
+        ("Behavior is [B]", "B"),
+        ("It is late.\nI would choose [B].", "B"),
+        ("It is late.\n**B**", "B"),
+        ("Option B", "B"),
+        ("<think>Behavior: [A]?</think>\nIt is late.\nBehavior: [B]", "B"),
+        ("My behavior: I always choose (A) comedies.\nBehavior: [B]", "B"),
+        ("Behavior: [B] and [C]", None),
+        ("Behavior: B or C", None),
+        ("Behavior: [A-E]", None),
+        ("Behavior: A comedy is nice", None),
+        ("Behavior: I, who like comedies", None),
+        ("A comedy is nice", None),
+        ("I like (A) most of all the films that I know", None),
+    ],
+)  # fmt: skip
+def test_a_letter_is_read_as_a_person_would_and_a_doubtful_one_is_none(text: str, letter: str | None) -> None:
+    assert stated_choice(text) == letter
