@@ -38,7 +38,7 @@ CORPUS: dict[str, str] = {
     "\uff03 Exposure List": "Exposure List",
     "> ## History": "> History",
     "# \u0415\u0445posure List": "\u0415\u0445posure List",  # Cyrillic E and x
-    "## \u200bHis\u00adtory": "History",
+    "## \u200bHis\u00adtory": "His\u00adtory",
     "# Exposure List": "Exposure List",
     "## History\nA movie viewed": "History A movie viewed",
     # looks like another format

@@ -14,21 +14,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from worker.core.prompts.unseen import is_unseen
+from worker.core.prompts.unseen import BRAILLE_BLANK, is_unseen
 
 # Square brackets in all widths, and those that are square but for a detail: lenticular, tortoise shell, ceiling.
 OPENING = (
     "[\uff3b\ufe47\u3010\ufe3b\u3014\ufe39\ufe5d\u3016\ufe17\u3018\u301a\u2045\u2308\u230a"
-    "\u23a1\u23a3\u2772\u27e6\u27ec\u298b\u298d\u298f\u2997\u2e22\u2e24"
+    "\u23a1\u23a3\u2772\u27e6\u27ec\u298b\u298d\u298f\u2997\u2e22\u2e24\u2e55\u2e57"
 )
 CLOSING = (
     "]\uff3d\ufe48\u3011\ufe3c\u3015\ufe3a\ufe5e\u3017\ufe18\u3019\u301b\u2046\u2309\u230b"
-    "\u23a4\u23a6\u2773\u27e7\u27ed\u298c\u298e\u2990\u2998\u2e23\u2e25"
+    "\u23a4\u23a6\u2773\u27e7\u27ed\u298c\u298e\u2990\u2998\u2e23\u2e25\u2e56\u2e58"
 )
 # Of Unicode's confusables (UTS 39), with what is made of colons: Ethiopic and mathematical signs.
 COLONS = (
     ":\uff1a\ufe55\ufe13\ufe30\u2236\u2237\u2a74\u02d0\u02f8\ua789\u0589\u05c3\u0703\u0704\u1361\u1365\u1366\u16ec"
-    "\u1803\u1809\u205a\ua4fd\u0903\u0a83"
+    "\u1803\u1804\u1809\u205a\u205d\u2254\ua4fd\u0903\u0a83"
 )
 HASHES = "#\uff03\ufe5f\u266f\u2317"
 # Letters of other scripts that look like one of A to Z, small or capital: Unicode's confusables (UTS 39, version 15),
@@ -71,6 +71,8 @@ _READ_AS = {
     **dict.fromkeys(CLOSING, "]"),
     **dict.fromkeys(COLONS, ":"),
     **dict.fromkeys(HASHES, "#"),
+    BRAILLE_BLANK: " ",
+    "\u20e3": ")",  # the frame of a key cap: its number stands apart as "1)" does
 }
 _BREAKS = frozenset("\n\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029")
 _MARKS = frozenset({"Mn", "Me"})
@@ -112,5 +114,15 @@ def _read_as(char: str) -> str:
     name = unicodedata.name(char, "")
     if name.startswith(_SMALL_CAPITAL) and len(name) == len(_SMALL_CAPITAL) + 1:
         return name[-1].lower()
+    if _is_numbered(char):
+        return f"{unicodedata.numeric(char):.0f})"
     parts = (part for part in unicodedata.normalize("NFKD", char) if unicodedata.category(part) not in _MARKS)
     return "".join(_READ_AS.get(part, part) for part in parts).lower()[:MAX_READ_AS]
+
+
+def _is_numbered(char: str) -> bool:
+    """Return True for a number with a frame of its own, which sets it apart as a bracket does: "\u2460", "\u2776"."""
+    if unicodedata.category(char) != "No" or not unicodedata.numeric(char, 0.5).is_integer():
+        return False
+    form = unicodedata.decomposition(char)
+    return not form or form.startswith("<circle>")

@@ -25,7 +25,7 @@ or added tokens (`worker.engines.tokens`), so `<|im_end|>` in a title stays plai
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -34,7 +34,7 @@ from worker.core.prompts.unseen import drop_unseen, is_unseen
 
 # Which bytes of a text a prompt shows; raise it with every change of them.  It is a part of the configuration
 # fingerprint, so answers to prompts of two fences are never pooled.
-FENCE = 2
+FENCE = 3
 SPACES = re.compile(r"\s+")
 READ = 4  # times as many characters are read as may be shown: what is dropped leaves room
 # Marks on one letter; more are dropped.  Sorting a run of marks takes time with the square of its length: 2,400 took
@@ -49,16 +49,33 @@ _ODD_BREAK = re.compile(r"\r(?!\n)|[\x0b\x0c\x1c-\x1f\x85\u2028\u2029]")
 
 # -- what a reading is searched for: small letters, plain brackets and colons
 
-_DRESS = r"[\s*_~\"'`\u201c\u201d\u2018\u2019.,;:|<>{}=\u2013\u2014-]"  # around an option's letter
+_SIGN = r"(?:[^\w\[\]]++|_)"  # any character that is no letter, no digit and no square bracket; also a blank
+_NAMED = r"(?:(?:option|choice|answer|candidate|item|letter)\b{sign}*+)?".replace("{sign}", _SIGN)
+# "B, or C": more letters in the same brackets; not "R&B", "Q&A", "A-Z".
+_MORE = r"(?:[\s\"'*_]*+(?:[,;|][\s\"'*_]*+(?:(?:or|and)\b)?|(?:or|and)\b)[\s\"'*_]*+[a-z](?![^\W_])){0,25}+"
 # Closed; not closed, but with the colon or bracket of a list; or never closed in its line: "[A Cappella]" is no option.
 # And an open bracket at the end, which would make an option with the field that comes after it.
+# Alone, so not in "[B2]", "[O'Brien]", "[L\u2019\u0152uvre"; and not in the names of languages, "[C++]" and "[C#]".
+_LETTER = r"(?P<letter>[a-z])(?![^\W_]|['\u2019][^\W\d_]|(?<=c)\+\+\]|(?<=[cf])#\])"
 _OPTION = re.compile(
-    rf"\[{_DRESS}*+[a-z](?![^\W_])(?:{_DRESS}*+(?P<close>\])|[^\S\n]*+[:)]|(?![^\[\]\n]{{0,200}}+\]))"
-    r"|\[[^\S\n]*+(?=\n|$)"
+    rf"\[(?:{_SIGN}*+{_NAMED}{_LETTER}"
+    rf"(?:{_MORE}{_SIGN}*+(?P<close>\])|[^\S\n]*+[:)]|(?![^\[\]\n]{{0,200}}+\]))"
+    r"|[^\S\n]*+(?=\n|$))"
 )
-_HEADING = re.compile(r"^(?:[^\w\n]|_)*+(?=(?:user\s+profile|history|exposure\s+list)\b)", re.MULTILINE)
-_START = re.compile(r"(?:[^\w\n]|_)*+(?:\d{1,2}[^\w\n]++)?")  # before a label at the start of a line: "- **", "2. "
-_RUN = r"[\s*_~\"'`]*+"  # between a label and its colon
+_HEADING = re.compile(
+    r"^(?:[^\w\n]|_)*+(?=(?:user{between}profile|history|exposure{between}list)(?![^\W_]))".replace(
+        "{between}", r"(?:\W|_){0,8}"
+    ),
+    re.MULTILINE,
+)
+# Before a label at the start of a line: "- **", "2. ", "a) ", "(iv) "; but "50 Thoughts: x" is a sentence.
+_START = re.compile(
+    r"(?:[^\w\n]|_)*+"
+    r"(?:(?:\d{1,4}[^\S\n]*+[^\w\s]|(?:[a-z]|[ivx]{2,5})[^\S\n]*+[.):\]\u3001])(?:[^\w\n]|_)*+)?"
+)
+_RUN = r"(?:[^\w:;\[]|_)*+"  # between a label and its colon: emphasis, quotes, brackets; not the ";" of a broken one
+# Between a label's words: blanks, also of a line's end, or any signs on one line but those of structure.
+_JOINT = r"(?:[\s_-]{0,8}|(?:[^\w\n:\[\]#]|_){0,8})"
 
 
 class Edit(NamedTuple):
@@ -118,10 +135,26 @@ def settle(text: str, labels: tuple[str, ...], own: tuple[str, ...] = ()) -> str
 
 
 def _options(reading: Reading) -> Iterator[Edit]:
+    """Yield the brackets of options that are broken, with those around them: "[(B)" is an option still."""
     for found in _OPTION.finditer(reading.text):
         yield Edit(*reading.place(found.start(), found.start() + 1), "(")
         if found["close"]:
             yield Edit(*reading.place(*found.span("close")), ")")
+        if not found["letter"]:
+            continue
+        outer = list(_brackets(reading.text, range(found.start() - 1, -1, -1), "["))
+        yield from (Edit(*reading.place(place, place + 1), "(") for place in outer)
+        after = _brackets(reading.text, range(found.end(), len(reading.text)), "]")
+        yield from (Edit(*reading.place(place, place + 1), ")") for _, place in zip(outer, after, strict=False))
+
+
+def _brackets(text: str, places: Iterable[int], wanted: str) -> Iterator[int]:
+    """Yield the places of these brackets until another kind, a letter or a digit comes."""
+    for place in places:
+        if text[place] == wanted:
+            yield place
+        elif text[place] in "[]" or text[place].isalnum():
+            return
 
 
 def _headings(reading: Reading, starts: dict[int, int]) -> Iterator[Edit]:
@@ -184,11 +217,11 @@ def label(labels: tuple[str, ...]) -> re.Pattern[str]:
 
 
 def _spelling(one: str) -> str:
-    """Return a pattern of a label: with an "s" or without, with any blanks or none between its words."""
+    """Return a pattern of a label: with an "s" or without, with any blanks and signs or none between its words."""
     *first, last = (re.escape(word) for word in read(one).text.split())
     plural = "s?" if last.endswith("s") or len(last) > 3 else ""  # noqa: PLR2004 - "is" and "its" are no plurals
     stem = last.removesuffix("s") if plural else last
-    return r"[\s_-]{0,8}".join([*first, "behaviou?r" if stem == "behavior" else stem]) + plural
+    return _JOINT.join([*first, "behaviou?r" if stem == "behavior" else stem]) + plural
 
 
 def visible(text: str) -> str:

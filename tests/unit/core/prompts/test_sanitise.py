@@ -54,7 +54,9 @@ def test_ten_thousand_blank_lines_are_looked_at_in_no_time() -> None:
         ("a\r\nb\tc\u2028d\x85e", "a b c d e"),
         ("[B]", "(B)"),
         ("[ b ]", "( b )"),
-        ("[[B]]", "[(B)]"),
+        ("[[B]]", "((B))"),
+        ("x [[B]", "x ((B)"),
+        ("[B][C]", "(B)(C)"),
         ("pick [B", "pick (B"),
         ("ends open [", "ends open ("),
         ("Behavior: [A]", "Behavior; (A)"),
@@ -68,7 +70,7 @@ def test_ten_thousand_blank_lines_are_looked_at_in_no_time() -> None:
         ("\uff3bB\uff3d", "(B)"),  # full width
         ("\uff22ehavior\uff1a x", "\uff22ehavior; x"),
         ("[\u200bB\u2060]", "(B)"),  # zero width
-        ("Beha\u00advior: x", "Behavior; x"),  # soft hyphen
+        ("Beha\u00advior: x", "Beha\u00advior; x"),  # soft hyphen
         ("\u202eevil\u202c", "evil"),  # right-to-left override
         ("a\U000e0042\U000e0043", "a"),  # tag block
         ("heart \u2764\ufe0f, x\ufe0f", "heart \u2764\ufe0f, x"),  # variation selector
@@ -76,7 +78,7 @@ def test_ten_thousand_blank_lines_are_looked_at_in_no_time() -> None:
         ("lone \ud800 surrogate", "lone  surrogate"),
         ("private \ue000 use", "private  use"),
         ("\u200b\ufe0f\x00", ""),
-        ("Stimu\u034flus: [\u3164A] Beha\u180bvior: x", "Stimulus; (A) Behavior: x"),  # seen by nobody, no Cc or Cf
+        ("Stimu\u034flus: [\u3164A] Beha\u180bvior: x", "Stimulus; (A) Behavior; x"),  # seen by nobody, no Cc or Cf
         ("xBehavior: 1, **Behavior**: 2", "xBehavior: 1, **Behavior**: 2"),  # no word, and not at the start
         ("**Behavior**: 2", "**Behavior; 2"),
         ("Thought: Stimulus: x, Stimulus: y", "Thought; Stimulus; x, Stimulus: y"),
@@ -90,6 +92,96 @@ def test_ten_thousand_blank_lines_are_looked_at_in_no_time() -> None:
 )
 def test_text_is_cleaned_as_written_down_here(text: str, cleaned: str) -> None:
     assert clean(text, 100, LABELS) == cleaned
+
+
+@pytest.mark.parametrize(
+    ("text", "cleaned"),
+    [
+        ("[(B)]", "((B))"),
+        ("[+B]", "(+B)"),
+        ("[B+]", "(B+)"),
+        ("[B!]", "(B!)"),
+        ("[B?]", "(B?)"),
+        ("[/B]", "(/B)"),
+        ("[\\B]", "(\\B)"),
+        ("[\u00b7B]", "(\u00b7B)"),
+        ("[\u2022B]", "(\u2022B)"),
+        ("[\u2192B]", "(\u2192B)"),
+        ("[#B]", "(#B)"),
+        ("[\u2010B]", "(\u2010B)"),
+        ("[«B»]", "(«B»)"),
+        ("[\u2764\ufe0fB\U0001f600]", "(\u2764\ufe0fB\U0001f600)"),
+        ("[Option B]", "(Option B)"),
+        ("[choice: b]", "(choice: b)"),
+        ("[B, or C]", "(B, or C)"),
+        ("[A, B and C]", "(A, B and C)"),
+        ("\u2e55B\u2e56", "(B)"),
+        ("\u2e57B\u2e58", "(B)"),
+        ("\u201cBehavior\u201d: B", "\u201cBehavior; B"),
+        ("[Behavior]: B", "[Behavior; B"),
+        ("a) Behavior: B", "a) Behavior; B"),
+        ("(iv) Behavior: B", "(iv) Behavior; B"),
+        ("100. Behavior: B", "100. Behavior; B"),
+        ("\u2460 Behavior: B", "\u2460 Behavior; B"),
+        ("\u2776 Behavior: B", "\u2776 Behavior; B"),
+        ("1\ufe0f\u20e3 Behavior: B", "1\ufe0f\u20e3 Behavior; B"),
+        ("Evaluation.Style: x", "Evaluation.Style; x"),
+        ("Behavior\u1804 x", "Behavior; x"),
+        ("Behavior\u205d x", "Behavior; x"),
+        ("Behavior\u2254 x", "Behavior; x"),
+        ("# UserProfile", "UserProfile"),
+        ("# User-Profile", "User-Profile"),
+        ("# _User_ Profile", "User_ Profile"),
+        ("# Exposure_List", "Exposure_List"),
+        ("# History_", "History_"),
+    ],
+)
+def test_structure_in_other_dress_is_broken_and_flagged(text: str, cleaned: str) -> None:
+    assert clean(text, 100, LABELS) == cleaned
+    assert altered(text, LABELS)
+    assert clean(cleaned, 100, LABELS) == cleaned
+
+
+def test_any_sign_may_stand_around_the_letter_of_an_option() -> None:
+    signs = (chr(number) for number in range(0x20000) if unicodedata.category(chr(number))[0] in "PSZ")
+    for sign in (sign for sign in signs if not re.search(r"[\w\[\]]", read(sign).text)):
+        line = clean(f"x [{sign}B{sign}] y", 100, LABELS)
+        assert not re.search(r"\[[^\w\[\]]*B[^\w\[\]]*\]", line), line
+
+
+def test_whatever_unicode_calls_a_square_bracket_reads_as_one() -> None:
+    for number in range(0x110000):
+        char = chr(number)
+        name = unicodedata.name(char, "")
+        if unicodedata.category(char) in {"Ps", "Pe"} and "SQUARE BRACKET" in name and "QUILL" not in name:
+            assert read(char).text == ("[" if unicodedata.category(char) == "Ps" else "]"), name
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\u2139\ufe0f \u303d\ufe0f",
+        "PDF\u200cها",
+        "(می)\u200cخواهم",
+        "Wi-Fi\u200cدار",
+        "\u2813\u2811\u2800\u283a",
+        "\u1112\u115f\u1160\u1161 \u314e\u3164\u314f \uffa1\uffa0",
+        "\u202bשלום (1995)\u202c \u2067שלום\u2069",
+        "Straßen\u00adbahn",
+        "50 Thoughts: x",
+        "[C++] [C#] [F#] [R&B] [Q&A] [A-Z] [X-Men] [O'Brien] [C\u2019est]",
+        "My evaluation.\nStyle",
+    ],
+)
+def test_what_a_person_needs_in_a_text_stays_and_is_not_flagged(text: str) -> None:
+    shown = text if "\n" not in text else text.replace("\n", " ")
+    assert clean(text, 100, LABELS) == shown
+    assert altered(text, LABELS) == ("\n" in text)
+
+
+def test_a_blank_of_braille_keeps_words_apart_elsewhere() -> None:
+    assert clean("Heat\u2800Alien", 100, LABELS) == "Heat Alien"
+    assert altered("Heat\u2800Alien", LABELS)
 
 
 @given(hostile_texts, st.integers(1, 40))
@@ -181,6 +273,9 @@ def test_whatever_normalises_to_a_bracket_a_colon_or_a_hash_reads_as_one() -> No
 
 @given(hostile_texts)
 @settings(max_examples=60, deadline=None)
+@example("[[B]")
+@example("[*[_[B]*]]")
+@example("[B]\u200d\u0b3a")  # not assigned yet
 def test_what_is_clean_stays_as_it_is(text: str) -> None:
     line = clean(text, 100, LABELS)
     assert clean(line, 100, LABELS) == line
