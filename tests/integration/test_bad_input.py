@@ -46,7 +46,7 @@ def bad_events(encode: Callable[[Any], bytes]) -> Bad:
     return {
         "no slate": (encode(impression(0, slates=[])), "limit"),
         "empty slate": (changed(encode, items=[]), "limit"),
-        "text too long": (changed(encode, items=[item(text="x" * 4_001)]), "limit"),
+        "id too long": (changed(encode, items=[item(item_id="x" * 257)]), "limit"),
         "item without text and attributes": (changed(encode, items=[item(attributes={})]), "invalid"),
         "one position twice": (changed(encode, items=[item(3), item(3)]), "invalid"),
         "one variant twice": (changed(encode, variant="shadow"), "invalid"),

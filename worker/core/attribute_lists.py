@@ -24,9 +24,10 @@ def parts(text: str) -> tuple[str, ...] | None:
 def from_json(text: str) -> tuple[str, ...] | None:
     """Return the parts of a JSON array of texts or numbers, without its nulls; None if the text is none.
 
-    >>> from_json("[]"), from_json('["a", null, 1]'), from_json("[A] Team"), from_json('[["a"]]')
+    >>> from_json("[]"), from_json(' ["a", null, 1]'), from_json("[A] Team"), from_json('[["a"]]')
     ((), ('a', '1'), None, None)
     """
+    text = text.strip()
     if not (text[:1] == "[" and text[-1:] == "]"):
         return None
     try:

@@ -16,7 +16,7 @@ class Flag(StrEnum):
     """A text was shortened, in the prompt, or in the response for a topic that takes only smaller messages."""
 
     SANITISED = "sanitised"
-    """A text was changed: it had invisible characters or line breaks, or looked like the prompt's own structure."""
+    """A text was changed: it had HTML, invisible characters or line breaks, or looked like the prompt's structure."""
 
     INJECTION_SUSPECTED = "injection_suspected"
     """A text reads like an instruction to the model; leave the answer out and look at the item."""

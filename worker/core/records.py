@@ -21,7 +21,10 @@ from pydantic import BeforeValidator, FailFast
 # Bounds on what one impression may hold.  They keep one record within about 1 MB, Kafka's default
 # `message.max.bytes`, and a prompt's source text within what the history and depth limits can cut.
 MAX_ID = 256  # characters
-MAX_TEXT = 4_000  # characters of one text, about ten times a long item text of the reference data
+# Characters of one text that are read; what a longer one has beyond them is not, and the answer is flagged `text_cut`.
+# No text loses its event by its length: a review or a ready scene of any length comes in.  16,000 are more than the
+# reference's 6,124 tokens mostly hold, and the most that the fence reads at once (14 ms if hostile).
+MAX_TEXT = 16_000
 MAX_MAP = 64  # entries of a map
 MAX_SLATES = 16
 MAX_ITEMS = 200  # items of one slate; the first ones of a longer slate are kept, and it is flagged `depth_cut`
@@ -61,8 +64,13 @@ def without_nulls(entries: object) -> object:
     return {key: value for key, value in entries.items() if value is not None}
 
 
+def beginning(text: object) -> object:
+    """Return a text's first `MAX_TEXT` characters and one more, by which the prompt sees that it was longer."""
+    return text[: MAX_TEXT + 1] if isinstance(text, str) else text
+
+
 Id = Annotated[str, MinLen(1), MaxLen(MAX_ID)]
-Text = Annotated[str, MaxLen(MAX_TEXT)]
+Text = Annotated[str, MaxLen(MAX_TEXT + 1), BeforeValidator(beginning)]
 Texts = Annotated[Mapping[Id, Text], MaxLen(MAX_MAP), FIRST_BAD, BeforeValidator(without_nulls)]
 TimeUs = Annotated[int, Ge(MIN_TIME_US), Le(MAX_TIME_US)]
 Int32 = Annotated[int, Ge(-(2**31)), Le(2**31 - 1)]  # what Avro's int holds
@@ -240,17 +248,18 @@ class Impression:
         """The experiment's id, or "" outside of experiments."""
         return self.experiment.experiment_id if self.experiment else ""
 
-    def past(self) -> tuple[HistoryEntry, ...]:
+    def past(self, *, offered_too: bool = False) -> tuple[HistoryEntry, ...]:
         """Return the history that cannot hold the answer: what came strictly before the impression.
 
-        An entry without a time is taken to have, unless its item is among those that are offered; such entries stand
-        first.  A ready scene's history has all of them, where they stand.
+        An entry without a time is taken to have, unless its item is among those that are offered; with `offered_too`
+        (as in the reference) also then.  Such entries stand first.  A ready scene's history has all of them, where
+        they stand.
         """
         before = [one for one in self.user.history if one.occurred_at is None or one.occurred_at < self.occurred_at]
         if self.texts_as_is:
             return tuple(before)
         offered = {item.item_id for slate in self.slates for item in slate.items}
-        known = [one for one in before if one.occurred_at is not None or one.item.item_id not in offered]
+        known = [one for one in before if offered_too or one.occurred_at is not None or one.item.item_id not in offered]
         return tuple(sorted(known, key=lambda entry: entry.occurred_at is not None))
 
 

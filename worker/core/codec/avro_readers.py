@@ -109,7 +109,7 @@ def bytes_reader(max_bytes: int) -> Read:
 
 
 def text_reader(max_chars: int) -> Read:
-    """Read a text of at most `max_chars` characters, of up to four bytes each."""
+    """Read the first `max_chars` characters of a text, or some more: of up to four bytes each."""
     max_bytes = 4 * max_chars  # validation counts the characters
 
     def read(data: bytes, at: int, _left: list[int]) -> tuple[str, int]:
@@ -117,7 +117,7 @@ def text_reader(max_chars: int) -> Read:
         if byte & 0x81:  # a length of more than one byte, or below 0
             at, end = _span(data, at)
             if end - at > max_bytes:
-                raise Unfit(Reason.LIMIT, f"a text of {end - at:,} bytes, want at most {max_chars:,} characters")
+                return _beginning(data, at, at + max_bytes), end
         else:
             at += 1
             end = at + (byte >> 1)
@@ -129,6 +129,16 @@ def text_reader(max_chars: int) -> Read:
             raise Unfit(Reason.UTF8, "a text that is not UTF-8") from error
 
     return read
+
+
+def _beginning(data: bytes, at: int, end: int) -> str:
+    """Return the text of some bytes, without a last character that is cut."""
+    while data[end] & 0xC0 == 0x80 and end > at:  # noqa: PLR2004 - the second byte of a character or a later one
+        end -= 1
+    try:
+        return data[at:end].decode()
+    except UnicodeDecodeError as error:
+        raise Unfit(Reason.UTF8, "a text that is not UTF-8") from error
 
 
 def fixed_reader(size: int) -> Read:

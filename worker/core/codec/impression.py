@@ -49,7 +49,7 @@ from worker.core.validation_text import wanted
 # What a record may hold while it is read; slates and histories, which are cut, and any other of our records are
 # bounded by `schema_limits.MAX_VALUES` alone.
 BOUNDS = {
-    "RecommendationImpression": Bounds({"slates": MAX_SLATES}, map_entries=MAX_MAP, text_chars=MAX_TEXT),
+    "RecommendationImpression": Bounds({"slates": MAX_SLATES}, map_entries=MAX_MAP, text_chars=MAX_TEXT + 1),
 }
 _TIMES = frozenset({"occurred_at", "assigned_at", "observed_at"})
 _WANTED_TIME = f"want microseconds since 1970 of a time from {MIN_YEAR} to {MAX_YEAR}"

@@ -6,7 +6,7 @@ What the event does not have has no value: the layout says what stands there ins
 
 from collections.abc import Mapping
 
-from worker.core.attribute_lists import joined, parts
+from worker.core.attribute_lists import from_json, joined, parts
 from worker.core.prompts.sanitise import Fence
 from worker.core.prompts.shop_text import Html
 from worker.core.prompts.template import Value, forms, is_list, is_long, is_number, names
@@ -35,8 +35,8 @@ def values(
             form = forms(template)[name]
             value = attributes[source]
             if form == "dollars" and not of_entry:
-                value = _price(value, attributes.get(CURRENCY, ""))
-            found[name] = _cleaned(html.value(name, value), form, fence, max_chars)
+                value = f"${value}" if html.is_literal else _price(value, attributes.get(CURRENCY, ""))
+            found[name] = _cleaned(value, form, fence, max_chars, name=name, html=html)
     if "lines" in shown and not of_entry:
         found["lines"] = yield from _lines(attributes, max_chars, fence, html)
     return found
@@ -72,16 +72,18 @@ def _source(name: str, shown: frozenset[str]) -> str:
     return "review_rest" if "summary" in shown else "review_whole"
 
 
-def _cleaned(value: str, form: str, fence: Fence, max_chars: int) -> Value:
+def _cleaned(value: str, form: str, fence: Fence, max_chars: int, *, name: str, html: Html) -> Value:
     if is_long(form):
-        return fence.clean_text(value, MAX_TEXT)
-    listed = parts(value) if is_list(form) else None
-    if listed is None or (form == "|" and not value.startswith("[")):  # is joined already
-        return fence.clean(value, max_chars)
+        return fence.clean_text(fence.read_html(html, value, name), MAX_TEXT)
+    listed = None
+    if is_list(form):  # what "|" joins is joined already, and a text that is taken literally is no list
+        listed = from_json(value) if form == "|" or html.is_literal else parts(value)
+    if listed is None:
+        return fence.clean(fence.read_html(html, value, name), max_chars)
     found: list[str] = []
     room = max_chars
     for part in listed:
-        found.append(fence.clean(part, max(room, 1)))
+        found.append(fence.clean(fence.read_html(html, part, name), max(room, 1)))
         room -= len(found[-1])
         if room < 0:
             break
@@ -95,7 +97,8 @@ def _lines(attributes: Mapping[str, str], max_chars: int, fence: Fence, html: Ht
         if value:
             if takes_long(name) or takes_long(value):
                 yield None
-            line = fence.clean(f"{name[:MAX_NAME_CHARS]}: {html.text(joined(value, ', '))}", max_chars)
+            text = fence.read_html(html, joined(value, ", "))
+            line = fence.clean(f"{fence.first(name, MAX_NAME_CHARS)}: {text}", max_chars)
             start, colon, rest = line.partition(": ")
             lines.append(start + colon + fence.settle(rest))
     return "\n".join(line for line in lines if line.strip())

@@ -77,11 +77,17 @@ class Profile:
     words: Words
     writing: Writing
     imported_from: str | None = None  # SHA-256 of the reference's file that the wording was taken from
-    reads_html: bool = True  # of texts that are no ready scene's; the reference shows them as the data has them
+    # False: values stand as the data has them, as the reference's own code shows them: no HTML is read, no currency, no
+    # list between "|", no text is cut at our lengths, and entries without a time stay.
+    reads_html: bool = True
 
     def layout(self, domain: Domain) -> DomainLayout:
         """Return the layout of a domain; a domain without its own has the generic one."""
         return self.domains.get(domain, self.domains["generic"])
+
+    def limit(self, max_chars: int) -> int:
+        """Return how many characters are shown of a text that this project limits, and the reference does not."""
+        return max_chars if self.reads_html else MAX_TEXT
 
     def html(self, domain: Domain) -> Html:
         """Return which texts of a domain's events are read as HTML."""
@@ -141,11 +147,11 @@ def rendering(profile: Profile, impression: Impression, item: Item, fence: Fence
         if ready.strip():
             return ready
     html = profile.html(impression.domain)
-    text = fence.clean(html.text(item.text or "").strip(), MAX_OPTION_CHARS)
+    text = fence.clean(fence.read_html(html, item.text or "").strip(), profile.limit(MAX_OPTION_CHARS))
     if text.strip():
         return text + "\n"
     exposure = fitting(profile, impression.domain, item.attributes).exposure
-    shown = yield from values(item.attributes, exposure, fence, MAX_OPTION_CHARS, html)
+    shown = yield from values(item.attributes, exposure, fence, profile.limit(MAX_OPTION_CHARS), html)
     shown["new_release"] = _new_release(item.attributes, impression.occurred_at)
     return _settled(exposure, shown, fence) or fence.clean(item.item_id, MAX_NAME_CHARS) + "\n"
 
@@ -169,7 +175,7 @@ def scene(profile: Profile, impression: Impression, history_limit: int) -> Scene
 
 def setting(profile: Profile, impression: Impression, history_limit: int) -> Steps[Scene]:
     """Do the same in steps."""
-    before = impression.past()
+    before = impression.past(offered_too=not profile.reads_html)
     kept = before[-history_limit:] if history_limit else ()
     cleaner = Cleaner(profile.words.labels)
     profile_text = yield from _user_profile(profile, impression, cleaner)
@@ -225,11 +231,11 @@ def _user_profile(profile: Profile, impression: Impression, cleaner: Cleaner) ->
     if user.profile_text is not None:
         if impression.texts_as_is:
             return _ready_profile(user.profile_text, cleaner)
-        return cleaner.clean_text(html.text(user.profile_text), MAX_PROFILE_CHARS)
+        return cleaner.clean_text(cleaner.read_html(html, user.profile_text), profile.limit(MAX_PROFILE_CHARS))
     if not user.profile:
         return ""
     template = layout.profile if shows_any(layout.profile, user.profile) else profile.domains["generic"].profile
-    shown = yield from values(user.profile, template, cleaner, MAX_PROFILE_CHARS, html)
+    shown = yield from values(user.profile, template, cleaner, profile.limit(MAX_PROFILE_CHARS), html)
     yield None
     return _settled(template, shown, cleaner)
 
@@ -242,12 +248,15 @@ def _history_entry(
     if impression.texts_as_is and entry.item.text:
         return _ready(entry.item.text, cleaner, layout.history, after)
     template = fitting(profile, impression.domain, entry.item.attributes).item
-    text = cleaner.clean(html.text(entry.item.text or "").strip(), MAX_OPTION_CHARS)
+    limit = profile.limit(MAX_OPTION_CHARS)
+    text = cleaner.clean(cleaner.read_html(html, entry.item.text or "").strip(), limit)
     if not text.strip():
-        shown = yield from values(entry.item.attributes, template, cleaner, MAX_OPTION_CHARS, html)
+        shown = yield from values(entry.item.attributes, template, cleaner, limit, html)
         text = _settled(template, shown, cleaner)
-    own = yield from values(entry.item.attributes, layout.history, cleaner, MAX_OPTION_CHARS, html)
-    said = yield from values(_behavior(entry), layout.history, cleaner, MAX_REVIEW_CHARS, html, of_entry=True)
+    own = yield from values(entry.item.attributes, layout.history, cleaner, limit, html)
+    said = yield from values(
+        _behavior(entry, cleaner), layout.history, cleaner, profile.limit(MAX_REVIEW_CHARS), html, of_entry=True
+    )
     frame: dict[str, Value] = {
         "item": text or cleaner.clean(entry.item.item_id, MAX_NAME_CHARS),
         "time_diff": time_diff(entry.occurred_at, impression.occurred_at),
@@ -260,12 +269,12 @@ def _settled(template: str, shown: Mapping[str, Value], fence: Fence) -> str:
     return fence.settle(fill(template, shown), fence.of_structure(fixed_starts(template)))
 
 
-def _behavior(entry: HistoryEntry) -> dict[str, str]:
+def _behavior(entry: HistoryEntry, fence: Fence) -> dict[str, str]:
     """Return what the user did with an item, by the names that layouts have for it; what is missing is left out.
 
     The first line of a review sums it up, for layouts that tell the two apart.
     """
-    found = {"action": entry.action[:MAX_NAME_CHARS]} if entry.action else {}
+    found = {"action": fence.first(entry.action, MAX_NAME_CHARS)} if entry.action else {}
     if entry.rating is not None:
         found["rating"] = str(entry.rating)
     if entry.review is not None:

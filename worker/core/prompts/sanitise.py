@@ -30,6 +30,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from worker.core.prompts.look_alikes import STRUCTURAL, Reading, read
+from worker.core.prompts.shop_text import Html
 from worker.core.prompts.unseen import drop_unseen, is_unseen
 
 # Which bytes of a text a prompt shows; raise it with every change of them.  It is a part of the configuration
@@ -283,6 +284,14 @@ class Fence:
     def clean_text(self, text: str, max_chars: int, own: tuple[str, ...] = ()) -> str:
         """Return a text that is shown with its lines."""
         return clean_text(text, max_chars, self._labels, own)
+
+    def first(self, text: str, max_chars: int) -> str:
+        """Return the beginning of a text that is cleaned later, with others."""
+        return text[:max_chars]
+
+    def read_html(self, html: Html, text: str, name: str = "") -> str:
+        """Return a text, or the value of a named attribute, without HTML where HTML is read."""
+        return html.value(name, text)
 
     def settle(self, text: str, own: tuple[str, ...] = ()) -> str:
         """Break what clean texts make together."""

@@ -31,6 +31,11 @@ class Html:
     reads: bool = True
     kept: frozenset[str] = frozenset()
 
+    @property
+    def is_literal(self) -> bool:
+        """True where values stand as the data has them, as in the reference: also their prices and their "|"."""
+        return not self.reads
+
     def text(self, text: str) -> str:
         """Return a text as it is shown."""
         return plain(text) if self.reads else text

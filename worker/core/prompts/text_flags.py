@@ -10,6 +10,7 @@ from worker.core.bounded_cache import BytesLru
 from worker.core.flags import Flag
 from worker.core.prompts.look_alikes import read
 from worker.core.prompts.sanitise import READ, SPACES, Fence, label, settle, visible, visible_text
+from worker.core.prompts.shop_text import Html
 
 # Looked for in what a text reads as (`look_alikes`): small letters, plain signs.
 _SUSPECT = re.compile(
@@ -41,6 +42,19 @@ class Cleaner(Fence):
         """Clean a text that is shown with its lines."""
         self.flags |= inspect(text[: READ * max_chars], max_chars, self._labels, own, lines=True)
         return super().clean_text(text, max_chars, own)
+
+    def first(self, text: str, max_chars: int) -> str:
+        """Return the beginning of a text."""
+        if len(text) > max_chars:
+            self.flags.add(Flag.TEXT_CUT)
+        return super().first(text, max_chars)
+
+    def read_html(self, html: Html, text: str, name: str = "") -> str:
+        """Return a text without HTML, where HTML is read."""
+        shown = super().read_html(html, text, name)
+        if shown != text:
+            self.flags.add(Flag.SANITISED)
+        return shown
 
     def settle(self, text: str, own: tuple[str, ...] = ()) -> str:
         """Break what clean texts make together."""

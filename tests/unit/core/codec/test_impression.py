@@ -28,7 +28,6 @@ from worker.core.records import (
     MAX_ITEMS,
     MAX_MAP,
     MAX_SLATES,
-    MAX_TEXT,
     Assignment,
     Domain,
     Experiment,
@@ -178,11 +177,10 @@ def with_item(**changes: object) -> Impression:
         (impression(Slate("a", ())), "limit", r"slates\.0\.items"),
         (replace(impression(), slates=()), "limit", "slates"),
         (impression(*(slate(f"v{n}", "A") for n in range(MAX_SLATES + 1))), "limit", "slates"),
-        (with_item(text="x" * (MAX_TEXT + 1)), "limit", r"slates\.0\.items\.0\.text"),
         (with_item(item_id="x" * (MAX_ID + 1)), "limit", "item_id"),
         (with_item(item_id=""), "limit", "item_id"),
         (with_user(profile={f"k{n}": "v" for n in range(MAX_MAP + 1)}), "limit", r"user\.profile"),
-        (with_user(profile={"k": "x" * (MAX_TEXT + 1)}), "limit", r"user\.profile\.KEY"),
+        (with_user(profile={"k" * (MAX_ID + 1): "x"}), "limit", r"user\.profile\.KEY"),
         (with_item(position=-1), "invalid", "position"),
         (with_item(propensity=0.0), "invalid", "propensity"),
         (with_item(propensity=1.5), "invalid", "propensity"),
@@ -248,7 +246,7 @@ def test_many_bad_entries_are_one_problem(change: dict[str, object], places: lis
 
 def test_a_refusal_names_no_text_of_the_event() -> None:
     secret = "anna@example.org\r\nforged line"  # noqa: S105 - stands for what no log shall hold
-    bad = with_user(profile={secret: "x" * (MAX_TEXT + 1), secret * 20: secret})
+    bad = with_user(profile={secret * 20: secret})
     with pytest.raises(Poison) as caught:
         codec.decode(payload(bad), OWN)
     assert "anna" not in str(caught.value)

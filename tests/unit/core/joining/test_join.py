@@ -144,9 +144,8 @@ def test_a_record_of_a_user_is_stored_and_read_back() -> None:
         ({"text": "x"}, b"", "the key is empty or not UTF-8"),
         ({"text": "x"}, b"\xff", "the key is empty or not UTF-8"),
         ({"text": ""}, b"i", "has neither text nor attributes"),
-        ({"text": "x" * 4_001}, b"i", "text: want at most 4000 characters"),
         ({"text": "x", "valid_from": 5}, b"i", "valid_from: want at least 31536000000000"),
-        ({"attributes": {"secret": "x" * 4_001}}, b"i", "attributes.KEY: want at most 4000 characters"),
+        ({"attributes": {"secret" * 50: "x"}}, b"i", "attributes.KEY: want at most 256 characters"),
         ({"attributes": {f"a{n}": "x" * 4000 for n in range(60)}}, b"i", f"want at most {MAX_BODY_CHARS:,}"),
     ],
 )
