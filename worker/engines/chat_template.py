@@ -27,6 +27,7 @@ SystemRole = Literal["system", "user"]
 
 _MARKS = ("MARK-OF-THE-SYSTEM-TEXT", "MARK-OF-THE-USER-TEXT", "MARK-OF-THE-ASSISTANT-TEXT")
 _MARK = re.compile(f"({'|'.join(_MARKS)})")
+_PART = "'type':"  # of a part that a template writes as Python does
 _BARE: Edges = (("", ""),) * 3
 MAX_KEPT = 64  # rendered forms: one for each kind of edges and each day
 MAX_WHY = 200  # characters of what a template says when it refuses
@@ -69,8 +70,12 @@ class ChatTemplate:
         return self._parts(self._form, edges, day)
 
     def digest(self) -> str:
-        """Return what tells apart templates that render differently: 12 hexadecimal digits."""
-        found = [self.parts((edges, day)) for edges in (_BARE, (("\n ", " \n"),) * 3) for day in (0, 1)]
+        """Return what tells apart two templates: 12 hexadecimal digits.
+
+        The text counts, too: what it renders on some days, or for some texts, is not all that it can render.
+        """
+        found: list[object] = [self._text()]
+        found += [self.parts((edges, day)) for edges in (_BARE, (("\n ", " \n"),) * 3) for day in (0, 1)]
         return sha256(repr(found).encode()).hexdigest()[:12]
 
     def _text(self) -> str:
@@ -96,6 +101,8 @@ class ChatTemplate:
             parts = self._render(form, _BARE, 0)
         except Exception as error:  # noqa: BLE001 - a template is a program of others: it may raise anything
             return f"refuses the messages ({_one_line(error)})"
+        if form.in_parts and any(isinstance(part, str) and _PART in part for part in parts):
+            return "shows the form of the parts, not their text"
         missing = [name for place, name in enumerate(("system", "user", "assistant")) if place not in parts]
         if missing:
             return f"leaves out the text of {' and '.join(missing)}"

@@ -90,7 +90,7 @@ class Tokens:
         ids: list[int] = []
         for element in self._layout(self.template.key(prompt)):
             if isinstance(element, int):
-                if not (ids == [element] == [self._begin_id]):  # never two marks of the beginning
+                if not self._begins_again(element, ids):
                     ids.append(element)
                 continue
             room = None if max_tokens is None else max_tokens - len(ids)
@@ -98,6 +98,15 @@ class Tokens:
             if max_tokens is not None and len(ids) > max_tokens:
                 break
         return tuple(ids)
+
+    def _begins_again(self, control: int, ids: list[int]) -> bool:
+        """Return True for a second mark of the beginning: the first control token again, or with blanks between.
+
+        Which token begins a text is not always said; one that stands at the first place twice is no turn.
+        """
+        if ids[:1] != [control]:
+            return False
+        return len(ids) == 1 or (control == self._begin_id and not self.decode(ids[1:]).strip())
 
     def _compile(self, key: tuple[Edges, int]) -> tuple[int | _Run, ...]:
         """Divide the rendered template at its control tokens."""

@@ -113,7 +113,7 @@ def test_what_is_rendered_tells_templates_apart(tokenizer: Any) -> None:
     digests = {ChatTemplate(tokenizer, source=source).digest() for source in sources}
     digests.add(ChatTemplate(tokenizer, source=PLAIN, system_role="user").digest())
     assert len(digests) == len(sources) + 1
-    assert ChatTemplate(tokenizer, source=PLAIN + "{# a remark #}").digest() in digests
+    assert ChatTemplate(tokenizer, source=PLAIN + "{# a remark #}").digest() not in digests
 
 
 def test_a_text_cannot_change_what_is_rendered(tokenizer: Any) -> None:
@@ -129,6 +129,31 @@ def test_a_prompt_never_begins_twice(tokenizer: Any) -> None:
     ids = tokens.chat(PROMPT)
     assert ids[0] == begun.bos_token_id
     assert ids.count(begun.bos_token_id) == 1
+
+
+@pytest.mark.parametrize(
+    ("start", "named"),
+    [("<|endoftext|>" * 3, True), ("<|endoftext|>" * 3, False), ("<|endoftext|>\n<|endoftext|>", True)],
+)
+def test_a_text_begins_once_whatever_its_template_writes(start: str, *, named: bool) -> None:
+    begun = load(str(model_path(TINY)), None)
+    begun.add_special_tokens({"bos_token": "<|endoftext|>"})
+    begin_id = begun.bos_token_id
+    if not named:
+        begun.bos_token = None
+    ids = Tokens(begun, "Behavior: [", ChatTemplate(begun, source=start + PLAIN)).chat(PROMPT)
+    assert ids.count(begin_id) == 1
+
+
+def test_templates_that_differ_on_other_days_alone_are_told_apart(tokenizer: Any) -> None:
+    dated, fixed = "{{ strftime_now('%Y') }}" + PLAIN, "1970" + PLAIN
+    assert ChatTemplate(tokenizer, source=dated).digest() != ChatTemplate(tokenizer, source=fixed).digest()
+
+
+def test_a_template_that_shows_parts_as_python_writes_them_is_refused(tokenizer: Any) -> None:
+    source = "{% for m in messages %}{% if m['content'] is string %}{{ raise_exception('parts') }}{% endif %}"
+    with pytest.raises(BadSettings, match="chat template: "):
+        ChatTemplate(tokenizer, source=source + "<{{ m['role'] }}>{{ m['content'][:3] }}{% endfor %}")
 
 
 def test_a_token_that_takes_blanks_away_takes_those_of_the_prompt(tokenizer: Any, tmp_path: Path) -> None:

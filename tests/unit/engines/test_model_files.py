@@ -112,15 +112,16 @@ def test_a_folder_without_an_adapter_is_refused(tmp_path: Path, content: str | N
         model_files.lora_rank(tmp_path)
 
 
-def test_weights_are_told_apart_by_pieces_at_even_distances(tmp_path: Path) -> None:
+def test_weights_are_told_apart_by_every_byte(tmp_path: Path) -> None:
     weights, config = tmp_path / "model.safetensors", tmp_path / "config.json"
     found = [model_files.weights_digest(tmp_path)]
-    size = 3 * model_files.NUM_PIECES * model_files.PIECE_BYTES
-    for content in (bytes(size), bytes(size + 1), b"\1" + bytes(size - 1), bytes(size - 1) + b"\1"):
+    size = 8 << 20
+    at_5000 = bytes(5_000) + b"\1" + bytes(size - 5_001)
+    for content in (bytes(size), bytes(size + 1), b"\1" + bytes(size - 1), bytes(size - 1) + b"\1", at_5000):
         weights.write_bytes(content)
         found.append(model_files.weights_digest(tmp_path))
         assert found[-1] == model_files.weights_digest(tmp_path)
     config.write_text("{}")
     found.append(model_files.weights_digest(tmp_path))
     assert found[0] == ""
-    assert len({*found}) == len(found) - 1  # the last byte of a big file lies in no piece that is read
+    assert len({*found}) == len(found)
