@@ -32,6 +32,7 @@ class Dpo(StageParameters):
     """Direct preference optimisation."""
 
     beta: float = Field(0.1, gt=0)
+    sft_weight: float = Field(0.0, ge=0)  # of the loss of SFT on the preferred draw, added to DPO's own; 0: none
 
 
 class Lora(_Strict):

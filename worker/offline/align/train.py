@@ -170,7 +170,7 @@ class Training:
         arguments = self._arguments(stage, scratch)
         data = trainers.rows(columns, str(self._about["identity"]))
         if isinstance(stage, Dpo):
-            return trainers.dpo(model, data, tokenizer, arguments, beta=stage.beta, callback=told)
+            return trainers.dpo(model, data, tokenizer, arguments, stage=stage, callback=told)
         return trainers.sft(model, data, tokenizer, arguments, callback=told)
 
     def _arguments(self, stage: StageParameters, scratch: Path) -> dict[str, Any]:

@@ -11,6 +11,8 @@ from transformers import PrinterCallback, TrainerCallback
 from transformers.utils import logging
 from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 
+from worker.offline.align.hyper_parameters import Dpo
+
 REFERENCE = "ref"  # TRL's name of the adapter that DPO began with
 
 
@@ -59,9 +61,14 @@ def sft(model: Any, data: Any, tokenizer: Any, arguments: Mapping[str, Any], *, 
     )
 
 
-def dpo(model: Any, data: Any, tokenizer: Any, arguments: Mapping[str, Any], *, beta: float, callback: Telling) -> Any:
-    """Return the trainer of the second stage; its reference is the model as it is now."""
-    config = DPOConfig(**arguments, beta=beta)
+def dpo(model: Any, data: Any, tokenizer: Any, arguments: Mapping[str, Any], *, stage: Dpo, callback: Telling) -> Any:
+    """Return the trainer of the second stage; its reference is the model as it is now.
+
+    DPO only sees how much likelier the preferred answer is than the other one, and both may become unlikely.  The loss
+    of SFT beside it keeps the preferred one likely, and with it the form of an answer.
+    """
+    both: dict[str, Any] = {"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, stage.sft_weight]}
+    config = DPOConfig(**arguments, beta=stage.beta, **(both if stage.sft_weight else {}))
     return _quiet(
         _Pairs(model=model, args=config, train_dataset=data, processing_class=tokenizer, callbacks=[callback])
     )

@@ -263,6 +263,35 @@ def test_the_default_is_the_references_recipe() -> None:
     assert (found.sft.weight_decay, found.sft.max_grad_norm, found.dpo.max_grad_norm) == (0.01, 0, 0)
 
 
+def test_sft_beside_dpo_keeps_the_preferred_answers_likely(tmp_path: Path) -> None:
+    """DPO alone, with long steps, makes both answers of a pair less likely; mean log-probability of a token."""
+    found, likely = prompt_profiles.load(alignment.short_profile(tmp_path)), []
+    for number, weight in enumerate((0.0, 1.0)):
+        selected(tmp_path / str(number), alignment.short_profile(tmp_path))
+        own = hyper(tmp_path).model_dump()
+        own["sft"] |= {"epochs": 0}
+        own["dpo"] |= {"epochs": 3, "learning_rate": 1e-3, "sft_weight": weight}
+        train(tmp_path / str(number), HyperParameters.model_validate(own), found)
+        likely.append(_log_likelihood(tmp_path / str(number), found))
+    without, beside = likely
+    assert beside > without + 0.03, likely
+
+
+def _log_likelihood(work: Path, found: prompt.Profile) -> float:
+    """Return the candidate's mean log-probability of a token of the preferred answers."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(str(work / "candidate"), dtype=torch.float32)
+    _, lines = files.read(work / "selected.jsonl", "select")
+    sums = []
+    for row in RowReader(str(TINY), found.stop).rows(list(lines), 9999)[0]:
+        with torch.no_grad():
+            scores = model(torch.tensor([row.prompt + row.chosen])).logits[0, len(row.prompt) - 1 : -1].log_softmax(-1)
+        sums.append(scores[torch.arange(len(row.chosen)), torch.tensor(row.chosen)].mean().item())
+    return float(sum(sums) / len(sums))
+
+
 def test_without_trl_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 
