@@ -15,6 +15,8 @@ _HEADING = re.compile(r"^#+ .*\S", re.MULTILINE)
 # "Factors: ... from: a (b, c), d" and "Style: ... such as a, b", to the end of the line or of the bracket around it.
 _LIST = re.compile(r"(?:Factors|Style):[^\n]*?(?:\bfrom:|\bsuch as)\s*([^\n\]]+)")
 _BETWEEN = re.compile(r"[(),;]|\s(?:and|or)\s")
+_ANSWER = re.compile(r"^[ \t]*Behavior:([^\n]*)", re.MULTILINE)
+MAX_FORM_CHARS = 40  # of a form that is told
 _AROUND = " .*_\"'\u201c\u201d"
 # Ways to name an option other than [A]: what stands before and after; where A and B do so, or 1 and 2, it is one.
 _FORMS = (("(", ")"), ("<", ">"), ("{", "}"), ("Option ", ""), ("Item ", ""))
@@ -32,7 +34,18 @@ def unplaced(system: Mapping[str, str], vocabulary: Iterable[str], groups: Itera
     named = [name for text in system.values() for name in _named(text)]
     found = [f"factor {name}" for name in named if name.casefold() not in known]
     found += [f"option form {form}" for text in system.values() for form in _other_forms(text)]
+    if not any(one.startswith("option form") for one in found):
+        found += list(_answer_form(system.get("default", "")))
     return tuple(dict.fromkeys(found))
+
+
+def _answer_form(text: str) -> Iterator[str]:
+    """Yield how a text wants the choice written, if that is not "Behavior: [X]", which is what the worker asks for."""
+    forms = [found[1].strip() for found in _ANSWER.finditer(text)]
+    if not forms:
+        yield "no line that begins with Behavior:"
+    elif not any(form.startswith("[") for form in forms):
+        yield f"option form {forms[0][:MAX_FORM_CHARS]}"
 
 
 def _named(text: str) -> Iterator[str]:
