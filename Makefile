@@ -154,7 +154,7 @@ docs-reference: | $(UV)  ## Write the generated parts of the reference pages, an
 	$(BIN)/python -m tools.scaling
 
 test: setup lint  ## Run every test, against a real Apache Kafka and a real vLLM.
-	$(MAKE) --no-print-directory --jobs=2 test-others test-counted test-models
+	$(MAKE) --no-print-directory --jobs=2 --keep-going test-others test-counted test-models
 
 test-counted: setup
 	$(BIN)/python -m coverage run -m pytest $(COVERED) $(UNCOVERED:%=--ignore=%) 2>&1 | sed --unbuffered 's/^/counted: /'

@@ -21,7 +21,7 @@ import yaml
 from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationError, WithJsonSchema
 
 from worker.core.errors import ODD_YAML, BadSettings, yaml_problem
-from worker.core.records import Id, Text, at_most
+from worker.core.records import Id, at_most
 from worker.core.seeding import digest
 from worker.core.simulation.question_set import QuestionSet
 from worker.core.steering.orders import (
@@ -36,6 +36,7 @@ from worker.core.steering.orders import (
     Share,
     SlateDepth,
     Tokens,
+    Value,
 )
 from worker.core.suggestions import did_you_mean
 from worker.core.topics.topic_patterns import shown
@@ -81,7 +82,7 @@ MetricName = Annotated[str, AfterValidator(_registered), WithJsonSchema({"type":
 
 
 Shares = Annotated[
-    Mapping[Text, Annotated[float, Field(gt=0, le=1)]], Field(max_length=MAX_VALUES), at_most(MAX_VALUES)
+    Mapping[Value, Annotated[float, Field(gt=0, le=1)]], Field(max_length=MAX_VALUES), at_most(MAX_VALUES)
 ]
 
 

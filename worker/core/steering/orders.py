@@ -21,7 +21,7 @@ from typing import Annotated, Any
 from pydantic import Field, TypeAdapter, ValidationError
 
 from worker.core.errors import BadSettings
-from worker.core.records import Id, Impression, Text, at_most
+from worker.core.records import Id, Impression, at_most
 from worker.core.seeding import digest
 from worker.core.simulation.question_set import DUEL_SHARE, QuestionSet
 from worker.core.simulation.response_builder import surface_of
@@ -32,6 +32,7 @@ from worker.core.validation_text import of_their_own, place_of, told, wanted
 MAX_CANDIDATES = 64  # an event has 16 slates at most
 MAX_GUARDRAILS = 64
 MAX_NAMES, MAX_VALUES = 16, 1_000  # segments of `eligible` and values of one: they stand in a query of the readout
+MAX_VALUE_CHARS = 4_000  # of one value; a longer one is refused, since a value that is cut is another
 
 # What a verdict depends on.  Ten candidates, then the winner alone over the same events: an A/A watched so "finds" a
 # difference in 12 % of 400 runs that were looked at 21 times, and in 2 % if each opens an epoch (simulated).
@@ -64,8 +65,9 @@ DuelDepth = Annotated[int, Field(ge=1, le=13)]
 Draws = Annotated[int, Field(ge=1, le=64)]
 Tokens = Annotated[int, Field(ge=1, le=MAX_TOKENS)]
 Candidates = Annotated[tuple[Id, ...], Field(min_length=1, max_length=MAX_CANDIDATES), at_most(MAX_CANDIDATES)]
+Value = Annotated[str, Field(max_length=MAX_VALUE_CHARS)]
 Eligible = Annotated[
-    Mapping[Id, Annotated[tuple[Text, ...], Field(min_length=1, max_length=MAX_VALUES), at_most(MAX_VALUES)]],
+    Mapping[Id, Annotated[tuple[Value, ...], Field(min_length=1, max_length=MAX_VALUES), at_most(MAX_VALUES)]],
     Field(max_length=MAX_NAMES),
     at_most(MAX_NAMES),
 ]
