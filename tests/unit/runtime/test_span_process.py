@@ -31,7 +31,6 @@ from worker.runtime.export import Exports, start_exports
 from worker.runtime.span_process import process
 from worker.runtime.span_process.pack import pack
 from worker.runtime.span_process.unpack import unpack
-from worker.runtime.span_process.wire import UnknownHereError, request
 
 
 class Word(StrEnum):
@@ -49,7 +48,6 @@ async def test_a_whole_event_is_sent_as_the_sdk_would_send_it() -> None:
         await world.read(event(), headers=SAMPLED)
         await world.committed(A, 1)
     assert len(traced.spans) > 10
-    assert request(pack(traced.spans)) == encode_spans(traced.spans)
     assert encode_spans(unpack(pack(traced.spans))) == encode_spans(traced.spans)
     traced.provider.shutdown()
 
@@ -88,33 +86,14 @@ def test_spans_of_others_are_sent_as_the_sdk_would_send_them(*, with_events: boo
     found = spans_of_others(with_events=with_events)
     for one in found:
         assert encode_spans(unpack(pack([one]))) == encode_spans([one])
-        try:
-            written = request(pack([one]))
-        except (UnknownHereError, UnicodeEncodeError):  # then the SDK is asked, which may drop an attribute
-            value = dict(one.attributes or {})["odd"]
-            assert (
-                with_events or value is None or isinstance(value, dict | list | tuple) or value in {1 << 63, "\ud800"}
-            )
-        else:
-            assert written == encode_spans([one])
-            assert written.SerializeToString() == encode_spans([one]).SerializeToString()
     assert encode_spans(unpack(pack(found))) == encode_spans(found)
     assert {one.dropped_links for one in found} == {0, 1}
 
 
-def test_spans_of_several_scopes_and_resources_are_written_in_their_places() -> None:
-    found = [one for one in spans_of_others(with_events=False) if is_known(one)]
-    other = [one for one in reversed(spans_of_others("c", with_events=False)) if is_known(one)]
-    mixed = [one for pair in zip(found, other, strict=True) for one in pair]
-    assert request(pack(mixed)) == encode_spans(mixed)
-
-
-def is_known(span: ReadableSpan) -> bool:
-    try:
-        request(pack([span]))
-    except (UnknownHereError, UnicodeEncodeError):
-        return False
-    return True
+def test_spans_of_several_scopes_and_resources_keep_their_own() -> None:
+    both = spans_of_others(with_events=False), reversed(spans_of_others("c", with_events=False))
+    mixed = [one for pair in zip(*both, strict=True) for one in pair]
+    assert encode_spans(unpack(pack(mixed))) == encode_spans(mixed)
 
 
 # -- the process

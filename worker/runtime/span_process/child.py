@@ -1,4 +1,4 @@
-"""The process that writes spans as OTLP and sends them, so that this takes no time of the worker's interpreter.
+"""The process that encodes spans and sends them, so that this takes no time of the worker's interpreter.
 
     standard input     a socket to the worker
     worker -> child    a batch of spans, as `pack` writes it
@@ -8,7 +8,7 @@ The exporter is the SDK's own, and reads the environment as ever.  The SDK (1.45
 process.  Encoding a span takes longer than making it, and while it does, Python runs nothing else.
 
 The child ends with its socket, whatever it is doing.  Signals to a whole process group are the worker's to act on, as
-it may still have spans to send.  It imports nothing of the worker but the next two modules, and so stays small.
+it may still have spans to send.  It imports nothing of the worker but `unpack`, and so stays small.
 """
 
 import logging
@@ -65,53 +65,18 @@ class _LastLine(logging.Handler):
         self.last = " ".join(record.getMessage().split())[:WHY_CHARS]
 
 
-class _Exporter:
-    """The SDK's exporter, which is given requests that are encoded already if it has the function to replace."""
-
-    def __init__(self, module: str, name: str) -> None:
-        from worker.runtime.span_process.wire import request  # which the worker, that imports this, has no use for
-
-        found: Any = import_module(module)
-        self._request = request if hasattr(found, "encode_spans") else None
-        if self._request:
-            of_sdk = found.encode_spans
-            found.encode_spans = lambda spans: spans.request if isinstance(spans, _Encoded) else of_sdk(spans)
-        self._exporter = getattr(found, name)()
-
-    def export(self, content: bytes) -> bool:
-        """Send a batch, and say whether it was taken."""
-        return bool(self._exporter.export(self._encoded(content) or unpack(content)).name == "SUCCESS")
-
-    def _encoded(self, content: bytes) -> "_Encoded | None":
-        if self._request is None:
-            return None
-        try:
-            return _Encoded(self._request(content))
-        except Exception:  # noqa: BLE001 - whatever it is, the SDK has its own answer to it
-            return None
-
-
-class _Encoded:
-    """A request, in the place of its spans."""
-
-    def __init__(self, request: Any) -> None:
-        self.request = request
-
-    def __len__(self) -> int:
-        return sum(len(scope.spans) for one in self.request.resource_spans for scope in one.scope_spans)
-
-
 def _export(made_by: tuple[str, str], batches: "SimpleQueue[bytes]", answers: BufferedWriter) -> None:
     said = _LastLine()
     logging.getLogger("opentelemetry").addHandler(said)
     logging.getLogger("opentelemetry").propagate = False
-    exporter: _Exporter | None = None
+    module, name = made_by
+    exporter: Any = None
     while True:
         content = batches.get()
         said.last = ""
         try:
-            exporter = exporter or _Exporter(*made_by)
-            why = "" if exporter.export(content) else said.last or "failed"
+            exporter = exporter or getattr(import_module(module), name)()
+            why = "" if exporter.export(unpack(content)).name == "SUCCESS" else said.last or "failed"
         except Exception as error:  # noqa: BLE001 - whatever it is, the next batch may be better
             why = type(error).__name__
         put(answers, why.encode(errors="backslashreplace"))

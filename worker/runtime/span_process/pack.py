@@ -1,6 +1,6 @@
 """Writes finished spans for the process that sends them: plain tuples, with the resources and scopes of a batch once.
 
-`wire` and `unpack` read them.  Python's `marshal` is the fastest that there is, and both ends are the same Python.
+`unpack` reads them.  Python's `marshal` is the fastest that there is, and both ends are the same Python.
 """
 
 import marshal

@@ -16,11 +16,7 @@ _CODES = {code.value: code for code in StatusCode}
 
 def unpack(content: bytes) -> list[ReadableSpan]:
     """Return the spans of a batch."""
-    return unpack_all(*marshal.loads(content))  # noqa: S302 - of our own parent
-
-
-def unpack_all(resources: Sequence[Any], scopes: Sequence[Any], spans: Sequence[Any]) -> list[ReadableSpan]:
-    """Return the spans of a batch whose parts are known."""
+    resources, scopes, spans = marshal.loads(content)  # noqa: S302 - of our own parent
     made_resources = [HashedOnce(Resource(attributes, url)) for attributes, url in resources]
     made_scopes = [InstrumentationScope(*one) if one else None for one in scopes]
     return [_PackedSpan(made_resources, made_scopes, one) for one in spans]
