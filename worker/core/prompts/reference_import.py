@@ -20,13 +20,12 @@ from typing import Any
 import yaml
 
 from worker.core.errors import BadSettings
-from worker.core.prompts.reference_unplaced import headings, unplaced
+from worker.core.prompts.reference_unplaced import PLACE, headings, unknown_layout, unplaced
 
 KNOWN_SHA256 = "6b2b68f2021525c3"  # how the hash begins of the file that the layouts were taken from (b6e628c)
 _LABELS = ("Stimulus:", "Stimulus Factors:", "Knowledge:", "Knowledge Factors:", "Evaluation:", "Evaluation Style:")
 _HEADINGS = ("# User Profile", "## History", "# Exposure List")
 _MIN_HEADINGS = 2  # of ours in a text that is a user layout
-_PLACE = re.compile(r"\{\w*\}")
 _MIN_CHARS = 60  # of a system text; shorter literals are names and labels
 
 
@@ -65,9 +64,11 @@ def convert(source: bytes, ours: Mapping[str, Any]) -> Imported:
     words = ours["vocabularies"]
     vocabulary = [*words["stimulus_factors"], *words["knowledge_factors"], *words["evaluation_styles"]]
     other = unplaced(system, vocabulary, words["groups"])
+    if not (is_known := found.startswith(KNOWN_SHA256)):
+        other += unknown_layout((*whole, *parts), headings(str(ours["user"])))
     return Imported(
         f"# The wording is that of the file it was imported from.\n{text}".encode(),
-        _origin(other, is_known=found.startswith(KNOWN_SHA256)),
+        _origin(other, is_known=is_known),
         other,
     )
 
@@ -83,7 +84,7 @@ def _origin(other: tuple[str, ...], *, is_known: bool) -> str:
 def _check_layout(text: str, ours: str) -> None:
     """Raise `BadSettings` if a text is a layout of the user message, and not ours."""
     there, wanted = headings(text), headings(ours)
-    if len(set(there) & set(wanted)) < _MIN_HEADINGS or not _PLACE.search(text) or _shape(text) == _shape(ours):
+    if len(set(there) & set(wanted)) < _MIN_HEADINGS or not PLACE.search(text) or _shape(text) == _shape(ours):
         return
     more, less = [one for one in there if one not in wanted], [one for one in wanted if one not in there]
     problems = [
@@ -136,4 +137,4 @@ def _one(what: str, found: list[str], sign: str) -> str:
 
 def _shape(layout: str) -> str:
     """Return a layout with its places unnamed and outer spaces off, so that only the fixed text counts."""
-    return _PLACE.sub("{}", re.sub(r"\?\}", "}", layout)).strip()
+    return PLACE.sub("{}", re.sub(r"\?\}", "}", layout)).strip()

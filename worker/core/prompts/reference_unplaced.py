@@ -13,14 +13,17 @@ from collections.abc import Iterable, Iterator, Mapping
 
 _HEADING = re.compile(r"^#+ .*\S", re.MULTILINE)
 # "Factors: ... from: a (b, c), d" and "Style: ... such as a, b", to the end of the line or of the bracket around it.
-_LIST = re.compile(r"(?:Factors|Style):[^\n]*?(?:\bfrom:|\bsuch as)\s*([^\n\]]+)")
+_LIST = re.compile(r"(?:Factors|Style)\**:[^\n]*?(?:\bfrom:|\bsuch as)\s*([^\n\]]+)")
+PLACE = re.compile(r"\{\w*\}")
 _BETWEEN = re.compile(r"[(),;]|\s(?:and|or)\s")
 _ANSWER = re.compile(r"^[ \t]*Behavior:([^\n]*)", re.MULTILINE)
 MAX_FORM_CHARS = 40  # of a form that is told
 _AROUND = " .*_\"'\u201c\u201d"
 # Ways to name an option other than [A]: what stands before and after; where A and B do so, or 1 and 2, it is one.
-_FORMS = (("(", ")"), ("<", ">"), ("{", "}"), ("Option ", ""), ("Item ", ""))
+_WORDS = ("Option ", "Item ", "Candidate ", "Choice ", "Answer ")
+_FORMS = (("(", ")"), ("<", ">"), ("{", "}"), ("", ")"), *((word, "") for word in _WORDS))
 _NUMBERED = (("[", "]"), *_FORMS)
+_NAMES = ((_FORMS, "A", "B"), (_NUMBERED, "1", "2"), (_NUMBERED, "0", "1"), (_NUMBERED, "a", "b"))
 
 
 def headings(layout: str) -> tuple[str, ...]:
@@ -57,7 +60,19 @@ def _named(text: str) -> Iterator[str]:
 
 
 def _other_forms(text: str) -> Iterator[str]:
-    for forms, first, second in ((_FORMS, "A", "B"), (_NUMBERED, "1", "2")):
+    for forms, first, second in _NAMES:
         for before, after in forms:
-            if f"{before}{first}{after}" in text and f"{before}{second}{after}" in text:
+            if all(_stands(before + name + after, text) for name in (first, second)):
                 yield f"{before}{first}{after}"
+
+
+def _stands(form: str, text: str) -> bool:
+    """Say whether a form stands in a text by itself: "A)" is no part of "(A)", nor "Option A" of "Option About"."""
+    return re.search(rf"(?<![\w(\[<{{]){re.escape(form)}(?!\w)", text) is not None
+
+
+def unknown_layout(texts: Iterable[str], known: Iterable[str]) -> tuple[str, ...]:
+    """Return the headings of texts that are layouts of a message, with a place and headings, none of them `known`."""
+    ours = set(known)
+    layouts = [headings(text) for text in texts if PLACE.search(text)]
+    return tuple(dict.fromkeys(f"heading {one}" for found in layouts if not ours & set(found) for one in found))

@@ -97,6 +97,15 @@ NAMED = DEFAULT.replace(
         (NAMED.replace("Behavior: [X]", "Choice: [X]"), ("no line that begins with Behavior:",)),
         (NAMED.replace("\nBehavior: [X]", ""), ("no line that begins with Behavior:",)),
         (NAMED + " such as [1], [2]", ("option form [1]",)),
+        (NAMED + " such as [0], [1]", ("option form [0]",)),
+        (NAMED + " such as [a], [b]", ("option form [a]",)),
+        (NAMED + " such as A), B)", ("option form A)",)),
+        (NAMED + " such as Candidate A, Candidate B", ("option form Candidate A",)),
+        (
+            NAMED.replace("Knowledge Factors:", "**Knowledge Factors**:").replace("Social Proof", "Rumour")
+            + "\nKnowledge Factors:",
+            ("factor Rumour",),
+        ),
         (NAMED.replace("Evaluation Style: s", "Evaluation Style: [1, such as Logical, Frantic]"), ("factor Frantic",)),
     ],
 )
@@ -106,6 +115,17 @@ def test_what_could_not_be_placed_is_said(text: str, other: tuple[str, ...]) -> 
     assert found.unplaced == other
     assert all(name in found.origin for name in other)
     assert ("all known" in found.origin) is (not other)
+
+
+@pytest.mark.parametrize("prefix", ["", "f"])
+def test_a_layout_whose_headings_are_all_others_is_said(prefix: str) -> None:
+    """Such a file was told to be "all known"."""
+    others = (
+        LAYOUT.replace("# User Profile", "# About You").replace("## History", "## Past").replace("Exposure", "Item")
+    )
+    ours = yaml.safe_load(prompt_profiles.text("mirror-v1"))
+    found = reference_import.convert(SOURCE.replace(f"USER = {LAYOUT!r}", f"USER = {prefix}{others!r}").encode(), ours)
+    assert found.unplaced == ("heading # About You", "heading ## Past", "heading # Item List")
 
 
 def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
