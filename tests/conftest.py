@@ -1,5 +1,6 @@
 """What several of the tests' folders share."""
 
+import signal
 from collections.abc import Callable
 
 import hypothesis
@@ -10,6 +11,9 @@ from worker.pipeline import loop, quarantine
 # Hypothesis fails an example that takes 200 ms: on a busy machine any of them may.
 hypothesis.settings.register_profile("patient", deadline=None)
 hypothesis.settings.load_profile("patient")
+
+# Whoever is started in the background of a script ignores Ctrl-C, and so do its children: tests would wait for ever.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
