@@ -5,6 +5,7 @@ import gc
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,18 @@ reference = weakref.ref(type("Lock", (), {})(), lambda _: signal.raise_signal(si
 """
 DEMO = ("demo", "--engine", "choice-model")
 NOWHERE = ("--bootstrap", "127.0.0.1:1", "--set", "engine=choice-model")
+
+
+@pytest.fixture(autouse=True)
+def _no_signal_is_ignored() -> Iterator[None]:
+    """Under `nohup` SIGHUP is."""
+    before = {one: signal.getsignal(one) for one in SIGNALS}
+    for one, handler in before.items():
+        if handler is signal.SIG_IGN:
+            signal.signal(one, signal.SIG_DFL)
+    yield
+    for one, handler in before.items():
+        signal.signal(one, handler)
 
 
 @pytest.mark.parametrize(
