@@ -149,8 +149,13 @@ class EpochFigures:
         )
 
     def _num_candidates(self, compared: Sequence[tuple[str, str]]) -> int:
-        """Return how many are looked at: all that are defined, also those that nothing was heard of yet."""
-        return max(len(compared), len(self._form.candidates) if self._form else 0)
+        """Return how many are looked at: all that are defined, also those that nothing was heard of yet.
+
+        Whoever defines after the data may have chosen among all candidates that were there.
+        """
+        defined = len(self._form.candidates) if self._form else 0
+        there = queries.num_candidates(self._db, self._row) if defined and self._stated.exploratory else 0
+        return max(len(compared), defined, there)
 
     def _corrected(self, of: stats.Estimate, num_candidates: int) -> stats.Interval | None:
         """Return the interval at the alpha of one candidate of this epoch; None where that is all of alpha."""
@@ -186,11 +191,12 @@ class EpochFigures:
         missing = events - sum(pair.count for pair in pairs if pair.status in ANSWERED)
         served = self._served(*named)
         closed = primary.closed(CLOSED_BUCKETS) if primary else None
+        agreeing = primary.closed(CLOSED_BUCKETS, alpha=self._share(num_candidates)) if primary else None
         by_activity = self._by_activity(primary)
         corrected = self._corrected(effects[0].overall, num_candidates)
         checked = (
             *self._checks(named, users, served),
-            *self._checks_of_values(primary, effects[0], closed, by_activity, corrected),
+            *self._checks_of_values(primary, effects[0], agreeing, by_activity, corrected),
             *observed.checks,
             *self._checks_of_epoch(),
         )

@@ -89,15 +89,15 @@ class Users:
         """Return 1 / answered events of each user who has a value."""
         return [float(value) for value in 1 / self._answered[self._answered > 0]]
 
-    def closed(self, window_buckets: int) -> stats.Estimate | None:
+    def closed(self, window_buckets: int, *, alpha: float | None = None) -> stats.Estimate | None:
         """Return the mean over users whose first window is over, each counted once; None before one is.
 
-        None too of a metric without bounds.
+        None too of a metric without bounds.  `alpha` is the rule's by default.
         """
         (values, moments), (low, high) = self._closed_values(window_buckets), self._rule.bounds
         if not values.size or isinf(high - low):
             return None
-        found = empirical_bernstein.interval(values, moments, low=low, high=high, alpha=self._rule.alpha)
+        found = empirical_bernstein.interval(values, moments, low=low, high=high, alpha=alpha or self._rule.alpha)
         return stats.Estimate(values.size, float(values.mean()), found)
 
     def _closed_values(self, window_buckets: int) -> tuple[Values, Counts]:
@@ -116,7 +116,7 @@ class Users:
         total = np.bincount(self._index[inside], sums.total[inside], self._num) / sums.unit
         last = np.zeros(self._num, np.int64)
         np.maximum.at(last, self._index, sums.bucket)
-        over = (first + window_buckets <= _reached(last)) & (answered > 0)
+        over = (first + window_buckets <= reached(last)) & (answered > 0)
         values = total[over] / answered[over]
         order = np.lexsort((values, first[over]))  # by value within a moment: sums round alike, whoever came first
         return values[order], first[over][order]
@@ -242,10 +242,10 @@ class Users:
         )
 
 
-def _reached(last: Counts) -> int:
+def reached(last: Counts) -> int:
     """Return the bucket that several users have reached, from the last one of each: a few clocks ahead move it not.
 
-    >>> _reached(np.array([7, 7, 8, 9])), _reached(np.array([7] * 95 + [10_000] * 5)), _reached(np.array([7]))
+    >>> reached(np.array([7, 7, 8, 9])), reached(np.array([7] * 95 + [10_000] * 5)), reached(np.array([7]))
     (8, 7, 7)
     """
     rank = min(last.size, max(LEAST_CLOCKS, min(MAX_CLOCKS_AHEAD + 1, last.size // 10)))

@@ -112,6 +112,13 @@ def compared(db: sqlite3.Connection, epoch: int) -> list[tuple[str, str]]:
     return [(candidate, control) for candidate, control in db.execute(query, (epoch,))]
 
 
+def num_candidates(db: sqlite3.Connection, row: EpochRow) -> int:
+    """Return how many candidates have answers in the time of an epoch, whether its definition names them or not."""
+    query = """select count(distinct variant) from answer where stream = ? and occurred_at between ? and ?
+        and (question = 'DUEL' or role = 'CANDIDATE')"""
+    return int(db.execute(query, (row.stream, row.first, row.last)).fetchone()[0])
+
+
 def sums(db: sqlite3.Connection, epoch: int, candidate: str, control: str) -> Iterator[tuple[str, str, UserSums]]:
     """Yield (metric, segment, sums) of a comparison; segment is name=value, or "" for all users."""
     query = """select id, metric, segment from series where epoch = ? and candidate = ? and control = ?

@@ -13,12 +13,14 @@ import sqlite3
 from collections.abc import Iterator, Mapping
 from hashlib import sha256
 
+import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from worker.core.errors import BadRecord
 from worker.core.outcomes import ActionKind, Outcome
 from worker.core.simulation.questions import Status
 from worker.experiment.real_clicks.shown_slates import Exposure, Seen
+from worker.experiment.statistics.user_means import reached
 from worker.experiment.store.answers import Answer
 
 CLICKS = (ActionKind.CLICK, ActionKind.PURCHASE)  # a purchase was a click before
@@ -138,8 +140,9 @@ def _number(user: str) -> int:
 
 
 def _watermark(db: sqlite3.Connection) -> int:
-    """Return how far the feed of outcomes has come."""
-    return int(db.execute("select coalesce(max(observed_at), 0) from outcome").fetchone()[0])
+    """Return how far the feed of outcomes has come, by the newest of each user: a few clocks ahead move it not."""
+    newest = [at for (at,) in db.execute("select max(observed_at) from outcome group by user")]
+    return reached(np.array(newest, np.int64)) if newest else 0
 
 
 def has_outcomes(db: sqlite3.Connection) -> bool:

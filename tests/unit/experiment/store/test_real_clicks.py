@@ -151,3 +151,20 @@ def test_a_log_of_one_policy_is_calibrated_although_nothing_is_compared() -> Non
     assert epoch.comparisons == ()
     assert epoch.calibration is not None
     assert (epoch.calibration.slates, epoch.calibration.clicks) == (200, 100)
+
+
+def test_a_clock_far_ahead_closes_no_window() -> None:
+    """One user's clock said tomorrow, and all that others had not clicked yet was known as no click."""
+    state = State()
+    state.take(answers([slate(user, variant="control", shown=True) for user in range(30)]), health={}, positions={})
+    (row,) = queries.epochs(state.db)
+
+    def known() -> int:
+        found = seen(state.db, row.id, "control", window_us=WINDOW_US)
+        return sum(one.clicked is not None for one in found)
+
+    state.take([], outcomes=[outcome(user, at=1) for user in range(20)], health={}, positions={})
+    state.take([], outcomes=[outcome(0, at=23 * 60)], health={}, positions={})
+    assert known() == 0
+    state.take([], outcomes=[outcome(user, at=11) for user in range(20)], health={}, positions={})
+    assert known() == 30
