@@ -101,6 +101,13 @@ BAD = [
     ([scene(item_pos=3)], Why.NOT_OFFERED, "line 1: item_pos: 3 is not offered, want 0 to 2"),
     ([scene(choice_cnt=5)], Why.NOT_READ, "line 1: choice_cnt: 5, but text.action_list has 3 options"),
     ([scene(timestamp="yesterday")], Why.NOT_READ, "line 1: timestamp: 'yesterday', want YYYY-MM-DD HH:MM:SS"),
+    ([scene(user_id="\ud800")], Why.NOT_READ, "line 1: has half of a character"),
+    ([scene(text={"action_list": ["\ud800", "b", "c"]})], Why.NOT_READ, "line 1: has half of a character"),
+    (
+        [scene(text={"action_list": ["a", "a"]}, choice_cnt=2, item_pos=1, impression_list=None)],
+        Why.ONE_OPTION,
+        "",
+    ),
     ([scene(text={"action_list": []})], Why.NOT_READ, "line 1: text.action_list: has no options"),
     ([scene(text={"action_list": ["x"] * 27})], Why.NOT_READ, "line 1: text.action_list: 27 options, want at most 26"),
 ]

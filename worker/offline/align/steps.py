@@ -101,7 +101,10 @@ def collect(
     tell: Tell = lambda *_: None,
 ) -> Collected:
     """Ask the strong and the weak engine about the training part.  Raises `BadSettings`, or as an engine does."""
-    work.mkdir(parents=True, exist_ok=True)
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadSettings(f"--work {work}: {error.strerror}; want a folder, or none yet") from error
     strong = arms[STRONG]
     collecting.refuse_without_rationales(STRONG, reads_prompt=strong.engine != "choice-model", mode=strong.mode)
     if strong.prompt_profile != arms[WEAK].prompt_profile:

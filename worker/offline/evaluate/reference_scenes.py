@@ -8,6 +8,7 @@ Item ids of the options are those of `impression_list` if there is one per optio
 same text is the same item.  The order is the worker's, or the given one with `protocol=reference`.
 """
 
+import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
@@ -67,7 +68,11 @@ def read(place: str, line: int, content: Mapping[str, object], line_digest: str)
 
 
 def _unreadable(options: list[object], content: Mapping[str, object]) -> str:
-    """Return what is wrong with a scene's options, their number or its time, "" for nothing."""
+    """Return what is wrong with a scene's texts, options, their number or its time, "" for nothing."""
+    try:
+        json.dumps(content, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return "has half of a character (a surrogate escape without its other half), want text that is UTF-8"
     if not all(isinstance(one, str) and one for one in options):
         return f"text.action_list: want a list of texts; {WANT}"
     if len(options) > MAX_OPTIONS:

@@ -114,7 +114,7 @@ def of_event(
 def askable(found: RealChoice, depth: int) -> RealChoice | LeftOut:
     """Return a choice that there is something to predict of, among the first `depth` options."""
     items = sorted(found.impression.slates[0].items, key=lambda item: item.position)
-    if len(items) == 1:
+    if len({item.item_id for item in items[:depth]}) == 1:  # an item that stands twice is one option
         return LeftOut(found.place, Why.ONE_OPTION, "the slate has one option")
     if not any((item.item_id, item.position) in found.chosen for item in items[:depth]):
         return LeftOut(found.place, Why.BELOW_DEPTH, f"the choice stands below the first {depth} options")
