@@ -121,11 +121,10 @@ def placebo(
     with Console(stderr=True).status("reading impressions") as status:
         found = plant(settings_of(config, bootstrap, settings), experiment, share=share, placebos_topic=topic,
                       tell=lambda number: status.update(f"{number:,} impressions read"))  # fmt: skip
-    lines = [
-        f"{name}: {found.sent.get(name, 0):,} added" + (f", {there:,} were there already" if there else "")
-        for name in sorted({*found.sent, *found.present})
-        for there in [found.present.get(name, 0)]
-    ]
+    lines = []
+    for name in sorted({*found.sent, *found.present}):
+        present = f", {found.present[name]:,} were there already" if name in found.present else ""
+        lines.append(f"{name}: {found.sent.get(name, 0):,} added{present}")
     nothing = f"nothing added: no impression of {experiment} has a sampled user and two items in control"
     answer = {"planted": dict(found.sent), "present": dict(found.present)}
     tell(answer, as_json=as_json, text="\n".join(lines or [nothing]))

@@ -25,13 +25,10 @@ def answer(text: str, label: str) -> str:
     thought_ends = 0
     for found in _THOUGHT_ENDS.finditer(text):
         thought_ends = found.end()
-    thought, found_answer = text[:thought_ends], text[thought_ends:][:MAX_READ_CHARS]
-    is_answered = found_answer.strip() and (
-        re.search(label, found_answer, re.IGNORECASE) or not re.search(label, thought[-MAX_READ_CHARS:], re.IGNORECASE)
-    )
-    plain = found_answer if is_answered else thought[:MAX_READ_CHARS]
-    if not thought_ends:
-        plain = found_answer
+    thought, plain = text[:thought_ends], text[thought_ends:][:MAX_READ_CHARS]
+    has_label = re.compile(label, re.IGNORECASE).search
+    if thought and not (plain.strip() and (has_label(plain) or not has_label(thought[-MAX_READ_CHARS:]))):
+        plain = thought[:MAX_READ_CHARS]
     plain = _TAG.sub("", _BREAK.sub("\n", _FENCE.sub("", _THOUGHT_MARKS.sub("", plain))))
     return _QUOTE.sub("", plain) if plain.lstrip().startswith(">") else plain
 

@@ -175,19 +175,15 @@ def _pairs(content: object, labels: Mapping[str, str], depth: int = 0) -> Iterat
         return
     for name, value in content.items():
         label = key(_CAMEL.sub(" ", _KEY_NUMBER.sub("", name)))
-        parts = {f"{label} {part}": inner for part, inner in _within(value) if f"{label} {part}" in labels}
+        inside = [(f"{label} {key(part)}", inner) for part, inner in value.items()] if isinstance(value, dict) else []
+        parts = [one for one in inside if one[0] in labels]
         if labels.get(label, "thought") == "thought":
             yield from _pairs(value, labels, depth + 1)
         elif parts:  # a section and its factors or style in one object
-            texts = [inner for part, inner in _within(value) if f"{label} {part}" not in labels]
-            yield from [(label, text) for text in texts[:1]]
-            yield from parts.items()
+            yield from [(label, text) for part, text in inside if part not in labels][:1]
+            yield from parts
         else:
             yield label, value
-
-
-def _within(value: object) -> list[tuple[str, object]]:
-    return [(key(name), inner) for name, inner in value.items()] if isinstance(value, dict) else []
 
 
 def _plain(value: object) -> str:
