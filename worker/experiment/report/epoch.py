@@ -9,6 +9,7 @@ alpha that they leave (`epoch_shares`).
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from math import exp, fsum
 
 from worker.experiment.metrics import DUEL_SHARE, METRICS
@@ -107,7 +108,7 @@ class EpochFigures:
             alpha=self._alpha,
             planned_users=self._planned_users,
             users=max(users for users, _ in seen),
-            candidates=self._num_candidates(self._compared),
+            candidates=self._num_candidates,
         )
 
     def epoch(self, looked_at: LookedAt, *, alpha_share: float) -> Epoch:
@@ -134,7 +135,7 @@ class EpochFigures:
 
     def _comparisons(self, compared: Sequence[tuple[str, str]]) -> tuple[Comparison, ...]:
         """Compare all candidates, each in the light of how many there are; the best comes first."""
-        num, rule = self._num_candidates(compared), self._rule(self._primary)
+        num, rule = self._num_candidates, self._rule(self._primary)
         primaries = [first for first, *_ in self._all_effects]
         alone = [self._p_value(first) for first in primaries]
         p_values = stats.holm(alone, of=num)
@@ -148,14 +149,15 @@ class EpochFigures:
             )
         )
 
-    def _num_candidates(self, compared: Sequence[tuple[str, str]]) -> int:
+    @cached_property
+    def _num_candidates(self) -> int:
         """Return how many are looked at: all that are defined, also those that nothing was heard of yet.
 
         Whoever defines after the data may have chosen among all candidates that were there.
         """
         defined = len(self._form.candidates) if self._form else 0
         there = queries.num_candidates(self._db, self._row) if defined and self._stated.exploratory else 0
-        return max(len(compared), defined, there)
+        return max(len(self._compared), defined, there)
 
     def _corrected(self, of: stats.Estimate, num_candidates: int) -> stats.Interval | None:
         """Return the interval at the alpha of one candidate of this epoch; None where that is all of alpha."""
