@@ -151,7 +151,8 @@ def test_run_refuses_to_start_and_names_all_that_is_not_given(held: Guarded) -> 
     held.take(*held.rights[1:5], held.rights[-1])
     worker = stage.run()
     assert worker.exit_code() == 1
-    lines = [line.split(": ", 1) for line in worker.log.splitlines() if line.startswith(("topic ", "group "))]
+    critical = (line.partition(" CRITICAL worker.runtime.app: ")[2] for line in worker.log.splitlines())
+    lines = [line.split(": ", 1) for line in critical if line.startswith(("topic ", "group "))]
     assert f"topic {stage.responses}: does not exist or may not be described" in worker.log
     assert dict(lines)[f"topic {stage.dead_letters}"].startswith("the worker's principal lacks Read and Write on it")
     assert dict(lines)[f"group {stage.name}"] == "the worker's principal lacks Read on it"

@@ -44,7 +44,8 @@ def run(settings: Settings, backfill: Backfill | None = None) -> int:
     try:
         asyncio.run(serve(settings, backfill or Backfill(), exports, clean))
     except Fatal as error:
-        log.critical("%s", error)
+        for line in str(error).split("\n"):  # several things may be wrong, and a record of the log is one line
+            log.critical("%s", line)
         return error.exit_code
     except MirrorstreamError:
         raise
