@@ -22,6 +22,7 @@ pytestmark = pytest.mark.long  # Go builds Helm and a part of the API server: mi
 
 SET = pytest.mark.parametrize("path", SETS, ids=set_name)
 ON_DISK = 'restricted volume types (volume "model" uses restricted volume type "hostPath")'
+OPERATORS = ("keda.sh/", "monitoring.coreos.com/", "gateway.networking.k8s.io/", "leaderworkerset.x-k8s.io/")
 Refused = Callable[[Iterable[Objects]], list[str]]
 
 
@@ -82,16 +83,17 @@ def test_recreate_with_a_rolling_update_is_found(chart: helm_python.Chart, refus
 
 
 def test_custom_resources_are_their_operators(chart: helm_python.Chart) -> None:
-    """The definitions of KEDA, Prometheus' operator and the Gateway API know every field; Strimzi has no Go module."""
+    """The definitions of their operators know every field; Strimzi's are no module of Go."""
     known = schemas()
     checked = set()
     for found in (one for path in SETS for one in rendered(chart, set_values(path))):
         version, kind = found["apiVersion"], found["kind"]
-        if version.startswith(("keda.sh/", "monitoring.coreos.com/", "gateway.networking.k8s.io/")):
+        if version.startswith(OPERATORS):
             own = {name: value for name, value in found.items() if name != "metadata"}
             assert [error.message for error in known[version, kind].iter_errors(own)] == [], kind
             checked.add(kind)
-    assert checked >= {"ScaledObject", "TriggerAuthentication", "PodMonitor", "ServiceMonitor", "HTTPRoute"}
+    monitors = {"PodMonitor", "ServiceMonitor"}
+    assert checked >= {"ScaledObject", "TriggerAuthentication", "HTTPRoute", "LeaderWorkerSet", *monitors}
 
 
 def test_a_mistyped_field_of_a_custom_resource_is_found(chart: helm_python.Chart) -> None:

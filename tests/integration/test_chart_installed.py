@@ -17,11 +17,8 @@ pytestmark = pytest.mark.long
 
 FIRST = "89ec1c0"  # the commit with the first version of the chart
 WORKERS = "/apis/apps/v1/namespaces/{}/deployments/rel-mirrorstream"
-# The definitions of these operators are no modules of Go that a proxy has; an object of an unknown kind is refused.
-WITHOUT = {
-    "strimzi": ["--set", "topics.strimzi.enabled=false"],
-    "many-nodes": ["--set", "modelServer.enabled=false", "--set", "config.server_urls={http://vllm:8000}"],
-}
+# Strimzi's definitions are no module of Go; an object of an unknown kind is refused.
+WITHOUT = {"strimzi": ["--set", "topics.strimzi.enabled=false"]}
 
 
 @pytest.fixture(scope="module")

@@ -32,6 +32,7 @@ BEST_GRADE = 10
 DEFINITIONS = {
     "github.com/kedacore/keda/v2@v2.21.0": "config/crd/bases/keda.sh_*.yaml",
     "sigs.k8s.io/gateway-api@v1.6.3": "config/crd/standard/*_httproutes.yaml",
+    "sigs.k8s.io/lws@v0.9.0": "config/crd/bases/*_leaderworkersets.yaml",
     "github.com/prometheus-operator/prometheus-operator@v0.85.0": "example/prometheus-operator-crd/*monitors.yaml",
 }
 
