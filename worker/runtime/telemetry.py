@@ -1,7 +1,4 @@
-"""Metric names, and what counts; spans are `worker.runtime.tracing`'s.
-
-Metrics that are computed when they are asked for have files of their own, such as `lag_metrics`; no other room has any.
-"""
+"""What the pipeline tells of its work: metrics of `worker.runtime.metrics`, and spans of `worker.runtime.tracing`."""
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping
@@ -18,20 +15,20 @@ from worker.core.delivery.lag import LagReport
 from worker.core.simulation.draws import Drawn, EngineCard, PositionProfile
 from worker.core.simulation.questions import Kind, Status
 from worker.core.simulation.response import SimulatedResponse
-from worker.runtime.admission_metrics import AdmissionMetrics
-from worker.runtime.answer_metrics import AnswerMetrics
-from worker.runtime.client_metrics import ClientMetrics, Report
-from worker.runtime.engine_metrics import EngineMetrics
-from worker.runtime.facts_metrics import FactsMetrics
-from worker.runtime.lag_metrics import LagMetrics
-from worker.runtime.latency_metrics import LatencyMetrics
-from worker.runtime.readiness_metrics import ReadinessMetrics
-from worker.runtime.record_metrics import RecordMetrics
-from worker.runtime.service_metrics import ServiceMetrics
-from worker.runtime.steering_metrics import SteeringMetrics
+from worker.runtime.metrics.admission import AdmissionMetrics
+from worker.runtime.metrics.answers import AnswerMetrics
+from worker.runtime.metrics.clients import ClientMetrics, Report
+from worker.runtime.metrics.engine import EngineMetrics
+from worker.runtime.metrics.facts import FactsMetrics
+from worker.runtime.metrics.lag import LagMetrics
+from worker.runtime.metrics.latency import LatencyMetrics
+from worker.runtime.metrics.readiness import ReadinessMetrics
+from worker.runtime.metrics.records import RecordMetrics
+from worker.runtime.metrics.service import ServiceMetrics
+from worker.runtime.metrics.steering import SteeringMetrics
+from worker.runtime.metrics.transactions import TransactionMetrics
 from worker.runtime.tracing.options import DEFAULTS, TraceOptions
 from worker.runtime.tracing.spans import Spans
-from worker.runtime.transaction_metrics import TransactionMetrics
 
 
 class Telemetry(

@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from worker.core.delivery.handover_messages import TopicNews
 from worker.core.records import REFUSALS, Reason
 from worker.core.simulation.sampling import Skip
-from worker.runtime.transaction_metrics import counter_of
+from worker.runtime.metrics.labelled import counter_of
 
 
 class RecordMetrics:
