@@ -18,7 +18,8 @@ KINDS = (
     ["null", "string"], ["long", "string", "null"],
     {"type": "long", "logicalType": "timestamp-millis"}, {"type": "bytes", "logicalType": "decimal", "precision": 9},
 )  # fmt: skip
-COPIES = (1, 30, 300, 3_000)  # of an entry of a list
+MORE_ENTRIES = 0.5  # share of the changes of an object that add entries
+COPIES = (1, 30, 300, 3_000)  # of an entry of a list or map
 JUNK = tuple(text.encode("utf-8", "surrogatepass") for text in HOSTILE)
 
 
@@ -126,13 +127,16 @@ def _change_schema(schema: Any, chance: Random) -> None:
 
 
 def change_value(value: Any, chance: Random) -> None:
-    """Change one value, or the entries of a list."""
+    """Change one value, or the entries of a list or map."""
     found = list(places(value))
     holder, key = chance.choice(found)
     if isinstance(holder[key], list) and holder[key]:
         _change_list(holder[key], chance)
-        return
-    holder[key] = junk_value(chance)
+    elif isinstance(holder[key], dict) and chance.random() < MORE_ENTRIES:
+        entry = junk_value(chance)
+        holder[key].update({f"name{number}": entry for number in range(chance.choice(COPIES))})
+    else:
+        holder[key] = junk_value(chance)
 
 
 def junk_value(chance: Random) -> Any:

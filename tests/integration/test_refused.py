@@ -15,6 +15,7 @@ from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, C
 from tests.support.events import encode, event_id, impression
 from tests.support.harness import Stage, Worker, mirrorstream, send, send_raw
 from tests.support.judge import Judge
+from tests.support.kafka_broker import KafkaCluster
 from tests.support.patience import patience
 
 TRACE = ("traceparent", b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
@@ -193,7 +194,7 @@ def test_with_skip_batches_that_cannot_be_read_are_passed_at_once(stage: Stage, 
     assert judge.all_committed()
 
 
-def test_damaged_batches_are_found_by_their_checksum(stage: Stage, judge: Judge, kafka: object) -> None:
+def test_damaged_batches_are_found_by_their_checksum(stage: Stage, judge: Judge, kafka: KafkaCluster) -> None:
     """librdkafka loses its place behind such a batch, asks for offsets that never were, and fetches no more.
 
     That comes before the partition pauses or after it: with eight, both are likely.
@@ -203,7 +204,7 @@ def test_damaged_batches_are_found_by_their_checksum(stage: Stage, judge: Judge,
         batch(stage, [encode(impression(number))], partition=number)
         batch(stage, [b"a mark that is damaged"] * 20, partition=number)
         batch(stage, [encode(impression(10 + number))], partition=number)
-        damage(stage, b"a mark that is damaged", partition=number)
+        damage(kafka.segment(stage.topic, number), b"a mark that is damaged")
     assert stage.run("--until-end", on_data_loss="skip").exit_code() == 0
     assert answered(judge) == {event_id(base + number) for base in (0, 10) for number in range(8)}
     places = [(why(one)["source-offset"], why(one)["source-last-offset"]) for one in judge.read(stage.dead_letters)]
@@ -226,12 +227,10 @@ def test_readers_say_where_they_cannot_read(stage: Stage) -> None:
     assert f"{stage.responses}[0]@0: a batch cannot be read" in report.stderr
 
 
-def damage(stage: Stage, mark: bytes, partition: int) -> None:
+def damage(segment: Path, mark: bytes) -> None:
     """Change bytes of a batch in the broker's own file, behind its back."""
-    found = list(Path("/tmp").glob(f"**/{stage.topic}-{partition}/00000000000000000000.log"))  # noqa: S108 - the broker's folder
-    assert len(found) == 1, found
-    at = found[0].read_bytes().index(mark)
-    with found[0].open("r+b") as file:
+    at = segment.read_bytes().index(mark)
+    with segment.open("r+b") as file:
         file.seek(at)
         file.write(mark.upper())
         file.flush()

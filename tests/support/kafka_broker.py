@@ -130,6 +130,11 @@ class KafkaCluster:
         """What the brokers have said since each was last started."""
         return "".join(broker.log.read_text(errors="replace") for broker in self._brokers)
 
+    def segment(self, topic: str, partition: int) -> Path:
+        """Return the first file of a partition's records, as its only broker stores it."""
+        (broker,) = self._brokers
+        return broker.data / f"{topic}-{partition}" / f"{0:020}.log"
+
     def kill(self, i: int) -> None:
         """End broker `i` without warning; its data stays for `restart`."""
         self._brokers[i].end(signal.SIGKILL)
@@ -177,8 +182,8 @@ class _Broker:
 
     def __init__(self, folder: Path, properties: Mapping[str, str]) -> None:
         folder.mkdir()
-        self.config = folder / "server.properties"
-        lines = [f"{key}={value}\n" for key, value in {**properties, "log.dirs": str(folder / "data")}.items()]
+        self.config, self.data = folder / "server.properties", folder / "data"
+        lines = [f"{key}={value}\n" for key, value in {**properties, "log.dirs": str(self.data)}.items()]
         self.config.write_text("".join(lines))
         self.log = folder / "broker.log"  # of the latest start
         self._process: subprocess.Popen[bytes] | None = None

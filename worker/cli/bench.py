@@ -13,48 +13,56 @@ DIMENSIONS = (
     "sequences", "block", "dtype", "prefill", "cache", "graphs", "kv", "weights", "speculation", "parallel",
 )  # fmt: skip
 
+Parts = Annotated[
+    str | None,
+    typer.Option(help=f"Parts, of {', '.join(PARTS)}; the last two need --bootstrap. Default: all that can run."),
+]
+Rounds = Annotated[int, typer.Option(min=1, help="Rounds; in each all contenders take a turn.")]
+Events = Annotated[int | None, typer.Option(min=1, help="Events in the LLM parts; default: 20 questions per seat.")]
+PlainEvents = Annotated[int, typer.Option(min=100, help="Events in the parts without an LLM.")]
+Tokens = Annotated[int | None, typer.Option(min=4, help="Median length of a rationale.")]
+LatencySeconds = Annotated[
+    float, typer.Option(min=1, max=3_600, help="Seconds of traffic that latency is measured on.")
+]
+ModelShape = Annotated[
+    str | None, typer.Option(help="qwen2.5-3b: that architecture with random weights; nothing is downloaded.")
+]
+LoadFormat = Annotated[str | None, typer.Option(help="dummy: states the random weights of --model-shape explicitly.")]
+Peers = Annotated[Path | None, typer.Option(help="Python of the environment with Quix Streams and FastStream.")]
+Contenders = Annotated[str | None, typer.Option(help="Contenders in the LLM parts, comma-separated; default: all.")]
+Profile = Annotated[bool, typer.Option(help="Also measure CPU per stage with py-spy.")]
+Chart = Annotated[Path | None, typer.Option(help="Write the report as SVG.")]
+Tune = Annotated[
+    Path | None, typer.Option(help="Try what vLLM offers, each beside the settings as they are, and write a file.")
+]
+TuneOnly = Annotated[str | None, typer.Option(help=f"Only these, of {', '.join(DIMENSIONS)}. Default: all.")]
+TuneWeights = Annotated[
+    list[Path] | None, typer.Option(help="A folder with the same model in other weights, such as AWQ.")
+]
+TuneLimitSeconds = Annotated[float, typer.Option(min=1, help="Seconds that one engine may take in all.")]
+TuneMinutes = Annotated[
+    float | None, typer.Option(min=0.1, help="Begin nothing more after that time; the same command goes on.")
+]
+
 
 def bench(
-    parts: Annotated[
-        str | None,
-        typer.Option(help=f"Parts, of {', '.join(PARTS)}; the last two need --bootstrap. Default: all that can run."),
-    ] = None,
-    rounds: Annotated[int, typer.Option(min=1, help="Rounds; in each all contenders take a turn.")] = 5,
-    events: Annotated[
-        int | None, typer.Option(min=1, help="Events in the LLM parts; default: 20 questions per seat.")
-    ] = None,
-    plain_events: Annotated[int, typer.Option(min=100, help="Events in the parts without an LLM.")] = 20_000,
-    tokens: Annotated[int | None, typer.Option(min=4, help="Median length of a rationale.")] = None,
-    latency_s: Annotated[
-        float, typer.Option(min=1, max=3_600, help="Seconds of traffic that latency is measured on.")
-    ] = 30,
-    model_shape: Annotated[
-        str | None, typer.Option(help="qwen2.5-3b: that architecture with random weights; nothing is downloaded.")
-    ] = None,
-    load_format: Annotated[
-        str | None, typer.Option(help="dummy: states the random weights of --model-shape explicitly.")
-    ] = None,
-    peers: Annotated[
-        Path | None, typer.Option(help="Python of the environment with Quix Streams and FastStream.")
-    ] = None,
-    contenders: Annotated[
-        str | None, typer.Option(help="Contenders in the LLM parts, comma-separated; default: all.")
-    ] = None,
-    profile: Annotated[bool, typer.Option(help="Also measure CPU per stage with py-spy.")] = True,
-    chart: Annotated[Path | None, typer.Option(help="Write the report as SVG.")] = None,
-    tune: Annotated[
-        Path | None, typer.Option(help="Try what vLLM offers, each beside the settings as they are, and write a file.")
-    ] = None,
-    tune_only: Annotated[
-        str | None, typer.Option(help=f"Only these, of {', '.join(DIMENSIONS)}. Default: all.")
-    ] = None,
-    tune_weights: Annotated[
-        list[Path] | None, typer.Option(help="A folder with the same model in other weights, such as AWQ.")
-    ] = None,
-    tune_limit_s: Annotated[float, typer.Option(min=1, help="Seconds that one engine may take in all.")] = 900,
-    tune_minutes: Annotated[
-        float | None, typer.Option(min=0.1, help="Begin nothing more after that time; the same command goes on.")
-    ] = None,
+    parts: Parts = None,
+    rounds: Rounds = 5,
+    events: Events = None,
+    plain_events: PlainEvents = 20_000,
+    tokens: Tokens = None,
+    latency_s: LatencySeconds = 30,
+    model_shape: ModelShape = None,
+    load_format: LoadFormat = None,
+    peers: Peers = None,
+    contenders: Contenders = None,
+    profile: Profile = True,
+    chart: Chart = None,
+    tune: Tune = None,
+    tune_only: TuneOnly = None,
+    tune_weights: TuneWeights = None,
+    tune_limit_s: TuneLimitSeconds = 900,
+    tune_minutes: TuneMinutes = None,
     config: Config = None,
     bootstrap: Bootstrap = None,
     settings: Set = None,

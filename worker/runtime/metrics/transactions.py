@@ -1,10 +1,9 @@
 """Metrics of transactions and rebalances: how they ended, and how long others waited for them."""
 
-from collections.abc import Iterable
-
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from worker.core.delivery.handover_messages import FenceCause, FlushEnd, Rebalanced, RebalanceKind
+from worker.runtime.metrics.labelled import counter_of
 
 _FLUSH_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _REBALANCE_SECONDS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
@@ -64,11 +63,3 @@ class TransactionMetrics:
         """Count a rebalance, its partitions, and how long it took."""
         self._rebalance_s[rebalanced.kind].observe(rebalanced.seconds)
         self._moved.labels(rebalanced.kind).inc(rebalanced.num_partitions)
-
-
-def counter_of(registry: CollectorRegistry, name: str, text: str, label: str, values: Iterable[str]) -> Counter:
-    """Return a counter with a series at 0 for each of its label's values."""
-    counter = Counter(name, text, [label], registry=registry)
-    for value in values:
-        counter.labels(value)
-    return counter

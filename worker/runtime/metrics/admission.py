@@ -6,7 +6,7 @@ from prometheus_client import CollectorRegistry, Gauge, Histogram
 
 from worker.core.delivery.micro_batcher import BatchEnd
 from worker.core.delivery.window import ShutBy
-from worker.runtime.transaction_metrics import counter_of
+from worker.runtime.metrics.labelled import counter_of
 
 _BUDGETS = (ShutBy.RECORDS, ShutBy.BYTES, ShutBy.TOKENS)
 _BATCH_RECORDS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1_024)

@@ -8,7 +8,7 @@ from worker.core.flags import Flag
 from worker.core.prompts.rationale import ParseStatus
 from worker.core.simulation.questions import Status
 from worker.core.simulation.response import SimulatedResponse
-from worker.runtime.transaction_metrics import counter_of
+from worker.runtime.metrics.labelled import counter_of
 
 _MASS = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.999)  # 1 is the best there is
 _BITS = (0.01, 0.1, 0.25, 0.5, 0.75, 1, 1.25, 1.5, 2, 2.5, 3, 3.5, 4)  # of 16 equal options: 4

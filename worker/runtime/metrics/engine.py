@@ -3,7 +3,7 @@
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from worker.core.simulation.draws import DrawRetry
-from worker.runtime.transaction_metrics import counter_of
+from worker.runtime.metrics.labelled import counter_of
 
 STARTED, FAILED = "started", "failed"
 

@@ -3,7 +3,7 @@
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from worker.core.service_requests import RegistryEnd, ServerEnd
-from worker.runtime.transaction_metrics import counter_of
+from worker.runtime.metrics.labelled import counter_of
 
 _REGISTRY_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _SERVER_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
