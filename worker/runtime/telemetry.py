@@ -28,6 +28,7 @@ from worker.runtime.client_metrics import ClientMetrics, Report
 from worker.runtime.engine_metrics import EngineMetrics
 from worker.runtime.facts_metrics import FactsMetrics
 from worker.runtime.lag_metrics import LagMetrics
+from worker.runtime.metric_format import metric_format
 from worker.runtime.readiness_metrics import ReadinessMetrics
 from worker.runtime.service_metrics import ServiceMetrics
 from worker.runtime.steering_metrics import SteeringMetrics
@@ -251,7 +252,7 @@ class Telemetry(
 
     def exposition(self, accept: str = "") -> tuple[bytes, str]:
         """Return all metrics, vLLM's among them, and their content type: OpenMetrics where `accept` asks for it."""
-        encoder, content_type = choose_encoder(accept)
+        encoder, content_type = choose_encoder(metric_format(accept))
         if isinstance(encoder, partial):
             # All names here are valid without an escape, but the library (0.26) takes the colon of `vllm:` for none.
             encoder = partial(encoder, escaping=ALLOWUTF8)
