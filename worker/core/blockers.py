@@ -39,7 +39,7 @@ class Blocker(StrEnum):
     """Records wait for a writer's schema."""
 
     FACTS = "facts"
-    """The items or users that events are joined with are being read."""
+    """The items or users that events are joined with are being read, or events wait for items that cannot be read."""
 
     REFUSALS = "refusals"
     """A partition waits: Kafka refuses its messages, and their dead letters."""

@@ -10,12 +10,12 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from threading import Event
 
 from worker.core.codec import framing
 from worker.core.codec.mapping import EventMapping
-from worker.core.errors import BadRecord, BadSettings, Retryable
+from worker.core.errors import BadRecord, BadSettings, MirrorstreamError, Retryable
 from worker.core.outcomes import Outcome
 from worker.core.pseudonyms import pseudonym
 from worker.core.records import Record
@@ -29,7 +29,7 @@ from worker.kafka.follower import Following, Reached
 log = logging.getLogger(__name__)
 
 MAX_AHEAD_US = 86_400_000_000  # of a record's own time before Kafka's; time zones mixed up are less than a day
-MAX_TOLD = 10  # definitions of one batch that cannot be used and get a line each
+MAX_TOLD = 10  # records of one batch and reason that get a line each
 IDLE_S = 0.5  # how long a batch waits to fill: how old a page may be
 Decode = Callable[[Record, str], Mapping[str, object]]
 
@@ -46,6 +46,28 @@ class Topics:
     def names(self) -> list[str]:
         """The topics to follow."""
         return [name for name in (self.responses, self.definitions, self.outcomes) if name]
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What was read of a batch, and what was left out, by reason: a count, and the first lines."""
+
+    answers: list[Answer] = field(default_factory=list)
+    definitions: list[tuple[Definition, int, Record]] = field(default_factory=list)
+    outcomes: list[Outcome] = field(default_factory=list)
+    health: Counter[str] = field(default_factory=Counter)
+    lines: list[str] = field(default_factory=list)
+
+    def leave_out(self, record: Record, reason: str, why: str) -> None:
+        self.health[reason] += 1
+        if self.health[reason] <= MAX_TOLD:
+            more = "; further ones of this batch are only counted" if self.health[reason] == MAX_TOLD else ""
+            self.lines.append(f"{record.where}: {why}{more}")
+
+    def tell(self) -> None:
+        """Log the lines, once all was read: a batch comes again while a schema of it cannot be fetched."""
+        for line in self.lines:
+            log.warning("%s", line)
 
 
 class Records:
@@ -69,47 +91,51 @@ class Records:
 
     def take(self, records: Iterable[Record], reached: Reached) -> None:
         """Count a batch and move on.  Raises `Retryable` with nothing moved if a schema cannot be fetched now."""
-        health: Counter[str] = Counter()
-        answers: list[Answer] = []
-        definitions: list[tuple[Definition, int, Record]] = []
-        outcomes: list[Outcome] = []
+        found = _Batch()
         for record in records:
             try:
-                if record.partition.topic == self._topics.definitions:
-                    definitions += self._definition(record, health)
-                elif record.partition.topic == self._topics.outcomes:
-                    health["outcomes"] += 1
-                    outcomes += self._outcome(record, health)
-                else:
-                    health["read"] += 1
-                    answers += self._answer(record, health)
+                self._read(record, found)
             except BadRecord as bad:
-                health[bad.reason] += 1
+                found.health[bad.reason] += 1
             except BadSettings as error:
-                _leave_out(record, error, health)
-        for definition, taken_at, record in definitions:
+                found.leave_out(record, "bad_definition", f"no definition: {error}; it is left out")
+            except MirrorstreamError:
+                raise
+            except Exception as error:  # noqa: BLE001 - a record that nobody thought of must not stop all after it
+                found.leave_out(record, "unexpected", f"cannot be read: {type(error).__name__}; it is left out")
+        for definition, taken_at, record in found.definitions:
             try:
                 self._state.define(definition, taken_at=taken_at)
             except BadSettings as error:
-                _leave_out(record, error, health)
-        health.update({"topic_made_anew": len(reached.made_anew)})
+                found.leave_out(record, "bad_definition", f"no definition: {error}; it is left out")
+        found.tell()
+        found.health.update({"topic_made_anew": len(reached.made_anew)})
         self._state.take(
-            answers,
-            outcomes=outcomes,
-            health=health,
+            found.answers,
+            outcomes=found.outcomes,
+            health=found.health,
             positions=reached.positions,
             topic_ids=reached.topic_ids,
             made_anew=reached.made_anew,
         )
 
-    def _definition(self, record: Record, health: Counter[str]) -> list[tuple[Definition, int, Record]]:
+    def _read(self, record: Record, found: _Batch) -> None:
+        if record.partition.topic == self._topics.definitions:
+            found.definitions += self._definition(record, found)
+        elif record.partition.topic == self._topics.outcomes:
+            found.health["outcomes"] += 1
+            found.outcomes += self._outcome(record, found.health)
+        else:
+            found.health["read"] += 1
+            found.answers += self._answer(record, found.health)
+
+    def _definition(self, record: Record, found: _Batch) -> list[tuple[Definition, int, Record]]:
         """Return a definition with the time at which Kafka took it; nothing for a tombstone, and for a draft."""
         if record.value is None:
             return []
         definition = from_record(self._decode(record, "ExperimentDefinition"))
         if definition.is_draft:
-            log.warning("%s: %s: %s", record.where, definition.experiment_id, DRAFT)
-            health["draft_definition"] += 1
+            found.leave_out(record, "draft_definition", f"{definition.experiment_id}: {DRAFT}")
             return []
         return [(definition, _written_us(record), record)]
 
@@ -134,13 +160,6 @@ class Records:
             health["test"] += 1
             return []
         return [answer]
-
-
-def _leave_out(record: Record, error: BadSettings, health: Counter[str]) -> None:
-    health["bad_definition"] += 1
-    if health["bad_definition"] <= MAX_TOLD:
-        more = "; further ones of this batch are only counted" if health["bad_definition"] == MAX_TOLD else ""
-        log.warning("%s: no definition: %s; it is left out%s", record.where, error, more)
 
 
 def _check_clock(at_us: int, record: Record) -> None:

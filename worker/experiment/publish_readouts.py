@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from threading import Event, Thread
 from typing import Any
 
-from worker.core.errors import Fatal, MirrorstreamError
+from worker.core.errors import MirrorstreamError, Retryable
 from worker.core.steering.decided import FINAL
 from worker.experiment.page.ports import FigureSource
 from worker.experiment.readout import Report
@@ -146,11 +146,13 @@ class ReadoutPublisher(Thread):
         if not due:
             return
         batches = [{name: fields} for name, fields in due.items()] if self._told else [due]
-        failed: MirrorstreamError | None = None
+        failed: Exception | None = None
         for batch in batches:  # after a failure each alone: one that is refused for ever keeps no other back
             try:
                 self._send(batch)
-            except Fatal as error:
+            except Retryable:
+                raise
+            except Exception as error:  # noqa: BLE001 - such as one of the encoder: it comes again at each try
                 failed = error
                 continue
             self._due.published(batch, now_s=time.monotonic())

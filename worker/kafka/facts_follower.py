@@ -6,15 +6,17 @@
                   away for longer than the topic keeps tombstones; meanwhile the store is not whole, and events wait
 
 Whatever happens to Kafka, the worker goes on with what it knows: each trouble is logged once and told to the watch, and
-the thread tries again.
+the thread tries again.  From then until the topic is read to its end again it is `behind`: no item is unknown
+meanwhile.  A record that cannot be used is counted and told; none stops those after it.
 """
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
-from worker.core.errors import BadRecord, Retryable
+from worker.core.errors import BadRecord, MirrorstreamError, Retryable
 from worker.core.joining.facts import FactKind, Statement, key_id, statement
 from worker.core.joining.progress import FactBatch, StoreProgress, distrust
 from worker.core.records import Partition, Record
@@ -32,6 +34,16 @@ CLOSE_S = 5.0
 DOUBT_S = 600.0  # without Kafka, until the store is judged again as at a start
 TELL_S = 10.0  # between two lines of a long load
 MAX_TOLD = 10  # log lines about records that cannot be used
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """What a record says: a statement, or the id that it removes; None if it cannot be used, and why not."""
+
+    record: Record
+    change: Statement | str | None
+    taken: Taken
+    why: str = ""
 
 
 class Store(Protocol):
@@ -84,7 +96,7 @@ class FactsFollower(FollowerThread):
     ) -> None:
         super().__init__(topic, known=f"the {kind} that are known")
         self._settings = settings.model_copy(update={"on_data_loss": "skip"})  # a recreated topic is read anew
-        self._kind, self._store = kind, store
+        self.kind, self._store = kind, store
         self._decode, self._watch, self._report = decode, watch, report
         self._progress = StoreProgress(topic)
         self._anew = False  # what is stored is not of what is read
@@ -92,6 +104,12 @@ class FactsFollower(FollowerThread):
         self._noted_s = self._counted_s = self._told_s = 0.0
         self._num_read = self._num_told = 0
         self._changed = True
+        self._behind, self._behind_s = "", 0.0  # why, and since when: seconds since 1970
+
+    @property
+    def behind(self) -> str:
+        """Why what was written last may not be stored, for people; "" if it is.  For any thread."""
+        return self._behind
 
     def catch_up(self) -> None:
         """Read to where the topic ends now.  Blocks.
@@ -104,7 +122,7 @@ class FactsFollower(FollowerThread):
             if time.monotonic() - self._told_s > TELL_S:
                 self._told_s = time.monotonic()
                 log.info("topic %s: %d records read, %d to come", self._topic, self._num_read, self._lag())
-            self._report(f"{self._kind}: reading topic {self._topic}, {self._lag():,} records to come")
+            self._report(f"{self.kind}: reading topic {self._topic}, {self._lag():,} records to come")
         self._count(now=True)
         self._set_read(is_read=True)
         log.info(
@@ -118,15 +136,19 @@ class FactsFollower(FollowerThread):
             self._thread.join(CLOSE_S)
 
     def _turn(self) -> None:
-        self._step()
+        self._step()  # after it, all that was read is stored
         self._count()
+        if self._behind and self._following and self._following.whole_until_s > self._behind_s:
+            self._behind = ""
 
     def _retry_later(self) -> None:
         if time.time() - self._progress.whole_until_s > DOUBT_S:
             self._start_over()  # which asks whether tombstones may have gone meanwhile
 
     def _set_read(self, *, is_read: bool) -> None:
-        self._watch.facts_followed(self._kind, is_read=is_read)
+        if not is_read:
+            self._behind, self._behind_s = f"topic {self._topic}: {self._told}", time.time()
+        self._watch.facts_followed(self.kind, is_read=is_read)
 
     def _step(self) -> bool:
         """Store what comes next; return True at the end of the topic."""
@@ -142,20 +164,21 @@ class FactsFollower(FollowerThread):
         positions |= {one.number: offset for one, offset in reached.positions.items()}
         whole_s = max(following.whole_until_s, 0.0 if self._anew else self._progress.whole_until_s)
         progress = StoreProgress(self._topic, reached.topic_ids.get(self._topic, ""), positions, whole_s)
-        changes = tuple(one for one in map(self._change, records) if one is not None)
+        read = [self._read(record) for record in records]
+        changes = tuple(one.change for one in read if one.change is not None)
         if records or self._anew or not self._progress.whole_until_s or time.monotonic() - self._noted_s > NOTE_S:
             self._store.take(FactBatch(changes, progress, made_anew=self._anew, at_end=at_end))
             self._noted_s = time.monotonic()
             self._progress, self._changed = progress, True
         self._anew, self._undone = False, None
-        self._num_read += len(records)
+        self._tell_taken(read)
         return at_end
 
     def _start(self) -> Following:
         """Start to read where the store ends, or from the beginning if it is not to be trusted."""
         before = self._store.progress
         if before is not None and (why := self._distrusted(before)):
-            log.warning("topic %s: the store of %s is read anew: %s", self._topic, self._kind, why)
+            log.warning("topic %s: the store of %s is read anew: %s", self._topic, self.kind, why)
             before, self._anew = None, True
         start = Reached({})
         if before is not None:
@@ -179,30 +202,38 @@ class FactsFollower(FollowerThread):
         self._undone = None
         return True
 
-    def _change(self, record: Record) -> Statement | str | None:
-        """Return what a record says: a statement, or the id that it removes; None if it cannot be used."""
+    def _read(self, record: Record) -> _Read:
+        """Read a record; it is counted and told once its batch is stored.  Raises `Retryable`."""
         try:
             if record.value is None:
-                self._watch.facts_taken(self._kind, Taken.REMOVED, 1)
-                return key_id(record.key)
+                return _Read(record, key_id(record.key), Taken.REMOVED)
             since_us = None if record.timestamp_ms is None else record.timestamp_ms * 1_000
-            found = statement(self._kind, self._decode(record), key=record.key or b"", since_us=since_us)
-        except BadRecord as error:
-            self._num_told += 1
-            if self._num_told <= MAX_TOLD:
+            found = statement(self.kind, self._decode(record), key=record.key or b"", since_us=since_us)
+        except MirrorstreamError as error:
+            if not isinstance(error, BadRecord):
+                raise
+            return _Read(record, None, Taken.REFUSED, str(error))
+        except Exception as error:  # noqa: BLE001 - a record that nobody thought of must not stop all that come after it
+            return _Read(record, None, Taken.REFUSED, type(error).__name__)  # whose text may quote the record
+        return _Read(record, found, Taken.TAKEN)
+
+    def _tell_taken(self, read: Sequence[_Read]) -> None:
+        self._num_read += len(read)
+        for one in read:
+            self._watch.facts_taken(self.kind, one.taken, 1)
+            if one.taken is Taken.REFUSED:
+                self._num_told += 1
+            if one.taken is Taken.REFUSED and self._num_told <= MAX_TOLD:
                 more = "; further ones are only counted" if self._num_told == MAX_TOLD else ""
-                log.warning("%s: cannot be used: %s; what was known before stays%s", record.where, error, more)
-            self._watch.facts_taken(self._kind, Taken.REFUSED, 1)
-            return None
-        self._watch.facts_taken(self._kind, Taken.TAKEN, 1)
-        return found
+                where = one.record.where
+                log.warning("%s: cannot be used: %s; what was known before stays%s", where, one.why, more)
 
     def _lag(self) -> int:
         return self._following.lag() if self._following else 0
 
     def _count(self, *, now: bool = False) -> None:
         """Set the gauges; how many are held takes 0.1 s for a million, so that is counted seldom."""
-        self._watch.facts_lag(self._kind, self._lag())
+        self._watch.facts_lag(self.kind, self._lag())
         if now or (self._changed and time.monotonic() - self._counted_s > TELL_S):
-            self._watch.facts_held(self._kind, self._store.num_held())
+            self._watch.facts_held(self.kind, self._store.num_held())
             self._counted_s, self._changed = time.monotonic(), False

@@ -358,8 +358,18 @@ def _reference(answer: object) -> _Reference | None:
     if isinstance(subject, str) and isinstance(version, int) and not isinstance(version, bool):
         name = answer.get("name") if isinstance(answer, dict) else None
         known = name if isinstance(name, str) else ""
-        return _Reference(subject, version, known) if subject and (version > 0 or version == -1) else None
+        is_valid = subject and _is_utf8(subject) and (version > 0 or version == -1)
+        return _Reference(subject, version, known) if is_valid else None
     return None
+
+
+def _is_utf8(text: str) -> bool:
+    """Say whether a text can stand in an address: JSON may have half of a character."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _other_shape(registry: str, what: str, name: str) -> Retryable:

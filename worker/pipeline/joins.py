@@ -3,6 +3,7 @@
     all options have a text         it goes on at once
     an option is not known          it waits, at most `wait_s`, for the topic of items; then it is a dead letter
     the facts are read anew         it waits for as long as that takes: nothing can be said to be unknown meanwhile
+    the topic cannot be read        so does an event with an option that is not known; its `wait_s` begins after that
 
 What waits was decoded, so the breaker counts it as good whatever becomes of it, and it counts in the window, so it is
 bounded.  A partition commits nothing behind it, as behind any record in flight.
@@ -83,8 +84,10 @@ class Joins:
 
     @property
     def held_up(self) -> str:
-        """Why events wait whatever they ask for, "" if they do not."""
-        return self._facts.held_up if self._facts else ""
+        """Why events wait whatever they ask for, or some for longer than `wait_s`, "" if they do not."""
+        if self._facts is None:
+            return ""
+        return self._facts.held_up or (self._facts.behind if self._waits else "")
 
     @property
     def num_waiting(self) -> int:
@@ -125,8 +128,11 @@ class Joins:
         self._watch.joining(len(self._waits))
 
     async def _go_on(self, facts: Facts, *, look_at_all: bool) -> None:
+        is_behind = bool(facts.behind)
         for place, wait in list(self._waits.items()):
-            is_over = self._clock() - wait.since_s >= self._wait_s
+            if is_behind:
+                wait.since_s = self._clock()
+            is_over = not is_behind and self._clock() - wait.since_s >= self._wait_s
             if not (look_at_all or is_over or not wait.missing) or self._waits.get(place) is not wait:
                 continue
             if is_over or not wait.missing or facts.items(wait.missing):

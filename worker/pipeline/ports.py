@@ -184,6 +184,10 @@ class Facts(Protocol):
         """Why not all that is known can be found now, for people; "" if it can."""
 
     @property
+    def behind(self) -> str:
+        """Why items that were written last may be missing, for people; "" if none is."""
+
+    @property
     def num_changes(self) -> int:
         """How often something was added: what was not found may be found after it has grown."""
 

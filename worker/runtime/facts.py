@@ -84,7 +84,8 @@ def sources(settings: Settings, decode: Decode, telemetry: Telemetry, report: Ca
             )
         else:
             loads.append(_loading(store, read[kind], telemetry))
-    return Sources(KnownFacts(stores, ready_bytes=ready_bytes), tuple(followers), tuple(loads), kept)
+    known = KnownFacts(stores, ready_bytes=ready_bytes, behind=_behind(followers))
+    return Sources(known, tuple(followers), tuple(loads), kept)
 
 
 def memory_of(kinds: Sequence[FactKind], num_bytes: int) -> Mapping[FactKind, StoreMemory]:
@@ -96,6 +97,12 @@ def memory_of(kinds: Sequence[FactKind], num_bytes: int) -> Mapping[FactKind, St
     writes = int(num_bytes * WRITER_SHARE)
     parts = sum(READS[kind] for kind in kinds)
     return {kind: StoreMemory((num_bytes - writes) * READS[kind] // parts, writes // len(kinds)) for kind in kinds}
+
+
+def _behind(followers: Sequence[FactsFollower]) -> Callable[[], str]:
+    """Return what tells why items may be missing; no event waits for a user."""
+    items = [one for one in followers if one.kind is FactKind.ITEMS]
+    return lambda: "; ".join(filter(None, (one.behind for one in items)))
 
 
 def _decoding(settings: Settings, kind: FactKind, decode: Decode) -> Callable[[Record], Mapping[str, object]]:

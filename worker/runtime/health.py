@@ -42,10 +42,11 @@ from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import MappingProxyType
 from typing import Any, BinaryIO
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 from worker.core.errors import masked
 from worker.runtime.health_state import HealthState
+from worker.runtime.metric_format import metric_format
 
 log = logging.getLogger(__name__)
 
@@ -135,21 +136,23 @@ class _Pages:
 class _Once:
     """Makes metrics or a page for one caller at a time; others who ask at once are given the same.
 
-    It takes milliseconds of Python's lock, which the pipeline's loop needs too.
+    It takes milliseconds of Python's lock, which the pipeline's loop needs too.  What is made is kept by format, of
+    which there are few, and not by what was asked: a caller may ask in any number of ways.
     """
 
     def __init__(self, make: Callable[[str], tuple[bytes, str]]) -> None:
         self._make = make
         self._lock = threading.Lock()
-        self._made: tuple[bytes, str] = (b"", "")
-        self._made_for, self._made_s = "", -SAME_S
+        self._made: dict[str, tuple[float, tuple[bytes, str]]] = {}  # by format: when, and what
 
     def __call__(self, accept: str) -> tuple[bytes, str]:
+        wanted = metric_format(accept)
         with self._lock:
-            if accept != self._made_for or time.monotonic() - self._made_s >= SAME_S:
-                self._made, self._made_for = self._make(accept), accept
-                self._made_s = time.monotonic()
-            return self._made
+            at_s, made = self._made.get(wanted, (-SAME_S, (b"", "")))
+            if time.monotonic() - at_s >= SAME_S:
+                made = self._make(wanted)
+                self._made[wanted] = time.monotonic(), made
+            return made
 
 
 @dataclass(slots=True)
@@ -347,9 +350,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         """Close the breaker."""
-        url = urlsplit(self.path)
-        num_next = parse_qs(url.query).get("next", ["0"])[-1]
-        if url.path != "/breaker/accept":
+        path, _, query = self.path.partition("?")
+        num_next = parse_qs(query).get("next", ["0"])[-1]
+        if path != "/breaker/accept":
             self._answer(404, b"not found; want /breaker/accept\n", TEXT)
         elif not _is_here(self.client_address[0], self.headers):
             self._answer(403, b"only from the worker's own machine or pod: `mirrorstream dlq accept`\n", TEXT)

@@ -59,12 +59,12 @@ class ByExperiment(Generic[V]):
         self._keyed: dict[bytes, str] = {}  # the experiment of a key that is not its id, as other serialisers write it
         self._sizes: dict[str, tuple[bytes, int]] = {}  # by experiment: its newest record's key, and bytes
         self._num_bytes = 0
-        self._num_refused = 0  # of the batch
+        self._refused: list[tuple[Record, str]] = []  # of the batch, and why
         self.values: Mapping[str, V] = {}
 
     def take(self, found: Followed) -> None:
         """Take a batch.  Raises `Retryable`, with nothing taken, if a schema cannot be fetched now."""
-        self._num_refused = 0
+        self._refused = []
         if found.made_anew:
             self._anew = {}
             self._keyed, self._sizes, self._num_bytes = {}, {}, 0
@@ -73,8 +73,7 @@ class ByExperiment(Generic[V]):
         values = dict(self.values if self._anew is None else self._anew)
         for taken in [self._one(record, values) for record in found.records]:
             self._count(taken)
-        if self._num_refused > MAX_REFUSED_TOLD:
-            log.warning("%d records more cannot be used", self._num_refused - MAX_REFUSED_TOLD)
+        self._tell_refused()
         if self._anew is not None and not found.at_end:
             self._anew = values
         else:
@@ -92,14 +91,14 @@ class ByExperiment(Generic[V]):
         except MirrorstreamError as error:
             if not isinstance(error, BadRecord | BadSettings):
                 raise
-            return self._refused(record, str(error))
+            return self._refuse(record, str(error))
         except Exception as error:  # noqa: BLE001 - a record that nobody thought of must not stop all that come after it
-            return self._refused(record, repr(error))
+            return self._refuse(record, repr(error))
         if name not in values and len(values) >= MAX_EXPERIMENTS:
-            return self._refused(record, f"{MAX_EXPERIMENTS:,} experiments are known; want no more: delete old ones")
+            return self._refuse(record, f"{MAX_EXPERIMENTS:,} experiments are known; want no more: delete old ones")
         num_bytes = len(key) + len(record.value)
         if self._num_bytes - self._sizes.get(name, (b"", 0))[1] + num_bytes > MAX_BYTES:
-            return self._refused(record, f"{MAX_BYTES:,} bytes of records are known; want no more: delete old ones")
+            return self._refuse(record, f"{MAX_BYTES:,} bytes of records are known; want no more: delete old ones")
         self._remember(name, key, num_bytes)
         values[name] = value
         return Taken.TAKEN
@@ -118,13 +117,17 @@ class ByExperiment(Generic[V]):
         if self._keyed.get(key) == name:
             del self._keyed[key]
 
-    def _refused(self, record: Record, why: str) -> Taken:
-        self._num_refused += 1
-        if self._num_refused <= MAX_REFUSED_TOLD:
-            log.warning(
-                "%s: cannot be used: %s; what was known of its experiment stays", record.where, why[:MAX_WHY_CHARS]
-            )
+    def _refuse(self, record: Record, why: str) -> Taken:
+        self._refused.append((record, why[:MAX_WHY_CHARS]))
         return Taken.REFUSED
+
+    def _tell_refused(self) -> None:
+        """Log what cannot be used, once: a batch comes again and again while a schema of it cannot be fetched."""
+        for record, why in self._refused[:MAX_REFUSED_TOLD]:
+            log.warning("%s: cannot be used: %s; what was known of its experiment stays", record.where, why)
+        if (more := len(self._refused) - MAX_REFUSED_TOLD) > 0:
+            log.warning("%d records more cannot be used", more)
+        self._refused = []
 
 
 class Board:

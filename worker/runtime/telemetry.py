@@ -15,6 +15,7 @@ from worker.core.delivery.lag import LagReport
 from worker.core.simulation.draws import Drawn, EngineCard, PositionProfile
 from worker.core.simulation.questions import Kind, Status
 from worker.core.simulation.response import SimulatedResponse
+from worker.runtime.metric_format import metric_format
 from worker.runtime.metrics.admission import AdmissionMetrics
 from worker.runtime.metrics.answers import AnswerMetrics
 from worker.runtime.metrics.clients import ClientMetrics, Report
@@ -135,7 +136,7 @@ class Telemetry(
 
     def exposition(self, accept: str = "") -> tuple[bytes, str]:
         """Return all metrics, vLLM's among them, and their content type: OpenMetrics where `accept` asks for it."""
-        encoder, content_type = choose_encoder(accept)
+        encoder, content_type = choose_encoder(metric_format(accept))
         if isinstance(encoder, partial):
             # All names here are valid without an escape, but the library (0.26) takes the colon of `vllm:` for none.
             encoder = partial(encoder, escaping=ALLOWUTF8)

@@ -34,6 +34,8 @@ _FIXED = {
     "enable_prompt_embeds": "would take tensors of others",
     "generation_config": "is the worker's: how rationales are sampled is told by temperature, top_p and max_tokens",
     "io_processor_plugin": _CODE,
+    "kv_events_config": "would publish the tokens of prompts to whoever connects",
+    "log_config_file": _CODE,
     "logits_processors": _CODE,
     "logprobs_mode": _READS_LETTERS,
     "max_logprobs": _READS_LETTERS,
@@ -64,7 +66,8 @@ _CHOICES = {
     }),
 }  # fmt: skip
 # In vLLM 0.32 a plugin is a file that is run, and a pass or a backend with a point in its name is one that is imported.
-_NESTED_CODE = re.compile(r"trust_remote_code|.*module_path|.*_cls|.*_plugin|inductor_passes")
+# A file of Python's logging names what makes its handlers, which may be anything.
+_NESTED_CODE = re.compile(r"trust_remote_code|.*module_path|.*_cls|.*_plugin|inductor_passes|.*log(ging)?_config_file")
 # What changes speed, place or telling, and no answer beyond what a batch's order does.
 _SPEED = frozenset({
     "aggregate_engine_logging", "all2all_backend", "async_scheduling", "block_size", "collect_detailed_traces",
@@ -77,7 +80,7 @@ _SPEED = frozenset({
     "distributed_timeout_seconds", "download_dir", "enable_chunked_prefill", "enable_eplb", "enable_expert_parallel",
     "enable_log_requests", "enable_prefix_caching", "enable_sleep_mode", "enforce_eager", "eplb_config",
     "gpu_memory_utilization", "hf_token", "kv_cache_metrics", "kv_cache_metrics_sample",
-    "kv_offloading_backend", "kv_offloading_size", "limit_mm_per_prompt", "load_format", "log_config_file",
+    "kv_offloading_backend", "kv_offloading_size", "limit_mm_per_prompt", "load_format",
     "log_level", "logging_config", "long_prefill_token_threshold", "master_addr", "master_port",
     "max_cudagraph_capture_size", "max_num_batched_tokens", "max_num_scheduled_tokens",
     "max_parallel_loading_workers", "nnodes", "node_rank", "num_gpu_blocks_override", "numa_bind", "numa_bind_cpus",

@@ -22,6 +22,7 @@ from tests.support.experiment.made import AT_US, response
 from tests.support.experiment.page_client import client
 from worker.core.codec.avro_schemas import own_schema, schema_text
 from worker.core.codec.impression import decode_plain
+from worker.core.errors import Retryable
 from worker.core.pseudonyms import pseudonym
 from worker.core.records import Partition, Record
 from worker.experiment.ingest import MAX_AHEAD_US, Records, Topics
@@ -188,6 +189,42 @@ def test_users_of_outcomes_are_known_by_the_pseudonyms_of_the_responses() -> Non
     state.forget(pseudonym(key, own))
     for table in ("answer", "outcome"):
         assert state.db.execute(f"select count(*) from {table}").fetchone() == (0,), table  # noqa: S608 - our own names
+
+
+def test_a_record_that_fails_in_a_way_that_nobody_thought_of_stops_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """The reader would end, and end again at the same record after each restart."""
+
+    def decode(record: Record, _: str) -> dict[str, object]:
+        if record.offset == 1:
+            raise RecursionError("of a person called Ada")
+        return response(0, record.offset, duel_share=0.7)
+
+    with closing(State()) as state:
+        records = Records(state, decode, TOPICS)
+        place = Partition("responses", 0)
+        records.take([Record(place, 0, at, None, b"x") for at in range(3)], Reached({place: 3}))
+        assert (state.health(), state.positions()) == ({"read": 3, "unexpected": 1}, {place: 3})
+        assert state.db.execute("select count(*) from answer").fetchone() == (2,)
+    assert caplog.messages == ["responses[0]@1: cannot be read: RecursionError; it is left out"]
+
+
+def test_nothing_is_counted_or_told_while_a_schema_cannot_be_fetched(caplog: pytest.LogCaptureFixture) -> None:
+    """A batch comes again each second meanwhile, with the broken definitions and drafts before it."""
+
+    def decode(record: Record, _: str) -> dict[str, object]:
+        if record.offset == 2:
+            raise Retryable("the registry does not answer")
+        draft = {"experiment_id": "x", "start": 0, "control": "a", "candidates": ["b"], "state": "DRAFT"}
+        return draft if record.offset else {}
+
+    with closing(State()) as state:
+        records = Records(state, decode, Topics("responses", "definitions"))
+        for _ in range(3):
+            with pytest.raises(Retryable):
+                records.take((Record(Partition("definitions", 0), 0, at, None, b"x") for at in range(3)), Reached({}))
+        assert (state.health(), caplog.messages) == ({}, [])
+        records.take((Record(Partition("definitions", 0), 0, 1, None, b"x") for at in range(500)), Reached({}))
+    assert len(caplog.messages) == 10  # drafts, too
 
 
 def test_definitions_that_cannot_be_used_make_few_lines(caplog: pytest.LogCaptureFixture) -> None:

@@ -83,6 +83,7 @@ class Sent:
         self.got: list[str] = []
         self.attempts = self.failing = 0
         self.refused: set[str] = set()
+        self.refusal: Exception = Fatal("too large")
 
     def __call__(self, records: Mapping[str, dict[str, Any]]) -> None:
         self.attempts += 1
@@ -90,7 +91,7 @@ class Sent:
             self.failing -= 1
             raise Retryable("Kafka at here does not answer")
         if self.refused & records.keys():
-            raise Fatal("too large")
+            raise self.refusal
         self.got += records
 
 
@@ -140,9 +141,10 @@ def test_an_outage_is_one_line_at_its_start_and_one_at_its_end_and_a_metric(capl
     assert (counts.failures, counts.pending, sent.got) == (3, 0, ["e", "e", "e"])
 
 
-def test_a_readout_that_is_refused_for_ever_keeps_no_other_back() -> None:
+@pytest.mark.parametrize("refusal", [Fatal("too large"), ValueError("what no schema has")], ids=["Kafka", "a fault"])
+def test_a_readout_that_is_refused_for_ever_keeps_no_other_back(refusal: Exception) -> None:
     sent, counts = Sent(), Deliveries()
-    sent.refused = {"a"}
+    sent.refused, sent.refusal = {"a"}, refusal
     report = made.report(*(made.readout(name) for name in ("a", "b", "c")))
     with publishing(made.Changing(report), sent, counts) as ready:
         ready.set()

@@ -117,6 +117,10 @@ ODD: dict[str, tuple[bytes, str]] = {
         said({"schema": IMPRESSION, "references": [{"name": "n", "subject": "s", "version": 0}]}),
         "`references`",
     ),
+    "a reference to half of a character": (
+        said({"schema": IMPRESSION, "references": [{"name": "n", "subject": "\ud800", "version": 1}]}),
+        "`references`",
+    ),
     "a nest of brackets": (http(b"[" * 100_000), "want a JSON object"),
     "a number without end": (http(b'{"schema": ' + b"9" * 10_000 + b"}"), "want a JSON object"),
     "half a body": (http(GOOD.partition(b"\r\n\r\n")[2] + b" " * 9)[:-20], "RemoteProtocolError"),

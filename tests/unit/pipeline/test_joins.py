@@ -16,7 +16,7 @@ class FakeFacts:
     """Facts in two dictionaries."""
 
     def __init__(self, kinds: frozenset[FactKind] = BOTH) -> None:
-        self.kinds, self.held_up, self.num_changes = kinds, "", 0
+        self.kinds, self.held_up, self.behind, self.num_changes = kinds, "", "", 0
         self.known: dict[str, Versions[ItemFacts]] = {}
         self.users: dict[str, Versions[UserFacts]] = {}
 
@@ -124,6 +124,29 @@ async def test_nothing_is_unknown_while_the_facts_are_read_anew() -> None:
         facts.held_up = ""
         await w.committed(A, 1)
         assert w.watch.counts["answered"] == 1
+
+
+@jumping
+async def test_no_item_is_unknown_while_its_topic_cannot_be_read_and_events_with_known_ones_go_on() -> None:
+    """It may be among what was written meanwhile: a dead letter would say that nobody had sent it."""
+    facts = FakeFacts()
+    facts.say("a")
+    async with working(world(facts, join_wait_s=1.0)) as w:
+        facts.behind = "topic items: the registry does not answer"
+        await w.read(bare("e1", "a"))
+        await w.committed(A, 1)
+        assert w.pipeline.held_up == ""  # nobody waits
+        await w.read(bare("e2", "a", "late"), first=1)
+        await until(lambda: w.watch.joining_now == 1)
+        await asyncio.sleep(30)
+        assert w.watch.counts["dead letter item_unknown"] == 0
+        assert w.pipeline.held_up == "topic items: the registry does not answer"
+        facts.behind = ""
+        await asyncio.sleep(0.9)  # what comes first after an outage may be older than what is missing
+        assert w.watch.joining_now == 1
+        facts.say("late")
+        await w.committed(A, 2)
+        assert (w.watch.counts["answered"], w.watch.counts["items waited"]) == (2, 1)
 
 
 @jumping

@@ -23,6 +23,7 @@ from worker.core.blockers import Blocker
 from worker.runtime import health as module
 from worker.runtime.health import Health, _is_here
 from worker.runtime.health_state import HealthState
+from worker.runtime.metric_format import OPENMETRICS
 
 
 @dataclass
@@ -183,10 +184,16 @@ def test_metrics_are_made_once_for_all_who_ask_at_once(monkeypatch: pytest.Monke
     monkeypatch.setattr(module, "time", clock)
     num = iter(range(9))
     metrics = module._Once(lambda accept: (str(next(num)).encode(), accept))
-    assert [metrics("a"), metrics("a"), metrics("a")] == [(b"0", "a")] * 3
+    assert [metrics("a"), metrics("b"), metrics("text/plain;version=9")] == [(b"0", "")] * 3
     clock.sleep(2 * module.SAME_S)
-    assert metrics("a") == (b"1", "a")
-    assert metrics("b") == (b"2", "b")  # another format is another answer
+    assert metrics("a") == (b"1", "")
+    assert metrics(OPENMETRICS) == (b"2", OPENMETRICS)  # another format is another answer
+    assert (metrics(f"{OPENMETRICS}, a"), metrics("c")) == ((b"2", OPENMETRICS), (b"1", ""))
+
+
+def test_a_post_to_an_address_that_is_none_is_answered(health: Health, caplog: pytest.LogCaptureFixture) -> None:
+    assert call(health, "POST", "http://[", Host="localhost")[0] == 404
+    assert caplog.messages == []
 
 
 @pytest.mark.parametrize("path", ["/index.html", "/healthz", "/livez/", "/../etc/passwd"])

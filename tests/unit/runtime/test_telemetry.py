@@ -200,6 +200,15 @@ def test_a_latency_has_its_trace_as_exemplar(watched: Watched) -> None:
     assert "trace_id" not in watched.telemetry.exposition()[0].decode(), "only OpenMetrics has exemplars"
 
 
+@pytest.mark.parametrize("version", ["abc", "1.0.0-x", "9" * 300, "99.9", "\u0663.0.0", "1.0.0.0"])
+@pytest.mark.parametrize("kind", ["application/openmetrics-text", "text/plain"])
+def test_a_format_that_there_is_not_is_plain_text(watched: Watched, kind: str, version: str) -> None:
+    """Each such request made an error with a traceback in the log; or the answer said to be of that version."""
+    text, content_type = watched.telemetry.exposition(f"{kind}; version={version}")
+    assert content_type == "text/plain; version=0.0.4; charset=utf-8"
+    assert text == watched.telemetry.exposition()[0]
+
+
 def test_metrics_are_openmetrics_for_those_who_ask_for_it(watched: Watched) -> None:
     """Prometheus asks so, and can then take exemplars; who asks for nothing gets the text format."""
     text, kind = watched.telemetry.exposition("application/openmetrics-text;version=1.0.0;q=0.5,text/plain;q=0.2")

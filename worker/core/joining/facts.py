@@ -18,7 +18,19 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json
 
 from worker.core.errors import Poison
-from worker.core.records import FIRST_BAD, MAX_HISTORY, HistoryEntry, HistoryItem, Id, Reason, Text, Texts, TimeUs
+from worker.core.records import (
+    FIRST_BAD,
+    MAX_HISTORY,
+    MAX_TIME_US,
+    MAX_YEAR,
+    HistoryEntry,
+    HistoryItem,
+    Id,
+    Reason,
+    Text,
+    Texts,
+    TimeUs,
+)
 from worker.core.validation_text import wanted
 
 F = TypeVar("F")
@@ -122,13 +134,27 @@ def statement(
             f"{kind.id_field} is not the record's key; want one id in both, so that a tombstone finds it",
         )
     frame = _validated(_FRAME, {"id": key_id(key) if key is not None else said, "valid_from": plain.get("valid_from")})
-    since = since_us if frame.valid_from is None else frame.valid_from
+    since = _record_time(since_us) if frame.valid_from is None else frame.valid_from
     rest = {name: value for name, value in plain.items() if name not in (kind.id_field, "valid_from")}
     body = _item_body(rest) if kind is FactKind.ITEMS else _user_body(rest)
     text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
     if len(text) > MAX_BODY_CHARS:
         raise Poison(Reason.LIMIT, f"{len(text):,} characters in all, want at most {MAX_BODY_CHARS:,}")
-    return Statement(frame.id, UNKNOWN_SINCE if since is None else since, text)
+    return Statement(frame.id, since, text)
+
+
+def _record_time(since_us: int | None) -> int:
+    """Return since when a version holds that does not say so.  Raises `Poison` for a time after all events.
+
+    A producer writes what it likes as the time of a record: of microseconds or nanoseconds none would ever hold.
+    """
+    if since_us is not None and since_us > MAX_TIME_US:
+        raise Poison(
+            Reason.INVALID,
+            f"valid_from: is missing, and the record's own time is after {MAX_YEAR}: is its unit another than"
+            " milliseconds?",
+        )
+    return UNKNOWN_SINCE if since_us is None else since_us
 
 
 def items_facts(bodies: Sequence[str]) -> list[ItemFacts]:

@@ -7,6 +7,8 @@ from worker.experiment import wording
 from worker.experiment.definition import as_record
 from worker.experiment.readout import Comparison, Effect, Readout
 
+ESTIMANDS = ("SIMULATED", "BRIDGED", "DOUBLY_ROBUST", "CANARY")  # of the schema
+
 
 def record(readout: Readout, *, produced_at: int) -> dict[str, object]:
     """Return the current epoch as `schemas/ExperimentReadout.avsc` has it; times in microseconds.
@@ -60,12 +62,22 @@ def _effects(comparison: Comparison) -> Iterator[dict[str, object]]:
         yield _effect(comparison.candidate, effect)
 
 
+def _symbol(estimand: str) -> str:
+    """Return the schema's word for an estimand; what it assumes stands behind it in brackets.
+
+    >>> [_symbol(one) for one in ("simulated", "bridged (assumes logit choice)", "doubly-robust", "later")]
+    ['SIMULATED', 'BRIDGED', 'DOUBLY_ROBUST', 'UNKNOWN']
+    """
+    found = estimand.partition(" (")[0].upper().replace("-", "_")
+    return found if found in ESTIMANDS else "UNKNOWN"
+
+
 def _effect(candidate: str, effect: Effect) -> dict[str, object]:
     interval = effect.overall.interval
     return {
         "candidate": candidate,
         "metric": effect.metric,
-        "estimand": effect.estimand.upper().replace("-", "_"),
+        "estimand": _symbol(effect.estimand),
         "users": effect.overall.users,
         "value": effect.overall.value,
         "low": interval.low if interval else None,

@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Any, BinaryIO, Self
 
 from worker.core.errors import BadSettings
+from worker.offline.align import line_forms
 from worker.offline.evaluate import signed_lines
 
 VERSION = 1
@@ -45,7 +46,10 @@ class Growing:
             self.num_kept = sum(1 for _ in lines)
             return
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = self._part.open("a+b")
+        try:
+            self._file = self._part.open("a+b")
+        except OSError as error:
+            raise BadSettings(f"{self._part}: {error.strerror}; want a file, or none yet") from error
         try:
             signed_lines.lock(self._file, self._part)
             self.num_kept = self._recover(wanted)
@@ -109,7 +113,8 @@ def read(path: Path, step: str) -> tuple[dict[str, Any], Iterator[dict[str, Any]
     header = next(lines, {})
     if header.get("mirrorstream") != f"align {path.name}" or header.get("version") != VERSION:
         raise BadSettings(f"{path}: is no {path.name} of this version; run `mirrorstream align {step}` again")
-    return header, lines
+    line_forms.check_header(path, header, again=_AGAIN)
+    return header, line_forms.checked(path, lines, again=_AGAIN)
 
 
 def digest(path: Path) -> str:
@@ -147,8 +152,29 @@ def clear(path: Path) -> None:
         shutil.rmtree(path)
 
 
+def read_note(path: Path, *names: str) -> dict[str, Any]:
+    """Return a JSON file of `write_whole`, which has these names.  Raises `BadSettings` for anything else."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        why = getattr(error, "strerror", None) or "is no JSON"
+        raise BadSettings(f"{path}: {why}; {_AGAIN}") from error
+    if not isinstance(found, dict) or not found.keys() >= set(names):
+        raise BadSettings(f"{path}: want a JSON object with {', '.join(names)}; {_AGAIN}")
+    return found
+
+
+def refuse_no_folder(path: Path) -> None:
+    """Raise `BadSettings` for a place of a folder that is taken by something else, before work is done for it."""
+    if path.is_symlink() or (path.exists() and not path.is_dir()):
+        raise BadSettings(f"{path}: is a link or a file, want a folder of ours, or none yet; delete it")
+
+
 def _checked_lines(path: Path) -> Iterator[dict[str, Any]]:
-    return signed_lines.contents(path, again=_AGAIN)
+    try:
+        yield from signed_lines.contents(path, again=_AGAIN)
+    except OSError as error:
+        raise BadSettings(f"{path}: {error.strerror}; want a file that a step of align wrote") from error
 
 
 def _compare(path: Path, found: Mapping[str, object], wanted: Mapping[str, object]) -> None:

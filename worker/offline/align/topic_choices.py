@@ -11,7 +11,6 @@ choice, is decided where files are read (`evaluate.reading`).
 The file has what was shown to users and what they chose, with their ids: it is to be kept as the topics are.
 """
 
-import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -19,16 +18,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from worker.core.codec.mapping import EventMapping
 from worker.core.errors import BadRecord, BadSettings
 from worker.core.outcomes import Outcome
 from worker.core.records import Impression, Partition, Record
 from worker.core.seeding import digest
 from worker.core.topics.topic_patterns import TopicPatterns
+from worker.core.validation_text import wanted as wanted_form
 from worker.experiment.ingest import outcome_fields
 from worker.experiment.store.real_clicks import read_outcome
 from worker.kafka import admin, registry, topic_reader
-from worker.offline.align.files import write_whole
+from worker.offline.align.files import read_note, write_whole
 from worker.offline.evaluate.reading import OUTCOME_WINDOW_US
 from worker.offline.events import moments
 from worker.settings import input_forms, mappings
@@ -38,6 +40,7 @@ FILE, NOTE = "choices.jsonl", "choices.topics.json"
 MAX_TOLD = 10  # records that are told with their place, of each reason
 TELL_EVERY = 1_000  # records
 _VERSION = 1
+_SPANS = TypeAdapter(list[tuple[str, int, int, int]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +154,11 @@ def _note(path: Path, settings: KafkaClientSettings, time: TopicTime, forget: fr
         "forgotten": sorted(digest("user", one).hex() for one in forget),
     }
     if path.is_file():
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        found = read_note(path, "spans", *(["read"] if path.with_name(FILE).is_file() else ()))
+        try:
+            _SPANS.validate_python(found["spans"])
+        except ValidationError as error:
+            raise BadSettings(f"{path}: spans: {wanted_form(dict(error.errors()[0]))}; delete it and {FILE}") from error
         differ = [name for name, value in wanted.items() if found.get(name) != value]
         if differ:
             raise BadSettings(

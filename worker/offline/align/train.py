@@ -80,6 +80,9 @@ class Training:
         """Train both stages and return their steps."""
         import torch
 
+        for out in (self._work / SFT, self._work / CANDIDATE):
+            if self._done(out) is None:
+                files.refuse_no_folder(out)
         if self._hyper.threads is not None and not torch.cuda.is_available():
             torch.set_num_threads(self._hyper.threads)
         sft = self._work / SFT
@@ -123,8 +126,8 @@ class Training:
         note = out / ABOUT
         if not note.is_file():
             return None
-        about = json.loads(note.read_text(encoding="utf-8"))
-        if about.get("identity") != self._about["identity"]:
+        about = files.read_note(note, "identity", "steps")
+        if about["identity"] != self._about["identity"]:
             raise BadSettings(f"{out}: is of another training; want another --work folder, or delete it")
         return int(about["steps"])
 

@@ -17,7 +17,10 @@ from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import Annotated, Any, BinaryIO, Self
+
+from pydantic import ConfigDict, Field, TypeAdapter, model_validator
+from pydantic.dataclasses import dataclass as checked_dataclass
 
 from worker.core.errors import BadSettings
 from worker.offline.evaluate import signed_lines
@@ -47,6 +50,26 @@ class Answered:
     num_draws: int
     letter_mass: float | None  # mean over draws
     flags: tuple[str, ...]
+
+
+@checked_dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid"))
+class _AsKept(Answered):
+    """One line of a file: a NaN would be in every figure, and an index beyond the options in none."""
+
+    draws: tuple[tuple[Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)], ...], ...]
+    letter_mass: Annotated[float, Field(allow_inf_nan=False)] | None
+
+    @model_validator(mode="after")
+    def _indices(self) -> Self:
+        num = len(self.items)
+        if len(self.positions) != num or any(len(draw) != num for draw in self.draws):
+            raise ValueError("want a position, and in each draw a probability, for each item")
+        if any(not 0 <= slot < num for slot in self.chosen):
+            raise ValueError("want chosen slots below the number of items")
+        return self
+
+
+ANSWERED = TypeAdapter[Any](_AsKept)
 
 
 class AnswerFile:
@@ -138,8 +161,12 @@ class AnswerFile:
 
 
 def contents(path: Path) -> Iterator[dict[str, Any]]:
-    """Return the header and the answers of a file.  Raises `Fatal` at a line that is damaged."""
-    return (one for one in signed_lines.contents(path, again=_AGAIN) if "done" not in one)
+    """Yield the header and the answers of a file.  Raises `Fatal` at a line that is damaged, or no answer."""
+    for number, one in enumerate(signed_lines.contents(path, again=_AGAIN), 1):
+        if number > 1 and "done" not in one:
+            signed_lines.check_form(ANSWERED, one, f"{path}, line {number}", again=_AGAIN)
+        if "done" not in one:
+            yield one
 
 
 def answers(path: Path) -> Iterator[Answered]:

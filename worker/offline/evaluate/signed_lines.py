@@ -15,7 +15,10 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from zlib import crc32
 
+from pydantic import TypeAdapter, ValidationError
+
 from worker.core.errors import BadSettings, Fatal
+from worker.core.validation_text import of_their_own, place_of, told, wanted
 
 MAX_LINE_BYTES = 16 << 20  # 64 draws with the longest rationales take a tenth of it
 _MARK = b', "crc": "'
@@ -32,11 +35,14 @@ def signed(content: Mapping[str, object]) -> bytes:
 
 
 def checked(line: bytes) -> dict[str, Any] | None:
-    """Return the content of a whole line, None of one that is cut or changed."""
+    """Return the content of a whole line, None of one that is cut or changed, or is no JSON."""
     text, mark, crc = line.rpartition(_MARK)
     if not mark or crc != f'{crc32(text):08x}"}}\n'.encode():
         return None
-    found: dict[str, Any] = json.loads(text + b"}")
+    try:
+        found: dict[str, Any] = json.loads(text + b"}")
+    except (ValueError, RecursionError):  # a checksum is no proof of who wrote it
+        return None
     return found
 
 
@@ -90,6 +96,16 @@ def lock(file: BinaryIO, path: Path) -> None:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         raise BadSettings(f"{path}: another process is writing to it; wait for its end") from error
+
+
+def check_form(form: TypeAdapter[Any], content: Mapping[str, Any], where: str, *, again: str) -> None:
+    """Raise `Fatal` with what is wrong if a line has another form; `again` says what to do then."""
+    try:
+        form.validate_json(json.dumps(content), strict=True)  # in which a list may be a tuple, and a text no number
+    except ValidationError as error:
+        wrong = of_their_own([dict(one) for one in error.errors()])
+        problems = [f"{place_of(one['loc']) or 'the line'}: {wanted(one)}" for one in wrong]
+        raise Fatal(f"{where}: is damaged: {told(problems)}; {again}") from error
 
 
 def _damaged(path: Path, number: int, again: str) -> Fatal:

@@ -4,7 +4,7 @@ Items that many events name are held ready to use, up to a bound; whatever the t
 held from the second time on that it is read: where events name all items evenly, what is held would never be used.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from worker.core.joining.facts import FactKind, FactVersion, ItemFacts, UserFacts, Versions, items_facts, user_facts
 from worker.runtime.joining.store import FactStore
@@ -14,9 +14,15 @@ READY_BYTES_AN_ID = 1_000  # one id that was read once is remembered for so many
 
 
 class KnownFacts:
-    """The facts of one or two stores; `ready_bytes` bounds what is held of items in memory beside them."""
+    """The facts of one or two stores; `ready_bytes` bounds what is held of items in memory beside them.
 
-    def __init__(self, stores: Sequence[FactStore], *, ready_bytes: int = 0) -> None:
+    `behind` tells why items that were written last may be missing.
+    """
+
+    def __init__(
+        self, stores: Sequence[FactStore], *, ready_bytes: int = 0, behind: Callable[[], str] = lambda: ""
+    ) -> None:
+        self._behind = behind
         self._stores = {store.kind: store for store in stores}
         self.kinds = frozenset(self._stores)
         self._max_ready_bytes, self._ready_bytes, self._ready_as_of = ready_bytes, 0, -1
@@ -29,6 +35,11 @@ class KnownFacts:
         """Why not all that is known can be found now, "" if it can."""
         anew = [kind for kind, store in self._stores.items() if not store.is_whole]
         return f"{' and '.join(anew)} are being read; events that need them wait" if anew else ""
+
+    @property
+    def behind(self) -> str:
+        """Why items that were written last may be missing, "" if none is."""
+        return self._behind()
 
     @property
     def num_changes(self) -> int:

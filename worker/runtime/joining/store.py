@@ -63,6 +63,7 @@ class FactStore:
         self._lock = _lock(folder, kind)
         self.num_changes = 0
         self.is_whole = False  # all that its source had was read once since it was emptied
+        self._forgets = True  # something was removed that the log may still have, of a process that was killed, too
         try:
             self._open(memory)
         except sqlite3.DatabaseError as error:
@@ -113,14 +114,16 @@ class FactStore:
     def take(self, batch: FactBatch) -> None:
         """Store a batch and how far that is, or nothing.  Raises `Fatal` if the disk takes no more."""
         self._try(lambda: self._take(batch))
+        self._forgets |= batch.made_anew or any(isinstance(one, str) for one in batch.changes)
+        self._empty_log()
         self.num_changes += bool(batch.changes) or (batch.at_end and not self.is_whole)
         self.is_whole = batch.at_end or (self.is_whole and not batch.made_anew)
 
     def clear(self) -> None:
         """Forget everything."""
         self.is_whole = False
-
         self._try(self._clear)
+        self._forgets = True
         self.num_changes += 1
 
     def num_held(self) -> int:
@@ -154,6 +157,12 @@ class FactStore:
             progress = batch.progress
             self._writer.executemany("insert or replace into reached values (?, ?)", progress.positions.items())
             self._say(topic=progress.topic, topic_id=progress.topic_id, whole_until_s=str(progress.whole_until_s))
+
+    def _empty_log(self) -> None:
+        """Empty SQLite's log after removals, since it has the pages as they were before; tried again if it is read."""
+        if self._forgets:
+            [busy, *_] = self._try(self._writer.execute("pragma wal_checkpoint(truncate)").fetchone)
+            self._forgets = bool(busy)
 
     def _say(self, **values: str) -> None:
         self._writer.executemany("insert or replace into about values (?, ?)", values.items())

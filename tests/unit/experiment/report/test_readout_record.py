@@ -10,7 +10,10 @@ import fastavro
 from tests.support.experiment import page_examples as made
 from worker.core.codec.avro_schemas import schema_text
 from worker.experiment.readout import Readout
-from worker.experiment.report.readout_record import record
+from worker.experiment.real_clicks import bridge
+from worker.experiment.real_clicks.doubly_robust import Estimand
+from worker.experiment.report.readout_record import ESTIMANDS, record
+from worker.experiment.statistics import confidence
 
 SCHEMA = json.loads(schema_text("ExperimentReadout"))
 
@@ -54,3 +57,15 @@ def test_an_experiments_record_says_what_the_last_backtest_found() -> None:
     assert read(made.readout("e"))["backtest"] == ""
     before = {**SCHEMA, "fields": [field for field in SCHEMA["fields"] if field["name"] != "backtest"]}
     assert "backtest" not in read(made.readout("e", epoch), by=before)
+
+
+def test_an_experiments_record_has_a_symbol_for_each_estimand() -> None:
+    """With real outcomes nothing was published any more: the label of a bridged figure is no symbol of the schema."""
+    labels = [confidence.ESTIMAND, bridge.ESTIMAND, *Estimand]
+    primary = made.comparison().primary
+    effects = tuple(replace(primary, estimand=label) for label in labels)
+    found = read(made.readout("e", made.epoch(replace(made.comparison(), effects=effects))))
+    assert [one["estimand"] for one in found["effects"]] == ["SIMULATED", "BRIDGED", "DOUBLY_ROBUST", "CANARY"]
+    [symbols] = [field["type"]["items"]["fields"][2]["type"]["symbols"] for field in SCHEMA["fields"]
+                 if field["name"] == "effects"]  # fmt: skip
+    assert {*ESTIMANDS, "UNKNOWN"} == set(symbols)

@@ -168,3 +168,21 @@ def test_a_reader_never_finds_a_store_without_tables(tmp_path: Path) -> None:
         assert other.execute("select count(*) from facts").fetchone() == (0,)
     other.close()
     store.close()
+
+
+def test_no_byte_of_what_was_removed_stays_in_the_files_or_their_log(tmp_path: Path) -> None:
+    """A tombstone may be a person's wish; SQLite's log has pages as they were before, for as long as it runs."""
+
+    def found(text: bytes) -> list[str]:
+        return sorted(path.name for path in tmp_path.iterdir() if text in path.read_bytes())
+
+    store = opened(tmp_path)
+    for number in range(20):
+        store.take(FactBatch((said(f"u{number}", text=f"profile of {number}."),), PROGRESS, at_end=True))
+    assert found(b"profile of 7.") != []
+    store.take(FactBatch(("u7",), PROGRESS, at_end=True))
+    assert found(b"profile of 7.") == []
+    assert store.versions(["u7", "u8"]) == [("u8", 1, '{"text":"profile of 8."}')]
+    store.take(FactBatch((said("other"),), PROGRESS, made_anew=True, at_end=True))
+    assert found(b"profile of 8.") == []
+    store.close()
