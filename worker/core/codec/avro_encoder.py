@@ -11,6 +11,7 @@ from typing import Any
 import fastavro
 from fastavro.schema import parse_schema
 
+from worker.core.attribute_maps import with_nulls
 from worker.core.codec import schema_limits
 from worker.core.codec.avro_schemas import schema_fingerprint, schema_text
 from worker.core.codec.avro_writers import Write, compile_writer
@@ -29,7 +30,7 @@ def plain(value: object) -> object:
     if isinstance(value, (tuple, list)):
         return [plain(item) for item in value]
     if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in with_nulls(value).items()}
     return value.value if isinstance(value, Enum) else value
 
 
