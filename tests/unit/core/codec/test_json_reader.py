@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 
 from worker.core.attribute_maps import MAX_NULLS, nulls
-from worker.core.codec import impression as codec
-from worker.core.codec.avro_encoder import JsonEncoder
+from worker.core.codec import avro_encoder, avro_schemas, impression as codec
+from worker.core.codec.avro_encoder import Encoder, JsonEncoder
 from worker.core.codec.json_reader import MAX_CHARS, MAX_DEPTH, MAX_DIGITS, JsonRules, decode, fields, parse
+from worker.core.codec.protobuf_encoder import ProtobufEncoder
 from worker.core.errors import Poison
 
 NAME = "RecommendationImpression"
@@ -117,6 +118,10 @@ def test_the_names_of_nulls_are_known_and_written_as_nulls_again() -> None:
     assert (found.user.profile, nulls(found.user.profile)) == ({}, frozenset({"gender"}))
     again = codec.decode_json(JsonEncoder().encode(found), IN_A_LOG)
     assert (again, nulls(again.user.profile)) == (found, frozenset({"gender"}))
+    for encoded in (Encoder(NAME).encode(found), Encoder(NAME).encode(avro_encoder.plain(found))):
+        own = avro_schemas.writer_schema(avro_schemas.schema_text(NAME))
+        assert codec.decode(encoded[10:], own) == found  # whose maps have no nulls
+    assert b"gender" not in ProtobufEncoder().encode(found)
     plain["user"]["profile"] = {f"a{n}": None for n in range(10_000)}
     assert len(nulls(codec.impression(read(plain)).user.profile)) == MAX_NULLS
 
