@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from worker.core import seeding
+from worker.core.attribute_maps import nulls
 from worker.core.bounded_cache import BytesLru
 from worker.core.flags import Flag
 from worker.core.prompts.prompt import Profile, Prompt, Scene, build, flagging, rendering, setting
@@ -40,8 +41,8 @@ Tokenise = Callable[[Prompt], tuple[int, ...]]
 
 
 # All that an option's text depends on: the profile and whether it reads HTML, whether the event brings ready texts, its
-# domain and day, and the item's id, text and attributes.
-TextKey = tuple[str, bool, bool, str, int, str, str | None, tuple[tuple[str, str], ...]]
+# domain and day, and the item's id, text and attributes, or the names of its nulls.
+TextKey = tuple[str, bool, bool, str, int, str, str | None, tuple[tuple[str, str], ...], frozenset[str]]
 Texts = BytesLru[TextKey, str]
 
 
@@ -115,7 +116,8 @@ def _rendered(asking: Asking, impression: Impression, item: Item) -> Steps[str]:
     attributes = tuple(item.attributes.items())
     day = impression.occurred_at // DAY_US  # a release is new by days
     profile, reads_html = asking.profile.sha256, asking.profile.reads_html
-    key = (profile, reads_html, impression.texts_as_is, impression.domain, day, item.item_id, item.text, attributes)
+    of_item = (item.item_id, item.text, attributes, nulls(item.attributes))
+    key = (profile, reads_html, impression.texts_as_is, impression.domain, day, *of_item)
     found = asking.texts.get(key)
     if found is None:
         found = yield from rendering(asking.profile, impression, item)
@@ -123,29 +125,6 @@ def _rendered(asking: Asking, impression: Impression, item: Item) -> Steps[str]:
         size = sum(one.__sizeof__() for one in texts) + _PAIR_BYTES * len(attributes) + _KEY_BYTES
         asking.texts.put(key, found, num_bytes=size)
     return found
-
-
-def num_bytes(record: Record, impression: Impression, prepared: tuple[Prepared, ...]) -> int:
-    """Return the memory that a decoded record with its questions takes beside the record, bytes, from above.
-
-    The factors are measured (least squares over ten shapes of 0.3 to 200 KB, rounded up; tracemalloc, CPython 3.11,
-    2026-11): all of them together take 3.5 to 44 times the record's own bytes.
-    """
-    num_history = len(impression.user.history)
-    items = [item for slate in impression.slates for item in slate.items]
-    num_attributes = sum(len(one.attributes) for one in items)
-    num_attributes += sum(len(one.item.attributes) for one in impression.user.history)
-    num_options = sum(len(one.question.options) for one in prepared)
-    num_draws = sum(len(one.asks) for one in prepared)
-    return (
-        2_048
-        + 3 * len(record.value or b"")
-        + 256 * len(items)
-        + 512 * num_history
-        + 64 * num_attributes
-        + 768 * num_draws
-        + 128 * num_options
-    )
 
 
 def _flagged(shared: Scene, flags: list[set[str]]) -> Scene:
