@@ -317,6 +317,7 @@ def test_variants_that_are_logged_apart_are_paired_beside_the_workers(chart: hel
     (claim,) = objects["StatefulSet"]["spec"]["volumeClaimTemplates"]
     assert claim["metadata"]["name"] == "state"
     assert objects["StatefulSet"]["spec"]["serviceName"] == objects["pairing"]["metadata"]["name"]
+    assert objects["PodDisruptionBudget"]["spec"]["selector"] == objects["StatefulSet"]["spec"]["selector"]
     bare = render(chart, {**values, "pairing": own | {"persistence": {"enabled": False}}}, "pairing")
     assert {"name": "state", "emptyDir": {"sizeLimit": "10Gi"}} in pod(bare)["volumes"]
     assert "volumeClaimTemplates" not in bare["StatefulSet"]["spec"]
