@@ -51,9 +51,9 @@ def merged(base: Mapping[str, str], over: Mapping[str, str]) -> Mapping[str, str
     >>> merged({"age": "25-34"}, known({"age": None}))
     {'age': '25-34'}
     """
-    if not base:
-        return over or known({**with_nulls(base), **with_nulls(over)})
-    return {**base, **over}
+    if base and over:
+        return {**base, **over}
+    return base or over or known({**with_nulls(base), **with_nulls(over)})
 
 
 def _is_word(name: object) -> bool:

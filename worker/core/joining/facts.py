@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 
 from annotated_types import MaxLen
 from pydantic import TypeAdapter, ValidationError
@@ -78,8 +78,7 @@ class UserFacts:
     history: Annotated[tuple[HistoryEntry, ...], MaxLen(MAX_HISTORY), FIRST_BAD] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class FactVersion(Generic[F]):
+class FactVersion(NamedTuple, Generic[F]):
     """Facts that hold from a time on, microseconds since 1970; `UNKNOWN_SINCE` if nobody says since when."""
 
     valid_from: int

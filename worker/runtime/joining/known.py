@@ -67,7 +67,7 @@ class KnownFacts:
         found: dict[str, list[FactVersion[ItemFacts]]] = {}
         rows = store.versions(ids)
         for (name, since, _), facts in zip(rows, items_facts([body for _, _, body in rows]), strict=True):
-            found.setdefault(name, []).append(FactVersion(since, facts))
+            found[name] = [*found[name], FactVersion(since, facts)] if name in found else [FactVersion(since, facts)]
         if self._max_ready_bytes:
             self._hold(found, rows)
         return found

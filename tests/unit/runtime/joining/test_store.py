@@ -1,6 +1,7 @@
 """The store of facts: rows and positions together, versions bounded, one process, and nothing of another source."""
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -186,3 +187,21 @@ def test_no_byte_of_what_was_removed_stays_in_the_files_or_their_log(tmp_path: P
     store.take(FactBatch((said("other"),), PROGRESS, made_anew=True, at_end=True))
     assert found(b"profile of 8.") == []
     store.close()
+
+
+def test_a_store_of_another_version_is_made_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Its tables and pages are another version's: nothing of them is kept, and the topic is read again."""
+    opened(tmp_path).close()
+    path = tmp_path / "items.sqlite"
+    with closing(sqlite3.connect(path)) as theirs:
+        theirs.execute("update about set value = '1' where name = 'format'")
+        theirs.execute("create table facts_of_theirs (id text)")
+        theirs.commit()
+    store = opened(tmp_path)
+    assert (store.progress, store.versions(["a"])) == (None, [])
+    store.take(FactBatch((said("a"),), PROGRESS, at_end=True))
+    store.close()
+    with closing(sqlite3.connect(path)) as ours:
+        names = {name for (name,) in ours.execute("select name from sqlite_master where type = 'table'")}
+    assert names == {"about", "reached", "facts"}
+    assert f"{path}: another version has written it; it is made anew" in caplog.text
