@@ -46,7 +46,7 @@ from urllib.parse import parse_qs
 
 from worker.core.errors import masked
 from worker.runtime.health_state import HealthState
-from worker.runtime.metric_format import metric_format
+from worker.runtime.metrics.formats import metric_format
 
 log = logging.getLogger(__name__)
 

@@ -15,12 +15,12 @@ from worker.core.delivery.lag import LagReport
 from worker.core.simulation.draws import Drawn, EngineCard, PositionProfile
 from worker.core.simulation.questions import Kind, Status
 from worker.core.simulation.response import SimulatedResponse
-from worker.runtime.metric_format import metric_format
 from worker.runtime.metrics.admission import AdmissionMetrics
 from worker.runtime.metrics.answers import AnswerMetrics
 from worker.runtime.metrics.clients import ClientMetrics, Report
 from worker.runtime.metrics.engine import EngineMetrics
 from worker.runtime.metrics.facts import FactsMetrics
+from worker.runtime.metrics.formats import metric_format
 from worker.runtime.metrics.lag import LagMetrics
 from worker.runtime.metrics.latency import LatencyMetrics
 from worker.runtime.metrics.readiness import ReadinessMetrics

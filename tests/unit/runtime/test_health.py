@@ -23,7 +23,7 @@ from worker.core.blockers import Blocker
 from worker.runtime import health as module
 from worker.runtime.health import Health, _is_here
 from worker.runtime.health_state import HealthState
-from worker.runtime.metric_format import OPENMETRICS
+from worker.runtime.metrics.formats import OPENMETRICS
 
 
 @dataclass
