@@ -83,7 +83,8 @@ class State:
         self._db = _opened_to_read(path) if to_read and path else _opened(path)
         self._counting = Counting(self._db)
         self._forms = self._read_forms()
-        self._forgotten = {hashed for (hashed,) in self._db.execute("select hash from forgotten")}
+        self._forgotten = self._read_forgotten()
+        self._seen = self._written_by_others()
         if not to_read:
             self._count_renamed_epochs()
         elif self._renamed():
@@ -329,6 +330,23 @@ class State:
             forms[name] = (*forms.get(name, ()), from_record(json.loads(record)))
         return forms
 
+    def _read_forgotten(self) -> set[bytes]:
+        return {hashed for (hashed,) in self._db.execute("select hash from forgotten")}
+
+    def _written_by_others(self) -> int:
+        """Return a number that changes with each commit of another connection."""
+        return int(self._db.execute("pragma data_version").fetchone()[0])
+
+    def _refresh(self) -> None:
+        """Drop what is cached of the tables if another process has written them, such as one that forgets a user.
+
+        That user's records are to be refused from then on, and the number of the user may be another one's by now.
+        """
+        if (seen := self._written_by_others()) != self._seen:
+            self._seen = seen
+            self._forgotten, self._forms = self._read_forgotten(), self._read_forms()
+            self._counting.clear()
+
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         """Commit all or nothing; a rollback also clears what was cached of the tables.
@@ -340,6 +358,7 @@ class State:
         except sqlite3.OperationalError as error:
             raise Retryable(f"the state file cannot be written: {error}; another process may be writing it") from error
         try:
+            self._refresh()
             yield
             self._db.execute("insert into change select coalesce(max(number), 0) + 1 from change")
             self._db.execute("delete from change where number < (select max(number) from change)")

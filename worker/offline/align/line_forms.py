@@ -38,7 +38,7 @@ class _Split(Split):
 
 
 @dataclass(frozen=True, slots=True)
-class _Draw:
+class _DrawLine:
     status: str
     text: str | None
     p: list[Probability]
@@ -68,7 +68,7 @@ class _Scene:
 class _Collected(_Scene):
     chosen: list[Slot]
     prompt: _Prompt | None
-    draws: list[_Draw]
+    draws: list[_DrawLine]
 
     @model_validator(mode="after")
     def _slots(self) -> Self:

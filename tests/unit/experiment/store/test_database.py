@@ -327,6 +327,33 @@ def test_an_experiment_forgets_a_user_for_good() -> None:
     assert state.forget("nobody") == 0
 
 
+@pytest.mark.parametrize("gone", ["u7", "u29"])
+def test_an_experiment_forgets_a_user_while_its_reader_runs(tmp_path: Path, gone: str) -> None:
+    """The command is another process than the page: its reader went on counting the user, under a number that may be
+    a new user's by then."""
+    found = sorted(many(), key=lambda answer: answer.user_id == gone)  # the one to forget has the highest number
+    first, later = found[::2], found[1::2]
+    with closing(State(tmp_path / "state.db")) as reader:
+        take(reader, first)
+        with closing(State(tmp_path / "state.db")) as command:
+            assert command.forget(gone) > 0
+        take(reader, answers([response(77, 0), response(78, 0)]))
+        take(reader, later)
+        known = [answer for answer in (*first, *answers([response(77, 0), response(78, 0)]), *later)
+                 if answer.user_id != gone]  # fmt: skip
+        assert counted(reader) == counted(take(State(), known))
+        assert reader.health()["forgotten_user"] == sum(answer.user_id == gone for answer in later) > 0
+
+
+def test_an_experiment_state_that_another_process_has_emptied_is_counted_from_what_is_there(tmp_path: Path) -> None:
+    with closing(State(tmp_path / "state.db")) as reader:
+        take(reader, many())
+        with closing(State(tmp_path / "state.db")) as command:
+            command.reset()
+        take(reader, many(2))
+        assert counted(reader) == counted(take(State(), many(2)))
+
+
 def test_an_experiment_state_has_a_new_version_after_every_change() -> None:
     state = State()
     seen = [state.version]
