@@ -241,13 +241,13 @@ class Comparison:
     control: str
     verdict: stats.Verdict
     reason: str
-    events: int  # pairs, missing ones too
-    statuses: Mapping[str, int]  # pairs by status; BAD_VALUE is an OK one whose share is no number in [0, 1]
+    events: int  # pairs of the primary metric, missing ones too
+    statuses: Mapping[str, int]  # duels by status; BAD_VALUE is an OK one whose share is no number in [0, 1]
     effects: tuple[Effect, ...]
     trigger_share: float | None  # users whose slates differ, of all with an answer
     contested_mass: float | None  # mean over the pairs that have one
-    missing: int
-    missing_share: float  # of all pairs
+    missing: int  # pairs of the primary metric without an answer, as "pair completeness" counts them
+    missing_share: float  # of all of them
     worst_case: stats.Interval | None  # the primary overall, with the missing pairs set to 0 and to 1
     overlap: float | None = None  # mean share of the options of a duel that both sides offer
     rank_correlation: float | None = None  # mean Kendall tau of the places of what both offer, two items or more
