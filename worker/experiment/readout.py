@@ -147,7 +147,7 @@ class ActivityGroup:
 
 @dataclass(frozen=True, slots=True)
 class FactorShare:
-    """The share of rationales that name a factor, by the side that was chosen."""
+    """The share of a user's rationales that name a factor, on average, by the side that was chosen."""
 
     factor: str
     control: float
@@ -265,7 +265,7 @@ class Comparison:
     basis: str = stats.BASIS
     activity: tuple[ActivityGroup, ...] = ()  # by how often users came, the lightest first
     absent: int = 0  # events of control without a slate of the candidate, of those that it serves
-    dominant: Mapping[str, float] = field(default_factory=dict)  # share of the events, by a user's alias
+    dominant: Mapping[str, float] = field(default_factory=dict)  # shares of the events of few users, by alias
     plan_gain: str = ""  # what a plan would gain at this number of users, where `planned_users` is the default
     categories: tuple[Where, ...] = ()  # like `items`; empty where no item has a category
     providers: tuple[Where, ...] = ()
