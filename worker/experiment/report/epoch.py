@@ -13,6 +13,7 @@ from functools import cached_property
 from math import exp, fsum
 
 from worker.core.simulation.questions import Status
+from worker.core.steering.orders import OUTCOME_WINDOW_S
 from worker.experiment.metrics import DUEL_SHARE, METRICS
 from worker.experiment.quality.absent_slates import Served, beyond_plan
 from worker.experiment.quality.activity import activity, groups
@@ -52,7 +53,6 @@ from worker.experiment.store.real_clicks import duels, exposures, has_outcomes, 
 from worker.experiment.store.sums import BUCKET_US
 from worker.experiment.wording import best_first, plan_gain
 
-OUTCOME_WINDOW_S = 86_400.0  # without a definition
 CLOSED_BUCKETS = 86_400_000_000 // BUCKET_US  # the first day of a user, after which its value stays
 
 
