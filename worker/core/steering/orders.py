@@ -34,9 +34,9 @@ MAX_GUARDRAILS = 64
 MAX_NAMES, MAX_VALUES = 16, 1_000  # segments of `eligible` and values of one: they stand in a query of the readout
 MAX_VALUE_CHARS = 4_000  # of one value; a longer one is refused, since a value that is cut is another
 
-# What a verdict depends on; on the outcome window does the skill on real clicks, which may forbid a preference.
-# Ten candidates, then the winner alone over the same events: an A/A watched so "finds" a
-# difference in 12 % of 400 runs that were looked at 21 times, and in 2 % if each opens an epoch (simulated).
+# What a verdict depends on.  The outcome window is there for the skill on real clicks, which may forbid a preference.
+# Ten candidates, then the winner alone over the same events: an A/A watched so "finds" a difference in 12 % of 400 runs
+# that were looked at 21 times, and in 2 % if each opens an epoch (simulated).
 OPENS_AN_EPOCH = (
     "control", "candidates", "start", "stop", "primary_metric", "margin", "guardrails", "segments", "alpha", "unit",
     "planned_users", "eligible", "eligible_share", "population", "outcome_window_s",
