@@ -231,6 +231,8 @@ class Example:
     duel_share: float
     options: tuple[Offered, ...]
     rationales: tuple[str, ...]
+    segments: Mapping[str, str] = field(default_factory=dict)  # those that are reported
+    user_events: int = 0  # of the user, with an answer
 
 
 @dataclass(frozen=True, slots=True)

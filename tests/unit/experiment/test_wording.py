@@ -150,6 +150,22 @@ def test_an_experiment_says_not_identified_and_why_wherever_a_figure_is_withheld
         assert where == "json" or not re.search(r"56\.8|0\.568|98\.8|0\.988", text), where
 
 
+@pytest.mark.parametrize(
+    ("metric", "null", "why"),
+    [
+        ("duel_share", EVEN, "not identified: no pair was read yet"),
+        ("utility", 0.0, "not identified: utility has no least and no greatest value"),
+    ],
+)
+def test_an_experiment_says_why_it_has_no_worst_case(metric: str, null: float, why: str) -> None:
+    """On the page it stood as a dash to a dash."""
+    few = Estimate(40, 0.5678, None, FEW)
+    one = made.comparison(effects=(Effect(metric, null, few, few),), worst_case=None)
+    for where, text in shown(made.epoch(one)).items():
+        assert where == "json" or why in " ".join(text.split()), where
+        assert "– to –" not in text, where
+
+
 def test_an_experiment_says_that_a_simulator_is_worse_in_red_and_in_words() -> None:
     """A skill of -0.78 is no green tick; one whose interval holds 0 is not claimed either way."""
     bad = replace(made.epoch(made.comparison()), calibration=made.calibrated(-0.78))

@@ -67,7 +67,8 @@ def _effect(candidate: str, effect: Effect) -> dict[str, object]:
         "metric": effect.metric,
         "estimand": effect.estimand.upper().replace("-", "_"),
         "users": effect.overall.users,
-        "value": effect.overall.value,
+        "value": effect.overall.value if interval else None,
         "low": interval.low if interval else None,
         "high": interval.high if interval else None,
+        "withheld": effect.overall.withheld if interval is None else "",
     }
