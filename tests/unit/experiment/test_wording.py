@@ -20,6 +20,7 @@ from worker.experiment.readout import Effect, Epoch, KeptBacktest, Segment
 from worker.experiment.report.terminal import render
 from worker.experiment.report.verdict import judge
 from worker.experiment.statistics.confidence import EVEN, PLANNED_USERS, Estimate, Interval, Verdict
+from worker.experiment.webhook.changes import changes
 
 FEW = "40 users so far, at least 100 needed"
 SHARES = st.floats(0.0, 1.0).map(lambda value: round(value, 6))
@@ -113,6 +114,13 @@ def test_an_experiment_has_one_interval_per_figure_wherever_it_is_shown() -> Non
             assert ends == {"51.6 to 55.2"}, where
             assert "99 %" in text, where
             assert "0.516" not in text, where
+
+
+def test_an_experiment_says_the_level_of_the_interval_of_users_after_their_first_day() -> None:
+    """It is another figure than the one that decides, at another level where candidates share alpha."""
+    one = made.comparison(closed=Estimate(300, 0.55, Interval(0.502, 0.598)))
+    page = shown(made.epoch(one), alpha=0.01)["page"]
+    assert "each counted once: 55.0 % (50.2 to 59.8; 99 % interval)" in page
 
 
 def test_an_experiment_with_several_candidates_shows_no_second_interval() -> None:
@@ -233,6 +241,10 @@ def test_the_result_of_a_backtest_stands_beside_the_verdict_wherever_that_is_sho
     short = client(made.readout("e", epoch)).get("/api/experiments").json()
     assert short["experiments"][0]["candidates"][0]["backtest"] == made.kept().sentence
     assert all("Backtest of" not in text for text in shown(made.epoch(made.comparison())).values())
+    several = made.report(made.readout("e", epoch), made.readout("f"))
+    (change, bare) = changes(several, {})
+    assert (change.body(at="")["backtest"], bare.body(at="")["backtest"]) == (made.kept().sentence, "")
+    assert Elements(client(*several.readouts).get("/").text).text.count("Backtest of") == 1
 
 
 @pytest.mark.parametrize(
