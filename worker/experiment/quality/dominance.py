@@ -21,14 +21,15 @@ from worker.core.seeding import digest
 MAX_SHARE = 0.2  # of the events that a figure rests on; our choice: the busiest of 200 ordinary users had 0.11
 MIN_EVENTS = 100  # below, anybody may have a fifth
 MIN_EFFECTIVE = 50  # users, as many as have to have differing slates before there is an interval
+MIN_COVERED = 15  # users, of whom the interval of such a figure still holds: what may forbid a verdict asks no more
 MIN_OF_USERS = 0.5  # times the users: of fewer than 100, that many are enough
 MAX_NAMED = 10  # users in data health, of all experiments
 
 
-def dominant(events: Mapping[int, int]) -> dict[int, float]:
+def dominant(events: Mapping[int, int], *, at_least: int = MIN_EFFECTIVE) -> dict[int, float]:
     """Return the share of all events of the users who dominate, the heaviest first; nobody, if many users have them.
 
-    Where the effective number is below a limit, somebody has more than one part in so many; these are named.
+    Where there are fewer than `at_least` effective users, somebody has more than one part in so many; these are named.
 
     >>> dominant({1: 960, 2: 20, 3: 20}), dominant({1: 9, 2: 1})
     ({1: 0.96}, {})
@@ -38,7 +39,7 @@ def dominant(events: Mapping[int, int]) -> dict[int, float]:
     every = sum(events.values())
     if every < MIN_EVENTS:
         return {}
-    wanted = min(MIN_EFFECTIVE, MIN_OF_USERS * len(events))
+    wanted = min(at_least, MIN_OF_USERS * len(events))
     few = every**2 < wanted * sum(number**2 for number in events.values())
     limit = 1 / wanted if few else MAX_SHARE
     shares = {user: number / every for user, number in events.items() if number > min(limit, MAX_SHARE) * every}

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 
-from worker.experiment.quality.dominance import dominant, words
+from worker.experiment.quality.dominance import MIN_COVERED, dominant, words
 from worker.experiment.readout import Agreement, Calibrated, Effect
 from worker.experiment.real_clicks import calibration, click_model
 from worker.experiment.real_clicks.bridge_limits import Limits, limits
@@ -40,7 +40,8 @@ def calibrated(seen: Sequence[Seen]) -> Calibrated:
     found = calibration.calibration(columns(one.row for one in known), seed=SEED) if known else None
     if found is None:
         return Calibrated(**counts, figures=(), words="too few clicks so far: both halves of the period need some")
-    if why := words(list(dominant(Counter(one.user for one in known if one.clicked)).values()), of="clicks"):
+    crowd = dominant(Counter(one.user for one in known if one.clicked), at_least=MIN_COVERED)
+    if why := words(list(crowd.values()), of="clicks"):
         return Calibrated(**counts, figures=(), words=why)
     named = ((one.name, getattr(found, one.name)) for one in fields(found))
     figures = tuple(_agreement(name, figure) for name, figure in named if isinstance(figure, Figure))

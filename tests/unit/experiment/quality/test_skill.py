@@ -107,6 +107,8 @@ def clicks_of(users: Iterable[int], chance: float, *, apart: int = 1) -> Iterato
 def test_an_experiment_does_not_judge_the_simulation_by_the_clicks_of_one_id() -> None:
     """400 users who click what is foreseen, and a robot with three times as many clicks on what is not."""
     people, robot = list(clicks_of(range(400), 0.5, apart=3)), list(clicks_of([400] * 1_200, 0.001))
+    two = [*people, *clicks_of([401, 402] * 120, 0.001, apart=5)]
+    assert "unknown: 2 users have 38% of the clicks" in skill(calibrated(two), has_outcomes=True).qualifies
     mixed = sorted([*people, *robot], key=lambda one: one.occurred_at)
     assert skill(calibrated(people), has_outcomes=True).state is CheckState.OK
     found = calibrated(mixed)
