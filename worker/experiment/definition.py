@@ -25,9 +25,11 @@ from worker.core.records import Id, at_most
 from worker.core.seeding import digest
 from worker.core.simulation.question_set import QuestionSet
 from worker.core.steering.orders import (
+    CAME_LATER,
     MAX_GUARDRAILS,
     MAX_VALUES,
     OPENS_AN_EPOCH,
+    OUTCOME_WINDOW_S,
     Candidates,
     Draws,
     DuelDepth,
@@ -49,9 +51,6 @@ MAX_SEGMENTS = 64  # sums are kept of each
 MAX_WINDOW_S = 315_576_000  # ten years
 _OFF_BY = 1e-3  # how far shares may add up from 1
 TIME = "a time, such as 2026-11-01T00:00:00Z"
-
-
-_CAME_LATER = ("population",)
 
 
 def _as_us(value: object) -> object:
@@ -115,7 +114,7 @@ class Definition:
     alpha: Annotated[float, Field(ge=1e-9, lt=1)] = 0.05
     unit: Literal["user"] = "user"
     planned_users: Annotated[int, Field(ge=1, le=10**9)] = PLANNED_USERS
-    outcome_window_s: Annotated[float, Field(gt=0, le=MAX_WINDOW_S)] = 86_400.0
+    outcome_window_s: Annotated[float, Field(gt=0, le=MAX_WINDOW_S)] = OUTCOME_WINDOW_S
     segments: Annotated[tuple[Id, ...], Field(max_length=MAX_SEGMENTS), at_most(MAX_SEGMENTS)] = ()
     state: ExperimentState = ExperimentState.RUNNING
     eligible: Eligible = field(default_factory=dict)
@@ -151,13 +150,28 @@ class Definition:
     @property
     def epoch(self) -> str:
         """The name of the epoch; a rule that returns after another starts a new one, without its earlier events."""
-        return self.key if self.revised_at is None else f"{self.key}@{self.revised_at}"
+        return self._named(self.key)
+
+    @property
+    def epoch_before(self) -> str:
+        """The name that the epoch had for versions in which the outcome window opened none."""
+        return self._named(self._key_without("outcome_window_s"))
 
     @property
     def key(self) -> str:
         """A hash of `OPENS_AN_EPOCH`; another key is another epoch.  The order within a list does not matter."""
+        return self._key_without()
+
+    def _named(self, key: str) -> str:
+        return key if self.revised_at is None else f"{key}@{self.revised_at}"
+
+    def _key_without(self, *left_out: str) -> str:
         # A field that came later changes no key while it says nothing: states know when each form was taken by its key.
-        names = (name for name in OPENS_AN_EPOCH if name not in _CAME_LATER or getattr(self, name))
+        names = (
+            name
+            for name in OPENS_AN_EPOCH
+            if name not in left_out and (name not in CAME_LATER or getattr(self, name) != CAME_LATER[name])
+        )
         parts = (f"{name}={_in_order(getattr(self, name))}" for name in names)
         return digest(*parts).hex()[:12]
 

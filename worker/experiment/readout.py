@@ -147,7 +147,7 @@ class ActivityGroup:
 
 @dataclass(frozen=True, slots=True)
 class FactorShare:
-    """The share of rationales that name a factor, by the side that was chosen."""
+    """The share of a user's rationales that name a factor, on average, by the side that was chosen."""
 
     factor: str
     control: float
@@ -231,6 +231,8 @@ class Example:
     duel_share: float
     options: tuple[Offered, ...]
     rationales: tuple[str, ...]
+    segments: Mapping[str, str] = field(default_factory=dict)  # those that are reported
+    user_events: int = 0  # of the user, with an answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,13 +243,13 @@ class Comparison:
     control: str
     verdict: stats.Verdict
     reason: str
-    events: int  # pairs, missing ones too
-    statuses: Mapping[str, int]  # pairs by status; BAD_VALUE is an OK one whose share is no number in [0, 1]
+    events: int  # pairs of the primary metric, missing ones too
+    statuses: Mapping[str, int]  # duels by status; BAD_VALUE is an OK one whose share is no number in [0, 1]
     effects: tuple[Effect, ...]
     trigger_share: float | None  # users whose slates differ, of all with an answer
     contested_mass: float | None  # mean over the pairs that have one
-    missing: int
-    missing_share: float  # of all pairs
+    missing: int  # pairs of the primary metric without an answer, as "pair completeness" counts them
+    missing_share: float  # of all of them
     worst_case: stats.Interval | None  # the primary overall, with the missing pairs set to 0 and to 1
     overlap: float | None = None  # mean share of the options of a duel that both sides offer
     rank_correlation: float | None = None  # mean Kendall tau of the places of what both offer, two items or more
@@ -265,7 +267,7 @@ class Comparison:
     basis: str = stats.BASIS
     activity: tuple[ActivityGroup, ...] = ()  # by how often users came, the lightest first
     absent: int = 0  # events of control without a slate of the candidate, of those that it serves
-    dominant: Mapping[str, float] = field(default_factory=dict)  # share of the events, by a user's alias
+    dominant: Mapping[str, float] = field(default_factory=dict)  # shares of the events of few users, by alias
     plan_gain: str = ""  # what a plan would gain at this number of users, where `planned_users` is the default
     categories: tuple[Where, ...] = ()  # like `items`; empty where no item has a category
     providers: tuple[Where, ...] = ()

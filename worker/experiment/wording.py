@@ -20,6 +20,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
+from math import isfinite
 
 from worker.experiment.definition import Definition
 from worker.experiment.metrics import METRICS
@@ -171,6 +172,17 @@ def headline(one: Comparison, *, name: str = "B") -> str:
     words = METRICS[effect.metric].words if effect.metric in METRICS else ""
     change = told(effect)
     return f"{name} minus A in {effect.metric.replace('_', ' ')}: {change}" + (f". {words}" if words else "")
+
+
+def worst_case(one: Comparison) -> str:
+    """Return the primary figure if all missing pairs had gone to one side, the worst and the best; or why none is."""
+    if one.worst_case is None:
+        metric = METRICS.get(one.primary.metric)
+        is_bounded = metric is None or isfinite(metric.high - metric.low)
+        name = one.primary.metric.replace("_", " ")
+        return not_identified("no pair was read yet" if is_bounded else f"{name} has no least and no greatest value")
+    notation = notation_of(one.primary.metric, one.primary.null)
+    return f"{value(one.worst_case.low, notation)} to {value(one.worst_case.high, notation)}"
 
 
 def real_change(effect: Effect) -> str:

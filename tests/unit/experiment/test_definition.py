@@ -156,7 +156,8 @@ def test_no_word_of_the_validation_library_reaches_a_user() -> None:
         ({"guardrails": (Guardrail("entropy", 1.0),)}, False),
         ({"population": {"activity": {"light": 0.7, "heavy": 0.3}}}, False),
         ({"population": {}}, True),
-        ({"outcome_window_s": 60.0}, True),
+        ({"outcome_window_s": 60.0}, False),
+        ({"outcome_window_s": 86_400.0}, True),
         ({"state": ExperimentState.STOPPED}, True),
         ({"revised_at": START_US + 1}, True),
     ],
@@ -173,9 +174,11 @@ def test_an_experiment_whose_lists_are_in_another_order_is_the_same() -> None:
     assert replace(one, candidates=("c", "b"), segments=("plan", "country")).key == one.key
 
 
-def test_an_experiments_key_is_that_of_before_there_was_a_population() -> None:
+def test_an_experiments_key_is_that_of_before_there_were_more_fields() -> None:
     """States know by it when each form was taken."""
-    assert Definition("x", START_US, "a", ("b",)).key == "be926f44b4af"
+    one = Definition("x", START_US, "a", ("b",))
+    assert one.key == one.epoch_before == "be926f44b4af"
+    assert replace(one, outcome_window_s=60.0).epoch_before == "be926f44b4af"
 
 
 def test_an_experiments_population_adds_up_to_one() -> None:

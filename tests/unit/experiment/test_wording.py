@@ -20,6 +20,7 @@ from worker.experiment.readout import Effect, Epoch, KeptBacktest, Segment
 from worker.experiment.report.terminal import render
 from worker.experiment.report.verdict import judge
 from worker.experiment.statistics.confidence import EVEN, PLANNED_USERS, Estimate, Interval, Verdict
+from worker.experiment.webhook.changes import changes
 
 FEW = "40 users so far, at least 100 needed"
 SHARES = st.floats(0.0, 1.0).map(lambda value: round(value, 6))
@@ -115,6 +116,13 @@ def test_an_experiment_has_one_interval_per_figure_wherever_it_is_shown() -> Non
             assert "0.516" not in text, where
 
 
+def test_an_experiment_says_the_level_of_the_interval_of_users_after_their_first_day() -> None:
+    """It is another figure than the one that decides, at another level where candidates share alpha."""
+    one = made.comparison(closed=Estimate(300, 0.55, Interval(0.502, 0.598)))
+    page = shown(made.epoch(one), alpha=0.01)["page"]
+    assert "each counted once: 55.0 % (50.2 to 59.8; 99 % interval)" in page
+
+
 def test_an_experiment_with_several_candidates_shows_no_second_interval() -> None:
     """The interval that is shown is the one that decides, with its level, in every place."""
     wider = Interval(0.48, 0.54)
@@ -148,6 +156,22 @@ def test_an_experiment_says_not_identified_and_why_wherever_a_figure_is_withheld
         assert where in {"json", "terminal"} or "not identified: 7 users so far" in text, where
         assert where == "json" or "not identified: no outcomes were read" in text, where
         assert where == "json" or not re.search(r"56\.8|0\.568|98\.8|0\.988", text), where
+
+
+@pytest.mark.parametrize(
+    ("metric", "null", "why"),
+    [
+        ("duel_share", EVEN, "not identified: no pair was read yet"),
+        ("utility", 0.0, "not identified: utility has no least and no greatest value"),
+    ],
+)
+def test_an_experiment_says_why_it_has_no_worst_case(metric: str, null: float, why: str) -> None:
+    """On the page it stood as a dash to a dash."""
+    few = Estimate(40, 0.5678, None, FEW)
+    one = made.comparison(effects=(Effect(metric, null, few, few),), worst_case=None)
+    for where, text in shown(made.epoch(one)).items():
+        assert where == "json" or why in " ".join(text.split()), where
+        assert "– to –" not in text, where
 
 
 def test_an_experiment_says_that_a_simulator_is_worse_in_red_and_in_words() -> None:
@@ -217,6 +241,10 @@ def test_the_result_of_a_backtest_stands_beside_the_verdict_wherever_that_is_sho
     short = client(made.readout("e", epoch)).get("/api/experiments").json()
     assert short["experiments"][0]["candidates"][0]["backtest"] == made.kept().sentence
     assert all("Backtest of" not in text for text in shown(made.epoch(made.comparison())).values())
+    several = made.report(made.readout("e", epoch), made.readout("f"))
+    (change, bare) = changes(several, {})
+    assert (change.body(at="")["backtest"], bare.body(at="")["backtest"]) == (made.kept().sentence, "")
+    assert Elements(client(*several.readouts).get("/").text).text.count("Backtest of") == 1
 
 
 @pytest.mark.parametrize(

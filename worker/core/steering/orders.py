@@ -34,12 +34,16 @@ MAX_GUARDRAILS = 64
 MAX_NAMES, MAX_VALUES = 16, 1_000  # segments of `eligible` and values of one: they stand in a query of the readout
 MAX_VALUE_CHARS = 4_000  # of one value; a longer one is refused, since a value that is cut is another
 
-# What a verdict depends on.  Ten candidates, then the winner alone over the same events: an A/A watched so "finds" a
-# difference in 12 % of 400 runs that were looked at 21 times, and in 2 % if each opens an epoch (simulated).
+# What a verdict depends on.  The outcome window is there for the skill on real clicks, which may forbid a preference.
+# Ten candidates, then the winner alone over the same events: an A/A watched so "finds" a difference in 12 % of 400 runs
+# that were looked at 21 times, and in 2 % if each opens an epoch (simulated).
 OPENS_AN_EPOCH = (
     "control", "candidates", "start", "stop", "primary_metric", "margin", "guardrails", "segments", "alpha", "unit",
-    "planned_users", "eligible", "eligible_share", "population",
+    "planned_users", "eligible", "eligible_share", "population", "outcome_window_s",
 )  # fmt: skip
+OUTCOME_WINDOW_S = 86_400.0  # where nothing else is said
+# What those that came later say where they say nothing: what a definition was named by does not change with them.
+CAME_LATER: Mapping[str, object] = {"population": {}, "outcome_window_s": OUTCOME_WINDOW_S}
 
 
 class ExperimentState(StrEnum):
@@ -151,7 +155,7 @@ def verdict_digest(record: Mapping[str, object]) -> str:
     What says nothing, such as a field that is empty or null, is left out: a version that lacks it means the same.
     """
     parts = {name: _plain(record.get(name)) for name in OPENS_AN_EPOCH}
-    said = {name: value for name, value in parts.items() if value not in (None, [], {})}
+    said = {name: value for name, value in parts.items() if value not in (None, [], {}, CAME_LATER.get(name))}
     return digest(json.dumps(said, sort_keys=True)).hex()
 
 

@@ -14,7 +14,7 @@ from worker.experiment.page import charts, text
 from worker.experiment.page.addresses import epoch_key, page_of
 from worker.experiment.page.charts import Mark, Scale
 from worker.experiment.page.forecast import Finish, finish
-from worker.experiment.page.where_tables import WhereTable, where_tables
+from worker.experiment.page.where_tables import WhereTable, shown_example, where_tables
 from worker.experiment.readout import (
     ActivityGroup,
     Check,
@@ -71,6 +71,7 @@ class SegmentRow:
 
     segment: Segment
     mark: Mark
+    example: str = ""  # id of a shown event of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,7 @@ class ActivityRow:
 
     group: ActivityGroup
     mark: Mark
+    example: str = ""  # id of a shown event of such a user
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +171,11 @@ class Compared:
         return text.NONE if number is None else wording.value(number, scale)
 
     @property
+    def worst_case(self) -> str:
+        """What the primary figure would be if all missing pairs had gone to one side; or why it is not known."""
+        return wording.worst_case(self.comparison)
+
+    @property
     def broken(self) -> bool:
         """Return whether a guardrail is violated."""
         return bool(self.comparison.guardrails_broken)
@@ -250,7 +257,9 @@ def compared(readout: Readout, comparison: Comparison) -> Compared:
         scale=scale,
         overall=scale.mark(primary.overall),
         margin=Mark(None, *around),
-        activity=tuple(ActivityRow(one, activity.mark(one.estimate)) for one in comparison.activity),
+        activity=tuple(
+            ActivityRow(one, activity.mark(one.estimate), _of_activity(comparison, one)) for one in comparison.activity
+        ),
         activity_scale=activity,
         activity_words=wording.by_activity(comparison.activity, readout.alpha),
         finish=finish(comparison.timeline, planned_users=readout.planned_users),
@@ -258,12 +267,22 @@ def compared(readout: Readout, comparison: Comparison) -> Compared:
         timeline_text=charts.described(comparison.timeline, primary),
         differing=_differing(comparison.statuses),
         checks=tuple(sorted(comparison.checks, key=lambda one: one.state is not CheckState.FAILED)),
-        segments=tuple(SegmentRow(one, segments.mark(one.overall)) for one in comparison.segments),
+        segments=tuple(
+            SegmentRow(one, segments.mark(one.overall), _of_segment(comparison, one)) for one in comparison.segments
+        ),
         segment_scale=segments,
         where=where_tables(comparison),
         wins=tuple(_shown(one, comparison) for one in comparison.wins),
         losses=tuple(_shown(one, comparison) for one in comparison.losses),
     )
+
+
+def _of_segment(of: Comparison, one: Segment) -> str:
+    return shown_example(of, lambda example: example.segments.get(one.name) == one.value)
+
+
+def _of_activity(of: Comparison, one: ActivityGroup) -> str:
+    return shown_example(of, lambda example: one.fewest_events <= example.user_events <= one.most_events)
 
 
 def _headline(of: Comparison) -> str:

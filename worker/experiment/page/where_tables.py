@@ -7,12 +7,12 @@ A row links to a shown event in which one list alone offers the item, or an item
 position; "(none)" to one with an item that has no category or provider.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from worker.experiment.item_metrics import categories
 from worker.experiment.page.charts import Mark, Scale
-from worker.experiment.readout import NONE, Comparison, List, Offered, Where
+from worker.experiment.readout import NONE, Comparison, Example, List, Offered, Where
 
 MAX_MOVERS = 12  # of a chart
 
@@ -64,6 +64,17 @@ def where_tables(of: Comparison) -> tuple[WhereTable, ...]:
     return tuple(one for one in found if one.rows)
 
 
+def shown_example(of: Comparison, fits: Callable[[Example], bool]) -> str:
+    """Return the id of the first shown event that fits, "" if none does."""
+    return next((name for name, example in _named_examples(of) if fits(example)), "")
+
+
+def _named_examples(of: Comparison) -> Iterator[tuple[str, Example]]:
+    for end, examples in (("wins", of.wins), ("losses", of.losses)):
+        for number, example in enumerate(examples, 1):
+            yield f"{end}-{number}", example
+
+
 def _table(
     of: Comparison, name: str, kind: str, rows: Sequence[Where], named: Callable[[Offered], Iterable[str]],
     *, fold: Callable[[str], str] = str, note: str,
@@ -85,10 +96,9 @@ def _movers(rows: Sequence[Where]) -> tuple[Mover, ...]:
 def _examples(of: Comparison, named: Callable[[Offered], Iterable[str]]) -> dict[tuple[List, str], str]:
     """Return the id of the first shown event by the list that alone offers something, and by its name."""
     found: dict[tuple[List, str], str] = {}
-    for end, examples in (("wins", of.wins), ("losses", of.losses)):
-        for number, example in enumerate(examples, 1):
-            for option in example.options:
-                in_a, in_b = of.control in option.variants, of.candidate in option.variants
-                for name in named(option) if in_a != in_b else ():
-                    found.setdefault((List.B if in_b else List.A, name), f"{end}-{number}")
+    for place, example in _named_examples(of):
+        for option in example.options:
+            in_a, in_b = of.control in option.variants, of.candidate in option.variants
+            for name in named(option) if in_a != in_b else ():
+                found.setdefault((List.B if in_b else List.A, name), place)
     return found

@@ -1,6 +1,7 @@
 """Does the simulation know anything about real clicks?  The calibration on control's slates, as a check of a verdict.
 
     no outcomes, or too few clicks            OPEN     the sentence of a preference says that the skill is unknown
+    few users have most of the clicks         OPEN     it says that
     not shown to be above chance              OPEN     it says that
     shown to be below chance                  FAILED   no preference: its answers have little to do with the users
     shown to be above chance                  OK
@@ -27,6 +28,8 @@ def skill(found: Calibrated | None, *, has_outcomes: bool) -> Check:
         why = "no outcomes were read" if not has_outcomes else "no outcome is of a control slate that was asked about"
         return _unknown(why)
     figure = next((one for one in found.figures if one.name == SKILL), None)
+    if figure is None and found.clicks >= MIN_CLICKS:
+        return _unknown(found.words)
     if figure is None or figure.low is None or figure.high is None or found.clicks < MIN_CLICKS:
         waiting = f"; {found.pending:,} slates wait until their outcome window is over" if found.pending else ""
         wanted = f"at least {MIN_CLICKS} needed{waiting}"

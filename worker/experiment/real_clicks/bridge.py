@@ -8,11 +8,13 @@ interval holds what its model does not know, or there is only a sign (`bridge_li
 both slates are one list nothing has to be carried over, nor asked: such an event is a difference of 0.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 
+from worker.experiment.quality.dominance import MIN_COVERED, dominant, words
 from worker.experiment.readout import Agreement, Calibrated, Effect
 from worker.experiment.real_clicks import calibration, click_model
 from worker.experiment.real_clicks.bridge_limits import Limits, limits
@@ -38,16 +40,19 @@ def calibrated(seen: Sequence[Seen]) -> Calibrated:
     found = calibration.calibration(columns(one.row for one in known), seed=SEED) if known else None
     if found is None:
         return Calibrated(**counts, figures=(), words="too few clicks so far: both halves of the period need some")
+    crowd = dominant(Counter(one.user for one in known if one.clicked), at_least=MIN_COVERED)
+    if why := words(list(crowd.values()), of="clicks"):
+        return Calibrated(**counts, figures=(), words=why)
     named = ((one.name, getattr(found, one.name)) for one in fields(found))
     figures = tuple(_agreement(name, figure) for name, figure in named if isinstance(figure, Figure))
     skill = found.skill_uniform
     good = skill.interval is not None and skill.interval.low > 0
-    words = (
+    told = (
         "simulated users predict clicks better than chance"
         if good
         else "simulated users are not shown to predict clicks better than chance"
     )
-    return Calibrated(**counts, figures=figures, words=words)
+    return Calibrated(**counts, figures=figures, words=told)
 
 
 @dataclass(frozen=True, slots=True)

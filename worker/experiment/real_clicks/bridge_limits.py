@@ -56,9 +56,9 @@ def limits(head: FittedHead, *, known: Columns, later: Columns) -> Limits:
 
 def _words(slopes: Sequence[float], spread: UserSpread) -> str:
     return (
-        f"the interval holds all slopes of clicks on simulated choices from {slopes[0]:.2f} on, for clicks cannot tell "
-        f"an engine that is too unsure and noisy from a good one, and users who differ in how readily they click by "
-        f"{spread.low:.1f} to {spread.high:.1f} logits; its upper side says little"
+        "read the end that is nearer to 0: clicks on control do not show how strongly they would follow the simulation"
+        f"; the interval holds what they leave open: slopes of clicks on simulated choices from {slopes[0]:.2f} up, "
+        f"and users who differ in how readily they click by {spread.low:.1f} to {spread.high:.1f} logits"
     )
 
 

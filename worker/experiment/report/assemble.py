@@ -16,6 +16,7 @@ from worker.experiment import wording
 from worker.experiment.definition import Definition
 from worker.experiment.metrics import DUEL_SHARE
 from worker.experiment.quality.defined import Stated
+from worker.experiment.quality.dominance import MAX_NAMED
 from worker.experiment.readout import (
     Epoch,
     KeptBacktest,
@@ -87,10 +88,12 @@ def _health(state: State) -> dict[str, int]:
 
 
 def _dominant(readouts: Sequence[Readout]) -> dict[str, int]:
-    """Return the percentage of events of each user who has too many, by the user's alias."""
+    """Return the percentage of events of the users who have too many, by the users' aliases; `MAX_NAMED` at most."""
     found = (one.dominant for readout in readouts for epoch in readout.epochs for one in epoch.comparisons)
     shares = sorted((share, name) for one in found for name, share in one.items())  # of several, the largest is kept
-    return {f"percent_of_events_of_user_{name}": round(100 * share) for share, name in shares}
+    largest = {name: share for share, name in shares}
+    named = sorted(largest, key=lambda name: (-largest[name], name))[:MAX_NAMED]
+    return {f"percent_of_events_of_user_{name}": round(100 * largest[name]) for name in named}
 
 
 def _readout(state: State, name: str, rows: Sequence[EpochRow], defaults: Defaults) -> Readout:

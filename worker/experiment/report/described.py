@@ -5,7 +5,7 @@ Nothing here changes a verdict.
 
 import json
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 
 from worker.experiment.metrics import DUEL_SHARE, METRICS
@@ -19,7 +19,7 @@ from worker.experiment.statistics.evalues import Sums, e_bh
 from worker.experiment.statistics.user_means import Rule, Users
 from worker.experiment.store import queries
 from worker.experiment.store.engine_sums import measures, of_users
-from worker.experiment.store.queries import EpochRow, PairRow
+from worker.experiment.store.queries import EpochRow, ExampleRow, PairRow
 
 MAX_EXAMPLES = 20  # shown at each end
 
@@ -52,8 +52,8 @@ class Describer:
             providers=where.providers,
             outlying_items=where.outlying,
             reasons=reasons(queries.reasons(self._db, self._row.id, *named), self._rule),
-            wins=self._examples(*named, wins=True),
-            losses=self._examples(*named, wins=False),
+            wins=self._examples(*named, users, wins=True),
+            losses=self._examples(*named, users, wins=False),
         )
 
     def _noise(self, primary: Users | None, half_differences: Sums) -> str:
@@ -78,18 +78,33 @@ class Describer:
         null, rule = METRICS[self._primary].null, self._rule
         return stats.log_e(of, null=null, alpha=rule.alpha, planned_users=rule.planned_users)
 
-    def _examples(self, candidate: str, control: str, *, wins: bool) -> tuple[Example, ...]:
+    def _examples(
+        self, candidate: str, control: str, users: Mapping[tuple[str, str], Users], *, wins: bool
+    ) -> tuple[Example, ...]:
         between = (self._row.first, self._row.last + 1)
         rows = queries.examples(
             self._db, self._row.id, candidate, control, wins=wins, between=between, limit=MAX_EXAMPLES
         )
-        return tuple(_example(*row) for row in rows)
+        primary = users.get((self._primary, ""))
+        events = dict(zip(primary.ids.tolist(), primary.num_events().tolist(), strict=True)) if primary else {}
+        reported = {segment.partition("=")[0] for metric, segment in users if segment and metric == self._primary}
+        return tuple(_example(row, reported, events.get(row.user, 0)) for row in rows)
 
 
-def _example(event_id: str, occurred_at: int, user_id: str, share: float, told: str) -> Example:
-    options, rationales = json.loads(told)
+def _example(row: ExampleRow, reported: Container[str], user_events: int) -> Example:
+    options, rationales = json.loads(row.told)
     offered = (Offered(item, position, tuple(variants), *rest) for item, position, variants, *rest in options)
-    return Example(event_id, occurred_at, user_id, share, tuple(offered), tuple(rationales))
+    segments = json.loads(row.segments or "{}")
+    return Example(
+        row.event,
+        row.occurred_at,
+        row.user_id,
+        row.share,
+        tuple(offered),
+        tuple(rationales),
+        {name: value for name, value in segments.items() if name in reported},
+        user_events,
+    )
 
 
 def _mean(sums: Sums) -> float | None:

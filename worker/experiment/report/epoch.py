@@ -12,6 +12,8 @@ from dataclasses import replace
 from functools import cached_property
 from math import exp, fsum
 
+from worker.core.simulation.questions import Status
+from worker.core.steering.orders import OUTCOME_WINDOW_S
 from worker.experiment.metrics import DUEL_SHARE, METRICS
 from worker.experiment.quality.absent_slates import Served, beyond_plan
 from worker.experiment.quality.activity import activity, groups
@@ -35,7 +37,7 @@ from worker.experiment.real_clicks import effects as observing
 from worker.experiment.real_clicks.bridge import bridge, bridged, calibrated
 from worker.experiment.real_clicks.effects import Observed
 from worker.experiment.real_clicks.shown_slates import Seen
-from worker.experiment.report.asked import AskedUsers
+from worker.experiment.report.asked import AskedUsers, with_unasked
 from worker.experiment.report.checks import checks
 from worker.experiment.report.deciding import Deciding
 from worker.experiment.report.described import Describer
@@ -44,15 +46,13 @@ from worker.experiment.report.guardrails import guarded
 from worker.experiment.report.secondary import reweighted, second_looks
 from worker.experiment.report.verdict import Evidence, judge
 from worker.experiment.statistics import confidence as stats
-from worker.experiment.statistics.user_means import Rule, Users
+from worker.experiment.statistics.user_means import Rule, Users, UserSums
 from worker.experiment.store import queries
-from worker.experiment.store.answers import ANSWERED
 from worker.experiment.store.queries import EpochRow, PairRow
 from worker.experiment.store.real_clicks import duels, exposures, has_outcomes, seen, shown_variants, unchanged
 from worker.experiment.store.sums import BUCKET_US
 from worker.experiment.wording import best_first, plan_gain
 
-OUTCOME_WINDOW_S = 86_400.0  # without a definition
 CLOSED_BUCKETS = 86_400_000_000 // BUCKET_US  # the first day of a user, after which its value stays
 
 
@@ -81,7 +81,7 @@ class EpochFigures:
         self._users = [
             {
                 (metric, segment): Users(sums, self._rule(metric))
-                for metric, segment, sums in queries.sums(self._db, self._row.id, *pair)
+                for (metric, segment), sums in with_unasked(self._sums(*pair), self._primary).items()
             }
             for pair in self._compared
         ]
@@ -189,8 +189,7 @@ class EpochFigures:
         observed = self._observed(*named)
         effects += (*self._other_effects(users, crowd), *observed.effects)
         pairs = [pair for pair in self._pairs if (pair.candidate, pair.control) == named]
-        events = sum(pair.count for pair in pairs)
-        missing = events - sum(pair.count for pair in pairs if pair.status in ANSWERED)
+        events, missing = (primary.num_pairs, primary.num_missing) if primary else (0, 0)
         served = self._served(*named)
         closed = primary.closed(CLOSED_BUCKETS) if primary else None
         agreeing = primary.closed(CLOSED_BUCKETS, alpha=self._share(num_candidates)) if primary else None
@@ -210,7 +209,7 @@ class EpochFigures:
             verdict=verdict,
             reason=reason,
             events=events,
-            statuses={pair.status: pair.count for pair in pairs},
+            statuses=_statuses(pairs, num_pairs=events if self._primary == DUEL_SHARE else 0),
             effects=effects,
             closed=closed,
             trigger_share=_share(effects[0].triggered.users, effects[0].overall.users),
@@ -343,6 +342,10 @@ class EpochFigures:
         found = observing.observe(list(exposures(*named, window_us=self._window_us)), over, rule)
         return replace(found, effects=(bridged(over, rule), *found.effects))
 
+    def _sums(self, candidate: str, control: str) -> dict[tuple[str, str], UserSums]:
+        found = queries.sums(self._db, self._row.id, candidate, control)
+        return {(metric, segment): sums for metric, segment, sums in found}
+
     def _rule(self, metric: str) -> Rule:
         bounds = (METRICS[metric].low, METRICS[metric].high) if metric in METRICS else (0.0, 1.0)
         return Rule(self._alpha, self._planned_users, bounds)
@@ -366,6 +369,13 @@ def _effect(metric: str, of: Users, asked: AskedUsers) -> Effect:
         nothing = stats.Estimate(0, None, None, asked.why_not)
         return Effect(metric, null, nothing, nothing)
     return Effect(metric, null, of.overall(), of.triggered(), note=asked.note)
+
+
+def _statuses(pairs: Sequence[PairRow], *, num_pairs: int) -> dict[str, int]:
+    """Return the duels by status; those of `num_pairs` that have none of these were not asked."""
+    found = {pair.status: pair.count for pair in pairs}
+    left = num_pairs - sum(found.values())
+    return found | ({Status.NOT_ASKED.value: left} if left > 0 else {})
 
 
 def _contested(pairs: Sequence[PairRow]) -> float | None:

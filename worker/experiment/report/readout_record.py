@@ -79,7 +79,8 @@ def _effect(candidate: str, effect: Effect) -> dict[str, object]:
         "metric": effect.metric,
         "estimand": _symbol(effect.estimand),
         "users": effect.overall.users,
-        "value": effect.overall.value,
+        "value": effect.overall.value if interval else None,
         "low": interval.low if interval else None,
         "high": interval.high if interval else None,
+        "withheld": effect.overall.withheld if interval is None else "",
     }

@@ -41,14 +41,14 @@ def _configurations(one: ConfigurationComparison, first: str, second: str) -> Ta
     table = Table(title=_plain(f"{one.candidate} against {one.control}, on the same events"), title_justify="left")
     table.add_column("")
     table.add_column("")
-    loss, moved = one.log_loss, one.difference
+    loss = one.log_loss
     alone = f"only {first}: {one.first_only:,}, only {second}: {one.second_only:,}"
     known = f"{loss.value:+.3f} ({loss.interval}, {loss.label})" if loss else "no clicks"
     rows = {
         "events that both answered": f"{one.events:,} ({alone})",
         f"duel share by {first}": _number(one.first_share, ".3f"),
         f"duel share by {second}": _number(one.second_share, ".3f"),
-        "difference, mean over users": f"{_number(moved.value, '+.3f')} ({moved.interval or moved.withheld})",
+        "difference, mean over users": wording.figure(one.difference, 0.0),
         "both prefer the same side": _number(one.same_side, ".1%"),
         "correlation of their shares": _number(one.correlation, "+.2f"),
         "log loss on real clicks, difference": known,
@@ -109,7 +109,7 @@ def _column(one: Comparison, readout: Readout) -> dict[str, str]:
         **({"items that win unusually often": _outlying(one)} if one.outlying_items else {}),
         **({"noise": one.noise} if one.noise else {}),
         "missing pairs": f"{one.missing:,} ({one.missing_share:.2%})",
-        "if the missing pairs all went to one side": _worst_case(one),
+        "if the missing pairs all went to one side": wording.worst_case(one),
     }
 
 
@@ -183,13 +183,6 @@ def _closed(one: Comparison) -> str:
 def _effect(effect: Effect) -> str:
     """Return an effect with its change in per cent where it is of real clicks."""
     return wording.real_change(effect) or wording.told(effect)
-
-
-def _worst_case(one: Comparison) -> str:
-    primary = one.primary
-    scale = wording.notation_of(primary.metric, primary.null)
-    ends = one.worst_case
-    return f"{wording.value(ends.low, scale)} to {wording.value(ends.high, scale)}" if ends else "-"
 
 
 def _row_name(effect: Effect) -> str:

@@ -21,7 +21,6 @@ from worker.experiment.store.duel_text import DuelText, duel_text
 from worker.experiment.store.overlap import overlap, tau
 
 Values = Mapping[str, float | None]  # by metric: every metric of the question has a key
-ANSWERED = (Status.OK, Status.IDENTICAL, Status.SAME_SET, Status.NOT_SAMPLED)
 BAD_VALUE, UNKNOWN = "BAD_VALUE", "UNKNOWN"
 SURFACE = "surface"  # a segment of every event whose response has one, beside those of its user
 _STATUSES = frozenset(Status)
@@ -70,8 +69,9 @@ class Answer:
 
     @property
     def missing(self) -> bool:
-        """Whether it was asked, or would have been, and has no answer."""
-        return self.status not in (*ANSWERED, Status.TRIVIAL, Status.NOT_ASKED)
+        """Whether it should have an answer and has none, whatever its status promised."""
+        silent = self.status in (Status.TRIVIAL, Status.NOT_ASKED)
+        return not silent and all(value is None for value in self.values.values())
 
 
 def read(record: Mapping[str, object]) -> Answer:

@@ -86,6 +86,7 @@ class State:
         self._forgotten = self._read_forgotten()
         self._seen = self._written_by_others()
         if not to_read:
+            self._rename_taken()
             self._count_renamed_epochs()
         elif self._renamed():
             self.close()
@@ -277,6 +278,17 @@ class State:
             return "forgotten_user"
         new = self._counting.take(answer, self.forms(answer.experiment_id))
         return answer.trouble if new else "duplicate"
+
+    def _rename_taken(self) -> None:
+        """Keep when each form was taken under the name that its epoch has now."""
+        changed = [
+            (form.epoch, name, form.epoch_before)
+            for name, forms in self._forms.items()
+            for form in forms
+            if form.epoch != form.epoch_before
+        ]
+        # Where both names are known, the older one is another form's that was looked at.
+        self._db.executemany("update or ignore taken set epoch = ? where experiment = ? and epoch = ?", changed)
 
     def _count_renamed_epochs(self) -> None:
         """Count the experiments anew whose epochs have other names: an older version named them by another rule."""

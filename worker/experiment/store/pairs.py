@@ -4,8 +4,8 @@
     SLATE candidate + SLATE control     a pair as soon as both are there        candidate - control, by metric
 
 A pair belongs to the form of the definition that held when the event occurred (`placed`).  A pair with a missing
-answer is a pair: what is missing must be seen.  What was not asked is none, but it is counted, by user: these are
-outside the share who are asked.
+answer is a pair: what is missing must be seen.  What was not asked is none, but it is counted, by user: `report.asked`
+tells users outside the share who are asked from those of whom something is missing.
 """
 
 from collections.abc import Iterable, Iterator, Sequence, Set as AbstractSet
@@ -39,6 +39,11 @@ class Pair:
     value: float | None
     differs: bool
     missing: str = ""  # the one side that has no answer, "control" or "candidate"; both lack one where it is empty
+
+
+def not_asked(metric: str) -> str:
+    """Return the series that has by user what was not asked of a metric's questions."""
+    return NOT_ASKED_DUEL if metric == DUEL_SHARE else NOT_ASKED_SLATES
 
 
 def placed(answer: Answer, forms: Sequence[Definition]) -> Definition | Aside | None:

@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from worker.experiment.quality.absent_slates import Served
 from worker.experiment.quality.reasons import Named
@@ -137,6 +138,18 @@ def reasons(db: sqlite3.Connection, epoch: int, candidate: str, control: str) ->
     return map(Named._make, db.execute(query, (epoch, candidate, control, REASON)))
 
 
+class ExampleRow(NamedTuple):
+    """One duel that went far; `told` is what people are shown of it, as JSON."""
+
+    event: str
+    occurred_at: int
+    user_id: str
+    share: float
+    told: str
+    user: int  # its number in the state
+    segments: str | None  # as JSON
+
+
 def examples(
     db: sqlite3.Connection,
     epoch: int,
@@ -146,13 +159,16 @@ def examples(
     wins: bool,
     between: tuple[int, int],
     limit: int,
-) -> list[tuple[str, int, str, float, str]]:
-    """Return (event, time, user, share, what was told) of the duels that went furthest, `between` two times."""
-    query = f"""select event, occurred_at, name, share, told from example join epoch on epoch.stream = example.stream
-        join user on user.id = user where epoch.id = ? and candidate = ? and control = ? and occurred_at >= ?
-        and occurred_at < ? and share {"> 0.5" if wins else "< 0.5"}
-        order by share {"desc" if wins else "asc"}, event limit ?"""
-    return db.execute(query, (epoch, candidate, control, *between, limit)).fetchall()
+) -> list[ExampleRow]:
+    """Return the duels that went furthest, `between` two times."""
+    query = f"""select example.event, example.occurred_at, name, share, told, user.id, segments
+        from example join epoch on epoch.stream = example.stream join user on user.id = example.user
+        join answer on answer.stream = example.stream and answer.event = example.event and question = 'DUEL'
+            and answer.variant = candidate
+        where epoch.id = ? and candidate = ? and example.control = ? and example.occurred_at >= ?
+        and example.occurred_at < ? and share {"> 0.5" if wins else "< 0.5"}
+        order by share {"desc" if wins else "asc"}, example.event limit ?"""
+    return [ExampleRow(*row) for row in db.execute(query, (epoch, candidate, control, *between, limit))]
 
 
 def asides(db: sqlite3.Connection) -> dict[str, int]:

@@ -23,7 +23,7 @@ from worker.experiment.store.answers import Answer
 from worker.experiment.store.duel_text import CANDIDATE
 from worker.experiment.store.engine_sums import Measures
 from worker.experiment.store.examples import Examples
-from worker.experiment.store.pairs import NOT_ASKED_DUEL, NOT_ASKED_SLATES, Aside, Pair, pairs, placed
+from worker.experiment.store.pairs import Aside, Pair, not_asked, pairs, placed
 from worker.experiment.store.real_clicks import Real
 
 UNIT = 1 << 30  # values to 1e-9; 8e9 fits an integer of SQLite's, the sum of a user's events of MAX_VALUE each
@@ -158,12 +158,10 @@ class Counting:
 
     def _add(self, epoch: int, user: int, answer: Answer, pair: Pair, form: Definition | None) -> None:
         """Add a pair to its sums; the minute is kept of what is drawn over time, and segments of what is asked for."""
-        if pair.metric in (NOT_ASKED_DUEL, NOT_ASKED_SLATES):
-            self._add_beside(epoch, user, pair, pair.metric, pair.value)
-            return
         primary = form.primary_metric if form else DUEL_SHARE
-        bucket = answer.occurred_at // BUCKET_US if pair.metric == primary else 0
-        names = form.counted_segments if form and pair.metric == primary else ()
+        decides = pair.metric in (primary, not_asked(primary))
+        bucket = answer.occurred_at // BUCKET_US if decides else 0
+        names = form.counted_segments if form and decides else ()
         values = (f"{name}={answer.segments[name]}" for name in names if name in answer.segments)
         for segment in ("", *values):
             series = self._id("series", epoch=epoch, candidate=pair.candidate, control=pair.control,

@@ -45,6 +45,7 @@ class Change:
     as_of: int  # newest event, microseconds
     config_fingerprint: str
     definition_key: str
+    backtest: str = ""  # what stands beside every verdict, if one is kept
 
     @property
     def id(self) -> str:
@@ -66,6 +67,7 @@ class Change:
             "as_of": self.as_of,
             "config_fingerprint": self.config_fingerprint,
             "definition_key": self.definition_key,
+            "backtest": self.backtest,
         }
 
 
@@ -89,4 +91,5 @@ def _change(key: Judged, before: Told | None, one: Comparison, readout: Readout)
         as_of=readout.current.last_occurred_at,
         config_fingerprint=readout.current.config_fingerprint,
         definition_key=readout.current.definition_key,
+        backtest=readout.current.backtest.sentence if readout.current.backtest else "",
     )

@@ -211,7 +211,8 @@ def test_the_worker_and_the_readout_name_a_definition_alike() -> None:
 @pytest.mark.parametrize(
     ("changes", "is_same"),
     [
-        ({"sample_rate": 0.5, "draws": 4, "stop_when_decided": True, "outcome_window_s": 1.0}, True),
+        ({"sample_rate": 0.5, "draws": 4, "stop_when_decided": True}, True),
+        ({"outcome_window_s": 1.0}, False),
         ({"segments": ("a", "x"), "candidates": ("b", "candidate")}, True),  # the order does not matter
         ({"margin": 0.03}, False),
         ({"alpha": 0.01}, False),
@@ -222,6 +223,11 @@ def test_a_verdict_is_about_all_that_opens_an_epoch(changes: dict[str, Any], is_
     changed = replace(FULL, **changes)
     assert (verdict_digest(as_record(changed)) == verdict_digest(as_record(FULL))) is is_same
     assert (changed.key == FULL.key) is is_same
+
+
+def test_a_version_that_does_not_know_the_outcome_window_names_a_definition_alike_that_says_nothing_of_it() -> None:
+    record = as_record(FULL)
+    assert verdict_digest(record) == verdict_digest({name: record[name] for name in record if "window" not in name})
 
 
 def test_a_definition_with_questions_that_measure_less_than_it_wants_is_refused() -> None:

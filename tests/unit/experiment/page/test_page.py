@@ -106,6 +106,20 @@ def test_an_experiment_page_invents_no_figure() -> None:
     assert not re.search(r"\b(nan|inf|None|Undefined)\b", page)
 
 
+def test_an_experiment_page_links_each_segment_and_activity_to_an_event_of_it() -> None:
+    """The first that is shown; a dash where none is."""
+    german = replace(made.example(1, 0.9), segments={"country": "DE"}, user_events=1)
+    busy = replace(made.example(2, 0.1), segments={"country": "FR"}, user_events=9)
+    one = made.comparison(wins=(german,), losses=(busy,))
+    page = client(made.readout("e", made.epoch(one))).get("/experiments/e").text
+    links = {"segment country=DE": "wins-1", "segment country=FR": "losses-1", "segment device=tv": None,
+             "activity light": "wins-1", "activity medium": None, "activity heavy": "losses-1"}  # fmt: skip
+    for row, link in links.items():
+        (body,) = re.findall(rf'<tbody data-key="{row}">.*?</tbody>', page, re.DOTALL)
+        assert re.findall(r'href="#([^"]*)"', body) == ([link] if link else []), row
+        assert link is None or f'id="{link}"' in page
+
+
 def test_an_experiment_page_shows_text_from_outside_as_text() -> None:
     """Tags are escaped, templates are not run twice, and what is invisible or turns the line round is written out."""
     for path in ("/", page_of(made.hostile().experiment_id)):
@@ -275,7 +289,7 @@ def test_an_experiment_shows_its_users_by_activity_beside_the_headline() -> None
     page = client().get("/experiments/home-ranker-7").text
     for shown in (page, document.render(made.report(), written_at=made.AT_US)):
         words = Elements(shown).text
-        assert "light 1 to 2 events 1,040 52 % (48 to 57) medium 3 to 6 events 1,040 53 % (49 to 58)" in words
+        assert "light 1 to 2 events 1,040 52 % (48 to 57) – medium 3 to 6 events 1,040 53 % (49 to 58)" in words
         assert "heavy stands out 7 to 212 events 1,040 56 % (52 to 61)" in words
         assert "all 3 intervals together hold at 95 %. Heavy users are seen first" in words
     assert page.index("</section>") < page.index('id="activity-table"') < page.index('<dl class="facts">')

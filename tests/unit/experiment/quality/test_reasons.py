@@ -52,10 +52,22 @@ def pooled(draws: np.ndarray, named: np.ndarray) -> float:
 
 
 def test_an_experiment_tells_a_factors_share_of_each_sides_draws() -> None:
+    """Of a user's draws for a side, on average over the users who have some."""
     draws, named = np.array([[2, 2], [0, 4]]), {"price": np.array([[1, 2], [0, 1]]), "fame": np.array([[2, 0], [0, 0]])}
-    assert reasons(rows(draws, named), RULE) == (FactorShare("fame", 1.0, 0.0), FactorShare("price", 0.5, 0.5))
+    assert reasons(rows(draws, named), RULE) == (FactorShare("fame", 1.0, 0.0), FactorShare("price", 0.5, 0.625))
     assert reasons(rows(draws * [1, 0], {}), RULE) == ()
     assert reasons([], RULE) == ()
+
+
+def test_an_experiment_gives_the_reasons_of_users_and_not_of_one_id_with_most_of_the_draws() -> None:
+    """A robot with 60 % of the draws always names the price; it is one of 400 users."""
+    chance = np.random.default_rng(4)
+    draws = chance.binomial(4, 0.5, (400, 2)) + 1
+    price = chance.binomial(draws, 0.2)
+    draws[0], price[0] = (0, 4_000), (0, 4_000)
+    (found,) = reasons(rows(draws, {"price": price}), RULE)
+    assert found.candidate == pytest.approx(found.control, abs=0.05)
+    assert not found.notable
 
 
 def test_an_experiment_takes_the_spread_of_a_factor_over_users_as_a_clustered_regression_does() -> None:

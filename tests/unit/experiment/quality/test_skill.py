@@ -5,7 +5,7 @@ sharp engine      right order, much too sure           log loss worse than chanc
 noise of 1.18     as good as chance                    never shown to be worse, however often one looks
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import pytest
 
@@ -94,6 +94,27 @@ def of_skill(value: float, low: float | None, high: float | None, *, clicks: int
 def test_an_experiments_skill_has_three_states(check: Check, state: CheckState) -> None:
     assert check.state is state
     assert bool(check.qualifies) is (state is CheckState.OPEN)
+
+
+def clicks_of(users: Iterable[int], chance: float, *, apart: int = 1) -> Iterator[Seen]:
+    """Show ten items once per user named, a click each; the engine gives the clicked one this probability."""
+    for number, user in enumerate(users):
+        others = (1 - chance) / 9
+        yield Seen(f"e{number}", user, apart * number, tuple(f"i{n}" for n in range(10)), tuple(range(10)),
+                   (chance, *[others] * 9), (0,))  # fmt: skip
+
+
+def test_an_experiment_does_not_judge_the_simulation_by_the_clicks_of_one_id() -> None:
+    """400 users who click what is foreseen, and a robot with three times as many clicks on what is not."""
+    people, robot = list(clicks_of(range(400), 0.5, apart=3)), list(clicks_of([400] * 1_200, 0.001))
+    two = [*people, *clicks_of([401, 402] * 120, 0.001, apart=5)]
+    assert "unknown: 2 users have 38% of the clicks" in skill(calibrated(two), has_outcomes=True).qualifies
+    mixed = sorted([*people, *robot], key=lambda one: one.occurred_at)
+    assert skill(calibrated(people), has_outcomes=True).state is CheckState.OK
+    found = calibrated(mixed)
+    check = skill(found, has_outcomes=True)
+    assert (check.state, found.figures) == (CheckState.OPEN, ())
+    assert "unknown: one user has 75% of the clicks" in check.qualifies
 
 
 def at_any_look(*, runs: int) -> tuple[float, float]:

@@ -165,6 +165,17 @@ def test_an_experiment_reports_the_surface_where_its_definition_names_it() -> No
     assert only(report_of(records)).segments == ()
 
 
+def test_an_experiments_examples_say_what_segments_and_how_busy_a_user_they_are_of() -> None:
+    """Of the segments that are reported; a state that was written before has them too."""
+    rule = replace(DEFINED, segments=("country",))
+    segments = {"country": "NL", "secret": "yes"}
+    records = [response(1, event, duel_share=0.9, segments=segments) for event in range(3)]
+    (first, *_) = only(report_of([*records, response(2, duel_share=0.2)], rule)).wins
+    assert (dict(first.segments), first.user_events) == ({"country": "NL"}, 3)
+    (lost,) = only(report_of([*records, response(2, duel_share=0.2)], rule)).losses
+    assert (dict(lost.segments), lost.user_events) == ({}, 1)
+
+
 def test_an_experiment_reports_the_segments_of_its_definition() -> None:
     """Each value of a segment has an estimate of its own."""
     rule = replace(DEFINED, segments=("country",))

@@ -95,3 +95,4 @@ def test_an_experiment_without_clicks_compares_answers_alone() -> None:
         console.print(render_configurations([found], "f1", "f2"))
     assert "events that both answered" in capture.get()
     assert "no clicks" in capture.get()
+    assert "not identified: 1 users so far" in capture.get(), "a difference without an interval is no figure"

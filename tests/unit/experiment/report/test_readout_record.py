@@ -42,6 +42,16 @@ def test_an_experiments_record_has_a_verdict_on_each_candidate() -> None:
     assert "not identified: 40 users so far" in third["sentence"]
 
 
+def test_an_experiments_record_has_no_figure_that_is_not_identified_but_says_why() -> None:
+    """A reader with the schema of before sees that there is none."""
+    for effect in read(made.readout("e", made.epoch(made.comparison(), made.waiting())))["effects"]:
+        if effect["low"] is None:
+            assert effect["value"] is None
+            assert effect["withheld"].startswith("not identified: ")
+        else:
+            assert (effect["value"] is not None, effect["withheld"]) == (True, "")
+
+
 def test_an_experiments_record_keeps_its_old_fields_for_old_readers() -> None:
     """They hold the first candidate by name, whatever is best; a reader with the schema of before reads them."""
     before = {**SCHEMA, "fields": [field for field in SCHEMA["fields"] if field["name"] != "candidates"]}

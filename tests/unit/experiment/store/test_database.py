@@ -197,10 +197,37 @@ def test_an_experiment_whose_verdict_stays_what_it_is_about_is_not_counted_anew(
         take(state, many())
         state.define(DEFINED, taken_at=AT_US)
         before, changes = counted(state), state.db.total_changes
-        state.define(replace(DEFINED, draws=3, outcome_window_s=5.0), taken_at=AT_US + 1)
+        state.define(replace(DEFINED, draws=3, sample_rate=0.5), taken_at=AT_US + 1)
         assert state.db.total_changes - changes < 20
         assert counted(state) == before
         assert state.forms("exp")[-1].draws == 3
+
+
+def test_an_experiment_that_looks_at_clicks_for_longer_goes_on_in_another_epoch() -> None:
+    """The skill on real clicks, which may forbid a preference, depends on how long they count."""
+    state = State()
+    state.define(DEFINED, taken_at=AT_US - 1)
+    take(state, answers(response(0, event) for event in range(2)))
+    state.define(replace(DEFINED, outcome_window_s=3_600.0), taken_at=AT_US + 2 * MINUTE_US)
+    take(state, answers(response(0, event) for event in range(2, 6)))
+    assert sorted(row[5] for row in counted(state)["epoch"]) == [2, 4]
+
+
+def test_an_experiments_file_of_before_the_outcome_window_opened_an_epoch_knows_when_it_was_defined(
+    tmp_path: Path,
+) -> None:
+    """Its epoch has another name; what was counted and when it was defined stay."""
+    path, form = tmp_path / "state.db", replace(DEFINED, outcome_window_s=60.0)
+    with closing(State(path)) as state:
+        state.define(form, taken_at=AT_US - 1)
+        take(state, answers(response(user) for user in range(3)))
+        state.db.execute("update taken set epoch = ?", (form.epoch_before,))
+        state.db.execute("update epoch set key = ?", (form.epoch_before,))
+        before = counted(state)
+    with closing(State(path)) as state:
+        assert state.taken_at("exp") == {form.epoch: AT_US - 1}
+        assert [row[2] for row in counted(state)["epoch"]] == [form.epoch]
+        assert (counted(state)["total"], len(before["total"])) == (before["total"], 3)
 
 
 def test_an_experiment_that_is_stopped_keeps_its_epoch_and_one_that_is_prolonged_goes_on_in_another() -> None:

@@ -50,4 +50,5 @@ def test_a_change_has_one_id_whenever_it_is_told_and_another_the_next_time() -> 
         "as_of": made.AT_US + 72 * made.HOUR_US,
         "config_fingerprint": "3f9a1c0b77de",
         "definition_key": "9c41d2aa07be",
+        "backtest": "",
     }
