@@ -16,7 +16,9 @@ from enum import StrEnum
 from typing import Annotated
 
 from annotated_types import Ge, Gt, Le, MaxLen, MinLen
-from pydantic import BeforeValidator, FailFast
+from pydantic import BeforeValidator, FailFast, ValidatorFunctionWrapHandler, WrapValidator
+
+from worker.core.attribute_maps import NullAttributes, known
 
 # Bounds on what one impression may hold.  They keep one record within about 1 MB, Kafka's default
 # `message.max.bytes`, and a prompt's source text within what the history and depth limits can cut.
@@ -53,15 +55,10 @@ def at_most(number: int) -> BeforeValidator:
     return BeforeValidator(check)
 
 
-def without_nulls(entries: object) -> object:
-    """Return a map without the entries that are null: what has no value is not there.
-
-    >>> without_nulls({"price": None, "tags": ""})
-    {'tags': ''}
-    """
-    if not isinstance(entries, Mapping) or None not in entries.values():
-        return entries
-    return {key: value for key, value in entries.items() if value is not None}
+def _without_nulls(entries: object, validated: ValidatorFunctionWrapHandler) -> object:
+    """Validate a map without its nulls; one of nulls alone keeps their names."""
+    there = known(entries) if isinstance(entries, Mapping) and None in entries.values() else entries
+    return there if isinstance(there, NullAttributes) else validated(there)
 
 
 def beginning(text: object) -> object:
@@ -71,7 +68,7 @@ def beginning(text: object) -> object:
 
 Id = Annotated[str, MinLen(1), MaxLen(MAX_ID)]
 Text = Annotated[str, MaxLen(MAX_TEXT + 1), BeforeValidator(beginning)]
-Texts = Annotated[Mapping[Id, Text], MaxLen(MAX_MAP), FIRST_BAD, BeforeValidator(without_nulls)]
+Texts = Annotated[Mapping[Id, Text], MaxLen(MAX_MAP), FIRST_BAD, WrapValidator(_without_nulls)]
 TimeUs = Annotated[int, Ge(MIN_TIME_US), Le(MAX_TIME_US)]
 Int32 = Annotated[int, Ge(-(2**31)), Le(2**31 - 1)]  # what Avro's int holds
 Rating = Annotated[float, Ge(-1e6), Le(1e6)]  # of any scale; no NaN, which pandas writes for a missing one

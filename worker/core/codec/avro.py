@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from worker.core.attribute_maps import known
 from worker.core.codec.avro_readers import (
     LEAVES,
     OPTIONAL,
@@ -141,12 +142,12 @@ class _Compiler:
         return self._leaf(writer) if convert is None else converted(self._leaf(writer), convert)
 
     def _map(self, entry: Type, ours: Type) -> Read:
-        """Return the reader of a map; an entry that is null where ours are none is left out: it has no value."""
+        """Return the reader of a map; an entry that is null where ours are none has no value."""
         nullable = entry.kind == "union" and any(branch.kind == "null" for branch in entry.types)
         if not nullable or ours.kind == "union":
             return map_reader(entry, self.reader(entry, ours, ""), self._text, self._bounds.map_entries)
         read = self.reader(entry, Type("union", types=(Type("null"), ours)), "")
-        return converted(map_reader(entry, read, self._text, self._bounds.map_entries), _without_nulls)
+        return converted(map_reader(entry, read, self._text, self._bounds.map_entries), known)
 
     def _leaf(self, writer: Type) -> Read:
         match writer.kind:
@@ -230,10 +231,6 @@ def _is_optional(writer: Type, ours: Type) -> bool:
     if writer.kind != "union" or ours.kind != "union" or all(branch.kind != "null" for branch in ours.types):
         return False
     return [branch.kind == "null" for branch in writer.types] == [True, False] and writer.types[1].num_values == 1
-
-
-def _without_nulls(entries: Mapping[str, object]) -> dict[str, object]:
-    return {key: value for key, value in entries.items() if value is not None}
 
 
 def _known_symbol(ours: Type) -> Convert:

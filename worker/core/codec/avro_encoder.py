@@ -11,6 +11,7 @@ from typing import Any
 import fastavro
 from fastavro.schema import parse_schema
 
+from worker.core.attribute_maps import with_nulls
 from worker.core.codec import schema_limits
 from worker.core.codec.avro_schemas import schema_fingerprint, schema_text
 from worker.core.codec.avro_writers import Write, compile_writer
@@ -19,17 +20,21 @@ from worker.core.codec.framing import CONFLUENT_MAGIC, SINGLE_OBJECT_MAGIC
 _PLAIN_TYPES = frozenset({str, int, float, bool, type(None)})
 
 
-def plain(value: object) -> object:
-    """Return our records, at any depth, as dicts, lists and plain values, as fastavro and JSON take them."""
+def plain(value: object, *, keep_nulls: bool = False) -> object:
+    """Return our records, at any depth, as dicts, lists and plain values, as fastavro and JSON take them.
+
+    `keep_nulls` writes a map that was sent with nulls alone as it was sent, which Avro's and Protobuf's maps cannot.
+    """
     kind: Any = type(value)
     if kind in _PLAIN_TYPES:  # most values by far, so asked first
         return value
     if names := _names(kind):
-        return {name: plain(getattr(value, name)) for name in names}
+        return {name: plain(getattr(value, name), keep_nulls=keep_nulls) for name in names}
     if isinstance(value, (tuple, list)):
-        return [plain(item) for item in value]
+        return [plain(item, keep_nulls=keep_nulls) for item in value]
     if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
+        entries = with_nulls(value) if keep_nulls else value
+        return {str(key): plain(item, keep_nulls=keep_nulls) for key, item in entries.items()}
     return value.value if isinstance(value, Enum) else value
 
 
@@ -65,7 +70,7 @@ class JsonEncoder:
 
     def encode(self, record: object) -> bytes:
         """Return the UTF-8 text of a record, a dataclass or plain data."""
-        return json.dumps(plain(record), ensure_ascii=False).encode()
+        return json.dumps(plain(record, keep_nulls=True), ensure_ascii=False).encode()
 
 
 @cache

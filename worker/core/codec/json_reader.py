@@ -7,7 +7,7 @@ JSON has fewer types than our schemas, so what stands for what is said here; `co
 it does Avro's:
 
     a number where text is wanted        its text as it is written: 49.90 stays "49.90"
-    null                                 missing: the field has its default, a map has no such name
+    null                                 missing: the field has its default, a map has no such value
     a list as an attribute               a JSON array in the attribute's text, as layouts read lists
     a time                               microseconds since 1970, or ISO 8601 with a zone
     no position in a whole slate         the place in the list
@@ -24,6 +24,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any, Self
 
+from worker.core.attribute_maps import known
 from worker.core.codec import schema_limits
 from worker.core.codec.avro_schemas import schema_text
 from worker.core.codec.logical_types import Unfit
@@ -304,15 +305,15 @@ def _map_reader(rules: JsonRules) -> _Read:
     def read(value: Any) -> Any:
         if not isinstance(value, Mapping):
             return value
-        found, name = {}, ""
+        found: dict[str, str | None] = {}
+        name = ""
         try:
             for name, inner in value.items():
-                if inner is not None:
-                    found[name] = inner if isinstance(inner, str) else _attribute(inner)
+                found[name] = inner if inner is None or isinstance(inner, str) else _attribute(inner)
         except Unfit as error:
             error.place.insert(0, ascii(name)[1:-1][:MAX_SHOWN] if rules.show_names else "KEY")
             raise
-        return found
+        return known(found) if None in found.values() else found
 
     return read
 

@@ -17,6 +17,7 @@ from annotated_types import MaxLen
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json
 
+from worker.core.attribute_maps import known, with_nulls
 from worker.core.errors import Poison
 from worker.core.records import FIRST_BAD, MAX_HISTORY, HistoryEntry, HistoryItem, Id, Reason, Text, Texts, TimeUs
 from worker.core.validation_text import wanted
@@ -140,8 +141,13 @@ def user_facts(body: str) -> UserFacts:
     """Return the facts of a stored body."""
     found = _read(body)
     return UserFacts(
-        found.get("profile", {}), found.get("profile_text"), tuple(_entry(one) for one in found.get("history", ()))
+        _map(found, "profile"), found.get("profile_text"), tuple(_entry(one) for one in found.get("history", ()))
     )
+
+
+def _map(of: Mapping[str, Any], name: str) -> Mapping[str, str]:
+    found: Mapping[str, str] = of.get(name, {})
+    return known(found) if None in found.values() else found
 
 
 def _read(text: str) -> Any:
@@ -163,17 +169,17 @@ def _user_body(plain: Mapping[str, object]) -> Mapping[str, object]:
     facts = _validated(_USER, plain)
     entries = [
         _given(
-            item_id=entry.item.item_id, text=entry.item.text, attributes=dict(entry.item.attributes),
+            item_id=entry.item.item_id, text=entry.item.text, attributes=with_nulls(entry.item.attributes),
             action=entry.action, rating=entry.rating, review=entry.review, occurred_at=entry.occurred_at,
         )
         for entry in facts.history
     ]  # fmt: skip
-    return _given(profile=dict(facts.profile), profile_text=facts.profile_text, history=entries)
+    return _given(profile=with_nulls(facts.profile), profile_text=facts.profile_text, history=entries)
 
 
 def _entry(found: Mapping[str, Any]) -> HistoryEntry:
     return HistoryEntry(
-        HistoryItem(found["item_id"], found.get("text"), found.get("attributes", {})),
+        HistoryItem(found["item_id"], found.get("text"), _map(found, "attributes")),
         found.get("action"), found.get("rating"), found.get("review"), found.get("occurred_at"),
     )  # fmt: skip
 

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from worker.core.attribute_maps import merged
 from worker.core.errors import Poison
 from worker.core.flags import Flag
 from worker.core.joining.facts import UNKNOWN_SINCE, ItemFacts, UserFacts, Versions
@@ -78,7 +79,7 @@ def with_user(impression: Impression, versions: Versions[UserFacts]) -> tuple[Im
     if not text and not (user.profile and facts.profile):  # the text would hide the event's own profile
         text = facts.profile_text
     joined = replace(
-        user, profile={**facts.profile, **user.profile}, profile_text=text, history=user.history or facts.history
+        user, profile=merged(facts.profile, user.profile), profile_text=text, history=user.history or facts.history
     )
     return (impression, False) if joined == user else (replace(impression, user=joined), late)
 
@@ -146,7 +147,7 @@ def _merged(own: Mapping[str, str], facts: ItemFacts) -> tuple[Text | None, Mapp
     It comes beside them, too, where the facts have nothing but a text: an option must have one to be judged by.
     """
     text = None if own and facts.attributes else facts.text
-    return text, {**facts.attributes, **own} if own else facts.attributes
+    return text, merged(facts.attributes, own)
 
 
 def _past(user: User, found: Mapping[str, tuple[ItemFacts, bool]]) -> tuple[User, frozenset[str]]:

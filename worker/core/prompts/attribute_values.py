@@ -7,6 +7,7 @@ What the event does not have has no value: the layout says what stands there ins
 from collections.abc import Mapping
 
 from worker.core.attribute_lists import from_json, joined, parts
+from worker.core.attribute_maps import nulls
 from worker.core.prompts.sanitise import Fence
 from worker.core.prompts.shop_text import Html
 from worker.core.prompts.template import Value, forms, is_list, is_long, is_number, names
@@ -43,9 +44,12 @@ def values(
 
 
 def shows_any(template: str, attributes: Mapping[str, str]) -> bool:
-    """Return True if a template shows any of the attributes; the mark of a new release shows the year."""
-    shown = names(template)
-    return bool((shown - OURS) & attributes.keys()) or ("new_release" in shown and "year" in attributes)
+    """Return True if a template shows any of the attributes; the mark of a new release shows the year.
+
+    Where all values are null, their names count: the layout has a line for what is not available.
+    """
+    shown, named = names(template), attributes.keys() or nulls(attributes)
+    return bool((shown - OURS) & named) or ("new_release" in shown and "year" in named)
 
 
 def also_shown(template: str) -> frozenset[str]:

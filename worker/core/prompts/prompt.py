@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from worker.core.attribute_maps import nulls
 from worker.core.flags import Flag
 from worker.core.prompts.attribute_values import OURS, also_shown, shows_any, values
 from worker.core.prompts.sanitise import Fence, visible
@@ -232,7 +233,7 @@ def _user_profile(profile: Profile, impression: Impression, cleaner: Cleaner) ->
         if impression.texts_as_is:
             return _ready_profile(user.profile_text, cleaner)
         return cleaner.clean_text(cleaner.read_html(html, user.profile_text), profile.limit(MAX_PROFILE_CHARS))
-    if not user.profile:
+    if not (user.profile or nulls(user.profile)):
         return ""
     template = layout.profile if shows_any(layout.profile, user.profile) else profile.domains["generic"].profile
     shown = yield from values(user.profile, template, cleaner, profile.limit(MAX_PROFILE_CHARS), html)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from worker.core import seeding
+from worker.core.attribute_maps import nulls
 from worker.core.bounded_cache import BytesLru
 from worker.core.flags import Flag
 from worker.core.prompts.prompt import Profile, Prompt, Scene, build, flagging, rendering, setting
@@ -40,8 +41,8 @@ Tokenise = Callable[[Prompt], tuple[int, ...]]
 
 
 # All that an option's text depends on: the profile and whether it reads HTML, whether the event brings ready texts, its
-# domain and day, and the item's id, text and attributes.
-TextKey = tuple[str, bool, bool, str, int, str, str | None, tuple[tuple[str, str], ...]]
+# domain and day, and the item's id, text and attributes, or the names of its nulls.
+TextKey = tuple[str, bool, bool, str, int, str, str | None, tuple[tuple[str, str], ...], frozenset[str]]
 Texts = BytesLru[TextKey, str]
 
 
@@ -115,7 +116,8 @@ def _rendered(asking: Asking, impression: Impression, item: Item) -> Steps[str]:
     attributes = tuple(item.attributes.items())
     day = impression.occurred_at // DAY_US  # a release is new by days
     profile, reads_html = asking.profile.sha256, asking.profile.reads_html
-    key = (profile, reads_html, impression.texts_as_is, impression.domain, day, item.item_id, item.text, attributes)
+    of_item = (item.item_id, item.text, attributes, nulls(item.attributes))
+    key = (profile, reads_html, impression.texts_as_is, impression.domain, day, *of_item)
     found = asking.texts.get(key)
     if found is None:
         found = yield from rendering(asking.profile, impression, item)

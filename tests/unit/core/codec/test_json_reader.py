@@ -5,8 +5,11 @@ from typing import Any
 
 import pytest
 
-from worker.core.codec import impression as codec
+from worker.core.attribute_maps import MAX_NULLS, nulls
+from worker.core.codec import avro_encoder, avro_schemas, impression as codec
+from worker.core.codec.avro_encoder import Encoder, JsonEncoder
 from worker.core.codec.json_reader import MAX_CHARS, MAX_DEPTH, MAX_DIGITS, JsonRules, decode, fields, parse
+from worker.core.codec.protobuf_encoder import ProtobufEncoder
 from worker.core.errors import Poison
 
 NAME = "RecommendationImpression"
@@ -105,6 +108,22 @@ def test_an_attribute_that_has_no_text_is_told_with_its_name_where_that_may_be_s
         read(one(price=value), rules=IN_A_FILE)
     with pytest.raises(Poison, match=f"^{place}KEY: is "):
         read(one(price=value))
+
+
+def test_the_names_of_nulls_are_known_and_written_as_nulls_again() -> None:
+    """Of a map of nulls alone: not of any number of them, and only names that a layout could have."""
+    plain = one(title="t")
+    plain["user"]["profile"] = {"gender": None, "a b": None, "\ud800": None, "x" * 300: None}
+    found = codec.impression(read(plain))
+    assert (found.user.profile, nulls(found.user.profile)) == ({}, frozenset({"gender"}))
+    again = codec.decode_json(JsonEncoder().encode(found), IN_A_LOG)
+    assert (again, nulls(again.user.profile)) == (found, frozenset({"gender"}))
+    for encoded in (Encoder(NAME).encode(found), Encoder(NAME).encode(avro_encoder.plain(found))):
+        own = avro_schemas.writer_schema(avro_schemas.schema_text(NAME))
+        assert codec.decode(encoded[10:], own) == found  # whose maps have no nulls
+    assert b"gender" not in ProtobufEncoder().encode(found)
+    plain["user"]["profile"] = {f"a{n}": None for n in range(10_000)}
+    assert len(nulls(codec.impression(read(plain)).user.profile)) == MAX_NULLS
 
 
 def test_ids_may_be_numbers_and_null_is_missing() -> None:

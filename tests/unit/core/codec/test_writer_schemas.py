@@ -13,6 +13,7 @@ from hypothesis import given, settings, strategies as st
 
 from tests.support.examples import AT_US, impression, payload, seen, varint
 from tests.support.patience import patience
+from worker.core.attribute_maps import nulls
 from worker.core.codec import avro_encoder, avro_schemas, impression as codec
 from worker.core.errors import Poison
 from worker.core.records import Domain, Impression, Item, Slate, User
@@ -49,14 +50,15 @@ def of_record(*types: object, name: str = "R", **more: object) -> JsonRecord:
     }
 
 
-def test_a_null_in_a_map_is_as_if_it_were_not_there() -> None:
+def test_a_null_in_a_map_is_as_if_it_were_not_there_but_one_of_nulls_alone_has_their_names() -> None:
     """A writer whose attributes may be null says that they are not available; "" says that they are empty."""
     own = json.dumps(json.loads(OWN_TEXT), separators=(",", ":"))
     nullable = own.replace('"values":"string"', '"values":["null","string"]')
     item = Item("a", 0, attributes={"price": None, "tags": "", "title": "Heat"})  # type: ignore[dict-item]
-    shown = replace(SHOWN, slates=(Slate("control", (item,)),))
+    shown = replace(SHOWN, slates=(Slate("control", (item,)),), context={"weather": None})  # type: ignore[dict-item]
     found = codec.decode(payload(shown, nullable), avro_schemas.writer_schema(nullable))
     assert found.slates[0].items[0].attributes == {"tags": "", "title": "Heat"}
+    assert (found.context, nulls(found.context)) == ({}, frozenset({"weather"}))
     assert found.user == SHOWN.user
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from worker.core.attribute_maps import known, nulls
 from worker.core.errors import Poison
 from worker.core.flags import Flag
 from worker.core.joining import join
@@ -119,6 +120,21 @@ def test_a_catalogue_cannot_make_an_event_larger_than_one_may_be() -> None:
         join.with_items(event(*bare(*long)), long)
 
 
+def test_what_an_event_has_as_null_is_taken_from_the_catalogue_or_stays_null() -> None:
+    user = User(
+        "u", profile=known({"age": None}), history=(HistoryEntry(HistoryItem("h", attributes=known({"a": None}))),)
+    )
+    shown = event(Item("i", 0, attributes=known({"title": None, "genres": None})), user=user)
+    for known_of_user, profile, left in (({"age": "30"}, {"age": "30"}, set()), ({}, {}, {"age"})):
+        joined, _ = join.with_user(shown, [FactVersion(AT_US - 1, UserFacts(known_of_user))])
+        assert joined.user.profile == profile
+        assert nulls(joined.user.profile) == left
+    facts = [FactVersion(AT_US - 1, ItemFacts(attributes={"title": "Heat"}))]
+    found = join.with_items(shown, {"i": facts, "h": [FactVersion(AT_US - 1, ItemFacts())]})
+    assert found.impression.slates[0].items[0].attributes == {"title": "Heat"}
+    assert nulls(found.impression.user.history[0].item.attributes) == {"a"}
+
+
 # -- what the topics say
 
 
@@ -127,6 +143,14 @@ def test_a_record_of_an_item_is_stored_and_read_back() -> None:
     found = statement(FactKind.ITEMS, plain, key=b"i7", since_us=AT_US)
     assert (found.id, found.valid_from) == ("i7", AT_US)
     assert items_facts([found.body, found.body]) == 2 * [ItemFacts(None, {"title": "Heat"})]
+
+
+def test_nulls_of_a_record_are_stored_and_read_back() -> None:
+    entry = {"item": {"item_id": "h", "attributes": {"title": None}}}
+    found = statement(FactKind.USERS, {"user_id": "u", "profile": {"age": None}, "history": [entry]})
+    of_user = user_facts(found.body)
+    assert nulls(of_user.profile) == {"age"}
+    assert nulls(of_user.history[0].item.attributes) == {"title"}
 
 
 def test_a_record_of_a_user_is_stored_and_read_back() -> None:

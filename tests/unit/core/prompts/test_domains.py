@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 
 from tests.support.examples import AT_US, DAY_US, HOUR_US, impression, impressions
+from worker.core.attribute_maps import known
 from worker.core.errors import BadSettings
 from worker.core.prompts.prompt import Profile, attributes, build, render_option, scene
 from worker.core.prompts.template import Value, check, fill
@@ -246,6 +247,76 @@ def test_an_empty_profile_and_history_leave_their_headings(domain: Domain) -> No
     assert message(shown, Item("i-1", 0, attributes=case.item)) == (
         f"# User Profile\n\n\n## History\n\n\n# Exposure List\n[A] {case.offered}\n"
     )
+
+
+# Attributes by domain that its layout names, how its profile is shown where they are all null, and how an item is.
+NULLS: dict[Domain, tuple[tuple[str, ...], str, str, str]] = {
+    Domain.MOVIES: (
+        ("gender", "title", "genres"),
+        "## User Profile\nGender: Unknown\nAge: Unknown\nOccupation: Unknown\nLocation: Unknown\n",
+        "None - None \n",
+        "A movie viewed 3 days ago\nNone None \nMy Behavior:\nRating: Not Rated/5.0\n",
+    ),
+    Domain.NEWS: (("city", "title"), "", "None (Category: None)\n", "None (Category: None) { Viewed 3 days ago }\n"),
+    Domain.BOOKS: (
+        ("city", "title"), "",
+        "Title:None ([]) \nAuthor: \nPublished at  - NA - NA pages\nRating: NA - NA ratings\n",
+        ("A book viewed 3 days ago\nTitle:None ([]) \nDescription: \nAuthor: \nPublished at  - NA - NA pages\n"
+        "Rating: NA - NA ratings\nMy Behavior: Read\nRating: Not Rated\n"),
+    ),
+    Domain.MUSIC: (
+        ("city", "name"), "", "Artist name: None ()\nTags: \n",
+        "An artist listened 3 days ago\nArtist name: None \nTags: \nMy Behavior: Tagging with No tags\n",
+    ),
+    Domain.PRODUCTS: (
+        ("city", "price"), "", "Product name: None\nCategory: None\nPrice: NA\nRatings: None (None)\n",
+        ("A product bought 3 days ago\nProduct name: None\nCategory: None\nPrice: NA\nRatings: None (None)\n"
+        "My Behavior:\nRating: None/5 \nReview: \n\n"),
+    ),
+    Domain.GAMES: (
+        ("num_games", "tags"), "## User Profile\nA user who has purchased  games\n",
+        ("Title: None []\nDeveloped by Unknown | Published by Unknown\nReleased:  \nTags: \nSpecifications: NA\n"
+        "Player Reviews: NA\nPrice: NA\n"),
+        ("A game purchased 3 days ago\nTitle: None []\nDeveloped by Unknown | Published by Unknown\nReleased:  \n"
+        "Tags: \nSpecifications: NA\nPlayer Reviews: NA\nPrice: NA\nMy Behavior: Played 0.0 hours | Review: \n"),
+    ),
+    Domain.VIDEOS: (
+        ("role", "plays"),
+        ("## User Profile\nCountry: China\nRegistered None days ago\nNone Friends | None Followers | None Fans\n"
+        "Active Degree: None\nRole: \n"),
+        ("Title:None UNKNOWN \nDuration: Not Available\nNot Available plays | Not Available likes | "
+        "Not Available comments | Not Available shares\n\n"),
+        ("A video watched 3 days ago\nTitle:None UNKNOWN \nDuration: Not Available\nNot Available plays | "
+        "Not Available likes | Not Available comments | Not Available shares\n"
+        "My Behavior: Skip (watched 0s)\n\n"),
+    ),
+    Domain.APPS: (
+        ("city", "developer"), "",
+        "None (None/5.0 - None reviews)\nCategory: None\nDeveloper: Unknown\nPrice: Free\n\n",
+        ("None (None/5.0 - None reviews)\nCategory: None\nDeveloper: Unknown\nPrice: Free\nDescription: \n"
+        "My Rating: None\nMy Reviews: \n\n"),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("domain", NULLS)
+def test_what_is_sent_as_null_alone_keeps_the_layouts_lines(domain: Domain) -> None:
+    """As the reference shows a user or an item of which its data has nothing."""
+    names, profile_text, offered, past = NULLS[domain]
+    unavailable = known(dict.fromkeys(names))
+    entry = HistoryEntry(HistoryItem("i-1", attributes=unavailable), occurred_at=AT_US - 3 * DAY_US)
+    shown = impression(domain=domain, user=User("u", profile=unavailable, history=(entry,)))
+    assert message(shown, Item("i-1", 0, attributes=unavailable)) == (
+        f"# User Profile\n{profile_text}\n\n## History\n{past}\n\n# Exposure List\n[A] {offered}\n"
+    )
+
+
+def test_nulls_keep_no_layout_where_something_else_is_known_or_the_layout_does_not_name_them() -> None:
+    other = Item("i-1", 0, attributes=known({"title": None, "name": "Heat"}))
+    assert render_option(PROFILE, impression(), other) == "name: Heat\n"
+    assert render_option(PROFILE, impression(), Item("i-1", 0, attributes=known({"color": None}))) == "i-1\n"
+    shown = impression(user=User("u", profile=known({"tier": None})))
+    assert scene(PROFILE, shown, 10).profile_text == ""
 
 
 @pytest.mark.parametrize("domain", [domain for domain, kind in CASES if kind == "full"])

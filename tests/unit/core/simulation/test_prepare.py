@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from tests.support.examples import DAY_US, impression, record, seen, slate
+from worker.core.attribute_maps import known
 from worker.core.prompts.prompt import DomainLayout, Prompt, build, render_option, scene
 from worker.core.records import Domain, HistoryEntry, HistoryItem, Impression, Item, Role, Slate, User
 from worker.core.simulation.prepare import Asking, Prepared, Tokenise, num_tokens, prepare
@@ -275,7 +276,7 @@ def options_of(how: Asking, shown: Impression) -> list[str]:
 def test_an_item_that_comes_again_has_the_text_of_its_own_event() -> None:
     """Texts are kept between events: each still goes by its event's domain and day, its item and its own profile."""
     new = Item("i", 0, attributes={"title": "Heat (2000)", "year": "2000"})
-    text = replace(new, text="A heat wave.")
+    text, no_title = replace(new, text="A heat wave."), known({"title": None})
     event = impression(Slate("control", (new,), Role.CONTROL), domain=Domain.MOVIES)
     events = [
         event,
@@ -284,11 +285,12 @@ def test_an_item_that_comes_again_has_the_text_of_its_own_event() -> None:
         replace(event, slates=(Slate("control", (text,), Role.CONTROL),)),
         replace(event, slates=(Slate("control", (text,), Role.CONTROL),), texts_as_is=True),
         replace(event, slates=(Slate("control", (replace(new, item_id="j", attributes={}),), Role.CONTROL),)),
+        replace(event, slates=(Slate("control", (replace(new, item_id="j", attributes=no_title),), Role.CONTROL),)),
     ]
     keeping = asking()
     for shown in events * 2:
         assert options_of(keeping, shown) == options_of(asking(), shown)
-    assert len({options_of(keeping, shown)[0] for shown in events}) == 5  # ready or not, a text is a text
+    assert len({options_of(keeping, shown)[0] for shown in events}) == 6  # ready or not, a text is a text
     profile = replace(keeping.profile, domains={"generic": REWORDED}, sha256="another")
     reworded = replace(keeping, profile=profile, draws=1)
     assert reworded.texts is keeping.texts  # one bound for all experiments
