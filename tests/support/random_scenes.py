@@ -2,20 +2,32 @@
 
 plain      words and round numbers, every value there
 realistic  long titles, double blanks, several lines, separators inside parts, counts of all sizes
-missing    the same, with values that are missing or empty
+missing    the same, with values that are null, empty or "NA", and profiles and items of which nothing is known
 unicode    texts of fourteen languages and of emoji, as people type them
 
-A fifth, html, is realistic with the entities and tags of shops' pages: only the reference's protocol shows it so.
+Lists come as lists of one or more parts, and as one text.  Each scene can be had as an impression of its facts, and as
+a ready one, whose texts are the reference's.
+
+A fifth tier, html, is realistic with the entities and tags of shops' pages: only the reference's protocol shows it so.
 """
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from random import Random
 
 from tests.support.injections import HONEST, LANGUAGES
-from tests.support.reference_layouts import Fact, Facts, Past, ReferenceScene
+from tests.support.reference_layouts import (
+    Fact,
+    Facts,
+    Past,
+    ReferenceScene,
+    history_texts,
+    option_texts,
+    profile_text,
+)
+from worker.core.attribute_maps import known
 from worker.core.records import Domain, HistoryEntry, HistoryItem, Impression, Item, Role, Slate, User
 
 TIERS = ("plain", "realistic", "missing", "unicode")
@@ -72,10 +84,16 @@ class Writer:
         return self.chance.choice(("1.0", "2.5", "3.0", "4.25", "5.0"))
 
     def maybe(self, value: Fact, *, empty: bool = True) -> Fact:
-        """Return a value, or in the tier of missing ones perhaps none, or an empty one."""
+        """Return a value, or in the tier of missing ones perhaps none; an empty one or "NA" are other facts."""
         if self.tier != "missing" or self.chance.random() < 0.5:
             return value
-        return "" if empty and self.chance.random() < 0.3 else None
+        return self.chance.choice(("", "NA", None, None)) if empty else None
+
+    def facts(self, of: Mapping[str, Fact]) -> dict[str, Fact]:
+        """Return facts, or in the tier of missing ones now and then none of them."""
+        if self.tier == "missing" and self.chance.random() < 0.15:
+            return dict.fromkeys(of)
+        return dict(of)
 
     def _word(self, *, first: bool) -> str:
         if self.tier == HTML and self.chance.random() < 0.4:
@@ -97,11 +115,11 @@ def scene(domain: str, tier: str, seed: int) -> ReferenceScene:
         (chance.choice((1, 59, 60, 86_399, 10**6, 10**8)) + chance.randrange(99) for _ in range(4)), reverse=True
     )
     history = [
-        Past(_item(domain, write) | _of_past(domain, write), _behavior(domain, write), ago)
+        Past(write.facts(_ITEMS[domain](write) | _of_past(domain, write)), _behavior(domain, write), ago)
         for ago in ages[: chance.randrange(5)]
     ]
-    offered = [_item(domain, write) for _ in range(chance.randint(2, 6))]
-    return ReferenceScene(domain, now, _profile(domain, write), history, offered)
+    offered = [write.facts(_ITEMS[domain](write)) for _ in range(chance.randint(2, 6))]
+    return ReferenceScene(domain, now, write.facts(_profile(domain, write)), history, offered)
 
 
 def impression(of: ReferenceScene) -> Impression:
@@ -125,13 +143,28 @@ def impression(of: ReferenceScene) -> Impression:
     )
 
 
-def _attributes(facts: Facts) -> dict[str, str]:
-    """Return facts as attributes: what is missing is left out, a list is a JSON array."""
-    return {
-        name: json.dumps(value, ensure_ascii=False) if isinstance(value, list) else value
-        for name, value in facts.items()
-        if value is not None
-    }
+def ready(of: ReferenceScene) -> Impression:
+    """Return the scene as an impression whose texts are the reference's own, and stand as they are."""
+    shown, (slate,) = impression(of), impression(of).slates
+    history = tuple(
+        replace(entry, item=HistoryItem(entry.item.item_id, text))
+        for entry, text in zip(shown.user.history, history_texts(of), strict=True)
+    )
+    items = tuple(
+        Item(one.item_id, one.position, text=text) for one, text in zip(slate.items, option_texts(of), strict=True)
+    )
+    user = User("u", profile_text=profile_text(of), history=history)
+    return replace(shown, texts_as_is=True, user=user, slates=(replace(slate, items=items),))
+
+
+def _attributes(facts: Facts) -> Mapping[str, str]:
+    """Return facts as the codec reads them: a null is known to be null, a list is a JSON array."""
+    return known(
+        {
+            name: json.dumps(value, ensure_ascii=False) if isinstance(value, list) else value
+            for name, value in facts.items()
+        }
+    )
 
 
 def _text(value: Fact) -> str | None:
@@ -151,20 +184,17 @@ def _review(domain: str, behavior: Facts) -> str | None:
     return f"{behavior.get('headline') or ''}\n{review or ''}" if domain == "products" else review
 
 
-def _item(domain: str, write: Writer) -> dict[str, Fact]:
-    made = _ITEMS[domain](write)
-    name = "title" if "title" in made else "name"
-    if all(value is None for value in made.values()):
-        made[name] = write.text(1, 3)  # an item of which nothing is known is shown by its id
-    return made
-
-
 def _film(write: Writer) -> dict[str, Fact]:
     return {
         "title": write.maybe(write.text(1, 6)),
-        "genres": write.maybe("|".join(write.chance.sample(("Drama", "Crime", "Sci-Fi", "Children's"), 2))),
+        "genres": write.maybe(_genres(write)),
         "year": write.chance.choice(("1999", "2019", "2020", "2022", "2023", "2024")),
     }
+
+
+def _genres(write: Writer) -> Fact:
+    found = write.chance.sample(("Drama", "Crime", "Sci-Fi", "Children's"), 2)
+    return found if write.chance.random() < 0.3 else "|".join(found)
 
 
 def _book(write: Writer) -> dict[str, Fact]:
@@ -172,7 +202,7 @@ def _book(write: Writer) -> dict[str, Fact]:
     return {
         "title": write.maybe(write.text(1, 8)),
         "genres": write.maybe(genres, empty=False),
-        "authors": write.maybe(write.text(2, 4).replace("|", "/")),
+        "authors": write.maybe(write.list(3)),
         "year": write.maybe(write.number(2_020)),
         "publisher": write.maybe(write.text(1, 3)),
         "num_pages": write.maybe(write.number(900)),
@@ -279,13 +309,13 @@ def _behavior(domain: str, write: Writer) -> dict[str, Fact]:
 def _profile(domain: str, write: Writer) -> Mapping[str, Fact]:
     match domain:
         case "movies":
-            return {
-                "gender": "female",
-                **{name: write.maybe(write.text(1, 3)) for name in ("age", "occupation", "location")},
-            }
+            names = ("gender", "age", "occupation", "location")
+            return {name: write.maybe(write.text(1, 3)) for name in names}
         case "games":
-            return {"num_games": write.number(300)}
+            return {"num_games": write.maybe(write.number(300), empty=False)}
         case "videos":
-            numbers = {name: write.number(900) for name in ("registered_days", "friends", "followers", "fans")}
-            return {**numbers, "active_degree": "full_active", "role": write.maybe(write.text(1, 2))}
-    return {}
+            names = ("registered_days", "friends", "followers", "fans")
+            numbers = {name: write.maybe(write.number(900), empty=False) for name in names}
+            degree = write.maybe("full_active", empty=False)
+            return {**numbers, "active_degree": degree, "role": write.maybe(write.text(1, 2))}
+    return {"city": None}  # their profile is empty

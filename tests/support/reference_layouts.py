@@ -36,12 +36,27 @@ class ReferenceScene:
 
 def user_message(scene: ReferenceScene) -> str:
     """Return the user message, to the byte."""
-    past, option = _LAYOUTS[scene.domain]
-    profile = _PROFILES[scene.domain](scene.profile) if scene.domain in _PROFILES else ""
-    history = "\n".join(past(entry.item, entry.behavior, _ago(entry.ago_s)) for entry in scene.history)
-    options = [f"[{chr(65 + slot)}] {option(item, scene.now)}" for slot, item in enumerate(scene.offered)]
+    history = "\n".join(history_texts(scene))
+    options = [f"[{chr(65 + slot)}] {option}" for slot, option in enumerate(option_texts(scene))]
     shown = "\n".join(options)
-    return f"# User Profile\n{profile}\n\n## History\n{history}\n\n# Exposure List\n{shown}\n"
+    return f"# User Profile\n{profile_text(scene)}\n\n## History\n{history}\n\n# Exposure List\n{shown}\n"
+
+
+def profile_text(scene: ReferenceScene) -> str:
+    """Return the user's profile, as a ready scene has it."""
+    return _PROFILES[scene.domain](scene.profile) if scene.domain in _PROFILES else ""
+
+
+def history_texts(scene: ReferenceScene) -> list[str]:
+    """Return the entries of the history, as a ready scene has them."""
+    past, _ = _LAYOUTS[scene.domain]
+    return [past(entry.item, entry.behavior, _ago(entry.ago_s)) for entry in scene.history]
+
+
+def option_texts(scene: ReferenceScene) -> list[str]:
+    """Return the options without their letters, as a ready scene has them."""
+    _, option = _LAYOUTS[scene.domain]
+    return [option(item, scene.now) for item in scene.offered]
 
 
 def _ago(seconds: int | None) -> str:

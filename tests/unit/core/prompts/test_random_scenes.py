@@ -1,14 +1,20 @@
-"""Random scenes have the reference's messages to the byte, as a second renderer writes them, and no flag."""
+"""Random scenes have the reference's messages to the byte, as a second renderer writes them, and no flag.
+
+Each is asked twice: as its facts, and as a ready scene of the reference's own texts.
+"""
 
 from dataclasses import replace
 
 import pytest
 
-from tests.support.random_scenes import DOMAINS, HTML, TIERS, impression, scene as random_scene
+from tests.support.examples import record
+from tests.support.injections import LANGUAGES
+from tests.support.random_scenes import DOMAINS, HTML, TIERS, impression, ready, scene as random_scene
 from tests.support.reference_layouts import user_message
-from worker.core.prompts.prompt import Profile, build, option_flags, render_option, scene
-from worker.core.records import ItemKind
-from worker.core.simulation.questions import Option
+from worker.core.prompts.prompt import Profile, Prompt, build, option_flags, render_option, scene
+from worker.core.records import Impression, ItemKind
+from worker.core.simulation.prepare import Asking, prepare
+from worker.core.simulation.questions import Depths, Option
 from worker.settings import prompt_profiles
 
 PROFILE = prompt_profiles.load("mirror-v1")
@@ -16,19 +22,24 @@ AS_REFERENCE = replace(PROFILE, reads_html=False)  # as protocol=reference has i
 NUM, NUM_IN_CI = 1_000, 20  # scenes per domain and tier; CI takes the first of them
 
 
+def message(profile: Profile, shown: Impression) -> tuple[str, set[str]]:
+    """Return the user message of an impression's one slate, and its flags."""
+    shared = scene(profile, shown, 10)
+    flags = set(shared.flags)
+    options = []
+    for item in shown.slates[0].items:
+        text = render_option(profile, shown, item)
+        options.append(Option(item.item_id, text, 0, ("a",), ItemKind.ORGANIC, item))
+        flags |= option_flags(profile, shown, item)
+    return build(profile, shared, options).user, flags
+
+
 def check(domain: str, tier: str, seeds: range, profile: Profile = PROFILE) -> None:
     for seed in seeds:
         facts = random_scene(domain, tier, seed)
-        shown = impression(facts)
-        shared = scene(profile, shown, 10)
-        flags = set(shared.flags)
-        options = []
-        for item in shown.slates[0].items:
-            text = render_option(profile, shown, item)
-            options.append(Option(item.item_id, text, 0, ("a",), ItemKind.ORGANIC, item))
-            flags |= option_flags(profile, shown, item)
-        found = build(profile, shared, options).user
-        assert (found, flags) == (user_message(facts), set()), f"{domain} {tier} {seed}"
+        for made in (impression, ready):
+            expected: tuple[str, set[str]] = (user_message(facts), set())
+            assert message(profile, made(facts)) == expected, f"{domain} {tier} {seed} {made.__name__}"
 
 
 @pytest.mark.parametrize("tier", TIERS)
@@ -64,4 +75,28 @@ def test_the_tiers_differ_and_have_what_they_promise() -> None:
     for sign in ("\r\n", "  ", "...", "1000k", "[Deluxe Edition]", "Thought:"):
         assert sign in texts["realistic"], sign
     assert all(word in texts["missing"] for word in ("Not Available", "None", "Not Rated", "Unknown", "Price: NA\n"))
-    assert "می\u200cخواهم" in texts["unicode"]
+    assert all(one in texts["unicode"] for one in LANGUAGES.values())
+    unknown = "Gender: Unknown\nAge: Unknown\nOccupation: Unknown\nLocation: Unknown\n"
+    for sign in (
+        unknown,
+        "\nNone None \n",
+        "] None - None \n",
+        "Gender: \n",
+        "Gender: NA\n",
+        "Price: $NA\n",
+        "Price: $\n",
+    ):
+        assert sign in texts["missing"], sign
+
+
+@pytest.mark.parametrize("domain", DOMAINS)
+def test_a_random_scene_in_its_given_order_is_the_references_in_every_draw(domain: str) -> None:
+    asking = Asking(PROFILE, Depths(), 3, 10, seeded=True, tokenise=as_bytes, max_prompt_tokens=1_000_000)
+    for seed in range(NUM_IN_CI):
+        facts = random_scene(domain, "unicode", seed)
+        [asked] = prepare(record(), replace(ready(facts), given_order=True), asking)
+        assert [bytes(one.prompt_ids).decode() for one in asked.asks] == [user_message(facts)] * 3
+
+
+def as_bytes(prompt: Prompt) -> tuple[int, ...]:
+    return tuple(prompt.user.encode())
