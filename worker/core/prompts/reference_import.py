@@ -61,9 +61,9 @@ def convert(source: bytes, ours: Mapping[str, Any]) -> Imported:
     found = sha256(source).hexdigest()
     content = {**ours, "name": "reference", "imported_from": found, "system": system}
     text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=10_000)
-    words = ours["vocabularies"]
-    vocabulary = [*words["stimulus_factors"], *words["knowledge_factors"], *words["evaluation_styles"]]
-    other = unplaced(system, vocabulary, words["groups"])
+    words = dict(ours["vocabularies"])
+    groups = words.pop("groups")
+    other = unplaced(system, words, groups)
     if not (is_known := found.startswith(KNOWN_SHA256)):
         other += unknown_layout((*whole, *parts), headings(str(ours["user"])))
     return Imported(

@@ -3,22 +3,21 @@ r"""What a copy of the reference's texts has that this project could not place: 
 The worker renders its own layout, shows options as [A], and reads factors by the profile's vocabularies.  What the
 imported wording says differently is told, so that nobody has to compare two files.
 
->>> text = "Stimulus Factors: from: Internal States (Boredom, Sunk Cost)\nBehavior: (A), (B)"
->>> unplaced({"default": text}, ["Boredom"], ["Internal States"])
-('factor Sunk Cost', 'option form (A)')
+>>> text = "Stimulus Factors from Internal States (Boredom, Sunk Cost)\nEvaluation Style: free\nBehavior: (A), (B)"
+>>> vocabularies = {"stimulus_factors": ["Boredom"], "evaluation_styles": ["Logical"]}
+>>> unplaced({"default": text}, vocabularies, ["Internal States"])
+('factor Sunk Cost', 'no evaluation styles that are known', 'option form (A)')
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from worker.core.prompts.reference_lists import listed
 
 _HEADING = re.compile(r"^#+ .*\S", re.MULTILINE)
-# "Factors: ... from: a (b, c), d" and "Style: ... such as a, b", to the end of the line or of the bracket around it.
-_LIST = re.compile(r"(?:Factors|Style)\**:[^\n]*?(?:\bfrom:|\bsuch as)\s*([^\n\]]+)")
 PLACE = re.compile(r"\{\w*\}")
-_BETWEEN = re.compile(r"[(),;]|\s(?:and|or)\s")
 _ANSWER = re.compile(r"^[ \t]*Behavior:([^\n]*)", re.MULTILINE)
 MAX_FORM_CHARS = 40  # of a form that is told
-_AROUND = " .*_\"'\u201c\u201d"
 # Ways to name an option other than [A]: what stands before and after; where A and B do so, or 1 and 2, it is one.
 _WORDS = ("Option ", "Item ", "Candidate ", "Choice ", "Answer ")
 _FORMS = (("(", ")"), ("<", ">"), ("{", "}"), ("", ")"), *((word, "") for word in _WORDS))
@@ -31,11 +30,19 @@ def headings(layout: str) -> tuple[str, ...]:
     return tuple(_HEADING.findall(layout))
 
 
-def unplaced(system: Mapping[str, str], vocabulary: Iterable[str], groups: Iterable[str]) -> tuple[str, ...]:
-    """Return what the system texts name and the worker does not know, as words for people."""
-    known = {name.casefold() for name in (*vocabulary, *groups)}
-    named = [name for text in system.values() for name in _named(text)]
+def unplaced(
+    system: Mapping[str, str], vocabularies: Mapping[str, Sequence[str]], groups: Iterable[str]
+) -> tuple[str, ...]:
+    """Return what the system texts name and the worker does not know, as words for people.
+
+    A vocabulary of which no list names a word is told, too: its list may be written in a form that is not read.
+    """
+    kinds = {kind: {name.casefold() for name in names} for kind, names in vocabularies.items()}
+    known = {name.casefold() for name in groups}.union(*kinds.values())
+    named = [name for text in system.values() for name in listed(text, known)]
     found = [f"factor {name}" for name in named if name.casefold() not in known]
+    listed_names = {name.casefold() for name in named}
+    found += [f"no {kind.replace('_', ' ')} that are known" for kind in kinds if not kinds[kind] & listed_names]
     found += [f"option form {form}" for text in system.values() for form in _other_forms(text)]
     if not any(one.startswith("option form") for one in found):
         found += list(_answer_form(system.get("default", "")))
@@ -49,14 +56,6 @@ def _answer_form(text: str) -> Iterator[str]:
         yield "no line that begins with Behavior:"
     elif not any(form.startswith("[") for form in forms):
         yield f"option form {forms[0][:MAX_FORM_CHARS]}"
-
-
-def _named(text: str) -> Iterator[str]:
-    """Yield the factors, groups and styles that lists in a text name."""
-    for listed in _LIST.finditer(text):
-        for name in _BETWEEN.split(listed[1]):
-            if plain := re.sub(r"^(?:and|or) ", "", name.strip(_AROUND)):
-                yield plain
 
 
 def _other_forms(text: str) -> Iterator[str]:

@@ -11,6 +11,7 @@ from worker.cli.check import run_all
 from worker.cli.main import app
 from worker.core.errors import BadSettings
 from worker.core.prompts import reference_import
+from worker.core.prompts.reference_unplaced import unplaced
 from worker.kafka import admin
 from worker.settings import load, prompt_profiles
 
@@ -75,13 +76,17 @@ def test_a_file_that_is_not_the_template_is_refused(tmp_path: Path, source: str,
     assert not (tmp_path / "reference.yaml").exists()
 
 
-NAMED = DEFAULT.replace(
-    "Stimulus Factors: f",
-    "Stimulus Factors: [1-3 from: Internal States (Boredom, Fatigue/Restlessness), External Cues (Weather)]",
-).replace(
-    "Knowledge Factors: f",
-    "Knowledge Factors: [2-4 from: Product/Service Attributes (Personal Relevance (Functional, Thematic), Risk), "
-    "Information Source & Presentation (Social Proof), User's Prior Knowledge (Past Experience)]",
+NAMED = (
+    DEFAULT.replace(
+        "Stimulus Factors: f",
+        "Stimulus Factors: [1-3 from: Internal States (Boredom, Fatigue/Restlessness), External Cues (Weather)]",
+    )
+    .replace(
+        "Knowledge Factors: f",
+        "Knowledge Factors: [2-4 from: Product/Service Attributes (Personal Relevance (Functional, Thematic), Risk), "
+        "Information Source & Presentation (Social Proof), User's Prior Knowledge (Past Experience)]",
+    )
+    .replace("Evaluation Style: s", "Evaluation Style: [1, such as Logical, Intuitive]")
 )
 
 
@@ -106,7 +111,12 @@ NAMED = DEFAULT.replace(
             + "\nKnowledge Factors:",
             ("factor Rumour",),
         ),
-        (NAMED.replace("Evaluation Style: s", "Evaluation Style: [1, such as Logical, Frantic]"), ("factor Frantic",)),
+        (NAMED.replace("Intuitive", "Frantic"), ("factor Frantic",)),
+        (NAMED.replace("such as Logical, Intuitive", "as you like"), ("no evaluation styles that are known",)),
+        (
+            NAMED.replace("Boredom, Fatigue/Restlessness", "").replace("Weather", "").replace("External", "Outer"),
+            ("factor Outer Cues", "no stimulus factors that are known"),
+        ),
     ],
 )
 def test_what_could_not_be_placed_is_said(text: str, other: tuple[str, ...]) -> None:
@@ -124,8 +134,58 @@ def test_a_layout_whose_headings_are_all_others_is_said(prefix: str) -> None:
         LAYOUT.replace("# User Profile", "# About You").replace("## History", "## Past").replace("Exposure", "Item")
     )
     ours = yaml.safe_load(prompt_profiles.text("mirror-v1"))
-    found = reference_import.convert(SOURCE.replace(f"USER = {LAYOUT!r}", f"USER = {prefix}{others!r}").encode(), ours)
+    source = SOURCE.replace(repr(DEFAULT), repr(NAMED)).replace(f"USER = {LAYOUT!r}", f"USER = {prefix}{others!r}")
+    found = reference_import.convert(source.encode(), ours)
     assert found.unplaced == ("heading # About You", "heading ## Past", "heading # Item List")
+
+
+VOCABULARIES = {
+    "stimulus_factors": ["Boredom", "Hunger", "Weather", "Time of Day", "Need for Achievement"],
+    "knowledge_factors": ["Price", "Quality", "Risk", "Review Content/Sentiment"],
+    "evaluation_styles": ["Logical", "Intuitive"],
+}
+GROUPS = ["Internal States", "External Cues", "Information Source & Presentation"]
+PLAIN = "Knowledge Factors: Price, Risk\nEvaluation Style: Logical, Intuitive\nBehavior: [X]\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "factors"),
+    [
+        (
+            "Stimulus Factors: choose 1-3 from Internal States (Boredom, Sunk Cost), External Cues (Weather)",
+            ["Sunk Cost"],
+        ),
+        ("The Stimulus Factors are Boredom, Hunger and Sunk Cost. Answer In English, Please.", ["Sunk Cost"]),
+        ("Stimulus Factors such as Zeal, Sloth or Boredom", ["Zeal", "Sloth"]),
+        ("Choose your stimulus factors among boredom, sunk cost, hunger, etc.", ["sunk cost"]),
+        ("Stimulus Factors = Boredom; Sunk Cost; Time of Day", ["Sunk Cost"]),
+        ("Knowledge Factors (pick 2): Price/Quality/Hype; Boredom", ["Hype"]),
+        ("**Stimulus Factors** \u2014 Internal States: Boredom, Hunger; Gut: Tingle", ["Gut", "Tingle"]),
+        ("刺激因素：Boredom、Sunk Cost、Hunger", ["Sunk Cost"]),
+        ("Stimulus Factors\n\nBoredom, Sunk Cost, Hunger", ["Sunk Cost"]),
+        ("Stimulus Factors\n- Boredom: nothing to do\n- Sunk Cost: money, time, effort\n- Hunger: food", ["Sunk Cost"]),
+        (
+            "Stimulus Factors\n* Internal States: Boredom\n* External Cues\n* Gut: Tingle, Itch",
+            ["Gut", "Tingle", "Itch"],
+        ),
+        ("1. Boredom\n2) Hunger\n(3) Sunk Cost", ["Sunk Cost"]),
+        ("Internal States\n    Boredom\n    Sunk Cost", ["Sunk Cost"]),
+        (
+            "| Factor | Meaning |\n|---|---|\n| Boredom | none to do |\n| Hunger | food |\n| Sunk Cost | money |",
+            ["Sunk Cost"],
+        ),
+        ('"stimulus_factors": ["Boredom", "Sunk Cost", "Need for Achievement"]', ["Sunk Cost"]),
+        ("Boredom, Hunger: Information Source & Presentation, Review Content/Sentiment", []),
+        ("Boredom, Hunger. I weigh Price, Quality, and then I decide, honestly. Write in English, please.", []),
+        ("Stimulus Factors: one to three of the factors named below: Boredom, Hunger", []),
+        ("Consider internal states (e.g., boredom, hunger) and external cues (such as weather, and so on).", []),
+        ("- Choose one behavior.\n- Name Price and Quality only where shown.\nBoredom, Hunger", []),
+    ],
+)
+def test_a_list_is_read_however_it_is_written(text: str, factors: list[str]) -> None:
+    """With or without a label, a colon, brackets, bullets and capitals; prose beside it is no list."""
+    found = unplaced({"default": f"{text}\n\n{PLAIN}"}, VOCABULARIES, GROUPS)
+    assert found == tuple(f"factor {name}" for name in factors)
 
 
 def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
