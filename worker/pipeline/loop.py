@@ -27,7 +27,8 @@ from worker.core.delivery.window import ShutBy
 from worker.core.errors import EngineGone, Fatal, Fenced, Poison
 from worker.core.records import DeadLetter, Message, Partition, Reason, Record
 from worker.core.resilience.watchdog import Watchdog
-from worker.core.simulation.prepare import num_bytes, num_tokens
+from worker.core.simulation.memory import num_bytes
+from worker.core.simulation.prepare import num_tokens
 from worker.pipeline.answerer import Answerer
 from worker.pipeline.asker import Ready
 from worker.pipeline.budget_reporter import BudgetReporter
@@ -311,7 +312,7 @@ class Pipeline:
             self._watch.stale()
             return
         entry.event_s = decoded.impression.occurred_at / 1e6
-        self._flight.grow(entry, num_tokens(questions), num_bytes(entry.record, decoded.impression, questions))
+        self._flight.grow(entry, num_tokens(questions), num_bytes(decoded.impression, questions))
         entry.batched_s = self._clock()
         ready = Ready(entry, decoded, questions)
         self._admit(self._batcher.add(ready, tokens=entry.num_tokens, now_s=entry.batched_s))

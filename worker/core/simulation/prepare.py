@@ -127,29 +127,6 @@ def _rendered(asking: Asking, impression: Impression, item: Item) -> Steps[str]:
     return found
 
 
-def num_bytes(record: Record, impression: Impression, prepared: tuple[Prepared, ...]) -> int:
-    """Return the memory that a decoded record with its questions takes beside the record, bytes, from above.
-
-    The factors are measured (least squares over ten shapes of 0.3 to 200 KB, rounded up; tracemalloc, CPython 3.11,
-    2026-11): all of them together take 3.5 to 44 times the record's own bytes.
-    """
-    num_history = len(impression.user.history)
-    items = [item for slate in impression.slates for item in slate.items]
-    num_attributes = sum(len(one.attributes) for one in items)
-    num_attributes += sum(len(one.item.attributes) for one in impression.user.history)
-    num_options = sum(len(one.question.options) for one in prepared)
-    num_draws = sum(len(one.asks) for one in prepared)
-    return (
-        2_048
-        + 3 * len(record.value or b"")
-        + 256 * len(items)
-        + 512 * num_history
-        + 64 * num_attributes
-        + 768 * num_draws
-        + 128 * num_options
-    )
-
-
 def _flagged(shared: Scene, flags: list[set[str]]) -> Scene:
     return replace(shared, flags=shared.flags.union(*flags))
 
