@@ -48,7 +48,7 @@ def stated_letter(text: str, label: str) -> str | None:
     at_line, anywhere = _labels(label)
     found = list(at_line.finditer(text)) or list(anywhere.finditer(text))
     if found:
-        rest = text[found[-1].end() :].lstrip(" \t*_\"'`~:\uff1a")
+        rest = text[found[-1].end() :].lstrip(" \t*_\"'`~:\uff1a>|")
         return _letter(rest[:_READ], labelled=True)
     last = text.rstrip()[-_SHORT - 1 :].rpartition("\n")[2]
     return _letter(last, labelled=False) if len(last) <= _SHORT else None
@@ -59,7 +59,7 @@ def _labels(label: str) -> tuple[re.Pattern[str], re.Pattern[str]]:
     """Return the label at a line's start, with what may stand before it, and anywhere; both with what follows it."""
     name = label_pattern(label)
     # A quoted key of JSON, a bold label, a heading whose statement stands in the line below.
-    after = r"[ \t*_\"'`~\])】]*+(?:[:\uff1a]|is\b|[-\u2013—]|$)"
+    after = r"[ \t*_\"'`~\])】>]*+(?:[:\uff1a=|\u2192]|is\b|[-\u2013—]|(?<=>)|$)"
     return (
         re.compile(rf"^[^\w\n]*+(?:\d{{1,2}}[.)][^\w\n]*+)?{name}{after}", re.IGNORECASE | re.MULTILINE),
         re.compile(rf"(?<![\w]){name}[ \t*_\"'`~\])】]*+[:\uff1a]", re.IGNORECASE),

@@ -7,8 +7,12 @@ import re
 
 MAX_READ_CHARS = 220_000  # of an answer, 40 ms at worst: 8,192 tokens, the most there are, may be a million blanks
 _THOUGHTS = "think|thinking|thought|thoughts|reasoning|scratchpad"
-_THOUGHT_ENDS = re.compile(rf"</(?:{_THOUGHTS})>|\[/(?:THINK|THINKING)\]", re.IGNORECASE)
-_THOUGHT_MARKS = re.compile(rf"</?(?:{_THOUGHTS}|answer|response)>|\[/?(?:THINK|THINKING)\]", re.IGNORECASE)
+_FINAL = r"<\|channel\|>final[^<\n]{0,20}<\|message\|>"  # of the harmony format: what comes before is thought aloud
+_THOUGHT_ENDS = re.compile(rf"</(?:{_THOUGHTS})>|\[/(?:THINK|THINKING)\]|{_FINAL}", re.IGNORECASE)
+_THOUGHT_MARKS = re.compile(
+    rf"</?(?:{_THOUGHTS}|answer|response)>|\[/?(?:THINK|THINKING)\]|{_FINAL}|<\|(?:end|return|start|message)\|>",
+    re.IGNORECASE,
+)
 _FENCE = re.compile(r"^[ \t]*+(?:```|~~~)\w*[ \t\r]*$", re.MULTILINE)
 _BREAK = re.compile(r"<(?:br|/p|/li|/div|/h[1-6])\s?/?>", re.IGNORECASE)
 _TAG = re.compile(
@@ -31,6 +35,11 @@ def answer(text: str, label: str) -> str:
         plain = thought[:MAX_READ_CHARS]
     plain = _TAG.sub("", _BREAK.sub("\n", _FENCE.sub("", _THOUGHT_MARKS.sub("", plain))))
     return _QUOTE.sub("", plain) if plain.lstrip().startswith(">") else plain
+
+
+def without_closing(text: str, labels: str) -> str:
+    """Return a text without the tags that close a section; `labels` is a pattern of their names."""
+    return re.sub(rf"</(?:{labels})>", "", text, flags=re.IGNORECASE)
 
 
 def label_pattern(label: str) -> str:

@@ -23,7 +23,13 @@ _BETWEEN = re.compile(
 _APART = frozenset(",;\uff0c、\uff1b")  # what follows is no part of a group
 _AND = re.compile(r"^(?:and|or|&|as well as|plus)\s++", re.IGNORECASE)
 _JOIN = re.compile(r"and/or|/|&|\+|(?<=\s)(?:and|or|plus|as\s+well\s+as)(?=\s)|\.(?=\s)", re.IGNORECASE)
-_ARTICLE = re.compile(r"^(?:the|a|an)\s+", re.IGNORECASE)
+# What may stand before a factor, and is no part of it: "also", "mainly", "a bit of".
+_LEAD = re.compile(
+    r"^(?:(?:the|an?|my|some|also|then|even|mainly|mostly|primarily|partly|finally|lastly|especially|particularly|perhaps"
+    r"|maybe|(?:a\s+)?(?:bit|lot|sense|feeling)\s+of)\s++)+",
+    re.IGNORECASE,
+)
+_NEGATED = re.compile(r"\b(?:no|not|never|without|lack(?:s|ing)?|less|little|non)\b|n['\u2019]t\b", re.IGNORECASE)
 _SIGNS = re.compile(r"[\W_]+")
 _APOSTROPHE = re.compile("['\u2019]")
 
@@ -55,7 +61,7 @@ def factors(text: str, vocabulary: tuple[str, ...], words: Words) -> tuple[tuple
     pieces = _BETWEEN.split(_LISTED.sub("\n", text[:MAX_FACTORS_CHARS]))
     for raw, after in zip(pieces[::2], [*pieces[1::2], ","], strict=True):
         word = _AND.sub("", raw.strip(_AROUND)).strip(_AROUND)
-        if not word:
+        if not any(map(str.isalpha, word)):  # nothing, or a weight, "60%"
             if group and after in _APART:
                 named, group = [*named, group], ""
             continue
@@ -79,16 +85,32 @@ def _joined(word: str, spelling: Mapping[str, str], groups: Collection[str]) -> 
 
     A group before one of its factors, "Internal States/Boredom", says nothing more.
     """
-    whole = key(word)
-    if whole in spelling or whole in groups:
-        return [spelling.get(whole, word)]
+    for whole in (key(word), key(_LEAD.sub("", word))):
+        if whole in spelling or whole in groups:
+            return [spelling.get(whole, word)]
     parts = [part.strip(_AROUND) for part in _JOIN.split(word)]
-    keys = [key(_ARTICLE.sub("", part)) for part in parts]
+    keys = [key(_LEAD.sub("", part)) for part in parts]
     if not any(one in spelling or one in groups for one in keys):
-        return [word]
+        return _said(word, spelling) or [word]
     found = [spelling.get(one, part) for one, part in zip(keys, parts, strict=True) if part]
     named = [one for one in found if key(one) not in groups]
     return named if any(key(one) in spelling for one in named) else found
+
+
+def _said(phrase: str, spelling: Mapping[str, str]) -> list[str]:
+    """Return the factors that a phrase says in their own spelling: "I felt Boredom all day"; none of a denial.
+
+    A name of its own, "Price Sensitivity", is no phrase.
+    """
+    if not any(word[:1].islower() for word in phrase.split()) or _NEGATED.search(phrase):
+        return []
+    return list(dict.fromkeys(_names(frozenset(spelling.values())).findall(phrase)))
+
+
+@lru_cache(maxsize=8)
+def _names(factors_named: frozenset[str]) -> re.Pattern[str]:
+    longest_first = sorted(factors_named, key=lambda name: (-len(name), name))
+    return re.compile(rf"(?<![\w-])(?:{'|'.join(map(re.escape, longest_first))})(?![\w-])")
 
 
 def limited(others: tuple[str, ...]) -> tuple[str, ...]:

@@ -21,12 +21,12 @@ from enum import StrEnum
 from functools import lru_cache
 
 from worker.core.prompts.behavior import stated_letter
-from worker.core.prompts.completion import answer, label_pattern
+from worker.core.prompts.completion import answer, label_pattern, without_closing
 from worker.core.prompts.factors import factors, key, limited, style
 from worker.core.prompts.vocabulary import REFERENCE, SECTIONS, Words
 
 MAX_SECTION_CHARS = 4_000
-_IN_LINE = 3  # labels within lines make a text a rationale; one or two may be words
+_IN_LINE = 3  # labels within lines, or without a colon, make a text a rationale; one or two may be words
 _IN_OBJECT = 3  # sections in an object below other text make it the answer
 _HALF = re.compile("[\ud800-\udfff]")  # of a character, as JSON may escape it; UTF-8 has none
 _SIGNS = r"(?:[^\w\n]|_)*"  # before a label: bullets, emphasis, quotes, brackets, emoji
@@ -36,6 +36,8 @@ _KEY_NUMBER = re.compile(r"^\W*\d{1,2}[.)]\s*")
 _NAMES = frozenset({"factor", "name"})  # of an object that stands for one factor
 _GLOSS = r"(?:[ \t]*+[(\[][^()\[\]\n]{0,20}[)\]])?"  # how many factors are wanted
 _CLOSING = r"[ \t*_~\"'`>\])\u3011]*+"
+# After a label, where most of them have it: "Knowledge = x", "Knowledge - x", a row of a table, a tag.
+_LOOSE = r"(?:[:\uff1a]|(?<=[ \t*_])[-\u2013\u2014]{1,2}(?=[ \t])|=>?|->|\u2192|\||(?<=>))[ \t*_~]*"
 _WORD = re.compile(r"\w")
 _COMMA = re.compile(r",(?=\s*[}\]])")
 
@@ -81,48 +83,58 @@ def parse(text: str, words: Words = REFERENCE) -> tuple[Rationale, ParseStatus]:
 def stated_choice(text: str, words: Words = REFERENCE) -> str | None:
     """Return the letter that the text itself names after the behavior's label, or None; only for people to read."""
     label = words.labels[-1]
-    plain = unicodedata.normalize("NFKC", answer(text, label_pattern(label)))
+    plain = without_closing(unicodedata.normalize("NFKC", answer(text, label_pattern(label))), label_pattern(label))
     return stated_letter(plain, label)
 
 
 @lru_cache(maxsize=8)
-def _headings(words: Words) -> tuple[re.Pattern[str], re.Pattern[str], list[str]]:
-    """Return what a heading looks like, at the start of a line and within one, with a group per label.
+def _headings(words: Words) -> tuple[tuple[re.Pattern[str], ...], list[str]]:
+    """Return what a heading looks like, with a group per label, and the sections in the order of the groups.
 
-    And the sections in the order of the groups; the second pattern has them twice.  Within a line a label has its
-    capital, or stands after a sentence.
+    At the start of a line; within one, where a label has its capital, or stands after a sentence (this pattern has the
+    groups twice); and at the start of a line with something else than a colon after it.
     """
     longest_first = sorted(zip(words.labels, SECTIONS, strict=True), key=lambda pair: -len(pair[0]))
     labels = "|".join(f"({label_pattern(label)})" for label, _ in longest_first)
     # What stands before a label is no part of one, so there is nothing to try again in a long run of it (`*+`).
     signs = _SIGNS if any(not label[:1].isalnum() for label in words.labels) else _SIGNS + "+"
-    end = rf"{_GLOSS}{_CLOSING}(?:[:\uff1a][ \t*_~]*|[ \t]*$|(?:(?<=\*\*[ \t])|(?<=\u3011[ \t]))(?=\S))"
-    at_lines = re.compile(rf"^{signs}(?:{_NUMBER}{signs})?(?:{labels}){end}", re.MULTILINE | re.IGNORECASE)
+    bold = r"(?:(?<=\*\*[ \t])|(?<=\u3011[ \t]))(?:[-\u2013\u2014=\u2192|]+[ \t]+)?(?=\S)"
+    end = rf"{_GLOSS}{_CLOSING}(?:[:\uff1a][ \t*_~]*|[ \t]*$|{bold})"
+    start = rf"^{signs}(?:{_NUMBER}{signs})?(?:{labels})"
+    at_lines = re.compile(start + end, re.MULTILINE | re.IGNORECASE)
+    loosely = re.compile(start + _GLOSS + _CLOSING + _LOOSE, re.MULTILINE | re.IGNORECASE)
     within = rf"{_CLOSING}[:\uff1a][ \t*_~]*"
     in_lines = re.compile(
         rf"(?:^|(?<=[.!?;。)\]][ \t]))[*_]*+(?i:{labels}){within}|(?<=\s)[*_~\[\u3010]*+(?:{labels}){within}"
     )
-    return at_lines, in_lines, [name for _, name in longest_first]
+    return (at_lines, in_lines, loosely), [name for _, name in longest_first]
 
 
 def _sections(text: str, words: Words) -> dict[str, str]:
     """Split at headings; what stands before the first one is the stimulus that the prefix began."""
-    text = answer(text, "|".join(label_pattern(label) + r"\W{0,4}[:\uff1a]" for label in words.labels))
+    labels = "|".join(map(label_pattern, words.labels))
+    text = without_closing(answer(text, rf"(?:{labels})\W{{0,4}}[:\uff1a]"), labels)
     from_object = _object(text, words)
     if from_object:
         return from_object
-    at_lines, in_lines, order = _headings(words)
-    headings = [(order[(match.lastindex or 1) - 1], match) for match in at_lines.finditer(text)]
-    within = [(order[((match.lastindex or 1) - 1) % len(order)], match) for match in in_lines.finditer(text)]
-    if len({name for name, _ in within}) >= max(_IN_LINE, 1 + len({name for name, _ in headings})):
-        headings = within  # some or all of it on one line
+    patterns, order = _headings(words)
+    headings, *others = (
+        [(order[((match.lastindex or 1) - 1) % len(order)], match) for match in pattern.finditer(text)]
+        for pattern in patterns
+    )
+    within, loosely = others  # some or all of it on one line; without colons
+    num_names = len({name for name, _ in headings})
+    if len({name for name, _ in within}) >= max(_IN_LINE, 1 + num_names):
+        headings = within
+    elif len({name for name, _ in loosely}) >= _IN_LINE + num_names:
+        headings = loosely
     starts = [("stimulus", 0), *((name, match.end()) for name, match in headings)]
     ends = [match.start() for _, match in headings] + [len(text)]
     found: dict[str, str] = {}
     for (section, start), end in zip(starts, ends, strict=True):
         if section == "behavior":
             break
-        content = text[start:end].strip()
+        content = text[start:end].strip().removesuffix("|").rstrip()
         if _WORD.search(content):  # the brace of an object that was cut off is no stimulus
             found.setdefault(section, content)
     return found

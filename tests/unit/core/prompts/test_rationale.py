@@ -292,6 +292,11 @@ def test_the_letter_that_a_text_names(text: str, letter: str | None) -> None:
         "a and ",
         '{"Stimulus":',
         "\nKnowledge",
+        "\nKnowledge - ",
+        "</Knowledge>",
+        "| ",
+        "a bit of ",
+        "<|channel|>final",
     ],
 )
 def test_time_grows_with_the_length_and_not_with_its_square(unit: str) -> None:
