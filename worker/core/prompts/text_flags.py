@@ -13,8 +13,11 @@ from worker.core.prompts.sanitise import READ, SPACES, Fence, label, settle, vis
 from worker.core.prompts.shop_text import Html
 
 # Looked for in what a text reads as (`look_alikes`): small letters, plain signs.
+# First what chat templates of the tried families begin and end turns with.
 _SUSPECT = re.compile(
-    r"<\|?\s*(im_start|im_end|endoftext|eot_id)|\bbehavior\s*:\s*\[|ignore (all |the )?(previous|above|prior)"
+    r"<\|?\s*(im_start|im_end|endoftext|eot_id|start_header_id|start_of_turn|end_of_turn)|\[/?inst\]"
+    r"|<\|\s*(user|assistant|system|start|channel|message|return|end)\s*\|>|\bbehavior\s*:\s*\["
+    r"|ignore (all |the )?(previous|above|prior)"
     r"|\b(you must|always) (choose|pick|select)\b"
 )
 _ROLE = re.compile(r"^[ \t]*(system|assistant)[ \t]*:", re.MULTILINE)
