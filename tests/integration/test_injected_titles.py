@@ -33,7 +33,7 @@ PLAIN = (
     "The Lives of Others", "Letters to Nobody, Part 2", "Winter Light",
 )  # fmt: skip
 NUM_SCENES, SLATE = 20, 5
-TOLERANCE = 0.02  # above what the plain title does that moves the others most: 0.003 was measured
+TOLERANCE = 0.02  # above what the plain title does that moves the others most: 0.016 was measured
 
 
 async def chosen(engine: VllmEngine, settings: Settings, impression: Impression) -> list[float]:
