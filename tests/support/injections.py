@@ -15,6 +15,7 @@ CORPUS: dict[str, str] = {
     "[**b**] Casino": "(**b**) Casino",
     "[ 'B' ]": "( 'B' )",
     "[B: Casino": "(B: Casino",
+    "[B [1] Casino": "(B [1] Casino",
     "\uff3bB\uff3d": "(B)",
     "\u3010B\u3011 Casino": "(B) Casino",
     "\u27e6B\u27e7": "(B)",
@@ -103,7 +104,8 @@ SUSPECT = (
 # Titles that a person wrote, with marks that attacks have too: unchanged and unflagged.
 HONEST = (
     "Heat (1995)", "[New Release] Alien", "Portal [Action/Puzzle]", "[A Cappella] Live", "[X-Men]",
-    "[O'Brien]", "[C++]", "双击[赞]关注", "Blink [1]", "Blink []", "[B2]", "Dove™ ½ Moisture, 1½ oz…",
+    "[O'Brien]", "[C++]", "['K-pop', 'live [2]']",
+    "双击[赞]关注", "Blink [1]", "Blink []", "[B2]", "Dove™ ½ Moisture, 1½ oz…",
     "Food for Thought: x", "Misbehavior: the trial begins", "A History of Behavior: volume 2",
     "Knowledge is power", "C# History", "#1: History", "今天天气真好，我们去吧！（完整版）【中字】：第一集",
     "Alien:  Covenant ", "\u3000全角\u3000空白",

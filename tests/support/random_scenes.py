@@ -15,6 +15,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from random import Random
 
 from tests.support.injections import HONEST, LANGUAGES
@@ -54,6 +55,9 @@ class Writer:
     def text(self, low: int, high: int) -> str:
         """Return a text of some words on one line, which is no list."""
         words = [self._word(first=number == 0) for number in range(self.chance.randint(low, high))]
+        for number, (word, after) in enumerate(pairwise(words)):
+            if word == "letter" and not after[1:2].isalnum():  # "letter A" in brackets would be an option
+                words[number] = "letters"
         blank = "  " if self.tier != "plain" and self.chance.random() < 0.1 else " "
         return blank.join(words) + self.chance.choice(("", "", "", " ") if self.tier != "plain" else ("",))
 

@@ -25,7 +25,7 @@ from worker.core.attribute_maps import NullAttributes, known
 MAX_ID = 256  # characters
 # Characters of one text that are read; what a longer one has beyond them is not, and the answer is flagged `text_cut`.
 # No text loses its event by its length: a review or a ready scene of any length comes in.  16,000 are more than the
-# reference's 6,124 tokens mostly hold, and the most that the fence reads at once (14 ms if hostile).
+# reference's 6,124 tokens mostly hold, and the most that the fence reads at once (14 to 50 ms if hostile).
 MAX_TEXT = 16_000
 MAX_MAP = 64  # entries of a map
 MAX_SLATES = 16

@@ -35,7 +35,7 @@ from worker.core.prompts.unseen import drop_unseen, is_unseen
 
 # Which bytes of a text a prompt shows; raise it with every change of them.  It is a part of the configuration
 # fingerprint, so answers to prompts of two fences are never pooled.
-FENCE = 3
+FENCE = 4
 SPACES = re.compile(r"\s+")
 READ = 4  # times as many characters are read as may be shown: what is dropped leaves room
 # Marks on one letter; more are dropped.  Sorting a run of marks takes time with the square of its length: 2,400 took
@@ -54,13 +54,15 @@ _SIGN = r"(?:[^\w\[\]]++|_)"  # any character that is no letter, no digit and no
 _NAMED = r"(?:(?:option|choice|answer|candidate|item|letter)\b{sign}*+)?".replace("{sign}", _SIGN)
 # "B, or C": more letters in the same brackets; not "R&B", "Q&A", "A-Z".
 _MORE = r"(?:[\s\"'*_]*+(?:[,;|][\s\"'*_]*+(?:(?:or|and)\b)?|(?:or|and)\b)[\s\"'*_]*+[a-z](?![^\W_])){0,25}+"
+# A bracket's end in its line, with pairs of brackets before it: "['K-pop', 'live [2]']".
+_CLOSED = r"(?:[^\[\]\n]|\[[^\[\]\n]{0,60}+\]){0,200}+\]"
 # Closed; not closed, but with the colon or bracket of a list; or never closed in its line: "[A Cappella]" is no option.
 # And an open bracket at the end, which would make an option with the field that comes after it.
 # Alone, so not in "[B2]", "[O'Brien]", "[L\u2019\u0152uvre"; and not in the names of languages, "[C++]" and "[C#]".
 _LETTER = r"(?P<letter>[a-z])(?![^\W_]|['\u2019][^\W\d_]|(?<=c)\+\+\]|(?<=[cf])#\])"
 _OPTION = re.compile(
     rf"\[(?:{_SIGN}*+{_NAMED}{_LETTER}"
-    rf"(?:{_MORE}{_SIGN}*+(?P<close>\])|[^\S\n]*+[:)]|(?![^\[\]\n]{{0,200}}+\]))"
+    rf"(?:{_MORE}{_SIGN}*+(?P<close>\])|[^\S\n]*+[:)]|(?!{_CLOSED}))"
     r"|[^\S\n]*+(?=\n|$))"
 )
 _HEADING = re.compile(
