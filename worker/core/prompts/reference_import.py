@@ -63,7 +63,7 @@ def convert(source: bytes, ours: Mapping[str, Any]) -> Imported:
     text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=10_000)
     words = dict(ours["vocabularies"])
     groups = words.pop("groups")
-    other = unplaced(system, words, groups)
+    other = unplaced(system, words, groups, ours["labels"].values())
     if not (is_known := found.startswith(KNOWN_SHA256)):
         other += unknown_layout((*whole, *parts), headings(str(ours["user"])))
     return Imported(

@@ -15,6 +15,7 @@ After a label two names with capitals are a list, too.
 
 import re
 from collections.abc import Collection, Iterator, Sequence
+from itertools import groupby
 
 MAX_WORDS = 5  # of a name; more are a sentence
 _TWO = 2  # names that are known, or have capitals after a label, make a list
@@ -55,15 +56,16 @@ def _in_sentence(sentence: str, known: Collection[str]) -> Iterator[str]:
 
 
 def _blocks(lines: Sequence[str]) -> Iterator[list[str]]:
-    """Yield lines that stand below each other and may be a name each, without their bullets."""
-    block: list[str] = []
-    for line in (*lines, ""):
-        bullet = _BULLET.match(line)
-        if bullet:
-            block.append(line[bullet.end() :])
-        elif block:
-            yield block
-            block = []
+    """Yield lines that stand below each other with bullets of one kind, without them; each may be a name."""
+    for kind, block in groupby(lines, _kind):
+        if kind is not None:
+            yield [_BULLET.sub("", line) for line in block]
+
+
+def _kind(line: str) -> str | None:
+    """Return a line's bullet, or its indentation, in which the numbers are alike; None for a blank line."""
+    found = _BULLET.match(line)
+    return re.sub(r"\d+[.)]", "1.", found[0].replace("(", "")) if found else None
 
 
 def _in_block(block: Sequence[str], known: Collection[str]) -> Iterator[str]:

@@ -31,7 +31,10 @@ def headings(layout: str) -> tuple[str, ...]:
 
 
 def unplaced(
-    system: Mapping[str, str], vocabularies: Mapping[str, Sequence[str]], groups: Iterable[str]
+    system: Mapping[str, str],
+    vocabularies: Mapping[str, Sequence[str]],
+    groups: Iterable[str],
+    labels: Iterable[str] = (),
 ) -> tuple[str, ...]:
     """Return what the system texts name and the worker does not know, as words for people.
 
@@ -40,7 +43,8 @@ def unplaced(
     kinds = {kind: {name.casefold() for name in names} for kind, names in vocabularies.items()}
     known = {name.casefold() for name in groups}.union(*kinds.values())
     named = [name for text in system.values() for name in listed(text, known)]
-    found = [f"factor {name}" for name in named if name.casefold() not in known]
+    no_factors = known.union(map(str.casefold, labels))
+    found = [f"factor {name}" for name in named if name.casefold() not in no_factors]
     listed_names = {name.casefold() for name in named}
     found += [f"no {kind.replace('_', ' ')} that are known" for kind in kinds if not kinds[kind] & listed_names]
     found += [f"option form {form}" for text in system.values() for form in _other_forms(text)]

@@ -169,7 +169,7 @@ PLAIN = "Knowledge Factors: Price, Risk\nEvaluation Style: Logical, Intuitive\nB
             ["Gut", "Tingle", "Itch"],
         ),
         ("1. Boredom\n2) Hunger\n(3) Sunk Cost", ["Sunk Cost"]),
-        ("Internal States\n    Boredom\n    Sunk Cost", ["Sunk Cost"]),
+        ("Internal States\n    Boredom\n    Hunger\n    Sunk Cost", ["Sunk Cost"]),
         (
             "| Factor | Meaning |\n|---|---|\n| Boredom | none to do |\n| Hunger | food |\n| Sunk Cost | money |",
             ["Sunk Cost"],
@@ -186,6 +186,16 @@ def test_a_list_is_read_however_it_is_written(text: str, factors: list[str]) -> 
     """With or without a label, a colon, brackets, bullets and capitals; prose beside it is no list."""
     found = unplaced({"default": f"{text}\n\n{PLAIN}"}, VOCABULARIES, GROUPS)
     assert found == tuple(f"factor {name}" for name in factors)
+
+
+def test_a_list_between_the_labels_is_not_one_with_them() -> None:
+    ours = yaml.safe_load(prompt_profiles.text("mirror-v1"))
+    lists = (
+        "Stimulus Factors: up to three\n * Internal States - Boredom, Sunk Cost\n * External Cues - Weather, Moon Phase"
+    )
+    text = f"Thought:\nStimulus: s\n{lists}\nKnowledge: k\n{PLAIN}Price\nRisk\nEvaluation: e\nThought\nStimulus\n"
+    found = reference_import.convert(SOURCE.replace(repr(DEFAULT), repr(text)).encode(), ours)
+    assert found.unplaced == ("factor Sunk Cost", "factor Moon Phase")
 
 
 def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
