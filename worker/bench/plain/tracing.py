@@ -45,14 +45,18 @@ def main(
     rounds: Annotated[int, typer.Option(min=1, help="Rounds; in each all contenders take a turn.")] = 5,
     events: Annotated[int, typer.Option(min=1_000, help="Events per turn.")] = 20_000,
     *,
+    only: Annotated[str, typer.Option(help="Contenders beside `off`, by comma.")] = ",".join(GOALS),
     own: Annotated[bool, typer.Option("--own-processor", help="Give the worker a processor of its own.")] = False,
 ) -> None:
     """Measure what traces cost, and print a line per turn and a table."""
+    contenders = (OFF, *only.split(","))
+    if set(contenders) - {OFF, *GOALS}:
+        raise typer.BadParameter(f"--only {only}: want some of {', '.join(GOALS)}")
     found: list[Measured] = []
     processors = leave_one() if own else None
     with interruptible(), _endpoints() as endpoints, _loaded(bootstrap, events) as topic:
         for number in range(rounds):
-            for contender in turns((OFF, *GOALS), number):
+            for contender in turns(contenders, number):
                 found.append(_measure(_Stage(bootstrap, topic, endpoints, processors), contender, number))
                 typer.echo(_line(found[-1]))
     typer.echo(table(found))
@@ -64,7 +68,7 @@ def table(found: list[Measured]) -> str:
         "| traces | rate, of that without | events per CPU second, of those without | goal | time to stop |",
         "| --- | --- | --- | --- | --- |",
     ]
-    for contender in (OFF, *GOALS):
+    for contender in dict.fromkeys(one.contender for one in found):
         stops = [one.figures["stop_s"] for one in found if one.contender == contender]
         stop = f"{max(stops):.1f} s at most"
         if contender == OFF:
