@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from worker.bench.harness.own_processor import leave_one, own_processor
 from worker.bench.harness.processes import interruptible, machine_cpu, running, tree
 from worker.core.errors import Fatal
 
@@ -24,6 +25,24 @@ def test_a_process_is_weighed_with_its_children() -> None:
         pids = tree(contending.process.pid)
         assert len(pids) == 2
     assert contending.process.poll() == -signal.SIGTERM
+
+
+def test_a_contender_has_a_processor_of_its_own() -> None:
+    """Its descendants and this process are elsewhere; what this process may use is given back."""
+    mine = os.sched_getaffinity(0)
+    if len(mine) == 1:
+        pytest.skip("there is one processor")
+    try:
+        processors = leave_one()
+        with running([sys.executable, "-c", PARENT]) as contending, own_processor(contending, processors):
+            deadline_s = time.monotonic() + 60
+            while len(pids := tree(contending.process.pid)) < 2 or os.sched_getaffinity(pids[1]) != processors.others:
+                assert time.monotonic() < deadline_s
+                contending.raise_if_ended()
+            assert os.sched_getaffinity(pids[0]) == processors.own
+            assert os.sched_getaffinity(0) == processors.others == mine - processors.own
+    finally:
+        os.sched_setaffinity(0, mine)
 
 
 def test_the_end_of_the_block_ends_it_however_the_block_ends() -> None:

@@ -9,20 +9,24 @@
 Records bring no context, so the sampler decides.  The collector is a process of its own that reads and answers, and
 keeps nothing.  Besides the rate, each round measures how long the worker takes to stop.
 
-    python -m worker.bench.plain.tracing --bootstrap localhost:9092 --rounds 5 --events 20000
+    python -m worker.bench.plain.tracing --bootstrap localhost:9092 --rounds 5 --events 20000 --own-processor
+
+With `--own-processor` the worker has the first processor for itself; the process that sends its spans, the collector
+and the bench share the others, and Kafka should (`taskset`).
 """
 
 import socket
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import typer
 
 from worker.bench.harness import traffic
+from worker.bench.harness.own_processor import Processors, leave_one, own_processor
 from worker.bench.harness.processes import interruptible, running
 from worker.bench.harness.rounds import Measured, MeasuredInterval, geometric, ratio, turns, verdict
 from worker.bench.harness.steady_stretch import Stretch
@@ -40,13 +44,20 @@ def main(
     bootstrap: Annotated[str, typer.Option(help="Kafka brokers, host:port.")],
     rounds: Annotated[int, typer.Option(min=1, help="Rounds; in each all contenders take a turn.")] = 5,
     events: Annotated[int, typer.Option(min=1_000, help="Events per turn.")] = 20_000,
+    *,
+    only: Annotated[str, typer.Option(help="Contenders beside `off`, by comma.")] = ",".join(GOALS),
+    own: Annotated[bool, typer.Option("--own-processor", help="Give the worker a processor of its own.")] = False,
 ) -> None:
     """Measure what traces cost, and print a line per turn and a table."""
+    contenders = (OFF, *only.split(","))
+    if set(contenders) - {OFF, *GOALS}:
+        raise typer.BadParameter(f"--only {only}: want some of {', '.join(GOALS)}")
     found: list[Measured] = []
+    processors = leave_one() if own else None
     with interruptible(), _endpoints() as endpoints, _loaded(bootstrap, events) as topic:
         for number in range(rounds):
-            for contender in turns((OFF, *GOALS), number):
-                found.append(_measure(bootstrap, topic, contender, number, endpoints))
+            for contender in turns(contenders, number):
+                found.append(_measure(_Stage(bootstrap, topic, endpoints, processors), contender, number))
                 typer.echo(_line(found[-1]))
     typer.echo(table(found))
 
@@ -57,7 +68,7 @@ def table(found: list[Measured]) -> str:
         "| traces | rate, of that without | events per CPU second, of those without | goal | time to stop |",
         "| --- | --- | --- | --- | --- |",
     ]
-    for contender in (OFF, *GOALS):
+    for contender in dict.fromkeys(one.contender for one in found):
         stops = [one.figures["stop_s"] for one in found if one.contender == contender]
         stop = f"{max(stops):.1f} s at most"
         if contender == OFF:
@@ -103,7 +114,17 @@ def _loaded(bootstrap: str, events: int) -> Iterator[str]:
         yield f"{topic}:{events}"
 
 
-def _measure(bootstrap: str, topic: str, contender: str, number: int, endpoints: Mapping[str, str]) -> Measured:
+class _Stage(NamedTuple):
+    """What all turns have in common; `topic` is a name and its number of events."""
+
+    bootstrap: str
+    topic: str
+    endpoints: Mapping[str, str]
+    processors: Processors | None
+
+
+def _measure(stage: _Stage, contender: str, number: int) -> Measured:
+    bootstrap, topic, endpoints, processors = stage
     name, _, events = topic.rpartition(":")
     out = f"{name}-{contender}-{number}"
     run = Run(bootstrap, name, out, f"{out}.dlq")
@@ -114,6 +135,7 @@ def _measure(bootstrap: str, topic: str, contender: str, number: int, endpoints:
         topics(plain_client(bootstrap), {run.output: traffic.PARTITIONS, run.dead_letters: 1}),
         closing(Outputs(bootstrap, run.output)) as outputs,
         running(run.worker(), variables) as contending,
+        own_processor(contending, processors) if processors else nullcontext(),
     ):
         outputs.follow(stretch, contending)
         began_s = time.monotonic()
