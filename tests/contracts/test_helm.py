@@ -422,7 +422,7 @@ def test_values_are_in_the_schema_and_the_readme(chart: helm_python.Chart) -> No
     """Every value is checked and explained; a change of it restarts the workers."""
     readme = (CHART / "README.md").read_text(encoding="utf-8")
     schema = chart.schema or {}
-    assert chart.values.keys() == schema["properties"].keys()
+    assert chart.values.keys() | {"enabled"} == schema["properties"].keys()  # a parent chart may add that one
     assert [name for name in chart.values if f"| `{name}`" not in readme and f"| `{name}." not in readme] == []
     before, after = (render(chart, v)["Deployment"]["spec"]["template"] for v in ({}, {"config": {"draws": 4}}))
     assert before["metadata"]["annotations"] != after["metadata"]["annotations"]

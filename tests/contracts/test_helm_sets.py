@@ -204,13 +204,13 @@ def test_a_policy_lets_out_what_is_configured_alone(chart: helm_python.Chart) ->
     policies = [found for found in rendered(chart, set_values(path)) if found["kind"] == "NetworkPolicy"]
     (policy,) = policies
     ports = [sorted({port["port"] for port in rule["ports"]}) for rule in policy["spec"]["egress"]]
-    assert ports == [[53], [9092], [80, 8000], [4318], [443]]
+    assert ports == [[53, 5353], [9092], [80, 8000], [4318], [443]]
     assert policy["spec"]["policyTypes"] == ["Ingress", "Egress"]
     config = {"bootstrap_servers": "a:9093,b:9094", "engine": "choice-model"}
     values = {"networkPolicy": {"enabled": True}, "gpu": {"enabled": False}, "config": config}
     (policy,) = (found for found in rendered(chart, values) if found["kind"] == "NetworkPolicy")
     ports = [sorted({port["port"] for port in rule["ports"]}) for rule in policy["spec"]["egress"]]
-    assert ports == [[53], [9093, 9094]]
+    assert ports == [[53, 5353], [9093, 9094]]
 
 
 def test_files_of_a_release_are_where_the_settings_name_them(chart: helm_python.Chart, tmp_path: Path) -> None:

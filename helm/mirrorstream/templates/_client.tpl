@@ -4,10 +4,7 @@ of the command, as a list. */}}
 {{- $root := index . 0 }}
 {{- include "mirrorstream.podIdentity" $root }}
 restartPolicy: {{ index . 2 }}
-{{- with $root.Values.tolerations }}
-tolerations:
-  {{- toYaml . | nindent 2 }}
-{{- end }}
+{{- include "mirrorstream.placement" (list $root false) }}
 containers:
   - name: {{ $root.component }}
     image: {{ include "mirrorstream.image" $root | quote }}
@@ -40,16 +37,17 @@ volumes:
 
 {{- /* A Job's name and template.  An API server refuses another template, so a Job of another one is an object of its own. */}}
 {{- define "mirrorstream.jobName" -}}
-{{- include "mirrorstream.partName" (index . 0) }}-{{ toJson (index . 1) | sha256sum | trunc 8 }}
+{{- /* 63 characters in all: it becomes a label of its pods. */}}
+{{- include "mirrorstream.shortened" (list (include "mirrorstream.partName" (index . 0)) 54) }}-{{ toJson (index . 1) | sha256sum | trunc 8 }}
 {{- end }}
 
 {{- define "mirrorstream.clientTemplate" -}}
 {{- $root := index . 0 -}}
 metadata:
   annotations:
-    checksum/config: {{ include "mirrorstream.config" $root | sha256sum }}
+    {{- merge (dict "checksum/config" (include "mirrorstream.config" $root | sha256sum)) ($root.Values.podAnnotations | default dict) | toYaml | nindent 4 }}
   labels:
-    {{- merge (include "mirrorstream.selectorLabels" $root | fromYaml) $root.Values.podLabels | toYaml | nindent 4 }}
+    {{- merge (include "mirrorstream.selectorLabels" $root | fromYaml) ($root.Values.podLabels | default dict) | toYaml | nindent 4 }}
 spec:
   {{- include "mirrorstream.clientPodSpec" (list $root (index . 1) "OnFailure") | nindent 2 }}
 {{- end }}
@@ -62,7 +60,7 @@ apiVersion: batch/v1
 kind: Job
 metadata:
   name: {{ include "mirrorstream.jobName" (list $root $template) }}
-  namespace: {{ $root.Release.Namespace }}
+  namespace: {{ $root.Release.Namespace | quote }}
   labels:
     {{- include "mirrorstream.labels" $root | nindent 4 }}
 spec:

@@ -5,10 +5,7 @@
 {{ include "mirrorstream.podMetadata" (list . $text) }}
 spec:
   {{- include "mirrorstream.podIdentity" . | nindent 2 }}
-  {{- with .Values.tolerations }}
-  tolerations:
-    {{- toYaml . | nindent 4 }}
-  {{- end }}
+  {{- include "mirrorstream.placement" (list . false) | nindent 2 }}
   containers:
     - name: experiment
       image: {{ include "mirrorstream.image" . | quote }}
@@ -90,36 +87,36 @@ spec:
         name: {{ include "mirrorstream.partName" . }}
         items:
           {{- range $name := keys $page.definitions | sortAlpha }}
-          - key: {{ $name }}
-            path: {{ $name }}
+          - key: {{ $name | quote }}
+            path: {{ $name | quote }}
           {{- end }}
     {{- end }}
     {{- include "mirrorstream.secretVolumes" (list . (dict "registry" "auth" "pseudonyms" "key")) | trim | nindent 4 }}
     {{- if $page.existingSecret }}
     - name: experiment
       secret:
-        secretName: {{ $page.existingSecret }}
+        secretName: {{ $page.existingSecret | quote }}
         defaultMode: 0440
         items:
-          - key: {{ $page.key }}
+          - key: {{ $page.key | quote }}
             path: token
     {{- end }}
     {{- if $page.webhook.existingSecret }}
     - name: webhook
       secret:
-        secretName: {{ $page.webhook.existingSecret }}
+        secretName: {{ $page.webhook.existingSecret | quote }}
         defaultMode: 0440
         items:
-          - key: {{ $page.webhook.key }}
+          - key: {{ $page.webhook.key | quote }}
             path: url
     {{- end }}
     - name: state
       {{- if $page.persistence.enabled }}
       persistentVolumeClaim:
-        claimName: {{ $page.persistence.existingClaim | default (include "mirrorstream.partName" .) }}
+        claimName: {{ $page.persistence.existingClaim | default (include "mirrorstream.partName" .) | quote }}
       {{- else }}
       emptyDir:
-        sizeLimit: {{ $page.persistence.size }}
+        sizeLimit: {{ $page.persistence.size | quote }}
       {{- end }}
     - name: tmp
       emptyDir:

@@ -4,34 +4,52 @@
 
 {{- /* 52 characters leave room for the suffixes of services and pods. */}}
 {{- define "mirrorstream.fullname" -}}
-{{- if .Values.fullnameOverride }}
-{{- .Values.fullnameOverride | trunc 52 | trimSuffix "-" }}
-{{- else }}
-{{- $name := include "mirrorstream.name" . }}
-{{- ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) | trunc 52 | trimSuffix "-" }}
+{{- $name := .Values.fullnameOverride }}
+{{- if not $name }}
+{{- $own := include "mirrorstream.name" . }}
+{{- $name = ternary .Release.Name (printf "%s-%s" .Release.Name $own) (contains $own .Release.Name) }}
 {{- end }}
+{{- $name = $name | trunc 52 | trimSuffix "-" }}
+{{- if not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" $name) }}
+{{- fail (printf "fullnameOverride: %s cannot be the name of a Service; set one of lower-case letters, digits and hyphens that starts with a letter" $name) }}
+{{- end }}
+{{- $name }}
+{{- end }}
+
+{{- /* A name of at most so many characters; a hash stands for what does not fit. */}}
+{{- define "mirrorstream.shortened" -}}
+{{- $name := index . 0 }}{{ $most := index . 1 }}
+{{- if gt (len $name) $most }}
+{{- $name = printf "%s-%s" ($name | trunc (int (sub $most 9)) | trimSuffix "-") ($name | sha256sum | trunc 8) }}
+{{- end }}
+{{- $name }}
 {{- end }}
 
 {{- /* `component`, where a template sets it in the root, tells the parts of a release apart. */}}
 {{- define "mirrorstream.selectorLabels" -}}
-app.kubernetes.io/name: {{ include "mirrorstream.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "mirrorstream.name" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/component: {{ .component | default "worker" }}
 {{- end }}
 
-{{- /* The name of a part's own objects; the worker's are the release's. */}}
+{{- /* The name of a part's own objects; the worker's are the release's.  Pods of a StatefulSet have a label of its name
+and a hash, which leaves 52 characters; those of a LeaderWorkerSet have the number of their group in it too. */}}
 {{- define "mirrorstream.partName" -}}
-{{- include "mirrorstream.fullname" . }}{{ with .component }}-{{ . }}{{ end }}
+{{- $part := .component | default "" }}
+{{- $name := list (include "mirrorstream.fullname" .) $part | compact | join "-" }}
+{{- include "mirrorstream.shortened" (list $name (get (dict "pairing" 52 "model-server" 48) $part | default 63)) }}
 {{- end }}
 
+{{- /* The chart's own win against `commonLabels`: a label that stands twice is refused. */}}
 {{- define "mirrorstream.labels" -}}
+{{- merge (include "mirrorstream.ownLabels" . | fromYaml) (.Values.commonLabels | default dict) | toYaml }}
+{{- end }}
+
+{{- define "mirrorstream.ownLabels" -}}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
 {{ include "mirrorstream.selectorLabels" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
-{{- with .Values.commonLabels }}
-{{ toYaml . }}
-{{- end }}
 {{- end }}
 
 {{- define "mirrorstream.serviceAccountName" -}}
@@ -48,6 +66,10 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- if $value }}{{ $_ := set $image $name $value }}{{ end }}
 {{- end }}
 {{- with $image }}
+{{- if regexMatch "[:@]" (base .repository) }}
+{{- $at := ternary (printf "%s." ($.component | default "" | replace "-s" "S")) "" (not (empty $own.repository)) }}
+{{- fail (printf "%simage.repository: %s has a tag or a digest in it; give that as %simage.tag or %simage.digest" $at .repository $at $at) }}
+{{- end }}
 {{- $repository := ternary (printf "%s/%s" $registry .repository) .repository (ne $registry "") }}
 {{- if .digest }}{{ printf "%s@%s" $repository .digest }}
 {{- else }}{{ printf "%s:%s" $repository (default $.Chart.AppVersion .tag) }}
@@ -58,7 +80,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- /* Those of this chart and of a parent's, each once; a parent may give names alone. */}}
 {{- define "mirrorstream.imagePullSecrets" -}}
 {{- $names := list }}
-{{- range concat .Values.imagePullSecrets ((.Values.global).imagePullSecrets | default list) }}
+{{- range concat (.Values.imagePullSecrets | default list) ((.Values.global).imagePullSecrets | default list) }}
 {{- $names = append $names (ternary . (get (ternary dict . (kindIs "string" .)) "name") (kindIs "string" .)) }}
 {{- end }}
 {{- range $names | uniq }}
@@ -98,11 +120,11 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 name: model
 {{- if has .Values.model.source (list "pvc" "download") }}
 persistentVolumeClaim:
-  claimName: {{ include "mirrorstream.modelClaim" . }}
+  claimName: {{ include "mirrorstream.modelClaim" . | quote }}
   readOnly: true
 {{- else if eq .Values.model.source "hostPath" }}
 hostPath:
-  path: {{ required "model.hostPath: model.source hostPath needs the folder on the nodes, such as /data/models" .Values.model.hostPath }}
+  path: {{ required "model.hostPath: model.source hostPath needs the folder on the nodes, such as /data/models" .Values.model.hostPath | quote }}
   type: Directory
 {{- else }}
 {{- $version := default .Capabilities.KubeVersion.Version .Values.kubeVersion }}
@@ -174,9 +196,9 @@ image:
 {{- define "mirrorstream.claim" -}}
 accessModes: [{{ .accessMode }}]
 {{- with .storageClassName }}
-storageClassName: {{ . }}
+storageClassName: {{ . | quote }}
 {{- end }}
 resources:
   requests:
-    storage: {{ .size }}
+    storage: {{ .size | quote }}
 {{- end }}

@@ -32,10 +32,7 @@
 spec:
   {{- include "mirrorstream.podIdentity" . | nindent 2 }}
   terminationGracePeriodSeconds: 60
-  {{- with .Values.tolerations }}
-  tolerations:
-    {{- toYaml . | nindent 4 }}
-  {{- end }}
+  {{- include "mirrorstream.placement" (list . false) | nindent 2 }}
   {{- with .Values.topologySpreadConstraints }}
   topologySpreadConstraints:
     {{- include "mirrorstream.spread" $ | trim | nindent 4 }}
@@ -92,7 +89,7 @@ spec:
     {{- if not .Values.pairing.persistence.enabled }}
     - name: state
       emptyDir:
-        sizeLimit: {{ .Values.pairing.persistence.size }}
+        sizeLimit: {{ .Values.pairing.persistence.size | quote }}
     {{- end }}
     {{- /* The native libraries of RocksDB and the compressions are unpacked here. */}}
     - name: tmp

@@ -42,7 +42,7 @@
   value: {{ list "k8s.pod.name=$(POD_NAME),k8s.namespace.name=$(POD_NAMESPACE),k8s.node.name=$(NODE_NAME)" .Values.otel.OTEL_RESOURCE_ATTRIBUTES | compact | join "," | quote }}
 {{- range $name, $value := omit .Values.otel "OTEL_RESOURCE_ATTRIBUTES" }}
 - name: {{ $name }}
-  value: {{ $value | toString | quote }}
+  value: {{ ternary $value (toJson $value) (kindIs "string" $value) | quote }}
 {{- end }}
 {{- end }}
 
@@ -116,11 +116,7 @@ envFrom:
   mountPath: /etc/mirrorstream/registry
   readOnly: true
 {{- end }}
-{{- if .Values.registry.caSecret.name }}
-- name: registry-ca
-  mountPath: /etc/mirrorstream/registry-ca
-  readOnly: true
-{{- end }}
+{{- include "mirrorstream.rootsMount" . }}
 {{- if .Values.registry.clientSecret.name }}
 - name: registry-client
   mountPath: /etc/mirrorstream/registry-client
@@ -211,21 +207,21 @@ envFrom:
     sources:
       {{- if .existingSecret }}
       - secret:
-          name: {{ .existingSecret }}
+          name: {{ .existingSecret | quote }}
           {{- with .items }}
           items:
             {{- toYaml . | nindent 12 }}
           {{- end }}
       {{- end }}
       - secret:
-          name: {{ .caSecret.name }}
+          name: {{ .caSecret.name | quote }}
           items:
-            - key: {{ .caSecret.key }}
+            - key: {{ .caSecret.key | quote }}
               path: ssl.ca.pem
 {{- else if .existingSecret }}
 - name: kafka
   secret:
-    secretName: {{ .existingSecret }}
+    secretName: {{ .existingSecret | quote }}
     defaultMode: 0440
     {{- with .items }}
     items:
@@ -239,31 +235,44 @@ envFrom:
 {{- define "mirrorstream.secretVolumes" -}}
 {{- $root := index . 0 }}
 {{- include "mirrorstream.kafkaVolume" $root }}
-{{- with $root.Values.registry.caSecret }}
-{{- if .name }}
-- name: registry-ca
-  secret:
-    secretName: {{ .name }}
-    defaultMode: 0440
-    items:
-      - key: {{ .key }}
-        path: ca.pem
-{{- end }}
-{{- end }}
+{{- include "mirrorstream.rootsVolume" $root }}
 {{- with $root.Values.registry.clientSecret }}
 {{- if .name }}
 - name: registry-client
   secret:
-    secretName: {{ .name }}
+    secretName: {{ .name | quote }}
     defaultMode: 0440
     items:
-      - key: {{ .certificate }}
+      - key: {{ .certificate | quote }}
         path: tls.crt
-      - key: {{ .key }}
+      - key: {{ .key | quote }}
         path: tls.key
 {{- end }}
 {{- end }}
 {{- include "mirrorstream.oneKeySecrets" . }}
+{{- end }}
+
+{{- /* The certificates that SSL_CERT_FILE names, for whatever has that variable. */}}
+{{- define "mirrorstream.rootsVolume" -}}
+{{- with .Values.registry.caSecret }}
+{{- if .name }}
+- name: registry-ca
+  secret:
+    secretName: {{ .name | quote }}
+    defaultMode: 0440
+    items:
+      - key: {{ .key | quote }}
+        path: ca.pem
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "mirrorstream.rootsMount" -}}
+{{- if .Values.registry.caSecret.name }}
+- name: registry-ca
+  mountPath: /etc/mirrorstream/registry-ca
+  readOnly: true
+{{- end }}
 {{- end }}
 
 {{- /* Secrets of one key each: a dict of the value's name and the file's. */}}
@@ -274,11 +283,11 @@ envFrom:
 {{- if .existingSecret }}
 - name: {{ $name }}
   secret:
-    secretName: {{ .existingSecret }}
+    secretName: {{ .existingSecret | quote }}
     defaultMode: 0440
     items:
-      - key: {{ .key }}
-        path: {{ $path }}
+      - key: {{ .key | quote }}
+        path: {{ $path | quote }}
 {{- end }}
 {{- end }}
 {{- end }}
@@ -293,24 +302,24 @@ envFrom:
 {{- include "mirrorstream.modelVolumes" . }}
 - name: home
   emptyDir:
-    sizeLimit: {{ .Values.cache.sizeLimit }}
+    sizeLimit: {{ .Values.cache.sizeLimit | quote }}
 {{- if and .Values.cache.persistence.enabled (not (include "mirrorstream.cachePerPod" .)) }}
 - name: cache
   persistentVolumeClaim:
-    claimName: {{ .Values.cache.persistence.existingClaim | default (printf "%s-cache" (include "mirrorstream.fullname" .)) }}
+    claimName: {{ .Values.cache.persistence.existingClaim | default (printf "%s-cache" (include "mirrorstream.fullname" .)) | quote }}
 {{- end }}
 {{- if and (include "mirrorstream.keepsFacts" .) (not .Values.facts.persistence.enabled) }}
 - name: facts
   emptyDir:
-    sizeLimit: {{ .Values.facts.sizeLimit }}
+    sizeLimit: {{ .Values.facts.sizeLimit | quote }}
 {{- end }}
 - name: tmp
   emptyDir:
-    sizeLimit: {{ .Values.tmp.sizeLimit }}
+    sizeLimit: {{ .Values.tmp.sizeLimit | quote }}
 - name: shm
   emptyDir:
     medium: Memory
-    sizeLimit: {{ .Values.shm.sizeLimit }}
+    sizeLimit: {{ .Values.shm.sizeLimit | quote }}
 {{- with .Values.extraVolumes }}
 {{ toYaml . }}
 {{- end }}
@@ -332,29 +341,19 @@ envFrom:
 {{- if or .Values.kafka.existingSecret .Values.kafka.caSecret.name }}yes{{ end }}
 {{- end }}
 
-{{- define "mirrorstream.spread" -}}
-{{- $selector := dict "labelSelector" (dict "matchLabels" (include "mirrorstream.selectorLabels" . | fromYaml)) }}
-{{- range .Values.topologySpreadConstraints }}
-- {{- merge (deepCopy .) $selector | toYaml | nindent 2 }}
-{{- end }}
-{{- end }}
-
 {{- /* A pod that starts anew when its configuration changes: the chart and the text of that. */}}
 {{- define "mirrorstream.podMetadata" -}}
 {{- $root := index . 0 -}}
 metadata:
   annotations:
-    checksum/config: {{ index . 1 | sha256sum }}
-    {{- with $root.Values.podAnnotations }}
-    {{- toYaml . | nindent 4 }}
-    {{- end }}
+    {{- merge (dict "checksum/config" (index . 1 | sha256sum)) ($root.Values.podAnnotations | default dict) | toYaml | nindent 4 }}
   labels:
-    {{- merge (include "mirrorstream.selectorLabels" $root | fromYaml) $root.Values.podLabels | toYaml | nindent 4 }}
+    {{- merge (include "mirrorstream.selectorLabels" $root | fromYaml) ($root.Values.podLabels | default dict) | toYaml | nindent 4 }}
 {{- end }}
 
 {{- /* As whom a pod runs, and with which pull secrets: the same for all. */}}
 {{- define "mirrorstream.podIdentity" -}}
-serviceAccountName: {{ include "mirrorstream.serviceAccountName" . }}
+serviceAccountName: {{ include "mirrorstream.serviceAccountName" . | quote }}
 automountServiceAccountToken: false
 enableServiceLinks: false
 securityContext:
@@ -364,15 +363,7 @@ imagePullSecrets:
   {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- with .Values.priorityClassName }}
-priorityClassName: {{ . }}
-{{- end }}
-{{- with .Values.nodeSelector }}
-nodeSelector:
-  {{- toYaml . | nindent 2 }}
-{{- end }}
-{{- with .Values.affinity }}
-affinity:
-  {{- toYaml . | nindent 2 }}
+priorityClassName: {{ . | quote }}
 {{- end }}
 {{- end }}
 
@@ -383,17 +374,18 @@ spec:
   {{- include "mirrorstream.podIdentity" . | nindent 2 }}
   terminationGracePeriodSeconds: {{ include "mirrorstream.gracePeriod" . }}
   {{- with .Values.runtimeClassName }}
-  runtimeClassName: {{ . }}
+  runtimeClassName: {{ . | quote }}
   {{- end }}
-  {{- with concat .Values.tolerations (ternary .Values.gpu.tolerations list .Values.gpu.enabled) }}
-  tolerations:
+  {{- include "mirrorstream.placement" (list . (eq (include "mirrorstream.hasGpu" .) "yes")) | nindent 2 }}
+  {{- with .Values.resourceClaims }}
+  resourceClaims:
     {{- toYaml . | nindent 4 }}
   {{- end }}
   {{- with .Values.topologySpreadConstraints }}
   topologySpreadConstraints:
     {{- include "mirrorstream.spread" $ | trim | nindent 4 }}
   {{- end }}
-  {{- with concat (include "mirrorstream.waitForModel" . | fromYamlArray) .Values.initContainers }}
+  {{- with concat (include "mirrorstream.waitForModel" . | fromYamlArray) (.Values.initContainers | default list) }}
   initContainers:
     {{- toYaml . | nindent 4 }}
   {{- end }}

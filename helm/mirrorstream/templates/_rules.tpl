@@ -2,6 +2,9 @@
 {{- define "mirrorstream.rules" -}}
 {{- $values := .Values }}
 {{- $config := .Values.config }}
+{{- include "mirrorstream.refusedSettings" . }}
+{{- include "mirrorstream.oneModel" . }}
+{{- include "mirrorstream.devices" . }}
 {{- $engine := $config.engine | default "vllm" }}
 {{- if and (eq $engine "vllm-server") (not $config.server_urls) (not .Values.modelServer.enabled) }}
 {{- fail "config.server_urls: config.engine vllm-server needs at least one, such as [http://vllm:8000]" }}
@@ -31,6 +34,9 @@
 {{- fail (printf "keda.minReplicaCount: %d is above keda.maxReplicaCount, which is %d" (int .Values.keda.minReplicaCount) (int .Values.keda.maxReplicaCount)) }}
 {{- end }}
 {{- $protocol := get ($config.kafka_options | default dict) "security.protocol" | default "" | upper }}
+{{- if and (not (kindIs "invalid" .Values.keda.idleReplicaCount)) (ne (int .Values.keda.idleReplicaCount) 0) }}
+{{- fail (printf "keda.idleReplicaCount: %d, want 0 or null; KEDA takes no other number" (int .Values.keda.idleReplicaCount)) }}
+{{- end }}
 {{- if and (hasPrefix "SASL" $protocol) (not (include "mirrorstream.kedaAuthentication" .)) }}
 {{- fail (printf "keda.authenticationRef.name: config.kafka_options has security.protocol %s, and KEDA logs in by itself; name its TriggerAuthentication, or set keda.secretTargetRef" $protocol) }}
 {{- end }}
@@ -38,7 +44,7 @@
 {{- fail "hpa.enabled: does not go with keda.enabled, which makes an autoscaler of its own; set one of them" }}
 {{- end }}
 {{- if and (not (kindIs "invalid" .Values.keda.idleReplicaCount)) (ge (int .Values.keda.idleReplicaCount) (int .Values.keda.minReplicaCount)) }}
-{{- fail (printf "keda.idleReplicaCount: %d, want less than keda.minReplicaCount, which is %d; KEDA takes 0 alone" (int .Values.keda.idleReplicaCount) (int .Values.keda.minReplicaCount)) }}
+{{- fail (printf "keda.idleReplicaCount: %d, want less than keda.minReplicaCount, which is %d; set keda.minReplicaCount=1" (int .Values.keda.idleReplicaCount) (int .Values.keda.minReplicaCount)) }}
 {{- end }}
 {{- if $config.static_membership }}
 {{- fail "config.static_membership: does not go with keda.enabled: the partitions of a worker that was scaled away would wait for its return" }}
@@ -50,6 +56,13 @@
 {{- end }}
 {{- if $config.static_membership }}
 {{- fail "config.static_membership: does not go with hpa.enabled: the partitions of a worker that was scaled away would wait for its return" }}
+{{- end }}
+{{- end }}
+{{- if and .Values.hpa.enabled (eq (int .Values.hpa.minReplicas) 0) }}
+{{- $outside := false }}
+{{- range .Values.hpa.metrics }}{{ if has .type (list "Object" "External") }}{{ $outside = true }}{{ end }}{{ end }}
+{{- if not $outside }}
+{{- fail "hpa.minReplicas: 0 needs a metric of type Object or External in hpa.metrics, for without workers no pod has one; set 1" }}
 {{- end }}
 {{- end }}
 {{- if eq .Values.model.source "download" }}
@@ -66,8 +79,8 @@
 {{- if and .Values.metrics.serviceMonitor.enabled (not .Values.metrics.service.enabled) }}
 {{- fail "metrics.serviceMonitor.enabled: needs the service that it reads; set metrics.service.enabled=true, or use metrics.podMonitor" }}
 {{- end }}
-{{- if and .Values.cache.persistence.enabled (not .Values.cache.persistence.existingClaim) (ne .Values.workload.kind "StatefulSet") (eq .Values.cache.persistence.accessMode "ReadWriteOnce") (or (gt (int .Values.replicaCount) 1) .Values.keda.enabled .Values.hpa.enabled) }}
-{{- fail "cache.persistence.accessMode: ReadWriteOnce, but workers of a Deployment share the claim and may run on several nodes; set ReadWriteMany, or workload.kind=StatefulSet for a claim each" }}
+{{- if and .Values.cache.persistence.enabled (not .Values.cache.persistence.existingClaim) (ne .Values.workload.kind "StatefulSet") (eq .Values.cache.persistence.accessMode "ReadWriteOnce") (or (gt (int .Values.replicaCount) 1) .Values.keda.enabled .Values.hpa.enabled .Values.backfill.enabled) }}
+{{- fail "cache.persistence.accessMode: ReadWriteOnce, but workers of a Deployment and a backfill share the claim and may run on several nodes; set ReadWriteMany, or workload.kind=StatefulSet for a claim each" }}
 {{- end }}
 {{- if .Values.facts.persistence.enabled }}
 {{- if ne .Values.workload.kind "StatefulSet" }}
@@ -149,9 +162,11 @@
 {{- end }}
 
 {{- /* With an autoscaler the workload keeps the number that it has: without one an upgrade would make it drop to one.
-Once the autoscaler has set it, it is nobody else's, and a later rollback leaves it alone. */}}
+Once the autoscaler has set it, it is nobody else's, and a later rollback leaves it alone.  No number in the values leaves
+it to the cluster, for tools that render without asking it. */}}
 {{- define "mirrorstream.replicas" -}}
-{{- if or .Values.keda.enabled .Values.hpa.enabled }}
+{{- if kindIs "invalid" .Values.replicaCount }}
+{{- else if or .Values.keda.enabled .Values.hpa.enabled }}
 {{- $now := lookup "apps/v1" .Values.workload.kind .Release.Namespace (include "mirrorstream.fullname" .) }}
 {{- $least := max 1 (int (ternary .Values.keda.minReplicaCount .Values.hpa.minReplicas .Values.keda.enabled)) }}
 {{- $scaled := false }}
