@@ -74,7 +74,7 @@ class ChoicesRead:
 
 
 @dataclass(slots=True)
-class Pass:
+class FirstReading:
     """One reading of all choices: nine bytes are kept of each."""
 
     times: "array[int]" = field(default_factory=lambda: array("q"))
@@ -87,9 +87,9 @@ class Pass:
         return Counter(split.part_of(bool(held), at) for held, at in known if held != _FORGOTTEN)
 
 
-def look_through(choices: Iterable[RealChoice], source: ChoiceSource, split: Split) -> Pass:
+def look_through(choices: Iterable[RealChoice], source: ChoiceSource, split: Split) -> FirstReading:
     """Read all choices once; the split may have no cut yet."""
-    found, sought = Pass(), Sought(source.forget)
+    found, sought = FirstReading(), Sought(source.forget)
     for one in choices:
         user = one.impression.user.user_id
         found.times.append(one.impression.occurred_at)
@@ -98,7 +98,7 @@ def look_through(choices: Iterable[RealChoice], source: ChoiceSource, split: Spl
     return found
 
 
-def read(found: Pass, split: Split, counts: ReadCounts) -> ChoicesRead:
+def read(found: FirstReading, split: Split, counts: ReadCounts) -> ChoicesRead:
     """Return what is told of a reading."""
     return ChoicesRead(
         {str(part): number for part, number in found.parts(split).items()},

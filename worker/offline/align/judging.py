@@ -40,7 +40,7 @@ Tell = Callable[[str, int], None]  # what is done, how many of it
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class JudgedModels:
     """The verdict, and what was found in the choices that it is of."""
 
     verdict: verdict.Judgement
@@ -55,7 +55,7 @@ def judge(
     licence: str,
     make: MakeEngine = factory.make,
     tell: Tell = lambda *_: None,
-) -> Judged:
+) -> JudgedModels:
     """Ask the base of `settings` and the candidate; promote it if it is surely better.  Raises `BadSettings`."""
     header, lines = work_files.read(work / SELECTED, "select")
     candidate = work / CANDIDATE
@@ -91,7 +91,7 @@ def judge(
         )  # fmt: skip
     else:
         work_files.clear(work / PROMOTED)
-    return Judged(outcome, found)
+    return JudgedModels(outcome, found)
 
 
 def _told(found: ChoicesRead) -> dict[str, object]:

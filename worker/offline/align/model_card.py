@@ -81,7 +81,7 @@ def card(
         selected=about["selected"][:16],
         prompt=about["prompt"][:16],
         identity=about["identity"],
-        forgotten=len(about["forgotten"]),
+        forgotten=len({*about["forgotten"]} - {*about.get("unknown", ())}),
         hyper_json=json.dumps(hyper, indent=1),
     )
 

@@ -74,7 +74,7 @@ def base_of(work: Path) -> Path:
     return work.parent / BASE
 
 
-def judged(work: Path, given: Mapping[str, str] | None = None, **more: Any) -> judging.Judged:
+def judged(work: Path, given: Mapping[str, str] | None = None, **more: Any) -> judging.JudgedModels:
     source = more.pop("source", None) or choices(work.parent, users=USERS)
     settings = load(None, {"model": str(base_of(work)), "draws": "2", **(given or {})})
     return judging.judge(work, source, settings, licence="Apache-2.0", **{"make": Knowing} | more)
@@ -101,6 +101,14 @@ def test_what_is_surely_better_is_promoted_with_its_card(work: Path) -> None:
     assert "user-1-" not in card
     assert (promoted / "config.json").is_file()
     assert json.loads((work / "verdict.json").read_text())["promoted"] is True
+
+
+def test_the_card_counts_users_who_were_really_left_out(work: Path) -> None:
+    """Not those to forget of whom nothing was found."""
+    note = work / "candidate" / "align.json"
+    note.write_text(json.dumps(json.loads(note.read_text()) | {"forgotten": ["a", "b", "c"], "unknown": ["b"]}))
+    judge(work)
+    assert "| users left out on request | 2 |" in (work / "promoted" / "README.md").read_text()
 
 
 def test_nobody_who_was_trained_on_is_asked_nor_any_day_of_the_training(work: Path) -> None:
