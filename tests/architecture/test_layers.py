@@ -88,6 +88,7 @@ ONLY_IN = {
     "trl": ("worker.offline.align.train", "worker.offline.align.trainers"),
     "peft": ("worker.offline.align.train",),
     "datasets": ("worker.offline.align.trainers",),
+    "accelerate": ("worker.offline.align.processes",),
     "pyarrow": (
         "worker.experiment.export.table_files",
         "worker.offline.events.event_files",

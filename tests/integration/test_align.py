@@ -43,8 +43,10 @@ def test_the_four_steps_end_in_a_verdict_and_a_card(tmp_path: Path) -> None:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_changed_tastes_are_learned_and_a_placebo_is_not_promoted(tmp_path: Path, seed: int) -> None:
     real, placebo = alignment.prove(seed, tmp_path)
-    print(json.dumps([real.seconds, placebo.seconds, real.verdict.probability_of_choice.difference]))
+    gain, skill = real.verdict.probability_of_choice, real.verdict.skill
+    print(json.dumps([real.seconds, placebo.seconds, gain.difference, skill.difference, skill.low, skill.high]))
     assert real.verdict.promoted, real.verdict.reasons
+    assert skill.difference > 0
     assert not placebo.verdict.promoted
     assert (tmp_path / "real" / "align" / "promoted" / "README.md").is_file()
 

@@ -12,6 +12,7 @@ from worker.core.codec.avro_encoder import Encoder, plain
 from worker.core.errors import BadSettings
 from worker.demo.real_choices import choices
 from worker.offline.align import topic_choices
+from worker.offline.align.choice_source import hashed
 from worker.offline.align.topic_choices import FILE, TopicTime
 from worker.offline.evaluate.reading import Files, RealChoices
 from worker.settings import Settings, load
@@ -98,8 +99,11 @@ def test_a_time_bounds_the_impressions_and_their_outcomes_come_along(
 def test_forgotten_users_are_not_written_and_another_list_is_another_run(
     stage: Stage, outcomes: str, tmp_path: Path
 ) -> None:
+    """The hashes of those who were met are noted, so that `collect`, which reads the file, does not miss them."""
     user = PAIRS[0][0].user.user_id
-    topic_choices.write(tmp_path, settings(stage), TopicTime(outcomes), forget=frozenset({user}))
+    for _ in range(2):
+        counts = topic_choices.write(tmp_path, settings(stage), TopicTime(outcomes), forget=frozenset({user, "typo"}))
+        assert counts.gone == {hashed(user)}
     assert user not in (tmp_path / FILE).read_text()
     assert user not in (tmp_path / topic_choices.NOTE).read_text()
     assert len(found(tmp_path)) == 40 - sum(shown.user.user_id == user for shown, _ in PAIRS[:40])

@@ -21,7 +21,8 @@ import yaml
 
 from worker.demo import changed_tastes
 from worker.engines import factory
-from worker.offline.align import files, hyper_parameters, steps
+from worker.offline.align import files, hyper_parameters, judging, steps
+from worker.offline.align.choice_source import ChoiceSource
 from worker.offline.align.select import By
 from worker.offline.align.train import Base
 from worker.offline.align.verdict import Judgement
@@ -92,12 +93,12 @@ def hyper(folder: Path, *, save_steps: int = 1_000, dpo_epochs: float = 2) -> hy
     return hyper_parameters.load(str(path))
 
 
-def source(folder: Path, seed: int, *, users: int, placebo: bool = False) -> steps.ChoiceSource:
+def source(folder: Path, seed: int, *, users: int, placebo: bool = False) -> ChoiceSource:
     """Write the choices of one world, and return them."""
     path = folder / "choices.jsonl"
     found = changed_tastes.events(seed, users=users, placebo=placebo)
     path.write_bytes(b"".join(line + b"\n" for line in changed_tastes.lines(found)))
-    return steps.ChoiceSource(Files(path))
+    return ChoiceSource(Files(path))
 
 
 def prove(seed: int, folder: Path, *, users: int = USERS, draws: int = DRAWS, placebos: bool = True) -> list[Proof]:
@@ -115,7 +116,7 @@ def prove(seed: int, folder: Path, *, users: int = USERS, draws: int = DRAWS, pl
         steps.collect(work, choices, arms, DIVISION, make=make)
         steps.select(work, by=By.UNCERTAINTY, keep=0, seed=seed)
         steps.train(work, Base(MODEL), hyper(place), profile=prompt_profiles.load(profile))
-        verdict = steps.judge(work, choices, settings(profile, **JUDGING), licence="Apache-2.0", make=make)
+        verdict = judging.judge(work, choices, settings(profile, **JUDGING), licence="Apache-2.0", make=make).verdict
         found.append(Proof(seed, placebo, verdict, time.process_time() - start_s))
     return found
 
@@ -137,7 +138,7 @@ def prepare(folder: Path, *, users: int) -> str:
 def step(name: str, folder: Path) -> None:
     """Run one step of the first world in a folder that is prepared."""
     work, profile = folder / "align", str(folder / "mirror-short.yaml")
-    choices = steps.ChoiceSource(Files(folder / "choices.jsonl"))
+    choices = ChoiceSource(Files(folder / "choices.jsonl"))
     if name == "collect":
         steps.collect(work, choices, _arms(profile, 2), DIVISION, make=make)
     elif name == "select":
@@ -145,10 +146,10 @@ def step(name: str, folder: Path) -> None:
     elif name == "train":
         steps.train(work, Base(MODEL), hyper(folder, save_steps=2), profile=prompt_profiles.load(profile))
     else:
-        steps.judge(work, choices, settings(profile, **JUDGING), licence="Apache-2.0", make=make)
+        judging.judge(work, choices, settings(profile, **JUDGING), licence="Apache-2.0", make=make)
 
 
-def _share_draws(real: Path, work: Path, choices: steps.ChoiceSource) -> None:
+def _share_draws(real: Path, work: Path, choices: ChoiceSource) -> None:
     """Give the placebo the draws of its world, with the choices of its own: answers do not depend on them."""
     from worker.offline.align.collect import for_asking
     from worker.offline.evaluate.reading import RealChoices

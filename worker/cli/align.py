@@ -1,15 +1,18 @@
 """`mirrorstream align`: a model of your own users from their real choices, in four steps."""
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 from rich.console import Console
 
 from worker.cli.options import Bootstrap, Config, Json, Set, group, moment, settings_of, tell
 from worker.core.errors import BadSettings
+
+if TYPE_CHECKING:
+    from worker.offline.align.choice_source import ChoicesRead, UnknownUser
 
 app = group("Make a model of your own users from their real choices: collect, select, train, judge.")
 Choices = Annotated[
@@ -19,9 +22,12 @@ Work = Annotated[Path, typer.Option(help="Folder of this alignment: all four ste
 Outcomes = Annotated[Path | None, typer.Option(help="File of the outcomes, if they are in another one.")]
 Mapped = Annotated[str | None, typer.Option(help="Mapping of foreign events to impressions: a name or a path.")]
 Forget = Annotated[
-    list[str] | None, typer.Option(help="User id to leave out of everything; repeat for more, or @FILE, one per line.")
+    list[str] | None,
+    typer.Option(help="User id to leave out (of a scene: DATASET/ID); repeat for more, or @FILE, one per line."),
 ]
 _NOT_PROMOTED = 1
+_FORGOT_LESS = 1  # than was asked: a user to forget is in no choice, and may be mistyped
+_MAX_UNKNOWN = 20  # lines
 console = Console(stderr=True)
 
 
@@ -78,20 +84,22 @@ def collect(
     _check_inputs(file, outcomes_topic, of_topics=of_topics, of_files=of_files)
     text: list[str] = []
     told: dict[str, Any] = {}
+    gone: frozenset[str] = frozenset()
     if outcomes_topic is not None:
         kafka, time = settings_of(config, bootstrap, settings), _topic_time(outcomes_topic, since, until)
-        file, text, told = _from_topics(work, kafka, time, forget)
+        file, text, told, gone = _from_topics(work, kafka, time, forget)
     assert file is not None
     found = steps.collect(
-        work, _source(file, outcomes, mapping, forget), arms, division, redact=_hook(redact),
+        work, _source(file, outcomes, mapping, forget, gone), arms, division, redact=_hook(redact),
         redact_name=redact or "", strict=strict, tell=_progress(),
     )  # fmt: skip
-    text += [f"{part}: {number:,} choices" for part, number in found.parts.items()]
-    text += [f"left out, {why}: {number:,}" for why, number in found.left_out.items()]
-    text += [f"{arm}: {_listed(statuses)} draws" for arm, statuses in found.statuses.items()]
-    told |= {"parts": dict(found.parts), "left_out": dict(found.left_out), "first_wrong": list(found.wrong),
-            "statuses": dict(found.statuses)}  # fmt: skip
-    tell(told, as_json=as_json, text="\n".join([*text, *found.wrong]))
+    text += [
+        *_read_lines(found.read),
+        *(f"{arm}: {_listed(statuses)} draws" for arm, statuses in found.statuses.items()),
+    ]
+    told |= _read_fields(found.read) | {"statuses": dict(found.statuses)}
+    tell(told, as_json=as_json, text="\n".join([*text, *found.read.wrong, *_unknown_lines(found.read.unknown)]))
+    raise typer.Exit(_FORGOT_LESS if found.read.unknown else 0)
 
 
 @app.command(epilog="Example: mirrorstream align select --by uncertainty --keep 10000")
@@ -110,11 +118,13 @@ def select(
 
     if by not in set(By):
         raise BadSettings(f"--by {by}: want {', '.join(By)}{did_you_mean(by, list(By))}")
-    scenes, pairs, left_out = steps.select(work, by=By(by), keep=keep, seed=seed, forget=_forgotten(forget))
-    text = [f"selected: {scenes:,} scenes, {pairs:,} with a rejected draw"]
-    text += [f"left out, {why}: {number:,}" for why, number in sorted(left_out.items())]
-    told = {"scenes": scenes, "pairs": pairs, "left_out": dict(left_out)}
-    tell(told, as_json=as_json, text="\n".join(text))
+    found = steps.select(work, by=By(by), keep=keep, seed=seed, forget=_forgotten(forget))
+    text = [f"selected: {found.scenes:,} scenes, {found.pairs:,} with a rejected draw"]
+    text += [f"left out, {why}: {number:,}" for why, number in sorted(found.left_out.items())]
+    told = {"scenes": found.scenes, "pairs": found.pairs, "left_out": dict(found.left_out)}
+    told["unknown"] = _ids(found.unknown)
+    tell(told, as_json=as_json, text="\n".join([*text, *_unknown_lines(found.unknown)]))
+    raise typer.Exit(_FORGOT_LESS if found.unknown else 0)
 
 
 @app.command(epilog="Example: mirrorstream align train --base Qwen2.5-3B-Instruct --hyper-parameters lora.yaml")
@@ -128,18 +138,22 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Step 3: supervised fine-tuning, then direct preference optimisation."""
-    from worker.offline.align import hyper_parameters as hyper, steps
+    from worker.offline.align import hyper_parameters as hyper, processes, steps
     from worker.offline.align.train import Base
     from worker.settings import prompt_profiles
 
-    rows, left_out, made = steps.train(
+    found = steps.train(
         work, Base(base, adapter), hyper.load(hyper_parameters), profile=prompt_profiles.load(prompt_profile),
         forget=_forgotten(forget), tell=_steps(),
     )  # fmt: skip
-    text = [f"rows: {rows:,}", *(f"left out, {why}: {number:,}" for why, number in left_out.items())]
-    text += [f"{stage}: {number:,} steps" for stage, number in made.items()]
-    told = {"rows": rows, "left_out": dict(left_out), "steps": made}
-    tell(told, as_json=as_json, text="\n".join([*text, f"candidate: {work / 'candidate'}"]))
+    text = [f"rows: {found.rows:,}", *(f"left out, {why}: {number:,}" for why, number in found.left_out.items())]
+    text += [f"{stage}: {number:,} steps" for stage, number in found.steps.items()]
+    told = {"rows": found.rows, "left_out": dict(found.left_out), "steps": dict(found.steps)}
+    told["unknown"] = _ids(found.unknown)
+    if processes.is_first():  # several processes of `accelerate launch` have one result
+        candidate = f"candidate: {work / 'candidate'}"
+        tell(told, as_json=as_json, text="\n".join([*text, candidate, *_unknown_lines(found.unknown)]))
+    raise typer.Exit(_FORGOT_LESS if found.unknown else 0)
 
 
 @app.command(epilog="Example: mirrorstream align judge choices.jsonl --config worker.yaml --licence Apache-2.0")
@@ -157,23 +171,58 @@ def judge(
     """Step 4: ask base and candidate about users and days that were not trained on; promote what is surely better."""
     from dataclasses import asdict
 
-    from worker.offline.align import steps
+    from worker.offline.align import judging
     from worker.offline.align.verdict import told as told_change
 
-    found = steps.judge(
+    judged = judging.judge(
         work, _source(file, outcomes, mapping, forget), settings_of(config, None, settings, files=True),
         licence=licence, tell=_progress(),
     )  # fmt: skip
+    found, read = judged.verdict, judged.read
     text = [
+        *_read_lines(read),
+        *read.wrong,
         f"judged on: {found.choices:,} choices of {found.users:,} users",
         f"probability of the real choice: {told_change(found.probability_of_choice)}; uniform {found.uniform:.3f}",
+        f"skill over equal chances: {told_change(found.skill)}",
         f"log loss: {told_change(found.log_loss)}",
+        f"questions answered: {told_change(found.answered)}",
         *(f"not promoted: {why}" for why in found.reasons),
     ]
     if found.promoted:
         text.append(f"promoted: {work / 'promoted'}")
-    tell(asdict(found), as_json=as_json, text="\n".join(text))
-    raise typer.Exit(0 if found.promoted else _NOT_PROMOTED)
+    text += _unknown_lines(read.unknown)
+    tell(asdict(found) | _read_fields(read), as_json=as_json, text="\n".join(text))
+    raise typer.Exit(_NOT_PROMOTED if not found.promoted else _FORGOT_LESS if read.unknown else 0)
+
+
+def _read_lines(read: "ChoicesRead") -> list[str]:
+    """Return what a step found in the choices, without the mistakes."""
+    found = [f"{part}: {number:,} choices" for part, number in read.parts.items()]
+    found += [f"left out, {why}: {number:,}" for why, number in read.left_out.items()]
+    if read.history_not_checked:
+        found.append(f"history has no times, so later entries would not be seen: {read.history_not_checked:,} choices")
+    return found
+
+
+def _read_fields(read: "ChoicesRead") -> dict[str, Any]:
+    return {
+        "parts": dict(read.parts),
+        "left_out": dict(read.left_out),
+        "first_wrong": list(read.wrong),
+        "history_not_checked": read.history_not_checked,
+        "unknown": _ids(read.unknown),
+    }
+
+
+def _ids(unknown: "Sequence[UnknownUser]") -> list[str]:
+    return [one.user_id for one in unknown]
+
+
+def _unknown_lines(unknown: "Sequence[UnknownUser]") -> list[str]:
+    """Return the users to forget of whom nothing was found, as many as a person reads."""
+    more = [f"--forget: {len(unknown) - _MAX_UNKNOWN:,} more are in no choice; --json has all"]
+    return [*map(str, unknown[:_MAX_UNKNOWN]), *(more if len(unknown) > _MAX_UNKNOWN else ())]
 
 
 def _check_inputs(
@@ -190,8 +239,11 @@ def _check_inputs(
 
 def _from_topics(
     work: Path, settings: Any, time: Any, forget: list[str] | None
-) -> tuple[Path, list[str], dict[str, Any]]:
-    """Write the choices of topics to a file; return that, and what to say of them as lines and as JSON."""
+) -> tuple[Path, list[str], dict[str, Any], frozenset[str]]:
+    """Write the choices of topics to a file.
+
+    Return that, what to say of them as lines and as JSON, and the hashes of users who were left out.
+    """
     from dataclasses import asdict
 
     from worker.offline.align import topic_choices
@@ -200,7 +252,8 @@ def _from_topics(
     file = work / topic_choices.FILE
     text = [f"{file}: {read.impressions:,} impressions, {read.outcomes:,} outcomes"]
     text += [f"left out of the topics, {why}: {number:,}" for why, number in sorted(read.left_out.items())]
-    return file, [*text, *read.told], {"topics": asdict(read)}
+    topics = {name: value for name, value in asdict(read).items() if name != "gone"}
+    return file, [*text, *read.told], {"topics": topics}, frozenset(read.gone)
 
 
 def _topic_time(topic: str, since: str | None, until: str | None) -> Any:
@@ -210,13 +263,19 @@ def _topic_time(topic: str, since: str | None, until: str | None) -> Any:
     return TopicTime(topic, *(int(one.timestamp() * 1000) if one else 0 for one in (first, end)))
 
 
-def _source(file: Path, outcomes: Path | None, mapping: str | None, forget: list[str] | None) -> Any:
-    from worker.offline.align.steps import ChoiceSource
+def _source(
+    file: Path,
+    outcomes: Path | None,
+    mapping: str | None,
+    forget: list[str] | None,
+    gone: frozenset[str] = frozenset(),
+) -> Any:
+    from worker.offline.align.choice_source import ChoiceSource
     from worker.offline.evaluate.reading import Files
     from worker.settings import mappings
 
     mapped = mappings.load(mapping) if mapping else None
-    return ChoiceSource(Files(file, outcomes=outcomes, mapping=mapped), _forgotten(forget))
+    return ChoiceSource(Files(file, outcomes=outcomes, mapping=mapped), _forgotten(forget), gone)
 
 
 def _forgotten(forget: list[str] | None) -> frozenset[str]:
@@ -260,8 +319,10 @@ def _progress() -> Callable[[str, int], None]:
 
 
 def _steps() -> Callable[[str, int, int], None]:
+    from worker.offline.align import processes
+
     def say(stage: str, at: int, of: int) -> None:
-        if console.is_terminal:
+        if console.is_terminal and processes.is_first():
             console.print(f"\r{stage}: step {at:,} of {of:,}", end="", highlight=False)
 
     return say

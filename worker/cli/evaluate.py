@@ -58,8 +58,9 @@ def evaluate(
     """Measure how well an engine predicts real choices; needs no Kafka."""
     from worker.core.codec.mapping_compiler import compile_item_ids
     from worker.offline.evaluate import report
+    from worker.offline.evaluate.output_files import write_whole
     from worker.offline.evaluate.reading import Files
-    from worker.offline.evaluate.run import evaluate as measure
+    from worker.offline.evaluate.run import REPORTS, evaluate as measure
     from worker.offline.events import event_files, item_facts
     from worker.settings import mappings
 
@@ -78,10 +79,10 @@ def evaluate(
     arms = list(_arms(config, settings, compare or [], ablate))
     with _bar(file.name) as progress:
         found = measure(files, arms, out=out, strict=strict, progress=progress)
-    _write(out / "report.json", json.dumps(found.as_json(), indent=1) + "\n")
-    _write(out / "report.html", report.html(found))
+    write_whole(out / REPORTS[0], json.dumps(found.as_json(), indent=1) + "\n")
+    write_whole(out / REPORTS[1], report.html(found))
     problem = "" if min_skill is None else report.below(found, min_skill)
-    lines = [*report.lines(found), f"report: {out / 'report.html'}, {out / 'report.json'}"]
+    lines = [*report.lines(found), f"report: {out / REPORTS[1]}, {out / REPORTS[0]}"]
     lines += [problem] if problem else []
     tell(found.as_json() | {"gate": problem or None}, as_json=as_json, text="\n".join(lines))
     raise typer.Exit(1 if problem or found.wrong_lines else 0)
@@ -148,10 +149,3 @@ def _bar(name: str) -> Iterator[Callable[[str, int, float], None]]:
             progress.update(tasks[arm], completed=share, num=num)
 
         yield update
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    beside = path.with_suffix(f"{path.suffix}.part")
-    beside.write_text(text, encoding="utf-8")
-    beside.replace(path)

@@ -62,7 +62,7 @@ app.command(epilog="Example: mirrorstream evaluate choices.jsonl --set engine=ch
 app.command(epilog="Example: mirrorstream trace 0b5c6f9e-5a3e-4d6f-8f0c-2f6a5c1d7e90 --since 2026-11-29")(trace.trace)
 console = Console(stderr=True)
 DEMO_ENGINES = ("vllm", "choice-model")  # a remote server is not the demo's to start
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})  # what a write to standard output fails with on a full disk
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})  # what a write fails with where there is no room
 
 
 @app.command(epilog="Example: mirrorstream run --config worker.yaml --set sample_rate=0.1")
@@ -322,7 +322,8 @@ def main() -> None:
             raise
         if sys.stdout is not None:  # what is still in its buffer would fail again at the end, with a traceback
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        console.print(f"[red]error:[/] {error.strerror}: not everything was written", highlight=False)
+        place = f"{error.filename}: " if error.filename else ""  # none of what was open already
+        console.print(f"[red]error:[/] {escape(place)}{error.strerror}: not everything was written", highlight=False)
         sys.exit(1)
     except Exception as error:
         from worker.kafka import error_text

@@ -12,7 +12,7 @@ from tests.unit.offline.align.test_judge import USERS, Knowing
 from tests.unit.offline.align.test_steps import FakeEngine
 from worker.cli.main import app
 from worker.core.errors import BadSettings
-from worker.offline.align import steps
+from worker.offline.align import judging, steps
 
 work = test_judge.work
 DIVIDED = ["--held-out-users", "0.5", "--later-share", "0.5"]
@@ -20,7 +20,7 @@ DIVIDED = ["--held-out-users", "0.5", "--later-share", "0.5"]
 
 @pytest.fixture(autouse=True)
 def _fakes(monkeypatch: pytest.MonkeyPatch) -> None:
-    for step, engine in ((steps.collect, FakeEngine), (steps.judge, Knowing)):
+    for step, engine in ((steps.collect, FakeEngine), (judging.judge, Knowing)):
         defaults = step.__kwdefaults__
         assert defaults is not None
         monkeypatch.setitem(defaults, "make", engine)
@@ -46,7 +46,16 @@ def test_the_steps_from_the_command_line(work: Path) -> None:
     assert found["statuses"]["strong"] == {"OK": 2 * found["parts"]["train"]}
     picked = told("select", "--work", work.parent / "fresh", "--by", "accuracy", "--keep", 7)
     assert picked["scenes"] == 7
-    judged = told("judge", work.parent / "choices.jsonl", "--work", work, "--set", "model=base", "--licence", "MIT")
+    judged = told(
+        "judge",
+        work.parent / "choices.jsonl",
+        "--work",
+        work,
+        "--set",
+        f"model={test_judge.base_of(work)}",
+        "--licence",
+        "MIT",
+    )
     assert judged["promoted"] is True
     assert "| licence of the base model | MIT |" in (work / "promoted" / "README.md").read_text()
 
@@ -56,7 +65,8 @@ def test_what_is_not_promoted_exits_1_and_says_why(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(Knowing, "after", 0.3)
-    words = ["align", "judge", str(work.parent / "choices.jsonl"), "--work", str(work), "--set", "model=base"]
+    words = ["align", "judge", str(work.parent / "choices.jsonl"), "--work", str(work)]
+    words += ["--set", f"model={test_judge.base_of(work)}"]
     result = CliRunner().invoke(app, words)
     assert result.exit_code == 1
     assert "\nnot promoted: the probability of the real choice is not surely higher (0." in result.stdout
@@ -68,6 +78,24 @@ def test_users_to_forget_may_be_in_a_file(work: Path) -> None:
     all_parts = collect(work.parent / "a")["parts"]
     less = collect(work.parent / "b", "--forget", f"@{names}")["parts"]
     assert sum(less.values()) == sum(all_parts.values()) // 2
+
+
+def test_what_may_have_been_forgotten_less_than_was_asked_exits_1(work: Path) -> None:
+    """All of it is done; the ids that matched nobody are printed, and --json has them all."""
+    words = ["align", "collect", str(work.parent / "choices.jsonl"), "--work", str(work.parent / "fresh"), *DIVIDED]
+    words += ["--set-strong", "model=strong", "--set-weak", "model=weak", "--draws", "2"]
+    for number in range(25):
+        words += ["--forget", f"typo-{number:02d}"]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 1
+    assert (work.parent / "fresh" / "weak.jsonl").is_file()
+    assert result.stdout.count(": is in no choice\n") == 20
+    assert result.stdout.endswith("\n--forget: 5 more are in no choice; --json has all\n")
+    named = ["judge", work.parent / "choices.jsonl", "--set", f"model={test_judge.base_of(work)}"]
+    judged = told(*named, "--work", work, "--forget", "typo", "--forget", "user-1-000001", code=1)
+    assert (judged["promoted"], judged["unknown"]) == (True, ["typo"])
+    assert told("select", "--work", work, "--forget", "typo", code=1)["unknown"] == ["typo"]
+    assert told("select", "--work", work.parent / "fresh")["unknown"] == []
 
 
 @pytest.mark.parametrize(

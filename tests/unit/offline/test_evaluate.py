@@ -1,17 +1,22 @@
 """`mirrorstream evaluate`: the same bytes after any kill, a gate that fails, and what a part of a question is worth."""
 
+import bz2
+import gzip
 import json
 import random
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
+from tests.support.full_disk import files_of_at_most
+from tests.unit.offline.test_reading import zstd
 from worker.cli.main import app
 from worker.core.codec.avro_encoder import plain
 from worker.core.errors import BadSettings, Fatal
@@ -19,6 +24,7 @@ from worker.demo.real_choices import choices
 from worker.engines import factory
 from worker.engines.choice_model import ChoiceModel
 from worker.offline.evaluate import parts
+from worker.offline.evaluate.output_files import write_whole
 from worker.offline.evaluate.reading import Files
 from worker.offline.evaluate.run import Arm, evaluate
 from worker.settings import load
@@ -161,12 +167,75 @@ def test_a_model_that_cannot_be_used_leaves_nothing_behind(
         evaluate(Files(file), [own()], out=file)
 
 
+@pytest.mark.parametrize("name", ["answers.jsonl", "report.json", "report.html", "outcomes.sqlite"])
+def test_a_folder_in_the_place_of_a_file_is_told_before_anything_is_asked(
+    tmp_path: Path, file: Path, name: str
+) -> None:
+    (tmp_path / "out" / name).mkdir(parents=True)
+    with pytest.raises(BadSettings, match=rf"out/{name}: is a folder; want a file there, or none yet"):
+        evaluate(Files(file), [own()], out=tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [name]
+
+
+def test_a_disk_without_room_is_told_with_the_file_and_the_run_goes_on_later(tmp_path: Path, file: Path) -> None:
+    command(file, tmp_path / "whole")
+    whole, out = bytes_of(tmp_path / "whole"), tmp_path / "out"
+    with files_of_at_most(5_000), pytest.raises(Fatal, match=r"outcomes.sqlite: .*is the disk full\?\); nothing more"):
+        evaluate(Files(file), [own()], out=out)
+    assert list(out.iterdir()) == []
+    room = len(whole["answers.jsonl"]) - 1_000
+    assert room > 60_000  # the index takes less
+    kept = "what was answered before is kept, so the same command goes on from there"
+    with files_of_at_most(room), pytest.raises(Fatal, match=rf"answers.jsonl: File too large; {kept}"):
+        evaluate(Files(file), [own()], out=out)
+    assert [(path.name, path.stat().st_size) for path in out.iterdir()] == [("answers.jsonl", room)]
+    command(file, out)
+    assert bytes_of(out) == whole
+
+
+def test_a_report_is_whole_or_the_one_before(tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    write_whole(path, "old")
+    with files_of_at_most(100), pytest.raises(Fatal, match=r"report.json: File too large; nothing of it was written"):
+        write_whole(path, "x" * 1_000)
+    assert [(one.name, one.read_text()) for one in tmp_path.iterdir()] == [("report.json", "old")]
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, zstd], ids=["gz", "bz2", "zst"])
+def test_a_packed_file_that_is_cut_is_told_before_an_engine_starts(
+    tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch, pack: Callable[[bytes], bytes]
+) -> None:
+    """Also where its outcomes are in another file, so nothing else reads it to its end."""
+    lines = file.read_bytes().splitlines(keepends=True)
+    data = pack(b"".join(one for one in lines if b"slates" in one))
+    events, outcomes = tmp_path / "events.jsonl", tmp_path / "outcomes.jsonl"
+    events.write_bytes(data[: len(data) // 2])
+    outcomes.write_bytes(b"".join(one for one in lines if b"slates" not in one))
+    monkeypatch.setattr(factory, "make", lambda _: pytest.fail("an engine was made"))
+    with pytest.raises(BadSettings, match=r"events.jsonl: .*; nothing was evaluated$"):
+        evaluate(Files(events, outcomes), [own()], out=tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_history_without_times_is_told_not_to_have_been_checked(tmp_path: Path, file: Path) -> None:
+    """Entries of after the event would make every figure a lie, and nobody can see whether these are."""
+    told = "history has no times, so later entries would not be seen: 1 choices"
+    assert told not in command(file, tmp_path / "all")
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    del lines[0]["user"]["history"][-1]["occurred_at"]
+    path = tmp_path / "untimed.jsonl"
+    path.write_text("".join(json.dumps(one) + "\n" for one in lines))
+    assert told in command(path, tmp_path / "out")
+    assert json.loads((tmp_path / "out" / "report.json").read_text())["history_not_checked"] == 1
+    assert told in (tmp_path / "out" / "report.html").read_text()
+
+
 def test_nothing_to_evaluate_is_an_error_and_leaves_no_report(tmp_path: Path, file: Path) -> None:
     events = tmp_path / "events.jsonl"
     events.write_text("".join(line + "\n" for line in file.read_text().splitlines() if "slates" in line))
     with pytest.raises(BadSettings, match=r"has no real choice to evaluate on \(120 no_outcome\)"):
         evaluate(Files(events), [own()], out=tmp_path / "out")
-    assert not (tmp_path / "out" / "report.json").exists()
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_a_part_is_worth_what_is_lost_without_it(tmp_path: Path, file: Path) -> None:

@@ -24,7 +24,9 @@ LIMITED = """
 import json, re, resource, sys
 from pathlib import Path
 from worker.offline.align import files, steps
+from worker.offline.align.choice_source import ChoiceSource, look_through
 from worker.offline.align.select import By
+from worker.offline.align.split import Split
 from worker.offline.evaluate.reading import Files, RealChoices
 
 held = int(re.search(r"VmData:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024
@@ -32,10 +34,11 @@ resource.setrlimit(resource.RLIMIT_DATA, (held + int(sys.argv[3]), held + int(sy
 path = Path(sys.argv[2])
 if sys.argv[1] == "divide":
     choices = RealChoices(Files(path), index=path.with_name("index"))
-    split, parts = steps._divide(choices, steps.ChoiceSource(Files(path)), steps.Division(0.5, 0.5))
+    split = Split("", 0.5, None)
+    parts = look_through(choices, ChoiceSource(Files(path)), split).parts(split)
     print(json.dumps([choices.counts.choices, dict(choices.counts.left_out), sum(parts.values())]))
 elif sys.argv[1] == "select":
-    print(steps.select(path, by=By.RANDOM, keep=50, seed=0)[0])
+    print(steps.select(path, by=By.RANDOM, keep=50, seed=0).scenes)
 else:
     print(sum(1 for _ in path.read_bytes().splitlines()))
 """

@@ -100,6 +100,7 @@ BAD = [
     ([scene(item_pos=None)], Why.NO_CHOICE, ""),
     ([scene(item_pos=3)], Why.NOT_OFFERED, "line 1: item_pos: 3 is not offered, want 0 to 2"),
     ([scene(choice_cnt=5)], Why.NOT_READ, "line 1: choice_cnt: 5, but text.action_list has 3 options"),
+    ([scene(choice_cnt="3")], Why.NOT_READ, "line 1: choice_cnt: '3', but text.action_list has 3 options"),
     ([scene(timestamp="yesterday")], Why.NOT_READ, "line 1: timestamp: 'yesterday', want YYYY-MM-DD HH:MM:SS"),
     ([scene(user_id="\ud800")], Why.NOT_READ, "line 1: has half of a character"),
     ([scene(text={"action_list": ["\ud800", "b", "c"]})], Why.NOT_READ, "line 1: has half of a character"),
@@ -277,7 +278,7 @@ def test_a_wrong_mapped_outcome_is_told_with_its_row(tmp_path: Path) -> None:
         (
             "e.jsonl.gz",
             gzip.compress(b'{"a": 1}\n' * 9_999)[:-9],
-            "is damaged or cut off.*; nothing more was evaluated",
+            "is damaged or cut off.*; nothing was evaluated",
         ),
     ],
     ids=lambda one: one if isinstance(one, str) and len(one) < 12 else "",

@@ -172,13 +172,13 @@ def accuracy(p: Floats, w: Floats, slates: Columns) -> Floats:
     return np.asarray((w * best).sum(axis=1) / best.sum(axis=1))
 
 
-def skill(losses: Floats, baseline: Floats, user: Ints, mass: Floats) -> Figure:
+def skill(losses: Floats, baseline: Floats, user: Ints, mass: Floats, *, quantile: float = Z) -> Figure:
     """Return 1 - log loss / log loss of a baseline, both by slate, with the linearised interval that counts users."""
     whole = float((mass * baseline).sum())
     if whole <= 0:  # one option a slate: nothing to know
         return Figure(0.0, None)
     ratio = float((mass * losses).sum()) / whole
-    return _normal(1 - ratio, mass * (losses - ratio * baseline) / whole, user)
+    return _normal(1 - ratio, mass * (losses - ratio * baseline) / whole, user, quantile)
 
 
 def _normal(value: float, influence: Floats, user: Ints, quantile: float = Z) -> Figure:

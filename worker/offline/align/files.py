@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
@@ -19,25 +20,30 @@ from typing import Any, BinaryIO, Self
 
 from worker.core.errors import BadSettings
 from worker.offline.align import line_forms
-from worker.offline.evaluate import signed_lines
+from worker.offline.evaluate import output_files, signed_lines
 
+INDEX = ".outcomes.sqlite"  # of a step that reads choices, while it does
+SELECTED = "selected.jsonl"
 VERSION = 1
 PART = ".part"
+_KEPT = "what was written before is kept, so the same command goes on from there"
 _AGAIN = "delete the file and run the step again"
 
 
 class Growing:
     """A file that a step writes; `num_kept` lines are there from a run before.
 
-    The constructor raises `BadSettings` for a file of another run, or one that is being written, and `Fatal` for one
-    with a damaged line.
+    One that is written `anew` takes the place of the old one once it is whole.  The constructor raises `BadSettings`
+    for a file of another run, or one that is being written, and `Fatal` for one with a damaged line.
     """
 
-    def __init__(self, path: Path, header: Mapping[str, object]) -> None:
+    def __init__(self, path: Path, header: Mapping[str, object], *, anew: bool = False) -> None:
         self._path = path
         self._part = path.with_name(path.name + PART)
         wanted = {"mirrorstream": f"align {path.name}", "version": VERSION, **header}
-        self.is_done = path.exists()
+        output_files.check(path)
+        self.is_done = path.exists() and not anew
+        self._anew = anew
         self._file: BinaryIO | None = None
         self.num_kept = 0
         if self.is_done:
@@ -45,16 +51,16 @@ class Growing:
             _compare(path, next(lines, {}), wanted)
             self.num_kept = sum(1 for _ in lines)
             return
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
+        with output_files.writing(self._part, _KEPT):
+            path.parent.mkdir(parents=True, exist_ok=True)
             self._file = self._part.open("a+b")
-        except OSError as error:
-            raise BadSettings(f"{self._part}: {error.strerror}; want a file, or none yet") from error
         try:
             signed_lines.lock(self._file, self._part)
+            if anew:
+                self._file.truncate(0)
             self.num_kept = self._recover(wanted)
         except BaseException:
-            self._file.close()
+            self._close()
             raise
 
     def _recover(self, wanted: Mapping[str, object]) -> int:
@@ -80,15 +86,17 @@ class Growing:
     def append(self, contents: list[dict[str, object]], *, sync: bool = True) -> None:
         """Add lines; with `sync` they are brought to the disk, with all that was added before."""
         assert self._file is not None
-        self._file.write(b"".join(map(signed_lines.signed, contents)))
-        if sync:
-            self._file.flush()
-            os.fsync(self._file.fileno())
+        with output_files.writing(self._part, _KEPT):
+            self._file.write(b"".join(map(signed_lines.signed, contents)))
+            if sync:
+                self._file.flush()
+                os.fsync(self._file.fileno())
 
     def finish(self) -> None:
         """Give the file its name: it is whole."""
         if not self.is_done:
-            self._part.rename(self._path)
+            with output_files.writing(self._path, _KEPT):
+                self._part.replace(self._path)
             self.is_done = True
 
     def __enter__(self) -> Self:
@@ -98,9 +106,23 @@ class Growing:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close it; what is written stays."""
+        """Close it; what is written stays, unless it is written anew."""
+        self._close()
+        if self._anew and not self.is_done:
+            self._part.unlink(missing_ok=True)
+
+    def _close(self) -> None:
         if self._file is not None:
-            self._file.close()
+            with suppress(OSError):  # what there was no room for; `append` has told it
+                self._file.close()
+
+
+def is_whole(path: Path, header: Mapping[str, object]) -> bool:
+    """Return True for a file that is done, and is of this run.  Raises `BadSettings` for one of another."""
+    if not path.is_file():
+        return False
+    with Growing(path, header):
+        return True
 
 
 def read(path: Path, step: str) -> tuple[dict[str, Any], Iterator[dict[str, Any]]]:
@@ -136,14 +158,30 @@ def fingerprint(content: Mapping[str, object]) -> str:
 
 
 def write_whole(path: Path, content: Mapping[str, object]) -> None:
-    """Write a JSON file for people to read; it is there whole or not at all."""
+    """Write a JSON file for people to read; it is there whole or not at all.  Raises `Fatal` or `BadSettings`."""
+    output_files.write_whole(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+def check_folder(path: Path) -> None:
+    """See that a folder can be written before the work for it is done.  Raises `BadSettings`."""
+    if path.exists() and not path.is_dir():
+        raise BadSettings(f"{path}: is a file; want a folder there, or none yet")
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """Give a new folder beside `path`, which takes that name at the end, and is removed if anything fails."""
     new = path.with_name(f".{path.name}.new")
-    with new.open("w", encoding="utf-8") as file:
-        json.dump(content, file, indent=1, ensure_ascii=False)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    new.rename(path)
+    with output_files.writing(path, "nothing of it was written"):
+        clear(new)
+        new.mkdir(parents=True)
+        try:
+            yield new
+            clear(path)
+            new.rename(path)
+        except BaseException:
+            shutil.rmtree(new, ignore_errors=True)
+            raise
 
 
 def clear(path: Path) -> None:

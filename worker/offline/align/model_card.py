@@ -28,15 +28,16 @@ def promote(
     licence: str,
 ) -> None:
     """Copy the candidate beside its place, add the card, and give it its name."""
-    new = to.with_name(f".{to.name}.new")
-    files.clear(new)
-    shutil.copytree(candidate, new)
-    about = json.loads((new / ABOUT).read_text(encoding="utf-8"))
-    (new / "README.md").write_text(
-        card(about, found, selected=selected, scenes=scenes, window_us=window_us, licence=licence), encoding="utf-8"
-    )
-    files.clear(to)
-    new.rename(to)
+    about = json.loads((candidate / ABOUT).read_text(encoding="utf-8"))
+    text = card(about, found, selected=selected, scenes=scenes, window_us=window_us, licence=licence)
+    with files.whole_folder(to) as new:
+        for path in sorted(candidate.rglob("*")):
+            place = new / path.relative_to(candidate)
+            if path.is_dir():
+                place.mkdir()
+            else:
+                shutil.copyfile(path, place)
+        (new / "README.md").write_text(text, encoding="utf-8")
 
 
 def card(
@@ -53,6 +54,7 @@ def card(
     hyper = about["hyper_parameters"]
     changes = {
         "probability of the real choice": found.probability_of_choice,
+        "skill over equal chances, in log loss": found.skill,
         "log loss, nats": found.log_loss,
         "letters' probability mass": found.letter_mass,
         "position bias": found.position_bias,
@@ -75,13 +77,11 @@ def card(
         choices=found.choices,
         users=found.users,
         uniform=f"{found.uniform:.3f}",
-        skill_before=f"{found.skill[0]:+.3f}",
-        skill_after=f"{found.skill[1]:+.3f}",
         rows=rows,
         selected=about["selected"][:16],
         prompt=about["prompt"][:16],
         identity=about["identity"],
-        forgotten=len(about["forgotten"]),
+        forgotten=len({*about["forgotten"]} - {*about.get("unknown", ())}),
         hyper_json=json.dumps(hyper, indent=1),
     )
 
@@ -106,7 +106,7 @@ A user-simulator model, made by `mirrorstream align` from real choices of real u
 
 Before, after, and the paired difference with its interval over users.
 The uniform distribution gives the real choice {uniform}.
-Skill in log loss over it: {skill_before} before, {skill_after} after.
+Skill over it is 1 - log loss / its log loss: below 0 the model is sure and wrong too often.
 
 | figure | before to after |
 | --- | --- |

@@ -1,18 +1,16 @@
-"""The four steps in one work folder; each reads what the one before wrote, and goes on where it was killed.
+"""The first three steps in one work folder; each reads what the one before wrote, and goes on where it was killed.
 
     WORK/strong.jsonl weak.jsonl   collect      WORK/selected.jsonl                   select
-    WORK/sft candidate             train        WORK/before.jsonl after.jsonl
-                                                verdict.json promoted                 judge
+    WORK/sft candidate             train        (before.jsonl after.jsonl
+                                                verdict.json promoted                 `judging`)
 
 The division into who is trained on and who is judged on is made once, by `collect`, and stands in the first line of
-its files; `judge` makes the same from the same words and sees that nobody is on both sides.
+its files; `judging` makes the same from the same words and sees that nobody is on both sides.
 """
 
 import asyncio
-import json
-from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,48 +18,25 @@ from typing import Any
 from worker.core.errors import BadSettings
 from worker.core.prompts.prompt import Profile
 from worker.core.prompts.rationale import ParseStatus, parse
-from worker.core.seeding import digest
 from worker.engines import factory
-from worker.offline.align import collect as collecting, files as work_files, judging, model_card, verdict
+from worker.offline.align import choice_source, collect as collecting, files as work_files
+from worker.offline.align.choice_source import ChoiceSource, ChoicesRead, UnknownUser, hashed, unknown_hashes
 from worker.offline.align.collect import STRONG, WEAK, Redact
+from worker.offline.align.files import INDEX, SELECTED
 from worker.offline.align.hyper_parameters import HyperParameters
 from worker.offline.align.rows import RowReader
 from worker.offline.align.select import By, CollectedDraw, CollectedScene, Picked, select as pick
-from worker.offline.align.split import Split, SplitPart, cut, refuse_overlap
-from worker.offline.align.train import CANDIDATE, Base, Training
+from worker.offline.align.split import Split, SplitPart, cut
+from worker.offline.align.train import Base, Training
 from worker.offline.evaluate.answering import answering
-from worker.offline.evaluate.asking import AskingLimits
-from worker.offline.evaluate.reading import Files, ReadCounts, RealChoices
+from worker.offline.evaluate.reading import ReadCounts, RealChoices
 from worker.offline.evaluate.scene import RealChoice
 from worker.pipeline.ports import Engine
 from worker.runtime import pipeline_config
 from worker.settings import Settings, prompt_profiles
 
-INDEX = ".outcomes.sqlite"
-SELECTED, BEFORE, AFTER, VERDICT, PROMOTED = (
-    "selected.jsonl", "before.jsonl", "after.jsonl", "verdict.json", "promoted",
-)  # fmt: skip
-_FORGOTTEN = -1  # beside 0 and 1, of users who are held out
-MAX_WINDOW = 256  # choices that are judged at once
 MakeEngine = Callable[[Settings], Engine]
 Tell = Callable[[str, int], None]  # what is done, how many of it
-
-
-@dataclass(frozen=True, slots=True)
-class ChoiceSource:
-    """Real choices: their files, and users who shall be in nothing that is made from them."""
-
-    files: Files
-    forget: frozenset[str] = frozenset()  # user ids
-
-    def digests(self) -> dict[str, object]:
-        """Return what tells these choices apart, without any text of theirs."""
-        outcomes = self.files.outcomes
-        return {
-            "choices": work_files.digest(self.files.path),
-            "outcomes": work_files.digest(outcomes) if outcomes else None,
-            "forgotten": sorted(hashed(one) for one in self.forget),
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,17 +50,30 @@ class Division:
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """What `collect` found; counts are of choices, statuses of draws."""
+    """What `collect` found; statuses are of draws."""
 
-    parts: Mapping[str, int]
-    left_out: Mapping[str, int]
-    wrong: tuple[str, ...]
+    read: ChoicesRead
     statuses: Mapping[str, Mapping[str, int]]
 
 
-def hashed(user_id: str) -> str:
-    """Return what stands for a user in every file: no id is written."""
-    return digest("user", user_id).hex()
+@dataclass(frozen=True, slots=True)
+class Selected:
+    """What `select` wrote; `left_out` counts scenes."""
+
+    scenes: int
+    pairs: int  # scenes with a rejected draw
+    left_out: Mapping[str, int]
+    unknown: tuple[UnknownUser, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What `train` read and made: rows, what was left out, the steps of both stages."""
+
+    rows: int
+    left_out: Mapping[str, int]
+    steps: Mapping[str, int]
+    unknown: tuple[UnknownUser, ...]
 
 
 def collect(
@@ -110,36 +98,27 @@ def collect(
     if strong.prompt_profile != arms[WEAK].prompt_profile:
         raise BadSettings("strong and weak: have different prompt profiles; want one, the one that is to be trained")
     choices = RealChoices(replace(source.files, depth=strong.slate_depth), index=work / INDEX, strict=strict)
-    split, parts = _divide(choices, source, division)
-    if not parts[SplitPart.TRAIN]:
-        raise BadSettings(_nothing(source.files.path, choices.counts, parts))
-    counts, statuses = choices.counts, {}
+    split = Split(division.salt, division.held_out_users, None)
+    seen = choice_source.look_through(choices, source, split)
+    split = replace(split, cut_us=cut(seen.times, division.later_share))
+    found = choice_source.read(seen, split, choices.counts)
+    if not found.parts.get(SplitPart.TRAIN):
+        raise BadSettings(_nothing(source.files.path, choices.counts, found.parts))
+    statuses = {}
     for arm in (STRONG, WEAK):
         header = {
             **source.digests(),
+            "unknown": sorted(hashed(one.user_id) for one in found.unknown),
             "split": asdict(split),
             "settings": answering(arms[arm]),
             "prompt": prompt_profiles.load(arms[arm].prompt_profile).sha256,
             "redact": redact_name,
         }
-        wanted = (one for one in choices if _part(split, one, source) is SplitPart.TRAIN)
-        if not _is_whole(work / f"{arm}.jsonl", header):
+        wanted = (one for one in choices if source.part(split, one) is SplitPart.TRAIN)
+        if not work_files.is_whole(work / f"{arm}.jsonl", header):
             asyncio.run(_collect(work, arm, arms[arm], wanted, header=header, redact=redact, make=make, tell=tell))
         statuses[arm] = collecting.statuses(work / f"{arm}.jsonl")
-    return Collected(
-        {str(part): number for part, number in parts.items()},
-        dict(sorted(counts.left_out.items())),
-        tuple(counts.told),
-        statuses,
-    )
-
-
-def _is_whole(path: Path, header: Mapping[str, object]) -> bool:
-    """Return True for a file that is done, and is of this run.  Raises `BadSettings` for one of another."""
-    if not path.is_file():
-        return False
-    with work_files.Growing(path, header):
-        return True
+    return Collected(found, statuses)
 
 
 async def _collect(
@@ -154,8 +133,8 @@ async def _collect(
     tell: Tell,
 ) -> None:
     engine = make(settings)
-    await engine.start()
     try:
+        await engine.start()
         await collecting.collect(
             arm,
             engine,
@@ -172,24 +151,7 @@ async def _collect(
         await engine.stop()
 
 
-def _divide(choices: RealChoices, source: ChoiceSource, division: Division) -> tuple[Split, Counter[SplitPart]]:
-    """Read the choices once, for the cut between days and the sizes of the parts: nine bytes are kept of each."""
-    split, times, held_out = Split(division.salt, division.held_out_users, None), array("q"), array("b")
-    for one in choices:
-        user = one.impression.user.user_id
-        times.append(one.impression.occurred_at)
-        held_out.append(_FORGOTTEN if user in source.forget else split.holds_out(user))
-    split = replace(split, cut_us=cut(times, division.later_share))
-    known = zip(held_out, times, strict=True)
-    return split, Counter(split.part_of(bool(held), at) for held, at in known if held != _FORGOTTEN)
-
-
-def _part(split: Split, one: RealChoice, source: ChoiceSource) -> SplitPart:
-    user = one.impression.user.user_id
-    return SplitPart.UNUSED if user in source.forget else split.part(user, one.impression.occurred_at)
-
-
-def _nothing(path: Path, counts: ReadCounts, parts: Mapping[SplitPart, int]) -> str:
+def _nothing(path: Path, counts: ReadCounts, parts: Mapping[str, int]) -> str:
     told = ", ".join(f"{number:,} {why}" for why, number in counts.left_out.items()) or "none left out"
     first = f"; first: {counts.told[0]}" if counts.told else ""
     used = sum(parts.values())
@@ -197,21 +159,22 @@ def _nothing(path: Path, counts: ReadCounts, parts: Mapping[SplitPart, int]) -> 
     return f"{path}: no choice is left to train on ({of}; {told}){first}"
 
 
-def select(
-    work: Path, *, by: By, keep: int, seed: int, forget: frozenset[str] = frozenset()
-) -> tuple[int, int, Counter[str]]:
-    """Write what is trained on; return how many scenes, how many with a rejected draw, and what was left out."""
+def select(work: Path, *, by: By, keep: int, seed: int, forget: frozenset[str] = frozenset()) -> Selected:
+    """Write what is trained on."""
     header, strong = work_files.read(work / f"{STRONG}.jsonl", "collect")
     other, weak = work_files.read(work / f"{WEAK}.jsonl", "collect")
     for name in ("choices", "outcomes", "forgotten", "split", "redact"):
         if header.get(name) != other.get(name):
             raise BadSettings(f"{work}: strong.jsonl and weak.jsonl differ in {name}; run `mirrorstream align collect`")
     gone = {hashed(one) for one in forget}
+    users, domains = set[str](), set[str]()
     scenes = []  # without their texts, which are read again for those that are picked
     left_out: Counter[str] = Counter()
     for mine, theirs in zip(strong, weak, strict=True):
         if mine["digest"] != theirs["digest"]:
             raise BadSettings(f"{work}: strong.jsonl and weak.jsonl are of different scenes; run collect again")
+        users.add(mine["user"])
+        domains.add(mine["domain"])
         if mine["user"] in gone:
             left_out["forgotten"] += 1
             continue
@@ -220,15 +183,13 @@ def select(
     left_out += more
     if not picked:
         raise BadSettings(f"{work}: no scene is left to train on ({_listed(left_out)}); nothing was written")
+    unknown = unknown_hashes(forget, users, domains, _left_out(header))
     told = {**{name: header[name] for name in ("choices", "outcomes", "split", "prompt", "settings")},
-            "forgotten": sorted({*header["forgotten"], *gone}), "by": by, "keep": keep, "seed": seed,
+            **_forgotten(header, gone, unknown), "by": by, "keep": keep, "seed": seed,
             "left_out": dict(left_out)}  # fmt: skip
-    path = work / SELECTED
-    for old in (path, path.with_name(path.name + work_files.PART)):
-        old.unlink(missing_ok=True)  # made anew in a moment, unlike what costs time
     chosen = iter(picked)  # in the order of the file
     wanted = next(chosen, None)
-    with work_files.Growing(path, told) as file:
+    with work_files.Growing(work / SELECTED, told, anew=True) as file:  # in a moment, unlike what costs time
         both = (work_files.read(work / f"{arm}.jsonl", "collect")[1] for arm in (STRONG, WEAK))
         for line, theirs in zip(*both, strict=True):
             if wanted is not None and line["digest"] == wanted.scene.name:
@@ -236,7 +197,21 @@ def select(
                 wanted = next(chosen, None)
         file.append([])
         file.finish()
-    return len(picked), sum(one.rejected is not None for one in picked), left_out
+    return Selected(len(picked), sum(one.rejected is not None for one in picked), left_out, unknown)
+
+
+def _left_out(header: Mapping[str, Any]) -> frozenset[str]:
+    """Return the hashes of users whom an earlier step has left out."""
+    return frozenset(header["forgotten"]) - frozenset(header.get("unknown", ()))
+
+
+def _forgotten(
+    header: Mapping[str, Any], gone: frozenset[str] | set[str], unknown: Sequence[UnknownUser]
+) -> dict[str, list[str]]:
+    """Return the users to forget of the steps so far, and those of them of whom no step has found anything."""
+    every = {*header["forgotten"], *gone}
+    found = _left_out(header) | gone - {hashed(one.user_id) for one in unknown}
+    return {"forgotten": sorted(every), "unknown": sorted(every - found)}
 
 
 def _scene(strong: Mapping[str, Any], weak: Mapping[str, Any]) -> CollectedScene:
@@ -275,113 +250,35 @@ def train(
     profile: Profile,
     forget: frozenset[str] = frozenset(),
     tell: Callable[[str, int, int], None] = lambda *_: None,
-) -> tuple[int, Counter[str], dict[str, int]]:
-    """Train on `selected.jsonl`; return how many rows, what was left out, and the steps of both stages."""
+) -> Trained:
+    """Train on `selected.jsonl`, without the rows that are too long."""
     path = work / SELECTED
     header, lines = work_files.read(path, "select")
     if header["prompt"] != profile.sha256:
         raise BadSettings(f"{path}: was collected with another prompt profile than {profile.name}; want that one")
     gone = {hashed(one) for one in forget}
-    kept = [line for line in lines if line["user"] not in gone]
+    every = list(lines)
+    kept = [line for line in every if line["user"] not in gone]
+    unknown = unknown_hashes(
+        forget, (line["user"] for line in every), (line["domain"] for line in every), _left_out(header)
+    )
     reader = RowReader(str(base.folder), profile.stop)
     rows, left_out = reader.rows(kept, hyper.max_length)
+    left_out += Counter(forgotten=len(every) - len(kept))
     if not rows:
-        raise BadSettings(f"{path}: no scene fits max_length={hyper.max_length} tokens; nothing was trained")
+        fits = f"no scene fits max_length={hyper.max_length} tokens ({_listed(left_out)})"
+        raise BadSettings(f"{path}: {fits}; nothing was trained")
     identity = {
         "selected": work_files.digest(path),
         "hyper_parameters": hyper.model_dump(mode="json"),
         "weights": base.digests(),
         "base": base.model,
-        "forgotten": sorted({*header["forgotten"], *gone}),
+        **_forgotten(header, gone, unknown),
         "prompt": header["prompt"],
     }
-    return len(rows), left_out, Training(work, base, hyper, identity, tell).run(rows, reader.tokenizer)
-
-
-def judge(
-    work: Path,
-    source: ChoiceSource,
-    settings: Settings,
-    *,
-    licence: str,
-    make: MakeEngine = factory.make,
-    tell: Tell = lambda *_: None,
-) -> verdict.Judgement:
-    """Ask the base of `settings` and the candidate; promote it if it is surely better.  Raises `BadSettings`."""
-    header, lines = work_files.read(work / SELECTED, "select")
-    candidate = work / CANDIDATE
-    about = _about(candidate)
-    if about["selected"] != work_files.digest(work / SELECTED):
-        raise BadSettings(f"{candidate}: was trained on another {SELECTED} than the one beside it; run train again")
-    own = source.digests()
-    changed = [name for name in ("choices", "outcomes") if own[name] != header[name]]
-    split = Split(**header["split"])
-    trained = [(line["user"], line["at"]) for line in lines]
-    choices = RealChoices(replace(source.files, depth=settings.slate_depth), index=work / INDEX)
-    for path, found in ((BEFORE, settings), (AFTER, _with_candidate(settings, candidate))):
-        told = {**own, "split": asdict(split), "settings": answering(found),
-                "weights": about["identity"] if path == AFTER else about["weights"]["base"]}  # fmt: skip
-        wanted = (one for one in choices if _part(split, one, source) is SplitPart.JUDGE)
-        if not _is_whole(work / path, told):
-            asyncio.run(_ask(work / path, found, wanted, header=told, make=make, tell=tell))
-    judged = judging.users_and_times(work / BEFORE)
-    refuse_overlap(frozenset(user for user, _ in trained), max(at for _, at in trained), judged, split)
-    if not judged:
-        raise BadSettings(f"{source.files.path}: no choice of a held-out user on a later day; nothing was judged")
-    found_verdict = verdict.judge(judging.answers(work / BEFORE), judging.answers(work / AFTER))
-    window = (min(at for _, at in trained), max(at for _, at in trained), max(at for _, at in judged))
-    told_verdict = {"newer_files": changed, **asdict(found_verdict)}
-    work_files.write_whole(work / VERDICT, told_verdict)
-    if found_verdict.promoted:
-        model_card.promote(
-            candidate,
-            work / PROMOTED,
-            found_verdict,
-            selected=header,
-            scenes=len(trained),
-            window_us=window,
-            licence=licence,
-        )
-    else:
-        work_files.clear(work / PROMOTED)
-    return found_verdict
-
-
-def _about(candidate: Path) -> dict[str, Any]:
-    try:
-        found: dict[str, Any] = json.loads((candidate / "align.json").read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BadSettings(f"{candidate}: is not there; run `mirrorstream align train` first") from error
-    return found
-
-
-def _with_candidate(settings: Settings, candidate: Path) -> Settings:
-    """Return the settings that load the candidate: a folder of weights, or an adapter of the same model."""
-    if (candidate / "adapter_config.json").is_file():
-        return settings.model_copy(update={"lora": candidate})
-    return settings.model_copy(update={"model": str(candidate), "lora": None, "revision": None})
-
-
-async def _ask(
-    path: Path,
-    settings: Settings,
-    choices: Iterator[RealChoice],
-    *,
-    header: dict[str, object],
-    make: MakeEngine,
-    tell: Tell,
-) -> None:
-    engine = make(settings)
-    await engine.start()
-    window = max(1, min(MAX_WINDOW, settings.max_num_seqs // settings.draws))
-    limits = AskingLimits(window, settings.question_timeout_s, settings.max_engine_restarts)
-    try:
-        asking = pipeline_config.asking(settings, engine)
-        await judging.ask(
-            engine, asking, choices, path, header=header, limits=limits, tell=lambda number: tell(path.stem, number)
-        )
-    finally:
-        await engine.stop()
+    return Trained(
+        len(rows), left_out, Training(work, base, hyper, identity, tell).run(rows, reader.tokenizer), unknown
+    )
 
 
 def _listed(counts: Mapping[str, int]) -> str:

@@ -24,13 +24,14 @@ from worker.core.codec.mapping import EventMapping
 from worker.core.errors import BadRecord, BadSettings
 from worker.core.outcomes import Outcome
 from worker.core.records import Impression, Partition, Record
-from worker.core.seeding import digest
 from worker.core.topics.topic_patterns import TopicPatterns
 from worker.core.validation_text import wanted as wanted_form
 from worker.experiment.ingest import outcome_fields
 from worker.experiment.store.real_clicks import read_outcome
 from worker.kafka import admin, registry, topic_reader
+from worker.offline.align.choice_source import hashed
 from worker.offline.align.files import read_note, write_whole
+from worker.offline.evaluate import output_files
 from worker.offline.evaluate.reading import OUTCOME_WINDOW_US
 from worker.offline.events import moments
 from worker.settings import input_forms, mappings
@@ -63,6 +64,7 @@ class TopicCounts:
     outcomes: int = 0
     left_out: Counter[str] = field(default_factory=Counter)
     told: list[str] = field(default_factory=list)
+    gone: set[str] = field(default_factory=set)  # hashes of users who were to be forgotten and are in the topics
 
 
 def write(
@@ -83,21 +85,26 @@ def write(
     note = _note(folder / NOTE, settings, time, forget)
     if path.is_file():
         found = note["read"]
-        return TopicCounts(found["impressions"], found["outcomes"], Counter(found["left_out"]), found["told"])
+        return TopicCounts(
+            found["impressions"], found["outcomes"], Counter(found["left_out"]), found["told"], set(found["gone"])
+        )
     counts = TopicCounts()
     spans = {Partition(topic, number): (first, end) for topic, number, first, end in note["spans"]}
     reader = _Reader(settings, time.outcomes, counts)
-    with part.open("wb") as file:
+    with output_files.writing(part, "nothing of it is used"), part.open("wb") as file:
         for number, record in enumerate(topic_reader.span_records(settings, spans), 1):
             for one in reader.read(record):
-                if one.user_id not in forget if isinstance(one, Outcome) else one.user.user_id not in forget:
+                user = one.user_id if isinstance(one, Outcome) else one.user.user_id
+                if user in forget:
+                    counts.gone.add(hashed(user))
+                else:
                     file.write(moments.row(one) + b"\n")
             if number % TELL_EVERY == 0:
                 tell("topics", number)
         file.flush()
         os.fsync(file.fileno())
     read = {"impressions": counts.impressions, "outcomes": counts.outcomes, "left_out": dict(counts.left_out)}
-    write_whole(folder / NOTE, note | {"read": read | {"told": counts.told}})
+    write_whole(folder / NOTE, note | {"read": read | {"told": counts.told, "gone": sorted(counts.gone)}})
     part.rename(path)
     return counts
 
@@ -151,7 +158,7 @@ def _note(path: Path, settings: KafkaClientSettings, time: TopicTime, forget: fr
         "since_ms": time.since_ms,
         "until_ms": time.until_ms,
         "mappings": [settings.mapping, settings.outcomes_mapping],
-        "forgotten": sorted(digest("user", one).hex() for one in forget),
+        "forgotten": sorted(map(hashed, forget)),
     }
     if path.is_file():
         found = read_note(path, "spans", *(["read"] if path.with_name(FILE).is_file() else ()))

@@ -6,12 +6,12 @@ A stage goes on from its last whole checkpoint: weights, optimiser, schedule and
 killed, so the weights have the same bytes on the same machine with the same number of threads and processes.  A stage
 that is done is not done again.  Its folder is written aside and then takes its name.
 
-With `accelerate launch` or DeepSpeed every process runs this; the first one writes.
+With `accelerate launch` or DeepSpeed every process runs this and the first one writes (`processes`).
 """
 
 import json
-import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,10 @@ from typing import Any
 from worker.core.errors import BadSettings, Fatal
 from worker.engines.adapters import NOTE, refuse_other_base
 from worker.engines.model_files import model_path, weights_digest
-from worker.offline.align import files
+from worker.offline.align import files, processes
 from worker.offline.align.hyper_parameters import Dpo, HyperParameters, StageParameters
 from worker.offline.align.rows import TrainingRow, dpo_columns, sft_columns
+from worker.offline.evaluate.output_files import FULL
 
 SFT, DPO, CANDIDATE, ABOUT = "sft", "dpo", "candidate", NOTE
 _CHECKPOINTS = "checkpoints"
@@ -29,6 +30,7 @@ _WHOLE = "whole"  # a file in a checkpoint that is: one that was half written ha
 _CHECKPOINTS_KEPT = 2
 _TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja", "vocab.json")
 _MORE_TOKENIZER = ("merges.txt", "added_tokens.json", "tokenizer.model", "tekken.json")
+_TORCH_WRITES = ("inline_container", "iostream")  # in what `torch.save` says of a file
 Tell = Callable[[str, int, int], None]  # stage, steps done, steps in all
 
 
@@ -86,6 +88,8 @@ class Training:
         if self._hyper.threads is not None and not torch.cuda.is_available():
             torch.set_num_threads(self._hyper.threads)
         sft = self._work / SFT
+        for out in (sft, self._work / CANDIDATE):
+            files.check_folder(out)
         steps = {SFT: self._stage(SFT, self._hyper.sft, sft_columns(rows), tokenizer, start=None, out=sft)}
         pairs = dpo_columns(rows)
         if not pairs["prompt_ids"] and self._hyper.dpo.epochs:
@@ -107,6 +111,7 @@ class Training:
     ) -> int:
         """Run one stage into its folder, unless it is there; return how many steps it made."""
         done = self._done(out)
+        processes.meet()
         if done is not None:
             return done
         model = self._load(start)
@@ -114,12 +119,13 @@ class Training:
         steps = 0
         if stage.epochs:
             trainer = self._trainer(name, stage, model, columns, tokenizer=tokenizer, scratch=scratch)
-            result = trainer.train(resume_from_checkpoint=_last_whole(scratch))
+            with _room(scratch):
+                result = trainer.train(resume_from_checkpoint=_last_whole(scratch))
             steps, model = int(result.global_step), trainer.model
-            if not trainer.is_world_process_zero():
-                return steps
-        self._save(model, out, {"stage": name, "steps": steps})
-        files.clear(scratch.parent)
+        if processes.is_first():
+            self._save(model, out, {"stage": name, "steps": steps})
+            files.clear(scratch.parent)
+        processes.meet()  # the next stage reads what was written
         return steps
 
     def _done(self, out: Path) -> int | None:
@@ -173,8 +179,11 @@ class Training:
         arguments = self._arguments(stage, scratch)
         data = trainers.rows(columns, str(self._about["identity"]))
         if isinstance(stage, Dpo):
-            return trainers.dpo(model, data, tokenizer, arguments, stage=stage, callback=told)
-        return trainers.sft(model, data, tokenizer, arguments, callback=told)
+            made = trainers.dpo(model, data, tokenizer, arguments, stage=stage, callback=told)
+        else:
+            made = trainers.sft(model, data, tokenizer, arguments, callback=told)
+        trainers.refuse_split_weights(made)
+        return made
 
     def _arguments(self, stage: StageParameters, scratch: Path) -> dict[str, Any]:
         import torch
@@ -210,21 +219,35 @@ class Training:
         """Write a folder that transformers and vLLM load, aside, then give it its name."""
         import torch
 
-        new = out.with_name(f".{out.name}.new")
-        files.clear(new)
-        new.mkdir(parents=True)
         if self._hyper.method == "full":
             own = getattr(model.config, "dtype", None) or torch.bfloat16
-            kept = _own_dtype(self._base.folder) or own
-            model.to(kept)
+            model.to(_own_dtype(self._base.folder) or own)
             model.config.use_cache = True
-            model.save_pretrained(str(new))
-            _copy_tokenizer(self._base.folder, new)
-        else:
-            model.save_pretrained(str(new), selected_adapters=["default"])
-        files.write_whole(new / ABOUT, {**self._about, **more, "base_digest": weights_digest(self._base.folder)})
-        files.clear(out)
-        new.rename(out)
+        with files.whole_folder(out) as new, _room(new):
+            if self._hyper.method == "full":
+                model.save_pretrained(str(new))
+                _copy_tokenizer(self._base.folder, new)
+            else:
+                model.save_pretrained(str(new), selected_adapters=["default"])
+            files.write_whole(new / ABOUT, {**self._about, **more, "base_digest": weights_digest(self._base.folder)})
+
+
+@contextmanager
+def _room(place: Path) -> Iterator[None]:
+    """Say in one line that there is no room for a folder.  Raises `Fatal`.
+
+    Rust's safetensors and the C++ of torch have errors of their own for a full disk, without a number.
+    """
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:
+        of_torch = isinstance(error, RuntimeError) and any(one in str(error) for one in _TORCH_WRITES)
+        if of_torch or isinstance(error, SafetensorError) or getattr(error, "errno", None) in FULL:
+            words = f"cannot be written ({error}): is the disk full?"
+            raise Fatal(f"{place}: {words}; the last whole checkpoint is kept, so the same command goes on") from error
+        raise
 
 
 def _own_dtype(folder: Path) -> Any:
@@ -253,5 +276,5 @@ def _last_whole(scratch: Path) -> str | None:
 def _drop_halves(scratch: Path) -> None:
     """Remove checkpoints that a killed process was writing or removing."""
     for path in _checkpoints(scratch):
-        if not (path / _WHOLE).is_file() and int(os.environ.get("RANK", "0")) == 0:
+        if not (path / _WHOLE).is_file() and processes.is_first():
             files.clear(path)

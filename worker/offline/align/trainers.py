@@ -11,8 +11,11 @@ from transformers import PrinterCallback, TrainerCallback
 from transformers.utils import logging
 from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 
+from worker.core.errors import BadSettings
+from worker.offline.align import processes
 from worker.offline.align.hyper_parameters import Dpo
 
+_SPLITS_WEIGHTS = 3  # from this stage of ZeRO on
 REFERENCE = "ref"  # TRL's name of the adapter that DPO began with
 
 
@@ -35,12 +38,14 @@ class Telling(TrainerCallback):
         self._tell(state.global_step, state.max_steps)
 
     def on_save(self, args: Any, state: Any, _control: Any, **_: Any) -> None:
-        """Mark the checkpoint that was just written, without DPO's copy of the adapter that it began with.
+        """Mark the checkpoint once every process has written its part of it.
 
-        The copy is made again from the first stage.  transformers 5.19 loads only the adapters in folders of their
-        own if there is one, so with it the trained adapter, which has none, would begin anew.
+        DPO's copy of the adapter that it began with is removed: it is made again from the first stage.  transformers
+        5.19 loads only the adapters in folders of their own if there is one, so with it the trained adapter, which has
+        none, would begin anew.
         """
-        if state.is_world_process_zero:
+        processes.meet()  # each process writes its state of chance into the checkpoint
+        if processes.is_first():
             checkpoint = Path(args.output_dir, f"checkpoint-{state.global_step}")
             shutil.rmtree(checkpoint / REFERENCE, ignore_errors=True)
             (checkpoint / self._mark).touch()
@@ -72,6 +77,18 @@ def dpo(model: Any, data: Any, tokenizer: Any, arguments: Mapping[str, Any], *, 
     return _quiet(
         _Pairs(model=model, args=config, train_dataset=data, processing_class=tokenizer, callbacks=[callback])
     )
+
+
+def refuse_split_weights(trainer: Any) -> None:
+    """See that a process holds all weights, for the first one writes them alone.  Raises `BadSettings`."""
+    plugin = getattr(trainer.accelerator.state, "deepspeed_plugin", None)
+    stage = plugin.zero_stage if plugin is not None else 0
+    if trainer.is_fsdp_enabled or stage >= _SPLITS_WEIGHTS:
+        seen = "FSDP" if trainer.is_fsdp_enabled else f"DeepSpeed ZeRO stage {stage}"
+        raise BadSettings(
+            f"accelerate: {seen} divides the weights among the processes; want plain data parallelism or DeepSpeed ZeRO"
+            " stage 1 or 2, of which each process holds all weights; nothing was trained"
+        )
 
 
 def _quiet(trainer: Any) -> Any:

@@ -52,7 +52,7 @@ class Judgement:
     uniform: float  # probability of the real choice if every option were as likely
     probability_of_choice: PairedChange
     log_loss: PairedChange
-    skill: tuple[float, float]  # 1 - log loss / that of the uniform distribution, before and after
+    skill: PairedChange  # 1 - log loss / that of the uniform distribution; below 0: sure and wrong too often
     letter_mass: PairedChange | None
     position_bias: PairedChange
     answered: PairedChange
@@ -86,7 +86,7 @@ def judge(before: AnswerTable, after: AnswerTable) -> Judgement:
         uniform=float((1 / before.options).mean()),
         probability_of_choice=gain,
         log_loss=loss,
-        skill=(_skill(old), _skill(new)),
+        skill=_skill(old, new, users),
         letter_mass=mass,
         position_bias=bias,
         answered=answered,
@@ -149,16 +149,30 @@ def _change(
     if which is not None:
         before, after, user = before[which], after[which], user[which]
     num = int(np.unique(user).size)
-    quantile = float(stats.t.ppf((1 + confidence) / 2, num - 1)) if num >= MIN_USERS else cal.Z
-    found = cal.mean(after - before, user, np.ones(user.size), quantile=quantile)
-    interval = found.interval if num >= MIN_USERS else None
+    found = cal.mean(after - before, user, np.ones(user.size), quantile=_quantile(num, confidence))
+    return _paired(float(before.mean()), float(after.mean()), found, num)
+
+
+def _skill(old: Scored, new: Scored, users: int) -> PairedChange:
+    """Return the change of the skill, (loss before - loss after) / loss of equal chances, with the gain's confidence.
+
+    The interval is that of this ratio: what both models have in common drops out.
+    """
+    user, mass, base = old.rows.user, old.rows.mass, old.baselines["uniform"]
+    before, after = (cal.skill(one.losses, base, user, mass).value for one in (old, new))
+    rise = cal.skill(base - (old.losses - new.losses), base, user, mass, quantile=_quantile(users, CONFIDENCE))
+    return _paired(before, after, rise, users)
+
+
+def _quantile(users: int, confidence: float) -> float:
+    """Return how many standard errors an interval reaches; of too few users it is not shown."""
+    return float(stats.t.ppf((1 + confidence) / 2, users - 1)) if users >= MIN_USERS else cal.Z
+
+
+def _paired(before: float, after: float, difference: cal.Figure, users: int) -> PairedChange:
+    interval = difference.interval if users >= MIN_USERS else None
     low, high = (interval.low, interval.high) if interval else (None, None)
-    return PairedChange(float(before.mean()), float(after.mean()), found.value, low, high)
-
-
-def _skill(score: Scored) -> float:
-    rows = score.rows
-    return cal.skill(score.losses, score.baselines["uniform"], rows.user, rows.mass).value
+    return PairedChange(before, after, difference.value, low, high)
 
 
 def _bias(old: Scored, new: Scored, users: int) -> PairedChange:

@@ -5,7 +5,7 @@ Everything else, such as how many draws run at once, changes none.
 
 from pathlib import Path
 
-from worker.engines.model_files import weights_digest
+from worker.engines.model_files import model_path, weights_digest
 from worker.settings import Settings
 
 _ANSWERING = (
@@ -18,6 +18,6 @@ _ANSWERING = (
 def answering(settings: Settings) -> dict[str, str]:
     """Return the settings that change an answer, and what tells apart the weights of folders with one name."""
     told = {name: str(getattr(settings, name)) for name in _ANSWERING}
-    folders = {"model": Path(settings.model), "lora": settings.lora}
+    folders = {"model": Path(model_path(settings.model)), "lora": settings.lora}
     digests = {f"{name}_weights": weights_digest(one) for name, one in folders.items() if one and one.is_dir()}
     return told | digests

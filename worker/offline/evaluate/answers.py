@@ -13,6 +13,7 @@ hashes of users, and ids of items.
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -22,13 +23,14 @@ from typing import Annotated, Any, BinaryIO, Self
 from pydantic import ConfigDict, Field, TypeAdapter, model_validator
 from pydantic.dataclasses import dataclass as checked_dataclass
 
-from worker.core.errors import BadSettings
-from worker.offline.evaluate import signed_lines
+from worker.core.errors import BadSettings, MirrorstreamError
+from worker.offline.evaluate import output_files, signed_lines
 
 FORMAT = "answers"
 VERSION = 1
 SYNC_S = 1.0  # between two times that answers are brought to the disk
 _LISTS = ("items", "positions", "chosen", "flags")
+_KEPT = "what was answered before is kept, so the same command goes on from there"
 _AGAIN = "delete the file to ask again"
 
 
@@ -83,7 +85,10 @@ class AnswerFile:
     def __init__(self, path: Path, wanted: Mapping[str, object]) -> None:
         self._path = path
         self.header: dict[str, Any] = {}
-        self._file: BinaryIO = path.open("a+b")
+        self._appended = 0
+        self._failed = False
+        with output_files.writing(path, _KEPT):
+            self._file: BinaryIO = path.open("a+b")
         try:
             signed_lines.lock(self._file, path)
             self.num_kept, self.is_done, self.cut_bytes = self._recover(wanted)
@@ -116,6 +121,7 @@ class AnswerFile:
     def append(self, answer: Answered) -> None:
         """Add the next answer."""
         self._write(asdict(answer))
+        self._appended += 1
         if time.monotonic() - self._synced_s > SYNC_S:
             self._sync()
 
@@ -135,11 +141,15 @@ class AnswerFile:
                 yield int(content["line"]), str(content["digest"])
 
     def close(self) -> None:
-        """Bring everything to the disk, and let others write; a file in which nothing was begun is not left behind."""
-        self._sync()
-        if not self.header:
-            self._path.unlink(missing_ok=True)
-        self._file.close()
+        """Bring everything to the disk, and let others write; a file without an answer is not left behind."""
+        try:
+            if not self._failed:
+                self._sync()
+            if not self.is_done and not self.num_kept and not self._appended:
+                self._path.unlink(missing_ok=True)
+        finally:
+            with suppress(OSError):  # what could not be written before cannot be now, and was told
+                self._file.close()
 
     def __enter__(self) -> Self:
         """Return this."""
@@ -152,12 +162,24 @@ class AnswerFile:
         self.close()
 
     def _sync(self) -> None:
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        with self._noting():
+            self._file.flush()
+            os.fsync(self._file.fileno())
         self._synced_s = time.monotonic()
 
     def _write(self, content: Mapping[str, object]) -> None:
-        self._file.write(signed_lines.signed(content))
+        with self._noting():
+            self._file.write(signed_lines.signed(content))
+
+    @contextmanager
+    def _noting(self) -> Iterator[None]:
+        """Say where there is no room; what is buffered then is not tried again."""
+        try:
+            with output_files.writing(self._path, _KEPT):
+                yield
+        except MirrorstreamError:
+            self._failed = True
+            raise
 
 
 def contents(path: Path) -> Iterator[dict[str, Any]]:

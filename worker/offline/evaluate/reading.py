@@ -28,8 +28,8 @@ from worker.core.records import Impression, Role, Slate
 from worker.core.seeding import digest
 from worker.core.simulation.questions import MAX_OPTIONS
 from worker.experiment.store.real_clicks import CLICKS
-from worker.offline.evaluate import reference_scenes
-from worker.offline.evaluate.scene import LeftOut, RealChoice, Why, askable, of_event
+from worker.offline.evaluate import output_files, reference_scenes
+from worker.offline.evaluate.scene import LeftOut, RealChoice, Why, askable, has_untimed_history, of_event
 from worker.offline.events import event_files, moments
 from worker.offline.events.event_files import EventRow, Progress
 from worker.offline.events.item_facts import Facts
@@ -71,6 +71,7 @@ class ReadCounts:
     left_out: Counter[str] = field(default_factory=Counter)
     told: list[str] = field(default_factory=list)
     wrong: int = 0
+    history_not_checked: int = 0  # choices with entries of the history that have no time
 
     def leave_out(self, one: LeftOut) -> None:
         """Count a line, and tell the first ones of each reason that is a mistake."""
@@ -89,6 +90,7 @@ class RealChoices:
 
     def __init__(self, files: Files, *, index: Path, strict: bool = False) -> None:
         self._files, self._index, self._strict = files, index, strict
+        output_files.check(index)
         for path in filter(None, (files.path, files.outcomes)):
             with event_files.ending("nothing was evaluated"):
                 self._check(path)
@@ -101,30 +103,39 @@ class RealChoices:
         event_files.check(path, self._files.table, WANT)
         if not path.is_file():
             raise BadSettings(f"{path}: is not a file; it is read twice, so a pipe will not do")
+        event_files.check_whole(path)
 
     def __iter__(self) -> Iterator[RealChoice]:
-        """Yield the choices; what is left out is counted in `counts`.  Raises `BadSettings` if strict."""
+        """Yield the choices; what is left out is counted in `counts`.
+
+        Raises `BadSettings` if strict, `Fatal` without room for the index.
+        """
         self.counts, self._progress = ReadCounts(), Progress()
-        self._collect()
         try:
-            with closing(sqlite3.connect(self._index)) as db:
-                db.execute("create table seen(event blob primary key) without rowid")
-                db.execute("create table matched(event text primary key) without rowid")
-                for found in self._read(db):
-                    if isinstance(found, LeftOut):
-                        if self._strict and found.is_wrong:
-                            raise BadSettings(f"{found}; {_NOTHING_MORE}")
-                        self.counts.leave_out(found)
-                        continue
-                    self.counts.choices += 1
-                    yield found
-                    if self.counts.choices == self._files.limit:
-                        return
-                query = "select count(distinct event) from outcome where event not in (select event from matched)"
-                if orphans := db.execute(query).fetchone()[0]:
-                    self.counts.left_out[Why.NO_EVENT] = int(orphans)
+            with output_files.writing(self._index, _NOTHING_MORE):
+                self._collect()
+                with closing(sqlite3.connect(self._index)) as db:
+                    yield from self._choices(db)
         finally:
             self._index.unlink(missing_ok=True)
+
+    def _choices(self, db: sqlite3.Connection) -> Iterator[RealChoice]:
+        db.execute("create table seen(event blob primary key) without rowid")
+        db.execute("create table matched(event text primary key) without rowid")
+        for found in self._read(db):
+            if isinstance(found, LeftOut):
+                if self._strict and found.is_wrong:
+                    raise BadSettings(f"{found}; {_NOTHING_MORE}")
+                self.counts.leave_out(found)
+                continue
+            self.counts.choices += 1
+            self.counts.history_not_checked += has_untimed_history(found.impression)
+            yield found
+            if self.counts.choices == self._files.limit:
+                return
+        query = "select count(distinct event) from outcome where event not in (select event from matched)"
+        if orphans := db.execute(query).fetchone()[0]:
+            self.counts.left_out[Why.NO_EVENT] = int(orphans)
 
     @property
     def share(self) -> float:

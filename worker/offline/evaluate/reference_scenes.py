@@ -78,7 +78,7 @@ def _unreadable(options: list[object], content: Mapping[str, object]) -> str:
     if len(options) > MAX_OPTIONS:
         return f"text.action_list: {len(options)} options, want at most {MAX_OPTIONS}"
     if (count := content.get("choice_cnt", len(options))) != len(options):
-        return f"choice_cnt: {count}, but text.action_list has {len(options)} options"
+        return f"choice_cnt: {count!r}, but text.action_list has {len(options)} options"
     if _time_us(content.get("timestamp")) is None:
         return f"timestamp: {content.get('timestamp')!r}, want YYYY-MM-DD HH:MM:SS"
     return ""

@@ -73,10 +73,12 @@ def lines(found: Evaluation) -> Iterator[str]:
 
 
 def left_out(found: Evaluation) -> Iterator[str]:
-    """Yield what was not evaluated, with the first mistakes."""
+    """Yield what was not evaluated, with the first mistakes, and what could not be checked."""
     if found.left_out:
         yield "left out: " + ", ".join(f"{count:,} {text.words(why)}" for why, count in found.left_out.items())
     yield from (f"  {one}" for one in found.first_wrong)
+    if found.history_not_checked:
+        yield f"history has no times, so later entries would not be seen: {found.history_not_checked:,} choices"
 
 
 def heading(one: Difference) -> str:

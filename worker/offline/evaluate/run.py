@@ -21,7 +21,7 @@ import worker
 from worker.core.errors import BadSettings
 from worker.engines import factory
 from worker.experiment.real_clicks.calibration import INTERVAL
-from worker.offline.evaluate import parts
+from worker.offline.evaluate import output_files, parts
 from worker.offline.evaluate.answering import answering
 from worker.offline.evaluate.answers import Answered, AnswerFile, answers
 from worker.offline.evaluate.asking import AskingLimits, Interview
@@ -35,6 +35,7 @@ from worker.settings import Settings, prompt_profiles
 
 log = logging.getLogger(__name__)
 
+REPORTS = ("report.json", "report.html")
 INDEX = "outcomes.sqlite"  # in the folder of an evaluation, while it reads
 MAX_WINDOW = 512  # choices at once: of an engine without a limit of its own
 
@@ -90,6 +91,7 @@ class Evaluation:
     left_out: dict[str, int]
     wrong_lines: int
     first_wrong: tuple[str, ...]
+    history_not_checked: int  # choices with entries of the history that have no time
     arms: tuple[JudgedArm, ...]
     differences: tuple[Difference, ...]
     release: str = worker.__version__
@@ -115,9 +117,11 @@ def evaluate(
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise BadSettings(f"--out {out}: {error.strerror}; want a folder, or none yet") from error
+    paths = [out / f"{arm.file_name}.jsonl" for arm in arms]
+    for path in (*paths, *(out / name for name in REPORTS)):
+        output_files.check(path)
     depth = min(arm.settings.slate_depth for arm in arms)
     choices = RealChoices(replace(files, depth=depth), index=out / INDEX, strict=strict)
-    paths = [out / f"{arm.file_name}.jsonl" for arm in arms]
     headers = asyncio.run(_ask_all(choices, list(zip(arms, paths, strict=True)), progress))
     counts = choices.counts
     if not counts.choices:
@@ -191,7 +195,8 @@ async def _ask(choices: RealChoices, arm: Arm, file: AnswerFile, engine: Engine 
     number = file.num_kept
     asking, limits = pipeline_config.asking(arm.settings, engine), _limits(arm.settings, engine)
     await Interview(engine, asking, limits, on_answer).ask(_changed(left, arm))
-    file.finish(number)
+    if number:  # of a file without a choice there is nothing to go on with
+        file.finish(number)
 
 
 def _after(choices: RealChoices, file: AnswerFile) -> Iterator[RealChoice]:
@@ -256,6 +261,7 @@ def _judged(
         left_out=dict(sorted(counts.left_out.items())),
         wrong_lines=counts.wrong,
         first_wrong=tuple(counts.told),
+        history_not_checked=counts.history_not_checked,
         arms=tuple(
             JudgedArm(arm.name, arm.without, header, figures(found))
             for arm, header, found in zip(arms, headers, tables, strict=True)

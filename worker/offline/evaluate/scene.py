@@ -133,6 +133,11 @@ def chosen_options(question: Question, chosen: frozenset[tuple[str, int]]) -> tu
     return tuple(i for i, one in enumerate(question.options) if one.item_id in names)
 
 
+def has_untimed_history(impression: Impression) -> bool:
+    """Return True if an entry of the history has no time, so nobody can see whether it was before the event."""
+    return any(entry.occurred_at is None for entry in impression.user.history)
+
+
 def _late(impression: Impression) -> str:
     """Return the place of the first entry of the history that is not before the event, "" if all are."""
     return next(

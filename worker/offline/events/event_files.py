@@ -32,6 +32,8 @@ TABLES = {".csv": ",", ".tsv": "\t", ".tab": "\t", ".inter": "\t", ".item": "\t"
 PARQUET = (".parquet", ".pq")
 LINES = (".jsonl", ".json", ".ndjson")
 _COMPRESSED = (".gz", ".zst", ".zstd", ".bz2")
+_GZIP, _BZIP2, _ZSTD = b"\x1f\x8b", b"BZh", b"\x28\xb5\x2f\xfd"  # how such files begin
+_PIECE_BYTES = 1 << 20
 _NEEDS_PYARROW = "needs the package pyarrow, which is not installed; `pip install 'mirrorstream[files]'`"
 # A file that is cut off or damaged; pyarrow's errors are ValueError or OSError.
 _DAMAGED = (EOFError, OSError, ValueError, zlib.error)
@@ -147,6 +149,23 @@ def check(path: Path, table: TableForm | None = None, want: str = WANT) -> None:
     is_table = bool(delimiter(path, table or TableForm()))
     if what := file_forms.other_form(start, path, want, is_table=is_table):
         raise BadSettings(f"{path}: {what}")
+
+
+def check_whole(path: Path) -> None:
+    """See that a packed file is not cut off, before anything is made from its beginning.  Raises `BadSettings`.
+
+    It is read once for that.  Of a file that is not packed a cut is a line that cannot be read, which is told as one;
+    Parquet has its table of contents at its end.
+    """
+    with path.open("rb") as raw:
+        if not raw.read(4).startswith((_GZIP, _BZIP2, _ZSTD)):
+            return
+    try:
+        with _opened(path) as (file, _):
+            while file.read(_PIECE_BYTES):
+                pass
+    except OSError as error:
+        raise BadSettings(f"{path}: {error.strerror or error}") from error
 
 
 def lines(
@@ -311,11 +330,11 @@ def _opened(path: Path) -> Iterator[tuple[BinaryIO, Callable[[], float | None]]]
 
 def _unpacked(path: Path, raw: BufferedReader) -> BinaryIO:
     start = raw.peek(4)
-    if start.startswith(b"\x1f\x8b"):
+    if start.startswith(_GZIP):
         return cast("BinaryIO", gzip.GzipFile(fileobj=raw))
-    if start.startswith(b"BZh"):
+    if start.startswith(_BZIP2):
         return cast("BinaryIO", bz2.BZ2File(raw))
-    if start.startswith(b"\x28\xb5\x2f\xfd"):
+    if start.startswith(_ZSTD):
         _check_pyarrow(path, "Zstandard")
         import pyarrow as pa
 

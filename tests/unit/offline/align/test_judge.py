@@ -1,21 +1,27 @@
 """Judging in a work folder: who is asked, what is promoted, what the card says; with engines that know the answer."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.full_disk import files_of_at_most
 from tests.unit.offline.align.test_steps import DIVISION, FakeEngine, arms, choices
-from worker.core.errors import BadSettings
+from worker.core.errors import BadSettings, Fatal
 from worker.core.seeding import unit
 from worker.core.simulation.draws import Ask, Drawn
 from worker.core.simulation.questions import Status
 from worker.demo import changed_tastes
-from worker.offline.align import files, hyper_parameters, steps
+from worker.engines.model_files import weights_digest
+from worker.offline.align import files, hyper_parameters, judging, steps
+from worker.offline.align.choice_source import ChoiceSource, hashed
 from worker.offline.align.select import By
 from worker.offline.align.split import Split, SplitPart
-from worker.settings import Settings, load
+from worker.offline.align.verdict import Judgement
+from worker.offline.evaluate.reading import Files
+from worker.settings import Settings, load, prompt_profiles
 
 USERS = 240
 BASE = "base"
@@ -33,7 +39,7 @@ class Knowing(FakeEngine):
     async def draw(self, ask: Ask) -> Drawn:
         event = ask.impression.event_id
         self.asked.add(event)
-        quality = (0.3 if self.card.model == BASE else self.after) * (0.5 + unit(event, str(ask.seed)))
+        quality = (0.3 if Path(self.card.model).name == BASE else self.after) * (0.5 + unit(event, str(ask.seed)))
         rest = (1 - quality) / (len(ask.order) - 1)
         items = [ask.question.options[at].item_id for at in ask.order]
         letters = tuple(quality if item == RIGHT[event] else rest for item in items)
@@ -48,12 +54,15 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     found = tmp_path / "work"
     steps.collect(found, choices(tmp_path, users=USERS), arms(), DIVISION, make=FakeEngine)
     steps.select(found, by=By.UNCERTAINTY, keep=0, seed=0)
-    candidate = found / "candidate"
-    candidate.mkdir()
+    base, candidate = base_of(found), found / "candidate"
+    for folder, weights in ((base, b"base"), (candidate, b"candidate")):
+        folder.mkdir()
+        (folder / "model.safetensors").write_bytes(weights)
+    (base / "config.json").write_text("{}")
     (candidate / "config.json").write_text("{}")
     about = {
         "identity": "0123456789abcdef", "base": BASE, "base_digest": "abcdef", "stage": "dpo", "steps": 3,
-        "weights": {"base": "abcdef"}, "forgotten": [], "prompt": "f" * 64,
+        "weights": {"base": weights_digest(base)}, "forgotten": [], "prompt": prompt_profiles.load("mirror-v1").sha256,
         "selected": files.digest(found / "selected.jsonl"),
         "hyper_parameters": hyper_parameters.load("reference").model_dump(mode="json"),
     }  # fmt: skip
@@ -61,10 +70,18 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return found
 
 
-def judge(work: Path, **more: Any) -> Any:
+def base_of(work: Path) -> Path:
+    return work.parent / BASE
+
+
+def judged(work: Path, given: Mapping[str, str] | None = None, **more: Any) -> judging.JudgedModels:
     source = more.pop("source", None) or choices(work.parent, users=USERS)
-    settings = load(None, {"model": BASE, "draws": "2"})
-    return steps.judge(work, source, settings, licence="Apache-2.0", **{"make": Knowing} | more)
+    settings = load(None, {"model": str(base_of(work)), "draws": "2", **(given or {})})
+    return judging.judge(work, source, settings, licence="Apache-2.0", **{"make": Knowing} | more)
+
+
+def judge(work: Path, **more: Any) -> Judgement:
+    return judged(work, **more).verdict
 
 
 def trained(work: Path) -> set[str]:
@@ -86,6 +103,14 @@ def test_what_is_surely_better_is_promoted_with_its_card(work: Path) -> None:
     assert json.loads((work / "verdict.json").read_text())["promoted"] is True
 
 
+def test_the_card_counts_users_who_were_really_left_out(work: Path) -> None:
+    """Not those to forget of whom nothing was found."""
+    note = work / "candidate" / "align.json"
+    note.write_text(json.dumps(json.loads(note.read_text()) | {"forgotten": ["a", "b", "c"], "unknown": ["b"]}))
+    judge(work)
+    assert "| users left out on request | 2 |" in (work / "promoted" / "README.md").read_text()
+
+
 def test_nobody_who_was_trained_on_is_asked_nor_any_day_of_the_training(work: Path) -> None:
     judge(work)
     split = Split(**files.read(work / "selected.jsonl", "select")[0]["split"])
@@ -94,7 +119,7 @@ def test_nobody_who_was_trained_on_is_asked_nor_any_day_of_the_training(work: Pa
     assert len(judged) > 30
     assert {split.part(one.user.user_id, one.occurred_at) for one in judged} == {SplitPart.JUDGE}
     users = {str(line["user"]) for line in files.read(work / "selected.jsonl", "select")[1]}
-    assert not users & {steps.hashed(one.user.user_id) for one in judged}
+    assert not users & {hashed(one.user.user_id) for one in judged}
     last = max(line["at"] for line in files.read(work / "selected.jsonl", "select")[1])
     assert min(one.occurred_at for one in judged) > last
 
@@ -140,6 +165,17 @@ def test_without_a_candidate_it_says_what_comes_before(work: Path) -> None:
         judge(work)
 
 
+def test_a_candidates_note_that_is_damaged_is_told(work: Path) -> None:
+    note = work / "candidate" / "align.json"
+    about = json.loads(note.read_text())
+    note.write_text(note.read_text()[:40])
+    with pytest.raises(BadSettings, match=r"align.json: is damaged \(.*\); run `mirrorstream align train` again"):
+        judge(work)
+    note.write_text(json.dumps({name: value for name, value in about.items() if name not in {"prompt", "weights"}}))
+    with pytest.raises(BadSettings, match=r"align.json: has no prompt, weights; run `mirrorstream align train` again"):
+        judge(work)
+
+
 def test_later_choices_may_be_in_a_newer_file(work: Path) -> None:
     """The division is that of the training: who was held out then is held out now."""
     source = choices(work.parent, users=USERS - 10)
@@ -154,7 +190,7 @@ def test_a_forgotten_user_is_not_judged_on_either(work: Path) -> None:
     user = events[next(iter(Knowing.asked))].user.user_id
     for name in ("before.jsonl", "after.jsonl"):
         (work / name).unlink()
-    source = steps.ChoiceSource(choices(work.parent, users=USERS).files, frozenset({user}))
+    source = ChoiceSource(choices(work.parent, users=USERS).files, frozenset({user}))
     assert judge(work, source=source).choices == every - 1
 
 
@@ -170,4 +206,125 @@ def test_the_candidate_is_loaded_as_what_it_is(work: Path) -> None:
     (work / "candidate" / "adapter_config.json").write_text("{}")
     (work / "after.jsonl").unlink()
     judge(work, make=make)
-    assert seen == [(BASE, None), (str(work / "candidate"), None), (BASE, work / "candidate")]
+    base = str(base_of(work))
+    assert seen == [(base, None), (str(work / "candidate"), None), (base, work / "candidate")]
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (
+            {"model": "mirror-tiny"},
+            r"model mirror-tiny: has weights \w{12}, want what .*candidate was trained from, \w{12}",
+        ),
+        (
+            {"model": "nosuch/model"},
+            r"model nosuch/model: has weights \(none\), want what .* \(base base\); nothing was",
+        ),
+        ({"engine": "choice-model"}, "engine=choice-model: judge loads base and candidate itself; want engine=vllm"),
+        (
+            {"prompt_profile": "PROFILE"},
+            r"prompt_profile .*own.yaml: is \w{12}, want what .*candidate was trained with",
+        ),
+        ({"lora": "LORA"}, r"lora .*adapter: has weights \w{12}, want what .*candidate was trained from, \(none\)"),
+    ],
+    ids=lambda one: next(iter(one)) if isinstance(one, dict) else "",
+)
+def test_what_was_not_trained_is_no_before(work: Path, given: dict[str, str], told: str) -> None:
+    """A gain over another model says nothing about the training; nothing is asked, and nothing written."""
+    own, adapter = work.parent / "own.yaml", work.parent / "adapter"
+    own.write_text(prompt_profiles.text("mirror-v1").replace("name: mirror-v1", "name: own"))
+    adapter.mkdir()
+    (adapter / "adapter_config.json").write_text('{"r": 4}')
+    (adapter / "adapter_model.safetensors").write_bytes(b"adapter")
+    places = {"PROFILE": str(own), "LORA": str(adapter)}
+    with pytest.raises(BadSettings, match=told):
+        judged(work, {name: places.get(value, value) for name, value in given.items()})
+    assert not Knowing.asked
+    assert sorted(path.name for path in work.iterdir()) == ["candidate", "selected.jsonl", "strong.jsonl", "weak.jsonl"]
+
+
+def test_an_adapter_that_was_trained_on_is_the_before(work: Path) -> None:
+    """The candidate went on from an adapter: without that one, or once it was changed, there is no "before"."""
+    adapter, note = work.parent / "adapter", work / "candidate" / "align.json"
+    adapter.mkdir()
+    (adapter / "adapter_config.json").write_text('{"r": 4}')
+    (adapter / "adapter_model.safetensors").write_bytes(b"adapter")
+    about = json.loads(note.read_text())
+    about["weights"]["adapter"] = weights_digest(adapter)
+    note.write_text(json.dumps(about))
+    with pytest.raises(BadSettings, match=r"lora \(none\): has weights \(none\), want what .* from, \w{12}"):
+        judged(work)
+    assert judged(work, {"lora": str(adapter)}).verdict.choices > 30
+    (adapter / "adapter_model.safetensors").write_bytes(b"trained again")
+    with pytest.raises(BadSettings, match=r"lora .*adapter: has weights \w{12}, want"):
+        judged(work, {"lora": str(adapter)})
+
+
+def test_answers_to_another_wording_are_not_used(work: Path) -> None:
+    """The candidate was trained anew with another profile: the answers of the base to the old one are no "before"."""
+    judge(work)
+    own, note = work.parent / "own.yaml", work / "candidate" / "align.json"
+    own.write_text(prompt_profiles.text("mirror-v1").replace("name: mirror-v1", "name: own"))
+    about = json.loads(note.read_text())
+    note.write_text(json.dumps(about | {"prompt": prompt_profiles.load(str(own)).sha256}))
+    with pytest.raises(BadSettings, match=r"before.jsonl: is of another run, which differs in prompt"):
+        judged(work, {"prompt_profile": str(own)})
+
+
+def test_what_is_not_judged_on_is_counted_with_its_reason(work: Path) -> None:
+    """Every time, also when all answers are there: the file may have other mistakes than the one of the training."""
+    good = json.loads(next(changed_tastes.lines(changed_tastes.events(2, users=1))))
+    untimed = {**good["user"], "history": [{"item": {"item_id": "x", "text": "x"}}]}
+    outcome = {"outcome_id": "o", "user_id": "u", "variant": "control", "observed_at": good["occurred_at"]}
+    click = {"kind": "CLICK", "item_id": good["slates"][0]["items"][0]["item_id"]}
+    source = choices(
+        work.parent,
+        {**good, "event_id": "no outcome"},
+        {**good, "event_id": "strange"}, {**outcome, "event_id": "strange", "actions": [{**click, "item_id": "?"}]},
+        {**good, "event_id": "untimed", "user": untimed}, {**outcome, "event_id": "untimed", "actions": [click]},
+        users=USERS,
+    )  # fmt: skip
+    for _ in range(2):
+        found = judged(work, source=source)
+        assert found.read.left_out == {"no_outcome": 1, "not_offered": 1}
+        assert found.read.parts["judge"] == found.verdict.choices
+        assert sum(found.read.parts.values()) == USERS + 1
+        assert found.read.history_not_checked == 1
+        assert "line 482: the chosen item '?' is not offered" in found.read.wrong[0]
+    told = json.loads((work / "verdict.json").read_text())
+    assert (told["left_out"], told["parts"], told["history_not_checked"]) == (found.read.left_out, found.read.parts, 1)
+
+
+def test_a_promotion_without_room_leaves_nothing(work: Path) -> None:
+    (work / "candidate" / "model.safetensors").write_bytes(b"c" * 3_000_000)
+    with (
+        files_of_at_most(2_000_000),
+        pytest.raises(Fatal, match="promoted: File too large; nothing of it was"),
+    ):
+        judge(work)
+    assert not [path.name for path in work.iterdir() if "promoted" in path.name]
+    assert judge(work).promoted
+    assert (work / "promoted" / "model.safetensors").stat().st_size == 3_000_000
+
+
+@pytest.mark.parametrize(("name", "is_folder"), [("verdict.json", True), ("promoted", False)])
+def test_what_cannot_be_written_is_told_before_anything_is_asked(work: Path, name: str, is_folder: bool) -> None:
+    if is_folder:
+        (work / name).mkdir()
+    else:
+        (work / name).touch()
+    with pytest.raises(BadSettings, match=rf"{name}: is a (file|folder); want a"):
+        judge(work)
+    assert not Knowing.asked
+
+
+def test_without_a_choice_to_judge_on_nothing_is_asked(work: Path) -> None:
+    good = next(changed_tastes.lines(changed_tastes.events(2, users=1)))
+    path = work.parent / "few.jsonl"
+    path.write_bytes(good + b"\n")
+    with pytest.raises(
+        BadSettings, match=r"few.jsonl: no choice of a held-out user on a later day \(1 no_outcome\); noth"
+    ):
+        judge(work, source=ChoiceSource(Files(path)))
+    assert not Knowing.asked

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from worker.core.errors import BadSettings, EngineDead
+from tests.support.full_disk import files_of_at_most
+from worker.core.errors import BadSettings, EngineDead, Fatal
 from worker.core.prompts.prompt import Prompt
 from worker.core.seeding import unit
 from worker.core.simulation.draws import Ask, Drawn, EngineCard
@@ -17,6 +18,7 @@ from worker.core.simulation.questions import Status
 from worker.demo import changed_tastes
 from worker.demo.scenes import name as _name
 from worker.offline.align import files, steps
+from worker.offline.align.choice_source import ChoiceSource, hashed
 from worker.offline.align.select import By
 from worker.offline.evaluate.reading import Files
 from worker.settings import Settings, load
@@ -62,19 +64,19 @@ class FakeEngine:
         return Drawn(Status.OK, letters, letter_mass=1.0, text=WHOLE)
 
 
-def choices(folder: Path, *more: dict[str, Any], users: int = USERS) -> steps.ChoiceSource:
+def choices(folder: Path, *more: dict[str, Any], users: int = USERS) -> ChoiceSource:
     path = folder / "choices.jsonl"
     own = [json.dumps(one).encode() for one in more]
     lines = [*changed_tastes.lines(changed_tastes.events(1, users=users)), *own]
     path.write_bytes(b"".join(line + b"\n" for line in lines))
-    return steps.ChoiceSource(Files(path))
+    return ChoiceSource(Files(path))
 
 
 def arms(**more: str) -> dict[str, Settings]:
     return {name: load(None, {"model": name, "draws": "4"} | more) for name in ("strong", "weak")}
 
 
-def collected(folder: Path, source: steps.ChoiceSource, **more: Any) -> steps.Collected:
+def collected(folder: Path, source: ChoiceSource, **more: Any) -> steps.Collected:
     return steps.collect(folder / "work", source, arms(), DIVISION, **{"make": FakeEngine} | more)
 
 
@@ -86,7 +88,7 @@ def test_all_draws_of_a_scene_answer_one_prompt_with_the_options_in_one_order(tm
     source = choices(tmp_path)
     found = collected(tmp_path, source)
     strong, weak = lines(tmp_path, "strong.jsonl"), lines(tmp_path, "weak.jsonl")
-    assert len(strong) == len(weak) == found.parts["train"] > 30
+    assert len(strong) == len(weak) == found.read.parts["train"] > 30
     assert found.statuses["strong"] == {"OK": 4 * len(strong)}
     events = {one.impression.event_id: one for one in changed_tastes.events(1, users=USERS)}
     titles = {_name(item) for one in events.values() for item in one.impression.slates[0].items}
@@ -135,7 +137,7 @@ def test_what_was_answered_before_the_engine_died_is_kept(tmp_path: Path) -> Non
         return made[-1]
 
     found = collected(tmp_path, source, make=make)
-    assert len(made[0].prompts) < len(made[1].prompts) == 4 * found.parts["train"]
+    assert len(made[0].prompts) < len(made[1].prompts) == 4 * found.read.parts["train"]
     assert made[0].lives > made[1].lives  # the first chunk was not asked again
 
 
@@ -163,13 +165,87 @@ def test_a_forgotten_user_is_in_nothing(tmp_path: Path) -> None:
     trained = lines(tmp_path, "strong.jsonl")
     event = changed_tastes.events(1, users=USERS)[(trained[0]["line"] - 1) // 2]
     user = event.impression.user.user_id
-    *_, left_out = steps.select(tmp_path / "work", by=By.RANDOM, keep=0, seed=0, forget=frozenset({user}))
-    assert left_out["forgotten"] == 1
+    found = steps.select(tmp_path / "work", by=By.RANDOM, keep=0, seed=0, forget=frozenset({user}))
+    assert (found.left_out["forgotten"], found.unknown) == (1, ())
     (tmp_path / "again").mkdir()
     collected(tmp_path / "again", replace(source, forget=frozenset({user})))
     assert [one["digest"] for one in lines(tmp_path / "again", "strong.jsonl")] == [
         one["digest"] for one in trained[1:]
     ]
+
+
+SCENE = {"text": {"profile": "p", "history": "A", "action_list": ["x", "y", "z"]}, "item_pos": 1}
+
+
+def test_a_user_to_forget_who_is_in_no_choice_is_told(tmp_path: Path) -> None:
+    """Such as a scene's user without the name of the data set; what a step has left out is no riddle to the next."""
+    known = "user-1-000003"
+    scenes = [
+        {**SCENE, "dataset": name, "user_id": 7, "timestamp": "2026-01-01 00:00:00"} for name in ("MIND", "ml-1m")
+    ]
+    source = replace(choices(tmp_path, *scenes), forget=frozenset({"7", "nobody", known}))
+    found = collected(tmp_path, source)
+    assert list(map(str, found.read.unknown)) == [
+        "--forget 7: is in no choice; did you mean MIND/7 or ml-1m/7?", "--forget nobody: is in no choice"
+    ]  # fmt: skip
+    assert sum(found.read.parts.values()) == USERS + 2 - 1
+    work = tmp_path / "work"
+    again = steps.select(work, by=By.RANDOM, keep=0, seed=0, forget=source.forget)
+    assert [one.user_id for one in again.unknown] == ["7", "nobody"]
+    header = files.read(work / "selected.jsonl", "select")[0]
+    assert header["forgotten"] == sorted(map(hashed, source.forget))
+    assert header["unknown"] == sorted(map(hashed, ("7", "nobody")))
+
+
+def test_a_scenes_user_is_suggested_by_hashes_too(tmp_path: Path) -> None:
+    """The files of `collect` have no ids; the id with the name of a data set has the hash of one that they have."""
+    scenes = [
+        {**SCENE, "dataset": "MIND", "user_id": number, "timestamp": "2026-01-01 00:00:00"} for number in range(40)
+    ]
+    collected(tmp_path, choices(tmp_path, *scenes))
+    trained = {line["user"] for line in lines(tmp_path, "strong.jsonl")}
+    number = next(one for one in range(40) if hashed(f"MIND/{one}") in trained)
+    found = steps.select(tmp_path / "work", by=By.RANDOM, keep=0, seed=0, forget=frozenset({str(number)}))
+    assert list(map(str, found.unknown)) == [f"--forget {number}: is in no choice; did you mean MIND/{number}?"]
+    assert "forgotten" not in found.left_out
+
+
+def test_a_user_who_was_left_out_of_the_file_of_topics_is_known(tmp_path: Path) -> None:
+    source = replace(choices(tmp_path), forget=frozenset({"left out"}), gone=frozenset({hashed("left out")}))
+    assert collected(tmp_path, source).read.unknown == ()
+
+
+def test_a_disk_without_room_is_told_with_the_file_and_the_run_goes_on_later(tmp_path: Path) -> None:
+    source = choices(tmp_path)
+    collected(tmp_path, source)
+    place = tmp_path / "work" / "strong.jsonl"
+    whole = place.read_bytes()
+    place.unlink()
+    kept = "what was written before is kept, so the same command goes on from there"
+    room = len(whole) // 2
+    with files_of_at_most(room), pytest.raises(Fatal, match=rf"strong.jsonl.part: File too large; {kept}"):
+        collected(tmp_path, source)
+    assert not place.exists()
+    collected(tmp_path, source)
+    assert place.read_bytes() == whole
+
+
+@pytest.mark.parametrize("name", ["strong.jsonl", "weak.jsonl.part", ".outcomes.sqlite"])
+def test_a_folder_in_the_place_of_a_file_is_told(tmp_path: Path, name: str) -> None:
+    (tmp_path / "work" / name).mkdir(parents=True)
+    with pytest.raises(BadSettings, match=rf"work/{name}: (is a folder|Is a directory); want a "):
+        collected(tmp_path, choices(tmp_path))
+
+
+def test_a_selection_that_fails_leaves_the_one_before(tmp_path: Path) -> None:
+    collected(tmp_path, choices(tmp_path))
+    path = tmp_path / "work" / "selected.jsonl"
+    steps.select(tmp_path / "work", by=By.RANDOM, keep=20, seed=3)
+    before = path.read_bytes()
+    with files_of_at_most(len(before) // 2), pytest.raises(Fatal, match=r"selected.jsonl.part: File too large; "):
+        steps.select(tmp_path / "work", by=By.UNCERTAINTY, keep=20, seed=3)
+    assert path.read_bytes() == before
+    assert not path.with_name("selected.jsonl.part").exists()
 
 
 def test_redaction_is_what_the_engine_reads_and_what_is_kept(tmp_path: Path) -> None:
@@ -205,10 +281,10 @@ def test_lines_that_are_no_choice_are_told_with_their_place_and_counted(tmp_path
         {"slates": 1},
     )  # fmt: skip
     found = collected(tmp_path, source)
-    assert found.left_out == {
+    assert found.read.left_out == {
         "future_history": 1, "no_choice": 1, "no_event": 1, "no_outcome": 1, "not_offered": 1, "not_read": 1,
     }  # fmt: skip
-    told = "\n".join(found.wrong)
+    told = "\n".join(found.read.wrong)
     assert "line 324: the chosen item '?' is not offered" in told
     assert "line 326: user.history.0.occurred_at: is at or after the event, so it is refused" in told
     with pytest.raises(BadSettings, match=r"choices.jsonl, line 324: .*nothing more was"):
@@ -219,7 +295,7 @@ def test_a_file_without_choices_says_why(tmp_path: Path) -> None:
     path = tmp_path / "choices.jsonl"
     path.write_bytes(next(changed_tastes.lines(changed_tastes.events(2, users=1))) + b"\n")
     with pytest.raises(BadSettings, match=r"no choice is left to train on \(0 choices, 0 .*; 1 no_outcome\)"):
-        collected(tmp_path, steps.ChoiceSource(Files(path)))
+        collected(tmp_path, ChoiceSource(Files(path)))
 
 
 @pytest.mark.parametrize(
@@ -274,7 +350,7 @@ def test_a_rejected_draw_of_the_weak_engine_has_its_own_text(tmp_path: Path) -> 
                 item["position"] = place
     path.write_text("".join(json.dumps(one) + "\n" for one in events))
     found = collected(tmp_path, source, make=Wrong)
-    assert found.left_out == {}
+    assert found.read.left_out == {}
     assert {(line["options"], len(line["draws"][0]["p"])) for line in lines(tmp_path, "strong.jsonl")} == {
         (3, 3), (4, 4),
     }  # fmt: skip

@@ -2,8 +2,10 @@
 
 import json
 import random
+from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,12 +15,14 @@ pytest.importorskip("trl", reason="training needs requirements/align.txt, which 
 from safetensors import safe_open
 
 from tests.support import alignment
+from tests.support.full_disk import files_of_at_most
 from worker.core.errors import BadSettings, Fatal
 from worker.core.prompts import prompt
 from worker.demo.mirror_tiny.rationale import write
 from worker.demo.scenes import lessons
 from worker.engines.model_files import model_path
-from worker.offline.align import files, steps
+from worker.offline.align import files, steps, trainers
+from worker.offline.align.choice_source import hashed
 from worker.offline.align.hyper_parameters import HyperParameters, load
 from worker.offline.align.rows import RowReader
 from worker.offline.align.train import Base
@@ -63,8 +67,8 @@ def hyper(folder: Path, **more: Any) -> HyperParameters:
     return HyperParameters.model_validate(found | more)
 
 
-def train(work: Path, own: HyperParameters, found: prompt.Profile, **more: Any) -> dict[str, int]:
-    return steps.train(work, Base("mirror-tiny"), own, profile=found, **more)[2]
+def train(work: Path, own: HyperParameters, found: prompt.Profile, **more: Any) -> Mapping[str, int]:
+    return steps.train(work, Base("mirror-tiny"), own, profile=found, **more).steps
 
 
 def weights(folder: Path) -> dict[str, bytes]:
@@ -104,6 +108,45 @@ def test_a_training_that_was_killed_goes_on_to_the_same_bytes(
     for stage in ("sft", "candidate"):
         assert weights(killed / stage) == weights(undisturbed / stage) != weights(TINY)
     assert sorted(path.name for path in killed.iterdir()) == ["candidate", "selected.jsonl", "sft"]
+
+
+@pytest.mark.parametrize("room_bytes", [1_000_000, 6_000_000], ids=["safetensors", "torch"])
+def test_a_disk_without_room_is_told_and_the_training_goes_on_later(tmp_path: Path, room_bytes: int) -> None:
+    """Weights of 4.4 MB are written by safetensors, the optimiser's state by torch, each with errors of its own."""
+    found = selected(tmp_path / "work", alignment.short_profile(tmp_path))
+    own = hyper(tmp_path, dpo=hyper(tmp_path).dpo.model_dump() | {"epochs": 0})
+    told = r"\.sft/checkpoints: cannot be written \(.*\): is the disk full\?; the last whole checkpoint is kept"
+    with files_of_at_most(room_bytes), pytest.raises(Fatal, match=told):
+        train(tmp_path / "work", own, found)
+    assert sorted(path.name for path in (tmp_path / "work").iterdir()) == [".sft", "selected.jsonl"]
+    assert train(tmp_path / "work", own, found)["sft"] == 3
+
+
+def test_a_result_without_room_leaves_no_folder(tmp_path: Path) -> None:
+    found = selected(tmp_path / "work", alignment.short_profile(tmp_path))
+    none = {"epochs": 0}
+    own = hyper(tmp_path, sft=hyper(tmp_path).sft.model_dump() | none, dpo=hyper(tmp_path).dpo.model_dump() | none)
+    with files_of_at_most(1_000_000), pytest.raises(Fatal, match=r"\.sft.new: cannot be written"):
+        train(tmp_path / "work", own, found)
+    assert [path.name for path in (tmp_path / "work").iterdir()] == ["selected.jsonl"]
+    (tmp_path / "work" / "candidate").touch()
+    with pytest.raises(BadSettings, match=r"candidate: is a file; want a folder there, or none yet"):
+        train(tmp_path / "work", own, found)
+
+
+@pytest.mark.parametrize(
+    ("fsdp", "stage", "seen"), [(True, 0, "FSDP"), (False, 3, "DeepSpeed ZeRO stage 3"), (False, 2, "")]
+)
+def test_weights_that_are_divided_among_processes_are_refused(fsdp: bool, stage: int, seen: str) -> None:
+    """The first process would save its part of them as if it were all."""
+    plugin = SimpleNamespace(zero_stage=stage) if stage else None
+    state = SimpleNamespace(deepspeed_plugin=plugin)
+    trainer = SimpleNamespace(accelerator=SimpleNamespace(state=state), is_fsdp_enabled=fsdp)
+    if not seen:
+        trainers.refuse_split_weights(trainer)
+        return
+    with pytest.raises(BadSettings, match=rf"accelerate: {seen} divides the weights among the processes; want plain"):
+        trainers.refuse_split_weights(trainer)
 
 
 @pytest.fixture(scope="module")
@@ -153,17 +196,17 @@ def test_another_training_in_the_same_folder_is_refused(adapter: Path, tmp_path:
 
 def test_scenes_that_do_not_fit_are_counted_and_none_is_an_error(tmp_path: Path) -> None:
     found = selected(tmp_path / "work", alignment.short_profile(tmp_path))
-    with pytest.raises(BadSettings, match=r"selected.jsonl: no scene fits max_length=64 tokens; nothing was trained"):
+    with pytest.raises(BadSettings, match=r"no scene fits max_length=64 tokens \(6 too_long\); nothing was trained"):
         train(tmp_path / "work", hyper(tmp_path, max_length=64), found)
     own = hyper(tmp_path, sft=hyper(tmp_path).sft.model_dump() | {"epochs": 0},
                 dpo=hyper(tmp_path).dpo.model_dump() | {"epochs": 0})  # fmt: skip
     _, lines = files.read(tmp_path / "work" / "selected.jsonl", "select")
     lengths = [len(one.prompt) + len(one.chosen) for one in RowReader(str(TINY), found.stop).rows(list(lines), 9999)[0]]
     limit = sorted(lengths)[3]  # four of them fit
-    rows, left_out, made = steps.train(
+    made = steps.train(
         tmp_path / "work", Base("mirror-tiny"), own.model_copy(update={"max_length": limit}), profile=found
     )
-    assert (rows, left_out["too_long"], made) == (4, NUM_SCENES - 4, {"sft": 0, "dpo": 0})
+    assert (made.rows, made.left_out, made.steps) == (4, {"too_long": NUM_SCENES - 4}, {"sft": 0, "dpo": 0})
 
 
 def test_a_model_whose_letters_are_no_single_tokens_is_refused(tmp_path: Path) -> None:
@@ -213,14 +256,14 @@ def test_a_user_who_asks_to_be_forgotten_is_not_trained_on(tmp_path: Path) -> No
     own = hyper(tmp_path, sft=hyper(tmp_path).sft.model_dump() | none, dpo=hyper(tmp_path).dpo.model_dump() | none)
     header, lines = files.read(path, "select")
     told = {name: value for name, value in header.items() if name not in {"mirrorstream", "version"}}
-    rest = [{**line, "user": steps.hashed("me") if line["line"] == 0 else line["user"]} for line in lines]
+    rest = [{**line, "user": hashed("me") if line["line"] == 0 else line["user"]} for line in lines]
     path.unlink()
     with files.Growing(path, told) as file:
         file.append(rest)
         file.finish()
-    rows, *_ = steps.train(tmp_path / "work", Base("mirror-tiny"), own, profile=found, forget=frozenset({"me"}))
-    assert rows == NUM_SCENES - 1
-    assert steps.hashed("me") in (tmp_path / "work" / "candidate" / "align.json").read_text()
+    made = steps.train(tmp_path / "work", Base("mirror-tiny"), own, profile=found, forget=frozenset({"me"}))
+    assert (made.rows, made.left_out, made.unknown) == (NUM_SCENES - 1, {"forgotten": 1}, ())
+    assert hashed("me") in (tmp_path / "work" / "candidate" / "align.json").read_text()
 
 
 def test_the_result_has_the_shapes_types_and_tokenizer_of_the_base(adapter: Path, tmp_path: Path) -> None:

@@ -50,12 +50,11 @@ def test_the_measures_are_those_of_an_evaluation_of_the_same_answers() -> None:
     shown, change = figures(new).figures, differences(*paired(new, old))
     for name, mine in (
         ("probability_of_choice", found.probability_of_choice), ("log_loss", found.log_loss),
-        ("letter_mass", found.letter_mass), ("position_bias", found.position_bias),
+        ("letter_mass", found.letter_mass), ("position_bias", found.position_bias), ("skill_uniform", found.skill),
     ):  # fmt: skip
         assert mine is not None
         assert mine.after == pytest.approx(shown[name].value, abs=1e-12)
         assert mine.difference == pytest.approx(change[name].value, abs=1e-12)
-    assert found.skill[1] == pytest.approx(shown["skill_uniform"].value, abs=1e-12)
 
 
 def test_what_is_surely_better_is_promoted() -> None:
@@ -63,7 +62,8 @@ def test_what_is_surely_better_is_promoted() -> None:
     assert (found.promoted, found.reasons) == (True, ())
     assert found.probability_of_choice.low is not None
     assert found.probability_of_choice.low > 0.1
-    assert found.skill[1] > found.skill[0]
+    assert found.skill.low is not None
+    assert 0 < found.skill.low < found.skill.difference
     assert (found.choices, found.users, found.uniform) == (200, 200, 0.25)
 
 
@@ -141,6 +141,18 @@ def test_few_users_are_not_enough() -> None:
     found = judge(choices(0.3)[:20], choices(0.6)[:20])
     assert found.reasons[0] == "20 users were judged on, want at least 30"
     assert found.probability_of_choice.low is None
+    assert found.skill.low is None
+
+
+def test_the_rise_of_the_skill_has_an_interval_of_99_percent_over_users() -> None:
+    """Against a bootstrap of users, which knows nothing of the ratio's linearisation."""
+    before, after = choices(0.3), choices(0.4)
+    found, rng = judge(before, after).skill, np.random.default_rng(3)
+    loss = np.array([[-np.log(one.draws[0][one.chosen[0]]) for one in side] for side in (before, after)])
+    drawn = loss[:, rng.integers(USERS, size=(2_000, USERS))].mean(axis=2) / np.log(4)
+    assert found.low is not None
+    assert found.high is not None
+    assert (found.low, found.high) == pytest.approx(np.quantile(drawn[0] - drawn[1], (0.005, 0.995)), abs=0.01)
 
 
 def test_an_interval_counts_users_and_not_choices() -> None:
