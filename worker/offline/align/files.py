@@ -164,8 +164,8 @@ def write_whole(path: Path, content: Mapping[str, object]) -> None:
 
 def check_folder(path: Path) -> None:
     """See that a folder can be written before the work for it is done.  Raises `BadSettings`."""
-    if path.exists() and not path.is_dir():
-        raise BadSettings(f"{path}: is a file; want a folder there, or none yet")
+    if path.is_symlink() or (path.exists() and not path.is_dir()):
+        raise BadSettings(f"{path}: is a file or a link; want a folder there, or none yet")
 
 
 @contextmanager
@@ -200,12 +200,6 @@ def read_note(path: Path, *names: str) -> dict[str, Any]:
     if not isinstance(found, dict) or not found.keys() >= set(names):
         raise BadSettings(f"{path}: want a JSON object with {', '.join(names)}; {_AGAIN}")
     return found
-
-
-def refuse_no_folder(path: Path) -> None:
-    """Raise `BadSettings` for a place of a folder that is taken by something else, before work is done for it."""
-    if path.is_symlink() or (path.exists() and not path.is_dir()):
-        raise BadSettings(f"{path}: is a link or a file, want a folder of ours, or none yet; delete it")
 
 
 def _checked_lines(path: Path) -> Iterator[dict[str, Any]]:

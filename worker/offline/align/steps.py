@@ -12,6 +12,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -170,8 +171,8 @@ def select(work: Path, *, by: By, keep: int, seed: int, forget: frozenset[str] =
     users, domains = set[str](), set[str]()
     scenes = []  # without their texts, which are read again for those that are picked
     left_out: Counter[str] = Counter()
-    for mine, theirs in zip(strong, weak, strict=True):
-        if mine["digest"] != theirs["digest"]:
+    for mine, theirs in zip_longest(strong, weak):
+        if mine is None or theirs is None or mine["digest"] != theirs["digest"]:
             raise BadSettings(f"{work}: strong.jsonl and weak.jsonl are of different scenes; run collect again")
         users.add(mine["user"])
         domains.add(mine["domain"])

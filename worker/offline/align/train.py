@@ -82,9 +82,6 @@ class Training:
         """Train both stages and return their steps."""
         import torch
 
-        for out in (self._work / SFT, self._work / CANDIDATE):
-            if self._done(out) is None:
-                files.refuse_no_folder(out)
         if self._hyper.threads is not None and not torch.cuda.is_available():
             torch.set_num_threads(self._hyper.threads)
         sft = self._work / SFT

@@ -135,13 +135,21 @@ def test_a_selected_scene_of_another_form_is_refused_with_its_line(work: Path, h
         list(files.read(work / "selected.jsonl", "select")[1])
 
 
+def test_an_arm_that_lacks_the_last_scene_is_told(work: Path) -> None:
+    """Each line is whole, so only the other arm tells."""
+    lines = (work / "weak.jsonl").read_bytes().splitlines(keepends=True)
+    (work / "weak.jsonl").write_bytes(b"".join([*lines[:-2], lines[-1]]))
+    with pytest.raises(BadSettings, match="of different scenes; run collect again"):
+        select(work.parent)
+
+
 @pytest.mark.parametrize("name", ["strong.jsonl", "weak.jsonl"])
 def test_a_folder_in_the_place_of_a_file_is_told(work: Path, name: str) -> None:
     (work / name).unlink()
     (work / name).mkdir()
     with pytest.raises(BadSettings, match=rf"{name}: is not there"):
         select(work.parent)
-    with pytest.raises(BadSettings, match=rf"{name}: Is a directory"):
+    with pytest.raises(BadSettings, match=rf"{name}: is a folder; want a file there"):
         collected(work.parent, choices(work.parent, users=60))
 
 
@@ -161,12 +169,12 @@ def test_a_note_that_is_none_is_told(tmp_path: Path, content: bytes) -> None:
 
 def test_a_file_or_a_dangling_link_in_the_place_of_a_folder_is_told(tmp_path: Path) -> None:
     """Before hours of training: a folder cannot take the name of a file."""
-    files.refuse_no_folder(tmp_path / "sft")
+    files.check_folder(tmp_path / "sft")
     (tmp_path / "sft").write_text("x")
     (tmp_path / "candidate").symlink_to(tmp_path / "nowhere")
     for name in ("sft", "candidate"):
-        with pytest.raises(BadSettings, match=f"{name}: is a link or a file"):
-            files.refuse_no_folder(tmp_path / name)
+        with pytest.raises(BadSettings, match=f"{name}: is a file or a link"):
+            files.check_folder(tmp_path / name)
 
 
 def test_answers_to_judge_by_are_probabilities_of_the_options(tmp_path: Path) -> None:

@@ -130,7 +130,7 @@ def test_a_result_without_room_leaves_no_folder(tmp_path: Path) -> None:
         train(tmp_path / "work", own, found)
     assert [path.name for path in (tmp_path / "work").iterdir()] == ["selected.jsonl"]
     (tmp_path / "work" / "candidate").touch()
-    with pytest.raises(BadSettings, match=r"candidate: is a file; want a folder there, or none yet"):
+    with pytest.raises(BadSettings, match=r"candidate: is a file or a link; want a folder there, or none yet"):
         train(tmp_path / "work", own, found)
 
 
