@@ -314,7 +314,7 @@ def test_what_cannot_be_written_is_told_before_anything_is_asked(work: Path, nam
         (work / name).mkdir()
     else:
         (work / name).touch()
-    with pytest.raises(BadSettings, match=rf"{name}: is a (file|folder); want a"):
+    with pytest.raises(BadSettings, match=rf"{name}: is a (folder|file or a link); want a"):
         judge(work)
     assert not Knowing.asked
 
