@@ -210,7 +210,7 @@ def test_an_experiment_takes_bad_records_for_what_they_are(stage: Stage) -> None
 def test_an_experiment_is_defined_and_published_on_topics(stage: Stage, tmp_path: Path) -> None:
     """Who reads the topics needs no file: the definition comes from one, the readout goes to the other."""
     stage.create(partitions=3)
-    send(stage.bootstrap, stage.responses, responses(300, effect=0.1))
+    send(stage.bootstrap, stage.responses, responses(3_000, effect=0.1))
     defined, readouts = f"{stage.name}-defined", f"{stage.name}-readouts"
     nowhere = stage.command("experiment", "define", str(definition(tmp_path)), "--definitions-topic", defined)
     assert (nowhere.returncode, "does not exist" in nowhere.stderr) == (1, True)
@@ -228,6 +228,7 @@ def test_an_experiment_is_defined_and_published_on_topics(stage: Stage, tmp_path
     first = published["effects"][0]
     assert (first["metric"], first["estimand"]) == ("duel_share", "SIMULATED")
     assert first["value"] == comparison["effects"][0]["overall"]["value"]
+    assert first["withheld"] == ""
 
 
 def test_an_experiment_is_written_to_a_file_with_the_same_figures(stage: Stage, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ def responses(
     """Yield the answers to events of users who come often or seldom; `effect` is added to every duel share."""
     chance = random.Random(seed)
     for number in range(num_events):
-        user = int(20 * chance.paretovariate(1.5)) % max(1, num_events // 4)
+        user = int(200 * chance.paretovariate(1.5)) % max(1, num_events // 4)  # nobody has a hundredth
         for question, variant in (("SLATE", "control"), ("SLATE", "candidate"), ("DUEL", "candidate")):
             asked = _asked(question, variant, chance)
             if question == "DUEL":
