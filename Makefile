@@ -34,7 +34,7 @@ REST := $(filter-out $(COVERED:=/) tests/unit/ tests/support/ %/__pycache__/,$(w
 MODELS := $(addprefix tests/integration/test_,align.py bench_llm.py cli.py dead_letters.py demo.py engine_death.py \
 	engines.py evolution.py experiment.py experiment_file.py experiment_page.py experiment_truth.py families.py \
 	family_models.py ids_only.py mirror_tiny.py pages.py pictures.py producers.py prometheus.py reference_protocol.py \
-	refused.py refusing_templates.py registry.py steering.py tokens.py topics.py trace.py traces.py two_workers.py \
+	refusing_templates.py registry.py steering.py tokens.py topics.py trace.py traces.py two_workers.py \
 	vllm_pipeline.py vllm_server.py wheel.py worker.py)
 
 # Side by side with another suite, on a machine that others use too, a broker or an engine may come too late once in a
