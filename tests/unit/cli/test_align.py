@@ -12,7 +12,7 @@ from tests.unit.offline.align.test_judge import USERS, Knowing
 from tests.unit.offline.align.test_steps import FakeEngine
 from worker.cli.main import app
 from worker.core.errors import BadSettings
-from worker.offline.align import judging, steps
+from worker.offline.align import choice_source, judging, steps
 
 work = test_judge.work
 DIVIDED = ["--held-out-users", "0.5", "--later-share", "0.5"]
@@ -114,3 +114,15 @@ def test_words_that_are_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, w
     error = CliRunner().invoke(app, ["align", *words]).exception
     assert isinstance(error, BadSettings)
     assert wrong in str(error)
+
+
+@pytest.mark.parametrize(("rank", "code"), [("0", 1), ("1", 0)])
+def test_the_first_of_several_processes_has_the_result_and_its_exit_status(
+    monkeypatch: pytest.MonkeyPatch, rank: str, code: int
+) -> None:
+    """A launcher ends the first as soon as another one fails, maybe before it has printed anything."""
+    unknown = (choice_source.UnknownUser("typo"),)
+    monkeypatch.setattr(steps, "train", lambda *_, **__: steps.Trained(3, {}, {"sft": 1, "dpo": 1}, unknown))
+    monkeypatch.setenv("RANK", rank)
+    result = CliRunner().invoke(app, ["align", "train", "--base", "x", "--forget", "typo"])
+    assert (result.exit_code, "--forget typo: is in no choice" in result.stdout) == (code, rank == "0")
