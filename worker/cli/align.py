@@ -287,7 +287,7 @@ def _forgotten(forget: list[str] | None) -> frozenset[str]:
             found.add(one)
             continue
         try:
-            text = Path(one[1:]).read_text(encoding="utf-8")
+            text = Path(one[1:]).read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             why = error.strerror if isinstance(error, OSError) else "is not UTF-8 text"
             raise BadSettings(f"--forget {one}: {why}; want a file with one user id per line") from error
