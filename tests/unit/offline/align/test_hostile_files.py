@@ -1,9 +1,11 @@
 """What stands between the steps may be of anybody: a damaged or foreign file is one line, never a traceback."""
 
+import errno
 import os
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from stat import S_ISDIR
 from typing import Any
 from zlib import crc32
 
@@ -212,6 +214,8 @@ def test_a_folder_has_its_name_once_all_of_it_is_on_the_disk_and_the_old_one_is_
 
     def noted_sync(number: int) -> None:
         synced.add(os.fstat(number).st_ino)
+        if S_ISDIR(os.fstat(number).st_mode):
+            raise OSError(errno.EINVAL, "of a file system that brings files alone to the disk")
         sync(number)
 
     def noted_rename(path: Path, to: Path) -> Path:
