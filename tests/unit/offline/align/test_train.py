@@ -132,6 +132,18 @@ def test_a_training_with_other_options_does_not_go_on_from_what_was_killed(tmp_p
     assert seen == [1, 2]
 
 
+def test_a_checkpoint_is_on_the_disk_before_it_counts_as_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A power cut keeps a mark without bytes, and may lose the bytes of the weights that were written before it."""
+    checkpoint = tmp_path / "checkpoint-1"
+    checkpoint.mkdir()
+    seen: list[list[Path]] = []
+    monkeypatch.setattr(files, "sync_folder", lambda folder: seen.append(list(folder.iterdir())))
+    arguments, state = SimpleNamespace(output_dir=str(tmp_path)), SimpleNamespace(global_step=1)
+    trainers.Telling(lambda *_: None, "whole").on_save(arguments, state, None)
+    assert seen == [[]]
+    assert [one.name for one in checkpoint.iterdir()] == ["whole"]
+
+
 def test_what_a_kill_left_beside_a_result_is_removed(tmp_path: Path) -> None:
     """Checkpoints are many times as large as an adapter."""
     none = {"epochs": 0}
