@@ -81,6 +81,57 @@ def test_only_what_has_a_gpu_runs_on_its_nodes(chart: helm_python.Chart) -> None
         assert ("tolerations" in spec, "affinity" in spec) == (needs, needs)
 
 
+def test_the_affinity_of_gpus_is_added_to_that_of_all(chart: helm_python.Chart) -> None:
+    """One term of nodes is enough for Kubernetes, so each has both; preferences and rules of pods stand together."""
+    required, preferred = (f"{one}DuringSchedulingIgnoredDuringExecution" for one in ("required", "preferred"))
+
+    def has(name: str) -> dict[str, Any]:
+        return {"matchExpressions": [{"key": name, "operator": "Exists"}]}
+
+    def affinity(*terms: dict[str, Any], name: str) -> dict[str, Any]:
+        pods = [{"topologyKey": name, "labelSelector": {"matchLabels": {"app": name}}}]
+        return {
+            "nodeAffinity": {
+                required: {"nodeSelectorTerms": list(terms)},
+                preferred: [{"weight": 1, "preference": has(name)}],
+            },
+            "podAntiAffinity": {required: pods},
+        }
+
+    fields = {"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["n"]}]}
+    values: Values = {
+        "affinity": affinity(has("a"), fields, name="all"), "gpu": {"affinity": affinity(has("g"), name="gpus")},
+    }  # fmt: skip
+    (worker,) = of_kind(rendered(chart, values), "Deployment")
+    validate(worker, NEWEST, strict=True)
+    found = worker["spec"]["template"]["spec"]["affinity"]
+    both = {"matchExpressions": [*has("g")["matchExpressions"], *has("a")["matchExpressions"]]}
+    assert found["nodeAffinity"][required]["nodeSelectorTerms"] == [both, has("g") | fields]
+    assert [one["preference"] for one in found["nodeAffinity"][preferred]] == [has("gpus"), has("all")]
+    assert [one["topologyKey"] for one in found["podAntiAffinity"][required]] == ["gpus", "all"]
+    (plain,) = of_kind(rendered(chart, {**values, "gpu": {"enabled": False}}), "Deployment")
+    assert plain["spec"]["template"]["spec"]["affinity"] == values["affinity"]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pytest.param({"nameOverride": "My_App", "fullnameOverride": "my-app"}, id="a label of capitals"),
+        pytest.param(
+            {"gpu": {"enabled": False}, "resources": {"limits": {"nvidia.com/gpu": "1"}}},
+            id="a GPU that is not the chart's",
+        ),
+        pytest.param({"config": {"schema_registry_url": "https://hub/apis/@team/v7"}}, id="a path with an @"),
+    ],
+)
+def test_what_an_older_chart_took_is_taken(chart: helm_python.Chart, values: Values) -> None:
+    """An upgrade cannot change the labels by which a Deployment finds its pods."""
+    (worker,) = of_kind(rendered(chart, values), "Deployment")
+    validate(worker, NEWEST, strict=True)
+    name = values.get("nameOverride", "mirrorstream")
+    assert worker["spec"]["selector"]["matchLabels"]["app.kubernetes.io/name"] == name
+
+
 def test_a_gpu_may_come_by_a_claim(chart: helm_python.Chart) -> None:
     """By dynamic resource allocation; the pod has the claim that its container names, and goes where GPUs are."""
     (worker,) = of_kind(rendered(chart, CLAIMED), "Deployment")

@@ -55,7 +55,8 @@ def chart() -> helm_python.Chart:
             "otel.OTEL_EXPORTER_OTLP_HEADERS: .* use extraEnv with valueFrom.secretKeyRef",
         ),
         ({"image": {"repository": "hub/worker:1"}}, "image.repository: hub/worker:1 has a tag .* image.tag"),
-        ({"nameOverride": "My_Chart"}, "nameOverride"),
+        ({"nameOverride": "My_Chart"}, "fullnameOverride: .*-My_Chart cannot be the name of a Service"),
+        ({"nameOverride": "a/b"}, "nameOverride': 'a/b' does not match"),
         ({"model": {"pvc": {"claimName": "m"}}}, "model.pvc.claimName: is not read with model.source hub; set .*=pvc"),
         (
             {"model": {"source": "pvc", "pvc": {"claimName": "m"}, "image": {"reference": "models@sha256:0"}}},

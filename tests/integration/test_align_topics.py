@@ -14,6 +14,7 @@ from worker.demo.real_choices import choices
 from worker.offline.align import topic_choices
 from worker.offline.align.choice_source import hashed
 from worker.offline.align.topic_choices import FILE, TopicTime
+from worker.offline.evaluate import signed_lines
 from worker.offline.evaluate.reading import Files, RealChoices
 from worker.settings import Settings, load
 
@@ -94,6 +95,32 @@ def test_a_time_bounds_the_impressions_and_their_outcomes_come_along(
     assert counts.impressions == 10
     assert counts.outcomes == 30  # of that minute and of the day after
     assert found(tmp_path) == sorted(shown.event_id for shown, _ in PAIRS[10:20])
+
+
+def test_a_clock_that_is_ahead_hides_nothing_of_a_time(stage: Stage, outcomes: str, tmp_path: Path) -> None:
+    """Of a producer that writes microseconds: Kafka would end the time at its first record, and later ones are in it.
+
+    A clock that is late is in no time but its own.
+    """
+    send(stage, outcomes, PAIRS[40:44], start_ms=START_MS * 1_000)
+    send(stage, outcomes, PAIRS[44:48], start_ms=START_MS // 1_000)
+    send(stage, outcomes, PAIRS[48:], start_ms=START_MS + 40 * MINUTE_MS)
+    time = TopicTime(outcomes, START_MS + 30 * MINUTE_MS, START_MS + 50 * MINUTE_MS)
+    counts = topic_choices.write(tmp_path, settings(stage), time)
+    assert counts.impressions == 20
+    assert found(tmp_path) == sorted(shown.event_id for shown, _ in [*PAIRS[30:40], *PAIRS[48:58]])
+
+
+def test_two_collections_do_not_write_one_file(stage: Stage, outcomes: str, tmp_path: Path) -> None:
+    """The second would cut what the first has written."""
+    (tmp_path / f"{FILE}.part").write_text("half")
+    with (tmp_path / f"{FILE}.part").open("ab") as other:
+        signed_lines.lock(other, tmp_path)
+        with pytest.raises(BadSettings, match=r"choices.jsonl.part: another process is writing to it"):
+            topic_choices.write(tmp_path, settings(stage), TopicTime(outcomes))
+    assert (tmp_path / f"{FILE}.part").read_text() == "half"
+    assert topic_choices.write(tmp_path, settings(stage), TopicTime(outcomes)).impressions == 40
+    assert len(found(tmp_path)) == 40
 
 
 def test_forgotten_users_are_not_written_and_another_list_is_another_run(

@@ -150,9 +150,10 @@ def train(
     text += [f"{stage}: {number:,} steps" for stage, number in found.steps.items()]
     told = {"rows": found.rows, "left_out": dict(found.left_out), "steps": dict(found.steps)}
     told["unknown"] = _ids(found.unknown)
-    if processes.is_first():  # several processes of `accelerate launch` have one result
-        candidate = f"candidate: {work / 'candidate'}"
-        tell(told, as_json=as_json, text="\n".join([*text, candidate, *_unknown_lines(found.unknown)]))
+    if not processes.is_first():  # the first has the result, and a launcher ends it as soon as another one fails
+        return
+    candidate = f"candidate: {work / 'candidate'}"
+    tell(told, as_json=as_json, text="\n".join([*text, candidate, *_unknown_lines(found.unknown)]))
     raise typer.Exit(_FORGOT_LESS if found.unknown else 0)
 
 
@@ -286,7 +287,7 @@ def _forgotten(forget: list[str] | None) -> frozenset[str]:
             found.add(one)
             continue
         try:
-            text = Path(one[1:]).read_text(encoding="utf-8")
+            text = Path(one[1:]).read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             why = error.strerror if isinstance(error, OSError) else "is not UTF-8 text"
             raise BadSettings(f"--forget {one}: {why}; want a file with one user id per line") from error

@@ -3,7 +3,6 @@
 Exit codes: 0 done, 1 fatal, 2 settings or usage, 3 the engine will not come back, 4 fenced, 5 a client call is stuck.
 """
 
-import errno
 import os
 import signal
 import sys
@@ -62,7 +61,6 @@ app.command(epilog="Example: mirrorstream evaluate choices.jsonl --set engine=ch
 app.command(epilog="Example: mirrorstream trace 0b5c6f9e-5a3e-4d6f-8f0c-2f6a5c1d7e90 --since 2026-11-29")(trace.trace)
 console = Console(stderr=True)
 DEMO_ENGINES = ("vllm", "choice-model")  # a remote server is not the demo's to start
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})  # what a write fails with where there is no room
 
 
 @app.command(epilog="Example: mirrorstream run --config worker.yaml --set sample_rate=0.1")
@@ -318,7 +316,9 @@ def main() -> None:
         console.print(f"[red]error:[/] {escape(masked(str(error)))}", highlight=False)
         sys.exit(getattr(error, "exit_code", 1))
     except OSError as error:  # a reader that went away is typer's: it ends without a word
-        if error.errno not in _FULL:
+        from worker.offline.evaluate.output_files import FULL
+
+        if error.errno not in FULL:
             raise
         if sys.stdout is not None:  # what is still in its buffer would fail again at the end, with a traceback
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

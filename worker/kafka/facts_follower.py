@@ -33,6 +33,7 @@ NOTE_S = 60.0  # how often "read up to now" is stored while nothing comes
 CLOSE_S = 5.0
 DOUBT_S = 600.0  # without Kafka, until the store is judged again as at a start
 TELL_S = 10.0  # between two lines of a long load
+SLOW_S = 2.0  # of one turn; a registry that does not answer is given up after 10 s, and each of its addresses
 MAX_TOLD = 10  # log lines about records that cannot be used
 
 
@@ -105,10 +106,14 @@ class FactsFollower(FollowerThread):
         self._num_read = self._num_told = 0
         self._changed = True
         self._behind, self._behind_s = "", 0.0  # why, and since when: seconds since 1970
+        self._turn_s: float | None = None  # when the turn that is under way began
 
     @property
     def behind(self) -> str:
         """Why what was written last may not be stored, for people; "" if it is.  For any thread."""
+        began_s = self._turn_s
+        if not self._behind and began_s is not None and time.monotonic() - began_s > SLOW_S:
+            return f"topic {self._topic}: its newest records take longer than {SLOW_S:.0f} s"
         return self._behind
 
     def catch_up(self) -> None:
@@ -136,7 +141,11 @@ class FactsFollower(FollowerThread):
             self._thread.join(CLOSE_S)
 
     def _turn(self) -> None:
-        self._step()  # after it, all that was read is stored
+        self._turn_s = time.monotonic()
+        try:
+            self._step()  # after it, all that was read is stored
+        finally:
+            self._turn_s = None
         self._count()
         if self._behind and self._following and self._following.whole_until_s > self._behind_s:
             self._behind = ""

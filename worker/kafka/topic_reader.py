@@ -20,18 +20,18 @@ Spans = Mapping[Partition, tuple[int, int]]  # the first offset, and the end off
 TIMEOUT_S = 10.0
 
 
-def spans(settings: KafkaClientSettings, topics: Iterable[str], *, since_ms: int, until_ms: int) -> Spans:
-    """Return what topics have of a time: record times from `since_ms` on, before `until_ms`; 0 is no bound.
+def spans(settings: KafkaClientSettings, topics: Iterable[str], *, since_ms: int) -> Spans:
+    """Return where topics have all record times from `since_ms` on, up to their ends; 0 is no bound.
 
-    What is written while this is asked for is not in it.  Raises as `ask`.
+    Nothing tells where a time ends: Kafka finds the first record of a time or a later one, and one clock that is ahead
+    would hide all that follows.  What is written while this is asked for is not in it.  Raises as `ask`.
     """
     found: dict[Partition, tuple[int, int]] = {}
     with closing(Consumer(client.reader(settings, settings.group_id))) as consumer:
         for topic in topics:
             starts, ends = bounds(settings, consumer, topic)
             first = since(consumer, starts, ends, since_ms)
-            end = since(consumer, starts, ends, until_ms) if until_ms else ends
-            found |= {one: (first[one], max(first[one], end[one])) for one in starts}
+            found |= {one: (first[one], ends[one]) for one in starts}
     return found
 
 

@@ -6,7 +6,7 @@
 nodeSelector:
   {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with merge (deepCopy ($gpu.affinity | default dict)) ($values.affinity | default dict) }}
+{{- with include "mirrorstream.bothAffinities" (list ($gpu.affinity | default dict) ($values.affinity | default dict)) | fromYaml }}
 affinity:
   {{- toYaml . | nindent 2 }}
 {{- end }}
@@ -14,6 +14,33 @@ affinity:
 tolerations:
   {{- toYaml . | nindent 2 }}
 {{- end }}
+{{- end }}
+
+{{- /* Two affinities that hold both.  Maps are merged; rules of pods are added, and so are preferences.  Of the terms of
+nodes one is enough, so each of one side is joined with each of the other. */}}
+{{- define "mirrorstream.bothAffinities" -}}
+{{- $own := index . 0 }}{{ $all := index . 1 }}
+{{- $found := merge (deepCopy $own) $all }}
+{{- range $kind := list "nodeAffinity" "podAffinity" "podAntiAffinity" }}
+{{- range $when := list "preferredDuringSchedulingIgnoredDuringExecution" "requiredDuringSchedulingIgnoredDuringExecution" }}
+{{- $one := get (get $own $kind | default dict) $when }}{{ $other := get (get $all $kind | default dict) $when }}
+{{- if not (and $one $other) }}
+{{- else if kindIs "slice" $one }}
+{{- $_ := set (get $found $kind) $when (concat $one $other) }}
+{{- else }}
+{{- $terms := list }}
+{{- range $a := $one.nodeSelectorTerms }}{{ range $b := $other.nodeSelectorTerms }}
+{{- $term := dict }}
+{{- range $part := list "matchExpressions" "matchFields" }}
+{{- with concat (get $a $part | default list) (get $b $part | default list) }}{{ $_ := set $term $part . }}{{ end }}
+{{- end }}
+{{- $terms = append $terms $term }}
+{{- end }}{{ end }}
+{{- $_ := set (get $found $kind) $when (dict "nodeSelectorTerms" $terms) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- toYaml $found }}
 {{- end }}
 
 {{- /* A worker has a GPU, by count or by claim. */}}

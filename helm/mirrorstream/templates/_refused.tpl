@@ -28,7 +28,8 @@
 {{- end }}
 {{- $addresses := dict "bootstrap_servers" "kafka" "schema_registry_url" "registry" "server_urls" "server" }}
 {{- range $name, $place := $addresses }}
-{{- if contains "@" (get $config $name | default "" | toJson) }}
+{{- /* A path may have an @. */}}
+{{- if regexMatch (ternary "//[^/]*@" "@" (eq $name "schema_registry_url")) (get $config $name | default "" | toJson) }}
 {{- fail (printf "%s.%s: has a login before its @, which would stand in a ConfigMap; use %s.existingSecret" (include "mirrorstream.configAt" (list $own $name)) $name $place) }}
 {{- end }}
 {{- end }}
@@ -62,12 +63,12 @@
 {{- end }}
 {{- end }}
 
-{{- /* GPUs are counted in one place, and a claim that a container names is one of its pod. */}}
+{{- /* GPUs are counted in one place, unless the chart gives none; and a claim that a container names is one of its pod. */}}
 {{- define "mirrorstream.devices" -}}
 {{- $values := .Values }}
 {{- range $kind := list "requests" "limits" }}
-{{- if hasKey (get $values.resources $kind | default dict) $values.gpu.resourceName }}
-{{- fail (printf "resources.%s: %s is given by gpu.count; leave it out here" $kind $values.gpu.resourceName) }}
+{{- if and $values.gpu.enabled (hasKey (get $values.resources $kind | default dict) $values.gpu.resourceName) }}
+{{- fail (printf "resources.%s: %s is given by gpu.count; leave it out here, or set gpu.enabled=false" $kind $values.gpu.resourceName) }}
 {{- end }}
 {{- end }}
 {{- $claims := list }}

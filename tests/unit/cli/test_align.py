@@ -12,7 +12,7 @@ from tests.unit.offline.align.test_judge import USERS, Knowing
 from tests.unit.offline.align.test_steps import FakeEngine
 from worker.cli.main import app
 from worker.core.errors import BadSettings
-from worker.offline.align import judging, steps
+from worker.offline.align import choice_source, judging, steps
 
 work = test_judge.work
 DIVIDED = ["--held-out-users", "0.5", "--later-share", "0.5"]
@@ -74,7 +74,8 @@ def test_what_is_not_promoted_exits_1_and_says_why(
 
 def test_users_to_forget_may_be_in_a_file(work: Path) -> None:
     names = work.parent / "forget.txt"
-    names.write_text("".join(f"user-1-{number:06d}\n" for number in range(USERS // 2)))
+    lines = "".join(f"user-1-{number:06d}\n" for number in range(USERS // 2))
+    names.write_text(lines, encoding="utf-8-sig")  # as some editors do, which is no part of the first id
     all_parts = collect(work.parent / "a")["parts"]
     less = collect(work.parent / "b", "--forget", f"@{names}")["parts"]
     assert sum(less.values()) == sum(all_parts.values()) // 2
@@ -114,3 +115,15 @@ def test_words_that_are_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, w
     error = CliRunner().invoke(app, ["align", *words]).exception
     assert isinstance(error, BadSettings)
     assert wrong in str(error)
+
+
+@pytest.mark.parametrize(("rank", "code"), [("0", 1), ("1", 0)])
+def test_the_first_of_several_processes_has_the_result_and_its_exit_status(
+    monkeypatch: pytest.MonkeyPatch, rank: str, code: int
+) -> None:
+    """A launcher ends the first as soon as another one fails, maybe before it has printed anything."""
+    unknown = (choice_source.UnknownUser("typo"),)
+    monkeypatch.setattr(steps, "train", lambda *_, **__: steps.Trained(3, {}, {"sft": 1, "dpo": 1}, unknown))
+    monkeypatch.setenv("RANK", rank)
+    result = CliRunner().invoke(app, ["align", "train", "--base", "x", "--forget", "typo"])
+    assert (result.exit_code, "--forget typo: is in no choice" in result.stdout) == (code, rank == "0")

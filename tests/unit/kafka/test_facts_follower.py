@@ -13,6 +13,7 @@ from worker.core.joining.facts import FactKind, Statement
 from worker.core.joining.progress import FactBatch, StoreProgress
 from worker.core.records import MAX_TIME_US, Partition, Reason, Record
 from worker.core.steering.followed import Taken
+from worker.kafka import facts_follower
 from worker.kafka.facts_follower import FactsFollower
 from worker.kafka.follower import Reached
 from worker.settings import Settings
@@ -179,3 +180,25 @@ def test_the_topic_is_behind_from_a_failure_until_all_that_was_written_before_it
     run.following.whole_until_s = time.time() + 1
     run.follower._turn()
     assert run.follower.behind == ""
+
+
+def test_the_topic_is_behind_while_a_registry_lets_it_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says nothing for 10 s, as long as an event waits for an item by default: no failure is known until then."""
+    seen: list[str] = []
+
+    def slow(one: Record) -> Mapping[str, object]:
+        seen.append(run.follower.behind)
+        monkeypatch.setattr(time, "monotonic", lambda: at_s + facts_follower.SLOW_S + 1)
+        seen.append(run.follower.behind)
+        return decode(one)
+
+    at_s = time.monotonic()
+    run = Follower([[record(0, GOOD)], []], slow)
+    run.follower._turn()
+    assert seen == ["", "topic items: its newest records take longer than 2 s"]
+    assert run.follower.behind == ""
+    run.following.missing = ("items",)
+    with pytest.raises(Retryable):
+        run.follower._turn()
+    monkeypatch.setattr(time, "monotonic", lambda: at_s + 100)
+    assert run.follower.behind == ""  # from here on its failure says so

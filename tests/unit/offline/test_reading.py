@@ -53,6 +53,23 @@ def test_an_outcome_may_stand_before_its_event_or_after_it(tmp_path: Path) -> No
     assert not (tmp_path / "index.sqlite").exists()
 
 
+def test_two_that_read_in_one_folder_have_an_index_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second begins between the two readings of the first, whose outcomes would be the second's, or none."""
+    first = choices(tmp_path, outcome(1), event(1))
+    (tmp_path / "other.jsonl").write_text(json.dumps(event(2)) + "\n" + json.dumps(outcome(2)) + "\n")
+    second = iter(RealChoices(Files(tmp_path / "other.jsonl"), index=tmp_path / "index.sqlite"))
+    collect, met = RealChoices._collect, list[Any]()
+
+    def and_another(self: RealChoices, *more: Any) -> None:
+        collect(self, *more)
+        if self is first:
+            met.append(next(second))
+
+    monkeypatch.setattr(RealChoices, "_collect", and_another)
+    assert [one.impression.event_id for one in first] == ["e1"]
+    assert [one.impression.event_id for one in (*met, *second)] == ["e2"]
+
+
 def test_a_scene_of_the_reference_is_read_as_it_is(tmp_path: Path) -> None:
     (found,) = choices(tmp_path, scene())
     user = found.impression.user

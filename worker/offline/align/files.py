@@ -7,6 +7,7 @@ Each line ends in a checksum (`evaluate.signed_lines`): one that was half writte
 was changed is refused.  The first line says what the file is of; a file of something else is refused, not mixed.
 """
 
+import errno
 import json
 import os
 import shutil
@@ -170,18 +171,38 @@ def check_folder(path: Path) -> None:
 
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """Give a new folder beside `path`, which takes that name at the end, and is removed if anything fails."""
-    new = path.with_name(f".{path.name}.new")
+    """Give a new folder beside `path`, which takes that name at the end, and is removed if anything fails.
+
+    It is brought to the disk before, so that no power cut leaves the name without what it stands for.
+    """
+    new, old = (path.with_name(f".{path.name}.{end}") for end in ("new", "old"))
     with output_files.writing(path, "nothing of it was written"):
         clear(new)
+        clear(old)
         new.mkdir(parents=True)
         try:
             yield new
-            clear(path)
+            sync_folder(new)
+            if path.is_dir():
+                path.rename(old)  # at once: one that is removed file by file would be half there
             new.rename(path)
+            clear(old)
         except BaseException:
             shutil.rmtree(new, ignore_errors=True)
             raise
+
+
+def sync_folder(path: Path) -> None:
+    """Bring a folder and all in it to the disk.  Raises `OSError`."""
+    for one in (*path.rglob("*"), path):
+        place = os.open(one, os.O_RDONLY)
+        try:
+            os.fsync(place)
+        except OSError as error:
+            if not one.is_dir() or error.errno != errno.EINVAL:  # some file systems do that with files alone
+                raise
+        finally:
+            os.close(place)
 
 
 def clear(path: Path) -> None:
@@ -190,15 +211,18 @@ def clear(path: Path) -> None:
         shutil.rmtree(path)
 
 
-def read_note(path: Path, *names: str) -> dict[str, Any]:
-    """Return a JSON file of `write_whole`, which has these names.  Raises `BadSettings` for anything else."""
+def read_note(path: Path, *names: str, again: str = _AGAIN) -> dict[str, Any]:
+    """Return a JSON file of `write_whole`, which has these names.  Raises `BadSettings` for anything else.
+
+    `again` says what to do then.
+    """
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         why = getattr(error, "strerror", None) or "is no JSON"
-        raise BadSettings(f"{path}: {why}; {_AGAIN}") from error
+        raise BadSettings(f"{path}: {why}; {again}") from error
     if not isinstance(found, dict) or not found.keys() >= set(names):
-        raise BadSettings(f"{path}: want a JSON object with {', '.join(names)}; {_AGAIN}")
+        raise BadSettings(f"{path}: want a JSON object with {', '.join(names)}; {again}")
     return found
 
 

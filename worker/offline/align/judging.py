@@ -6,7 +6,6 @@ The answers are those of `mirrorstream evaluate`, by the same interview, with th
 """
 
 import asyncio
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -16,7 +15,7 @@ from worker.core.errors import BadSettings
 from worker.core.simulation.prepare import Asking
 from worker.engines import factory
 from worker.engines.model_files import model_path, snapshot, weights_digest
-from worker.offline.align import choice_source, files as work_files, model_card, verdict
+from worker.offline.align import choice_source, files as work_files, line_forms, model_card, verdict
 from worker.offline.align.choice_source import ChoiceSource, ChoicesRead
 from worker.offline.align.files import INDEX, SELECTED, Growing, read
 from worker.offline.align.split import Split, SplitPart, refuse_overlap
@@ -34,7 +33,7 @@ from worker.settings import Settings, prompt_profiles
 
 BEFORE, AFTER, VERDICT, PROMOTED = "before.jsonl", "after.jsonl", "verdict.json", "promoted"
 MAX_WINDOW = 256  # choices that are judged at once
-_OF_TRAINING = frozenset({"base", "identity", "prompt", "selected", "weights"})  # in a candidate's note
+_TRAIN_AGAIN = "delete the file and run `mirrorstream align train` again"
 MakeEngine = Callable[[Settings], Engine]
 Tell = Callable[[str, int], None]  # what is done, how many of it
 
@@ -87,7 +86,7 @@ def judge(
         window = (min(at for _, at in trained), max(at for _, at in trained), max(at for _, at in judged))
         model_card.promote(
             candidate, work / PROMOTED, outcome,
-            selected=header, scenes=len(trained), window_us=window, licence=licence,
+            about=about, selected=header, scenes=len(trained), window_us=window, licence=licence,
         )  # fmt: skip
     else:
         work_files.clear(work / PROMOTED)
@@ -108,15 +107,12 @@ def _nothing(path: Path, found: ChoicesRead) -> str:
 
 
 def _about(candidate: Path) -> dict[str, Any]:
+    """Return what `train` noted of the candidate.  Raises `BadSettings`, or `Fatal` for a note of another form."""
     place = candidate / ABOUT
-    try:
-        found: dict[str, Any] = json.loads(place.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BadSettings(f"{candidate}: is not there; run `mirrorstream align train` first") from error
-    except ValueError as error:
-        raise BadSettings(f"{place}: is damaged ({error}); run `mirrorstream align train` again") from error
-    if missing := sorted(_OF_TRAINING - found.keys()):
-        raise BadSettings(f"{place}: has no {', '.join(missing)}; run `mirrorstream align train` again")
+    if not place.is_file():
+        raise BadSettings(f"{candidate}: is not there; run `mirrorstream align train` first")
+    found = work_files.read_note(place, again=_TRAIN_AGAIN)
+    line_forms.check_note(place, found, again=_TRAIN_AGAIN)
     return found
 
 

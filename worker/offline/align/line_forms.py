@@ -3,12 +3,14 @@
     strong.jsonl weak.jsonl     a scene with its draws
     selected.jsonl              a scene with the draws to learn from
     before.jsonl after.jsonl    an answer, as `evaluate.answers` has it
+    candidate/align.json        what was trained, and on what
 
 A letter is an index into lists, and a probability goes into sums: a letter of -1 would teach another option, and a NaN
 would order scenes by chance.
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import field
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -104,7 +106,40 @@ class _Header:
     settings: dict[str, str]
 
 
-_HEADER = TypeAdapter[Any](_Header)
+@dataclass(frozen=True, slots=True)
+class _Weights:
+    base: str
+    adapter: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Lora:
+    rank: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Hyper:
+    name: str
+    method: str
+    lora: _Lora
+
+
+@dataclass(frozen=True, slots=True)
+class _Note:
+    """What `judge` and the model card read of it."""
+
+    base: str
+    base_digest: str
+    forgotten: list[str]
+    hyper_parameters: _Hyper
+    identity: str
+    prompt: str
+    selected: str
+    weights: _Weights
+    unknown: list[str] = field(default_factory=list)
+
+
+_HEADER, _NOTE = TypeAdapter[Any](_Header), TypeAdapter[Any](_Note)
 _COLLECTED, _SELECTED = TypeAdapter[Any](_Collected), TypeAdapter[Any](_Selected)
 _LINES = {
     "strong.jsonl": _COLLECTED, "weak.jsonl": _COLLECTED, "selected.jsonl": _SELECTED,
@@ -128,3 +163,8 @@ def check_header(path: Path, header: Mapping[str, Any], *, again: str) -> None:
     """Raise `Fatal` for a first line of another form; that of answers is compared with what is wanted."""
     if _LINES.get(path.name, ANSWERED) is not ANSWERED:
         check_form(_HEADER, header, f"{path}, line 1", again=again)
+
+
+def check_note(path: Path, note: Mapping[str, Any], *, again: str) -> None:
+    """Raise `Fatal` for a candidate's note of another form."""
+    check_form(_NOTE, note, str(path), again=again)

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from worker.offline.align import files
-from worker.offline.align.train import ABOUT
 from worker.offline.align.verdict import Judgement, told
 
 UNKNOWN_LICENCE = "not told (--licence): the base model's licence holds for this one too"
@@ -22,13 +21,13 @@ def promote(
     to: Path,
     found: Judgement,
     *,
+    about: Mapping[str, Any],
     selected: Mapping[str, Any],
     scenes: int,
     window_us: tuple[int, int, int],
     licence: str,
 ) -> None:
-    """Copy the candidate beside its place, add the card, and give it its name."""
-    about = json.loads((candidate / ABOUT).read_text(encoding="utf-8"))
+    """Copy the candidate beside its place, add the card, and give it its name; `about` is its note."""
     text = card(about, found, selected=selected, scenes=scenes, window_us=window_us, licence=licence)
     with files.whole_folder(to) as new:
         for path in sorted(candidate.rglob("*")):

@@ -31,7 +31,7 @@ from worker.experiment.store.real_clicks import read_outcome
 from worker.kafka import admin, registry, topic_reader
 from worker.offline.align.choice_source import hashed
 from worker.offline.align.files import read_note, write_whole
-from worker.offline.evaluate import output_files
+from worker.offline.evaluate import output_files, signed_lines
 from worker.offline.evaluate.reading import OUTCOME_WINDOW_US
 from worker.offline.events import moments
 from worker.settings import input_forms, mappings
@@ -54,6 +54,15 @@ class TopicTime:
     outcomes: str
     since_ms: int = 0
     until_ms: int = 0
+
+    def has(self, record: Record) -> bool:
+        """Return True for a record of that time, or one that has none."""
+        if record.timestamp_ms is None:
+            return True
+        longer_ms = OUTCOME_WINDOW_US // 1_000 if record.partition.topic == self.outcomes else 0
+        return self.since_ms <= record.timestamp_ms and (
+            not self.until_ms or record.timestamp_ms < self.until_ms + longer_ms
+        )
 
 
 @dataclass(slots=True)
@@ -91,9 +100,11 @@ def write(
     counts = TopicCounts()
     spans = {Partition(topic, number): (first, end) for topic, number, first, end in note["spans"]}
     reader = _Reader(settings, time.outcomes, counts)
-    with output_files.writing(part, "nothing of it is used"), part.open("wb") as file:
+    with output_files.writing(part, "nothing of it is used"), part.open("ab") as file:
+        signed_lines.lock(file, part)
+        file.truncate(0)
         for number, record in enumerate(topic_reader.span_records(settings, spans), 1):
-            for one in reader.read(record):
+            for one in reader.read(record) if time.has(record) else ():
                 user = one.user_id if isinstance(one, Outcome) else one.user.user_id
                 if user in forget:
                     counts.gone.add(hashed(user))
@@ -176,14 +187,7 @@ def _note(path: Path, settings: KafkaClientSettings, time: TopicTime, forget: fr
     if path.with_name(FILE).exists():
         raise BadSettings(f"{path.with_name(FILE)}: is there, and was not read from topics; want another --work folder")
     names = TopicPatterns(settings.input_topics, settings.group_protocol).read(admin.partitions(settings))
-    until_ms = time.until_ms
-    spans = {
-        **topic_reader.spans(settings, names, since_ms=time.since_ms, until_ms=until_ms),
-        **topic_reader.spans(
-            settings, [time.outcomes], since_ms=time.since_ms,
-            until_ms=until_ms + OUTCOME_WINDOW_US // 1_000 if until_ms else 0,
-        ),
-    }  # fmt: skip
+    spans = topic_reader.spans(settings, [*names, time.outcomes], since_ms=time.since_ms)
     note = wanted | {"spans": [[one.topic, one.number, *span] for one, span in spans.items()]}
     write_whole(path, note)
     return note

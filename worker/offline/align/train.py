@@ -108,11 +108,15 @@ class Training:
     ) -> int:
         """Run one stage into its folder, unless it is there; return how many steps it made."""
         done = self._done(out)
+        scratch = self._work / f".{name}" / _CHECKPOINTS
+        if done is None and stage.epochs:
+            self._begin(scratch.parent)
         processes.meet()
         if done is not None:
+            if processes.is_first():
+                files.clear(scratch.parent)  # of a process that was killed between the result and this
             return done
         model = self._load(start)
-        scratch = self._work / f".{name}" / _CHECKPOINTS
         steps = 0
         if stage.epochs:
             trainer = self._trainer(name, stage, model, columns, tokenizer=tokenizer, scratch=scratch)
@@ -126,13 +130,28 @@ class Training:
         return steps
 
     def _done(self, out: Path) -> int | None:
-        note = out / ABOUT
+        found = self._noted(out, "steps")
+        return None if found is None else int(found["steps"])
+
+    def _begin(self, folder: Path) -> None:
+        """Note whose checkpoints a folder will have.  Raises `BadSettings` if it has those of another training.
+
+        They may know a user who is to be forgotten by now.
+        """
+        if self._noted(folder) is None and processes.is_first():
+            files.clear(folder)
+            folder.mkdir()
+            files.write_whole(folder / ABOUT, {"identity": self._about["identity"]})
+
+    def _noted(self, folder: Path, *names: str) -> Mapping[str, Any] | None:
+        """Return the note of a folder, None without one.  Raises `BadSettings` for that of another training."""
+        note = folder / ABOUT
         if not note.is_file():
             return None
-        about = files.read_note(note, "identity", "steps")
+        about = files.read_note(note, "identity", *names)
         if about["identity"] != self._about["identity"]:
-            raise BadSettings(f"{out}: is of another training; want another --work folder, or delete it")
-        return int(about["steps"])
+            raise BadSettings(f"{folder}: is of another training; want another --work folder, or delete it")
+        return about
 
     def _load(self, start: Path | None) -> Any:
         """Return the model to train: the base with its adapter, or what the stage before made."""

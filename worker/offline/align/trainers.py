@@ -12,7 +12,7 @@ from transformers.utils import logging
 from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 
 from worker.core.errors import BadSettings
-from worker.offline.align import processes
+from worker.offline.align import files, processes
 from worker.offline.align.hyper_parameters import Dpo
 
 _SPLITS_WEIGHTS = 3  # from this stage of ZeRO on
@@ -48,6 +48,7 @@ class Telling(TrainerCallback):
         if processes.is_first():
             checkpoint = Path(args.output_dir, f"checkpoint-{state.global_step}")
             shutil.rmtree(checkpoint / REFERENCE, ignore_errors=True)
+            files.sync_folder(checkpoint)  # a power cut must not leave the mark without what it stands for
             (checkpoint / self._mark).touch()
 
 

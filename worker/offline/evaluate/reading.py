@@ -113,8 +113,10 @@ class RealChoices:
         self.counts, self._progress = ReadCounts(), Progress()
         try:
             with output_files.writing(self._index, _NOTHING_MORE):
-                self._collect()
+                self._index.unlink(missing_ok=True)
+                # Opened once: another process that reads choices in this folder makes a file of its own.
                 with closing(sqlite3.connect(self._index)) as db:
+                    self._collect(db)
                     yield from self._choices(db)
         finally:
             self._index.unlink(missing_ok=True)
@@ -143,23 +145,21 @@ class RealChoices:
         of_file = self._progress.share or 0.0
         return max(of_file, self.counts.choices / self._files.limit) if self._files.limit else of_file
 
-    def _collect(self) -> None:
+    def _collect(self, db: sqlite3.Connection) -> None:
         """Make the index of outcomes; a wrong line of the main file is told when that is read."""
-        self._index.unlink(missing_ok=True)
         path = self._files.outcomes or self._files.path
         own = self._files.outcomes is not None
-        with closing(sqlite3.connect(self._index)) as db:
-            db.execute("pragma journal_mode = off")  # made anew at each start
-            db.execute("create table outcome(event text, variant text, clicks text) ")
-            rows: list[tuple[str, str, str]] = []
-            for found in self._outcomes(path, own=own):
-                rows.append(_row(found))
-                if len(rows) >= _ADDED:
-                    db.executemany("insert into outcome values (?, ?, ?)", rows)
-                    rows.clear()
-            db.executemany("insert into outcome values (?, ?, ?)", rows)
-            db.execute("create index by_event on outcome(event)")
-            db.commit()
+        db.execute("pragma journal_mode = off")  # made anew at each start
+        db.execute("create table outcome(event text, variant text, clicks text) ")
+        rows: list[tuple[str, str, str]] = []
+        for found in self._outcomes(path, own=own):
+            rows.append(_row(found))
+            if len(rows) >= _ADDED:
+                db.executemany("insert into outcome values (?, ?, ?)", rows)
+                rows.clear()
+        db.executemany("insert into outcome values (?, ?, ?)", rows)
+        db.execute("create index by_event on outcome(event)")
+        db.commit()
 
     def _outcomes(self, path: Path, *, own: bool) -> Iterator[Outcome]:
         """Yield the outcomes of a file; `own` if it is one of outcomes."""

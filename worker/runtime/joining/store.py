@@ -66,22 +66,16 @@ class FactStore:
         self.is_whole = False  # all that its source had was read once since it was emptied
         self._forgets = True  # something was removed that the log may still have, of a process that was killed, too
         try:
-            self._open(memory)
-        except sqlite3.DatabaseError as error:
-            log.warning("%s: %s; it is made anew", self._path, error)
-            self._remove()
-            self._open(memory)
-        except OSError as error:
-            raise BadSettings(
-                f"join_folder: {self._path}: {error.strerror}; want a folder of this worker's own"
-            ) from error
-        about = self._about()
+            about = self._opened(memory)
+        except (OSError, sqlite3.DatabaseError) as error:
+            self._lock.close()
+            why = getattr(error, "strerror", None) or error
+            raise BadSettings(f"join_folder: {self._path}: {why}; want a folder of this worker's own") from error
         if about.get("format", FORMAT) != FORMAT:
             log.warning("%s: another version has written it; it is made anew", self._path)
             self._close()
             self._remove()
-            self._open(memory)
-            about = self._about()
+            about = self._open(memory)
         if about.get("source") != source:
             if about:
                 log.warning("%s: is of %s, now wanted: %s; it is filled anew", self._path, about["source"], source)
@@ -110,10 +104,10 @@ class FactStore:
     @property
     def progress(self) -> StoreProgress | None:
         """How far its topic was read; None if nothing was."""
-        about = self._about()
+        about = self._try(self._about)
         if "topic" not in about:
             return None
-        positions = dict(self._writer.execute("select part, next from reached").fetchall())
+        positions = self._try(self._positions)
         return StoreProgress(
             about["topic"], about.get("topic_id", ""), positions, float(about.get("whole_until_s", "0"))
         )
@@ -122,9 +116,9 @@ class FactStore:
         """Store a batch and how far that is, or nothing.  Raises `Fatal` if the disk takes no more."""
         self._try(lambda: self._take(batch))
         self._forgets |= batch.made_anew or any(isinstance(one, str) for one in batch.changes)
-        self._empty_log()
         self.num_changes += bool(batch.changes) or (batch.at_end and not self.is_whole)
         self.is_whole = batch.at_end or (self.is_whole and not batch.made_anew)
+        self._empty_log()  # the last: the batch is stored, whatever becomes of the log
 
     def clear(self) -> None:
         """Forget everything."""
@@ -179,13 +173,27 @@ class FactStore:
     def _about(self) -> Mapping[str, str]:
         return dict(self._writer.execute("select name, value from about").fetchall())
 
-    def _open(self, memory: StoreMemory) -> None:
-        self._writer = _connect(self._path, memory.writes)
+    def _positions(self) -> Mapping[int, int]:
+        return dict(self._writer.execute("select part, next from reached").fetchall())
+
+    def _opened(self, memory: StoreMemory) -> Mapping[str, str]:
+        """Open the file, a new one in the place of a damaged one, and return what it is about."""
+        try:
+            return self._open(memory)
+        except sqlite3.DatabaseError as error:
+            log.warning("%s: %s; it is made anew", self._path, error)
+            self._remove()
+            return self._open(memory)
+
+    def _open(self, memory: StoreMemory) -> Mapping[str, str]:
+        self._writer = self._reader = _connect(self._path, memory.writes)
         try:
             self._make_tables()
             self._reader = _connect(self._path, memory.reads)
+            self._positions()  # which it would go on from
+            return self._about()
         except sqlite3.DatabaseError:
-            self._writer.close()
+            self._close()
             raise
 
     def _make_tables(self) -> None:

@@ -1,7 +1,11 @@
 """What stands between the steps may be of anybody: a damaged or foreign file is one line, never a traceback."""
 
+import errno
+import os
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from stat import S_ISDIR
 from typing import Any
 from zlib import crc32
 
@@ -194,3 +198,42 @@ def test_answers_to_judge_by_are_probabilities_of_the_options(tmp_path: Path) ->
             continue
         with pytest.raises(Fatal, match=r"before\.jsonl, line 2: is damaged"):
             list(files.read(path, "judge")[1])
+
+
+def test_a_folder_has_its_name_once_all_of_it_is_on_the_disk_and_the_old_one_is_never_half_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A power cut keeps a name and loses bytes that were not brought to the disk; a kill may fall between two files."""
+    place = tmp_path / "candidate"
+    place.mkdir()
+    for name in ("a", "b"):
+        (place / name).write_text("old")
+    synced: set[int] = set()
+    seen: list[bool] = []
+    sync, rename, rmtree = os.fsync, Path.rename, shutil.rmtree
+
+    def noted_sync(number: int) -> None:
+        synced.add(os.fstat(number).st_ino)
+        if S_ISDIR(os.fstat(number).st_mode):
+            raise OSError(errno.EINVAL, "of a file system that brings files alone to the disk")
+        sync(number)
+
+    def noted_rename(path: Path, to: Path) -> Path:
+        if to == place:
+            seen.append({one.stat().st_ino for one in (path, *path.rglob("*"))} <= synced)
+        return rename(path, to)
+
+    def noted_rmtree(path: Path, **more: Any) -> None:
+        assert path != place, "a kill here would leave some of its files"
+        rmtree(path, **more)
+
+    monkeypatch.setattr(os, "fsync", noted_sync)
+    monkeypatch.setattr(Path, "rename", noted_rename)
+    monkeypatch.setattr(shutil, "rmtree", noted_rmtree)
+    with files.whole_folder(place) as new:
+        (new / "deep").mkdir()
+        (new / "deep" / "weights").write_text("new")
+    assert seen == [True]
+    assert [str(path.relative_to(tmp_path)) for path in sorted(tmp_path.rglob("*"))] == [
+        "candidate", "candidate/deep", "candidate/deep/weights",
+    ]  # fmt: skip

@@ -1,7 +1,7 @@
 """Judging in a work folder: who is asked, what is promoted, what the card says; with engines that know the answer."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -165,15 +165,27 @@ def test_without_a_candidate_it_says_what_comes_before(work: Path) -> None:
         judge(work)
 
 
-def test_a_candidates_note_that_is_damaged_is_told(work: Path) -> None:
+DAMAGED: Mapping[str, tuple[Callable[[dict[str, Any]], object], str]] = {
+    "cut": (lambda about: json.dumps(about)[:40], "is no JSON"),
+    "a deep nest": (lambda _: "[" * 100_000, "is no JSON"),
+    "a list": (lambda _: [], "want a JSON object"),
+    "missing": (lambda about: {one: about[one] for one in about.keys() - {"prompt"}}, "is damaged: prompt: "),
+    "a text for weights": (lambda about: about | {"weights": "a"}, "is damaged: weights: "),
+    "what the card needs": (lambda about: about | {"hyper_parameters": {}}, "is damaged: hyper_parameters.name: "),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_a_candidates_note_that_is_damaged_is_told(work: Path, name: str) -> None:
+    """Before anybody is asked, with what to do."""
     note = work / "candidate" / "align.json"
-    about = json.loads(note.read_text())
-    note.write_text(note.read_text()[:40])
-    with pytest.raises(BadSettings, match=r"align.json: is damaged \(.*\); run `mirrorstream align train` again"):
+    how, told = DAMAGED[name]
+    found = how(json.loads(note.read_text()))
+    note.write_text(found if isinstance(found, str) else json.dumps(found))
+    again = "delete the file and run `mirrorstream align train` again"
+    with pytest.raises((BadSettings, Fatal), match=f"align.json: {told}.*; {again}"):
         judge(work)
-    note.write_text(json.dumps({name: value for name, value in about.items() if name not in {"prompt", "weights"}}))
-    with pytest.raises(BadSettings, match=r"align.json: has no prompt, weights; run `mirrorstream align train` again"):
-        judge(work)
+    assert not Knowing.asked
 
 
 def test_later_choices_may_be_in_a_newer_file(work: Path) -> None:

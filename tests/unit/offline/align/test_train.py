@@ -110,6 +110,53 @@ def test_a_training_that_was_killed_goes_on_to_the_same_bytes(
     assert sorted(path.name for path in killed.iterdir()) == ["candidate", "selected.jsonl", "sft"]
 
 
+def test_a_training_with_other_options_does_not_go_on_from_what_was_killed(tmp_path: Path) -> None:
+    """Its checkpoints may know a user who is to be forgotten by now; one without a note is of nobody knows what."""
+    work, own = tmp_path / "work", hyper(tmp_path, **LORA)
+    found = selected(work, alignment.short_profile(tmp_path))
+
+    def die(_name: str, step: int, _of: int) -> None:
+        if step == 2:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(work, own, found, tell=die)
+    assert list((work / ".sft" / "checkpoints").glob("checkpoint-1/whole"))
+    other = hyper(tmp_path, **LORA, sft=own.sft.model_dump() | {"learning_rate": 1e-2})
+    with pytest.raises(BadSettings, match=r"/\.sft: is of another training; want another --work folder, or delete it"):
+        train(work, other, found)
+    (work / ".sft" / "align.json").unlink()
+    seen: list[int] = []
+    with pytest.raises(Killed):
+        train(work, other, found, tell=lambda name, step, of: seen.append(step) or die(name, step, of))
+    assert seen == [1, 2]
+
+
+def test_a_checkpoint_is_on_the_disk_before_it_counts_as_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A power cut keeps a mark without bytes, and may lose the bytes of the weights that were written before it."""
+    checkpoint = tmp_path / "checkpoint-1"
+    checkpoint.mkdir()
+    seen: list[list[Path]] = []
+    monkeypatch.setattr(files, "sync_folder", lambda folder: seen.append(list(folder.iterdir())))
+    arguments, state = SimpleNamespace(output_dir=str(tmp_path)), SimpleNamespace(global_step=1)
+    trainers.Telling(lambda *_: None, "whole").on_save(arguments, state, None)
+    assert seen == [[]]
+    assert [one.name for one in checkpoint.iterdir()] == ["whole"]
+
+
+def test_what_a_kill_left_beside_a_result_is_removed(tmp_path: Path) -> None:
+    """Checkpoints are many times as large as an adapter."""
+    none = {"epochs": 0}
+    own = hyper(tmp_path, **LORA)
+    own = hyper(tmp_path, **LORA, sft=own.sft.model_dump() | none, dpo=own.dpo.model_dump() | none)
+    found = selected(tmp_path / "work", alignment.short_profile(tmp_path))
+    train(tmp_path / "work", own, found)
+    (tmp_path / "work" / ".sft" / "checkpoints" / "checkpoint-3").mkdir(parents=True)
+    train(tmp_path / "work", own, found)
+    names = sorted(path.name for path in (tmp_path / "work").iterdir())
+    assert names == ["candidate", "selected.jsonl", "sft"]
+
+
 @pytest.mark.parametrize("room_bytes", [1_000_000, 6_000_000], ids=["safetensors", "torch"])
 def test_a_disk_without_room_is_told_and_the_training_goes_on_later(tmp_path: Path, room_bytes: int) -> None:
     """Weights of 4.4 MB are written by safetensors, the optimiser's state by torch, each with errors of its own."""

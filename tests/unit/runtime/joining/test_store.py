@@ -134,6 +134,45 @@ def test_a_file_that_is_no_store_is_made_anew(tmp_path: Path) -> None:
     store.close()
 
 
+@pytest.mark.parametrize("table", ["about", "reached"])
+def test_a_store_that_is_damaged_where_it_begins_is_made_anew(tmp_path: Path, table: str) -> None:
+    """Its tables are there, and what it is about, or how far it was read, is not: no restart would mend that."""
+    store = opened(tmp_path)
+    store.take(FactBatch((said("a"),), PROGRESS, at_end=True))
+    store.close()
+    path = tmp_path / "items.sqlite"
+    with closing(sqlite3.connect(path)) as db:
+        (root,) = db.execute("select rootpage from sqlite_master where name = ?", (table,)).fetchone()
+        (size,) = db.execute("pragma page_size").fetchone()
+    with path.open("r+b") as file:
+        file.seek((root - 1) * size)
+        file.write(b"\xff" * 64)
+    again = opened(tmp_path)
+    assert (again.progress, again.is_whole, again.num_held()) == (None, False, 0)
+    again.close()
+
+
+def test_a_place_that_no_file_can_have_is_told(tmp_path: Path) -> None:
+    (tmp_path / "items.sqlite").mkdir()
+    with pytest.raises(BadSettings, match=r"join_folder: .*items.sqlite: .*; want a folder of this worker's own"):
+        opened(tmp_path)
+
+
+def test_a_batch_is_known_although_the_log_cannot_be_emptied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is stored by then: events that wait for its items would not be looked at else, and old ones stay ready."""
+    store = opened(tmp_path)
+    known = KnownFacts([store], ready_bytes=4_000)
+
+    def full(_: FactStore) -> None:
+        raise Fatal("the disk is full")
+
+    monkeypatch.setattr(FactStore, "_empty_log", full)
+    with pytest.raises(Fatal, match="full"):
+        store.take(FactBatch((said("a"),), PROGRESS, at_end=True))
+    assert (known.num_changes, known.held_up) == (2, "")
+    store.close()
+
+
 def test_a_batch_that_the_disk_does_not_take_leaves_neither_rows_nor_positions(tmp_path: Path) -> None:
     store = opened(tmp_path)
     store.take(FactBatch((said("a"),), PROGRESS, at_end=True))
