@@ -180,7 +180,7 @@ def worst_case(one: Comparison) -> str:
         metric = METRICS.get(one.primary.metric)
         is_bounded = metric is None or isfinite(metric.high - metric.low)
         name = one.primary.metric.replace("_", " ")
-        return not_identified("no pair was read yet" if is_bounded else f"{name} has no least and no greatest value")
+        return not_identified("no pair was asked about" if is_bounded else f"{name} has no least and no greatest value")
     notation = notation_of(one.primary.metric, one.primary.null)
     return f"{value(one.worst_case.low, notation)} to {value(one.worst_case.high, notation)}"
 

@@ -161,7 +161,7 @@ def test_an_experiment_says_not_identified_and_why_wherever_a_figure_is_withheld
 @pytest.mark.parametrize(
     ("metric", "null", "why"),
     [
-        ("duel_share", EVEN, "not identified: no pair was read yet"),
+        ("duel_share", EVEN, "not identified: no pair was asked about"),
         ("utility", 0.0, "not identified: utility has no least and no greatest value"),
     ],
 )

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from worker.core.attribute_maps import merged
+from worker.core.attribute_maps import merged, nulls
 from worker.core.errors import Poison
 from worker.core.flags import Flag
 from worker.core.joining.facts import UNKNOWN_SINCE, ItemFacts, UserFacts, Versions
@@ -81,7 +81,9 @@ def with_user(impression: Impression, versions: Versions[UserFacts]) -> tuple[Im
     joined = replace(
         user, profile=merged(facts.profile, user.profile), profile_text=text, history=user.history or facts.history
     )
-    return (impression, False) if joined == user else (replace(impression, user=joined), late)
+    # Profiles without a value are equal, whatever they have as null.
+    took = joined != user or nulls(joined.profile) != nulls(user.profile)
+    return (replace(impression, user=joined), late) if took else (impression, False)
 
 
 def asked_items(impression: Impression) -> tuple[str, ...]:

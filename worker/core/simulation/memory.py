@@ -4,7 +4,6 @@ Texts count with the size that Python has for them: one emoji makes a text of 16
 which validation leaves beside it, comes on top.  The rest are objects, by what each kind was measured to take.
 """
 
-from collections.abc import Iterable, Mapping
 from itertools import chain
 
 from worker.core.attribute_maps import nulls
@@ -23,25 +22,20 @@ def num_bytes(impression: Impression, prepared: tuple[Prepared, ...]) -> int:
     items = [item for slate in impression.slates for item in slate.items]
     past = [entry.item for entry in user.history]
     shown_or_past: list[Item | HistoryItem] = [*items, *past]
-    maps = (user.profile, user.segments, impression.context, *(one.attributes for one in shown_or_past))
+    maps = [user.profile, user.segments, impression.context, *(one.attributes for one in shown_or_past)]
     options = [option for one in prepared for option in one.question.options]
     shown = {id(option.text): option.text for option in options}  # an item in several questions has one text
     texts = chain(
         (user.profile_text,),
-        chain.from_iterable((one.item_id, one.text) for one in shown_or_past),
+        (one.item_id for one in shown_or_past),
+        (one.text for one in shown_or_past),
         chain.from_iterable((entry.action, entry.review) for entry in user.history),
         shown.values(),
+        chain.from_iterable(maps),
+        chain.from_iterable(one.values() for one in maps),
     )
     num_draws = sum(len(one.asks) for one in prepared)
     objects = _ITEM * len(items) + _ENTRY * len(past) + _QUESTION * len(prepared) + _OPTION * len(options)
-    return _RECORD + objects + _DRAW * num_draws + _size(texts) + sum(map(_of_map, maps))
-
-
-def _of_map(attributes: Mapping[str, str]) -> int:
-    if not attributes:
-        return _NULL * len(nulls(attributes))
-    return _ATTRIBUTE * len(attributes) + _size(attributes) + _size(attributes.values())
-
-
-def _size(texts: Iterable[str | None]) -> int:
-    return sum(text.__sizeof__() for text in texts if text is not None)
+    attributes = _ATTRIBUTE * sum(map(len, maps)) + _NULL * sum(len(nulls(one)) for one in maps if not one)
+    # In one pass, for an event may have thousands of texts; of an empty one there is one object in the process.
+    return _RECORD + objects + _DRAW * num_draws + attributes + sum(map(str.__sizeof__, filter(None, texts)))

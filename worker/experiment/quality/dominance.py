@@ -6,7 +6,7 @@ if they came from fewer than 50 users.  That is the effective number of users (K
 
     (sum of all users' events)^2 / sum of (a user's events)^2
 
-    2 of 126 users with 19 % each     14
+    2 of 126 users with 19 % each     13
     10 of 200 users with 5 % each     38
     200 users, lognormal activity    109    (median; 50 or more in 99 % of 400 simulations)
 

@@ -8,6 +8,8 @@ import sqlite3
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from worker.experiment.metrics import DUEL_SHARE, METRICS
 from worker.experiment.quality import checks as trust
 from worker.experiment.quality.reasons import reasons
@@ -85,10 +87,17 @@ class Describer:
         rows = queries.examples(
             self._db, self._row.id, candidate, control, wins=wins, between=between, limit=MAX_EXAMPLES
         )
-        primary = users.get((self._primary, ""))
-        events = dict(zip(primary.ids.tolist(), primary.num_events().tolist(), strict=True)) if primary else {}
+        events = _events_of([row.user for row in rows], users.get((self._primary, "")))
         reported = {segment.partition("=")[0] for metric, segment in users if segment and metric == self._primary}
         return tuple(_example(row, reported, events.get(row.user, 0)) for row in rows)
+
+
+def _events_of(some: Sequence[int], users: Users | None) -> dict[int, int]:
+    """Return how many events with an answer some of the users have."""
+    if users is None:
+        return {}
+    mine = np.isin(users.ids, some)  # a million users are looked through in less time than a dict of them takes
+    return dict(zip(users.ids[mine].tolist(), users.num_events()[mine].tolist(), strict=True))
 
 
 def _example(row: ExampleRow, reported: Container[str], user_events: int) -> Example:

@@ -82,9 +82,9 @@ class State:
         """
         self._db = _opened_to_read(path) if to_read and path else _opened(path)
         self._counting = Counting(self._db)
+        self._seen = self._written_by_others()  # before what it is about: what is written meanwhile is read once more
         self._forms = self._read_forms()
         self._forgotten = self._read_forgotten()
-        self._seen = self._written_by_others()
         if not to_read:
             self._rename_taken()
             self._count_renamed_epochs()
@@ -284,11 +284,16 @@ class State:
         changed = [
             (form.epoch, name, form.epoch_before)
             for name, forms in self._forms.items()
+            for taken in [self.taken_at(name)]
             for form in forms
-            if form.epoch != form.epoch_before
+            # Where both names are known, the older one is another form's that was looked at.
+            if form.epoch_before in taken and form.epoch not in taken
         ]
-        # Where both names are known, the older one is another form's that was looked at.
-        self._db.executemany("update or ignore taken set epoch = ? where experiment = ? and epoch = ?", changed)
+        if not changed:
+            return  # as nearly always: to open a file needs no lock that its reader may hold
+        with self._transaction():
+            query = "update or ignore taken set epoch = ? where experiment = ? and epoch = ?"
+            self._db.executemany(query, changed)
 
     def _count_renamed_epochs(self) -> None:
         """Count the experiments anew whose epochs have other names: an older version named them by another rule."""

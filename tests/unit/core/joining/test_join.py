@@ -109,6 +109,16 @@ def test_a_history_of_the_event_is_kept_whole_and_what_was_not_taken_is_not_flag
     assert join.with_user(event(*bare("i"), user=user), versions) == (event(*bare("i"), user=user), False)
 
 
+def test_a_user_of_whom_the_catalogue_has_nulls_alone_is_known_and_nothing_else() -> None:
+    """The profile equals an empty one, and its layout's lines were left out."""
+    facts = UserFacts(known({"age": None}))
+    for valid_from, is_late in ((AT_US - 1, False), (AT_US + 1, True)):
+        joined, late = join.with_user(event(user=User("u")), [FactVersion(valid_from, facts)])
+        assert (sorted(nulls(joined.user.profile)), late) == (["age"], is_late)
+    shown = event(user=User("u", profile=known({"age": None})))
+    assert join.with_user(shown, [FactVersion(AT_US + 1, facts)]) == (shown, False)
+
+
 def test_a_catalogue_cannot_make_an_event_larger_than_one_may_be() -> None:
     many = {f"i{n}": [FactVersion(1, ItemFacts(attributes={f"a{k}": "x" for k in range(64)}))] for n in range(200)}
     with pytest.raises(Poison, match="12,800 attributes with those joined, want at most 10,000"):

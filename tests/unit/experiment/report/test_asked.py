@@ -8,6 +8,7 @@ import pytest
 
 from tests.support.experiment.made import answers, response, slate
 from tests.unit.experiment.report.test_assemble import DEFINED, only, report_of
+from worker.experiment import wording
 from worker.experiment.definition import Guardrail
 from worker.experiment.readout import CheckState, Comparison, GuardrailState
 from worker.experiment.report.assemble import Defaults, report
@@ -92,6 +93,12 @@ def test_an_experiment_whose_slates_were_asked_in_part_of_a_user_is_not_trusted(
     assert completeness(part)[0] is CheckState.FAILED
     assert part.missing > 600
     assert part.guardrails[0].state is GuardrailState.OPEN
+
+
+def test_an_experiment_whose_duels_are_not_asked_does_not_say_that_none_was_read() -> None:
+    one = only(report_of(duels(120, lambda *_: True), DEFINED))
+    assert (one.events, one.missing, one.worst_case) == (0, 0, None)
+    assert wording.worst_case(one) == "not identified: no pair was asked about"
 
 
 @pytest.mark.parametrize("status", ["NOT_SAMPLED", "TIMEOUT", "UNKNOWN", "OK"])

@@ -230,6 +230,16 @@ def test_an_experiments_file_of_before_the_outcome_window_opened_an_epoch_knows_
         assert (counted(state)["total"], len(before["total"])) == (before["total"], 3)
 
 
+def test_an_experiments_file_is_opened_while_its_reader_writes_whatever_its_outcome_window(tmp_path: Path) -> None:
+    """The page and the publisher open it, too; each waited for the lock, and ended with SQLite's own words."""
+    path, form = tmp_path / "state.db", replace(DEFINED, outcome_window_s=60.0)
+    with closing(State(path)) as reader:
+        reader.define(form, taken_at=AT_US - 1)
+        reader.db.execute("begin immediate")
+        with closing(State(path)) as page:
+            assert page.taken_at("exp") == {form.epoch: AT_US - 1}
+
+
 def test_an_experiment_that_is_stopped_keeps_its_epoch_and_one_that_is_prolonged_goes_on_in_another() -> None:
     """Events up to the stop count as before, whenever they are read; what a stop lies before stays counted."""
     state = State()
@@ -370,6 +380,23 @@ def test_an_experiment_forgets_a_user_while_its_reader_runs(tmp_path: Path, gone
                  if answer.user_id != gone]  # fmt: skip
         assert counted(reader) == counted(take(State(), known))
         assert reader.health()["forgotten_user"] == sum(answer.user_id == gone for answer in later) > 0
+
+
+def test_an_experiment_forgets_a_user_while_its_reader_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is forgotten after the reader has read whom to refuse is not lost to it."""
+    path, read = tmp_path / "state.db", State._read_forgotten
+
+    def and_then_forget(state: State) -> set[bytes]:
+        found = read(state)
+        monkeypatch.undo()
+        with closing(State(path)) as command:
+            command.forget("u7")
+        return found
+
+    monkeypatch.setattr(State, "_read_forgotten", and_then_forget)
+    with closing(State(path)) as reader:
+        take(reader, many())
+        assert "u7" not in {name for name, *_ in sums(reader)}
 
 
 def test_an_experiment_state_that_another_process_has_emptied_is_counted_from_what_is_there(tmp_path: Path) -> None:
