@@ -33,7 +33,7 @@ def crowd(num: int, share: float, *, others: int = 200, each: int = 3) -> dict[i
 
 
 @pytest.mark.parametrize(
-    ("num", "share"), [(1, 0.21), (2, 0.38), (3, 0.45), (5, 0.5), (10, 0.5), (20, 0.8)], ids=lambda value: f"{value}"
+    ("num", "share"), [(1, 0.21), (2, 0.38), (3, 0.45), (5, 0.5), (10, 0.65), (20, 0.95)], ids=lambda value: f"{value}"
 )
 def test_an_experiment_withholds_its_figure_by_event_where_few_users_dominate(num: int, share: float) -> None:
     """None of two with 19 % each is large by itself; together they are more than a third of the events."""
@@ -42,7 +42,7 @@ def test_an_experiment_withholds_its_figure_by_event_where_few_users_dominate(nu
     assert sum(found.values()) == pytest.approx(share, abs=0.01)
 
 
-@pytest.mark.parametrize(("num", "share"), [(1, 0.1), (2, 0.15), (5, 0.25), (50, 0.5)])
+@pytest.mark.parametrize(("num", "share"), [(1, 0.1), (2, 0.15), (5, 0.25), (10, 0.5), (50, 0.5)])
 def test_an_experiment_bears_some_heavy_users(num: int, share: float) -> None:
     assert dominant(crowd(num, share)) == {}
 
@@ -57,16 +57,17 @@ def test_an_experiment_of_two_ids_with_a_fifth_each_has_no_figure_by_event() -> 
     assert "2 users have 38% of the events" in by_event.overall.withheld
     named = {f"percent_of_events_of_user_{alias(name)}": 19 for name in ("u900", "u901")}
     assert {name: one for name, one in found.data_health.items() if "percent" in name} == named
-    many = [response(900 + user, event, duel_share=0.9) for user in range(20) for event in range(60)]
+    many = [response(900 + user, event, duel_share=0.9) for user in range(15) for event in range(60)]
     health = report_of([*few, *many]).data_health
     assert len([name for name in health if "percent" in name]) == MAX_NAMED
 
 
-def test_an_experiment_of_ordinary_activity_keeps_its_figure_by_event() -> None:
-    """Lognormal numbers of events of 200 users: in 99 % of runs nobody dominates."""
+@pytest.mark.parametrize("users", [100, 200])
+def test_an_experiment_of_ordinary_activity_keeps_its_figure_by_event(users: int) -> None:
+    """Lognormal numbers of events: nobody dominates in 96 % of runs of 100 users, and in more of 200."""
     rng = np.random.default_rng(1)
-    runs = [dict(enumerate(np.ceil(rng.lognormal(0, 1, 200)).astype(int).tolist())) for _ in range(200)]
-    assert sum(bool(dominant(events)) for events in runs) <= 6
+    runs = [dict(enumerate(np.ceil(rng.lognormal(1.5, 1, users)).astype(int).tolist())) for _ in range(200)]
+    assert sum(bool(dominant(events)) for events in runs) <= 10
 
 
 def test_an_experiment_has_no_crowd_among_few_events() -> None:
