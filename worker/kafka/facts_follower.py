@@ -218,10 +218,10 @@ class FactsFollower(FollowerThread):
                 return _Read(record, key_id(record.key), Taken.REMOVED)
             since_us = None if record.timestamp_ms is None else record.timestamp_ms * 1_000
             found = statement(self.kind, self._decode(record), key=record.key or b"", since_us=since_us)
-        except MirrorstreamError as error:
-            if not isinstance(error, BadRecord):
-                raise
+        except BadRecord as error:
             return _Read(record, None, Taken.REFUSED, str(error))
+        except MirrorstreamError:
+            raise
         except Exception as error:  # noqa: BLE001 - a record that nobody thought of must not stop all that come after it
             return _Read(record, None, Taken.REFUSED, type(error).__name__)  # whose text may quote the record
         return _Read(record, found, Taken.TAKEN)
@@ -230,9 +230,10 @@ class FactsFollower(FollowerThread):
         self._num_read += len(read)
         for one in read:
             self._watch.facts_taken(self.kind, one.taken, 1)
-            if one.taken is Taken.REFUSED:
-                self._num_told += 1
-            if one.taken is Taken.REFUSED and self._num_told <= MAX_TOLD:
+            if one.taken is not Taken.REFUSED:
+                continue
+            self._num_told += 1
+            if self._num_told <= MAX_TOLD:
                 more = "; further ones are only counted" if self._num_told == MAX_TOLD else ""
                 where = one.record.where
                 log.warning("%s: cannot be used: %s; what was known before stays%s", where, one.why, more)
