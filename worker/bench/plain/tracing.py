@@ -57,7 +57,7 @@ def main(
     with interruptible(), _endpoints() as endpoints, _loaded(bootstrap, events) as topic:
         for number in range(rounds):
             for contender in turns(contenders, number):
-                found.append(_measure(_Stage(bootstrap, topic, endpoints, processors), contender, number))
+                found.append(_measure(_Stage(bootstrap, topic, events, endpoints, processors), contender, number))
                 typer.echo(_line(found[-1]))
     typer.echo(table(found))
 
@@ -111,26 +111,26 @@ def _loaded(bootstrap: str, events: int) -> Iterator[str]:
     topic = f"{new_name()}-in"
     with topics(plain_client(bootstrap), {topic: traffic.PARTITIONS}):
         traffic.publish(bootstrap, topic, traffic.impressions(events))
-        yield f"{topic}:{events}"
+        yield topic
 
 
 class _Stage(NamedTuple):
-    """What all turns have in common; `topic` is a name and its number of events."""
+    """What all turns have in common: an input topic and its number of events among it."""
 
     bootstrap: str
     topic: str
+    events: int
     endpoints: Mapping[str, str]
     processors: Processors | None
 
 
 def _measure(stage: _Stage, contender: str, number: int) -> Measured:
-    bootstrap, topic, endpoints, processors = stage
-    name, _, events = topic.rpartition(":")
+    bootstrap, name, events, endpoints, processors = stage
     out = f"{name}-{contender}-{number}"
     run = Run(bootstrap, name, out, f"{out}.dlq")
     variables = {"OTEL_TRACES_SAMPLER": "parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG": _SHARES[contender],
                  "OTEL_EXPORTER_OTLP_ENDPOINT": endpoints[contender]} if contender != OFF else {}  # fmt: skip
-    stretch = Stretch(int(events) * traffic.QUESTIONS_AN_EVENT)
+    stretch = Stretch(events * traffic.QUESTIONS_AN_EVENT)
     with (
         topics(plain_client(bootstrap), {run.output: traffic.PARTITIONS, run.dead_letters: 1}),
         closing(Outputs(bootstrap, run.output)) as outputs,
