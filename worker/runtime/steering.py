@@ -88,10 +88,10 @@ class ByExperiment(Generic[V]):
             return Taken.REMOVED
         try:
             name, value = self._read(record, values)
-        except MirrorstreamError as error:
-            if not isinstance(error, BadRecord | BadSettings):
-                raise
+        except (BadRecord, BadSettings) as error:
             return self._refuse(record, str(error))
+        except MirrorstreamError:
+            raise
         except Exception as error:  # noqa: BLE001 - a record that nobody thought of must not stop all that come after it
             return self._refuse(record, repr(error))
         if name not in values and len(values) >= MAX_EXPERIMENTS:
