@@ -17,6 +17,7 @@ from typing import Annotated
 
 from annotated_types import Ge, Gt, Le, MaxLen, MinLen
 from pydantic import BeforeValidator, FailFast, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic_core import PydanticKnownError
 
 from worker.core.attribute_maps import NullAttributes, known
 
@@ -49,7 +50,8 @@ def at_most(number: int) -> BeforeValidator:
 
     def check(value: object) -> object:
         if isinstance(value, Sized) and not isinstance(value, str | bytes) and len(value) > number:
-            raise ValueError(f"want at most {number:,} entries, seen {len(value):,}")
+            limits = {"field_type": "List", "max_length": number, "actual_length": len(value)}
+            raise PydanticKnownError("too_long", limits)
         return value
 
     return BeforeValidator(check)
@@ -68,7 +70,7 @@ def beginning(text: object) -> object:
 
 Id = Annotated[str, MinLen(1), MaxLen(MAX_ID)]
 Text = Annotated[str, MaxLen(MAX_TEXT + 1), BeforeValidator(beginning)]
-Texts = Annotated[Mapping[Id, Text], MaxLen(MAX_MAP), FIRST_BAD, WrapValidator(_without_nulls)]
+Texts = Annotated[Mapping[Id, Text], MaxLen(MAX_MAP), at_most(MAX_MAP), WrapValidator(_without_nulls)]
 TimeUs = Annotated[int, Ge(MIN_TIME_US), Le(MAX_TIME_US)]
 Int32 = Annotated[int, Ge(-(2**31)), Le(2**31 - 1)]  # what Avro's int holds
 Rating = Annotated[float, Ge(-1e6), Le(1e6)]  # of any scale; no NaN, which pandas writes for a missing one

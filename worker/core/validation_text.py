@@ -46,10 +46,10 @@ _BY_TYPE = {
     "greater_than_equal": "want at least {ge}",
     "less_than": "want less than {lt}",
     "less_than_equal": "want at most {le}",
-    "too_short": "want at least {min_length} entries",
-    "too_long": "want at most {max_length} entries",
-    "string_too_short": "want at least {min_length} characters",
-    "string_too_long": "want at most {max_length} characters",
+    "too_short": "want at least {min_length:,} entries",
+    "too_long": "want at most {max_length:,} entries",
+    "string_too_short": "want at least {min_length:,} characters",
+    "string_too_long": "want at most {max_length:,} characters",
     "string_pattern_mismatch": "want text of the form {pattern}",
     "literal_error": "want {expected}",
     "enum": "want {expected}",
@@ -72,7 +72,7 @@ def wanted(error: Mapping[str, Any]) -> str:
     context = {name: _number(value) for name, value in dict(error.get("ctx") or {}).items()}
     words = template.format_map(context)
     words = next((words.removesuffix(many) + one for many, one in _ONE.items() if words.endswith(f" {many}")), words)
-    return f"{words}, seen {context['actual_length']}" if context.get("actual_length") is not None else words
+    return f"{words}, seen {context['actual_length']:,}" if context.get("actual_length") is not None else words
 
 
 def place_of(loc: Iterable[object]) -> str:

@@ -169,7 +169,7 @@ def test_a_definition_that_cannot_be_obeyed_is_refused_with_all_its_problems(
         ),
         ({"eligible": {f"k{number}": [] for number in range(1_000)}}, "eligible: want at most 16 entries, seen 1,000"),
         ({"eligible": {"a": [""] * 1_001}}, "eligible.a: want at most 1,000 entries, seen 1,001"),
-        ({"eligible": {"a": ["x" * 4_001]}}, "eligible.a.0: want at most 4000 characters"),
+        ({"eligible": {"a": ["x" * 4_001]}}, "eligible.a.0: want at most 4,000 characters"),
         ({"eligible": {"k\x1b[2J\nb": []}}, "eligible.k\\x1b[2J\\nb: want at least 1 entry, seen 0"),
     ],
 )
