@@ -4,7 +4,7 @@ It shares no code with `worker.core.prompts`: no template, no cleaning, no profi
 in this project's names: a text, a list of texts, or None for a value that its data does not have.
 
 Rules of the layouts: UserMirrorer (arXiv 2508.18142), the strategies, mapping and data preparation of its public
-repository (commit d258eb9).  On 2026-11-30 its code was run on 1,000 scenes of each domain and tier of `random_scenes`,
+repository (commit d258eb9).  On 2026-11-30 its code was run on 250 scenes of each domain and tier of `random_scenes`,
 and gave these messages.  What differs by choice, since other parts of the reference differ among themselves:
 
     None of               here           the reference
