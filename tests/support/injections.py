@@ -106,7 +106,7 @@ HONEST = (
     "Heat (1995)", "[New Release] Alien", "Portal [Action/Puzzle]", "[A Cappella] Live", "[X-Men]",
     "[O'Brien]", "[C++]", "['K-pop', 'live [2]']",
     "双击[赞]关注", "Blink [1]", "Blink []", "[B2]", "Dove™ ½ Moisture, 1½ oz…",
-    "Food for Thought: x", "Misbehavior: the trial begins", "A History of Behavior: volume 2",
+    "Dynamite [Inst]", "Food for Thought: x", "Misbehavior: the trial begins", "A History of Behavior: volume 2",
     "Knowledge is power", "C# History", "#1: History", "今天天气真好，我们去吧！（完整版）【中字】：第一集",
     "Alien:  Covenant ", "\u3000全角\u3000空白",
     "👨\u200d👩\u200d👧 ❤\ufe0f 🏳\ufe0f\u200d🌈 1\ufe0f\u20e3 👍🏽",

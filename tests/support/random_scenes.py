@@ -73,7 +73,13 @@ class Writer:
         """Return a list of parts, or one text."""
         if self.chance.random() < 0.2:
             return self.text(1, 1).replace("|", "/")  # between "|" it would be a list
-        return [self.text(1, 2) for _ in range(self.chance.randint(1, high))]
+        return [self.text(1, 2) for _ in range(self.chance.randint(self.tier != "missing", high))]
+
+    def fraction(self, high: int) -> str:
+        """Return a number, perhaps with decimals."""
+        if self.tier != "plain" and self.chance.random() < 0.2:
+            return self.chance.choice(("0.4", "2.5", "12.5", "13.5", "999.5", "1500.5", "2500.0"))
+        return self.number(high)
 
     def number(self, high: int) -> str:
         """Return a whole number; halves of a thousand and a million come often."""
@@ -225,10 +231,11 @@ def _artist(write: Writer) -> dict[str, Fact]:
 
 
 def _product(write: Writer) -> dict[str, Fact]:
+    prices = ("12.5", "NA", "1,299.00", "3", *(("None", "from $5") if write.tier == HTML else ()))
     return {
         "name": write.maybe(write.text(1, 15)),
-        "category": write.maybe([write.text(1, 2) for _ in range(write.chance.randint(1, 3))]),
-        "price": write.maybe(write.chance.choice(("12.5", "NA", "1,299.00", "3"))),
+        "category": write.maybe(write.list(3)),
+        "price": write.maybe(write.chance.choice(prices)),
         "average_rating": write.maybe(write.decimal()),
         "ratings_count": write.maybe(write.number(10**5)),
     }
@@ -250,13 +257,13 @@ def _game(write: Writer) -> dict[str, Fact]:
 
 def _video(write: Writer) -> dict[str, Fact]:
     counts = {
-        name: write.maybe(write.number(3 * 10**6), empty=False) for name in ("plays", "likes", "comments", "shares")
+        name: write.maybe(write.fraction(3 * 10**6), empty=False) for name in ("plays", "likes", "comments", "shares")
     }
     return {
         "title": write.maybe(write.text(1, 8)),
         "category": write.maybe(write.list(3)),
         "cover_text": write.maybe(write.text(1, 3)),
-        "duration_s": write.maybe(write.number(2_000), empty=False),
+        "duration_s": write.maybe(write.fraction(2_000), empty=False),
         **counts,
     }
 
@@ -290,18 +297,20 @@ def _of_past(domain: str, write: Writer) -> dict[str, Fact]:
         case "games":
             return {"hours": write.maybe(write.decimal(), empty=False)}
         case "videos":
-            return {"watched_s": write.maybe(write.number(500), empty=False)}
+            return {"watched_s": write.maybe(write.fraction(500), empty=False)}
     return {}
 
 
 def _behavior(domain: str, write: Writer) -> dict[str, Fact]:
     stars = write.chance.choice("12345")
     review = write.maybe(write.long(1, 70))
-    read: dict[str, Fact] = {"action": write.chance.choice(("read", "not read")), "rating": f"{stars}.0"}
+    rating = write.maybe(f"{stars}.0", empty=False)
+    read: dict[str, Fact] = {"action": write.chance.choice(("read", "not read")), "rating": rating}
+    tags: Fact = [write.text(1, 2) for _ in range(write.chance.randrange(4))]
     did: dict[str, dict[str, Fact]] = {
         "movies": {"rating": write.maybe(f"{stars}.0", empty=False)},
         "books": {**read, "review": review},
-        "music": {"review": [write.text(1, 2) for _ in range(write.chance.randrange(4))]},
+        "music": {"review": write.maybe(tags if write.chance.random() < 0.8 else write.text(1, 2).replace("|", "/"))},
         "products": {"stars": stars, "headline": write.maybe(write.text(1, 5)), "review": review},
         "games": {"review": review},
         "videos": {"action": write.chance.choice(("skip", "complete"))},

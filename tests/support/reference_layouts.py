@@ -3,12 +3,20 @@
 It shares no code with `worker.core.prompts`: no template, no cleaning, no profile.  A scene has the reference's facts
 in this project's names: a text, a list of texts, or None for a value that its data does not have.
 
-Rules of the layouts: UserMirrorer (arXiv 2508.18142, b6e628c), its strategies and mapping, as its code was seen to run.
+Rules of the layouts: UserMirrorer (arXiv 2508.18142), the strategies, mapping and data preparation of its public
+repository (commit d258eb9).  On 2026-11-30 its code was run on 250 scenes of each domain and tier of `random_scenes`,
+and gave these messages.  What differs by choice, since other parts of the reference differ among themselves:
+
+    None of               here           the reference
+    a game's title        None           nothing: its preparation fills it with an empty text
+    an app's description  nothing        None
+    a review              nothing        None in products and apps
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
 
 Fact = str | list[str] | None
 Facts = Mapping[str, Fact]
@@ -93,22 +101,27 @@ def _price(value: Fact) -> str:
     return "NA" if value is None else f"${value}"
 
 
+def _some(value: Fact) -> Fact:
+    """Return a value, but for a list without parts, which the reference's data never has here: nothing is known."""
+    return value or None if isinstance(value, list) else value
+
+
 def _short(value: Fact) -> str:
     """Return a count in thousands or millions: a half goes to the even neighbour."""
     if value is None:
         return "Not Available"
     assert isinstance(value, str)
-    number = int(value)
+    number = _half_to_even(Decimal(value), 1)
     if number >= 1_000_000:
         return f"{_half_to_even(number, 1_000_000)}M"
     return f"{_half_to_even(number, 1_000)}k" if number >= 1_000 else str(number)
 
 
-def _half_to_even(number: int, size: int) -> int:
+def _half_to_even(number: Decimal | int, size: int) -> int:
     whole, rest = divmod(number, size)
     if 2 * rest == size:
-        return whole + whole % 2
-    return whole + (2 * rest > size)
+        return int(whole + whole % 2)
+    return int(whole) + (2 * rest > size)
 
 
 # -- movies, news
@@ -166,7 +179,7 @@ def _book_past(item: Facts, did: Facts, ago: str) -> str:
     text = f"A book viewed {ago}\n{_book_lines(item, description)}"
     if did["action"] == "not read":
         return f"{text}My Behavior: Not Read\n"
-    text += f"My Behavior: Read\nRating: {did['rating']}\n"
+    text += f"My Behavior: Read\nRating: {_or(did['rating'], 'Not Rated')}\n"
     return text + (f"Review: {_cut(did['review'], 50)}\n" if did.get("review") else "")
 
 
@@ -181,7 +194,7 @@ def _tags(item: Facts) -> str:
 
 def _artist_past(item: Facts, did: Facts, ago: str) -> str:
     own = did.get("review")
-    told = ", ".join(own or []) or "No tags"
+    told = own if isinstance(own, str) else ", ".join(own or []) or "No tags"
     head = f"An artist listened {ago}\nArtist name: {_or(item.get('name'), 'None')} \nTags: {_tags(item)}\n"
     return f"{head}My Behavior: Tagging with {told}\n"
 
@@ -197,11 +210,13 @@ def _artist(item: Facts, now: datetime) -> str:
 
 
 def _product(item: Facts, now: datetime | None = None) -> str:
-    category, name = item.get("category"), item.get("name")
+    """Return an item's lines; the price "None" is known to be missing in an option alone (there is a time)."""
+    price = None if now and item.get("price") == "None" else item.get("price")
+    category, name = _some(item.get("category")), item.get("name")
     told = "-".join(category) if isinstance(category, list) else _or(category, "None")
     return (
         f"Product name: {'None' if name is None else _cut(name, 10, ' ')}\nCategory: {told}\n"
-        f"Price: {_price(item.get('price'))}\n"
+        f"Price: {_price(price)}\n"
         f"Ratings: {_or(item.get('average_rating'), 'None')} ({_or(item.get('ratings_count'), 'None')})\n"
     )
 
@@ -218,7 +233,7 @@ def _game(item: Facts, now: datetime | None = None) -> str:
         f"Title: {_or(item.get('title'), 'None')} [{_or(item.get('genres'), '')}]\n"
         f"Developed by {_or(item.get('developer'), 'Unknown')} | Published by {_or(item.get('publisher'), 'Unknown')}\n"
         f"Released: {_or(item.get('release_date'), '')} \nTags: {_or(item.get('tags'), '')}\n"
-        f"Specifications: {_or(item.get('specifications'), 'NA')}\n"
+        f"Specifications: {_or(_some(item.get('specifications')), 'NA')}\n"
         f"Player Reviews: {_or(item.get('sentiment'), 'NA')}\nPrice: {_price(item.get('price'))}\n"
     )
 
@@ -241,7 +256,7 @@ def _video_lines(item: Facts) -> str:
     counts = [f"{_short(item.get(name))} {name}" for name in ("plays", "likes", "comments", "shares")]
     lasts = item.get("duration_s")
     return (
-        f"Title:{_or(item.get('title'), 'None')} {_or(item.get('category'), 'UNKNOWN')} "
+        f"Title:{_or(item.get('title'), 'None')} {_or(_some(item.get('category')), 'UNKNOWN')} "
         f"{_or(item.get('cover_text'), '')}\n"
         f"Duration: {_short(lasts)}{'' if lasts is None else '  sec'}\n{' | '.join(counts)}\n"
     )
@@ -254,7 +269,8 @@ def _video(item: Facts, now: datetime) -> str:
 def _video_past(item: Facts, did: Facts, ago: str) -> str:
     action = did["action"]
     assert isinstance(action, str)
-    watched = f"My Behavior: {action.capitalize()} (watched {_or(item.get('watched_s'), '0')}s)\n\n"
+    seconds = _half_to_even(Decimal(_or(item.get("watched_s"), "0")), 1)
+    watched = f"My Behavior: {action.capitalize()} (watched {seconds}s)\n\n"
     return f"A video watched {ago}\n{_video_lines(item)}{watched}"
 
 

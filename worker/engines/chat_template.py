@@ -69,6 +69,10 @@ class ChatTemplate:
         edges, day = key
         return self._parts(self._form, edges, day)
 
+    def ending(self) -> str:
+        """Return what the template writes after the assistant's text where that is not to be continued."""
+        return self._rendered(self._form, _BARE, 0).rpartition(_MARKS[ASSISTANT])[2]
+
     def digest(self) -> str:
         """Return what tells apart two templates: 12 hexadecimal digits.
 
@@ -108,7 +112,7 @@ class ChatTemplate:
             return f"leaves out the text of {' and '.join(missing)}"
         return "" if sum(isinstance(part, int) for part in parts) == len(_MARKS) else "shows a text twice"
 
-    def _render(self, form: _Form, edges: Edges, day: int) -> tuple[Part, ...]:
+    def _rendered(self, form: _Form, edges: Edges, day: int) -> str:
         rendered = self._tokenizer.apply_chat_template(
             _messages(form, edges),
             chat_template=self._text(),
@@ -116,7 +120,10 @@ class ChatTemplate:
             add_generation_prompt=False,
             strftime_now=_clock(day),
         )
-        shown, found, rest = str(rendered).rpartition(_MARKS[ASSISTANT])
+        return str(rendered)
+
+    def _render(self, form: _Form, edges: Edges, day: int) -> tuple[Part, ...]:
+        shown, found, rest = self._rendered(form, edges, day).rpartition(_MARKS[ASSISTANT])
         pieces = _MARK.split(shown + found if found else rest)
         return tuple(_MARKS.index(piece) if piece in _MARKS else piece for piece in pieces if piece)
 

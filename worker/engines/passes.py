@@ -20,7 +20,7 @@ from worker.core.simulation.questions import Status
 from worker.engines.tokens import Tokens
 from worker.settings.groups import PromptedEngineSettings
 
-ABSENT = 1e-10  # what the reference counts for a letter whose log-probability did not come back
+ABSENT = 1e-10  # what the reference counts for a letter whose log-probability did not come back, or is lower
 ROUNDING = 1e-3  # tolerance above 0 for a log-probability, and above 1 for a sum of probabilities
 
 
@@ -105,10 +105,13 @@ class Passes:
         return None
 
     def _as_reference(self, found: Mapping[int, Any], num_slots: int) -> tuple[tuple[float, ...], float]:
-        """Return the same of the letters that are among the most probable tokens; the others count `ABSENT`."""
+        """Return the same of the letters that are among the most probable tokens; the others count `ABSENT`.
+
+        So does one whose probability is lower: where all are, nothing is known, and the answer is uniform.
+        """
         letters = self.tokens.letters[:num_slots]
         mass = mass_of([found[token].logprob for token in letters if token in found])
-        raw = [math.exp(found[token].logprob) if token in found else ABSENT for token in letters]
+        raw = [max(ABSENT, math.exp(found[token].logprob)) if token in found else ABSENT for token in letters]
         return tuple(one / math.fsum(raw) for one in raw), min(1.0, mass)
 
     def _probabilities(self, found: Mapping[int, Any], num_slots: int) -> tuple[tuple[float, ...], float]:

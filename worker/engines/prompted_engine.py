@@ -156,7 +156,7 @@ class PromptedEngine(ABC):
         own = {"chat_template": template.digest()}
         if settings.tokenizer:
             own["tokenizer"] = settings.tokenizer
-        self.card = replace(self.card, sampling={**self.card.sampling, **own})
+        self.card = replace(self.card, sampling={**self.card.sampling, **own}, turn_end_tokens=tokens.turn_end())
         return tokens
 
     def _room(self, max_model_len: int) -> int:

@@ -81,6 +81,11 @@ class Tokens:
         """Return the text of generated token ids as vLLM returns it, without special tokens."""
         return self._plain.decode(ids)
 
+    def turn_end(self) -> int:
+        """Return how many tokens the template puts after an assistant's text that is not to be continued."""
+        ending = self.template.ending()
+        return len(self._control.findall(ending)) + sum(len(self.encode(one)) for one in self._control.split(ending))
+
     def chat(self, prompt: Prompt, max_tokens: int | None = None) -> tuple[int, ...]:
         """Return the token ids of a prompt, up to the end of its prefix.
 

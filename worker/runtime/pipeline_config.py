@@ -120,4 +120,7 @@ def asking(settings: Settings, engine: Engine) -> Asking:
     )
     if not engine.card.reads_prompt:
         return found
-    return replace(found, tokenise=engine.tokenise, max_prompt_tokens=engine.card.max_prompt_tokens)
+    card = engine.card
+    return replace(
+        found, tokenise=engine.tokenise, max_prompt_tokens=card.max_prompt_tokens, turn_end_tokens=card.turn_end_tokens
+    )

@@ -95,6 +95,10 @@ def test_the_reference_counts_letters_that_did_not_come_back_as_next_to_nothing(
     probabilities, mass = own.read_letters(found, 2)
     assert probabilities == pytest.approx((4e-10, 1))
     assert mass == pytest.approx(0.25)
+    found.outputs[0].logprobs[0][LETTERS[1]].logprob = log(1e-13)  # lower than what did not come back
+    probabilities, mass = own.read_letters(found, 2)
+    assert probabilities == pytest.approx((0.5, 0.5))
+    assert mass == pytest.approx(1e-13)
     asked = own.letters(2, 7)
     assert (asked["logprobs"], asked["allowed_token_ids"]) == (2, list(LETTERS))
     assert (asked["temperature"], asked["seed"]) == (1, 7)

@@ -82,6 +82,18 @@ def test_a_prompt_that_does_not_fit_is_encoded_only_until_that_shows() -> None:
             assert some == whole if len(whole) <= 1_000 else 1_000 < len(some) <= min(len(whole), 6_000)
 
 
+def test_the_end_of_a_turn_is_as_long_as_in_the_whole_chat() -> None:
+    tokenizer = load(str(model_path(TINY)), None)
+    tokens, prompt = Tokens(tokenizer, "Behavior: ["), Prompt("System.", "# Entry", "Thought:")
+    messages = [
+        {"role": role, "content": content}
+        for role, content in (("system", prompt.system), ("user", prompt.user), ("assistant", prompt.prefix))
+    ]
+    whole = tokenizer.encode(tokenizer.apply_chat_template(messages, tokenize=False), add_special_tokens=False)
+    assert len(whole) == len(tokens.chat(prompt)) + tokens.turn_end()
+    assert tokens.turn_end() > 0
+
+
 def test_kept_blocks_take_their_limit_in_memory() -> None:
     tokens = Tokens(load(str(model_path(TINY)), None), "Behavior: [")
     tokens._blocks._max_bytes = 1 << 20

@@ -18,6 +18,7 @@ _BREAK = re.compile(r"<(?:br|/p|/li|/div|/h[1-6])\s?/?>", re.IGNORECASE)
 _TAG = re.compile(
     r"</?(?:b|i|u|s|em|strong|p|span|div|ul|ol|li|h[1-6]|sub|sup|small|mark|code|font)\s?/?>"
 )  # <B> may be an option
+_NOUN = re.compile(r"(?<=[A-Za-z]{2})ation$", re.IGNORECASE)
 _QUOTE = re.compile(r"^[ \t]*+>[ \t]?", re.MULTILINE)  # of a text that is quoted as a whole
 
 
@@ -43,8 +44,12 @@ def without_closing(text: str, labels: str) -> str:
 
 
 def label_pattern(label: str) -> str:
-    """Return a pattern of a label: blanks or underscores between its words or none, with or without a plural's s."""
+    """Return a pattern of a label: blanks or underscores between its words or none, with or without a plural's s.
+
+    An "evaluation" may be called "evaluating", and its style "evaluative".
+    """
     *first, last = label.split(" ")
-    parts = [re.escape(word) for word in (*first, last.removesuffix("s") if first else last)]
+    words = (*first, last.removesuffix("s") if first else last)
+    parts = [_NOUN.sub("ati(?:on|ng|ve)", re.escape(word)) for word in words]
     plain = "[ \t_-]{0,3}".join(parts) + ("s?" if first else "")
     return "Behaviou?r" if label == "Behavior" else plain

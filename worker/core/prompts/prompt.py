@@ -40,6 +40,8 @@ _YEAR, _TITLE_YEAR = re.compile(r"([0-9]{4})"), re.compile(r"\(([0-9]{4})\)")
 _OWN_HEADING = "## User Profile\n"  # of the profile in a ready scene: the layouts of movies, games and videos have it
 NOT_READ = "not read"  # the action of a book that was not read: neither its rating nor its review is shown
 NOT_RATED = "Not Rated"
+# What the data of products has for some prices that are missing.  As in the reference, an option shows it as missing.
+_NO_PRICE = "None"
 # Steam's catalogue has entities in its lists ("Animation &amp; Modeling"), and the reference was trained on them.
 _HTML_KEPT = {Domain.GAMES: frozenset({"genres", "tags", "specifications"})}
 
@@ -153,6 +155,8 @@ def rendering(profile: Profile, impression: Impression, item: Item, fence: Fence
         return text + "\n"
     exposure = fitting(profile, impression.domain, item.attributes).exposure
     shown = yield from values(item.attributes, exposure, fence, profile.limit(MAX_OPTION_CHARS), html)
+    if impression.domain is Domain.PRODUCTS and item.attributes.get("price") == _NO_PRICE:
+        shown.pop("price", None)
     shown["new_release"] = _new_release(item.attributes, impression.occurred_at)
     return _settled(exposure, shown, fence) or fence.clean(item.item_id, MAX_NAME_CHARS) + "\n"
 

@@ -35,7 +35,7 @@ from worker.core.prompts.unseen import drop_unseen, is_unseen
 
 # Which bytes of a text a prompt shows; raise it with every change of them.  It is a part of the configuration
 # fingerprint, so answers to prompts of two fences are never pooled.
-FENCE = 4
+FENCE = 5
 SPACES = re.compile(r"\s+")
 READ = 4  # times as many characters are read as may be shown: what is dropped leaves room
 # Marks on one letter; more are dropped.  Sorting a run of marks takes time with the square of its length: 2,400 took

@@ -169,7 +169,9 @@ def _dollars(value: str) -> str:
 
 def _plain(value: str) -> str:
     number = _number(value)
-    return value if number is None else f"{number:g}"
+    if number is None:
+        return value
+    return str(int(number)) if number.is_integer() else str(number)
 
 
 def _number(value: str) -> float | None:

@@ -104,3 +104,4 @@ class EngineCard:
     # What was found to run, such as the data type: told, and no part of the fingerprint unless it is in `sampling` too.
     runs: Mapping[str, str] = field(default_factory=dict)
     max_prompt_tokens: int = 0  # what leaves room for the completion; 0 where no prompt is read
+    turn_end_tokens: int = 0  # of the chat template, after an assistant's text

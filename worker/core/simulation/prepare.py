@@ -61,6 +61,7 @@ class Asking:
     seeded: bool
     tokenise: Tokenise | None  # None: the engine reads the impression itself
     max_prompt_tokens: int = 0
+    turn_end_tokens: int = 0  # what the chat template puts after an assistant's text; the reference's limit counts it
     mode: str = "default"
     wanted: WantedQuestions = ALL_QUESTIONS
     reference: bool = False  # ask as the reference's evaluation does: order, seeds, limit
@@ -179,11 +180,12 @@ def _prepare_as_reference(
 
     An engine with less room than that limit cannot tell the two apart: nothing is answered for what it cannot take.
     """
-    limited = replace(asking, max_prompt_tokens=min(asking.max_prompt_tokens, REFERENCE_PROMPT_TOKENS))
+    limit = REFERENCE_PROMPT_TOKENS - asking.turn_end_tokens
+    limited = replace(asking, max_prompt_tokens=min(asking.max_prompt_tokens, limit))
     tokenised = yield from _tokenised(asks, limited, shared, question.options)
     if tokenised is not None:
         return Prepared(question, tokenised, flags)
-    if asking.max_prompt_tokens < REFERENCE_PROMPT_TOKENS:
+    if asking.max_prompt_tokens < limit:
         return Prepared(question, asks, flags, refused=Drawn(Status.OUT_OF_BUDGET))
     share = 1 / len(question.options)
     uniform = Drawn(Status.OK, (share,) * len(question.options))

@@ -5,6 +5,8 @@
         hit    = letter == item_pos
     accuracy = mean over scenes of the mean over draws
 
+A probability counts as 1e-10 at least, and five letters have one: fewer than five options are filled up with others.
+
 A prompt that is too long for the model has the uniform distribution and counts.  The expectation of this figure is
 the mean probability of the real choice, and so it has the noise of the sampling on top; both are told.
 
@@ -23,6 +25,7 @@ from itertools import accumulate
 import numpy as np
 
 SEED = 0
+LEAST, FEWEST = 1e-10, 5  # a probability, and how many letters have one
 _AT_ONCE = 4_096  # random numbers that are taken together: the same numbers, quicker
 
 
@@ -44,5 +47,6 @@ class Sampler:
             self._drawn, self._next = self._random.random_sample(_AT_ONCE).tolist(), 0
         at = self._drawn[self._next]
         self._next += 1
-        cumulated = list(accumulate(probabilities))
+        floored = [max(LEAST, one) for one in probabilities] + [LEAST] * (FEWEST - len(probabilities))
+        cumulated = list(accumulate(floored))
         return bisect_right([one / cumulated[-1] for one in cumulated], at)

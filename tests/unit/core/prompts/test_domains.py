@@ -3,7 +3,7 @@
 The texts here are written by hand from the reference's layouts, not taken from the profile.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from hypothesis import given, settings
@@ -382,6 +382,9 @@ def test_any_impression_renders(shown: Impression) -> None:
         ("{a:list?[]}", {"a": "x, y"}, "['x, y']"),
         ("{a:list?[]}", {"a": ""}, "[]"),
         ("{a:count}", {"a": "1e400"}, "1e400"),
+        ("{a:number}", {"a": "4.0"}, "4"),
+        ("{a:number}", {"a": "4.123456789"}, "4.123456789"),
+        ("{a:number}", {"a": "1234567"}, "1234567"),
         ("{a:friends}", {"a": "1"}, "1 friend(s) listened"),
         ("{a:2w}", {"a": "x y"}, "x y"),
         ("{a:list}", {"a": ("Children's", "War")}, "[\"Children's\", 'War']"),
@@ -392,6 +395,25 @@ def test_any_impression_renders(shown: Impression) -> None:
 )
 def test_a_template_fills_as_written_down_here(template: str, values: dict[str, Value], text: str) -> None:
     assert fill(template, values) == text
+
+
+@pytest.mark.parametrize(
+    ("domain", "reads_html", "offered", "past"),
+    [
+        (Domain.PRODUCTS, False, "Price: NA", "Price: $None"),
+        (Domain.PRODUCTS, True, "Price: NA", "Price: None"),
+        (Domain.GAMES, False, "Price: $None", "Price: $None"),
+    ],
+)
+def test_the_price_none_of_an_offered_product_is_missing_as_in_the_reference(
+    domain: Domain, offered: str, past: str, *, reads_html: bool
+) -> None:
+    attributes = {"name": "Soap", "title": "Portal", "price": "None"}
+    profile = replace(PROFILE, reads_html=reads_html)
+    entry = HistoryEntry(HistoryItem("h", attributes=attributes), occurred_at=AT_US - DAY_US)
+    shown = impression(domain=domain, user=User("u", history=(entry,)))
+    assert offered in render_option(profile, shown, Item("i", 0, attributes=attributes)).split("\n")
+    assert past in scene(profile, shown, 10).history[0].split("\n")
 
 
 def test_a_form_that_does_not_exist_is_refused() -> None:

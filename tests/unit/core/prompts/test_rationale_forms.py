@@ -30,6 +30,23 @@ def test_what_stands_after_a_label_may_be_no_colon(form: str) -> None:
     assert stated_choice(text) == "B"
 
 
+@pytest.mark.parametrize(
+    ("written", "as_label"),
+    [("Evaluating Style", "Evaluation Style"), ("Evaluative Style", "Evaluation Style"), ("Evaluating", "Evaluation")],
+)
+def test_an_evaluation_may_be_called_evaluating(written: str, as_label: str) -> None:
+    for form in ("{0}: {1}", "**{0}:** {1}", "{0} - {1}"):
+        text = LINES.sub(lambda found: form.format(written if found[1] == as_label else found[1], found[2]), WHOLE)  # noqa: B023 - used at once
+        assert parse(text) == (READ, ParseStatus.COMPLETE)
+
+
+def test_evaluating_within_a_sentence_is_no_label() -> None:
+    found, _ = parse(" x\nEvaluation: I kept evaluating\nit: so Evaluating all, I take B.\nEvaluation Style: Logical")
+    assert (found.evaluation, found.evaluation_style) == (
+        "I kept evaluating\nit: so Evaluating all, I take B.", "Logical"
+    )  # fmt: skip
+
+
 def test_tags_may_be_named_as_keys_are() -> None:
     text = LINES.sub(
         lambda found: f"<{found[1].lower().replace(' ', '_')}>{found[2]}</{found[1].lower().replace(' ', '_')}>", WHOLE

@@ -15,13 +15,13 @@ ITEMS = tuple(Item(f"i{number}", number, text=f"Film {number}") for number in ra
 IMPRESSION = Impression("event", 10**15, User("u"), (Slate("control", ITEMS),))
 
 
-def asked(num_tokens: int, max_prompt_tokens: int = 7_000) -> Prepared:
+def asked(num_tokens: int, max_prompt_tokens: int = 7_000, turn_end_tokens: int = 0) -> Prepared:
     def tokenise(_: Prompt) -> tuple[int, ...]:
         return tuple(range(num_tokens))
 
     asking = Asking(
         profile=prompt_profiles.load("mirror-v1"), depths=Depths(), draws=3, history_limit=10, seeded=True,
-        tokenise=tokenise, max_prompt_tokens=max_prompt_tokens, reference=True,
+        tokenise=tokenise, max_prompt_tokens=max_prompt_tokens, turn_end_tokens=turn_end_tokens, reference=True,
     )  # fmt: skip
     (prepared,) = prepare(Record(Partition("t", 0), 1, 0, None, None), IMPRESSION, asking)
     return prepared
@@ -43,6 +43,14 @@ def test_a_prompt_beyond_the_limit_is_uniform_and_counts(room: int) -> None:
     assert prepared.refused.status is Status.OK
     assert prepared.refused.slot_probabilities == (0.2,) * 5
     assert Flag.UNIFORM in prepared.flags
+
+
+def test_the_limit_counts_the_end_of_the_turn_as_the_reference_does() -> None:
+    assert asked(REFERENCE_PROMPT_TOKENS - 2, turn_end_tokens=2).refused is None
+    prepared = asked(REFERENCE_PROMPT_TOKENS - 1, turn_end_tokens=2)
+    assert prepared.refused is not None
+    assert Flag.UNIFORM in prepared.flags
+    assert Flag.UNIFORM in asked(6_200, REFERENCE_PROMPT_TOKENS - 2, turn_end_tokens=2).flags
 
 
 def test_a_prompt_that_the_engine_has_no_room_for_is_not_answered_as_the_reference_would() -> None:
