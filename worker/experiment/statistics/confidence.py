@@ -172,13 +172,12 @@ def holm(p_values: Sequence[float | None], *, of: int = 0) -> list[float | None]
 
     One that is not there yet counts as 1.
     """
-    absent = [1.0] * (of - len(p_values))
-    if len(p_values) + len(absent) < 2:  # noqa: PLR2004 - one needs no correction, nor the second that the import takes
-        return list(p_values)
-    from statsmodels.stats.multitest import multipletests
-
-    adjusted = multipletests([1.0 if p is None else p for p in p_values] + absent, method="holm")[1].tolist()
-    return [None if p is None else float(a) for p, a in zip(p_values, adjusted, strict=False)]
+    adjusted, least, left = list(p_values), 0.0, max(of, len(p_values))
+    for place, p in sorted(enumerate(p_values), key=lambda one: 1.0 if one[1] is None else one[1]):
+        if p is not None:
+            adjusted[place] = least = max(least, min(1.0, left * p))
+        left -= 1
+    return adjusted
 
 
 def holm_shares(p_values: Sequence[float | None], *, alpha: float, of: int = 0) -> list[int]:
