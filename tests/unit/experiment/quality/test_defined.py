@@ -72,7 +72,7 @@ def count(state: State, records: Iterator[dict[str, object]]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("late_us", "words"), [(-1, ""), (HOUR_US, "; exploratory: the definition was recorded 60 min")]
+    ("late_us", "words"), [(-1, ""), (HOUR_US, ". Exploratory: the definition was recorded 60 min")]
 )
 def test_an_experiment_says_in_its_sentence_that_it_was_defined_late(late_us: int, words: str) -> None:
     """The figures are as they were; the sentence, the basis and the published readout are not."""

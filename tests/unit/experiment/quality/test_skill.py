@@ -68,7 +68,7 @@ def test_an_experiment_says_in_its_sentence_what_nobody_knows() -> None:
     assert "skill at predicting real clicks is unknown: no outcomes were read" in without.reason
     assert "skill at predicting real clicks is unknown: too few clicks yet: " in few.reason
     for one in (without, few):
-        assert "placebos: unknown: none were planted" in one.reason
+        assert "Placebos: unknown, as none were planted" in one.reason
         assert named(one.checks, "placebos").state is CheckState.OPEN
 
 

@@ -359,7 +359,7 @@ def test_an_experiment_is_known_to_notice_a_difference_by_decoys_alone() -> None
         (mine,) = (one for one in report_of([*shares(200, 0.5, 0.9), *planted]).readouts if one.experiment_id == "exp")
         return mine.current.comparisons[0].reason
 
-    assert "placebos: unknown: none were planted" in said("split", 0)
+    assert "Placebos: unknown, as none were planted" in said("split", 0)
     assert "placebos: unknown: no decoys were planted" in said("split", 200)
     assert "placebos: unknown: decoys have not yet shown" in said("decoy", 1)
     assert "placebos" not in said("decoy", 200)
