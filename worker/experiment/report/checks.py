@@ -22,7 +22,7 @@ from worker.experiment.store.engine_sums import measures, of_users, profile
 from worker.experiment.store.queries import EpochRow
 from worker.experiment.store.sums import CHANCE, FLIP, SIDE
 
-NO_PLACEBOS = "unknown, as none were planted"
+NO_PLACEBOS = "unknown: none were planted"
 NO_DECOYS = "unknown: no decoys were planted, and they alone show that a difference would be noticed"
 DECOYS_OPEN = "unknown: decoys have not yet shown that a difference would be noticed"
 

@@ -101,8 +101,8 @@ def _beside(on: Evidence, interval: Interval) -> tuple[Verdict, str]:
 def _sentences(clauses: Iterable[str]) -> str:
     """Return one sentence per clause; see `judge`.
 
-    >>> _sentences(["the whole interval is above 50 %", "placebos: unknown, as none were planted"])
-    'the whole interval is above 50 %. Placebos: unknown, as none were planted'
+    >>> _sentences(["the whole interval is above 50 %", "placebos: unknown: none were planted"])
+    'the whole interval is above 50 %. Placebos: unknown: none were planted'
     """
     first, *rest = clauses
     return ". ".join([first, *(f"{one[:1].upper()}{one[1:]}" for one in rest)])

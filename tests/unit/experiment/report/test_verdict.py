@@ -140,7 +140,7 @@ def test_an_experiment_says_that_a_guardrail_is_broken_whatever_its_result() -> 
     rail = Guarded("entropy", 0.1, GuardrailState.BROKEN, "entropy: -0.300 to -0.200; must stay above -0.1")
     assert judge(evidence(ABOVE, guardrails=[rail]))[1].startswith("the candidate is not preferred: a guardrail is br")
     for changes in ({"margin": 0.04}, {}):
-        assert f"a guardrail is broken: {rail.words}" in judge(evidence(AROUND, guardrails=[rail], **changes))[1]
+        assert f"A guardrail is broken: {rail.words}" in judge(evidence(AROUND, guardrails=[rail], **changes))[1]
 
 
 def test_an_experiment_waits_for_a_check_that_holds_a_preference() -> None:
