@@ -115,6 +115,15 @@ def told(problems: Sequence[str]) -> str:
     return "; ".join([*problems[:MAX_TOLD], *more])
 
 
+def all_told(errors: Sequence[Mapping[str, Any]]) -> str:
+    """Return errors as one sentence, each with its place.
+
+    >>> all_told([{"loc": ("options", 0), "type": "missing", "msg": "..."}])
+    'options.0: is missing'
+    """
+    return told([f"{place_of(one['loc'])}: {wanted(one)}" for one in of_their_own(errors)])
+
+
 def kind(value: object) -> str:
     """Return what a value of a YAML or JSON file is, for people.
 

@@ -2,7 +2,8 @@
 
     Following (Kafka)  ->  Records.take  ->  Answer | Definition | a reason for data health  ->  State.take
 
-No record can stop the reader: one that cannot be used is counted by its reason.  After a temporary failure, such as an
+No record can stop the reader: one that cannot be used is counted by its reason, and the first ones of each reason have
+a line in the log.  After a temporary failure, such as an
 unreachable schema registry, the batch is retried; the positions do not move meanwhile.
 """
 
@@ -16,6 +17,7 @@ from threading import Event
 from worker.core.codec import framing
 from worker.core.codec.mapping import EventMapping
 from worker.core.errors import BadRecord, BadSettings, MirrorstreamError, Retryable
+from worker.core.first_lines import FirstLines
 from worker.core.outcomes import Outcome
 from worker.core.pseudonyms import pseudonym
 from worker.core.records import Record
@@ -29,7 +31,8 @@ from worker.kafka.follower import Following, Reached
 log = logging.getLogger(__name__)
 
 MAX_AHEAD_US = 86_400_000_000  # of a record's own time before Kafka's; time zones mixed up are less than a day
-MAX_TOLD = 10  # records of one batch and reason that get a line each
+MAX_WHY_CHARS = 500  # of why a record cannot be used: what it quotes comes from outside
+UNMAPPED = "unmapped"  # of an event that the mapping passes over, as it is told to: that needs no line
 IDLE_S = 0.5  # how long a batch waits to fill: how old a page may be
 Decode = Callable[[Record, str], Mapping[str, object]]
 
@@ -50,24 +53,21 @@ class Topics:
 
 @dataclass(slots=True)
 class _Batch:
-    """What was read of a batch, and what was left out, by reason: a count, and the first lines."""
+    """What was read of a batch, and what was left out, by reason: a count, and a line each."""
 
     answers: list[Answer] = field(default_factory=list)
     definitions: list[tuple[Definition, int, Record]] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
     health: Counter[str] = field(default_factory=Counter)
-    lines: list[str] = field(default_factory=list)
+    lines: list[tuple[str, str]] = field(default_factory=list)  # (reason, line)
 
     def leave_out(self, record: Record, reason: str, why: str) -> None:
         self.health[reason] += 1
-        if self.health[reason] <= MAX_TOLD:
-            more = "; further ones of this batch are only counted" if self.health[reason] == MAX_TOLD else ""
-            self.lines.append(f"{record.where}: {why}{more}")
+        self.say(record, reason, why)
 
-    def tell(self) -> None:
-        """Log the lines, once all was read: a batch comes again while a schema of it cannot be fetched."""
-        for line in self.lines:
-            log.warning("%s", line)
+    def say(self, record: Record, reason: str, why: str) -> None:
+        """Keep a line until all was read: a batch comes again while a schema of it cannot be fetched."""
+        self.lines.append((reason, f"{record.where}: {why}"))
 
 
 class Records:
@@ -88,6 +88,7 @@ class Records:
         """
         self._state, self._decode, self._topics, self._include_test = state, decode, topics, include_test
         self._pseudonym_key = pseudonym_key
+        self._lines = FirstLines()
 
     def take(self, records: Iterable[Record], reached: Reached) -> None:
         """Count a batch and move on.  Raises `Retryable` with nothing moved if a schema cannot be fetched now."""
@@ -96,7 +97,11 @@ class Records:
             try:
                 self._read(record, found)
             except BadRecord as bad:
-                found.health[bad.reason] += 1
+                if bad.reason == UNMAPPED:
+                    found.health[UNMAPPED] += 1
+                else:
+                    why = str(bad)[:MAX_WHY_CHARS]
+                    found.leave_out(record, bad.reason, f"cannot be used: {why}; it is in no figure")
             except BadSettings as error:
                 found.leave_out(record, "bad_definition", f"no definition: {error}; it is left out")
             except MirrorstreamError:
@@ -108,7 +113,7 @@ class Records:
                 self._state.define(definition, taken_at=taken_at)
             except BadSettings as error:
                 found.leave_out(record, "bad_definition", f"no definition: {error}; it is left out")
-        found.tell()
+        self._tell(found)
         found.health.update({"topic_made_anew": len(reached.made_anew)})
         self._state.take(
             found.answers,
@@ -119,6 +124,11 @@ class Records:
             made_anew=reached.made_anew,
         )
 
+    def _tell(self, found: _Batch) -> None:
+        for reason, text in found.lines:
+            if line := self._lines.line(text, reason):
+                log.warning("%s", line)
+
     def _read(self, record: Record, found: _Batch) -> None:
         if record.partition.topic == self._topics.definitions:
             found.definitions += self._definition(record, found)
@@ -127,7 +137,7 @@ class Records:
             found.outcomes += self._outcome(record, found.health)
         else:
             found.health["read"] += 1
-            found.answers += self._answer(record, found.health)
+            found.answers += self._answer(record, found)
 
     def _definition(self, record: Record, found: _Batch) -> list[tuple[Definition, int, Record]]:
         """Return a definition with the time at which Kafka took it; nothing for a tombstone, and for a draft."""
@@ -141,7 +151,7 @@ class Records:
 
     def _outcome(self, record: Record, health: Counter[str]) -> list[Outcome]:
         if record.value is None:
-            raise BadRecord("tombstone", "no value")
+            raise BadRecord("tombstone", "it has no value, want an outcome")
         outcome = read_outcome(self._decode(record, "Outcome"))
         _check_clock(outcome.observed_at, record)
         if outcome.is_test and not self._include_test:
@@ -151,14 +161,16 @@ class Records:
             outcome = replace(outcome, user_id=pseudonym(self._pseudonym_key, outcome.user_id))
         return [outcome]
 
-    def _answer(self, record: Record, health: Counter[str]) -> list[Answer]:
+    def _answer(self, record: Record, found: _Batch) -> list[Answer]:
         if record.value is None:
-            raise BadRecord("tombstone", "no value")
+            raise BadRecord("tombstone", "it has no value, want a response")
         answer = read(self._decode(record, "SimulatedResponse"))
         _check_clock(answer.occurred_at, record)
         if answer.is_test and not self._include_test:
-            health["test"] += 1
+            found.health["test"] += 1
             return []
+        if answer.trouble:
+            found.say(record, answer.trouble, "its probabilities are no distribution; its answer counts as missing")
         return [answer]
 
 
@@ -166,7 +178,7 @@ def _check_clock(at_us: int, record: Record) -> None:
     """Refuse what happened after it was written: one record from 2100 would close every open window."""
     written_us = _written_us(record)
     if at_us > written_us + MAX_AHEAD_US:
-        raise BadRecord("clock_astray", f"{record.where}: of {at_us} us, written at {written_us} us")
+        raise BadRecord("clock_astray", f"it is of {at_us} us, written at {written_us} us, want at most a day ahead")
 
 
 def _written_us(record: Record) -> int:
@@ -188,7 +200,7 @@ def outcome_fields(raw: Record, schemas: registry.Schemas, mapping: EventMapping
         return registry.decode_now(schemas, raw, "Outcome")
     fields = mapping.outcome_fields(framing.split_json(raw.value or b"", raw.headers)[1])
     if fields is None:  # counted in data health; a topic may hold events of other kinds
-        raise BadRecord("unmapped", f"{raw.where}: is no outcome by mapping {mapping.name}")
+        raise BadRecord(UNMAPPED, f"it is no outcome by mapping {mapping.name}")
     return fields
 
 

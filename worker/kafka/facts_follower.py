@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from worker.core.errors import BadRecord, MirrorstreamError, Retryable
+from worker.core.first_lines import FirstLines
 from worker.core.joining.facts import FactKind, Statement, key_id, statement
 from worker.core.joining.progress import FactBatch, StoreProgress, distrust
 from worker.core.records import Partition, Record
@@ -34,7 +35,6 @@ CLOSE_S = 5.0
 DOUBT_S = 600.0  # without Kafka, until the store is judged again as at a start
 TELL_S = 10.0  # between two lines of a long load
 SLOW_S = 2.0  # of one turn; a registry that does not answer is given up after 10 s, and each of its addresses
-MAX_TOLD = 10  # log lines about records that cannot be used
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ class FactsFollower(FollowerThread):
         self._anew = False  # what is stored is not of what is read
         self._undone: tuple[list[Record], Reached] | None = None  # read, and not stored
         self._noted_s = self._counted_s = self._told_s = 0.0
-        self._num_read = self._num_told = 0
+        self._num_read, self._lines = 0, FirstLines()
         self._changed = True
         self._behind, self._behind_s = "", 0.0  # why, and since when: seconds since 1970
         self._turn_s: float | None = None  # when the turn that is under way began
@@ -232,11 +232,9 @@ class FactsFollower(FollowerThread):
             self._watch.facts_taken(self.kind, one.taken, 1)
             if one.taken is not Taken.REFUSED:
                 continue
-            self._num_told += 1
-            if self._num_told <= MAX_TOLD:
-                more = "; further ones are only counted" if self._num_told == MAX_TOLD else ""
-                where = one.record.where
-                log.warning("%s: cannot be used: %s; what was known before stays%s", where, one.why, more)
+            told = f"{one.record.where}: cannot be used: {one.why}; what was known before stays"
+            if line := self._lines.line(told):
+                log.warning("%s", line)
 
     def _lag(self) -> int:
         return self._following.lag() if self._following else 0

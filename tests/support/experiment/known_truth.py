@@ -7,8 +7,9 @@ kind has one thing that speaks against it: `RULES` names what in the product kee
 `without` takes that out, to see that the kind would print one.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,6 @@ ALPHA, PLANNED = 0.05, 500
 PREFERENCES = (Verdict.CANDIDATE_PREFERRED, Verdict.CONTROL_PREFERRED)
 USERS_SEEN = "users seen so far, not for all"  # of a preference that is not said of everybody
 FORM = Definition("exp", AT_US, "control", ("candidate",), planned_users=PLANNED)
-TEN = tuple(f"c{number}" for number in range(10))
 
 Record = dict[str, Any]
 Rng = np.random.Generator
@@ -60,9 +60,17 @@ def watched(kind: Kind, seed: int) -> Iterator[Readout]:
         yield from report(state, Defaults(planned_users=PLANNED)).readouts
 
 
-def false_preferences(kind: Kind, runs: int) -> int:
-    """Return how many of so many experiments print something that is not true at any look."""
-    return sum(any(is_false(one, kind) for one in watched(kind, seed)) for seed in range(1, runs + 1))
+def false_preferences(kind: Kind, runs: int, *, enough: int | None = None, **size: int) -> int:
+    """Return how many of so many experiments print something that is not true at any look; `enough` ends it early.
+
+    `size` are parameters of the kind.
+    """
+    made, found = partial(kind, **size), 0
+    for seed in range(1, runs + 1):
+        found += any(is_false(one, kind) for one in watched(made, seed))
+        if found == enough:
+            break
+    return found
 
 
 def is_false(readout: Readout, kind: Kind) -> bool:
@@ -142,14 +150,17 @@ def lost_logging(rng: Rng, *, users: int = 1_200) -> Iterator[Step]:
         yield Step(records, outcomes)
 
 
-def redefined_for_its_winner(rng: Rng) -> Iterator[Step]:
-    """Ten equal candidates; as soon as one of them alone would be preferred, it is defined alone."""
-    yield from _of_ten(rng, replace(FORM, candidates=TEN, planned_users=300))
+def redefined_for_its_winner(rng: Rng, *, of: int = 10, losers: int | None = None) -> Iterator[Step]:
+    """Equal candidates, ten `of` them; as soon as one of them alone would be preferred, it is defined alone.
+
+    The others have answers of as many users, or of no more than so many `losers`.
+    """
+    yield from _of_several(rng, replace(FORM, candidates=_names(of), planned_users=300), of=of, losers=losers)
 
 
-def winner_defined_late(rng: Rng) -> Iterator[Step]:
+def winner_defined_late(rng: Rng, *, of: int = 10, losers: int | None = None) -> Iterator[Step]:
     """The same without a definition before that of the winner."""
-    yield from _of_ten(rng, None)
+    yield from _of_several(rng, None, of=of, losers=losers)
 
 
 def stragglers(rng: Rng) -> Iterator[Step]:
@@ -180,15 +191,23 @@ def _losing(rng: Rng, gone: Callable[[int, int], Record]) -> Iterator[Step]:
         yield Step(records)
 
 
-def _of_ten(rng: Rng, form: Definition | None) -> Iterator[Step]:
-    """Look at ten candidates by oneself, define the winner over the same events, and watch it on as many users."""
-    values = rng.normal(0.5, 0.2, (300, 10)).clip(0, 1)
+def _of_several(rng: Rng, form: Definition | None, *, of: int, losers: int | None) -> Iterator[Step]:
+    """Look at candidates by oneself, define the winner over the same events, and watch it on as many users."""
+    values, names = rng.normal(0.5, 0.2, (300, of)).clip(0, 1), _names(of)
     seen, best = _first_winner(values)
-    yield Step(_of_all(values, range(seen)), define=form)
-    winner = replace(FORM, candidates=(TEN[best],), planned_users=300)
+    users = [seen if losers is None or place == best else min(seen, losers) for place in range(of)]
+    yield Step(
+        [
+            response(user, variant=name, duel_share=float(values[user, place]))
+            for place, name in enumerate(names)
+            for user in range(users[place])
+        ],
+        define=form,
+    )
+    winner = replace(FORM, candidates=(names[best],), planned_users=300)
     yield Step(define=winner, defined_at=AT_US + 60 * MINUTE_US)
     for part in np.array_split(np.arange(seen, seen + 200), 2):
-        yield Step([response(user, 120, variant=TEN[best], duel_share=_share(rng, 0.0)) for user in part.tolist()])
+        yield Step([response(user, 120, variant=names[best], duel_share=_share(rng, 0.0)) for user in part.tolist()])
 
 
 def _first_winner(values: Floats) -> tuple[int, int]:
@@ -205,9 +224,8 @@ def _duels(rng: Rng, user: int, taste: float) -> Iterator[Record]:
         yield response(user, event, duel_share=_share(rng, taste))
 
 
-def _of_all(values: Floats, users: Iterable[int]) -> list[Record]:
-    return [response(user, variant=name, duel_share=float(values[user, place]))
-            for user in users for place, name in enumerate(TEN)]  # fmt: skip
+def _names(number: int) -> tuple[str, ...]:
+    return tuple(f"c{place}" for place in range(number))
 
 
 def _share(rng: Rng, shift: float, sd: float = 0.2) -> float:
@@ -252,7 +270,7 @@ RULES: dict[Kind, dict[str, object]] = {
     taste_by_activity: {f"{EPOCH}.activity": _fine},
     rare_opponents: {f"{EPOCH}.skew": _fine},
     absent_slates: {f"{QUERIES}.served": _all_served},
-    losing_duels_not_asked: {f"{EPOCH}.with_unasked": lambda found, _: found},
+    losing_duels_not_asked: {"worker.experiment.store.series.gaps": lambda *_: {}},
     lost_logging: {"worker.experiment.real_clicks.effects.withholds": lambda _: False},
     redefined_for_its_winner: {
         "worker.experiment.store.sums.placed": _newest,
@@ -260,6 +278,33 @@ RULES: dict[Kind, dict[str, object]] = {
     },
     winner_defined_late: {f"{QUERIES}.num_candidates": lambda *_: 0},
     stragglers: {"worker.experiment.report.assemble.current_last": lambda _, rows, __: list(rows)},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Short:
+    """Experiments of a kind for each change of the code: so few that without the rule hardly ever one or none is false.
+
+    `rate` is how often one of this size is false without the rule: of 24 experiments (a kind whose 24 were all false
+    has 0.9), and of the two with 30 candidates how often one of them would be preferred alone in 2,000 draws.
+    """
+
+    runs: int
+    rate: float
+    size: Mapping[str, int] = field(default_factory=dict)
+
+
+MOST = 1  # false preferences of a short test
+SHORT: dict[Kind, Short] = {
+    plain: Short(24, 0.33),
+    taste_by_activity: Short(5, 0.9),
+    rare_opponents: Short(24, 0.33),
+    absent_slates: Short(5, 0.9),
+    losing_duels_not_asked: Short(5, 0.9),
+    lost_logging: Short(7, 0.8),
+    redefined_for_its_winner: Short(24, 0.29, {"of": 30, "losers": 5}),
+    winner_defined_late: Short(24, 0.29, {"of": 30, "losers": 5}),
+    stragglers: Short(5, 0.9),
 }
 
 

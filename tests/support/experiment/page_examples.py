@@ -256,7 +256,7 @@ def report(*readouts: Readout) -> Report:
 def waiting() -> Comparison:
     """Make a comparison that has just begun."""
     few = Estimate(
-        40, 0.56, None, "40 users so far, at least 100 needed; 12 users whose slates differ so far, at least 50 needed"
+        40, 0.56, None, "40 users so far, at least 100 needed; 12 users whose lists differ so far, at least 50 needed"
     )
     effects = (Effect("duel_share", 0.5, few, Estimate(12, 0.62, None, "12 users so far, at least 100 needed")),)
     return comparison(

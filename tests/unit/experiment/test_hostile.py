@@ -227,11 +227,53 @@ def test_nothing_is_counted_or_told_while_a_schema_cannot_be_fetched(caplog: pyt
     assert len(caplog.messages) == 10  # drafts, too
 
 
+def test_responses_and_outcomes_that_cannot_be_used_are_told_and_then_counted(caplog: pytest.LogCaptureFixture) -> None:
+    """Where, what was seen, what was wanted and what happens now; the bound holds over all batches."""
+    good = response(0, 1, duel_share=0.7)
+    slots = [{"item_id": "i", "position": 0, "variants": ["candidate"], "probability": 7.0}]
+    odd: list[dict[str, object]] = [
+        good | {"occurred_at": "yesterday"},
+        good | {"question": "WHY"},
+        good | {"control_variant": "candidate"},
+        good | {"occurred_at": AT_US + 10 * 86_400_000_000},
+        good | {"options": slots},
+        {"outcome_id": "o"},
+    ]
+
+    def decode(record: Record, _: str) -> dict[str, object]:
+        return odd[record.offset]
+
+    def at(topic: str, offset: int, value: bytes | None = b"x") -> Record:
+        return Record(Partition(topic, 0), 0, offset, None, value, timestamp_ms=AT_US // 1_000)
+
+    with closing(State()) as state:
+        records = Records(state, decode, TOPICS)
+        found = [*(at("responses", number) for number in range(5)), at("outcomes", 5), at("responses", 6, None)]
+        records.take(found, Reached({}))
+        assert [line.split(": ", 1)[0] for line in caplog.messages] == [
+            *(f"responses[0]@{number}" for number in range(5)), "outcomes[0]@5", "responses[0]@6",
+        ]  # fmt: skip
+        assert caplog.messages[0] == (
+            "responses[0]@0: cannot be used: occurred_at: want a whole number; it is in no figure"
+        )
+        assert "question 'WHY', want SLATE or DUEL; it is in no figure" in caplog.messages[1]
+        assert "want two variants" in caplog.messages[2]
+        assert "want at most a day ahead" in caplog.messages[3]
+        assert caplog.messages[4].endswith("its probabilities are no distribution; its answer counts as missing")
+        assert "event_id: is missing" in caplog.messages[5]
+        caplog.clear()
+        for _ in range(40):
+            records.take([at("responses", 1)], Reached({}))
+        assert len(caplog.messages) == 9
+        assert caplog.messages[-1].endswith("; further ones are only counted")
+        assert state.health()["unknown_question"] == 41
+
+
 def test_definitions_that_cannot_be_used_make_few_lines(caplog: pytest.LogCaptureFixture) -> None:
     with closing(State()) as state:
         records = Records(state, lambda _, __: {"experiment_id": "x"}, Topics("responses", "definitions"))
         records.take((Record(Partition("definitions", 0), 0, at, None, b"x") for at in range(500)), Reached({}))
         assert state.health()["bad_definition"] == 500
     assert len(caplog.records) == 10
-    assert caplog.messages[-1].endswith("; further ones of this batch are only counted")
+    assert caplog.messages[-1].endswith("; further ones are only counted")
     assert caplog.messages[0].startswith("definitions[0]@0: no definition: start: is missing")

@@ -7,9 +7,10 @@ kind is about, more do.
 from functools import partial
 
 import pytest
+from scipy.stats import binom
 
 from tests.support.experiment import known_truth
-from tests.support.experiment.known_truth import ALPHA, RULES, Kind, false_preferences, plain, watched
+from tests.support.experiment.known_truth import ALPHA, MOST, RULES, SHORT, Kind, false_preferences, plain, watched
 from worker.experiment.statistics.confidence import Verdict
 
 KINDS = pytest.mark.parametrize("kind", RULES, ids=lambda kind: kind.__name__)
@@ -18,7 +19,23 @@ KINDS = pytest.mark.parametrize("kind", RULES, ids=lambda kind: kind.__name__)
 @KINDS
 def test_an_experiment_without_an_effect_prints_no_preference(kind: Kind) -> None:
     """A share of the long test."""
-    assert false_preferences(kind, 8) <= 1
+    short = SHORT[kind]
+    assert false_preferences(kind, short.runs, enough=MOST + 1, **short.size) <= MOST
+
+
+@KINDS
+def test_the_short_test_of_an_experiment_without_an_effect_fails_without_its_rule(
+    kind: Kind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known_truth.without(kind, monkeypatch)
+    short = SHORT[kind]
+    assert false_preferences(kind, short.runs, enough=MOST + 1, **short.size) > MOST
+
+
+@KINDS
+def test_the_short_test_of_an_experiment_without_an_effect_has_runs_enough(kind: Kind) -> None:
+    """Without the rule, it fails in more than 99 % of all choices of seeds."""
+    assert binom.cdf(MOST, SHORT[kind].runs, SHORT[kind].rate) < 0.01
 
 
 @pytest.mark.long

@@ -19,7 +19,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from worker.core.errors import BadSettings
 from worker.core.records import Id, at_most
-from worker.core.validation_text import of_their_own, place_of, told, wanted
+from worker.core.validation_text import all_told
 
 FINAL = frozenset({"CANDIDATE_PREFERRED", "CONTROL_PREFERRED", "NO_DIFFERENCE"})
 NEVER_TRUSTED = "DO_NOT_TRUST"
@@ -63,8 +63,7 @@ def read_readout(record: Mapping[str, object]) -> LastReadout:
     try:
         return _READOUT.validate_python(dict(record))
     except ValidationError as error:
-        found = of_their_own([dict(one) for one in error.errors()])
-        raise BadSettings(told([f"{place_of(one['loc'])}: {wanted(one)}" for one in found])) from error
+        raise BadSettings(all_told([dict(one) for one in error.errors()])) from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ from worker.core.simulation.question_set import DUEL_SHARE, QuestionSet
 from worker.core.simulation.response_builder import surface_of
 from worker.core.simulation.sampling import Skip
 from worker.core.steering.budgets import MAX_TOKENS, TokenLimits
-from worker.core.validation_text import of_their_own, place_of, told, wanted
+from worker.core.validation_text import all_told
 
 MAX_CANDIDATES = 64  # an event has 16 slates at most
 MAX_GUARDRAILS = 64
@@ -144,8 +144,7 @@ def read_orders(record: Mapping[str, object]) -> Orders:
     try:
         orders = _ORDERS.validate_python(dict(record))
     except ValidationError as error:
-        found = of_their_own([dict(one) for one in error.errors()])
-        raise BadSettings(told([f"{place_of(one['loc'])}: {wanted(one)}" for one in found])) from error
+        raise BadSettings(all_told([dict(one) for one in error.errors()])) from error
     return replace(orders, digest=verdict_digest(record))
 
 

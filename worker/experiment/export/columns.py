@@ -50,7 +50,7 @@ USERS = (
     Column("value", ColumnType.NUMBER, "the metric's", "Mean over the user's answered events; null if there are none."),
     Column("events", ColumnType.COUNT, "events", "Events with an answer, which `value` is the mean of."),
     Column("missing", ColumnType.COUNT, "events", "Events whose answer is missing."),
-    Column("differs", ColumnType.COUNT, "events", "Answered events whose two slates differ."),
+    Column("differs", ColumnType.COUNT, "events", "Answered events whose two lists differ."),
     Column(
         "first_event_at", ColumnType.TIME, "start of the minute",
         "First event of the user that the primary metric of this comparison counts; null if there is none.",

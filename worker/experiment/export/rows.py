@@ -1,7 +1,8 @@
 """The rows of both exported tables, read one at a time: memory does not grow with the state.
 
-`users` are the sums that the report is made from, so the mean of `value` is the report's figure.  `answers` are the
-facts behind the sums.  Both read inside the caller's snapshot.
+`users` are the sums that the report is made from, by the same rule of what is missing (`store.series`): the mean of
+`value` is the report's figure, and `events` and `missing` add up to its pairs.  `answers` are the facts behind that.
+Both read inside the caller's snapshot.
 """
 
 import json
@@ -19,6 +20,7 @@ from worker.experiment.store.answers import Answer
 from worker.experiment.store.offered import unpacked
 from worker.experiment.store.pairs import Aside, placed
 from worker.experiment.store.queries import EpochRow
+from worker.experiment.store.series import by_user, series
 from worker.experiment.store.sums import BUCKET_US, UNIT
 
 MAX_ITEMS = 50_000  # whose ids are remembered while options are written: about 10 MB
@@ -35,21 +37,16 @@ def users(db: sqlite3.Connection, experiment_id: str, forms: Sequence[Definition
 
 def _of_epoch(db: sqlite3.Connection, epoch: EpochRow, primary: str) -> Iterator[Row]:
     """Only the primary metric over all events is summed by minute, so that has the time of the first event."""
-    query = "select id, candidate, control, metric, segment from series where epoch = ? order by id"
-    found = db.execute(query, (epoch.id,)).fetchall()
-    timed = {(candidate, control): number for number, candidate, control, *of in found if of == [primary, ""]}
-    query = """select name, sum(answered), sum(missing), sum(total), sum(differs),
-            (select min(bucket) from total as first where first.series = ? and first.user = total.user)
-        from total join user on user.id = user where series = ? group by user"""
-    for number, candidate, control, metric, segment in found:
-        if metric in METRICS:
-            named = (epoch.fingerprint, epoch.key, candidate, control, metric, segment)
-            for name, answered, missing, total, differs, first in db.execute(
-                query, (timed.get((candidate, control)), number)
-            ):
+    for candidate, control in queries.compared(db, epoch.id):
+        found = list(series(db, epoch.id, candidate, control, primary=primary))
+        timed = next((one for one in found if (one.metric, one.segment) == (primary, "")), None)
+        for one in found:
+            if one.metric not in METRICS:
+                continue
+            named = (epoch.fingerprint, epoch.key, candidate, control, one.metric, one.segment)
+            for name, answered, missing, total, differs, first in by_user(db, one, timed):
                 value = total / UNIT / answered if answered else None
-                at = None if first is None else first * BUCKET_US
-                yield (name, *named, value, answered, missing, differs, at)
+                yield (name, *named, value, answered, missing, differs, None if first is None else first * BUCKET_US)
 
 
 def answers(db: sqlite3.Connection, experiment_id: str, forms: Sequence[Definition]) -> Iterator[Row]:

@@ -6,38 +6,17 @@
 Whole users are chosen by a hash, so the users inside are a random sample of all of them: the mean over them is the
 mean over all, weighted by 1 / share, and a figure of a question that nobody was asked is not identified.
 
-That is so for slates and for whole users alone.  Whoever asks one slate of a user asks all of them, and whoever asks
-one duel of an epoch asks all of them (there is no share of users for duels): what was not asked beside that is missing,
-for it may be what the candidate would have lost (`with_unasked`).
+That is so for slates and for whole users alone.  What was not asked beside that is missing (`store.series`).
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
-
 from worker.experiment.metrics import DUEL_SHARE, METRICS
-from worker.experiment.statistics.user_means import Counts, Users, UserSums
+from worker.experiment.statistics.user_means import Users
 from worker.experiment.store.pairs import not_asked
 
 ByMetric = Mapping[tuple[str, str], Users]  # by (metric, segment); segment "" is all users
-SumsByMetric = Mapping[tuple[str, str], UserSums]  # likewise
-
-
-def with_unasked(found: SumsByMetric, primary: str) -> dict[tuple[str, str], UserSums]:
-    """Return the sums of a comparison in which what should have been asked is missing; see above.
-
-    Segments have rows of the primary metric alone.
-    """
-    whole = dict(found)
-    for metric in METRICS:
-        if (asked := found.get((metric, ""))) is None:
-            continue
-        for (name, segment), unasked in found.items():
-            if name == not_asked(metric) and (not segment or metric == primary):
-                known = None if metric == DUEL_SHARE else asked.user
-                whole[metric, segment] = _missing(found.get((metric, segment)), unasked, among=known, of=asked)
-    return whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +29,7 @@ class AskedUsers:
 
     @classmethod
     def of(cls, metric: str, users: ByMetric) -> "AskedUsers":
-        """Look at one metric of a comparison, whose `users` are those of `with_unasked`."""
+        """Look at one metric of a comparison, whose `users` have what is missing, too."""
         found = users.get((metric, ""))
         unasked = users.get((not_asked(metric), ""))
         inside = frozenset(found.everyone.tolist()) if found else frozenset()
@@ -86,10 +65,3 @@ class AskedUsers:
     def among(self, absent: Mapping[int, float]) -> dict[int, float]:
         """Return the pairs by user that were never made, without those of users who were not to be asked."""
         return {user: number for user, number in absent.items() if user not in self.outside}
-
-
-def _missing(sums: UserSums | None, unasked: UserSums, *, among: Counts | None, of: UserSums) -> UserSums:
-    """Add missing pairs to sums: what was not asked `among` some users, or of all; none is before all sums `of`."""
-    mine = np.full(unasked.user.size, fill_value=True) if among is None else np.isin(unasked.user, among)
-    bucket = np.maximum(unasked.bucket[mine], of.bucket.min())  # a state of an older version has no minutes of these
-    return (sums or UserSums.of([], unit=of.unit)).with_missing(unasked.user[mine], bucket, unasked.answered[mine])

@@ -96,6 +96,6 @@ def _of_kind(db: sqlite3.Connection, row: EpochRow, kind: Placebo, rule: Rule) -
     if epoch is None:
         return
     for pair in queries.compared(db, epoch):
-        for metric, segment, sums in queries.sums(db, epoch, *pair):
+        for metric, segment, sums in queries.sums(db, epoch, *pair, primary=DUEL_SHARE):
             if (metric, segment) == (DUEL_SHARE, ""):
                 yield placebo_check(kind, Users(sums, rule).overall())

@@ -37,7 +37,7 @@ from worker.experiment.real_clicks import effects as observing
 from worker.experiment.real_clicks.bridge import bridge, bridged, calibrated
 from worker.experiment.real_clicks.effects import Observed
 from worker.experiment.real_clicks.shown_slates import Seen
-from worker.experiment.report.asked import AskedUsers, with_unasked
+from worker.experiment.report.asked import AskedUsers
 from worker.experiment.report.checks import checks
 from worker.experiment.report.deciding import Deciding
 from worker.experiment.report.described import Describer
@@ -79,10 +79,7 @@ class EpochFigures:
         self._describer = Describer(db, row, primary=self._primary, rule=self._rule(DUEL_SHARE))
         self._compared = queries.compared(self._db, self._row.id)
         self._users = [
-            {
-                (metric, segment): Users(sums, self._rule(metric))
-                for (metric, segment), sums in with_unasked(self._sums(*pair), self._primary).items()
-            }
+            {(metric, segment): Users(sums, self._rule(metric)) for metric, segment, sums in self._sums(*pair)}
             for pair in self._compared
         ]
         self._all_effects = [self._effects(found) for found in self._users]
@@ -342,9 +339,8 @@ class EpochFigures:
         found = observing.observe(list(exposures(*named, window_us=self._window_us)), over, rule)
         return replace(found, effects=(bridged(over, rule), *found.effects))
 
-    def _sums(self, candidate: str, control: str) -> dict[tuple[str, str], UserSums]:
-        found = queries.sums(self._db, self._row.id, candidate, control)
-        return {(metric, segment): sums for metric, segment, sums in found}
+    def _sums(self, candidate: str, control: str) -> Iterator[tuple[str, str, UserSums]]:
+        return queries.sums(self._db, self._row.id, candidate, control, primary=self._primary)
 
     def _rule(self, metric: str) -> Rule:
         bounds = (METRICS[metric].low, METRICS[metric].high) if metric in METRICS else (0.0, 1.0)

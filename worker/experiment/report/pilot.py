@@ -70,8 +70,8 @@ def _pilot(state: State, experiment: str, metric: str, draws: int) -> Pilot:
 
 def _spread(state: State, row: EpochRow, pair: tuple[str, str], metric: str, draws: int) -> Spread | None:
     """Return the spread of one comparison; None with too few users."""
-    found = {(name, segment): sums for name, segment, sums in queries.sums(state.db, row.id, *pair)}
-    sums = found.get((metric, ""))
+    found = queries.sums(state.db, row.id, *pair, primary=metric)
+    sums = next((sums for *name, sums in found if name == [metric, ""]), None)
     if sums is None:
         return None
     users = Users(sums, _RULE)

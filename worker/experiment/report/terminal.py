@@ -90,7 +90,7 @@ def _column(one: Comparison, readout: Readout) -> dict[str, str]:
         "verdict": f"{one.verdict.words}: {one.reason}",
         "estimand": f"{primary.estimand}, {one.basis}",
         f"{_words(primary)}, all users": wording.told(primary),
-        f"{_words(primary)}, slates differ": wording.figure(
+        f"{_words(primary)}, lists differ": wording.figure(
             primary.triggered, primary.null, primary.metric, primary.alpha
         ),
         **({f"{_words(primary)}, by activity": _activity(one, readout)} if one.activity else {}),
@@ -100,10 +100,10 @@ def _column(one: Comparison, readout: Readout) -> dict[str, str]:
         **{check.name: f"{_state(check)}: {check.words}" for check in one.checks},
         "users": f"{primary.overall.users:,} of {readout.planned_users:,} planned",
         **({"planned users": one.plan_gain} if one.plan_gain else {}),
-        "users whose slates differ": f"{primary.triggered.users:,} ({_number(one.trigger_share, '.1%')})",
+        "users whose lists differ": f"{primary.triggered.users:,} ({_number(one.trigger_share, '.1%')})",
         "pairs": f"{one.events:,}: {statuses}",
-        "choices that go to items of one slate alone": _number(one.contested_mass, ".1%"),
-        "items in both slates": _number(one.overlap, ".1%"),
+        "choices that go to items of one list alone": _number(one.contested_mass, ".1%"),
+        "items in both lists": _number(one.overlap, ".1%"),
         "rank correlation of those": _number(one.rank_correlation, "+.2f"),
         **{f"{name} that made the difference": _movers(rows) for name, rows in _where(one).items() if rows},
         **({"items that win unusually often": _outlying(one)} if one.outlying_items else {}),

@@ -19,7 +19,7 @@ correction for several candidates goes.  A later epoch has what earlier ones lef
 another chance to find something.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from worker.experiment.readout import ONCE, Check, CheckState, Effect, Guarded, GuardrailState, LookedAt
@@ -45,11 +45,11 @@ class Evidence:
 
 
 def judge(on: Evidence) -> tuple[Verdict, str]:
-    """Return the verdict with its reason, a sentence without its full stop."""
+    """Return the verdict with its reason: sentences of one claim each, without the first capital and last full stop."""
     failed = [check for check in on.checks if check.state is CheckState.FAILED and check.forbids]
     overall, null = on.primary.overall, on.primary.null
     if failed:
-        return Verdict.DO_NOT_TRUST, "; ".join(f"{check.name}: {check.words}" for check in failed)
+        return Verdict.DO_NOT_TRUST, _sentences(f"{check.name}: {check.words}" for check in failed)
     if overall.interval is None:
         return Verdict.KEEP_RUNNING, not_identified(overall.withheld)
     widest = on.corrected or overall.interval
@@ -57,8 +57,8 @@ def judge(on: Evidence) -> tuple[Verdict, str]:
         return _inside(on, on.margin)
     if null not in overall.interval:
         return _beside(on, overall.interval)
-    not_yet = f"the interval{_shared(on)} includes {tie(null)}, so no preference is shown yet; {_seen(on)}"
-    return Verdict.KEEP_RUNNING, "; ".join([not_yet, *_broken(on)])
+    not_yet = f"the interval{_shared(on)} includes {tie(null)}, so no preference is shown yet"
+    return Verdict.KEEP_RUNNING, _sentences([not_yet, _seen(on), *_broken(on)])
 
 
 def _inside(on: Evidence, margin: float) -> tuple[Verdict, str]:
@@ -68,7 +68,7 @@ def _inside(on: Evidence, margin: float) -> tuple[Verdict, str]:
         return Verdict.DO_NOT_TRUST, f"the {on.missing:,} pairs without an answer could hide a difference"
     if waits := _waits(on):
         return Verdict.KEEP_RUNNING, f"{where}, but {waits}"
-    return Verdict.NO_DIFFERENCE, "; ".join([where, *_broken(on), *_qualified(on)])
+    return Verdict.NO_DIFFERENCE, _sentences([where, *_broken(on), *_qualified(on)])
 
 
 def _beside(on: Evidence, interval: Interval) -> tuple[Verdict, str]:
@@ -84,7 +84,7 @@ def _beside(on: Evidence, interval: Interval) -> tuple[Verdict, str]:
             f"the {on.missing:,} pairs without an answer could reverse the result",
         )
     if up and _broken(on):
-        return Verdict.KEEP_RUNNING, f"the candidate is not preferred: {'; '.join(_broken(on))}; {where}"
+        return Verdict.KEEP_RUNNING, _sentences([f"the candidate is not preferred: {'; '.join(_broken(on))}", where])
     if waits := _waits(on):
         return Verdict.KEEP_RUNNING, f"{where}, but {waits}"
     unshown = [guarded for guarded in on.guardrails if guarded.state is not GuardrailState.OK]
@@ -94,8 +94,18 @@ def _beside(on: Evidence, interval: Interval) -> tuple[Verdict, str]:
     assumed = [guarded.assumes for guarded in on.guardrails if up and guarded.assumes]
     return (
         Verdict.CANDIDATE_PREFERRED if up else Verdict.CONTROL_PREFERRED,
-        "; ".join([where, *_qualified(on), *assumed]),
+        _sentences([where, *_qualified(on), *assumed]),
     )
+
+
+def _sentences(clauses: Iterable[str]) -> str:
+    """Return one sentence per clause; see `judge`.
+
+    >>> _sentences(["the whole interval is above 50 %", "placebos: unknown: none were planted"])
+    'the whole interval is above 50 %. Placebos: unknown: none were planted'
+    """
+    first, *rest = clauses
+    return ". ".join([first, *(f"{one[:1].upper()}{one[1:]}" for one in rest)])
 
 
 def _against_margin(on: Evidence, interval: Interval) -> str:

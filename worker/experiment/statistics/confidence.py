@@ -7,7 +7,7 @@ together, where 1.96 standard errors are valid at one look only.  The price is w
 >>> round(half_width(5_000, 1.0, alpha=0.05, planned_users=5_000), 4), round(1.96 / 5_000**0.5, 4)
 (0.0429, 0.0277)
 >>> estimate([0.5] * 40, num_differ=0, alpha=0.05, planned_users=5_000).withheld
-'40 users so far, at least 100 needed; 0 users whose slates differ so far, at least 50 needed'
+'40 users so far, at least 100 needed; 0 users whose lists differ so far, at least 50 needed'
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ EVEN = 0.5  # the duel share of two equal slates
 
 # With 1 % of users differing, the interval is 0 wide in 36 % of runs at 100 users (simulated): hence both.
 MIN_USERS = 100
-MIN_DIFFERING = 50  # users whose slates differ
+MIN_DIFFERING = 50  # users whose lists differ
 PLANNED_USERS = 5_000  # where nobody has planned: narrow enough from 1,000 users to 25,000, and wide before
 
 _NO_SPREAD = 1e-9  # standard deviation below which values are equal up to rounding
@@ -172,13 +172,12 @@ def holm(p_values: Sequence[float | None], *, of: int = 0) -> list[float | None]
 
     One that is not there yet counts as 1.
     """
-    absent = [1.0] * (of - len(p_values))
-    if len(p_values) + len(absent) < 2:  # noqa: PLR2004 - one needs no correction, nor the second that the import takes
-        return list(p_values)
-    from statsmodels.stats.multitest import multipletests
-
-    adjusted = multipletests([1.0 if p is None else p for p in p_values] + absent, method="holm")[1].tolist()
-    return [None if p is None else float(a) for p, a in zip(p_values, adjusted, strict=False)]
+    adjusted, least, left = list(p_values), 0.0, max(of, len(p_values))
+    for place, p in sorted(enumerate(p_values), key=lambda one: 1.0 if one[1] is None else one[1]):
+        if p is not None:
+            adjusted[place] = least = max(least, min(1.0, left * p))
+        left -= 1
+    return adjusted
 
 
 def holm_shares(p_values: Sequence[float | None], *, alpha: float, of: int = 0) -> list[int]:
@@ -231,5 +230,5 @@ def _too_few(users: int, differing: int) -> str:
     if users < MIN_USERS:
         parts.append(f"{users:,} users so far, at least {MIN_USERS} needed")
     if differing < MIN_DIFFERING:
-        parts.append(f"{differing:,} users whose slates differ so far, at least {MIN_DIFFERING} needed")
+        parts.append(f"{differing:,} users whose lists differ so far, at least {MIN_DIFFERING} needed")
     return "; ".join(parts)

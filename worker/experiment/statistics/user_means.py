@@ -43,19 +43,6 @@ class UserSums:
         user, bucket, answered, missing, total, differs = np.array(rows, dtype=np.int64).reshape(-1, 6).T
         return cls(user, bucket, answered, missing, total, differs, unit)
 
-    def with_missing(self, user: Counts, bucket: Counts, missing: Counts) -> "UserSums":
-        """Return these with more rows, of pairs without an answer."""
-        none = np.zeros(user.size, np.int64)
-        return UserSums(
-            user=np.concatenate([self.user, user]),
-            bucket=np.concatenate([self.bucket, bucket]),
-            answered=np.concatenate([self.answered, none]),
-            missing=np.concatenate([self.missing, missing]),
-            total=np.concatenate([self.total, none]),
-            differs=np.concatenate([self.differs, none]),
-            unit=self.unit,
-        )
-
 
 @dataclass(frozen=True, slots=True)
 class Rule:

@@ -14,6 +14,7 @@ from pydantic import AliasPath, Field, TypeAdapter, ValidationError
 from worker.core.errors import BadRecord
 from worker.core.records import Id, Place, PropensityKind, TimeUs
 from worker.core.simulation.questions import Kind, Status
+from worker.core.validation_text import all_told
 from worker.experiment.metrics import DUEL_SHARE, MAX_VALUE, METRICS, Choices, slate_metrics
 from worker.experiment.quality.paired_draws import PairedDuel, drawn
 from worker.experiment.statistics.confidence import EVEN
@@ -79,11 +80,11 @@ def read(record: Mapping[str, object]) -> Answer:
     try:
         row = _ROW.validate_python(dict(record))
     except ValidationError as error:
-        raise BadRecord("malformed", f"{error.error_count()} fields are not as the schema has them") from error
+        raise BadRecord("malformed", all_told([dict(one) for one in error.errors()])) from error
     if row.question not in (Kind.SLATE, Kind.DUEL):
-        raise BadRecord("unknown_question", f"question {row.question}, want SLATE or DUEL")
+        raise BadRecord("unknown_question", f"question {row.question!a}, want SLATE or DUEL")
     if row.question == Kind.DUEL and row.control_variant in (None, row.variant):
-        raise BadRecord("malformed", f"a duel of {row.variant} against {row.control_variant}")
+        raise BadRecord("malformed", f"a duel of {row.variant!a} against {row.control_variant!a}, want two variants")
     answer, asked = _answer(row), row.question == Kind.DUEL and row.status == Status.OK
     if not asked:
         return answer

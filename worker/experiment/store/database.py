@@ -188,13 +188,33 @@ class State:
         held, because it was replaced before its start, is left out.  Raises `BadSettings`, with nothing changed, for
         one of too many forms.
         """
+        self._refresh()
+        found, forms = self._with(definition, taken_at)
+        if forms is None:
+            return found  # as nearly always: that needs no lock
+        name = definition.experiment_id
+        with self._transaction():
+            found, forms = self._with(definition, taken_at)  # again: another process may have defined it meanwhile
+            if forms is not None:
+                self._take_form(found, taken_at, kept=forms if self._is_untouched(name) else None)
+                is_other = [one.epoch for one in forms] != [one.epoch for one in self.forms(name)]
+                self._write_forms(name, forms)
+                if is_other:  # else nothing that answers are counted by is new, such as `draws`
+                    self._counting.anew(name, forms)
+        return found
+
+    def _with(self, definition: Definition, taken_at: int) -> tuple[Definition, list[Definition] | None]:
+        """Return a definition as it is to be stored, and all forms with it; None of these if nothing is to be written.
+
+        See `define`.
+        """
         name = definition.experiment_id
         old, newest, taken = list(self.forms(name)), self._newest(name), self.taken_at(name)
         was_taken = {
             epoch for epoch, at in taken.items() if epoch.partition("@")[0] == definition.key and at == taken_at
         }
         if taken_at and was_taken:
-            return next((form for form in old if form.epoch in was_taken), definition)
+            return next((form for form in old if form.epoch in was_taken), definition), None
         if old and old[-1].key == definition.key:
             definition = replace(definition, revised_at=old.pop().revised_at)
         elif old and definition.revised_at is None:
@@ -209,15 +229,9 @@ class State:
             )
         is_known = definition in self.forms(name)
         if is_known and definition.epoch not in taken and taken_at > newest:
-            return definition  # of a file that kept no times: this one is not when it was first taken
-        if not is_known or forms != list(self.forms(name)) or taken_at < taken.get(definition.epoch, taken_at + 1):
-            with self._transaction():
-                self._take_form(definition, taken_at, kept=forms if self._is_untouched(name) else None)
-                is_other = [one.epoch for one in forms] != [one.epoch for one in self.forms(name)]
-                self._write_forms(name, forms)
-                if is_other:  # else nothing that answers are counted by is new, such as `draws`
-                    self._counting.anew(name, forms)
-        return definition
+            return definition, None  # of a file that kept no times: this one is not when it was first taken
+        is_new = not is_known or forms != list(self.forms(name))
+        return definition, forms if is_new or taken_at < taken.get(definition.epoch, taken_at + 1) else None
 
     def forget(self, user_id: str) -> int:
         """Delete all data of a user and refuse it from now on; return the number of deleted answers.

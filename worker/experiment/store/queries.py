@@ -8,6 +8,7 @@ from typing import NamedTuple
 from worker.experiment.quality.absent_slates import Served
 from worker.experiment.quality.reasons import Named
 from worker.experiment.statistics.user_means import UserSums
+from worker.experiment.store.series import series
 from worker.experiment.store.sums import REASON, UNIT
 
 NOTHING = UserSums.of([], unit=UNIT)
@@ -120,15 +121,12 @@ def num_candidates(db: sqlite3.Connection, row: EpochRow) -> int:
     return int(db.execute(query, (row.stream, row.first, row.last)).fetchone()[0])
 
 
-def sums(db: sqlite3.Connection, epoch: int, candidate: str, control: str) -> Iterator[tuple[str, str, UserSums]]:
-    """Yield (metric, segment, sums) of a comparison; segment is name=value, or "" for all users."""
-    query = """select id, metric, segment from series where epoch = ? and candidate = ? and control = ?
-        and metric != ? order by metric, segment"""
-    for series, metric, segment in db.execute(query, (epoch, candidate, control, REASON)).fetchall():
-        rows = db.execute(
-            "select user, bucket, answered, missing, total, differs from total where series = ?", (series,)
-        )
-        yield metric, segment, UserSums.of(rows.fetchall(), unit=UNIT)
+def sums(
+    db: sqlite3.Connection, epoch: int, candidate: str, control: str, *, primary: str
+) -> Iterator[tuple[str, str, UserSums]]:
+    """Yield (metric, segment, sums) of a comparison, with what is missing (`store.series`); segment is as there."""
+    for one in series(db, epoch, candidate, control, primary=primary):
+        yield one.metric, one.segment, UserSums.of(db.execute(one.rows()).fetchall(), unit=UNIT)
 
 
 def reasons(db: sqlite3.Connection, epoch: int, candidate: str, control: str) -> Iterator[Named]:

@@ -19,6 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 from worker.core.errors import BadRecord
 from worker.core.outcomes import ActionKind, Outcome
 from worker.core.simulation.questions import Status
+from worker.core.validation_text import all_told
 from worker.experiment.real_clicks.shown_slates import Exposure, Seen
 from worker.experiment.statistics.user_means import reached
 from worker.experiment.store.answers import Answer
@@ -34,7 +35,7 @@ def read_outcome(record: Mapping[str, object]) -> Outcome:
     try:
         return _OUTCOME.validate_python(dict(record))
     except ValidationError as error:
-        raise BadRecord("malformed_outcome", f"{error.error_count()} fields are not as the schema has them") from error
+        raise BadRecord("malformed_outcome", all_told([dict(one) for one in error.errors()])) from error
 
 
 class Real:

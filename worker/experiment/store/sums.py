@@ -58,6 +58,8 @@ class Counting:
     def __init__(self, db: sqlite3.Connection) -> None:
         """Use the connection of an open state."""
         self._db = db
+        self._form: Definition | None = None  # of the last answer
+        self._epoch_name = ""
         self.clear()
 
     def clear(self) -> None:
@@ -145,10 +147,18 @@ class Counting:
         if isinstance(form, Aside):
             self._asides[stream, form] += 1
             return
-        epoch = self._id("epoch", stream=stream, key=form.epoch if form else "")
+        epoch = self._id("epoch", stream=stream, key=self._epoch_of(form))
         self._note(epoch, answer)
         for pair in pairs(answer, others, form):
             self._add(epoch, user, answer, pair, form)
+
+    def _epoch_of(self, form: Definition | None) -> str:
+        """Return the name of a form's epoch; it is a digest, too slow to make for every answer."""
+        if form is None:
+            return ""
+        if form is not self._form:
+            self._form, self._epoch_name = form, form.epoch
+        return self._epoch_name
 
     def _note(self, epoch: int, answer: Answer) -> None:
         seen = self._epochs.setdefault(epoch, [answer.occurred_at, answer.occurred_at, 0, 0])

@@ -17,6 +17,7 @@ from pathlib import Path
 from worker.core.codec import json_reader
 from worker.core.codec.json_reader import FILE_RULES
 from worker.core.errors import BadSettings, Poison
+from worker.core.first_lines import FirstLines
 from worker.core.joining.facts import FactKind, Statement, statement
 from worker.core.joining.progress import FactBatch, StoreProgress
 from worker.core.joining.rows import Row, nested
@@ -27,7 +28,6 @@ log = logging.getLogger(__name__)
 
 BATCH = 2_000  # rows of one transaction
 MAX_LINE_BYTES = 16 << 20  # of JSON Lines, and of one cell of CSV
-MAX_TOLD = 10  # rows that cannot be used
 
 
 def load(store: FactStore, path: Path) -> tuple[int, int]:
@@ -63,13 +63,13 @@ def load(store: FactStore, path: Path) -> tuple[int, int]:
 class _Refused:
     def __init__(self, path: Path) -> None:
         self._path, self.number, self.first = path, 0, ""
+        self._lines = FirstLines()
 
     def tell(self, number: int, problem: str) -> None:
         self.number += 1
         self.first = self.first or f"row {number}: {problem}"
-        if self.number <= MAX_TOLD:
-            more = "; further ones are only counted" if self.number == MAX_TOLD else ""
-            log.warning("%s, row %d: cannot be used: %s%s", self._path, number, problem, more)
+        if line := self._lines.line(f"{self._path}, row {number}: cannot be used: {problem}"):
+            log.warning("%s", line)
 
 
 def _statement(kind: FactKind, number: int, row: Row, refused: _Refused) -> Statement | None:

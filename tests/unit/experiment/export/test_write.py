@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,31 @@ def test_the_script_of_the_page_withholds_an_interval_where_the_report_does(tmp_
     [found], [report] = rederived(tmp_path / "out.csv", "duel_share", "0.05", "5000"), primary(made)
     assert (found["users"], found["low"], report.interval) == (report.users, None, None)
     assert found["value"] == pytest.approx(report.value, abs=1e-12)
+
+
+@pytest.mark.parametrize("metric", ["duel_share", "reciprocal_rank"])
+def test_the_script_of_the_page_finds_what_is_missing_where_a_part_was_not_asked(tmp_path: Path, metric: str) -> None:
+    """A duel, or a slate of a user of whom others were asked, is missing if it was not asked, in both alike."""
+    chance, found = random.Random(4), list(records(users=200))
+    for one in found:
+        user = int(str(one["user_id"])[1:])  # the first thirty were asked nothing
+        if one["role"] == "CANDIDATE" and (user < 30 or chance.random() < 0.1):
+            one |= {"status": "NOT_ASKED", "duel_share": None, "contested_mass": None, "options": []}
+    form = replace(DEFINED, primary_metric=metric)
+    made = state(tmp_path / "state.db", found, form)
+    exported(made)
+    with closing(State(made)) as opened:
+        [readout] = assemble.report(opened, assemble.Defaults(), experiment="exp").readouts
+    told = readout.current.comparisons[0]
+    duels = [one for one in found if one["question"] == "DUEL"]
+    assert told.missing > sum(one["status"] == "TIMEOUT" for one in duels) * (metric == "duel_share")
+    report = told.primary.overall
+    assert report.interval is not None
+    [again] = rederived(tmp_path / "out.csv", metric, "0.05", "400")
+    assert (again["users"], again["pairs"], again["missing"]) == (report.users, told.events, told.missing)
+    assert again["missing"] / again["pairs"] == told.missing_share > 0.05
+    shown = (report.value, report.interval.low, report.interval.high)
+    assert (again["value"], again["low"], again["high"]) == pytest.approx(shown, abs=1e-12)
 
 
 def test_a_user_is_one_row_per_metric_and_segment(tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def test_identical_slates_of_an_experiment_count_as_no_difference() -> None:
     assert _lift(events).value == _lift(unlogged).value == pytest.approx(_lift(silent).value, abs=0.01)
     none = _lift(_events(replace(WORLD, triggered=0.0)))
     assert (none.value, none.interval) == (0, None)
-    assert none.withheld == "0 users whose slates differ so far, at least 50 needed"
+    assert none.withheld == "0 users whose lists differ so far, at least 50 needed"
 
 
 def test_the_effective_sample_size_of_an_experiment_leaves_identical_slates_out() -> None:
@@ -177,9 +177,7 @@ def test_no_event_is_no_experiment() -> None:
     events = _events()
     lift = _lift(ControlEvents(**{name: getattr(events, name)[:0] for name in ControlEvents.__slots__}))
     assert (lift.users, lift.value, lift.interval) == (0, None, None)
-    assert (
-        lift.withheld == "0 users so far, at least 100 needed; 0 users whose slates differ so far, at least 50 needed"
-    )
+    assert lift.withheld == "0 users so far, at least 100 needed; 0 users whose lists differ so far, at least 50 needed"
 
 
 def test_columns_of_unequal_length_are_no_experiment() -> None:

@@ -346,7 +346,7 @@ def test_an_experiment_with_a_declared_share_counts_what_exceeds_it_as_missing()
     assert one.worst_case.high > 0.75
     planned = only(report_of([*shares(200, 0.5, 0.9), *absent], replace(DEFINED, eligible_share=0.6)))
     assert planned.verdict is Verdict.CANDIDATE_PREFERRED
-    assert "this holds for the events that have a slate of the candidate" in planned.reason
+    assert "This holds for the events that have a slate of the candidate" in planned.reason
 
 
 def test_an_experiment_is_known_to_notice_a_difference_by_decoys_alone() -> None:
@@ -359,10 +359,10 @@ def test_an_experiment_is_known_to_notice_a_difference_by_decoys_alone() -> None
         (mine,) = (one for one in report_of([*shares(200, 0.5, 0.9), *planted]).readouts if one.experiment_id == "exp")
         return mine.current.comparisons[0].reason
 
-    assert "placebos: unknown: none were planted" in said("split", 0)
-    assert "placebos: unknown: no decoys were planted" in said("split", 200)
-    assert "placebos: unknown: decoys have not yet shown" in said("decoy", 1)
-    assert "placebos" not in said("decoy", 200)
+    assert "Placebos: unknown: none were planted" in said("split", 0)
+    assert "Placebos: unknown: no decoys were planted" in said("split", 200)
+    assert "Placebos: unknown: decoys have not yet shown" in said("decoy", 1)
+    assert "Placebos" not in said("decoy", 200)
 
 
 def test_an_experiment_without_a_plan_says_what_one_would_gain() -> None:

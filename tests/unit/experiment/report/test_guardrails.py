@@ -157,7 +157,7 @@ def test_an_experiment_says_what_a_guardrail_without_bounds_assumes() -> None:
     overall = estimated(np.random.default_rng(1).normal(0.6, 0.1, 400).clip(0, 1), (0.0, 1.0))
     found = judge(Evidence(Effect("duel_share", 0.5, overall, overall), USERS, None, 1, 0, None, guardrails=[rail]))
     assert found[0] is Verdict.CANDIDATE_PREFERRED
-    assert found[1].endswith("; guardrail utility: it has no bounds")
+    assert found[1].endswith(". Guardrail utility: it has no bounds")
     assert rails(estimated(np.zeros(400), (-1.0, 1.0)))[0].assumes == ""
 
 

@@ -140,7 +140,7 @@ def test_an_experiment_says_that_a_guardrail_is_broken_whatever_its_result() -> 
     rail = Guarded("entropy", 0.1, GuardrailState.BROKEN, "entropy: -0.300 to -0.200; must stay above -0.1")
     assert judge(evidence(ABOVE, guardrails=[rail]))[1].startswith("the candidate is not preferred: a guardrail is br")
     for changes in ({"margin": 0.04}, {}):
-        assert f"a guardrail is broken: {rail.words}" in judge(evidence(AROUND, guardrails=[rail], **changes))[1]
+        assert f"A guardrail is broken: {rail.words}" in judge(evidence(AROUND, guardrails=[rail], **changes))[1]
 
 
 def test_an_experiment_waits_for_a_check_that_holds_a_preference() -> None:
@@ -155,10 +155,10 @@ def test_an_experiment_waits_for_a_check_that_holds_a_preference() -> None:
 def test_an_experiment_says_what_qualifies_its_preference() -> None:
     """Whatever its state: what is known of a part of the events alone is known, and is said of the part."""
     unknown = Check("skill", CheckState.OPEN, "no outcomes", qualifies="skill unknown: no outcomes were read")
-    assert judge(evidence(ABOVE, checks=[unknown]))[1].endswith("; skill unknown: no outcomes were read")
+    assert judge(evidence(ABOVE, checks=[unknown]))[1].endswith(". Skill unknown: no outcomes were read")
     known = Check("candidate slates", CheckState.OK, "as planned", qualifies="said of a tenth of the events")
-    assert judge(evidence(ABOVE, checks=[known]))[1].endswith("; said of a tenth of the events")
-    assert judge(evidence(AROUND, margin=0.04, checks=[unknown]))[1].endswith("; skill unknown: no outcomes were read")
+    assert judge(evidence(ABOVE, checks=[known]))[1].endswith(". Said of a tenth of the events")
+    assert judge(evidence(AROUND, margin=0.04, checks=[unknown]))[1].endswith(". Skill unknown: no outcomes were read")
 
 
 @pytest.mark.parametrize(
@@ -189,4 +189,4 @@ def test_an_aged_mirror_stands_in_the_sentence_and_forbids_nothing() -> None:
     aged = Check("age of the mirror", CheckState.FAILED, words, forbids=False, qualifies=words)
     verdict, reason = judge(evidence(ABOVE, checks=[aged]))
     assert verdict is Verdict.CANDIDATE_PREFERRED
-    assert reason.endswith(f"; {words}")
+    assert reason.endswith(f". T{words[1:]}")

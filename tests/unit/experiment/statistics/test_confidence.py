@@ -5,6 +5,7 @@ from math import exp
 
 import numpy as np
 import pytest
+from statsmodels.stats.multitest import multipletests
 
 from worker.experiment.statistics.confidence import (
     EVEN,
@@ -89,9 +90,9 @@ def test_the_interval_is_tightest_at_the_planned_users(other: int) -> None:
 @pytest.mark.parametrize(
     ("users", "differing", "why"),
     [
-        (0, 0, "0 users so far, at least 100 needed; 0 users whose slates differ so far, at least 50 needed"),
+        (0, 0, "0 users so far, at least 100 needed; 0 users whose lists differ so far, at least 50 needed"),
         (99, 99, "99 users so far, at least 100 needed"),
-        (1_000, 49, "49 users whose slates differ so far, at least 50 needed"),
+        (1_000, 49, "49 users whose lists differ so far, at least 50 needed"),
     ],
 )
 def test_too_few_users_give_no_interval_but_say_how_many_are_wanted(users: int, differing: int, why: str) -> None:
@@ -155,6 +156,15 @@ def test_an_experiment_corrects_for_several_candidates_by_holm() -> None:
     assert holm([]) == []
     assert holm([0.01], of=3) == pytest.approx([0.03])
     assert holm([None], of=3) == [None]
+
+
+@pytest.mark.parametrize("candidates", [2, 3, 12])
+def test_an_experiment_corrects_as_statsmodels_does(candidates: int) -> None:
+    """To the last bit, also with equal ones and with some that are not there yet."""
+    p_values = [1.0, 1.0, *np.random.default_rng(candidates).uniform(0, 0.2, candidates).round(2).tolist()]
+    absent = [1.0] * 3
+    wanted = multipletests(p_values + absent, method="holm")[1][: len(p_values)].tolist()
+    assert holm(p_values, of=len(p_values) + len(absent)) == wanted
 
 
 def test_an_experiment_widens_an_interval_for_a_smaller_alpha() -> None:

@@ -351,6 +351,26 @@ def test_an_experiment_defined_late_ends_with_the_figures_of_one_defined_first(t
     assert counted(take(again, many())) == counted(first)
 
 
+def test_an_experiment_that_two_processes_define_is_as_if_one_had_defined_both(tmp_path: Path) -> None:
+    """The second opened the file before: what was looked at under the first form is not counted again by its own."""
+    late = replace(DEFINED, planned_users=700)
+    serial = take(State(), ())
+    serial.define(DEFINED, taken_at=AT_US - 9)
+    take(serial, many()).define(late, taken_at=AT_US - 3)
+    with closing(State(tmp_path / "state.db")) as slow, closing(State(tmp_path / "state.db")) as quick:
+        quick.define(DEFINED, taken_at=AT_US - 9)
+        take(quick, many())
+        slow.define(late, taken_at=AT_US - 3)
+        assert slow.forms("exp") == serial.forms("exp")
+        assert slow.taken_at("exp") == serial.taken_at("exp")
+        assert counted(slow) == counted(serial)
+        assert [epoch for _, _, epoch, *_ in counted(slow)["epoch"]] == [DEFINED.epoch] * 2
+        for one in (quick, serial):  # a form that returns, where `quick` knows of no other
+            one.define(DEFINED, taken_at=AT_US + 5)
+        assert quick.forms("exp") == serial.forms("exp")
+        assert len(quick.forms("exp")) > 1
+
+
 def test_an_experiment_forgets_a_user_for_good() -> None:
     """All figures are as if the user had never come, and stay so when the topics are read again."""
     without = [answer for answer in many() if answer.user_id != "u7"]
