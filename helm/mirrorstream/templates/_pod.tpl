@@ -16,7 +16,7 @@ metadata:
     {{- merge (include "mirrorstream.selectorLabels" $root | fromYaml) ($root.Values.podLabels | default dict) | toYaml | nindent 4 }}
 {{- end }}
 
-{{- /* As whom a pod runs, and with which pull secrets: the same for all. */}}
+{{- /* As whom a pod runs, with which pull secrets, who places it and where it asks for names: the same for all. */}}
 {{- define "mirrorstream.podIdentity" -}}
 serviceAccountName: {{ include "mirrorstream.serviceAccountName" . | quote }}
 automountServiceAccountToken: false
@@ -29,6 +29,20 @@ imagePullSecrets:
 {{- end }}
 {{- with .Values.priorityClassName }}
 priorityClassName: {{ . | quote }}
+{{- end }}
+{{- with .Values.schedulerName }}
+schedulerName: {{ . | quote }}
+{{- end }}
+{{- with .Values.dnsPolicy }}
+dnsPolicy: {{ . }}
+{{- end }}
+{{- with .Values.dnsConfig }}
+dnsConfig:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.hostAliases }}
+hostAliases:
+  {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end }}
 
