@@ -185,6 +185,38 @@ def test_annotations_and_labels_of_pods_are_on_all_of_them(chart: helm_python.Ch
     assert worker["spec"]["template"]["metadata"]["annotations"]["checksum/config"] != "x"
 
 
+def test_who_places_pods_and_where_they_ask_for_names_is_the_same_for_all(chart: helm_python.Chart) -> None:
+    """A Job that cannot resolve the brokers, or that waits for another scheduler, never ends."""
+    given: Values = {
+        "priorityClassName": "low",
+        "schedulerName": "volcano",
+        "dnsPolicy": "None",
+        "dnsConfig": {"nameservers": ["10.0.0.10"], "options": [{"name": "ndots", "value": "2"}]},
+        "hostAliases": [{"ip": "10.0.0.9", "hostnames": ["b-1.kafka.example"]}],
+    }
+    pods = [*pod_specs(rendered(chart, {**WHOLE, **given}))]
+    assert len(pods) >= 10
+    for metadata, spec in pods:
+        assert given.items() <= spec.items(), metadata["labels"]
+    for metadata, spec in pod_specs(rendered(chart, WHOLE)):
+        assert given.keys().isdisjoint(spec), metadata["labels"]
+
+
+def test_additional_variables_are_in_all_pods_and_each_name_stands_once(chart: helm_python.Chart) -> None:
+    """A proxy that only the workers know keeps the servers of the model from the hub."""
+    extra = [{"name": "HTTPS_PROXY", "value": "http://proxy:3128"}, {"name": "HOME", "value": "/elsewhere"}]
+    source = [{"configMapRef": {"name": "proxy"}}]
+    pods = [*pod_specs(rendered(chart, {**WHOLE, "extraEnv": extra, "extraEnvFrom": source}))]
+    for metadata, spec in pods:
+        containers = [*spec.get("initContainers", []), *spec["containers"]]
+        told = [one for one in containers if one.get("envFrom") == source]
+        assert told, metadata["labels"]
+        for one in told:
+            variables = {each["name"]: each.get("value") for each in one["env"]}
+            assert len(variables) == len(one["env"])
+            assert (variables["HTTPS_PROXY"], variables["HOME"]) == ("http://proxy:3128", "/elsewhere")
+
+
 def test_a_parent_charts_condition_is_no_unknown_value(chart: helm_python.Chart) -> None:
     """`condition: mirrorstream.enabled` of a dependency puts the name among the chart's values."""
     assert rendered(chart, {"enabled": True, "global": {"storageClass": "fast"}}) == rendered(chart, {})

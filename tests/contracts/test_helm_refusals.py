@@ -11,6 +11,7 @@ PAIRED: Values = {
     "image": {"repository": "pairing"},
     "config": {"pairing.control.topic": "a", "pairing.candidate.topic": "b"},
 }
+SCRAM: Values = {"config": {"kafka_options": {"security.protocol": "SASL_SSL", "sasl.mechanism": "SCRAM-SHA-512"}}}
 CLAIM: Values = {"model": {"source": "pvc", "path": "../etc", "pvc": {"claimName": "m"}}}
 
 
@@ -186,9 +187,46 @@ def chart() -> helm_python.Chart:
             "topics.strimzi: .* pattern .imp",
         ),
         ({"extraEnv": [{"name": "A", "value": "1"}, {"name": "A", "value": "2"}]}, "extraEnv: A stands twice"),
+        (SCRAM, "kafka.existingSecret: .* sasl.mechanism SCRAM-SHA-512, .* keys sasl.username and sasl.password"),
+        (
+            {**SCRAM, "kafka": {"caSecret": {"name": "ca"}}},
+            "kafka.existingSecret: .* sasl.mechanism SCRAM-SHA-512, which needs a name and a password",
+        ),
+        (
+            {**SCRAM, "kafka": {"existingSecret": "k", "items": [{"key": "user", "path": "sasl.username"}]}},
+            "kafka.items: sasl.password is not among the paths, which are sasl.username, .* add .*path: sasl.password",
+        ),
+        (
+            {"config": {"kafka_options": {"security.protocol": "sasl_plaintext", "sasl.mechanisms": "PLAIN"}}},
+            "kafka.existingSecret: .* sasl.mechanism PLAIN, which needs",
+        ),
+        ({"dnsPolicy": "None"}, "dnsConfig.nameservers: dnsPolicy None asks nobody else .* or another dnsPolicy"),
+        ({"dnsPolicy": "none"}, "dnsPolicy': value must be one of '', 'ClusterFirst', 'Default', 'None'"),
+        ({"dnsConfig": {"nameserver": ["10.0.0.10"]}}, "dnsConfig': additional properties 'nameserver'"),
+        ({"dnsConfig": {"options": [{"name": "ndots", "value": 2}]}}, "value': got number, want string"),
+        ({"hostAliases": [{"ip": "kafka", "hostnames": ["k"]}]}, "hostAliases/0/ip': 'kafka' does not match"),
+        ({"hostAliases": [{"ip": "10.0.0.9"}]}, "hostAliases/0': missing property 'hostnames'"),
     ],
 )
 def test_wrong_values_are_refused(chart: helm_python.Chart, values: Values, wanted: str) -> None:
     """What cannot work, or would put a secret into a ConfigMap, fails at install and says why."""
     with pytest.raises(helm_python.HelmError, match=wanted):
         chart.render(values)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"kafka": {"existingSecret": "k"}},  # whose keys nobody sees here
+        {
+            "extraEnv": [
+                {"name": "MIRRORSTREAM_KAFKA_OPTIONS", "valueFrom": {"secretKeyRef": {"name": "k", "key": "o"}}}
+            ]
+        },
+        {"extraEnvFrom": [{"secretRef": {"name": "k"}}]},
+        {"config": {"kafka_options": {"security.protocol": "SASL_SSL", "sasl.mechanism": "OAUTHBEARER"}}},
+    ],
+)
+def test_a_login_may_come_in_several_ways(chart: helm_python.Chart, values: Values) -> None:
+    """What could be a name and a password is no reason to refuse."""
+    assert chart.render({**SCRAM, **values})

@@ -2,6 +2,7 @@
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -9,7 +10,7 @@ import typer
 from rich.console import Console
 
 from worker.cli.options import Bootstrap, Config, Json, Set, group, moment, settings_of, tell
-from worker.core.errors import BadSettings
+from worker.core.errors import BadSettings, ExitCode
 
 if TYPE_CHECKING:
     from worker.offline.align.choice_source import ChoicesRead, UnknownUser
@@ -25,8 +26,6 @@ Forget = Annotated[
     list[str] | None,
     typer.Option(help="User id to leave out (of a scene: DATASET/ID); repeat for more, or @FILE, one per line."),
 ]
-_NOT_PROMOTED = 1
-_FORGOT_LESS = 1  # than was asked: a user to forget is in no choice, and may be mistyped
 _MAX_UNKNOWN = 20  # lines
 console = Console(stderr=True)
 
@@ -62,7 +61,10 @@ def collect(
         str | None, typer.Option(help="With --outcomes-topic: only records since this time, or day.")
     ] = None,
     until: Annotated[
-        str | None, typer.Option(help="With --outcomes-topic: only impressions written before this time, or day.")
+        str | None,
+        typer.Option(
+            help="With --outcomes-topic: only impressions written before this time, or day; topics are read to the end."
+        ),
     ] = None,
     config: Config = None,
     bootstrap: Bootstrap = None,
@@ -75,6 +77,7 @@ def collect(
     as_json: Json = False,
 ) -> None:
     """Step 1: ask a strong and a weak engine about real choices."""
+    from worker.offline import folder_lock
     from worker.offline.align import steps
 
     arms = {"strong": settings_of(strong, None, set_strong, files=True, draws=draws),
@@ -85,21 +88,23 @@ def collect(
     text: list[str] = []
     told: dict[str, Any] = {}
     gone: frozenset[str] = frozenset()
-    if outcomes_topic is not None:
-        kafka, time = settings_of(config, bootstrap, settings), _topic_time(outcomes_topic, since, until)
-        file, text, told, gone = _from_topics(work, kafka, time, forget)
-    assert file is not None
-    found = steps.collect(
-        work, _source(file, outcomes, mapping, forget, gone), arms, division, redact=_hook(redact),
-        redact_name=redact or "", strict=strict, tell=_progress(),
-    )  # fmt: skip
+    time = None if outcomes_topic is None else _topic_time(outcomes_topic, since, until)
+    hook = _hook(redact)
+    with folder_lock.held(work, "--work", "align collect"):
+        if time is not None:
+            file, text, told, gone = _from_topics(work, settings_of(config, bootstrap, settings), time, forget)
+        assert file is not None
+        found = steps.collect(
+            work, _source(file, outcomes, mapping, forget, gone), arms, division, redact=hook,
+            redact_name=redact or "", strict=strict, tell=_progress(),
+        )  # fmt: skip
     text += [
         *_read_lines(found.read),
         *(f"{arm}: {_listed(statuses)} draws" for arm, statuses in found.statuses.items()),
     ]
     told |= _read_fields(found.read) | {"statuses": dict(found.statuses)}
     tell(told, as_json=as_json, text="\n".join([*text, *found.read.wrong, *_unknown_lines(found.read.unknown)]))
-    raise typer.Exit(_FORGOT_LESS if found.read.unknown else 0)
+    raise typer.Exit(_code(found.read.unknown))
 
 
 @app.command(epilog="Example: mirrorstream align select --by uncertainty --keep 10000")
@@ -118,13 +123,14 @@ def select(
 
     if by not in set(By):
         raise BadSettings(f"--by {by}: want {', '.join(By)}{did_you_mean(by, list(By))}")
-    found = steps.select(work, by=By(by), keep=keep, seed=seed, forget=_forgotten(forget))
+    with _alone(work, "select"):
+        found = steps.select(work, by=By(by), keep=keep, seed=seed, forget=_forgotten(forget))
     text = [f"selected: {found.scenes:,} scenes, {found.pairs:,} with a rejected draw"]
     text += [f"left out, {why}: {number:,}" for why, number in sorted(found.left_out.items())]
     told = {"scenes": found.scenes, "pairs": found.pairs, "left_out": dict(found.left_out)}
     told["unknown"] = _ids(found.unknown)
     tell(told, as_json=as_json, text="\n".join([*text, *_unknown_lines(found.unknown)]))
-    raise typer.Exit(_FORGOT_LESS if found.unknown else 0)
+    raise typer.Exit(_code(found.unknown))
 
 
 @app.command(epilog="Example: mirrorstream align train --base Qwen2.5-3B-Instruct --hyper-parameters lora.yaml")
@@ -142,10 +148,11 @@ def train(
     from worker.offline.align.train import Base
     from worker.settings import prompt_profiles
 
-    found = steps.train(
-        work, Base(base, adapter), hyper.load(hyper_parameters), profile=prompt_profiles.load(prompt_profile),
-        forget=_forgotten(forget), tell=_steps(),
-    )  # fmt: skip
+    with _alone(work, "train") if processes.is_first() else nullcontext():
+        found = steps.train(
+            work, Base(base, adapter), hyper.load(hyper_parameters), profile=prompt_profiles.load(prompt_profile),
+            forget=_forgotten(forget), tell=_steps(),
+        )  # fmt: skip
     text = [f"rows: {found.rows:,}", *(f"left out, {why}: {number:,}" for why, number in found.left_out.items())]
     text += [f"{stage}: {number:,} steps" for stage, number in found.steps.items()]
     told = {"rows": found.rows, "left_out": dict(found.left_out), "steps": dict(found.steps)}
@@ -154,7 +161,7 @@ def train(
         return
     candidate = f"candidate: {work / 'candidate'}"
     tell(told, as_json=as_json, text="\n".join([*text, candidate, *_unknown_lines(found.unknown)]))
-    raise typer.Exit(_FORGOT_LESS if found.unknown else 0)
+    raise typer.Exit(_code(found.unknown))
 
 
 @app.command(epilog="Example: mirrorstream align judge choices.jsonl --config worker.yaml --licence Apache-2.0")
@@ -175,10 +182,11 @@ def judge(
     from worker.offline.align import judging
     from worker.offline.align.verdict import told as told_change
 
-    judged = judging.judge(
-        work, _source(file, outcomes, mapping, forget), settings_of(config, None, settings, files=True),
-        licence=licence, tell=_progress(),
-    )  # fmt: skip
+    with _alone(work, "judge"):
+        judged = judging.judge(
+            work, _source(file, outcomes, mapping, forget), settings_of(config, None, settings, files=True),
+            licence=licence, tell=_progress(),
+        )  # fmt: skip
     found, read = judged.verdict, judged.read
     text = [
         *_read_lines(read),
@@ -194,7 +202,14 @@ def judge(
         text.append(f"promoted: {work / 'promoted'}")
     text += _unknown_lines(read.unknown)
     tell(asdict(found) | _read_fields(read), as_json=as_json, text="\n".join(text))
-    raise typer.Exit(_NOT_PROMOTED if not found.promoted else _FORGOT_LESS if read.unknown else 0)
+    raise typer.Exit(_code(read.unknown) if found.promoted else ExitCode.FATAL)
+
+
+def _alone(work: Path, step: str) -> AbstractContextManager[None]:
+    """Keep other commands out of a work folder; one that is not there has nothing to keep, and the step will say so."""
+    from worker.offline import folder_lock
+
+    return folder_lock.held(work, "--work", f"align {step}") if work.is_dir() else nullcontext()
 
 
 def _read_lines(read: "ChoicesRead") -> list[str]:
@@ -214,6 +229,11 @@ def _read_fields(read: "ChoicesRead") -> dict[str, Any]:
         "history_not_checked": read.history_not_checked,
         "unknown": _ids(read.unknown),
     }
+
+
+def _code(unknown: "Sequence[UnknownUser]") -> ExitCode:
+    """Return how a step ends that did all it was asked for, but for users of whom nothing was found."""
+    return ExitCode.UNKNOWN_USER if unknown else ExitCode.DONE
 
 
 def _ids(unknown: "Sequence[UnknownUser]") -> list[str]:

@@ -76,8 +76,9 @@ def _sample(settings: Settings, path: Path) -> Iterator[Result]:
         mapping = mappings.load(settings.mapping) if settings.mapping else None
         profile = prompt_profiles.load(settings.prompt_profile)
         joined_later = bool(settings.items_topic or settings.items_file)
-        items = None if mapping and mapping.items else settings.items_file  # which has the fields of `ItemFacts`
-        looked = check_sample.look(path, profile, mapping, items=items, joined_later=joined_later)
+        if mapping is not None:
+            mapping = replace(mapping, items=None)  # a worker reads its file of items by the fields of `ItemFacts`
+        looked = check_sample.look(path, profile, mapping, items=settings.items_file, joined_later=joined_later)
         for what, detail, warning in looked:
             yield Result(what, ok=True, detail=detail, warning=warning)
     except MirrorstreamError as error:

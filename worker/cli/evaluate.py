@@ -57,6 +57,7 @@ def evaluate(
 ) -> None:
     """Measure how well an engine predicts real choices; needs no Kafka."""
     from worker.core.codec.mapping_compiler import compile_item_ids
+    from worker.offline import folder_lock
     from worker.offline.evaluate import report
     from worker.offline.evaluate.output_files import write_whole
     from worker.offline.evaluate.reading import Files
@@ -77,10 +78,11 @@ def evaluate(
         facts = item_facts.read(items, mapped) if items else {}
     files = Files(file, outcomes, mapped, compile_item_ids(chosen) if chosen else None, limit=events, items=facts)
     arms = list(_arms(config, settings, compare or [], ablate))
-    with _bar(file.name) as progress:
-        found = measure(files, arms, out=out, strict=strict, progress=progress)
-    write_whole(out / REPORTS[0], json.dumps(found.as_json(), indent=1) + "\n")
-    write_whole(out / REPORTS[1], report.html(found))
+    with folder_lock.held(out, "--out", "evaluate"):
+        with _bar(file.name) as progress:
+            found = measure(files, arms, out=out, strict=strict, progress=progress)
+        write_whole(out / REPORTS[0], json.dumps(found.as_json(), indent=1) + "\n")
+        write_whole(out / REPORTS[1], report.html(found))
     problem = "" if min_skill is None else report.below(found, min_skill)
     lines = [*report.lines(found), f"report: {out / REPORTS[1]}, {out / REPORTS[0]}"]
     lines += [problem] if problem else []

@@ -20,6 +20,8 @@ from worker.core.prompts.unshown import looks_like_id
 
 MAX_PATHS = 2_000  # fields of all events
 MAX_LEVELS = 8
+MAX_OTHERS = 5  # lists that are told beside the one that is taken
+NESTED, NAMELESS = 6, 20  # points less of a list within another list's objects, and of objects without name and id
 # Names as they are without case and signs, best first.
 KIND = ("eventname", "eventtype", "event", "type", "action", "kind")
 EVENT_ID = ("eventid", "messageid", "insertid", "impressionid", "viewid", "uuid", "id", "view")
@@ -37,6 +39,8 @@ EXPERIMENT = ("experimentid", "experiment", "testid", "abtest", "test")
 SHADOW = re.compile("shadow|candidate|challenger")  # in the name of a list that was not shown
 _ID = re.compile(r"(?=\D*\d)[^\s,;|]{1,64}")  # of an item in a list that has nothing else: a genre has no digits
 _UNITS = (("s", 3.1e7, 4.2e9), ("ms", 3.1e10, 4.2e12), ("us", 3.1e13, 4.2e15), ("ns", 3.1e16, 4.2e18))  # 1971 to 2103
+_PER_S = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
+RECENT_S, YEAR_S = 1_000_000_000, 400 * 86_400  # of a number that is a time, whatever its name
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -56,7 +60,7 @@ class Suggestion:
 def suggest(events: Sequence[Mapping[str, Any]]) -> Suggestion:
     """Return a mapping of events, of which there should be about twenty."""
     found = Suggestion({})
-    shown, items = _shown(events)
+    shown, items = _shown(events, found)
     kind = _when(events, shown, found) if items else ""
     if kind:
         found.mapping["when"] = kind
@@ -99,10 +103,16 @@ def _paths(events: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, list[Any]
 
 
 def _lists(value: Any, path: str = "", level: int = 0) -> Iterator[tuple[str, list[Any]]]:
-    """Yield each list of objects, or of two and more ids, by its expression."""
+    """Yield each list of objects, or of two and more ids, by its expression; lists within lists are taken together."""
     if isinstance(value, list):
-        if value and (all(isinstance(one, Mapping) for one in value) or _are_ids(value)):
+        are_objects = bool(value) and all(isinstance(one, Mapping) for one in value)
+        if are_objects or _are_ids(value):
             yield path, value
+        if value and level < MAX_LEVELS and all(isinstance(one, list) for one in value):
+            yield from _lists([inner for one in value for inner in one], f"{path}[]", level + 1)
+        for name in dict.fromkeys(name for one in value for name in one) if are_objects and level < MAX_LEVELS else ():
+            if inner := [one[name] for one in value if isinstance(one.get(name), list)]:
+                yield from _lists(inner, f"{path}[].{quoted(name)}", level + 1)
     elif isinstance(value, Mapping) and level < MAX_LEVELS:
         for name, inner in value.items():
             yield from _lists(inner, f"{path}.{quoted(name)}" if path else quoted(name), level + 1)
@@ -156,17 +166,21 @@ def _all_of(paths: Mapping[str, Sequence[Any]], names: Sequence[str], wanted: in
     return " || ".join(chosen)
 
 
-def _shown(events: Sequence[Mapping[str, Any]]) -> tuple[list[Mapping[str, Any]], str]:
+def _shown(events: Sequence[Mapping[str, Any]], found: Suggestion) -> tuple[list[Mapping[str, Any]], str]:
     """Return the events that have the list of items, and where it is; all of them and "" if none has."""
     scores = Counter[str]()
     for event in events:
         for path, entries in _lists(event):
             names = {_plain(name) for name in entries[0]} if isinstance(entries[0], Mapping) else set()
             scores[path] += 10 * bool(names & {*NAME}) + 5 * bool(names & {*ITEM_ID}) + min(len(entries), 4)
-            scores[path] -= 3 * bool(SHADOW.search(path.lower()))
+            scores[path] -= 3 * bool(SHADOW.search(path.lower())) + NESTED * path.count("[].")
+            scores[path] -= NAMELESS * (isinstance(entries[0], Mapping) and not names & {*NAME, *ITEM_ID})
     if not scores:
         return list(events), ""
-    [(best, _)] = scores.most_common(1)
+    (best, _), *others = scores.most_common(1 + MAX_OTHERS)
+    if others:
+        told = ", ".join(path for path, _ in others)
+        found.unsure.append(f"slates: {best} is taken for the list that was shown; there are others: {told}")
     return [event for event in events if best in dict(_lists(event))], best
 
 
@@ -192,8 +206,25 @@ def _time(paths: Mapping[str, Sequence[Any]], found: Suggestion) -> dict[str, st
             if unit == "utc":
                 found.unsure.append(f"occurred_at: {path} has no zone and is taken as UTC")
             return {"from": path, "unit": unit}
+    for path, values in sorted(paths.items(), key=lambda one: (one[0].count("."), one[0])):
+        if _are_recent(values) and (unit := time_unit(values)):
+            found.unsure.append(f"occurred_at: {path} is taken by its values alone")
+            return {"from": path, "unit": unit}
     found.unsure.append("occurred_at: no field looks like a time")
     return {"from": "occurred_at", "unit": "us"}
+
+
+def _are_recent(values: Sequence[Any]) -> bool:
+    """Return True for whole numbers that may be times of one sample: after 2001, within about a year of each other.
+
+    >>> _are_recent([1793491200, 1793491260]), _are_recent([1026454421, 1893491260]), _are_recent([7, 8])
+    (True, False, False)
+    """
+    numbers = [one for one in values if type(one) is int]
+    if len(numbers) < len(values) or min(numbers) < RECENT_S:
+        return False
+    unit = _unit(numbers[0])
+    return unit in _PER_S and max(numbers) - min(numbers) < YEAR_S * _PER_S[unit]
 
 
 def time_unit(values: Sequence[Any]) -> str:

@@ -58,7 +58,8 @@ class ExitCode(IntEnum):
     """Done; a worker was asked to stop, or a backfill has reached its end."""
 
     FATAL = 1
-    """Stopped by a problem that the last line names; a restart meets the same problem until somebody solves it."""
+    """Stopped by a problem that the last line names, or a test was not passed (`align judge`: not promoted); a restart
+    meets the same problem until somebody solves it."""
 
     USAGE = 2
     """Wrong settings or a wrong command line; every problem is in the message."""
@@ -71,6 +72,9 @@ class ExitCode(IntEnum):
 
     STUCK = 5
     """A Kafka client call did not return within its deadline, so the process ended itself; restart the worker."""
+
+    UNKNOWN_USER = 6
+    """All was done (`align judge`: promoted), but an id of `--forget` is in no choice and may be mistyped."""
 
 
 class MirrorstreamError(Exception):

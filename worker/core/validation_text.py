@@ -65,12 +65,16 @@ def wanted(error: Mapping[str, Any]) -> str:
     "want 'a' or 'b'"
     >>> wanted({"type": "value_error", "msg": "Value error, want JSON"})
     'want JSON'
+    >>> wanted({"type": "string_type", "msg": "...", "input": ["a", "b"]})
+    'want text, seen a list'
     """
     template = _BY_TYPE.get(str(error["type"]))
     if template is None:
         return _OWN.sub("want ", str(error["msg"]).removeprefix("Value error, "))
     context = {name: _number(value) for name, value in dict(error.get("ctx") or {}).items()}
     words = template.format_map(context)
+    if template == "want text" and isinstance(error.get("input"), list | tuple):
+        return "want text, seen a list"
     words = next((words.removesuffix(many) + one for many, one in _ONE.items() if words.endswith(f" {many}")), words)
     return f"{words}, seen {context['actual_length']:,}" if context.get("actual_length") is not None else words
 

@@ -36,6 +36,12 @@ DOUBT_S = 600.0  # without Kafka, until the store is judged again as at a start
 TELL_S = 10.0  # between two lines of a long load
 SLOW_S = 2.0  # of one turn; a registry that does not answer is given up after 10 s, and each of its addresses
 
+# What such a topic has, for those whose records have another shape.
+_WANTED = {
+    FactKind.ITEMS: "want the item's id as the key, and text or attributes (ItemFacts)",
+    FactKind.USERS: "want the user's id as the key, and profile, profile_text or history (UserFacts)",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class _Read:
@@ -130,9 +136,12 @@ class FactsFollower(FollowerThread):
             self._report(f"{self.kind}: reading topic {self._topic}, {self._lag():,} records to come")
         self._count(now=True)
         self._set_read(is_read=True)
-        log.info(
-            "topic %s: %d records read in %.1f s", self._topic, self._num_read, time.monotonic() - began_s
-        )  # fmt: skip
+        took_s = time.monotonic() - began_s
+        log.info("topic %s: %d records read in %.1f s, %d refused", self._topic, self._num_read, took_s, self._num_told)
+        if self._num_read and self._num_told == self._num_read:
+            log.warning(
+                "topic %s: none of %d records can be used; %s", self._topic, self._num_read, _WANTED[self.kind]
+            )  # fmt: skip
 
     def close(self) -> None:
         """Stop; waits a little for that, since the store is closed next."""

@@ -44,14 +44,12 @@ spec:
       args: [/etc/mirrorstream/pairing.properties]
       securityContext:
         {{- toYaml .Values.securityContext | nindent 8 }}
+      {{- $name := dict "name" "POD_NAME" "valueFrom" (dict "fieldRef" (dict "fieldPath" "metadata.name")) }}
+      {{- /* The state has memory of its own, outside the heap. */}}
+      {{- $heap := dict "name" "JAVA_TOOL_OPTIONS" "value" "-XX:MaxRAMPercentage=50" }}
       env:
-        - name: POD_NAME
-          valueFrom:
-            fieldRef:
-              fieldPath: metadata.name
-        {{- /* The state has memory of its own, outside the heap. */}}
-        - name: JAVA_TOOL_OPTIONS
-          value: -XX:MaxRAMPercentage=50
+        {{- include "mirrorstream.withExtraEnv" (list . (list $name $heap)) | nindent 8 }}
+      {{- include "mirrorstream.envFrom" . | nindent 6 }}
       ports:
         - name: http
           containerPort: 8080

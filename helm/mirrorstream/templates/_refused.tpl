@@ -79,3 +79,25 @@
 {{- end }}
 {{- end }}
 {{- end }}
+
+{{- /* A login by name and password is in a Secret, or comes by `extraEnv` or `extraEnvFrom`, whose keys nobody sees here: a
+worker without it would start, and fail. */}}
+{{- define "mirrorstream.login" -}}
+{{- $options := .Values.config.kafka_options | default dict }}
+{{- $protocol := get $options "security.protocol" | default "" | upper }}
+{{- $mechanism := get $options "sasl.mechanism" | default (get $options "sasl.mechanisms") | default "" | upper }}
+{{- $named := .Values.extraEnvFrom }}
+{{- range .Values.extraEnv }}{{ if eq .name "MIRRORSTREAM_KAFKA_OPTIONS" }}{{ $named = true }}{{ end }}{{ end }}
+{{- if and (hasPrefix "SASL" $protocol) (or (eq $mechanism "PLAIN") (hasPrefix "SCRAM" $mechanism)) (not $named) }}
+{{- $paths := list }}
+{{- range .Values.kafka.items }}{{ $paths = append $paths .path }}{{ end }}
+{{- if not .Values.kafka.existingSecret }}
+{{- fail (printf "kafka.existingSecret: config.kafka_options has sasl.mechanism %s, which needs a name and a password; name the Secret with the keys sasl.username and sasl.password, or say with kafka.items which of its keys they are" $mechanism) }}
+{{- end }}
+{{- range $name := list "sasl.username" "sasl.password" }}
+{{- if and $paths (not (has $name $paths)) (not (hasKey $options $name)) }}
+{{- fail (printf "kafka.items: %s is not among the paths, which are %s, and sasl.mechanism %s needs it; add {key: ..., path: %s}" $name ($paths | sortAlpha | join ", ") $mechanism $name) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}

@@ -5,6 +5,10 @@
 {{- include "mirrorstream.refusedSettings" . }}
 {{- include "mirrorstream.oneModel" . }}
 {{- include "mirrorstream.devices" . }}
+{{- include "mirrorstream.login" . }}
+{{- if and (eq .Values.dnsPolicy "None") (not (.Values.dnsConfig).nameservers) }}
+{{- fail "dnsConfig.nameservers: dnsPolicy None asks nobody else for names; want at least one address, or another dnsPolicy" }}
+{{- end }}
 {{- $engine := $config.engine | default "vllm" }}
 {{- if and (eq $engine "vllm-server") (not $config.server_urls) (not .Values.modelServer.enabled) }}
 {{- fail "config.server_urls: config.engine vllm-server needs at least one, such as [http://vllm:8000]" }}

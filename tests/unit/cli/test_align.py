@@ -81,21 +81,29 @@ def test_users_to_forget_may_be_in_a_file(work: Path) -> None:
     assert sum(less.values()) == sum(all_parts.values()) // 2
 
 
-def test_what_may_have_been_forgotten_less_than_was_asked_exits_1(work: Path) -> None:
-    """All of it is done; the ids that matched nobody are printed, and --json has them all."""
+def test_what_may_have_been_forgotten_less_than_was_asked_exits_6(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of it is done; the ids that matched nobody are printed, and --json has them all.
+
+    What is not promoted exits with 1 all the same: a script that deploys must tell the two apart.
+    """
     words = ["align", "collect", str(work.parent / "choices.jsonl"), "--work", str(work.parent / "fresh"), *DIVIDED]
     words += ["--set-strong", "model=strong", "--set-weak", "model=weak", "--draws", "2"]
     for number in range(25):
         words += ["--forget", f"typo-{number:02d}"]
     result = CliRunner().invoke(app, words)
-    assert result.exit_code == 1
+    assert result.exit_code == 6
     assert (work.parent / "fresh" / "weak.jsonl").is_file()
     assert result.stdout.count(": is in no choice\n") == 20
     assert result.stdout.endswith("\n--forget: 5 more are in no choice; --json has all\n")
     named = ["judge", work.parent / "choices.jsonl", "--set", f"model={test_judge.base_of(work)}"]
-    judged = told(*named, "--work", work, "--forget", "typo", "--forget", "user-1-000001", code=1)
+    judged = told(*named, "--work", work, "--forget", "typo", "--forget", "user-1-000001", code=6)
     assert (judged["promoted"], judged["unknown"]) == (True, ["typo"])
-    assert told("select", "--work", work, "--forget", "typo", code=1)["unknown"] == ["typo"]
+    (work / "after.jsonl").unlink()
+    (work / "before.jsonl").unlink()
+    monkeypatch.setattr(Knowing, "after", 0.3)
+    judged = told(*named, "--work", work, "--forget", "typo", code=1)
+    assert (judged["promoted"], judged["unknown"]) == (False, ["typo"])
+    assert told("select", "--work", work, "--forget", "typo", code=6)["unknown"] == ["typo"]
     assert told("select", "--work", work.parent / "fresh")["unknown"] == []
 
 
@@ -117,7 +125,7 @@ def test_words_that_are_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, w
     assert wrong in str(error)
 
 
-@pytest.mark.parametrize(("rank", "code"), [("0", 1), ("1", 0)])
+@pytest.mark.parametrize(("rank", "code"), [("0", 6), ("1", 0)])
 def test_the_first_of_several_processes_has_the_result_and_its_exit_status(
     monkeypatch: pytest.MonkeyPatch, rank: str, code: int
 ) -> None:

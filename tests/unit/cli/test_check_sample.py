@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from worker.cli import check
 from worker.cli.check_sample import look
 from worker.core.errors import BadSettings
-from worker.settings import prompt_profiles
+from worker.settings import load, prompt_profiles
 
 PROFILE = prompt_profiles.load("mirror-v1")
 
@@ -59,3 +60,22 @@ def test_a_few_numbers_among_titles_are_none(tmp_path: Path) -> None:
 def test_an_item_with_an_id_alone_is_refused_with_its_line(tmp_path: Path) -> None:
     with pytest.raises(BadSettings, match="line 1: slate a: an item has neither text nor attributes"):
         list(look(sample(tmp_path, {}), PROFILE))
+
+
+def test_the_file_of_items_is_read_as_the_worker_reads_it(tmp_path: Path) -> None:
+    """By its own columns: what `items` of the mapping says of them is for files of replay, and no worker reads it."""
+    mapping, items, events = (tmp_path / name for name in ("own.yaml", "items.csv", "events.jsonl"))
+    mapping.write_text(
+        "impression: {event_id: ref, occurred_at: {from: t, unit: s}, domain: {value: generic}, user: {user_id: who},"
+        " slates: [{variant: {value: control}, role: {value: CONTROL}, items: {each: shown, item_id: '@'}}]}\n"
+        "items: {item_id: sku, attributes: {name: label}}\n"
+    )
+    items.write_text("sku,label\na,Lounge\nb,Meal\n")
+    events.write_text(json.dumps({"ref": "r1", "t": 1_793_491_200, "who": "u1", "shown": ["a", "b"]}) + "\n")
+    settings = load(None, {"engine": "choice-model", "input_format": "json", "mapping": str(mapping),
+                           "items_file": str(items), "join_folder": str(tmp_path / "facts")})  # fmt: skip
+    [found] = check._sample(settings, events)
+    assert not found.ok
+    assert "items.csv, line 2: has no item_id, but sku, label; want one item per line, with item_id" in found.detail
+    items.write_text("item_id,label\na,Lounge\nb,Meal\n")
+    assert all(one.ok for one in check._sample(settings, events))

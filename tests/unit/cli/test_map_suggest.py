@@ -78,6 +78,35 @@ def test_events_with_ids_alone_have_the_shown_list_and_say_who_knows_its_items()
     assert any("ids alone" in one and "items_file" in one for one in found.unsure)
 
 
+def test_lists_within_lists_are_taken_together_and_other_lists_are_told() -> None:
+    """Rows of a grid, of each leg of a journey; nobody's names tell which list was shown."""
+    legs = [{"grid": [["SEAT_1", "BAG_2"], ["WIFI_3"]]}, {"grid": [["LOUNGE_4"]]}]
+    event = {"t": 1793491200, "ref": "r1", "journey": {"legs": legs}, "alt": {"grid": [["WIFI_3"], ["BAG_2"]]}}
+    found = suggest([event])
+    slate = found.mapping["impression"]["slates"][0]
+    assert slate["items"] == {"each": "alt.grid[]", "item_id": "@"}
+    told = next(one for one in found.unsure if one.startswith("slates: alt.grid[] is taken"))
+    assert told.endswith("; there are others: journey.legs[].grid[][], journey.legs")
+    content = found.mapping | {"missing": [""]}
+    content["impression"] = {
+        "event_id": "ref", "user": {"user_id": "ref"}, "domain": {"value": "generic"},
+        "occurred_at": found.mapping["impression"]["occurred_at"],
+        "slates": [slate | {"items": {"each": "journey.legs[].grid[][]", "item_id": "@"}}],
+    }  # fmt: skip
+    plain = compile_mapping("own", content).plain(event)
+    assert plain is not None
+    items = plain["slates"][0]["items"]  # type: ignore[index]
+    assert [item["item_id"] for item in items] == ["SEAT_1", "BAG_2", "WIFI_3", "LOUNGE_4"]
+
+
+@pytest.mark.parametrize(("number", "unit"), [(1_793_491_200, "s"), (1_793_491_200_000, "ms")])
+def test_a_time_is_found_by_its_values_where_its_name_says_nothing(number: int, unit: str) -> None:
+    """Neither among numbers that differ by years, nor among small ones."""
+    found = suggest([{"t": number + one, "n": one, "phone": 1_026_454_421 + one * 90_000_000} for one in range(9)])
+    assert found.mapping["impression"]["occurred_at"] == {"from": "t", "unit": unit}
+    assert "occurred_at: t is taken by its values alone" in found.unsure
+
+
 @pytest.mark.parametrize("owner", ["user", "reader", "customer", "session"])
 def test_an_id_inside_an_object_is_its_owners_and_not_the_events(owner: str) -> None:
     """Events of one user with one id would be counted as one event, and a sample with no user twice cannot show it."""

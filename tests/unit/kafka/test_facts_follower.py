@@ -1,6 +1,7 @@
 """Records of items and users: one that cannot be used is counted once and told, and stops nobody."""
 
 import json
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -141,6 +142,25 @@ def test_a_record_that_cannot_be_used_is_counted_once_and_told_and_stops_nobody(
     [line] = [one for one in caplog.messages if "cannot be used" in one]
     assert line.startswith("items[0]@0: cannot be used: ")
     assert "Ada" not in line  # what is in a record may be personal
+
+
+@pytest.mark.parametrize(("good", "warned"), [(0, True), (1, False)])
+def test_a_topic_of_another_shape_is_told_in_one_line(
+    caplog: pytest.LogCaptureFixture, good: int, *, warned: bool
+) -> None:
+    """Else the worker goes on without any of it, and what it knows is zero of four hundred records."""
+    records = [record(number, {"sku": "a", "label": "b"}) for number in range(3)]
+    case = Follower([records + [record(3, GOOD)] * good])
+    with caplog.at_level(logging.INFO):
+        case.follower.catch_up()
+    told = [one.getMessage() for one in caplog.records]
+    assert any(
+        one.startswith(f"topic items: {3 + good} records read in ") and one.endswith("3 refused") for one in told
+    )
+    line = (
+        "topic items: none of 3 records can be used; want the item's id as the key, and text or attributes (ItemFacts)"
+    )
+    assert (line in told) is warned
 
 
 def test_the_newest_time_that_a_version_may_have_is_taken() -> None:

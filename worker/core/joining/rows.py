@@ -13,6 +13,7 @@ from worker.core.joining.facts import FactKind
 
 Row = Mapping[str, object]
 
+MAX_NAMES, MAX_NAME_CHARS = 5, 80  # of columns that are told
 MAX_TIME_DIGITS = 20  # of microseconds
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _OWN = {
@@ -39,6 +40,19 @@ def nested(row: Row, kind: FactKind) -> Row:
         given = own.get(place, {})
         own[place] = {**rest, **given} if isinstance(given, Mapping) else given  # which is refused
     return own
+
+
+def without_id(row: Row, kind: FactKind) -> str:
+    """Return what is wrong with a row that has no id: the names that it has instead; "" for a row with one.
+
+    >>> without_id({"item_id": None, "sku": "a", "label": "b"}, FactKind.ITEMS)
+    'has no item_id, but sku, label'
+    """
+    name = _OWN[kind][0]
+    if row.get(name) not in (None, ""):
+        return ""
+    others = [ascii(str(one))[1:-1][:MAX_NAME_CHARS] for one in row if one != name][:MAX_NAMES]
+    return f"has no {name}" + f", but {', '.join(others)}" * bool(others)
 
 
 def _pairs(value: object) -> object:

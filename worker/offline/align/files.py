@@ -211,6 +211,18 @@ def clear(path: Path) -> None:
         shutil.rmtree(path)
 
 
+def remove(path: Path) -> None:
+    """Remove a folder that others look for: it loses its name before its files, so a kill leaves no half of it there.
+
+    What a kill leaves beside is removed by the next call.
+    """
+    old = path.with_name(f".{path.name}.old")
+    clear(old)
+    if path.is_dir():
+        path.rename(old)
+    clear(old)
+
+
 def read_note(path: Path, *names: str, again: str = _AGAIN) -> dict[str, Any]:
     """Return a JSON file of `write_whole`, which has these names.  Raises `BadSettings` for anything else.
 

@@ -81,6 +81,9 @@ def judge(
     refuse_overlap(frozenset(user for user, _ in trained), max(at for _, at in trained), judged, split)
     outcome = verdict.judge(answers(work / BEFORE), answers(work / AFTER))
     changed = [name for name in ("choices", "outcomes") if own[name] != header[name]]
+    if not outcome.promoted:
+        with output_files.writing(work / PROMOTED, "the verdict was not written"):
+            work_files.remove(work / PROMOTED)  # before the verdict: a kill between them must not leave it to be used
     work_files.write_whole(work / VERDICT, {"newer_files": changed, **_told(found), **asdict(outcome)})
     if outcome.promoted:
         window = (min(at for _, at in trained), max(at for _, at in trained), max(at for _, at in judged))
@@ -88,8 +91,6 @@ def judge(
             candidate, work / PROMOTED, outcome,
             about=about, selected=header, scenes=len(trained), window_us=window, licence=licence,
         )  # fmt: skip
-    else:
-        work_files.clear(work / PROMOTED)
     return JudgedModels(outcome, found)
 
 

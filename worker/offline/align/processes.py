@@ -10,6 +10,8 @@ behind the looking, a quick first process could write what a slow one then finds
 import os
 
 _NUMBER, _ALL = "RANK", "WORLD_SIZE"  # as torchrun and accelerate set them
+# What `accelerate launch` says of DeepSpeed beside the hyper-parameters, from its file or by default.
+_OF_HYPER_PARAMETERS = ("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "ACCELERATE_GRADIENT_CLIPPING")
 
 
 def is_first() -> bool:
@@ -25,3 +27,17 @@ def meet() -> None:
     from accelerate import PartialState
 
     PartialState(cpu=not torch.cuda.is_available()).wait_for_everyone()
+
+
+def leave_to_hyper_parameters() -> None:
+    """Let DeepSpeed take accumulation and clipping from the trainer: it ends a training in which they differ.
+
+    A launcher's default, one pass per step, differs from the reference's recipe; and what one stage has set is not that
+    of the next, so its state is forgotten.
+    """
+    for name in _OF_HYPER_PARAMETERS:
+        os.environ.pop(name, None)
+    if os.environ.get("ACCELERATE_USE_DEEPSPEED", "false") == "true":
+        from accelerate.state import AcceleratorState
+
+        AcceleratorState._reset_state(reset_partial_state=False)  # noqa: SLF001 - there is no other way

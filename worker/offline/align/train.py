@@ -191,6 +191,7 @@ class Training:
         from worker.offline.align import trainers
 
         _drop_halves(scratch)
+        processes.leave_to_hyper_parameters()
         told = trainers.Telling(lambda at, of: self._tell(name, at, of), _WHOLE)
         arguments = self._arguments(stage, scratch)
         data = trainers.rows(columns, str(self._about["identity"]))

@@ -15,7 +15,7 @@ from worker.core.codec.mapping import Catalogue, EventMapping, TableForm
 from worker.core.codec.mapping_nodes import apply
 from worker.core.errors import BadSettings, Poison
 from worker.core.joining.facts import FactKind
-from worker.core.joining.rows import nested
+from worker.core.joining.rows import nested, without_id
 from worker.core.records import Reason
 from worker.offline.events import event_files
 from worker.offline.events.event_files import OnBad, raising
@@ -43,7 +43,7 @@ def read(path: Path, mapping: EventMapping | None, *, on_bad: OnBad = raising) -
             item = dict(_item(plain, catalogue, mapping.missing if mapping else frozenset()))
             name = item.pop("item_id", None)
             if not isinstance(name, str) or not name:
-                raise Poison(Reason.INVALID, "has no item_id")
+                raise Poison(Reason.INVALID, without_id(row, FactKind.ITEMS) or "has no item_id")
         except (Poison, Unfit) as problem:
             on_bad(BadSettings(f"{place}: {problem}; {WANT}"))
             continue

@@ -20,7 +20,7 @@ from worker.core.errors import BadSettings, Poison
 from worker.core.first_lines import FirstLines
 from worker.core.joining.facts import FactKind, Statement, statement
 from worker.core.joining.progress import FactBatch, StoreProgress
-from worker.core.joining.rows import Row, nested
+from worker.core.joining.rows import Row, nested, without_id
 from worker.runtime.joining.store import FactStore
 from worker.system import parquet_files
 
@@ -47,7 +47,9 @@ def load(store: FactStore, path: Path) -> tuple[int, int]:
         return 0, 0
     began_s = time.monotonic()
     refused, taken = _Refused(path), 0
-    found_rows = (_statement(store.kind, number, row, refused) for number, row in _rows(path, store.kind))
+    is_flat = path.suffix != ".jsonl"
+    rows = _rows(path, store.kind)
+    found_rows = (_statement(store.kind, number, row, refused, is_flat=is_flat) for number, row in rows)
     statements = filter(None, found_rows)  # a row may be large, a statement is not
     store.take(FactBatch((), StoreProgress(str(path)), made_anew=True))
     while changes := tuple(islice(statements, BATCH)):
@@ -72,9 +74,13 @@ class _Refused:
             log.warning("%s", line)
 
 
-def _statement(kind: FactKind, number: int, row: Row, refused: _Refused) -> Statement | None:
+def _statement(kind: FactKind, number: int, row: Row, refused: _Refused, *, is_flat: bool) -> Statement | None:
+    if problem := without_id(row, kind):
+        of_mapping = "; a mapping's `items` is for replay and map test alone" * (kind is FactKind.ITEMS)
+        refused.tell(number, f"{problem}; want that column{of_mapping}")
+        return None
     try:
-        return statement(kind, json_reader.fields(row, kind.schema, FILE_RULES))
+        return statement(kind, json_reader.fields(nested(row, kind) if is_flat else row, kind.schema, FILE_RULES))
     except Poison as poison:
         refused.tell(number, str(poison))
         return None
@@ -84,8 +90,7 @@ def _rows(path: Path, kind: FactKind) -> Iterator[tuple[int, Row]]:
     """Yield the rows with their numbers, from 1.  Raises `BadSettings`."""
     readers = {".jsonl": _jsonl, ".csv": _csv, ".parquet": _parquet}  # as the settings' checks have them
     try:
-        for number, row in enumerate(readers[path.suffix](path), 1):
-            yield number, (row if path.suffix == ".jsonl" else nested(row, kind))
+        yield from enumerate(readers[path.suffix](path), 1)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise BadSettings(f"{kind}_file: {path}: cannot be read: {error}") from error
 

@@ -1,6 +1,9 @@
 """Judging in a work folder: who is asked, what is promoted, what the card says; with engines that know the answer."""
 
 import json
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -134,6 +137,65 @@ def test_what_is_no_better_is_not_promoted_and_an_older_promotion_is_taken_away(
     assert not found.promoted
     assert not (work / "promoted").exists()
     assert json.loads((work / "verdict.json").read_text())["reasons"] == list(found.reasons)
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from worker.offline.align import files
+
+def die(*words, **more):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+rename, unlink = Path.rename, os.unlink
+def dying(*words, **more):
+    unlink(*words, **more)
+    die()
+
+if sys.argv[2] == "before":
+    Path.rename = die
+else:
+    os.unlink = dying  # after the first of its files
+files.remove(Path(sys.argv[1]))
+"""
+
+
+@pytest.mark.parametrize("when", ["before", "within"])
+def test_a_kill_while_a_promotion_is_taken_away_leaves_all_of_it_or_nothing(
+    work: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """Half a folder under that name looks promoted; and what a kill leaves beside goes with the next judgement."""
+    judge(work)
+    promoted = work / "promoted"
+    whole = sorted(promoted.iterdir())
+    done = subprocess.run([sys.executable, "-c", KILLED, str(promoted), when], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert (sorted(promoted.iterdir()) if promoted.exists() else []) == (whole if when == "before" else [])
+    if when == "within":
+        assert 0 < len(list((work / ".promoted.old").iterdir())) < len(whole)
+    (work / "after.jsonl").unlink()
+    monkeypatch.setattr(Knowing, "after", 0.3)
+    judge(work)
+    assert list(work.glob("*promoted*")) == []
+
+
+def test_what_is_not_promoted_is_gone_before_the_verdict_is_written(
+    work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kill between them must not leave a promoted folder that the verdict speaks against."""
+    judge(work)
+    (work / "after.jsonl").unlink()
+    monkeypatch.setattr(Knowing, "after", 0.3)
+    seen: list[bool] = []
+    write = files.write_whole
+
+    def noted(path: Path, content: Mapping[str, object]) -> None:
+        seen.append((work / "promoted").exists())
+        write(path, content)
+
+    monkeypatch.setattr(files, "write_whole", noted)
+    judge(work)
+    assert seen == [False]
 
 
 def test_a_judgement_that_was_killed_anywhere_leaves_the_same_bytes(work: Path) -> None:

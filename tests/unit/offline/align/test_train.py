@@ -1,6 +1,7 @@
 """Training with TRL on the tiny model: it resumes to the same bytes, and refuses what does not fit."""
 
 import json
+import os
 import random
 from collections.abc import Mapping
 from itertools import islice
@@ -12,6 +13,7 @@ import pytest
 
 pytest.importorskip("trl", reason="training needs requirements/align.txt, which the tests' requirements hold")
 
+import accelerate.state
 from safetensors import safe_open
 
 from tests.support import alignment
@@ -21,7 +23,7 @@ from worker.core.prompts import prompt
 from worker.demo.mirror_tiny.rationale import write
 from worker.demo.scenes import lessons
 from worker.engines.model_files import model_path
-from worker.offline.align import files, steps, trainers
+from worker.offline.align import files, processes, steps, trainers
 from worker.offline.align.choice_source import hashed
 from worker.offline.align.hyper_parameters import HyperParameters, load
 from worker.offline.align.rows import RowReader
@@ -196,6 +198,18 @@ def test_weights_that_are_divided_among_processes_are_refused(fsdp: bool, stage:
         return
     with pytest.raises(BadSettings, match=rf"accelerate: {seen} divides the weights among the processes; want plain"):
         trainers.refuse_split_weights(trainer)
+
+
+def test_the_hyper_parameters_decide_what_a_launcher_has_a_default_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """DeepSpeed ends a training whose launcher says another accumulation, 1 by default, than the hyper-parameters."""
+    monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "1")
+    monkeypatch.setenv("ACCELERATE_GRADIENT_CLIPPING", "1.0")
+    monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
+    state = accelerate.state.AcceleratorState
+    monkeypatch.setattr(state, "_shared_state", {"deepspeed_plugins": "of the first stage"})
+    processes.leave_to_hyper_parameters()
+    assert "deepspeed_plugins" not in state._shared_state
+    assert not any(name.startswith("ACCELERATE_GRADIENT") for name in os.environ)
 
 
 @pytest.fixture(scope="module")

@@ -77,7 +77,9 @@ def test_rows_that_cannot_be_used_are_told_and_counted(tmp_path: Path, caplog: p
         assert files.load(found, path) == (1, 12)
     told = [one.getMessage() for one in caplog.records if "cannot be used" in one.getMessage()]
     assert len(told) == 10
-    assert told[0].startswith(f"{path}, row 1: cannot be used: id: ")
+    assert told[0].startswith(
+        f"{path}, row 1: cannot be used: has no item_id, but title; want that column; a mapping's"
+    )
     assert told[-1].endswith("; further ones are only counted")
     found.close()
 
@@ -85,7 +87,11 @@ def test_rows_that_cannot_be_used_are_told_and_counted(tmp_path: Path, caplog: p
 @pytest.mark.parametrize(
     ("name", "text", "told"),
     [
-        ("items.csv", "item,title\ni1,Heat\n", "none of 1 rows can be used; row 1: id: "),
+        (
+            "items.csv",
+            "item,title\ni1,Heat\n",
+            "none of 1 rows can be used; row 1: has no item_id, but item, title; want ",
+        ),
         ("items.jsonl", "{oops", "items.jsonl, line 1: is not JSON"),
         ("items.parquet", "no", "cannot be read as Parquet"),
     ],
