@@ -202,6 +202,16 @@ def test_who_places_pods_and_where_they_ask_for_names_is_the_same_for_all(chart:
         assert given.keys().isdisjoint(spec), metadata["labels"]
 
 
+def test_what_a_container_mounts_its_pod_has(chart: helm_python.Chart) -> None:
+    """With every Secret that the chart knows; an API server refuses the pod, and so `helm test` and the Jobs."""
+    objects = rendered(chart, WHOLE)
+    claims = {one["metadata"]["name"] for o in objects for one in o.get("spec", {}).get("volumeClaimTemplates", ())}
+    for metadata, spec in pod_specs(objects):
+        volumes = {one["name"] for one in spec["volumes"]} | claims
+        for container in (*spec.get("initContainers", ()), *spec["containers"]):
+            assert {one["name"] for one in container.get("volumeMounts", ())} <= volumes, metadata["labels"]
+
+
 def test_additional_variables_are_in_all_pods_and_each_name_stands_once(chart: helm_python.Chart) -> None:
     """A proxy that only the workers know keeps the servers of the model from the hub."""
     extra = [{"name": "HTTPS_PROXY", "value": "http://proxy:3128"}, {"name": "HOME", "value": "/elsewhere"}]

@@ -28,7 +28,7 @@ volumes:
   - name: config
     configMap:
       name: {{ include "mirrorstream.fullname" $root }}
-  {{- include "mirrorstream.secretVolumes" (list $root (dict "registry" "auth")) | trim | nindent 2 }}
+  {{- include "mirrorstream.secretVolumes" (list $root (dict "registry" "auth" "pseudonyms" "key")) | trim | nindent 2 }}
   {{- include "mirrorstream.filesVolume" $root | trim | nindent 2 }}
   - name: tmp
     emptyDir:
