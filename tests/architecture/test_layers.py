@@ -104,6 +104,7 @@ ONLY_IN = {
         "worker.runtime.span_process",
         "worker.runtime.logs",
         "worker.bench.model.stream",
+        "worker.bench.plain.span_costs",
     ),
     "structlog": ("worker.runtime.logs",),
     "prometheus_client": (
@@ -111,6 +112,7 @@ ONLY_IN = {
         "worker.runtime.metrics",
         "worker.runtime.export_metrics",
         "worker.bench.model.stream",
+        "worker.bench.plain.span_costs",
         "worker.experiment.page.prometheus",
     ),
 }

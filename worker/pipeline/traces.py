@@ -17,7 +17,7 @@ from typing import Protocol
 from worker.core.delivery.handover_messages import Flush, FlushEnd
 from worker.core.delivery.stages import Marks
 from worker.core.records import Impression, Reason, Record
-from worker.core.simulation.draw_trace import UNTRACED, DrawTrace, PassedOn
+from worker.core.simulation.draw_trace import DrawTrace, PassedOn
 from worker.core.simulation.draws import Ask, Drawn
 from worker.core.simulation.response import SimulatedResponse
 from worker.core.simulation.sampling import Skip
@@ -89,6 +89,11 @@ class UnrecordedTrace:
 
     headers: Mapping[str, str] = field(default_factory=dict)
     trace_id: str = ""
+    _draw: AbstractContextManager["UnrecordedDraw"] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """All draws of a record are told the same."""
+        self._draw = nullcontext(UnrecordedDraw(self.headers))
 
     def active(self) -> AbstractContextManager[object]:
         """Nothing is logged of it."""
@@ -99,7 +104,7 @@ class UnrecordedTrace:
 
     def draw(self, _ask: Ask, _number: int, _attempt: int) -> AbstractContextManager["UnrecordedDraw"]:
         """Pass the context on to the engine."""
-        return nullcontext(UnrecordedDraw(self.headers) if self.headers else _NO_DRAW)
+        return self._draw
 
     def send(self, _response: SimulatedResponse) -> Mapping[str, str]:
         """Pass the context on to a response."""
@@ -125,5 +130,4 @@ class UnrecordedDraw(PassedOn):
         """Record nothing."""
 
 
-_NO_DRAW = UnrecordedDraw(UNTRACED.headers)
 NO_TRACE = UnrecordedTrace()

@@ -4,7 +4,7 @@ They leave through a process of their own (`span_process`).
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, TracerProvider
@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, Spa
 from worker.runtime.export_outage import Outage
 from worker.runtime.span_process.process import ANSWER_MORE_S, ExportProcess
 from worker.runtime.tracing.linked_sampler import LinkedSampler
-from worker.runtime.tracing.spans import MAX_LINKS
+from worker.runtime.tracing.plain_spans import MAX_LINKS, PlainSpan
 from worker.settings import otel
 
 # Spans that wait for the exporter; those of a full flush, 256 events of 20 spans, end in one moment.
@@ -36,7 +36,7 @@ class TracesExport:
         self.provider = TracerProvider(resource=resource, shutdown_on_exit=False, span_limits=limits(environment))
         self.provider.sampler = LinkedSampler(self.provider.sampler)
         queue = None if otel.variable(environment, "OTEL_BSP_MAX_QUEUE_SIZE")[1] else MAX_QUEUE
-        self.provider.add_span_processor(BatchSpanProcessor(_SpanExport(self.process, outage), max_queue_size=queue))
+        self.provider.add_span_processor(SpanQueue(_SpanExport(self.process, outage), max_queue_size=queue))
 
     def stop(self) -> None:
         """Send what is left, and close; returns when that is done."""
@@ -47,13 +47,21 @@ class TracesExport:
         self.process.kill()
 
 
+class SpanQueue(BatchSpanProcessor):
+    """The SDK's queue of finished spans, which takes those of the worker as they are."""
+
+    def __init__(self, exporter: SpanExporter, *, max_queue_size: int | None) -> None:
+        super().__init__(exporter, max_queue_size)
+        self.take: Callable[[PlainSpan], None] = vars(self)["_batch_processor"].emit
+
+
 class _SpanExport(SpanExporter):
     """Hands spans to the process that sends them, and notes what came of it."""
 
     def __init__(self, process: ExportProcess, outage: Outage) -> None:
         self._process, self._outage = process, outage
 
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+    def export(self, spans: Sequence[ReadableSpan | PlainSpan]) -> SpanExportResult:
         """Send a batch."""
         try:
             why_not = self._process.why_not(spans)

@@ -16,7 +16,7 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, SpanKind, StatusCode, TraceFlags, TraceState
@@ -24,13 +24,14 @@ from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, SpanKind, S
 from tests.support.collector import Collector
 from tests.support.fakes import jumping
 from tests.support.patience import patience
-from tests.support.world import A, World, event, working
+from tests.support.world import POISON, A, World, event, working
 from tests.unit.runtime.test_spans import SAMPLED, Traced
 from worker.runtime import export
 from worker.runtime.export import Exports, start_exports
 from worker.runtime.span_process import process
 from worker.runtime.span_process.pack import pack
 from worker.runtime.span_process.unpack import unpack
+from worker.runtime.tracing.plain_spans import PlainSpan
 
 
 class Word(StrEnum):
@@ -40,15 +41,32 @@ class Word(StrEnum):
 # -- what is sent
 
 
+class Taken(SpanProcessor):
+    """Takes the spans of the worker as they are, as the export's queue does."""
+
+    def __init__(self) -> None:
+        self.spans: list[PlainSpan] = []
+        self.take = self.spans.append
+
+
 @jumping
 async def test_a_whole_event_is_sent_as_the_sdk_would_send_it() -> None:
-    traced = Traced()
+    """Links, a state, answers, a dead letter, and a skip: all that a span of the worker can have."""
+    taken = Taken()
+    traced = Traced(processor=taken)
     world = World(telemetry=traced.telemetry)
     async with working(world):
-        await world.read(event(), headers=SAMPLED)
-        await world.committed(A, 1)
-    assert len(traced.spans) > 10
-    assert encode_spans(unpack(pack(traced.spans))) == encode_spans(traced.spans)
+        await world.read(event(), POISON, headers=(*SAMPLED, ("tracestate", b"vendor=1,other=2")))
+        await world.read(event("event-2"), first=2)
+        await world.committed(A, 3)
+    finished = [span.finished() for span in taken.spans]
+    assert len(finished) > 2 * 10
+    assert {one.status.status_code for one in finished} == {StatusCode.UNSET, StatusCode.ERROR}
+    assert {len(one.links) for one in finished} > {0, 1, 2}
+    assert encode_spans(unpack(pack(taken.spans))) == encode_spans(finished)
+    mixed: list[ReadableSpan | PlainSpan] = [*taken.spans[:5], *spans_of_others(with_events=True), *taken.spans[5:]]
+    expected = [*finished[:5], *spans_of_others(with_events=True), *finished[5:]]
+    assert len(encode_spans(unpack(pack(mixed))).SerializeToString()) == len(encode_spans(expected).SerializeToString())
     traced.provider.shutdown()
 
 

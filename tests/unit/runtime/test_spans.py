@@ -1,13 +1,16 @@
 """One trace tells the whole story of a record, and what several records have in common links to it."""
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given, strategies as st
 from opentelemetry.context import Context
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import (
@@ -15,15 +18,25 @@ from opentelemetry.sdk.trace.sampling import (
     ALWAYS_ON,
     DEFAULT_OFF,
     DEFAULT_ON,
+    Decision,
     ParentBased,
     Sampler,
     SamplingResult,
+    StaticSampler,
     TraceIdRatioBased,
 )
 from opentelemetry.semconv._incubating.attributes import gen_ai_attributes, messaging_attributes
 from opentelemetry.semconv.attributes import error_attributes, server_attributes
 from opentelemetry.semconv.schemas import Schemas
-from opentelemetry.trace import SpanKind, StatusCode
+from opentelemetry.trace import (
+    Link,
+    NonRecordingSpan,
+    SpanContext,
+    SpanKind,
+    StatusCode,
+    TraceFlags,
+    set_span_in_context,
+)
 from prometheus_client import CollectorRegistry
 
 from tests.support.examples import impression, record
@@ -42,10 +55,11 @@ from worker.pipeline.traces import RecordTrace
 from worker.runtime.export_traces import limits
 from worker.runtime.telemetry import Telemetry
 from worker.runtime.tracing import names
-from worker.runtime.tracing.child_spans import PlainSpan
+from worker.runtime.tracing.decision import decision_of
 from worker.runtime.tracing.linked_sampler import LinkedSampler
 from worker.runtime.tracing.options import TraceOptions
-from worker.runtime.tracing.spans import MAX_LINKS
+from worker.runtime.tracing.plain_spans import MAX_LINKS, PlainTracer
+from worker.runtime.tracing.tracer_spans import TracerSpans
 from worker.settings.prompt_profiles import load
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
@@ -64,10 +78,10 @@ OPTIONS = TraceOptions(group_id="shadow", client_id="worker-1", server="kafka.ex
 class Traced:
     """A `Telemetry` whose spans are kept."""
 
-    def __init__(self, sampler: Sampler = DEFAULT_ON, **options: Any) -> None:
+    def __init__(self, sampler: Sampler = DEFAULT_ON, processor: SpanProcessor | None = None, **options: Any) -> None:
         self._exporter = InMemorySpanExporter()
-        self.provider = TracerProvider(sampler=LinkedSampler(sampler), span_limits=limits({}))
-        self.provider.add_span_processor(SimpleSpanProcessor(self._exporter))
+        self.provider = TracerProvider(sampler=LinkedSampler(sampler), span_limits=limits(os.environ))
+        self.provider.add_span_processor(processor or SimpleSpanProcessor(self._exporter))
         self.telemetry = Telemetry(
             FakeEngine.card,
             registry=CollectorRegistry(),
@@ -408,7 +422,7 @@ async def test_a_record_whose_partition_is_lost_ends_its_trace(traced: Traced) -
         world.source.deliver(lost)
         process = traced.one("process impressions")
         assert attributes_of(process)["error.type"] == "partition_revoked"
-    assert traced.telemetry._recorded == {}, "nothing of it is remembered"
+    assert not any(one.recorded for one in traced.telemetry._of_partition.values()), "nothing of it is remembered"
 
 
 # -- polls and transactions
@@ -541,6 +555,50 @@ def test_without_an_exporter_only_the_records_context_is_handed_on() -> None:
     assert unsampled.trace_id == "", "nobody keeps it"
 
 
+@jumping
+async def test_a_poll_that_is_recorded_for_one_of_its_records_does_not_record_the_others() -> None:
+    """Else one record in a hundred that brings a sampled context has all records of a hundred recorded."""
+    traced = Traced(DEFAULT_OFF)
+    world = World(telemetry=traced.telemetry)
+    async with working(world):
+        world.source.assign(A)
+        records = [record(headers=SAMPLED), record()]
+        traced.telemetry.polled([replace(one, offset=number) for number, one in enumerate(records)])
+        for number, one in enumerate(records):
+            traced.telemetry.record(replace(one, offset=number)).committed(marks())
+    assert [attributes_of(span)["messaging.kafka.offset"] for span in traced.named("process impressions")] == [0]
+    assert len(traced.named("poll impressions")) == 1
+
+
+WHOLE = Counter({"process impressions": 1, "decode": 1, "wait for batch": 1, "release wait": 1,
+                 "chat fake": QUESTIONS * DRAWS, "send responses": QUESTIONS})  # fmt: skip
+
+
+@jumping
+@pytest.mark.parametrize("sampler", [TraceIdRatioBased(0.2), ParentBased(TraceIdRatioBased(0.2))])
+async def test_where_a_share_is_recorded_each_recorded_trace_is_whole(sampler: Sampler) -> None:
+    """Answers and dead letters alike, and the share is that of the setting."""
+    traced, num = Traced(sampler), 200
+    world = World(telemetry=traced.telemetry, max_records=2 * num)
+    async with working(world):
+        await world.read(*(event(f"event-{number}") if number % 2 else POISON for number in range(num)))
+        await world.committed(A, num)
+    found: dict[int, Counter[str]] = {}
+    for span in traced.spans:
+        assert span.context is not None
+        if span.parent is not None or span.name == "process impressions":  # no poll, and no transaction
+            found.setdefault(span.context.trace_id, Counter())[span.name] += 1
+    letter = Counter({"process impressions": 1, "decode": 1, "release wait": 1, "send impressions.dlq": 1})
+    assert 15 <= len(found) <= 75
+    assert {tuple(sorted(one.items())) for one in found.values()} <= {
+        tuple(sorted(whole.items())) for whole in (WHOLE, letter)
+    }
+    responses = [dict(one.headers) for one in world.sink.log if one.topic == "responses"]
+    flags = [(headers["traceparent"] or b"")[-2:] for headers in responses]
+    assert Counter(flags)[b"03"] == sum(one["send responses"] for one in found.values())
+    assert set(flags) == {b"02", b"03"}, "those that are not recorded say so; all of a random id"
+
+
 # -- content
 
 
@@ -570,7 +628,7 @@ async def test_content_is_in_the_form_of_the_conventions_if_it_is_wanted() -> No
     assert "secret rationale" in found["gen_ai.output.messages"]
 
 
-# -- children without the tracer
+# -- spans without the tracer
 
 
 class WithoutStages(ParentBased):
@@ -579,6 +637,32 @@ class WithoutStages(ParentBased):
     def should_sample(self, parent_context: Context | None, trace_id: int, name: str, *rest: Any) -> SamplingResult:
         sampler = ALWAYS_OFF if name in {names.DECODE, names.RELEASE_WAIT} else ALWAYS_ON
         return sampler.should_sample(parent_context, trace_id, name, *rest)
+
+
+@pytest.mark.parametrize(
+    "sampler",
+    [ALWAYS_ON, ALWAYS_OFF, DEFAULT_ON, DEFAULT_OFF, TraceIdRatioBased(0.3), ParentBased(TraceIdRatioBased(0.3)),
+     ParentBased(ALWAYS_OFF, remote_parent_sampled=TraceIdRatioBased(0.5), remote_parent_not_sampled=ALWAYS_ON)],
+)  # fmt: skip
+@pytest.mark.parametrize("wrap", [LinkedSampler, lambda sampler: sampler])
+@given(trace_id=st.integers(1, (1 << 128) - 1), flags=st.sampled_from([None, 0, 1, 2, 3]), linked=st.booleans())
+def test_a_decision_is_that_of_the_sampler(
+    sampler: Sampler, wrap: Callable[[Sampler], Sampler], trace_id: int, flags: int | None, *, linked: bool
+) -> None:
+    parent = None if flags is None else SpanContext(trace_id, 1, is_remote=True, trace_flags=TraceFlags(flags))
+    context = set_span_in_context(NonRecordingSpan(parent), Context()) if parent else Context()
+    links = [Link(SpanContext(1, 1, is_remote=True, trace_flags=TraceFlags(1)))] if linked else []
+    wrapped = wrap(sampler)
+    decision = decision_of(wrapped)
+    assert decision is not None
+    expected = wrapped.should_sample(context, trace_id, "", None, None, links).decision
+    assert decision.records(trace_id, parent, linked=linked) is (expected is Decision.RECORD_AND_SAMPLE)
+
+
+def test_a_sampler_that_may_look_at_more_has_no_decision() -> None:
+    several = (WithoutStages(ALWAYS_ON), ParentBased(WithoutStages(ALWAYS_ON)), StaticSampler(Decision.RECORD_ONLY),
+               ParentBased(ALWAYS_ON, local_parent_sampled=ALWAYS_OFF))  # fmt: skip
+    assert [decision_of(LinkedSampler(one)) for one in several] == [None] * len(several)
 
 
 def committed(traced: Traced) -> list[str]:
@@ -594,17 +678,25 @@ def test_a_sampler_of_somebodys_own_decides_on_each_child() -> None:
 @pytest.mark.parametrize(
     "sampler", [DEFAULT_ON, ALWAYS_ON, TraceIdRatioBased(1.0), ParentBased(TraceIdRatioBased(1.0))]
 )
-def test_the_usual_samplers_are_asked_once_for_all_children(sampler: Sampler) -> None:
+def test_the_usual_samplers_need_no_tracer(sampler: Sampler) -> None:
     traced = Traced(sampler)
     assert committed(traced) == ["decode", "wait for batch", "release wait", "process impressions"]
-    assert [isinstance(span, PlainSpan) for span in traced.spans] == [True, True, True, False]
+    assert isinstance(traced.telemetry._spans, PlainTracer)
     assert len({(span.resource, span.instrumentation_scope) for span in traced.spans}) == 1
     assert len({span.context.trace_flags for span in traced.spans if span.context}) == 1
 
 
-@pytest.mark.parametrize("limit", ["OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT"])
-def test_where_a_limit_may_cut_attributes_children_are_the_tracers(monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
+@pytest.mark.parametrize(
+    "limit",
+    [
+        "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT",
+        "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT",
+        "OTEL_LINK_ATTRIBUTE_COUNT_LIMIT",
+        "OTEL_SPAN_LINK_COUNT_LIMIT",
+    ],
+)
+def test_where_a_limit_may_cut_something_off_spans_are_the_tracers(monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
     monkeypatch.setenv(limit, "3")
     traced = Traced()
     assert len(committed(traced)) == 4
-    assert not any(isinstance(span, PlainSpan) for span in traced.spans)
+    assert isinstance(traced.telemetry._spans, TracerSpans)

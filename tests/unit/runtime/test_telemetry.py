@@ -1,5 +1,6 @@
 """Series that are there at 0 from the start."""
 
+import re
 import time
 from dataclasses import replace
 from typing import Any
@@ -198,6 +199,23 @@ def test_a_latency_has_its_trace_as_exemplar(watched: Watched) -> None:
     latencies = ("end_to_end_seconds", "stage_seconds", "draw_duration_seconds")
     assert found == {f"mirrorstream_{one}_bucket" for one in latencies}
     assert "trace_id" not in watched.telemetry.exposition()[0].decode(), "only OpenMetrics has exemplars"
+
+
+def test_a_bucket_keeps_its_exemplar_for_a_second(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each costs more than all else that is counted of a draw; a scrape reads the last one only."""
+
+    def shown() -> list[str]:
+        text = watched.telemetry.exposition("application/openmetrics-text;version=1.0.0")[0].decode()
+        return re.findall(r'draw_duration_seconds_bucket.*trace_id="(.)', text)
+
+    for name, seconds in (("a", 0.2), ("b", 0.2), ("c", 7.0)):
+        watched.telemetry.drawn(Drawn(Status.OK, (1.0,)), seconds, trace_id=name * 32)
+    assert shown() == ["a", "c"], "a slow one is never passed over for a fast one"
+    now_s = time.monotonic()
+    monkeypatch.setattr("worker.runtime.metrics.latency.time.monotonic", lambda: now_s + 1.1)
+    watched.telemetry.drawn(Drawn(Status.OK, (1.0,)), 0.2, trace_id="d" * 32)
+    assert shown() == ["d", "c"]
+    assert watched.value("draw_duration_seconds_count") == 4
 
 
 @pytest.mark.parametrize("version", ["abc", "1.0.0-x", "9" * 300, "99.9", "\u0663.0.0", "1.0.0.0"])

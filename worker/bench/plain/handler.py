@@ -15,9 +15,10 @@ from worker.core.codec.avro_schemas import own_schema, schema_fingerprint, schem
 from worker.core.codec.framing import SchemaRef, SchemaRefKind
 from worker.core.delivery.response_encoder import Outgoing
 from worker.core.errors import Poison
-from worker.core.records import Message, Reason, Record
+from worker.core.records import Impression, Message, Reason, Record
 from worker.core.simulation.draws import PositionProfile
 from worker.core.simulation.prepare import Asking, Prepared, prepare
+from worker.core.simulation.response import SimulatedResponse
 from worker.core.simulation.response_builder import AskedQuestion, respond, source_of
 from worker.engines.choice_model import ChoiceModel
 from worker.runtime import pipeline_config, position_profile
@@ -48,16 +49,19 @@ class Handler:
         ref, payload = framing.split(record.value or b"", record.headers)
         if ref != self._writer:
             raise Poison(Reason.SCHEMA, "the bench reads only records with our own schema")
-        impression = codec.decode(payload, own_schema(_INPUT))
-        responses = respond(
+        responses = self.responses(record, codec.decode(payload, own_schema(_INPUT)), ref.value)
+        return self._outgoing.messages(record, responses, {})
+
+    def responses(self, record: Record, impression: Impression, schema: str) -> tuple[SimulatedResponse, ...]:
+        """Return the responses to a decoded record; `schema` is the value of its schema's reference."""
+        return respond(
             impression,
             [self._ask(one) for one in prepare(record, impression, self._asking)],
             self._setup,
-            source_of(record, ref.value),
+            source_of(record, schema),
             sample_rate=1.0,
             produced_at_us=int(time.time() * 1e6),
         )
-        return self._outgoing.messages(record, responses, {})
 
     def _ask(self, one: Prepared) -> AskedQuestion:
         drawn = tuple(self._engine.answer(ask) for ask in one.asks)

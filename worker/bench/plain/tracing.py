@@ -150,17 +150,18 @@ def _measure(stage: _Stage, contender: str, number: int) -> Measured:
 @contextmanager
 def _endpoints() -> Iterator[Mapping[str, str]]:
     """Give each contender its endpoint: a collector in a process of its own, nobody, or one that never answers."""
-    with closing(socket.create_server(("127.0.0.1", 0))) as silent, closing(_free()) as free:
+    with closing(socket.create_server(("127.0.0.1", 0))) as silent, collector() as answering:
+        quiet = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        yield {"one": answering, "all": answering, "refused": "http://127.0.0.1:1", "silent": quiet}
+
+
+@contextmanager
+def collector() -> Iterator[str]:
+    """Run a collector in a process of its own, and give its address; it keeps nothing."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as free:
         port = free.getsockname()[1]
-        free.close()
-        with running([sys.executable, "-m", "worker.bench.plain.tracing", "--collector", str(port)]):
-            answering = f"http://127.0.0.1:{port}"
-            quiet = f"http://127.0.0.1:{silent.getsockname()[1]}"
-            yield {"one": answering, "all": answering, "refused": "http://127.0.0.1:1", "silent": quiet}
-
-
-def _free() -> socket.socket:
-    return socket.create_server(("127.0.0.1", 0))
+    with running([sys.executable, "-m", "worker.bench.plain.tracing", "--collector", str(port)]):
+        yield f"http://127.0.0.1:{port}"
 
 
 class _Sink(BaseHTTPRequestHandler):

@@ -11,16 +11,20 @@ from typing import Any
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event, EventBase, ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from opentelemetry.trace import SpanContext
+from opentelemetry.trace import SpanContext, StatusCode
 
-from worker.runtime.span_process.unpack import Context
-from worker.runtime.tracing.child_spans import Family, PlainSpan
+from worker.runtime.span_process.unpack import Ids
+from worker.runtime.tracing.context import ids_of
+from worker.runtime.tracing.plain_spans import Origin, PlainSpan
+
+_UNSET, _ERROR = StatusCode.UNSET.value, StatusCode.ERROR.value
+_Above = tuple[int, Ids | None, int, str, int, int]  # what spans with the same parent have in common
 
 
-def pack(spans: Sequence[ReadableSpan]) -> bytes:
+def pack(spans: Sequence[ReadableSpan | PlainSpan]) -> bytes:
     """Return a batch as bytes."""
     common = _Common()
-    packed = [_child(one, common) if isinstance(one, PlainSpan) else _span(one, common) for one in spans]
+    packed = [_plain_span(one, common) if isinstance(one, PlainSpan) else _span(one, common) for one in spans]
     whole = (
         [(_attributes(one), one.schema_url) for _, one in common.resources.values()],
         [
@@ -41,7 +45,7 @@ class _Common:
     def __init__(self) -> None:
         self.resources: dict[int, tuple[int, Resource]] = {}
         self.scopes: dict[int, tuple[int, InstrumentationScope | None]] = {}
-        self._families: dict[int, tuple[Context | None, int, int]] = {}
+        self._origins: dict[int, _Above] = {}
 
     def resource(self, of: Resource) -> int:
         return self.resources.setdefault(id(of), (len(self.resources), of))[0]
@@ -49,21 +53,20 @@ class _Common:
     def scope(self, of: InstrumentationScope | None) -> int:
         return self.scopes.setdefault(id(of), (len(self.scopes), of))[0]
 
-    def family(self, of: Family) -> tuple[Context | None, int, int]:
-        found = self._families.get(id(of))
+    def origin(self, of: Origin) -> _Above:
+        found = self._origins.get(id(of))
         if found is None:
-            found = _context(of.parent), self.resource(of.resource), self.scope(of.scope)
-            self._families[id(of)] = found
+            tracer = of.tracer
+            found = (*of.common, self.resource(tracer.resource), self.scope(tracer.scope))
+            self._origins[id(of)] = found
         return found
 
 
-def _child(span: PlainSpan, common: _Common) -> tuple[Any, ...]:
-    """Write a child, which has neither links nor events, and of which nothing was dropped."""
-    name, context, family, kind, start_ns, end_ns, attributes, status = span.plain()
-    parent, resource, scope = common.family(family)
+def _plain_span(span: PlainSpan, common: _Common) -> tuple[Any, ...]:
+    """Write a span of ours; what several have in common is one object, which `marshal` writes once."""
     return (
-        name, _context(context), parent, kind.value, start_ns, end_ns, attributes, 0, (), 0, (), 0,
-        status.status_code.value, status.description, resource, scope,
+        span.name, span.span_id, common.origin(span.origin), span.kind._value_, span.start_ns, span.end_ns,
+        span.attributes, _ERROR if span.has_failed else _UNSET, span.links,
     )  # fmt: skip
 
 
@@ -88,11 +91,8 @@ def _span(span: ReadableSpan, common: _Common) -> tuple[Any, ...]:
     )
 
 
-def _context(of: SpanContext | None) -> Context | None:
-    if of is None:
-        return None
-    trace_id, span_id, is_remote, flags, state, _is_valid = of  # a tuple, and faster so than by its properties
-    return trace_id, span_id, is_remote, int(flags), state.to_header() if state else ""
+def _context(of: SpanContext | None) -> Ids | None:
+    return ids_of(of) if of is not None else None
 
 
 def _attributes(of: Any) -> dict[str, Any]:
@@ -114,4 +114,4 @@ def _plain(value: Any) -> Any:
             return kind(value)
     if isinstance(value, dict):
         return {_plain(name): _plain(one) for name, one in value.items()}
-    return [_plain(one) for one in value] if isinstance(value, list | tuple) else value
+    return type(value)(_plain(one) for one in value) if isinstance(value, list | tuple) else value

@@ -22,6 +22,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 
 from worker.runtime.span_process.child import get, put
 from worker.runtime.span_process.pack import pack
+from worker.runtime.tracing.plain_spans import PlainSpan
 from worker.system.parent_death import ending_with_parent
 
 ANSWER_MORE_S = 30.0  # beyond the exporter's own timeout: the start, on a machine that has other work
@@ -52,7 +53,7 @@ class ExportProcess:
         """The process; None where none runs."""
         return self._child.process.pid if self._child else None
 
-    def why_not(self, spans: Sequence[ReadableSpan]) -> str | None:
+    def why_not(self, spans: Sequence[ReadableSpan | PlainSpan]) -> str | None:
         """Send a batch; return why it was not taken, None if it was."""
         packed = pack(spans)
         try:

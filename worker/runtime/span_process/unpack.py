@@ -2,14 +2,15 @@
 
 import marshal
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags, TraceState
 
-Context = tuple[int, int, bool, int, str]  # ids of trace and span, whether it is remote, flags, state
+Ids = tuple[int, int, bool, int, str]  # a context: ids of trace and span, whether it is remote, flags, state
+PLAIN = 9  # values of a packed `PlainSpan`; another span has more
 _KINDS = {kind.value: kind for kind in SpanKind}
 _CODES = {code.value: code for code in StatusCode}
 
@@ -19,7 +20,12 @@ def unpack(content: bytes) -> list[ReadableSpan]:
     resources, scopes, spans = marshal.loads(content)  # noqa: S302 - of our own parent
     made_resources = [HashedOnce(Resource(attributes, url)) for attributes, url in resources]
     made_scopes = [InstrumentationScope(*one) if one else None for one in scopes]
-    return [_PackedSpan(made_resources, made_scopes, one) for one in spans]
+    return [
+        _plain_span(made_resources, made_scopes, one)
+        if len(one) == PLAIN
+        else _PackedSpan(made_resources, made_scopes, one)
+        for one in spans
+    ]
 
 
 class HashedOnce(Resource):
@@ -32,6 +38,31 @@ class HashedOnce(Resource):
     def __hash__(self) -> int:
         """Return the hash of an equal resource."""
         return self._hash
+
+
+def _plain_span(
+    resources: Sequence[Resource], scopes: Sequence[InstrumentationScope | None], packed: Sequence[Any]
+) -> ReadableSpan:
+    """Return a `PlainSpan` as the SDK would have it."""
+    name, span_id, (trace_id, parent, flags, state, resource, scope), kind, start_ns, end_ns, parts, code, links = (
+        packed
+    )
+    attributes: dict[str, Any] = {}
+    for one in parts:
+        attributes.update(one)
+    return ReadableSpan(
+        name,
+        span_context((trace_id, span_id, False, flags, state)),
+        _made(parent),
+        resources[resource],
+        attributes,
+        links=[Link(span_context(ids), of_link) for ids, of_link in links],
+        kind=_KINDS[kind],
+        status=Status(_CODES[code]),
+        start_time=start_ns,
+        end_time=end_ns,
+        instrumentation_scope=scopes[scope],
+    )
 
 
 class _PackedSpan(ReadableSpan):
@@ -74,7 +105,7 @@ class _PackedSpan(ReadableSpan):
 
 class _PackedLink(Link):
     def __init__(self, context: Any, attributes: dict[str, Any], dropped: int) -> None:
-        super().__init__(cast("SpanContext", _made(context)), attributes)
+        super().__init__(span_context(context), attributes)
         self._num_dropped = dropped
 
     @property
@@ -92,10 +123,13 @@ class _PackedEvent(Event):
         return self._num_dropped
 
 
-def _made(context: Context | None) -> SpanContext | None:
-    if context is None:
-        return None
-    trace_id, span_id, is_remote, flags, state = context
+def span_context(ids: Ids) -> SpanContext:
+    """Return a context as the SDK has it."""
+    trace_id, span_id, is_remote, flags, state = ids
     return SpanContext(
         trace_id, span_id, is_remote, TraceFlags(flags), TraceState.from_header([state]) if state else None
     )
+
+
+def _made(ids: Ids | None) -> SpanContext | None:
+    return span_context(ids) if ids else None

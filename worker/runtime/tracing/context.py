@@ -7,6 +7,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from worker.core.records import Headers
+from worker.runtime.span_process.unpack import Ids
 
 _NAMES = frozenset({"traceparent", "tracestate"})
 _W3C = TraceContextTextMapPropagator()
@@ -24,21 +25,21 @@ def created_in(headers: Headers) -> trace.SpanContext:
     return trace.get_current_span(parent_of(headers)).get_span_context()
 
 
-def to_headers(context: Context) -> Mapping[str, str]:
-    """Return the headers that carry a context; empty without one."""
-    headers: dict[str, str] = {}
-    _W3C.inject(headers, context)
-    return headers
+def ids_of(span: trace.SpanContext) -> Ids:
+    """Return what a context says, as plain values."""
+    trace_id, span_id, is_remote, flags, state, _is_valid = span  # a tuple, and faster so than by its properties
+    return trace_id, span_id, is_remote, int(flags), state.to_header() if state else ""
 
 
-def headers_of(span: trace.SpanContext) -> Mapping[str, str]:
-    """Return the headers that carry a span's context, as `to_headers` does, which needs a `Context` for it.
+def headers_of(span: Ids) -> Mapping[str, str]:
+    """Return the headers that carry a span's context, as the SDK's propagator writes them.
 
-    >>> headers_of(trace.SpanContext(1, 2, is_remote=False, trace_flags=trace.TraceFlags(1)))
-    {'traceparent': '00-00000000000000000000000000000001-0000000000000002-01'}
+    >>> headers_of((1, 2, False, 1, "vendor=x"))
+    {'traceparent': '00-00000000000000000000000000000001-0000000000000002-01', 'tracestate': 'vendor=x'}
     """
-    parent = f"00-{span.trace_id:032x}-{span.span_id:016x}-{span.trace_flags:02x}"
-    return {"traceparent": parent} | ({"tracestate": span.trace_state.to_header()} if span.trace_state else {})
+    trace_id, span_id, _, flags, state = span
+    parent = f"00-{trace_id:032x}-{span_id:016x}-{flags:02x}"
+    return {"traceparent": parent, "tracestate": state} if state else {"traceparent": parent}
 
 
 def _carrier(headers: Headers) -> dict[str, str]:

@@ -16,7 +16,7 @@ class LinkedSampler(Sampler):
     """
 
     def __init__(self, sampler: Sampler) -> None:
-        self._sampler = sampler
+        self.sampler = sampler
 
     def should_sample(  # noqa: PLR0917 - the library's
         self,
@@ -29,7 +29,7 @@ class LinkedSampler(Sampler):
         trace_state: TraceState | None = None,
     ) -> SamplingResult:
         """Decide on one span."""
-        sampler = self._sampler
+        sampler = self.sampler
         if links and sampler is not ALWAYS_OFF and any(link.context.trace_flags.sampled for link in links):
             is_root = not trace.get_current_span(parent_context).get_span_context().is_valid
             sampler = ALWAYS_ON if is_root else sampler
@@ -37,4 +37,4 @@ class LinkedSampler(Sampler):
 
     def get_description(self) -> str:
         """Say what it does."""
-        return f"Linked({self._sampler.get_description()})"
+        return f"Linked({self.sampler.get_description()})"

@@ -45,6 +45,12 @@ class TraceOptions:
         """The attributes of every span of the consumer."""
         return {**self.client, names.GROUP_NAME: self.group_id}
 
+    @cached_property
+    def sends(self) -> Mapping[str, Mapping[str, AttributeValue]]:
+        """The attributes of every span of a message, by its topic."""
+        of_all = {**self.client, names.OPERATION_NAME: names.SEND, names.OPERATION_TYPE: names.SEND}
+        return {topic: {**of_all, names.DESTINATION: topic} for topic in (self.output_topic, self.dead_letter_topic)}
+
     def shown_key(self, key: bytes | None) -> str | None:
         """Return what a span shows of a record's key, which is a user's id; None: nothing.
 

@@ -16,19 +16,22 @@ from contextlib import AbstractContextManager
 
 from opentelemetry import trace
 from opentelemetry.context import Context, attach, detach
-from opentelemetry.trace import Span, SpanKind, StatusCode
+from opentelemetry.trace import NonRecordingSpan, SpanKind
 from opentelemetry.util.types import AttributeValue
 
 from worker.core.delivery.stages import Marks
-from worker.core.records import Impression, Reason, Record
+from worker.core.records import Impression, Reason
 from worker.core.simulation.draws import Ask
 from worker.core.simulation.response import SimulatedResponse
 from worker.core.simulation.sampling import Skip
+from worker.runtime.span_process.unpack import span_context
 from worker.runtime.tracing import names
-from worker.runtime.tracing.child_spans import ChildSpan, ChildSpans
 from worker.runtime.tracing.context import headers_of
 from worker.runtime.tracing.draws import Chats, DrawSpans
 from worker.runtime.tracing.options import TraceOptions
+from worker.runtime.tracing.started_span import NOTHING, Attributes, StartedSpan
+
+_ANSWERED: Attributes = {names.OUTCOME: names.ANSWERED}
 
 
 class RecordSpans:
@@ -38,58 +41,61 @@ class RecordSpans:
     `forget` is called once the trace has ended.
     """
 
+    __slots__ = ("_asked_for", "_began_ns", "_chats", "_forget", "_has_failed", "_is_skipped", "_of_event", "_options",
+                 "_span", "sends", "trace_id")  # fmt: skip
+
     def __init__(
         self,
-        record: Record,
-        span: Span,
-        children: ChildSpans,
+        span: StartedSpan,
         chats: Chats,
         options: TraceOptions,
         *,
         asked_for: bool,
-        forget: Callable[[Record], None],
+        forget: Callable[[], object],
     ) -> None:
-        self._record, self._span, self._chats, self._options = record, span, chats, options
+        self._span, self._chats, self._options = span, chats, options
         self._asked_for, self._forget = asked_for, forget
         self._began_ns = time.time_ns()
-        self._context = trace.set_span_in_context(span, Context())
-        self._children = children.of(span, self._context)
-        self.trace_id = trace.format_trace_id(span.get_span_context().trace_id)
-        self._impression: Impression | None = None
+        self.trace_id = f"{span.ids[0]:032x}"
+        self._of_event: Attributes = NOTHING
         self._is_skipped = self._has_failed = False
-        self.sends: list[ChildSpan] = []
+        self.sends: list[StartedSpan] = []
 
     def active(self) -> AbstractContextManager[object]:
         """Make this record's span the current one; what is raised within may hold an event's text, and is not noted."""
-        return _Active(self._context)
+        return _Active(trace.set_span_in_context(NonRecordingSpan(span_context(self._span.ids)), Context()))
 
     def decoded(self, impression: Impression) -> None:
         """Note which event it is, by ids that say nothing of the user."""
-        self._impression = impression
-        self._span.set_attributes({**self._of_event(), names.EXPERIMENT_ID: impression.experiment_id})
+        of_event: dict[str, AttributeValue] = {names.MESSAGE_ID: impression.event_id}
+        if impression.request_id:
+            of_event[names.CONVERSATION_ID] = impression.request_id
+        self._of_event = of_event
+        self._span.add(of_event)
+        self._span.add({names.EXPERIMENT_ID: impression.experiment_id})
 
     def draw(self, ask: Ask, number: int, attempt: int) -> DrawSpans:
         """Trace a try of a draw."""
-        of_draw: dict[str, AttributeValue] = {names.QUESTION: ask.question.name, names.DRAW: number, names.TRY: attempt}
-        return DrawSpans(self._chats, self._children, of_draw)
+        of_draw: Attributes = {names.QUESTION: ask.question.name, names.DRAW: number, names.TRY: attempt}
+        return DrawSpans(self._chats, self._span, of_draw)
 
     def send(self, response: SimulatedResponse) -> Mapping[str, str]:
         """Begin the span of a response's message."""
-        return headers_of(self._send(self._options.output_topic, response.response_id).get_span_context())
+        return headers_of(self._send(self._options.output_topic, {names.MESSAGE_ID: response.response_id}).ids)
 
     def unanswered(self, reason: Reason | Skip) -> None:
         """Note why; a skip is no failure, so its status says nothing."""
         self.sends.clear()
         if isinstance(reason, Skip):
             self._is_skipped = True
-            self._span.set_attributes({names.OUTCOME: names.SKIPPED, names.ERROR_TYPE: reason.value})
+            self._span.add({names.OUTCOME: names.SKIPPED, names.ERROR_TYPE: reason.value})
         else:
             self._fail(reason.value, names.DEAD_LETTERED)
-            self._send(self._options.dead_letter_topic, None)  # it keeps the headers that the record came with
+            self._send(self._options.dead_letter_topic, NOTHING)  # it keeps the headers that the record came with
 
     def committed(self, marks: Marks) -> None:
         """Make the spans of the stages, and end."""
-        self._forget(self._record)
+        self._forget()
         if self._is_skipped and not self._asked_for:
             return  # most records, where few users are sampled
         if not self._is_skipped:
@@ -101,50 +107,36 @@ class RecordSpans:
 
     def dropped(self) -> None:
         """End without an answer."""
-        self._forget(self._record)
+        self._forget()
         self._fail(names.REVOKED, names.GIVEN_UP)
         self._span.end()
 
     def _stages(self, marks: Marks) -> None:
         if not self._has_failed:
-            self._span.set_attribute(names.OUTCOME, names.ANSWERED)
+            self._span.add(_ANSWERED)
         for name, begin_s, end_s in (
             (names.DECODE, marks.received_s, marks.batched_s or marks.answered_s),
             (names.WAIT_FOR_BATCH, marks.batched_s, marks.asked_s),
             (names.RELEASE_WAIT, marks.answered_s, marks.sent_s),
         ):
             if begin_s and end_s >= begin_s:
-                self._children(name, start_ns=self._ns(marks, begin_s)).end(self._ns(marks, end_s))
+                span = self._span.child(name, SpanKind.INTERNAL, (), start_ns=self._ns(marks, begin_s))
+                span.end(self._ns(marks, end_s))
 
     def _ns(self, marks: Marks, at_s: float) -> int:
         """Return a monotonic time as nanoseconds since 1970; the span began when the record was received."""
         return self._began_ns + int((at_s - marks.received_s) * 1e9)
 
-    def _send(self, topic: str, message_id: str | None) -> ChildSpan:
-        attributes: dict[str, AttributeValue] = {
-            **self._options.client,
-            names.OPERATION_NAME: names.SEND,
-            names.OPERATION_TYPE: names.SEND,
-            names.DESTINATION: topic,
-            **self._of_event(),
-        }
-        if message_id is not None:
-            attributes[names.MESSAGE_ID] = message_id
-        span = self._children(f"{names.SEND} {topic}", SpanKind.PRODUCER, attributes)
+    def _send(self, topic: str, of_message: Attributes) -> StartedSpan:
+        attributes = (self._options.sends[topic], self._of_event, of_message)
+        span = self._span.child(f"{names.SEND} {topic}", SpanKind.PRODUCER, attributes)
         self.sends.append(span)
         return span
 
-    def _of_event(self) -> dict[str, AttributeValue]:
-        impression = self._impression
-        if impression is None:
-            return {}
-        of_request = {names.CONVERSATION_ID: impression.request_id} if impression.request_id else {}
-        return {names.MESSAGE_ID: impression.event_id, **of_request}
-
     def _fail(self, error_type: str, outcome: str) -> None:
         self._has_failed = True
-        self._span.set_attributes({names.OUTCOME: outcome, names.ERROR_TYPE: error_type})
-        self._span.set_status(StatusCode.ERROR)
+        self._span.add({names.OUTCOME: outcome, names.ERROR_TYPE: error_type})
+        self._span.fail()
 
 
 class _Active:

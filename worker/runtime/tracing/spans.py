@@ -9,14 +9,14 @@ nowhere.  Where nothing is exported (`export`), only a record that brings a cont
 """
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 from opentelemetry import trace
-from opentelemetry.context import Context
-from opentelemetry.trace import Link, Span, SpanContext, SpanKind, StatusCode, Tracer
+from opentelemetry.trace import SpanContext, SpanKind, Tracer
 from opentelemetry.util.types import AttributeValue
 
 from worker import __version__
@@ -24,54 +24,52 @@ from worker.core.delivery.handover_messages import Flush, FlushEnd
 from worker.core.records import Partition, Record
 from worker.core.simulation.draws import EngineCard
 from worker.pipeline.traces import NO_TRACE, FlushSpan, RecordTrace, UnrecordedTrace
+from worker.runtime.span_process.unpack import Ids
 from worker.runtime.tracing import names
-from worker.runtime.tracing.child_spans import ChildSpans
-from worker.runtime.tracing.context import ROOT, created_in, headers_of, parent_of, to_headers
+from worker.runtime.tracing.context import created_in, headers_of, ids_of
 from worker.runtime.tracing.draws import Chats
 from worker.runtime.tracing.options import TraceOptions
+from worker.runtime.tracing.plain_spans import MAX_LINKS
 from worker.runtime.tracing.records import RecordSpans
-
-MAX_LINKS = 1_024  # of one span: four full flushes; a collector takes what is larger than a few MB badly
+from worker.runtime.tracing.started_span import NOTHING, Attributes, SpanLink, StartedSpan
+from worker.runtime.tracing.tracer_spans import spans_of
 
 
 class Spans:
     """Begins traces; `tracer` is the global provider's by default."""
 
     def __init__(self, card: EngineCard, options: TraceOptions, tracer: Tracer | None) -> None:
-        self._tracer = tracer or trace.get_tracer("mirrorstream", __version__, schema_url=names.SCHEMA_URL)
         # Spans that nobody records cost all the same, with their context: 0.3 ms per event (two cores, 2026-11).
         self._traces = tracer is not None or not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
+        self._spans = spans_of(tracer or trace.get_tracer("mirrorstream", __version__, schema_url=names.SCHEMA_URL))
         self._options = options
-        self._children = ChildSpans(self._tracer)
         self._chats = Chats(card, content=options.content)
-        self._recorded: dict[tuple[Partition, int], RecordSpans] = {}
-        self._poll: SpanContext | None = None  # of the records in `_polled`, if it is recorded
+        self._of_partition: dict[Partition, _OfPartition] = {}  # as many as the input topics have
+        self._poll: Ids | None = None  # of the records in `_polled`, if it is recorded
         self._polled: dict[Partition, range] = {}
 
     def record(self, record: Record) -> RecordTrace:
         """Begin the trace of a record; a broken context in its headers is none."""
-        parent = parent_of(record.headers) if record.headers else ROOT
-        if parent is ROOT and not self._traces:
-            return NO_TRACE
-        created = trace.get_current_span(parent).get_span_context()
-        if not self._traces:  # the trace that the record brought is somebody's: latencies may name it
-            kept = trace.format_trace_id(created.trace_id) if created.trace_flags.sampled else ""
-            return UnrecordedTrace(to_headers(parent), kept)
-        topic = record.partition.topic
-        span = self._tracer.start_span(
-            f"{names.PROCESS} {topic}",
-            parent if self._options.parent == "record" else ROOT,
-            SpanKind.CONSUMER,
-            self._of_record(record),
-            self._links_of(record, created),
-        )
-        if not span.is_recording():
-            return UnrecordedTrace(headers_of(span.get_span_context()))
+        created = created_in(record.headers) if record.headers else trace.INVALID_SPAN_CONTEXT
+        if not self._traces:
+            return _handed_on(created) if created.is_valid else NO_TRACE
+        of_all = self._of_partition.get(record.partition) or self._first_of(record.partition)
         asked_for = created.is_valid and created.trace_flags.sampled
-        found = RecordSpans(
-            record, span, self._children, self._chats, self._options, asked_for=asked_for, forget=self._forget
+        is_parent = created.is_valid and self._options.parent == "record"
+        creation: tuple[SpanLink, ...] = ((ids_of(created), NOTHING),) if created.is_valid else ()
+        span = self._spans.start(
+            of_all.name,
+            SpanKind.CONSUMER,
+            lambda: (of_all.attributes, self._of_record(record)),
+            parent=created if is_parent else None,
+            links=creation if asked_for else (),
+            unasked=(() if asked_for else creation) + self._poll_of(record),
         )
-        self._recorded[record.partition, record.offset] = found
+        if isinstance(span, tuple):
+            return UnrecordedTrace(headers_of(span))
+        forget = partial(of_all.recorded.pop, record.offset, None)
+        found = RecordSpans(span, self._chats, self._options, asked_for=asked_for, forget=forget)
+        of_all.recorded[record.offset] = found
         return found
 
     def polled(self, records: Sequence[Record]) -> None:
@@ -81,9 +79,11 @@ class Spans:
         topics = {record.partition.topic for record in records}
         attributes = {**self._options.consumer, names.OPERATION_TYPE: names.RECEIVE, names.MESSAGE_COUNT: len(records)}
         span = self._of_many(names.POLL, topics, attributes, self._creations(records), start_ns=_polled_ns(records))
-        self._poll = span.get_span_context() if span.is_recording() else None
-        self._polled = _ranges(records) if self._poll else {}
-        span.end()
+        self._poll = None
+        self._polled = {}
+        if not isinstance(span, tuple):
+            self._poll, self._polled = span.ids, _ranges(records)
+            span.end()
 
     def flush(self, flush: Flush) -> AbstractContextManager[FlushSpan]:
         """Span one transaction; one without messages is none."""
@@ -92,17 +92,18 @@ class Spans:
             return nullcontext(NO_TRACE)
         num_messages = sum(len(head.messages) for head in flush.heads)
         attributes = {**self._options.client, names.OPERATION_TYPE: names.SEND, names.MESSAGE_COUNT: num_messages}
-        return FlushSpans(self._of_many(names.SEND, topics, attributes, self._sends(flush)))
+        span = self._of_many(names.SEND, topics, attributes, self._sends(flush))
+        return nullcontext(NO_TRACE) if isinstance(span, tuple) else FlushSpans(span)
 
     def _of_many(
         self,
         operation: str,
         topics: set[str],
-        attributes: Mapping[str, AttributeValue],
-        links: Iterable[Link],
+        attributes: Attributes,
+        links: Iterable[SpanLink],
         *,
         start_ns: int | None = None,
-    ) -> Span:
+    ) -> StartedSpan | Ids:
         """Start a span of several records, a trace of its own; it names their topic if they are of one."""
         kept = list(links)
         left_out = len(kept) - MAX_LINKS
@@ -113,20 +114,26 @@ class Spans:
         if len(topics) == 1:
             [topic] = topics
             name, found[names.DESTINATION] = f"{operation} {topic}", topic
-        return self._tracer.start_span(name, Context(), SpanKind.CLIENT, found, kept[:MAX_LINKS], start_time=start_ns)
+        return self._spans.start(name, SpanKind.CLIENT, lambda: (found,), links=kept[:MAX_LINKS], start_ns=start_ns)
 
-    def _forget(self, record: Record) -> None:
-        self._recorded.pop((record.partition, record.offset), None)
+    def _first_of(self, partition: Partition) -> "_OfPartition":
+        """Keep what all records of a partition have in common."""
+        found = _OfPartition(
+            f"{names.PROCESS} {partition.topic}",
+            {
+                **self._options.consumer,
+                names.OPERATION_NAME: names.PROCESS,
+                names.OPERATION_TYPE: names.PROCESS,
+                names.DESTINATION: partition.topic,
+                names.PARTITION_ID: str(partition.number),
+            },
+            {},
+        )
+        self._of_partition[partition] = found
+        return found
 
-    def _of_record(self, record: Record) -> dict[str, AttributeValue]:
-        found: dict[str, AttributeValue] = {
-            **self._options.consumer,
-            names.OPERATION_NAME: names.PROCESS,
-            names.OPERATION_TYPE: names.PROCESS,
-            names.DESTINATION: record.partition.topic,
-            names.PARTITION_ID: str(record.partition.number),
-            names.OFFSET: record.offset,
-        }
+    def _of_record(self, record: Record) -> Attributes:
+        found: dict[str, AttributeValue] = {names.OFFSET: record.offset}
         key = self._options.shown_key(record.key)
         if key is not None:
             found[names.MESSAGE_KEY] = key
@@ -134,36 +141,46 @@ class Spans:
             found[names.TOMBSTONE] = True
         return found
 
-    def _links_of(self, record: Record, created: SpanContext) -> list[Link]:
-        links = [Link(created)] if created.is_valid else []
-        if self._poll is not None and record.offset in self._polled.get(record.partition, ()):
-            links.append(Link(self._poll))
-        return links
+    def _poll_of(self, record: Record) -> tuple[SpanLink, ...]:
+        """Return the link to a record's poll; a poll is recorded for one of its records, not for all of them."""
+        if self._poll is None or record.offset not in self._polled.get(record.partition, ()):
+            return ()
+        return ((self._poll, NOTHING),)
 
-    def _creations(self, records: Iterable[Record]) -> Iterable[Link]:
+    def _creations(self, records: Iterable[Record]) -> Iterable[SpanLink]:
         for record in records:
             created = created_in(record.headers) if record.headers else trace.INVALID_SPAN_CONTEXT
             if created.is_valid and created.trace_flags.sampled:
                 partition = str(record.partition.number)
-                yield Link(created, {names.PARTITION_ID: partition, names.OFFSET: record.offset})
+                yield ids_of(created), {names.PARTITION_ID: partition, names.OFFSET: record.offset}
 
-    def _sends(self, flush: Flush) -> Iterable[Link]:
-        for head in flush.heads if self._recorded else ():
-            for offset in dict.fromkeys(head.origins):
-                found = self._recorded.get((head.partition, offset))
-                for span in found.sends if found else ():
-                    yield Link(span.get_span_context())
+    def _sends(self, flush: Flush) -> Iterable[SpanLink]:
+        for head in flush.heads:
+            of_all = self._of_partition.get(head.partition)
+            if of_all is not None and of_all.recorded:
+                for offset in dict.fromkeys(head.origins):
+                    found = of_all.recorded.get(offset)
+                    for span in found.sends if found else ():
+                        yield span.ids, NOTHING
+
+
+class _OfPartition(NamedTuple):
+    """What the records of one partition have in common, and the traces of those that are recorded, by offset."""
+
+    name: str
+    attributes: Attributes
+    recorded: dict[int, RecordSpans]
 
 
 class FlushSpans:
     """The span of one transaction."""
 
-    def __init__(self, span: Span) -> None:
+    def __init__(self, span: StartedSpan) -> None:
         self._span = span
 
     def ended(self, end: FlushEnd) -> None:
         """Note how it ended; all but a commit is an error."""
-        self._span.set_attribute(names.TRANSACTION_END, end.value)
+        self._span.add({names.TRANSACTION_END: end.value})
         if end is not FlushEnd.COMMITTED:
             self._fail(end.value)
 
@@ -180,8 +197,14 @@ class FlushSpans:
         self._span.end()
 
     def _fail(self, error_type: str) -> None:
-        self._span.set_attribute(names.ERROR_TYPE, error_type)
-        self._span.set_status(StatusCode.ERROR)
+        self._span.add({names.ERROR_TYPE: error_type})
+        self._span.fail()
+
+
+def _handed_on(created: SpanContext) -> UnrecordedTrace:
+    """Return the trace that a record brought, which is somebody's: latencies may name it."""
+    kept = trace.format_trace_id(created.trace_id) if created.trace_flags.sampled else ""
+    return UnrecordedTrace(headers_of(ids_of(created)), kept)
 
 
 def _polled_ns(records: Sequence[Record]) -> int:
