@@ -35,7 +35,7 @@ class Connection(H11Protocol):
     _num_lines = _num_bytes = 0  # of a request
 
     def connection_made(self, transport: Any) -> None:
-        """Wait for a request; close the connection that has waited longest if there are too many."""
+        """Wait for a request; close others if there are too many."""
         self._bare = transport
         unread.bound(transport.get_extra_info("socket"))
         until_read: Any = _UntilRead(transport, self.loop)
