@@ -129,10 +129,9 @@ sbom: $(SUPPLY)/done $(VENV)/check.done  ## Write the bill of materials of each 
 		$(BIN)/python -m tools.sbom $$target --tool $(SUPPLY)/bin/cyclonedx-py > dist/$$target.cdx.json; \
 		echo "dist/$$target.cdx.json"; done
 
-# --strict: a package that the service does not know, or that cannot be asked about, is no package without a finding.
+# A package that cannot be asked about is no package without a finding.
 audit: $(SUPPLY)/done  ## Ask which locked packages have known vulnerabilities (the service must be in reach).
-	$(SUPPLY)/bin/pip-audit --strict --require-hashes --disable-pip --progress-spinner off \
-		$(foreach lock,run server cpu gpu-image gpu,--requirement requirements/$(lock).txt)
+	@$(BIN)/python -m tools.audit --tool $(SUPPLY)/bin/pip-audit
 
 check: $(VENV)/check.done  ## Check a change in a minute: lint, types, core, pipeline, architecture, simulation.
 	$(BIN)/ruff check .

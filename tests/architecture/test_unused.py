@@ -23,7 +23,7 @@ OF_LIBRARIES = {
     "service_actions": "socketserver", "export": "opentelemetry", "emit": "logging", "log_engine_initialized": "vllm",
     "settings_customise_sources": "pydantic-settings", "should_exit": "uvicorn", "filters": "jinja2",
     "globals": "jinja2", "log_errors": "re2", "auth_flow": "httpx2", "use_cache": "transformers",
-    "on_step_end": "transformers", "on_save": "transformers", "_prepare_dataset": "trl",
+    "eof_received": "asyncio", "on_step_end": "transformers", "on_save": "transformers", "_prepare_dataset": "trl",
 }  # fmt: skip
 
 

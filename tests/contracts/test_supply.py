@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.chart import ROOT
 from tests.support.patience import patience
-from tools import licences, sbom
+from tools import audit, licences, sbom
 
 SUPPLY = ROOT / ".venv-supply"
 VALID = (
@@ -65,12 +65,59 @@ def test_a_bill_is_valid_and_whole(target: str) -> None:
     assert others == {"uPlot.iife.min.js", "uPlot.min.css", "mirror-tiny"}
 
 
+ASKED = """#!{python}
+import json, sys
+lines = [line.split("==") for line in open(sys.argv[-1]).read().split()]
+assert len({{name for name, _ in lines}}) == len(lines), "pip-audit refuses a package of two versions"
+kinds = {{"gone": {{"skip_reason": "not on PyPI"}}, "bad": {{"vulns": [{{"id": "PYSEC-1", "fix_versions": ["3"]}}]}}}}
+print(json.dumps({{"dependencies": [
+    {{"name": name, "version": version, **kinds.get(name, {{"vulns": []}})}} for name, version in lines
+]}}))
+"""
+
+
+def scripted(tmp_path: Path, text: str) -> Path:
+    """Write a program in pip-audit's place."""
+    tool = tmp_path / "pip-audit"
+    tool.write_text(text, encoding="utf-8")
+    tool.chmod(0o700)
+    return tool
+
+
+def test_an_audit_tells_findings_and_what_it_could_not_ask_about(tmp_path: Path) -> None:
+    """Of packages that two locks have in two versions, which pip-audit refuses to take at once."""
+    tool = scripted(tmp_path, ASKED.format(python=sys.executable))
+    packages = [("good", "1"), ("bad", "1"), ("good", "2"), ("gone", "1")]
+    assert audit.audit(tool, packages) == ["gone: not asked about: not on PyPI", "bad 1: PYSEC-1, fixed in 3"]
+    assert audit.audit(tool, [("good", "1"), ("good", "2")]) == []
+
+
+@pytest.mark.parametrize(
+    ("script", "why"),
+    [
+        ("import sys\nraise SystemExit('Traceback\\n  a long one\\nProxyError: refused')\n", "ProxyError: refused"),
+        ("pass\n", "ended with 0 and said nothing"),
+    ],
+)
+def test_an_audit_without_a_service_says_so_in_one_line(tmp_path: Path, script: str, why: str) -> None:
+    tool = scripted(tmp_path, f"#!{sys.executable}\n{script}")
+    command = [sys.executable, "-m", "tools.audit", "--tool", str(tool)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    [line] = done.stderr.splitlines()
+    assert line.startswith("audit: the vulnerability service could not be reached")
+    assert why in line
+
+
+def test_a_service_that_knows_none_of_the_first_is_not_there(tmp_path: Path) -> None:
+    """A mirror has packages and no vulnerabilities: hundreds of questions would take minutes of CI for nothing."""
+    tool = scripted(tmp_path, ASKED.format(python=sys.executable))
+    with pytest.raises(audit.NotReachedError, match="not on PyPI"):
+        audit.audit(tool, [("gone", "1")])
+
+
 @pytest.mark.long
-def test_an_audit_that_cannot_ask_is_no_pass(tmp_path: Path) -> None:
-    """A package that the service does not know fails, and is named."""
-    lock = tmp_path / "lock.txt"
-    lock.write_text(f"mirrorstream-that-nobody-has==1 --hash=sha256:{'0' * 64}\n", encoding="utf-8")
-    words = ["--strict", "--require-hashes", "--disable-pip", "--progress-spinner", "off", "--requirement", str(lock)]
-    done = subprocess.run([SUPPLY / "bin" / "pip-audit", *words], capture_output=True, text=True, check=False)
-    assert done.returncode != 0
-    assert "mirrorstream-that-nobody-has" in done.stderr
+def test_an_audit_that_cannot_ask_is_no_pass() -> None:
+    """pip-audit itself: a package that the service does not know, or a service that is not there."""
+    with pytest.raises(audit.NotReachedError, match="mirrorstream-that-nobody-has"):
+        audit.audit(SUPPLY / "bin" / "pip-audit", [("mirrorstream-that-nobody-has", "1")])

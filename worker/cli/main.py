@@ -267,8 +267,14 @@ def schemas_register(
     subjects |= {f"{topic}-value": name for topic, name in _compacted(found).items()}
     facts = ((found.items_topic, "ItemFacts"), (found.users_topic, "UserFacts")) if inputs else ()
     subjects |= {f"{topic}-value": name for topic, name in facts if topic}
-    ids = registry.register(found.schema_registry_url, found.registry_access, subjects)
-    tell(ids, as_json=as_json, text="\n".join(f"{subject}: id {number}" for subject, number in ids.items()))
+    done = registry.register(found.schema_registry_url, found.registry_access, subjects)
+    tell(done.ids, as_json=as_json, text="\n".join(f"{subject}: id {number}" for subject, number in done.ids.items()))
+    if done.without_compatibility:
+        typer.echo(
+            f"compatibility of {', '.join(done.without_compatibility)}: this registry has no call that sets it, and "
+            "keeps its own; want FULL_TRANSITIVE, or what is nearest to it there",
+            err=True,
+        )
 
 
 @schemas_app.command("show", epilog="Example: mirrorstream schemas show RecommendationImpression > impression.avsc")

@@ -13,7 +13,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 from urllib.parse import quote
 from uuid import UUID
 
@@ -25,7 +25,7 @@ from worker.core.codec.protobuf_encoder import ProtobufEncoder
 from worker.core.errors import BadSettings, Poison, Retryable
 from worker.core.records import Impression, Reason, Record
 from worker.core.service_requests import RegistryWatch
-from worker.kafka.registry_client import NoSuchSchema, RefusedRequest, RegistryClient
+from worker.kafka.registry_client import NoSuchCall, NoSuchSchema, RefusedRequest, RegistryClient
 from worker.kafka.schema_kinds import AvroKind, Named, ProtobufKind, SchemaKind
 from worker.settings.groups import KafkaSettings
 from worker.settings.registry_access import ANONYMOUS, RegistryAccess
@@ -234,23 +234,35 @@ class Schemas:
         return document
 
 
-def register(url: str, access: RegistryAccess, subjects: dict[str, str]) -> dict[str, int]:
-    """Register our schemas with FULL_TRANSITIVE compatibility; return the ids by subject.
+class Registered(NamedTuple):
+    """The ids by subject, and the subjects whose compatibility could not be set: the registry has no call for it."""
+
+    ids: dict[str, int]
+    without_compatibility: list[str]
+
+
+def register(url: str, access: RegistryAccess, subjects: dict[str, str]) -> Registered:
+    """Register our schemas with FULL_TRANSITIVE compatibility.
 
     `subjects` gives the record name by subject.  Raises `BadSettings`, `Retryable` if the registry does not answer.
     """
     client = RegistryClient(url, access)
-    ids = {}
+    found = Registered({}, [])
     try:
         for subject, name in subjects.items():
             where = quote(subject, safe="")
-            ids[subject] = _id(_call_now(client, "POST", f"/subjects/{where}/versions", _body(name)), subject, client)
-            answer = _call_now(client, "PUT", f"/config/{where}", {"compatibility": "FULL_TRANSITIVE"})
+            answer = _call_now(client, "POST", f"/subjects/{where}/versions", _body(name))
+            found.ids[subject] = _id(answer, subject, client)
+            try:
+                answer = _call_now(client, "PUT", f"/config/{where}", {"compatibility": "FULL_TRANSITIVE"})
+            except NoSuchCall:  # of a registry: it has just registered the schema
+                found.without_compatibility.append(subject)
+                continue
             if not isinstance(answer.get("compatibility"), str):
                 raise _other_shape(client.shown, f"the compatibility of {subject}", "compatibility")
     except (Retryable, NoSuchSchema) as error:
         raise Retryable(f"{error}; nothing more was registered") from error
-    return ids
+    return found
 
 
 def schema_id(url: str, access: RegistryAccess, subject: str, name: str, watch: RegistryWatch | None = None) -> int:
@@ -298,7 +310,8 @@ def impression_of(record: Record, known: Schemas, form: InputForm) -> Impression
 
 
 def _body(name: str) -> dict[str, str]:
-    return {"schema": avro_schemas.schema_text(name), "schemaType": "AVRO"}
+    """Return a request with one of our schemas; without a type it is Avro, and old registries know no other field."""
+    return {"schema": avro_schemas.schema_text(name)}
 
 
 def _call_now(client: RegistryClient, method: str, path: str, body: object) -> Mapping[str, Any]:

@@ -2,6 +2,7 @@
 
     2xx and a JSON object                           an answer; the caller checks its shape
     404 with error_code 40401, 40402 or 40403       `NoSuchSchema`: the registry answers and does not have it
+    404, 405 or 501 with other JSON                 `NoSuchCall`: perhaps it lacks this call
     400, 422 or 5xx                                 `RefusedRequest`: perhaps it does not know a part of the request
     anything else                                   `Retryable`: no registry has answered
 
@@ -9,6 +10,9 @@ Confluent's registry, Karapace, Apicurio's ccompat API and Redpanda return these
 version, id or GUID (`Errors.java`, `SchemaErrorCodes`, `ErrorCode.java`).  A 404 without them has another origin: an
 ingress without a backend, a wrong path, a registry that lacks this call (Karapace returns 404 for GUIDs).  So has a 200
 with a login page.  Redirects are not followed: they would carry the credentials along.
+
+Cloudera's registry answers with these codes, too, but for two cases: a schema that a known subject has not is 404 with
+responseCode 1101, and a call that it lacks is 500 with the text of a 404.
 
 Confluent's own `SchemaRegistryClient` is not used: it reads a body of any size, limits the time between two bytes and
 not in total, raises the errors of its JSON parser, and caches every schema for ever.
@@ -39,7 +43,10 @@ NOT_FOUND = 404
 NO_SUCH = frozenset({40401, 40402, 40403})  # subject, version, schema
 REJECTED_LOGIN = frozenset({401, 403, 407})
 REFUSED = frozenset({400, 422})
+LACKS_CALL = frozenset({404, 405, 501})
 SERVER_ERROR = 500
+CLOUDERAS_NO_SUCH = 1101  # `responseCode`
+CLOUDERAS_LACKS_CALL = "HTTP 404"  # in `responseMessage`
 _ACCEPT = "application/vnd.schemaregistry.v1+json, application/vnd.schemaregistry+json, application/json"
 _ODD = re.compile(r"[^\x20-\x7e]+")
 _BEARER = re.compile(r"Bearer +([!-~]+)")
@@ -51,6 +58,10 @@ class NoSuchSchema(MirrorstreamError):
 
 class RefusedRequest(Retryable):
     """A registry answered with an error: it is unavailable, or does not know a part of the request."""
+
+
+class NoSuchCall(Retryable):
+    """A registry answered as those do that lack the call; whether it has answered others, only the caller knows."""
 
 
 class RegistryClient:
@@ -73,7 +84,8 @@ class RegistryClient:
     async def call(self, method: str, path: str, body: object = None) -> Mapping[str, Any]:
         """Return the registry's JSON object.
 
-        Raises `NoSuchSchema`, or `Retryable` if no registry has answered; that is `RefusedRequest` if one has refused.
+        Raises `NoSuchSchema`, or `Retryable` if no registry has answered; that is `RefusedRequest` if one has refused,
+        and `NoSuchCall` if one seems to lack the call.
         """
         began_s, end = time.monotonic(), RegistryEnd.FAILED
         try:
@@ -97,7 +109,7 @@ class RegistryClient:
                 problems.append(f"{shown(url)} did not answer completely within {CALL_S:.0f} s")
             except _NotARegistryError as error:
                 problems.append(f"{shown(url)} {error}")
-                failure = RefusedRequest if error.is_refusal else failure
+                failure = error.failure or failure
             except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:
                 detail = f" ({_clean(str(error))})" if isinstance(error, httpx2.ConnectError | OSError) else ""
                 problems.append(f"{shown(url)} did not answer: {type(error).__name__}{detail}")
@@ -171,9 +183,9 @@ class _Bearer(httpx2.Auth):
 class _NotARegistryError(Exception):
     """A response that is not a registry's; its text follows the address in messages."""
 
-    def __init__(self, message: str, *, is_refusal: bool = False) -> None:
+    def __init__(self, message: str, failure: type[Retryable] | None = None) -> None:
         super().__init__(message)
-        self.is_refusal = is_refusal
+        self.failure = failure
 
 
 def shown(url: str) -> str:
@@ -245,10 +257,21 @@ def _answer(response: httpx2.Response, body: bytes) -> Mapping[str, Any]:
         return answer
     if status == NOT_FOUND and has_code and code in NO_SUCH:
         raise NoSuchSchema(f"404, error code {code}")
+    if status == NOT_FOUND and answer is not None and answer.get("responseCode") == CLOUDERAS_NO_SUCH:
+        raise NoSuchSchema(f"404, response code {CLOUDERAS_NO_SUCH}")
     raise _NotARegistryError(
         _why_not(response, body, f"{code}: {_clean(str((answer or {}).get('message', '')))}" if has_code else ""),
-        is_refusal=status in REFUSED or status >= SERVER_ERROR,
+        _failure(status, None if has_code else answer),
     )
+
+
+def _failure(status: int, answer: Mapping[str, Any] | None) -> type[Retryable] | None:
+    """Return what a refusal amounts to, None if it says nothing; `answer` is its JSON if that has no error code."""
+    if answer is not None:
+        lacks = CLOUDERAS_LACKS_CALL in str(answer.get("responseMessage")) and status == SERVER_ERROR
+        if lacks or status in LACKS_CALL:
+            return NoSuchCall
+    return RefusedRequest if status in REFUSED or status >= SERVER_ERROR else None
 
 
 def _why_not(response: httpx2.Response, body: bytes, own_words: str) -> str:

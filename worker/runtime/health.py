@@ -23,8 +23,9 @@ Kafka being away makes a worker unready, never dead: a restart would not bring i
 
 Connections cost file descriptors, which Kafka's client needs too, so they are few and short.  A request has 5
 s to arrive and 15 s to be answered and read; its head has 16 KiB.  There are at most 32 connections: a new
-one closes the one that has waited longest, so a probe gets through whoever holds the others.  Where the
-process has no descriptor or thread left, the port waits and tries again; nothing here reaches the pipeline.
+one closes the one that has stood still longest, so a probe gets through whoever holds the others.  A connection stays
+one of these until its client has taken the whole answer; what is not taken in time is dropped (`worker.system.unread`).
+Where the process has no descriptor or thread left, the port waits and tries again; nothing here reaches the pipeline.
 """
 
 import errno
@@ -46,7 +47,8 @@ from urllib.parse import parse_qs
 
 from worker.core.errors import masked
 from worker.runtime.health_state import HealthState
-from worker.runtime.metrics.formats import metric_format
+from worker.runtime.metrics.formats import MetricFormat, metric_format
+from worker.system import all_addresses, unread
 
 log = logging.getLogger(__name__)
 
@@ -56,8 +58,6 @@ PAGE_HEADERS = {  # what the page may load: nothing but its own style
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-store",
 }
-EVERYWHERE, EVERYWHERE_IPV4 = "::", "0.0.0.0"  # noqa: S104 - names what a setting may say
-NO_IPV6 = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})
 HERE = frozenset({"127.0.0.1", "::1", "::ffff:127.0.0.1"})  # the last is IPv4's on a port of both families
 HERE_BY_NAME = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:\d{1,5})?", re.ASCII | re.IGNORECASE)
 OUR_HEADERS = frozenset({"host", "accept-encoding", "connection", "content-length", "user-agent"})  # urllib's
@@ -68,6 +68,8 @@ REQUEST_S = 5.0  # for a request to arrive, from when its connection is there
 ANSWER_S = 15.0  # for it to be answered and read; closing the breaker may wait 10 s for the loop
 MAX_HEAD_BYTES = 16 << 10  # of the request line and all headers
 NONE_LEFT = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+GRACE_S = 0.025  # for a connection before it is closed for another: 32 of them are 1,280 in a second
+LOOK_S = 0.05  # at most between two looks at whether an answer was read
 TRY_AGAIN_S = 0.1  # after one of these, or a connection that waits would be tried without a pause
 SAME_S = 0.1  # for which metrics stay the same
 MAX_TOLD = 100  # characters of a path
@@ -77,7 +79,7 @@ SAY_AGAIN_S = 60.0  # before the same is logged once more
 class Health:
     """The server; `started`, `live` and `ready` return the reason why not, "" if all is well.
 
-    `metrics` returns the exposition and its content type, for an `Accept` header, `page` the page for people.
+    `metrics` returns the exposition in a format, and its content type, `page` the page for people.
     """
 
     def __init__(
@@ -86,7 +88,7 @@ class Health:
         port: int,
         *,
         state: HealthState,
-        metrics: Callable[[str], tuple[bytes, str]],
+        metrics: Callable[[MetricFormat], tuple[bytes, str]],
         page: Callable[[], str],
     ) -> None:
         """Listen at once; port 0 takes a free one, and `::` both IPv6 and IPv4.
@@ -140,10 +142,10 @@ class _Once:
     which there are few, and not by what was asked: a caller may ask in any number of ways.
     """
 
-    def __init__(self, make: Callable[[str], tuple[bytes, str]]) -> None:
+    def __init__(self, make: Callable[[MetricFormat], tuple[bytes, str]]) -> None:
         self._make = make
         self._lock = threading.Lock()
-        self._made: dict[str, tuple[float, tuple[bytes, str]]] = {}  # by format: when, and what
+        self._made: dict[MetricFormat, tuple[float, tuple[bytes, str]]] = {}  # by format: when, and what
 
     def __call__(self, accept: str) -> tuple[bytes, str]:
         wanted = metric_format(accept)
@@ -157,9 +159,10 @@ class _Once:
 
 @dataclass(slots=True)
 class _Connection:
-    """When it is closed, on the monotonic clock, and whether its request is there."""
+    """When it is closed, since when it stands still, on the monotonic clock, and whether its answer is being made."""
 
     until_s: float
+    since_s: float
     answering: bool = False
 
 
@@ -171,7 +174,9 @@ class _Server(ThreadingHTTPServer):
 
     def __init__(self, address: tuple[str, int], pages: _Pages) -> None:
         self.pages = pages
-        self._connections: OrderedDict[socket.socket, _Connection] = OrderedDict()  # in the order in which they came
+        self._connections: OrderedDict[socket.socket, _Connection] = (
+            OrderedDict()
+        )  # the one that stands still longest first
         self._lock = threading.Lock()
         self._said_s = dict[str, float]()
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
@@ -187,26 +192,51 @@ class _Server(ThreadingHTTPServer):
         """Note that the request of a connection has arrived."""
         with self._lock:
             if connection in self._connections:
-                self._connections[connection] = _Connection(time.monotonic() + ANSWER_S, answering=True)
+                now_s = time.monotonic()
+                self._connections[connection] = _Connection(now_s + ANSWER_S, now_s, answering=True)
+
+    def taken(self, connection: socket.socket) -> None:
+        """Note that an answer was made, or that its client has taken a part: from now on it waits for the client."""
+        with self._lock:
+            found = self._connections.get(connection)
+            if found is not None:
+                found.answering, found.since_s = False, time.monotonic()
+                self._connections.move_to_end(connection)
+
+    def answered(self, connection: socket.socket) -> None:
+        """Wait until the client has taken the answer, or the connection is overdue or closed for another."""
+        look_s = 0.001
+        while unread.num_unread(connection.fileno()) and self._holds(connection):
+            time.sleep(look_s)
+            look_s = min(2 * look_s, LOOK_S)
+
+    def _holds(self, connection: socket.socket) -> bool:
+        """Say whether a connection is still one of ours."""
+        with self._lock:
+            found = self._connections.get(connection)
+        return found is not None and time.monotonic() < found.until_s
 
     # -- what the library calls, in the thread that listens
 
     def get_request(self) -> tuple[socket.socket, Any]:
         """Accept a connection; without a descriptor for it, wait a moment."""
         try:
-            return super().get_request()
+            connection, address = super().get_request()
         except OSError as error:
             if error.errno in NONE_LEFT:
                 self._say(f"no connection can be accepted: {error.strerror}")
                 self._make_room(0)
                 time.sleep(TRY_AGAIN_S)
             raise
+        unread.bound(connection)
+        return connection, address
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Answer in a thread."""
         self._make_room(MAX_CONNECTIONS - 1)
         with self._lock:
-            self._connections[request] = _Connection(time.monotonic() + REQUEST_S)
+            now_s = time.monotonic()
+            self._connections[request] = _Connection(now_s + REQUEST_S, now_s)
         super().process_request(request, client_address)
 
     def service_actions(self) -> None:
@@ -225,25 +255,38 @@ class _Server(ThreadingHTTPServer):
     # -- and in the thread that answers
 
     def shutdown_request(self, request: Any) -> None:
-        """Close a connection."""
+        """Close a connection, and keep nothing of it."""
         with self._lock:
             self._connections.pop(request, None)
+        if unread.num_unread(request.fileno()):
+            unread.drop_unread(request)
         super().shutdown_request(request)
 
     # -- helpers
 
     def _make_room(self, most: int) -> None:
-        """Close those that have waited longest, first without a request, until there are at most so many."""
+        """Close those that stand still longest, first what is not being answered, until there are at most so many.
+
+        Each has a moment first, in which others wait to be accepted: whoever connects fastest takes no turn from those
+        that ask and read.
+        """
         with self._lock:
-            waiting = [one for one, connection in self._connections.items() if not connection.answering]
-            answering = [one for one, connection in self._connections.items() if connection.answering]
-            closed = [*waiting, *answering][: max(0, len(self._connections) - most)]
+            closed = self._too_many(most)
+        if not closed:
+            return
+        time.sleep(max(0.0, max(one.since_s for one in closed.values()) + GRACE_S - time.monotonic()))
+        self._say(f"{MAX_CONNECTIONS} connections; the one that stands still longest is closed for a new one")
+        with self._lock:
+            closed = self._too_many(most)
             for one in closed:
                 del self._connections[one]
-        if closed:
-            self._say(f"{MAX_CONNECTIONS} connections; the one that has waited longest is closed for a new one")
         for one in closed:
             _shut(one)
+
+    def _too_many(self, most: int) -> dict[socket.socket, _Connection]:
+        waiting = {one: found for one, found in self._connections.items() if not found.answering}
+        answering = {one: found for one, found in self._connections.items() if found.answering}
+        return dict(list((waiting | answering).items())[: max(0, len(self._connections) - most)])
 
     def _say_failure(self) -> None:
         error = sys.exc_info()[1]
@@ -263,14 +306,16 @@ def _listen(host: str, port: int, pages: _Pages) -> _Server:
     try:
         return _Server((host, port), pages)
     except OSError as error:
-        if host != EVERYWHERE or error.errno not in NO_IPV6:
+        other = all_addresses.instead(host, error)
+        if other is None:
             raise
-        log.info("http_host %s: this machine has no IPv6; listening on %s", host, EVERYWHERE_IPV4)
-        return _Server((EVERYWHERE_IPV4, port), pages)
+        log.info("http_host %s: this machine has no IPv6; listening on %s", host, other)
+        return _Server((other, port), pages)
 
 
 def _shut(connection: socket.socket) -> None:
-    """End a connection; the thread that waits for it closes it."""
+    """End a connection, whatever its client has not read; the thread that waits for it closes it."""
+    unread.drop_unread(connection)
     with suppress(OSError):
         connection.shutdown(socket.SHUT_RDWR)
 
@@ -370,7 +415,10 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body)
+        for at in range(0, len(body), unread.SEND_BYTES):
+            self.server.taken(self.connection)
+            self.wfile.write(body[at : at + unread.SEND_BYTES])
+        self.server.answered(self.connection)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is the library's
         """Log nothing: a probe every few seconds is not worth a line."""

@@ -20,7 +20,7 @@ from worker.runtime.metrics.answers import AnswerMetrics
 from worker.runtime.metrics.clients import ClientMetrics, Report
 from worker.runtime.metrics.engine import EngineMetrics
 from worker.runtime.metrics.facts import FactsMetrics
-from worker.runtime.metrics.formats import metric_format
+from worker.runtime.metrics.formats import OLD, MetricFormat
 from worker.runtime.metrics.lag import LagMetrics
 from worker.runtime.metrics.latency import LatencyMetrics
 from worker.runtime.metrics.readiness import ReadinessMetrics
@@ -134,9 +134,9 @@ class Telemetry(
                 found[sample.name].append(sample.value)
         return found
 
-    def exposition(self, accept: str = "") -> tuple[bytes, str]:
-        """Return all metrics, vLLM's among them, and their content type: OpenMetrics where `accept` asks for it."""
-        encoder, content_type = choose_encoder(metric_format(accept))
+    def exposition(self, wanted: MetricFormat = OLD) -> tuple[bytes, str]:
+        """Return all metrics in a format, vLLM's among them, and their content type."""
+        encoder, content_type = choose_encoder(wanted)
         if isinstance(encoder, partial):
             # All names here are valid without an escape, but the library (0.26) takes the colon of `vllm:` for none.
             encoder = partial(encoder, escaping=ALLOWUTF8)

@@ -580,14 +580,14 @@ async def test_a_command_asks_twice_and_a_lying_registry_registers_nothing(monke
     monkeypatch.setattr(registry, "RETRY_S", 0.0)
     subjects = {"responses-value": "SimulatedResponse"}
 
-    async def register(url: str) -> dict[str, int]:
+    async def register(url: str) -> registry.Registered:
         return await asyncio.to_thread(registry.register, url, ANONYMOUS, subjects)
 
     def good(path: str) -> bytes:
         return said({"compatibility": "FULL_TRANSITIVE"} if path.startswith("/config") else {"id": 3})
 
     async with scripted(good) as server:
-        assert await register(server.url) == {"responses-value": 3}
+        assert await register(server.url) == ({"responses-value": 3}, [])
         assert list(server.asked) == ["/subjects/responses-value/versions", "/config/responses-value"]
         server.asked.clear()
         server.say = said({"error_code": 409, "message": "incompatible with an earlier schema"}, "409 Conflict")
@@ -598,6 +598,41 @@ async def test_a_command_asks_twice_and_a_lying_registry_registers_nothing(monke
             server.say = say
             with pytest.raises(Retryable, match="nothing more was registered"):
                 await register(server.url)
+
+
+LACKS_A_CALL = {
+    "Karapace": said({"message": "Not Found", "status": 404}, "404 Not Found"),
+    "no method": said({"code": 405}, "405 Method Not Allowed"),
+    "Cloudera": said({"responseMessage": "An exception with message [HTTP 404 Not Found] was thrown"}, "500 Error"),
+}
+
+
+@pytest.mark.parametrize("name", LACKS_A_CALL)
+async def test_a_registry_without_a_compatibility_of_its_subjects_registers_all(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has just answered another call; an outage of this one call is still an outage."""
+    monkeypatch.setattr(registry, "RETRY_S", 0.0)
+    subjects = {"responses-value": "SimulatedResponse", "outcomes-value": "Outcome"}
+    lacks = LACKS_A_CALL[name]
+    async with scripted(lambda path: lacks if path.startswith("/config") else said({"id": 3})) as server:
+        found = await asyncio.to_thread(registry.register, server.url, ANONYMOUS, subjects)
+        assert found == (dict.fromkeys(subjects, 3), list(subjects))
+        for away in (http(HTML, "404 Not Found", "text/html"), said({"error_code": 50001}, "500 Error")):
+            lacks = away
+            with pytest.raises(Retryable, match="nothing more was registered"):
+                await asyncio.to_thread(registry.register, server.url, ANONYMOUS, subjects)
+
+
+async def test_an_avro_schema_is_sent_without_a_type_that_old_registries_refuse() -> None:
+    assert registry._body("Outcome").keys() == {"schema"}
+
+
+async def test_clouderas_words_for_a_schema_that_a_subject_has_not_are_understood() -> None:
+    none = said({"responseCode": 1101, "responseMessage": "Entity with id [a] not found."}, "404 Not Found")
+    async with scripted(none) as server:
+        with pytest.raises(BadSettings, match="mirrorstream schemas register"):
+            await asyncio.to_thread(registry.schema_id, server.url, ANONYMOUS, "responses-value", "SimulatedResponse")
 
 
 def test_without_a_registry_only_our_own_fingerprints_are_known() -> None:

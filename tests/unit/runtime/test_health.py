@@ -2,8 +2,10 @@
 
 import errno
 import os
+import re
 import socket
 import struct
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
@@ -17,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.clock import Clock
+from tests.support.hanging_clients import KINDS, hanging
 from tests.support.patience import patience
 from worker.cli.replay import accept_dead_letters
 from worker.core.blockers import Blocker
@@ -24,6 +27,9 @@ from worker.runtime import health as module
 from worker.runtime.health import Health, _is_here
 from worker.runtime.health_state import HealthState
 from worker.runtime.metrics.formats import OPENMETRICS
+from worker.system.all_addresses import ALL_IPV4
+
+PAGE_MIB = os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 @dataclass
@@ -250,7 +256,7 @@ def test_a_foreign_page_whose_name_was_turned_to_the_loopback_reads_nothing(
 
 def test_a_port_that_others_reach_answers_to_any_name() -> None:
     """Probes name the pod's address, scrapers a service, a mesh whatever it was asked for."""
-    health = Health(module.EVERYWHERE_IPV4, 0, state=HealthState(), metrics=nothing, page=str)
+    health = Health(ALL_IPV4, 0, state=HealthState(), metrics=nothing, page=str)
     try:
         assert call(health, "GET", "/metrics", Host="mirrorstream.shadow.svc:8080")[0] == 200
     finally:
@@ -339,6 +345,50 @@ def test_connections_that_ask_for_nothing_take_no_slot_from_probes(health: Healt
         assert num_connections(health) <= module.MAX_CONNECTIONS
     until(lambda: num_descriptors(health) == 1)
     assert num_connections(health) == 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_scrape_is_answered_whoever_holds_a_thousand_connections(
+    kind: str, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Few threads, few descriptors, bounded memory, a line or two in the log, and nothing left of them afterwards.
+
+    The kernel's memory, too: what a thousand clients did not read of their answers stood there, and went on growing.
+    """
+    page = bytes(300_000)  # more than the kernel takes for a client that does not read
+    health = Health("127.0.0.1", 0, state=HealthState(), metrics=lambda _: (page, "text/plain"), page=str)
+    before, before_mib, before_kernel = threading.active_count(), rss_mib(), kernel_mib()
+    slowest_s, most_threads, most_kernel = 0.0, 0, 0.0
+    try:
+        with hanging(health.port, 1_000, kind):
+            for _ in range(20):
+                start_s = time.monotonic()
+                status, text = get(health, "/metrics")
+                slowest_s = max(slowest_s, time.monotonic() - start_s)
+                most_threads = max(most_threads, threading.active_count() - before)
+                most_kernel = max(most_kernel, kernel_mib() - before_kernel)
+                assert (status, len(text)) == (200, len(page))
+                assert num_connections(health) <= module.MAX_CONNECTIONS
+        assert slowest_s < patience(2)  # 0.1 s alone
+        assert most_threads <= 2 * module.MAX_CONNECTIONS  # those that are closed end a moment later
+        assert rss_mib() - before_mib < 64
+        assert most_kernel < 64  # of all the machine's connections; 340 before
+        until(lambda: num_connections(health) == 0)
+        until(lambda: threading.active_count() <= before)
+    finally:
+        health.close()
+    assert len(caplog.messages) <= 2
+    told = capfd.readouterr()
+    assert "Traceback" not in caplog.text + told.out + told.err
+
+
+def kernel_mib() -> float:
+    """Return what TCP's connections of this machine hold in the kernel."""
+    return int(re.findall(r"TCP: .* mem (\d+)", Path("/proc/net/sockstat").read_text())[0]) * PAGE_MIB
+
+
+def rss_mib() -> float:
+    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * PAGE_MIB
 
 
 @pytest.mark.parametrize("slowly", [False, True])

@@ -29,6 +29,7 @@ from worker.core.simulation.sampling import Skip
 from worker.core.steering.followed import Taken
 from worker.pipeline.joins import JoinResult
 from worker.runtime.health_state import HealthState
+from worker.runtime.metrics.formats import metric_format
 from worker.runtime.telemetry import Telemetry
 
 CARD = EngineCard("choice-model", "0", "choice-model", None, {}, reads_prompt=False)
@@ -193,7 +194,7 @@ def test_draws_are_counted_with_their_tokens(watched: Watched) -> None:
 def test_a_latency_has_its_trace_as_exemplar(watched: Watched) -> None:
     watched.telemetry.event_committed((0.1,) * len(LatencyStage), end_to_end_s=0.8, trace_id="c" * 32)
     watched.telemetry.drawn(Drawn(Status.OK, (1.0,)), 0.2, trace_id="c" * 32)
-    text = watched.telemetry.exposition("application/openmetrics-text;version=1.0.0")[0].decode()
+    text = watched.telemetry.exposition(metric_format("application/openmetrics-text;version=1.0.0"))[0].decode()
     exemplar = f'1.0 # {{trace_id="{"c" * 32}"}}'
     found = {line.partition("{")[0] for line in text.splitlines() if exemplar in line}
     latencies = ("end_to_end_seconds", "stage_seconds", "draw_duration_seconds")
@@ -222,14 +223,16 @@ def test_a_bucket_keeps_its_exemplar_for_a_second(watched: Watched, monkeypatch:
 @pytest.mark.parametrize("kind", ["application/openmetrics-text", "text/plain"])
 def test_a_format_that_there_is_not_is_plain_text(watched: Watched, kind: str, version: str) -> None:
     """Each such request made an error with a traceback in the log; or the answer said to be of that version."""
-    text, content_type = watched.telemetry.exposition(f"{kind}; version={version}")
+    text, content_type = watched.telemetry.exposition(metric_format(f"{kind}; version={version}"))
     assert content_type == "text/plain; version=0.0.4; charset=utf-8"
     assert text == watched.telemetry.exposition()[0]
 
 
 def test_metrics_are_openmetrics_for_those_who_ask_for_it(watched: Watched) -> None:
     """Prometheus asks so, and can then take exemplars; who asks for nothing gets the text format."""
-    text, kind = watched.telemetry.exposition("application/openmetrics-text;version=1.0.0;q=0.5,text/plain;q=0.2")
+    text, kind = watched.telemetry.exposition(
+        metric_format("application/openmetrics-text;version=1.0.0;q=0.5,text/plain;q=0.2")
+    )
     assert (kind.partition(";")[0], text.endswith(b"# EOF\n")) == ("application/openmetrics-text", True)
     text, kind = watched.telemetry.exposition()
     assert (kind.partition(";")[0], b"# EOF" in text) == ("text/plain", False)
@@ -249,7 +252,7 @@ def test_metrics_are_openmetrics_for_those_who_ask_for_it(watched: Watched) -> N
 def test_vllms_metrics_keep_their_names_whoever_asks(watched: Watched, accept: str) -> None:
     """The client library made `vllm_` of `vllm:` in samples alone, so that no dashboard found them (0.26)."""
     Counter("vllm:num_preemptions", "as vLLM makes it", ["engine"], registry=watched.registry).labels("0").inc(3)
-    lines = watched.telemetry.exposition(accept)[0].decode().splitlines()
+    lines = watched.telemetry.exposition(metric_format(accept))[0].decode().splitlines()
     assert 'vllm:num_preemptions_total{engine="0"} 3.0' in lines
     assert [line for line in lines if "vllm_" in line or "_created" in line] == []
 

@@ -14,6 +14,7 @@ from worker.experiment.page.app import create_app
 from worker.experiment.page.connections import Connection
 from worker.experiment.page.ports import FigureSource
 from worker.experiment.webhook.deliveries import Outbound
+from worker.system import all_addresses
 
 GRACE_S = 2  # a page that is being read when it ends
 MAX_HEAD_BYTES = 16 << 10  # of a request's line and headers
@@ -71,14 +72,24 @@ def server(
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Bind the address, before it is printed."""
+    """Bind the address, before it is printed; `::` is both IPv6 and IPv4, or IPv4 alone where there is no IPv6."""
     address = host.strip("[]")
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    both = address == "::" and socket.has_dualstack_ipv6()  # all addresses are those of IPv4 too
     try:
-        return socket.create_server((address, port), family=family, dualstack_ipv6=both)
+        try:
+            return _bound(address, port)
+        except OSError as error:
+            other = all_addresses.instead(address, error)
+            if other is None:
+                raise
+            return _bound(other, port)
     except (OSError, OverflowError) as error:
         raise BadSettings(f"{host}:{port}: {error}; choose another with --host and --port") from error
+
+
+def _bound(address: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    both = address == all_addresses.ALL and socket.has_dualstack_ipv6()
+    return socket.create_server((address, port), family=family, dualstack_ipv6=both)
 
 
 def address(listening: socket.socket) -> str:

@@ -1,6 +1,9 @@
 """Whom the page of an experiment answers, with what headers, and what it refuses."""
 
+import errno
+import os
 import socket
+from typing import Any
 
 import pytest
 from starlette.exceptions import HTTPException
@@ -139,6 +142,23 @@ def test_an_experiment_page_whose_address_is_taken_says_so() -> None:
     """The address is tried before anything is said of it."""
     with listen("127.0.0.1", 0) as taken, pytest.raises(BadSettings, match="choose another with --host and --port"):
         listen("127.0.0.1", taken.getsockname()[1])
+
+
+@pytest.mark.parametrize("error", [errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL])
+def test_all_addresses_are_those_of_ipv4_where_there_is_no_other(error: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the kernel or by its settings; another address or another failure is none of this one's."""
+    bind = socket.create_server
+
+    def without(address: tuple[str, int], **how: Any) -> socket.socket:
+        if ":" in address[0]:
+            raise OSError(error, os.strerror(error))
+        return bind(address, **how)
+
+    monkeypatch.setattr(socket, "create_server", without)
+    with listen("::", 0) as listening:
+        assert listening.getsockname()[0] == "0.0.0.0"  # noqa: S104 - what is claimed
+    with pytest.raises(BadSettings, match="choose another with --host"):
+        listen("::1", 0)
 
 
 @pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
