@@ -206,7 +206,7 @@ def test_a_bucket_keeps_its_exemplar_for_a_second(watched: Watched, monkeypatch:
     """Each costs more than all else that is counted of a draw; a scrape reads the last one only."""
 
     def shown() -> list[str]:
-        text = watched.telemetry.exposition("application/openmetrics-text;version=1.0.0")[0].decode()
+        text = watched.telemetry.exposition(metric_format("application/openmetrics-text;version=1.0.0"))[0].decode()
         return re.findall(r'draw_duration_seconds_bucket.*trace_id="(.)', text)
 
     for name, seconds in (("a", 0.2), ("b", 0.2), ("c", 7.0)):
