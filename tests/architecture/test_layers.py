@@ -63,7 +63,7 @@ EXTRA = {
     "worker.core.codec.protobuf_schemas": {"google", "importlib", "pathlib"},
     "worker.core.joining.facts": {"annotated_types", "pydantic", "pydantic_core"},
     "worker.core.prompts.reference_import": {"ast", "yaml"},  # text in, text out
-    "worker.core.records": {"annotated_types", "pydantic"},
+    "worker.core.records": {"annotated_types", "pydantic", "pydantic_core"},
     "worker.core.steering.decided": {"pydantic"},
     "worker.core.steering.orders": {"pydantic"},
     # The C library's and RE2's matchers: the client and the broker use these, and any other would find other topics.
