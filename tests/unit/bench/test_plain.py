@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
@@ -9,12 +10,14 @@ import pytest
 from worker.bench.harness import traffic
 from worker.bench.harness.rounds import Measured, turns
 from worker.bench.harness.steady_stretch import Stretch
+from worker.bench.plain import scaling
 from worker.bench.plain.contenders import PLAIN, WORKER, Run
 from worker.bench.plain.handler import Handler
 from worker.bench.plain.outputs import compare
 from worker.bench.plain.peers.options import PeerOptions
 from worker.bench.plain.run import require_promise
 from worker.bench.plain.scaling import efficiency
+from worker.bench.report import AT_LEAST, HEADLINES
 from worker.core.codec.avro_encoder import Encoder
 from worker.core.codec.avro_schemas import own_schema
 from worker.core.codec.impression import decode_plain
@@ -129,3 +132,23 @@ def test_a_round_without_cpu_to_spare_says_nothing_of_scaling() -> None:
 
     rounds = [run(1, 0, 100, 0.2), run(4, 0, 380, 0.4), run(1, 1, 100, 0.2), run(4, 1, 200, 0.9)]
     assert efficiency(rounds, 4) == [0.95]
+
+
+def test_every_number_of_workers_has_equal_shares_and_a_goal() -> None:
+    assert max(scaling.SIZES) == 8
+    assert [scaling.PARTITIONS % size for size in scaling.SIZES] == [0] * len(scaling.SIZES)
+    assert {name: AT_LEAST[name] for name in scaling.SCALED} == dict.fromkeys(scaling.SCALED, 0.95)
+    assert HEADLINES[-len(scaling.SCALED) :] == scaling.SCALED
+
+
+def test_a_broker_without_a_coordinator_for_the_group_is_asked_again() -> None:
+    """A new broker makes its topic of groups while the first workers join."""
+
+    class Silent:
+        def describe_consumer_groups(self, groups: list[str], **limits: float) -> dict[str, Future[None]]:
+            assert limits["request_timeout"] < 60, "the whole time to join"
+            late: Future[None] = Future()
+            late.set_exception(TimeoutError())
+            return dict.fromkeys(groups, late)
+
+    assert scaling._shares(Silent(), "group") == []

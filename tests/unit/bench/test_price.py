@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +11,17 @@ import pytest
 from tests.support.experiment.made import AT_US, answers
 from tests.support.experiment.written import responses
 from worker.bench.price import __main__ as command
-from worker.bench.price.designs import DESIGNS, Planned, WantedPrice, WatchedReadout, plans, run, shift_for
+from worker.bench.price.designs import (
+    DESIGNS,
+    REFERENCE,
+    Planned,
+    PricedExperiment,
+    PricedRun,
+    WantedPrice,
+    WatchedReadout,
+    plans,
+    shift_for,
+)
 from worker.bench.price.report import GpuSpeed
 from worker.bench.price.simulate import Results, per_verdict, rate, simulate, used, verdict_ratio
 from worker.bench.price.tokens import Used, Way, measured
@@ -27,6 +38,10 @@ from worker.settings import prompt_profiles
 WORLD = World(users=300, pool=10, slate=5, max_visits=5)
 WANTED = WantedPrice(world=replace(WORLD, shift=0.6), engine=LogitEngine(temperature=0.5, noise=1.0), pilot_users=4_000)
 ONE_EACH = dict.fromkeys(Way, Used(computed=1, written=1, passes=2))
+
+
+def run(name: str, log: Log, wanted: WantedPrice, plan: Planned, *, seed: int) -> PricedRun:
+    return PricedExperiment(log, wanted, {name: plan}, seed=seed).run(name)
 
 
 def whole_readout(log: Log, engine: LogitEngine, *, planned_users: int) -> Verdict:
@@ -46,7 +61,7 @@ def test_the_bench_decides_as_the_whole_readout_does(shift: float, seed: int) ->
     log = generate(replace(WORLD, shift=shift), seed=seed)
     shares = duel_shares(log, engine.letters(engine.beliefs(log, seed=1), log.in_a | log.in_b, order=None))
     readout = WatchedReadout(log, shares, wanted, Planned(DUEL_SHARE, 0.0, 0.0, 300))
-    assert readout.verdict(log.user.size) is whole_readout(log, engine, planned_users=300)
+    assert readout.verdict(np.arange(log.user.size)) is whole_readout(log, engine, planned_users=300)
 
 
 def test_a_larger_effect_takes_fewer_users_and_the_world_has_the_effect_that_is_stated() -> None:
@@ -57,17 +72,68 @@ def test_a_larger_effect_takes_fewer_users_and_the_world_has_the_effect_that_is_
     assert all(of_small[name].users > of_large[name].users for name in DESIGNS)
 
 
-def test_a_design_that_stops_finds_the_same_and_asks_less() -> None:
-    results = simulate(replace(WANTED, world=replace(WORLD, shift=0.15)), runs=4)
-    duels, stopped = results["duels"], results["stopped"]
-    for full, less in zip(duels.with_effect + duels.without, stopped.with_effect + stopped.without, strict=True):
-        assert full.verdict is less.verdict
-        assert less.asked[Way.DUEL] <= full.asked[Way.DUEL]
-        assert (less.events < full.events) <= (less.verdict is not Verdict.KEEP_RUNNING)
-    assert sum(one.events for one in stopped.with_effect) < 0.9 * sum(one.events for one in duels.with_effect)
-    assert [one.events for one in results["reference"].with_effect] == [
-        one.events for one in results["reference"].without
-    ]
+OF_DUELS = ("both", "fifth", "duels")
+
+
+def test_designs_that_ask_less_find_the_same_and_cost_less() -> None:
+    """Up to the first verdict they read the same duels; the slates that some ask beside them decide nothing."""
+    designs = (REFERENCE, *(name for one in OF_DUELS for name in (one, f"{one}-stopped")))
+    results = simulate(replace(WANTED, world=replace(WORLD, shift=0.15)), runs=4, designs=designs)
+    full = results["both"]
+    for name in designs[1:]:
+        less = results[name]
+        assert [one.verdict for one in less.with_effect + less.without] == [
+            one.verdict for one in full.with_effect + full.without
+        ]
+        if name.endswith("-stopped"):
+            to_the_end = results[name.removesuffix("-stopped")]
+            for one, whole in zip(less.with_effect, to_the_end.with_effect, strict=True):
+                assert (one.events < whole.events) <= (one.verdict is not Verdict.KEEP_RUNNING)
+            events = [sum(one.events for one in of.with_effect) for of in (less, to_the_end)]
+            assert events[0] < 0.9 * events[1]
+    asked = [sum(sum(one.asked[way] for way in (Way.DUEL_SLATES, Way.SLATES)) for one in results[name].without)
+             for name in OF_DUELS]  # fmt: skip
+    assert asked[2] == 0 < 0.15 * asked[0] < asked[1] < 0.25 * asked[0]
+    reference = results[REFERENCE]
+    assert [one.events for one in reference.with_effect] == [one.events for one in reference.without]
+
+
+def test_after_the_verdict_calibrating_users_are_asked_duels_as_the_worker_asks_them() -> None:
+    log, plan = generate(replace(WORLD, shift=0.6), seed=1), Planned(DUEL_SHARE, 0.1, 0.1, 300)
+    experiment = PricedExperiment(log, WANTED, {"duels": plan, "duels-stopped": plan}, seed=1)
+    full, stopped = experiment.run("duels"), experiment.run("duels-stopped")
+    assert stopped.verdict is Verdict.CANDIDATE_PREFERRED
+    assert stopped.events < 0.8 * log.user.size
+    assert stopped.asked[Way.DUEL] < full.asked[Way.DUEL]
+    assert stopped.asked[Way.DUEL_CONTROL] == full.asked[Way.DUEL_CONTROL] > 0
+
+
+def test_slates_of_a_fifth_of_the_users_decide_with_five_times_as_many_who_come() -> None:
+    wanted = replace(WANTED, world=replace(WORLD, shift=0.6))
+    planned = plans(wanted, ("slates", "slates-fifth"))
+    assert planned["slates-fifth"].users == planned["slates"].users == planned["slates"].coming
+    assert planned["slates-fifth"].coming == 5 * planned["slates"].users
+    log = generate(replace(wanted.world, users=planned["slates-fifth"].coming), seed=1)
+    experiment = PricedExperiment(log, wanted, planned, seed=1)
+    of_all, of_fifth = experiment.run("slates"), experiment.run("slates-fifth")
+    assert of_fifth.asked[Way.SLATES] == pytest.approx(of_all.asked[Way.SLATES], rel=0.3)
+    assert of_fifth.asked[Way.CONTROL] == 0  # whoever calibrates is among the fifth
+
+
+def test_one_draw_in_an_order_of_chance_prefers_neither_side() -> None:
+    """Whatever a model makes of what stands last: each order is as likely as its reverse."""
+    partial = LogitEngine(temperature=0.5, noise=1.0, last_slot=3.0)
+    log = generate(replace(WORLD, users=20_000, max_visits=1), seed=1)
+    wanted = replace(WANTED, engine=partial, draws=1)
+    shares = PricedExperiment(log, wanted, {"one-draw": Planned(DUEL_SHARE, 0.1, 0.1, 20_000)}, seed=1).values(
+        "one-draw"
+    )
+    error = shares.std() / shares.size**0.5
+    assert abs(shares.mean() - 0.5) < 4 * error
+    candidate_last = partial.letters(
+        partial.beliefs(log, seed=1), log.in_a | log.in_b, order=np.where(log.in_b & ~log.in_a, 1.0, 0.0)
+    )
+    assert duel_shares(log, candidate_last).mean() > 0.5 + 20 * error, "what an order of no chance would do"
 
 
 def test_equal_slates_cost_the_worker_nothing_and_the_reference_as_much_as_others() -> None:
@@ -100,6 +166,8 @@ def test_tokens_of_the_ways_to_ask_about_an_event() -> None:
     found = tokens.Tokens(tokens.load(str(model_path("mirror-tiny")), None), profile.stop)
     by_way = measured(found, profile, events=30, slate=5, draws=2, median=128)
     assert [by_way[way].passes for way in (Way.REFERENCE, Way.CONTROL, Way.SLATES, Way.DUEL_CONTROL)] == [6, 4, 8, 8]
+    assert [by_way[way].passes for way in (Way.DUEL_SLATES, Way.DUEL_ONCE, Way.DUEL_CONTROL_ONCE)] == [12, 2, 4]
+    assert by_way[Way.DUEL].computed / 2 < by_way[Way.DUEL_ONCE].computed < by_way[Way.DUEL].computed
     reference, control = by_way[Way.REFERENCE], by_way[Way.CONTROL]
     assert reference.computed < control.computed + 3 * 20  # of 3 second passes: the stop and the last block
     assert reference.all > 1.4 * control.all
@@ -124,9 +192,12 @@ def test_the_command_prints_one_document_with_its_command(
     assert command.main() == 0
     found = json.loads(capsys.readouterr().out)
     assert list(found["designs"]) == list(DESIGNS)
-    stopped = found["designs"]["stopped"]
+    stopped = found["designs"]["duels-stopped"]
     assert stopped["per_event"]["money"] == pytest.approx(stopped["per_event"]["gpu_s"] / 1_800)
     assert stopped["verdict_ratio_processed"]["middle"] < 1
+    least = {name: one["least_ratio_processed"] for name, one in found["designs"].items()}
+    assert 0 < least["one-draw"] < least["duels"] < found["designs"]["duels"]["verdict_ratio_processed"]["middle"]
+    assert least["reference"] is least["duels-stopped"] is None
     assert found["about"]["command"].endswith("--gpu-hour 2")
 
 
@@ -172,15 +243,34 @@ def test_the_forecast_of_the_verdict_and_400_experiments_agree_within_10_percent
     assert share == pytest.approx(WANTED.power, rel=0.1)
 
 
+def hold_errors(effect: float, *, runs: int, pilot_users: int, designs: Sequence[str] = DESIGNS) -> None:
+    """Hold the errors of designs against what was asked for, and those of stopped ones against going on to the end.
+
+    A verdict that was there may go again, so fewer are right at the plan's end than at any look.
+    """
+    wanted = replace(WANTED, world=replace(WORLD, triggered=1.0), pilot_users=pilot_users)
+    wanted = replace(wanted, world=replace(wanted.world, shift=shift_for(wanted, effect)))
+    results = simulate(wanted, runs=runs, designs=designs)
+    for name, one in results.items():
+        wrong, right, at_the_end = rate(one.wrong()), rate(one.right()), rate(one.wrong(last=True))
+        print(name, one.plan, wrong, right, at_the_end, rate(one.right(last=True)))
+        assert wrong.low <= wanted.alpha
+        assert at_the_end.low <= wanted.alpha
+        assert right.high >= wanted.power
+        assert one.reversed() <= max(2, runs // 200)
+        if name.endswith("-stopped") and (whole := results.get(name.removesuffix("-stopped"))):
+            assert one.right() == whole.right()
+            assert one.wrong() == whole.wrong()
+            lost = sum(whole.right(last=True)) - sum(one.right(last=True))
+            assert lost <= 2 * (0.5 * runs) ** 0.5, "two standard errors of such a difference, at the most"
+
+
+def test_designs_that_ask_less_have_the_errors_of_those_that_ask_everything() -> None:
+    """A share of the long test: 30 experiments of each kind."""
+    hold_errors(0.04, runs=30, pilot_users=5_000, designs=("duels", "duels-stopped", "one-draw", "one-draw-stopped"))
+
+
 @pytest.mark.long
 def test_400_experiments_of_each_design_have_the_errors_that_were_asked_for() -> None:
     """A/A: at most alpha, and A/B: at least the power, within the intervals; both of all designs."""
-    wanted = replace(WANTED, world=replace(WORLD, triggered=1.0), pilot_users=40_000)
-    wanted = replace(wanted, world=replace(wanted.world, shift=shift_for(wanted, 0.02)))
-    for name, one in simulate(wanted, runs=400).items():
-        wrong, right = rate(one.wrong()), rate(one.right())
-        print(name, one.plan, wrong, right)
-        assert wrong.low <= wanted.alpha
-        assert right.high >= wanted.power
-        assert one.reversed() <= 2
-    assert np.isfinite(right.middle)
+    hold_errors(0.02, runs=400, pilot_users=40_000)

@@ -1,4 +1,4 @@
-"""The gain from two and four workers: the choice model is slowed down, so that waiting is the limit, not the CPU.
+"""The gain from two, four and eight workers: the choice model is slowed down, so waiting is the limit, not the CPU.
 
     efficiency of n workers = rate of n / (n x rate of one), within one round
 
@@ -22,8 +22,8 @@ from worker.bench.plain.contenders import Run
 from worker.bench.plain.outputs import Outputs
 from worker.core.errors import Fatal
 
-SIZES = (1, 2, 4)
-PARTITIONS = 12  # the same share for each worker at every size
+SIZES = (1, 2, 4, 8)
+PARTITIONS = 24  # the same share for each worker at every size
 LATENCY_S = 1.0
 WINDOW_RECORDS = 24  # a worker answers about this many per LATENCY_S and flush
 EVENTS = 400  # per worker: about 18 s
@@ -32,12 +32,13 @@ MAX_CPU = 0.5  # of the machine, including the broker and all other processes
 SCALED = tuple(f"scaling_{size}" for size in SIZES[1:])
 VOID = f"void: more than {MAX_CPU:.0%} of the CPU was used in every round"
 _JOIN_S = 60.0
+_ANSWER_S = 5.0  # for one look at the group: a broker that is new has no coordinator for it yet
 
 Say = Callable[[str], None]
 
 
 def run_scaling(bootstrap: str, measured: list[Measured], *, rounds: int, say: Say) -> None:
-    """Measure 1, 2 and 4 workers in every round, in reverse order in every second one; append to `measured`.
+    """Measure 1, 2, 4 and 8 workers in every round, in reverse order in every second one; append to `measured`.
 
     Raises `Fatal` if a worker ends.
     """
@@ -113,10 +114,11 @@ def _await_shares(bootstrap: str, group: str, workers: Sequence[Contending]) -> 
 
 
 def _shares(admin: AdminClient, group: str) -> list[int]:
-    """Return the number of partitions of each member; [] if the group does not exist yet."""
+    """Return the number of partitions of each member; [] if the group does not exist yet, or nobody knows it now."""
     try:
-        found = admin.describe_consumer_groups([group])[group].result(_JOIN_S)
-    except KafkaException:
+        asked = admin.describe_consumer_groups([group], request_timeout=_ANSWER_S)
+        found = asked[group].result(2 * _ANSWER_S)
+    except (KafkaException, TimeoutError):
         return []
     return [len(member.assignment.topic_partitions) for member in found.members if member.assignment]
 

@@ -11,15 +11,17 @@ from pathlib import Path
 
 from rich.console import Console
 
-from worker.bench.price.designs import WantedPrice, shift_for
+from worker.bench.price.designs import DESIGNS, REFERENCE, WATCHED, WantedPrice, shift_for
 from worker.bench.price.report import GpuSpeed, Priced, as_json, render
 from worker.bench.price.simulate import simulate
 from worker.bench.price.tokens import Used, Way, measured
 from worker.bench.price.truth import LogitEngine, World
-from worker.bench.report import HEIGHT, WIDTH
+from worker.bench.report import HEIGHT
 from worker.engines import tokens
 from worker.engines.model_files import model_path
 from worker.settings import prompt_profiles
+
+WIDTH = 132  # of the widest table
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +35,13 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m worker.bench.price", description=(__doc__ or "").strip())
     add = parser.add_argument
     add("--effect", type=float, default=0.02, help="simulated duel share less 0.5 (default: %(default)s)")
+    add("--designs", help=f"comma-separated, beside {REFERENCE}; default: {','.join(WATCHED)}")
     add("--runs", type=int, default=400, help="experiments with the effect, and as many without")
     add("--differing", type=float, default=1.0, help="share of the users whose slates differ")
     add("--slate", type=int, default=5, help="items of a slate, of twice as many that a ranker has")
     add("--max-visits", type=int, default=5, help="most events of a user")
     add("--noise", type=float, default=1.0, help="sd in logits of what one draw gets wrong about an item")
+    add("--last-slot", type=float, default=0.0, help="utility that the option presented last gains in a draw")
     add("--temperature", type=float, default=0.5, help="of the simulated user; under 1 is over-confident")
     add("--draws", type=int, default=2, help="draws per question; the reference has 3")
     add("--alpha", type=float, default=0.05)
@@ -74,13 +78,16 @@ def main() -> int:
         parser.error("want both --prefill-tokens-per-s and --written-tokens-per-s, or neither")
     if asked.gpu_hour is not None and asked.prefill_tokens_per_s is None:
         parser.error("--gpu-hour: want --prefill-tokens-per-s and --written-tokens-per-s beside it")
+    designs = (REFERENCE, *asked.designs.split(",")) if asked.designs else DESIGNS
+    if unknown := [name for name in designs if name not in DESIGNS]:
+        parser.error(f"--designs {','.join(unknown)}: want some of {', '.join(WATCHED)}")
     say = Console(stderr=True).log
     tokenised = _tokenised(asked)
     world = World(
         pool=2 * asked.slate, catalogue=48 * asked.slate, slate=asked.slate, max_visits=asked.max_visits,
         triggered=asked.differing,
     )  # fmt: skip
-    engine = LogitEngine(temperature=asked.temperature, noise=asked.noise)
+    engine = LogitEngine(temperature=asked.temperature, noise=asked.noise, last_slot=asked.last_slot)
     wanted = WantedPrice(
         world=world,
         engine=engine,
@@ -92,7 +99,7 @@ def main() -> int:
         pilot_users=asked.pilot_users,
     )
     wanted = replace(wanted, world=replace(world, shift=shift_for(wanted, asked.effect)))
-    results = simulate(wanted, runs=asked.runs, seed=asked.seed, say=say)
+    results = simulate(wanted, runs=asked.runs, seed=asked.seed, designs=designs, say=say)
     speed = (
         GpuSpeed(asked.prefill_tokens_per_s, asked.written_tokens_per_s, asked.gpu_hour)
         if asked.prefill_tokens_per_s

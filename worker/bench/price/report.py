@@ -10,10 +10,11 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from worker.bench.harness.rounds import MeasuredInterval, verdict
-from worker.bench.price.designs import WantedPrice
+from worker.bench.price.designs import REFERENCE, WATCHED, WantedPrice
 from worker.bench.price.simulate import (
     Results,
     idle_ratio,
+    least_ratio,
     per_event,
     per_experiment,
     per_verdict,
@@ -66,7 +67,7 @@ def as_json(of: Priced) -> dict[str, Any]:
 
 
 def _design(of: Priced, one: Results) -> dict[str, Any]:
-    reference, verdicts = of.results["reference"], per_verdict(one, of.by_way)
+    reference, verdicts = of.results[REFERENCE], per_verdict(one, of.by_way)
     ratios = {
         f"{what}_ratio_{name}": ratio(one, reference, of.by_way, measure)
         for what, ratio in (("verdict", verdict_ratio), ("idle", idle_ratio))
@@ -74,17 +75,28 @@ def _design(of: Priced, one: Results) -> dict[str, Any]:
     }
     goal = verdict(ratios["verdict_ratio_processed"], at_most=GOAL)
     return {
-        "metric": one.plan.metric, "effect": one.plan.effect, "sd": one.plan.sd, "planned_users": one.plan.users,
+        "metric": one.plan.metric, "effect": one.plan.effect, "sd": one.plan.sd, "planned_users": one.plan.coming,
         "false_verdicts": rate(one.wrong()).to_json(), "right_verdicts": rate(one.right()).to_json(),
+        "false_at_the_end": rate(one.wrong(last=True)).to_json(),
+        "right_at_the_end": rate(one.right(last=True)).to_json(),
         "reversed_verdicts": one.reversed(),
-        "users": sum(ran.users for ran in one.with_effect) / len(one.with_effect),
+        "users": _seen(one),
         "events": sum(ran.events for ran in one.with_effect) / len(one.with_effect),
         "per_event": _tokens(of, per_event(one.with_effect, of.by_way)),
         "per_verdict": _tokens(of, verdicts) if verdicts else None,
         "per_experiment_without_effect": _tokens(of, per_experiment(one.without, of.by_way)),
         **{name: _finite(found) for name, found in ratios.items()},
+        "least_ratio_processed": _least(of, one),
         "goal": {"goal": f"verdict_ratio_processed <= {GOAL:g}", "verdict": goal},
     }  # fmt: skip
+
+
+def _least(of: Priced, one: Results) -> float | None:
+    """Return what no rule of stopping can beat, of a design that goes on to the end: of others users are not whole."""
+    name = next(name for name, other in of.results.items() if other is one)
+    if name == REFERENCE or WATCHED[name].stops:
+        return None
+    return least_ratio(one, of.results[REFERENCE], of.by_way, of.wanted)
 
 
 def _tokens(of: Priced, used: Used) -> dict[str, float | None]:
@@ -103,22 +115,48 @@ def _finite(of: MeasuredInterval) -> dict[str, float | None]:
 
 def render(of: Priced) -> RenderableType:
     """Return the tables."""
-    return Group(_errors(of), Text(), _prices(of), Text(), _ratios(of), Text(), *map(Text, _about(of)))
+    return Group(_verdicts(of), Text(), _at_the_end(of), Text(), _prices(of), Text(), *map(Text, _about(of)))
 
 
 def _table(title: str, *names: str) -> Table:
     return Table(*(Column(name, no_wrap=True) for name in names), title=title, title_justify="left")
 
 
-def _errors(of: Priced) -> Table:
-    names = ("design", "metric", "users planned", "users seen", "false verdicts (95 %)", "right verdicts (95 %)")
-    table = _table("errors: A/A and A/B", *names)
+def _verdicts(of: Priced) -> Table:
+    """Return what each design's first verdicts are worth, and what one costs; A/A, then A/B."""
+    names = ("design", "users", "false (95 %)", "right (95 %)", "tokens", "of reference (90 %)", "")
+    table = _table("first verdicts; tokens per right one, computed and written, in thousands", *names)
+    reference = of.results[REFERENCE]
     for name, one in of.results.items():
-        seen = sum(ran.users for ran in one.with_effect) / len(one.with_effect)
-        planned = f"{one.plan.users:,}"
+        ratio, price = verdict_ratio(one, reference, of.by_way, _MEASURES["processed"]), per_verdict(one, of.by_way)
         table.add_row(
-            name, one.plan.metric, planned, f"{seen:,.0f}", _percent(rate(one.wrong())), _percent(rate(one.right()))
-        )
+            name, f"{_seen(one):,.0f} of {one.plan.coming:,}", _percent(rate(one.wrong())),
+            _percent(rate(one.right())), f"{price.processed / 1_000:,.0f}" if price else "-", _ratio(ratio),
+            verdict(ratio, at_most=GOAL),
+        )  # fmt: skip
+    return table
+
+
+def _seen(one: Results) -> float:
+    """Return the users who came until asking ended, of an experiment with an effect."""
+    return sum(ran.users for ran in one.with_effect) / len(one.with_effect)
+
+
+def _at_the_end(of: Priced) -> Table:
+    """Return what the readout says at the end of the plan, and what else a design takes of the reference's tokens.
+
+    "least" is what a right verdict takes by whatever rule of stopping.
+    """
+    names = ("design", "false (95 %)", "right (95 %)", "with cached (90 %)", "A/A (90 %)", "least")
+    table = _table("verdicts at the end of the plan; further ratios to the reference protocol", *names)
+    reference = of.results[REFERENCE]
+    for name, one in of.results.items():
+        whole = verdict_ratio(one, reference, of.by_way, _MEASURES["all"])
+        idle = idle_ratio(one, reference, of.by_way, _MEASURES["processed"])
+        wrong, right = rate(one.wrong(last=True)), rate(one.right(last=True))
+        least = _least(of, one)
+        told = "-" if least is None else f"{least:.3f}"
+        table.add_row(name, _percent(wrong), _percent(right), _ratio(whole), _ratio(idle), told)
     return table
 
 
@@ -142,20 +180,6 @@ def _time(speed: GpuSpeed | None, used: Used) -> tuple[str, str]:
         return "-", "-"
     money = speed.money(used)
     return f"{speed.seconds(used):,.3g}", "-" if money is None else f"{money:,.3g}"
-
-
-def _ratios(of: Priced) -> Table:
-    table = _table(
-        "ratio to the reference protocol, 90 %", "design", "verdict: computed + written", "goal", "with cached",
-        "A/A: computed + written",
-    )  # fmt: skip
-    reference = of.results["reference"]
-    for name, one in of.results.items():
-        first, whole = (verdict_ratio(one, reference, of.by_way, measure) for measure in _MEASURES.values())
-        idle = idle_ratio(one, reference, of.by_way, _MEASURES["processed"])
-        told = f"<= {GOAL:g}: {verdict(first, at_most=GOAL)}"
-        table.add_row(name, _ratio(first), told, _ratio(whole), _ratio(idle))
-    return table
 
 
 def _ratio(of: MeasuredInterval) -> str:

@@ -14,7 +14,16 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from worker.bench.harness.rounds import CONFIDENCE, MeasuredInterval
-from worker.bench.price.designs import DESIGNS, Planned, PricedRun, WantedPrice, is_right, plans, run
+from worker.bench.price.designs import (
+    DESIGNS,
+    Planned,
+    PricedExperiment,
+    PricedRun,
+    WantedPrice,
+    is_right,
+    least_users,
+    plans,
+)
 from worker.bench.price.tokens import Used, Way
 from worker.bench.price.truth import generate
 from worker.experiment.real_clicks.real_lifts import wilson
@@ -34,34 +43,45 @@ class Results:
     with_effect: list[PricedRun] = field(default_factory=list)
     without: list[PricedRun] = field(default_factory=list)
 
-    def right(self) -> list[bool]:
-        """Say of each experiment with an effect whether it found it."""
-        return [is_right(one.verdict, differ=True) for one in self.with_effect]
+    def right(self, *, last: bool = False) -> list[bool]:
+        """Say of each experiment with an effect whether it found it: at first, or at the end of the plan."""
+        return [is_right(_of(one, last=last), differ=True) for one in self.with_effect]
 
-    def wrong(self) -> list[bool]:
-        """Say of each experiment without an effect whether it found one."""
-        return [not is_right(one.verdict, differ=False) for one in self.without]
+    def wrong(self, *, last: bool = False) -> list[bool]:
+        """Say of each experiment without an effect whether it found one: at first, or at the end of the plan."""
+        return [not is_right(_of(one, last=last), differ=False) for one in self.without]
 
     def reversed(self) -> int:
         """Count the experiments with an effect that prefer control."""
         return sum(one.verdict is Verdict.CONTROL_PREFERRED for one in self.with_effect)
 
 
-def simulate(wanted: WantedPrice, *, runs: int, seed: int = 1, say: Say = lambda _: None) -> dict[str, Results]:
-    """Run `runs` experiments with the effect and as many without, all designs on the same events, in random order."""
-    planned = plans(wanted)
-    found = {design: Results(planned[design]) for design in DESIGNS}
-    users = max(plan.users for plan in planned.values())
-    turns = np.random.default_rng(seed)
+def _of(ran: PricedRun, *, last: bool) -> Verdict:
+    return ran.last if last else ran.verdict
+
+
+def simulate(
+    wanted: WantedPrice, *, runs: int, seed: int = 1, designs: Sequence[str] = DESIGNS, say: Say = lambda _: None
+) -> dict[str, Results]:
+    """Run `runs` experiments with the effect and as many without, all designs on the same events."""
+    planned = plans(wanted, designs)
+    found = {design: Results(plan) for design, plan in planned.items()}
     for number in range(runs):
-        for shift in (wanted.world.shift, 0.0):
-            log = generate(replace(wanted.world, users=users, shift=shift), seed=1_000 * seed + number + 1)
-            for design in turns.permutation(DESIGNS).tolist():
-                ran = run(design, log, wanted, planned[design], seed=number)
-                (found[design].with_effect if shift else found[design].without).append(ran)
+        run_one(found, wanted, number, seed=seed)
         if (number + 1) % SAY_EVERY == 0:
             say(f"{number + 1} of {runs} experiments")
     return found
+
+
+def run_one(found: Mapping[str, Results], wanted: WantedPrice, number: int, *, seed: int) -> None:
+    """Run one experiment with the effect and one without, by each design, and append what they came to."""
+    planned = {design: one.plan for design, one in found.items()}
+    users = max(plan.coming for plan in planned.values())
+    for shift in (wanted.world.shift, 0.0):
+        log = generate(replace(wanted.world, users=users, shift=shift), seed=1_000 * seed + number + 1)
+        experiment = PricedExperiment(log, wanted, planned, seed=number)
+        for design, one in found.items():
+            (one.with_effect if shift else one.without).append(experiment.run(design))
 
 
 def rate(of: Sequence[bool]) -> MeasuredInterval:
@@ -90,6 +110,19 @@ def per_experiment(ran: Sequence[PricedRun], by_way: Mapping[Way, Used]) -> Used
 def per_event(ran: Sequence[PricedRun], by_way: Mapping[Way, Used]) -> Used:
     """Return the mean of the tokens of an event that came before asking ended."""
     return sum((used(one, by_way) for one in ran), Used()).times(1 / sum(one.events for one in ran))
+
+
+def least_ratio(of: Results, to: Results, by_way: Mapping[Way, Used], wanted: WantedPrice) -> float | None:
+    """Return the price below which no rule of stopping brings a right verdict, over that of another design.
+
+    It asks as `of` asks, in tokens computed and written; None where the other has no right verdict.
+    """
+    price = per_verdict(to, by_way)
+    if price is None:
+        return None
+    users = least_users(of.plan, alpha=wanted.alpha, power=wanted.power)
+    events = sum(one.events for one in of.with_effect) / sum(one.users for one in of.with_effect)
+    return users * events * per_event(of.with_effect, by_way).processed / wanted.power / price.processed
 
 
 Measure = Callable[[Used], float]

@@ -3,6 +3,7 @@
     REFERENCE   one slate, three draws, in the reference's order
     SLATES      both slates              CONTROL        control's slate alone
     DUEL        both slates merged       DUEL_CONTROL   a duel, and control's slate of a calibrating user
+    DUEL_SLATES all three                ..._ONCE       the same in one draw
 
 A draw is two passes.  A token of a prompt is computed unless the prefix cache has it: an ideal one, in whole blocks,
 which holds what stood in earlier prompts (`model.prefix_cache`), and in the second pass all of the first.  How long
@@ -37,6 +38,15 @@ class Way(StrEnum):
     CONTROL = "control"
     DUEL = "duel"
     DUEL_CONTROL = "duel and control"
+    DUEL_SLATES = "duel and slates"
+    CONTROL_ONCE = "control, one draw"
+    DUEL_ONCE = "duel, one draw"
+    DUEL_CONTROL_ONCE = "duel and control, one draw"
+
+
+ONCE = {
+    Way.DUEL: Way.DUEL_ONCE, Way.DUEL_CONTROL: Way.DUEL_CONTROL_ONCE, Way.CONTROL: Way.CONTROL_ONCE,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +98,13 @@ def measured(
     alone = replace(asking, wanted=WantedQuestions(QuestionSet.SLATES))
     both = replace(asking, wanted=WantedQuestions(QuestionSet.DUELS, calibration_share=1.0))
     reference = replace(alone, reference=True, draws=REFERENCE_DRAWS)
-    ways = {Way.DUEL: asking, Way.DUEL_CONTROL: both, Way.SLATES: alone, Way.CONTROL: alone, Way.REFERENCE: reference}
-    single = {Way.CONTROL, Way.REFERENCE}
+    all_three = replace(asking, wanted=WantedQuestions(QuestionSet.BOTH))
+    ways = {
+        Way.DUEL: asking, Way.DUEL_CONTROL: both, Way.DUEL_SLATES: all_three, Way.SLATES: alone, Way.CONTROL: alone,
+        Way.REFERENCE: reference,
+    }  # fmt: skip
+    ways |= {once: replace(ways[way], draws=1) for way, once in ONCE.items()}
+    single = {Way.CONTROL, Way.CONTROL_ONCE, Way.REFERENCE}
     return {way: _mean(impressions, one, Lengths(median), stop, single=way in single) for way, one in ways.items()}
 
 
