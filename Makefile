@@ -153,7 +153,7 @@ docs-reference: | $(UV)  ## Write the generated parts of the reference pages, an
 	$(BIN)/python -m tools.dashboards
 	$(BIN)/python -m tools.scaling
 
-test: setup lint  ## Run every test, against a real Apache Kafka and a real vLLM.
+test: setup lint  ## Run the tests except the long ones, against a real Apache Kafka and a real vLLM.
 	$(MAKE) --no-print-directory --jobs=2 --keep-going test-others test-counted test-models
 
 test-counted: setup
