@@ -137,7 +137,9 @@ class FactsFollower(FollowerThread):
         self._count(now=True)
         self._set_read(is_read=True)
         took_s = time.monotonic() - began_s
-        log.info("topic %s: %d records read in %.1f s, %d refused", self._topic, self._num_read, took_s, self._lines.num)
+        log.info(
+            "topic %s: %d records read in %.1f s, %d refused", self._topic, self._num_read, took_s, self._lines.num
+        )
         if self._num_read and self._lines.num == self._num_read:
             log.warning(
                 "topic %s: none of %d records can be used; %s", self._topic, self._num_read, _WANTED[self.kind]
