@@ -66,9 +66,11 @@ def audit(tool: Path, packages: Iterable[Package]) -> list[str]:
     parts = rounds(packages)
     first = ask(tool, parts[0][:NUM_FIRST])
     if all("skip_reason" in one for one in first):
-        raise NotReachedError(first[0]["skip_reason"])
+        raise NotReachedError(first[0]["skip_reason"] if first else "it knows of no package")
     answers = [one for part in parts for one in ask(tool, part)]
     lines = [f"{one['name']}: not asked about: {one['skip_reason']}" for one in answers if "skip_reason" in one]
+    if (num_silent := sum(map(len, parts)) - len(answers)) > 0:
+        lines.append(f"packages without an answer: {num_silent}")
     return lines + [
         f"{one['name']} {one['version']}: {found['id']}, fixed in {', '.join(found['fix_versions']) or 'no version'}"
         for one in answers

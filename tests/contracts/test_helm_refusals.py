@@ -223,6 +223,9 @@ def test_wrong_values_are_refused(chart: helm_python.Chart, values: Values, want
                 {"name": "MIRRORSTREAM_KAFKA_OPTIONS", "valueFrom": {"secretKeyRef": {"name": "k", "key": "o"}}}
             ]
         },
+        {
+            "extraEnv": [{"name": "MIRRORSTREAM_KAFKA_SECRETS", "value": "/vault/secrets"}]
+        },  # of an injector, in a folder
         {"extraEnvFrom": [{"secretRef": {"name": "k"}}]},
         {"config": {"kafka_options": {"security.protocol": "SASL_SSL", "sasl.mechanism": "OAUTHBEARER"}}},
     ],

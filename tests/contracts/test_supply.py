@@ -109,6 +109,15 @@ def test_an_audit_without_a_service_says_so_in_one_line(tmp_path: Path, script: 
     assert why in line
 
 
+def test_a_package_without_an_answer_is_no_package_without_a_finding(tmp_path: Path) -> None:
+    text = ASKED.replace("in lines\n]", "in lines if name != 'silent'\n]")
+    assert text != ASKED
+    tool = scripted(tmp_path, text.format(python=sys.executable))
+    assert audit.audit(tool, [("good", "1"), ("silent", "1")]) == ["packages without an answer: 1"]
+    with pytest.raises(audit.NotReachedError, match="it knows of no package"):
+        audit.audit(tool, [("silent", "1")])
+
+
 def test_a_service_that_knows_none_of_the_first_is_not_there(tmp_path: Path) -> None:
     """A mirror has packages and no vulnerabilities: hundreds of questions would take minutes of CI for nothing."""
     tool = scripted(tmp_path, ASKED.format(python=sys.executable))

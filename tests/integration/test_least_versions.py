@@ -13,7 +13,9 @@ from tests.support.patience import patience
 
 LEAST = (UV, "pip", "install", "--quiet", "--resolution", "lowest-direct", "--editable", f"{ROOT}[experiment,files]")
 TOOLS = ("pytest>=9", "pytest-asyncio>=1.3", "hypothesis>=6.140", "pytest-rerunfailures>=16")
-TESTED = ("core", "pipeline", "settings", "experiment")
+TESTED = ("core", "pipeline", "settings", "experiment", "runtime/test_spans.py")
+# Asks for the newest conventions, which only the newest versions have.
+LEFT_OUT = "tests/unit/runtime/test_spans.py::test_names_are_those_of_the_conventions"
 # Newer parts of these packages' own dependencies say so.
 WARNINGS = ("-W", "ignore::DeprecationWarning")
 
@@ -23,7 +25,8 @@ def test_the_unit_tests_pass_with_the_least_versions_that_are_declared(tmp_path:
     python = tmp_path / "least" / "bin" / "python"
     run(UV, "venv", "--quiet", "--python", sys.executable, python.parents[1])
     run(*LEAST, "--python", python, *TOOLS)
-    run(python, "-m", "pytest", "-q", *WARNINGS, *(ROOT / "tests" / "unit" / name for name in TESTED))
+    tests = [ROOT / "tests" / "unit" / name for name in TESTED]
+    run(python, "-m", "pytest", "-q", *WARNINGS, "--deselect", LEFT_OUT, *tests)
 
 
 def run(*command: str | Path) -> None:

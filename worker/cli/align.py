@@ -85,9 +85,7 @@ def collect(
     division = steps.Division(held_out_users, later_share, salt)
     of_topics, of_files = {"--since": since, "--until": until}, {"--outcomes": outcomes, "--mapping": mapping}
     _check_inputs(file, outcomes_topic, of_topics=of_topics, of_files=of_files)
-    text: list[str] = []
-    told: dict[str, Any] = {}
-    gone: frozenset[str] = frozenset()
+    text, told, gone = list[str](), dict[str, Any](), frozenset[str]()
     time = None if outcomes_topic is None else _topic_time(outcomes_topic, since, until)
     hook = _hook(redact)
     with folder_lock.held(work, "--work", "align collect"):

@@ -60,7 +60,7 @@ class RefusedRequest(Retryable):
     """A registry answered with an error: it is unavailable, or does not know a part of the request."""
 
 
-class NoSuchCall(Retryable):
+class NoSuchCall(RefusedRequest):
     """A registry answered as those do that lack the call; whether it has answered others, only the caller knows."""
 
 

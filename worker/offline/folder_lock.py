@@ -5,11 +5,15 @@
 The kernel ends the lock with the process, however that ends, so a kill leaves none, and the file that stays behind
 locks nobody out.  It is a record lock, not `flock`: child processes do not share it, so an engine that outlives its
 command for a moment does not hold it.  Closing any descriptor of the file would end it: nothing else may open it here.
+
+A file system without locks (Lustre by default, NFS without its lock service) is worked on as before there was a lock,
+with a warning.
 """
 
 import errno
 import fcntl
 import json
+import logging
 import os
 import socket
 from collections.abc import Iterator
@@ -20,9 +24,12 @@ from pathlib import Path
 from worker.core.errors import BadSettings
 from worker.offline.evaluate import output_files
 
+log = logging.getLogger(__name__)
+
 LOCK = ".lock"
 _MAX_BYTES = 1_000  # of what the holder says about itself
 _TAKEN = frozenset({errno.EACCES, errno.EAGAIN})  # POSIX allows both
+_NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL})
 
 
 @contextmanager
@@ -49,7 +56,10 @@ def held(folder: Path, option: str, command: str) -> Iterator[None]:
 
 
 def _locked(path: Path, folder: str) -> int:
-    """Return the descriptor of the locked file.  Raises `BadSettings` if another process has locked it."""
+    """Return the descriptor of the file, locked if its file system can do that.
+
+    Raises `BadSettings` if another process has locked it.
+    """
     while True:
         place = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
@@ -57,6 +67,9 @@ def _locked(path: Path, folder: str) -> int:
             if _is_still(path, place):
                 return place
         except OSError as error:
+            if error.errno in _NO_LOCKS:
+                log.warning("%s: cannot be locked: %s; nothing keeps other commands out", path, error.strerror)
+                return place
             holder = _holder(place)
             os.close(place)
             if error.errno not in _TAKEN:

@@ -48,11 +48,13 @@ class TracesExport:
 
 
 class SpanQueue(BatchSpanProcessor):
-    """The SDK's queue of finished spans, which takes those of the worker as they are."""
+    """The SDK's queue of finished spans, which takes those of the worker as they are, if it is where we know it."""
 
     def __init__(self, exporter: SpanExporter, *, max_queue_size: int | None) -> None:
         super().__init__(exporter, max_queue_size)
-        self.take: Callable[[PlainSpan], None] = vars(self)["_batch_processor"].emit
+        emit: Callable[[PlainSpan], None] | None = getattr(vars(self).get("_batch_processor"), "emit", None)
+        if emit is not None:  # private: without it, spans become the SDK's first (`plain_spans.TakesPlain`)
+            self.take = emit
 
 
 class _SpanExport(SpanExporter):

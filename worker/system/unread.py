@@ -21,7 +21,9 @@ def bound(connection: socket.socket) -> None:
 
 
 def num_unread(descriptor: int) -> int:
-    """Return how many bytes the other side of a connection has not taken; 0 if it is gone."""
+    """Return how many bytes the other side of a connection has not taken; 0 if it is gone or closed (-1)."""
+    if descriptor < 0:
+        return 0
     events = select.poll()
     events.register(descriptor, 0)
     if events.poll(0):  # an error or the end of both ways, which need not be asked for

@@ -87,7 +87,8 @@ worker without it would start, and fail. */}}
 {{- $protocol := get $options "security.protocol" | default "" | upper }}
 {{- $mechanism := get $options "sasl.mechanism" | default (get $options "sasl.mechanisms") | default "" | upper }}
 {{- $named := .Values.extraEnvFrom }}
-{{- range .Values.extraEnv }}{{ if eq .name "MIRRORSTREAM_KAFKA_OPTIONS" }}{{ $named = true }}{{ end }}{{ end }}
+{{- $variables := list "MIRRORSTREAM_KAFKA_OPTIONS" "MIRRORSTREAM_KAFKA_SECRETS" }}
+{{- range .Values.extraEnv }}{{ if has .name $variables }}{{ $named = true }}{{ end }}{{ end }}
 {{- if and (hasPrefix "SASL" $protocol) (or (eq $mechanism "PLAIN") (hasPrefix "SCRAM" $mechanism)) (not $named) }}
 {{- $paths := list }}
 {{- range .Values.kafka.items }}{{ $paths = append $paths .path }}{{ end }}

@@ -74,6 +74,11 @@ SHAPES: dict[str, tuple[Say, int, str]] = {  # what a registry says, how many qu
             {"schema": OWN_BASE64, "schemaType": "PROTOBUF"}
         ), 2, "",
     ),
+    "501 and then base64": (
+        lambda path: said({"message": "format"}, "501 No") if "?" in path else said(
+            {"schema": OWN_BASE64, "schemaType": "PROTOBUF"}
+        ), 2, "",
+    ),
     "500 for all": (said({"message": "store"}, "500 Error"), 2, "returned 500"),
     "a login page": (http(HTML, kind="text/html"), 1, "this is not a schema registry"),
     "rejected": (said({"message": "who?"}, "401 No"), 1, "rejects the credentials"),

@@ -1,5 +1,6 @@
 """Two commands in one work folder at once: the second one says who is there, and a kill locks nobody out."""
 
+import errno
 import fcntl
 import json
 import os
@@ -92,6 +93,32 @@ def test_a_file_that_its_holder_removes_meanwhile_is_no_lock(tmp_path: Path, mon
     with folder_lock.held(tmp_path, "--work", "align select"):
         assert len(calls) == 2
         assert (tmp_path / ".lock").stat().st_ino == calls[1]
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL])
+def test_a_file_system_without_locks_is_worked_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, number: int
+) -> None:
+    """Folders of clusters often are on one, such as Lustre; the commands worked there before they locked anything."""
+
+    def lockf(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "lockf", lockf)
+    with folder_lock.held(tmp_path, "--work", "align select"):
+        pass
+    [line] = caplog.messages
+    assert line == f"{tmp_path / '.lock'}: cannot be locked: {os.strerror(number)}; nothing keeps other commands out"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_another_failure_of_the_lock_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lockf(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(fcntl, "lockf", lockf)
+    with pytest.raises(BadSettings, match=r"\.lock: Input/output error; want a place where a file can be written"):
+        hold(tmp_path)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"command": 1}', "[" * 10_000])

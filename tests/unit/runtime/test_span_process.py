@@ -20,17 +20,20 @@ from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, SpanProcessor, Tra
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, SpanKind, StatusCode, TraceFlags, TraceState
+from prometheus_client import CollectorRegistry
 
 from tests.support.collector import Collector
-from tests.support.fakes import jumping
+from tests.support.examples import record
+from tests.support.fakes import FakeEngine, jumping
 from tests.support.patience import patience
 from tests.support.world import POISON, A, World, event, working
-from tests.unit.runtime.test_spans import SAMPLED, Traced
-from worker.runtime import export
+from tests.unit.runtime.test_spans import SAMPLED, Traced, marks
+from worker.runtime import export, export_traces
 from worker.runtime.export import Exports, start_exports
 from worker.runtime.span_process import process
 from worker.runtime.span_process.pack import pack
 from worker.runtime.span_process.unpack import unpack
+from worker.runtime.telemetry import Telemetry
 from worker.runtime.tracing.plain_spans import PlainSpan
 
 
@@ -192,6 +195,26 @@ def test_no_process_is_started_until_a_span_is_recorded_and_it_ends_with_the_exp
     running.exports.stop()
     assert [span.name for span in collector.spans] == ["first", "last"]
     assert not is_there(pid)
+    assert running.dropped == [0]
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_workers_spans_are_sent_also_where_the_sdk_keeps_its_queue_elsewhere(
+    collector: Collector, monkeypatch: pytest.MonkeyPatch, *, known: bool
+) -> None:
+    """The queue takes them as they are; it is private, so a newer SDK may have it under another name."""
+    if not known:
+        monkeypatch.setattr(export_traces, "vars", lambda _: {}, raising=False)
+    running = Running()
+    assert running.exports.traces is not None
+    telemetry = Telemetry(
+        FakeEngine.card, registry=CollectorRegistry(), tracer=running.exports.traces.provider.get_tracer("test")
+    )
+    telemetry.record(record(headers=SAMPLED)).committed(marks())
+    running.exports.traces.provider.force_flush()
+    running.exports.stop()
+    names = ["decode", "wait for batch", "release wait", "process impressions"]
+    assert [span.name for span in collector.spans] == names
     assert running.dropped == [0]
 
 

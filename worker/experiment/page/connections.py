@@ -67,6 +67,7 @@ class Connection(H11Protocol):
 
     def on_response_complete(self) -> None:
         """Wait until the answer is read; uvicorn ends the connection if no other request comes."""
+        self._num_lines = self._num_bytes = 0  # of the next one
         super().on_response_complete()
         self._until(ANSWER_S)
 

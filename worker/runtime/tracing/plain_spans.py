@@ -41,7 +41,8 @@ class PlainTracer:
         self.resource, self.scope = tracer.resource, vars(tracer)["_instrumentation_scope"]
         self.new_id = tracer.id_generator.generate_span_id
         self._new_trace_id = tracer.id_generator.generate_trace_id
-        self._root_flags = TraceFlags.RANDOM_TRACE_ID if tracer.id_generator.is_trace_id_random() else 0
+        self._random = getattr(TraceFlags, "RANDOM_TRACE_ID", 0)  # the SDK knows that flag since 1.42
+        self._root_flags = self._random if self._random and tracer.id_generator.is_trace_id_random() else 0
         self._processor = tracer.span_processor
         processors = vars(tracer.span_processor).get("_span_processors", ())
         takers = [one.take for one in processors if isinstance(one, TakesPlain)]
@@ -62,7 +63,7 @@ class PlainTracer:
         if parent is None:
             trace_id, flags, state = self._new_trace_id(), self._root_flags, ""
         else:
-            trace_id, flags = parent.trace_id, parent.trace_flags & TraceFlags.RANDOM_TRACE_ID
+            trace_id, flags = parent.trace_id, parent.trace_flags & self._random
             state = parent.trace_state.to_header() if parent.trace_state else ""
         if not self._decision.records(trace_id, parent, linked=bool(links)):
             return trace_id, self.new_id(), False, flags, state

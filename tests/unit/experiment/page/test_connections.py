@@ -176,6 +176,16 @@ async def test_the_second_request_of_a_connection_has_its_time_too(monkeypatch: 
         writer.close()
 
 
+async def test_the_limits_of_a_request_are_for_each_request_of_a_connection() -> None:
+    """A browser, or a proxy for many of them, asks on one connection for as long as it likes."""
+    async with serving() as (_, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        for _ in range(30):
+            writer.write(b"GET /api/version HTTP/1.1\r\nHost: localhost\r\n" + b"X: yyyyyyyy\r\n" * 100 + b"\r\n")
+            assert b"200 OK" in await reader.readuntil(b"}")
+        writer.close()
+
+
 async def test_what_is_not_read_counts_as_a_connection_until_it_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     """A connection that is closed otherwise leaves it in the kernel's memory, for minutes; and reading it is enough."""
     monkeypatch.setattr(connections, "ANSWER_S", 1.0)
