@@ -68,7 +68,7 @@ def _as_us(value: object) -> object:
     return value
 
 
-Moment = Annotated[int, BeforeValidator(_as_us), Field(ge=0)]
+Moment = Annotated[int, BeforeValidator(_as_us), Field(ge=0, le=2**63 - 1)]  # what Avro's long and SQLite hold
 
 
 def _registered(name: str) -> str:

@@ -100,10 +100,9 @@ class Records:
                 if bad.reason == UNMAPPED:
                     found.health[UNMAPPED] += 1
                 else:
-                    why = str(bad)[:MAX_WHY_CHARS]
-                    found.leave_out(record, bad.reason, f"cannot be used: {why}; it is in no figure")
+                    found.leave_out(record, bad.reason, f"cannot be used: {_cut(bad)}; it is in no figure")
             except BadSettings as error:
-                found.leave_out(record, "bad_definition", f"no definition: {error}; it is left out")
+                found.leave_out(record, "bad_definition", f"no definition: {_cut(error)}; it is left out")
             except MirrorstreamError:
                 raise
             except Exception as error:  # noqa: BLE001 - a record that nobody thought of must not stop all after it
@@ -112,7 +111,7 @@ class Records:
             try:
                 self._state.define(definition, taken_at=taken_at)
             except BadSettings as error:
-                found.leave_out(record, "bad_definition", f"no definition: {error}; it is left out")
+                found.leave_out(record, "bad_definition", f"no definition: {_cut(error)}; it is left out")
         self._tell(found)
         found.health.update({"topic_made_anew": len(reached.made_anew)})
         self._state.take(
@@ -172,6 +171,10 @@ class Records:
         if answer.trouble:
             found.say(record, answer.trouble, "its probabilities are no distribution; its answer counts as missing")
         return [answer]
+
+
+def _cut(error: Exception) -> str:
+    return str(error)[:MAX_WHY_CHARS]
 
 
 def _check_clock(at_us: int, record: Record) -> None:

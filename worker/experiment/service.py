@@ -5,6 +5,7 @@ import signal
 import sqlite3
 import tempfile
 import time
+import unicodedata
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
@@ -15,7 +16,7 @@ from threading import Event, Thread
 
 from worker.core.errors import BadSettings, Fatal
 from worker.core.pseudonyms import pseudonym
-from worker.core.records import Message, Record
+from worker.core.records import MAX_ID, Message, Record
 from worker.experiment.definition import DRAFT, Definition, as_record, check_known, load
 from worker.experiment.ingest import Records, Topics, catch_up, keep_up, outcome_fields
 from worker.experiment.publish_readouts import ReadoutPublisher
@@ -35,6 +36,7 @@ from worker.settings.groups import KafkaClientSettings
 
 log = logging.getLogger(__name__)
 
+MAX_SHOWN = 40  # characters of an id that no user has
 LEAST_S, REST = 1.0, 9.0  # between two reports: at least so long, and so many times what the last one took
 
 
@@ -100,7 +102,13 @@ def rebuild(settings: KafkaClientSettings, options: Options) -> Report:
 
 
 def forget(options: Options, user_id: str, *, pseudonym_key_file: Path | None = None) -> int:
-    """Delete a user from the state, also by the pseudonym; return the number of answers that were deleted."""
+    """Delete a user from the state, also by the pseudonym; return the number of answers that were deleted.
+
+    Raises `BadSettings` for an id that no user can have: to say that it is forgotten would be untrue of who was meant.
+    """
+    if not 1 <= len(user_id) <= MAX_ID or any(unicodedata.category(sign) == "Cs" for sign in user_id):
+        shown = ascii(user_id[:MAX_SHOWN])
+        raise BadSettings(f"USER: {shown}: no user has such an id; want 1 to {MAX_ID} characters of UTF-8")
     key = secret_files.pseudonym_key(pseudonym_key_file)
     if options.state is None or not options.state.exists():
         raise BadSettings(f"--state {options.state}: want the file that a reader keeps")

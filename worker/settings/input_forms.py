@@ -38,7 +38,8 @@ def _form(settings: KafkaSettings, mapping: EventMapping | None) -> InputForm:
 def types(file: Path, message: str) -> ProtobufSchema:
     """Return the types of a descriptor set file, which has the message; it is read once a process."""
     try:
-        found = protobuf_schemas.from_descriptor_set(file.read_bytes())
+        with file.open("rb") as opened:  # no more than says that it is too large: it may be a device, or a wrong file
+            found = protobuf_schemas.from_descriptor_set(opened.read(protobuf_schemas.MAX_DESCRIPTOR_BYTES + 1))
         found.type_of(message)
     except OSError as error:
         raise BadSettings(f"protobuf_descriptors: {file}: {error.strerror}") from error

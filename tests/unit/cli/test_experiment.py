@@ -62,6 +62,19 @@ def test_a_file_that_is_missing(tmp_path: Path, words: tuple[str, ...], told: st
     assert done.stderr == f"error: {told.replace('FILE', file)}\n"
 
 
+@pytest.mark.parametrize(
+    ("user", "shown"),
+    [("", "''"), ("u" * 257, f"'{'u' * 40}'"), ("\udcff", "'\\udcff'")],
+    ids=["empty", "long", "bytes"],
+)
+def test_nobody_is_told_to_be_forgotten_whose_id_no_user_has(tmp_path: Path, user: str, shown: str) -> None:
+    """Such as a variable of a script that is empty; what is no UTF-8 was a traceback."""
+    State(tmp_path / "state.db").close()
+    done = mirrorstream("experiment", "forget", user, "--state", str(tmp_path / "state.db"))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"error: USER: {shown}: no user has such an id; want 1 to 256 characters of UTF-8\n"
+
+
 def test_an_export_says_what_it_wrote_and_what_to_take_care_of(tmp_path: Path) -> None:
     state, to = tmp_path / "state.db", tmp_path / "out.csv"
     with closing(State(state)) as made:

@@ -194,6 +194,8 @@ def test_an_experiments_population_adds_up_to_one() -> None:
     [
         ("alpha", 5e-324),
         ("planned_users", 10**400),
+        ("start", 2**63),
+        ("stop", 10**30),
         ("eligible", {f"s{number}": ["a"] for number in range(17)}),
         ("eligible", {"country": [str(number) for number in range(1_001)]}),
     ],

@@ -277,3 +277,14 @@ def test_definitions_that_cannot_be_used_make_few_lines(caplog: pytest.LogCaptur
     assert len(caplog.records) == 10
     assert caplog.messages[-1].endswith("; further ones are only counted")
     assert caplog.messages[0].startswith("definitions[0]@0: no definition: start: is missing")
+
+
+def test_a_definition_whose_names_are_long_makes_a_short_line(caplog: pytest.LogCaptureFixture) -> None:
+    """64 candidates of 256 characters, all told, made a line of 16,000."""
+    fields = {"experiment_id": "x", "start": 0, "control": "a", "candidates": ["c" * 256] * 64}
+    with closing(State()) as state:
+        records = Records(state, lambda _, __: fields, Topics("responses", "definitions"))
+        records.take([Record(Partition("definitions", 0), 0, 0, None, b"x")], Reached({}))
+    [told] = caplog.messages
+    assert len(told) < 600
+    assert told.endswith("; it is left out")

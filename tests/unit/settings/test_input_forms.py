@@ -11,7 +11,7 @@ from tests.support.mapped_throughput import MAPPING, foreign
 from worker.core.codec.avro_encoder import Encoder
 from worker.core.codec.framing import SchemaRef, SchemaRefKind
 from worker.core.codec.input_forms import InputForm
-from worker.core.errors import Poison
+from worker.core.errors import BadSettings, Poison
 from worker.core.records import Reason, Role
 from worker.settings import input_forms, load
 
@@ -54,6 +54,12 @@ def test_without_a_mapping_nothing_but_the_format_is_read() -> None:
     with pytest.raises(Poison) as caught:
         form("json", None).read(ENCODED, (), None)
     assert caught.value.reason is Reason.MAGIC
+
+
+def test_a_file_of_descriptors_is_read_no_further_than_says_that_it_is_too_large() -> None:
+    """A wrong file may be a model of gigabytes, and a device never ends."""
+    with pytest.raises(BadSettings, match="/dev/zero: Protobuf schema has more than 1,048,576 bytes"):
+        input_forms.types(Path("/dev/zero"), "shop.v1.ShelfShown")
 
 
 def test_one_of_ours_that_is_cut_off_says_where() -> None:

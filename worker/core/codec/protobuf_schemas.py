@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -166,7 +167,7 @@ def _schema(found: Sequence[Any], *, root: Any) -> ProtobufSchema:
     counted = [_counted(file) for file in found]
     num_types, num_symbols = sum(types for types, _ in counted), sum(symbols for _, symbols in counted)
     if num_types > MAX_TYPES:
-        raise _refused(f"has {num_types:,} messages and fields, want at most {MAX_TYPES:,}")
+        raise _too_many()
     if num_symbols > MAX_SYMBOLS:
         raise _refused(f"has {num_symbols:,} symbols, want at most {MAX_SYMBOLS:,}")
     for file in found:
@@ -231,18 +232,24 @@ def _counted(file: Any) -> tuple[int, int]:
     """Return the number of messages, fields and methods of a file, and of symbols.  Raises `Poison` if it is too deep.
 
     A file that is well known counts as any other.  Raises `Poison`, too, if a name is too long.
+
+    Of no list more is looked at than may be: 300,000 empty messages, 800 kB, took 3.5 s.
     """
-    num_types = len(file.extension) + sum(1 + len(one.method) for one in file.service)
-    num_symbols = sum(1 + len(one.value) for one in file.enum_type)
-    level, depth = list(file.message_type), 0
+    num_types = len(file.extension) + sum(1 + len(one.method) for one in islice(file.service, MAX_TYPES + 1))
+    num_symbols = sum(1 + len(one.value) for one in islice(file.enum_type, MAX_SYMBOLS + 1))
+    level, depth = list(islice(file.message_type, MAX_TYPES + 1)), 0
     while level:
         depth += 1
         if depth > MAX_NESTED:
             raise _refused(f"declares messages more than {MAX_NESTED} deep")
+        if num_types + len(level) > MAX_TYPES:
+            raise _too_many()
         num_types += sum(1 + len(one.field) + len(one.extension) + len(one.oneof_decl) for one in level)
-        num_symbols += sum(1 + len(enum.value) for one in level for enum in one.enum_type)
-        level = [inner for one in level for inner in one.nested_type]
-    _check_names(file)
+        enums = (enum for one in level for enum in one.enum_type)
+        num_symbols += sum(1 + len(enum.value) for enum in islice(enums, MAX_SYMBOLS + 1))
+        level = list(islice((inner for one in level for inner in one.nested_type), MAX_TYPES + 1))
+    if num_types <= MAX_TYPES and num_symbols <= MAX_SYMBOLS:  # else it is refused
+        _check_names(file)
     return num_types, num_symbols
 
 
@@ -268,6 +275,10 @@ def _named(messages: Sequence[Any], within: str, at: tuple[int, ...], names: dic
 
 def _shown(name: str) -> str:
     return ascii(name)[1:-1][:128]
+
+
+def _too_many() -> Poison:
+    return _refused(f"has more than {MAX_TYPES:,} messages and fields")
 
 
 def _refused(problem: str) -> Poison:

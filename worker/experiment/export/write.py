@@ -16,6 +16,7 @@ from worker.experiment.report.assemble import is_placebo
 from worker.experiment.store.database import State
 from worker.system import stopping
 
+_BESIDE = ("-wal", "-shm", "-journal")  # what SQLite adds to the name of a database
 BATCH_ROWS = 10_000  # in memory at once: some 10 MB of answers with 16 options
 
 
@@ -64,8 +65,7 @@ def export(
     kind = _format(target)
     if not state.exists():
         raise BadSettings(f"--state {state}: want the file that a reader keeps")
-    if target.path.exists() and target.path.samefile(state):
-        raise BadSettings(f"--to {target.path}: is the state file itself; want another file")
+    _check_apart(target.path, state)
     with closing(State(state, to_read=True)) as opened, opened.snapshot():
         check_known(experiment, (one for one in opened.experiments() if not is_placebo(one)))
         # SIGTERM and SIGHUP unwind, as Ctrl-C does: the unfinished file is personal data.
@@ -79,6 +79,15 @@ def export(
                     number += len(batch)
                     tell(number)
     return Exported(str(target.path), what.value, number, file.formula_cells)
+
+
+def _check_apart(path: Path, state: Path) -> None:
+    """Refuse the state file, and the files of the same name that SQLite keeps what was written last in."""
+    if path.exists() and path.samefile(state):
+        raise BadSettings(f"--to {path}: is the state file itself; want another file")
+    whole = state.resolve()
+    if path.parent.resolve() / path.name in {whole.with_name(whole.name + end) for end in _BESIDE}:
+        raise BadSettings(f"--to {path}: is SQLite's part of the state file; want another file")
 
 
 def _format(target: Target) -> FileFormat:

@@ -185,7 +185,8 @@ class Login:
         if not fits:
             return self._pages.render("login.html", status=401, next=after, wrong=True)
         answer = RedirectResponse(after, 303)
-        secure = request.url.scheme == "https"
+        # The proxy with TLS says so.  Whoever forges it has only their own cookie kept from plain HTTP.
+        secure = "https" in {request.url.scheme, request.headers.get("x-forwarded-proto", "").lower()}
         answer.set_cookie(COOKIE, self._token.cookie, httponly=True, samesite="strict", secure=secure)
         return answer
 

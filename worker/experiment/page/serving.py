@@ -65,6 +65,7 @@ def server(
             access_log=False,
             server_header=False,
             lifespan="off",
+            proxy_headers=False,  # a local client could name another address at each try of a token
             ws="none",
             timeout_graceful_shutdown=GRACE_S,
         )

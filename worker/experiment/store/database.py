@@ -15,6 +15,7 @@ kept to refuse it.
 """
 
 import json
+import logging
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -33,6 +34,8 @@ from worker.experiment.store import tables
 from worker.experiment.store.answers import Answer
 from worker.experiment.store.backtests import write_backtest
 from worker.experiment.store.sums import Counting
+
+log = logging.getLogger(__name__)
 
 MAX_FORMS = 50  # of one definition that open an epoch; each one more has all of its experiment's answers counted anew
 
@@ -237,11 +240,17 @@ class State:
         """Delete all data of a user and refuse it from now on; return the number of deleted answers.
 
         Nothing of it stays in the file's free pages.  SQLite's log (`-wal`) is emptied too, unless a reader still reads
-        from it; then the last one who closes the file deletes it.
+        from it, which is logged; then the last one who closes the file deletes it.
         """
         gone = self._forget(user_id)
+        is_left = True
         with suppress(sqlite3.OperationalError):  # the transaction is done; another process writes
-            self._db.execute("pragma wal_checkpoint(truncate)").fetchall()
+            is_left = bool(self._db.execute("pragma wal_checkpoint(truncate)").fetchone()[0])
+        if is_left:
+            log.warning(
+                "the log beside the state file (-wal) could not be emptied, because another process reads or writes "
+                "it: it may still have data of this user; run the same command again once that process is done"
+            )
         return gone
 
     def _forget(self, user_id: str) -> int:

@@ -170,6 +170,7 @@ def start_over(path: Path) -> None:
             raise BadSettings(f"--state {path}: {_FOREIGN}")
         if found in (0, VERSION):
             return
+        db.execute("pragma secure_delete = on")  # as `database`: who is forgotten later stays in no free page
         with _transaction(db):
             for table in sorted({"change", *READ, *DERIVED} & _names(db)):
                 db.execute(f"drop table {table}")

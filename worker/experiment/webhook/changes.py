@@ -13,8 +13,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 from uuid import NAMESPACE_URL, uuid5
 
+from worker.experiment.page.text import visible
 from worker.experiment.readout import Comparison, Readout, Report
 from worker.experiment.statistics.confidence import Verdict
+
+_MARKUP = str.maketrans("<>[]@", "‹›［］＠")  # noqa: RUF001 - look-alikes, which no chat obeys
 
 
 class Judged(NamedTuple):
@@ -62,13 +65,25 @@ class Change:
             "old_verdict": self.old,
             "new_verdict": self.new.value,
             "reason": self.reason,
-            "text": f"{self.of.experiment_id}, {self.of.candidate}: {self.new.words} ({self.reason})",
+            "text": _plain(f"{self.of.experiment_id}, {self.of.candidate}: {self.new.words} ({self.reason})"),
             "at": at,
             "as_of": self.as_of,
             "config_fingerprint": self.config_fingerprint,
             "definition_key": self.definition_key,
             "backtest": self.backtest,
         }
+
+
+def _plain(text: str) -> str:
+    r"""Return a text that a chat shows as it is; the other fields have the names as they are.
+
+    Chats show a field `text`.  A name of an experiment comes from outside, and Slack's `<!channel>` calls everybody,
+    as `@all` does elsewhere; `<https://...|text>` and `[text](https://...)` are links that look like something else.
+
+    >>> _plain("<!channel> [a](b) @all\n")
+    '‹!channel› ［a］(b) ＠all⟨U+000A⟩'
+    """
+    return visible(text.translate(_MARKUP))
 
 
 def changes(report: Report, told: Mapping[Judged, Told]) -> Iterator[Change]:

@@ -1,6 +1,7 @@
 """Protobuf is read as JSON and Avro are, within bounds, whatever the bytes and the descriptors say."""
 
 import re
+import time
 from base64 import b64encode
 from random import Random
 from typing import Any
@@ -280,6 +281,23 @@ def test_descriptors_beyond_a_bound_are_refused(name: str) -> None:
     with pytest.raises(Poison) as caught:
         protobuf_schemas.from_registry(b64encode(hostile()[name].SerializeToString()).decode())
     assert caught.value.reason == "schema"
+
+
+@pytest.mark.parametrize("of", ["message_type", "nested_type", "enum_type", "inner_enums", "service"])
+def test_descriptors_beyond_a_bound_are_refused_before_all_are_looked_at(of: str) -> None:
+    """The thread that reads a registry's schema shares the interpreter with the event loop."""
+    file = descriptor_pb2.FileDescriptorProto(name="a.proto")
+    outer = file.message_type.add(name="M")
+    many = {"message_type": file.message_type, "enum_type": file.enum_type, "service": file.service,
+            "nested_type": outer.nested_type, "inner_enums": outer.enum_type}[of]  # fmt: skip
+    for _ in range(300_000):
+        many.add()
+    text = b64encode(file.SerializeToString()).decode()
+    del file, outer, many
+    start_s = time.process_time()
+    with pytest.raises(Poison, match="more than 4,000 messages and fields|symbols, want at most 10,000"):
+        protobuf_schemas.from_registry(text)
+    assert time.process_time() - start_s < 0.3
 
 
 def test_symbols_are_bounded_over_all_files() -> None:

@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -21,7 +22,8 @@ from worker.core.errors import BadSettings
 from worker.core.records import Partition
 from worker.experiment.definition import Definition
 from worker.experiment.export import table_files, write
-from worker.experiment.export.columns import ANSWERS, USERS
+from worker.experiment.export.columns import ANSWERS, USERS, Column, ColumnType
+from worker.experiment.export.table_files import CsvFile
 from worker.experiment.export.write import Exported, FileFormat, Table, Target, export
 from worker.experiment.readout import Effect
 from worker.experiment.report import assemble
@@ -242,6 +244,10 @@ def test_cells_that_a_spreadsheet_may_run_are_counted_and_numbers_stay_numbers(t
         ('a;"=1"', 'a;\'"=1"'),
         ("a;b-c", "a;b-c"),
         ("a=1", "a=1"),
+        (";=1\n\n+2", ";'=1\n'\n'+2"),
+        ("|\t=", "|'\t'="),
+        ("a ;=", "a ;'="),
+        ("a\n", "a\n"),
     ],
 )
 def test_a_formula_is_found_wherever_a_cell_may_begin(tmp_path: Path, name: str, told: str) -> None:
@@ -250,6 +256,15 @@ def test_a_formula_is_found_wherever_a_cell_may_begin(tmp_path: Path, name: str,
     raw = export(made, "exp", Table.USERS, Target(tmp_path / "raw.csv"))
     assert bool(raw.formula_cells) is (name != told)
     assert {row["user_id"] for row in exported(made, safe_csv=True)} == {told}
+
+
+def test_formulas_are_looked_for_in_a_time_that_grows_with_the_text() -> None:
+    """Nobody bounds the segments of a response: 16,000 line breaks took 11 s, and each user and metric has a row."""
+    written = CsvFile(Path(os.devnull), [Column("segment", ColumnType.TEXT, "", "")], safe=True)
+    start_s = time.process_time()
+    written.write([("country=x" + blanks * 20_000,) for blanks in ("\n", "\t ", ";\n", '"', "|")])
+    written.close()
+    assert (written.formula_cells, time.process_time() - start_s < 5) == (0, True)
 
 
 def test_nothing_of_a_forgotten_user_is_in_a_later_export(tmp_path: Path) -> None:
@@ -339,6 +354,12 @@ def test_memory_does_not_grow_with_the_rows(tmp_path: Path, monkeypatch: pytest.
         ({"path": "nosuch/out.csv"}, "--to .*out.csv: No such file or directory; want a file that can be written"),
         ({"path": "folder.csv", "force": True}, "--to .*folder.csv: is a folder; want a file"),
         ({"path": "state.db", "force": True, "format": FileFormat.CSV}, "is the state file itself; want another file"),
+        ({"path": "state.db-wal", "force": True, "format": FileFormat.CSV}, "is SQLite's part of the state file"),
+        (
+            {"path": "pipe.csv", "force": True},
+            "pipe.csv: is a device, a pipe or a socket and was left unchanged",
+        ),
+        ({"path": "nowhere.csv"}, "--to .*nowhere.csv: is there already and was left unchanged; --force replaces it"),
         ({"path": "out.parquet"}, "needs the package pyarrow, which is not installed; `pip install pyarrow`"),
     ],
 )
@@ -348,6 +369,8 @@ def test_a_target_that_cannot_be(
     monkeypatch.setattr(parquet_files, "is_installed", lambda: False)
     (tmp_path / "there.csv").touch()
     (tmp_path / "folder.csv").mkdir()
+    os.mkfifo(tmp_path / "pipe.csv")
+    (tmp_path / "nowhere.csv").symlink_to("nosuch")
     made = state(tmp_path / "state.db", records(users=2))
     before = sorted(tmp_path.iterdir())
     with pytest.raises(BadSettings, match=told):

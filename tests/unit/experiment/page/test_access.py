@@ -84,11 +84,14 @@ def test_the_login_form_of_an_experiment_page_takes_the_token_once() -> None:
     assert (right.status_code, right.headers["location"]) == (303, "/api")
     cookie = right.headers["set-cookie"]
     assert "secret-1" not in cookie
-    assert {"HttpOnly", "SameSite=strict", "Path=/"} <= set(cookie.split("; "))
+    assert {"HttpOnly", "SameSite=strict", "Path=/"} == set(cookie.split("; ")[1:])
     assert page.get("/experiments/home-ranker-7").status_code == 200
     assert guarded("secret-2").get("/api/version", headers={"Cookie": cookie}).status_code == 401
     assert page.post("/login", content=b"token=" + b"x" * 10_000).status_code == 413
     assert page.post("/api/version").status_code == 405
+    behind = {"X-Forwarded-Proto": "https"}
+    sealed = page.post("/login", data={"token": "secret-1"}, headers=behind, follow_redirects=False)
+    assert "Secure" in sealed.headers["set-cookie"].split("; ")
 
 
 def test_an_experiment_page_looks_at_few_wrong_tokens_of_one_address() -> None:

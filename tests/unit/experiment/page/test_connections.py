@@ -16,6 +16,7 @@ from tests.support.hanging_clients import KINDS, hanging
 from tests.support.patience import patience
 from worker.experiment.page import connections
 from worker.experiment.page.serving import listen, server
+from worker.experiment.page.tries import MAX_WRONG
 
 
 @asynccontextmanager
@@ -32,10 +33,10 @@ async def serving(token: str | None = None) -> AsyncIterator[tuple[uvicorn.Serve
             await task
 
 
-async def get(port: int, path: str = "/api/version") -> bytes:
+async def get(port: int, path: str = "/api/version", more: str = "X-More: none") -> bytes:
     async with asyncio.timeout(patience(5)):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n{more}\r\nConnection: close\r\n\r\n".encode())
         answer = await reader.read()
         writer.close()
         await writer.wait_closed()
@@ -59,6 +60,16 @@ async def until(holds: Callable[[], bool]) -> None:
 
 def rss_mib() -> float:
     return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+async def test_a_forged_address_gives_no_further_tries_of_a_token() -> None:
+    """Who is on this machine is believed no address: else each try would be another one's."""
+    async with serving("secret-1") as (_, port):
+        found = []
+        for number in range(MAX_WRONG + 1):
+            forged = f"X-Forwarded-For: 192.0.2.{number}\r\nAuthorization: Bearer guess-{number}"
+            found.append((await get(port, more=forged)).split(b" ", 2)[1])
+        assert found == [b"401"] * MAX_WRONG + [b"429"]
 
 
 async def ended(reader: asyncio.StreamReader, *, within_s: float = 3.0) -> bool:

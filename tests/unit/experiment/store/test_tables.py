@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -271,6 +272,40 @@ def test_no_byte_of_a_forgotten_user_stays_in_the_files_of_an_experiment(tmp_pat
         assert state.forget(name) == 3
         assert not any(name.encode() in file.read_bytes() for file in tmp_path.iterdir())
     state.close()
+
+
+def test_a_log_that_a_forgotten_user_may_still_be_in_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A reader in the middle of a query keeps it, such as an export; afterwards the same command empties it."""
+    path, name = tmp_path / "state.db", "somebody-with-a-name"
+    with closing(take(State(path), made.answers([made.response(0, 0, user_id=name)]))) as state:
+        state.db.execute("pragma busy_timeout = 0")
+        with closing(State(path, to_read=True)) as reader, reader.snapshot():
+            assert reader.db.execute("select count(*) from answer").fetchone() == (1,)
+            assert state.forget(name) == 1
+        [told] = caplog.messages
+        assert "it may still have data of this user; run the same command again" in told
+        assert any(name.encode() in file.read_bytes() for file in tmp_path.iterdir())
+        assert state.forget(name) == 0
+        assert len(caplog.messages) == 1
+        assert not any(name.encode() in file.read_bytes() for file in tmp_path.iterdir())
+
+
+def test_what_an_old_file_had_is_overwritten_where_a_rebuild_empties_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever SQLite was built with: who is forgotten after it would stay in its free pages."""
+    path, connect = of_version(tmp_path / "state.db", 1), sqlite3.connect
+
+    def as_built_without(*args: Any, **more: Any) -> sqlite3.Connection:
+        db: sqlite3.Connection = connect(*args, **more)
+        db.execute("pragma secure_delete = off")
+        return db
+
+    monkeypatch.setattr(sqlite3, "connect", as_built_without)
+    event = next(answer for answer in many() if answer.user_id != "u7").event_id.encode()
+    assert event in path.read_bytes()
+    tables.start_over(path)
+    assert event not in path.read_bytes()
 
 
 def test_what_an_experiment_forgets_is_overwritten(tmp_path: Path) -> None:

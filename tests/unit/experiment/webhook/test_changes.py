@@ -32,6 +32,15 @@ def test_only_the_current_epoch_is_told_and_no_experiment_without_an_id() -> Non
     assert [one.of for one in changes(made.report(nameless, two), {})] == [B]
 
 
+def test_the_text_of_a_change_calls_nobody_and_links_nowhere() -> None:
+    """Chats obey what stands in it, and whoever sends impressions names experiments."""
+    name = "<!channel> <https://evil.org|see> [see](https://evil.org) @all\n\u202e"
+    [one] = changes(made.report(made.readout(name, made.epoch(made.comparison()))), {})
+    body = one.body(at="2026-11-01T12:00:00Z")
+    assert body["experiment"] == name
+    assert not set("<>[]@\n\u202e") & set(str(body["text"]))
+
+
 def test_a_change_has_one_id_whenever_it_is_told_and_another_the_next_time() -> None:
     [one] = changes(made.report(), {})
     [later] = changes(made.report(made.readout("home-ranker-7", made.epoch(made.comparison(), hour=90))), {})
