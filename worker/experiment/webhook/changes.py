@@ -17,7 +17,7 @@ from worker.experiment.page.text import visible
 from worker.experiment.readout import Comparison, Readout, Report
 from worker.experiment.statistics.confidence import Verdict
 
-_MARKUP = str.maketrans("<>[]@", "‹›［］＠")  # noqa: RUF001 - look-alikes, which no chat obeys
+_MARKUP = str.maketrans("<>[]@", "\u2039\u203a\uff3b\uff3d\uff20")  # look-alikes, which no chat obeys
 
 
 class Judged(NamedTuple):
@@ -80,8 +80,8 @@ def _plain(text: str) -> str:
     Chats show a field `text`.  A name of an experiment comes from outside, and Slack's `<!channel>` calls everybody,
     as `@all` does elsewhere; `<https://...|text>` and `[text](https://...)` are links that look like something else.
 
-    >>> _plain("<!channel> [a](b) @all\n")
-    '‹!channel› ［a］(b) ＠all⟨U+000A⟩'
+    >>> ascii(_plain("<!all>@here"))
+    "'\\u2039!all\\u203a\\uff20here'"
     """
     return visible(text.translate(_MARKUP))
 

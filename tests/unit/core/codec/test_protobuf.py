@@ -295,7 +295,7 @@ def test_descriptors_beyond_a_bound_are_refused_before_all_are_looked_at(of: str
     text = b64encode(file.SerializeToString()).decode()
     del file, outer, many
     start_s = time.process_time()
-    with pytest.raises(Poison, match="more than 4,000 messages and fields|symbols, want at most 10,000"):
+    with pytest.raises(Poison, match=r"more than 4,000 messages and fields|symbols, want at most 10,000"):
         protobuf_schemas.from_registry(text)
     assert time.process_time() - start_s < 0.3
 
