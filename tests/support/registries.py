@@ -31,6 +31,7 @@ from cryptography.x509 import load_pem_x509_certificate
 from tests.support.java import JVM_OPTIONS, ProgramFailed, archive, jars, java, tool
 from tests.support.kafka_broker import free_ports
 from tests.support.patience import patience
+from tests.support.schema_registry import AnyMethod
 
 START_S = 90.0  # alone on two cores, 2026-11: 6 to 14 s
 STORE_PASSWORD = "changeit"  # noqa: S105 - of a file that a test makes and removes
@@ -221,19 +222,8 @@ class Front:
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         front = self
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                status, kind, data = front.answer(self.command, self.path, self.headers.get("Authorization"), body)
-                self.send_response(status)
-                self.send_header("Content-Type", kind)
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
-
-            do_POST = do_PUT = do_GET  # noqa: N815 - the names are the library's
-
-            def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is the library's
-                pass
+        class Handler(AnyMethod):
+            def answer(self, body: bytes) -> tuple[int, str, bytes]:
+                return front.answer(self.command, self.path, self.headers.get("Authorization"), body)
 
         return Handler

@@ -119,30 +119,42 @@ def guid(number: int) -> UUID:
     return UUID(int=number)
 
 
+class AnyMethod(BaseHTTPRequestHandler):
+    """Answers GET, POST and PUT alike, and logs nothing."""
+
+    def answer(self, body: bytes) -> tuple[int, str, bytes] | None:
+        """Return status, content type and body; None for no answer at all."""
+        raise NotImplementedError(body)
+
+    def do_GET(self) -> None:
+        answer = self.answer(self.rfile.read(int(self.headers.get("Content-Length") or 0)))
+        if answer is None:
+            return
+        status, kind, data = answer
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    do_POST = do_PUT = do_GET  # noqa: N815 - the names are the library's
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is the library's
+        pass
+
+
 def _handler(registry: Registry) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+    class Handler(AnyMethod):
+        def answer(self, body: bytes) -> tuple[int, str, bytes] | None:
             path = unquote(urlsplit(self.path).path)
             if not registry.speaks.is_set():
                 registry.asked[f"{self.command} {path}"] += 1
                 registry.speaks.wait()
-                return  # whoever asked has given up, or is told by the end of the connection
+                return None  # whoever asked has given up, or is told by the end of the connection
             if registry.page is not None:
                 registry.asked[f"{self.command} {path}"] += 1
-                status, data, kind = registry.page[0], registry.page[1].encode(), "text/html"
-            else:
-                status, found = registry.answer(self.command, path, json.loads(body or b"{}"))
-                data, kind = json.dumps(found).encode(), "application/vnd.schemaregistry.v1+json"
-            self.send_response(status)
-            self.send_header("Content-Type", kind)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        do_POST = do_PUT = do_GET  # noqa: N815 - the names are the library's
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is the library's
-            pass
+                return registry.page[0], "text/html", registry.page[1].encode()
+            status, found = registry.answer(self.command, path, json.loads(body or b"{}"))
+            return status, "application/vnd.schemaregistry.v1+json", json.dumps(found).encode()
 
     return Handler
