@@ -64,11 +64,14 @@ def load(store: FactStore, path: Path) -> tuple[int, int]:
 
 class _Refused:
     def __init__(self, path: Path) -> None:
-        self._path, self.number, self.first = path, 0, ""
+        self._path, self.first = path, ""
         self._lines = FirstLines()
 
+    @property
+    def number(self) -> int:
+        return self._lines.num
+
     def tell(self, number: int, problem: str) -> None:
-        self.number += 1
         self.first = self.first or f"row {number}: {problem}"
         if line := self._lines.line(f"{self._path}, row {number}: cannot be used: {problem}"):
             log.warning("%s", line)
